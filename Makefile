@@ -1,0 +1,49 @@
+# Everything runs in .venv, which is made once, from requirements.lock alone.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock schemas clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
+PYTHON = $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
+	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+help:  ## Say what can be made
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
+	@$(BIN)/python -m ops demo
+
+test: $(READY)  ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
+	$(BIN)/python -m pip install -qq uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+schemas: $(READY)  ## Write the JSON Schemas anew
+	@$(BIN)/python -m configs.generate
+
+clean:  ## Remove the environment and what the tools left behind
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
+	for instance 'apt install python3.11-venv', 'uv python install 3.12' or 'pyenv install 3.12'" >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON) (about a minute)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@touch $@

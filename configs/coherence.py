@@ -1,0 +1,258 @@
+"""What holds between the parts of a configuration: names that exist, numbers that fit together.
+
+Each check names the sections that it reads, and is left out where one of them is faulty, so
+that no fault is a mere consequence of another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from configs.document import DataPath, Document
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.typed import did_you_mean, one_of, show
+from operators.records import INDICATORS
+
+SEGMENT_S = 12.8
+"""Of the indicators' spectra; a window holds at least two."""
+SERIES_HZ = 5.0
+"""Of the series that the indicators are worked out from, or `target_hz` if that is lower."""
+MAX_RULE_FILES = 64
+RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
+"""A rig's name is that of a folder."""
+RESERVED = (*INDICATORS, "sync_bound_s", "live", "and", "or", "not")
+
+
+def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
+    """Report what does not fit together, leaving out what reads a faulty section."""
+    for reads, holds in _CHECKS:
+        if not faulty & set(reads):
+            holds(document, config)
+
+
+def _streams(document: Document, config: Config) -> None:
+    first: dict[str, int] = {}
+    for index, stream in enumerate(config.streams):
+        at = ("streams", index)
+        if stream.name in first:
+            line, _ = document.place(("streams", first[stream.name], "name"))
+            name = document.shown((*at, "name"), stream.name)
+            said = f"a second stream called '{name}', expected a name of its own"
+            document.fault(document.place((*at, "name")), f"{said}: the first is on line {line}")
+        first.setdefault(stream.name, index)
+        if isinstance(stream, FileStream):
+            _file(document, (*at, "path"), stream.path)
+        else:
+            kind = {OscStream: "osc", MidiStream: "midi", UreStream: "ure"}[type(stream)]
+            said = f"streams of type {kind} are not built yet, expected type file"
+            document.fault(document.place((*at, "type")), said)
+
+
+def _unbuilt(document: Document, config: Config) -> None:
+    for section in ("exporter", "tap", "send"):
+        if getattr(config, section):
+            said = f"'{section}' is not built yet, expected it to be left out"
+            document.fault(document.key_place((section,)), said)
+
+
+def _channel_names(document: Document, config: Config) -> None:
+    for name in config.channels:
+        if ":" not in name and not _is_pattern(name):
+            said = f"the channel '{name}', expected <source>:<key> or a pattern with * or ?"
+            document.fault(document.key_place(("channels", name)), said)
+    for signal, settings in config.signals.items():
+        for member in settings.members:
+            _one_channel(document, ("signals", signal, "members", member), member, "member")
+    seen: set[str] = set()
+    for index, fact in enumerate(config.facts):
+        at = ("facts", index)
+        _one_channel(document, at, fact, "fact")
+        if fact in seen:
+            name = document.shown(at, fact)
+            document.fault(document.place(at), f"the fact '{name}' is here twice, expected once")
+        seen.add(fact)
+
+
+def _one_channel(document: Document, at: DataPath, name: str, role: str) -> None:
+    source, _, key = name.partition(":")
+    shown = name if role == "member" else document.shown(at, name)
+    if not source or not key:
+        said = f"the {role} '{shown}', expected <source>:<key>"
+        document.fault(document.key_place(at), said)
+    elif _is_pattern(name):
+        said = f"the {role} '{shown}' is a pattern, expected the name of one channel"
+        document.fault(document.key_place(at), said)
+
+
+def _roles(document: Document, config: Config) -> None:
+    # A fact is held and not fused; a member is what is fused: one channel cannot be both.
+    member_of = {member: name for name, s in config.signals.items() for member in s.members}
+    for index, fact in enumerate(config.facts):
+        if fact in member_of:
+            at = ("facts", index)
+            said = f"the fact '{document.shown(at, fact)}' is a member of '{member_of[fact]}'"
+            document.fault(document.place(at), f"{said}, expected one of the two")
+
+
+def _sources(document: Document, config: Config) -> None:
+    # A recording may hold any source; without one, the streams are all there is.
+    if any(isinstance(stream, FileStream) for stream in config.streams):
+        return
+    streams = [stream.name for stream in config.streams]
+    known = [document.shown(("streams", i, "name"), name) for i, name in enumerate(streams)]
+    places: list[tuple[DataPath, str]] = [(("channels", name), name) for name in config.channels]
+    for signal, settings in config.signals.items():
+        places += [(("signals", signal, "members", m), m) for m in settings.members]
+    places += [(("facts", index), fact) for index, fact in enumerate(config.facts)]
+    for at, name in places:
+        source = name.partition(":")[0]
+        if source not in streams and not _is_pattern(source):
+            shown = document.shown(at, source).partition(":")[0] if "facts" in at else source
+            said = f"'{shown}' is no stream{did_you_mean(document, shown, known)}"
+            document.fault(document.key_place(at), f"{said}, expected {one_of(known)}")
+
+
+def _signals(document: Document, config: Config) -> None:
+    for name, signal in config.signals.items():
+        at = ("signals", name)
+        if not (name.isascii() and name.isidentifier()) or name in RESERVED:
+            said = f"the signal '{name}', expected letters, digits and _ and none of"
+            document.fault(document.key_place(at), f"{said} {', '.join(RESERVED)}")
+        if name.removesuffix("_sd") in config.signals and name.endswith("_sd"):
+            said = f"the signal '{name}' is how rules read the sd of '{name[:-3]}'"
+            document.fault(document.key_place(at), f"{said}, expected another name")
+        if signal.reference != "auto" and signal.reference not in signal.members:
+            reference = document.shown((*at, "reference"), signal.reference)
+            near = did_you_mean(document, reference, list(signal.members))
+            said = f"the reference '{reference}' is no member of {show(at)}{near}"
+            members = one_of(list(signal.members))
+            document.fault(
+                document.place((*at, "reference")), f"{said}, expected auto or {members}"
+            )
+
+
+def _quality_signal(document: Document, config: Config) -> None:
+    wanted = config.quality.signal
+    if wanted is not None and wanted not in config.signals:
+        at = ("quality", "signal")
+        shown, known = document.shown(at, wanted), list(config.signals)
+        said = f"there is no signal '{shown}'{did_you_mean(document, shown, known)}"
+        document.fault(document.place(at), f"{said}, expected {one_of(known)}")
+
+
+def _weights(document: Document, config: Config) -> None:
+    prior = {"ure": config.weights.ure, "sensors": config.weights.sensors}
+    if not any(prior.values()):
+        document.fault(
+            document.place(("weights",)), "both weights are 0, expected one of them above 0"
+        )
+        return
+    for name, signal in config.signals.items():
+        groups = {member.group for member in signal.members.values()}
+        if not any(prior[group] for group in groups):
+            said = f"signal '{name}' has members of group {groups.pop()} only, whose weight is 0"
+            document.fault(document.key_place(("signals", name)), f"{said}, expected it above 0")
+
+
+def _ranges(document: Document, config: Config) -> None:
+    for name, channel in config.channels.items():
+        if channel.range is not None and channel.range[0] >= channel.range[1]:
+            low, high = channel.range
+            document.fault(
+                document.place(("channels", name, "range")),
+                f"the range [{low:g}, {high:g}] is empty, expected low < high",
+            )
+
+
+def _band(document: Document, config: Config) -> None:
+    if config.quality.band_hz == "auto":
+        return
+    low, high = config.quality.band_hz
+    nyquist = min(SERIES_HZ, config.resample.target_hz) / 2
+    if not 0 <= low < high <= nyquist:
+        said = f"the band [{low:g}, {high:g}] Hz, expected 0 <= low < high <= {nyquist:g}"
+        why = f"half of the {2 * nyquist:g} Hz at which the indicators see the signal"
+        document.fault(document.place(("quality", "band_hz")), f"{said}: {why}")
+
+
+def _windows(document: Document, config: Config) -> None:
+    # Two windows in a row must share at least half of their data: what happens at the border
+    # of one is then in the middle of another.
+    for section, part in (("align", config.align), ("quality", config.quality)):
+        if part.hop_s > part.window_s / 2:
+            said = f"{section}.hop_s is {part.hop_s:g}, expected at most half of window_s"
+            document.fault(document.place((section, "hop_s")), f"{said} ({part.window_s:g})")
+    if config.quality.window_s < 2 * SEGMENT_S:
+        document.fault(
+            document.place(("quality", "window_s")),
+            f"quality.window_s is {config.quality.window_s:g}, expected at least"
+            f" {2 * SEGMENT_S:g}: two segments of a spectrum",
+        )
+    if config.align.max_lag_s >= config.align.window_s / 2:
+        # Beyond that, less than half of a window overlaps with its shifted partner.
+        said = f"align.max_lag_s is {config.align.max_lag_s:g}, expected less than half of"
+        document.fault(
+            document.place(("align", "max_lag_s")), f"{said} window_s ({config.align.window_s:g})"
+        )
+
+
+def _places_on_disk(document: Document, config: Config) -> None:
+    if not re.match(RIG, config.rig):
+        said = f"the rig '{document.shown(('rig',), config.rig)}', expected a name for a folder"
+        document.fault(document.place(("rig",)), said)
+    if Path(config.output.dir).exists() and not Path(config.output.dir).is_dir():
+        at = ("output", "dir")
+        said = f"{document.shown(at, config.output.dir)} is a file, expected a folder"
+        document.fault(document.place(at), said)
+
+
+def _rule_files(document: Document, config: Config) -> None:
+    rules = config.evidence.rules if config.evidence else []
+    if len(rules) > MAX_RULE_FILES:
+        said = f"{len(rules)} rule files, expected at most {MAX_RULE_FILES}"
+        document.fault(document.place(("evidence", "rules")), said)
+    seen: set[Path] = set()
+    for index, path in enumerate(rules[:MAX_RULE_FILES]):
+        at = ("evidence", "rules", index)
+        _file(document, at, path)
+        if Path(path).resolve() in seen:
+            shown = document.shown(at, path)
+            document.fault(document.place(at), f"the file {shown} is here twice, expected once")
+        seen.add(Path(path).resolve())
+
+
+def _file(document: Document, at: DataPath, path: str) -> None:
+    if Path(path).is_file():
+        return
+    what = "is not a file" if Path(path).exists() else "does not exist"
+    said = f"{document.shown(at, path)} {what}, expected a file"
+    document.fault(document.place(at), said)
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+class _Check(NamedTuple):
+    reads: tuple[str, ...]
+    holds: Callable[[Document, Config], None]
+
+
+_CHECKS = (
+    _Check(("streams",), _streams),
+    _Check(("exporter", "tap", "send"), _unbuilt),
+    _Check(("channels", "signals", "facts"), _channel_names),
+    _Check(("signals", "facts"), _roles),
+    _Check(("streams", "channels", "signals", "facts"), _sources),
+    _Check(("signals",), _signals),
+    _Check(("signals", "quality"), _quality_signal),
+    _Check(("signals", "weights"), _weights),
+    _Check(("channels",), _ranges),
+    _Check(("quality", "resample"), _band),
+    _Check(("align", "quality"), _windows),
+    _Check(("rig", "output"), _places_on_disk),
+    _Check(("evidence",), _rule_files),
+)

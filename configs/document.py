@@ -1,0 +1,326 @@
+"""YAML text to plain data, each value with its place; what is unsafe or unclear is refused.
+
+The text is read as a stream of parser events, never composed: depth is counted before
+anything nests, and an alias is a fault and not an expansion, so no document can cost more than
+its own length. Plain scalars are numbers, `true`, `false` or `null` as in YAML 1.2 (`1e-3` is
+a number, `on` and `1:30` are text, `010` is ten). `${NAME}` in a value is replaced by the
+environment variable; what comes from there is never shown in a fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import yaml
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_FAULTS = 50
+
+DataPath: TypeAlias = tuple[str | int, ...]
+"""Where a value stands in the data: keys and list positions from the root."""
+Place: TypeAlias = tuple[int, int]
+"""Line and column, from 1."""
+
+BAD: Final = object()
+"""Stands for a value that a fault has already been reported for."""
+
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\u2028\u2029]"
+)
+_WORDS: Final[dict[str, bool | None]] = {
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+}  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong in one place of one file."""
+
+    path: str
+    line: int
+    col: int
+    message: str
+
+    def __str__(self) -> str:
+        return one_line(f"{self.path}:{self.line}:{self.col}: {self.message}")
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `faults` says what is wrong, in order of place."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = tuple(sorted(set(faults)))
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Return a line a fault; beyond the first `MAX_FAULTS`, their number."""
+        lines = [str(fault) for fault in self.faults[:MAX_FAULTS]]
+        if len(self.faults) > MAX_FAULTS:
+            lines.append(f"and {len(self.faults) - MAX_FAULTS} more")
+        return lines
+
+
+@dataclass
+class Document:
+    """Plain data of one file, and where each value and key of it stands.
+
+    Attributes
+    ----------
+    path : str
+        Of the file, as faults name it.
+    data : dict, list, str, int, float, bool, None, or BAD
+    places, keys : dict
+        Data path to the place of the value, of its key.
+    written : dict
+        Data path to a scalar as the file has it, before `${NAME}` was replaced.
+    verbatim : dict
+        Data path of a text to the place of its first character, where it runs on from there
+        in the file as it is.
+    faults : list of Fault
+    """
+
+    path: str
+    data: Any = None
+    places: dict[DataPath, Place] = field(default_factory=dict)
+    keys: dict[DataPath, Place] = field(default_factory=dict)
+    written: dict[DataPath, str] = field(default_factory=dict)
+    verbatim: dict[DataPath, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def place(self, at: DataPath) -> Place:
+        """Return the place of a value; of the nearest one around it when it is not there."""
+        while at and at not in self.places:
+            at = at[:-1]
+        return self.places.get(at, (1, 1))
+
+    def key_place(self, at: DataPath) -> Place:
+        """Return the place of a key, or of the value when it has none."""
+        return self.keys.get(at) or self.place(at)
+
+    def shown(self, at: DataPath, value: object) -> str:
+        """Return a value as it was written, so that no environment variable gets out."""
+        return self.written.get(at, str(value))
+
+    def fault(self, place: Place, message: str) -> None:
+        """Report what is wrong at a place."""
+        self.faults.append(Fault(self.path, *place, message))
+
+
+class _EndOfTrustError(Exception):
+    """Nothing that follows could be trusted, or enough has been said."""
+
+
+def one_line(text: str) -> str:
+    """Return the text with everything that could break a line, or a terminal, escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def text_of(path: str) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, too large, or no UTF-8.
+    """
+
+    def refuse(message: str, place: Place = (1, 1)) -> ConfigError:
+        return ConfigError([Fault(path, *place, message)])
+
+    try:
+        if not Path(path).is_file():
+            what = "is not a file" if Path(path).exists() else "does not exist"
+            raise refuse(f"the file {path} {what}, expected a YAML file")
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise refuse(f"the file {path} cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise refuse(f"the file is too large, expected at most {MAX_BYTES // 1024} KiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = _position(raw[: error.start].decode("utf-8", "replace"))
+        raise refuse(f"byte 0x{raw[error.start]:02x}, expected UTF-8 text", place) from None
+
+
+def read(path: str, environ: Mapping[str, str]) -> Document:
+    """Read a file; one without a text is a fault of the document."""
+    try:
+        return parse(text_of(path), path, environ)
+    except ConfigError as error:
+        return Document(path, BAD, faults=list(error.faults))
+
+
+def parse(text: str, path: str, environ: Mapping[str, str]) -> Document:
+    """Parse YAML text. All faults are collected, up to where the text stops making sense."""
+    document = Document(path)
+    if found := _UNPRINTABLE.search(text):
+        where = _position(text[: found.start()])
+        document.fault(where, f"control character U+{ord(found[0]):04X}, expected printable text")
+        return document
+    try:
+        _Reader(text, document, environ).read()
+    except _EndOfTrustError:
+        document.data = BAD
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        document.fault(place, f"this is not YAML: {said}")
+        document.data = BAD
+    return document
+
+
+class _Reader:
+    """Builds the data of a document from parser events."""
+
+    def __init__(self, text: str, document: Document, environ: Mapping[str, str]) -> None:
+        self.events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader=yaml.CSafeLoader))
+        self.lines = _LINE_BREAK.split(text)
+        self.document = document
+        self.environ = environ
+
+    def read(self) -> None:
+        """Fill the document."""
+        documents = 0
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._stop(_place(event), "a second document begins, expected one a file")
+            elif isinstance(event, yaml.NodeEvent):
+                self.document.data = self._node(event, (), 0)
+
+    def _node(self, event: yaml.Event, at: DataPath, depth: int) -> Any:
+        place = _place(event)
+        self.document.places[at] = place
+        if depth > MAX_DEPTH:
+            self._stop(place, f"nested too deeply, expected at most {MAX_DEPTH} levels")
+        if len(self.document.faults) >= MAX_FAULTS:
+            raise _EndOfTrustError
+        if isinstance(event, yaml.AliasEvent):
+            self.document.fault(place, f"alias *{event.anchor}, expected the value written out")
+            return BAD
+        usable = self._is_bare(event, place)
+        if isinstance(event, yaml.ScalarEvent):
+            value = self._scalar(event, place, at)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            value = self._list(at, depth)
+        else:
+            value = self._mapping(at, depth)
+        return value if usable else BAD
+
+    def _is_bare(self, event: Any, place: Place) -> bool:
+        if event.anchor is not None:
+            self.document.fault(place, f"anchor &{event.anchor}, expected none: write values out")
+        elif event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.document.fault(place, f"tag {tag}, expected none: types follow from the key")
+        else:
+            return True
+        return False
+
+    def _list(self, at: DataPath, depth: int) -> list[Any]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*at, len(items)), depth + 1))
+        return items
+
+    def _mapping(self, at: DataPath, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            place = _place(event)
+            key = self._key(event, place, (*at, "?"), depth)
+            path = (*at, key if key is not None else "?")
+            if key is not None and key in mapping:
+                line, col = self.document.keys[path]
+                self.document.fault(
+                    place, f"the key '{key}' is here twice, expected once: first at {line}:{col}"
+                )
+                self._node(next(self.events), (*at, "?"), depth + 1)
+                continue
+            self.document.keys[path] = place
+            value = self._node(next(self.events), path, depth + 1)
+            if key is not None:
+                mapping[key] = value
+        return mapping
+
+    def _key(self, event: yaml.Event, place: Place, at: DataPath, depth: int) -> str | None:
+        if not isinstance(event, yaml.ScalarEvent):
+            self._node(event, at, depth + 1)
+            self.document.fault(place, "a key that is no plain text, expected a name")
+            return None
+        key = str(event.value)
+        if not self._is_bare(event, place):
+            return None
+        if key == "<<" and not event.style:
+            self.document.fault(place, "merge key <<, expected the keys written out")
+            return None
+        if _VARIABLE.search(key):
+            self.document.fault(place, "${...} in a key, expected it in values only")
+            return None
+        return key
+
+    def _scalar(self, event: yaml.ScalarEvent, place: Place, at: DataPath) -> Any:
+        written = str(event.value)
+        self.document.written[at] = written
+        line, col = place[0], place[1] + (event.style in {"'", '"'})
+        if "".join(self.lines[line - 1 : line]).startswith(written, col - 1):
+            self.document.verbatim[at] = (line, col)
+        try:
+            value = _VARIABLE.sub(self._variable, written)
+            return value if event.style else _resolve(value)
+        except ValueError as error:
+            self.document.fault(place, str(error))
+            return BAD
+
+    def _variable(self, found: re.Match[str]) -> str:
+        name = found[1]
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"'{found[0]}', expected ${{NAME}} of letters, digits and _")
+        if name not in self.environ:
+            raise ValueError(f"the environment variable {name} is not set, expected a value for it")
+        if not self.environ[name].isprintable():
+            raise ValueError(f"the environment variable {name}, expected printable text in it")
+        return self.environ[name]
+
+    def _stop(self, place: Place, message: str) -> None:
+        self.document.fault(place, message)
+        raise _EndOfTrustError
+
+
+def _resolve(plain: str) -> Any:
+    """Return what an unquoted scalar stands for."""
+    if plain in _WORDS:
+        return _WORDS[plain]
+    if _NUMBER.fullmatch(plain):
+        value = int(plain) if _INTEGER.fullmatch(plain) else float(plain)
+        if abs(value) == float("inf"):
+            raise ValueError("a number too large to hold, expected a finite number")
+        return value
+    if _NOT_FINITE.fullmatch(plain):
+        raise ValueError(f"{plain}, expected a finite number")
+    return plain
+
+
+def _place(event: yaml.Event) -> Place:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
+def _position(before: str) -> Place:
+    """Return the place of what follows `before`."""
+    lines = _LINE_BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1

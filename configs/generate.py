@@ -1,0 +1,89 @@
+"""The JSON Schemas that are shipped, made from the types: `python -m configs.generate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from configs.coherence import RIG
+from configs.schema import Config
+
+FOLDER = Path(__file__).with_name("schemas")
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+LONGEST_NAME = 255
+LARGEST_STAMP_S = 1e12
+
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Stamp = Annotated[float, Meta(ge=-LARGEST_STAMP_S, le=LARGEST_STAMP_S)]
+
+
+class EventMeta(msgspec.Struct):
+    """What a sender or a recorder adds; further keys are free."""
+
+    rx: Annotated[
+        Stamp | None,
+        Meta(description="Arrival, s since the Unix epoch, on the clock of the receiving host."),
+    ] = None
+    seq: Annotated[
+        int | None, Meta(description="The sender's running number, to tell copies from repeats.")
+    ] = None
+
+
+class SensorEvent(msgspec.Struct):
+    """One reading of one channel: a line of a recording, at most 1 MiB of it."""
+
+    ts: Annotated[
+        Stamp,
+        Meta(
+            description="Source time in s: as the sender stamped it, of any epoch where meta.rx is"
+            " there, else since the Unix epoch; without meta.rx it counts as the arrival too."
+        ),
+    ]
+    source: Annotated[Name, Meta(description="Who stamped it: one clock each.")]
+    key: Annotated[Name, Meta(description="What it measures; the channel is <source>:<key>.")]
+    value: Annotated[
+        float | str | Annotated[list[float], Meta(min_length=1)],
+        Meta(
+            description="A finite number. An array becomes the channels key[0], key[1], ...: a bad"
+            " element is one rejected event, its neighbours live. A text is a marker: clock-"
+            "corrected, never fused. Anything else is a dead letter."
+        ),
+    ]
+    rig: Annotated[
+        Annotated[str, Meta(pattern=RIG)] | None,
+        Meta(description="The streams that it is fused with; else that of the config."),
+    ] = None
+    meta: EventMeta | None = None
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the schema of a configuration: its keys and values, not how they fit together."""
+    return _schema(Config, "Lumen Fusion configuration")
+
+
+def event_schema() -> dict[str, Any]:
+    """Return the schema of an event."""
+    return _schema(SensorEvent, "Lumen Fusion event")
+
+
+def shipped() -> dict[Path, str]:
+    """Return the text of each schema file."""
+    schemas = {"config": config_schema(), "event": event_schema()}
+    return {
+        FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in schemas.items()
+    }
+
+
+def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:
+    made = msgspec.json.schema(kind)
+    return {"$schema": DIALECT, "title": title, **made}
+
+
+if __name__ == "__main__":
+    for path, text in shipped().items():
+        path.write_text(text, "utf-8")

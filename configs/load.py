@@ -1,0 +1,122 @@
+"""A configuration file, its rule files and the environment become one typed, checked whole.
+
+Nothing starts before all of it is right: every fault is found in one go, as
+`file:line:col: what is wrong, what was expected`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from configs import coherence, upgrade
+from configs.document import BAD, ConfigError, Document, Fault, read
+from configs.rulefiles import load_rules
+from configs.schema import Config
+from configs.typed import convert, expected, fields_of, found, unknown_key
+from operators.evidence import Rule, names
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a run is made from.
+
+    Attributes
+    ----------
+    config : Config
+    rules : tuple of Rule
+        Of all rule files, in their order.
+    path : str
+        Of the configuration file.
+    fingerprint : str
+        SHA-256 of what the configuration and its rules say, defaults included, comments and
+        layout not.
+    """
+
+    config: Config
+    rules: tuple[Rule, ...]
+    path: str
+    fingerprint: str
+
+
+def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) -> Loaded:
+    """Load a configuration.
+
+    Raises
+    ------
+    ConfigError
+        With all that is wrong with it.
+    """
+    name = os.fspath(path)
+    document = read(name, environ)
+    if upgrade.is_old(document):
+        raise ConfigError(document.faults + upgrade.answers(document))
+    config, faulty = _config(document)
+    rules: tuple[Rule, ...] = ()
+    elsewhere: list[Fault] = []
+    if config is not None:
+        coherence.check(document, config, faulty)
+        if "evidence" not in faulty:
+            rules, elsewhere = _rules(document, config, faulty, environ)
+    if document.faults or elsewhere or config is None:
+        raise ConfigError(document.faults + elsewhere)
+    said = msgspec.json.encode([config, rules])
+    return Loaded(config, rules, name, hashlib.sha256(said).hexdigest())
+
+
+def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
+    """Load a configuration; if it is faulty, say so on standard error and exit with code 2."""
+    try:
+        return load(path)
+    except ConfigError as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _config(document: Document) -> tuple[Config | None, frozenset[str]]:
+    """Return the configuration as far as it is sound, and the sections that are not."""
+    data = document.data
+    if not isinstance(data, dict):
+        if data is not BAD and not document.faults:
+            said = f"the file {found(document, (), data)}, expected a configuration"
+            document.fault(document.place(()), said)
+        return None, frozenset()
+    fields = fields_of(Config)
+    sound: dict[str, Any] = {}
+    for name, field in fields.items():
+        if name in data:
+            value = convert(document, (name,), field.type)
+            if value is not BAD:
+                sound[name] = value
+        elif field.required:
+            said = f"'{name}' is missing, expected {expected(field.type)}"
+            document.fault(document.place(()), said)
+    for name in data:
+        if name not in fields:
+            unknown_key(document, (name,), fields)
+    needed: dict[str, Any] = {"version": 2, "streams": [], "signals": {}}
+    faulty = frozenset((data.keys() & fields.keys() | needed.keys()) - sound.keys())
+    return Config(**(needed | sound)), faulty
+
+
+def _rules(
+    document: Document, config: Config, faulty: frozenset[str], environ: Mapping[str, str]
+) -> tuple[tuple[Rule, ...], list[Fault]]:
+    readable = None if faulty & {"signals", "facts"} else names(config.plan())
+    rules: list[Rule] = []
+    faults: list[Fault] = []
+    titles: dict[str, str] = {}
+    paths = config.evidence.rules[: coherence.MAX_RULE_FILES] if config.evidence else []
+    for path in dict.fromkeys(paths):
+        if Path(path).is_file():
+            more, wrong = load_rules(path, readable, titles, environ)
+            rules += more
+            faults += wrong
+    return tuple(rules), faults

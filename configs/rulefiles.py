@@ -1,0 +1,120 @@
+"""Rule files: a list of rules, or `rules:` with one, each condition checked by character.
+
+The first versions wrote `if:` and `match:` where it is `when:` now; both are still read, and so
+is the one sentence that was a condition then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import msgspec
+
+from configs.document import BAD, DataPath, Document, Fault, read
+from configs.typed import convert, found, show, value_at
+from operators.evidence import Rule
+from operators.expression import ExpressionError, compile_expression
+
+SYNONYMS = ("if", "match")
+SENTENCES = {
+    "coherence improves with lower entropy": (
+        "slope(coherence, 60s) > 0 and slope(entropy_ratio, 60s) < 0"
+    ),
+}
+
+
+def load_rules(
+    path: str, names: Collection[str] | None, titles: dict[str, str], environ: Mapping[str, str]
+) -> tuple[tuple[Rule, ...], list[Fault]]:
+    """Read a rule file.
+
+    Parameters
+    ----------
+    path : str
+    names : collection of str or None
+        What a condition may read; None where that is not known: conditions stay unread.
+    titles : dict
+        Titles of the rules read so far, and their places; those of this file are added.
+    environ : mapping
+        For `${NAME}`.
+
+    Returns
+    -------
+    rules, faults
+        Rules only when there is no fault.
+    """
+    document = read(path, environ)
+    rules: list[Rule] = []
+    for at in _entries(document):
+        _rename(document, at)
+        rule = convert(document, at, Rule)
+        if rule is not BAD:
+            rule = _with_condition(document, at, rule, names)
+            place = document.place(at)
+            if rule.title in titles:
+                said = f"a second rule of the name (or risk) of that at {titles[rule.title]}"
+                document.fault(place, f"{said}, expected a 'name' of its own")
+            titles.setdefault(rule.title, f"{path}:{place[0]}")
+            rules.append(rule)
+    return tuple(rules) if not document.faults else (), document.faults
+
+
+def _entries(document: Document) -> list[DataPath]:
+    at: DataPath = ()
+    data = document.data
+    if isinstance(data, dict) and list(data) == ["rules"]:
+        at, data = ("rules",), data["rules"]
+    if isinstance(data, list):
+        return [(*at, index) for index in range(len(data)) if data[index] is not BAD]
+    if data is not BAD and not document.faults:
+        what = found(document, at, data)
+        document.fault(
+            document.place(at), f"{show(at) or 'the file'} {what}, expected a list of rules"
+        )
+    return []
+
+
+def _rename(document: Document, at: DataPath) -> None:
+    """Let the older words of a rule stand for `when`."""
+    rule: Any = value_at(document, at)
+    if not isinstance(rule, dict):
+        return
+    for key in SYNONYMS:
+        if key not in rule:
+            continue
+        old, new = (*at, key), (*at, "when")
+        if "when" in rule:
+            place = document.key_place(old)
+            document.fault(place, f"'{key}' beside another condition, expected one of them")
+            del rule[key]
+            continue
+        rule["when"] = rule.pop(key)
+        for places in (document.places, document.keys, document.verbatim):
+            if old in places:
+                places[new] = places[old]
+        if old in document.written:
+            document.written[new] = document.written[old]
+
+
+def _with_condition(
+    document: Document, at: DataPath, rule: Rule, names: Collection[str] | None
+) -> Rule:
+    where = (*at, "when")
+    sentence = SENTENCES.get(" ".join(rule.when.lower().split()))
+    if sentence is not None:
+        return msgspec.structs.replace(rule, when=sentence)
+    if names is None:
+        return rule
+    try:
+        compile_expression(rule.when, names, logical=True)
+    except ExpressionError as error:
+        line, col = document.verbatim.get(where) or document.place(where)
+        if where in document.verbatim:
+            col += error.offset
+        said = str(error)
+        if "${" in document.shown(where, rule.when):
+            said = "no condition once the environment variables are in it"
+        hint = "" if "expected" in said else ", expected a condition over known names"
+        document.fault((line, col), f"in {show(where)}, {said}{hint}")
+    return rule

@@ -1,0 +1,170 @@
+"""The configuration: the stations' own config types, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from operators.align import AlignConfig
+from operators.collect import CollectConfig
+from operators.drift import DriftConfig
+from operators.evidence import EvidenceConfig
+from operators.plan import (
+    ChannelConfig,
+    FailoverConfig,
+    Member,
+    NotNegative,
+    Plan,
+    Positive,
+    Signal,
+    SignalConfig,
+    Strict,
+    WeightsConfig,
+)
+from operators.quality import QualityConfig
+from operators.resample import ResampleConfig
+
+
+class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
+    """One input."""
+
+    name: Annotated[str, Meta(min_length=1, pattern=r"^[^:\s]+$")]
+    frozen_after_s: Positive | None = None
+
+
+class FileStream(Stream, frozen=True, tag="file", kw_only=True):
+    """A recording. `batch_lines` lines are handed on at a time."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    speed: NotNegative = 0.0
+    follow: bool = False
+    batch_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+
+
+class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
+    """OSC over UDP."""
+
+    addr: str
+    keys: list[str] = []
+
+
+class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
+    """A MIDI input."""
+
+    device: str
+
+
+class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
+    """An endpoint that exposes Prometheus text."""
+
+    metrics_url: str
+    pull_interval_s: Positive = 2.0
+    timeout_s: Positive = 1.0
+
+
+class ExporterConfig(Strict, frozen=True, kw_only=True):
+    """Where metrics and pages are served."""
+
+    host: str = "127.0.0.1"
+    http_port: Annotated[int, Meta(ge=1, le=65535)] = 9310
+    path: Annotated[str, Meta(pattern="^/")] = "/metrics_fusion"
+
+
+class TapConfig(Strict, frozen=True, kw_only=True):
+    """Where a live run is recorded."""
+
+    dir: str
+    rotate_mb: Positive = 256.0
+    keep: Annotated[int, Meta(ge=0)] = 0
+    zstd: bool = False
+
+
+class SendConfig(Strict, frozen=True, kw_only=True):
+    """A destination that is played to."""
+
+    name: str
+    type: Literal["osc", "midi"]
+    to: str
+    rate_hz: Positive = 20.0
+    map: dict[str, str] = {}
+    loop: bool = False
+
+
+class OutputConfig(Strict, frozen=True, kw_only=True):
+    """Where and how results are written."""
+
+    dir: Annotated[str, Meta(min_length=1)] = "out"
+    sync_every_s: Positive = 10.0
+    aligned: bool = False
+    rotate_mb: Positive = 256.0
+    keep: Annotated[int, Meta(ge=0)] = 0
+
+
+class Config(Strict, frozen=True, kw_only=True):
+    """One run."""
+
+    version: Literal[2]
+    streams: Annotated[list[FileStream | OscStream | MidiStream | UreStream], Meta(min_length=1)]
+    signals: Annotated[dict[str, SignalConfig], Meta(min_length=1)]
+    rig: Annotated[str, Meta(min_length=1)] = "studio"
+    max_rigs: Annotated[int, Meta(ge=1, le=1024)] = 64
+    channels: dict[str, ChannelConfig] = {}
+    facts: list[str] = []
+    collect: CollectConfig = CollectConfig()
+    drift: DriftConfig = DriftConfig()
+    align: AlignConfig = AlignConfig()
+    resample: ResampleConfig = ResampleConfig()
+    quality: QualityConfig = QualityConfig()
+    weights: WeightsConfig = WeightsConfig()
+    failover: FailoverConfig = FailoverConfig()
+    evidence: EvidenceConfig | None = None
+    exporter: ExporterConfig | None = None
+    tap: TapConfig | None = None
+    send: list[SendConfig] = []
+    output: OutputConfig = OutputConfig()
+
+    def block_s(self) -> float:
+        """Return the width of a block of arrival time (s)."""
+        if self.collect.block_s != "auto":
+            return self.collect.block_s
+        files = [s for s in self.streams if isinstance(s, FileStream)]
+        if len(files) == len(self.streams):
+            return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
+        return 0.005 if self.resample.profile == "low_latency" else 0.05
+
+    def plan(self) -> Plan:
+        """Return what the stations share."""
+        signals = tuple(
+            Signal(
+                name,
+                tuple(
+                    Member(name, channel, m.group, m.lag_s, m.lag_sd_s)
+                    for channel, m in s.members.items()
+                ),
+                s.reference,
+            )
+            for name, s in self.signals.items()
+        )
+        scraped = [s for s in self.streams if isinstance(s, UreStream)]
+        frozen = {s.name: s.frozen_after_s for s in self.streams if s.frozen_after_s}
+        return Plan(
+            rig=self.rig,
+            signals=signals,
+            facts=tuple(self.facts),
+            patterns=tuple(self.channels.items()),
+            tick_hz=self.resample.target_hz,
+            half_width_s=self.resample.half_width_s(),
+            wait_s=self.resample.waits(),
+            wait_lag_s=self.align.waits_for_lag(self.resample.profile),
+            max_disorder_s=self.drift.max_disorder_s,
+            max_delay_s=self.drift.max_delay_s,
+            weights=self.weights,
+            failover=self.failover,
+            sync_every_s=self.output.sync_every_s,
+            stream_stale_s={s.name: 3 * s.pull_interval_s for s in scraped},
+            frozen_after_s=frozen,
+            aligned=self.output.aligned,
+        )
+
+

@@ -1,0 +1,70 @@
+"""The dataflow: several streams in, one signal with its uncertainty out.
+
+    python -m bytewax.run flows.fusion
+    python -m bytewax.run "flows.fusion:flow('configs/fusion.yaml')"
+
+Keyed by rig, forward only, one exit. Nothing is opened when this module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow
+
+from configs.load import load_or_exit
+from operators.align import Align
+from operators.collect import Collect
+from operators.drift import Drift
+from operators.evidence import Evidence
+from operators.fuse import Fuse
+from operators.guard import Guard
+from operators.normalize import Normalize
+from operators.quality import Quality
+from operators.resample import Resample
+from operators.step import step
+from sinks.output import Output, preflight
+from sources.replay import Replay, rigs_of
+from sources.stop import recovering
+
+DEFAULT = "configs/fusion.yaml"
+
+
+def flow(config: str | None = None, *, progress: bool = False) -> Dataflow:
+    """Return the dataflow of a configuration.
+
+    Parameters
+    ----------
+    config : str, optional
+        Path of the YAML file; else `$LUMEN_CONFIG`, else the shipped demo.
+    progress : bool
+        Tell on standard error how far a replay has come.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: the configuration is faulty, or its output folder cannot be had. All that is
+        wrong stands on standard error, a line a fault.
+    """
+    loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
+    cfg, plan = loaded.config, loaded.config.plan()
+    preflight(cfg)
+    keep = recovering()
+    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
+
+    dataflow = Dataflow("lumen")
+    received = op.input("receive", dataflow, Replay(cfg, progress=progress))
+    collected = station("collect", received, partial(Collect, plan, cfg.block_s()))
+    normalized = station("normalize", collected, partial(Normalize, plan))
+    drifted = station("drift", normalized, partial(Drift, plan))
+    guarded = station("guard", drifted, partial(Guard, plan))
+    aligned = station("align", guarded, partial(Align, plan, cfg.align))
+    resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
+    judged = station("quality", resampled, partial(Quality, plan, cfg.quality))
+    fused = station("fuse", judged, partial(Fuse, plan))
+    evidenced = station("evidence", fused, partial(Evidence, plan, loaded.rules))
+    output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep)
+    op.output("sinks", evidenced, output)
+    return dataflow

@@ -1,0 +1,278 @@
+"""guard: outliers out of sampled channels, by a Hampel filter and a test for spikes.
+
+A sample x is an outlier when it lies further than 4 scales from the median of its window (five
+samples before it, itself, five after it), with scale = max(1.4826 MAD, 2 quantisation steps) and
+MAD about the window's own median. Where a signal swings within the window, MAD is wide and single
+outliers slip through; so a sample is one, too, when it stands out on both sides of itself and off
+the cubic through its four neighbours, e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than
+8 x 1.4826 median |e| of the last 256 samples. A step of the signal is neither.
+
+The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
+quarter of their differences are zero, so that quantised and resting channels lose nothing. Held
+channels pass.
+
+A sample is final when its five successors are there, or, on a slow channel, when `decide_s` has
+passed; then its `before` becomes the moment of that. Stragglers are judged among the samples
+around them and change nobody else's verdict.
+
+State: each channel's undecided rows and the samples of the last `late_s` beside them.
+Cost: one sort of 11 values twice a sample. Losses: outliers.
+
+Source: Hampel, J. Am. Stat. Assoc. 69 (1974); Pearson, IEEE Trans. Contr. Syst. Tech. 10 (2002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from operators.ledger import ended, spread
+from operators.plan import Plan
+from operators.records import F64, I64, Block, Bool, Ends, Packet, State
+
+SIDE = 5
+SIGMAS = 4.0
+MAD_TO_SD = 1.4826
+MEMORY, RENEW = 256, 128
+SPIKE = 8.0
+MOST_HISTORY = 8192
+
+
+@dataclass
+class _Channel:
+    """What is kept of one channel; `seen` counts its samples in order."""
+
+    past_time: F64 = field(default_factory=lambda: np.empty(0))
+    past: F64 = field(default_factory=lambda: np.empty(0))
+    recent: F64 = field(default_factory=lambda: np.empty(0))
+    seen: int = 0
+    step: float = 0.0
+    rough: float = np.inf
+    ready: float = -np.inf
+    pending: Block | None = None
+    steps: F64 = field(default_factory=lambda: np.empty((2, 0)))
+    stragglers: Block | None = None
+
+
+class Guard:
+    """Sampled channels without their outliers."""
+
+    def __init__(self, plan: Plan, state: State | None = None) -> None:
+        self.plan = plan
+        self._channels: dict[str, _Channel] = {}
+        for name, c in (state or {}).items():
+            blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
+            self._channels[name] = _Channel(**{**c, **blocks})
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        out: dict[str, Any] = {}
+        for name, c in self._channels.items():
+            out[name] = {k: getattr(c, k) for k in _Channel.__dataclass_fields__}
+            for k in ("pending", "stragglers"):
+                out[name][k] = out[name][k] and out[name][k].plain()
+        return out
+
+    def update(self, packet: Packet) -> Packet:
+        """Judge what can be judged; hand on the good rows, each with its moment."""
+        ends: list[Ends] = list(packet.ends)
+        out: list[Block] = []
+        new = {b.channel: b for b in packet.blocks}
+        for channel in dict.fromkeys([*self._channels, *new]):
+            block = new.get(channel)
+            if self.plan.is_held(channel):
+                done = [(block, np.zeros(len(block), bool))] if block else []
+            else:
+                kept = self._channels.setdefault(channel, _Channel())
+                done = self._judge(kept, block, packet.known, packet.end)
+            good = [b.take(~bad) for b, bad in done]
+            for (b, bad), g in zip(done, good, strict=True):
+                if bad.any():
+                    lost = b.take(bad)
+                    moment = spread(lost.before, lost.weight)
+                    ends += ended(b.source, channel, "outliers", moment)
+                if len(g):
+                    ends += ended(b.source, channel, "used", spread(g.before, g.weight))
+            good = [g for g in good if len(g)]
+            if good:
+                out.append(good[0] if len(good) == 1 else Block.join(good))
+        return replace(packet, blocks=tuple(out), ends=tuple(ends))
+
+    def _judge(
+        self, c: _Channel, block: Block | None, known: float, end: bool
+    ) -> list[tuple[Block, Bool]]:
+        """Return the rows that became final, with which of them are outliers."""
+        if block is not None:
+            ordered = block
+            if block.straggler.any():
+                astray = block.take(block.straggler)
+                c.stragglers = Block.join((c.stragglers, astray)) if c.stragglers else astray
+                ordered = block.take(~block.straggler)
+            if len(ordered):
+                c.steps = np.concatenate((c.steps, _steps(c, ordered.value)), axis=1)
+                c.pending = Block.join((c.pending, ordered)) if c.pending else ordered
+        out: list[tuple[Block, Bool]] = []
+        waiting = c.pending
+        time = np.concatenate((c.past_time, waiting.host_time)) if waiting else c.past_time
+        value = np.concatenate((c.past, waiting.value)) if waiting else c.past
+        had = len(c.past)
+        settle, reach = self.plan.settle_s, self.plan.decide_s
+        if c.stragglers:
+            out += self._judge_stragglers(c, c.stragglers, time, value, known, end)
+        if waiting:
+            n = len(waiting)
+            at = waiting.host_time
+            index = had + np.arange(n)
+            after = np.minimum(np.searchsorted(time, at + reach, "right") - 1 - index, SIDE)
+            full = after == SIDE
+            final = np.logical_and.accumulate(full | (at + reach + settle <= known) | end)
+            k = int(final.sum())
+            if k:
+                moment = np.where(full, 0.0, at + reach + settle)[:k]
+                padded = np.concatenate((waiting.before, np.full(SIDE, -np.inf)))
+                newest = np.max(np.lib.stride_tricks.sliding_window_view(padded, SIDE + 1), axis=1)
+                fifth = time[np.minimum(index + SIDE, len(time) - 1)] + settle
+                moment = np.where(full[:k], np.maximum(newest, fifth)[:k], moment)
+                moment = np.maximum.accumulate(np.maximum(moment, c.ready))
+                c.ready = float(moment[-1])
+                bad = _outliers(value, index[:k], after[:k], c.steps[0, :k])
+                bad |= _spikes(value, index[:k], after[:k], c.steps[1, :k])
+                out.append((replace(waiting.take(slice(0, k)), before=moment), bad))
+                c.pending = waiting.take(slice(k, n)) if k < n else None
+                c.steps = c.steps[:, k:]
+                least = known - self.plan.late_s - reach
+                keep = int(np.searchsorted(time[: had + k], least)) - SIDE
+                keep = max(min(keep, had + k - SIDE), had + k - MOST_HISTORY, 0)
+                c.past_time, c.past = time[keep : had + k], value[keep : had + k]
+        return out
+
+    def _judge_stragglers(
+        self, c: _Channel, rows: Block, time: F64, value: F64, known: float, end: bool
+    ) -> list[tuple[Block, Bool]]:
+        settle, reach = self.plan.settle_s, self.plan.decide_s
+        at = rows.host_time
+        place = np.searchsorted(time, at, "right")
+        after = np.minimum(np.searchsorted(time, at + reach, "right") - place, SIDE)
+        full = after == SIDE
+        fifth = time[np.clip(place + SIDE - 1, 0, max(len(time) - 1, 0))] if len(time) else at
+        moment = np.where(full, fifth, at + reach) + settle
+        final = (moment <= known) | end
+        if not final.any():
+            return []
+        bad = np.zeros(len(rows), bool)
+        for i in np.flatnonzero(final).tolist():
+            p = int(place[i])
+            window = np.concatenate(
+                (value[max(p - SIDE, 0) : p], rows.value[i : i + 1], value[p : p + int(after[i])])
+            )
+            here = np.array([min(p, SIDE)])
+            bad[i] = _outliers(window, here, after[i : i + 1], np.array([_step(window)]))[0]
+        c.stragglers = rows.take(~final) if not final.all() else None
+        done = replace(rows, before=np.maximum(rows.before, moment)).take(final)
+        return [(done, bad[final])]
+
+
+def _steps(c: _Channel, value: F64) -> F64:
+    """Return quantisation step and roughness (2, n) in force at each new sample.
+
+    They are renewed by number of samples, whatever the blocks.
+    """
+    every = np.concatenate((c.recent, value))
+    offset = len(c.recent) - c.seen
+    out = np.empty((2, len(value)))
+    seen, start = c.seen, 0
+    stop = c.seen + len(value)
+    while seen < stop:
+        due = 8 if seen < 8 else RENEW * (seen // RENEW + 1) if seen >= RENEW else _next(seen)
+        until = min(due, stop)
+        out[:, start : start + until - seen] = [[c.step], [c.rough]]
+        start += until - seen
+        seen = until
+        if seen == due:
+            last = every[max(0, seen + offset - MEMORY) : seen + offset]
+            c.step = _step(last)
+            c.rough = MAD_TO_SD * float(np.median(np.abs(_off_cubic(last))))
+    c.seen = stop
+    c.recent = every[-MEMORY:]
+    return out
+
+
+def _step(value: F64) -> float:
+    """Return the smallest difference of samples of which a quarter rest, else 0."""
+    apart = np.abs(np.diff(value))
+    moved = apart[apart > 0]
+    resting = len(apart) - len(moved) >= len(apart) / 4
+    return float(np.min(moved)) if resting and len(moved) else 0.0
+
+
+def _off_cubic(x: F64) -> F64:
+    """Return how far each sample but the outer two lies off the cubic of its neighbours."""
+    return x[2:-2] - (4 * (x[1:-3] + x[3:-1]) - (x[:-4] + x[4:])) / 6
+
+
+def _spikes(value: F64, index: I64, after: I64, rough: F64) -> Bool:
+    """Return which of consecutive `value[index]` stand alone against both their neighbours."""
+    out = np.zeros(len(index), bool)
+    ok = (index >= 2) & (after >= 2)
+    if not ok.any():
+        return out
+    i = index[ok]
+    x = value[i[0] - 2 : i[-1] + 3]
+    off = np.abs(_off_cubic(x))
+    left, right = x[2:-2] - x[1:-3], x[2:-2] - x[3:-1]
+    alone = np.where(left * right > 0, np.minimum(np.abs(left), np.abs(right)), 0.0)
+    high = SPIKE * np.maximum(rough[ok], 0.0)
+    out[ok] = ((off > high) & (alone > high / 2))[i - i[0]]
+    return out
+
+
+def _next(seen: int) -> int:
+    return 1 << int(seen).bit_length()
+
+
+def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
+    """Return which of `value[index]` are outliers in their windows.
+
+    Parameters
+    ----------
+    value : float64 (n,)
+        Samples in order of host time.
+    index, after : int64 (k,)
+        Which to judge, and how many successors each may look at.
+    step : float64 (k,)
+        Quantisation step in force.
+    """
+    reach = np.arange(-SIDE, SIDE + 1)
+    place = index[:, None] + reach
+    inside = (place >= 0) & (reach <= after[:, None])
+    if inside.all():
+        first = int(index[0]) - SIDE
+        window = np.lib.stride_tricks.sliding_window_view(value, 2 * SIDE + 1)[
+            first : first + len(index)
+        ]
+        count = np.full(len(index), 2 * SIDE + 1)
+    else:
+        window = np.where(inside, value[np.clip(place, 0, len(value) - 1)], np.nan)
+        count = inside.sum(axis=1)
+    middle = _median(window, count)
+    deviation = np.abs(window - middle[:, None])
+    scale = np.maximum(MAD_TO_SD * _median(deviation, count), 2 * step)
+    off = np.abs(value[index] - middle)
+    if (scale == 0).any():
+        # Most of the window is one value: its own smallest change stands for the step.
+        moves = np.where(deviation > 0, deviation, np.inf)
+        own = np.nanmin(np.where(np.isnan(moves), np.inf, moves), axis=1)
+        scale = np.where(scale == 0, 2 * own, scale)
+    return off > SIGMAS * scale
+
+
+def _median(rows: F64, count: I64) -> F64:
+    """Return the median of each row's `count` numbers; the rest of the row is NaN."""
+    ordered = np.sort(rows, axis=1)
+    if (count == rows.shape[1]).all():
+        middle: F64 = ordered[:, SIDE]
+        return middle
+    k = np.arange(len(rows))
+    return 0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2])

@@ -1,0 +1,123 @@
+"""Counting losses by the moment at which they were known.
+
+Every event has one end (SPEC section 5). Stations hand on `Ends` with one moment per event, so
+that the counts of a sync line are those that were known when its tick was released, whatever
+the width of the blocks. Dead letters of one kind share a line within fixed windows of data time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from operators.records import (
+    ENDS,
+    F64,
+    Bool,
+    DeadLetter,
+    DeadLine,
+    End,
+    Ends,
+    Reason,
+    State,
+)
+
+
+def spread(before: F64, weight: np.ndarray | None) -> F64:
+    """Return the moments with each repeated for all the events that its row stands for."""
+    return before if weight is None else np.repeat(before, weight)
+
+
+def ended(source: str, channel: str, end: End, before: F64) -> tuple[Ends, ...]:
+    """Return the events as `Ends`, nothing when there are none."""
+    return (Ends(source, channel, end, before),) if len(before) else ()
+
+
+def letters(
+    window_s: float,
+    stage: str,
+    reason: Reason,
+    source: str,
+    before: F64,
+    where: str,
+    samples: Iterable[str],
+) -> tuple[DeadLetter, ...]:
+    """Return one dead letter for each window of data time that the losses fall into."""
+    if not len(before):
+        return ()
+    _, first, count = np.unique(np.floor(before / window_s), return_index=True, return_counts=True)
+    texts = list(samples)
+    return tuple(
+        DeadLetter(float(before[i]), stage, reason, source, where, texts[i], int(n))
+        for i, n in zip(first.tolist(), count.tolist(), strict=True)
+    )
+
+
+class Ledger:
+    """Counts by channel and open dead lines.
+
+    State: eight counts a channel, events whose moment has not come yet (at most those of
+    one delay), and one open line for each kind of loss and window.
+    """
+
+    def __init__(self, window_s: float, state: State | None = None) -> None:
+        self.window_s = window_s
+        self.counts: dict[str, list[int]] = {}
+        self._coming: list[tuple[str, int, F64]] = []
+        self._open: dict[tuple[float, str, str, str], DeadLetter] = {}
+        if state:
+            self.counts = {c: list(n) for c, n in state["counts"].items()}
+            self._coming = [(c, e, m) for c, e, m in state["coming"]]
+            for window, *fields in state["open"]:
+                letter = DeadLetter(*fields)
+                self._open[window, letter.stage, letter.reason, letter.source] = letter
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {
+            "counts": {c: list(n) for c, n in self.counts.items()},
+            "coming": [list(x) for x in self._coming],
+            "open": [
+                [key[0], *msgspec.structs.astuple(letter)] for key, letter in self._open.items()
+            ],
+        }
+
+    def add(self, ends: Iterable[Ends], dead: Iterable[DeadLetter]) -> None:
+        """Take in what a packet brought."""
+        self._coming += [(e.channel, ENDS.index(e.end), e.before) for e in ends if e.channel]
+        for d in dead:
+            key = (float(np.floor(d.before / self.window_s)), d.stage, d.reason, d.source)
+            had = self._open.get(key)
+            if had is None:
+                self._open[key] = d
+            else:
+                early = had if had.before <= d.before else d
+                self._open[key] = msgspec.structs.replace(early, count=had.count + d.count)
+
+    def advance(self, rig: str, moment: float) -> tuple[DeadLine, ...]:
+        """Count what was known before `moment`; return the dead lines whose window is over."""
+        coming: list[tuple[str, int, F64]] = []
+        for channel, end, before in self._coming:
+            known: Bool = before < moment
+            n = int(known.sum())
+            if n:
+                self.counts.setdefault(channel, [0] * len(ENDS))[end] += n
+            if n < len(before):
+                coming.append((channel, end, before[~known] if n else before))
+        self._coming = coming
+        over = [k for k in self._open if (k[0] + 1) * self.window_s <= moment]
+        lines = [(k[0], self._open.pop(k)) for k in over]
+        lines.sort(key=lambda x: (x[0], x[1].before, x[1].stage, x[1].reason, x[1].source))
+        return tuple(
+            DeadLine(
+                ts=d.before, rig=rig, stage=d.stage, reason=d.reason, source=d.source,
+                where=d.where, count=d.count, sample=d.sample,
+            )
+            for _, d in lines
+        )  # fmt: skip
+
+    def of(self, channel: str) -> dict[End, int]:
+        """Return a channel's counts."""
+        return dict(zip(ENDS, self.counts.get(channel, [0] * len(ENDS)), strict=True))

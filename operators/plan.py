@@ -1,0 +1,211 @@
+"""What every station knows of a run: its channels and signals, its grid, its delay.
+
+A plan is worked out from the configuration once and never changes. It is what the stations
+share; what only one of them needs is in that station's own config type.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Group = Literal["ure", "sensors"]
+Kind = Literal["sampled", "held"]
+Reduce = Literal["norm", "sum", "mean"]
+Profile = Literal["accurate", "low_latency"]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the configuration: immutable, unknown keys refused."""
+
+
+class ChannelConfig(Strict, frozen=True, kw_only=True):
+    """How the values of the channels that match a name or pattern are to be read."""
+
+    kind: Kind | None = None
+    gain: float | None = None
+    offset: float | None = None
+    range: tuple[float, float] | None = None
+    reduce: Reduce | None = None
+    stale_after_s: Positive | None = None
+
+
+class MemberConfig(Strict, frozen=True, kw_only=True):
+    """A channel as a member of a signal; with `lag_s`, its lag is known and not searched."""
+
+    group: Group = "sensors"
+    lag_s: float | None = None
+    lag_sd_s: NotNegative = 0.0
+
+
+class SignalConfig(Strict, frozen=True, kw_only=True):
+    """A quantity and the channels that measure it."""
+
+    members: Annotated[dict[str, MemberConfig], Meta(min_length=1)]
+    reference: str = "auto"
+
+
+class WeightsConfig(Strict, frozen=True, kw_only=True):
+    """The prior: how much each group counts before the data have spoken."""
+
+    ure: NotNegative = 0.7
+    sensors: NotNegative = 0.3
+
+
+class FailoverConfig(Strict, frozen=True, kw_only=True):
+    """When a channel counts as gone, and what a signal falls back to."""
+
+    min_streams: Annotated[int, Meta(ge=1)] = 1
+    fallback: Literal["ure_only", "sensors_only", "degrade"] = "ure_only"
+    stale_after_s: Literal["auto"] | Positive = "auto"
+    rejoin_after_s: NotNegative = 10.0
+
+
+PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One channel in one signal."""
+
+    signal: str
+    channel: str
+    group: Group
+    lag_s: float | None = None
+    lag_sd_s: float = 0.0
+
+    @property
+    def source(self) -> str:
+        """Who stamps it."""
+        return self.channel.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A quantity, its members in the order of the configuration, and its reference."""
+
+    name: str
+    members: tuple[Member, ...]
+    reference: str
+    """A member's channel, or `auto`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the stations share.
+
+    Attributes
+    ----------
+    rig : str
+        Of events that name none.
+    signals, facts : tuple
+        Fused quantities; held channels that rules and indicators read.
+    patterns : tuple of (name or pattern, config)
+        As configured, in order; `channel` applies them.
+    tick_hz, half_width_s, wait_s, wait_lag_s : float
+        The grid; the kernel's half-width; what is waited beyond it for late rows; the largest
+        lag that is waited for.
+    max_disorder_s, max_delay_s : float
+        Disorder that is put right; the largest delay that is believed.
+    weights, failover : prior and presence
+    sync_every_s : float
+        Data time between two sync lines of a channel.
+    stream_stale_s : dict
+        Staleness by source where the stream sets it (a scraped one: three pulls).
+    frozen_after_s : dict
+        By source: no value changed for so long counts as stale.
+    aligned : bool
+        Every used sample is to be written.
+    """
+
+    rig: str
+    signals: tuple[Signal, ...]
+    facts: tuple[str, ...] = ()
+    patterns: tuple[tuple[str, ChannelConfig], ...] = ()
+    tick_hz: float = 5.0
+    half_width_s: float = 2.0
+    wait_s: float = 0.1
+    wait_lag_s: float = float("inf")
+    max_disorder_s: float = 0.5
+    max_delay_s: float = 30.0
+    weights: WeightsConfig = PRIOR
+    failover: FailoverConfig = FAILOVER
+    sync_every_s: float = 10.0
+    stream_stale_s: dict[str, float] | None = None
+    frozen_after_s: dict[str, float] | None = None
+    aligned: bool = False
+
+    @cached_property
+    def members(self) -> tuple[Member, ...]:
+        """All members of all signals."""
+        return tuple(m for s in self.signals for m in s.members)
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """The channels that the configuration uses by name."""
+        exact = {name for name, _ in self.patterns if not _is_pattern(name)}
+        return frozenset({m.channel for m in self.members} | set(self.facts) | exact)
+
+    @cached_property
+    def lanes(self) -> tuple[Member, ...]:
+        """The columns of the grid: members of all signals, then facts and other used channels.
+
+        The latter have no signal and no lag of their own.
+        """
+        others = self.used - {m.channel for m in self.members} - set(self.facts)
+        rest = (*self.facts, *sorted(others))
+        return (*self.members, *(Member("", c, "ure", lag_s=0.0) for c in rest))
+
+    @property
+    def base_delay_s(self) -> float:
+        """How long a tick without lags waits (s)."""
+        return self.half_width_s + self.wait_s
+
+    @property
+    def settle_s(self) -> float:
+        """How long a row may be overtaken before it counts as a straggler (s)."""
+        return min(self.max_disorder_s, self.wait_s)
+
+    @property
+    def decide_s(self) -> float:
+        """How far beyond a sample the guard looks at most (s)."""
+        return self.half_width_s / 4
+
+    @property
+    def late_s(self) -> float:
+        """Behind the newest arrival by this much, every tick that a row serves has left (s)."""
+        return 2 * self.half_width_s + self.wait_s
+
+    def channel(self, name: str) -> ChannelConfig:
+        """Return what is configured for a channel: exact beats pattern, later beats earlier."""
+        return _resolve(self.patterns, name)
+
+    def is_held(self, name: str) -> bool:
+        """Whether the channel speaks only when it changes."""
+        kind = self.channel(name).kind
+        return kind == "held" if kind else name in self.facts
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+@lru_cache(maxsize=4096)
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), re.S)
+
+
+def _resolve(patterns: tuple[tuple[str, ChannelConfig], ...], name: str) -> ChannelConfig:
+    merged: dict[str, object] = {}
+    matching = [p for p in patterns if _is_pattern(p[0]) and _compile(p[0]).fullmatch(name)]
+    for _, config in matching + [p for p in patterns if p[0] == name]:
+        merged |= {f: v for f in config.__struct_fields__ if (v := getattr(config, f)) is not None}
+    return msgspec.convert(merged, ChannelConfig)

@@ -1,0 +1,61 @@
+"""Whether a channel is there: fresh, stale, lost, coming back.
+
+A channel is stale at a tick when its newest event is older than `stale_after`, lost when ten
+times as old. Coming back it is `rejoining` until it has been fresh for `rejoin_after_s`, then
+live, with its weight ramped over 5 s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from operators.records import F64, I8, I64, STATES, Bool, State
+
+RAMP_S = 5.0
+LOST = 10.0
+NEVER = -(1 << 62)
+ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
+
+
+@dataclass
+class Watch:
+    """One channel's presence. State: two integers."""
+
+    last_stale: int = NEVER
+    gaps: int = 0
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return asdict(self)
+
+    def step(
+        self, first: int, hz: float, age: F64, stale_after: F64, locked: Bool, rejoin_s: float
+    ) -> tuple[I8, F64, I64]:
+        """Return state, ramp and number of gaps at consecutive ticks from index `first` on.
+
+        Parameters
+        ----------
+        age, stale_after : float64 (k,)
+            Age of the newest event (s), inf before the first; what makes it stale (s).
+        locked : bool (k,)
+            The lag may be used.
+        """
+        tick = first + np.arange(len(age))
+        heard = np.isfinite(age)
+        stale = heard & (age > stale_after)
+        last = np.maximum.accumulate(np.where(stale, tick, self.last_stale))
+        last = np.maximum(last, self.last_stale)
+        fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)
+        state = np.full(len(age), LIVE)
+        state[fresh_for < rejoin_s] = REJOINING
+        state[~locked | ~heard] = ACQUIRING
+        state[stale] = STALE
+        state[heard & (age > LOST * stale_after)] = GONE
+        ramp = np.clip((fresh_for - rejoin_s + 1 / hz) / RAMP_S, 0.0, 1.0)
+        before = np.concatenate(([self.last_stale == first - 1], stale[:-1]))
+        gaps = self.gaps + np.cumsum(stale & ~before)
+        if len(age):
+            self.last_stale, self.gaps = int(last[-1]), int(gaps[-1])
+        return state, ramp, gaps

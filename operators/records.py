@@ -1,0 +1,502 @@
+"""Every type that flows, in the order in which an event becomes it.
+
+Times are seconds. *Source time* is the sender's stamp, *arrival* the stamp of the
+receiving host, *host time* the one axis of all output. Arrays are contiguous and
+read-only by convention: a station that changes values makes new arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+F64: TypeAlias = NDArray[np.float64]
+I8: TypeAlias = NDArray[np.int8]
+I32: TypeAlias = NDArray[np.int32]
+I64: TypeAlias = NDArray[np.int64]
+Bool: TypeAlias = NDArray[np.bool_]
+State: TypeAlias = dict[str, Any]
+"""A snapshot: plain values only (numbers, text, lists, dicts, numpy arrays)."""
+
+End = Literal["received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"]
+"""Where an event ends; `received` is where each of them begins."""
+ENDS: tuple[End, ...] = (
+    "received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped",
+)  # fmt: skip
+
+Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
+MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
+"""From best to worst; a line's mode is the worst over its signals."""
+
+ChannelState = Literal["acquiring", "live", "stale", "lost", "rejoining"]
+Why = Literal["hop", "reset", "state", "end"]
+
+Reason = Literal[
+    "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
+    "wild_stamp", "out_of_range",
+]  # fmt: skip
+"""Why an input could not be used; a closed list, since it is a label."""
+
+
+class Meta(msgspec.Struct, gc=False):
+    """What a sender or a recorder adds to an event; other keys are ignored."""
+
+    rx: float | None = None
+    seq: int | None = None
+
+
+class Event(msgspec.Struct, gc=False):
+    """One row as decoded, for sources that get rows one by one."""
+
+    ts: float
+    source: str
+    key: str
+    value: float
+    rig: str | None = None
+    meta: Meta | None = None
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """An input that could not be decoded, in its place among the rows of a batch."""
+
+    row: int
+    """It came before this row of the batch."""
+    reason: Reason
+    source: str
+    where: str
+    """File and byte offset, or peer address."""
+    sample: bytes
+    count: int = 1
+
+
+class Marker(NamedTuple):
+    """Text in place of a number: corrected in time, never fused."""
+
+    row: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one rig as columns, in order of arrival, rejects among them.
+
+    Attributes
+    ----------
+    names : tuple of (source, key)
+        What `name` points into.
+    name : int32 (n,)
+        Index into `names`; -1 is a tick of the host clock, which only has `rx`.
+    ts, rx : float64 (n,)
+        Source time and arrival. Where the sender gave no time, `ts` is `rx`; where the
+        recording holds no arrival, `rx` is `ts`.
+    stamped : bool (n,)
+        Both were there, independently: the clock can be learnt from this row.
+    wild : bool (n,)
+        The arrival stamp is beyond belief: the row is to be rejected.
+    value : float64 (n,)
+        NaN for markers and ticks, finite else.
+    seq : int64 (n,)
+        The sender's number, -1 where it gave none.
+    line : int64 (n,)
+        Rows that share it came as one array.
+    markers, rejects : tuple
+        In order of `row`.
+    end : bool
+        Nothing of this rig comes after this batch.
+    """
+
+    rig: str
+    names: tuple[tuple[str, str], ...]
+    name: I32
+    ts: F64
+    rx: F64
+    stamped: Bool
+    wild: Bool
+    value: F64
+    seq: I64
+    line: I64
+    markers: tuple[Marker, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+    end: bool = False
+
+
+class Ends(NamedTuple):
+    """Events of one channel that met the same end.
+
+    `before` (k,) is, for each, the newest arrival of the rig when its end was decided:
+    what was known when tick g was released is what has `before < g + delay`.
+    """
+
+    source: str
+    channel: str
+    end: End
+    before: F64
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """One loss. `before` as in `Ends`; `count` events share the letter."""
+
+    before: float
+    stage: str
+    reason: Reason
+    source: str
+    where: str
+    sample: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One channel's rows as columns.
+
+    Attributes
+    ----------
+    source, channel : str
+        `channel` is `<source>:<key>`.
+    row : int64 (n,)
+        Place of each row among all rows of the packet; rises until `drift`.
+    source_time, arrival, value : float64 (n,)
+        As received; values normalized from `normalize` on.
+    before : float64 (n,)
+        Newest arrival of the rig before this row; after `guard`: before the event that
+        made this row final.
+    stamped : bool (n,)
+        The clock can be learnt from the row.
+    line : int64 (n,)
+        Rows of several channels that share it came as one array.
+    weight : int64 (n,) or None
+        Events that each row stands for; None means one each.
+    text : tuple of str
+        The rows are markers with these texts; `value` is NaN.
+    host_time : float64 (n,)
+        Empty before `drift`; rising after it, but for stragglers.
+    straggler : bool (n,)
+        The row came after rows of later host time had to be let go; empty before `drift`.
+    spacing, noise : float64 (n,)
+        Median interval (s) and variance of white noise as known at the row; NaN while unknown,
+        empty before `align`.
+    """
+
+    source: str
+    channel: str
+    row: I64
+    source_time: F64
+    arrival: F64
+    value: F64
+    before: F64
+    stamped: Bool
+    line: I64
+    weight: I64 | None = None
+    text: tuple[str, ...] = ()
+    host_time: F64 = field(default_factory=lambda: np.empty(0))
+    straggler: Bool = field(default_factory=lambda: np.empty(0, bool))
+    spacing: F64 = field(default_factory=lambda: np.empty(0))
+    noise: F64 = field(default_factory=lambda: np.empty(0))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def take(self, index: I64 | Bool | slice) -> Block:
+        """Return the rows at `index` (mask, positions or slice)."""
+        text = self.text
+        if text:
+            text = tuple(np.array(text, dtype=object)[index].tolist())
+        return Block(
+            self.source, self.channel, self.row[index], self.source_time[index],
+            self.arrival[index], self.value[index], self.before[index], self.stamped[index],
+            self.line[index], None if self.weight is None else self.weight[index], text,
+            self.host_time[index] if len(self.host_time) else self.host_time,
+            self.straggler[index] if len(self.straggler) else self.straggler,
+            self.spacing[index] if len(self.spacing) else self.spacing,
+            self.noise[index] if len(self.noise) else self.noise,
+        )  # fmt: skip
+
+    @staticmethod
+    def join(blocks: Iterable[Block]) -> Block:
+        """Return blocks of one channel as one."""
+        parts = tuple(blocks)
+
+        def column(name: str) -> Any:
+            return np.concatenate([getattr(b, name) for b in parts])
+
+        weight = None
+        if any(b.weight is not None for b in parts):
+            weight = np.concatenate(
+                [np.ones(len(b), np.int64) if b.weight is None else b.weight for b in parts]
+            )
+        return Block(
+            parts[0].source, parts[0].channel, column("row"), column("source_time"),
+            column("arrival"), column("value"), column("before"), column("stamped"),
+            column("line"), weight, sum((b.text for b in parts), ()), column("host_time"),
+            column("straggler"), column("spacing"), column("noise"),
+        )  # fmt: skip
+
+    def plain(self) -> State:
+        """Return the block as plain values."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @staticmethod
+    def revive(state: State) -> Block:
+        """Return what `plain` gave as a block."""
+        return Block(**{**state, "text": tuple(state["text"])})
+
+
+class ClockReport(NamedTuple):
+    """A source's clock from `known` on: host = source + offset_s at that moment.
+
+    `known` and `before` date it on the host axis and by arrival. At host time h the offset
+    is `offset_s + slope * (h - at)` (slope in s/s), its variance
+    `offset_var + 2 (h - at) cross_var + (h - at)^2 slope_var`.
+    """
+
+    source: str
+    before: float
+    known: float
+    at: float
+    offset_s: float
+    slope: float
+    offset_var: float
+    cross_var: float
+    slope_var: float
+    jitter_p95_s: float
+    resets: int
+    reset_at: float
+    """Host time of the first event after the last step, NaN before there was one."""
+    stepped: bool
+    """The report is of the step itself."""
+
+
+class LagReport(NamedTuple):
+    """A member's lag from host time `known` on; `locked` says whether it may be used."""
+
+    signal: str
+    channel: str
+    known: float
+    lag_s: float
+    var: float
+    growth: float
+    """Of the variance since `known` (s^2/s)."""
+    confidence: float
+    locked: bool
+    note: str
+
+
+STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """k released ticks x c channels: the members of all signals, then facts and others.
+
+    Attributes
+    ----------
+    first : int
+        Index of the first tick: its time is `first / tick_hz`.
+    due : float64 (k,)
+        The newest arrival that the tick waited for (s): what came before it was known. inf
+        where the end of the data released it.
+    released : float64 (k,)
+        Arrival of the event that released the tick (s).
+    state : int8 (k, c)
+        Indexes STATES; `live` is what is called present.
+    ramp : float64 (k, c)
+        Share of its weight that a channel has which came back, 0 to 1.
+    lag_s, lag_var, confidence : float64 (k, c)
+        Of the lag estimate in force, NaN without one.
+    rate_hz : float64 (k, c)
+        Effective rate, NaN while unknown.
+    gaps : float64 (k, c)
+        Silences so far that made the channel stale.
+    value, coverage : float64 (k, c)
+        NaN where not covered; kernel sum over that of a full kernel, 0 to 1.
+    noise_var : float64 (k, c)
+        Variance of the value as its own out-of-band residual tells it, NaN when unknown.
+    """
+
+    first: int
+    due: F64
+    released: F64
+    state: I8
+    ramp: F64
+    lag_s: F64
+    lag_var: F64
+    confidence: F64
+    rate_hz: F64
+    gaps: F64
+    value: F64
+    coverage: F64
+    noise_var: F64
+
+    def __len__(self) -> int:
+        return len(self.due)
+
+
+class Indicators(NamedTuple):
+    """The measured five from tick `first` on, held until the next; NaN where unknown."""
+
+    first: int
+    phase_diff: float
+    coherence: float
+    harmony: float
+    sync_quality: float
+    entropy_ratio: float
+
+
+INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class FusedSignal:
+    """One signal over the k ticks of a `Fused`.
+
+    `weights` (k, members) adds up to 1 where `value` is finite; `channels` names its columns.
+    `mode` (k,) indexes MODES; `live` (k,) counts present members.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    value: F64
+    sd: F64
+    mode: I64
+    live: I64
+    weights: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """k consecutive ticks, ready to be written.
+
+    `ts`, `released`, `sync_bound_s` (k,) in s; `indicators`, `measured`, `reported` (k, 5) in
+    the order of INDICATORS; `facts` (k, number of facts), NaN where null or stale.
+    """
+
+    ts: F64
+    released: F64
+    mode: I64
+    live: I64
+    signals: tuple[FusedSignal, ...]
+    indicators: F64
+    measured: F64
+    reported: F64
+    facts: F64
+    fact_names: tuple[str, ...]
+    sync_bound_s: F64
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+
+class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel's clock and lag with sd, and its counts, as known at host time `ts`."""
+
+    ts: float
+    rig: str
+    channel: str
+    why: Why
+    state: ChannelState
+    offset_s: float | None
+    offset_sd_s: float | None
+    skew_ppm: float | None
+    skew_sd_ppm: float | None
+    clock_resets: int
+    reset_at: float | None
+    lag_s: float | None
+    lag_sd_s: float | None
+    confidence: float | None
+    rate_hz: float | None
+    jitter_p95_s: float | None
+    received: int
+    used: int
+    outliers: int
+    late: int
+    duplicate: int
+    rejected: int
+    gaps: int
+
+
+class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding: a rule that began to hold, or ceased to."""
+
+    ts: float
+    rig: str
+    rule: str
+    kind: Literal["risk", "quote"]
+    state: Literal["firing", "resolved"]
+    severity: str | None
+    risk: str | None
+    action: str | None
+    quote: str | None
+    facts: dict[str, float | None]
+    since: float
+
+
+class DeadLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters of one kind within `sync_every_s`, as written."""
+
+    ts: float
+    rig: str
+    stage: str
+    reason: Reason
+    source: str
+    where: str
+    count: int
+    sample: str
+
+
+class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A marker, as written."""
+
+    ts: float
+    source_ts: float
+    rig: str
+    channel: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """What travels: all that one edge of arrival time brought, and what became of it.
+
+    Attributes
+    ----------
+    known : float
+        Newest accepted arrival of the rig up to this edge.
+    arrivals : float64 (m,)
+        The distinct accepted arrivals of this packet, rising: who releases ticks.
+    blocks : tuple of Block
+        Rows on their way; consumed by `resample`.
+    grid, indicators, fused : results of `resample`, `quality`, `fuse`
+    clocks, lags : reports of `drift` and `align` made in this packet
+    ends, letters : losses and counts that the stations add on the way
+    sync, dead, markers, evidence : lines for the sinks
+    aligned : tuple of (channel, ts, source_ts, arrival, value) columns when asked for
+    first_host : float
+        Host time of the rig's first event, NaN before it is known.
+    newest_host : float
+        Newest host time seen; the last tick of a finished run is at or before it.
+    """
+
+    rig: str
+    known: float
+    end: bool
+    arrivals: F64
+    blocks: tuple[Block, ...] = ()
+    clocks: tuple[ClockReport, ...] = ()
+    lags: tuple[LagReport, ...] = ()
+    grid: Grid | None = None
+    indicators: tuple[Indicators, ...] = ()
+    fused: Fused | None = None
+    ends: tuple[Ends, ...] = ()
+    letters: tuple[DeadLetter, ...] = ()
+    sync: tuple[SyncReport, ...] = ()
+    dead: tuple[DeadLine, ...] = ()
+    markers: tuple[MarkerLine, ...] = ()
+    aligned: tuple[tuple[str, F64, F64, F64, F64], ...] = ()
+    evidence: tuple[EvidenceRecord, ...] = ()
+    first_host: float = float("nan")
+    newest_host: float = float("-inf")

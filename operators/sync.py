@@ -1,0 +1,189 @@
+"""The clocks as known at each tick, and the sync lines made of them.
+
+A line a channel at each `sync_every_s` of data time, at each clock reset and change of state,
+and at the end. Its counts are those known when its tick was released.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from operators.ledger import Ledger
+from operators.plan import Plan
+from operators.records import (
+    F64,
+    STATES,
+    ClockReport,
+    DeadLine,
+    Grid,
+    Packet,
+    State,
+    SyncReport,
+    Why,
+)
+
+
+class Clocks:
+    """Each source's reports, newest last. State: those that a tick may still need."""
+
+    def __init__(self, state: State | None = None) -> None:
+        self._reports: dict[str, list[ClockReport]] = {}
+        if state:
+            self._reports = {s: [ClockReport(*r) for r in x] for s, x in state.items()}
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {s: [list(r) for r in x] for s, x in self._reports.items()}
+
+    def add(self, reports: tuple[ClockReport, ...]) -> None:
+        """Take in a packet's reports."""
+        for r in reports:
+            self._reports.setdefault(r.source, []).append(r)
+
+    def forget(self, time: float) -> None:
+        """Drop what no tick from `time` on needs."""
+        for x in self._reports.values():
+            while len(x) > 1 and x[1].known <= time:
+                x.pop(0)
+
+    def at(self, source: str, time: float) -> ClockReport | None:
+        """Return the report in force at a host time."""
+        found = None
+        for r in self._reports.get(source, ()):
+            if r.known > time:
+                break
+            found = r
+        return found
+
+    def variance(self, source: str, time: F64) -> F64:
+        """Return the offset's variance (s^2) at host times, 0 for a source without a clock."""
+        reports = self._reports.get(source)
+        if not reports:
+            return np.zeros(len(time))
+        known = np.array([r.known for r in reports])
+        i = np.searchsorted(known, time, "right") - 1
+        table = np.array([(r.at, r.offset_var, r.cross_var, r.slope_var) for r in reports])
+        row = table[np.maximum(i, 0)]
+        dt = time - row[:, 0]
+        return np.where(i >= 0, row[:, 1] + 2 * dt * row[:, 2] + dt * dt * row[:, 3], 0.0)
+
+
+class Reporter:
+    """Writes the sync lines. State: counts, open dead lines, each channel's last state."""
+
+    def __init__(self, plan: Plan, state: State | None = None) -> None:
+        self.plan = plan
+        self.clocks = Clocks(state and state["clocks"])
+        self.ledger = Ledger(plan.sync_every_s, state and state["ledger"])
+        # A channel that measures two signals speaks for the first.
+        names = [m.channel for m in plan.lanes]
+        self._columns = [i for i, n in enumerate(names) if n not in names[:i]]
+        self._state = list(state["state"]) if state else [0] * len(names)
+        self._resets = [ClockReport(*r) for r in state["resets"]] if state else []
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {
+            "clocks": self.clocks.snapshot(),
+            "ledger": self.ledger.snapshot(),
+            "state": list(self._state),
+            "resets": [list(r) for r in self._resets],
+        }
+
+    def add(self, packet: Packet) -> None:
+        """Take in what the stations reported."""
+        self.clocks.add(packet.clocks)
+        self.ledger.add(packet.ends, packet.letters)
+        self._resets += [r for r in packet.clocks if r.stepped]
+
+    def lines(
+        self, rig: str, grid: Grid | None, end: bool
+    ) -> tuple[tuple[SyncReport, ...], tuple[DeadLine, ...]]:
+        """Return the lines of the ticks of a grid, in order of time."""
+        sync: list[SyncReport] = []
+        dead: list[DeadLine] = []
+        if grid is not None and len(grid):
+            ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
+            for tick, time, column, why, reset in self._due(grid, ts):
+                dead += self.ledger.advance(rig, float(grid.due[tick]))
+                sync.append(self._line(rig, grid, tick, time, column, why, reset))
+            dead += self.ledger.advance(rig, float(grid.due[-1]))
+            self._state = [int(s) for s in grid.state[-1]]
+            if end:
+                dead += self.ledger.advance(rig, float("inf"))
+                last = len(grid) - 1
+                sync += [self._line(rig, grid, last, float(ts[-1]), c, "end", None)
+                         for c in self._columns]  # fmt: skip
+            self.clocks.forget(float(ts[-1]))
+        elif end:
+            dead += self.ledger.advance(rig, float("inf"))
+        return tuple(sync), tuple(dead)
+
+    def _due(self, grid: Grid, ts: F64) -> list[tuple[int, float, int, Why, ClockReport | None]]:
+        """Return (tick, time, column, why, report) for each line but the last ones, in order."""
+        out: list[tuple[int, float, int, Why, ClockReport | None]] = []
+        every = self.plan.sync_every_s
+        before = np.append(ts[0] - 1 / self.plan.tick_hz, ts[:-1])
+        hops = np.flatnonzero(np.ceil(ts / every - 1e-9) > np.ceil(before / every - 1e-9))
+        out += [(int(t), float(ts[t]), c, "hop", None) for t in hops for c in self._columns]
+        previous = np.vstack((self._state, grid.state[:-1]))
+        for t, c in zip(*np.nonzero(grid.state != previous), strict=True):
+            if int(c) in self._columns:
+                out.append((int(t), float(ts[t]), int(c), "state", None))
+        waiting = []
+        for r in self._resets:
+            t = int(np.searchsorted(ts, r.known))
+            if t >= len(ts):
+                waiting.append(r)
+                continue
+            mine = [c for c in self._columns if self.plan.lanes[c].source == r.source]
+            out += [(t, r.known, c, "reset", r) for c in mine]
+        self._resets = waiting
+        # A reset is told before the hop of the tick that it precedes.
+        rank = {"reset": 0, "state": 1, "hop": 2}
+        out.sort(key=lambda x: (x[0], rank[x[3]], x[1], x[2]))
+        return out
+
+    def _line(
+        self,
+        rig: str,
+        grid: Grid,
+        tick: int,
+        time: float,
+        column: int,
+        why: Why,
+        reset: ClockReport | None,
+    ) -> SyncReport:
+        m = self.plan.lanes[column]
+        clock = reset or self.clocks.at(m.source, time)
+        count = self.ledger.of(m.channel)
+        row = (tick, column)
+        offset = offset_sd = skew = skew_sd = jitter = reset_at = None
+        resets = 0
+        if clock:
+            dt = time - clock.at
+            variance = clock.offset_var + 2 * dt * clock.cross_var + dt * dt * clock.slope_var
+            offset, offset_sd = clock.offset_s + clock.slope * dt, math.sqrt(max(variance, 0.0))
+            skew, skew_sd = -1e6 * clock.slope, 1e6 * math.sqrt(clock.slope_var)
+            jitter, resets = _number(clock.jitter_p95_s), clock.resets
+            reset_at = _number(clock.reset_at)
+        fused = bool(m.signal)
+        return SyncReport(
+            ts=time, rig=rig, channel=m.channel, why=why,
+            state=STATES[int(grid.state[row])],
+            offset_s=offset, offset_sd_s=offset_sd, skew_ppm=skew, skew_sd_ppm=skew_sd,
+            clock_resets=resets, reset_at=reset_at,
+            lag_s=_number(grid.lag_s[row]) if fused else None,
+            lag_sd_s=_number(np.sqrt(grid.lag_var[row])) if fused else None,
+            confidence=_number(grid.confidence[row]) if fused else None,
+            rate_hz=_number(grid.rate_hz[row]), jitter_p95_s=jitter,
+            received=count["received"], used=count["used"], outliers=count["outliers"],
+            late=count["late"], duplicate=count["duplicate"], rejected=count["rejected"],
+            gaps=int(grid.gaps[row]),
+        )  # fmt: skip
+
+
+def _number(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None

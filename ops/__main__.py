@@ -1,0 +1,53 @@
+"""The `lumen` command; also `python -m ops`. A subcommand is a module, loaded when called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "run": "run a configuration",
+    "replay": "replay bare recordings, with a configuration worked out from them",
+    "check": "check a configuration, and say what latency it will have",
+    "simulate": "make a seeded recording whose truth is known",
+    "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
+    "verify": "show that a replay gives the same bytes however it is run",
+    "demo": "replay three minutes of a studio and show every number beside its truth",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the command's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 not as it should be, 2 wrongly called or configured.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="lumen",
+        description="Several streams, several clocks, one signal with its uncertainty.",
+        epilog="commands:\n"
+        + "".join(f"  {name:10}{what}\n" for name, what in COMMANDS.items())
+        + "\nlumen COMMAND --help says what a command takes.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
+    command = parser.parse_args(words[:1]).command
+    module = importlib.import_module(f"ops.{command}")
+    own = argparse.ArgumentParser(prog=f"lumen {command}", description=COMMANDS[command])
+    module.add_arguments(own)
+    code: int = module.main(own.parse_args(words[1:]))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""Kill a replay at many places, go on each time, and compare every byte with a quiet run.
+
+`python -m ops.bench.kill_points`: 40 places where the process dies as a whole and 20 where it
+dies within a write or loses what had not been forced to the disk. About two minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.load import load
+from configs.schema import Config
+from ops.scenario import Scenario, Sensor
+from ops.simulate import make, write
+from ops.table import table
+from ops.verify import command, digests, make_store, replay, write_config
+
+MODULE = "tests.flow.killed"
+TORN = ("torn", "cut")
+CONFIG = """version: 2
+streams:
+  - {{name: both, type: file, path: "{path}", batch_lines: 100}}
+channels:
+  "*:cc/1/1": {{kind: held, stale_after_s: 5}}
+signals:
+  pulse:
+    members:
+      "ure:pulse": {{group: ure}}
+      "osc_1:/body/pulse": {{group: sensors}}
+facts: ["midi_1:cc/1/1"]
+collect: {{block_s: 1}}
+align: {{max_lag_s: 1.0, window_s: 10, hop_s: 2}}
+quality: {{window_s: 30}}
+output: {{dir: "{out}", sync_every_s: 5, rotate_mb: {rotate_mb}}}
+"""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the process dies: as `tests/flow/killed.py` says.
+
+    `cut` is `write`, after which what no snapshot vouches for is partly gone, as after a loss
+    of power.
+    """
+
+    at: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether the process died there, whether the bytes are the same, and how long it took."""
+
+    points: tuple[Point, ...]
+    killed: int
+    same: bool
+    wall_s: float
+
+
+def recording(path: Path, seconds: float = 40.0) -> Path:
+    """Write a recording of two rigs, with every kind of fault in it."""
+    unit = seconds / 40
+    sensors = (
+        Sensor("ure", "pulse", 10.0, "ure", noise=0.1, loss=0.02),
+        Sensor(
+            "osc_1", "/body/pulse", 25.0, offset_s=-3.2, skew_ppm=87.0, lag_s=0.18, noise=0.12,
+            loss=0.02, duplicates=5, wild=1, outliers=0.01, resets=((20 * unit, 0.5),),
+            silent=((28 * unit, 32 * unit),),
+        ),
+        Sensor("midi_1", "cc/1/1", 4.0, held=True, stamped=False),
+    )  # fmt: skip
+    write(
+        path,
+        *(make(Scenario(seconds, sensors, rig=rig, damaged=3), i) for i, rig in enumerate("ab")),
+    )
+    return path
+
+
+def configuration(folder: Path, rotate_mb: float = 256.0) -> Config:
+    """Return the configuration of a small recording of two rigs, made in `folder`."""
+    path = folder / "both.ndjson"
+    if not path.exists():
+        recording(path)
+    text = CONFIG.format(path=path, out=folder / "out", rotate_mb=rotate_mb)
+    (folder / "both.yaml").write_text(text)
+    return load(folder / "both.yaml").config
+
+
+def attempt(
+    config: Config, folder: Path, expected: dict[str, str], points: Sequence[Point], seed: int = 0
+) -> Outcome:
+    """Kill a run at each of the points in turn, go on to the end, start once more, compare.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        Going on failed; `stderr` says why.
+    """
+    folder.mkdir()
+    out, notes = folder / "out", folder / "notes"
+    store = make_store(folder / "store")
+    path = write_config(config, folder / "run.yaml", out)
+    start, killed = time.monotonic(), 0
+    for point in points:
+        at = "write" if point.at == "cut" else point.at
+        more = {"LUMEN_KILL": f"{at} {point.n}", "LUMEN_NOTES": str(notes)}
+        run = subprocess.run(
+            command(path, store, MODULE), env=os.environ | more, capture_output=True
+        )
+        if run.returncode not in (0, -9):
+            run.check_returncode()
+        killed += run.returncode == -9
+        if point.at == "cut":
+            _lose(out, notes, random.Random(seed))
+    for _ in range(2):
+        subprocess.run(command(path, store), check=True, capture_output=True)
+    same = digests(out) == expected
+    return Outcome(tuple(points), killed, same, time.monotonic() - start)
+
+
+def _lose(out: Path, notes: Path, chance: random.Random) -> None:
+    """Take away a part of what came after the last snapshot."""
+    vouched = json.loads(notes.read_text()) if notes.exists() else {}
+    for path in sorted(out.rglob("*.jsonl")):
+        size, least = path.stat().st_size, vouched.get(str(path), 0)
+        if size > least:
+            os.truncate(path, chance.randint(least, size))
+
+
+def places(seed: int, most: int) -> list[list[Point]]:
+    """Return 60 tries: 40 where the process dies, 20 within a write or with a loss."""
+    chance = random.Random(seed)
+    whole = [Point(at, chance.randint(1, most)) for at in ("write", "snapshot") for _ in range(16)]
+    whole += [Point("begin", n) for n in (1, 2, 3, 4, 5)]
+    whole += [Point("end", 1), Point("write", 1), Point("snapshot", 1)]
+    torn = [Point(at, chance.randint(1, most)) for at in TORN for _ in range(10)]
+    return [[point] for point in whole + torn]
+
+
+def main() -> int:
+    """Run all tries and print what came of them; 1 where a byte differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    seed = parser.parse_args().seed
+    with tempfile.TemporaryDirectory(prefix="lumen-kill-") as name:
+        folder = Path(name)
+        plain = write_config(configuration(folder), folder / "plain.yaml", folder / "plain")
+        expected = replay("plain", plain, folder / "plain").digests
+        config = configuration(folder, rotate_mb=0.02)
+        outcomes = []
+        for i, points in enumerate(places(seed, most=28)):
+            outcomes.append(attempt(config, folder / f"try_{i}", expected, points, seed + i))
+            print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    print(_table(outcomes))
+    return 0 if all(outcome.same for outcome in outcomes) else 1
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    rows = []
+    for at in dict.fromkeys(outcome.points[0].at for outcome in outcomes):
+        mine = [outcome for outcome in outcomes if outcome.points[0].at == at]
+        seconds = sorted(outcome.wall_s for outcome in mine)
+        rows.append(
+            (
+                at,
+                str(len(mine)),
+                str(sum(outcome.killed for outcome in mine)),
+                str(sum(outcome.same for outcome in mine)),
+                f"{seconds[len(seconds) // 2]:.1f}",
+            )
+        )
+    return table(("point", "tries", "killed", "identical", "median s"), rows)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,125 @@
+"""A configuration worked out from what recordings hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from configs.coherence import RESERVED
+from ops.excerpt import open_recording
+from sources.decode import Decoder
+from sources.names import Names
+
+LOOK = 1 << 20
+"""Bytes of each recording that are looked at."""
+FEWEST = 8
+"""Events that a channel must have more of to be taken for a sampled one."""
+FACTS = (
+    "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
+)  # fmt: skip
+
+
+def derive(files: Sequence[Path], out: Path) -> Path:
+    """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
+
+    Where each source has one channel, they are taken to measure one quantity. Else a source
+    measures several: channels that share their key make a signal each, the others are not
+    used; where no two share it, each channel is a signal.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: a file is missing, or none of them holds a series of numbers.
+    """
+    counts: Counter[str] = Counter()
+    for file in files:
+        if not file.is_file():
+            _refuse(f"{file}: there is no such file")
+        counts += channels(file)
+    facts = [name for name in counts if name.partition(":")[2] in FACTS]
+    series = [
+        name
+        for name, count in counts.items()
+        if count > FEWEST and name not in facts and not {"*", "?"} & set(name)
+    ]
+    if not series:
+        _refuse(f"{files[0]}: no channel with more than {FEWEST} numbers")
+    path = out.with_name(out.name + ".yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_yaml(files, signals(series), facts, out), "utf-8")
+    return path
+
+
+def channels(file: Path) -> Counter[str]:
+    """Return how many numbers each channel has in the first MiB of a recording."""
+    head = _head(file)
+    whole = head[: head.rfind(b"\n") + 1] or head
+    rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None
+    found: Counter[str] = Counter()
+    if rows is not None:
+        numbers = np.isfinite(rows.value) & (rows.name >= 0)
+        for i, count in enumerate(np.bincount(rows.name[numbers]).tolist()):
+            found[":".join(rows.names.pairs[i])] += count
+    return found
+
+
+def signals(series: Sequence[str]) -> dict[str, list[str]]:
+    """Return signals and their members, as `derive` says."""
+    if len({channel.partition(":")[0] for channel in series}) == len(series):
+        return {"signal": list(series)}
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for channel in series:
+        by_key[channel.partition(":")[2]].append(channel)
+    shared = {key: members for key, members in by_key.items() if len(members) > 1}
+    named: dict[str, list[str]] = {}
+    for key, members in (shared or by_key).items():
+        words = re.findall(r"[A-Za-z0-9_]+", key)
+        word = words[-1] if words else ""
+        fit = word.isidentifier() and word not in RESERVED and not word.endswith("_sd")
+        named[word if fit and word not in named else f"signal_{len(named) + 1}"] = members
+    return named
+
+
+def _yaml(
+    files: Sequence[Path], signals: dict[str, list[str]], facts: Sequence[str], out: Path
+) -> str:
+    lines = ["# Worked out from what the recordings hold.", "version: 2", "streams:"]
+    for i, file in enumerate(files):
+        name = "recording" if len(files) == 1 else f"recording_{i + 1}"
+        lines.append(f"  - {{name: {name}, type: file, path: {_text(str(file))}}}")
+    lines.append("signals:")
+    for name, members in signals.items():
+        lines += [f"  {name}:", "    members:"]
+        for channel in members:
+            group = "ure" if channel.partition(":")[0] == "ure" else "sensors"
+            lines.append(f"      {_text(channel)}: {{group: {group}}}")
+    if facts:
+        lines.append(f"facts: [{', '.join(map(_text, facts))}]")
+    lines.append(f"output: {{dir: {_text(str(out))}}}")
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _head(file: Path) -> bytes:
+    """Return the first MiB, or what of it can be read."""
+    head = bytearray()
+    with open_recording(file) as stream, suppress(OSError, EOFError):
+        while len(head) < LOOK and (more := stream.read(1 << 16)):
+            head += more
+    return bytes(head)
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"lumen: {why}", file=sys.stderr)
+    raise SystemExit(2)

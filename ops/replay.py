@@ -1,0 +1,26 @@
+"""`lumen replay`: bare recordings, with a configuration worked out from what is in them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ops.run import add_recovery, execute, show
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen replay` takes."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz or .zst")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR",
+        help="folder of the results and of the configuration; default %(default)s",
+    )  # fmt: skip
+    add_recovery(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Work a configuration out, run it and show the summary."""
+    from ops.derive import derive
+
+    show(execute(derive(args.files, args.out), args.recover, args.snapshot_s))
+    return 0

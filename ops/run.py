@@ -1,0 +1,86 @@
+"""`lumen run`: one configuration from start to end, with a summary after it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+from pathlib import Path
+
+from ops.summary import summary
+
+
+def execute(config: Path, recover: Path | None = None, snapshot_s: float = 10.0) -> Path:
+    """Run a configuration in this process, to its end or to Ctrl-C, which drains.
+
+    Parameters
+    ----------
+    config : Path
+        The YAML file; faults in it end the process with code 2.
+    recover : Path, optional
+        Folder of the recovery store: made when missing, resumed from when there.
+    snapshot_s : float
+        Seconds between two snapshots.
+
+    Returns
+    -------
+    Path
+        Folder of the results.
+    """
+    from bytewax._bytewax import cli_main
+    from bytewax.recovery import RecoveryConfig
+
+    from configs.load import load_or_exit
+    from flows.fusion import flow
+
+    folder = Path(load_or_exit(config).config.output.dir)
+    dataflow = flow(str(config))
+    store = None
+    if recover is not None:
+        prepare(recover)
+        store = RecoveryConfig(recover, datetime.timedelta(0))
+    cli_main(
+        dataflow,
+        workers_per_process=1,
+        epoch_interval=datetime.timedelta(seconds=snapshot_s),
+        recovery_config=store,
+    )
+    return folder
+
+
+def prepare(store: Path) -> None:
+    """Make the recovery store; whoever can write there runs code, so nobody else may."""
+    from bytewax.recovery import init_db_dir
+
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.chmod(0o700)
+    if not any(store.glob("part-*.sqlite3")):
+        init_db_dir(store, 1)
+
+
+def show(folder: Path) -> None:
+    """Print what a run in `folder` came to."""
+    print(*summary(folder), sep="\n\n")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen run` takes."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    add_recovery(parser)
+
+
+def add_recovery(parser: argparse.ArgumentParser) -> None:
+    """Declare how a run is made resumable."""
+    parser.add_argument(
+        "--recover", type=Path, metavar="DIR",
+        help="keep state here, and go on from it when started again; keep others out of it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--snapshot-s", type=float, default=10.0, metavar="S",
+        help="seconds between two snapshots of it; default %(default)s",
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run a configuration and show the summary."""
+    show(execute(args.config, args.recover, args.snapshot_s))
+    return 0

@@ -1,0 +1,119 @@
+"""What a simulated recording is made of: instruments, clocks, ways and faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """One channel: an instrument, its clock, its way to us and its faults.
+
+    Attributes
+    ----------
+    rate_hz : float
+        Readings a second; a `held` one is read so often and sent when it has changed.
+    offset_s, skew_ppm, lag_s : float
+        Of the clock at the start and of the reading, signs as everywhere. On the host axis
+        the offset is larger by the path delay.
+    noise : float
+        Standard deviation of one reading, the movement having an RMS of 1.
+    loss, outliers : float
+        Share of the readings lost; share thrown off by 8 to 20.
+    duplicates, out_of_range, wild : int
+        Packets that come twice; values of 1000; stamps 1e6 s ahead.
+    resets : tuple of (host s after the start, s)
+        When, and by how much, the source clock steps.
+    silent : tuple of (from, to)
+        Host seconds after the start.
+    noisy : tuple of ((from, to), sd)
+        Spells of noise.
+    held, stamped : bool
+        Quantised to 0..127 and sent on change; whether it has a clock of its own.
+    """
+
+    source: str
+    key: str
+    rate_hz: float
+    group: Literal["ure", "sensors"] = "sensors"
+    offset_s: float = 0.0
+    skew_ppm: float = 0.0
+    lag_s: float = 0.0
+    noise: float = 0.1
+    loss: float = 0.0
+    outliers: float = 0.0
+    duplicates: int = 0
+    out_of_range: int = 0
+    wild: int = 0
+    resets: tuple[Span, ...] = ()
+    silent: tuple[Span, ...] = ()
+    noisy: tuple[tuple[Span, float], ...] = ()
+    held: bool = False
+    stamped: bool = True
+
+    @property
+    def channel(self) -> str:
+        """Its name."""
+        return f"{self.source}:{self.key}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is to be recorded.
+
+    Attributes
+    ----------
+    path_s, queue_s : float
+        Constant delay of every path; mean of the exponential queueing on top (s).
+    facts_every_s : float
+        How often the engine speaks of itself; 0: never.
+    trouble : tuple of (from, to)
+        When it has reason to complain (host s after the start).
+    damaged : int
+        Lines that nobody can decode.
+    """
+
+    seconds: float
+    sensors: tuple[Sensor, ...]
+    rig: str | None = None
+    path_s: float = 0.002
+    queue_s: float = 0.005
+    facts_every_s: float = 0.0
+    trouble: tuple[Span, ...] = ()
+    damaged: int = 0
+    tick_hz: float = 5.0
+
+
+def studio(seconds: float = 180.0) -> Scenario:
+    """Return the studio of the demo: one performer, four instruments, every kind of fault.
+
+    Times are those of three minutes and stretch with `seconds`.
+    """
+    unit = seconds / 180
+    noisy, silent = (58 * unit, 83 * unit), (120 * unit, 135 * unit)
+    return Scenario(
+        seconds=seconds,
+        sensors=(
+            Sensor("ure", "pulse", 20.0, "ure", noise=0.1, loss=0.02),
+            Sensor(
+                "osc_1", "/body/pulse", 50.0, offset_s=-3.214, skew_ppm=87.0, lag_s=0.18,
+                noise=0.12, loss=0.02, duplicates=5, wild=1, resets=((95 * unit, 0.5),),
+                silent=(silent,),
+            ),
+            Sensor(
+                "osc_2", "/wrist/pulse", 31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=0.42,
+                noise=0.12, loss=0.02, outliers=0.01, out_of_range=1, noisy=((noisy, 1.2),),
+                silent=(silent,),
+            ),
+            Sensor(
+                "midi_1", "cc/1/1", 40.0, lag_s=0.05, noise=0.02, silent=(silent,), held=True,
+                stamped=False,
+            ),
+        ),
+        facts_every_s=2.0,
+        trouble=(noisy,),
+        damaged=3,
+    )  # fmt: skip

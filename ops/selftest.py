@@ -1,0 +1,158 @@
+"""`lumen selftest`: known offset, skew, lag and dropouts, estimated beside true."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ops import truth
+from ops.results import Results, rigs, run_json
+from ops.run import execute
+from ops.scenario import Scenario, Sensor
+from ops.simulate import START, make
+from ops.table import number, table
+from ops.truth import Truth
+
+REJOIN_S = 10.0
+CONFIG = """\
+version: 2
+streams:
+  - {{name: recording, type: file, path: {recording}, speed: 0}}
+signals:
+  pulse:
+    reference: "ure:pulse"
+    members:
+      "ure:pulse": {{group: ure}}
+      "phone:/body": {{group: sensors}}
+      "watch:/wrist": {{group: sensors}}
+align: {{max_lag_s: 2.0, window_s: 30, hop_s: 5}}
+failover: {{rejoin_after_s: {rejoin}}}
+output: {{dir: {out}, aligned: true}}
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One quantity: what came out, what is true, and how far apart they may be."""
+
+    what: str
+    found: float | None
+    true: float
+    bar: float
+    digits: int = 4
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is there and near enough."""
+        return self.found is not None and abs(self.found - self.true) <= self.bar
+
+    def row(self) -> tuple[str, ...]:
+        """Return its line of the table."""
+        error = None if self.found is None else self.found - self.true
+        values = (number(v, self.digits) for v in (self.found, self.true, error, self.bar))
+        return (self.what, *values, "pass" if self.passed else "FAIL")
+
+
+def scenario(seconds: float) -> Scenario:
+    """Return a recording of three instruments; both sensors fall silent for 12 s."""
+    silent = ((0.72 * seconds, 0.72 * seconds + 12),)
+    return Scenario(
+        seconds=seconds,
+        sensors=(
+            Sensor("ure", "pulse", 20.0, "ure", loss=0.02),
+            Sensor(
+                "phone", "/body", 50.0, offset_s=4.213, skew_ppm=120.0, lag_s=0.35, loss=0.02,
+                outliers=0.01, resets=((0.55 * seconds, 0.4),), silent=silent, duplicates=3,
+            ),
+            Sensor(
+                "watch", "/wrist", 25.0, offset_s=-2.508, skew_ppm=-75.0, lag_s=-0.22, loss=0.02,
+                outliers=0.01, silent=silent, wild=1,
+            ),
+        ),
+        damaged=2,
+    )  # fmt: skip
+
+
+def checks(folder: Path, true: Truth, quick: bool) -> Iterator[Check]:
+    """Yield every check of a run against the truth."""
+    results = rigs(folder)[0]
+    told = results.last_sync()
+    for channel, known in true.channels.items():
+        if (line := told.get(channel)) is None:
+            yield Check(f"{channel} sync lines", 0, 1, 0, 0)
+            continue
+        offset_s, skew_ppm = true.offset_s(channel, line.ts), known.skew_ppm
+        assert offset_s is not None and skew_ppm is not None
+        offset_bar, skew_bar, lag_bar = (1e-3, 2.0, 0.010) if quick else (3e-4, 0.5, 0.005)
+        yield Check(f"{channel} offset s", line.offset_s, offset_s, offset_bar, 5)
+        yield Check(f"{channel} skew ppm", line.skew_ppm, skew_ppm, skew_bar, 2)
+        yield Check(f"{channel} lag s", line.lag_s, known.lag_s, lag_bar)
+        yield Check(f"{channel} resets", line.clock_resets, len(known.resets), 0, 0)
+        yield Check(
+            f"{channel} outliers", line.outliers, known.outliers,
+            0.1 * known.outliers + 0.003 * known.received, 0,
+        )  # fmt: skip
+    yield from _dropout(results, true)
+    yield from _signal(results, true)
+    total = run_json(folder)["account"]["total"]
+    ends = sum(n for end, n in total.items() if end != "received")
+    yield Check("events received", total["received"], true.received, 0, 0)
+    yield Check("events with an end", ends, true.received, 0, 0)
+    yield Check("duplicates", total["duplicate"], _count(true), 0, 0)
+
+
+def _count(true: Truth) -> int:
+    return sum(known.duplicates for known in true.channels.values())
+
+
+def _dropout(results: Results, true: Truth) -> Iterator[Check]:
+    """Yield when the sensors' silence shows in the mode, and when they are back."""
+    began, ended = true.channels["phone:/body"].silent[0]
+    gone = [t.ts for t in results.ticks() if t.mode == "ure_only" and t.ts > began - 5]
+    first = gone[0] - START if gone else None
+    last = gone[-1] - START if gone else None
+    # Stale after three intervals, at least one tick; back after a spell of good health.
+    yield Check("dropout seen, s", first, began + 0.2 - START, 0.3, 1)
+    yield Check("rejoined, s", last, ended + REJOIN_S - START, 0.5, 1)
+
+
+def _signal(results: Results, true: Truth) -> Iterator[Check]:
+    """Yield the error of the fused signal, with all members there, beside the best of them."""
+    ticks = list(results.ticks())
+    time, value, sd = truth.fused(ticks, true.signal)
+    clean = true.at(time)
+    whole = np.array([t.live == len(true.channels) for t in ticks], dtype=bool)
+    if not whole.any():
+        yield Check("fused RMS error", None, 0.0, 0.0)
+        return
+    alone = truth.alone(results.aligned(), true, time)
+    best = min(truth.rms_error(corrected[whole], clean[whole]) for _, corrected in alone.values())
+    yield Check("fused RMS error", truth.rms_error(value[whole], clean[whole]), 0.0, best)
+    inside = np.abs(value - clean)[whole] <= 1.96 * sd[whole]
+    yield Check("share within 95 % interval", float(inside.mean()), 0.95, 0.05, 2)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen selftest` takes."""
+    parser.add_argument("--quick", action="store_true", help="150 s of data instead of 600 s")
+    parser.add_argument("--seed", type=int, default=1, help="default %(default)s")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Inject, estimate, compare; the exit code is 1 where a bar is missed."""
+    with tempfile.TemporaryDirectory() as place:
+        recording = Path(place, "selftest.ndjson")
+        make(scenario(150.0 if args.quick else 600.0), args.seed).write(recording)
+        config = Path(place, "selftest.yaml")
+        out = Path(place, "out")
+        config.write_text(CONFIG.format(recording=recording, out=out, rejoin=REJOIN_S), "utf-8")
+        found = list(checks(execute(config), truth.load(recording), args.quick))
+    print(table(("what", "estimated", "true", "error", "bar", ""), [c.row() for c in found]))
+    failed = sum(not check.passed for check in found)
+    print(f"\n{len(found) - failed} of {len(found)} passed")
+    return 1 if failed else 0

@@ -1,0 +1,30 @@
+"""A table for the terminal: columns as wide as they need to be, numbers to the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return the lines of a table; the first column stands left, the others right."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            c.rjust(w) if k else c.ljust(w)
+            for k, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    ]
+    lines.insert(1, "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def number(value: float | None, digits: int, scale: float = 1.0) -> str:
+    """Return a number, or a dash where there is none; `scale` turns s into ms, say."""
+    return "-" if value is None else f"{value * scale:.{digits}f}"
+
+
+def with_sd(value: float | None, sd: float | None, digits: int) -> str:
+    """Return `value ± sd`, as far as they are there."""
+    return number(value, digits) + ("" if sd is None or value is None else f" ±{sd:.{digits}f}")

@@ -1,0 +1,132 @@
+"""The truth about a simulated recording, and how far a run is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from operators.records import F64
+from ops.results import AlignedLine, Tick
+
+CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
+
+
+class Step(msgspec.Struct):
+    """A step of a source clock."""
+
+    at: float
+    step_s: float
+
+
+class ChannelTruth(msgspec.Struct):
+    """What is true of a channel."""
+
+    source: str
+    kind: str
+    offset_s: float | None
+    skew_ppm: float | None
+    lag_s: float
+    resets: list[Step]
+    silent: list[tuple[float, float]]
+    received: int
+    outliers: int
+    duplicates: int
+
+
+class Truth(msgspec.Struct):
+    """What `<name>.truth.json` says."""
+
+    start: float
+    signal: str
+    received: int
+    damaged: int
+    trouble: list[tuple[float, float]]
+    tick_hz: float
+    channels: dict[str, ChannelTruth]
+    clean: list[float]
+
+    def offset_s(self, channel: str, host: float) -> float | None:
+        """Return host minus source time of a channel at `host` (s)."""
+        true = self.channels[channel]
+        if true.offset_s is None or true.skew_ppm is None:
+            return None
+        run_off = (host - self.start) * true.skew_ppm * 1e-6
+        return true.offset_s - run_off - sum(r.step_s for r in true.resets if r.at <= host)
+
+    def at(self, ticks: F64) -> F64:
+        """Return the signal itself at `ticks` (k,), NaN off its grid."""
+        index = (ticks - self.start) * self.tick_hz
+        nearest = np.round(index).astype(np.int64)
+        known = (np.abs(index - nearest) < 1e-3) & (nearest >= 0) & (nearest < len(self.clean))
+        clean = np.array(self.clean)[np.clip(nearest, 0, len(self.clean) - 1)]
+        return np.where(known, clean, np.nan)
+
+
+def load(path: Path) -> Truth:
+    """Return the truth that lies beside a recording, or at `path` itself."""
+    name = path.name.removesuffix(".gz").removesuffix(".ndjson").removesuffix(".truth.json")
+    return msgspec.json.decode(path.with_name(f"{name}.truth.json").read_bytes(), type=Truth)
+
+
+def fused(ticks: Iterable[Tick], signal: str) -> tuple[F64, F64, F64]:
+    """Return time, value and sd (k,) of the ticks, NaN where there is no value."""
+    rows = [(t.ts, t.signals[signal].value, t.signals[signal].sd) for t in ticks]
+    time, value, sd = np.array(rows, dtype=float).reshape(-1, 3).T
+    return time, value, sd
+
+
+def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, tuple[F64, F64]]:
+    """Return, by channel, what it says at `ticks` (k,) when nothing else is listened to.
+
+    Returns
+    -------
+    dict of (as it came, corrected)
+        The newest value at each tick by arrival; and at its best: clock and lag corrected,
+        outliers out, through the same low-pass as the fused signal. NaN where it is silent.
+    """
+    rows: dict[str, list[tuple[float, float, float]]] = {}
+    for line in lines:
+        rows.setdefault(line.channel, []).append((line.rx, line.ts, line.value))
+    out = {}
+    for channel in rows:
+        rx, ts, value = np.array(rows[channel]).T
+        held = truth.channels[channel].kind == "held" if channel in truth.channels else False
+        corrected = (_newest if held else _smooth)(*_sorted(ts, value), ticks)
+        out[channel] = _newest(*_sorted(rx, value), ticks), corrected
+    return out
+
+
+def rms_error(value: F64, true: F64) -> float:
+    """Return the RMS difference where both are known."""
+    error = (value - true)[np.isfinite(value - true)]
+    return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+
+
+def _sorted(time: F64, value: F64) -> tuple[F64, F64]:
+    order = np.argsort(time, kind="stable")
+    return time[order], value[order]
+
+
+def _newest(time: F64, value: F64, ticks: F64) -> F64:
+    index = np.searchsorted(time, ticks, side="right") - 1
+    known = (index >= 0) & (ticks - time[np.maximum(index, 0)] < 1.0)
+    return np.where(known, value[np.maximum(index, 0)], np.nan)
+
+
+def _smooth(time: F64, value: F64, ticks: F64) -> F64:
+    """Return a Kaiser-windowed sinc over uneven samples, each standing for its cell."""
+    cell = np.minimum(np.gradient(time), 0.5) if len(time) > 1 else np.zeros(len(time))
+    out = np.full(len(ticks), np.nan)
+    first = np.searchsorted(time, ticks - HALF_WIDTH_S)
+    last = np.searchsorted(time, ticks + HALF_WIDTH_S)
+    for k, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        x = (time[a:b] - ticks[k]) / HALF_WIDTH_S
+        window = np.i0(BETA * np.sqrt(np.clip(1 - x**2, 0, 1))) / np.i0(BETA)
+        weight = np.sinc(2 * CUTOFF_HZ * HALF_WIDTH_S * x) * window * cell[a:b]
+        # A kernel that lacks part of its samples tells of something else.
+        if abs(2 * CUTOFF_HZ * weight.sum() - 1) < 0.1:
+            out[k] = weight @ value[a:b] / weight.sum()
+    return out

@@ -1,0 +1,167 @@
+"""The folder that a run writes into: whose it is, and which files in it are a run's own.
+
+A lock file says who writes, and names each file before it is begun. So a run without recovery
+can replace the one before it, even one that was killed, and never touches anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from sinks.jsonl import sync_folder
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".lumen.lock"
+RUN = "run.json"
+STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
+_OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
+
+
+class FolderError(Exception):
+    """The folder cannot be written into: one line that says why and what helps."""
+
+
+class _Files(msgspec.Struct):
+    files: dict[str, int] = {}
+
+
+def rig_folder(rig: str) -> str:
+    """Return a rig's name as that of a folder: itself, if it is a plain one.
+
+    Names come with the data, so none may lead elsewhere, be too long or look like a file of
+    the run; such are written with `%` in them.
+    """
+    name = quote(rig, safe=" ", errors="surrogatepass") or "%"
+    if name.startswith(".") or name.endswith((".json", ".jsonl", ".tmp")):
+        name = name.replace(".", "%2E")
+    if len(name) > 200:
+        name = f"{name[:160]}%{sha256(name.encode()).hexdigest()[:16]}"
+    return name
+
+
+class Folder:
+    """An output folder, looked at until `take` makes it ours."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock: int | None = None
+        self._close: Callable[[], object] = lambda: None
+
+    def check(self) -> None:
+        """Refuse a folder that another run is writing, or that holds files no run wrote.
+
+        Nothing is changed.
+
+        Raises
+        ------
+        FolderError
+            One line.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise FolderError(f"{self.root}: output.dir is not a folder")
+        there = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
+        if not os.access(there, os.W_OK):
+            raise FolderError(f"{self.root}: nothing may be written there")
+        if (self.root / LOCK).exists():
+            os.close(self._locked(0))
+        self._refuse_strangers(self.known())
+
+    def take(self, *, fresh: bool) -> None:
+        """Lock the folder; where a run begins anew, remove what the one before it wrote.
+
+        Raises
+        ------
+        FolderError
+            As `check`.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked(os.O_CREAT)
+        self._close = weakref.finalize(self, os.close, self._lock)
+        known = self.known()
+        self._refuse_strangers(known)
+        if fresh:
+            for name in known:
+                (self.root / name).unlink(missing_ok=True)
+            for name in {str(Path(name).parent) for name in known} - {"."}:
+                if (self.root / name).is_dir():
+                    (self.root / name).rmdir()
+            os.truncate(self._lock, 0)
+        self._note([f"pid {os.getpid()}"])
+        sync_folder(self.root)
+
+    def announce(self, paths: Iterable[Path]) -> None:
+        """Note files before they are begun."""
+        self._note([f"file {path.relative_to(self.root).as_posix()}" for path in paths])
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        self._close()
+        self._lock = None
+
+    def known(self) -> set[str]:
+        """Return the files of earlier runs, relative to the folder."""
+        names = {line[5:] for line in self._lines() if line.startswith("file ")}
+        try:
+            run = msgspec.json.decode((self.root / RUN).read_bytes(), type=_Files)
+            names |= run.files.keys()
+        except (OSError, msgspec.DecodeError):
+            pass
+        # Whoever wrote the list: it may only name what a run would write.
+        return {name for name in names if _OWN.fullmatch(name) and not name.startswith("../")} | {
+            RUN,
+            f"{RUN}.tmp",
+        }
+
+    def _refuse_strangers(self, known: set[str]) -> None:
+        ours = known | {LOCK} | {str(Path(name).parent) for name in known}
+        for path in sorted(self.root.glob("*")):
+            inside = sorted(path.glob("*")) if path.is_dir() and not path.is_symlink() else []
+            for found in (path, *inside):
+                if found.relative_to(self.root).as_posix() not in ours:
+                    raise FolderError(
+                        f"{found}: no run wrote this; move it away or choose another output.dir"
+                    )
+
+    def _lines(self) -> list[str]:
+        try:
+            return (self.root / LOCK).read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return []
+
+    def _locked(self, more: int) -> int:
+        """Return the lock file as a descriptor that holds the lock."""
+        try:
+            lock = os.open(self.root / LOCK, os.O_RDWR | os.O_APPEND | more, 0o644)
+        except OSError as error:
+            raise FolderError(f"{self.root}: cannot be written: {error.strerror}") from error
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(lock)
+                holders = [line[4:] for line in self._lines() if line.startswith("pid ")]
+                raise FolderError(
+                    f"{self.root}: process {holders[-1] if holders else '?'} is writing there"
+                ) from error
+        return lock
+
+    def _note(self, lines: list[str]) -> None:
+        if self._lock is None:
+            raise FolderError(f"{self.root}: not taken")
+        try:
+            os.write(self._lock, "".join(f"{line}\n" for line in lines).encode())
+            os.fsync(self._lock)
+        except OSError as error:
+            reason = f"cannot write: {error.strerror}"
+            raise OSError(error.errno, reason, str(self.root / LOCK)) from error

@@ -1,0 +1,253 @@
+"""The one exit: all that a run writes, a folder a rig, and `run.json`.
+
+One partition writes everything, in the order of the packets. Its snapshot is the position in
+each file and the account, taken when all before it is on the disk; a run that goes on from it
+cuts the files back to there, so that nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+
+from configs.schema import Config, FileStream
+from operators.records import Packet, State
+from operators.state import decode_state, encode_state
+from sinks.folder import RUN, Folder, FolderError, rig_folder
+from sinks.jsonl import Position, Segments, segment_path
+from sinks.lines import packet_lines
+from sinks.run import Account, Digests, usage, versions, write_run
+
+_MB = 1_000_000
+
+
+def preflight(config: Config) -> None:
+    """Refuse an output folder in use, or with files that no run wrote, before anything starts.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after one line on standard error. Nothing has been changed.
+    """
+    try:
+        Folder(Path(config.output.dir)).check()
+    except FolderError as error:
+        _refuse(error)
+
+
+def _refuse(error: FolderError) -> NoReturn:
+    print(f"lumen: {error}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+class Output(FixedPartitionedSink[Packet, bytes]):
+    """Everything that a run writes.
+
+    Parameters
+    ----------
+    config : Config
+        Of the run.
+    rigs : tuple of str
+        Known before the run. If it is one, its files lie in `output.dir` itself; all others
+        have a folder each.
+    path : str or None
+        The configuration's file.
+    fingerprint : str
+        Of the configuration.
+    keep : bool
+        Recovery is on.
+    """
+
+    def __init__(
+        self, config: Config, rigs: tuple[str, ...], path: str | None, fingerprint: str, keep: bool
+    ) -> None:
+        self.config = config
+        self.rigs = rigs or (config.rig,)
+        self.path = path
+        self.fingerprint = fingerprint
+        self.keep = keep
+
+    def list_parts(self) -> list[str]:
+        """Return the one constant name."""
+        return ["out"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> Exit:
+        """Begin anew, or go on from a snapshot."""
+        state = None
+        if resume_state is not None:
+            state = decode_state(resume_state, "output", self.fingerprint)
+        return Exit(self, state)
+
+
+class Exit(StatefulSinkPartition[Packet, bytes]):
+    """The files of a run while it runs."""
+
+    def __init__(self, output: Output, state: State | None) -> None:
+        self.output = output
+        self.config = output.config
+        self.folder = Folder(Path(self.config.output.dir))
+        self.folder.take(fresh=state is None)
+        self.account = Account(state["account"] if state else None)
+        self.before = self.account.total()["received"]
+        self.home: str | None = output.rigs[0] if len(output.rigs) == 1 else None
+        self.ended: dict[str, bool] = {}
+        self.lost = 0
+        self.digests = Digests()
+        self.stems = ["fused", "sync", "dead", "markers"]
+        if self.config.evidence is not None:
+            self.stems.append("evidence")
+        if self.config.output.aligned:
+            self.stems.append("aligned")
+        self.files: dict[str, dict[str, Segments]] = {}
+        try:
+            if state is None:
+                for rig in output.rigs:
+                    self._begin(rig)
+            else:
+                self._resume(state)
+        except BaseException:
+            self.folder.release()
+            raise
+
+    def write_batch(self, values: list[Packet]) -> None:
+        """Write what the packets hold: one write a file."""
+        lines: dict[tuple[str, str], list[bytes]] = {}
+        for packet in values:
+            self.account.add(packet)
+            for stem, text in packet_lines(packet):
+                if text:
+                    lines.setdefault((packet.rig, stem), []).append(text)
+            if packet.rig not in self.files:
+                self._begin(packet.rig)
+            self.ended[packet.rig] = packet.end
+        for (rig, stem), texts in lines.items():
+            self._write(self.files[rig][stem], b"".join(texts))
+        if any(packet.end for packet in values):
+            self._write_run()
+
+    def snapshot(self) -> bytes:
+        """Return where the files end, once all before it is on the disk."""
+        positions = {
+            rig: {stem: segments.snapshot() for stem, segments in files.items()}
+            for rig, files in self.files.items()
+        }
+        if not self.output.keep:
+            return b""
+        state = {
+            "home": self.home,
+            "files": positions,
+            "ended": self.ended,
+            "lost": self.lost,
+            "account": self.account.snapshot(),
+        }
+        return encode_state(state, "output", self.output.fingerprint)
+
+    def close(self) -> None:
+        """Say how the run went, and let others have the folder."""
+        try:
+            self._write_run()
+        except OSError as error:  # the run may be ending because of just that
+            print(f"lumen: {RUN} is not up to date: {error}", file=sys.stderr)
+        if self._has_ended() and not self.account.balanced():
+            total = self.account.total()
+            print(f"lumen: a bug: the account does not balance: {total}", file=sys.stderr)
+        self.folder.release()
+
+    def _begin(self, rig: str) -> None:
+        folder = self._folder(rig)
+        folder.mkdir(exist_ok=True)
+        self.folder.announce([segment_path(folder, stem, 0) for stem in self.stems])
+        self.files[rig] = {stem: self._segments(rig, stem, None) for stem in self.stems}
+
+    def _resume(self, state: State) -> None:
+        self.home, self.ended, self.lost = state["home"], state["ended"], state["lost"]
+        # All are looked at before any is changed.
+        for rig, positions in state["files"].items():
+            self.files[rig] = {
+                stem: self._segments(rig, stem, tuple(at)) for stem, at in positions.items()
+            }
+        ours = {segments.folder for files in self.files.values() for segments in files.values()}
+        for name in self.folder.known() - {RUN}:
+            path = self.folder.root / name
+            if path.parent not in ours:  # of a rig that was first seen after the snapshot
+                path.unlink(missing_ok=True)
+        for files in self.files.values():
+            for segments in files.values():
+                segments.trim()
+
+    def _folder(self, rig: str) -> Path:
+        return self.folder.root if rig == self.home else self.folder.root / rig_folder(rig)
+
+    def _segments(self, rig: str, stem: str, position: Position | None) -> Segments:
+        return Segments(
+            self._folder(rig),
+            stem,
+            limit=int(self.config.output.rotate_mb * _MB),
+            keep=self.config.output.keep,
+            durable=self.output.keep,
+            announce=lambda path: self.folder.announce([path]),
+            position=position,
+        )
+
+    def _write(self, segments: Segments, lines: bytes) -> None:
+        if segments.stem != "dead":
+            segments.write(lines)
+            return
+        try:
+            segments.write(lines)
+        except OSError as error:  # what tells of losses must not add to them
+            if not self.lost:
+                print(f"lumen: dead letters are being lost: {error}", file=sys.stderr)
+            self.lost += lines.count(b"\n")
+            with suppress(OSError):
+                segments.trim()
+
+    def _has_ended(self) -> bool:
+        """Whether all rigs whose events came have come to the end of their data."""
+        return bool(self.ended) and all(self.ended.values())
+
+    def _write_run(self) -> None:
+        ended = self._has_ended()
+        total = self.account.total()
+        streams = [s for s in self.config.streams if isinstance(s, FileStream)]
+        writers = [segments for files in self.files.values() for segments in files.values()]
+        paths = [path for segments in writers for path in segments.paths()]
+        run = {
+            "version": 1,
+            "versions": versions(),
+            "config": {"path": self.output.path, "sha256": self._config_hash()},
+            "recordings": [
+                {
+                    "path": stream.path,
+                    "sha256": self.digests.of(stream.path) if ended else None,
+                    "bytes": _size(Path(stream.path)),
+                }
+                for stream in streams
+            ],
+            **usage(total["received"] - self.before),
+            "ended": ended,
+            "balanced": self.account.balanced(),
+            "account": {"total": total, "by_source": self.account.by_source},
+            "dead_lines_lost": self.lost,
+            "rigs": list(self.files),
+            "files": {p.relative_to(self.folder.root).as_posix(): _size(p) for p in paths},
+        }
+        write_run(self.folder.root / RUN, run)
+
+    def _config_hash(self) -> str | None:
+        if self.output.path is None:
+            return None
+        with suppress(OSError):
+            return hashlib.sha256(Path(self.output.path).read_bytes()).hexdigest()
+        return None
+
+
+def _size(path: Path) -> int | None:
+    with suppress(OSError):
+        return path.stat().st_size
+    return None

@@ -1,0 +1,165 @@
+"""One recording on its way into the merge: read, decoded, its arrivals judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+
+from operators.records import Reason
+from sources.arrival import Arrivals
+from sources.decode import Decoder
+from sources.line import Row
+from sources.names import REJECT, Names
+from sources.recording import Mark, Piece, Recording
+from sources.rows import Arrived, Rows, no_notes
+
+
+class FeedState(msgspec.Struct, frozen=True):
+    """Where a file is to be gone on with, and what was known there."""
+
+    path: str
+    mark: Mark
+    running: float | None
+    key: float | None
+    verdicts: list[bool]
+
+
+class Feed:
+    """The rows of one file, in its order, as far as they are final.
+
+    Parameters
+    ----------
+    number : int
+        Among the files of the run.
+    path : str
+    follow : bool
+    max_delay_s : float
+        See `Arrivals`.
+    state : FeedState or None
+
+    Attributes
+    ----------
+    ready : list of Arrived
+        Final rows that the merge has not taken yet.
+    """
+
+    def __init__(
+        self, number: int, path: str, follow: bool, max_delay_s: float, state: FeedState | None
+    ) -> None:
+        self.number = number
+        self.ready: list[Arrived] = []
+        self.recording = Recording(path, follow, state.mark if state else None)
+        self._decoder = Decoder(path)
+        self._arrivals = Arrivals(max_delay_s)
+        if state:
+            self._arrivals.running = _or_unknown(state.running)
+            self._arrivals.key = _or_unknown(state.key)
+            self._arrivals.verdicts = list(state.verdicts)
+        self._doubtful: list[Rows] = []
+        self._done = (self._arrivals.running, self._arrivals.key, True)
+        self._first_verdicts = list(self._arrivals.verdicts)
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more rows can come."""
+        return self.recording.ended
+
+    def fill(self, names: Names) -> bool:
+        """Read on once; return whether anything came."""
+        return self._take(self.recording.read(), names)
+
+    def finish(self, names: Names) -> None:
+        """Take what was read as all there is."""
+        self._take(self.recording.finish(), names)
+
+    def _take(self, pieces: list[Piece], names: Names) -> bool:
+        before = self.recording.before
+        parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
+        fresh = [replace(rows, line=rows.line + before) for rows in parts] if before else parts
+        if not fresh and not (self.ended and self._doubtful):
+            return bool(pieces)
+        rows = Rows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
+        judged = self._arrivals.judge(rows.rx, rows.line, self.ended)
+        n = judged.count
+        self._doubtful = [rows.take(slice(n, None))] if n < len(rows) else []
+        if n:
+            final = rows.take(slice(0, n))
+            self.ready.append(Arrived(
+                **{field: getattr(final, field) for field in Rows.__dataclass_fields__},
+                feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
+                key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
+            ))  # fmt: skip
+        return True
+
+    def _decode(self, piece: Piece, names: Names) -> Iterator[Rows]:
+        fault = piece.fault
+        if piece.data and fault != "too_long":
+            rows = self._decoder.decode(piece.data, piece.offset, names)
+            note = rows.notes[0] if piece.last and len(rows) == 1 and rows.notes is not None else None
+            if note is None or isinstance(note, str) or note.reason != "json":
+                yield rows
+            else:
+                fault = fault or "torn"
+        if fault:
+            yield self._fault(fault, piece, names)
+
+    def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
+        note = no_notes(1)
+        note[0] = self._decoder.reject(Row(REJECT, reason=reason), piece.offset, piece.data)
+        nan = np.full(1, np.nan)
+        return Rows(
+            names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
+            stamped=np.zeros(1, np.bool_), seq=np.full(1, -1), line=np.full(1, piece.offset),
+            notes=note,
+        )  # fmt: skip
+
+    def used(self, rows: Arrived) -> None:
+        """Remember what was known after the newest rows of this file that were handed on."""
+        own = np.flatnonzero(rows.feed == self.number)
+        if len(own):
+            i = own[-1]
+            self._done = (float(rows.running[i]), float(rows.key[i]), bool(rows.calm[i]))
+            self._first_verdicts = []
+
+    def state(self, merged: list[Arrived]) -> FeedState:
+        """Return where to go on.
+
+        Parameters
+        ----------
+        merged : list of Arrived
+            Rows that were taken by the merge and not handed on yet.
+        """
+        pending = [*(x.take(np.flatnonzero(x.feed == self.number)) for x in merged), *self.ready]
+        pending = [rows for rows in pending if len(rows)]
+        first = next((int(rows.line[0]) for rows in [*pending, *self._doubtful]), None)
+        running, key, calm = self._done
+        verdicts = self._first_verdicts
+        if not calm:
+            verdicts = _verdicts(pending)
+        mark = self.recording.mark(first)
+        return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
+
+
+def _verdicts(pending: list[Arrived]) -> list[bool]:
+    """Return the verdicts that were passed together with the last one that was used."""
+    verdicts: list[bool] = []
+    last = -1
+    for rows in pending:
+        for i in range(len(rows)):
+            if not np.isnan(rows.rx[i]) and rows.line[i] != last:
+                verdicts.append(bool(rows.wild[i]))
+                last = int(rows.line[i])
+            if rows.calm[i]:
+                return verdicts
+    return verdicts
+
+
+def _known(number: float) -> float | None:
+    return None if number == float("-inf") else number
+
+
+def _or_unknown(number: float | None) -> float:
+    return float("-inf") if number is None else number

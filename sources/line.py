@@ -1,0 +1,212 @@
+"""One line, part by part: what of it can be used, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from operators.records import Reason
+from sources.names import LONGEST, REJECT, Names, is_rig, tick_of
+
+MAX_LINE = 1 << 20
+MAX_STAMP_S = 1e12
+_MAX_DEPTH = 128
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+MAX_SHALLOW = 2 * _MAX_DEPTH
+"""A line of JSON this short cannot be nested too deep."""
+
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NAN = float("nan")
+
+
+class Row(NamedTuple):
+    """What becomes of a line, or of one element of its array.
+
+    `name` as in `Rows`; `rx` is NaN and `seq` -1 where the line has none.
+    """
+
+    name: int
+    ts: float = NAN
+    value: float = NAN
+    rx: float = NAN
+    seq: int = -1
+    text: str | None = None
+    reason: Reason | None = None
+    source: str = "?"
+
+
+class _Parts(msgspec.Struct, gc=False):
+    """A line's parts as they stand there; empty where there is none."""
+
+    ts: Raw = Raw()
+    source: Raw = Raw()
+    key: Raw = Raw()
+    value: Raw = Raw()
+    rig: Raw = Raw()
+    meta: Raw = Raw()
+    tick: Raw = Raw()
+
+
+class _MetaParts(msgspec.Struct, gc=False):
+    rx: Raw = Raw()
+    seq: Raw = Raw()
+
+
+_PARTS = Decoder(_Parts)
+_META = Decoder(_MetaParts)
+_ARRAY = Decoder(list[Raw])
+_RAW = Decoder(Raw)
+_TEXT = Decoder(str)
+_FLOAT = Decoder(float)
+_INTEGER = Decoder(int)
+
+
+class _RefusedError(Exception):
+    def __init__(self, reason: Reason) -> None:
+        self.reason: Reason = reason
+
+
+def is_sound(line: bytes) -> bool:
+    """Whether a line is text that nests no deeper than the parser may go at any call depth."""
+    if len(line) > MAX_SHALLOW and line.count(b"[") + line.count(b"{") > _MAX_DEPTH:
+        depth = deepest = 0
+        for c in _STRINGS.sub(b"", line):
+            depth += (c in b"[{") - (c in b"]}")
+            deepest = max(deepest, depth)
+        if deepest > _MAX_DEPTH:
+            return False
+    if line.isascii():
+        return True
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def read_line(line: bytes, names: Names) -> list[Row]:
+    """Return the rows of a line: none if it is blank, one a number, one for what is refused."""
+    if len(line) > MAX_LINE:
+        return [Row(REJECT, reason="too_long")]
+    line = line.strip(b" \t\r")
+    if not line:
+        return []
+    source = "?"
+    try:
+        parts = _parts(line)
+        if parts.tick and not (parts.ts or parts.source or parts.key or parts.value):
+            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick))]
+        source = _name(parts.source)
+        return list(_rows(parts, source, names))
+    except _RefusedError as refused:
+        return [Row(REJECT, reason=refused.reason, source=source)]
+
+
+def _parts(line: bytes) -> _Parts:
+    if not is_sound(line):
+        raise _RefusedError("json")
+    try:
+        return _PARTS.decode(line)
+    except msgspec.ValidationError:
+        wrong: Reason = "schema"  # if it is JSON at all
+    except BROKEN:
+        wrong = "json"
+    try:
+        _RAW.decode(line)
+    except BROKEN:
+        wrong = "json"
+    raise _RefusedError(wrong)
+
+
+def _rows(parts: _Parts, source: str, names: Names) -> Iterator[Row]:
+    key, rig, ts = _name(parts.key), _rig(parts.rig), _stamp(parts.ts)
+    rx, seq = _meta(parts.meta)
+    value = bytes(parts.value)
+    if not value:
+        raise _RefusedError("schema")
+    if value.startswith(b'"'):
+        yield Row(names[rig, source, key], ts, NAN, rx, seq, text=_TEXT.decode(value))
+        return
+    if not value.startswith(b"["):
+        yield Row(names[rig, source, key], ts, _value(value), rx, seq)
+        return
+    elements = _ARRAY.decode(value)
+    if not elements:
+        raise _RefusedError("value")
+    for i, element in enumerate(elements):
+        try:
+            number = _value(element)
+        except _RefusedError as refused:
+            yield Row(REJECT, reason=refused.reason, source=source)
+        else:
+            yield Row(names.add((rig, source, f"{key}[{i}]")), ts, number, rx, seq)
+
+
+def _number(raw: Raw | bytes) -> float | None:
+    """Return a number, infinity for one beyond float64, None for what is none."""
+    try:
+        return _FLOAT.decode(raw)
+    except msgspec.ValidationError:
+        return float("inf") if bytes(raw[:1]) in b"-0123456789" else None
+
+
+def _value(raw: Raw | bytes) -> float:
+    number = _number(raw)
+    if number is None or number == float("inf"):
+        raise _RefusedError("value")
+    return number
+
+
+def _stamp(raw: Raw) -> float:
+    number = _number(raw) if raw else None
+    if number is None:
+        raise _RefusedError("schema")
+    if not abs(number) <= MAX_STAMP_S:
+        raise _RefusedError("stamp")
+    return number
+
+
+def _name(raw: Raw) -> str:
+    try:
+        name = _TEXT.decode(raw)
+    except msgspec.DecodeError:
+        raise _RefusedError("schema") from None
+    if len(name) > LONGEST:
+        raise _RefusedError("schema")
+    return name
+
+
+def _rig(raw: Raw) -> str | None:
+    if not raw or bytes(raw) == b"null":
+        return None
+    rig = _name(raw)
+    if not is_rig(rig):
+        raise _RefusedError("schema")
+    return rig
+
+
+def _meta(raw: Raw) -> tuple[float, int]:
+    if not raw or bytes(raw) == b"null":
+        return NAN, -1
+    try:
+        parts = _META.decode(raw)
+    except msgspec.DecodeError:
+        raise _RefusedError("schema") from None
+    rx = NAN if not parts.rx or bytes(parts.rx) == b"null" else _stamp(parts.rx)
+    seq = -1
+    if parts.seq and bytes(parts.seq) != b"null":
+        try:
+            seq = _INTEGER.decode(parts.seq)
+        except msgspec.ValidationError:
+            number = _number(parts.seq)
+            if number is None or not number.is_integer():
+                raise _RefusedError("schema") from None
+            seq = int(number)
+        if not -(2**63) <= seq < 2**63:
+            raise _RefusedError("schema")
+    return rx, seq

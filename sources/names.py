@@ -1,0 +1,100 @@
+"""Names of channels and rigs as small numbers, in bounded room."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+
+from operators.records import I32
+
+Owner: TypeAlias = tuple[str | None, str, str]
+"""Rig (None: that of the configuration), source and key."""
+
+REJECT = -2
+"""In place of a name: the row could not be decoded."""
+LONGEST = 255
+_MOST_NAMES = 65_536
+_MOST_CHARACTERS = 8 << 20
+_UNFIT = frozenset("/\\\x7f") | {chr(c) for c in range(32)}
+
+
+def is_rig(name: str) -> bool:
+    """Whether a rig may be called so: it becomes the name of a folder."""
+    return 0 < len(name.encode()) <= LONGEST and name[0] != "." and _UNFIT.isdisjoint(name)
+
+
+def tick_of(rig: int) -> int:
+    """Return what a tick of the host clock has in place of a name; its own inverse."""
+    return REJECT - 1 - rig
+
+
+class Names(dict[Owner, int]):
+    """Numbers by owner: what is not in it yet is entered; an unfit name is `REJECT`.
+
+    Bounded: `renewed` begins another table when this one holds 65,536 names or 8 Mi characters,
+    so that hostile names cost time, not room. Rows keep the table by which they were numbered.
+
+    Attributes
+    ----------
+    pairs : list of (source, key)
+        By number.
+    rigs : list of str
+        That of the configuration is the first.
+    """
+
+    def __init__(self, rig: str) -> None:
+        super().__init__()
+        self.pairs: list[tuple[str, str]] = []
+        self.rigs = [rig]
+        self._rig_of: list[int] = []
+        self._rig_numbers = {rig: 0}
+        self._characters = 0
+        self._pairs: tuple[tuple[str, str], ...] = ()
+        self._rigs: I32 = np.empty(0, np.int32)
+
+    def __missing__(self, owner: Owner) -> int:
+        rig, source, key = owner
+        if len(source) > LONGEST or len(key) > LONGEST or not (rig is None or is_rig(rig)):
+            return REJECT
+        return self.add(owner)
+
+    def add(self, owner: Owner) -> int:
+        """Return the number of an owner that is known to be fit."""
+        rig, source, key = owner
+        full = (self.rigs[0] if rig is None else rig, source, key)
+        number = self.get(full)
+        if number is None:
+            number = self[full] = len(self.pairs)
+            self.pairs.append((source, key))
+            self._rig_of.append(self.rig(rig))
+        self[owner] = number
+        self._characters += len(source) + len(key)
+        return number
+
+    def rig(self, name: str | None) -> int:
+        """Return the number of a rig."""
+        if name is None:
+            return 0
+        number = self._rig_numbers.setdefault(name, len(self.rigs))
+        if number == len(self.rigs):
+            self.rigs.append(name)
+            self._characters += len(name)
+        return number
+
+    def renewed(self) -> Names:
+        """Return this table, or an empty one when this is full."""
+        full = len(self) + len(self.rigs) > _MOST_NAMES or self._characters > _MOST_CHARACTERS
+        return Names(self.rigs[0]) if full else self
+
+    def listed(self) -> tuple[tuple[str, str], ...]:
+        """Return `pairs` as a batch carries them: the same object while nothing is new."""
+        if len(self._pairs) != len(self.pairs):
+            self._pairs = tuple(self.pairs)
+        return self._pairs
+
+    def rig_of(self) -> I32:
+        """Return the rig's number of each name."""
+        if len(self._rigs) != len(self._rig_of):
+            self._rigs = np.array(self._rig_of, np.int32)
+        return self._rigs

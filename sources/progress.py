@@ -1,0 +1,70 @@
+"""What a replay says of itself on standard error while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TextIO
+
+_ON_A_TERMINAL_S = 0.2
+_ELSEWHERE_S = 5.0
+
+
+class Progress:
+    """One line that is rewritten on a terminal, a line every 5 s elsewhere.
+
+    Parameters
+    ----------
+    total : int
+        Bytes of all files.
+    out : text stream
+    clock : callable
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self, total: int, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total = total
+        self._out = out or sys.stderr
+        self._clock = clock
+        self._rewrite = self._out.isatty()
+        self._begin = self._said = clock()
+        self._events = 0
+
+    def show(self, read: int, events: int, data_time: float, end: bool = False) -> None:
+        """Say how far it is, if it is time to.
+
+        Parameters
+        ----------
+        read : int
+            Bytes so far.
+        events : int
+            Since the last call.
+        data_time : float
+            Newest arrival (s since 1970).
+        end : bool
+            This is the last call.
+        """
+        self._events += events
+        now = self._clock()
+        if not end and now - self._said < (_ON_A_TERMINAL_S if self._rewrite else _ELSEWHERE_S):
+            return
+        self._said = now
+        percent = 100.0 if end else min(100 * read / max(self._total, 1), 100.0)
+        rate = self._events / max(now - self._begin, 1e-9)
+        line = f"{percent:5.1f} %  {self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"
+        if self._rewrite:
+            self._out.write(f"\r\x1b[K{line}" + "\n" * end)
+        else:
+            self._out.write(f"{line}\n")
+        self._out.flush()
+
+
+def _clock_time(data_time: float) -> str:
+    try:
+        return datetime.fromtimestamp(data_time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return "-"

@@ -1,0 +1,399 @@
+"""Every bad configuration is refused at once, in its place, with what was expected."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from configs.document import MAX_BYTES, ConfigError
+from configs.load import load, load_or_exit
+
+ROOT = Path(__file__).parents[2]
+BASE = """version: 2
+streams: [{name: demo, type: file, path: demo.ndjson}]
+signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
+"""
+HERE = "▶"
+"""Stands before the character that the fault must name."""
+
+BOMB = "".join(
+    f"l{i}: {HERE if i == 0 else ''}&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" if i else
+    f"l0: {HERE}&a0 [lol]\n"
+    for i in range(9)
+)  # fmt: skip
+
+# name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
+BAD = {
+    "an empty file": (f"!{HERE}", "is empty, expected a configuration"),
+    "a list": (f"!{HERE}- a", "is a list, expected a configuration"),
+    "a text": (f"!{HERE}hello", "is the text 'hello', expected a configuration"),
+    "a scanner error": (f"rig: 'a\n{HERE}", "this is not YAML"),
+    "a bad indent": (f"rig: a\n  max_rigs{HERE}: 3", "mapping values are not allowed"),
+    "a tab": (f"align:\n{HERE}\twindow_s: 3", "this is not YAML"),
+    "a control character": (f"rig: a{HERE}\x07", "control character U+0007"),
+    "a NUL": (f"rig: {HERE}\x00", "control character U+0000"),
+    "a second document": (f"{HERE}---\nrig: a", "a second document"),
+    "a nest of brackets": (f"rig: {'[' * 32}{HERE}{'[' * 50_000}", "nested too deeply"),
+    "a nest of dashes": (f"rig:\n  {'- ' * 32}{HERE}{'- ' * 600}1", "nested too deeply"),
+    "a nest of keys": (f"rig: {'{a: ' * 32}{HERE}{'{a: ' * 600}", "nested too deeply"),
+    "an alias bomb": (BOMB, "anchor &a0, expected none"),
+    "an alias": (f"rig: {HERE}*name", "alias *name, expected the value written out"),
+    "an anchor": (f"rig: {HERE}&name a", "anchor &name"),
+    "a merge key": (f"drift:\n  {HERE}<<: {{a: 1}}", "merge key <<"),
+    "a standard tag": (f"rig: {HERE}!!str 5", "tag !!str, expected none"),
+    "a Python tag": (f"rig: {HERE}!!python/object/apply:os.system [ls]", "tag !!python/object"),
+    "a private tag": (f"rig: {HERE}!secret a", "tag !secret, expected none"),
+    "a key twice": (f"rig: a\n{HERE}rig: b", "'rig' is here twice, expected once: first at 4:1"),
+    "an inner key twice": (f"align: {{hop_s: 1, {HERE}hop_s: 2}}", "first at 4:9"),
+    "a list as key": (f"channels: {{{HERE}[a, b]: {{}}}}", "a key that is no plain text"),
+    "NaN": (f"align: {{window_s: {HERE}.nan}}", ".nan, expected a finite number"),
+    "infinity": (f"align: {{window_s: {HERE}-.inf}}", "-.inf, expected a finite number"),
+    "an overflow": (f"align: {{window_s: {HERE}1e999}}", "too large to hold"),
+    "a variable that is not set": (f"rig: {HERE}${{LUMEN_NOT_SET}}", "LUMEN_NOT_SET is not set"),
+    "a variable without a name": (f"rig: {HERE}${{1x}}", "expected ${NAME}"),
+    "a variable in a key": (f'channels: {{{HERE}"${{A}}:b": {{}}}}', "in a key"),
+    "an unknown section": (f"{HERE}algin: {{}}", "'algin' (did you mean 'align'?)"),
+    "an unknown key": (f"align: {{{HERE}windw_s: 3}}", "in align (did you mean 'window_s'?)"),
+    "a nested unknown key": (f"align: {{kalman: {{{HERE}z: 1}}}}", "align.kalman, expected one of"),
+    "a key of another station": (f"drift: {{{HERE}window_s: 3}}", "unknown key 'window_s'"),
+    "text for a number": (f"align: {{window_s: {HERE}long}}", "'long', expected a number > 0"),
+    "a quoted number": (f'align: {{window_s: {HERE}"60"}}', "is the text '60', expected a number"),
+    "sexagesimal time": (f"align: {{window_s: {HERE}1:30}}", "is the text '1:30'"),
+    "a negative duration": (f"drift: {{max_disorder_s: {HERE}-1}}", "is -1, expected a num"),
+    "a number for a name": (f"rig: {HERE}5", "is 5, expected text that is not empty (in q"),
+    "an empty name": (f'rig: {HERE}""', "rig is the text ''"),
+    "a switch for a number": (f"max_rigs: {HERE}true", "max_rigs is true, expected a whole number"),
+    "a word for a switch": (f"output: {{aligned: {HERE}on}}", "'on', expected true or false"),
+    "half a rig": (f"max_rigs: {HERE}1.5", "max_rigs is 1.5, expected a whole number"),
+    "more rigs than there may be": (f"max_rigs: {HERE}5000", ">= 1 and <= 1024"),
+    "an empty section": (f"align:{HERE}", "align is empty, expected a mapping"),
+    "a list for a section": (f"align: {HERE}[1]", "align is a list, expected a mapping"),
+    "an unknown method": (f"align: {{method: {HERE}magic}}", "'magic', expected xcorr_kalman"),
+    "an unknown profile": (f"resample: {{profile: {HERE}fast}}", "one of accurate, low_latency"),
+    "an unknown fallback": (f"failover: {{fallback: {HERE}ure}}", "one of ure_only, sensors_only"),
+    "no streams to fall back on": (f"failover: {{min_streams: {HERE}0}}", "a whole number >= 1"),
+    "neither auto nor a number": (f"align: {{kalman: {{r: {HERE}high}}}}", "auto or a number > 0"),
+    "an old version": (f"!{HERE}version: 1.9\nloop: {{tick_ms: 200}}", "of version 1.9"),
+    "an old key": (f"!version: 1.9\nloop: {{{HERE}tick_ms: 200}}", "expected resample.target_hz"),
+    "a future version": (BASE.replace("version: 2", f"!version: {HERE}3"), "is 3, expected 2"),
+    "no version": (BASE.replace("version: 2\n", f"!{HERE}"), "'version' is missing"),
+    "no signals": (f"!{HERE}version: 2\n{BASE.splitlines()[1]}", "'signals' is missing"),
+    "no members": (BASE.replace('{"a:x": {group: ure}, "b:y": {}}', f"{HERE}{{}}"), "not empty"),
+    "an unknown group": (BASE.replace("ure}", f"{HERE}urea}}"), "one of ure, sensors"),
+    "a stream without a type": (
+        BASE.replace("{name: demo, type: file,", f"{HERE}{{name: demo,"), "'type' is missing"
+    ),
+    "a stream of no known type": (
+        BASE.replace("type: file", f"type: {HERE}fil"), "(did you mean 'file'?), expected one of"
+    ),
+    "a stream of which the name is missing": (
+        BASE.replace("{name: demo, ", f"{HERE}{{"), "'name' is missing in streams[0]"
+    ),
+    "two streams of one name": (
+        BASE.replace("}]", f"}}, {{name: {HERE}demo, type: file, path: demo.ndjson}}]"),
+        "a second stream called 'demo'",
+    ),
+    "a stream that is not built yet": (
+        BASE.replace("}]", f'}}, {{name: o, type: {HERE}osc, addr: "127.0.0.1:9000"}}]'),
+        "streams of type osc are not built yet",
+    ),
+    "a key of such a stream": (
+        BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}4}}]"), "device is 4"
+    ),
+    "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
+    "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
+    "a tap": (f"{HERE}tap: {{dir: tap}}", "'tap' is not built yet"),
+    "something to send": (
+        f'{HERE}send: [{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'send' is not built yet"
+    ),
+    "a recording that is not there": (
+        BASE.replace("demo.ndjson", f"{HERE}gone.ndjson"), "gone.ndjson does not exist"
+    ),
+    "a folder for a recording": (
+        BASE.replace("demo.ndjson", f"{HERE}rules"), "rules is not a file, expected a file"
+    ),
+    "a rule file that is not there": (
+        f"evidence: {{rules: [{HERE}no.yaml]}}", "no.yaml does not exist"
+    ),
+    "evidence without rules": (f"evidence: {{rules: {HERE}[]}}", "is an empty list"),
+    "a file for a folder": (f"output: {{dir: {HERE}demo.ndjson}}", "is a file, expected a folder"),
+    "a member of no live stream": (
+        '!version: 2\nstreams: [{name: osc_1, type: osc, addr: "127.0.0.1:9000"}]\n'
+        f'signals: {{pulse: {{members: {{{HERE}"osc_2:/x": {{}}}}}}}}',
+        "'osc_2' is no stream (did you mean 'osc_1'?), expected one of osc_1",
+    ),
+    "a rig that leaves its folder": (f"rig: {HERE}../etc", "expected a name for a folder"),
+    "a reference that is no member": (
+        BASE.replace("pulse: {", f'pulse: {{reference: {HERE}"a:z", '), "(did you mean 'a:x'?)"
+    ),
+    "a member without a source": (BASE.replace('"b:y"', f"{HERE}y"), "expected <source>:<key>"),
+    "a member that is a pattern": (BASE.replace('"b:y"', f'{HERE}"b:*"'), "is a pattern"),
+    "a fact without a key": (f'facts: [{HERE}"ure:"]', "the fact 'ure:', expected <source>:<key>"),
+    "a fact twice": (f'facts: ["u:f", {HERE}"u:f"]', "is here twice, expected once"),
+    "a fact that is a member": (f'facts: [{HERE}"a:x"]', "is a member of 'pulse'"),
+    "a channel that is neither name nor pattern": (
+        f"channels: {{{HERE}velocity: {{}}}}", "expected <source>:<key> or a pattern"
+    ),
+    "a range the wrong way round": (
+        f'channels: {{"a:x": {{range: {HERE}[1, 0]}}}}', "[1, 0] is empty, expected low < high"
+    ),
+    "a range of three": (
+        f'channels: {{"a:x": {{range: {HERE}[1, 2, 3]}}}}', "expected a list of 2 values"
+    ),
+    "a signal that no rule could name": (
+        BASE.replace("pulse", f"{HERE}my-pulse"), "expected letters, digits and _"
+    ),
+    "a signal that is an indicator": (BASE.replace("pulse", f"{HERE}harmony"), "and none of"),
+    "indicators of no signal": (
+        f"quality: {{signal: {HERE}plse}}", "(did you mean 'pulse'?), expected one of pulse"
+    ),
+    "a band the wrong way round": (f"quality: {{band_hz: {HERE}[1, 0.5]}}", "0 <= low < high"),
+    "a band beyond Nyquist": (f"quality: {{band_hz: {HERE}[0.1, 3]}}", "<= 2.5"),
+    "weights of nothing": (f"weights: {HERE}{{ure: 0, sensors: 0}}", "both weights are 0"),
+    "a signal without weight": (
+        "weights: {ure: 0}\n" + BASE.replace("pulse", f"{HERE}pulse").replace(', "b:y": {}', ""),
+        "group ure only, whose weight is 0",
+    ),
+    "hops that skip data": (f"align: {{hop_s: {HERE}40}}", "at most half of window_s (60)"),
+    "a window of less than two segments": (f"quality: {{window_s: {HERE}20}}", "at least 25.6"),
+    "lags beyond the window": (f"align: {{max_lag_s: {HERE}30}}", "than half of window_s (60)"),
+}  # fmt: skip
+
+BAD_RULES = {
+    "a mapping": (f"{HERE}a: 1", "is a mapping, expected a list of rules"),
+    "a rule without a condition": (f"- {HERE}risk: a", "'when' is missing"),
+    "two conditions": (f"- when: live < 1\n  {HERE}if: live < 2", "beside another condition"),
+    "an unknown key": (f"- when: live < 1\n  {HERE}sverity: high", "(did you mean 'severity'?)"),
+    "an unknown name": (f"- when: live < 1 and {HERE}coherense > 0", "did you mean 'coherence'?"),
+    "a quoted unknown name": (f'- if: "live < 1 or {HERE}puls > 0"', "did you mean 'pulse'?"),
+    "a number for a condition": (f"- when: {HERE}live + 1", "expected a condition"),
+    "Python": (f"- when: {HERE}__import__('os').system('ls')", "unknown function '__import__'"),
+    "a sentence": (f"- match: coherence {HERE}falls", "unexpected 'falls'"),
+    "a negative duration": (f"- when: live < 1\n  for_s: {HERE}-5", "expected a number >= 0"),
+    "two rules of one name": (
+        f"- {{when: live < 1, risk: a}}\n- {HERE}{{when: live < 2, risk: a}}",
+        "a second rule",
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo.ndjson").touch()
+    (tmp_path / "rules").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+def _marked(text: str) -> tuple[str, int, int]:
+    """Return the text without its mark, and the mark's line and column."""
+    before = text.partition(HERE)[0]
+    return text.replace(HERE, ""), before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+
+
+def _faults(path: str) -> list[str]:
+    begun = time.monotonic()
+    with pytest.raises(ConfigError) as refused:
+        load(path)
+    assert time.monotonic() - begun < 1.0
+    return refused.value.lines()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_config_is_refused_in_its_place(name: str) -> None:
+    text, said = BAD[name]
+    whole = text[1:] if text.startswith("!") else text
+    if not text.startswith("!") and "signals:" not in text:
+        whole = BASE + text
+    clean, line, col = _marked(whole.replace("!version", "version"))
+    Path("bad.yaml").write_text(clean, "utf-8")
+
+    faults = _faults("bad.yaml")
+
+    there = [fault for fault in faults if fault.startswith(f"bad.yaml:{line}:{col}: ")]
+    assert any(said in fault for fault in there), faults
+    assert all(re.match(r"bad\.yaml:\d+:\d+: \S", fault) for fault in faults[:50])
+
+
+@pytest.mark.parametrize("name", BAD_RULES)
+def test_a_bad_rule_is_refused_in_its_place(name: str) -> None:
+    text, said = BAD_RULES[name]
+    clean, line, col = _marked(text)
+    Path("rules/r.yaml").write_text(clean, "utf-8")
+    Path("c.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
+
+    faults = _faults("c.yaml")
+
+    assert len(faults) == 1
+    assert faults[0].startswith(f"rules/r.yaml:{line}:{col}: ")
+    assert said in faults[0]
+
+
+def test_several_faults_are_told_at_once_in_order() -> None:
+    Path("bad.yaml").write_text(
+        BASE + "align: {window_s: x, hop: 1}\nweights: {ure: 0, sensors: 0}\nrigg: a\n", "utf-8"
+    )
+
+    assert [fault.split(": ")[0] for fault in _faults("bad.yaml")] == [
+        "bad.yaml:4:19",
+        "bad.yaml:4:22",
+        "bad.yaml:5:10",
+        "bad.yaml:6:1",
+    ]
+
+
+def test_a_fault_is_told_once_and_not_with_its_consequences() -> None:
+    Path("bad.yaml").write_text(
+        BASE + "resample: {target_hz: fast}\nquality: {band_hz: [0.1, 3]}\nfacts: [5]\n",
+        "utf-8",
+    )
+
+    assert [fault.split(": ")[0] for fault in _faults("bad.yaml")] == [
+        "bad.yaml:4:23",
+        "bad.yaml:6:9",
+    ]
+
+
+def test_a_thousand_faults_are_counted_and_not_listed() -> None:
+    Path("bad.yaml").write_text(BASE + "".join(f"k{i}: 1\n" for i in range(1000)), "utf-8")
+
+    faults = _faults("bad.yaml")
+
+    assert len(faults) == 51
+    assert faults[-1] == "and 950 more"
+
+
+MANY = {
+    "unknown keys": "".join(f"k{i}: 1\n" for i in range(25_000)),
+    "facts": f"facts: [{','.join(['a'] * 30_000)}]\n",
+    "rule files": f"evidence: {{rules: [{','.join(['rules'] * 30_000)}]}}\n",
+    "channels": "channels:\n" + "".join(f"  c{i}: {{knid: 1}}\n" for i in range(9_000)),
+    "streams": BASE.replace("version: 2\n", "").replace(
+        "}]", "}" + ", {name: s, type: osc, addr: 1}" * 6_000 + "]"
+    ),
+    "members of no stream": (
+        "streams:\n"
+        + "".join(f'  - {{name: s{i}, type: osc, addr: "a"}}\n' for i in range(2_500))
+        + "signals:\n  p:\n    members:\n"
+        + "".join(f'      "t{i}:x": {{}}\n' for i in range(6_000))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_no_config_is_too_long_to_be_refused_at_once(name: str) -> None:
+    text = MANY[name]
+    whole = "version: 2\n" + text if "streams:" in text else BASE + text
+    assert len(whole) < MAX_BYTES
+    Path("bad.yaml").write_text(whole, "utf-8")
+
+    assert _faults("bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"# " + b"x" * MAX_BYTES, "c.yaml:1:1: the file is too large, expected at most 256 KiB"),
+        (b"rig: a\nout: \xff", "c.yaml:2:6: byte 0xff, expected UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n", "c.yaml:1:1: byte 0x89, expected UTF-8 text"),
+    ],
+    ids=["too large", "not UTF-8", "a picture"],
+)
+def test_a_file_that_is_no_text_is_refused(raw: bytes, said: str) -> None:
+    Path("c.yaml").write_bytes(raw)
+
+    assert _faults("c.yaml") == [said]
+
+
+@pytest.mark.parametrize("path", ["missing.yaml", "rules", "demo.ndjson/x"])
+def test_a_missing_file_is_one_line_that_names_it(path: str) -> None:
+    (fault,) = _faults(path)
+
+    assert fault.startswith(f"{path}:1:1: the file {path} ")
+
+
+def test_what_the_environment_holds_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "s3cr3t-canary")
+    text = """version: ${CANARY}
+rig: ${CANARY}/x
+streams:
+  - {name: "${CANARY}", type: file, path: "gone/${CANARY}"}
+  - {name: "${CANARY}", type: "${CANARY}", path: demo.ndjson}
+  - {name: "${CANARY} ${CANARY}", type: file, path: demo.ndjson}
+signals: {pulse: {reference: "${CANARY}", members: {"a:x": {group: "${CANARY}"}, "b:y": {}}}}
+facts: ["${CANARY}", "${CANARY}"]
+align: {window_s: "${CANARY}", method: "${CANARY}"}
+quality: {signal: "${CANARY}"}
+output: {dir: "${CANARY}", rotate_mb: "${CANARY}"}
+"""
+    parts = text.splitlines(keepends=True)
+    Path("whole.yaml").write_text(text, "utf-8")
+    told = _faults("whole.yaml")
+    for part in [*parts[7:8], *parts[9:10], parts[1]]:
+        Path("part.yaml").write_text(BASE + part, "utf-8")
+        told += _faults("part.yaml")
+    reference = BASE.replace("pulse: {", 'pulse: {reference: "${CANARY}", ')
+    Path("part.yaml").write_text(reference, "utf-8")
+    told += _faults("part.yaml")
+    Path("rules/r.yaml").write_text("- when: live < ${CANARY}", "utf-8")
+    Path("part.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
+    told += _faults("part.yaml")
+
+    assert len(told) > 12
+    assert not [fault for fault in told if "s3cr3t" in fault]
+
+
+def test_a_fault_is_one_line_whatever_the_config_holds() -> None:
+    Path("bad.yaml").write_text(BASE + '"a\\nb\\e[31m": 1\nrig: "\\n\\r/"\n', "utf-8")
+
+    for fault in _faults("bad.yaml"):
+        assert fault.isprintable()
+
+
+def test_the_flow_prints_the_faults_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.yaml").write_text(BASE + "rigg: a\nmax_rigs: 0\n", "utf-8")
+
+    with pytest.raises(SystemExit) as left:
+        load_or_exit("bad.yaml")
+
+    told = capsys.readouterr()
+    assert left.value.code == 2
+    assert told.out == ""
+    assert [line.split(": ")[0] for line in told.err.splitlines()] == [
+        "bad.yaml:4:1",
+        "bad.yaml:5:11",
+    ]
+
+
+COMMANDS = {
+    "the flow": ["-m", "bytewax.run", "flows.fusion:flow('{}')"],
+    "lumen check": ["-m", "ops", "check", "{}"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_bad_config_ends_the_process_at_once(name: str, tmp_path: Path) -> None:
+    if name == "the flow" and not (ROOT / "flows" / "fusion.py").exists():
+        pytest.skip("there is no flow")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(BASE + "algin: {}\n", "utf-8")
+    command = [sys.executable, *(word.format(bad) for word in COMMANDS[name])]
+    seconds = 9.9
+    for _ in range(5):  # the machine may be busy: what counts is what the program needs
+        begun = time.monotonic()
+        ended = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        )
+        seconds = time.monotonic() - begun
+        if seconds < 1.0:
+            break
+
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    assert f"{bad}:4:1: unknown key 'algin'" in ended.stderr
+    assert seconds < 1.0

@@ -1,0 +1,81 @@
+"""The flow, killed at the point that the environment names: `LUMEN_KILL=<point> <n>`.
+
+| point | the process dies |
+|---|---|
+| write | after the n-th batch has been written |
+| torn | half-way through the n-th append |
+| begin | before the n-th segment is begun, once it has been announced |
+| snapshot | after the n-th snapshot of the output, before the store has it |
+| end | after the n-th batch with the end of a rig has been written |
+
+`LUMEN_NOTES` names a file that holds, after each snapshot, how long each file of lines was.
+"""
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+from flows import fusion
+from sinks.jsonl import Segments
+from sinks.output import Exit
+
+POINT, _, NUMBER = os.environ.get("LUMEN_KILL", "none 0").partition(" ")
+reached: Counter[str] = Counter()
+
+
+def die_at(point: str) -> None:
+    if is_reached(point):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_reached(point: str) -> bool:
+    reached[point] += 1
+    return point == POINT and reached[point] == int(NUMBER)
+
+
+class FragileExit(Exit):
+    def write_batch(self, values):
+        super().write_batch(values)
+        die_at("write")
+        if any(packet.end for packet in values):
+            die_at("end")
+
+    def snapshot(self):
+        state = super().snapshot()
+        if notes := os.environ.get("LUMEN_NOTES"):
+            root = Path(self.config.output.dir)
+            sizes = {str(path): path.stat().st_size for path in root.rglob("*.jsonl")}
+            draft = Path(notes + ".tmp")
+            draft.write_text(json.dumps(sizes))
+            draft.replace(notes)
+        die_at("snapshot")
+        return state
+
+
+class FragileSegments(Segments):
+    def _append(self, lines):
+        if is_reached("torn"):
+            with self.path.open("ab", buffering=0) as file:
+                file.write(lines[: len(lines) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._append(lines)
+
+    def _begin(self, segment):
+        announce = self.announce
+
+        def announce_and_die(path):
+            announce(path)
+            die_at("begin")
+
+        self.announce = announce_and_die
+        super()._begin(segment)
+        self.announce = announce
+
+
+def flow(config=None):
+    from sinks import output
+
+    output.Exit, output.Segments = FragileExit, FragileSegments
+    return fusion.flow(config)

@@ -1,0 +1,96 @@
+"""The demo as a newcomer sees it, held against the truth that its recording came with."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ops import truth
+from ops.results import Results, run_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    place = tmp_path_factory.mktemp("demo")
+    shutil.copytree(ROOT / "configs", place / "configs")
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "demo"], cwd=place, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    true = truth.load(place / "configs/recordings/demo.ndjson.gz")
+    return done.stdout, Results(place / "out"), true
+
+
+def test_the_table_ends_with_the_line_to_type_next(demo):
+    printed, results, true = demo
+    assert printed.rstrip().endswith(".venv/bin/python -m bytewax.run flows.fusion")
+    assert all(channel in printed for channel in true.channels)
+    assert str(results.folder.name) in printed
+
+
+def test_clocks_are_found(demo):
+    _, results, true = demo
+    told = results.last_sync()
+    for channel, known in true.channels.items():
+        line = told[channel]
+        assert line.clock_resets == len(known.resets), channel
+        if known.offset_s is not None:
+            assert line.offset_s == pytest.approx(true.offset_s(channel, line.ts), abs=1e-3)
+            assert line.skew_ppm == pytest.approx(known.skew_ppm, abs=3)
+
+
+def test_lags_are_found(demo):
+    _, results, true = demo
+    told = results.last_sync()
+    for channel, known in true.channels.items():
+        bar = 0.03 if known.kind == "held" else 0.015
+        assert told[channel].lag_s == pytest.approx(known.lag_s, abs=bar), channel
+
+
+def test_the_engine_carries_on_alone_while_the_sensors_are_silent(demo):
+    _, results, true = demo
+    began, ended = true.channels["osc_1:/body/pulse"].silent[0]
+    mode = {round(t.ts, 3): t.mode for t in results.ticks()}
+    assert {mode[ts] for ts in mode if began + 5 < ts < ended} == {"ure_only"}
+    assert {mode[ts] for ts in mode if ended + 16 < ts < ended + 30} == {"fused"}
+
+
+def test_the_fused_signal_beats_every_stream_alone(demo):
+    _, results, true = demo
+    ticks = list(results.ticks())
+    time, value, _ = truth.fused(ticks, true.signal)
+    whole = np.array([t.live == len(true.channels) for t in ticks])
+    assert whole.sum() > 300
+    clean = true.at(time)
+    error = truth.rms_error(value[whole], clean[whole])
+    alone = truth.alone(results.aligned(), true, time)
+    assert error < min(truth.rms_error(v[whole], clean[whole]) for _, v in alone.values())
+
+
+def test_the_rule_fires_in_the_spell_of_noise_and_is_resolved_after_it(demo):
+    _, results, true = demo
+    (began, ended), *_ = true.trouble
+    risk = [e for e in results.evidence() if e.rule == "sync_degradation"]
+    assert [e.state for e in risk] == ["firing", "resolved"]
+    assert began < risk[0].ts < ended < risk[1].ts
+
+
+def test_every_event_has_one_end_and_every_loss_its_reason(demo):
+    _, results, true = demo
+    total = run_json(results.folder)["account"]["total"]
+    assert total["received"] == true.received
+    assert total["received"] == sum(n for end, n in total.items() if end != "received")
+    assert total["duplicate"] == sum(c.duplicates for c in true.channels.values())
+    lost = Counter()
+    for letter in results.dead():
+        lost[letter.reason] += letter.count
+    assert sum(lost.values()) == total["rejected"] == true.damaged + 2
+    assert lost["wild_stamp"] == lost["out_of_range"] == 1

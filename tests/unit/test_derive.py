@@ -1,0 +1,87 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from configs.load import load
+from ops.derive import derive, signals
+
+
+def record(path: Path, *channels: str, count: int = 20) -> Path:
+    """Write `count` numbers of each channel."""
+    lines = [
+        json.dumps({"ts": 1e9 + i, "source": source, "key": key, "value": i * 0.5})
+        for i in range(count)
+        for source, _, key in (channel.partition(":") for channel in channels)
+    ]
+    text = "".join(f"{line}\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz"])
+def test_one_channel_a_source_makes_one_signal(tmp_path, name):
+    file = record(tmp_path / name, "ure:pulse", "osc_1:/body/pulse", "ure:ure_harmony_index")
+    config = load(derive([file], tmp_path / "out")).config
+    members = config.signals["signal"].members
+    assert {channel: m.group for channel, m in members.items()} == {
+        "ure:pulse": "ure",
+        "osc_1:/body/pulse": "sensors",
+    }
+    assert config.facts == ["ure:ure_harmony_index"]
+    assert config.output.dir == str(tmp_path / "out")
+
+
+def test_channels_that_share_a_key_make_a_signal_each(tmp_path):
+    file = record(tmp_path / "a.ndjson", "a:acc/x", "a:acc/y", "b:acc/x", "b:acc/y", "b:alone")
+    config = load(derive([file], tmp_path / "out")).config
+    assert {name: list(s.members) for name, s in config.signals.items()} == {
+        "x": ["a:acc/x", "b:acc/x"],
+        "y": ["a:acc/y", "b:acc/y"],
+    }
+
+
+def test_without_a_shared_key_each_channel_is_a_signal():
+    named = signals(["a:live", "a:value", "a:/x/value", "a:1", "b:é"])
+    assert named == {
+        "signal_1": ["a:live"],  # rules read `live` as something else
+        "value": ["a:value"],
+        "signal_3": ["a:/x/value"],
+        "signal_4": ["a:1"],
+        "signal_5": ["b:é"],
+    }
+
+
+def test_several_recordings_become_several_streams(tmp_path):
+    files = [record(tmp_path / f"{n}.ndjson", f"{n}:x") for n in ("a", "b")]
+    config = load(derive(files, tmp_path / "out")).config
+    assert [stream.path for stream in config.streams] == [str(file) for file in files]
+    assert list(config.signals["signal"].members) == ["a:x", "b:x"]
+
+
+def test_names_that_yaml_would_read_otherwise_survive(tmp_path):
+    file = record(tmp_path / "a.ndjson", 'a:"{#}: \\ é', "b:- yes")
+    config = load(derive([file], tmp_path / "out")).config
+    assert list(config.signals["signal"].members) == ['a:"{#}: \\ é', "b:- yes"]
+
+
+def test_what_can_be_read_of_a_cut_archive_is_enough(tmp_path):
+    file = record(tmp_path / "a.ndjson.gz", "a:x", count=5000)
+    file.write_bytes(file.read_bytes()[:-400])
+    assert list(load(derive([file], tmp_path / "out")).config.signals) == ["signal"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"nonsense\n" * 50])
+def test_a_recording_without_numbers_is_refused_in_one_line(tmp_path, content, capsys):
+    (tmp_path / "a.ndjson").write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        derive([tmp_path / "a.ndjson"], tmp_path / "out")
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_recording_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        derive([tmp_path / "none.ndjson"], tmp_path / "out")
+    assert "none.ndjson" in capsys.readouterr().err
