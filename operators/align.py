@@ -119,7 +119,7 @@ class Align:
             ):
                 lane.sampler.restore(saved["sampler"])
                 lane.series, lane.track = saved["series"], Track(**saved["track"])
-            self._paces = {c: Pace(**p) for c, p in state["paces"].items()}
+            self._paces = {c: Pace(p) for c, p in state["paces"].items()}
             self._reference = list(state["reference"])
             self._announced, self._next = state["announced"], state["next"]
 

@@ -189,7 +189,8 @@ class Collect:
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
         ]
-        arrivals = np.unique(run[~np.isnan(run)]) if n else np.empty(0)
+        known = run[~np.isnan(run)]
+        arrivals = known[np.diff(known, prepend=-np.inf) > 0]
         self._run = float(before[n])
         before_end, before = before, before[:n]
 

@@ -31,25 +31,25 @@ import numpy as np
 from operators.ledger import ended, spread
 from operators.plan import Plan
 from operators.records import F64, I64, Block, Bool, Ends, Packet, State
+from operators.renewal import Renewal
 
 SIDE = 5
 SIGMAS = 4.0
 MAD_TO_SD = 1.4826
-MEMORY, RENEW = 256, 128
+MEMORY, RENEW, FIRST = 256, 128, 16
 SPIKE = 8.0
 MOST_HISTORY = 8192
 
 
 @dataclass
 class _Channel:
-    """What is kept of one channel; `seen` counts its samples in order."""
+    """What is kept of one channel; `renewal` gives its quantisation step and roughness."""
 
     past_time: F64 = field(default_factory=lambda: np.empty(0))
     past: F64 = field(default_factory=lambda: np.empty(0))
-    recent: F64 = field(default_factory=lambda: np.empty(0))
-    seen: int = 0
-    step: float = 0.0
-    rough: float = np.inf
+    renewal: Renewal = field(
+        default_factory=lambda: Renewal(MEMORY, FIRST, RENEW, np.array([0.0, np.inf]))
+    )
     ready: float = -np.inf
     pending: Block | None = None
     steps: F64 = field(default_factory=lambda: np.empty((2, 0)))
@@ -64,13 +64,15 @@ class Guard:
         self._channels: dict[str, _Channel] = {}
         for name, c in (state or {}).items():
             blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
-            self._channels[name] = _Channel(**{**c, **blocks})
+            renewal = Renewal(**c["renewal"])
+            self._channels[name] = _Channel(**{**c, **blocks, "renewal": renewal})
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         out: dict[str, Any] = {}
         for name, c in self._channels.items():
             out[name] = {k: getattr(c, k) for k in _Channel.__dataclass_fields__}
+            out[name]["renewal"] = c.renewal.snapshot()
             for k in ("pending", "stragglers"):
                 out[name][k] = out[name][k] and out[name][k].plain()
         return out
@@ -111,7 +113,9 @@ class Guard:
                 c.stragglers = Block.join((c.stragglers, astray)) if c.stragglers else astray
                 ordered = block.take(~block.straggler)
             if len(ordered):
-                c.steps = np.concatenate((c.steps, _steps(c, ordered.value)), axis=1)
+                c.steps = np.concatenate(
+                    (c.steps, c.renewal.push(ordered.value[None], _measure)), axis=1
+                )
                 c.pending = Block.join((c.pending, ordered)) if c.pending else ordered
         out: list[tuple[Block, Bool]] = []
         waiting = c.pending
@@ -168,43 +172,24 @@ class Guard:
                 (value[max(p - SIDE, 0) : p], rows.value[i : i + 1], value[p : p + int(after[i])])
             )
             here = np.array([min(p, SIDE)])
-            bad[i] = _outliers(window, here, after[i : i + 1], np.array([_step(window)]))[0]
+            step = _measure(window[None, None])[0, :1] if len(window) > 4 else np.zeros(1)
+            bad[i] = _outliers(window, here, after[i : i + 1], step)[0]
         c.stragglers = rows.take(~final) if not final.all() else None
         done = replace(rows, before=np.maximum(rows.before, moment)).take(final)
         return [(done, bad[final])]
 
 
-def _steps(c: _Channel, value: F64) -> F64:
-    """Return quantisation step and roughness (2, n) in force at each new sample.
-
-    They are renewed by number of samples, whatever the blocks.
-    """
-    every = np.concatenate((c.recent, value))
-    offset = len(c.recent) - c.seen
-    out = np.empty((2, len(value)))
-    seen, start = c.seen, 0
-    stop = c.seen + len(value)
-    while seen < stop:
-        due = 8 if seen < 8 else RENEW * (seen // RENEW + 1) if seen >= RENEW else _next(seen)
-        until = min(due, stop)
-        out[:, start : start + until - seen] = [[c.step], [c.rough]]
-        start += until - seen
-        seen = until
-        if seen == due:
-            last = every[max(0, seen + offset - MEMORY) : seen + offset]
-            c.step = _step(last)
-            c.rough = MAD_TO_SD * float(np.median(np.abs(_off_cubic(last))))
-    c.seen = stop
-    c.recent = every[-MEMORY:]
-    return out
-
-
-def _step(value: F64) -> float:
-    """Return the smallest difference of samples of which a quarter rest, else 0."""
-    apart = np.abs(np.diff(value))
-    moved = apart[apart > 0]
-    resting = len(apart) - len(moved) >= len(apart) / 4
-    return float(np.min(moved)) if resting and len(moved) else 0.0
+def _measure(windows: F64) -> F64:
+    """Return quantisation step and roughness of windows (h, 1, w)."""
+    x = windows[:, 0]
+    off = np.abs(_off_cubic(x.T).T)
+    middle = off.shape[1] // 2
+    rough = MAD_TO_SD * np.partition(off, middle, axis=1)[:, middle]
+    apart = np.abs(np.diff(x, axis=1))
+    moved = apart > 0
+    resting = (~moved).sum(axis=1) >= apart.shape[1] / 4
+    least = np.min(np.where(moved, apart, np.inf), axis=1)
+    return np.stack((np.where(resting & np.isfinite(least), least, 0.0), rough), axis=1)
 
 
 def _off_cubic(x: F64) -> F64:
@@ -226,10 +211,6 @@ def _spikes(value: F64, index: I64, after: I64, rough: F64) -> Bool:
     high = SPIKE * np.maximum(rough[ok], 0.0)
     out[ok] = ((off > high) & (alone > high / 2))[i - i[0]]
     return out
-
-
-def _next(seen: int) -> int:
-    return 1 << int(seen).bit_length()
 
 
 def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:

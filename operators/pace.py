@@ -1,4 +1,4 @@
-"""How fast a channel speaks and how much it hisses, renewed every so many samples.
+"""How fast a channel speaks and how much it hisses.
 
 The interval is the median of the last 64; nothing is said before 8 of them. The variance of
 white noise comes from third differences, which leave nothing of a signal well below the rate:
@@ -7,53 +7,47 @@ mean((x3 - 3 x2 + 3 x1 - x0)^2) / 20.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-
 import numpy as np
 
 from operators.records import F64, State
+from operators.renewal import Renewal
 
-MEMORY, RENEW, LEAST = 64, 32, 8
+MEMORY, RENEW, FIRST = 65, 64, 9
 THIRD = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
 
 
-@dataclass
 class Pace:
     """One channel's pace. State: its last 65 samples."""
 
-    time: F64 = field(default_factory=lambda: np.empty(0))
-    value: F64 = field(default_factory=lambda: np.empty(0))
-    seen: int = 0
-    spacing: float = float("nan")
-    noise: float = float("nan")
+    def __init__(self, state: State | None = None) -> None:
+        nothing = {"memory": MEMORY, "first": FIRST, "every": RENEW, "numbers": np.full(2, np.nan)}
+        self._renewal = Renewal(**(state or nothing))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return asdict(self)
+        return self._renewal.snapshot()
+
+    @property
+    def spacing(self) -> float:
+        """The median interval (s), NaN while unknown."""
+        return float(self._renewal.numbers[0])
+
+    @property
+    def noise(self) -> float:
+        """The variance of white noise, NaN while unknown."""
+        return float(self._renewal.numbers[1])
 
     def push(self, time: F64, value: F64) -> tuple[F64, F64]:
         """Take in samples in order; return spacing (s) and noise variance as known at each."""
-        every, values = np.concatenate((self.time, time)), np.concatenate((self.value, value))
-        offset = len(self.time) - self.seen
-        spacing, noise = np.empty(len(time)), np.empty(len(time))
-        seen, stop = self.seen, self.seen + len(time)
-        start = 0
-        while seen < stop:
-            due = LEAST + 1 if seen <= LEAST else RENEW * (seen // RENEW + 1)
-            until = min(due, stop)
-            spacing[start : start + until - seen] = self.spacing
-            noise[start : start + until - seen] = self.noise
-            start, seen = start + until - seen, until
-            if seen == due:
-                last = slice(max(0, seen + offset - MEMORY - 1), seen + offset)
-                apart = np.diff(every[last])
-                middle = len(apart) // 2
-                self.spacing = max(float(np.partition(apart, middle)[middle]), 1e-9)
-                third = np.diff(values[last], 3)
-                self.noise = float(np.mean(third * third)) / THIRD
-                # The sample that completes the number already knows.
-                spacing[start - 1], noise[start - 1] = self.spacing, self.noise
-        self.seen = stop
-        self.time, self.value = every[-MEMORY - 1 :], values[-MEMORY - 1 :]
+        spacing, noise = self._renewal.push(np.stack((time, value)), _measure)
         return spacing, noise
+
+
+def _measure(windows: F64) -> F64:
+    time, value = windows[:, 0], windows[:, 1]
+    apart = time[:, 1:] - time[:, :-1]
+    middle = apart.shape[1] // 2
+    spacing = np.maximum(np.partition(apart, middle, axis=1)[:, middle], 1e-9)
+    third = value[:, 3:] - 3 * (value[:, 2:-1] - value[:, 1:-2]) - value[:, :-3]
+    return np.stack((spacing, np.mean(third * third, axis=1) / THIRD), axis=1)

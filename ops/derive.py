@@ -7,16 +7,15 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from configs.coherence import RESERVED
-from ops.excerpt import open_recording
 from sources.decode import Decoder
 from sources.names import Names
+from sources.recording import head
 
 LOOK = 1 << 20
 """Bytes of each recording that are looked at."""
@@ -60,8 +59,8 @@ def derive(files: Sequence[Path], out: Path) -> Path:
 
 def channels(file: Path) -> Counter[str]:
     """Return how many numbers each channel has in the first MiB of a recording."""
-    head = _head(file)
-    whole = head[: head.rfind(b"\n") + 1] or head
+    start = head(str(file), LOOK)
+    whole = start[: start.rfind(b"\n") + 1] or start
     rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None
     found: Counter[str] = Counter()
     if rows is not None:
@@ -109,15 +108,6 @@ def _yaml(
 
 def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _head(file: Path) -> bytes:
-    """Return the first MiB, or what of it can be read."""
-    head = bytearray()
-    with open_recording(file) as stream, suppress(OSError, EOFError):
-        while len(head) < LOOK and (more := stream.read(1 << 16)):
-            head += more
-    return bytes(head)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing
 from pathlib import Path
-from typing import IO, cast
 
 import msgspec
 
 from configs.schema import Config, FileStream
+from sources.recording import Recording
 
 _BEYOND = 10
 """Lines in a row that must lie beyond the end: a single wild stamp does not end an excerpt."""
@@ -36,32 +36,25 @@ def excerpt(config: Config, folder: Path, seconds: float) -> Config:
     return msgspec.structs.replace(config, streams=list(streams))
 
 
-def open_recording(path: Path) -> IO[bytes]:
-    """Open a recording, plain or packed."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return cast(IO[bytes], gzip.open(path))
-    if magic == b"\x28\xb5\x2f\xfd":
-        from backports import zstd
-
-        return cast(IO[bytes], zstd.open(path))
-    return path.open("rb")
-
-
 def _first(path: Path, seconds: float) -> Iterator[bytes]:
     decode = msgspec.json.Decoder(_Line).decode
     end = None
     beyond = 0
-    with open_recording(path) as lines, suppress(EOFError, OSError):
-        for line in lines:
-            yield line
-            try:
-                stamps = decode(line)
-            except msgspec.DecodeError:
-                continue
-            arrival = stamps.ts if stamps.meta is None else stamps.meta.rx or stamps.ts
-            end = arrival + seconds if end is None else end
-            beyond = beyond + 1 if arrival > end else 0
-            if beyond == _BEYOND:
-                return
+    for line in _lines(path):
+        yield line
+        try:
+            stamps = decode(line)
+        except msgspec.DecodeError:
+            continue
+        arrival = stamps.ts if stamps.meta is None else stamps.meta.rx or stamps.ts
+        end = arrival + seconds if end is None else end
+        beyond = beyond + 1 if arrival > end else 0
+        if beyond == _BEYOND:
+            return
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with closing(Recording(str(path))) as recording:
+        while not recording.ended:
+            for piece in recording.read():
+                yield from io.BytesIO(piece.data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import random
 import shutil
 import subprocess
@@ -128,16 +129,37 @@ def make_store(store: Path) -> Path:
     return store
 
 
+class RunError(RuntimeError):
+    """A run that did not come to its end: what it said last."""
+
+
+def run(words: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> int:
+    """Run a command in silence and return its exit code.
+
+    Raises
+    ------
+    RunError
+        The code is none of `codes`.
+    """
+    done = subprocess.run(
+        words, capture_output=True, env=os.environ | {"RUST_BACKTRACE": "0"} | environ
+    )
+    if done.returncode not in codes:
+        said = done.stderr.decode(errors="replace").strip()
+        raise RunError(f"exit code {done.returncode} of {' '.join(words)}\n{said[-4000:]}")
+    return done.returncode
+
+
 def replay(name: str, config: Path, out: Path) -> Result:
     """Run a configuration from start to end.
 
     Raises
     ------
-    subprocess.CalledProcessError
-        It did not come to its end; `stderr` says why.
+    RunError
+        It did not come to its end.
     """
     start = time.monotonic()
-    subprocess.run(command(config), check=True, capture_output=True)
+    run(command(config))
     return Result.read(name, out, start)
 
 
@@ -169,7 +191,7 @@ def killed(
             kills += child.poll() is None
             child.kill()
     for _ in range(2):  # the second finds a finished run, and must write nothing
-        subprocess.run(command(config, store), check=True, capture_output=True)
+        run(command(config, store))
     return Result.read(name, out, start, kills)
 
 
@@ -259,9 +281,8 @@ def main(args: argparse.Namespace) -> int:
             for group in runs(config, folder, args.full, args.seed):
                 print(_table(group), end="\n\n")
                 same &= all(result.digests == group[0].digests for result in group)
-        except subprocess.CalledProcessError as error:
-            print(error.stderr.decode(errors="replace"), file=sys.stderr)
-            print(f"lumen: a run ended with code {error.returncode}", file=sys.stderr)
+        except RunError as error:
+            print(f"lumen: a run failed: {error}", file=sys.stderr)
             return 1
     print("Every run gave the same bytes." if same else "THE BYTES DIFFER.")
     return 0 if same else 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from operators.records import Reason
+from operators.records import Reason, Reject
 from sources.arrival import Arrivals
 from sources.decode import Decoder
 from sources.line import Row
@@ -44,6 +45,8 @@ class Feed:
     ----------
     ready : list of Arrived
         Final rows that the merge has not taken yet.
+    idle : bool
+        A followed file that has not grown: the merge does not wait for it.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Feed:
     ) -> None:
         self.number = number
         self.ready: list[Arrived] = []
+        self.idle = False
         self.recording = Recording(path, follow, state.mark if state else None)
         self._decoder = Decoder(path)
         self._arrivals = Arrivals(max_delay_s)
@@ -68,8 +72,10 @@ class Feed:
         return self.recording.ended
 
     def fill(self, names: Names) -> bool:
-        """Read on once; return whether anything came."""
-        return self._take(self.recording.read(), names)
+        """Read on once; return whether anything came, be it the end."""
+        moved = self._take(self.recording.read(), names) or self.ended
+        self.idle = self.recording.follow and not moved
+        return moved
 
     def finish(self, names: Names) -> None:
         """Take what was read as all there is."""
@@ -94,15 +100,40 @@ class Feed:
             ))  # fmt: skip
         return True
 
+    @property
+    def newest(self) -> float:
+        """Newest accepted arrival that was handed on."""
+        return self._done[1]
+
+    def holds_back(self) -> bool:
+        """Whether rows may still come that the merge has to wait for."""
+        return not self.ended and not self.idle
+
+    def frontier(self) -> tuple[float, int]:
+        """Return what no later row of this file comes before: its newest key, its number."""
+        if not self.ready:
+            return float("-inf"), -1
+        return float(self.ready[-1].key[-1]), self.number
+
+    def take_up_to(self, key: float, number: int) -> list[Arrived]:
+        """Take the ready rows that no row of file `number` after `key` can precede."""
+        taken, left = [], []
+        for rows in self.ready:
+            side: Literal["left", "right"] = "right" if self.number <= number else "left"
+            n = len(rows) if key == float("inf") else int(np.searchsorted(rows.key, key, side))
+            taken += [rows.take(slice(0, n))] if n else []
+            left += [rows.take(slice(n, None))] if n < len(rows) else []
+        self.ready = left
+        return taken
+
     def _decode(self, piece: Piece, names: Names) -> Iterator[Rows]:
         fault = piece.fault
         if piece.data and fault != "too_long":
             rows = self._decoder.decode(piece.data, piece.offset, names)
-            note = rows.notes[0] if piece.last and len(rows) == 1 and rows.notes is not None else None
-            if note is None or isinstance(note, str) or note.reason != "json":
-                yield rows
-            else:
+            if piece.last and _is_torn(rows):
                 fault = fault or "torn"
+            else:
+                yield rows
         if fault:
             yield self._fault(fault, piece, names)
 
@@ -141,6 +172,12 @@ class Feed:
             verdicts = _verdicts(pending)
         mark = self.recording.mark(first)
         return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
+
+
+def _is_torn(rows: Rows) -> bool:
+    """Whether a last line is no whole one."""
+    notes = [] if rows.notes is None else rows.notes.tolist()
+    return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == "json"
 
 
 def _verdicts(pending: list[Arrived]) -> list[bool]:

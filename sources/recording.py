@@ -82,6 +82,7 @@ class Recording:
         packed = Path(path).suffix in (".gz", ".zst")
         if follow and packed:
             raise ValueError(f"{path}: a packed recording cannot be followed")
+        self._cut = False
         self._tail = b""
         self._skipping = mark.skipping
         self._before = mark.before
@@ -102,7 +103,7 @@ class Recording:
 
     def _open(self, path: str) -> None:
         try:
-            self._raw = Path(path).open("rb", buffering=0)
+            self._raw = Path(path).open("rb", buffering=0)  # noqa: SIM115
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
         status = os.fstat(self._raw.fileno())
@@ -115,7 +116,10 @@ class Recording:
 
     def _skip_to(self, offset: int) -> None:
         while offset > 0:
-            data = self._stream.read1(min(offset, READ))  # type: ignore[attr-defined]
+            try:
+                data = self._stream.read1(min(offset, READ))  # type: ignore[attr-defined]
+            except (EOFError, OSError, zlib.error, zstd.ZstdError):
+                data = b""
             if not data:
                 raise ValueError(f"{self.path}: shorter than when it was read")
             offset -= len(data)
@@ -148,20 +152,25 @@ class Recording:
 
     def read(self) -> list[Piece]:
         """Return what comes next; nothing if a followed file has not grown or all is read."""
-        try:
-            data = self._next()
-        except (EOFError, OSError, zlib.error, zstd.ZstdError):
-            if self._stream is self._raw:
-                raise
-            return self._finish("archive")
+        data = self._raw.read(READ) if self._stream is self._raw else self._unpack()
         if data:
             return self._lines(data)
-        return self._turn() if self.follow else self._finish(None)
+        return self._turn() if self.follow else self._finish("archive" if self._cut else None)
 
-    def _next(self) -> bytes:
-        if self._stream is self._raw:
-            return self._raw.read(READ)
-        return cast(bytes, self._stream.read1(READ))  # type: ignore[attr-defined]
+    def _unpack(self) -> bytes:
+        """Return the next bytes of an archive, up to where it can be read."""
+        parts, length = [], 0
+        while length < READ and not self._cut:
+            try:
+                data: bytes = self._stream.read1(READ)  # type: ignore[attr-defined]
+            except (EOFError, OSError, zlib.error, zstd.ZstdError):
+                self._cut = True
+                break
+            if not data:
+                break
+            parts.append(data)
+            length += len(data)
+        return b"".join(parts)
 
     def _lines(self, data: bytes) -> list[Piece]:
         if self._skipping:
@@ -207,7 +216,7 @@ class Recording:
             return []
         if status.st_ino == self._inode and status.st_size >= self._raw.tell():
             return []
-        if status.st_ino != self._inode and (data := self._next()):
+        if status.st_ino != self._inode and (data := self._raw.read(READ)):
             return self._lines(data)  # written after we read and before it was moved away
         tail, at = self._end_of_file()
         pieces = [Piece(tail, at, last=True)] if tail else []

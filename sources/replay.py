@@ -20,7 +20,7 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.schema import Config, FileStream
-from operators.records import Batch
+from operators.records import I64, Batch
 from sources import stop
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -102,7 +102,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             for i, s in enumerate(streams)
         ]
         self._names = Names(config.rig)
-        self._dealer = Dealer(config.rig, config.max_rigs,
+        self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._ended = bool(known and known.ended)
         self._merged: list[Arrived] = []
@@ -116,29 +116,134 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._progress = Progress(size) if progress else None
 
     def next_batch(self) -> list[tuple[str, Batch]]:
-        """Return the next rows; the last ones with the end of every rig."""
-        if self._ended:
+        """Return the next rows; with the last ones, the end of every rig."""
+        if self._ended or (stop.requested() and stop.recovering()):
             raise StopIteration
         if stop.requested():
-            return self._stop()
-        self._idle = False
+            return self._hand_on(self._rest(), end=True)
         rows = self._next_rows()
-        if rows is None:
-            self._idle = True
-            return []
-        return self._hand_on(rows, end=self._is_empty())
+        end = self._is_empty()
+        self._idle = not len(rows) and not end
+        return [] if self._idle else self._hand_on(rows, end)
 
-    def _next_rows(self) -> Arrived | None:
-        """Return what is due of at most `batch_lines` lines; None if nothing is."""
-        while (have := _lines(self._merged)) < self._batch_lines:
-            if not self._merge() and not self._read_on():
+    def _next_rows(self) -> Arrived:
+        """Return what is due of at most `batch_lines` lines."""
+        while _count(self._merged) < self._batch_lines:
+            if not (self._merge() or self._read_on() or self._merge()):
                 break
-        del have
         if not self._merged:
-            return None if not self._is_empty() else Arrived.none(self._names)
+            return Arrived.none(self._names)
         rows = Arrived.join(self._merged)
-        cut = _cut(rows, self._batch_lines)
+        starts = _line_starts(rows)
+        cut = len(rows) if len(starts) <= self._batch_lines else int(starts[self._batch_lines])
         if self._speed and not self._follows:
             cut = min(cut, self._due(rows))
         self._merged = [rows.take(slice(cut, None))] if cut < len(rows) else []
-        return rows.take(slice(0, cut)) if cut else None
+        return rows.take(slice(0, cut))
+
+    def _due(self, rows: Arrived) -> int:
+        """Return how many rows have arrived by now, at the speed asked for."""
+        if self._begin is None:
+            known = rows.key[np.isfinite(rows.key)]
+            if not len(known):
+                return len(rows)
+            self._begin = (self._clock(), float(known[0]))
+        wall, data = self._begin
+        now = data + (self._clock() - wall) * self._speed
+        return int(np.searchsorted(rows.key, now, "right"))
+
+    def _merge(self) -> bool:
+        """Take what no file can precede any more; return whether there was any."""
+        bound = min((f.frontier() for f in self._feeds if f.holds_back()), default=(math.inf, 0))
+        parts = [part for f in self._feeds for part in f.take_up_to(*bound)]
+        return self._add(parts)
+
+    def _add(self, parts: list[Arrived]) -> bool:
+        if parts:
+            rows = Arrived.join(parts)
+            if len(self._feeds) > 1:
+                rows = rows.take(np.argsort(rows.key, kind="stable"))
+            self._merged.append(rows)
+        return bool(parts)
+
+    def _read_on(self) -> bool:
+        """Read the files that the merge waits for; return whether any moved."""
+        names = self._names.renewed()
+        if names is not self._names:
+            self._names = names
+            self._merged = [rows.renamed(names) for rows in self._merged]
+            for feed in self._feeds:
+                feed.ready = [rows.renamed(names) for rows in feed.ready]
+        waiting = [f for f in self._feeds if not f.ended and not f.idle]
+        if not waiting:
+            waiting = [f for f in self._feeds if not f.ended]
+        first = min((f.frontier() for f in waiting), default=None)
+        blocking = [f for f in waiting if not f.ready or f.frontier() == first]
+        moved = [f.fill(names) for f in blocking]
+        return any(moved)
+
+    def _rest(self) -> Arrived:
+        """Return all that was read, for there will be no more."""
+        for feed in self._feeds:
+            if feed.recording.follow:
+                feed.finish(self._names)
+        self._add([part for f in self._feeds for part in f.take_up_to(math.inf, 0)])
+        rest, self._merged = self._merged, []
+        return Arrived.join(rest) if rest else Arrived.none(self._names)
+
+    def _is_empty(self) -> bool:
+        return not self._merged and all(f.ended and not f.ready for f in self._feeds)
+
+    def _hand_on(self, rows: Arrived, end: bool) -> list[tuple[str, Batch]]:
+        for feed in self._feeds:
+            feed.used(rows)
+        self._ended = end
+        if self._progress:
+            read = sum(f.recording.position() for f in self._feeds)
+            newest = max((f.newest for f in self._feeds), default=math.nan)
+            self._progress.show(read, len(rows), newest, end)
+        return self._dealer.deal(rows, end)
+
+    def next_awake(self) -> datetime | None:
+        """Return when to look again: at once, or within 10 ms when nothing was due."""
+        if not self._idle:
+            return None
+        return datetime.now(UTC) + (_POLL if self._follows else _PACE)
+
+    def snapshot(self) -> bytes:
+        """Return where the rows not yet handed on begin."""
+        return msgspec.msgpack.encode(
+            ReplayState(
+                _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
+                [f.state(self._merged) for f in self._feeds],
+            )
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Close the files."""
+        for feed in self._feeds:
+            feed.recording.close()
+
+
+def rigs_of(config: Config) -> tuple[str, ...]:
+    """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
+    rigs: dict[str, None] = {}
+    for stream in config.streams:
+        if isinstance(stream, FileStream):
+            names = Names(config.rig)
+            rows = Decoder(stream.path).decode(head(stream.path, _LOOK_AHEAD), 0, names)
+            numbers = names.rig_of()[rows.name[rows.name >= 0]]
+            _, first = np.unique(numbers, return_index=True)
+            rigs |= {names.rigs[numbers[i]]: None for i in sorted(first.tolist())}
+    return tuple(rigs)[: config.max_rigs] or (config.rig,)
+
+
+def _line_starts(rows: Arrived) -> I64:
+    """Return where lines begin among rows."""
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = (rows.line[1:] != rows.line[:-1]) | (rows.feed[1:] != rows.feed[:-1])
+    return np.flatnonzero(new)
+
+
+def _count(merged: list[Arrived]) -> int:
+    return sum(len(_line_starts(rows)) for rows in merged)

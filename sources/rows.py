@@ -50,10 +50,10 @@ class Rows:
 
     def take(self, which: slice | I64) -> Self:
         """Return some of the rows; a slice does not copy."""
-        columns: dict[str, Any] = {
-            f.name: value[which] if isinstance(value := getattr(self, f.name), np.ndarray) else value
-            for f in fields(self)
-        }
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray):
+                columns[name] = column[which]
         return type(self)(**columns)
 
     @classmethod
@@ -112,6 +112,14 @@ class Arrived(Rows):
     key: F64
     running: F64
     calm: Bool
+
+    @classmethod
+    def none(cls, names: Names) -> Arrived:
+        """Return no rows."""
+        f64, i64 = np.empty(0, np.float64), np.empty(0, np.int64)
+        i32, flag = np.empty(0, np.int32), np.empty(0, np.bool_)
+        return cls(names=names, name=i32, ts=f64, rx=f64, value=f64, stamped=flag, seq=i64,
+                   line=i64, feed=i32, wild=flag, key=f64, running=f64, calm=flag)  # fmt: skip
 
 
 def no_notes(n: int) -> Notes:

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from configs.schema import Config
 from ops.scenario import Scenario, Sensor
 from ops.simulate import make, write
 from ops.table import table
-from ops.verify import command, digests, make_store, replay, write_config
+from ops.verify import command, digests, make_store, replay, run, write_config
 
 MODULE = "tests.flow.killed"
 TORN = ("torn", "cut")
@@ -103,8 +102,8 @@ def attempt(
 
     Raises
     ------
-    subprocess.CalledProcessError
-        Going on failed; `stderr` says why.
+    RunError
+        Going on failed.
     """
     folder.mkdir()
     out, notes = folder / "out", folder / "notes"
@@ -113,17 +112,14 @@ def attempt(
     start, killed = time.monotonic(), 0
     for point in points:
         at = "write" if point.at == "cut" else point.at
-        more = {"LUMEN_KILL": f"{at} {point.n}", "LUMEN_NOTES": str(notes)}
-        run = subprocess.run(
-            command(path, store, MODULE), env=os.environ | more, capture_output=True
-        )
-        if run.returncode not in (0, -9):
-            run.check_returncode()
-        killed += run.returncode == -9
+        killed += run(
+            command(path, store, MODULE), (0, -9),
+            LUMEN_KILL=f"{at} {point.n}", LUMEN_NOTES=str(notes),
+        ) == -9  # fmt: skip
         if point.at == "cut":
             _lose(out, notes, random.Random(seed))
     for _ in range(2):
-        subprocess.run(command(path, store), check=True, capture_output=True)
+        run(command(path, store))
     same = digests(out) == expected
     return Outcome(tuple(points), killed, same, time.monotonic() - start)
 

@@ -1,0 +1,62 @@
+"""Numbers worked out from a channel's last samples, renewed every so many samples.
+
+Renewal goes by the count of samples, so that the numbers in force at a sample do not depend on
+how samples come in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from operators.records import F64, State
+
+Measure = Callable[[F64], F64]
+"""Windows (h, c, w) of c columns and w samples each -> q numbers for each window (h, q)."""
+
+
+@dataclass
+class Renewal:
+    """The last `memory` samples of c columns, and q numbers that sum them up.
+
+    They are first worked out at `first` samples, then at each multiple of `every`; NaN before.
+    """
+
+    memory: int
+    first: int
+    every: int
+    numbers: F64
+    last: F64 = field(default_factory=lambda: np.empty((0, 0)))
+    seen: int = 0
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return asdict(self)
+
+    def push(self, samples: F64, measure: Measure) -> F64:
+        """Take in samples (c, n); return the numbers (q, n) in force at each.
+
+        The sample that completes a count is the first to have the new numbers.
+        """
+        n = samples.shape[1]
+        every = np.concatenate((self.last, samples), axis=1) if self.seen else samples
+        start, stop = self.seen, self.seen + n
+        due = np.arange(start - start % self.every + self.every, stop + 1, self.every)
+        due = due[due > self.first]
+        if start < self.first <= stop:
+            due = np.append(self.first, due)
+        table = self.numbers[:, None]
+        if len(due):
+            end = due - stop + every.shape[1]
+            short = end < self.memory
+            found = [measure(every[None, :, :e]) for e in end[short].tolist()]
+            if not short.all():
+                view = np.lib.stride_tricks.sliding_window_view(every, self.memory, axis=1)
+                found.append(measure(view[:, end[~short] - self.memory].transpose(1, 0, 2)))
+            table = np.concatenate((table, *(f.T for f in found)), axis=1)
+        self.seen, self.last, self.numbers = stop, every[:, -self.memory :].copy(), table[:, -1]
+        if len(due) == 0:
+            return np.repeat(table, n, axis=1)
+        return np.repeat(table, np.diff(due - start - 1, prepend=0, append=n), axis=1)
