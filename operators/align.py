@@ -170,13 +170,16 @@ class Align:
             nothing = np.full(len(block), np.nan)
             return replace(block, spacing=nothing, noise=nothing)
         pace = self._paces.setdefault(block.channel, Pace())
-        ordered = ~block.straggler
-        spacing, noise = np.full(len(block), pace.spacing), np.full(len(block), pace.noise)
-        spacing[ordered], noise[ordered] = pace.push(block.host_time[ordered], block.value[ordered])
-        if not ordered.all():
-            # A straggler has the pace of the row before it.
-            before = np.maximum.accumulate(np.where(ordered, np.arange(len(block)), 0))
-            spacing, noise = spacing[before], noise[before]
+        if not block.straggler.any():
+            spacing, noise = pace.push(block.host_time, block.value)
+            return replace(block, spacing=spacing, noise=noise)
+        # A straggler has the pace of the last row in order that was final before it was.
+        ordered = block.take(~block.straggler)
+        old = np.array([[pace.spacing], [pace.noise]])
+        new = np.stack(pace.push(ordered.host_time, ordered.value))
+        at = np.searchsorted(ordered.before, block.before, "right")
+        at[~block.straggler] = 1 + np.arange(len(ordered))
+        spacing, noise = np.concatenate((old, new), axis=1)[:, at]
         return replace(block, spacing=spacing, noise=noise)
 
     def _hops(self, packet: Packet) -> list[LagReport]:

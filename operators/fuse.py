@@ -202,7 +202,7 @@ class Fuse:
         independent = min(1.0, INDEPENDENT_HZ / self.plan.tick_hz)
         variance, samples = np.empty((len(start), m)), np.empty(len(start))
         for i, s in enumerate(start.tolist()):
-            variance[i] = mix.hat.at(float(ts[s]))
+            variance[i] = mix.hat.at(tick[s] // self._every * seconds)
             samples[i] = float(np.max(np.diag(mix.hat.count))) * independent
             mix.total, mix.count = mix.total + total[i], mix.count + count[i]
             last = s + int(size[i]) - 1

@@ -85,6 +85,10 @@ class Guard:
         for channel in dict.fromkeys([*self._channels, *new]):
             block = new.get(channel)
             if self.plan.is_held(channel):
+                if block:
+                    # It waited in `drift` for what might overtake it.
+                    moment = np.maximum(block.before, block.host_time + self.plan.settle_s)
+                    block = replace(block, before=moment)
                 done = [(block, np.zeros(len(block), bool))] if block else []
             else:
                 kept = self._channels.setdefault(channel, _Channel())
@@ -199,22 +203,17 @@ def _off_cubic(x: F64) -> F64:
 
 def _spikes(value: F64, index: I64, after: I64, rough: F64) -> Bool:
     """Return which of consecutive `value[index]` stand alone against both their neighbours."""
-    out = np.zeros(len(index), bool)
-    ok = (index >= 2) & (after >= 2)
-    if not ok.any():
-        return out
-    i = index[ok]
-    x = value[i[0] - 2 : i[-1] + 3]
+    edge = np.full(2, np.nan)
+    x = np.concatenate((edge, value, edge))[index[0] : index[-1] + 5]
     off = np.abs(_off_cubic(x))
     left, right = x[2:-2] - x[1:-3], x[2:-2] - x[3:-1]
     alone = np.where(left * right > 0, np.minimum(np.abs(left), np.abs(right)), 0.0)
-    high = SPIKE * np.maximum(rough[ok], 0.0)
-    out[ok] = ((off > high) & (alone > high / 2))[i - i[0]]
-    return out
+    high = SPIKE * rough
+    return (off > high) & (alone > high / 2) & (after >= 2)
 
 
 def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
-    """Return which of `value[index]` are outliers in their windows.
+    """Return which of consecutive `value[index]` are outliers in their windows.
 
     Parameters
     ----------
@@ -225,35 +224,44 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
     step : float64 (k,)
         Quantisation step in force.
     """
-    reach = np.arange(-SIDE, SIDE + 1)
-    place = index[:, None] + reach
-    inside = (place >= 0) & (reach <= after[:, None])
-    if inside.all():
-        first = int(index[0]) - SIDE
-        window = np.lib.stride_tricks.sliding_window_view(value, 2 * SIDE + 1)[
-            first : first + len(index)
-        ]
-        count = np.full(len(index), 2 * SIDE + 1)
+    if index[0] >= SIDE and (after == SIDE).all():
+        window = np.lib.stride_tricks.sliding_window_view(value, 2 * SIDE + 1)
+        middle, mad = _full(window[index[0] - SIDE : index[-1] - SIDE + 1])
     else:
+        reach = np.arange(-SIDE, SIDE + 1)
+        place = index[:, None] + reach
+        inside = (place >= 0) & (reach <= after[:, None])
         window = np.where(inside, value[np.clip(place, 0, len(value) - 1)], np.nan)
         count = inside.sum(axis=1)
-    middle = _median(window, count)
-    deviation = np.abs(window - middle[:, None])
-    scale = np.maximum(MAD_TO_SD * _median(deviation, count), 2 * step)
-    off = np.abs(value[index] - middle)
-    if (scale == 0).any():
+        middle = _median(window, count)
+        mad = _median(np.abs(window - middle[:, None]), count)
+    off = np.abs(value[index[0] : index[-1] + 1] - middle)
+    scale = np.maximum(MAD_TO_SD * mad, 2 * step)
+    rest = np.flatnonzero(scale == 0)
+    for i in rest[off[rest] > 0].tolist():
         # Most of the window is one value: its own smallest change stands for the step.
-        moves = np.where(deviation > 0, deviation, np.inf)
-        own = np.nanmin(np.where(np.isnan(moves), np.inf, moves), axis=1)
-        scale = np.where(scale == 0, 2 * own, scale)
+        near = np.abs(value[max(index[i] - SIDE, 0) : index[i] + after[i] + 1] - middle[i])
+        scale[i] = 2 * np.min(near[near > 0])
     return off > SIGMAS * scale
+
+
+def _full(window: F64) -> tuple[F64, F64]:
+    """Return median and MAD of windows (k, 11).
+
+    The deviations below and above the median are sorted already; of their ten the fifth is the
+    least, over how many are taken from below, of the larger last one taken from either side.
+    """
+    ordered = np.sort(window, axis=1).T
+    middle: F64 = ordered[SIDE]
+    below, above = middle - ordered[SIDE - 1 :: -1], ordered[SIDE + 1 :] - middle
+    mad: F64 = np.minimum(below[SIDE - 1], above[SIDE - 1])
+    for k in range(1, SIDE):
+        mad = np.minimum(mad, np.maximum(below[k - 1], above[SIDE - 1 - k]))
+    return middle, mad
 
 
 def _median(rows: F64, count: I64) -> F64:
     """Return the median of each row's `count` numbers; the rest of the row is NaN."""
     ordered = np.sort(rows, axis=1)
-    if (count == rows.shape[1]).all():
-        middle: F64 = ordered[:, SIDE]
-        return middle
     k = np.arange(len(rows))
     return 0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2])

@@ -1,7 +1,7 @@
 """quality: five indicators of how well the members of a signal agree, over a sliding window.
 
-On a 5 Hz series of the aligned members (or the grid, if slower) and Hann segments of 12.8 s half
-overlapped; x the reference, y another member, G cross- and P auto-spectra, sums over the band:
+On a 5 Hz series of the aligned members (or the grid, if slower) and Hann segments of 12.8 s, half
+overlapped as nearly as whole hops allow, so that each is transformed once; x the reference, y another member, G cross- and P auto-spectra, sums over the band:
 
 - phase_diff = |arg sum G_xy| / 2 pi, in cycles
 - coherence = sum |G| C / sum |G|, C = (|G|^2 / (P_x P_y) - 1/L) / (1 - 1/L)
@@ -13,7 +13,8 @@ Each present member stands against the reference (the heaviest present member by
 gone); the mean over them is weighted by cross-power. NaN with fewer than two present members or
 less than a quarter of the window.
 
-State: one window of the series. Cost: about 20 us a hop and member. Losses: none.
+State: one window of the series and of its segments' spectra. Cost: about 20 us a hop and member.
+Losses: none.
 
 Sources: Carter, Knapp & Nuttall 1973 (bias of C); Lachaux et al., Hum. Brain Mapp. 8 (1999);
 Cimenser et al., PNAS 108 (2011); Inouye et al., EEG Clin. Neurophysiol. 79 (1991); Welch 1967.
@@ -34,6 +35,7 @@ from operators.sinc import CUTOFF, kernel
 
 QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)
+WINDOW = np.hanning(SEGMENT + 1)[:-1]
 Complex = np.ndarray[Any, np.dtype[np.complex128]]
 
 
@@ -58,24 +60,34 @@ class Quality:
         self.hz = plan.tick_hz / self._step
         self._length = max(SEGMENT, round(config.window_s * self.hz))
         self._hop = max(1, round(config.hop_s * self.hz))
+        self._apart = max(1, round(SEGMENT / 2 / self._hop))
+        self._segments = (self._length - SEGMENT) // (self._apart * self._hop) + 1
         self._taps = self._lowpass()
         self._ahead = len(self._taps) // 2
-        c = len(self._columns)
         prior = {"ure": plan.weights.ure, "sensors": plan.weights.sensors}
         groups = [m.group for m in self._signal.members]
         self._prior = np.array([prior[g] / groups.count(g) for g in groups])
+        names = [m.channel for m in self._signal.members]
+        if self._signal.reference in names:
+            self._prior[names.index(self._signal.reference)] = np.inf
+        c, past = len(self._columns), (self._segments - 1) * self._apart
         self._first: int | None = None
         self._fine: F64 = np.empty((0, c))
         self._series: F64 = np.full((self._length, c), np.nan)
+        self._spectra: Complex = np.zeros((past, c, SEGMENT // 2 + 1), complex)
+        self._whole: F64 = np.zeros((past, c))
         self._next = 0
         if state:
             self._first, self._next = state["first"], state["next"]
             self._fine, self._series = state["fine"], state["series"]
+            self._spectra = state["real"] + 1j * state["imaginary"]
+            self._whole = state["whole"]
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
             "first": self._first, "fine": self._fine, "series": self._series, "next": self._next,
+            "real": self._spectra.real, "imaginary": self._spectra.imag, "whole": self._whole,
         }  # fmt: skip
 
     def _lowpass(self) -> F64:
@@ -112,145 +124,133 @@ class Quality:
         return replace(packet, indicators=found)
 
     def _decimated(self, j: I64) -> F64:
+        start = j * self._step - (self._first or 0) - self._ahead
         if self._step == 1:
-            return self._fine[j - (self._first or 0)]
-        at = (j * self._step - (self._first or 0))[:, None] + np.arange(len(self._taps))
-        at -= self._ahead
-        inside: Bool = np.all(at >= 0, axis=1)
-        out = self._taps @ self._fine[np.maximum(at, 0)]
-        return np.where(inside[:, None], out, np.nan)
+            return self._fine[start]
+        out = np.full((len(j), len(self._columns)), np.nan)
+        inside = start >= 0
+        view = np.lib.stride_tricks.sliding_window_view(self._fine, len(self._taps), axis=0)
+        out[inside] = view[start[inside]] @ self._taps
+        return out
 
     def _measure(self, due: I64, at: I64, grid: Grid) -> tuple[Indicators, ...]:
         """Return the indicators of windows that end at the series' rows `at`.
 
-        Shapes below: h hops, c members, s segments, f frequencies in the band.
+        Shapes below: h hops, s segments, c members, f frequencies in the band.
         """
-        window = self._series[at[:, None] + np.arange(1 - self._length, 1)].transpose(2, 0, 1)
-        known = np.isfinite(window)
         row = np.clip(due * self._step + self._ahead - grid.first, 0, len(grid) - 1)
-        live = (grid.state[row][:, self._columns] == LIVE).T & known.any(axis=2)
-        rate = np.where(live.T, grid.rate_hz[row][:, self._columns], np.nan)
-        enough = known.sum(axis=2) >= self._length / 4
-        live &= enough
+        window = self._series[at[:, None] + np.arange(1 - self._length, 1)]
+        known = np.isfinite(window)
+        live = grid.state[row][:, self._columns] == LIVE
+        live &= known.sum(axis=1) >= self._length / 4
+        rate = np.where(live, grid.rate_hz[row][:, self._columns], np.inf)
         low, high = self._band(rate)
-        reference = self._reference(live)
-        ok = live.sum(axis=0) >= 2
-        spectral = self._spectral(window, known, live, reference, low, high)
+        reference = np.argmax(np.where(live, self._prior, -1.0), axis=1)
+        self._transform(window[:, -SEGMENT:], known[:, -SEGMENT:])
+        share, phase, coherence, entropy, harmony = self._spectral(live, reference, low, high)
         locking = self._locking(window, known, reference, low, high)
-        share, phase, coherence, entropy, harmony = spectral
-        share = np.where(np.isfinite(locking) | (share == 0), share, 0.0)
-        total = share.sum(axis=0)
-        ok &= total > 0
-
-        def mean(x: F64) -> F64:
-            top = np.where(share > 0, share * np.nan_to_num(x), 0.0).sum(axis=0)
-            return np.where(ok, top / np.where(ok, total, 1.0), np.nan)
-
+        total = share.sum(axis=1)
+        ok = (live.sum(axis=1) >= 2) & (total > 0)
+        part = share / np.where(ok, total, 1.0)[:, None]
         table = np.stack(
-            (mean(phase), mean(coherence), np.where(ok, harmony, np.nan), mean(locking),
-             mean(entropy)), axis=1,
-        )  # fmt: skip
-        first = due * self._step + self._ahead
-        return tuple(
-            Indicators(int(t), *row) for t, row in zip(first.tolist(), table.tolist(), strict=True)
+            [(part * x).sum(axis=1) for x in (phase, coherence)]
+            + [harmony]
+            + [(part * x).sum(axis=1) for x in (locking, entropy)],
+            axis=1,
         )
+        table[~ok] = np.nan
+        first = due * self._step + self._ahead
+        return tuple(Indicators(t, *x) for t, x in zip(first.tolist(), table.tolist(), strict=True))
 
     def _band(self, rate: F64) -> tuple[float, F64]:
         """Return the band's edges (Hz), the upper one below the slowest member's Nyquist."""
         low, high = BAND_HZ if self.config.band_hz == "auto" else self.config.band_hz
-        slowest = np.min(np.where(np.isnan(rate), np.inf, rate), axis=1)
-        return low, np.minimum(np.minimum(high, CUTOFF * self.hz), slowest / 2)
+        slowest = np.nan_to_num(rate, nan=np.inf).min(axis=1)
+        return low, np.minimum(min(high, CUTOFF * self.hz), slowest / 2)
 
-    def _reference(self, live: Bool) -> I64:
-        """Return, by hop, the reference's column, or who stands in for it."""
-        rank = self._prior.copy()
-        names = [m.channel for m in self._signal.members]
-        if self._signal.reference in names:
-            rank[names.index(self._signal.reference)] = np.inf
-        return np.asarray(np.argmax(np.where(live, rank[:, None], -1.0), axis=0), np.int64)
+    def _transform(self, segment: F64, known: Bool) -> None:
+        """Add the spectra of the segments that end at these hops (h, SEGMENT, c)."""
+        whole = known.all(axis=1)
+        x = np.where(whole[:, None], segment, 0.0).transpose(0, 2, 1)
+        x = (x - x.mean(axis=2, keepdims=True)) * WINDOW
+        past = (self._segments - 1) * self._apart
+        self._spectra = np.concatenate((self._spectra[len(self._spectra) - past :], np.fft.rfft(x)))
+        self._whole = np.concatenate((self._whole[len(self._whole) - past :], whole.astype(float)))
 
     def _spectral(
-        self, window: F64, known: Bool, live: Bool, reference: I64, low: float, high: F64
+        self, live: Bool, reference: I64, low: float, high: F64
     ) -> tuple[F64, F64, F64, F64, F64]:
-        """Return cross-power, phase, coherence and entropy (c, h), and harmony (h,)."""
-        view = np.lib.stride_tricks.sliding_window_view
-        start = np.arange(self._length - SEGMENT, -1, -(SEGMENT // 2))
-        x = view(window, SEGMENT, axis=2)[:, :, start]
-        whole = view(known, SEGMENT, axis=2)[:, :, start].all(axis=3) & live[:, :, None]
-        x = np.where(whole[..., None], x, 0.0)
-        x = (x - x.mean(axis=3, keepdims=True)) * np.hanning(SEGMENT + 1)[:-1]
+        """Return cross-power, phase, coherence and entropy (h, c), and harmony (h,)."""
+        h = len(live)
         frequency = np.arange(SEGMENT // 2 + 1) * self.hz / SEGMENT
-        used = np.flatnonzero((frequency >= low - 1e-9) & (frequency <= np.max(high) + 1e-9))
-        used = used[used > 0]
+        used = (frequency >= max(low, 1e-9) - 1e-9) & (frequency <= np.max(high) + 1e-9)
         inside = (frequency[used] <= high[:, None] + 1e-9).astype(float)
-        f: Complex = np.fft.rfft(x)[..., used] * inside[:, None, :]
-        m = whole.astype(float)
-        count = np.einsum("ihs,jhs->ijh", m, m)
-        cross = np.einsum("ihsf,jhsf->ijhf", f.conj(), f, optimize=True)
-        power = np.einsum("ihsf,jhs->ijhf", np.abs(f) ** 2, m, optimize=True)
-        r, k = reference, np.arange(len(reference))
-        g, px = cross[r, :, k].transpose(1, 0, 2), power[r, :, k].transpose(1, 0, 2)
-        py = power[:, r, k]
-        looks = np.maximum(HALF_OVERLAP * count[:, r, k], 1.0 + 1e-9)[..., None]
+        span = self._apart * np.arange(self._segments)
+        pick = (self._segments - 1) * self._apart + np.arange(h)[:, None] - span
+        m = self._whole[pick] * live[:, None]
+        f = self._spectra[:, :, used][pick] * (m[..., None] * inside[:, None, None])
+        f = f.transpose(0, 3, 2, 1)
+        cross: Complex = f.conj() @ f.swapaxes(2, 3)
+        power: F64 = (f.real**2 + f.imag**2) @ m[:, None]
+        count = m.swapaxes(1, 2) @ m
+        k = np.arange(h)
+        g, py, px = cross[k, :, reference], power[k, :, :, reference], power[k, :, reference]
+        looks = np.maximum(HALF_OVERLAP * count[k, reference], 1.0 + 1e-9)[:, None]
         size = np.abs(g)
-        share = size.sum(axis=2)
-        share[r, k] = 0.0
-        share = np.where(live & (count[:, r, k] >= 2), share, 0.0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            raw = size**2 / (px * py)
-            fair = np.nan_to_num(np.clip((raw - 1 / looks) / (1 - 1 / looks), 0.0, 1.0))
-            coherence = (size * fair).sum(axis=2) / size.sum(axis=2)
-            phase = np.abs(np.angle(g.sum(axis=2))) / (2 * np.pi)
-            rest = np.maximum(px + py - 2 * g.real, 0.0)
-            p = rest / rest.sum(axis=2, keepdims=True)
-            bins = np.maximum(inside.sum(axis=1), 2.0)
-            flat = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0).sum(axis=2)
-            entropy = flat / np.log(bins) * rest.sum(axis=2) / (px + py).sum(axis=2)
-            norm = np.sqrt(power * power.swapaxes(0, 1))
-            coherency = np.where(norm > 0, cross / np.where(norm > 0, norm, 1.0), 0.0)
-        harmony = _harmony(coherency, power, live, inside)
-        return (
-            share,
-            np.nan_to_num(phase),
-            np.nan_to_num(coherence),
-            np.nan_to_num(entropy),
-            harmony,
-        )
+        share = np.where(live & (count[k, reference] >= 2), size.sum(axis=1), 0.0)
+        share[k, reference] = 0.0
+        product = px * py
+        raw = size * size / np.where(product > 0, product, 1.0)
+        fair = np.clip((raw - 1 / looks) / (1 - 1 / looks), 0.0, 1.0)
+        coherence = (size * fair).sum(axis=1) / np.maximum(size.sum(axis=1), 1e-300)
+        phase = np.abs(np.angle(g.sum(axis=1))) / (2 * np.pi)
+        rest = np.maximum(px + py - 2 * g.real, 0.0)
+        total = np.maximum(rest.sum(axis=1), 1e-300)
+        p = np.maximum(rest / total[:, None], 1e-300)
+        bins = np.maximum(inside.sum(axis=1), 2.0)[:, None]
+        both = np.maximum((px + py).sum(axis=1), 1e-300)
+        entropy = -(p * np.log(p)).sum(axis=1) / np.log(bins) * total / both
+        norm = power * power.swapaxes(2, 3)
+        coherency = cross / np.sqrt(np.where(norm > 0, norm, 1.0))
+        own = np.einsum("hfcc->hfc", power)
+        return share, phase, coherence, entropy, _harmony(coherency, own, live)
 
     def _locking(self, window: F64, known: Bool, reference: I64, low: float, high: F64) -> F64:
-        """Return the phase-locking value of each member with the reference (c, h)."""
+        """Return the phase-locking value of each member with the reference (h, c)."""
         n = self._length
-        count = np.maximum(known.sum(axis=2, keepdims=True), 1)
-        mean = np.where(known, window, 0.0).sum(axis=2, keepdims=True) / count
-        f: Complex = np.fft.fft(np.where(known, window - mean, 0.0))
-        frequency = np.arange(n) * self.hz / n
-        f = f * ((frequency >= low) & (frequency <= high[:, None]) & (np.arange(n) <= n // 2))
-        z: Complex = np.fft.ifft(f)
+        x = np.where(known, window, 0.0) if not known.all() else window
+        count = known.sum(axis=1, keepdims=True)
+        x = np.where(known, x - x.sum(axis=1, keepdims=True) / np.maximum(count, 1), 0.0)
+        top = int(np.max(high) * n / self.hz) + 1
+        # The analytic signal has no more in it than every so-manieth sample shows.
+        thin = max((d for d in range(1, n // top + 1) if n % d == 0), default=1)
+        frequency = np.arange(top + 1) * self.hz / n
+        inside = (frequency >= low) & (frequency <= high[:, None])
+        f: Complex = np.fft.rfft(x.transpose(0, 2, 1))[..., : top + 1] * inside[:, None]
+        z: Complex = np.fft.ifft(f, n // thin) if top + 1 <= n // thin else np.fft.ifft(f, n)
+        seen = known[:, :: n // z.shape[2]].transpose(0, 2, 1)
         size = np.abs(z)
-        u = z / np.where(size > 0, size, 1.0)
-        k = np.arange(window.shape[1])
-        both = known & known[reference, k]
-        locked = np.abs(np.where(both, u * u[reference, k].conj(), 0.0).sum(axis=2))
-        total = both.sum(axis=2)
-        return np.where(total > 0, locked / np.maximum(total, 1), np.nan)
+        u = np.where(seen & (size > 0), z / np.where(size > 0, size, 1.0), 0.0)
+        r = u[np.arange(len(u)), reference][:, None]
+        both = (np.abs(u * r) > 0).sum(axis=2)
+        return np.abs((u * r.conj()).sum(axis=2)) / np.maximum(both, 1)
 
 
-def _harmony(coherency: Complex, power: F64, live: Bool, inside: F64) -> F64:
+def _harmony(coherency: Complex, power: F64, live: Bool) -> F64:
     """Return the global coherence of the live members by hop."""
-    out = np.full(live.shape[1], np.nan)
-    for pattern in np.unique(live, axis=1).T:
+    out = np.full(len(live), np.nan)
+    weight = power / np.maximum(power.sum(axis=1, keepdims=True), 1e-300)
+    for pattern in {tuple(x) for x in live.tolist()}:
         members = np.flatnonzero(pattern)
-        hops = np.flatnonzero((live == pattern[:, None]).all(axis=0))
         if len(members) < 2:
             continue
-        matrix = coherency[np.ix_(members, members, hops)].transpose(2, 3, 0, 1)
+        hops = np.flatnonzero((live == pattern).all(axis=1))
         if len(members) == 2:
-            largest: F64 = np.asarray(1.0 + np.abs(matrix[..., 0, 1]))
+            largest = 1.0 + np.abs(coherency[hops, :, members[0], members[1]])
         else:
-            largest = np.linalg.eigvalsh(matrix)[..., -1]
-        own = power[members, members][:, hops]
-        weight = (own / np.maximum(own.sum(axis=2, keepdims=True), 1e-300)).sum(axis=0)
-        weight = weight * inside[hops]
-        total = np.maximum(weight.sum(axis=1), 1e-300)
-        out[hops] = ((largest - 1) / (len(members) - 1) * weight).sum(axis=1) / total
+            part = coherency[hops][:, :, members][:, :, :, members]
+            largest = np.linalg.eigvalsh(part)[..., -1]
+        w = weight[hops][:, :, members].sum(axis=2)
+        total = np.maximum(w.sum(axis=1), 1e-300)
+        out[hops] = ((largest - 1) * w).sum(axis=1) / total / (len(members) - 1)
     return np.asarray(np.clip(out, 0.0, 1.0))

@@ -53,10 +53,10 @@ class Renewal:
             short = end < self.memory
             found = [measure(every[None, :, :e]) for e in end[short].tolist()]
             if not short.all():
-                view = np.lib.stride_tricks.sliding_window_view(every, self.memory, axis=1)
-                found.append(measure(view[:, end[~short] - self.memory].transpose(1, 0, 2)))
+                span = end[~short, None] + np.arange(-self.memory, 0)
+                found.append(measure(every[:, span].transpose(1, 0, 2)))
             table = np.concatenate((table, *(f.T for f in found)), axis=1)
         self.seen, self.last, self.numbers = stop, every[:, -self.memory :].copy(), table[:, -1]
-        if len(due) == 0:
-            return np.repeat(table, n, axis=1)
-        return np.repeat(table, np.diff(due - start - 1, prepend=0, append=n), axis=1)
+        force = np.zeros(n, np.intp)
+        force[due - start - 1] = 1
+        return np.asarray(table[:, np.cumsum(force)])

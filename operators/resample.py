@@ -251,11 +251,13 @@ class Resample:
     def _forget(self, lane: _Lane, at: float) -> None:
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(at - self.plan.half_width_s - reach)
-        while len(lane.lags) > 1 and lane.lags[1].known <= at:
+        # A row that comes now may be as old as the last tick that left.
+        while len(lane.lags) > 1 and lane.lags[1].known <= at - 1 / self.plan.tick_hz:
             lane.lags.pop(0)
 
     def _aligned(self, lane: _Lane, block: Block) -> tuple[str, F64, F64, F64, F64]:
-        lag, _, _, locked = self._lag(lane, block.host_time)
+        # With the lag of the ticks that left when the row became final.
+        lag, _, _, locked = self._lag(lane, block.before - self.plan.base_delay_s)
         host = block.host_time - np.where(locked, lag, 0.0)
         return lane.member.channel, host, block.source_time, block.arrival, block.value
 

@@ -17,7 +17,7 @@ in Wavelets: Mathematics and Applications (1994).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -148,76 +148,87 @@ class Sampler:
             ok = i >= 0
             value = np.where(ok, self.value[np.maximum(i, 0)], np.nan) if n else nothing[0]
             return value, ok.astype(float), nothing[2]
-        if n < 2:
+        if (self.ready[1:] >= self.ready[:-1]).all():
+            return self._read(at, due)
+        prefix = np.searchsorted(np.maximum.accumulate(self.ready), due, "left")
+        odd = prefix < np.searchsorted(np.sort(self.ready), due, "left")
+        # A straggler not yet known stands among known samples: they are read without it.
+        out = np.stack(nothing)
+        out[:, ~odd] = self._read(at[~odd], due[~odd])
+        for j in np.flatnonzero(odd).tolist():
+            known = self.ready < due[j]
+            columns = {c: getattr(self, c)[known] for c in _COLUMNS}
+            out[:, j : j + 1] = replace(self, **columns)._read(at[j : j + 1], due[j : j + 1])
+        return out[0], out[1], out[2]
+
+    def _read(self, at: F64, due: F64) -> tuple[F64, F64, F64]:
+        """Return the same of a sampled channel, whose known samples come before all others."""
+        k, n = len(at), len(self.time)
+        nothing = np.full(k, np.nan), np.zeros(k), np.full(k, np.nan)
+        if n < 2 or not k:
             return nothing
         whole = np.maximum(self.ready, np.append(self.ready[1:], np.inf))
         known = np.searchsorted(np.maximum.accumulate(whole), due, "left")
         known[np.isinf(due)] = n
         newest = np.maximum(known - 1, 0)
         spacing, noise = self.spacing[newest], self.noise[newest]
+        widest = float(np.fmax.reduce(spacing))
+        if widest * self.tick_hz <= 1 and known[0]:
+            # The rule: a channel at least as quick as the grid.
+            k_of = kernel(CUTOFF * self.tick_hz, self.half_width_s)
+            value, coverage = self._filter(k_of, at, known)
+            gain: F64 = k_of.energy * spacing
+        else:
+            value, coverage, gain = self._mixed(at, due, known, spacing)
+        value[coverage < LEAST_COVERAGE] = np.nan
+        return value, np.minimum(coverage, 1.0), noise * gain
+
+    def _mixed(self, at: F64, due: F64, known: I64, spacing: F64) -> tuple[F64, F64, F64]:
+        """Return value, coverage and noise gain where the pace is slow, unknown or changes."""
+        value, coverage, gain = np.full(len(at), np.nan), np.zeros(len(at)), np.ones(len(at))
         slow = SLOW * spacing > self.half_width_s
-        value, coverage, gain = nothing
         if slow.any():
             value[slow], coverage[slow] = self._lerp(at[slow], due[slow], spacing[slow])
-            gain[slow] = 1.0
+        ratio = np.nan_to_num(self.tick_hz * spacing, nan=1.0)
+        level = np.ceil(np.maximum(4 * np.log2(np.maximum(ratio, 1e-9)), 0)).astype(int)
         quick = ~slow & (known > 0)
-        if quick.any():
-            ratio = np.nan_to_num(self.tick_hz * spacing, nan=1.0)
-            level = np.ceil(np.maximum(4 * np.log2(np.maximum(ratio, 1e-9)), 0)).astype(int)
-            for v in np.unique(level[quick]).tolist():
-                k_of = kernel(CUTOFF * self.tick_hz * 2 ** (-v / 4), self.half_width_s)
-                mine = quick & (level == v)
-                value[mine], coverage[mine] = self._filter(k_of, at[mine], due[mine], known[mine])
-                gain[mine] = k_of.energy * spacing[mine]
-        value = np.where(coverage >= LEAST_COVERAGE, value, np.nan)
-        return value, np.clip(coverage, 0, 1), noise * gain
+        for v in np.unique(level[quick]).tolist():
+            k_of = kernel(CUTOFF * self.tick_hz * 2 ** (-v / 4), self.half_width_s)
+            mine = quick & (level == v)
+            value[mine], coverage[mine] = self._filter(k_of, at[mine], known[mine])
+            gain[mine] = k_of.energy * spacing[mine]
+        return value, coverage, gain
 
-    def _filter(self, k_of: Kernel, at: F64, due: F64, known: I64) -> tuple[F64, F64]:
+    def _filter(self, k_of: Kernel, at: F64, known: I64) -> tuple[F64, F64]:
         """Return the filtered value and the coverage at each time."""
-        time, ready = self.time, self.ready
+        time = self.time
         lo = np.searchsorted(time, at - self.half_width_s, "left")
         hi = np.searchsorted(time, at + self.half_width_s, "right")
         use = np.minimum(hi, known)
-        odd = np.zeros(len(at), bool)
-        last = np.minimum(hi, len(time) - 1)
-        for o in range(1, int(np.max(last - known, initial=0)) + 1):
-            i = known + o
-            odd |= (i <= last) & (ready[np.minimum(i, len(time) - 1)] < due)
-        base = float(time[lo[0]]) if lo[0] < len(time) else float(time[-1])
-        cell = self._cells(slice(None))
-        t, x, target = time - base, self.value, at - base
-        weighted = cell * x
-        value, coverage = np.full(len(at), np.nan), np.zeros(len(at))
-        most = max(1, int(np.max(use - lo, initial=1)))
+        base = time[min(int(lo[0]), len(time) - 1)]
+        t, target = time - base, (at - base)[:, None]
+        # A column of ones beside the values: one product gives the sum and the coverage.
+        pair = np.empty((len(t), 2))
+        pair[:, 0] = self._cells(slice(None))
+        np.multiply(pair[:, 0], self.value, out=pair[:, 1])
+        sums = np.empty((len(at), 2))
+        width = use - lo
+        most = max(1, int(np.max(width)))
         rows = max(1, MOST_CELLS // most)
         column = np.arange(most)
         for a in range(0, len(at), rows):
             b = slice(a, a + rows)
             i = lo[b, None] + column
-            inside = i < use[b, None]
-            if not inside.all():
+            if int(lo[b][-1]) + most > len(t):
                 np.minimum(i, len(t) - 1, out=i)
-                w = k_of(t[i] - target[b, None])
-                w *= inside
-            else:
-                w = k_of(t[i] - target[b, None])
-            total = np.einsum("ij,ij->i", w, cell[i])
-            coverage[b] = total
-            value[b] = np.einsum("ij,ij->i", w, weighted[i]) / np.where(total > 0, total, np.nan)
-        for j in np.flatnonzero(odd).tolist():
-            value[j], coverage[j] = self._one(k_of, at[j], due[j], int(lo[j]), int(hi[j]))
+            w = k_of(t[i] - target[b])
+            # Beyond the half-width the kernel is 0; what is not known yet must be left out.
+            if (use[b] < hi[b]).any() or i[-1, -1] == len(t) - 1:
+                w *= column < width[b, None]
+            np.matmul(w[:, None], pair[i], out=sums[b, None])
+        coverage = sums[:, 0]
+        value = sums[:, 1] / np.where(coverage > 0, coverage, np.nan)
         return value, coverage
-
-    def _one(self, k_of: Kernel, at: float, due: float, lo: int, hi: int) -> tuple[float, float]:
-        """Return one tick when a straggler is among its samples: by those then known."""
-        span = np.arange(max(lo - 1, 0), min(hi + 2, len(self.time)))
-        span = span[self.ready[span] < due]
-        if len(span) < 3:
-            return float("nan"), 0.0
-        cell = self._cells(span)
-        w = (k_of(self.time[span] - at) * cell)[:-1]
-        total = float(w.sum())
-        return (float(w @ self.value[span][:-1]) / total if total > 0 else float("nan")), total
 
     def _cells(self, index: I64 | slice) -> F64:
         """Return the Voronoi cells (s) of samples taken as neighbours, capped at holes."""

@@ -20,6 +20,7 @@ class TickSignal(msgspec.Struct):
 
     value: float | None
     sd: float | None
+    weights: dict[str, float] = {}
 
 
 class Tick(msgspec.Struct):

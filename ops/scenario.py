@@ -93,14 +93,17 @@ def studio(seconds: float = 180.0) -> Scenario:
     Times are those of three minutes and stretch with `seconds`.
     """
     unit = seconds / 180
-    noisy, silent = (58 * unit, 83 * unit), (120 * unit, 135 * unit)
+    noisy, silent = (50 * unit, 75 * unit), (112 * unit, 124 * unit)
     return Scenario(
         seconds=seconds,
         sensors=(
-            Sensor("ure", "pulse", 20.0, "ure", noise=0.1, loss=0.02),
+            Sensor(
+                "ure", "pulse", 20.0, "ure", noise=0.1, loss=0.02,
+                silent=((150 * unit, 156 * unit),),
+            ),
             Sensor(
                 "osc_1", "/body/pulse", 50.0, offset_s=-3.214, skew_ppm=87.0, lag_s=0.18,
-                noise=0.12, loss=0.02, duplicates=5, wild=1, resets=((95 * unit, 0.5),),
+                noise=0.12, loss=0.02, duplicates=5, wild=1, resets=((90 * unit, 0.5),),
                 silent=(silent,),
             ),
             Sensor(
@@ -109,8 +112,7 @@ def studio(seconds: float = 180.0) -> Scenario:
                 silent=(silent,),
             ),
             Sensor(
-                "midi_1", "cc/1/1", 40.0, lag_s=0.05, noise=0.02, silent=(silent,), held=True,
-                stamped=False,
+                "midi_1", "cc/1/1", 38.3, lag_s=0.05, noise=0.02, held=True, stamped=False,
             ),
         ),
         facts_every_s=2.0,

@@ -126,7 +126,7 @@ def _signal(results: Results, true: Truth) -> Iterator[Check]:
     ticks = list(results.ticks())
     time, value, sd = truth.fused(ticks, true.signal)
     clean = true.at(time)
-    whole = np.array([t.live == len(true.channels) for t in ticks], dtype=bool)
+    whole = truth.settled(ticks, len(true.channels))
     if not whole.any():
         yield Check("fused RMS error", None, 0.0, 0.0)
         return

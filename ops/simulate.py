@@ -229,7 +229,8 @@ def _report(
     worry = np.max(rise, axis=0, initial=0.0) if rise else np.zeros(len(sent))
     value = calm + (troubled - calm) * worry + sd * rng.standard_normal(len(sent))
     engine = next((s for s in scenario.sensors if s.source == "ure"), Sensor("ure", "", 1.0))
-    return _arrive(scenario, engine, name, sent, value, rng)
+    rows = _arrive(scenario, engine, name, sent, value, rng)
+    return rows.take(~np.any([_within(sent, span) for span in engine.silent], axis=0))
 
 
 def _arrive(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
 
-MOST_SPELLS = 12
-MOST_FINDINGS = 8
+MOST_MOMENTS = 24
+Moment = tuple[float, str]
 
 
 def summary(folder: Path) -> Iterator[str]:
@@ -20,8 +20,8 @@ def summary(folder: Path) -> Iterator[str]:
     for rig in results:
         head = f"Rig {rig.folder.name}\n" if len(results) > 1 else ""
         yield f"{head}{channels(rig)}"
-        yield modes(rig)
-        yield evidence(rig)
+        start = next((tick.ts for tick in rig.ticks()), 0.0)
+        yield f"What was seen, at which second\n{timeline(seen(rig), start)}\n{modes(rig)}"
         yield losses(rig)
     yield account(folder)
     yield files(folder)
@@ -31,48 +31,62 @@ def channels(results: Results) -> str:
     """Return the newest estimates of each channel."""
     rows = [
         (
-            name, s.state, with_sd(s.offset_s, s.offset_sd_s, 5),
-            with_sd(s.skew_ppm, s.skew_sd_ppm, 2), str(s.clock_resets),
-            with_sd(s.lag_s, s.lag_sd_s, 4), number(s.confidence, 2), number(s.rate_hz, 1),
+            name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
+            with_sd(s.skew_ppm, s.skew_sd_ppm, 1), str(s.clock_resets),
+            with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
             str(s.received), str(s.used),
         )
         for name, s in results.last_sync().items()
     ]  # fmt: skip
-    head = ("channel", "state", "offset s", "skew ppm", "resets", "lag s", "confidence", "Hz",
+    head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
             "received", "used")  # fmt: skip
-    return f"Clocks and lags\n{table(head, rows)}"
+    return f"Clocks and lags at the end\n{table(head, rows)}"
+
+
+def seen(results: Results) -> list[Moment]:
+    """Return when the mode changed, a clock stepped and a rule fired or was resolved."""
+    moments = [(ts, f"mode {mode}") for ts, mode, _ in results.modes()]
+    moments += _steps(results)
+    for found in results.evidence():
+        told = ", ".join(f"{name} {number(value, 3)}" for name, value in found.facts.items())
+        what = found.quote or told if found.state == "firing" else "resolved"
+        moments.append((found.ts, f"{found.kind} {found.rule}: {what}"))
+    return sorted(moments)
+
+
+def _steps(results: Results) -> Iterator[Moment]:
+    """Yield each step of a clock once, whatever the number of its source's channels."""
+    before: dict[str, float] = {}
+    told = set()
+    for line in results.sync():
+        if line.offset_s is None:
+            continue
+        source = line.channel.partition(":")[0]
+        if line.why == "reset" and (source, line.clock_resets) not in told:
+            told.add((source, line.clock_resets))
+            step_s = before.get(line.channel, line.offset_s) - line.offset_s
+            by = with_sd(step_s, line.offset_sd_s, 3)
+            yield line.reset_at or line.ts, f"clock of {source} has stepped by {by} s"
+        before[line.channel] = line.offset_s
+
+
+def timeline(moments: Iterable[Moment], start: float) -> str:
+    """Return moments, a line each, in seconds after `start`."""
+    lines = [f"{ts - start:7.1f}  {what}" for ts, what in moments]
+    if (more := len(lines) - MOST_MOMENTS) > 0:
+        lines[MOST_MOMENTS:] = [f"         and {more} more"]
+    return "\n".join(lines) or "         nothing"
 
 
 def modes(results: Results) -> str:
-    """Return when the mode changed."""
-    spells = results.modes()
-    if not spells:
-        return "Modes over time: no tick was written"
-    start = spells[0][0]
-    rows: list[tuple[str, ...]] = [
-        (f"{ts - start:.1f}", mode, str(count), f"{100 * count / sum(n for *_, n in spells):.1f}")
-        for ts, mode, count in spells
-    ]
-    if (more := len(rows) - MOST_SPELLS) > 0:
-        rows[MOST_SPELLS:] = [(f"and {more} more", "", "", "")]
-    head = ("from second", "mode", "ticks", "%")
-    return f"Modes over time\n{table(head, rows)}"
-
-
-def evidence(results: Results) -> str:
-    """Return what the rules found."""
-    found = list(results.evidence())
-    if not found:
-        return "Evidence: none"
-    start = next(results.ticks()).ts
-    lines = [
-        f"  {e.ts - start:6.1f} s  {e.rule} {e.state}: {e.risk or e.quote or ''}"
-        + (f" ({', '.join(f'{k} {number(v, 3)}' for k, v in e.facts.items())})" if e.facts else "")
-        for e in found[:MOST_FINDINGS]
-    ]
-    if len(found) > MOST_FINDINGS:
-        lines.append(f"  and {len(found) - MOST_FINDINGS} more")
-    return "Evidence\n" + "\n".join(lines)
+    """Return how much of the time each mode had."""
+    counts: collections.Counter[str] = collections.Counter()
+    for _, mode, count in results.modes():
+        counts[mode] += count
+    if not counts:
+        return "No tick was written."
+    shares = (f"{mode} {100 * n / counts.total():.0f} %" for mode, n in counts.most_common())
+    return f"Of {counts.total()} ticks: {', '.join(shares)}."
 
 
 def losses(results: Results) -> str:
@@ -99,12 +113,12 @@ def account(folder: Path) -> str:
     total = counts["total"]
     balanced = total["received"] == sum(total[end] for end in ENDS[1:])
     verdict = "balanced" if balanced else "NOT BALANCED"
-    verdict += "" if report["ended"] else "; stopped before the end of the data"
+    verdict += "" if report["ended"] else " so far; the data has not ended"
     return f"Account of events, {verdict}\n{table(('source', *ENDS), rows)}"
 
 
 def files(folder: Path) -> str:
     """Return where the results lie."""
     paths = sorted([*folder.glob("*.json*"), *folder.glob("*/*.jsonl")])
-    rows = [(str(p), f"{p.stat().st_size / 1000:.0f} kB") for p in paths]
+    rows = [(str(p), f"{p.stat().st_size / 1000:.1f} kB") for p in paths]
     return f"Files\n{table(('path', 'size'), rows)}"

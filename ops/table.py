@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -22,9 +23,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def number(value: float | None, digits: int, scale: float = 1.0) -> str:
     """Return a number, or a dash where there is none; `scale` turns s into ms, say."""
-    return "-" if value is None else f"{value * scale:.{digits}f}"
+    if value is None or math.isnan(value):
+        return "-"
+    # What rounds to nothing has no sign.
+    return f"{round(value * scale, digits) + 0.0:.{digits}f}"
 
 
-def with_sd(value: float | None, sd: float | None, digits: int) -> str:
-    """Return `value ± sd`, as far as they are there."""
-    return number(value, digits) + ("" if sd is None or value is None else f" ±{sd:.{digits}f}")
+def with_sd(value: float | None, sd: float | None, digits: int, scale: float = 1.0) -> str:
+    """Return `value ±sd`, as far as they are there."""
+    told = number(value, digits, scale)
+    return told if sd is None or told == "-" else f"{told} ±{number(sd, digits, scale)}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from operators.records import F64
+from operators.records import F64, Bool
 from ops.results import AlignedLine, Tick
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
@@ -31,6 +31,7 @@ class ChannelTruth(msgspec.Struct):
     lag_s: float
     resets: list[Step]
     silent: list[tuple[float, float]]
+    noisy: list[tuple[float, float]]
     received: int
     outliers: int
     duplicates: int
@@ -97,6 +98,17 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
         corrected = (_newest if held else _smooth)(*_sorted(ts, value), ticks)
         out[channel] = _newest(*_sorted(rx, value), ticks), corrected
     return out
+
+
+def settled(ticks: Sequence[Tick], members: int) -> Bool:
+    """Return at which ticks (k,) all have been live for as long as the low-pass looks back.
+
+    Before, its samples were written without the lag that was not known yet.
+    """
+    whole = np.array([tick.live == members for tick in ticks], dtype=bool)
+    time = np.array([tick.ts for tick in ticks])
+    since = np.maximum.accumulate(np.where(whole, -np.inf, time))
+    return whole & (time - since > HALF_WIDTH_S)
 
 
 def rms_error(value: F64, true: F64) -> float:

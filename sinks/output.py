@@ -234,7 +234,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             "balanced": self.account.balanced(),
             "account": {"total": total, "by_source": self.account.by_source},
             "dead_lines_lost": self.lost,
-            "rigs": list(self.files),
+            "rigs": sorted(self.files),
             "files": {p.relative_to(self.folder.root).as_posix(): _size(p) for p in paths},
         }
         write_run(self.folder.root / RUN, run)

@@ -249,6 +249,7 @@ def read_numbers(text: Text, spans: I64) -> tuple[F64, Bool]:
         fraction -= 1
         decimals, fine = _digits(text, end, np.maximum(fraction, 0, out=fraction))
         good &= fine
+        good &= (text.bytes_[point] == 46) | (point == end)  # the mark may be a comma
         number *= scale
         number += decimals
         good &= number < _EXACT  # False for NaN

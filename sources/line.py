@@ -152,7 +152,7 @@ def _number(raw: Raw | bytes) -> float | None:
     try:
         return _FLOAT.decode(raw)
     except msgspec.ValidationError:
-        return float("inf") if bytes(raw[:1]) in b"-0123456789" else None
+        return float("inf") if bytes(raw)[:1] in b"-0123456789" else None
 
 
 def _value(raw: Raw | bytes) -> float:

@@ -87,19 +87,14 @@ class Recording:
         self._skipping = mark.skipping
         self._before = mark.before
         self._offset = mark.offset
-        self._files: list[tuple[int, int]] = []
         self._open(_by_inode(path, mark.inode) if follow and mark.inode else path)
         if follow and (self._inode != (mark.inode or self._inode) or self.size < mark.offset):
             self._before += mark.offset
             self._offset, self._skipping = 0, False
-        self._files = [(self._before, self._inode)]
-        if packed:
-            self._skip_to(self._offset)
-        elif self.size < self._offset:
-            raise ValueError(f"{path}: shorter than when it was read: {self.size} bytes, "
-                             f"not {self._offset}")  # fmt: skip
-        else:
-            self._raw.seek(self._offset)
+        self._files = [(self._before, self._inode)]  # what has had this name, the newest last
+        if not self._seek(self._offset):
+            self.close()
+            raise ValueError(f"{path}: shorter than when it was read ({self._offset} bytes)")
 
     def _open(self, path: str) -> None:
         try:
@@ -114,15 +109,14 @@ class Recording:
         elif path.endswith(".zst"):
             self._stream = cast(BinaryIO, zstd.ZstdFile(self._raw))
 
-    def _skip_to(self, offset: int) -> None:
-        while offset > 0:
-            try:
-                data = self._stream.read1(min(offset, READ))  # type: ignore[attr-defined]
-            except (EOFError, OSError, zlib.error, zstd.ZstdError):
-                data = b""
-            if not data:
-                raise ValueError(f"{self.path}: shorter than when it was read")
+    def _seek(self, offset: int) -> bool:
+        """Go on at an offset; return whether there is one."""
+        if self._stream is self._raw:
+            self._raw.seek(offset)
+            return self.size >= offset
+        while offset > 0 and (data := self._unpack(min(offset, READ))):
             offset -= len(data)
+        return offset == 0
 
     @property
     def before(self) -> int:
@@ -152,17 +146,17 @@ class Recording:
 
     def read(self) -> list[Piece]:
         """Return what comes next; nothing if a followed file has not grown or all is read."""
-        data = self._raw.read(READ) if self._stream is self._raw else self._unpack()
+        data = self._raw.read(READ) if self._stream is self._raw else self._unpack(READ)
         if data:
             return self._lines(data)
         return self._turn() if self.follow else self._finish("archive" if self._cut else None)
 
-    def _unpack(self) -> bytes:
+    def _unpack(self, size: int) -> bytes:
         """Return the next bytes of an archive, up to where it can be read."""
         parts, length = [], 0
-        while length < READ and not self._cut:
+        while length < size and not self._cut:
             try:
-                data: bytes = self._stream.read1(READ)  # type: ignore[attr-defined]
+                data: bytes = self._stream.read1(size - length)  # type: ignore[attr-defined]
             except (EOFError, OSError, zlib.error, zstd.ZstdError):
                 self._cut = True
                 break

@@ -76,6 +76,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         ValueError
             One is shorter than it was, or the state is of other files.
         """
+        stop.install()
         return ReplayPartition(self._config, resume_state, self._progress)
 
 
@@ -97,10 +98,14 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             raise ValueError("the recovery store is of a run with other recordings: "
                              + ", ".join(f.path for f in known.feeds))  # fmt: skip
         delay = config.drift.max_delay_s
-        self._feeds = [
-            Feed(i, s.path, s.follow, delay, known.feeds[i] if known else None)
-            for i, s in enumerate(streams)
-        ]
+        self._feeds: list[Feed] = []
+        try:
+            for i, s in enumerate(streams):
+                state_of = known.feeds[i] if known else None
+                self._feeds.append(Feed(i, s.path, s.follow, delay, state_of))
+        except (OSError, ValueError):
+            self.close()
+            raise
         self._names = Names(config.rig)
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
