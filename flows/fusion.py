@@ -13,8 +13,9 @@ from functools import partial
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.operators import KeyedStream
 
-from configs.load import load_or_exit
+from configs.load import Loaded, load_or_exit
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
@@ -23,6 +24,7 @@ from operators.fuse import Fuse
 from operators.guard import Guard
 from operators.normalize import Normalize
 from operators.quality import Quality
+from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.step import step
 from sinks.output import Output, preflight
@@ -32,7 +34,32 @@ from sources.stop import recovering
 DEFAULT = "configs/fusion.yaml"
 
 
-def flow(config: str | None = None, *, progress: bool = False) -> Dataflow:
+def stations(received: KeyedStream[Batch], loaded: Loaded, *, keep: bool) -> KeyedStream[Packet]:
+    """Put all stations behind one another.
+
+    Parameters
+    ----------
+    received : KeyedStream of Batch
+        Keyed by rig.
+    loaded : Loaded
+        The configuration.
+    keep : bool
+        Recovery is on.
+    """
+    cfg, plan = loaded.config, loaded.config.plan()
+    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
+    collected = station("collect", received, partial(Collect, plan, cfg.block_s()))
+    normalized = station("normalize", collected, partial(Normalize, plan))
+    drifted = station("drift", normalized, partial(Drift, plan))
+    guarded = station("guard", drifted, partial(Guard, plan))
+    aligned = station("align", guarded, partial(Align, plan, cfg.align))
+    resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
+    judged = station("quality", resampled, partial(Quality, plan, cfg.quality))
+    fused = station("fuse", judged, partial(Fuse, plan))
+    return station("evidence", fused, partial(Evidence, plan, loaded.rules))
+
+
+def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     """Return the dataflow of a configuration.
 
     Parameters
@@ -49,22 +76,11 @@ def flow(config: str | None = None, *, progress: bool = False) -> Dataflow:
         wrong stands on standard error, a line a fault.
     """
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
-    cfg, plan = loaded.config, loaded.config.plan()
+    cfg, keep = loaded.config, recovering()
     preflight(cfg)
-    keep = recovering()
-    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
-
     dataflow = Dataflow("lumen")
     received = op.input("receive", dataflow, Replay(cfg, progress=progress))
-    collected = station("collect", received, partial(Collect, plan, cfg.block_s()))
-    normalized = station("normalize", collected, partial(Normalize, plan))
-    drifted = station("drift", normalized, partial(Drift, plan))
-    guarded = station("guard", drifted, partial(Guard, plan))
-    aligned = station("align", guarded, partial(Align, plan, cfg.align))
-    resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
-    judged = station("quality", resampled, partial(Quality, plan, cfg.quality))
-    fused = station("fuse", judged, partial(Fuse, plan))
-    evidenced = station("evidence", fused, partial(Evidence, plan, loaded.rules))
+    evidenced = stations(received, loaded, keep=keep)
     output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep)
     op.output("sinks", evidenced, output)
     return dataflow

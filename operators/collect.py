@@ -218,7 +218,7 @@ class Collect:
         blocks: list[Block] = []
         order = np.argsort(lane, kind="stable")
         lanes, starts = np.unique(lane[order], return_index=True)
-        for k, rows in zip(lanes.tolist(), np.split(order, starts[1:]), strict=True):
+        for k, rows in zip(lanes.tolist(), np.split(order, starts)[1:], strict=True):
             if k == TICK:
                 continue
             if k <= IGNORED:

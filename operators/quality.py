@@ -96,7 +96,7 @@ class Quality:
             return np.ones(1)
         half = 10.0 / self.hz
         u = np.arange(-int(half * self.plan.tick_hz), int(half * self.plan.tick_hz) + 1)
-        taps = kernel(CUTOFF * self.hz, half)(u / self.plan.tick_hz)
+        taps = kernel(CUTOFF * self.hz, half, self.hz)(u / self.plan.tick_hz)
         return np.asarray(taps / taps.sum())
 
     def update(self, packet: Packet) -> Packet:

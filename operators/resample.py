@@ -241,11 +241,11 @@ class Resample:
         new = np.empty((READ, len(at)))
         new[0], new[1], new[2] = np.nan, 0.0, np.nan
         if locked.any():
-            where = np.flatnonzero(locked)
-            # A lag that steps back must not turn the reading times back.
-            turn = np.flatnonzero(np.diff((at + shift)[where]) < 0) + 1
-            for part in np.split(where, turn):
-                new[:, part] = lane.sampler.read((at + shift)[part], due[part])
+            # A new estimate of the lag begins a new run of evenly spaced readings.
+            turn = np.flatnonzero((np.diff(shift) != 0) | np.diff(locked)) + 1
+            for run in np.split(np.arange(len(at)), turn):
+                if locked[run[0]]:
+                    new[:, run] = lane.sampler.read((at + shift)[run], due[run])
         lane.values = np.concatenate((lane.values, new), axis=1)
 
     def _forget(self, lane: _Lane, at: float) -> None:

@@ -17,6 +17,7 @@ in Wavelets: Mathematics and Applications (1994).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,12 +28,14 @@ from operators.records import F64, I64, Block, State
 
 BETA = 6.0
 CUTOFF = 0.4
-ENTRIES = 4096
+PHASES = 512
+"""Entries of the table a tick; between them it is linear."""
+SHORT = 16
+"""Runs of fewer ticks are read tick by tick."""
 SLOW = 4.0
 LEAST_COVERAGE = 0.9
 GAP_SPACINGS = 2.5
 HOLD_SPACINGS = 3.0
-MOST_CELLS = 1 << 18
 
 
 class Kernel(NamedTuple):
@@ -57,16 +60,32 @@ class Kernel(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def kernel(cutoff_hz: float, half_width_s: float) -> Kernel:
-    """Return the kernel of unit area for a cut-off (Hz) and half-width (s)."""
-    u = np.linspace(0.0, half_width_s, ENTRIES + 1)
+def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float) -> Kernel:
+    """Return the kernel of unit area for a cut-off (Hz), half-width (s) and grid (Hz)."""
+    entries = round(half_width_s * tick_hz * PHASES)
+    u = np.linspace(0.0, half_width_s, entries + 1)
     window = np.i0(BETA * np.sqrt(np.clip(1 - (u / half_width_s) ** 2, 0, 1)))
     table = np.sinc(2 * cutoff_hz * u) * window
     table[-1] = 0.0
-    du = half_width_s / ENTRIES
+    du = half_width_s / entries
     table /= 2 * du * (table.sum() - table[0] / 2)
     energy = 2 * du * ((table**2).sum() - table[0] ** 2 / 2)
-    return Kernel(np.append(table, 0.0), ENTRIES / half_width_s, float(energy))
+    return Kernel(np.append(table, 0.0), entries / half_width_s, float(energy))
+
+
+@lru_cache(maxsize=64)
+def bank(cutoff_hz: float, half_width_s: float, tick_hz: float) -> tuple[F64, F64]:
+    """Return the kernel as a polyphase filter bank, and its differences from row to row.
+
+    Row r (of PHASES + 1), column q: K at (r / PHASES + J - 1 - q) ticks, J ticks being the
+    half-width rounded up: what a sample r / PHASES past tick m gives to tick m + q - J + 1.
+    """
+    ticks = math.ceil(half_width_s * tick_hz - 1e-9)
+    phase = np.arange(PHASES + 2)[:, None] / PHASES
+    rows = kernel(cutoff_hz, half_width_s, tick_hz)(
+        (phase + ticks - 1 - np.arange(2 * ticks)) / tick_hz
+    )
+    return np.ascontiguousarray(rows[:-1]), np.diff(rows, axis=0)
 
 
 @dataclass
@@ -137,7 +156,7 @@ class Sampler:
         Parameters
         ----------
         at : float64 (k,)
-            Times to read at, rising: tick plus lag (s).
+            Times to read at, one tick apart: tick plus lag (s).
         due : float64 (k,)
             Samples ready before this, and their successors, may be used; inf: all there are.
         """
@@ -154,7 +173,9 @@ class Sampler:
         odd = prefix < np.searchsorted(np.sort(self.ready), due, "left")
         # A straggler not yet known stands among known samples: they are read without it.
         out = np.stack(nothing)
-        out[:, ~odd] = self._read(at[~odd], due[~odd])
+        for run in np.split(np.arange(k), np.flatnonzero(np.diff(odd)) + 1):
+            if not odd[run[0]]:
+                out[:, run] = self._read(at[run], due[run])
         for j in np.flatnonzero(odd).tolist():
             known = self.ready < due[j]
             columns = {c: getattr(self, c)[known] for c in _COLUMNS}
@@ -175,9 +196,9 @@ class Sampler:
         widest = float(np.fmax.reduce(spacing))
         if widest * self.tick_hz <= 1 and known[0]:
             # The rule: a channel at least as quick as the grid.
-            k_of = kernel(CUTOFF * self.tick_hz, self.half_width_s)
-            value, coverage = self._filter(k_of, at, known)
-            gain: F64 = k_of.energy * spacing
+            cutoff = CUTOFF * self.tick_hz
+            value, coverage = self._filter(cutoff, at, known)
+            gain: F64 = kernel(cutoff, self.half_width_s, self.tick_hz).energy * spacing
         else:
             value, coverage, gain = self._mixed(at, due, known, spacing)
         value[coverage < LEAST_COVERAGE] = np.nan
@@ -191,53 +212,79 @@ class Sampler:
             value[slow], coverage[slow] = self._lerp(at[slow], due[slow], spacing[slow])
         ratio = np.nan_to_num(self.tick_hz * spacing, nan=1.0)
         level = np.ceil(np.maximum(4 * np.log2(np.maximum(ratio, 1e-9)), 0)).astype(int)
-        quick = ~slow & (known > 0)
-        for v in np.unique(level[quick]).tolist():
-            k_of = kernel(CUTOFF * self.tick_hz * 2 ** (-v / 4), self.half_width_s)
-            mine = quick & (level == v)
-            value[mine], coverage[mine] = self._filter(k_of, at[mine], known[mine])
-            gain[mine] = k_of.energy * spacing[mine]
+        level[slow | (known == 0)] = -1
+        for run in np.split(np.arange(len(at)), np.flatnonzero(np.diff(level)) + 1):
+            if (v := int(level[run[0]])) >= 0:
+                cutoff = CUTOFF * self.tick_hz * 2 ** (-v / 4)
+                value[run], coverage[run] = self._filter(cutoff, at[run], known[run])
+                gain[run] = kernel(cutoff, self.half_width_s, self.tick_hz).energy * spacing[run]
         return value, coverage, gain
 
-    def _filter(self, k_of: Kernel, at: F64, known: I64) -> tuple[F64, F64]:
-        """Return the filtered value and the coverage at each time."""
-        time = self.time
-        lo = np.searchsorted(time, at - self.half_width_s, "left")
-        hi = np.searchsorted(time, at + self.half_width_s, "right")
-        use = np.minimum(hi, known)
-        base = time[min(int(lo[0]), len(time) - 1)]
-        t, target = time - base, (at - base)[:, None]
-        # A column of ones beside the values: one product gives the sum and the coverage.
-        pair = np.empty((len(t), 2))
-        pair[:, 0] = self._cells(slice(None))
-        np.multiply(pair[:, 0], self.value, out=pair[:, 1])
-        sums = np.empty((len(at), 2))
-        width = use - lo
-        most = max(1, int(np.max(width)))
-        rows = max(1, MOST_CELLS // most)
-        column = np.arange(most)
-        for a in range(0, len(at), rows):
-            b = slice(a, a + rows)
-            i = lo[b, None] + column
-            if int(lo[b][-1]) + most > len(t):
-                np.minimum(i, len(t) - 1, out=i)
-            w = k_of(t[i] - target[b])
-            # Beyond the half-width the kernel is 0; what is not known yet must be left out.
-            if (use[b] < hi[b]).any() or i[-1, -1] == len(t) - 1:
-                w *= column < width[b, None]
-            np.matmul(w[:, None], pair[i], out=sums[b, None])
-        coverage = sums[:, 0]
-        value = sums[:, 1] / np.where(coverage > 0, coverage, np.nan)
-        return value, coverage
+    def _filter(self, cutoff_hz: float, at: F64, known: I64) -> tuple[F64, F64]:
+        """Return the filtered value and the coverage at consecutive ticks.
 
-    def _cells(self, index: I64 | slice) -> F64:
+        In a long run each sample is weighed once by the bank, for all the ticks within its reach;
+        what a tick must not know yet is then taken off again.
+        """
+        hz, half = self.tick_hz, self.half_width_s
+        k_of = kernel(cutoff_hz, half, hz)
+        lo = np.searchsorted(self.time, at - half, "left")
+        hi = np.searchsorted(self.time, at + half, "right")
+        cell = self._cells()
+        if len(at) < SHORT:
+            sums = np.empty((2, len(at)))
+            for n, (a, b) in enumerate(
+                zip(lo.tolist(), np.minimum(hi, known).tolist(), strict=True)
+            ):
+                w = k_of(self.time[a:b] - at[n]) * cell[a:b]
+                sums[:, n] = w.sum(), w @ self.value[a:b]
+            return sums[1] / np.where(sums[0] > 0, sums[0], np.nan), sums[0]
+        span = slice(int(lo[0]), max(int(np.max(np.minimum(hi, known))), int(lo[0])))
+        rows, steps = bank(cutoff_hz, half, hz)
+        width = rows.shape[1]
+        sums = np.zeros((2, len(at) + width - 1, width))
+        place = (self.time[span] - at[0]) * hz
+        if len(place):
+            base = np.floor(place)
+            place -= base
+            place *= PHASES
+            row = place.astype(np.intp)
+            place -= row
+            taps = steps[row]
+            taps *= place[:, None]
+            taps += rows[row]
+            taps *= cell[span, None]
+            group = base.astype(np.intp) + width // 2
+            start = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+            mine = group[start]
+            inside = (mine >= 0) & (mine < sums.shape[1])
+            sums[0, mine[inside]] = np.add.reduceat(taps, start, axis=0)[inside]
+            taps *= self.value[span, None]
+            sums[1, mine[inside]] = np.add.reduceat(taps, start, axis=0)[inside]
+        # Tick n is the sum along the diagonal that ends in row n, column width - 1.
+        across, down, right = sums.strides
+        diagonal = np.lib.stride_tricks.as_strided(
+            sums[:, width - 1 :], (2, len(at), width), (across, down, right - down)
+        )
+        coverage, top = diagonal.sum(axis=2)
+        early = np.minimum(hi, span.stop) - known
+        if (early > 0).any():
+            early = np.maximum(early, 0)
+            tick = np.repeat(np.arange(len(at)), early)
+            first = np.cumsum(early) - early
+            i = known[tick] + np.arange(len(tick)) - first[tick]
+            w = k_of(self.time[i] - at[tick]) * cell[i]
+            coverage -= np.bincount(tick, w, len(at))
+            top -= np.bincount(tick, w * self.value[i], len(at))
+        return top / np.where(coverage > 0, coverage, np.nan), coverage
+
+    def _cells(self) -> F64:
         """Return the Voronoi cells (s) of samples taken as neighbours, capped at holes."""
-        time, spacing = self.time[index], self.spacing[index]
-        apart = np.diff(time)
-        cell = np.empty(len(time))
+        apart = np.diff(self.time)
+        cell = np.empty(len(self.time))
         cell[1:-1] = (apart[1:] + apart[:-1]) / 2
         cell[0], cell[-1] = apart[0], apart[-1]
-        cap = np.maximum(self.half_width_s / 4, GAP_SPACINGS * spacing)
+        cap = np.maximum(self.half_width_s / 4, GAP_SPACINGS * self.spacing)
         return np.fmin(cell, cap)
 
     def _lerp(self, at: F64, due: F64, spacing: F64) -> tuple[F64, F64]:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import sys
 from pathlib import Path
 
 from ops.summary import summary
 
+STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
+PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
 
-def execute(config: Path, recover: Path | None = None, snapshot_s: float = 10.0) -> Path:
+
+def execute(
+    config: Path,
+    recover: Path | None = None,
+    snapshot_s: float = 10.0,
+    *,
+    progress: bool = True,
+) -> Path:
     """Run a configuration in this process, to its end or to Ctrl-C, which drains.
 
     Parameters
@@ -20,6 +30,8 @@ def execute(config: Path, recover: Path | None = None, snapshot_s: float = 10.0)
         Folder of the recovery store: made when missing, resumed from when there.
     snapshot_s : float
         Seconds between two snapshots.
+    progress : bool
+        Tell on standard error how far a replay has come.
 
     Returns
     -------
@@ -31,19 +43,26 @@ def execute(config: Path, recover: Path | None = None, snapshot_s: float = 10.0)
 
     from configs.load import load_or_exit
     from flows.fusion import flow
+    from sources import stop
 
     folder = Path(load_or_exit(config).config.output.dir)
-    dataflow = flow(str(config))
-    store = None
-    if recover is not None:
-        prepare(recover)
-        store = RecoveryConfig(recover, datetime.timedelta(0))
-    cli_main(
-        dataflow,
-        workers_per_process=1,
-        epoch_interval=datetime.timedelta(seconds=snapshot_s),
-        recovery_config=store,
-    )
+    stop.set_recovering(recover is not None)
+    try:
+        dataflow = flow(str(config), progress=progress)
+        store = None
+        if recover is not None:
+            prepare(recover)
+            store = RecoveryConfig(recover, datetime.timedelta(0))
+        cli_main(
+            dataflow,
+            workers_per_process=1,
+            epoch_interval=datetime.timedelta(seconds=snapshot_s),
+            recovery_config=store,
+        )
+        if stop.requested():
+            print(STOPPED if recover is None else PAUSED, file=sys.stderr)
+    finally:
+        stop.reset()
     return folder
 
 

@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
         config = Path(place, "selftest.yaml")
         out = Path(place, "out")
         config.write_text(CONFIG.format(recording=recording, out=out, rejoin=REJOIN_S), "utf-8")
-        found = list(checks(execute(config), truth.load(recording), args.quick))
+        found = list(checks(execute(config, progress=False), truth.load(recording), args.quick))
     print(table(("what", "estimated", "true", "error", "bar", ""), [c.row() for c in found]))
     failed = sum(not check.passed for check in found)
     print(f"\n{len(found) - failed} of {len(found)} passed")

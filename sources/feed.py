@@ -65,6 +65,7 @@ class Feed:
         self._doubtful: list[Rows] = []
         self._done = (self._arrivals.running, self._arrivals.key, True)
         self._first_verdicts = list(self._arrivals.verdicts)
+        self._line = 0
 
     @property
     def ended(self) -> bool:
@@ -72,21 +73,21 @@ class Feed:
         return self.recording.ended
 
     def fill(self, names: Names) -> bool:
-        """Read on once; return whether anything came, be it the end."""
-        moved = self._take(self.recording.read(), names) or self.ended
-        self.idle = self.recording.follow and not moved
-        return moved
+        """Read on once; return whether the file had anything, be it its end."""
+        self._take(self.recording.read(), names)
+        self.idle = self.recording.idle
+        return not self.idle
 
     def finish(self, names: Names) -> None:
         """Take what was read as all there is."""
         self._take(self.recording.finish(), names)
 
-    def _take(self, pieces: list[Piece], names: Names) -> bool:
+    def _take(self, pieces: list[Piece], names: Names) -> None:
         before = self.recording.before
         parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
         fresh = [replace(rows, line=rows.line + before) for rows in parts] if before else parts
         if not fresh and not (self.ended and self._doubtful):
-            return bool(pieces)
+            return
         rows = Rows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
         judged = self._arrivals.judge(rows.rx, rows.line, self.ended)
         n = judged.count
@@ -98,7 +99,6 @@ class Feed:
                 feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
                 key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
             ))  # fmt: skip
-        return True
 
     @property
     def newest(self) -> float:
@@ -153,7 +153,13 @@ class Feed:
         if len(own):
             i = own[-1]
             self._done = (float(rows.running[i]), float(rows.key[i]), bool(rows.calm[i]))
+            self._line = int(rows.line[i])
             self._first_verdicts = []
+
+    def progress(self) -> float:
+        """Return how much of the file, packed or not, lies before what was handed on (bytes)."""
+        read = self.recording.mark(None).offset + self.recording.before
+        return self.recording.position() * min(self._line / max(read, 1), 1.0)
 
     def state(self, merged: list[Arrived]) -> FeedState:
         """Return where to go on.

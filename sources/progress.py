@@ -34,12 +34,12 @@ class Progress:
         self._begin = self._said = clock()
         self._events = 0
 
-    def show(self, read: int, events: int, data_time: float, end: bool = False) -> None:
+    def show(self, read: float, events: int, data_time: float, end: bool = False) -> None:
         """Say how far it is, if it is time to.
 
         Parameters
         ----------
-        read : int
+        read : float
             Bytes so far.
         events : int
             Since the last call.

@@ -65,6 +65,15 @@ class Recording:
         The file grows, and may be rotated or truncated; it has no end.
     mark : Mark
 
+    Attributes
+    ----------
+    ended : bool
+        All has been read.
+    idle : bool
+        A followed file that has not grown.
+    size : int
+        When it was opened (bytes).
+
     Raises
     ------
     OSError
@@ -76,8 +85,7 @@ class Recording:
     def __init__(self, path: str, follow: bool = False, mark: Mark | None = None) -> None:
         self.path = path
         self.follow = follow
-        self.ended = False
-        self.size = 0
+        self.ended = self.idle = False
         mark = mark or Mark()
         packed = Path(path).suffix in (".gz", ".zst")
         if follow and packed:
@@ -147,6 +155,7 @@ class Recording:
     def read(self) -> list[Piece]:
         """Return what comes next; nothing if a followed file has not grown or all is read."""
         data = self._raw.read(READ) if self._stream is self._raw else self._unpack(READ)
+        self.idle = False
         if data:
             return self._lines(data)
         return self._turn() if self.follow else self._finish("archive" if self._cut else None)
@@ -207,8 +216,9 @@ class Recording:
         try:
             status = Path(self.path).stat()
         except FileNotFoundError:
-            return []
+            status = os.fstat(self._raw.fileno())
         if status.st_ino == self._inode and status.st_size >= self._raw.tell():
+            self.idle = True
             return []
         if status.st_ino != self._inode and (data := self._raw.read(READ)):
             return self._lines(data)  # written after we read and before it was moved away

@@ -33,6 +33,8 @@ from sources.rows import Arrived
 _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
 _LOOK_AHEAD = 1 << 20
+_MOST_READS = 16
+"""In one call: a source has to answer soon, whatever is in the file."""
 _VERSION = 1
 
 
@@ -97,35 +99,43 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         ):  # fmt: skip
             raise ValueError("the recovery store is of a run with other recordings: "
                              + ", ".join(f.path for f in known.feeds))  # fmt: skip
-        delay = config.drift.max_delay_s
         self._feeds: list[Feed] = []
-        try:
-            for i, s in enumerate(streams):
-                state_of = known.feeds[i] if known else None
-                self._feeds.append(Feed(i, s.path, s.follow, delay, state_of))
-        except (OSError, ValueError):
-            self.close()
-            raise
+        self._final = state if known and known.ended else None
+        if self._final is None:
+            self._open(streams, config.drift.max_delay_s, known.feeds if known else [])
         self._names = Names(config.rig)
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
-        self._ended = bool(known and known.ended)
+        self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
         self._follows = any(s.follow for s in streams)
         self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
         self._clock = clock
         self._begin: tuple[float, float] | None = None
-        self._idle = False
+        self._idle = self._busy = False
         size = sum(f.recording.size for f in self._feeds)
         self._progress = Progress(size) if progress else None
+
+    def _open(self, streams: list[FileStream], max_delay_s: float, known: list[FeedState]) -> None:
+        try:
+            for i, s in enumerate(streams):
+                state = known[i] if known else None
+                self._feeds.append(Feed(i, s.path, s.follow, max_delay_s, state))
+        except (OSError, ValueError):
+            self.close()
+            raise
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return the next rows; with the last ones, the end of every rig."""
         if self._ended or (stop.requested() and stop.recovering()):
             raise StopIteration
         if stop.requested():
-            return self._hand_on(self._rest(), end=True)
+            rows = self._rest()
+            if self._speed and not self._follows:
+                rows = rows.take(slice(0, self._due(rows)))  # the others have not come yet
+            return self._hand_on(rows, end=True)
+        self._busy = False
         rows = self._next_rows()
         end = self._is_empty()
         self._idle = not len(rows) and not end
@@ -133,9 +143,17 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
     def _next_rows(self) -> Arrived:
         """Return what is due of at most `batch_lines` lines."""
-        while _count(self._merged) < self._batch_lines:
-            if not (self._merge() or self._read_on() or self._merge()):
+        for feed in self._feeds:
+            feed.idle = False
+        for _ in range(_MOST_READS):
+            self._merge()
+            if _count(self._merged) >= self._batch_lines:
                 break
+            if not self._read_on():
+                self._merge()
+                break
+        else:
+            self._busy = True
         if not self._merged:
             return Arrived.none(self._names)
         rows = Arrived.join(self._merged)
@@ -179,9 +197,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._merged = [rows.renamed(names) for rows in self._merged]
             for feed in self._feeds:
                 feed.ready = [rows.renamed(names) for rows in feed.ready]
-        waiting = [f for f in self._feeds if not f.ended and not f.idle]
-        if not waiting:
-            waiting = [f for f in self._feeds if not f.ended]
+        waiting = [f for f in self._feeds if f.holds_back()]
         first = min((f.frontier() for f in waiting), default=None)
         blocking = [f for f in waiting if not f.ready or f.frontier() == first]
         moved = [f.fill(names) for f in blocking]
@@ -204,19 +220,21 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.used(rows)
         self._ended = end
         if self._progress:
-            read = sum(f.recording.position() for f in self._feeds)
+            read = sum(f.progress() for f in self._feeds)
             newest = max((f.newest for f in self._feeds), default=math.nan)
             self._progress.show(read, len(rows), newest, end)
         return self._dealer.deal(rows, end)
 
     def next_awake(self) -> datetime | None:
         """Return when to look again: at once, or within 10 ms when nothing was due."""
-        if not self._idle:
+        if self._busy or not self._idle:
             return None
         return datetime.now(UTC) + (_POLL if self._follows else _PACE)
 
     def snapshot(self) -> bytes:
         """Return where the rows not yet handed on begin."""
+        if self._final is not None:
+            return self._final
         return msgspec.msgpack.encode(
             ReplayState(
                 _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,

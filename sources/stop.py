@@ -7,9 +7,12 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import Any
 
 _requested = threading.Event()
 _recovering: bool | None = None
+_before: dict[int, Any] = {}
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def request() -> None:
@@ -23,10 +26,12 @@ def requested() -> bool:
 
 
 def reset() -> None:
-    """Forget the wish and what was said of recovery, for another run in this process."""
+    """Forget the wish and what was said of recovery; signals mean what they did before."""
     global _recovering
     _requested.clear()
     _recovering = None
+    while _before:
+        signal.signal(*_before.popitem())
 
 
 def install() -> None:
@@ -36,8 +41,9 @@ def install() -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    signal.signal(signal.SIGTERM, _on_signal)
-    signal.signal(signal.SIGINT, _on_signal)
+    for number in _SIGNALS:
+        before = signal.signal(number, _on_signal)
+        _before.setdefault(number, before)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Kill a replay at many places, go on each time, and compare every byte with a quiet run.
 
 `python -m ops.bench.kill_points`: 40 places where the process dies as a whole and 20 where it
-dies within a write or loses what had not been forced to the disk. About two minutes.
+dies within a write or loses what had not been forced to the disk. About three minutes.
 """
 
 from __future__ import annotations

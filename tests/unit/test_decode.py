@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import sources.names
 from operators.records import Event, Reject
 from sources import decode
+from sources import names as table
 from sources.decode import Decoder
 from sources.names import REJECT, Names, tick_of
 
@@ -304,7 +304,7 @@ def test_layouts_leave_odd_numbers_to_the_parser(place, monkeypatch):
     assert_same_without_layouts(block, monkeypatch)
 
 
-def test_decimals_come_out_bit_for_bit(monkeypatch):
+def test_decimals_come_out_bit_for_bit():
     rng = random.Random(5)
     values = [
         f"{rng.choice(['', '-'])}{rng.randrange(10 ** rng.randrange(1, 17))}"
@@ -339,8 +339,23 @@ def test_a_number_is_never_read_in_the_place_of_another(monkeypatch):
     assert_same_without_layouts(("\n".join(lines) + "\n").encode(), monkeypatch)
 
 
+def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
+    """A channel a line: each has a text of its own."""
+    decoder, parser = Decoder("f"), Decoder("f")
+    found, expected = [], []
+    for i in range(20):
+        block = "".join(event(key=f"k{j}", value=i) + "\n" for j in range(100)).encode()
+        found.append(as_columns(decoder.decode(block, i, Names("s"))))
+        with monkeypatch.context() as patch:
+            patch.setattr(decode, "_FEW", 10**9)
+            expected.append(as_columns(parser.decode(block, i, Names("s"))))
+    assert found == expected
+    assert decoder._pause
+    assert not decoder._layouts
+
+
 def test_names_take_bounded_room(monkeypatch):
-    monkeypatch.setattr(sources.names, "_MOST_NAMES", 100)
+    monkeypatch.setattr(table, "_MOST_NAMES", 100)
     names = Names("studio")
     decoder = Decoder("f")
     for i in range(50):
@@ -348,8 +363,6 @@ def test_names_take_bounded_room(monkeypatch):
         rows = decoder.decode(f"{event(key=f'k{i}')}\n{event(rig=f'r{i}')}\n".encode(), 0, names)
         assert [rows.names.pairs[n] for n in rows.name] == [("a", f"k{i}"), ("a", "x")]
         assert len(names) <= 100 + 4
-    names.clear()
-    decoded(event(key="k" * 256))
 
 
 def test_an_unfit_name_is_not_kept():

@@ -13,14 +13,12 @@ import numpy as np
 import pytest
 from backports import zstd
 
-import sources.names
 from configs.schema import Config
 from operators.records import Batch
-from sources import recording, stop
+from sources import names, recording, stop
 from sources.arrival import Arrivals
 from sources.progress import Progress
 from sources.replay import Replay, ReplayPartition, rigs_of
-
 
 OPENED = []
 
@@ -196,7 +194,7 @@ def test_small_reads_give_the_same_rows(recordings, quiet, monkeypatch):
 
 
 def test_a_full_table_of_names_gives_the_same_rows(recordings, quiet, monkeypatch):
-    monkeypatch.setattr(sources.names, "_MOST_NAMES", 3)
+    monkeypatch.setattr(names, "_MOST_NAMES", 3)
     monkeypatch.setattr(recording, "READ", 2000)
     assert replay(config(*recordings[:3], batch_lines=50)).everything() == quiet
 
@@ -271,8 +269,8 @@ def test_verdicts_do_not_depend_on_how_rows_are_shown():
         whole = Arrivals(30.0).judge(rx, line, end=True)
         assert whole.count == len(rx)
         state, wild, keys, at = Arrivals(30.0), [], [], 0
-        shown = np.unique(np.append(np.searchsorted(line, sorted(rng.choices(range(n), k=5))), len(rx)))
-        for stop_at in shown.tolist():
+        cuts = np.searchsorted(line, sorted(rng.choices(range(n), k=5)))
+        for stop_at in np.unique(np.append(cuts, len(rx))).tolist():
             judged = state.judge(rx[at:stop_at], line[at:stop_at], end=stop_at == len(rx))
             wild += judged.wild[: judged.count].tolist()
             keys += judged.key[: judged.count].tolist()
@@ -337,7 +335,7 @@ def test_without_any_event_the_rig_of_the_configuration_ends(tmp_path):
 
 
 def test_a_missing_recording_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="recording not found: .*nowhere.ndjson"):
+    with pytest.raises(FileNotFoundError, match=r"recording not found: .*nowhere\.ndjson"):
         part(config(tmp_path / "nowhere.ndjson"))
 
 
@@ -363,13 +361,13 @@ def test_the_state_of_other_recordings_is_refused(tmp_path):
 
 
 def test_speed_paces_by_arrival(tmp_path):
-    now = 50.0
+    now = [50.0]
     path = write(tmp_path / "f", [event(t) for t in (1000, 1001, 1002, 1010)])
-    source = ReplayPartition(config(path, speed=2.0), clock=lambda: now)
+    source = ReplayPartition(config(path, speed=2.0), clock=lambda: now[0])
     OPENED.append(source)
     seen = Seen()
     counts = []
-    for now in (50.0, 50.1, 50.5, 50.9, 51.0, 54.9):
+    for now[0] in (50.0, 50.1, 50.5, 50.9, 51.0, 54.9):
         items = source.next_batch()
         counts.append(sum(len(b.rx) for _, b in items))
         awake = source.next_awake()
@@ -378,7 +376,7 @@ def test_speed_paces_by_arrival(tmp_path):
         assert awake is None or awake <= limit
         seen.take(items)
     assert counts == [1, 0, 1, 0, 1, 0]
-    now = 55.0
+    now[0] = 55.0
     seen.take(source.next_batch())
     assert seen.ended == ["studio"]
     assert seen.arrivals() == [1000, 1001, 1002, 1010]
