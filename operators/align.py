@@ -28,7 +28,7 @@ from operators.records import F64, Block, LagReport, Packet, State
 from operators.sinc import Sampler
 
 COARSE_HZ = 5.0
-HALF_WIDTH_TICKS = 10.0
+HALF_WIDTH_TICKS = 5.0
 OPTIMISM = 2.0
 GATE = 4.0
 REJECTS = 3

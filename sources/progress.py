@@ -53,7 +53,7 @@ class Progress:
         if not end and now - self._said < (_ON_A_TERMINAL_S if self._rewrite else _ELSEWHERE_S):
             return
         self._said = now
-        percent = 100.0 if end else min(100 * read / max(self._total, 1), 100.0)
+        percent = min(100 * read / self._total, 100.0) if self._total else 100.0
         rate = self._events / max(now - self._begin, 1e-9)
         line = f"{percent:5.1f} %  {self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"
         if self._rewrite:

@@ -220,7 +220,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.used(rows)
         self._ended = end
         if self._progress:
-            read = sum(f.progress() for f in self._feeds)
+            read = math.inf if self._is_empty() else sum(f.progress() for f in self._feeds)
             newest = max((f.newest for f in self._feeds), default=math.nan)
             self._progress.show(read, len(rows), newest, end)
         return self._dealer.deal(rows, end)

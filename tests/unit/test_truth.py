@@ -130,7 +130,10 @@ def test_the_story_of_the_demo_names_what_matters(recording, tmp_path):
     assert "phone:/body" in story
     assert "1 of 1" in story
     assert "ure_only" in story
-    assert "7.0 s  risk_map firing: sync_degradation (phase_diff 0.030)" in story
+    assert "   82.5  done  clock of phone steps by +0.400 s\n" in story
+    assert "  108.0  done  phone, watch silent for 12 s\n" in story
+    assert "    7.0  seen  risk risk_map: phase_diff 0.030\n" in story
+    assert "Of 750 ticks: fused 85 %, ure_only 15 %." in story
     assert "Account of events, balanced\n" in story
     assert ".venv/bin/python -m bytewax.run flows.fusion" in story
 
@@ -141,6 +144,40 @@ def test_an_account_that_does_not_balance_is_called_so(recording, tmp_path):
     report["account"]["total"]["used"] -= 1
     (tmp_path / "run.json").write_bytes(msgspec.json.encode(report))
     assert "NOT BALANCED" in summary.account(tmp_path)
+
+
+def test_a_clock_that_steps_is_told_of_once_whatever_its_channels(tmp_path):
+    report = SyncReport(
+        ts=10.0, rig="r", channel="a:x", why="hop", state="live", offset_s=3.0, offset_sd_s=1e-3,
+        skew_ppm=0.0, skew_sd_ppm=0.1, clock_resets=0, reset_at=None, lag_s=0.0, lag_sd_s=0.0,
+        confidence=None, rate_hz=None, jitter_p95_s=None, **COUNTS,
+    )  # fmt: skip
+    stepped = msgspec.structs.replace(
+        report, ts=12.0, why="reset", offset_s=2.5, clock_resets=1, reset_at=11.5
+    )
+    rows = [msgspec.structs.replace(r, channel=c) for r in (report, stepped) for c in ("a:x", "a:y")]
+    lines(tmp_path / "sync.jsonl", rows)
+    lines(tmp_path / "evidence.jsonl", [])
+    assert summary.seen(Results(tmp_path)) == [(11.5, "clock of a has stepped by 0.500 ±0.001 s")]
+
+
+def test_a_long_story_is_cut_and_says_so():
+    told = summary.timeline([(float(i), "mode fused") for i in range(100)], 0.0)
+    assert told.endswith("and 76 more")
+    assert len(told.splitlines()) == 25
+
+
+def test_an_estimate_may_be_off_by_four_of_its_sd_within_the_bars():
+    def passes(error, sd):
+        return selftest.estimate("x", error, sd, 0.0, (1.0, 5.0), 1).passed
+
+    assert passes(0.9, 0.0)
+    assert not passes(1.1, 0.0)
+    assert passes(3.9, 1.0)
+    assert not passes(4.1, 1.0)
+    assert not passes(5.1, 100.0)
+    assert passes(4.9, None)
+    assert not passes(None, 1.0)
 
 
 def test_every_spell_of_a_mode_is_counted_across_segments(recording, tmp_path):
