@@ -1,6 +1,6 @@
 """align: each member's lag against its signal's reference, tracked.
 
-Members are read, lag not removed, on a coarse grid (5 Hz, or the output grid if slower). Each
+Members are read, lag not removed, on a grid of `search_hz`, or the output grid if slower. Each
 hop, the last window gives a lag with its variance and confidence (operators/correlate.py); a
 scalar Kalman filter follows it: q s^2/s of random walk, R doubled, since the spectrum's variance
 is optimistic, and multiplied by window / hop for the overlap, a gate of 4 sigma, and a new start
@@ -27,7 +27,6 @@ from operators.plan import Member, NotNegative, Plan, Positive, Profile, Signal,
 from operators.records import F64, Block, LagReport, Packet, State
 from operators.sinc import Sampler
 
-COARSE_HZ = 5.0
 HALF_WIDTH_TICKS = 5.0
 OPTIMISM = 2.0
 GATE = 4.0
@@ -44,13 +43,14 @@ class KalmanConfig(Strict, frozen=True, kw_only=True):
 
 
 class AlignConfig(Strict, frozen=True, kw_only=True):
-    """How lags are searched and tracked."""
+    """How lags are searched and tracked; content up to 0.4 `search_hz` tells."""
 
     method: Literal["xcorr_kalman"] = "xcorr_kalman"
     max_lag_s: NotNegative = 5.0
     window_s: Positive = 60.0
     hop_s: Positive = 10.0
     wait_lag_s: Literal["auto"] | NotNegative = "auto"
+    search_hz: Positive = 5.0
     kalman: KalmanConfig = KalmanConfig()
 
     def waits_for_lag(self, profile: Profile) -> float:
@@ -101,7 +101,7 @@ class Align:
 
     def __init__(self, plan: Plan, config: AlignConfig, state: State | None = None) -> None:
         self.plan, self.config = plan, config
-        self.hz = min(COARSE_HZ, plan.tick_hz)
+        self.hz = min(config.search_hz, plan.tick_hz)
         half = HALF_WIDTH_TICKS / self.hz
         self.delay_s = half + plan.wait_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
@@ -117,7 +117,7 @@ class Align:
             for saved, lane in zip(
                 state["lanes"], (x for lanes in self._lanes for x in lanes), strict=True
             ):
-                lane.sampler.restore(saved["sampler"])
+                lane.sampler = lane.sampler.restore(saved["sampler"])
                 lane.series, lane.track = saved["series"], Track(**saved["track"])
             self._paces = {c: Pace(p) for c, p in state["paces"].items()}
             self._reference = list(state["reference"])
@@ -145,7 +145,7 @@ class Align:
             for lane in lanes:
                 block = by_channel.get(lane.member.channel)
                 if block is not None and self._searched(lane.member):
-                    lane.sampler.push(block)
+                    lane.sampler.push(block, self._origin(packet))
         reports: list[LagReport] = []
         if not self._announced:
             self._announced = True
@@ -159,6 +159,10 @@ class Align:
         ):
             reports += self._hops(packet)
         return replace(packet, blocks=blocks, lags=tuple(reports))
+
+    def _origin(self, packet: Packet) -> int:
+        """Return the first coarse tick of the run."""
+        return int(np.ceil(packet.first_host * self.hz - 1e-9))
 
     def _searched(self, member: Member) -> bool:
         """Whether the member takes part in a search: a signal of given lags has none."""
@@ -186,7 +190,7 @@ class Align:
         """Extend the coarse series; at each hop that they complete, measure."""
         hop = max(1, round(self.config.hop_s * self.hz))
         if self._next is None:
-            self._next = int(np.ceil(packet.first_host * self.hz - 1e-9))
+            self._next = self._origin(packet)
         until = packet.newest_host if packet.end else packet.known - self.delay_s
         last = int(np.floor(until * self.hz + 1e-6))
         reports: list[LagReport] = []
@@ -200,17 +204,17 @@ class Align:
 
     def _extend(self, first: int, last: int, packet: Packet) -> None:
         most = round(self.config.window_s * self.hz)
-        at = np.arange(first, last + 1) / self.hz
-        due = at + self.delay_s
+        tick = np.arange(first, last + 1)
+        due = tick / self.hz + self.delay_s
         if packet.end:
             due = np.where(due <= packet.known, due, np.inf)
         for lanes in self._lanes:
             for lane in lanes:
                 if not self._searched(lane.member):
                     continue
-                value, _, _ = lane.sampler.read(at, due)
+                value, _, _ = lane.sampler.read(tick, 0.0, due)
                 lane.series = np.concatenate((lane.series, value))[-most:]
-                lane.sampler.drop_before(float(at[-1]) - lane.sampler.half_width_s - 1 / self.hz)
+                lane.sampler.drop_before(last - HALF_WIDTH_TICKS - 1)
 
     def _measure(self, now: float) -> list[LagReport]:
         """Return what this hop's windows say of every lag."""

@@ -5,8 +5,9 @@ where nothing is known.
 
 1. Both signs of lag, means removed, each lag normalised by the energies of its own overlap.
 2. The peak counts when it is at least 0.35 and stands out of what independent series of the same
-   spectra would show (Bartlett's variance of a cross-correlation), and when no second peak comes
-   near it: confidence falls to 0 as the second reaches 0.8 of the first.
+   spectra would show (Bartlett's count of independent pairs, Fisher's z), also when only the
+   moments that carry the energy are counted: one bump each proves nothing; and when no second
+   peak comes near it: confidence falls to 0 as the second reaches 0.8 of the first.
 3. After the whole-sample shift, tau from the phase of the cross-spectrum of Hann segments,
    weighted with W = C / (1 - C), C the bias-corrected coherence, by Gauss-Newton on the wrapped
    phase; variance 1 / (2 T sum((2 pi f)^2 W df)). Where coherence is too low for that, a parabola
@@ -14,7 +15,7 @@ where nothing is known.
 
 Sources: Hannan & Thomson, Biometrika 60 (1973); Carter, Knapp & Nuttall, IEEE Trans. Audio
 Electroacoust. 21 (1973); Knapp & Carter, IEEE Trans. ASSP 24 (1976); Bartlett, J. R. Stat. Soc.
-Suppl. 8 (1946).
+Suppl. 8 (1946); Fisher, Metron 1 (1921).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from operators.records import F64, Bool
 
 LEAST_RHO = 0.35
 SIGMAS = 5.0
+SIGMAS_OF_BURSTS = 3.0
+LEAST_PAIRS = 6.0
 SECOND_MOST = 0.8
 APART_S = 0.6
 SEGMENT = 64
@@ -79,10 +82,10 @@ def lag_of(a: F64, b: F64, hz: float, most_s: float) -> Lag:
         top = positive
     away = np.abs(shift - shift[peak]) > APART_S * hz
     second = _second(rho, away)
-    chance = SIGMAS * _chance(x, y, float(overlap[peak]))
+    chance = _chance(x, y, float(overlap[peak]), int(shift[peak]), top)
     distinct = np.clip((1 - second / top) / (1 - SECOND_MOST), 0.0, 1.0) if top > 0 else 0.0
     strong = np.clip((top - max(LEAST_RHO, chance)) / max(1 - chance, 1e-3), 0.0, 1.0)
-    confidence = float(distinct * np.sqrt(strong)) if top >= max(LEAST_RHO, chance) else 0.0
+    confidence = float(distinct * np.sqrt(strong)) if top > max(LEAST_RHO, chance) else 0.0
     note = "" if confidence > 0 else "weak" if top < max(LEAST_RHO, chance) else "ambiguous"
     if most and peak in (0, 2 * most):
         note, confidence = "at the edge", 0.0
@@ -124,8 +127,13 @@ def _second(rho: F64, away: Bool) -> float:
     return float(np.max(others)) if len(others) else 0.0
 
 
-def _chance(x: F64, y: F64, n: float) -> float:
-    """Return the sd of rho between independent series of these spectra."""
+def _chance(x: F64, y: F64, n: float, shift: int, rho: float) -> float:
+    """Return what rho between independent series like these hardly ever exceeds.
+
+    Bartlett's variance of a cross-correlation counts how many independent pairs the n samples
+    are worth; where the energy comes in few bursts they are worth fewer, by the mean of
+    x^2 y^2 over that of normal series of the same rho. Fisher's z makes a bound of the count.
+    """
     size = 1 << int(2 * len(x) - 1).bit_length()
     power = np.abs(np.fft.rfft(np.stack((x, y)), size)) ** 2
     auto = np.fft.irfft(power, size)[:, : len(x) // 2]
@@ -133,7 +141,15 @@ def _chance(x: F64, y: F64, n: float) -> float:
     total = 1 + 2 * float(
         np.sum(auto[0, 1:] * auto[1, 1:] * (1 - np.arange(1, auto.shape[1]) / len(x)))
     )
-    return float(np.sqrt(max(total, 1.0) / max(n, 1.0)))
+    a, b = (x[: len(x) - shift], y[shift:]) if shift >= 0 else (x[-shift:], y[:shift])
+    bursts = len(a) * float((a * a) @ (b * b)) / float((a @ a) * (b @ b)) / (1 + 2 * rho**2)
+    pairs = n / max(total, 1.0)
+    return max(_bound(SIGMAS, pairs), _bound(SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
+
+
+def _bound(sigmas: float, pairs: float) -> float:
+    """Return the correlation that lies this many sigma from none, by Fisher's z."""
+    return float(np.tanh(sigmas / np.sqrt(pairs - 3))) if pairs >= LEAST_PAIRS else 1.0
 
 
 def _parabola(rho: F64, peak: int) -> float:

@@ -53,7 +53,7 @@ class Drift:
         self._waiting: dict[str, Block] = {}
         self._first = self._newest = float("nan")
         if state:
-            self._clocks = {s: Clock(**c) for s, c in state["clocks"].items()}
+            self._clocks = {s: Clock.revive(c) for s, c in state["clocks"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
             self._first, self._newest = state["first"], state["newest"]

@@ -203,7 +203,7 @@ class Fuse:
         variance, samples = np.empty((len(start), m)), np.empty(len(start))
         for i, s in enumerate(start.tolist()):
             variance[i] = mix.hat.at(tick[s] // self._every * seconds)
-            samples[i] = float(np.max(np.diag(mix.hat.count))) * independent
+            samples[i] = float(mix.hat.count.diagonal().max()) * independent
             mix.total, mix.count = mix.total + total[i], mix.count + count[i]
             last = s + int(size[i]) - 1
             if (tick[last] + 1) % self._every == 0:

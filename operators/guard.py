@@ -36,7 +36,7 @@ from operators.renewal import Renewal
 SIDE = 5
 SIGMAS = 4.0
 MAD_TO_SD = 1.4826
-MEMORY, RENEW, FIRST = 256, 128, 16
+MEMORY, RENEW, FIRST = 256, 256, 16
 SPIKE = 8.0
 MOST_HISTORY = 8192
 
@@ -138,11 +138,12 @@ class Guard:
             final = np.logical_and.accumulate(full | (at + reach + settle <= known) | end)
             k = int(final.sum())
             if k:
-                moment = np.where(full, 0.0, at + reach + settle)[:k]
-                padded = np.concatenate((waiting.before, np.full(SIDE, -np.inf)))
-                newest = np.max(np.lib.stride_tricks.sliding_window_view(padded, SIDE + 1), axis=1)
-                fifth = time[np.minimum(index + SIDE, len(time) - 1)] + settle
-                moment = np.where(full[:k], np.maximum(newest, fifth)[:k], moment)
+                moment = at[:k] + reach + settle
+                if full[:k].any():
+                    padded = np.append(waiting.before, np.full(SIDE, -np.inf))
+                    newest = np.max([padded[j : j + k] for j in range(SIDE + 1)], axis=0)
+                    fifth = time[np.minimum(index[:k] + SIDE, len(time) - 1)] + settle
+                    moment = np.where(full[:k], np.maximum(newest, fifth), moment)
                 moment = np.maximum.accumulate(np.maximum(moment, c.ready))
                 c.ready = float(moment[-1])
                 bad = _outliers(value, index[:k], after[:k], c.steps[0, :k])
@@ -224,9 +225,15 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
     step : float64 (k,)
         Quantisation step in force.
     """
-    if index[0] >= SIDE and (after == SIDE).all():
-        window = np.lib.stride_tricks.sliding_window_view(value, 2 * SIDE + 1)
-        middle, mad = _full(window[index[0] - SIDE : index[-1] - SIDE + 1])
+    if index[0] >= SIDE and (after == after[0]).all():
+        width = SIDE + 1 + int(after[0])
+        every = np.lib.stride_tricks.sliding_window_view(value, width)
+        window = every[index[0] - SIDE : index[-1] - SIDE + 1]
+        if width == 2 * SIDE + 1:
+            middle, mad = _full(window)
+        else:
+            middle = _median(window, width)
+            mad = _median(np.abs(window - middle[:, None]), width)
     else:
         reach = np.arange(-SIDE, SIDE + 1)
         place = index[:, None] + reach
@@ -260,8 +267,10 @@ def _full(window: F64) -> tuple[F64, F64]:
     return middle, mad
 
 
-def _median(rows: F64, count: I64) -> F64:
-    """Return the median of each row's `count` numbers; the rest of the row is NaN."""
+def _median(rows: F64, count: I64 | int) -> F64:
+    """Return the median of each row's first `count` numbers; the rest of the row is NaN."""
     ordered = np.sort(rows, axis=1)
+    if isinstance(count, int):
+        return np.asarray(0.5 * (ordered[:, (count - 1) // 2] + ordered[:, count // 2]))
     k = np.arange(len(rows))
     return 0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2])

@@ -31,7 +31,7 @@ from operators.correlate import HALF_OVERLAP, SEGMENT
 from operators.plan import Plan, Positive, Strict
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, State
-from operators.sinc import CUTOFF, kernel
+from operators.sinc import CUTOFF, PHASES, kernel
 
 QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)
@@ -94,9 +94,10 @@ class Quality:
         """Return the taps that bring the grid to the series' rate."""
         if self._step == 1:
             return np.ones(1)
-        half = 10.0 / self.hz
-        u = np.arange(-int(half * self.plan.tick_hz), int(half * self.plan.tick_hz) + 1)
-        taps = kernel(CUTOFF * self.hz, half, self.hz)(u / self.plan.tick_hz)
+        half = int(10 * self._step)
+        k_of = kernel(CUTOFF * self.hz, 10.0 / self.hz, self.hz)
+        u = np.abs(np.arange(-half, half + 1)) / self._step * PHASES
+        taps = np.interp(u, np.arange(len(k_of.table)), k_of.table)
         return np.asarray(taps / taps.sum())
 
     def update(self, packet: Packet) -> Packet:
@@ -218,9 +219,12 @@ class Quality:
     def _locking(self, window: F64, known: Bool, reference: I64, low: float, high: F64) -> F64:
         """Return the phase-locking value of each member with the reference (h, c)."""
         n = self._length
-        x = np.where(known, window, 0.0) if not known.all() else window
-        count = known.sum(axis=1, keepdims=True)
-        x = np.where(known, x - x.sum(axis=1, keepdims=True) / np.maximum(count, 1), 0.0)
+        if known.all():
+            x = window - window.mean(axis=1, keepdims=True)
+        else:
+            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
+            x = np.where(known, window, 0.0)
+            x = np.where(known, x - x.sum(axis=1, keepdims=True) / count, 0.0)
         top = int(np.max(high) * n / self.hz) + 1
         # The analytic signal has no more in it than every so-manieth sample shows.
         thin = max((d for d in range(1, n // top + 1) if n % d == 0), default=1)
@@ -228,12 +232,15 @@ class Quality:
         inside = (frequency >= low) & (frequency <= high[:, None])
         f: Complex = np.fft.rfft(x.transpose(0, 2, 1))[..., : top + 1] * inside[:, None]
         z: Complex = np.fft.ifft(f, n // thin) if top + 1 <= n // thin else np.fft.ifft(f, n)
-        seen = known[:, :: n // z.shape[2]].transpose(0, 2, 1)
         size = np.abs(z)
-        u = np.where(seen & (size > 0), z / np.where(size > 0, size, 1.0), 0.0)
-        r = u[np.arange(len(u)), reference][:, None]
-        both = (np.abs(u * r) > 0).sum(axis=2)
-        return np.abs((u * r.conj()).sum(axis=2)) / np.maximum(both, 1)
+        z /= np.where(size > 0, size, 1.0)
+        k = np.arange(len(z))
+        if known.all():
+            return np.asarray(np.abs((z * z[k, reference].conj()[:, None]).mean(axis=2)))
+        seen = known[:, :: n // z.shape[2]].transpose(0, 2, 1)
+        both = seen & seen[k, reference][:, None]
+        locked = np.where(both, z * z[k, reference].conj()[:, None], 0.0).sum(axis=2)
+        return np.abs(locked) / np.maximum(both.sum(axis=2), 1)
 
 
 def _harmony(coherency: Complex, power: F64, live: Bool) -> F64:

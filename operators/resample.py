@@ -13,6 +13,7 @@ a sample. Losses: none; at the ends of the data at most a half-width of ticks ha
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -71,12 +72,14 @@ class Resample:
             for m in plan.lanes
         ]
         self._next: int | None = None
+        self._origin = 0
         self._due = -np.inf
         self._there: F64 = np.empty((THERE, 0, len(self._lanes)))
         if state:
-            self._next, self._due, self._there = state["next"], state["due"], state["there"]
+            self._next, self._origin, self._due = state["next"], state["origin"], state["due"]
+            self._there = state["there"]
             for lane, saved in zip(self._lanes, state["lanes"], strict=True):
-                lane.sampler.restore(saved["sampler"])
+                lane.sampler = lane.sampler.restore(saved["sampler"])
                 lane.watch = Watch(**saved["watch"])
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
@@ -85,6 +88,7 @@ class Resample:
         """Return the state as plain values."""
         return {
             "next": self._next,
+            "origin": self._origin,
             "due": self._due,
             "there": self._there,
             "lanes": [
@@ -101,19 +105,19 @@ class Resample:
     def update(self, packet: Packet) -> Packet:
         """Return the packet with the ticks that it releases in place of its blocks."""
         by_channel = {b.channel: b for b in packet.blocks}
+        if self._next is None and not np.isnan(packet.first_host):
+            self._next = self._origin = int(np.ceil(packet.first_host * self.plan.tick_hz - 1e-9))
         aligned = []
         for lane in self._lanes:
             m = lane.member
             lane.lags += [r for r in packet.lags if (r.signal, r.channel) == (m.signal, m.channel)]
             block = by_channel.get(m.channel)
             if block is not None:
-                lane.sampler.push(block)
+                lane.sampler.push(block, self._origin)
                 if self.plan.aligned:
                     aligned.append(self._aligned(lane, block))
         grid = None
-        if not np.isnan(packet.first_host):
-            if self._next is None:
-                self._next = int(np.ceil(packet.first_host * self.plan.tick_hz - 1e-9))
+        if self._next is not None:
             grid = self._release(self._next, packet)
         return replace(packet, blocks=(), grid=grid, aligned=tuple(aligned))
 
@@ -130,7 +134,7 @@ class Resample:
             return None
         state, lag = self._there[0], self._there[2]
         for k, lane in enumerate(self._lanes):
-            self._extend(lane, tick, lag[:, k], packet)
+            self._extend(lane, tick, state[:, k], lag[:, k], packet)
         fused = np.array([bool(x.member.signal) for x in self._lanes])
         waits = np.where((state == LIVE) & fused, np.clip(lag, 0.0, plan.wait_lag_s), 0.0)
         at = tick / plan.tick_hz
@@ -149,13 +153,12 @@ class Resample:
             # A lag that is not waited for leaves its ticks empty.
             n = min(k, lane.values.shape[1])
             values[:, :n, i] = lane.values[:, :n]
-        values[:, there[0] != LIVE] = np.nan
         values[1] = np.nan_to_num(values[1])
         self._there = self._there[:, k:].copy()
         self._next = first + k
         for lane in self._lanes:
             lane.values = lane.values[:, k:].copy()
-            self._forget(lane, (first + k) / plan.tick_hz)
+            self._forget(lane, first + k)
         state, ramp, lag, var, confidence, rate, gaps = there
         value, coverage, noise = values
         return Grid(
@@ -177,16 +180,17 @@ class Resample:
         plan, m, sampler = self.plan, lane.member, lane.sampler
         at = tick / plan.tick_hz
         due = _due(at + plan.base_delay_s, packet)
-        i = sampler.newest(at, due)
+        since = sampler.since(tick)
+        i = sampler.newest(since, due)
         known, index = i >= 0, np.maximum(i, 0)
         age, spacing = np.full(len(at), np.inf), np.full(len(at), np.nan)
         if len(sampler.time):
-            age = np.where(known, at - sampler.time[index], np.inf)
+            age = np.where(known, since - sampler.time[index], np.inf)
             spacing = np.where(known, sampler.spacing[index], np.nan)
         stale_after = self._stale_after(m, spacing)
         frozen_s = (plan.frozen_after_s or {}).get(m.source)
         if frozen_s and len(sampler.time):
-            frozen = known & (at - sampler.changed[index] > frozen_s)
+            frozen = known & (since - sampler.changed[index] > frozen_s)
             stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
         lag, var, confidence, locked = self._lag(lane, at)
         state, ramp, gaps = lane.watch.step(
@@ -215,44 +219,39 @@ class Resample:
         if lane.member.lag_s is not None:
             var = lane.member.lag_sd_s**2
             return np.full(n, lane.member.lag_s), np.full(n, var), np.ones(n), np.ones(n, bool)
-        if not lane.lags:
-            return np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan), np.zeros(n, bool)
-        table = np.array([
-            (r.known, r.lag_s, r.var, r.growth, r.confidence, r.locked) for r in lane.lags
-        ])  # fmt: skip
-        i = np.searchsorted(table[:, 0], at, "right") - 1
-        ok = i >= 0
-        row = table[np.maximum(i, 0)]
-        since = np.where(np.isfinite(row[:, 0]), at - row[:, 0], 0.0)
-        row[~ok] = np.nan
-        return row[:, 1], row[:, 2] + row[:, 3] * since, row[:, 4], row[:, 5] > 0
+        lag, var, confidence = np.full((3, n), np.nan)
+        locked = np.zeros(n, bool)
+        for r in lane.lags:
+            i = int(np.searchsorted(at, r.known))
+            lag[i:], confidence[i:], locked[i:] = r.lag_s, r.confidence, r.locked
+            var[i:] = r.var + (r.growth * (at[i:] - r.known) if r.growth else 0.0)
+        return lag, var, confidence, locked
 
-    def _extend(self, lane: _Lane, tick: I64, lag: F64, packet: Packet) -> None:
-        """Read the channel at those ticks that its own lag allows by now."""
+    def _extend(self, lane: _Lane, tick: I64, state: F64, lag: F64, packet: Packet) -> None:
+        """Read the channel where it is live, at those ticks that its own lag allows by now."""
         plan = self.plan
         had = lane.values.shape[1]
-        at, lag = tick[had:] / plan.tick_hz, lag[had:]
-        locked = self._lag(lane, at)[3]
-        shift = np.where(locked, lag, 0.0)
-        due = _due(at + plan.base_delay_s + np.clip(shift, 0.0, plan.wait_lag_s), packet)
-        if not packet.end:
-            go = int(np.logical_and.accumulate(due <= packet.known).sum())
-            at, shift, locked, due = at[:go], shift[:go], locked[:go], due[:go]
-        new = np.empty((READ, len(at)))
+        tick, live = tick[had:], state[had:] == LIVE
+        shift = np.where(live, lag[had:], 0.0)
+        base = tick / plan.tick_hz + plan.base_delay_s
+        due = _due(base + np.clip(shift, 0.0, plan.wait_lag_s), packet)
+        n = len(tick)
+        if not packet.end and n and due[-1] > packet.known:
+            n = int(np.argmax(due > packet.known))
+        new = np.empty((READ, n))
         new[0], new[1], new[2] = np.nan, 0.0, np.nan
-        if locked.any():
-            # A new estimate of the lag begins a new run of evenly spaced readings.
-            turn = np.flatnonzero((np.diff(shift) != 0) | np.diff(locked)) + 1
-            for run in np.split(np.arange(len(at)), turn):
-                if locked[run[0]]:
-                    new[:, run] = lane.sampler.read((at + shift)[run], due[run])
+        # A new estimate of the lag begins a new run of evenly spaced readings.
+        turn = np.flatnonzero((shift[1:n] != shift[: n - 1]) | (live[1:n] != live[: n - 1])) + 1
+        for a, b in pairwise([0, *turn.tolist(), n]):
+            if b > a and live[a]:
+                new[:, a:b] = lane.sampler.read(tick[a:b], float(shift[a]), due[a:b])
         lane.values = np.concatenate((lane.values, new), axis=1)
 
-    def _forget(self, lane: _Lane, at: float) -> None:
+    def _forget(self, lane: _Lane, tick: int) -> None:
+        plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
-        lane.sampler.drop_before(at - self.plan.half_width_s - reach)
-        # A row that comes now may be as old as the last tick that left.
-        while len(lane.lags) > 1 and lane.lags[1].known <= at - 1 / self.plan.tick_hz:
+        lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
+        while len(lane.lags) > 1 and lane.lags[1].known <= tick / plan.tick_hz:
             lane.lags.pop(0)
 
     def _aligned(self, lane: _Lane, block: Block) -> tuple[str, F64, F64, F64, F64]:

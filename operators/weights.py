@@ -75,8 +75,9 @@ class Hat:
 
     def at(self, now: float) -> F64:
         """Return the variances at a time, grown since they could last be measured."""
-        minutes = np.maximum(now - self.measured, 0.0) / 60
-        grown: F64 = self.variance * INFLATION ** np.nan_to_num(minutes)
+        if np.isnan(self.variance).all():
+            return self.variance
+        grown: F64 = self.variance * INFLATION ** (np.maximum(now - self.measured, 0.0) / 60)
         return grown
 
 

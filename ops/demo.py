@@ -27,7 +27,7 @@ def opening(true: Truth) -> str:
     seconds = (len(true.clean) - 1) / true.tick_hz
     return (
         f"{seconds:.0f} s of a studio: {len(true.channels)} instruments measure one movement, "
-        "each with a clock, a rate\nand a lag of its own. What was done to them is known; below "
+        "each with a clock, a rate and a lag\nof its own. What was done to them is known: "
         "it stands beside what was found."
     )
 

@@ -24,12 +24,16 @@ FEWEST = 8
 FACTS = (
     "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
 )  # fmt: skip
+CONTROLLER = re.compile(r"(cc|pitch|pressure)/\d")
+SPOKEN = re.compile(r"(note|program)/\d")
+"""Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 
 
 def derive(files: Sequence[Path], out: Path) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
-    Where each source has one channel, they are taken to measure one quantity. Else a source
+    MIDI controllers and what URE says of itself become facts. Of the rest: where each source
+    has one channel, they are taken to measure one quantity. Else a source
     measures several: channels that share their key make a signal each, the others are not
     used; where no two share it, each channel is a signal.
 
@@ -43,11 +47,12 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         if not file.is_file():
             _refuse(f"{file}: there is no such file")
         counts += channels(file)
-    facts = [name for name in counts if name.partition(":")[2] in FACTS]
+    keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
+    facts = [name for name, key in keys.items() if key in FACTS or CONTROLLER.match(key)]
     series = [
         name
-        for name, count in counts.items()
-        if count > FEWEST and name not in facts and not {"*", "?"} & set(name)
+        for name, key in keys.items()
+        if counts[name] > FEWEST and name not in facts and not SPOKEN.match(key)
     ]
     if not series:
         _refuse(f"{files[0]}: no channel with more than {FEWEST} numbers")

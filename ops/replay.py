@@ -22,5 +22,8 @@ def main(args: argparse.Namespace) -> int:
     """Work a configuration out, run it and show the summary."""
     from ops.derive import derive
 
-    show(execute(derive(args.files, args.out), args.recover, args.snapshot_s))
+    config = derive(args.files, args.out)
+    show(execute(config, args.recover, args.snapshot_s))
+    print(f"\nWhat is fused with what is a guess: it stands in {config}. Change it, then\n"
+          f"  lumen run {config}")  # fmt: skip
     return 0

@@ -230,7 +230,9 @@ def _report(
     value = calm + (troubled - calm) * worry + sd * rng.standard_normal(len(sent))
     engine = next((s for s in scenario.sensors if s.source == "ure"), Sensor("ure", "", 1.0))
     rows = _arrive(scenario, engine, name, sent, value, rng)
-    return rows.take(~np.any([_within(sent, span) for span in engine.silent], axis=0))
+    for span in engine.silent:
+        rows = rows.take(~_within(rows.host, span))
+    return rows
 
 
 def _arrive(

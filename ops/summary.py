@@ -34,12 +34,12 @@ def channels(results: Results) -> str:
             name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
             with_sd(s.skew_ppm, s.skew_sd_ppm, 1), str(s.clock_resets),
             with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
-            str(s.received), str(s.used),
+            str(s.received),
         )
         for name, s in results.last_sync().items()
     ]  # fmt: skip
     head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
-            "received", "used")  # fmt: skip
+            "events")  # fmt: skip
     return f"Clocks and lags at the end\n{table(head, rows)}"
 
 

@@ -1,13 +1,13 @@
 """The demo as a newcomer sees it, held against the truth that its recording came with."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ops import truth
@@ -34,6 +34,16 @@ def test_the_table_ends_with_the_line_to_type_next(demo):
     assert printed.rstrip().endswith(".venv/bin/python -m bytewax.run flows.fusion")
     assert all(channel in printed for channel in true.channels)
     assert str(results.folder.name) in printed
+
+
+def test_the_readme_shows_what_is_printed(demo):
+    (excerpt,) = re.findall(r"```text\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    printed = {re.sub(r"\d", "0", line) for line in demo[0].splitlines()}
+    assert [x for x in excerpt.splitlines() if re.sub(r"\d", "0", x) not in printed] == []
+
+
+def test_no_line_is_too_wide_for_a_terminal(demo):
+    assert max(map(len, demo[0].splitlines())) <= 100
 
 
 def test_clocks_are_found(demo):

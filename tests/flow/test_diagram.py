@@ -1,10 +1,11 @@
 """The drawing in the README shows the flow that runs."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from bytewax.visualize import to_mermaid, to_rendered
+from bytewax.visualize import to_mermaid
 
 from flows.fusion import flow
 
@@ -33,7 +34,7 @@ def stations(drawing):
         for line in drawing.splitlines()
         if len(names := re.split(r"-->|-- .* -->", line)) > 1
     ]
-    after = {a: b for chain in chains for a, b in zip(chain, chain[1:], strict=False)}
+    after = {a: b for chain in chains for a, b in pairwise(chain)}
     assert len(after) == sum(len(chain) - 1 for chain in chains), "one way forward"
     (first,) = set(after) - set(after.values())
     order = [first]
@@ -43,8 +44,8 @@ def stations(drawing):
 
 
 def test_the_steps_keep_their_names_and_order(dataflow):
-    assert [step.name for step in dataflow.substeps] == STEPS
-    assert to_rendered(dataflow).flow_id == "lumen"
+    assert [step.step_name for step in dataflow.substeps] == STEPS
+    assert dataflow.flow_id == "lumen"
 
 
 def test_the_engine_draws_one_lane(dataflow):

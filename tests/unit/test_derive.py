@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
+from ops.__main__ import main
 from ops.derive import derive, signals
+from ops.scenario import studio
+from ops.simulate import make
+from ops.verify import digests
 
 
 def record(path: Path, *channels: str, count: int = 20) -> Path:
@@ -85,3 +89,28 @@ def test_a_missing_recording_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit):
         derive([tmp_path / "none.ndjson"], tmp_path / "out")
     assert "none.ndjson" in capsys.readouterr().err
+
+
+def test_midi_is_not_fused_with_what_is_measured(tmp_path):
+    keys = ("midi:cc/1/7", "midi:pitch/1", "midi:note/1/60", "midi:clock", "imu:x")
+    config = load(derive([record(tmp_path / "a.ndjson", *keys)], tmp_path / "out")).config
+    assert config.facts == ["midi:cc/1/7", "midi:pitch/1"]
+    assert list(config.signals["signal"].members) == ["imu:x", "midi:clock"]
+
+
+def test_a_recording_in_two_files_replays_to_the_same_bytes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make(studio(40.0), 1).write(tmp_path / "take.ndjson")
+    lines = (tmp_path / "take.ndjson").read_bytes().splitlines(keepends=True)
+    engine = b'"source":"ure"'
+    Path("a.ndjson").write_bytes(b"".join(x for x in lines if engine in x))
+    Path("b.ndjson").write_bytes(b"".join(x for x in lines if engine not in x))
+    assert main(["replay", "take.ndjson", "--out", "one"]) == 0
+    said = capsys.readouterr().out
+    assert "osc_1:/body/pulse" in said
+    assert "Account of events, balanced\n" in said
+    assert said.rstrip().endswith("lumen run one.yaml")
+    assert main(["replay", "a.ndjson", "b.ndjson", "--out", "two"]) == 0
+    one, two = digests(Path("one")), digests(Path("two"))
+    assert one["fused"] != "empty"
+    assert [one[name] for name in ("fused", "sync")] == [two[name] for name in ("fused", "sync")]

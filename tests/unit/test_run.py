@@ -1,6 +1,21 @@
+import signal
 import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
 
-from ops.run import prepare
+import pytest
+
+from ops.results import run_json
+from ops.run import PAUSED, STOPPED, execute, prepare
+from ops.scenario import studio
+from ops.simulate import make
+from ops.verify import digests
+from sources import stop
+
+SECONDS = 60.0
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_recovery_store_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp_path):
@@ -13,3 +28,102 @@ def test_a_recovery_store_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp
     prepare(store)
     assert part.read_bytes() == made
     assert stat.S_IMODE(store.stat().st_mode) == 0o700
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recording") / "studio.ndjson"
+    make(studio(SECONDS), 1).write(path)
+    return path
+
+
+@pytest.fixture
+def config(recording, tmp_path):
+    """Return what writes the demo's configuration for a recording, at a speed."""
+
+    def write(name, speed):
+        text = (ROOT / "configs/fusion.yaml").read_text("utf-8")
+        text = text.replace("configs/recordings/demo.ndjson.gz", str(recording))
+        text = text.replace("configs/", f"{ROOT}/configs/").replace("speed: 0", f"speed: {speed}")
+        text = text.replace("{dir: out", f"{{dir: {tmp_path / name}")
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(f"{text}collect: {{block_s: 1}}\n", "utf-8")
+        return path
+
+    return write
+
+
+def stop_soon(number, *words, written, environ=None):
+    """Start a command, signal it once it has written lines; return it, what it said, how long."""
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, cwd=ROOT, env=environ,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not (written.exists() and written.stat().st_size) and time.monotonic() < until:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(number)
+    asked = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err, time.monotonic() - asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_drains_the_run_and_says_what_was_written(config, tmp_path, number):
+    path = config("out", 1)
+    fused = tmp_path / "out/fused.jsonl"
+    code, out, err, took = stop_soon(number, "-m", "ops", "run", path, written=fused)
+    assert code == 0, err
+    assert took < 3
+    assert STOPPED in err
+    assert str(fused) in out
+    assert "Account of events, balanced\n" in out
+    run = run_json(tmp_path / "out")
+    assert run["balanced"]
+    assert 0 < run["account"]["total"]["received"] < 2000, "the rest has not come yet"
+
+
+def test_the_engine_s_own_command_drains_too(config, tmp_path):
+    path = config("out", 1)
+    words = ("-m", "bytewax.run", f"flows.fusion:flow({str(path)!r})")
+    code, _, err, took = stop_soon(
+        signal.SIGINT, *words, written=tmp_path / "out/fused.jsonl"
+    )  # fmt: skip
+    assert code == 0, err
+    assert took < 3
+    assert run_json(tmp_path / "out")["ended"]
+
+
+def test_a_paused_run_goes_on_and_repeats_nothing(config, tmp_path):
+    whole = digests(execute(config("whole", 0), progress=False))
+    path = config("paused", 20)
+    words = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", "0.2")
+    code, out, err, took = stop_soon(
+        signal.SIGINT, *words, written=tmp_path / "paused/fused.jsonl"
+    )  # fmt: skip
+    assert code == 0, err
+    assert took < 3
+    assert PAUSED in err
+    assert "so far; the data has not ended" in out
+    before = run_json(tmp_path / "paused")
+    assert not before["ended"]
+    again = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert PAUSED not in again.stderr
+    assert digests(tmp_path / "paused") == whole
+    assert run_json(tmp_path / "paused")["ended"]
+
+
+def test_after_a_run_signals_mean_what_they_did_before(config):
+    def mine(number, frame):
+        """Do nothing."""
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        execute(config("out", 0), progress=False)
+        assert signal.getsignal(signal.SIGTERM) is mine
+        assert not stop.requested()
+    finally:
+        signal.signal(signal.SIGTERM, before)

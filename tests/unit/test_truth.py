@@ -133,7 +133,7 @@ def test_the_story_of_the_demo_names_what_matters(recording, tmp_path):
     assert "   82.5  done  clock of phone steps by +0.400 s\n" in story
     assert "  108.0  done  phone, watch silent for 12 s\n" in story
     assert "    7.0  seen  risk risk_map: phase_diff 0.030\n" in story
-    assert "Of 750 ticks: fused 85 %, ure_only 15 %." in story
+    assert "Of 750 ticks: fused 86 %, ure_only 14 %." in story
     assert "Account of events, balanced\n" in story
     assert ".venv/bin/python -m bytewax.run flows.fusion" in story
 
@@ -155,7 +155,9 @@ def test_a_clock_that_steps_is_told_of_once_whatever_its_channels(tmp_path):
     stepped = msgspec.structs.replace(
         report, ts=12.0, why="reset", offset_s=2.5, clock_resets=1, reset_at=11.5
     )
-    rows = [msgspec.structs.replace(r, channel=c) for r in (report, stepped) for c in ("a:x", "a:y")]
+    rows = [
+        msgspec.structs.replace(r, channel=c) for r in (report, stepped) for c in ("a:x", "a:y")
+    ]
     lines(tmp_path / "sync.jsonl", rows)
     lines(tmp_path / "evidence.jsonl", [])
     assert summary.seen(Results(tmp_path)) == [(11.5, "clock of a has stepped by 0.500 ±0.001 s")]
