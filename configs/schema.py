@@ -165,6 +165,5 @@ class Config(Strict, frozen=True, kw_only=True):
             stream_stale_s={s.name: 3 * s.pull_interval_s for s in scraped},
             frozen_after_s=frozen,
             aligned=self.output.aligned,
+            files=tuple(s.path for s in self.streams if isinstance(s, FileStream)),
         )
-
-

@@ -17,14 +17,13 @@ Magill, IEEE Trans. Autom. Control 10 (1965); Huber, Robust Statistics.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import dataclass
 
-import numpy as np
-
-from operators.records import F64, State
+from operators.records import State
 
 Q_OFFSET = 1e-14
-Q_SLOPE = np.array([1e-18, 1e-16, 1e-14, 1e-12])
+Q_SLOPE = (1e-18, 1e-16, 1e-14, 1e-12)
 STEADIER = 2.0
 """Nats that each filter of the bank has less than its steadier neighbour, before the data."""
 SD_SLOPE = 300e-6
@@ -38,36 +37,60 @@ LEAST_S = 1e-6
 """No reading is believed to be better than this."""
 
 
-def _each(value: float) -> F64:
-    return np.full(len(Q_SLOPE), value)
+@dataclass
+class Filter:
+    """One filter: offset (s) and slope (s/s) with their covariance in units of R."""
+
+    q_slope: float
+    prior: float
+    offset: float
+    p00: float
+    slope: float = 0.0
+    p01: float = 0.0
+    p11: float = SD_SLOPE**2
+    score: float = 0.0
+
+    def predict(self, dt: float) -> None:
+        """Go on by dt (s)."""
+        wander = self.q_slope * dt
+        self.offset += self.slope * dt
+        self.p00 += dt * (2 * self.p01 + dt * self.p11 + Q_OFFSET + wander * dt / 3)
+        self.p01 += dt * (self.p11 + wander / 2)
+        self.p11 += wander
+
+    def update(self, e: float, s: float) -> None:
+        """Take in an innovation e (s) of variance s."""
+        k0, k1 = self.p00 / s, self.p01 / s
+        self.offset += k0 * e
+        self.slope += k1 * e
+        self.p11 -= k1 * self.p01
+        self.p01 *= 1 - k0
+        self.p00 *= 1 - k0
 
 
 @dataclass
 class Bank:
-    """The line offset + slope * (time - at). State: six floats and as many a filter."""
+    """The line offset + slope * (time - at). State: five floats and eight a filter."""
 
     at: float
     offset: float
+    filters: list[Filter]
     slope: float = 0.0
     readings: int = 1
     excess: float = 1.0
     edge: float = 0.0
     """Standard deviation of the last reading (s), as it turned out."""
-    offsets: F64 = field(default_factory=lambda: _each(0.0))
-    slopes: F64 = field(default_factory=lambda: _each(0.0))
-    p00: F64 = field(default_factory=lambda: _each(0.0))
-    p01: F64 = field(default_factory=lambda: _each(0.0))
-    p11: F64 = field(default_factory=lambda: _each(SD_SLOPE**2))
-    score: F64 = field(default_factory=lambda: _each(0.0))
 
     @staticmethod
     def start(at: float, offset: float, var: float) -> Bank:
         """Return a bank that knows one reading."""
-        return Bank(at, offset, offsets=_each(offset), p00=_each(var))
+        each = [Filter(q, -STEADIER * k, offset, var) for k, q in enumerate(Q_SLOPE)]
+        return Bank(at, offset, each)
 
-    def snapshot(self) -> State:
-        """Return the state as plain values."""
-        return asdict(self)
+    @staticmethod
+    def revive(state: State) -> Bank:
+        """Return what `asdict` gave as a bank."""
+        return Bank(**{**state, "filters": [Filter(**f) for f in state["filters"]]})
 
     @property
     def settled(self) -> bool:
@@ -76,46 +99,49 @@ class Bank:
 
     def covariance(self) -> tuple[float, float, float]:
         """Return the variances of offset, of both together and of slope."""
-        weight = self._weights()
-        a, b = self.offsets - self.offset, self.slopes - self.slope
-        return (
-            float(weight @ (self.excess * self.p00 + a * a)),
-            float(weight @ (self.excess * self.p01 + a * b)),
-            float(weight @ (self.excess * self.p11 + b * b)),
-        )
+        offset = both = slope = 0.0
+        for f, weight in zip(self.filters, self._weights(), strict=True):
+            a, b = f.offset - self.offset, f.slope - self.slope
+            offset += weight * (self.excess * f.p00 + a * a)
+            both += weight * (self.excess * f.p01 + a * b)
+            slope += weight * (self.excess * f.p11 + b * b)
+        return offset, both, slope
 
     def read(self, at: float, offset: float, r: float, rounding: float = 0.0) -> None:
         """Take in the offset at a time (s), of variance r (s^2), from stamps so rounded (s)."""
-        self._predict(max(at - self.at, 0.0))
+        dt = max(at - self.at, 0.0)
+        self.at += dt
         self.readings += 1
-        e = offset - self.offsets
-        s = self.p00 + r
-        own = float(e[-1] ** 2 / s[-1])
+        for f in self.filters:
+            f.predict(dt)
+        quick = self.filters[-1]
+        own = (offset - quick.offset) ** 2 / (quick.p00 + r)
         if self.settled:
             own = min(own, 25 * self.excess)
         self.excess += max(1 - FORGET_EXCESS, 1 / self.readings) * (own - self.excess)
         self.excess = max(self.excess, 1.0 if rounding else LEAST_S**2 / r)
-        unlikely = e * e / (self.excess * s)
-        # What rounding can explain speaks for no wander.
-        wide = s + rounding**2 / self.excess
-        likely = np.log(wide) + np.minimum(unlikely * s / wide, MOST_UNLIKELY)
-        self.score = FORGET_SCORE * self.score - likely / 2
-        self.score -= np.max(self.score)
-        if self.settled:
-            s = self.p00 + r * np.maximum(np.sqrt(unlikely) / HUBER, 1.0)
-        k0, k1 = self.p00 / s, self.p01 / s
-        self.offsets = self.offsets + k0 * e
-        self.slopes = self.slopes + k1 * e
-        self.p11 = self.p11 - k1 * self.p01
-        self.p01 = self.p01 * (1 - k0)
-        self.p00 = self.p00 * (1 - k0)
-        for k in np.flatnonzero(self.score[:-1] < GONE)[::-1].tolist():
-            for x in (self.offsets, self.slopes, self.p00, self.p01, self.p11):
-                x[k] = x[k + 1]
-        weight = self._weights()
-        self.offset = float(weight @ self.offsets)
-        self.slope = min(max(float(weight @ self.slopes), -MOST_SLOPE), MOST_SLOPE)
-        self.edge = float(np.sqrt(self.excess * r))
+        for f in self.filters:
+            e, s = offset - f.offset, f.p00 + r
+            unlikely = e * e / (self.excess * s)
+            # What rounding can explain speaks for no wander.
+            wide = s + rounding**2 / self.excess
+            likely = math.log(wide) + min(unlikely * s / wide, MOST_UNLIKELY)
+            f.score = FORGET_SCORE * f.score - likely / 2
+            if self.settled and unlikely > HUBER**2:
+                s = f.p00 + r * math.sqrt(unlikely) / HUBER
+            f.update(e, s)
+        best = max(f.score for f in self.filters)
+        for f in self.filters:
+            f.score -= best
+        for f, quicker in zip(self.filters[-2::-1], self.filters[:0:-1], strict=True):
+            if f.score < GONE:
+                f.offset, f.slope = quicker.offset, quicker.slope
+                f.p00, f.p01, f.p11 = quicker.p00, quicker.p01, quicker.p11
+        weights = self._weights()
+        self.offset = sum(w * f.offset for w, f in zip(weights, self.filters, strict=True))
+        slope = sum(w * f.slope for w, f in zip(weights, self.filters, strict=True))
+        self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
+        self.edge = math.sqrt(self.excess * r)
 
     def move(self, at: float, step: float, var: float) -> None:
         """Step by so much (s) at a time; the slope stays."""
@@ -123,21 +149,14 @@ class Bank:
         step += self.slope * (at - self.at)
         self.at = at
         self.offset += step
-        self.offsets = self.offsets + step
-        self.p00 = self.p00 + var
-        self.p01 = _each(0.0)
+        for f in self.filters:
+            f.offset += step
+            f.p00 += var
+            f.p01 = 0.0
 
-    def _predict(self, dt: float) -> None:
-        self.at += dt
-        wander = Q_SLOPE * dt
-        self.offsets = self.offsets + self.slopes * dt
-        self.p00 = (
-            self.p00 + dt * (2 * self.p01 + dt * self.p11) + dt * Q_OFFSET + wander * dt * dt / 3
-        )
-        self.p01 = self.p01 + dt * self.p11 + wander * dt / 2
-        self.p11 = self.p11 + wander
-
-    def _weights(self) -> F64:
-        score = self.score - STEADIER * np.arange(len(Q_SLOPE))
-        weight = np.exp(score - np.max(score))
-        return np.asarray(weight / np.sum(weight), np.float64)
+    def _weights(self) -> list[float]:
+        scores = [f.score + f.prior for f in self.filters]
+        best = max(scores)
+        weights = [math.exp(s - best) for s in scores]
+        total = sum(weights)
+        return [w / total for w in weights]

@@ -44,7 +44,8 @@ class Judged(NamedTuple):
     """What became of the stamps that were fed, in their order.
 
     `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
-    `by` (n,): index of the stamp that decided it. `decided` says how many, from the front, are
+    `by` (n,): index of the stamp that decided it, n for the end of the data. `decided` says how
+    many, from the front, are
     decided at all: the rest must be fed again with what comes next.
     `turns`: (index, line) for each change of the line, `Line.stepped` where it was a step.
     """
@@ -96,7 +97,7 @@ class Clock:
     @staticmethod
     def revive(state: State) -> Clock:
         """Return what `snapshot` gave as a clock."""
-        return Clock(**{**state, "bank": state["bank"] and Bank(**state["bank"])})
+        return Clock(**{**state, "bank": state["bank"] and Bank.revive(state["bank"])})
 
     def line(self, bank: Bank, stepped: bool = False) -> Line:
         """Return the line in force."""
@@ -136,6 +137,7 @@ class Clock:
                         turns.append((i, line))
                     continue
                 stop = min(n, i + RUN_ABOVE + 1)
+            stop = min(stop, i + MOST_IN_BIN - len(self.bin_source))
             s, d = source[i:stop], delay[i:stop]
             predicted = self._predict(s, d)
             e = d - predicted
@@ -155,6 +157,10 @@ class Clock:
                     turns.append((settled - 1, self.line(self.bank, stepped=True)))
             i = settled
         return Judged(host, ok, by, n, turns)
+
+    def finish(self) -> Line | None:
+        """Take in what is left at the end of the data; return the line if it changed."""
+        return self._close(float("inf"))
 
     def _judge(
         self, source: F64, arrival: F64, i: int, end: bool, host: F64, ok: Bool, by: I64
@@ -186,7 +192,7 @@ class Clock:
         # Not a reset that begins here: this one row stands for itself.
         ok[i] = -gate <= e[0] <= self.max_delay_s
         host[i] = s[0] + self._predict(s[:1], d[:1])[0]
-        by[i] = vote[min(length, need - 1, len(vote) - 1)]
+        by[i] = len(source) if length == len(e) < need else vote[min(length, need - 1)]
         return i + 1, 0
 
     def _gate(self) -> float:

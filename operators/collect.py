@@ -164,7 +164,8 @@ class Collect:
                 later = block > block[int(np.argmax(started))]
                 if later[-1]:
                     cut = int(np.argmax(later))
-            if (cut or n) >= MOST_ROWS:
+            # Cut early only when the row after has come, and so all rejects before it.
+            if (cut or n - 1) >= MOST_ROWS:
                 cut = MOST_ROWS
         if len(self._rejects) >= MOST_ROWS:
             row = self._rejects[MOST_ROWS - 1].row
@@ -236,8 +237,8 @@ class Collect:
                 rows = rows[~bad]
                 ends += ended(source, channel, "rejected", before[lost])
                 dead += letters(
-                    self.plan.sync_every_s, "collect", "wild_stamp", source, before[lost], channel,
-                    (f"rx={x:.6f}" for x in rx[lost].tolist()),
+                    self.plan, "collect", "wild_stamp", source, before[lost], line[lost],
+                    [f"{channel} rx={x:.6f}" for x in rx[lost].tolist()],
                 )  # fmt: skip
             twice = self._duplicates(
                 channel, ts[rows], value[rows], seq[rows], rx[rows], line[rows]
@@ -258,8 +259,8 @@ class Collect:
             if wild[m.row]:
                 ends += ended(m.source, m.channel, "rejected", before[row])
                 dead += letters(
-                    self.plan.sync_every_s, "collect", "wild_stamp", m.source, before[row],
-                    m.channel, (f"rx={rx[m.row]:.6f}",),
+                    self.plan, "collect", "wild_stamp", m.source, before[row], line[row],
+                    [f"{m.channel} rx={rx[m.row]:.6f}"],
                 )  # fmt: skip
                 continue
             blocks.append(
@@ -282,29 +283,40 @@ class Collect:
         tail = self._tails.get(channel)
         had = len(tail[0]) if tail else 0
         both = [np.concatenate((a, b)) for a, b in zip(tail, new, strict=True)] if tail else new
-        ts, value, rx = both[0], both[1], both[3]
-        seq, line = both[2].astype(np.int64), both[4].astype(np.int64)
-        again = np.zeros(n + had, bool)
-        order = np.argsort(ts, kind="stable")
-        same = np.flatnonzero(np.diff(ts[order]) == 0)
-        if len(same):
-            order = np.lexsort((np.arange(n + had), value, ts))
-            t, v = ts[order], value[order]
-            pairs = np.flatnonzero((t[1:] == t[:-1]) & (v[1:] == v[:-1]))
-            kept: list[int] = []
-            last = -2
-            for p in pairs.tolist():
-                if p != last + 1:
-                    kept = [int(order[p])]
-                last = p
-                i = int(order[p + 1])
-                for j in kept:
-                    apart = line[i] != line[j] and not (seq[i] >= 0 <= seq[j] and seq[i] != seq[j])
-                    if apart and not again[i] and abs(rx[i] - rx[j]) <= self.plan.max_disorder_s:
-                        again[i] = i >= had
-                if not again[i]:
-                    kept.append(i)
-        recent = rx >= np.max(rx) - self.plan.max_disorder_s
-        keep = recent & ~again
-        self._tails[channel] = [c[keep][-MOST_ROWS:] for c in both]
+        ordered = np.sort(both[0])
+        if (ordered[1:] == ordered[:-1]).any():
+            again = _said_before(both, had, self.plan.max_disorder_s)
+            both = [c[~again] for c in both]
+        else:
+            again = np.zeros(n + had, bool)
+        rx = both[3]
+        recent = rx >= rx.max() - self.plan.max_disorder_s
+        first = max(int(np.argmax(recent)), len(rx) - MOST_ROWS)
+        self._tails[channel] = [c[first:].copy() for c in both]
         return again[had:]
+
+
+def _said_before(columns: list[np.ndarray], had: int, within_s: float) -> Bool:
+    """Return which rows but the first `had` repeat an earlier row that stays.
+
+    `columns`: source time, value, sequence number (-1: none), arrival, line.
+    """
+    ts, value, seq, rx, line = columns
+    again = np.zeros(len(ts), bool)
+    order = np.lexsort((np.arange(len(ts)), value, ts))
+    t, v = ts[order], value[order]
+    latest: dict[int, int] = {}
+    last = -2
+    for p in np.flatnonzero((t[1:] == t[:-1]) & (v[1:] == v[:-1])).tolist():
+        if p != last + 1:
+            i = int(order[p])
+            latest = {int(seq[i]): i, -2: i}
+        last = p
+        i, number = int(order[p + 1]), int(seq[order[p + 1]])
+        # Without a number any row will do; with one, those of the same or of none.
+        for j in (latest.get(-2),) if number < 0 else (latest.get(number), latest.get(-1)):
+            if j is not None and line[i] != line[j] and abs(rx[i] - rx[j]) <= within_s:
+                again[i] = i >= had
+        if not again[i]:
+            latest |= {number: i, -2: i}
+    return again

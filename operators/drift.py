@@ -78,20 +78,22 @@ class Drift:
         clocks: list[ClockReport] = []
         ends, dead = list(packet.ends), list(packet.letters)
         for source, blocks in by_source.items():
-            good, wild, reports = self._map(source, blocks, packet.end)
+            good, wild, reports = self._map(source, blocks, packet.known, packet.end)
             mapped += good
             clocks += reports
             for b in wild:
                 before = spread(b.before, b.weight)
                 ends += ended(source, b.channel, "rejected", before)
-                stamps = spread(b.source_time, b.weight).tolist()
                 dead += letters(
-                    self.plan.sync_every_s, "drift", "wild_stamp", source, before, b.channel,
-                    (f"ts={t:.6f}" for t in stamps),
+                    self.plan, "drift", "wild_stamp", source, before, spread(b.line, b.weight),
+                    [f"{b.channel} ts={t:.6f}" for t in spread(b.source_time, b.weight).tolist()],
                 )  # fmt: skip
         markers = [b for b in mapped if b.text]
         rows = [b for b in mapped if not b.text]
         self._date(mapped)
+        if packet.end:
+            lines = ((s, c.finish()) for s, c in self._clocks.items())
+            clocks += [_report(s, packet.known, self._newest, x) for s, x in lines if x]
         for b in markers:
             ends += ended(b.source, b.channel, "used", b.before)
         kept = []
@@ -114,7 +116,7 @@ class Drift:
         )
 
     def _map(
-        self, source: str, blocks: list[Block], end: bool
+        self, source: str, blocks: list[Block], known: float, end: bool
     ) -> tuple[list[Block], list[Block], list[ClockReport]]:
         """Return the source's rows with host time, those that are wild, and its reports."""
         which = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks])
@@ -136,7 +138,7 @@ class Drift:
             judged = clock.feed(at[first], arrival[first], end)
             host[fed], ok[fed] = judged.host[group], judged.ok[group]
             waits[fed] = group >= judged.decided
-            moment = before[first]
+            moment = np.append(before[first], known)
             before[fed] = np.maximum(before[fed], moment[judged.by][group])
             reports = [_report(source, float(moment[i]), float(judged.host[i]), line)
                        for i, line in judged.turns]  # fmt: skip

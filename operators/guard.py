@@ -36,7 +36,7 @@ from operators.renewal import Renewal
 SIDE = 5
 SIGMAS = 4.0
 MAD_TO_SD = 1.4826
-MEMORY, RENEW, FIRST = 256, 256, 16
+MEMORY, RENEW, FIRST = 256, 1024, 16
 SPIKE = 8.0
 MOST_HISTORY = 8192
 
@@ -227,8 +227,8 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
     """
     if index[0] >= SIDE and (after == after[0]).all():
         width = SIDE + 1 + int(after[0])
-        every = np.lib.stride_tricks.sliding_window_view(value, width)
-        window = every[index[0] - SIDE : index[-1] - SIDE + 1]
+        first, step_b = int(index[0]) - SIDE, value.itemsize
+        window = np.ndarray((len(index), width), float, value, first * step_b, (step_b, step_b))
         if width == 2 * SIDE + 1:
             middle, mad = _full(window)
         else:

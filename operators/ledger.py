@@ -8,13 +8,17 @@ the width of the blocks. Dead letters of one kind share a line within fixed wind
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from operators.plan import Plan
 from operators.records import (
     ENDS,
     F64,
+    I64,
     Bool,
     DeadLetter,
     DeadLine,
@@ -24,10 +28,12 @@ from operators.records import (
     State,
 )
 
+T = TypeVar("T", bound=np.generic)
 
-def spread(before: F64, weight: np.ndarray | None) -> F64:
-    """Return the moments with each repeated for all the events that its row stands for."""
-    return before if weight is None else np.repeat(before, weight)
+
+def spread(column: NDArray[T], weight: I64 | None) -> NDArray[T]:
+    """Return a column with each row repeated for all the events that it stands for."""
+    return column if weight is None else np.repeat(column, weight)
 
 
 def ended(source: str, channel: str, end: End, before: F64) -> tuple[Ends, ...]:
@@ -36,21 +42,20 @@ def ended(source: str, channel: str, end: End, before: F64) -> tuple[Ends, ...]:
 
 
 def letters(
-    window_s: float,
-    stage: str,
-    reason: Reason,
-    source: str,
-    before: F64,
-    where: str,
-    samples: Iterable[str],
+    plan: Plan, stage: str, reason: Reason, source: str, before: F64, line: I64, samples: list[str]
 ) -> tuple[DeadLetter, ...]:
-    """Return one dead letter for each window of data time that the losses fall into."""
+    """Return one dead letter for each window of data time that the losses fall into.
+
+    It tells where the first of them stood, and shows it.
+    """
     if not len(before):
         return ()
-    _, first, count = np.unique(np.floor(before / window_s), return_index=True, return_counts=True)
-    texts = list(samples)
+    window = np.floor(before / plan.sync_every_s)
+    _, first, count = np.unique(window, return_index=True, return_counts=True)
     return tuple(
-        DeadLetter(float(before[i]), stage, reason, source, where, texts[i], int(n))
+        DeadLetter(
+            float(before[i]), stage, reason, source, plan.where(int(line[i])), samples[i], int(n)
+        )
         for i, n in zip(first.tolist(), count.tolist(), strict=True)
     )
 

@@ -1,6 +1,6 @@
 """normalize: arrays to one number, then gain, offset and allowed range, channel by channel.
 
-value' = gain * value + offset. What lies outside `range`, or is no longer finite, is rejected
+value' = gain * value + offset. What lies outside `range`, or beyond 1e100, is rejected
 (`out_of_range`). With `reduce` the elements of an array (rows that share a line) become their
 norm, sum or mean first; the row then stands for all of them in the account.
 
@@ -34,6 +34,10 @@ def _mean(value: F64, start: I64) -> F64:
 REDUCE: dict[Reduce, Callable[[F64, I64], F64]] = {"norm": _norm, "sum": _sum, "mean": _mean}
 
 
+LARGEST = 1e100
+"""The squares and sums of what is larger would overflow."""
+
+
 class Normalize:
     """Values in the units of their signal."""
 
@@ -56,11 +60,11 @@ class Normalize:
             good, bad = self._block(block)
             if len(bad):
                 before = spread(bad.before, bad.weight)
-                values = spread(bad.value, bad.weight).tolist()
                 ends += ended(block.source, block.channel, "rejected", before)
                 dead += letters(
-                    self.plan.sync_every_s, "normalize", "out_of_range", block.source, before,
-                    block.channel, (f"{v!r}" for v in values),
+                    self.plan, "normalize", "out_of_range", block.source, before,
+                    spread(bad.line, bad.weight),
+                    [f"{block.channel} {v!r}" for v in spread(bad.value, bad.weight).tolist()],
                 )  # fmt: skip
             if len(good):
                 blocks.append(good)
@@ -72,16 +76,18 @@ class Normalize:
         config = self.plan.channel(block.channel)
         if config.reduce:
             start = np.flatnonzero(np.diff(block.line, prepend=block.line[0] - 1))
-            value = REDUCE[config.reduce](block.value, start)
+            with np.errstate(over="ignore"):
+                value = REDUCE[config.reduce](block.value, start)
             size = np.diff(start, append=len(block))
             block = replace(block.take(start), value=value, weight=size)
         value = block.value
         if config.gain is not None:
-            value = config.gain * value
+            with np.errstate(over="ignore"):
+                value = config.gain * value
         if config.offset is not None:
             value = value + config.offset
-        low, high = config.range or (-np.inf, np.inf)
-        out = ~((value >= low) & (value <= high) & np.isfinite(value))
+        low, high = config.range or (-LARGEST, LARGEST)
+        out = ~((value >= max(low, -LARGEST)) & (value <= min(high, LARGEST)))
         normalized = replace(block, value=value)
         if not out.any():
             return normalized, block.take(slice(0, 0))

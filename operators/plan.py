@@ -124,6 +124,8 @@ class Plan:
         By source: no value changed for so long counts as stale.
     aligned : bool
         Every used sample is to be written.
+    files : tuple of str
+        The recordings, in the order by which their lines are numbered.
     """
 
     rig: str
@@ -142,6 +144,12 @@ class Plan:
     stream_stale_s: dict[str, float] | None = None
     frozen_after_s: dict[str, float] | None = None
     aligned: bool = False
+    files: tuple[str, ...] = ()
+
+    def where(self, line: int) -> str:
+        """Return file and byte offset of a row's `line`, as its source numbers them."""
+        n = len(self.files)
+        return f"{self.files[line % n]}:{line // n}" if n else ""
 
     @cached_property
     def members(self) -> tuple[Member, ...]:

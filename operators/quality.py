@@ -1,7 +1,8 @@
 """quality: five indicators of how well the members of a signal agree, over a sliding window.
 
 On a 5 Hz series of the aligned members (or the grid, if slower) and Hann segments of 12.8 s, half
-overlapped as nearly as whole hops allow, so that each is transformed once; x the reference, y another member, G cross- and P auto-spectra, sums over the band:
+overlapped as nearly as whole hops allow, so that each is transformed once. With x the reference,
+y another member, G cross- and P auto-spectra and sums over the band:
 
 - phase_diff = |arg sum G_xy| / 2 pi, in cycles
 - coherence = sum |G| C / sum |G|, C = (|G|^2 / (P_x P_y) - 1/L) / (1 - 1/L)
@@ -171,7 +172,7 @@ class Quality:
 
     def _transform(self, segment: F64, known: Bool) -> None:
         """Add the spectra of the segments that end at these hops (h, SEGMENT, c)."""
-        whole = known.all(axis=1)
+        whole: Bool = np.all(known, axis=1)
         x = np.where(whole[:, None], segment, 0.0).transpose(0, 2, 1)
         x = (x - x.mean(axis=2, keepdims=True)) * WINDOW
         past = (self._segments - 1) * self._apart
@@ -240,7 +241,7 @@ class Quality:
         seen = known[:, :: n // z.shape[2]].transpose(0, 2, 1)
         both = seen & seen[k, reference][:, None]
         locked = np.where(both, z * z[k, reference].conj()[:, None], 0.0).sum(axis=2)
-        return np.abs(locked) / np.maximum(both.sum(axis=2), 1)
+        return np.asarray(np.abs(locked) / np.maximum(both.sum(axis=2), 1))
 
 
 def _harmony(coherency: Complex, power: F64, live: Bool) -> F64:
@@ -253,10 +254,10 @@ def _harmony(coherency: Complex, power: F64, live: Bool) -> F64:
             continue
         hops = np.flatnonzero((live == pattern).all(axis=1))
         if len(members) == 2:
-            largest = 1.0 + np.abs(coherency[hops, :, members[0], members[1]])
+            largest: F64 = np.asarray(1.0 + np.abs(coherency[hops, :, members[0], members[1]]))
         else:
             part = coherency[hops][:, :, members][:, :, :, members]
-            largest = np.linalg.eigvalsh(part)[..., -1]
+            largest = np.asarray(np.linalg.eigvalsh(part)[..., -1], float)
         w = weight[hops][:, :, members].sum(axis=2)
         total = np.maximum(w.sum(axis=1), 1e-300)
         out[hops] = ((largest - 1) * w).sum(axis=1) / total / (len(members) - 1)

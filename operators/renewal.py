@@ -21,7 +21,8 @@ Measure = Callable[[F64], F64]
 class Renewal:
     """The last `memory` samples of c columns, and q numbers that sum them up.
 
-    They are first worked out at `first` samples, then at each multiple of `every`; NaN before.
+    They are worked out at `first` samples, at twice, four, eight times as many, and so on up to
+    `every`, then at each multiple of `every`.
     """
 
     memory: int
@@ -44,9 +45,9 @@ class Renewal:
         every = np.concatenate((self.last, samples), axis=1) if self.seen else samples
         start, stop = self.seen, self.seen + n
         due = np.arange(start - start % self.every + self.every, stop + 1, self.every)
-        due = due[due > self.first]
-        if start < self.first <= stop:
-            due = np.append(self.first, due)
+        if start < self.every:
+            early = self.first << np.arange((self.every // self.first).bit_length())
+            due = np.append(early[(early > start) & (early <= stop) & (early < self.every)], due)
         table = self.numbers[:, None]
         if len(due):
             end = due - stop + every.shape[1]

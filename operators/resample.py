@@ -50,13 +50,14 @@ THERE, READ = 7, 3
 
 @dataclass
 class _Lane:
-    """One channel: its samples, its lag estimates, and its values of ticks not yet released."""
+    """One channel: samples, lag estimates, values of ticks not yet released, rows not yet told."""
 
     member: Member
     sampler: Sampler
     watch: Watch = field(default_factory=Watch)
     lags: list[LagReport] = field(default_factory=list)
     values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
+    unsaid: Block | None = None
 
 
 class Resample:
@@ -83,6 +84,7 @@ class Resample:
                 lane.watch = Watch(**saved["watch"])
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
+                lane.unsaid = saved["unsaid"] and Block.revive(saved["unsaid"])
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -97,6 +99,7 @@ class Resample:
                     "watch": x.watch.snapshot(),
                     "lags": [list(r) for r in x.lags],
                     "values": x.values,
+                    "unsaid": x.unsaid and x.unsaid.plain(),
                 }
                 for x in self._lanes
             ],
@@ -115,7 +118,9 @@ class Resample:
             if block is not None:
                 lane.sampler.push(block, self._origin)
                 if self.plan.aligned:
-                    aligned.append(self._aligned(lane, block))
+                    lane.unsaid = Block.join((lane.unsaid, block)) if lane.unsaid else block
+            if lane.unsaid:
+                aligned += self._aligned(lane, lane.unsaid, packet)
         grid = None
         if self._next is not None:
             grid = self._release(self._next, packet)
@@ -217,8 +222,8 @@ class Resample:
         """Return lag, variance, confidence and whether it may be used, at each time."""
         n = len(at)
         if lane.member.lag_s is not None:
-            var = lane.member.lag_sd_s**2
-            return np.full(n, lane.member.lag_s), np.full(n, var), np.ones(n), np.ones(n, bool)
+            given = lane.member.lag_sd_s**2
+            return np.full(n, lane.member.lag_s), np.full(n, given), np.ones(n), np.ones(n, bool)
         lag, var, confidence = np.full((3, n), np.nan)
         locked = np.zeros(n, bool)
         for r in lane.lags:
@@ -241,7 +246,7 @@ class Resample:
         new = np.empty((READ, n))
         new[0], new[1], new[2] = np.nan, 0.0, np.nan
         # A new estimate of the lag begins a new run of evenly spaced readings.
-        turn = np.flatnonzero((shift[1:n] != shift[: n - 1]) | (live[1:n] != live[: n - 1])) + 1
+        turn = np.flatnonzero((np.diff(shift[:n]) != 0) | np.diff(live[:n])) + 1
         for a, b in pairwise([0, *turn.tolist(), n]):
             if b > a and live[a]:
                 new[:, a:b] = lane.sampler.read(tick[a:b], float(shift[a]), due[a:b])
@@ -254,11 +259,22 @@ class Resample:
         while len(lane.lags) > 1 and lane.lags[1].known <= tick / plan.tick_hz:
             lane.lags.pop(0)
 
-    def _aligned(self, lane: _Lane, block: Block) -> tuple[str, F64, F64, F64, F64]:
-        # With the lag of the ticks that left when the row became final.
-        lag, _, _, locked = self._lag(lane, block.before - self.plan.base_delay_s)
-        host = block.host_time - np.where(locked, lag, 0.0)
-        return lane.member.channel, host, block.source_time, block.arrival, block.value
+    def _aligned(
+        self, lane: _Lane, block: Block, packet: Packet
+    ) -> list[tuple[str, F64, F64, F64, F64]]:
+        """Return the rows for which the lag in force is known by now."""
+        go = (block.host_time + self.plan.base_delay_s <= packet.known) | packet.end
+        lane.unsaid = None if go.all() else block.take(~go)
+        block = block.take(go)
+        if not len(block):
+            return []
+        block = block.take(np.lexsort((block.host_time, block.before)))
+        lag = np.empty(len(block))
+        order = np.argsort(block.host_time, kind="stable")
+        at, _, _, locked = self._lag(lane, block.host_time[order])
+        lag[order] = np.where(locked, at, 0.0)
+        host = block.host_time - lag
+        return [(lane.member.channel, host, block.source_time, block.arrival, block.value)]
 
 
 def _due(due: F64, packet: Packet) -> F64:

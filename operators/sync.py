@@ -40,7 +40,9 @@ class Clocks:
     def add(self, reports: tuple[ClockReport, ...]) -> None:
         """Take in a packet's reports."""
         for r in reports:
-            self._reports.setdefault(r.source, []).append(r)
+            mine = self._reports.setdefault(r.source, [])
+            known = max(r.known, mine[-1].known) if mine else r.known
+            mine.append(r._replace(known=known))
 
     def forget(self, time: float) -> None:
         """Drop what no tick from `time` on needs."""
@@ -94,9 +96,15 @@ class Reporter:
 
     def add(self, packet: Packet) -> None:
         """Take in what the stations reported."""
-        self.clocks.add(packet.clocks)
+        reports = tuple(self._dated(r) for r in packet.clocks)
+        self.clocks.add(reports)
         self.ledger.add(packet.ends, packet.letters)
-        self._resets += [r for r in packet.clocks if r.stepped]
+        self._resets += [r for r in reports if r.stepped]
+
+    def _dated(self, report: ClockReport) -> ClockReport:
+        """Return a report of rows that came late dated after the ticks that left without it."""
+        least = math.nextafter(report.before - self.plan.base_delay_s, math.inf)
+        return report._replace(known=max(report.known, least))
 
     def lines(
         self, rig: str, grid: Grid | None, end: bool
@@ -157,7 +165,8 @@ class Reporter:
         reset: ClockReport | None,
     ) -> SyncReport:
         m = self.plan.lanes[column]
-        clock = reset or self.clocks.at(m.source, time)
+        # At the end of the data all that was learnt is told.
+        clock = reset or self.clocks.at(m.source, math.inf if why == "end" else time)
         count = self.ledger.of(m.channel)
         row = (tick, column)
         offset = offset_sd = skew = skew_sd = jitter = reset_at = None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from operators.align import Align, AlignConfig
@@ -203,7 +204,7 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
                 batch.stamped[rows], batch.wild[rows], batch.value[rows], batch.seq[rows],
                 batch.line[rows],
                 tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
-                tuple(Reject(r.row - a, r.reason, r.source, r.where, r.sample) for r in mine),
+                tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
                 end=batch.end and last,
             )
         )  # fmt: skip
