@@ -191,7 +191,9 @@ class Align:
         hop = max(1, round(self.config.hop_s * self.hz))
         if self._next is None:
             self._next = self._origin(packet)
-        until = packet.newest_host if packet.end else packet.known - self.delay_s
+        until = packet.known - self.delay_s
+        if packet.end:
+            until = max(until, packet.newest_host)
         last = int(np.floor(until * self.hz + 1e-6))
         reports: list[LagReport] = []
         while self._next <= last:

@@ -45,8 +45,7 @@ class Judged(NamedTuple):
 
     `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
     `by` (n,): index of the stamp that decided it, n for the end of the data. `decided` says how
-    many, from the front, are
-    decided at all: the rest must be fed again with what comes next.
+    many, from the front, are decided at all: the rest must be fed again with what comes next.
     `turns`: (index, line) for each change of the line, `Line.stepped` where it was a step.
     """
 

@@ -77,6 +77,9 @@ class Fuse:
             m = len(columns)
             self._mixes.append(_Mix(s, columns, Hat(m), np.zeros((m, m)), np.zeros((m, m))))
         self._facts = [plan.lanes.index(m) for m in plan.lanes if not m.signal][: len(plan.facts)]
+        self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
+        names = [m.channel for m in plan.members]
+        self._members = [i for i, n in enumerate(names) if n not in names[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
         self._coming: list[Indicators] = []
         self._reporter = Reporter(plan, state and state["reporter"])
@@ -113,55 +116,59 @@ class Fuse:
     def _fused(self, grid: Grid) -> Fused:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
-        signals = tuple(self._mix(mix, grid, ts, live[:, mix.columns]) for mix in self._mixes)
+        signals = tuple(self._mix(mix, grid, ts, live[:, mix.columns].T) for mix in self._mixes)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         measured, reported = self._indicators(grid), self._reports(facts)
-        w = self.plan.weights
-        both = (w.ure * reported + w.sensors * measured) / (w.ure + w.sensors)
-        one = np.where(np.isnan(reported), measured, reported)
-        exported = np.where(np.isnan(reported) | np.isnan(measured), one, both)
-        members = live[:, [c for x in self._mixes for c in x.columns]]
-        names = [self.plan.lanes[c].channel for x in self._mixes for c in x.columns]
-        first = [i for i, n in enumerate(names) if n not in names[:i]]
+        exported = measured
+        if self._told:
+            w = self.plan.weights
+            both = (w.ure * reported + w.sensors * measured) / (w.ure + w.sensors)
+            one = np.where(np.isnan(reported), measured, reported)
+            exported = np.where(np.isnan(both), one, both)
         return Fused(
             ts, grid.released, np.max([s.mode for s in signals], axis=0),
-            members[:, first].sum(axis=1), signals, exported, measured, reported, facts,
+            live[:, self._members].sum(axis=1), signals, exported, measured, reported, facts,
             self.plan.facts, self._bound(grid, ts, live),
         )  # fmt: skip
 
     def _mix(self, mix: _Mix, grid: Grid, ts: F64, live: Bool) -> FusedSignal:
-        """Return one signal's ticks."""
+        """Return one signal's ticks; `live` (m, k) says which of its members are there."""
         columns = mix.columns
-        value, coverage = grid.value[:, columns], grid.coverage[:, columns]
-        mode, allowed = self._mode(mix.signal, live)
-        kept = live & allowed & np.isfinite(value)
-        variance, samples = self._variances(mix, grid, ts, live & np.isfinite(value))
-        variance = np.where(np.isnan(variance), grid.noise_var[:, columns], variance)
-        fade = np.clip((coverage - LEAST_COVERAGE) / (FULL_COVERAGE - LEAST_COVERAGE), 1e-6, 1.0)
-        share = grid.ramp[:, columns] * fade * fade * (3 - 2 * fade)
-        prior = self._prior(mix.signal, live)
+        value, coverage = grid.value[:, columns].T, grid.coverage[:, columns].T
+        start = np.flatnonzero(np.append(True, (live[:, 1:] != live[:, :-1]).any(axis=0)))
+        size = np.diff(start, append=live.shape[1])
+        mode, allowed = self._mode(mix.signal, live[:, start])
+        prior = np.repeat(self._prior(mix.signal, live[:, start]), size, axis=1)
+        there = live & np.isfinite(value)
+        kept = there & np.repeat(allowed, size, axis=1)
+        variance, samples = self._variances(mix, grid.first, ts, np.where(there, value, np.nan))
+        variance = np.where(np.isnan(variance), grid.noise_var[:, columns].T, variance)
+        share = grid.ramp[:, columns].T
+        if (coverage < FULL_COVERAGE).any():
+            fade = (coverage - LEAST_COVERAGE) / (FULL_COVERAGE - LEAST_COVERAGE)
+            fade = np.clip(fade, 1e-6, 1.0)
+            share = share * fade * fade * (3 - 2 * fade)
         weights = weigh(prior, variance, samples, share, kept)
-        some = weights.sum(axis=1) > 0
-        fused = np.where(some, (weights * np.where(kept, value, 0.0)).sum(axis=1), np.nan)
-        sd = np.sqrt(np.where(weights > 0, weights**2 * variance, 0.0).sum(axis=1))
+        some = weights.any(axis=0)
+        fused = np.where(some, (weights * np.where(kept, value, 0.0)).sum(axis=0), np.nan)
+        sd = np.sqrt(np.where(weights > 0, weights * weights * variance, 0.0).sum(axis=0))
         names = tuple(m.channel for m in mix.signal.members)
         return FusedSignal(
-            mix.signal.name, names, fused, np.where(some, sd, np.nan), mode, live.sum(axis=1),
-            weights,
+            mix.signal.name, names, fused, np.where(some, sd, np.nan), np.repeat(mode, size),
+            live.sum(axis=0), weights.T,
         )  # fmt: skip
 
     def _mode(self, signal: Signal, live: Bool) -> tuple[I64, Bool]:
-        """Return the mode at each tick (k,), and which members it lets speak (k, m)."""
+        """Return the mode (k,), and which members it lets speak (m, k)."""
         is_ure = np.array([m.group == "ure" for m in signal.members])
-        ure = (live & is_ure).any(axis=1)
-        sensors = (live & ~is_ure).any(axis=1)
+        ure, sensors = live[is_ure].any(axis=0), live[~is_ure].any(axis=0)
         if is_ure.all() or not is_ure.any():
             return np.where(ure | sensors, FUSED, NONE), np.ones_like(live)
         sources = [m.source for m in signal.members]
-        streams = sum(
-            ((live & ~is_ure)[:, [s == name for s in sources]].any(axis=1)).astype(int)
+        streams = np.sum([
+            (live & ~is_ure[:, None])[[s == name for s in sources]].any(axis=0)
             for name in dict.fromkeys(sources)
-        )
+        ], axis=0)  # fmt: skip
         good = ure & (streams >= self.plan.failover.min_streams)
         fallback = self.plan.failover.fallback
         if fallback == "degrade":
@@ -171,45 +178,44 @@ class Fuse:
             codes = (URE_ONLY, SENSORS_ONLY) if fallback == "ure_only" else (SENSORS_ONLY, URE_ONLY)
             fallen = np.where(first, codes[0], np.where(second, codes[1], NONE))
         mode = np.where(good, FUSED, fallen)
-        allowed = np.where(is_ure, (mode != SENSORS_ONLY)[:, None], (mode != URE_ONLY)[:, None])
-        return mode, allowed
+        return mode, np.where(is_ure[:, None], mode != SENSORS_ONLY, mode != URE_ONLY)
 
     def _prior(self, signal: Signal, live: Bool) -> F64:
-        """Return each present member's equal part of its group's weight (k, m)."""
+        """Return each present member's equal part of its group's weight (m, k)."""
         out = np.zeros(live.shape)
-        for group, weight in (
-            ("ure", self.plan.weights.ure),
-            ("sensors", self.plan.weights.sensors),
-        ):
+        weights = self.plan.weights
+        for group, weight in (("ure", weights.ure), ("sensors", weights.sensors)):
             mine = np.array([m.group == group for m in signal.members])
-            count = np.maximum((live & mine).sum(axis=1), 1)
             # A group that counts nothing must still be able to stand alone.
-            out[:, mine] = (max(weight, 1e-9) / count)[:, None]
+            out[mine] = max(weight, 1e-9) / np.maximum(live[mine].sum(axis=0), 1)
         return out
 
-    def _variances(self, mix: _Mix, grid: Grid, ts: F64, there: Bool) -> tuple[F64, F64]:
-        """Return each member's variance (k, m) and the samples behind it (k,)."""
-        k, m = there.shape
-        value = np.where(there, grid.value[:, mix.columns], 0.0)
-        apart = (value[:, :, None] - value[:, None, :]) ** 2
-        both = (there[:, :, None] & there[:, None, :]).astype(float)
-        apart *= both
-        tick = grid.first + np.arange(k)
-        start = np.flatnonzero(np.diff(tick // self._every, prepend=tick[0] // self._every - 1))
-        total, count = np.add.reduceat(apart, start), np.add.reduceat(both, start)
+    def _variances(self, mix: _Mix, first: int, ts: F64, value: F64) -> tuple[F64, F64]:
+        """Return each member's variance (m, k) and the samples behind it (k,)."""
+        m, k = value.shape
+        left, right = np.triu_indices(m)
+        apart = value[left] - value[right]
+        both = np.isfinite(apart)
+        squared = np.where(both, apart * apart, 0.0)
+        tick = first + np.arange(k)
+        bucket = tick // self._every
+        start = np.flatnonzero(np.append(True, bucket[1:] != bucket[:-1]))
         size = np.diff(start, append=k)
+        total, count = np.zeros((2, len(start), m, m))
+        total[:, left, right] = total[:, right, left] = np.add.reduceat(squared, start, axis=1).T
+        sums = np.add.reduceat(both.astype(float), start, axis=1).T
+        count[:, left, right] = count[:, right, left] = sums
         seconds = self._every / self.plan.tick_hz
         independent = min(1.0, INDEPENDENT_HZ / self.plan.tick_hz)
-        variance, samples = np.empty((len(start), m)), np.empty(len(start))
-        for i, s in enumerate(start.tolist()):
-            variance[i] = mix.hat.at(tick[s] // self._every * seconds)
+        variance, samples = np.empty((m, len(start))), np.empty(len(start))
+        for i, (s, n) in enumerate(zip(start.tolist(), size.tolist(), strict=True)):
+            variance[:, i] = mix.hat.at(int(bucket[s]) * seconds)
             samples[i] = float(mix.hat.count.diagonal().max()) * independent
             mix.total, mix.count = mix.total + total[i], mix.count + count[i]
-            last = s + int(size[i]) - 1
-            if (tick[last] + 1) % self._every == 0:
-                mix.hat.add(mix.total, mix.count, float(ts[last]), seconds)
+            if (tick[s + n - 1] + 1) % self._every == 0:
+                mix.hat.add(mix.total, mix.count, float(ts[s + n - 1]), seconds)
                 mix.total, mix.count = np.zeros((m, m)), np.zeros((m, m))
-        return np.repeat(variance, size, axis=0), np.repeat(samples, size)
+        return np.repeat(variance, size, axis=1), np.repeat(samples, size)
 
     def _indicators(self, grid: Grid) -> F64:
         """Return the measured indicators in force at each tick (k, 5)."""

@@ -73,8 +73,8 @@ class Quality:
             self._prior[names.index(self._signal.reference)] = np.inf
         c, past = len(self._columns), (self._segments - 1) * self._apart
         self._first: int | None = None
-        self._fine: F64 = np.empty((0, c))
-        self._series: F64 = np.full((self._length, c), np.nan)
+        self._fine: F64 = np.empty((c, 0))
+        self._series: F64 = np.full((c, self._length), np.nan)
         self._spectra: Complex = np.zeros((past, c, SEGMENT // 2 + 1), complex)
         self._whole: F64 = np.zeros((past, c))
         self._next = 0
@@ -109,30 +109,30 @@ class Quality:
         if self._first is None:
             self._first = grid.first
             self._next = -(-grid.first // self._step)
-        value, live = grid.value[:, self._columns], grid.state[:, self._columns] == LIVE
-        self._fine = np.concatenate((self._fine, np.where(live, value, np.nan)))
-        stop = self._first + len(self._fine)
+        value, live = grid.value[:, self._columns].T, grid.state[:, self._columns].T == LIVE
+        self._fine = np.concatenate((self._fine, np.where(live, value, np.nan)), axis=1)
+        stop = self._first + self._fine.shape[1]
         # Samples of the series whose taps are all there.
         j = np.arange(self._next, (stop - 1 - self._ahead) // self._step + 1)
         if not len(j):
             return packet
-        self._series = np.concatenate((self._series, self._decimated(j)))
+        self._series = np.concatenate((self._series, self._decimated(j)), axis=1)
         due = j[j % self._hop == 0]
         found = self._measure(due, due - j[0] + self._length, grid) if len(due) else ()
-        self._series = self._series[-self._length :].copy()
+        self._series = self._series[:, -self._length :].copy()
         self._next = int(j[-1]) + 1
         drop = max(self._next * self._step - self._ahead - self._first, 0)
-        self._first, self._fine = self._first + drop, self._fine[drop:].copy()
+        self._first, self._fine = self._first + drop, self._fine[:, drop:].copy()
         return replace(packet, indicators=found)
 
     def _decimated(self, j: I64) -> F64:
         start = j * self._step - (self._first or 0) - self._ahead
         if self._step == 1:
-            return self._fine[start]
-        out = np.full((len(j), len(self._columns)), np.nan)
-        inside = start >= 0
-        view = np.lib.stride_tricks.sliding_window_view(self._fine, len(self._taps), axis=0)
-        out[inside] = view[start[inside]] @ self._taps
+            return self._fine[:, start]
+        out = np.full((len(self._columns), len(j)), np.nan)
+        early = int(np.searchsorted(start, 0))
+        if early < len(j):
+            out[:, early:] = (_windows(self._fine, len(self._taps))[start[early:]] @ self._taps).T
         return out
 
     def _measure(self, due: I64, at: I64, grid: Grid) -> tuple[Indicators, ...]:
@@ -141,16 +141,18 @@ class Quality:
         Shapes below: h hops, s segments, c members, f frequencies in the band.
         """
         row = np.clip(due * self._step + self._ahead - grid.first, 0, len(grid) - 1)
-        window = self._series[at[:, None] + np.arange(1 - self._length, 1)]
-        known = np.isfinite(window)
+        known = np.isfinite(self._series)
+        count = np.cumsum(known, axis=1)
+        seen = (count[:, at] - count[:, at - self._length]).T
         live = grid.state[row][:, self._columns] == LIVE
-        live &= known.sum(axis=1) >= self._length / 4
+        live &= seen >= self._length / 4
         rate = np.where(live, grid.rate_hz[row][:, self._columns], np.inf)
         low, high = self._band(rate)
         reference = np.argmax(np.where(live, self._prior, -1.0), axis=1)
-        self._transform(window[:, -SEGMENT:], known[:, -SEGMENT:])
+        self._transform(_windows(self._series, SEGMENT)[at - SEGMENT + 1])
         share, phase, coherence, entropy, harmony = self._spectral(live, reference, low, high)
-        locking = self._locking(window, known, reference, low, high)
+        window = _windows(self._series, self._length)[at - self._length + 1]
+        locking = self._locking(window, reference, low, high)
         total = share.sum(axis=1)
         ok = (live.sum(axis=1) >= 2) & (total > 0)
         part = share / np.where(ok, total, 1.0)[:, None]
@@ -170,11 +172,11 @@ class Quality:
         slowest = np.nan_to_num(rate, nan=np.inf).min(axis=1)
         return low, np.minimum(min(high, CUTOFF * self.hz), slowest / 2)
 
-    def _transform(self, segment: F64, known: Bool) -> None:
-        """Add the spectra of the segments that end at these hops (h, SEGMENT, c)."""
-        whole: Bool = np.all(known, axis=1)
-        x = np.where(whole[:, None], segment, 0.0).transpose(0, 2, 1)
-        x = (x - x.mean(axis=2, keepdims=True)) * WINDOW
+    def _transform(self, segment: F64) -> None:
+        """Add the spectra of the segments that end at these hops (h, c, SEGMENT)."""
+        mean = segment.mean(axis=2, keepdims=True)
+        whole = np.isfinite(mean[..., 0])
+        x = np.where(whole[..., None], segment - mean, 0.0) * WINDOW
         past = (self._segments - 1) * self._apart
         self._spectra = np.concatenate((self._spectra[len(self._spectra) - past :], np.fft.rfft(x)))
         self._whole = np.concatenate((self._whole[len(self._whole) - past :], whole.astype(float)))
@@ -217,31 +219,38 @@ class Quality:
         own = np.einsum("hfcc->hfc", power)
         return share, phase, coherence, entropy, _harmony(coherency, own, live)
 
-    def _locking(self, window: F64, known: Bool, reference: I64, low: float, high: F64) -> F64:
+    def _locking(self, window: F64, reference: I64, low: float, high: F64) -> F64:
         """Return the phase-locking value of each member with the reference (h, c)."""
         n = self._length
-        if known.all():
-            x = window - window.mean(axis=1, keepdims=True)
-        else:
-            count = np.maximum(known.sum(axis=1, keepdims=True), 1)
-            x = np.where(known, window, 0.0)
-            x = np.where(known, x - x.sum(axis=1, keepdims=True) / count, 0.0)
+        known = np.isfinite(window)
+        whole = bool(known.all())
+        if not whole:
+            count = np.maximum(known.sum(axis=2, keepdims=True), 1)
+            mean = np.where(known, window, 0.0).sum(axis=2, keepdims=True) / count
+            window = np.where(known, window - mean, 0.0)
         top = int(np.max(high) * n / self.hz) + 1
         # The analytic signal has no more in it than every so-manieth sample shows.
         thin = max((d for d in range(1, n // top + 1) if n % d == 0), default=1)
         frequency = np.arange(top + 1) * self.hz / n
-        inside = (frequency >= low) & (frequency <= high[:, None])
-        f: Complex = np.fft.rfft(x.transpose(0, 2, 1))[..., : top + 1] * inside[:, None]
+        inside = (frequency >= max(low, 1e-9)) & (frequency <= high[:, None])
+        f: Complex = np.fft.rfft(window)[..., : top + 1] * inside[:, None]
         z: Complex = np.fft.ifft(f, n // thin) if top + 1 <= n // thin else np.fft.ifft(f, n)
         size = np.abs(z)
         z /= np.where(size > 0, size, 1.0)
         k = np.arange(len(z))
-        if known.all():
+        if whole:
             return np.asarray(np.abs((z * z[k, reference].conj()[:, None]).mean(axis=2)))
-        seen = known[:, :: n // z.shape[2]].transpose(0, 2, 1)
+        seen = known[:, :, :: n // z.shape[2]]
         both = seen & seen[k, reference][:, None]
         locked = np.where(both, z * z[k, reference].conj()[:, None], 0.0).sum(axis=2)
         return np.asarray(np.abs(locked) / np.maximum(both.sum(axis=2), 1))
+
+
+def _windows(rows: F64, width: int) -> F64:
+    """Return all windows (n - width + 1, c, width) of rows (c, n), as a view."""
+    c, n = rows.shape
+    down, right = rows.strides
+    return np.lib.stride_tricks.as_strided(rows, (n - width + 1, c, width), (right, down, right))
 
 
 def _harmony(coherency: Complex, power: F64, live: Bool) -> F64:

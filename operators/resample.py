@@ -174,11 +174,10 @@ class Resample:
     def _ticks(self, first: int, packet: Packet) -> I64:
         """Return the ticks from `first` on whose channels can be judged, lags apart."""
         hz, delay = self.plan.tick_hz, self.plan.base_delay_s
-        until = packet.newest_host if packet.end else packet.known - delay
+        newest = packet.newest_host if packet.end else -np.inf
+        until = max(newest, packet.known - delay)
         tick = np.arange(first, max(first, int(np.floor(until * hz)) + 2))
-        if packet.end:
-            return tick[tick / hz <= packet.newest_host]
-        return tick[tick / hz + delay <= packet.known]
+        return tick[(tick / hz + delay <= packet.known) | (tick / hz <= newest)]
 
     def _presence(self, lane: _Lane, tick: I64, packet: Packet) -> F64:
         """Return state, ramp, lag, its variance, confidence, rate and gaps at each tick."""

@@ -82,28 +82,28 @@ class Hat:
 
 
 def weigh(prior: F64, variance: F64, samples: F64, share: F64, kept: Bool) -> F64:
-    """Return weights (k, m) that add up to 1 over the members kept, 0 elsewhere.
+    """Return weights (m, k) that add up to 1 over the members kept, 0 elsewhere.
 
     Parameters
     ----------
-    prior : float64 (k, m)
+    prior : float64 (m, k)
         Of the members kept, any scale.
-    variance : float64 (k, m)
+    variance : float64 (m, k)
         NaN where unknown: then the tick goes by the prior alone.
     samples : float64 (k,)
         Independent samples behind the variances.
-    share : float64 (k, m)
+    share : float64 (m, k)
         Part of its weight that each may have (ramp and coverage), 0 to 1.
-    kept : bool (k, m)
+    kept : bool (m, k)
         Who may speak.
     """
-    told: Bool = np.all(~kept | ~np.isnan(variance), axis=1)
-    inverse = np.where(kept & told[:, None], 1 / np.maximum(variance, 1e-300), 0.0)
-    a = np.where(told, samples / (samples + THIN), 0.0)[:, None]
+    told = ~(kept & np.isnan(variance)).any(axis=0)
+    inverse = np.where(kept & told, 1 / np.maximum(variance, 1e-300), 0.0)
+    a = np.where(told, samples / (samples + THIN), 0.0)
     w = (1 - a) * _unit(np.where(kept, prior, 0.0)) + a * _unit(inverse)
     return _unit(np.where(kept, w * share, 0.0))
 
 
 def _unit(x: F64) -> F64:
-    total = x.sum(axis=1, keepdims=True)
+    total = x.sum(axis=0)
     return np.asarray(x / np.where(total > 0, total, 1.0))

@@ -1,0 +1,37 @@
+"""What the flow is measured beside: a batch as-of join in polars, all in memory.
+
+`python ops/bench/asof.py INPUT OUTPUT HZ`: both streams of a recording of `events` brought to
+one grid, each tick the newest value of each stream, their mean weighted 0.7 and 0.3 over those
+that there are. It corrects no clock, no lag and no outlier, and is no stream. polars need not
+be installed: nothing else knows of it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import polars as pl
+
+WEIGHTS, FULL_SCALE = {"ure": 0.7, "osc_1": 0.3}, {"ure": 1.0, "osc_1": 127.0}
+TOLERANCE_S = 0.25
+
+
+def join(recording: str, out: str, hz: float) -> None:
+    """Write a line a tick."""
+    rows = pl.scan_ndjson(recording).select("ts", "source", "value").sort("ts").collect()
+    first, last = math.ceil(rows["ts"][0] * hz), math.floor(rows["ts"][-1] * hz)
+    grid = pl.DataFrame({"ts": pl.arange(first, last + 1, eager=True) / hz}).set_sorted("ts")
+    weighted, weight, live = pl.lit(0.0), pl.lit(0.0), pl.lit(0)
+    for source, share in WEIGHTS.items():
+        value = pl.col("value") / FULL_SCALE[source]
+        stream = rows.filter(pl.col("source") == source).select("ts", value.alias(source))
+        grid = grid.join_asof(stream.set_sorted("ts"), on="ts", tolerance=TOLERANCE_S)
+        there = pl.col(source).is_not_null()
+        weighted, weight = weighted + pl.col(source).fill_null(0) * share, weight + there * share
+        live = live + there.cast(pl.Int32)
+    grid.select("ts", (weighted / weight).alias("value"), live.alias("live")).write_ndjson(out)
+
+
+if __name__ == "__main__":
+    join(sys.argv[1], sys.argv[2], float(sys.argv[3]))

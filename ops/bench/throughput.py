@@ -1,0 +1,180 @@
+"""Events per CPU-second and peak memory of a whole replay, beside a batch as-of join in polars.
+
+`python -m ops.bench.throughput [--rounds N] [--events N] [--arrival] [--growth]`
+
+A recording is made (`events`), then the flow and `asof` run on it in turn, each as a process of
+its own with start and imports: CPU seconds of all its threads, user and system, from `wait4`.
+What else the machine does slows both, so only their ratio within a round is worth noting.
+Beside it the floor, in the same rounds: imports alone, decoding alone, writing as many ticks
+alone, and what each station takes (`floor`).
+
+`--growth` compares the peak memory of four times as many events instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# No numpy here: a process begins with the peak memory of the one that started it.
+
+ROOT = Path(__file__).resolve().parents[2]
+HZ = 100.0
+MOST_MIB, MOST_GROWTH_MIB = 256.0, 16.0
+CONFIG = """version: 2
+rig: bench
+streams:
+  - {{name: recording, type: file, path: {path}, speed: 0}}
+channels:
+  "osc_1:velocity": {{gain: 0.007874015748031496}}
+signals:
+  velocity:
+    reference: "ure:velocity"
+    members:
+      "ure:velocity": {{group: ure}}
+      "osc_1:velocity": {{group: sensors}}
+resample: {{target_hz: {hz}}}
+output: {{dir: {out}}}
+"""
+
+
+class Usage(NamedTuple):
+    """What a process took."""
+
+    cpu_s: float
+    peak_mib: float
+    said: str
+
+
+class Race:
+    """A recording, its configuration, and who runs on it."""
+
+    def __init__(self, folder: Path, events: int, arrival: bool) -> None:
+        self.recording = folder / f"events_{events}.ndjson"
+        self.config = folder / f"events_{events}.yaml"
+        self.out = folder / "out"
+        self.joined = folder / "joined.jsonl"
+        words = ["-m", "ops.bench.events", str(self.recording), "--events", str(events)]
+        spend([*words, "--arrival"] if arrival else words)
+        path, out = json.dumps(str(self.recording)), json.dumps(str(self.out))
+        self.config.write_text(CONFIG.format(path=path, out=out, hz=HZ))
+
+    def flow(self) -> Usage:
+        """Run the whole flow."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        usage = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(self.config)!r})"])
+        total = json.loads((self.out / "run.json").read_bytes())
+        if not (total["ended"] and total["balanced"]):
+            raise RuntimeError("the run did not end, or its account does not balance")
+        return usage
+
+    def join(self) -> Usage:
+        """Run the join."""
+        script = str(Path(__file__).with_name("asof.py"))
+        return spend([script, str(self.recording), str(self.joined), str(HZ)])
+
+    def imports(self) -> Usage:
+        """Import the flow and the engine, and do nothing."""
+        return spend(["-c", "import bytewax.run, flows.fusion"])
+
+    def floor(self) -> dict[str, float]:
+        """Return what the parts take in one process (s)."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        parts = json.loads(spend(["-m", "ops.bench.floor", str(self.config)]).said)
+        stations = {f"  {name}": cpu_s for name, cpu_s in parts["stations"].items()}
+        return {"decode": parts["decode"], "write": parts["write"], **stations}
+
+
+def spend(words: list[str]) -> Usage:
+    """Run Python and return what it took.
+
+    Raises
+    ------
+    RuntimeError
+        It failed; with what it said.
+    """
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=said, stderr=errors)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        if child.returncode:
+            errors.seek(0)
+            tail = errors.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"exit code {child.returncode} of {' '.join(words)}\n{tail}")
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak_mib = used.ru_maxrss * unit / 2**20
+        return Usage(used.ru_utime + used.ru_stime, peak_mib, said.read().decode())
+
+
+def throughput(race: Race, events: int, rounds: int, beside: bool) -> Iterator[str]:
+    """Yield what the rounds showed."""
+    flows, joins, ratios = [], [], []
+    floors: dict[str, list[float]] = {}
+    for i in range(1, rounds + 1):
+        flows.append(race.flow())
+        line = f"round {i}: flow {flows[-1].cpu_s:.2f} CPU s, {flows[-1].peak_mib:.0f} MiB"
+        if beside:
+            joins.append(race.join())
+            ratios.append(joins[-1].cpu_s / flows[-1].cpu_s)
+            line += f"; join {joins[-1].cpu_s:.2f} CPU s, {joins[-1].peak_mib:.0f} MiB"
+            line += f"; ratio {ratios[-1]:.3f}"
+        yield line
+        for name, cpu_s in {"imports": race.imports().cpu_s, **race.floor()}.items():
+            floors.setdefault(name, []).append(cpu_s)
+    flow_s = statistics.median(f.cpu_s for f in flows)
+    yield f"flow: {events / flow_s:,.0f} events per CPU-second (median)"
+    if beside:
+        join_s = statistics.median(j.cpu_s for j in joins)
+        yield f"join: {events / join_s:,.0f}"
+        yield f"ratio: {statistics.median(ratios):.3f} (median; bar 0.35, goal 0.45)"
+    else:
+        yield "polars is not installed: nothing to compare with"
+    taken = {name: statistics.median(cpu_s) for name, cpu_s in floors.items()}
+    floor = sum(taken[name] for name in ("imports", "decode", "write"))
+    yield f"CPU s (median): imports, decode and write alone {floor:.2f}; the flow {flow_s:.2f}"
+    yield from (f"  {name:12s}{cpu_s:6.2f}" for name, cpu_s in taken.items())
+
+
+def growth(folder: Path, events: int, arrival: bool) -> Iterator[str]:
+    """Yield what four times as many events do to the peak memory."""
+    one, four = (Race(folder, n, arrival).flow().peak_mib for n in (events, 4 * events))
+    yield f"{events:,} events: peak {one:.1f} MiB (bar {MOST_MIB:.0f})"
+    yield f"{4 * events:,} events: peak {four:.1f} MiB"
+    yield f"growth: {four - one:+.1f} MiB (bar {MOST_GROWTH_MIB:.0f})"
+    if max(one, four) > MOST_MIB or four - one > MOST_GROWTH_MIB:
+        raise SystemExit("more memory than the bar allows")
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--arrival", action="store_true", help="events carry meta.rx")
+    parser.add_argument("--growth", action="store_true", help="memory of 4 times as many events")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if args.growth:
+            lines = growth(folder, args.events, args.arrival)
+        else:
+            beside = importlib.util.find_spec("polars") is not None
+            race = Race(folder, args.events, args.arrival)
+            lines = throughput(race, args.events, args.rounds, beside)
+        for line in lines:
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
