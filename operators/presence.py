@@ -45,6 +45,9 @@ class Watch:
         tick = first + np.arange(len(age))
         heard = np.isfinite(age)
         stale = heard & (age > stale_after)
+        if self.last_stale == NEVER and not stale.any():
+            state = np.where(locked & heard, LIVE, ACQUIRING)
+            return state, np.ones(len(age)), np.full(len(age), self.gaps)
         last = np.maximum.accumulate(np.where(stale, tick, self.last_stale))
         last = np.maximum(last, self.last_stale)
         fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)

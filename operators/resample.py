@@ -215,7 +215,8 @@ class Resample:
             return np.full(len(spacing), after)
         if held:
             return np.full(len(spacing), np.inf)
-        return np.maximum(np.nan_to_num(3 * spacing, nan=np.inf), 1 / plan.tick_hz)
+        auto = np.maximum(3 * spacing, 1 / plan.tick_hz)
+        return np.where(np.isnan(auto), np.inf, auto)
 
     def _lag(self, lane: _Lane, at: F64) -> tuple[F64, F64, F64, Bool]:
         """Return lag, variance, confidence and whether it may be used, at each time."""
@@ -238,7 +239,7 @@ class Resample:
         tick, live = tick[had:], state[had:] == LIVE
         shift = np.where(live, lag[had:], 0.0)
         base = tick / plan.tick_hz + plan.base_delay_s
-        due = _due(base + np.clip(shift, 0.0, plan.wait_lag_s), packet)
+        due = _due(base + np.minimum(np.maximum(shift, 0.0), plan.wait_lag_s), packet)
         n = len(tick)
         if not packet.end and n and due[-1] > packet.known:
             n = int(np.argmax(due > packet.known))

@@ -1,119 +1,89 @@
 """Records as JSONL bytes, one object a line, fields in the order of their contract.
 
-Ticks are many, so they are not written one by one: numbers become text a column at a time,
-and one join weaves the columns into the text between them. Columns that rest for many ticks
-(modes, weights, indicators) are woven once a run of equal values. Numbers are the shortest
-that read back as the same float; NaN is `null`; infinity is a bug and raises.
+Ticks and samples are many: their columns become records by `map`, and the records text in one
+call. What rests for many ticks (indicators, weights) becomes text once a run of equal values.
+Numbers are the shortest that read back as the same float; NaN is `null`; infinity is a bug and
+raises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64, INDICATORS, MODES, Bool, Fused, Packet
+from operators.records import F64, INDICATORS, MODES, Fused, Packet
 
 _encoder = msgspec.json.Encoder()
-_MODES = [f'"{mode}"' for mode in MODES]
+_MODES = np.array(MODES, dtype=object)
+_MANY = 32
+"""Ticks from which on it pays to look for runs."""
 
 
-class _Form:
-    """What is the same on every line of a kind: its text, and what its columns are."""
+class _Kinds(NamedTuple):
+    """What makes the objects of a line out of their values."""
 
-    def __init__(self) -> None:
-        self.texts = [b""]
-        self.words: list[NDArray[Any] | None] = []
-
-    def text(self, text: str | bytes) -> _Form:
-        """Add text."""
-        self.texts[-1] += text if isinstance(text, bytes) else text.encode()
-        return self
-
-    def column(self, words: Sequence[str] | None = None) -> _Form:
-        """Add the place of a column of numbers or, with `words`, of positions in them."""
-        self.words.append(
-            None if words is None else np.array([w.encode() for w in words], dtype=object)
-        )
-        self.texts.append(b"")
-        return self
-
-    def lines(self, columns: list[NDArray[Any]]) -> bytes:
-        """Return the k lines that the columns (k,) make."""
-        rows = np.array(columns, dtype=np.float64)
-        k = rows.shape[1]
-        if k == 0:
-            return b""
-        if np.isinf(rows).any():
-            raise ValueError("an infinite number was to be written")
-        bits = rows.view(np.int64)
-        changed = bits[:, 1:] != bits[:, :-1]
-        busy = changed.sum(axis=1) > k // 4
-        start = np.flatnonzero(np.append(True, changed[~busy].any(axis=0)))
-        count = np.diff(start, append=k)
-        moving = self._tokens(rows, busy)
-        resting = self._tokens(rows[:, start], ~busy)
-        parts: list[list[bytes]] = []
-        text = [self.texts[0]]  # one for all lines, or one a run
-        for j, after in enumerate(self.texts[1:]):
-            if busy[j]:
-                parts += [_spread(text, count, k), moving[j]]
-                text = [after]
-            else:
-                before = text if len(text) == len(resting[j]) else text * len(resting[j])
-                text = [a + b + after for a, b in zip(before, resting[j], strict=True)]
-        parts.append(_spread(text, count, k))
-        out = [b""] * (len(parts) * k)
-        for j, part in enumerate(parts):
-            out[j :: len(parts)] = part
-        return b"".join(out)
-
-    def _tokens(self, rows: F64, which: Bool) -> dict[int, list[bytes]]:
-        """Return the text of the columns `which`, by column."""
-        n = rows.shape[1]
-        tokens = {j: w[rows[j].astype(int)].tolist() for j, w in self._worded if which[j]}
-        numbers = [j for j in np.flatnonzero(which).tolist() if self.words[j] is None]
-        flat = _encoder.encode(rows[numbers].ravel().tolist())[1:-1].split(b",")
-        return tokens | {j: flat[i * n : (i + 1) * n] for i, j in enumerate(numbers)}
-
-    @cached_property
-    def _worded(self) -> list[tuple[int, NDArray[Any]]]:
-        return [(j, w) for j, w in enumerate(self.words) if w is not None]
+    line: Callable[..., Any]
+    signals: Callable[..., Any]
+    signal: Callable[..., Any]
+    weights: tuple[Callable[..., Any], ...]
+    indicators: Callable[..., Any]
 
 
-def _spread(texts: list[bytes], count: NDArray[np.intp], k: int) -> list[bytes]:
-    if len(texts) == 1:
-        return texts * k
-    return list(np.array(texts, dtype=object).repeat(count).tolist())
+def _kind(names: Sequence[str]) -> Callable[..., Any]:
+    """Return what makes an object with these names out of as many values."""
+    places = [f"at_{i}" for i in range(len(names))]
+    rename = dict(zip(places, names, strict=True))
+    try:
+        return msgspec.defstruct("Object", places, rename=rename, gc=False)
+    except ValueError:  # a name with a quote, say, cannot be a field's
+        return lambda *values: dict(zip(names, values, strict=True))
 
 
-@lru_cache(maxsize=1024)
-def _fused_form(rig: str, signals: tuple[tuple[str, tuple[str, ...]], ...]) -> _Form:
-    form = _Form().text('{"ts":').column().text(',"released":').column()
-    form.text(',"rig":').text(_encoder.encode(rig))
-    form.text(',"mode":').column(_MODES)
-    form.text(',"live":').column(_counts(sum(len(channels) for _, channels in signals)))
-    form.text(',"signals":{')
-    for i, (name, channels) in enumerate(signals):
-        form.text("," if i else "").text(_encoder.encode(name))
-        form.text(':{"value":').column().text(',"sd":').column()
-        form.text(',"mode":').column(_MODES).text(',"live":').column(_counts(len(channels)))
-        form.text(',"weights":{')
-        for j, channel in enumerate(channels):
-            form.text("," if j else "").text(_encoder.encode(channel)).text(":").column()
-        form.text("}}")
-    form.text('},"indicators":{')
-    for j, name in enumerate(INDICATORS):
-        form.text("," if j else "").text(f'"{name}":').column()
-    return form.text('},"sync_bound_s":').column().text("}\n")
+@lru_cache(maxsize=16)
+def _kinds(signals: tuple[tuple[str, tuple[str, ...]], ...]) -> _Kinds:
+    return _Kinds(
+        _kind(("ts", "released", "rig", "mode", "live", "signals", "indicators", "sync_bound_s")),
+        _kind([name for name, _ in signals]),
+        _kind(("value", "sd", "mode", "live", "weights")),
+        tuple(_kind(channels) for _, channels in signals),
+        _kind(INDICATORS),
+    )
 
 
-def _counts(n: int) -> list[str]:
-    return [str(i) for i in range(n + 1)]
+_sample = _kind(("ts", "source_ts", "rx", "rig", "channel", "value"))
+
+
+def _finite(*columns: F64) -> F64:
+    """Return columns (n, k), of which none may be infinite."""
+    rows = np.array(columns)
+    if np.isinf(rows).any():
+        raise ValueError("an infinite number was to be written")
+    return rows
+
+
+def _objects(kind: Callable[..., Any], rows: F64) -> Iterable[Any]:
+    """Return k objects made of the rows (n, k)."""
+    k = rows.shape[1]
+    if k >= _MANY:
+        bits = np.ascontiguousarray(rows).view(np.int64)
+        start = np.flatnonzero((bits[:, 1:] != bits[:, :-1]).any(axis=0)) + 1
+        if len(start) < k // 4:
+            start = np.concatenate(([0], start))
+            values = rows[:, start].T.tolist()
+            texts = [msgspec.Raw(_encoder.encode(kind(*value))) for value in values]
+            return chain.from_iterable(map(repeat, texts, np.diff(start, append=k).tolist()))
+    return map(kind, *rows.tolist())
+
+
+def _modes(modes: NDArray[Any]) -> list[str]:
+    words: list[str] = _MODES[modes].tolist()
+    return words
 
 
 def fused_lines(fused: Fused, rig: str) -> bytes:
@@ -131,19 +101,32 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     ValueError
         A number is infinite.
     """
-    columns = [fused.ts, fused.released, fused.mode, fused.live]
-    for signal in fused.signals:
-        columns += [signal.value, signal.sd, signal.mode, signal.live, *signal.weights.T]
-    columns += [*fused.indicators.T, fused.sync_bound_s]
-    return _fused_form(rig, tuple((s.name, s.channels) for s in fused.signals)).lines(columns)
+    kinds = _kinds(tuple((s.name, s.channels) for s in fused.signals))
+    columns = [fused.ts, fused.released, fused.sync_bound_s, *fused.indicators.T]
+    for s in fused.signals:
+        columns += [s.value, s.sd, *s.weights.T]
+    rows = _finite(*columns)
+    ts, released, bound = rows[:3].tolist()
+    at = 3 + len(INDICATORS)
+    indicators = _objects(kinds.indicators, rows[3:at])
+    signals = []
+    for s, kind in zip(fused.signals, kinds.weights, strict=True):
+        value, sd = rows[at : at + 2].tolist()
+        weights = _objects(kind, rows[at + 2 : at + 2 + len(s.channels)])
+        at += 2 + len(s.channels)
+        signals.append(map(kinds.signal, value, sd, _modes(s.mode), s.live.tolist(), weights))
+    lines = map(
+        kinds.line, ts, released, repeat(rig), _modes(fused.mode), fused.live.tolist(),
+        map(kinds.signals, *signals), indicators, bound,
+    )  # fmt: skip
+    return _encoder.encode_lines(list(lines))
 
 
 def aligned_lines(channel: str, ts: F64, source_ts: F64, rx: F64, value: F64, rig: str) -> bytes:
     """Return the lines of one channel's used samples, (n,) each."""
-    form = _Form().text('{"ts":').column().text(',"source_ts":').column().text(',"rx":').column()
-    form.text(',"rig":').text(_encoder.encode(rig)).text(',"channel":')
-    form.text(_encoder.encode(channel)).text(',"value":').column().text("}\n")
-    return form.lines([ts, source_ts, rx, value])
+    ts_, source_ts_, rx_, value_ = _finite(ts, source_ts, rx, value).tolist()
+    lines = map(_sample, ts_, source_ts_, rx_, repeat(rig), repeat(channel), value_)
+    return _encoder.encode_lines(list(lines))
 
 
 def record_lines(records: Sequence[msgspec.Struct]) -> bytes:
