@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock schemas clean
+.PHONY: help demo test check bench lock schemas clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,6 +27,11 @@ check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
+
+bench: $(READY)  ## Measure throughput and the cost of the stations (minutes, on a quiet machine)
+	@$(BIN)/python -m ops.bench.throughput
+	@$(BIN)/python -m ops.bench.throughput --growth
+	@$(BIN)/python -m ops.bench.chain
 
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
 	$(BIN)/python -m pip install -qq uv

@@ -18,7 +18,7 @@ Magill, IEEE Trans. Autom. Control 10 (1965); Huber, Robust Statistics.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from operators.records import State
 
@@ -76,6 +76,7 @@ class Bank:
     offset: float
     filters: list[Filter]
     slope: float = 0.0
+    weights: list[float] = field(default_factory=list)
     readings: int = 1
     excess: float = 1.0
     edge: float = 0.0
@@ -85,7 +86,9 @@ class Bank:
     def start(at: float, offset: float, var: float) -> Bank:
         """Return a bank that knows one reading."""
         each = [Filter(q, -STEADIER * k, offset, var) for k, q in enumerate(Q_SLOPE)]
-        return Bank(at, offset, each)
+        bank = Bank(at, offset, each)
+        bank.weights = bank._weights()
+        return bank
 
     @staticmethod
     def revive(state: State) -> Bank:
@@ -100,7 +103,7 @@ class Bank:
     def covariance(self) -> tuple[float, float, float]:
         """Return the variances of offset, of both together and of slope."""
         offset = both = slope = 0.0
-        for f, weight in zip(self.filters, self._weights(), strict=True):
+        for f, weight in zip(self.filters, self.weights, strict=True):
             a, b = f.offset - self.offset, f.slope - self.slope
             offset += weight * (self.excess * f.p00 + a * a)
             both += weight * (self.excess * f.p01 + a * b)
@@ -137,9 +140,9 @@ class Bank:
             if f.score < GONE:
                 f.offset, f.slope = quicker.offset, quicker.slope
                 f.p00, f.p01, f.p11 = quicker.p00, quicker.p01, quicker.p11
-        weights = self._weights()
-        self.offset = sum(w * f.offset for w, f in zip(weights, self.filters, strict=True))
-        slope = sum(w * f.slope for w, f in zip(weights, self.filters, strict=True))
+        self.weights = self._weights()
+        self.offset = sum(w * f.offset for w, f in zip(self.weights, self.filters, strict=True))
+        slope = sum(w * f.slope for w, f in zip(self.weights, self.filters, strict=True))
         self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
         self.edge = math.sqrt(self.excess * r)
 

@@ -224,20 +224,24 @@ class Clock:
 
     def _close(self, now: float) -> Line | None:
         """Take the bin in and open the next; return the line if it changed."""
-        fresh = _fresh(self.bin_source)
-        s, d = self.bin_source[fresh], self.bin_delay[fresh]
+        s, d = self.bin_source, self.bin_delay
+        fresh = _fresh(s)
+        if not fresh.all():
+            s, d = s[fresh], d[fresh]
         self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + BIN_S
         n = len(s)
         if not n:
             return None
-        k = int(np.argmin(d - self._predict(s, d)) if self.bank else np.argmin(d))
-        slope = self.bank.slope if self.bank else 0.0
-        e = d - d[k] - slope * (s - s[k])
+        e = d - (self._predict(s, d) if self.bank else d[0])
+        k = int(e.argmin())
+        least = float(e[k])
+        e -= least
         if n >= TELLING:
-            if self._above(s, d, k):
+            if self._above(s, d, least):
                 return self.line(self.bank, stepped=True) if self.bank else None
-            spread = max(float(np.mean(e)) * n / (n - 1), 0.0)
-            p95 = float(np.partition(e, int(0.95 * (n - 1)))[int(0.95 * (n - 1))])
+            spread = float(e.sum()) / (n - 1)
+            high = int(0.95 * (n - 1))
+            p95 = float(np.partition(e, high)[high])
             if np.isnan(self.jitter):
                 self.jitter, self.jitter_p95 = spread, p95
             self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
@@ -249,17 +253,15 @@ class Clock:
         if self.bank is None:
             self.bank = Bank.start(at, offset, r)
         else:
-            whole = s / ROUNDED_S
-            rounding = ROUNDED_S if (np.abs(whole - np.round(whole)) < 2e-3).all() else 0.0
+            rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
             self.bank.read(at, offset, r + rounding**2 / 12, rounding)
         return self.line(self.bank)
 
-    def _above(self, source: F64, delay: F64, k: int) -> bool:
+    def _above(self, source: F64, delay: F64, least: float) -> bool:
         """Move the line if this bin and the one before it lie alike too far above it."""
         before, self.above = self.above, float("nan")
         if self.bank is None or not self.bank.settled:
             return False
-        least = float((delay - self._predict(source, delay))[k])
         if least <= max(GATE_S, 2 * GATE_EDGES * self.bank.edge):
             return False
         self.above = least
@@ -283,8 +285,14 @@ class Clock:
         self.bank.move(float(source[0]), float(np.min(e)) - own, var / self.bank.excess)
 
 
+def _whole(source: F64) -> bool:
+    """Whether all stamps are of whole milliseconds."""
+    count = source / ROUNDED_S
+    return bool((np.abs(count - np.round(count)) < 2e-3).all())
+
+
 def _fresh(source: F64) -> Bool:
     """Return which stamps differ from the one before."""
     fresh = np.ones(len(source), bool)
-    fresh[1:] = np.diff(source) != 0
+    np.not_equal(source[1:], source[:-1], out=fresh[1:])
     return fresh

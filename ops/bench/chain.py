@@ -90,12 +90,13 @@ class Chain:
                 yield packet
 
 
-def movement(t: F64, rng: np.random.Generator) -> F64:
+def movement(t: F64, seed: int) -> F64:
     """Return 60 sinusoids of 0.02 to 1.5 Hz at the moments (n,), RMS 1."""
+    phases = np.random.default_rng(seed).uniform(0, 2 * np.pi, 60)
     total = np.zeros(len(t))
-    for hz, phase in zip(np.linspace(0.02, 1.5, 60), rng.uniform(0, 2 * np.pi, 60), strict=True):
-        total += np.cos(2 * np.pi * hz * t + phase)
-    return total / np.sqrt(30)
+    for hz, phase in zip(np.linspace(0.02, 1.5, 60), phases, strict=True):
+        total += np.cos(2 * np.pi * hz * t + phase) / np.sqrt(30)
+    return total
 
 
 def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
@@ -103,8 +104,8 @@ def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
     columns = []
     for k, rate in enumerate(case.rates_hz):
         rng = np.random.default_rng([seed, k])
-        t = (np.arange(int(case.seconds * rate)) + rng.random()) / rate
-        value = movement(t - 0.1 * k, np.random.default_rng(seed))  # late by 0.1 s each
+        t: F64 = np.arange(int(case.seconds * rate)) / rate + rng.random() / rate
+        value = movement(t - 0.1 * k, seed)  # each 0.1 s later than the one before
         value += 0.1 * rng.standard_normal(len(t))
         arrival = t + 0.002 + rng.exponential(0.005, len(t))
         columns.append((np.full(len(t), float(k)), t * (1 + 1e-5 * k) + k, arrival, value))

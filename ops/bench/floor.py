@@ -58,7 +58,8 @@ def stations(config: Config, out: Output) -> tuple[dict[str, float], list[Packet
     now, ticks = time.process_time, 0
     source = Replay(config).build_part("receive", "replay", None)
     sink = out.build_part("sinks", "out", None)
-    chain, kept = Chain(config), []
+    chain = Chain(config)
+    kept: list[Packet] = []
     receive_s = sinks_s = 0.0
     while True:
         begin = now()

@@ -267,11 +267,16 @@ def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[B
         ts = np.where(stamped, column(STAMPS, float), rx)
         text = column(st.integers(0, 9), int) == 0
         text &= name >= 0
+        # Elements of one array share line and stamps.
+        joined = column(st.booleans(), bool) & (name == 3) & (np.roll(name, 1) == 2)
+        for i in np.flatnonzero(joined[1:]) + 1:
+            rx[i], ts[i], stamped[i] = rx[i - 1], ts[i - 1], stamped[i - 1]
+        line = 1000 * k + np.cumsum(~joined)
         value = np.where(text | (name < 0), np.nan, column(VALUES, float))
         pieces.append(
             Batch(
                 "studio", NAMES, name, ts, rx, stamped, column(st.booleans(), bool) & (name >= 0),
-                value, column(st.integers(-1, 3), np.int64), column(st.integers(0, 9), np.int64),
+                value, column(st.integers(-1, 3), np.int64), line,
                 tuple(Marker(int(i), "x") for i in np.flatnonzero(text)),
                 tuple(Reject(int(r), "json", draw(st.sampled_from(["osc_1", "?"])),
                                      "f", b"\xff", draw(st.integers(1, 3)))

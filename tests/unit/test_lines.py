@@ -27,8 +27,9 @@ def fused(k: int, *, members: int = 2, signals: int = 1, run: int = 10, seed: in
         weights[:, -1] = 0.0
         value = rng.standard_normal(k)
         value[rng.random(k) < 0.1] = np.nan
+        quote = '"' if name == "s1" else ""
         return FusedSignal(
-            name, tuple(f'osc_{j}:/é"{j}' for j in range(members)), value, rng.random(k),
+            name, tuple(f"osc_{j}:/é{quote}{j}" for j in range(members)), value, rng.random(k),
             rest % len(MODES), rest % (members + 1), weights,
         )  # fmt: skip
 
