@@ -208,7 +208,8 @@ def _spikes(value: F64, index: I64, after: I64, rough: F64) -> Bool:
     x = np.concatenate((edge, value, edge))[index[0] : index[-1] + 5]
     off = np.abs(_off_cubic(x))
     left, right = x[2:-2] - x[1:-3], x[2:-2] - x[3:-1]
-    alone = np.where(left * right > 0, np.minimum(np.abs(left), np.abs(right)), 0.0)
+    # Of one sign, the lesser of the two; else nothing above 0.
+    alone = np.maximum(np.minimum(left, right), -np.maximum(left, right))
     high = SPIKE * rough
     return (off > high) & (alone > high / 2) & (after >= 2)
 
