@@ -33,6 +33,8 @@ GATE = 4.0
 REJECTS = 3
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5
+ROUNDING = 1e-20
+"""A constant, read through the kernel, varies by about this part of its square."""
 
 
 class KalmanConfig(Strict, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ class Align:
             for s in plan.signals
         ]
         self._paces: dict[str, Pace] = {}
-        self._reference = ["" if s.reference == "auto" else s.reference for s in plan.signals]
+        self._reference = [_named(s) for s in plan.signals]
         self._announced = False
         self._next: int | None = None
         if state:
@@ -165,9 +167,11 @@ class Align:
         return int(np.ceil(packet.first_host * self.hz - 1e-9))
 
     def _searched(self, member: Member) -> bool:
-        """Whether the member takes part in a search: a signal of given lags has none."""
+        """Whether the member takes part in a search: of its signal some lag is to be found."""
         signal = next(s for s in self.plan.signals if s.name == member.signal)
-        return sum(m.lag_s is None for m in signal.members) > 1
+        return len(signal.members) > 1 and any(
+            m.lag_s is None and m.channel != signal.reference for m in signal.members
+        )
 
     def _paced(self, block: Block) -> Block:
         if self.plan.is_held(block.channel):
@@ -267,7 +271,7 @@ class Align:
             channel = lane.member.channel
             known = lane.series[np.isfinite(lane.series)]
             pace = self._paces.get(channel, Pace())
-            if len(known) < 2 or not np.var(known) > 0:
+            if len(known) < 2 or not np.var(known) > ROUNDING * np.mean(known**2):
                 continue
             if lane.member.group == "ure" and pace.spacing * REFERENCE_RATE * BAND_TOP_HZ <= 1:
                 return channel
@@ -276,6 +280,13 @@ class Align:
             if ratio > best_ratio:
                 best, best_ratio = channel, ratio
         return best
+
+
+def _named(signal: Signal) -> str:
+    """Return the reference that needs no choice, else nothing: a lone member is its own."""
+    if signal.reference == "auto":
+        return signal.members[0].channel if len(signal.members) == 1 else ""
+    return signal.reference
 
 
 def _reference_report(signal: Signal, channel: str) -> LagReport:

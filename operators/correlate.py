@@ -34,7 +34,7 @@ SECOND_MOST = 0.8
 APART_S = 0.6
 SEGMENT = 64
 GAUSS_NEWTON = 4
-LEAST_COHERENCE = 0.5
+LEAST_COHERENCE = 0.25
 HALF_OVERLAP = 0.95
 """Half-overlapped Hann segments are nearly independent (Welch 1967)."""
 
@@ -119,8 +119,11 @@ def _correlation(x: F64, y: F64, known_x: Bool, known_y: Bool, most: int) -> tup
 
 
 def _second(rho: F64, away: Bool) -> float:
-    """Return the highest local peak away from the first, either sign."""
-    height = np.abs(rho)
+    """Return the highest local peak away from the first.
+
+    Troughs do not count: a member that measures the same quantity is never its mirror image.
+    """
+    height = rho
     local = np.zeros(len(rho), bool)
     local[1:-1] = (height[1:-1] >= height[:-2]) & (height[1:-1] >= height[2:])
     others = height[local & away]

@@ -4,8 +4,10 @@ A sample x is an outlier when it lies further than 4 scales from the median of i
 samples before it, itself, five after it), with scale = max(1.4826 MAD, 2 quantisation steps) and
 MAD about the window's own median. Where a signal swings within the window, MAD is wide and single
 outliers slip through; so a sample is one, too, when it stands out on both sides of itself and off
-the cubic through its four neighbours, e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than
-8 x 1.4826 median |e| of the last 256 samples. A step of the signal is neither.
+the cubic through its four neighbours, e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than 8
+times the larger of 1.4826 median |e| of the last 256 samples and 2 quantisation steps. A step of
+the signal is neither, nor is a bend: what stands out by no more than twice what its neighbours
+move by is the signal's own.
 
 The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
 quarter of their differences are zero, so that quantised and resting channels lose nothing. Held
@@ -34,10 +36,12 @@ from operators.records import F64, I64, Block, Bool, Ends, Packet, State
 from operators.renewal import Renewal
 
 SIDE = 5
-SIGMAS = 4.0
+SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])
+"""Scales by the number of samples in the window: as rarely passed by normal noise as 4 by 11."""
 MAD_TO_SD = 1.4826
 MEMORY, RENEW, FIRST = 256, 1024, 16
 SPIKE = 8.0
+ROUNDING = 1e-12
 MOST_HISTORY = 8192
 
 
@@ -81,6 +85,7 @@ class Guard:
         """Judge what can be judged; hand on the good rows, each with its moment."""
         ends: list[Ends] = list(packet.ends)
         out: list[Block] = []
+        removed: list[Block] = []
         new = {b.channel: b for b in packet.blocks}
         for channel in dict.fromkeys([*self._channels, *new]):
             block = new.get(channel)
@@ -99,12 +104,13 @@ class Guard:
                     lost = b.take(bad)
                     moment = spread(lost.before, lost.weight)
                     ends += ended(b.source, channel, "outliers", moment)
+                    removed.append(lost)
                 if len(g):
                     ends += ended(b.source, channel, "used", spread(g.before, g.weight))
             good = [g for g in good if len(g)]
             if good:
                 out.append(good[0] if len(good) == 1 else Block.join(good))
-        return replace(packet, blocks=tuple(out), ends=tuple(ends))
+        return replace(packet, blocks=tuple(out), outliers=tuple(removed), ends=tuple(ends))
 
     def _judge(
         self, c: _Channel, block: Block | None, known: float, end: bool
@@ -147,7 +153,7 @@ class Guard:
                 moment = np.maximum.accumulate(np.maximum(moment, c.ready))
                 c.ready = float(moment[-1])
                 bad = _outliers(value, index[:k], after[:k], c.steps[0, :k])
-                bad |= _spikes(value, index[:k], after[:k], c.steps[1, :k])
+                bad |= _spikes(value, index[:k], after[:k], c.steps[:, :k])
                 out.append((replace(waiting.take(slice(0, k)), before=moment), bad))
                 c.pending = waiting.take(slice(k, n)) if k < n else None
                 c.steps = c.steps[:, k:]
@@ -202,16 +208,22 @@ def _off_cubic(x: F64) -> F64:
     return x[2:-2] - (4 * (x[1:-3] + x[3:-1]) - (x[:-4] + x[4:])) / 6
 
 
-def _spikes(value: F64, index: I64, after: I64, rough: F64) -> Bool:
-    """Return which of consecutive `value[index]` stand alone against both their neighbours."""
+def _spikes(value: F64, index: I64, after: I64, steps: F64) -> Bool:
+    """Return which of consecutive `value[index]` stand alone against both their neighbours.
+
+    `steps` (2, k) are quantisation step and roughness in force.
+    """
     edge = np.full(2, np.nan)
     x = np.concatenate((edge, value, edge))[index[0] : index[-1] + 5]
     off = np.abs(_off_cubic(x))
     left, right = x[2:-2] - x[1:-3], x[2:-2] - x[3:-1]
     # Of one sign, the lesser of the two; else nothing above 0.
     alone = np.maximum(np.minimum(left, right), -np.maximum(left, right))
-    high = SPIKE * rough
-    return (off > high) & (alone > high / 2) & (after >= 2)
+    swing = np.minimum(np.abs(x[1:-3] - x[:-4]), np.abs(x[4:] - x[3:-1]))
+    high = SPIKE * np.maximum(2 * steps[0], steps[1])
+    high[high <= ROUNDING * np.abs(x[2:-2])] = np.inf  # at rest so far: any change is news
+    spike = (off > high) & (alone > np.maximum(high / 2, 2 * swing)) & (after >= 2)
+    return np.asarray(spike)
 
 
 def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
@@ -226,15 +238,11 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
     step : float64 (k,)
         Quantisation step in force.
     """
-    if index[0] >= SIDE and (after == after[0]).all():
-        width = SIDE + 1 + int(after[0])
-        first, step_b = int(index[0]) - SIDE, value.itemsize
-        window = np.ndarray((len(index), width), float, value, first * step_b, (step_b, step_b))
-        if width == 2 * SIDE + 1:
-            middle, mad = _full(window)
-        else:
-            middle = _median(window, width)
-            mad = _median(np.abs(window - middle[:, None]), width)
+    if index[0] >= SIDE and (after == SIDE).all():
+        first, stride = int(index[0]) - SIDE, value.itemsize
+        shape = (len(index), 2 * SIDE + 1)
+        middle, mad = _full(np.ndarray(shape, float, value, first * stride, (stride, stride)))
+        sigmas: F64 = SIGMAS[-1:]
     else:
         reach = np.arange(-SIDE, SIDE + 1)
         place = index[:, None] + reach
@@ -243,6 +251,7 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
         count = inside.sum(axis=1)
         middle = _median(window, count)
         mad = _median(np.abs(window - middle[:, None]), count)
+        sigmas = SIGMAS[count]
     off = np.abs(value[index[0] : index[-1] + 1] - middle)
     scale = np.maximum(MAD_TO_SD * mad, 2 * step)
     rest = np.flatnonzero(scale == 0)
@@ -250,7 +259,7 @@ def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
         # Most of the window is one value: its own smallest change stands for the step.
         near = np.abs(value[max(index[i] - SIDE, 0) : index[i] + after[i] + 1] - middle[i])
         scale[i] = 2 * np.min(near[near > 0])
-    return off > SIGMAS * scale
+    return off > sigmas * scale
 
 
 def _full(window: F64) -> tuple[F64, F64]:
@@ -268,10 +277,8 @@ def _full(window: F64) -> tuple[F64, F64]:
     return middle, mad
 
 
-def _median(rows: F64, count: I64 | int) -> F64:
-    """Return the median of each row's first `count` numbers; the rest of the row is NaN."""
+def _median(rows: F64, count: I64) -> F64:
+    """Return the median of each row's `count` numbers; the rest of the row is NaN."""
     ordered = np.sort(rows, axis=1)
-    if isinstance(count, int):
-        return np.asarray(0.5 * (ordered[:, (count - 1) // 2] + ordered[:, count // 2]))
     k = np.arange(len(rows))
     return 0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2])

@@ -98,7 +98,7 @@ class Ledger:
             if had is None:
                 self._open[key] = d
             else:
-                early = had if had.before <= d.before else d
+                early = min(had, d, key=lambda x: (x.before, x.where, x.sample))
                 self._open[key] = msgspec.structs.replace(early, count=had.count + d.count)
 
     def advance(self, rig: str, moment: float) -> tuple[DeadLine, ...]:

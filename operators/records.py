@@ -313,7 +313,7 @@ class Grid:
     gaps : float64 (k, c)
         Silences so far that made the channel stale.
     value, coverage : float64 (k, c)
-        NaN where not covered; kernel sum over that of a full kernel, 0 to 1.
+        NaN where not covered; the part of the kernel's main lobe that samples fill, 0 to 1.
     noise_var : float64 (k, c)
         Variance of the value as its own out-of-band residual tells it, NaN when unknown.
     """
@@ -470,6 +470,8 @@ class Packet:
         The distinct accepted arrivals of this packet, rising: who releases ticks.
     blocks : tuple of Block
         Rows on their way; consumed by `resample`.
+    outliers : tuple of Block
+        Rows that `guard` took out: they are used no more, but show that their channel lives.
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
     clocks, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
@@ -486,6 +488,7 @@ class Packet:
     end: bool
     arrivals: F64
     blocks: tuple[Block, ...] = ()
+    outliers: tuple[Block, ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None

@@ -22,7 +22,7 @@ from msgspec import Meta
 from operators.plan import Member, NotNegative, Plan, Profile, Strict
 from operators.presence import LIVE, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
-from operators.sinc import Sampler
+from operators.sinc import Sampler, newest
 
 
 class ResampleConfig(Strict, frozen=True, kw_only=True):
@@ -46,6 +46,7 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
 
 THERE, READ = 7, 3
 """Columns of what is known of a channel without, and with, its lag."""
+MOST_HEARD = 4096
 
 
 @dataclass
@@ -58,6 +59,23 @@ class _Lane:
     lags: list[LagReport] = field(default_factory=list)
     values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
     unsaid: Block | None = None
+    heard: F64 = field(default_factory=lambda: np.empty((2, 0)))
+
+    def hear(self, lost: Block, origin: int) -> None:
+        """Note when rows came that cannot be used, and when that was known."""
+        time = lost.host_time - origin / self.sampler.tick_hz
+        heard = np.concatenate((self.heard, (time, lost.before)), axis=1)
+        self.heard = heard[:, np.argsort(heard[0], kind="stable")]
+
+    def age(self, since: F64, due: F64, index: I64) -> F64:
+        """Return how long ago (s) anything came, given the newest sample's index."""
+        age = np.full(len(since), np.inf)
+        if len(self.sampler.time):
+            age = np.where(index >= 0, since - self.sampler.time[np.maximum(index, 0)], np.inf)
+        if self.heard.size:
+            i = newest(self.heard[0], self.heard[1], since, due)
+            age = np.where(i >= 0, np.minimum(age, since - self.heard[0, np.maximum(i, 0)]), age)
+        return age
 
 
 class Resample:
@@ -84,6 +102,7 @@ class Resample:
                 lane.watch = Watch(**saved["watch"])
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
+                lane.heard = saved["heard"]
                 lane.unsaid = saved["unsaid"] and Block.revive(saved["unsaid"])
 
     def snapshot(self) -> State:
@@ -99,6 +118,7 @@ class Resample:
                     "watch": x.watch.snapshot(),
                     "lags": [list(r) for r in x.lags],
                     "values": x.values,
+                    "heard": x.heard,
                     "unsaid": x.unsaid and x.unsaid.plain(),
                 }
                 for x in self._lanes
@@ -119,12 +139,15 @@ class Resample:
                 lane.sampler.push(block, self._origin)
                 if self.plan.aligned:
                     lane.unsaid = Block.join((lane.unsaid, block)) if lane.unsaid else block
+            for lost in packet.outliers:
+                if lost.channel == m.channel:
+                    lane.hear(lost, self._origin)
             if lane.unsaid:
                 aligned += self._aligned(lane, lane.unsaid, packet)
         grid = None
         if self._next is not None:
             grid = self._release(self._next, packet)
-        return replace(packet, blocks=(), grid=grid, aligned=tuple(aligned))
+        return replace(packet, blocks=(), outliers=(), grid=grid, aligned=tuple(aligned))
 
     def _release(self, first: int, packet: Packet) -> Grid | None:
         """Read every channel as far as it goes, and hand on the ticks that are due."""
@@ -187,9 +210,8 @@ class Resample:
         since = sampler.since(tick)
         i = sampler.newest(since, due)
         known, index = i >= 0, np.maximum(i, 0)
-        age, spacing = np.full(len(at), np.inf), np.full(len(at), np.nan)
+        age, spacing = lane.age(since, due, i), np.full(len(at), np.nan)
         if len(sampler.time):
-            age = np.where(known, since - sampler.time[index], np.inf)
             spacing = np.where(known, sampler.spacing[index], np.nan)
         stale_after = self._stale_after(m, spacing)
         frozen_s = (plan.frozen_after_s or {}).get(m.source)
@@ -256,6 +278,9 @@ class Resample:
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
+        past = int(np.searchsorted(lane.heard[0], lane.sampler.since(np.array(tick)))) - 1
+        if past > 0:
+            lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MOST_HEARD) :].copy()
         while len(lane.lags) > 1 and lane.lags[1].known <= tick / plan.tick_hz:
             lane.lags.pop(0)
 

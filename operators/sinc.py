@@ -3,7 +3,9 @@
     y(g) = sum K(t_i - g) D_i x_i / sum K(t_i - g) D_i
 
 K has unit area, cut-off 0.4 of the slower of grid and channel, half-width 10 ticks and beta 6;
-D_i is the sample's Voronoi cell, capped so that a hole shows as missing coverage sum K D < 1.
+D_i is the sample's Voronoi cell, capped so that a hole shows as missing coverage: the part of
+the kernel's main lobe that cells fill (the sum K D itself swings with the jitter of samples that
+come hardly faster than the grid, without anything being missing).
 One kernel is anti-alias filter, interpolator and (through the times) drift and lag correction.
 It is tabulated at 1/4096 of a tick: a polyphase filter bank, -84 dB off the kernel at worst.
 A channel with fewer than four samples a half-width is interpolated linearly instead and held past
@@ -71,6 +73,20 @@ def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float) -> Kernel:
     return Kernel(table, table[np.minimum(np.abs(away), n)], float(energy))
 
 
+def newest(time: F64, ready: F64, at: F64, due: F64) -> I64:
+    """Return the index of the newest of `time` at or before each `at` that was ready when due.
+
+    -1 where there is none.
+    """
+    i = np.searchsorted(time, at, "right") - 1
+    while len(time):
+        unknown = (i >= 0) & (ready[np.maximum(i, 0)] >= due)
+        if not unknown.any():
+            break
+        i = i - unknown
+    return np.asarray(i, np.int64)
+
+
 @dataclass
 class Sampler:
     """One channel's samples and their reading on a grid.
@@ -135,13 +151,7 @@ class Sampler:
 
     def newest(self, at: F64, due: F64) -> I64:
         """Return the index of the newest sample at or before each time; -1: none was known."""
-        i = np.searchsorted(self.time, at, "right") - 1
-        while len(self.time):
-            unknown = (i >= 0) & (self.ready[np.maximum(i, 0)] >= due)
-            if not unknown.any():
-                break
-            i = i - unknown
-        return np.asarray(i, np.int64)
+        return newest(self.time, self.ready, at, due)
 
     def read(self, tick: I64, lag_s: float, due: F64) -> tuple[F64, F64, F64]:
         """Return value, coverage and noise variance at each tick.
@@ -206,9 +216,11 @@ class Sampler:
             node = np.rint((self.time - lag_s) * (self.tick_hz * PHASES)).astype(np.int64)
             node -= int(tick[a] - (self.origin or 0)) * PHASES
             if b - a < SHORT:
-                value[a:b], coverage[a:b] = self._few(k_of, node, known[a:b])
+                value[a:b] = self._few(k_of, node, known[a:b])
             else:
-                value[a:b], coverage[a:b] = self._many(k_of, node, whole, due[a:b], known[a:b])
+                value[a:b] = self._many(k_of, node, whole, due[a:b], known[a:b])
+            lobe = 0.5 / cutoff
+            coverage[a:b] = self._coverage(self.since(tick[a:b], lag_s), lobe, known[a:b])
             gain[a:b] = k_of.energy * spacing[a:b]
         value[coverage < LEAST_COVERAGE] = np.nan
         return value, np.minimum(coverage, 1.0), noise * gain
@@ -221,8 +233,8 @@ class Sampler:
         ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
         return np.ceil(LEVELS * np.log2(ratio) - SLACK).astype(np.int64)
 
-    def _few(self, k_of: Kernel, node: I64, known: I64) -> tuple[F64, F64]:
-        """Return the filtered value and the coverage at a few ticks, one by one."""
+    def _few(self, k_of: Kernel, node: I64, known: I64) -> F64:
+        """Return the filtered value at a few ticks, one by one."""
         half = len(k_of.table) - 1
         tick = np.arange(len(known)) * PHASES
         lo = np.searchsorted(node, tick - half, "right")
@@ -233,9 +245,9 @@ class Sampler:
             if b > a:
                 w = k_of.table[np.abs(node[a:b] - n * PHASES)] * cell[a:b]
                 sums[:, n] = w.sum(), w @ self.value[a:b]
-        return sums[1] / np.where(sums[0] > 0, sums[0], np.nan), sums[0]
+        return np.asarray(sums[1] / np.where(sums[0] > 0, sums[0], np.nan))
 
-    def _many(self, k_of: Kernel, node: I64, whole: F64, due: F64, known: I64) -> tuple[F64, F64]:
+    def _many(self, k_of: Kernel, node: I64, whole: F64, due: F64, known: I64) -> F64:
         """Return the same at many ticks: each sample is weighed once, for all in its reach."""
         width, k = len(k_of.bank), len(due)
         lo = int(np.searchsorted(node, -(width // 2) * PHASES, "right"))
@@ -261,11 +273,23 @@ class Sampler:
             inside = (mine >= 0) & (mine < sums.shape[2])
             sums[:, :, mine[inside]] = taps if inside.all() else taps[:, :, inside]
         # Row q of the bank speaks for the tick q - width / 2 + 1 after a sample's own.
-        coverage, top = sum(
+        below, top = sum(
             (sums[:, q, width - 1 - q : width - 1 - q + k] for q in range(width)),
             start=np.zeros((2, k)),
         )
-        return top / np.where(coverage > 0, coverage, np.nan), coverage
+        return np.asarray(top / np.where(below > 0, below, np.nan))
+
+    def _coverage(self, at: F64, lobe_s: float, known: I64) -> F64:
+        """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
+        cell = self._cells()
+        filled = np.concatenate(([0.0], np.cumsum(cell)))
+        edge = np.empty(len(cell) + 1)
+        np.add(self.time[1:], self.time[:-1], out=edge[1:-1])
+        edge[1:-1] *= 0.5
+        edge[0], edge[-1] = self.time[0] - cell[0] / 2, self.time[-1] + cell[-1] / 2
+        ends = np.interp(np.concatenate((at - lobe_s, at + lobe_s)), edge, filled)
+        left, right = ends[: len(at)], np.minimum(ends[len(at) :], filled[known])
+        return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
 
     def _cells(self) -> F64:
         """Return the Voronoi cells (s) of samples taken as neighbours, capped at holes."""

@@ -7,6 +7,7 @@ and at the end. Its counts are those known when its tick was released.
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from operators.records import (
     SyncReport,
     Why,
 )
+
+_COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
 
 
 class Clocks:
@@ -73,7 +76,7 @@ class Clocks:
 
 
 class Reporter:
-    """Writes the sync lines. State: counts, open dead lines, each channel's last state."""
+    """Writes the sync lines. State: counts, open dead lines, the last tick."""
 
     def __init__(self, plan: Plan, state: State | None = None) -> None:
         self.plan = plan
@@ -84,6 +87,7 @@ class Reporter:
         self._columns = [i for i, n in enumerate(names) if n not in names[:i]]
         self._state = list(state["state"]) if state else [0] * len(names)
         self._resets = [ClockReport(*r) for r in state["resets"]] if state else []
+        self._last = Grid(**state["last"]) if state and state["last"] else None
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -92,6 +96,7 @@ class Reporter:
             "ledger": self.ledger.snapshot(),
             "state": list(self._state),
             "resets": [list(r) for r in self._resets],
+            "last": self._last and {n: getattr(self._last, n) for n in ("first", *_COLUMNS)},
         }
 
     def add(self, packet: Packet) -> None:
@@ -119,22 +124,27 @@ class Reporter:
                 sync.append(self._line(rig, grid, tick, time, column, why, reset))
             dead += self.ledger.advance(rig, float(grid.due[-1]))
             self._state = [int(s) for s in grid.state[-1]]
-            if end:
-                dead += self.ledger.advance(rig, float("inf"))
-                last = len(grid) - 1
-                sync += [self._line(rig, grid, last, float(ts[-1]), c, "end", None)
-                         for c in self._columns]  # fmt: skip
+            self._last = Grid(
+                grid.first + len(grid) - 1, *(getattr(grid, n)[-1:].copy() for n in _COLUMNS)
+            )
             self.clocks.forget(float(ts[-1]))
-        elif end:
+        if end:
+            # The last packet may release no tick.
             dead += self.ledger.advance(rig, float("inf"))
+            if self._last is not None:
+                time = self._last.first / self.plan.tick_hz
+                sync += [self._line(rig, self._last, 0, time, c, "end", None)
+                         for c in self._columns]  # fmt: skip
         return tuple(sync), tuple(dead)
 
     def _due(self, grid: Grid, ts: F64) -> list[tuple[int, float, int, Why, ClockReport | None]]:
         """Return (tick, time, column, why, report) for each line but the last ones, in order."""
         out: list[tuple[int, float, int, Why, ClockReport | None]] = []
-        every = self.plan.sync_every_s
-        before = np.append(ts[0] - 1 / self.plan.tick_hz, ts[:-1])
-        hops = np.flatnonzero(np.ceil(ts / every - 1e-9) > np.ceil(before / every - 1e-9))
+        # By the tick's index: the difference of two stamps would depend on where a packet began.
+        turns = (grid.first + np.arange(-1, len(grid))) / (
+            self.plan.sync_every_s * self.plan.tick_hz
+        )
+        hops = np.flatnonzero(np.diff(np.ceil(turns)))
         out += [(int(t), float(ts[t]), c, "hop", None) for t in hops for c in self._columns]
         previous = np.vstack((self._state, grid.state[:-1]))
         for t, c in zip(*np.nonzero(grid.state != previous), strict=True):

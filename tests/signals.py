@@ -38,8 +38,8 @@ STATIONS = (
 class Source:
     """One channel, its clock, its way to us and its faults; spans are seconds since START.
 
-    `delays`: (from, to, how long) of rows that come late; `bursts_s`: rows are sent together
-    so often; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows flagged by the source;
+    `delays`: (from, to, how long) of rows that come late; `stalls`: rows of a span come together
+    at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows flagged by the source;
     `far`: values of 1000; `elements`: an array of so many; `markers`: (when, text);
     `value`: of the time; else a movement that never repeats.
     """
@@ -57,6 +57,7 @@ class Source:
     resets: tuple[tuple[float, float], ...] = ()
     silent: tuple[tuple[float, float], ...] = ()
     delays: tuple[tuple[float, float, float], ...] = ()
+    stalls: tuple[tuple[float, float], ...] = ()
     bursts_s: float = 0.0
     duplicates: int = 0
     wild: int = 0
@@ -148,6 +149,8 @@ def _rows(
     queue = rng.exponential(s.queue_s, n) if s.queue_s else np.zeros(n)
     for a, b, late in s.delays:
         queue += late * ((host >= a) & (host < b))
+    for a, b in s.stalls:
+        queue += (b - host) * ((host >= a) & (host < b))
     if s.bursts_s:
         queue += np.ceil(host / s.bursts_s) * s.bursts_s - host
     clock = host * (1 + s.skew_ppm * 1e-6) - s.offset_s

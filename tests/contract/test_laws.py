@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import tracemalloc
 from functools import lru_cache
 from typing import Any
 
@@ -155,6 +156,25 @@ def test_collect_cuts_early_at_the_same_row_for_any_batches(
 @pytest.mark.parametrize("station", STATIONS)
 def test_a_station_says_the_same_however_wide_the_blocks(station: str, block_s: float) -> None:
     one, other = outcome(traced()[station]), outcome(traced(block_s)[station])
+    assert_same(other, one, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"tick_hz": 20.0, "half_width_s": 0.5},
+        {"tick_hz": 1.0, "half_width_s": 10.0},
+        {"half_width_s": 0.3, "wait_s": 0.005, "wait_lag_s": 0.0},
+        {"wait_s": 0.6},
+    ],
+    ids=["fine grid", "coarse grid", "low latency", "long wait"],
+)
+def test_any_grid_says_the_same_however_wide_the_blocks(given: dict[str, float]) -> None:
+    p = dataclasses.replace(PLAN, **given)
+    one, other = (
+        outcome(trace(stations(p, block_s), every(recording(), 997))["evidence"])
+        for block_s in (0.25, 10.0)
+    )
     assert_same(other, one, 1e-9)
 
 
@@ -367,6 +387,21 @@ def test_a_rig_that_ends_before_it_began_gives_nothing() -> None:
     nothing = cut(studio(Source(), seconds=1.0), [0])[0]
     packets = trace(stations(), [dataclasses.replace(nothing, end=True)])["evidence"]
     assert [(p.fused, p.sync, p.ends) for p in packets] == [(None, (), ())]
+
+
+def peak_mb(gap_s: float) -> float:
+    """Return the most memory that it takes to bridge a gap in a recording (MB)."""
+    batch = studio(Source(source="ure", key="pulse", rate_hz=20.0), Source(), seconds=20.0)
+    gap = gap_s * (batch.rx > START + 10)
+    tracemalloc.start()
+    trace(makers(plan()), [dataclasses.replace(batch, rx=batch.rx + gap, ts=batch.ts + gap)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1e6
+
+
+def test_a_gap_takes_no_more_memory_the_longer_it_is() -> None:
+    assert peak_mb(1800.0) <= 2 * peak_mb(100.0)
 
 
 # -- 6: bounded state ---------------------------------------------------------------------------
