@@ -191,7 +191,7 @@ class Fuse:
         return out
 
     def _variances(self, mix: _Mix, first: int, ts: F64, value: F64) -> tuple[F64, F64]:
-        """Return each member's variance (m, k) and the samples behind it (k,)."""
+        """Return each member's variance and the samples behind it (m, k)."""
         m, k = value.shape
         left, right = np.triu_indices(m)
         apart = value[left] - value[right]
@@ -207,15 +207,15 @@ class Fuse:
         count[:, left, right] = count[:, right, left] = sums
         seconds = self._every / self.plan.tick_hz
         independent = min(1.0, INDEPENDENT_HZ / self.plan.tick_hz)
-        variance, samples = np.empty((m, len(start))), np.empty(len(start))
+        variance, samples = np.empty((2, m, len(start)))
         for i, (s, n) in enumerate(zip(start.tolist(), size.tolist(), strict=True)):
             variance[:, i] = mix.hat.at(int(bucket[s]) * seconds)
-            samples[i] = float(mix.hat.count.diagonal().max()) * independent
+            samples[:, i] = mix.hat.count.diagonal() * independent
             mix.total, mix.count = mix.total + total[i], mix.count + count[i]
             if (tick[s + n - 1] + 1) % self._every == 0:
                 mix.hat.add(mix.total, mix.count, float(ts[s + n - 1]), seconds)
                 mix.total, mix.count = np.zeros((m, m)), np.zeros((m, m))
-        return np.repeat(variance, size, axis=1), np.repeat(samples, size)
+        return np.repeat(variance, size, axis=1), np.repeat(samples, size, axis=1)
 
     def _indicators(self, grid: Grid) -> F64:
         """Return the measured indicators in force at each tick (k, 5)."""

@@ -90,8 +90,8 @@ def weigh(prior: F64, variance: F64, samples: F64, share: F64, kept: Bool) -> F6
         Of the members kept, any scale.
     variance : float64 (m, k)
         NaN where unknown: then the tick goes by the prior alone.
-    samples : float64 (k,)
-        Independent samples behind the variances.
+    samples : float64 (m, k) or (k,)
+        Independent samples behind the variances; the fewest among those kept count.
     share : float64 (m, k)
         Part of its weight that each may have (ramp and coverage), 0 to 1.
     kept : bool (m, k)
@@ -99,7 +99,8 @@ def weigh(prior: F64, variance: F64, samples: F64, share: F64, kept: Bool) -> F6
     """
     told = ~(kept & np.isnan(variance)).any(axis=0)
     inverse = np.where(kept & told, 1 / np.maximum(variance, 1e-300), 0.0)
-    a = np.where(told, samples / (samples + THIN), 0.0)
+    fewest = np.where(kept, samples, np.inf).min(axis=0)
+    a = np.where(told, 1 - THIN / (np.minimum(fewest, 1e12) + THIN), 0.0)
     w = (1 - a) * _unit(np.where(kept, prior, 0.0)) + a * _unit(inverse)
     return _unit(np.where(kept, w * share, 0.0))
 
