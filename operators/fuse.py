@@ -141,6 +141,8 @@ class Fuse:
         prior = np.repeat(self._prior(mix.signal, live[:, start]), size, axis=1)
         there = live & np.isfinite(value)
         kept = there & np.repeat(allowed, size, axis=1)
+        # Later than is waited for: what there is of it would be cut off.
+        kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         variance, samples = self._variances(mix, grid.first, ts, np.where(there, value, np.nan))
         variance = np.where(np.isnan(variance), grid.noise_var[:, columns].T, variance)
         share = grid.ramp[:, columns].T

@@ -50,13 +50,14 @@ def letters(
     """
     if not len(before):
         return ()
-    window = np.floor(before / plan.sync_every_s)
+    where = [plan.where(n) for n in line.tolist()]
+    # The first as in `Ledger.add`, so that it is the same one however rows came in packets.
+    order = sorted(range(len(before)), key=lambda i: (before[i], where[i], samples[i]))
+    window = np.floor(before[order] / plan.sync_every_s)
     _, first, count = np.unique(window, return_index=True, return_counts=True)
     return tuple(
-        DeadLetter(
-            float(before[i]), stage, reason, source, plan.where(int(line[i])), samples[i], int(n)
-        )
-        for i, n in zip(first.tolist(), count.tolist(), strict=True)
+        DeadLetter(float(before[i]), stage, reason, source, where[i], samples[i], n)
+        for i, n in zip((order[k] for k in first.tolist()), count.tolist(), strict=True)
     )
 
 

@@ -36,6 +36,8 @@ from operators.sinc import CUTOFF, PHASES, kernel
 
 QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)
+MOST_AT_ONCE = 256
+"""Samples of the series that are taken in together: a long silence must not need long arrays."""
 WINDOW = np.hanning(SEGMENT + 1)[:-1]
 Complex = np.ndarray[Any, np.dtype[np.complex128]]
 
@@ -114,16 +116,18 @@ class Quality:
         stop = self._first + self._fine.shape[1]
         # Samples of the series whose taps are all there.
         j = np.arange(self._next, (stop - 1 - self._ahead) // self._step + 1)
-        if not len(j):
-            return packet
-        self._series = np.concatenate((self._series, self._decimated(j)), axis=1)
-        due = j[j % self._hop == 0]
-        found = self._measure(due, due - j[0] + self._length, grid) if len(due) else ()
-        self._series = self._series[:, -self._length :].copy()
-        self._next = int(j[-1]) + 1
+        found: list[Indicators] = []
+        for part in np.split(j, range(MOST_AT_ONCE, len(j), MOST_AT_ONCE)):
+            if len(part):
+                self._series = np.concatenate((self._series, self._decimated(part)), axis=1)
+                due = part[part % self._hop == 0]
+                if len(due):
+                    found += self._measure(due, due - part[0] + self._length, grid)
+                self._series = self._series[:, -self._length :].copy()
+                self._next = int(part[-1]) + 1
         drop = max(self._next * self._step - self._ahead - self._first, 0)
         self._first, self._fine = self._first + drop, self._fine[:, drop:].copy()
-        return replace(packet, indicators=found)
+        return replace(packet, indicators=tuple(found))
 
     def _decimated(self, j: I64) -> F64:
         start = j * self._step - (self._first or 0) - self._ahead

@@ -263,7 +263,8 @@ class Resample:
         base = tick / plan.tick_hz + plan.base_delay_s
         due = _due(base + np.minimum(np.maximum(shift, 0.0), plan.wait_lag_s), packet)
         n = len(tick)
-        if not packet.end and n and due[-1] > packet.known:
+        # A channel that goes stale has no lag to wait for: dues may step back.
+        if not packet.end and (due > packet.known).any():
             n = int(np.argmax(due > packet.known))
         new = np.empty((READ, n))
         new[0], new[1], new[2] = np.nan, 0.0, np.nan
@@ -281,7 +282,9 @@ class Resample:
         past = int(np.searchsorted(lane.heard[0], lane.sampler.since(np.array(tick)))) - 1
         if past > 0:
             lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MOST_HEARD) :].copy()
-        while len(lane.lags) > 1 and lane.lags[1].known <= tick / plan.tick_hz:
+        # A row that comes next may be as old as can be without being late.
+        oldest = (tick - 1) / plan.tick_hz - plan.late_s
+        while len(lane.lags) > 1 and lane.lags[1].known <= oldest:
             lane.lags.pop(0)
 
     def _aligned(

@@ -4,7 +4,8 @@ Every arrival is compared with the running arrival: the newest accepted one sinc
 Further away than `max_delay_s`, either way, it is in doubt and held until the next lines tell:
 a line that is not in doubt makes the held ones wild; five in a row are a gap, and the running
 arrival moves there. Of these five, what lies before a fall back of more than `max_delay_s` is
-wild all the same: a lone stamp far ahead that meets a gap does not lead the others.
+wild all the same: a lone stamp far ahead that meets a gap does not lead the others. A leap of
+more than `most_gap_s` ahead is never a gap: every tick of it would have to be written.
 
 The first line has nothing to be compared with: it is held until another one agrees with it.
 Verdicts are on lines, since the elements of an array share one stamp.
@@ -61,7 +62,8 @@ class Arrivals:
 
     Attributes
     ----------
-    max_delay_s : float
+    max_delay_s, most_gap_s : float
+        What is believed of a single line; the longest silence (s).
     running : float
         Newest accepted arrival since the last gap; -inf before the first.
     key : float
@@ -71,6 +73,7 @@ class Arrivals:
     """
 
     max_delay_s: float
+    most_gap_s: float = float("inf")
     running: float = _UNKNOWN
     key: float = _UNKNOWN
     verdicts: list[bool] = field(default_factory=list)
@@ -165,6 +168,8 @@ class Arrivals:
         while first and held[first].rx >= held[first - 1].rx - self.max_delay_s:
             first -= 1
         running = max(line.rx for line in held[first:])
+        if running - self.running > self.most_gap_s and self.running > _UNKNOWN:
+            return _Group(held, [True] * GAP, self.running, held[-1].stop)
         return _Group(held, [i < first for i in range(GAP)], running, held[-1].stop)
 
     def _settle(self, judged: Judged, at: int, group: _Group) -> None:

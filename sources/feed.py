@@ -37,7 +37,7 @@ class Feed:
         Among the files of the run.
     path : str
     follow : bool
-    max_delay_s : float
+    arrivals : Arrivals
         See `Arrivals`.
     state : FeedState or None
 
@@ -50,14 +50,19 @@ class Feed:
     """
 
     def __init__(
-        self, number: int, path: str, follow: bool, max_delay_s: float, state: FeedState | None
+        self,
+        number: int,
+        path: str,
+        follow: bool,
+        arrivals: Arrivals,
+        state: FeedState | None,
     ) -> None:
         self.number = number
         self.ready: list[Arrived] = []
         self.idle = False
         self.recording = Recording(path, follow, state.mark if state else None)
         self._decoder = Decoder(path)
-        self._arrivals = Arrivals(max_delay_s)
+        self._arrivals = arrivals
         if state:
             self._arrivals.running = _or_unknown(state.running)
             self._arrivals.key = _or_unknown(state.key)

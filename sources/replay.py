@@ -22,6 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from configs.schema import Config, FileStream
 from operators.records import I64, Batch
 from sources import stop
+from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
 from sources.feed import Feed, FeedState
@@ -34,6 +35,8 @@ _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
 _LOOK_AHEAD = 1 << 20
 _MOST_READS = 16
+MOST_SILENT_TICKS = 100_000
+"""A recording that leaps further ahead than this many ticks is not followed there."""
 """In one call: a source has to answer soon, whatever is in the file."""
 _VERSION = 1
 
@@ -102,7 +105,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._feeds: list[Feed] = []
         self._final = state if known and known.ended else None
         if self._final is None:
-            self._open(streams, config.drift.max_delay_s, known.feeds if known else [])
+            self._open(streams, config, known.feeds if known else [])
         self._names = Names(config.rig)
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
@@ -117,11 +120,14 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         size = sum(f.recording.size for f in self._feeds)
         self._progress = Progress(size) if progress else None
 
-    def _open(self, streams: list[FileStream], max_delay_s: float, known: list[FeedState]) -> None:
+    def _open(self, streams: list[FileStream], config: Config, known: list[FeedState]) -> None:
         try:
             for i, s in enumerate(streams):
                 state = known[i] if known else None
-                self._feeds.append(Feed(i, s.path, s.follow, max_delay_s, state))
+                arrivals = Arrivals(
+                    config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
+                )
+                self._feeds.append(Feed(i, s.path, s.follow, arrivals, state))
         except (OSError, ValueError):
             self.close()
             raise

@@ -166,9 +166,7 @@ def _rows(
         kept &= np.diff(value, prepend=np.nan) != 0
     c = {key: v[kept] for key, v in c.items()}
     picked = rng.permutation(len(c["ts"]))[: s.wild + s.wild_arrivals + s.far + s.duplicates]
-    wild, arrivals, far, twice = np.split(
-        picked, np.cumsum([s.wild, s.wild_arrivals, s.far])
-    )
+    wild, arrivals, far, twice = np.split(picked, np.cumsum([s.wild, s.wild_arrivals, s.far]))
     c["ts"][wild] += 1e6
     c["wild"][arrivals] = 1.0
     c["value"][far] = 1000.0

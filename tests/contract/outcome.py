@@ -75,7 +75,7 @@ def _letters(out: Outcome, letters: list[DeadLetter]) -> None:
         key = f"letter {math.floor(d.before / WINDOW_S)} {d.stage} {d.reason} {d.source} {d.where}"
         had = out.get(key)
         if had is not None:
-            early = had if had.before <= d.before else d
+            early = min(had, d, key=lambda x: (x.before, x.where, x.sample))
             d = msgspec.structs.replace(early, count=had.count + d.count)
         out[key] = d
 

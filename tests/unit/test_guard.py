@@ -10,89 +10,202 @@ import pytest
 
 from operators.guard import Guard
 from operators.plan import ChannelConfig
-from operators.records import F64, Block, Packet
-from tests.signals import START, block, feed, movement, packet, plan
+from operators.records import F64, Block, Bool, Packet
+from tests.signals import START, block, feed, packet, plan
 
 CHANNEL = "osc_1:/pulse"
 
 
-def grid(hz: float, seconds: float = 120.0) -> F64:
-    """Return times of a jittered channel, in s after the start."""
+def evenly(hz: float, seconds: float = 120.0) -> F64:
+    """Return the host times of a channel with a little jitter."""
     n = round(hz * seconds)
-    return (np.arange(n) + 0.3 * np.random.default_rng(1).random(n)) / hz
+    return START + (np.arange(n) + 0.3 * np.random.default_rng(1).random(n)) / hz
 
 
-def rows(t: F64, value: F64, channel: str = CHANNEL) -> Block:
-    return block(channel, START + t, value)
+def guarded(*packets: Packet, held: bool = False) -> list[Packet]:
+    channels = {CHANNEL: ChannelConfig(kind="held" if held else "sampled")}
+    return feed(Guard(plan((CHANNEL,), channels=channels)), packets)
 
 
-def guarded(*packets: Packet, held: bool = False) -> Block:
+def kept(*packets: Packet, held: bool = False) -> Block:
     """Return the rows that pass."""
-    channels = {CHANNEL: ChannelConfig(kind="held")} if held else {}
-    core = Guard(plan((CHANNEL,), channels=channels))
-    return Block.join(b for p in feed(core, packets) for b in p.blocks)
+    return Block.join(b for p in guarded(*packets, held=held) for b in p.blocks)
 
 
-def lost(t: F64, value: F64) -> int:
-    """Return how many rows the guard takes for outliers."""
-    return len(t) - len(guarded(packet(rows(t, value))))
+def gone(time: F64, value: F64) -> Bool:
+    """Return which rows of a channel the guard takes for outliers."""
+    return ~np.isin(time, kept(packet(block(CHANNEL, time, value))).host_time)
 
 
-def spoilt(hz: float, seed: int) -> tuple[F64, F64, np.ndarray]:
-    """Return times and values at 20 dB with 1 % outliers, and which those are."""
+def noise(time: F64, sd: float) -> F64:
+    return sd * np.random.default_rng(2).standard_normal(len(time))
+
+
+def swinging(time: F64, seed: int) -> F64:
+    """Return a mix of 300 sinusoids, 0.02 to 1.5 Hz, RMS 1."""
     rng = np.random.default_rng(seed)
-    t = grid(hz, 600.0)
-    out = rng.random(len(t)) < 0.01
-    far = rng.choice([-1.0, 1.0], len(t)) * rng.uniform(8, 20, len(t))
-    return t, movement(seed)(t) + 0.1 * rng.standard_normal(len(t)) + out * far, out
+    hz, phase = rng.uniform(0.02, 1.5, 300), rng.uniform(0, 2 * np.pi, 300)
+    return np.sqrt(2 / 300) * np.sin(2 * np.pi * np.outer(time - START, hz) + phase).sum(axis=1)
+
+
+def hit(time: F64, value: F64, at: list[int], by: float = 10.0) -> F64:
+    """Return the values with outliers at these rows."""
+    return value + by * np.isin(np.arange(len(time)), at)
+
+
+# -- what goes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hz", [20.0, 31.7, 64.0])
 def test_nearly_all_outliers_go_and_hardly_anything_else(hz: float) -> None:
-    found = false = bad = good = 0
-    for seed in range(3):
-        t, value, out = spoilt(hz, seed)
-        gone = ~np.isin(START + t, guarded(packet(rows(t, value))).host_time)
-        found, false = found + int((gone & out).sum()), false + int((gone & ~out).sum())
-        bad, good = bad + int(out.sum()), good + int((~out).sum())
-    assert found / bad >= 0.97
-    assert false / good <= 0.003
+    time = evenly(hz, 400.0)
+    lost, out = [], []
+    for seed in range(2):
+        rng = np.random.default_rng([seed, 1])
+        out.append(rng.random(len(time)) < 0.01)
+        far = rng.choice([-1.0, 1.0], len(time)) * rng.uniform(8, 20, len(time))
+        value = swinging(time, seed) + 0.1 * rng.standard_normal(len(time))
+        lost.append(gone(time, value + out[-1] * far))
+    assert np.mean(np.concatenate(lost)[np.concatenate(out)]) >= 0.97
+    assert np.mean(np.concatenate(lost)[~np.concatenate(out)]) <= 0.003
 
 
-def quantised(t: F64) -> F64:
-    """A slow fader of 0.3 LSB jitter."""
-    jitter = 0.3 * np.random.default_rng(2).standard_normal(len(t))
-    return np.round(64 + 20 * np.sin(2 * np.pi * 0.05 * t) + jitter)
+def test_outliers_beside_each_other_go_together() -> None:
+    time = evenly(20.0, 30.0)
+    at = [200, 201, 300, 302, 304]
+    value = hit(time, np.sin(time - START) + noise(time, 0.05), at)
+    assert gone(time, value)[at].all()
 
 
-def flickering(t: F64) -> F64:
+def test_each_row_ends_as_used_or_as_an_outlier() -> None:
+    time = evenly(20.0, 30.0)
+    value = hit(time, np.sin(time - START), [100, 400])
+    ends = guarded(packet(block(CHANNEL, time, value)))[0].ends
+    assert {e.end: len(e.before) for e in ends} == {"used": len(time) - 2, "outliers": 2}
+
+
+# -- what stays -----------------------------------------------------------------------------------
+
+
+def fader(time: F64) -> F64:
+    """A controller that moves, with jitter of 0.3 of its last bit."""
+    return np.round(64 + 20 * np.sin(2 * np.pi * 0.05 * (time - START)) + noise(time, 0.3))
+
+
+def flicker(time: F64) -> F64:
     """A channel at rest whose last bit flips now and then."""
-    return 0.25 + (np.random.default_rng(2).random(len(t)) < 0.05) / 1024
+    return 0.1 + (np.random.default_rng(2).random(len(time)) < 0.05) / 1024
 
 
-def stepping(t: F64) -> F64:
-    """A level that jumps every 7 s, with a little noise."""
-    return np.floor(t / 7) % 3 + 0.01 * np.random.default_rng(2).standard_normal(len(t))
+def late_flicker(time: F64) -> F64:
+    """A channel that was at rest for so long that its last bit is not known when it flips."""
+    return np.where(np.arange(len(time)) % 700 == 699, 0.3, 0.1)
 
 
-def resting(t: F64) -> F64:
-    """A constant that moves once, for good."""
-    return np.where(t < 50, 1.0, 2.0)
+def square(time: F64) -> F64:
+    return np.floor((time - START) / 7) % 3
+
+
+def triangle(time: F64) -> F64:
+    return np.abs(np.arange(len(time)) % 40 - 20.0)
+
+
+SHAPES = (fader, flicker, late_flicker, square, triangle)
 
 
 @pytest.mark.parametrize("hz", [20.0, 64.0])
-@pytest.mark.parametrize("signal", [quantised, flickering, resting])
-def test_a_channel_that_is_quantised_or_at_rest_loses_nothing(
-    signal: Callable[[F64], F64], hz: float
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_quantised_resting_stepping_or_bent_loses_nothing(
+    shape: Callable[[F64], F64], hz: float
 ) -> None:
-    t = grid(hz)
-    assert lost(t, signal(t)) == 0
+    time = evenly(hz)
+    assert gone(time, shape(time)).sum() == 0
 
 
-@pytest.mark.parametrize("hz", [20.0, 64.0])
-def test_no_row_beside_a_step_is_taken_for_an_outlier(hz: float) -> None:
-    t = grid(hz)
-    value = stepping(t)
-    kept = guarded(packet(rows(t, value))).host_time - START
-    beside = (t % 7 < 5 / hz) | (t % 7 > 7 - 5 / hz)
-    assert np.isin(t[beside], np.round(kept, 9)).all() or lost(t[beside], value[beside]) == 0
+def test_an_outlier_of_a_quantised_channel_goes_all_the_same() -> None:
+    time = evenly(20.0)
+    assert np.flatnonzero(gone(time, hit(time, fader(time), [700, 1500], 60.0))).tolist() == [
+        700, 1500,
+    ]  # fmt: skip
+
+
+def test_a_step_of_a_noisy_channel_costs_no_row() -> None:
+    time = evenly(20.0)
+    quiet = noise(time, 0.01)
+    beside = np.min(np.abs((time - START)[:, None] - 7.0 * np.arange(1, 17)), axis=1) < 0.2
+    assert not gone(time, square(time) + quiet)[beside & ~gone(time, quiet)].any()
+
+
+def test_held_channels_pass_as_they_are() -> None:
+    time = evenly(20.0, 10.0)
+    value = hit(time, fader(time), [50, 60], 1e6)
+    out = kept(packet(block(CHANNEL, time, value)), held=True)
+    assert out.value.tolist() == value.tolist()
+    # settle_s: what might overtake a row is waited for.
+    assert out.before == pytest.approx(time + 0.1, abs=1e-6)
+
+
+# -- when a row is final --------------------------------------------------------------------------
+
+
+def streamed(time: F64, value: F64) -> list[Packet]:
+    """Return a packet a row."""
+    return [
+        packet(block(CHANNEL, time[i : i + 1], value[i : i + 1]), end=False)
+        for i in range(len(time))
+    ]
+
+
+def test_a_row_is_final_with_its_fifth_successor_and_says_so() -> None:
+    time = START + np.arange(30) / 20
+    passed = [sum(map(len, p.blocks)) for p in guarded(*streamed(time, noise(time, 1e-9)))]
+    assert passed == [0] * 5 + [1] * 25
+    out = kept(*streamed(time, np.sin(time - START)))
+    assert out.before == pytest.approx(out.host_time + 5 / 20 + 0.1, abs=1e-6)
+
+
+def test_a_row_of_a_late_packet_is_final_when_its_successor_arrived() -> None:
+    time = START + np.arange(30) / 20
+    late = replace(block(CHANNEL, time, np.sin(time - START)), before=time + 0.7)
+    out = kept(packet(late, upto=START + 9.0, end=False))
+    assert out.before[:20] == pytest.approx(time[5:25] + 0.7, abs=1e-6)
+
+
+def test_a_slow_channels_row_is_final_when_decide_s_has_passed() -> None:
+    time = START + np.arange(20.0)
+    value = hit(time, np.sin(0.3 * (time - START)), [12])
+    nothing = [packet(upto=t + s, end=False, first=START) for t in time for s in (0.0, 0.59, 0.61)]
+    rows = streamed(time, value)
+    told = [p for i in range(20) for p in (rows[i], nothing[3 * i + 1], nothing[3 * i + 2])]
+    out = guarded(*told)
+    decide, settle = plan().decide_s, plan().settle_s
+    assert decide == 0.5
+    for i in set(range(20)) - {12}:
+        assert [sum(map(len, p.blocks)) for p in out[3 * i : 3 * i + 3]] == [0, 0, 1]
+        assert out[3 * i + 2].blocks[0].before == pytest.approx(time[i] + decide + settle)
+    assert [e.end for e in out[38].ends] == ["outliers"]
+
+
+def test_moments_never_go_back() -> None:
+    time = np.sort(START + np.random.default_rng(3).uniform(0, 30, 200))
+    out = kept(*streamed(time, noise(time, 1.0)))
+    assert (np.diff(out.before) >= 0).all()
+
+
+# -- stragglers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "passes"), [(0.0, True), (9.0, False)])
+def test_a_straggler_is_judged_and_changes_nobody_elses_verdict(value: float, passes: bool) -> None:
+    time = evenly(20.0, 20.0)
+    rows = block(CHANNEL, time, hit(time, noise(time, 0.1), [150, 153]))
+    astray = replace(
+        block(CHANNEL, time[151:152] + 0.01, np.array([value])),
+        straggler=np.ones(1, bool), before=np.array([START + 19.0]),
+    )  # fmt: skip
+    alone, both = (kept(packet(b)) for b in (rows, Block.join((rows, astray))))
+    others = both.host_time != astray.host_time[0]
+    assert both.host_time[others].tolist() == alone.host_time.tolist()
+    assert (~others).sum() == passes
+    if passes:
+        assert both.before[~others] == [START + 19.0]

@@ -1,0 +1,231 @@
+"""Alignment: the reference, the hops, the filter that tracks a lag, and when a lag is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from operators.align import Align, AlignConfig, KalmanConfig, Track
+from operators.plan import ChannelConfig, Plan
+from operators.records import Block, LagReport, Packet
+from tests.signals import START, block, known, movement, packet, plan
+
+URE, A, B = "ure:pulse", "osc_1:/pulse", "osc_2:/pulse"
+QUICK = AlignConfig(window_s=30.0, hop_s=5.0, max_lag_s=2.0)
+
+
+def rows(
+    channel: str, lag_s: float = 0.0, *, hz: float = 20.0, seconds: float = 60.0,
+    noise: float = 0.03, silent: tuple[float, float] = (0.0, 0.0), seed: int = 0,
+) -> Block:  # fmt: skip
+    """Return a channel as it leaves `guard`: `lag_s` late, silent once (s after the start)."""
+    t = np.arange(round(hz * seconds)) / hz + 0.003
+    t = t[(t < silent[0]) | (t >= silent[1])]
+    hiss = np.random.default_rng(list(channel.encode())).standard_normal(len(t))
+    return block(channel, START + t, movement(seed)(t - lag_s) + noise * hiss)
+
+
+def stream(*blocks: Block) -> Iterator[Packet]:
+    """Yield a packet a second."""
+    first = min(float(b.host_time[0]) for b in blocks)
+    last = max(float(b.arrival[-1]) for b in blocks)
+    edge = -np.inf
+    for upto in np.append(np.arange(first, last), last):
+        parts = [b.take((b.arrival > edge) & (b.arrival <= upto)) for b in blocks]
+        yield packet(*(b for b in parts if len(b)), upto=upto, end=upto == last, first=first)
+        edge = upto
+
+
+def reports(p: Plan, *blocks: Block, config: AlignConfig = QUICK) -> dict[str, list[LagReport]]:
+    """Return by channel what is told of its lag."""
+    core = Align(p, config)
+    out: dict[str, list[LagReport]] = {}
+    for r in (r for x in stream(*blocks) for r in core.update(x).lags):
+        out.setdefault(r.channel, []).append(r)
+    return out
+
+
+def reference(p: Plan, *blocks: Block) -> str:
+    told = [c for c, rs in reports(p, *blocks).items() if any(r.note == "reference" for r in rs)]
+    assert len(told) == 1
+    return told[0]
+
+
+# -- the reference --------------------------------------------------------------------------------
+
+
+def test_a_quick_ure_member_is_the_reference() -> None:
+    found = reference(plan((A, URE)), rows(A, noise=0.001), rows(URE, hz=8.0, noise=0.2))
+    assert found == URE
+
+
+def test_a_slow_ure_member_is_not_but_the_cleanest_member_is() -> None:
+    p = plan((URE, A, B))
+    found = reference(p, rows(URE, hz=4.0, noise=0.1), rows(A, noise=0.3), rows(B, noise=0.05))
+    assert found == B
+
+
+def test_a_named_reference_is_taken_and_has_no_lag() -> None:
+    told = reports(plan((URE, A), reference=A), rows(URE), rows(A))
+    assert [(r.lag_s, r.var, r.locked, r.known) for r in told[A]] == [(0.0, 0.0, True, -np.inf)]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e6])
+def test_a_constant_member_is_never_the_reference(level: float) -> None:
+    still = replace(rows(URE), value=np.full(1200, level))
+    assert reference(plan((URE, A)), still, rows(A)) == A
+
+
+# -- lags -----------------------------------------------------------------------------------------
+
+
+def test_lags_of_both_signs_are_found_at_each_hop() -> None:
+    told = reports(plan((URE, A, B)), rows(URE), rows(A, 0.42), rows(B, -0.87))
+    for channel, lag in ((A, 0.42), (B, -0.87)):
+        assert [r.locked for r in told[channel]] == [True] * len(told[channel])
+        assert told[channel][-1].lag_s == pytest.approx(lag, abs=0.005)
+        sd = np.sqrt(told[channel][-1].var)
+        assert abs(told[channel][-1].lag_s - lag) < 4 * sd < 0.02
+    # The first window is half as long as the others, and full at 15.2 s; hops are on the epoch.
+    assert [r.known - START for r in told[A]] == [20 + 5 * k for k in range(9)]
+
+
+def test_an_estimate_is_dated_by_the_tick_that_waits_for_what_it_was_made_from() -> None:
+    quick = plan((URE, A), half_width_s=0.3)
+    told = reports(quick, rows(URE), rows(A, 0.42))
+    assert told[A][0].known - START == pytest.approx(20 + 1.0 - 0.3, abs=1e-6)
+
+
+def test_a_given_lag_is_not_searched() -> None:
+    told = reports(plan((URE, known(A, 0.1), B)), rows(URE), rows(A, 0.42), rows(B, 0.3))
+    assert A not in told
+    assert told[B][-1].lag_s == pytest.approx(0.3, abs=0.005)
+
+
+def test_the_references_given_lag_is_added_to_what_is_found_against_it() -> None:
+    p = plan((known(A, 0.25), B, URE), reference=A)
+    told = reports(p, rows(A, 0.25), rows(B, -0.5), rows(URE))
+    assert told[A][0].lag_s == 0.25
+    assert told[B][-1].lag_s == pytest.approx(-0.5, abs=0.005)
+
+
+@pytest.mark.parametrize("named", [URE, "auto"])
+def test_one_member_is_searched_beside_a_given_one(named: str) -> None:
+    p = plan((known(URE, 0.1), A), reference=named)
+    told = reports(p, rows(URE, 0.1), rows(A, 0.42))
+    assert told[A][-1].lag_s == pytest.approx(0.42, abs=0.005)
+
+
+@pytest.mark.parametrize("named", [A, "auto"])
+def test_a_lone_member_is_its_own_reference_at_once(named: str) -> None:
+    told = reports(plan((A,), reference=named), rows(A))
+    assert [(r.lag_s, r.locked, r.known) for r in told[A]] == [(0.0, True, -np.inf)]
+
+
+def test_nothing_is_searched_where_all_but_the_reference_are_given() -> None:
+    told = reports(plan((known(URE, 0.1), A), reference=A), rows(URE, 0.1), rows(A))
+    assert [(c, r.note) for c, rs in told.items() for r in rs] == [(A, "reference")]
+
+
+def test_independent_members_never_lock() -> None:
+    told = reports(plan((URE, A), reference=URE), rows(URE), rows(A, seed=9))
+    assert told[A] and not any(r.locked for r in told[A])
+    assert all(np.isnan(r.lag_s) and r.confidence == 0 for r in told[A])
+
+
+def test_a_hop_with_too_little_data_keeps_the_lag_and_is_less_sure() -> None:
+    told = reports(plan((URE, A)), rows(URE, seconds=90.0), rows(A, 0.42, silent=(30.0, 99.0)))
+    empty = [r for r in told[A] if r.note == "too little data"]
+    assert len(empty) >= 3
+    assert len({r.lag_s for r in empty}) == 1
+    assert empty[0].lag_s == pytest.approx(0.42, abs=0.01)
+    assert all(r.locked and r.confidence == 0 for r in empty)
+    assert np.diff([r.var for r in empty]) == pytest.approx(QUICK.kalman.q * QUICK.hop_s)
+
+
+def test_a_lag_that_jumps_is_followed() -> None:
+    before, after = rows(A, 0.2, seconds=50.0), rows(A, 0.9, seconds=110.0)
+    told = reports(
+        plan((URE, A)), rows(URE, seconds=110.0),
+        Block.join((before, after.take(after.host_time > before.host_time[-1]))),
+    )  # fmt: skip
+    at = {round(r.known - START): r.lag_s for r in told[A]}
+    assert at[45] == pytest.approx(0.2, abs=0.005)
+    assert at[105] == pytest.approx(0.9, abs=0.01)
+
+
+# -- the filter -----------------------------------------------------------------------------------
+
+
+def test_the_first_measurement_is_taken_as_it_is() -> None:
+    track = Track()
+    assert track.update(0.3, 1e-4, 1e-8)
+    assert (track.lag, track.var) == (0.3, 1e-4)
+
+
+def test_measurements_are_averaged_by_their_variances() -> None:
+    track = Track(lag=0.0, var=1e-4)
+    assert track.update(0.01, 2e-4, 1e-4)
+    assert track.lag == pytest.approx(0.005)
+    assert track.var == pytest.approx(1e-4)
+
+
+def test_the_gate_is_four_sigma() -> None:
+    near, far = Track(lag=0.0, var=0.5), Track(lag=0.0, var=0.5)
+    assert near.update(3.99, 0.5, 0.0)
+    assert not far.update(4.01, 0.5, 0.0)
+    assert (far.lag, far.var) == (0.0, 0.5)
+
+
+def test_three_rejects_running_begin_anew() -> None:
+    track = Track(lag=0.0, var=1e-6)
+    assert [track.update(0.5, 1e-6, 0.0) for _ in range(3)] == [False, False, True]
+    assert (track.lag, track.var, track.rejects) == (0.5, 1e-6, 0)
+
+
+def test_a_good_measurement_between_forgives_the_rejects() -> None:
+    track = Track(lag=0.0, var=1e-6)
+    used = [track.update(z, 1e-6, 0.0) for z in (0.5, 0.5, 0.0, 0.5, 0.5)]
+    assert used == [False, False, True, False, False]
+    assert abs(track.lag) < 1e-9
+
+
+def test_a_given_variance_takes_the_place_of_the_spectrums() -> None:
+    config = AlignConfig(window_s=30.0, hop_s=5.0, max_lag_s=2.0, kalman=KalmanConfig(r=1e-4))
+    told = reports(plan((URE, A)), rows(URE), rows(A, 0.42), config=config)
+    # Doubled, and by window / hop for the overlap: the first window holds 99 of 5 Hz.
+    assert told[A][0].var == pytest.approx(1e-4 * 2 * 99 / 5 / 5)
+
+
+# -- pace -----------------------------------------------------------------------------------------
+
+
+def paced(*blocks: Block, held: bool = False) -> Block:
+    channels = {A: ChannelConfig(kind="held" if held else "sampled")}
+    core = Align(plan((A,), channels=channels), QUICK)
+    return Block.join(b for b in core.update(packet(*blocks)).blocks)
+
+
+def test_rows_get_their_channels_pace() -> None:
+    out = paced(rows(A, noise=0.2))
+    assert np.isnan(out.spacing[:8]).all()
+    assert out.spacing[-1] == pytest.approx(0.05)
+    assert out.noise[-1] == pytest.approx(0.04, rel=0.5)
+
+
+def test_a_held_channel_has_no_pace() -> None:
+    out = paced(rows(A), held=True)
+    assert np.isnan(out.spacing).all() and np.isnan(out.noise).all()
+
+
+def test_a_straggler_has_the_pace_of_its_moment_and_changes_none() -> None:
+    data = rows(A)
+    astray = np.arange(len(data)) == 500
+    before = np.where(astray, data.before[700], data.before)
+    out = paced(replace(data, straggler=astray, before=before))
+    alone = paced(data.take(~astray))
+    assert np.array_equal(out.spacing[~astray], alone.spacing, equal_nan=True)
+    assert out.spacing[astray] == pytest.approx(0.05)

@@ -1,0 +1,183 @@
+"""One source's clock: offset, skew and steps recovered from stamps with known truth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from operators.clock import Clock, Judged, Line
+from operators.records import F64
+from tests.signals import START
+
+
+class Told(NamedTuple):
+    """What a clock said of a source, in seconds after the start."""
+
+    judged: Judged
+    error: F64
+    line: Line | None
+    clock: Clock
+
+
+def stamps(
+    rate_hz: float = 50.0,
+    seconds: float = 600.0,
+    offset_s: float = -3.2,
+    skew_ppm: float = 120.0,
+    step: tuple[float, float] | None = None,
+    queue_s: float = 0.005,
+    seed: int = 0,
+) -> tuple[F64, F64, F64]:
+    """Return host time, source time and arrival, in order of arrival."""
+    rng = np.random.default_rng(seed)
+    n = int(rate_hz * seconds)
+    host = (np.arange(n) + rng.random()) / rate_hz
+    host = host[rng.random(n) >= 0.02]
+    source = host * (1 + skew_ppm * 1e-6) - offset_s
+    if step:
+        source = source + step[1] * (host >= step[0])
+    arrival = host + rng.exponential(queue_s, len(host))
+    order = np.argsort(arrival, kind="stable")
+    return host[order], source[order], arrival[order]
+
+
+def told(host: F64, source: F64, arrival: F64) -> Told:
+    clock = Clock(30.0)
+    judged = clock.feed(START + source, START + arrival, end=True)
+    turns = judged.turns
+    return Told(judged, judged.host - START - host, turns[-1][1] if turns else None, clock)
+
+
+def ppm(line: Line | None) -> float:
+    assert line
+    return -1e6 * line.slope / (1 + line.slope)
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[tuple[float, Told]]:
+    """Return skew and what was told of it, for 20 sources of ten minutes, half of them stepped."""
+    out = []
+    for seed in range(20):
+        rng = np.random.default_rng(100 + seed)
+        skew = rng.uniform(-200, 200)
+        step = (300.0, 0.5) if seed % 2 else None
+        out.append((skew, told(*stamps(
+            offset_s=rng.uniform(-5, 5), skew_ppm=skew, step=step, seed=seed,
+            rate_hz=float(rng.choice([25.0, 31.7, 50.0])),
+        ))))  # fmt: skip
+    return out
+
+
+def test_skew_is_right_to_a_seventh_of_a_ppm(runs: list[tuple[float, Told]]) -> None:
+    errors = [abs(ppm(x.line) - skew) for skew, x in runs]
+    assert np.quantile(errors, 0.95) <= 0.15
+
+
+def test_time_is_right_to_30_microseconds(runs: list[tuple[float, Told]]) -> None:
+    assert np.median([np.median(np.abs(x.error[-5000:])) for _, x in runs]) <= 30e-6
+
+
+def test_the_sd_of_the_skew_covers_its_error_and_little_more(
+    runs: list[tuple[float, Told]],
+) -> None:
+    sd = np.array([1e6 * x.line.slope_var**0.5 for _, x in runs if x.line])
+    error = np.array([ppm(x.line) - skew for skew, x in runs])
+    assert np.mean(np.abs(error) <= 2 * sd) >= 0.95
+    assert np.median(sd) <= 0.3
+
+
+def test_each_step_is_found_and_none_where_there_is_none(runs: list[tuple[float, Told]]) -> None:
+    assert [x.clock.resets for _, x in runs] == [0, 1] * 10
+
+
+@pytest.mark.parametrize("size", [0.5, -0.8, 3600.0, -3600.0])
+def test_a_step_is_found_in_a_quarter_second_and_every_row_mapped_with_the_right_side(
+    size: float,
+) -> None:
+    host, source, arrival = stamps(seconds=120.0, step=(60.0, size))
+    x = told(host, source, arrival)
+    assert x.clock.resets == 1
+    assert x.judged.ok.all()
+    assert np.abs(x.error).max() <= 0.02
+    assert x.clock.reset_at - START == pytest.approx(host[host >= 60.0].min(), abs=0.01)
+    first = int(np.argmax(host >= 60.0))
+    assert arrival[x.judged.by[first]] - arrival[first] <= 0.25
+
+
+def test_the_slope_is_kept_across_a_step() -> None:
+    host, source, arrival = stamps(seconds=310.0, step=(300.0, 0.5))
+    lines = [line for _, line in told(host, source, arrival).judged.turns]
+    at = next(i for i, line in enumerate(lines) if line.stepped)
+    assert lines[at].slope == lines[at - 1].slope
+    assert ppm(lines[-1]) == pytest.approx(120.0, abs=1.0)
+
+
+@pytest.mark.parametrize("ahead", [1e6, -1e6, 40.0, -40.0, 0.2])
+def test_a_stamp_from_the_future_or_the_far_past_is_wild(ahead: float) -> None:
+    host, source, arrival = stamps(seconds=60.0)
+    source[2000] += ahead
+    x = told(host, source, arrival)
+    assert np.flatnonzero(~x.judged.ok).tolist() == [2000]
+    assert np.abs(np.delete(x.error, 2000)).max() <= 0.02
+    assert x.clock.resets == 0
+
+
+def test_a_delay_that_does_not_persist_is_used_and_moves_nothing() -> None:
+    host, source, arrival = stamps(seconds=60.0)
+    arrival[2000] += 5.0
+    order = np.argsort(arrival, kind="stable")
+    x = told(host[order], source[order], arrival[order])
+    assert x.judged.ok.all()
+    assert np.abs(x.error).max() <= 0.02
+
+
+def test_a_stall_of_the_network_is_no_step() -> None:
+    host, source, arrival = stamps(seconds=120.0)
+    stalled = (host > 60) & (host < 62)
+    arrival[stalled] = 62 + np.arange(stalled.sum()) * 1e-4
+    order = np.argsort(arrival, kind="stable")
+    x = told(host[order], source[order], arrival[order])
+    assert x.clock.resets == 0
+    assert x.judged.ok.all()
+    assert np.abs(x.error).max() <= 0.02
+
+
+def test_a_source_of_one_reading_a_second_is_followed() -> None:
+    host, source, arrival = stamps(rate_hz=1.0, step=(300.0, 0.5))
+    x = told(host, source, arrival)
+    assert x.clock.resets == 1
+    assert ppm(x.line) == pytest.approx(120.0, abs=20.0)
+    assert np.abs(x.error[60:]).max() <= 0.02
+
+
+def test_bursts_of_a_second_are_no_steps_and_all_used() -> None:
+    host, source, _ = stamps(seconds=300.0)
+    arrival = np.ceil(host) + np.random.default_rng(1).exponential(0.002, len(host))
+    order = np.argsort(arrival, kind="stable")
+    x = told(host[order], source[order], arrival[order])
+    assert x.clock.resets == 0
+    assert x.judged.ok.all()
+    assert np.abs(x.error[5000:]).max() <= 0.05
+
+
+def test_more_stamps_than_a_bin_holds_are_judged_the_same_however_fed() -> None:
+    host, source, arrival = stamps(rate_hz=9000.0, seconds=3.0)
+    whole = told(host, source, arrival)
+    clock = Clock(30.0)
+    parts = [
+        clock.feed(
+            START + source[a : a + 1000], START + arrival[a : a + 1000], a + 1000 >= len(host)
+        )
+        for a in range(0, len(host), 1000)
+    ]
+    assert np.array_equal(np.concatenate([p.host for p in parts]), whole.judged.host)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_next_to_nothing_is_mapped_to_its_arrival(n: int) -> None:
+    source, arrival = np.arange(n) * 1.0, START + np.arange(n) * 1.0
+    judged = Clock(30.0).feed(source, arrival, end=True)
+    assert judged.decided == n
+    assert np.allclose(judged.host, arrival)

@@ -1,0 +1,80 @@
+"""Presence by age, lag and how long a channel is back, tick by tick."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.presence import Watch
+from operators.records import STATES
+
+HZ = 2.0
+NEVER = np.inf
+STALE_AFTER = 1.0
+
+
+def watched(
+    age: list[float], *, locked: list[bool] | bool = True, rejoin_s: float = 2.0,
+    watch: Watch | None = None, first: int = 100,
+) -> tuple[list[str], list[float], list[int]]:  # fmt: skip
+    """Return states, ramp and gaps over ticks of these ages."""
+    n = len(age)
+    usable = np.broadcast_to(locked, n)
+    state, ramp, gaps = (watch or Watch()).step(
+        first, HZ, np.array(age), np.full(n, STALE_AFTER), usable, rejoin_s
+    )
+    return [STATES[i] for i in state], ramp.tolist(), gaps.tolist()
+
+
+@pytest.mark.parametrize(
+    ("age", "locked", "state"),
+    [
+        (0.1, True, "live"),
+        (1.0, True, "live"),
+        (1.01, True, "stale"),
+        (10.0, True, "stale"),
+        (10.01, True, "lost"),
+        (0.1, False, "acquiring"),
+        (1.01, False, "stale"),
+        (10.01, False, "lost"),
+        (NEVER, True, "acquiring"),
+        (NEVER, False, "acquiring"),
+    ],
+)
+def test_a_channel_is_judged_by_age_and_lag(age: float, locked: bool, state: str) -> None:
+    assert watched([age], locked=locked)[0] == [state]
+
+
+def test_a_channel_that_comes_back_rejoins_and_is_then_live() -> None:
+    states, ramp, gaps = watched([0.1, 1.5, 11.0] + [0.1] * 16)
+    # Fresh for 2 s: four ticks have passed since the first fresh one.
+    assert states == ["live", "stale", "lost"] + ["rejoining"] * 4 + ["live"] * 12
+    assert ramp[7:] == pytest.approx([0.1 * k for k in range(1, 11)] + [1.0, 1.0])
+    assert ramp[0] == 1.0 and not any(ramp[1:7])
+    assert gaps == [0] + [1] * 18
+
+
+def test_without_a_wait_it_is_live_at_once_and_ramped() -> None:
+    states, ramp, _ = watched([2.0, 0.1, 0.1], rejoin_s=0.0)
+    assert states == ["stale", "live", "live"]
+    assert ramp == pytest.approx([0.0, 0.1, 0.2])
+
+
+def test_going_stale_again_begins_the_wait_anew() -> None:
+    states, _, gaps = watched([2.0, 0.1, 0.1, 2.0, 0.1, 0.1, 0.1, 0.1, 0.1])
+    assert states == ["stale", *["rejoining"] * 2, "stale", *["rejoining"] * 4, "live"]
+    assert gaps == [1, 1, 1, 2, 2, 2, 2, 2, 2]
+
+
+def test_a_channel_back_without_its_lag_acquires() -> None:
+    states, _, _ = watched([2.0] + [0.1] * 6, locked=[True] + [False] * 3 + [True] * 3)
+    assert states == ["stale"] + ["acquiring"] * 3 + ["rejoining", "live", "live"]
+
+
+@pytest.mark.parametrize("at", range(1, 20))
+def test_presence_goes_on_from_any_tick(at: int) -> None:
+    age = [NEVER, 0.1, 1.5, 11.0, 0.1, 0.1, 2.0, 3.0] + [0.1] * 12
+    watch = Watch()
+    first = watched(age[:at], watch=watch)
+    rest = watched(age[at:], watch=Watch(**watch.snapshot()), first=100 + at)
+    assert tuple(a + b for a, b in zip(first, rest, strict=True)) == watched(age)
