@@ -5,7 +5,7 @@ Further away than `max_delay_s`, either way, it is in doubt and held until the n
 a line that is not in doubt makes the held ones wild; five in a row are a gap, and the running
 arrival moves there. Of these five, what lies before a fall back of more than `max_delay_s` is
 wild all the same: a lone stamp far ahead that meets a gap does not lead the others. A leap of
-more than `most_gap_s` ahead is never a gap: every tick of it would have to be written.
+more than `most_gap_s` ahead of all is never a gap: every tick of it would have to be written.
 
 The first line has nothing to be compared with: it is held until another one agrees with it.
 Verdicts are on lines, since the elements of an array share one stamp.
@@ -168,7 +168,7 @@ class Arrivals:
         while first and held[first].rx >= held[first - 1].rx - self.max_delay_s:
             first -= 1
         running = max(line.rx for line in held[first:])
-        if running - self.running > self.most_gap_s and self.running > _UNKNOWN:
+        if running - self.key > self.most_gap_s and self.key > _UNKNOWN:
             return _Group(held, [True] * GAP, self.running, held[-1].stop)
         return _Group(held, [i < first for i in range(GAP)], running, held[-1].stop)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -35,7 +36,7 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
     newest = max(float(b.host_time[-1]) for b in blocks)
     out = []
     edges = START + np.arange(0.0, seconds + step_s, step_s)
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         part = [x.take((x.arrival >= a) & (x.arrival < b)) for x in blocks]
         part = [x for x in part if len(x)]
         arrivals = np.unique(np.concatenate([x.arrival for x in part] or [np.empty(0)]))
@@ -150,8 +151,8 @@ def test_the_weight_of_a_channel_that_came_back_ramps_over_five_seconds() -> Non
 
 
 def test_staleness_is_seen_when_the_tick_leaves_not_when_it_was() -> None:
-    g = grid(plan((ONE, known("osc_2:/pulse")), failover=QUICK),
-             packets([rows(ONE.channel, EVEN[EVEN < 20]), rows("osc_2:/pulse", EVEN)], 40.0))  # fmt: skip
+    both = [rows(ONE.channel, EVEN[EVEN < 20]), rows("osc_2:/pulse", EVEN)]
+    g = grid(plan((ONE, known("osc_2:/pulse")), failover=QUICK), packets(both, 40.0))
     i = states(g).index("stale")
     assert g.released[i] - START - ts(g)[i] <= 2.1 + 0.0201
 

@@ -99,7 +99,7 @@ def test_noise_that_passes_is_told() -> None:
     assert noise == pytest.approx(np.var(value), rel=0.1)
 
 
-# -- lag, edges, holes ------------------------------------------------------------------------------
+# -- lag, edges, holes ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lag_s", [-1.3, 0.07, 0.42])
@@ -158,7 +158,7 @@ def test_nothing_is_read_from_next_to_nothing(n: int) -> None:
     assert np.isnan(read(out, TICKS)[0]).all()
 
 
-# -- what was known ---------------------------------------------------------------------------------
+# -- what was known -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate_hz", [1.0, 50.0])
