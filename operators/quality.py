@@ -240,7 +240,7 @@ class Quality:
         f: Complex = np.fft.rfft(window)[..., : top + 1] * inside[:, None]
         z: Complex = np.fft.ifft(f, n // thin) if top + 1 <= n // thin else np.fft.ifft(f, n)
         size = np.abs(z)
-        z /= np.where(size > 0, size, 1.0)
+        z /= np.where(size > 1e-300, size, 1.0)
         k = np.arange(len(z))
         if whole:
             return np.asarray(np.abs((z * z[k, reference].conj()[:, None]).mean(axis=2)))

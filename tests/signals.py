@@ -6,6 +6,7 @@ queueing: `source time = START + t (1 + skew) - offset`, t in seconds since STAR
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,9 +40,9 @@ class Source:
     """One channel, its clock, its way to us and its faults; spans are seconds since START.
 
     `delays`: (from, to, how long) of rows that come late; `stalls`: rows of a span come together
-    at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows flagged by the source;
-    `far`: values of 1000; `elements`: an array of so many; `markers`: (when, text);
-    `value`: of the time; else a movement that never repeats.
+    at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows
+    flagged by the source; `far`: values of 1000; `elements`: an array of so many; `markers`:
+    (when, text); `value`: of the time; else a movement that never repeats.
     """
 
     source: str = "osc_1"
@@ -194,7 +195,7 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
     edges = [0, *sorted(min(max(p, 0), n) for p in places), n]
     pieces = []
     taken = 0
-    for i, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(edges)):
         last = i == len(edges) - 2
         upto = [r for r in batch.rejects if last or r.row < b or (not rejects_first and r.row == b)]
         mine, taken = upto[taken:], max(taken, len(upto))

@@ -1,0 +1,75 @@
+"""A recording in which all happens that can happen, and the stations that it runs through."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from operators.align import AlignConfig
+from operators.evidence import Rule
+from operators.plan import ChannelConfig, FailoverConfig, Plan
+from operators.quality import QualityConfig
+from operators.records import Batch, Packet
+from tests.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
+
+PLAN = plan(
+    ("ure:pulse", "osc_1:/pulse", "osc_1:/array", "osc_2:/pulse", "osc_3:/slow"),
+    channels={
+        "osc_1:/pulse": ChannelConfig(gain=2.0, offset=0.5, range=(-200.0, 200.0)),
+        "osc_1:/array": ChannelConfig(reduce="mean"),
+        "midi_1:cc/1/1": ChannelConfig(kind="held", stale_after_s=6.0),
+    },
+    facts=("ure:ure_coherence_level",),
+    failover=FailoverConfig(min_streams=2, rejoin_after_s=4.0),
+    reference="ure:pulse",
+    aligned=True,
+)
+RULES = (
+    Rule(name="weak", when="coherence < 0.9", for_s=2.0, keep_for_s=3.0),
+    Rule(name="low", when="pulse < -0.5 or slope(pulse, 5s) > 0.1"),
+    Rule(name="blurred", when="sync_bound_s > 0.01 and live >= 2"),
+)
+SKEWED = {"offset_s": -3.214, "skew_ppm": 87.0, "resets": ((35.0, 0.5), (60.0, -0.8))}
+STUDIO = (
+    Source(source="ure", key="pulse", rate_hz=20.0, loss=0.02),
+    Source(
+        key="/pulse", lag_s=0.18, loss=0.02, outliers=0.01, duplicates=5, wild=3,
+        wild_arrivals=2, far=2, delays=((20.0, 20.4, 0.35), (42.0, 42.2, 0.9), (50.0, 50.1, 6.0)),
+        markers=((10.0, "verse"), (36.0, "chorus"), (65.0, "coda")), **SKEWED,
+    ),
+    Source(key="/array", rate_hz=10.0, lag_s=0.25, elements=3, **SKEWED),
+    Source(
+        source="osc_2", rate_hz=31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=-0.42,
+        silent=((44.0, 53.0),), delays=((15.0, 15.6, 0.2),), sequenced=False,
+    ),
+    Source(source="osc_3", key="/slow", rate_hz=2.5, noise=0.02),
+    Source(source="midi_1", key="cc/1/1", rate_hz=40.0, held=True, stamped=False),
+    Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
+    Source(source="osc_2", key="/unused", rate_hz=3.0),
+)  # fmt: skip
+SECONDS = 75.0
+BLOCKS = (0.05, 0.5, 10.0)
+
+
+def stations(p: Plan = PLAN, block_s: float = 1.0) -> dict[str, Make]:
+    return makers(
+        p, block_s, align=AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0),
+        quality=QualityConfig(window_s=20.0), rules=RULES,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def recording() -> Batch:
+    return studio(*STUDIO, seconds=SECONDS, seed=3, ticks_s=0.5, rejects=4)
+
+
+@lru_cache(maxsize=8)
+def traced(block_s: float = 1.0) -> dict[str, list[Packet]]:
+    """Return what leaves each station when collect cuts blocks of this width."""
+    return trace(stations(block_s=block_s), every(recording(), 997))
+
+
+def into(station: str) -> list[Any]:
+    """Return what the station is given: the batches, or what leaves the one before."""
+    k = STATIONS.index(station)
+    return list(traced()[STATIONS[k - 1]]) if k else every(recording(), 997)
