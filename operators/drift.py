@@ -119,21 +119,20 @@ class Drift:
         self, source: str, blocks: list[Block], known: float, end: bool
     ) -> tuple[list[Block], list[Block], list[ClockReport]]:
         """Return the source's rows with host time, those that are wild, and its reports."""
-        which = np.repeat(np.arange(len(blocks)), [len(b) for b in blocks])
-        at, arrival, before, stamped, row = (
-            np.concatenate([getattr(b, name) for b in blocks])
-            for name in ("source_time", "arrival", "before", "stamped", "row")
-        )
-        order = np.argsort(row, kind="stable")
+        whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
+        at, arrival, stamped = whole.source_time, whole.arrival, whole.stamped
+        edge = np.cumsum([0, *(len(b) for b in blocks)])
+        order = np.argsort(whole.row, kind="stable") if len(blocks) > 1 else np.arange(len(at))
         fed = order[stamped[order]]
         host, ok = arrival.copy(), np.ones(len(at), bool)
         waits = np.zeros(len(at), bool)
-        before = before.copy()
+        before = whole.before.copy()
         reports: list[ClockReport] = []
         if len(fed):
             clock = self._clocks.setdefault(source, Clock(self.plan.max_delay_s))
             new = np.ones(len(fed), bool)
-            new[1:] = (np.diff(at[fed]) != 0) | (np.diff(arrival[fed]) != 0)
+            s, a = at[fed], arrival[fed]
+            new[1:] = (s[1:] != s[:-1]) | (a[1:] != a[:-1])
             first, group = fed[new], np.cumsum(new) - 1
             judged = clock.feed(at[first], arrival[first], end)
             host[fed], ok[fed] = judged.host[group], judged.ok[group]
@@ -145,16 +144,18 @@ class Drift:
         good: list[Block] = []
         wild: list[Block] = []
         for k, block in enumerate(blocks):
-            mine = which == k
+            mine = slice(int(edge[k]), int(edge[k + 1]))
+            b = replace(block, host_time=host[mine], before=before[mine],
+                        straggler=np.zeros(len(block), bool))  # fmt: skip
+            if ok[mine].all() and not waits[mine].any():
+                good.append(b)
+                continue
             if waits[mine].any():
                 # Rows in doubt come before all of the next packet.
                 held = block.take(waits[mine])
                 held = replace(held, row=held.row - (1 << 40))
                 self._doubtful.setdefault(source, []).append(held)
-            b = replace(block, host_time=host[mine], before=before[mine],
-                        straggler=np.zeros(len(block), bool))  # fmt: skip
-            take = ok[mine] & ~waits[mine]
-            good.append(b if take.all() else b.take(take))
+            good.append(b.take(ok[mine] & ~waits[mine]))
             wild.append(b.take(~ok[mine] & ~waits[mine]))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
 
@@ -192,7 +193,7 @@ class Drift:
                 b = b.take(go)
             else:
                 continue
-            if (np.diff(b.host_time) < 0).any():
+            if (b.host_time[1:] < b.host_time[:-1]).any():
                 b = b.take(np.argsort(b.host_time, kind="stable"))
             out.append(b)
         return tuple(out)

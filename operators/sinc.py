@@ -204,6 +204,7 @@ class Sampler:
         level[known == 0] = 0
         slow = SLOW * spacing > self.half_width_s
         value, coverage, gain = np.empty((3, len(tick)))
+        cell = self._cells()
         turn = np.flatnonzero((level[1:] != level[:-1]) | (slow[1:] != slow[:-1])) + 1
         for a, b in zip([0, *turn.tolist()], [*turn.tolist(), len(tick)], strict=True):
             if slow[a]:
@@ -216,11 +217,12 @@ class Sampler:
             node = np.rint((self.time - lag_s) * (self.tick_hz * PHASES)).astype(np.int64)
             node -= int(tick[a] - (self.origin or 0)) * PHASES
             if b - a < SHORT:
-                value[a:b] = self._few(k_of, node, known[a:b])
+                value[a:b] = self._few(k_of, cell, node, known[a:b])
             else:
-                value[a:b] = self._many(k_of, node, whole, due[a:b], known[a:b])
+                value[a:b] = self._many(k_of, cell, node, whole, due[a:b], known[a:b])
             lobe = 0.5 / cutoff
-            coverage[a:b] = self._coverage(self.since(tick[a:b], lag_s), lobe, known[a:b])
+            at = self.since(tick[a:b], lag_s)
+            coverage[a:b] = self._coverage(cell, at, lobe, known[a:b])
             gain[a:b] = k_of.energy * spacing[a:b]
         value[coverage < LEAST_COVERAGE] = np.nan
         return value, np.minimum(coverage, 1.0), noise * gain
@@ -233,13 +235,12 @@ class Sampler:
         ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
         return np.ceil(LEVELS * np.log2(ratio) - SLACK).astype(np.int64)
 
-    def _few(self, k_of: Kernel, node: I64, known: I64) -> F64:
+    def _few(self, k_of: Kernel, cell: F64, node: I64, known: I64) -> F64:
         """Return the filtered value at a few ticks, one by one."""
         half = len(k_of.table) - 1
         tick = np.arange(len(known)) * PHASES
         lo = np.searchsorted(node, tick - half, "right")
         hi = np.minimum(np.searchsorted(node, tick + half, "left"), known)
-        cell = self._cells()
         sums = np.zeros((2, len(known)))
         for n, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):
             if b > a:
@@ -247,7 +248,7 @@ class Sampler:
                 sums[:, n] = w.sum(), w @ self.value[a:b]
         return np.asarray(sums[1] / np.where(sums[0] > 0, sums[0], np.nan))
 
-    def _many(self, k_of: Kernel, node: I64, whole: F64, due: F64, known: I64) -> F64:
+    def _many(self, k_of: Kernel, cell: F64, node: I64, whole: F64, due: F64, known: I64) -> F64:
         """Return the same at many ticks: each sample is weighed once, for all in its reach."""
         width, k = len(k_of.bank), len(due)
         lo = int(np.searchsorted(node, -(width // 2) * PHASES, "right"))
@@ -258,7 +259,7 @@ class Sampler:
             base, row = node[span] >> BITS, node[span] & (PHASES - 1)
             taps = np.empty((2, width, len(base)))
             np.take(k_of.bank, row, axis=1, out=taps[0])
-            taps[0] *= self._cells()[span]
+            taps[0] *= cell[span]
             # What a tick may not know yet gives it nothing.
             first = np.searchsorted(due, whole[span], "right")
             first[np.isinf(whole[span])] = np.searchsorted(due, np.inf, "left")
@@ -279,16 +280,23 @@ class Sampler:
         )
         return np.asarray(top / np.where(below > 0, below, np.nan))
 
-    def _coverage(self, at: F64, lobe_s: float, known: I64) -> F64:
+    def _coverage(self, cell: F64, at: F64, lobe_s: float, known: I64) -> F64:
         """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
-        cell = self._cells()
+        left, right = at - lobe_s, at + lobe_s
+        a, after = int(np.searchsorted(self.time, left[0])), np.searchsorted(self.time, right)
+        if a and (after < known).all():
+            b = int(after[-1])
+            widest = float((self.time[a : b + 1] - self.time[a - 1 : b]).max())
+            if widest <= self.half_width_s / 4:
+                # Nothing is missing from before the first tick's lobe to after the last one's.
+                return np.ones(len(at))
         filled = np.concatenate(([0.0], np.cumsum(cell)))
         edge = np.empty(len(cell) + 1)
         np.add(self.time[1:], self.time[:-1], out=edge[1:-1])
         edge[1:-1] *= 0.5
         edge[0], edge[-1] = self.time[0] - cell[0] / 2, self.time[-1] + cell[-1] / 2
-        ends = np.interp(np.concatenate((at - lobe_s, at + lobe_s)), edge, filled)
-        left, right = ends[: len(at)], np.minimum(ends[len(at) :], filled[known])
+        left = np.interp(left, edge, filled)
+        right = np.minimum(np.interp(right, edge, filled), filled[known])
         return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
 
     def _cells(self) -> F64:
