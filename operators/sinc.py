@@ -40,7 +40,7 @@ SLOW = 4.0
 LEAST_COVERAGE = 0.9
 GAP_SPACINGS = 2.5
 HOLD_SPACINGS = 3.0
-LEVELS, SLACK = 4, 0.25
+LEVELS, SLACK = 4, 1.0
 """Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
 
 
@@ -233,7 +233,7 @@ class Sampler:
         if not (ratio > 1).any():
             return np.zeros(len(ratio), np.int64)
         ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
-        return np.ceil(LEVELS * np.log2(ratio) - SLACK).astype(np.int64)
+        return np.ceil(np.maximum(LEVELS * np.log2(ratio) - SLACK, 0.0)).astype(np.int64)
 
     def _few(self, k_of: Kernel, cell: F64, node: I64, known: I64) -> F64:
         """Return the filtered value at a few ticks, one by one."""
