@@ -5,9 +5,9 @@ samples before it, itself, five after it), with scale = max(1.4826 MAD, 2 quanti
 MAD about the window's own median (a window cut short takes more scales). Where a signal swings
 within the window, MAD is wide and single outliers slip through; so a sample is one, too, when it
 stands out on both sides of itself and off the cubic through its four neighbours,
-e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than 8 times the larger of 1.4826 median |e| of the last 256 samples and 2 quantisation steps. A step of
-the signal is neither, nor is a bend: what stands out by no more than twice what its neighbours
-move by is the signal's own.
+e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than 8 times the larger of 1.4826 median |e|
+of the last 256 samples and 2 quantisation steps. A step of the signal is neither, nor is a bend:
+what stands out by no more than twice what its neighbours move by is the signal's own.
 
 The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
 quarter of their differences are zero, so that quantised and resting channels lose nothing. Held
