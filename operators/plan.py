@@ -16,7 +16,6 @@ from msgspec import Meta
 
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 Group = Literal["ure", "sensors"]
 Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
