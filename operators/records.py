@@ -38,9 +38,14 @@ Why = Literal["hop", "reset", "state", "end"]
 
 Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
-    "wild_stamp", "out_of_range",
+    "wild_stamp", "out_of_range", "osc", "peer", "filtered", "inbox_full", "kernel_full",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
+
+ENDED: dict[Reason, End] = {
+    "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
+}  # fmt: skip
+"""Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -92,8 +97,8 @@ class Batch:
     name : int32 (n,)
         Index into `names`; -1 is a tick of the host clock, which only has `rx`.
     ts, rx : float64 (n,)
-        Source time and arrival. Where the sender gave no time, `ts` is `rx`; where the
-        recording holds no arrival, `rx` is `ts`.
+        Source time and arrival. Where the sender gave no time, `ts` is NaN: from `collect` on
+        it is the arrival; where the recording holds no arrival, `rx` is `ts`.
     stamped : bool (n,)
         Both were there, independently: the clock can be learnt from this row.
     wild : bool (n,)
