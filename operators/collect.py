@@ -23,6 +23,7 @@ import numpy as np
 from operators.ledger import ended, letters
 from operators.plan import Plan, Positive, Strict
 from operators.records import (
+    ENDED,
     F64,
     I32,
     I64,
@@ -71,7 +72,7 @@ class Collect:
         self._lane: dict[tuple[str, str], int] = {}
         self._sources: list[str] = ["*"]
         self._names: tuple[tuple[str, str], ...] = ()
-        self._table: I32 = np.empty(0, np.int32)
+        self._table: I32 = np.array([TICK], np.int32)
         self._rows = [np.empty(0, t) for t in _TYPES]
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
@@ -179,6 +180,7 @@ class Collect:
         """Take the first rows and rejects out and make them a packet."""
         lane, ts, rx, stamped, wild, value, seq, line = (c[:n] for c in self._rows)
         self._rows = [c[n:].copy() for c in self._rows]
+        source_time = np.where(np.isnan(ts), rx, ts)
         run = self._running(rx, wild)
         before = np.concatenate(([self._run], run))
         first = before[~np.isnan(before)]
@@ -199,8 +201,11 @@ class Collect:
         dead: list[DeadLetter] = []
         for r in rejects:
             moment = np.full(r.count, before_end[r.row])
+            end_of_it = ENDED.get(r.reason, "rejected")
             ends += ended(r.source, "", "received", moment)
-            ends += ended(r.source, "", "rejected", moment)
+            ends += ended(r.source, "", end_of_it, moment)
+            if end_of_it != "rejected":
+                continue
             sample = r.sample[:256].decode("utf-8", "replace")
             dead.append(
                 DeadLetter(
@@ -249,8 +254,8 @@ class Collect:
             if len(rows):
                 blocks.append(
                     Block(
-                        source, channel, rows, ts[rows], rx[rows], value[rows], before[rows],
-                        stamped[rows], line[rows],
+                        source, channel, rows, source_time[rows], rx[rows], value[rows],
+                        before[rows], stamped[rows], line[rows],
                     )
                 )  # fmt: skip
         for m in markers:
@@ -265,7 +270,7 @@ class Collect:
                 continue
             blocks.append(
                 Block(
-                    m.source, m.channel, row, ts[row], rx[row], value[row], before[row],
+                    m.source, m.channel, row, source_time[row], rx[row], value[row], before[row],
                     stamped[row], line[row], text=(m.text,),
                 )
             )  # fmt: skip

@@ -53,6 +53,8 @@ class Meta(msgspec.Struct, gc=False):
 
     rx: float | None = None
     seq: int | None = None
+    own_time: bool | None = None
+    """False: the sender gave no time, `ts` is the arrival."""
 
 
 class Event(msgspec.Struct, gc=False):
@@ -86,6 +88,14 @@ class Marker(NamedTuple):
     text: str
 
 
+class Turned(NamedTuple):
+    """A stream came up or went down, told by the tick in this row of a batch."""
+
+    row: int
+    source: str
+    up: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of one rig as columns, in order of arrival, rejects among them.
@@ -109,7 +119,7 @@ class Batch:
         The sender's number, -1 where it gave none.
     line : int64 (n,)
         Rows that share it came as one array.
-    markers, rejects : tuple
+    markers, rejects, turned : tuple
         In order of `row`.
     end : bool
         Nothing of this rig comes after this batch.
@@ -127,6 +137,7 @@ class Batch:
     line: I64
     markers: tuple[Marker, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    turned: tuple[Turned, ...] = ()
     end: bool = False
 
 

@@ -18,6 +18,7 @@ from operators.records import Reason
 ROOM = 32_768
 """Events that wait for the flow at most: a second and more at 20,000 a second."""
 NO_TIME = float("nan")
+_NEVER = "not started"
 
 
 class Heard(NamedTuple):
@@ -93,7 +94,7 @@ class Inbox:
         self.stream = stream
         self.room = room
         self.up = False
-        self.why = "not started"
+        self.why = _NEVER
         self.received = self.dropped = self.lost = 0
         self.newest = float("nan")
         self._items: deque[Item] = deque()
@@ -117,11 +118,10 @@ class Inbox:
         self.lost += count
 
     def turn(self, up: bool, why: str) -> None:
-        """Say that the stream works, or does not and why; saying it again does nothing."""
-        if (up, why) != (self.up, self.why):
-            if up != self.up:
-                self._items.append(Turned(stamp(), up, why))
-            self.up, self.why = up, why
+        """Say that the stream works, or does not and why; the edge travels as data."""
+        if up != self.up or self.why == _NEVER:
+            self._items.append(Turned(stamp(), up, why))
+        self.up, self.why = up, why
 
     def take(self) -> list[Item]:
         """Take out all there is; what was lost and dropped meanwhile comes last."""
