@@ -18,6 +18,7 @@ BASE = """version: 2
 streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
+OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
 HERE = "▶"
 """Stands before the character that the fault must name."""
 
@@ -120,7 +121,9 @@ BAD = {
         "expected a port from 1 to 65535",
     ),
     "two streams on one port": (
-        BASE.replace("}]", f'}}, {OSC}, {OSC.replace("name: o", "name: p").replace("addr: ", "addr: " + HERE)}]'),
+        BASE.replace(
+            "}]", f'}}, {OSC}, {{name: p, type: osc, addr: {HERE}"127.0.0.1:9000"}}]'
+        ),
         "is that of stream 'o'",
     ),
     "a peer that is no address": (
