@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from operators.records import Reason
@@ -77,6 +77,8 @@ class Inbox:
     stream : str
     room : int
         Events.
+    host : callable
+        The host's time, as `stamp` gives it.
 
     Attributes
     ----------
@@ -90,7 +92,8 @@ class Inbox:
         Arrival of the newest event; NaN before the first.
     """
 
-    def __init__(self, stream: str, room: int = ROOM) -> None:
+    def __init__(self, stream: str, room: int = ROOM, host: Callable[[], float] = stamp) -> None:
+        self._host = host
         self.stream = stream
         self.room = room
         self.up = False
@@ -120,7 +123,7 @@ class Inbox:
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""
         if up != self.up or self.why == _NEVER:
-            self._items.append(Turned(stamp(), up, why))
+            self._items.append(Turned(self._host(), up, why))
         self.up, self.why = up, why
 
     def take(self) -> list[Item]:
@@ -130,7 +133,7 @@ class Inbox:
         now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
         for reason, count in now.items():
             if count > self._told[reason]:
-                items.append(Refused(stamp(), reason, "", b"", count - self._told[reason]))
+                items.append(Refused(self._host(), reason, "", b"", count - self._told[reason]))
         self._told = now
         return items
 

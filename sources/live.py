@@ -45,6 +45,7 @@ from sources.voice import Voice
 
 TICK_S = 0.1
 """The longest silence that is not told."""
+LONGEST_SLEEP_S = 86_400.0
 _LOOK = timedelta(milliseconds=4)
 _VERSION = 1
 
@@ -138,7 +139,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         known = msgspec.msgpack.decode(state, type=LiveState) if state else None
         if known and known.version != _VERSION:
             raise ValueError(f"the recovery store is of version {known.version}, not {_VERSION}")
-        self._rig = config.rig
+        self._rig, self._believed_s = config.rig, config.drift.max_delay_s
         self._clock, self._host = clock, host
         self._ended = self._done = bool(known and known.ended)
         self._final = state if self._ended else None
@@ -159,7 +160,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._voice = Voice(clock)
         self._streams = live_streams(config) if streams is None else streams
         for stream in self._streams:
-            self._inboxes[stream.name] = Inbox(stream.name)
+            self._inboxes[stream.name] = Inbox(stream.name, host=host)
             stream.start(self._inboxes[stream.name])
 
     def _open(self, config: Config, fingerprint: str, known: LiveState | None) -> Tape | _Place:
@@ -170,7 +171,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         run = known.tape if known else None
         if known is None and stop.recovering():
             run = unfinished(config.tap, fingerprint)
-        self._tap = Tap(config.tap, config.rig, fingerprint, run)
+        needed = mark.offset if stop.recovering() else None
+        self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
         path = str(self._tap.folder)
         return Tape(path, mark, growing=True) if run else _Place(path, 0)
 
@@ -200,7 +202,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Empty the inboxes; when nothing has come for a while, tell the time."""
         now, host = self._clock(), self._host()
         taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
-        items = in_order(taken)
+        items = [*self._bridge(host), *in_order(taken)]
         if any(not isinstance(item, Refused) for _, item in items):
             self._heard = now
         elif now - self._heard >= TICK_S:
@@ -208,6 +210,23 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             items.append(("", Tick(host, self._rig)))
         self._voice.tell(taken)
         return items
+
+    def _bridge(self, host: float) -> list[Came]:
+        """Tell the time that nobody told, as after a sleep: no leap may be beyond belief.
+
+        A clock that was set back, or far ahead, is no sleep: the run ends there.
+        """
+        newest, step = self._feed.newest, self._believed_s
+        leap = host - newest
+        if abs(leap) <= step or newest == float("-inf"):
+            return []
+        if not 0 < leap <= LONGEST_SLEEP_S:
+            if not stop.requested():
+                self._voice.say(f"the host's clock leapt by {leap:.0f} s: this run ends here")
+            stop.request()
+            return []
+        times = np.round(newest + np.arange(step, leap, step), 6).tolist()
+        return [("", Tick(rx, self._rig)) for rx in times]
 
     def _tape(self, items: list[Came]) -> I64:
         """Write the items to the tape, if there is one; return their places."""

@@ -86,6 +86,8 @@ class Tap:
         Of the run.
     run : str or None
         The folder of a run that is gone on with; its torn end is cut off.
+    needed : int or None
+        From where on the tape may have to be read again; None: nobody will go on with it.
 
     Attributes
     ----------
@@ -102,14 +104,21 @@ class Tap:
         The run to go on with is not there.
     """
 
-    def __init__(self, config: TapConfig, rig: str, fingerprint: str, run: str | None) -> None:
+    def __init__(
+        self,
+        config: TapConfig,
+        rig: str,
+        fingerprint: str,
+        run: str | None = None,
+        needed: int | None = None,
+    ) -> None:
         self._config = config
         self._root = Path(config.dir)
         self._limit = int(config.rotate_mb * _MB)
         self._lock = Lock(self._root)
         self._packing: list[threading.Thread] = []
         self._file: int | None = None
-        self._needed = 0
+        self._needed = needed
         try:
             if run is None:
                 self.run = self._fresh()
@@ -136,6 +145,7 @@ class Tap:
         if size and size + len(lines) > self._limit:
             self._complete()
             self._begin()
+            self._drop_old()
         assert self._file is not None
         rest = memoryview(lines)
         try:
@@ -149,13 +159,16 @@ class Tap:
         self.offset += len(lines)
 
     def sync(self, needed: int) -> None:
-        """Wait until all is on the disk; a snapshot says that the tape is needed from here on."""
+        """Wait until all is on the disk: a snapshot needs the tape from here on.
+
+        What the snapshot before it needs is kept, for this one may never be stored.
+        """
         if self._file is not None:
             os.fdatasync(self._file)
         if self._manifest.snapshots < _YOUNG:
             self._manifest.snapshots += 1
             self._save()
-        self._drop_old(self._needed)
+        self._drop_old()
         self._needed = needed
 
     def close(self, ended: bool) -> None:
@@ -232,7 +245,7 @@ class Tap:
             thread.start()
             self._packing.append(thread)
 
-    def _drop_old(self, needed: int) -> None:
+    def _drop_old(self) -> None:
         """Delete segments beyond the newest `keep`, of this run only what is not needed."""
         if not self._config.keep:
             return
@@ -241,6 +254,7 @@ class Tap:
             ours = folder == self.folder
             segments = (self._manifest if ours else read_manifest(folder)).segments
             ends = [s.begin for s in segments[1:]]
+            needed = self.offset if self._needed is None else self._needed
             unused = [not ours or end <= needed for end in ends] + [not ours]
             every += [(folder, s, free) for s, free in zip(segments, unused, strict=True)
                       if segment_path(folder, s).exists()]  # fmt: skip

@@ -27,17 +27,18 @@ class Voice:
         for stream, items in taken.items():
             for item in items:
                 if isinstance(item, Turned):
-                    self._say(f"{stream} is {'up' if item.up else 'down'}: {item.why}")
+                    self.say(f"{stream} is {'up' if item.up else 'down'}: {item.why}")
                 elif isinstance(item, Refused) and ENDED.get(item.reason) == "dropped":
                     key = (stream, item.reason)
                     self._lost[key] = self._lost.get(key, 0) + item.events
         if self._lost and self._clock() - self._lost_said >= _SAY_EVERY_S:
             self._lost_said = self._clock()
             for (stream, reason), events in self._lost.items():
-                self._say(f"{stream}: {events} events lost ({reason})")
+                self.say(f"{stream}: {events} events lost ({reason})")
             self._lost = {}
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Say a line, unless there were too many just now."""
         now = self._clock()
         if now - self._second >= 1:
             self._second, self._said = now, 0
