@@ -88,7 +88,7 @@ def preflight(config: Config) -> None:
                     open_port(stream).close()
                 except OSError as error:
                     if error.errno == EADDRINUSE:  # what is not there yet may come
-                        raise TapError(refusal(stream, error)) from None
+                        raise TapError(f"{stream.name}: {refusal(stream, error)}") from None
     except TapError as error:
         print(f"lumen: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -216,9 +216,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
         A clock that was set back, or far ahead, is no sleep: the run ends there.
         """
-        newest, step = self._feed.newest, self._believed_s
+        newest, step = self._feed.newest, self._believed_s / 2
         leap = host - newest
-        if abs(leap) <= step or newest == float("-inf"):
+        if abs(leap) <= self._believed_s or newest == float("-inf"):
             return []
         if not 0 < leap <= LONGEST_SLEEP_S:
             if not stop.requested():

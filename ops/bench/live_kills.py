@@ -48,10 +48,11 @@ def write_configs(folder: Path, port: int) -> tuple[Path, Path]:
 def start(config: Path, folder: Path) -> subprocess.Popen[bytes]:
     """Start the live run, or go on with it."""
     store = ["--recover", str(folder / "store"), "--snapshot-s", "0.5"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "ops", "run", str(config), *store], cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=(folder / "log").open("ab"),
-    )  # fmt: skip
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops", "run", str(config), *store], cwd=ROOT,
+            stdout=subprocess.DEVNULL, stderr=log,
+        )  # fmt: skip
 
 
 def kill_often(folder: Path, kills: int, rate: float, seed: int = 1) -> dict[str, int]:

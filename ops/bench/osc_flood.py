@@ -40,29 +40,29 @@ _BURST_S = 0.001
 
 def send(port: int, rate: float, seconds: float, garbage: float = 0.0) -> int:
     """Send at a rate; return how many datagrams the system took."""
-    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    out.connect(("127.0.0.1", port))
     chance = random.Random(1)
     bad = [chance.randbytes(chance.randrange(4, 64)) for _ in range(64)]
     sent, begin = 0, time.monotonic()
-    while (now := time.monotonic() - begin) < seconds:
-        for _ in range(int(now * rate) - sent):
-            data = message("/flood", "d", struct.pack(">d", sent * 1e-3))
-            if garbage and chance.random() < garbage:
-                data = bad[sent % 64]
-            out.send(data)
-            sent += 1
-        time.sleep(_BURST_S)
-    out.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("127.0.0.1", port))
+        while (now := time.monotonic() - begin) < seconds:
+            for _ in range(int(now * rate) - sent):
+                data = message("/flood", "d", struct.pack(">d", sent * 1e-3))
+                if garbage and chance.random() < garbage:
+                    data = bad[sent % 64]
+                out.send(data)
+                sent += 1
+            time.sleep(_BURST_S)
     return sent
 
 
 def flow(config: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start a flow and wait until it hears."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})"],
-        cwd=ROOT, stderr=log.open("wb"),
-    )  # fmt: skip
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})"],
+            cwd=ROOT, stderr=said,
+        )  # fmt: skip
     for _ in range(600):
         if b"is up" in log.read_bytes():
             return process
@@ -84,10 +84,11 @@ def flood(folder: Path, rate: float, seconds: float, garbage: float, tap: bool) 
     time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     run = json.loads((folder / "out" / "run.json").read_text())
     return {
         "sent": sent, **run["account"]["total"], "balanced": run["balanced"],
-        "status": status, "cpu": round((usage.ru_utime + usage.ru_stime) / seconds, 2),
+        "status": process.returncode, "cpu": round((usage.ru_utime + usage.ru_stime) / seconds, 2),
         "peak_mib": run["peak_mib"], "log_lines": log.read_text().count("\n"),
     }  # fmt: skip
 
