@@ -73,28 +73,26 @@ class Datagrams:
         self._wants = wants
         self._headers: dict[bytes, _Header] = {}
 
-    def decode(self, data: bytes, rx: float, peer: str) -> list[Heard | Refused]:
-        """Return what a datagram says, in its order.
+    def decode(self, data: bytes, rx: float) -> list[Heard | Refused]:
+        """Return what a datagram says, in its order; who sent it is not known here.
 
         Parameters
         ----------
         data : bytes
         rx : float
             Arrival (s).
-        peer : str
-            Whoever sent it.
         """
         try:
             if data.startswith(_BUNDLE):
-                return self._bundle(data, rx, peer)
+                return self._bundle(data, rx)
             if len(data) > MAX_DATAGRAM:
                 raise _BrokenError
-            return [self._message(data, rx, NO_TIME, peer)]
+            return [self._message(data, rx, NO_TIME)]
         except _BrokenError:
             reason: Reason = "too_long" if len(data) > MAX_DATAGRAM else "osc"
-            return [Refused(rx, reason, peer, data[:MAX_SAMPLE])]
+            return [Refused(rx, reason, "", data[:MAX_SAMPLE])]
 
-    def _bundle(self, data: bytes, rx: float, peer: str) -> list[Heard | Refused]:
+    def _bundle(self, data: bytes, rx: float) -> list[Heard | Refused]:
         if len(data) < _HEAD or len(data) % 4 or len(data) > MAX_DATAGRAM:
             raise _BrokenError
         said: list[Heard | Refused] = []
@@ -117,10 +115,10 @@ class Datagrams:
             else:
                 if len(said) >= MAX_MESSAGES:
                     raise _BrokenError
-                said.append(self._message(data[start:stop], rx, ts, peer))
+                said.append(self._message(data[start:stop], rx, ts))
         return said
 
-    def _message(self, data: bytes, rx: float, ts: float, peer: str) -> Heard | Refused:
+    def _message(self, data: bytes, rx: float, ts: float) -> Heard | Refused:
         tags = data.find(b"\0") + 4 & -4
         arguments = data.find(b"\0", tags) + 4 & -4
         if not 4 <= tags < arguments <= len(data):
@@ -140,9 +138,9 @@ class Datagrams:
             else:
                 value = tuple(float(x) if isfinite(x) else NO_TIME for x in found)
         if not header.wanted:
-            return Refused(rx, "filtered", peer, b"", max(len(header.tags), 1))
+            return Refused(rx, "filtered", "", b"", max(len(header.tags), 1))
         if value is None:
-            return Refused(rx, "value", peer, data[:MAX_SAMPLE])
+            return Refused(rx, "value", "", data[:MAX_SAMPLE])
         return Heard(rx, header.key, value, ts)
 
     def _learn(self, name: bytes, tags_at: int) -> _Header:

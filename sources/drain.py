@@ -7,7 +7,6 @@ Cost: about 2 us an event, with its line 3 us. State: none. Losses: none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -16,7 +15,7 @@ import numpy as np
 from operators.records import I64, Reject, Turned
 from sources import inbox
 from sources.inbox import Heard, Item, Refused
-from sources.line import MAX_SAMPLE, MOST_LOST, NAN, Link, Lost
+from sources.line import MAX_SAMPLE, NAN, Link, Lost
 from sources.names import LONGEST, REJECT, Names, tick_of
 from sources.rows import Rows, no_notes
 
@@ -64,17 +63,7 @@ def in_order(taken: dict[str, list[Item]]) -> list[Came]:
     every: list[Came] = [(stream, item) for stream, items in taken.items() for item in items]
     if len(taken) > 1:
         every.sort(key=lambda x: x[1].rx)
-    return list(_split(every))
-
-
-def _split(items: list[Came]) -> Iterator[Came]:
-    """Let no item stand for more losses than a line may."""
-    for stream, item in items:
-        if isinstance(item, Refused) and item.events > MOST_LOST:
-            for first in range(0, item.events, MOST_LOST):
-                yield stream, item._replace(events=min(MOST_LOST, item.events - first))
-        else:
-            yield stream, item
+    return every
 
 
 def lines_of(items: list[Came], rig: str) -> bytes:
@@ -115,6 +104,9 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
     names : Names
         Numbers the channels; new ones are entered.
     """
+    plain = [(s, x) for s, x in items if type(x) is Heard and type(x.value) is float]
+    if len(plain) == len(items) and (numbers := _numbers(plain, line, names)):
+        return numbers
     name: list[int] = []
     ts: list[float] = []
     rx: list[float] = []
@@ -170,12 +162,24 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
         notes = no_notes(len(name))
         for at, note in noted:
             notes[at] = note
-    names_ = np.array(name, np.int32)
-    times, arrivals = np.array(ts), np.array(rx)
+    channel, times = np.array(name, np.int32), np.array(ts)
     return Rows(
-        names=names, name=names_, ts=times, rx=arrivals, value=np.array(value),
-        stamped=~np.isnan(times) & (names_ >= 0), seq=np.full(len(name), -1),
+        names=names, name=channel, ts=times, rx=np.array(rx), value=np.array(value),
+        stamped=~np.isnan(times) & (channel >= 0), seq=np.full(len(name), -1),
         line=np.repeat(line, count), notes=notes,
+    )  # fmt: skip
+
+
+def _numbers(items: list[tuple[str, Heard]], line: I64, names: Names) -> Rows | None:
+    """Return the rows of items that all are numbers, None where a key is unfit."""
+    owners = [(None, stream, item.key) for stream, item in items]
+    name = np.array([names[owner] for owner in owners], np.int32)
+    if (name < 0).any():
+        return None
+    said = np.array([(item.ts, item.rx, item.value) for _, item in items]).T.copy()
+    return Rows(
+        names=names, name=name, ts=said[0], rx=said[1], value=said[2], stamped=~np.isnan(said[0]),
+        seq=np.full(len(name), -1), line=line,
     )  # fmt: skip
 
 

@@ -15,8 +15,10 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from operators.records import Reason
 
-ROOM = 32_768
-"""Events that wait for the flow at most: a second and more at 20,000 a second."""
+ROOM = 65_536
+"""Events that wait for the flow at most: three seconds at 20,000 a second."""
+MOST_LOST = 1 << 20
+"""Events that one refusal may stand for."""
 NO_TIME = float("nan")
 _NEVER = "not started"
 
@@ -100,21 +102,28 @@ class Inbox:
         self.why = _NEVER
         self.received = self.dropped = self.lost = 0
         self.newest = float("nan")
-        self._items: deque[Item] = deque()
+        self._parts: deque[tuple[list[Item], int]] = deque()
         self._into = self._out = 0
         self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
     def put(self, items: Iterable[Heard | Refused]) -> None:
         """Put in what was heard, in order of arrival, as far as there is room."""
+        kept: list[Item] = []
+        room = self.room - self._into + self._out
+        events = dropped = 0
         for item in items:
             n = size(item)
-            self.received += n
-            self.newest = item.rx
-            if self._into - self._out + n > self.room:
-                self.dropped += n
+            if events + n > room:
+                dropped += n
             else:
-                self._into += n
-                self._items.append(item)
+                events += n
+                kept.append(item)
+        if events + dropped:
+            self.newest = item.rx
+            self.received += events + dropped
+            self.dropped += dropped
+            self._into += events
+            self._parts.append((kept, events))
 
     def lose(self, count: int) -> None:
         """Count events that were lost before the stream could hear them."""
@@ -123,17 +132,20 @@ class Inbox:
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""
         if up != self.up or self.why == _NEVER:
-            self._items.append(Turned(self._host(), up, why))
+            self._parts.append(([Turned(self._host(), up, why)], 0))
         self.up, self.why = up, why
 
     def take(self) -> list[Item]:
         """Take out all there is; what was lost and dropped meanwhile comes last."""
-        items = [self._items.popleft() for _ in range(len(self._items))]
-        self._out += sum(map(size, items))
+        items: list[Item] = []
+        for _ in range(len(self._parts)):
+            part, events = self._parts.popleft()
+            items += part
+            self._out += events
         now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
         for reason, count in now.items():
             if count > self._told[reason]:
-                items.append(Refused(self._host(), reason, "", b"", count - self._told[reason]))
+                items += _lost(self._host(), reason, count - self._told[reason])
         self._told = now
         return items
 
@@ -160,8 +172,14 @@ class Stream(Protocol):
         """Return what is worth telling once it is up: addresses, sizes of buffers, ports."""
 
 
+def _lost(rx: float, reason: Reason, events: int) -> list[Refused]:
+    """Return losses, of which one item may tell only so many."""
+    parts = range(0, events, MOST_LOST)
+    return [Refused(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
+
+
 def size(item: Item) -> int:
     """Return how many events an item is."""
-    if isinstance(item, Heard):
-        return len(item.value) if isinstance(item.value, tuple) else 1
+    if type(item) is Heard:
+        return len(item.value) if type(item.value) is tuple else 1
     return item.events if isinstance(item, Refused) else 0

@@ -11,13 +11,12 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from operators.records import Reason, Reject, Turned
+from sources.inbox import MOST_LOST
 from sources.names import LONGEST, REJECT, Names, is_rig, tick_of
 
 MAX_LINE = 1 << 20
 MAX_STAMP_S = 1e12
 MAX_SAMPLE = 256
-MOST_LOST = 1 << 20
-"""Losses that share a line."""
 _MAX_DEPTH = 128
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 MAX_SHALLOW = 2 * _MAX_DEPTH

@@ -203,7 +203,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         now, host = self._clock(), self._host()
         taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
         items = [*self._bridge(host), *in_order(taken)]
-        if any(not isinstance(item, Refused) for _, item in items):
+        if any(type(item) is not Refused for _, item in items):
             self._heard = now
         elif now - self._heard >= TICK_S:
             self._heard = now

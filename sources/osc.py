@@ -88,26 +88,41 @@ class Osc:
                 for _ in range(_MOST_GULPS):
                     if not (datagrams := receiver.read()):
                         break
-                    self._inbox.put(merged(self._decoded(datagrams)))
+                    self._inbox.put(self._decoded(datagrams, receiver))
             if dropped := receiver.drops():
                 self._inbox.lose(dropped)
             if last:
                 return
             sleep(_GATHER_S)
 
-    def _decoded(self, datagrams: Iterable[Datagram]) -> Iterable[Heard | Refused]:
+    def _decoded(self, datagrams: Iterable[Datagram], receiver: Receiver) -> list[Heard | Refused]:
+        """Decode; what is refused for one reason shares the place of the first, and its peer."""
         decode, allows = self._datagrams.decode, self._allows
-        for data, rx, peer in datagrams:
-            if self._networks and not allows(peer):
-                yield Refused(rx, "peer", peer, data[:MAX_SAMPLE])
+        items: list[Heard | Refused] = []
+        refused: dict[str, int] = {}
+        for data, rx, raw in datagrams:
+            said: Sequence[Heard | Refused]
+            if self._networks and not allows(receiver.peer(raw)[0]):
+                said = (Refused(rx, "peer", "", data[:MAX_SAMPLE]),)
             else:
-                yield from decode(data, rx, peer)
+                said = decode(data, rx)
+            for item in said:
+                if type(item) is Refused:
+                    place = refused.setdefault(item.reason, len(items))
+                    if place < len(items):
+                        first = items[place]
+                        assert isinstance(first, Refused)
+                        items[place] = first._replace(events=first.events + item.events)
+                        continue
+                    host, port = receiver.peer(raw)
+                    item = item._replace(where=f"{host}:{port}")
+                items.append(item)
+        return items
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)
 
-    def _allows(self, peer: str) -> bool:
-        host = peer.rpartition(":")[0]
+    def _allows(self, host: str) -> bool:
         allowed = self._allowed.get(host)
         if allowed is None:
             if len(self._allowed) >= _MOST_PEERS:
@@ -115,22 +130,6 @@ class Osc:
             address = ip_address(host)
             allowed = self._allowed[host] = any(address in n for n in self._networks)
         return allowed
-
-
-def merged(items: Iterable[Heard | Refused]) -> Iterable[Heard | Refused]:
-    """Let what is refused for one reason share a place: the first one's, with its sample."""
-    heard: list[Heard | Refused] = []
-    places: dict[str, int] = {}
-    for item in items:
-        if isinstance(item, Refused):
-            place = places.setdefault(item.reason, len(heard))
-            if place < len(heard):
-                first = heard[place]
-                assert isinstance(first, Refused)
-                heard[place] = first._replace(events=first.events + item.events)
-                continue
-        heard.append(item)
-    return heard
 
 
 def open_port(config: OscStream) -> Receiver:

@@ -18,7 +18,7 @@ import sys
 from contextlib import suppress
 from errno import EAGAIN, EINTR
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,11 +32,12 @@ _SIZE = MAX_DATAGRAM + 4
 """A datagram that fills it is too long."""
 _PEER = 28
 _CONTROL = 64
+_SO_RCVBUFFORCE = 33 if sys.platform == "linux" else socket.SO_RCVBUF
 _SO_TIMESTAMPNS = 35
 _SO_MEMINFO = 55
 _DROPS_AT = 32
 """In what SO_MEMINFO tells: the ninth of its 32-bit numbers."""
-_FAMILIES = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
+_ADDRESS = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 """Where a peer's address lies in its `sockaddr`."""
 _HEADERS = np.dtype(
     {
@@ -49,12 +50,8 @@ _HEADERS = np.dtype(
 """`struct mmsghdr` of a 64-bit Linux."""
 
 
-class Datagram(NamedTuple):
-    """What came, when, and from whom (address and port)."""
-
-    data: bytes
-    rx: float
-    peer: str
+Datagram: TypeAlias = tuple[bytes, float, bytes]
+"""What came, when (s), and from whom: see `Receiver.peer`."""
 
 
 class Receiver:
@@ -86,8 +83,10 @@ class Receiver:
         self._socket = socket.socket(family, kind, protocol)
         try:
             self._socket.setblocking(False)
-            with suppress(OSError):  # some systems refuse what is too much, others cut it
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):  # the first is for the privileged
+                with suppress(OSError):  # some systems refuse what is too much, others cut it
+                    self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+                    break
             self._gulps = _Gulps(self._socket) if _can_gulp() else None
             self._socket.bind(address)
         except BaseException:
@@ -95,7 +94,6 @@ class Receiver:
             raise
         self.buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self.stamped_by = "kernel" if self._gulps else "receiver"
-        self._peers: dict[bytes, str] = {}
         self._drops = 0
 
     @property
@@ -109,9 +107,7 @@ class Receiver:
 
     def read(self) -> list[Datagram]:
         """Return what is there, at most a gulp; nothing when there is nothing."""
-        if self._gulps is None:
-            return self._one_by_one()
-        return [Datagram(d, rx, self._peer(raw)) for d, rx, raw in self._gulps.take()]
+        return self._one_by_one() if self._gulps is None else self._gulps.take()
 
     def drops(self) -> int:
         """Return how many datagrams the kernel has dropped since the last call, if it tells."""
@@ -130,17 +126,15 @@ class Receiver:
         with suppress(BlockingIOError, ConnectionError):
             while len(found) < _GULP:
                 data, peer = self._socket.recvfrom(_SIZE)
-                found.append(Datagram(data, stamp(), f"{peer[0]}:{peer[1]}"))
+                at = _ADDRESS[self._family]
+                raw = bytes(2) + peer[1].to_bytes(2, "big") + bytes(at.start - 4)
+                found.append((data, stamp(), raw + socket.inet_pton(self._family, peer[0])))
         return found
 
-    def _peer(self, raw: bytes) -> str:
-        peer = self._peers.get(raw)
-        if peer is None:
-            if len(self._peers) >= 4 * _GULP:
-                self._peers.clear()
-            host = socket.inet_ntop(self._family, raw[_FAMILIES[self._family]])
-            peer = self._peers[raw] = f"{host}:{int.from_bytes(raw[2:4], 'big')}"
-        return peer
+    def peer(self, raw: bytes) -> tuple[str, int]:
+        """Return address and port of whoever sent a datagram."""
+        host = socket.inet_ntop(self._family, raw[_ADDRESS[self._family]])
+        return host, int.from_bytes(raw[2:4], "big")
 
 
 class _Gulps:
@@ -164,8 +158,8 @@ class _Gulps:
         self._headers["parts"] = 1
         self._used = _GULP
 
-    def take(self) -> list[tuple[bytes, float, bytes]]:
-        """Return datagrams with their arrival and the raw address of their sender."""
+    def take(self) -> list[Datagram]:
+        """Return the datagrams of one call."""
         headers = self._headers
         headers["peer_size"][: self._used] = _PEER
         headers["control_size"][: self._used] = _CONTROL

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from operators.records import ENDED
-from sources.inbox import Item, Refused, Turned
+from sources.inbox import Heard, Item, Refused, Turned
 
 _SAY_EVERY_S = 10.0
 _MOST_SAID = 5
@@ -25,7 +25,7 @@ class Voice:
     def tell(self, taken: dict[str, list[Item]]) -> None:
         """Say what there is to say of what was taken."""
         for stream, items in taken.items():
-            for item in items:
+            for item in [x for x in items if type(x) is not Heard]:
                 if isinstance(item, Turned):
                     self.say(f"{stream} is {'up' if item.up else 'down'}: {item.why}")
                 elif isinstance(item, Refused) and ENDED.get(item.reason) == "dropped":

@@ -19,7 +19,7 @@ def test_mutants_are_refused_or_read_and_never_raise():
 
 @given(st.binary(max_size=200) | st.binary(max_size=64).map(lambda x: b"#bundle\0" + x))
 def test_any_bytes_are_something(data):
-    for item in Datagrams().decode(data, 1.0, "peer"):
+    for item in Datagrams().decode(data, 1.0):
         assert isinstance(item, Heard | Refused)
 
 
@@ -29,7 +29,7 @@ def test_any_bytes_are_something(data):
     st.binary(max_size=100),
 )
 def test_any_arguments_under_a_sound_header_are_something(address, tags, arguments):
-    (item,) = Datagrams().decode(message("/" + address, tags, arguments), 1.0, "peer")
+    (item,) = Datagrams().decode(message("/" + address, tags, arguments), 1.0)
     if isinstance(item, Heard):
         values = item.value if isinstance(item.value, tuple) else (item.value,)
         assert all(isinstance(v, float | str) for v in values)

@@ -7,7 +7,6 @@ from sources import inbox
 from sources.decode import Decoder
 from sources.drain import Tick, in_order, lines_of, rows_of, starts_of
 from sources.inbox import Heard, Refused
-from sources.line import MOST_LOST
 from sources.names import REJECT, Names
 
 NAN = float("nan")
@@ -91,9 +90,3 @@ def test_streams_are_merged_by_arrival_and_those_that_are_even_stay_in_turn():
 
     taken = {"a": [at(1.0, "a1"), at(3.0, "a3")], "b": [at(1.0, "b1"), at(2.0, "b2")]}
     assert [item.key for _, item in in_order(taken)] == ["a1", "b1", "b2", "a3"]
-
-
-def test_more_losses_than_a_line_may_tell_are_told_in_several():
-    lost = Refused(1.0, "kernel_full", "", b"", 2 * MOST_LOST + 5)
-    events = [item.events for _, item in in_order({"osc": [lost]})]
-    assert events == [MOST_LOST, MOST_LOST, 5]

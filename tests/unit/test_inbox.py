@@ -1,4 +1,4 @@
-from sources.inbox import Heard, Inbox, Refused, Turned, size
+from sources.inbox import MOST_LOST, Heard, Inbox, Refused, Turned, size
 
 
 def heard(rx, value=1.0):
@@ -42,6 +42,13 @@ def test_what_was_lost_before_it_could_be_heard_is_told_once():
 
     assert [(x.reason, x.events) for x in inbox.take()] == [("kernel_full", 7)]
     assert inbox.take() == []
+
+
+def test_more_losses_than_one_refusal_may_tell_are_told_in_several():
+    inbox = Inbox("osc")
+    inbox.lose(2 * MOST_LOST + 5)
+
+    assert [x.events for x in inbox.take()] == [MOST_LOST, MOST_LOST, 5]
 
 
 def test_the_first_word_of_a_stream_and_each_change_are_told():
