@@ -3,7 +3,7 @@
     python -m ops.bench.osc_latency [--rate 1000] [--hz 100] [--seconds 20] [--idle]
 
 A tick at g may leave once g + kernel + wait has come: what is measured is how much later its line
-can be read. `--idle` sends nothing and tells the share of a core that the flow takes then.
+can be read. `--idle` sends no more after a while, and tells the share of a core that the flow takes then.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ def measure(folder: Path, rate: float, hz: float, seconds: float) -> dict[str, f
 
     def read() -> None:
         begin = time.time() + _WARM_S
+        line = ""
         with (folder / "out" / "fused.jsonl").open() as lines:
             while not done.is_set():
-                line = lines.readline()
-                if not line:
+                line += lines.readline()
+                if not line.endswith("\n"):
                     time.sleep(_POLL_S)
-                elif (now := time.time()) > begin:
+                    continue
+                if (now := time.time()) > begin:
                     late.append(now - json.loads(line)["ts"] - delay)
+                line = ""
 
     reader = threading.Thread(target=read)
     time.sleep(0.2)
     reader.start()
-    if rate:
-        send(port, rate, _WARM_S)
-    else:
-        time.sleep(_WARM_S)
+    send(port, rate or 10.0, _WARM_S)
     before = _cpu_s(process.pid)
     if rate:
         send(port, rate, seconds)
