@@ -25,7 +25,7 @@ from operators.correlate import Lag, lag_of
 from operators.pace import Pace
 from operators.plan import Member, NotNegative, Plan, Positive, Profile, Signal, Strict
 from operators.records import F64, Block, LagReport, Packet, State
-from operators.sinc import Sampler
+from operators.sampler import Sampler
 
 HALF_WIDTH_TICKS = 5.0
 OPTIMISM = 2.0
@@ -119,7 +119,7 @@ class Align:
             for saved, lane in zip(
                 state["lanes"], (x for lanes in self._lanes for x in lanes), strict=True
             ):
-                lane.sampler = lane.sampler.restore(saved["sampler"])
+                lane.sampler.restore(saved["sampler"])
                 lane.series, lane.track = saved["series"], Track(**saved["track"])
             self._paces = {c: Pace(p) for c, p in state["paces"].items()}
             self._reference = list(state["reference"])

@@ -37,7 +37,7 @@ from operators.records import (
     Packet,
     State,
 )
-from operators.sinc import LEAST_COVERAGE
+from operators.sampler import LEAST_COVERAGE
 from operators.sync import Reporter
 from operators.weights import Hat, weigh
 
