@@ -6,8 +6,10 @@ y another member, G cross- and P auto-spectra and sums over the band:
 
 - phase_diff = |arg sum G_xy| / 2 pi, in cycles
 - coherence = sum |G| C / sum |G|, C = (|G|^2 / (P_x P_y) - 1/L) / (1 - 1/L)
-- sync_quality = |mean exp(j (phi_y - phi_x))|, phases of the analytic signal in the band
-- harmony = (lambda_max - 1) / (K - 1) of the K x K coherency matrix, weighted by power
+- sync_quality = |mean exp(j (phi_y - phi_x))|, phases of the analytic signal in the band, over
+  the segments' middle
+- harmony = (lambda_max - 1) / (K - 1) of the K x K matrix of sqrt(C) e^(j arg G), weighted by
+  power
 - entropy_ratio = H_norm(P_r) sum P_r / sum (P_x + P_y), r = y - x, H_norm(p) = -sum p ln p / ln N
 
 Each segment is transformed once; its products are summed over the windows that it is in. Each
@@ -219,12 +221,11 @@ class Quality:
         re_sum, im_sum, px_sum, py_sum = np.add.reduce(sums[..., :-1], 3).swapaxes(0, 1)
         count, locked = sums[:, 0, :, -1], sums[:, 1, :, -1] ** 2 + sums[:, 2, :, -1] ** 2
         size = np.sqrt(re * re + im * im)
-        scale = 1 / np.maximum(np.sqrt(px * py), TINY)
-        coherency = size * scale
+        coherency = size / np.maximum(np.sqrt(px * py), TINY)
         looks = np.maximum(HALF_OVERLAP * count, 1.0 + 1e-9)[..., None]
-        fair = np.maximum((looks * coherency * coherency - 1) / (looks - 1), 0.0)
+        fair = np.minimum(np.maximum((looks * coherency * coherency - 1) / (looks - 1), 0.0), 1.0)
         share = np.add.reduce(size, 2)
-        coherence = np.add.reduce(size * np.minimum(fair, 1.0), 2) / np.maximum(share, TINY)
+        coherence = np.add.reduce(size * fair, 2) / np.maximum(share, TINY)
         phase = np.arctan2(np.abs(im_sum), re_sum) / (2 * np.pi)
         rest = np.maximum(px + py - 2 * re, 0.0)
         total = np.maximum(np.add.reduce(rest, 2), TINY)
@@ -234,7 +235,7 @@ class Quality:
         there = both[..., None]
         power = px / np.maximum(px_sum, TINY)[..., None] + py / np.maximum(py_sum, TINY)[..., None]
         weight = np.add.reduce(power * there, 1)
-        largest = self._largest((re + 1j * im) * (scale * there))
+        largest = self._largest((re + 1j * im) * (np.sqrt(fair) / np.maximum(size, TINY) * there))
         harmony = np.add.reduce((largest - 1) * weight, 1) / np.maximum(
             np.add.reduce(weight, 1), TINY
         )
