@@ -101,8 +101,9 @@ class Clock:
     def line(self, bank: Bank, stepped: bool = False) -> Line:
         """Return the line in force."""
         return Line(
-            bank.at, bank.offset, bank.slope, *bank.covariance(), self.jitter_p95,
-            self.resets, self.reset_at, stepped,
+            bank.at, bank.offset, bank.slope,
+            bank.offset_var + bank.hidden, bank.cross_var, bank.slope_var,
+            self.jitter_p95, self.resets, self.reset_at, stepped,
         )  # fmt: skip
 
     def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
@@ -249,12 +250,12 @@ class Clock:
         known = not np.isnan(self.jitter)
         own = self.jitter / n if known else 0.0
         r = max(own, FLOOR_S if known else UNKNOWN_S) ** 2
-        at, offset = float(s[k]), float(d[k]) - own
+        at, delay = float(s[k]), float(d[k])
         if self.bank is None:
-            self.bank = Bank.start(at, offset, r)
+            self.bank = Bank.start(at, delay - own, r)
         else:
             rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
-            self.bank.read(at, offset, r + rounding**2 / 12, rounding)
+            self.bank.read(at, delay, own, r, rounding)
         return self.line(self.bank)
 
     def _above(self, source: F64, delay: F64, least: float) -> bool:
@@ -281,8 +282,10 @@ class Clock:
             self.least = float(np.min(delay))
             return
         own = 0.0 if np.isnan(self.jitter) else self.jitter / len(e)
+        at = float(source[0])
+        predicted = float(self._predict(source[:1], delay[:1])[0])
         var = max(own, self.bank.edge) ** 2
-        self.bank.move(float(source[0]), float(np.min(e)) - own, var / self.bank.excess)
+        self.bank.move(at, predicted + float(np.min(e)) - own, var)
 
 
 def _whole(source: F64) -> bool:
