@@ -42,7 +42,7 @@ SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.94, 0.03, 0.03)
 """What each pace is given before the data; readings without an edge say less of wander."""
 EDGE, EDGE_S = 1 / 32, 2e-6
 """How blurred a sharp edge may be: in parts of `own`, and at least (s): the grain of stamps."""
-CAUTION = 0.6
+CAUTION = 0.7
 """Mean squared error of the sharp over their own variance: the true law given the readings is a
 piece of an exponential, narrower than the Gaussian that is carried on."""
 SD_SLOPE = 300e-6
@@ -51,15 +51,16 @@ HUBER = 4.0
 FORGET_EXCESS = 0.99
 LEARNT = 10
 """Readings before innovations are believed to be what they will be."""
-GONE, MOST_UNLIKELY = 1e-7, 16.0
+GONE, MOST_UNLIKELY = 2e-6, 16.0
 LEAST_S = 1e-6
 """No reading is believed to be better than this."""
 ROUNDED = 1 / 9
 """Variance of a rounding error in units of its step squared: 1/12, and neighbours are alike."""
 HIDDEN = 0.25
+ROOT_2, ROOT_2_PI, LOG_2_PI = math.sqrt(2), math.sqrt(2 * math.pi), math.log(2 * math.pi)
 
 
-@dataclass
+@dataclass(slots=True)
 class Filter:
     """One filter: offset (s) and slope (s/s) with their covariance, the blunt's in units of R."""
 
@@ -130,6 +131,11 @@ class Bank:
         """Whether the noise is known."""
         return self.readings >= LEARNT
 
+    @property
+    def sharp(self) -> bool:
+        """Whether delays have an edge."""
+        return sum(f.weight for f in self.filters if f.sharp) > 0.5
+
     def read(self, at: float, least: float, own: float, r: float, rounding: float = 0.0) -> None:
         """Take in a reading of the offset.
 
@@ -162,23 +168,23 @@ class Bank:
         top = max(logs)
         for f, log in zip(self.filters, logs, strict=True):
             f.weight *= math.exp(log - top)
-        total = sum(f.weight for f in self.filters)
-        for f in self.filters:
-            f.weight /= total
         self._average()
-        for f in self.filters:
-            if f.weight < GONE:
-                self._restart(f)
+        gone = [f for f in self.filters if f.weight < GONE]
+        for f in gone:
+            self._restart(f)
+        if gone:
+            self._average()
         self.edge = math.sqrt(self.excess * r)
         sharp = sum(f.weight for f in self.filters if f.sharp)
         unsharp = max(self.excess * r - own * own, 0.0)
         self.hidden = HIDDEN * (sharp * edge_var + (1 - sharp) * unsharp) if own else 0.0
 
-    def move(self, at: float, offset: float, var: float) -> None:
-        """Step to an offset of variance var at a time (s); the slope stays."""
-        self.at, self.offset = at, offset
+    def move(self, at: float, offset: float, own: float) -> None:
+        """Step to an offset at a time (s), known to `own` if there is an edge; the slope stays."""
+        self.at = at
         for f in self.filters:
-            f.offset, f.p00, f.p01 = offset, var / self._unit(f), 0.0
+            sd = own if f.sharp and own else max(own, self.edge)
+            f.offset, f.p00, f.p01 = offset, sd**2 / self._unit(f), 0.0
         self._average()
 
     def _learn(self, offset: float, r: float, rounding: float) -> None:
@@ -194,8 +200,8 @@ class Bank:
         e, s = offset - f.offset, f.p00 + r
         true = self.excess * s
         unlikely = e * e / true
-        log = -0.5 * (math.log(2 * math.pi * true))
-        log -= 0.5 * min(_beyond(e, rounding) ** 2 / true, MOST_UNLIKELY)
+        plain = _beyond(e, rounding) ** 2 / true if rounding else unlikely
+        log = -0.5 * (LOG_2_PI + math.log(true) + min(plain, MOST_UNLIKELY))
         if self.settled and unlikely > HUBER**2:
             s = f.p00 + r * math.sqrt(unlikely) / HUBER
         f.update(e / s, 1 / s)
@@ -203,15 +209,22 @@ class Bank:
 
     def _average(self) -> None:
         """Set the line to the mean of the filters and its covariance to theirs."""
-        self.offset = sum(f.weight * f.offset for f in self.filters)
-        slope = sum(f.weight * f.slope for f in self.filters)
+        total = sum(f.weight for f in self.filters)
+        base = self.filters[0]
+        offset = slope = 0.0
+        for f in self.filters:
+            f.weight /= total
+            offset += f.weight * (f.offset - base.offset)
+            slope += f.weight * (f.slope - base.slope)
+        self.offset, slope = base.offset + offset, base.slope + slope
         self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
-        self.offset_var = self.cross_var = self.slope_var = 0.0
+        v00 = v01 = v11 = 0.0
         for f in self.filters:
             a, b, unit = f.offset - self.offset, f.slope - self.slope, self._unit(f)
-            self.offset_var += f.weight * (unit * f.p00 + a * a)
-            self.cross_var += f.weight * (unit * f.p01 + a * b)
-            self.slope_var += f.weight * (unit * f.p11 + b * b)
+            v00 += f.weight * (unit * f.p00 + a * a)
+            v01 += f.weight * (unit * f.p01 + a * b)
+            v11 += f.weight * (unit * f.p11 + b * b)
+        self.offset_var, self.cross_var, self.slope_var = v00, v01, v11
 
     def _restart(self, f: Filter) -> None:
         unit = self._unit(f)
@@ -238,14 +251,14 @@ def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> 
 
 def _beyond(e: float, rounding: float) -> float:
     """Return what rounding does not explain of an innovation: that alone speaks for wander."""
-    return math.copysign(max(abs(e) - rounding / 2, 0.0), e) if rounding else e
+    return math.copysign(max(abs(e) - rounding / 2, 0.0), e)
 
 
 def _normal(b: float) -> tuple[float, float]:
     """Return log Phi(b) and phi(b) / Phi(b)."""
     if b > -8:
-        below = 0.5 * math.erfc(-b / math.sqrt(2))
-        return math.log(below), math.exp(-0.5 * b * b) / (math.sqrt(2 * math.pi) * below)
+        below = 0.5 * math.erfc(-b / ROOT_2)
+        return math.log(below), math.exp(-0.5 * b * b) / (ROOT_2_PI * below)
     u = 1 / (b * b)
     mills = -b / (1 - u * (1 - 3 * u * (1 - 5 * u)))
-    return -0.5 * b * b - math.log(math.sqrt(2 * math.pi) * mills), mills
+    return -0.5 * b * b - math.log(ROOT_2_PI * mills), mills
