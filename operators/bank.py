@@ -23,7 +23,7 @@ How far R is from the truth shows in the quickest blunt filter's innovations: va
 blunt are held in units of R, and leave multiplied with the mean of e^2 / S (`excess`). A wrong R
 makes the line neither sure of itself nor restless, and the first readings weigh as much as the
 last. Where an edge is not sharp, what is taken for it lies off by a part of its blur, always to
-the same side: the offset's variance has half the blur squared in it (`hidden`).
+the same side: the offset's variance has a part of the blur squared in it (`hidden`).
 
 Sources: two-state clock, Brown & Hwang, Random Signals and Kalman Filtering; bank of filters,
 Magill, IEEE Trans. Autom. Control 10 (1965); moments of a Gaussian given a one-sided reading,
@@ -42,7 +42,7 @@ SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.94, 0.03, 0.03)
 """What each pace is given before the data; readings without an edge say less of wander."""
 EDGE, EDGE_S = 1 / 32, 2e-6
 """How blurred a sharp edge may be: in parts of `own`, and at least (s): the grain of stamps."""
-CAUTION = 0.7
+CAUTION = 0.65
 """Mean squared error of the sharp over their own variance: the true law given the readings is a
 piece of an exponential, narrower than the Gaussian that is carried on."""
 SD_SLOPE = 300e-6
@@ -56,7 +56,8 @@ LEAST_S = 1e-6
 """No reading is believed to be better than this."""
 ROUNDED = 1 / 9
 """Variance of a rounding error in units of its step squared: 1/12, and neighbours are alike."""
-HIDDEN = 0.25
+HIDDEN = 0.22
+"""Variance of what a blurred edge hides, in units of its blur squared (measured)."""
 ROOT_2, ROOT_2_PI, LOG_2_PI = math.sqrt(2), math.sqrt(2 * math.pi), math.log(2 * math.pi)
 
 

@@ -2,19 +2,21 @@
 
 d = arrival - source is offset + slope * time + a delay that is never negative: its lower edge
 is followed, not its mean. In each bin of source time the least residual e of d against the
-prediction is a reading of the offset, with the expected minimum of n exponential delays taken
-off; a bank of Kalman filters (operators/bank.py) makes the line of the readings:
+prediction is a reading of the offset; a bank of filters (operators/bank.py) makes the line of the
+readings and finds out whether the delays have a sharp edge. The least of n lies above it by
 
-    z = min(e) - js / n,   R = max(js / n, 20 us)^2,   js = EWMA of (mean e - min e) n / (n - 1)
+    own = js / n,   js = EWMA of (median e - min e) / (the same for exponential delays of mean 1)
 
-A source that never brings five stamps a bin does not show the law of its delays: then z = min(e)
-and R is the same for each bin, so that the line is the one of least squares.
+A source that never brings five stamps a bin does not show the law of its delays: its readings are
+the delays themselves, all alike, so that the line is the one of least squares.
 
 A *clock reset* is a run of stamps, one after the other and of one sign, that agree with one
 another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
 come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
-delay can lead. Smaller steps up show when two bins in a row have no stamp near the prediction.
-The offset then moves, the slope stays.
+delay can lead. It is decided when the run breaks off or has lasted 0.11 s: more stamps make a
+better offset. Smaller steps up show when two bins in a row have no stamp near the prediction.
+The offset then moves, the slope stays: in the first four seconds the least of all stamps since
+the step is the one reading, in bins that begin short.
 
 Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 """
@@ -39,6 +41,7 @@ RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.11
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
 ANEW_S = 4.0
+"""For so long after a step the least stamp since then is the offset (s)."""
 ROUNDED_S = 1e-3
 """Stamps of whole milliseconds are taken to be rounded."""
 
@@ -76,7 +79,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Clock:
-    """Follow one source's clock. State: a bank, a dozen floats and the stamps of one bin."""
+    """Follow one source's clock. State: a bank, twenty numbers and the stamps of one bin."""
 
     max_delay_s: float
     bank: Bank | None = None
