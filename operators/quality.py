@@ -232,7 +232,7 @@ class Quality:
         part = np.maximum(rest / total[..., None], TINY)
         entropy = np.add.reduce(part * np.log(part), 2) / -np.log(np.maximum(bins, 2))[:, None]
         entropy *= total / np.maximum(px_sum + py_sum, TINY)
-        there = both[..., None]
+        there = (both & (count >= 2))[..., None]
         power = px / np.maximum(px_sum, TINY)[..., None] + py / np.maximum(py_sum, TINY)[..., None]
         weight = np.add.reduce(power * there, 1)
         largest = self._largest((re + 1j * im) * (np.sqrt(fair) / np.maximum(size, TINY) * there))
