@@ -1,82 +1,110 @@
-"""A line followed through noisy readings: a bank of Kalman filters that learns its own noise.
+"""A line followed through noisy readings: a bank of filters that learns its own noise.
 
 States: offset th (s) at the reference time `at`, and slope g (s/s). F = [[1, dt], [0, 1]],
-Q = dt [[q_th + q_g dt^2 / 3, q_g dt / 2], [q_g dt / 2, q_g]], Huber's weight beyond four sigma.
-The filters differ in how freely the slope may wander (`Q_SLOPE`). The line in force is their mean,
-weighted with their likelihood over the last hundred readings and a prior for the steadier; its
-covariance has their spread in it. A filter that has lost all weight starts again from its
-quicker neighbour, so that a clock that has calmed down is steady again.
+Q = dt q [[dt^2 / 3, dt / 2], [dt / 2, 1]]. A reading is the least of n delays, and there are two
+accounts of it, with three paces of wander q each:
 
-How far R is from the truth shows in the quickest filter's innovations: variances are held in
-units of R, and leave multiplied with the mean of e^2 / S (`excess`). A wrong R makes the line
-neither sure of itself nor restless, and the first readings weigh as much as the last.
+    sharp   reading = th + x + w,  x ~ Exp(mean own),  w ~ N(0, (own / 32)^2): delays have an edge
+    blunt   reading - own = th + w,  w ~ N(0, R): they have none that one could hold on to
+
+With e = reading - th, S = P00 + var w, a = 1 / own, b = e / sqrt(S) - a sqrt(S) and Mills' ratio
+m = phi(b) / Phi(b) the sharp likelihood is a exp(-a e + a^2 S / 2) Phi(b). Its first and second
+derivative by th give the moments of state given reading, exactly: with k = (P00, P01),
+
+    sharp   G = a - m / sqrt(S),  H = m (b + m) / S        state += k G,   P -= k k' H
+    blunt   G = e / S,  H = 1 / S (Kalman), with Huber's weight beyond four sigma
+
+One that knows an edge is near it as 1 / n, not as 1 / sqrt(n): a reading far above says little,
+one below says much. The line in force is the mean of all six, weighted with their likelihood; its
+covariance has their spread in it. A filter that has lost all weight starts again from the line,
+so that a clock that has calmed down is steady again and an edge that was blurred is found again.
+
+How far R is from the truth shows in the quickest blunt filter's innovations: variances of the
+blunt are held in units of R, and leave multiplied with the mean of e^2 / S (`excess`). A wrong R
+makes the line neither sure of itself nor restless, and the first readings weigh as much as the
+last. Where an edge is not sharp, what is taken for it lies off by a part of its blur, always to
+the same side: the offset's variance has a part of the blur squared in it (`hidden`).
 
 Sources: two-state clock, Brown & Hwang, Random Signals and Kalman Filtering; bank of filters,
-Magill, IEEE Trans. Autom. Control 10 (1965); Huber, Robust Statistics.
+Magill, IEEE Trans. Autom. Control 10 (1965); moments of a Gaussian given a one-sided reading,
+Minka, Expectation Propagation (2001); Huber, Robust Statistics.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from operators.records import State
 
-Q_OFFSET = 1e-14
-Q_SLOPE = (1e-18, 1e-16, 1e-14, 1e-12)
-STEADIER = 2.0
-"""Nats that each filter of the bank has less than its steadier neighbour, before the data."""
+Q_SLOPE = (1e-20, 1e-13, 1e-12)
+SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.94, 0.03, 0.03)
+"""What each pace is given before the data; readings without an edge say less of wander."""
+EDGE, EDGE_S = 1 / 32, 2e-6
+"""How blurred a sharp edge may be: in parts of `own`, and at least (s): the grain of stamps."""
+CAUTION = 0.65
+"""Mean squared error of the sharp over their own variance: the true law given the readings is a
+piece of an exponential, narrower than the Gaussian that is carried on."""
 SD_SLOPE = 300e-6
 MOST_SLOPE = 500e-6
 HUBER = 4.0
-FORGET_SCORE, FORGET_EXCESS = 0.99, 0.99
+FORGET_EXCESS = 0.99
 LEARNT = 10
 """Readings before innovations are believed to be what they will be."""
-GONE, MOST_UNLIKELY = -12.0, 16.0
+GONE, MOST_UNLIKELY = 2e-6, 16.0
 LEAST_S = 1e-6
 """No reading is believed to be better than this."""
+ROUNDED = 1 / 9
+"""Variance of a rounding error in units of its step squared: 1/12, and neighbours are alike."""
+HIDDEN = 0.22
+"""Variance of what a blurred edge hides, in units of its blur squared (measured)."""
+ROOT_2, ROOT_2_PI, LOG_2_PI = math.sqrt(2), math.sqrt(2 * math.pi), math.log(2 * math.pi)
 
 
-@dataclass
+@dataclass(slots=True)
 class Filter:
-    """One filter: offset (s) and slope (s/s) with their covariance in units of R."""
+    """One filter: offset (s) and slope (s/s) with their covariance, the blunt's in units of R."""
 
     q_slope: float
-    prior: float
+    sharp: bool
+    weight: float
     offset: float
     p00: float
     slope: float = 0.0
     p01: float = 0.0
     p11: float = SD_SLOPE**2
-    score: float = 0.0
 
     def predict(self, dt: float) -> None:
         """Go on by dt (s)."""
         wander = self.q_slope * dt
         self.offset += self.slope * dt
-        self.p00 += dt * (2 * self.p01 + dt * self.p11 + Q_OFFSET + wander * dt / 3)
+        self.p00 += dt * (2 * self.p01 + dt * (self.p11 + wander / 3))
         self.p01 += dt * (self.p11 + wander / 2)
         self.p11 += wander
 
-    def update(self, e: float, s: float) -> None:
-        """Take in an innovation e (s) of variance s."""
-        k0, k1 = self.p00 / s, self.p01 / s
-        self.offset += k0 * e
-        self.slope += k1 * e
-        self.p11 -= k1 * self.p01
-        self.p01 *= 1 - k0
-        self.p00 *= 1 - k0
+    def update(self, first: float, second: float) -> None:
+        """Take in a reading by the derivatives of its log likelihood by the offset."""
+        k0, k1 = self.p00, self.p01
+        self.offset += k0 * first
+        self.slope += k1 * first
+        self.p00 -= k0 * k0 * second
+        self.p01 -= k0 * k1 * second
+        self.p11 -= k1 * k1 * second
 
 
 @dataclass
 class Bank:
-    """The line offset + slope * (time - at). State: five floats and eight a filter."""
+    """The line offset + slope * (time - at). State: ten floats and eight a filter."""
 
     at: float
     offset: float
     filters: list[Filter]
     slope: float = 0.0
-    weights: list[float] = field(default_factory=list)
+    offset_var: float = 0.0
+    cross_var: float = 0.0
+    slope_var: float = 0.0
+    hidden: float = 0.0
+    """Variance of the offset that no number of readings makes smaller (s^2)."""
     readings: int = 1
     excess: float = 1.0
     edge: float = 0.0
@@ -85,9 +113,13 @@ class Bank:
     @staticmethod
     def start(at: float, offset: float, var: float) -> Bank:
         """Return a bank that knows one reading."""
-        each = [Filter(q, -STEADIER * k, offset, var) for k, q in enumerate(Q_SLOPE)]
+        each = [
+            Filter(q, sharp, prior / 2, offset, var)
+            for sharp, priors in ((True, SHARP_PRIOR), (False, BLUNT_PRIOR))
+            for q, prior in zip(Q_SLOPE, priors, strict=True)
+        ]
         bank = Bank(at, offset, each)
-        bank.weights = bank._weights()
+        bank._average()
         return bank
 
     @staticmethod
@@ -100,66 +132,134 @@ class Bank:
         """Whether the noise is known."""
         return self.readings >= LEARNT
 
-    def covariance(self) -> tuple[float, float, float]:
-        """Return the variances of offset, of both together and of slope."""
-        offset = both = slope = 0.0
-        for f, weight in zip(self.filters, self.weights, strict=True):
-            a, b = f.offset - self.offset, f.slope - self.slope
-            offset += weight * (self.excess * f.p00 + a * a)
-            both += weight * (self.excess * f.p01 + a * b)
-            slope += weight * (self.excess * f.p11 + b * b)
-        return offset, both, slope
+    @property
+    def sharp(self) -> bool:
+        """Whether delays have an edge."""
+        return sum(f.weight for f in self.filters if f.sharp) > 0.5
 
-    def read(self, at: float, offset: float, r: float, rounding: float = 0.0) -> None:
-        """Take in the offset at a time (s), of variance r (s^2), from stamps so rounded (s)."""
+    def read(self, at: float, least: float, own: float, r: float, rounding: float = 0.0) -> None:
+        """Take in a reading of the offset.
+
+        Parameters
+        ----------
+        at, least : float
+            Source time and delay of the lowest stamp (s).
+        own : float
+            How far the least of so many lies above the edge on average (s), 0: not known.
+        r : float
+            Variance of the reading, as far as is known (s^2).
+        rounding : float
+            Step to which the stamps are rounded (s), 0: none.
+        """
         dt = max(at - self.at, 0.0)
         self.at += dt
         self.readings += 1
         for f in self.filters:
             f.predict(dt)
+        blur = ROUNDED * rounding**2
+        r += blur
+        self._learn(least - own, r, rounding)
+        edge_var = max(EDGE_S, EDGE * own) ** 2 + blur
+        logs = [
+            (_sharp(f, least, own, edge_var, rounding) if own else -math.inf)
+            if f.sharp
+            else self._blunt(f, least - own, r, rounding)
+            for f in self.filters
+        ]
+        top = max(logs)
+        for f, log in zip(self.filters, logs, strict=True):
+            f.weight *= math.exp(log - top)
+        self._average()
+        gone = [f for f in self.filters if f.weight < GONE]
+        for f in gone:
+            self._restart(f)
+        if gone:
+            self._average()
+        self.edge = math.sqrt(self.excess * r)
+        sharp = sum(f.weight for f in self.filters if f.sharp)
+        unsharp = max(self.excess * r - own * own, 0.0)
+        self.hidden = HIDDEN * (sharp * edge_var + (1 - sharp) * unsharp) if own else 0.0
+
+    def move(self, at: float, offset: float, own: float) -> None:
+        """Step to an offset at a time (s), known to `own` if there is an edge; the slope stays."""
+        self.at = at
+        for f in self.filters:
+            sd = own if f.sharp and own else max(own, self.edge)
+            f.offset, f.p00, f.p01 = offset, sd**2 / self._unit(f), 0.0
+        self._average()
+
+    def _learn(self, offset: float, r: float, rounding: float) -> None:
         quick = self.filters[-1]
         own = (offset - quick.offset) ** 2 / (quick.p00 + r)
         if self.settled:
             own = min(own, 25 * self.excess)
         self.excess += max(1 - FORGET_EXCESS, 1 / self.readings) * (own - self.excess)
         self.excess = max(self.excess, 1.0 if rounding else LEAST_S**2 / r)
+
+    def _blunt(self, f: Filter, offset: float, r: float, rounding: float) -> float:
+        """Take in a reading as the mean of a Gaussian; return its log likelihood."""
+        e, s = offset - f.offset, f.p00 + r
+        true = self.excess * s
+        unlikely = e * e / true
+        plain = _beyond(e, rounding) ** 2 / true if rounding else unlikely
+        log = -0.5 * (LOG_2_PI + math.log(true) + min(plain, MOST_UNLIKELY))
+        if self.settled and unlikely > HUBER**2:
+            s = f.p00 + r * math.sqrt(unlikely) / HUBER
+        f.update(e / s, 1 / s)
+        return log
+
+    def _average(self) -> None:
+        """Set the line to the mean of the filters and its covariance to theirs."""
+        total = sum(f.weight for f in self.filters)
+        base = self.filters[0]
+        offset = slope = 0.0
         for f in self.filters:
-            e, s = offset - f.offset, f.p00 + r
-            unlikely = e * e / (self.excess * s)
-            # What rounding can explain speaks for no wander.
-            wide = s + rounding**2 / self.excess
-            likely = math.log(wide) + min(unlikely * s / wide, MOST_UNLIKELY)
-            f.score = FORGET_SCORE * f.score - likely / 2
-            if self.settled and unlikely > HUBER**2:
-                s = f.p00 + r * math.sqrt(unlikely) / HUBER
-            f.update(e, s)
-        best = max(f.score for f in self.filters)
-        for f in self.filters:
-            f.score -= best
-        for f, quicker in zip(self.filters[-2::-1], self.filters[:0:-1], strict=True):
-            if f.score < GONE:
-                f.offset, f.slope = quicker.offset, quicker.slope
-                f.p00, f.p01, f.p11 = quicker.p00, quicker.p01, quicker.p11
-        self.weights = self._weights()
-        self.offset = sum(w * f.offset for w, f in zip(self.weights, self.filters, strict=True))
-        slope = sum(w * f.slope for w, f in zip(self.weights, self.filters, strict=True))
+            f.weight /= total
+            offset += f.weight * (f.offset - base.offset)
+            slope += f.weight * (f.slope - base.slope)
+        self.offset, slope = base.offset + offset, base.slope + slope
         self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
-        self.edge = math.sqrt(self.excess * r)
-
-    def move(self, at: float, step: float, var: float) -> None:
-        """Step by so much (s) at a time; the slope stays."""
-        # The line is carried there by its value: the slope says nothing of a step.
-        step += self.slope * (at - self.at)
-        self.at = at
-        self.offset += step
+        v00 = v01 = v11 = 0.0
         for f in self.filters:
-            f.offset += step
-            f.p00 += var
-            f.p01 = 0.0
+            a, b, unit = f.offset - self.offset, f.slope - self.slope, self._unit(f)
+            v00 += f.weight * (unit * f.p00 + a * a)
+            v01 += f.weight * (unit * f.p01 + a * b)
+            v11 += f.weight * (unit * f.p11 + b * b)
+        self.offset_var, self.cross_var, self.slope_var = v00, v01, v11
 
-    def _weights(self) -> list[float]:
-        scores = [f.score + f.prior for f in self.filters]
-        best = max(scores)
-        weights = [math.exp(s - best) for s in scores]
-        total = sum(weights)
-        return [w / total for w in weights]
+    def _restart(self, f: Filter) -> None:
+        unit = self._unit(f)
+        f.weight, f.offset, f.slope = GONE, self.offset, self.slope
+        f.p00, f.p01, f.p11 = self.offset_var / unit, self.cross_var / unit, self.slope_var / unit
+
+    def _unit(self, f: Filter) -> float:
+        return CAUTION if f.sharp else self.excess
+
+
+def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> float:
+    """Take in a reading as the least of exponential delays; return its log likelihood."""
+    e, s = least - f.offset, f.p00 + var
+    root = math.sqrt(s)
+    b = e / root - root / own
+    log, mills = _normal(b)
+    f.update(1 / own - mills / root, mills * (b + mills) / s)
+    if rounding:
+        e = own + _beyond(e - own, rounding)
+        log, _ = _normal(e / root - root / own)
+    log += s / (2 * own * own) - e / own
+    return max(log, -0.5 * MOST_UNLIKELY - 1) - math.log(own)
+
+
+def _beyond(e: float, rounding: float) -> float:
+    """Return what rounding does not explain of an innovation: that alone speaks for wander."""
+    return math.copysign(max(abs(e) - rounding / 2, 0.0), e)
+
+
+def _normal(b: float) -> tuple[float, float]:
+    """Return log Phi(b) and phi(b) / Phi(b)."""
+    if b > -8:
+        below = 0.5 * math.erfc(-b / ROOT_2)
+        return math.log(below), math.exp(-0.5 * b * b) / (ROOT_2_PI * below)
+    u = 1 / (b * b)
+    mills = -b / (1 - u * (1 - 3 * u * (1 - 5 * u)))
+    return -0.5 * b * b - math.log(ROOT_2_PI * mills), mills

@@ -2,25 +2,28 @@
 
 d = arrival - source is offset + slope * time + a delay that is never negative: its lower edge
 is followed, not its mean. In each bin of source time the least residual e of d against the
-prediction is a reading of the offset, with the expected minimum of n exponential delays taken
-off; a bank of Kalman filters (operators/bank.py) makes the line of the readings:
+prediction is a reading of the offset; a bank of filters (operators/bank.py) makes the line of the
+readings and finds out whether the delays have a sharp edge. The least of n lies above it by
 
-    z = min(e) - js / n,   R = max(js / n, 20 us)^2,   js = EWMA of (mean e - min e) n / (n - 1)
+    own = js / n,   js = EWMA of (median e - min e) / (the same for exponential delays of mean 1)
 
-A source that never brings five stamps a bin does not show the law of its delays: then z = min(e)
-and R is the same for each bin, so that the line is the one of least squares.
+A source that never brings five stamps a bin does not show the law of its delays: its readings are
+the delays themselves, all alike, so that the line is the one of least squares.
 
 A *clock reset* is a run of stamps, one after the other and of one sign, that agree with one
 another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
 come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
-delay can lead. Smaller steps up show when two bins in a row have no stamp near the prediction.
-The offset then moves, the slope stays.
+delay can lead. It is decided when the run breaks off or has lasted 0.11 s: more stamps make a
+better offset. Smaller steps up show when two bins in a row have no stamp near the prediction.
+The offset then moves, the slope stays: in the first four seconds the least of all stamps since
+the step is the one reading, in bins that begin short.
 
 Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -33,9 +36,12 @@ BIN_S = 0.9
 """A little under a second: each epoch of a 1 Hz source is a bin of its own."""
 TELLING, MOST_IN_BIN = 5, 4096
 GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
-RUN_ABOVE, RUN_BELOW = 5, 3
+RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.11
+"""How many stamps make a reset, and how many, and how long, are waited for at most."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
+ANEW_S = 4.0
+"""For so long after a step the least stamp since then is the offset (s)."""
 ROUNDED_S = 1e-3
 """Stamps of whole milliseconds are taken to be rounded."""
 
@@ -73,7 +79,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Clock:
-    """Follow one source's clock. State: a bank, a dozen floats and the stamps of one bin."""
+    """Follow one source's clock. State: a bank, twenty numbers and the stamps of one bin."""
 
     max_delay_s: float
     bank: Bank | None = None
@@ -82,6 +88,13 @@ class Clock:
     resets: int = 0
     reset_at: float = float("nan")
     due: float = float("nan")
+    span: float = BIN_S
+    rounding: float = 0.0
+    stepped_at: float = float("nan")
+    low_at: float = 0.0
+    low_least: float = 0.0
+    since: int = 0
+    """Source time of the last step, the lowest stamp since, and of how many."""
     bin_source: F64 = field(default_factory=lambda: np.empty(0))
     bin_delay: F64 = field(default_factory=lambda: np.empty(0))
     least: float = float("nan")
@@ -101,8 +114,9 @@ class Clock:
     def line(self, bank: Bank, stepped: bool = False) -> Line:
         """Return the line in force."""
         return Line(
-            bank.at, bank.offset, bank.slope, *bank.covariance(), self.jitter_p95,
-            self.resets, self.reset_at, stepped,
+            bank.at, bank.offset, bank.slope,
+            bank.offset_var + bank.hidden, bank.cross_var, bank.slope_var,
+            self.jitter_p95, self.resets, self.reset_at, stepped,
         )  # fmt: skip
 
     def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
@@ -169,29 +183,41 @@ class Clock:
         Returns the index of the first undecided one, and how many made a reset (0: none).
         """
         # Rows that share a stamp have one vote, that of the first to arrive.
-        vote = i + np.flatnonzero(_fresh(source[i:]))[:RUN_ABOVE]
+        vote = i + np.flatnonzero(_fresh(source[i:]))[:RUN_MOST]
         s, d = source[vote], (arrival - source)[vote]
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
         length = len(e) if doubt.all() else int(np.argmin(doubt))
         need = RUN_BELOW if e[0] < 0 else RUN_ABOVE
         gate = self._gate()
-        if length >= need:
-            spaced = arrival[vote[need - 1]] - arrival[i] >= 0.5 * (s[need - 1] - s[0])
-            if np.ptp(e[:need]) <= gate and (spaced or e[0] < 0):
-                self._reset(s[:need], d[:need], e[:need])
-                run = slice(i, int(vote[need - 1]) + 1)
-                s, d = source[run], (arrival - source)[run]
-                host[run] = s + self._predict(s, d)
-                by[run] = run.stop - 1
-                self._gather(s, d)
-                return run.stop, run.stop - i
-        elif length == len(e) and not end and len(e) < need:
+        # Each further stamp makes the new offset better: a run is judged once it has lasted long
+        # enough, or where it breaks off.
+        held = np.flatnonzero(np.abs(s[need - 1 : length] - s[0]) >= HOLD_S)
+        if len(held):
+            length = need + int(held[0])
+            last = vote[length - 1]
+        elif length < len(e):
+            last = vote[length]
+        elif length == RUN_MOST:
+            last = vote[-1]
+        elif end:
+            last = len(source)
+        else:
             return i, 0
+        if length >= need:
+            s, d, e = s[:length], d[:length], e[:length]
+            alike = np.count_nonzero(e <= e.min() + gate) >= need
+            spaced = arrival[vote[length - 1]] - arrival[i] >= 0.5 * (s[-1] - s[0])
+            if alike and (spaced or e[0] < 0):
+                run = slice(i, int(vote[length - 1]) + 1)
+                self._reset(s, d)
+                host[run] = source[run] + self._predict(source[run], (arrival - source)[run])
+                by[run] = last
+                return run.stop, run.stop - i
         # Not a reset that begins here: this one row stands for itself.
         ok[i] = -gate <= e[0] <= self.max_delay_s
         host[i] = s[0] + self._predict(s[:1], d[:1])[0]
-        by[i] = len(source) if length == len(e) < need else vote[min(length, need - 1)]
+        by[i] = last
         return i + 1, 0
 
     def _gate(self) -> float:
@@ -228,10 +254,12 @@ class Clock:
         fresh = _fresh(s)
         if not fresh.all():
             s, d = s[fresh], d[fresh]
-        self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + BIN_S
+        self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + self.span
+        self.span = min(2 * self.span, BIN_S)
         n = len(s)
         if not n:
             return None
+        self.rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
         e = d - (self._predict(s, d) if self.bank else d[0])
         k = int(e.argmin())
         least = float(e[k])
@@ -239,23 +267,41 @@ class Clock:
         if n >= TELLING:
             if self._above(s, d, least):
                 return self.line(self.bank, stepped=True) if self.bank else None
-            spread = float(e.sum()) / (n - 1)
-            high = int(0.95 * (n - 1))
-            p95 = float(np.partition(e, high)[high])
+            half, high = n // 2, int(0.95 * (n - 1))
+            e.sort()
+            spread, p95 = float(e[half]) / _quantile(half, n), float(e[high])
             if np.isnan(self.jitter):
                 self.jitter, self.jitter_p95 = spread, p95
             self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
             self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * p95
+        self._read(float(s[k]), float(d[k]), n)
+        return self.line(self.bank) if self.bank else None
+
+    def _read(self, at: float, least: float, n: int) -> None:
+        """Take in the least delay of n stamps."""
         known = not np.isnan(self.jitter)
+        anew = self.stepped_at <= at < self.stepped_at + ANEW_S
+        if anew and self.bank and self.bank.sharp and not self.rounding:
+            # The slope is known: the least of all stamps since the step says most.
+            n += self.since
+            low = self.low_least + self.bank.slope * (at - self.low_at)
+            if low < least:
+                at, least = self.low_at, self.low_least
+            self._restart(at, least, n)
+            return
         own = self.jitter / n if known else 0.0
         r = max(own, FLOOR_S if known else UNKNOWN_S) ** 2
-        at, offset = float(s[k]), float(d[k]) - own
         if self.bank is None:
-            self.bank = Bank.start(at, offset, r)
+            self.bank = Bank.start(at, least - own, r)
         else:
-            rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
-            self.bank.read(at, offset, r + rounding**2 / 12, rounding)
-        return self.line(self.bank)
+            self.bank.read(at, least, own, r, self.rounding)
+
+    def _restart(self, at: float, least: float, n: int) -> None:
+        """Begin a new offset with the least of the n stamps since the step."""
+        self.low_at, self.low_least, self.since = at, least, n
+        own = 0.0 if np.isnan(self.jitter) else self.jitter / n
+        if self.bank:
+            self.bank.move(at, least - own, own)
 
     def _above(self, source: F64, delay: F64, least: float) -> bool:
         """Move the line if this bin and the one before it lie alike too far above it."""
@@ -267,22 +313,29 @@ class Clock:
         self.above = least
         if not abs(least - before) <= max(GATE_S / 2, GATE_EDGES * self.bank.edge):
             return False
-        self._reset(source, delay, delay - self._predict(source, delay))
+        self._reset(source, delay)
         self.reset_at = float(source[0] + self._predict(source[:1], delay[:1])[0])
         return True
 
-    def _reset(self, source: F64, delay: F64, e: F64) -> None:
+    def _reset(self, source: F64, delay: F64) -> None:
         """Move the offset to where these stamps are; the slope stays."""
         self.resets += 1
         self.above = float("nan")
         self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
-        self.due = float(source[0]) + BIN_S
+        # Short bins first: the new offset is better with every stamp.
+        self.span = HOLD_S
+        self.stepped_at = float(source[0])
+        self.due = float(source[-1]) + self.span
         if self.bank is None:
             self.least = float(np.min(delay))
             return
-        own = 0.0 if np.isnan(self.jitter) else self.jitter / len(e)
-        var = max(own, self.bank.edge) ** 2
-        self.bank.move(float(source[0]), float(np.min(e)) - own, var / self.bank.excess)
+        k = int(np.argmin(delay - self._predict(source, delay)))
+        self._restart(float(source[k]), float(delay[k]), len(source))
+
+
+def _quantile(rank: int, n: int) -> float:
+    """Return how far the rank-th of n exponential delays lies above the least, in means."""
+    return math.log((n - 0.5) / (n - 0.5 - rank))
 
 
 def _whole(source: F64) -> bool:

@@ -1,7 +1,7 @@
 """drift: source time to host time, source by source, and disorder put right.
 
 All channels of a source share its clock (operators/clock.py). A row is mapped with the clock as
-it stood when the row came; rows in doubt, at most five stamps a source, wait until it is decided
+it stood when the row came; rows in doubt, at most 32 stamps a source, wait until it is decided
 whether they are delayed, wild or the first after a clock reset. Rows without stamps of their own
 pass their arrival through. Markers end here, as lines.
 

@@ -1,63 +1,61 @@
-"""guard: outliers out of sampled channels, by a Hampel filter and a test for spikes.
+"""guard: outliers out of sampled channels (operators/hampel.py says which those are).
 
-A sample x is an outlier when it lies further than 4 scales from the median of its window (five
-samples before it, itself, five after it), with scale = max(1.4826 MAD, 2 quantisation steps) and
-MAD about the window's own median (a window cut short takes more scales). Where a signal swings
-within the window, MAD is wide and single outliers slip through; so a sample is one, too, when it
-stands out on both sides of itself and off the cubic through its four neighbours,
-e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6, by more than 8 times the larger of 1.4826 median |e|
-of the last 256 samples and 2 quantisation steps. A step of the signal is neither, nor is a bend:
-what stands out by no more than twice what its neighbours move by is the signal's own.
-
-The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
-quarter of their differences are zero, so that quantised and resting channels lose nothing. Held
-channels pass.
-
-A sample is final when its five successors are there, or, on a slow channel, when `decide_s` has
-passed; then its `before` becomes the moment of that. Stragglers are judged among the samples
-around them and change nobody else's verdict.
+A sample is judged with the five before and the five after it. It is final when its five
+successors are there, or, on a slow channel, when `decide_s` has passed; then its `before` becomes
+the moment of that. Stragglers are judged among the samples around them and change nobody else's
+verdict. Held channels pass.
 
 State: each channel's undecided rows and the samples of the last `late_s` beside them.
-Cost: one sort of 11 values twice a sample. Losses: outliers.
-
-Source: Hampel, J. Am. Stat. Assoc. 69 (1974); Pearson, IEEE Trans. Contr. Syst. Tech. 10 (2002).
+Cost: about 50 numpy calls a block, 25 for each channel of it, 35 where a sample is suspect.
+Losses: outliers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from operators.hampel import SIDE, least_scale, outliers, shifted, step
 from operators.ledger import ended, spread
 from operators.plan import Plan
-from operators.records import F64, I64, Block, Bool, Ends, Packet, State
+from operators.records import F64, Block, Bool, Ends, Packet, State
 from operators.renewal import Renewal
 
-SIDE = 5
-SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])
-"""Scales by the number of samples in the window: as rarely passed by normal noise as 4 by 11."""
-MAD_TO_SD = 1.4826
 MEMORY, RENEW, FIRST = 256, 1024, 16
-SPIKE = 8.0
-ROUNDING = 1e-12
 MOST_HISTORY = 8192
+NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
 
 
 @dataclass
 class _Channel:
-    """What is kept of one channel; `renewal` gives its quantisation step and roughness."""
+    """What is kept of one channel; `renewal` gives its least scale, `scale` that of `pending`."""
 
     past_time: F64 = field(default_factory=lambda: np.empty(0))
     past: F64 = field(default_factory=lambda: np.empty(0))
-    renewal: Renewal = field(
-        default_factory=lambda: Renewal(MEMORY, FIRST, RENEW, np.array([0.0, np.inf]))
-    )
+    renewal: Renewal = field(default_factory=lambda: Renewal(MEMORY, FIRST, RENEW, np.zeros(1)))
     ready: float = -np.inf
     pending: Block | None = None
-    steps: F64 = field(default_factory=lambda: np.empty((2, 0)))
+    scale: F64 = field(default_factory=lambda: np.empty(0))
     stragglers: Block | None = None
+
+
+class _Case(NamedTuple):
+    """Rows of a channel that wait for their verdict, all in order or one straggler.
+
+    `before` (5,) are the values before them, of which `had` are there, the others NaN;
+    `next_time`, `next_value` (5,) the samples after them, inf and NaN where there is none;
+    `scale` (n,) the least scale.
+    """
+
+    kept: _Channel
+    rows: Block
+    scale: F64
+    before: F64
+    had: int
+    next_time: F64 = NEVER
+    next_value: F64 = NONE
 
 
 class Guard:
@@ -65,6 +63,7 @@ class Guard:
 
     def __init__(self, plan: Plan, state: State | None = None) -> None:
         self.plan = plan
+        self._held: dict[str, bool] = {}
         self._channels: dict[str, _Channel] = {}
         for name, c in (state or {}).items():
             blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
@@ -83,202 +82,152 @@ class Guard:
 
     def update(self, packet: Packet) -> Packet:
         """Judge what can be judged; hand on the good rows, each with its moment."""
-        ends: list[Ends] = list(packet.ends)
-        out: list[Block] = []
-        removed: list[Block] = []
-        new = {b.channel: b for b in packet.blocks}
-        for channel in dict.fromkeys([*self._channels, *new]):
-            block = new.get(channel)
-            if self.plan.is_held(channel):
-                if block:
-                    # It waited in `drift` for what might overtake it.
-                    moment = np.maximum(block.before, block.host_time + self.plan.settle_s)
-                    block = replace(block, before=moment)
-                done = [(block, np.zeros(len(block), bool))] if block else []
+        good: dict[str, list[Block]] = {}
+        for block in packet.blocks:
+            channel = block.channel
+            if channel not in self._held:
+                self._held[channel] = self.plan.is_held(channel)
+            if self._held[channel]:
+                # It waited in `drift` for what might overtake it.
+                moment = np.maximum(block.before, block.host_time + self.plan.settle_s)
+                good[channel] = [replace(block, before=moment)]
             else:
-                kept = self._channels.setdefault(channel, _Channel())
-                done = self._judge(kept, block, packet.known, packet.end)
-            good = [b.take(~bad) for b, bad in done]
-            for (b, bad), g in zip(done, good, strict=True):
-                if bad.any():
-                    lost = b.take(bad)
-                    moment = spread(lost.before, lost.weight)
-                    ends += ended(b.source, channel, "outliers", moment)
-                    removed.append(lost)
-                if len(g):
-                    ends += ended(b.source, channel, "used", spread(g.before, g.weight))
-            good = [g for g in good if len(g)]
-            if good:
-                out.append(good[0] if len(good) == 1 else Block.join(good))
-        return replace(packet, blocks=tuple(out), outliers=tuple(removed), ends=tuple(ends))
+                self._take_in(block)
+        ends: list[Ends] = list(packet.ends)
+        removed: list[Block] = []
+        for rows, bad in self._verdicts(packet.known, packet.end):
+            at = bad.nonzero()[0]
+            if len(at):
+                lost = rows.take(at)
+                moment = spread(lost.before, lost.weight)
+                ends += ended(rows.source, rows.channel, "outliers", moment)
+                removed.append(lost)
+                rows = rows.take(~bad)
+            if len(rows):
+                good.setdefault(rows.channel, []).append(rows)
+        out = tuple(b[0] if len(b) == 1 else Block.join(b) for b in good.values())
+        for b in out:
+            ends += ended(b.source, b.channel, "used", spread(b.before, b.weight))
+        return replace(packet, blocks=out, outliers=tuple(removed), ends=tuple(ends))
 
-    def _judge(
-        self, c: _Channel, block: Block | None, known: float, end: bool
-    ) -> list[tuple[Block, Bool]]:
-        """Return the rows that became final, with which of them are outliers."""
-        if block is not None:
-            ordered = block
-            if block.straggler.any():
-                astray = block.take(block.straggler)
-                c.stragglers = Block.join((c.stragglers, astray)) if c.stragglers else astray
-                ordered = block.take(~block.straggler)
-            if len(ordered):
-                c.steps = np.concatenate(
-                    (c.steps, c.renewal.push(ordered.value[None], _measure)), axis=1
-                )
-                c.pending = Block.join((c.pending, ordered)) if c.pending else ordered
-        out: list[tuple[Block, Bool]] = []
-        waiting = c.pending
-        time = np.concatenate((c.past_time, waiting.host_time)) if waiting else c.past_time
-        value = np.concatenate((c.past, waiting.value)) if waiting else c.past
-        had = len(c.past)
+    def _take_in(self, block: Block) -> None:
+        c = self._channels.get(block.channel)
+        if c is None:
+            c = self._channels[block.channel] = _Channel()
+        if np.count_nonzero(block.straggler):
+            astray = block.take(block.straggler)
+            c.stragglers = Block.join((c.stragglers, astray)) if c.stragglers else astray
+            block = block.take(~block.straggler)
+        if len(block):
+            scale = c.renewal.push(block.value[None], least_scale)[0]
+            c.scale = np.concatenate((c.scale, scale))
+            c.pending = Block.join((c.pending, block)) if c.pending else block
+
+    def _verdicts(self, known: float, end: bool) -> list[tuple[Block, Bool]]:
+        """Return the rows that became final, with which of them are outliers.
+
+        All are worked on as one line of samples, each case between the five before and after it.
+        """
         settle, reach = self.plan.settle_s, self.plan.decide_s
-        if c.stragglers:
-            out += self._judge_stragglers(c, c.stragglers, time, value, known, end)
-        if waiting:
-            n = len(waiting)
-            at = waiting.host_time
-            index = had + np.arange(n)
-            after = np.minimum(np.searchsorted(time, at + reach, "right") - 1 - index, SIDE)
-            full = after == SIDE
-            final = np.logical_and.accumulate(full | (at + reach + settle <= known) | end)
-            k = int(final.sum())
-            if k:
-                moment = at[:k] + reach + settle
-                if full[:k].any():
-                    padded = np.append(waiting.before, np.full(SIDE, -np.inf))
-                    newest = np.max([padded[j : j + k] for j in range(SIDE + 1)], axis=0)
-                    fifth = time[np.minimum(index[:k] + SIDE, len(time) - 1)] + settle
-                    moment = np.where(full[:k], np.maximum(newest, fifth), moment)
-                moment = np.maximum.accumulate(np.maximum(moment, c.ready))
-                c.ready = float(moment[-1])
-                bad = _outliers(value, index[:k], after[:k], c.steps[0, :k])
-                bad |= _spikes(value, index[:k], after[:k], c.steps[:, :k])
-                out.append((replace(waiting.take(slice(0, k)), before=moment), bad))
-                c.pending = waiting.take(slice(k, n)) if k < n else None
-                c.steps = c.steps[:, k:]
-                least = known - self.plan.late_s - reach
-                keep = int(np.searchsorted(time[: had + k], least)) - SIDE
-                keep = max(min(keep, had + k - SIDE), had + k - MOST_HISTORY, 0)
-                c.past_time, c.past = time[keep : had + k], value[keep : had + k]
+        cases: list[_Case] = []
+        for kept in self._channels.values():
+            cases += _stragglers(kept, reach)
+            if kept.pending:
+                cases.append(_Case(kept, kept.pending, kept.scale, *_last(kept.past)))
+        if not cases:
+            return []
+        time = np.concatenate([x for c in cases for x in (NEVER, c.rows.host_time, c.next_time)])
+        value = np.concatenate([x for c in cases for x in (c.before, c.rows.value, c.next_value)])
+        known_at = np.concatenate([x for c in cases for x in (EVER, c.rows.before, EVER)])
+        scale = np.concatenate([x for c in cases for x in (NEVER, c.scale, NEVER)])
+        limit = time[SIDE:-SIDE] + reach
+        near = shifted(time[SIDE + 1 :], SIDE) <= limit
+        after = np.add.reduce(near.view(np.int8), axis=0, dtype=np.int8)
+        full = after == SIDE
+        due = limit + settle
+        fifth = np.maximum(time[2 * SIDE :] + settle, _newest(known_at[SIDE:]))
+        moment = np.maximum(np.where(full, fifth, due), known_at[SIDE:-SIDE])
+        count = after + np.int8(SIDE + 1)
+        spans, at = [], 0
+        for c in cases:
+            spans.append(slice(at, at + len(c.rows)))
+            if missing := SIDE - c.had:
+                first = count[spans[-1]][:missing]
+                first -= np.arange(missing, 0, -1, dtype=np.int8)[: len(first)]
+            at += len(c.rows) + 2 * SIDE
+        bad = outliers(value, after, count, scale[SIDE:-SIDE])
+        out = []
+        for c, span in zip(cases, spans, strict=True):
+            k = _how_many(due[span], full[span], known, end)
+            if rows := self._finish(c, moment[span][:k], known):
+                out.append((rows, bad[span][:k]))
         return out
 
-    def _judge_stragglers(
-        self, c: _Channel, rows: Block, time: F64, value: F64, known: float, end: bool
-    ) -> list[tuple[Block, Bool]]:
-        settle, reach = self.plan.settle_s, self.plan.decide_s
-        at = rows.host_time
-        place = np.searchsorted(time, at, "right")
-        after = np.minimum(np.searchsorted(time, at + reach, "right") - place, SIDE)
-        full = after == SIDE
-        fifth = time[np.clip(place + SIDE - 1, 0, max(len(time) - 1, 0))] if len(time) else at
-        moment = np.where(full, fifth, at + reach) + settle
-        final = (moment <= known) | end
-        if not final.any():
-            return []
-        bad = np.zeros(len(rows), bool)
-        for i in np.flatnonzero(final).tolist():
-            p = int(place[i])
-            window = np.concatenate(
-                (value[max(p - SIDE, 0) : p], rows.value[i : i + 1], value[p : p + int(after[i])])
-            )
-            here = np.array([min(p, SIDE)])
-            step = _measure(window[None, None])[0, :1] if len(window) > 4 else np.zeros(1)
-            bad[i] = _outliers(window, here, after[i : i + 1], step)[0]
-        c.stragglers = rows.take(~final) if not final.all() else None
-        done = replace(rows, before=np.maximum(rows.before, moment)).take(final)
-        return [(done, bad[final])]
+    def _finish(self, case: _Case, moment: F64, known: float) -> Block | None:
+        """Return the first rows of a case with their moments, None for none; keep the others."""
+        c, rows, k = case.kept, case.rows, len(moment)
+        if rows is c.pending and k:
+            moment = np.maximum.accumulate(np.maximum(moment, c.ready))
+            c.ready = float(moment[-1])
+            time = np.concatenate((c.past_time, rows.host_time[:k]))
+            value = np.concatenate((c.past, rows.value[:k]))
+            least = known - self.plan.late_s - self.plan.decide_s
+            keep = max(int(time.searchsorted(least)) - SIDE, len(time) - MOST_HISTORY, 0)
+            c.past_time, c.past = time[keep:], value[keep:]
+            c.pending = rows.take(slice(k, None)) if k < len(rows) else None
+            c.scale = c.scale[k:]
+        elif not k and rows is not c.pending:
+            c.stragglers = Block.join((c.stragglers, rows)) if c.stragglers else rows
+        if not k:
+            return None
+        return Block(
+            rows.source, rows.channel, rows.row[:k], rows.source_time[:k], rows.arrival[:k],
+            rows.value[:k], moment, rows.stamped[:k], rows.line[:k],
+            None if rows.weight is None else rows.weight[:k], (), rows.host_time[:k],
+            rows.straggler[:k],
+        )  # fmt: skip
 
 
-def _measure(windows: F64) -> F64:
-    """Return quantisation step and roughness of windows (h, 1, w)."""
-    x = windows[:, 0]
-    off = np.abs(_off_cubic(x.T).T)
-    middle = off.shape[1] // 2
-    rough = MAD_TO_SD * np.partition(off, middle, axis=1)[:, middle]
-    apart = np.abs(np.diff(x, axis=1))
-    moved = apart > 0
-    resting = (~moved).sum(axis=1) >= apart.shape[1] / 4
-    least = np.min(np.where(moved, apart, np.inf), axis=1)
-    return np.stack((np.where(resting & np.isfinite(least), least, 0.0), rough), axis=1)
+def _last(past: F64) -> tuple[F64, int]:
+    """Return the last five values, NaN where there is none, and how many there are."""
+    had = min(len(past), SIDE)
+    return past[-SIDE:] if had == SIDE else np.concatenate((NONE[had:], past)), had
 
 
-def _off_cubic(x: F64) -> F64:
-    """Return how far each sample but the outer two lies off the cubic of its neighbours."""
-    return x[2:-2] - (4 * (x[1:-3] + x[3:-1]) - (x[:-4] + x[4:])) / 6
+def _stragglers(c: _Channel, reach: float) -> list[_Case]:
+    """Return the channel's stragglers, each among the samples around it."""
+    rows, waiting = c.stragglers, c.pending
+    c.stragglers = None
+    if rows is None:
+        return []
+    time, value = c.past_time, c.past
+    if waiting:
+        time = np.concatenate((time, waiting.host_time))
+        value = np.concatenate((value, waiting.value))
+    time, after = np.concatenate((time, NEVER)), np.concatenate((value, NONE))
+    out = []
+    for i, p in enumerate(np.searchsorted(time, rows.host_time, "right").tolist()):
+        row, span = rows.take(slice(i, i + 1)), slice(p, p + SIDE)
+        before, had = _last(value[max(p - SIDE, 0) : p])
+        beside = after[span][time[span] <= row.host_time + reach]
+        near = np.concatenate((before[SIDE - had :], row.value, beside))
+        scale = 2 * step(near[None])
+        out.append(_Case(c, row, scale, before, had, time[span], after[span]))
+    return out
 
 
-def _spikes(value: F64, index: I64, after: I64, steps: F64) -> Bool:
-    """Return which of consecutive `value[index]` stand alone against both their neighbours.
-
-    `steps` (2, k) are quantisation step and roughness in force.
-    """
-    edge = np.full(2, np.nan)
-    x = np.concatenate((edge, value, edge))[index[0] : index[-1] + 5]
-    off = np.abs(_off_cubic(x))
-    left, right = x[2:-2] - x[1:-3], x[2:-2] - x[3:-1]
-    # Of one sign, the lesser of the two; else nothing above 0.
-    alone = np.maximum(np.minimum(left, right), -np.maximum(left, right))
-    swing = np.minimum(np.abs(x[1:-3] - x[:-4]), np.abs(x[4:] - x[3:-1]))
-    high = SPIKE * np.maximum(2 * steps[0], steps[1])
-    high[high <= ROUNDING * np.abs(x[2:-2])] = np.inf  # at rest so far: any change is news
-    spike = (off > high) & (alone > np.maximum(high / 2, 2 * swing)) & (after >= 2)
-    return np.asarray(spike)
+def _how_many(due: F64, full: Bool, known: float, end: bool) -> int:
+    """Return how many rows are final: the first that lack a successor and time ends them."""
+    n = len(due)
+    k = n if end else int(due.searchsorted(known, "right"))
+    if k < n:
+        rest = full[k:]
+        k = n if np.count_nonzero(rest) == n - k else k + int(rest.argmin())
+    return k
 
 
-def _outliers(value: F64, index: I64, after: I64, step: F64) -> Bool:
-    """Return which of consecutive `value[index]` are outliers in their windows.
-
-    Parameters
-    ----------
-    value : float64 (n,)
-        Samples in order of host time.
-    index, after : int64 (k,)
-        Which to judge, and how many successors each may look at.
-    step : float64 (k,)
-        Quantisation step in force.
-    """
-    if index[0] >= SIDE and (after == SIDE).all():
-        first, stride = int(index[0]) - SIDE, value.itemsize
-        shape = (len(index), 2 * SIDE + 1)
-        middle, mad = _full(np.ndarray(shape, float, value, first * stride, (stride, stride)))
-        sigmas: F64 = SIGMAS[-1:]
-    else:
-        reach = np.arange(-SIDE, SIDE + 1)
-        place = index[:, None] + reach
-        inside = (place >= 0) & (reach <= after[:, None])
-        window = np.where(inside, value[np.clip(place, 0, len(value) - 1)], np.nan)
-        count = inside.sum(axis=1)
-        middle = _median(window, count)
-        mad = _median(np.abs(window - middle[:, None]), count)
-        sigmas = SIGMAS[count]
-    off = np.abs(value[index[0] : index[-1] + 1] - middle)
-    scale = np.maximum(MAD_TO_SD * mad, 2 * step)
-    rest = np.flatnonzero(scale == 0)
-    for i in rest[off[rest] > 0].tolist():
-        # Most of the window is one value: its own smallest change stands for the step.
-        near = np.abs(value[max(index[i] - SIDE, 0) : index[i] + after[i] + 1] - middle[i])
-        scale[i] = 2 * np.min(near[near > 0])
-    return off > sigmas * scale
-
-
-def _full(window: F64) -> tuple[F64, F64]:
-    """Return median and MAD of windows (k, 11).
-
-    The deviations below and above the median are sorted already; of their ten the fifth is the
-    least, over how many are taken from below, of the larger last one taken from either side.
-    """
-    ordered = np.sort(window, axis=1).T
-    middle: F64 = ordered[SIDE]
-    below, above = middle - ordered[SIDE - 1 :: -1], ordered[SIDE + 1 :] - middle
-    mad: F64 = np.minimum(below[SIDE - 1], above[SIDE - 1])
-    for k in range(1, SIDE):
-        mad = np.minimum(mad, np.maximum(below[k - 1], above[SIDE - 1 - k]))
-    return middle, mad
-
-
-def _median(rows: F64, count: I64) -> F64:
-    """Return the median of each row's `count` numbers; the rest of the row is NaN."""
-    ordered = np.sort(rows, axis=1)
-    k = np.arange(len(rows))
-    return 0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2])
+def _newest(before: F64) -> F64:
+    """Return for all but the last five the newest of itself and the five after it."""
+    two = np.maximum(before[:-1], before[1:])
+    four = np.maximum(two[:-2], two[2:])
+    return np.asarray(np.maximum(four[:-2], two[4:]))

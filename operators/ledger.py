@@ -29,6 +29,8 @@ from operators.records import (
 )
 
 T = TypeVar("T", bound=np.generic)
+MOST_COMING = 256
+"""Packets' worth of events that may wait to be counted: more are counted also when unasked."""
 
 
 def spread(column: NDArray[T], weight: I64 | None) -> NDArray[T]:
@@ -64,8 +66,8 @@ def letters(
 class Ledger:
     """Counts by channel and open dead lines.
 
-    State: eight counts a channel, events whose moment has not come yet (at most those of
-    one delay), and one open line for each kind of loss and window.
+    State: eight counts a channel, events whose moment has not come yet (those of
+    one delay and `MOST_COMING`), and one open line for each kind of loss and window.
     """
 
     def __init__(self, window_s: float, state: State | None = None) -> None:
@@ -102,17 +104,24 @@ class Ledger:
                 early = min(had, d, key=lambda x: (x.before, x.where, x.sample))
                 self._open[key] = msgspec.structs.replace(early, count=had.count + d.count)
 
+    @property
+    def waits(self) -> bool:
+        """Whether to advance though no count is asked for: dead lines, or much to be counted."""
+        return bool(self._open) or len(self._coming) > MOST_COMING
+
     def advance(self, rig: str, moment: float) -> tuple[DeadLine, ...]:
         """Count what was known before `moment`; return the dead lines whose window is over."""
         coming: list[tuple[str, int, F64]] = []
         for channel, end, before in self._coming:
             known: Bool = before < moment
-            n = int(known.sum())
+            n = int(np.count_nonzero(known))
             if n:
                 self.counts.setdefault(channel, [0] * len(ENDS))[end] += n
             if n < len(before):
                 coming.append((channel, end, before[~known] if n else before))
         self._coming = coming
+        if not self._open:
+            return ()
         over = [k for k in self._open if (k[0] + 1) * self.window_s <= moment]
         lines = [(k[0], self._open.pop(k)) for k in over]
         lines.sort(key=lambda x: (x[0], x[1].before, x[1].stage, x[1].reason, x[1].source))

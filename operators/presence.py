@@ -31,23 +31,31 @@ class Watch:
         return asdict(self)
 
     def step(
-        self, first: int, hz: float, age: F64, stale_after: F64, locked: Bool, rejoin_s: float
+        self,
+        first: int,
+        hz: float,
+        age: F64,
+        stale_after: F64 | float,
+        locked: Bool,
+        rejoin_s: float,
     ) -> tuple[I8, F64, I64]:
         """Return state, ramp and number of gaps at consecutive ticks from index `first` on.
 
         Parameters
         ----------
-        age, stale_after : float64 (k,)
-            Age of the newest event (s), inf before the first; what makes it stale (s).
+        age : float64 (k,)
+            Age of the newest event (s), inf before the first.
+        stale_after : float64 (k,) or float
+            What makes it stale (s).
         locked : bool (k,)
             The lag may be used.
         """
-        tick = first + np.arange(len(age))
         heard = np.isfinite(age)
         stale = heard & (age > stale_after)
         if self.last_stale == NEVER and not stale.any():
             state = np.where(locked & heard, LIVE, ACQUIRING)
             return state, np.ones(len(age)), np.full(len(age), self.gaps)
+        tick = first + np.arange(len(age))
         last = np.maximum.accumulate(np.where(stale, tick, self.last_stale))
         last = np.maximum(last, self.last_stale)
         fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -236,20 +237,20 @@ class Block:
     def join(blocks: Iterable[Block]) -> Block:
         """Return blocks of one channel as one."""
         parts = tuple(blocks)
-
-        def column(name: str) -> Any:
-            return np.concatenate([getattr(b, name) for b in parts])
-
+        first = parts[0]
         weight = None
         if any(b.weight is not None for b in parts):
             weight = np.concatenate(
                 [np.ones(len(b), np.int64) if b.weight is None else b.weight for b in parts]
             )
+        row, source_time, arrival, value, before, stamped, line, *rest = (
+            np.concatenate(c) if any(map(len, c)) else c[0]
+            for c in zip(*map(_COLUMNS, parts), strict=True)
+        )
+        text = sum((b.text for b in parts), ()) if first.text else ()
         return Block(
-            parts[0].source, parts[0].channel, column("row"), column("source_time"),
-            column("arrival"), column("value"), column("before"), column("stamped"),
-            column("line"), weight, sum((b.text for b in parts), ()), column("host_time"),
-            column("straggler"), column("spacing"), column("noise"),
+            first.source, first.channel, row, source_time, arrival, value, before, stamped, line,
+            weight, text, *rest,
         )  # fmt: skip
 
     def plain(self) -> State:
@@ -260,6 +261,12 @@ class Block:
     def revive(state: State) -> Block:
         """Return what `plain` gave as a block."""
         return Block(**{**state, "text": tuple(state["text"])})
+
+
+_COLUMNS = attrgetter(
+    "row", "source_time", "arrival", "value", "before", "stamped", "line", "host_time",
+    "straggler", "spacing", "noise",
+)  # fmt: skip
 
 
 class ClockReport(NamedTuple):

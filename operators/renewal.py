@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,23 +42,36 @@ class Renewal:
 
         The sample that completes a count is the first to have the new numbers.
         """
-        n = samples.shape[1]
-        every = np.concatenate((self.last, samples), axis=1) if self.seen else samples
-        start, stop = self.seen, self.seen + n
-        due = np.arange(start - start % self.every + self.every, stop + 1, self.every)
+        n, start = samples.shape[1], self.seen
+        self.seen += n
+        due = list(range(start - start % self.every + self.every, self.seen + 1, self.every))
         if start < self.every:
-            early = self.first << np.arange((self.every // self.first).bit_length())
-            due = np.append(early[(early > start) & (early <= stop) & (early < self.every)], due)
-        table = self.numbers[:, None]
-        if len(due):
-            end = due - stop + every.shape[1]
-            short = end < self.memory
-            found = [measure(every[None, :, :e]) for e in end[short].tolist()]
-            if not short.all():
-                span = end[~short, None] + np.arange(-self.memory, 0)
-                found.append(measure(every[:, span].transpose(1, 0, 2)))
-            table = np.concatenate((table, *(f.T for f in found)), axis=1)
-        self.seen, self.last, self.numbers = stop, every[:, -self.memory :].copy(), table[:, -1]
-        force = np.zeros(n, np.intp)
-        force[due - start - 1] = 1
-        return np.asarray(table[:, np.cumsum(force)])
+            doubled = (self.first << k for k in range((self.every // self.first).bit_length()))
+            due = [e for e in doubled if start < e <= self.seen and e < self.every] + due
+        if not due:
+            if n < self.memory and start:
+                samples = np.concatenate((self.last, samples), axis=1)
+            self.last = samples[:, -self.memory :].copy()
+            return np.repeat(self.numbers[:, None], n, axis=1)
+        kept = np.concatenate((self.last, samples), axis=1) if start else samples
+        gone = self.seen - kept.shape[1]
+        # What a multiple sums up is as far from the next as `every`: one view serves them all.
+        alone = [e for e in due if e < self.every or e - gone < self.memory]
+        found = [measure(kept[None, :, max(e - gone - self.memory, 0) : e - gone]) for e in alone]
+        if rest := due[len(alone) :]:
+            found.append(
+                measure(_windows(kept, rest[0] - gone, self.memory, self.every, len(rest)))
+            )
+        table = np.concatenate((self.numbers[None], *found))
+        self.numbers, self.last = table[-1], kept[:, -self.memory :].copy()
+        edges = (start + 1, *due, self.seen + 1)
+        return np.repeat(table.T, [b - a for a, b in pairwise(edges)], axis=1)
+
+
+def _windows(samples: F64, end: int, width: int, apart: int, number: int) -> F64:
+    """Return a view (number, c, width) of samples (c, n) so far apart, the first to `end`."""
+    samples = np.ascontiguousarray(samples)
+    row, column = samples.strides
+    strides = (apart * column, row, column)
+    shape = (number, len(samples), width)
+    return np.ndarray(shape, float, samples, (end - width) * column, strides)

@@ -1,6 +1,6 @@
 """resample: every member and fact on the output grid, lag removed, anti-aliased, streaming.
 
-A member is read at tick + lag (operators/sinc.py), by the lag estimate in force at the tick.
+A member is read at tick + lag (operators/sampler.py), by the lag estimate in force at the tick.
 Whether it is there (operators/presence.py) is known without its lag; its value, once the newest
 arrival is tick + half-width + wait + its positive lag. A tick is released when that holds for
 all members present, never before an earlier one. Ticks are whole multiples of 1 / target_hz
@@ -22,7 +22,7 @@ from msgspec import Meta
 from operators.plan import Member, NotNegative, Plan, Profile, Strict
 from operators.presence import LIVE, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
-from operators.sinc import Sampler, newest
+from operators.sampler import Sampler, newest
 
 
 class ResampleConfig(Strict, frozen=True, kw_only=True):
@@ -46,6 +46,7 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
 
 THERE, READ = 7, 3
 """Columns of what is known of a channel without, and with, its lag."""
+_NOTHING = np.array([[np.nan], [0.0], [np.nan]])
 MOST_HEARD = 4096
 
 
@@ -67,15 +68,12 @@ class _Lane:
         heard = np.concatenate((self.heard, (time, lost.before)), axis=1)
         self.heard = heard[:, np.argsort(heard[0], kind="stable")]
 
-    def age(self, since: F64, due: F64, index: I64) -> F64:
-        """Return how long ago (s) anything came, given the newest sample's index."""
-        age = np.full(len(since), np.inf)
-        if len(self.sampler.time):
-            age = np.where(index >= 0, since - self.sampler.time[np.maximum(index, 0)], np.inf)
-        if self.heard.size:
-            i = newest(self.heard[0], self.heard[1], since, due)
-            age = np.where(i >= 0, np.minimum(age, since - self.heard[0, np.maximum(i, 0)]), age)
-        return age
+    def unless_heard(self, age: F64, since: F64, due: F64) -> F64:
+        """Return how long ago (s) anything came, given the age of the newest sample."""
+        if not self.heard.size:
+            return age
+        i = newest(self.heard[0], self.heard[1], since, due)
+        return np.where(i >= 0, np.minimum(age, since - self.heard[0, np.maximum(i, 0)]), age)
 
 
 class Resample:
@@ -93,12 +91,12 @@ class Resample:
         self._next: int | None = None
         self._origin = 0
         self._due = -np.inf
-        self._there: F64 = np.empty((THERE, 0, len(self._lanes)))
+        self._there: F64 = np.empty((THERE, len(self._lanes), 0))
         if state:
             self._next, self._origin, self._due = state["next"], state["origin"], state["due"]
             self._there = state["there"]
             for lane, saved in zip(self._lanes, state["lanes"], strict=True):
-                lane.sampler = lane.sampler.restore(saved["sampler"])
+                lane.sampler.restore(saved["sampler"])
                 lane.watch = Watch(**saved["watch"])
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
@@ -152,21 +150,23 @@ class Resample:
     def _release(self, first: int, packet: Packet) -> Grid | None:
         """Read every channel as far as it goes, and hand on the ticks that are due."""
         plan = self.plan
-        had = self._there.shape[1]
+        had = self._there.shape[2]
         ticks = self._ticks(first + had, packet)
         if len(ticks):
-            new = np.stack([self._presence(x, ticks, packet) for x in self._lanes], axis=2)
-            self._there = np.concatenate((self._there, new), axis=1)
-        tick = first + np.arange(self._there.shape[1])
+            self._there = np.concatenate((self._there, self._presence(ticks, packet)), axis=2)
+        tick = first + np.arange(self._there.shape[2])
         if not len(tick):
             return None
         state, lag = self._there[0], self._there[2]
+        at = tick / plan.tick_hz + plan.base_delay_s
+        waits = np.zeros(len(tick))
         for k, lane in enumerate(self._lanes):
-            self._extend(lane, tick, state[:, k], lag[:, k], packet)
-        fused = np.array([bool(x.member.signal) for x in self._lanes])
-        waits = np.where((state == LIVE) & fused, np.clip(lag, 0.0, plan.wait_lag_s), 0.0)
-        at = tick / plan.tick_hz
-        due = np.maximum.accumulate(np.fmax(at + plan.base_delay_s + waits.max(axis=1), self._due))
+            live = state[k] == LIVE
+            wait = np.where(live, np.minimum(np.maximum(lag[k], 0.0), plan.wait_lag_s), 0.0)
+            self._extend(lane, tick, live, lag[k], at + wait, packet)
+            if lane.member.signal:
+                np.maximum(waits, wait, out=waits)
+        due = np.maximum.accumulate(np.maximum(at + waits, self._due))
         k = len(tick) if packet.end else int(np.searchsorted(due, packet.known, "right"))
         if not k:
             return None
@@ -175,20 +175,17 @@ class Resample:
         when = np.searchsorted(packet.arrivals, due, "left")
         stamps = np.append(packet.arrivals, packet.known)
         due = _due(due, packet)
-        there = self._there[:, :k]
-        values = np.full((READ, k, len(self._lanes)), np.nan)
+        values = np.empty((READ, len(self._lanes), k))
         for i, lane in enumerate(self._lanes):
             # A lag that is not waited for leaves its ticks empty.
             n = min(k, lane.values.shape[1])
-            values[:, :n, i] = lane.values[:, :n]
-        values[1] = np.nan_to_num(values[1])
-        self._there = self._there[:, k:].copy()
-        self._next = first + k
-        for lane in self._lanes:
+            values[:, i, :n], values[:, i, n:] = lane.values[:, :n], _NOTHING
             lane.values = lane.values[:, k:].copy()
             self._forget(lane, first + k)
-        state, ramp, lag, var, confidence, rate, gaps = there
-        value, coverage, noise = values
+        state, ramp, lag, var, confidence, rate, gaps = self._there[:, :, :k].transpose(0, 2, 1)
+        value, coverage, noise = values.transpose(0, 2, 1)
+        self._there = self._there[:, :, k:].copy()
+        self._next = first + k
         return Grid(
             first, due, stamps[when], state.astype(np.int8), ramp, lag, var, confidence, rate, gaps,
             value, coverage, noise,
@@ -202,30 +199,40 @@ class Resample:
         tick = np.arange(first, max(first, int(np.floor(until * hz)) + 2))
         return tick[(tick / hz + delay <= packet.known) | (tick / hz <= newest)]
 
-    def _presence(self, lane: _Lane, tick: I64, packet: Packet) -> F64:
-        """Return state, ramp, lag, its variance, confidence, rate and gaps at each tick."""
-        plan, m, sampler = self.plan, lane.member, lane.sampler
-        at = tick / plan.tick_hz
-        due = _due(at + plan.base_delay_s, packet)
-        since = sampler.since(tick)
-        i = sampler.newest(since, due)
-        known, index = i >= 0, np.maximum(i, 0)
-        age, spacing = lane.age(since, due, i), np.full(len(at), np.nan)
-        if len(sampler.time):
-            spacing = np.where(known, sampler.spacing[index], np.nan)
-        stale_after = self._stale_after(m, spacing)
-        frozen_s = (plan.frozen_after_s or {}).get(m.source)
-        if frozen_s and len(sampler.time):
-            frozen = known & (since - sampler.changed[index] > frozen_s)
-            stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
-        lag, var, confidence, locked = self._lag(lane, at)
-        state, ramp, gaps = lane.watch.step(
-            int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
-        )
-        return np.stack((state, ramp, lag, var, confidence, 1 / spacing, gaps))
+    def _presence(self, tick: I64, packet: Packet) -> F64:
+        """Return what is known of each channel at each tick without its lag, (7, c, k).
 
-    def _stale_after(self, m: Member, spacing: F64) -> F64:
-        """Return the age that makes the channel stale (s)."""
+        State, ramp, lag, its variance, confidence, rate and gaps.
+        """
+        plan = self.plan
+        at = tick / plan.tick_hz
+        since = (tick - self._origin) / plan.tick_hz
+        due = _due(at + plan.base_delay_s, packet)
+        out = np.empty((THERE, len(self._lanes), len(tick)))
+        for k, lane in enumerate(self._lanes):
+            m, sampler, frozen = lane.member, lane.sampler, None
+            age, spacing = np.full(len(at), np.inf), np.full(len(at), np.nan)
+            if len(sampler):
+                i = sampler.newest(since, due)
+                age, spacing = since - sampler.time[i], sampler.spacing[i]
+                age[i < 0], spacing[i < 0] = np.inf, np.nan
+                frozen_s = (plan.frozen_after_s or {}).get(m.source)
+                if frozen_s:
+                    frozen = (i >= 0) & (since - sampler.changed[i] > frozen_s)
+            stale_after = self._stale_after(m, spacing)
+            if (age > stale_after).any() or np.isinf(age[0]):
+                age = lane.unless_heard(age, since, due)
+            if frozen is not None:
+                stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
+            locked = self._lag(lane, at, *out[2:5, k])
+            out[0, k], out[1, k], out[6, k] = lane.watch.step(
+                int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
+            )
+            np.divide(1.0, spacing, out=out[5, k])
+        return out
+
+    def _stale_after(self, m: Member, spacing: F64) -> F64 | float:
+        """Return the age that makes the channel stale (s), at each tick or for all."""
         plan = self.plan
         held = plan.is_held(m.channel) or not m.signal
         after = plan.channel(m.channel).stale_after_s
@@ -234,42 +241,42 @@ class Resample:
         if after is None:
             after = (plan.stream_stale_s or {}).get(m.source)
         if after is not None:
-            return np.full(len(spacing), after)
+            return float(after)
         if held:
-            return np.full(len(spacing), np.inf)
+            return np.inf
         auto = np.maximum(3 * spacing, 1 / plan.tick_hz)
-        return np.where(np.isnan(auto), np.inf, auto)
+        return np.where(np.isnan(auto), np.inf, auto) if np.isnan(spacing[0]) else auto
 
-    def _lag(self, lane: _Lane, at: F64) -> tuple[F64, F64, F64, Bool]:
-        """Return lag, variance, confidence and whether it may be used, at each time."""
-        n = len(at)
+    def _lag(self, lane: _Lane, at: F64, lag: F64, var: F64, confidence: F64) -> Bool:
+        """Write lag, variance and confidence at each time; return whether it may be used."""
         if lane.member.lag_s is not None:
-            given = lane.member.lag_sd_s**2
-            return np.full(n, lane.member.lag_s), np.full(n, given), np.ones(n), np.ones(n, bool)
-        lag, var, confidence = np.full((3, n), np.nan)
-        locked = np.zeros(n, bool)
-        for r in lane.lags:
+            lag[:], var[:], confidence[:] = lane.member.lag_s, lane.member.lag_sd_s**2, 1.0
+            return np.ones(len(at), bool)
+        lag[:] = var[:] = confidence[:] = np.nan
+        locked = np.zeros(len(at), bool)
+        in_force = max((n for n, r in enumerate(lane.lags) if r.known <= at[0]), default=0)
+        for r in lane.lags[in_force:]:
             i = int(np.searchsorted(at, r.known))
             lag[i:], confidence[i:], locked[i:] = r.lag_s, r.confidence, r.locked
             var[i:] = r.var + (r.growth * (at[i:] - r.known) if r.growth else 0.0)
-        return lag, var, confidence, locked
+        return locked
 
-    def _extend(self, lane: _Lane, tick: I64, state: F64, lag: F64, packet: Packet) -> None:
+    def _extend(
+        self, lane: _Lane, tick: I64, live: Bool, lag: F64, due: F64, packet: Packet
+    ) -> None:
         """Read the channel where it is live, at those ticks that its own lag allows by now."""
-        plan = self.plan
         had = lane.values.shape[1]
-        tick, live = tick[had:], state[had:] == LIVE
+        tick, live, due = tick[had:], live[had:], _due(due[had:], packet)
         shift = np.where(live, lag[had:], 0.0)
-        base = tick / plan.tick_hz + plan.base_delay_s
-        due = _due(base + np.minimum(np.maximum(shift, 0.0), plan.wait_lag_s), packet)
         n = len(tick)
         # A channel that goes stale has no lag to wait for: dues may step back.
         if not packet.end and (due > packet.known).any():
             n = int(np.argmax(due > packet.known))
         new = np.empty((READ, n))
-        new[0], new[1], new[2] = np.nan, 0.0, np.nan
+        new[:] = _NOTHING
         # A new estimate of the lag begins a new run of evenly spaced readings.
-        turn = np.flatnonzero((np.diff(shift[:n]) != 0) | np.diff(live[:n])) + 1
+        shift, live = shift[:n], live[:n]
+        turn = np.flatnonzero((shift[1:] != shift[:-1]) | (live[1:] != live[:-1])) + 1
         for a, b in pairwise([0, *turn.tolist(), n]):
             if b > a and live[a]:
                 new[:, a:b] = lane.sampler.read(tick[a:b], float(shift[a]), due[a:b])
@@ -279,7 +286,7 @@ class Resample:
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
-        past = int(np.searchsorted(lane.heard[0], lane.sampler.since(np.array(tick)))) - 1
+        past = int(np.searchsorted(lane.heard[0], (tick - self._origin) / plan.tick_hz)) - 1
         if past > 0:
             lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MOST_HEARD) :].copy()
         # A row that comes next may be as old as can be without being late.
@@ -299,8 +306,9 @@ class Resample:
         block = block.take(np.lexsort((block.host_time, block.before)))
         lag = np.empty(len(block))
         order = np.argsort(block.host_time, kind="stable")
-        at, _, _, locked = self._lag(lane, block.host_time[order])
-        lag[order] = np.where(locked, at, 0.0)
+        in_force = np.empty((3, len(block)))
+        locked = self._lag(lane, block.host_time[order], *in_force)
+        lag[order] = np.where(locked, in_force[0], 0.0)
         host = block.host_time - lag
         return [(lane.member.channel, host, block.source_time, block.arrival, block.value)]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +27,12 @@ from operators.records import (
 )
 
 _COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
+
+
+NO_CLOCK = ClockReport(
+    "", -math.inf, -math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, math.nan, 0, math.nan, False
+)  # fmt: skip
+"""In force before a source has any: nothing to be wrong about."""
 
 
 class Clocks:
@@ -62,17 +69,25 @@ class Clocks:
             found = r
         return found
 
-    def variance(self, source: str, time: F64) -> F64:
-        """Return the offset's variance (s^2) at host times, 0 for a source without a clock."""
-        reports = self._reports.get(source)
-        if not reports:
-            return np.zeros(len(time))
-        known = np.array([r.known for r in reports])
-        i = np.searchsorted(known, time, "right") - 1
-        table = np.array([(r.at, r.offset_var, r.cross_var, r.slope_var) for r in reports])
-        row = table[np.maximum(i, 0)]
-        dt = time - row[:, 0]
-        return np.where(i >= 0, row[:, 1] + 2 * dt * row[:, 2] + dt * dt * row[:, 3], 0.0)
+    def variance(self, sources: tuple[str, ...], time: F64) -> F64:
+        """Return the offset's variance (s^2) at host times (sources, k), 0 without a clock."""
+        if not any(s in self._reports for s in sources):
+            return np.zeros((len(sources), 1))
+        rows: list[ClockReport] = []
+        ends: list[int] = []
+        for source in sources:
+            rows += (NO_CLOCK, *self._reports.get(source, ()))
+            ends.append(len(rows))
+        edges = np.searchsorted(time, [r.known for r in rows]).tolist()
+        edges.append(0)
+        size = [b - a for a, b in pairwise(edges)]
+        for end in ends:
+            size[end - 1] += len(time)
+        terms = [(r.at, r.offset_var, 2 * r.cross_var, r.slope_var) for r in rows]
+        at, offset, cross, slope = np.repeat(np.array(terms).T, size, axis=1)
+        dt = np.tile(time, len(sources)) - at
+        found = offset + dt * (cross + dt * slope)
+        return np.asarray(found.reshape(len(sources), -1))
 
 
 class Reporter:
@@ -96,7 +111,11 @@ class Reporter:
             "ledger": self.ledger.snapshot(),
             "state": list(self._state),
             "resets": [list(r) for r in self._resets],
-            "last": self._last and {n: getattr(self._last, n) for n in ("first", *_COLUMNS)},
+            "last": self._last
+            and {
+                "first": self._last.first + len(self._last) - 1,
+                **{n: getattr(self._last, n)[-1:].copy() for n in _COLUMNS},
+            },
         }
 
     def add(self, packet: Packet) -> None:
@@ -119,37 +138,36 @@ class Reporter:
         dead: list[DeadLine] = []
         if grid is not None and len(grid):
             ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
-            for tick, time, column, why, reset in self._due(grid, ts):
-                dead += self.ledger.advance(rig, float(grid.due[tick]))
+            due = self._due(grid, ts)
+            for i, (tick, time, column, why, reset) in enumerate(due):
+                if not i or tick != due[i - 1][0]:
+                    dead += self.ledger.advance(rig, float(grid.due[tick]))
                 sync.append(self._line(rig, grid, tick, time, column, why, reset))
-            dead += self.ledger.advance(rig, float(grid.due[-1]))
-            self._state = [int(s) for s in grid.state[-1]]
-            self._last = Grid(
-                grid.first + len(grid) - 1, *(getattr(grid, n)[-1:].copy() for n in _COLUMNS)
-            )
+            if self.ledger.waits:
+                dead += self.ledger.advance(rig, float(grid.due[-1]))
+            self._state = grid.state[-1].tolist()
+            self._last = grid
             self.clocks.forget(float(ts[-1]))
         if end:
             # The last packet may release no tick.
             dead += self.ledger.advance(rig, float("inf"))
             if self._last is not None:
-                time = self._last.first / self.plan.tick_hz
-                sync += [self._line(rig, self._last, 0, time, c, "end", None)
+                tick = len(self._last) - 1
+                time = (self._last.first + tick) / self.plan.tick_hz
+                sync += [self._line(rig, self._last, tick, time, c, "end", None)
                          for c in self._columns]  # fmt: skip
         return tuple(sync), tuple(dead)
 
     def _due(self, grid: Grid, ts: F64) -> list[tuple[int, float, int, Why, ClockReport | None]]:
         """Return (tick, time, column, why, report) for each line but the last ones, in order."""
         out: list[tuple[int, float, int, Why, ClockReport | None]] = []
-        # By the tick's index: the difference of two stamps would depend on where a packet began.
-        turns = (grid.first + np.arange(-1, len(grid))) / (
-            self.plan.sync_every_s * self.plan.tick_hz
-        )
-        hops = np.flatnonzero(np.diff(np.ceil(turns)))
-        out += [(int(t), float(ts[t]), c, "hop", None) for t in hops for c in self._columns]
-        previous = np.vstack((self._state, grid.state[:-1]))
-        for t, c in zip(*np.nonzero(grid.state != previous), strict=True):
-            if int(c) in self._columns:
-                out.append((int(t), float(ts[t]), int(c), "state", None))
+        for t in self._hops(grid.first, grid.first + len(grid)):
+            out += [(t, float(ts[t]), c, "hop", None) for c in self._columns]
+        if (grid.state != self._state).any():
+            previous = np.vstack((self._state, grid.state[:-1]))
+            for t, c in np.argwhere(grid.state != previous).tolist():
+                if c in self._columns:
+                    out.append((t, float(ts[t]), c, "state", None))
         waiting = []
         for r in self._resets:
             t = int(np.searchsorted(ts, r.known))
@@ -162,6 +180,18 @@ class Reporter:
         # A reset is told before the hop of the tick that it precedes.
         rank = {"reset": 0, "state": 1, "hop": 2}
         out.sort(key=lambda x: (x[0], rank[x[3]], x[1], x[2]))
+        return out
+
+    def _hops(self, first: int, stop: int) -> list[int]:
+        """Return the ticks at which `sync_every_s` is over, counted from `first` on."""
+        # By the tick's index: the difference of two stamps would depend on where a packet began.
+        every = self.plan.sync_every_s * self.plan.tick_hz
+        out = []
+        for n in range(math.ceil((first - 1) / every), math.ceil((stop - 1) / every)):
+            tick = max(math.floor(n * every) - 1, first)
+            while tick / every <= n:
+                tick += 1
+            out.append(tick - first)
         return out
 
     def _line(
@@ -205,4 +235,4 @@ class Reporter:
 
 
 def _number(x: float) -> float | None:
-    return float(x) if np.isfinite(x) else None
+    return float(x) if math.isfinite(x) else None

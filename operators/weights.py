@@ -10,101 +10,170 @@ Source: Grubbs, J. Am. Stat. Assoc. 43 (1948); Gray & Allan, 28th Symp. Frequenc
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
-from operators.records import F64, Bool, State
+from operators.records import F64, I64, Bool, State
 
 WINDOW_S = 60.0
+RENEW_S = 1.0
+INDEPENDENT_HZ = 5.0
 FLOOR = 0.02
 THIN = 20.0
 INFLATION = 1.1
 """By which a variance that can no longer be measured grows a minute."""
+TINY = 1e-300
 
 
 def hat(pairs: F64) -> F64:
-    """Return the variances (m,) behind mean squared differences (m, m), m >= 3."""
-    m = len(pairs)
-    off = ~np.eye(m, dtype=bool)
-    largest = float(np.max(pairs[off], initial=0.0))
-    if largest <= 0:
-        return np.zeros(m)
-    scaled = np.where(off, np.maximum(pairs / largest, FLOOR), 1.0)
+    """Return the variances (n, m) behind mean squared differences (n, m, m), m >= 3."""
+    off = _off(pairs.shape[1])
+    largest = np.max(pairs, axis=(1, 2), where=off, initial=0.0, keepdims=True)
+    scaled = np.maximum(pairs / np.maximum(largest, TINY), FLOOR)
     weight = np.where(off, scaled**-2.0, 0.0)
-    matrix = weight + np.diag(weight.sum(axis=1))
-    solved = np.linalg.solve(matrix, (weight * scaled).sum(axis=1))
-    return np.asarray(np.maximum(solved, FLOOR) * largest)
+    matrix = weight + ~off * weight.sum(axis=2, keepdims=True)
+    solved = np.linalg.solve(matrix, (weight * scaled).sum(axis=2, keepdims=True))
+    return np.asarray((np.maximum(solved, FLOOR) * largest)[..., 0])
 
 
-@dataclass
+@lru_cache(maxsize=32)
+def _off(m: int) -> Bool:
+    return ~np.eye(m, dtype=bool)
+
+
 class Hat:
-    """Running differences of one signal's members. State: two m x m tables, two rows of m."""
+    """Running differences of one signal's members, renewed each second of data time.
 
-    members: int
-    total: F64 = field(default_factory=lambda: np.empty(0))
-    count: F64 = field(default_factory=lambda: np.empty(0))
-    variance: F64 = field(default_factory=lambda: np.empty(0))
-    measured: F64 = field(default_factory=lambda: np.empty(0))
+    State: two sums a pair over a minute, and over the second that is not over yet; a variance a
+    member, and when it was measured.
+    """
 
-    def __post_init__(self) -> None:
-        m = self.members
-        if not len(self.total):
-            self.total, self.count = np.zeros((m, m)), np.zeros((m, m))
-            self.variance, self.measured = np.full(m, np.nan), np.full(m, np.nan)
+    def __init__(self, members: int, tick_hz: float, state: State | None = None) -> None:
+        m = self._members = members
+        self._every = max(1, round(RENEW_S * tick_hz))
+        self._seconds = self._every / tick_hz
+        self._independent = min(1.0, INDEPENDENT_HZ / tick_hz)
+        # Two members give one equation for two variances: only their ticks are counted.
+        self._left, self._right = np.triu_indices(m) if m > 2 else (np.arange(m), np.arange(m))
+        self._own = np.flatnonzero(self._left == self._right)
+        self._square = np.zeros((m, m), int)
+        self._square[self._left, self._right] = np.arange(len(self._left))
+        self._square[self._right, self._left] = np.arange(len(self._left))
+        self._sums, self._open = np.zeros((2, 2, len(self._left)))
+        self._variance, self._measured = np.full((2, m), np.nan)
+        if state:
+            self._sums, self._open = state["sums"], state["open"]
+            self._variance, self._measured = state["variance"], state["measured"]
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return asdict(self)
+        return {
+            "sums": self._sums, "open": self._open, "variance": self._variance,
+            "measured": self._measured,
+        }  # fmt: skip
 
-    def add(self, total: F64, count: F64, now: float, seconds: float) -> None:
-        """Take in the sums of one stretch of `seconds` that ended at `now`."""
-        keep = np.exp(-seconds / WINDOW_S)
-        self.total = keep * self.total + total
-        self.count = keep * self.count + count
-        active = np.flatnonzero(np.diag(count) > 0)
-        if len(active) < 3:
-            return
-        pairs = np.ix_(active, active)
-        if (self.count[pairs] <= 0).any():
-            return
-        self.variance = self.variance.copy()
-        self.measured = self.measured.copy()
-        self.variance[active] = hat(self.total[pairs] / self.count[pairs])
-        self.measured[active] = now
+    def read(self, first: int, value: F64, there: Bool) -> tuple[F64, F64, I64]:
+        """Take in ticks from index `first` on.
 
-    def at(self, now: float) -> F64:
-        """Return the variances at a time, grown since they could last be measured."""
-        if np.isnan(self.variance).all():
-            return self.variance
-        grown: F64 = self.variance * INFLATION ** (np.maximum(now - self.measured, 0.0) / 60)
-        return grown
+        Parameters
+        ----------
+        value : float64 (m, k)
+        there : bool (m, k)
+            Where the value is known.
+
+        Returns
+        -------
+        float64 (m, n), float64 (m, n), int64 (n,)
+            By stretch of ticks within one second: each member's variance as measured before it
+            (NaN where it never was), the independent samples behind that, and its ticks.
+        """
+        k = value.shape[1]
+        n = -(-(k + first % self._every) // self._every)
+        edges = np.arange(n + 1) * self._every - first % self._every
+        edges[0], edges[n] = 0, k
+        start, size = edges[:-1], edges[1:] - edges[:-1]
+        over = n if (first + k) % self._every == 0 else n - 1
+        sums = self._sum(value, there, start, size)
+        sums[0] += self._open
+        active = sums[:over, 1, self._own] > 0
+        rows = np.empty((n + 1, *self._sums.shape))
+        rows[0] = self._sums
+        keep = np.exp(-self._seconds / WINDOW_S)
+        for i in range(over):
+            rows[i + 1] = keep * rows[i] + sums[i]
+        self._sums = rows[over].copy()
+        self._open = sums[over].copy() if over < n else np.zeros_like(self._open)
+        samples = rows[:n, 1, self._own] * self._independent
+        second = first // self._every + np.arange(n + 1.0)
+        variance, measured = self._solve(rows[1 : over + 1], active, second[1:])
+        self._variance, self._measured = variance[-1].copy(), measured[-1].copy()
+        age = (second[:n, None] - measured[:n]) * (self._seconds / 60)
+        return (variance[:n] * INFLATION ** np.maximum(age, 0.0)).T, samples.T, size
+
+    def _sum(self, value: F64, there: Bool, start: I64, size: I64) -> F64:
+        """Return squared differences and common ticks (n, 2, pairs) of each stretch."""
+        apart = value[self._left] - value[self._right]
+        out = np.empty((len(start), 2, len(apart)))
+        if there.all():
+            out[:, 1] = size[:, None]
+        else:
+            both = there[self._left] & there[self._right]
+            apart = np.where(both, apart, 0.0)
+            out[:, 1] = np.add.reduceat(both, start, axis=1, dtype=float).T
+        out[:, 0] = np.add.reduceat(apart * apart, start, axis=1).T
+        return out
+
+    def _solve(self, rows: F64, active: Bool, second: F64) -> tuple[F64, F64]:
+        """Return variances and when they were measured, before and after each second."""
+        shape = (len(rows) + 1, self._members)
+        variance, measured = np.empty(shape), np.empty(shape)
+        variance[:], measured[:] = self._variance, self._measured
+        if self._members < 3 or not len(rows):
+            return variance, measured
+        turn = np.flatnonzero((active[1:] != active[:-1]).any(axis=1)) + 1
+        for a, b in pairwise((0, *turn.tolist(), len(rows))):
+            variance[a + 1 :], measured[a + 1 :] = variance[a], measured[a]
+            mine = np.flatnonzero(active[a])
+            if len(mine) < 3:
+                continue
+            total, count = rows[a:b, :, self._square[mine[:, None], mine]].swapaxes(0, 1)
+            good = np.flatnonzero((count > 0).all(axis=(1, 2)))
+            to = (a + 1 + good)[:, None], mine
+            variance[to] = hat(total[good] / count[good])
+            measured[to] = second[a + good, None]
+        return variance, measured
 
 
-def weigh(prior: F64, variance: F64, samples: F64, share: F64, kept: Bool) -> F64:
+def weigh(prior: F64, variance: F64, samples: F64, share: F64 | None, kept: Bool) -> F64:
     """Return weights (m, k) that add up to 1 over the members kept, 0 elsewhere.
 
     Parameters
     ----------
-    prior : float64 (m, k)
+    prior : float64 (m, k) or (m, 1)
         Of the members kept, any scale.
     variance : float64 (m, k)
         NaN where unknown: then the tick goes by the prior alone.
-    samples : float64 (m, k) or (k,)
+    samples : float64 (m, k)
         Independent samples behind the variances; the fewest among those kept count.
-    share : float64 (m, k)
+    share : float64 (m, k), optional
         Part of its weight that each may have (ramp and coverage), 0 to 1.
     kept : bool (m, k)
         Who may speak.
     """
-    told = ~(kept & np.isnan(variance)).any(axis=0)
-    inverse = np.where(kept & told, 1 / np.maximum(variance, 1e-300), 0.0)
-    fewest = np.where(kept, samples, np.inf).min(axis=0)
-    a = np.where(told, 1 - THIN / (np.minimum(fewest, 1e12) + THIN), 0.0)
-    w = (1 - a) * _unit(np.where(kept, prior, 0.0)) + a * _unit(inverse)
-    return _unit(np.where(kept, w * share, 0.0))
+    inverse = 1 / np.maximum(np.where(kept, variance, np.inf), TINY)
+    total = np.add.reduce(inverse, 0)
+    fewest = np.minimum.reduce(np.where(kept, samples, np.inf), 0)
+    w = _unit(prior * kept)
+    a = 1 - THIN / (fewest + THIN)
+    told = np.isfinite(total)
+    if not told.all():
+        a, total = np.where(told, a, 0.0), np.where(told, total, 1.0)
+        inverse = np.where(told, inverse, 0.0)
+    w += a * (inverse / np.maximum(total, TINY) - w)
+    return w if share is None else _unit(w * share)
 
 
 def _unit(x: F64) -> F64:
-    total = x.sum(axis=0)
-    return np.asarray(x / np.where(total > 0, total, 1.0))
+    return np.asarray(x / np.maximum(np.add.reduce(x, 0), TINY))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 Span = tuple[float, float]
 
 
@@ -74,6 +76,9 @@ class Scenario:
         When it has reason to complain (host s after the start).
     damaged : int
         Lines that nobody can decode.
+    flat : bool
+        The movement has as much power at all frequencies from 0.02 to 1.5 Hz, as bars for
+        accuracy suppose, instead of a body's.
     """
 
     seconds: float
@@ -85,6 +90,7 @@ class Scenario:
     trouble: tuple[Span, ...] = ()
     damaged: int = 0
     tick_hz: float = 5.0
+    flat: bool = False
 
 
 def studio(seconds: float = 180.0) -> Scenario:
@@ -119,3 +125,29 @@ def studio(seconds: float = 180.0) -> Scenario:
         trouble=(noisy,),
         damaged=3,
     )  # fmt: skip
+
+
+def laboratory(seed: int, snr_db: float = 20.0, seconds: float = 600.0) -> Scenario:
+    """Return the five instruments by which accuracy is judged.
+
+    A reference on the host's own clock and four sensors with clocks within 200 ppm, lags within
+    2 s and offsets within 5 s, drawn by the seed; each sensor's clock steps by 0.5 s at half time.
+
+    Parameters
+    ----------
+    snr_db : float
+        Power of the movement over that of one reading's noise.
+    """
+    rng = np.random.default_rng([seed, 4])
+    noise = 10 ** (-snr_db / 20)
+    sensors = [Sensor("ure", "pulse", 20.0, "ure", noise=noise, loss=0.02, outliers=0.01)]
+    for k, rate_hz in enumerate((25.0, 31.7, 50.0, 64.0)):
+        skew_ppm, lag_s, offset_s = rng.uniform(-1, 1, 3) * (200, 2, 5)
+        sensors.append(
+            Sensor(
+                f"s{k + 1}", "pulse", rate_hz, offset_s=float(offset_s), skew_ppm=float(skew_ppm),
+                lag_s=float(lag_s), noise=noise, loss=0.02, outliers=0.01,
+                resets=((seconds / 2, 0.5),),
+            )
+        )  # fmt: skip
+    return Scenario(seconds=seconds, sensors=tuple(sensors), flat=True)

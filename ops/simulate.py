@@ -45,7 +45,13 @@ DAMAGED = (
 class Movement:
     """What is measured: a band-limited signal of RMS 1 that can be asked at any time."""
 
-    def __init__(self, rng: np.random.Generator, count: int = 160) -> None:
+    def __init__(self, rng: np.random.Generator, count: int = 160, *, flat: bool = False) -> None:
+        if flat:
+            self._frequency = np.linspace(0.02, 1.5, 2 * count)
+            self._amplitude = np.full(2 * count, np.sqrt(1 / count))
+            self._phase = rng.random(2 * count + 1) * 2 * np.pi
+            self._swell = 0.0
+            return
         edges = np.geomspace(0.05, 1.5, count + 1)
         width = np.diff(edges)
         frequency = edges[:-1] + width * rng.random(count)
@@ -54,13 +60,14 @@ class Movement:
         self._frequency = frequency
         self._amplitude = np.sqrt(2 * power / power.sum() / (1 + SWELL**2 / 2))
         self._phase = rng.random(count + 1) * 2 * np.pi
+        self._swell = SWELL
 
     def at(self, time: F64) -> F64:
         """Return the movement at `time` (n,), in seconds after the start."""
         value = np.zeros(len(time))
         for f, a, p in zip(self._frequency, self._amplitude, self._phase, strict=False):
             value += a * np.sin(2 * np.pi * f * time + p)
-        swell: F64 = 1 + SWELL * np.sin(2 * np.pi * SWELL_HZ * time + self._phase[-1])
+        swell: F64 = 1 + self._swell * np.sin(2 * np.pi * SWELL_HZ * time + self._phase[-1])
         return value * swell
 
 
@@ -159,7 +166,7 @@ def make(scenario: Scenario, seed: int = 0) -> Recording:
         Chooses movement, noise, losses and delays; each sensor draws from a stream of its
         own, so that a change to one leaves the others as they were.
     """
-    movement = Movement(np.random.default_rng([seed, 0]))
+    movement = Movement(np.random.default_rng([seed, 0]), flat=scenario.flat)
     names = tuple((s.source, s.key) for s in scenario.sensors)
     parts = [
         _measure(scenario, sensor, k, movement, np.random.default_rng([seed, 1, k]))

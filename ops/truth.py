@@ -12,6 +12,9 @@ from operators.records import F64, Bool
 from ops.results import AlignedLine, Tick
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
+_AWAY = np.linspace(0.0, 1.0, 8193)
+_WINDOW = np.i0(BETA * np.sqrt(1 - _AWAY**2)) / np.i0(BETA)
+_KERNEL = np.sinc(2 * CUTOFF_HZ * HALF_WIDTH_S * _AWAY) * _WINDOW
 
 
 class Step(msgspec.Struct):
@@ -95,7 +98,7 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
     for channel in rows:
         rx, ts, value = np.array(rows[channel]).T
         held = truth.channels[channel].kind == "held" if channel in truth.channels else False
-        corrected = (_newest if held else _smooth)(*_sorted(ts, value), ticks)
+        corrected = (_newest if held else smooth)(*_sorted(ts, value), ticks)
         out[channel] = _newest(*_sorted(rx, value), ticks), corrected
     return out
 
@@ -128,17 +131,21 @@ def _newest(time: F64, value: F64, ticks: F64) -> F64:
     return np.where(known, value[np.maximum(index, 0)], np.nan)
 
 
-def _smooth(time: F64, value: F64, ticks: F64) -> F64:
+def smooth(time: F64, value: F64, ticks: F64) -> F64:
     """Return a Kaiser-windowed sinc over uneven samples, each standing for its cell."""
-    cell = np.minimum(np.gradient(time), 0.5) if len(time) > 1 else np.zeros(len(time))
-    out = np.full(len(ticks), np.nan)
+    if len(time) < 2 or not len(ticks):
+        return np.full(len(ticks), np.nan)
+    cell = np.minimum(np.gradient(time), 0.5)
     first = np.searchsorted(time, ticks - HALF_WIDTH_S)
     last = np.searchsorted(time, ticks + HALF_WIDTH_S)
-    for k, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        x = (time[a:b] - ticks[k]) / HALF_WIDTH_S
-        window = np.i0(BETA * np.sqrt(np.clip(1 - x**2, 0, 1))) / np.i0(BETA)
-        weight = np.sinc(2 * CUTOFF_HZ * HALF_WIDTH_S * x) * window * cell[a:b]
-        # A kernel that lacks part of its samples tells of something else.
-        if abs(2 * CUTOFF_HZ * weight.sum() - 1) < 0.1:
-            out[k] = weight @ value[a:b] / weight.sum()
-    return out
+    index = first[:, None] + np.arange(max(int((last - first).max()), 1))
+    inside = index < last[:, None]
+    index = np.minimum(index, len(time) - 1)
+    x = np.abs(time[index] - ticks[:, None]) / HALF_WIDTH_S
+    weight = inside * np.interp(x, _AWAY, _KERNEL) * cell[index]
+    total = weight.sum(axis=1)
+    # A kernel that lacks part of its samples tells of something else.
+    whole = np.abs(2 * CUTOFF_HZ * total - 1) < 0.1
+    return np.where(
+        whole, (weight * value[index]).sum(axis=1) / np.where(whole, total, 1.0), np.nan
+    )

@@ -7,12 +7,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from operators.correlate import lag_of
+from operators import correlate
+from operators.correlate import Lag, Series
 from operators.records import F64
 
 HZ, N, MOST = 5.0, 300, 5.0
 T = np.arange(N) / HZ
 TOP = 1.5
+
+
+def lag_of(a: F64, b: F64, hz: float, most_s: float) -> Lag:
+    return correlate.lag_of(Series(a), Series(b), hz, most_s)
 
 
 def mix(rng: np.random.Generator, top: float = TOP) -> Callable[[F64], F64]:

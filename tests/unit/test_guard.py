@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from operators import hampel
 from operators.guard import Guard
 from operators.plan import ChannelConfig
 from operators.records import F64, Block, Bool, Packet
@@ -56,18 +57,19 @@ def hit(time: F64, value: F64, at: list[int], by: float = 10.0) -> F64:
 # -- what goes ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noise_sd", [0.1, 0.32, 1.0])
 @pytest.mark.parametrize("hz", [20.0, 31.7, 64.0])
-def test_nearly_all_outliers_go_and_hardly_anything_else(hz: float) -> None:
+def test_nearly_all_outliers_go_and_hardly_anything_else(hz: float, noise_sd: float) -> None:
     time = evenly(hz, 400.0)
     lost, out = [], []
     for seed in range(2):
         rng = np.random.default_rng([seed, 1])
         out.append(rng.random(len(time)) < 0.01)
         far = rng.choice([-1.0, 1.0], len(time)) * rng.uniform(8, 20, len(time))
-        value = swinging(time, seed) + 0.1 * rng.standard_normal(len(time))
+        value = swinging(time, seed) + noise_sd * rng.standard_normal(len(time))
         lost.append(gone(time, value + out[-1] * far))
     assert np.mean(np.concatenate(lost)[np.concatenate(out)]) >= 0.97
-    assert np.mean(np.concatenate(lost)[~np.concatenate(out)]) <= 0.003
+    assert np.mean(np.concatenate(lost)[~np.concatenate(out)]) <= 0.001
 
 
 def test_outliers_beside_each_other_go_together() -> None:
@@ -82,6 +84,21 @@ def test_each_row_ends_as_used_or_as_an_outlier() -> None:
     value = hit(time, np.sin(time - START), [100, 400])
     ends = guarded(packet(block(CHANNEL, time, value)))[0].ends
     assert {e.end: len(e.before) for e in ends} == {"used": len(time) - 2, "outliers": 2}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whoever_is_not_looked_at_closely_would_have_passed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 4000
+    value = np.cumsum(rng.standard_normal(n + 10)) * 0.1 + rng.standard_t(2, n + 10)
+    value[:5] = np.where(np.arange(5) < seed, np.nan, value[:5])
+    after = rng.integers(0, 6, n).astype(np.int8)
+    count = after + np.int8(6) - np.maximum(seed - np.arange(n), 0).astype(np.int8)
+    scale = rng.choice([0.0, 0.1, 1.0], n)
+    windows = np.lib.stride_tricks.sliding_window_view(value, 11)
+    every = hampel._judge(windows, after, count, scale)
+    assert hampel.outliers(value, after, count, scale).tolist() == every.tolist()
+    assert 50 < every.sum() < 2000
 
 
 # -- what stays -----------------------------------------------------------------------------------
@@ -127,6 +144,28 @@ def test_an_outlier_of_a_quantised_channel_goes_all_the_same() -> None:
     assert np.flatnonzero(gone(time, hit(time, fader(time), [700, 1500], 60.0))).tolist() == [
         700, 1500,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hz", [20.0, 200.0])
+def test_noise_alone_loses_hardly_a_row(hz: float) -> None:
+    time = evenly(hz, 20_000 / hz)
+    assert np.mean(gone(time, noise(time, 0.3))) <= 0.0005
+
+
+def test_noise_that_grows_tenfold_is_not_taken_for_outliers() -> None:
+    time = evenly(64.0)
+    grown = noise(time, 0.1) * np.where(time - START < 60, 1, 10)
+    assert np.mean(gone(time, grown)) <= 0.005
+
+
+def test_a_fader_at_rest_for_minutes_may_move_when_it_likes() -> None:
+    time = evenly(50.0, 400.0)
+    moves = np.random.default_rng(3).integers(0, 128, 5)
+    value = moves[((time - START) // 90).astype(int)] / 127
+    assert gone(time, value).sum() == 0
+    # One bit up for a single sample, after minutes of rest.
+    value[[4000, 11000]] += 1 / 127
+    assert gone(time, value).sum() == 0
 
 
 def test_a_step_of_a_noisy_channel_costs_no_row() -> None:

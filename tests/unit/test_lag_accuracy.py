@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.correlate import lag_of
+from operators.correlate import Series, lag_of
 from operators.records import F64
 
 HZ = 5.0
@@ -27,7 +27,7 @@ def test_it_does_as_well_as_measured_before(snr_db: float, rmse_s: float) -> Non
     errors, ratios = [], []
     for seed in range(150):
         lag = float(np.random.default_rng(1000 + seed).uniform(-2, 2))
-        found = lag_of(*pair(lag, snr_db, seed), HZ, 5.0)
+        found = lag_of(*map(Series, pair(lag, snr_db, seed)), HZ, 5.0)
         assert found.ok
         errors.append(found.lag_s - lag)
         ratios.append(errors[-1] ** 2 / found.var)

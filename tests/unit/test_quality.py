@@ -11,6 +11,7 @@ from operators.plan import Plan
 from operators.presence import LIVE, STALE
 from operators.quality import Quality, QualityConfig
 from operators.records import F64, Grid, Indicators
+from ops.bench.indicators import expected, measured
 from tests.signals import START, feed, packet, plan
 
 SENSORS = ("osc_1:/pulse", "osc_2:/pulse", "osc_3:/pulse", "osc_4:/pulse")
@@ -57,23 +58,19 @@ def members(snr_db: float, seconds: float = 1800.0, seed: int = 0, count: int = 
     return np.stack([x + sd * banded(rng, len(x)) for _ in range(count)], axis=1)
 
 
-# In the band: S = 1.31 times that of the grid, (S / (1 + S))^2 the coherence.
-TABLE = {
-    6.0: (0.004, 0.702, 0.850, 0.746, 0.181),
-    10.0: (0.002, 0.862, 0.934, 0.867, 0.081),
-    20.0: (0.001, 0.985, 0.993, 0.979, 0.009),
-}
-"""SNR on the grid (dB): what the indicators are, on average over many windows."""
+@pytest.mark.parametrize("snr_db", [6.0, 10.0, 20.0])
+def test_the_mean_over_windows_is_the_analytic_value(snr_db: float) -> None:
+    assert measured(snr_db, windows=20).mean(axis=0) == pytest.approx(expected(snr_db), abs=0.02)
+    pair = measured(snr_db, windows=20, members=2, seed=1)
+    assert pair.mean(axis=0) == pytest.approx(expected(snr_db), abs=0.02)
 
 
-@pytest.mark.parametrize("snr_db", TABLE)
-@pytest.mark.parametrize("k", range(5), ids=Indicators._fields[1:])
-def test_the_mean_over_windows_is_the_analytic_value(snr_db: float, k: int) -> None:
-    expected = dict(zip(("phase_diff", "coherence", "harmony", "sync_quality", "entropy_ratio"),
-                        TABLE[snr_db], strict=True))  # fmt: skip
-    found = judged(grid(members(snr_db)))[120:]
-    name = Indicators._fields[1:][k]
-    assert np.mean([getattr(i, name) for i in found]) == pytest.approx(expected[name], abs=0.03)
+@pytest.mark.parametrize("snr_db", [6.0, 10.0, 20.0])
+def test_single_windows_keep_within_three_of_their_own_sd(snr_db: float) -> None:
+    found = measured(snr_db, windows=60, members=3)
+    away = np.abs(found - expected(snr_db)) / found.std(axis=0)
+    assert (away <= 3).mean(axis=0).min() >= 0.98
+    assert found.std(axis=0).max() <= 0.04
 
 
 def test_a_shift_of_27_ms_shows_as_its_share_of_a_cycle() -> None:
@@ -112,6 +109,22 @@ def test_harmony_is_that_of_all_pairs() -> None:
     # Two pairs that have nothing to do with one another: lambda = 2 of 4.
     last = judged(grid(np.stack((x, x, other, other), axis=1)), window_s=2000.0, hop_s=6.4)[-1]
     assert last.harmony == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_a_tick_without_a_value_on_a_fine_grid_costs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(0.0, 200.0, 0.01)
+    x = np.sin(2 * np.pi * 0.3 * t) + np.sin(2 * np.pi * 0.71 * t + 1)
+    value = np.stack([x + 0.1 * rng.standard_normal(len(t)) for _ in range(2)], axis=1)
+    p = plan(MEMBERS[:2], reference="ure:pulse", tick_hz=100.0, half_width_s=0.1)
+    holed = value.copy()
+    holed[rng.permutation(len(t))[:200], 0] = np.nan
+    whole, bridged = (judged(grid(v, 100.0, round(START * 100)), p) for v in (value, holed))
+    for one, other in zip(whole, bridged, strict=True):
+        assert other == pytest.approx(one, abs=0.01, nan_ok=True)
+    holed[10_000:10_010, 0] = np.nan
+    longer = judged(grid(holed, 100.0, round(START * 100)), p)
+    assert longer[-1] != pytest.approx(bridged[-1], abs=1e-6)
 
 
 # -- when -----------------------------------------------------------------------------------------

@@ -270,4 +270,9 @@ def test_what_no_tick_needs_any_more_is_forgotten() -> None:
 
 
 def test_a_source_without_a_clock_has_no_variance_of_one() -> None:
-    assert Clocks().variance("osc_1", np.array([START])).tolist() == [0.0]
+    clocks = Clocks()
+    assert clocks.variance(("osc_1",), np.array([START])).tolist() == [[0.0]]
+    clocks.add((clock("osc_2", START + 1, at=START + 1, cross_var=1e-7),))
+    both = clocks.variance(("osc_1", "osc_2"), START + np.array([0.0, 1.0, 2.0]))
+    assert both[0].tolist() == [0.0, 0.0, 0.0]
+    assert both[1] == pytest.approx([0.0, 1e-6, 1e-6 + 2e-7 + 1e-12])

@@ -1,0 +1,376 @@
+"""One channel's samples, and their reading on the grid.
+
+A sample takes part in tick g only if it was known when the tick was due, and those after it too
+on which its share depends: results do not depend on how rows came in blocks.
+
+Cells are capped, so that a hole shows as missing coverage: the part of the kernel's main lobe
+that cells fill (the sum K D itself swings with the jitter of samples that come hardly faster than
+the grid, without anything being missing). Where a channel has two samples a tick or more, a hole
+of up to five is first filled by a cubic through the two samples on each side: cells alone leave it
+at -42 dB, filled it is below -65. With fewer, its neighbours know no better.
+A channel with fewer than four samples a half-width is interpolated linearly instead and held past
+its newest sample.
+
+Source: operators/sinc.py; Lagrange's interpolation, Laakso et al., IEEE Signal Processing
+Magazine 13 (1996).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.records import F64, I64, Block, Bool, State
+from operators.sinc import CUTOFF, PHASES, kernel, weigh
+
+SLOW = 4.0
+LEAST_COVERAGE = 0.9
+GAP_SPACINGS = 2.5
+HOLD_SPACINGS = 3.0
+LEVELS, SLACK = 4, 1.0
+"""Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
+HOLE, MOST_FILLED = 1.5, 5
+"""Spacings from which on an interval misses samples, and how many of them are filled in."""
+TINY_S = 1e-6
+"""More than stamps since the epoch are rounded by."""
+MARGIN = 4
+"""Samples kept, and looked at, beyond the kernel's reach: neighbours of neighbours."""
+
+_NEAR = np.arange(-1, 3)[:, None]
+_NONE = np.empty(0, np.int64)
+_COLUMNS = ("time", "value", "ready", "spacing", "noise", "changed")
+
+
+class _Cells(NamedTuple):
+    """Samples in reach, holes filled: time (s), value, cell (s).
+
+    `closed`: no hole is left. `ready` (m,) of the samples as they came, `wide` those before an
+    interval that may be filled, `place` (m,) where they stand now; None: where they stood.
+    """
+
+    time: F64
+    value: F64
+    cell: F64
+    closed: bool
+    ready: F64
+    wide: I64
+    place: I64 | None
+
+    def whole(self) -> F64:
+        """Return from when each is known with all that its cell depends on; rising."""
+        whole = np.append(np.maximum(self.ready[:-1], self.ready[1:]), np.inf)
+        whole[self.wide] = np.maximum(
+            whole[self.wide], np.append(self.ready, np.inf)[self.wide + 2]
+        )
+        if self.place is not None:
+            whole = np.repeat(whole, np.diff(self.place, append=len(self.time)))
+        return np.maximum.accumulate(whole, out=whole)
+
+
+def newest(time: F64, ready: F64, at: F64, due: F64) -> I64:
+    """Return the index of the newest of `time` at or before each `at` that was ready when due.
+
+    -1 where there is none.
+    """
+    i = np.searchsorted(time, at, "right") - 1
+    while len(time):
+        unknown = (i >= 0) & (ready[np.maximum(i, 0)] >= due)
+        if not unknown.any():
+            break
+        i = i - unknown
+    return np.asarray(i, np.int64)
+
+
+class Sampler:
+    """Samples of one channel: `time` (s since tick `origin`) rises.
+
+    `ready` is the moment from which a sample may be used (strictly before a tick's due time).
+    State: the samples since the last `drop_before`, in a buffer that grows and is reused.
+    """
+
+    def __init__(self, tick_hz: float, half_width_s: float, held: bool) -> None:
+        self.tick_hz, self.half_width_s, self.held = tick_hz, half_width_s, held
+        self.origin = 0
+        self._keep(np.empty((len(_COLUMNS), 0)))
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {"origin": self.origin, "rows": self._rows.copy()}
+
+    def restore(self, state: State) -> None:
+        """Take the state of `snapshot` on."""
+        self.origin = state["origin"]
+        self._keep(state["rows"])
+
+    def __len__(self) -> int:
+        return int(self._rows.shape[1])
+
+    def _keep(self, rows: F64) -> None:
+        """Let these be the samples, (6, n), in a new buffer with room for as many more."""
+        n = rows.shape[1]
+        self._buffer = np.empty((len(_COLUMNS), 2 * n + 256))
+        self._buffer[:, :n] = rows
+        self._look(0, n)
+
+    def _look(self, a: int, b: int) -> None:
+        """Let the samples be those from `a` to `b` of the buffer."""
+        self._from = a
+        self._rows = self._buffer[:, a:b]
+        self.time, self.value, self.ready, self.spacing, self.noise, self.changed = self._rows
+
+    def push(self, block: Block, origin: int) -> None:
+        """Take rows in, each in its place; `origin` is the first tick of the run."""
+        had, n = len(self), len(block)
+        if not had:
+            self.origin = origin
+        if self._from + had + n > self._buffer.shape[1]:
+            rows = np.empty((len(_COLUMNS), had + n))
+            rows[:, :had] = self._rows
+            self._keep(rows)
+        self._look(self._from, self._from + had + n)
+        new = self._rows[:, had:]
+        np.subtract(block.host_time, self.origin / self.tick_hz, out=new[0])
+        new[1], new[2], new[3], new[4] = block.value, block.before, block.spacing, block.noise
+        since = max(had - 1, 0)
+        if (self.time[since + 1 :] < self.time[since:-1]).any():
+            self._rows[:5] = self._rows[:5, np.argsort(self.time, kind="stable")]
+            since = 0
+        if not had:
+            self.changed[0] = self.time[0]
+        moved = self.value[since + 1 :] != self.value[since:-1]
+        self.changed[since + 1 :] = np.where(moved, self.time[since + 1 :], self.changed[since])
+        np.maximum.accumulate(self.changed[since:], out=self.changed[since:])
+
+    def drop_before(self, tick: float) -> None:
+        """Forget samples before a tick (and part), but for the newest few of them."""
+        k = int(np.searchsorted(self.time, (tick - self.origin) / self.tick_hz)) - MARGIN
+        if k > 0:
+            self._look(self._from + k, self._from + len(self))
+
+    def since(self, tick: I64, lag_s: float | F64 = 0.0) -> F64:
+        """Return ticks as `time`, a lag later."""
+        return (tick - self.origin) / self.tick_hz + lag_s
+
+    def newest(self, at: F64, due: F64) -> I64:
+        """Return the index of the newest sample at or before each time; -1: none was known."""
+        return newest(self.time, self.ready, at, due)
+
+    def read(self, tick: I64, lag_s: float, due: F64) -> tuple[F64, F64, F64]:
+        """Return value, coverage and noise variance at each tick.
+
+        Parameters
+        ----------
+        tick : int64 (k,)
+            Consecutive ticks.
+        lag_s : float
+            How much later than the tick to read.
+        due : float64 (k,)
+            Samples ready before this, and their successors, may be used; inf: all there are.
+        """
+        k, n = len(tick), len(self)
+        if self.held:
+            i = self.newest(self.since(tick, lag_s), due)
+            value = np.where(i >= 0, self.value[np.maximum(i, 0)], np.nan) if n else np.empty(k)
+            return value, (i >= 0).astype(float), np.full(k, np.nan)
+        if n < 2 or not k:
+            return np.full(k, np.nan), np.zeros(k), np.full(k, np.nan)
+        at = self.since(tick, lag_s)
+        a = max(int(np.searchsorted(self.time, at[0] - self.half_width_s)) - MARGIN, 0)
+        b = min(int(np.searchsorted(self.time, at[-1] + self.half_width_s)) + MARGIN, n)
+        rows = self._rows[:, a:b]
+        reading = _Reading(self, int(tick[0]) - self.origin, lag_s)
+        if b - a < 2:
+            return np.full(k, np.nan), np.zeros(k), np.full(k, np.nan)
+        if self._known(rows, at, due, b == n):
+            return reading.of(rows, at, None)
+        if (rows[2, 1:] >= rows[2, :-1]).all():
+            return reading.of(rows, at, due)
+        prefix = np.searchsorted(np.maximum.accumulate(rows[2]), due, "left")
+        odd = prefix < np.searchsorted(np.sort(rows[2]), due, "left")
+        # A straggler not yet known stands among known samples: they are read without it.
+        out = np.full((3, k), np.nan)
+        out[1] = 0.0
+        turn = np.flatnonzero(odd[1:] != odd[:-1]) + 1
+        for u, v in pairwise([0, *turn.tolist(), k]):
+            if not odd[u]:
+                out[:, u:v] = reading.later(u).of(rows, at[u:v], due[u:v])
+        for j in np.flatnonzero(odd).tolist():
+            known = rows[2] < due[j]
+            if known.sum() > 1:
+                known[np.flatnonzero(known)[-1] + 1 :] = True
+                one = slice(j, j + 1)
+                out[:, one] = reading.later(j).of(rows[:, known], at[one], due[one])
+        return out[0], out[1], out[2]
+
+    def _known(self, rows: F64, at: F64, due: F64, last: bool) -> bool:
+        """Return whether every tick knows all samples in its reach, and their neighbours."""
+        if np.isinf(due[0]):
+            return True
+        if last or rows.shape[1] <= MARGIN:
+            return False
+        # All have a successor, and the one after that: a cell ends, a hole is filled by then.
+        spread = float((rows[2, 2:] - rows[0, :-2]).max())
+        return spread < float((due - at).min()) - self.half_width_s - TINY_S
+
+
+class _Reading(NamedTuple):
+    """A reading from tick `first` (since the origin) on, a lag later, by one sampler's kernel."""
+
+    sampler: Sampler
+    first: int
+    lag_s: float
+
+    def later(self, ticks: int) -> _Reading:
+        """Return the reading that begins some ticks later."""
+        return self._replace(first=self.first + ticks)
+
+    def of(self, rows: F64, at: F64, due: F64 | None) -> tuple[F64, F64, F64]:
+        """Return value, coverage and noise at times `at` (k,) from these samples.
+
+        `due` None: all of them are known to every tick; else those come before all others.
+        """
+        hz, half = self.sampler.tick_hz, self.sampler.half_width_s
+        time, _, ready = rows[:3]
+        i = np.searchsorted(time, at, "right") - 1
+        if due is not None:
+            i = newest(time, ready, at, due)
+        i = np.maximum(i, 0)
+        spacing = rows[3, i]
+        ratio = spacing * hz
+        cells = _cells(rows, half, 0.5 / hz)
+        node = np.rint((cells.time - self.lag_s) * (hz * PHASES)).astype(np.int64)
+        known = None
+        if due is not None:
+            known = np.searchsorted(cells.whole(), due, "left")
+            known[np.isinf(due)] = len(node)
+        value, coverage, gain = np.empty((3, len(at)))
+        for a, b, level in _runs(ratio, SLOW * ratio > half * hz):
+            mine = slice(a, b)
+            if level < 0:
+                limit = np.full(b - a, np.inf) if due is None else due[mine]
+                value[mine], coverage[mine] = _lerp(rows, at[mine], limit, spacing[mine])
+                gain[mine] = 1.0
+                continue
+            cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
+            k_of = kernel(cutoff, half, hz)
+            first = None
+            if known is not None:
+                first = np.searchsorted(known[mine], np.arange(len(node)), "right")
+            shifted = node - (self.first + a) * PHASES
+            value[mine] = weigh(k_of, shifted, cells.cell, cells.value, first, b - a)
+            lobe = 0.5 / cutoff
+            coverage[mine] = _coverage(
+                cells, at[mine], lobe, known if known is None else known[mine]
+            )
+            gain[mine] = k_of.energy * spacing[mine]
+        value[coverage < LEAST_COVERAGE] = np.nan
+        return value, np.minimum(coverage, 1.0), rows[4, i] * gain
+
+
+def _runs(ratio: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
+    """Yield runs (from, to) of ticks, and how many steps below the grid's their cut-off must lie.
+
+    `ratio` (k,) is the channel's spacing in ticks. -1: too slow for a kernel.
+    """
+    if not (ratio > 2.0 ** (SLACK / LEVELS)).any():
+        yield 0, len(ratio), 0
+        return
+    ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
+    level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - SLACK, 0.0))
+    level[slow] = -1
+    turn = np.flatnonzero(level[1:] != level[:-1]) + 1
+    for a, b in pairwise([0, *turn.tolist(), len(ratio)]):
+        yield a, b, int(level[a])
+
+
+def _cells(rows: F64, half_width_s: float, dense_s: float) -> _Cells:
+    """Return samples with their Voronoi cells, capped at holes; small ones are filled before.
+
+    Holes are filled between samples whose spacing (s) is below `dense_s`.
+    """
+    time, value, ready, spacing = rows[:4]
+    apart = time[1:] - time[:-1]
+    widest, least = float(apart.max()), float(np.fmin.reduce(spacing))
+    wide, place = _NONE, None
+    if least < dense_s and not widest <= HOLE * least:
+        ratio = apart / spacing[1:]
+        even = (ratio > 0.25) & (ratio < MOST_FILLED + 1.5)
+        wide = np.flatnonzero(even & (ratio > HOLE) & (spacing[1:] < dense_s))
+        hole = wide[(wide > 0) & (wide < len(time) - 2)]
+        hole = hole[even[hole - 1] & even[hole + 1]]
+        if len(hole):
+            missing = np.rint(ratio[hole]).astype(np.int64) - 1
+            time, value, spacing, place = _filled(time, value, spacing, hole, missing)
+            apart = time[1:] - time[:-1]
+            widest = float(apart.max())
+    cell = np.empty(len(time))
+    np.add(apart[1:], apart[:-1], out=cell[1:-1])
+    cell[1:-1] *= 0.5
+    cell[0], cell[-1] = apart[0], apart[-1]
+    closed = widest <= half_width_s / 4
+    if not closed:
+        np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
+    return _Cells(time, value, cell, closed, ready, wide, place)
+
+
+def _filled(
+    time: F64, value: F64, spacing: F64, hole: I64, missing: I64
+) -> tuple[F64, F64, F64, I64]:
+    """Return time, value and spacing with so many put in after each hole's first, and places."""
+    which = np.repeat(hole, missing)
+    behind = np.cumsum(missing) - missing
+    nth = np.arange(1, len(which) + 1) - np.repeat(behind, missing)
+    part = nth / np.repeat(missing + 1, missing)
+    at = time[which] + part * (time[which + 1] - time[which])
+    near = which + _NEAR
+    # Lagrange's polynomial in its barycentric form.
+    between = time[near][:, None] - time[near]
+    between[range(4), range(4)] = 1.0
+    away = at - time[near]
+    filled = away.prod(axis=0) * (value[near] / (between.prod(axis=1) * away)).sum(axis=0)
+    shift = np.zeros(len(time), np.int64)
+    shift[hole + 1] = missing
+    place = np.arange(len(time)) + np.cumsum(shift)
+    out = np.empty((3, len(time) + len(which)))
+    out[:, place] = time, value, spacing
+    out[:, place[which] + nth] = at, filled, spacing[which]
+    return out[0], out[1], out[2], place
+
+
+def _coverage(cells: _Cells, at: F64, lobe_s: float, known: I64 | None) -> F64:
+    """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
+    time, cell = cells.time, cells.cell
+    left, right = at - lobe_s, at + lobe_s
+    if cells.closed and left[0] >= time[0]:
+        if known is None and right[-1] <= time[-1]:
+            return np.ones(len(at))
+        if known is not None and known[0] and (right <= time[known - 1]).all():
+            return np.ones(len(at))
+    edge = np.empty(len(cell) + 1)
+    np.add(time[1:], time[:-1], out=edge[1:-1])
+    edge[1:-1] *= 0.5
+    edge[0], edge[-1] = time[0] - cell[0] / 2, time[-1] + cell[-1] / 2
+    filled = np.concatenate(([0.0], np.cumsum(cell)))
+    left, right = np.interp(left, edge, filled), np.interp(right, edge, filled)
+    if known is not None:
+        right = np.minimum(right, filled[known])
+    return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
+
+
+def _lerp(rows: F64, at: F64, due: F64, spacing: F64) -> tuple[F64, F64]:
+    """Return the value between neighbours, or the newest held, and 1 where it may count."""
+    time, value, ready = rows[:3]
+    known = np.searchsorted(np.maximum.accumulate(ready), due, "left")
+    right = np.searchsorted(time, at, "right")
+    left = np.minimum(right, known) - 1
+    between = (right < known) & (left >= 0)
+    old, new = np.maximum(left, 0), np.clip(right, 0, len(time) - 1)
+    width = np.where(between, time[new] - time[old], 1.0)
+    part = np.where(between, (at - time[old]) / np.where(width > 0, width, 1.0), 0.0)
+    drawn = value[old] + part * (value[new] - value[old])
+    reach = np.where(between, width, at - time[old])
+    ok = (left >= 0) & (reach <= HOLD_SPACINGS * spacing)
+    return np.where(ok, drawn, np.nan), ok.astype(float)

@@ -1,0 +1,124 @@
+"""The same recording fused as one would without Lumen Fusion: what it is measured against.
+
+`nearest` joins the nearest sample by arrival, as pandas' `merge_asof` does; `clipped` does so
+after cutting each series to its 1st and 99th percentile; `first_draft` interpolates by source
+stamps less the first delay, brings the series to the grid by `resample_poly` at whole rates and
+shifts them by the one-sided cross-correlation's first peak; `xdf` corrects each clock as pyxdf
+does, with the least delay of eight packets each five seconds for a measured offset, and
+interpolates. All weigh the reference 0.7 and the mean of the sensors 0.3, and hold the whole
+recording in memory.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.records import F64
+from ops.simulate import START, Recording
+
+Fuser = Callable[["list[Series]", F64], F64]
+MOST_LAG = 200
+PROBE_S, PROBES = 5.0, 8
+
+
+class Series(NamedTuple):
+    """One channel in order of arrival; times in s after the start."""
+
+    stamp: F64
+    arrival: F64
+    value: F64
+
+
+def series(recording: Recording) -> list[Series]:
+    """Return the channels of a recording, the reference first."""
+    rows = recording.rows
+    mine = [rows.name == k for k in range(len(recording.scenario.sensors))]
+    return [Series(rows.ts[m] - START, rows.rx[m], rows.value[m]) for m in mine]
+
+
+def nearest(channels: list[Series], grid: F64) -> F64:
+    """Return the nearest samples by arrival, weighed."""
+    return _weigh([_nearest(s.arrival, s.value, grid) for s in channels])
+
+
+def clipped(channels: list[Series], grid: F64) -> F64:
+    """Return the same after a percentile clip of each series."""
+    return _weigh([_nearest(s.arrival, _clip(s.value), grid) for s in channels])
+
+
+def first_draft(channels: list[Series], grid: F64) -> F64:
+    """Return what clip, whole rates, a one-sided correlation and fixed weights give."""
+    from scipy.signal import resample_poly
+
+    step = float(grid[1] - grid[0])
+    rows: list[F64] = []
+    for s in channels:
+        order = np.argsort(s.stamp, kind="stable")
+        stamp = (s.stamp + (s.arrival[0] - s.stamp[0]))[order]
+        rate = int(1 / np.median(np.diff(stamp)) + 0.01)
+        even = np.interp(
+            np.arange(grid[0], grid[-1] + step, 1 / rate), stamp, _clip(s.value)[order]
+        )
+        row = resample_poly(even, round(1 / step), rate)[: len(grid)]
+        if rows:
+            n = 1 << (2 * len(row)).bit_length()
+            product = np.fft.rfft(rows[0], n) * np.conj(np.fft.rfft(row, n))
+            lag = int(np.argmax(np.fft.irfft(product)[:MOST_LAG]))
+            row = np.concatenate([np.zeros(lag), row])[: len(grid)]
+        rows.append(np.asarray(row))
+    return _weigh(rows)
+
+
+def xdf(channels: list[Series], grid: F64) -> F64:
+    """Return what pyxdf's clock synchronisation, a clip and interpolation give."""
+    from pyxdf import pyxdf  # type: ignore[import-not-found,unused-ignore]
+
+    logging.getLogger("pyxdf").setLevel(logging.ERROR)
+    rows = []
+    for s in channels:
+        info = {"channel_count": ["1"], "nominal_srate": ["1"], "channel_format": ["double64"]}
+        data = pyxdf.StreamData({"info": info})
+        data.time_stamps = s.stamp.copy()
+        probe = np.floor((s.arrival - s.arrival[0]) / PROBE_S)
+        for k in np.unique(probe):
+            first = np.flatnonzero(probe == k)[:PROBES]
+            delay = s.arrival[first] - s.stamp[first]
+            data.clock_times.append(s.stamp[first[np.argmin(delay)]])
+            data.clock_values.append(delay.min())
+        pyxdf._clock_sync({1: data})
+        order = np.argsort(data.time_stamps, kind="stable")
+        rows.append(np.interp(grid, data.time_stamps[order], _clip(s.value)[order]))
+    return _weigh(rows)
+
+
+def fusers() -> dict[str, Fuser]:
+    """Return the methods that can be had here, by name."""
+    found: dict[str, Fuser] = {
+        "nearest sample by arrival (merge_asof)": nearest,
+        "the same, clipped to 1..99 %": clipped,
+        "first draft on stamps": first_draft,
+    }
+    if importlib.util.find_spec("pyxdf"):
+        found["pyxdf clocks, clipped, interpolated"] = xdf
+    return found
+
+
+def _clip(x: F64) -> F64:
+    return np.clip(x, *np.percentile(x, (1, 99)))
+
+
+def _weigh(rows: list[F64]) -> F64:
+    return np.asarray(0.7 * rows[0] + 0.3 * np.mean(rows[1:], axis=0))
+
+
+def _nearest(time: F64, value: F64, grid: F64) -> F64:
+    order = np.argsort(time, kind="stable")
+    time, value = time[order], value[order]
+    right = np.clip(np.searchsorted(time, grid), 1, len(time) - 1)
+    left = right - 1
+    return np.asarray(value[np.where(grid - time[left] <= time[right] - grid, left, right)])

@@ -1,0 +1,63 @@
+"""Five instruments recorded, run and measured: one seed after the other, errors pooled."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from ops import truth
+from ops.accuracy import Accuracy, bars
+from ops.run import execute
+from ops.scenario import Scenario, laboratory
+from ops.simulate import make
+from ops.table import number, table
+
+CONFIG = """\
+version: 2
+streams:
+  - {{name: recording, type: file, path: {recording}, speed: 0}}
+signals:
+  pulse:
+    reference: "ure:pulse"
+    members:
+{members}
+align: {{max_lag_s: 2.5}}
+output: {{dir: {out}}}
+"""
+
+
+def config(scenario: Scenario, recording: Path, out: Path) -> str:
+    """Return the configuration that replays a recording of `scenario` into `out`."""
+    members = "\n".join(
+        f'      "{s.channel}": {{group: {s.group}}}' for s in scenario.sensors
+    )  # fmt: skip
+    return CONFIG.format(recording=recording, members=members, out=out)
+
+
+def measure(seeds: Iterable[int], snr_db: float, seconds: float = 600.0) -> Accuracy:
+    """Record, run and measure each seed, in this process."""
+    found = Accuracy()
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as place:
+            recording = make(laboratory(seed, snr_db, seconds), seed)
+            path = Path(place, "laboratory.ndjson")
+            recording.write(path)
+            chosen = Path(place, "laboratory.yaml")
+            chosen.write_text(config(recording.scenario, path, Path(place, "out")), "utf-8")
+            found.add(execute(chosen, progress=False), recording, truth.load(path))
+    return found
+
+
+def show(figures: dict[float, dict[str, float]]) -> str:
+    """Return the table of figures by signal-to-noise ratio (dB), a bar beside each."""
+    ratios = list(figures)
+    rows = []
+    for bar, *others in zip(*(bars(r) for r in ratios), strict=True):
+        row = [bar.what]
+        for each, r in zip((bar, *others), ratios, strict=True):
+            figure = figures[r][bar.key]
+            row += [number(figure, bar.digits) + (" " if each.holds(figure) else "!"), each.told()]
+        rows.append(row)
+    head = ["", *(name for r in ratios for name in (f"{r:.0f} dB", "bar"))]
+    return table(head, rows)
