@@ -132,7 +132,9 @@ class Config(Strict, frozen=True, kw_only=True):
         files = [s for s in self.streams if isinstance(s, FileStream)]
         if len(files) == len(self.streams):
             return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
-        return 0.005 if self.resample.profile == "low_latency" else 0.05
+        return (
+            0.05 if self.resample.profile == "accurate" else min(1 / self.resample.target_hz, 0.05)
+        )
 
     def plan(self) -> Plan:
         """Return what the stations share."""

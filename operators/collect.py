@@ -2,7 +2,10 @@
 
 A packet holds the rows whose *running arrival* (the newest arrival accepted so far) lies in one
 window of `block_s`. The cut depends on the rows alone, never on how they came in batches, so
-that every later station sees the same blocks in every replay. Events that the configuration
+that every later station sees the same blocks in every replay. Blocks no wider than a tick of
+the grid end just behind the moments at which ticks are due, so that none waits for the next
+edge; and where they are narrower than the longest silence, a tick of the host clock ends its
+block, since nothing else will. Events that the configuration
 does not use end here, as do duplicates: same channel, source time, value and, where both carry
 it, sequence number, within `max_disorder_s` of arrival; the first stays.
 
@@ -45,6 +48,10 @@ MOST_ROWS = 65_536
 MOST_SOURCES = 4_096
 """Sources of ignored events that are told apart; the rest count under `*`."""
 IGNORED, TICK = -2, -1
+SILENCE_S = 0.1
+"""After so long a tick of the host clock is told."""
+_BEHIND_S = 0.001
+"""What releases a tick may come so much later than it is due, and be in the block still."""
 
 _ELEMENT = re.compile(r"^(.*)\[\d+\]$", re.S)
 
@@ -83,6 +90,8 @@ class Collect:
         self._rejects: list[Reject] = []
         self._run = float("nan")
         self._tails: dict[str, list[np.ndarray]] = {}
+        self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
+        self._ticks = 0  # since each ends a block, they count as one
         if state:
             self._channels = [(s, c) for s, c in state["channels"]]
             self._sources = list(state["sources"])
@@ -90,6 +99,7 @@ class Collect:
             self._markers = [_Marker(*m) for m in state["markers"]]
             self._rejects = [Reject(*r) for r in state["rejects"]]
             self._run = state["run"]
+            self._ticks = state["ticks"]
             self._tails = {c: list(t) for c, t in state["tails"].items()}
 
     def snapshot(self) -> State:
@@ -101,6 +111,7 @@ class Collect:
             "markers": [list(m) for m in self._markers],
             "rejects": [list(msgspec.structs.astuple(r)) for r in self._rejects],
             "run": self._run,
+            "ticks": self._ticks,
             "tails": {c: list(t) for c, t in self._tails.items()},
         }
 
@@ -125,7 +136,11 @@ class Collect:
         newest = self._rows[-2][-1] if had else self._run
         run = _running(batch.rx, batch.wild, newest)
         # What came before anything had arrived belongs to the first block.
-        number = np.floor(run / self.block_s)
+        number = np.floor((run - self._phase_s) / self.block_s)
+        if self.block_s <= SILENCE_S:
+            is_tick = lane == TICK
+            number += self._ticks + is_tick.cumsum() - is_tick
+            self._ticks += int(is_tick.sum())
         number[np.isnan(number)] = -np.inf
         columns: tuple[np.ndarray, ...] = (
             lane, batch.ts, batch.rx, batch.stamped, batch.wild, batch.value, batch.seq, batch.line,
@@ -163,35 +178,40 @@ class Collect:
     def _next_cut(self) -> tuple[int, int] | None:
         """Return how many rows and rejects the next packet takes, None while it is open."""
         cut = None
-        number = self._rows[-1]
+        by_tick = False
+        lane, number = self._rows[0], self._rows[-1]
         n = len(number)
         if n:
             started = int(number.searchsorted(-np.inf, "right"))
             if started < n:
                 later = int(number.searchsorted(number[started], "right"))
-                cut = later if later < n else None
+                by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
+                cut = later if later < n or by_tick else None
             # Cut early only when the row after has come, and so all rejects before it.
             if (cut or n - 1) >= MOST_ROWS:
+                by_tick &= cut == MOST_ROWS
                 cut = MOST_ROWS
         if len(self._rejects) >= MOST_ROWS:
             row = self._rejects[MOST_ROWS - 1].row
-            if cut is None or row <= cut:
+            if cut is None or row + by_tick <= cut:
                 return row, MOST_ROWS
         if cut is None:
             return None
-        return cut, sum(r.row <= cut for r in self._rejects)
+        # What was rejected behind a tick may have yet to come.
+        return cut, sum(r.row + by_tick <= cut for r in self._rejects)
 
     def _packet(self, rig: str, n: int, n_rejects: int, *, end: bool) -> Packet:
         """Take the first rows and rejects out and make them a packet."""
         lane, ts, rx, stamped, wild, value, seq, line, run, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
         before_end = np.concatenate(([self._run], run))
-        self._run = float(before_end[n])
+        told, self._run = self._run, float(before_end[n])
         if np.isnan(before_end[0]):
             run = run[~np.isnan(run)]
             # What came before anything had arrived is dated by the first arrival.
             before_end[np.isnan(before_end)] = run[0] if len(run) else 0.0
         rises = np.ones(len(run), bool)
+        rises[:1] = ~(run[:1] <= told)
         np.greater(run[1:], run[:-1], out=rises[1:])
         arrivals = run[rises]
         before = before_end[:n]
@@ -279,8 +299,8 @@ class Collect:
                 continue
             blocks.append(
                 Block(
-                    m.source, m.channel, row, rx[row] if timeless[m.row] else ts[row], rx[row], value[row], before[row],
-                    stamped[row], line[row], text=(m.text,),
+                    m.source, m.channel, row, rx[row] if timeless[m.row] else ts[row], rx[row],
+                    value[row], before[row], stamped[row], line[row], text=(m.text,),
                 )
             )  # fmt: skip
         return Packet(

@@ -3,7 +3,7 @@
     python -m ops.bench.osc_latency [--rate 1000] [--hz 100] [--seconds 20] [--idle]
 
 A tick at g may leave once g + kernel + wait has come: what is measured is how much later its line
-can be read. `--idle` sends no more after a while, and tells the share of a core that the flow takes then.
+can be read. `--idle` sends no more after a while; what the flow takes of a core then is `share`.
 """
 
 from __future__ import annotations
