@@ -10,7 +10,7 @@ readings and finds out whether the delays have a sharp edge. The least of n lies
 A source that never brings five stamps a bin does not show the law of its delays: its readings are
 the delays themselves, all alike, so that the line is the one of least squares.
 
-A *clock reset* is a run of stamps, one after the other and of one sign, that agree with one
+A *clock reset* is a run of stamps of one sign, all but one in a row, that agree with one
 another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
 come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
 delay can lead. It is decided when the run breaks off or has lasted 0.11 s: more stamps make a
@@ -40,18 +40,17 @@ RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.11
 """How many stamps make a reset, and how many, and how long, are waited for at most."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
-ANEW_S = 4.0
-"""For so long after a step the least stamp since then is the offset (s)."""
-ROUNDED_S = 1e-3
-"""Stamps of whole milliseconds are taken to be rounded."""
+ANEW_S, ROUNDED_S = 4.0, 1e-3
+"""So long is a step new; stamps of whole milliseconds are taken to be rounded."""
 
 
 class Judged(NamedTuple):
     """What became of the stamps that were fed, in their order.
 
     `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
-    `by` (n,): index of the stamp that decided it, n for the end of the data. `decided` says how
-    many, from the front, are decided at all: the rest must be fed again with what comes next.
+    `by` (n,): index of the stamp that decided it, n for the end of the data; never falls.
+    `decided` says how many, from the front, are decided at all: the rest must be fed again with
+    what comes next.
     `turns`: (index, line) for each change of the line, `Line.stepped` where it was a step.
     """
 
@@ -91,10 +90,8 @@ class Clock:
     span: float = BIN_S
     rounding: float = 0.0
     stepped_at: float = float("nan")
-    low_at: float = 0.0
-    low_least: float = 0.0
-    since: int = 0
-    """Source time of the last step, the lowest stamp since, and of how many."""
+    low: tuple[float, float, int] = (0.0, 0.0, 0)
+    """Time and delay of the lowest stamp since the last step, and of how many (s)."""
     bin_source: F64 = field(default_factory=lambda: np.empty(0))
     bin_delay: F64 = field(default_factory=lambda: np.empty(0))
     least: float = float("nan")
@@ -109,7 +106,8 @@ class Clock:
     @staticmethod
     def revive(state: State) -> Clock:
         """Return what `snapshot` gave as a clock."""
-        return Clock(**{**state, "bank": state["bank"] and Bank.revive(state["bank"])})
+        bank = state["bank"] and Bank.revive(state["bank"])
+        return Clock(**{**state, "bank": bank, "low": tuple(state["low"])})
 
     def line(self, bank: Bank, stepped: bool = False) -> Line:
         """Return the line in force."""
@@ -162,6 +160,8 @@ class Clock:
                 i += sure
                 continue
             settled, reset = self._judge(source, arrival, i, end, host, ok, by)
+            # What came meanwhile has waited, too.
+            np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
                 return Judged(host, ok, by, i, turns)
             if reset:
@@ -172,7 +172,7 @@ class Clock:
         return Judged(host, ok, by, n, turns)
 
     def finish(self) -> Line | None:
-        """Take in what is left at the end of the data; return the line if it changed."""
+        """Take in what is left at the end of the data; return the line."""
         return self._close(float("inf"))
 
     def _judge(
@@ -180,40 +180,45 @@ class Clock:
     ) -> tuple[int, int]:
         """Decide the doubtful rows from i on as far as can be.
 
-        Returns the index of the first undecided one, and how many made a reset (0: none).
+        Returns the first undecided one's index, and how many made a reset (0: none).
         """
         # Rows that share a stamp have one vote, that of the first to arrive.
         vote = i + np.flatnonzero(_fresh(source[i:]))[:RUN_MOST]
         s, d = source[vote], (arrival - source)[vote]
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
-        length = len(e) if doubt.all() else int(np.argmin(doubt))
         need = RUN_BELOW if e[0] < 0 else RUN_ABOVE
         gate = self._gate()
-        # Each further stamp makes the new offset better: a run is judged once it has lasted long
-        # enough, or where it breaks off.
-        held = np.flatnonzero(np.abs(s[need - 1 : length] - s[0]) >= HOLD_S)
+        others = np.flatnonzero(~doubt)  # one, overtaken by the first after a step, breaks no run
+        run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
+        held = np.flatnonzero(np.abs(s[run[need - 1 :]] - s[0]) >= HOLD_S)
         if len(held):
-            length = need + int(held[0])
-            last = vote[length - 1]
-        elif length < len(e):
-            last = vote[length]
-        elif length == RUN_MOST:
-            last = vote[-1]
+            run = run[: need + int(held[0])]
+            last = int(vote[run[-1]])
+        elif len(others) > 1:
+            last = int(vote[others[1]])
+        elif len(e) == RUN_MOST:
+            last = int(vote[-1])
         elif end:
             last = len(source)
         else:
             return i, 0
-        if length >= need:
-            s, d, e = s[:length], d[:length], e[:length]
-            alike = np.count_nonzero(e <= e.min() + gate) >= need
-            spaced = arrival[vote[length - 1]] - arrival[i] >= 0.5 * (s[-1] - s[0])
+        if len(run) >= need:
+            least = float(np.median(e[run])) - gate
+            alike = np.count_nonzero(np.abs(e[run] - least - gate) <= gate) >= need
+            spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
             if alike and (spaced or e[0] < 0):
-                run = slice(i, int(vote[length - 1]) + 1)
-                self._reset(s, d)
-                host[run] = source[run] + self._predict(source[run], (arrival - source)[run])
-                by[run] = last
-                return run.stop, run.stop - i
+                rows = slice(i, int(vote[run[-1]]) + 1)
+                at, delay = source[rows], (arrival - source)[rows]
+                before = self._predict(at, delay)
+                far = delay - before
+                new = self._doubtful(far) & (far < 0) if e[0] < 0 else far >= least
+                run = run[e[run] >= least]
+                self._reset(s[run], d[run])
+                host[rows] = at + np.where(new, self._predict(at, delay), before)
+                ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
+                by[rows] = last
+                return rows.stop, rows.stop - i
         # Not a reset that begins here: this one row stands for itself.
         ok[i] = -gate <= e[0] <= self.max_delay_s
         host[i] = s[0] + self._predict(s[:1], d[:1])[0]
@@ -269,7 +274,8 @@ class Clock:
                 return self.line(self.bank, stepped=True) if self.bank else None
             half, high = n // 2, int(0.95 * (n - 1))
             e.sort()
-            spread, p95 = float(e[half]) / _quantile(half, n), float(e[high])
+            spread = float(e[half]) / math.log((n - 0.5) / (n - 0.5 - half))
+            p95 = float(e[high])
             if np.isnan(self.jitter):
                 self.jitter, self.jitter_p95 = spread, p95
             self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
@@ -279,18 +285,15 @@ class Clock:
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Take in the least delay of n stamps."""
-        known = not np.isnan(self.jitter)
         anew = self.stepped_at <= at < self.stepped_at + ANEW_S
         if anew and self.bank and self.bank.sharp and not self.rounding:
-            # The slope is known: the least of all stamps since the step says most.
-            n += self.since
-            low = self.low_least + self.bank.slope * (at - self.low_at)
-            if low < least:
-                at, least = self.low_at, self.low_least
-            self._restart(at, least, n)
+            low_at, low, before = self.low
+            if low + self.bank.slope * (at - low_at) < least:
+                at, least = low_at, low
+            self._restart(at, least, n + before)
             return
-        own = self.jitter / n if known else 0.0
-        r = max(own, FLOOR_S if known else UNKNOWN_S) ** 2
+        own = self._own(n)
+        r = max(own, UNKNOWN_S if np.isnan(self.jitter) else FLOOR_S) ** 2
         if self.bank is None:
             self.bank = Bank.start(at, least - own, r)
         else:
@@ -298,10 +301,12 @@ class Clock:
 
     def _restart(self, at: float, least: float, n: int) -> None:
         """Begin a new offset with the least of the n stamps since the step."""
-        self.low_at, self.low_least, self.since = at, least, n
-        own = 0.0 if np.isnan(self.jitter) else self.jitter / n
+        self.low = (at, least, n)
         if self.bank:
-            self.bank.move(at, least - own, own)
+            self.bank.move(at, least - self._own(n), self._own(n))
+
+    def _own(self, n: int) -> float:
+        return 0.0 if np.isnan(self.jitter) else self.jitter / n
 
     def _above(self, source: F64, delay: F64, least: float) -> bool:
         """Move the line if this bin and the one before it lie alike too far above it."""
@@ -322,20 +327,13 @@ class Clock:
         self.resets += 1
         self.above = float("nan")
         self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
-        # Short bins first: the new offset is better with every stamp.
-        self.span = HOLD_S
-        self.stepped_at = float(source[0])
+        self.span, self.stepped_at = HOLD_S, float(source[0])
         self.due = float(source[-1]) + self.span
         if self.bank is None:
             self.least = float(np.min(delay))
             return
         k = int(np.argmin(delay - self._predict(source, delay)))
         self._restart(float(source[k]), float(delay[k]), len(source))
-
-
-def _quantile(rank: int, n: int) -> float:
-    """Return how far the rank-th of n exponential delays lies above the least, in means."""
-    return math.log((n - 0.5) / (n - 0.5 - rank))
 
 
 def _whole(source: F64) -> bool:

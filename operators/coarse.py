@@ -138,7 +138,7 @@ class Coarse:
         if not self._parts:
             return out
         part = np.concatenate(self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
-        width = (ticks + 2 * HALF) * FINE
+        width = (ticks - 1 + 2 * HALF) * FINE
         number = part[1] - (first - HALF) * FINE
         self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
         size = len(out) * width

@@ -202,7 +202,7 @@ def test_a_snapshot_does_not_change_with_what_comes_later(station: str) -> None:
 
 @lru_cache(maxsize=1)
 def sizes() -> dict[str, tuple[int, int]]:
-    """Return each station's largest state in a quarter minute, after one minute and after ten."""
+    """Return each station's largest state in the second minute and in the tenth."""
     sources = [Source(source="ure", key="pulse", rate_hz=10.0)] + [
         Source(source=f"osc_{k}", rate_hz=12.0, skew_ppm=50.0, lag_s=0.2) for k in (1, 2)
     ]
@@ -216,10 +216,10 @@ def sizes() -> dict[str, tuple[int, int]]:
         size, packets = [], []
         for i, item in enumerate(items):
             packets += feed(core, [item])
-            if 45 <= i < 60 or i >= 585:
+            if 60 <= i < 120 or i >= 539:
                 size.append(len(encode_state(core.snapshot(), station, "f")))
         items = packets
-        out[station] = (max(size[:15]), max(size[15:]))
+        out[station] = (max(size[:60]), max(size[60:]))
     return out
 
 

@@ -270,3 +270,20 @@ def test_a_run_of_steps_is_judged_the_same_however_fed() -> None:
         start += j.decided
     assert np.array_equal(np.concatenate(mapped), whole.judged.host)
     assert np.array_equal(np.concatenate(by), whole.judged.by)
+
+
+@pytest.mark.parametrize("size", [0.5, -0.8])
+def test_a_stamp_overtaken_by_the_first_after_a_step_is_mapped_with_the_old_side(
+    size: float,
+) -> None:
+    host, source, arrival = stamps(seconds=62.0, step=(60.0, size), queue_s=0.002)
+    order = np.arange(len(host))
+    first = int(np.argmax(host >= 60.0))
+    order[[first - 1, first]] = order[[first, first - 1]]
+    host, source, arrival = host[order], source[order], np.sort(arrival)
+    arrival[first - 1 : first + 1] = arrival[first] + np.array([0.0, 1e-4])
+    x = told(host, source, arrival)
+    assert x.clock.resets == 1
+    assert x.judged.ok.all()
+    assert np.abs(x.error[50:]).max() <= 0.03
+    assert x.clock.reset_at - START == pytest.approx(60.0, abs=0.03)
