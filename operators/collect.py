@@ -41,6 +41,7 @@ from operators.records import (
     Packet,
     Reject,
     State,
+    Turned,
 )
 
 MOST_ROWS = 65_536
@@ -88,6 +89,7 @@ class Collect:
         self._rows: list[np.ndarray] = [np.empty(0, t) for t in _TYPES]
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
+        self._turned: list[Turned] = []
         self._run = float("nan")
         self._tails: dict[str, list[np.ndarray]] = {}
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
@@ -98,6 +100,7 @@ class Collect:
             self._rows = list(state["rows"])
             self._markers = [_Marker(*m) for m in state["markers"]]
             self._rejects = [Reject(*r) for r in state["rejects"]]
+            self._turned = [Turned(*t) for t in state["turned"]]
             self._run = state["run"]
             self._ticks = state["ticks"]
             self._tails = {c: list(t) for c, t in state["tails"].items()}
@@ -110,6 +113,7 @@ class Collect:
             "rows": list(self._rows),
             "markers": [list(m) for m in self._markers],
             "rejects": [list(msgspec.structs.astuple(r)) for r in self._rejects],
+            "turned": [list(t) for t in self._turned],
             "run": self._run,
             "ticks": self._ticks,
             "tails": {c: list(t) for c, t in self._tails.items()},
@@ -152,6 +156,7 @@ class Collect:
         for row, text in batch.markers:
             source, key = batch.names[batch.name[row]]
             self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
+        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
         self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
 
     def _lane_of(self, source: str, key: str) -> int:
@@ -219,6 +224,10 @@ class Collect:
         some_timeless = np.count_nonzero(timeless)
         markers = [m for m in self._markers if m.row < n]
         self._markers = [m._replace(row=m.row - n) for m in self._markers if m.row >= n]
+        turned = tuple(
+            (t.source, float(before_end[t.row + 1]), t.up) for t in self._turned if t.row < n
+        )
+        self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
         rejects = self._rejects[:n_rejects]
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
@@ -304,8 +313,8 @@ class Collect:
                 )
             )  # fmt: skip
         return Packet(
-            rig, float(before_end[n]), end, arrivals, tuple(blocks), ends=tuple(ends),
-            letters=tuple(dead),
+            rig, float(before_end[n]), end, arrivals, tuple(blocks), turned=turned,
+            ends=tuple(ends), letters=tuple(dead),
         )  # fmt: skip
 
     def _by_lane(self, lane: I32) -> Iterator[tuple[int, I64]]:

@@ -496,6 +496,8 @@ class Packet:
     outliers : tuple of Block
         Rows that `guard` took out: they are used no more, but show that their channel lives.
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
+    turned : tuple of (source, arrival, up)
+        Streams that came up or went down.
     clocks, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
@@ -512,6 +514,7 @@ class Packet:
     arrivals: F64
     blocks: tuple[Block, ...] = ()
     outliers: tuple[Block, ...] = ()
+    turned: tuple[tuple[str, float, bool], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None

@@ -13,7 +13,7 @@ import pytest
 from operators import collect
 from operators.collect import Collect
 from operators.plan import ChannelConfig
-from operators.records import Batch, Marker, Packet, Reject
+from operators.records import Batch, Marker, Packet, Reject, Turned
 from tests.signals import START, cut, feed, plan
 
 PLAN = plan(
@@ -91,6 +91,17 @@ def test_ticks_of_the_host_clock_move_the_edge_and_are_no_events() -> None:
     packets = collected(rows({"rx": 0.2}, {"rx": 3.0, "tick": True}))
     assert _ends(packets) == {"received": 1}
     assert (packets[-1].arrivals - START).tolist() == pytest.approx([3.0])
+
+
+def test_a_stream_that_turns_is_told_with_the_arrival_of_its_tick() -> None:
+    core = Collect(PLAN, 1.0)
+    turned = (Turned(1, "midi_1", False), Turned(2, "midi_1", True))
+    batch = rows({"rx": 0.2}, {"rx": 0.9, "tick": True}, {"rx": 1.1, "tick": True}, turned=turned)
+    packets = feed(core, [batch])
+    assert [p.turned for p in packets] == [
+        (("midi_1", pytest.approx(START + 0.9), False),),
+        (("midi_1", pytest.approx(START + 1.1), True),),
+    ]
 
 
 def test_in_narrow_blocks_a_tick_of_the_host_clock_ends_its_own_at_once() -> None:
