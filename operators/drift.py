@@ -51,11 +51,13 @@ class Drift:
         self._clocks: dict[str, Clock] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._waiting: dict[str, Block] = {}
+        self._gone: dict[str, float] = {}
         self._first = self._newest = float("nan")
         if state:
             self._clocks = {s: Clock.revive(c) for s, c in state["clocks"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
+            self._gone = dict(state["gone"])
             self._first, self._newest = state["first"], state["newest"]
 
     def snapshot(self) -> State:
@@ -64,6 +66,7 @@ class Drift:
             "clocks": {s: c.snapshot() for s, c in self._clocks.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
             "waiting": {c: b.plain() for c, b in self._waiting.items()},
+            "gone": dict(self._gone),
             "first": self._first,
             "newest": self._newest,
         }
@@ -178,8 +181,8 @@ class Drift:
     def _in_order(self, blocks: list[Block], known: float, end: bool) -> tuple[Block, ...]:
         """Add rows to those that wait; return what may go, rising in host time."""
         for b in blocks:
-            b = replace(b, straggler=b.before >= b.host_time + self.plan.settle_s)
             waiting = self._waiting.get(b.channel)
+            b = replace(b, straggler=self._stragglers(b, waiting))
             self._waiting[b.channel] = Block.join((waiting, b)) if waiting else b
         out: list[Block] = []
         for channel, b in list(self._waiting.items()):
@@ -195,8 +198,29 @@ class Drift:
                 continue
             if (b.host_time[1:] < b.host_time[:-1]).any():
                 b = b.take(np.argsort(b.host_time, kind="stable"))
+            self._gone[channel] = max(self._gone.get(channel, -np.inf), float(b.host_time[-1]))
             out.append(b)
         return tuple(out)
+
+    def _stragglers(self, block: Block, waiting: Block | None) -> Bool:
+        """Return which rows came when the channel's rows of later host time had been let go.
+
+        Old rows alone are none: of a radio that delivers by the second, all are old.
+        """
+        host, settle_s = block.host_time, self.plan.settle_s
+        straggler = block.before >= host + settle_s
+        if not straggler.any():
+            return straggler
+        earlier = np.append(waiting.host_time, host) if waiting else host
+        gone = self._gone.get(block.channel, -np.inf)
+        ahead = np.maximum.accumulate(np.append(gone, earlier))[-len(host) - 1 : -1]
+        straggler &= host < ahead
+        first = len(earlier) - len(host)
+        for i in np.flatnonzero(straggler & (host >= gone)).tolist():
+            before = earlier[: first + i]
+            let_go = before <= block.before[i] - settle_s
+            straggler[i] = bool((let_go & (before > host[i])).any())
+        return straggler
 
 
 def _report(source: str, before: float, known: float, line: Line) -> ClockReport:

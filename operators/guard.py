@@ -26,6 +26,7 @@ from operators.renewal import Renewal
 MEMORY, RENEW, FIRST = 256, 1024, 16
 MOST_HISTORY = 8192
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
+SURE = np.zeros(SIDE, bool)
 
 
 @dataclass
@@ -141,10 +142,16 @@ class Guard:
         known_at = np.concatenate([x for c in cases for x in (EVER, c.rows.before, EVER)])
         scale = np.concatenate([x for c in cases for x in (NEVER, c.scale, NEVER)])
         limit = time[SIDE:-SIDE] + reach
+        due = limit + settle
         near = shifted(time[SIDE + 1 :], SIDE) <= limit
+        old = np.concatenate([x for c in cases for x in (SURE, ~c.rows.straggler, SURE)])
+        old &= known_at >= time + settle
+        if np.count_nonzero(old):
+            # What comes late in one piece waits as long for what follows, from when it came.
+            due = np.where(old, known_at + reach, time + (reach + settle))[SIDE:-SIDE]
+            near &= shifted(known_at[SIDE + 1 :], SIDE) <= due
         after = np.add.reduce(near.view(np.int8), axis=0, dtype=np.int8)
         full = after == SIDE
-        due = limit + settle
         fifth = np.maximum(time[2 * SIDE :] + settle, _newest(known_at[SIDE:]))
         moment = np.maximum(np.where(full, fifth, due), known_at[SIDE:-SIDE])
         count = after + np.int8(SIDE + 1)
