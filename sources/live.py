@@ -17,10 +17,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from errno import EADDRINUSE
 from pathlib import Path
+from threading import Thread
 
 import msgspec
 import numpy as np
@@ -275,10 +275,12 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._tap = None
 
     def _stop(self) -> None:
-        if self._streams:
-            with ThreadPoolExecutor(len(self._streams)) as pool:
-                list(pool.map(lambda stream: stream.stop(), self._streams))
-            self._streams = []
+        threads = [Thread(target=stream.stop) for stream in self._streams]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._streams = []
 
 
 class _Place:
