@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ SERIES_HZ = 5.0
 MAX_RULE_FILES = 64
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
+TAPE = "tape.json"
+"""What makes a folder a recording."""
 RESERVED = (*INDICATORS, "sync_bound_s", "live", "and", "or", "not")
 
 
@@ -35,6 +38,7 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 
 def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
+    ports: dict[tuple[str, int], str] = {}
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if stream.name in first:
@@ -44,18 +48,56 @@ def _streams(document: Document, config: Config) -> None:
             document.fault(document.place((*at, "name")), f"{said}: the first is on line {line}")
         first.setdefault(stream.name, index)
         if isinstance(stream, FileStream):
-            _file(document, (*at, "path"), stream.path)
+            _file(document, (*at, "path"), stream.path, or_tape=True)
+        elif isinstance(stream, OscStream):
+            _port(document, at, stream, ports)
         else:
-            kind = {OscStream: "osc", MidiStream: "midi", UreStream: "ure"}[type(stream)]
-            said = f"streams of type {kind} are not built yet, expected type file"
+            kind = {MidiStream: "midi", UreStream: "ure"}[type(stream)]
+            said = f"streams of type {kind} are not built yet, expected type file or osc"
             document.fault(document.place((*at, "type")), said)
 
 
+def _port(
+    document: Document, at: DataPath, stream: OscStream, ports: dict[tuple[str, int], str]
+) -> None:
+    host, _, digits = stream.addr.rpartition(":")
+    port = int(digits)
+    shown = document.shown((*at, "addr"), stream.addr)
+    if not 1 <= port <= 65535:
+        said = f"the address '{shown}', expected a port from 1 to 65535"
+        document.fault(document.place((*at, "addr")), said)
+    holder = ports.setdefault((host, port), stream.name)
+    if holder != stream.name:
+        said = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
+        document.fault(document.place((*at, "addr")), said)
+    for i, allowed in enumerate(stream.allow):
+        try:
+            ip_network(allowed, strict=False)
+        except ValueError:
+            place = (*at, "allow", i)
+            said = f"the peer '{document.shown(place, allowed)}'"
+            document.fault(
+                document.place(place), f"{said}, expected an IP address or a network: 10.0.0.0/8"
+            )
+
+
 def _unbuilt(document: Document, config: Config) -> None:
-    for section in ("exporter", "tap", "send"):
+    for section in ("exporter", "send"):
         if getattr(config, section):
             said = f"'{section}' is not built yet, expected it to be left out"
             document.fault(document.key_place((section,)), said)
+
+
+def _tap(document: Document, config: Config) -> None:
+    if config.tap is None:
+        return
+    if all(isinstance(stream, FileStream) for stream in config.streams):
+        said = "'tap' without a live stream, expected it to be left out"
+        document.fault(document.key_place(("tap",)), said)
+    if Path(config.tap.dir).exists() and not Path(config.tap.dir).is_dir():
+        at = ("tap", "dir")
+        said = f"{document.shown(at, config.tap.dir)} is a file, expected a folder"
+        document.fault(document.place(at), said)
 
 
 def _channel_names(document: Document, config: Config) -> None:
@@ -224,8 +266,8 @@ def _rule_files(document: Document, config: Config) -> None:
         seen.add(Path(path).resolve())
 
 
-def _file(document: Document, at: DataPath, path: str) -> None:
-    if Path(path).is_file():
+def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
+    if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
         return
     what = "is not a file" if Path(path).exists() else "does not exist"
     said = f"{document.shown(at, path)} {what}, expected a file"
@@ -243,7 +285,8 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter", "tap", "send"), _unbuilt),
+    _Check(("exporter", "send"), _unbuilt),
+    _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
     _Check(("streams", "channels", "signals", "facts"), _sources),

@@ -31,6 +31,13 @@ class EventMeta(msgspec.Struct):
     seq: Annotated[
         int | None, Meta(description="The sender's running number, to tell copies from repeats.")
     ] = None
+    own_time: Annotated[
+        bool | None,
+        Meta(
+            description="False where the sender gave no time: ts is the arrival then, the source"
+            " gets no clock, and nothing of it is a duplicate."
+        ),
+    ] = None
 
 
 class SensorEvent(msgspec.Struct):

@@ -43,10 +43,11 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
-    """OSC over UDP."""
+    """OSC over UDP. `keys` are addresses or patterns, `allow` peers or networks; none: all."""
 
-    addr: str
+    addr: Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
     keys: list[str] = []
+    allow: list[str] = []
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
@@ -74,7 +75,7 @@ class ExporterConfig(Strict, frozen=True, kw_only=True):
 class TapConfig(Strict, frozen=True, kw_only=True):
     """Where a live run is recorded."""
 
-    dir: str
+    dir: Annotated[str, Meta(min_length=1)]
     rotate_mb: Positive = 256.0
     keep: Annotated[int, Meta(ge=0)] = 0
     zstd: bool = False
@@ -131,7 +132,9 @@ class Config(Strict, frozen=True, kw_only=True):
         files = [s for s in self.streams if isinstance(s, FileStream)]
         if len(files) == len(self.streams):
             return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
-        return 0.005 if self.resample.profile == "low_latency" else 0.05
+        return (
+            0.05 if self.resample.profile == "accurate" else min(1 / self.resample.target_hz, 0.05)
+        )
 
     def plan(self) -> Plan:
         """Return what the stations share."""

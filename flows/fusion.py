@@ -28,6 +28,7 @@ from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.step import step
 from sinks.output import Output, preflight
+from sources import live
 from sources.replay import Replay, rigs_of
 from sources.stop import recovering
 
@@ -78,8 +79,12 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
+    live.preflight(cfg)
     dataflow = Dataflow("lumen")
-    received = op.input("receive", dataflow, Replay(cfg, progress=progress))
+    source = (
+        live.Live(cfg, loaded.fingerprint) if live.is_live(cfg) else Replay(cfg, progress=progress)
+    )
+    received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep)
     output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep)
     op.output("sinks", evidenced, output)

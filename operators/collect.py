@@ -2,7 +2,10 @@
 
 A packet holds the rows whose *running arrival* (the newest arrival accepted so far) lies in one
 window of `block_s`. The cut depends on the rows alone, never on how they came in batches, so
-that every later station sees the same blocks in every replay. Events that the configuration
+that every later station sees the same blocks in every replay. Blocks no wider than a tick of
+the grid end just behind the moments at which ticks are due, so that none waits for the next
+edge; and where they are narrower than the longest silence, a tick of the host clock ends its
+block, since nothing else will. Events that the configuration
 does not use end here, as do duplicates: same channel, source time, value and, where both carry
 it, sequence number, within `max_disorder_s` of arrival; the first stays.
 
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -25,6 +29,7 @@ import numpy as np
 from operators.ledger import ended, letters
 from operators.plan import Plan, Positive, Strict
 from operators.records import (
+    ENDED,
     F64,
     I32,
     I64,
@@ -36,6 +41,7 @@ from operators.records import (
     Packet,
     Reject,
     State,
+    Turned,
 )
 
 MOST_ROWS = 65_536
@@ -43,6 +49,10 @@ MOST_ROWS = 65_536
 MOST_SOURCES = 4_096
 """Sources of ignored events that are told apart; the rest count under `*`."""
 IGNORED, TICK = -2, -1
+SILENCE_S = 0.1
+"""After so long a tick of the host clock is told."""
+_BEHIND_S = 0.001
+"""What releases a tick may come so much later than it is due, and be in the block still."""
 
 _ELEMENT = re.compile(r"^(.*)\[\d+\]$", re.S)
 
@@ -75,19 +85,24 @@ class Collect:
         self._lane: dict[tuple[str, str], int] = {}
         self._sources: list[str] = ["*"]
         self._names: tuple[tuple[str, str], ...] = ()
-        self._table: I32 = np.empty(0, np.int32)
+        self._table: I32 = np.array([TICK], np.int32)
         self._rows: list[np.ndarray] = [np.empty(0, t) for t in _TYPES]
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
+        self._turned: list[Turned] = []
         self._run = float("nan")
         self._tails: dict[str, list[np.ndarray]] = {}
+        self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
+        self._ticks = 0  # since each ends a block, they count as one
         if state:
             self._channels = [(s, c) for s, c in state["channels"]]
             self._sources = list(state["sources"])
             self._rows = list(state["rows"])
             self._markers = [_Marker(*m) for m in state["markers"]]
             self._rejects = [Reject(*r) for r in state["rejects"]]
+            self._turned = [Turned(*t) for t in state["turned"]]
             self._run = state["run"]
+            self._ticks = state["ticks"]
             self._tails = {c: list(t) for c, t in state["tails"].items()}
 
     def snapshot(self) -> State:
@@ -98,7 +113,9 @@ class Collect:
             "rows": list(self._rows),
             "markers": [list(m) for m in self._markers],
             "rejects": [list(msgspec.structs.astuple(r)) for r in self._rejects],
+            "turned": [list(t) for t in self._turned],
             "run": self._run,
+            "ticks": self._ticks,
             "tails": {c: list(t) for c, t in self._tails.items()},
         }
 
@@ -123,7 +140,11 @@ class Collect:
         newest = self._rows[-2][-1] if had else self._run
         run = _running(batch.rx, batch.wild, newest)
         # What came before anything had arrived belongs to the first block.
-        number = np.floor(run / self.block_s)
+        number = np.floor((run - self._phase_s) / self.block_s)
+        if self.block_s <= SILENCE_S:
+            is_tick = lane == TICK
+            number += self._ticks + is_tick.cumsum() - is_tick
+            self._ticks += int(is_tick.sum())
         number[np.isnan(number)] = -np.inf
         columns: tuple[np.ndarray, ...] = (
             lane, batch.ts, batch.rx, batch.stamped, batch.wild, batch.value, batch.seq, batch.line,
@@ -135,6 +156,7 @@ class Collect:
         for row, text in batch.markers:
             source, key = batch.names[batch.name[row]]
             self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
+        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
         self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
 
     def _lane_of(self, source: str, key: str) -> int:
@@ -161,40 +183,51 @@ class Collect:
     def _next_cut(self) -> tuple[int, int] | None:
         """Return how many rows and rejects the next packet takes, None while it is open."""
         cut = None
-        number = self._rows[-1]
+        by_tick = False
+        lane, number = self._rows[0], self._rows[-1]
         n = len(number)
         if n:
             started = int(number.searchsorted(-np.inf, "right"))
             if started < n:
                 later = int(number.searchsorted(number[started], "right"))
-                cut = later if later < n else None
+                by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
+                cut = later if later < n or by_tick else None
             # Cut early only when the row after has come, and so all rejects before it.
             if (cut or n - 1) >= MOST_ROWS:
+                by_tick &= cut == MOST_ROWS
                 cut = MOST_ROWS
         if len(self._rejects) >= MOST_ROWS:
             row = self._rejects[MOST_ROWS - 1].row
-            if cut is None or row <= cut:
+            if cut is None or row + by_tick <= cut:
                 return row, MOST_ROWS
         if cut is None:
             return None
-        return cut, sum(r.row <= cut for r in self._rejects)
+        # What was rejected behind a tick may have yet to come.
+        return cut, sum(r.row + by_tick <= cut for r in self._rejects)
 
     def _packet(self, rig: str, n: int, n_rejects: int, *, end: bool) -> Packet:
         """Take the first rows and rejects out and make them a packet."""
         lane, ts, rx, stamped, wild, value, seq, line, run, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
         before_end = np.concatenate(([self._run], run))
-        self._run = float(before_end[n])
+        told, self._run = self._run, float(before_end[n])
         if np.isnan(before_end[0]):
             run = run[~np.isnan(run)]
             # What came before anything had arrived is dated by the first arrival.
             before_end[np.isnan(before_end)] = run[0] if len(run) else 0.0
         rises = np.ones(len(run), bool)
+        rises[:1] = ~(run[:1] <= told)
         np.greater(run[1:], run[:-1], out=rises[1:])
         arrivals = run[rises]
         before = before_end[:n]
+        timeless = np.isnan(ts)
+        some_timeless = np.count_nonzero(timeless)
         markers = [m for m in self._markers if m.row < n]
         self._markers = [m._replace(row=m.row - n) for m in self._markers if m.row >= n]
+        turned = tuple(
+            (t.source, float(before_end[t.row + 1]), t.up) for t in self._turned if t.row < n
+        )
+        self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
         rejects = self._rejects[:n_rejects]
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
@@ -203,8 +236,11 @@ class Collect:
         dead: list[DeadLetter] = []
         for r in rejects:
             moment = np.full(r.count, before_end[r.row])
+            end_of_it = ENDED.get(r.reason, "rejected")
             ends += ended(r.source, "", "received", moment)
-            ends += ended(r.source, "", "rejected", moment)
+            ends += ended(r.source, "", end_of_it, moment)
+            if end_of_it != "rejected":
+                continue
             sample = r.sample[:256].decode("utf-8", "replace")
             dead.append(
                 DeadLetter(
@@ -253,6 +289,11 @@ class Collect:
             if twice is not None:
                 ends += ended(source, channel, "duplicate", received[twice])
                 block = block.take(~twice)
+            if some_timeless:
+                # Only now: what has no source time is no duplicate.
+                lacks = np.isnan(block.source_time)
+                source_time = np.where(lacks, block.arrival, block.source_time)
+                block = replace(block, source_time=source_time)
             if len(block):
                 blocks.append(block)
         for m in markers:
@@ -267,13 +308,13 @@ class Collect:
                 continue
             blocks.append(
                 Block(
-                    m.source, m.channel, row, ts[row], rx[row], value[row], before[row],
-                    stamped[row], line[row], text=(m.text,),
+                    m.source, m.channel, row, rx[row] if timeless[m.row] else ts[row], rx[row],
+                    value[row], before[row], stamped[row], line[row], text=(m.text,),
                 )
             )  # fmt: skip
         return Packet(
-            rig, float(before_end[n]), end, arrivals, tuple(blocks), ends=tuple(ends),
-            letters=tuple(dead),
+            rig, float(before_end[n]), end, arrivals, tuple(blocks), turned=turned,
+            ends=tuple(ends), letters=tuple(dead),
         )  # fmt: skip
 
     def _by_lane(self, lane: I32) -> Iterator[tuple[int, I64]]:

@@ -201,6 +201,11 @@ class Plan:
         return kind == "held" if kind else name in self.facts
 
 
+def matches(pattern: str, name: str) -> bool:
+    """Whether a name is the one said, or fits the pattern said."""
+    return bool(_compile(pattern).fullmatch(name)) if _is_pattern(pattern) else pattern == name
+
+
 def _is_pattern(name: str) -> bool:
     return "*" in name or "?" in name
 

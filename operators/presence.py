@@ -19,6 +19,37 @@ NEVER = -(1 << 62)
 ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
 
 
+class Links:
+    """When streams were down. State: their turns, from the last before the next tick on."""
+
+    def __init__(self, turns: dict[str, list[list[float]]] | None = None) -> None:
+        self._turns = turns or {}
+
+    def snapshot(self) -> dict[str, list[list[float]]]:
+        """Return the state as plain values: moment and 1 for up, 0 for down, of each turn."""
+        return {source: [list(t) for t in turns] for source, turns in self._turns.items()}
+
+    def turn(self, turned: tuple[tuple[str, float, bool], ...]) -> None:
+        """Take in what a packet tells."""
+        for source, moment, up in turned:
+            self._turns.setdefault(source, []).append([moment, float(up)])
+
+    def down(self, source: str, at: F64) -> Bool | None:
+        """Return whether a stream was down at rising moments; None where it never was."""
+        if source not in self._turns:
+            return None
+        moment, up = np.array(self._turns[source]).T
+        i = np.searchsorted(moment, at, "right") - 1
+        down: Bool = (i >= 0) & (up[i] == 0)
+        return down
+
+    def forget(self, before: float) -> None:
+        """Drop the turns that no later moment asks for."""
+        for turns in self._turns.values():
+            while len(turns) > 1 and turns[1][0] <= before:
+                turns.pop(0)
+
+
 @dataclass
 class Watch:
     """One channel's presence. State: two integers."""

@@ -39,9 +39,14 @@ Why = Literal["hop", "reset", "state", "end"]
 
 Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
-    "wild_stamp", "out_of_range",
+    "wild_stamp", "out_of_range", "osc", "peer", "filtered", "inbox_full", "kernel_full",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
+
+ENDED: dict[Reason, End] = {
+    "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
+}  # fmt: skip
+"""Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -49,6 +54,8 @@ class Meta(msgspec.Struct, gc=False):
 
     rx: float | None = None
     seq: int | None = None
+    own_time: bool | None = None
+    """False: the sender gave no time, `ts` is the arrival."""
 
 
 class Event(msgspec.Struct, gc=False):
@@ -82,6 +89,14 @@ class Marker(NamedTuple):
     text: str
 
 
+class Turned(NamedTuple):
+    """A stream came up or went down, told by the tick in this row of a batch."""
+
+    row: int
+    source: str
+    up: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of one rig as columns, in order of arrival, rejects among them.
@@ -93,8 +108,8 @@ class Batch:
     name : int32 (n,)
         Index into `names`; -1 is a tick of the host clock, which only has `rx`.
     ts, rx : float64 (n,)
-        Source time and arrival. Where the sender gave no time, `ts` is `rx`; where the
-        recording holds no arrival, `rx` is `ts`.
+        Source time and arrival. Where the sender gave no time, `ts` is NaN: from `collect` on
+        it is the arrival; where the recording holds no arrival, `rx` is `ts`.
     stamped : bool (n,)
         Both were there, independently: the clock can be learnt from this row.
     wild : bool (n,)
@@ -105,7 +120,7 @@ class Batch:
         The sender's number, -1 where it gave none.
     line : int64 (n,)
         Rows that share it came as one array.
-    markers, rejects : tuple
+    markers, rejects, turned : tuple
         In order of `row`.
     end : bool
         Nothing of this rig comes after this batch.
@@ -123,6 +138,7 @@ class Batch:
     line: I64
     markers: tuple[Marker, ...] = ()
     rejects: tuple[Reject, ...] = ()
+    turned: tuple[Turned, ...] = ()
     end: bool = False
 
 
@@ -480,6 +496,8 @@ class Packet:
     outliers : tuple of Block
         Rows that `guard` took out: they are used no more, but show that their channel lives.
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
+    turned : tuple of (source, arrival, up)
+        Streams that came up or went down.
     clocks, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
@@ -496,6 +514,7 @@ class Packet:
     arrivals: F64
     blocks: tuple[Block, ...] = ()
     outliers: tuple[Block, ...] = ()
+    turned: tuple[tuple[str, float, bool], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None

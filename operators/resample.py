@@ -20,7 +20,7 @@ import numpy as np
 from msgspec import Meta
 
 from operators.plan import Member, NotNegative, Plan, Profile, Strict
-from operators.presence import LIVE, Watch
+from operators.presence import LIVE, Links, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
 from operators.sampler import Sampler, newest
 
@@ -92,9 +92,11 @@ class Resample:
         self._origin = 0
         self._due = -np.inf
         self._there: F64 = np.empty((THERE, len(self._lanes), 0))
+        self._links = Links()
         if state:
             self._next, self._origin, self._due = state["next"], state["origin"], state["due"]
             self._there = state["there"]
+            self._links = Links(state["links"])
             for lane, saved in zip(self._lanes, state["lanes"], strict=True):
                 lane.sampler.restore(saved["sampler"])
                 lane.watch = Watch(**saved["watch"])
@@ -110,6 +112,7 @@ class Resample:
             "origin": self._origin,
             "due": self._due,
             "there": self._there,
+            "links": self._links.snapshot(),
             "lanes": [
                 {
                     "sampler": x.sampler.snapshot(),
@@ -126,6 +129,7 @@ class Resample:
     def update(self, packet: Packet) -> Packet:
         """Return the packet with the ticks that it releases in place of its blocks."""
         by_channel = {b.channel: b for b in packet.blocks}
+        self._links.turn(packet.turned)
         if self._next is None and not np.isnan(packet.first_host):
             self._next = self._origin = int(np.ceil(packet.first_host * self.plan.tick_hz - 1e-9))
         aligned = []
@@ -224,11 +228,17 @@ class Resample:
                 age = lane.unless_heard(age, since, due)
             if frozen is not None:
                 stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
+            held = plan.is_held(m.channel) or not m.signal
+            down = self._links.down(m.source, at) if held else None
+            if down is not None:  # a value is held as long as somebody holds it
+                stale_after = np.where(down, np.minimum(stale_after, age / 2), stale_after)
             locked = self._lag(lane, at, *out[2:5, k])
             out[0, k], out[1, k], out[6, k] = lane.watch.step(
                 int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
             )
             np.divide(1.0, spacing, out=out[5, k])
+        if len(tick):
+            self._links.forget(float(at[-1]))
         return out
 
     def _stale_after(self, m: Member, spacing: F64) -> F64 | float:

@@ -15,7 +15,7 @@ import numpy as np
 from configs.coherence import RESERVED
 from sources.decode import Decoder
 from sources.names import Names
-from sources.recording import head
+from sources.tape import head
 
 LOOK = 1 << 20
 """Bytes of each recording that are looked at."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from operators.records import I32, Batch, Bool, Marker, Reject
+from operators.records import I32, Batch, Bool, Marker, Reject, Turned
 from sources.names import REJECT
 from sources.rows import Arrived, as_reject, no_notes
 
@@ -98,6 +98,7 @@ class Dealer:
     def _batch(self, rig: str, rows: Arrived, end: bool) -> Batch:
         rejects: list[Reject] = []
         markers: list[Marker] = []
+        turned: list[Turned] = []
         if rows.notes is not None:
             kept = rows.name != REJECT
             place = np.cumsum(kept) - kept
@@ -110,6 +111,11 @@ class Dealer:
                 Marker(row, note)
                 for note, row in zip(rows.notes[texts], place[texts].tolist(), strict=True)
                 if isinstance(note, str)
+            ]
+            turned = [
+                note._replace(row=row)
+                for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True)
+                if isinstance(note, Turned)
             ]
             if rejects:
                 rows = rows.take(np.flatnonzero(kept))
@@ -127,5 +133,6 @@ class Dealer:
             line=rows.line if several == 1 else rows.line * several + rows.feed,
             markers=tuple(markers),
             rejects=tuple(rejects),
+            turned=tuple(turned),
             end=end,
         )

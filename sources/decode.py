@@ -21,13 +21,22 @@ from operator import attrgetter
 import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
-from operators.records import F64, I32, I64, Bool, Event, Reject
+from operators.records import F64, I32, I64, Bool, Event, Reject, Turned
 from sources.layout import SLOTS, Layout, Text, learn, read_numbers, survey
-from sources.line import BROKEN, MAX_LINE, MAX_SHALLOW, MAX_STAMP_S, NAN, Row, is_sound, read_line
+from sources.line import (
+    BROKEN,
+    MAX_LINE,
+    MAX_SAMPLE,
+    MAX_SHALLOW,
+    MAX_STAMP_S,
+    NAN,
+    Row,
+    is_sound,
+    read_line,
+)
 from sources.names import REJECT, Names
 from sources.rows import Rows, no_notes
 
-MAX_SAMPLE = 256
 _CHUNK = 512 << 10
 """Bytes that are decoded at once: their columns stay in the processor's cache."""
 _FEW = 48
@@ -49,11 +58,13 @@ class _Table:
     value: F64
     rx: F64
     seq: I64
+    own_time: Bool
 
     def clear(self, lines: Bool) -> None:
         self.name[lines] = REJECT
         self.ts[lines] = self.value[lines] = self.rx[lines] = NAN
         self.seq[lines] = -1
+        self.own_time[lines] = True
 
 
 class Decoder:
@@ -106,7 +117,7 @@ class Decoder:
         front = int(text.start[0])
         n = len(text.start)
         table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
-                       np.full(n, NAN), np.full(n, -1, np.int64))  # fmt: skip
+                       np.full(n, NAN), np.full(n, -1, np.int64), np.ones(n, np.bool_))  # fmt: skip
         todo = np.arange(n)
         if n >= _FEW and self._pause == 0 and self._layouts:
             todo = self._fit(text, table, names)
@@ -114,18 +125,20 @@ class Decoder:
             self._parse(chunk, text, todo, table, names)
             if n >= _FEW:
                 self._adapt(chunk, text, todo, table)
-        stamped = ~np.isnan(table.rx)
         fine = np.abs(table.ts) <= MAX_STAMP_S  # False for NaN
-        if stamped.any():
-            fine &= ~(np.abs(table.rx) > MAX_STAMP_S)
+        fine &= ~(np.abs(table.rx) > MAX_STAMP_S)
         fine &= table.name != REJECT
         fine &= text.stop - text.start <= MAX_LINE
+        if not table.own_time.all():
+            np.copyto(table.rx, table.ts, where=~table.own_time & np.isnan(table.rx))
+            table.ts[~table.own_time] = NAN
+        stamped = ~(np.isnan(table.rx) | np.isnan(table.ts))
         line = text.start + (base - front)
         rows = Rows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
                     stamped=stamped, seq=table.seq, line=line)  # fmt: skip
         if not fine.all():
             rows = self._mend(chunk, rows, np.flatnonzero(~fine), text)
-        np.copyto(rows.rx, rows.ts, where=~rows.stamped)
+        np.copyto(rows.rx, rows.ts, where=np.isnan(rows.rx))
         return rows
 
     def _fit(self, text: Text, table: _Table, names: Names) -> I64:
@@ -140,6 +153,7 @@ class Decoder:
             if not len(lines):
                 continue
             table.name[lines] = names[layout.owner]
+            table.own_time[lines] = layout.own_time
             for slot, span in zip(layout.slots, spans, strict=True):
                 if slot < 0:
                     good[lines] &= read_numbers(text, span)[1]
@@ -185,6 +199,7 @@ class Decoder:
         metas = [e.meta for e in events]
         if metas.count(None) < n:
             table.rx[at] = np.array([m and m.rx for m in metas], np.float64)
+            table.own_time[at] = [m is None or m.own_time is not False for m in metas]
             seqs = [-1 if m is None or m.seq is None else m.seq for m in metas]
             try:
                 table.seq[at] = seqs
@@ -217,13 +232,14 @@ class Decoder:
         """Read the bad lines of a chunk one by one and put what they give in their places."""
         counts = np.ones(len(rows), np.int64)
         odd: list[Row] = []
-        notes: list[str | Reject | None] = []
+        notes: list[str | Reject | Turned | None] = []
         for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), _cut(chunk, text, bad),
                                    strict=True):  # fmt: skip
             read = read_line(line, rows.names)
             counts[i] = len(read)
             odd += read
-            notes += [self.reject(r, offset, line) if r.reason else r.text for r in read]
+            notes += [r.note or (self.reject(r, offset, line) if r.reason else r.text)
+                      for r in read]  # fmt: skip
         is_bad = np.zeros(len(rows), np.bool_)
         is_bad[bad] = True
         which = np.repeat(np.arange(len(rows)), counts)
@@ -236,7 +252,7 @@ class Decoder:
         mended.value[at] = [row.value for row in odd]
         mended.rx[at] = [row.rx for row in odd]
         mended.seq[at] = [row.seq for row in odd]
-        mended.stamped[at] = ~np.isnan(mended.rx[at])
+        mended.stamped[at] = ~(np.isnan(mended.rx[at]) | np.isnan(mended.ts[at]))
         if not any(note is not None for note in notes):
             return mended
         every = no_notes(len(mended))

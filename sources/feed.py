@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from sources.arrival import Arrivals
 from sources.decode import Decoder
 from sources.line import Row
 from sources.names import REJECT, Names
-from sources.recording import Mark, Piece, Recording
+from sources.recording import Mark, Piece
 from sources.rows import Arrived, Rows, no_notes
 
 
@@ -28,6 +28,35 @@ class FeedState(msgspec.Struct, frozen=True):
     verdicts: list[bool]
 
 
+class Readable(Protocol):
+    """What a feed reads: see `Recording`."""
+
+    path: str
+    follow: bool
+    ended: bool
+    idle: bool
+    size: int
+
+    @property
+    def before(self) -> int:
+        """Bytes of the files that had this name earlier."""
+
+    def read(self) -> list[Piece]:
+        """Return what comes next."""
+
+    def finish(self) -> list[Piece]:
+        """End here."""
+
+    def mark(self, line: int | None) -> Mark:
+        """Return where to go on."""
+
+    def position(self) -> int:
+        """Return how much has been read (bytes)."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
 class Feed:
     """The rows of one file, in its order, as far as they are final.
 
@@ -35,8 +64,8 @@ class Feed:
     ----------
     number : int
         Among the files of the run.
-    path : str
-    follow : bool
+    recording : Readable
+        Opened at the state's mark.
     arrivals : Arrivals
         See `Arrivals`.
     state : FeedState or None
@@ -52,16 +81,15 @@ class Feed:
     def __init__(
         self,
         number: int,
-        path: str,
-        follow: bool,
+        recording: Readable,
         arrivals: Arrivals,
         state: FeedState | None,
     ) -> None:
         self.number = number
         self.ready: list[Arrived] = []
         self.idle = False
-        self.recording = Recording(path, follow, state.mark if state else None)
-        self._decoder = Decoder(path)
+        self.recording = recording
+        self._decoder = Decoder(recording.path)
         self._arrivals = arrivals
         if state:
             self._arrivals.running = _or_unknown(state.running)
@@ -90,7 +118,10 @@ class Feed:
     def _take(self, pieces: list[Piece], names: Names) -> None:
         before = self.recording.before
         parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
-        fresh = [replace(rows, line=rows.line + before) for rows in parts] if before else parts
+        self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
+
+    def add(self, fresh: list[Rows], names: Names) -> None:
+        """Take rows that follow those there are, and judge as many as can be."""
         if not fresh and not (self.ended and self._doubtful):
             return
         rows = Rows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])

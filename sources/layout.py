@@ -123,6 +123,8 @@ class Layout:
     checks : tuple of (piece, words, masks)
         The pieces as words, longest first: that is the one with the names.
     owner : (rig or None, source, key)
+    own_time : bool
+        As in `Meta`; True where nothing is said.
     """
 
     pieces: tuple[bytes, ...]
@@ -132,6 +134,7 @@ class Layout:
     marks: int
     checks: tuple[tuple[int, Words, Words], ...]
     owner: Owner
+    own_time: bool
 
     def fit(self, text: Text, lines: I64) -> tuple[I64, I64]:
         """Find the lines whose text agrees, and where their numbers are.
@@ -207,7 +210,10 @@ def learn(line: bytes, parser: Decoder[Event]) -> Layout | None:
     if any(back < 0 for _, back in ends):
         return None
     owner = (event.rig, event.source, event.key)
-    return Layout(pieces, slots, tuple(points), tuple(ends), marks, _checks(pieces), owner)
+    own_time = meta is None or meta.own_time is not False
+    return Layout(
+        pieces, slots, tuple(points), tuple(ends), marks, _checks(pieces), owner, own_time
+    )
 
 
 def _checks(pieces: tuple[bytes, ...]) -> tuple[tuple[int, Words, Words], ...]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from operators.records import Reason
+from operators.records import Reason, Reject, Turned
+from sources.inbox import MOST_LOST
 from sources.names import LONGEST, REJECT, Names, is_rig, tick_of
 
 MAX_LINE = 1 << 20
 MAX_STAMP_S = 1e12
+MAX_SAMPLE = 256
 _MAX_DEPTH = 128
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 MAX_SHALLOW = 2 * _MAX_DEPTH
@@ -27,7 +29,8 @@ NAN = float("nan")
 class Row(NamedTuple):
     """What becomes of a line, or of one element of its array.
 
-    `name` as in `Rows`; `rx` is NaN and `seq` -1 where the line has none.
+    `name` as in `Rows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. `note` is that
+    of a recorded loss or turn.
     """
 
     name: int
@@ -38,6 +41,7 @@ class Row(NamedTuple):
     text: str | None = None
     reason: Reason | None = None
     source: str = "?"
+    note: Reject | Turned | None = None
 
 
 class _Parts(msgspec.Struct, gc=False):
@@ -50,17 +54,42 @@ class _Parts(msgspec.Struct, gc=False):
     rig: Raw = Raw()
     meta: Raw = Raw()
     tick: Raw = Raw()
+    lost: Raw = Raw()
+    turned: Raw = Raw()
+
+    def is_event(self) -> bool:
+        return bool(self.ts or self.source or self.key or self.value)
 
 
 class _MetaParts(msgspec.Struct, gc=False):
     rx: Raw = Raw()
     seq: Raw = Raw()
+    own_time: Raw = Raw()
+
+
+class Lost(msgspec.Struct, gc=False):
+    """What a live run could not use, as it is recorded."""
+
+    reason: Reason
+    source: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+    where: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+    sample: Annotated[bytes, msgspec.Meta(max_length=MAX_SAMPLE)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=MOST_LOST)]
+
+
+class Link(msgspec.Struct, gc=False):
+    """A live stream that came up or went down, as it is recorded."""
+
+    source: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+    up: bool
 
 
 _PARTS = Decoder(_Parts)
 _META = Decoder(_MetaParts)
 _ARRAY = Decoder(list[Raw])
 _RAW = Decoder(Raw)
+_LOST = Decoder(Lost)
+_LINK = Decoder(Link)
 _TEXT = Decoder(str)
 _FLOAT = Decoder(float)
 _INTEGER = Decoder(int)
@@ -99,8 +128,11 @@ def read_line(line: bytes, names: Names) -> list[Row]:
     source = "?"
     try:
         parts = _parts(line)
-        if parts.tick and not (parts.ts or parts.source or parts.key or parts.value):
-            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick))]
+        if parts.tick and not parts.is_event():
+            note = _turned(parts.turned)
+            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick), note=note)]
+        if parts.lost and not parts.is_event():
+            return [_lost(parts.lost)]
         source = _name(parts.source)
         return list(_rows(parts, source, names))
     except _RefusedError as refused:
@@ -123,9 +155,30 @@ def _parts(line: bytes) -> _Parts:
     raise _RefusedError(wrong)
 
 
+def _lost(raw: Raw) -> Row:
+    try:
+        lost = _LOST.decode(raw)
+    except BROKEN:
+        raise _RefusedError("schema") from None
+    note = Reject(0, lost.reason, lost.source, lost.where, lost.sample, lost.count)
+    return Row(REJECT, reason=lost.reason, source=lost.source, note=note)
+
+
+def _turned(raw: Raw) -> Turned | None:
+    if not raw:
+        return None
+    try:
+        link = _LINK.decode(raw)
+    except BROKEN:
+        raise _RefusedError("schema") from None
+    return Turned(0, link.source, link.up)
+
+
 def _rows(parts: _Parts, source: str, names: Names) -> Iterator[Row]:
     key, rig, ts = _name(parts.key), _rig(parts.rig), _stamp(parts.ts)
-    rx, seq = _meta(parts.meta)
+    rx, seq, own_time = _meta(parts.meta)
+    if not own_time:
+        ts, rx = NAN, ts if rx != rx else rx
     value = bytes(parts.value)
     if not value:
         raise _RefusedError("schema")
@@ -190,9 +243,10 @@ def _rig(raw: Raw) -> str | None:
     return rig
 
 
-def _meta(raw: Raw) -> tuple[float, int]:
+def _meta(raw: Raw) -> tuple[float, int, bool]:
+    """Return arrival, number, and whether the sender gave the time."""
     if not raw or bytes(raw) == b"null":
-        return NAN, -1
+        return NAN, -1, True
     try:
         parts = _META.decode(raw)
     except msgspec.DecodeError:
@@ -209,4 +263,4 @@ def _meta(raw: Raw) -> tuple[float, int]:
             seq = int(number)
         if not -(2**63) <= seq < 2**63:
             raise _RefusedError("schema")
-    return rx, seq
+    return rx, seq, bytes(parts.own_time) != b"false"

@@ -250,15 +250,3 @@ def _by_inode(path: str, inode: int) -> str:
         if other.is_file() and other.stat().st_ino == inode:
             return str(other)
     return path
-
-
-def head(path: str, size: int) -> bytes:
-    """Return the first bytes of a recording, whatever of them can be read."""
-    recording = Recording(path)
-    parts, length = [], 0
-    while length < size and not recording.ended:
-        for piece in recording.read():
-            parts.append(piece.data)
-            length += len(piece.data)
-    recording.close()
-    return b"".join(parts)[:size]

@@ -28,8 +28,8 @@ from sources.decode import Decoder
 from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
-from sources.recording import head
 from sources.rows import Arrived
+from sources.tape import head, open_recording
 
 _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
@@ -127,7 +127,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 arrivals = Arrivals(
                     config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
                 )
-                self._feeds.append(Feed(i, s.path, s.follow, arrivals, state))
+                recording = open_recording(s.path, s.follow, state.mark if state else None)
+                self._feeds.append(Feed(i, recording, arrivals, state))
         except (OSError, ValueError):
             self.close()
             raise

@@ -26,13 +26,15 @@ class Rows:
     name : int32 (n,)
         At least 0: a channel; -2: a reject, all its numbers NaN; below: a tick (`tick_of`).
     ts, rx, value : float64 (n,)
-        As in `Batch`; `value` is NaN for markers, ticks and rejects, and for them only.
+        As in `Batch`; `value` is NaN for markers, ticks and rejects, and for them only; of
+        rejects all are.
     stamped : bool (n,)
     seq : int64 (n,)
     line : int64 (n,)
         Byte offset of the line; elements of an array share it.
     notes : object (n,) or None
-        The text of a marker, the `Reject` of a reject, None for others; None where all are.
+        The text of a marker, the `Reject` of a reject, what a tick tells of a stream (`Turned`),
+        None for others; None where all are.
     """
 
     names: Names

@@ -18,6 +18,7 @@ BASE = """version: 2
 streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
+OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
 HERE = "▶"
 """Stands before the character that the fault must name."""
 
@@ -99,15 +100,36 @@ BAD = {
         "a second stream called 'demo'",
     ),
     "a stream that is not built yet": (
-        BASE.replace("}]", f'}}, {{name: o, type: {HERE}osc, addr: "127.0.0.1:9000"}}]'),
-        "streams of type osc are not built yet",
+        BASE.replace("}]", f'}}, {{name: o, type: {HERE}midi, device: "hw:1"}}]'),
+        "streams of type midi are not built yet",
     ),
     "a key of such a stream": (
         BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}4}}]"), "device is 4"
     ),
     "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
-    "a tap": (f"{HERE}tap: {{dir: tap}}", "'tap' is not built yet"),
+    "a tap where nothing is live": (f"{HERE}tap: {{dir: tap}}", "'tap' without a live stream"),
+    "a tap that is a file": (
+        BASE.replace("}]", f'}}, {OSC}]') + f"tap: {{dir: {HERE}demo.ndjson}}", "is a file"
+    ),
+    "an address without a port": (
+        BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f"{HERE}127.0.0.1"),
+        "that matches",
+    ),
+    "an address with a port that is none": (
+        BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f'{HERE}"127.0.0.1:70000"'),
+        "expected a port from 1 to 65535",
+    ),
+    "two streams on one port": (
+        BASE.replace(
+            "}]", f'}}, {OSC}, {{name: p, type: osc, addr: {HERE}"127.0.0.1:9000"}}]'
+        ),
+        "is that of stream 'o'",
+    ),
+    "a peer that is no address": (
+        BASE.replace("}]", f'}}, {OSC.replace("}", f", allow: [{HERE}phone]}}")}]'),
+        "the peer 'phone', expected an IP address",
+    ),
     "something to send": (
         f'{HERE}send: [{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'send' is not built yet"
     ),

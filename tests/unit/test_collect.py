@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from operators import collect
 from operators.collect import Collect
 from operators.plan import ChannelConfig
-from operators.records import Batch, Marker, Packet, Reject
+from operators.records import Batch, Marker, Packet, Reject, Turned
 from tests.signals import START, cut, feed, plan
 
 PLAN = plan(
@@ -90,6 +91,63 @@ def test_ticks_of_the_host_clock_move_the_edge_and_are_no_events() -> None:
     packets = collected(rows({"rx": 0.2}, {"rx": 3.0, "tick": True}))
     assert _ends(packets) == {"received": 1}
     assert (packets[-1].arrivals - START).tolist() == pytest.approx([3.0])
+
+
+def test_a_stream_that_turns_is_told_with_the_arrival_of_its_tick() -> None:
+    core = Collect(PLAN, 1.0)
+    turned = (Turned(1, "midi_1", False), Turned(2, "midi_1", True))
+    batch = rows({"rx": 0.2}, {"rx": 0.9, "tick": True}, {"rx": 1.1, "tick": True}, turned=turned)
+    packets = feed(core, [batch])
+    assert [p.turned for p in packets] == [
+        (("midi_1", pytest.approx(START + 0.9), False),),
+        (("midi_1", pytest.approx(START + 1.1), True),),
+    ]
+
+
+def test_in_narrow_blocks_a_tick_of_the_host_clock_ends_its_own_at_once() -> None:
+    core = Collect(PLAN, 0.05)
+    batch = rows({"rx": 0.21}, {"rx": 0.22, "tick": True}, end=False)
+    (packet,) = core.update(batch)
+    assert (packet.known - START, len(packet.blocks)) == (pytest.approx(0.22), 1)
+
+
+def test_narrow_blocks_are_the_same_however_rows_and_rejects_between_ticks_are_cut() -> None:
+    events = [{"rx": i * 0.03, "value": float(i), "tick": i % 4 == 1} for i in range(40)]
+    bad = [Reject(row, "json", "osc_1", f"f:{row}", b"{") for row in range(0, 41, 3)]
+    whole = rows(*events, rejects=tuple(bad))
+
+    def piece(a: int, b: int) -> Batch:
+        columns = ("name", "ts", "rx", "stamped", "wild", "value", "seq", "line")
+        inside = tuple(
+            msgspec.structs.replace(r, row=r.row - a)
+            for r in bad
+            if a <= r.row < b or (b == 40 == r.row)
+        )
+        return replace(
+            whole, rejects=inside, end=b == 40, **{c: getattr(whole, c)[a:b] for c in columns}
+        )
+
+    def told(packets: list[Packet]) -> list[Any]:
+        return [
+            (p.known, p.arrivals.tolist(), [(b.channel, b.value.tolist()) for b in p.blocks],
+             [letter.where for letter in p.letters])
+            for p in packets
+        ]  # fmt: skip
+
+    expected = told(feed(Collect(PLAN, 0.1), [whole]))
+    assert len(expected) > 10
+    for step in (1, 2, 3, 7):
+        pieces = [piece(a, min(a + step, 40)) for a in range(0, 40, step)]
+        assert told(feed(Collect(PLAN, 0.1), pieces)) == expected
+
+
+def test_blocks_no_wider_than_a_tick_end_just_behind_the_moments_when_ticks_are_due() -> None:
+    core = Collect(PLAN, 1 / PLAN.tick_hz)
+    due = PLAN.base_delay_s % (1 / PLAN.tick_hz)
+    first = core.update(rows({"rx": 10 + due - 0.01}, {"rx": 10 + due + 0.0005}, end=False))
+    (packet,) = core.update(rows({"rx": 10 + due + 0.002}, end=False))
+    assert first == []
+    assert packet.known - START == pytest.approx(10 + due + 0.0005)
 
 
 def test_arrivals_are_told_once_and_in_order() -> None:

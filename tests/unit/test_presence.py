@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.presence import Watch
+from operators.presence import Links, Watch
 from operators.records import STATES
 
 HZ = 2.0
@@ -78,3 +78,27 @@ def test_presence_goes_on_from_any_tick(at: int) -> None:
     first = watched(age[:at], watch=watch)
     rest = watched(age[at:], watch=Watch(**watch.snapshot()), first=100 + at)
     assert tuple(a + b for a, b in zip(first, rest, strict=True)) == watched(age)
+
+
+def test_a_stream_is_down_from_when_it_said_so_until_it_is_up() -> None:
+    links = Links()
+    at = np.arange(6.0)
+    assert links.down("midi", at) is None
+
+    links.turn((("midi", 1.5, False), ("osc", 0.0, True), ("midi", 4.0, True)))
+    again = Links(links.snapshot())
+    for one in (links, again):
+        down = one.down("midi", at)
+        assert down is not None
+        assert down.tolist() == [False, False, True, True, False, False]
+
+
+def test_turns_are_forgotten_once_nothing_asks_for_them() -> None:
+    links = Links()
+    links.turn(tuple(("midi", float(i), i % 2 == 0) for i in range(1000)))
+    links.forget(998.5)
+
+    assert len(links.snapshot()["midi"]) == 2
+    down = links.down("midi", np.array([998.5, 999.5]))
+    assert down is not None
+    assert down.tolist() == [False, True]

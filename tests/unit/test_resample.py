@@ -186,6 +186,25 @@ def test_a_held_channel_is_stale_only_by_its_own_number() -> None:
     assert g.value[-1, 1] == 4.0
 
 
+@pytest.mark.parametrize("step_s", [0.5, 2.0, 40.0])
+def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None:
+    said = rows("midi_1:cc/1/1", np.array([1.0]), np.array([3.0]))
+    channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
+    p = plan((ONE, known("midi_1:cc/1/1")), channels=channels, failover=QUICK)
+    items, told = [], START - 1.0
+    for x in packets([rows(ONE.channel, EVEN), said], 40.0, step_s):
+        turns = ((10.0, False), (20.0, True), (21.0, True), (30.0, False))
+        turned = tuple(("midi_1", START + t, up) for t, up in turns if told < START + t <= x.known)
+        items.append(replace(x, turned=turned))
+        told = x.known
+
+    g = grid(p, items)
+    at = ts(g)
+    stale = np.array([state == "stale" for state in states(g, 1)])
+    assert (stale == ((at >= 10.0) & (at < 20.0)) | (at >= 30.0)).all()
+    assert "stale" not in set(states(g, 0))
+
+
 def test_a_fact_is_null_before_it_was_said_and_held_after() -> None:
     fact = "ure:level"
     said = rows(fact, np.array([5.0]), np.array([0.9]))

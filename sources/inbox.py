@@ -1,0 +1,185 @@
+"""What a live stream hears on its way to the flow: a bounded queue that counts what it drops.
+
+A stream's thread puts in, the flow takes out; neither ever waits. When there is no room the
+newest is dropped and counted, so that what is in there keeps its order and its arrival stamps.
+
+Cost: one append an item. State: `room` events. Losses: `inbox_full`, `kernel_full`, counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from operators.records import Reason
+
+ROOM = 65_536
+"""Events that wait for the flow at most: three seconds at 20,000 a second."""
+MOST_LOST = 1 << 20
+"""Events that one refusal may stand for."""
+NO_TIME = float("nan")
+_NEVER = "not started"
+
+
+class Heard(NamedTuple):
+    """One message of one key.
+
+    Attributes
+    ----------
+    rx : float
+        Arrival, as `stamp` gives it (s).
+    key : str
+        At most 255 characters; the channel is `<stream>:<key>`.
+    value : float, str or tuple of float
+        A finite number; a marker; the elements of an array, NaN where one is no finite number:
+        that element is rejected alone (`value`).
+    ts : float
+        Source time (s, any epoch, within 1e12), NaN where the sender gave none.
+    """
+
+    rx: float
+    key: str
+    value: float | str | tuple[float, ...]
+    ts: float = NO_TIME
+
+
+class Refused(NamedTuple):
+    """Inputs that could not be used, `events` alike: the first one's peer and sample."""
+
+    rx: float
+    reason: Reason
+    where: str
+    sample: bytes
+    events: int = 1
+
+
+class Turned(NamedTuple):
+    """The stream came up, or went down for a reason."""
+
+    rx: float
+    up: bool
+    why: str
+
+
+Item: TypeAlias = Heard | Refused | Turned
+
+
+def stamp() -> float:
+    """Return the host's time (s since 1970), in whole microseconds as recordings keep it."""
+    return time.time_ns() // 1000 / 1e6
+
+
+class Inbox:
+    """Where one stream puts what it hears. One thread may put, one may take.
+
+    Parameters
+    ----------
+    stream : str
+    room : int
+        Events.
+    host : callable
+        The host's time, as `stamp` gives it.
+
+    Attributes
+    ----------
+    up : bool
+        The stream works, as far as it can tell; False until it says so.
+    why : str
+        What it said when it last went up or down.
+    received, dropped, lost : int
+        Events put in, dropped here for want of room among them; lost in the kernel before.
+    newest : float
+        Arrival of the newest event; NaN before the first.
+    """
+
+    def __init__(self, stream: str, room: int = ROOM, host: Callable[[], float] = stamp) -> None:
+        self._host = host
+        self.stream = stream
+        self.room = room
+        self.up = False
+        self.why = _NEVER
+        self.received = self.dropped = self.lost = 0
+        self.newest = float("nan")
+        self._parts: deque[tuple[list[Item], int]] = deque()
+        self._into = self._out = 0
+        self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
+
+    def put(self, items: Iterable[Heard | Refused]) -> None:
+        """Put in what was heard, in order of arrival, as far as there is room."""
+        kept: list[Item] = []
+        room = self.room - self._into + self._out
+        events = dropped = 0
+        for item in items:
+            n = size(item)
+            if events + n > room:
+                dropped += n
+            else:
+                events += n
+                kept.append(item)
+        if events + dropped:
+            self.newest = item.rx
+            self.received += events + dropped
+            self.dropped += dropped
+            self._into += events
+            self._parts.append((kept, events))
+
+    def lose(self, count: int) -> None:
+        """Count events that were lost before the stream could hear them."""
+        self.lost += count
+
+    def turn(self, up: bool, why: str) -> None:
+        """Say that the stream works, or does not and why; the edge travels as data."""
+        if up != self.up or self.why == _NEVER:
+            self._parts.append(([Turned(self._host(), up, why)], 0))
+        self.up, self.why = up, why
+
+    def take(self) -> list[Item]:
+        """Take out all there is; what was lost and dropped meanwhile comes last."""
+        items: list[Item] = []
+        for _ in range(len(self._parts)):
+            part, events = self._parts.popleft()
+            items += part
+            self._out += events
+        now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
+        for reason, count in now.items():
+            if count > self._told[reason]:
+                items += _lost(self._host(), reason, count - self._told[reason])
+        self._told = now
+        return items
+
+
+class Stream(Protocol):
+    """A live input: hears in a thread of its own, from `start` to `stop`.
+
+    Making one opens nothing. `start` returns at once; what is not there yet is no error: the
+    stream says `inbox.turn(False, why)`, tries again by itself with growing pauses, and says
+    `inbox.turn(True, what)` when it hears. Nothing that comes from outside raises: it is
+    `Refused`. `stop` returns within two seconds, leaves no thread, socket or file, and may be
+    called twice; what was heard before it is in the inbox by then.
+    """
+
+    name: str
+
+    def start(self, inbox: Inbox) -> None:
+        """Begin to hear."""
+
+    def stop(self) -> None:
+        """Hear no more."""
+
+    def facts(self) -> Sequence[str]:
+        """Return what is worth telling once it is up: addresses, sizes of buffers, ports."""
+
+
+def _lost(rx: float, reason: Reason, events: int) -> list[Refused]:
+    """Return losses, of which one item may tell only so many."""
+    parts = range(0, events, MOST_LOST)
+    return [Refused(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
+
+
+def size(item: Item) -> int:
+    """Return how many events an item is."""
+    if type(item) is Heard:
+        return len(item.value) if type(item.value) is tuple else 1
+    return item.events if isinstance(item, Refused) else 0

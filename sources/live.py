@@ -1,0 +1,317 @@
+"""The live streams of a configuration as a source: one partition for all of them.
+
+Threads hear and put into inboxes; the partition takes what they hold in order of arrival, tells
+the host's time where nothing else tells it, writes all that to the tape when there is a tap, and
+hands it on. From there on it is a recording like any other: the same verdicts on arrivals, the
+same batches. So a replay of the tape gives what the live run gave.
+
+What it goes on from is a place on the tape: from there to its end the tape is read, while the
+streams hear already; then it is live again. Without a tap, what came after the last snapshot
+is gone, and only the state is there again.
+
+State: the inboxes (32,768 events each), 65,536 names. Losses: what the inboxes drop, counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from errno import EADDRINUSE
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from configs.schema import Config, OscStream
+from operators.records import I64, Batch
+from sources import stop
+from sources.arrival import Arrivals
+from sources.dealer import Dealer
+from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
+from sources.feed import Feed, FeedState
+from sources.inbox import Inbox, Refused, Stream, stamp
+from sources.names import Names
+from sources.osc import Osc, open_port, refusal
+from sources.recording import Mark, Piece
+from sources.replay import MOST_SILENT_TICKS
+from sources.rows import Arrived
+from sources.tap import Lock, Tap, TapError, unfinished
+from sources.tape import Tape
+from sources.voice import Voice
+
+TICK_S = 0.1
+"""The longest silence that is not told."""
+LONGEST_SLEEP_S = 86_400.0
+_LOOK = timedelta(milliseconds=4)
+_VERSION = 1
+
+
+class LiveState(msgspec.Struct, frozen=True):
+    """What a live run goes on from; `tape` is the name of its tape, if it has one."""
+
+    version: int
+    ended: bool
+    tape: str | None
+    rigs: list[str]
+    seen: list[str]
+    feed: FeedState
+
+
+def is_live(config: Config) -> bool:
+    """Whether a configuration has a live stream."""
+    return any(isinstance(s, OscStream) for s in config.streams)
+
+
+def stream_of(config: OscStream) -> Stream:
+    """Return a stream, not started."""
+    return Osc(config)
+
+
+def preflight(config: Config) -> None:
+    """Refuse a port or tap that another run has, before anything starts.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after one line on standard error that names who has it.
+    """
+    try:
+        if config.tap is not None:
+            Lock(Path(config.tap.dir), make=False).release()
+        for stream in config.streams:
+            if isinstance(stream, OscStream):
+                try:
+                    open_port(stream).close()
+                except OSError as error:
+                    if error.errno == EADDRINUSE:  # what is not there yet may come
+                        raise TapError(f"{stream.name}: {refusal(stream, error)}") from None
+    except TapError as error:
+        print(f"lumen: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
+    """The live streams of a configuration."""
+
+    def __init__(self, config: Config, fingerprint: str) -> None:
+        self._config = config
+        self._fingerprint = fingerprint
+
+    def list_parts(self) -> list[str]:
+        """Name the one partition."""
+        return ["live"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LivePartition:
+        """Open the tape and start the streams."""
+        stop.install()
+        return LivePartition(self._config, self._fingerprint, resume_state)
+
+
+class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
+    """Hands on all that came since it was last asked, as one batch.
+
+    Parameters
+    ----------
+    config : Config
+    fingerprint : str
+        Of the configuration.
+    state : bytes or None
+        Of `snapshot`.
+    streams : list of Stream or None
+        Instead of those of the configuration.
+    clock, host : callable
+        Monotonic seconds; the host's time, as `stamp` gives it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fingerprint: str,
+        state: bytes | None = None,
+        streams: list[Stream] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        host: Callable[[], float] = stamp,
+    ) -> None:
+        known = msgspec.msgpack.decode(state, type=LiveState) if state else None
+        if known and known.version != _VERSION:
+            raise ValueError(f"the recovery store is of version {known.version}, not {_VERSION}")
+        self._rig, self._believed_s = config.rig, config.drift.max_delay_s
+        self._clock, self._host = clock, host
+        self._ended = self._done = bool(known and known.ended)
+        self._final = state if self._ended else None
+        self._tap: Tap | None = None
+        self._streams: list[Stream] = []
+        self._inboxes: dict[str, Inbox] = {}
+        if known and self._ended:
+            return
+        recording = self._open(config, fingerprint, known)
+        longest = MOST_SILENT_TICKS / config.resample.target_hz
+        arrivals = Arrivals(config.drift.max_delay_s, longest)
+        self._feed = Feed(0, recording, arrivals, known.feed if known else None)
+        self._names = Names(config.rig)
+        self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
+                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+        self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
+        self._heard = clock()
+        self._voice = Voice(clock)
+        self._streams = live_streams(config) if streams is None else streams
+        for stream in self._streams:
+            self._inboxes[stream.name] = Inbox(stream.name, host=host)
+            stream.start(self._inboxes[stream.name])
+
+    def _open(self, config: Config, fingerprint: str, known: LiveState | None) -> Tape | _Place:
+        """Open the tap; return what is to be read before the run is live."""
+        mark = known.feed.mark if known else Mark()
+        if config.tap is None:
+            return _Place("live", mark.offset)
+        run = known.tape if known else None
+        if known is None and stop.recovering():
+            run = unfinished(config.tap, fingerprint)
+        needed = mark.offset if stop.recovering() else None
+        self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
+        path = str(self._tap.folder)
+        return Tape(path, mark, growing=True) if run else _Place(path, 0)
+
+    def next_batch(self) -> list[tuple[str, Batch]]:
+        """Return what came; at the end of a run that is not gone on with, the end of every rig."""
+        if self._done:
+            raise StopIteration
+        names = self._names = self._names.renewed()
+        if isinstance(self._feed.recording, Tape):
+            if not self._feed.fill(names):
+                tape = self._feed.recording
+                tape.close()
+                self._feed.recording = _Place(tape.path, tape.mark(None).offset)
+            return self._hand_on()
+        self._done = stop.requested()
+        if self._done:
+            self._stop()
+        items = self._take()
+        if items:
+            self._feed.add([rows_of(items, self._tape(items), names)], names)
+        if self._done and not stop.recovering():
+            self._ended = True
+            self._feed.finish(names)
+        return self._hand_on() if items or self._ended else []
+
+    def _take(self) -> list[Came]:
+        """Empty the inboxes; when nothing has come for a while, tell the time."""
+        now, host = self._clock(), self._host()
+        taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
+        items = [*self._bridge(host), *in_order(taken)]
+        if any(type(item) is not Refused for _, item in items):
+            self._heard = now
+        elif now - self._heard >= TICK_S:
+            self._heard = now
+            items.append(("", Tick(host, self._rig)))
+        self._voice.tell(taken)
+        return items
+
+    def _bridge(self, host: float) -> list[Came]:
+        """Tell the time that nobody told, as after a sleep: no leap may be beyond belief.
+
+        A clock that was set back, or far ahead, is no sleep: the run ends there.
+        """
+        newest, step = self._feed.newest, self._believed_s / 2
+        leap = host - newest
+        if abs(leap) <= self._believed_s or newest == float("-inf"):
+            return []
+        if not 0 < leap <= LONGEST_SLEEP_S:
+            if not stop.requested():
+                self._voice.say(f"the host's clock leapt by {leap:.0f} s: this run ends here")
+            stop.request()
+            return []
+        times = np.round(newest + np.arange(step, leap, step), 6).tolist()
+        return [("", Tick(rx, self._rig)) for rx in times]
+
+    def _tape(self, items: list[Came]) -> I64:
+        """Write the items to the tape, if there is one; return their places."""
+        place = self._feed.recording
+        assert isinstance(place, _Place)
+        before = place.offset
+        if self._tap is None:
+            place.offset += len(items)
+            return before + np.arange(len(items))
+        lines = lines_of(items, self._rig)
+        self._tap.write(lines)
+        place.offset += len(lines)
+        return before + starts_of(lines)
+
+    def _hand_on(self) -> list[tuple[str, Batch]]:
+        parts = self._feed.take_up_to(float("inf"), 0)
+        if not parts and not self._ended:
+            return []
+        rows = Arrived.join(parts) if parts else Arrived.none(self._names)
+        self._feed.used(rows)
+        return self._dealer.deal(rows, self._ended)
+
+    def next_awake(self) -> datetime | None:
+        """Return when to look again: at once while the tape is read, else in a few ms."""
+        if self._done or isinstance(self._feed.recording, Tape):
+            return None
+        return datetime.now(UTC) + self._look
+
+    def snapshot(self) -> bytes:
+        """Return the place on the tape from which it is to be gone on."""
+        if self._final is not None:
+            return self._final
+        feed = self._feed.state([])
+        if self._tap is not None and stop.recovering():
+            self._tap.sync(feed.mark.offset)
+        return msgspec.msgpack.encode(LiveState(
+            _VERSION, self._ended, self._tap.run if self._tap else None,
+            self._dealer.admitted, self._dealer.seen, feed,
+        ))  # fmt: skip
+
+    def close(self) -> None:
+        """Stop the streams and complete the tape."""
+        self._stop()
+        if self._tap is not None:
+            self._tap.close(self._ended)
+            self._tap = None
+
+    def _stop(self) -> None:
+        if self._streams:
+            with ThreadPoolExecutor(len(self._streams)) as pool:
+                list(pool.map(lambda stream: stream.stop(), self._streams))
+            self._streams = []
+
+
+class _Place:
+    """What a feed reads when it is live: nothing; it only knows how far the tape goes."""
+
+    follow = idle = ended = False
+    before = size = 0
+
+    def __init__(self, path: str, offset: int) -> None:
+        self.path = path
+        self.offset = offset
+
+    def read(self) -> list[Piece]:
+        """Return nothing."""
+        return []
+
+    def finish(self) -> list[Piece]:
+        """End here."""
+        self.ended = True
+        return []
+
+    def mark(self, line: int | None) -> Mark:
+        """Return where to go on: at a line, or behind all there is."""
+        return Mark(self.offset if line is None else line)
+
+    def position(self) -> int:
+        """Return how long the tape is (bytes)."""
+        return self.offset
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def live_streams(config: Config) -> list[Stream]:
+    """Return the live streams of a configuration, not started."""
+    return [stream_of(s) for s in config.streams if isinstance(s, OscStream)]

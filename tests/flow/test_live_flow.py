@@ -1,0 +1,148 @@
+"""The whole flow in a process of its own, spoken to over OSC."""
+
+import json
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.bench.live_kills import kill_often
+from ops.bench.osc_flood import flood
+from ops.bench.osc_fuzz import bundle, message
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """version: 2
+streams:
+  - {{name: osc_1, type: osc, addr: "127.0.0.1:{port}", keys: [/v, /acc, /text]}}
+signals:
+  pulse: {{members: {{"osc_1:/v": {{lag_s: 0.0}}, "osc_1:/acc": {{lag_s: 0.0}}}}}}
+channels: {{"osc_1:/acc": {{reduce: norm}}, "osc_1:/text": {{}}}}
+collect: {{block_s: 0.05}}
+failover: {{fallback: sensors_only}}
+resample: {{target_hz: 20}}
+evidence: {{rules: [{folder}/rules.yaml]}}
+"""
+RULES = '[{name: low, when: "pulse < 0.5", for_s: 0.1, risk: low}]'
+NTP = 2_208_988_800
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Return the path of a live configuration, and its port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "rules.yaml").write_text(RULES)
+    path = tmp_path / "live.yaml"
+    path.write_text(
+        CONFIG.format(port=port, folder=tmp_path)
+        + f"output: {{dir: {tmp_path}/live}}\ntap: {{dir: {tmp_path}/tap}}\n"
+    )
+    return path, port
+
+
+def started(config, *more):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})", *more],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said = process.stderr.readline()
+    assert "osc_1 is up" in said, said + process.stderr.read()
+    return process
+
+
+def speak(port, seconds):
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.connect(("127.0.0.1", port))
+    sent, end = 0, time.time() + seconds
+    while (now := time.time()) < end:
+        stamp = now - 2.5
+        sender.send(
+            bundle(
+                message("/v", "f", struct.pack(">f", now % 1)),
+                seconds=int(stamp) + NTP, fraction=int(stamp % 1 * 2**32),
+            )
+        )  # fmt: skip
+        sender.send(message("/acc", "fff", struct.pack(">fff", now % 1, 0.0, 0.0)))
+        sender.send(message("/text", "s", b"hello\0\0\0"))
+        sender.send(message("/unknown", "f", bytes(4)))
+        sender.send(b"no osc..")
+        sent += 1
+        time.sleep(0.01)
+    sender.close()
+    return sent
+
+
+def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp_path):
+    config, port = live
+    process = started(config)
+    sent = speak(port, 4.0)
+    time.sleep(0.3)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert time.monotonic() - begin < 5.0
+
+    run = json.loads((tmp_path / "live" / "run.json").read_text())
+    total = run["account"]["total"]
+    assert (run["balanced"], run["ended"]) == (True, True)
+    assert total["received"] == 7 * sent
+    assert (total["ignored"], total["rejected"], total["dropped"]) == (sent, sent, 0)
+    fused = (tmp_path / "live" / "fused.jsonl").read_text().splitlines()
+    assert sum(json.loads(x)["signals"]["pulse"]["value"] is not None for x in fused) > 40
+
+    (tape,) = (tmp_path / "tap").glob("2*")
+    replay = tmp_path / "replay.yaml"
+    text = CONFIG.format(port=port, folder=tmp_path) + f"output: {{dir: {tmp_path}/replay}}\n"
+    recorded = f"  - {{name: tape, type: file, path: {tape}, batch_lines: 13}}"
+    replay.write_text(re.sub(r"  - \{name: osc_1.*", lambda _: recorded, text))
+    subprocess.run([sys.executable, "-m", "ops", "run", str(replay)], cwd=ROOT, check=True,
+                   capture_output=True)  # fmt: skip
+    for name in ("fused", "sync", "evidence", "markers", "dead"):
+        ours, theirs = ((tmp_path / d / f"{name}.jsonl").read_bytes() for d in ("live", "replay"))
+        assert ours == theirs, name
+    again = json.loads((tmp_path / "replay" / "run.json").read_text())
+    assert again["account"] == run["account"]
+
+
+def test_a_second_run_is_refused_at_once_and_told_who_has_the_port(live, tmp_path):
+    config, port = live
+    process = started(config)
+    try:
+        taken = tmp_path / "taken.yaml"
+        text = config.read_text().replace(f"{tmp_path}/live}}", f"{tmp_path}/other}}")
+        taken.write_text(text.replace(f"tap: {{dir: {tmp_path}/tap}}", ""))
+        second = subprocess.run(
+            [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(taken)!r})"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert second.returncode == 2
+        said = f"lumen: osc_1: 127.0.0.1:{port} is taken by process {process.pid}"
+        assert second.stderr.startswith(said)
+        assert second.stderr.count("\n") == 1
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_flood_is_accounted_for_to_the_datagram_with_few_words(tmp_path):
+    found = flood(tmp_path, rate=40_000, seconds=2.0, garbage=0.3, tap=True)
+
+    assert found["status"] == 0
+    assert found["balanced"]
+    assert found["received"] == found["sent"]
+    assert found["rejected"] > 0.1 * found["sent"]
+    assert found["log_lines"] <= 10
+
+
+def test_a_killed_live_run_uses_every_taped_event_once(tmp_path):
+    found = kill_often(tmp_path, kills=3, rate=500.0)
+    assert found["fused"] > 20

@@ -1,0 +1,61 @@
+from sources.inbox import MOST_LOST, Heard, Inbox, Refused, Turned, size
+
+
+def heard(rx, value=1.0):
+    return Heard(rx, "/a", value)
+
+
+def test_what_is_put_in_comes_out_in_its_order():
+    inbox = Inbox("osc")
+    inbox.put([heard(1.0), Refused(2.0, "osc", "peer", b"x")])
+    inbox.put([heard(3.0)])
+
+    assert [item.rx for item in inbox.take()] == [1.0, 2.0, 3.0]
+    assert inbox.take() == []
+    assert (inbox.received, inbox.newest) == (3, 3.0)
+
+
+def test_without_room_the_newest_is_dropped_and_counted_by_its_numbers():
+    inbox = Inbox("osc", room=4)
+    inbox.put([heard(1.0), heard(2.0, (1.0, 2.0, 3.0)), heard(3.0, (1.0, 2.0)), heard(4.0)])
+
+    *kept, lost = inbox.take()
+    assert [item.rx for item in kept] == [1.0, 2.0]
+    assert (lost.reason, lost.events) == ("inbox_full", 3)
+    assert sum(map(size, kept)) + lost.events == inbox.received
+
+
+def test_there_is_room_again_once_the_flow_has_taken():
+    inbox = Inbox("osc", room=2)
+    inbox.put([heard(1.0), heard(2.0)])
+    inbox.take()
+    inbox.put([heard(3.0)])
+
+    assert [item.rx for item in inbox.take()] == [3.0]
+    assert inbox.dropped == 0
+
+
+def test_what_was_lost_before_it_could_be_heard_is_told_once():
+    inbox = Inbox("osc")
+    inbox.lose(5)
+    inbox.lose(2)
+
+    assert [(x.reason, x.events) for x in inbox.take()] == [("kernel_full", 7)]
+    assert inbox.take() == []
+
+
+def test_more_losses_than_one_refusal_may_tell_are_told_in_several():
+    inbox = Inbox("osc")
+    inbox.lose(2 * MOST_LOST + 5)
+
+    assert [x.events for x in inbox.take()] == [MOST_LOST, MOST_LOST, 5]
+
+
+def test_the_first_word_of_a_stream_and_each_change_are_told():
+    inbox = Inbox("midi")
+    for up, why in ((False, "no port"), (False, "still none"), (True, "LPK25"), (True, "LPK25")):
+        inbox.turn(up, why)
+
+    told = [(x.up, x.why) for x in inbox.take() if isinstance(x, Turned)]
+    assert told == [(False, "no port"), (True, "LPK25")]
+    assert (inbox.up, inbox.why) == (True, "LPK25")
