@@ -209,7 +209,7 @@ def verdicts(folder: Path, found: list[Trial]) -> list[tuple[str, ...]]:
 
 def _last_new(trial: Trial, heard: list[tuple[float, float]]) -> tuple[float, float]:
     """Return arrival and host time of the last sample that said something new."""
-    until = trial.begin if trial.mode == FROZEN else trial.end
+    until = trial.begin if trial.mode in (FROZEN, STUCK) else trial.end
     return heard[bisect_left(heard, (until, 0.0)) - 1]
 
 
