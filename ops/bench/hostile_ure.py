@@ -131,7 +131,7 @@ RESET, MUTE, DEAF, DOWN, FLAPPING = "reset", "mute", "deaf", "down", "flapping"
 
 
 class Hostile:
-    """A server of one page, in one mode at a time.
+    """A server of one page, in one `mode` at a time: of `MODES` or one of the five others.
 
     Parameters
     ----------
@@ -140,8 +140,6 @@ class Hostile:
 
     Attributes
     ----------
-    mode : str
-        For connections to come; of `MODES` or one of the five others.
     served : float
         When the page was last served whole (s since 1970).
     requests : list of bytes
@@ -150,7 +148,7 @@ class Hostile:
 
     def __init__(self, page: Callable[[], bytes]) -> None:
         self._page = page
-        self.mode = "well"
+        self._mode = self._is = "well"
         self.served = 0.0
         self.requests: list[bytes] = []
         self._done = threading.Event()
@@ -160,12 +158,27 @@ class Hostile:
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @property
+    def mode(self) -> str:
+        """For connections to come; set, it holds at once."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: str) -> None:
+        self._mode = mode
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._is != (self._mode if self._mode in (DOWN, DEAF) else "listening"):
+            time.sleep(0.001)
+
+    @property
     def url(self) -> str:
         """Where its page is."""
         return f"http://127.0.0.1:{self.port}/metrics_ure"
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._settle()
         return self
 
     def __exit__(
@@ -181,6 +194,7 @@ class Hostile:
     def _serve(self) -> None:
         while not self._done.is_set():
             if self.mode == DOWN:
+                self._is = DOWN
                 time.sleep(0.01)
             elif self.mode == DEAF:
                 self._listen_without_accepting()
@@ -190,6 +204,7 @@ class Hostile:
     def _listen(self) -> None:
         with socket.create_server(("127.0.0.1", self.port)) as listening:
             listening.settimeout(0.01)
+            self._is = "listening"
             while not self._done.is_set() and self.mode not in (DOWN, DEAF):
                 try:
                     connection, _ = listening.accept()
@@ -207,6 +222,7 @@ class Hostile:
             for waiting in (first, second):
                 waiting.setblocking(False)
                 waiting.connect_ex(("127.0.0.1", self.port))
+            self._is = DEAF
             while not self._done.is_set() and self.mode == DEAF:
                 time.sleep(0.01)
 
@@ -225,8 +241,8 @@ class Hostile:
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.sendall(answer(page)[: -len(page) // 2])
-            time.sleep(0.01)  # so that it is read before the reset takes it away
-        else:
+            time.sleep(0.1)  # so that it is read before the reset takes it away
+        elif mode in MODES:
             said = MODES[mode](page)
             for part in (said,) if isinstance(said, bytes) else said:
                 connection.sendall(part)

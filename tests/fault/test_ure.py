@@ -16,7 +16,10 @@ from sources.scrape import Endpoint, Patience
 from sources.ure import Ure
 
 PAGE = b"# TYPE u_level gauge\nu_level 0.5\n"
+KEY = "u_level"
 TIMEOUT_S = 0.3
+SLACK_S = 1.0
+"""For a machine that does other things too."""
 
 GOOD = ["well", "in chunks", "in gzip"]
 NO_VALUE = {"NaN": "value", "infinite": "value"}
@@ -59,13 +62,11 @@ def until(true, timeout_s=5.0):
         time.sleep(0.005)
 
 
-def one_pull(server, mode, **changes):
+def one_pull(server, mode, timeout_s=5.0):
     """Let a stream pull once; return all it said, and how long it took."""
     server.mode = mode
-    if mode in (DEAF, DOWN):
-        time.sleep(0.1)
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=60.0, **changes))
+    stream = Ure(config(server, pull_interval_s=60.0, timeout_s=timeout_s, keys=[KEY]))
     begin = time.monotonic()
     stream.start(inbox)
     until(lambda: inbox.why != "not started")
@@ -93,7 +94,7 @@ def test_a_good_page_is_heard_with_one_arrival(server, mode):
 
 @pytest.mark.parametrize("mode", LOST)
 def test_a_bad_page_is_one_loss_and_no_value(server, mode):
-    inbox, items, took = one_pull(server, mode, timeout_s=TIMEOUT_S if "drip" in mode else 5.0)
+    inbox, items, took = one_pull(server, mode, TIMEOUT_S if "drip" in mode else 5.0)
 
     refused = [x for x in items if not isinstance(x, Turned)]
     assert [(type(x), x.reason, x.events, x.where) for x in refused] == [
@@ -104,16 +105,16 @@ def test_a_bad_page_is_one_loss_and_no_value(server, mode):
     assert inbox.why.startswith(f"{server.url}: ")
     assert inbox.why.isprintable()
     if "drip" in mode:
-        assert TIMEOUT_S <= took < TIMEOUT_S + 0.5
+        assert TIMEOUT_S <= took < TIMEOUT_S + SLACK_S
 
 
 @pytest.mark.parametrize("mode", NOTHING_CAME)
 def test_where_nothing_answers_nothing_is_lost(server, mode):
-    inbox, items, took = one_pull(server, mode)
+    inbox, items, took = one_pull(server, mode, TIMEOUT_S)
 
     assert [type(x) for x in items] == [Turned]
     assert not inbox.up
-    assert took < TIMEOUT_S + 0.5
+    assert took < TIMEOUT_S + SLACK_S
 
 
 @pytest.mark.parametrize("mode", NO_VALUE)
@@ -125,7 +126,7 @@ def test_what_is_no_finite_number_is_no_value(server, mode):
 
 
 def test_a_renamed_metric_is_missing_and_the_stream_says_so(server):
-    inbox, items, _ = one_pull(server, "renamed", keys=["u_level"])
+    inbox, items, _ = one_pull(server, "renamed")
 
     assert [x.reason for x in items if isinstance(x, Refused)] == ["filtered"]
     assert not any(isinstance(x, Heard) for x in items)
@@ -161,18 +162,18 @@ def test_no_page_takes_much_memory(server, mode):
 def test_a_pull_ends_in_time_however_fast_it_is_flooded(server, monkeypatch):
     monkeypatch.setattr(scrape, "_MAX_WIRE", 1 << 40)
     monkeypatch.setattr(scrape, "MAX_PAGE", 1 << 40)
-    _, items, took = one_pull(server, "endless continue")
+    _, items, took = one_pull(server, "endless continue", TIMEOUT_S)
 
     assert [x.reason for x in items if isinstance(x, Refused)] == ["timeout"]
-    assert took < TIMEOUT_S + 0.5
+    assert took < TIMEOUT_S + SLACK_S
 
 
 def test_it_flaps_without_harm(server):
     server.mode = FLAPPING
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=0.1, timeout_s=0.1))
+    stream = Ure(config(server, pull_interval_s=0.3, timeout_s=0.3))
     stream.start(inbox)
-    until(lambda: len(server.requests) >= 10)
+    until(lambda: len(server.requests) >= 8, 10)
     stream.stop()
     items = inbox.take()
 
@@ -180,7 +181,8 @@ def test_it_flaps_without_harm(server):
     lost = [x for x in items if isinstance(x, Refused)]
     turned = [x.up for x in items if isinstance(x, Turned)]
     assert len(heard) >= 3
-    assert {x.reason for x in lost} == {"http"}
+    assert {x.reason for x in lost} <= {"http", "timeout"}
+    assert len(lost) >= 3
     assert turned == [i % 2 == 1 for i in range(len(turned))]
     assert [x.rx for x in items] == sorted(x.rx for x in items)
 
@@ -196,7 +198,7 @@ def test_it_comes_back_with_the_next_beat(server):
         server.mode = "well"
         begin = time.monotonic()
         until(lambda: inbox.up)
-        assert time.monotonic() - begin < 2 * 0.2 + 0.3
+        assert time.monotonic() - begin < 2 * 0.2 + SLACK_S
     stream.stop()
 
 
@@ -212,21 +214,20 @@ def test_the_beat_does_not_drift_and_never_are_there_two(server):
         return PAGE
 
     server._page = page
-    stream = Ure(config(server, pull_interval_s=0.1, timeout_s=0.1))
+    stream = Ure(config(server, pull_interval_s=0.2, timeout_s=0.2))
     stream.start(Inbox("ure"))
-    until(lambda: len(at) >= 15)
+    until(lambda: len(at) >= 10)
     stream.stop()
 
-    beats = [(t - at[0]) / 0.1 for t in at]
+    beats = [(t - at[0]) / 0.2 for t in at]
     assert most[0] == 1
-    assert all(abs(beat - round(beat)) < 0.4 for beat in beats)
+    assert all(abs(beat - round(beat)) < 0.45 for beat in beats)
     assert len({round(beat) for beat in beats}) == len(beats)
 
 
 @pytest.mark.parametrize("mode", ["well", "drip", MUTE, DEAF, DOWN])
 def test_stopping_waits_for_nobody_and_leaves_no_thread(server, mode):
     server.mode = mode
-    time.sleep(0.1)
     stream = Ure(config(server, pull_interval_s=60.0, timeout_s=30.0))
     stream.start(Inbox("ure"))
     time.sleep(0.2)
@@ -254,7 +255,7 @@ def test_a_name_that_is_slow_to_look_up_does_not_keep_the_pull(server, monkeypat
     begin = time.monotonic()
     with pytest.raises(scrape.PageError) as failed:
         endpoint.get(Patience(TIMEOUT_S, lambda: False))
-    assert time.monotonic() - begin < TIMEOUT_S + 0.5
+    assert time.monotonic() - begin < TIMEOUT_S + SLACK_S
     assert failed.value.reason is None
 
     asked.set()
