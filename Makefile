@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock schemas clean
+.PHONY: help demo test check bench peers lock schemas clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,10 @@ bench: $(READY)  ## Measure throughput and the cost of the stations (minutes, on
 	@$(BIN)/python -m ops.bench.throughput --growth
 	@$(BIN)/python -m ops.bench.chain
 
+peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
+	@mkdir -p .peers && cd .peers && apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter \
+		&& dpkg -x prometheus-node-exporter_*.deb . && rm -f prometheus-node-exporter_*.deb
+
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
 	$(BIN)/python -m pip install -qq uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
@@ -42,7 +46,7 @@ schemas: $(READY)  ## Write the JSON Schemas anew
 	@$(BIN)/python -m configs.generate
 
 clean:  ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -51,9 +52,10 @@ def _streams(document: Document, config: Config) -> None:
             _file(document, (*at, "path"), stream.path, or_tape=True)
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
+        elif isinstance(stream, UreStream):
+            _endpoint(document, at, stream)
         else:
-            kind = {MidiStream: "midi", UreStream: "ure"}[type(stream)]
-            said = f"streams of type {kind} are not built yet, expected type file or osc"
+            said = "streams of type midi are not built yet, expected type file, osc or ure"
             document.fault(document.place((*at, "type")), said)
 
 
@@ -79,6 +81,24 @@ def _port(
             document.fault(
                 document.place(place), f"{said}, expected an IP address or a network: 10.0.0.0/8"
             )
+
+
+def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
+    try:
+        sound = urlsplit(stream.metrics_url).port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        where = (*at, "metrics_url")
+        said = f"the address '{document.shown(where, stream.metrics_url)}'"
+        document.fault(
+            document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
+        )
+    if stream.timeout_s > stream.pull_interval_s:
+        # One pull must be over before the next is due.
+        said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
+        place = document.place((*at, "timeout_s"))
+        document.fault(place, f"{said} ({stream.pull_interval_s:g})")
 
 
 def _unbuilt(document: Document, config: Config) -> None:

@@ -25,6 +25,8 @@ from operators.plan import (
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
+_URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
     """One input."""
@@ -57,11 +59,12 @@ class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
 
 
 class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
-    """An endpoint that exposes Prometheus text."""
+    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all."""
 
-    metrics_url: str
-    pull_interval_s: Positive = 2.0
+    metrics_url: Annotated[str, Meta(pattern=_URL)]
+    pull_interval_s: Annotated[float, Meta(ge=0.1)] = 2.0
     timeout_s: Positive = 1.0
+    keys: list[str] = []
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
 OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
+URE = '{name: u, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}'
 HERE = "▶"
 """Stands before the character that the fault must name."""
 
@@ -129,6 +130,36 @@ BAD = {
     "a peer that is no address": (
         BASE.replace("}]", f'}}, {OSC.replace("}", f", allow: [{HERE}phone]}}")}]'),
         "the peer 'phone', expected an IP address",
+    ),
+    "a page that is not had by plain HTTP": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"https:'), "that matches"
+    ),
+    "a page with a password": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http://me:secret@'),
+        "that matches",
+    ),
+    "a page's address with a space": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '), "that matches"
+    ),
+    "a page at a port that is none": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:9305', HERE + '"http://u:0'),
+        "expected a host, and a port from 1 to 65535",
+    ),
+    "a page at an address that is none": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:', HERE + '"http://[1::2::3]:'),
+        "expected a host, and a port",
+    ),
+    "a pull that outlasts the beat": (
+        BASE.replace("}]", f'}}, {URE.replace("}", f", timeout_s: {HERE}2.5}}")}]'),
+        "timeout_s is 2.5, expected at most pull_interval_s (2)",
+    ),
+    "a beat that is shorter than a pull by itself may last": (
+        BASE.replace("}]", f'}}, {HERE}{URE.replace("}", ", pull_interval_s: 0.5}")}]'),
+        "timeout_s is 1, expected at most pull_interval_s (0.5)",
+    ),
+    "a beat too fast": (
+        BASE.replace("}]", f'}}, {URE.replace("}", f", pull_interval_s: {HERE}0.01}}")}]'),
+        "expected a number >= 0.1",
     ),
     "something to send": (
         f'{HERE}send: [{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'send' is not built yet"
