@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -51,9 +51,8 @@ def _streams(document: Document, config: Config) -> None:
             _file(document, (*at, "path"), stream.path, or_tape=True)
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
-        else:
-            kind = {MidiStream: "midi", UreStream: "ure"}[type(stream)]
-            said = f"streams of type {kind} are not built yet, expected type file or osc"
+        elif isinstance(stream, UreStream):
+            said = "streams of type ure are not built yet, expected type file, osc or midi"
             document.fault(document.place((*at, "type")), said)
 
 

@@ -51,9 +51,10 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
-    """A MIDI input."""
+    """A MIDI input: the port that `device` fits; `virtual` makes one of that name."""
 
-    device: str
+    device: Annotated[str, Meta(min_length=1)]
+    virtual: bool = False
 
 
 class UreStream(Stream, frozen=True, tag="ure", kw_only=True):

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, OscStream
+from configs.schema import Config, MidiStream, OscStream
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
@@ -34,6 +34,7 @@ from sources.dealer import Dealer
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
 from sources.inbox import Inbox, Refused, Stream, stamp
+from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
 from sources.recording import Mark, Piece
@@ -63,12 +64,12 @@ class LiveState(msgspec.Struct, frozen=True):
 
 def is_live(config: Config) -> bool:
     """Whether a configuration has a live stream."""
-    return any(isinstance(s, OscStream) for s in config.streams)
+    return bool(live_streams(config))
 
 
-def stream_of(config: OscStream) -> Stream:
+def stream_of(config: OscStream | MidiStream) -> Stream:
     """Return a stream, not started."""
-    return Osc(config)
+    return Osc(config) if isinstance(config, OscStream) else Midi(config)
 
 
 def preflight(config: Config) -> None:
@@ -314,4 +315,4 @@ class _Place:
 
 def live_streams(config: Config) -> list[Stream]:
     """Return the live streams of a configuration, not started."""
-    return [stream_of(s) for s in config.streams if isinstance(s, OscStream)]
+    return [stream_of(s) for s in config.streams if isinstance(s, OscStream | MidiStream)]

@@ -100,11 +100,14 @@ BAD = {
         "a second stream called 'demo'",
     ),
     "a stream that is not built yet": (
-        BASE.replace("}]", f'}}, {{name: o, type: {HERE}midi, device: "hw:1"}}]'),
-        "streams of type midi are not built yet",
+        BASE.replace("}]", f'}}, {{name: o, type: {HERE}ure, metrics_url: "http://[::1]/m"}}]'),
+        "streams of type ure are not built yet",
     ),
-    "a key of such a stream": (
+    "a MIDI device that is no name": (
         BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}4}}]"), "device is 4"
+    ),
+    "a MIDI device without a name": (
+        BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}''}}]"), "not empty"
     ),
     "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
