@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
+from configs import destinations
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -81,10 +82,9 @@ def _port(
 
 
 def _unbuilt(document: Document, config: Config) -> None:
-    for section in ("exporter", "send"):
-        if getattr(config, section):
-            said = f"'{section}' is not built yet, expected it to be left out"
-            document.fault(document.key_place((section,)), said)
+    if config.exporter:
+        said = "'exporter' is not built yet, expected it to be left out"
+        document.fault(document.key_place(("exporter",)), said)
 
 
 def _tap(document: Document, config: Config) -> None:
@@ -284,7 +284,8 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter", "send"), _unbuilt),
+    _Check(("exporter",), _unbuilt),
+    _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

@@ -32,7 +32,7 @@ _HARDWARE = re.compile(r"hw:(\w+)(?:,(\d+))?(?:,(\d+))?")
 _CARD = re.compile(r"^ *(\d+) \[(\S+) *\]: .*? - (.+)$", re.M)
 
 
-class PortError(Exception):
+class PortError(OSError):
     """Why a port cannot be had, in one line."""
 
 

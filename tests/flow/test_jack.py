@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from configs.schema import MidiStream
+from sinks import instrument
+from sinks.send import Player
 from sources.inbox import Heard, Inbox, Turned
 from sources.midi import Midi
+from sources.port import Port
 from tests.jack import Jack, end, jack, needs_jack
 
 pytestmark = needs_jack
@@ -89,6 +92,29 @@ def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: Jack) -> N
     made.stop()
     pulses = [item.rx for item in inbox.take() if isinstance(item, Heard) and item.key == "clock"]
     assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
+
+
+def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
+    made, inbox = stream("in", virtual=True)
+    until(lambda: inbox.up)
+    played = instrument.Midi(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
+    player = Player("notes", 4.0, played)
+    player.start()
+    for n in range(8):
+        player.put({"cc/1/7": float(n), "note/1/60": 90.0, "note/1/60/length": 0.1})
+        time.sleep(0.25)
+    until(lambda: inbox.received >= 6)
+    player.put({"note/1/60": 90.0, "note/1/60/length": 60.0})
+    time.sleep(0.5)
+    player.stop()
+    until(lambda: not server.ports() or "lumen:out" not in server.ports())
+    made.stop()
+    heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
+    notes = [value for key, value in heard if key == "note/1/60"]
+    assert notes == [90.0, 0.0] * (len(notes) // 2)
+    assert len(notes) >= 4
+    controls = [value for key, value in heard if key == "cc/1/7"]
+    assert controls == sorted(set(controls))
 
 
 def test_a_server_that_dies_is_a_stream_that_is_down(server: Jack) -> None:
