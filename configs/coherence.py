@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from configs import destinations
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -54,9 +55,6 @@ def _streams(document: Document, config: Config) -> None:
             _port(document, at, stream, ports)
         elif isinstance(stream, UreStream):
             _endpoint(document, at, stream)
-        else:
-            said = "streams of type midi are not built yet, expected type file, osc or ure"
-            document.fault(document.place((*at, "type")), said)
 
 
 def _port(
@@ -102,10 +100,9 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
 
 
 def _unbuilt(document: Document, config: Config) -> None:
-    for section in ("exporter", "send"):
-        if getattr(config, section):
-            said = f"'{section}' is not built yet, expected it to be left out"
-            document.fault(document.key_place((section,)), said)
+    if config.exporter:
+        said = "'exporter' is not built yet, expected it to be left out"
+        document.fault(document.key_place(("exporter",)), said)
 
 
 def _tap(document: Document, config: Config) -> None:
@@ -305,7 +302,8 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter", "send"), _unbuilt),
+    _Check(("exporter",), _unbuilt),
+    _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

@@ -39,8 +39,8 @@ Why = Literal["hop", "reset", "state", "end"]
 
 Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
-    "wild_stamp", "out_of_range", "osc", "peer", "filtered", "inbox_full", "kernel_full",
-    "http", "timeout", "exposition", "repeated",
+    "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
+    "kernel_full", "http", "timeout", "exposition", "repeated",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
 

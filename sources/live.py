@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, OscStream, UreStream
+from configs.schema import Config, MidiStream, OscStream, UreStream
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
@@ -35,6 +35,7 @@ from sources.dealer import Dealer
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
 from sources.inbox import Inbox, Refused, Stream, stamp
+from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
 from sources.recording import Mark, Piece
@@ -45,7 +46,7 @@ from sources.tape import Tape
 from sources.ure import Ure
 from sources.voice import Voice
 
-LiveStream: TypeAlias = OscStream | UreStream
+LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
 """The longest silence that is not told."""
 LONGEST_SLEEP_S = 86_400.0
@@ -74,6 +75,8 @@ def stream_of(config: LiveStream) -> Stream:
     match config:
         case OscStream():
             return Osc(config)
+        case MidiStream():
+            return Midi(config)
         case UreStream():
             return Ure(config)
 
