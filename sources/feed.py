@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -16,6 +16,7 @@ from sources.line import Row
 from sources.names import REJECT, Names
 from sources.recording import Mark, Piece, Recording
 from sources.rows import Arrived, Rows, no_notes
+from sources.xdf import XdfRecording, is_xdf
 
 
 class FeedState(msgspec.Struct, frozen=True):
@@ -60,7 +61,8 @@ class Feed:
         self.number = number
         self.ready: list[Arrived] = []
         self.idle = False
-        self.recording = Recording(path, follow, state.mark if state else None)
+        reader = XdfRecording if is_xdf(path) else Recording
+        self.recording = reader(path, follow, state.mark if state else None)
         self._decoder = Decoder(path)
         self._arrivals = arrivals
         if state:
@@ -87,7 +89,7 @@ class Feed:
         """Take what was read as all there is."""
         self._take(self.recording.finish(), names)
 
-    def _take(self, pieces: list[Piece], names: Names) -> None:
+    def _take(self, pieces: Sequence[Piece | XdfRecording], names: Names) -> None:
         before = self.recording.before
         parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
         fresh = [replace(rows, line=rows.line + before) for rows in parts] if before else parts
@@ -131,7 +133,10 @@ class Feed:
         self.ready = left
         return taken
 
-    def _decode(self, piece: Piece, names: Names) -> Iterator[Rows]:
+    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
+        if isinstance(piece, XdfRecording):
+            yield piece.rows(names)
+            return
         fault = piece.fault
         if piece.data and fault != "too_long":
             rows = self._decoder.decode(piece.data, piece.offset, names)
