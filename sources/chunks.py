@@ -150,7 +150,7 @@ def _header(content: bytes) -> _Stream | None:
         size = SIZES[_text(root, "channel_format")]
     except (ParseError, ValueError, KeyError, RecursionError):
         return None
-    if root.tag != "info" or root.find("name") is None:
+    if root.tag != "info" or not root.findtext("name"):
         return None
     if not (1 <= channels <= MOST_CHANNELS and math.isfinite(rate) and 0 <= rate <= _MOST_RATE):
         return None

@@ -17,12 +17,13 @@ Source: circular mean, Mardia & Jupp, Directional Statistics (2000).
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from operators.records import F64, I64, Bool
-from sources.two_way import courses
+from sources.two_way import courses, follow, straight
 
 BLOCK_S, MOST_BLOCKS = 1.0, 4096
 FEWEST = 64
@@ -33,9 +34,27 @@ BREAK_S, BREAK_PERIODS = 1.0, 50.0
 CLEAR = 0.5
 """Length of the mean direction from which phases are told: a jitter of a fifth of the period."""
 WINDOW, SHARP = 31, 0.1
+TELLING = 8
+"""Readings of a clock from which a line is drawn."""
 
 
-def even(stamps: F64, rate_hz: float) -> F64:
+class Readings(NamedTuple):
+    """How the clock that stamps are on was put right.
+
+    Attributes
+    ----------
+    sd : float64 (n,)
+        Of the clock at each stamp (s): what it can explain is no wander of the sampler.
+    at, left : float64 (m,)
+        When it was read, on the clock that it was put right to, and what was left over then (s).
+    """
+
+    sd: F64
+    at: F64
+    left: F64
+
+
+def even(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
     """Return the times at which the samples were taken.
 
     Parameters
@@ -44,6 +63,9 @@ def even(stamps: F64, rate_hz: float) -> F64:
         In the order of the samples (s), on a clock that has been put right.
     rate_hz : float
         Nominal; within a few per cent.
+    readings : Readings, optional
+        A sampler that kept its pace through all of them is the better clock: it is then the
+        line through them all.
 
     Returns
     -------
@@ -53,11 +75,16 @@ def even(stamps: F64, rate_hz: float) -> F64:
     period = 1 / rate_hz
     apart = np.diff(stamps)
     breaks = np.flatnonzero(np.abs(apart) > max(BREAK_S, BREAK_PERIODS * period)) + 1
-    parts = np.split(stamps, breaks)
-    return np.concatenate([_run(part, period) for part in parts])
+    none = np.empty(0)
+    readings = readings or Readings(np.zeros(len(stamps)), none, none)
+    out = []
+    for part, sd in zip(np.split(stamps, breaks), np.split(readings.sd, breaks), strict=True):
+        within = (readings.at >= part[0]) & (readings.at <= part[-1]) if len(part) else []
+        out.append(_run(part, period, Readings(sd, readings.at[within], readings.left[within])))
+    return np.concatenate(out)
 
 
-def _run(stamps: F64, period: float) -> F64:
+def _run(stamps: F64, period: float, readings: Readings) -> F64:
     """Free one run of samples from jitter."""
     n = len(stamps)
     if n < FEWEST:
@@ -75,17 +102,26 @@ def _run(stamps: F64, period: float) -> F64:
     apart = stamps - base - nominal
     calm = _calm(apart, block)
     full, count, at, offset = _means(block, calm, nominal, apart)
-    course = np.full(n, np.nan)
+    line = straight(at, offset, count, _means(block, calm, nominal, readings.sd)[3])
+    if line:
+        freed: F64 = base + nominal + line(nominal)
+        if len(readings.at) >= TELLING:
+            # What was left of each reading over the clock is now over the line.
+            asked = readings.at - base
+            moved = follow(at + offset, offset - line(at), count)(asked)
+            freed += follow(asked, readings.left + moved)(nominal)
+        return freed
     lines, edges = courses(at, offset, count)
+    freed = np.full(n, np.nan)
     of = np.cumsum(full)[block] - 1
-    for line, first, last in zip(lines, edges, edges[1:], strict=False):
+    for course, first, last in zip(lines, edges, edges[1:], strict=False):
         # A step lies somewhere between two blocks: their samples keep their stamps.
         mine = (of >= first + (first > 0)) & (of < last - (last < len(at)))
-        course[mine] = line(nominal[mine])
-    left = np.where(np.isnan(course), 0.0, apart - course)
+        freed[mine] = course(nominal[mine])
+    left = np.where(np.isnan(freed), 0.0, apart - freed)
     # What blocks half a block further on still hold is no jitter: samples lost unseen.
     shifted = np.minimum((nominal / nominal[-1] * blocks + 0.5).astype(np.int64), blocks)
-    _, _, _, unseen = _means(shifted, calm * ~np.isnan(course), nominal, left)
+    _, _, _, unseen = _means(shifted, calm * ~np.isnan(freed), nominal, left)
     jitter = float(np.sqrt(np.mean(left**2)))
     if len(unseen) and np.sqrt(np.mean(unseen**2)) > jitter / 2:
         return stamps

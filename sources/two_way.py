@@ -34,8 +34,8 @@ from operators.records import F64, I64
 
 STEADINESS = (math.inf, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 """How many readings the slope holds for; the first is a straight line."""
-ODDS = 2.0
-"""Nats by which wander must explain the readings better than a line."""
+ODDS, TAILS = 4.0, 0.5
+"""Nats by which wander, and long tails, must explain the readings better than do without them."""
 FREEDOM = (100.0, 8.0, 4.0)
 ROUNDS = 6
 SD_SLOPE = 300e-6
@@ -44,7 +44,7 @@ STEP_S, STEPS, FEW = 0.5e-3, 8.0, 5.0
 LEAST_S = 1e-9
 FEWEST, UNKNOWN_S = 5, 1e-3
 """Fewer readings do not show their own error: it is taken to be this."""
-LOOSE, ALIKE = 1e6, 4.0
+LOOSE, ALIKE, NEAR = 1e6, 4.0, 6.0
 """Variance of a reset, over that of the readings; standard deviations between like slopes."""
 _SIGMA = 1.4826
 """Of a normal distribution, in median absolute deviations."""
@@ -125,7 +125,7 @@ def courses(at: F64, offset: F64, count: F64 | None = None) -> tuple[list[Course
     count = np.ones(len(at)) if count is None else count
     edges = np.array([0, *_resets(at, offset), len(at)], np.int64)
     parts = [slice(a, b) for a, b in zip(edges.tolist(), edges[1:].tolist(), strict=False)]
-    alone = [_follow(at[p], offset[p], count[p]) for p in parts]
+    alone = [follow(at[p], offset[p], count[p]) for p in parts]
     if len(parts) == 1 or not _one_crystal(alone):
         return alone, edges
     # As if there had been no reset: each part set on to the one before, by source time and offset.
@@ -139,7 +139,7 @@ def courses(at: F64, offset: F64, count: F64 | None = None) -> tuple[list[Course
         stepped += float(first - before)
         moved += float(host - before - new.at[0])
         move[part], step[part] = moved, stepped
-    whole = _follow(at + move, offset - step, count, edges[1:-1].tolist())
+    whole = follow(at + move, offset - step, count, edges[1:-1].tolist())
     out = []
     for part in parts:
         first, last = np.searchsorted(whole.at, (at + move)[part][[0, -1]], "left").tolist()
@@ -150,6 +150,31 @@ def courses(at: F64, offset: F64, count: F64 | None = None) -> tuple[list[Course
     return out, edges
 
 
+def straight(at: F64, offset: F64, count: F64, sd: F64) -> Course | None:
+    """Return one line through readings, if it is as near to them as they are known.
+
+    Parameters
+    ----------
+    at, offset, count : float64 (m,)
+        As for `courses`.
+    sd : float64 (m,)
+        Of errors that neighbours share (s), besides the noise of each.
+    """
+    x = at - at.mean()
+    weight = count / count.sum()
+    middle = float(weight @ offset)
+    slope = float(weight @ (x * (offset - middle)) / (weight @ (x * x))) if len(at) > 1 else 0.0
+    middle -= slope * float(weight @ x)
+    off = offset - middle - slope * x
+    noise = _rough(at, offset) if len(at) >= FEWEST else 0.0
+    if not (np.abs(off) < NEAR * np.hypot(sd, noise)).all():
+        return None
+    line = np.array([[middle], [slope]])
+    return Course(
+        at.mean(keepdims=True), line, np.array([[float(weight @ sd**2)], [0.0], [0.0]]), 0.0
+    )
+
+
 def _one_crystal(parts: list[Course]) -> bool:
     """Whether the parts' slopes agree: the clock was set, not exchanged."""
     slope = np.array([np.mean(p.line[1]) for p in parts])
@@ -158,8 +183,9 @@ def _one_crystal(parts: list[Course]) -> bool:
     return bool((apart < ALIKE).all())
 
 
-def _follow(at: F64, offset: F64, count: F64, free: Sequence[int] = ()) -> Course:
+def follow(at: F64, offset: F64, count: F64 | None = None, free: Sequence[int] = ()) -> Course:
     """Smooth readings that have no resets; at those of the indices `free` the offset is new."""
+    count = np.ones(len(at)) if count is None else count
     order = np.argsort(at, kind="stable")
     at, offset, count = at[order], offset[order], count[order]
     base, least = float(at[0]), _rough(at, offset)
@@ -188,10 +214,11 @@ def _fit(
     slope_var = (SD_SLOPE / rough) ** 2
     near = offset
     if n >= FEWEST:
-        stack = np.stack([np.pad(offset, 2, "edge")[k : k + n] for k in range(5)])
+        stack = np.stack([np.pad(offset, 2, "reflect")[k : k + n] for k in range(5)])
         near = np.median(stack, axis=0)
     apart = offset - near
-    weight = 1 / (1 + (apart / (5 * rough + 2 * np.median(np.abs(apart)))) ** 2)
+    usual = 3 * rough + 2 * float(np.median(np.abs(apart)))
+    weight = 1 / (1 + np.minimum(np.abs(apart) / usual, 30.0) ** 4)
     times, values = at.tolist(), offset.tolist()
     density, var = 0.0, rough**2
     score, course = -math.inf, None
@@ -210,7 +237,7 @@ def _fit(
     assert course is not None
     odd = (nu + 1) / 2 * np.log1p((offset - course.line[0]) ** 2 * count / (nu * var))
     constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * var)
-    score = n * constant - float(np.sum(odd)) - (ODDS if nu < FREEDOM[0] else 0.0)
+    score = n * constant - float(np.sum(odd)) - (TAILS if nu < FREEDOM[0] else 0.0)
     # Weights that follow the errors know less than they say: Fisher's information of Student's law.
     less = (nu + 3) / (nu + 1)
     return score, replace(course, covariance=course.covariance * less, wander=course.wander * less)

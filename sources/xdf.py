@@ -35,7 +35,7 @@ import numpy as np
 
 from operators.records import F64, I64, Bool, Reason, Reject
 from sources.chunks import Span, Whole, survey
-from sources.even import even
+from sources.even import Readings, even
 from sources.line import MAX_LINE, MAX_STAMP_S
 from sources.names import LONGEST, REJECT, Names
 from sources.recording import Mark
@@ -90,17 +90,25 @@ class Clock:
         One at least.
     host : list of (float, float)
         Host time (s) of each part's first and last reading.
+    at, offset : float64 (m,)
+        The readings (s).
+    edges : list of int
+        Where the parts begin among them, and their number.
     """
 
     parts: list[Course]
     host: list[tuple[float, float]]
+    at: F64
+    offset: F64
+    edges: list[int]
 
     @staticmethod
     def read(at: F64, offset: F64) -> Clock:
         """Follow a clock through all its readings, in their order."""
         parts, edges = courses(at, offset)
         known = [(at + offset)[a:b] for a, b in pairwise(edges.tolist())]
-        return Clock(parts, [(float(h.min()), float(h.max())) for h in known])
+        host = [(float(h.min()), float(h.max())) for h in known]
+        return Clock(parts, host, at, offset, edges.tolist())
 
     def _part_of(self, stamps: F64) -> I64:
         """Return for each stamp, in the order of the file, the part of the clock it is from.
@@ -136,14 +144,20 @@ class Clock:
             part[first:] = k + 1
         return part
 
-    def host_time(self, stamps: F64) -> F64:
-        """Return stamps, in the order of the file, as host time (s)."""
+    def host_time(self, stamps: F64) -> tuple[F64, Readings]:
+        """Return stamps, in the order of the file, as host time (s), and how sure that is."""
         part = self._part_of(stamps)
-        host = stamps.copy()
-        for k, course in enumerate(self.parts):
-            mine = part == k
+        host, sd = stamps.copy(), np.zeros(len(stamps))
+        at, left = [], []
+        for k, (course, (first, last)) in enumerate(
+            zip(self.parts, pairwise(self.edges), strict=True)
+        ):
+            mine, asked = part == k, self.at[first:last]
             host[mine] += course(stamps[mine])
-        return host
+            sd[mine] = course.sd(stamps[mine])
+            at.append(asked + course(asked))
+            left.append(self.offset[first:last] - course(asked))
+        return host, Readings(sd, np.concatenate(at), np.concatenate(left))
 
 
 def tracks(streams: list[dict[str, Any]]) -> list[Track]:
@@ -164,12 +178,12 @@ def tracks(streams: list[dict[str, Any]]) -> list[Track]:
         at = np.array(stream["clock_times"], np.float64)
         offset = np.array(stream["clock_values"], np.float64)
         fine = _fine(ts)
-        rx = ts.copy()
+        rx, readings = ts.copy(), None
         told = _fine(at) & _fine(at + offset)
         if told.any():
-            rx[fine] = Clock.read(at[told], offset[told]).host_time(ts[fine])
+            rx[fine], readings = Clock.read(at[told], offset[told]).host_time(ts[fine])
         if float(info["nominal_srate"][0]) > 0 and not _may_drop(info):
-            rx[fine] = even(rx[fine], float(info["nominal_srate"][0]))
+            rx[fine] = even(rx[fine], float(info["nominal_srate"][0]), readings)
         out.append(Track(source, keys, ts, rx, stream["time_series"]))
         if len(at):
             out.append(Track(source, (READINGS,), at, at + offset, offset[:, None], stamped=True))
@@ -344,7 +358,11 @@ def load(path: str) -> Recorded:
                          f" {MOST_BYTES >> 30} GiB of an XDF file can be read")  # fmt: skip
     with Path(path).open("rb") as file:
         good, bad = survey(file, size)
-    return Recorded(path, tracks(_streams(path, good)), bad)
+    try:
+        streams = _streams(path, good)
+    except Exception:  # of pyxdf, on what no one has foreseen: bad data never stops the flow
+        return Recorded(path, [], [Span(0, size)])
+    return Recorded(path, tracks(streams), bad)
 
 
 def _streams(path: str, good: list[Span]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from ops.bench.xdf_files import readings
 from sources.two_way import courses
-from tests.xdf_files import readings
 
 SECONDS, SKEW = 600.0, 50e-6
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-F64 = NDArray[np.float64]
-BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
+from operators.records import F64
+from sources.chunks import BOUNDARY
+
 FORMATS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "int16": "<i2",
            "int8": "i1"}  # fmt: skip
 
 
 def number(n: int) -> bytes:
+    """Return a number of variable length."""
     return struct.pack("<BB", 1, n) if n < 256 else struct.pack("<BI", 4, n)
 
 
 def chunk(tag: int, content: bytes) -> bytes:
+    """Return a chunk."""
     return number(len(content) + 2) + struct.pack("<H", tag) + content
 
 
@@ -42,8 +46,9 @@ class Stream:
     """A stream and what is true of it.
 
     `host` (n,): when the samples were taken, on the recorder's clock (s). The stream's own clock:
-    source = host * (1 + skew_ppm / 1e6) + wander - offset_s, less `step_s` from `step_at` on.
-    Its stamps have errors of `jitter_s` besides, and samples are `lost`.
+    source = host * (1 + skew_ppm / 1e6) + wander - offset_s, and each of `steps`, (from when on,
+    by how much). Its stamps have errors of `jitter_s` besides, and samples are `lost`. It is asked
+    for its clock each `every_s`; `kind` is how well it answers (see `readings`).
     """
 
     name: str
@@ -95,6 +100,7 @@ class Stream:
         return np.asarray(host * (1 + self.skew_ppm * 1e-6) + wander - self.offset_s + step)
 
     def header(self) -> bytes:
+        """Return the content of its header, behind its number."""
         channels = "".join(f"<channel><label>{x}</label></channel>" for x in self.labels)
         form = "string" if self.texts else self.form
         return (
@@ -118,7 +124,7 @@ class Stream:
         return number(last - first) + b"".join(rows)
 
 
-def write(path, *streams: Stream, footer: bool = True) -> None:
+def write(path: Path, *streams: Stream) -> None:
     """Write streams, their chunks of a second in the order of host time."""
     out = [b"XDF:", chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')]
     parts: list[tuple[float, bytes]] = []
@@ -135,10 +141,9 @@ def write(path, *streams: Stream, footer: bool = True) -> None:
         out.append(part)
         if k % 20 == 0:
             out.append(chunk(5, BOUNDARY))
-    if footer:
-        for number_, s in enumerate(streams, 1):
-            said = f"<info><sample_count>{len(s.host)}</sample_count></info>".encode()
-            out.append(chunk(6, struct.pack("<I", number_) + said))
+    for number_, s in enumerate(streams, 1):
+        said = f"<info><sample_count>{len(s.host)}</sample_count></info>".encode()
+        out.append(chunk(6, struct.pack("<I", number_) + said))
     path.write_bytes(b"".join(out))
 
 
