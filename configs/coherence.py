@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
@@ -285,6 +286,11 @@ def _rule_files(document: Document, config: Config) -> None:
 
 def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
     if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
+        if path.lower().endswith(".xdf") and find_spec("pyxdf") is None:
+            said = (
+                f"{document.shown(at, path)} needs pyxdf, expected pip install 'lumen-fusion[xdf]'"
+            )
+            document.fault(document.place(at), said)
         return
     what = "is not a file" if Path(path).exists() else "does not exist"
     said = f"{document.shown(at, path)} {what}, expected a file"
