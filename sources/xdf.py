@@ -401,23 +401,18 @@ class XdfRecording:
     def __init__(self, path: str, follow: bool = False, mark: Mark | None = None) -> None:
         if follow:
             raise ValueError(f"{path}: an XDF file cannot be followed")
-        self.path, self.follow = path, follow
+        self.path, self.follow = path, bool(follow)
         self._recorded = load(path)
         self.size = Path(path).stat().st_size
         self.at = mark.offset if mark else 0
         if self.at > len(self._recorded):
             raise ValueError(f"{path}: shorter than when it was read ({self.at} samples)")
-        self._ended = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether all has been read."""
-        return self._ended
+        self.ended = False
 
     def read(self) -> list[XdfRecording]:
         """Return itself, for `rows` to be taken from, as long as there are any."""
-        self._ended = self.at >= len(self._recorded)
-        return [] if self._ended else [self]
+        self.ended = self.at >= len(self._recorded)
+        return [] if self.ended else [self]
 
     def rows(self, names: Names) -> Rows:
         """Return what comes next, and go on behind it."""
