@@ -1,11 +1,12 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench lock schemas clean
+.PHONY: help demo test check bench peers jack lock schemas clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+JACK := .jack/usr/bin/jackd
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
@@ -33,6 +34,10 @@ bench: $(READY)  ## Measure throughput and the cost of the stations (minutes, on
 	@$(BIN)/python -m ops.bench.throughput --growth
 	@$(BIN)/python -m ops.bench.chain
 
+peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
+	@mkdir -p .peers && cd .peers && apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter \
+		&& dpkg -x prometheus-node-exporter_*.deb . && rm -f prometheus-node-exporter_*.deb
+
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
 	$(BIN)/python -m pip install -qq uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
@@ -41,8 +46,10 @@ lock: $(READY)  ## Take the newest versions that fit pyproject.toml into require
 schemas: $(READY)  ## Write the JSON Schemas anew
 	@$(BIN)/python -m configs.generate
 
+jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
+
 clean:  ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .peers .jack build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
@@ -53,3 +60,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q flows operators sources sinks configs ops
 	@touch $@
+
+$(JACK):
+	@rm -rf .jack && mkdir .jack
+	@cd .jack && apt-get download -qq -o APT::Sandbox::User=root \
+		jackd2 libjack-jackd2-0 jack-midi-clock libdb5.3 libopus0 || \
+		{ echo "Needs Debian's package lists: for instance 'apt-get update'" >&2; exit 1; }
+	@cd .jack && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done; rm *.deb

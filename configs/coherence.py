@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from configs import destinations
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -51,10 +54,8 @@ def _streams(document: Document, config: Config) -> None:
             _file(document, (*at, "path"), stream.path, or_tape=True)
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
-        else:
-            kind = {MidiStream: "midi", UreStream: "ure"}[type(stream)]
-            said = f"streams of type {kind} are not built yet, expected type file or osc"
-            document.fault(document.place((*at, "type")), said)
+        elif isinstance(stream, UreStream):
+            _endpoint(document, at, stream)
 
 
 def _port(
@@ -81,11 +82,28 @@ def _port(
             )
 
 
+def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
+    try:
+        sound = urlsplit(stream.metrics_url).port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        where = (*at, "metrics_url")
+        said = f"the address '{document.shown(where, stream.metrics_url)}'"
+        document.fault(
+            document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
+        )
+    if stream.timeout_s > stream.pull_interval_s:
+        # One pull must be over before the next is due.
+        said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
+        place = document.place((*at, "timeout_s"))
+        document.fault(place, f"{said} ({stream.pull_interval_s:g})")
+
+
 def _unbuilt(document: Document, config: Config) -> None:
-    for section in ("exporter", "send"):
-        if getattr(config, section):
-            said = f"'{section}' is not built yet, expected it to be left out"
-            document.fault(document.key_place((section,)), said)
+    if config.exporter:
+        said = "'exporter' is not built yet, expected it to be left out"
+        document.fault(document.key_place(("exporter",)), said)
 
 
 def _tap(document: Document, config: Config) -> None:
@@ -268,6 +286,11 @@ def _rule_files(document: Document, config: Config) -> None:
 
 def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
     if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
+        if path.lower().endswith(".xdf") and find_spec("pyxdf") is None:
+            said = (
+                f"{document.shown(at, path)} needs pyxdf, expected pip install 'lumen-fusion[xdf]'"
+            )
+            document.fault(document.place(at), said)
         return
     what = "is not a file" if Path(path).exists() else "does not exist"
     said = f"{document.shown(at, path)} {what}, expected a file"
@@ -285,7 +308,8 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter", "send"), _unbuilt),
+    _Check(("exporter",), _unbuilt),
+    _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

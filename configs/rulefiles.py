@@ -109,12 +109,19 @@ def _with_condition(
     try:
         compile_expression(rule.when, names, logical=True)
     except ExpressionError as error:
-        line, col = document.verbatim.get(where) or document.place(where)
-        if where in document.verbatim:
-            col += error.offset
-        said = str(error)
-        if "${" in document.shown(where, rule.when):
-            said = "no condition once the environment variables are in it"
-        hint = "" if "expected" in said else ", expected a condition over known names"
-        document.fault((line, col), f"in {show(where)}, {said}{hint}")
+        refuse_expression(document, where, rule.when, error, "a condition over known names")
     return rule
+
+
+def refuse_expression(
+    document: Document, at: DataPath, text: str, error: ExpressionError, expected: str
+) -> None:
+    """Report a text that is no expression, at the character that makes it none."""
+    line, col = document.verbatim.get(at) or document.place(at)
+    if at in document.verbatim:
+        col += error.offset
+    said = str(error)
+    if "${" in document.shown(at, text):
+        said = f"not {expected} once the environment variables are in it"
+    hint = "" if "expected" in said else f", expected {expected}"
+    document.fault((line, col), f"in {show(at)}, {said}{hint}")

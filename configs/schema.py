@@ -25,6 +25,9 @@ from operators.plan import (
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
+_URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
+
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
     """One input."""
@@ -45,23 +48,25 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
     """OSC over UDP. `keys` are addresses or patterns, `allow` peers or networks; none: all."""
 
-    addr: Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
+    addr: Address
     keys: list[str] = []
     allow: list[str] = []
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
-    """A MIDI input."""
+    """A MIDI input: the port that `device` fits; `virtual` makes one of that name."""
 
-    device: str
+    device: Annotated[str, Meta(min_length=1)]
+    virtual: bool = False
 
 
 class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
-    """An endpoint that exposes Prometheus text."""
+    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all."""
 
-    metrics_url: str
-    pull_interval_s: Positive = 2.0
+    metrics_url: Annotated[str, Meta(pattern=_URL)]
+    pull_interval_s: Annotated[float, Meta(ge=0.1)] = 2.0
     timeout_s: Positive = 1.0
+    keys: list[str] = []
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):
@@ -81,15 +86,29 @@ class TapConfig(Strict, frozen=True, kw_only=True):
     zstd: bool = False
 
 
-class SendConfig(Strict, frozen=True, kw_only=True):
-    """A destination that is played to."""
+class Destination(Strict, frozen=True, tag_field="type", kw_only=True):
+    """What is played to: an expression for each address or controller.
 
-    name: str
-    type: Literal["osc", "midi"]
-    to: str
-    rate_hz: Positive = 20.0
-    map: dict[str, str] = {}
+    One that this run listens to is refused, unless `loop` says that it is meant.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    map: Annotated[dict[str, str], Meta(min_length=1)]
+    rate_hz: Annotated[float, Meta(gt=0, le=1000)] = 20.0
     loop: bool = False
+
+
+class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):
+    """An address over UDP."""
+
+    to: Address
+
+
+class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
+    """A MIDI output: the port that `to` fits; `virtual` makes one of that name."""
+
+    to: Annotated[str, Meta(min_length=1)]
+    virtual: bool = False
 
 
 class OutputConfig(Strict, frozen=True, kw_only=True):
@@ -122,7 +141,7 @@ class Config(Strict, frozen=True, kw_only=True):
     evidence: EvidenceConfig | None = None
     exporter: ExporterConfig | None = None
     tap: TapConfig | None = None
-    send: list[SendConfig] = []
+    send: list[OscDestination | MidiDestination] = []
     output: OutputConfig = OutputConfig()
 
     def block_s(self) -> float:

@@ -28,7 +28,9 @@ from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.step import step
 from sinks.output import Output, preflight
+from sinks.send import played
 from sources import live
+from sources.port import Port
 from sources.replay import Replay, rigs_of
 from sources.stop import recovering
 
@@ -86,6 +88,6 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     )
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep)
-    output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep)
+    output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep, played(cfg, Port))
     op.output("sinks", evidenced, output)
     return dataflow

@@ -13,7 +13,7 @@ the delays themselves, all alike, so that the line is the one of least squares.
 A *clock reset* is a run of stamps of one sign, all but one in a row, that agree with one
 another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
 come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
-delay can lead. It is decided when the run breaks off or has lasted 0.11 s: more stamps make a
+delay can lead. It is decided when the run breaks off or has lasted 0.075 s: more stamps make a
 better offset. Smaller steps up show when two bins in a row have no stamp near the prediction.
 The offset then moves, the slope stays: in the first four seconds the least of all stamps since
 the step is the one reading, in bins that begin short.
@@ -36,7 +36,7 @@ BIN_S = 0.9
 """A little under a second: each epoch of a 1 Hz source is a bin of its own."""
 TELLING, MOST_IN_BIN = 5, 4096
 GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
-RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.11
+RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.075
 """How many stamps make a reset, and how many, and how long, are waited for at most."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
@@ -51,14 +51,15 @@ class Judged(NamedTuple):
     `by` (n,): index of the stamp that decided it, n for the end of the data; never falls.
     `decided` says how many, from the front, are decided at all: the rest must be fed again with
     what comes next.
-    `turns`: (index, line) for each change of the line, `Line.stepped` where it was a step.
+    `turns`: (by, known, line) for each change of the line: index of the stamp that brought it,
+    host time (s), and the line, `Line.stepped` where it was a step.
     """
 
     host: F64
     ok: Bool
     by: I64
     decided: int
-    turns: list[tuple[int, Line]]
+    turns: list[tuple[int, float, Line]]
 
 
 class Line(NamedTuple):
@@ -88,8 +89,8 @@ class Clock:
     reset_at: float = float("nan")
     due: float = float("nan")
     span: float = BIN_S
-    rounding: float = 0.0
     stepped_at: float = float("nan")
+    rounding: float = 0.0
     low: tuple[float, float, int] = (0.0, 0.0, 0)
     """Time and delay of the lowest stamp since the last step, and of how many (s)."""
     bin_source: F64 = field(default_factory=lambda: np.empty(0))
@@ -130,7 +131,7 @@ class Clock:
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
-        turns: list[tuple[int, Line]] = []
+        turns: list[tuple[int, float, Line]] = []
         if n and np.isnan(self.due):
             self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
         i = 0
@@ -145,7 +146,8 @@ class Clock:
                 if not self._doubtful(e)[0]:
                     line = self._close(float(source[i]))
                     if line:
-                        turns.append((i, line))
+                        known = source[i] + self._predict(source[i : i + 1], delay[i : i + 1])[0]
+                        turns.append((int(by[i]), float(known), line))
                     continue
                 stop = min(n, i + RUN_ABOVE + 1)
             stop = min(stop, i + MOST_IN_BIN - len(self.bin_source))
@@ -167,7 +169,8 @@ class Clock:
             if reset:
                 self.reset_at = float(host[settled - reset])
                 if self.bank:
-                    turns.append((settled - 1, self.line(self.bank, stepped=True)))
+                    line, known = self.line(self.bank, stepped=True), host[settled - 1]
+                    turns.append((int(by[i]), float(known), line))
             i = settled
         return Judged(host, ok, by, n, turns)
 
@@ -187,8 +190,7 @@ class Clock:
         s, d = source[vote], (arrival - source)[vote]
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
-        need = RUN_BELOW if e[0] < 0 else RUN_ABOVE
-        gate = self._gate()
+        need, gate = RUN_BELOW if e[0] < 0 else RUN_ABOVE, self._gate()
         others = np.flatnonzero(~doubt)  # one, overtaken by the first after a step, breaks no run
         run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
         held = np.flatnonzero(np.abs(s[run[need - 1 :]] - s[0]) >= HOLD_S)
@@ -204,7 +206,7 @@ class Clock:
         else:
             return i, 0
         if len(run) >= need:
-            least = float(np.median(e[run])) - gate
+            least = np.median(e[run]) - gate
             alike = np.count_nonzero(np.abs(e[run] - least - gate) <= gate) >= need
             spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
             if alike and (spaced or e[0] < 0):
@@ -256,8 +258,7 @@ class Clock:
     def _close(self, now: float) -> Line | None:
         """Take the bin in and open the next; return the line if it changed."""
         s, d = self.bin_source, self.bin_delay
-        fresh = _fresh(s)
-        if not fresh.all():
+        if not (fresh := _fresh(s)).all():
             s, d = s[fresh], d[fresh]
         self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + self.span
         self.span = min(2 * self.span, BIN_S)
@@ -285,8 +286,8 @@ class Clock:
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Take in the least delay of n stamps."""
-        anew = self.stepped_at <= at < self.stepped_at + ANEW_S
-        if anew and self.bank and self.bank.sharp and not self.rounding:
+        new = self.stepped_at <= at < self.stepped_at + ANEW_S
+        if new and self.bank and self.bank.sharp and not self.rounding:
             low_at, low, before = self.low
             if low + self.bank.slope * (at - low_at) < least:
                 at, least = low_at, low

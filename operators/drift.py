@@ -142,8 +142,8 @@ class Drift:
             waits[fed] = group >= judged.decided
             moment = np.append(before[first], known)
             before[fed] = np.maximum(before[fed], moment[judged.by][group])
-            reports = [_report(source, float(moment[judged.by[i]]), float(judged.host[i]), line)
-                       for i, line in judged.turns]  # fmt: skip
+            reports = [_report(source, float(moment[by]), now, line)
+                       for by, now, line in judged.turns]  # fmt: skip
         good: list[Block] = []
         wild: list[Block] = []
         for k, block in enumerate(blocks):

@@ -69,13 +69,14 @@ class Rule(Strict, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """Where in a `Fused` the numbers of a name stand."""
 
     kind: Literal["indicator", "sync_bound_s", "live", "signal", "sd", "fact"]
     index: int = 0
 
     def of(self, fused: Fused) -> F64:
+        """Return them, a number a tick; NaN is unknown."""
         match self.kind:
             case "indicator":
                 return fused.indicators[:, self.index]
@@ -97,32 +98,32 @@ def _word(text: str) -> str:
     return f"_{word}" if word[:1].isdecimal() or not word else word
 
 
-def _readable(plan: Plan) -> dict[str, _Column]:
-    """Return each name that a rule may read.
+def readable(plan: Plan) -> dict[str, Column]:
+    """Return each name that an expression may read.
 
     The five indicators, `sync_bound_s`, `live` (present channels), `<signal>`, `<signal>_sd`, and
     for each fact its key; every character that no identifier has becomes `_`. Who comes later
     and finds the name taken stands under a longer one: `signal_<signal>`, or a fact under its
     whole channel name; it cannot be read where that is taken too.
     """
-    columns = {name: _Column("indicator", i) for i, name in enumerate(INDICATORS)}
-    columns |= {"sync_bound_s": _Column("sync_bound_s"), "live": _Column("live")}
-    wanted: list[tuple[str, str, _Column]] = []
+    columns = {name: Column("indicator", i) for i, name in enumerate(INDICATORS)}
+    columns |= {"sync_bound_s": Column("sync_bound_s"), "live": Column("live")}
+    wanted: list[tuple[str, str, Column]] = []
     for i, signal in enumerate(plan.signals):
         word = _word(signal.name)
-        wanted.append((word, f"signal_{word}", _Column("signal", i)))
-        wanted.append((f"{word}_sd", f"signal_{word}_sd", _Column("sd", i)))
+        wanted.append((word, f"signal_{word}", Column("signal", i)))
+        wanted.append((f"{word}_sd", f"signal_{word}_sd", Column("sd", i)))
     for i, channel in enumerate(plan.facts):
         key = channel.partition(":")[2] or channel
-        wanted.append((_word(key), _word(channel), _Column("fact", i)))
+        wanted.append((_word(key), _word(channel), Column("fact", i)))
     for short, long, column in wanted:
         columns.setdefault(long if short in columns or short in WORDS else short, column)
     return columns
 
 
 def names(plan: Plan) -> tuple[str, ...]:
-    """Return what a rule may read: `_readable`, in its order."""
-    return tuple(_readable(plan))
+    """Return what a rule may read: `readable`, in its order."""
+    return tuple(readable(plan))
 
 
 class Evidence:
@@ -145,7 +146,7 @@ class Evidence:
 
     def __init__(self, plan: Plan, rules: tuple[Rule, ...], state: State | None = None) -> None:
         self._tick_hz = plan.tick_hz
-        self._readable = _readable(plan)
+        self._readable = readable(plan)
         texts = [rule.when for rule in rules]
         if state and state["rules"] != texts:
             raise ValueError(f"the snapshot is of other rules: {state['rules']}, not {texts}")

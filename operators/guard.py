@@ -148,7 +148,7 @@ class Guard:
         old &= known_at >= time + settle
         if np.count_nonzero(old):
             # What comes late in one piece waits as long for what follows, from when it came.
-            due = np.where(old, known_at + reach, time + (reach + settle))[SIDE:-SIDE]
+            due = np.where(old[SIDE:-SIDE], known_at[SIDE:-SIDE] + reach, due)
             near &= shifted(known_at[SIDE + 1 :], SIDE) <= due
         after = np.add.reduce(near.view(np.int8), axis=0, dtype=np.int8)
         full = after == SIDE

@@ -20,6 +20,11 @@ Group = Literal["ure", "sensors"]
 Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
 Profile = Literal["accurate", "low_latency"]
+_CHANNEL, _DATA = r"(?:[1-9]|1[0-6])", r"(?:\d\d?|1[01]\d|12[0-7])"
+MIDI_KEY = re.compile(
+    rf"(?:note|cc)/{_CHANNEL}/{_DATA}|pressure/{_CHANNEL}(?:/{_DATA})?|(?:pitch|program)/{_CHANNEL}"
+)
+"""What a MIDI device says when it changes; only its clock speaks at a rate."""
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -196,9 +201,11 @@ class Plan:
         return _resolve(self.patterns, name)
 
     def is_held(self, name: str) -> bool:
-        """Whether the channel speaks only when it changes."""
+        """Whether the channel speaks only when it changes: as configured, a fact, or MIDI."""
         kind = self.channel(name).kind
-        return kind == "held" if kind else name in self.facts
+        if kind:
+            return kind == "held"
+        return name in self.facts or bool(MIDI_KEY.fullmatch(name.partition(":")[2]))
 
 
 def matches(pattern: str, name: str) -> bool:

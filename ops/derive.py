@@ -13,9 +13,11 @@ from typing import NoReturn
 import numpy as np
 
 from configs.coherence import RESERVED
+from sources import xdf
 from sources.decode import Decoder
 from sources.names import Names
 from sources.tape import head
+from sources.xdf import READINGS, is_xdf
 
 LOOK = 1 << 20
 """Bytes of each recording that are looked at."""
@@ -32,8 +34,8 @@ SPOKEN = re.compile(r"(note|program)/\d")
 def derive(files: Sequence[Path], out: Path) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
-    MIDI controllers and what URE says of itself become facts. Of the rest: where each source
-    has one channel, they are taken to measure one quantity. Else a source
+    MIDI controllers, what URE says of itself and the readings of a clock become facts. Of the
+    rest: where each source has one channel, they are taken to measure one quantity. Else a source
     measures several: channels that share their key make a signal each, the others are not
     used; where no two share it, each channel is a signal.
 
@@ -48,7 +50,9 @@ def derive(files: Sequence[Path], out: Path) -> Path:
             _refuse(f"{file}: there is no such file")
         counts += channels(file)
     keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
-    facts = [name for name, key in keys.items() if key in FACTS or CONTROLLER.match(key)]
+    facts = [
+        name for name, key in keys.items() if key in (*FACTS, READINGS) or CONTROLLER.match(key)
+    ]
     series = [
         name
         for name, key in keys.items()
@@ -63,7 +67,18 @@ def derive(files: Sequence[Path], out: Path) -> Path:
 
 
 def channels(file: Path) -> Counter[str]:
-    """Return how many numbers each channel has in the first MiB of a recording."""
+    """Return how many numbers each channel has in the first MiB of a recording, or in an XDF file.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: an XDF file that cannot be read.
+    """
+    if is_xdf(str(file)):
+        try:
+            return xdf.channels(str(file))
+        except ValueError as error:
+            _refuse(str(error))
     start = head(str(file), LOOK)
     whole = start[: start.rfind(b"\n") + 1] or start
     rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None

@@ -10,7 +10,9 @@ from ops.run import add_recovery, execute, show
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen replay` takes."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz or .zst")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz, .zst or .xdf"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR",
         help="folder of the results and of the configuration; default %(default)s",

@@ -22,6 +22,7 @@ from sinks.folder import RUN, Folder, FolderError, rig_folder
 from sinks.jsonl import Position, Segments, segment_path
 from sinks.lines import packet_lines
 from sinks.run import Account, Digests, usage, versions, write_run
+from sinks.send import Send
 
 _MB = 1_000_000
 
@@ -61,16 +62,25 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         Of the configuration.
     keep : bool
         Recovery is on.
+    send : Send or None
+        What plays the run, if anything does: the ticks of the only rig, or of the config's.
     """
 
     def __init__(
-        self, config: Config, rigs: tuple[str, ...], path: str | None, fingerprint: str, keep: bool
+        self,
+        config: Config,
+        rigs: tuple[str, ...],
+        path: str | None,
+        fingerprint: str,
+        keep: bool,
+        send: Send | None = None,
     ) -> None:
         self.config = config
         self.rigs = rigs or (config.rig,)
         self.path = path
         self.fingerprint = fingerprint
         self.keep = keep
+        self.send = send
 
     def list_parts(self) -> list[str]:
         """Return the one constant name."""
@@ -113,11 +123,15 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         except BaseException:
             self.folder.release()
             raise
+        if output.send is not None:
+            output.send.start()
 
     def write_batch(self, values: list[Packet]) -> None:
         """Write what the packets hold: one write a file."""
         lines: dict[tuple[str, str], list[bytes]] = {}
         for packet in values:
+            if self.output.send is not None and packet.rig == (self.home or self.config.rig):
+                self.output.send.tell(packet)
             self.account.add(packet)
             for stem, text in packet_lines(packet):
                 if text:
@@ -149,6 +163,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
 
     def close(self) -> None:
         """Say how the run went, and let others have the folder."""
+        if self.output.send is not None:
+            self.output.send.stop()
         try:
             self._write_run()
         except OSError as error:  # the run may be ending because of just that

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -16,6 +16,7 @@ from sources.line import Row
 from sources.names import REJECT, Names
 from sources.recording import Mark, Piece
 from sources.rows import Arrived, Rows, no_notes
+from sources.xdf import XdfRecording
 
 
 class FeedState(msgspec.Struct, frozen=True):
@@ -41,10 +42,10 @@ class Readable(Protocol):
     def before(self) -> int:
         """Bytes of the files that had this name earlier."""
 
-    def read(self) -> list[Piece]:
+    def read(self) -> Sequence[Piece | XdfRecording]:
         """Return what comes next."""
 
-    def finish(self) -> list[Piece]:
+    def finish(self) -> Sequence[Piece | XdfRecording]:
         """End here."""
 
     def mark(self, line: int | None) -> Mark:
@@ -115,7 +116,7 @@ class Feed:
         """Take what was read as all there is."""
         self._take(self.recording.finish(), names)
 
-    def _take(self, pieces: list[Piece], names: Names) -> None:
+    def _take(self, pieces: Sequence[Piece | XdfRecording], names: Names) -> None:
         before = self.recording.before
         parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
         self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
@@ -162,7 +163,10 @@ class Feed:
         self.ready = left
         return taken
 
-    def _decode(self, piece: Piece, names: Names) -> Iterator[Rows]:
+    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
+        if isinstance(piece, XdfRecording):
+            yield piece.rows(names)
+            return
         fault = piece.fault
         if piece.data and fault != "too_long":
             rows = self._decoder.decode(piece.data, piece.offset, names)

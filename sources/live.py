@@ -21,12 +21,13 @@ from datetime import UTC, datetime, timedelta
 from errno import EADDRINUSE
 from pathlib import Path
 from threading import Thread
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, OscStream
+from configs.schema import Config, MidiStream, OscStream, UreStream
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
@@ -34,6 +35,7 @@ from sources.dealer import Dealer
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
 from sources.inbox import Inbox, Refused, Stream, stamp
+from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
 from sources.recording import Mark, Piece
@@ -41,8 +43,10 @@ from sources.replay import MOST_SILENT_TICKS
 from sources.rows import Arrived
 from sources.tap import Lock, Tap, TapError, unfinished
 from sources.tape import Tape
+from sources.ure import Ure
 from sources.voice import Voice
 
+LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
 """The longest silence that is not told."""
 LONGEST_SLEEP_S = 86_400.0
@@ -63,12 +67,18 @@ class LiveState(msgspec.Struct, frozen=True):
 
 def is_live(config: Config) -> bool:
     """Whether a configuration has a live stream."""
-    return any(isinstance(s, OscStream) for s in config.streams)
+    return any(isinstance(s, LiveStream) for s in config.streams)
 
 
-def stream_of(config: OscStream) -> Stream:
+def stream_of(config: LiveStream) -> Stream:
     """Return a stream, not started."""
-    return Osc(config)
+    match config:
+        case OscStream():
+            return Osc(config)
+        case MidiStream():
+            return Midi(config)
+        case UreStream():
+            return Ure(config)
 
 
 def preflight(config: Config) -> None:
@@ -316,4 +326,4 @@ class _Place:
 
 def live_streams(config: Config) -> list[Stream]:
     """Return the live streams of a configuration, not started."""
-    return [stream_of(s) for s in config.streams if isinstance(s, OscStream)]
+    return [stream_of(s) for s in config.streams if isinstance(s, LiveStream)]

@@ -30,6 +30,7 @@ from sources.names import Names
 from sources.progress import Progress
 from sources.rows import Arrived
 from sources.tape import head, open_recording
+from sources.xdf import is_xdf
 
 _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
@@ -259,7 +260,7 @@ def rigs_of(config: Config) -> tuple[str, ...]:
     """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
     rigs: dict[str, None] = {}
     for stream in config.streams:
-        if isinstance(stream, FileStream):
+        if isinstance(stream, FileStream) and not is_xdf(stream.path):
             names = Names(config.rig)
             rows = Decoder(stream.path).decode(head(stream.path, _LOOK_AHEAD), 0, names)
             numbers = names.rig_of()[rows.name[rows.name >= 0]]

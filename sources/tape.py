@@ -15,6 +15,7 @@ import msgspec
 
 from configs.coherence import TAPE
 from sources.recording import Mark, Piece, Recording
+from sources.xdf import XdfRecording, is_xdf
 
 MANIFEST = TAPE
 VERSION = 1
@@ -187,14 +188,18 @@ class Tape:
             self._current.close()
 
 
-def open_recording(path: str, follow: bool = False, mark: Mark | None = None) -> Recording | Tape:
-    """Open a file or a tape.
+def open_recording(
+    path: str, follow: bool = False, mark: Mark | None = None
+) -> Recording | Tape | XdfRecording:
+    """Open a file of lines, one of XDF, or a tape.
 
     Raises
     ------
     OSError, ValueError
         As `Recording` and `Tape`.
     """
+    if is_xdf(path):
+        return XdfRecording(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
@@ -204,7 +209,7 @@ def open_recording(path: str, follow: bool = False, mark: Mark | None = None) ->
 
 def head(path: str, size: int) -> bytes:
     """Return the first bytes of a recording, whatever of them can be read."""
-    recording = open_recording(path)
+    recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0
     while length < size and not recording.ended:
         for piece in recording.read():

@@ -19,6 +19,7 @@ streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
 OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
+URE = '{name: u, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}'
 HERE = "▶"
 """Stands before the character that the fault must name."""
 
@@ -27,6 +28,17 @@ BOMB = "".join(
     f"l0: {HERE}&a0 [lol]\n"
     for i in range(9)
 )  # fmt: skip
+
+
+def send(rest: str) -> str:
+    """Return an OSC destination of which `rest` is given."""
+    return f'send:\n  - {{name: m, type: osc, to: "127.0.0.1:9001", {rest}}}'
+
+
+def sent_to(to: str) -> str:
+    """Return a destination to be refused."""
+    return f"send: [{{name: m, type: osc, to: {to}, map: {{/x: pulse}}}}]"
+
 
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
@@ -99,12 +111,11 @@ BAD = {
         BASE.replace("}]", f"}}, {{name: {HERE}demo, type: file, path: demo.ndjson}}]"),
         "a second stream called 'demo'",
     ),
-    "a stream that is not built yet": (
-        BASE.replace("}]", f'}}, {{name: o, type: {HERE}midi, device: "hw:1"}}]'),
-        "streams of type midi are not built yet",
-    ),
-    "a key of such a stream": (
+    "a MIDI device that is no name": (
         BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}4}}]"), "device is 4"
+    ),
+    "a MIDI device without a name": (
+        BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}''}}]"), "not empty"
     ),
     "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
@@ -130,8 +141,93 @@ BAD = {
         BASE.replace("}]", f'}}, {OSC.replace("}", f", allow: [{HERE}phone]}}")}]'),
         "the peer 'phone', expected an IP address",
     ),
-    "something to send": (
-        f'{HERE}send: [{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'send' is not built yet"
+    "a page that is not had by plain HTTP": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"https:'), "that matches"
+    ),
+    "a page with a password": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http://me:secret@'),
+        "that matches",
+    ),
+    "a page's address with a space": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '), "that matches"
+    ),
+    "a page at a port that is none": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:9305', HERE + '"http://u:0'),
+        "expected a host, and a port from 1 to 65535",
+    ),
+    "a page at an address that is none": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:', HERE + '"http://[1::2::3]:'),
+        "expected a host, and a port",
+    ),
+    "a pull that outlasts the beat": (
+        BASE.replace("}]", f'}}, {URE.replace("}", f", timeout_s: {HERE}2.5}}")}]'),
+        "timeout_s is 2.5, expected at most pull_interval_s (2)",
+    ),
+    "a beat that is shorter than a pull by itself may last": (
+        BASE.replace("}]", f'}}, {HERE}{URE.replace("}", ", pull_interval_s: 0.5}")}]'),
+        "timeout_s is 1, expected at most pull_interval_s (0.5)",
+    ),
+    "a beat too fast": (
+        BASE.replace("}]", f'}}, {URE.replace("}", f", pull_interval_s: {HERE}0.01}}")}]'),
+        "expected a number >= 0.1",
+    ),
+    "a destination without a map": (
+        f'send: [{HERE}{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'map' is missing in send[0]"
+    ),
+    "an empty map": (send(f"map: {HERE}{{}}"), "send[0].map is a mapping, expected a mapping that"),
+    "a destination of no known type": (
+        f"send: [{{name: m, type: {HERE}udp, to: x, map: {{/x: pulse}}}}]", "one of midi, osc"
+    ),
+    "two destinations of one name": (
+        send("map: {/x: pulse}") + f'''
+  - {{name: {HERE}m, type: midi, to: synth, map: {{cc/1/1: pulse}}}}''',
+        "a second destination called 'm'",
+    ),
+    "a destination's bad port": (
+        f'send: [{{name: m, type: osc, to: {HERE}"127.0.0.1:99999", map: {{/x: pulse}}}}]',
+        "expected a port from 1 to 65535",
+    ),
+    "an address that is none": (send(f"map: {{{HERE}x: pulse}}"), "the address 'x', expected one"),
+    "an address that is a pattern": (send(f'map: {{{HERE}"/x/*": pulse}}'), "without #*,?[]{}"),
+    "a controller that is none": (
+        f"send: [{{name: m, type: midi, to: synth, map: {{{HERE}cc/1/128: pulse}}}}]",
+        "'cc/1/128', expected note/1/60",
+    ),
+    "a length of no note": (
+        f"send: [{{name: m, type: midi, to: synth, map: {{{HERE}cc/1/1/length: pulse}}}}]",
+        "'cc/1/1/length', expected note/1/60",
+    ),
+    "a length of a note that is not played": (
+        f"send: [{{name: m, type: midi, to: synth, map: {{{HERE}note/1/60/length: pulse}}}}]",
+        "expected 'note/1/60' beside it",
+    ),
+    "an unknown name to send": (
+        send(f'map: {{/x: "127*(1-{HERE}entropy)"}}'), "did you mean 'entropy_ratio'?"
+    ),
+    "a condition to send": (
+        send(f'map: {{/x: "{HERE}pulse > 1"}}'), "expected a number, not a condition"
+    ),
+    "a number to send": (send(f"map: {{/x: {HERE}1}}"), "is 1, expected text (in quotes)"),
+    "too many destinations": (
+        f"send: {HERE}[" + "{name: m, type: midi, to: s, map: {cc/1/1: pulse}}," * 65 + "]",
+        "65 destinations, expected at most 64",
+    ),
+    "what this run listens to": (
+        BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"127.0.0.1:9000"'),
+        "'127.0.0.1:9000' is what stream 'o' listens to, expected another destination, or loop",
+    ),
+    "this run by another name": (
+        BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"localhost:9000"'), "stream 'o'"
+    ),
+    "this machine where all of it listens": (
+        BASE.replace("}]", f"}}, {OSC}]").replace("127.0.0.1", "0.0.0.0")
+        + sent_to(f'{HERE}"127.0.0.2:9000"'),
+        "stream 'o'",
+    ),
+    "the MIDI port that is heard": (
+        BASE.replace("}]", '}, {name: k, type: midi, device: "LPK25 MIDI 1 20:0"}]')
+        + f"send: [{{name: m, type: midi, to: {HERE}LPK25, map: {{cc/1/1: pulse}}}}]",
+        "'LPK25' is what stream 'k' listens to",
     ),
     "a recording that is not there": (
         BASE.replace("demo.ndjson", f"{HERE}gone.ndjson"), "gone.ndjson does not exist"
@@ -297,6 +393,10 @@ MANY = {
     "streams": BASE.replace("version: 2\n", "").replace(
         "}]", "}" + ", {name: s, type: osc, addr: 1}" * 6_000 + "]"
     ),
+    "destinations": "send: [" + '{name: m, type: osc, to: "h:9", map: {/x: a}},' * 5_000 + "]\n",
+    "what is sent": "send: [{name: m, type: osc, to: 'h:9', map: {"
+    + "".join(f"/{i}: pulze," for i in range(14_000))
+    + "}}]\n",
     "members of no stream": (
         "streams:\n"
         + "".join(f'  - {{name: s{i}, type: osc, addr: "a"}}\n' for i in range(2_500))

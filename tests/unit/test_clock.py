@@ -47,7 +47,7 @@ def told(host: F64, source: F64, arrival: F64) -> Told:
     clock = Clock(30.0)
     judged = clock.feed(START + source, START + arrival, end=True)
     turns = judged.turns
-    return Told(judged, judged.host - START - host, turns[-1][1] if turns else None, clock)
+    return Told(judged, judged.host - START - host, turns[-1][2] if turns else None, clock)
 
 
 def ppm(line: Line | None) -> float:
@@ -113,7 +113,7 @@ def test_a_step_is_found_in_a_quarter_second_and_every_row_mapped_with_the_right
 
 def test_the_slope_is_kept_across_a_step() -> None:
     host, source, arrival = stamps(seconds=310.0, step=(300.0, 0.5))
-    lines = [line for _, line in told(host, source, arrival).judged.turns]
+    lines = [line for _, _, line in told(host, source, arrival).judged.turns]
     at = next(i for i, line in enumerate(lines) if line.stepped)
     assert lines[at].slope == lines[at - 1].slope
     assert ppm(lines[-1]) == pytest.approx(120.0, abs=1.0)

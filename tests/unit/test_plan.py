@@ -77,6 +77,28 @@ def test_a_fact_is_held_and_a_member_is_sampled_unless_told_otherwise() -> None:
     assert told.is_held("osc_1:/pulse")
 
 
+@pytest.mark.parametrize(
+    ("key", "held"),
+    [
+        ("note/1/60", True),
+        ("cc/16/127", True),
+        ("pitch/1", True),
+        ("pressure/2", True),
+        ("pressure/2/60", True),
+        ("program/3", True),
+        ("clock", False),
+        ("cc/0/1", False),
+        ("cc/17/1", False),
+        ("cc/1/128", False),
+        ("/cc/1/1", False),
+        ("cc/1/1/x", False),
+    ],
+)
+def test_what_midi_says_is_held_but_for_its_clock(key: str, held: bool) -> None:
+    assert plan().is_held(f"midi_1:{key}") is held
+    assert not plan(("midi_1:*", {"kind": "sampled"})).is_held(f"midi_1:{key}")
+
+
 def test_where_a_row_stood_is_file_and_byte_offset() -> None:
     p = plan(files=("a.ndjson", "b.ndjson.gz"))
     assert [p.where(n) for n in (0, 1, 24, 25)] == [

@@ -1,0 +1,141 @@
+"""What is to be played: addresses and controllers that exist, expressions that can be read, and
+no destination that this run itself listens to."""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import ip_address
+
+from configs.document import MAX_FAULTS, DataPath, Document
+from configs.rulefiles import refuse_expression
+from configs.schema import Config, MidiDestination, MidiStream, OscDestination, OscStream
+from operators.evidence import names
+from operators.expression import ExpressionError, compile_expression
+from operators.plan import MIDI_KEY
+
+MAX_DESTINATIONS = 64
+"""Each is a thread."""
+_ADDRESS = re.compile(r"/[!-~]{1,254}")
+_RESERVED = re.compile(r"[#*,?\[\]{}]")
+_ALSA_NUMBER = re.compile(r" \d+:\d+$")
+_LENGTH = "/length"
+
+
+def check(document: Document, config: Config) -> None:
+    """Report what cannot be played."""
+    if not config.send:
+        return
+    if len(config.send) > MAX_DESTINATIONS:
+        said = f"{len(config.send)} destinations, expected at most {MAX_DESTINATIONS}"
+        document.fault(document.place(("send",)), said)
+    readable = names(config.plan())
+    first: dict[str, int] = {}
+    for index, destination in enumerate(config.send[:MAX_DESTINATIONS]):
+        at: DataPath = ("send", index)
+        if destination.name in first:
+            line, _ = document.place(("send", first[destination.name], "name"))
+            shown = document.shown((*at, "name"), destination.name)
+            said = f"a second destination called '{shown}', expected a name of its own"
+            document.fault(document.place((*at, "name")), f"{said}: the first is on line {line}")
+        first.setdefault(destination.name, index)
+        for key, text in destination.map.items():
+            if len(document.faults) >= MAX_FAULTS:
+                return  # nobody reads on
+            _key(document, (*at, "map", key), key, destination)
+            _expression(document, (*at, "map", key), text, readable)
+        _loop(document, (*at, "to"), config, destination)
+
+
+def _key(
+    document: Document, at: DataPath, key: str, destination: OscDestination | MidiDestination
+) -> None:
+    if isinstance(destination, OscDestination):
+        if not _ADDRESS.fullmatch(key) or _RESERVED.search(key):
+            said = f"the address '{key}', expected one such as /ure/velocity, without #*,?[]{{}}"
+            document.fault(document.key_place(at), said)
+        return
+    note = key.removesuffix(_LENGTH)
+    if not MIDI_KEY.fullmatch(note) or (note != key and not key.startswith("note/")):
+        said = f"'{key}', expected note/1/60, note/1/60/length, cc/1/74, pitch/1, pressure/1"
+        document.fault(document.key_place(at), f"{said} or program/1")
+    elif note != key and note not in destination.map:
+        said = f"the length of '{note}', which is not played, expected '{note}' beside it"
+        document.fault(document.key_place(at), said)
+
+
+def _expression(document: Document, at: DataPath, text: str, readable: tuple[str, ...]) -> None:
+    try:
+        compile_expression(text, readable, logical=False)
+    except ExpressionError as error:
+        refuse_expression(document, at, text, error, "a number over known names")
+
+
+def _loop(
+    document: Document,
+    at: DataPath,
+    config: Config,
+    destination: OscDestination | MidiDestination,
+) -> None:
+    shown = document.shown(at, destination.to)
+    if isinstance(destination, OscDestination):
+        port = int(destination.to.rpartition(":")[2])
+        if not 1 <= port <= 65535:
+            said = f"the address '{shown}', expected a port from 1 to 65535"
+            document.fault(document.place(at), said)
+            return
+    if destination.loop:
+        return
+    for index, stream in enumerate(config.streams):
+        match stream, destination:
+            case OscStream(), OscDestination():
+                heard = _reaches(destination.to, stream.addr)
+            case MidiStream(), MidiDestination():
+                ours, theirs = _bare(destination.to), _bare(stream.device)
+                heard = ours in theirs or theirs in ours
+            case _:
+                heard = False
+        if heard:
+            listener = document.shown(("streams", index, "name"), stream.name)
+            said = f"'{shown}' is what stream '{listener}' listens to"
+            document.fault(
+                document.place(at), f"{said}, expected another destination, or loop: true"
+            )
+
+
+def _reaches(to: str, addr: str) -> bool:
+    """Whether what is sent to one address is heard at the other, as far as this machine knows."""
+    (host, _, port), (own, _, own_port) = to.rpartition(":"), addr.rpartition(":")
+    if int(port) != int(own_port):
+        return False
+    host, own = _host(host), _host(own)
+    if host == own or _unspecified(host):
+        return True
+    return _unspecified(own) and _is_here(host)
+
+
+def _host(host: str) -> str:
+    host = host.strip("[]").lower()
+    return "127.0.0.1" if host == "localhost" else host
+
+
+def _unspecified(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_here(host: str) -> bool:
+    """Whether an IP address is one of this machine's. Names are not looked up."""
+    try:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _bare(port: str) -> str:
+    return _ALSA_NUMBER.sub("", port)

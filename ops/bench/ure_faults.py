@@ -1,0 +1,239 @@
+"""A live flow beside a URE that breaks in every known way: are its ticks even, and its verdicts?
+
+    python -m ops.bench.ure_faults [--seconds 4] [--mode drip --mode down]
+
+One flow runs all the time, with OSC beside the URE; in each mode the URE is broken for some
+seconds, then well again for as long. Ticks are timed as their lines appear. A member goes stale
+three pulls after its last sample: the first tick of the fallback has to be the first one beyond
+that, and a second (`rejoin_after_s`) after the first new sample both groups have to be back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
+from ops.bench.osc_flood import flow
+from ops.bench.osc_fuzz import message
+from ops.table import table
+
+HZ, PULL_S, REJOIN_S = 5.0, 0.5, 1.0
+STALE_S = 3 * PULL_S
+FROZEN, STUCK = "frozen", "frozen stamps"
+EVERY = (*MODES, RESET, MUTE, DEAF, DOWN, FLAPPING, FROZEN, STUCK)
+HARMLESS = ("well", "in chunks", "in gzip", FLAPPING)
+CONFIG = """version: 2
+streams:
+  - name: ure
+    type: ure
+    metrics_url: "{url}"
+    pull_interval_s: {pull}
+    timeout_s: 0.4
+    frozen_after_s: {stale}
+  - {{name: osc, type: osc, addr: "127.0.0.1:{port}"}}
+signals:
+  pulse:
+    members:
+      "ure:u_level": {{group: ure, lag_s: 0.0, lag_sd_s: 0.01}}
+      "osc:/level": {{group: sensors, lag_s: 0.0}}
+failover: {{rejoin_after_s: {rejoin}}}
+output: {{dir: {folder}/out, aligned: true}}
+"""
+
+
+@dataclass
+class Page:
+    """What the URE says: a level that moves, unless it is frozen."""
+
+    frozen: bool = False
+    stamped: bool = False
+    at: float = field(default_factory=time.time)
+
+    def __call__(self) -> bytes:
+        """Return it as it is now."""
+        if not self.frozen:
+            self.at = time.time()
+        stamp = f" {self.at * 1e3:.0f}" if self.stamped else ""
+        level = 0.5 + 0.4 * math.sin(self.at)
+        return f"# TYPE u_level gauge\nu_level {level:.6f}{stamp}\n".encode()
+
+
+@dataclass
+class Trial:
+    """One mode: when it began and ended (s since 1970), and what was seen meanwhile.
+
+    `intervals` are those between two ticks as they appeared (s); `peak_mib` is over the base.
+    """
+
+    mode: str
+    begin: float
+    end: float = 0.0
+    over: float = 0.0
+    peak_mib: float = 0.0
+    intervals: list[float] = field(default_factory=list)
+
+
+class Watch(threading.Thread):
+    """Notes when each tick appears in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path = path
+        self.seen: list[float] = []
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Look every 2 ms."""
+        with self.path.open("rb") as file:
+            while not self.done.is_set():
+                self.seen += [time.time()] * file.read().count(b"\n")
+                time.sleep(0.002)
+
+
+def trials(
+    server: Hostile, page: Page, modes: list[str], seconds: float, flow_: subprocess.Popen[bytes]
+) -> list[Trial]:
+    """Break and heal the URE in each mode."""
+    done, base = [], _memory(flow_.pid, "VmRSS")
+    for mode in modes:
+        Path(f"/proc/{flow_.pid}/clear_refs").write_text("5")
+        page.frozen = mode in (FROZEN, STUCK)
+        page.stamped = mode == STUCK
+        trial = Trial(mode, time.time())
+        server.mode = "well" if page.frozen else mode
+        time.sleep(seconds)
+        server.mode, page.frozen, page.stamped = "well", False, False
+        trial.end = time.time()
+        time.sleep(seconds)
+        trial.over = time.time()
+        trial.peak_mib = _memory(flow_.pid, "VmHWM") - base
+        done.append(trial)
+        print(".", end="", file=sys.stderr, flush=True)
+    return done
+
+
+def _memory(pid: int, what: str) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(what + ":")[2].split()[0]) / 1024
+
+
+def _send(port: int, done: threading.Event) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        while not done.wait(0.05):
+            level = 0.5 + 0.4 * math.sin(time.time())
+            out.sendto(message("/level", "d", struct.pack(">d", level)), ("127.0.0.1", port))
+
+
+def measure(folder: Path, modes: list[str], seconds: float) -> tuple[list[Trial], dict[str, Any]]:
+    """Run the flow through the modes; return what was seen, and its account."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    page, done = Page(), threading.Event()
+    with Hostile(page) as server:
+        config = folder / "ure.yaml"
+        config.write_text(CONFIG.format(
+            url=server.url, pull=PULL_S, stale=STALE_S, rejoin=REJOIN_S, port=port, folder=folder,
+        ))  # fmt: skip
+        sender = threading.Thread(target=_send, args=(port, done))
+        sender.start()
+        process = flow(config, folder / "log")
+        try:
+            fused = folder / "out" / "fused.jsonl"
+            while not (fused.exists() and fused.stat().st_size):
+                time.sleep(0.05)
+            time.sleep(5)
+            watch = Watch(fused)
+            watch.start()
+            found = trials(server, page, modes, seconds, process)
+            time.sleep(1)
+            watch.done.set()
+            watch.join()
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        finally:
+            process.kill()
+            done.set()
+            sender.join()
+    for trial in found:
+        a, b = bisect_left(watch.seen, trial.begin), bisect_left(watch.seen, trial.over)
+        seen = watch.seen[a:b]
+        trial.intervals = [y - x for x, y in pairwise(seen)]
+    return found, json.loads((folder / "out" / "run.json").read_text())
+
+
+def verdicts(folder: Path, found: list[Trial]) -> list[tuple[str, ...]]:
+    """Return a row for each mode: how even its ticks were, and how right its verdicts."""
+    ticks = [(line["ts"], line["mode"]) for line in _lines(folder / "out" / "fused.jsonl")]
+    heard = [
+        (line["rx"], line["ts"]) for line in _lines(folder / "out" / "aligned.jsonl")
+        if line["channel"] == "ure:u_level"
+    ]  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    for trial in found:
+        p99 = sorted(trial.intervals)[int(0.99 * len(trial.intervals))] * HZ
+        fell = next((ts for ts, mode in ticks if ts > trial.begin and mode != "fused"), math.inf)
+        failover = back = pulls = "-"
+        if trial.mode in HARMLESS:
+            failover = "none" if fell > trial.over else f"at {fell - trial.begin:.1f} s"
+        elif fell < trial.over:
+            last_rx, last = _last_new(trial, heard)
+            due = math.floor((last + STALE_S) * HZ) + 1
+            failover = f"{round(fell * HZ) - due:+d}"
+            first = next(rx for rx, _ in heard if rx > max(trial.end, last_rx))
+            pulls = f"{(first - trial.end) / PULL_S:.1f}"
+            again = next(ts for ts, mode in ticks if ts > trial.end and mode == "fused")
+            back = f"{again - first:.1f}"
+        else:
+            failover = "MISSED"
+        rows.append((trial.mode, str(len(trial.intervals)), f"{p99:.2f}",
+                     f"{max(trial.intervals) * HZ:.2f}", failover, pulls, back,
+                     f"{trial.peak_mib:+.0f}"))  # fmt: skip
+    return rows
+
+
+def _last_new(trial: Trial, heard: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return arrival and host time of the last sample that said something new."""
+    until = trial.begin if trial.mode in (FROZEN, STUCK) else trial.end
+    return heard[bisect_left(heard, (until, 0.0)) - 1]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def main() -> int:
+    """Run all modes and print what came of them; 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--mode", action="append", choices=EVERY)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lumen-ure-") as name:
+        folder = Path(name)
+        found, run = measure(folder, args.mode or list(EVERY), args.seconds)
+        rows = verdicts(folder, found)
+    print(file=sys.stderr)
+    head = ("mode", "ticks", "p99", "max", "failover", "pulls", "back s", "MiB")
+    print(table(head, rows))
+    print(json.dumps(run["account"]["by_source"]["ure"]), "balanced:", run["balanced"])
+    missed = [r for r in rows if float(r[2]) > 1.5 or r[4] not in ("none", "+0", "+1")]
+    return int(bool(missed) or not run["balanced"] or any(t.peak_mib >= 32 for t in found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,90 @@
+"""URE: a thread that scrapes a page of Prometheus text on a fixed beat, into the inbox.
+
+Each pull is one GET with one deadline, then all of the page or nothing of it. There is one at a
+time, on a beat that does not drift; the next beat is the retry, and there is no faster one. All
+samples of a page share the arrival of its end; those with stamps of their own keep them as source
+time. A series that is not there is not heard, and so goes stale: nothing stands in for it.
+
+Losses: pages that cannot be used, one event each (`http`, `timeout`, `too_long`, `exposition`);
+single samples (`value`, `stamp`, `too_long`), series that are not wanted (`filtered`) or say
+what they said before (`repeated`), counted. Where nothing answers, nothing is lost: it is down.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from math import ceil
+
+from configs.schema import UreStream
+from operators.plan import matches
+from sources.exposition import PageError, Pages
+from sources.inbox import Inbox, Refused, stamp
+from sources.names import LONGEST
+from sources.scrape import Endpoint, Patience, StoppedError
+
+_STOP_S = 2.0
+
+
+class Ure:
+    """One endpoint."""
+
+    def __init__(self, config: UreStream) -> None:
+        self.name = config.name
+        self.config = config
+        self._inbox = Inbox(config.name)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._endpoint = Endpoint(config.metrics_url)
+        self._pages = Pages(self._wants)
+
+    def start(self, inbox: Inbox) -> None:
+        """Begin to pull."""
+        self._inbox = inbox
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name=f"ure {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Pull no more; what is under way is given up."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+            self._thread = None
+
+    def facts(self) -> Sequence[str]:
+        """Return address and beat, and what is on its page."""
+        beat = f"{self.config.metrics_url} every {self.config.pull_interval_s:g} s"
+        if not self._pages.series:
+            return (beat,)
+        return beat, f"{self._pages.wanted} of {self._pages.series} series"
+
+    def _run(self) -> None:
+        due, beat_s = time.monotonic(), self.config.pull_interval_s
+        while not self._stop.is_set():
+            self._pull()
+            late_s = time.monotonic() - due
+            due += beat_s * max(1, ceil(late_s / beat_s))
+            self._stop.wait(due - time.monotonic())
+
+    def _pull(self) -> None:
+        url = self.config.metrics_url
+        try:
+            answer = self._endpoint.get(Patience(self.config.timeout_s, self._stop.is_set))
+            rx = stamp()
+            self._inbox.put(self._pages.decode(answer.page, rx, url[:LONGEST], answer.openmetrics))
+            if self._pages.wanted:
+                self._inbox.turn(True, ", ".join(self.facts()))
+            else:
+                said = f"none of its {self._pages.series} series is one of keys"
+                self._inbox.turn(False, f"{url}: {said}")
+        except PageError as error:
+            if error.reason:
+                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], error.sample)])
+            self._inbox.turn(False, f"{url}: {error.why}")
+        except StoppedError:
+            pass
+
+    def _wants(self, key: str) -> bool:
+        return not self.config.keys or any(matches(known, key) for known in self.config.keys)

@@ -1,0 +1,76 @@
+"""A real exporter, not written by us, as a URE."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from configs.schema import UreStream
+from sources.exposition import Pages
+from sources.inbox import Heard, Inbox, Refused, Turned
+from sources.scrape import Endpoint, Patience
+from sources.ure import Ure
+
+NAME = "prometheus-node-exporter"
+PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin" / NAME
+PROGRAM = shutil.which(NAME) or (str(PEERS) if PEERS.exists() else None)
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no {NAME} here: run `make peers`")
+
+
+@pytest.fixture(scope="module")
+def url():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [PROGRAM, f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(200):
+            with socket.socket() as attempt:
+                if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/metrics_ure"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_its_page_is_read_as_the_reference_parser_reads_it(url):
+    answer = Endpoint(url).get(Patience(10.0, lambda: False))
+    heard = Pages().decode(answer.page, 1.0, url)
+    reference = [
+        sample.value
+        for family in text_string_to_metric_families(answer.page.decode())
+        for sample in family.samples
+    ]
+
+    assert len(heard) > 100
+    assert sorted(x.value for x in heard if isinstance(x, Heard)) == sorted(reference)
+
+
+def test_wanted_series_are_heard_pull_after_pull(url):
+    inbox = Inbox("ure")
+    keys = ["node_load1", "node_cpu_seconds_total{*", "go_info*"]
+    stream = Ure(
+        UreStream(name="ure", metrics_url=url, pull_interval_s=0.5, timeout_s=0.5, keys=keys)
+    )
+    stream.start(inbox)
+    time.sleep(2.2)
+    stream.stop()
+    items = inbox.take()
+
+    heard = [x for x in items if isinstance(x, Heard)]
+    pulls = {x.rx for x in heard if x.key == "node_load1"}
+    assert len(pulls) >= 3
+    assert 'node_cpu_seconds_total{cpu="0",mode="idle"}' in {x.key for x in heard}
+    assert {x.reason for x in items if isinstance(x, Refused)} == {"filtered"}
+    assert [x.up for x in items if isinstance(x, Turned)] == [True]

@@ -1,0 +1,150 @@
+"""MIDI in from real senders: a sequencer and a clock of JACK's, on a server without hardware."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.schema import MidiStream
+from sinks import instrument
+from sinks.send import Player
+from sources.inbox import Heard, Inbox, Turned
+from sources.midi import Midi
+from sources.port import Port
+from tests.jack import Jack, end, jack, needs_jack
+
+pytestmark = needs_jack
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jack]:
+    with jack(monkeypatch) as running:
+        yield running
+
+
+CONFIG = """
+version: 2
+streams: [{{name: midi_1, type: midi, device: Sequencer}}]
+signals: {{pulse: {{members: {{"midi_1:note/1/60": {{}}}}}}}}
+facts: ["midi_1:note/1/63"]
+output: {{dir: {out}}}
+"""
+"""Nothing says that its notes are held."""
+
+
+def until(holds: Callable[[], object], seconds: float = 10.0) -> float:
+    started = time.monotonic()
+    while not holds():
+        assert time.monotonic() - started < seconds
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+def stream(device: str, virtual: bool = False) -> tuple[Midi, Inbox]:
+    made, inbox = Midi(MidiStream(name="m", device=device, virtual=virtual)), Inbox("m")
+    made.start(inbox)
+    return made, inbox
+
+
+def test_notes_of_a_sequencer_come_in_time(server: Jack) -> None:
+    with server.player("Sequencer"):
+        made, inbox = stream("Sequencer")
+        until(lambda: inbox.received >= 12)
+        made.stop()
+    up, *heard = inbox.take()
+    assert isinstance(up, Turned)
+    assert up.why == "Sequencer:out, Jack"
+    notes = [(item.key, item.value) for item in heard if isinstance(item, Heard)]
+    assert {key for key, _ in notes} == {"note/1/60", "note/1/63"}
+    assert {value for _, value in notes} == {0.0, 64.0}
+    begun = [item.rx for item in heard if isinstance(item, Heard) and item.value]
+    assert np.diff(begun).mean() == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: Jack) -> None:
+    made, inbox = stream("Sequencer:out")
+    for _ in range(3):
+        with server.player("Sequencer"):
+            assert until(lambda: inbox.up) < 5
+            before = inbox.received
+            until(lambda heard=before: inbox.received > heard)
+        until(lambda: not inbox.up)
+    made.stop()
+    edges = [item.why for item in inbox.take() if isinstance(item, Turned)]
+    assert edges[1:] == ["Sequencer:out, Jack", "Sequencer:out is gone"] * 3
+
+
+def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: Jack) -> None:
+    made, inbox = stream("in", virtual=True)
+    until(lambda: inbox.up)
+    server.until("lumen:in")
+    clock = server.start("jack_midi_clock", "-b", "120", "lumen:in")
+    server.run("jack_transport", b"play\nquit\n")
+    until(lambda: inbox.received >= 60)
+    end(clock)
+    made.stop()
+    pulses = [item.rx for item in inbox.take() if isinstance(item, Heard) and item.key == "clock"]
+    assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
+
+
+def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
+    made, inbox = stream("in", virtual=True)
+    until(lambda: inbox.up)
+    played = instrument.Midi(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
+    player = Player("notes", 4.0, played)
+    player.start()
+    for n in range(8):
+        player.put({"cc/1/7": float(n), "note/1/60": 90.0, "note/1/60/length": 0.1})
+        time.sleep(0.25)
+    until(lambda: inbox.received >= 6)
+    player.put({"note/1/60": 90.0, "note/1/60/length": 60.0})
+    time.sleep(0.5)
+    player.stop()
+    until(lambda: not server.ports() or "lumen:out" not in server.ports())
+    made.stop()
+    heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
+    notes = [value for key, value in heard if key == "note/1/60"]
+    assert notes == [90.0, 0.0] * (len(notes) // 2)
+    assert len(notes) >= 4
+    controls = [value for key, value in heard if key == "cc/1/7"]
+    assert controls == sorted(set(controls))
+
+
+def test_a_server_that_dies_is_a_stream_that_is_down(server: Jack) -> None:
+    made, inbox = stream("in", virtual=True)
+    until(lambda: inbox.up)
+    server.server.kill()
+    until(lambda: not inbox.up)
+    until(lambda: "no JACK server" in inbox.why)
+    made.stop()
+
+
+def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
+    server: Jack, tmp_path: Path
+) -> None:
+    config, out, log = tmp_path / "midi.yaml", tmp_path / "out", tmp_path / "log"
+    config.write_text(CONFIG.format(out=out))
+    command = [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow('{config}')"]
+    with log.open("wb") as said:
+        run = subprocess.Popen(command, stderr=said)
+    try:
+        until(lambda: "midi_1 is down: no port fits 'Sequencer'" in log.read_text(), 60)
+        with server.player("Sequencer"):
+            until(lambda: "midi_1 is up: Sequencer:out, Jack" in log.read_text())
+            time.sleep(8)
+            run.terminate()
+            assert run.wait(20) == 0
+    finally:
+        run.kill()
+    account = json.loads((out / "run.json").read_text())["account"]["by_source"]["midi_1"]
+    assert account["received"] == account["used"] > 40
+    lines = [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
+    values = {line["signals"]["pulse"]["value"] for line in lines}
+    assert {0.0, 64.0} <= values <= {0.0, 64.0, None}

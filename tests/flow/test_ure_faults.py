@@ -1,0 +1,17 @@
+from ops.bench.hostile_ure import RESET
+from ops.bench.ure_faults import measure, verdicts
+
+
+def test_a_live_flow_falls_back_at_the_first_stale_tick_and_returns(tmp_path):
+    found, run = measure(tmp_path, [RESET], seconds=3.0)
+    ((mode, _, p99, _, failover, pulls, back, _),) = verdicts(tmp_path, found)
+
+    account = run["account"]["by_source"]["ure"]
+    assert mode == RESET
+    assert failover == "+0"
+    assert float(pulls) <= 2.0
+    assert 1.0 <= float(back) <= 1.5
+    assert float(p99) < 3.0  # the bench says 1.5; beside other tests a machine is less even
+    assert run["balanced"]
+    assert 4 <= account["rejected"] <= 7
+    assert account["used"] + account["rejected"] == account["received"]
