@@ -106,6 +106,13 @@ def _unbuilt(document: Document, config: Config) -> None:
         document.fault(document.key_place(("exporter",)), said)
 
 
+def _kinds(document: Document, config: Config) -> None:
+    recorded = [isinstance(stream, FileStream) for stream in config.streams]
+    if any(recorded) and not all(recorded):
+        said = "a recording beside live streams is not built yet, expected it to be left out"
+        document.fault(document.place(("streams", recorded.index(True), "type")), said)
+
+
 def _tap(document: Document, config: Config) -> None:
     if config.tap is None:
         return
@@ -310,6 +317,7 @@ _CHECKS = (
     _Check(("streams",), _streams),
     _Check(("exporter",), _unbuilt),
     _Check(("streams", "signals", "facts", "send"), destinations.check),
+    _Check(("streams",), _kinds),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

@@ -119,6 +119,10 @@ BAD = {
     ),
     "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
+    "a recording beside live streams": (
+        BASE.replace("type: file", f"type: {HERE}file").replace("}]", f"}}, {OSC}]"),
+        "a recording beside live streams is not built yet",
+    ),
     "a tap where nothing is live": (f"{HERE}tap: {{dir: tap}}", "'tap' without a live stream"),
     "a tap that is a file": (
         BASE.replace("}]", f'}}, {OSC}]') + f"tap: {{dir: {HERE}demo.ndjson}}", "is a file"
