@@ -179,6 +179,7 @@ class Config(Strict, frozen=True, kw_only=True):
             half_width_s=self.resample.half_width_s(),
             wait_s=self.resample.waits(),
             wait_lag_s=self.align.waits_for_lag(self.resample.profile),
+            eager=self.resample.profile == "low_latency",
             max_disorder_s=self.drift.max_disorder_s,
             max_delay_s=self.drift.max_delay_s,
             weights=self.weights,

@@ -117,6 +117,8 @@ class Plan:
     tick_hz, half_width_s, wait_s, wait_lag_s : float
         The grid; the kernel's half-width; what is waited beyond it for late rows; the largest
         lag that is waited for.
+    eager : bool
+        Nothing waits for what follows it: low latency.
     max_disorder_s, max_delay_s : float
         Disorder that is put right; the largest delay that is believed.
     weights, failover : prior and presence
@@ -140,6 +142,7 @@ class Plan:
     half_width_s: float = 2.0
     wait_s: float = 0.1
     wait_lag_s: float = float("inf")
+    eager: bool = False
     max_disorder_s: float = 0.5
     max_delay_s: float = 30.0
     weights: WeightsConfig = PRIOR
@@ -189,7 +192,7 @@ class Plan:
     @property
     def decide_s(self) -> float:
         """How far beyond a sample the guard looks at most (s)."""
-        return self.half_width_s / 4
+        return 0.0 if self.eager else self.half_width_s / 4
 
     @property
     def late_s(self) -> float:

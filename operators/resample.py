@@ -84,7 +84,12 @@ class Resample:
         self._lanes = [
             _Lane(
                 m,
-                Sampler(plan.tick_hz, plan.half_width_s, not m.signal or plan.is_held(m.channel)),
+                Sampler(
+                    plan.tick_hz,
+                    plan.half_width_s,
+                    not m.signal or plan.is_held(m.channel),
+                    plan.eager,
+                ),
             )
             for m in plan.lanes
         ]
