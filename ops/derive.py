@@ -16,8 +16,8 @@ from configs.coherence import RESERVED
 from sources import xdf
 from sources.decode import Decoder
 from sources.names import Names
-from sources.recording import head
-from sources.xdf import READINGS, is_xdf
+from sources.recording import head, is_xdf
+from sources.tracks import READINGS
 
 LOOK = 1 << 20
 """Bytes of each recording that are looked at."""

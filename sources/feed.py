@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -14,9 +14,11 @@ from sources.arrival import Arrivals
 from sources.decode import Decoder
 from sources.line import Row
 from sources.names import REJECT, Names
-from sources.recording import Mark, Piece, Recording
+from sources.recording import Mark, Piece, Recording, is_xdf
 from sources.rows import Arrived, Rows, no_notes
-from sources.xdf import XdfRecording, is_xdf
+
+if TYPE_CHECKING:
+    from sources.xdf import XdfRecording
 
 
 class FeedState(msgspec.Struct, frozen=True):
@@ -61,8 +63,7 @@ class Feed:
         self.number = number
         self.ready: list[Arrived] = []
         self.idle = False
-        reader = XdfRecording if is_xdf(path) else Recording
-        self.recording = reader(path, follow, state.mark if state else None)
+        self.recording = _reader(path)(path, follow, state.mark if state else None)
         self._decoder = Decoder(path)
         self._arrivals = arrivals
         if state:
@@ -134,7 +135,7 @@ class Feed:
         return taken
 
     def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
-        if isinstance(piece, XdfRecording):
+        if not isinstance(piece, Piece):
             yield piece.rows(names)
             return
         fault = piece.fault
@@ -188,6 +189,15 @@ class Feed:
             verdicts = _verdicts(pending)
         mark = self.recording.mark(first)
         return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
+
+
+def _reader(path: str) -> type[Recording | XdfRecording]:
+    """Return what reads a file; what only XDF files need is imported for them alone."""
+    if not is_xdf(path):
+        return Recording
+    from sources.xdf import XdfRecording
+
+    return XdfRecording
 
 
 def _is_torn(rows: Rows) -> bool:

@@ -252,6 +252,11 @@ def _by_inode(path: str, inode: int) -> str:
     return path
 
 
+def is_xdf(path: str) -> bool:
+    """Whether a recording has no lines: it is an XDF file."""
+    return path.lower().endswith((".xdf", ".xdfz", ".xdf.gz"))
+
+
 def head(path: str, size: int) -> bytes:
     """Return the first bytes of a recording, whatever of them can be read."""
     recording = Recording(path)
