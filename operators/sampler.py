@@ -48,8 +48,9 @@ _COLUMNS = ("time", "value", "ready", "spacing", "noise", "changed")
 class _Cells(NamedTuple):
     """Samples in reach, holes filled: time (s), value, cell (s).
 
-    `closed`: no hole is left; `led`: a cell is known with its sample. `ready` (m,) of the samples as they came, `wide` those before an
-    interval that may be filled, `place` (m,) where they stand now; None: where they stood.
+    `closed`: no hole is left; `led`: a cell is known with its sample. `ready` (m,) of the samples
+    as they came, `wide` those before an interval that may be filled, `place` (m,) where they stand
+    now; None: where they stood.
     """
 
     time: F64

@@ -16,8 +16,9 @@ from configs.coherence import RESERVED
 from sources import xdf
 from sources.decode import Decoder
 from sources.names import Names
+from sources.recording import is_xdf
 from sources.tape import head
-from sources.xdf import READINGS, is_xdf
+from sources.tracks import READINGS
 
 LOOK = 1 << 20
 """Bytes of each recording that are looked at."""

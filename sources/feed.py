@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -16,7 +16,9 @@ from sources.line import Row
 from sources.names import REJECT, Names
 from sources.recording import Mark, Piece
 from sources.rows import Arrived, Rows, no_notes
-from sources.xdf import XdfRecording
+
+if TYPE_CHECKING:
+    from sources.xdf import XdfRecording
 
 
 class FeedState(msgspec.Struct, frozen=True):
@@ -164,7 +166,7 @@ class Feed:
         return taken
 
     def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
-        if isinstance(piece, XdfRecording):
+        if not isinstance(piece, Piece):
             yield piece.rows(names)
             return
         fault = piece.fault

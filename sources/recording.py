@@ -250,3 +250,8 @@ def _by_inode(path: str, inode: int) -> str:
         if other.is_file() and other.stat().st_ino == inode:
             return str(other)
     return path
+
+
+def is_xdf(path: str) -> bool:
+    """Whether a recording has no lines: it is an XDF file."""
+    return path.lower().endswith((".xdf", ".xdfz", ".xdf.gz"))

@@ -28,9 +28,9 @@ from sources.decode import Decoder
 from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
+from sources.recording import is_xdf
 from sources.rows import Arrived
 from sources.tape import head, open_recording
-from sources.xdf import is_xdf
 
 _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)

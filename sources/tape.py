@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from configs.coherence import TAPE
-from sources.recording import Mark, Piece, Recording
-from sources.xdf import XdfRecording, is_xdf
+from sources.recording import Mark, Piece, Recording, is_xdf
+
+if TYPE_CHECKING:
+    from sources.xdf import XdfRecording
 
 MANIFEST = TAPE
 VERSION = 1
@@ -199,6 +202,8 @@ def open_recording(
         As `Recording` and `Tape`.
     """
     if is_xdf(path):
+        from sources.xdf import XdfRecording  # takes long, and few have such a file
+
         return XdfRecording(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)

@@ -1,8 +1,8 @@
 """What the resampler does to a signal: gains by frequency, losses, latency, for both profiles.
 
-`python -m ops.bench.resampler`: a channel of 10 samples a tick, evenly spaced, then with 2 % of them
-lost; frequencies in parts of the grid's rate. A loss is what it adds to a signal of the band from 0
-to 0.3, dB against its power.
+`python -m ops.bench.resampler`: a channel of 10 samples a tick, evenly spaced, then with 2 % of
+them lost; frequencies in parts of the grid's rate. A loss is what it adds to a signal of the band
+from 0 to 0.3, dB against its power.
 """
 
 from __future__ import annotations
@@ -65,13 +65,16 @@ def main() -> int:
     """Print both profiles side by side."""
     profiles = [ResampleConfig(profile="accurate"), ResampleConfig(profile="low_latency")]
     rows = [
-        (f"gain at {part:g} of the grid's rate, dB", *(number(gain_db(c, part), 2) for c in profiles))
+        (
+            f"gain at {part:g} of the grid's rate, dB",
+            *(number(gain_db(c, part), 2) for c in profiles),
+        )
         for part in PARTS
     ]
-    rows.append(("2 % of the samples lost, dB", *(number(loss_db(c), 1) for c in profiles)))
+    rows.append(("2 % of the samples lost", *(number(loss_db(c), 1) for c in profiles)))
     ticks = (c.half_width_s() * c.target_hz for c in profiles)
     rows.append(("half-width, ticks", *(number(t, 1) for t in ticks)))
-    print(table(("", "accurate", "low_latency"), rows))
+    print(table(("dB", "accurate", "low_latency"), rows))
     return 0
 
 
