@@ -35,6 +35,9 @@ from operators.records import (
     State,
 )
 
+_LAST = 1 << 60
+"""Behind all rows."""
+
 
 class DriftConfig(Strict, frozen=True, kw_only=True):
     """What a clock and a network may do."""
@@ -129,7 +132,7 @@ class Drift:
         fed = order[stamped[order]]
         host, ok = arrival.copy(), np.ones(len(at), bool)
         waits = np.zeros(len(at), bool)
-        before = whole.before.copy()
+        before, row = whole.before.copy(), whole.row.copy()
         reports: list[ClockReport] = []
         if len(fed):
             clock = self._clocks.setdefault(source, Clock(self.plan.max_delay_s))
@@ -142,13 +145,16 @@ class Drift:
             waits[fed] = group >= judged.decided
             moment = np.append(before[first], known)
             before[fed] = np.maximum(before[fed], moment[judged.by][group])
+            # Its place among rows of the same moment is that of what decided it.
+            decided = np.append(row[first], _LAST)
+            row[fed] = np.maximum(row[fed], decided[judged.by][group])
             reports = [_report(source, float(moment[by]), now, line)
                        for by, now, line in judged.turns]  # fmt: skip
         good: list[Block] = []
         wild: list[Block] = []
         for k, block in enumerate(blocks):
             mine = slice(int(edge[k]), int(edge[k + 1]))
-            b = replace(block, host_time=host[mine], before=before[mine],
+            b = replace(block, row=row[mine], host_time=host[mine], before=before[mine],
                         straggler=np.zeros(len(block), bool))  # fmt: skip
             if ok[mine].all() and not waits[mine].any():
                 good.append(b)

@@ -1,8 +1,10 @@
 """Honest weights: each member's error variance from how the members differ.
 
 Three-cornered hat: V_ij = mean (y_i - y_j)^2 = v_i + v_j for members with independent errors,
-solved for v by least squares over all pairs with weights 1 / V_ij^2, floored at 2 % of the
-largest V. It needs three members; then w = (1 - a) prior + a (1 / v) / sum (1 / v), with
+solved for v by least squares over all pairs with weights 1 / V_ij^2. Of two that differ little,
+a third that differs much cannot tell which is the better: the variance of x_i is about V_ij V_ik / n,
+j and k its nearest, and x_i is shrunk by that to V_ij / 2, half of what it differs from its nearest.
+It needs three members; then w = (1 - a) prior + a (1 / v) / sum (1 / v), with
 a = n / (n + 20) of n independent samples.
 
 Source: Grubbs, J. Am. Stat. Assoc. 43 (1948); Gray & Allan, 28th Symp. Frequency Control (1974).
@@ -20,22 +22,32 @@ from operators.records import F64, I64, Bool, State
 WINDOW_S = 60.0
 RENEW_S = 1.0
 INDEPENDENT_HZ = 5.0
-FLOOR = 0.02
+FLOOR, LEAST = 1e-4, 0.02
+"""Of the largest difference, what counts as none; of the least of its own, a member's least."""
 THIN = 20.0
 INFLATION = 1.1
 """By which a variance that can no longer be measured grows a minute."""
 TINY = 1e-300
 
 
-def hat(pairs: F64) -> F64:
-    """Return the variances (n, m) behind mean squared differences (n, m, m), m >= 3."""
+def hat(pairs: F64, samples: F64) -> F64:
+    """Return the variances (n, m) behind mean squared differences (n, m, m), m >= 3.
+
+    `samples` (n,) independent ones are behind each difference.
+    """
     off = _off(pairs.shape[1])
     largest = np.max(pairs, axis=(1, 2), where=off, initial=0.0, keepdims=True)
     scaled = np.maximum(pairs / np.maximum(largest, TINY), FLOOR)
     weight = np.where(off, scaled**-2.0, 0.0)
     matrix = weight + ~off * weight.sum(axis=2, keepdims=True)
-    solved = np.linalg.solve(matrix, (weight * scaled).sum(axis=2, keepdims=True))
-    return np.asarray((np.maximum(solved, FLOOR) * largest)[..., 0])
+    solved = np.linalg.solve(matrix, (weight * scaled).sum(axis=2, keepdims=True))[..., 0]
+    nearest, next_nearest = np.partition(np.where(off, scaled, np.inf), 1, axis=2)[..., :2].T
+    nearest, next_nearest = nearest.T, next_nearest.T
+    solved = np.clip(solved, 0.0, nearest)
+    half = nearest / 2
+    doubt = nearest * next_nearest / np.maximum(samples, 1.0)[:, None]
+    shrunk = (solved * half**2 + half * doubt) / (half**2 + doubt)
+    return np.asarray(np.maximum(shrunk, LEAST * nearest) * largest[..., 0])
 
 
 @lru_cache(maxsize=32)
@@ -141,7 +153,9 @@ class Hat:
             total, count = rows[a:b, :, self._square[mine[:, None], mine]].swapaxes(0, 1)
             good = np.flatnonzero((count > 0).all(axis=(1, 2)))
             to = (a + 1 + good)[:, None], mine
-            variance[to] = hat(total[good] / count[good])
+            variance[to] = hat(
+                total[good] / count[good], count[good].min(axis=(1, 2)) * self._independent
+            )
             measured[to] = second[a + good, None]
         return variance, measured
 

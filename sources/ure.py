@@ -81,7 +81,7 @@ class Ure:
                 self._inbox.turn(False, f"{url}: {said}")
         except PageError as error:
             if error.reason:
-                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], error.sample)])
+                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], error.sample[:LONGEST])])
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:
             pass

@@ -9,6 +9,9 @@ from operators.records import F64, Bool
 from operators.weights import INFLATION, Hat, hat, weigh
 
 
+MANY = np.array([1e12])
+
+
 def differences(variance: F64) -> F64:
     return variance[:, None] + variance
 
@@ -18,7 +21,7 @@ def test_a_hat_recovers_variances_from_their_sums(variance: list[float]) -> None
     true = np.array(variance)
     pairs = differences(true)
     np.fill_diagonal(pairs, 0.0)
-    assert hat(pairs[None])[0] == pytest.approx(true, rel=1e-6)
+    assert hat(pairs[None], MANY)[0] == pytest.approx(true, rel=1e-6)
 
 
 def test_it_recovers_them_from_data() -> None:
@@ -27,14 +30,26 @@ def test_it_recovers_them_from_data() -> None:
     moves = np.cumsum(rng.standard_normal(20_000))
     y = moves[:, None] + sd * rng.standard_normal((20_000, 4))
     pairs = np.mean((y[:, :, None] - y[:, None, :]) ** 2, axis=0)
-    assert np.sqrt(hat(pairs[None])[0]) == pytest.approx(sd, rel=0.05)
+    assert np.sqrt(hat(pairs[None], np.array([20_000.0]))[0]) == pytest.approx(sd, rel=0.05)
 
 
 def test_no_variance_is_taken_for_nothing() -> None:
     pairs = differences(np.array([0.0, 1.0, 1.0]))
     np.fill_diagonal(pairs, 0.0)
-    assert hat(pairs[None]).min() >= 0.02 * pairs.max() - 1e-12
-    assert hat(np.zeros((1, 3, 3))).tolist() == [[0.0, 0.0, 0.0]]
+    assert hat(pairs[None], MANY).min() >= 0.02 - 1e-12
+    assert hat(np.zeros((1, 3, 3)), MANY).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_one_that_is_far_off_costs_the_others_neither_weight_nor_honesty() -> None:
+    rng = np.random.default_rng(0)
+    true = np.array([0.001, 0.002, 1.0])
+    y = np.sqrt(true) * rng.standard_normal((200, 300, 3))
+    pairs = np.mean((y[:, :, :, None] - y[:, :, None, :]) ** 2, axis=1)
+    found = hat(pairs, np.full(200, 300.0))
+    assert found[:, 2] == pytest.approx(np.ones(200), rel=0.4)
+    # What three cannot tell apart is shared; it stays what the two differ by.
+    assert found[:, :2].sum(axis=1).mean() == pytest.approx(0.003, rel=0.2)
+    assert found[:, :2].min() >= 0.0003
 
 
 HZ = 4
@@ -65,7 +80,8 @@ def known(h: Hat, second: int) -> F64:
 
 def test_a_running_hat_says_nothing_before_three_are_there() -> None:
     assert np.isnan(known(filled(100, 0, 1), 100)).all()
-    assert known(filled(10, 0, 1, 2), 10) == pytest.approx(VARIANCE)
+    assert known(filled(10, 0, 1, 2), 10) == pytest.approx(VARIANCE, rel=0.15)
+    assert known(filled(600, 0, 1, 2), 600) == pytest.approx(VARIANCE, rel=0.02)
 
 
 def test_a_second_counts_from_its_end_on() -> None:
@@ -77,9 +93,10 @@ def test_a_second_counts_from_its_end_on() -> None:
 
 def test_what_can_no_longer_be_measured_grows_ten_percent_a_minute() -> None:
     out = filled(10, 0, 1, 2)
-    assert known(out, 70) == pytest.approx(INFLATION * np.array(VARIANCE))
+    measured = known(filled(10, 0, 1, 2), 10)
+    assert known(out, 70) == pytest.approx(INFLATION * measured)
     out.read(HZ * 71, said(59), there(59, 0, 1))
-    assert known(out, 130) == pytest.approx(INFLATION**2 * np.array(VARIANCE))
+    assert known(out, 130) == pytest.approx(INFLATION**2 * measured)
 
 
 def test_who_is_there_is_measured_while_another_is_gone() -> None:
@@ -89,7 +106,7 @@ def test_who_is_there_is_measured_while_another_is_gone() -> None:
     present[2, HZ * 60 :] = False
     out.read(0, y, present)
     found = out.read(HZ * 120, y[:, :HZ], present[:, -HZ:])[0][:, 0]
-    assert found == pytest.approx([0.1, 0.2, INFLATION * 0.4, 0.1])
+    assert found == pytest.approx([0.1, 0.2, INFLATION * 0.4, 0.1], rel=0.05)
 
 
 def test_it_forgets_over_a_minute() -> None:
