@@ -92,9 +92,11 @@ def test_time_without_a_peak_makes_it_less_sure() -> None:
 
 def test_a_lag_that_walks_is_followed_by_as_much_as_it_may_walk() -> None:
     t = np.arange(3000) / HZ
-    a, b = series(), series(0.4 + 2e-5 * t)
-    still, walking = followed(a, b, walk=0.0)[-1], followed(a, b, walk=1e-7 * 10)[-1]
-    assert abs(walking.lag - 0.412) < 2e-3 < abs(still.lag - 0.412)
+    a, b = series(), series(0.4 + 5e-5 * t)
+    still, walking = followed(a, b, walk=0.0)[-1], followed(a, b, walk=1e-5)[-1]
+    assert abs(walking.lag - 0.43) < 7e-3
+    assert abs(still.lag - 0.43) > 10e-3
+    assert abs(walking.lag - 0.43) < 3 * np.sqrt(walking.var)
 
 
 def test_segments_that_are_far_off_are_left_out_twice_and_believed_the_third_time() -> None:
