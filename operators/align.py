@@ -1,48 +1,51 @@
 """align: each member's lag against its signal's reference, tracked.
 
 Members are read, lag not removed, on a grid of `search_hz`, or the output grid if slower
-(operators/coarse.py). Each hop, the last window gives a lag with its variance and confidence
-(operators/correlate.py); a scalar Kalman filter follows it: q s^2/s of random walk, R doubled,
-since the spectrum's variance is optimistic, and multiplied by window / hop for the overlap, a
-gate of 4 sigma, and a new start after three rejects running. Windows grow from half their length
-at the start.
+(operators/coarse.py). Each hop, the last window is searched for the one peak of the correlation
+(operators/correlate.py), which gives confidence, and around it new segments of the
+cross-spectrum go into a Kalman filter of the lag (operators/track.py). Windows grow from half
+their length at the start.
+
+Confidence is 0 where a window was searched and no lag is to be had (weak, ambiguous, too slow,
+at the edge of the search, anti-correlated: an inverted channel is never used), and NaN where
+there was nothing to search (too little data, or a constant). A lag once found stays in force
+through either, ever less sure.
 
 An estimate is dated by the first tick whose release waits for all that it was made from.
 
-State: each member's coarse series of one window and its rows of one hop, two numbers of the
-filter. Cost: about 100 numpy calls a hop, 80 a hop and pair, 30 a packet. Losses: none.
+State: each member's coarse series of one window and its rows of one hop; a filter a pair.
+Cost: about 60 numpy calls a hop, 100 a hop and pair, 30 a packet. Losses: none.
 
-Source: operators/correlate.py; Bar-Shalom, Estimation with Applications (2001) for the gate.
+Source: Knapp & Carter, IEEE Trans. ASSP 24 (1976); more in the modules named.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from operators.coarse import HALF, Coarse
-from operators.correlate import Lag, Series, lag_of
+from operators.correlate import ROUNDING, Series, lag_of
 from operators.pace import Paces
-from operators.plan import Member, NotNegative, Plan, Positive, Profile, Signal, Strict
+from operators.plan import NotNegative, Plan, Positive, Profile, Signal, Strict
 from operators.records import F64, I64, Block, LagReport, Packet, State
+from operators.track import Pair, Track
 
-OPTIMISM = 2.0
-GATE = 4.0
-REJECTS = 3
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5
 SPARE = 0.5
-ROUNDING = 1e-20
-"""A constant, read through the kernel, varies by about this part of its square."""
 
 
 class KalmanConfig(Strict, frozen=True, kw_only=True):
-    """How a lag wanders: `q` in s^2/s; `r` in s^2, or `auto` from the spectrum."""
+    """How a lag wanders, `q` in s^2/s, and what 64 samples tell of it, `r` in s^2.
 
-    q: NotNegative = 1e-9
+    `auto`: as the spectrum has it. Walking by q, a lag is off by 0.25 ms after ten minutes.
+    """
+
+    q: NotNegative = 1e-10
     r: Literal["auto"] | Positive = "auto"
 
 
@@ -62,37 +65,6 @@ class AlignConfig(Strict, frozen=True, kw_only=True):
         if self.wait_lag_s != "auto":
             return self.wait_lag_s
         return float("inf") if profile == "accurate" else 0.0
-
-
-@dataclass
-class Track:
-    """A lag and its variance: a random walk, observed at hops."""
-
-    lag: float = float("nan")
-    var: float = float("nan")
-    rejects: int = 0
-
-    def wait(self, walk: float) -> None:
-        """Let time pass, in which the lag may have walked (s^2)."""
-        self.var += walk
-
-    def update(self, z: float, r: float) -> bool:
-        """Take in a measurement and its variance; return whether it was used."""
-        if math.isnan(self.lag):
-            self.lag, self.var, self.rejects = z, r, 0
-            return True
-        innovation, s = z - self.lag, self.var + r
-        if innovation**2 > GATE**2 * s:
-            self.rejects += 1
-            if self.rejects < REJECTS:
-                return False
-            self.lag, self.var, self.rejects = z, r, 0
-            return True
-        gain = self.var / s
-        self.lag += gain * innovation
-        self.var *= 1 - gain
-        self.rejects = 0
-        return True
 
 
 class Align:
@@ -119,7 +91,7 @@ class Align:
         if state:
             self._paces = Paces(state["paces"])
             self._coarse.restore(state["coarse"])
-            self._tracks = [[Track(**t) for t in tracks] for tracks in state["tracks"]]
+            self._tracks = [[Track.revive(t) for t in tracks] for tracks in state["tracks"]]
             self._reference, self._series = list(state["reference"]), state["series"]
             self._announced, self._next = state["announced"], state["next"]
 
@@ -128,7 +100,7 @@ class Align:
         return {
             "paces": self._paces.snapshot(),
             "coarse": self._coarse.snapshot(),
-            "tracks": [[asdict(t) for t in tracks] for tracks in self._tracks],
+            "tracks": [[t.snapshot() for t in tracks] for tracks in self._tracks],
             "reference": list(self._reference),
             "series": self._series,
             "announced": self._announced,
@@ -198,12 +170,13 @@ class Align:
             skipped = hop - 1 - self._next // self._hop
             if skipped:
                 for track in (t for tracks in self._tracks for t in tracks):
-                    track.wait(skipped * self.config.hop_s * self.config.kalman.q)
+                    track.walked += skipped * self.config.hop_s * self.config.kalman.q
                 self._next = stop - self._hop
+                self._series = np.full_like(self._series, np.nan)
             fresh = self._coarse.read(self._next, stop - self._next)
             self._series = np.concatenate((self._series, fresh), axis=1)[:, -self._most :]
             self._next = stop
-            reports += self._measure(stop / self.hz)
+            reports += self._measure(stop)
         return reports
 
     def _worth(self, hops: I64, packet: Packet) -> list[int]:
@@ -220,15 +193,16 @@ class Align:
             hops = hops[later <= most]
         return [int(h) for h in hops]
 
-    def _measure(self, now: float) -> list[LagReport]:
-        """Return what this hop's windows say of every lag."""
+    def _measure(self, stop: int) -> list[LagReport]:
+        """Return what the window that ends before tick `stop` says of every lag."""
         c = self.config
-        known = now + self.dated_s
-        length_s = self._series.shape[1] / self.hz
+        known = stop / self.hz + self.dated_s
+        length = self._series.shape[1]
         reports: list[LagReport] = []
-        if length_s < c.window_s / 2:
+        if length < self._most / 2:
             return reports
         series = [Series(x) for x in self._series]
+        walk, r = c.kalman.q * c.hop_s, None if c.kalman.r == "auto" else c.kalman.r
         for k, signal in enumerate(self._signals):
             if not self._reference[k]:
                 self._reference[k] = self._choose(signal)
@@ -240,25 +214,17 @@ class Align:
             for m, track in zip(signal.members, self._tracks[k], strict=True):
                 if m.channel == reference or m.lag_s is not None:
                     continue
-                a, b = series[self._lane[reference]], series[self._lane[m.channel]]
-                found = lag_of(a, b, self.hz, c.max_lag_s)
-                if found.ok:
-                    found = found._replace(lag_s=found.lag_s + base)
-                reports.append(self._track(track, m, found, known, length_s))
+                pair = Pair(
+                    series[self._lane[reference]], series[self._lane[m.channel]],
+                    stop - length, self.hz,
+                )  # fmt: skip
+                found = lag_of(pair.a, pair.b, self.hz, c.max_lag_s)
+                track.update(pair, found, walk, r)
+                reports.append(LagReport(
+                    signal.name, m.channel, known, base + track.lag, track.var, c.kalman.q,
+                    found.confidence, track.locked, found.note,
+                ))  # fmt: skip
         return reports
-
-    def _track(
-        self, track: Track, member: Member, found: Lag, known: float, length_s: float
-    ) -> LagReport:
-        c = self.config
-        track.wait(c.kalman.q * c.hop_s)
-        if found.ok:
-            r = found.var if c.kalman.r == "auto" else c.kalman.r
-            track.update(found.lag_s, r * OPTIMISM * max(1.0, length_s / c.hop_s))
-        return LagReport(
-            member.signal, member.channel, known, track.lag, track.var, c.kalman.q,
-            found.confidence, not math.isnan(track.lag), found.note,
-        )  # fmt: skip
 
     def _choose(self, signal: Signal) -> str:
         """Return the reference when it is left to us: a quick ure member, else the cleanest."""

@@ -149,8 +149,8 @@ class Coarse:
         rows, past, total = [np.bincount(index, x, size + 1)[:size] for x in part[2:]]
         full = np.flatnonzero(rows)
         rows = rows[full]
-        lane, cell = np.divmod(full, width)
-        at = (cell + past[full] / rows) / FINE - HALF
+        lane = full // width
+        at = (full - lane * width + past[full] / rows) / FINE - HALF
         edge = np.searchsorted(full, np.arange(len(out) + 1) * width).tolist()
         self._cells = _Cells(lane, at, total[full] / rows, edge)
         self._fill(self._cells, first, out)

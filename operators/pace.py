@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from operators.records import F64, State
 
-EVERY, MEMORY = 64, 65
+EVERY, MEMORY, MIDDLE = 64, 65, 32
 EARLY = (9, 18, 36)
 THIRD = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
@@ -82,70 +83,67 @@ class Paces:
         if not samples:
             return np.empty((2, 0))
         ripe: list[tuple[_Pace, list[int]]] = []
-        dues: list[list[int]] = []
+        table: list[tuple[float, float]] = []
+        old: list[int] = []
+        count: list[int] = []
         for channel, time, value in samples:
             p = self._of.get(channel)
             if p is None:
                 p = self._of[channel] = _Pace()
             due = p.due(len(time))
-            dues.append(due)
             if due:
                 past = sum(map(len, p.time))
                 ripe.append((p, [past + d for d in due]))
             # What is kept must not hold on to the arrays of a whole packet.
             p.time.append(time if due else time.copy())
             p.value.append(value if due else value.copy())
-        fresh = iter(_renewed(ripe) if ripe else ())
-        table: list[tuple[float, float]] = []
-        count: list[int] = []
-        for (channel, time, _), due in zip(samples, dues, strict=True):
-            p = self._of[channel]
             p.seen += len(time)
+            old.append(len(count))
             table.append(p.numbers)
-            last = 0
-            for d in due:
-                count.append(d - 1 - last)
-                last = d - 1
-                p.numbers = next(fresh)
-                table.append(p.numbers)
-            count.append(len(time) - last)
-        return np.repeat(np.array(table).T, count, axis=1)
+            edge = [1, *due, len(time) + 1]
+            count += [b - a for a, b in pairwise(edge)]
+        force = np.empty((2, len(count)))
+        new = np.ones(len(count), bool)
+        new[old] = False
+        force[:, old] = np.array(table).T
+        if ripe:
+            force[:, new] = _renewed(ripe)
+        return np.repeat(force, count, axis=1)
 
 
-def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> list[tuple[float, float]]:
-    """Return the numbers at the given counts of each channel's samples; forget older samples."""
+def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
+    """Return the numbers (2, w) at the given counts of each channel's samples.
+
+    Older samples are forgotten.
+    """
     time = np.concatenate([x for p, _ in ripe for x in p.time])
     value = np.concatenate([x for p, _ in ripe for x in p.value])
     apart = time[1:] - time[:-1]
     third = value[3:] - 3 * (value[2:-1] - value[1:-2]) - value[:-3]
     third *= third
-    first, ends = 0, list[int]()
-    short: dict[int, tuple[float, float]] = {}
+    first = 0
+    end: list[int] = []
+    short: list[tuple[int, int, int]] = []
+    edge = []
     for p, counts in ripe:
-        for c in counts:
-            if c < MEMORY:
-                mine = slice(first, first + c - 1), slice(first, first + c - 3)
-                short[len(ends)] = _interval(apart[None, mine[0]])[0], float(third[mine[1]].mean())
-            # A short one has any full window's place, until it is put right.
-            ends.append(max(first + c, MEMORY))
+        if counts[0] < MEMORY:
+            short += [(len(end) + i, first, first + c) for i, c in enumerate(counts) if c < MEMORY]
+        end += [first + c for c in counts]
+        edge.append(len(end) - 1)
         stop = first + sum(map(len, p.time))
-        keep = slice(max(first, first + counts[-1] - MEMORY), stop)
+        keep = slice(max(first, end[-1] - MEMORY), stop)
         p.time, p.value = [time[keep].copy()], [value[keep].copy()]
         first = stop
-    if len(time) < MEMORY:
-        found = list(short.values())
-    else:
-        last = np.array(ends)
-        spacing = _interval(apart[last[:, None] + np.arange(-MEMORY, -1)])
-        noise = third[last[:, None] + np.arange(-MEMORY, -3)].sum(axis=1) / (MEMORY - 3)
-        found = list(zip(spacing, noise.tolist(), strict=True))
-        for i, numbers in short.items():
-            found[i] = numbers
-    return [(s, n / THIRD) for s, n in found]
-
-
-def _interval(apart: F64) -> list[float]:
-    """Return the median of each row's intervals; there always is one."""
-    middle = apart.shape[1] // 2
-    median = np.partition(apart, middle, axis=1)[:, middle]
-    return [max(x, LEAST_S) for x in median.tolist()]
+    out = np.empty((2, len(end)))
+    if len(time) >= MEMORY:
+        # What is too short has some window's place until it is put right.
+        start = np.maximum(np.array(end) - MEMORY, 0)[:, None] + np.arange(MEMORY - 1)
+        out[0] = np.partition(apart[start], MIDDLE, axis=1)[:, MIDDLE]
+        out[1] = third[start[:, :-2]].sum(axis=1) / (MEMORY - 3)
+    for i, a, b in short:
+        out[:, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2], third[a : b - 3].mean()
+    np.maximum(out[0], LEAST_S, out=out[0])
+    out[1] /= THIRD
+    for (p, _), i in zip(ripe, edge, strict=True):
+        p.numbers = (float(out[0, i]), float(out[1, i]))
+    return out
