@@ -36,7 +36,8 @@ from operators.track import Pair, Track
 
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5
-SPARE = 0.5
+PATIENCE_S = 1.1
+"""For rows that come late: radios deliver by the second."""
 
 
 class KalmanConfig(Strict, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class Align:
         self.hz = min(config.search_hz, plan.tick_hz)
         self._hop = max(1, round(config.hop_s * self.hz))
         self._most = round(config.window_s * self.hz)
-        patience_s = plan.wait_s + plan.decide_s + SPARE / self.hz
+        patience_s = plan.wait_s + plan.decide_s + PATIENCE_S
         self.delay_s = HALF / self.hz + patience_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
         self._signals = [s for s in plan.signals if _is_searched(s)]

@@ -1,6 +1,7 @@
 """Channels read together on one coarse even grid, a stretch at a time, for the search of lags.
 
-Rows are first gathered into cells of 1/5 tick: their mean time and mean value stand for them.
+Rows are first gathered into cells of 1/5 tick: their mean time and mean value stand for them, the
+newest of a channel that speaks only when it changes.
 Then, with t_i and x_i a channel's cells, D_i the way from the cell before to the cell after and
 K a Kaiser-windowed sinc (cut-off 0.4 of the grid, half-width 5 ticks, beta 6),
 
@@ -31,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, State
+from operators.records import F64, I64, Bool, State
 
 HALF = 5
 FINE = 5
@@ -104,7 +105,7 @@ class Coarse:
         self._count += len(time)
         if self._count > MOST_ROWS:
             self._placed()
-            self._parts[-1] = _joined(self._parts[-1])
+            self._parts[-1] = _joined(self._parts[-1], np.array(self.held))
 
     def _placed(self) -> None:
         """Make a part of the rows: lane, cell from the epoch, 1, place in the cell, value."""
@@ -147,6 +148,11 @@ class Coarse:
         place[(number < 0) | (number >= width)] = size
         index = place.astype(np.int64)
         rows, past, total = [np.bincount(index, x, size + 1)[:size] for x in part[2:]]
+        if any(self.held):
+            # What is held has no mean: its newest row stands for a cell.
+            mine = np.flatnonzero(np.array(self.held)[part[0].astype(np.int64)] & (place < size))
+            mine = mine[np.argsort(part[3, mine], kind="stable")]
+            rows[index[mine]], past[index[mine]], total[index[mine]] = part[2:, mine]
         full = np.flatnonzero(rows)
         rows = rows[full]
         lane = full // width
@@ -209,11 +215,15 @@ class Coarse:
         return interval, interval * float(np.mean(third * third)) / THIRD
 
 
-def _joined(part: F64) -> F64:
-    """Return a part with the rows joined that follow each other in one cell."""
+def _joined(part: F64, held: Bool) -> F64:
+    """Return a part with the rows joined that follow each other in one cell, the last if held."""
     new = np.append(True, (part[:2, 1:] != part[:2, :-1]).any(axis=0))
     start = np.flatnonzero(new)
-    return np.concatenate((part[:2, start], np.add.reduceat(part[2:], start, axis=1)))
+    joined = np.concatenate((part[:2, start], np.add.reduceat(part[2:], start, axis=1)))
+    last = np.append(start[1:], part.shape[1]) - 1
+    rests = held[part[0, start].astype(np.int64)]
+    joined[:, rests] = part[:, last[rests]]
+    return joined
 
 
 def _filter(c: _Cells, reach: F64, out: F64) -> None:

@@ -1,10 +1,10 @@
 """Honest weights: each member's error variance from how the members differ.
 
 Three-cornered hat: V_ij = mean (y_i - y_j)^2 = v_i + v_j for members with independent errors,
-solved for v by least squares over all pairs with weights 1 / V_ij^2. Of two that differ little,
-a third that differs much cannot tell which is the better: the variance of x_i is about V_ij V_ik / n,
-j and k its nearest, and x_i is shrunk by that to V_ij / 2, half of what it differs from its nearest.
-It needs three members; then w = (1 - a) prior + a (1 / v) / sum (1 / v), with
+solved for v by least squares over all pairs with weights 1 / V_ij^2. Of two that differ little, a
+third that differs much cannot tell which is the better: the variance of v_i is about V_ij V_ik / n,
+j and k its nearest two, and v_i is shrunk by that to V_ij / 2, half of what it differs from its
+nearest. It needs three members; then w = (1 - a) prior + a (1 / v) / sum (1 / v), with
 a = n / (n + 20) of n independent samples.
 
 Source: Grubbs, J. Am. Stat. Assoc. 43 (1948); Gray & Allan, 28th Symp. Frequency Control (1974).

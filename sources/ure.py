@@ -19,6 +19,7 @@ from math import ceil
 
 from configs.schema import UreStream
 from operators.plan import matches
+from sources.datagram import MAX_SAMPLE
 from sources.exposition import PageError, Pages
 from sources.inbox import Inbox, Refused, stamp
 from sources.names import LONGEST
@@ -81,7 +82,8 @@ class Ure:
                 self._inbox.turn(False, f"{url}: {said}")
         except PageError as error:
             if error.reason:
-                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], error.sample[:LONGEST])])
+                sample = error.sample[:MAX_SAMPLE]
+                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], sample)])
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:
             pass

@@ -8,7 +8,6 @@ import pytest
 from operators.records import F64, Bool
 from operators.weights import INFLATION, Hat, hat, weigh
 
-
 MANY = np.array([1e12])
 
 
