@@ -144,6 +144,11 @@ class Config(Strict, frozen=True, kw_only=True):
     send: list[OscDestination | MidiDestination] = []
     output: OutputConfig = OutputConfig()
 
+    @property
+    def live(self) -> bool:
+        """Whether there is a live stream."""
+        return not all(isinstance(s, FileStream) for s in self.streams)
+
     def block_s(self) -> float:
         """Return the width of a block of arrival time (s)."""
         if self.collect.block_s != "auto":

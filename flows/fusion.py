@@ -13,6 +13,7 @@ from functools import partial
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
 from configs.load import Loaded, load_or_exit
@@ -29,7 +30,6 @@ from operators.resample import Resample
 from operators.step import step
 from sinks.output import Output, preflight
 from sinks.send import played
-from sources import live
 from sources.port import Port
 from sources.replay import Replay, rigs_of
 from sources.stop import recovering
@@ -81,13 +81,20 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
-    live.preflight(cfg)
+    source = _source(loaded, progress)
     dataflow = Dataflow("lumen")
-    source = (
-        live.Live(cfg, loaded.fingerprint) if live.is_live(cfg) else Replay(cfg, progress=progress)
-    )
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep)
     output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep, played(cfg, Port))
     op.output("sinks", evidenced, output)
     return dataflow
+
+
+def _source(loaded: Loaded, progress: bool) -> Source[tuple[str, Batch]]:
+    """Return what feeds the flow: recordings, or the live streams."""
+    if not loaded.config.live:
+        return Replay(loaded.config, progress=progress)
+    from sources import live  # sockets and ports are nothing to one who replays
+
+    live.preflight(loaded.config)
+    return live.Live(loaded.config, loaded.fingerprint)

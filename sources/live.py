@@ -65,11 +65,6 @@ class LiveState(msgspec.Struct, frozen=True):
     feed: FeedState
 
 
-def is_live(config: Config) -> bool:
-    """Whether a configuration has a live stream."""
-    return any(isinstance(s, LiveStream) for s in config.streams)
-
-
 def stream_of(config: LiveStream) -> Stream:
     """Return a stream, not started."""
     match config:
