@@ -29,10 +29,8 @@ check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: $(READY)  ## Measure throughput and the cost of the stations (minutes, on a quiet machine)
-	@$(BIN)/python -m ops.bench.throughput
-	@$(BIN)/python -m ops.bench.throughput --growth
-	@$(BIN)/python -m ops.bench.chain
+bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an hour, on a quiet machine)
+	@$(BIN)/python -m ops.bench
 
 peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
 	@mkdir -p .peers && cd .peers && apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter \

@@ -1,0 +1,122 @@
+"""All measurements, written down: `python -m ops.bench [NAME ...]` writes `ops/bench/RESULTS.md`.
+
+Each is a command of its own and can be run alone; what it prints is kept as it is. Named ones are
+run anew, the others stay as they are in the file. What was tried and lost is in
+`ops/bench/alternatives.md` and goes to the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sinks.run import versions
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+_FENCE = "```"
+
+
+class Bench(NamedTuple):
+    """One command and what it is about; `bars` are what is asked of it."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    bars: str = ""
+
+
+BENCHES = (
+    Bench(
+        "throughput", "A whole replay beside polars' as-of join", ("throughput", "--rounds", "3"),
+        "Asked: a ratio of 0.35, goal 0.45. The join holds everything in memory and corrects "
+        "nothing. The floor is imports, decoding and writing alone.",
+    ),
+    Bench(
+        "growth", "Memory", ("throughput", "--growth"),
+        "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6.",
+    ),
+    Bench(
+        "chain", "The stations alone", ("chain",),
+        "Microseconds of CPU an event. Asked: 2 at 3.2 kev/s, 20 at 190 ev/s.",
+    ),
+    Bench(
+        "accuracy", "Accuracy and honesty, beside what one would do without", ("accuracy",),
+        "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
+        "time. Bars are for many seeds pooled; ! is beyond.",
+    ),
+    Bench("lag", "The lag of one window", ("lag",)),
+    Bench(
+        "pairs", "Pairs that have nothing to do with each other", ("pairs",),
+        "Asked: at most one confident lag in a thousand.",
+    ),
+    Bench("indicators", "The five indicators", ("indicators",),
+          "Asked: the mean over 20 windows within 0.02 at 6, 10 and 20 dB."),
+    Bench("bound", "The sync bound", ("bound",), "Asked: the true error inside in 95 % of ticks."),
+    Bench("resampler", "The resampler, and what low latency costs", ("resampler",),
+          "Asked of `accurate`: 70 dB down at 0.52, 0.05 dB to 0.3, losses below -65 dB."),
+    Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
+    Bench("kill_points", "Exactness", ("kill_points",),
+          "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),
+)  # fmt: skip
+
+
+def section(bench: Bench) -> str:
+    """Return what a bench prints, as a section."""
+    module, *args = bench.command
+    line = " ".join(("python -m", f"ops.bench.{module}", *args))
+    print(f"$ {line}", file=sys.stderr, flush=True)
+    ran = subprocess.run(
+        (sys.executable, "-m", f"ops.bench.{module}", *args), capture_output=True, text=True
+    )
+    said = ran.stdout.rstrip() or ran.stderr.rstrip()[-2000:]
+    failed = f"\n\nExit code {ran.returncode}." if ran.returncode else ""
+    print(said, file=sys.stderr)
+    head = [f"## {bench.title}", "", f"`{line}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"]
+    told = [bench.bars, ""] if bench.bars else []
+    return "\n".join([*head, "", *told, f"{_FENCE}text", said, f"{_FENCE}{failed}", ""])
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the sections of an earlier file by their titles."""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part.partition("\n")[0].removeprefix("## "): part.rstrip() + "\n" for part in parts}
+
+
+def machine() -> str:
+    """Return the machine and the versions, as a paragraph."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
+        cpu = models[0].partition(":")[2].strip() if models else cpu
+    found = ", ".join(f"{name} {v}" for name, v in versions().items() if v)
+    return f"{os.cpu_count()} cores of {cpu}, {platform.system()} {platform.release()}; {found}."
+
+
+def main() -> int:
+    """Run the benches and write the file."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
+    parser.add_argument("name", nargs="*", choices=[[], *(b.name for b in BENCHES)], default=[])
+    chosen = set(parser.parse_args().name) or {b.name for b in BENCHES}
+    kept = sections(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    parts = []
+    for bench in BENCHES:
+        if bench.name in chosen:
+            parts.append(section(bench))
+        elif bench.title in kept:
+            parts.append(kept[bench.title])
+    lost = (HERE / "alternatives.md").read_text("utf-8")
+    RESULTS.write_text("\n".join((f"# Figures\n\n{machine()}\n", *parts, lost)), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
