@@ -133,7 +133,7 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     aside = round(APART_S * hz)
     if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > BROADEST * top:
         return NONE._replace(rho=top, note="too slow")
-    second = _second(rho, peak, APART_S * hz)
+    second = max(_second(rho, peak, APART_S * hz), 0.0)
     if second >= SECOND_MOST * top:
         return NONE._replace(rho=top, note="ambiguous")
     distinct = min((1 - second / top) / (1 - SECOND_MOST), 1.0)
@@ -159,10 +159,9 @@ def _second(rho: F64, peak: int, apart: float) -> float:
 
     Troughs do not count: a member that measures the same quantity is never its mirror image.
     """
-    inner = rho[1:-1]
-    local = np.flatnonzero((inner >= rho[:-2]) & (inner >= rho[2:])) + 1
-    others = rho[local[np.abs(local - peak) > apart]]
-    return max(float(others.max()), 0.0) if len(others) else 0.0
+    r = rho.tolist()
+    away = (k for k in range(1, len(r) - 1) if abs(k - peak) > apart)
+    return max((r[k] for k in away if r[k - 1] <= r[k] >= r[k + 1]), default=0.0)
 
 
 def _chance(a: Series, b: Series, overlap: F64, place: int, rho: float) -> float:

@@ -44,6 +44,7 @@ WINDOW = np.sin(np.pi * (np.arange(SEGMENT) + 0.5) / SEGMENT)
 OMEGA = 2 * np.pi * np.arange(1, STEP) / SEGMENT
 LINES = len(OMEGA)
 """The angular frequencies of a segment (rad a sample), without the two that have no phase."""
+TRANSFORM = WINDOW[:, None] * np.exp(-1j * np.outer(np.arange(SEGMENT), OMEGA))
 LEAST_SEGMENTS = 2
 INDEPENDENT = 0.83
 """What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
@@ -53,7 +54,8 @@ CHANCE, MOST_CHANCE = 1.5, 0.5
 GATE = 4.0
 REJECTS = 3
 LEAST_BEND = 0.3
-NEWTON, CLOSE_S = 4, 1e-6
+NEWTON, CLOSE_S = 4, 1e-3
+"""Steps, and the last one's size: what is then left is less than 1 us."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)
 Complex = np.ndarray[Any, np.dtype[np.complex128]]
@@ -229,8 +231,8 @@ def _segments(pair: Pair, lag: float, since: int) -> _Spectra:
     parts = np.empty((2, count, SEGMENT))
     a.steps.take(index + i, out=parts[0])
     b.steps.take(index + j, out=parts[1])
-    parts *= WINDOW
-    spectra = np.fft.rfft(parts)[:, :, 1:-1]
+    # So few segments and lines are sooner multiplied than put through a fast transform.
+    spectra = parts @ TRANSFORM
     turn = np.exp((-1j * k) * OMEGA) / count
     cross = (spectra[0].conj() * spectra[1]).sum(axis=0) * turn
     power = (spectra.real**2 + spectra.imag**2).sum(axis=1) / count
