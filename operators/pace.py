@@ -1,6 +1,7 @@
 """How fast channels speak and how much they hiss.
 
-The interval is the median of the last 64; nothing is said before 8 of them. The variance of
+The interval is the median of the last 64, their mean where most of them are none (packets of
+several); nothing is said before 8 of them. The variance of
 white noise comes from third differences, which leave nothing of a signal well below the rate:
 mean((x3 - 3 x2 + 3 x1 - x0)^2) / 20. Both are renewed at 9, 18 and 36 samples and at each
 multiple of 64, so that what is in force at a sample does not depend on how samples come in
@@ -142,6 +143,10 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
         out[1] = third[start[:, :-2]].sum(axis=1) / (MEMORY - 3)
     for i, a, b in short:
         out[:, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2], third[a : b - 3].mean()
+    for i in np.flatnonzero(out[0] < LEAST_S).tolist():
+        # Most come together: the mean says more than the median.
+        a = next((a for k, a, _ in short if k == i), end[i] - MEMORY)
+        out[0, i] = (time[end[i] - 1] - time[a]) / (end[i] - 1 - a)
     np.maximum(out[0], LEAST_S, out=out[0])
     out[1] /= THIRD
     for (p, _), i in zip(ripe, edge, strict=True):

@@ -79,3 +79,11 @@ def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: lis
 def test_no_samples_have_no_pace() -> None:
     assert Paces().push([]).shape == (2, 0)
     assert np.isnan(Paces().of("a")).all()
+
+
+def test_packets_of_several_have_the_mean_as_their_interval() -> None:
+    paces = Paces()
+    time = np.repeat(np.arange(200) * 0.1, 5)
+    spacing = paces.push([("a", time, np.zeros(len(time)))])[0]
+    assert spacing[-1] == pytest.approx(0.02, rel=0.1)
+    assert spacing[20] == pytest.approx(0.02, rel=0.4)
