@@ -181,6 +181,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         path = str(self._tap.folder)
         return Tape(path, mark, growing=True) if run else _Place(path, 0)
 
+    @property
+    def tape(self) -> Path | None:
+        """Folder of the tape that is written, if one is."""
+        return self._tap.folder if self._tap else None
+
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return what came; at the end of a run that is not gone on with, the end of every rig."""
         if self._done:
