@@ -29,7 +29,7 @@ from sinks.send import Player
 from sources.exposition import MAX_PAGE
 from sources.port import Port
 
-OSC_HZ, MIDI_HZ, URE_HZ = 100.0, 25.0, 1.0
+OSC_HZ, MIDI_HZ, URE_HZ = 100.0, 25.0, 10.0
 _UNIX = 2_208_988_800
 _ELEMENT = re.compile(r"(.+)\[([0-9]{1,3})\]")
 _LEVEL = 8.0
