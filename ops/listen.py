@@ -11,6 +11,7 @@ import math
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -168,7 +169,7 @@ def opening(osc: list[str], midi: bool) -> list[str]:
 def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Event) -> Listener:
     """Listen for a time or until `done`, and show what is heard."""
     terminal = sys.stdout.isatty()
-    news: list[str] = []
+    news: deque[str] = deque(maxlen=_NEWS)
     listener = Listener(osc, midi, news.append if terminal else print)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
@@ -178,7 +179,7 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
             if time.monotonic() >= due:
                 due = time.monotonic() + _SAY_EVERY_S[terminal]
                 if terminal:
-                    print(_CLEAR + "\n".join([*opening(osc, midi), *news[-_NEWS:], "",
+                    print(_CLEAR + "\n".join([*opening(osc, midi), *news, "",
                           listener.told(), "", "Ctrl-C ends it."]), flush=True)  # fmt: skip
                 elif listener.hearing.channels:
                     print(listener.told(), flush=True)

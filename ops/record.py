@@ -22,7 +22,7 @@ from configs.schema import TapConfig
 from operators.records import Batch
 from ops.table import table
 from sources import stop
-from sources.live import LivePartition, is_live, preflight
+from sources.live import LivePartition, preflight
 from sources.tap import TapError
 
 _LOOK_S = 0.01
@@ -81,7 +81,7 @@ def record(
         Code 2: no live stream, or a port or the folder is another run's.
     """
     loaded = load_or_exit(path)
-    if not is_live(loaded.config):
+    if not loaded.config.live:
         _refuse(f"{path}: no live stream")
     tap = loaded.config.tap or TapConfig(dir="tap")
     tap = msgspec.structs.replace(tap, dir=str(out)) if out else tap

@@ -75,7 +75,7 @@ def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
 ) -> None:
     config = moved(name, tmp_path)
     run = started("run", str(config))
-    time.sleep(6.0)
+    time.sleep(8.0)
     devices = started("simulate", "--live", str(config))
     time.sleep(10.0)
     told, _ = ended(devices)
@@ -87,6 +87,8 @@ def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
     assert set(without) == down
     assert len(without) == len(down)
     assert ("ure is up" in said) == (name == "live")
+    silent, speak = (re.findall(rf"lumen: (\S+) {x}", said) for x in ("is silent", "speaks"))
+    assert set(silent) == set(speak) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
     assert len(values(tmp_path)) > least
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["balanced"]
