@@ -17,8 +17,9 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config, MidiStream
+from ops.listen import Listener, configuration
 from ops.stage import play
-from sources.inbox import Heard, Inbox
+from sources.inbox import Heard, Inbox, stamp
 from sources.midi import Midi
 from tests.jack import jack, needs_jack
 
@@ -149,3 +150,28 @@ def alone(pad: MidiStream) -> Config:
         },
         Config,
     )
+
+
+@needs_jack
+def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with jack(monkeypatch) as server:
+        listener = Listener([], True, said.append)
+        try:
+            listener.take()
+            with server.player("Sequencer"):
+                until = time.monotonic() + 15
+                while len(listener.hearing.channels) < 2 and time.monotonic() < until:
+                    time.sleep(0.1)
+                    listener.take()
+        finally:
+            listener.stop()
+    path = tmp_path / "heard.yaml"
+    path.write_text(configuration(listener, stamp()) or "")
+    config = load(path).config
+    (device,) = (s.device for s in config.streams if isinstance(s, MidiStream))
+    assert "Sequencer" in device
+    members = {m for s in config.signals.values() for m in s.members}
+    assert members == {"midi_1:note/1/60", "midi_1:note/1/63"}
