@@ -316,14 +316,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen simulate` takes."""
     parser.add_argument("--seed", type=_seed, default=1, help="default %(default)s")
     parser.add_argument("--seconds", type=_seconds, help="default 180, but --live: no end")
-    parser.add_argument(
-        "--out", type=Path, default=Path("studio.ndjson.gz"), metavar="PATH",
-        help="a .ndjson or .ndjson.gz file; default %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--live", nargs="?", const="configs/stage.yaml", metavar="CONFIG",
-        help="play the devices of a configuration on this machine instead; default %(const)s",
-    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("studio.ndjson.gz"), metavar="PATH",
+                        help="a .ndjson or .ndjson.gz file; default %(default)s")  # fmt: skip
+    parser.add_argument("--live", nargs="?", const="configs/stage.yaml", metavar="CONFIG",
+                        help="play the devices of a run instead; of %(const)s")  # fmt: skip
 
 
 def _seed(text: str) -> int:
