@@ -1,11 +1,12 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench peers jack lock schemas clean
+.PHONY: help demo live test check bench peers jack lock schemas clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -18,6 +19,12 @@ help:  ## Say what can be made
 
 demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
+
+# Ctrl-C reaches both; the devices also end with a run that ends by itself.
+live: $(READY)  ## Run configs/stage.yaml, its phones and its controller played by this machine
+	@$(BIN)/python -m ops simulate --live $(STAGE) & devices=$$!; \
+		trap "kill $$devices 2>/dev/null; wait" EXIT; \
+		$(BIN)/python -m ops run $(STAGE)
 
 test: $(READY)  ## Run the tests
 	@$(BIN)/python -m pytest

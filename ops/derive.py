@@ -17,7 +17,7 @@ from sources import xdf
 from sources.decode import Decoder
 from sources.names import Names
 from sources.recording import is_xdf
-from sources.tape import head
+from sources.tape import head, is_tape
 from sources.tracks import READINGS
 
 LOOK = 1 << 20
@@ -47,7 +47,7 @@ def derive(files: Sequence[Path], out: Path) -> Path:
     """
     counts: Counter[str] = Counter()
     for file in files:
-        if not file.is_file():
+        if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
         counts += channels(file)
     keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
@@ -63,7 +63,13 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         _refuse(f"{files[0]}: no channel with more than {FEWEST} numbers")
     path = out.with_name(out.name + ".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_yaml(files, signals(series), facts, out), "utf-8")
+    names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
+    streams = [
+        f"{{name: {name}, type: file, path: {quoted(str(file))}}}"
+        for name, file in zip(names, files, strict=True)
+    ]
+    title = "Worked out from what the recordings hold."
+    path.write_text(yaml_of(title, streams, signals(series), facts, str(out)), "utf-8")
     return path
 
 
@@ -108,26 +114,46 @@ def signals(series: Sequence[str]) -> dict[str, list[str]]:
     return named
 
 
-def _yaml(
-    files: Sequence[Path], signals: dict[str, list[str]], facts: Sequence[str], out: Path
+def yaml_of(
+    title: str,
+    streams: Sequence[str],
+    signals: dict[str, list[str]],
+    facts: Sequence[str],
+    out: str,
+    held: Sequence[str] = (),
 ) -> str:
-    lines = ["# Worked out from what the recordings hold.", "version: 2", "streams:"]
-    for i, file in enumerate(files):
-        name = "recording" if len(files) == 1 else f"recording_{i + 1}"
-        lines.append(f"  - {{name: {name}, type: file, path: {_text(str(file))}}}")
+    """Return a configuration.
+
+    Parameters
+    ----------
+    title : str
+        What it says of itself.
+    streams : sequence of str
+        As flow mappings.
+    signals : dict
+        Members by name.
+    facts, held : sequence of str
+        Channels; `held` are members that speak when they change.
+    out : str
+        Folder of the results.
+    """
+    lines = [f"# {title}", "version: 2", "streams:", *(f"  - {stream}" for stream in streams)]
+    if held:
+        lines += ["channels:", *(f"  {quoted(channel)}: {{kind: held}}" for channel in held)]
     lines.append("signals:")
     for name, members in signals.items():
         lines += [f"  {name}:", "    members:"]
         for channel in members:
             group = "ure" if channel.partition(":")[0] == "ure" else "sensors"
-            lines.append(f"      {_text(channel)}: {{group: {group}}}")
+            lines.append(f"      {quoted(channel)}: {{group: {group}}}")
     if facts:
-        lines.append(f"facts: [{', '.join(map(_text, facts))}]")
-    lines.append(f"output: {{dir: {_text(str(out))}}}")
+        lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
+    lines.append(f"output: {{dir: {quoted(out)}}}")
     return "\n".join(lines) + "\n"
 
 
-def _text(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return a text as YAML reads it back."""
     return json.dumps(text, ensure_ascii=False)
 
 

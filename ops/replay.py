@@ -11,7 +11,7 @@ from ops.run import add_recovery, execute, show
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen replay` takes."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz, .zst or .xdf"
+        "files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz, .zst, .xdf or a tape"
     )
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR",

@@ -315,11 +315,11 @@ def _truth(recording: Recording) -> dict[str, Any]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen simulate` takes."""
     parser.add_argument("--seed", type=_seed, default=1, help="default %(default)s")
-    parser.add_argument("--seconds", type=_seconds, default=180.0, help="default %(default)s")
-    parser.add_argument(
-        "--out", type=Path, default=Path("studio.ndjson.gz"), metavar="PATH",
-        help="a .ndjson or .ndjson.gz file; default %(default)s",
-    )  # fmt: skip
+    parser.add_argument("--seconds", type=_seconds, help="default 180, but --live: no end")
+    parser.add_argument("--out", type=Path, default=Path("studio.ndjson.gz"), metavar="PATH",
+                        help="a .ndjson or .ndjson.gz file; default %(default)s")  # fmt: skip
+    parser.add_argument("--live", nargs="?", const="configs/stage.yaml", metavar="CONFIG",
+                        help="play the devices of a run instead; of %(const)s")  # fmt: skip
 
 
 def _seed(text: str) -> int:
@@ -339,7 +339,11 @@ def _seconds(text: str) -> float:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write a recording of the studio and its truth."""
-    truth = make(studio(args.seconds), args.seed).write(args.out)
+    """Write a recording of the studio and its truth, or play devices."""
+    if args.live:
+        from ops.stage import play_until_stopped
+
+        return play_until_stopped(args.live, args.seconds, args.seed)
+    truth = make(studio(args.seconds or 180.0), args.seed).write(args.out)
     print(f"{args.out}  {args.out.stat().st_size / 1000:.0f} kB\n{truth}")
     return 0

@@ -65,6 +65,13 @@ class LiveState(msgspec.Struct, frozen=True):
     feed: FeedState
 
 
+def steady(config: Config) -> set[str]:
+    """Return the OSC streams that are to speak at a rate: a sampled member comes from them."""
+    plan = config.plan()
+    measured = {m.channel.partition(":")[0] for m in plan.members if not plan.is_held(m.channel)}
+    return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
+
+
 def stream_of(config: LiveStream) -> Stream:
     """Return a stream, not started."""
     match config:
@@ -162,7 +169,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = clock()
-        self._voice = Voice(clock)
+        self._voice = Voice(clock, steady(config))
         self._streams = live_streams(config) if streams is None else streams
         for stream in self._streams:
             self._inboxes[stream.name] = Inbox(stream.name, host=host)
@@ -180,6 +187,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
         path = str(self._tap.folder)
         return Tape(path, mark, growing=True) if run else _Place(path, 0)
+
+    @property
+    def tape(self) -> Path | None:
+        """Folder of the tape that is written, if one is."""
+        return self._tap.folder if self._tap else None
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return what came; at the end of a run that is not gone on with, the end of every rig."""

@@ -61,14 +61,19 @@ def fitting(device: str, present: Sequence[str], asound: Path = ASOUND) -> list[
         named = _read(asound / f"card{found[0][1]}" / f"midi{number}").partition("\n")[0].strip()
         of_device = [port for port in of_card if f":{named}" in port] if named else []
         return (of_device or of_card)[nth : nth + 1]
-    bare = _ALSA_NUMBER.sub("", device)
+    name = bare(device)
     ranked = [
         [port for port in present if port == device],
-        [port for port in present if _ALSA_NUMBER.sub("", port) == bare],
-        [port for port in present if _ALSA_NUMBER.sub("", port).partition(":")[2] == bare],
-        [port for port in present if bare and bare in _ALSA_NUMBER.sub("", port)],
+        [port for port in present if bare(port) == name],
+        [port for port in present if bare(port).partition(":")[2] == name],
+        [port for port in present if name and name in bare(port)],
     ]
     return list(dict.fromkeys(port for ports in ranked for port in ports))
+
+
+def bare(port: str) -> str:
+    """Return a port's name without the number that ALSA puts behind it."""
+    return _ALSA_NUMBER.sub("", port)
 
 
 def not_running(rtmidi: Any, api: int) -> str | None:
@@ -101,6 +106,8 @@ class Port:
     ----------
     facts : tuple of str
         What it is connected to, the name first; empty while it is not.
+    present : tuple of str
+        The ports that were there when it last looked for one that fits.
     """
 
     def __init__(
@@ -114,6 +121,7 @@ class Port:
         self.device = device
         self.virtual = virtual
         self.facts: tuple[str, ...] = ()
+        self.present: tuple[str, ...] = ()
         self._held = [hear] if hear else []
         self._rtmidi = rtmidi
         self._absent = absent
@@ -148,6 +156,7 @@ class Port:
             if self.facts:
                 return
             present = [*(present or ()), *ports]
+        self.present = tuple(present or ())
         if present is None:
             raise PortError(" and ".join(reasons) or "no MIDI system")
         raise PortError(f"no port fits '{self.device}'; present: {', '.join(present) or 'none'}")

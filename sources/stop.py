@@ -25,6 +25,11 @@ def requested() -> bool:
     return _requested.is_set()
 
 
+def wish() -> threading.Event:
+    """Return what is set once sources are to end, to wait for."""
+    return _requested
+
+
 def reset() -> None:
     """Forget the wish and what was said of recovery; signals mean what they did before."""
     global _recovering

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 
 from operators.records import ENDED
 from sources.inbox import Heard, Item, Refused, Turned
@@ -11,37 +12,81 @@ from sources.inbox import Heard, Item, Refused, Turned
 _SAY_EVERY_S = 10.0
 _MOST_SAID = 5
 """Lines in a second."""
+_MOST_WAITING = 64
+SILENT_S = 5.0
+"""After which a stream that speaks at a rate is called silent."""
 
 
 class Voice:
-    """Says on standard error which streams come and go and what is lost, seldom enough."""
+    """Says on standard error which streams come and go and what is lost, seldom enough.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Monotonic seconds.
+    steady : collection of str
+        Streams that speak at a rate, so that their silence is worth a word. That a port is open
+        says nothing of whoever sends to it.
+    """
+
+    def __init__(self, clock: Callable[[], float], steady: Collection[str] = ()) -> None:
         self._clock = clock
+        self._steady = frozenset(steady)
         self._second, self._said = 0.0, 0
+        self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
         self._lost: dict[tuple[str, str], int] = {}
         self._lost_said = -_SAY_EVERY_S
+        self._heard: dict[str, float] = {}
+        self._silent: set[str] = set()
 
     def tell(self, taken: dict[str, list[Item]]) -> None:
         """Say what there is to say of what was taken."""
+        now = self._clock()
         for stream, items in taken.items():
-            for item in [x for x in items if type(x) is not Heard]:
+            others = [x for x in items if type(x) is not Heard]
+            if len(others) < len(items):
+                self._hear(stream, now)
+            for item in others:
                 if isinstance(item, Turned):
                     self.say(f"{stream} is {'up' if item.up else 'down'}: {item.why}")
+                    self._turn(stream, item.up, now)
                 elif isinstance(item, Refused) and ENDED.get(item.reason) == "dropped":
                     key = (stream, item.reason)
                     self._lost[key] = self._lost.get(key, 0) + item.events
-        if self._lost and self._clock() - self._lost_said >= _SAY_EVERY_S:
-            self._lost_said = self._clock()
+        for stream, heard in self._heard.items():
+            if now - heard >= SILENT_S and stream not in self._silent:
+                self._silent.add(stream)
+                self.say(f"{stream} is silent: nothing came for {SILENT_S:g} s")
+        if self._lost and now - self._lost_said >= _SAY_EVERY_S:
+            self._lost_said = now
             for (stream, reason), events in self._lost.items():
                 self.say(f"{stream}: {events} events lost ({reason})")
             self._lost = {}
+        self._speak(now)
 
     def say(self, line: str) -> None:
-        """Say a line, unless there were too many just now."""
-        now = self._clock()
+        """Say a line, now or, where there were many just now, a little later."""
+        self._waiting.append(line)
+        self._speak(self._clock())
+
+    def _hear(self, stream: str, now: float) -> None:
+        if stream in self._steady:
+            self._heard[stream] = now
+            if stream in self._silent:
+                self._silent.discard(stream)
+                self.say(f"{stream} speaks")
+
+    def _turn(self, stream: str, up: bool, now: float) -> None:
+        self._silent.discard(stream)
+        self._heard.pop(stream, None)
+        if up and stream in self._steady:
+            self._heard[stream] = now
+
+    def _speak(self, now: float) -> None:
+        if not self._waiting:
+            return
         if now - self._second >= 1:
             self._second, self._said = now, 0
-        self._said += 1
-        if self._said <= _MOST_SAID:
-            print(f"lumen: {line}", file=sys.stderr)
+        while self._waiting and self._said < _MOST_SAID:
+            self._said += 1
+            print(f"lumen: {self._waiting.popleft()}", file=sys.stderr)

@@ -1,0 +1,253 @@
+"""`lumen listen`: first contact. What speaks to this machine, and a configuration for it.
+
+Nothing is opened before it is said. What is heard stands in a table that is renewed once a second;
+Ctrl-C ends it, and writes the configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+from configs.schema import MidiStream, OscStream
+from ops.derive import quoted, signals, yaml_of
+from ops.hearing import HEAD, Channel, Hearing, shown
+from ops.machine import MidiInputs, addresses
+from ops.table import table
+from sources import stop
+from sources.inbox import Inbox, Stream, Turned, stamp
+from sources.midi import Midi
+from sources.osc import Osc, open_port, refusal
+from sources.port import bare
+
+PORT = 9000
+MOST_MEMBERS = 64
+"""Channels that are written down at most."""
+_LOOK_S = 0.1
+_NEWS = 8
+_PORTS_EVERY_S = 2.0
+_SAY_EVERY_S = {True: 1.0, False: 10.0}
+"""By whether it is a terminal that is told."""
+_ENVIRONMENT = "${"
+"""What a configuration would put a variable for."""
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen listen` takes."""
+    parser.add_argument(
+        "--osc", action="append", type=_address, metavar="[HOST:]PORT", default=[],
+        help=f"a UDP port, of all addresses where no host is given; {PORT} by default",
+    )  # fmt: skip
+    parser.add_argument("--midi", action="store_true", help="every MIDI port there is")
+    parser.add_argument(
+        "--out", type=Path, default=Path("heard.yaml"), metavar="FILE",
+        help="the configuration; default %(default)s; never overwrites",
+    )  # fmt: skip
+    parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    host = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+    try:
+        ip_address(host.strip("[]"))
+        sound = port.isdecimal() and port.isascii() and 1 <= int(port) <= 65535
+    except ValueError:
+        sound = False
+    if not sound:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, nor an IP address with one")
+    return f"{host}:{int(port)}"
+
+
+class Listener:
+    """Streams, and what they hear.
+
+    Parameters
+    ----------
+    osc : list of str
+        Addresses to be bound.
+    midi : bool
+        Every MIDI port, also those that come later.
+    say : callable
+        Told a line at a time when a stream comes or goes.
+    """
+
+    def __init__(
+        self,
+        osc: list[str],
+        midi: bool,
+        say: Callable[[str], None],
+        inputs: MidiInputs | None = None,
+    ) -> None:
+        self.hearing = Hearing()
+        self.streams: dict[str, OscStream | MidiStream] = {}
+        self._say = say
+        self._running: dict[str, tuple[Stream, Inbox]] = {}
+        self._inputs = (inputs or MidiInputs()) if midi else None
+        self._why = ""
+        self._look_again = 0.0
+        for n, addr in enumerate(osc, 1):
+            self._start(OscStream(name=f"osc_{n}", addr=addr))
+
+    def _start(self, config: OscStream | MidiStream) -> None:
+        stream = Osc(config) if isinstance(config, OscStream) else Midi(config)
+        inbox = Inbox(config.name)
+        self.streams[config.name] = config
+        self._running[config.name] = stream, inbox
+        stream.start(inbox)
+
+    def take(self) -> None:
+        """Take what was heard, and listen to MIDI ports that are new."""
+        for name, (_, inbox) in self._running.items():
+            for item in inbox.take():
+                if isinstance(item, Turned):
+                    self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
+                else:
+                    self.hearing.take(name, item)
+        if self._inputs is not None and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _PORTS_EVERY_S
+            present, why = self._inputs.look()
+            if why and why != self._why:
+                self._say(f"no MIDI: {why}")
+            self._why = why
+            known = {s.device for s in self.streams.values() if isinstance(s, MidiStream)}
+            for port in present:
+                same = [other for other in present if bare(other) == bare(port)]
+                device = bare(port) if len(same) == 1 else port
+                if device not in known and _is_sayable(port):
+                    self._start(MidiStream(name=f"midi_{len(known) + 1}", device=device))
+                    known.add(device)
+
+    def told(self) -> str:
+        """Return a table of what was heard."""
+        hearing = self.hearing
+        rows = hearing.rows(stamp())
+        lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
+        lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
+        if hearing.others:
+            lines.append(f"and {hearing.others} events of further channels")
+        return "\n".join(lines)
+
+    def stop(self) -> None:
+        """Listen no more; what came is taken."""
+        for stream, _ in self._running.values():
+            stream.stop()
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        self.take()
+
+
+def opening(osc: list[str], midi: bool) -> list[str]:
+    """Return what is going to be opened, and where devices are to send."""
+    lines = []
+    here = addresses()
+    for addr in osc:
+        host, _, port = addr.rpartition(":")
+        address = ip_address(host.strip("[]"))
+        if address.is_loopback:
+            lines.append(f"Opens UDP {addr}, for programs on this machine only.")
+            continue
+        lines.append(f"Opens UDP {addr} to the network: whoever reaches it can send, until Ctrl-C.")
+        to = [(a, i) for a, i in here if address.is_unspecified and ("." in a or ":" in host)]
+        for a, interface in to or [(host.strip("[]"), "")]:
+            place = f"[{a}]:{port}" if ":" in a else f"{a}:{port}"
+            lines.append(f"  send to {place}" + (f"  ({interface})" if interface else ""))
+    if midi:
+        lines.append("Opens every MIDI port there is.")
+    return lines
+
+
+def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Event) -> Listener:
+    """Listen for a time or until `done`, and show what is heard."""
+    terminal = sys.stdout.isatty()
+    news: deque[str] = deque(maxlen=_NEWS)
+    listener = Listener(osc, midi, news.append if terminal else print)
+    end = time.monotonic() + (math.inf if seconds is None else seconds)
+    due = time.monotonic()
+    try:
+        while time.monotonic() < end and not done.wait(_LOOK_S):
+            listener.take()
+            if time.monotonic() >= due:
+                due = time.monotonic() + _SAY_EVERY_S[terminal]
+                if terminal:
+                    print(_CLEAR + "\n".join([*opening(osc, midi), *news, "",
+                          listener.told(), "", "Ctrl-C ends it."]), flush=True)  # fmt: skip
+                elif listener.hearing.channels:
+                    print(listener.told(), flush=True)
+    finally:
+        listener.stop()
+    return listener
+
+
+def configuration(listener: Listener, now: float) -> str | None:
+    """Return a configuration for what was heard; None if that was no number.
+
+    What speaks at a rate is measured, and makes signals; what is held is a fact. Where all is
+    held, that is measured.
+    """
+    told = [c for c in listener.hearing.channels.values() if c.is_number() and _fits(c)]
+    sampled = [c.name for c in told if c.kind(now) == "sampled"]
+    held = [c.name for c in told if c.kind(now) == "held"]
+    series, facts = (sampled, held) if sampled else (held, [])
+    if not series:
+        return None
+    streams = [
+        f"{{name: {s.name}, type: osc, addr: {quoted(s.addr)}}}"
+        if isinstance(s, OscStream)
+        else f"{{name: {s.name}, type: midi, device: {quoted(s.device)}}}"
+        for s in listener.streams.values()
+    ]
+    series = series[:MOST_MEMBERS]
+    title = "What was heard. What is fused with what is a guess."
+    return yaml_of(title, streams, signals(series), facts[:MOST_MEMBERS], "out",
+                   held=[] if sampled else series)  # fmt: skip
+
+
+def _is_sayable(port: str) -> bool:
+    return port.isprintable() and _ENVIRONMENT not in port and bool(bare(port).strip())
+
+
+def _fits(channel: Channel) -> bool:
+    return not {"*", "?"} & set(channel.name) and _ENVIRONMENT not in channel.name
+
+
+def main(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C, then write what was heard; 1 if that was nothing."""
+    osc = args.osc or ([] if args.midi else [f"0.0.0.0:{PORT}"])
+    midi = args.midi or not args.osc
+    if args.out.exists():
+        print(
+            f"lumen listen: {args.out} is there already: name another with --out", file=sys.stderr
+        )
+        return 2
+    print(*opening(osc, midi), sep="\n", flush=True)
+    for addr in osc:
+        stream = OscStream(name="osc", addr=addr)
+        try:
+            open_port(stream).close()
+        except OSError as error:
+            print(f"lumen listen: {refusal(stream, error)}", file=sys.stderr)
+            return 2
+    stop.install()
+    try:
+        listener = listen(osc, midi, args.seconds, stop.wish())
+    finally:
+        stop.reset()
+    print(listener.told())
+    text = configuration(listener, stamp())
+    if text is None:
+        print("\nNothing is written: no numbers were heard.")
+        return 1
+    with args.out.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"\n{args.out}\n  lumen check {args.out}\n  lumen run {args.out}")
+    return 0

@@ -1,0 +1,177 @@
+"""The shipped live configurations with nothing there, then with devices that are played."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from configs.load import load
+from configs.schema import Config, MidiStream
+from ops.listen import Listener, configuration
+from ops.stage import play
+from sources.inbox import Heard, Inbox, stamp
+from sources.midi import Midi
+from tests.jack import jack, needs_jack
+
+ROOT = Path(__file__).parents[2]
+
+
+def moved(name: str, folder: Path) -> Path:
+    """Write a shipped configuration with ports that are free, on loopback only."""
+    taken: list[socket.socket] = []
+
+    def port(found: re.Match[str]) -> str:
+        free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        free.bind(("127.0.0.1", 0))
+        taken.append(free)
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+    text = (ROOT / f"configs/{name}.yaml").read_text("utf-8")
+    text = re.sub(r"(?<=[\"/])(?:0\.0\.0\.0|127\.0\.0\.1):\d+", port, text)
+    text = text.replace("{dir: out}", f"{{dir: {folder}/out}}")
+    text = text.replace("{dir: tap,", f"{{dir: {folder}/tap,")
+    for free in taken:
+        free.close()
+    path = folder / f"{name}.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ops", *words], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def values(folder: Path) -> list[float]:
+    lines = (folder / "out" / "fused.jsonl").read_text().splitlines()
+    told = [next(iter(json.loads(line)["signals"].values()))["value"] for line in lines]
+    return [value for value in told if value is not None]
+
+
+@pytest.mark.parametrize(
+    ("name", "down", "least"),
+    [("live", {"ure", "midi_1"}, 10), ("stage", {"pad"}, 200)],
+)
+def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
+    tmp_path: Path, name: str, down: set[str], least: int
+) -> None:
+    config = moved(name, tmp_path)
+    run = started("run", str(config))
+    time.sleep(8.0)
+    devices = started("simulate", "--live", str(config))
+    time.sleep(10.0)
+    told, _ = ended(devices)
+    time.sleep(1.0)
+    _, said = ended(run)
+
+    assert told.startswith("stream")
+    without = re.findall(r"lumen: (\S+) is down", said.partition("is up: http")[0])
+    assert set(without) == down
+    assert len(without) == len(down)
+    assert ("ure is up" in said) == (name == "live")
+    silent, speak = (re.findall(rf"lumen: (\S+) {x}", said) for x in ("is silent", "speaks"))
+    assert set(silent) == set(speak) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
+    assert len(values(tmp_path)) > least
+    account = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert account["balanced"]
+
+
+def test_what_listens_writes_a_configuration_on_ctrl_c(tmp_path: Path) -> None:
+    config = moved("stage", tmp_path)
+    addr = re.search(r"127\.0\.0\.1:\d+", config.read_text())
+    assert addr
+    out = tmp_path / "heard.yaml"
+    done = threading.Event()
+    player = threading.Thread(target=play, args=(load(config).config, None, 1, done))
+    player.start()
+    listener = started("listen", "--osc", addr[0], "--out", str(out))
+    try:
+        time.sleep(3.0)
+        told, _ = ended(listener)
+    finally:
+        done.set()
+        player.join()
+    assert told.startswith(f"Opens UDP {addr[0]}")
+    assert "osc_1:/accxyz[0]" in told
+    assert "osc_1:/accxyz[0]" in {m for s in load(out).config.signals.values() for m in s.members}
+
+
+@needs_jack
+def test_a_controller_that_is_played_is_heard_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (pad,) = (s for s in load("configs/stage.yaml").config.streams if isinstance(s, MidiStream))
+    config = alone(pad)
+    with jack(monkeypatch):
+        done = threading.Event()
+        player = threading.Thread(target=play, args=(config, None, 1, done))
+        stream, inbox, heard = Midi(pad), Inbox("pad"), []
+        stream.start(inbox)
+        player.start()
+        try:
+            until = time.monotonic() + 15
+            while len(heard) < 10 and time.monotonic() < until:
+                time.sleep(0.1)
+                heard += [x for x in inbox.take() if isinstance(x, Heard)]
+        finally:
+            done.set()
+            player.join()
+            stream.stop()
+    assert {x.key for x in heard} == {"cc/1/0"}
+    assert len({x.value for x in heard}) > 5
+
+
+def alone(pad: MidiStream) -> Config:
+    """Return a configuration of the controller and nothing else."""
+    return msgspec.convert(
+        {
+            "version": 2,
+            "streams": [{"name": pad.name, "type": "midi", "device": pad.device}],
+            "signals": {"s": {"members": {f"{pad.name}:cc/1/0": {}}}},
+        },
+        Config,
+    )
+
+
+@needs_jack
+def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with jack(monkeypatch) as server:
+        listener = Listener([], True, said.append)
+        try:
+            listener.take()
+            with server.player("Sequencer"):
+                until = time.monotonic() + 15
+                while len(listener.hearing.channels) < 2 and time.monotonic() < until:
+                    time.sleep(0.1)
+                    listener.take()
+        finally:
+            listener.stop()
+    path = tmp_path / "heard.yaml"
+    path.write_text(configuration(listener, stamp()) or "")
+    config = load(path).config
+    (device,) = (s.device for s in config.streams if isinstance(s, MidiStream))
+    assert "Sequencer" in device
+    members = {m for s in config.signals.values() for m in s.members}
+    assert members == {"midi_1:note/1/60", "midi_1:note/1/63"}
