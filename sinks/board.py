@@ -66,7 +66,7 @@ class Panel:
     spoke : float
         When an event of any of the sources last came here (s, monotonic).
     up : dict
-        Whether a source is there, as far as it was told or has spoken.
+        Whether a source is there: as it was told, else whether it has spoken.
     discarded : dict
         Counts of losses by (stage, reason).
     fused : Fused or None
@@ -87,6 +87,7 @@ class Panel:
         self.newest: dict[str, float] = {}
         self.spoke = -np.inf
         self.up = dict.fromkeys(self.sources, False)
+        self._turned: set[str] = set()
         self.discarded = dict.fromkeys((*DISCARDED.values(), *_LETTERS), 0)
         self.ticks = np.zeros(len(MODES), np.int64)
         self.fused: Fused | None = None
@@ -99,20 +100,23 @@ class Panel:
 
     def count(self, packet: Packet, now: float) -> None:
         """Count what came and what was lost."""
-        for source, _, end, before in packet.ends:
+        for source, channel, end, before in packet.ends:
             name = source if source in self.ends else OTHERS if source else NAMELESS
             self.ends[name][end] += len(before)
             if end in DISCARDED:
                 self.discarded[DISCARDED[end]] += len(before)
-            elif end == "received" and name in self.heard:
+            # What cannot be decoded has no channel: a scrape that fails is no sign of life.
+            heard = end == "ignored" or (end == "received" and channel)
+            if heard and name in self.heard:
                 self.heard[name] = self.spoke = now
                 self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
-                self.up[name] = True
+                self.up[name] |= name not in self._turned
         for letter in packet.letters:
             self.discarded[letter.stage, letter.reason] += letter.count
         for source, _, up in packet.turned:
             if source in self.up:
                 self.up[source] = up
+                self._turned.add(source)
 
     def show(self, packet: Packet, now: float, lateness: F64 | None) -> None:
         """Show what is new."""

@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from operators.records import ENDS, INDICATORS, MODES, Fused
+from operators.records import ENDS, INDICATORS, MODES, STATES, Fused
 from sinks.board import LATENESS_S, OTHERS, Board, Panel
 from sinks.run import versions
 from sinks.slo import SLOS
@@ -106,6 +106,10 @@ FAMILIES = (
     _sync("fusion_lag_confidence", "confidence", "Confidence in the lag, 0 to 1."),
     _sync("fusion_channel_rate_hz", "rate_hz", "Effective rate of the channel."),
     _sync("fusion_channel_jitter_p95_seconds", "jitter_p95_s", "95th percentile of the jitter."),
+    Family("fusion_channel_state", "1 for the channel's state; live is what is fused.",
+           ("channel", "state"),
+           lambda panel: [((c, state), float(report.state == state))
+                          for c, report in panel.sync.items() for state in STATES]),
     Family("fusion_stream_expected", "1: the configuration names the stream.", ("stream",),
            lambda panel: [((s,), 1.0) for s in panel.sources]),
     Family("fusion_stream_up", "1: the stream is there; of a recording: it has spoken.",

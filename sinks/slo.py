@@ -2,12 +2,12 @@
 
 - phase: `phase_diff` within its budget; sync: `sync_quality` likewise.
 - residual: the standard deviation over the last ten minutes of what the engine reports of its
-  entropy, or else of `entropy_ratio`, a sample a second. What never changed in that time is
+  entropy, or else of `entropy_ratio`, a sample a second. What did not change in that time is
   frozen, and bad.
 
 Before the first value nothing is judged; from then on an unknown one is bad.
 
-State: ten minutes of one sample a second. Cost: about 0.1 ms a second of data.
+State: ten minutes of one sample a second. Cost: 30 us a packet.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPORTED = "ure_residual_entropy_last"
 WINDOW = 600
 LEAST = 60
 """Samples before a deviation says anything."""
-_MANY = 1_000
+FROZEN_SD = 1e-6
 
 
 class Judge:
@@ -69,28 +69,27 @@ class Judge:
     def _steady(self, ts: F64, value: F64) -> tuple[Bool, Bool]:
         """Return where a series is steady without being frozen, and where that is known (k,)."""
         second = np.floor(ts)
-        new = np.diff(second, prepend=self._second) != 0
+        new = np.concatenate((second[:1] != self._second, second[1:] != second[:-1]))
         self._second = float(second[-1])
-        verdicts = [np.array([self._newest])]
-        samples = value[new]
-        for part in (samples[i : i + _MANY] for i in range(0, len(samples), _MANY)):
-            series = np.concatenate((self._window, part))
+        verdicts = np.array([self._newest])
+        if new.any():
+            series = np.concatenate((self._window, value[new]))
             self._window = series[-WINDOW:]
-            verdicts.append(_verdicts(series))
-        good, known = np.concatenate(verdicts)[np.cumsum(new)].T
+            verdicts = np.concatenate((verdicts, _verdicts(series)))
+        good, known = verdicts[np.cumsum(new)].T
         self._newest = bool(good[-1]), bool(known[-1])
         return good, known
 
 
 def _verdicts(series: F64) -> Bool:
     """Return (good, known) at each sample but the first `WINDOW` (k, 2)."""
-    windows = np.lib.stride_tricks.sliding_window_view(series, WINDOW)[1:]
-    there = np.isfinite(windows)
-    n = np.count_nonzero(there, axis=1)
-    some = np.maximum(n, 1)
-    mean = np.where(there, windows, 0.0).sum(axis=1) / some
-    square = np.where(there, (windows - mean[:, None]) ** 2, 0.0).sum(axis=1) / some
-    moves = np.fmax.reduce(windows, 1) > np.fmin.reduce(windows, 1)
-    known = n >= LEAST
-    good = known & there[:, -1] & moves & (np.sqrt(square) <= BUDGETS["residual"].good)
-    return np.stack((good, known), axis=1)
+    there = np.isfinite(series)
+    known = series[there]
+    x = np.where(there, series - known[:1], 0.0) if len(known) else np.zeros(len(series))
+    sums = np.cumsum((there, x, x * x), axis=1)
+    n, total, squares = sums[:, WINDOW:] - sums[:, :-WINDOW]
+    many = np.maximum(n, 1.0)
+    variance = squares / many - (total / many) ** 2
+    enough = n >= LEAST
+    steady = (variance > FROZEN_SD**2) & (variance <= BUDGETS["residual"].good ** 2)
+    return np.stack((enough & there[WINDOW:] & steady, enough), axis=1)
