@@ -164,7 +164,7 @@ class Board:
         self.clock, self.wall = clock, wall
         self.lock = threading.Lock()
         self.version = 0
-        self._live = not all(isinstance(s, FileStream) for s in config.streams)
+        self._live = config.live
         sources = _sources(config)
         self.panels = {rig: Panel(sources, clock()) for rig in rigs or (config.rig,)}
         self.others = Panel((), clock())
@@ -211,7 +211,8 @@ class Board:
             The most.
         """
         with self.lock:
-            fitting = [f for f in self.findings if f.number > after and f.ts >= since]
+            findings = list(self.findings)
+        fitting = [f for f in findings if f.number > after and f.ts >= since]
         return fitting[:limit], len(fitting) > limit
 
 

@@ -1,6 +1,7 @@
 """The endpoint of a whole flow in a process of its own, over the shipped recording."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ops.bench.osc_fuzz import message
 from sinks.metrics import AGE, FAMILIES, LATENESS
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +110,38 @@ def test_the_bytes_are_those_of_a_run_without_it(tmp_path, port):
     )
     assert ours == theirs
     assert len(ours["fused.jsonl"]) > 100_000
+
+
+LIVE = """version: 2
+streams: [{{name: osc_1, type: osc, addr: "127.0.0.1:{port}"}}]
+signals: {{pulse: {{members: {{"osc_1:/v": {{lag_s: 0.0}}}}}}}}
+resample: {{target_hz: 20}}
+exporter: {{http_port: {port}}}
+output: {{dir: {folder}/live}}
+"""
+
+
+def test_a_live_run_shows_its_streams_and_how_late_ticks_are(tmp_path, port):
+    (tmp_path / "live.yaml").write_text(LIVE.format(port=port, folder=tmp_path))
+    process = start(tmp_path / "live.yaml")
+    found = {}
+
+    def value(name):
+        return found[name][0].value if name in found else 0.0
+
+    try:
+        end = time.monotonic() + 30
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while value(f"{LATENESS}_count") < 20 and time.monotonic() < end:
+                sender.sendto(message("/v", "f", b"\x3f\x80\0\0"), ("127.0.0.1", port))
+                found = scrape(port)
+                time.sleep(0.05)
+        assert value(f"{LATENESS}_count") >= 20
+        assert 0 < value(f"{LATENESS}_sum") / value(f"{LATENESS}_count") < 1
+        assert value("fusion_stream_up") == 1
+        assert value("fusion_stream_age_seconds") < 1
+        assert abs(value("fusion_stream_last_event_timestamp_seconds") - time.time()) < 5
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0

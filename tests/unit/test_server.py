@@ -13,9 +13,9 @@ import pytest
 
 from configs.schema import ExporterConfig
 from sinks import listening
-from sinks.server import PortError, Server, preflight
+from sinks.server import PortError, Server, served
 from sources.udp import listener
-from tests.shown import Time, config, events, packet, ticks
+from tests.shown import Time, events, packet, ticks
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_the_port_is_free_at_once_when_it_is_closed(begin, port):
 def test_a_port_of_another_is_refused_and_named(begin, port, capsys):
     begin()
     with pytest.raises(SystemExit) as caught:
-        preflight(config(exporter=ExporterConfig(http_port=port)), listener)
+        served(ExporterConfig(http_port=port), Time().board(), listener)
     assert caught.value.code == 2
     told = capsys.readouterr().err
     assert told.startswith(f"lumen: exporter: 127.0.0.1:{port} is taken by process {os.getpid()} (")
@@ -121,14 +121,14 @@ def test_what_a_run_before_left_behind_is_no_holder(begin, port):
     kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     kept.recv(4096)
     server.stop()
-    preflight(config(exporter=ExporterConfig(http_port=port)), listener)
+    served(ExporterConfig(http_port=port), Time().board(), listener)
     kept.close()
 
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "203.0.113.7"])
 def test_an_address_that_is_not_ours_is_refused(host, capsys):
     with pytest.raises(SystemExit):
-        preflight(config(exporter=ExporterConfig(host=host)), listener)
+        served(ExporterConfig(host=host), Time().board(), listener)
     assert f"lumen: exporter: {host}:9310: " in capsys.readouterr().err
 
 
