@@ -5,6 +5,8 @@ from urllib.parse import urlencode
 import jsonschema
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.coherence import PAGES
 from configs.schema import ExporterConfig
@@ -108,6 +110,33 @@ def test_a_bad_question_is_400_in_one_line(pages, query):
     assert status == 400
     assert headers["Content-Type"].startswith("text/plain")
     assert body.count(b"\n") == 1
+
+
+_QUERY = st.one_of(
+    st.text(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["since", "limit", "after", "x"]),
+            st.one_of(st.text(), st.integers(), st.floats()),
+        )
+    ).map(urlencode),
+)
+
+
+@given(
+    method=st.one_of(st.just("GET"), st.text()),
+    path=st.one_of(st.sampled_from(list(OPENAPI["paths"])), st.text()),
+    query=_QUERY,
+)
+def test_whatever_is_asked_is_answered_as_the_document_says(method, path, query):
+    status, _, body = Pages(METRICS, Time().board()).answer(method, path, query)
+    if path not in OPENAPI["paths"]:
+        assert status == 404
+    elif method != "GET":
+        assert status == 405
+    else:
+        assert str(status) in OPENAPI["paths"][path]["get"]["responses"]
+    assert len(body) < 100_000
 
 
 def test_the_routes_are_those_of_the_openapi_document(pages):
