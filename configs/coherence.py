@@ -29,6 +29,8 @@ RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
 TAPE = "tape.json"
 """What makes a folder a recording."""
+PAGES = ("/", "/healthz", "/readyz", "/evidence/bundle", "/state")
+"""What is served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "live", "and", "or", "not")
 
 
@@ -100,10 +102,11 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         document.fault(place, f"{said} ({stream.pull_interval_s:g})")
 
 
-def _unbuilt(document: Document, config: Config) -> None:
-    if config.exporter:
-        said = "'exporter' is not built yet, expected it to be left out"
-        document.fault(document.key_place(("exporter",)), said)
+def _exporter(document: Document, config: Config) -> None:
+    if config.exporter and config.exporter.path in PAGES:
+        at = ("exporter", "path")
+        said = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
+        document.fault(document.place(at), f"{said}, expected none of {', '.join(PAGES)}")
 
 
 def _kinds(document: Document, config: Config) -> None:
@@ -315,7 +318,7 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter",), _unbuilt),
+    _Check(("exporter",), _exporter),
     _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams",), _kinds),
     _Check(("streams", "tap"), _tap),

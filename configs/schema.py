@@ -70,11 +70,11 @@ class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):
-    """Where metrics and pages are served."""
+    """Where metrics and pages are served, to whoever can reach it."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, Meta(ge=1, le=65535)] = 9310
-    path: Annotated[str, Meta(pattern="^/")] = "/metrics_fusion"
+    path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]*$")] = "/metrics_fusion"
 
 
 class TapConfig(Strict, frozen=True, kw_only=True):

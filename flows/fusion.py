@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import TYPE_CHECKING
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -17,6 +18,7 @@ from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
 from configs.load import Loaded, load_or_exit
+from configs.schema import Config
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
@@ -28,11 +30,15 @@ from operators.quality import Quality
 from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.step import step
+from sinks.board import Board
 from sinks.output import Output, preflight
 from sinks.send import played
 from sources.port import Port
 from sources.replay import Replay, rigs_of
 from sources.stop import recovering
+
+if TYPE_CHECKING:
+    from sinks.server import Server
 
 DEFAULT = "configs/fusion.yaml"
 
@@ -85,7 +91,10 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     dataflow = Dataflow("lumen")
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep)
-    output = Output(cfg, rigs_of(cfg), loaded.path, loaded.fingerprint, keep, played(cfg, Port))
+    rigs = rigs_of(cfg)
+    output = Output(
+        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
+    )  # fmt: skip
     op.output("sinks", evidenced, output)
     return dataflow
 
@@ -98,3 +107,13 @@ def _source(loaded: Loaded, progress: bool) -> Source[tuple[str, Batch]]:
 
     live.preflight(loaded.config)
     return live.Live(loaded.config, loaded.fingerprint)
+
+
+def _served(config: Config, rigs: tuple[str, ...]) -> Server | None:
+    """Return what shows the run while it runs, if anything is to."""
+    if config.exporter is None:
+        return None
+    from sinks.server import served  # likewise
+    from sources.udp import listener
+
+    return served(config.exporter, Board(config, rigs), listener)

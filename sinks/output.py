@@ -11,7 +11,7 @@ import hashlib
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -23,6 +23,9 @@ from sinks.jsonl import Position, Segments, segment_path
 from sinks.lines import packet_lines
 from sinks.run import Account, Digests, usage, versions, write_run
 from sinks.send import Send
+
+if TYPE_CHECKING:
+    from sinks.server import Server
 
 _MB = 1_000_000
 
@@ -64,6 +67,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         Recovery is on.
     send : Send or None
         What plays the run, if anything does: the ticks of the only rig, or of the config's.
+    server : Server or None
+        What shows the run, if anything does.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         fingerprint: str,
         keep: bool,
         send: Send | None = None,
+        server: Server | None = None,
     ) -> None:
         self.config = config
         self.rigs = rigs or (config.rig,)
@@ -81,6 +87,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         self.fingerprint = fingerprint
         self.keep = keep
         self.send = send
+        self.server = server
 
     def list_parts(self) -> list[str]:
         """Return the one constant name."""
@@ -120,6 +127,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
                     self._begin(rig)
             else:
                 self._resume(state)
+            if output.server is not None:
+                output.server.start()
         except BaseException:
             self.folder.release()
             raise
@@ -141,6 +150,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             self.ended[packet.rig] = packet.end
         for (rig, stem), texts in lines.items():
             self._write(self.files[rig][stem], b"".join(texts))
+        if self.output.server is not None:
+            self.output.server.tell(values)
         if any(packet.end for packet in values):
             self._write_run()
 
@@ -165,6 +176,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         """Say how the run went, and let others have the folder."""
         if self.output.send is not None:
             self.output.send.stop()
+        if self.output.server is not None:
+            self.output.server.stop()
         try:
             self._write_run()
         except OSError as error:  # the run may be ending because of just that

@@ -39,6 +39,8 @@ _DROPS_AT = 32
 """In what SO_MEMINFO tells: the ninth of its 32-bit numbers."""
 _ADDRESS = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 """Where a peer's address lies in its `sockaddr`."""
+_LISTENS = "0A"
+"""A socket's state in /proc/net/tcp."""
 _HEADERS = np.dtype(
     {
         "names": ["peer", "peer_size", "part", "parts", "control", "control_size", "size"],
@@ -192,14 +194,23 @@ def _can_gulp() -> bool:
 
 def holder(port: int) -> str:
     """Say who has a UDP port, as far as this system lets itself be asked."""
+    return _who(port, "udp")
+
+
+def listener(port: int) -> str:
+    """Say who listens on a TCP port, likewise."""
+    return _who(port, "tcp")
+
+
+def _who(port: int, protocol: str) -> str:
     nobody = "another process"
     try:
         sockets = {
             f"socket:[{columns[9]}]"
-            for table in ("/proc/net/udp", "/proc/net/udp6")
+            for table in (f"/proc/net/{protocol}", f"/proc/net/{protocol}6")
             if Path(table).exists()
             for columns in map(str.split, Path(table).read_text().splitlines()[1:])
-            if columns[1].endswith(f":{port:04X}")
+            if columns[1].endswith(f":{port:04X}") and (protocol == "udp" or columns[3] == _LISTENS)
         }
     except OSError:
         return nobody

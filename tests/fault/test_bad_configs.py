@@ -117,7 +117,10 @@ BAD = {
     "a MIDI device without a name": (
         BASE.replace("}]", f"}}, {{name: m, type: midi, device: {HERE}''}}]"), "not empty"
     ),
-    "an exporter": (f"{HERE}exporter: {{http_port: 9310}}", "'exporter' is not built yet"),
+    "metrics in the place of another page": (
+        f"exporter: {{path: {HERE}/healthz}}", "is that of another page"
+    ),
+    "metrics under a question": (f"exporter: {{path: {HERE}/metrics?all}}", "that matches"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
     "a recording beside live streams": (
         BASE.replace("type: file", f"type: {HERE}file").replace("}]", f"}}, {OSC}]"),

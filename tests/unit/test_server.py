@@ -1,0 +1,189 @@
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from configs.schema import ExporterConfig
+from sinks import listening
+from sinks.server import PortError, Server, served
+from sources.udp import listener
+from tests.shown import Time, events, packet, ticks
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def begin(port):
+    """Return what starts a server on the port; all are stopped at the end."""
+    with ExitStack() as stack:
+
+        def _begin():
+            board = Time().board()
+            board.tell([packet(ticks(0), ends=events("osc_1"))])
+            server = Server(ExporterConfig(http_port=port), board, listener)
+            server.start()
+            stack.callback(server.stop)
+            return server
+
+        yield _begin
+
+
+def get(port, path="/metrics_fusion", method="GET", data=None):
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, method=method)
+    try:
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def raw(port, request):
+    """Return all that is answered until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(request)
+        parts = []
+        with suppress(ConnectionError):
+            while part := client.recv(65536):
+                parts.append(part)
+    return b"".join(parts)
+
+
+def test_the_pages_are_served(begin, port):
+    begin()
+    assert b'fusion_mode{mode="fused",rig="r"} 1.0' in get(port)[1]
+    assert get(port, "/healthz") == (200, b"ok\n")
+    assert get(port, "/readyz")[0] == 200
+    assert get(port, "/nowhere")[0] == 404
+    assert get(port, "/evidence/bundle?limit=0")[0] == 400
+    assert get(port, "/healthz", "POST", b"x" * 100)[0] == 405
+    assert get(port, "/healthz", "HEAD")[0] == 405
+
+
+def test_only_the_loopback_hears(begin, port):
+    begin()
+    with open("/proc/net/tcp") as table:  # noqa: PTH123
+        bound = re.findall(rf"([0-9A-F]{{8}}):{port:04X} 00000000:0000 0A", table.read())
+    assert bound == ["0100007F"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 10_000 + b"\r\n\r\n",
+     b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+     b"POST /healthz HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+     b"GET / HTTP/1.1\r\nContent-Length: -5\r\n\r\n"],
+)  # fmt: skip
+def test_a_request_beyond_the_bounds_is_refused(begin, port, request_):
+    begin()
+    assert re.match(rb"HTTP/1.[01] (4\d\d|501) ", raw(port, request_))
+    assert get(port, "/healthz")[0] == 200
+
+
+def test_the_port_is_free_at_once_when_it_is_closed(begin, port):
+    for _ in range(2):
+        server = begin()
+        assert get(port)[0] == 200
+        server.stop()
+        with pytest.raises(urllib.error.URLError):
+            get(port)
+    assert not any(thread.name == "exporter" for thread in threading.enumerate())
+
+
+def test_a_port_of_another_is_refused_and_named(begin, port, capsys):
+    begin()
+    with pytest.raises(SystemExit) as caught:
+        served(ExporterConfig(http_port=port), Time().board(), listener)
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"lumen: exporter: 127.0.0.1:{port} is taken by process {os.getpid()} (")
+    assert told.count("\n") == 1
+    with pytest.raises(PortError):
+        begin()
+
+
+def test_what_a_run_before_left_behind_is_no_holder(begin, port):
+    server = begin()
+    kept = socket.create_connection(("127.0.0.1", port))
+    kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    kept.recv(4096)
+    server.stop()
+    served(ExporterConfig(http_port=port), Time().board(), listener)
+    kept.close()
+
+
+@pytest.mark.parametrize("host", ["256.1.1.1", "203.0.113.7"])
+def test_an_address_that_is_not_ours_is_refused(host, capsys):
+    with pytest.raises(SystemExit):
+        served(ExporterConfig(host=host), Time().board(), listener)
+    assert f"lumen: exporter: {host}:9310: " in capsys.readouterr().err
+
+
+ATTACK = """
+import socket, sys, time
+port, n = int(sys.argv[1]), int(sys.argv[2])
+ask = b"GET /metrics_fusion HTTP/1.1\\r\\nHost: x\\r\\n"
+held = []
+for i in range(n):
+    client = socket.create_connection(("127.0.0.1", port))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    client.setblocking(False)
+    client.send([b"G", b"", (ask + b"\\r\\n") * 40][i % 3])
+    held.append(client)
+print("ready", flush=True)
+while held:
+    for i, client in list(enumerate(held)):
+        try:
+            if i % 3 == 0:
+                client.send(b"E" if i % 2 else b"\\r\\nX: 1")
+            elif i % 3 == 1 and client.recv(1) == b"":
+                raise ConnectionError
+        except BlockingIOError:
+            pass
+        except OSError:
+            pass
+    time.sleep(0.1)
+"""
+
+
+def test_slow_clients_hold_up_no_scrape_and_lose_their_connections(begin, port, monkeypatch):
+    monkeypatch.setattr(listening, "_UNFINISHED_S", 3.0)
+    monkeypatch.setattr(listening, "_IDLE_S", 3)
+    before = threading.active_count()
+    server = begin()
+    attack = subprocess.Popen(
+        [sys.executable, "-c", ATTACK, str(port), "60"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert attack.stdout.readline() == "ready\n"
+        held = server._listening._server.active_channels
+        waits = []
+        for _ in range(40):
+            started = time.perf_counter()
+            assert get(port)[0] == 200
+            waits.append(time.perf_counter() - started)
+        most = len(held)
+        assert most > 40, "they were there"
+        assert max(waits) < 1.0
+        assert threading.active_count() <= before + 1 + listening._THREADS
+        end = time.monotonic() + 15
+        while held and time.monotonic() < end:
+            time.sleep(0.2)
+        assert not held
+    finally:
+        attack.kill()
+        attack.communicate()
+    assert get(port)[0] == 200
