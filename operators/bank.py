@@ -242,7 +242,8 @@ def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> 
     root = math.sqrt(s)
     b = e / root - root / own
     log, mills = _normal(b)
-    f.update(1 / own - mills / root, mills * (b + mills) / s)
+    # Far from the edge the sum cancels: what is left of the variance cannot be below nothing.
+    f.update(1 / own - mills / root, min(mills * (b + mills), 1.0) / s)
     if rounding:
         e = own + _beyond(e - own, rounding)
         log, _ = _normal(e / root - root / own)

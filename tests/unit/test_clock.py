@@ -287,3 +287,14 @@ def test_a_stamp_overtaken_by_the_first_after_a_step_is_mapped_with_the_old_side
     assert x.judged.ok.all()
     assert np.abs(x.error[50:]).max() <= 0.03
     assert x.clock.reset_at - START == pytest.approx(60.0, abs=0.03)
+
+
+@pytest.mark.parametrize("rate_hz", [1.0, 50.0, 5000.0])
+@pytest.mark.parametrize("rounding", [0.0, 1e-6, 1e-3])
+def test_delays_that_never_vary_are_borne(rate_hz: float, rounding: float) -> None:
+    host, source, arrival = stamps(rate_hz, min(600.0, 100_000 / rate_hz), queue_s=0.0)
+    if rounding:
+        source = np.round(source / rounding) * rounding
+    out = told(host, source, arrival)
+    assert np.isfinite(out.judged.host).all()
+    assert np.abs(out.error[len(host) // 2 :]).max() <= max(1e-5, 2 * rounding)
