@@ -1,19 +1,12 @@
 """One channel's samples, and their reading on the grid.
 
 A sample takes part in tick g only if it was known when the tick was due, and those after it too
-on which its share depends: results do not depend on how rows came in blocks.
+on which its share depends: results do not depend on how rows came in blocks. The kernel is that of
+operators/sinc.py, the time that a sample stands for that of operators/cells.py.
 
-Cells are capped, so that a hole shows as missing coverage: the part of the kernel's main lobe
-that cells fill (the sum K D itself swings with the jitter of samples that come hardly faster than
-the grid, without anything being missing). Where a channel has two samples a tick or more, a hole
-of up to five is first filled by a cubic through the two samples on each side: cells alone leave it
-at -42 dB, filled it is below -65. With fewer, its neighbours know no better.
 A channel with fewer than four samples a half-width is interpolated linearly instead and held past
 its newest sample.
 With `eager`, for low latency, cells do not wait for the sample after theirs, and no hole is filled.
-
-Source: operators/sinc.py; Lagrange's interpolation, Laakso et al., IEEE Signal Processing
-Magazine 13 (1996).
 """
 
 from __future__ import annotations
@@ -24,55 +17,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.cells import cells_of, covered, led_by
 from operators.records import F64, I64, Block, Bool, State
 from operators.sinc import CUTOFF, PHASES, kernel, weigh
 
 SLOW = 4.0
 LEAST_COVERAGE = 0.9
-GAP_SPACINGS = 2.5
 HOLD_SPACINGS = 3.0
 LEVELS, SLACK = 4, 1.0
 """Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
-HOLE, MOST_FILLED = 1.5, 5
-"""Spacings from which on an interval misses samples, and how many of them are filled in."""
 TINY_S = 1e-6
 """More than stamps since the epoch are rounded by."""
 MARGIN = 4
 """Samples kept, and looked at, beyond the kernel's reach: neighbours of neighbours."""
 
-_NEAR = np.arange(-1, 3)[:, None]
-_NONE = np.empty(0, np.int64)
 _COLUMNS = ("time", "value", "ready", "spacing", "noise", "changed")
-
-
-class _Cells(NamedTuple):
-    """Samples in reach, holes filled: time (s), value, cell (s).
-
-    `closed`: no hole is left; `led`: a cell is known with its sample. `ready` (m,) of the samples
-    as they came, `wide` those before an interval that may be filled, `place` (m,) where they stand
-    now; None: where they stood.
-    """
-
-    time: F64
-    value: F64
-    cell: F64
-    closed: bool
-    ready: F64
-    wide: I64
-    place: I64 | None
-    led: bool = False
-
-    def whole(self) -> F64:
-        """Return from when each is known with all that its cell depends on; rising."""
-        if self.led:
-            return np.maximum.accumulate(self.ready)
-        whole = np.append(np.maximum(self.ready[:-1], self.ready[1:]), np.inf)
-        whole[self.wide] = np.maximum(
-            whole[self.wide], np.append(self.ready, np.inf)[self.wide + 2]
-        )
-        if self.place is not None:
-            whole = np.repeat(whole, np.diff(self.place, append=len(self.time)))
-        return np.maximum.accumulate(whole, out=whole)
 
 
 def newest(time: F64, ready: F64, at: F64, due: F64) -> I64:
@@ -247,7 +206,7 @@ class _Reading(NamedTuple):
         i = np.maximum(i, 0)
         spacing = rows[3, i]
         ratio = spacing * hz
-        cells = _led(rows, half) if self.sampler.eager else _cells(rows, half, 0.5 / hz)
+        cells = led_by(rows, half) if self.sampler.eager else cells_of(rows, half, 0.5 / hz)
         node = np.rint((cells.time - self.lag_s) * (hz * PHASES)).astype(np.int64)
         known = None
         if due is not None:
@@ -269,9 +228,7 @@ class _Reading(NamedTuple):
             shifted = node - (self.first + a) * PHASES
             value[mine] = weigh(k_of, shifted, cells.cell, cells.value, first, b - a)
             lobe = 0.5 / cutoff
-            coverage[mine] = _coverage(
-                cells, at[mine], lobe, known if known is None else known[mine]
-            )
+            coverage[mine] = covered(cells, at[mine], lobe, known if known is None else known[mine])
             gain[mine] = k_of.energy * spacing[mine]
         value[coverage < LEAST_COVERAGE] = np.nan
         return value, np.minimum(coverage, 1.0), rows[4, i] * gain
@@ -291,94 +248,6 @@ def _runs(ratio: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
     turn = np.flatnonzero(level[1:] != level[:-1]) + 1
     for a, b in pairwise([0, *turn.tolist(), len(ratio)]):
         yield a, b, int(level[a])
-
-
-def _cells(rows: F64, half_width_s: float, dense_s: float) -> _Cells:
-    """Return samples with their Voronoi cells, capped at holes; small ones are filled before.
-
-    Holes are filled between samples whose spacing (s) is below `dense_s`.
-    """
-    time, value, ready, spacing = rows[:4]
-    apart = time[1:] - time[:-1]
-    widest, least = float(apart.max()), float(np.fmin.reduce(spacing))
-    wide, place = _NONE, None
-    if least < dense_s and not widest <= HOLE * least:
-        ratio = apart / spacing[1:]
-        even = (ratio > 0.25) & (ratio < MOST_FILLED + 1.5)
-        wide = np.flatnonzero(even & (ratio > HOLE) & (spacing[1:] < dense_s))
-        hole = wide[(wide > 0) & (wide < len(time) - 2)]
-        hole = hole[even[hole - 1] & even[hole + 1]]
-        if len(hole):
-            missing = np.rint(ratio[hole]).astype(np.int64) - 1
-            time, value, spacing, place = _filled(time, value, spacing, hole, missing)
-            apart = time[1:] - time[:-1]
-            widest = float(apart.max())
-    cell = np.empty(len(time))
-    np.add(apart[1:], apart[:-1], out=cell[1:-1])
-    cell[1:-1] *= 0.5
-    cell[0], cell[-1] = apart[0], apart[-1]
-    closed = widest <= half_width_s / 4
-    if not closed:
-        np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
-    return _Cells(time, value, cell, closed, ready, wide, place)
-
-
-def _led(rows: F64, half_width_s: float) -> _Cells:
-    """Return samples with cells that do not wait: each is as wide as the way from the one before.
-
-    They stand for the same time on the whole; of jitter, they keep more than Voronoi's.
-    """
-    time, value, ready, spacing = rows[:4]
-    apart = time[1:] - time[:-1]
-    cell = np.append(apart[:1], apart)
-    closed = float(apart.max()) <= half_width_s / 4
-    if not closed:
-        np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
-    return _Cells(time, value, cell, closed, ready, _NONE, None, led=True)
-
-
-def _filled(
-    time: F64, value: F64, spacing: F64, hole: I64, missing: I64
-) -> tuple[F64, F64, F64, I64]:
-    """Return time, value and spacing with so many put in after each hole's first, and places."""
-    which = np.repeat(hole, missing)
-    behind = np.cumsum(missing) - missing
-    nth = np.arange(1, len(which) + 1) - np.repeat(behind, missing)
-    part = nth / np.repeat(missing + 1, missing)
-    at = time[which] + part * (time[which + 1] - time[which])
-    near = which + _NEAR
-    # Lagrange's polynomial in its barycentric form.
-    between = time[near][:, None] - time[near]
-    between[range(4), range(4)] = 1.0
-    away = at - time[near]
-    filled = away.prod(axis=0) * (value[near] / (between.prod(axis=1) * away)).sum(axis=0)
-    shift = np.zeros(len(time), np.int64)
-    shift[hole + 1] = missing
-    place = np.arange(len(time)) + np.cumsum(shift)
-    out = np.empty((3, len(time) + len(which)))
-    out[:, place] = time, value, spacing
-    out[:, place[which] + nth] = at, filled, spacing[which]
-    return out[0], out[1], out[2], place
-
-
-def _coverage(cells: _Cells, at: F64, lobe_s: float, known: I64 | None) -> F64:
-    """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
-    time, cell = cells.time, cells.cell
-    left, right = at - lobe_s, at + lobe_s
-    if cells.closed and left[0] >= time[0]:
-        if known is None and right[-1] <= time[-1]:
-            return np.ones(len(at))
-        if known is not None and known[0] and (right <= time[known - 1]).all():
-            return np.ones(len(at))
-    edge = np.empty(len(cell) + 1)
-    np.add(time[1:], time[:-1], out=edge[1:-1])
-    edge[1:-1] *= 0.5
-    edge[0], edge[-1] = time[0] - cell[0] / 2, time[-1] + cell[-1] / 2
-    filled = np.concatenate(([0.0], np.cumsum(cell)))
-    left, right = np.interp(left, edge, filled), np.interp(right, edge, filled)
-    if known is not None:
-        right = np.minimum(right, filled[known])
-    return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
 
 
 def _lerp(rows: F64, at: F64, due: F64, spacing: F64) -> tuple[F64, F64]:

@@ -1,0 +1,143 @@
+"""The time that each uneven sample stands for, and whether anything is missing.
+
+Voronoi cells, capped so that a hole shows as missing coverage: the part of the kernel's main lobe
+that cells fill (the sum K D itself swings with the jitter of samples that come hardly faster than
+the grid, without anything being missing). Where a channel has two samples a tick or more, a hole
+of up to five is first filled by a cubic through the two samples on each side: cells alone leave it
+at -42 dB, filled it is below -65. With fewer, its neighbours know no better.
+
+Source: Voronoi weights, Feichtinger & Groechenig, in Wavelets: Mathematics and Applications (1994);
+Lagrange's interpolation, Laakso et al., IEEE Signal Processing Magazine 13 (1996).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.records import F64, I64
+
+GAP_SPACINGS = 2.5
+HOLE, MOST_FILLED = 1.5, 5
+"""Spacings from which on an interval misses samples, and how many of them are filled in."""
+_NEAR = np.arange(-1, 3)[:, None]
+_NONE = np.empty(0, np.int64)
+
+
+class Cells(NamedTuple):
+    """Samples in reach, holes filled: time (s), value, cell (s).
+
+    `closed`: no hole is left; `led`: a cell is known with its sample. `ready` (m,) of the samples
+    as they came, `wide` those before an interval that may be filled, `place` (m,) where they stand
+    now; None: where they stood.
+    """
+
+    time: F64
+    value: F64
+    cell: F64
+    closed: bool
+    ready: F64
+    wide: I64
+    place: I64 | None
+    led: bool = False
+
+    def whole(self) -> F64:
+        """Return from when each is known with all that its cell depends on; rising."""
+        if self.led:
+            return np.maximum.accumulate(self.ready)
+        whole = np.append(np.maximum(self.ready[:-1], self.ready[1:]), np.inf)
+        whole[self.wide] = np.maximum(
+            whole[self.wide], np.append(self.ready, np.inf)[self.wide + 2]
+        )
+        if self.place is not None:
+            whole = np.repeat(whole, np.diff(self.place, append=len(self.time)))
+        return np.maximum.accumulate(whole, out=whole)
+
+
+def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
+    """Return samples with their Voronoi cells, capped at holes; small ones are filled before.
+
+    Holes are filled between samples whose spacing (s) is below `dense_s`.
+    """
+    time, value, ready, spacing = rows[:4]
+    apart = time[1:] - time[:-1]
+    widest, least = float(apart.max()), float(np.fmin.reduce(spacing))
+    wide, place = _NONE, None
+    if least < dense_s and not widest <= HOLE * least:
+        ratio = apart / spacing[1:]
+        even = (ratio > 0.25) & (ratio < MOST_FILLED + 1.5)
+        wide = np.flatnonzero(even & (ratio > HOLE) & (spacing[1:] < dense_s))
+        hole = wide[(wide > 0) & (wide < len(time) - 2)]
+        hole = hole[even[hole - 1] & even[hole + 1]]
+        if len(hole):
+            missing = np.rint(ratio[hole]).astype(np.int64) - 1
+            time, value, spacing, place = _filled(time, value, spacing, hole, missing)
+            apart = time[1:] - time[:-1]
+            widest = float(apart.max())
+    cell = np.empty(len(time))
+    np.add(apart[1:], apart[:-1], out=cell[1:-1])
+    cell[1:-1] *= 0.5
+    cell[0], cell[-1] = apart[0], apart[-1]
+    closed = widest <= half_width_s / 4
+    if not closed:
+        np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
+    return Cells(time, value, cell, closed, ready, wide, place)
+
+
+def led_by(rows: F64, half_width_s: float) -> Cells:
+    """Return samples with cells that do not wait: each is as wide as the way from the one before.
+
+    They stand for the same time on the whole; of jitter, they keep more than Voronoi's.
+    """
+    time, value, ready, spacing = rows[:4]
+    apart = time[1:] - time[:-1]
+    cell = np.append(apart[:1], apart)
+    closed = float(apart.max()) <= half_width_s / 4
+    if not closed:
+        np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
+    return Cells(time, value, cell, closed, ready, _NONE, None, led=True)
+
+
+def _filled(
+    time: F64, value: F64, spacing: F64, hole: I64, missing: I64
+) -> tuple[F64, F64, F64, I64]:
+    """Return time, value and spacing with so many put in after each hole's first, and places."""
+    which = np.repeat(hole, missing)
+    behind = np.cumsum(missing) - missing
+    nth = np.arange(1, len(which) + 1) - np.repeat(behind, missing)
+    part = nth / np.repeat(missing + 1, missing)
+    at = time[which] + part * (time[which + 1] - time[which])
+    near = which + _NEAR
+    # Lagrange's polynomial in its barycentric form.
+    between = time[near][:, None] - time[near]
+    between[range(4), range(4)] = 1.0
+    away = at - time[near]
+    filled = away.prod(axis=0) * (value[near] / (between.prod(axis=1) * away)).sum(axis=0)
+    shift = np.zeros(len(time), np.int64)
+    shift[hole + 1] = missing
+    place = np.arange(len(time)) + np.cumsum(shift)
+    out = np.empty((3, len(time) + len(which)))
+    out[:, place] = time, value, spacing
+    out[:, place[which] + nth] = at, filled, spacing[which]
+    return out[0], out[1], out[2], place
+
+
+def covered(cells: Cells, at: F64, lobe_s: float, known: I64 | None) -> F64:
+    """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
+    time, cell = cells.time, cells.cell
+    left, right = at - lobe_s, at + lobe_s
+    if cells.closed and left[0] >= time[0]:
+        if known is None and right[-1] <= time[-1]:
+            return np.ones(len(at))
+        if known is not None and known[0] and (right <= time[known - 1]).all():
+            return np.ones(len(at))
+    edge = np.empty(len(cell) + 1)
+    np.add(time[1:], time[:-1], out=edge[1:-1])
+    edge[1:-1] *= 0.5
+    edge[0], edge[-1] = time[0] - cell[0] / 2, time[-1] + cell[-1] / 2
+    filled = np.concatenate(([0.0], np.cumsum(cell)))
+    left, right = np.interp(left, edge, filled), np.interp(right, edge, filled)
+    if known is not None:
+        right = np.minimum(right, filled[known])
+    return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
