@@ -46,10 +46,12 @@ class Cells(NamedTuple):
         """Return from when each is known with all that its cell depends on; rising."""
         if self.led:
             return np.maximum.accumulate(self.ready)
-        whole = np.append(np.maximum(self.ready[:-1], self.ready[1:]), np.inf)
-        whole[self.wide] = np.maximum(
-            whole[self.wide], np.append(self.ready, np.inf)[self.wide + 2]
-        )
+        whole = np.empty(len(self.ready))
+        np.maximum(self.ready[:-1], self.ready[1:], out=whole[:-1])
+        whole[-1] = np.inf
+        if len(self.wide):
+            next_but_one = np.append(self.ready, np.inf)[self.wide + 2]
+            whole[self.wide] = np.maximum(whole[self.wide], next_but_one)
         if self.place is not None:
             whole = np.repeat(whole, np.diff(self.place, append=len(self.time)))
         return np.maximum.accumulate(whole, out=whole)

@@ -52,10 +52,17 @@ MOST_HEARD = 4096
 
 @dataclass
 class _Lane:
-    """One channel: samples, lag estimates, values of ticks not yet released, rows not yet told."""
+    """One channel: samples, lag estimates, values of ticks not yet released, rows not yet told.
+
+    `stale_s`: age that makes it stale, None where its own pace decides; `frozen_s`: how long the
+    same value may come, None for ever.
+    """
 
     member: Member
+    held: bool
     sampler: Sampler
+    stale_s: float | None
+    frozen_s: float | None
     watch: Watch = field(default_factory=Watch)
     lags: list[LagReport] = field(default_factory=list)
     values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
@@ -76,23 +83,27 @@ class _Lane:
         return np.where(i >= 0, np.minimum(age, since - self.heard[0, np.maximum(i, 0)]), age)
 
 
+def _lane(plan: Plan, member: Member) -> _Lane:
+    """Return a channel of which nothing is known yet."""
+    held = not member.signal or plan.is_held(member.channel)
+    stale_s = plan.channel(member.channel).stale_after_s
+    if stale_s is None and not held and plan.failover.stale_after_s != "auto":
+        stale_s = plan.failover.stale_after_s
+    if stale_s is None:
+        stale_s = (plan.stream_stale_s or {}).get(member.source, np.inf if held else None)
+    frozen_s = (plan.frozen_after_s or {}).get(member.source)
+    sampler = Sampler(
+        plan.tick_hz, plan.half_width_s, held, eager=plan.eager, changes=bool(frozen_s)
+    )
+    return _Lane(member, held, sampler, stale_s, frozen_s)
+
+
 class Resample:
     """Channels on the grid, tick by tick as they are released."""
 
     def __init__(self, plan: Plan, max_lag_s: float, state: State | None = None) -> None:
         self.plan, self.max_lag_s = plan, max_lag_s
-        self._lanes = [
-            _Lane(
-                m,
-                Sampler(
-                    plan.tick_hz,
-                    plan.half_width_s,
-                    not m.signal or plan.is_held(m.channel),
-                    plan.eager,
-                ),
-            )
-            for m in plan.lanes
-        ]
+        self._lanes = [_lane(plan, m) for m in plan.lanes]
         self._next: int | None = None
         self._origin = 0
         self._due = -np.inf
@@ -224,17 +235,16 @@ class Resample:
             if len(sampler):
                 i = sampler.newest(since, due)
                 age, spacing = since - sampler.time[i], sampler.spacing[i]
-                age[i < 0], spacing[i < 0] = np.inf, np.nan
-                frozen_s = (plan.frozen_after_s or {}).get(m.source)
-                if frozen_s:
-                    frozen = (i >= 0) & (since - sampler.changed[i] > frozen_s)
-            stale_after = self._stale_after(m, spacing)
+                if i[0] < 0:
+                    age[i < 0], spacing[i < 0] = np.inf, np.nan
+                if lane.frozen_s:
+                    frozen = (i >= 0) & (since - sampler.changed[i] > lane.frozen_s)
+            stale_after = self._stale_after(lane, spacing)
             if (age > stale_after).any() or np.isinf(age[0]):
                 age = lane.unless_heard(age, since, due)
             if frozen is not None:
                 stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
-            held = plan.is_held(m.channel) or not m.signal
-            down = self._links.down(m.source, at) if held else None
+            down = self._links.down(m.source, at) if lane.held else None
             if down is not None:  # a value is held as long as somebody holds it
                 stale_after = np.where(down, np.minimum(stale_after, age / 2), stale_after)
             locked = self._lag(lane, at, *out[2:5, k])
@@ -246,20 +256,11 @@ class Resample:
             self._links.forget(float(at[-1]))
         return out
 
-    def _stale_after(self, m: Member, spacing: F64) -> F64 | float:
+    def _stale_after(self, lane: _Lane, spacing: F64) -> F64 | float:
         """Return the age that makes the channel stale (s), at each tick or for all."""
-        plan = self.plan
-        held = plan.is_held(m.channel) or not m.signal
-        after = plan.channel(m.channel).stale_after_s
-        if after is None and not held and plan.failover.stale_after_s != "auto":
-            after = plan.failover.stale_after_s
-        if after is None:
-            after = (plan.stream_stale_s or {}).get(m.source)
-        if after is not None:
-            return float(after)
-        if held:
-            return np.inf
-        auto = np.maximum(3 * spacing, 1 / plan.tick_hz)
+        if lane.stale_s is not None:
+            return lane.stale_s
+        auto = np.maximum(3 * spacing, 1 / self.plan.tick_hz)
         return np.where(np.isnan(auto), np.inf, auto) if np.isnan(spacing[0]) else auto
 
     def _lag(self, lane: _Lane, at: F64, lag: F64, var: F64, confidence: F64) -> Bool:

@@ -40,25 +40,34 @@ def newest(time: F64, ready: F64, at: F64, due: F64) -> I64:
     -1 where there is none.
     """
     i = np.searchsorted(time, at, "right") - 1
-    while len(time):
+    if not len(time) or not (ready[i] >= due).any():
+        return i
+    while True:
         unknown = (i >= 0) & (ready[np.maximum(i, 0)] >= due)
         if not unknown.any():
-            break
+            return np.asarray(i, np.int64)
         i = i - unknown
-    return np.asarray(i, np.int64)
 
 
 class Sampler:
     """Samples of one channel: `time` (s since tick `origin`) rises.
 
     `ready` is the moment from which a sample may be used (strictly before a tick's due time).
+    `changed`, where `changes` are asked for, is when its value last was another one.
     State: the samples since the last `drop_before`, in a buffer that grows and is reused.
     """
 
     def __init__(
-        self, tick_hz: float, half_width_s: float, held: bool, eager: bool = False
+        self,
+        tick_hz: float,
+        half_width_s: float,
+        held: bool,
+        *,
+        eager: bool = False,
+        changes: bool = False,
     ) -> None:
-        self.tick_hz, self.half_width_s, self.held, self.eager = tick_hz, half_width_s, held, eager
+        self.tick_hz, self.half_width_s = tick_hz, half_width_s
+        self.held, self.eager, self.changes = held, eager, changes
         self.origin = 0
         self._keep(np.empty((len(_COLUMNS), 0)))
 
@@ -77,7 +86,7 @@ class Sampler:
     def _keep(self, rows: F64) -> None:
         """Let these be the samples, (6, n), in a new buffer with room for as many more."""
         n = rows.shape[1]
-        self._buffer = np.empty((len(_COLUMNS), 2 * n + 256))
+        self._buffer = np.zeros((len(_COLUMNS), 2 * n + 256))
         self._buffer[:, :n] = rows
         self._look(0, n)
 
@@ -93,7 +102,7 @@ class Sampler:
         if not had:
             self.origin = origin
         if self._from + had + n > self._buffer.shape[1]:
-            rows = np.empty((len(_COLUMNS), had + n))
+            rows = np.zeros((len(_COLUMNS), had + n))
             rows[:, :had] = self._rows
             self._keep(rows)
         self._look(self._from, self._from + had + n)
@@ -104,6 +113,8 @@ class Sampler:
         if (self.time[since + 1 :] < self.time[since:-1]).any():
             self._rows[:5] = self._rows[:5, np.argsort(self.time, kind="stable")]
             since = 0
+        if not self.changes:
+            return
         if not had:
             self.changed[0] = self.time[0]
         moved = self.value[since + 1 :] != self.value[since:-1]
@@ -200,10 +211,10 @@ class _Reading(NamedTuple):
         """
         hz, half = self.sampler.tick_hz, self.sampler.half_width_s
         time, _, ready = rows[:3]
-        i = np.searchsorted(time, at, "right") - 1
+        i = np.searchsorted(time, at, "right")
         if due is not None:
-            i = newest(time, ready, at, due)
-        i = np.maximum(i, 0)
+            i = np.minimum(i, np.searchsorted(np.maximum.accumulate(ready), due))
+        i = np.maximum(i - 1, 0)
         spacing = rows[3, i]
         ratio = spacing * hz
         cells = led_by(rows, half) if self.sampler.eager else cells_of(rows, half, 0.5 / hz)
@@ -211,7 +222,8 @@ class _Reading(NamedTuple):
         known = None
         if due is not None:
             known = np.searchsorted(cells.whole(), due, "left")
-            known[np.isinf(due)] = len(node)
+            if np.isinf(due[-1]):
+                known[np.isinf(due)] = len(node)
         value, coverage, gain = np.empty((3, len(at)))
         for a, b, level in _runs(ratio, SLOW * ratio > half * hz):
             mine = slice(a, b)

@@ -22,7 +22,7 @@ SEEDS = 4
 def read(config: ResampleConfig, time: F64, value: F64) -> F64:
     """Return the values at all ticks but those at the ends; time in ticks."""
     n, hz = len(time), config.target_hz
-    sampler = Sampler(hz, config.half_width_s(), False, config.profile == "low_latency")
+    sampler = Sampler(hz, config.half_width_s(), False, eager=config.profile == "low_latency")
     at = time / hz
     sampler.push(
         Block(
