@@ -22,10 +22,10 @@ Source: Knapp & Carter, IEEE Trans. ASSP 24 (1976); more in the modules named.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 
 from operators.coarse import HALF, Coarse
 from operators.correlate import ROUNDING, Series, lag_of

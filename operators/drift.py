@@ -17,9 +17,9 @@ Losses: rejected (`wild_stamp`), late.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from operators.clock import Clock, Line
 from operators.ledger import ended, letters, spread

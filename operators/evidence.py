@@ -19,11 +19,12 @@ from __future__ import annotations
 import math
 import re
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from operators.expression import WORDS, compile_expression
 from operators.plan import NotNegative, Plan, Strict

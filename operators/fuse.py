@@ -21,10 +21,11 @@ signal. Losses: none.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from msgspec.structs import replace
 
 from operators.plan import Plan, Signal
 from operators.presence import LIVE

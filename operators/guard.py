@@ -12,10 +12,11 @@ Losses: outliers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from operators.hampel import SIDE, least_scale, outliers, shifted, step
 from operators.ledger import ended, spread

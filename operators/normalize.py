@@ -10,10 +10,10 @@ State: none. Cost: at most six numpy calls a block. Losses: rejected.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from operators.ledger import ended, letters, spread
 from operators.plan import Plan, Reduce

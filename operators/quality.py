@@ -26,10 +26,10 @@ Cimenser et al., PNAS 108 (2011); Inouye et al., EEG Clin. Neurophysiol. 79 (199
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlate import HALF_OVERLAP, SEGMENT

@@ -8,7 +8,7 @@ read-only by convention: a station that changes values makes new arrays.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -169,8 +169,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     """One channel's rows as columns.
 
     Attributes
@@ -212,10 +211,10 @@ class Block:
     line: I64
     weight: I64 | None = None
     text: tuple[str, ...] = ()
-    host_time: F64 = field(default_factory=lambda: np.empty(0))
-    straggler: Bool = field(default_factory=lambda: np.empty(0, bool))
-    spacing: F64 = field(default_factory=lambda: np.empty(0))
-    noise: F64 = field(default_factory=lambda: np.empty(0))
+    host_time: F64 = msgspec.field(default_factory=lambda: np.empty(0))
+    straggler: Bool = msgspec.field(default_factory=lambda: np.empty(0, bool))
+    spacing: F64 = msgspec.field(default_factory=lambda: np.empty(0))
+    noise: F64 = msgspec.field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.value)
@@ -257,7 +256,7 @@ class Block:
 
     def plain(self) -> State:
         """Return the block as plain values."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
     @staticmethod
     def revive(state: State) -> Block:
@@ -483,8 +482,7 @@ class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(msgspec.Struct, frozen=True):
     """What travels: all that one edge of arrival time brought, and what became of it.
 
     Attributes

@@ -12,12 +12,13 @@ a sample. Losses: none; at the ends of the data at most a half-width of ticks ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from operators.plan import Member, NotNegative, Plan, Profile, Strict
 from operators.presence import LIVE, Links, Watch

@@ -64,9 +64,9 @@ def _rows(out: Outcome, blocks: list[Block]) -> None:
         time = joined.host_time if len(joined.host_time) else joined.arrival
         order = np.lexsort((joined.line, joined.value, joined.source_time, joined.arrival, time))
         joined = joined.take(order)
-        for f in fields(joined):
-            if f.name not in ("row", "source", "channel"):
-                out[f"block {channel} {f.name}"] = getattr(joined, f.name)
+        for name in joined.__struct_fields__:
+            if name not in ("row", "source", "channel"):
+                out[f"block {channel} {name}"] = getattr(joined, name)
 
 
 def _letters(out: Outcome, letters: list[DeadLetter]) -> None:

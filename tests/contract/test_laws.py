@@ -7,6 +7,7 @@ import dataclasses
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,6 +168,8 @@ def arrays(item: Any) -> list[np.ndarray]:
     """Return every array in it, however deep."""
     if isinstance(item, np.ndarray):
         return [item]
+    if isinstance(item, msgspec.Struct):
+        return [a for name in item.__struct_fields__ for a in arrays(getattr(item, name))]
     if dataclasses.is_dataclass(item):
         return [a for f in dataclasses.fields(item) for a in arrays(getattr(item, f.name))]
     if isinstance(item, (list, tuple)):
