@@ -40,8 +40,9 @@ bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an h
 	@$(BIN)/python -m ops.bench
 
 peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
-	@mkdir -p .peers && cd .peers && apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter \
-		&& dpkg -x prometheus-node-exporter_*.deb . && rm -f prometheus-node-exporter_*.deb
+	@mkdir -p .peers && cd .peers \
+		&& apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter liblo-tools liblo7 \
+		&& for p in *.deb; do dpkg -x $$p . && rm -f $$p; done
 
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
 	$(BIN)/python -m pip install -qq uv
