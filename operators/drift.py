@@ -6,10 +6,11 @@ whether they are delayed, wild or the first after a clock reset. Rows without st
 pass their arrival through. Markers end here, as lines.
 
 Then rows leave in the order of host time. A row waits until the newest arrival is `settle_s`
-past its host time; one that comes later still is a *straggler* and leaves at once; one whose
-every tick has been released is late.
+past its host time, one that is older already leaves at once; where later ones of its channel have
+left before, it is a *straggler*. One whose every tick has been released is late.
 
-State: a clock a source, the rows in doubt, and each channel's rows of the last `settle_s`.
+State: a clock a source, the rows in doubt, each channel's rows of the last `settle_s`, and the
+host time of the last that left.
 Cost: about 25 numpy calls for each second of a source, and a sort a block.
 Losses: rejected (`wild_stamp`), late.
 """

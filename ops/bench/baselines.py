@@ -76,7 +76,7 @@ def first_draft(channels: list[Series], grid: F64) -> F64:
 
 def xdf(channels: list[Series], grid: F64) -> F64:
     """Return what pyxdf's clock synchronisation, a clip and interpolation give."""
-    from pyxdf import pyxdf  # type: ignore[import-not-found,unused-ignore]
+    from pyxdf import pyxdf
 
     logging.getLogger("pyxdf").setLevel(logging.ERROR)
     rows = []
