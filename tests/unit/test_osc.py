@@ -80,6 +80,10 @@ def test_the_kernel_stamps_what_waits_before_it_is_read():
     receiver = Receiver("127.0.0.1", 0)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            # Linux begins to stamp a moment after the first socket asks for it.
+            sender.sendto(b"first", ("127.0.0.1", receiver.port))
+            time.sleep(0.1)
+            receiver.read()
             before = stamp()
             sender.sendto(b"early", ("127.0.0.1", receiver.port))
             after = stamp()
