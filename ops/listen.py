@@ -22,7 +22,7 @@ from ops.hearing import HEAD, Channel, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
 from sources import stop
-from sources.inbox import Inbox, Stream, Turned, stamp
+from sources.inbox import Inbox, Played, Stream, Turned, stamp
 from sources.midi import Midi
 from sources.osc import Osc, open_port, refusal
 from sources.port import bare
@@ -110,7 +110,7 @@ class Listener:
             for item in inbox.take():
                 if isinstance(item, Turned):
                     self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
-                else:
+                elif not isinstance(item, Played):
                     self.hearing.take(name, item)
         if self._inputs is not None and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _PORTS_EVERY_S

@@ -6,7 +6,6 @@ sample of each reading; what the kernel dropped, counted.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from errno import EADDRINUSE
 from ipaddress import ip_address, ip_network
@@ -15,7 +14,8 @@ from time import sleep
 from configs.schema import OscStream
 from operators.plan import matches
 from sources.datagram import MAX_SAMPLE, Datagrams
-from sources.inbox import Heard, Inbox, Refused
+from sources.inbox import Heard, Refused
+from sources.listener import Listener
 from sources.udp import BUFFER, Datagram, Receiver, holder
 
 _LOOK_S = 0.1
@@ -28,39 +28,23 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _MOST_PEERS = 1_024
 
 
-class Osc:
+class Osc(Listener):
     """One OSC port."""
 
     def __init__(self, config: OscStream) -> None:
-        self.name = config.name
+        super().__init__(config.name)
         self.config = config
-        self._inbox = Inbox(config.name)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._facts: tuple[str, ...] = ()
         self._networks = [ip_network(allowed, strict=False) for allowed in config.allow]
         self._allowed: dict[str, bool] = {}
         self._datagrams = Datagrams(self._wants)
-
-    def start(self, inbox: Inbox) -> None:
-        """Bind the port and hear; try again where it cannot be had yet."""
-        self._inbox = inbox
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=f"osc {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take what has come, then close the port."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2.0)
-            self._thread = None
 
     def facts(self) -> Sequence[str]:
         """Return address, size of the receive buffer, and who stamps."""
         return self._facts
 
     def _run(self) -> None:
+        """Bind the port and hear; try again where it cannot be had yet."""
         pause = _FIRST_PAUSE_S
         while not self._stop.is_set():
             try:
@@ -82,6 +66,7 @@ class Osc:
                 receiver.close()
 
     def _hear(self, receiver: Receiver) -> None:
+        """Put in what comes; at the stop, what has come by then."""
         while True:
             last = self._stop.is_set()
             if last or receiver.wait(_LOOK_S):
