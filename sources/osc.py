@@ -6,7 +6,7 @@ sample of each reading; what the kernel dropped, counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from errno import EADDRINUSE
 from ipaddress import ip_address, ip_network
 from time import sleep
@@ -29,7 +29,13 @@ _MOST_PEERS = 1_024
 
 
 class Osc(Listener):
-    """One OSC port."""
+    """One OSC port.
+
+    Attributes
+    ----------
+    senders : set of str
+        Addresses of those who were heard.
+    """
 
     def __init__(self, config: OscStream) -> None:
         super().__init__(config.name)
@@ -37,6 +43,8 @@ class Osc(Listener):
         self._facts: tuple[str, ...] = ()
         self._networks = [ip_network(allowed, strict=False) for allowed in config.allow]
         self._allowed: dict[str, bool] = {}
+        self._peers: set[bytes] = set()
+        self.senders: set[str] = set()
         self._datagrams = Datagrams(self._wants)
 
     def facts(self) -> Sequence[str]:
@@ -80,11 +88,12 @@ class Osc(Listener):
                 return
             sleep(_GATHER_S)
 
-    def _decoded(self, datagrams: Iterable[Datagram], receiver: Receiver) -> list[Heard | Refused]:
+    def _decoded(self, datagrams: Sequence[Datagram], receiver: Receiver) -> list[Heard | Refused]:
         """Decode; what is refused for one reason shares the place of the first, and its peer."""
         decode, allows = self._datagrams.decode, self._allows
         items: list[Heard | Refused] = []
         refused: dict[str, int] = {}
+        self._meet({raw for _, _, raw in datagrams}, receiver)
         for data, rx, raw in datagrams:
             said: Sequence[Heard | Refused]
             if self._networks and not allows(receiver.peer(raw)[0]):
@@ -103,6 +112,12 @@ class Osc(Listener):
                     item = item._replace(where=f"{host}:{port}")
                 items.append(item)
         return items
+
+    def _meet(self, peers: set[bytes], receiver: Receiver) -> None:
+        """Remember who sends, `_MOST_PEERS` of them."""
+        if len(self._peers) < _MOST_PEERS and (new := peers - self._peers):
+            self._peers |= new
+            self.senders |= {receiver.peer(raw)[0] for raw in new}
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)
