@@ -19,7 +19,7 @@ from sinks.jsonl import segments_of
 MOST_DRAWN = 8
 """Rigs that have pictures; all have their verdict and their tables."""
 PAGE, METHODS = "report.html", "methods.txt"
-LACKING = "matplotlib is not installed, which draws: pip install 'lumen-fusion[report]'"
+LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
 _OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.png")
 
 

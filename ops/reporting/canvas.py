@@ -98,7 +98,7 @@ def sheet(
     heights: Sequence[float],
     columns: int = 1,
     *,
-    left_in: float = 0.65,
+    left_in: float = 0.75,
     right_in: float = 0.15,
 ) -> tuple[Figure, Any]:
     """Return a figure and its axes (rows, columns), all on one axis of time; sizes in inches."""

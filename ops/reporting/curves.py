@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from operators.records import F64
 from ops.reporting.amounts import count, unsure
 from ops.reporting.canvas import (
     BAND,
@@ -21,6 +24,7 @@ from ops.reporting.story import Rig
 from ops.reporting.tracks import CONFIDENCE, LAG, LAG_SD, OFFSET, OFFSET_SD, Track
 
 MOST_ROWS = 10
+MOST_MARKED = 150
 _ROW_IN = 1.0
 
 
@@ -52,7 +56,7 @@ def clocks(rig: Rig) -> Picture:
         slope = -1e-6 * (track.clock.skew_ppm or 0.0)
         rest = offset - offset[last] - slope * (points.time - points.time[last])
         scale, name = unit(float(np.nanmax(np.abs(run_off))))
-        left.plot(time, scale * run_off, color=COLOURS[0], marker=".", ms=3)
+        left.plot(time, scale * run_off, color=COLOURS[0], **_marks(len(time)))
         left.set_title(f"{label(source)} {runs(track)}")
         left.set_ylabel(name)
         for reset in track.resets:
@@ -133,7 +137,7 @@ def _clock(rig: Rig) -> Clock:
     return Clock.of(rig.course.begin or 0.0, rig.course.end or 0.0)
 
 
-def _band(cell, time, value, sd, shade) -> None:  # type: ignore[no-untyped-def]
+def _band(cell: Any, time: F64, value: F64, sd: F64, shade: str) -> None:
     """Draw values (s) with 1.96 sd in the unit that suits them."""
     low, high = value - 1.96 * sd, value + 1.96 * sd
     edges = limits(low, high, sd) or limits(value, value, sd)
@@ -141,12 +145,17 @@ def _band(cell, time, value, sd, shade) -> None:  # type: ignore[no-untyped-def]
         return
     scale, name = unit(max(abs(edge) for edge in edges))
     cell.fill_between(time, scale * low, scale * high, color=BAND, lw=0)
-    cell.plot(time, scale * value, color=shade, marker=".", ms=3)
+    cell.plot(time, scale * value, color=shade, **_marks(len(time)))
     cell.set_ylim(scale * edges[0], scale * edges[1])
     cell.set_ylabel(name)
 
 
-def _time(cells, clock: Clock) -> None:  # type: ignore[no-untyped-def]
+def _marks(points: int) -> dict[str, Any]:
+    """Return how single points are marked while they can be told apart."""
+    return {"marker": ".", "ms": 3} if points <= MOST_MARKED else {}
+
+
+def _time(cells: Any, clock: Clock) -> None:
     for cell in cells[-1]:
         cell.set_xlabel(clock.label)
 

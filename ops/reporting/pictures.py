@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -256,11 +257,11 @@ def _few(lines: list[object], names: list[str]) -> tuple[list[object], list[str]
     return lines[: most + 1], [*names[:most], f"{len(names) - most} others"]
 
 
-def _extremes(cell: object, time: F64, points: Points, column: int, scale: float = 1.0) -> None:
+def _extremes(cell: Any, time: F64, points: Points, column: int, scale: float = 1.0) -> None:
     """Shade from the least to the largest where a point stands for many ticks."""
     low, high = scale * points.low[:, column], scale * points.high[:, column]
     if np.any(high > low):
-        cell.fill_between(time, low, high, color=COLOURS[5], alpha=0.45, lw=0)  # type: ignore[attr-defined]
+        cell.fill_between(time, low, high, color=COLOURS[5], alpha=0.45, lw=0)
 
 
 def _stretched(note: str, rig: Rig) -> str:
