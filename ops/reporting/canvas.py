@@ -26,7 +26,7 @@ WIDTH_IN, DPI = 9.6, 150
 NAMES_IN = 2.05
 """What names beside the axes take."""
 _TOP_IN, _BOTTOM_IN = 0.62, 0.55
-LONGEST = 30
+LONGEST, LONGEST_WIDE = 26, 14
 MOST_POINTS = 2000
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": "#FFFFFF",
@@ -138,7 +138,8 @@ def legend(axes: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
 def label(name: str) -> str:
     """Return a name as it can stand in a picture: one line, not too long, no markup."""
     name = one_line(name)
-    short = name if len(name) <= LONGEST else f"{name[: LONGEST - 12]}…{name[-11:]}"
+    most = LONGEST if name.isascii() else LONGEST_WIDE
+    short = name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
     return f" {short}" if short.startswith("_") else short
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from configs.schema import Config, UreStream
+from configs.schema import Config
 from operators.records import INDICATORS
 from ops.reporting.amounts import NONE, count, known, milliseconds, plain, share, unsure
+from ops.reporting.nominal import rates
 from ops.reporting.story import Rig, Story
 from ops.reporting.tracks import Track
-from ops.reporting.verdict import losses, unstamped
+from ops.reporting.verdict import losses
 
 _NAME = "Lumen Fusion"
 LIMITS = (
@@ -30,7 +31,7 @@ def methods(story: Story) -> str:
         told[0] = lead + told[0]
         paragraphs += told
     paragraphs.append(f"Losses. {_sentence(losses(story.account))}")
-    sources = list(dict.fromkeys(s for rig in story.rigs for s in unstamped(rig)))
+    sources = list(dict.fromkeys(s for rig in story.rigs for s in story.unstamped(rig)))
     named = f" (here: {', '.join(sources)})" if sources else ""
     paragraphs.append(f"{LIMITS}{named}; all of it is called lag.")
     return "\n\n".join(paragraphs) + "\n"
@@ -65,7 +66,10 @@ def _clocks(story: Story, rig: Rig) -> str:
         f"({plain(rig.course.seconds, 4)} s), with one standard deviation: "
     )
     told = [_clock(story, source, track) for source, track in rig.clocks.items()]
-    return said + ("; ".join(told) or "no source had a clock that could be estimated") + "."
+    said += ("; ".join(told) or "no source had a clock that could be estimated") + "."
+    if story.two_way:
+        said += " Stamps had been put on the recorder's clock by the file's two-way readings."
+    return said
 
 
 def _clock(story: Story, source: str, track: Track) -> str:
@@ -150,31 +154,24 @@ def _fusion(story: Story, rig: Rig) -> str:
 
 
 def _rates(story: Story, rig: Rig) -> str:
-    nominal = _nominal(story.config)
+    nominal = rates(story.config, story.run)
     seconds = rig.course.seconds
     told = []
     for track in rig.members:
         came = (track.last.received or 0) / seconds if seconds else float("nan")
-        says = nominal.get(track.source)
         told.append(
-            f"{track.channel} {_hz(track.last.rate_hz)} beside "
-            f"{'none stated' if says is None else f'{says:g} Hz'}, {plain(came, 4)} events/s came, "
+            f"{track.channel}: nominal {_hz(nominal.get(track.source), 'not stated')}, effective "
+            f"{_hz(track.last.rate_hz, 'not even')}, {plain(came, 4)} events/s over all, "
             f"{count(track.last.gaps or 0, 'gap')}"
         )
     return (
-        "Rates. Effective rate (of the last median interval) beside the nominal one, and what "
-        f"came over all: {'; '.join(told) or NONE}."
+        "Rates. Nominal is what the source states, effective one over the median interval at the "
+        f"end: {'; '.join(told) or NONE}."
     )
 
 
-def _hz(rate_hz: float | None) -> str:
-    return f"{plain(rate_hz, 4)} Hz" if known(rate_hz) else "of no even rate"
-
-
-def _nominal(config: Config | None) -> dict[str, float]:
-    """Return the rates that are stated: how often an endpoint is asked."""
-    streams = config.streams if config is not None else []
-    return {s.name: 1 / s.pull_interval_s for s in streams if isinstance(s, UreStream)}
+def _hz(rate_hz: float | None, otherwise: str) -> str:
+    return f"{plain(rate_hz, 4)} Hz" if known(rate_hz) else otherwise
 
 
 def _trust(rig: Rig) -> str:

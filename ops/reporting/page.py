@@ -16,7 +16,7 @@ from operators.records import ENDS
 from ops.reporting.amounts import NONE, count, plain, unsure, utc
 from ops.reporting.canvas import Picture
 from ops.reporting.story import Rig, Story
-from ops.reporting.verdict import Verdict, balanced, unstamped
+from ops.reporting.verdict import Verdict, balanced
 
 MOST_ROWS = 200
 _NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
@@ -105,7 +105,7 @@ def _rig(
         "</p>\n"
     )
     yield "<h2>Channels</h2>\n"
-    yield from _channels(rig)
+    yield from _channels(story, rig)
     if pictures:
         yield "<h2>Pictures</h2>\n"
     if course.ticks and not rig.windows:
@@ -125,7 +125,7 @@ def _not_aligned(rig: Rig) -> str:
             f"themselves, and {why}.</p>\n")  # fmt: skip
 
 
-def _channels(rig: Rig) -> Iterator[str]:
+def _channels(story: Story, rig: Rig) -> Iterator[str]:
     rows = []
     for track in list(rig.tracks.values())[:MOST_ROWS]:
         clock, lag, last = track.clock, track.lag, track.last
@@ -148,7 +148,7 @@ def _channels(rig: Rig) -> Iterator[str]:
         "<p class=note>Host time is source time plus offset; a fast clock has a positive skew, a "
         "late channel a positive lag."
     )
-    if sources := unstamped(rig):
+    if sources := story.unstamped(rig):
         yield (f" Without stamps of their own, so without a clock here: {_text(', '.join(sources))}"
                "; all of their delay is called lag.")  # fmt: skip
     yield "</p>\n"

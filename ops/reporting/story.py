@@ -17,6 +17,7 @@ from ops.reporting.reading import Reader, SyncLine, TickLine
 from ops.reporting.tracks import Track, clocks, tracks
 from ops.reporting.window import WIDTH_S, Window, windows
 from ops.results import rigs, run_json
+from sources.recording import is_xdf
 
 
 @dataclass
@@ -69,8 +70,19 @@ class Story:
     @property
     def account(self) -> dict[str, int]:
         """The eight counts of the whole run, empty where none was written."""
-        total: dict[str, int] = self.run.get("account", {}).get("total", {})
+        total: dict[str, int] = (self.run.get("account") or {}).get("total") or {}
         return total
+
+    @property
+    def two_way(self) -> bool:
+        """Whether all came from XDF files, whose clocks were asked to and fro."""
+        paths = [str(recording.get("path")) for recording in self.run.get("recordings") or []]
+        return bool(paths) and all(map(is_xdf, paths))
+
+    def unstamped(self, rig: Rig) -> list[str]:
+        """Return the sources of members whose clock nothing told of."""
+        sources = dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks)
+        return [] if self.two_way else list(sources)
 
 
 def story(folder: Path) -> Story:
@@ -79,7 +91,7 @@ def story(folder: Path) -> Story:
         run = run_json(folder)
     except (msgspec.DecodeError, OSError):
         run = {}
-    text = run.get("config", {}).get("text")
+    text = (run.get("config") or {}).get("text")
     return Story(folder, [_rig(r.folder, folder) for r in rigs(folder)], run, text, _config(text))
 
 

@@ -51,11 +51,6 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     return Verdict(word, said, exceptions, facts)
 
 
-def unstamped(rig: Rig) -> list[str]:
-    """Return the sources of members without a clock of their own."""
-    return list(dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks))
-
-
 def losses(account: dict[str, int]) -> str:
     """Return where events went that were not used."""
     if not account:
@@ -142,7 +137,7 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     ]
     yield "Within budget", ", ".join(kept) or "no indicator was known"
     yield "Clock resets", listed(resets(rig)) or "none"
-    if nameless := unstamped(rig):
+    if nameless := story.unstamped(rig):
         yield "Without a clock", (
             f"{listed(nameless)}: no time stamps of its own were found, so that a clock offset, "
             "if any, is part of the lag"

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from configs.schema import Config, UreStream
+from operators.plan import MemberConfig, SignalConfig
 from ops import report
+from ops.bench.xdf_files import Stream, regular, write
 from ops.reporting import canvas, pictures
+from ops.reporting.nominal import headers, rates
 from ops.reporting.reading import Reader, TickLine
 from ops.reporting.story import story
 from ops.reporting.verdict import verdict
@@ -290,3 +294,22 @@ def test_the_citation_has_the_version_of_the_project():
     assert cited["version"] == project["version"]
     assert cited["license"] == project["license"]
     assert cited["authors"] == [{"name": "The Lumen Fusion developers"}]
+
+
+def test_nominal_rates_are_those_that_were_stated(tmp_path):
+    path = tmp_path / "take.xdf"
+    host = regular(50.0, 5.0)
+    streams = [
+        Stream("eeg:1", host, rate_hz=50.0), Stream("markers", host),
+        Stream("twin", host, rate_hz=10.0), Stream("twin", host, rate_hz=20.0),
+    ]  # fmt: skip
+    write(path, *streams)
+    size = path.stat().st_size
+    asked = UreStream(name="ure", metrics_url="http://127.0.0.1:1/", pull_interval_s=4.0)
+    signals = {"s": SignalConfig(members={"a:x": MemberConfig()})}
+    config = Config(version=2, streams=[asked], signals=signals)
+    run = {"recordings": [{"path": str(path), "bytes": size}, {"path": "gone.xdf", "bytes": 1}]}
+    assert rates(config, run) == {"ure": 0.25, "eeg_1": 50.0}
+    path.write_bytes(path.read_bytes()[:-9])
+    assert headers(path) == {"eeg_1": 50.0}
+    assert rates(None, run) == {}, "it has changed since"
