@@ -13,6 +13,10 @@ from ops.reporting.tracks import Track
 from ops.reporting.verdict import losses
 
 _NAME = "Lumen Fusion"
+TWO_WAY = (
+    "Limits. Readings of a clock that go to and fro cannot tell ways of unequal length from a clock "
+    "offset; half their difference is in the host time and in no bound given here.\n"
+)
 LIMITS = (
     "Limits. Time stamps that go one way cannot tell a constant network delay from a clock "
     "offset: such a delay is part of the host time of every source and of no bound given here; "
@@ -31,6 +35,8 @@ def methods(story: Story) -> str:
         told[0] = lead + told[0]
         paragraphs += told
     paragraphs.append(f"Losses. {_sentence(losses(story.account))}")
+    if story.two_way:
+        return "\n\n".join((*paragraphs, TWO_WAY))
     sources = list(dict.fromkeys(s for rig in story.rigs for s in story.unstamped(rig)))
     named = f" (here: {', '.join(sources)})" if sources else ""
     paragraphs.append(f"{LIMITS}{named}; all of it is called lag.")
