@@ -46,9 +46,10 @@ def write(folder: Path, into: Path | None = None) -> Path:
 
     into = into or beside(folder)
     into.mkdir(parents=True, exist_ok=True)
-    for path in into.glob("*.png"):
-        if _OURS.fullmatch(path.name):
-            path.unlink()
+    if (into / PAGE).exists():
+        for path in into.glob("*.png"):
+            if _OURS.fullmatch(path.name):
+                path.unlink()
     read = story(folder)
     told = []
     for place, rig in enumerate(read.rigs):

@@ -14,8 +14,8 @@ from ops.reporting.verdict import losses
 
 _NAME = "Lumen Fusion"
 TWO_WAY = (
-    "Limits. Readings of a clock that go to and fro cannot tell ways of unequal length from a clock "
-    "offset; half their difference is in the host time and in no bound given here.\n"
+    "Limits. Readings of a clock that go to and fro cannot tell a way that takes longer than the "
+    "way back from a clock offset; half the difference is in no bound given here.\n"
 )
 LIMITS = (
     "Limits. Time stamps that go one way cannot tell a constant network delay from a clock "

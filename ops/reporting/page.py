@@ -38,10 +38,10 @@ h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .9rem .25rem 0;
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; min-width: 6rem; }
-th[scope=row] { overflow-wrap: anywhere; min-width: 8rem; }
+td { overflow-wrap: anywhere; min-width: 3rem; }
+th[scope=row] { overflow-wrap: anywhere; min-width: 9rem; }
 td.n { min-width: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0 1.6rem; }
 figure img { width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line);
@@ -51,7 +51,8 @@ pre { background: var(--soft); padding: .9rem 1rem; overflow-x: auto; font-size:
   white-space: pre-wrap; overflow-wrap: anywhere; }
 @media print {
   :root { --ink: #000; --paper: #fff; --soft: #f4f4f4; --line: #bbb; --mark: #000; }
-  body { max-width: none; padding: 0; font-size: 10pt; }
+  body { max-width: none; padding: 0; font-size: 10pt; } .scroll { overflow: visible; }
+  table { font-size: 8pt; }
   h2, h3 { break-after: avoid; } figure, table, .verdict { break-inside: avoid; } }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -137,13 +138,12 @@ def _channels(story: Story, rig: Rig) -> Iterator[str]:
                 str(clock.clock_resets or 0) if clock else "-",
                 unsure(lag.lag_s, lag.lag_sd_s, 1e3) if lag else "-",
                 _or_dash(last.confidence, 2), _or_dash(last.rate_hz, 4),
-                str(last.received if last.received is not None else "-"),
                 str(last.used if last.used is not None else "-"), str(last.gaps or 0),
             )
         )  # fmt: skip
-    head = ("channel", "state at the end", "offset (ms)", "skew (ppm)", "resets", "lag (ms)",
-            "confidence", "rate (Hz)", "received", "used", "gaps")  # fmt: skip
-    yield _table(head, rows, "Newest estimates, with one standard deviation", len(rig.tracks))
+    head = ("channel", "state", "offset (ms)", "skew (ppm)", "resets", "lag (ms)", "confidence",
+            "rate (Hz)", "used", "gaps")  # fmt: skip
+    yield _table(head, rows, "At the end, with one standard deviation", len(rig.tracks))
     yield (
         "<p class=note>Host time is source time plus offset; a fast clock has a positive skew, a "
         "late channel a positive lag."

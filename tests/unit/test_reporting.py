@@ -12,7 +12,7 @@ import yaml
 
 from configs.schema import Config, UreStream
 from operators.plan import MemberConfig, SignalConfig
-from ops import report
+from ops import demo, report
 from ops.bench.xdf_files import Stream, regular, write
 from ops.reporting import canvas, pictures
 from ops.reporting.nominal import headers, rates
@@ -203,7 +203,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     beside = tmp_path / "out.report"
     beside.mkdir()
-    for name in ("left.clocks.png", "alignment_2.png", "holiday.png", "notes.txt"):
+    for name in ("report.html", "left.clocks.png", "alignment_2.png", "holiday.png", "notes.txt"):
         (beside / name).write_bytes(b"x")
     report.write(out)
     left = {path.name for path in beside.iterdir()}
@@ -280,6 +280,22 @@ def test_without_matplotlib_it_names_the_extra_in_one_line(tmp_path, capsys, mon
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "lumen-fusion[report]" in said
+
+
+def test_pictures_that_lie_where_no_report_is_are_left_alone(tmp_path, words):
+    mine = tmp_path / "paper/my.clocks.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"x")
+    report.write(fill(tmp_path / "out", fused=TICKS), mine.parent)
+    assert mine.exists()
+
+
+def test_the_demo_ends_by_naming_the_report_or_what_it_lacks(tmp_path, words, monkeypatch):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    look, _ = demo.ending(out).splitlines()
+    assert Path(look.removeprefix("Look at   ")).stat().st_size > 5_000
+    monkeypatch.setattr(report, "possible", lambda: False)
+    assert "lumen-fusion[report]" in demo.ending(out)
 
 
 @pytest.mark.parametrize(("folder", "place"), [("out", "out.report"), ("a/out/", "a/out.report")])
