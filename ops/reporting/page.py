@@ -15,6 +15,7 @@ from configs.document import one_line
 from operators.records import ENDS
 from ops.reporting.amounts import NONE, count, plain, unsure, utc
 from ops.reporting.canvas import Picture
+from ops.reporting.pictures import MOST_SIGNALS
 from ops.reporting.story import Rig, Story
 from ops.reporting.verdict import Verdict, balanced
 
@@ -61,7 +62,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 def page(story: Story, told: Sequence[tuple[Rig, Verdict, Sequence[Picture]]], methods: str) -> str:
     """Return the page: each rig with its verdict and pictures, the run, and the methods."""
     names = ", ".join(rig.name for rig in story.rigs)
-    title = f"Sync report: {names}" if len(story.rigs) == 1 else f"Sync report: {_rigs(story)}"
+    title = f"Sync report: {names if len(story.rigs) == 1 else count(len(story.rigs), 'rig')}"
     parts = [
         f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -77,10 +78,6 @@ def page(story: Story, told: Sequence[tuple[Rig, Verdict, Sequence[Picture]]], m
     parts.append("<p class=note>The same text lies beside this page as methods.txt.</p>\n")
     parts.append(f"<pre>{escape(methods)}</pre>\n</main>\n</html>\n")
     return "".join(parts)
-
-
-def _rigs(story: Story) -> str:
-    return count(len(story.rigs), "rig")
 
 
 def _rig(
@@ -107,8 +104,11 @@ def _rig(
     )
     yield "<h2>Channels</h2>\n"
     yield from _channels(story, rig)
-    if pictures:
-        yield "<h2>Pictures</h2>\n"
+    yield "<h2>Pictures</h2>\n"
+    if len(course.channels) > MOST_SIGNALS and pictures:
+        yield f"<p>Of {len(course.channels)} signals, the first {MOST_SIGNALS} are drawn.</p>\n"
+    if not pictures:
+        yield "<p>None: no tick was written, or too many rigs come before this one.</p>\n"
     if course.ticks and not rig.windows:
         yield _not_aligned(rig)
     yield from map(_figure, pictures)
@@ -169,17 +169,18 @@ def _found(rig: Rig) -> Iterator[str]:
                 for source, track in rig.clocks.items() for r in track.resets]  # fmt: skip
     moments += [(m.ts, f"marker {m.channel or ''}", m.value or "") for m in found.markers]
     rows = [(f"{ts - begin:.1f}", what, how) for ts, what, how in sorted(moments)]
-    total = len(rows) - len(found.markers) + found.marked + rig.course.changes
-    total -= len(rig.course.spells)
-    yield _table(("second", "what", "how"), rows, "Modes, findings, resets and markers", total)
+    more = found.marked - len(found.markers) + rig.course.changes - len(rig.course.spells)
+    more += found.fired.total() - len(found.told)
+    head = "second", "what", "how"
+    yield _table(head, rows, "Modes, findings, resets and markers", len(rows) + more)
     yield "<h2>Dead letters</h2>\n"
     if not found.dead:
         yield "<p>None: everything that came could be used, or is counted below.</p>\n"
         return
     letters = [(*kind, str(dead.count), dead.where, dead.sample)
                for kind, dead in sorted(found.dead.items())]  # fmt: skip
-    head = ("stage", "reason", "source", "events", "first at", "first sample")
-    yield _table(head, letters, "What could not be used")
+    columns = ("stage", "reason", "source", "events", "first at", "first sample")
+    yield _table(columns, letters, "What could not be used")
 
 
 def _run(story: Story) -> Iterator[str]:

@@ -118,20 +118,9 @@ def fused(rig: Rig, signal: str, place: str) -> Picture:
     line = value.plot(time, points.mean[:, at], color=COLOURS[0], lw=1.0)
     value.set_title("Fused value and its 95 % band (1.96 sd)")
     legend(value, [*line, band], ["value", "95 % band"])
-    names = list(course.channels[signal])
     mean = course.mean_weights(signal)
-    heavy = _heaviest(rig, signal, names)[:MOST_LINES]
-    rows = [points.mean[:, at + 3 + names.index(name)] for name in heavy]
-    if len(names) > len(heavy):
-        others = [at + 3 + i for i, name in enumerate(names) if name not in heavy]
-        rows.append(points.mean[:, others].sum(axis=1))
-    if rows:
-        stack = np.nan_to_num(np.array(rows))
-        stack[:, ~np.isfinite(points.mean[:, at])] = 0.0
-        colours = [colour(i) for i in range(len(rows))]
-        areas = weight.stackplot(time, stack, colors=colours, lw=0, step="post")
-        said = [label(name) for name in heavy] + [f"{len(names) - len(heavy)} others"]
-        legend(weight, areas, said[: len(rows)])
+    heavy = _heaviest(rig, signal, list(mean))[:MOST_LINES]
+    _stacked(weight, time, rig, signal, heavy)
     weight.set_title("Weight of each channel")
     weight.set_ylim(0, 1)
     weight.set_xlabel(clock.label)
@@ -139,6 +128,22 @@ def fused(rig: Rig, signal: str, place: str) -> Picture:
     words = "mean weights: " + ", ".join(f"{name} {mean[name]:.2f}" for name in heavy)
     note = "No value: a gap in the line, and no weight."
     return Picture(f"fused{place}.png", finding, words, _stretched(note, rig), png(figure))
+
+
+def _stacked(cell: Any, time: F64, rig: Rig, signal: str, heavy: list[str]) -> None:
+    """Draw the weights over one another, those that are not `heavy` as one."""
+    points, at = rig.course.points, rig.course.columns_of(signal)
+    weight = dict(zip(rig.course.channels[signal], points.mean[:, at + 3 :].T, strict=False))
+    rows = [weight.pop(name) for name in heavy]
+    names = [label(name) for name in heavy]
+    if weight:
+        rows.append(np.sum(list(weight.values()), axis=0))
+        names.append(f"{len(weight)} others")
+    if rows:
+        stack = np.nan_to_num(np.array(rows))
+        stack[:, ~np.isfinite(points.mean[:, at])] = 0.0
+        colours = [colour(i) for i in range(len(rows))]
+        legend(cell, cell.stackplot(time, stack, colors=colours, lw=0, step="post"), names)
 
 
 def timeline(rig: Rig) -> Picture:

@@ -6,9 +6,11 @@ counted and passed over.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -114,51 +116,52 @@ class Reader:
 
     def has(self, stem: str) -> bool:
         """Whether the run wrote anything of this name."""
-        return any(path.stat().st_size for _, path in segments_of(self.folder, stem))
+        return any(file.seek(0, os.SEEK_END) for file in self._segments(stem))
 
     def lines(self, stem: str, kind: type[T]) -> Iterator[T]:
         """Yield all lines, segments put together."""
         decode = msgspec.json.Decoder(kind).decode
-        for _, path in segments_of(self.folder, stem):
-            with path.open("rb") as file:
-                for line in file:
-                    try:
-                        yield decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
-                        self.unread += 1
+        for file in self._segments(stem):
+            for line in file:
+                try:
+                    yield decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    self.unread += 1
 
     def near(self, stem: str, kind: type[T], begin: float, end: float) -> Iterator[T]:
         """Yield the lines from `begin` to `end` (host s) and some around them, no others read."""
         decode = msgspec.json.Decoder(kind).decode
+        for file in self._segments(stem):
+            _seek(file, begin - SLACK_S)
+            for line in file:
+                try:
+                    found = decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    continue
+                if found.ts > end + SLACK_S:
+                    return
+                yield found
+
+    def _segments(self, stem: str) -> Iterator[BinaryIO]:
+        """Yield the segments; a run that goes on may let old ones go meanwhile."""
         for _, path in segments_of(self.folder, stem):
-            with path.open("rb") as file:
-                file.seek(_place(path, begin - SLACK_S))
-                for line in file:
-                    try:
-                        found = decode(line)
-                    except (msgspec.DecodeError, UnicodeDecodeError):
-                        continue
-                    if found.ts > end + SLACK_S:
-                        return
-                    yield found
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                yield file
 
 
-def _place(path: Path, time: float) -> int:
-    """Return where a line begins before which all are older than `time`, found by halving."""
+def _seek(file: BinaryIO, time: float) -> None:
+    """Go to where a line begins before which all are older than `time`, found by halving."""
     decode = msgspec.json.Decoder(Timed).decode
-    low, high = 0, path.stat().st_size
-    with path.open("rb") as file:
-        while high - low > _NEAR:
-            middle = (low + high) // 2
-            file.seek(middle)
-            file.readline()
-            try:
-                older = decode(file.readline()).ts < time
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                older = False
-            low, high = (middle, high) if older else (low, middle)
-        if low:
-            file.seek(low)
-            file.readline()
-            low = file.tell()
-    return low
+    low, high = 0, file.seek(0, os.SEEK_END)
+    while high - low > _NEAR:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        try:
+            older = decode(file.readline()).ts < time
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            older = False
+        low, high = (middle, high) if older else (low, middle)
+    file.seek(low)
+    if low:
+        file.readline()
