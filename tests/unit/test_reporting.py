@@ -1,0 +1,331 @@
+"""Reports of folders that no good run would leave behind, and what they say of good ones."""
+
+import argparse
+import json
+import re
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+
+from configs.schema import Config, UreStream
+from operators.plan import MemberConfig, SignalConfig
+from ops import demo, report
+from ops.bench.xdf_files import Stream, regular, write
+from ops.reporting import canvas, pictures
+from ops.reporting.nominal import headers, rates
+from ops.reporting.reading import Reader, TickLine
+from ops.reporting.story import story
+from ops.reporting.verdict import verdict
+
+ROOT = Path(__file__).parents[2]
+START = 1730000000.0
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Draw with few dots: what is looked at here are the words."""
+    monkeypatch.setattr(canvas, "DPI", 30)
+
+
+@pytest.fixture
+def words(monkeypatch):
+    """Draw nothing."""
+    monkeypatch.setattr(pictures, "pictures", lambda rig: iter(()))
+
+
+def tick(at, channels=("a:x", "b:x"), live=2, value=0.5, **more):
+    """Return a tick, `at` s after the start."""
+    weights = {name: 1 / len(channels) for name in channels}
+    signal = {"value": value, "sd": 0.1, "mode": "fused", "live": live, "weights": weights}
+    return {
+        "ts": START + at, "released": START + at + 2.5, "rig": "r", "mode": "fused", "live": live,
+        "signals": {"pulse": signal},
+        "indicators": {"phase_diff": 0.01, "coherence": 0.95, "harmony": 0.9,
+                       "sync_quality": 0.99, "entropy_ratio": 0.1},
+        "sync_bound_s": 0.004,
+    } | more  # fmt: skip
+
+
+def sync(at, channel="a:x", **more):
+    """Return a sync line, `at` s after the start."""
+    return {
+        "ts": START + at, "rig": "r", "channel": channel, "why": "hop", "state": "live",
+        "offset_s": 1.0, "offset_sd_s": 1e-5, "skew_ppm": 20.0, "skew_sd_ppm": 0.5,
+        "clock_resets": 0, "reset_at": None, "lag_s": 0.1, "lag_sd_s": 0.001, "confidence": 0.9,
+        "rate_hz": 50.0, "jitter_p95_s": 0.01, "received": 100, "used": 98, "outliers": 2,
+        "late": 0, "duplicate": 0, "rejected": 0, "gaps": 0,
+    } | more  # fmt: skip
+
+
+def nothing(line, *kept):
+    """Return a line with null in place of all but `kept`."""
+    return {key: value if key in kept else None for key, value in line.items()}
+
+
+def fill(folder, **stems):
+    """Write lines into a run's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem in ("fused", "sync", "dead", "markers"):
+        (folder / f"{stem}.jsonl").touch()
+    for stem, lines in stems.items():
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{stem}.jsonl").write_text(text, "utf-8")
+    return folder
+
+
+TICKS = [tick(i / 5) for i in range(200)]
+SYNC = [sync(at, channel) for at in range(0, 40, 10) for channel in ("a:x", "b:x")]
+
+
+def written(folder):
+    """Return the page and the methods of a folder's report."""
+    page = report.write(folder)
+    return page.read_text("utf-8"), page.with_name("methods.txt").read_text("utf-8")
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
+def tags(page):
+    parser = _Tags()
+    parser.feed(page)
+    return parser.seen
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        {},
+        {"fused": [tick(0)]},
+        {"fused": [tick(0), tick(0)]},
+        {"fused": TICKS},
+        {"sync": SYNC},
+        {"fused": [tick(0, signals={})], "sync": SYNC},
+        {"fused": [tick(i / 5, channels=("a:x",), live=1) for i in range(99)]},
+        {"fused": [tick(i / 5, value=None, live=0) for i in range(99)], "sync": SYNC},
+        {"fused": [nothing(t, "ts") | {"signals": {}, "indicators": {}} for t in TICKS]},
+        {"fused": TICKS, "sync": [nothing(line, "ts", "channel") for line in SYNC]},
+        {"fused": TICKS, "evidence": [{"ts": START, "rule": "x"}], "dead": [{"ts": START}],
+         "markers": [{"ts": START}], "aligned": [{"ts": START, "channel": "a:x"}]},
+        {"fused": [tick(0, ("a:x",)), tick(0.2, ("b:x", "c:x")), tick(0.4, signals={"q": {}})]},
+        {"fused": [tick(5), tick(3), tick(1e9), tick(-1e9)], "sync": [sync(9), sync(-1e9)]},
+    ],
+    ids=["empty", "one tick", "twice the same tick", "no sync", "no ticks", "no signal",
+         "one channel", "no value", "null ticks", "null sync", "null rest", "other channels",
+         "time that leaps"],
+)  # fmt: skip
+def test_whatever_a_folder_holds_there_is_a_report(tmp_path, stems):
+    page, methods = written(fill(tmp_path / "out", **stems))
+    assert "Was the sync correct?" in page
+    assert "Limits. Time stamps that go one way" in methods
+    assert not re.search(r"\b(nan|inf|None)\b", methods)
+
+
+def test_no_bound_is_given_where_there_was_nothing_to_be_in_sync_with(tmp_path, words):
+    lone = [tick(i / 5, channels=("a:x",), live=1) for i in range(99)]
+    page, methods = written(fill(tmp_path / "out", fused=lone))
+    assert "Never were two channels live at once" in page
+    assert "No bound can be given" in methods
+
+
+def test_a_run_that_goes_on_is_told_as_such_and_its_torn_line_left_out(tmp_path, words):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    with (out / "fused.jsonl").open("a") as file:
+        file.write('{"ts":1730000040.0,"rel')
+    page, _ = written(out)
+    assert "The run has not ended, or was killed" in page
+    assert "1 line of the run&#x27;s files could not be read" in page
+    assert "200 ticks" in page
+
+
+def test_what_is_not_there_names_the_option_that_gives_it(tmp_path, words):
+    page, _ = written(fill(tmp_path / "out", fused=TICKS, sync=SYNC))
+    assert "output: {aligned: true}" in page
+
+
+def test_no_name_of_a_run_becomes_markup_or_a_formula(tmp_path):
+    evil = (
+        '<script>alert(1)</script>:"><img src=x>',
+        "_$\\frac{1}{0}$:\n\u0000x",
+        "語" * 60 + ":x",
+    )
+    out = fill(
+        tmp_path / "out",
+        fused=[tick(i / 5, channels=evil) for i in range(99)],
+        sync=[sync(at, name) for at in (0, 10) for name in evil],
+        evidence=[{"ts": START, "rule": evil[0], "kind": "risk", "state": "firing",
+                   "quote": evil[0], "facts": {evil[0]: 1.0}}],
+        dead=[{"ts": START, "stage": evil[0], "sample": evil[0], "count": 1}],
+        markers=[{"ts": START, "channel": evil[0], "value": evil[0]}],
+        aligned=[{"ts": START + i / 50, "source_ts": START + i / 50, "rx": START + i / 50,
+                  "channel": name, "value": 1.0} for i in range(999) for name in evil],
+    )  # fmt: skip
+    page, _ = written(out)
+    seen = tags(page)
+    assert "script" not in {tag for tag, _ in seen}
+    assert all(a["src"].startswith("data:image/png;base64,") for tag, a in seen if tag == "img")
+    assert "default-src 'none'" in next(a["content"] for _, a in seen if "http-equiv" in a)
+
+
+def test_64_channels_have_a_legend_that_can_be_read(tmp_path):
+    names = tuple(f"s{i}:x" for i in range(64))
+    out = fill(
+        tmp_path / "out",
+        fused=[tick(i / 5, channels=names, live=64) for i in range(50)],
+        sync=[sync(0, name) for name in names],
+    )
+    page, methods = written(out)
+    assert "The first 10 of 64 clocks; all are in the table" in page
+    assert all(f">{name}</th>" in page for name in names)
+    assert "s63: offset" in methods
+
+
+def test_several_rigs_have_a_section_each(tmp_path):
+    for rig in ("left", "right"):
+        fill(tmp_path / "out" / rig, fused=TICKS, sync=SYNC)
+    page, methods = written(tmp_path / "out")
+    assert page.count("Was the sync correct?") == 2
+    assert "Rig left. Clocks." in methods
+    assert (tmp_path / "out.report/left.clocks.png").exists()
+    assert (tmp_path / "out.report/right.clocks.png").exists()
+
+
+def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    beside = tmp_path / "out.report"
+    beside.mkdir()
+    for name in ("report.html", "left.clocks.png", "alignment_2.png", "holiday.png", "notes.txt"):
+        (beside / name).write_bytes(b"x")
+    report.write(out)
+    left = {path.name for path in beside.iterdir()}
+    assert left == {"report.html", "methods.txt", "fused.png", "timeline.png", "clocks.png",
+                    "lags.png", "indicators.png", "holiday.png", "notes.txt"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "In sync"),
+        ({"mode": "ure_only"}, "In sync, with exceptions"),
+        ({"live": 1}, "Not in sync"),
+        ({"indicators": {"sync_quality": 0.2}}, "In doubt"),
+    ],
+)
+def test_the_verdict_follows_from_the_ticks(tmp_path, change, word):
+    out = fill(tmp_path / "out", fused=[t | change for t in TICKS], sync=SYNC)
+    ends = dict.fromkeys(
+        ("received", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"), 0
+    )
+    account = {"total": ends | {"received": 3, "used": 3}, "by_source": {}}
+    (out / "run.json").write_text(json.dumps({"account": account, "ended": True}))
+    read = story(out)
+    assert verdict(read, read.rigs[0]).word == word
+
+
+def test_an_account_that_does_not_balance_is_called_a_bug(tmp_path, words):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    total = {"received": 3, "used": 2, "ignored": 0, "late": 0, "duplicate": 0, "outliers": 0,
+             "rejected": 0, "dropped": 0}  # fmt: skip
+    run = {"account": {"total": total, "by_source": {}}, "ended": True}
+    (out / "run.json").write_text(json.dumps(run))
+    page, _ = written(out)
+    assert "does not balance" in page
+
+
+def test_a_stretch_of_a_long_file_is_found_without_reading_the_rest(tmp_path):
+    lines = [tick(i / 5) for i in range(20_000)]
+    out = fill(tmp_path / "out", fused=lines)
+    found = [
+        line.ts - START for line in Reader(out).near("fused", TickLine, START + 2000, START + 2010)
+    ]
+    assert found[0] < 1900
+    assert found[-1] == pytest.approx(2130, abs=0.3)
+    assert len(found) < 4000
+    assert {i / 5 for i in range(10_000, 10_050)} <= {round(at, 1) for at in found}
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    report.add_arguments(parser)
+    return report.main(parser.parse_args([str(word) for word in words]))
+
+
+def test_the_command_names_the_page(tmp_path, words, capsys):
+    fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    assert run(tmp_path / "out", "--to", tmp_path / "elsewhere") == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "elsewhere/report.html")
+    assert (tmp_path / "elsewhere/methods.txt").exists()
+
+
+def test_where_no_run_wrote_it_says_so_and_ends_with_2(tmp_path, capsys):
+    assert run(tmp_path / "nowhere") == 2
+    assert run(tmp_path) == 2
+    assert capsys.readouterr().err.count("no run wrote here") == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_it_names_the_extra_in_one_line(tmp_path, capsys, monkeypatch):
+    fill(tmp_path / "out", fused=TICKS)
+    monkeypatch.setattr(report, "possible", lambda: False)
+    assert run(tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "lumen-fusion[report]" in said
+
+
+def test_pictures_that_lie_where_no_report_is_are_left_alone(tmp_path, words):
+    mine = tmp_path / "paper/my.clocks.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"x")
+    report.write(fill(tmp_path / "out", fused=TICKS), mine.parent)
+    assert mine.exists()
+
+
+def test_the_demo_ends_by_naming_the_report_or_what_it_lacks(tmp_path, words, monkeypatch):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    look, _ = demo.ending(out).splitlines()
+    assert Path(look.removeprefix("Look at   ")).stat().st_size > 5_000
+    monkeypatch.setattr(report, "possible", lambda: False)
+    assert "lumen-fusion[report]" in demo.ending(out)
+
+
+@pytest.mark.parametrize(("folder", "place"), [("out", "out.report"), ("a/out/", "a/out.report")])
+def test_the_report_lies_beside_the_run_not_in_it(folder, place):
+    assert report.beside(Path(folder)) == Path(place)
+
+
+def test_the_citation_has_the_version_of_the_project():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cited["cff-version"] == "1.2.0"
+    assert cited["version"] == project["version"]
+    assert cited["license"] == project["license"]
+    assert cited["authors"] == [{"name": "The Lumen Fusion developers"}]
+
+
+def test_nominal_rates_are_those_that_were_stated(tmp_path):
+    path = tmp_path / "take.xdf"
+    host = regular(50.0, 5.0)
+    streams = [
+        Stream("eeg:1", host, rate_hz=50.0), Stream("markers", host),
+        Stream("twin", host, rate_hz=10.0), Stream("twin", host, rate_hz=20.0),
+    ]  # fmt: skip
+    write(path, *streams)
+    size = path.stat().st_size
+    asked = UreStream(name="ure", metrics_url="http://127.0.0.1:1/", pull_interval_s=4.0)
+    signals = {"s": SignalConfig(members={"a:x": MemberConfig()})}
+    config = Config(version=2, streams=[asked], signals=signals)
+    run = {"recordings": [{"path": str(path), "bytes": size}, {"path": "gone.xdf", "bytes": 1}]}
+    assert rates(config, run) == {"ure": 0.25, "eeg_1": 50.0}
+    path.write_bytes(path.read_bytes()[:-9])
+    assert headers(path) == {"eeg_1": 50.0}
+    assert rates(None, run) == {}, "it has changed since"
