@@ -5,10 +5,10 @@ from __future__ import annotations
 from operators.records import MODES
 from ops.grafana.dashboard import choice, dashboard
 from ops.grafana.panel import Json, lanes, lines, steps, tile, which
-from sinks.board import FRESH_S
-from sinks.budgets import BUDGETS
+from sinks.budgets import BUDGETS, SILENT_S
 
 NONE_ALLOWED = (("green", None), ("red", 1.0))
+SILENCE = (("green", None), ("red", SILENT_S))
 MODE = tuple(zip(MODES, ("green", "yellow", "purple", "orange", "red"), strict=True))
 
 
@@ -16,10 +16,10 @@ def _indicator(title: str, metric: str, name: str, said: str, unit: str = "none"
     budget = BUDGETS[name]
     return lines(
         title,
-        f"{said} Dashed: the budget. `measured` is what is worked out here, `reported` what the "
-        "engine says of itself; where the two part, one of them is wrong.",
+        f"{said} Dashed: the budget. What is exported is made of what is measured here and what "
+        "the engine reports of itself; where the two part, one of them is wrong.",
         {
-            title: f"{metric}{{@}}",
+            "exported": f"{metric}{{@}}",
             "measured": f'fusion_indicator_measured{{@, indicator="{name}"}}',
             "reported": f'fusion_indicator_reported{{@, indicator="{name}"}}',
         },
@@ -53,9 +53,10 @@ OVERVIEW = dashboard(
             tile(
                 "Sync error bound",
                 "No present channel's time is further off than this in 95 of 100 ticks; a "
-                "constant delay on the way to us is not in it. Worry when it nears the time that "
-                "you can hear or see.",
-                {"bound": "fusion_sync_error_bound_seconds{@}"}, unit="s",
+                "constant delay on the way to us is not in it. Yellow: above what is good; red: "
+                "alerts fire.",
+                {"bound": "fusion_sync_error_bound_seconds{@}"},
+                unit="s", shown=steps(BUDGETS["sync_bound"]),
             ),
             tile(
                 "Streams down",
@@ -68,7 +69,7 @@ OVERVIEW = dashboard(
                 "Since the stream that has been silent longest last spoke. It grows while the "
                 "flow hangs, too.",
                 {"age": "max(fusion_stream_age_seconds{@})"},
-                unit="s", shown=(("green", None), ("red", FRESH_S)),
+                unit="s", shown=SILENCE,
             ),
             tile(
                 "Ingest",
@@ -102,7 +103,7 @@ OVERVIEW = dashboard(
                 "Sync error bound over time",
                 "It jumps when a channel comes or a clock steps, and falls as the lags settle.",
                 {"bound": "fusion_sync_error_bound_seconds{@}"},
-                unit="s", width=8, span=(0.0, None),
+                unit="s", width=8, shown=steps(BUDGETS["sync_bound"]), span=(0.0, None),
             ),
         ),
         "Indicators against their budgets": (
@@ -126,10 +127,16 @@ OVERVIEW = dashboard(
                 "Residual entropy now, 0 to 1. Yellow: above budget; red: noise has taken over in "
                 "at least one channel.",
             ),
-            _judged(
-                "residual_stddev_10m", "residual", "fusion:residual_stddev_10m{@}",
-                "Standard deviation of the residual entropy over ten minutes. Orange: restless. "
-                "0 is no good sign either: what does not move at all is frozen.",
+            tile(
+                "residual_stddev_10m",
+                "Standard deviation of the entropy over ten minutes: as Prometheus scrapes it "
+                "from the engine, and of what is exported here. Orange: restless. 0 is no good "
+                "sign either: what does not move at all is frozen.",
+                {
+                    "engine": "max(ure:residual_stddev_10m)",
+                    "here": "stddev_over_time(fusion_entropy_ratio{@}[10m])",
+                },
+                shown=steps(BUDGETS["residual"]), decimals=3,
             ),
             tile(
                 "harmony_index", "Harmony of the channels, 0 to 1; it has no budget.",
@@ -169,7 +176,7 @@ OVERVIEW = dashboard(
                 "Since its last event. A saw-tooth is a stream at work; a slope that does not "
                 "end is one that is gone.",
                 {"{{stream}}": "fusion_stream_age_seconds{@}"},
-                unit="s", shown=(("green", None), ("red", FRESH_S)), span=(0.0, None),
+                unit="s", shown=SILENCE, span=(0.0, None),
             ),
             lines(
                 "Ingest of each stream",
@@ -181,8 +188,9 @@ OVERVIEW = dashboard(
             ),
             lanes(
                 "Alerts",
-                "What fires, of any rig; the runbook says what to do for each.",
-                {"{{alertname}}": 'max by (alertname) (ALERTS{alertstate="firing"})'},
+                "What fires, of any rig; ops/RUNBOOK.md says what to do for each.",
+                {"{{alertname}} {{severity}}": "max by (alertname, severity) "
+                 '(ALERTS{alertstate="firing"})'},
                 (("", "green"), ("firing", "red")), empty="No alert fires.",
             ),
         ),

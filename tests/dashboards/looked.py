@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any, NamedTuple
 
@@ -32,14 +31,15 @@ def panels(dashboard: Json) -> list[Json]:
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
-def asked(chosen: Mapping[str, str] = CHOSEN) -> Iterator[Asked]:
+def asked() -> list[Asked]:
     """Return all queries, with their variables filled in."""
-    for dashboard in DASHBOARDS:
-        for panel in panels(dashboard):
-            for target in panel["targets"]:
-                legend = target["legendFormat"]
-                yield Asked(
-                    f"{dashboard['uid']}, {panel['title']!r}, {legend!r}",
-                    Template(target["expr"]).substitute(chosen),
-                    frozenset(re.findall(r"\{\{(\w+)\}\}", legend)),
-                )
+    return [
+        Asked(
+            f"{dashboard['uid']}, {panel['title']!r}, {target['legendFormat']!r}",
+            Template(target["expr"]).substitute(CHOSEN),
+            frozenset(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])),
+        )
+        for dashboard in DASHBOARDS
+        for panel in panels(dashboard)
+        for target in panel["targets"]
+    ]
