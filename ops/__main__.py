@@ -16,6 +16,7 @@ COMMANDS = {
     "record": "write the live streams of a configuration to a tape, and nothing else",
     "simulate": "make a seeded recording whose truth is known, or play devices",
     "watch": "show a running flow in the terminal, anew each second",
+    "smoke": "judge a running flow, or the shipped replay, by three budgets",
     "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
     "verify": "show that a replay gives the same bytes however it is run",
     "demo": "replay three minutes of a studio and show every number beside its truth",
