@@ -70,7 +70,10 @@ def replayed(config: Path) -> Iterator[tuple[str, Values]]:
     for name in JUDGED:
         known = [x for x in (tick[name] for tick in ticks) if x is not None]
         medians[name] = statistics.median(known) if known else None
-    yield f"a replay of {config}, medians of {len(ticks)} ticks; ${URL} names a running flow", medians
+    yield (
+        f"a replay of {config}, medians of {len(ticks)} ticks; ${URL} names a running flow",
+        medians,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

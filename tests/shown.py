@@ -8,7 +8,15 @@ import numpy as np
 
 from configs.schema import Config, FileStream, OscStream, UreStream
 from operators.plan import MemberConfig, SignalConfig
-from operators.records import INDICATORS, Ends, EvidenceRecord, Fused, FusedSignal, Packet
+from operators.records import (
+    INDICATORS,
+    Ends,
+    EvidenceRecord,
+    Fused,
+    FusedSignal,
+    Packet,
+    SyncReport,
+)
 from sinks.board import Board
 
 NAN = float("nan")
@@ -66,6 +74,18 @@ def finding(ts: float, rule: str = "low") -> EvidenceRecord:
         ts=ts, rig="r", rule=rule, kind="risk", state="firing", severity="warn", risk="x",
         action=None, quote=None, facts={"pulse": 1.0, "live": None}, since=ts,
     )  # fmt: skip
+
+
+def report(channel: str = "osc_1:p", **given: Any) -> SyncReport:
+    """A channel that is well."""
+    usual: dict[str, Any] = {
+        "ts": 1.0, "rig": "r", "why": "hop", "state": "live", "offset_s": 0.0021,
+        "offset_sd_s": 0.0001, "skew_ppm": 87.0, "skew_sd_ppm": 0.5, "clock_resets": 1,
+        "reset_at": None, "lag_s": 0.18, "lag_sd_s": 0.001, "confidence": 0.97, "rate_hz": 50.0,
+        "jitter_p95_s": 0.012, "received": 9, "used": 7, "outliers": 1, "late": 0,
+        "duplicate": 0, "rejected": 1, "gaps": 0,
+    }  # fmt: skip
+    return SyncReport(channel=channel, **usual | given)
 
 
 class Time:

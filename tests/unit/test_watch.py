@@ -12,26 +12,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from configs.schema import ExporterConfig
-from operators.records import SyncReport
 from ops import watch
 from ops.exporter import State, _decode, address, ask
 from ops.frame import Trace, frame
 from sinks.server import Server
 from sinks.state import state
 from sources.udp import listener
-from tests.shown import NAN, Time, events, finding, packet, ticks
+from tests.shown import NAN, Time, events, finding, packet, report, ticks
 
 ROOT = Path(__file__).parents[2]
-REPORT = SyncReport(
-    ts=1.0, rig="r", channel="osc_1:p", why="hop", state="live", offset_s=0.0021,
-    offset_sd_s=0.0001, skew_ppm=87.0, skew_sd_ppm=0.5, clock_resets=1, reset_at=None, lag_s=0.18,
-    lag_sd_s=0.001, confidence=0.97, rate_hz=50.0, jitter_p95_s=0.012, received=9, used=7,
-    outliers=1, late=0, duplicate=0, rejected=1, gaps=0,
-)  # fmt: skip
 WELL = {"phase_diff": 0.01, "coherence": 0.95, "sync_quality": 0.9, "entropy_ratio": 0.1}
 
 
@@ -59,10 +51,12 @@ def serve(port):
     servers[-1].stop()
 
 
-def told(first=0, n=1, report=REPORT, ended=False, mode=0, sources=("osc_1", "ure"), **indicators):
+def told(
+    first=0, n=1, channel="osc_1:p", ended=False, mode=0, sources=("osc_1", "ure"), **indicators
+):
     fused = ticks(first, mode=mode, **{**WELL, **indicators})
     ends = tuple(end for source in sources for end in events(source, n))
-    return packet(fused, sync=(report,), ends=ends, evidence=(finding(1.0),), end=ended)
+    return packet(fused, sync=(report(channel),), ends=ends, evidence=(finding(1.0),), end=ended)
 
 
 def shown(*packets, width=80, trace=None, later_s=0.0):
@@ -131,8 +125,7 @@ def test_a_flow_that_began_anew_is_said_and_its_curve_too():
 
 
 def test_a_name_cannot_command_the_terminal():
-    report = msgspec.structs.replace(REPORT, channel="o:\x1b[2J\x07\n")
-    text = "".join(shown(told(report=report)))
+    text = "".join(shown(told(channel="o:\x1b[2J\x07\n")))
     assert "o:?[2J??" in text
     assert text.isprintable()
 
