@@ -118,6 +118,9 @@ def _told(folder: Path, realm: str, before: str | None) -> str | None:
     except OSError as error:
         failed = f"no heartbeat in {folder}: {error.strerror}"
         if failed != before:
-            print(f"lumen: {failed}: it has to be a folder that this user can write to", file=sys.stderr)
+            print(
+                f"lumen: {failed}: it has to be a folder that this user can write to",
+                file=sys.stderr,
+            )
         return failed
     return None
