@@ -19,6 +19,7 @@ COMMANDS = {
     "smoke": "judge a running flow, or the shipped replay, by three budgets",
     "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
     "verify": "show that a replay gives the same bytes however it is run",
+    "heartbeat": "beat into a node exporter's textfile folder, as a sign of life",
     "demo": "replay three minutes of a studio and show every number beside its truth",
 }
 

@@ -10,13 +10,15 @@ Slo = Literal["phase", "sync", "residual"]
 class Budget(NamedTuple):
     """A quantity's thresholds: within `good` it is well; beyond `warn` or `crit`, it is said so.
 
-    `least`: the quantity has to stay above them, not below.
+    `least`: the quantity has to stay above them, not below. `spike`: what it may pass for a
+    moment only; None where a moment does not matter.
     """
 
     good: float
     warn: float
     crit: float
     least: bool = False
+    spike: float | None = None
 
     def keeps(self, value: float) -> bool | None:
         """Whether a value is good; None where it is unknown."""
@@ -29,10 +31,41 @@ BUDGETS: dict[str, Budget] = {
     "phase_diff": Budget(0.02, 0.025, 0.03),
     "coherence": Budget(0.9, 0.86, 0.72, least=True),
     "sync_quality": Budget(0.85, 0.85, 0.85, least=True),
-    "entropy_ratio": Budget(0.15, 0.18, 0.22),
+    "entropy_ratio": Budget(0.15, 0.18, 0.22, spike=0.2),
     "residual": Budget(0.03, 0.03, 0.04),
+    "sync_bound": Budget(0.02, 0.05, 0.1),
+    "lateness": Budget(0.1, 0.25, 1.0),
+    "lost": Budget(0.001, 0.01, 0.1),
 }
-"""Phase in cycles; `residual` is the standard deviation of the entropy over ten minutes."""
+"""Phase in cycles; `residual` is the standard deviation of the entropy over ten minutes.
+
+`sync_bound` and `lateness` in s, the latter one of the edges that ticks are counted between;
+`lost` is a share of the events received.
+"""
+
+SILENT_S = 10.0
+"""A stream that is expected to speak and has not for so long is lost."""
 
 OBJECTIVES: dict[Slo, float] = {"phase": 0.99, "sync": 0.99, "residual": 0.985}
 """The share of ticks that has to be good."""
+
+PERIOD_D = 30
+"""Days that the objectives are to be met over."""
+
+FREEZE = 0.025
+"""What all error budgets together may be overrun by; then only what mends them is released."""
+
+
+class Burn(NamedTuple):
+    """An error budget is used up `factor` times too fast, over a long window and just now."""
+
+    factor: float
+    now: str
+    window: str
+
+
+BURNS: dict[Literal["critical", "warning"], tuple[Burn, Burn]] = {
+    "critical": (Burn(14.4, "5m", "1h"), Burn(6, "30m", "6h")),
+    "warning": (Burn(3, "2h", "1d"), Burn(1, "6h", "3d")),
+}
+"""By how urgent it is: 2 and 5 % of the budget gone; 10 % of it."""

@@ -1,0 +1,25 @@
+from prometheus_client.parser import text_string_to_metric_families
+
+from sinks.metrics import AGE, FAMILIES, LATENESS
+from tests import scraped
+
+
+def test_the_scrape_has_every_metric_there_is():
+    everything = {family.name for family in FAMILIES} | {AGE}
+    everything |= {f"{LATENESS}_{part}" for part in ("bucket", "sum", "count")}
+    assert everything == scraped.series().keys()
+
+
+def test_before_the_scrape_there_were_failovers_resets_and_losses():
+    happened = {
+        (sample.name, *sample.labels.values())
+        for family in text_string_to_metric_families(scraped.text())
+        for sample in family.samples
+        if sample.value > 0
+    }
+    assert {
+        ("fusion_ticks_total", "ure_only", "studio"),
+        ("fusion_clock_resets_total", "osc_1:/pulse", "studio"),
+        ("fusion_events_total", "rejected", "studio", "osc_1"),
+        ("fusion_events_discarded_total", "json", "studio", "receive"),
+    } <= happened
