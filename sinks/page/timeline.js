@@ -1,0 +1,67 @@
+// Ten minutes in three lanes: the mode, what came and went, what the rules found.
+
+import { clock, each, make, number, put, set, words } from "./words.js";
+
+const SPAN_S = 600;
+const LANES = [["mode", "Mode"], ["change", "Changes"], ["evidence", "Evidence"]];
+// Of channels and streams only what comes and goes; what is in between stands in the list.
+const SIGNS = { clock: "◆", lost: "✕", stale: "○", down: "✕", live: "●" };
+
+// Modes as spells; the last of them lasts until now.
+export function spells(rig) {
+  const turns = rig.changes.filter(change => change.what === "mode");
+  if (!turns.length && rig.mode) turns.push({ ts: rig.mode_since, now: rig.mode });
+  return turns.map((turn, i) => ({ from: turn.ts, to: turns[i + 1]?.ts ?? rig.ts, name: turn.now, kind: turn.now }));
+}
+
+// Findings as spells; what still fires lasts until now.
+export function findings(rig, evidence) {
+  const found = new Map();
+  for (const record of evidence) {
+    const from = record.since, key = `${record.rule} ${from}`;
+    const firing = record.state === "firing";
+    found.set(key, { from, to: firing ? rig.ts : record.ts, name: record.rule, kind: firing ? record.severity ?? "firing" : "resolved" });
+  }
+  return [...found.values()];
+}
+
+export function describe(change) {
+  const step = change.step_s === null ? "" : ` by ${number(change.step_s, 3, "always")}\u00a0s`;
+  if (change.what === "mode") return ["mode", words(change.now)];
+  if (change.what === "clock") return [`clock of ${change.name}`, `stepped${step}`];
+  return [change.name, change.now];
+}
+
+function lane(parent, items, begin, text) {
+  each(parent, items, item => item.key, () => make("span"), (node, item) => {
+    const from = Math.max(item.from, begin);
+    node.style.setProperty("--from", `${100 * (from - begin) / SPAN_S}%`);
+    node.style.setProperty("--long", `${100 * (item.to - from) / SPAN_S}%`);
+    set(node, "data-kind", item.kind);
+    set(node, "title", item.title);
+    put(node, text(item, (item.to - from) / SPAN_S));
+  });
+}
+
+export function timeline(parent, rig, evidence) {
+  if (rig.ts === null) return;
+  each(parent, LANES, ([kind]) => kind, ([kind, title]) => {
+    const row = make("div", `lane ${kind}`);
+    row.append(make("b", "", title), make("div"));
+    return row;
+  }, () => {});
+  const begin = rig.ts - SPAN_S, seen = item => item.to >= begin;
+  const label = (item, share) => share > 0.02 + item.name.length * 0.011 ? words(item.name) : "";
+  const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${words(item.name)} from ${clock(item.from)}` });
+  const [modes, changes, rules] = [...parent.children].map(row => row.lastChild);
+  const shown = spells(rig).filter(seen);
+  const sign = change => SIGNS[change.what] ?? SIGNS[change.now];
+  const marks = rig.changes.filter(change => change.what !== "mode" && sign(change) && change.ts >= begin);
+  const fires = findings(rig, evidence).filter(seen);
+  lane(modes, shown.map(spell), begin, label);
+  lane(changes, marks.map(change => ({ from: change.ts, to: change.ts, kind: change.what === "clock" ? "clock" : change.now,
+    key: `${change.what} ${change.name} ${change.ts}`, title: `${describe(change).join(" ")} at ${clock(change.ts)}` })), begin, item => SIGNS[item.kind]);
+  lane(rules, fires.map(spell), begin, label);
+  set(parent, "aria-label", `Mode now ${words(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
+    + `${marks.length} of channels, streams and clocks, ${fires.length} findings in the last ten minutes. The newest are listed below.`);
+}
