@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from http.client import HTTPException
+from typing import Literal
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 import msgspec
 
 from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord, Mode, SyncReport
+from sinks.verdict import Level, StreamState
 
 URL = "LUMEN_URL"
 """The environment variable that names a flow."""
@@ -39,19 +41,17 @@ class Indicator(msgspec.Struct):
     value: float | None
     budget: float | None
     least: bool | None
-    good: bool | None
+    level: Literal["good", "warn", "crit"] | None
 
 
 class Stream(msgspec.Struct):
     """A stream that is expected, and its counts."""
 
     stream: str
-    up: bool
+    state: StreamState
     age_s: float
-    spoken: bool
     received: int
     used: int
-    ignored: int
     late: int
     duplicate: int
     outliers: int
@@ -75,10 +75,28 @@ class Channel(SyncReport, frozen=True, kw_only=True):
         return self.late + self.duplicate + self.outliers + self.rejected
 
 
+class Verdict(msgspec.Struct):
+    """What is to be said of a rig."""
+
+    level: Level
+    head: str
+    text: str
+
+
+class Change(msgspec.Struct):
+    """Something became otherwise at `ts`."""
+
+    ts: float
+    what: Literal["mode", "channel", "stream", "clock"]
+    name: str
+    now: str
+    step_s: float | None
+
+
 class Rig(msgspec.Struct):
     """One rig at its newest tick."""
 
-    ended: bool
+    verdict: Verdict
     ts: float | None
     tick_age_s: float | None
     mode: Mode | None
@@ -88,15 +106,35 @@ class Rig(msgspec.Struct):
     indicators: dict[str, Indicator]
     streams: list[Stream]
     channels: list[Channel]
+    changes: list[Change]
+
+
+class Line(msgspec.Struct):
+    """A signal's values, one at each `ts` of the history."""
+
+    value: list[float | None]
+    sd: list[float | None]
+
+
+class History(msgspec.Struct):
+    """What is new of one rig's lines."""
+
+    rig: str
+    window_s: float
+    ts: list[float]
+    signals: dict[str, Line]
 
 
 class State(msgspec.Struct):
-    """All of it; `fresh`: a tick and an event came within 30 s."""
+    """All of it; `started` and `version` say of which run, and of which moment of it."""
 
     now: float
-    fresh: bool
+    started: float
+    version: int
+    names: list[str]
     rigs: dict[str, Rig]
     evidence: list[EvidenceRecord]
+    history: History | None
 
 
 _decode = msgspec.json.Decoder(State).decode
@@ -124,8 +162,15 @@ def address(said: str | None) -> str:
     return url
 
 
-def ask(url: str, timeout_s: float = 3.0) -> State:
+def ask(url: str, timeout_s: float = 3.0, **asked: str | int) -> State:
     """Return what a flow shows of itself.
+
+    Parameters
+    ----------
+    url : str
+    timeout_s : float
+    asked
+        `rig`, `since`: as the OpenAPI document has them.
 
     Raises
     ------
@@ -133,7 +178,7 @@ def ask(url: str, timeout_s: float = 3.0) -> State:
         It does not answer, or not as a flow does.
     """
     try:
-        with _opener.open(f"{url}/state", timeout=timeout_s) as answer:
+        with _opener.open(f"{url}/state?{urlencode(asked)}", timeout=timeout_s) as answer:
             body = answer.read(_LARGEST)
         return _decode(body)
     except HTTPError as error:

@@ -1,31 +1,33 @@
 """One picture of a flow, as lines for a terminal of a given width.
 
-State: `MOST_POINTS` moments of each rig, for the curves.
+State: `POINTS` points of each signal, for the curves.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
 from textwrap import wrap
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
-from operators.records import EvidenceRecord, Mode
-from ops.exporter import Channel, Indicator, Rig, Signal, State, Stream
+from operators.records import EvidenceRecord
+from ops.exporter import Change, Channel, Indicator, Rig, State, Stream
 from ops.table import number, table, with_sd
+from sinks.history import POINTS
 
-Kind = Literal["plain", "head", "soft", "good", "bad"]
-MOST_POINTS = 600
+Kind = Literal["plain", "soft", "good", "warn", "crit", "wait"]
+Row: TypeAlias = tuple[Kind, list[str]]
 RECENT = 5
-"""Findings that are shown."""
+"""Findings, and changes, that are shown."""
 ROWS = 5
 """Lines of a curve."""
 _MARGIN = 9
 """Columns left of a curve, for its scale."""
-_LETTERS: dict[Mode | None, str] = {
-    "fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n", None: " ",
+_KINDS: dict[str, Kind] = {
+    "live": "plain", "waiting": "wait", "acquiring": "wait", "rejoining": "wait", "stale": "warn",
 }  # fmt: skip
+_LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
 
 
 class Line(NamedTuple):
@@ -35,43 +37,51 @@ class Line(NamedTuple):
     kind: Kind = "plain"
 
 
-class Moment(NamedTuple):
-    """A rig at one tick that was looked at."""
-
-    ts: float
-    mode: Mode | None
-    signals: dict[str, Signal]
-
-
 class Trace:
-    """What was seen of a flow so far.
+    """The lines of a flow so far, a point as often as its history has one.
 
     Attributes
     ----------
-    moments : dict
-        Of each rig, oldest first.
+    points : dict
+        Of each rig and signal, oldest first: time (s since the epoch), value, sd.
+    versions : dict
+        Of each rig: what has been told already.
     restarted : float or None
-        When it was seen to have begun anew (s since the epoch).
+        When the flow was seen to have begun anew (s since the epoch).
     """
 
     def __init__(self) -> None:
-        self.moments: dict[str, deque[Moment]] = {}
+        self.points: dict[tuple[str, str], deque[Point]] = {}
+        self.versions: dict[str, int] = {}
         self.restarted: float | None = None
-        self._received: dict[str, int] = {}
+        self._started: float | None = None
 
     def add(self, state: State) -> None:
-        """Take a look in; counts that fell tell that the flow is another."""
-        received = {
-            name: sum(stream.received for stream in rig.streams) for name, rig in state.rigs.items()
-        }
-        if any(received.get(name, 0) < before for name, before in self._received.items()):
-            self.restarted = state.now
-            self.moments.clear()
-        self._received = received
-        for name, rig in state.rigs.items():
-            seen = self.moments.setdefault(name, deque(maxlen=MOST_POINTS))
-            if rig.ts is not None and (not seen or rig.ts > seen[-1].ts):
-                seen.append(Moment(rig.ts, rig.mode, rig.signals))
+        """Take in what a flow told."""
+        before, self._started = self._started, state.started
+        if before not in (None, state.started):
+            self.restarted = state.started
+            self.points.clear()
+            # What came with it was new since another run's version: all is asked for next.
+            self.versions.clear()
+            return
+        history = state.history
+        if history is None:
+            return
+        self.versions[history.rig] = state.version
+        for name, line in history.signals.items():
+            points = self.points.setdefault((history.rig, name), deque(maxlen=POINTS))
+            points.extend(map(Point, history.ts, line.value, line.sd))
+            while points and points[0].ts <= points[-1].ts - history.window_s:
+                points.popleft()
+
+
+class Point(NamedTuple):
+    """A signal at one time."""
+
+    ts: float
+    value: float | None
+    sd: float | None
 
 
 def frame(state: State, trace: Trace, width: int) -> Iterator[Line]:
@@ -81,52 +91,25 @@ def frame(state: State, trace: Trace, width: int) -> Iterator[Line]:
         yield Line(text if len(text) <= width else f"{text[: width - 1]}…", line.kind)
 
 
-def verdict(rig: Rig, fresh: bool) -> Line:
-    """Return whether a rig is in sync and, where it is not, everything that speaks against it."""
-    if rig.mode is None:
-        return Line("Waiting for the first tick", "soft")
-    if rig.ended:
-        return Line(f"The data have ended; {_unwell(rig) or 'all was well at the end'}", "soft")
-    if not fresh:
-        return Line("NO FRESH DATA for 30 s; what is shown is old", "bad")
-    if unwell := _unwell(rig):
-        return Line(f"NOT IN SYNC: {unwell}", "bad")
-    unknown = [name for name, each in rig.indicators.items() if each.good is None and each.budget]
-    told = f"; not known: {', '.join(unknown)}" if unknown else ", indicators within their budgets"
-    within = number(rig.sync_bound_s, 1, 1e3)
-    return Line(f"In sync: {rig.live} channels live, within {within} ms{told}", "good")
-
-
-def _unwell(rig: Rig) -> str:
-    told = [] if rig.mode == "fused" else [f"mode {rig.mode}"]
-    told += [
-        f"{name} {number(each.value, 3)} {'below' if each.least else 'above'} {each.budget:g}"
-        for name, each in rig.indicators.items()
-        if each.good is False and each.budget is not None
-    ]
-    told += [f"{s.stream} down" for s in rig.streams if not s.up]
-    told += [f"{c.channel} {c.state}" for c in rig.channels if c.state in ("stale", "lost")]
-    return "; ".join(told)
-
-
 def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
     if trace.restarted is not None:
-        yield Line(
-            f"The flow began anew at {_clock(trace.restarted)}; counts are since then", "bad"
-        )
+        began = f"The flow began anew at {_clock(trace.restarted)}; counts are since then"
+        yield Line(began, "warn")
     for name, rig in state.rigs.items():
+        said = rig.verdict
+        text = f"{name}: {said.head}{f', {said.text}' if said.text else ''}"
+        yield from (Line(part, said.level) for part in wrap(text, width, subsequent_indent="  "))
         yield Line(
-            f"{name}  {_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} live"
+            f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
             f"  sync within {number(rig.sync_bound_s, 1, 1e3)} ms"
             f"  tick {number(rig.tick_age_s, 1)} s old",
-            "head",
+            "soft",
         )
-        text, kind = verdict(rig, state.fresh)
-        yield from (Line(part, kind) for part in wrap(text, width, subsequent_indent="  "))
-        moments = list(trace.moments.get(name, ()))[_MARGIN - width :]
+        yield Line("")
         for signal, newest in rig.signals.items():
-            yield from _curve(signal, newest, moments)
-        yield from _modes(moments)
+            points = trace.points.get((name, signal), ())
+            yield Line(f"{signal}  {with_sd(newest.value, newest.sd, 3)}  {newest.mode}")
+            yield from _curve(points, rig.changes, width - _MARGIN)
         yield Line("")
         yield from _indicators(rig.indicators, width)
         yield Line("")
@@ -134,75 +117,65 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
         yield Line("")
         yield from _channels(rig, width)
         yield Line("")
+        yield from _changes(rig.changes)
     yield from _evidence(state.evidence)
 
 
-def _curve(name: str, newest: Signal, moments: Sequence[Moment]) -> Iterator[Line]:
-    """Yield a signal's value over the moments (•) and its band of one sd (░)."""
-    yield Line(f"{name}  {with_sd(newest.value, newest.sd, 3)}  {newest.mode}")
-    points = [
-        (signal.value, signal.sd or 0.0) if signal and signal.value is not None else None
-        for signal in (moment.signals.get(name) for moment in moments)
-    ]
-    known = [point for point in points if point]
+def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> Iterator[Line]:
+    """Yield a signal's value (•), its band of one sd (░), and the mode below."""
+    known = [(p.ts, p.value, p.sd or 0.0) for p in points if p.value is not None]
     if not known:
         return
-    low, high = min(v - sd for v, sd in known), max(v + sd for v, sd in known)
+    begin, end = known[0][0], known[-1][0]
+    low, high = min(v - sd for _, v, sd in known), max(v + sd for _, v, sd in known)
     scale = (ROWS - 1) / (high - low) if high > low else 0.0
-    cells = [[" "] * len(points) for _ in range(ROWS)]
-    for column, point in enumerate(points):
-        if point is None:
-            continue
-        value, sd = point
-        bottom, middle, top = (round((x - low) * scale) for x in (value - sd, value, value + sd))
-        for row in range(bottom, top + 1):
-            cells[row][column] = "░"
-        cells[middle][column] = "•"
+    width = min(width, len(points))
+    per_s = (width - 1) / (end - begin) if end > begin else 0.0
+    cells = [[" "] * width for _ in range(ROWS)]
+    for sign in "░•":
+        for ts, value, sd in known:
+            column, spread = int((ts - begin) * per_s), sd if sign == "░" else 0.0
+            bottom, top = (round((v - low) * scale) for v in (value - spread, value + spread))
+            for row in cells[bottom : top + 1]:
+                row[column] = sign
     ends = {ROWS - 1: number(high, 2), 0: number(low, 2)}
-    for row in reversed(range(ROWS)):
-        yield Line(f"{ends.get(row, ''):>{_MARGIN - 1}} {''.join(cells[row])}")
-
-
-def _modes(moments: Sequence[Moment]) -> Iterator[Line]:
-    spoken = dict.fromkeys(moment.mode for moment in moments)
-    if not spoken:
-        return
-    letters = "".join(_LETTERS[moment.mode] for moment in moments)
-    yield Line(f"{'mode':>{_MARGIN - 1}} {letters}")
-    legend = ", ".join(f"{_LETTERS[mode]} {mode}" for mode in spoken if mode)
-    yield Line(f"{'':{_MARGIN}}{legend}; • value, ░ one sd", "soft")
+    for k in reversed(range(ROWS)):
+        yield Line(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
+    turns = [(change.ts, _LETTERS[change.now]) for change in changes if change.what == "mode"]
+    modes = [
+        next((letter for ts, letter in reversed(turns) if ts <= begin + k / per_s), " ")
+        for k in range(width if per_s else 0)
+    ]
+    yield Line(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
+    legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
+    spoken = f"{legend}; " if legend else ""
+    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {end - begin:.0f} s", "soft")
 
 
 def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
-    rows: list[tuple[Kind, list[str]]] = []
+    rows: list[Row] = []
     for name, each in indicators.items():
         budget = "-" if each.budget is None else f"{'≥' if each.least else '≤'} {each.budget:g}"
-        said: tuple[Kind, str] = ("plain", "-")
-        if each.good is not None:
-            said = ("good", "good") if each.good else ("bad", "BAD")
-        rows.append((said[0], [name, number(each.value, 3), budget, said[1]]))
-    return _table(("indicator", "value", "budget", "verdict"), rows, width)
+        cells = [name, number(each.value, 3), budget, each.level or "-"]
+        rows.append((each.level or "plain", cells))
+    return _table(("indicator", "value", "budget", "is"), rows, width)
 
 
 def _streams(streams: Iterable[Stream], width: int) -> Iterator[Line]:
-    rows: list[tuple[Kind, list[str]]] = [
+    rows: list[Row] = [
         (
-            "plain" if s.up else "bad",
-            [s.stream, "up" if s.up else "down" if s.spoken else "never heard", number(s.age_s, 1),
-             str(s.received), str(s.used), str(s.lost)],
+            _KINDS.get(s.state, "crit"),
+            [s.stream, s.state, number(s.age_s, 1), str(s.received), str(s.used), str(s.lost)],
         )
         for s in streams
-    ]  # fmt: skip
+    ]
     return _table(("stream", "state", "age s", "received", "used", "lost"), rows, width)
 
 
 def _channels(rig: Rig, width: int) -> Iterator[Line]:
     ages = {s.stream: s.age_s for s in rig.streams}
-    rows: list[tuple[Kind, list[str]]] = [
-        (
-            "plain" if c.state == "live" else "bad",
-            _channel(c, ages.get(c.channel.partition(":")[0])),
-        )
+    rows: list[Row] = [
+        (_KINDS.get(c.state, "crit"), _channel(c, ages.get(c.channel.partition(":")[0])))
         for c in rig.channels
     ]
     head = ("channel", "state", "age s", "offset ms", "lag ms", "sure", "weight", "skew ppm",
@@ -219,18 +192,28 @@ def _channel(c: Channel, age_s: float | None) -> list[str]:
     ]  # fmt: skip
 
 
+def _changes(changes: Sequence[Change]) -> Iterator[Line]:
+    yield Line("what changed, newest first" if changes else "what changed: nothing yet", "soft")
+    for change in reversed(changes[-RECENT:]):
+        told = f"{change.name} {change.now}"
+        if change.what == "mode":
+            told = f"mode {change.now}"
+        if change.what == "clock":
+            by = "" if change.step_s is None else f" by {change.step_s:+.3f} s"
+            told = f"clock of {change.name} has stepped{by}"
+        yield Line(f"{_clock(change.ts)}  {told}")
+
+
 def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[Line]:
     yield Line("evidence, newest first" if found else "evidence: none", "soft")
     for f in reversed(found[-RECENT:]):
         facts = ", ".join(f"{name} {number(value, 3)}" for name, value in f.facts.items())
         told = f": {f.quote or facts}" if f.state == "firing" else ""
-        kind: Kind = "bad" if f.state == "firing" and f.kind == "risk" else "plain"
+        kind: Kind = "warn" if f.state == "firing" and f.kind == "risk" else "plain"
         yield Line(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{told}", kind)
 
 
-def _table(
-    head: Sequence[str], rows: Sequence[tuple[Kind, list[str]]], width: int
-) -> Iterator[Line]:
+def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[Line]:
     """Yield a table; columns that do not fit beside the others follow in another below."""
     if not rows:
         yield Line(f"{head[0]}s: none", "soft")
@@ -258,7 +241,7 @@ def _table(
 
 def _printable(text: str) -> str:
     """Return text that comes from elsewhere without what could command the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def _short(name: str, most: int) -> str:
@@ -268,8 +251,8 @@ def _short(name: str, most: int) -> str:
 
 
 def _clock(ts: float | None) -> str:
-    """Return a time of day, UTC."""
+    """Return a time of day, as the clock on the wall shows it."""
     try:
-        return "-" if ts is None else f"{datetime.fromtimestamp(ts, UTC):%H:%M:%S}Z"
+        return "-" if ts is None else f"{datetime.fromtimestamp(ts):%H:%M:%S}"
     except (ValueError, OverflowError, OSError):
         return "-"

@@ -19,7 +19,8 @@ from ops.exporter import URL, USUAL, NoAnswerError, State, address, ask
 from ops.frame import Kind, Line, Trace, frame
 
 _STYLES: dict[Kind, str] = {
-    "plain": "", "head": "\x1b[1m", "soft": "\x1b[2m", "good": "\x1b[32m", "bad": "\x1b[1;31m",
+    "plain": "", "soft": "\x1b[2m", "good": "\x1b[32m", "warn": "\x1b[33m", "crit": "\x1b[1;31m",
+    "wait": "\x1b[36m",
 }  # fmt: skip
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 """To a screen of its own, without cursor and line breaks, and back."""
@@ -81,6 +82,14 @@ class Screen:
         return f"{style}{text}\x1b[0m" if style and text else text
 
 
+def look(url: str, trace: Trace) -> State:
+    """Return what a flow shows, and take what is new of each rig's lines into the trace."""
+    state = ask(url)
+    for name in state.names:
+        trace.add(ask(url, rig=name, since=trace.versions.get(name, 0)))
+    return state
+
+
 def watch(url: str, screen: Screen, every_s: float) -> None:
     """Draw what a flow shows until Ctrl-C; wait for it where it is not there."""
     trace = Trace()
@@ -89,12 +98,11 @@ def watch(url: str, screen: Screen, every_s: float) -> None:
     while True:
         begun = time.monotonic()
         try:
-            state = ask(url)
-            trace.add(state)
+            state = look(url, trace)
             answered, told = begun, Line(url, "soft")
         except NoAnswerError as error:
             old = f"; what is shown is {begun - answered:.0f} s old" if state else ""
-            told = Line(f"{error}; asking again each {every_s:g} s{old}", "bad")
+            told = Line(f"{error}; asking again each {every_s:g} s{old}", "crit")
         width = screen.width
         shown = frame(state, trace, width) if state else ()
         screen.draw([Line(told.text[:width], told.kind), *shown])
@@ -141,11 +149,10 @@ def main(args: argparse.Namespace) -> int:
 def _once(url: str, screen: Screen) -> int:
     trace = Trace()
     try:
-        state = ask(url)
+        state = look(url, trace)
     except NoAnswerError as error:
         print(f"lumen watch: {error}", file=sys.stderr)
         return 1
-    trace.add(state)
     screen.draw(frame(state, trace, screen.width))
     return 0
 
