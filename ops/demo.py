@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from operators.records import F64, Bool
-from ops import summary, truth
+from ops import report, summary, truth
 from ops.results import Results, Tick, rigs
 from ops.run import execute
 from ops.summary import Moment
@@ -148,7 +148,12 @@ def story(folder: Path, true: Truth) -> Iterator[str]:
     yield summary.losses(results)
     yield summary.account(folder)
     yield summary.files(folder)
-    yield f"Now try   {NEXT}"
+
+
+def ending(folder: Path) -> str:
+    """Write the report, and return where it lies and what to type next."""
+    look = report.write(folder) if report.possible() else f"no report: {report.LACKING}"
+    return f"Look at   {look}\nNow try   {NEXT}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,5 +162,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Replay the studio and show the story."""
-    print(*story(execute(CONFIG), truth.load(RECORDING)), sep="\n\n")
+    folder = execute(CONFIG)
+    print(*story(folder, truth.load(RECORDING)), sep="\n\n", end="\n\n", flush=True)
+    print(ending(folder))
     return 0

@@ -249,7 +249,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         run = {
             "version": 1,
             "versions": versions(),
-            "config": {"path": self.output.path, "sha256": self._config_hash()},
+            "config": {"path": self.output.path, **self._config_text()},
             "recordings": [
                 {
                     "path": stream.path,
@@ -268,12 +268,18 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         }
         write_run(self.folder.root / RUN, run)
 
-    def _config_hash(self) -> str | None:
+    def _config_text(self) -> dict[str, str | None]:
+        """Return the configuration's file and its hash, so that the folder tells what made it.
+
+        As it was written: what `${NAME}` stands for is not in it.
+        """
         if self.output.path is None:
-            return None
+            return {"sha256": None, "text": None}
         with suppress(OSError):
-            return hashlib.sha256(Path(self.output.path).read_bytes()).hexdigest()
-        return None
+            raw = Path(self.output.path).read_bytes()
+            sha256 = hashlib.sha256(raw).hexdigest()
+            return {"sha256": sha256, "text": raw.decode("utf-8-sig", "replace")}
+        return {"sha256": None, "text": None}
 
 
 def _size(path: Path) -> int | None:

@@ -1,0 +1,175 @@
+"""Paper and ink: the one place that draws with matplotlib, which is imported when needed.
+
+Colours are those of Okabe & Ito, which the colour-blind can tell apart; what has no colour of its
+own left is grey. Equal input gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from configs.document import one_line
+from operators.records import F64
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F00")
+INK, GREY, GRID, BAND = "#1B1F24", "#8A9199", "#DDE1E6", "#B9BFC6"
+WIDTH_IN, DPI = 9.6, 150
+NAMES_IN = 2.05
+"""What names beside the axes take."""
+_TOP_IN, _BOTTOM_IN = 0.62, 0.55
+LONGEST = 30
+MOST_POINTS = 2000
+_STYLE: dict[Any, Any] = {
+    "figure.facecolor": "#FFFFFF",
+    "axes.facecolor": "#FFFFFF",
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.formatter.useoffset": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+class Picture(NamedTuple):
+    """A picture: its file, the finding that it shows, its numbers in words, how to read it."""
+
+    file: str
+    finding: str
+    words: str
+    note: str
+    png: bytes
+
+
+class Clock(NamedTuple):
+    """The axis of time: seconds, minutes or hours since the first tick."""
+
+    begin: float
+    scale: float
+    label: str
+
+    @staticmethod
+    def of(begin: float, end: float) -> Clock:
+        """Return the axis that suits a run."""
+        for unit, scale, most in (("s", 1.0, 600.0), ("min", 60.0, 10_800.0)):
+            if end - begin <= most:
+                return Clock(begin, scale, f"time since the first tick ({unit})")
+        return Clock(begin, 3600.0, "time since the first tick (h)")
+
+    def __call__(self, time: F64 | float) -> Any:
+        """Return host times on this axis."""
+        return (np.asarray(time) - self.begin) / self.scale
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the house's style; what a name holds that the font has not is left blank."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        yield
+
+
+def sheet(
+    title: str,
+    heights: Sequence[float],
+    columns: int = 1,
+    *,
+    left_in: float = 0.65,
+    right_in: float = 0.15,
+) -> tuple[Figure, Any]:
+    """Return a figure and its axes (rows, columns), all on one axis of time; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    between_in = 0.5
+    height_in = _TOP_IN + _BOTTOM_IN + sum(heights) + between_in * (len(heights) - 1)
+    figure = Figure((WIDTH_IN, height_in), dpi=DPI)
+    axes = figure.subplots(
+        len(heights), columns, squeeze=False, sharex="all", height_ratios=list(heights)
+    )
+    wide_in = (WIDTH_IN - left_in - right_in - left_in * (columns - 1)) / columns
+    figure.subplots_adjust(
+        left=left_in / WIDTH_IN, right=1 - right_in / WIDTH_IN,
+        bottom=_BOTTOM_IN / height_in, top=1 - _TOP_IN / height_in,
+        hspace=between_in * len(heights) / sum(heights), wspace=left_in / wide_in,
+    )  # fmt: skip
+    figure.text(0.1 / WIDTH_IN, 1 - 0.12 / height_in, title, va="top", fontsize=12,
+                fontweight="bold")  # fmt: skip
+    return figure, axes
+
+
+def png(figure: Figure) -> bytes:
+    """Return the figure as bytes, without a date or a maker in them."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def legend(axes: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Put names beside the axes."""
+    if handles:
+        axes.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.04), fontsize=8.5,
+                    handlelength=1.2, borderaxespad=0.3, handletextpad=0.5)  # fmt: skip
+
+
+def label(name: str) -> str:
+    """Return a name as it can stand in a picture: one line, not too long, no markup."""
+    name = one_line(name)
+    short = name if len(name) <= LONGEST else f"{name[: LONGEST - 12]}…{name[-11:]}"
+    return f" {short}" if short.startswith("_") else short
+
+
+def colour(place: int) -> str:
+    """Return the colour of the channel in this place."""
+    return COLOURS[place] if place < len(COLOURS) else GREY
+
+
+def unit(size_s: float) -> tuple[float, str]:
+    """Return the scale and name of the unit in which a time of this size reads well."""
+    if size_s < 1e-3:
+        return 1e6, "µs"
+    return (1e3, "ms") if size_s < 1.0 else (1.0, "s")
+
+
+def thinned(time: F64, value: F64) -> tuple[F64, F64]:
+    """Return a series of at most `MOST_POINTS` points: the least and largest of each stretch."""
+    if len(time) <= MOST_POINTS:
+        return time, value
+    first = np.linspace(0, len(time), MOST_POINTS // 2, endpoint=False).astype(np.int64)
+    edges = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
+    return np.repeat(time[first], 2), np.column_stack(edges).ravel()
+
+
+def limits(low: F64, high: F64, sd: F64) -> tuple[float, float] | None:
+    """Return the edges of what is to be seen of a band, its unsure beginning aside."""
+    known = np.isfinite(low) & np.isfinite(high)
+    if known.any() and np.isfinite(sd[known]).any():
+        known &= ~(sd > 4 * np.nanmedian(sd[known]))
+    if not known.any():
+        return None
+    least, most = float(low[known].min()), float(high[known].max())
+    room = 0.08 * (most - least) or max(abs(most), 1e-9) * 0.05
+    return least - room, most + room

@@ -1,0 +1,117 @@
+"""Everything that a report tells: of the run, and of each of its rigs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from configs.document import parse
+from configs.schema import Config
+from ops.reporting.course import Course
+from ops.reporting.findings import Findings, findings
+from ops.reporting.reading import Reader, SyncLine, TickLine
+from ops.reporting.tracks import Track, clocks, tracks
+from ops.reporting.window import WIDTH_S, Window, windows
+from ops.results import rigs, run_json
+
+
+@dataclass
+class Rig:
+    """One rig: its ticks, channels, findings, and a stretch of samples of each signal."""
+
+    name: str
+    course: Course
+    tracks: dict[str, Track]
+    clocks: dict[str, Track]
+    findings: Findings
+    windows: dict[str, Window]
+    aligned: bool
+    unread: int
+
+    @property
+    def members(self) -> list[Track]:
+        """The channels that are fused."""
+        named = {name for names in self.course.channels.values() for name in names}
+        return [t for t in self.tracks.values() if t.channel in named or (not named and t.fused)]
+
+    def is_reference(self, track: Track) -> bool:
+        """Whether the others' lags are measured against this channel."""
+        lag = track.lag
+        return lag is not None and lag.lag_s == 0 and lag.lag_sd_s == 0
+
+
+@dataclass
+class Story:
+    """A run's folder, read.
+
+    Attributes
+    ----------
+    folder : Path
+    rigs : list of Rig
+    run : dict
+        What `run.json` says; empty while the run has not ended.
+    text : str or None
+        Of the configuration's file.
+    config : Config or None
+        As far as the text can still be read here.
+    """
+
+    folder: Path
+    rigs: list[Rig]
+    run: dict[str, Any]
+    text: str | None
+    config: Config | None
+
+    @property
+    def account(self) -> dict[str, int]:
+        """The eight counts of the whole run, empty where none was written."""
+        total: dict[str, int] = self.run.get("account", {}).get("total", {})
+        return total
+
+
+def story(folder: Path) -> Story:
+    """Read a run's folder; whatever is not there, or broken, is left out."""
+    try:
+        run = run_json(folder)
+    except (msgspec.DecodeError, OSError):
+        run = {}
+    text = run.get("config", {}).get("text")
+    return Story(folder, [_rig(r.folder, folder) for r in rigs(folder)], run, text, _config(text))
+
+
+def _rig(folder: Path, root: Path) -> Rig:
+    reader = Reader(folder)
+    course = Course(reader.lines("fused", TickLine), WIDTH_S)
+    channels = tracks(reader.lines("sync", SyncLine))
+    found = findings(reader)
+    offsets = {
+        name: track.clock.offset_s
+        for name, track in channels.items()
+        if track.clock is not None and track.clock.offset_s is not None
+    }
+    near = windows(reader, course, offsets)
+    name = folder.name if folder != root else _own_name(reader) or root.name
+    return Rig(
+        name, course, channels, clocks(channels), found, near, reader.has("aligned"), reader.unread
+    )
+
+
+class _Named(TickLine):
+    rig: str | None = None
+
+
+def _own_name(reader: Reader) -> str | None:
+    return next((line.rig for line in Reader(reader.folder).lines("fused", _Named)), None)
+
+
+def _config(text: str | None) -> Config | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(parse(text, "", os.environ).data, Config)
+    except (msgspec.ValidationError, TypeError, ValueError):
+        return None
