@@ -13,6 +13,7 @@ from pathlib import Path
 from ops.peers import peer
 
 ROOT = Path(__file__).resolve().parents[2]
+_FETCHED = ROOT / ".peers"
 
 
 def free_port() -> int:
@@ -99,8 +100,11 @@ def alertmanager(config: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         f"--storage.path={config.parent / 'alerts'}", f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
     )  # fmt: skip
-    ready = f"http://127.0.0.1:{port}/-/ready"
-    with running(command, config.parent / "alertmanager.log", lambda: answers(ready)) as process:
+    ready, log = f"http://127.0.0.1:{port}/-/ready", config.parent / "alertmanager.log"
+    # One that was fetched finds its templates from there alone.
+    with running(
+        command, log, lambda: answers(ready), cwd=_FETCHED if _FETCHED.exists() else ROOT
+    ) as process:
         yield process
 
 
