@@ -13,13 +13,8 @@ NO_CLOCK = "The channel has no clock of its own: it has a lag only."
 
 def _banded(title: str, said: str, metric: str, sd: str, unit: str, empty: str) -> Json:
     return lines(
-        title, f"{said} The band is ±2 sd.",
-        {
-            title: f"{metric}{OF}",
-            "upper": f"{metric}{OF} + 2 * {sd}{OF}",
-            "lower": f"{metric}{OF} - 2 * {sd}{OF}",
-        },
-        unit=unit, width=8, band=("upper", "lower"), empty=empty,
+        title, f"{said} The band is ±2 sd.", {title.lower(): metric + OF},
+        unit=unit, width=8, sd=sd + OF, empty=empty,
     )  # fmt: skip
 
 

@@ -90,14 +90,8 @@ OVERVIEW = dashboard(
                 "Fused value ±2 sd",
                 "The fused value; 95 of 100 true values lie in the band. A band that widens says "
                 "that the channels disagree, or that there are fewer of them.",
-                {
-                    "fused": 'fusion_signal_value{@, signal="$signal"}',
-                    "upper": 'fusion_signal_value{@, signal="$signal"}'
-                    ' + 2 * fusion_signal_sd{@, signal="$signal"}',
-                    "lower": 'fusion_signal_value{@, signal="$signal"}'
-                    ' - 2 * fusion_signal_sd{@, signal="$signal"}',
-                },
-                width=16, band=("upper", "lower"),
+                {"fused": 'fusion_signal_value{@, signal="$signal"}'},
+                width=16, sd='fusion_signal_sd{@, signal="$signal"}',
             ),
             lines(
                 "Sync error bound over time",

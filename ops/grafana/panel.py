@@ -21,15 +21,25 @@ SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 CALM: Steps = (("green", None),)
 _COLOURS = {1: ("red",), 2: ("orange", "red"), 3: ("yellow", "red", "dark-red")}
 """Beyond each of a budget's distinct thresholds."""
+_UPPER, _LOWER = "+2 sd", "-2 sd"
+_NO_LINE: Json = {"id": "custom.lineWidth", "value": 0}
+_GRAY: Json = {"id": "color", "value": {"mode": "fixed", "fixedColor": "gray"}}
+_BAND: Sequence[Json] = [
+    {"matcher": {"id": "byName", "options": _LOWER}, "properties": [_NO_LINE, _GRAY]},
+    {"matcher": {"id": "byName", "options": _UPPER}, "properties": [
+        _NO_LINE, _GRAY, {"id": "custom.fillBelowTo", "value": _LOWER},
+        {"id": "custom.fillOpacity", "value": 25},
+    ]},
+]  # fmt: skip
+"""What makes two curves the edges of a band."""
 
 
 def steps(budget: Budget) -> Steps:
     """Return the colours of a budget."""
-    edges = sorted({budget.good, budget.warn, budget.crit}, reverse=budget.least)
-    colours = ("green", *_COLOURS[len(edges)])
-    if budget.least:
-        colours, edges = colours[::-1], edges[::-1]
-    return tuple(zip(colours, (None, *edges), strict=True))
+    edges = sorted({budget.good, budget.warn, budget.crit})
+    colours = _COLOURS[len(edges)]
+    ordered = (*colours[::-1], "green") if budget.least else ("green", *colours)
+    return tuple(zip(ordered, (None, *edges), strict=True))
 
 
 def which(opened: str, label: str, names: Sequence[str], by: str) -> str:
@@ -51,8 +61,7 @@ def which(opened: str, label: str, names: Sequence[str], by: str) -> str:
 def lines(
     title: str, said: str, queries: Queries, *, unit: str = "none", width: int = 12,
     shown: Steps = CALM, span: tuple[float | None, float | None] = (None, None),
-    stacked: bool = False, log: bool = False, band: Sequence[str] = (), side: bool = False,
-    empty: str = "",
+    stacked: bool = False, log: bool = False, sd: str = "", side: bool = False, empty: str = "",
 ) -> Json:  # fmt: skip
     """Return curves over time.
 
@@ -71,13 +80,16 @@ def lines(
         Least and most of the axis.
     stacked, log : bool
         Curves on top of one another; a logarithmic axis.
-    band : sequence of str
-        Legends of the upper and the lower edge of what is filled.
+    sd : str
+        Expression of the one curve's standard deviation: two of them either side make a band.
     side : bool
         The legend is a table at the right, the largest first.
     empty : str
         What is said where there is nothing.
     """
+    if sd:
+        (middle,) = queries.values()
+        queries = {**queries, _UPPER: f"{middle} + 2 * {sd}", _LOWER: f"{middle} - 2 * {sd}"}
     custom: Json = {
         "lineWidth": 1, "fillOpacity": 40 if stacked else 0, "showPoints": "never",
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
@@ -95,14 +107,13 @@ def lines(
         **({"sortBy": "Max", "sortDesc": True} if side else {}),
     }  # fmt: skip
     options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
-    overrides = [_edge(edge, band[1] if edge == band[0] else None) for edge in band]
-    return _panel("timeseries", title, said, queries, (width, 8), unit, shown, options,
-                  defaults, overrides, empty)  # fmt: skip
+    return _panel("timeseries", title, said, queries, (width, 8), unit, shown, options, defaults,
+                  overrides=_BAND if sd else (), empty=empty)  # fmt: skip
 
 
 def tile(
     title: str, said: str, queries: Queries, *, unit: str = "none", width: int = 4,
-    height: int = 4, shown: Steps = CALM, decimals: int | None = None, empty: str = "",
+    height: int = 4, shown: Steps = CALM, decimals: int | None = None,
 ) -> Json:  # fmt: skip
     """Return the newest value of each query, over its course; parameters as of `lines`."""
     many = len(queries) > 1 or any("{{" in legend for legend in queries)
@@ -116,8 +127,8 @@ def tile(
     defaults: Json = {"color": {"mode": "thresholds"}}
     if decimals is not None:
         defaults["decimals"] = decimals
-    return _panel("stat", title, said, queries, (width, height), unit, shown, options, defaults,
-                  empty=empty)  # fmt: skip
+    size = (width, height)
+    return _panel("stat", title, said, queries, size, unit, shown, options, defaults)
 
 
 def lanes(
@@ -164,20 +175,6 @@ def heat(title: str, said: str, queries: Queries, *, unit: str, width: int = 12)
     for target in made["targets"]:
         target["format"] = "heatmap"
     return made
-
-
-def _edge(name: str, below: str | None) -> Json:
-    """Return what makes a curve the edge of a band; the upper one is filled down to the lower."""
-    properties: list[Json] = [
-        {"id": "custom.lineWidth", "value": 0},
-        {"id": "color", "value": {"mode": "fixed", "fixedColor": "gray"}},
-    ]
-    if below is not None:
-        properties += [
-            {"id": "custom.fillBelowTo", "value": below},
-            {"id": "custom.fillOpacity", "value": 25},
-        ]
-    return {"matcher": {"id": "byName", "options": name}, "properties": properties}
 
 
 def _panel(

@@ -50,6 +50,16 @@ def test_every_panel_says_what_it_shows_and_in_which_unit(dashboard):
 
 
 @each
+def test_what_is_drawn_in_a_way_of_its_own_is_there(dashboard):
+    for panel in panels(dashboard):
+        curves = {target["legendFormat"] for target in panel["targets"]}
+        for override in panel["fieldConfig"]["overrides"]:
+            assert override["matcher"]["options"] in curves
+            drawn = {given["id"]: given["value"] for given in override["properties"]}
+            assert drawn.get("custom.fillBelowTo") in {None, *curves}
+
+
+@each
 def test_nothing_is_chosen_before_what_it_depends_on(dashboard):
     known = set()
     for variable in dashboard["templating"]["list"]:
