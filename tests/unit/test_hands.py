@@ -120,3 +120,14 @@ def test_the_example_sets_what_holds_without_it():
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert shown.stdout == "http://127.0.0.1:9310 True\n"
+
+
+def test_what_is_said_not_to_be_carried_over_is_not_there():
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("## Coming from v1.9 or v2.0a")[2].partition("\n## ")[0]
+    gone = [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")][1:]
+    names = {name for cell in gone for name in re.findall(r"`([\w.*-]+)`", cell)}
+    assert len(names) > 25
+    assert not names & TARGETS
+    scripts = {path.name for path in ROOT.glob("*/**/*.sh")}
+    assert not names & scripts
