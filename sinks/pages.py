@@ -123,7 +123,7 @@ class Pages:
 
 
 def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:
-    """Return what answers with a file of the live page, as it is now."""
+    """Return what answers with a file of the live page, as it was at the start."""
     answer = 200, {"Content-Type": kind, **headers}, (_LIVE / name).read_bytes()
     return lambda query: answer
 
