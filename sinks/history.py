@@ -4,8 +4,9 @@ A point is the mean over as many ticks as make at most `POINTS` of the window. I
 is whole, so that who asks again is given only what is new: all that is kept carries the number
 of the telling in which it came.
 
-State, of 64 channels: 600 points of 64 values, 64 tracks of 60 moments, 128 changes: 0.6 MB a
-rig. Cost: 30 us a packet with ticks.
+State, of 64 channels: 600 points, 64 tracks of 60 moments, 128 changes: 1.2 MB a rig, so at most
+80 MB where there are 64 of them. Cost: 30 us a packet with ticks, 0.1 ms with 64 channels; who asks
+twice a second takes 0.2 ms of it, 1 ms with 64 channels.
 """
 
 from __future__ import annotations

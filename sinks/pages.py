@@ -111,19 +111,19 @@ class Pages:
         try:
             asked = _asked(query, "rig", "since")
             rig = asked.pop("rig", None)
-            if rig is not None and rig not in self._board.panels:
-                raise ValueError("rig has to be one of `names`")
             since = _numbers(asked).get("since")
             if since is not None and not (0 <= since <= 1e15 and since.is_integer()):
                 raise ValueError("since has to be a whole number, as `version` told it")
         except ValueError as error:
             return _said(400, f"{error}.")
+        if rig is not None and rig not in self._board.panels:
+            return _said(404, "There is no such rig: those there are stand in `names`.")
         told = state(self._board, rig, None if since is None else int(since))
         return 200, {"Content-Type": _JSON}, told
 
 
 def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:
-    """Return what answers with a file of the live page, as it is now."""
+    """Return what answers with a file of the live page, as it was at the start."""
     answer = 200, {"Content-Type": kind, **headers}, (_LIVE / name).read_bytes()
     return lambda query: answer
 

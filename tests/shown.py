@@ -76,16 +76,16 @@ def finding(ts: float, rule: str = "low") -> EvidenceRecord:
     )  # fmt: skip
 
 
-def report(channel: str = "osc_1:p", **given: Any) -> SyncReport:
-    """A channel that is well."""
-    usual: dict[str, Any] = {
-        "ts": 1.0, "rig": "r", "why": "hop", "state": "live", "offset_s": 0.0021,
-        "offset_sd_s": 0.0001, "skew_ppm": 87.0, "skew_sd_ppm": 0.5, "clock_resets": 1,
-        "reset_at": None, "lag_s": 0.18, "lag_sd_s": 0.001, "confidence": 0.97, "rate_hz": 50.0,
-        "jitter_p95_s": 0.012, "received": 9, "used": 7, "outliers": 1, "late": 0,
-        "duplicate": 0, "rejected": 1, "gaps": 0,
+def report(channel: str, **given: Any) -> SyncReport:
+    """A channel's line: live, and all is known."""
+    said: dict[str, Any] = {
+        "ts": 1.0, "why": "hop", "state": "live", "offset_s": 0.1, "offset_sd_s": 1e-4,
+        "skew_ppm": 1.0, "skew_sd_ppm": 0.1, "clock_resets": 0, "reset_at": None, "lag_s": 0.01,
+        "lag_sd_s": 1e-3, "confidence": 1.0, "rate_hz": 100.0, "jitter_p95_s": 1e-3,
+        "received": 9, "used": 4, "outliers": 1, "late": 2, "duplicate": 1, "rejected": 1,
+        "gaps": 0,
     }  # fmt: skip
-    return SyncReport(channel=channel, **usual | given)
+    return SyncReport(rig="r", channel=channel, **{**said, **given})
 
 
 class Time:

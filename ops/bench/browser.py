@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 TARGET = "needs Chromium: make browser"
 _UNPACKED = Path(__file__).parents[2] / ".browser"
@@ -43,6 +44,21 @@ def browser() -> Iterator[Browser]:
             yield running
         finally:
             running.close()
+
+
+def until(page: Page, holds: str, given: object = None, seconds: float = 15.0) -> None:
+    """Wait until an expression holds in a page; its policy forbids the browser's own way.
+
+    Raises
+    ------
+    TimeoutError
+        It does not.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(holds, given):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s: {holds} {given or ''}")
+        page.wait_for_timeout(20)
 
 
 def _surroundings() -> dict[str, str | float | bool]:

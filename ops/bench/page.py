@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ops.bench.browser import browser
+from ops.bench.browser import browser, until
 from ops.table import table
 
 FILLS_MIN = 11.0
@@ -72,7 +72,7 @@ def watch(address: str, minutes: float, told: Any = print) -> tuple[list[Sample]
         page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: errors.append(str(e)))
         page.goto(address)
-        page.wait_for_function("window.performance.getEntriesByName('drawn').length")
+        until(page, "performance.getEntriesByName('drawn').length", seconds=60)
         drawn = float(page.evaluate("performance.getEntriesByName('drawn')[0].startTime"))
         devtools = page.context.new_cdp_session(page)
         devtools.send("Performance.enable")

@@ -56,7 +56,7 @@ function show(state) {
   put(at("clock"), clock(state.now));
   each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).tell(shown.signals[n], shown.channels));
   gauges(at("gauges"), shown.indicators);
-  timeline(at("timeline"), shown, evidence);
+  timeline(at("h-timeline"), at("timeline"), shown, evidence);
   streams(at("channels"), shown, tracks);
   events(at("events"), shown, evidence);
 }

@@ -1,7 +1,7 @@
 """A stage on which the live page is seen: a board that is told a show, served as in a run.
 
-Three channels measure one movement, 100 ticks a second; a minute has been told when the curtain
-rises. Directions (`silence`, `step`, ...) hold from the next tick on.
+Three channels measure one movement, 100 ticks a second. Directions (`become`, `step`, ...) hold
+from the next tick on.
 """
 
 from __future__ import annotations
@@ -49,9 +49,13 @@ class Stage:
     ----------
     port : int
         Of a stage that was closed, to be seen where it was; a free one by default.
+    live : bool
+        The streams are live, or else a recording's.
+    before_s : int
+        What has been told when the curtain rises (s).
     """
 
-    def __init__(self, port: int = 0, live: bool = True) -> None:
+    def __init__(self, port: int = 0, *, live: bool = True, before_s: int = 60) -> None:
         self.port = port or _free()
         streams: list[Any] = [FileStream(name="demo", path="demo.ndjson")]
         if live:
@@ -70,10 +74,11 @@ class Stage:
         self.steps = dict.fromkeys(_OFFSET, 0.0)
         self.resets = dict.fromkeys(_OFFSET, 0)
         self.reset_at: dict[str, float] = {}
+        self._before_s = before_s
         self.indicators = dict(GOOD)
         self._rng = np.random.default_rng(4)
         self._counts = dict.fromkeys(CHANNELS, 0)
-        self._told = int(time.time() * HZ) - 60 * HZ
+        self._told = int(time.time() * HZ) - before_s * HZ
         self._began = self._told
         self._due: list[Any] = []
         self._lock = threading.Lock()
@@ -85,10 +90,12 @@ class Stage:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def open(self) -> Stage:
-        for _ in range(60):
+    def open(self, *, play: bool = True) -> Stage:
+        for _ in range(self._before_s):
             self._tell(HZ)
         self._server.start()
+        if not play:
+            self._over.set()
         self._thread.start()
         return self
 
