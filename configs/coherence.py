@@ -113,10 +113,19 @@ def _exporter(document: Document, config: Config) -> None:
 
 
 def _kinds(document: Document, config: Config) -> None:
-    recorded = [isinstance(stream, FileStream) for stream in config.streams]
-    if any(recorded) and not all(recorded):
-        said = "a recording beside live streams is not built yet, expected it to be left out"
-        document.fault(document.place(("streams", recorded.index(True), "type")), said)
+    """Beside live streams a recording is played by the host's clock."""
+    if not config.live:
+        return
+    for index, stream in enumerate(config.streams):
+        if not isinstance(stream, FileStream):
+            continue
+        at = ("streams", index)
+        if stream.speed not in (0, 1):
+            said = f"a recording beside live streams at speed {stream.speed:g}"
+            document.fault(document.place((*at, "speed")), f"{said}, expected 1")
+        if stream.follow:
+            said = "'follow' beside live streams, expected false: a recording has one beginning"
+            document.fault(document.place((*at, "follow")), said)
 
 
 def _tap(document: Document, config: Config) -> None:

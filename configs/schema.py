@@ -37,7 +37,10 @@ class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
 
 
 class FileStream(Stream, frozen=True, tag="file", kw_only=True):
-    """A recording. `batch_lines` lines are handed on at a time."""
+    """A recording. `batch_lines` lines are handed on at a time.
+
+    Beside live streams it is played as it was recorded: one rig has one time axis.
+    """
 
     path: Annotated[str, Meta(min_length=1)]
     speed: NotNegative = 0.0
@@ -193,5 +196,7 @@ class Config(Strict, frozen=True, kw_only=True):
             stream_stale_s={s.name: 3 * s.pull_interval_s for s in scraped},
             frozen_after_s=frozen,
             aligned=self.output.aligned,
-            files=tuple(s.path for s in self.streams if isinstance(s, FileStream)),
+            files=()
+            if self.live
+            else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
         )

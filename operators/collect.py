@@ -43,6 +43,7 @@ from operators.records import (
     State,
     Turned,
 )
+from operators.repeats import Repeats
 
 MOST_ROWS = 65_536
 """A block is cut early when it has so many rows, or so many rejects."""
@@ -91,7 +92,7 @@ class Collect:
         self._rejects: list[Reject] = []
         self._turned: list[Turned] = []
         self._run = float("nan")
-        self._tails: dict[str, list[np.ndarray]] = {}
+        self._repeats = Repeats(plan.max_disorder_s, MOST_ROWS, state and state["tails"])
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
         self._ticks = 0  # since each ends a block, they count as one
         if state:
@@ -103,7 +104,6 @@ class Collect:
             self._turned = [Turned(*t) for t in state["turned"]]
             self._run = state["run"]
             self._ticks = state["ticks"]
-            self._tails = {c: list(t) for c, t in state["tails"].items()}
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -116,7 +116,7 @@ class Collect:
             "turned": [list(t) for t in self._turned],
             "run": self._run,
             "ticks": self._ticks,
-            "tails": {c: list(t) for c, t in self._tails.items()},
+            "tails": self._repeats.snapshot(),
         }
 
     def update(self, batch: Batch) -> list[Packet]:
@@ -232,27 +232,7 @@ class Collect:
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
         ]
-        ends: list[Ends] = []
-        dead: list[DeadLetter] = []
-        for r in rejects:
-            moment = np.full(r.count, before_end[r.row])
-            end_of_it = ENDED.get(r.reason, "rejected")
-            ends += ended(r.source, "", "received", moment)
-            ends += ended(r.source, "", end_of_it, moment)
-            if end_of_it != "rejected":
-                continue
-            sample = r.sample[:256].decode("utf-8", "replace")
-            dead.append(
-                DeadLetter(
-                    float(before_end[r.row]),
-                    "receive",
-                    r.reason,
-                    r.source,
-                    r.where,
-                    sample,
-                    r.count,
-                )
-            )
+        ends, dead = _refused(rejects, before_end)
         if markers:
             is_text = np.zeros(n, bool)
             is_text[[m.row for m in markers]] = True
@@ -285,7 +265,7 @@ class Collect:
                 source, channel, rows, ts[rows], rx[rows], value[rows], received, stamped[rows],
                 line[rows],
             )  # fmt: skip
-            twice = self._duplicates(block, seq[rows])
+            twice = self._repeats.among(block, seq[rows])
             if twice is not None:
                 ends += ended(source, channel, "duplicate", received[twice])
                 block = block.take(~twice)
@@ -326,26 +306,21 @@ class Collect:
         for a, b in pairwise([0, *edges, len(lane)] if len(lane) else []):
             yield int(key[a]), order[a:b]
 
-    def _duplicates(self, block: Block, seq: I64) -> Bool | None:
-        """Return which rows say again what a row of the last `max_disorder_s` said, if any."""
-        new: list[np.ndarray] = [block.source_time, block.value, seq, block.arrival, block.line]
-        tail = self._tails.get(block.channel)
-        had = len(tail[0]) if tail else 0
-        ts, rx = (np.concatenate((tail[i], new[i])) if tail else new[i] for i in (0, 3))
-        ordered = np.sort(ts)
-        again = None
-        if np.count_nonzero(ordered[1:] == ordered[:-1]):
-            both = [np.concatenate(c) for c in zip(tail, new, strict=True)] if tail else new
-            said = _said_before(both, had, self.plan.max_disorder_s)
-            if np.count_nonzero(said):
-                again = said[had:]
-                new, rx = [c[~again] for c in new], rx[~said]
-        recent = rx >= rx.max() - self.plan.max_disorder_s
-        first = max(int(recent.argmax()), len(rx) - MOST_ROWS)
-        if tail and first < had:
-            new = [np.concatenate((a[first:], b)) for a, b in zip(tail, new, strict=True)]
-        self._tails[block.channel] = [c[max(first - had, 0) :].copy() for c in new]
-        return again
+
+def _refused(rejects: list[Reject], before: F64) -> tuple[list[Ends], list[DeadLetter]]:
+    """Return what becomes of rejects; `before` is the running arrival before each row."""
+    ends: list[Ends] = []
+    dead: list[DeadLetter] = []
+    for r in rejects:
+        moment = np.full(r.count, before[r.row])
+        end = ENDED.get(r.reason, "rejected")
+        ends += ended(r.source, "", "received", moment)
+        ends += ended(r.source, "", end, moment)
+        if end == "rejected":
+            sample = r.sample[:256].decode("utf-8", "replace")
+            ts = float(before[r.row])
+            dead.append(DeadLetter(ts, "receive", r.reason, r.source, r.where, sample, r.count))
+    return ends, dead
 
 
 def _running(rx: F64, wild: Bool, newest: float) -> F64:
@@ -353,29 +328,3 @@ def _running(rx: F64, wild: Bool, newest: float) -> F64:
     if np.count_nonzero(wild):
         rx = np.where(wild, np.nan, rx)
     return np.asarray(np.fmax(np.fmax.accumulate(rx), newest))
-
-
-def _said_before(columns: list[np.ndarray], had: int, within_s: float) -> Bool:
-    """Return which rows but the first `had` repeat an earlier row that stays.
-
-    `columns`: source time, value, sequence number (-1: none), arrival, line.
-    """
-    ts, value, seq, rx, line = columns
-    again = np.zeros(len(ts), bool)
-    order = np.lexsort((np.arange(len(ts)), value, ts))
-    t, v = ts[order], value[order]
-    latest: dict[int, int] = {}
-    last = -2
-    for p in np.flatnonzero((t[1:] == t[:-1]) & (v[1:] == v[:-1])).tolist():
-        if p != last + 1:
-            i = int(order[p])
-            latest = {int(seq[i]): i, -2: i}
-        last = p
-        i, number = int(order[p + 1]), int(seq[order[p + 1]])
-        # Without a number any row will do; with one, those of the same or of none.
-        for j in (latest.get(-2),) if number < 0 else (latest.get(number), latest.get(-1)):
-            if j is not None and line[i] != line[j] and abs(rx[i] - rx[j]) <= within_s:
-                again[i] = i >= had
-        if not again[i]:
-            latest |= {number: i, -2: i}
-    return again

@@ -22,12 +22,13 @@ from typing import Literal, NamedTuple
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.machine import MidiInputs, addresses
+from sinks.server import PortError, bound
 from sources.exposition import PageError, Pages
 from sources.inbox import stamp
 from sources.osc import open_port, refusal
 from sources.port import fitting
 from sources.scrape import Endpoint, Patience
-from sources.udp import BUFFER, Receiver
+from sources.udp import BUFFER, Receiver, listener
 
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
@@ -226,6 +227,14 @@ def ports(config: Config | None) -> Iterator[Finding]:
             yield Finding(verdict, "port", refusal(stream, error), todo)
         else:
             yield Finding("ok", "port", f"udp {stream.addr} is free")
+    if config and config.exporter:
+        where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
+        try:
+            bound(config.exporter, listener).close()
+        except PortError as error:
+            yield Finding("bad", "port", str(error), "end it, or take another http_port")
+        else:
+            yield Finding("ok", "port", f"{where} is free")
     here = ", ".join(f"{address} ({name})" if name else address for address, name in addresses())
     yield Finding("ok", "address", here)
 

@@ -22,7 +22,7 @@ from ops.hearing import HEAD, Channel, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
 from sources import stop
-from sources.inbox import Inbox, Stream, Turned, stamp
+from sources.inbox import Inbox, Played, Stream, Turned, stamp
 from sources.midi import Midi
 from sources.osc import Osc, open_port, refusal
 from sources.port import bare
@@ -31,6 +31,7 @@ PORT = 9000
 MOST_MEMBERS = 64
 """Channels that are written down at most."""
 _LOOK_S = 0.1
+_MOST_SENDERS = 4
 _NEWS = 8
 _PORTS_EVERY_S = 2.0
 _SAY_EVERY_S = {True: 1.0, False: 10.0}
@@ -110,7 +111,7 @@ class Listener:
             for item in inbox.take():
                 if isinstance(item, Turned):
                     self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
-                else:
+                elif not isinstance(item, Played):
                     self.hearing.take(name, item)
         if self._inputs is not None and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _PORTS_EVERY_S
@@ -132,6 +133,11 @@ class Listener:
         rows = hearing.rows(stamp())
         lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
         lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
+        for name, (stream, _) in self._running.items():
+            if isinstance(stream, Osc) and len(senders := sorted(stream.senders)) > 1:
+                who = ", ".join(senders[:_MOST_SENDERS])
+                said = f"{name} is sent to by {len(senders)} ({who}): what two call alike is"
+                lines.append(f"{said} one channel here. Give each a port: --osc 9000 --osc 9001")
         if hearing.others:
             lines.append(f"and {hearing.others} events of further channels")
         return "\n".join(lines)

@@ -56,7 +56,7 @@ class Server:
         PortError
             It cannot be had.
         """
-        self._listening = Listening(self._answer, _bound(self._config, self._holder))
+        self._listening = Listening(self._answer, bound(self._config, self._holder))
 
     def tell(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""
@@ -85,14 +85,14 @@ def served(config: ExporterConfig, board: Board, holder: Holder) -> Server:
         Code 2, after one line on standard error that names who has it.
     """
     try:
-        _bound(config, holder).close()
+        bound(config, holder).close()
     except PortError as error:
         print(f"lumen: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     return Server(config, board, holder)
 
 
-def _bound(config: ExporterConfig, holder: Holder) -> socket.socket:
+def bound(config: ExporterConfig, holder: Holder) -> socket.socket:
     """Return a socket bound to the port, not listening yet."""
     where = f"exporter: {config.host}:{config.http_port}"
     try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from operators.records import I64, Reject, Turned
 from sources import inbox
-from sources.inbox import Heard, Item, Refused
+from sources.inbox import Heard, Item, Played, Refused, Told
 from sources.line import MAX_SAMPLE, NAN, Link, Lost
 from sources.names import LONGEST, REJECT, Names, tick_of
 from sources.rows import Rows, no_notes
@@ -27,13 +27,14 @@ class Tick(NamedTuple):
     rig: str
 
 
-Came: TypeAlias = tuple[str, Item | Tick]
-"""What came, after the stream it came from."""
+Came: TypeAlias = tuple[str, Told | Tick]
+"""What came, after the source that it is of: mostly the stream's own name."""
 
 
 class _Meta(msgspec.Struct, omit_defaults=True, gc=False):
     rx: float | None = None
     own_time: bool | None = None
+    seq: int = -1
 
 
 class _EventLine(msgspec.Struct, gc=False):
@@ -59,8 +60,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def in_order(taken: dict[str, list[Item]]) -> list[Came]:
-    """Return what was taken from the inboxes, each with its stream, by arrival."""
-    every: list[Came] = [(stream, item) for stream, items in taken.items() for item in items]
+    """Return what was taken from the inboxes, each with whom it is of, by arrival."""
+    every: list[Came] = [
+        (item.source, item.item) if isinstance(item, Played) else (stream, item)
+        for stream, items in taken.items() for item in items
+    ]  # fmt: skip
     if len(taken) > 1:
         every.sort(key=lambda x: x[1].rx)
     return every
@@ -71,13 +75,14 @@ def lines_of(items: list[Came], rig: str) -> bytes:
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(stream: str, item: Item | Tick, rig: str) -> _EventLine | _TickLine | _LostLine:
+def _line(stream: str, item: Told | Tick, rig: str) -> _EventLine | _TickLine | _LostLine:
     if isinstance(item, Heard):
         said = item.value
         value = [None if x != x else x for x in said] if isinstance(said, tuple) else said
         if item.ts != item.ts:
-            return _EventLine(item.rx, stream, item.key, value, _NO_TIME)
-        return _EventLine(item.ts, stream, item.key, value, _Meta(rx=item.rx))
+            meta = _NO_TIME if item.seq == -1 else _Meta(own_time=False, seq=item.seq)
+            return _EventLine(item.rx, stream, item.key, value, meta)
+        return _EventLine(item.ts, stream, item.key, value, _Meta(rx=item.rx, seq=item.seq))
     if isinstance(item, Tick):
         return _TickLine(item.rx, item.rig)
     if isinstance(item, inbox.Turned):
@@ -163,9 +168,11 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
         for at, note in noted:
             notes[at] = note
     channel, times = np.array(name, np.int32), np.array(ts)
+    seqs = [item.seq if isinstance(item, Heard) else -1 for _, item in items]
+    seq = np.where(channel >= 0, np.repeat(np.array(seqs, np.int64), count), -1)
     return Rows(
         names=names, name=channel, ts=times, rx=np.array(rx), value=np.array(value),
-        stamped=~np.isnan(times) & (channel >= 0), seq=np.full(len(name), -1),
+        stamped=~np.isnan(times) & (channel >= 0), seq=seq,
         line=np.repeat(line, count), notes=notes,
     )  # fmt: skip
 
@@ -179,7 +186,7 @@ def _numbers(items: list[tuple[str, Heard]], line: I64, names: Names) -> Rows | 
     said = np.array([(item.ts, item.rx, item.value) for _, item in items]).T.copy()
     return Rows(
         names=names, name=name, ts=said[0], rx=said[1], value=said[2], stamped=~np.isnan(said[0]),
-        seq=np.full(len(name), -1), line=line,
+        seq=np.array([item.seq for _, item in items], np.int64), line=line,
     )  # fmt: skip
 
 

@@ -37,12 +37,15 @@ class Heard(NamedTuple):
         that element is rejected alone (`value`).
     ts : float
         Source time (s, any epoch, within 1e12), NaN where the sender gave none.
+    seq : int
+        The sender's number of the event, -1 where it gave none.
     """
 
     rx: float
     key: str
     value: float | str | tuple[float, ...]
     ts: float = NO_TIME
+    seq: int = -1
 
 
 class Refused(NamedTuple):
@@ -63,7 +66,22 @@ class Turned(NamedTuple):
     why: str
 
 
-Item: TypeAlias = Heard | Refused | Turned
+Told: TypeAlias = Heard | Refused | Turned
+
+
+class Played(NamedTuple):
+    """What a stream heard of a source that is not itself."""
+
+    source: str
+    item: Told
+
+    @property
+    def rx(self) -> float:
+        """Arrival (s)."""
+        return self.item.rx
+
+
+Item: TypeAlias = Told | Played
 
 
 def stamp() -> float:
@@ -106,7 +124,7 @@ class Inbox:
         self._into = self._out = 0
         self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
-    def put(self, items: Iterable[Heard | Refused]) -> None:
+    def put(self, items: Iterable[Heard | Refused | Played]) -> None:
         """Put in what was heard, in order of arrival, as far as there is room."""
         kept: list[Item] = []
         room = self.room - self._into + self._out
@@ -118,7 +136,7 @@ class Inbox:
             else:
                 events += n
                 kept.append(item)
-        if events + dropped:
+        if kept or dropped:
             self.newest = item.rx
             self.received += events + dropped
             self.dropped += dropped
@@ -182,4 +200,6 @@ def size(item: Item) -> int:
     """Return how many events an item is."""
     if type(item) is Heard:
         return len(item.value) if type(item.value) is tuple else 1
+    if isinstance(item, Played):
+        return size(item.item)
     return item.events if isinstance(item, Refused) else 0

@@ -7,7 +7,7 @@ same batches. So a replay of the tape gives what the live run gave.
 
 What it goes on from is a place on the tape: from there to its end the tape is read, while the
 streams hear already; then it is live again. Without a tap, what came after the last snapshot
-is gone, and only the state is there again.
+is gone, and only the state is there again. A recording beside them is played as one more of them.
 
 State: the inboxes (32,768 events each), 65,536 names. Losses: what the inboxes drop, counted.
 """
@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
@@ -38,8 +38,9 @@ from sources.inbox import Inbox, Refused, Stream, stamp
 from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
+from sources.playback import Playback
 from sources.recording import Mark, Piece
-from sources.replay import MOST_SILENT_TICKS
+from sources.replay import MOST_SILENT_TICKS, sources_of
 from sources.rows import Arrived
 from sources.tap import Lock, Tap, TapError, unfinished
 from sources.tape import Tape
@@ -55,7 +56,10 @@ _VERSION = 1
 
 
 class LiveState(msgspec.Struct, frozen=True):
-    """What a live run goes on from; `tape` is the name of its tape, if it has one."""
+    """What a live run goes on from; `tape` is the name of its tape, if it has one.
+
+    `began` tells at which host time the recordings beside it began (s).
+    """
 
     version: int
     ended: bool
@@ -63,6 +67,7 @@ class LiveState(msgspec.Struct, frozen=True):
     rigs: list[str]
     seen: list[str]
     feed: FeedState
+    began: dict[str, float] = {}
 
 
 def steady(config: Config) -> set[str]:
@@ -84,17 +89,21 @@ def stream_of(config: LiveStream) -> Stream:
 
 
 def preflight(config: Config) -> None:
-    """Refuse a port or tap that another run has, before anything starts.
+    """Refuse a port or tap that another run has, and what is heard twice, before anything starts.
 
     Raises
     ------
     SystemExit
         Code 2, after one line on standard error that names who has it.
     """
+    streams = {s.name for s in config.streams if not isinstance(s, FileStream)}
     try:
         if config.tap is not None:
             Lock(Path(config.tap.dir), make=False).release()
         for stream in config.streams:
+            if isinstance(stream, FileStream) and (both := streams & sources_of(stream.path)):
+                said = f"{stream.path} holds events of '{min(both)}', which is a live stream too"
+                raise TapError(f"{stream.name}: {said}: give that another name")
             if isinstance(stream, OscStream):
                 try:
                     open_port(stream).close()
@@ -161,16 +170,15 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if known and self._ended:
             return
         recording = self._open(config, fingerprint, known)
-        longest = MOST_SILENT_TICKS / config.resample.target_hz
-        arrivals = Arrivals(config.drift.max_delay_s, longest)
-        self._feed = Feed(0, recording, arrivals, known.feed if known else None)
+        self._feed = Feed(0, recording, _arrivals(config), known.feed if known else None)
         self._names = Names(config.rig)
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = clock()
         self._voice = Voice(clock, steady(config))
-        self._streams = live_streams(config) if streams is None else streams
+        self._began = dict(known.began) if known else {}
+        self._streams = live_streams(config, self._began) if streams is None else streams
         for stream in self._streams:
             self._inboxes[stream.name] = Inbox(stream.name, host=host)
             stream.start(self._inboxes[stream.name])
@@ -279,9 +287,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         feed = self._feed.state([])
         if self._tap is not None and stop.recovering():
             self._tap.sync(feed.mark.offset)
+        self._began |= {s.name: s.began for s in self._streams
+                        if isinstance(s, Playback) and s.began is not None}  # fmt: skip
         return msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
-            self._dealer.admitted, self._dealer.seen, feed,
+            self._dealer.admitted, self._dealer.seen, feed, self._began,
         ))  # fmt: skip
 
     def close(self) -> None:
@@ -331,6 +341,22 @@ class _Place:
         """Do nothing."""
 
 
-def live_streams(config: Config) -> list[Stream]:
-    """Return the live streams of a configuration, not started."""
-    return [stream_of(s) for s in config.streams if isinstance(s, LiveStream)]
+def live_streams(config: Config, began: dict[str, float]) -> list[Stream]:
+    """Return the streams of a live configuration, not started.
+
+    Parameters
+    ----------
+    config : Config
+    began : dict
+        Host times at which recordings began that are to be gone on with (s).
+    """
+    return [
+        Playback(s, config.rig, _arrivals(config), began.get(s.name))
+        if isinstance(s, FileStream) else stream_of(s)
+        for s in config.streams
+    ]  # fmt: skip
+
+
+def _arrivals(config: Config) -> Arrivals:
+    """Return what judges arrivals."""
+    return Arrivals(config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz)

@@ -16,11 +16,11 @@ on JACK until it ends.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
 from configs.schema import MidiStream
-from sources.inbox import Heard, Inbox, Refused, stamp
+from sources.inbox import Heard, Refused, stamp
+from sources.listener import Listener
 from sources.port import Hear, Port, PortError
 
 MAX_SAMPLE = 256
@@ -65,7 +65,7 @@ def _refused(message: Sequence[int], rx: float, where: str, whole: bool) -> Refu
     return Refused(rx, "filtered" if whole else "midi", where, bytes(message[:MAX_SAMPLE]))
 
 
-class Midi:
+class Midi(Listener):
     """One MIDI input.
 
     Parameters
@@ -76,32 +76,16 @@ class Midi:
     """
 
     def __init__(self, config: MidiStream, port: Callable[[str, bool, Hear], Port] = Port) -> None:
-        self.name = config.name
+        super().__init__(config.name)
         self.config = config
         self._port = port(config.device, config.virtual, self._hear)
-        self._inbox = Inbox(config.name)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, inbox: Inbox) -> None:
-        """Open the port and hear; try again where it is not there yet."""
-        self._inbox = inbox
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._watch, name=f"midi {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close the port."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2.0)
-            self._thread = None
 
     def facts(self) -> Sequence[str]:
         """Return the port, and which others would have done."""
         return self._port.facts
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
+        """Open the port and hear; try again where it is not there; close it at the stop."""
         port, pause = self._port, _FIRST_PAUSE_S
         while not self._stop.is_set():
             try:

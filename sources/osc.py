@@ -6,8 +6,7 @@ sample of each reading; what the kernel dropped, counted.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from errno import EADDRINUSE
 from ipaddress import ip_address, ip_network
 from time import sleep
@@ -15,7 +14,8 @@ from time import sleep
 from configs.schema import OscStream
 from operators.plan import matches
 from sources.datagram import MAX_SAMPLE, Datagrams
-from sources.inbox import Heard, Inbox, Refused
+from sources.inbox import Heard, Refused
+from sources.listener import Listener
 from sources.udp import BUFFER, Datagram, Receiver, holder
 
 _LOOK_S = 0.1
@@ -28,39 +28,31 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _MOST_PEERS = 1_024
 
 
-class Osc:
-    """One OSC port."""
+class Osc(Listener):
+    """One OSC port.
+
+    Attributes
+    ----------
+    senders : set of str
+        Addresses of those who were heard.
+    """
 
     def __init__(self, config: OscStream) -> None:
-        self.name = config.name
+        super().__init__(config.name)
         self.config = config
-        self._inbox = Inbox(config.name)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._facts: tuple[str, ...] = ()
         self._networks = [ip_network(allowed, strict=False) for allowed in config.allow]
         self._allowed: dict[str, bool] = {}
+        self._peers: set[bytes] = set()
+        self.senders: set[str] = set()
         self._datagrams = Datagrams(self._wants)
-
-    def start(self, inbox: Inbox) -> None:
-        """Bind the port and hear; try again where it cannot be had yet."""
-        self._inbox = inbox
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=f"osc {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Take what has come, then close the port."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(2.0)
-            self._thread = None
 
     def facts(self) -> Sequence[str]:
         """Return address, size of the receive buffer, and who stamps."""
         return self._facts
 
     def _run(self) -> None:
+        """Bind the port and hear; try again where it cannot be had yet."""
         pause = _FIRST_PAUSE_S
         while not self._stop.is_set():
             try:
@@ -82,6 +74,7 @@ class Osc:
                 receiver.close()
 
     def _hear(self, receiver: Receiver) -> None:
+        """Put in what comes; at the stop, what has come by then."""
         while True:
             last = self._stop.is_set()
             if last or receiver.wait(_LOOK_S):
@@ -95,11 +88,12 @@ class Osc:
                 return
             sleep(_GATHER_S)
 
-    def _decoded(self, datagrams: Iterable[Datagram], receiver: Receiver) -> list[Heard | Refused]:
+    def _decoded(self, datagrams: Sequence[Datagram], receiver: Receiver) -> list[Heard | Refused]:
         """Decode; what is refused for one reason shares the place of the first, and its peer."""
         decode, allows = self._datagrams.decode, self._allows
         items: list[Heard | Refused] = []
         refused: dict[str, int] = {}
+        self._meet({raw for _, _, raw in datagrams}, receiver)
         for data, rx, raw in datagrams:
             said: Sequence[Heard | Refused]
             if self._networks and not allows(receiver.peer(raw)[0]):
@@ -118,6 +112,12 @@ class Osc:
                     item = item._replace(where=f"{host}:{port}")
                 items.append(item)
         return items
+
+    def _meet(self, peers: set[bytes], receiver: Receiver) -> None:
+        """Remember who sends, `_MOST_PEERS` of them."""
+        if len(self._peers) < _MOST_PEERS and (new := peers - self._peers):
+            self._peers |= new
+            self.senders |= {receiver.peer(raw)[0] for raw in new}
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)

@@ -260,13 +260,25 @@ def rigs_of(config: Config) -> tuple[str, ...]:
     """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
     rigs: dict[str, None] = {}
     for stream in config.streams:
-        if isinstance(stream, FileStream) and not is_xdf(stream.path):
-            names = Names(config.rig)
-            rows = Decoder(stream.path).decode(head(stream.path, _LOOK_AHEAD), 0, names)
-            numbers = names.rig_of()[rows.name[rows.name >= 0]]
-            _, first = np.unique(numbers, return_index=True)
-            rigs |= {names.rigs[numbers[i]]: None for i in sorted(first.tolist())}
+        if isinstance(stream, FileStream):
+            rigs |= {rig: None for rig, _ in _owners(stream.path, config.rig)}
     return tuple(rigs)[: config.max_rigs] or (config.rig,)
+
+
+def sources_of(path: str) -> set[str]:
+    """Return the sources whose events begin a recording (1 MiB of it)."""
+    return {source for _, source in _owners(path, "")}
+
+
+def _owners(path: str, rig: str) -> list[tuple[str, str]]:
+    """Return rigs and sources in the order in which they begin a recording."""
+    if is_xdf(path):
+        return []
+    names = Names(rig)
+    rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
+    numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
+    rig_of = names.rig_of()
+    return [(names.rigs[rig_of[n]], names.pairs[n][0]) for n in numbers[np.argsort(first)]]
 
 
 def _line_starts(rows: Arrived) -> I64:

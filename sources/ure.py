@@ -12,7 +12,6 @@ what they said before (`repeated`), counted. Where nothing answers, nothing is l
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from math import ceil
@@ -21,38 +20,20 @@ from configs.schema import UreStream
 from operators.plan import matches
 from sources.datagram import MAX_SAMPLE
 from sources.exposition import PageError, Pages
-from sources.inbox import Inbox, Refused, stamp
+from sources.inbox import Refused, stamp
+from sources.listener import Listener
 from sources.names import LONGEST
 from sources.scrape import Endpoint, Patience, StoppedError
 
-_STOP_S = 2.0
 
-
-class Ure:
+class Ure(Listener):
     """One endpoint."""
 
     def __init__(self, config: UreStream) -> None:
-        self.name = config.name
+        super().__init__(config.name)
         self.config = config
-        self._inbox = Inbox(config.name)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._endpoint = Endpoint(config.metrics_url)
         self._pages = Pages(self._wants)
-
-    def start(self, inbox: Inbox) -> None:
-        """Begin to pull."""
-        self._inbox = inbox
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name=f"ure {self.name}", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Pull no more; what is under way is given up."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_STOP_S)
-            self._thread = None
 
     def facts(self) -> Sequence[str]:
         """Return address and beat, and what is on its page."""
@@ -62,6 +43,7 @@ class Ure:
         return beat, f"{self._pages.wanted} of {self._pages.series} series"
 
     def _run(self) -> None:
+        """Pull on each beat; a pull that is under way at the stop is given up."""
         due, beat_s = time.monotonic(), self.config.pull_interval_s
         while not self._stop.is_set():
             self._pull()

@@ -122,9 +122,13 @@ BAD = {
     ),
     "metrics under a question": (f"exporter: {{path: {HERE}/metrics?all}}", "that matches"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
-    "a recording beside live streams": (
-        BASE.replace("type: file", f"type: {HERE}file").replace("}]", f"}}, {OSC}]"),
-        "a recording beside live streams is not built yet",
+    "a recording faster than the live streams beside it": (
+        BASE.replace("type: file", f"type: file, speed: {HERE}2").replace("}]", f"}}, {OSC}]"),
+        "at speed 2, expected 1",
+    ),
+    "a growing recording beside live streams": (
+        BASE.replace("type: file", f"type: file, follow: {HERE}true").replace("}]", f"}}, {OSC}]"),
+        "'follow' beside live streams",
     ),
     "a tap where nothing is live": (f"{HERE}tap: {{dir: tap}}", "'tap' without a live stream"),
     "a tap that is a file": (

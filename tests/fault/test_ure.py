@@ -236,7 +236,7 @@ def test_stopping_waits_for_nobody_and_leaves_no_thread(server, mode):
     stream.stop()
 
     assert time.monotonic() - begin < 1.0
-    assert not [t for t in threading.enumerate() if t.name.startswith("ure ")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("stream ")]
 
 
 def test_a_name_that_is_slow_to_look_up_does_not_keep_the_pull(server, monkeypatch):

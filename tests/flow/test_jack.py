@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rtmidi
 
 from configs.schema import MidiStream
 from sinks import instrument
@@ -115,6 +117,31 @@ def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
     assert len(notes) >= 4
     controls = [value for key, value in heard if key == "cc/1/7"]
     assert controls == sorted(set(controls))
+
+
+def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(server: Jack) -> None:
+    sender = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="peer")
+    sender.open_virtual_port("out")
+    server.until("peer:out")
+    made, inbox = stream("peer")
+    until(lambda: inbox.up)
+    before = memory()
+    for _ in range(300):
+        sender.send_message([0xF0, *[1] * 2999])
+        time.sleep(0.006)
+    assert memory() - before < 0.5 * 2**20
+    sender.send_message([0xF7])
+    time.sleep(0.1)
+    sender.send_message([0x90, 60, 64])
+    until(lambda: inbox.received)
+    made.stop()
+    sender.delete()
+    assert [x.key for x in inbox.take() if isinstance(x, Heard)] == ["note/1/60"]
+
+
+def memory() -> int:
+    """Return what this process holds (bytes)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_a_server_that_dies_is_a_stream_that_is_down(server: Jack) -> None:

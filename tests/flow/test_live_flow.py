@@ -1,6 +1,7 @@
 """The whole flow in a process of its own, spoken to over OSC."""
 
 import json
+import math
 import re
 import signal
 import socket
@@ -79,6 +80,10 @@ def speak(port, seconds):
     return sent
 
 
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp_path):
     config, port = live
     process = started(config)
@@ -95,21 +100,57 @@ def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp
     assert (run["balanced"], run["ended"]) == (True, True)
     assert total["received"] == 7 * sent
     assert (total["ignored"], total["rejected"], total["dropped"]) == (sent, sent, 0)
-    fused = (tmp_path / "live" / "fused.jsonl").read_text().splitlines()
-    assert sum(json.loads(x)["signals"]["pulse"]["value"] is not None for x in fused) > 40
+    fused = lines(tmp_path / "live" / "fused.jsonl")
+    assert sum(x["signals"]["pulse"]["value"] is not None for x in fused) > 40
 
-    (tape,) = (tmp_path / "tap").glob("2*")
-    replay = tmp_path / "replay.yaml"
-    text = CONFIG.format(port=port, folder=tmp_path) + f"output: {{dir: {tmp_path}/replay}}\n"
-    recorded = f"  - {{name: tape, type: file, path: {tape}, batch_lines: 13}}"
-    replay.write_text(re.sub(r"  - \{name: osc_1.*", lambda _: recorded, text))
+    assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+
+
+def assert_the_tape_gives_the_same(text, folder):
+    """Replay the tape of a run; its outputs and its account are those of the run."""
+    (tape,) = (folder / "tap").glob("2*")
+    recorded = f"streams:\n  - {{name: tape, type: file, path: {tape}, batch_lines: 13}}\nsignals"
+    text = re.sub(r"streams:.*?\nsignals", lambda _: recorded, text, flags=re.DOTALL)
+    text = text.replace(f"{folder}/live}}", f"{folder}/replay}}").replace("\ntap: ", "\n# ")
+    replay = folder / "replay.yaml"
+    replay.write_text(text)
     subprocess.run([sys.executable, "-m", "ops", "run", str(replay)], cwd=ROOT, check=True,
                    capture_output=True)  # fmt: skip
     for name in ("fused", "sync", "evidence", "markers", "dead"):
-        ours, theirs = ((tmp_path / d / f"{name}.jsonl").read_bytes() for d in ("live", "replay"))
+        ours, theirs = ((folder / d / f"{name}.jsonl").read_bytes() for d in ("live", "replay"))
         assert ours == theirs, name
-    again = json.loads((tmp_path / "replay" / "run.json").read_text())
-    assert again["account"] == run["account"]
+    runs = [json.loads((folder / d / "run.json").read_text()) for d in ("live", "replay")]
+    assert runs[0]["account"] == runs[1]["account"]
+
+
+def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(live, tmp_path):
+    config, port = live
+    take = tmp_path / "take.ndjson"
+    take.write_text("".join(
+        json.dumps({"ts": 5e8 + i / 50, "source": "take", "key": "/y", "value": math.sin(i / 20),
+                    "meta": {"rx": 1.6e9 + i / 50, "seq": i}}) + "\n"
+        for i in range(1000)
+    ))  # fmt: skip
+    beside = f"  - {{name: recorded, type: file, path: {take}}}\nsignals:\n"
+    beside += '  again: {members: {"take:/y": {lag_s: 0.0}}}\n  pulse'
+    config.write_text(config.read_text().replace("signals:\n  pulse", beside))
+    assert "signals:\n  again" in config.read_text(), config.read_text()
+    process = started(config)
+    sent = speak(port, 5.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+    run = json.loads((tmp_path / "live" / "run.json").read_text())
+    by_source = run["account"]["by_source"]
+    assert run["balanced"]
+    assert by_source["osc_1"]["received"] == 7 * sent
+    assert 200 < by_source["take"]["received"] < 400
+    assert by_source["take"]["used"] == by_source["take"]["received"]
+    sync = [x for x in lines(tmp_path / "live" / "sync.jsonl") if x["channel"] == "take:/y"]
+    assert abs(sync[-1]["offset_s"] - (time.time() - 5e8)) < 60
+    both = [x["signals"] for x in lines(tmp_path / "live" / "fused.jsonl")]
+    assert sum(None not in (x["again"]["value"], x["pulse"]["value"]) for x in both) > 40
+    assert_the_tape_gives_the_same(config.read_text(), tmp_path)
 
 
 def test_a_second_run_is_refused_at_once_and_told_who_has_the_port(live, tmp_path):

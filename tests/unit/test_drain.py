@@ -18,7 +18,7 @@ items = st.one_of(
         Heard, stamps, st.sampled_from(["/a", "/b"]) | keys,
         numbers | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
         | st.lists(numbers | st.just(NAN), min_size=2, max_size=4).map(tuple),
-        st.just(NAN) | st.floats(-1e12, 1e12),
+        st.just(NAN) | st.floats(-1e12, 1e12), st.just(-1) | st.integers(-(2**63), 2**63 - 1),
     ),
     st.builds(
         Refused, stamps, st.sampled_from(["osc", "value", "filtered", "inbox_full"]),

@@ -56,6 +56,22 @@ def speak(port: int, done: threading.Event) -> None:
             n += 1
 
 
+def test_two_who_send_to_one_port_are_named() -> None:
+    port = free_port()
+    listener = Listener([f"127.0.0.1:{port}"], False, [].append)
+    data = bundle(time.time(), [("/breath", (1.0,))])
+    for host in ("127.0.0.1", "127.0.0.2"):
+        assert "is sent to" not in listener.told()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.bind((host, 0))
+            for _ in range(3):
+                sender.sendto(data, ("127.0.0.1", port))
+                time.sleep(0.1)
+        listener.take()
+    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in listener.told()
+    listener.stop()
+
+
 def test_what_is_heard_becomes_a_configuration_that_is_accepted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
