@@ -37,6 +37,14 @@ class Line(NamedTuple):
     kind: Kind = "plain"
 
 
+class Point(NamedTuple):
+    """A signal at one time."""
+
+    ts: float
+    value: float | None
+    sd: float | None
+
+
 class Trace:
     """The lines of a flow so far, a point as often as its history has one.
 
@@ -74,14 +82,6 @@ class Trace:
             points.extend(map(Point, history.ts, line.value, line.sd))
             while points and points[0].ts <= points[-1].ts - history.window_s:
                 points.popleft()
-
-
-class Point(NamedTuple):
-    """A signal at one time."""
-
-    ts: float
-    value: float | None
-    sd: float | None
 
 
 def frame(state: State, trace: Trace, width: int) -> Iterator[Line]:
@@ -141,7 +141,9 @@ def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> 
     ends = {ROWS - 1: number(high, 2), 0: number(low, 2)}
     for k in reversed(range(ROWS)):
         yield Line(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
-    turns = [(change.ts, _LETTERS[change.now]) for change in changes if change.what == "mode"]
+    turns = [
+        (change.ts, _LETTERS.get(change.now, "?")) for change in changes if change.what == "mode"
+    ]
     modes = [
         next((letter for ts, letter in reversed(turns) if ts <= begin + k / per_s), " ")
         for k in range(width if per_s else 0)

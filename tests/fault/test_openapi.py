@@ -57,11 +57,14 @@ BEGUN = [
 @pytest.mark.parametrize(
     ("packets", "words"),
     # Not ready is 503, as the document says; any other 5xx it does not know.
-    [([], ("--exclude-checks", "not_a_server_error")), (BEGUN, ())],
+    [
+        ([], ("--max-examples", "5", "--exclude-checks", "not_a_server_error")),
+        (BEGUN, ("--max-examples", "25")),
+    ],
     ids=["before the first tick", "under way"],
 )
 def test_every_answer_is_as_the_document_says(serve, tmp_path, packets, words):
-    done = fuzz(DOCUMENT, serve(*packets), tmp_path, "--max-examples", "25", *words)
+    done = fuzz(DOCUMENT, serve(*packets), tmp_path, *words)
     assert done.returncode == 0, done.stdout[-4000:]
     routes = len(json.loads(DOCUMENT.read_text())["paths"])
     assert f"Tested: {routes}" in done.stdout
@@ -71,7 +74,6 @@ def test_every_answer_is_as_the_document_says(serve, tmp_path, packets, words):
     ("path", "wrong"),
     [
         ("/readyz", lambda get: get["responses"].pop("503")),
-        ("/evidence/bundle", lambda get: get["responses"].pop("400")),
         ("/evidence/bundle", lambda get: get["parameters"][1]["schema"].update(maximum=2000)),
         ("/healthz", lambda get: get["responses"].update({"200": {
             "description": "", "content": {"text/html": {"schema": {"type": "string"}}}}})),
