@@ -1,21 +1,26 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check bench peers jack lock schemas clean
+.PHONY: help demo live test check bench peers jack lock schemas clean \
+	smoke alert.test grafana.import.min bench.scrape \
+	obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
+REALM ?= prod
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
-PYTHON = $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
+PYTHON ?= $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
 	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 help:  ## Say what can be made
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
+	@echo "Names of v1.9 and v2.0a, and what stands behind them now:"
+	@sed -n 's/^\([a-z.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
 demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
@@ -41,7 +46,8 @@ bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an h
 
 peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
 	@mkdir -p .peers && cd .peers \
-		&& apt-get -qq -o APT::Sandbox::User=root download prometheus-node-exporter liblo-tools liblo7 \
+		&& apt-get -qq -o APT::Sandbox::User=root download prometheus prometheus-alertmanager \
+			prometheus-node-exporter liblo-tools liblo7 \
 		&& for p in *.deb; do dpkg -x $$p . && rm -f $$p; done
 
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
@@ -53,6 +59,31 @@ schemas: $(READY)  ## Write the JSON Schemas anew
 	@$(BIN)/python -m configs.generate
 
 jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
+
+# Thin: each is one command, which takes more than its old name does.
+smoke: $(READY)  #= lumen smoke [URL]
+	@$(BIN)/python -m ops smoke
+
+alert.test: $(READY)  #= python -m ops.alertmanager.announce [--severity critical]
+	@$(BIN)/python -m ops.alertmanager.announce
+
+grafana.import.min: $(READY)  #= python -m ops.grafana.load
+	@$(BIN)/python -m ops.grafana.load
+
+bench.scrape: $(READY)  #= python -m ops.bench.scrape
+	@$(BIN)/python -m ops.bench.scrape
+
+heartbeat-rules-lint: $(READY)  #= python -m ops.prometheus.heartbeat_lint
+	@$(BIN)/python -m ops.prometheus.heartbeat_lint
+
+promql-unit: $(READY)  #= python -m ops.prometheus.unit --realm $REALM
+	@$(BIN)/python -m ops.prometheus.unit --realm $(REALM)
+
+promtool-check:  #= promtool check rules, and check config
+	@PATH="$$PATH:.peers/usr/bin" && promtool check rules --lint=all --lint-fatal \
+		ops/prometheus/rules/*.yml && promtool check config ops/prometheus/prometheus.yml
+
+obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and what the tools left behind
 	rm -rf $(VENV) .peers .jack build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -29,7 +29,10 @@ RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
 TAPE = "tape.json"
 """What makes a folder a recording."""
-PAGES = ("/", "/healthz", "/readyz", "/evidence/bundle", "/state")
+PAGES = (
+    "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
+    "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",
+)  # fmt: skip
 """What is served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "live", "and", "or", "not")
 

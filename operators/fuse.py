@@ -171,7 +171,9 @@ class Fuse:
         if none.any():
             fused[none] = sd[none] = np.nan
         present = np.add.reduce(live, 0, dtype=np.int64)
-        return FusedSignal(mix.signal.name, mix.names, fused, sd, mode, present, weights.T)
+        return FusedSignal(
+            mix.signal.name, mix.names, fused, sd, mode, present, weights.T, value.T
+        )  # fmt: skip
 
     def _words(self, mix: _Mix, live: Bool) -> tuple[I64, F64]:
         """Return the mode (k,), and the prior of who may speak (m, k) or (m, 1)."""

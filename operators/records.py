@@ -8,7 +8,7 @@ read-only by convention: a station that changes values makes new arrays.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -379,7 +379,8 @@ class FusedSignal:
     """One signal over the k ticks of a `Fused`.
 
     `weights` (k, members) adds up to 1 where `value` is finite; `channels` names its columns.
-    `mode` (k,) indexes MODES; `live` (k,) counts present members.
+    `mode` (k,) indexes MODES; `live` (k,) counts present members. `aligned` (k, members) holds
+    their values on the grid, NaN where not covered, and is empty where nobody handed it on.
     """
 
     name: str
@@ -389,6 +390,7 @@ class FusedSignal:
     mode: I64
     live: I64
     weights: F64
+    aligned: F64 = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,11 @@ COMMANDS = {
     "doctor": "look at what a live run needs of this machine",
     "record": "write the live streams of a configuration to a tape, and nothing else",
     "simulate": "make a seeded recording whose truth is known, or play devices",
+    "watch": "show a running flow in the terminal, anew each second",
+    "smoke": "judge a running flow, or the shipped replay, by three budgets",
     "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
     "verify": "show that a replay gives the same bytes however it is run",
+    "heartbeat": "beat into a node exporter's textfile folder, as a sign of life",
     "demo": "replay three minutes of a studio and show every number beside its truth",
 }
 

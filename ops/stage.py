@@ -61,14 +61,21 @@ def devices(
 
 
 def play(
-    config: Config, seconds: float | None = None, seed: int = 1, done: threading.Event | None = None
+    config: Config,
+    seconds: float | None = None,
+    seed: int = 1,
+    done: threading.Event | None = None,
+    began: float | None = None,
 ) -> None:
     """Play the devices of a configuration, for a time or until `done`.
+
+    The movement and the clocks begin at `began` (s since 1970), now by default: whoever is told
+    the same moment goes on with them, or plays another part of them.
 
     Prints what is true of each on standard output, and what comes and goes on standard error.
     """
     done = done or threading.Event()
-    began = time.time()
+    began = time.time() if began is None else began
     movement = Movement(np.random.default_rng([seed, 0]))
     rng = np.random.default_rng([seed, 4])
     made, missing = devices(config, rng, began)

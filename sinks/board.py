@@ -4,7 +4,7 @@ Told packet by packet by the one exit, read by whoever asks at any time. Names t
 data add nothing: sources that the configuration does not name count under `*`, those without a
 name under `?`; rigs that were not known at the start count together as `*`, and show no values.
 
-State: one panel a rig, `MOST_FINDINGS` findings. Cost: about 0.1 ms a packet.
+State: one panel a rig with its history, `MOST_FINDINGS` findings. Cost: about 0.1 ms a packet.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from configs.schema import Config, FileStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
+from sinks.history import History
 from sinks.slo import Judge
 
 MOST_FINDINGS = 4_096
@@ -77,9 +78,11 @@ class Panel:
         The newest report of each channel.
     late, late_s : int64 (edges + 1,), float
         Ticks by lateness, and its sum.
+    history : History
+        What it was before.
     """
 
-    def __init__(self, sources: Iterable[str], started: float) -> None:
+    def __init__(self, sources: Iterable[str], started: float, tick_hz: float) -> None:
         self.sources = tuple(sources)
         everyone = (*self.sources, OTHERS, NAMELESS)
         self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
@@ -96,6 +99,7 @@ class Panel:
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
         self.slo = Judge()
+        self.history = History(tick_hz)
         self.ended = False
 
     def count(self, packet: Packet, now: float) -> None:
@@ -118,9 +122,11 @@ class Panel:
                 self.up[source] = up
                 self._turned.add(source)
 
-    def show(self, packet: Packet, now: float, lateness: F64 | None) -> None:
-        """Show what is new."""
+    def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
+        """Show what is new in a telling."""
+        self.history.turned(packet)
         for report in packet.sync:
+            self.history.report(report, self.sync.get(report.channel), number)
             self.sync[report.channel] = report
         self.ended = packet.end
         fused = packet.fused
@@ -129,6 +135,7 @@ class Panel:
         self.fused, self.ticked = fused, now
         self.ticks += np.bincount(fused.mode, minlength=len(MODES))
         self.slo.add(fused)
+        self.history.ticks(fused, number)
         if lateness is not None:
             bucket = np.searchsorted(LATENESS_S, lateness)
             self.late += np.bincount(bucket, minlength=len(self.late))
@@ -152,6 +159,8 @@ class Board:
         Held while anything is told; to be held while the panels are read.
     version : int
         Rises with all that is told.
+    started : float
+        When it began to be told (s since the epoch): no other run has the same.
     """
 
     def __init__(
@@ -164,10 +173,12 @@ class Board:
         self.clock, self.wall = clock, wall
         self.lock = threading.Lock()
         self.version = 0
+        self.started = wall()
         self._live = config.live
         sources = _sources(config)
-        self.panels = {rig: Panel(sources, clock()) for rig in rigs or (config.rig,)}
-        self.others = Panel((), clock())
+        hz = config.resample.target_hz
+        self.panels = {rig: Panel(sources, clock(), hz) for rig in rigs or (config.rig,)}
+        self.others = Panel((), clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
     def tell(self, packets: list[Packet]) -> None:
@@ -183,7 +194,7 @@ class Board:
                 late = None
                 if self._live and packet.fused is not None:
                     late = np.fmax(wall - packet.fused.released, 0.0)
-                panel.show(packet, now, late)
+                panel.show(packet, now, late, self.version)
                 for record in packet.evidence:
                     number = self.findings[-1].number + 1 if self.findings else 0
                     line = _encoder.encode(record) + b"\n"

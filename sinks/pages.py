@@ -6,14 +6,16 @@
 | `/healthz` | the process lives |
 | `/readyz` | data are fresh, else 503 |
 | `/evidence/bundle` | findings since the start, a page at a time |
-| `/state` | what the live page shows |
+| `/state` | what the live page shows; with `since`, also the history of one `rig` |
 | `/` | the live page |
+| `/page/...` | its style and modules |
 
 All others are 404, all methods but GET 405.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
 from typing import TypeAlias
@@ -29,11 +31,11 @@ MOST, USUAL = 1_000, 100
 """Findings a page."""
 BUNDLE = "/evidence/bundle"
 _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
-_LIVE = Path(__file__).with_name("page") / "index.html"
+_LIVE = Path(__file__).with_name("page")
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _POLICY = (
-    "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline';"
-    " script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'"
+    "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -50,15 +52,19 @@ class Pages:
     def __init__(self, path: str, board: Board) -> None:
         self._board = board
         self._metrics = Page(board)
-        self._live = _LIVE.read_bytes()
-        self.routes = {
+        self.routes: dict[str, Callable[[str], Answer]] = {
             path: self._page,
             "/healthz": self._health,
             "/readyz": self._ready,
             BUNDLE: self._bundle,
             "/state": self._state,
-            "/": self._index,
+            "/": _file(
+                "index.html", "text/html; charset=utf-8", {"Content-Security-Policy": _POLICY}
+            ),
         }
+        for file in sorted(_LIVE.iterdir()):
+            if file.suffix in _TYPES:
+                self.routes[f"/page/{file.name}"] = _file(file.name, _TYPES[file.suffix], {})
 
     def answer(self, method: str, path: str, query: str) -> Answer:
         """Return what is answered; never raises, whatever is asked."""
@@ -84,7 +90,7 @@ class Pages:
 
     def _bundle(self, query: str) -> Answer:
         try:
-            asked = _numbers(query)
+            asked = _numbers(_asked(query, "since", "after", "limit"))
             since, after = asked.get("since", -1e15), asked.get("after", -1.0)
             limit = asked.get("limit", float(USUAL))
             if not (1 <= limit <= MOST and limit.is_integer()):
@@ -102,28 +108,50 @@ class Pages:
         return 200, headers, b"".join(finding.line for finding in found)
 
     def _state(self, query: str) -> Answer:
-        return 200, {"Content-Type": _JSON}, state(self._board)
+        try:
+            asked = _asked(query, "rig", "since")
+            rig = asked.pop("rig", None)
+            since = _numbers(asked).get("since")
+            if since is not None and not (0 <= since <= 1e15 and since.is_integer()):
+                raise ValueError("since has to be a whole number, as `version` told it")
+        except ValueError as error:
+            return _said(400, f"{error}.")
+        if rig is not None and rig not in self._board.panels:
+            return _said(404, "There is no such rig: those there are stand in `names`.")
+        told = state(self._board, rig, None if since is None else int(since))
+        return 200, {"Content-Type": _JSON}, told
 
-    def _index(self, query: str) -> Answer:
-        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _POLICY}
-        return 200, headers, self._live
+
+def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:
+    """Return what answers with a file of the live page, as it was at the start."""
+    answer = 200, {"Content-Type": kind, **headers}, (_LIVE / name).read_bytes()
+    return lambda query: answer
 
 
 def _said(status: int, text: str, **headers: str) -> Answer:
     return status, {"Content-Type": _TEXT, **headers}, f"{text}\n".encode()
 
 
-def _numbers(query: str) -> dict[str, float]:
-    """Return the parameters of a query, each a finite number given once."""
-    found: dict[str, float] = {}
+def _asked(query: str, *names: str) -> dict[str, str]:
+    """Return the parameters of a query, each given once."""
+    found: dict[str, str] = {}
     for name, values in parse_qs(query, keep_blank_values=True, max_num_fields=16).items():
-        if name not in ("since", "after", "limit"):
-            raise ValueError("Only since, after and limit may be given")
+        if name not in names:
+            raise ValueError(f"Only {', '.join(names[:-1])} and {names[-1]} may be given")
+        if len(values) > 1:
+            raise ValueError(f"{name} may be given once")
+        found[name] = values[0]
+    return found
+
+
+def _numbers(asked: dict[str, str]) -> dict[str, float]:
+    """Return parameters as finite numbers."""
+    found: dict[str, float] = {}
+    for name, text in asked.items():
         try:
-            number = float(values[0])
+            found[name] = float(text)
         except ValueError:
-            number = float("nan")
-        if len(values) > 1 or not isfinite(number):
+            found[name] = float("nan")
+        if not isfinite(found[name]):
             raise ValueError(f"{name} has to be one number")
-        found[name] = number
     return found

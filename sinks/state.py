@@ -1,4 +1,8 @@
-"""What the live page shows, as JSON: for each rig its mode, streams, channels and indicators."""
+"""What is shown of a run, as JSON: for each rig its verdict, mode, streams, channels, indicators.
+
+It is the newest of everything, and what changed. Who draws lines asks for the history of one rig,
+and after that only for what is new.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,42 @@ import msgspec
 
 from operators.records import INDICATORS, MODES
 from sinks.board import Board, Panel
-from sinks.budgets import BUDGETS
+from sinks.budgets import BUDGETS, Budget
+from sinks.verdict import stream_state, verdict
 
 RECENT = 20
 """Findings that are shown."""
 
 
-def state(board: Board) -> bytes:
-    """Return the state of a run, `null` where there is no value."""
+def state(board: Board, rig: str | None = None, since: int | None = None) -> bytes:
+    """Return the state of a run, `null` where there is no value.
+
+    Parameters
+    ----------
+    board : Board
+    rig : str, optional
+        All rigs by default.
+    since : int, optional
+        Of one rig, the first by default, also the history: what came after this `version`, all
+        of it where that is a version that never was.
+    """
     now = board.clock()
     with board.lock:
+        history = None
+        if since is not None:
+            rig = rig or next(iter(board.panels))
+            since = since if since <= board.version else 0
+            history = {"rig": rig, **board.panels[rig].history.since(since)}
+        panels = board.panels if rig is None else {rig: board.panels[rig]}
         shown = {
             "now": board.wall(),
+            "started": board.started,
+            "version": board.version,
             "fresh": not board.stale(),
-            "rigs": {rig: _panel(panel, now) for rig, panel in board.panels.items()},
+            "names": list(board.panels),
+            "rigs": {name: _panel(panel, now) for name, panel in panels.items()},
             "evidence": [msgspec.Raw(f.line[:-1]) for f in list(board.findings)[-RECENT:]],
+            "history": history,
         }
     return msgspec.json.encode(shown)
 
@@ -35,10 +60,12 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         for channel, weight in zip(signal.channels, signal.weights[-1].tolist(), strict=True):
             weights.setdefault(channel, weight)
     return {
+        "verdict": verdict(panel, now)._asdict(),
         "ended": panel.ended,
         "ts": float(fused.ts[-1]) if fused else None,
         "tick_age_s": now - panel.ticked if isfinite(panel.ticked) else None,
         "mode": MODES[int(fused.mode[-1])] if fused else None,
+        "mode_since": panel.history.mode_since,
         "live": int(fused.live[-1]) if fused else None,
         "sync_bound_s": float(fused.sync_bound_s[-1]) if fused else None,
         "signals": {
@@ -51,7 +78,8 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
             for i, name in enumerate(INDICATORS)
         },
         "streams": [
-            {"stream": name, "up": panel.up[name], "age_s": now - heard,
+            {"stream": name, "state": stream_state(panel, name), "up": panel.up[name],
+             "age_s": now - heard,
              "spoken": name in panel.newest, **panel.ends[name]}
             for name, heard in panel.heard.items()
         ],
@@ -59,6 +87,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
             {**msgspec.structs.asdict(report), "weight": weights.get(report.channel)}
             for report in panel.sync.values()
         ],
+        "changes": [change._asdict() for change in panel.history.changes],
     }  # fmt: skip
 
 
@@ -67,6 +96,17 @@ def _indicator(name: str, value: float) -> dict[str, Any]:
     return {
         "value": value,
         "budget": budget.good if budget else None,
+        "warn": budget.warn if budget else None,
+        "crit": budget.crit if budget else None,
         "least": budget.least if budget else None,
         "good": budget.keeps(value) if budget else None,
+        "level": _level(budget, value) if budget else None,
     }
+
+
+def _level(budget: Budget, value: float) -> str | None:
+    good = budget.keeps(value)
+    if good is None:
+        return None
+    critical = value < budget.crit if budget.least else value > budget.crit
+    return "good" if good else "crit" if critical else "warn"

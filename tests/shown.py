@@ -8,7 +8,15 @@ import numpy as np
 
 from configs.schema import Config, FileStream, OscStream, UreStream
 from operators.plan import MemberConfig, SignalConfig
-from operators.records import INDICATORS, Ends, EvidenceRecord, Fused, FusedSignal, Packet
+from operators.records import (
+    INDICATORS,
+    Ends,
+    EvidenceRecord,
+    Fused,
+    FusedSignal,
+    Packet,
+    SyncReport,
+)
 from sinks.board import Board
 
 NAN = float("nan")
@@ -66,6 +74,18 @@ def finding(ts: float, rule: str = "low") -> EvidenceRecord:
         ts=ts, rig="r", rule=rule, kind="risk", state="firing", severity="warn", risk="x",
         action=None, quote=None, facts={"pulse": 1.0, "live": None}, since=ts,
     )  # fmt: skip
+
+
+def report(channel: str, **given: Any) -> SyncReport:
+    """A channel's line: live, and all is known."""
+    said: dict[str, Any] = {
+        "ts": 1.0, "why": "hop", "state": "live", "offset_s": 0.1, "offset_sd_s": 1e-4,
+        "skew_ppm": 1.0, "skew_sd_ppm": 0.1, "clock_resets": 0, "reset_at": None, "lag_s": 0.01,
+        "lag_sd_s": 1e-3, "confidence": 1.0, "rate_hz": 100.0, "jitter_p95_s": 1e-3,
+        "received": 9, "used": 4, "outliers": 1, "late": 2, "duplicate": 1, "rejected": 1,
+        "gaps": 0,
+    }  # fmt: skip
+    return SyncReport(rig="r", channel=channel, **{**said, **given})
 
 
 class Time:

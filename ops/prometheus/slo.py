@@ -15,7 +15,8 @@ NAMES: dict[Slo, tuple[str, str]] = {
 }
 """How its alerts begin, and what is good about a good tick."""
 PERIOD = f"{PERIOD_D}d"
-SHORT, LONG = ("5m", "30m", "1h", "2h", "6h"), ("1d", "3d")
+NOW = "5m"
+SHORT, LONG = (NOW, "30m", "1h", "2h", "6h"), ("1d", "3d")
 """Windows of the error ratio; a day's samples and more are not read every few seconds."""
 EXCESS = "slo:period_excess:ratio"
 _SPEED = {"critical": "Fast", "warning": "Slow"}
@@ -33,18 +34,19 @@ def _error(window: str) -> str:
     return f"slo:sli_error:ratio_rate{window}"
 
 
+def _ticks(slo: Slo, window: str, bad: str = "") -> str:
+    return f'sum by (rig) (rate(fusion_slo_{bad}ticks_total{{slo="{slo}"}}[{window}]))'
+
+
 def _ratio(slo: Slo, window: str) -> Record:
-    bad, judged = (
-        f'sum by (rig) (rate({counter}{{slo="{slo}"}}[{window}]))'
-        for counter in ("fusion_slo_bad_ticks_total", "fusion_slo_ticks_total")
-    )
     labels = _labels(slo) | {"sloth_window": window}
-    return Record(_error(window), f"{bad}\n/ ({judged} > 0)", labels)
+    expr = f"{_ticks(slo, window, 'bad_')}\n/ ({_ticks(slo, window)} > 0)"
+    return Record(_error(window), expr, labels)
 
 
 def _period(slo: Slo) -> Record:
     labels = _labels(slo) | {"sloth_window": PERIOD}
-    return Record(_error(PERIOD), f"avg_over_time({_of(_error('5m'), slo)}[{PERIOD}])", labels)
+    return Record(_error(PERIOD), f"avg_over_time({_of(_error(NOW), slo)}[{PERIOD}])", labels)
 
 
 def _budget(slo: Slo) -> tuple[Record, ...]:
@@ -53,13 +55,13 @@ def _budget(slo: Slo) -> tuple[Record, ...]:
     return (
         Record("slo:objective:ratio", f"vector({OBJECTIVES[slo]:g})", labels),
         Record("slo:error_budget:ratio", f"vector({budget})", labels),
-        Record("slo:current_burn_rate:ratio", f"{_rate(slo, '5m')} / {budget}", labels),
+        Record("slo:current_burn_rate:ratio", f"{_rate(slo, NOW)} / {budget}", labels),
         Record("slo:period_burn_rate:ratio", f"{_rate(slo, PERIOD)} / {budget}", labels),
         Record(
             "slo:period_error_budget_remaining:ratio",
             f"1 - {_rate(slo, PERIOD)} / {budget}", labels,
         ),
-        Record(f"sli:{slo}_ok", f"1 - {_rate(slo, '5m')}"),
+        Record(f"sli:{slo}_ok", f"1 - {_rate(slo, NOW)}"),
         Record(f"slo:{slo}_{PERIOD}", f"1 - {_rate(slo, PERIOD)}"),
         Record(EXCESS, f"clamp_min({_rate(slo, PERIOD)} - {budget}, 0)", labels),
     )  # fmt: skip
@@ -73,14 +75,14 @@ def _rate(slo: Slo, window: str) -> str:
 def _burns(slo: Slo, burn: Burn) -> str:
     """Return where a budget burns: over the window, and still now.
 
-    What has begun to be judged within `burn.now` is not judged yet: a minute that begins badly
-    is not an hour.
+    Of a window that is longer than the run, what is missing counts as good: a first minute that
+    is bad is not an hour of it.
     """
-    limit = f"({burn.factor:g} * {1 - OBJECTIVES[slo]:g})"
+    limit = f"{burn.factor:g} * {1 - OBJECTIVES[slo]:g}"
     return (
         f"(\n  {_rate(slo, burn.now)} > {limit}\n"
         f"  and {_rate(slo, burn.window)} > {limit}\n"
-        f"  and sum by (rig) ({_of(_error(burn.now), slo)} offset {burn.now}) >= 0\n)"
+        f"  and {_ticks(slo, burn.window, 'bad_')} > {limit} * {_ticks(slo, NOW)}\n)"
     )
 
 
@@ -112,5 +114,5 @@ GROUPS = (
         (*(_ratio(slo, w) for slo in NAMES for w in LONG), *(_period(slo) for slo in NAMES)),
     ),
     Group("slo_budget", "1m", tuple(r for slo in NAMES for r in _budget(slo))),
-    Group("slo_alerts", "30s", (*(a for slo in NAMES for a in _alerts(slo)), FREEZE_ALERT)),
+    Group("slo_alerts", "1m", (*(a for slo in NAMES for a in _alerts(slo)), FREEZE_ALERT)),
 )  # fmt: skip

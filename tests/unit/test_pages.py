@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord
 from sinks.board import MOST_FINDINGS
 from sinks.pages import Pages
-from tests.shown import Time, events, finding, packet, ticks
+from tests.shown import Time, events, finding, packet, report, ticks
 
 OPENAPI = json.loads(
     (Path(__file__).parents[2] / "configs" / "schemas" / "openapi.json").read_text()
@@ -116,7 +117,7 @@ _QUERY = st.one_of(
     st.text(),
     st.lists(
         st.tuples(
-            st.sampled_from(["since", "limit", "after", "x"]),
+            st.sampled_from(["since", "limit", "after", "rig", "x"]),
             st.one_of(st.text(), st.integers(), st.floats()),
         )
     ).map(urlencode),
@@ -153,7 +154,8 @@ def _schema(name):
 @pytest.mark.parametrize("begun", [False, True])
 def test_the_answers_are_as_the_openapi_document_says(board, pages, begun):
     if begun:
-        board.tell([packet(ticks(0), ends=events("osc_1"), evidence=(finding(1.0),))])
+        board.tell([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
+                            sync=(report("osc_1:p"),))])  # fmt: skip
     for path, methods in OPENAPI["paths"].items():
         status, headers, body = get(pages, path)
         said = methods["get"]["responses"][str(status)]
@@ -162,7 +164,10 @@ def test_the_answers_are_as_the_openapi_document_says(board, pages, begun):
         assert headers["Content-Type"] in said["content"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         if path == "/state":
-            jsonschema.validate(json.loads(body), _schema("State"))
+            for asked in ({}, {"rig": "r"}, {"since": 0}, {"rig": "r", "since": 1}):
+                body = get(pages, path, **asked)[2]
+                jsonschema.validate(json.loads(body), _schema("State"))
+                assert (json.loads(body)["history"] is None) == ("since" not in asked)
         if path == "/evidence/bundle":
             assert len(body.splitlines()) == begun
             for line in body.splitlines():
@@ -179,14 +184,65 @@ def test_the_state_says_null_where_there_is_no_value(board, pages):
     board.tell([packet(ticks(0, coherence=float("nan")))])
     state = json.loads(get(pages, "/state")[2])
     assert state["rigs"]["r"]["indicators"]["coherence"] == {
-        "value": None, "budget": 0.9, "least": True, "good": None,
+        "value": None, "budget": 0.9, "warn": 0.86, "crit": 0.72, "least": True, "good": None,
+        "level": None,
     }  # fmt: skip
     assert state["fresh"] is False
 
 
+def test_the_history_of_one_rig_is_told_once(time):
+    board = time.board(rigs=("a", "b"))
+    pages = Pages(METRICS, board)
+    board.tell([packet(ticks(0, 99, hz=5.0), rig="b")])
+
+    def told(**asked):
+        return json.loads(get(pages, "/state", **asked)[2])
+
+    first = told(rig="b", since=0)
+    assert first["names"] == ["a", "b"]
+    assert list(first["rigs"]) == ["b"]
+    assert len(first["history"]["ts"]) == 98, "the last point is not whole yet"
+    assert told(rig="b", since=first["version"])["history"]["ts"] == []
+    board.tell([packet(ticks(99, 3, hz=5.0), rig="b")])
+    assert len(told(rig="b", since=first["version"])["history"]["ts"]) == 3
+    assert len(told(rig="b", since=10**6)["history"]["ts"]) == 101, "another run's version"
+    assert told(since=0)["history"]["rig"] == "a"
+    assert told(since=0)["history"]["signals"] == {}
+
+
+@pytest.mark.parametrize("rig", ["x", "", "R", "r/"])
+def test_a_rig_that_is_not_there_is_404_in_one_line(pages, rig):
+    status, _, body = get(pages, "/state", rig=rig)
+    assert status == 404
+    assert body.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["since=-1", "since=0.5", "since=nan", "since=1&since=2", "limit=1"]
+)
+def test_a_bad_question_about_the_state_is_400_in_one_line(pages, query):
+    status, _, body = pages.answer("GET", "/state", query)
+    assert status == 400
+    assert body.count(b"\n") == 1
+
+
 def test_the_live_page_asks_nobody_else(pages):
-    status, headers, body = get(pages, "/")
-    assert status == 200
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert b"http://" not in body
-    assert b"https://" not in body
+    policy = get(pages, "/")[1]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for path in ("/", *(path for path in pages.routes if path.startswith("/page/"))):
+        status, _, body = get(pages, path)
+        assert status == 200
+        assert b"http://" not in body
+        assert b"https://" not in body
+
+
+def test_the_live_page_asks_for_what_is_served(pages):
+    index = get(pages, "/")[2].decode()
+    asked = set(re.findall(r'(?:href|src)="(page/[^"]+)"', index))
+    assert {path for path in pages.routes if path.startswith("/page/")} == {
+        f"/{path}" for path in asked
+    }
+    for path in asked:
+        for module in re.findall(r'from "\./([^"]+)"', get(pages, f"/{path}")[2].decode()):
+            assert f"/page/{module}" in pages.routes

@@ -132,40 +132,15 @@ def test_an_address_that_is_not_ours_is_refused(host, capsys):
     assert f"lumen: exporter: {host}:9310: " in capsys.readouterr().err
 
 
-ATTACK = """
-import socket, sys, time
-port, n = int(sys.argv[1]), int(sys.argv[2])
-ask = b"GET /metrics_fusion HTTP/1.1\\r\\nHost: x\\r\\n"
-held = []
-for i in range(n):
-    client = socket.create_connection(("127.0.0.1", port))
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-    client.setblocking(False)
-    client.send([b"G", b"", (ask + b"\\r\\n") * 40][i % 3])
-    held.append(client)
-print("ready", flush=True)
-while held:
-    for i, client in list(enumerate(held)):
-        try:
-            if i % 3 == 0:
-                client.send(b"E" if i % 2 else b"\\r\\nX: 1")
-            elif i % 3 == 1 and client.recv(1) == b"":
-                raise ConnectionError
-        except BlockingIOError:
-            pass
-        except OSError:
-            pass
-    time.sleep(0.1)
-"""
-
-
 def test_slow_clients_hold_up_no_scrape_and_lose_their_connections(begin, port, monkeypatch):
     monkeypatch.setattr(listening, "_UNFINISHED_S", 3.0)
     monkeypatch.setattr(listening, "_IDLE_S", 3)
     before = threading.active_count()
     server = begin()
     attack = subprocess.Popen(
-        [sys.executable, "-c", ATTACK, str(port), "60"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ops.bench.slow_clients", str(port), "60"],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert attack.stdout.readline() == "ready\n"

@@ -1,0 +1,77 @@
+"""A real browser for what is seen: Debian's Chromium, unpacked by `make browser` or installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+TARGET = "needs Chromium: make browser"
+_UNPACKED = Path(__file__).parents[2] / ".browser"
+_FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+"""Asks nobody on the network; needs neither a screen nor much shared memory."""
+
+
+def found() -> str | None:
+    """Return the program, None where there is none."""
+    unpacked = _UNPACKED / "usr/lib/chromium/chromium"
+    return str(unpacked) if unpacked.exists() else shutil.which("chromium")
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Run the browser; it ends with the context."""
+    from playwright.sync_api import sync_playwright
+
+    program = found()
+    if program is None:
+        raise SystemExit(TARGET)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=program, args=list(_FLAGS), env=_surroundings()
+        )
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def until(page: Page, holds: str, given: object = None, seconds: float = 15.0) -> None:
+    """Wait until an expression holds in a page; its policy forbids the browser's own way.
+
+    Raises
+    ------
+    TimeoutError
+        It does not.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(holds, given):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds:g} s: {holds} {given or ''}")
+        page.wait_for_timeout(20)
+
+
+def _surroundings() -> dict[str, str | float | bool]:
+    """Return an environment in which what was unpacked finds its libraries and fonts."""
+    if not _UNPACKED.exists():
+        return dict(os.environ)
+    libraries = [
+        str(folder)
+        for folder in _UNPACKED.glob("usr/lib/*-linux-gnu*")
+        for folder in (folder, folder / "pulseaudio")
+    ]
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        "XDG_DATA_HOME": str(_UNPACKED / "usr/share"),
+    }

@@ -1,0 +1,342 @@
+"""How soon somebody is told that all sensors have stopped, and that they are back.
+
+    python -m ops.bench.notified [--runs 20]
+
+A real live run, its sensors played by another process, scraped by a Prometheus with the shipped
+configuration and rules, which tells an Alertmanager with the shipped configuration; what that
+posts to Slack comes to this process instead. Only addresses and paths are replaced. Whoever is
+told of a sensor is told its name: first by the mode, then of each stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import random
+import re
+import shutil
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from configs.load import load
+from ops.bench.monitoring import (
+    ROOT,
+    alertmanager,
+    free_port,
+    node_exporter,
+    prometheus,
+    running,
+    wait_for,
+)
+from ops.peers import PeerError
+from ops.stage import play
+from ops.table import table
+
+MONITORING, ALERTING = ROOT / "ops" / "prometheus", ROOT / "ops" / "alertmanager"
+SENSORS = ("osc_1", "osc_2")
+LIVE = """version: 2
+rig: studio
+streams:
+  - {{name: ure, type: ure, metrics_url: "http://127.0.0.1:{ure}/metrics_ure",
+     pull_interval_s: 0.5, timeout_s: 0.5}}
+  - {{name: osc_1, type: osc, addr: "127.0.0.1:{osc_1}", keys: [/pulse]}}
+  - {{name: osc_2, type: osc, addr: "127.0.0.1:{osc_2}", keys: [/pulse]}}
+signals:
+  pulse:
+    reference: "osc_1:/pulse"
+    members:
+      "ure:ure_pulse": {{group: ure, lag_s: 0.0}}
+      "osc_1:/pulse":  {{group: sensors, lag_s: 0.05}}
+      "osc_2:/pulse":  {{group: sensors, lag_s: 0.1}}
+facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
+        "ure:ure_residual_entropy_last"]
+exporter: {{http_port: {fusion}}}
+output: {{dir: "{folder}/out"}}
+"""
+_LINE = re.compile(r"^\*(firing|resolved) (\w+)\* (.*)$", re.MULTILINE)
+_LONGEST_S = 180.0
+_ASKED = {"FusionFailover", "FusionStreamLoss"}
+
+
+class Told(NamedTuple):
+    """An alert in a message: when it came (s since 1970), to whom, and what it said."""
+
+    at: float
+    to: str
+    status: str
+    alert: str
+    summary: str
+
+
+class Slack:
+    """Hears what is posted to webhooks of its own.
+
+    Attributes
+    ----------
+    told : list of Told
+        In the order in which it came.
+    """
+
+    def __init__(self) -> None:
+        told = self.told = list[Told]()
+
+        class Handler(BaseHTTPRequestHandler):
+            """Takes a message apart."""
+
+            def do_POST(self) -> None:
+                """Take it, and say so."""
+                now = time.time()
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for attachment in message["attachments"]:
+                    for found in _LINE.findall(attachment["text"]):
+                        told.append(Told(now, self.path.strip("/"), *found))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Slack:
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Episode(NamedTuple):
+    """How long it took: from the stop to the first word of it, and until each sensor was named;
+    from the return until all of that was resolved. And what else was told.
+    """
+
+    first: float
+    named: float
+    resolved: float
+    also: tuple[str, ...]
+
+
+class Stage:
+    """A run that is watched, in a folder of its own.
+
+    Parameters
+    ----------
+    folder : Path
+    fast : bool
+        For a look in passing: all that is done every 5 s is done every second, and a sensor that
+        is back is taken in after a second.
+    """
+
+    def __init__(self, folder: Path, *, fast: bool = False) -> None:
+        self.slack = Slack()
+        self._folder, self._fast, self._began = folder, fast, time.time()
+        self._players: dict[str, Any] = {}
+        self._stack, self._sensors = ExitStack(), ExitStack()
+        names = ("fusion", "ure", *SENSORS, "node", "prometheus", "alertmanager")
+        self._ports = {name: free_port() for name in names}
+
+    def __enter__(self) -> Stage:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._stack.close()
+
+    def _start(self) -> None:
+        folder, ports, enter = self._folder, self._ports, self._stack.enter_context
+        enter(self.slack)
+        textfile = folder / "textfile"
+        textfile.mkdir()
+        live = folder / "live.yaml"
+        rejoin = "failover: {rejoin_after_s: 1}\n" if self._fast else ""
+        live.write_text(LIVE.format(folder=folder, **ports) + rejoin)
+        self._live = live
+        addresses = {
+            f"127.0.0.1:{port}": f"127.0.0.1:{ports[name]}"
+            for name, port in (("fusion", 9310), ("ure", 9305), ("node", 9100),
+                               ("alertmanager", 9093))
+        }  # fmt: skip
+        watching = Path(shutil.copytree(MONITORING, folder / "prometheus")) / "prometheus.yml"
+        _replace(watching, addresses)
+        if self._fast:
+            _replace(watching, {"scrape_timeout: 4s": "scrape_timeout: 1s"})
+            for path in (watching, watching.parent / "rules" / "fusion.yml"):
+                _replace(path, {"interval: 5s": "interval: 1s"})
+        telling = Path(shutil.copytree(ALERTING, folder / "alertmanager")) / "alertmanager.yml"
+        secrets = {f"/etc/lumen/slack_{to}_url": to for to in ("pages", "tickets")}
+        for to in secrets.values():
+            (folder / to).write_text(f"{self.slack.url}/{to}\n")
+        _replace(telling, {path: str(folder / to) for path, to in secrets.items()})
+
+        enter(alertmanager(telling, ports["alertmanager"]))
+        enter(node_exporter(textfile, ports["node"]))
+        enter(prometheus(watching, ports["prometheus"]))
+        beat = (sys.executable, "-m", "ops", "heartbeat", f"--dir={textfile}", "--every=10")
+        enter(running(beat, folder / "heartbeat.log", lambda: any(textfile.glob("*.prom"))))
+        enter(self._playing("ure"))
+        run = (sys.executable, "-m", "ops", "run", str(live))
+        enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
+        enter(self._sensors)
+        self.back()
+        wait_for("the first fused tick", self.fused, 60.0)
+
+    @contextmanager
+    def _playing(self, *streams: str) -> Iterator[None]:
+        """Play streams in a process of its own until the end of the block."""
+        spawn = multiprocessing.get_context("spawn")
+        process = spawn.Process(target=_play, args=(self._live, streams, self._began), daemon=True)
+        process.start()
+        try:
+            yield
+        finally:
+            process.kill()
+            process.join()
+
+    def back(self) -> float:
+        """Start the sensors; return when (s since 1970): they speak about a second later."""
+        now = time.time()
+        self._sensors.enter_context(self._playing(*SENSORS))
+        return now
+
+    def stop(self) -> float:
+        """End the sensors; return when (s since 1970)."""
+        now = time.time()
+        self._sensors.close()
+        return now
+
+    def fused(self) -> bool:
+        """Whether the newest tick is."""
+        state = json.loads(self._ask("fusion", "/state") or "{}")
+        return bool(state) and state["rigs"]["studio"]["mode"] == "fused"
+
+    def _ask(self, program: str, path: str) -> bytes | None:
+        """Return a page of a program, None where there is none."""
+        try:
+            url = f"http://127.0.0.1:{self._ports[program]}{path}"
+            with urllib.request.urlopen(url, timeout=5.0) as answer:
+                page: bytes = answer.read()
+                return page
+        except OSError:
+            return None
+
+    def alerts(self) -> list[str]:
+        """Return the alerts that there are, firing or about to."""
+        found = json.loads(self._ask("prometheus", "/api/v1/alerts") or "")
+        return sorted(alert["labels"]["alertname"] for alert in found["data"]["alerts"])
+
+
+def _play(config: Path, streams: tuple[str, ...], began: float) -> None:
+    """Play some streams of a configuration, until killed."""
+    whole = load(config).config
+    ours = [stream for stream in whole.streams if stream.name in streams]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        play(msgspec.structs.replace(whole, streams=ours), began=began)
+
+
+def _replace(path: Path, by: Mapping[str, str]) -> None:
+    text = path.read_text("utf-8")
+    for old, new in by.items():
+        if old not in text:
+            raise ValueError(f"{path}: there is no {old} to be replaced")
+        text = text.replace(old, new)
+    path.write_text(text, "utf-8")
+
+
+def episode(stage: Stage) -> Episode:
+    """Stop the sensors until each of them is named, and let them come back.
+
+    Raises
+    ------
+    TimeoutError
+        Nobody is told within three minutes.
+    """
+    told, before = stage.slack.told, len(stage.slack.told)
+
+    def when(status: str, said: str, after: float) -> float | None:
+        """Return when it was first said that something is so."""
+        return next(
+            (t.at for t in told[before:]
+             if t.at >= after and t.status == status and said in f"{t.alert} {t.summary}"), None,
+        )  # fmt: skip
+
+    lost = [f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS]
+    wanted = ["FusionFailover ", *lost]
+    stopped = stage.stop()
+    wait_for("told", lambda: all(when("firing", w, stopped) for w in wanted), _LONGEST_S)
+    named = [when("firing", w, stopped) or 0.0 for w in wanted]
+    returned = stage.back()
+    wait_for("resolved", lambda: all(when("resolved", w, returned) for w in wanted), _LONGEST_S)
+    mended = [when("resolved", w, returned) or 0.0 for w in wanted]
+    # Budgets of 30 days that are minutes old are used up by now: of them it may still be spoken.
+    wait_for("quiet again", lambda: _ASKED.isdisjoint(stage.alerts()), _LONGEST_S)
+    also = {t.alert for t in told[before:]} - _ASKED
+    return Episode(
+        min(named) - stopped, max(named) - stopped, max(mended) - returned, tuple(sorted(also))
+    )
+
+
+def main() -> int:
+    """Stop and return often, and say how long it took; 1 if it was ever longer than a minute."""
+    parser = argparse.ArgumentParser(prog="python -m ops.bench.notified", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="default %(default)s")
+    parser.add_argument("--healthy-s", type=float, default=60.0, help="before; default %(default)s")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            stage = Stage(Path(folder))
+        except PeerError as error:
+            print(f"lumen: {error}", file=sys.stderr)
+            return 2
+        with stage:
+            time.sleep(args.healthy_s)
+            begun = sorted({t.alert for t in stage.slack.told})
+            print(f"told in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
+            episodes = []
+            for i in range(args.runs):
+                time.sleep(random.Random(i).uniform(0.0, 5.0))  # no step with the scrapes
+                episodes.append(episode(stage))
+                print(i + 1, episodes[-1], file=sys.stderr, flush=True)
+    print(_summary(episodes))
+    return int(any(max(e.named, e.resolved) > 60.0 for e in episodes))
+
+
+def _summary(episodes: list[Episode]) -> str:
+    rows = [
+        (said, *(f"{x:.1f}" for x in (min(column), sum(column) / len(column), max(column))),
+         f"{sum(x <= 60.0 for x in column)} of {len(column)}",
+         f"{sum(x <= 15.0 for x in column)} of {len(column)}")
+        for said, column in (
+            ("stop to the first word of it", [e.first for e in episodes]),
+            ("stop to the last sensor's name", [e.named for e in episodes]),
+            ("return to all resolved", [e.resolved for e in episodes]),
+        )
+    ]  # fmt: skip
+    also = sorted({alert for e in episodes for alert in e.also})
+    shown = table(("seconds from", "least", "mean", "most", "within 60", "within 15"), rows)
+    return f"{shown}\ntold besides: {', '.join(also) or 'nothing'}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,223 @@
+"""What it costs to be watched: scrapes beside a busy flow, beside hostile clients, and the loss.
+
+    python -m ops.bench.scrape [--rate 20000] [--seconds 30] [--clients 200]
+                                [--events 2000000] [--pairs 7]
+
+A live flow gets OSC at the rate, and its metrics are read ten times a second; then again with slow
+clients of three kinds, who are replaced as they are thrown out. Then one recording is replayed at
+full speed in pairs, with exporter and a scrape a second or with neither: CPU seconds of the flow's
+process. Importing the server is done once, at the start, and told apart. The loss is that of the
+median pair; who is first in a pair alternates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from ops.bench.events import HZ, write_events
+from ops.bench.monitoring import free_port
+from ops.bench.osc_flood import CONFIG as FLOOD
+from ops.bench.osc_flood import ROOT, flow
+from ops.bench.throughput import CONFIG as REPLAY
+from ops.bench.throughput import spend
+from ops.table import table
+
+BESIDE_FLOW_MS, BESIDE_SLOW_MS, MOST_LOSS = 50.0, 150.0, 0.02
+_EACH_S = 0.1
+_RENEW_S = 8.0
+FLOW = "import bytewax.run, flows.fusion"
+SERVED = f"{FLOW}, sinks.server"
+_SEND = """import sys
+from ops.bench.osc_flood import send
+send(int(sys.argv[1]), *map(float, sys.argv[2:]))"""
+
+
+class Scrapes(NamedTuple):
+    """How long they took (s), in order of size; how many failed; most threads of the flow."""
+
+    waits: list[float]
+    failed: int
+    threads: int
+
+    def at(self, share: float) -> float:
+        """Return a quantile (ms)."""
+        return self.waits[min(int(len(self.waits) * share), len(self.waits) - 1)] * 1e3
+
+
+def scrape(port: int, timeout_s: float = 5.0) -> None:
+    """Read the metrics over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics_fusion")
+        answer = connection.getresponse()
+        if answer.status != 200 or b"fusion_build_info" not in answer.read():
+            raise OSError(f"answered with {answer.status}")
+    finally:
+        connection.close()
+
+
+def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
+    """Read the metrics of a live flow under load, beside so many slow clients."""
+    port, web = free_port(), free_port()
+    config = folder / "live.yaml"
+    config.write_text(FLOOD.format(port=port, folder=folder, tap=f"exporter: {{http_port: {web}}}"))
+    process = flow(config, folder / "log")
+    tasks = Path(f"/proc/{process.pid}/task")
+    waits, failed, threads = [], 0, 0
+    try:
+        with ended([sys.executable, "-c", _SEND, str(port), str(rate), str(seconds + 2)]):
+            words = [str(web), str(clients), "--renew-s", str(_RENEW_S)]
+            with ended([sys.executable, "-m", "ops.bench.slow_clients", *words]) as slow:
+                assert slow.stdout is not None
+                slow.stdout.readline()
+                end = time.monotonic() + seconds
+                while (begun := time.monotonic()) < end:
+                    try:
+                        scrape(web)
+                    except (OSError, http.client.HTTPException):
+                        failed += 1
+                    waits.append(time.monotonic() - begun)
+                    threads = max(threads, len(list(tasks.iterdir())))
+                    time.sleep(max(begun + _EACH_S - time.monotonic(), 0.0))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    return Scrapes(sorted(waits), failed, threads)
+
+
+class Pairs:
+    """One recording, replayed with an exporter that is scraped, and without one.
+
+    Parameters
+    ----------
+    folder : Path
+    events : int
+    """
+
+    def __init__(self, folder: Path, events: int) -> None:
+        self._port = free_port()
+        recording = folder / "recording.ndjson"
+        write_events(recording, events)
+        self._plain, self._shown = folder / "plain.yaml", folder / "shown.yaml"
+        text = REPLAY.format(path=recording, hz=HZ, out=folder / "out")
+        self._plain.write_text(text)
+        self._shown.write_text(f"{text}exporter: {{http_port: {self._port}}}\n")
+
+    def run(self, pairs: int) -> Iterator[tuple[float, float]]:
+        """Yield the CPU seconds without and with; who is first alternates."""
+        for k in range(pairs):
+            if k % 2:
+                shown, plain = self._with(), self._without()
+            else:
+                plain, shown = self._without(), self._with()
+            yield plain, shown
+
+    def _without(self) -> float:
+        return _replay(self._plain)
+
+    def _with(self) -> float:
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(1.0):
+                try:
+                    scrape(self._port)
+                except (OSError, http.client.HTTPException):
+                    pass  # not up yet, or at its end
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        try:
+            return _replay(self._shown)
+        finally:
+            done.set()
+            watching.join()
+
+
+def _replay(config: Path) -> float:
+    return spend(["-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})"]).cpu_s
+
+
+def losses(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
+    """Return the share of throughput that is lost: lower quartile, median, upper quartile."""
+    shares = [1 - plain / shown for plain, shown in pairs]
+    low, middle, high = statistics.quantiles([*shares, *shares], n=4, method="inclusive")
+    return low, middle, high
+
+
+@contextmanager
+def ended(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run beside, and end it."""
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def main() -> int:
+    """Measure, and say whether the bars are met."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rate", type=float, default=20_000)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--pairs", type=int, default=7)
+    args = parser.parse_args()
+    quick = _quick(args.rate, args.seconds, args.clients)
+    cheap = _cheap(args.events, args.pairs)
+    return int(not (quick and cheap))
+
+
+def _quick(rate: float, seconds: float, clients: int) -> bool:
+    """Print how long scrapes take; return whether that is quick enough."""
+    met, rows = True, []
+    for slow, bar in ((0, BESIDE_FLOW_MS), (clients, BESIDE_SLOW_MS)):
+        with tempfile.TemporaryDirectory() as folder:
+            found = beside(Path(folder), rate, seconds, slow)
+        met &= found.at(0.99) <= bar and not found.failed
+        rows.append((
+            f"{slow} slow clients", str(len(found.waits)),
+            *(f"{found.at(share):.1f}" for share in (0.5, 0.95, 0.99, 1.0)), f"{bar:.0f}",
+            str(found.failed), str(found.threads),
+        ))  # fmt: skip
+    head = ("ms", "scrapes", "p50", "p95", "p99", "most", "bar of p99", "failed", "threads")
+    print(f"beside a flow of {rate:,.0f} events/s\n{table(head, rows)}", flush=True)
+    return met
+
+
+def _cheap(events: int, count: int) -> bool:
+    """Print what throughput is lost; return whether that is little enough."""
+    start = min(spend(["-c", SERVED]).cpu_s for _ in range(5))
+    start -= min(spend(["-c", FLOW]).cpu_s for _ in range(5))
+    with tempfile.TemporaryDirectory() as folder:
+        found = [(a, b - start) for a, b in Pairs(Path(folder), events).run(count)]
+    low, middle, high = losses(found)
+    plain, shown = (min(cpu_s) for cpu_s in zip(*found, strict=True))
+    rows = [
+        ("CPU s, least", f"{plain:.2f}", f"{shown:.2f}", f"{1 - plain / shown:+.1%}"),
+        ("lower quartile", "", "", f"{low:+.1%}"),
+        ("median", "", "", f"{middle:+.1%}"),
+        ("upper quartile", "", "", f"{high:+.1%}"),
+    ]
+    head = (f"{count} pairs of {events:,} events", "alone", "scraped", "loss")
+    print(f"{table(head, rows)}\nbar of the median: {MOST_LOSS:.0%}")
+    print(f"at the start, once: {start:.2f} CPU s")
+    return middle <= MOST_LOSS
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

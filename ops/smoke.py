@@ -1,0 +1,103 @@
+"""`lumen smoke`: does a flow keep the three budgets that say that all is well?
+
+A running flow is judged by its newest tick. Where none is named, the shipped recording is
+replayed, and judged by the median of its ticks: there are failures in it on purpose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from configs.load import load_or_exit
+from ops.exporter import URL, NoAnswerError, address, ask
+from ops.run import execute
+from ops.table import number, table
+from ops.verify import write_config
+from sinks.budgets import BUDGETS
+from sinks.jsonl import segments_of
+
+JUDGED = ("phase_diff", "sync_quality", "entropy_ratio")
+CONFIG = Path("configs/fusion.yaml")
+Values = dict[str, float | None]
+
+
+class Tick(msgspec.Struct):
+    """What is judged of a line of `fused.jsonl`."""
+
+    indicators: Values
+
+
+def judge(values: Values) -> tuple[str, bool]:
+    """Return the values beside their budgets, and whether all are kept; what is unknown is not."""
+    rows, well = [], True
+    for name in JUDGED:
+        budget, value = BUDGETS[name], values.get(name)
+        kept = value is not None and bool(budget.keeps(value))
+        well &= kept
+        sign = "≥" if budget.least else "≤"
+        rows.append((name, number(value, 3), f"{sign} {budget.good:g}", "ok" if kept else "BAD"))
+    return table(("indicator", "value", "budget", ""), rows), well
+
+
+def running(url: str) -> Iterator[tuple[str, Values]]:
+    """Yield each rig of a running flow, and its newest indicators."""
+    for name, rig in ask(url).rigs.items():
+        yield f"rig {name} at {url}", {i: each.value for i, each in rig.indicators.items()}
+
+
+def replayed(config: Path) -> Iterator[tuple[str, Values]]:
+    """Replay a configuration; yield the medians of its indicators."""
+    with tempfile.TemporaryDirectory(prefix="lumen-smoke-") as place:
+        chosen = write_config(
+            load_or_exit(config).config, Path(place, "smoke.yaml"), Path(place, "out")
+        )
+        folder = execute(chosen, progress=False)
+        decode = msgspec.json.Decoder(Tick).decode
+        ticks = [
+            decode(line).indicators
+            for _, path in segments_of(folder, "fused")
+            for line in path.read_bytes().splitlines()
+        ]
+    medians: Values = {}
+    for name in JUDGED:
+        known = [x for x in (tick[name] for tick in ticks) if x is not None]
+        medians[name] = statistics.median(known) if known else None
+    yield (
+        f"a replay of {config}, medians of {len(ticks)} ticks; ${URL} names a running flow",
+        medians,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen smoke` takes."""
+    parser.add_argument(
+        "url", nargs="?", metavar="URL",
+        help=f"where a flow shows itself; default ${URL}, else the shipped recording is replayed",
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Judge; 0 if all budgets are kept, 1 if not or if nobody answers, 2 if it is no address."""
+    try:
+        url = address(args.url) if args.url or os.environ.get(URL) else None
+    except NoAnswerError as error:
+        print(f"lumen smoke: {error}", file=sys.stderr)
+        return 2
+    all_well = True
+    try:
+        for what, values in running(url) if url else replayed(CONFIG):
+            told, well = judge(values)
+            all_well &= well
+            print(f"{what}\n{told}\nsmoke: {'OK' if well else 'BAD'}")
+    except NoAnswerError as error:
+        print(f"lumen smoke: {error}", file=sys.stderr)
+        return 1
+    return 0 if all_well else 1

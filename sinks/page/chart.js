@@ -1,0 +1,239 @@
+// One signal: its channels, aligned, over one another, and the fused value with its band.
+
+import { each, make, number, put, set, short, words } from "./words.js";
+
+const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
+const COLOURS = 6;
+const LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 22;
+const MOST = 1300; // points kept: twice what the server has
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let colours = null, seen = false;
+dark.addEventListener("change", () => { colours = null; });
+
+function palette() {
+  if (colours) return colours;
+  const style = getComputedStyle(document.documentElement);
+  const of = name => style.getPropertyValue(name).trim();
+  colours = { ink: of("--ink"), soft: of("--soft"), line: of("--line"), paper: of("--card"),
+    channels: Array.from({ length: COLOURS }, (_, i) => of(`--c${i}`)) };
+  return colours;
+}
+
+export class Chart {
+  constructor(name) {
+    this.name = name;
+    this.node = make("section", "card signal");
+    this.node.setAttribute("aria-label", `Signal ${name}`);
+    const title = make("h2", "", words(name));
+    this.value = make("span", "value");
+    title.append(this.value);
+    this.legend = make("div", "legend");
+    const fused = make("p", "", "");
+    fused.append(make("i", "swatch"), make("span", "", "fused ±2 sd"));
+    this.canvas = make("canvas");
+    this.canvas.setAttribute("role", "img");
+    this.keys = make("div", "legend");
+    this.legend.append(fused, this.keys);
+    this.node.append(title, this.legend, this.canvas);
+    this.hidden = new Set();
+    this.clear();
+    // A size that changes asks for another picture.
+    new ResizeObserver(() => this.fit()).observe(this.canvas);
+  }
+
+  clear() {
+    this.ts = [];
+    this.lines = new Map();
+    this.channels = [];
+    this.low = this.high = this.edge = this.from = null;
+    this.drawn = NaN;
+  }
+
+  // Take in what is new; the right edge then moves to the newest point within one interval.
+  add(history, interval) {
+    const signal = history.signals[this.name];
+    this.window = history.window_s;
+    this.channels = Object.keys(signal.channels);
+    const parts = [["value", signal.value], ["sd", signal.sd], ...Object.entries(signal.channels).map(([c, v]) => ["=" + c, v])];
+    this.ts.push(...history.ts);
+    for (const [name, values] of parts) {
+      if (!this.lines.has(name)) this.lines.set(name, []);
+      this.lines.get(name).push(...values);
+    }
+    if (this.ts.length > MOST) {
+      const most = this.ts.length - MOST / 2;
+      for (const values of [this.ts, ...this.lines.values()]) values.splice(0, most);
+    }
+    this.from = this.edge ?? this.ts.at(-1);
+    this.began = performance.now();
+    this.interval = interval;
+  }
+
+  // What is said of the picture: the legend, its numbers, and the text for who does not see it.
+  tell(signal, channels) {
+    put(this.value, `${short(signal.value)} ±${short(signal.sd)}`);
+    const known = new Map(channels.map(c => [c.channel, c]));
+    this.weight = new Map(this.channels.map(name => [name, known.get(name)?.weight ?? 0]));
+    each(this.keys, this.channels, name => name, name => this.key(name), (node, name, i) => {
+      const weight = this.weight.get(name);
+      put(node.lastChild, `${number(weight * 100, 0)} %`);
+      set(node, "aria-pressed", !this.hidden.has(name));
+      set(node, "data-idle", !weight);
+      set(node, "data-colour", i % COLOURS);
+      set(node, "data-dash", i % DASHES.length);
+    });
+    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${words(this.name)}: ${this.channels.length} aligned channels and the fused value; the numbers stand above and below.`);
+  }
+
+  key(name) {
+    const node = make("button");
+    node.type = "button";
+    node.title = "Show or hide this line";
+    node.append(make("i", "swatch"), make("span", "", name), make("span", "weight"));
+    node.addEventListener("click", () => {
+      if (!this.hidden.delete(name)) this.hidden.add(name);
+      set(node, "aria-pressed", !this.hidden.has(name));
+      this.drawn = NaN;
+    });
+    return node;
+  }
+
+  fit() {
+    const ratio = Math.min(devicePixelRatio || 1, 2);
+    this.width = this.canvas.clientWidth;
+    this.height = this.canvas.clientHeight;
+    this.canvas.width = Math.round(this.width * ratio);
+    this.canvas.height = Math.round(this.height * ratio);
+    this.pen = this.canvas.getContext("2d");
+    this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.drawn = NaN;
+  }
+
+  // Called for each frame; draws only where something would move by a pixel.
+  frame(now) {
+    if (!this.ts.length || !this.pen || !this.width) return;
+    const newest = this.ts.at(-1);
+    const share = still.matches ? 1 : Math.min((now - this.began) / this.interval, 1);
+    this.edge = this.from + (newest - this.from) * share;
+    const pixel = this.window / (this.width - LEFT - RIGHT);
+    if (Math.abs(this.edge - this.drawn) < pixel && colours) return;
+    this.drawn = this.edge;
+    this.draw();
+  }
+
+  range(first) {
+    let low = Infinity, high = -Infinity;
+    const reach = (values, by) => {
+      for (let i = first; i < values.length; i++) {
+        if (values[i] === null) continue;
+        low = Math.min(low, values[i] - by(i));
+        high = Math.max(high, values[i] + by(i));
+      }
+    };
+    const sd = this.lines.get("sd");
+    reach(this.lines.get("value"), i => 2 * (sd[i] ?? 0));
+    for (const name of this.channels) if (!this.hidden.has(name)) reach(this.lines.get("=" + name), () => 0);
+    if (low > high) return [0, 1];
+    const room = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
+    return [low - room, high + room];
+  }
+
+  draw() {
+    const { pen, width, height, ts, window: seconds } = this, c = palette();
+    const begin = this.edge - seconds;
+    let first = ts.findIndex(t => t >= begin);
+    first = Math.max(0, first < 0 ? ts.length - 1 : first - 1);
+    const [low, high] = this.range(first);
+    // The scale follows calmly, unless all is new.
+    const ease = this.low === null || still.matches ? 1 : 0.12;
+    this.low = ease === 1 ? low : this.low + (low - this.low) * ease;
+    this.high = ease === 1 ? high : this.high + (high - this.high) * ease;
+    const x = t => LEFT + (width - LEFT - RIGHT) * (t - begin) / seconds;
+    const y = v => TOP + (height - TOP - BOTTOM) * (this.high - v) / (this.high - this.low);
+
+    pen.clearRect(0, 0, width, height);
+    this.grid(pen, c, y, seconds);
+    pen.save();
+    pen.beginPath();
+    pen.rect(LEFT, 0, width - LEFT - RIGHT + 6, height - BOTTOM);
+    pen.clip();
+    pen.lineJoin = "round";
+    const value = this.lines.get("value"), sd = this.lines.get("sd");
+    this.band(pen, c, x, y, first, value, sd);
+    this.line(pen, x, y, first, value, c.ink, 4);
+    this.channels.forEach((name, i) => {
+      if (this.hidden.has(name)) return;
+      pen.setLineDash(DASHES[i % DASHES.length]);
+      pen.globalAlpha = this.weight?.get(name) ? 0.95 : 0.45;
+      this.line(pen, x, y, first, this.lines.get("=" + name), c.channels[i % COLOURS], 1.5);
+    });
+    pen.globalAlpha = 1;
+    pen.setLineDash([]);
+    const last = ts.findLastIndex(t => t <= this.edge + 1e-9);
+    if (last >= 0 && value[last] !== null) {
+      pen.fillStyle = c.ink;
+      pen.beginPath();
+      pen.arc(x(ts[last]), y(value[last]), 4, 0, 7);
+      pen.fill();
+    }
+    pen.restore();
+    if (!seen) seen = performance.mark("drawn"); // how soon there is a picture is measured from outside
+  }
+
+  line(pen, x, y, first, values, colour, thick) {
+    pen.strokeStyle = colour;
+    pen.lineWidth = thick;
+    pen.beginPath();
+    let open = false;
+    for (let i = first; i < values.length && this.ts[i] <= this.edge + 1e-9; i++) {
+      if (values[i] === null) { open = false; continue; }
+      if (open) pen.lineTo(x(this.ts[i]), y(values[i])); else pen.moveTo(x(this.ts[i]), y(values[i]));
+      open = true;
+    }
+    pen.stroke();
+  }
+
+  band(pen, c, x, y, first, value, sd) {
+    pen.fillStyle = c.ink;
+    pen.globalAlpha = 0.14;
+    let from = first;
+    for (let i = first; i <= value.length; i++) {
+      const gone = i === value.length || this.ts[i] > this.edge + 1e-9;
+      if (!gone && value[i] !== null && sd[i] !== null) continue;
+      pen.beginPath();
+      for (let k = from; k < i; k++) pen.lineTo(x(this.ts[k]), y(value[k] + 2 * sd[k]));
+      for (let k = i - 1; k >= from; k--) pen.lineTo(x(this.ts[k]), y(value[k] - 2 * sd[k]));
+      pen.fill();
+      from = i + 1;
+      if (gone) break;
+    }
+    pen.globalAlpha = 1;
+  }
+
+  grid(pen, c, y, seconds) {
+    const span = this.high - this.low, rough = 10 ** Math.floor(Math.log10(span / 4));
+    const step = [1, 2, 5, 10].map(n => n * rough).find(s => span / s <= 5);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    pen.font = "11px system-ui, sans-serif";
+    pen.fillStyle = c.soft;
+    pen.strokeStyle = c.line;
+    pen.lineWidth = 1;
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    pen.beginPath();
+    for (let v = Math.ceil(this.low / step) * step; v <= this.high; v += step) {
+      const at = Math.round(y(v)) + 0.5;
+      pen.moveTo(LEFT, at);
+      pen.lineTo(this.width - RIGHT, at);
+      pen.fillText(number(v + 0, digits), LEFT - 8, at);
+    }
+    pen.stroke();
+    pen.textBaseline = "alphabetic";
+    for (let part = 0; part <= 3; part++) {
+      const at = LEFT + (this.width - LEFT - RIGHT) * part / 3;
+      pen.textAlign = ["left", "center", "center", "right"][part];
+      pen.fillText(part === 3 ? "now" : `${number(seconds * (1 - part / 3), 0)} s ago`, at, this.height - 6);
+    }
+  }
+}

@@ -1,0 +1,116 @@
+// Asks for the state twice a second, and shows it. What is drawn is kept here; what is new is asked for.
+
+import { Chart } from "./chart.js";
+import { gauges } from "./gauges.js";
+import { events, streams } from "./tables.js";
+import { timeline } from "./timeline.js";
+import { clock, each, make, put, set, span, words } from "./words.js";
+
+const EVERY_MS = 500, PATIENCE_MS = 3000, MOMENTS = 60, NOTE_MS = 30_000;
+const at = id => document.getElementById(id);
+const charts = new Map(), tracks = new Map();
+let version = 0, started = null, rig = "", answered = null, paused = false, interval = EVERY_MS, heard = "";
+
+function clear() {
+  version = 0;
+  tracks.clear();
+  for (const chart of charts.values()) chart.clear();
+}
+
+function note(text) {
+  put(at("note"), text);
+  at("note").hidden = !text;
+}
+
+// The one sentence on top. It is read aloud when its words change, not whenever a number does.
+function verdict({ level, head, text, since }) {
+  const when = since === null ? "" : /stepped/.test(head) ? ` at ${clock(since)}` : ` since ${clock(since)}`;
+  set(at("verdict"), "data-level", level);
+  put(at("head"), head + when);
+  put(at("text"), text);
+  const spoken = `${head}: ${text}`.replace(/[\d.]+/g, "");
+  if (spoken !== heard) put(at("said"), `${head}${when}: ${text}`);
+  heard = spoken;
+  put(document.querySelector("title"), `${level === "good" ? "" : "! "}${head} – Lumen Fusion`);
+}
+
+function keep(history) {
+  for (const name of Object.keys(history.signals)) {
+    if (!charts.has(name)) charts.set(name, new Chart(name));
+    if (history.ts.length) charts.get(name).add(history, interval);
+  }
+  for (const [channel, moments] of Object.entries(history.tracks)) {
+    tracks.set(channel, [...(tracks.get(channel) ?? []), ...moments].slice(-MOMENTS));
+  }
+}
+
+function show(state) {
+  const [name, shown] = Object.entries(state.rigs)[0];
+  const evidence = state.evidence.filter(record => record.rig === name);
+  at("choice").hidden = state.names.length < 2;
+  each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
+  verdict(shown.verdict);
+  put(at("bound"), span(shown.sync_bound_s, 1));
+  put(at("mode"), shown.mode ? words(shown.mode) : "–");
+  put(at("live"), `${shown.live ?? 0} of ${new Set(Object.values(state.history.signals).flatMap(s => Object.keys(s.channels))).size}`);
+  put(at("clock"), clock(state.now));
+  each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).tell(shown.signals[n], shown.channels));
+  gauges(at("gauges"), shown.indicators);
+  timeline(at("h-timeline"), at("timeline"), shown, evidence);
+  streams(at("channels"), shown, tracks);
+  events(at("events"), shown, evidence);
+}
+
+async function ask() {
+  const query = new URLSearchParams({ since: version, ...(rig && { rig }) });
+  const answer = await fetch(`state?${query}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
+  if (answer.status === 400) { rig = ""; clear(); return; } // another run, without this rig
+  if (!answer.ok) throw new Error(answer.status);
+  const state = await answer.json();
+  if (started !== null && state.started !== started) {
+    // What came is only what is new since a version of the run before: all of it is asked for.
+    clear();
+    started = state.started;
+    note(`The flow was started anew at ${clock(started)}; what it showed before is cleared.`);
+    setTimeout(note, NOTE_MS, "");
+    return ask();
+  }
+  started = state.started;
+  version = state.version;
+  const now = performance.now();
+  if (answered !== null) interval += 0.3 * (Math.min(now - answered, PATIENCE_MS) - interval);
+  answered = now;
+  keep(state.history);
+  show(state);
+  document.body.dataset.link = "there";
+}
+
+async function look() {
+  try {
+    if (!paused) await ask();
+  } catch (error) {
+    if (document.body.dataset.link !== "gone") {
+      document.body.dataset.link = "gone";
+      verdict({ level: "crit", head: "No answer from the flow", text: "It is asked again each second. What is shown below is old.", since: Date.now() / 1e3 });
+    }
+    if (!(error instanceof TypeError || error.name === "TimeoutError")) console.error(error);
+  }
+  setTimeout(look, document.body.dataset.link === "gone" ? 2 * EVERY_MS : EVERY_MS);
+}
+
+function frame(now) {
+  for (const chart of charts.values()) chart.frame(now);
+  requestAnimationFrame(frame);
+}
+
+at("rig").addEventListener("change", event => {
+  rig = event.target.value;
+  clear();
+});
+at("pause").addEventListener("click", event => {
+  paused = !paused;
+  set(event.target, "aria-pressed", paused);
+  note(paused ? `Paused at ${clock(Date.now() / 1e3)}; the flow goes on.` : "");
+});
+look();
+requestAnimationFrame(frame);

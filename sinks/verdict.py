@@ -1,0 +1,147 @@
+"""One sentence that answers the question: is it in sync?
+
+The first of these that holds is said: no tick comes; the data have ended; a member is silent and
+the mode shows it; a clock has just stepped; the mode is not `fused`; a member is missing; an
+indicator is beyond its critical threshold; all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from operators.records import INDICATORS, MODES
+from sinks.budgets import BUDGETS
+
+if TYPE_CHECKING:
+    from sinks.board import Panel
+
+Level = Literal["good", "warn", "crit", "wait"]
+StreamState = Literal["waiting", "down", "lost", "stale", "acquiring", "rejoining", "live"]
+STALLED_S = 5.0
+STEP_SHOWN_S = 20.0
+"""For so long it is said that a clock stepped (s of the data's time)."""
+_FROM_WORST: tuple[StreamState, ...] = ("lost", "stale", "acquiring", "rejoining", "live")
+_SILENT = ("stale", "lost")
+_MODES = {
+    "ure_only": "Failed over to URE",
+    "sensors_only": "Failed over to the sensors",
+    "degraded": "Degraded",
+    "none": "Nothing to fuse",
+}
+
+
+class Verdict(NamedTuple):
+    """`head`, and since or at `since` (s, host time; None: now): `text`."""
+
+    level: Level
+    head: str
+    text: str
+    since: float | None = None
+
+
+def verdict(panel: Panel, now: float) -> Verdict:
+    """Return what is to be said of a rig at `now` (s, monotonic)."""
+    fused = panel.fused
+    if fused is None:
+        return Verdict("wait", "Waiting for the first tick", _streams(panel))
+    age, ts = now - panel.ticked, float(fused.ts[-1])
+    if panel.ended:
+        return Verdict("wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts)
+    if age > STALLED_S:
+        said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
+        return Verdict("crit", "No fresh data", said, ts)
+    mode, since = MODES[int(fused.mode[-1])], panel.history.mode_since
+    missing = _missing(panel)
+    silent = any(state in _SILENT for state in missing.values())
+    why = _named(missing) or _streams(panel)
+    if mode == "none" and not silent:
+        return Verdict("wait", "Acquiring", why, since)
+    if mode != "fused" and silent:
+        return Verdict("crit" if mode == "none" else "warn", _MODES[mode], why, since)
+    for change in reversed(panel.history.changes):
+        if change.what != "clock":
+            continue
+        again = any(c.partition(":")[0] == change.name for c in missing)
+        if again or ts - change.ts < STEP_SHOWN_S:
+            by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
+            said = "re-acquiring" if again else f"corrected; {_within(panel)}"
+            return Verdict("warn", f"Clock of {change.name} stepped{by}", said, change.ts)
+    if mode != "fused":
+        return Verdict("warn", _MODES[mode], why, since)
+    if missing:
+        return Verdict("warn", "In sync, not all of it", f"{_within(panel)}; {why}")
+    beyond = [
+        _beyond(name, float(x)) for name, x in zip(INDICATORS, fused.indicators[-1], strict=True)
+    ]
+    if any(beyond):
+        said = ", ".join(filter(None, beyond))
+        return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
+    return Verdict("good", "In sync", f"{_within(panel)}; {_streams(panel)}")
+
+
+def stream_state(panel: Panel, stream: str) -> StreamState:
+    """Return how a stream is: as the best of its channels."""
+    if stream not in panel.newest:
+        return "waiting"
+    if not panel.up[stream]:
+        return "down"
+    states = {r.state for c, r in panel.sync.items() if c.partition(":")[0] == stream}
+    return next((state for state in reversed(_FROM_WORST) if state in states), "live")
+
+
+def _within(panel: Panel) -> str:
+    """Return the bound in words."""
+    bound = float(panel.fused.sync_bound_s[-1]) if panel.fused else float("nan")
+    if bound != bound:
+        return "bound not known yet"
+    if not bound:  # one channel alone, its lag given
+        return "nothing to compare with"
+    return (
+        f"within {bound * 1e3:.2g} ms"
+        if bound < 0.01
+        else f"within {bound:.3g} s"
+        if bound >= 1
+        else f"within {bound * 1e3:.0f} ms"
+    )
+
+
+def _streams(panel: Panel) -> str:
+    live = sum(stream_state(panel, name) == "live" for name in panel.sources)
+    return f"{live} of {len(panel.sources)} streams live"
+
+
+def _missing(panel: Panel) -> dict[str, str]:
+    """Return the members that are not live, with their state."""
+    signals = panel.fused.signals if panel.fused else ()
+    states = {c: panel.sync[c].state for s in signals for c in s.channels if c in panel.sync}
+    return {c: state for c, state in states.items() if state != "live"}
+
+
+def _named(missing: dict[str, str]) -> str:
+    """Return who is missing and how, sources named once each."""
+    said: dict[str, list[str]] = {}
+    for channel, state in missing.items():
+        names = said.setdefault("silent" if state in _SILENT else state, [])
+        source = channel.partition(":")[0]
+        if source not in names:
+            names.append(source)
+    return "; ".join(f"{_list(names)} {state}" for state, names in said.items())
+
+
+def _list(names: Iterable[str]) -> str:
+    first, *rest = names
+    if len(rest) > 3:
+        return f"{first} and {len(rest)} others"
+    return ", ".join([first, *rest])
+
+
+def _beyond(name: str, value: float) -> str:
+    """Return what is beyond its critical threshold, in words; nothing if it is not."""
+    budget = BUDGETS.get(name)
+    if budget is None or value != value:
+        return ""
+    if value < budget.crit if budget.least else value > budget.crit:
+        sign = "below" if budget.least else "above"
+        return f"{name.replace('_', ' ')} {value:.3g} is {sign} {budget.crit:g}"
+    return ""

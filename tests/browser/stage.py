@@ -1,0 +1,211 @@
+"""A stage on which the live page is seen: a board that is told a show, served as in a run.
+
+Three channels measure one movement, 100 ticks a second. Directions (`become`, `step`, ...) hold
+from the next tick on.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from configs.schema import Config, ExporterConfig, FileStream, OscStream, UreStream
+from operators.plan import MemberConfig, SignalConfig
+from operators.records import (
+    INDICATORS,
+    MODES,
+    Ends,
+    EvidenceRecord,
+    Fused,
+    FusedSignal,
+    Packet,
+    SyncReport,
+)
+from operators.resample import ResampleConfig
+from sinks.board import Board
+from sinks.server import Server
+
+HZ = 100
+CHANNELS = ("ure:ure_pulse", "phone_1:/accxyz", "phone_2:/accxyz")
+GOOD = {
+    "phase_diff": 0.011, "coherence": 0.958, "harmony": 0.912, "sync_quality": 0.934,
+    "entropy_ratio": 0.094,
+}  # fmt: skip
+_PRIOR = np.array([0.42, 0.33, 0.25])
+_OFFSET = {"phone_1": -757.264, "phone_2": 3040.991}
+_SKEW = {"phone_1": 41.7, "phone_2": -12.4}
+_RATE = {"ure": 10.0, "phone_1": 99.96, "phone_2": 100.01}
+_LAG = {"ure": 0.0, "phone_1": 0.0, "phone_2": 0.0123}
+
+
+class Stage:
+    """The show, from `open` to `close`.
+
+    Parameters
+    ----------
+    port : int
+        Of a stage that was closed, to be seen where it was; a free one by default.
+    live : bool
+        The streams are live, or else a recording's.
+    before_s : int
+        What has been told when the curtain rises (s).
+    """
+
+    def __init__(self, port: int = 0, *, live: bool = True, before_s: int = 60) -> None:
+        self.port = port or _free()
+        streams: list[Any] = [FileStream(name="demo", path="demo.ndjson")]
+        if live:
+            streams = [
+                UreStream(name="ure", metrics_url="http://127.0.0.1:9305/"),
+                OscStream(name="phone_1", addr="127.0.0.1:9000"),
+                OscStream(name="phone_2", addr="127.0.0.1:9001"),
+            ]
+        members = {c: MemberConfig(group="ure" if c[0] == "u" else "sensors") for c in CHANNELS}
+        config = Config(
+            version=2, streams=streams, signals={"motion": SignalConfig(members=members)},
+            rig="stage", resample=ResampleConfig(target_hz=HZ),
+        )  # fmt: skip
+        self.board = Board(config)
+        self.states = dict.fromkeys(CHANNELS, "live")
+        self.steps = dict.fromkeys(_OFFSET, 0.0)
+        self.resets = dict.fromkeys(_OFFSET, 0)
+        self.reset_at: dict[str, float] = {}
+        self._before_s = before_s
+        self.indicators = dict(GOOD)
+        self._rng = np.random.default_rng(4)
+        self._counts = dict.fromkeys(CHANNELS, 0)
+        self._told = int(time.time() * HZ) - before_s * HZ
+        self._began = self._told
+        self._due: list[Any] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._server = Server(ExporterConfig(http_port=self.port), self.board, str)
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def open(self, *, play: bool = True) -> Stage:
+        for _ in range(self._before_s):
+            self._tell(HZ)
+        self._server.start()
+        if not play:
+            self._over.set()
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        self.freeze()
+        self._server.stop()
+
+    def freeze(self) -> None:
+        """The flow hangs, and is still there."""
+        self._over.set()
+        self._thread.join()
+
+    def become(self, channel: str, state: str) -> None:
+        """A channel is stale, live, and so on."""
+        with self._lock:
+            self.states[channel] = state
+            self._due.append(self._report(channel, "state"))
+
+    def step(self, source: str, by_s: float) -> None:
+        """A clock steps; its channels are acquired anew."""
+        with self._lock:
+            self.steps[source] += by_s
+            self.resets[source] += 1
+            self.reset_at[source] = self._now
+            for channel in CHANNELS:
+                if channel.startswith(source):
+                    self.states[channel] = "acquiring"
+                    self._due.append(self._report(channel, "reset"))
+
+    def find(self, rule: str, state: Any = "firing") -> None:
+        """A rule begins to hold, or ceases to."""
+        record = EvidenceRecord(
+            ts=self._now, rig="stage", rule=rule, kind="risk", state=state, severity="warn",
+            risk="the streams drift apart", action=None, quote=None, facts={}, since=self._now,
+        )  # fmt: skip
+        self.board.tell([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
+
+    @property
+    def _now(self) -> float:
+        return self._told / HZ
+
+    def _play(self) -> None:
+        while not self._over.wait(0.05):
+            due = int(time.time() * HZ) - self._told
+            if due > 0:
+                self._tell(due)
+
+    def _tell(self, k: int) -> None:
+        with self._lock:
+            sync, self._due = self._due, []
+            if self._told == self._began or self._told // (2 * HZ) != (self._told + k) // (2 * HZ):
+                sync += [self._report(channel, "hop") for channel in CHANNELS]
+            ends = []
+            for channel, state in self.states.items():
+                source = channel.partition(":")[0]
+                n = max(1, round(k * _RATE[source] / HZ))
+                if state not in ("stale", "lost"):
+                    self._counts[channel] += n
+                    before = np.full(n, self._now)
+                    ends += [Ends(source, channel, "received", before),
+                             Ends(source, channel, "used", before)]  # fmt: skip
+            fused = self._fused(k)
+        packet = Packet("stage", self._now, False, np.zeros(1), fused=fused, sync=tuple(sync),
+                        ends=tuple(ends))  # fmt: skip
+        self.board.tell([packet])
+
+    def _fused(self, k: int) -> Fused:
+        ts = (self._told + np.arange(k)) / HZ
+        self._told += k
+        here = np.array([state == "live" for state in self.states.values()])
+        weights = _PRIOR * here
+        weights = weights / max(weights.sum(), 1e-9)
+        clean = (np.sin(ts * 1.7) + 0.55 * np.sin(ts * 0.61 + 1) + 0.3 * np.sin(ts * 4.3)) / 2 + 2
+        speak = [s not in ("stale", "lost") for s in self.states.values()]
+        noise = self._rng.standard_normal((k, 3)) * [0.02, 0.09, 0.12]
+        aligned = np.where(speak, clean[:, None] + noise + [0.02, -0.015, 0.01], np.nan)
+        value = (np.nan_to_num(aligned) * weights).sum(1)
+        value[~here.any()] = np.nan
+        ure, sensors = here[0], here[1:].any()
+        mode = "fused" if ure and sensors else "ure_only" if ure else "sensors_only"
+        mode = mode if here.any() else "none"
+        modes, live = np.full(k, MODES.index(mode)), np.full(k, here.sum())
+        sd = np.full(k, 0.05 + 0.06 * (~here).sum())
+        signal = FusedSignal("motion", CHANNELS, value, sd, modes, live,
+                             np.tile(weights, (k, 1)), aligned)  # fmt: skip
+        indicators = np.tile([self.indicators[name] for name in INDICATORS], (k, 1))
+        bound = np.full(k, 0.0031 if here.all() else 0.0012)
+        return Fused(ts, ts + 0.03, modes, live, (signal,), indicators, indicators,
+                     indicators * np.nan, np.empty((k, 0)), (), bound)  # fmt: skip
+
+    def _report(self, channel: str, why: Any) -> SyncReport:
+        source = channel.partition(":")[0]
+        own, wander = source in _OFFSET, self._rng.standard_normal(3).tolist()
+        age, state = (self._told - self._began) / HZ, self.states[channel]
+        offset = _OFFSET[source] + _SKEW[source] * 1e-6 * age - self.steps[source] if own else None
+        used = self._counts[channel]
+        return SyncReport(
+            ts=self._now, rig="stage", channel=channel, why=why, state=state,  # type: ignore[arg-type]
+            offset_s=offset, offset_sd_s=0.00021 if own else None,
+            skew_ppm=_SKEW[source] + 0.05 * wander[0] if own else None,
+            skew_sd_ppm=0.35 if own else None, clock_resets=self.resets.get(source, 0),
+            reset_at=self.reset_at.get(source), lag_s=_LAG[source] + 2e-4 * wander[1],
+            lag_sd_s=0.0011 if own else 0.0, confidence=0.97 if state == "live" else 0.31,
+            rate_hz=_RATE[source] * (1 + 3e-4 * wander[2]),
+            jitter_p95_s=0.0042 if own else None, received=used, used=used, outliers=0,
+            late=0, duplicate=0, rejected=0, gaps=0,
+        )  # fmt: skip
+
+
+def _free() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

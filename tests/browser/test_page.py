@@ -1,0 +1,248 @@
+"""The live page in a real browser, over a board that is told a show."""
+
+import time
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from ops.bench.browser import TARGET, browser, found, until
+from tests.browser.stage import CHANNELS, Stage
+
+pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
+INK = """() => {
+  const canvas = document.querySelector("canvas");
+  if (!canvas || !canvas.width) return 0;
+  const all = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  return all.filter((alpha, i) => i % 4 === 3 && alpha).length;
+}"""
+"""How many pixels of the first chart are not blank."""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture
+def stage():
+    opened = Stage().open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Return what opens a page; whatever it complains of fails the test, unless taken away."""
+    contexts, errors = [], []
+
+    def _visit(stage, viewport=DESKTOP, **more):
+        context = chromium.new_context(viewport=viewport, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.errors = errors
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda e: errors.append(str(e)))
+        page.goto(stage.address)
+        until(page, "performance.getEntriesByName('drawn').length")
+        return page
+
+    yield _visit
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def says(page, head, text=""):
+    until(
+        page,
+        "([head, text]) => document.querySelector('#head').textContent.startsWith(head)"
+        " && document.querySelector('#text').textContent.includes(text)",
+        [head, text],
+    )
+
+
+def failed_over(stage):
+    for channel in CHANNELS[1:]:
+        stage.become(channel, "stale")
+    stage.find("quality_low")
+
+
+def resetting(stage):
+    stage.step("phone_2", 0.5)
+
+
+SCENES = {
+    "healthy": (lambda stage: None, "In sync"),
+    "failed over": (failed_over, "Failed over to URE since"),
+    "resetting": (resetting, "Clock of phone_2 stepped by +0.500\u00a0s at"),
+}
+
+
+def test_there_is_a_picture_within_a_second_and_a_half(stage, visit):
+    waits = []
+    for _ in range(3):  # others are at work on this machine
+        page = visit(stage)
+        waits.append(page.evaluate("performance.getEntriesByName('drawn')[0].startTime"))
+        assert page.evaluate(INK) > 5000
+    assert min(waits) <= 1500
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_everybody_can_use_it(stage, visit, scene):
+    direct, head = SCENES[scene]
+    page = visit(stage)
+    direct(stage)
+    says(page, head)
+    for viewport in (DESKTOP, PHONE):
+        for light in ("light", "dark"):
+            page.set_viewport_size(viewport)
+            page.emulate_media(color_scheme=light)
+            page.wait_for_timeout(600)  # a poll later all of it is there
+            faults = Axe().run(page)
+            assert faults.violations_count == 0, (light, viewport, faults.generate_report())
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= viewport["width"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "text"),
+    [("healthy", "within 3.1 ms; 3 of 3 streams live"), ("failed over", "phone_1, phone_2 silent"),
+     ("resetting", "re-acquiring")],
+)  # fmt: skip
+def test_what_is_so_is_said_within_a_second(stage, visit, scene, text):
+    direct, head = SCENES[scene]
+    page = visit(stage)
+    says(page, "In sync")
+    direct(stage)
+    began = time.monotonic()
+    says(page, head, text)
+    assert time.monotonic() - began < 2, "a second, and another for a busy machine"
+
+
+def test_a_flow_that_hangs_is_seen(stage, visit):
+    page = visit(stage)
+    stage.freeze()
+    says(page, "No fresh data", "nothing has come out for")
+
+
+def test_a_flow_that_is_gone_is_seen_and_one_that_returns_begins_anew(stage, visit):
+    page = visit(stage)
+    until(page, "document.querySelectorAll('tr.channel').length === 3")
+    stage.close()
+    says(page, "No answer from the flow since")
+    again = Stage(stage.port, before_s=2).open()
+    try:
+        page.locator("#note", has_text="The flow was started anew at").wait_for()
+        says(page, "In sync")
+        page.wait_for_timeout(1000)
+        drawn = page.evaluate(INK)
+        assert drawn > 1000, "the new lines are there"
+        assert page.locator("#events tbody tr").count() == 4, "what happened before is not"
+    finally:
+        again.close()
+    assert all("ERR_CONNECTION" in text or "ERR_EMPTY" in text for text in page.errors)
+    page.errors.clear()
+
+
+def test_tables_are_tables(stage, visit):
+    for viewport in (DESKTOP, PHONE):
+        page = visit(stage, viewport)
+        table = page.get_by_role("table", name="Each stream, and the clock")
+        assert table.get_by_role("row").count() == 1 + 3 + 3
+        assert table.get_by_role("columnheader").count() == 10
+        row = table.get_by_role("row").filter(has=page.get_by_role("rowheader", name="/accxyz"))
+        assert "3,040.990\u00a0s ±0.21\u00a0ms" in row.last.inner_text()
+        meter = page.get_by_role("meter", name="coherence")
+        assert meter.get_attribute("aria-valuetext") == "0.958 good"
+        assert page.get_by_role("img", name="seconds of motion").is_visible()
+
+
+def test_the_keyboard_reaches_everything(stage, visit):
+    page = visit(stage)
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(
+            "[document.activeElement.innerText || document.activeElement.id,"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        ))  # fmt: skip
+    names = [name.split("\n")[0] for name, _ in reached]
+    assert names[0] == "Pause"
+    assert names[1:4] == ["ure:ure_pulse", "phone_1:/accxyz", "phone_2:/accxyz"]
+    assert {outline for _, outline in reached[:6]} == {"solid"}, "and shows where it is"
+    everything = page.locator("button:visible, select:visible, a[href], [tabindex='0']").count()
+    assert everything == 6
+
+
+def test_a_line_can_be_hidden_and_the_page_paused_by_keyboard(stage, visit):
+    page = visit(stage)
+    line = page.get_by_role("button", name="phone_1:/accxyz")
+    line.focus()
+    page.keyboard.press("Enter")
+    assert line.get_attribute("aria-pressed") == "false"
+    page.wait_for_timeout(1200)
+    assert line.evaluate("node => node === document.activeElement"), "the focus stays"
+    page.get_by_role("button", name="Pause").press("Space")
+    page.wait_for_timeout(800)
+    shown = page.locator("#clock").inner_text()
+    page.wait_for_timeout(2200)
+    assert page.locator("#clock").inner_text() == shown
+    page.get_by_role("button", name="Pause").press("Space")
+    until(page, "shown => document.querySelector('#clock').innerText !== shown", shown)
+
+
+def test_a_listener_is_told_when_words_change_and_not_when_numbers_do(stage, visit):
+    page = visit(stage)
+    says(page, "In sync")
+    page.evaluate("""() => {
+      window.told = [];
+      const said = document.querySelector("#said");
+      new MutationObserver(() => window.told.push(said.textContent))
+        .observe(said, { childList: true, characterData: true, subtree: true });
+    }""")
+    page.wait_for_timeout(2500)
+    assert page.evaluate("told") == []
+    failed_over(stage)
+    says(page, "Failed over")
+    page.wait_for_timeout(2500)
+    assert len(page.evaluate("told")) == 1
+
+
+def test_who_wants_no_motion_gets_none(stage, visit):
+    def drawn(page):
+        page.evaluate("""() => {
+          window.drawings = 0;
+          const pen = CanvasRenderingContext2D.prototype, clear = pen.clearRect;
+          pen.clearRect = function (...box) {
+            window.drawings++;
+            clear.apply(this, box);
+          };
+        }""")
+        page.wait_for_timeout(4000)
+        return page.evaluate("drawings")
+
+    assert drawn(visit(stage, reduced_motion="reduce")) <= 10, "one a poll"
+    assert drawn(visit(stage)) > 20
+
+
+def test_before_the_first_tick_it_says_so(chromium):
+    empty = Stage(before_s=0).open(play=False)
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        page.on("pageerror", lambda e: pytest.fail(str(e)))
+        page.goto(empty.address)
+        says(page, "Waiting for the first tick", "0 of 3 streams live")
+        assert Axe().run(page).violations_count == 0
+    finally:
+        context.close()
+        empty.close()
+
+
+def test_a_recording_is_shown_too(visit):
+    shown = Stage(live=False).open()
+    try:
+        says(visit(shown), "In sync")
+    finally:
+        shown.close()

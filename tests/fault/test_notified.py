@@ -1,0 +1,131 @@
+"""Who is told, and how soon: real Prometheus and Alertmanager, and a Slack of our own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.bench.monitoring import alertmanager, free_port, wait_for
+from ops.bench.notified import ALERTING, Slack, Stage, Told, episode
+from ops.peers import PeerError, peer
+
+CONFIG = ALERTING / "alertmanager.yml"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    try:
+        for name in ("amtool", "prometheus-alertmanager", "prometheus", "prometheus-node-exporter"):
+            peer(name)
+    except PeerError as error:
+        pytest.skip(str(error))
+
+
+def amtool(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([peer("amtool"), *words], capture_output=True, text=True)
+
+
+def test_amtool_has_nothing_to_say() -> None:
+    done = amtool("check-config", str(CONFIG))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        (["alertname=FusionDown", "severity=critical", "family=stream"], "pages"),
+        (["alertname=FusionStreamLoss", "severity=warning", "family=stream"], "tickets"),
+        (["alertname=WhoKnows"], "tickets"),
+    ],
+)
+def test_what_is_critical_wakes_somebody_and_all_else_can_wait(
+    labels: list[str], receiver: str
+) -> None:
+    done = amtool("config", "routes", "test", f"--config.file={CONFIG}", *labels)
+    assert (done.returncode, done.stdout.strip()) == (0, receiver)
+
+
+class Post:
+    """An Alertmanager with the shipped configuration, into which a test puts alerts."""
+
+    def __init__(self, slack: Slack, port: int) -> None:
+        self.slack, self._url = slack, f"http://127.0.0.1:{port}/api/v2/alerts"
+
+    def put(self, *alerts: dict[str, str]) -> None:
+        body = [{"labels": labels, "annotations": {"summary": "here"}} for labels in alerts]
+        urllib.request.urlopen(
+            urllib.request.Request(
+                self._url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            )
+        ).close()
+
+    def said(self, awaited: str) -> list[Told]:
+        """Return all that was said, once what is awaited was, and whoever was as quick."""
+        wait_for(awaited, lambda: any(t.alert == awaited for t in self.slack.told))
+        time.sleep(1.0)
+        return self.slack.told
+
+
+@pytest.fixture
+def post(tmp_path: Path) -> Iterator[Post]:
+    config, text = tmp_path / "alertmanager.yml", CONFIG.read_text()
+    with Slack() as slack:
+        for to in ("pages", "tickets"):
+            (tmp_path / to).write_text(f"{slack.url}/{to}")
+            text = text.replace(f"/etc/lumen/slack_{to}_url", str(tmp_path / to))
+        config.write_text(text)
+        port = free_port()
+        with alertmanager(config, port):
+            yield Post(slack, port)
+
+
+def alert(name: str, severity: str, **more: str) -> dict[str, str]:
+    return {"alertname": name, "severity": severity, **more}
+
+
+def test_of_one_family_and_rig_the_worst_speaks_and_strangers_are_heard(post: Post) -> None:
+    post.put(alert("Bad", "critical", family="phase", rig="a"), alert("Lone", "critical"))
+    time.sleep(0.5)
+    post.put(
+        alert("Less", "warning", family="phase", rig="a"),
+        alert("OtherRig", "warning", family="phase", rig="b"),
+        alert("OtherFamily", "warning", family="sync", rig="a"),
+        alert("NoFamily", "warning"),
+    )
+    post.said("OtherRig")
+    heard = {(t.to, t.alert) for t in post.said("NoFamily")}
+    assert heard == {
+        ("pages", "Bad"), ("pages", "Lone"), ("tickets", "OtherRig"),
+        ("tickets", "OtherFamily"), ("tickets", "NoFamily"),
+    }  # fmt: skip
+
+
+def test_of_a_process_that_is_gone_nothing_else_is_said(post: Post) -> None:
+    here = {"job": "fusion", "instance": "here"}
+    post.put(alert("FusionDown", "critical", family="stream", **here))
+    time.sleep(0.5)
+    post.put(
+        alert("FusionStreamLoss", "warning", family="stream", rig="a", **here),
+        alert("FusionFailover", "critical", family="mode", rig="a", **here),
+        alert("UreFrozen", "warning", family="ure", job="ure", instance="here"),
+        alert("Elsewhere", "warning", family="stream", job="fusion", instance="there"),
+    )
+    post.said("UreFrozen")
+    assert {t.alert for t in post.said("Elsewhere")} == {"FusionDown", "UreFrozen", "Elsewhere"}
+
+
+@pytest.mark.timeout(400)
+def test_whoever_stops_is_named_within_a_minute_and_whoever_is_back_likewise(
+    tmp_path: Path,
+) -> None:
+    with Stage(tmp_path, fast=True) as stage:
+        assert stage.slack.told == []
+        found = episode(stage)
+    assert 0 < found.first <= found.named <= 60
+    assert 0 < found.resolved <= 60

@@ -1,0 +1,103 @@
+"""The pages, fuzzed from outside by what their OpenAPI document says of them."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.schema import ExporterConfig
+from ops.exporter import Channel, Indicator, Rig, Signal, State, Stream
+from sinks.server import Server
+from sources.udp import listener
+from tests.shown import NAN, Time, events, finding, packet, report, ticks
+
+DOCUMENT = Path(__file__).parents[2] / "configs" / "schemas" / "openapi.json"
+
+
+@pytest.fixture
+def serve():
+    """Return what serves a board that was told packets, and its address."""
+    servers = []
+
+    def _serve(*packets):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        board = Time().board()
+        board.tell([*packets])
+        servers.append(Server(ExporterConfig(http_port=port), board, listener))
+        servers[-1].start()
+        return f"http://127.0.0.1:{port}"
+
+    yield _serve
+    for server in servers:
+        server.stop()
+
+
+def fuzz(document, url, folder, *words):
+    """Ask everything that the document allows and much that it does not."""
+    return subprocess.run(
+        [Path(sys.executable).with_name("schemathesis"), "run", document, "--url", url,
+         "--checks", "all", "--generation-deterministic",
+         "--max-response-time", "2", "--no-color", *words],
+        cwd=folder, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+BEGUN = [
+    packet(ticks(i, coherence=NAN if i % 2 else 0.9), sync=(report("osc_1:p"),),
+           ends=events("osc_1"), evidence=(finding(float(i)), finding(i + 0.5, "b")))
+    for i in range(200)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("packets", "words"),
+    # Not ready is 503, as the document says; any other 5xx it does not know.
+    [
+        ([], ("--max-examples", "5", "--exclude-checks", "not_a_server_error")),
+        (BEGUN, ("--max-examples", "25")),
+    ],
+    ids=["before the first tick", "under way"],
+)
+def test_every_answer_is_as_the_document_says(serve, tmp_path, packets, words):
+    done = fuzz(DOCUMENT, serve(*packets), tmp_path, *words)
+    assert done.returncode == 0, done.stdout[-4000:]
+    routes = len(json.loads(DOCUMENT.read_text())["paths"])
+    assert f"Tested: {routes}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [
+        ("/readyz", lambda get: get["responses"].pop("503")),
+        ("/evidence/bundle", lambda get: get["parameters"][1]["schema"].update(maximum=2000)),
+        ("/healthz", lambda get: get["responses"].update({"200": {
+            "description": "", "content": {"text/html": {"schema": {"type": "string"}}}}})),
+        ("/state", lambda get: get["responses"]["200"]["content"]["application/json"].update(
+            schema={"type": "object", "required": ["colour"]})),
+    ],
+)  # fmt: skip
+def test_a_document_that_is_wrong_is_found_out(serve, tmp_path, path, wrong):
+    document = json.loads(DOCUMENT.read_text())
+    wrong(document["paths"][path]["get"])
+    (tmp_path / "wrong.json").write_text(json.dumps(document))
+    done = fuzz(tmp_path / "wrong.json", serve(), tmp_path, "--include-path", path,
+                "--max-examples", "5")  # fmt: skip
+    assert done.returncode == 1, done.stdout[-4000:]
+
+
+@pytest.mark.parametrize("kind", [State, Rig, Signal, Indicator, Stream, Channel])
+def test_what_reads_the_state_knows_no_field_that_the_document_does_not(kind):
+    schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
+    within = schemas["Rig"]["properties"]
+    documented = {
+        Signal: within["signals"]["additionalProperties"],
+        Indicator: within["indicators"]["additionalProperties"],
+    }.get(kind) or schemas[kind.__name__]
+    assert set(kind.__struct_fields__) <= set(documented["required"])
+    assert set(documented["required"]) == set(documented["properties"])
+    assert documented["additionalProperties"] is False

@@ -1,0 +1,112 @@
+"""The heartbeat's rules, by promtool: for every realm, and not whatever they say."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.peers import PeerError, peer
+from ops.prometheus import unit
+from ops.prometheus.heartbeat_lint import RULES, faults
+
+ROOT = Path(__file__).parents[2]
+TESTS = sorted(Path(__file__).parent.glob("heartbeat*.yml"))
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    try:
+        return peer("promtool")
+    except PeerError as error:
+        pytest.skip(str(error))
+
+
+def test_promtool_has_nothing_to_say(promtool: str) -> None:
+    command = (promtool, "check", "rules", "--lint=all", "--lint-fatal")
+    assert subprocess.run((*command, RULES / "heartbeat.yml")).returncode == 0
+
+
+@pytest.mark.parametrize("realm", ["prod", "stage-2"])
+def test_records_and_alerts_do_what_their_tests_say_in_any_realm(promtool: str, realm: str) -> None:
+    assert unit.run([*TESTS, *TESTS], realm) == 0
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("== bool 0", "== 0"),
+        ("> bool 0) *", "> 0) *"),
+        ("* (duri_heartbeat_age_seconds >= bool -5)", ""),
+        ("changes(duri_textfile_heartbeat_seq[6m])", "sgn(duri_textfile_heartbeat_seq)"),
+        ("absent_over_time(duri_textfile_heartbeat_seq[2m])", "duri_heartbeat_ok == 0"),
+        ("unless on (job, instance, metric_realm) ", "unless on (job) "),
+        (
+            "duri_heartbeat_stall == 1\n        for: 90s",
+            "duri_heartbeat_stall == 1\n        for: 0s",
+        ),
+        ("node_textfile_scrape_error == 1", "node_textfile_scrape_error == 2"),
+    ],
+)
+def test_a_rule_that_is_wrong_is_noticed(
+    promtool: str, tmp_path: Path, right: str, wrong: str
+) -> None:
+    rules, tests = tmp_path / "ops" / "prometheus" / "rules", tmp_path / "tests" / "rules"
+    rules.mkdir(parents=True)
+    text = (RULES / "heartbeat.yml").read_text()
+    assert right in text
+    (rules / "heartbeat.yml").write_text(text.replace(right, wrong))
+    shutil.copytree(TESTS[0].parent, tests)
+    assert unit.run([tests / path.name for path in TESTS]) == 1
+
+
+def lint(*files: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ops.prometheus.heartbeat_lint", *map(str, files)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_our_own_rules_keep_to_what_is_allowed() -> None:
+    done = lint()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "expression", "said"),
+    [
+        ("alert: A", "sign(duri_textfile_heartbeat_seq) == 0", "sign()"),
+        ("alert: A", "time() - abs ( duri_textfile_heartbeat_ts ) > 9", "abs()"),
+        ("record: r", "increase((max(duri_textfile_heartbeat_seq))[5m:]) > bool 0", "increase()"),
+        ("record: r", 'increase({__name__="duri_textfile_heartbeat_seq"}[5m])', "increase()"),
+        ("record: duri_heartbeat_stall", "duri_heartbeat_ok == 0", "without bool"),
+        ("record: duri_heartbeat_ok", 'x{a="b"} > bool 0 and y <= 120', "without bool"),
+    ],
+)
+def test_what_is_forbidden_is_refused_with_its_place(
+    tmp_path: Path, name: str, expression: str, said: str
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(f"groups:\n  - name: g\n    rules:\n    - {name}\n      expr: '{expression}'\n")
+    done = lint(path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path}:5:13: {name.partition(' ')[2]}: ")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "alert: A, expr: 'absent_over_time(duri_textfile_heartbeat_seq[2m])'",
+        "alert: A, expr: abs(x) > 1 and duri_textfile_heartbeat_seq",
+        "alert: A, expr: duri_heartbeat_stall == 1",
+        "record: duri_heartbeat_ok, expr: 'x{a!=\"b\"} > bool 0'",
+    ],
+)
+def test_what_only_looks_like_it_is_allowed(tmp_path: Path, rule: str) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(f"groups:\n  - name: g\n    rules:\n    - {{{rule}}}\n")
+    assert list(faults(path)) == []

@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from operators.records import MODES
+from sinks.verdict import stream_state, verdict
+from tests.shown import Time, events, packet, report, ticks
+
+CHANNELS = ("ure:p", "osc_1:p")
+GOOD = {
+    "phase_diff": 0.01, "coherence": 0.95, "sync_quality": 0.9, "entropy_ratio": 0.1,
+}  # fmt: skip
+
+
+class Show:
+    """A rig of two members, live unless it is said otherwise."""
+
+    def __init__(self):
+        self.time = Time()
+        self.board = self.time.board()
+        self.panel = self.board.panels["r"]
+        self.tick = 0
+
+    def tell(self, mode="fused", bound=0.0031, resets=0, silent=(), **states):
+        self.tick += 1
+        shown = {**GOOD, **{k: v for k, v in states.items() if k in GOOD}}
+        told = ticks(self.tick, mode=MODES.index(mode), **shown)
+        told = replace(told, sync_bound_s=np.array([bound]))
+        sync = tuple(
+            report(c, state=states.get(c.partition(":")[0], "live"),
+                   clock_resets=resets if c == "osc_1:p" else 0,
+                   reset_at=self.tick if resets else None,
+                   offset_s=1.0 - 0.5 * resets)
+            for c in CHANNELS
+        )  # fmt: skip
+        heard = tuple(e for s in ("ure", "osc_1") if s not in silent for e in events(s))
+        self.board.tell([packet(told, sync=sync, ends=heard)])
+        return self
+
+    @property
+    def said(self):
+        return verdict(self.panel, self.time.now)
+
+    def sentence(self):
+        return f"{self.said.level}: {self.said.head}: {self.said.text}"
+
+
+@pytest.fixture
+def show():
+    return Show()
+
+
+def test_before_the_first_tick_it_waits(show):
+    assert show.sentence() == "wait: Waiting for the first tick: 0 of 2 streams live"
+
+
+def test_all_is_well(show):
+    show.tell()
+    assert show.sentence() == "good: In sync: within 3.1 ms; 2 of 2 streams live"
+    assert show.said.since is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "words"),
+    [(0.00004, "within 0.04 ms"), (0.0031, "within 3.1 ms"), (0.0314, "within 31 ms"),
+     (1.234, "within 1.23 s"), (0.0, "nothing to compare with"),
+     (float("nan"), "bound not known yet")],
+)  # fmt: skip
+def test_the_bound_is_said_in_the_unit_that_fits(show, bound, words):
+    assert words in show.tell(bound=bound).said.text
+
+
+def test_who_is_silent_is_named_and_since_when(show):
+    show.tell().tell().tell("ure_only", osc_1="stale").tell("ure_only", osc_1="lost")
+    assert show.sentence() == "warn: Failed over to URE: osc_1 silent"
+    assert show.said.since == 3
+
+
+def test_when_nobody_speaks_there_is_nothing(show):
+    show.tell().tell("none", osc_1="lost", ure="stale")
+    assert show.sentence() == "crit: Nothing to fuse: ure, osc_1 silent"
+
+
+def test_at_the_start_it_acquires(show):
+    show.tell("none", osc_1="acquiring", ure="acquiring")
+    assert show.sentence() == "wait: Acquiring: ure, osc_1 acquiring"
+
+
+def test_a_clock_that_steps_is_said_until_it_is_long_ago(show):
+    show.tell().tell(resets=1, osc_1="acquiring")
+    assert show.sentence() == "warn: Clock of osc_1 stepped by +0.500\u00a0s: re-acquiring"
+    assert show.said.since == 2
+    show.tell(resets=1)
+    assert show.said.text == "corrected; within 3.1 ms"
+    for _ in range(20):
+        show.tell(resets=1)
+    assert show.said.level == "good"
+
+
+def test_silence_is_said_before_a_step(show):
+    show.tell().tell("ure_only", resets=1, osc_1="stale")
+    assert show.said.head == "Failed over to URE"
+
+
+def test_a_member_that_is_missing_is_named(show):
+    show.tell(osc_1="rejoining")
+    assert show.sentence() == "warn: In sync, not all of it: within 3.1 ms; osc_1 rejoining"
+
+
+def test_disagreement_is_no_sync(show):
+    show.tell(coherence=0.6, phase_diff=0.04)
+    assert show.sentence() == (
+        "warn: Aligned, but the channels disagree: within 3.1 ms;"
+        " phase diff 0.04 is above 0.03, coherence 0.6 is below 0.72"
+    )
+
+
+def test_a_flow_that_hangs_is_no_sync(show):
+    show.tell()
+    show.time.now += 7
+    assert show.sentence().startswith("crit: No fresh data: nothing has come out for 7 s")
+
+
+def test_the_end_is_no_fault(show):
+    show.tell()
+    show.board.tell([packet(end=True)])
+    show.time.now += 100
+    assert show.sentence().startswith("wait: The data have ended: within 3.1 ms")
+
+
+def test_a_stream_is_as_the_best_of_its_channels(show):
+    assert stream_state(show.panel, "osc_1") == "waiting"
+    show.tell(osc_1="stale")
+    assert stream_state(show.panel, "osc_1") == "stale"
+    show.board.tell([packet(sync=(report("osc_1:q"),))])
+    assert stream_state(show.panel, "osc_1") == "live"
+    show.board.tell([packet(turned=(("osc_1", 1.0, False),))])
+    assert stream_state(show.panel, "osc_1") == "down"
