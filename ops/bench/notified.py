@@ -16,24 +16,22 @@ import io
 import json
 import multiprocessing
 import random
-import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from configs.load import load
 from ops.bench.monitoring import (
     ROOT,
+    Slack,
     alertmanager,
     free_port,
     node_exporter,
@@ -66,61 +64,8 @@ facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_l
 exporter: {{http_port: {fusion}}}
 output: {{dir: "{folder}/out"}}
 """
-_LINE = re.compile(r"^\*(firing|resolved) (\w+)\* (.*)$", re.MULTILINE)
 _LONGEST_S = 180.0
 _ASKED = {"FusionFailover", "FusionStreamLoss"}
-
-
-class Told(NamedTuple):
-    """An alert in a message: when it came (s since 1970), to whom, and what it said."""
-
-    at: float
-    to: str
-    status: str
-    alert: str
-    summary: str
-
-
-class Slack:
-    """Hears what is posted to webhooks of its own.
-
-    Attributes
-    ----------
-    told : list of Told
-        In the order in which it came.
-    """
-
-    def __init__(self) -> None:
-        told = self.told = list[Told]()
-
-        class Handler(BaseHTTPRequestHandler):
-            """Takes a message apart."""
-
-            def do_POST(self) -> None:
-                """Take it, and say so."""
-                now = time.time()
-                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for attachment in message["attachments"]:
-                    for found in _LINE.findall(attachment["text"]):
-                        told.append(Told(now, self.path.strip("/"), *found))
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Slack:
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Episode(NamedTuple):
@@ -148,7 +93,6 @@ class Stage:
     def __init__(self, folder: Path, *, fast: bool = False) -> None:
         self.slack = Slack()
         self._folder, self._fast, self._began = folder, fast, time.time()
-        self._players: dict[str, Any] = {}
         self._stack, self._sensors = ExitStack(), ExitStack()
         names = ("fusion", "ure", *SENSORS, "node", "prometheus", "alertmanager")
         self._ports = {name: free_port() for name in names}
@@ -196,10 +140,10 @@ class Stage:
         beat = (sys.executable, "-m", "ops", "heartbeat", f"--dir={textfile}", "--every=10")
         enter(running(beat, folder / "heartbeat.log", lambda: any(textfile.glob("*.prom"))))
         enter(self._playing("ure"))
-        run = (sys.executable, "-m", "ops", "run", str(live))
-        enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
         enter(self._sensors)
         self.back()
+        run = (sys.executable, "-m", "ops", "run", str(live))
+        enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
         wait_for("the first fused tick", self.fused, 60.0)
 
     @contextmanager
@@ -241,10 +185,13 @@ class Stage:
         except OSError:
             return None
 
-    def alerts(self) -> list[str]:
-        """Return the alerts that there are, firing or about to."""
-        found = json.loads(self._ask("prometheus", "/api/v1/alerts") or "")
-        return sorted(alert["labels"]["alertname"] for alert in found["data"]["alerts"])
+    def quiet(self) -> bool:
+        """Whether nothing is said any more of sensors that stopped."""
+        page = self._ask("prometheus", "/api/v1/alerts")
+        if page is None:
+            return False
+        alerts = json.loads(page)["data"]["alerts"]
+        return _ASKED.isdisjoint(alert["labels"]["alertname"] for alert in alerts)
 
 
 def _play(config: Path, streams: tuple[str, ...], began: float) -> None:
@@ -290,7 +237,7 @@ def episode(stage: Stage) -> Episode:
     wait_for("resolved", lambda: all(when("resolved", w, returned) for w in wanted), _LONGEST_S)
     mended = [when("resolved", w, returned) or 0.0 for w in wanted]
     # Budgets of 30 days that are minutes old are used up by now: of them it may still be spoken.
-    wait_for("quiet again", lambda: _ASKED.isdisjoint(stage.alerts()), _LONGEST_S)
+    wait_for("quiet again", stage.quiet, _LONGEST_S)
     also = {t.alert for t in told[before:]} - _ASKED
     return Episode(
         min(named) - stopped, max(named) - stopped, max(mended) - returned, tuple(sorted(also))
@@ -311,7 +258,7 @@ def main() -> int:
             return 2
         with stage:
             time.sleep(args.healthy_s)
-            begun = sorted({t.alert for t in stage.slack.told})
+            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.told}))
             print(f"told in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
             episodes = []
             for i in range(args.runs):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ops.bench.healthy import fired
-from ops.bench.monitoring import alertmanager, free_port, wait_for
-from ops.bench.notified import ALERTING, Slack, Stage, Told, episode
+from ops.bench.monitoring import Slack, Told, alertmanager, free_port, wait_for
+from ops.bench.notified import ALERTING, Stage, episode
 from ops.peers import PeerError, peer
 
 CONFIG = ALERTING / "alertmanager.yml"
