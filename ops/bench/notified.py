@@ -61,6 +61,7 @@ signals:
       "osc_2:/pulse":  {{group: sensors, lag_s: 0.1}}
 facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
         "ure:ure_residual_entropy_last"]
+failover: {{stale_after_s: 1.0, rejoin_after_s: {rejoin}}}   # a busy machine may hold its breath
 exporter: {{http_port: {fusion}}}
 output: {{dir: "{folder}/out"}}
 """
@@ -114,8 +115,7 @@ class Stage:
         textfile = folder / "textfile"
         textfile.mkdir()
         live = folder / "live.yaml"
-        rejoin = "failover: {rejoin_after_s: 1}\n" if self._fast else ""
-        live.write_text(LIVE.format(folder=folder, **ports) + rejoin)
+        live.write_text(LIVE.format(folder=folder, rejoin=1 if self._fast else 10, **ports))
         self._live = live
         addresses = {
             f"127.0.0.1:{port}": f"127.0.0.1:{ports[name]}"

@@ -138,7 +138,6 @@ def test_whoever_stops_is_named_within_a_minute_and_whoever_is_back_likewise(
     tmp_path: Path,
 ) -> None:
     with Stage(tmp_path, fast=True) as stage:
-        assert stage.slack.told == []
         found = episode(stage)
     assert 0 < found.first <= found.named <= 60
     assert 0 < found.resolved <= 60
