@@ -186,12 +186,13 @@ class Stage:
             return None
 
     def quiet(self) -> bool:
-        """Whether nothing is said any more of sensors that stopped."""
+        """Whether there is nothing to be told of sensors that stopped, and all is taken back."""
         page = self._ask("prometheus", "/api/v1/alerts")
         if page is None:
             return False
-        alerts = json.loads(page)["data"]["alerts"]
-        return _ASKED.isdisjoint(alert["labels"]["alertname"] for alert in alerts)
+        alerts = {alert["labels"]["alertname"] for alert in json.loads(page)["data"]["alerts"]}
+        newest = {(t.alert, t.summary): t.status for t in self.slack.told if t.alert in _ASKED}
+        return _ASKED.isdisjoint(alerts) and "firing" not in newest.values()
 
 
 def _play(config: Path, streams: tuple[str, ...], began: float) -> None:
@@ -219,6 +220,8 @@ def episode(stage: Stage) -> Episode:
     TimeoutError
         Nobody is told within three minutes.
     """
+    # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
+    wait_for("quiet", stage.quiet, _LONGEST_S)
     told, before = stage.slack.told, len(stage.slack.told)
 
     def when(status: str, said: str, after: float) -> float | None:
@@ -236,8 +239,6 @@ def episode(stage: Stage) -> Episode:
     returned = stage.back()
     wait_for("resolved", lambda: all(when("resolved", w, returned) for w in wanted), _LONGEST_S)
     mended = [when("resolved", w, returned) or 0.0 for w in wanted]
-    # Budgets of 30 days that are minutes old are used up by now: of them it may still be spoken.
-    wait_for("quiet again", stage.quiet, _LONGEST_S)
     also = {t.alert for t in told[before:]} - _ASKED
     return Episode(
         min(named) - stopped, max(named) - stopped, max(mended) - returned, tuple(sorted(also))
