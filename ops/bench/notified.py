@@ -23,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -223,26 +224,24 @@ def episode(stage: Stage) -> Episode:
     # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
     wait_for("quiet", stage.quiet, _LONGEST_S)
     told, before = stage.slack.told, len(stage.slack.told)
+    asked = ("FusionFailover ", *(f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS))
 
-    def when(status: str, said: str, after: float) -> float | None:
-        """Return when it was first said that something is so."""
-        return next(
-            (t.at for t in told[before:]
-             if t.at >= after and t.status == status and said in f"{t.alert} {t.summary}"), None,
-        )  # fmt: skip
+    def first(status: str, since: float) -> list[float]:
+        """Return how long after a moment each was first said to be so; infinity: not yet."""
+        return [
+            min((t.at - since for t in told[before:]
+                 if t.at >= since and t.status == status and said in f"{t.alert} {t.summary}"),
+                default=inf)
+            for said in asked
+        ]  # fmt: skip
 
-    lost = [f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS]
-    wanted = ["FusionFailover ", *lost]
     stopped = stage.stop()
-    wait_for("told", lambda: all(when("firing", w, stopped) for w in wanted), _LONGEST_S)
-    named = [when("firing", w, stopped) or 0.0 for w in wanted]
+    wait_for("told", lambda: max(first("firing", stopped)) < inf, _LONGEST_S)
     returned = stage.back()
-    wait_for("resolved", lambda: all(when("resolved", w, returned) for w in wanted), _LONGEST_S)
-    mended = [when("resolved", w, returned) or 0.0 for w in wanted]
+    wait_for("resolved", lambda: max(first("resolved", returned)) < inf, _LONGEST_S)
     also = {t.alert for t in told[before:]} - _ASKED
-    return Episode(
-        min(named) - stopped, max(named) - stopped, max(mended) - returned, tuple(sorted(also))
-    )
+    named, resolved = first("firing", stopped), max(first("resolved", returned))
+    return Episode(min(named), max(named), resolved, tuple(sorted(also)))
 
 
 def main() -> int:
