@@ -6,10 +6,11 @@ import yaml
 from configs.schema import Config, OscStream, UreStream
 from operators.align import AlignConfig
 from operators.plan import MemberConfig, SignalConfig
+from ops.prometheus import generate
 from sinks.board import Board
 from sinks.metrics import Page
 from tests import scraped
-from tests.rules.test_rules import FILES, RULES, needs_promtool, promtool, selectors
+from tests.rules.test_rules import RULES, needs_promtool, promtool, selectors
 from tests.signals import START, Source, every, makers, run, studio
 
 SCRAPE_S = 5
@@ -70,7 +71,7 @@ def fires(series, tmp_path):
 
     def say(*facts):
         test = {
-            "rule_files": [str(path) for path in FILES],
+            "rule_files": [str(path) for path in generate.shipped()],
             "evaluation_interval": f"{SCRAPE_S}s",
             "group_eval_order": ["fusion", "ure"],
             "tests": [{
