@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dir", type=Path, required=True, metavar="DIR",
         help="the node exporter's --collector.textfile.directory",
     )  # fmt: skip
-    parser.add_argument("--realm", type=_realm, default="prod", help="default %(default)s")
+    parser.add_argument("--realm", type=realm_name, default="prod", help="default %(default)s")
     parser.add_argument(
         "--every", type=_seconds, metavar="S",
         help=f"beat on until Ctrl-C, with so many seconds between, at most {LONGEST_S:g};"
@@ -76,7 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _realm(text: str) -> str:
+def realm_name(text: str) -> str:
+    """Return the name of a realm, refused as an argument where it is none."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits, _ or -")
     return text

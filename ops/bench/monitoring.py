@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 from ops.peers import peer
 
 ROOT = Path(__file__).resolve().parents[2]
 _FETCHED = ROOT / ".peers"
+_LINE = re.compile(r"^\*(firing|resolved) (\w+)\* (.*)$", re.MULTILINE)
 
 
 def free_port() -> int:
@@ -118,3 +124,55 @@ def node_exporter(textfile: Path, port: int) -> Iterator[subprocess.Popen[bytes]
     page = f"http://127.0.0.1:{port}/metrics"
     with running(command, textfile.parent / "node.log", lambda: answers(page)) as process:
         yield process
+
+
+class Told(NamedTuple):
+    """An alert in a message: when it came (s since 1970), to whom, and what it said."""
+
+    at: float
+    to: str
+    status: str
+    alert: str
+    summary: str
+
+
+class Slack:
+    """Hears what is posted to webhooks of its own.
+
+    Attributes
+    ----------
+    told : list of Told
+        In the order in which it came.
+    """
+
+    def __init__(self) -> None:
+        told = self.told = list[Told]()
+
+        class Handler(BaseHTTPRequestHandler):
+            """Takes a message apart."""
+
+            def do_POST(self) -> None:
+                """Take it, and say so."""
+                now = time.time()
+                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for attachment in message["attachments"]:
+                    for found in _LINE.findall(attachment["text"]):
+                        told.append(Told(now, self.path.strip("/"), *found))
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Slack:
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()

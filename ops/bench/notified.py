@@ -16,24 +16,23 @@ import io
 import json
 import multiprocessing
 import random
-import re
 import shutil
 import sys
 import tempfile
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from configs.load import load
 from ops.bench.monitoring import (
     ROOT,
+    Slack,
     alertmanager,
     free_port,
     node_exporter,
@@ -63,64 +62,12 @@ signals:
       "osc_2:/pulse":  {{group: sensors, lag_s: 0.1}}
 facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
         "ure:ure_residual_entropy_last"]
+failover: {{stale_after_s: 1.0, rejoin_after_s: {rejoin}}}   # a busy machine may hold its breath
 exporter: {{http_port: {fusion}}}
 output: {{dir: "{folder}/out"}}
 """
-_LINE = re.compile(r"^\*(firing|resolved) (\w+)\* (.*)$", re.MULTILINE)
 _LONGEST_S = 180.0
 _ASKED = {"FusionFailover", "FusionStreamLoss"}
-
-
-class Told(NamedTuple):
-    """An alert in a message: when it came (s since 1970), to whom, and what it said."""
-
-    at: float
-    to: str
-    status: str
-    alert: str
-    summary: str
-
-
-class Slack:
-    """Hears what is posted to webhooks of its own.
-
-    Attributes
-    ----------
-    told : list of Told
-        In the order in which it came.
-    """
-
-    def __init__(self) -> None:
-        told = self.told = list[Told]()
-
-        class Handler(BaseHTTPRequestHandler):
-            """Takes a message apart."""
-
-            def do_POST(self) -> None:
-                """Take it, and say so."""
-                now = time.time()
-                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for attachment in message["attachments"]:
-                    for found in _LINE.findall(attachment["text"]):
-                        told.append(Told(now, self.path.strip("/"), *found))
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Slack:
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class Episode(NamedTuple):
@@ -148,7 +95,6 @@ class Stage:
     def __init__(self, folder: Path, *, fast: bool = False) -> None:
         self.slack = Slack()
         self._folder, self._fast, self._began = folder, fast, time.time()
-        self._players: dict[str, Any] = {}
         self._stack, self._sensors = ExitStack(), ExitStack()
         names = ("fusion", "ure", *SENSORS, "node", "prometheus", "alertmanager")
         self._ports = {name: free_port() for name in names}
@@ -170,8 +116,7 @@ class Stage:
         textfile = folder / "textfile"
         textfile.mkdir()
         live = folder / "live.yaml"
-        rejoin = "failover: {rejoin_after_s: 1}\n" if self._fast else ""
-        live.write_text(LIVE.format(folder=folder, **ports) + rejoin)
+        live.write_text(LIVE.format(folder=folder, rejoin=1 if self._fast else 10, **ports))
         self._live = live
         addresses = {
             f"127.0.0.1:{port}": f"127.0.0.1:{ports[name]}"
@@ -196,10 +141,10 @@ class Stage:
         beat = (sys.executable, "-m", "ops", "heartbeat", f"--dir={textfile}", "--every=10")
         enter(running(beat, folder / "heartbeat.log", lambda: any(textfile.glob("*.prom"))))
         enter(self._playing("ure"))
-        run = (sys.executable, "-m", "ops", "run", str(live))
-        enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
         enter(self._sensors)
         self.back()
+        run = (sys.executable, "-m", "ops", "run", str(live))
+        enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
         wait_for("the first fused tick", self.fused, 60.0)
 
     @contextmanager
@@ -241,10 +186,14 @@ class Stage:
         except OSError:
             return None
 
-    def alerts(self) -> list[str]:
-        """Return the alerts that there are, firing or about to."""
-        found = json.loads(self._ask("prometheus", "/api/v1/alerts") or "")
-        return sorted(alert["labels"]["alertname"] for alert in found["data"]["alerts"])
+    def quiet(self) -> bool:
+        """Whether there is nothing to be told of sensors that stopped, and all is taken back."""
+        page = self._ask("prometheus", "/api/v1/alerts")
+        if page is None:
+            return False
+        alerts = {alert["labels"]["alertname"] for alert in json.loads(page)["data"]["alerts"]}
+        newest = {(t.alert, t.summary): t.status for t in self.slack.told if t.alert in _ASKED}
+        return _ASKED.isdisjoint(alerts) and "firing" not in newest.values()
 
 
 def _play(config: Path, streams: tuple[str, ...], began: float) -> None:
@@ -272,29 +221,27 @@ def episode(stage: Stage) -> Episode:
     TimeoutError
         Nobody is told within three minutes.
     """
+    # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
+    wait_for("quiet", stage.quiet, _LONGEST_S)
     told, before = stage.slack.told, len(stage.slack.told)
+    asked = ("FusionFailover ", *(f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS))
 
-    def when(status: str, said: str, after: float) -> float | None:
-        """Return when it was first said that something is so."""
-        return next(
-            (t.at for t in told[before:]
-             if t.at >= after and t.status == status and said in f"{t.alert} {t.summary}"), None,
-        )  # fmt: skip
+    def first(status: str, since: float) -> list[float]:
+        """Return how long after a moment each was first said to be so; infinity: not yet."""
+        return [
+            min((t.at - since for t in told[before:]
+                 if t.at >= since and t.status == status and said in f"{t.alert} {t.summary}"),
+                default=inf)
+            for said in asked
+        ]  # fmt: skip
 
-    lost = [f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS]
-    wanted = ["FusionFailover ", *lost]
     stopped = stage.stop()
-    wait_for("told", lambda: all(when("firing", w, stopped) for w in wanted), _LONGEST_S)
-    named = [when("firing", w, stopped) or 0.0 for w in wanted]
+    wait_for("told", lambda: max(first("firing", stopped)) < inf, _LONGEST_S)
     returned = stage.back()
-    wait_for("resolved", lambda: all(when("resolved", w, returned) for w in wanted), _LONGEST_S)
-    mended = [when("resolved", w, returned) or 0.0 for w in wanted]
-    # Budgets of 30 days that are minutes old are used up by now: of them it may still be spoken.
-    wait_for("quiet again", lambda: _ASKED.isdisjoint(stage.alerts()), _LONGEST_S)
+    wait_for("resolved", lambda: max(first("resolved", returned)) < inf, _LONGEST_S)
     also = {t.alert for t in told[before:]} - _ASKED
-    return Episode(
-        min(named) - stopped, max(named) - stopped, max(mended) - returned, tuple(sorted(also))
-    )
+    named, resolved = first("firing", stopped), max(first("resolved", returned))
+    return Episode(min(named), max(named), resolved, tuple(sorted(also)))
 
 
 def main() -> int:
@@ -311,7 +258,7 @@ def main() -> int:
             return 2
         with stage:
             time.sleep(args.healthy_s)
-            begun = sorted({t.alert for t in stage.slack.told})
+            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.told}))
             print(f"told in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
             episodes = []
             for i in range(args.runs):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from operators.records import ENDED
-from ops.prometheus.rules import Alert, Group, Record, Severity
+from ops.prometheus.rule import Alert, Group, Record, Severity
 from sinks.board import DISCARDED
 from sinks.budgets import BUDGETS, SILENT_S
 

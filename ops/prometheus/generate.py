@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ops.prometheus import fusion, slo
-from ops.prometheus.rules import text
+from ops.prometheus.rule import text
 
 FOLDER = Path(__file__).with_name("rules")
 COMMAND = "python -m ops.prometheus.generate"

@@ -23,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from glob import glob
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -133,7 +134,10 @@ class Prometheus:
         return Path(self._api("status/runtimeinfo")["CWD"], name).resolve()
 
     def _api(self, path: str) -> Any:
-        return json.loads(self._get(f"/api/v1/{path}"))["data"]
+        try:
+            return json.loads(self._get(f"/api/v1/{path}"))["data"]
+        except (ValueError, LookupError, TypeError):
+            raise ReloadError(f"who answers at {self.url} is no Prometheus") from None
 
     def _get(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
@@ -146,7 +150,7 @@ class Prometheus:
             if error.code == 403:
                 said += ": start it with --web.enable-lifecycle, or name its process by --pid"
             raise ReloadError(f"{self.url}{path}: {said or error.reason}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, HTTPException) as error:
             why = getattr(error, "reason", error)
             raise ReloadError(f"no Prometheus answers at {self.url}: {why}") from None
 

@@ -5,7 +5,7 @@ error ratio = bad / all ticks judged, burn rate = error ratio / error budget, by
 
 from __future__ import annotations
 
-from ops.prometheus.rules import Alert, Group, Record
+from ops.prometheus.rule import Alert, Group, Record
 from sinks.budgets import BURNS, FREEZE, OBJECTIVES, PERIOD_D, Burn, Slo
 
 NAMES: dict[Slo, tuple[str, str]] = {
@@ -26,6 +26,11 @@ def _labels(slo: Slo) -> dict[str, str]:
     return {"sloth_id": f"lumen-{slo}", "sloth_service": "lumen", "sloth_slo": slo}
 
 
+def _allowed(slo: Slo) -> str:
+    """Return the error budget: the share of ticks that may be bad."""
+    return f"{1 - OBJECTIVES[slo]:g}"
+
+
 def _of(series: str, slo: Slo) -> str:
     return f'{series}{{sloth_id="lumen-{slo}"}}'
 
@@ -35,6 +40,7 @@ def _error(window: str) -> str:
 
 
 def _ticks(slo: Slo, window: str, bad: str = "") -> str:
+    """Return how many ticks a second were judged, or were `bad_`."""
     return f'sum by (rig) (rate(fusion_slo_{bad}ticks_total{{slo="{slo}"}}[{window}]))'
 
 
@@ -51,7 +57,7 @@ def _period(slo: Slo) -> Record:
 
 def _budget(slo: Slo) -> tuple[Record, ...]:
     """Return the objective, and how fast its error budget is used up."""
-    labels, budget = _labels(slo), f"{1 - OBJECTIVES[slo]:g}"
+    labels, budget = _labels(slo), _allowed(slo)
     return (
         Record("slo:objective:ratio", f"vector({OBJECTIVES[slo]:g})", labels),
         Record("slo:error_budget:ratio", f"vector({budget})", labels),
@@ -78,7 +84,7 @@ def _burns(slo: Slo, burn: Burn) -> str:
     Of a window that is longer than the run, what is missing counts as good: a first minute that
     is bad is not an hour of it.
     """
-    limit = f"{burn.factor:g} * {1 - OBJECTIVES[slo]:g}"
+    limit = f"{burn.factor:g} * {_allowed(slo)}"
     return (
         f"(\n  {_rate(slo, burn.now)} > {limit}\n"
         f"  and {_rate(slo, burn.window)} > {limit}\n"
@@ -95,7 +101,7 @@ def _alerts(slo: Slo) -> tuple[Alert, ...]:
             severity, f"{slo}_slo",
             f"The error budget of {slo} burns {_SPEED[severity].lower()}",
             f'{{{{ printf "%.3f" $value }}}} of the latest ticks of rig {{{{ $labels.rig }}}} lack'
-            f" {good}; {1 - OBJECTIVES[slo]:g} may, over {PERIOD_D} days.",
+            f" {good}; {_allowed(slo)} may, over {PERIOD_D} days.",
         )
         for severity, burns in BURNS.items()
     )  # fmt: skip

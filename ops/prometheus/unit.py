@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from ops.heartbeat import realm_name
 from ops.peers import PeerError, peer
 
 TESTS = Path(__file__).parents[2] / "tests" / "rules"
@@ -53,7 +54,7 @@ def main() -> int:
     """Run them; 2 if there is no promtool."""
     parser = argparse.ArgumentParser(prog="python -m ops.prometheus.unit", description=__doc__)
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="default tests/rules")
-    parser.add_argument("--realm", default=WRITTEN_FOR, help="default %(default)s")
+    parser.add_argument("--realm", type=realm_name, default=WRITTEN_FOR, help="default %(default)s")
     args = parser.parse_args()
     try:
         return run(args.files or sorted(TESTS.glob("*.yml")), args.realm)

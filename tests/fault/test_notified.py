@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 import urllib.request
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.bench.monitoring import alertmanager, free_port, wait_for
-from ops.bench.notified import ALERTING, Slack, Stage, Told, episode
+from ops.bench.healthy import fired
+from ops.bench.monitoring import Slack, Told, alertmanager, free_port, wait_for
+from ops.bench.notified import ALERTING, Stage, episode
 from ops.peers import PeerError, peer
 
 CONFIG = ALERTING / "alertmanager.yml"
@@ -21,7 +23,13 @@ CONFIG = ALERTING / "alertmanager.yml"
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
     try:
-        for name in ("amtool", "prometheus-alertmanager", "prometheus", "prometheus-node-exporter"):
+        for name in (
+            "amtool",
+            "promtool",
+            "prometheus-alertmanager",
+            "prometheus",
+            "prometheus-node-exporter",
+        ):
             peer(name)
     except PeerError as error:
         pytest.skip(str(error))
@@ -120,12 +128,16 @@ def test_of_a_process_that_is_gone_nothing_else_is_said(post: Post) -> None:
     assert {t.alert for t in post.said("Elsewhere")} == {"FusionDown", "UreFrozen", "Elsewhere"}
 
 
+def test_from_the_start_on_the_rules_speak_of_what_happens_and_of_nothing_else() -> None:
+    said = fired(120.0, silent=((60.0, 85.0),))
+    assert set(re.findall(r'alertname="(\w+)"', said)) == {"FusionFailover", "FusionStreamLoss"}
+
+
 @pytest.mark.timeout(400)
 def test_whoever_stops_is_named_within_a_minute_and_whoever_is_back_likewise(
     tmp_path: Path,
 ) -> None:
     with Stage(tmp_path, fast=True) as stage:
-        assert stage.slack.told == []
         found = episode(stage)
     assert 0 < found.first <= found.named <= 60
     assert 0 < found.resolved <= 60

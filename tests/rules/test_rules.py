@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ops.prometheus import generate
-from ops.prometheus.rules import Alert, Record
+from ops.prometheus.rule import Alert, Record
 from sinks.budgets import BUDGETS, BURNS, FREEZE, OBJECTIVES, SILENT_S
 from tests import scraped
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ops.bench.monitoring import free_port, node_exporter, prometheus, wait_for
+from ops.bench.monitoring import Slack, free_port, node_exporter, prometheus, wait_for
 from ops.heartbeat import beat
 from ops.peers import PeerError, peer
 from ops.prometheus.reload_safe import Prometheus, ReloadError, reload_safe
@@ -134,6 +134,13 @@ def test_a_dead_server_is_named(watched: Watched) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     said = refused(reload(watched, url=url), 1)
     assert said == f"no Prometheus answers at {url}: [Errno 111] Connection refused\n"
+
+
+def test_somebody_else_who_answers_is_not_taken_for_it(watched: Watched) -> None:
+    with Slack() as slack:  # takes POST alone
+        assert refused(reload(watched, url=slack.url), 1).startswith(f"{slack.url}/api/v1/status/")
+    with pytest.raises(ReloadError, match="is no Prometheus"):
+        Prometheus(f"{watched.url}/metrics?").config()
 
 
 def test_a_process_that_is_not_there_is_named(watched: Watched) -> None:

@@ -1,0 +1,251 @@
+"""Whether an hour in which all is well is quiet, by the shipped rules and promtool.
+
+    python -m ops.bench.healthy [--seconds 3600] [--silent FROM TO]
+
+A performer's hour, start-up included, is simulated: an engine and two sensors with clocks and lags
+of their own, a few readings lost, doubled or thrown off. It goes through the flow as a live run's
+would, and the page of metrics is taken every 5 s of its time, as Prometheus would; what the engine
+and the node exporter would show is put beside it. All of that becomes a unit test of all rule
+files at once: nothing may have fired in it. `--silent` stops the sensors, so that something does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import bytewax.operators as op
+import yaml
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSink, run_main
+from prometheus_client.parser import text_string_to_metric_families
+
+from configs.load import load
+from flows.fusion import stations
+from operators.records import Packet
+from ops import heartbeat
+from ops.bench.monitoring import ROOT
+from ops.peers import PeerError, peer
+from ops.scenario import Scenario, Sensor, Span
+from ops.simulate import FACTS, START, Recording, make
+from sinks.board import Board
+from sinks.metrics import Page
+from sources.replay import Replay
+
+RULES = ROOT / "ops" / "prometheus" / "rules"
+EVERY_S = 5.0
+MISSED = 2
+BEFORE_S = (MISSED - 0.5) * EVERY_S
+"""Prometheus is there before the flow, and misses it so often; so is the node exporter."""
+BEAT_S = 30.0
+MACHINE_S = 0.02
+"""From the end of a block until its ticks are written."""
+STREAMS = {
+    "recorded": '  - {{name: hour, type: file, path: "{path}", speed: 0}}',
+    "live": """\
+  - {{name: ure, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}}
+  - {{name: osc_1, type: osc, addr: "127.0.0.1:9000"}}
+  - {{name: osc_2, type: osc, addr: "127.0.0.1:9001"}}""",
+}
+CONFIG = """version: 2
+rig: studio
+streams:
+{streams}
+signals:
+  pulse:
+    reference: "osc_1:/pulse"
+    members:
+      "ure:ure_pulse": {{group: ure}}
+      "osc_1:/pulse":  {{group: sensors}}
+      "osc_2:/pulse":  {{group: sensors}}
+facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
+        "ure:ure_residual_entropy_last"]
+collect: {{block_s: 0.05}}
+output: {{dir: "{folder}/out"}}
+"""
+_JOBS = {
+    job: {"job": job, "instance": f"127.0.0.1:{port}"}
+    for job, port in (("fusion", 9310), ("ure", 9305), ("node", 9100))
+}
+Labels: TypeAlias = Mapping[str, str]
+_STALE = "stale"
+
+
+class Scraped:
+    """Series as Prometheus would have them: one value a scrape, or none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._series: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+
+    def scrape(self, *pages: tuple[str, Labels, float]) -> None:
+        """Take what is shown at the next moment: name, labels and value of each sample."""
+        for name, labels, value in pages:
+            key = name, tuple(sorted(labels.items()))
+            series = self._series.setdefault(key, ["_"] * self.count)
+            series.append(f"{value:.10g}")
+        self.count += 1
+        for series in self._series.values():
+            if len(series) < self.count:
+                series.append("_" if series[-1] in ("_", _STALE) else _STALE)
+
+    def test(self, rules: list[Path]) -> str:
+        """Return a unit test in which nothing fires."""
+        return yaml.safe_dump(
+            {
+                "rule_files": [str(path) for path in rules],
+                "evaluation_interval": f"{EVERY_S:g}s",
+                "tests": [
+                    {
+                        "interval": f"{EVERY_S:g}s",
+                        "input_series": [
+                            {"series": _selector(name, labels), "values": " ".join(values)}
+                            for (name, labels), values in self._series.items()
+                        ],
+                        "promql_expr_test": [
+                            {
+                                "expr": "sum by (alertname, severity)"
+                                f' (count_over_time(ALERTS{{alertstate="firing"}}[{self._s}s]))',
+                                "eval_time": f"{self._s}s",
+                                "exp_samples": [],
+                            }
+                        ],
+                    }
+                ],
+            },
+            width=1_000_000,
+        )
+
+    @property
+    def _s(self) -> int:
+        return int(self.count * EVERY_S)
+
+
+def _selector(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    said = ",".join(f'{key}="{value}"' for key, value in labels)
+    return f"{name}{{{said}}}"
+
+
+def hour(seconds: float, silent: tuple[Span, ...] = ()) -> Recording:
+    """Record an engine and two sensors that are well, but for what is `silent`."""
+    return make(
+        Scenario(
+            seconds=seconds,
+            sensors=(
+                Sensor("ure", "ure_pulse", 10.0, "ure", stamped=False),
+                Sensor("osc_1", "/pulse", 50.0, offset_s=-3.2, skew_ppm=87.0, lag_s=0.18,
+                       loss=0.01, duplicates=20, silent=silent),
+                Sensor("osc_2", "/pulse", 31.7, offset_s=7.9, skew_ppm=-140.0, lag_s=0.42,
+                       loss=0.01, outliers=0.001, silent=silent),
+            ),
+            facts_every_s=2.0,
+        ),
+        seed=1,
+    )  # fmt: skip
+
+
+def scraped(recording: Recording, folder: Path) -> Scraped:
+    """Send a recording through the flow, and take its page and those beside it every 5 s."""
+    path = folder / "hour.ndjson"
+    recording.write(path)
+    loaded, live = (
+        load(_config(folder, name, STREAMS[name].format(path=path))) for name in STREAMS
+    )
+    now = START
+    board = Board(live.config, clock=lambda: now, wall=lambda: now)
+    page, found = Page(board), Scraped()
+    for k in range(MISSED):
+        found.scrape(("up", _JOBS["fusion"], 0.0), *_others(recording, k * EVERY_S))
+
+    def tell(packet: Packet) -> tuple[()]:
+        """Show a packet, after all scrapes before it."""
+        nonlocal now
+        while (due := START + found.count * EVERY_S - BEFORE_S) < packet.known and not packet.end:
+            now = due
+            found.scrape(*_page(page), *_others(recording, found.count * EVERY_S))
+        now = packet.known + MACHINE_S
+        board.tell([packet])
+        return ()
+
+    flow = Dataflow("healthy")
+    evidenced = stations(op.input("receive", flow, Replay(loaded.config)), loaded, keep=False)
+    op.output("nowhere", op.flat_map_value("tell", evidenced, tell), TestingSink([]))
+    run_main(flow)
+    return found
+
+
+def _config(folder: Path, name: str, streams: str) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(CONFIG.format(streams=streams, folder=folder), "utf-8")
+    return path
+
+
+def _page(page: Page) -> Iterator[tuple[str, Labels, float]]:
+    """Yield what the flow shows; moments are counted from when Prometheus starts, like its own."""
+    yield "up", _JOBS["fusion"], 1.0
+    for family in text_string_to_metric_families(page.text().decode()):
+        for sample in family.samples:
+            moment = re.search("_timestamp_seconds$", sample.name)
+            value = sample.value - (START - BEFORE_S if moment else 0.0)
+            yield sample.name, sample.labels | _JOBS["fusion"], value
+
+
+def _others(recording: Recording, at: float) -> Iterator[tuple[str, Labels, float]]:
+    """Yield what the engine and the node exporter show, `at` s after Prometheus has started."""
+    rows = recording.rows
+    there = rows.rx <= at - BEFORE_S
+    yield "up", _JOBS["ure"], 1.0
+    for k, (_, key) in enumerate(recording.names):
+        mine = rows.value[there & (rows.name == k)]
+        if key in FACTS and len(mine):
+            yield key, _JOBS["ure"], float(mine[-1])
+    beats, realm = int(at / BEAT_S), {heartbeat.REALM: "prod"}
+    yield "up", _JOBS["node"], 1.0
+    yield "node_textfile_scrape_error", _JOBS["node"], 0.0
+    yield heartbeat.SEQ, _JOBS["node"] | realm, beats + 1.0
+    yield heartbeat.TS, _JOBS["node"] | realm, beats * BEAT_S
+
+
+def fired(seconds: float, silent: tuple[Span, ...] = ()) -> str:
+    """Return what promtool says of the alerts that fired, nothing if none did.
+
+    Raises
+    ------
+    PeerError
+        There is no promtool.
+    """
+    promtool = peer("promtool")
+    with tempfile.TemporaryDirectory() as name:
+        found, test = scraped(hour(seconds, silent), Path(name)), Path(name) / "healthy.yml"
+        test.write_text(found.test(sorted(RULES.glob("*.yml"))), "utf-8")
+        command = (promtool, "test", "rules", str(test))
+        done = subprocess.run(command, capture_output=True, text=True)
+    return done.stderr.strip() if done.returncode else ""
+
+
+def main() -> int:
+    """Look whether anything fires; 1 if so."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.bench.healthy", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--seconds", type=float, default=3600.0, help="default %(default)s")
+    parser.add_argument("--silent", type=float, nargs=2, metavar=("FROM", "TO"))
+    args = parser.parse_args()
+    try:
+        said = fired(args.seconds, (tuple(args.silent),) if args.silent else ())
+    except PeerError as error:
+        print(f"lumen: {error}", file=sys.stderr)
+        return 2
+    print(f"{args.seconds:g} s: {said or 'nothing fired'}")
+    return int(bool(said))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
