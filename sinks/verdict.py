@@ -59,14 +59,9 @@ def verdict(panel: Panel, now: float) -> Verdict:
         return Verdict("wait", "Acquiring", why, since)
     if mode != "fused" and silent:
         return Verdict("crit" if mode == "none" else "warn", _MODES[mode], why, since)
-    for change in reversed(panel.history.changes):
-        if change.what != "clock":
-            continue
-        again = any(c.partition(":")[0] == change.name for c in missing)
-        if again or ts - change.ts < STEP_SHOWN_S:
-            by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
-            said = "re-acquiring" if again else f"corrected; {_within(panel)}"
-            return Verdict("warn", f"Clock of {change.name} stepped{by}", said, change.ts)
+    step = _step(panel, ts, missing)
+    if step is not None:
+        return step
     if mode != "fused":
         return Verdict("warn", _MODES[mode], why, since)
     if missing:
@@ -78,6 +73,24 @@ def verdict(panel: Panel, now: float) -> Verdict:
         said = ", ".join(filter(None, beyond))
         return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
     return Verdict("good", "In sync", f"{_within(panel)}; {_streams(panel)}")
+
+
+def _step(panel: Panel, ts: float, missing: dict[str, str]) -> Verdict | None:
+    """Return what is to be said of the newest step of a clock; nothing once it is long ago."""
+    back: set[str] = set()
+    for change in reversed(panel.history.changes):
+        source = change.name.partition(":")[0]
+        if change.what == "channel" and change.now == "live":
+            back.add(source)
+        if change.what != "clock":
+            continue
+        again = source not in back and any(c.partition(":")[0] == source for c in missing)
+        if not again and ts - change.ts > STEP_SHOWN_S:
+            return None
+        by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
+        said = "re-acquiring" if again else f"corrected; {_within(panel)}"
+        return Verdict("warn", f"Clock of {source} stepped{by}", said, change.ts)
+    return None
 
 
 def stream_state(panel: Panel, stream: str) -> StreamState:
@@ -97,13 +110,9 @@ def _within(panel: Panel) -> str:
         return "bound not known yet"
     if not bound:  # one channel alone, its lag given
         return "nothing to compare with"
-    return (
-        f"within {bound * 1e3:.2g} ms"
-        if bound < 0.01
-        else f"within {bound:.3g} s"
-        if bound >= 1
-        else f"within {bound * 1e3:.0f} ms"
-    )
+    if bound >= 1:
+        return f"within {bound:.3g} s"
+    return f"within {bound * 1e3:.2g} ms" if bound < 0.01 else f"within {bound * 1e3:.0f} ms"
 
 
 def _streams(panel: Panel) -> str:

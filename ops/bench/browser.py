@@ -63,15 +63,12 @@ def until(page: Page, holds: str, given: object = None, seconds: float = 15.0) -
 
 def _surroundings() -> dict[str, str | float | bool]:
     """Return an environment in which what was unpacked finds its libraries and fonts."""
-    if not _UNPACKED.exists():
-        return dict(os.environ)
-    libraries = [
-        str(folder)
-        for folder in _UNPACKED.glob("usr/lib/*-linux-gnu*")
-        for folder in (folder, folder / "pulseaudio")
-    ]
-    return {
-        **os.environ,
-        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        "XDG_DATA_HOME": str(_UNPACKED / "usr/share"),
-    }
+    found: dict[str, str | float | bool] = dict(os.environ)
+    libraries = [*_UNPACKED.glob("usr/lib/*-linux-gnu*")]
+    libraries += [folder / "pulseaudio" for folder in libraries]
+    if libraries:
+        found["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
+        found["XDG_DATA_HOME"] = str(_UNPACKED / "usr/share")
+    if (_UNPACKED / "etc/fonts/fonts.conf").exists():
+        found["FONTCONFIG_PATH"] = str(_UNPACKED / "etc/fonts")
+    return found

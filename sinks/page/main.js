@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { gauges } from "./gauges.js";
 import { events, streams } from "./tables.js";
 import { timeline } from "./timeline.js";
-import { clock, each, make, put, set, span, words } from "./words.js";
+import { clock, each, make, put, set, short, words } from "./words.js";
 
 const EVERY_MS = 500, PATIENCE_MS = 3000, MOMENTS = 60, NOTE_MS = 30_000;
 const at = id => document.getElementById(id);
@@ -31,7 +31,7 @@ function verdict({ level, head, text, since }) {
   const spoken = `${head}: ${text}`.replace(/[\d.]+/g, "");
   if (spoken !== heard) put(at("said"), `${head}${when}: ${text}`);
   heard = spoken;
-  put(document.querySelector("title"), `${level === "good" ? "" : "! "}${head} – Lumen Fusion`);
+  document.title = `${level === "good" ? "" : "! "}${head} – Lumen Fusion`;
 }
 
 function keep(history) {
@@ -50,7 +50,7 @@ function show(state) {
   at("choice").hidden = state.names.length < 2;
   each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
   verdict(shown.verdict);
-  put(at("bound"), span(shown.sync_bound_s, 1));
+  put(at("bound"), shown.sync_bound_s ? `${short(shown.sync_bound_s * 1e3)}\u00a0ms` : "–");
   put(at("mode"), shown.mode ? words(shown.mode) : "–");
   put(at("live"), `${shown.live ?? 0} of ${new Set(Object.values(state.history.signals).flatMap(s => Object.keys(s.channels))).size}`);
   put(at("clock"), clock(state.now));

@@ -55,7 +55,7 @@ export function timeline(title, parent, rig, evidence) {
   const first = Math.min(rig.changes[0]?.ts ?? rig.ts, rig.ts - LEAST_S), begin = Math.max(first, rig.ts - SPAN_S);
   put(title, begin > first ? "The last ten minutes" : `Since ${clock(begin)}`);
   const seen = item => item.to >= begin;
-  const label = (item, share) => share > 0.02 + item.name.length * 0.011 ? words(item.name) : "";
+  const label = (item, share) => share > 0.02 + item.name.length * 0.009 ? words(item.name) : "";
   const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${words(item.name)} from ${clock(item.from)}` });
   const [modes, changes, rules] = [...parent.children].map(row => row.lastChild);
   const shown = spells(rig).filter(seen);

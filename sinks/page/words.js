@@ -5,7 +5,7 @@ const known = x => x !== null && x !== undefined;
 const clockFormat = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const formats = new Map();
 
-export function number(x, digits = 2, sign = "auto") {
+export function number(x, digits = 2, sign = "negative") {
   if (!known(x)) return NONE;
   const key = digits + sign;
   if (!formats.has(key)) {

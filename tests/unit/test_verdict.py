@@ -98,6 +98,14 @@ def test_a_clock_that_steps_is_said_until_it_is_long_ago(show):
     assert show.said.level == "good"
 
 
+def test_who_comes_back_later_has_not_stepped_again(show):
+    show.tell().tell(resets=1, osc_1="acquiring").tell(resets=1)
+    for _ in range(30):
+        show.tell("ure_only", resets=1, osc_1="stale")
+    show.tell("ure_only", resets=1, osc_1="rejoining")
+    assert show.sentence() == "warn: Failed over to URE: osc_1 rejoining"
+
+
 def test_silence_is_said_before_a_step(show):
     show.tell().tell("ure_only", resets=1, osc_1="stale")
     assert show.said.head == "Failed over to URE"
