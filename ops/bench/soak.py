@@ -284,7 +284,7 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
     return samples, {
         "status": status,
         "stopped_in_s": round(time.monotonic() - stopping, 2),
-        "sent": {teller.name: n for teller, n in zip(TELLERS, sent, strict=True)},
+        "sent": {teller.name: n for teller, n in zip(TELLERS, sent[:], strict=True)},
         "account": run["account"],
         "balanced": run["balanced"],
         "scrapes": len(took),
