@@ -11,8 +11,9 @@ algorithm has. Usual is the 95th percentile before the flood; a tick is as usual
 stream and is no later than 1.5 times that and one tick more. The flow is back to normal at the
 first moment from which 95 % of a second's ticks are as usual: `back_s` after the flood's last
 datagram. That stream is stale only after a second, so that a sender which a busy machine keeps
-waiting is not taken for a flow that is late. A rate beyond all that can be sent, as 1e9, sends
-as fast as it goes.
+waiting is not taken for a flow that is late. `back_cpu_s` is the CPU that the flow took
+meanwhile: about what `back_s` is where nothing else wants its core. A rate beyond all that can
+be sent, as 1e9, sends as fast as it goes.
 """
 
 from __future__ import annotations
@@ -66,11 +67,15 @@ _MOST = 1_000
 
 
 class Seen(NamedTuple):
-    """A tick: when its line could be read (s since 1970), how late that was, and of what."""
+    """A tick: when its line could be read (s since 1970), how late that was, and of what.
+
+    `cpu` is what the flow had taken by then (s).
+    """
 
     at: float
     late: float
     whole: bool
+    cpu: float
 
 
 class Probe(threading.Thread):
@@ -91,9 +96,9 @@ class Probe(threading.Thread):
 class Ticks(threading.Thread):
     """Notes when the line of each tick can be read."""
 
-    def __init__(self, path: Path, delay_s: float) -> None:
+    def __init__(self, path: Path, pid: int, delay_s: float) -> None:
         super().__init__(daemon=True)
-        self._path, self._delay_s = path, delay_s
+        self._path, self._pid, self._delay_s = path, pid, delay_s
         self.seen: list[Seen] = []
         self.done = threading.Event()
 
@@ -106,22 +111,31 @@ class Ticks(threading.Thread):
                 now = time.time()
                 for line in map(json.loads, lines):
                     whole = bool(line["signals"]["pulse"]["weights"].get("probe:/flood"))
-                    self.seen.append(Seen(now, now - line["ts"] - self._delay_s, whole))
+                    late = now - line["ts"] - self._delay_s
+                    self.seen.append(Seen(now, late, whole, cpu_s(self._pid)))
 
 
-def back_s(seen: list[Seen], begin: float, end: float) -> tuple[float, float]:
-    """Return how late ticks were before a flood at most, and how long after it they were again."""
+def cpu_s(pid: int) -> float:
+    """Return the CPU that a process has taken (s)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def back(seen: list[Seen], begin: float, end: float) -> dict[str, float]:
+    """Return how late ticks were before a flood, and how long after it they were so again."""
     before = sorted(tick.late for tick in seen if tick.at < begin)
-    usual = before[int(0.95 * len(before))]
+    usual = before[int(0.95 * len(before))] if before else math.inf
     limit = USUAL * usual + 1 / HZ
     times = [tick.at for tick in seen]
-    starts = [end, *(t for t in times if t > end)]
-    for start in starts:
+    over = bisect_left(times, end)
+    found = {"usual_ms": round(usual * 1e3, 1), "back_s": math.inf, "back_cpu_s": math.inf}
+    for n, start in enumerate([end, *times[over:]], over - 1):
         second = seen[bisect_left(times, start) : bisect_left(times, start + 1.0)]
         fine = sum(tick.whole and tick.late <= limit for tick in second)
-        if second and fine >= ENOUGH * HZ and fine >= ENOUGH * len(second):
-            return usual, start - end
-    return usual, math.inf
+        if fine >= ENOUGH * max(HZ, len(second)):
+            cpu = seen[n].cpu - seen[over - 1].cpu
+            return found | {"back_s": round(start - end, 2), "back_cpu_s": round(cpu, 2)}
+    return found
 
 
 def send(port: int, rate: float, seconds: float, garbage: float = 0.0) -> int:
@@ -178,9 +192,9 @@ def flood(
     probe = Probe(quiet)
     probe.start()
     fused = folder / "out" / "fused.jsonl"
-    while not (fused.exists() and fused.stat().st_size):
+    while process.poll() is None and not (fused.exists() and fused.stat().st_size):
         time.sleep(0.01)
-    ticks = Ticks(fused, delay_s)
+    ticks = Ticks(fused, process.pid, delay_s)
     ticks.start()
     time.sleep(calm_s)
     begin = time.time()
@@ -199,12 +213,11 @@ def flood(
     lost: Counter[str] = Counter()
     for count, reason in re.findall(r"(\d+) events lost \((\w+)\)", words):
         lost[reason] += int(count)
-    usual, back = back_s(ticks.seen, begin, end)
     return {
         "sent": sent + probe.sent, **run["account"]["total"], "balanced": run["balanced"],
         "kernel_full": lost["kernel_full"], "inbox_full": lost["inbox_full"],
-        "sent_per_s": round(sent / (end - begin)), "usual_ms": round(usual * 1e3, 1),
-        "back_s": round(back, 2), "status": process.returncode,
+        "sent_per_s": round(sent / (end - begin)), **back(ticks.seen, begin, end),
+        "status": process.returncode,
         "cpu": round((usage.ru_utime + usage.ru_stime) / (seconds + 2 * calm_s), 2),
         "peak_mib": run["peak_mib"], "log_lines": words.count("\n"),
     }  # fmt: skip

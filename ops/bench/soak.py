@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import signal
 import socket
 import struct
@@ -40,7 +39,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
-from ops.bench.osc_flood import ROOT
+from ops.bench.osc_flood import ROOT, cpu_s
 from ops.bench.osc_fuzz import message
 from ops.devices import Clock, bundle
 from ops.simulate import FACTS, Movement
@@ -195,8 +194,6 @@ def look(pid: int, began: float, folder: Path) -> Sample:
         for what in ("Rss", "Pss", "Anonymous")
     )
     status = (process / "status").read_text()
-    ticks = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
-    cpu = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
     disk = 0
     for path in folder.rglob("*"):
         try:
@@ -205,7 +202,8 @@ def look(pid: int, began: float, folder: Path) -> Sample:
             pass
     threads = int(status.partition("Threads:")[2].split()[0])
     files = len(list((process / "fd").iterdir()))
-    return Sample(time.time() - began, rss, pss, anonymous, cpu, disk / 1e6, threads, files)
+    at = time.time() - began
+    return Sample(at, rss, pss, anonymous, cpu_s(pid), disk / 1e6, threads, files)
 
 
 def free_port(kind: socket.SocketKind) -> int:
@@ -257,9 +255,9 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
             threading.Thread(target=scrape, args=(url, took, done)),
         ]
         try:
-            sender.start()
             for thread in threads:
                 thread.start()
+            sender.start()
             begin = time.time()
             with (folder / "samples.jsonl").open("w") as file:
                 for n in range(1, int(minutes * 60 / SAMPLE_S) + 1):
