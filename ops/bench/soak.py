@@ -9,9 +9,11 @@ evidence, exporter, OSC out and every output are on, their files turning over.
 
 `slope` is that of the resident memory after the warm-up, as the median of the slopes between
 any two samples (Theil and Sen), its sd from the 95 % interval of that median; samples that lie
-close together are alike, so that the sd is rather too small. Threads and files are compared by
-the least of each half, since packing a segment or answering a scrape takes some for a moment.
-Each stream has to have received exactly what was sent to it, what the kernel dropped included.
+close together are alike, so that the sd is rather too small. On a busy machine memory rises by
+steps: a flow that was kept waiting has more to do at once, and what that takes it does not all
+give back. Threads and files are compared by the least of each half, since packing a segment or
+answering a scrape takes some for a moment. Each stream has to have received exactly what was
+sent to it, what the kernel dropped included.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import count, cycle
 from multiprocessing.sharedctypes import SynchronizedArray
 from multiprocessing.synchronize import Event
@@ -59,7 +62,7 @@ signals:
   pulse:
     reference: "wire:/level"
     members:
-      "ure:ure_pulse": {{group: ure, lag_s: 0.0, lag_sd_s: 0.01}}
+      "ure:u_level": {{group: ure, lag_s: 0.0, lag_sd_s: 0.01}}
       "phone_1:/level": {{group: sensors}}
       "phone_2:/level": {{group: sensors}}
       "wire:/level": {{group: sensors}}
@@ -76,6 +79,8 @@ FROZEN = "frozen"
 BROKEN = (DOWN, "500", FROZEN, FLAPPING, "html", MUTE, "cut", "drip", RESET, "NaN", DEAF, "renamed")
 UP_S, DOWN_S = 20.0, 10.0
 SAMPLE_S = 10.0
+START_S = 3.0
+"""What the sender's process takes to start."""
 MOST_MIB_H = 2.0
 _MIB = 1 << 20
 
@@ -146,8 +151,8 @@ def tell(ports: list[int], began: float, sent: SynchronizedArray[int], done: Eve
 class Ure:
     """What the URE says of the same movement, and of itself; the same again while it is frozen."""
 
-    def __init__(self, began: float) -> None:
-        self._began = began
+    def __init__(self) -> None:
+        self.began = time.time()
         self._movement = Movement(np.random.default_rng([1, 0]))
         self._page = b""
         self.frozen = False
@@ -155,11 +160,10 @@ class Ure:
     def __call__(self) -> bytes:
         """Return the page as it is now."""
         if not self.frozen or not self._page:
-            now = time.time() - self._began
-            pulse = float(self._movement.at(np.array([now]))[0])
-            facts = {key: calm + sd * pulse for key, (calm, _, sd) in FACTS.items()}
-            lines = {"ure_pulse": pulse, **facts, "u_level": now}
-            self._page = "".join(f"{key} {value:.6f}\n" for key, value in lines.items()).encode()
+            level = float(self._movement.at(np.array([time.time() - self.began]))[0])
+            said = {key: calm + sd * level for key, (calm, _, sd) in FACTS.items()}
+            said["u_level"] = level
+            self._page = "".join(f"{key} {value:.6f}\n" for key, value in said.items()).encode()
         return self._page
 
 
@@ -196,10 +200,8 @@ def look(pid: int, began: float, folder: Path) -> Sample:
     status = (process / "status").read_text()
     disk = 0
     for path in folder.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):  # replaced just now
             disk += path.stat().st_blocks * 512
-        except FileNotFoundError:  # replaced just now
-            pass
     threads = int(status.partition("Threads:")[2].split()[0])
     files = len(list((process / "fd").iterdir()))
     at = time.time() - began
@@ -234,8 +236,7 @@ def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
 def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dict[str, Any]]:
     """Run the flow; return its samples, and what was sent, received and how it ended."""
     ports = [free_port(socket.SOCK_DGRAM) for _ in TELLERS]
-    http, began = free_port(socket.SOCK_STREAM), time.time()
-    page, done = Ure(began), threading.Event()
+    http, page, done = free_port(socket.SOCK_STREAM), Ure(), threading.Event()
     context = multiprocessing.get_context("spawn")
     sent, over = context.Array("Q", len(ports)), context.Event()
     took: list[float] = []
@@ -248,7 +249,8 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
             http=http, folder=folder, sink=sink.getsockname()[1],
         ))  # fmt: skip
         process = start(folder, config, recover)
-        sender = context.Process(target=tell, args=(ports, time.time(), sent, over))
+        begin = page.began = time.time() + START_S
+        sender = context.Process(target=tell, args=(ports, begin, sent, over))
         url = f"http://127.0.0.1:{http}/metrics_fusion"
         threads = [
             threading.Thread(target=flap, args=(server, page, done)),
@@ -258,7 +260,6 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
             for thread in threads:
                 thread.start()
             sender.start()
-            begin = time.time()
             with (folder / "samples.jsonl").open("w") as file:
                 for n in range(1, int(minutes * 60 / SAMPLE_S) + 1):
                     time.sleep(max(0.0, begin + n * SAMPLE_S - time.time()))
@@ -271,6 +272,7 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
             process.send_signal(signal.SIGTERM)
             stopping = time.monotonic()
             status = process.wait(60)
+            stopped_s = time.monotonic() - stopping
         finally:
             process.kill()
             over.set()
@@ -281,7 +283,7 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
     took.sort()
     return samples, {
         "status": status,
-        "stopped_in_s": round(time.monotonic() - stopping, 2),
+        "stopped_in_s": round(stopped_s, 2),
         "sent": {teller.name: n for teller, n in zip(TELLERS, sent[:], strict=True)},
         "account": run["account"],
         "balanced": run["balanced"],
@@ -315,7 +317,7 @@ def main() -> int:
           str(b.threads), str(b.files), f"{100 * (b.cpu - a.cpu) / (b.at - a.at):.0f}",
           f"{b.disk:.0f}") for a, b in zip(samples[::each], samples[each::each], strict=False)],
     ))  # fmt: skip
-    warm = [s for s in samples if s.at >= args.warm * 60]
+    warm = [s for s in samples if s.at >= min(args.warm, args.minutes / 3) * 60]
     grows, sd = slope(warm)
     half = len(warm) // 2
     more = {
