@@ -131,7 +131,8 @@ def aligned_lines(channel: str, ts: F64, source_ts: F64, rx: F64, value: F64, ri
 
 def record_lines(records: Sequence[msgspec.Struct]) -> bytes:
     """Return one line a record, its fields as declared."""
-    return _encoder.encode_lines(records)
+    # A list: msgspec 0.22 never gives back the iterator that it takes of anything else.
+    return _encoder.encode_lines(list(records))
 
 
 def packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 
@@ -149,3 +150,16 @@ def test_a_packet_says_what_goes_where():
     }  # fmt: skip
     assert lines["sync"] == lines["evidence"] == lines["aligned"] == b""
     assert "fused" not in lines
+
+
+def test_writing_packets_leaves_nothing_behind():
+    packet = Packet("r", 1.0, False, np.empty(0), fused=fused(1))
+
+    def written(packets: int) -> int:
+        for _ in range(packets):
+            list(packet_lines(packet))
+        gc.collect()
+        return len(gc.get_objects())
+
+    first = written(10)
+    assert written(200) - first < 20

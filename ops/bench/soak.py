@@ -1,0 +1,339 @@
+"""A live flow for half an hour beside a URE that flaps: does the account hold, does it grow?
+
+    python -m ops.bench.soak [--minutes 30] [--warm 5] [--recover] [--folder DIR]
+
+Four senders, two of them with clocks of their own, tell 5,000 numbers a second from a process
+beside; one in a hundred of the last one's datagrams is garbage, and one of its addresses is used
+nowhere. The URE is well for 20 s, then broken in one way or another for 10 s, and so on. Tap,
+evidence, exporter, OSC out and every output are on, their files turning over.
+
+`slope` is that of the resident memory after the warm-up, as the median of the slopes between
+any two samples (Theil and Sen), its sd from the 95 % interval of that median; samples that lie
+close together are alike, so that the sd is rather too small. On a busy machine memory rises by
+steps: a flow that was kept waiting has more to do at once, and what that takes it does not all
+give back. Threads and files are compared by the least of each half, since packing a segment or
+answering a scrape takes some for a moment. Each stream has to have received exactly what was
+sent to it, what the kernel dropped included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count, cycle
+from multiprocessing.sharedctypes import SynchronizedArray
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import theilslopes
+
+from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
+from ops.bench.osc_flood import ROOT, cpu_s
+from ops.bench.osc_fuzz import message
+from ops.devices import Clock, bundle
+from ops.simulate import FACTS, Movement
+from ops.table import table
+
+CONFIG = """version: 2
+rig: soak
+streams:
+  - {{name: phone_1, type: osc, addr: "127.0.0.1:{ports[0]}"}}
+  - {{name: phone_2, type: osc, addr: "127.0.0.1:{ports[1]}"}}
+  - {{name: wire, type: osc, addr: "127.0.0.1:{ports[2]}"}}
+  - {{name: desk, type: osc, addr: "127.0.0.1:{ports[3]}"}}
+  - {{name: ure, type: ure, metrics_url: "{url}", frozen_after_s: 6}}
+channels:
+  "phone_1:/level": {{reduce: mean}}
+signals:
+  pulse:
+    reference: "wire:/level"
+    members:
+      "ure:u_level": {{group: ure, lag_s: 0.0, lag_sd_s: 0.01}}
+      "phone_1:/level": {{group: sensors}}
+      "phone_2:/level": {{group: sensors}}
+      "wire:/level": {{group: sensors}}
+      "desk:/level": {{group: sensors}}
+facts: [{facts}]
+evidence: {{rules: [configs/rules/risk_map.yaml, configs/rules/quote_rules.yaml]}}
+exporter: {{http_port: {http}}}
+tap: {{dir: {folder}/tap, rotate_mb: 64, keep: 3, zstd: true}}
+send:
+  - {{name: music, type: osc, to: "127.0.0.1:{sink}", map: {{/trust: sync_quality, /level: pulse}}}}
+output: {{dir: {folder}/out, aligned: true, rotate_mb: 32, keep: 3}}
+"""
+FROZEN = "frozen"
+BROKEN = (DOWN, "500", FROZEN, FLAPPING, "html", MUTE, "cut", "drip", RESET, "NaN", DEAF, "renamed")
+UP_S, DOWN_S = 20.0, 10.0
+SAMPLE_S = 10.0
+START_S = 3.0
+"""What the sender's process takes to start."""
+MOST_MIB_H = 2.0
+_MIB = 1 << 20
+
+
+class Teller(NamedTuple):
+    """A sender: `hz` datagrams a second of `parts` numbers each, by a clock of its own or none."""
+
+    name: str
+    hz: int
+    parts: int
+    lag_s: float
+    clock: tuple[float, float] | None = None
+
+
+TELLERS = (
+    Teller("phone_1", 500, 3, 0.05, (1234.5, 80.0)),
+    Teller("phone_2", 1500, 1, 0.12, (-77.7, -40.0)),
+    Teller("wire", 1000, 1, 0.0),
+    Teller("desk", 1000, 1, 0.02),
+)
+
+
+class Sample(NamedTuple):
+    """A process at a moment after the start (s): memory (MiB), CPU (s), disk (MB) and counts."""
+
+    at: float
+    rss: float
+    pss: float
+    anonymous: float
+    cpu: float
+    disk: float
+    threads: int
+    files: int
+
+
+def datagrams(teller: Teller, began: float) -> Iterator[bytes]:
+    """Return what a sender says, one datagram after another."""
+    movement = Movement(np.random.default_rng([1, 0]))
+    noise = np.random.default_rng([2, teller.hz])
+    clock = Clock(began, *teller.clock) if teller.clock else None
+    for second in count():
+        at = second + np.arange(teller.hz) / teller.hz
+        values = movement.at(at - teller.lag_s) + 0.05 * noise.standard_normal(teller.hz)
+        for n, (when, value) in enumerate(zip((began + at).tolist(), values.tolist(), strict=True)):
+            if clock:
+                yield bundle(clock.at(when), [("/level", (value,) * teller.parts)])
+            elif teller.name == "desk" and n % 100 < 2:
+                yield message("/unused", "d", struct.pack(">d", value)) if n % 2 else b"garbage"
+            else:
+                yield message("/level", "d", struct.pack(">d", value))
+
+
+def tell(ports: list[int], began: float, sent: SynchronizedArray[int], done: Event) -> None:
+    """Send at a steady pace until it is done; what the system took is in `sent` (events)."""
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ports]
+    for out, port in zip(sockets, ports, strict=True):
+        out.connect(("127.0.0.1", port))
+    said = [datagrams(teller, began) for teller in TELLERS]
+    while not done.is_set():
+        elapsed = time.time() - began
+        for k, teller in enumerate(TELLERS):
+            for _ in range(int(elapsed * teller.hz) - sent[k] // teller.parts):
+                sockets[k].send(next(said[k]))
+                sent[k] += teller.parts
+        time.sleep(0.001)
+
+
+class Ure:
+    """What the URE says of the same movement, and of itself; the same again while it is frozen."""
+
+    def __init__(self) -> None:
+        self.began = time.time()
+        self._movement = Movement(np.random.default_rng([1, 0]))
+        self._page = b""
+        self.frozen = False
+
+    def __call__(self) -> bytes:
+        """Return the page as it is now."""
+        if not self.frozen or not self._page:
+            level = float(self._movement.at(np.array([time.time() - self.began]))[0])
+            said = {key: calm + sd * level for key, (calm, _, sd) in FACTS.items()}
+            said["u_level"] = level
+            self._page = "".join(f"{key} {value:.6f}\n" for key, value in said.items()).encode()
+        return self._page
+
+
+def flap(server: Hostile, page: Ure, done: threading.Event) -> None:
+    """Break the URE in one way after another, and heal it in between."""
+    for mode in cycle(BROKEN):
+        if done.wait(UP_S):
+            return
+        page.frozen = mode == FROZEN
+        server.mode = "well" if page.frozen else mode
+        over = done.wait(DOWN_S)
+        server.mode, page.frozen = "well", False
+        if over:
+            return
+
+
+def scrape(url: str, took: list[float], done: threading.Event) -> None:
+    """Ask for the metrics once a second; note how long each answer took (s)."""
+    while not done.wait(1.0):
+        begin = time.monotonic()
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            answer.read()
+        took.append(time.monotonic() - begin)
+
+
+def look(pid: int, began: float, folder: Path) -> Sample:
+    """Return how a process is."""
+    process = Path(f"/proc/{pid}")
+    rollup = (process / "smaps_rollup").read_text()
+    rss, pss, anonymous = (
+        int(rollup.partition(f"\n{what}:")[2].split()[0]) / 1024
+        for what in ("Rss", "Pss", "Anonymous")
+    )
+    status = (process / "status").read_text()
+    disk = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # replaced just now
+            disk += path.stat().st_blocks * 512
+    threads = int(status.partition("Threads:")[2].split()[0])
+    files = len(list((process / "fd").iterdir()))
+    at = time.time() - began
+    return Sample(at, rss, pss, anonymous, cpu_s(pid), disk / 1e6, threads, files)
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """Return a port that nobody has."""
+    with socket.socket(socket.AF_INET, kind) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
+    """Start a flow and wait until it hears every sender."""
+    store = ["--recover", str(folder / "store")] if recover else []
+    log = folder / "log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops", "run", str(config), *store], cwd=ROOT,
+            stdout=subprocess.DEVNULL, stderr=said,
+        )  # fmt: skip
+    end = time.monotonic() + 60
+    while not all(f"{teller.name} is up" in log.read_text() for teller in TELLERS):
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise RuntimeError(log.read_text())
+        time.sleep(0.05)
+    return process
+
+
+def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dict[str, Any]]:
+    """Run the flow; return its samples, and what was sent, received and how it ended."""
+    ports = [free_port(socket.SOCK_DGRAM) for _ in TELLERS]
+    http, page, done = free_port(socket.SOCK_STREAM), Ure(), threading.Event()
+    context = multiprocessing.get_context("spawn")
+    sent, over = context.Array("Q", len(ports)), context.Event()
+    took: list[float] = []
+    samples: list[Sample] = []
+    with Hostile(page) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        config = folder / "soak.yaml"
+        config.write_text(CONFIG.format(
+            ports=ports, url=server.url, facts=", ".join(f'"ure:{key}"' for key in FACTS),
+            http=http, folder=folder, sink=sink.getsockname()[1],
+        ))  # fmt: skip
+        process = start(folder, config, recover)
+        begin = page.began = time.time() + START_S
+        sender = context.Process(target=tell, args=(ports, begin, sent, over))
+        url = f"http://127.0.0.1:{http}/metrics_fusion"
+        threads = [
+            threading.Thread(target=flap, args=(server, page, done)),
+            threading.Thread(target=scrape, args=(url, took, done)),
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            sender.start()
+            with (folder / "samples.jsonl").open("w") as file:
+                for n in range(1, int(minutes * 60 / SAMPLE_S) + 1):
+                    time.sleep(max(0.0, begin + n * SAMPLE_S - time.time()))
+                    samples.append(look(process.pid, begin, folder))
+                    print(json.dumps(samples[-1]._asdict()), file=file, flush=True)
+            over.set()
+            sender.join()
+            done.set()
+            time.sleep(1.5)
+            process.send_signal(signal.SIGTERM)
+            stopping = time.monotonic()
+            status = process.wait(60)
+            stopped_s = time.monotonic() - stopping
+        finally:
+            process.kill()
+            over.set()
+            done.set()
+            for thread in threads:
+                thread.join()
+    run = json.loads((folder / "out" / "run.json").read_text())
+    took.sort()
+    return samples, {
+        "status": status,
+        "stopped_in_s": round(stopped_s, 2),
+        "sent": {teller.name: n for teller, n in zip(TELLERS, sent[:], strict=True)},
+        "account": run["account"],
+        "balanced": run["balanced"],
+        "scrapes": len(took),
+        "scrape_p99_ms": round(took[len(took) * 99 // 100] * 1e3, 1),
+    }
+
+
+def slope(samples: list[Sample]) -> tuple[float, float]:
+    """Return the slope of the memory and its sd (MiB/h)."""
+    median, _, low, high = theilslopes([s.rss for s in samples], [s.at / 3600 for s in samples])
+    return float(median), float(high - low) / 3.92
+
+
+def main() -> int:
+    """Soak a flow; 1 where an event is missing, or something grows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--warm", type=float, default=5, help="minutes")
+    parser.add_argument("--recover", action="store_true", help="with a recovery store")
+    parser.add_argument("--folder", type=Path, help="where to keep what it writes")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="lumen-soak-") as name:
+        folder = args.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        samples, found = soak(folder, args.minutes, args.recover)
+    each = max(1, len(samples) // 12)
+    print(table(
+        ("minute", "RSS MiB", "PSS", "anonymous", "threads", "files", "CPU %", "disk MB"),
+        [(f"{b.at / 60:.1f}", f"{b.rss:.1f}", f"{b.pss:.1f}", f"{b.anonymous:.1f}",
+          str(b.threads), str(b.files), f"{100 * (b.cpu - a.cpu) / (b.at - a.at):.0f}",
+          f"{b.disk:.0f}") for a, b in zip(samples[::each], samples[each::each], strict=False)],
+    ))  # fmt: skip
+    warm = [s for s in samples if s.at >= min(args.warm, args.minutes / 3) * 60]
+    grows, sd = slope(warm)
+    half = len(warm) // 2
+    more = {
+        what: min(getattr(s, what) for s in warm[half:])
+        - min(getattr(s, what) for s in warm[:half])
+        for what in ("threads", "files")
+    }
+    received = {name: ends["received"] for name, ends in found["account"]["by_source"].items()}
+    told = {"received": received, **found["account"]["total"]}
+    print(json.dumps({**found, "account": told}))
+    grown = ", ".join(f"{what} {n:+d}" for what, n in more.items())
+    print(f"slope {grows:.2f} MiB/h (sd {sd:.2f}), {grown}")
+    exact = {name: n for name, n in received.items() if name != "ure"} == found["sent"]
+    steady = grows <= MOST_MIB_H and not any(more.values())
+    return int(found["status"] != 0 or not exact or not found["balanced"] or not steady)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,275 @@
+"""OSC from senders of others: liblo's oscsend, Pd, SuperCollider and an npm package (`make peers`).
+
+Each runs as a program of its own and sends to a stream of ours; what it means is what is heard.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from configs.schema import OscStream
+from sources.inbox import Heard, Inbox, Refused
+from sources.osc import Osc
+
+PEERS = Path(__file__).parents[2] / ".peers"
+OSCSEND = PEERS / "usr" / "bin" / "oscsend"
+PD = PEERS / "usr" / "bin" / "puredata"
+PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
+SCLANG = PEERS / "usr" / "bin" / "sclang"
+OSC_MIN = PEERS / "node_modules" / "osc-min"
+
+Message = tuple[str, float | str | tuple[float, ...]]
+
+
+def needs(*paths: Path) -> pytest.MarkDecorator:
+    absent = [path.name for path in paths if not path.exists()]
+    return pytest.mark.skipif(bool(absent), reason=f"no {' '.join(absent)}: make peers")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def heard(port: int, send: Callable[[], object], count: int) -> list[Heard | Refused]:
+    """Return what a stream hears while somebody sends `count` messages."""
+    inbox, stream = Inbox("osc"), Osc(OscStream(name="osc", addr=f"127.0.0.1:{port}"))
+    stream.start(inbox)
+    items: list[Heard | Refused] = []
+    try:
+        end = time.monotonic() + 5.0
+        while not inbox.up:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        send()
+        end = time.monotonic() + 5.0
+        while sum(getattr(x, "events", 1) for x in items) < count and time.monotonic() < end:
+            time.sleep(0.02)
+            items += (x for x in inbox.take() if isinstance(x, Heard | Refused))
+    finally:
+        stream.stop()
+    return [*items, *(x for x in inbox.take() if isinstance(x, Heard | Refused))]
+
+
+def run(
+    *command: str | Path, folder: Path, said: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that was unpacked and is not installed."""
+    places = [PEERS / "usr" / "lib", *PEERS.glob("usr/lib/*-linux-gnu*")]
+    libraries = {"LD_LIBRARY_PATH": ":".join(map(str, places))}
+    home = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"), str(folder))
+    done = subprocess.run(
+        command, cwd=folder, input=said, timeout=60, capture_output=True, text=True,
+        env={**os.environ, **libraries, **home, **more},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+def values(items: list[Heard | Refused]) -> list[Message]:
+    return [(x.key, x.value) for x in items if isinstance(x, Heard)]
+
+
+def refusals(items: list[Heard | Refused]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for item in items:
+        if isinstance(item, Refused):
+            found[item.reason] += item.events
+    return found
+
+
+def stamps(items: list[Heard | Refused]) -> list[float]:
+    """Return source time less arrival of all that has a source time."""
+    return [x.ts - x.rx for x in items if isinstance(x, Heard) and not math.isnan(x.ts)]
+
+
+# oscsend: messages one by one.
+
+
+def oscsend(port: int, folder: Path, *messages: tuple[str, ...]) -> list[Heard | Refused]:
+    def send() -> None:
+        for message in messages:
+            run(OSCSEND, "127.0.0.1", str(port), *message, folder=folder)
+
+    return heard(port, send, len(messages))
+
+
+@needs(OSCSEND)
+def test_oscsend_numbers_of_every_type_and_text_are_heard(port: int, tmp_path: Path) -> None:
+    items = oscsend(
+        port, tmp_path, ("/a", "i", "-7"), ("/b", "f", "0.5"), ("/c", "d", "0.1"),
+        ("/d", "h", "123456789012"), ("/e", "fff", "1", "2", "3"), ("/f", "s", "verse"),
+    )  # fmt: skip
+    assert values(items) == [
+        ("/a", -7.0), ("/b", 0.5), ("/c", 0.1), ("/d", 123456789012.0), ("/e", (1.0, 2.0, 3.0)),
+        ("/f", "verse"),
+    ]  # fmt: skip
+    assert stamps(items) == []  # a message on its own has no timetag: no clock of its own
+
+
+@needs(OSCSEND)
+def test_oscsend_a_truth_and_what_is_not_a_number_are_refused(port: int, tmp_path: Path) -> None:
+    items = oscsend(port, tmp_path, ("/yes", "T"), ("/nothing", "N"), ("/on", "f", "1"))
+    assert values(items) == [("/on", 1.0)]
+    assert refusals(items) == {"value": 2}
+
+
+# Pd: a patch that sends at its start and ends.
+
+
+def pd(
+    port: int, folder: Path, packer: str, messages: list[str], count: int
+) -> list[Heard | Refused]:
+    """Return what is heard of messages that go through an object of Pd's."""
+    boxes = [
+        "obj 0 0 loadbang", "obj 0 0 t b b b", f"msg 0 0 connect 127.0.0.1 {port}",
+        f"msg 0 0 {' '.join(messages)}", f"obj 0 0 {packer}", "obj 0 0 netsend -u -b",
+        "obj 0 0 del 200", r"msg 0 0 \; pd quit",
+    ]  # fmt: skip
+    wires = ["0 0 1 0", "1 2 2 0", "2 0 5 0", "1 1 3 0", "3 0 4 0", "4 0 5 0", "1 0 6 0", "6 0 7 0"]
+    lines = ["#N canvas 0 0 400 300 10", *(f"#X {box}" for box in boxes)]
+    patch = folder / "send.pd"
+    patch.write_text("".join(f"{x};\n" for x in [*lines, *(f"#X connect {w}" for w in wires)]))
+    options = ("-nogui", "-batch", "-noaudio", "-nomidi", "-path", str(PACK_OSC))
+    return heard(port, lambda: run(PD, *options, patch, folder=folder), count)
+
+
+@needs(PD)
+def test_pd_lists_of_numbers_and_words_are_heard(port: int, tmp_path: Path) -> None:
+    items = pd(port, tmp_path, "oscformat", [
+        r"set pd one \, 0.25 \,", r"set pd three \, 0.5 -2 7 \,", r"set pd word \, list verse \,",
+        r"format i \, set pd whole \, 9",
+    ], 4)  # fmt: skip
+    assert values(items) == [
+        ("/pd/one", 0.25), ("/pd/three", (0.5, -2.0, 7.0)), ("/pd/word", "verse"),
+        ("/pd/whole", 9.0),
+    ]  # fmt: skip
+    assert stamps(items) == []
+
+
+@needs(PD, PACK_OSC)
+def test_pd_a_bundle_carries_its_clock_and_an_immediate_one_none(port: int, tmp_path: Path) -> None:
+    items = pd(port, tmp_path, "packOSC", [
+        r"timetagoffset 0 \, [ \, sendtyped /i i 7 \, sendtyped /ff ff 0.5 0.25 \, ] \,",
+        r"timetagoffset -1 \, [ \, sendtyped /now f 0.75 \, ] \,",
+        r"sendtyped /yes T \, sendtyped /text s verse",
+    ], 5)  # fmt: skip
+    assert values(items) == [
+        ("/i", 7.0), ("/ff", (0.5, 0.25)), ("/now", 0.75), ("/text", "verse"),
+    ]  # fmt: skip
+    assert refusals(items) == {"value": 1}
+    own = stamps(items)
+    assert len(own) == 2 and own[0] == own[1]
+    assert abs(own[0]) < 2  # this sender's fractions of a second are its own
+
+
+# SuperCollider: a program for its interpreter.
+
+
+def sclang(port: int, folder: Path, program: str, count: int) -> list[Heard | Refused]:
+    # Qt finds what it needs beside a program by a file there.
+    shutil.copy(SCLANG, folder / "sclang")
+    library = next(PEERS.glob("usr/lib/*-linux-gnu*/qt5"))
+    (folder / "qt.conf").write_text(
+        f"[Paths]\nPrefix={PEERS}/usr\nData=share/qt5\nTranslations=share/qt5/translations\n"
+        f"Plugins={library}/plugins\nLibraryExecutables={library}/libexec\n"
+    )
+    classes = PEERS / "usr" / "share" / "SuperCollider" / "SCClassLibrary"
+    (folder / "sclang.yaml").write_text(f"includePaths: [{classes}]\n")
+    (folder / "send.scd").write_text(
+        f'fork {{ var to = NetAddr("127.0.0.1", {port}); {program} 0.3.wait; 0.exit; }}'
+    )
+    qt = {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1",
+          "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox"}  # fmt: skip
+    command = (folder / "sclang", "-a", "-l", "sclang.yaml", "send.scd")
+    return heard(port, lambda: run(*command, folder=folder, **qt), count)
+
+
+@needs(SCLANG)
+def test_sclang_messages_and_bundles_are_heard(port: int, tmp_path: Path) -> None:
+    items = sclang(port, tmp_path, """
+        to.sendMsg("/sc/int", -7);
+        to.sendMsg("/sc/many", 1, 0.5);
+        to.sendMsg("/sc/text", "verse");
+        to.sendMsg("/sc/yes", true);
+        to.sendMsg("/sc/blob", Int8Array[1, 2, 3]);
+        to.sendBundle(nil, ["/sc/now", 0.75]);
+        to.sendBundle(0.2, ["/sc/soon", 0.25], ["/sc/both", 1, 2]);
+        NetAddr.useDoubles = true;
+        to.sendMsg("/sc/double", 0.1);
+    """, 9)  # fmt: skip
+    assert values(items) == [
+        ("/sc/int", -7.0), ("/sc/many", (1.0, 0.5)), ("/sc/text", "verse"), ("/sc/yes", 1.0),
+        ("/sc/now", 0.75), ("/sc/soon", 0.25), ("/sc/both", (1.0, 2.0)), ("/sc/double", 0.1),
+    ]  # fmt: skip
+    assert refusals(items) == {"value": 1}  # the blob
+    # Only the bundle for a moment to come has a time of its own.
+    assert stamps(items) == pytest.approx([0.2, 0.2], abs=0.1)
+
+
+# An npm package: a program for node.
+
+
+def node(port: int, folder: Path, packets: str, count: int) -> list[Heard | Refused]:
+    program = f"""
+        import dgram from "node:dgram";
+        import {{ pathToFileURL }} from "node:url";
+        const {{ toBuffer }} = await import(pathToFileURL("{OSC_MIN}/dist/index.js"));
+        const out = dgram.createSocket("udp4");
+        for (const packet of [{packets}])
+            await new Promise((sent) => out.send(toBuffer(packet), {port}, "127.0.0.1", sent));
+        out.close();
+    """
+    command = ("node", "--input-type=module", "-")
+    return heard(port, lambda: run(*command, folder=folder, said=program), count)
+
+
+@needs(OSC_MIN)
+def test_osc_min_every_type_is_heard_or_refused(port: int, tmp_path: Path) -> None:
+    items = node(port, tmp_path, """
+        {address: "/i", args: {type: "integer", value: -7}},
+        {address: "/d", args: {type: "double", value: 0.1}},
+        {address: "/h", args: {type: "bigint", value: 123456789012n}},
+        {address: "/many", args: [0.5, 0.25, {type: "integer", value: 3}]},
+        {address: "/s", args: "verse"},
+        {address: "/yes", args: {type: "true"}},
+        {address: "/null", args: {type: "null"}},
+        {address: "/blob", args: {type: "blob", value: Buffer.from("beat")}},
+        {address: "/nested", args: [[0.5, 0.25]]},
+        {address: "/mixed", args: [0.5, {type: "true"}, "word", 0.25]},
+        {address: "/last", args: 1},
+    """, 11)  # fmt: skip
+    mixed = next(x.value for x in items if isinstance(x, Heard) and x.key == "/mixed")
+    assert isinstance(mixed, tuple) and [math.isnan(x) for x in mixed] == [False, True, True, False]
+    assert [x for x in values(items) if x[0] != "/mixed"] == [
+        ("/i", -7.0), ("/d", 0.1), ("/h", 123456789012.0), ("/many", (0.5, 0.25, 3.0)),
+        ("/s", "verse"), ("/nested", (0.5, 0.25)), ("/last", 1.0),
+    ]  # fmt: skip
+    assert refusals(items) == {"value": 3}  # true, null and the blob
+    assert stamps(items) == []
+
+
+@needs(OSC_MIN)
+def test_osc_min_the_innermost_timetag_is_the_source_time(port: int, tmp_path: Path) -> None:
+    items = node(port, tmp_path, """
+        {oscType: "bundle", timetag: new Date(Date.now() - 10000), elements: [
+            {address: "/outer", args: 0.5},
+            {oscType: "bundle", timetag: new Date(Date.now() - 20000),
+             elements: [{address: "/inner", args: 0.25}]},
+            {oscType: "bundle", timetag: [0, 1], elements: [{address: "/now", args: 0.75}]},
+        ]},
+    """, 3)  # fmt: skip
+    assert values(items) == [("/outer", 0.5), ("/inner", 0.25), ("/now", 0.75)]
+    assert stamps(items) == pytest.approx([-10, -20], abs=0.5)
