@@ -2,7 +2,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check bench peers jack lock schemas clean \
-	smoke alert.test grafana.import.min bench.scrape \
+	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -11,11 +11,21 @@ READY := $(VENV)/ready
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 REALM ?= prod
+PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
+	liblo-tools puredata-core pd-osc supercollider-language
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
 PYTHON ?= $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
 	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+# Unpacks packages into a folder, with those of their libraries that this machine lacks.
+define unpacked
+mkdir -p $(1) && cd $(1) \
+	&& lacks=$$(apt-get -s install --no-install-recommends $(2) | awk '/^Inst/ {print $$2}') \
+	&& apt-get -qq -o APT::Sandbox::User=root download $$(printf '%s\n' $(2) $$lacks | sort -u) \
+	&& for p in *.deb; do dpkg -x $$p . && rm -f $$p || exit 1; done
+endef
 
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
@@ -44,11 +54,12 @@ check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
 bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an hour, on a quiet machine)
 	@$(BIN)/python -m ops.bench
 
-peers:  ## Fetch programs of others that tests play with, where apt-get is (nothing is installed)
-	@mkdir -p .peers && cd .peers \
-		&& apt-get -qq -o APT::Sandbox::User=root download prometheus prometheus-alertmanager \
-			prometheus-node-exporter liblo-tools liblo7 \
-		&& for p in *.deb; do dpkg -x $$p . && rm -f $$p; done
+peers:  ## Fetch programs of others that tests play with, where apt-get and npm are (nothing is installed)
+	@rm -rf .peers && $(call unpacked,.peers,$(PEERS))
+	@cp tests/fault/senders/package*.json .peers \
+		&& npm ci --prefix .peers --ignore-scripts --no-audit --no-fund --silent
+
+grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types, which the dashboards are checked against (needs npm)
 
 lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
 	$(BIN)/python -m pip install -qq uv
@@ -86,7 +97,7 @@ promtool-check:  #= promtool check rules, and check config
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .peers .jack build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
@@ -99,8 +110,10 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 $(JACK):
-	@rm -rf .jack && mkdir .jack
-	@cd .jack && apt-get download -qq -o APT::Sandbox::User=root \
-		jackd2 libjack-jackd2-0 jack-midi-clock libdb5.3 libopus0 || \
-		{ echo "Needs Debian's package lists: for instance 'apt-get update'" >&2; exit 1; }
-	@cd .jack && for package in *.deb; do dpkg-deb -x "$$package" . || exit 1; done; rm *.deb
+	@rm -rf .jack && $(call unpacked,.jack,jackd2 libjack-jackd2-0 jack-midi-clock)
+
+.grafana/shipped.schema.json: $(wildcard ops/grafana/schema/*)
+	@mkdir -p .grafana && cp ops/grafana/schema/* .grafana && cd .grafana \
+		&& npm ci --loglevel=error --no-audit --no-fund \
+		&& npm exec --offline -- ts-json-schema-generator --path shipped.ts --type Shipped \
+			--expose none --out shipped.schema.json

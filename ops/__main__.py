@@ -17,6 +17,7 @@ COMMANDS = {
     "simulate": "make a seeded recording whose truth is known, or play devices",
     "watch": "show a running flow in the terminal, anew each second",
     "smoke": "judge a running flow, or the shipped replay, by three budgets",
+    "report": "write what a run came to as one page with pictures, and a Methods paragraph",
     "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
     "verify": "show that a replay gives the same bytes however it is run",
     "heartbeat": "beat into a node exporter's textfile folder, as a sign of life",
