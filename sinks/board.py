@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 import msgspec
 import numpy as np
 
-from configs.schema import Config, FileStream
+from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from sinks.history import History
 from sinks.slo import Judge
@@ -58,6 +58,8 @@ class Panel:
 
     Attributes
     ----------
+    expected : dict
+        Whether a source is expected to speak all the time, not only when something changes.
     ends : dict
         Counts of events by source and end.
     heard : dict
@@ -82,8 +84,9 @@ class Panel:
         What it was before.
     """
 
-    def __init__(self, sources: Iterable[str], started: float, tick_hz: float) -> None:
-        self.sources = tuple(sources)
+    def __init__(self, expected: dict[str, bool], started: float, tick_hz: float) -> None:
+        self.expected = expected
+        self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
         self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
         self.heard = dict.fromkeys(self.sources, started)
@@ -178,7 +181,7 @@ class Board:
         sources = _sources(config)
         hz = config.resample.target_hz
         self.panels = {rig: Panel(sources, clock(), hz) for rig in rigs or (config.rig,)}
-        self.others = Panel((), clock(), hz)
+        self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
     def tell(self, packets: list[Packet]) -> None:
@@ -227,9 +230,15 @@ class Board:
         return fitting[:limit], len(fitting) > limit
 
 
-def _sources(config: Config) -> list[str]:
-    """Return who is expected to speak: the live streams, and whom a recording's channels name."""
-    live = [s.name for s in config.streams if not isinstance(s, FileStream)]
-    if len(live) == len(config.streams):
-        return live
-    return list(dict.fromkeys([*live, *(lane.source for lane in config.plan().lanes)]))
+def _sources(config: Config) -> dict[str, bool]:
+    """Return who may speak: the live streams, and whom a recording's channels name.
+
+    Expected to speak all the time is who is scraped, or has a channel that speaks at a rate.
+    """
+    plan = config.plan()
+    names = [s.name for s in config.streams if not isinstance(s, FileStream)]
+    if len(names) < len(config.streams):
+        names += [lane.source for lane in plan.lanes]
+    steady = {s.name for s in config.streams if isinstance(s, UreStream)}
+    steady |= {lane.source for lane in plan.lanes if not plan.is_held(lane.channel)}
+    return {name: name in steady for name in names}

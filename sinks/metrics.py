@@ -110,8 +110,9 @@ FAMILIES = (
            ("channel", "state"),
            lambda panel: [((c, state), float(report.state == state))
                           for c, report in panel.sync.items() for state in STATES]),
-    Family("fusion_stream_expected", "1: the configuration names the stream.", ("stream",),
-           lambda panel: [((s,), 1.0) for s in panel.sources]),
+    Family("fusion_stream_expected",
+           "1: the stream is expected to speak all the time; 0: when something changes.",
+           ("stream",), lambda panel: [((s,), float(e)) for s, e in panel.expected.items()]),
     Family("fusion_stream_up", "1: the stream is there; of a recording: it has spoken.",
            ("stream",), lambda panel: [((s,), float(up)) for s, up in panel.up.items()]),
     Family("fusion_stream_last_event_timestamp_seconds",

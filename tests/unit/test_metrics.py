@@ -3,6 +3,8 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from configs.schema import Config, MidiStream, OscStream, UreStream
+from operators.plan import MemberConfig, SignalConfig
 from operators.records import DeadLetter, SyncReport
 from sinks.metrics import FAMILIES, Page
 from tests.shown import NAN, Time, config, events, packet, ticks
@@ -137,6 +139,21 @@ def test_the_sources_of_a_recording_are_up_once_they_have_spoken(time):
     assert of(found, "fusion_stream_up", stream="osc_1") == 1
     assert of(found, "fusion_stream_up", stream="ure") == 0
     assert of(found, "fusion_stream_expected", stream="demo") is None
+
+
+def test_who_speaks_only_when_something_changes_may_be_silent(time):
+    streams = [
+        OscStream(name="osc_1", addr="127.0.0.1:9000"), MidiStream(name="midi_1", device="pad"),
+        UreStream(name="ure", metrics_url="http://127.0.0.1:9305/"),
+    ]  # fmt: skip
+    members = {"osc_1:/p": MemberConfig(), "midi_1:cc/1/1": MemberConfig()}
+    signals = {"pulse": SignalConfig(members=members)}
+    rig = Config(version=2, streams=streams, signals=signals, facts=["ure:f"], rig="r")
+    found = page(time.board(rig))
+    expected = {
+        s: of(found, "fusion_stream_expected", stream=s) for s in ("osc_1", "midi_1", "ure")
+    }
+    assert expected == {"osc_1": 1, "midi_1": 0, "ure": 1}
 
 
 def test_lateness_is_what_blocks_and_machine_add(time):
