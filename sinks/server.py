@@ -56,7 +56,11 @@ class Server:
         PortError
             It cannot be had.
         """
-        self._listening = Listening(self._answer, bound(self._config, self._holder))
+        taken = bound(self._config, self._holder)
+        self._listening = Listening(self._answer, taken)
+        host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
+        shown = f"[{host}]" if ":" in host else host
+        print(f"lumen: look at http://{shown}:{taken.getsockname()[1]}/", file=sys.stderr)
 
     def tell(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""

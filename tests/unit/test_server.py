@@ -105,6 +105,7 @@ def test_the_port_is_free_at_once_when_it_is_closed(begin, port):
 
 def test_a_port_of_another_is_refused_and_named(begin, port, capsys):
     begin()
+    assert capsys.readouterr().err == f"lumen: look at http://127.0.0.1:{port}/\n"
     with pytest.raises(SystemExit) as caught:
         served(ExporterConfig(http_port=port), Time().board(), listener)
     assert caught.value.code == 2
