@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, MODES, Fused, FusedSignal, Packet, SyncReport
+from operators.records import F64, MODES, Fused, FusedSignal, Packet, SyncReport
 
 POINTS = 600
 WINDOW_S, LEAST_TICKS = 30.0, 300
@@ -107,8 +107,7 @@ class History:
             self.changes.append(change)
 
     def ticks(self, fused: Fused, number: int) -> None:
-        """Keep the mode's changes, and points of the lines."""
-        self._turn(fused.mode, fused.ts)
+        """Keep points of the lines."""
         values = np.array(list(_columns(fused))).T
         if not self._names:
             self._names = [(s.name, s.channels) for s in fused.signals]
@@ -148,7 +147,9 @@ class History:
             },
         }  # fmt: skip
 
-    def _turn(self, mode: I64, ts: F64) -> None:
+    def mode(self, fused: Fused) -> None:
+        """Keep the mode's changes."""
+        mode, ts = fused.mode, fused.ts
         if mode[0] == self._mode and (mode == mode[0]).all():
             return
         for i in np.flatnonzero(np.diff(mode, prepend=self._mode)).tolist():

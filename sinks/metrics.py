@@ -199,7 +199,7 @@ class _Told(Collector):
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.lock:
+        with self._board.settled():
             return [*(_metric(family, self._board) for family in FAMILIES), _lateness(self._board)]
 
 
@@ -210,5 +210,5 @@ class _Ages(Collector):
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.lock:
+        with self._board.settled():
             return [_age(self._board)]

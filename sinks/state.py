@@ -33,7 +33,7 @@ def state(board: Board, rig: str | None = None, since: int | None = None) -> byt
         of it where that is a version that never was.
     """
     now = board.clock()
-    with board.lock:
+    with board.settled():
         history = None
         if since is not None:
             rig = rig or next(iter(board.panels))

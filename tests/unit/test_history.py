@@ -88,8 +88,8 @@ def test_one_packet_may_hold_more_than_a_screen():
 def test_a_mode_is_dated_by_its_first_tick():
     history = History(100.0)
     modes = np.repeat([0, 1, 0], [10, 20, 5])
-    history.ticks(replace(fused(0, 35), mode=modes), 1)
-    history.ticks(fused(35, 5), 2)
+    history.mode(replace(fused(0, 35), mode=modes))
+    history.mode(fused(35, 5))
     assert [(round(c.ts - NOW, 2), c.now) for c in history.changes] == [
         (0.0, "fused"), (0.1, "ure_only"), (0.3, "fused"),
     ]  # fmt: skip
