@@ -66,8 +66,10 @@ lock: $(READY)  ## Take the newest versions that fit pyproject.toml into require
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
 
-schemas: $(READY)  ## Write the JSON Schemas anew
+schemas: $(READY)  ## Write anew what is made from the code: schemas, rules, dashboards
 	@$(BIN)/python -m configs.generate
+	@$(BIN)/python -m ops.prometheus.generate
+	@$(BIN)/python -m ops.grafana.generate
 
 jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
 
