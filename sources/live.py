@@ -9,7 +9,7 @@ What it goes on from is a place on the tape: from there to its end the tape is r
 streams hear already; then it is live again. Without a tap, what came after the last snapshot
 is gone, and only the state is there again. A recording beside them is played as one more of them.
 
-State: the inboxes (32,768 events each), 65,536 names. Losses: what the inboxes drop, counted.
+State: the inboxes (65,536 events each), 65,536 names. Losses: what the inboxes drop, counted.
 """
 
 from __future__ import annotations
