@@ -62,11 +62,12 @@ function show(state) {
 }
 
 async function ask() {
-  const query = new URLSearchParams({ since: version, ...(rig && { rig }) });
+  const asked = rig, query = new URLSearchParams({ since: version, ...(rig && { rig }) });
   const answer = await fetch(`state?${query}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
   if (answer.status === 400) { rig = ""; clear(); return; } // another run, without this rig
   if (!answer.ok) throw new Error(answer.status);
   const state = await answer.json();
+  if (asked !== rig) return; // another rig was chosen meanwhile
   if (started !== null && state.started !== started) {
     // What came is only what is new since a version of the run before: all of it is asked for.
     clear();
@@ -91,9 +92,9 @@ async function look() {
   } catch (error) {
     if (document.body.dataset.link !== "gone") {
       document.body.dataset.link = "gone";
+      console.error(error);
       verdict({ level: "crit", head: "No answer from the flow", text: "It is asked again each second. What is shown below is old.", since: Date.now() / 1e3 });
     }
-    if (!(error instanceof TypeError || error.name === "TimeoutError")) console.error(error);
   }
   setTimeout(look, document.body.dataset.link === "gone" ? 2 * EVERY_MS : EVERY_MS);
 }

@@ -53,9 +53,13 @@ class Stage:
         The streams are live, or else a recording's.
     before_s : int
         What has been told when the curtain rises (s).
+    rigs : tuple of str
+        All of them; `stage` is the one that plays.
     """
 
-    def __init__(self, port: int = 0, *, live: bool = True, before_s: int = 60) -> None:
+    def __init__(
+        self, port: int = 0, *, live: bool = True, before_s: int = 60, rigs: Any = ()
+    ) -> None:
         self.port = port or _free()
         streams: list[Any] = [FileStream(name="demo", path="demo.ndjson")]
         if live:
@@ -69,7 +73,7 @@ class Stage:
             version=2, streams=streams, signals={"motion": SignalConfig(members=members)},
             rig="stage", resample=ResampleConfig(target_hz=HZ),
         )  # fmt: skip
-        self.board = Board(config)
+        self.board = Board(config, rigs)
         self.states = dict.fromkeys(CHANNELS, "live")
         self.steps = dict.fromkeys(_OFFSET, 0.0)
         self.resets = dict.fromkeys(_OFFSET, 0)
@@ -100,6 +104,7 @@ class Stage:
         return self
 
     def close(self) -> None:
+        """Close the port; once more is nothing."""
         self.freeze()
         self._server.stop()
 
