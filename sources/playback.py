@@ -1,9 +1,9 @@
 """A recording beside live streams: a thread that plays it as it was recorded.
 
 Its first arrival is laid on the moment at which it begins, and all others follow at their
-distance; source times are left as they are, for its clocks to be found as those of a device.
-Events keep the sources that they were recorded under, and belong to the run's rig. At its end its
-sources go down, as devices that were unplugged.
+distance, as far as a busy machine lets them; source times are left as they are, for its clocks to
+be found as those of a device. Events keep the sources that they were recorded under, and belong to
+the run's rig. At its end its sources go down, as devices that were unplugged.
 
 A run that is gone on with goes on in it too: what would have been played in between is not, as
 with any device.
@@ -125,9 +125,10 @@ class Playback(Listener):
         """Yield what the rows say, each as of the source that it is of."""
         pairs = self._names.pairs
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
-        # A reject has no arrival of its own.
+        # A reject has no arrival of its own; what is played late arrives late.
         arrival = np.round(np.where(np.isnan(rows.rx), rows.key, rows.rx) + shift, 6)
-        arrival[~np.isfinite(arrival)] = self.began
+        now = self._host()
+        arrival[~(arrival > now - 2 * _LOOK_S) & ~rows.wild] = now
         for name, ts, rx, value, seq, stamped, note in zip(
             rows.name.tolist(), rows.ts.tolist(), arrival.tolist(), rows.value.tolist(),
             rows.seq.tolist(), rows.stamped.tolist(), notes, strict=True,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs.load import load
-from configs.schema import Config, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.devices import Clock, Controller, Page, Reading, Sender, bundle, readings
 from ops.stage import devices
@@ -114,4 +114,5 @@ def test_the_shipped_configurations_are_played(name: str, kinds: list[type], mis
     assert lags[0] == 0.0  # the reference
     assert max(lags) <= config.plan().wait_lag_s  # no one is too late to be waited for
     fits = {MidiStream: Controller, OscStream: Sender, UreStream: Page}
-    assert {fits[type(s)] for s in config.streams} >= {type(d) for d in made}  # type: ignore[index]
+    known = {fits[type(s)] for s in config.streams if not isinstance(s, FileStream)}
+    assert known >= {type(d) for d in made}

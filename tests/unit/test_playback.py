@@ -69,7 +69,7 @@ def test_events_come_at_the_distance_at_which_they_were_recorded(player):
     assert (first.up, second.item.rx) == (True, NOW)
     assert second.item.ts == THEN - 2.5
     assert values(heard_by(0.49)) == []
-    (later,) = heard_by(0.51)
+    (later,) = heard_by(0.505)
     assert (later.item.rx, later.item.ts, later.item.value) == (NOW + 0.5, THEN - 2.0, 2.0)
     assert values(heard_by(19.9)) == []
     assert values(heard_by(20.1)) == [3.0]

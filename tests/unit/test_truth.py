@@ -135,7 +135,6 @@ def test_the_story_of_the_demo_names_what_matters(recording, tmp_path):
     assert "    7.0  seen  risk risk_map: phase_diff 0.030\n" in story
     assert "Of 750 ticks: fused 86 %, ure_only 14 %." in story
     assert "Account of events, balanced\n" in story
-    assert ".venv/bin/python -m bytewax.run flows.fusion" in story
 
 
 def test_an_account_that_does_not_balance_is_called_so(recording, tmp_path):
