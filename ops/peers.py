@@ -20,7 +20,7 @@ def peer(name: str) -> str:
     PeerError
         It is not here.
     """
-    found = shutil.which(name) or shutil.which(_FETCHED / name)
+    found = shutil.which(name) or shutil.which(str(_FETCHED / name))
     if found is None:
         raise PeerError(f"no {name} here: run `make peers`")
     return found
