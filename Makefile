@@ -1,9 +1,9 @@
 # Everything runs in .venv, which is made once, from requirements.lock alone.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check bench peers jack lock schemas clean \
+.PHONY: help demo live test check bench peers jack browser lock schemas clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
-	obs-lint heartbeat-rules-lint promql-unit promtool-check
+	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +30,7 @@ endef
 help:  ## Say what can be made
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 	@echo "Names of v1.9 and v2.0a, and what stands behind them now:"
-	@sed -n 's/^\([a-z.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
+	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
 demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
@@ -56,8 +56,14 @@ bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an h
 
 peers:  ## Fetch programs of others that tests play with, where apt-get and npm are (nothing is installed)
 	@rm -rf .peers && $(call unpacked,.peers,$(PEERS))
+	@# Debian's Alertmanager wants its templates in /usr/share; this one, below where it is started.
+	@LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|usr/share/prometheus/alertmanager/|g' \
+		.peers/usr/bin/prometheus-alertmanager
 	@cp tests/fault/senders/package*.json .peers \
 		&& npm ci --prefix .peers --ignore-scripts --no-audit --no-fund --silent
+
+browser:  ## Fetch Chromium, for the tests of the live page, where apt-get is (nothing is installed)
+	@rm -rf .browser && $(call unpacked,.browser,chromium chromium-common fonts-dejavu-core)
 
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types, which the dashboards are checked against (needs npm)
 
@@ -91,6 +97,9 @@ heartbeat-rules-lint: $(READY)  #= python -m ops.prometheus.heartbeat_lint
 
 promql-unit: $(READY)  #= python -m ops.prometheus.unit --realm $REALM
 	@$(BIN)/python -m ops.prometheus.unit --realm $(REALM)
+
+reload_safe: $(READY)  #= python -m ops.prometheus.reload_safe $ARGS
+	@$(BIN)/python -m ops.prometheus.reload_safe $(ARGS)
 
 promtool-check:  #= promtool check rules, and check config
 	@PATH="$$PATH:.peers/usr/bin" && promtool check rules --lint=all --lint-fatal \

@@ -10,6 +10,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
+from ops.heartbeat import SEQ, TS
 from ops.prometheus.generate import FOLDER
 from tests import scraped
 from tests.dashboards.looked import asked
@@ -28,6 +29,8 @@ def series() -> dict[str, list[Labels]]:
         found[name] = [PLACE | dict(labels) for labels in several]
     for name in scraped.URE:
         found[name] = [PLACE]
+    for name in ("node_textfile_scrape_error", SEQ, TS):
+        found[name] = [PLACE | {"metric_realm": None}]
     files = [yaml.safe_load(path.read_text()) for path in sorted(FOLDER.iterdir())]
     for rule in (rule for file in files for group in file["groups"] for rule in group["rules"]):
         if "alert" in rule:
