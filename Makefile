@@ -98,7 +98,7 @@ heartbeat-rules-lint: $(READY)  #= python -m ops.prometheus.heartbeat_lint
 promql-unit: $(READY)  #= python -m ops.prometheus.unit --realm $REALM
 	@$(BIN)/python -m ops.prometheus.unit --realm $(REALM)
 
-reload_safe: $(READY)  #= python -m ops.prometheus.reload_safe $ARGS
+reload_safe: $(READY)  #= python -m ops.prometheus.reload_safe [ARGS]
 	@$(BIN)/python -m ops.prometheus.reload_safe $(ARGS)
 
 promtool-check:  #= promtool check rules, and check config

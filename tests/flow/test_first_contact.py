@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from configs.load import load
-from configs.schema import Config, MidiStream
+from configs.schema import Config, MidiStream, OscStream
 from ops.listen import Listener, configuration
 from ops.stage import play
 from sources.inbox import Heard, Inbox, stamp
@@ -30,14 +30,17 @@ def moved(name: str, folder: Path) -> Path:
     """Write a shipped configuration with ports that are free, on loopback only."""
     taken: list[socket.socket] = []
 
-    def port(found: re.Match[str]) -> str:
+    def port() -> str:
         free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         free.bind(("127.0.0.1", 0))
         taken.append(free)
-        return f"127.0.0.1:{free.getsockname()[1]}"
+        return str(free.getsockname()[1])
 
     text = (ROOT / f"configs/{name}.yaml").read_text("utf-8")
-    text = re.sub(r"(?<=[\"/])(?:0\.0\.0\.0|127\.0\.0\.1):\d+", port, text)
+    text = re.sub(
+        r"(?<=[\"/])(?:0\.0\.0\.0|127\.0\.0\.1):\d+", lambda _: f"127.0.0.1:{port()}", text
+    )
+    text = re.sub(r"(?<=\nexporter: ).*", f"{{http_port: {port()}}}", text)
     text = text.replace("{dir: out}", f"{{dir: {folder}/out}}")
     text = text.replace("{dir: tap,", f"{{dir: {folder}/tap,")
     for free in taken:
@@ -97,20 +100,19 @@ def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
 
 def test_what_listens_writes_a_configuration_on_ctrl_c(tmp_path: Path) -> None:
     config = moved("stage", tmp_path)
-    addr = re.search(r"127\.0\.0\.1:\d+", config.read_text())
-    assert addr
+    (addr, _) = (s.addr for s in load(config).config.streams if isinstance(s, OscStream))
     out = tmp_path / "heard.yaml"
     done = threading.Event()
     player = threading.Thread(target=play, args=(load(config).config, None, 1, done))
     player.start()
-    listener = started("listen", "--osc", addr[0], "--out", str(out))
+    listener = started("listen", "--osc", addr, "--out", str(out))
     try:
         time.sleep(3.0)
         told, _ = ended(listener)
     finally:
         done.set()
         player.join()
-    assert told.startswith(f"Opens UDP {addr[0]}")
+    assert told.startswith(f"Opens UDP {addr}")
     assert "osc_1:/accxyz[0]" in told
     assert "osc_1:/accxyz[0]" in {m for s in load(out).config.signals.values() for m in s.members}
 

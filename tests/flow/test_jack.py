@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,8 +114,9 @@ def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
     made.stop()
     heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
     notes = [value for key, value in heard if key == "note/1/60"]
-    assert notes == [90.0, 0.0] * (len(notes) // 2)
-    assert len(notes) >= 4
+    # A busy server may lose one; what sounds ends, also with the player.
+    assert all(after == 0.0 for note, after in pairwise([*notes, None]) if note)
+    assert notes.count(90.0) >= 3
     controls = [value for key, value in heard if key == "cc/1/7"]
     assert controls == sorted(set(controls))
 
