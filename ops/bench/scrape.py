@@ -29,6 +29,7 @@ from typing import NamedTuple
 from ops.bench.events import HZ, write_events
 from ops.bench.monitoring import free_port
 from ops.bench.osc_flood import CONFIG as FLOOD
+from ops.bench.osc_flood import HZ as FLOOD_HZ
 from ops.bench.osc_flood import ROOT, flow
 from ops.bench.throughput import CONFIG as REPLAY
 from ops.bench.throughput import spend
@@ -72,8 +73,11 @@ def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
     """Read the metrics of a live flow under load, beside so many slow clients."""
     port, web = free_port(), free_port()
     config = folder / "live.yaml"
-    config.write_text(FLOOD.format(port=port, folder=folder, tap=f"exporter: {{http_port: {web}}}"))
-    process = flow(config, folder / "log")
+    shown = f"exporter: {{http_port: {web}}}"
+    config.write_text(
+        FLOOD.format(port=port, probe=free_port(), hz=FLOOD_HZ, folder=folder, tap=shown)
+    )
+    process = flow(config, folder / "log", streams=2)
     tasks = Path(f"/proc/{process.pid}/task")
     waits, failed, threads = [], 0, 0
     try:
