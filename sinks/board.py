@@ -5,7 +5,7 @@ data add nothing: sources that the configuration does not name count under `*`, 
 name under `?`; rigs that were not known at the start count together as `*`, and show no values.
 
 State: one panel a rig with its history, `MOST_FINDINGS` findings. Cost: 50 us a packet: ticks are
-judged and drawn many at once, or when somebody asks.
+judged many at once, or when somebody asks.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 import numpy as np
@@ -27,8 +26,8 @@ from sinks.history import History
 from sinks.slo import Judge
 
 MOST_FINDINGS = 4_096
-MOST_WAITING = 512
-"""Ticks that wait to be judged and drawn."""
+MOST_WAITING = 2_048
+"""Ticks that wait to be judged."""
 FRESH_S = 30.0
 OTHERS, NAMELESS = "*", "?"
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -47,8 +46,6 @@ _LETTERS = (
 )  # fmt: skip
 """Stage and reason of every dead letter that there can be."""
 
-_JUDGED = ("ts", "indicators", "facts", "sync_bound_s")
-_DRAWN = ("value", "sd", "aligned")
 _encoder = msgspec.json.Encoder()
 
 
@@ -146,21 +143,20 @@ class Panel:
         self.fused, self.ticked = fused, now
         self.ticks += np.bincount(fused.mode, minlength=len(MODES))
         self.history.mode(fused)
+        self.history.ticks(fused, number)
         self._waiting.append(fused)
         if sum(map(len, self._waiting)) >= MOST_WAITING:
-            self.settle(number)
+            self.settle()
         if lateness is not None:
             bucket = np.searchsorted(LATENESS_S, lateness)
             self.late += np.bincount(bucket, minlength=len(self.late))
             self.late_s += float(lateness.sum())
 
-    def settle(self, number: int) -> None:
-        """Judge and draw the ticks that wait for it, as of a telling."""
+    def settle(self) -> None:
+        """Judge the ticks that wait for it."""
         if self._waiting:
-            fused = joined(self._waiting)
+            self.slo.add(*self._waiting)
             self._waiting = []
-            self.slo.add(fused)
-            self.history.ticks(fused, number)
 
 
 class Board:
@@ -224,7 +220,7 @@ class Board:
         """Let nothing be told while the panels, brought up to date, are read."""
         with self._lock:
             for panel in self.panels.values():
-                panel.settle(self.version)
+                panel.settle()
             yield
 
     def stale(self) -> str:
@@ -252,20 +248,6 @@ class Board:
             findings = list(self.findings)
         fitting = [f for f in findings if f.number > after and f.ts >= since]
         return fitting[:limit], len(fitting) > limit
-
-
-def joined(parts: Sequence[Fused]) -> Fused:
-    """Return consecutive ticks as one, as far as they are judged and drawn."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    lists = zip(*(part.signals for part in parts), strict=True)
-    signals = tuple(replace(same[0], **_columns(same, _DRAWN)) for same in lists)
-    return replace(first, signals=signals, **_columns(parts, _JUDGED))
-
-
-def _columns(parts: Sequence[object], names: Sequence[str]) -> dict[str, Any]:
-    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def _sources(config: Config) -> dict[str, bool]:

@@ -45,17 +45,20 @@ class Judge:
         self._window = _Window()
         self._newest = (False, False)
 
-    def add(self, fused: Fused) -> None:
-        """Judge consecutive ticks."""
+    def add(self, *parts: Fused) -> None:
+        """Judge consecutive ticks, all at once."""
         phase, sync, entropy = (
-            fused.indicators[:, INDICATORS.index(name)]
+            np.concatenate([part.indicators[:, INDICATORS.index(name)] for part in parts])
             for name in ("phase_diff", "sync_quality", "entropy_ratio")
         )
         self._count("phase", phase <= BUDGETS["phase_diff"].good, np.isfinite(phase))
         self._count("sync", sync >= BUDGETS["sync_quality"].good, np.isfinite(sync))
-        told = [i for i, name in enumerate(fused.fact_names) if name.endswith(f":{REPORTED}")]
-        series = fused.facts[:, told[0]] if told else entropy
-        self._count("residual", *self._steady(fused.ts, series))
+        names = parts[0].fact_names
+        told = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED}")]
+        if told:
+            entropy = np.concatenate([part.facts[:, told[0]] for part in parts])
+        ts = np.concatenate([part.ts for part in parts])
+        self._count("residual", *self._steady(ts, entropy))
 
     def _count(self, slo: Slo, good: Bool, known: Bool, ticks: I64 | None = None) -> None:
         """Count verdicts: one a tick, or each over so many ticks."""
@@ -76,8 +79,8 @@ class Judge:
         how many ticks it holds.
         """
         verdicts, edges = [self._newest], np.array([0, len(ts)])
-        if ts[-1] // 1 != self._second:
-            second = ts // 1
+        if np.floor(ts[-1]) != self._second:
+            second = np.floor(ts)
             new = np.flatnonzero(second[1:] != second[:-1]) + 1
             if second[0] != self._second:
                 new = np.concatenate((edges[:1], new))
