@@ -108,6 +108,7 @@ export class Chart {
     this.pen = this.canvas.getContext("2d");
     this.pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawn = NaN;
+    this.frame(performance.now()); // a canvas of another size is blank
   }
 
   // Called for each frame; draws only where something would move by a pixel.

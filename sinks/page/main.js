@@ -64,7 +64,7 @@ function show(state) {
 async function ask() {
   const asked = rig, query = new URLSearchParams({ since: version, ...(rig && { rig }) });
   const answer = await fetch(`state?${query}`, { signal: AbortSignal.timeout(PATIENCE_MS) });
-  if (answer.status === 400) { rig = ""; clear(); return; } // another run, without this rig
+  if (answer.status === 404) { rig = ""; clear(); return; } // another run, without this rig
   if (!answer.ok) throw new Error(answer.status);
   const state = await answer.json();
   if (asked !== rig) return; // another rig was chosen meanwhile

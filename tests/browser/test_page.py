@@ -252,5 +252,16 @@ def test_one_rig_is_looked_at_and_then_another(begin, visit):
     assert page.evaluate(INK) > 5000, "all of its lines are back"
 
 
+def test_a_rig_that_is_gone_gives_way_to_the_one_that_is_there(begin, visit):
+    first = begin(rigs=("stage", "studio"))
+    page = visit(first)
+    page.get_by_label("Rig").select_option("studio")
+    says(page, "Waiting for the first tick")
+    first.close()
+    begin(port=first.port)
+    says(page, "In sync")
+    page.errors.clear()  # that nobody answered for a moment
+
+
 def test_a_recording_is_shown_too(begin, visit):
     says(visit(begin(live=False)), "In sync")
