@@ -14,6 +14,7 @@ State: the inboxes (65,536 events each), 65,536 names. Losses: what the inboxes 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,7 @@ TICK_S = 0.1
 """The longest silence that is not told."""
 LONGEST_SLEEP_S = 86_400.0
 _LOOK = timedelta(milliseconds=4)
+_CALM_S, _LONGEST_WAIT_S = 0.02, 0.25
 _VERSION = 1
 
 
@@ -175,7 +177,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
-        self._heard = clock()
+        self._heard = self._looked = clock()
+        self._stood = self._calm = -math.inf
+        self._received = 0
         self._voice = Voice(clock, steady(config))
         self._began = dict(known.began) if known else {}
         self._streams = live_streams(config, self._began) if streams is None else streams
@@ -215,13 +219,30 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._done = stop.requested()
         if self._done:
             self._stop()
-        items = self._take()
+        items = [] if self._catches_up() else self._take()
         if items:
             self._feed.add([rows_of(items, self._tape(items), names)], names)
         if self._done and not stop.recovering():
             self._ended = True
             self._feed.finish(names)
         return self._hand_on() if items or self._ended else []
+
+    def _catches_up(self) -> bool:
+        """Whether the process stood still, and streams still take in what came meanwhile.
+
+        What one of them has in its inbox already would else make late what another one's socket
+        still holds.
+        """
+        now, before = self._clock(), self._looked
+        self._looked = now
+        if now - before >= TICK_S:
+            self._stood = self._calm = now
+        if self._done or now - self._stood >= _LONGEST_WAIT_S:
+            return False
+        received = sum(inbox.received for inbox in self._inboxes.values())
+        if received != self._received:
+            self._received, self._calm = received, now
+        return now - self._calm < _CALM_S
 
     def _take(self) -> list[Came]:
         """Empty the inboxes; when nothing has come for a while, tell the time."""

@@ -194,12 +194,39 @@ def test_a_sleep_is_told_in_steps_that_are_believed():
     live.streams[0].say(0.01, 1.0)
     live.batches()
     live.streams[0].say(30_000.0, 2.0)
-    found = live.batches(30_000.0)
+    found = [*live.batches(30_000.0), *live.batches(30_000.03)]
 
     assert spoken(found) == [("a:x", 30_000.0, 2.0)]
     arrivals = [0.01, *(rx for _, rx, _ in rows(found))]
     assert max(np.diff(arrivals)) <= 30.0
     assert not any(w for b in found for w in b.wild)
+
+
+def test_after_standing_still_it_waits_until_its_streams_have_caught_up():
+    live = Live("a", "b")
+    live.batches(0.0)
+    a, b = live.streams
+    a.say(1.9, 1.0)
+    assert live.batches(2.0) == []
+    b.say(0.5, 2.0)
+    assert live.batches(2.01) == []
+    b.say(1.5, 3.0)
+    assert live.batches(2.025) == []
+    found = live.batches(2.05)
+
+    assert spoken(found) == [("b:x", 0.5, 2.0), ("b:x", 1.5, 3.0), ("a:x", 1.9, 1.0)]
+
+
+def test_streams_that_never_stop_are_waited_for_a_quarter_of_a_second():
+    live = Live()
+    live.batches(0.0)
+    seen = []
+    for i in range(40):
+        live.streams[0].say(2.0 + i / 100, float(i))
+        seen.append(len(spoken(live.batches(2.0 + i / 100))))
+    assert seen[:25] == [0] * 25
+    assert seen[25] == 26
+    assert seen[26:] == [1] * 14
 
 
 @pytest.mark.parametrize("leap", [-60.0, 1e6])
@@ -210,8 +237,9 @@ def test_a_host_clock_that_is_set_anew_ends_the_run(leap, capsys):
     live.clock.now = 100.0 + leap
     found = []
     with pytest.raises(StopIteration):
-        for _ in range(3):
+        for _ in range(4):
             found += live.batches()
+            live.clock.now += 0.03
 
     assert found[-1].end
     assert f"clock leapt by {leap:.0f} s: this run ends here" in capsys.readouterr().err
