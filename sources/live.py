@@ -178,6 +178,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = self._looked = clock()
+        self._busy = time.process_time()
         self._stood = self._calm = -math.inf
         self._received = 0
         self._voice = Voice(clock, steady(config))
@@ -233,10 +234,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         What one of them has in its inbox already would else make late what another one's socket
         still holds.
         """
-        now, before = self._clock(), self._looked
-        self._looked = now
-        if now - before >= TICK_S:
+        now, busy = self._clock(), time.process_time()
+        # Who was at work all the while has only been slow: nothing waits unheard.
+        if now - self._looked - (busy - self._busy) >= TICK_S:
             self._stood = self._calm = now
+        self._looked, self._busy = now, busy
         if self._done or now - self._stood >= _LONGEST_WAIT_S:
             return False
         received = sum(inbox.received for inbox in self._inboxes.values())
