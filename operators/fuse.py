@@ -172,7 +172,8 @@ class Fuse:
             fused[none] = sd[none] = np.nan
         present = np.add.reduce(live, 0, dtype=np.int64)
         return FusedSignal(
-            mix.signal.name, mix.names, fused, sd, mode, present, weights.T, value.T
+            mix.signal.name, mix.names, fused, sd, np.full(len(sd), np.nan), mode, present,
+            weights.T, value.T,
         )  # fmt: skip
 
     def _words(self, mix: _Mix, live: Bool) -> tuple[I64, F64]:

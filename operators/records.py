@@ -34,6 +34,8 @@ Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
 MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
 """From best to worst; a line's mode is the worst over its signals."""
 
+ScaleState = Literal["given", "learning", "live", "unobservable", "inverted", "nonlinear"]
+"""Of a member's gain and level against the other members'."""
 ChannelState = Literal["acquiring", "live", "stale", "lost", "rejoining"]
 Why = Literal["hop", "reset", "state", "end"]
 
@@ -378,6 +380,8 @@ INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_rat
 class FusedSignal:
     """One signal over the k ticks of a `Fused`.
 
+    `sd` (k,) is the total standard deviation of `value` (k,), `systematic_sd` (k,) the part of
+    it that the members' disagreement shows, NaN until two origins have been compared.
     `weights` (k, members) adds up to 1 where `value` is finite; `channels` names its columns.
     `mode` (k,) indexes MODES; `live` (k,) counts present members. `aligned` (k, members) holds
     their values on the grid, NaN where not covered, and is empty where nobody handed it on.
@@ -387,6 +391,7 @@ class FusedSignal:
     channels: tuple[str, ...]
     value: F64
     sd: F64
+    systematic_sd: F64
     mode: I64
     live: I64
     weights: F64
@@ -434,8 +439,17 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     lag_s: float | None
     lag_sd_s: float | None
     confidence: float | None
+    search_hz: float | None = None
+    """Rate of the series on which the lag was found (Hz)."""
     rate_hz: float | None
     jitter_p95_s: float | None
+    gain: float | None = None
+    gain_sd: float | None = None
+    level: float | None = None
+    level_sd: float | None = None
+    scale_state: ScaleState | None = None
+    hindsight: bool = False
+    """Estimates are of the whole recording, not of what was known at `ts`."""
     received: int
     used: int
     outliers: int

@@ -20,6 +20,7 @@ class TickSignal(msgspec.Struct):
 
     value: float | None
     sd: float | None
+    systematic_sd: float | None = None
     weights: dict[str, float] = {}
 
 

@@ -50,7 +50,7 @@ def _kinds(signals: tuple[tuple[str, tuple[str, ...]], ...]) -> _Kinds:
     return _Kinds(
         _kind(("ts", "released", "rig", "mode", "live", "signals", "indicators", "sync_bound_s")),
         _kind([name for name, _ in signals]),
-        _kind(("value", "sd", "mode", "live", "weights")),
+        _kind(("value", "sd", "systematic_sd", "mode", "live", "weights")),
         tuple(_kind(channels) for _, channels in signals),
         _kind(INDICATORS),
     )
@@ -104,17 +104,20 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     kinds = _kinds(tuple((s.name, s.channels) for s in fused.signals))
     columns = [fused.ts, fused.released, fused.sync_bound_s, *fused.indicators.T]
     for s in fused.signals:
-        columns += [s.value, s.sd, *s.weights.T]
+        columns += [s.value, s.sd, s.systematic_sd, *s.weights.T]
     rows = _finite(*columns)
     ts, released, bound = rows[:3].tolist()
     at = 3 + len(INDICATORS)
     indicators = _objects(kinds.indicators, rows[3:at])
     signals = []
     for s, kind in zip(fused.signals, kinds.weights, strict=True):
-        value, sd = rows[at : at + 2].tolist()
-        weights = _objects(kind, rows[at + 2 : at + 2 + len(s.channels)])
-        at += 2 + len(s.channels)
-        signals.append(map(kinds.signal, value, sd, _modes(s.mode), s.live.tolist(), weights))
+        value, sd, systematic = rows[at : at + 3].tolist()
+        at += 3
+        weights = _objects(kind, rows[at : at + len(s.channels)])
+        at += len(s.channels)
+        signals.append(map(
+            kinds.signal, value, sd, systematic, _modes(s.mode), s.live.tolist(), weights
+        ))  # fmt: skip
     lines = map(
         kinds.line, ts, released, repeat(rig), _modes(fused.mode), fused.live.tolist(),
         map(kinds.signals, *signals), indicators, bound,

@@ -47,7 +47,7 @@ def ticks(
     for name, value in indicators.items():
         table[:, INDICATORS.index(name)] = value
     signal = FusedSignal(
-        "pulse", ("ure:p", "osc_1:p"), ts / 3, ts / 7, np.full(k, mode), np.full(k, 2),
+        "pulse", ("ure:p", "osc_1:p"), ts / 3, ts / 7, ts / 9, np.full(k, mode), np.full(k, 2),
         np.tile([0.75, 0.25], (k, 1)),
     )  # fmt: skip
     told = facts is not None

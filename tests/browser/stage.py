@@ -184,7 +184,7 @@ class Stage:
         mode = mode if here.any() else "none"
         modes, live = np.full(k, MODES.index(mode)), np.full(k, here.sum())
         sd = np.full(k, 0.05 + 0.06 * (~here).sum())
-        signal = FusedSignal("motion", CHANNELS, value, sd, modes, live,
+        signal = FusedSignal("motion", CHANNELS, value, sd, sd * 0.5, modes, live,
                              np.tile(weights, (k, 1)), aligned)  # fmt: skip
         indicators = np.tile([self.indicators[name] for name in INDICATORS], (k, 1))
         bound = np.full(k, 0.0031 if here.all() else 0.0012)

@@ -53,6 +53,7 @@ def fused(first: int = FIRST, plan: Plan = PLAN, **given: Any) -> Fused:
             tuple(m.channel for m in s.members),
             column(s.name),
             column(f"{s.name}_sd"),
+            np.full(count, np.nan),
             np.zeros(count, np.int64),
             np.ones(count, np.int64),
             np.ones((count, len(s.members))),

@@ -31,6 +31,7 @@ def fused(k: int, *, members: int = 2, signals: int = 1, run: int = 10, seed: in
         quote = '"' if name == "s1" else ""
         return FusedSignal(
             name, tuple(f"osc_{j}:/é{quote}{j}" for j in range(members)), value, rng.random(k),
+            np.where(rng.random(k) < 0.5, rng.random(k), np.nan),
             rest % len(MODES), rest % (members + 1), weights,
         )  # fmt: skip
 
@@ -59,6 +60,7 @@ def one_by_one(f: Fused, rig: str) -> list[dict]:
                 s.name: {
                     "value": number(s.value[i]),
                     "sd": number(s.sd[i]),
+                    "systematic_sd": number(s.systematic_sd[i]),
                     "mode": MODES[s.mode[i]],
                     "live": int(s.live[i]),
                     "weights": {c: float(s.weights[i, j]) for j, c in enumerate(s.channels)},
@@ -89,8 +91,8 @@ def test_bytes_do_not_depend_on_how_ticks_are_cut_into_packets():
     def cut(f: Fused, a: int, b: int) -> Fused:
         parts = [
             FusedSignal(
-                s.name, s.channels, s.value[a:b], s.sd[a:b], s.mode[a:b], s.live[a:b],
-                s.weights[a:b],
+                s.name, s.channels, s.value[a:b], s.sd[a:b], s.systematic_sd[a:b], s.mode[a:b],
+                s.live[a:b], s.weights[a:b],
             )
             for s in f.signals
         ]  # fmt: skip

@@ -41,7 +41,9 @@ def begin(out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", **outp
 def packet(first: int, k: int = 3, rig: str = "r", end: bool = False, **more) -> Packet:
     """k ticks of one signal at 1 Hz, and as many events as ticks, all used."""
     ts, whole = np.arange(first, first + k, dtype=float), np.zeros(k, np.int64)
-    signal = FusedSignal("pulse", ("a:x",), ts / 3, ts / 7, whole, whole + 1, np.ones((k, 1)))
+    signal = FusedSignal(
+        "pulse", ("a:x",), ts / 3, ts / 7, ts / 9, whole, whole + 1, np.ones((k, 1))
+    )
     five = np.ones((k, 5))
     fused = Fused(
         ts, ts + 1, whole, whole + 1, (signal,), five, five, five, np.empty((k, 0)), (), ts / 9

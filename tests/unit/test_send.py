@@ -42,7 +42,7 @@ def fused(
     """Ticks at 5 Hz from tick `first` on."""
     k = len(value)
     ts, whole = (first + np.arange(k)) / 5, np.zeros(k, np.int64)
-    signal = FusedSignal("pulse", ("a:/x",), np.array(value), ts, whole, whole, np.ones((k, 1)))
+    signal = FusedSignal("pulse", ("a:/x",), np.array(value), ts, ts, whole, whole, np.ones((k, 1)))
     five = np.tile([0.1, 0.2, 0.3, sync, entropy], (k, 1))
     facts = np.full((k, 1), fact)
     return Fused(ts, ts, whole, whole + 1, (signal,), five, five, five, facts, ("a:level",), ts)
