@@ -10,9 +10,7 @@
   what the members show of noise and misalignment; null while none is known.
 - Where the engine reports an indicator as a fact, the exported one is
   (w_ure reported + w_sensors measured) / (w_ure + w_sensors), or the one that there is.
-- sync_bound_s: sqrt(v (4 + 1.7 ln n)), v the largest var(offset) + var(lag) of a present member
-  and n = sum (v_i / v)^3 how many share it: 2 sd for one, and for many what the largest of their
-  errors keeps within as often.
+- The bounds of the sync error: operators/bound.py.
 
 State: pair tables a signal, clock reports, counts. Cost: about 60 us a second of data and
 signal. Losses: none.
@@ -27,6 +25,7 @@ from itertools import pairwise
 import numpy as np
 from msgspec.structs import replace
 
+from operators.bound import Bound
 from operators.plan import Plan, Signal
 from operators.presence import LIVE
 from operators.records import (
@@ -44,12 +43,10 @@ from operators.records import (
 )
 from operators.sampler import LEAST_COVERAGE
 from operators.sync import Reporter
-from operators.weights import TINY, Hat, weigh
+from operators.weights import Hat, weigh
 
 FULL_COVERAGE = 0.99
 MOST_WORDS = 4096
-SIDAK = 1.7
-"""z^2 of the largest of n normal errors, at 95 %, is 3.84 + 1.7 ln n within 1 % up to n = 10."""
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
     "ure_phase_diff_mean": "phase_diff",
@@ -86,13 +83,13 @@ class Fuse:
             self._mixes.append(_Mix(s, columns, names, Hat(len(names), plan.tick_hz, hat)))
         first = len(plan.members)
         self._facts = slice(first, first + len(plan.facts))
-        self._sources = tuple(m.source for m in plan.members)
         self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
         self._coming: list[Indicators] = []
         self._reporter = Reporter(plan, state and state["reporter"])
+        self._bound = Bound(plan, state and state["bound"])
         if state:
             self._measured = list(state["measured"])
             self._coming = [Indicators(*i) for i in state["coming"]]
@@ -104,18 +101,20 @@ class Fuse:
             "measured": list(self._measured),
             "coming": [list(i) for i in self._coming],
             "reporter": self._reporter.snapshot(),
+            "bound": self._bound.snapshot(),
         }
 
     def update(self, packet: Packet) -> Packet:
         """Fuse the packet's grid; put the sync and dead lines together."""
         self._reporter.add(packet)
+        self._bound.add(packet.grains)
         self._coming += packet.indicators
         grid = packet.grid
         fused = self._fused(grid) if grid is not None and len(grid) else None
         sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
         return replace(
-            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), lags=(),
-            indicators=(),
+            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
+            lags=(), indicators=(),
         )  # fmt: skip
 
     def _fused(self, grid: Grid) -> Fused:
@@ -137,7 +136,7 @@ class Fuse:
             present = np.count_nonzero(live[:, self._members], axis=1)
         return Fused(
             ts, grid.released, mode, present, signals, exported, measured, reported, facts,
-            self.plan.facts, self._bound(grid, ts, live),
+            self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
         )  # fmt: skip
 
     def _mix(self, mix: _Mix, grid: Grid, live: Bool) -> FusedSignal:
@@ -239,16 +238,3 @@ class Fuse:
             if indicator:
                 # A signed phase is as far off either way.
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
-
-    def _bound(self, grid: Grid, ts: F64, live: Bool) -> F64:
-        """Return what no present member's time is further off than, in 95 of 100 ticks (s)."""
-        m = len(self._sources)
-        variance = grid.lag_var[:, :m].T + self._reporter.clocks.variance(self._sources, ts)
-        present = live[:, :m].T
-        variance = np.fmax(variance, 0.0) * present
-        worst = np.maximum.reduce(variance, 0)
-        # How many are as uncertain as the worst: what one alone rarely exceeds, one of many does.
-        share = variance / np.maximum(worst, TINY)
-        many = np.maximum(np.add.reduce(share * share * share, 0), 1.0)
-        bound = np.sqrt(worst * (4 + SIDAK * np.log(many)))
-        return np.where(present.any(axis=0), bound, np.nan)

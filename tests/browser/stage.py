@@ -187,9 +187,9 @@ class Stage:
         signal = FusedSignal("motion", CHANNELS, value, sd, sd * 0.5, modes, live,
                              np.tile(weights, (k, 1)), aligned)  # fmt: skip
         indicators = np.tile([self.indicators[name] for name in INDICATORS], (k, 1))
-        bound = np.full(k, 0.0031 if here.all() else 0.0012)
+        bound = np.full(k, np.nan if here.sum() < 2 else 0.0031 if here.all() else 0.0012)
         return Fused(ts, ts + 0.03, modes, live, (signal,), indicators, indicators,
-                     indicators * np.nan, np.empty((k, 0)), (), bound)  # fmt: skip
+                     indicators * np.nan, np.empty((k, 0)), (), bound, bound)  # fmt: skip
 
     def _report(self, channel: str, why: Any) -> SyncReport:
         source = channel.partition(":")[0]
