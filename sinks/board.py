@@ -88,7 +88,13 @@ class Panel:
         What it was before.
     """
 
-    def __init__(self, expected: dict[str, bool], started: float, tick_hz: float) -> None:
+    def __init__(
+        self,
+        expected: dict[str, bool],
+        started: float,
+        tick_hz: float,
+        judged: str | None = None,
+    ) -> None:
         self.expected = expected
         self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
@@ -105,7 +111,7 @@ class Panel:
         self.sync: dict[str, SyncReport] = {}
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
-        self.slo = Judge()
+        self.slo = Judge(judged)
         self.history = History(tick_hz)
         self._waiting: list[Fused] = []
         self.ended = False
@@ -192,7 +198,8 @@ class Board:
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
-        self.panels = {rig: Panel(sources, clock(), hz) for rig in rigs or (config.rig,)}
+        judged = config.quality.signal
+        self.panels = {rig: Panel(sources, clock(), hz, judged) for rig in rigs or (config.rig,)}
         self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
