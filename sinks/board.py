@@ -24,6 +24,7 @@ from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from sinks.history import History
 from sinks.slo import Judge
+from sinks.verdict import uncompared
 
 MOST_FINDINGS = 4_096
 MOST_WAITING = 2_048
@@ -238,6 +239,12 @@ class Board:
         if all(now - panel.spoke > FRESH_S for panel in panels):
             return f"no event within {FRESH_S:g} s"
         return ""
+
+    def uncompared(self) -> list[str]:
+        """Return the rigs in which nothing is compared, and why, a line each."""
+        with self._lock:
+            found = {rig: uncompared(panel) for rig, panel in self.panels.items()}
+        return [f"{rig}: not compared: {why}" for rig, why in found.items() if why]
 
     def found(self, since: float, after: int, limit: int) -> tuple[list[Finding], bool]:
         """Return findings in order, and whether there are more.
