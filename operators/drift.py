@@ -179,12 +179,13 @@ class Drift:
 
     def _grained(self, packet: Packet) -> tuple[GrainReport, ...]:
         """Return each change of the grain of a member's stamps."""
-        return tuple(
-            GrainReport(b.channel, before, grain_s)
-            for b in packet.blocks
-            if b.channel in self._grains and not b.text
-            for before, grain_s in self._grains[b.channel].feed(b.source_time, b.before)
-        )
+        reports: list[GrainReport] = []
+        for b in packet.blocks:
+            if b.channel in self._grains and not b.text:
+                delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
+                changes = self._grains[b.channel].feed(b.source_time, delay, b.before)
+                reports += [GrainReport(b.channel, *change) for change in changes]
+        return tuple(reports)
 
     def _date(self, mapped: Iterable[Block]) -> None:
         """Note the host time of the first event, by the moment it was known, and the newest."""

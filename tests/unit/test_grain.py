@@ -18,9 +18,13 @@ def rounded(step: float, interval: float, n: int = 400, seed: int = 0) -> np.nda
     return START + np.floor(time / step) * step
 
 
-def grain(stamps: np.ndarray) -> float:
+def feed(g: Grain, stamps: np.ndarray, delays: object = np.nan) -> list[tuple[float, float]]:
+    return g.feed(stamps, np.broadcast_to(np.asarray(delays, float), stamps.shape), stamps)
+
+
+def grain(stamps: np.ndarray, delays: object = np.nan) -> float:
     g = Grain()
-    g.feed(stamps, stamps)
+    feed(g, stamps, delays)
     return g.grain_s
 
 
@@ -43,6 +47,40 @@ def test_a_steady_rate_that_fits_no_grid_shows_its_grain_through_repeats() -> No
     assert grain(START + np.floor(np.arange(800) / 31.7 * 1000) / 1000) == 0.001
 
 
+def between(hz: float, step: float, n: int = 800) -> tuple[np.ndarray, np.ndarray]:
+    """Return stamps of a steady rate rounded down, and delays with a jitter of 1 ms."""
+    time = np.arange(n) / hz + 0.37 * step
+    stamps = np.floor(time / step) * step
+    return START + stamps, time - stamps + np.random.default_rng(3).exponential(1e-3, n)
+
+
+@pytest.mark.parametrize(("hz", "step"), [(0.7, 1.0), (0.6, 1.0), (60.0, 0.01), (75.0, 0.01)])
+def test_a_rate_between_one_and_half_of_the_grids_shows_it_evenly(hz: float, step: float) -> None:
+    stamps, delays = between(hz, step)
+    assert grain(stamps, delays) == step
+    assert grain(stamps) == step, "without arrivals, too"
+
+
+def test_delays_that_rest_show_a_sample_clock_however_even_its_losses() -> None:
+    stamps, _ = between(0.7, 1.0)
+    assert grain(stamps, 0.01) == 0.0
+
+
+@pytest.mark.parametrize("lost", [0.02, 0.05, 0.1])
+def test_random_losses_of_a_sample_clock_are_seldom_and_never_for_long_taken_for_a_grain(
+    lost: float,
+) -> None:
+    kept = np.random.default_rng(4).random(40_000) >= lost
+    stamps = START + np.flatnonzero(kept) * 1.0
+    g, coarse = Grain(), 0
+    for a in range(0, len(stamps), 16):
+        feed(g, stamps[a : a + 16])
+        coarse += g.grain_s > 0
+    assert coarse < 0.1 * len(stamps) / 16
+    feed(g, stamps[-1] + np.arange(1.0, 40.0))
+    assert g.grain_s == 0.0
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_fine_stamps_have_none(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -58,8 +96,7 @@ def test_a_wild_stamp_and_a_step_of_the_clock_do_not_hide_it() -> None:
     stamps = rounded(0.01, 0.033)
     stamps[100] += 1e6 / 7
     stamps[200:] += 0.5004
-    g = Grain()
-    assert [s for _, s in g.feed(stamps, stamps)] == [0.01]
+    assert [s for _, s in feed(Grain(), stamps)] == [0.01]
 
 
 def test_a_stretch_without_news_keeps_the_grain_and_fine_stamps_end_it() -> None:
@@ -67,26 +104,26 @@ def test_a_stretch_without_news_keeps_the_grain_and_fine_stamps_end_it() -> None
     even = uneven[-1] + 0.02 * np.arange(1, 200)
     fine = even[-1] + np.cumsum(np.random.default_rng(2).exponential(0.02, 200))
     g = Grain()
-    g.feed(uneven, uneven)
-    assert not g.feed(even, even) and g.grain_s == 0.001
-    assert [s for _, s in g.feed(fine, fine)] == [0.0]
+    feed(g, uneven)
+    assert not feed(g, even) and g.grain_s == 0.001
+    assert [s for _, s in feed(g, fine)] == [0.0]
 
 
 def test_a_change_is_dated_by_the_row_that_made_it_known() -> None:
     stamps = rounded(1.0, 3.3, 40)
-    ((known, size),) = Grain().feed(stamps, stamps + 7)
+    ((known, size),) = Grain().feed(stamps, stamps * np.nan, stamps + 7)
     assert size == 1.0 and known == stamps[16] + 7
 
 
 @pytest.mark.parametrize("rows", [1, 5, 17, 400])
 def test_any_cutting_and_any_resume_give_the_same(rows: int) -> None:
     stamps = np.concatenate((rounded(0.01, 0.004), rounded(1.0, 0.3) + 50, rounded(0.1, 0.33)))
-    whole = Grain().feed(stamps, stamps)
+    whole = feed(Grain(), stamps)
     assert [s for _, s in whole] == [0.01, 1.0, 0.1]
     g, parts = Grain(), []
     for a in range(0, len(stamps), rows):
         g = Grain(**copy.deepcopy(g.snapshot()))
-        parts += g.feed(stamps[a : a + rows], stamps[a : a + rows])
+        parts += feed(g, stamps[a : a + rows])
     assert parts == whole
 
 
@@ -95,6 +132,6 @@ def test_nothing_raises_and_the_state_is_bounded(bad: float) -> None:
     stamps = rounded(0.01, 0.033)
     stamps[::5] = bad
     g = Grain()
-    g.feed(stamps, stamps)
+    feed(g, stamps)
     assert g.grain_s == 0.0 and len(g.stamps) <= 16
-    assert not g.feed(stamps[:0], stamps[:0])
+    assert not feed(g, stamps[:0])
