@@ -268,7 +268,13 @@ class Resample:
     def _lag(self, lane: _Lane, at: F64, lag: F64, var: F64, confidence: F64) -> Bool:
         """Write lag, variance and confidence at each time; return whether it may be used."""
         if lane.member.lag_s is not None:
-            lag[:], var[:], confidence[:] = lane.member.lag_s, lane.member.lag_sd_s**2, 1.0
+            sd = lane.member.lag_sd_s
+            lag[:], confidence[:] = lane.member.lag_s, 1.0
+            var[:] = np.nan if sd is None else sd**2
+            if sd is None:
+                # Against the reference all others are measured: it is exact by definition.
+                for r in lane.lags:
+                    var[int(np.searchsorted(at, r.known)) :] = r.var
             return np.ones(len(at), bool)
         lag[:] = var[:] = confidence[:] = np.nan
         locked = np.zeros(len(at), bool)
