@@ -7,17 +7,20 @@ and ring with it. And chance does not repeat itself: neither the place nor the r
 what stands beside one outlier is found beside the next. So a sample is spared that is
 
 *rough*: the residual about the least trimmed squares line of the ten samples (the two worst left
-out: exact, by 45 lines) passes 0.19 of the sample's height; where noise alone may reach that, 3.6
+out: exact, by 45 lines) passes 0.18 of the sample's height; where noise alone may reach that, 3.6
 least scales, though never more than 0.36 of the height (beside 98 of 100 outliers of 8 to 20
-times the RMS of a signal it is below 0.12 at 20 dB, 0.27 at 0 dB);
+times the RMS of a signal it is below 0.12 at 20 dB, 0.27 at 0 dB). And the residual about the
+cubic of all ten passes 0.36: one that is bent and yet smooth, where a slow peak is sampled often,
+carries an outlier as well as a line does;
 
 *recurring*: where one or two samples hold all of the shape, nothing is left of it beside that
 line, so the shape itself is looked up: the ten samples less their own line, in heights. It counts
-where its norm passes 0.25 and 4.25 least scales. It recurs where the last 128 samples that stood
+where its norm passes 0.18 and 4.25 least scales. It recurs where the last 128 samples that stood
 out hold three shapes that are close, or two while most of the 128 have a shape at all. Close: the
-heights differ by less than a factor of 1.4, the shapes by less than 0.4 in norm, noise apart.
+heights differ by less than a factor of 1.4, the shapes by less than 0.6 roots of the norm, noise
+apart.
 
-State: the heights and shapes of those 128, at most 10 KB.
+State: the heights and shapes of those 128, at most 12 KB.
 Losses: an outlier passes whose window has a steep peak not much lower than itself, or three other
 outliers, in it. A fault that repeats one shape of two samples or more is taken for the signal.
 
@@ -37,9 +40,10 @@ from operators.hampel import SIDE
 from operators.records import F64, Bool, State
 
 MEMORY = 128
-ROUGH, ROUGHEST, ROUGH_NOISE = 0.19, 0.36, 3.6
-SHAPED, SHAPED_NOISE = 0.25, 4.25
-LIKE, APART = 1.4, 0.4
+ROUGH, ROUGHEST, ROUGH_NOISE, BENT = 0.18, 0.36, 3.6, 0.36
+SHAPED, SHAPED_NOISE = 0.18, 4.25
+ENOUGH = 0
+LIKE, APART = 1.4, 0.6
 FEW, MANY, MOST = 2, 3, 0.6
 TRIMMED = 2
 LEAST, FARTHEST = 1e-200, 1e9
@@ -50,12 +54,16 @@ _LINE = np.stack((np.ones(2 * SIDE), _PLACES), axis=1)
 
 
 def _complement(columns: F64) -> F64:
-    """Return an orthonormal basis (n, n - k) of what the columns (n, k) do not span."""
+    """Return an orthonormal basis (n, n - k) of all that the columns (n, k) do not span."""
     return np.asarray(np.linalg.qr(columns, "complete")[0][:, columns.shape[1] :])
 
 
-OFF_LINE = _complement(_LINE)
-"""(10, 8): off the line through all ten."""
+_OFF_LINE = _complement(_LINE)
+DEGREES = _OFF_LINE.shape[1]
+OFF_LINE = _OFF_LINE @ _OFF_LINE.T
+"""(10, 10): what is left of ten samples without the line through them."""
+OFF_CUBIC = _complement(np.vander(_PLACES, 4))
+"""(10, 6): off the cubic through all ten."""
 OFF_LINES = np.concatenate(
     [
         _complement(np.concatenate((_LINE, np.eye(2 * SIDE)[:, list(worst)]), axis=1))
@@ -64,14 +72,13 @@ OFF_LINES = np.concatenate(
     axis=1,
 )
 """(10, 45 x 6): off the line through eight of them, for each choice of the eight."""
-LEFT = 2 * SIDE - 2 - TRIMMED
-DEGREES = OFF_LINE.shape[1]
+LEFT = DEGREES - TRIMMED
 
 
 class Looks(NamedTuple):
     """What m samples look like among their neighbours.
 
-    `height` (m,): over the median of the window; `shape` (m, 8): the ten beside it less their
+    `height` (m,): over the median of the window; `shape` (m, 10): the ten beside it less their
     line, in heights; `noise` (m,): the least scale in heights; `rough`, `shaped` (m,).
     """
 
@@ -105,6 +112,7 @@ def looks(near: F64, least: F64) -> Looks:
     squares = np.square(sides @ OFF_LINES).reshape(len(sides), -1, LEFT)
     residual = np.sqrt(squares.sum(axis=2).min(axis=1))
     rough: Bool = residual > np.clip(ROUGH_NOISE * noise, ROUGH, ROUGHEST)
+    rough &= np.sqrt(np.square(sides @ OFF_CUBIC).sum(axis=1)) > BENT
     norm = np.sqrt(np.square(shape).sum(axis=1))
     shaped: Bool = rough | (norm > np.maximum(SHAPED, SHAPED_NOISE * noise))
     return Looks(height, shape, noise, rough, shaped)
@@ -115,7 +123,7 @@ class Peaks:
     """The last 128 samples of a channel that stood out: heights, shapes, whether they have one."""
 
     height: F64 = field(default_factory=lambda: np.empty(0))
-    shape: F64 = field(default_factory=lambda: np.empty((0, DEGREES)))
+    shape: F64 = field(default_factory=lambda: np.empty((0, 2 * SIDE)))
     shaped: Bool = field(default_factory=lambda: np.empty(0, bool))
 
     def snapshot(self) -> State:
@@ -130,7 +138,7 @@ class Peaks:
             return found
         missing = MEMORY - len(self.height)
         height = np.concatenate((np.zeros(missing), self.height, new.height))
-        shape = np.concatenate((np.zeros((missing, DEGREES)), self.shape, new.shape))
+        shape = np.concatenate((np.zeros((missing, 2 * SIDE)), self.shape, new.shape))
         shaped = np.concatenate((np.zeros(missing, bool), self.shaped, new.shaped))
         # Row k: the 128 before the one that is asked about.
         earlier = asked[:, None] + np.arange(MEMORY)
@@ -139,7 +147,8 @@ class Peaks:
         k, j = alike.nonzero()
         apart = np.square(shape[earlier[k, j]] - new.shape[asked[k]]).sum(axis=1)
         noise = 2 * DEGREES * np.square(new.noise[asked])
-        close = apart < (APART**2 + noise)[k]
+        norm = np.sqrt(np.square(new.shape[asked]).sum(axis=1))
+        close = apart < (APART**2 * norm + noise)[k]
         same = np.bincount(k[close], minlength=len(asked))
         known = np.minimum(len(self.height) + asked, MEMORY)
         mostly = np.count_nonzero(shaped[earlier], axis=1) >= MOST * known

@@ -126,6 +126,14 @@ def test_a_shape_of_two_samples_stays_once_it_recurs() -> None:
     assert not lost[at[3:]].any() and not lost[at[3:] + 1].any()
 
 
+def test_among_needles_a_shape_is_to_recur_once_more() -> None:
+    needles, _ = narrow(0.0)
+    value, at = narrow(-0.45, 20)
+    lost = gone(np.concatenate((needles, value)), 50.0)[len(needles) :]
+    assert lost[at[:3]].all() and lost[at[:3] + 1].all()
+    assert not lost[at[4:]].any() and not lost[at[4:] + 1].any()
+
+
 def test_a_shape_is_not_another_one_nor_one_of_another_height() -> None:
     value, at = narrow(-0.45, 20)
     other, _ = narrow(0.8, 4)
@@ -202,13 +210,18 @@ def passed(packets: list[Packet]) -> Block:
 def test_verdicts_do_not_depend_on_how_rows_come_nor_on_a_resume() -> None:
     value, _ = hit(heart(50.0, 60.0), 1)
     p = plan((CHANNEL,))
-    whole = passed(feed(Guard(p), cuts(value, 50.0, [])))
+    alone = Guard(p)
+    whole = passed(feed(alone, cuts(value, 50.0, [])))
+    peaks = alone.snapshot()[CHANNEL]["peaks"]
     assert 10 < len(value) - len(whole) < 100
     for seed in range(3):
         places = np.sort(np.random.default_rng(seed).integers(1, len(value), 80)).tolist()
         pieces = cuts(value, 50.0, places)
-        assert passed(feed(Guard(p), pieces)).host_time.tolist() == whole.host_time.tolist()
         guard, out = Guard(p), []
+        assert passed(feed(guard, pieces)).host_time.tolist() == whole.host_time.tolist()
+        for key, column in guard.snapshot()[CHANNEL]["peaks"].items():
+            assert np.allclose(column, peaks[key], rtol=1e-9, atol=1e-9)
+        guard = Guard(p)
         for piece in pieces:
             guard = Guard(
                 p, decode_state(encode_state(guard.snapshot(), "guard", "f"), "guard", "f")
@@ -217,20 +230,31 @@ def test_verdicts_do_not_depend_on_how_rows_come_nor_on_a_resume() -> None:
         assert passed(out).host_time.tolist() == whole.host_time.tolist()
 
 
+def test_a_sample_is_remembered_once_however_often_it_is_looked_at() -> None:
+    rng = np.random.default_rng(11)
+    value = 0.01 * rng.standard_normal(1000)
+    value[8::100] += 5.0
+    # Rows after a gap have all successors while those before it still wait for theirs.
+    time = START + np.arange(1000) / 250 + 0.52 * (np.arange(1000) // 100)
+    guard = Guard(plan((CHANNEL,)))
+    for i in range(0, 1000, 2):
+        rows = slice(i, i + 2)
+        guard.update(packet(block(CHANNEL, time[rows], value[rows]), end=i == 998, first=START))
+    assert len(guard.snapshot()[CHANNEL]["peaks"]["height"]) == 10
+
+
 def test_a_straggler_may_be_a_peak_and_is_not_remembered() -> None:
     value = 0.01 * np.random.default_rng(8).standard_normal(400)
-    value[[199, 200, 201]] += (2.0, 5.0, 3.0)
+    value[198:203] += (1.2, 3.0, 5.0, 2.8, 1.4)
     time = START + np.arange(400) / 50
     rows = block(CHANNEL, time, value)
     late = replace(rows.take(np.arange(400) == 200), straggler=np.ones(1, bool),
                    before=np.array([START + 8.5]))  # fmt: skip
     guard = Guard(plan((CHANNEL,)))
-    first = guard.update(packet(rows.take(np.arange(400) != 200), end=False, upto=START + 8.0))
+    guard.update(packet(rows.take(np.arange(400) != 200), end=False, upto=START + 8.0))
     kept = guard.snapshot()[CHANNEL]["peaks"]["height"]
     last = guard.update(packet(late, upto=START + 8.6))
-    # Without the one between them, its neighbours are but two samples.
-    assert 200 not in passed([first]).row
-    assert passed([last]).host_time.tolist() == [*time[395:], time[200]][-len(passed([last])) :]
+    assert time[200] in passed([last]).host_time
     assert guard.snapshot()[CHANNEL]["peaks"]["height"].tolist() == kept.tolist()
 
 
