@@ -9,16 +9,18 @@ what stands beside one outlier is found beside the next. So a sample is spared t
 *rough*: the residual about the least trimmed squares line of the ten samples (the two worst left
 out: exact, by 45 lines) passes 0.18 of the sample's height; where noise alone may reach that, 3.6
 least scales, though never more than 0.36 of the height (beside 98 of 100 outliers of 8 to 20
-times the RMS of a signal it is below 0.12 at 20 dB, 0.27 at 0 dB). And the residual about the
-cubic of all ten passes 0.36: one that is bent and yet smooth, where a slow peak is sampled often,
-carries an outlier as well as a line does;
+times the RMS of a signal it is below 0.12 at 20 dB, 0.27 at 0 dB). And the residual about a
+cubic, the worst one left out, passes 0.20: what is bent and yet smooth, as a slow peak sampled
+often or a quick signal sampled seldom, carries an outlier as well as a line does. Nor may seven of
+the ten lie on a line to within 4 least scales (or 0.06 of the height): three outliers are rare,
+but one that passes costs more than all the noise;
 
 *recurring*: where one or two samples hold all of the shape, nothing is left of it beside that
-line, so the shape itself is looked up: the ten samples less their own line, in heights. It counts
-where its norm passes 0.18 and 4.25 least scales. It recurs where the last 128 samples that stood
-out hold three shapes that are close, or two while most of the 128 have a shape at all. Close: the
-heights differ by less than a factor of 1.4, the shapes by less than 0.6 roots of the norm, noise
-apart.
+line, so the shape itself is looked up: the ten samples less their own parabola, in heights. It
+counts where its norm passes 0.18 and 4.25 least scales. It recurs where the last 128 samples that
+stood out hold three shapes that are close, or two while most of the 128 have a shape at all.
+Close: the heights differ by less than a factor of 1.4, the shapes by less than 0.6 roots of
+the norm, noise apart.
 
 State: the heights and shapes of those 128, at most 12 KB.
 Losses: an outlier passes whose window has a steep peak not much lower than itself, or three other
@@ -40,17 +42,16 @@ from operators.hampel import SIDE
 from operators.records import F64, Bool, State
 
 MEMORY = 128
-ROUGH, ROUGHEST, ROUGH_NOISE, BENT = 0.18, 0.36, 3.6, 0.36
+ROUGH, ROUGHEST, ROUGH_NOISE, BENT = 0.18, 0.36, 3.6, 0.20
+QUIET, QUIET_NOISE = 0.06, 4.0
 SHAPED, SHAPED_NOISE = 0.18, 4.25
 ENOUGH = 0
 LIKE, APART = 1.4, 0.6
 FEW, MANY, MOST = 2, 3, 0.6
-TRIMMED = 2
 LEAST, FARTHEST = 1e-200, 1e9
 """The least height, the most heights that a shape may hold: no ratio or square overflows."""
 
-_PLACES = np.delete(np.arange(-SIDE, SIDE + 1.0), SIDE)
-_LINE = np.stack((np.ones(2 * SIDE), _PLACES), axis=1)
+_PLACES = np.delete(np.arange(-SIDE, SIDE + 1.0), SIDE) / SIDE
 
 
 def _complement(columns: F64) -> F64:
@@ -58,28 +59,38 @@ def _complement(columns: F64) -> F64:
     return np.asarray(np.linalg.qr(columns, "complete")[0][:, columns.shape[1] :])
 
 
-_OFF_LINE = _complement(_LINE)
-DEGREES = _OFF_LINE.shape[1]
-OFF_LINE = _OFF_LINE @ _OFF_LINE.T
-"""(10, 10): what is left of ten samples without the line through them."""
-OFF_CUBIC = _complement(np.vander(_PLACES, 4))
-"""(10, 6): off the cubic through all ten."""
-OFF_LINES = np.concatenate(
-    [
-        _complement(np.concatenate((_LINE, np.eye(2 * SIDE)[:, list(worst)]), axis=1))
-        for worst in combinations(range(2 * SIDE), TRIMMED)
-    ],
-    axis=1,
-)
-"""(10, 45 x 6): off the line through eight of them, for each choice of the eight."""
-LEFT = DEGREES - TRIMMED
+def _trimmed(degree: int, worst: int) -> F64:
+    """Return bases (choices, 10, left) off the polynomial, so many of the ten left out."""
+    curve = np.vander(_PLACES, degree + 1)
+    return np.stack(
+        [
+            _complement(np.concatenate((curve, np.eye(2 * SIDE)[:, list(out)]), axis=1))
+            for out in combinations(range(2 * SIDE), worst)
+        ]
+    )
+
+
+LINES, SHORTER, CUBICS = _trimmed(1, 2), _trimmed(1, 3), _trimmed(3, 1)
+"""(45, 10, 6), (120, 10, 5), (10, 10, 5)."""
+_OFF_PARABOLA = _trimmed(2, 0)[0]
+OFF_PARABOLA = _OFF_PARABOLA @ _OFF_PARABOLA.T
+"""(10, 10): what is left of ten samples without the parabola through them."""
+DEGREES = _OFF_PARABOLA.shape[1]
+
+
+def _residual(sides: F64, bases: F64) -> F64:
+    """Return the least norm of ten samples (m, 10) in bases (choices, 10, left), (m,)."""
+    choices, _, left = bases.shape
+    off = sides @ bases.transpose(1, 0, 2).reshape(2 * SIDE, choices * left)
+    squares = np.square(off).reshape(len(sides), choices, left).sum(axis=2)
+    return np.asarray(np.sqrt(squares.min(axis=1)))
 
 
 class Looks(NamedTuple):
     """What m samples look like among their neighbours.
 
     `height` (m,): over the median of the window; `shape` (m, 10): the ten beside it less their
-    line, in heights; `noise` (m,): the least scale in heights; `rough`, `shaped` (m,).
+    parabola, in heights; `noise` (m,): the least scale in heights; `rough`, `shaped` (m,).
     """
 
     height: F64
@@ -108,11 +119,10 @@ def looks(near: F64, least: F64) -> Looks:
     sides = np.delete(off, SIDE, axis=1) / height[:, None]
     sides = np.clip(sides, -FARTHEST, FARTHEST)
     noise = np.minimum(least / size, FARTHEST)
-    shape = sides @ OFF_LINE
-    squares = np.square(sides @ OFF_LINES).reshape(len(sides), -1, LEFT)
-    residual = np.sqrt(squares.sum(axis=2).min(axis=1))
-    rough: Bool = residual > np.clip(ROUGH_NOISE * noise, ROUGH, ROUGHEST)
-    rough &= np.sqrt(np.square(sides @ OFF_CUBIC).sum(axis=1)) > BENT
+    shape = sides @ OFF_PARABOLA
+    rough: Bool = _residual(sides, LINES) > np.clip(ROUGH_NOISE * noise, ROUGH, ROUGHEST)
+    rough &= _residual(sides, CUBICS) > BENT
+    rough &= _residual(sides, SHORTER) > np.minimum(QUIET_NOISE * noise, QUIET)
     norm = np.sqrt(np.square(shape).sum(axis=1))
     shaped: Bool = rough | (norm > np.maximum(SHAPED, SHAPED_NOISE * noise))
     return Looks(height, shape, noise, rough, shaped)
