@@ -23,7 +23,7 @@ Close: the heights differ by less than a factor of 1.4, the shapes by less than 
 the norm, noise apart.
 
 State: the heights and shapes of those 128, at most 12 KB.
-Losses: an outlier passes whose window has a steep peak not much lower than itself, or three other
+Losses: an outlier passes whose window has a steep peak not much lower than itself, or four other
 outliers, in it. A fault that repeats one shape of two samples or more is taken for the signal.
 
 Source: Rousseeuw, J. Am. Stat. Assoc. 79 (1984), the line; Abeles & Goldstein, Proc. IEEE 65
