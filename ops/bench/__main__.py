@@ -56,6 +56,8 @@ BENCHES = (
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",
     ),
+    Bench("guard", "Outliers and peaks", ("guard",),
+          "Asked: at most 0.3 % of the ECG, BVP and gait taken, and less than 2 % of the R waves."),
     Bench("lag", "The lag of one window", ("lag",)),
     Bench(
         "pairs", "Pairs that have nothing to do with each other", ("pairs",),
