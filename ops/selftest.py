@@ -101,7 +101,7 @@ def checks(folder: Path, true: Truth, quick: bool) -> Iterator[Check]:
     """Yield every check of a run against the truth."""
     results = rigs(folder)[0]
     told = results.last_sync()
-    bars = single.table().checks.get(single.length(quick), {})
+    bars = single.allowed(quick)
 
     def estimate(
         what: str, found: float | None, sd: float | None, true: float, digits: int

@@ -3,17 +3,20 @@
 The table `single.json` is measured on a healthy build by `python -m ops.bench.single`. A bar is
 the `QUANTILE` of the figure's spread, with a confidence of 95 % for what so few seeds leave open:
 
-    k = z_q (1 + z_c / sqrt(2 (n - 1))) + z_c / sqrt(n)      (Natrella, NBS Handbook 91, 1963)
+    k = (z_q + sqrt(z_q^2 - a b)) / a,   a = 1 - z_c^2 / (2 (n - 1)),   b = z_q^2 - z_c^2 / n
 
-sd above the mean: of a figure's logarithm, since errors spread by factors; of its distance from
-100 for a share in per cent, likewise; of an estimate's error itself on either side of zero. So of
-a thousand healthy seeds one goes beyond a bar, or fewer. A count that has to be zero has no spread.
+sd above the mean: of a figure's logarithm, since errors spread by factors; of the square root of
+a share, or of what it lacks of 100 %, since counts do; of an estimate's error itself on either
+side of zero. So of a thousand healthy seeds one goes beyond a bar, or fewer. A count that has to
+be zero has no spread.
+
+Source: one-sided tolerance limits, Natrella, NBS Handbook 91 (1963), section 2-13.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,26 +30,27 @@ from ops.accuracy import bars as pooled
 
 TABLE = Path(__file__).with_name("single.json")
 QUANTILE, CONFIDENCE = 0.999, 0.95
-LEAST_LACK = 0.1
-"""Per cent that are added to what a share lacks of 100: none lacks nothing for sure."""
+SHARES = "_pct"
+"""How the names of figures in per cent end."""
 
 
 class Table(msgspec.Struct):
-    """What was measured.
+    """What was measured, seed by seed.
 
     Attributes
     ----------
-    seeds : int
-        How many; the bars follow from their spread.
+    first, seeds : int
+        The first seed, and how many.
     checks : dict
-        By length of the self-test's recording, `quick` or `full`: how far each estimate may be off.
+        By length of the self-test's recording, `quick` or `full`, and check: errors of estimates.
     figures : dict
-        By signal-to-noise ratio (dB): least and most of each figure of the laboratory.
+        By signal-to-noise ratio (dB) and figure: its values in the laboratory.
     """
 
+    first: int
     seeds: int
-    checks: dict[str, dict[str, float]]
-    figures: dict[str, dict[str, tuple[float, float]]]
+    checks: dict[str, dict[str, list[float]]]
+    figures: dict[str, dict[str, list[float]]]
 
 
 @lru_cache(maxsize=1)
@@ -65,21 +69,26 @@ def ratio(snr_db: float) -> str:
     return f"{snr_db:g}"
 
 
+def allowed(quick: bool) -> dict[str, float]:
+    """Return how far each estimate of the self-test's recording may be off."""
+    return {what: off(errors) for what, errors in table().checks.get(length(quick), {}).items()}
+
+
 def bars(snr_db: float) -> tuple[Bar, ...]:
     """Return what is asked of one seed of the laboratory; what was not measured holds never."""
     found = table().figures.get(ratio(snr_db), {})
-    never = math.nan, math.nan
+    spans = (span(b, found[b.key]) if b.key in found else (math.nan,) * 2 for b in pooled(snr_db))
     return tuple(
         replace(bar, low=low, high=high)
-        for bar in pooled(snr_db)
-        for low, high in (found.get(bar.key, never),)
+        for bar, (low, high) in zip(pooled(snr_db), spans, strict=True)
     )
 
 
 def factor(n: int) -> float:
     """Return how many sd above the mean of n values the quantile lies for sure."""
     q, c = NormalDist().inv_cdf(QUANTILE), NormalDist().inv_cdf(CONFIDENCE)
-    return q * (1 + c / math.sqrt(2 * (n - 1))) + c / math.sqrt(n)
+    a, b = 1 - c * c / (2 * (n - 1)), q * q - c * c / n
+    return (q + math.sqrt(q * q - a * b)) / a
 
 
 def off(errors: Sequence[float]) -> float:
@@ -98,30 +107,16 @@ def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
     """
     if bar.low == bar.high:
         return bar.low, max(bar.high, *values)
-    away = factor(len(values))
-    if bar.high == 100.0:
-        lack = np.log(LEAST_LACK + 100.0 - np.asarray(values))
-        most = float(np.exp(lack.mean() + away * lack.std(ddof=1))) - LEAST_LACK
-        return max(100.0 - _up(most), 0.0), 100.0
-    size = np.log(np.asarray(values))
-    low, high = (float(np.exp(size.mean() + s * away * size.std(ddof=1))) for s in (-1, 1))
+    away = factor(len(values)) * np.array([-1.0, 1.0])
+    x = np.asarray(values)
+    if bar.key.endswith(SHARES):
+        of_all = bar.high == 100.0
+        root = np.sqrt(100.0 - x if of_all else x)
+        most = _up(float(root.mean() + away[1] * root.std(ddof=1)) ** 2)
+        return (max(100.0 - most, 0.0), 100.0) if of_all else (0.0, most)
+    size = np.log(x)
+    low, high = np.exp(size.mean() + away * size.std(ddof=1)).tolist()
     return (_down(low) if bar.low else 0.0), _up(high)
-
-
-def measured(
-    errors: Mapping[str, Mapping[str, Sequence[float]]],
-    values: Mapping[float, Mapping[str, Sequence[float]]],
-    seeds: int,
-) -> Table:
-    """Return the table of errors of estimates and values of figures, each by seed."""
-    return Table(
-        seeds,
-        {name: {what: off(x) for what, x in of.items()} for name, of in errors.items()},
-        {
-            ratio(r): {bar.key: span(bar, of[bar.key]) for bar in pooled(r)}
-            for r, of in values.items()
-        },
-    )
 
 
 def _up(x: float) -> float:

@@ -9,7 +9,6 @@ is estimated; `--keep` writes nothing and only counts seeds that go beyond the s
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 
 from ops import selftest, single
+from ops.accuracy import bars
 from ops.laboratory import measure
 from ops.table import number, table
 
@@ -54,41 +54,45 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="default %(default)s")
     parser.add_argument("--keep", action="store_true", help="write nothing")
     args = parser.parse_args()
-    errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    values: dict[float, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    made = single.Table(args.first, args.seeds, {}, {})
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
         for found in pool.map(one, range(args.first, args.first + args.seeds)):
             for name, of in found.errors.items():
                 for what, error in of.items():
-                    errors[name][what].append(error)
-            for r, figures in found.figures.items():
-                for key, value in figures.items():
-                    values[r][key].append(value)
+                    made.checks.setdefault(name, {}).setdefault(what, []).append(_short(error))
+            for r, of in found.figures.items():
+                for key in (bar.key for bar in bars(r)):
+                    by_key = made.figures.setdefault(single.ratio(r), {})
+                    by_key.setdefault(key, []).append(_short(of[key]))
     if not args.keep:
-        made = single.measured(errors, values, args.seeds)
-        text = msgspec.json.format(msgspec.json.encode(made), indent=1)
-        single.TABLE.write_bytes(text + b"\n")
+        single.TABLE.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=0) + b"\n")
         single.table.cache_clear()
     head = ["", "least", "median", "most", "bar", "", "beyond"]
-    print(table(head, [*_checks(errors), *_figures(values)]))
+    print(table(head, [*_checks(made), *_figures(made)]))
     return 0
 
 
-def _checks(errors: dict[str, dict[str, list[float]]]) -> list[list[str]]:
+def _short(x: float) -> float:
+    return float(f"{x:.5g}")
+
+
+def _checks(made: single.Table) -> list[list[str]]:
     rows = []
-    for name, of in errors.items():
-        for what, x in of.items():
-            bar = single.table().checks.get(name, {}).get(what, float("nan"))
+    for quick in (True, False):
+        allowed = single.allowed(quick)
+        for what, x in made.checks[single.length(quick)].items():
+            bar = allowed.get(what, float("nan"))
             beyond = sum(not abs(e) <= bar for e in x)
-            rows.append([f"{name}: {what}", *_spread(x), "±", number(bar, 4), str(beyond)])
+            name = f"{single.length(quick)}: {what}"
+            rows.append([name, *_spread(x), "±", number(bar, 4), str(beyond)])
     return rows
 
 
-def _figures(values: dict[float, dict[str, list[float]]]) -> list[list[str]]:
+def _figures(made: single.Table) -> list[list[str]]:
     rows = []
-    for r, of in values.items():
+    for r in RATIOS_DB:
         for bar in single.bars(r):
-            x = of[bar.key]
+            x = made.figures[single.ratio(r)][bar.key]
             beyond = sum(not bar.holds(v) for v in x)
             low = number(bar.low, 3) if bar.low else ""
             row = [f"{r:g} dB: {bar.key}", *_spread(x), low, number(bar.high, 3), str(beyond)]
