@@ -113,7 +113,10 @@ def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
         of_all = bar.high == 100.0
         root = np.sqrt(100.0 - x if of_all else x)
         most = _up(float(root.mean() + away[1] * root.std(ddof=1)) ** 2)
-        return (max(100.0 - most, 0.0), 100.0) if of_all else (0.0, most)
+        # Counts of a rare event may be alike in all seeds: no more is asked than of many pooled.
+        if of_all:
+            return max(min(100.0 - most, bar.low), 0.0), 100.0
+        return 0.0, max(most, bar.high)
     size = np.log(x)
     low, high = np.exp(size.mean() + away * size.std(ddof=1)).tolist()
     return (_down(low) if bar.low else 0.0), _up(high)
