@@ -29,7 +29,7 @@ REJOIN_S = 10.0
 INSIDE = 0.95
 WITHIN = "share within 95 % interval"
 EXPLAINED = (
-    "Bars are for one seed: of a thousand healthy ones, one or fewer goes beyond each.\n"
+    "Bars are for one seed: of a thousand healthy ones, about one goes beyond each.\n"
     "`python -m ops.bench.single` measures them anew."
 )
 CONFIG = """\

@@ -1,14 +1,20 @@
 """Bars that a single seed can be held to: quantiles of each figure's spread over seeds.
 
 The table `single.json` is measured on a healthy build by `python -m ops.bench.single`. A bar is
-the `QUANTILE` of the figure's spread, with a confidence of 95 % for what so few seeds leave open:
+the `QUANTILE` of the figure's spread over its n seeds, by the wider of two rules: where figures
+are normal, k sd above the mean, with a confidence of 95 % for what so few seeds leave open,
 
-    k = (z_q + sqrt(z_q^2 - a b)) / a,   a = 1 - z_c^2 / (2 (n - 1)),   b = z_q^2 - z_c^2 / n
+    k = (z_q + sqrt(z_q^2 - a b)) / a,   a = 1 - z_c^2 / (2 (n - 1)),   b = z_q^2 - z_c^2 / n;
 
-sd above the mean: of a figure's logarithm, since errors spread by factors; of the square root of
-a share, or of what it lacks of 100 %, since counts do; of an estimate's error itself on either
-side of zero. So of a thousand healthy seeds one goes beyond a bar, or fewer. A count that has to
-be zero has no spread.
+where a few seeds are harder than the rest, beyond the median by as much as an exponential tail
+goes on from the most of n,
+
+    ln(2 (1 - q)) / ln(2 / n) (most - median).
+
+Both are of a figure's logarithm, since errors spread by factors; of the square root of a share,
+or of what it lacks of 100 %, since counts do; of an estimate's error itself on either side of
+zero. So of a thousand healthy seeds about one goes beyond a bar. A count that has to be zero has
+no spread.
 
 Source: one-sided tolerance limits, Natrella, NBS Handbook 91 (1963), section 2-13.
 """
@@ -25,6 +31,7 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
+from operators.records import F64
 from ops.accuracy import Bar
 from ops.accuracy import bars as pooled
 
@@ -91,10 +98,23 @@ def factor(n: int) -> float:
     return (q + math.sqrt(q * q - a * b)) / a
 
 
+def tail(n: int) -> float:
+    """Return how far the quantile lies beyond the median, over how far the most of n does."""
+    return math.log(2 * (1 - QUANTILE)) / math.log(2 / n)
+
+
+def ends(x: F64) -> tuple[float, float]:
+    """Return the quantiles on both sides of the spread of x (n,)."""
+    n, mean, middle = len(x), float(np.mean(x)), float(np.median(x))
+    away, far = factor(n) * float(np.std(x, ddof=1)), tail(n)
+    low = min(mean - away, middle - far * (middle - float(np.min(x))))
+    return low, max(mean + away, middle + far * (float(np.max(x)) - middle))
+
+
 def off(errors: Sequence[float]) -> float:
     """Return how far an estimate may be off, given its errors by seed."""
-    mean, sd = abs(float(np.mean(errors))), float(np.std(errors, ddof=1))
-    return _up(mean + factor(len(errors)) * sd)
+    low, high = ends(np.asarray(errors))
+    return _up(max(-low, high))
 
 
 def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
@@ -107,19 +127,15 @@ def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
     """
     if bar.low == bar.high:
         return bar.low, max(bar.high, *values)
-    away = factor(len(values)) * np.array([-1.0, 1.0])
     x = np.asarray(values)
-    if bar.key.endswith(SHARES):
-        of_all = bar.high == 100.0
-        root = np.sqrt(100.0 - x if of_all else x)
-        most = _up(float(root.mean() + away[1] * root.std(ddof=1)) ** 2)
-        # Counts of a rare event may be alike in all seeds: no more is asked than of many pooled.
-        if of_all:
-            return max(min(100.0 - most, bar.low), 0.0), 100.0
-        return 0.0, max(most, bar.high)
-    size = np.log(x)
-    low, high = np.exp(size.mean() + away * size.std(ddof=1)).tolist()
-    return (_down(low) if bar.low else 0.0), _up(high)
+    if not bar.key.endswith(SHARES):
+        low, high = map(math.exp, ends(np.log(x)))
+        return (_down(low) if bar.low else 0.0), _up(high)
+    # Counts of a rare event may be alike in all seeds: no more is asked than of many pooled.
+    if bar.high == 100.0:
+        most = _up(ends(np.sqrt(100.0 - x))[1] ** 2)
+        return max(min(100.0 - most, bar.low), 0.0), 100.0
+    return 0.0, max(_up(ends(np.sqrt(x))[1] ** 2), bar.high)
 
 
 def _up(x: float) -> float:

@@ -1,9 +1,10 @@
 """How much the figures of one seed spread, and the bars of `lumen selftest` that follow.
 
-`python -m ops.bench.single [--seeds N] [--jobs N] [--keep]`: the self-test's recordings and the
-laboratory's, seed by seed; writes `ops/single.json`, by which one seed is judged, and prints the
-spread beside it. About 30 s of CPU a seed. To be run on a healthy build after each change to what
-is estimated; `--keep` writes nothing and only counts seeds that go beyond the shipped bars.
+`python -m ops.bench.single [--seeds N] [--jobs N] [--add] [--keep]`: the self-test's recordings
+and the laboratory's, seed by seed; writes `ops/single.json`, by which one seed is judged, and
+prints the spread beside it. About 30 s of CPU a seed. To be run on a healthy build after each
+change to what is estimated; `--add` goes on from the seeds of the table, `--keep` writes nothing
+and only counts seeds that go beyond the shipped bars.
 """
 
 from __future__ import annotations
@@ -49,14 +50,20 @@ def one(seed: int) -> One:
 def main() -> int:
     """Measure; write the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=24, help="default %(default)s")
+    parser.add_argument("--seeds", type=int, default=64, help="default %(default)s")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="default %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="default %(default)s")
+    parser.add_argument("--add", action="store_true", help="to the seeds of the shipped table")
     parser.add_argument("--keep", action="store_true", help="write nothing")
     args = parser.parse_args()
     made = single.Table(args.first, args.seeds, {}, {})
+    first = args.first
+    if args.add:
+        made = single.table()
+        first = made.first + made.seeds
+        made.seeds += args.seeds
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
-        for found in pool.map(one, range(args.first, args.first + args.seeds)):
+        for found in pool.map(one, range(first, first + args.seeds)):
             for name, of in found.errors.items():
                 for what, error in of.items():
                     made.checks.setdefault(name, {}).setdefault(what, []).append(_short(error))
