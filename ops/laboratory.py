@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ops import truth
-from ops.accuracy import Accuracy, bars
+from ops.accuracy import Accuracy, Bar, bars
 from ops.run import execute
 from ops.scenario import Scenario, laboratory
 from ops.simulate import make
@@ -49,11 +49,20 @@ def measure(seeds: Iterable[int], snr_db: float, seconds: float = 600.0) -> Accu
     return found
 
 
-def show(figures: dict[float, dict[str, float]]) -> str:
-    """Return the table of figures by signal-to-noise ratio (dB), a bar beside each."""
+def show(
+    figures: dict[float, dict[str, float]],
+    asked: Callable[[float], tuple[Bar, ...]] = bars,
+) -> str:
+    """Return the table of figures by signal-to-noise ratio (dB), a bar beside each.
+
+    Parameters
+    ----------
+    asked : callable
+        Returns the bars of a ratio; of many seeds pooled by default.
+    """
     ratios = list(figures)
     rows = []
-    for bar, *others in zip(*(bars(r) for r in ratios), strict=True):
+    for bar, *others in zip(*(asked(r) for r in ratios), strict=True):
         row = [bar.what]
         for each, r in zip((bar, *others), ratios, strict=True):
             figure = figures[r][bar.key]
