@@ -19,7 +19,7 @@ import numpy as np
 
 from operators.clock import Line
 from operators.clock_path import Smoothed
-from operators.records import F64, Bool, I64
+from operators.records import F64, I64, Bool
 from operators.smoother import ClockLog
 from ops.table import number, table
 
@@ -94,8 +94,11 @@ def stamps(kind: Kind, seed: int, seconds: float) -> Stamps:
         stamp = np.round(stamp / kind.rounding_s) * kind.rounding_s
     arrival = host + PATH_S + delay
     o = np.argsort(arrival, kind="stable")
-    return Stamps(np.round(stamp[o], 6), np.round(START + arrival[o], 6), host[o],
-                  START + host[o] + PATH_S - clock[o], -pace[o] / (1 + pace[o]), part[o])  # fmt: skip
+    offset, slope = START + host + PATH_S - clock, -pace / (1 + pace)
+    return Stamps(
+        np.round(stamp[o], 6), np.round(START + arrival[o], 6), np.asarray(host[o], np.float64),
+        offset[o], slope[o], part[o],
+    )  # fmt: skip
 
 
 @dataclass
