@@ -50,7 +50,7 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
         counts += channels(file)
-    keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
+    keys = {name: name.partition(":")[2] for name in sorted(counts)}
     facts = [
         name for name, key in keys.items() if key in (*FACTS, READINGS) or CONTROLLER.match(key)
     ]
@@ -83,9 +83,12 @@ def channels(file: Path) -> Counter[str]:
     """
     if is_xdf(str(file)):
         try:
-            return xdf.channels(str(file))
-        except ValueError as error:
+            recorded = xdf.load(str(file), progress=True)
+        except (OSError, ValueError) as error:
             _refuse(str(error))
+        if why := xdf.why_not(str(file), recorded, FEWEST):
+            _refuse(why)
+        return xdf.channels(str(file))
     start = head(str(file), LOOK)
     whole = start[: start.rfind(b"\n") + 1] or start
     rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None

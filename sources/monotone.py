@@ -1,0 +1,54 @@
+"""Times made to rise in the order of their samples, each moved as little as that takes.
+
+The times that rise and are nearest to the given ones in the mean square are their isotonic
+regression: neighbours that fall are pooled into their mean until none fall. Pooling needs no
+order, so that all runs of falling means are pooled at once, round after round; each round leaves
+at most half of the means that took part in a fall.
+
+Cost: about 15 numpy calls a round, over the stretches that fall. State: none.
+
+Source: Barlow, Bartholomew, Bremner & Brunk, Statistical Inference under Order Restrictions (1972).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.records import F64
+
+_MOST_ROUNDS = 200
+
+
+def rising(time: F64) -> F64:
+    """Return the nearest times (n,) that do not fall (s); the same object where none do."""
+    newest = np.maximum.accumulate(time)
+    oldest = np.minimum.accumulate(time[::-1])[::-1]
+    # Where all before is earlier than all from here on, nothing is pooled across.
+    cut = np.flatnonzero(newest[:-1] <= oldest[1:]) + 1
+    edges = np.concatenate(([0], cut, [len(time)]))
+    if len(edges) == len(time) + 1 or not len(time):
+        return time
+    out = time.copy()
+    long = np.flatnonzero(np.diff(edges) > 1)
+    size = np.diff(edges)[long]
+    # All stretches that fall, one after another: none is pooled with the next.
+    first = np.repeat(edges[long] - np.concatenate(([0], np.cumsum(size)[:-1])), size)
+    where = first + np.arange(len(first))
+    out[where] = _pooled(time[where])
+    return out
+
+
+def _pooled(time: F64) -> F64:
+    """Return the isotonic regression of times."""
+    mean, count = time - time[0], np.ones(len(time))
+    for _ in range(_MOST_ROUNDS):
+        falls = mean[1:] < mean[:-1]
+        if not falls.any():
+            return np.asarray(np.repeat(mean, count.astype(np.int64)) + time[0])
+        group = np.concatenate(([0], np.cumsum(~falls)))
+        sums = np.bincount(group, mean * count)
+        count = np.asarray(np.bincount(group, count), np.float64)
+        mean = sums / count
+    left = np.repeat(mean, count.astype(np.int64)) + time[0]
+    # Half-way between the newest before and the oldest after: rises too, and is never far.
+    return np.asarray((np.maximum.accumulate(left) + np.minimum.accumulate(left[::-1])[::-1]) / 2)
