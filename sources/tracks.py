@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.records import F64, I64, Bool, Reason
-from sources import belief
+from sources import belief, remarks
 from sources.belief import cause, is_stamp, seconds
 from sources.chunks import Header
 from sources.even import Readings, even
@@ -233,10 +233,7 @@ def place(
         _track(out, judge, k, stream, name, keys, spool)
         for key, wide in zip(keys, stream.wide.tolist(), strict=True):
             if wide:
-                out.remarks.append(
-                    f"{name}:{key}: {wide:,} integers beyond 2^53 are rounded to the 53 bits of a"
-                    " float64; use their differences, or another unit"
-                )
+                out.remarks.append(remarks.wide(f"{name}:{key}", wide))
         done += len(stream.ts)
         shown(done)
     return out
@@ -320,7 +317,7 @@ def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spoo
         why = f"readings of the clock of {name} are apart from all others{by}"
         _leave_out(out, name, "wild_stamp" if fine else "stamp", bad, 1, why)
     if not len(at):
-        out.remarks.append(f"{name}: its clock was never read; taken to be the recorder's")
+        out.remarks.append(f"{name}: {remarks.NEVER_READ}")
         return
     host = (at + offset)[good]
     order = np.argsort(host, kind="stable")
