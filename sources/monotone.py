@@ -12,30 +12,36 @@ Source: Barlow, Bartholomew, Bremner & Brunk, Statistical Inference under Order 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from operators.records import F64
+from sources.spool import pieces
 
 _MOST_ROUNDS = 200
 
 
 def rising(time: F64) -> F64:
     """Return the nearest times (n,) that do not fall (s); the same object where none do."""
+    if all((time[s.start + 1 : s.stop + 1] >= time[s.start : s.stop]).all() for s in _steps(time)):
+        return time
     newest = np.maximum.accumulate(time)
     oldest = np.minimum.accumulate(time[::-1])[::-1]
     # Where all before is earlier than all from here on, nothing is pooled across.
-    cut = np.flatnonzero(newest[:-1] <= oldest[1:]) + 1
-    edges = np.concatenate(([0], cut, [len(time)]))
-    if len(edges) == len(time) + 1 or not len(time):
-        return time
+    joined = newest[:-1] > oldest[1:]
+    del newest, oldest
+    falling = np.append(joined, False)
+    falling[1:] |= joined
+    where = np.flatnonzero(falling)
     out = time.copy()
-    long = np.flatnonzero(np.diff(edges) > 1)
-    size = np.diff(edges)[long]
     # All stretches that fall, one after another: none is pooled with the next.
-    first = np.repeat(edges[long] - np.concatenate(([0], np.cumsum(size)[:-1])), size)
-    where = first + np.arange(len(first))
     out[where] = _pooled(time[where])
     return out
+
+
+def _steps(time: F64) -> Iterator[slice]:
+    return pieces(max(len(time) - 1, 0))
 
 
 def _pooled(time: F64) -> F64:

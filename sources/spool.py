@@ -133,7 +133,7 @@ class Texts:
         return [texts[i : i + self.width] for i in range(0, len(texts), self.width)]
 
 
-def pieces(n: int, size: int = 1 << 20) -> Iterator[slice]:
+def pieces(n: int, size: int = 1 << 17) -> Iterator[slice]:
     """Yield slices of at most `size` that make up n rows."""
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))

@@ -5,7 +5,7 @@ after the other; those of a stream with a nominal rate are then freed from jitte
 that cannot be believed (`belief`) are left out, with their reason. Host times rise in the order
 of the file: where jitter is still in them, they are moved to the nearest that do (`monotone`).
 
-Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, pieces of a million.
+Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, and pieces of it.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def _track(
     spool: Spool,
 ) -> None:  # fmt: skip
     """Add the track of a stream and that of its clock's readings."""
-    raw = stream.ts.read(0, len(stream.ts))
+    header, raw = stream.header, stream.ts.read(0, len(stream.ts))
     at, offset, before = stream.readings
     good_readings = belief.sound(at, offset)
     good = is_stamp(raw)
@@ -271,33 +271,37 @@ def _track(
         )
     good &= fit
     ts = raw if good.all() else raw[good]
-    sure: Readings | None = None
-    rx = ts
+    del raw, fit
+    rx, sure = ts, None
     if len(own) and len(ts):
         rx, sure = Clock.read(own, offset[good_readings]).host_time(ts)
     straight = belief.in_order(rx)
     if not straight.all():
-        lost = np.flatnonzero(good)[~straight]
-        newest = np.maximum.accumulate(rx)
-        by = float((newest - rx).max())
+        by = float((np.maximum.accumulate(rx) - rx).max())
         why = f"stamps of {name} run against the order of its samples by {seconds(by)}: {cause(by)}"
+        lost = np.flatnonzero(good)[~straight]
         _leave_out(out, name, "wild_stamp", lost, len(keys), why)
         good[lost] = False
         ts, rx = ts[straight], rx[straight]
         sure = sure and sure._replace(sd=sure.sd[straight])
-    out.tracks.append(Track(
-        name, keys, _column(spool, ts), _column(spool, _risen(out, stream.header, name, rx, sure)),
-        _kept(stream.values, good, spool), header=stream.header,
-    ))  # fmt: skip
+    stamps = _column(spool, ts)
+    del ts, straight
+    time = even(rx, header.rate_hz, sure) if header.rate_hz > 0 and not header.may_drop else rx
+    del rx, sure
+    values = _kept(stream.values, good, spool)
+    track = Track(
+        name, keys, stamps, _column(spool, _risen(out, name, time)), values, header=header
+    )
+    out.tracks.append(track)
     _add_readings(out, name, at, offset, good_readings, spool)
 
 
-def _risen(out: Placed, header: Header, name: str, rx: F64, sure: Readings | None) -> F64:
-    """Return host times without jitter where that can be, and rising."""
-    time = even(rx, header.rate_hz, sure) if header.rate_hz > 0 and not header.may_drop else rx
+def _risen(out: Placed, name: str, time: F64) -> F64:
+    """Return host times that rise; say how far they were moved for it."""
     risen = rising(time)
     if risen is not time:
-        moved = np.abs(risen - time)
+        np.subtract(time, risen, out=time)
+        moved = np.abs(time, out=time)
         count, most = int((moved > MOVED_S).sum()), float(moved.max())
         if count:
             out.remarks.append(
