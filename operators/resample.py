@@ -75,14 +75,14 @@ class _Lane:
     paces: F64 = field(default_factory=lambda: np.empty((4, 0)))
     """Moment, rate, silence and length of packets, of each renewal that a tick may need."""
 
-    def pace(self, due: F64) -> F64:
+    def pace(self, at: F64) -> F64:
         """Return rate (Hz), silence that makes it stale and length of packets (s), (3, k).
 
-        As known before each of the moments `due` (k,), NaN where unknown.
+        As known before each of the moments `at` (k,), NaN where unknown.
         """
-        i = np.searchsorted(self.paces[0], due, "left") - 1
+        i = np.searchsorted(self.paces[0], at, "left") - 1
         if not self.paces.size:
-            return np.full((3, len(due)), np.nan)
+            return np.full((3, len(at)), np.nan)
         return np.where(i >= 0, self.paces[1:, np.maximum(i, 0)], np.nan)
 
     def take(self, block: Block, origin: int) -> None:
@@ -270,7 +270,7 @@ class Resample:
                     age[i < 0], spacing[i < 0] = np.inf, np.nan
                 if lane.frozen_s:
                     frozen = (i >= 0) & (since - sampler.changed[i] > lane.frozen_s)
-            rate, quiet, length = lane.pace(due)
+            rate, quiet, length = lane.pace(at)
             stale_after = self._stale_after(lane, quiet)
             if (age > stale_after).any() or np.isinf(age[0]):
                 age = lane.unless_heard(age, since, due)
@@ -340,7 +340,7 @@ class Resample:
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
-        needed = min(tick / plan.tick_hz + plan.base_delay_s, known)
+        needed = min(tick / plan.tick_hz, known)
         old = int(np.searchsorted(lane.paces[0], needed)) - 1
         if old > 0:
             lane.paces = lane.paces[:, old:].copy()

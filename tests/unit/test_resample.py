@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from operators.packets import Packets
 from operators.plan import ChannelConfig, FailoverConfig, Plan
 from operators.presence import Watch
-from operators.records import F64, STATES, Block, Grid, LagReport, Packet, PaceReport
+from operators.records import F64, STATES, Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample
 from tests.signals import START, block, feed, known, plan
 
