@@ -110,7 +110,7 @@ def drifted(p: Plan, every_s: float) -> tuple[int, int]:
         part = slice(a, b)
         rows = block("osc_1:/pulse", TIME[part], np.ones(500), arrival=arrival[part],
                      before=np.append(arrival[a - 1] if a else START, arrival[part][:-1]),
-                     stamped=np.zeros(500, bool), source_time=TIME[part])  # fmt: skip
+                     stamped=np.ones(500, bool), source_time=TIME[part])  # fmt: skip
         out = core.update(
             Packet("studio", float(arrival[b - 1]), b == 6000, arrival[part], (rows,))
         )
