@@ -29,6 +29,8 @@ from msgspec.structs import replace
 
 from operators.coarse import HALF, Coarse
 from operators.correlate import ROUNDING, Series, lag_of
+from operators.hindsight import Hindsight
+from operators.lag_path import path_of
 from operators.pace import Paces
 from operators.plan import NotNegative, Plan, Positive, Profile, Signal, Strict
 from operators.records import F64, I64, Block, LagReport, Packet, State
@@ -71,7 +73,15 @@ class AlignConfig(Strict, frozen=True, kw_only=True):
 class Align:
     """Lags, and each row's pace for the stations after."""
 
-    def __init__(self, plan: Plan, config: AlignConfig, state: State | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        config: AlignConfig,
+        state: State | None = None,
+        *,
+        learn: bool = False,
+        known: Hindsight | None = None,
+    ) -> None:
         self.plan, self.config = plan, config
         self.hz = min(config.search_hz, plan.tick_hz)
         self._hop = max(1, round(config.hop_s * self.hz))
@@ -79,7 +89,9 @@ class Align:
         patience_s = plan.wait_s + plan.decide_s + PATIENCE_S
         self.delay_s = HALF / self.hz + patience_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
-        self._signals = [s for s in plan.signals if _is_searched(s)]
+        self._known = known
+        self._learnt: dict[tuple[str, str], list[LagReport]] | None = {} if learn else None
+        self._signals = [] if known else [s for s in plan.signals if _is_searched(s)]
         channels = list(dict.fromkeys(m.channel for s in self._signals for m in s.members))
         self._lane = {c: i for i, c in enumerate(channels)}
         self._reference = [_named(s) for s in self._signals]
@@ -116,13 +128,27 @@ class Align:
         reports: list[LagReport] = []
         if not self._announced:
             self._announced = True
-            reports += [_reference_report(s, c) for s in self.plan.signals if (c := _named(s))]
+            reports += self._announce(packet.rig)
         # Of values near the largest that there are no squares exist: their lags are not told.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             blocks = self._paced(packet.blocks)
             if self._lane and not math.isnan(packet.first_host):
                 reports += self._hops(packet)
+        if self._learnt is not None:
+            for r in reports:
+                self._learnt.setdefault((r.signal, r.channel), []).append(r)
         return replace(packet, blocks=blocks, lags=tuple(reports))
+
+    def shown(self) -> State:
+        """Return each member's lag as the whole recording shows it; see `Learner`."""
+        found = [r for reports in (self._learnt or {}).values() for r in path_of(reports)]
+        return {"lags": [list(r) for r in found]}
+
+    def _announce(self, rig: str) -> list[LagReport]:
+        """Return what is known of lags before any row."""
+        if self._known:
+            return [LagReport(*r) for r in self._known.of(rig, "align").get("lags", ())]
+        return [_reference_report(s, c) for s in self.plan.signals if (c := _named(s))]
 
     def _paced(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with the pace of their channels at each row."""

@@ -23,6 +23,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.clock import Clock, Line
+from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
 from operators.plan import NotNegative, Plan, Positive, Strict
 from operators.records import (
@@ -50,7 +51,14 @@ class DriftConfig(Strict, frozen=True, kw_only=True):
 class Drift:
     """Host time for every row, in order."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: State | None = None,
+        *,
+        learn: bool = False,
+        known: Hindsight | None = None,
+    ) -> None:
         self.plan = plan
         self._clocks: dict[str, Clock] = {}
         self._doubtful: dict[str, list[Block]] = {}

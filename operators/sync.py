@@ -228,6 +228,7 @@ class Reporter:
             lag_sd_s=_number(np.sqrt(grid.lag_var[row])) if fused else None,
             confidence=_number(grid.confidence[row]) if fused else None,
             rate_hz=_number(grid.rate_hz[row]), jitter_p95_s=jitter,
+            hindsight=self.plan.hindsight,
             received=count["received"], used=count["used"], outliers=count["outliers"],
             late=count["late"], duplicate=count["duplicate"], rejected=count["rejected"],
             gaps=int(grid.gaps[row]),
