@@ -172,10 +172,11 @@ class Config(Strict, frozen=True, kw_only=True):
             Signal(
                 name,
                 tuple(
-                    Member(name, channel, m.group, m.lag_s, m.lag_sd_s)
+                    Member(name, channel, m.group, m.lag_s, m.lag_sd_s, m.origin or "", m.sd)
                     for channel, m in s.members.items()
                 ),
                 s.reference,
+                s.scale,
             )
             for name, s in self.signals.items()
         )

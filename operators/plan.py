@@ -32,29 +32,53 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChannelConfig(Strict, frozen=True, kw_only=True):
-    """How the values of the channels that match a name or pattern are to be read."""
+    """How the values of the channels that match a name or pattern are to be read.
+
+    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal.
+    """
+
+    @property
+    def learnt(self) -> bool:
+        """Whether a part of the conversion is to be learnt."""
+        return "auto" in (self.gain, self.offset)
+
+    @property
+    def conversion(self) -> tuple[float, float]:
+        """Gain and offset that are given: 1 and 0 where they are left out or learnt."""
+        gain = self.gain if isinstance(self.gain, float | int) else 1.0
+        return gain, self.offset if isinstance(self.offset, float | int) else 0.0
 
     kind: Kind | None = None
-    gain: float | None = None
-    offset: float | None = None
+    gain: float | Literal["auto"] | None = None
+    offset: float | Literal["auto"] | None = None
     range: tuple[float, float] | None = None
     reduce: Reduce | None = None
     stale_after_s: Positive | None = None
 
 
 class MemberConfig(Strict, frozen=True, kw_only=True):
-    """A channel as a member of a signal; with `lag_s`, its lag is known and not searched."""
+    """A channel as a member of a signal; with `lag_s`, its lag is known and not searched.
+
+    Members of one `origin` share a fault: they have one vote on level and slope. `sd` is a
+    systematic standard deviation known from elsewhere.
+    """
 
     group: Group = "sensors"
+    origin: Annotated[str, Meta(min_length=1)] | None = None
+    sd: Positive | None = None
     lag_s: float | None = None
     lag_sd_s: NotNegative = 0.0
 
 
 class SignalConfig(Strict, frozen=True, kw_only=True):
-    """A quantity and the channels that measure it."""
+    """A quantity and the channels that measure it.
+
+    Its level and slope are those of the members' consensus, or of one member: `scale`.
+    """
 
     members: Annotated[dict[str, MemberConfig], Meta(min_length=1)]
     reference: str = "auto"
+    scale: str = "consensus"
 
 
 class WeightsConfig(Strict, frozen=True, kw_only=True):
@@ -78,18 +102,25 @@ PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One channel in one signal."""
+    """One channel in one signal; `given_origin` is empty where it is the source."""
 
     signal: str
     channel: str
     group: Group
     lag_s: float | None = None
     lag_sd_s: float = 0.0
+    given_origin: str = ""
+    sd: float | None = None
 
     @property
     def source(self) -> str:
         """Who stamps it."""
         return self.channel.partition(":")[0]
+
+    @property
+    def origin(self) -> str:
+        """What its systematic faults are shared with."""
+        return self.given_origin or self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +131,8 @@ class Signal:
     members: tuple[Member, ...]
     reference: str
     """A member's channel, or `auto`."""
+    scale: str = "consensus"
+    """A member's channel, or `consensus`."""
 
 
 @dataclass(frozen=True)

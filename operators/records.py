@@ -312,6 +312,9 @@ class LagReport(NamedTuple):
     note: str
 
 
+SCALE_STATES: tuple[ScaleState, ...] = (
+    "given", "learning", "live", "unobservable", "inverted", "nonlinear",
+)  # fmt: skip
 STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")
 
 
@@ -338,6 +341,11 @@ class Grid:
         Effective rate, NaN while unknown.
     gaps : float64 (k, c)
         Silences so far that made the channel stale.
+    gain, gain_var, level, level_var : float64 (k, c)
+        Of the channel against its signal: value = m + level + gain (x - m), m the mean of the
+        signal x; NaN while unknown.
+    scale_state : int8 (k, c)
+        Indexes SCALE_STATES.
     value, coverage : float64 (k, c)
         NaN where not covered; the part of the kernel's main lobe that samples fill, 0 to 1.
     noise_var : float64 (k, c)
@@ -357,6 +365,11 @@ class Grid:
     value: F64
     coverage: F64
     noise_var: F64
+    gain: F64
+    gain_var: F64
+    level: F64
+    level_var: F64
+    scale_state: I8
 
     def __len__(self) -> int:
         return len(self.due)

@@ -207,9 +207,10 @@ class Resample:
         value, coverage, noise = values.transpose(0, 2, 1)
         self._there = self._there[:, :, k:].copy()
         self._next = first + k
+        unknown, given = np.full((k, len(self._lanes)), np.nan), np.zeros(state.shape, np.int8)
         return Grid(
             first, due, stamps[when], state.astype(np.int8), ramp, lag, var, confidence, rate, gaps,
-            value, coverage, noise,
+            value, coverage, noise, unknown, unknown, unknown, unknown, given,
         )  # fmt: skip
 
     def _ticks(self, first: int, packet: Packet) -> I64:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from operators.ledger import Ledger
 from operators.plan import Plan
 from operators.records import (
     F64,
+    SCALE_STATES,
     STATES,
     ClockReport,
     DeadLine,
@@ -228,11 +230,23 @@ class Reporter:
             lag_sd_s=_number(np.sqrt(grid.lag_var[row])) if fused else None,
             confidence=_number(grid.confidence[row]) if fused else None,
             rate_hz=_number(grid.rate_hz[row]), jitter_p95_s=jitter,
+            **_scale(grid, row) if fused else {},
             hindsight=self.plan.hindsight,
             received=count["received"], used=count["used"], outliers=count["outliers"],
             late=count["late"], duplicate=count["duplicate"], rejected=count["rejected"],
             gaps=int(grid.gaps[row]),
         )  # fmt: skip
+
+
+def _scale(grid: Grid, row: tuple[int, int]) -> dict[str, Any]:
+    """Return gain and level of a member, with sd, and how they are known."""
+    return {
+        "gain": _number(grid.gain[row]),
+        "gain_sd": _number(np.sqrt(grid.gain_var[row])),
+        "level": _number(grid.level[row]),
+        "level_sd": _number(np.sqrt(grid.level_var[row])),
+        "scale_state": SCALE_STATES[int(grid.scale_state[row])],
+    }
 
 
 def _number(x: float) -> float | None:

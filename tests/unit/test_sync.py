@@ -23,6 +23,7 @@ def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
     healthy = {
         "state": LIVE, "ramp": 1.0, "lag_s": 0.25, "lag_var": 1e-6, "confidence": 0.9,
         "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
+        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
     }  # fmt: skip
     n, first = round(seconds * p.tick_hz), round(start * p.tick_hz)
     columns = {k: np.broadcast_to(x, (n, len(p.lanes))) for k, x in (healthy | given).items()}
