@@ -31,6 +31,7 @@ from operators.normalize import Normalize
 from operators.quality import Quality
 from operators.records import Batch, Packet
 from operators.resample import Resample
+from operators.scale import Scale
 from operators.step import step
 from sinks.board import Board
 from sinks.output import Output, preflight
@@ -73,7 +74,8 @@ def stations(
     guarded = station("guard", drifted, partial(Guard, plan))
     aligned = station("align", guarded, partial(Align, plan, cfg.align, known=known))
     resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
-    judged = station("quality", resampled, partial(Quality, plan, cfg.quality))
+    scaled = station("scale", resampled, partial(Scale, plan))
+    judged = station("quality", scaled, partial(Quality, plan, cfg.quality))
     fused = station("fuse", judged, partial(Fuse, plan))
     return station("evidence", fused, partial(Evidence, plan, loaded.rules))
 

@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.effects import deming, noise_of, of_two, paule_mandel, together
+from operators.effects import INDEPENDENT, LEAST, deming, noise_of, of_two, paule_mandel, together
 from operators.moments import TINY, Moments, Pairs, Seconds, Window
 from operators.plan import Signal
 from operators.records import F64, I64, Bool, State
@@ -40,10 +40,6 @@ from operators.weights import hat
 
 NOISE = Window(60.0, shared=False)
 LEVEL = Window(300.0, shared=True)
-INDEPENDENT = 0.83
-"""Of ticks, what the resampler's kernel leaves independent."""
-LEAST = 8.0
-"""Independent ticks in common from which on two members have been compared."""
 MOST_LOG_SD = 0.1
 """A slope that is known worse than this is not known."""
 INFLATION = 1.1
@@ -141,7 +137,9 @@ class Consensus:
         """Return the state as plain values."""
         return {"moments": self._moments.snapshot(), "force": self._force}
 
-    def read(self, first: int, value: F64, noise: F64, there: Bool) -> tuple[Force, F64, I64]:
+    def read(
+        self, first: int, value: F64, noise: F64, there: Bool, learnt: Bool
+    ) -> tuple[Force, F64, I64]:
         """Take in ticks from index `first` on.
 
         Parameters
@@ -150,6 +148,8 @@ class Consensus:
             Values, and their out-of-band residual's variance.
         there : bool (m, k)
             Where the value is known.
+        learnt : bool (m, k)
+            Its scale was learnt from the others: it has no vote on level and slope.
 
         Returns
         -------
@@ -164,7 +164,8 @@ class Consensus:
         table[:, :, 0] = self._force
         if over:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                self._estimate(seconds, table)
+                last = np.cumsum(seconds.size)[:over] - 1
+                self._estimate(seconds, ~learnt[:, last].T, table)
             self._force = table[:, :, over].copy()
         force = Force(*table[:, :, :n])
         age = (seconds.begin - force.measured) * (moments.seconds / 60)
@@ -203,7 +204,7 @@ class Consensus:
         each, tau = self._origin @ each, tau[self._first]
         return np.asarray(np.add.reduce(each * each * tau, 0))
 
-    def _estimate(self, seconds: Seconds, table: F64) -> None:
+    def _estimate(self, seconds: Seconds, votes: Bool, table: F64) -> None:
         """Write what is known after each second (fields, m, n + 1); the first is of before."""
         moments, active = self._moments, seconds.active
         pairs = moments.pairs(seconds.rows[1:, 1])
@@ -211,7 +212,7 @@ class Consensus:
         looks = pairs.ticks * (moments.independent * INDEPENDENT)
         met = (looks >= LEAST) & off
         noise = noise_of(pairs, met)
-        slope = self._slopes(pairs, looks, met, noise)
+        slope = self._slopes(pairs, looks, met, noise, votes)
         gain = np.exp(np.where(slope.known, slope.part * slope.excess, 0.0))
         weight = np.where(met, pairs.ticks, 0.0)
         total = np.maximum(weight.sum(axis=(1, 2)), TINY)
@@ -224,6 +225,7 @@ class Consensus:
             together(apart, met),
             noise / np.maximum(most, TINY),
             np.asarray(met.any(axis=2)),
+            votes,
             self._floor,
         )
         taken = np.where(level.known, level.part * level.excess, 0.0)
@@ -246,20 +248,20 @@ class Consensus:
         near = moments.pairs(seconds.rows[1:, 0])
         self._noise(near, ratio, shift, active, end, Force(*table))
 
-    def _slopes(self, pairs: Pairs, looks: F64, met: Bool, noise: F64) -> _Effect:
+    def _slopes(self, pairs: Pairs, looks: F64, met: Bool, noise: F64, votes: Bool) -> _Effect:
         """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
         log, var, signal = deming(pairs, looks, noise)
         good = met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2)
         told = np.where(good, looks * signal, 0.0).max(axis=2)
         return self._effect(
             together(np.where(good, log, 0.0), good), noise / np.maximum(told, TINY),
-            np.asarray(good.any(axis=2)), np.zeros_like(self._floor),
+            np.asarray(good.any(axis=2)), votes, np.zeros_like(self._floor),
         )  # fmt: skip
 
-    def _effect(self, z: F64, var: F64, known: Bool, floor: F64) -> _Effect:
+    def _effect(self, z: F64, var: F64, known: Bool, votes: Bool, floor: F64) -> _Effect:
         """Return members' levels or slopes `z` (n, m), of variance `var`, against the consensus."""
         origin = self._origin
-        weight = np.where(known, 1 / np.maximum(var, TINY), 0.0)
+        weight = np.where(known & votes, 1 / np.maximum(var, TINY), 0.0)
         total = weight @ origin.T
         valid, sure = total > 0, np.maximum(total, TINY)
         mean, own = ((weight * z) @ origin.T) / sure, 1 / sure
@@ -275,6 +277,8 @@ class Consensus:
         spread = tau @ origin
         compared = known & (valid.sum(axis=1, keepdims=True) > 1)
         part = np.where(compared, spread / np.maximum(spread + var, TINY), 0.0)
+        # Who was made to agree follows the consensus and deviates by nothing of its own.
+        excess, part = np.where(votes, excess, known * 0.0), np.where(votes, part, compared * 1.0)
         beyond = tau + np.where(valid & (tau > 0), own, 0.0)
         return _Effect(known, excess, np.where(known, var, np.nan), part, share, beyond @ origin)
 

@@ -13,6 +13,10 @@ import numpy as np
 from operators.moments import TINY, Pairs
 from operators.records import F64, Bool
 
+INDEPENDENT = 0.83
+"""Of ticks, what the resampler's kernel leaves independent."""
+LEAST = 8.0
+"""Independent ticks in common from which on two members have been compared."""
 NEWTON, CLOSE = 25, 1e-12
 ANCHOR = 1e-9
 """Of a pair, what holds the mean of all at nothing."""

@@ -43,6 +43,7 @@ from operators.records import (
     I64,
     INDICATORS,
     MODES,
+    SCALE_STATES,
     Bool,
     Fused,
     FusedSignal,
@@ -59,8 +60,7 @@ FULL_COVERAGE = 0.99
 MOST_WORDS = 4096
 SIDAK = 1.7
 """z^2 of the largest of n normal errors, at 95 %, is 3.84 + 1.7 ln n within 1 % up to n = 10."""
-GIVEN = 0
-"""Of SCALE_STATES."""
+GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
     "ure_phase_diff_mean": "phase_diff",
@@ -167,7 +167,8 @@ class Fuse:
             # Later than is waited for: what there is of it would be cut off.
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
-        force, samples, size = mix.consensus.read(grid.first, value, noise, there)
+        learnt = grid.scale_state[:, columns].T == LEARNT
+        force, samples, size = mix.consensus.read(grid.first, value, noise, there, learnt)
         found = Force(*np.repeat(np.array(force), size, axis=2))
         self._show(mix, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
@@ -185,6 +186,11 @@ class Fuse:
         if not kept.all():
             parts, parts_var = np.where(kept, parts, 0.0), np.where(weights > 0, parts_var, 0.0)
         fused, var = np.add.reduce(parts, 0), np.add.reduce(parts_var, 0)
+        if learnt.any():
+            gain, off = grid.gain[:, columns].T, fused - found.pivot
+            doubt = grid.level_var[:, columns].T + grid.gain_var[:, columns].T * off * off
+            doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
+            var += np.add.reduce(weights * weights * doubt, 0)
         systematic = mix.consensus.systematic(weights, fused, found)
         sd = np.sqrt(var + np.where(np.isnan(systematic), 0.0, systematic))
         none = ~weights.any(axis=0)

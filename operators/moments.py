@@ -79,8 +79,8 @@ class Moments:
         state: State | None = None,
     ) -> None:
         m = self._members = members
-        self._every = max(1, round(RENEW_S * tick_hz))
-        self.seconds = self._every / tick_hz
+        self.every = max(1, round(RENEW_S * tick_hz))
+        self.seconds = self.every / tick_hz
         self.independent = min(1.0, INDEPENDENT_HZ / tick_hz)
         self._keep = np.exp([[[-self.seconds / w.seconds]] for w in windows])
         self._shared = np.array([[[w.shared]] for w in windows])
@@ -105,7 +105,7 @@ class Moments:
         there : bool (m, k)
             Where the value is known.
         """
-        m, k, every = self._members, value.shape[1], self._every
+        m, k, every = self._members, value.shape[1], self.every
         if np.isnan(self.anchor).any():
             self._set_anchor(value, there)
         phase = first % every

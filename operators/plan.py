@@ -43,10 +43,16 @@ class ChannelConfig(Strict, frozen=True, kw_only=True):
         return "auto" in (self.gain, self.offset)
 
     @property
+    def given_offset(self) -> float:
+        """The offset that is given, 0 where it is left out or learnt."""
+        return self.offset if isinstance(self.offset, float | int) else 0.0
+
+    @property
     def conversion(self) -> tuple[float, float]:
-        """Gain and offset that are given: 1 and 0 where they are left out or learnt."""
-        gain = self.gain if isinstance(self.gain, float | int) else 1.0
-        return gain, self.offset if isinstance(self.offset, float | int) else 0.0
+        """Gain and offset to apply at once: none of them before a learnt gain."""
+        if self.gain == "auto":
+            return 1.0, 0.0
+        return 1.0 if self.gain is None else self.gain, self.given_offset
 
     kind: Kind | None = None
     gain: float | Literal["auto"] | None = None
