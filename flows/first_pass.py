@@ -1,10 +1,11 @@
 """The first pass over recordings: the stations up to the last that learns, in this process.
 
 A run in mode `hindsight` reads its recordings twice. This pass feeds the partition of the replay
-to `collect` ... `align`, drops their packets, and keeps the findings of the stations that have
-any. They lie in `hindsight.msgpack` in `output.dir`, written whole or not at all. Its hash is
-part of the fingerprint that a recovery store is bound to: a resumed run goes on with the very
-findings that it began with, and a pass that was cut short by a kill is made anew.
+to `collect` ... `align`, where a gain or level is to be learnt to `resample` and `scale` too,
+drops their packets, and keeps the findings of the stations that have any. They lie in
+`hindsight.msgpack` in `output.dir`, written whole or not at all. Its hash is part of the
+fingerprint that a recovery store is bound to: a resumed run goes on with the very findings that
+it began with, and a pass that was cut short by a kill is made anew.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from operators.guard import Guard
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.normalize import Normalize
 from operators.records import Batch, Packet, State
+from operators.resample import Resample
+from operators.scale import Scale
 from operators.state import StateRefusedError
 from operators.step import Core, updated
 from sinks.folder import HINDSIGHT, Folder, FolderError, write_whole
@@ -56,15 +59,16 @@ class _Line:
 def _line(config: Config) -> _Line:
     """Return the stations up to the last one that learns."""
     plan = config.plan()
-    return _Line(
-        Collect(plan, config.block_s()),
-        {
-            "normalize": Normalize(plan),
-            "drift": Drift(plan, learn=True),
-            "guard": Guard(plan),
-            "align": Align(plan, config.align, learn=True),
-        },
-    )
+    rest: dict[str, Core[Packet]] = {
+        "normalize": Normalize(plan),
+        "drift": Drift(plan, learn=True),
+        "guard": Guard(plan),
+        "align": Align(plan, config.align, learn=True),
+    }
+    if any(plan.channel(m.channel).learnt for m in plan.members):
+        rest["resample"] = Resample(plan, config.align.max_lag_s)
+        rest["scale"] = Scale(plan)
+    return _Line(Collect(plan, config.block_s()), rest)
 
 
 def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight, Loaded]:

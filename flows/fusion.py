@@ -74,7 +74,7 @@ def stations(
     guarded = station("guard", drifted, partial(Guard, plan))
     aligned = station("align", guarded, partial(Align, plan, cfg.align, known=known))
     resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
-    scaled = station("scale", resampled, partial(Scale, plan))
+    scaled = station("scale", resampled, partial(Scale, plan, known=known))
     judged = station("quality", scaled, partial(Quality, plan, cfg.quality))
     fused = station("fuse", judged, partial(Fuse, plan))
     return station("evidence", fused, partial(Evidence, plan, loaded.rules))

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,6 +16,9 @@ from configs.load import load
 from ops import truth
 from ops.__main__ import main
 from ops.laboratory import config
+from ops.reporting.methods import methods
+from ops.reporting.story import story
+from ops.reporting.verdict import verdict
 from ops.results import rigs, run_json
 from ops.run import execute
 from ops.scenario import Scenario, Sensor, laboratory
@@ -84,6 +88,18 @@ def test_run_json_and_each_sync_line_name_the_mode(place):
         assert {line.hindsight for line in lines} == {mode == "hindsight"}
 
 
+def test_report_and_check_name_the_mode(place, capsys):
+    for mode in ("causal", "hindsight"):
+        read = story(place / mode)
+        facts = dict(verdict(read, read.rigs[0]).facts)
+        assert ("Passes" in facts) == (mode == "hindsight")
+        assert ("Two passes were made (hindsight)" in methods(read)) == (mode == "hindsight")
+        assert main(["check", str(place / f"{mode}.yaml")]) == 0
+        assert ("mode      hindsight: two passes" in capsys.readouterr().out) == (
+            mode == "hindsight"
+        )
+
+
 def test_sync_lines_have_clock_and_lag_from_the_first_on(place):
     first = {}
     for line in rigs(place / "hindsight")[0].sync():
@@ -137,6 +153,27 @@ def test_each_rig_has_findings_of_its_own(tmp_path):
         assert {t.mode for t in results.ticks()} == {"fused"}, results.folder.name
         first = next(line for line in results.sync() if line.channel == "phone:/body")
         assert first.lag_s == pytest.approx(lags[results.folder.name], abs=0.01)
+
+
+def test_a_learnt_gain_is_in_force_from_the_first_tick_on(tmp_path):
+    sensors = (
+        Sensor("ure", "pulse", 20.0, "ure"),
+        Sensor("phone", "/body", 50.0, offset_s=3.0, skew_ppm=80.0, lag_s=0.2),
+    )
+    make(Scenario(60.0, sensors), 3).write(tmp_path / "one.ndjson")
+    with (tmp_path / "two.ndjson").open("wb") as file:
+        for line in (tmp_path / "one.ndjson").read_bytes().splitlines():
+            event = msgspec.json.decode(line)
+            if event["source"] == "phone":
+                event["value"] *= 2.5
+            file.write(msgspec.json.encode(event) + b"\n")
+    text = TWO.format(folder=tmp_path) + 'channels: {"phone:/body": {gain: auto}}\n'
+    (tmp_path / "two.yaml").write_text(text, "utf-8")
+    (results,) = rigs(execute(tmp_path / "two.yaml", progress=False))
+    assert {t.mode for t in results.ticks()} == {"fused"}
+    first = next(line for line in results.sync() if line.channel == "phone:/body")
+    assert first.scale_state == "live"
+    assert first.gain == pytest.approx(2.5, rel=0.03)
 
 
 def test_progress_names_the_pass(place, tmp_path, capsys):

@@ -1,0 +1,74 @@
+"""The findings of a first pass: kept whole, refused where they are not this run's, used at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.align import Align, AlignConfig
+from operators.hindsight import Hindsight, Learner, decode, encode
+from operators.records import LagReport
+from operators.scale import Scale
+from operators.state import StateRefusedError
+from tests.signals import START, block, packet, plan
+
+CHANNEL = "osc_1:/pulse"
+FOUND = Hindsight({"studio": {"align": {"lags": [["pulse", CHANNEL, -np.inf, 0.25, 1e-8, 0.0,
+                                                  0.9, True, ""]]}}})  # fmt: skip
+
+
+def test_findings_come_back_as_they_were_written() -> None:
+    found = Hindsight({"a": {"drift": {"nodes": np.arange(3.0)}}, "b": {}})
+    back = decode(encode(found, "f", ["1", None]), "f", ["1", None])
+    assert list(back.rigs) == ["a", "b"]
+    assert np.array_equal(back.of("a", "drift")["nodes"], np.arange(3.0))
+    assert back.of("a", "align") == back.of("c", "drift") == {}
+
+
+def test_equal_findings_give_equal_bytes() -> None:
+    assert encode(FOUND, "f", ["1"]) == encode(FOUND, "f", ["1"])
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "recordings"),
+    [("g", ["1"]), ("f", ["2"]), ("f", ["1", "2"]), ("f", [])],
+)
+def test_findings_of_another_run_are_refused(fingerprint: str, recordings: list[str]) -> None:
+    with pytest.raises(StateRefusedError):
+        decode(encode(FOUND, "f", ["1"]), fingerprint, recordings)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20, -1])
+def test_findings_that_were_cut_or_altered_are_refused(cut: int) -> None:
+    data = encode(FOUND, "f", ["1"])
+    with pytest.raises(StateRefusedError):
+        decode(data[:cut], "f", ["1"])
+    altered = bytearray(data)
+    altered[cut] ^= 1
+    with pytest.raises(StateRefusedError):
+        decode(bytes(altered), "f", ["1"])
+
+
+def test_align_states_known_lags_before_any_row_and_searches_none() -> None:
+    p = plan(("ure:pulse", CHANNEL))
+    core = Align(p, AlignConfig(), known=FOUND)
+    at = START + np.arange(2000) / 20
+    rows = (block("ure:pulse", at, np.sin(at)), block(CHANNEL, at, np.sin(at)))
+    out = core.update(packet(*rows, upto=at[-1], end=True, first=START))
+    assert [(r.channel, r.known, r.lag_s, r.locked) for r in out.lags] == [
+        (CHANNEL, -np.inf, 0.25, True)
+    ]
+    assert not core.update(packet(upto=at[-1], end=True, first=START)).lags
+
+
+def test_align_of_a_rig_without_findings_states_none() -> None:
+    core = Align(plan(("ure:pulse", CHANNEL)), AlignConfig(), known=Hindsight())
+    assert core.update(packet(upto=START, end=True, first=START)).lags == ()
+
+
+def test_stations_that_learn_have_findings() -> None:
+    p = plan(("ure:pulse", CHANNEL), reference="ure:pulse")
+    assert isinstance(Scale(p), Learner)
+    learner = Align(p, AlignConfig(), learn=True)
+    learner.update(packet(upto=START, end=True, first=START))
+    assert [LagReport(*r).channel for r in learner.shown()["lags"]] == ["ure:pulse"]
