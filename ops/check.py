@@ -14,7 +14,6 @@ from configs.load import Loaded, load_or_exit
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
 
-
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
 
 
