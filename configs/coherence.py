@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations
+from configs import destinations, scales
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -367,6 +367,7 @@ _CHECKS = (
     _Check(("signals", "quality"), _quality_signal),
     _Check(("signals", "weights"), _weights),
     _Check(("channels",), _ranges),
+    _Check(("streams", "channels", "signals", "facts", "weights"), scales.check),
     _Check(("quality", "resample"), _band),
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),

@@ -233,8 +233,8 @@ class Consensus:
         shift = pivot - ratio * (pivot + taken)
         anchor = self._moments.anchor
         end = seconds.begin[: seconds.over] + 1
-        several = ((active @ self._origin.T) > 0).sum(axis=1) > 1
-        both = ((level.known @ self._origin.T) > 0).sum(axis=1) > 1
+        several = (((active & votes) @ self._origin.T) > 0).sum(axis=1) > 1
+        both = (((level.known & votes) @ self._origin.T) > 0).sum(axis=1) > 1
         met_at = np.where(several & both, end, -np.inf)
         met_at = np.maximum.accumulate(np.append(table[-1, 0, 0], met_at))[1:]
         new = Force(

@@ -47,7 +47,7 @@ AGAINST = 5.0
 """Standard deviations of a correlation below none that make a member inverted."""
 MISFIT, BEND = 2.0, 5.0
 UNIT, SLACK = 0.10, 0.01
-"""How far from 1 a gain, and from 0 a level in parts of the signal's RMS, is another unit; slack."""
+"""How far a gain from 1, or a level from 0 in parts of the RMS, is another unit; hysteresis."""
 
 
 class Line(NamedTuple):
@@ -247,7 +247,7 @@ class _Learner:
         share /= np.maximum(total, TINY)[:, :, None]
         gain: F64 = np.where(self._gain, np.exp((share * log[votes]).sum(axis=2)), 1.0)
         gain_var = np.where(self._gain, (share * var[votes]).sum(axis=2) * gain**2, 0.0)
-        anchor = moments.anchor
+        anchor = np.nan_to_num(moments.anchor)
         middle = raw.mean.swapaxes(1, 2)[votes] + anchor[self._voters]
         mean = (share * middle).sum(axis=2)
         own = raw.mean[votes] + anchor[mine][:, None]

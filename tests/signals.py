@@ -27,12 +27,14 @@ from operators.plan import ChannelConfig, Member, Plan, Signal
 from operators.quality import Quality, QualityConfig
 from operators.records import F64, Batch, Block, Marker, Packet, Reject, State
 from operators.resample import Resample
+from operators.scale import Scale
 from ops.simulate import Movement
 
 START = 1_730_000_000.0
 Make = Callable[[State | None], Any]
 STATIONS = (
-    "collect", "normalize", "drift", "guard", "align", "resample", "quality", "fuse", "evidence",
+    "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality", "fuse",
+    "evidence",
 )  # fmt: skip
 
 
@@ -265,6 +267,7 @@ def makers(
     made: tuple[Make, ...] = (
         partial(Collect, p, block_s), partial(Normalize, p), partial(Drift, p), partial(Guard, p),
         partial(Align, p, align), partial(Resample, p, align.max_lag_s),
+        partial(Scale, p),
         partial(Quality, p, quality or QualityConfig()), partial(Fuse, p),
         partial(Evidence, p, rules),
     )  # fmt: skip

@@ -17,6 +17,7 @@ PLAN = plan(
     channels={
         "osc_1:/pulse": ChannelConfig(gain=2.0, offset=0.5, range=(-200.0, 200.0)),
         "osc_1:/array": ChannelConfig(reduce="mean"),
+        "osc_2:/pulse": ChannelConfig(gain="auto", offset="auto"),
         "midi_1:cc/1/1": ChannelConfig(kind="held", stale_after_s=6.0),
     },
     facts=("ure:ure_coherence_level",),

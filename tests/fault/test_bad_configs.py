@@ -73,6 +73,46 @@ BAD = {
     "a nest of dashes": (f"rig:\n  {'- ' * 32}{HERE}{'- ' * 600}1", "nested too deeply"),
     "a nest of keys": (f"rig: {'{a: ' * 32}{HERE}{'{a: ' * 600}", "nested too deeply"),
     "an alias bomb": (BOMB, "anchor &a0, expected none"),
+    "a scale that is no member": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f'signals: {{pulse: {{scale: {HERE}"a:z", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the scale 'a:z' is no member of signals.pulse (did you mean 'a:x'?), expected consensus",
+    ),
+    "nobody to learn from": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"*": {gain: auto}}\n'
+        f'signals: {{{HERE}pulse: {{members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "every member of 'pulse' has gain or offset auto, expected one to learn from",
+    ),
+    "a learnt reference": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"a:x": {gain: auto}}\n'
+        f'signals: {{pulse: {{reference: {HERE}"a:x", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the reference 'a:x' has gain or offset auto, expected another member or a gain",
+    ),
+    "a learnt scale": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"a:x": {offset: auto}}\n'
+        f'signals: {{pulse: {{scale: {HERE}"a:x", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the scale 'a:x' has gain or offset auto, expected another member or a gain",
+    ),
+    "a learnt channel that no signal has": (
+        f'channels: {{"c:z": {{gain: {HERE}auto}}}}', "'c:z' is learnt and no member",
+    ),
+    "a learnt fact": (
+        f'facts: ["c:z"]\nchannels: {{"*:z": {{gain: {HERE}auto}}}}', "the fact 'c:z' is learnt",
+    ),
+    "a learnt held channel": (
+        f'channels: {{"b:y": {{kind: held, gain: {HERE}auto}}}}',
+        "the held channel 'b:y' is learnt, expected a gain for it",
+    ),
+    "a gain that is neither": (
+        f'channels: {{"b:y": {{gain: {HERE}big}}}}', "channels[\"b:y\"].gain",
+    ),
+    "a systematic sd of nothing": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f'signals: {{pulse: {{members: {{"a:x": {{sd: {HERE}0}}, "b:y": {{}}}}}}}}', "expected",
+    ),
     "an alias": (f"rig: {HERE}*name", "alias *name, expected the value written out"),
     "an anchor": (f"rig: {HERE}&name a", "anchor &name"),
     "a merge key": (f"drift:\n  {HERE}<<: {{a: 1}}", "merge key <<"),
