@@ -23,6 +23,8 @@ class Sensor:
         the offset is larger by the path delay.
     noise : float
         Standard deviation of one reading, the movement having an RMS of 1.
+    gain, bias : float
+        What it makes of the movement and its noise.
     loss, outliers : float
         Share of the readings lost; share thrown off by 8 to 20.
     duplicates, out_of_range, wild : int
@@ -45,6 +47,8 @@ class Sensor:
     skew_ppm: float = 0.0
     lag_s: float = 0.0
     noise: float = 0.1
+    gain: float = 1.0
+    bias: float = 0.0
     loss: float = 0.0
     outliers: float = 0.0
     duplicates: int = 0

@@ -195,6 +195,7 @@ def _measure(
     value = movement.at(sent - sensor.lag_s) + sensor.noise * rng.standard_normal(len(sent))
     for span, sd in sensor.noisy:
         value += _within(sent, span) * sd * rng.standard_normal(len(sent))
+    value = sensor.bias + sensor.gain * value
     rows = _arrive(scenario, sensor, name, sent, value, rng)
     kept = rng.random(len(sent)) >= sensor.loss
     for span in sensor.silent:

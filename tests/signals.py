@@ -229,6 +229,7 @@ def plan(
     *,
     channels: dict[str, ChannelConfig] | None = None,
     reference: str = "auto",
+    scale: str = "consensus",
     **given: Any,
 ) -> Plan:
     """Return the plan of one signal `pulse`; what `ure` sends is of that group."""
@@ -239,7 +240,7 @@ def plan(
     )
     return Plan(
         rig="studio",
-        signals=(Signal("pulse", all_of_them, reference),),
+        signals=(Signal("pulse", all_of_them, reference, scale),),
         patterns=tuple((channels or {}).items()),
         **given,
     )
