@@ -22,6 +22,8 @@ Source: Knapp & Carter, IEEE Trans. ASSP 24 (1976); more in the modules named.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -89,7 +91,8 @@ class Align:
         patience_s = plan.wait_s + plan.decide_s + PATIENCE_S
         self.delay_s = HALF / self.hz + patience_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
-        self._known = known
+        self._known, self._told = known, 0
+        self._coming: list[LagReport] | None = None
         self._learnt: dict[tuple[str, str], list[LagReport]] | None = {} if learn else None
         self._signals = [] if known else [s for s in plan.signals if _is_searched(s)]
         channels = list(dict.fromkeys(m.channel for s in self._signals for m in s.members))
@@ -107,6 +110,7 @@ class Align:
             self._tracks = [[Track.revive(t) for t in tracks] for tracks in state["tracks"]]
             self._reference, self._series = list(state["reference"]), state["series"]
             self._announced, self._next = state["announced"], state["next"]
+            self._told = state["told"]
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -117,6 +121,7 @@ class Align:
             "reference": list(self._reference),
             "series": self._series,
             "announced": self._announced,
+            "told": self._told,
             "next": self._next,
         }
 
@@ -126,9 +131,11 @@ class Align:
             if b.channel in self._lane:
                 self._coarse.push(self._lane[b.channel], b.host_time, b.value, b.before)
         reports: list[LagReport] = []
-        if not self._announced:
+        if self._known:
+            reports += self._until(packet, self._known)
+        elif not self._announced:
             self._announced = True
-            reports += self._announce(packet.rig)
+            reports += [_reference_report(s, c) for s in self.plan.signals if (c := _named(s))]
         # Of values near the largest that there are no squares exist: their lags are not told.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             blocks = self._paced(packet.blocks)
@@ -144,11 +151,14 @@ class Align:
         found = [r for reports in (self._learnt or {}).values() for r in path_of(reports)]
         return {"lags": [list(r) for r in found]}
 
-    def _announce(self, rig: str) -> list[LagReport]:
-        """Return what is known of lags before any row."""
-        if self._known:
-            return [LagReport(*r) for r in self._known.of(rig, "align").get("lags", ())]
-        return [_reference_report(s, c) for s in self.plan.signals if (c := _named(s))]
+    def _until(self, packet: Packet, known: Hindsight) -> list[LagReport]:
+        """Return the known reports that ticks due by now are the first to need."""
+        if self._coming is None:
+            lags = known.of(packet.rig, "align").get("lags", ())
+            self._coming = sorted((LagReport(*r) for r in lags), key=attrgetter("known"))
+        first, until = self._told, np.inf if packet.end else packet.known
+        self._told = max(first, bisect_right(self._coming, until, key=attrgetter("known")))
+        return self._coming[first : self._told]
 
     def _paced(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with the pace of their channels at each row."""

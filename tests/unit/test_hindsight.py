@@ -61,6 +61,20 @@ def test_align_states_known_lags_before_any_row_and_searches_none() -> None:
     assert not core.update(packet(upto=at[-1], end=True, first=START)).lags
 
 
+def test_align_states_a_later_lag_when_ticks_may_need_it_and_once() -> None:
+    first = ["pulse", CHANNEL, -np.inf, 0.25, 1e-8, 0.0, 0.9, True, ""]
+    later = [*first[:2], START + 10.0, 0.30, *first[4:]]
+    found = Hindsight({"studio": {"align": {"lags": [first, later]}}})
+    core = Align(plan(("ure:pulse", CHANNEL)), AlignConfig(), known=found)
+    out = []
+    for upto in (0.0, 9.9, 10.0, 11.0):
+        out.append(len(core.update(packet(upto=START + upto, end=False, first=START)).lags))
+        core = Align(core.plan, core.config, core.snapshot(), known=found)
+    assert out == [1, 0, 1, 0]
+    core = Align(core.plan, core.config, known=found)
+    assert len(core.update(packet(upto=START, end=True, first=START)).lags) == 2
+
+
 def test_align_of_a_rig_without_findings_states_none() -> None:
     core = Align(plan(("ure:pulse", CHANNEL)), AlignConfig(), known=Hindsight())
     assert core.update(packet(upto=START, end=True, first=START)).lags == ()
