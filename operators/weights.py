@@ -6,7 +6,7 @@ third that differs much cannot tell which is the better: the variance of v_i is 
 j and k its nearest two, and v_i is shrunk by that to V_ij / 2, half of what it differs from its
 nearest. It needs three members.
 
-Weights: w = (1 - a) prior + a (1 / v) / sum (1 / v), with a = n / (n + 4) of n independent samples.
+Weights: w = (1 - a) prior + a (1 / v) / sum (1 / v), with a = n / (n + 2) of n independent samples.
 
 Source: Grubbs, J. Am. Stat. Assoc. 43 (1948); Gray & Allan, 28th Symp. Frequency Control (1974).
 """
@@ -22,7 +22,7 @@ from operators.records import F64, Bool
 
 FLOOR, LEAST = 1e-4, 0.02
 """Of the largest difference, what counts as none; of the least of its own, a member's least."""
-THIN = 4.0
+THIN = 2.0
 
 
 def hat(pairs: F64, samples: F64) -> F64:
