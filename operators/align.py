@@ -37,6 +37,7 @@ from operators.pace import Paces
 from operators.plan import NotNegative, Plan, Positive, Profile, Signal, Strict
 from operators.records import F64, I64, Block, LagReport, Packet, State
 from operators.track import Pair, Track
+from operators.trend import CORRECTED, FREE, motions
 
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5
@@ -47,10 +48,10 @@ PATIENCE_S = 1.1
 class KalmanConfig(Strict, frozen=True, kw_only=True):
     """How a lag wanders, `q` in s^2/s, and what 64 samples tell of it, `r` in s^2.
 
-    `auto`: as the spectrum has it. Walking by q, a lag is off by 0.25 ms after ten minutes.
+    `auto`: as the data have it. Walking by 1e-10, a lag is off by 0.25 ms after ten minutes.
     """
 
-    q: NotNegative = 1e-10
+    q: Literal["auto"] | NotNegative = "auto"
     r: Literal["auto"] | Positive = "auto"
 
 
@@ -102,6 +103,7 @@ class Align:
         self._sampled: dict[str, bool] = {}
         self._paces, self._announced = Paces(), False
         self._coarse = Coarse(self.hz, [plan.is_held(c) for c in channels], patience_s)
+        self._stamped = [math.inf] * len(channels)
         self._series: F64 = np.empty((len(channels), 0))
         self._next: int | None = None
         if state:
@@ -111,6 +113,7 @@ class Align:
             self._reference, self._series = list(state["reference"]), state["series"]
             self._announced, self._next = state["announced"], state["next"]
             self._told = state["told"]
+            self._stamped = list(state["stamped"])
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -119,6 +122,7 @@ class Align:
             "coarse": self._coarse.snapshot(),
             "tracks": [[t.snapshot() for t in tracks] for tracks in self._tracks],
             "reference": list(self._reference),
+            "stamped": list(self._stamped),
             "series": self._series,
             "announced": self._announced,
             "told": self._told,
@@ -129,7 +133,11 @@ class Align:
         """Attach pace to the rows, and the lags that this packet completes."""
         for b in packet.blocks:
             if b.channel in self._lane:
-                self._coarse.push(self._lane[b.channel], b.host_time, b.value, b.before)
+                lane = self._lane[b.channel]
+                self._coarse.push(lane, b.host_time, b.value, b.before)
+                if math.isinf(self._stamped[lane]) and b.stamped.any():
+                    late = np.maximum(b.host_time, b.before - self._coarse.patience_s)[b.stamped]
+                    self._stamped[lane] = float(late.min())
         reports: list[LagReport] = []
         if self._known:
             reports += self._until(packet, self._known)
@@ -206,8 +214,6 @@ class Align:
             stop = hop * self._hop
             skipped = hop - 1 - self._next // self._hop
             if skipped:
-                for track in (t for tracks in self._tracks for t in tracks):
-                    track.walked += skipped * self.config.hop_s * self.config.kalman.q
                 self._next = stop - self._hop
                 self._series = np.full_like(self._series, np.nan)
             fresh = self._coarse.read(self._next, stop - self._next)
@@ -239,7 +245,7 @@ class Align:
         if length < self._most / 2:
             return reports
         series = [Series(x) for x in self._series]
-        walk, r = c.kalman.q * c.hop_s, None if c.kalman.r == "auto" else c.kalman.r
+        r = None if c.kalman.r == "auto" else c.kalman.r
         for k, signal in enumerate(self._signals):
             if not self._reference[k]:
                 self._reference[k] = self._choose(signal)
@@ -256,12 +262,20 @@ class Align:
                     stop - length, self.hz,
                 )  # fmt: skip
                 found = lag_of(pair.a, pair.b, self.hz, c.max_lag_s)
-                track.update(pair, found, walk, r)
+                stamped = self._is_stamped(stop, reference, m.channel)
+                kinds = motions(c.kalman.q, *(CORRECTED if stamped else FREE))
+                track.update(pair, found, known, kinds, r)
+                t = track.trend.moved(known)
                 reports.append(LagReport(
-                    signal.name, m.channel, known, base + track.lag, track.var, c.kalman.q,
+                    signal.name, m.channel, known, base + t.lag, t.var, t.growth,
                     found.confidence, track.locked, found.note,
+                    t.at, t.rate, t.cross_var, t.rate_var, self.hz,
                 ))  # fmt: skip
         return reports
+
+    def _is_stamped(self, stop: int, *channels: str) -> bool:
+        """Return whether the clocks of all channels can be learnt, as known before a tick."""
+        return all(self._stamped[self._lane[c]] <= stop / self.hz for c in channels)
 
     def _choose(self, signal: Signal) -> str:
         """Return the reference when it is left to us: a quick ure member, else the cleanest."""
