@@ -156,7 +156,9 @@ class Align:
 
     def shown(self) -> State:
         """Return each member's lag as the whole recording shows it; see `Learner`."""
-        found = [r for reports in (self._learnt or {}).values() for r in path_of(reports)]
+        found = [
+            r for reports in (self._learnt or {}).values() for r in path_of(reports, self.dated_s)
+        ]
         return {"lags": [list(r) for r in found]}
 
     def _until(self, packet: Packet, known: Hindsight) -> list[LagReport]:
