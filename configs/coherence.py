@@ -34,7 +34,7 @@ PAGES = (
     "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",
 )  # fmt: skip
 """What is served beside the metrics."""
-RESERVED = (*INDICATORS, "sync_bound_s", "live", "and", "or", "not")
+RESERVED = (*INDICATORS, "sync_bound_s", "sync_estimate_bound_s", "live", "and", "or", "not")
 
 
 def check(document: Document, config: Config, faulty: frozenset[str]) -> None:

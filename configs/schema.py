@@ -198,6 +198,7 @@ class Config(Strict, frozen=True, kw_only=True):
             failover=self.failover,
             sync_every_s=self.output.sync_every_s,
             stream_stale_s={s.name: 3 * s.pull_interval_s for s in scraped},
+            scrape_s={s.name: s.pull_interval_s for s in scraped},
             frozen_after_s=frozen,
             aligned=self.output.aligned,
             files=()

@@ -5,12 +5,14 @@ it stood when the row came; rows in doubt, at most 32 stamps a source, wait unti
 whether they are delayed, wild or the first after a clock reset. Rows without stamps of their own
 pass their arrival through. Markers end here, as lines.
 
+The grain of each member's stamps (operators/grain.py) is found on the way.
+
 Then rows leave in the order of host time. A row waits until the newest arrival is `settle_s`
 past its host time, one that is older already leaves at once; where later ones of its channel have
 left before, it is a *straggler*. One whose every tick has been released is late.
 
-State: a clock a source, the rows in doubt, each channel's rows of the last `settle_s`, and the
-host time of the last that left.
+State: a clock a source, a grain a member, the rows in doubt, each channel's rows of the last
+`settle_s`, and the host time of the last that left.
 Cost: about 25 numpy calls for each second of a source, and a sort a block.
 Losses: rejected (`wild_stamp`), late.
 """
@@ -23,6 +25,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.clock import Clock, Line
+from operators.grain import Grain
 from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
 from operators.plan import NotNegative, Plan, Positive, Strict
@@ -32,6 +35,7 @@ from operators.records import (
     ClockReport,
     DeadLetter,
     Ends,
+    GrainReport,
     MarkerLine,
     Packet,
     State,
@@ -61,12 +65,14 @@ class Drift:
     ) -> None:
         self.plan = plan
         self._clocks: dict[str, Clock] = {}
+        self._grains = {m.channel: Grain() for m in plan.members}
         self._doubtful: dict[str, list[Block]] = {}
         self._waiting: dict[str, Block] = {}
         self._gone: dict[str, float] = {}
         self._first = self._newest = float("nan")
         if state:
             self._clocks = {s: Clock.revive(c) for s, c in state["clocks"].items()}
+            self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
             self._gone = dict(state["gone"])
@@ -76,6 +82,7 @@ class Drift:
         """Return the state as plain values."""
         return {
             "clocks": {s: c.snapshot() for s, c in self._clocks.items()},
+            "grains": {c: g.snapshot() for c, g in self._grains.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
             "waiting": {c: b.plain() for c, b in self._waiting.items()},
             "gone": dict(self._gone),
@@ -123,6 +130,7 @@ class Drift:
             packet,
             blocks=self._in_order(kept, packet.known, packet.end),
             clocks=tuple(clocks),
+            grains=self._grained(packet),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
             markers=_lines(packet.rig, markers),
@@ -176,6 +184,16 @@ class Drift:
             good.append(b.take(ok[mine] & ~waits[mine]))
             wild.append(b.take(~ok[mine] & ~waits[mine]))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
+
+    def _grained(self, packet: Packet) -> tuple[GrainReport, ...]:
+        """Return each change of the grain of a member's stamps."""
+        reports: list[GrainReport] = []
+        for b in packet.blocks:
+            if b.channel in self._grains and not b.text:
+                delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
+                changes = self._grains[b.channel].feed(b.source_time, delay, b.before)
+                reports += [GrainReport(b.channel, *change) for change in changes]
+        return tuple(reports)
 
     def _date(self, mapped: Iterable[Block]) -> None:
         """Note the host time of the first event, by the moment it was known, and the newest."""

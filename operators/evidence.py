@@ -73,7 +73,7 @@ class Rule(Strict, frozen=True, kw_only=True):
 class Column:
     """Where in a `Fused` the numbers of a name stand."""
 
-    kind: Literal["indicator", "sync_bound_s", "live", "signal", "sd", "fact"]
+    kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact"]
     index: int = 0
 
     def of(self, fused: Fused) -> F64:
@@ -81,8 +81,10 @@ class Column:
         match self.kind:
             case "indicator":
                 return fused.indicators[:, self.index]
-            case "sync_bound_s":
+            case "bound":
                 return fused.sync_bound_s
+            case "estimate":
+                return fused.sync_estimate_bound_s
             case "live":
                 return fused.live.astype(np.float64)
             case "signal":
@@ -102,13 +104,18 @@ def _word(text: str) -> str:
 def readable(plan: Plan) -> dict[str, Column]:
     """Return each name that an expression may read.
 
-    The five indicators, `sync_bound_s`, `live` (present channels), `<signal>`, `<signal>_sd`, and
-    for each fact its key; every character that no identifier has becomes `_`. Who comes later
-    and finds the name taken stands under a longer one: `signal_<signal>`, or a fact under its
-    whole channel name; it cannot be read where that is taken too.
+    The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels),
+    `<signal>`, `<signal>_sd`, and for each fact its key; every character that no identifier has
+    becomes `_`. Who comes later and finds the name taken stands under a longer one:
+    `signal_<signal>`, or a fact under its whole channel name; it cannot be read where that is
+    taken too.
     """
     columns = {name: Column("indicator", i) for i, name in enumerate(INDICATORS)}
-    columns |= {"sync_bound_s": Column("sync_bound_s"), "live": Column("live")}
+    columns |= {
+        "sync_bound_s": Column("bound"),
+        "sync_estimate_bound_s": Column("estimate"),
+        "live": Column("live"),
+    }
     wanted: list[tuple[str, str, Column]] = []
     for i, signal in enumerate(plan.signals):
         word = _word(signal.name)

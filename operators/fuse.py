@@ -16,9 +16,7 @@
   deviation is taken off. It is null until two origins have been compared or an sd is typed.
 - Where the engine reports an indicator as a fact, the exported one is
   (w_ure reported + w_sensors measured) / (w_ure + w_sensors), or the one that there is.
-- sync_bound_s: sqrt(v (4 + 1.7 ln n)), v the largest var(offset) + var(lag) of a present member
-  and n = sum (v_i / v)^3 how many share it: 2 sd for one, and for many what the largest of their
-  errors keeps within as often.
+- The bounds of the sync error: operators/bound.py.
 
 State: pair moments a signal, clock reports, counts. Cost: about 60 numpy calls a packet and
 signal, 190 where a second ends. Losses: none.
@@ -34,8 +32,8 @@ from itertools import pairwise
 import numpy as np
 from msgspec.structs import replace
 
+from operators.bound import Bound
 from operators.consensus import Consensus, Force
-from operators.moments import TINY
 from operators.plan import Plan, Signal
 from operators.presence import LIVE
 from operators.records import (
@@ -58,8 +56,6 @@ from operators.weights import weigh
 
 FULL_COVERAGE = 0.99
 MOST_WORDS = 4096
-SIDAK = 1.7
-"""z^2 of the largest of n normal errors, at 95 %, is 3.84 + 1.7 ln n within 1 % up to n = 10."""
 GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
@@ -97,13 +93,13 @@ class Fuse:
             self._mixes.append(_Mix(s, columns, names, Consensus(s, plan.tick_hz, mine)))
         first = len(plan.members)
         self._facts = slice(first, first + len(plan.facts))
-        self._sources = tuple(m.source for m in plan.members)
         self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
         self._coming: list[Indicators] = []
         self._reporter = Reporter(plan, state and state["reporter"])
+        self._bound = Bound(plan, state and state["bound"])
         if state:
             self._measured = list(state["measured"])
             self._coming = [Indicators(*i) for i in state["coming"]]
@@ -115,11 +111,13 @@ class Fuse:
             "measured": list(self._measured),
             "coming": [list(i) for i in self._coming],
             "reporter": self._reporter.snapshot(),
+            "bound": self._bound.snapshot(),
         }
 
     def update(self, packet: Packet) -> Packet:
         """Fuse the packet's grid; put the sync and dead lines together."""
         self._reporter.add(packet)
+        self._bound.add(packet.grains)
         self._coming += packet.indicators
         grid = packet.grid
         if grid is not None:
@@ -129,8 +127,8 @@ class Fuse:
         fused = self._fused(grid) if grid is not None and len(grid) else None
         sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
         return replace(
-            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), lags=(),
-            indicators=(),
+            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
+            lags=(), indicators=(),
         )  # fmt: skip
 
     def _fused(self, grid: Grid) -> Fused:
@@ -152,7 +150,7 @@ class Fuse:
             present = np.count_nonzero(live[:, self._members], axis=1)
         return Fused(
             ts, grid.released, mode, present, signals, exported, measured, reported, facts,
-            self.plan.facts, self._bound(grid, ts, live),
+            self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
         )  # fmt: skip
 
     def _mix(self, mix: _Mix, grid: Grid, live: Bool) -> FusedSignal:
@@ -274,16 +272,3 @@ class Fuse:
             if indicator:
                 # A signed phase is as far off either way.
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
-
-    def _bound(self, grid: Grid, ts: F64, live: Bool) -> F64:
-        """Return what no present member's time is further off than, in 95 of 100 ticks (s)."""
-        m = len(self._sources)
-        variance = grid.lag_var[:, :m].T + self._reporter.clocks.variance(self._sources, ts)
-        present = live[:, :m].T
-        variance = np.fmax(variance, 0.0) * present
-        worst = np.maximum.reduce(variance, 0)
-        # How many are as uncertain as the worst: what one alone rarely exceeds, one of many does.
-        share = variance / np.maximum(worst, TINY)
-        many = np.maximum(np.add.reduce(share * share * share, 0), 1.0)
-        bound = np.sqrt(worst * (4 + SIDAK * np.log(many)))
-        return np.where(present.any(axis=0), bound, np.nan)

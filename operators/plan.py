@@ -65,6 +65,8 @@ class ChannelConfig(Strict, frozen=True, kw_only=True):
 class MemberConfig(Strict, frozen=True, kw_only=True):
     """A channel as a member of a signal; with `lag_s`, its lag is known and not searched.
 
+    A lag given without `lag_sd_s` is used but not compared: no bound covers it.
+
     Members of one `origin` share a fault: they have one vote on level and slope. `sd` is a
     systematic standard deviation known from elsewhere.
     """
@@ -73,7 +75,7 @@ class MemberConfig(Strict, frozen=True, kw_only=True):
     origin: Annotated[str, Meta(min_length=1)] | None = None
     sd: Positive | None = None
     lag_s: float | None = None
-    lag_sd_s: NotNegative = 0.0
+    lag_sd_s: NotNegative | None = None
 
 
 class SignalConfig(Strict, frozen=True, kw_only=True):
@@ -114,7 +116,7 @@ class Member:
     channel: str
     group: Group
     lag_s: float | None = None
-    lag_sd_s: float = 0.0
+    lag_sd_s: float | None = None
     given_origin: str = ""
     sd: float | None = None
 
@@ -165,6 +167,8 @@ class Plan:
         Data time between two sync lines of a channel.
     stream_stale_s : dict
         Staleness by source where the stream sets it (a scraped one: three pulls).
+    scrape_s : dict
+        Period by source of the scraped ones (s).
     frozen_after_s : dict
         By source: no value changed for so long counts as stale.
     aligned : bool
@@ -190,6 +194,7 @@ class Plan:
     failover: FailoverConfig = FAILOVER
     sync_every_s: float = 10.0
     stream_stale_s: dict[str, float] | None = None
+    scrape_s: dict[str, float] | None = None
     frozen_after_s: dict[str, float] | None = None
     aligned: bool = False
     files: tuple[str, ...] = ()

@@ -153,6 +153,9 @@ class Quality:
         reference = np.where(live, self._prior, -1.0).argmax(axis=1)[:, None]
         both = live[:, self._left] & live[:, self._right]
         asked = both & ((self._left == reference) | (self._right == reference))
+        ticks = range(tick, tick + h * step, step)
+        if not len(self._left):  # a lone member has nothing to agree with
+            return [Indicators(t, *[np.nan] * 5) for t in ticks]
         self._append(self._multiply(self._ending(SEGMENT, first, h), bins))
         self._bins = np.concatenate((self._bins, bins))[h:]
         share, harmony, table = self._spectral(h, both, bins)
@@ -161,7 +164,6 @@ class Quality:
         share /= np.where(total > 0, total, np.nan)[:, None]
         phase, coherence, locking, entropy = np.add.reduce(share * table, 2)
         harmony /= np.where(total > 0, np.add.reduce(live, 1, dtype=float) - 1, np.nan)
-        ticks = range(tick, tick + h * step, step)
         columns = (x.tolist() for x in (phase, coherence, harmony, locking, entropy))
         return list(map(Indicators._make, zip(ticks, *columns, strict=True)))
 

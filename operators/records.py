@@ -297,6 +297,18 @@ class ClockReport(NamedTuple):
     """The report is of the step itself."""
 
 
+class GrainReport(NamedTuple):
+    """A channel's stamps lie on a grid of `grain_s` (s), 0 where on none.
+
+    Known by the rows up to one whose `before` is this: a tick g released by `g + delay` knows
+    it where `before < g + delay`.
+    """
+
+    channel: str
+    before: float
+    grain_s: float
+
+
 class LagReport(NamedTuple):
     """A member's lag from host time `known` on; `locked` says whether it may be used.
 
@@ -430,8 +442,10 @@ class FusedSignal:
 class Fused:
     """k consecutive ticks, ready to be written.
 
-    `ts`, `released`, `sync_bound_s` (k,) in s; `indicators`, `measured`, `reported` (k, 5) in
-    the order of INDICATORS; `facts` (k, number of facts), NaN where null or stale.
+    `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s, the bounds NaN where
+    fewer than two compared members are present (operators/bound.py); `indicators`, `measured`,
+    `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN where null or
+    stale.
     """
 
     ts: F64
@@ -445,6 +459,7 @@ class Fused:
     facts: F64
     fact_names: tuple[str, ...]
     sync_bound_s: F64
+    sync_estimate_bound_s: F64
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -542,7 +557,7 @@ class Packet(msgspec.Struct, frozen=True):
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
-    clocks, lags : reports of `drift` and `align` made in this packet
+    clocks, grains, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
     aligned : tuple of (channel, ts, source_ts, arrival, value) columns when asked for
@@ -560,6 +575,7 @@ class Packet(msgspec.Struct, frozen=True):
     outliers: tuple[Block, ...] = ()
     turned: tuple[tuple[str, float, bool], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
+    grains: tuple[GrainReport, ...] = ()
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None
     indicators: tuple[Indicators, ...] = ()

@@ -278,7 +278,13 @@ class Resample:
         """
         out[:] = np.nan
         if lane.member.lag_s is not None:
-            out[0], out[1], out[5] = lane.member.lag_s, lane.member.lag_sd_s**2, 1.0
+            sd = lane.member.lag_sd_s
+            out[0], out[5] = lane.member.lag_s, 1.0
+            out[1] = np.nan if sd is None else sd**2
+            if sd is None:
+                # Against the reference all others are measured: it is exact by definition.
+                for r in lane.lags:
+                    out[1, int(np.searchsorted(at, r.known)) :] = r.var
             return np.ones(len(at), bool)
         locked = np.zeros(len(at), bool)
         in_force = max((n for n, r in enumerate(lane.lags) if r.known <= at[0]), default=0)

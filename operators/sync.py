@@ -62,6 +62,11 @@ class Clocks:
             while len(x) > 1 and x[1].known <= time:
                 x.pop(0)
 
+    def since(self, source: str) -> float:
+        """Return the host time from which a source has a clock, inf where it has none."""
+        reports = self._reports.get(source)
+        return reports[0].known if reports else math.inf
+
     def at(self, source: str, time: float) -> ClockReport | None:
         """Return the report in force at a host time."""
         found = None

@@ -93,7 +93,10 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
         share = prior[member.group] / total / groups.count(member.group)
         lag = "lag searched"
         if member.lag_s is not None:
-            lag = f"lag {member.lag_s:g} s given, sd {member.lag_sd_s:g} s"
+            sure = _sd(member.lag_sd_s)
+            if member.channel == signal.reference:
+                sure = "the reference"
+            lag = f"lag {member.lag_s:g} s given, {sure}"
         elif member.channel == signal.reference:
             lag = "the reference"
         kind = ", held" if plan.is_held(member.channel) else ""
@@ -106,6 +109,12 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
             f"  never fused: failover.min_streams is {wanted}, group sensors has {sensors}"
         )
     return lines
+
+
+def _sd(sd: float | None) -> str:
+    if sd is None:
+        return "sd not given: not compared, no bound from it (type lag_sd_s)"
+    return f"sd {sd:g} s"
 
 
 def _upgrade(path: str, output: Path | None) -> int:

@@ -102,6 +102,7 @@ class Rig(msgspec.Struct):
     mode: Mode | None
     live: int | None
     sync_bound_s: float | None
+    sync_estimate_bound_s: float | None
     signals: dict[str, Signal]
     indicators: dict[str, Indicator]
     streams: list[Stream]

@@ -101,7 +101,7 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
         yield from (Line(part, said.level) for part in wrap(text, width, subsequent_indent="  "))
         yield Line(
             f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
-            f"  sync within {number(rig.sync_bound_s, 1, 1e3)} ms"
+            f"  sync {_within(rig.sync_bound_s)}"
             f"  tick {number(rig.tick_age_s, 1)} s old",
             "soft",
         )
@@ -119,6 +119,10 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
         yield Line("")
         yield from _changes(rig.changes)
     yield from _evidence(state.evidence)
+
+
+def _within(bound_s: float | None) -> str:
+    return "not compared" if bound_s is None else f"within {number(bound_s, 1, 1e3)} ms"
 
 
 def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> Iterator[Line]:

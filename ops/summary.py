@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import collections
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
+from sinks.comparison import NOT_COMPARED, Seen, reasons
 
 MOST_MOMENTS = 24
 Moment = tuple[float, str]
@@ -22,7 +26,8 @@ def summary(folder: Path) -> Iterator[str]:
         head = f"Rig {rig.folder.name}\n" if len(results) > 1 else ""
         yield f"{head}{channels(rig)}"
         start = next((tick.ts for tick in rig.ticks()), 0.0)
-        yield f"What was seen, at which second\n{timeline(seen(rig), start)}\n{modes(rig)}"
+        told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig)}"
+        yield f"What was seen, at which second\n{told}"
         yield losses(rig)
     yield account(folder)
     yield files(folder)
@@ -91,6 +96,38 @@ def modes(results: Results) -> str:
         return "No tick was written."
     shares = (f"{mode} {100 * n / counts.total():.0f} %" for mode, n in counts.most_common())
     return f"Of {counts.total()} ticks: {', '.join(shares)}."
+
+
+def sync(results: Results) -> str:
+    """Return the bound of the sync error, or why there is none."""
+    bounds, ticks, signals = array("d"), 0, dict[str, list[str]]()
+    for tick in results.ticks():
+        ticks += 1
+        signals = signals or {name: list(s.weights) for name, s in tick.signals.items()}
+        if tick.sync_bound_s is not None:
+            bounds.append(tick.sync_bound_s)
+    if not ticks:
+        return "Not compared: there is no tick."
+    if bounds:
+        middle, high = (number(float(np.quantile(bounds, q)), 1, 1e3) for q in (0.5, 0.95))
+        return (
+            f"Sync error bound: {middle} ms in the median, {high} in 95 % of the "
+            f"{100 * len(bounds) / ticks:.0f} % of ticks at which channels were compared."
+        )
+    return f"{NOT_COMPARED}: {_why_not(results, signals)}."
+
+
+def _why_not(results: Results, signals: dict[str, list[str]]) -> str:
+    lines: dict[str, Seen] = {}
+    for line in results.sync():
+        before = lines.get(line.channel)
+        state = "live" if before is not None and before.live else line.state
+        came = line.received > 0
+        lines[line.channel] = Seen(line.channel, state, line.lag_s, line.lag_sd_s, came)
+    return reasons(
+        [lines.get(c, Seen(c, None, None, None, False)) for c in names]
+        for names in signals.values()
+    )
 
 
 def losses(results: Results) -> str:

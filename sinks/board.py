@@ -24,6 +24,7 @@ from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from sinks.history import History
 from sinks.slo import Judge
+from sinks.verdict import uncompared
 
 MOST_FINDINGS = 4_096
 MOST_WAITING = 2_048
@@ -88,7 +89,13 @@ class Panel:
         What it was before.
     """
 
-    def __init__(self, expected: dict[str, bool], started: float, tick_hz: float) -> None:
+    def __init__(
+        self,
+        expected: dict[str, bool],
+        started: float,
+        tick_hz: float,
+        judged: str | None = None,
+    ) -> None:
         self.expected = expected
         self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
@@ -105,7 +112,7 @@ class Panel:
         self.sync: dict[str, SyncReport] = {}
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
-        self.slo = Judge()
+        self.slo = Judge(judged)
         self.history = History(tick_hz)
         self._waiting: list[Fused] = []
         self.ended = False
@@ -192,7 +199,8 @@ class Board:
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
-        self.panels = {rig: Panel(sources, clock(), hz) for rig in rigs or (config.rig,)}
+        judged = config.quality.signal
+        self.panels = {rig: Panel(sources, clock(), hz, judged) for rig in rigs or (config.rig,)}
         self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
@@ -231,6 +239,12 @@ class Board:
         if all(now - panel.spoke > FRESH_S for panel in panels):
             return f"no event within {FRESH_S:g} s"
         return ""
+
+    def uncompared(self) -> list[str]:
+        """Return the rigs in which nothing is compared, and why, a line each."""
+        with self._lock:
+            found = {rig: uncompared(panel) for rig, panel in self.panels.items()}
+        return [f"{rig}: not compared: {why}" for rig, why in found.items() if why]
 
     def found(self, since: float, after: int, limit: int) -> tuple[list[Finding], bool]:
         """Return findings in order, and whether there are more.

@@ -4,7 +4,7 @@
 |---|---|
 | `exporter.path` | the metrics |
 | `/healthz` | the process lives |
-| `/readyz` | data are fresh, else 503 |
+| `/readyz` | data are fresh, else 503; below, rigs in which nothing is compared |
 | `/evidence/bundle` | findings since the start, a page at a time |
 | `/state` | what the live page shows; with `since`, also the history of one `rig` |
 | `/` | the live page |
@@ -86,7 +86,9 @@ class Pages:
 
     def _ready(self, query: str) -> Answer:
         why = self._board.stale()
-        return _said(503, f"not ready: {why}") if why else _said(200, "ready")
+        if why:
+            return _said(503, f"not ready: {why}")
+        return _said(200, "\n".join(("ready", *self._board.uncompared())))
 
     def _bundle(self, query: str) -> Answer:
         try:

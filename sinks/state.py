@@ -68,6 +68,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         "mode_since": panel.history.mode_since,
         "live": int(fused.live[-1]) if fused else None,
         "sync_bound_s": float(fused.sync_bound_s[-1]) if fused else None,
+        "sync_estimate_bound_s": float(fused.sync_estimate_bound_s[-1]) if fused else None,
         "signals": {
             s.name: {"value": float(s.value[-1]), "sd": float(s.sd[-1]),
                      "mode": MODES[int(s.mode[-1])], "live": int(s.live[-1])}

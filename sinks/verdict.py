@@ -1,8 +1,9 @@
 """One sentence that answers the question: is it in sync?
 
 The first of these that holds is said: no tick comes; the data have ended; a member is silent and
-the mode shows it; a clock has just stepped; the mode is not `fused`; a member is missing; an
-indicator is beyond its critical threshold; all is well.
+the mode shows it; a clock has just stepped; the mode is not `fused`; fewer than two compared
+members are present; a member is missing or not compared; an indicator is beyond its critical
+threshold; all is well. "In sync" is said of compared members only.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from operators.records import INDICATORS, MODES
 from sinks.budgets import BUDGETS
+from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
 
 if TYPE_CHECKING:
     from sinks.board import Panel
@@ -64,8 +66,13 @@ def verdict(panel: Panel, now: float) -> Verdict:
         return step
     if mode != "fused":
         return Verdict("warn", _MODES[mode], why, since)
-    if missing:
-        return Verdict("warn", "In sync, not all of it", f"{_within(panel)}; {why}")
+    if not compared(panel):
+        searched = any(m.searched for members in _members(panel) for m in members)
+        return Verdict("wait" if searched else "warn", NOT_COMPARED, uncompared(panel))
+    free = "; ".join(filter(None, (loose(m) for m in _members(panel) if len(m) > 1)))
+    if missing or free:
+        left = "; ".join(filter(None, (_named(missing), free)))
+        return Verdict("warn", "In sync, not all of it", f"{_within(panel)}; {left}")
     beyond = [
         _beyond(name, float(x)) for name, x in zip(INDICATORS, fused.indicators[-1], strict=True)
     ]
@@ -103,13 +110,39 @@ def stream_state(panel: Panel, stream: str) -> StreamState:
     return next((state for state in reversed(_FROM_WORST) if state in states), "live")
 
 
+def compared(panel: Panel) -> bool:
+    """Whether the newest tick has a bound: two compared members or more are present."""
+    return panel.fused is not None and bool(panel.fused.sync_bound_s[-1] >= 0)
+
+
+def uncompared(panel: Panel) -> str:
+    """Return why nothing is compared, and what mends it; nothing where something is."""
+    if panel.fused is None or compared(panel):
+        return ""
+    return reasons(_members(panel))
+
+
+def _members(panel: Panel) -> list[list[Seen]]:
+    """Return the members of each signal, as their newest lines have them."""
+    return [
+        [_seen(panel, channel) for channel in signal.channels]
+        for signal in (panel.fused.signals if panel.fused else ())
+    ]
+
+
+def _seen(panel: Panel, channel: str) -> Seen:
+    report = panel.sync.get(channel)
+    if report is None:
+        return Seen(channel, None, None, None, False)
+    came = report.received > 0
+    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came)
+
+
 def _within(panel: Panel) -> str:
     """Return the bound in words."""
-    bound = float(panel.fused.sync_bound_s[-1]) if panel.fused else float("nan")
-    if bound != bound:
-        return "bound not known yet"
-    if not bound:  # one channel alone, its lag given
-        return "nothing to compare with"
+    if panel.fused is None or not compared(panel):
+        return NOT_COMPARED.lower()
+    bound = float(panel.fused.sync_bound_s[-1])
     if bound >= 1:
         return f"within {bound:.3g} s"
     return f"within {bound * 1e3:.2g} ms" if bound < 0.01 else f"within {bound * 1e3:.0f} ms"

@@ -55,6 +55,7 @@ def ticks(
         ts, ts + released, np.full(k, mode), np.full(k, 2), (signal,), table, table, table * NAN,
         np.full((k, 1), facts) if told else np.empty((k, 0)),
         ("ure:ure_residual_entropy_last",) if told else (), ts * 0 + 0.002,
+        ts * 0 + 0.001,
     )  # fmt: skip
 
 

@@ -46,7 +46,8 @@ class Source:
     `delays`: (from, to, how long) of rows that come late; `stalls`: rows of a span come together
     at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows
     flagged by the source; `far`: values of 1000; `elements`: an array of so many; `markers`:
-    (when, text); `value`: of the time; else a movement that never repeats.
+    (when, text); `value`: of the time; else a movement that never repeats; `grain_s`: stamps are
+    rounded to it, 0 for not at all.
     """
 
     source: str = "osc_1"
@@ -74,6 +75,7 @@ class Source:
     stamped: bool = True
     sequenced: bool = True
     value: Callable[[F64], F64] | None = None
+    grain_s: float = 0.0
 
     @property
     def channel(self) -> str:
@@ -161,6 +163,8 @@ def _rows(
     clock = host * (1 + s.skew_ppm * 1e-6) - s.offset_s
     for at, step in s.resets:
         clock = clock + step * (host >= at)
+    if s.grain_s:
+        clock = np.round(clock / s.grain_s) * s.grain_s
     c = _blank(clock if s.stamped else host + queue, host + queue)
     c |= {"value": value, "stamped": np.full(n, float(s.stamped))}
     c["seq"] = np.arange(n) if s.sequenced else c["seq"]

@@ -51,11 +51,12 @@ OVERVIEW = dashboard(
                 {"live": "fusion_live_channels{@}"},
             ),
             tile(
-                "Sync error bound",
-                "No present channel's time is further off than this in 95 of 100 ticks; a "
-                "constant delay on the way to us is not in it. Yellow: above what is good; red: "
-                "alerts fire.",
-                {"bound": "fusion_sync_error_bound_seconds{@}"},
+                "Sync estimate bound",
+                "No compared channel's time is further off than this in 95 of 100 ticks, "
+                "scraping and coarse stamps apart; a constant delay on the way to us is not in "
+                "it. Yellow: above what is good; red: alerts fire. Empty: not compared, fewer "
+                "than two channels with a known lag are live.",
+                {"bound": "fusion_sync_estimate_bound_seconds{@}"},
                 unit="s", shown=steps(BUDGETS["sync_bound"]),
             ),
             tile(
@@ -95,8 +96,11 @@ OVERVIEW = dashboard(
             ),
             lines(
                 "Sync error bound over time",
-                "It jumps when a channel comes or a clock steps, and falls as the lags settle.",
-                {"bound": "fusion_sync_error_bound_seconds{@}"},
+                "It jumps when a channel comes or a clock steps, and falls as the lags settle. "
+                "The whole bound has the period of scraping and the grain of coarse stamps in "
+                "it; the estimate's, which the budget judges, has not.",
+                {"whole": "fusion_sync_error_bound_seconds{@}",
+                 "estimate": "fusion_sync_estimate_bound_seconds{@}"},
                 unit="s", width=8, shown=steps(BUDGETS["sync_bound"]), span=(0.0, None),
             ),
         ),

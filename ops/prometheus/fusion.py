@@ -140,8 +140,8 @@ ALERTS: tuple[Alert, ...] = (
         f'The entropy ratio {_RIG} is {{{{ printf "%.3f" $value }}}}, above'
         f" {BUDGETS['entropy_ratio'].spike:g} for 30 s.", "30s",
     ),
-    *_beyond("FusionSyncBoundHigh", "sync_bound", "fusion_sync_error_bound_seconds", "bound",
-             "Times are uncertain", f"The bound of the sync error (s) {_RIG}", "30s"),
+    *_beyond("FusionSyncBoundHigh", "sync_bound", "fusion_sync_estimate_bound_seconds", "bound",
+             "Times are uncertain", f"The bound of the sync estimates (s) {_RIG}", "30s"),
     Alert(
         "FusionClockReset",
         f"max by {STREAM} (label_replace(increase(fusion_clock_resets_total[5m]),"

@@ -55,7 +55,7 @@ class Course:
     channels : dict
         Of each signal, its members.
     bound, latency : Quantiles
-        Of the stated bound while two or more channels were live; of release minus tick (s).
+        Of the stated bound while two or more channels were compared; of release minus tick (s).
     best : (float, float) or None
         The longest spell in which as many channels were live as ever for `width_s` (host s).
     most_live : int
@@ -160,7 +160,7 @@ class Course:
         return row
 
     def _judge(self, rows: F64) -> None:
-        # One channel alone has nothing to be in sync with.
+        # Runs of older versions gave one channel alone a bound.
         rows[~(rows[:, _LIVE] >= 2), _BOUND] = np.nan
         self.bound.add(rows[:, _BOUND])
         self.latency.add(rows[:, _LATENCY])

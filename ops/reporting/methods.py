@@ -10,7 +10,7 @@ from ops.reporting.amounts import NONE, count, known, milliseconds, plain, share
 from ops.reporting.nominal import rates
 from ops.reporting.story import Rig, Story
 from ops.reporting.tracks import Track
-from ops.reporting.verdict import losses
+from ops.reporting.verdict import losses, why_not
 
 _NAME = "Lumen Fusion"
 TWO_WAY = (
@@ -123,7 +123,8 @@ def _lag(config: Config | None, track: Track) -> str:
         return f"{track.channel}: no lag was found, not used"
     said = f"{track.channel}: {unsure(line.lag_s, line.lag_sd_s, 1e3)} ms"
     if _given(config, track.channel):
-        return f"{said} (given, not searched)"
+        free = "" if line.lag_sd_s is not None else "; without an sd, so that it is not compared"
+        return f"{said} (given, not searched{free})"
     return (
         f"{said} (n = {track.lags}, {plain(1e3 * track.lag_mean_s, 4)} ms, "
         f"{milliseconds(track.lag_spread_s)}; confidence {plain(track.last.confidence, 2)})"
@@ -189,13 +190,14 @@ def _hz(rate_hz: float | None, otherwise: str) -> str:
 def _trust(rig: Rig) -> str:
     bound = rig.course.bound
     if not bound.count:
-        return "Sync error. No bound can be given: never were two channels live at once."
+        return f"Sync error. Not compared, so that no bound can be given: {why_not(rig)}."
     return (
         "Sync error. The bound, made from the standard deviations of offset, skew and lag of the "
-        "channels in use so that the true error lies inside it in at least 95 % of the ticks, was "
+        "compared channels, of scraping and of coarse stamps so that the true error lies inside "
+        "it in at least 95 % of the ticks, was "
         f"{milliseconds(bound.at(0.5))} in the median, "
         f"{milliseconds(bound.at(0.95))} or less in 95 % and {milliseconds(bound.most)} at most "
-        f"of n = {bound.count} ticks with two or more channels live."
+        f"of n = {bound.count} ticks with two or more compared channels live."
     )
 
 

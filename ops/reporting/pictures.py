@@ -180,7 +180,7 @@ def timeline(rig: Rig) -> Picture:
     live.set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
     words = (f"bound: median {milliseconds(course.bound.at(0.5))}, 95 % {milliseconds(p95)}, "
              f"at most {milliseconds(course.bound.most)}; modes: {modes(rig)}")  # fmt: skip
-    note = "Median, 95 % and most of the bound count ticks with two or more channels live."
+    note = "Median, 95 % and most of the bound count ticks with two or more compared channels."
     return Picture("timeline.png", finding, words, _stretched(note, rig), png(figure))
 
 

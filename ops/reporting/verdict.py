@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from operators.records import ENDS
+from operators.records import ENDS, ChannelState
 from ops.reporting.amounts import count, milliseconds, share, unsure
 from ops.reporting.story import Rig, Story
 from ops.reporting.tracks import Track
 from sinks.budgets import BUDGETS
+from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
 
 MOST_LISTED = 12
 DOUBT = 0.5
 """Share of the ticks that have to keep the budgets of phase and sync quality."""
+MOSTLY = 0.5
+"""Share of the ticks that have to be compared for a word about all of them."""
 
 
 class Verdict(NamedTuple):
@@ -34,10 +37,10 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     exceptions = list(_exceptions(story, rig))
     bound = course.bound
     if not bound.count:
-        said = "Never were two channels live at once, so that there was nothing to be in sync."
-        return Verdict("Not in sync", said, exceptions, facts)
+        return Verdict(NOT_COMPARED, f"{why_not(rig)}. No bound of the sync error is known.",
+                       exceptions, facts)  # fmt: skip
     said = (
-        f"While two or more channels were live ({share(bound.count, course.ticks)} of "
+        f"While two or more channels were compared ({share(bound.count, course.ticks)} of "
         f"{count(course.ticks, 'tick')}), the stated bound of the sync error was "
         f"{milliseconds(bound.at(0.5))} in the median, at most {milliseconds(bound.at(0.95))} in "
         f"95 % of the ticks, and never above {milliseconds(bound.most)}."
@@ -47,8 +50,31 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     if doubtful:
         said += f" But {' and '.join(doubtful)} kept the budget in less than half of the time."
         return Verdict("In doubt", said, exceptions, facts)
+    if bound.count < MOSTLY * course.ticks:
+        return Verdict(f"{NOT_COMPARED}, most of the time", said, exceptions, facts)
     word = "In sync, with exceptions" if exceptions else "In sync"
     return Verdict(word, said, exceptions, facts)
+
+
+def why_not(rig: Rig) -> str:
+    """Return why nothing was ever compared, and what mends it."""
+    named = {track.channel: _seen(track) for track in rig.members}
+    signals = [
+        [named.get(c, Seen(c, None, None, None, False)) for c in channels]
+        for channels in rig.course.channels.values()
+    ] or [list(named.values())]
+    said = reasons(signals)
+    return said[:1].upper() + said[1:]
+
+
+def _seen(track: Track) -> Seen:
+    """Return a member as the whole run had it: live once is live."""
+    lag, last = track.lag, track.last
+    state = "live" if track.live_since is not None else last.state
+    return Seen(
+        track.channel, cast("ChannelState | None", state), lag.lag_s if lag else None,
+        lag.lag_sd_s if lag else None, bool(last.received),
+    )  # fmt: skip
 
 
 def losses(account: dict[str, int]) -> str:
@@ -105,6 +131,8 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
     if never := _unlocked(rig):
         yield (f"Never used, since no lag was found or nothing came: "
                f"{listed([t.channel for t in never])}.")  # fmt: skip
+    if free := loose(map(_seen, rig.members)):
+        yield f"Used, but not compared: {free}."
     gone = [f"{t.channel} ({t.last.state})" for t in rig.members
             if t.last.state != "live" and t.live_since is not None]  # fmt: skip
     if gone:
@@ -130,6 +158,10 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     yield "Channels live", listed(
         [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
     ) + " of the ticks"  # fmt: skip
+    yield "Compared", (
+        f"two channels or more in {share(course.bound.count, course.ticks)} of the ticks; not "
+        f"compared in {share(course.ticks - course.bound.count, course.ticks)}"
+    )  # fmt: skip
     shares = [f"{mode} {share(n, course.ticks)}" for mode, n in course.modes.most_common()]
     yield "Mode", ", ".join(shares) or "none"
     kept = [
@@ -137,7 +169,7 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
         for name, w in course.within.items()
         if name in BUDGETS and w.known
     ]
-    yield "Within budget", ", ".join(kept) or "no indicator was known"
+    yield "Within budget", ", ".join(kept) or "not compared: no indicator was known"
     yield "Clock resets", listed(resets(rig)) or "none"
     if nameless := story.unstamped(rig):
         yield "Without a clock", (

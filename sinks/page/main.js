@@ -50,7 +50,7 @@ function show(state) {
   at("choice").hidden = state.names.length < 2;
   each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
   verdict(shown.verdict);
-  put(at("bound"), shown.sync_bound_s ? `${short(shown.sync_bound_s * 1e3)}\u00a0ms` : "–");
+  put(at("bound"), shown.sync_bound_s !== null ? `${short(shown.sync_bound_s * 1e3)}\u00a0ms` : shown.ts === null ? "–" : "not compared");
   put(at("mode"), shown.mode ? words(shown.mode) : "–");
   put(at("live"), `${shown.live ?? 0} of ${new Set(Object.values(state.history.signals).flatMap(s => Object.keys(s.channels))).size}`);
   put(at("clock"), clock(state.now));

@@ -75,11 +75,13 @@ class Stage:
         )  # fmt: skip
         self.board = Board(config, rigs)
         self.states = dict.fromkeys(CHANNELS, "live")
+        self._loose: set[str] = set()
         self.steps = dict.fromkeys(_OFFSET, 0.0)
         self.resets = dict.fromkeys(_OFFSET, 0)
         self.reset_at: dict[str, float] = {}
         self._before_s = before_s
         self.indicators = dict(GOOD)
+        self.compared = True
         self._rng = np.random.default_rng(4)
         self._counts = dict.fromkeys(CHANNELS, 0)
         self._told = int(time.time() * HZ) - before_s * HZ
@@ -117,6 +119,13 @@ class Stage:
         """A channel is stale, live, and so on."""
         with self._lock:
             self.states[channel] = state
+            self._due.append(self._report(channel, "state"))
+
+    def loosen(self, channel: str) -> None:
+        """A channel's lag is given without an sd, and nothing is compared any more."""
+        with self._lock:
+            self.compared = False
+            self._loose.add(channel)
             self._due.append(self._report(channel, "state"))
 
     def step(self, source: str, by_s: float) -> None:
@@ -187,9 +196,11 @@ class Stage:
         signal = FusedSignal("motion", CHANNELS, value, sd, sd * 0.5, modes, live,
                              np.tile(weights, (k, 1)), aligned)  # fmt: skip
         indicators = np.tile([self.indicators[name] for name in INDICATORS], (k, 1))
-        bound = np.full(k, 0.0031 if here.all() else 0.0012)
+        bound = np.full(
+            k, np.nan if here.sum() < 2 or not self.compared else 0.0031 if here.all() else 0.0012
+        )
         return Fused(ts, ts + 0.03, modes, live, (signal,), indicators, indicators,
-                     indicators * np.nan, np.empty((k, 0)), (), bound)  # fmt: skip
+                     indicators * np.nan, np.empty((k, 0)), (), bound, bound)  # fmt: skip
 
     def _report(self, channel: str, why: Any) -> SyncReport:
         source = channel.partition(":")[0]
@@ -203,7 +214,8 @@ class Stage:
             skew_ppm=_SKEW[source] + 0.05 * wander[0] if own else None,
             skew_sd_ppm=0.35 if own else None, clock_resets=self.resets.get(source, 0),
             reset_at=self.reset_at.get(source), lag_s=_LAG[source] + 2e-4 * wander[1],
-            lag_sd_s=0.0011 if own else 0.0, confidence=0.97 if state == "live" else 0.31,
+            lag_sd_s=None if channel in self._loose else 0.0011 if own else 0.0,
+            confidence=0.97 if state == "live" else 0.31,
             rate_hz=_RATE[source] * (1 + 3e-4 * wander[2]),
             jitter_p95_s=0.0042 if own else None, received=used, used=used, outliers=0,
             late=0, duplicate=0, rejected=0, gaps=0,

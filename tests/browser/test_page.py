@@ -86,9 +86,14 @@ def resetting(stage):
     stage.step("phone_2", 0.5)
 
 
+def loose(stage):
+    stage.loosen("ure:ure_pulse")
+
+
 SCENES = {
     "healthy": (lambda stage: None, "In sync"),
     "failed over": (failed_over, "Failed over to URE since"),
+    "not compared": (loose, "Not compared"),
     "resetting": (resetting, "Clock of phone_2 stepped by +0.500\u00a0s at"),
 }
 
@@ -121,6 +126,7 @@ def test_everybody_can_use_it(stage, visit, scene):
 @pytest.mark.parametrize(
     ("scene", "text"),
     [("healthy", "within 3.1 ms; 3 of 3 streams live"), ("failed over", "phone_1, phone_2 silent"),
+     ("not compared", "is given without an sd: type lag_sd_s"),
      ("resetting", "re-acquiring")],
 )  # fmt: skip
 def test_what_is_so_is_said_within_a_second(stage, visit, scene, text):
@@ -131,6 +137,9 @@ def test_what_is_so_is_said_within_a_second(stage, visit, scene, text):
     began = time.monotonic()
     says(page, head, text)
     assert time.monotonic() - began < 2, "a second, and another for a busy machine"
+    within = page.text_content("#bound")
+    assert within == ("3.1\u00a0ms" if scene == "healthy" else
+                      "1.2\u00a0ms" if scene == "resetting" else "not compared")  # fmt: skip
 
 
 def test_a_flow_that_hangs_is_seen(stage, visit):

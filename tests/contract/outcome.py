@@ -38,6 +38,8 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
     _letters(out, [d for p in packets for d in p.letters])
     for r in (r for p in packets for r in p.clocks):
         _gather(out, f"clock {r.source}", r)
+    for grain in (r for p in packets for r in p.grains):
+        _gather(out, f"grain {grain.channel}", grain)
     for lag in (r for p in packets for r in p.lags):
         _gather(out, f"lag {lag.signal} {lag.channel}", lag)
     _columns(out, "grid", [p.grid for p in packets if p.grid is not None])

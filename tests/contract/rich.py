@@ -42,7 +42,7 @@ STUDIO = (
     Source(key="/array", rate_hz=10.0, lag_s=0.25, elements=3, **SKEWED),
     Source(
         source="osc_2", rate_hz=31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=-0.42,
-        silent=((44.0, 53.0),), delays=((15.0, 15.6, 0.2),), sequenced=False,
+        silent=((44.0, 53.0),), delays=((15.0, 15.6, 0.2),), sequenced=False, grain_s=0.001,
     ),
     Source(source="osc_3", key="/slow", rate_hz=2.5, noise=0.02),
     Source(source="midi_1", key="cc/1/1", rate_hz=40.0, held=True, stamped=False),

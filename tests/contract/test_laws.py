@@ -46,6 +46,8 @@ def test_the_recording_has_all_that_can_happen_in_it() -> None:
     assert {e.state for e in out["evidence"]} == {"firing", "resolved"}
     assert len(out["indicators"]) == 0
     assert len(np.unique(out["fused mode"])) >= 2
+    assert {r.grain_s for p in traced()["drift"] for r in p.grains} == {0.001}
+    assert (out["fused sync_bound_s"] > out["fused sync_estimate_bound_s"]).any()
     assert any(b.straggler.any() for p in traced()["drift"] for b in p.blocks)
     for signal in ("ure:pulse", "osc_1:/pulse", "osc_1:/array", "osc_2:/pulse"):
         column = PLAN.signals[0].members.index(next(m for m in PLAN.members if m.channel == signal))

@@ -378,6 +378,17 @@ def test_check_says_what_latency_the_run_will_have(capsys: pytest.CaptureFixture
     assert "lag 0.25 s given, sd 0.01 s" in told
 
 
+def test_check_says_that_a_lag_without_an_sd_gives_no_bound(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("c.yaml").write_text(BASE.replace("{}", "{lag_s: 0.25}"), "utf-8")
+
+    assert lumen.main(["check", "c.yaml"]) == 0
+
+    told = capsys.readouterr().out
+    assert "lag 0.25 s given, sd not given: not compared, no bound from it" in told
+
+
 def test_check_says_that_low_latency_waits_for_no_lag(capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.yaml").write_text(BASE + "resample: {profile: low_latency, target_hz: 50}\n", "utf-8")
 

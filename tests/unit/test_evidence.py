@@ -72,6 +72,7 @@ def fused(first: int = FIRST, plan: Plan = PLAN, **given: Any) -> Fused:
         facts=np.stack([column(fact) for fact in plan.facts], axis=1),
         fact_names=plan.facts,
         sync_bound_s=column("sync_bound_s"),
+        sync_estimate_bound_s=column("sync_estimate_bound_s"),
     )
 
 
@@ -231,6 +232,7 @@ def test_what_is_unknown_is_written_as_null() -> None:
         ("ure_coherence_level", "ure:ure_coherence_level"),
         ("cc_1_1", "midi_1:cc/1/1"),
         ("sync_bound_s", "sync_bound_s"),
+        ("sync_estimate_bound_s", "sync_estimate_bound_s"),
         ("live", "live"),
     ],
 )
@@ -250,7 +252,7 @@ def test_who_finds_a_name_taken_stands_under_a_longer_one() -> None:
         ),
         facts=("a:level", "b:level", "b:level!"),
     )
-    assert names(plan)[7:] == (
+    assert names(plan)[8:] == (
         "signal_coherence", "coherence_sd", "_1_2", "_1_2_sd", "signal_or", "or_sd",
         "level", "b_level", "level_",
     )  # fmt: skip
@@ -343,7 +345,7 @@ def test_the_input_is_untouched_and_the_snapshot_is_a_copy() -> None:
     assert station.update(rest).evidence == twin.update(rest).evidence
     assert all(
         np.array_equal(getattr(ticks, name), getattr(before, name), equal_nan=True)
-        for name in ("ts", "indicators", "facts", "sync_bound_s")
+        for name in ("ts", "indicators", "facts", "sync_bound_s", "sync_estimate_bound_s")
     )
 
 

@@ -332,48 +332,6 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     assert found == pytest.approx([NAN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.6, NAN, NAN], nan_ok=True)
 
 
-# -- sync bound ---------------------------------------------------------------------------------
-
-
-def clock(source: str, at: float = START, var: float = 1e-6, cross: float = 0.0,
-          slope: float = 0.0) -> ClockReport:  # fmt: skip
-    return ClockReport(source, at, at, at, 0.1, 0.0, var, cross, slope, 0.001, 0, NAN, False)
-
-
-def test_the_bound_of_one_is_twice_the_sd_of_offset_at_its_age_and_lag() -> None:
-    clocks = (clock("osc_1", START - 10, 4e-6, 3e-7, 2e-8),)
-    p = plan(ALL)
-    fused = fuse(p, 2, clocks=clocks, lag_var=[0.0, 9e-6, 0.0])
-    ages = np.array([10.0, 10.2])
-    expected = 2 * np.sqrt(4e-6 + 2 * 3e-7 * ages + 2e-8 * ages**2 + 9e-6)
-    assert fused.sync_bound_s == pytest.approx(expected)
-
-
-def test_the_bound_is_that_of_the_worst_who_is_there() -> None:
-    p = plan(ALL)
-    clocks = (clock("osc_1", var=1e-4), clock("osc_2", var=1e-6))
-    found = [
-        fuse(p, clocks=clocks, state=live(*there, p=p)).sync_bound_s[0]
-        for there in (ALL, (URE, B), (URE,), ())
-    ]
-    assert found == pytest.approx([0.02, 0.002, 0.0, NAN], nan_ok=True)
-
-
-@pytest.mark.parametrize("sd", [(1.0, 1.0, 1.0), (1.0, 0.7, 0.1), (1.0, 0.9, 0.8), (1.0, 0.0, 0.0)])
-def test_the_largest_of_all_errors_keeps_within_the_bound_19_times_out_of_20(
-    sd: tuple[float, ...],
-) -> None:
-    bound = fuse(plan(ALL), lag_var=np.square(sd)).sync_bound_s[0]
-    errors = np.random.default_rng(0).standard_normal((100_000, 3)) * sd
-    assert 0.95 <= (np.abs(errors).max(axis=1) <= bound).mean() <= 0.965
-
-
-def test_a_tick_uses_the_clock_that_was_known_at_it() -> None:
-    p = plan(ALL)
-    clocks = (clock("osc_1", START - 1, var=4e-4), clock("osc_1", START + 0.3, var=1e-4))
-    assert fuse(p, 3, clocks=clocks).sync_bound_s == pytest.approx([0.04, 0.04, 0.02])
-
-
 # -- the station --------------------------------------------------------------------------------
 
 

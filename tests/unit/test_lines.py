@@ -42,6 +42,7 @@ def fused(k: int, *, members: int = 2, signals: int = 1, run: int = 10, seed: in
         ts, ts + 0.7, rest % len(MODES), rest % (members * signals + 1),
         tuple(signal(f"s{i}") for i in range(signals)), indicators, indicators, indicators,
         np.empty((k, 0)), (), rng.random(k) * 1e-6,
+        rng.random(k),
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_bytes_do_not_depend_on_how_ticks_are_cut_into_packets():
         }
         return Fused(
             **columns, signals=tuple(parts), facts=f.facts[a:b], fact_names=(),
-            sync_bound_s=f.sync_bound_s[a:b],
+            sync_bound_s=f.sync_bound_s[a:b], sync_estimate_bound_s=f.sync_estimate_bound_s[a:b],
         )  # fmt: skip
 
     f = fused(200, members=3)

@@ -53,6 +53,7 @@ def test_the_newest_tick_is_shown(time):
     assert of(found, "fusion_ticks_total", mode="fused") == 5
     assert of(found, "fusion_last_tick_timestamp_seconds") == 6
     assert of(found, "fusion_sync_error_bound_seconds") == 0.002
+    assert of(found, "fusion_sync_estimate_bound_seconds") == 0.001
 
 
 def test_an_unknown_value_has_no_sample(time):

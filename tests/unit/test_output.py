@@ -46,8 +46,9 @@ def packet(first: int, k: int = 3, rig: str = "r", end: bool = False, **more) ->
     )
     five = np.ones((k, 5))
     fused = Fused(
-        ts, ts + 1, whole, whole + 1, (signal,), five, five, five, np.empty((k, 0)), (), ts / 9
-    )
+        ts, ts + 1, whole, whole + 1, (signal,), five, five, five, np.empty((k, 0)), (), ts / 9,
+        ts / 11,
+    )  # fmt: skip
     marker = MarkerLine(ts=float(first), source_ts=0.0, rig=rig, channel="a:m", value="x")
     ends = tuple(Ends("a", "a:x", end_, ts) for end_ in ("received", "used"))
     return Packet(

@@ -1,10 +1,12 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +70,12 @@ def test_readiness_follows_the_data(time, board, pages):
     board.tell([packet(ticks(0))])
     assert b"no event" in get(pages, "/readyz")[2], "ticks alone are no data"
     board.tell([packet(ticks(1), ends=events("osc_1"))])
-    assert get(pages, "/readyz")[0] == 200
+    assert get(pages, "/readyz")[::2] == (200, b"ready\n")
+    alone = replace(ticks(2), sync_bound_s=np.array([np.nan]))
+    board.tell([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
+    assert get(pages, "/readyz")[::2] == (
+        200, b"ready\nr: not compared: one channel live; osc_1:p silent\n"
+    )  # fmt: skip
     time.now += 29
     assert get(pages, "/readyz")[0] == 200
     time.now += 2

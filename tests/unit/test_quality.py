@@ -156,6 +156,22 @@ def test_one_member_alone_has_nobody_to_agree_with() -> None:
     assert not any(known(i) for i in judged(g))
 
 
+@pytest.mark.parametrize("hop_s", [1.0, 7.0])
+def test_a_signal_of_one_member_has_null_indicators(hop_s: float) -> None:
+    g = grid(members(20.0, 100.0, count=1))
+    found = judged(g, plan(("ure:pulse",)), hop_s=hop_s)
+    assert len(found) > 10 and np.isnan([i[1:] for i in found]).all()
+    ticks = [i.first for i in judged(grid(members(20.0, 100.0, count=2)), hop_s=hop_s)]
+    assert [i.first for i in found] == ticks
+
+
+def test_who_is_left_alone_has_null_indicators_within_a_hop() -> None:
+    g = grid(members(20.0, 200.0, count=2))
+    g.state[703:, 1] = STALE
+    after = [known(i) for i in judged(g, hop_s=2.0) if i.first - g.first >= 703]
+    assert after and not any(after)
+
+
 def test_a_member_that_is_gone_is_left_out_at_once() -> None:
     value = members(20.0, 200.0, count=3)
     value[:, 2] = np.random.default_rng(5).standard_normal(len(value))

@@ -12,7 +12,7 @@ import yaml
 
 from configs.schema import Config, UreStream
 from operators.plan import MemberConfig, SignalConfig
-from ops import demo, report
+from ops import demo, report, summary
 from ops.bench.xdf_files import Stream, regular, write
 from ops.reporting import canvas, pictures
 from ops.reporting.nominal import headers, rates
@@ -131,10 +131,53 @@ def test_whatever_a_folder_holds_there_is_a_report(tmp_path, stems):
 
 
 def test_no_bound_is_given_where_there_was_nothing_to_be_in_sync_with(tmp_path, words):
-    lone = [tick(i / 5, channels=("a:x",), live=1) for i in range(99)]
-    page, methods = written(fill(tmp_path / "out", fused=lone))
-    assert "Never were two channels live at once" in page
-    assert "No bound can be given" in methods
+    lone = [tick(i / 5, channels=("a:x",), live=1, sync_bound_s=None) for i in range(99)]
+    page, methods = written(fill(tmp_path / "out", fused=lone, sync=[sync(0)]))
+    assert "<strong>Not compared</strong>" in page and "In sync" not in page
+    assert "A:x is the only member: name a second one" in page
+    assert "two channels or more in 0 % of the ticks; not compared in 100 %" in page
+    assert "Not compared, so that no bound can be given: A:x is the only member" in methods
+
+
+FREE = {"lag_s": 0.0, "lag_sd_s": None}
+NEVER = {"lag_s": None, "lag_sd_s": None, "state": "acquiring"}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (FREE, "Lag of b:x is given without an sd: type lag_sd_s."),
+        (NEVER, "One channel live; lag of b:x not found yet"),
+        (NEVER | {"received": 0}, "One channel live; nothing came from b:x"),
+        ({}, "Fewer than two members with a known lag were live at once."),
+    ],
+    ids=["given without an sd", "not found", "never came", "never together"],
+)
+def test_what_was_never_compared_has_its_reason_and_remedy(tmp_path, words, other, said):
+    never = [tick(i / 5, sync_bound_s=None) for i in range(99)]
+    out = fill(tmp_path / "out", fused=never, sync=[sync(0), sync(0, "b:x", **other)])
+    page, methods = written(out)
+    assert "<strong>Not compared</strong>" in page and "In sync" not in page
+    assert said in page
+    assert "Not compared, so that no bound can be given" in methods
+    told = "\n".join(summary.summary(out))
+    assert f"Not compared: {said[:1].lower()}{said[1:]}" in told
+
+
+def test_a_run_that_was_compared_for_a_moment_only_is_not_called_in_sync(tmp_path, words):
+    few = [tick(i / 5, sync_bound_s=0.004 if i < 20 else None) for i in range(99)]
+    out = fill(tmp_path / "out", fused=few, sync=SYNC)
+    page, _ = written(out)
+    assert "<strong>Not compared, most of the time</strong>" in page
+    told = "\n".join(summary.summary(out))
+    assert "Sync error bound: 4.0 ms in the median, 4.0 in 95 % of the 20 % of ticks" in told
+
+
+def test_a_member_that_was_used_but_not_compared_is_an_exception(tmp_path, words):
+    lines = [*SYNC, sync(0, "c:x", **FREE)]
+    three = [tick(i / 5, ("a:x", "b:x", "c:x"), 3) for i in range(200)]
+    page, _ = written(fill(tmp_path / "out", fused=three, sync=lines))
+    assert "Used, but not compared: lag of c:x is given without an sd: type lag_sd_s." in page
 
 
 def test_a_run_that_goes_on_is_told_as_such_and_its_torn_line_left_out(tmp_path, words):
@@ -216,7 +259,8 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
     [
         ({}, "In sync"),
         ({"mode": "ure_only"}, "In sync, with exceptions"),
-        ({"live": 1}, "Not in sync"),
+        ({"live": 1}, "Not compared"),
+        ({"sync_bound_s": None}, "Not compared"),
         ({"indicators": {"sync_quality": 0.2}}, "In doubt"),
     ],
 )

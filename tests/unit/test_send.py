@@ -45,7 +45,7 @@ def fused(
     signal = FusedSignal("pulse", ("a:/x",), np.array(value), ts, ts, whole, whole, np.ones((k, 1)))
     five = np.tile([0.1, 0.2, 0.3, sync, entropy], (k, 1))
     facts = np.full((k, 1), fact)
-    return Fused(ts, ts, whole, whole + 1, (signal,), five, five, five, facts, ("a:level",), ts)
+    return Fused(ts, ts, whole, whole + 1, (signal,), five, five, five, facts, ("a:level",), ts, ts)
 
 
 def osc(to: str = "127.0.0.1:9", **mapped: str) -> OscDestination:

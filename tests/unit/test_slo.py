@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,69 @@ def test_ticks_beyond_the_budget_are_bad():
 def test_nothing_is_judged_before_the_first_value_and_the_unknown_is_bad_after_it():
     parts = ticks(0, 5, phase_diff=NAN), ticks(5, 3, phase_diff=[NAN, 0.01, NAN])
     assert judged(*parts, ticks(8, 2, phase_diff=NAN))["phase"] == (4, 3)
+
+
+def alone(first, k, live, **indicators):
+    """Return ticks at which so many members are present."""
+    made = ticks(first, k, **indicators)
+    signal = replace(made.signals[0], live=np.broadcast_to(live, (k,)))
+    return replace(made, signals=(signal,))
+
+
+def counted(*parts, signal=None):
+    judge = Judge(signal)
+    for part in parts:
+        judge.add(part)
+    return judge
+
+
+def test_ticks_with_fewer_than_two_members_are_counted_apart():
+    judge = counted(
+        ticks(0, 4, phase_diff=0.01),
+        alone(4, 3, 1, phase_diff=NAN),
+        ticks(7, 2, phase_diff=0.3),
+    )
+    assert judge.ticks["phase"] == 6 and judge.bad["phase"] == 2
+    assert judge.uncompared["phase"] == 3
+
+
+def test_until_the_next_value_after_an_absence_they_stay_apart():
+    judge = counted(
+        ticks(0, 2, sync_quality=1.0), alone(2, 1, 0, sync_quality=NAN),
+        ticks(3, 5, sync_quality=NAN), ticks(8, 1, sync_quality=1.0),
+        ticks(9, 2, sync_quality=NAN),
+    )  # fmt: skip
+    assert judge.uncompared["sync"] == 6
+    assert (judge.ticks["sync"], judge.bad["sync"]) == (5, 2), "unknown beside two is bad"
+
+
+def test_a_member_alone_from_the_start_is_never_judged():
+    judge = counted(alone(0, 9, 1, phase_diff=NAN, sync_quality=NAN, entropy_ratio=NAN))
+    assert not any(judge.ticks.values())
+    assert judge.uncompared["phase"] == judge.uncompared["sync"] == 9
+
+
+def test_a_reported_value_is_judged_whoever_is_alone():
+    judge = counted(alone(0, 4, 1, phase_diff=[0.01, 0.3, 0.01, 0.3]))
+    assert (judge.ticks["phase"], judge.bad["phase"], judge.uncompared["phase"]) == (4, 2, 0)
+
+
+def test_an_entropy_without_a_second_member_is_apart_and_one_that_is_reported_is_not():
+    value = entropy(300, 0.02)
+    value[200:] = NAN
+    live = np.where(np.arange(300) < 200, 2, 1)
+    judge = counted(alone(0, 300, live, entropy_ratio=value))
+    assert (judge.bad["residual"], judge.uncompared["residual"]) == (0, 100)
+    judge = counted(alone(0, 300, live, facts=value[:, None]))
+    assert (judge.bad["residual"], judge.uncompared["residual"]) == (100, 0)
+
+
+def test_the_signal_that_the_indicators_judge_decides_who_is_alone():
+    made = ticks(0, 3, phase_diff=NAN)
+    other = replace(made.signals[0], name="other", live=np.ones(3, np.int64))
+    both = replace(made, signals=(made.signals[0], other))
+    assert counted(both).uncompared["phase"] == 0
+    assert counted(both, signal="other").uncompared["phase"] == 3
 
 
 def test_a_steady_entropy_is_good():
@@ -71,14 +136,20 @@ def test_it_does_not_matter_how_ticks_come_in_packets(rows, hz):
     value = np.repeat(0.1 + 0.03 * rng.standard_normal(1500), 2)
     value[rng.random(3000) < 0.05] = NAN
     phase = np.where(rng.random(3000) < 0.3, NAN, 0.03 * rng.random(3000))
-    whole = judged(ticks(7, 3000, hz=hz, entropy_ratio=value, phase_diff=phase))
-    parts = [
-        ticks(7 + i, len(value[i : i + rows]), hz=hz, entropy_ratio=value[i : i + rows],
-              phase_diff=phase[i : i + rows])
-        for i in range(0, 3000, rows)
-    ]  # fmt: skip
-    assert judged(*parts) == whole
-    assert 0 < whole["residual"][1] < whole["residual"][0]
+    live = np.repeat(rng.integers(1, 3, 300), 10)
+
+    def part(a, b):
+        return replace(
+            alone(7 + a, b - a, live[a:b], entropy_ratio=value[a:b], phase_diff=phase[a:b]),
+            ts=(7 + np.arange(a, b)) / hz,
+        )
+
+    whole = counted(part(0, 3000))
+    parts = counted(*(part(a, min(a + rows, 3000)) for a in range(0, 3000, rows)))
+    for name in ("ticks", "bad", "uncompared"):
+        assert getattr(parts, name) == getattr(whole, name)
+    assert 0 < whole.bad["residual"] < whole.ticks["residual"]
+    assert 0 < whole.uncompared["phase"] < 3000 and 0 < whole.uncompared["residual"] < 3000
 
 
 def test_each_objective_has_a_target_and_thresholds_are_in_order():

@@ -22,13 +22,15 @@ class Show:
         self.panel = self.board.panels["r"]
         self.tick = 0
 
-    def tell(self, mode="fused", bound=0.0031, resets=0, silent=(), **states):
+    def tell(self, mode="fused", bound=0.0031, resets=0, silent=(), more=None, **states):
+        more = more or {}
         self.tick += 1
         shown = {**GOOD, **{k: v for k, v in states.items() if k in GOOD}}
         told = ticks(self.tick, mode=MODES.index(mode), **shown)
         told = replace(told, sync_bound_s=np.array([bound]))
         sync = tuple(
-            report(c, state=states.get(c.partition(":")[0], "live"),
+            report(c, **more.get(c.partition(":")[0], {}),
+                   state=states.get(c.partition(":")[0], "live"),
                    clock_resets=resets if c == "osc_1:p" else 0,
                    reset_at=self.tick if resets else None,
                    offset_s=1.0 - 0.5 * resets)
@@ -64,11 +66,67 @@ def test_all_is_well(show):
 @pytest.mark.parametrize(
     ("bound", "words"),
     [(0.00004, "within 0.04 ms"), (0.0031, "within 3.1 ms"), (0.0314, "within 31 ms"),
-     (1.234, "within 1.23 s"), (0.0, "nothing to compare with"),
-     (float("nan"), "bound not known yet")],
+     (1.234, "within 1.23 s"), (0.0, "within 0 ms")],
 )  # fmt: skip
 def test_the_bound_is_said_in_the_unit_that_fits(show, bound, words):
     assert words in show.tell(bound=bound).said.text
+
+
+ALONE = "Not compared: one channel live; "
+FREE = {"lag_s": 0.0, "lag_sd_s": None}
+
+
+@pytest.mark.parametrize(
+    ("more", "states", "said"),
+    [
+        ({}, {"osc_1": "acquiring"},
+         "wait: " + ALONE + "lag of osc_1:p not found yet: it takes both moving for a while"),
+        ({"osc_1": {"received": 0, "lag_s": None, "lag_sd_s": None}}, {"osc_1": "acquiring"},
+         "warn: " + ALONE + "nothing came from osc_1:p: start it, or look at its stream"),
+        ({}, {"osc_1": "rejoining"}, "warn: " + ALONE + "osc_1:p rejoining"),
+        ({}, {"osc_1": "lost"}, "warn: " + ALONE + "osc_1:p silent"),
+        ({"ure": FREE}, {},
+         "warn: Not compared: lag of ure:p is given without an sd: type lag_sd_s"),
+        ({"ure": FREE, "osc_1": FREE}, {},
+         "warn: Not compared: lags of ure:p, osc_1:p are given without an sd: type lag_sd_s"),
+        ({}, {},
+         "warn: Not compared: fewer than two members with a known lag were live at once"),
+    ],
+)  # fmt: skip
+def test_without_two_compared_members_nothing_is_in_sync(show, more, states, said):
+    show.tell(bound=float("nan"), more=more, **states)
+    assert show.sentence() == said
+
+
+def test_of_a_lone_member_a_second_is_asked_for(show):
+    told = ticks(1)
+    lone = replace(told.signals[0], channels=("osc_1:p",), weights=np.ones((1, 1)))
+    told = replace(told, signals=(lone,), sync_bound_s=np.array([np.nan]))
+    show.board.tell([packet(told, sync=(report("osc_1:p"),), ends=events("osc_1"))])
+    assert show.said.head == "Not compared"
+    assert "osc_1:p is the only member: name a second" in show.said.text
+
+
+def test_a_member_that_is_used_but_not_compared_is_named(show):
+    show.tell(more={"ure": FREE})
+    assert show.sentence() == (
+        "warn: In sync, not all of it: within 3.1 ms;"
+        " lag of ure:p is given without an sd: type lag_sd_s"
+    )
+
+
+def test_at_the_end_it_is_not_in_sync_either(show):
+    show.tell(bound=float("nan"), osc_1="lost")
+    show.board.tell([packet(end=True)])
+    assert show.sentence() == "wait: The data have ended: not compared: so it was at the end"
+
+
+def test_readiness_names_the_rigs_in_which_nothing_is_compared(show):
+    assert show.board.uncompared() == []
+    show.tell()
+    assert show.board.uncompared() == []
+    show.tell(bound=float("nan"), osc_1="lost")
+    assert show.board.uncompared() == ["r: not compared: one channel live; osc_1:p silent"]
 
 
 def test_who_is_silent_is_named_and_since_when(show):

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.schema import ExporterConfig
@@ -86,6 +88,15 @@ def test_the_verdict_comes_first():
     assert shown(told())[0] == "r: In sync, within 2 ms; 2 of 2 streams live"
     assert "coherence 0.5 is below 0.72" in shown(told(coherence=0.5, channel="ure:p"))[0]
     assert shown(told(), packet(end=True))[0].startswith("r: The data have ended")
+
+
+def test_without_two_compared_members_nothing_is_in_sync():
+    alone = replace(ticks(0, sync_quality=NAN), sync_bound_s=np.array([NAN]))
+    lines = shown(packet(alone, sync=(report("osc_1:p"),), ends=events("osc_1")))
+    assert lines[0].startswith("r: Not compared, one channel live; nothing came from ure:p")
+    assert any("sync not compared" in line for line in lines)
+    assert not any("In sync" in line or "within" in line for line in lines)
+    assert any("sync within 2.0 ms" in line for line in shown(told()))
 
 
 def test_what_is_beyond_its_budget_is_told_from_what_is_well():

@@ -1,0 +1,83 @@
+"""Why nothing is compared, and what mends it: one sentence for every surface.
+
+Two members have to be present whose lags are known with an sd; below that there is no bound, and
+nothing is called in sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from operators.records import ChannelState
+
+NOT_COMPARED = "Not compared"
+MOST_NAMED = 3
+
+
+class Seen(NamedTuple):
+    """A member of a signal as its newest sync line has it; `came`: whether any event did."""
+
+    channel: str
+    state: ChannelState | None
+    lag_s: float | None
+    lag_sd_s: float | None
+    came: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether it is present."""
+        return self.state == "live"
+
+    @property
+    def loose(self) -> bool:
+        """Whether it is present with a lag of unknown error."""
+        return self.live and self.lag_s is not None and self.lag_sd_s is None
+
+    @property
+    def searched(self) -> bool:
+        """Whether its lag is not found yet, though its events come."""
+        return self.state == "acquiring" and self.came
+
+
+def loose(members: Iterable[Seen]) -> str:
+    """Return the members whose lag has no sd, with the remedy; nothing where there is none."""
+    names = [m.channel for m in members if m.loose]
+    if not names:
+        return ""
+    lag, has = ("lag", "is") if len(names) == 1 else ("lags", "are")
+    return f"{lag} of {named(names)} {has} given without an sd: type lag_sd_s"
+
+
+def reason(members: Iterable[Seen]) -> str:
+    """Return why a signal's members are not compared, and what mends it."""
+    seen = list(members)
+    if len(seen) == 1:
+        return f"{seen[0].channel} is the only member: name a second one that measures the same"
+    live = sum(m.live for m in seen)
+    said = [f"{'one channel' if live == 1 else 'no channel'} live"] if live < 2 else []
+    said.append(loose(seen))
+    if searched := [m.channel for m in seen if m.searched]:
+        lag = "lag" if len(searched) == 1 else "lags"
+        said.append(f"{lag} of {named(searched)} not found yet: it takes both moving for a while")
+    if waiting := [m.channel for m in seen if not m.came and not m.live]:
+        said.append(f"nothing came from {named(waiting)}: start it, or look at its stream")
+    if gone := [m.channel for m in seen if m.came and m.state in ("stale", "lost")]:
+        said.append(f"{named(gone)} silent")
+    if back := [m.channel for m in seen if m.state == "rejoining"]:
+        said.append(f"{named(back)} rejoining")
+    found = "; ".join(filter(None, said))
+    return found or "fewer than two members with a known lag were live at once"
+
+
+def reasons(signals: Iterable[list[Seen]]) -> str:
+    """Return the reasons of all signals that could be compared, or of all where none could."""
+    every = list(signals)
+    many = [members for members in every if len(members) > 1] or every
+    return "; ".join(dict.fromkeys(map(reason, many)))
+
+
+def named(names: list[str]) -> str:
+    """Return names in a row, the first few of many."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
