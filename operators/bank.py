@@ -240,15 +240,22 @@ def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> 
     """Take in a reading as the least of exponential delays; return its log likelihood."""
     e, s = least - f.offset, f.p00 + var
     root = math.sqrt(s)
-    b = e / root - root / own
-    log, mills = _normal(b)
-    # Far from the edge the sum cancels: what is left of the variance cannot be below nothing.
-    f.update(1 / own - mills / root, min(mills * (b + mills), 1.0) / s)
+    log, _ = _normal(e / root - root / own)
+    f.update(*sharpened(e, own, s))
     if rounding:
         e = own + _beyond(e - own, rounding)
         log, _ = _normal(e / root - root / own)
     log += s / (2 * own * own) - e / own
     return max(log, -0.5 * MOST_UNLIKELY - 1) - math.log(own)
+
+
+def sharpened(e: float, own: float, s: float) -> tuple[float, float]:
+    """Return G and H of a reading e above the line, of the variance s with that of its blur."""
+    root = math.sqrt(s)
+    b = e / root - root / own
+    _, mills = _normal(b)
+    # Far from the edge the sum cancels: what is left of the variance cannot be below nothing.
+    return 1 / own - mills / root, min(mills * (b + mills), 1.0) / s
 
 
 def _beyond(e: float, rounding: float) -> float:
