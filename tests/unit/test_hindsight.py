@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from operators.align import Align, AlignConfig
+from operators.collect import Collect
+from operators.drift import Drift
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.records import LagReport
 from operators.scale import Scale
 from operators.state import StateRefusedError
-from tests.signals import START, block, packet, plan
+from tests.signals import START, Source, block, feed, packet, plan, studio
 
 CHANNEL = "osc_1:/pulse"
 FOUND = Hindsight({"studio": {"align": {"lags": [["pulse", CHANNEL, -np.inf, 0.25, 1e-8, 0.0,
@@ -86,3 +90,44 @@ def test_stations_that_learn_have_findings() -> None:
     learner = Align(p, AlignConfig(), learn=True)
     learner.update(packet(upto=START, end=True, first=START))
     assert [LagReport(*r).channel for r in learner.shown()["lags"]] == ["ure:pulse"]
+
+
+def test_drift_knows_clock_and_grain_before_the_first_row() -> None:
+    source = Source(
+        source="osc_1", key="/pulse", offset_s=4.0, skew_ppm=100.0, resets=((40.0, 0.5),),
+        rate_hz=20.0,
+    )  # fmt: skip
+    p = plan((CHANNEL,))
+    batch = studio(source, seconds=80.0)
+    whole = np.round(batch.ts)
+    batch = dataclasses.replace(batch, ts=np.where(np.isnan(batch.ts), batch.ts, whole))
+    packets = feed(Collect(p, 1.0), [batch])
+    first = Drift(p, learn=True)
+    feed(first, packets)
+    shown = first.shown()
+    assert shown["grains"] == {CHANNEL: 1.0}
+    second = Drift(p, known=Hindsight({"studio": {"drift": shown}}))
+    out = second.update(packets[0])
+    assert [(g.channel, g.before, g.grain_s) for g in out.grains][:1] == [(CHANNEL, -np.inf, 1.0)]
+    assert out.clocks[0].known == out.clocks[0].before == -np.inf
+
+
+def test_drift_reports_a_reset_at_its_own_time() -> None:
+    source = Source(offset_s=4.0, skew_ppm=100.0, resets=((40.0, 0.5),))
+    p = plan((CHANNEL,))
+    packets = feed(Collect(p, 1.0), [studio(source, seconds=80.0)])
+    first = Drift(p, learn=True)
+    feed(first, packets)
+    out = feed(Drift(p, known=Hindsight({"studio": {"drift": first.shown()}})), packets)
+    reports = [r for x in out for r in x.clocks]
+    (reset,) = [r for r in reports if r.stepped]
+    assert reset.known == reset.reset_at == pytest.approx(START + 40.0, abs=0.05)
+    assert [r.resets for r in reports] == sorted(r.resets for r in reports)
+    known = np.array([r.known for r in reports])
+    assert (np.diff(known) >= 0).all()
+    for x in out:
+        assert all(r.known <= x.known for r in x.clocks) or x.end
+    at = START + 60.0
+    r = reports[int(np.searchsorted(known, at)) - 1]
+    assert r.offset_s + r.slope * (at - r.at) == pytest.approx(4.0 - 60 * 100e-6 - 0.5, abs=1e-3)
+    assert not [e for x in out for e in x.ends if e.end == "rejected"]
