@@ -71,10 +71,13 @@ def paule_mandel(z: F64, var: F64, valid: Bool) -> F64:
 def noise_of(pairs: Pairs, met: Bool) -> F64:
     """Return each member's noise variance (n, m): out of band, and half of what it shows besides.
 
-    Besides the member that it differs least from, by what is left of their means.
+    Against the member that it fits best, both of one size: b = sqrt(S_ii / S_jj) leaves
+    2 S_ii (1 - r) between them, r their correlation, of which n_i + b^2 n_j is out of band.
     """
-    other = pairs.noise.transpose(0, 2, 1)
-    besides = pairs.var + pairs.var.transpose(0, 2, 1) - 2 * pairs.cov - pairs.noise - other
+    both = np.sqrt(pairs.var * pairs.var.transpose(0, 2, 1))
+    apart = 2 * pairs.var * (1 - pairs.cov / np.maximum(both, TINY))
+    ratio = pairs.var / np.maximum(pairs.var.transpose(0, 2, 1), TINY)
+    besides = apart - pairs.noise - ratio * pairs.noise.transpose(0, 2, 1)
     nearest = np.where(met, np.maximum(besides, 0.0), np.inf).min(axis=2)
     own = np.diagonal(pairs.noise, axis1=1, axis2=2)
     moves = np.diagonal(pairs.var, axis1=1, axis2=2)

@@ -13,6 +13,7 @@ from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
 from sinks.comparison import NOT_COMPARED, Seen, reasons
+from sinks.scales import unlike
 
 MOST_MOMENTS = 24
 Moment = tuple[float, str]
@@ -28,6 +29,8 @@ def summary(folder: Path) -> Iterator[str]:
         start = next((tick.ts for tick in rig.ticks()), 0.0)
         told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig)}"
         yield f"What was seen, at which second\n{told}"
+        if odd := units(rig):
+            yield f"Units\n{odd}"
         yield losses(rig)
     yield account(folder)
     yield files(folder)
@@ -50,6 +53,15 @@ def channels(results: Results) -> str:
     whole = any(s.hindsight for s in told.values())
     title = "Clocks and lags in hindsight, of the whole recording" if whole else AT_THE_END
     return f"{title}\n{table(head, rows)}"
+
+
+def units(results: Results) -> str:
+    """Return the members that read in unlike units, a line each, with what mends it."""
+    last, signals = results.last_sync(), {}
+    for tick in results.ticks():
+        signals = tick.signals
+    found = (x for s in signals.values() for x in unlike(list(s.weights), last))
+    return "\n".join(dict.fromkeys(x.text for x in found))
 
 
 def seen(results: Results) -> list[Moment]:
