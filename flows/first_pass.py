@@ -72,7 +72,7 @@ def _line(config: Config) -> _Line:
 
 
 def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight, Loaded]:
-    """Return what the recordings show as a whole, and the run's fingerprint bound to it.
+    """Return the findings of the recordings as a whole, and the run's fingerprint bound to them.
 
     Parameters
     ----------

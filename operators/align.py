@@ -92,7 +92,7 @@ class Align:
         patience_s = plan.wait_s + plan.decide_s + PATIENCE_S
         self.delay_s = HALF / self.hz + patience_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
-        self._known, self._told = known, 0
+        self._known, self._passed = known, 0
         self._coming: list[LagReport] | None = None
         self._learnt: dict[tuple[str, str], list[LagReport]] | None = {} if learn else None
         self._signals = [] if known else [s for s in plan.signals if _is_searched(s)]
@@ -112,7 +112,7 @@ class Align:
             self._tracks = [[Track.revive(t) for t in tracks] for tracks in state["tracks"]]
             self._reference, self._series = list(state["reference"]), state["series"]
             self._announced, self._next = state["announced"], state["next"]
-            self._told = state["told"]
+            self._passed = state["passed"]
             self._stamped = list(state["stamped"])
 
     def snapshot(self) -> State:
@@ -125,7 +125,7 @@ class Align:
             "stamped": list(self._stamped),
             "series": self._series,
             "announced": self._announced,
-            "told": self._told,
+            "passed": self._passed,
             "next": self._next,
         }
 
@@ -166,9 +166,9 @@ class Align:
         if self._coming is None:
             lags = known.of(packet.rig, "align").get("lags", ())
             self._coming = sorted((LagReport(*r) for r in lags), key=attrgetter("known"))
-        first, until = self._told, np.inf if packet.end else packet.known
-        self._told = max(first, bisect_right(self._coming, until, key=attrgetter("known")))
-        return self._coming[first : self._told]
+        first, until = self._passed, np.inf if packet.end else packet.known
+        self._passed = max(first, bisect_right(self._coming, until, key=attrgetter("known")))
+        return self._coming[first : self._passed]
 
     def _paced(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with the pace of their channels at each row."""

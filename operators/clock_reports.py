@@ -1,4 +1,4 @@
-"""What a clock's lines come to on the host axis: reports, for the ticks and the sync lines.
+"""Reports of a clock on the host axis: the form of its lines that ticks and sync lines need.
 
 In the second of two passes a clock is known as a whole. Its reports are then handed out by the
 arrivals that they serve, whatever the stamps that come: each is dated at its node, the first of
@@ -33,12 +33,12 @@ class PathReports:
     ----------
     source : str
     path : ClockPath
-    told : int
+    passed : int
         How many have been handed out; all of the state.
     """
 
-    def __init__(self, source: str, path: ClockPath, told: int = 0) -> None:
-        self.source, self.path, self.told = source, path, told
+    def __init__(self, source: str, path: ClockPath, passed: int = 0) -> None:
+        self.source, self.path, self.passed = source, path, passed
         known = path.at + path.line[0]
         heads = path.node_edges[1:-1]
         self._heads = set(heads.tolist())
@@ -48,7 +48,10 @@ class PathReports:
 
     def until(self, time: float) -> Iterator[ClockReport]:
         """Yield the reports dated up to a host time that have not been handed out."""
-        first, self.told = self.told, max(self.told, int(self._known.searchsorted(time, "right")))
-        for i in range(first, self.told):
+        first, self.passed = (
+            self.passed,
+            max(self.passed, int(self._known.searchsorted(time, "right"))),
+        )
+        for i in range(first, self.passed):
             line = self.path.node(i, i in self._heads)
             yield report(self.source, -math.inf, float(self._known[i]), line)

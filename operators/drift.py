@@ -83,7 +83,7 @@ class Drift:
         self._first = self._newest = float("nan")
         if state:
             if state["rig"] is not None:
-                self._look_up(state["rig"], state["told"])
+                self._look_up(state["rig"], state["passed"])
             self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
             self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
@@ -95,7 +95,7 @@ class Drift:
         """Return the state as plain values."""
         return {
             "rig": self._rig,
-            "told": {s: c.told for s, c in self._paths.items()},
+            "passed": {s: c.passed for s, c in self._paths.items()},
             "clocks": {
                 s: c.snapshot() for s, c in self._clocks.items() if not isinstance(c, ClockLog)
             },
@@ -169,12 +169,12 @@ class Drift:
         logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
         return {"paths": {s: log.path().plain() for s, log in logs.items()}, "grains": self._seen}
 
-    def _look_up(self, rig: str, told: dict[str, int]) -> None:
-        """Take the clocks of a rig from the findings; `told`: reports so far, by source."""
+    def _look_up(self, rig: str, passed: dict[str, int]) -> None:
+        """Take the clocks of a rig from the findings; `passed`: reports so far, by source."""
         self._rig = rig
         paths = self._known.of(rig, "drift").get("paths", {}) if self._known else {}
         self._paths = {
-            s: PathReports(s, ClockPath.revive(path), told.get(s, 0)) for s, path in paths.items()
+            s: PathReports(s, ClockPath.revive(path), passed.get(s, 0)) for s, path in paths.items()
         }
 
     def _clock(self, source: str, state: State | None = None) -> AnyClock:

@@ -1,16 +1,16 @@
 """A member's lag over a whole recording: its reports, smoothed backwards.
 
 Each hop leaves an estimate x = (lag, rate) with covariance P, made of the data up to it. The
-Rauch-Tung-Striebel pass takes what later hops found back to earlier ones,
+Rauch-Tung-Striebel pass takes the findings of later hops back to earlier ones,
 
     x_s = x + C (x_s' - F x),  P_s = P + C (P_s' - P') C',  C = P F' P'^-1,  P' = F P F' + Q,
 
 F = [[1, dt], [0, 1]], Q = diag(growth dt, 0), a dash for the hop after. So a lag that does not
-walk (growth 0) has the line of the last hop everywhere, and one that walks is the mean of what
-was found before and after. Where the track began anew, a step further than 4 sd, the pass begins
+walk (growth 0) has the line of the last hop everywhere, and one that walks is the mean of the
+findings before and after. Where the track began anew, a step further than 4 sd, the pass begins
 anew too: the step is put half a hop after the last hop whose segments still agreed.
 
-Reports that say what the one before says are left out. State: the reports. Losses: none.
+Reports that equal the one before at their time are left out. State: the reports. Losses: none.
 
 Source: Rauch, Tung & Striebel, AIAA J. 3 (1965).
 """
@@ -77,7 +77,7 @@ def _steps(reports: Sequence[LagReport]) -> list[int]:
 
 
 def _smoothed(reports: Sequence[LagReport]) -> list[LagReport]:
-    """Return the reports of one run with what later ones found."""
+    """Return the reports of one run, each with the findings of those after it."""
     last = reports[-1]
     x, p = _state(last)
     out = [last]
@@ -105,7 +105,7 @@ def _state(r: LagReport) -> tuple[F64, F64]:
 
 
 def _same(a: LagReport, b: LagReport) -> bool:
-    """Return whether one report says at the other's time what the other says."""
+    """Return whether two reports have one lag and variance at the time of the second."""
     dt = b.at - a.at
     lag = a.lag_s + a.rate * dt
     var = a.var + dt * (2 * a.cross_var + dt * a.rate_var) + a.growth * abs(dt)

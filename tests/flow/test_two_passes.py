@@ -1,4 +1,4 @@
-"""Two passes over a recording: every tick fused, each figure called what it is."""
+"""Two passes over a recording: every tick fused, each figure named by its mode."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
     assert {p.name for p in (tmp_path / "o").iterdir()} == {LOCK}
 
 
-def test_replay_takes_hindsight_unless_told_otherwise(place, tmp_path, monkeypatch, capsys):
+def test_replay_takes_hindsight_unless_causal_is_asked_for(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     recording = str(place / "r.ndjson")
     assert main(["replay", recording, "--out", "one"]) == 0

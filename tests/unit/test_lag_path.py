@@ -1,4 +1,4 @@
-"""A lag over a whole recording: what later hops found is known at earlier ones."""
+"""A lag over a whole recording: the findings of later hops hold at earlier ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_ramp_has_the_last_rate_from_the_beginning_on() -> None:
     assert np.mean((lag - truth) ** 2 / var) < 3
 
 
-def test_a_walk_is_between_what_was_found_before_and_after() -> None:
+def test_a_walk_is_between_the_findings_before_and_after() -> None:
     at = HOP_S * np.arange(HOPS)
     errors, own, z = [], [], []
     for seed in range(40):
