@@ -10,6 +10,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config
+from ops.__main__ import main
 from ops.bench.kill_points import MODULE, Point, attempt
 from ops.scenario import Scenario, Sensor
 from ops.simulate import make, write
@@ -146,3 +147,16 @@ def test_a_run_does_not_go_on_with_another_recording(folder, config, tmp_path):
     assert done.returncode != 0
     assert "is of another configuration" in done.stderr
     assert digests(out) == before
+
+
+def test_verify_shows_it_in_both_modes(folder, tmp_path, capsys):
+    lines = (folder / "both.ndjson").read_bytes().splitlines(keepends=True)
+    short = tmp_path / "short.ndjson"
+    short.write_bytes(b"".join(lines[:1200]))
+    for mode, row in (("hindsight", "killed in pass 1"), ("causal", "speed 1000")):
+        assert main(["verify", str(short), f"--{mode}"]) == 0
+        shown = capsys.readouterr().out
+        assert ("killed in pass 1" in shown) == (mode == "hindsight")
+        assert ("speed 50" in shown) == (mode == "causal"), "two passes have no speed"
+        assert row in shown
+        assert shown.rstrip().endswith("Every run gave the same bytes.")
