@@ -44,7 +44,7 @@ from operators.sites import sweep
 SWEEPS = 2
 ENOUGH = 100
 """Readings after which a pass knows its noise as well as it ever will."""
-HIDES = 0.25
+HIDES = 0.3
 """What an edge that looks sharp hides, in parts of what it may hide (measured)."""
 _SOME = 1e-3
 """A weight from which on a filter can matter."""
