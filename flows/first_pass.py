@@ -91,7 +91,8 @@ def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight,
     Raises
     ------
     SystemExit
-        Code 0: a stop was requested. Code 2: the folder is in use or is not a run's.
+        Code 0: a stop was requested. Code 1: a file cannot be read or written; it is named.
+        Code 2: the folder is in use or is not a run's.
     """
     config = loaded.config
     path = Path(config.output.dir, HINDSIGHT)
@@ -131,6 +132,9 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
         found = first_pass(loaded.config, progress)
         data = encode(found, loaded.fingerprint, recordings)
         write_whole(path, data)
+    except OSError as error:
+        print(f"lumen: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     finally:
         folder.release()
     return data

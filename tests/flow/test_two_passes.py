@@ -202,6 +202,22 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
     assert {p.name for p in (tmp_path / "o").iterdir()} == {LOCK}
 
 
+def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(28, "cannot write: No space left on device", str(path))
+
+    monkeypatch.setattr("flows.first_pass.write_whole", full)
+    path = write_config(load(place / "hindsight.yaml").config, tmp_path / "h.yaml", tmp_path / "o")
+    with pytest.raises(SystemExit) as ended:
+        execute(path, progress=False)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "No space left" in line
+    assert str(tmp_path / "o" / HINDSIGHT) in line
+    monkeypatch.undo()
+    assert digests(execute(path, progress=False)) == digests(place / "hindsight")
+
+
 def test_replay_takes_hindsight_unless_causal_is_asked_for(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     recording = str(place / "r.ndjson")
