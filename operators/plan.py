@@ -175,6 +175,8 @@ class Plan:
         Every used sample is to be written.
     files : tuple of str
         The recordings, in the order by which their lines are numbered.
+    hindsight : bool
+        Estimates are of the whole recording: the second of two passes.
     """
 
     rig: str
@@ -196,6 +198,7 @@ class Plan:
     frozen_after_s: dict[str, float] | None = None
     aligned: bool = False
     files: tuple[str, ...] = ()
+    hindsight: bool = False
 
     def where(self, line: int) -> str:
         """Return file and byte offset of a row's `line`, as its source numbers them."""

@@ -78,10 +78,21 @@ def bars(snr_db: float) -> tuple[Bar, ...]:
 
 
 class Accuracy:
-    """Errors of runs against their truth, pooled; `figures` says what they come to."""
+    """Errors of runs against their truth, pooled; `figures` gives the result.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    since_s : float, optional
+        Seconds from the start from which on all lines and ticks count; by default as above.
+    until_s : float
+        Seconds from the start beyond which none counts.
+    """
+
+    def __init__(self, since_s: float | None = None, until_s: float = np.inf) -> None:
         self.errors: Errors = defaultdict(list)
+        self.settled_s = SETTLED_S if since_s is None else since_s
+        self.lags_s = LAGS_S if since_s is None else since_s
+        self.until_s = until_s
 
     def add(self, folder: Path, recording: Recording, true: Truth) -> None:
         """Add a finished run over a simulated recording without silences."""
@@ -119,7 +130,8 @@ class Accuracy:
         after = np.zeros(len(ts), bool)
         for step in known.resets:
             after |= (ts >= step.at - 0.5) & (ts < step.at + AFTER_STEP_S)
-        settled = (since > SETTLED_S) & ~after
+        within = since <= self.until_s
+        settled = (since > self.settled_s) & within & ~after
         skew = _column(lines, "skew_ppm") - (known.skew_ppm or 0.0)
         lag = _column(lines, "lag_s") - known.lag_s
         found = np.diff([0, *(line.clock_resets for line in lines)])
@@ -141,7 +153,7 @@ class Accuracy:
             first = skew[(since >= moment - 0.5) & (since < moment + 10)][:1]
             e[f"skew_{moment}_ppm"] += first.tolist()
         e["skew_end_ppm"] += skew[-1:].tolist()
-        late = since > LAGS_S
+        late = (since > self.lags_s) & within
         e["lag_s"] += lag[late].tolist()
         with np.errstate(divide="ignore", invalid="ignore"):
             e["lag_z"] += (lag / _column(lines, "lag_sd_s"))[late].tolist()
@@ -156,7 +168,8 @@ class Accuracy:
     ) -> None:
         e, ticks = self.errors, list(results.ticks())
         time, value, sd = truths.fused(ticks, true.signal)
-        scored = (time > START + LAGS_S) & (time < START + recording.scenario.seconds - TAIL_S)
+        last = min(recording.scenario.seconds - TAIL_S, self.until_s)
+        scored = (time > START + self.lags_s) & (time < START + last)
         clean = recording.clean(time)
         e["ticks_empty"].append(int(np.isnan(value[scored]).sum()))
         wrong = np.array([t.mode != "fused" for t in ticks])

@@ -13,6 +13,7 @@ from typing import NoReturn
 import numpy as np
 
 from configs.coherence import RESERVED
+from configs.schema import RunMode
 from sources import xdf
 from sources.decode import Decoder
 from sources.names import Names
@@ -32,13 +33,22 @@ SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 
 
-def derive(files: Sequence[Path], out: Path) -> Path:
+def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
     MIDI controllers, what URE says of itself and the readings of a clock become facts. Of the
     rest: where each source has one channel, they are taken to measure one quantity. Else a source
     measures several: channels that share their key make a signal each, the others are not
     used; where no two share it, each channel is a signal.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    out : Path
+        Folder of the results.
+    mode : {'causal', 'hindsight'}, optional
+        By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
+        live run.
 
     Raises
     ------
@@ -69,8 +79,14 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."
-    path.write_text(yaml_of(title, streams, signals(series), facts, str(out)), "utf-8")
+    text = yaml_of(title, streams, signals(series), facts, str(out))
+    path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
     return path
+
+
+def usual_mode(files: Sequence[Path]) -> RunMode:
+    """Return the mode in which recordings are replayed unless another is asked for."""
+    return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
 def channels(file: Path) -> Counter[str]:

@@ -157,6 +157,8 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
 def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     course = rig.course
     lives = sorted(course.lives.items(), reverse=True)
+    if story.run.get("hindsight"):
+        yield "Passes", "two (hindsight): clocks and lags are those of the whole recording"
     yield "Channels live", listed(
         [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
     ) + " of the ticks"  # fmt: skip

@@ -43,6 +43,24 @@ def sent_to(to: str) -> str:
 
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
+    "hindsight live": (
+        BASE.replace("{name: demo, type: file, path: demo.ndjson}", OSC).replace("a:x", "o:x")
+        .replace('"b:y"', '"o:y"') + f"mode: {HERE}hindsight",
+        "with the live stream 'o', expected recordings only",
+    ),
+    "hindsight while it grows": (
+        BASE.replace("ndjson}", f"ndjson, follow: {HERE}true}}") + "mode: hindsight",
+        "'follow' in mode 'hindsight', expected false",
+    ),
+    "hindsight at a speed": (
+        BASE.replace("ndjson}", f"ndjson, speed: {HERE}2}}") + "mode: hindsight",
+        "at speed 2 in mode 'hindsight', expected 0",
+    ),
+    "hindsight of a tape": (
+        BASE.replace("demo.ndjson", f"{HERE}tape") + "mode: hindsight",
+        "tape is a tape, expected a file in mode 'hindsight'",
+    ),
+    "an unknown mode": (f"mode: {HERE}foresight", "expected one of causal, hindsight"),
     "an empty file": (f"!{HERE}", "is empty, expected a configuration"),
     "a list": (f"!{HERE}- a", "is a list, expected a configuration"),
     "a text": (f"!{HERE}hello", "is the text 'hello', expected a configuration"),
@@ -356,6 +374,8 @@ BAD_RULES = {
 def _run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "demo.ndjson").touch()
     (tmp_path / "rules").mkdir()
+    (tmp_path / "tape").mkdir()
+    (tmp_path / "tape/tape.json").touch()
     monkeypatch.chdir(tmp_path)
 
 
