@@ -37,25 +37,34 @@ def config(scenario: Scenario, recording: Path, out: Path) -> str:
     return CONFIG.format(recording=recording, members=members, out=out)
 
 
-def measure(seeds: Iterable[int], snr_db: float, seconds: float = 600.0) -> Accuracy:
+def measure(
+    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, members: int = 5,
+    gains: float = 0.0,
+) -> Accuracy:  # fmt: skip
     """Record, run and measure each seed, in this process."""
     found = Accuracy()
-    for run in runs(seeds, snr_db, seconds):
+    for run in runs(seeds, snr_db, seconds, members=members, gains=gains):
         found.add(*run)
     return found
 
 
 def runs(
-    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal"
-) -> Iterator[tuple[Path, Recording, Truth]]:
-    """Yield each seed's results, recording and truth; the results are there until the next."""
+    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal",
+    members: int = 5, gains: float = 0.0,
+) -> Iterator[tuple[Path, Recording, Truth]]:  # fmt: skip
+    """Yield each seed's results, recording and truth; the results are there until the next.
+
+    Where gains differ, the reference's scale is the signal's.
+    """
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
-            recording = make(laboratory(seed, snr_db, seconds), seed)
+            recording = make(laboratory(seed, snr_db, seconds, members, gains), seed)
             path = Path(place, "laboratory.ndjson")
             recording.write(path)
             chosen = Path(place, "laboratory.yaml")
             text = config(recording.scenario, path, Path(place, "out"))
+            if gains:
+                text = text.replace("    members:", '    scale: "ure:pulse"\n    members:')
             chosen.write_text(f"{text}mode: {mode}\n", "utf-8")
             yield execute(chosen, progress=False), recording, truth.load(path)
 
