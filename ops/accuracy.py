@@ -4,8 +4,8 @@ Errors are pooled over channels and over runs before they become a figure. Lines
 estimate has had time to settle: clocks after 60 s and not within 10 s after a step, lags and
 fused values after 90 s.
 
-The oracle knows clocks, lags and outliers and fuses with the low-pass of `ops.truth` and weights
-as the rates: the best of its kind, though not a bound.
+The oracle knows clocks, lags, gains and outliers and fuses with the low-pass of `ops.truth` and
+weights as the rates: the best of its kind, though not a bound.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Accuracy:
             # What was known at a tick: the newest line before it.
             i = np.maximum(np.searchsorted(at, time, "right") - 1, 0)
             inside &= np.abs(error[i]) <= bound
-        e["bound"] += inside[scored].astype(float).tolist()
+        e["bound"] += inside[scored & np.isfinite(bound)].astype(float).tolist()
 
     def figures(self) -> dict[str, float]:
         """Return every figure by its key, as `bars` names them."""
@@ -200,7 +200,7 @@ class Accuracy:
             "map_step_ms": 1e3 * _rms(e["map_step_s"]),
             "reset_latency_s": _percentile(e["reset_latency_s"], 95),
             "lag_ms": 1e3 * _rms(e["lag_s"]),
-            "bound_pct": 100 * float(np.mean(e["bound"])),
+            "bound_pct": 100 * float(np.mean(e["bound"] or [np.nan])),
             "outlier_recall_pct": 100 * sum(e["taken"]) / max(sum(e["thrown"]), 1),
             "outlier_false_pct": 100 * sum(e["sound_taken"]) / max(sum(e["sound"]), 1),
         }
@@ -219,7 +219,8 @@ def oracle(recording: Recording, time: F64) -> F64:
         mine = (rows.name == k) & ~rows.outlier
         host = rows.host[mine] - sensor.lag_s
         order = np.argsort(host, kind="stable")
-        value = truths.smooth(host[order] + START, rows.value[mine][order], time)
+        reading = (rows.value[mine][order] - sensor.bias) / sensor.gain
+        value = truths.smooth(host[order] + START, reading, time)
         there = np.isfinite(value)
         weight = sensor.rate_hz / sensor.noise**2
         top[there] += weight * value[there]

@@ -83,13 +83,22 @@ def main() -> int:
     parser.add_argument("--hindsight", action="store_true", help="both modes beside each other")
     parser.add_argument("--from", dest="since_s", type=float, default=3.0, metavar="S",
                         help="where the first span begins; default %(default)s")  # fmt: skip
+    parser.add_argument("--members", type=int, default=5, choices=range(2, 6),
+                        help="the reference and sensors; default %(default)s")  # fmt: skip
+    parser.add_argument("--gains", type=float, default=0.0, metavar="PART",
+                        help="by how much the sensors' gains are off; the reference's scale is "
+                        "the signal's then; default %(default)s")  # fmt: skip
     args = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
     if args.hindsight:
         print(show_hindsight(seeds, args.snr, args.since_s))
         return 0
-    figures = {r: measure(seeds, r).figures() for r in args.snr}
+    figures = {
+        r: measure(seeds, r, members=args.members, gains=args.gains).figures() for r in args.snr
+    }
     print(show(figures))
+    if (args.members, args.gains) != (5, 0.0):
+        return 0
     others = {r: compare(seeds, r) for r in args.snr}
     ours = {r: figures[r]["fused_rmse"] for r in args.snr}
     rows = [("Lumen Fusion", *(number(ours[r], 4) for r in args.snr))]

@@ -116,7 +116,8 @@ def studio(noise: float, silences: bool, seed: int) -> Found:
     )  # fmt: skip
 
     def error(line: Any) -> float:
-        if abs(line.ts - START - SECONDS / 2 - _UNSETTLED_S / 2) < _UNSETTLED_S:
+        new = abs(line.ts - START - SECONDS / 2 - _UNSETTLED_S / 2) < _UNSETTLED_S
+        if new or line.offset_s is None:
             return float("nan")
         off = line.offset_s - (truth.offset_s(line.channel, line.ts) or 0.0)
         return float(off - (line.lag_s or 0.0) + truth.channels[line.channel].lag_s)

@@ -1,18 +1,23 @@
 """The self-test of the command, over several seeds, and that it can fail."""
 
+from __future__ import annotations
+
+import msgspec
 import pytest
 
-from ops import selftest
+from ops import selftest, single
 from ops.__main__ import main
+from ops.accuracy import bars as pooled
 
 
-@pytest.fixture(autouse=True)
-def _first_table_alone(monkeypatch):
+@pytest.fixture
+def first_table_alone(monkeypatch):
     """The second is measured in tests of its own."""
-    monkeypatch.setattr(selftest, "laboratory_table", lambda seed, ratios_db: "")
+    monkeypatch.setattr(selftest, "accurate", lambda seed, ratios_db: ("", 1, 1))
 
 
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("first_table_alone")
 def test_what_is_injected_is_found(seed, capsys):
     code = main(["selftest", "--quick", "--seed", str(seed)])
     said = capsys.readouterr().out
@@ -21,9 +26,37 @@ def test_what_is_injected_is_found(seed, capsys):
     assert "\n22 of 22 passed\n" in said
 
 
+@pytest.mark.usefixtures("first_table_alone")
 def test_a_missed_bar_ends_with_code_1(capsys, monkeypatch):
-    monkeypatch.setattr(selftest, "QUICK_BARS", ((0.0, 0.0), (0.5, 2.0), (5.0, 10.0)))
+    table = msgspec.structs.replace(single.table(), checks={"quick": {}})
+    monkeypatch.setattr(single, "table", lambda: table)
     assert main(["selftest", "--quick"]) == 1
     said = capsys.readouterr().out
-    assert said.count("FAIL") == 3
-    assert "\n19 of 22 passed\n" in said
+    assert said.count("FAIL") == 10
+    assert "\n12 of 22 passed\n" in said
+
+
+def test_a_newcomer_sees_no_fault_of_a_healthy_build(capsys):
+    code = main(["selftest", "--quick", "--seed", "1"])
+    said = capsys.readouterr().out
+    assert code == 0, said
+    figures = said.partition("passed")[2].partition("within")[0]
+    assert "fused RMSE / oracle" in figures and "!" not in figures
+    assert "21 of 21 within their bars" in said
+
+
+def test_an_accuracy_beyond_its_bar_ends_with_code_1(capsys, monkeypatch):
+    nothing = dict.fromkeys((bar.key for bar in pooled(20.0)), 0.0)
+    monkeypatch.setattr(selftest, "recorded", lambda seed, quick: [])
+    monkeypatch.setattr(selftest, "measure", lambda seeds, r: _Measured(nothing))
+    assert main(["selftest", "--quick"]) == 1
+    said = capsys.readouterr().out
+    assert "of 21 within their bars" in said and "0.000!" in said
+
+
+class _Measured:
+    def __init__(self, figures):
+        self._figures = figures
+
+    def figures(self):
+        return self._figures

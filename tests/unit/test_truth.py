@@ -168,17 +168,14 @@ def test_a_long_story_is_cut_and_says_so():
     assert len(told.splitlines()) == 25
 
 
-def test_an_estimate_may_be_off_by_four_of_its_sd_within_the_bars():
-    def passes(error, sd):
-        return selftest.estimate("x", error, sd, 0.0, (1.0, 5.0), 1).passed
+def test_an_estimate_passes_within_its_bar_and_not_without_one_or_a_value():
+    def passes(found, bar):
+        return selftest.Check("x", found, 1.0, bar, measured=True).passed
 
-    assert passes(0.9, 0.0)
-    assert not passes(1.1, 0.0)
-    assert passes(3.9, 1.0)
-    assert not passes(4.1, 1.0)
-    assert not passes(5.1, 100.0)
-    assert passes(4.9, None)
-    assert not passes(None, 1.0)
+    assert passes(1.4, 0.5) and passes(0.6, 0.5)
+    assert not passes(1.6, 0.5)
+    assert not passes(None, 0.5)
+    assert not passes(1.0, float("nan"))
 
 
 def test_every_spell_of_a_mode_is_counted_across_segments(recording, tmp_path):
