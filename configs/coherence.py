@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations
+from configs import destinations, scales
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -126,6 +126,31 @@ def _kinds(document: Document, config: Config) -> None:
         if stream.follow:
             said = "'follow' beside live streams, expected false: a recording has one beginning"
             document.fault(document.place((*at, "follow")), said)
+
+
+def _mode(document: Document, config: Config) -> None:
+    """Two passes need all of the data at once: recordings, as fast as they can be read."""
+    if config.mode != "hindsight":
+        return
+    live = [i for i, s in enumerate(config.streams) if not isinstance(s, FileStream)]
+    if live:
+        name = document.shown(("streams", live[0], "name"), config.streams[live[0]].name)
+        said = f"mode 'hindsight' with the live stream '{name}', expected recordings only"
+        document.fault(document.place(("mode",)), said)
+    for index, stream in enumerate(config.streams):
+        at = ("streams", index)
+        if not isinstance(stream, FileStream):
+            continue
+        if stream.follow:
+            said = "'follow' in mode 'hindsight', expected false: a first pass needs an end"
+            document.fault(document.place((*at, "follow")), said)
+        if stream.speed != 0:
+            said = f"a recording at speed {stream.speed:g} in mode 'hindsight'"
+            document.fault(document.place((*at, "speed")), f"{said}, expected 0")
+        if (Path(stream.path) / TAPE).is_file():
+            said = f"{document.shown((*at, 'path'), stream.path)} is a tape, expected a file"
+            why = "in mode 'hindsight': a tape replays its live run, in mode 'causal'"
+            document.fault(document.place((*at, "path")), f"{said} {why}")
 
 
 def _tap(document: Document, config: Config) -> None:
@@ -333,6 +358,7 @@ _CHECKS = (
     _Check(("exporter",), _exporter),
     _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams",), _kinds),
+    _Check(("streams", "mode"), _mode),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
@@ -341,6 +367,7 @@ _CHECKS = (
     _Check(("signals", "quality"), _quality_signal),
     _Check(("signals", "weights"), _weights),
     _Check(("channels",), _ranges),
+    _Check(("streams", "channels", "signals", "facts", "weights"), scales.check),
     _Check(("quality", "resample"), _band),
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),

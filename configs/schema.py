@@ -26,6 +26,8 @@ from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
 _URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+RunMode = Literal["causal", "hindsight"]
+"""`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
 
 
@@ -146,6 +148,7 @@ class Config(Strict, frozen=True, kw_only=True):
     tap: TapConfig | None = None
     send: list[OscDestination | MidiDestination] = []
     output: OutputConfig = OutputConfig()
+    mode: RunMode = "causal"
 
     @property
     def live(self) -> bool:
@@ -169,10 +172,11 @@ class Config(Strict, frozen=True, kw_only=True):
             Signal(
                 name,
                 tuple(
-                    Member(name, channel, m.group, m.lag_s, m.lag_sd_s)
+                    Member(name, channel, m.group, m.lag_s, m.lag_sd_s, m.origin or "", m.sd)
                     for channel, m in s.members.items()
                 ),
                 s.reference,
+                s.scale,
             )
             for name, s in self.signals.items()
         )
@@ -200,4 +204,5 @@ class Config(Strict, frozen=True, kw_only=True):
             files=()
             if self.live
             else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
+            hindsight=self.mode == "hindsight",
         )

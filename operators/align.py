@@ -22,6 +22,8 @@ Source: Knapp & Carter, IEEE Trans. ASSP 24 (1976); more in the modules named.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -29,10 +31,13 @@ from msgspec.structs import replace
 
 from operators.coarse import HALF, Coarse
 from operators.correlate import ROUNDING, Series, lag_of
+from operators.hindsight import Hindsight
+from operators.lag_path import path_of
 from operators.pace import Paces
 from operators.plan import NotNegative, Plan, Positive, Profile, Signal, Strict
 from operators.records import F64, I64, Block, LagReport, Packet, State
 from operators.track import Pair, Track
+from operators.trend import CORRECTED, FREE, motions
 
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5
@@ -43,10 +48,10 @@ PATIENCE_S = 1.1
 class KalmanConfig(Strict, frozen=True, kw_only=True):
     """How a lag wanders, `q` in s^2/s, and what 64 samples tell of it, `r` in s^2.
 
-    `auto`: as the spectrum has it. Walking by q, a lag is off by 0.25 ms after ten minutes.
+    `auto`: as the data have it. Walking by 1e-10, a lag is off by 0.25 ms after ten minutes.
     """
 
-    q: NotNegative = 1e-10
+    q: Literal["auto"] | NotNegative = "auto"
     r: Literal["auto"] | Positive = "auto"
 
 
@@ -71,7 +76,15 @@ class AlignConfig(Strict, frozen=True, kw_only=True):
 class Align:
     """Lags, and each row's pace for the stations after."""
 
-    def __init__(self, plan: Plan, config: AlignConfig, state: State | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        config: AlignConfig,
+        state: State | None = None,
+        *,
+        learn: bool = False,
+        known: Hindsight | None = None,
+    ) -> None:
         self.plan, self.config = plan, config
         self.hz = min(config.search_hz, plan.tick_hz)
         self._hop = max(1, round(config.hop_s * self.hz))
@@ -79,7 +92,10 @@ class Align:
         patience_s = plan.wait_s + plan.decide_s + PATIENCE_S
         self.delay_s = HALF / self.hz + patience_s
         self.dated_s = max(0.0, self.delay_s - plan.half_width_s - plan.wait_s)
-        self._signals = [s for s in plan.signals if _is_searched(s)]
+        self._known, self._passed = known, 0
+        self._coming: list[LagReport] | None = None
+        self._learnt: dict[tuple[str, str], list[LagReport]] | None = {} if learn else None
+        self._signals = [] if known else [s for s in plan.signals if _is_searched(s)]
         channels = list(dict.fromkeys(m.channel for s in self._signals for m in s.members))
         self._lane = {c: i for i, c in enumerate(channels)}
         self._reference = [_named(s) for s in self._signals]
@@ -87,6 +103,7 @@ class Align:
         self._sampled: dict[str, bool] = {}
         self._paces, self._announced = Paces(), False
         self._coarse = Coarse(self.hz, [plan.is_held(c) for c in channels], patience_s)
+        self._stamped = [math.inf] * len(channels)
         self._series: F64 = np.empty((len(channels), 0))
         self._next: int | None = None
         if state:
@@ -95,6 +112,8 @@ class Align:
             self._tracks = [[Track.revive(t) for t in tracks] for tracks in state["tracks"]]
             self._reference, self._series = list(state["reference"]), state["series"]
             self._announced, self._next = state["announced"], state["next"]
+            self._passed = state["passed"]
+            self._stamped = list(state["stamped"])
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -103,8 +122,10 @@ class Align:
             "coarse": self._coarse.snapshot(),
             "tracks": [[t.snapshot() for t in tracks] for tracks in self._tracks],
             "reference": list(self._reference),
+            "stamped": list(self._stamped),
             "series": self._series,
             "announced": self._announced,
+            "passed": self._passed,
             "next": self._next,
         }
 
@@ -112,9 +133,15 @@ class Align:
         """Attach pace to the rows, and the lags that this packet completes."""
         for b in packet.blocks:
             if b.channel in self._lane:
-                self._coarse.push(self._lane[b.channel], b.host_time, b.value, b.before)
+                lane = self._lane[b.channel]
+                self._coarse.push(lane, b.host_time, b.value, b.before)
+                if math.isinf(self._stamped[lane]) and b.stamped.any():
+                    late = np.maximum(b.host_time, b.before - self._coarse.patience_s)[b.stamped]
+                    self._stamped[lane] = float(late.min())
         reports: list[LagReport] = []
-        if not self._announced:
+        if self._known:
+            reports += self._until(packet, self._known)
+        elif not self._announced:
             self._announced = True
             reports += [_reference_report(s, c) for s in self.plan.signals if (c := _named(s))]
         # Of values near the largest that there are no squares exist: their lags are not told.
@@ -122,7 +149,26 @@ class Align:
             blocks = self._paced(packet.blocks)
             if self._lane and not math.isnan(packet.first_host):
                 reports += self._hops(packet)
+        if self._learnt is not None:
+            for r in reports:
+                self._learnt.setdefault((r.signal, r.channel), []).append(r)
         return replace(packet, blocks=blocks, lags=tuple(reports))
+
+    def shown(self) -> State:
+        """Return each member's lag as the whole recording shows it; see `Learner`."""
+        found = [
+            r for reports in (self._learnt or {}).values() for r in path_of(reports, self.dated_s)
+        ]
+        return {"lags": [list(r) for r in found]}
+
+    def _until(self, packet: Packet, known: Hindsight) -> list[LagReport]:
+        """Return the known reports that ticks due by now are the first to need."""
+        if self._coming is None:
+            lags = known.of(packet.rig, "align").get("lags", ())
+            self._coming = sorted((LagReport(*r) for r in lags), key=attrgetter("known"))
+        first, until = self._passed, np.inf if packet.end else packet.known
+        self._passed = max(first, bisect_right(self._coming, until, key=attrgetter("known")))
+        return self._coming[first : self._passed]
 
     def _paced(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with the pace of their channels at each row."""
@@ -170,8 +216,6 @@ class Align:
             stop = hop * self._hop
             skipped = hop - 1 - self._next // self._hop
             if skipped:
-                for track in (t for tracks in self._tracks for t in tracks):
-                    track.walked += skipped * self.config.hop_s * self.config.kalman.q
                 self._next = stop - self._hop
                 self._series = np.full_like(self._series, np.nan)
             fresh = self._coarse.read(self._next, stop - self._next)
@@ -203,7 +247,7 @@ class Align:
         if length < self._most / 2:
             return reports
         series = [Series(x) for x in self._series]
-        walk, r = c.kalman.q * c.hop_s, None if c.kalman.r == "auto" else c.kalman.r
+        r = None if c.kalman.r == "auto" else c.kalman.r
         for k, signal in enumerate(self._signals):
             if not self._reference[k]:
                 self._reference[k] = self._choose(signal)
@@ -220,12 +264,20 @@ class Align:
                     stop - length, self.hz,
                 )  # fmt: skip
                 found = lag_of(pair.a, pair.b, self.hz, c.max_lag_s)
-                track.update(pair, found, walk, r)
+                stamped = self._is_stamped(stop, reference, m.channel)
+                kinds = motions(c.kalman.q, *(CORRECTED if stamped else FREE))
+                track.update(pair, found, known, kinds, r)
+                t = track.trend.moved(known)
                 reports.append(LagReport(
-                    signal.name, m.channel, known, base + track.lag, track.var, c.kalman.q,
+                    signal.name, m.channel, known, base + t.lag, t.var, t.growth,
                     found.confidence, track.locked, found.note,
+                    t.at, t.rate, t.cross_var, t.rate_var, self.hz,
                 ))  # fmt: skip
         return reports
+
+    def _is_stamped(self, stop: int, *channels: str) -> bool:
+        """Return whether the clocks of all channels can be learnt, as known before a tick."""
+        return all(self._stamped[self._lane[c]] <= stop / self.hz for c in channels)
 
     def _choose(self, signal: Signal) -> str:
         """Return the reference when it is left to us: a quick ure member, else the cleanest."""

@@ -38,13 +38,15 @@ from dataclasses import dataclass
 from operators.records import State
 
 Q_SLOPE = (1e-20, 1e-13, 1e-12)
-SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.94, 0.03, 0.03)
+SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.97, 0.015, 0.015)
 """What each pace is given before the data; readings without an edge say less of wander."""
 EDGE, EDGE_S = 1 / 32, 2e-6
 """How blurred a sharp edge may be: in parts of `own`, and at least (s): the grain of stamps."""
-CAUTION = 0.65
-"""Mean squared error of the sharp over their own variance: the true law given the readings is a
-piece of an exponential, narrower than the Gaussian that is carried on."""
+CAUTION, CAUTION_SLOPE = 0.65, 0.85
+"""Mean squared errors of the sharp over their own variances: the true law given the readings is a
+piece of an exponential, narrower than the Gaussian that is carried on, and its slope has more of
+what was dropped on the way (measured)."""
+SHARP_UNITS = (CAUTION, math.sqrt(CAUTION * CAUTION_SLOPE), CAUTION_SLOPE)
 SD_SLOPE = 300e-6
 MOST_SLOPE = 500e-6
 HUBER = 4.0
@@ -56,7 +58,7 @@ LEAST_S = 1e-6
 """No reading is believed to be better than this."""
 ROUNDED = 1 / 9
 """Variance of a rounding error in units of its step squared: 1/12, and neighbours are alike."""
-HIDDEN = 0.22
+HIDDEN = 0.18
 """Variance of what a blurred edge hides, in units of its blur squared (measured)."""
 ROOT_2, ROOT_2_PI, LOG_2_PI = math.sqrt(2), math.sqrt(2 * math.pi), math.log(2 * math.pi)
 
@@ -185,7 +187,7 @@ class Bank:
         self.at = at
         for f in self.filters:
             sd = own if f.sharp and own else max(own, self.edge)
-            f.offset, f.p00, f.p01 = offset, sd**2 / self._unit(f), 0.0
+            f.offset, f.p00, f.p01 = offset, sd**2 / self._units(f)[0], 0.0
         self._average()
 
     def _learn(self, offset: float, r: float, rounding: float) -> None:
@@ -221,34 +223,42 @@ class Bank:
         self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
         v00 = v01 = v11 = 0.0
         for f in self.filters:
-            a, b, unit = f.offset - self.offset, f.slope - self.slope, self._unit(f)
-            v00 += f.weight * (unit * f.p00 + a * a)
-            v01 += f.weight * (unit * f.p01 + a * b)
-            v11 += f.weight * (unit * f.p11 + b * b)
+            a, b, (u00, u01, u11) = f.offset - self.offset, f.slope - self.slope, self._units(f)
+            v00 += f.weight * (u00 * f.p00 + a * a)
+            v01 += f.weight * (u01 * f.p01 + a * b)
+            v11 += f.weight * (u11 * f.p11 + b * b)
         self.offset_var, self.cross_var, self.slope_var = v00, v01, v11
 
     def _restart(self, f: Filter) -> None:
-        unit = self._unit(f)
+        u00, u01, u11 = self._units(f)
         f.weight, f.offset, f.slope = GONE, self.offset, self.slope
-        f.p00, f.p01, f.p11 = self.offset_var / unit, self.cross_var / unit, self.slope_var / unit
+        f.p00, f.p01, f.p11 = self.offset_var / u00, self.cross_var / u01, self.slope_var / u11
 
-    def _unit(self, f: Filter) -> float:
-        return CAUTION if f.sharp else self.excess
+    def _units(self, f: Filter) -> tuple[float, float, float]:
+        """Return what a filter's variances and covariance are in units of."""
+        return SHARP_UNITS if f.sharp else (self.excess, self.excess, self.excess)
 
 
 def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> float:
     """Take in a reading as the least of exponential delays; return its log likelihood."""
     e, s = least - f.offset, f.p00 + var
     root = math.sqrt(s)
-    b = e / root - root / own
-    log, mills = _normal(b)
-    # Far from the edge the sum cancels: what is left of the variance cannot be below nothing.
-    f.update(1 / own - mills / root, min(mills * (b + mills), 1.0) / s)
+    log, _ = _normal(e / root - root / own)
+    f.update(*sharpened(e, own, s))
     if rounding:
         e = own + _beyond(e - own, rounding)
         log, _ = _normal(e / root - root / own)
     log += s / (2 * own * own) - e / own
     return max(log, -0.5 * MOST_UNLIKELY - 1) - math.log(own)
+
+
+def sharpened(e: float, own: float, s: float) -> tuple[float, float]:
+    """Return G and H of a reading e above the line, of the variance s with that of its blur."""
+    root = math.sqrt(s)
+    b = e / root - root / own
+    _, mills = _normal(b)
+    # Far from the edge the sum cancels: what is left of the variance cannot be below nothing.
+    return 1 / own - mills / root, min(mills * (b + mills), 1.0) / s
 
 
 def _beyond(e: float, rounding: float) -> float:

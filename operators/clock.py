@@ -53,6 +53,8 @@ class Judged(NamedTuple):
     what comes next.
     `turns`: (by, known, line) for each change of the line: index of the stamp that brought it,
     host time (s), and the line, `Line.stepped` where it was a step.
+    `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
+    the second bin too far above.
     """
 
     host: F64
@@ -60,6 +62,7 @@ class Judged(NamedTuple):
     by: I64
     decided: int
     turns: list[tuple[int, float, Line]]
+    steps: list[int]
 
 
 class Line(NamedTuple):
@@ -132,6 +135,7 @@ class Clock:
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
         turns: list[tuple[int, float, Line]] = []
+        steps: list[int] = []
         if n and np.isnan(self.due):
             self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
         i = 0
@@ -146,6 +150,8 @@ class Clock:
                 if not self._doubtful(e)[0]:
                     line = self._close(float(source[i]))
                     if line:
+                        if line.stepped:
+                            steps.append(i)
                         known = source[i] + self._predict(source[i : i + 1], delay[i : i + 1])[0]
                         turns.append((int(by[i]), float(known), line))
                     continue
@@ -165,14 +171,15 @@ class Clock:
             # What came meanwhile has waited, too.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
-                return Judged(host, ok, by, i, turns)
+                return Judged(host, ok, by, i, turns, steps)
             if reset:
+                steps.append(i)
                 self.reset_at = float(host[settled - reset])
                 if self.bank:
                     line, known = self.line(self.bank, stepped=True), host[settled - 1]
                     turns.append((int(by[i]), float(known), line))
             i = settled
-        return Judged(host, ok, by, n, turns)
+        return Judged(host, ok, by, n, turns, steps)
 
     def finish(self) -> Line | None:
         """Take in what is left at the end of the data; return the line."""

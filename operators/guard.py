@@ -1,12 +1,17 @@
-"""guard: outliers out of sampled channels (operators/hampel.py says which those are).
+"""guard: outliers out of sampled channels.
+
+operators/hampel.py finds what stands out of its neighbours, operators/peaks.py what of it is the
+signal's own: peaks with flanks, and shapes that recur.
 
 A sample is judged with the five before and the five after it. It is final when its five
 successors are there, or, on a slow channel, when `decide_s` has passed; then its `before` becomes
 the moment of that. Stragglers are judged among the samples around them and change nobody else's
 verdict. Held channels pass.
 
-State: each channel's undecided rows and the samples of the last `late_s` beside them.
-Cost: about 50 numpy calls a block, 25 for each channel of it, 35 where a sample is suspect.
+State: each channel's undecided rows, the samples of the last `late_s` beside them, and the last
+128 samples that stood out.
+Cost: about 50 numpy calls a block, 25 for each channel of it, 35 where a sample is suspect, 25
+where one stands out, 30 for each channel that has one.
 Losses: outliers.
 """
 
@@ -18,10 +23,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from operators.hampel import SIDE, least_scale, outliers, shifted, step
+from operators.hampel import SIDE, WIDTH, least_scale, outliers, shifted, step
 from operators.ledger import ended, spread
+from operators.peaks import Looks, Peaks, looks
 from operators.plan import Plan
-from operators.records import F64, Block, Bool, Ends, Packet, State
+from operators.records import F64, I64, Block, Bool, Ends, Packet, State
 from operators.renewal import Renewal
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
@@ -41,6 +47,7 @@ class _Channel:
     pending: Block | None = None
     scale: F64 = field(default_factory=lambda: np.empty(0))
     stragglers: Block | None = None
+    peaks: Peaks = field(default_factory=Peaks)
 
 
 class _Case(NamedTuple):
@@ -69,15 +76,16 @@ class Guard:
         self._channels: dict[str, _Channel] = {}
         for name, c in (state or {}).items():
             blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
-            renewal = Renewal(**c["renewal"])
-            self._channels[name] = _Channel(**{**c, **blocks, "renewal": renewal})
+            parts = {"renewal": Renewal(**c["renewal"]), "peaks": Peaks(**c["peaks"])}
+            self._channels[name] = _Channel(**{**c, **blocks, **parts})
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         out: dict[str, Any] = {}
         for name, c in self._channels.items():
             out[name] = {k: getattr(c, k) for k in _Channel.__dataclass_fields__}
-            out[name]["renewal"] = c.renewal.snapshot()
+            for k in ("renewal", "peaks"):
+                out[name][k] = out[name][k].snapshot()
             for k in ("pending", "stragglers"):
                 out[name][k] = out[name][k] and out[name][k].plain()
         return out
@@ -163,10 +171,16 @@ class Guard:
                 first = count[spans[-1]][:missing]
                 first -= np.arange(missing, 0, -1, dtype=np.int8)[: len(first)]
             at += len(c.rows) + 2 * SIDE
-        bad = outliers(value, after, count, scale[SIDE:-SIDE])
+        scale = scale[SIDE:-SIDE]
+        bad = outliers(value, after, count, scale)
+        # What stands out of a whole window may be a peak.
+        far = (bad & (count == WIDTH)).nonzero()[0]
+        seen = looks(shifted(value, WIDTH).T[far], scale[far]) if len(far) else None
         out = []
         for c, span in zip(cases, spans, strict=True):
             k = _how_many(due[span], full[span], known, end)
+            if seen:
+                _spare(c, bad[span], far, seen, span.start, k)
             if rows := self._finish(c, moment[span][:k], known):
                 out.append((rows, bad[span][:k]))
         return out
@@ -194,6 +208,22 @@ class Guard:
             None if rows.weight is None else rows.weight[:k], (), rows.host_time[:k],
             rows.straggler[:k],
         )  # fmt: skip
+
+
+def _spare(case: _Case, bad: Bool, far: I64, seen: Looks, start: int, final: int) -> None:
+    """Take a case's peaks out of `bad`; remember what stood out among its `final` first rows.
+
+    `far` are the places of `seen` in the line of all cases; that of this case begins at `start`.
+    """
+    first, last, end = np.searchsorted(far, (start, start + final, start + len(bad))).tolist()
+    if first == end:
+        return
+    mine, peaks = seen.part(slice(first, end)), case.kept.peaks
+    spared = mine.rough
+    if case.rows is case.kept.pending:
+        spared = spared | peaks.recurring(mine)
+        peaks.push(seen.part(slice(first, last)))
+    bad[far[first:end][spared] - start] = False
 
 
 def _last(past: F64) -> tuple[F64, int]:

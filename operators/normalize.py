@@ -87,8 +87,7 @@ class Normalize:
             c = self.plan.channel(channel)
             low, high = c.range or (-LARGEST, LARGEST)
             rule = self._rules[channel] = _Rule(
-                c.reduce, 1.0 if c.gain is None else c.gain, c.offset or 0.0,
-                max(low, -LARGEST), min(high, LARGEST),
+                c.reduce, *c.conversion, max(low, -LARGEST), min(high, LARGEST),
             )  # fmt: skip
         return rule
 

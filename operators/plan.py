@@ -32,11 +32,31 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChannelConfig(Strict, frozen=True, kw_only=True):
-    """How the values of the channels that match a name or pattern are to be read."""
+    """How the values of the channels that match a name or pattern are to be read.
+
+    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal.
+    """
+
+    @property
+    def learnt(self) -> bool:
+        """Whether a part of the conversion is to be learnt."""
+        return "auto" in (self.gain, self.offset)
+
+    @property
+    def given_offset(self) -> float:
+        """The offset that is given, 0 where it is left out or learnt."""
+        return self.offset if isinstance(self.offset, float | int) else 0.0
+
+    @property
+    def conversion(self) -> tuple[float, float]:
+        """Gain and offset to apply at once: none of them before a learnt gain."""
+        if self.gain == "auto":
+            return 1.0, 0.0
+        return 1.0 if self.gain is None else self.gain, self.given_offset
 
     kind: Kind | None = None
-    gain: float | None = None
-    offset: float | None = None
+    gain: float | Literal["auto"] | None = None
+    offset: float | Literal["auto"] | None = None
     range: tuple[float, float] | None = None
     reduce: Reduce | None = None
     stale_after_s: Positive | None = None
@@ -46,18 +66,27 @@ class MemberConfig(Strict, frozen=True, kw_only=True):
     """A channel as a member of a signal; with `lag_s`, its lag is known and not searched.
 
     A lag given without `lag_sd_s` is used but not compared: no bound covers it.
+
+    Members of one `origin` share a fault: they have one vote on level and slope. `sd` is a
+    systematic standard deviation known from elsewhere.
     """
 
     group: Group = "sensors"
+    origin: Annotated[str, Meta(min_length=1)] | None = None
+    sd: Positive | None = None
     lag_s: float | None = None
     lag_sd_s: NotNegative | None = None
 
 
 class SignalConfig(Strict, frozen=True, kw_only=True):
-    """A quantity and the channels that measure it."""
+    """A quantity and the channels that measure it.
+
+    Its level and slope are those of the members' consensus, or of one member: `scale`.
+    """
 
     members: Annotated[dict[str, MemberConfig], Meta(min_length=1)]
     reference: str = "auto"
+    scale: str = "consensus"
 
 
 class WeightsConfig(Strict, frozen=True, kw_only=True):
@@ -81,18 +110,25 @@ PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One channel in one signal."""
+    """One channel in one signal; `given_origin` is empty where it is the source."""
 
     signal: str
     channel: str
     group: Group
     lag_s: float | None = None
     lag_sd_s: float | None = None
+    given_origin: str = ""
+    sd: float | None = None
 
     @property
     def source(self) -> str:
         """Who stamps it."""
         return self.channel.partition(":")[0]
+
+    @property
+    def origin(self) -> str:
+        """What its systematic faults are shared with."""
+        return self.given_origin or self.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +139,8 @@ class Signal:
     members: tuple[Member, ...]
     reference: str
     """A member's channel, or `auto`."""
+    scale: str = "consensus"
+    """A member's channel, or `consensus`."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +175,8 @@ class Plan:
         Every used sample is to be written.
     files : tuple of str
         The recordings, in the order by which their lines are numbered.
+    hindsight : bool
+        Estimates are of the whole recording: the second of two passes.
     """
 
     rig: str
@@ -158,6 +198,7 @@ class Plan:
     frozen_after_s: dict[str, float] | None = None
     aligned: bool = False
     files: tuple[str, ...] = ()
+    hindsight: bool = False
 
     def where(self, line: int) -> str:
         """Return file and byte offset of a row's `line`, as its source numbers them."""

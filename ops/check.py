@@ -14,6 +14,8 @@ from configs.load import Loaded, load_or_exit
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
 
+TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen check` takes."""
@@ -48,6 +50,8 @@ def describe(loaded: Loaded) -> list[str]:
         _count(len(loaded.rules), "rule"),
     ]  # fmt: skip
     lines = [f"OK        {loaded.path}: rig {plan.rig}, {', '.join(parts)}", *_latency(loaded)]
+    if config.mode == "hindsight":
+        lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
     return lines

@@ -263,9 +263,10 @@ def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]
 def _reading(plan: Plan, channel: str, key: str, parts: int) -> Reading:
     """Return a reading that becomes, by the channel's gain and offset, what its range allows."""
     set_up = plan.channel(channel if parts == 1 else f"{channel}[0]")
-    gain, offset = set_up.gain or 1.0, set_up.offset or 0.0
+    gain, offset = set_up.conversion
+    gain = gain or 1.0
     middle, span = 0.0, 1.0
-    if re.match(r"(cc|note|pressure|program)/\d", key) and set_up.gain is None:
+    if re.match(r"(cc|note|pressure|program)/\d", key) and set_up.gain in (None, "auto"):
         middle, span = 63.5, 127 / HELD_SPAN
     elif set_up.reduce == "norm":
         parts, middle = 3, _LEVEL

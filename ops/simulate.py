@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,6 +40,13 @@ DAMAGED = (
     "#bundle /body/pulse ,f",
     '{"ts":1730000000.1,"source":"osc_2","key":"/wrist/pulse","value":null}',
 )
+
+
+class Measured(Protocol):
+    """Anything that has a value at any time."""
+
+    def at(self, time: F64) -> F64:
+        """Return the value at `time` (n,), in seconds after the start."""
 
 
 class Movement:
@@ -101,7 +108,7 @@ class Recording:
 
     scenario: Scenario
     seed: int
-    movement: Movement
+    movement: Measured
     names: tuple[tuple[str, str], ...]
     rows: Rows
     damaged: tuple[tuple[float, str], ...] = ()
@@ -155,7 +162,7 @@ def _in_order(lines: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return sorted(lines, key=lambda line: line[0])
 
 
-def make(scenario: Scenario, seed: int = 0) -> Recording:
+def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) -> Recording:
     """Record a scenario.
 
     Parameters
@@ -165,8 +172,10 @@ def make(scenario: Scenario, seed: int = 0) -> Recording:
     seed : int
         Chooses movement, noise, losses and delays; each sensor draws from a stream of its
         own, so that a change to one leaves the others as they were.
+    movement : Measured, optional
+        What is measured; by default one that the seed draws.
     """
-    movement = Movement(np.random.default_rng([seed, 0]), flat=scenario.flat)
+    movement = movement or Movement(np.random.default_rng([seed, 0]), flat=scenario.flat)
     names = tuple((s.source, s.key) for s in scenario.sensors)
     parts = [
         _measure(scenario, sensor, k, movement, np.random.default_rng([seed, 1, k]))
@@ -188,13 +197,14 @@ def make(scenario: Scenario, seed: int = 0) -> Recording:
 
 
 def _measure(
-    scenario: Scenario, sensor: Sensor, name: int, movement: Movement, rng: np.random.Generator
+    scenario: Scenario, sensor: Sensor, name: int, movement: Measured, rng: np.random.Generator
 ) -> Rows:
     sent = np.arange(int(scenario.seconds * sensor.rate_hz) + 1) / sensor.rate_hz
     sent = (sent + rng.random() / sensor.rate_hz)[:-1]
     value = movement.at(sent - sensor.lag_s) + sensor.noise * rng.standard_normal(len(sent))
     for span, sd in sensor.noisy:
         value += _within(sent, span) * sd * rng.standard_normal(len(sent))
+    value = sensor.bias + sensor.gain * value
     rows = _arrive(scenario, sensor, name, sent, value, rng)
     kept = rng.random(len(sent)) >= sensor.loss
     for span in sensor.silent:

@@ -13,9 +13,11 @@ from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
 from sinks.comparison import NOT_COMPARED, Seen, reasons
+from sinks.scales import unlike
 
 MOST_MOMENTS = 24
 Moment = tuple[float, str]
+AT_THE_END = "Clocks and lags at the end"
 
 
 def summary(folder: Path) -> Iterator[str]:
@@ -27,6 +29,8 @@ def summary(folder: Path) -> Iterator[str]:
         start = next((tick.ts for tick in rig.ticks()), 0.0)
         told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig)}"
         yield f"What was seen, at which second\n{told}"
+        if odd := units(rig):
+            yield f"Units\n{odd}"
         yield losses(rig)
     yield account(folder)
     yield files(folder)
@@ -34,6 +38,7 @@ def summary(folder: Path) -> Iterator[str]:
 
 def channels(results: Results) -> str:
     """Return the newest estimates of each channel."""
+    told = results.last_sync()
     rows = [
         (
             name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
@@ -41,11 +46,22 @@ def channels(results: Results) -> str:
             with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
             str(s.received),
         )
-        for name, s in results.last_sync().items()
+        for name, s in told.items()
     ]  # fmt: skip
     head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
             "events")  # fmt: skip
-    return f"Clocks and lags at the end\n{table(head, rows)}"
+    whole = any(s.hindsight for s in told.values())
+    title = "Clocks and lags in hindsight, of the whole recording" if whole else AT_THE_END
+    return f"{title}\n{table(head, rows)}"
+
+
+def units(results: Results) -> str:
+    """Return the members that read in unlike units, a line each, with what mends it."""
+    last, signals = results.last_sync(), {}
+    for tick in results.ticks():
+        signals = tick.signals
+    found = (x for s in signals.values() for x in unlike(list(s.weights), last))
+    return "\n".join(dict.fromkeys(x.text for x in found))
 
 
 def seen(results: Results) -> list[Moment]:

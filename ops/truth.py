@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from operators.records import F64, Bool
-from ops.results import AlignedLine, Tick
+from ops.results import AlignedLine, Results, Tick
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
 _AWAY = np.linspace(0.0, 1.0, 8193)
@@ -112,6 +112,26 @@ def settled(ticks: Sequence[Tick], members: int) -> Bool:
     time = np.array([tick.ts for tick in ticks])
     since = np.maximum.accumulate(np.where(whole, -np.inf, time))
     return whole & (time - since > HALF_WIDTH_S)
+
+
+def time_errors(results: Results, truth: Truth, ticks: F64) -> F64:
+    """Return at `ticks` (k,) the largest error of any live channel's aligned time (s).
+
+    By the newest sync line before each tick; of a source without a clock, of its lag alone.
+    """
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for line in results.sync():
+        if line.state == "live" and line.lag_s is not None:
+            true = truth.offset_s(line.channel, line.ts)
+            off = 0.0 if true is None or line.offset_s is None else line.offset_s - true
+            error = off - (line.lag_s - truth.channels[line.channel].lag_s)
+            lines.setdefault(line.channel, []).append((line.ts, abs(error)))
+    worst = np.zeros(len(ticks))
+    for channel in lines.values():
+        ts, error = np.array(channel).T
+        i = np.searchsorted(ts, ticks, "right") - 1
+        worst = np.maximum(worst, np.where(i >= 0, error[np.maximum(i, 0)], 0.0))
+    return worst
 
 
 def rms_error(value: F64, true: F64) -> float:

@@ -14,6 +14,7 @@ import msgspec
 from operators.records import INDICATORS, MODES
 from sinks.board import Board, Panel
 from sinks.budgets import BUDGETS, Budget
+from sinks.scales import unlike
 from sinks.verdict import stream_state, verdict
 
 RECENT = 20
@@ -74,6 +75,9 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
                      "mode": MODES[int(s.mode[-1])], "live": int(s.live[-1])}
             for s in (fused.signals if fused else ())
         },
+        "units": [
+            x.text for s in (fused.signals if fused else ()) for x in unlike(s.channels, panel.sync)
+        ],
         "indicators": {
             name: _indicator(name, float(fused.indicators[-1, i]) if fused else float("nan"))
             for i, name in enumerate(INDICATORS)

@@ -22,12 +22,19 @@ class Progress:
     out : text stream
     clock : callable
         Monotonic seconds.
+    heading : str
+        Stands before each line.
     """
 
     def __init__(
-        self, total: int, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        out: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        heading: str = "",
     ) -> None:
         self._total = total
+        self._heading = heading and f"{heading}  "
         self._out = out or sys.stderr
         self._clock = clock
         self._rewrite = self._out.isatty()
@@ -55,7 +62,8 @@ class Progress:
         self._said = now
         percent = min(100 * read / self._total, 100.0) if self._total else 100.0
         rate = self._events / max(now - self._begin, 1e-9)
-        line = f"{percent:5.1f} %  {self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"
+        counted = f"{self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"
+        line = f"{self._heading}{percent:5.1f} %  {counted}"
         if self._rewrite:
             self._out.write(f"\r\x1b[K{line}" + "\n" * end)
         else:

@@ -22,17 +22,20 @@ from operators.drift import Drift
 from operators.evidence import Evidence, Rule
 from operators.fuse import Fuse
 from operators.guard import Guard
+from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.plan import ChannelConfig, Member, Plan, Signal
 from operators.quality import Quality, QualityConfig
 from operators.records import F64, Batch, Block, Marker, Packet, Reject, State
 from operators.resample import Resample
+from operators.scale import Scale
 from ops.simulate import Movement
 
 START = 1_730_000_000.0
 Make = Callable[[State | None], Any]
 STATIONS = (
-    "collect", "normalize", "drift", "guard", "align", "resample", "quality", "fuse", "evidence",
+    "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality", "fuse",
+    "evidence",
 )  # fmt: skip
 
 
@@ -231,6 +234,7 @@ def plan(
     *,
     channels: dict[str, ChannelConfig] | None = None,
     reference: str = "auto",
+    scale: str = "consensus",
     **given: Any,
 ) -> Plan:
     """Return the plan of one signal `pulse`; what `ure` sends is of that group."""
@@ -241,7 +245,7 @@ def plan(
     )
     return Plan(
         rig="studio",
-        signals=(Signal("pulse", all_of_them, reference),),
+        signals=(Signal("pulse", all_of_them, reference, scale),),
         patterns=tuple((channels or {}).items()),
         **given,
     )
@@ -263,12 +267,14 @@ def makers(
     align: AlignConfig | None = None,
     quality: QualityConfig | None = None,
     rules: tuple[Rule, ...] = (),
+    known: Hindsight | None = None,
 ) -> dict[str, Make]:
     """Return, by station, what builds its core from a snapshot or None."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
-        partial(Collect, p, block_s), partial(Normalize, p), partial(Drift, p), partial(Guard, p),
-        partial(Align, p, align), partial(Resample, p, align.max_lag_s),
+        partial(Collect, p, block_s), partial(Normalize, p),
+        partial(Drift, p, known=known), partial(Guard, p), partial(Align, p, align, known=known),
+        partial(Resample, p, align.max_lag_s), partial(Scale, p, known=known),
         partial(Quality, p, quality or QualityConfig()), partial(Fuse, p),
         partial(Evidence, p, rules),
     )  # fmt: skip

@@ -56,6 +56,13 @@ BENCHES = (
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",
     ),
+    Bench(
+        "hindsight", "Two passes over a recording", ("accuracy", "--hindsight", "--from", "3"),
+        "The same recordings in one pass and in two. Asked of hindsight, first span: 1.15 of the "
+        "oracle, goal 1.05; mapped time 0.005 ms, later 0.004, within 10 s after a step 0.005.",
+    ),
+    Bench("guard", "Outliers and peaks", ("guard",),
+          "Asked: at most 0.3 % of the ECG, BVP and gait taken, and less than 2 % of the R waves."),
     Bench("lag", "The lag of one window", ("lag",)),
     Bench(
         "pairs", "Pairs that have nothing to do with each other", ("pairs",),
@@ -71,6 +78,8 @@ BENCHES = (
     Bench("scrape", "Being watched", ("scrape",),
           "Asked: a p99 of 50 ms beside 20,000 events/s, 150 ms beside 200 slow clients, none "
           "failed; a loss of 2 %."),
+    Bench("smoother", "A clock by its past alone, and from the whole of a recording",
+          ("smoother",), "Asked of the whole, exp: 0.005, 0.004 and 0.005 ms, z2 0.7 to 1.5."),
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
     Bench("kill_points", "Exactness", ("kill_points",),
           "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),

@@ -29,10 +29,11 @@ from operators.normalize import Normalize
 from operators.quality import Quality
 from operators.records import F64, Batch, Packet
 from operators.resample import Resample
+from operators.scale import Scale
 from ops.table import table
 
-STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "quality", "fuse",
-            "evidence")  # fmt: skip
+STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "scale",
+            "quality", "fuse", "evidence")  # fmt: skip
 BEGIN = 1_700_000_000.0
 _ROWS = 10_000
 
@@ -70,8 +71,8 @@ class Chain:
         self.collect = Collect(plan, config.block_s())
         self.others: list[Any] = [
             Normalize(plan), Drift(plan), Guard(plan), Align(plan, config.align),
-            Resample(plan, config.align.max_lag_s), Quality(plan, config.quality), Fuse(plan),
-            Evidence(plan, ()),
+            Resample(plan, config.align.max_lag_s), Scale(plan), Quality(plan, config.quality),
+            Fuse(plan), Evidence(plan, ()),
         ]  # fmt: skip
         self.cpu_s = [0.0] * len(STATIONS)
 

@@ -68,7 +68,7 @@ def measured(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F6
     at, whole = np.arange(n) / QUALITY_HZ, np.zeros((n, members))
     grid = Grid(
         0, at, at, np.full(whole.shape, LIVE), whole + 1, whole, whole, whole + 1, whole + 20,
-        whole, value, whole + 1, whole,
+        whole, value, whole + 1, whole, whole, whole, whole, whole, np.zeros(whole.shape, np.int8),
     )  # fmt: skip
     packet = Packet("bench", float(at[-1]), True, at, grid=grid)
     found = np.array(Quality(plan, QualityConfig()).update(packet).indicators)

@@ -20,6 +20,7 @@ import numpy as np
 from operators.correlate import Series, lag_of
 from operators.records import F64
 from operators.track import Pair, Track
+from operators.trend import motions
 from ops.table import table
 
 HZ, SECONDS, MOST_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
@@ -51,8 +52,8 @@ def tracked(a: F64, b: F64) -> tuple[float, float]:
     """Return what `align` makes of a window."""
     window = Pair(Series(a), Series(b), 0, HZ)
     track = Track()
-    track.update(window, lag_of(window.a, window.b, HZ, MOST_S), 0.0)
-    return track.lag, float(np.sqrt(track.var))
+    track.update(window, lag_of(window.a, window.b, HZ, MOST_S), SECONDS, motions(0.0))
+    return track.trend.lag, float(np.sqrt(track.trend.var))
 
 
 def parabola(a: F64, b: F64) -> tuple[float, float]:

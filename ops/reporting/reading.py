@@ -64,6 +64,9 @@ class SyncLine(Timed):
     confidence: float | None = None
     rate_hz: float | None = None
     jitter_p95_s: float | None = None
+    gain: float | None = None
+    gain_sd: float | None = None
+    scale_state: str | None = None
     received: int | None = None
     used: int | None = None
     gaps: int | None = None

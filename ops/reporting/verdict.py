@@ -11,6 +11,7 @@ from ops.reporting.story import Rig, Story
 from ops.reporting.tracks import Track
 from sinks.budgets import BUDGETS
 from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.scales import unlike
 
 MOST_LISTED = 12
 DOUBT = 0.5
@@ -133,6 +134,9 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
                f"{listed([t.channel for t in never])}.")  # fmt: skip
     if free := loose(map(_seen, rig.members)):
         yield f"Used, but not compared: {free}."
+    newest = {track.channel: track.last for track in rig.members}
+    for members in course.channels.values():
+        yield from (f"In unlike units: {x.text}." for x in unlike(members, newest))
     gone = [f"{t.channel} ({t.last.state})" for t in rig.members
             if t.last.state != "live" and t.live_since is not None]  # fmt: skip
     if gone:
@@ -153,6 +157,8 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
 def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     course = rig.course
     lives = sorted(course.lives.items(), reverse=True)
+    if story.run.get("hindsight"):
+        yield "Passes", "two (hindsight): clocks and lags are those of the whole recording"
     yield "Channels live", listed(
         [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
     ) + " of the ticks"  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -42,6 +43,24 @@ def sent_to(to: str) -> str:
 
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
+    "hindsight live": (
+        BASE.replace("{name: demo, type: file, path: demo.ndjson}", OSC).replace("a:x", "o:x")
+        .replace('"b:y"', '"o:y"') + f"mode: {HERE}hindsight",
+        "with the live stream 'o', expected recordings only",
+    ),
+    "hindsight while it grows": (
+        BASE.replace("ndjson}", f"ndjson, follow: {HERE}true}}") + "mode: hindsight",
+        "'follow' in mode 'hindsight', expected false",
+    ),
+    "hindsight at a speed": (
+        BASE.replace("ndjson}", f"ndjson, speed: {HERE}2}}") + "mode: hindsight",
+        "at speed 2 in mode 'hindsight', expected 0",
+    ),
+    "hindsight of a tape": (
+        BASE.replace("demo.ndjson", f"{HERE}tape") + "mode: hindsight",
+        "tape is a tape, expected a file in mode 'hindsight'",
+    ),
+    "an unknown mode": (f"mode: {HERE}foresight", "expected one of causal, hindsight"),
     "an empty file": (f"!{HERE}", "is empty, expected a configuration"),
     "a list": (f"!{HERE}- a", "is a list, expected a configuration"),
     "a text": (f"!{HERE}hello", "is the text 'hello', expected a configuration"),
@@ -55,6 +74,46 @@ BAD = {
     "a nest of dashes": (f"rig:\n  {'- ' * 32}{HERE}{'- ' * 600}1", "nested too deeply"),
     "a nest of keys": (f"rig: {'{a: ' * 32}{HERE}{'{a: ' * 600}", "nested too deeply"),
     "an alias bomb": (BOMB, "anchor &a0, expected none"),
+    "a scale that is no member": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f'signals: {{pulse: {{scale: {HERE}"a:z", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the scale 'a:z' is no member of signals.pulse (did you mean 'a:x'?), expected consensus",
+    ),
+    "nobody to learn from": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"*": {gain: auto}}\n'
+        f'signals: {{{HERE}pulse: {{members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "every member of 'pulse' has gain or offset auto, expected one to learn from",
+    ),
+    "a learnt reference": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"a:x": {gain: auto}}\n'
+        f'signals: {{pulse: {{reference: {HERE}"a:x", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the reference 'a:x' has gain or offset auto, expected another member or a gain",
+    ),
+    "a learnt scale": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        'channels: {"a:x": {offset: auto}}\n'
+        f'signals: {{pulse: {{scale: {HERE}"a:x", members: {{"a:x": {{}}, "b:y": {{}}}}}}}}',
+        "the scale 'a:x' has gain or offset auto, expected another member or a gain",
+    ),
+    "a learnt channel that no signal has": (
+        f'channels: {{"c:z": {{gain: {HERE}auto}}}}', "'c:z' is learnt and no member",
+    ),
+    "a learnt fact": (
+        f'facts: ["c:z"]\nchannels: {{"*:z": {{gain: {HERE}auto}}}}', "the fact 'c:z' is learnt",
+    ),
+    "a learnt held channel": (
+        f'channels: {{"b:y": {{kind: held, gain: {HERE}auto}}}}',
+        "the held channel 'b:y' is learnt, expected a gain for it",
+    ),
+    "a gain that is neither": (
+        f'channels: {{"b:y": {{gain: {HERE}big}}}}', "channels[\"b:y\"].gain",
+    ),
+    "a systematic sd of nothing": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f'signals: {{pulse: {{members: {{"a:x": {{sd: {HERE}0}}, "b:y": {{}}}}}}}}', "expected",
+    ),
     "an alias": (f"rig: {HERE}*name", "alias *name, expected the value written out"),
     "an anchor": (f"rig: {HERE}&name a", "anchor &name"),
     "a merge key": (f"drift:\n  {HERE}<<: {{a: 1}}", "merge key <<"),
@@ -315,6 +374,8 @@ BAD_RULES = {
 def _run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "demo.ndjson").touch()
     (tmp_path / "rules").mkdir()
+    (tmp_path / "tape").mkdir()
+    (tmp_path / "tape/tape.json").touch()
     monkeypatch.chdir(tmp_path)
 
 
@@ -325,10 +386,10 @@ def _marked(text: str) -> tuple[str, int, int]:
 
 
 def _faults(path: str) -> list[str]:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(ConfigError) as refused:
         load(path)
-    assert time.monotonic() - begun < 1.0
+    assert time.process_time() - begun < 1.0
     return refused.value.lines()
 
 
@@ -515,18 +576,20 @@ def test_a_bad_config_ends_the_process_at_once(name: str, tmp_path: Path) -> Non
     bad = tmp_path / "bad.yaml"
     bad.write_text(BASE + "algin: {}\n", "utf-8")
     command = [sys.executable, *(word.format(bad) for word in COMMANDS[name])]
-    seconds = 9.9
-    for _ in range(5):  # the machine may be busy: what counts is what the program needs
-        begun = time.monotonic()
-        ended = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
-        )
-        seconds = time.monotonic() - begun
-        if seconds < 1.0:
-            break
-
+    begun = _children_cpu_s()
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    # The machine may be busy: what counts is what the program needs.
+    seconds = _children_cpu_s() - begun
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
     assert f"{bad}:4:1: unknown key 'algin'" in ended.stderr
-    assert seconds < 1.0
+    assert seconds < 1.5
+
+
+def _children_cpu_s() -> float:
+    """Return the CPU time of all processes that this one has waited for (s)."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

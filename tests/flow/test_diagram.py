@@ -12,8 +12,8 @@ from flows.fusion import flow
 ROOT = Path(__file__).parents[2]
 # The address of all stored state: a change of a name or of the order orphans every store.
 STEPS = [
-    "receive", "collect", "normalize", "drift", "guard", "align", "resample", "quality", "fuse",
-    "evidence", "sinks",
+    "receive", "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality",
+    "fuse", "evidence", "sinks",
 ]  # fmt: skip
 
 

@@ -141,10 +141,14 @@ def test_a_hop_with_too_little_data_keeps_the_lag_and_is_less_sure() -> None:
     told = reports(plan((URE, A)), rows(URE, seconds=90.0), rows(A, 0.42, silent=(30.0, 99.0)))
     empty = [r for r in told[A] if r.note == "too little data"]
     assert len(empty) >= 3
-    assert len({r.lag_s for r in empty}) == 1
+    # The line goes on, ever less sure.
+    assert len({r.rate for r in empty}) == 1
+    assert [r.lag_s for r in empty] == pytest.approx(
+        [empty[0].lag_s + empty[0].rate * (r.at - empty[0].at) for r in empty]
+    )
     assert empty[0].lag_s == pytest.approx(0.42, abs=0.01)
     assert all(r.locked and np.isnan(r.confidence) for r in empty)
-    assert np.diff([r.var for r in empty]) == pytest.approx(QUICK.kalman.q * QUICK.hop_s)
+    assert (np.diff([r.var for r in empty]) >= 1e-10 * QUICK.hop_s).all()
 
 
 @pytest.mark.parametrize(
@@ -218,9 +222,9 @@ def test_a_silence_of_a_year_takes_no_more_hops_than_a_window_has() -> None:
     told = [r for x in out for r in x.lags if r.channel == A]
     assert len(told) < 40
     assert told[-1].locked
-    # The walk of a year is in what was told after it.
+    # The walk of a year, and a rate that is not quite known, are in the report after it.
     gap = max(range(1, len(told)), key=lambda i: told[i].known - told[i - 1].known)
-    assert told[gap].var - told[gap - 1].var == pytest.approx(QUICK.kalman.q * year, rel=1e-3)
+    assert told[gap].var - told[gap - 1].var > 1e-10 * year
     assert told[-1].lag_s == pytest.approx(0.42, abs=0.01)
 
 

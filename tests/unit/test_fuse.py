@@ -33,6 +33,7 @@ def grid(p: Plan, ticks: int = 1, first: int = FIRST, **given: Any) -> Grid:
     healthy = {
         "state": LIVE, "ramp": 1.0, "lag_s": 0.0, "lag_var": 0.0, "confidence": 1.0,
         "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
+        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
     }  # fmt: skip
     shape = (ticks, len(p.lanes))
     columns = {k: np.broadcast_to(x, shape).copy() for k, x in (healthy | given).items()}

@@ -25,6 +25,7 @@ def grid(value: F64, hz: float = 5.0, first: int = round(START * 5), rate_hz: fl
     return Grid(
         first, at + 2.1, at + 2.1, np.full((k, c), LIVE), whole + 1, whole, whole, whole + 1,
         whole + rate_hz, whole, value, np.isfinite(value) * 1.0, whole + np.nan,
+        whole, whole, whole, whole, np.zeros((k, c), np.int8),
     )  # fmt: skip
 
 

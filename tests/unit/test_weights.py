@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64, Bool
-from operators.weights import INFLATION, Hat, hat, weigh
+from operators.records import F64
+from operators.weights import hat, weigh
 
 MANY = np.array([1e12])
 
@@ -49,88 +49,6 @@ def test_one_that_is_far_off_costs_the_others_neither_weight_nor_honesty() -> No
     # What three cannot tell apart is shared; it stays what the two differ by.
     assert found[:, :2].sum(axis=1).mean() == pytest.approx(0.003, rel=0.2)
     assert found[:, :2].min() >= 0.0003
-
-
-HZ = 4
-VARIANCE = (0.1, 0.2, 0.4)
-ORTHOGONAL = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1]])
-
-
-def said(seconds: int, variance: tuple[float, ...] = VARIANCE) -> F64:
-    """Return ticks (3, k) whose mean squared differences each second are v_i + v_j."""
-    return np.tile(np.sqrt(variance)[:, None] * ORTHOGONAL, seconds)
-
-
-def there(seconds: int, *members: int) -> Bool:
-    return np.repeat(np.isin(np.arange(3), members)[:, None], HZ * seconds, axis=1)
-
-
-def filled(seconds: int, *members: int) -> Hat:
-    """Return a running hat after so many seconds in which only these members were there."""
-    out = Hat(3, HZ)
-    out.read(0, said(seconds), there(seconds, *members))
-    return out
-
-
-def known(h: Hat, second: int) -> F64:
-    """Return the variances as known at the beginning of a second."""
-    return h.read(HZ * second, said(1), there(1))[0][:, 0]
-
-
-def test_a_running_hat_says_nothing_before_three_are_there() -> None:
-    assert np.isnan(known(filled(100, 0, 1), 100)).all()
-    assert known(filled(10, 0, 1, 2), 10) == pytest.approx(VARIANCE, rel=0.15)
-    assert known(filled(600, 0, 1, 2), 600) == pytest.approx(VARIANCE, rel=0.02)
-
-
-def test_a_second_counts_from_its_end_on() -> None:
-    variance, samples, size = Hat(3, HZ).read(2, said(3), there(3, 0, 1, 2))
-    assert size.tolist() == [2, 4, 4, 2]
-    assert np.isfinite(variance).all(axis=0).tolist() == [False, True, True, True]
-    assert samples[0, :2].tolist() == [0.0, 2.0]
-
-
-def test_what_can_no_longer_be_measured_grows_ten_percent_a_minute() -> None:
-    out = filled(10, 0, 1, 2)
-    measured = known(filled(10, 0, 1, 2), 10)
-    assert known(out, 70) == pytest.approx(INFLATION * measured)
-    out.read(HZ * 71, said(59), there(59, 0, 1))
-    assert known(out, 130) == pytest.approx(INFLATION**2 * measured)
-
-
-def test_who_is_there_is_measured_while_another_is_gone() -> None:
-    y = np.vstack((said(120), said(120)[:1] * [[1, -1, -1, 1] * 120]))
-    out = Hat(4, HZ)
-    present = np.ones(y.shape, bool)
-    present[2, HZ * 60 :] = False
-    out.read(0, y, present)
-    found = out.read(HZ * 120, y[:, :HZ], present[:, -HZ:])[0][:, 0]
-    assert found == pytest.approx([0.1, 0.2, INFLATION * 0.4, 0.1], rel=0.05)
-
-
-def test_it_forgets_over_a_minute() -> None:
-    out = filled(600, 0, 1, 2)
-    out.read(HZ * 600, said(60, (0.1, 0.2, 0.1)), there(60, 0, 1, 2))
-    assert known(out, 660)[2] == pytest.approx(0.1 + 0.3 / np.e, rel=0.15)
-
-
-@pytest.mark.parametrize("piece", [1, 3, 7, 50])
-def test_a_hat_says_the_same_however_cut(piece: int) -> None:
-    rng = np.random.default_rng(0)
-    y, present = rng.standard_normal((4, 700)), rng.random((4, 700)) < 0.97
-    present[1, 200:400] = present[2, 300:340] = False
-
-    def told(width: int) -> tuple[F64, F64]:
-        out, parts = Hat(4, 10.0), []
-        for a in range(0, 700, width):
-            rows = slice(a, a + width)
-            variance, samples, size = out.read(3 + a, y[:, rows], present[:, rows])
-            parts.append(np.repeat((variance, samples), size, axis=2))
-            out = Hat(4, 10.0, out.snapshot())
-        return tuple(np.concatenate(parts, axis=2))
-
-    for whole, cut in zip(told(1000), told(piece), strict=True):
-        assert cut == pytest.approx(whole, rel=1e-12, nan_ok=True)
 
 
 # -- weights --------------------------------------------------------------------------------------
