@@ -341,8 +341,11 @@ class Align:
             return True
         return bool((total / times).max() * rung.hz * LEAST_ROWS <= 1)
 
-    def _search(self, edge: _Edge, end_s: float, known: float) -> Lag:
-        """Look for a lag at every rate; begin a track when it is confirmed."""
+    def _search(self, edge: _Edge, end_s: float, known: float) -> Lag | None:
+        """Look for a lag at every rate; begin a track when it is confirmed.
+
+        Nothing is returned before there is a window.
+        """
         c = self.config
         best, length_s, counts = UNKNOWN, 0.0, []
         for n, rung in enumerate(self._rungs):
@@ -363,7 +366,8 @@ class Align:
         ladder = self._ladders[edge.signal][edge.member]
         if best.ok and ladder.confirms(best, end_s, length_s, c.window_s):
             self._begin(edge, [x for x in counts if agree(x[1], best)], end_s, known)
-        return best
+        read_s = self._rungs[0].series.shape[1] / self._rungs[0].hz
+        return best if read_s >= LEAST_WINDOW_S - 1e-9 else None
 
     def _begin(
         self, edge: _Edge, counts: list[tuple[int, Lag]], end_s: float, known: float

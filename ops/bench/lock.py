@@ -91,7 +91,7 @@ def fast(lag_s: float = -3.4, seed: int = 12, seconds: float = 60.0) -> tuple[Ch
     hz, phase = rng.uniform(3.0, 8.0, 80), rng.uniform(0, 2 * np.pi, 80)
 
     def at(t: F64) -> F64:
-        return np.asarray(np.sin(2 * np.pi * hz * t[:, None] + phase).sum(1)) * np.sqrt(1 / 40)
+        return np.asarray(np.sin(2 * np.pi * hz * t[:, None] + phase).sum(1) * np.sqrt(1 / 40))
 
     def logger(rate: float, lag: float) -> Channel:
         t = np.arange(0.0, seconds, 1 / rate)
