@@ -130,8 +130,8 @@ def test_the_story_of_the_demo_names_what_matters(recording, tmp_path, tmp_path_
     write_run(two, made, true, fused_error=0.002)
     story = "\n".join(demo.story(tmp_path, Results(two), true))
     rows = [line.split() for line in story.splitlines()]
-    assert "causal 0.009 100 % 0.010 76 %".split() in rows
-    assert "hindsight 0.002 100 % 0.002 76 %".split() in rows
+    assert ["causal", "0.009", "100", "%", "0.010", "76", "%"] in rows
+    assert ["hindsight", "0.002", "100", "%", "0.002", "76", "%"] in rows
     assert "phone:/body" in story
     assert "1 of 1" in story
     assert "ure_only" in story
