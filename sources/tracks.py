@@ -25,6 +25,8 @@ from sources.two_way import Course, courses
 READINGS = "clock_offset"
 SLACK_S = 60.0
 """Samples come so long before a clock's first reading or after its last."""
+BACK = 2.0
+"""How much odder, than a gap that is longer than usual, one is that runs back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Clock:
             if len(inner):
                 d = apart[first + inner - 1]
                 step = (after - before)[inner]
-                gain = np.abs(d + step - usual) - np.abs(d - usual)
+                gain = _odd(d + step, usual) - _odd(d, usual)
                 if gain.min() < 0:
                     cut = int(inner[np.argmin(gain)])
             first += cut
@@ -130,6 +132,11 @@ class Clock:
             at.append(asked + course(asked))
             left.append(self.offset[first:last] - course(asked))
         return host, Readings(sd, np.concatenate(at), np.concatenate(left))
+
+
+def _odd(gap: F64, usual: float) -> F64:
+    """Return how odd a gap between samples is (s), three times as odd where time runs back."""
+    return np.asarray(np.abs(gap - usual) + BACK * np.maximum(-gap, 0.0))
 
 
 def tracks(streams: list[dict[str, Any]]) -> list[Track]:

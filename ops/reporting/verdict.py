@@ -173,7 +173,8 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
         for name, w in course.within.items()
         if name in BUDGETS and w.known
     ]
-    yield "Within budget", ", ".join(kept) or "not compared: no indicator was known"
+    none = "no indicator was known" if course.bound.count else "not compared"
+    yield "Within budget", ", ".join(kept) or none
     yield "Clock resets", listed(resets(rig)) or "none"
     if nameless := story.unstamped(rig):
         yield "Without a clock", (
