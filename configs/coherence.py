@@ -298,7 +298,14 @@ def _windows(document: Document, config: Config) -> None:
             f"quality.window_s is {config.quality.window_s:g}, expected at least"
             f" {2 * SEGMENT_S:g}: two segments of a spectrum",
         )
-    if config.align.max_lag_s >= config.align.window_s / 2:
+    if config.align.window_s < config.align.least_window_s():
+        said = f"align.window_s is {config.align.window_s:g}, expected at least"
+        why = "no lag is found in less"
+        document.fault(
+            document.place(("align", "window_s")),
+            f"{said} {config.align.least_window_s():g}: {why}",
+        )
+    elif config.align.max_lag_s >= config.align.window_s / 2:
         # Beyond that, less than half of a window overlaps with its shifted partner.
         said = f"align.max_lag_s is {config.align.max_lag_s:g}, expected less than half of"
         document.fault(

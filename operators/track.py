@@ -2,7 +2,7 @@
 
 The steps from sample to sample of both series (so that no slow swing leaks over the spectrum)
 are cut, the later series whole samples later, into sine-windowed segments of 64, half
-overlapped, each used once. The segments of some ten seconds make a node: their mean
+overlapped, each used once. The segments of eight seconds make a node: their mean
 cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all, every node turned
 back by the lag that it had, and W = C / (1 - C), C the bias-corrected coherence, node j reads
 
@@ -22,7 +22,7 @@ New segments whose own lag is more than 4 sigma off are left out, as are those o
 correlation has its peak elsewhere; the third time running the track starts anew from them.
 
 State: 24 nodes of 126 numbers; neighbours are joined where they are close for their age, so that
-the newest stand ten seconds apart, those of an hour ago by a quarter of that; older ones go.
+the newest stand some ten seconds apart, those of an hour ago by a quarter of that; older ones go.
 Cost: about 100 numpy calls a hop.
 
 Sources: Hannan & Thomson, Biometrika 60 (1973), and Knapp & Carter, IEEE Trans. ASSP 24 (1976),
@@ -60,7 +60,7 @@ REJECTS = 3
 LEAST_BEND, MOST_BEND = 0.3, 3.0
 NEWTON, CLOSE = 4, 5e-3
 """Steps, and the last one's size in samples: what is then left is less than 1 us at 5 Hz."""
-NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 10.0, 3600.0
+NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 8.0, 3600.0
 """How many, how many of them stay as they are, and how long (s) they and all may be."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)

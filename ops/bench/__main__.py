@@ -65,6 +65,23 @@ BENCHES = (
           "Asked: at most 0.3 % of the ECG, BVP and gait taken, and less than 2 % of the R waves."),
     Bench("lag", "The lag of one window", ("lag",)),
     Bench(
+        "lags", "The lags of whole recordings", ("lag", "--recordings", "20"),
+        "Asked: an error squared over variance of 0.8 to 1.25.",
+    ),
+    Bench(
+        "ramps", "Lags that move", ("ramps",),
+        "Asked: the truth inside in 95 % of ticks, a median bound of 8 ms (goal 2), an RMS error "
+        "after 120 s of 3 ms (goal 0.5).",
+    ),
+    Bench(
+        "lock", "From the first row to a lag that is confirmed", ("lock",),
+        "Asked: 22 s of data (goal 14), 20 ms (goal 5).",
+    ),
+    Bench(
+        "ladder", "Pairs that have nothing in common, searched at several rates",
+        ("pairs", "--ladder"), "Asked: none of 1,000 of each kind (goal 5,000).", True,
+    ),
+    Bench(
         "pairs", "Pairs that have nothing to do with each other", ("pairs",),
         "Asked: at most one confident lag in a thousand.",
     ),
