@@ -72,15 +72,15 @@ def test_every_tick_from_the_first_on_is_fused(place):
 
 
 def test_the_first_minute_is_as_good_as_the_rest(place):
-    clean = truth.load(place / "r.ndjson")
-    begin, rest = {}, {}
-    for mode in ("causal", "hindsight"):
+    true = truth.load(place / "r.ndjson")
+
+    def error(mode, since, until):
         _, time_, value, _ = fused(place, mode)
-        for errors, a, b in ((begin, 5, 60), (rest, 60, SECONDS - 5)):
-            part = (time_ > START + a) & (time_ < START + b)
-            errors[mode] = truth.rms_error(value[part], clean.at(time_[part]))
-    assert begin["hindsight"] < 1.15 * rest["hindsight"]
-    assert begin["hindsight"] < 0.7 * begin["causal"]
+        spell = (time_ > START + since) & (time_ < START + until)
+        return truth.rms_error(value[spell], true.at(time_[spell]))
+
+    assert error("hindsight", 5, 60) < 1.1 * error("hindsight", 60, 115)
+    assert error("hindsight", 5, 60) < 0.7 * error("causal", 5, 60)
 
 
 def test_run_json_and_each_sync_line_name_the_mode(place):
