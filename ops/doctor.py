@@ -26,7 +26,7 @@ from sinks.server import PortError, bound
 from sources.exposition import PageError, Pages
 from sources.inbox import stamp
 from sources.osc import open_port, refusal
-from sources.port import fitting
+from sources.port_name import fitting
 from sources.scrape import Endpoint, Patience
 from sources.udp import BUFFER, Receiver, listener
 
