@@ -128,6 +128,9 @@ class Client:
         driver.clients.append(self)
 
     def get_ports(self) -> list[str]:
+        self.driver.vanishing -= 1
+        if self.driver.vanishing >= 0:
+            raise ValueError("the 'portNumber' argument (2) is invalid.")
         return self.driver.ports
 
     def open_port(self, index: int, name: str) -> None:
@@ -169,7 +172,9 @@ class Driver(SimpleNamespace):
     API_RTMIDI_DUMMY, API_LINUX_ALSA, API_UNIX_JACK = 0, 2, 3
 
     def __init__(self, *ports: str, broken: Exception | None = None) -> None:
-        super().__init__(ports=list(ports), clients=[], broken=broken, busy=None, changes=[])
+        super().__init__(
+            ports=list(ports), clients=[], broken=broken, busy=None, changes=[], vanishing=0
+        )
 
     def get_compiled_api(self) -> list[int]:
         return [0, 2]
@@ -315,6 +320,14 @@ def test_of_alsa_it_is_asked_what_was_really_opened(tmp_path: Path) -> None:
             found.open()
             assert found.facts[0] == KEYS
             assert driver.clients[-1].name == found._ours
+
+
+def test_a_list_whose_last_port_goes_while_it_is_asked_for_is_asked_for_again() -> None:
+    driver = Driver(KEYS)
+    found = made(driver)
+    driver.vanishing = 3
+    found.open()
+    assert found.facts[0] == KEYS
 
 
 def test_two_streams_never_have_one_port() -> None:
