@@ -91,7 +91,7 @@ class Midi(Listener):
         self._port = port(config.device, config.virtual, True)
         self._stamps, self._fine, self._sounding = Stamps(), Fine(), Sounding(0)
         self._empty = self._said = self._looked = 0.0
-        self._missed = 0
+        self._missed = self._noted = 0
 
     def facts(self) -> Sequence[str]:
         """Return the port, and which others would have done."""
@@ -125,7 +125,7 @@ class Midi(Listener):
         self._stamps, self._fine = Stamps(), Fine()
         self._empty, self._looked = now, time.monotonic()
         self._missed = self._port.missed()
-        self._sounding = Sounding(self._missed)
+        self._sounding, self._noted = Sounding(self._missed), self._missed
 
     def _is_there(self) -> bool:
         """Whether the port is there, as of the last look."""
@@ -143,6 +143,7 @@ class Midi(Listener):
 
     def _take(self) -> None:
         """Take what the driver has, each message with the moment of its arrival."""
+        before, self._noted = self._noted, self._port.missed()
         try:
             messages, empty, overrun = self._port.take()
         except Exception:  # whatever the driver raises: the next look finds the port gone
@@ -150,11 +151,11 @@ class Midi(Listener):
         now = stamp()
         items: list[Heard | Refused] = []
         if messages:
-            missed = self._port.missed()
+            after = self._port.missed()
             moments = self._stamps.at([delta for _, delta in messages], self._empty, now)
             for (message, _), rx in zip(messages, moments, strict=True):
                 items.append(understood(message, rx, self.config.device))
-                if lost := self._sounding.lost(message, missed):
+                if lost := self._sounding.lost(message, before, after):
                     self._inbox.lose(lost)
                 if self.config.pair:
                     items += [Heard(*each) for each in self._fine.take(message, rx)]

@@ -26,6 +26,8 @@ _COARSE, _FINE = 6, 38
 _UP, _DOWN = 96, 97
 _CHOICES = {99: 7, 101: 7, 98: 0, 100: 0}
 """What chooses a parameter, and the place of its seven bits."""
+_FEW = 8
+"""Strange notes that prove nothing: JACK does not name every period that it misses."""
 Stated: TypeAlias = tuple[float, str, float]
 """When (s), of which key, which number."""
 
@@ -93,7 +95,7 @@ class Sounding:
     """Counts notes whose beginning or end was lost, as far as the other half shows it.
 
     Only where the driver has missed a period since that note's message before; and not for a
-    device that ends notes which never began although no period was missed.
+    device that again and again ends notes which never began although no period was missed.
 
     Parameters
     ----------
@@ -104,30 +106,33 @@ class Sounding:
     def __init__(self, missed: int) -> None:
         self._begun = missed
         self._notes: dict[tuple[int, int], tuple[bool, int]] = {}
-        self._paired = True
+        self._halves = self._strange = 0
 
-    def lost(self, message: Sequence[int], missed: int) -> int:
+    def lost(self, message: Sequence[int], before: int, after: int) -> int:
         """Return how many messages are known to be lost before this one: 0 or 1.
 
         Parameters
         ----------
         message : sequence of int
-        missed : int
-            Periods that the driver has missed so far.
+        before, after : int
+            Periods that the driver had missed when the queue was last found empty, and when the
+            message was taken: it came in between.
         """
         if len(message) != 3 or message[0] & 0xE0 != 0x80:
             if len(message) == 3 and message[0] & 0xF0 == 0xB0 and message[1] >= _ALL_OFF:
                 channel = message[0] & 0x0F
                 self._notes = {at: x for at, x in self._notes.items() if at[0] != channel}
-                self._begun = missed  # whether each is ended too is the device's own affair
+                self._begun = after  # whether each is ended too is the device's own affair
             return 0
         begins = message[0] & 0xF0 == 0x90 and message[2] > 0
         at = (message[0] & 0x0F, message[1])
         known = self._notes.get(at)
-        self._notes[at] = (begins, missed)
+        self._notes[at] = (begins, before)
+        self._halves += 1
         sounds, then = known or (False, self._begun)
         if sounds != begins:
             return 0
-        if known and then == missed:
-            self._paired = False
-        return int(self._paired and then != missed)
+        if then >= after:
+            self._strange += known is not None
+            return 0
+        return int(self._strange <= max(_FEW, self._halves // 10))

@@ -96,7 +96,7 @@ ON, OFF = [0x90, 60, 100], [0x80, 60, 0]
 
 def lost(*heard: tuple[list[int], int]) -> int:
     sounding = Sounding(0)
-    return sum(sounding.lost(message, missed) for message, missed in heard)
+    return sum(sounding.lost(message, missed, missed) for message, missed in heard)
 
 
 def test_the_other_half_of_a_note_shows_what_was_lost_in_a_missed_period() -> None:
@@ -109,7 +109,18 @@ def test_the_other_half_of_a_note_shows_what_was_lost_in_a_missed_period() -> No
 
 def test_without_a_missed_period_nothing_is_lost_and_such_a_device_is_not_judged() -> None:
     assert lost((ON, 0), (ON, 0)) == 0
-    assert lost((ON, 0), (OFF, 0), (OFF, 0), (OFF, 1), (ON, 1), (ON, 2)) == 0
+    assert lost((ON, 0), (OFF, 0), (OFF, 0)) == 0
+    twice = [(ON, 0), (OFF, 0), (OFF, 0)] * 10
+    assert lost(*twice, (OFF, 1)) == 0
+    healthy = [(ON, 0), (OFF, 0)] * 100
+    assert lost(*healthy, (OFF, 0), (OFF, 1)) == 1, "one proves nothing"
+
+
+def test_a_period_that_was_missed_just_before_a_message_was_taken_may_have_followed_it() -> None:
+    sounding = Sounding(0)
+    assert sounding.lost(ON, 0, 1) == 0
+    assert sounding.lost(ON, 1, 1) == 1
+    assert sounding.lost(ON, 1, 1) == 0
 
 
 def test_after_all_notes_off_an_end_proves_nothing() -> None:
@@ -124,4 +135,4 @@ def test_noise_raises_nothing(messages: list[list[int]]) -> None:
         for _, key, value in fine.take(message, i * 0.01):
             assert MIDI_KEY.fullmatch(key)
             assert 0 <= value <= 0x3FFF
-        assert sounding.lost(message, i) in (0, 1)
+        assert sounding.lost(message, i, i + 1) in (0, 1)
