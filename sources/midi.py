@@ -11,11 +11,11 @@ port is still there, and tries again when it is not. What sounds when a device g
 by us: its stream is down, and so stale.
 
 Losses: what is no whole message (`midi`); what is no channel, such as MIDI time code, active
-sensing or the song position, is ignored (`filtered`). Of what the driver loses, `kernel_full`
-counts at least one for a full queue, and on JACK each note whose other half shows that it was in
-a period which JACK missed; the missed periods are named on standard error. System exclusive is
-left to the driver, which lets it go unread, so that an endless one takes no memory; it is in no
-account. RtMidi holds back what follows an unfinished one on JACK until it ends.
+sensing or the song position, is ignored, and a channel's message that follows itself at once too
+(`filtered`). Of what the driver loses `kernel_full` counts at least one for a full queue, and on
+JACK what `midi_losses` finds; the periods that JACK missed are named on standard error. System
+exclusive is left to the driver, which lets it go unread, so that an endless one takes no memory;
+it is in no account. RtMidi holds back what follows an unfinished one on JACK until it ends.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from collections.abc import Callable, Sequence
 from configs.schema import MidiStream
 from sources.inbox import Heard, Refused, stamp
 from sources.listener import Listener
-from sources.midi_pairs import Fine, Sounding
+from sources.midi_losses import Repeats, Sounding
+from sources.midi_pairs import Fine
 from sources.midi_time import Stamps
 from sources.port import Port, PortError
 
@@ -89,7 +90,8 @@ class Midi(Listener):
         super().__init__(config.name)
         self.config = config
         self._port = port(config.device, config.virtual, True)
-        self._stamps, self._fine, self._sounding = Stamps(), Fine(), Sounding(0)
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._sounding = Sounding(0)
         self._empty = self._said = self._looked = 0.0
         self._missed = self._noted = 0
 
@@ -122,7 +124,7 @@ class Midi(Listener):
         port.close()
 
     def _begin(self, now: float) -> None:
-        self._stamps, self._fine = Stamps(), Fine()
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
         self._empty, self._looked = now, time.monotonic()
         self._missed = self._port.missed()
         self._sounding, self._noted = Sounding(self._missed), self._missed
@@ -153,7 +155,14 @@ class Midi(Listener):
         if messages:
             after = self._port.missed()
             moments = self._stamps.at([delta for _, delta in messages], self._empty, now)
-            for (message, _), rx in zip(messages, moments, strict=True):
+            for (message, delta), rx in zip(messages, moments, strict=True):
+                fate = self._repeats.judge(message, delta, after > before)
+                if fate == "again":
+                    items.append(_refused(message, rx, self.config.device, whole=True))
+                if fate == "lost":
+                    self._inbox.lose(1)
+                if fate != "sent":
+                    continue
                 items.append(understood(message, rx, self.config.device))
                 if lost := self._sounding.lost(message, before, after):
                     self._inbox.lose(lost)

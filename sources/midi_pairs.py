@@ -1,4 +1,4 @@
-"""Two messages that say one thing: notes that begin and end, numbers of 14 bits.
+"""Numbers of 14 bits out of pairs of controllers.
 
 MIDI 1.0 detailed specification (M1 v4.2.1): controllers 0 to 31 have their fine part 32 higher;
 98 and 99 choose a non-registered parameter, 100 and 101 a registered one, 6 and 38 are its coarse
@@ -8,8 +8,7 @@ A coarse part sets the fine one to zero until that follows. Of a device that sen
 part waits for the fine one, so that no value between two steps appears; of one that never sends a
 fine part it counts at once.
 
-State: a few numbers for each controller, parameter and note that was used: at most 16 times
-32 + 16,384 + 128.
+State: a few numbers for each controller and parameter that was used: at most 16 times 32 + 16,384.
 """
 
 from __future__ import annotations
@@ -20,14 +19,10 @@ from typing import TypeAlias
 PATIENCE_S = 0.03
 """How long a coarse part waits: three periods of 10 ms, over which a driver may spread a pair."""
 _NULL = 127 << 7 | 127
-_ALL_OFF = 120
-"""From here on controllers are modes of the whole channel."""
 _COARSE, _FINE = 6, 38
 _UP, _DOWN = 96, 97
 _CHOICES = {99: 7, 101: 7, 98: 0, 100: 0}
 """What chooses a parameter, and the place of its seven bits."""
-_FEW = 8
-"""Strange notes that prove nothing: JACK does not name every period that it misses."""
 Stated: TypeAlias = tuple[float, str, float]
 """When (s), of which key, which number."""
 
@@ -89,50 +84,3 @@ class Fine:
                 return []  # the fine part of an unknown coarse one
             self._value[key] = self._value[key] & ~0x7F | data
         return [(rx, key, float(self._value[key]))]
-
-
-class Sounding:
-    """Counts notes whose beginning or end was lost, as far as the other half shows it.
-
-    Only where the driver has missed a period since that note's message before; and not for a
-    device that again and again ends notes which never began although no period was missed.
-
-    Parameters
-    ----------
-    missed : int
-        Periods that the driver has missed so far.
-    """
-
-    def __init__(self, missed: int) -> None:
-        self._begun = missed
-        self._notes: dict[tuple[int, int], tuple[bool, int]] = {}
-        self._halves = self._strange = 0
-
-    def lost(self, message: Sequence[int], before: int, after: int) -> int:
-        """Return how many messages are known to be lost before this one: 0 or 1.
-
-        Parameters
-        ----------
-        message : sequence of int
-        before, after : int
-            Periods that the driver had missed when the queue was last found empty, and when the
-            message was taken: it came in between.
-        """
-        if len(message) != 3 or message[0] & 0xE0 != 0x80:
-            if len(message) == 3 and message[0] & 0xF0 == 0xB0 and message[1] >= _ALL_OFF:
-                channel = message[0] & 0x0F
-                self._notes = {at: x for at, x in self._notes.items() if at[0] != channel}
-                self._begun = after  # whether each is ended too is the device's own affair
-            return 0
-        begins = message[0] & 0xF0 == 0x90 and message[2] > 0
-        at = (message[0] & 0x0F, message[1])
-        known = self._notes.get(at)
-        self._notes[at] = (begins, before)
-        self._halves += 1
-        sounds, then = known or (False, self._begun)
-        if sounds != begins:
-            return 0
-        if then >= after:
-            self._strange += known is not None
-            return 0
-        return int(self._strange <= max(_FEW, self._halves // 10))

@@ -241,7 +241,7 @@ def test_a_megabyte_of_noise_is_accounted_for_within_bounds() -> None:
     noise = os.urandom(1_000_000)
     messages: Sequence[bytes] = [noise[i : i + 5] for i in range(0, len(noise), 5)]
     for message in messages:
-        device.hear(message)
+        device.hear(message, 0.001)
     stream.stop()
     _, *items = inbox.take()
     assert inbox.received == len(messages)
@@ -254,7 +254,7 @@ def test_what_came_just_before_the_device_went_is_heard() -> None:
     stream, inbox = listening(device)
     until(lambda: inbox.up)
     for n in range(100):
-        device.hear([0x90, n, 1])
+        device.hear([0x90, n, 1], 0.001)
     device.plugged = False
     until(lambda: not inbox.up)
     stream.stop()
@@ -323,3 +323,22 @@ def test_active_sensing_and_time_code_are_in_the_account() -> None:
     stream.stop()
     _, *items = inbox.take()
     assert [getattr(item, "reason", "") for item in items] == ["filtered", "filtered"]
+
+
+def test_of_what_rtmidi_repeats_only_one_is_heard_and_the_rest_is_in_the_account() -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    time.sleep(0.01)
+    device.hear([0xB0, 1, 5], 1.0)
+    device.hear([0xB0, 1, 5], 0.0)
+    until(lambda: inbox.received == 2)
+    device.queue.extend([([0xB0, 1, 6], 1.0), ([0xB0, 1, 6], 0.0), ([0x90, 1, 6], 0.0)])
+    device.periods = 1
+    until(lambda: inbox.received == 4 and inbox.lost == 1)
+    stream.stop()
+    _, *items = inbox.take()
+    heard = [item.value for item in items if isinstance(item, Heard)]
+    assert heard == [5.0, 6.0, 6.0]
+    reasons = [item.reason for item in items if isinstance(item, Refused)]
+    assert reasons == ["filtered", "kernel_full"]

@@ -1,4 +1,4 @@
-"""Messages that belong together: numbers of 14 bits, beginnings and ends of notes."""
+"""Numbers of 14 bits out of pairs of controllers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.plan import MIDI_KEY, MIDI_PLAYED
-from sources.midi_pairs import PATIENCE_S, Fine, Sounding
+from sources.midi_pairs import PATIENCE_S, Fine
 
 CHANNEL, DATA, FINE = st.integers(0, 15), st.integers(0, 127), st.integers(0, 0x3FFF)
 
@@ -91,48 +91,10 @@ def test_keys_of_14_bits_end_where_their_numbers_do() -> None:
         assert not MIDI_KEY.fullmatch(key)
 
 
-ON, OFF = [0x90, 60, 100], [0x80, 60, 0]
-
-
-def lost(*heard: tuple[list[int], int]) -> int:
-    sounding = Sounding(0)
-    return sum(sounding.lost(message, missed, missed) for message, missed in heard)
-
-
-def test_the_other_half_of_a_note_shows_what_was_lost_in_a_missed_period() -> None:
-    assert lost((ON, 0), (OFF, 0), (ON, 1), (OFF, 2)) == 0
-    assert lost((ON, 0), (OFF, 0), (OFF, 1)) == 1
-    assert lost((ON, 0), (ON, 1), ([0x90, 60, 0], 1)) == 1
-    assert lost((OFF, 3)) == 1, "its beginning was lost after the port was opened"
-    assert lost((OFF, 0), (ON, 0), (OFF, 1)) == 0, "it sounded when the port was opened"
-
-
-def test_without_a_missed_period_nothing_is_lost_and_such_a_device_is_not_judged() -> None:
-    assert lost((ON, 0), (ON, 0)) == 0
-    assert lost((ON, 0), (OFF, 0), (OFF, 0)) == 0
-    twice = [(ON, 0), (OFF, 0), (OFF, 0)] * 10
-    assert lost(*twice, (OFF, 1)) == 0
-    healthy = [(ON, 0), (OFF, 0)] * 100
-    assert lost(*healthy, (OFF, 0), (OFF, 1)) == 1, "one proves nothing"
-
-
-def test_a_period_that_was_missed_just_before_a_message_was_taken_may_have_followed_it() -> None:
-    sounding = Sounding(0)
-    assert sounding.lost(ON, 0, 1) == 0
-    assert sounding.lost(ON, 1, 1) == 1
-    assert sounding.lost(ON, 1, 1) == 0
-
-
-def test_after_all_notes_off_an_end_proves_nothing() -> None:
-    assert lost((ON, 0), ([0xB0, 123, 0], 1), (OFF, 1)) == 0
-    assert lost((ON, 0), ([0xB1, 123, 0], 1), (ON, 1)) == 1, "another channel"
-
-
 @given(st.lists(st.lists(st.integers(0, 255), max_size=5)))
 def test_noise_raises_nothing(messages: list[list[int]]) -> None:
-    fine, sounding = Fine(), Sounding(0)
+    fine = Fine()
     for i, message in enumerate(messages):
         for _, key, value in fine.take(message, i * 0.01):
             assert MIDI_KEY.fullmatch(key)
             assert 0 <= value <= 0x3FFF
-        assert sounding.lost(message, i, i + 1) in (0, 1)
