@@ -4,9 +4,9 @@
 
 A keyboard plays chords of four and of eight notes in turn, each note-on with a velocity and a
 channel of its own, beside two phones that send at 100 Hz each. The flow's tape says what was
-heard, its account what it knows to be lost. The second round has a thread beside the flow that
-keeps the interpreter for `--busy` seconds at a time. Races: a device comes and goes before the
-one that is opened; heard must be what was named.
+heard; `counted` is how many messages its account knows to be lost, ends of notes too. The second
+round has a thread beside the flow that keeps the interpreter for `--busy` seconds at a time.
+Races: a device comes and goes before the one that is opened; heard must be what was named.
 """
 
 from __future__ import annotations
@@ -140,10 +140,14 @@ def _fate(folder: Path, sent: dict[tuple[str, float], float], log: str) -> dict[
     """Return what was heard of what was sent, and what the run itself knows of it."""
     heard: Counter[tuple[str, float]] = Counter()
     late: list[float] = []
+    ends = 0
     for tape in sorted((folder / "tap").rglob("*.ndjson")):
         for line in map(json.loads, tape.read_text().splitlines()):
-            if line.get("source") == "keys" and line.get("value"):
+            if line.get("source") == "keys" and "value" in line:
                 at = line["key"], float(line["value"])
+                if not at[1]:
+                    ends += 1
+                    continue
                 heard[at] += 1
                 if at in sent:
                     late.append(line.get("meta", {}).get("rx", line["ts"]) - sent[at])
@@ -152,6 +156,7 @@ def _fate(folder: Path, sent: dict[tuple[str, float], float], log: str) -> dict[
     late.sort()
     return {
         "note_ons": len(sent), "lost": lost, "lost_share": round(lost / len(sent), 5),
+        "note_offs_lost": len(sent) - ends,
         "counted": account["dropped"], "named": "JACK missed" in log,
         "doubled": heard.total() - len(heard), "foreign": len(heard.keys() - sent.keys()),
         **({f"late_p{p}_ms": round(late[len(late) * p // 100] * 1e3, 2) for p in (1, 50, 99)}
@@ -181,12 +186,12 @@ def races(count: int) -> dict[str, int]:
                 print(error, file=sys.stderr)
                 found["refused"] += 1
                 continue
-            for note, out in zip((11, 99), devices, strict=True):
-                out.send_message([0x90, note, 1])
             end = time.monotonic() + 2.0
             notes: set[int] = set()
             while time.monotonic() < end and not notes:
-                time.sleep(0.02)
+                for note, out in zip((11, 99), devices, strict=True):
+                    out.send_message([0x90, note, 1])  # again: JACK may lose one
+                time.sleep(0.03)
                 notes = {message[1] for message, _ in port.take().messages}
             right = notes == {11} and port.facts[0] == "Beta:out"
             found["right" if right else "silent" if not notes else "wrong"] += 1
