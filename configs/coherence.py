@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from configs import destinations, scales
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, OscStream, UreStream
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -25,6 +25,8 @@ SEGMENT_S = 12.8
 SERIES_HZ = 5.0
 """Of the series that the indicators are worked out from, or `target_hz` if that is lower."""
 MAX_RULE_FILES = 64
+_ALSA_NUMBER = re.compile(r" \d+:\d+$")
+"""Changes with every connection."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
 TAPE = "tape.json"
@@ -47,6 +49,7 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
     ports: dict[tuple[str, int], str] = {}
+    devices: dict[tuple[str, bool], str] = {}
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if stream.name in first:
@@ -59,6 +62,8 @@ def _streams(document: Document, config: Config) -> None:
             _file(document, (*at, "path"), stream.path, or_tape=True)
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
+        elif isinstance(stream, MidiStream):
+            _device(document, at, stream, devices)
         elif isinstance(stream, UreStream):
             _endpoint(document, at, stream)
 
@@ -85,6 +90,20 @@ def _port(
             document.fault(
                 document.place(place), f"{said}, expected an IP address or a network: 10.0.0.0/8"
             )
+
+
+def _device(
+    document: Document, at: DataPath, stream: MidiStream, devices: dict[tuple[str, bool], str]
+) -> None:
+    """Two names for one port are found out by the run only."""
+    name = _ALSA_NUMBER.sub("", stream.device)
+    name = stream.device if stream.virtual else name.removesuffix("#1")
+    holder = devices.setdefault((name, stream.virtual), stream.name)
+    if holder != stream.name:
+        shown = document.shown((*at, "device"), stream.device)
+        said = f"the device '{shown}' is that of stream '{holder}', expected one of its own"
+        second = "" if stream.virtual else f": the second port of that name is '{name}#2'"
+        document.fault(document.place((*at, "device")), f"{said}{second}")
 
 
 def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:

@@ -59,10 +59,14 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
-    """A MIDI input: the port that `device` fits; `virtual` makes one of that name."""
+    """A MIDI input: the port that `device` fits; `virtual` makes one of that name.
+
+    With `pair`, pairs of controllers are numbers of 14 bits too.
+    """
 
     device: Annotated[str, Meta(min_length=1)]
     virtual: bool = False
+    pair: bool = False
 
 
 class UreStream(Stream, frozen=True, tag="ure", kw_only=True):

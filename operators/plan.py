@@ -21,10 +21,15 @@ Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
 Profile = Literal["accurate", "low_latency"]
 _CHANNEL, _DATA = r"(?:[1-9]|1[0-6])", r"(?:\d\d?|1[01]\d|12[0-7])"
-MIDI_KEY = re.compile(
+_14_BITS = r"(?:\d{1,4}|1[0-5]\d{3}|16[0-2]\d\d|163[0-7]\d|1638[0-3])"
+MIDI_PLAYED = re.compile(
     rf"(?:note|cc)/{_CHANNEL}/{_DATA}|pressure/{_CHANNEL}(?:/{_DATA})?|(?:pitch|program)/{_CHANNEL}"
 )
-"""What a MIDI device says when it changes; only its clock speaks at a rate."""
+"""What a message of MIDI is for."""
+MIDI_KEY = re.compile(
+    rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}"
+)
+"""What comes from a MIDI device when it changes; only its clock has a rate."""
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

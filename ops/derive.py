@@ -29,7 +29,7 @@ FEWEST = 8
 FACTS = (
     "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
 )  # fmt: skip
-CONTROLLER = re.compile(r"(cc|pitch|pressure)/\d")
+CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
 SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 

@@ -19,6 +19,7 @@ BASE = """version: 2
 streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
+MIDI = "{name: m, type: midi, device: 'Keys 20:0'}"
 OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
 URE = '{name: u, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}'
 HERE = "▶"
@@ -200,6 +201,23 @@ BAD = {
     "an address with a port that is none": (
         BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f'{HERE}"127.0.0.1:70000"'),
         "expected a port from 1 to 65535",
+    ),
+    "two streams on one MIDI device": (
+        BASE.replace("}]", f"}}, {MIDI}, {{name: n, type: midi, device: {HERE}Keys}}]"),
+        "the device 'Keys' is that of stream 'm', expected one of its own: the second port of "
+        "that name is 'Keys#2'",
+    ),
+    "two streams on one MIDI device, with ALSA's number and with a place": (
+        BASE.replace("}]", f"}}, {MIDI}, {{name: n, type: midi, device: {HERE}'Keys#1'}}]"),
+        "is that of stream 'm'",
+    ),
+    "two virtual MIDI ports of one name": (
+        BASE.replace(
+            "}]",
+            "}, {name: m, type: midi, device: in, virtual: true}, "
+            f"{{name: n, type: midi, device: {HERE}in, virtual: true}}]",
+        ),
+        "the device 'in' is that of stream 'm', expected one of its own",
     ),
     "two streams on one port": (
         BASE.replace(
