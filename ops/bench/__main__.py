@@ -61,6 +61,23 @@ BENCHES = (
         "The same recordings in one pass and in two. Asked of hindsight, first span: 1.15 of the "
         "oracle, goal 1.05; mapped time 0.005 ms, later 0.004, within 10 s after a step 0.005.",
     ),
+    Bench(
+        "gains", "Gains that are 2 % off, the reference's scale", ("accuracy", "--gains", "0.02"),
+        "Asked of fused RMSE / oracle: 1.03 / 1.035 / 1.035, goal 1.015 / 1.024 / 1.026.",
+    ),
+    Bench(
+        "two", "Two members", ("accuracy", "--members", "2"),
+        "Asked of the fused value's error squared over variance: 0.9 to 1.1, goal 0.97 to 1.03.",
+    ),
+    Bench(
+        "scale", "Members in other units, and members that disagree", ("scale",),
+        "Asked of two that disagree by d: 95 % within 2 sd, an sd within 30 % of d / 2 and noise.",
+    ),
+    Bench(
+        "truth", "Real signals and recordings whose truth is known", ("truth",),
+        "Asked: error squared over variance of 0.5 to 2 (goal 0.8 to 1.3), no worse than the best "
+        "member alone, 1.05 of the error with true gains.",
+    ),
     Bench("guard", "Outliers and peaks", ("guard",),
           "Asked: at most 0.3 % of the ECG, BVP and gait taken, and less than 2 % of the R waves."),
     Bench("lag", "The lag of one window", ("lag",)),
