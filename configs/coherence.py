@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from configs import destinations, scales
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, OscStream, UreStream
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -24,6 +24,8 @@ SEGMENT_S = 12.8
 SERIES_HZ = 5.0
 """Of the series that the indicators are worked out from, or `target_hz` if that is lower."""
 MAX_RULE_FILES = 64
+_ALSA_NUMBER = re.compile(r" \d+:\d+$")
+"""Changes with every connection."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
 TAPE = "tape.json"
@@ -46,6 +48,7 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
     ports: dict[tuple[str, int], str] = {}
+    devices: dict[tuple[str, bool], str] = {}
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if stream.name in first:
@@ -58,6 +61,8 @@ def _streams(document: Document, config: Config) -> None:
             _file(document, (*at, "path"), stream.path, or_tape=True)
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
+        elif isinstance(stream, MidiStream):
+            _device(document, at, stream, devices)
         elif isinstance(stream, UreStream):
             _endpoint(document, at, stream)
 
@@ -84,6 +89,20 @@ def _port(
             document.fault(
                 document.place(place), f"{said}, expected an IP address or a network: 10.0.0.0/8"
             )
+
+
+def _device(
+    document: Document, at: DataPath, stream: MidiStream, devices: dict[tuple[str, bool], str]
+) -> None:
+    """Two names for one port are found out by the run only."""
+    name = _ALSA_NUMBER.sub("", stream.device)
+    name = stream.device if stream.virtual else name.removesuffix("#1")
+    holder = devices.setdefault((name, stream.virtual), stream.name)
+    if holder != stream.name:
+        shown = document.shown((*at, "device"), stream.device)
+        said = f"the device '{shown}' is that of stream '{holder}', expected one of its own"
+        second = "" if stream.virtual else f": the second port of that name is '{name}#2'"
+        document.fault(document.place((*at, "device")), f"{said}{second}")
 
 
 def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
@@ -125,6 +144,31 @@ def _kinds(document: Document, config: Config) -> None:
         if stream.follow:
             said = "'follow' beside live streams, expected false: a recording has one beginning"
             document.fault(document.place((*at, "follow")), said)
+
+
+def _mode(document: Document, config: Config) -> None:
+    """Two passes need all of the data at once: recordings, as fast as they can be read."""
+    if config.mode != "hindsight":
+        return
+    live = [i for i, s in enumerate(config.streams) if not isinstance(s, FileStream)]
+    if live:
+        name = document.shown(("streams", live[0], "name"), config.streams[live[0]].name)
+        said = f"mode 'hindsight' with the live stream '{name}', expected recordings only"
+        document.fault(document.place(("mode",)), said)
+    for index, stream in enumerate(config.streams):
+        at = ("streams", index)
+        if not isinstance(stream, FileStream):
+            continue
+        if stream.follow:
+            said = "'follow' in mode 'hindsight', expected false: a first pass needs an end"
+            document.fault(document.place((*at, "follow")), said)
+        if stream.speed != 0:
+            said = f"a recording at speed {stream.speed:g} in mode 'hindsight'"
+            document.fault(document.place((*at, "speed")), f"{said}, expected 0")
+        if (Path(stream.path) / TAPE).is_file():
+            said = f"{document.shown((*at, 'path'), stream.path)} is a tape, expected a file"
+            why = "in mode 'hindsight': a tape replays its live run, in mode 'causal'"
+            document.fault(document.place((*at, "path")), f"{said} {why}")
 
 
 def _tap(document: Document, config: Config) -> None:
@@ -277,7 +321,14 @@ def _windows(document: Document, config: Config) -> None:
             f"quality.window_s is {config.quality.window_s:g}, expected at least"
             f" {2 * SEGMENT_S:g}: two segments of a spectrum",
         )
-    if config.align.max_lag_s >= config.align.window_s / 2:
+    if config.align.window_s < config.align.least_window_s():
+        said = f"align.window_s is {config.align.window_s:g}, expected at least"
+        why = "no lag is found in less"
+        document.fault(
+            document.place(("align", "window_s")),
+            f"{said} {config.align.least_window_s():g}: {why}",
+        )
+    elif config.align.max_lag_s >= config.align.window_s / 2:
         # Beyond that, less than half of a window overlaps with its shifted partner.
         said = f"align.max_lag_s is {config.align.max_lag_s:g}, expected less than half of"
         document.fault(
@@ -332,6 +383,7 @@ _CHECKS = (
     _Check(("exporter",), _exporter),
     _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams",), _kinds),
+    _Check(("streams", "mode"), _mode),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

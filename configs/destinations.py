@@ -12,13 +12,14 @@ from configs.rulefiles import refuse_expression
 from configs.schema import Config, MidiDestination, MidiStream, OscDestination, OscStream
 from operators.evidence import names
 from operators.expression import ExpressionError, compile_expression
-from operators.plan import MIDI_KEY
+from operators.plan import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64
 """Each is a thread."""
 _ADDRESS = re.compile(r"/[!-~]{1,254}")
 _RESERVED = re.compile(r"[#*,?\[\]{}]")
-_ALSA_NUMBER = re.compile(r" \d+:\d+$")
+_BESIDE_NAME = re.compile(r" \d+:\d+$|#\d+$")
+"""The number that ALSA puts behind a name, or which of several it is."""
 _LENGTH = "/length"
 
 
@@ -56,7 +57,7 @@ def _key(
             document.fault(document.key_place(at), said)
         return
     note = key.removesuffix(_LENGTH)
-    if not MIDI_KEY.fullmatch(note) or (note != key and not key.startswith("note/")):
+    if not MIDI_PLAYED.fullmatch(note) or (note != key and not key.startswith("note/")):
         said = f"'{key}', expected note/1/60, note/1/60/length, cc/1/74, pitch/1, pressure/1"
         document.fault(document.key_place(at), f"{said} or program/1")
     elif note != key and note not in destination.map:
@@ -138,4 +139,4 @@ def _is_here(host: str) -> bool:
 
 
 def _bare(port: str) -> str:
-    return _ALSA_NUMBER.sub("", port)
+    return _BESIDE_NAME.sub("", port)

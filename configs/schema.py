@@ -26,6 +26,8 @@ from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
 _URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+RunMode = Literal["causal", "hindsight"]
+"""`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
 
 
@@ -57,10 +59,14 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
-    """A MIDI input: the port that `device` fits; `virtual` makes one of that name."""
+    """A MIDI input: the port that `device` fits; `virtual` makes one of that name.
+
+    With `pair`, pairs of controllers are numbers of 14 bits too.
+    """
 
     device: Annotated[str, Meta(min_length=1)]
     virtual: bool = False
+    pair: bool = False
 
 
 class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
@@ -146,6 +152,7 @@ class Config(Strict, frozen=True, kw_only=True):
     tap: TapConfig | None = None
     send: list[OscDestination | MidiDestination] = []
     output: OutputConfig = OutputConfig()
+    mode: RunMode = "causal"
 
     @property
     def live(self) -> bool:
@@ -201,4 +208,5 @@ class Config(Strict, frozen=True, kw_only=True):
             files=()
             if self.live
             else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
+            hindsight=self.mode == "hindsight",
         )

@@ -19,12 +19,14 @@ from bytewax.operators import KeyedStream
 
 from configs.load import Loaded, load_or_exit
 from configs.schema import Config
+from flows.first_pass import HEADINGS, hindsight
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
 from operators.evidence import Evidence
 from operators.fuse import Fuse
 from operators.guard import Guard
+from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.quality import Quality
 from operators.records import Batch, Packet
@@ -44,7 +46,13 @@ if TYPE_CHECKING:
 DEFAULT = "configs/fusion.yaml"
 
 
-def stations(received: KeyedStream[Batch], loaded: Loaded, *, keep: bool) -> KeyedStream[Packet]:
+def stations(
+    received: KeyedStream[Batch],
+    loaded: Loaded,
+    *,
+    keep: bool,
+    known: Hindsight | None = None,
+) -> KeyedStream[Packet]:
     """Put all stations behind one another.
 
     Parameters
@@ -55,16 +63,18 @@ def stations(received: KeyedStream[Batch], loaded: Loaded, *, keep: bool) -> Key
         The configuration.
     keep : bool
         Recovery is on.
+    known : Hindsight, optional
+        Findings of a first pass, in mode `hindsight`.
     """
     cfg, plan = loaded.config, loaded.config.plan()
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
     collected = station("collect", received, partial(Collect, plan, cfg.block_s()))
     normalized = station("normalize", collected, partial(Normalize, plan))
-    drifted = station("drift", normalized, partial(Drift, plan))
+    drifted = station("drift", normalized, partial(Drift, plan, known=known))
     guarded = station("guard", drifted, partial(Guard, plan))
-    aligned = station("align", guarded, partial(Align, plan, cfg.align))
+    aligned = station("align", guarded, partial(Align, plan, cfg.align, known=known))
     resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
-    scaled = station("scale", resampled, partial(Scale, plan))
+    scaled = station("scale", resampled, partial(Scale, plan, known=known))
     judged = station("quality", scaled, partial(Quality, plan, cfg.quality))
     fused = station("fuse", judged, partial(Fuse, plan))
     return station("evidence", fused, partial(Evidence, plan, loaded.rules))
@@ -84,15 +94,19 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     ------
     SystemExit
         Code 2: the configuration is faulty, or its output folder cannot be had. All that is
-        wrong stands on standard error, a line a fault.
+        wrong stands on standard error, a line a fault. Code 0: a stop was requested in the
+        first of two passes.
     """
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
+    known = None
+    if cfg.mode == "hindsight":
+        known, loaded = hindsight(loaded, progress=progress, keep=keep)
     source = _source(loaded, progress)
     dataflow = Dataflow("lumen")
     received = op.input("receive", dataflow, source)
-    evidenced = stations(received, loaded, keep=keep)
+    evidenced = stations(received, loaded, keep=keep, known=known)
     rigs = rigs_of(cfg)
     output = Output(
         cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
@@ -105,7 +119,8 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
 def _source(loaded: Loaded, progress: bool) -> Source[tuple[str, Batch]]:
     """Return what feeds the flow: recordings, or the live streams."""
     if not loaded.config.live:
-        return Replay(loaded.config, progress=progress)
+        heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
+        return Replay(loaded.config, progress, heading)
     from sources import live  # sockets and ports are nothing to one who replays
 
     live.preflight(loaded.config)

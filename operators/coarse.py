@@ -77,7 +77,8 @@ class Coarse:
         self._count = 0
         self._parts: list[F64] = []
         self._past: list[F64] = [np.empty((2, 0)) for _ in held]
-        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0])
+        self._width = 2 * HALF
+        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(held) + 1))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -136,10 +137,12 @@ class Coarse:
         """
         self._placed()
         out = np.full((len(self.held), ticks), np.nan)
+        self._width = ticks - 1 + 2 * HALF
+        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(out) + 1))
         if not self._parts:
             return out
         part = np.concatenate(self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
-        width = (ticks - 1 + 2 * HALF) * FINE
+        width = self._width * FINE
         number = part[1] - (first - HALF) * FINE
         self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
         size = len(out) * width
@@ -201,6 +204,13 @@ class Coarse:
         cells = np.concatenate((past, cells), axis=1)
         self._past[lane] = cells[:, -FEW:] + np.array([[first], [0]])
         return cells
+
+    def interval(self, lane: int) -> float:
+        """Return the usual interval (s) in the stretch just read, NaN where nothing is in it."""
+        a, b = self._cells.edge[lane : lane + 2]
+        if b - a < 4:
+            return self._width / self.hz / (b - a) if b > a else float("nan")
+        return float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
 
     def noise(self, lane: int) -> tuple[float, float]:
         """Return the usual interval (s) and the noise density (per Hz) of the stretch just read.

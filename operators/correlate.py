@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.records import F64
 
@@ -41,16 +42,23 @@ ROUNDING = 1e-20
 SEGMENT = 64
 HALF_OVERLAP = 0.95
 """Half-overlapped Hann segments are nearly independent (Welch 1967)."""
+LONG = 512
+"""Samples beyond which a fast transform is quicker than a sum of products."""
+Complex = NDArray[np.complexfloating[Any, Any]]
 
 
 class Lag(NamedTuple):
-    """One window's answer. `rho` is the signed peak; `note` says why `ok` is false."""
+    """One window's answer. `rho` is the signed peak; `note` says why `ok` is false.
+
+    `peak_s` is where the highest peak lies, to the sample, whether it counts or not.
+    """
 
     lag_s: float
     rho: float
     confidence: float
     ok: bool
     note: str
+    peak_s: float = float("nan")
 
 
 NAN = float("nan")
@@ -80,6 +88,7 @@ class Series:
         self.squares = x * x
         self.energy = float(self.squares.sum())
         self.moves = ROUNDING * n * mean * mean < self.energy < np.inf
+        self._spectra: Complex | None = None
 
     @cached_property
     def steps(self) -> F64:
@@ -89,9 +98,20 @@ class Series:
     @cached_property
     def auto(self) -> F64:
         """The autocorrelation at the first half of all lags, 1 at none."""
-        beyond = np.zeros(len(self.x) // 2 - 1)
-        r = np.correlate(np.concatenate((self.x, beyond)), self.x, "valid")
+        n = len(self.x)
+        if n > LONG:
+            r = np.fft.irfft(np.abs(self.spectra(n // 2)[0]) ** 2)[: n // 2]
+        else:
+            r = np.correlate(np.concatenate((self.x, np.zeros(n // 2 - 1))), self.x, "valid")
         return np.asarray(r / r[0])
+
+    def spectra(self, most: int) -> Complex:
+        """Return the transforms of series, squares and mask, for lags up to so many samples."""
+        n = len(self.x)
+        size = 1 << (n + max(most, n // 2)).bit_length()
+        if self._spectra is None or self._spectra.shape[1] != size // 2 + 1:
+            self._spectra = np.fft.rfft(np.stack((self.x, self.squares, self.mask)), size)
+        return self._spectra
 
 
 @lru_cache(maxsize=8)
@@ -118,40 +138,59 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     rho, overlap = _correlation(a, b, most)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
+    none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
     if (
         -low > max(top, LEAST_RHO)
         and top < LEAST_RHO
         and -low > _chance(a, b, overlap, trough, low)
     ):
-        return NONE._replace(rho=low, note="anti-correlated")
+        return none._replace(rho=low, note="anti-correlated")
     shift = peak - most
     least = max(LEAST_RHO, _chance(a, b, overlap, peak, top))
     if top <= least:
-        return NONE._replace(rho=top, note="weak")
+        return none
     if most and peak in (0, 2 * most):
-        return NONE._replace(rho=top, note="at the edge")
+        return none._replace(note="at the edge")
     aside = round(APART_S * hz)
     if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > BROADEST * top:
-        return NONE._replace(rho=top, note="too slow")
+        return none._replace(note="too slow")
     second = max(_second(rho, peak, APART_S * hz), 0.0)
     if second >= SECOND_MOST * top:
-        return NONE._replace(rho=top, note="ambiguous")
+        return none._replace(note="ambiguous")
     distinct = min((1 - second / top) / (1 - SECOND_MOST), 1.0)
     strong = (top - least) / max(1 - least, 1e-3)
     lag = shift + _parabola(rho, peak)
-    return Lag(lag / hz, top, distinct * math.sqrt(strong), True, "")
+    return Lag(lag / hz, top, distinct * math.sqrt(strong), True, "", shift / hz)
 
 
 def _correlation(a: Series, b: Series, most: int) -> tuple[F64, F64]:
     """Return rho at each lag from -most to most, and the samples that overlap."""
+    if len(a.x) > LONG:
+        overlap, energy, cross = _long(a, b, most)
+    else:
+        overlap, energy, cross = _short(a, b, most)
+    rho = cross / np.sqrt(np.maximum(energy, 1e-12 * a.energy * b.energy))
+    rho[overlap <= 0.5 * min(a.count, b.count) - 0.5] = 0.0
+    return rho, overlap
+
+
+def _short(a: Series, b: Series, most: int) -> tuple[F64, F64, F64]:
+    """Return overlap, product of energies and sum of products at each lag, by sums."""
     edge = np.zeros(most)
     late, squares, known = (np.concatenate((edge, v, edge)) for v in (b.x, b.squares, b.mask))
     overlap = np.correlate(known, a.mask, "valid")
     energy = np.correlate(known, a.squares, "valid") * np.correlate(squares, a.mask, "valid")
-    cross = np.correlate(late, a.x, "valid")
-    rho = cross / np.sqrt(np.maximum(energy, 1e-12 * a.energy * b.energy))
-    rho[overlap <= 0.5 * min(a.count, b.count) - 0.5] = 0.0
-    return rho, overlap
+    return overlap, energy, np.correlate(late, a.x, "valid")
+
+
+def _long(a: Series, b: Series, most: int) -> tuple[F64, F64, F64]:
+    """Return the same by fast transforms."""
+    one, other = a.spectra(most), b.spectra(most)
+    # Series, squares of one with the mask of the other, masks.
+    pairs = one[[0, 1, 2, 2]].conj() * other[[0, 2, 1, 2]]
+    every = np.fft.irfft(pairs)
+    near = np.concatenate((every[:, every.shape[1] - most :], every[:, : most + 1]), axis=1)
+    return np.rint(near[3]), np.maximum(near[1], 0.0) * np.maximum(near[2], 0.0), near[0]
 
 
 def _second(rho: F64, peak: int, apart: float) -> float:

@@ -7,6 +7,9 @@ pass their arrival through. Markers end here, as lines.
 
 The grain of each member's stamps (operators/grain.py) is found on the way.
 
+In the second of two passes a source's clock is known as a whole (operators/clock_path.py), and no
+row is in doubt.
+
 Then rows leave in the order of host time. A row waits until the newest arrival is `settle_s`
 past its host time, one that is older already leaves at once; where later ones of its channel have
 left before, it is a *straggler*. One whose every tick has been released is late.
@@ -24,8 +27,11 @@ from collections.abc import Iterable
 import numpy as np
 from msgspec.structs import replace
 
-from operators.clock import Clock, Line
+from operators.clock import Clock
+from operators.clock_path import ClockPath, Smoothed
+from operators.clock_reports import PathReports, report
 from operators.grain import Grain
+from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
 from operators.packets import Packets
 from operators.plan import NotNegative, Plan, Positive, Strict
@@ -42,7 +48,9 @@ from operators.records import (
     Packet,
     State,
 )
+from operators.smoother import ClockLog
 
+AnyClock = Clock | ClockLog | Smoothed
 _LAST = 1 << 60
 """Behind all rows."""
 
@@ -57,18 +65,31 @@ class DriftConfig(Strict, frozen=True, kw_only=True):
 class Drift:
     """Host time for every row, in order."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: State | None = None,
+        *,
+        learn: bool = False,
+        known: Hindsight | None = None,
+    ) -> None:
         self.plan = plan
-        self._clocks: dict[str, Clock] = {}
+        self._learn, self._known = learn, known
+        self._rig: str | None = None
+        self._paths: dict[str, PathReports] = {}
+        self._clocks: dict[str, AnyClock] = {}
         self._grains = {m.channel: Grain() for m in plan.members}
         sampled = (m.channel for m in plan.members if not plan.is_held(m.channel))
         self._packets = {channel: Packets() for channel in sampled}
+        self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._waiting: dict[str, Block] = {}
         self._gone: dict[str, float] = {}
         self._first = self._newest = float("nan")
         if state:
-            self._clocks = {s: Clock.revive(c) for s, c in state["clocks"].items()}
+            if state["rig"] is not None:
+                self._look_up(state["rig"], state["passed"])
+            self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
             self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
             self._packets = {c: Packets(**p) for c, p in state["packets"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
@@ -79,7 +100,11 @@ class Drift:
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "clocks": {s: c.snapshot() for s, c in self._clocks.items()},
+            "rig": self._rig,
+            "passed": {s: c.passed for s, c in self._paths.items()},
+            "clocks": {
+                s: c.snapshot() for s, c in self._clocks.items() if not isinstance(c, ClockLog)
+            },
             "grains": {c: g.snapshot() for c, g in self._grains.items()},
             "packets": {c: p.snapshot() for c, p in self._packets.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
@@ -91,12 +116,21 @@ class Drift:
 
     def update(self, packet: Packet) -> Packet:
         """Map the packet's rows and let go what is in order."""
+        grains: list[GrainReport] = []
+        if self._known and self._rig is None:
+            self._look_up(packet.rig, {})
+            seen = self._known.of(packet.rig, "drift").get("grains", {})
+            grains += [GrainReport(channel, -np.inf, g) for channel, g in seen.items()]
+        grains += self._grained(packet)
+        if self._learn:
+            self._seen = {r.channel: r.grain_s for r in grains} | self._seen
         by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
         for block in packet.blocks:
             by_source.setdefault(block.source, []).append(block)
         self._doubtful = {}
         mapped: list[Block] = []
-        clocks: list[ClockReport] = []
+        until = np.inf if packet.end else packet.known
+        clocks = [r for c in self._paths.values() for r in c.until(until)]
         ends, dead = list(packet.ends), list(packet.letters)
         for source, blocks in by_source.items():
             good, wild, reports = self._map(source, blocks, packet.known, packet.end)
@@ -113,8 +147,8 @@ class Drift:
         rows = [b for b in mapped if not b.text]
         self._date(mapped)
         if packet.end:
-            lines = ((s, c.finish()) for s, c in self._clocks.items())
-            clocks += [_report(s, packet.known, self._newest, x) for s, x in lines if x]
+            lines = ((s, c.finish()) for s, c in self._clocks.items() if s not in self._paths)
+            clocks += [report(s, packet.known, self._newest, x) for s, x in lines if x]
         for b in markers:
             ends += ended(b.source, b.channel, "used", b.before)
         kept = []
@@ -134,7 +168,7 @@ class Drift:
             packet,
             blocks=self._in_order(kept, packet.known, packet.end),
             clocks=tuple(clocks),
-            grains=self._grained(packet),
+            grains=tuple(grains),
             paces=tuple(paces),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
@@ -142,6 +176,27 @@ class Drift:
             first_host=self._first,
             newest_host=self._newest,
         )
+
+    def shown(self) -> State:
+        """Return each source's clock over the whole recording, and each channel's first grain."""
+        logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
+        return {"paths": {s: log.path().plain() for s, log in logs.items()}, "grains": self._seen}
+
+    def _look_up(self, rig: str, passed: dict[str, int]) -> None:
+        """Take the clocks of a rig from the findings; `passed`: reports so far, by source."""
+        self._rig = rig
+        paths = self._known.of(rig, "drift").get("paths", {}) if self._known else {}
+        self._paths = {
+            s: PathReports(s, ClockPath.revive(path), passed.get(s, 0)) for s, path in paths.items()
+        }
+
+    def _clock(self, source: str, state: State | None = None) -> AnyClock:
+        """Return a source's clock, anew or from its snapshot."""
+        if source in self._paths:
+            return Smoothed(self._paths[source].path, state)
+        if self._learn:
+            return ClockLog(self.plan.max_delay_s)
+        return Clock.revive(state) if state else Clock(self.plan.max_delay_s)
 
     def _map(
         self, source: str, blocks: list[Block], known: float, end: bool
@@ -157,7 +212,8 @@ class Drift:
         before, row = whole.before.copy(), whole.row.copy()
         reports: list[ClockReport] = []
         if len(fed):
-            clock = self._clocks.setdefault(source, Clock(self.plan.max_delay_s))
+            clock = self._clocks.get(source) or self._clock(source)
+            self._clocks[source] = clock
             new = np.ones(len(fed), bool)
             s, a = at[fed], arrival[fed]
             new[1:] = (s[1:] != s[:-1]) | (a[1:] != a[:-1])
@@ -170,8 +226,9 @@ class Drift:
             # Its place among rows of the same moment is that of what decided it.
             decided = np.append(row[first], _LAST)
             row[fed] = np.maximum(row[fed], decided[judged.by][group])
-            reports = [_report(source, float(moment[by]), now, line)
-                       for by, now, line in judged.turns]  # fmt: skip
+            if source not in self._paths:
+                reports = [report(source, float(moment[by]), now, line)
+                           for by, now, line in judged.turns]  # fmt: skip
         good: list[Block] = []
         wild: list[Block] = []
         for k, block in enumerate(blocks):
@@ -190,7 +247,7 @@ class Drift:
             wild.append(b.take(~ok[mine] & ~waits[mine]))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
 
-    def _grained(self, packet: Packet) -> tuple[GrainReport, ...]:
+    def _grained(self, packet: Packet) -> list[GrainReport]:
         """Return each change of the grain of a member's stamps."""
         reports: list[GrainReport] = []
         for b in packet.blocks:
@@ -198,7 +255,7 @@ class Drift:
                 delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
                 changes = self._grains[b.channel].feed(b.source_time, delay, b.before)
                 reports += [GrainReport(b.channel, *change) for change in changes]
-        return tuple(reports)
+        return reports
 
     def _date(self, mapped: Iterable[Block]) -> None:
         """Note the host time of the first event, by the moment it was known, and the newest."""
@@ -263,15 +320,6 @@ class Drift:
             let_go = before <= block.before[i] - settle_s
             straggler[i] = bool((let_go & (before > host[i])).any())
         return straggler
-
-
-def _report(source: str, before: float, known: float, line: Line) -> ClockReport:
-    """Return a line in source time as a report in host time."""
-    return ClockReport(
-        source, before, known, line.at + line.offset, line.offset, line.slope / (1 + line.slope),
-        line.offset_var, line.cross_var, line.slope_var, line.jitter_p95, line.resets,
-        line.reset_at, line.stepped,
-    )  # fmt: skip
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:

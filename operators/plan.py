@@ -21,10 +21,15 @@ Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
 Profile = Literal["accurate", "low_latency"]
 _CHANNEL, _DATA = r"(?:[1-9]|1[0-6])", r"(?:\d\d?|1[01]\d|12[0-7])"
-MIDI_KEY = re.compile(
+_14_BITS = r"(?:\d{1,4}|1[0-5]\d{3}|16[0-2]\d\d|163[0-7]\d|1638[0-3])"
+MIDI_PLAYED = re.compile(
     rf"(?:note|cc)/{_CHANNEL}/{_DATA}|pressure/{_CHANNEL}(?:/{_DATA})?|(?:pitch|program)/{_CHANNEL}"
 )
-"""What a MIDI device says when it changes; only its clock speaks at a rate."""
+"""What a message of MIDI is for."""
+MIDI_KEY = re.compile(
+    rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}"
+)
+"""What comes from a MIDI device when it changes; only its clock has a rate."""
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,6 +180,8 @@ class Plan:
         Every used sample is to be written.
     files : tuple of str
         The recordings, in the order by which their lines are numbered.
+    hindsight : bool
+        Estimates are of the whole recording: the second of two passes.
     """
 
     rig: str
@@ -196,6 +203,7 @@ class Plan:
     frozen_after_s: dict[str, float] | None = None
     aligned: bool = False
     files: tuple[str, ...] = ()
+    hindsight: bool = False
 
     def where(self, line: int) -> str:
         """Return file and byte offset of a row's `line`, as its source numbers them."""

@@ -324,7 +324,11 @@ class PaceReport(NamedTuple):
 
 
 class LagReport(NamedTuple):
-    """A member's lag from host time `known` on; `locked` says whether it may be used."""
+    """A member's lag from host time `known` on; `locked` says whether it may be used.
+
+    At host time h the lag is `lag_s + rate * (h - at)` (rate in s/s), its variance
+    `var + 2 (h - at) cross_var + (h - at)^2 rate_var + growth |h - at|` (growth in s^2/s).
+    """
 
     signal: str
     channel: str
@@ -332,10 +336,15 @@ class LagReport(NamedTuple):
     lag_s: float
     var: float
     growth: float
-    """Of the variance since `known` (s^2/s)."""
     confidence: float
     locked: bool
     note: str
+    at: float = 0.0
+    rate: float = 0.0
+    cross_var: float = 0.0
+    rate_var: float = 0.0
+    search_hz: float = float("nan")
+    """Rate of the series on which the lag was found (Hz)."""
 
 
 SCALE_STATES: tuple[ScaleState, ...] = (
@@ -362,7 +371,7 @@ class Grid:
     ramp : float64 (k, c)
         Share of its weight that a channel has which came back, 0 to 1.
     lag_s, lag_var, confidence : float64 (k, c)
-        Of the lag estimate in force, NaN without one.
+        Of the lag estimate in force at the tick, NaN without one.
     rate_hz : float64 (k, c)
         Effective rate, NaN while unknown.
     gaps : float64 (k, c)
@@ -376,6 +385,9 @@ class Grid:
         NaN where not covered; the part of the kernel's main lobe that samples fill, 0 to 1.
     noise_var : float64 (k, c)
         Variance of the value as its own out-of-band residual tells it, NaN when unknown.
+    lag_rate, lag_rate_var, search_hz : float64 (k, c)
+        The lag's rate (s/s), the variance of that, and the rate of the series on which the lag
+        was found (Hz); NaN where it was given, empty where nobody searched.
     """
 
     first: int
@@ -396,6 +408,9 @@ class Grid:
     level: F64
     level_var: F64
     scale_state: I8
+    lag_rate: F64 = field(default_factory=lambda: np.empty((0, 0)))
+    lag_rate_var: F64 = field(default_factory=lambda: np.empty((0, 0)))
+    search_hz: F64 = field(default_factory=lambda: np.empty((0, 0)))
 
     def __len__(self) -> int:
         return len(self.due)

@@ -46,10 +46,12 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
         return 0.1 if self.profile == "accurate" else 0.005
 
 
-THERE, READ = 8, 3
+THERE, READ = 11, 3
 """Columns of what is known of a channel without, and with, its lag."""
 _NOTHING = np.array([[np.nan], [0.0], [np.nan]])
 MOST_HEARD = 4096
+LAG_STEP_S = 1e-4
+"""A moving lag is applied in steps of this: ticks between two of them are read together."""
 CLUMPED = 0.1
 """Of the mean interval: samples closer than this share a moment."""
 
@@ -212,7 +214,7 @@ class Resample:
         for k, lane in enumerate(self._lanes):
             live = state[k] == LIVE
             wait = np.minimum(np.maximum(lag[k], 0.0), plan.wait_lag_s)
-            wait = np.where(live, wait + self._there[7, k], 0.0)
+            wait = np.where(live, wait + self._there[10, k], 0.0)
             self._extend(lane, tick, live, lag[k], at + wait, packet)
             if lane.member.signal:
                 np.maximum(waits, wait, out=waits)
@@ -232,14 +234,16 @@ class Resample:
             values[:, i, :n], values[:, i, n:] = lane.values[:, :n], _NOTHING
             lane.values = lane.values[:, k:].copy()
             self._forget(lane, first + k, packet.known)
-        state, ramp, lag, var, confidence, rate, gaps, _ = self._there[:, :, :k].transpose(0, 2, 1)
+        there = self._there[:, :, :k].transpose(0, 2, 1)
+        state, ramp, lag, var, slope, slope_var, search, confidence, rate, gaps, _ = there
         value, coverage, noise = values.transpose(0, 2, 1)
         self._there = self._there[:, :, k:].copy()
         self._next = first + k
         unknown, given = np.full((k, len(self._lanes)), np.nan), np.zeros(state.shape, np.int8)
         return Grid(
             first, due, stamps[when], state.astype(np.int8), ramp, lag, var, confidence, rate, gaps,
-            value, coverage, noise, unknown, unknown, unknown, unknown, given,
+            value, coverage, noise, unknown, unknown, unknown, unknown, given, slope, slope_var,
+            search,
         )  # fmt: skip
 
     def _ticks(self, first: int, packet: Packet) -> I64:
@@ -251,9 +255,10 @@ class Resample:
         return tick[(tick / hz + delay <= packet.known) | (tick / hz <= newest)]
 
     def _presence(self, tick: I64, packet: Packet) -> F64:
-        """Return what is known of each channel at each tick without its lag, (8, c, k).
+        """Return what is known of each channel at each tick without its value, (11, c, k).
 
-        State, ramp, lag, its variance, confidence, rate, gaps and length of packets.
+        State, ramp, lag, its variance, its rate and the variance of that, the rate of its search,
+        confidence, rate, gaps and length of packets.
         """
         plan = self.plan
         at = tick / plan.tick_hz
@@ -279,12 +284,12 @@ class Resample:
             down = self._links.down(m.source, at) if lane.held else None
             if down is not None:  # a value is held as long as somebody holds it
                 stale_after = np.where(down, np.minimum(stale_after, age / 2), stale_after)
-            locked = self._lag(lane, at, *out[2:5, k])
-            out[0, k], out[1, k], out[6, k] = lane.watch.step(
+            locked = self._lag(lane, at, out[2:8, k])
+            out[0, k], out[1, k], out[9, k] = lane.watch.step(
                 int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
             )
-            out[5, k] = np.where(np.isnan(rate), 1.0 / spacing, rate)
-            out[7, k] = 0.0 if plan.eager else np.nan_to_num(length)
+            out[8, k] = np.where(np.isnan(rate), 1.0 / spacing, rate)
+            out[10, k] = 0.0 if plan.eager else np.nan_to_num(length)
         if len(tick):
             self._links.forget(float(at[-1]))
         return out
@@ -295,24 +300,34 @@ class Resample:
             return lane.stale_s
         return np.where(np.isnan(quiet), np.inf, np.maximum(quiet, 1 / self.plan.tick_hz))
 
-    def _lag(self, lane: _Lane, at: F64, lag: F64, var: F64, confidence: F64) -> Bool:
-        """Write lag, variance and confidence at each time; return whether it may be used."""
+    def _lag(self, lane: _Lane, at: F64, out: F64) -> Bool:
+        """Write what is known of the lag at each time; return whether it may be used.
+
+        Rows of `out` (6, n): lag, its variance, its rate, the variance of that, the rate of the
+        search, confidence.
+        """
+        out[:] = np.nan
         if lane.member.lag_s is not None:
             sd = lane.member.lag_sd_s
-            lag[:], confidence[:] = lane.member.lag_s, 1.0
-            var[:] = np.nan if sd is None else sd**2
+            out[0], out[5] = lane.member.lag_s, 1.0
+            out[1] = np.nan if sd is None else sd**2
             if sd is None:
                 # Against the reference all others are measured: it is exact by definition.
                 for r in lane.lags:
-                    var[int(np.searchsorted(at, r.known)) :] = r.var
+                    out[1, int(np.searchsorted(at, r.known)) :] = r.var
             return np.ones(len(at), bool)
-        lag[:] = var[:] = confidence[:] = np.nan
         locked = np.zeros(len(at), bool)
         in_force = max((n for n, r in enumerate(lane.lags) if r.known <= at[0]), default=0)
         for r in lane.lags[in_force:]:
             i = int(np.searchsorted(at, r.known))
-            lag[i:], confidence[i:], locked[i:] = r.lag_s, r.confidence, r.locked
-            var[i:] = r.var + (r.growth * (at[i:] - r.known) if r.growth else 0.0)
+            out[0, i:], out[1, i:], locked[i:] = r.lag_s, r.var, r.locked
+            out[2, i:], out[3, i:] = (r.rate, r.rate_var) if r.rate_var else (np.nan, np.nan)
+            out[4, i:], out[5, i:] = r.search_hz, r.confidence
+            if r.rate or r.rate_var or r.growth:
+                dt = at[i:] - r.at
+                steps = np.rint(dt * (r.rate / LAG_STEP_S))
+                out[0, i:] = np.clip(r.lag_s + steps * LAG_STEP_S, -self.max_lag_s, self.max_lag_s)
+                out[1, i:] += dt * (2 * r.cross_var + dt * r.rate_var) + r.growth * np.abs(dt)
         return locked
 
     def _extend(
@@ -328,7 +343,7 @@ class Resample:
             n = int(np.argmax(due > packet.known))
         new = np.empty((READ, n))
         new[:] = _NOTHING
-        # A new estimate of the lag begins a new run of evenly spaced readings.
+        # A new step of the lag begins a new run of evenly spaced readings.
         shift, live = shift[:n], live[:n]
         turn = np.flatnonzero((shift[1:] != shift[:-1]) | (live[1:] != live[:-1])) + 1
         for a, b in pairwise([0, *turn.tolist(), n]):
@@ -364,8 +379,8 @@ class Resample:
         block = block.take(np.lexsort((block.host_time, block.before)))
         lag = np.empty(len(block))
         order = np.argsort(block.host_time, kind="stable")
-        in_force = np.empty((3, len(block)))
-        locked = self._lag(lane, block.host_time[order], *in_force)
+        in_force = np.empty((6, len(block)))
+        locked = self._lag(lane, block.host_time[order], in_force)
         lag[order] = np.where(locked, in_force[0], 0.0)
         host = block.host_time - lag
         return [(lane.member.channel, host, block.source_time, block.arrival, block.value)]

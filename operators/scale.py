@@ -33,6 +33,7 @@ from msgspec.structs import replace
 from operators.bend import bends, products
 from operators.consensus import LEVEL, MOST_LOG_SD
 from operators.effects import INDEPENDENT, LEAST, deming, noise_of
+from operators.hindsight import Hindsight
 from operators.moments import TINY, Moments, Pairs, Seconds
 from operators.plan import Plan, Signal
 from operators.presence import ACQUIRING, LIVE
@@ -69,8 +70,15 @@ _START = np.array([0.0, np.nan, np.nan, np.nan, np.nan, LEARNING])
 class Scale:
     """Members in the units of their signal."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: State | None = None,
+        *,
+        known: Hindsight | None = None,
+    ) -> None:
         self.plan = plan
+        self._known = known
         self._learners: list[_Learner] = []
         done: set[str] = set()
         for signal in plan.signals:
@@ -85,11 +93,20 @@ class Scale:
         """Return the state as plain values."""
         return {"learners": [x.snapshot() for x in self._learners]}
 
+    def shown(self) -> State:
+        """Return each learnt member's line at the end of the data; see `Learner`."""
+        return {"lines": [x.line for x in self._learners]}
+
     def update(self, packet: Packet) -> Packet:
         """Convert the packet's grid."""
         grid = packet.grid
         if grid is None or not len(grid) or not self._learners:
             return packet
+        if self._known:
+            lines = self._known.of(packet.rig, "scale").get("lines", ())
+            for learner, line in zip(self._learners, lines, strict=False):
+                learner.fix(line)
+            self._known = None
         names = ("state", "value", "noise_var", "gain", "gain_var", "level", "level_var",
                  "scale_state")  # fmt: skip
         out = renewed(grid, **{name: getattr(grid, name).copy() for name in names})
@@ -145,6 +162,7 @@ class _Learner:
         a = len(channels)
         self._bent, self._open = np.zeros((2, a, 5, 5))
         self._force = np.repeat(_START[:, None], a, axis=1)
+        self._fixed = False
         if state:
             self._bent, self._open, self._force = state["bent"], state["open"], state["force"]
 
@@ -155,8 +173,19 @@ class _Learner:
             "force": self._force,
         }  # fmt: skip
 
+    @property
+    def line(self) -> F64:
+        """The line in force (fields, a)."""
+        return self._force.copy()
+
+    def fix(self, line: F64) -> None:
+        """Put a line (fields, a) in force for good."""
+        self._force, self._fixed = line, True
+
     def read(self, grid: Grid) -> Line:
         """Take in a grid; return the line in force at each of its ticks, (a, k) each."""
+        if self._fixed:
+            return Line(*np.repeat(self._force[:, :, None], len(grid), axis=2))
         value = grid.value[:, self._columns].T
         there = (grid.state[:, self._columns].T == LIVE) & np.isfinite(value)
         seconds = self._moments.read(grid.first, value, grid.noise_var[:, self._columns].T, there)

@@ -29,6 +29,23 @@ class StationError(RuntimeError):
     """A bug in a station: which one, for which rig, and what was raised."""
 
 
+def updated(core: Core[X], value: X, name: str) -> list[Packet]:
+    """Return the packets that a station makes of an item.
+
+    Raises
+    ------
+    StationError
+        The station raised. Its exception is the cause.
+    """
+    try:
+        made = core.update(value)
+    except Exception as error:  # any of them: a bug stops the flow by name
+        raise StationError(
+            f"station {name}, rig {getattr(value, 'rig', '?')!r}: {type(error).__name__}: {error}"
+        ) from error
+    return made if isinstance(made, list) else [made]
+
+
 class _Logic(StatefulBatchLogic[X, Packet, bytes]):
     """The state of one rig at one station."""
 
@@ -38,16 +55,7 @@ class _Logic(StatefulBatchLogic[X, Packet, bytes]):
         self.name = name
 
     def on_batch(self, values: list[X]) -> tuple[list[Packet], bool]:
-        out: list[Packet] = []
-        for value in values:
-            try:
-                made = self.core.update(value)
-            except Exception as error:  # whatever it was: a bug stops the flow by name
-                raise StationError(
-                    f"station {self.name}, rig {getattr(value, 'rig', '?')!r}: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            out += made if isinstance(made, list) else [made]
+        out = [packet for value in values for packet in updated(self.core, value, self.name)]
         return out, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> bytes:

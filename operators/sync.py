@@ -217,7 +217,7 @@ class Reporter:
         count = self.ledger.of(m.channel)
         row = (tick, column)
         offset = offset_sd = skew = skew_sd = jitter = reset_at = None
-        resets = 0
+        resets, searched = 0, grid.lag_rate.size > 0
         if clock:
             dt = time - clock.at
             variance = clock.offset_var + 2 * dt * clock.cross_var + dt * dt * clock.slope_var
@@ -225,6 +225,10 @@ class Reporter:
             skew, skew_sd = -1e6 * clock.slope, 1e6 * math.sqrt(clock.slope_var)
             jitter, resets = _number(clock.jitter_p95_s), clock.resets
             reset_at = _number(clock.reset_at)
+        elif searched and math.isfinite(grid.lag_rate[row]):
+            # Without arrival stamps a skew shows in the lag alone, relative to the reference's.
+            skew = 1e6 * float(grid.lag_rate[row])
+            skew_sd = 1e6 * math.sqrt(float(grid.lag_rate_var[row]))
         fused = bool(m.signal)
         return SyncReport(
             ts=time, rig=rig, channel=m.channel, why=why,
@@ -234,8 +238,10 @@ class Reporter:
             lag_s=_number(grid.lag_s[row]) if fused else None,
             lag_sd_s=_number(np.sqrt(grid.lag_var[row])) if fused else None,
             confidence=_number(grid.confidence[row]) if fused else None,
+            search_hz=_number(grid.search_hz[row]) if searched else None,
             rate_hz=_number(grid.rate_hz[row]), jitter_p95_s=jitter,
             **_scale(grid, row) if fused else {},
+            hindsight=self.plan.hindsight,
             received=count["received"], used=count["used"], outliers=count["outliers"],
             late=count["late"], duplicate=count["duplicate"], rejected=count["rejected"],
             gaps=int(grid.gaps[row]),

@@ -1,26 +1,29 @@
-"""A lag, tracked: a Kalman filter whose gain weighs cross-spectra.
+"""A lag, tracked: cross-spectra of the past, weighed by coherence, and a trend through them.
 
 The steps from sample to sample of both series (so that no slow swing leaks over the spectrum)
 are cut, the later series whole samples later, into sine-windowed segments of 64, half
-overlapped, each used once. With G the mean of their cross-spectra, every segment weighted as the
-filter's gain has it, and W = C / (1 - C), C the bias-corrected coherence, the lag is the top of
+overlapped, each used once. The segments of eight seconds make a node: their mean
+cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all, every node turned
+back by the lag that it had, and W = C / (1 - C), C the bias-corrected coherence, node j reads
 
-    sum W / |G| Re(G exp(2 pi i f tau)),
+    lag_j + sum W / |G| Im(G_j exp(2 pi i f lag_j)) / bend_j,
+    bend_j = sum 2 pi f W / |G| Re(G_j exp(2 pi i f lag_j)),
 
-found by Newton's method from where it was. That is the filter of a lag that walks q s^2/s and of
-which each segment tells with a variance of 1 / I, I = sum (2 pi f)^2 W, but what is known of the
-weights by now goes for the old segments, too.
+with a variance of 1 / (n_j bend_j), and a trend goes through the nodes (operators/trend.py: lag and
+rate, constant, rising, walking). Both are repeated until the lags stay. What is known of the
+weights by now goes for the old nodes, too; each node counts at its own time.
 
 So that chance has no weight, W is min(C, S) / (1 - S), S being C smoothed over three
 frequencies, and nothing where S is below 1.5 / L, L the number of independent segments that the
-mean is worth. The variance is (sum of squared segment weights) (1 + 1.5 / L) / I, since W from few
-segments is too sure of itself (1.5 by simulation: ops/bench/lag.py), and what the lag has walked.
+mean is worth. Variances are 1 + 1.5 / L times as large, since W from few segments is too sure of
+itself (1.5 by simulation: ops/bench/lag.py).
 
 New segments whose own lag is more than 4 sigma off are left out, as are those of a hop whose
-correlation has its peak elsewhere; the third time running the filter starts anew from them.
+correlation has its peak elsewhere; the third time running the track starts anew from them.
 
-State: 31 values each of a cross-spectrum, two power spectra and the weights. Cost: about 40 numpy
-calls a hop.
+State: 24 nodes of 126 numbers; neighbours are joined where they are close for their age, so that
+the newest stand some ten seconds apart, those of an hour ago by a quarter of that; older ones go.
+Cost: about 100 numpy calls a hop.
 
 Sources: Hannan & Thomson, Biometrika 60 (1973), and Knapp & Carter, IEEE Trans. ASSP 24 (1976),
 for weights and variance; Carter, Knapp & Nuttall, IEEE Trans. Audio Electroacoust. 21 (1973),
@@ -30,14 +33,15 @@ Estimation with Applications (2001), for the gate.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.correlate import APART_S, SEGMENT, Lag, Series
 from operators.records import F64, State
+from operators.trend import Motions, Trend, fitted, motions
 
 STEP = SEGMENT // 2
 WINDOW = np.sin(np.pi * (np.arange(SEGMENT) + 0.5) / SEGMENT)
@@ -53,12 +57,15 @@ OPTIMISM = 1.5
 CHANCE, MOST_CHANCE = 1.5, 0.5
 GATE = 4.0
 REJECTS = 3
-LEAST_BEND = 0.3
-NEWTON, CLOSE_S = 4, 1e-3
-"""Steps, and the last one's size: what is then left is less than 1 us."""
+LEAST_BEND, MOST_BEND = 0.3, 3.0
+NEWTON, CLOSE = 4, 5e-3
+"""Steps, and the last one's size in samples: what is then left is less than 1 us at 5 Hz."""
+NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 8.0, 3600.0
+"""How many, how many of them stay as they are, and how long (s) they and all may be."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)
-Complex = np.ndarray[Any, np.dtype[np.complex128]]
+Complex = NDArray[np.complexfloating[Any, Any]]
+_NOWHERE = Trend(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
 
 
 class Pair(NamedTuple):
@@ -71,64 +78,81 @@ class Pair(NamedTuple):
 
 
 class _Spectra(NamedTuple):
-    """Means over so many `segments`: cross-spectrum (31,), turned back to no shift; powers.
+    """Segments in groups (g,) of at most NODE_S: how many, their mean time in the reference (s).
 
-    Segments from tick `seen` of the reference on are new.
+    Means of cross-spectrum (g, 31), turned back to no shift, and powers (g, 2, 31). Segments from
+    tick `seen` of the reference on are new.
     """
 
-    segments: int
-    seen: int
+    number: F64
+    at: F64
     cross: Complex
     power: F64
+    seen: int
+
+    @property
+    def segments(self) -> float:
+        """How many there are in all groups."""
+        return float(self.number.sum())
+
+
+def _empty() -> dict[str, Any]:
+    return {
+        "at": np.zeros(NODES), "count": np.zeros(NODES), "path": np.zeros(NODES),
+        "cross": np.zeros((NODES, LINES), complex), "power": np.zeros((NODES, 2, LINES)),
+    }  # fmt: skip
 
 
 @dataclass
 class Track:
-    """One pair's lag (s).
+    """One pair's lag.
 
-    `walked`: variance that the walk has added (s^2); `squares`: sum of squared segment weights;
-    `information` of one segment (1 / s^2); `weight`: omega W / |G|; `seen`: from which tick of
-    the reference on segments are new; `since`: where the first left out of late began.
+    `nodes`: their times `at` (s), numbers of segments `count`, lags `path` (s), spectra `cross` and
+    `power`, the first `size` of each in use; `begun`: when the newest began (s); `trend` at the
+    last hop that changed it; `information` of one segment (1 / s^2); `weight`: omega W / |G|;
+    `seen`: from which tick of the reference on segments are new; `since`: where the first left
+    out of late ended.
     """
 
-    lag: float = NAN
-    walked: float = 0.0
-    squares: float = 1.0
+    nodes: dict[str, Any] = field(default_factory=_empty)
+    size: int = 0
+    begun: float = NAN
+    trend: Trend = _NOWHERE
     information: float = NAN
     rejects: int = 0
     seen: int = LONG_AGO
     since: int = LONG_AGO
-    cross: Complex = field(default_factory=lambda: np.zeros(LINES, complex))
-    power: F64 = field(default_factory=lambda: np.zeros((2, LINES)))
     weight: F64 = field(default_factory=lambda: np.zeros(LINES))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        plain = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "cross"}
-        return plain | {"real": self.cross.real.copy(), "imaginary": self.cross.imag.copy()}
+        plain = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "nodes"}
+        nodes = {n: x.copy() for n, x in self.nodes.items() if n != "cross"}
+        cross = self.nodes["cross"]
+        nodes |= {"real": cross.real.copy(), "imaginary": cross.imag.copy()}
+        return plain | {"trend": list(self.trend), "weight": self.weight.copy(), "nodes": nodes}
 
     @staticmethod
     def revive(state: State) -> Track:
         """Return what `snapshot` gave as a track."""
-        plain = {n: x for n, x in state.items() if n not in ("real", "imaginary")}
-        return Track(**plain, cross=state["real"] + 1j * state["imaginary"])
+        nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
+        nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
+        return Track(**{**state, "nodes": nodes, "trend": Trend(*state["trend"])})
 
     @property
     def locked(self) -> bool:
         """Whether there is a lag."""
-        return not math.isnan(self.lag)
+        return self.size > 0
 
     @property
-    def var(self) -> float:
-        """The variance of the lag (s^2)."""
-        if not self.locked:
-            return NAN
-        return self._of_segments(self.squares) + self.walked
+    def segments(self) -> float:
+        """How many segments the lag rests on."""
+        return float(self.nodes["count"][: self.size].sum())
 
-    def _of_segments(self, squares: float) -> float:
-        return squares * (1 + OPTIMISM * squares / INDEPENDENT) / self.information
-
-    def update(self, pair: Pair, found: Lag, walk: float, r: float | None = None) -> None:
+    def update(
+        self, pair: Pair, found: Lag, when: float, kinds: Motions | None = None,
+        r: float | None = None,
+    ) -> None:  # fmt: skip
         """Take in the segments that a hop brings.
 
         Parameters
@@ -137,80 +161,142 @@ class Track:
             The last window.
         found : Lag
             Where its correlation has its peak.
-        walk : float
-            Variance that the lag has gained since the last hop (s^2).
+        when : float
+            Time for which the lag is wanted, no earlier than the window's end (s).
+        kinds : Motions, optional
+            What the lag may do; by default mostly nothing.
         r : float, optional
             Variance of what one segment tells (s^2), in place of the spectrum's own.
         """
-        self.walked += walk
+        kinds = kinds or motions()
         if not found.ok:
             return
         if not self.locked:
-            self._start(pair, found, r)
+            self._start(pair, found, when, kinds, r)
             return
-        new = _segments(pair, self.lag, self.seen)
+        end = (pair.first + len(pair.a.x)) / pair.hz
+        lag = self.trend.moved(end).lag
+        elsewhere = abs(found.lag_s - lag) > APART_S
+        new = _segments(pair, found.lag_s if elsewhere else lag, self.seen)
         if not new.segments:
             return
-        turned = new.cross * np.exp(1j * pair.hz * self.lag * OMEGA)
+        share = new.number / new.segments
+        due = self.trend.moved(float(share @ new.at))
+        lags = due.lag + due.rate * (new.at - due.at)
+        turned = share @ (new.cross * np.exp(1j * pair.hz * lags[:, None] * OMEGA))
         bend = float((self.weight * OMEGA) @ turned.real) * pair.hz
         off = float(self.weight @ turned.imag) / max(bend, LEAST_BEND * self.information)
-        spread = self.var + self._of_segments(1 / new.segments)
-        if off * off > GATE**2 * spread or abs(found.lag_s - self.lag) > APART_S:
-            self.since = self.seen if self.rejects == 0 else self.since
+        spread = due.var + self._optimism() / (new.segments * self.information)
+        if elsewhere or off * off > GATE**2 * spread:
+            # The first of them may lie across the step.
+            self.since = new.seen if self.rejects == 0 else self.since
             self.rejects, self.seen = self.rejects + 1, new.seen
             if self.rejects >= REJECTS:
-                self._start(pair, found, r)
+                self._start(pair, found, when, kinds, r)
             return
         self.rejects, self.seen = 0, new.seen
-        gain = self.squares / self.information + self.walked
-        gain /= gain + 1 / (new.segments * self.information)
-        self.cross = (1 - gain) * self.cross + gain * new.cross
-        self.power = (1 - gain) * self.power + gain * new.power
-        self.squares = (1 - gain) ** 2 * self.squares + gain**2 / new.segments
-        self.walked *= (1 - gain) ** 2
-        self._solve(pair.hz, r)
+        self._add(new, lags, pair.hz)
+        self._solve(pair.hz, when, kinds, r)
 
-    def _start(self, pair: Pair, found: Lag, r: float | None) -> None:
+    def _start(self, pair: Pair, found: Lag, when: float, kinds: Motions, r: float | None) -> None:
         """Begin, or begin anew, if enough segments are there and agree with the peak."""
         new = _segments(pair, found.lag_s, self.since)
         if new.segments < LEAST_SEGMENTS:
             return
-        fresh = Track(found.lag_s, 0.0, 1 / new.segments, seen=new.seen, since=new.seen)
-        fresh.cross, fresh.power = new.cross, new.power
-        if fresh._solve(pair.hz, r):
+        fresh = Track(seen=new.seen, since=new.seen)
+        fresh._add(new, np.full(len(new.number), found.lag_s), pair.hz)
+        if fresh._solve(pair.hz, when, kinds, r) and abs(fresh.trend.lag - found.lag_s) <= APART_S:
             self.__dict__.update(fresh.__dict__)
 
-    def _solve(self, hz: float, r: float | None) -> bool:
-        """Weigh the frequencies anew and find the lag by them; return whether it could be."""
-        looks = max(INDEPENDENT / self.squares, 1.5)
-        size = np.abs(self.cross)
-        raw = size * size / np.maximum(self.power[0] * self.power[1], 1e-300)
+    def _add(self, new: _Spectra, lags: F64, hz: float) -> None:
+        """Put new segments with the lags that they are expected to have among the nodes."""
+        x = self.nodes
+        for at, count, lag, cross, power in zip(
+            new.at.tolist(), new.number.tolist(), lags.tolist(), new.cross, new.power, strict=True
+        ):
+            follows = self.size > 0 and at - self.begun < NODE_S
+            if not follows:
+                self._make_room(at, hz)
+                self.begun = at
+            k = self.size
+            x["at"][k], x["count"][k], x["path"][k] = at, count, lag
+            x["cross"][k], x["power"][k] = cross, power
+            self.size = k + 1
+            if follows:
+                self._join(k - 1, hz)
+
+    def _make_room(self, at: float, hz: float) -> None:
+        """Leave room for a node at a time (s) and one to join it."""
+        old = int(np.searchsorted(self.nodes["at"][: self.size], at - MEMORY_S))
+        if old:
+            for column in self.nodes.values():
+                column[: self.size - old] = column[old : self.size]
+                column[self.size - old :] = 0
+            self.size -= old
+        if self.size == NODES - 1:
+            times = self.nodes["at"][: self.size - FRESH]
+            self._join(int(np.argmin(np.diff(times) / (at - times[1:]))), hz)
+
+    def _join(self, k: int, hz: float) -> None:
+        """Make one of node `k` and the next, turned to the lag that both have on average."""
+        x, both = self.nodes, slice(k, k + 2)
+        share = x["count"][both] / x["count"][both].sum()
+        lag = float(share @ x["path"][both])
+        turn = np.exp(1j * hz * (x["path"][both] - lag)[:, None] * OMEGA)
+        cross, power = share @ (x["cross"][both] * turn), np.tensordot(share, x["power"][both], 1)
+        x["at"][k], x["path"][k] = share @ x["at"][both], lag
+        x["count"][k] += x["count"][k + 1]
+        x["cross"][k], x["power"][k] = cross, power
+        for column in x.values():
+            column[k + 1 : self.size - 1] = column[k + 2 : self.size]
+            column[self.size - 1] = 0
+        self.size -= 1
+
+    def _optimism(self) -> float:
+        """Return by how much the variances of segments exceed those of known weights."""
+        return 1 + OPTIMISM / (INDEPENDENT * self.segments)
+
+    def _solve(self, hz: float, when: float, kinds: Motions, r: float | None) -> bool:
+        """Weigh the frequencies anew and draw the trend; return whether it could be."""
+        names = ("at", "count", "path", "cross", "power")
+        at, count, path, cross, power = (self.nodes[n][: self.size] for n in names)
+        share = count / count.sum()
+        omega = OMEGA * hz
+        turned = cross * np.exp(1j * path[:, None] * omega)
+        weight = self._weighed(share @ turned, np.tensordot(share, power, 1), omega)
+        information = float(omega @ weight)
+        if not information > 0:
+            return False
+        weight = weight / np.maximum(np.abs(share @ turned), 1e-300)
+        each = self._optimism() * (1.0 if r is None else r)
+        for _ in range(NEWTON):
+            bend = turned.real @ (weight * omega)
+            bend = np.clip(bend, LEAST_BEND * information, MOST_BEND * information)
+            var = each / count if r is not None else each / (count * bend)
+            trend, lags = fitted(at, path - turned.imag @ weight / bend, var, when, kinds)
+            far = float(np.abs(lags - path).max())
+            path = lags
+            if far * hz < CLOSE:
+                break
+            turned = cross * np.exp(1j * path[:, None] * omega)
+        self.nodes["path"][: self.size] = path
+        self.trend, self.weight = trend, weight
+        self.information = information if r is None else 1 / r
+        return True
+
+    def _weighed(self, mean: Complex, power: F64, omega: F64) -> F64:
+        """Return omega W for a mean cross-spectrum and mean powers."""
+        looks = max(INDEPENDENT * self.segments, 1.5)
+        size = np.abs(mean)
+        raw = size * size / np.maximum(power[0] * power[1], 1e-300)
         coherence = np.empty(LINES + 2)
         mine = coherence[1:-1]
         np.clip((raw * looks - 1) / (looks - 1), 0.0, MOST_COHERENCE, out=mine)
         coherence[0], coherence[-1] = mine[1], mine[-2]
         smooth = (coherence[:-2] + mine + coherence[2:]) / 3
-        omega = OMEGA * hz
         weight = omega * np.minimum(mine, smooth) / (1 - smooth)
         weight[smooth < min(CHANCE / looks, MOST_CHANCE)] = 0.0
-        information = float(omega @ weight)
-        if not information > 0:
-            return False
-        weight /= np.maximum(size, 1e-300)
-        lag = self.lag
-        bending = weight * omega
-        for _ in range(NEWTON):
-            turned = self.cross * np.exp(1j * lag * omega)
-            bend = max(float(bending @ turned.real), LEAST_BEND * information)
-            step = float(weight @ turned.imag) / bend
-            lag -= step
-            if abs(step) < CLOSE_S:
-                break
-        if not abs(lag - self.lag) <= APART_S:
-            return False
-        self.lag, self.weight = lag, weight
-        self.information = information if r is None else 1 / r
-        return True
+        return np.asarray(weight)
 
 
 def _segments(pair: Pair, lag: float, since: int) -> _Spectra:
@@ -225,15 +311,22 @@ def _segments(pair: Pair, lag: float, since: int) -> _Spectra:
     if not (a.whole and b.whole):
         known = a.known[i : i + n + 1] & b.known[j : j + n + 1]
         index = index[(known[index] & known[index + 1]).all(axis=1)]
-    count = len(index)
-    if not count:
-        return _Spectra(0, seen, np.empty(0, complex), np.empty(0))
-    parts = np.empty((2, count, SEGMENT))
+    if not len(index):
+        none = np.empty((0, LINES))
+        return _Spectra(np.empty(0), np.empty(0), none + 0j, np.empty((0, 2, LINES)), seen)
+    parts = np.empty((2, len(index), SEGMENT))
     a.steps.take(index + i, out=parts[0])
     b.steps.take(index + j, out=parts[1])
     # So few segments and lines are sooner multiplied than put through a fast transform.
     spectra = parts @ TRANSFORM
-    turn = np.exp((-1j * k) * OMEGA) / count
-    cross = (spectra[0].conj() * spectra[1]).sum(axis=0) * turn
-    power = (spectra.real**2 + spectra.imag**2).sum(axis=1) / count
-    return _Spectra(count, seen, cross, power)
+    first = index[:, 0]
+    group = (first - first[0]) // max(int(NODE_S * pair.hz), STEP)
+    edge = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
+    count = np.diff(np.append(edge, len(first))).astype(float)
+    at = (pair.first + i + np.add.reduceat(first, edge) / count + STEP) / pair.hz
+    cross = np.add.reduceat(spectra[0].conj() * spectra[1], edge, axis=0)
+    power = np.add.reduceat(spectra.real**2 + spectra.imag**2, edge, axis=1).transpose(1, 0, 2)
+    turn: Complex = np.exp((-1j * k) * OMEGA)
+    return _Spectra(
+        count, at, cross * turn / count[:, None], power / count[:, None, None], seen
+    )  # fmt: skip

@@ -4,8 +4,8 @@ Errors are pooled over channels and over runs before they become a figure. Lines
 estimate has had time to settle: clocks after 60 s and not within 10 s after a step, lags and
 fused values after 90 s.
 
-The oracle knows clocks, lags and outliers and fuses with the low-pass of `ops.truth` and weights
-as the rates: the best of its kind, though not a bound.
+The oracle knows clocks, lags, gains and outliers and fuses with the low-pass of `ops.truth` and
+weights as the rates: the best of its kind, though not a bound.
 """
 
 from __future__ import annotations
@@ -78,10 +78,21 @@ def bars(snr_db: float) -> tuple[Bar, ...]:
 
 
 class Accuracy:
-    """Errors of runs against their truth, pooled; `figures` says what they come to."""
+    """Errors of runs against their truth, pooled; `figures` gives the result.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    since_s : float, optional
+        Seconds from the start from which on all lines and ticks count; by default as above.
+    until_s : float
+        Seconds from the start beyond which none counts.
+    """
+
+    def __init__(self, since_s: float | None = None, until_s: float = np.inf) -> None:
         self.errors: Errors = defaultdict(list)
+        self.settled_s = SETTLED_S if since_s is None else since_s
+        self.lags_s = LAGS_S if since_s is None else since_s
+        self.until_s = until_s
 
     def add(self, folder: Path, recording: Recording, true: Truth) -> None:
         """Add a finished run over a simulated recording without silences."""
@@ -119,7 +130,8 @@ class Accuracy:
         after = np.zeros(len(ts), bool)
         for step in known.resets:
             after |= (ts >= step.at - 0.5) & (ts < step.at + AFTER_STEP_S)
-        settled = (since > SETTLED_S) & ~after
+        within = since <= self.until_s
+        settled = (since > self.settled_s) & within & ~after
         skew = _column(lines, "skew_ppm") - (known.skew_ppm or 0.0)
         lag = _column(lines, "lag_s") - known.lag_s
         found = np.diff([0, *(line.clock_resets for line in lines)])
@@ -141,7 +153,7 @@ class Accuracy:
             first = skew[(since >= moment - 0.5) & (since < moment + 10)][:1]
             e[f"skew_{moment}_ppm"] += first.tolist()
         e["skew_end_ppm"] += skew[-1:].tolist()
-        late = since > LAGS_S
+        late = (since > self.lags_s) & within
         e["lag_s"] += lag[late].tolist()
         with np.errstate(divide="ignore", invalid="ignore"):
             e["lag_z"] += (lag / _column(lines, "lag_sd_s"))[late].tolist()
@@ -156,7 +168,8 @@ class Accuracy:
     ) -> None:
         e, ticks = self.errors, list(results.ticks())
         time, value, sd = truths.fused(ticks, true.signal)
-        scored = (time > START + LAGS_S) & (time < START + recording.scenario.seconds - TAIL_S)
+        last = min(recording.scenario.seconds - TAIL_S, self.until_s)
+        scored = (time > START + self.lags_s) & (time < START + last)
         clean = recording.clean(time)
         e["ticks_empty"].append(int(np.isnan(value[scored]).sum()))
         wrong = np.array([t.mode != "fused" for t in ticks])
@@ -171,7 +184,7 @@ class Accuracy:
             # What was known at a tick: the newest line before it.
             i = np.maximum(np.searchsorted(at, time, "right") - 1, 0)
             inside &= np.abs(error[i]) <= bound
-        e["bound"] += inside[scored].astype(float).tolist()
+        e["bound"] += inside[scored & np.isfinite(bound)].astype(float).tolist()
 
     def figures(self) -> dict[str, float]:
         """Return every figure by its key, as `bars` names them."""
@@ -187,7 +200,7 @@ class Accuracy:
             "map_step_ms": 1e3 * _rms(e["map_step_s"]),
             "reset_latency_s": _percentile(e["reset_latency_s"], 95),
             "lag_ms": 1e3 * _rms(e["lag_s"]),
-            "bound_pct": 100 * float(np.mean(e["bound"])),
+            "bound_pct": 100 * float(np.mean(e["bound"] or [np.nan])),
             "outlier_recall_pct": 100 * sum(e["taken"]) / max(sum(e["thrown"]), 1),
             "outlier_false_pct": 100 * sum(e["sound_taken"]) / max(sum(e["sound"]), 1),
         }
@@ -206,7 +219,8 @@ def oracle(recording: Recording, time: F64) -> F64:
         mine = (rows.name == k) & ~rows.outlier
         host = rows.host[mine] - sensor.lag_s
         order = np.argsort(host, kind="stable")
-        value = truths.smooth(host[order] + START, rows.value[mine][order], time)
+        reading = (rows.value[mine][order] - sensor.bias) / sensor.gain
+        value = truths.smooth(host[order] + START, reading, time)
         there = np.isfinite(value)
         weight = sensor.rate_hz / sensor.noise**2
         top[there] += weight * value[there]

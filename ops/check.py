@@ -14,6 +14,8 @@ from configs.load import Loaded, load_or_exit
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
 
+TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen check` takes."""
@@ -48,6 +50,8 @@ def describe(loaded: Loaded) -> list[str]:
         _count(len(loaded.rules), "rule"),
     ]  # fmt: skip
     lines = [f"OK        {loaded.path}: rig {plan.rig}, {', '.join(parts)}", *_latency(loaded)]
+    if config.mode == "hindsight":
+        lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
     return lines
@@ -84,7 +88,7 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
     prior = {"ure": plan.weights.ure, "sensors": plan.weights.sensors}
     total = sum(prior[group] for group in set(groups))
     width = max(len(member.channel) for member in signal.members)
-    lines = [f"signal    {signal.name}, reference {signal.reference}"]
+    lines = [f"signal    {signal.name}, reference {signal.reference}, scale {signal.scale}"]
     for member in signal.members:
         share = prior[member.group] / total / groups.count(member.group)
         lag = "lag searched"
@@ -96,8 +100,18 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
         elif member.channel == signal.reference:
             lag = "the reference"
         kind = ", held" if plan.is_held(member.channel) else ""
+        if plan.channel(member.channel).learnt:
+            kind += ", unit learnt: no vote on the scale"
+        if member.sd:
+            kind += f", systematic sd {member.sd:g}"
         line = f"  {member.channel:{width}}  {member.group:7}  prior {share:.3f}  {lag}{kind}"
         lines.append(line)
+    voters = {m.origin for m in signal.members if not plan.channel(m.channel).learnt}
+    if len(signal.members) > 1 and len(voters) == 1:
+        lines.append(
+            f"  one origin votes on the scale ({voters.pop()}): what its members share is seen by"
+            " nobody, and systematic_sd is null unless sd is typed"
+        )
     sensors = groups.count("sensors")
     if 0 < sensors < plan.failover.min_streams and "ure" in groups:
         wanted = plan.failover.min_streams

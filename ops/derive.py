@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
+from configs.schema import RunMode
 from operators.records import Reject
 from sources import xdf
 from sources.decode import Decoder
@@ -31,18 +33,28 @@ FEWEST = 8
 FACTS = (
     "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
 )  # fmt: skip
-CONTROLLER = re.compile(r"(cc|pitch|pressure)/\d")
+CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
 SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 
 
-def derive(files: Sequence[Path], out: Path) -> Path:
+def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
     MIDI controllers, what URE says of itself and the readings of a clock become facts. Of the
     rest: where each source has one channel, they are taken to measure one quantity. Else a source
     measures several: channels that share their key make a signal each, the others are not
-    used; where no two share it, each channel is a signal.
+    used; where no two share it, each channel is a signal. Members that name another unit than the
+    first of their signal are learnt.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    out : Path
+        Folder of the results.
+    mode : {'causal', 'hindsight'}, optional
+        By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
+        live run.
 
     Raises
     ------
@@ -50,12 +62,14 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         Code 2: a file is missing, or none of them holds a series of numbers.
     """
     counts: Counter[str] = Counter()
+    unit: dict[str, str] = {}
     whys: list[str] = []
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
-        found, why, said = survey(file)
-        counts += found
+        held, why, said = survey(file)
+        counts += held
+        unit |= units(file)
         whys += [why] if why else []
         for remark in said:
             print(f"lumen: {remark}", file=sys.stderr)
@@ -80,8 +94,15 @@ def derive(files: Sequence[Path], out: Path) -> Path:
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."
-    path.write_text(yaml_of(title, streams, signals(series), facts, str(out)), "utf-8")
+    found = signals(series)
+    text = yaml_of(title, streams, found, facts, str(out), learnt=unlike(found, unit))
+    path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
     return path
+
+
+def usual_mode(files: Sequence[Path]) -> RunMode:
+    """Return the mode in which recordings are replayed unless another is asked for."""
+    return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
 def survey(file: Path) -> tuple[Counter[str], str | None, list[str]]:
@@ -142,6 +163,43 @@ def _no_numbers(file: Path, rows: Rows, whole: bytes) -> str:
     return f"{file}: no event among its first lines"
 
 
+class _Unit(msgspec.Struct):
+    unit: str | None = None
+
+
+class _Named(msgspec.Struct):
+    source: str
+    key: str
+    meta: _Unit | None = None
+
+
+def units(file: Path) -> dict[str, str]:
+    """Return the unit of each channel that names one in the first MiB of a recording."""
+    if is_xdf(str(file)):
+        return {}
+    found: dict[str, str] = {}
+    decoder = msgspec.json.Decoder(_Named)
+    for line in head(str(file), LOOK).splitlines():
+        try:
+            event = decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        if event.meta and event.meta.unit:
+            found.setdefault(f"{event.source}:{event.key}", event.meta.unit)
+    return found
+
+
+def unlike(signals: dict[str, list[str]], unit: dict[str, str]) -> list[str]:
+    """Return the members whose unit is another one than that of the first of their signal."""
+    out = []
+    for members in signals.values():
+        # Elements of an array share the unit of its key.
+        named = [unit.get(m) or unit.get(m.partition("[")[0]) for m in members]
+        first = named[0]
+        out += [m for m, u in zip(members, named, strict=True) if first and u and u != first]
+    return out
+
+
 def signals(series: Sequence[str]) -> dict[str, list[str]]:
     """Return signals and their members, as `derive` says."""
     if len({channel.partition(":")[0] for channel in series}) == len(series):
@@ -166,6 +224,7 @@ def yaml_of(
     facts: Sequence[str],
     out: str,
     held: Sequence[str] = (),
+    learnt: Sequence[str] = (),
 ) -> str:
     """Return a configuration.
 
@@ -179,12 +238,16 @@ def yaml_of(
         Members by name.
     facts, held : sequence of str
         Channels; `held` are members that speak when they change.
+    learnt : sequence of str
+        Members in other units.
     out : str
         Folder of the results.
     """
     lines = [f"# {title}", "version: 2", "streams:", *(f"  - {stream}" for stream in streams)]
-    if held:
-        lines += ["channels:", *(f"  {quoted(channel)}: {{kind: held}}" for channel in held)]
+    set_up = [f"  {quoted(channel)}: {{kind: held}}" for channel in held]
+    set_up += [f"  {quoted(channel)}: {{gain: auto, offset: auto}}" for channel in learnt]
+    if set_up:
+        lines += ["channels:", *set_up]
     lines.append("signals:")
     for name, members in signals.items():
         lines += [f"  {name}:", "    members:"]

@@ -26,7 +26,7 @@ from sinks.server import PortError, bound
 from sources.exposition import PageError, Pages
 from sources.inbox import stamp
 from sources.osc import open_port, refusal
-from sources.port import fitting
+from sources.port_name import fitting
 from sources.scrape import Endpoint, Patience
 from sources.udp import BUFFER, Receiver, listener
 
@@ -253,8 +253,17 @@ def midi(config: Config | None) -> Iterator[Finding]:
         yield Finding("warn", "midi", why, "plug a device in, or start its server")
     else:
         yield Finding("ok", "midi", f"{why}; none is needed for OSC")
+    held: dict[str, str] = {}
     for stream in wanted:
-        if stream.virtual or fitting(stream.device, present):
+        if stream.virtual:
+            continue
+        if fits := fitting(stream.device, present):
+            if (holder := held.setdefault(fits[0], stream.name)) != stream.name:
+                said = f"{stream.name}: {fits[0]} is the port of {holder}"
+                todo = f"name each port, such as '{stream.device}#2' for the second of that name"
+                yield Finding("bad", "midi", said, todo)
+            else:
+                yield Finding("ok", "midi", f"{stream.name}: {fits[0]}")
             continue
         todo = "a run starts without it, and takes it in when it comes"
         yield Finding("warn", "midi", f"{stream.name}: no port fits '{stream.device}'", todo)

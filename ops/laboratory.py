@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from configs.schema import RunMode
 from ops import truth
 from ops.accuracy import Accuracy, Bar, bars
 from ops.run import execute
 from ops.scenario import Scenario, laboratory
-from ops.simulate import make
+from ops.simulate import Recording, make
 from ops.table import number, table
+from ops.truth import Truth
 
 CONFIG = """\
 version: 2
@@ -35,18 +37,36 @@ def config(scenario: Scenario, recording: Path, out: Path) -> str:
     return CONFIG.format(recording=recording, members=members, out=out)
 
 
-def measure(seeds: Iterable[int], snr_db: float, seconds: float = 600.0) -> Accuracy:
+def measure(
+    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, members: int = 5,
+    gains: float = 0.0,
+) -> Accuracy:  # fmt: skip
     """Record, run and measure each seed, in this process."""
     found = Accuracy()
+    for run in runs(seeds, snr_db, seconds, members=members, gains=gains):
+        found.add(*run)
+    return found
+
+
+def runs(
+    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal",
+    members: int = 5, gains: float = 0.0,
+) -> Iterator[tuple[Path, Recording, Truth]]:  # fmt: skip
+    """Yield each seed's results, recording and truth; the results are there until the next.
+
+    Where gains differ, the reference's scale is the signal's.
+    """
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
-            recording = make(laboratory(seed, snr_db, seconds), seed)
+            recording = make(laboratory(seed, snr_db, seconds, members, gains), seed)
             path = Path(place, "laboratory.ndjson")
             recording.write(path)
             chosen = Path(place, "laboratory.yaml")
-            chosen.write_text(config(recording.scenario, path, Path(place, "out")), "utf-8")
-            found.add(execute(chosen, progress=False), recording, truth.load(path))
-    return found
+            text = config(recording.scenario, path, Path(place, "out"))
+            if gains:
+                text = text.replace("    members:", '    scale: "ure:pulse"\n    members:')
+            chosen.write_text(f"{text}mode: {mode}\n", "utf-8")
+            yield execute(chosen, progress=False), recording, truth.load(path)
 
 
 def show(

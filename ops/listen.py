@@ -25,7 +25,7 @@ from sources import stop
 from sources.inbox import Inbox, Played, Stream, Turned, stamp
 from sources.midi import Midi
 from sources.osc import Osc, open_port, refusal
-from sources.port import bare
+from sources.port_name import bare
 
 PORT = 9000
 MOST_MEMBERS = 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -48,7 +47,7 @@ class MidiInputs:
     """The MIDI ports that can be heard; looked for with one client, made once."""
 
     def __init__(self) -> None:
-        self._port = Port(_NO_PORT, hear=_nobody)
+        self._port = Port(_NO_PORT, listens=True)
 
     def look(self) -> tuple[tuple[str, ...], str]:
         """Return the ports, and why there are none if there is a reason."""
@@ -62,7 +61,3 @@ class MidiInputs:
     def close(self) -> None:
         """Let go of the client."""
         self._port.close()
-
-
-def _nobody(message: Sequence[int]) -> None:
-    """Hear nothing."""

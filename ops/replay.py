@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ops.run import add_recovery, execute, show
+from ops.run import add_mode, add_recovery, execute, show
+
+MODES = {
+    "hindsight": "Hindsight, two passes: clocks and lags are those of the whole recording, from the"
+    " first tick on.\nNo live run has such figures; --causal gives those that one would have had.",
+    "causal": "Causal, one pass: at each moment what a live run would have known by then.",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,14 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("out"), metavar="DIR",
         help="folder of the results and of the configuration; default %(default)s",
     )  # fmt: skip
+    add_mode(parser)
     add_recovery(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Work a configuration out, run it and show the summary."""
-    from ops.derive import derive
+    from ops.derive import derive, usual_mode
 
-    config = derive(args.files, args.out)
+    mode = args.mode or usual_mode(args.files)
+    config = derive(args.files, args.out, mode)
+    print(f"{MODES[mode]}\n", flush=True)
     show(execute(config, args.recover, args.snapshot_s))
     print(f"\nWhat is fused with what is a guess: it stands in {config}. Change it, then\n"
           f"  lumen run {config}")  # fmt: skip

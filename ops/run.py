@@ -99,6 +99,19 @@ def add_recovery(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_mode(parser: argparse.ArgumentParser) -> None:
+    """Declare the mode of a run over bare recordings."""
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--hindsight", dest="mode", action="store_const", const="hindsight",
+        help="two passes: clocks and lags of the whole recording; default, but for tapes",
+    )  # fmt: skip
+    modes.add_argument(
+        "--causal", dest="mode", action="store_const", const="causal",
+        help="one pass: at each moment what a live run would have known by then",
+    )  # fmt: skip
+
+
 def main(args: argparse.Namespace) -> int:
     """Run a configuration and show the summary."""
     show(execute(args.config, args.recover, args.snapshot_s))

@@ -131,8 +131,10 @@ def studio(seconds: float = 180.0) -> Scenario:
     )  # fmt: skip
 
 
-def laboratory(seed: int, snr_db: float = 20.0, seconds: float = 600.0) -> Scenario:
-    """Return the five instruments by which accuracy is judged.
+def laboratory(
+    seed: int, snr_db: float = 20.0, seconds: float = 600.0, members: int = 5, gains: float = 0.0
+) -> Scenario:
+    """Return the instruments by which accuracy is judged.
 
     A reference on the host's own clock and four sensors with clocks within 200 ppm, lags within
     2 s and offsets within 5 s, drawn by the seed; each sensor's clock steps by 0.5 s at half time.
@@ -141,8 +143,13 @@ def laboratory(seed: int, snr_db: float = 20.0, seconds: float = 600.0) -> Scena
     ----------
     snr_db : float
         Power of the movement over that of one reading's noise.
+    members : int
+        The reference and so many less one of the sensors, five at most.
+    gains : float
+        The sensors' gains are within this of 1.
     """
     rng = np.random.default_rng([seed, 4])
+    gain = 1 + gains * np.random.default_rng([seed, 5]).uniform(-1, 1, 4)
     noise = 10 ** (-snr_db / 20)
     sensors = [Sensor("ure", "pulse", 20.0, "ure", noise=noise, loss=0.02, outliers=0.01)]
     for k, rate_hz in enumerate((25.0, 31.7, 50.0, 64.0)):
@@ -151,7 +158,7 @@ def laboratory(seed: int, snr_db: float = 20.0, seconds: float = 600.0) -> Scena
             Sensor(
                 f"s{k + 1}", "pulse", rate_hz, offset_s=float(offset_s), skew_ppm=float(skew_ppm),
                 lag_s=float(lag_s), noise=noise, loss=0.02, outliers=0.01,
-                resets=((seconds / 2, 0.5),),
+                resets=((seconds / 2, 0.5),), gain=float(gain[k]),
             )
         )  # fmt: skip
-    return Scenario(seconds=seconds, sensors=tuple(sensors), flat=True)
+    return Scenario(seconds=seconds, sensors=tuple(sensors[:members]), flat=True)

@@ -18,6 +18,7 @@ from sources.remarks import comma, is_comma_number
 
 MOST_MOMENTS, MOST_REMARKS = 24, 24
 Moment = tuple[float, str]
+AT_THE_END = "Clocks and lags at the end"
 
 
 def summary(folder: Path) -> Iterator[str]:
@@ -40,6 +41,7 @@ def summary(folder: Path) -> Iterator[str]:
 
 def channels(results: Results) -> str:
     """Return the newest estimates of each channel."""
+    told = results.last_sync()
     rows = [
         (
             name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
@@ -47,11 +49,13 @@ def channels(results: Results) -> str:
             with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
             str(s.received),
         )
-        for name, s in results.last_sync().items()
+        for name, s in told.items()
     ]  # fmt: skip
     head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
             "events")  # fmt: skip
-    return f"Clocks and lags at the end\n{table(head, rows)}"
+    whole = any(s.hindsight for s in told.values())
+    title = "Clocks and lags in hindsight, of the whole recording" if whole else AT_THE_END
+    return f"{title}\n{table(head, rows)}"
 
 
 def units(results: Results) -> str:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,16 @@ from configs.load import load_or_exit
 from configs.schema import Config, FileStream
 from ops.excerpt import excerpt
 from ops.results import run_json
+from ops.run import add_mode
 from ops.table import table
+from sinks.folder import LOCK
 from sinks.jsonl import segments_of
 
 PROMISED = ("fused", "sync", "evidence", "dead", "markers")
 SLOW_WALL_S = 15.0
 """How long a run at a speed may take before an excerpt is taken."""
+FIRST_PASS = 0.3
+"""Share of a run of two passes that the first one takes, the start of the process aside."""
 MOST_EVENTS = 40_000
 """Recordings with more are cut for batches of one line and for kills, unless `--full`."""
 
@@ -164,9 +168,9 @@ def replay(name: str, config: Path, out: Path) -> Result:
 
 
 def killed(
-    name: str, config: Path, out: Path, store: Path, points: Sequence[float], size: int
+    name: str, config: Path, out: Path, store: Path, points: Sequence[Callable[[], bool]]
 ) -> Result:
-    """Run a configuration, kill it at points of its output, go on each time, start it once more.
+    """Run a configuration, kill it at some points, go on each time, start it once more.
 
     Parameters
     ----------
@@ -174,10 +178,8 @@ def killed(
         As of `replay`.
     store : Path
         Where the recovery store is to be.
-    points : sequence of float
-        Shares of the output after which it is killed, rising.
-    size : int
-        Bytes of the whole output.
+    points : sequence of callable
+        Each is asked again and again, and returns True when the process is to be killed.
     """
     start = time.monotonic()
     make_store(store)
@@ -186,13 +188,33 @@ def killed(
         with subprocess.Popen(
             command(config, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as child:
-            while child.poll() is None and written(out) < point * size:
+            while child.poll() is None and not point():
                 time.sleep(0.002)
             kills += child.poll() is None
             child.kill()
     for _ in range(2):  # the second finds a finished run, and must write nothing
         run(command(config, store))
     return Result.read(name, out, start, kills)
+
+
+def at_share(out: Path, size: float) -> Callable[[], bool]:
+    """Return the point at which so many bytes have been written into a folder."""
+    return lambda: written(out) >= size
+
+
+def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
+    """Return the point so many seconds after a first pass has begun, which locks the folder."""
+    holders: list[int] = []
+    began: list[float] = []
+
+    def reached() -> bool:
+        lock = out / LOCK
+        holders.append(lock.read_text("utf-8").count("pid ") if lock.exists() else 0)
+        if not began and holders[-1] > holders[0]:
+            began.append(time.monotonic())
+        return bool(began) and time.monotonic() - began[0] >= seconds
+
+    return reached
 
 
 def written(out: Path) -> int:
@@ -225,13 +247,19 @@ def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[R
         plain = one(f"first {longest:.0f} s", config, speed=0)
         group = [plain]
     group.append(one("batches of 1", config, speed=0, batch_lines=1))
-    group += [one(f"speed {n}", config, speed=n) for n in (50, 1000)]
+    if config.mode == "causal":  # two passes are made as fast as they go
+        group += [one(f"speed {n}", config, speed=n) for n in (50, 1000)]
     chance = random.Random(seed)
     points = sorted(chance.random() for _ in range(10 if full else 3))
     out = folder / "killed"
     lines = plain.received // 100 + 1
     path = write_config(config, folder / "killed.yaml", out, speed=0, batch_lines=lines)
-    group.append(killed("killed and resumed", path, out, folder / "store", points, plain.bytes))
+    ripe = [at_share(out, point * plain.bytes) for point in points]
+    group.append(killed("killed and resumed", path, out, folder / "store", ripe))
+    if config.mode == "hindsight":
+        shutil.rmtree(out)
+        ripe = [in_first_pass(out, point * FIRST_PASS * plain.wall_s) for point in points]
+        group.append(killed("killed in pass 1", path, out, folder / "store_1", ripe))
     yield group
 
 
@@ -260,6 +288,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="never an excerpt; ten kills, not three"
     )
+    add_mode(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the kills; default %(default)s")
 
 
@@ -271,8 +300,9 @@ def main(args: argparse.Namespace) -> int:
         if path.suffix not in (".yaml", ".yml"):
             from ops.derive import derive
 
-            path = derive(args.inputs, folder / "derived")
+            path = derive(args.inputs, folder / "derived", args.mode)
         config = load_or_exit(path).config
+        config = msgspec.structs.replace(config, mode=args.mode or config.mode)
         if not all(isinstance(s, FileStream) for s in config.streams):
             print(f"lumen: {path}: only recordings can be replayed", file=sys.stderr)
             return 2

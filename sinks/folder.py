@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -24,6 +24,8 @@ if sys.platform != "win32":
 
 LOCK = ".lumen.lock"
 RUN = "run.json"
+HINDSIGHT = "hindsight.msgpack"
+"""The findings of a first pass over recordings."""
 STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
 _OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
 
@@ -34,6 +36,26 @@ class FolderError(Exception):
 
 class _Files(msgspec.Struct):
     files: dict[str, int] = {}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, on the disk before this returns.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; it is named.
+    """
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 
 def rig_folder(rig: str) -> str:
@@ -77,8 +99,15 @@ class Folder:
             os.close(self._locked(0))
         self._refuse_strangers(self.known())
 
-    def take(self, *, fresh: bool) -> None:
-        """Lock the folder; where a run begins anew, remove what the one before it wrote.
+    def take(self, *, fresh: bool, keep: Collection[str] = ()) -> None:
+        """Lock the folder; where a run begins anew, remove the files of the one before it.
+
+        Parameters
+        ----------
+        fresh : bool
+            The run begins anew.
+        keep : collection of str
+            Names of files that stay all the same.
 
         Raises
         ------
@@ -91,7 +120,7 @@ class Folder:
         known = self.known()
         self._refuse_strangers(known)
         if fresh:
-            for name in known:
+            for name in known - set(keep):
                 (self.root / name).unlink(missing_ok=True)
             for name in {str(Path(name).parent) for name in known} - {"."}:
                 if (self.root / name).is_dir():
@@ -121,6 +150,8 @@ class Folder:
         return {name for name in names if _OWN.fullmatch(name) and not name.startswith("../")} | {
             RUN,
             f"{RUN}.tmp",
+            HINDSIGHT,
+            f"{HINDSIGHT}.tmp",
         }
 
     def _refuse_strangers(self, known: set[str]) -> None:

@@ -19,7 +19,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
 from operators.state import decode_state, encode_state
-from sinks.folder import RUN, Folder, FolderError, rig_folder
+from sinks.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
 from sinks.jsonl import Position, Segments, segment_path
 from sinks.lines import packet_lines
 from sinks.run import Account, Digests, usage, versions, write_run
@@ -113,7 +113,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         self.output = output
         self.config = output.config
         self.folder = Folder(Path(self.config.output.dir))
-        self.folder.take(fresh=state is None)
+        keep = (HINDSIGHT,) if self.config.mode == "hindsight" else ()
+        self.folder.take(fresh=state is None, keep=keep)
         self.account = Account(state["account"] if state else None)
         self.before = self.account.total()["received"]
         self.home: str | None = output.rigs[0] if len(output.rigs) == 1 else None
@@ -206,7 +207,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
                 stem: self._segments(rig, stem, tuple(at)) for stem, at in positions.items()
             }
         ours = {segments.folder for files in self.files.values() for segments in files.values()}
-        for name in self.folder.known() - {RUN}:
+        for name in self.folder.known() - {RUN, HINDSIGHT}:
             path = self.folder.root / name
             if path.parent not in ours:  # of a rig that was first seen after the snapshot
                 path.unlink(missing_ok=True)
@@ -265,6 +266,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
                 for stream in streams
             ],
             **usage(total["received"] - self.before),
+            "hindsight": self.config.mode == "hindsight",
             "ended": ended,
             "balanced": self.account.balanced(),
             "account": {"total": total, "by_source": self.account.by_source},

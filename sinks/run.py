@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from operators.records import ENDS, Packet, State
-from sinks.jsonl import sync_folder
+from sinks.folder import write_whole
 
 _STARTED = time.monotonic()
 NAMES = 256
@@ -102,14 +102,7 @@ def usage(events: int) -> dict[str, float | None]:
 
 def write_run(path: Path, run: dict[str, Any]) -> None:
     """Write the file whole or not at all."""
-    draft = path.with_name(path.name + ".tmp")
-    text = msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n"
-    with draft.open("wb") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
 
 
 def _age_s() -> float:

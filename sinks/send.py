@@ -13,6 +13,7 @@ Cost: the expressions once a packet. State: that of their windows; it is not kep
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import time
@@ -104,6 +105,12 @@ class Player:
             self._thread.join(2.0)
 
     def _run(self) -> None:
+        try:
+            self._play()
+        finally:  # whatever ends this thread, nothing is left sounding
+            self._instrument.close()
+
+    def _play(self) -> None:
         due, ends = -inf, inf
         while (values := self._next(due, ends)) is not None:
             now = time.monotonic()
@@ -118,7 +125,6 @@ class Player:
                 ends = self._instrument.rest(now)
             except OSError as error:
                 self._turn(False, str(error))
-        self._instrument.close()
 
     def _next(self, due: float, ends: float) -> dict[str, float] | None:
         """Return what is to be played once it is due; nothing at times; None at the end."""
@@ -183,7 +189,8 @@ class Send:
         ]
 
     def start(self) -> None:
-        """Begin to play."""
+        """Begin to play; what sounds ends with the process too, if nobody stops it before."""
+        atexit.register(self.stop)
         for _, player in self._parts:
             player.start()
 
@@ -195,7 +202,8 @@ class Send:
                     player.put(values)
 
     def stop(self) -> None:
-        """End what sounds."""
+        """End what sounds; may be called twice."""
+        atexit.unregister(self.stop)
         for _, player in self._parts:
             player.stop()
 

@@ -1,31 +1,42 @@
-"""MIDI: what a driver's thread hands over, stamped at once, as channels.
+"""MIDI: the messages of a port as channels, each stamped when the driver had it.
 
 A message of the standard (MIDI 1.0, M1 v4.2.1) is a channel and a number: `note/<channel>/<n>`
 (velocity, 0 when it ends), `cc/<channel>/<n>`, `pressure/<channel>` (with `/<n>`: of one note),
 `program/<channel>`, `pitch/<channel>` (-8192 to 8191), and `clock` (1 at each of its pulses);
-channels 1 to 16. Nobody stamps them: the moment of the callback is their time.
+channels 1 to 16. With `pair`, numbers of 14 bits too: see `midi_pairs.Fine`. There is no source
+time: the moment at which the driver had a message is its time, see `midi_time.Stamps`.
 
-A watch opens the port, looks four times a second whether it is still there, and tries again when
-it is not. What sounds when a device goes is not ended by us: its stream is down, and so stale.
+The stream's thread reads the driver's queue every 2 ms, looks four times a second whether the
+port is still there, and tries again when it is not. What sounds when a device goes is not ended
+by us: its stream is down, and so stale.
 
-Losses: what is no whole message (`midi`); what is no channel, such as the song position, is
-ignored (`filtered`). System exclusive is left to the driver, which lets it go unread, so that an
-endless one takes no memory; it is in no account. RtMidi holds back what follows an unfinished one
-on JACK until it ends.
+Losses: what is no whole message (`midi`); what is no channel, such as MIDI time code, active
+sensing or the song position, is ignored, and a channel's message that follows itself at once too
+(`filtered`). Of what the driver loses `kernel_full` counts at least one for a full queue, and on
+JACK what `midi_losses` finds; the periods that JACK missed are named on standard error. System
+exclusive is left to the driver, which lets it go unread, so that an endless one takes no memory;
+it is in no account. RtMidi holds back what follows an unfinished one on JACK until it ends.
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Sequence
 
 from configs.schema import MidiStream
 from sources.inbox import Heard, Refused, stamp
 from sources.listener import Listener
-from sources.port import Hear, Port, PortError
+from sources.midi_losses import Repeats, Sounding
+from sources.midi_pairs import Fine
+from sources.midi_time import Stamps
+from sources.port import Port, PortError
 
 MAX_SAMPLE = 256
+_POLL_S = 0.002
 _LOOK_S = 0.25
-"""Shorter than a device needs to go and come back unseen."""
+_SAY_EVERY_S = 60.0
+"""Of missed periods: a busy machine without real-time scheduling misses some all the time."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
 _CLOCK = 0xF8
 _ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
@@ -75,10 +86,14 @@ class Midi(Listener):
         What makes its port.
     """
 
-    def __init__(self, config: MidiStream, port: Callable[[str, bool, Hear], Port] = Port) -> None:
+    def __init__(self, config: MidiStream, port: Callable[[str, bool, bool], Port] = Port) -> None:
         super().__init__(config.name)
         self.config = config
-        self._port = port(config.device, config.virtual, self._hear)
+        self._port = port(config.device, config.virtual, True)
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._sounding = Sounding(0)
+        self._empty = self._said = self._looked = 0.0
+        self._missed = self._noted = 0
 
     def facts(self) -> Sequence[str]:
         """Return the port, and which others would have done."""
@@ -88,6 +103,7 @@ class Midi(Listener):
         """Open the port and hear; try again where it is not there; close it at the stop."""
         port, pause = self._port, _FIRST_PAUSE_S
         while not self._stop.is_set():
+            before = stamp()
             try:
                 port.open()
             except PortError as error:
@@ -98,13 +114,65 @@ class Midi(Listener):
             pause = _FIRST_PAUSE_S
             name = port.facts[0]
             self._inbox.turn(True, ", ".join(port.facts))
-            while port.there() and not self._stop.wait(_LOOK_S):
-                pass
+            self._begin(before)
+            while self._is_there() and not self._stop.wait(_POLL_S):
+                self._take()
+            self._take()
             port.release()
             if not self._stop.is_set():
                 self._inbox.turn(False, f"{name} is gone")
         port.close()
 
-    def _hear(self, message: Sequence[int]) -> None:
-        rx = stamp()
-        self._inbox.put((understood(message, rx, self.config.device),))
+    def _begin(self, now: float) -> None:
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._empty, self._looked = now, time.monotonic()
+        self._missed = self._port.missed()
+        self._sounding, self._noted = Sounding(self._missed), self._missed
+
+    def _is_there(self) -> bool:
+        """Whether the port is there, as of the last look."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return True
+        self._looked = now
+        missed = self._port.missed()
+        if missed > self._missed and now - self._said >= _SAY_EVERY_S:
+            self._said = now
+            said = f"JACK missed {missed - self._missed} of its periods"
+            sys.stderr.write(f"lumen: {self.name}: {said}: what was played in them may be lost\n")
+            self._missed = missed
+        return self._port.there()
+
+    def _take(self) -> None:
+        """Take what the driver has, each message with the moment of its arrival."""
+        before, self._noted = self._noted, self._port.missed()
+        try:
+            messages, empty, overrun = self._port.take()
+        except Exception:  # whatever the driver raises: the next look finds the port gone
+            return
+        now = stamp()
+        items: list[Heard | Refused] = []
+        if messages:
+            after = self._port.missed()
+            moments = self._stamps.at([delta for _, delta in messages], self._empty, now)
+            for (message, delta), rx in zip(messages, moments, strict=True):
+                fate = self._repeats.judge(message, delta, after > before)
+                if fate == "again":
+                    items.append(_refused(message, rx, self.config.device, whole=True))
+                if fate == "lost":
+                    self._inbox.lose(1)
+                if fate != "sent":
+                    continue
+                items.append(understood(message, rx, self.config.device))
+                if lost := self._sounding.lost(message, before, after):
+                    self._inbox.lose(lost)
+                if self.config.pair:
+                    items += [Heard(*each) for each in self._fine.take(message, rx)]
+        if self.config.pair:
+            items += [Heard(*each) for each in self._fine.due(now)]
+        if overrun:
+            self._inbox.lose(1)
+        if empty is not None:
+            self._empty = empty
+        if items:
+            self._inbox.put(items)

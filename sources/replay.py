@@ -60,11 +60,14 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
     config : Config
     progress : bool
         Say on standard error how far it is.
+    heading : str
+        Stands before each line of it.
     """
 
-    def __init__(self, config: Config, progress: bool = False) -> None:
+    def __init__(self, config: Config, progress: bool = False, heading: str = "") -> None:
         self._config = config
         self._progress = progress
+        self._heading = heading
 
     def list_parts(self) -> list[str]:
         """Name the one partition."""
@@ -83,7 +86,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             One is shorter than it was, or the state is of other files.
         """
         stop.install()
-        return ReplayPartition(self._config, resume_state, self._progress)
+        return ReplayPartition(self._config, resume_state, self._progress, heading=self._heading)
 
 
 class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
@@ -95,6 +98,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         state: bytes | None = None,
         progress: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        heading: str = "",
     ) -> None:
         streams = [s for s in config.streams if isinstance(s, FileStream)]
         known = msgspec.msgpack.decode(state, type=ReplayState) if state else None
@@ -119,7 +123,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._begin: tuple[float, float] | None = None
         self._idle = self._busy = False
         size = sum(f.recording.size for f in self._feeds)
-        self._progress = Progress(size) if progress else None
+        self._progress = Progress(size, heading=heading) if progress else None
 
     def _open(
         self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 _requested = threading.Event()
 _recovering: bool | None = None
 _before: dict[int, Any] = {}
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,21 +44,68 @@ def reset() -> None:
 
 
 def install() -> None:
-    """Let SIGTERM and SIGINT ask for the end; a second SIGINT interrupts at once.
+    """Let SIGTERM, SIGINT and SIGHUP ask for the end; a second SIGINT interrupts at once.
 
-    Does nothing outside of the main thread, where no handler can be set.
+    SIGHUP comes when the terminal is closed. Where it is ignored at the start (`nohup`), it stays
+    so. Does nothing outside of the main thread, where no handler can be set.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in _SIGNALS:
         before = signal.signal(number, _on_signal)
         _before.setdefault(number, before)
+    if _HANG_UP is not None and signal.getsignal(_HANG_UP) != signal.SIG_IGN:
+        _before.setdefault(_HANG_UP, signal.signal(_HANG_UP, _on_signal))
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if number == signal.SIGINT and requested():
         raise KeyboardInterrupt
+    if number == _HANG_UP:
+        _detach()
     request()
+
+
+class _Detached:
+    """A text stream whose reader may be gone: what cannot be written is nobody's loss."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as far as that goes."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out as far as that goes."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _detach() -> None:
+    """Go on without the terminal: a write to one that is closed is an error, and would end us."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            number = stream.fileno()
+            if _is_terminal(number):
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+    if isinstance(sys.stderr, _Detached):
+        return  # terminal and shell may both send the signal
+    sys.stdout = cast(TextIO, _Detached(sys.stdout))
+    sys.stderr = cast(TextIO, _Detached(sys.stderr))
+
+
+def _is_terminal(number: int) -> bool:
+    """Whether a file is a terminal, be it a closed one, which `isatty` denies."""
+    found = os.fstat(number)
+    return stat.S_ISCHR(found.st_mode) and found.st_rdev != Path(os.devnull).stat().st_rdev
 
 
 def set_recovering(value: bool) -> None:

@@ -34,6 +34,8 @@ SLACK_S = 60.0
 """Samples come so long before a clock's first reading or after its last."""
 MOVED_S = 1e-6
 _PIECE = 1 << 16
+BACK = 2.0
+"""How much odder, than a gap that is longer than usual, one is that runs back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Clock:
             if len(inner):
                 d = apart[first + inner - 1]
                 step = (after - before)[inner]
-                gain = np.abs(d + step - usual) - np.abs(d - usual)
+                gain = _odd(d + step, usual) - _odd(d, usual)
                 if gain.min() < 0:
                     cut = int(inner[np.argmin(gain)])
             first += cut
@@ -170,6 +172,11 @@ class Clock:
             at.append(asked + course(asked))
             left.append(self.offset[first:last] - course(asked))
         return host, Readings(sd, np.concatenate(at), np.concatenate(left))
+
+
+def _odd(gap: F64, usual: float) -> F64:
+    """Return how odd a gap between samples is (s), three times as odd where time runs back."""
+    return np.asarray(np.abs(gap - usual) + BACK * np.maximum(-gap, 0.0))
 
 
 class _Judge:

@@ -7,13 +7,13 @@ no sign of its own. Readings are cut where the clock was reset, and each part is
 
 by a Kalman filter and the backward pass of Rauch, Tung and Striebel; between two readings the
 mean of this model is the cubic through values and slopes, beyond them a line. The steadiness is
-the one of greatest likelihood, where a straight line has the odds on its side. Errors are
-Student's, of the degrees of freedom that explain them best, fitted by weights
-(nu + 1) / (nu + error^2 / var): a wild reading is outvoted, and calm ones all count the same.
+the one of greatest likelihood, where a straight line has the odds on its side. Errors follow one
+of several laws (sources/laws.py), and what is fitted under each counts as much as its likelihood:
+a wild reading is outvoted, and calm ones count the more, the more of them lie close together.
 
-A reset shows as a step between the medians of three readings before and three after it, more than
-eight times what such steps commonly are, that is still there between twelve and twelve. The offset
-is then new; the slope goes on, unless the parts' own slopes say that it does not.
+A reset shows as a step between the medians of three readings before and after it, more than eight
+times what such steps commonly are, that is still there between twelve and twelve. The offset is
+then new; the slope goes on, unless the parts' own slopes differ.
 
 Cost: about 60 passes of 3 us a reading. State: none.
 
@@ -31,12 +31,13 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.records import F64, I64
+from sources.laws import Law, Peaked, Student
 
 STEADINESS = (math.inf, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 """How many readings the slope holds for; the first is a straight line."""
 ODDS, TAILS = 4.0, 0.5
-"""Nats by which wander, and long tails, must explain the readings better than do without them."""
-FREEDOM = (100.0, 8.0, 4.0)
+"""Nats by which wander, and a law but the first, must explain the readings better."""
+LAWS: tuple[Law, ...] = (Student(100.0), Student(4.0), Peaked())
 ROUNDS = 6
 SD_SLOPE = 300e-6
 SIDE, WIDE = 3, 12
@@ -189,11 +190,26 @@ def follow(at: F64, offset: F64, count: F64 | None = None, free: Sequence[int] =
     order = np.argsort(at, kind="stable")
     at, offset, count = at[order], offset[order], count[order]
     base, least = float(at[0]), _rough(at, offset)
-    freedom = FREEDOM if len(at) >= FEWEST else FREEDOM[:1]
-    fits = [_fit(at - base, offset, count, least, nu, free) for nu in freedom]
-    course = max(fits, key=lambda fit: fit[0])[1]
+    laws = LAWS if len(at) >= FEWEST else LAWS[:1]
+    fits = [_fit(at - base, offset, count, least, law, free) for law in laws]
+    course = _mean(fits)
     new = np.append(np.diff(at) > 0, True)  # of readings at one time the last knows them all
     return Course(at[new], course.line[:, new], course.covariance[:, new], course.wander)
+
+
+def _mean(fits: list[tuple[float, Course]]) -> Course:
+    """Return the mean of courses of log likelihoods, and its covariance."""
+    top = max(score for score, _ in fits)
+    share = np.array([math.exp(score - top) for score, _ in fits])
+    share /= share.sum()
+    first = fits[0][1]
+    lines = np.array([course.line for _, course in fits]) - first.line
+    line = np.tensordot(share, lines, 1)
+    offset, slope = np.moveaxis(lines - line, 1, 0)
+    apart = np.stack((offset * offset, offset * slope, slope * slope), 1)
+    covariance = np.tensordot(share, [course.covariance for _, course in fits] + apart, 1)
+    wander = float(share @ [course.wander for _, course in fits])
+    return Course(first.at, first.line + line, covariance, wander)
 
 
 def _rough(at: F64, offset: F64) -> float:
@@ -205,9 +221,9 @@ def _rough(at: F64, offset: F64) -> float:
 
 
 def _fit(
-    at: F64, offset: F64, count: F64, rough: float, nu: float, free: Sequence[int]
+    at: F64, offset: F64, count: F64, rough: float, law: Law, free: Sequence[int]
 ) -> tuple[float, Course]:
-    """Return how likely the readings are with so many degrees of freedom, and their course."""
+    """Return how likely the readings are if their errors follow a law, and their course."""
     n = len(at)
     spacing = float(np.median(np.diff(at))) if n > 1 else 1.0
     spacing = max(spacing, 1e-6)
@@ -220,8 +236,7 @@ def _fit(
     usual = 3 * rough + 2 * float(np.median(np.abs(apart)))
     weight = 1 / (1 + np.minimum(np.abs(apart) / usual, 30.0) ** 4)
     times, values = at.tolist(), offset.tolist()
-    density, var = 0.0, rough**2
-    score, course = -math.inf, None
+    density, var, course = 0.0, rough**2, None
     for k in range(ROUNDS):
         noise = (1 / (weight * count)).tolist()
         if k % 2 == 0 and n >= FEWEST:
@@ -233,13 +248,12 @@ def _fit(
         error = (offset - course.line[0]) ** 2 + course.covariance[0]
         error *= count
         var = rough**2 if n < FEWEST else max(float(np.mean(weight * error)), LEAST_S**2)
-        weight = (nu + 1) / (nu + error / var)
+        weight = law.weight(error / var)
     assert course is not None
-    odd = (nu + 1) / 2 * np.log1p((offset - course.line[0]) ** 2 * count / (nu * var))
-    constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * var)
-    score = n * constant - float(np.sum(odd)) - (TAILS if nu < FREEDOM[0] else 0.0)
-    # Weights that follow the errors know less than they say: Fisher's information of Student's law.
-    less = (nu + 3) / (nu + 1)
+    log = law.log((offset - course.line[0]) ** 2 * count / var)
+    score = float(np.sum(log)) - 0.5 * n * math.log(var) - (TAILS if law != LAWS[0] else 0.0)
+    # Weights that follow the errors know less than they seem to.
+    less = law.less
     return score, replace(course, covariance=course.covariance * less, wander=course.wander * less)
 
 

@@ -22,6 +22,7 @@ from operators.drift import Drift
 from operators.evidence import Evidence, Rule
 from operators.fuse import Fuse
 from operators.guard import Guard
+from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.plan import ChannelConfig, Member, Plan, Signal
 from operators.quality import Quality, QualityConfig
@@ -266,13 +267,14 @@ def makers(
     align: AlignConfig | None = None,
     quality: QualityConfig | None = None,
     rules: tuple[Rule, ...] = (),
+    known: Hindsight | None = None,
 ) -> dict[str, Make]:
     """Return, by station, what builds its core from a snapshot or None."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
-        partial(Collect, p, block_s), partial(Normalize, p), partial(Drift, p), partial(Guard, p),
-        partial(Align, p, align), partial(Resample, p, align.max_lag_s),
-        partial(Scale, p),
+        partial(Collect, p, block_s), partial(Normalize, p),
+        partial(Drift, p, known=known), partial(Guard, p), partial(Align, p, align, known=known),
+        partial(Resample, p, align.max_lag_s), partial(Scale, p, known=known),
         partial(Quality, p, quality or QualityConfig()), partial(Fuse, p),
         partial(Evidence, p, rules),
     )  # fmt: skip

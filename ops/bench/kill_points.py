@@ -1,7 +1,8 @@
 """Kill a replay at many places, go on each time, and compare every byte with a quiet run.
 
 `python -m ops.bench.kill_points`: 40 places where the process dies as a whole and 20 where it
-dies within a write or loses what had not been forced to the disk. About three minutes.
+dies within a write or loses what had not been forced to the disk. About three minutes. With
+`--hindsight` the replay has two passes, and 12 places are in the first of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from configs.load import load
 from configs.schema import Config
@@ -133,28 +136,36 @@ def _lose(out: Path, notes: Path, chance: random.Random) -> None:
             os.truncate(path, chance.randint(least, size))
 
 
-def places(seed: int, most: int) -> list[list[Point]]:
-    """Return 60 tries: 40 where the process dies, 20 within a write or with a loss."""
+def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
+    """Return 60 tries: 40 where the process dies, 20 within a write or with a loss.
+
+    In hindsight 12 more: in the first pass, within and after the writing of its findings.
+    """
     chance = random.Random(seed)
     whole = [Point(at, chance.randint(1, most)) for at in ("write", "snapshot") for _ in range(16)]
     whole += [Point("begin", n) for n in (1, 2, 3, 4, 5)]
     whole += [Point("end", 1), Point("write", 1), Point("snapshot", 1)]
     torn = [Point(at, chance.randint(1, most)) for at in TORN for _ in range(10)]
-    return [[point] for point in whole + torn]
+    first = [Point("first", chance.randint(1, most)) for _ in range(10)]
+    first += [Point("draft", 1), Point("shown", 1)]
+    return [[point] for point in whole + torn + first * hindsight]
 
 
 def main() -> int:
     """Run all tries and print what came of them; 1 where a byte differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    seed = parser.parse_args().seed
+    parser.add_argument("--hindsight", action="store_true", help="a replay of two passes")
+    args = parser.parse_args()
+    seed, mode = args.seed, "hindsight" if args.hindsight else "causal"
     with tempfile.TemporaryDirectory(prefix="lumen-kill-") as name:
         folder = Path(name)
-        plain = write_config(configuration(folder), folder / "plain.yaml", folder / "plain")
+        small = msgspec.structs.replace(configuration(folder), mode=mode)
+        plain = write_config(small, folder / "plain.yaml", folder / "plain")
         expected = replay("plain", plain, folder / "plain").digests
-        config = configuration(folder, rotate_mb=0.02)
+        config = msgspec.structs.replace(configuration(folder, rotate_mb=0.02), mode=mode)
         outcomes = []
-        for i, points in enumerate(places(seed, most=28)):
+        for i, points in enumerate(places(seed, 28, args.hindsight)):
             outcomes.append(attempt(config, folder / f"try_{i}", expected, points, seed + i))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

@@ -3,6 +3,12 @@
 `python -m ops.bench.pairs [--pairs N]`: N pairs (1000) of each kind of noise, ten minutes of 5 Hz
 each, searched as `align` does: a window of a minute each ten seconds, both signs of lag up to 5 s.
 A pair counts when any of its 58 windows is sure enough of a lag to be used.
+
+`--ladder`: as a search without a lag goes (operators/ladder.py), on series of 40 Hz and what is
+left of them at 20, 10 and 5: a window each second, growing from 13 s to a minute, for 75 s.
+Beside the noises, real pairs that have nothing in common: channels of different recordings
+(`$LUMEN_DATA`, or `../shared/data` beside the tree), random stretches of each. A pair counts when a
+lag is confirmed.
 """
 
 from __future__ import annotations
@@ -12,12 +18,23 @@ from collections import Counter
 
 import numpy as np
 
-from operators.correlate import Series, lag_of
+from operators.correlate import UNKNOWN, Series, lag_of
+from operators.ladder import LEAST_WINDOW_S, RATES_HZ, Ladder, look
 from operators.records import F64
+from ops.bench import lock
 from ops.table import table
 
 HZ, WINDOW_S, HOP_S, MOST_S, SECONDS = 5.0, 60.0, 10.0, 5.0, 600.0
 KINDS = ("white", "1/f", "1/f^2", "narrow-band")
+TOP_HZ, SECONDS_LADDER, RECORDINGS_S = 40.0, 75.0, (15.0, 30.0)
+RECORDINGS = {
+    "sevivi_walking": ("imu_lf:acc_norm", "kinect:spine_acc_norm"),
+    "nilspod_synced": ("pod_922a:acc_x", "pod_323c:acc", "pod_7fad:gyr_norm"),
+    "empatica_multirate": ("e4_bvp:bvp", "e4_acc:acc"),
+    "ecg_vp01": ("chest:ecg", "chest_acc:acc_norm"),
+    "px4_2016": ("imu:acc_x", "imu:acc_z"),
+}
+"""What of each recording is a movement or a beat."""
 
 
 def noise(kind: str, n: int, rng: np.random.Generator) -> F64:
@@ -42,12 +59,97 @@ def windows_with_a_lag(a: F64, b: F64) -> int:
     )
 
 
+def lowered(x: F64, hz: float) -> F64:
+    """Return a series of TOP_HZ at a lower rate, what it cannot hold taken out."""
+    n = len(x)
+    spectrum = np.fft.rfft(x)
+    spectrum[np.fft.rfftfreq(n, 1 / TOP_HZ) > 0.4 * hz] = 0
+    return np.asarray(np.fft.irfft(spectrum, n)[:: round(TOP_HZ / hz)])
+
+
+def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bool:
+    """Return whether a search of two series of TOP_HZ ends with a lag."""
+    ladder = Ladder()
+    views = [(hz, lowered(a, hz), lowered(b, hz)) for hz in RATES_HZ if hz <= top_hz]
+    for end_s in np.arange(LEAST_WINDOW_S, len(a) / TOP_HZ + 1e-9, step_s):
+        begin_s = max(end_s - WINDOW_S, 0.0)
+        best = UNKNOWN
+        for hz, x, y in views:
+            cut = slice(round(begin_s * hz), round(end_s * hz))
+            found = look(Series(x[cut]), Series(y[cut]), hz, MOST_S)
+            if found.ok and not best.confidence >= found.confidence:
+                best = found
+        if best.ok and ladder.confirms(best, float(end_s), float(end_s - begin_s), WINDOW_S):
+            return True
+    return False
+
+
+def recorded() -> dict[str, list[F64]]:
+    """Return by recording its channels, on an even grid of TOP_HZ."""
+    out: dict[str, list[F64]] = {}
+    for name, wanted in RECORDINGS.items():
+        if not (lock.DATA / f"{name}.ndjson.gz").exists():
+            continue
+        channels = lock.read(name)
+        for channel in (c for c in wanted if c in channels):
+            at, value = channels[channel]
+            grid = np.arange(at[0], at[-1], 1 / TOP_HZ)
+            even = np.interp(grid, at, value - np.mean(value))
+            # The mean of what lies between two points, so that nothing folds.
+            total = np.interp(grid, at, np.concatenate(([0.0], np.cumsum(
+                np.diff(at) * (value[1:] + value[:-1]) / 2))))  # fmt: skip
+            even[:-1] = np.diff(total) * TOP_HZ
+            out.setdefault(name, []).append(even[:-1])
+    return out
+
+
+def real_pair(channels: dict[str, list[F64]], rng: np.random.Generator) -> tuple[F64, F64]:
+    """Return stretches of channels of two recordings."""
+    seconds = rng.uniform(*RECORDINGS_S)
+    parts = []
+    for k in rng.choice(len(channels), 2, replace=False):
+        mine = list(channels.values())[k]
+        x = mine[rng.integers(len(mine))]
+        n = min(round(seconds * TOP_HZ), len(x))
+        begin = rng.integers(len(x) - n + 1)
+        parts.append(x[begin : begin + n])
+    n = min(map(len, parts))
+    return parts[0][:n], parts[1][:n]
+
+
+def climb(pairs: int, seed: int, step_s: float) -> None:
+    """Print how many pairs of each kind had a lag confirmed."""
+    rows: list[tuple[str, str, str]] = []
+    channels = recorded()
+    for kind in (*KINDS, "recordings"):
+        if kind == "recordings" and len(channels) < 2:
+            print(f"{lock.DATA} has fewer than two recordings: left out")
+            continue
+        rng = np.random.default_rng([seed, len(rows), 7])
+        n = round(SECONDS_LADDER * TOP_HZ)
+        found = 0
+        for _ in range(pairs):
+            if kind == "recordings":
+                a, b = real_pair(channels, rng)
+            else:
+                a, b = (noise(kind, n, rng) for _ in range(2))
+            found += confirmed(a, b, step_s=step_s)
+        rows.append((kind, str(pairs), str(found)))
+        print(f"{kind}: {found} of {pairs}", flush=True)
+    print(table(("pairs", "number", "confirmed"), rows))
+
+
 def main() -> None:
     """Print how many pairs of each kind were given a lag."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ladder", action="store_true", help="as a search without a lag goes")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds a look (%(default)s)")
     given = parser.parse_args()
+    if given.ladder:
+        climb(given.pairs, given.seed, given.every)
+        return
     rows = []
     for kind in KINDS:
         rng = np.random.default_rng([given.seed, KINDS.index(kind)])

@@ -17,6 +17,10 @@ TWO_WAY = (
     "Limits. Readings of a clock that go to and fro cannot tell a way that takes longer than the "
     "way back from a clock offset; half the difference is in no bound given here.\n"
 )
+HINDSIGHT = (
+    "Two passes were made (hindsight): clocks and lags are estimates of the whole recording, used "
+    "from its first tick on, and not those that a live run would have had."
+)
 LIMITS = (
     "Limits. Time stamps that go one way cannot tell a constant network delay from a clock "
     "offset: such a delay is part of the host time of every source and of no bound given here; "
@@ -56,6 +60,8 @@ def _software(story: Story) -> str:
     config = story.run.get("config") or {}
     if config.get("path"):
         said += f" Configuration: {config['path']}, SHA-256 {config.get('sha256') or NONE}."
+    if story.run.get("hindsight"):
+        said += f" {HINDSIGHT}"
     for recording in story.run.get("recordings") or []:
         size = recording.get("bytes")
         said += (f" Recording: {recording.get('path')}, SHA-256 "

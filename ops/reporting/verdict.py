@@ -157,6 +157,8 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
 def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     course = rig.course
     lives = sorted(course.lives.items(), reverse=True)
+    if story.run.get("hindsight"):
+        yield "Passes", "two (hindsight): clocks and lags are those of the whole recording"
     yield "Channels live", listed(
         [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
     ) + " of the ticks"  # fmt: skip
@@ -171,7 +173,8 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
         for name, w in course.within.items()
         if name in BUDGETS and w.known
     ]
-    yield "Within budget", ", ".join(kept) or "not compared: no indicator was known"
+    none = "no indicator was known" if course.bound.count else "not compared"
+    yield "Within budget", ", ".join(kept) or none
     yield "Clock resets", listed(resets(rig)) or "none"
     if nameless := story.unstamped(rig):
         yield "Without a clock", (

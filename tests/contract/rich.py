@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.align import AlignConfig
 from operators.evidence import Rule
+from operators.hindsight import Hindsight
 from operators.plan import ChannelConfig, FailoverConfig, Plan
 from operators.quality import QualityConfig
 from operators.records import Batch, Packet
@@ -52,11 +53,15 @@ SECONDS = 75.0
 BLOCKS = (0.05, 0.5, 10.0)
 
 
-def stations(p: Plan = PLAN, block_s: float = 1.0) -> dict[str, Make]:
+ALIGN = AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0)
+
+
+def stations(
+    p: Plan = PLAN, block_s: float = 1.0, known: Hindsight | None = None
+) -> dict[str, Make]:
     return makers(
-        p, block_s, align=AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0),
-        quality=QualityConfig(window_s=20.0), rules=RULES,
-    )  # fmt: skip
+        p, block_s, align=ALIGN, quality=QualityConfig(window_s=20.0), rules=RULES, known=known
+    )
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ BASE = """version: 2
 streams: [{name: demo, type: file, path: demo.ndjson}]
 signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
 """
+MIDI = "{name: m, type: midi, device: 'Keys 20:0'}"
 OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
 URE = '{name: u, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}'
 HERE = "▶"
@@ -43,6 +44,24 @@ def sent_to(to: str) -> str:
 
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
+    "hindsight live": (
+        BASE.replace("{name: demo, type: file, path: demo.ndjson}", OSC).replace("a:x", "o:x")
+        .replace('"b:y"', '"o:y"') + f"mode: {HERE}hindsight",
+        "with the live stream 'o', expected recordings only",
+    ),
+    "hindsight while it grows": (
+        BASE.replace("ndjson}", f"ndjson, follow: {HERE}true}}") + "mode: hindsight",
+        "'follow' in mode 'hindsight', expected false",
+    ),
+    "hindsight at a speed": (
+        BASE.replace("ndjson}", f"ndjson, speed: {HERE}2}}") + "mode: hindsight",
+        "at speed 2 in mode 'hindsight', expected 0",
+    ),
+    "hindsight of a tape": (
+        BASE.replace("demo.ndjson", f"{HERE}tape") + "mode: hindsight",
+        "tape is a tape, expected a file in mode 'hindsight'",
+    ),
+    "an unknown mode": (f"mode: {HERE}foresight", "expected one of causal, hindsight"),
     "an empty file": (f"!{HERE}", "is empty, expected a configuration"),
     "a list": (f"!{HERE}- a", "is a list, expected a configuration"),
     "a text": (f"!{HERE}hello", "is the text 'hello', expected a configuration"),
@@ -182,6 +201,23 @@ BAD = {
     "an address with a port that is none": (
         BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f'{HERE}"127.0.0.1:70000"'),
         "expected a port from 1 to 65535",
+    ),
+    "two streams on one MIDI device": (
+        BASE.replace("}]", f"}}, {MIDI}, {{name: n, type: midi, device: {HERE}Keys}}]"),
+        "the device 'Keys' is that of stream 'm', expected one of its own: the second port of "
+        "that name is 'Keys#2'",
+    ),
+    "two streams on one MIDI device, with ALSA's number and with a place": (
+        BASE.replace("}]", f"}}, {MIDI}, {{name: n, type: midi, device: {HERE}'Keys#1'}}]"),
+        "is that of stream 'm'",
+    ),
+    "two virtual MIDI ports of one name": (
+        BASE.replace(
+            "}]",
+            "}, {name: m, type: midi, device: in, virtual: true}, "
+            f"{{name: n, type: midi, device: {HERE}in, virtual: true}}]",
+        ),
+        "the device 'in' is that of stream 'm', expected one of its own",
     ),
     "two streams on one port": (
         BASE.replace(
@@ -356,6 +392,8 @@ BAD_RULES = {
 def _run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "demo.ndjson").touch()
     (tmp_path / "rules").mkdir()
+    (tmp_path / "tape").mkdir()
+    (tmp_path / "tape/tape.json").touch()
     monkeypatch.chdir(tmp_path)
 
 

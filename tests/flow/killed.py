@@ -7,6 +7,9 @@
 | begin | before the n-th segment is begun, once it has been announced |
 | snapshot | after the n-th snapshot of the output, before the store has it |
 | end | after the n-th batch with the end of a rig has been written |
+| first | after the n-th batch of the first of two passes |
+| draft | half-way through the n-th writing of its findings |
+| shown | after the n-th writing of its findings, before the second pass |
 
 `LUMEN_NOTES` names a file that holds, after each snapshot, how long each file of lines was.
 """
@@ -17,7 +20,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from flows import fusion
+from flows import first_pass, fusion
+from sinks.folder import write_whole
 from sinks.jsonl import Segments
 from sinks.output import Exit
 
@@ -74,8 +78,23 @@ class FragileSegments(Segments):
         self.announce = announce
 
 
+class FragileLine(first_pass._Line):
+    def feed(self, batch):
+        super().feed(batch)
+        die_at("first")
+
+
+def fragile_write(path, data):
+    if is_reached("draft"):
+        path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_whole(path, data)
+    die_at("shown")
+
+
 def flow(config=None):
     from sinks import output
 
+    first_pass._Line, first_pass.write_whole = FragileLine, fragile_write
     output.Exit, output.Segments = FragileExit, FragileSegments
     return fusion.flow(config)

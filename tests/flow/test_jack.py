@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import resource
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 import rtmidi
 
 from configs.schema import MidiStream
+from ops.bench import midi_chords
 from sinks import instrument
 from sinks.send import Player
 from sources.inbox import Heard, Inbox, Turned
@@ -139,6 +142,99 @@ def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(server
     made.stop()
     sender.delete()
     assert [x.key for x in inbox.take() if isinstance(x, Heard)] == ["note/1/60"]
+
+
+def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: Jack) -> None:
+    left, right = (rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="nano") for _ in range(2))
+    for device in (left, right):
+        device.open_virtual_port("out")
+    server.until("nano-01:out")
+    streams = [stream(name) for name in ("nano#1", "nano#2", "nano:out")]
+    (_, first), (_, second), (_, third) = streams
+    until(lambda: first.up and second.up)
+    until(lambda: third.why != "not started")
+    taken = "'nano:out' is the port of another stream of this run: name each port, such as "
+    assert third.why.startswith(taken), third.why
+    for n in range(20):
+        left.send_message([0xB0, 1, n])
+        right.send_message([0xB0, 2, n])
+        time.sleep(0.02)
+    until(lambda: first.received >= 15 and second.received >= 15)
+    left.delete()
+    until(lambda: not first.up)
+    time.sleep(1.0)
+    assert second.up, "the right one goes by the same name, and is there"
+    assert not first.up
+    for made, _ in streams:
+        made.stop()
+    right.delete()
+    keys = [{x.key for x in inbox.take() if isinstance(x, Heard)} for _, inbox in streams]
+    assert keys == [{"cc/1/1"}, {"cc/1/2"}, set()]
+
+
+def test_a_device_that_is_opened_while_another_comes_and_goes_is_the_one_meant(
+    server: Jack,
+) -> None:
+    assert midi_chords.races(10) == {
+        "races": 10, "right": 10, "wrong": 0, "silent": 0, "refused": 0
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("busy_s", [0.0, 0.1])
+def test_of_chords_beside_a_busy_flow_nothing_is_doubled_and_next_to_nothing_lost(
+    server: Jack, tmp_path: Path, busy_s: float
+) -> None:
+    found = midi_chords.measure(tmp_path, 60, busy_s)
+    assert (found["doubled"], found["foreign"]) == (0, 0)
+    assert found["note_ons"] == 360
+    # A machine on which JACK itself misses periods is at fault where the run says so.
+    assert found["lost_share"] <= (0.1 if found["named"] else 0.0), found
+    assert found["late_p50_ms"] < 10, "stamps are the driver's, though the interpreter was kept"
+
+
+HANG_UP = """
+version: 2
+streams: [{{name: keys, type: midi, device: Keys}}]
+signals: {{level: {{members: {{"keys:cc/1/1": {{}}}}}}}}
+send:
+  - name: synth
+    type: midi
+    to: "Synth:in"
+    map: {{note/1/60: "clamp(level, 1, 100)"}}
+resample: {{target_hz: 20, profile: low_latency}}
+output: {{dir: {out}}}
+"""
+
+
+def test_a_note_that_sounds_when_the_terminal_is_closed_ends(server: Jack, tmp_path: Path) -> None:
+    keys = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Keys")
+    keys.open_virtual_port("out")
+    synth = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, "Synth")
+    synth.open_virtual_port("in")
+    config, played = tmp_path / "c.yaml", []
+    config.write_text(HANG_UP.format(out=tmp_path / "out"))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, [sys.executable, "-m", "ops", "run", str(config)])
+
+    def sounds() -> bool:
+        keys.send_message([0xB0, 1, 64])
+        while got := synth.get_message():
+            played.append(got[0])
+        time.sleep(0.05)
+        return bool(played and played[-1][2])
+
+    until(sounds, 60)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    time.sleep(0.2)
+    while got := synth.get_message():
+        played.append(got[0])
+    keys.delete()
+    synth.delete()
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert played[-1] == [0x90, 60, 0]
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["ended"]
 
 
 def memory() -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
@@ -51,7 +53,7 @@ def test_an_accuracy_beyond_its_bar_ends_with_code_1(capsys, monkeypatch):
     monkeypatch.setattr(selftest, "measure", lambda seeds, r: _Measured(nothing))
     assert main(["selftest", "--quick"]) == 1
     said = capsys.readouterr().out
-    assert "of 21 within their bars" in said and "0.000!" in said
+    assert "of 21 within their bars" in said and re.search(r"\d!", said)
 
 
 class _Measured:

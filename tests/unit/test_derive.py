@@ -114,3 +114,22 @@ def test_a_recording_in_two_files_replays_to_the_same_bytes(tmp_path, monkeypatc
     one, two = digests(Path("one")), digests(Path("two"))
     assert one["fused"] != "empty"
     assert [one[name] for name in ("fused", "sync")] == [two[name] for name in ("fused", "sync")]
+
+
+def test_a_member_in_another_unit_is_learnt(tmp_path):
+    file = tmp_path / "two.ndjson"
+    rows = [
+        {
+            "ts": 1.7e9 + i / 10,
+            "source": source,
+            "key": "acc",
+            "value": i % 7,
+            "meta": {"unit": unit},
+        }
+        for i in range(40)
+        for source, unit in (("a", "m/s2"), ("b", "g"), ("c", "m/s2"))
+    ]
+    file.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    config = load(str(derive([file], tmp_path / "out"))).config
+    learnt = {name for name, channel in config.channels.items() if channel.learnt}
+    assert learnt == {"b:acc"}

@@ -7,9 +7,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from configs.load import load
+from configs.schema import Config
 from ops import doctor
 from ops.__main__ import main
 from ops.doctor import Finding, judged_clock
@@ -58,6 +60,25 @@ def test_a_port_that_is_held_is_bad_and_its_holder_is_named(
     assert "no port fits 'no such thing'" in said["midi"]
     assert "http://127.0.0.1:1/m: Connection refused" in said["ure"]
     assert not (tmp_path / "out").exists()
+
+
+def test_of_two_streams_on_one_midi_port_the_second_is_bad(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ports = ("LPK25:LPK25 MIDI 1 20:0", "nano:out", "nano-01:out")
+    monkeypatch.setattr(doctor.MidiInputs, "look", lambda self: (ports, ""))
+    devices = {"a": "LPK", "b": "LPK25 MIDI 1", "c": "nano", "d": "nano#2", "e": "nano#3"}
+    streams = [{"name": name, "type": "midi", "device": device} for name, device in devices.items()]
+    signals = {"s": {"members": {"a:cc/1/1": {}}}}
+    config = msgspec.convert({"version": 2, "streams": streams, "signals": signals}, Config)
+    found = {f.found.partition(":")[0]: f for f in doctor.midi(config)}
+    assert [(found[name].verdict, found[name].found) for name in "abcd"] == [
+        ("ok", f"a: {ports[0]}"),
+        ("bad", f"b: {ports[0]} is the port of a"),
+        ("ok", "c: nano:out"),
+        ("ok", "d: nano-01:out"),
+    ]
+    assert found["e"].verdict == "warn"
 
 
 def test_every_line_says_ok_or_what_to_do(tmp_path: Path) -> None:

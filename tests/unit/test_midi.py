@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from operators.plan import MIDI_KEY
 from sources import midi
 from sources.inbox import Heard, Inbox, Refused, Turned
 from sources.midi import Midi, understood
-from sources.port import Hear, PortError
+from sources.port import PortError, Taken
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
@@ -107,14 +108,25 @@ class Device:
 
     def __init__(self, plugged: bool) -> None:
         self.plugged = plugged
-        self.tries = self.released = self.closed = 0
-        self.hear: Hear = print
+        self.tries = self.released = self.closed = self.periods = 0
+        self.queue: deque[tuple[Sequence[int], float]] = deque()
+        self.overrun = False
         self.facts: tuple[str, ...] = ()
 
-    def port(self, device: str, virtual: bool, hear: Hear) -> Any:
-        assert (device, virtual) == ("LPK", False)
-        self.hear = hear
+    def port(self, device: str, virtual: bool, listens: bool) -> Any:
+        assert (device, virtual, listens) == ("LPK", False, True)
         return self
+
+    def hear(self, message: Sequence[int], delta: float = 0.0) -> None:
+        self.queue.append((message, delta))
+
+    def take(self) -> Taken:
+        overrun, self.overrun = self.overrun, False
+        messages = [self.queue.popleft() for _ in range(len(self.queue))]
+        return Taken(messages, time.time(), overrun)
+
+    def missed(self) -> int:
+        return self.periods
 
     def open(self) -> None:
         self.tries += 1
@@ -135,12 +147,13 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_LOOK_S", "_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
+    for name in ("_POLL_S", "_LOOK_S", "_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
         monkeypatch.setattr(midi, name, 0.002)
 
 
-def listening(device: Device) -> tuple[Midi, Inbox]:
-    stream, inbox = Midi(MidiStream(name="m", device="LPK"), device.port), Inbox("m")
+def listening(device: Device, pair: bool = False) -> tuple[Midi, Inbox]:
+    config = MidiStream(name="m", device="LPK", pair=pair)
+    stream, inbox = Midi(config, device.port), Inbox("m")
     stream.start(inbox)
     return stream, inbox
 
@@ -228,9 +241,104 @@ def test_a_megabyte_of_noise_is_accounted_for_within_bounds() -> None:
     noise = os.urandom(1_000_000)
     messages: Sequence[bytes] = [noise[i : i + 5] for i in range(0, len(noise), 5)]
     for message in messages:
-        device.hear(message)
+        device.hear(message, 0.001)
     stream.stop()
     _, *items = inbox.take()
     assert inbox.received == len(messages)
     assert sum(getattr(item, "events", 1) for item in items) == len(messages)
     assert len(items) <= inbox.room + 1
+
+
+def test_what_came_just_before_the_device_went_is_heard() -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    for n in range(100):
+        device.hear([0x90, n, 1], 0.001)
+    device.plugged = False
+    until(lambda: not inbox.up)
+    stream.stop()
+    assert sum(isinstance(item, Heard) for item in inbox.take()) == 100
+
+
+def test_what_the_driver_had_no_room_for_is_counted() -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    device.overrun = True
+    until(lambda: inbox.lost)
+    stream.stop()
+    lost = [item for item in inbox.take() if isinstance(item, Refused)]
+    assert [(item.reason, item.events) for item in lost] == [("kernel_full", 1)]
+
+
+def test_periods_that_jack_missed_are_named_seldom_and_halves_of_notes_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    for note in (60, 64):
+        device.hear([0x90, note, 1])
+    until(lambda: inbox.received >= 2)
+    device.periods = 7
+    for note in (60, 64, 67):
+        device.hear([0x90, note, 2])
+    until(lambda: inbox.received >= 5)
+    time.sleep(0.02)
+    stream.stop()
+    assert inbox.lost == 2, "two ends of notes"
+    said = capsys.readouterr().err
+    assert said == "lumen: m: JACK missed 7 of its periods: what was played in them may be lost\n"
+
+
+def test_pairs_of_controllers_are_numbers_of_14_bits_where_asked_for() -> None:
+    for pair, keys in (
+        (False, ["cc/1/1", "cc/1/33"]),
+        (True, ["cc/1/1", "cc14/1/1", "cc/1/33", "cc14/1/1"]),
+    ):
+        device = Device(plugged=True)
+        stream, inbox = listening(device, pair)
+        until(lambda inbox=inbox: inbox.up)
+        device.hear([0xB0, 1, 2])
+        device.hear([0xB0, 33, 3])
+        until(lambda inbox=inbox, keys=keys: inbox.received >= len(keys))
+        device.hear([0xB0, 1, 4])
+        until(lambda inbox=inbox, keys=keys, pair=pair: inbox.received >= len(keys) + 1 + pair)
+        stream.stop()
+        said = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
+        assert [key for key, _ in said[: len(keys)]] == keys
+        if pair:
+            assert said[3] == ("cc14/1/1", 259.0)
+            assert said[-2:] == [("cc/1/1", 4.0), ("cc14/1/1", 512.0)], "no fine part follows"
+
+
+def test_active_sensing_and_time_code_are_in_the_account() -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    device.hear([0xFE])
+    device.hear([0xF1, 0x23])
+    until(lambda: inbox.received == 2)
+    stream.stop()
+    _, *items = inbox.take()
+    assert [getattr(item, "reason", "") for item in items] == ["filtered", "filtered"]
+
+
+def test_of_what_rtmidi_repeats_only_one_is_heard_and_the_rest_is_in_the_account() -> None:
+    device = Device(plugged=True)
+    stream, inbox = listening(device)
+    until(lambda: inbox.up)
+    time.sleep(0.01)
+    device.hear([0xB0, 1, 5], 1.0)
+    device.hear([0xB0, 1, 5], 0.0)
+    until(lambda: inbox.received == 2)
+    device.queue.extend([([0xB0, 1, 6], 1.0), ([0xB0, 1, 6], 0.0), ([0x90, 1, 6], 0.0)])
+    device.periods = 1
+    until(lambda: inbox.received == 4 and inbox.lost == 1)
+    stream.stop()
+    _, *items = inbox.take()
+    heard = [item.value for item in items if isinstance(item, Heard)]
+    assert heard == [5.0, 6.0, 6.0]
+    reasons = [item.reason for item in items if isinstance(item, Refused)]
+    assert reasons == ["filtered", "kernel_full"]

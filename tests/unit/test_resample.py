@@ -229,7 +229,9 @@ def test_an_unlocked_channel_is_acquiring_and_has_no_value() -> None:
 
 
 def test_a_tick_goes_by_estimates_dated_before_it() -> None:
-    report = LagReport("pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "")
+    report = LagReport(
+        "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 20.0
+    )
     items = packets([rows(ONE.channel, EVEN), rows("osc_2:/pulse", EVEN)], 40.0)
     items[0] = replace(items[0], lags=(report,))
     g = grid(plan((ONE, "osc_2:/pulse")), items)
@@ -237,6 +239,45 @@ def test_a_tick_goes_by_estimates_dated_before_it() -> None:
     assert np.isnan(g.lag_s[i - 1, 1])
     assert (g.lag_s[i, 1], g.confidence[i, 1]) == (0.3, 0.8)
     assert g.lag_var[-1, 1] == pytest.approx(1e-6 + 1e-9 * (ts(g)[-1] - 20.0))
+
+
+def moving(rate: float, **given: float) -> Grid:
+    """Return the ticks of a member whose lag of 0.3 s at 10 s rises, read from a straight line."""
+    report = LagReport(
+        "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 10.0, rate,
+        2e-9, 1e-10, 20.0,
+    )._replace(**given)  # fmt: skip
+    times = np.arange(0.0, 100.0, 0.05)
+    line = replace(rows("osc_2:/pulse", times), value=times)
+    items = packets([rows(ONE.channel, times), line], 100.0)
+    items[0] = replace(items[0], lags=(report,))
+    return grid(plan((ONE, "osc_2:/pulse")), items)
+
+
+def test_a_moving_lag_goes_on_between_estimates_in_steps_of_a_tenth_of_a_millisecond() -> None:
+    g = moving(150e-6)
+    inside = (ts(g) >= 20.0) & (ts(g) < 95.0)
+    at, lag = ts(g)[inside], g.lag_s[inside, 1]
+    assert np.abs(lag - 0.3 - 150e-6 * (at - 10.0)).max() <= 0.5001e-4
+    steps = np.diff(lag)[np.diff(lag) != 0]
+    assert steps == pytest.approx(1e-4)
+    # Read from a line through the origin, a value is the time at which it was read.
+    assert np.abs(g.value[inside, 1] - at - lag).max() < 1e-3
+    dt = at - 10.0
+    assert g.lag_var[inside, 1] == pytest.approx(1e-6 + dt * (4e-9 + dt * 1e-10) + 1e-9 * dt)
+    assert (g.lag_rate[inside, 1] == 150e-6).all() and (g.lag_rate_var[inside, 1] == 1e-10).all()
+    assert (g.search_hz[inside, 1] == 20.0).all()
+
+
+def test_a_lag_goes_no_further_than_is_searched_for() -> None:
+    g = moving(0.2)
+    assert np.nanmax(g.lag_s[:, 1]) == 5.0
+
+
+def test_a_lag_that_was_not_found_has_no_rate() -> None:
+    g = moving(0.0, rate_var=0.0, cross_var=0.0, search_hz=np.nan)
+    assert np.isnan(g.lag_rate).all() and np.isnan(g.lag_rate_var).all()
+    assert np.isnan(g.search_hz).all()
 
 
 def test_used_rows_are_told_with_their_lag_removed() -> None:

@@ -1,3 +1,5 @@
+import os
+import pty
 import signal
 import stat
 import subprocess
@@ -69,7 +71,7 @@ def stop_soon(number, *words, written, environ=None):
     return process.returncode, out, err, time.monotonic() - asked
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_drains_the_run_and_says_what_was_written(config, tmp_path, number):
     path = config("out", 1)
     fused = tmp_path / "out/fused.jsonl"
@@ -82,6 +84,50 @@ def test_a_signal_drains_the_run_and_says_what_was_written(config, tmp_path, num
     run = run_json(tmp_path / "out")
     assert run["balanced"]
     assert 0 < run["account"]["total"]["received"] < 2000, "the rest has not come yet"
+
+
+def test_a_run_whose_terminal_is_closed_drains_though_nobody_can_be_written_to(config, tmp_path):
+    path = config("out", 1)
+    fused = tmp_path / "out/fused.jsonl"
+    pid, terminal = pty.fork()
+    if not pid:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "ops", "run", str(path)])
+    until = time.monotonic() + 60
+    while not (fused.exists() and fused.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.close(terminal)
+    asked = time.monotonic()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert time.monotonic() - asked < 10
+    run = run_json(tmp_path / "out")
+    assert run["ended"]
+    assert run["balanced"]
+    assert 0 < run["account"]["total"]["received"] < 2000, "the rest has not come yet"
+
+
+def test_a_run_that_ignores_hang_ups_from_its_start_goes_on(config, tmp_path):
+    path = config("out", 1)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ops", "run", str(path)], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, cwd=ROOT,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    fused, until = tmp_path / "out/fused.jsonl", time.monotonic() + 60
+    while not (fused.exists() and fused.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1.0)
+    size = fused.stat().st_size
+    time.sleep(2.5)
+    assert process.poll() is None
+    assert fused.stat().st_size > size
+    process.terminate()
+    assert process.wait(20) == 0
 
 
 def test_the_engine_s_own_command_drains_too(config, tmp_path):

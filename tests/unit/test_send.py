@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -402,3 +404,43 @@ def test_another_destination_may_be_played_and_oneself_if_it_is_meant(
         f"send: [{{name: m, type: osc, map: {{/y: pulse}}, to: {to}}}]\n"
     )
     assert load(config).config.send[0].name == "m"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_whatever_ends_the_player_s_thread_nothing_is_left_sounding() -> None:
+    made, wire = midi("note/1/60")
+    player = playing(made, 1000.0)  # type: ignore[arg-type]
+    player.put({"note/1/60": 90.0})
+    until(lambda: wire.sent)
+    player.put({"note/1/60": "loud"})  # type: ignore[dict-item]
+    until(lambda: "close" in wire.calls)
+    assert wire.sent == [("note/1/60", 90.0), ("note/1/60", 0.0)]
+
+
+ENDS = {
+    "an exception": "raise OSError",
+    "exit": "sys.exit(3)",
+    "an interrupt": "raise KeyboardInterrupt",
+}
+LEAVING = """
+import sys, time
+from tests.unit import test_send as t
+wire = t.Wire()
+t.send._instrument = lambda *_: t.Midi(["note/1/60"], wire)
+send = t.run("127.0.0.1:9", x="1")
+wire.send = lambda message: print(message, file=sys.stderr, flush=True)
+send.start()
+send._parts[0][1].put({{"note/1/60": 90.0}})
+time.sleep(0.5)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_notes_end_with_the_process_however_python_leaves_it(end: str) -> None:
+    leaving = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(end=end)], capture_output=True, text=True, check=False
+    )
+    assert leaving.returncode != 0
+    notes = [line for line in leaving.stderr.splitlines() if line.startswith("[")]
+    assert notes == ["[144, 60, 90]", "[144, 60, 0]"], leaving.stderr

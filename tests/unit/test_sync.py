@@ -21,7 +21,8 @@ DELAY_S = 2.1
 def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
     """Return ticks at which all lanes are live, but for what is `given`."""
     healthy = {
-        "state": LIVE, "ramp": 1.0, "lag_s": 0.25, "lag_var": 1e-6, "confidence": 0.9,
+        "state": LIVE, "ramp": 1.0, "lag_s": 0.25, "lag_var": 1e-6, "lag_rate": NAN,
+        "lag_rate_var": NAN, "search_hz": NAN, "confidence": 0.9,
         "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
         "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
     }  # fmt: skip
@@ -194,6 +195,18 @@ def test_a_source_without_a_clock_has_null_and_not_zero() -> None:
         assert x.reset_at is x.jitter_p95_s is None
         assert x.clock_resets == 0
         assert x.lag_s == 0.25
+
+
+def test_without_a_clock_the_rate_of_the_lag_is_the_skew_relative_to_the_references() -> None:
+    p = plan((A, B))
+    g = grid(p, 30, lag_rate=20e-6, lag_rate_var=4e-12, search_hz=10.0)
+    found = lines(p, g, clock("osc_2", START - 1))
+    mine, other = (next(x for x in found if x.channel == c) for c in (A, B))
+    # A lag that grows: the source's stamps run ahead, its clock is fast.
+    assert (mine.skew_ppm, mine.skew_sd_ppm) == pytest.approx((20.0, 2.0))
+    assert mine.offset_s is None
+    assert (other.skew_ppm, other.skew_sd_ppm) == pytest.approx((10.0, 1.0))
+    assert mine.search_hz == other.search_hz == 10.0
 
 
 def test_a_clock_is_not_told_before_it_was_known() -> None:

@@ -113,7 +113,7 @@ def test_each_stream_alone_is_much_better_when_clock_and_lag_are_corrected(recor
         assert corrected < 0.06 < 0.2 < came
 
 
-def test_the_story_of_the_demo_names_what_matters(recording, tmp_path):
+def test_the_story_of_the_demo_names_what_matters(recording, tmp_path, tmp_path_factory):
     made, true = recording
     write_run(tmp_path, made, true, fused_error=0.01)
     lines(
@@ -126,7 +126,12 @@ def test_the_story_of_the_demo_names_what_matters(recording, tmp_path):
             )
         ],
     )  # fmt: skip
-    story = "\n".join(demo.story(tmp_path, true))
+    two = tmp_path_factory.mktemp("two")
+    write_run(two, made, true, fused_error=0.002)
+    story = "\n".join(demo.story(tmp_path, Results(two), true))
+    rows = [line.split() for line in story.splitlines()]
+    assert ["causal", "0.009", "100", "%", "0.010", "76", "%"] in rows
+    assert ["hindsight", "0.002", "100", "%", "0.002", "76", "%"] in rows
     assert "phone:/body" in story
     assert "1 of 1" in story
     assert "ure_only" in story

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ops.bench.xdf_files import readings
-from sources.two_way import courses
+from sources.laws import Peaked, Student
+from sources.two_way import courses, follow
 
 SECONDS, SKEW = 600.0, 50e-6
 
@@ -32,6 +33,33 @@ def test_the_offset_is_found_and_its_sd_is_honest(kind, wander_s, bar_us):
     errors, sds = zip(*(error(kind, seed, wander_s) for seed in range(12)), strict=True)
     assert np.sqrt(np.mean(np.square(errors))) < bar_us * 1e-6
     assert 0.5 < np.mean(np.square(np.array(errors) / np.array(sds))) < 2.0
+
+
+@pytest.mark.parametrize(("kind", "most"), [("cable", 0.945), ("gaussian", 1.02)])
+def test_no_line_of_least_squares_is_better(kind, most):
+    ours, plain = [], []
+    for seed in range(100):
+        rng = np.random.default_rng([5, seed])
+        at, x = asked(rng, 300.0), np.linspace(0, 300.0, 100)
+        off = readings(rng, len(at), kind)
+        ours.append(np.mean((follow(at, 7.0 + SKEW * at + off)(x) - 7.0 - SKEW * x) ** 2))
+        plain.append(np.mean(np.polyval(np.polyfit(at, off, 1), x) ** 2))
+    assert np.sqrt(np.mean(ours) / np.mean(plain)) <= most
+
+
+@pytest.mark.parametrize("law", [Student(4.0), Student(100.0), Peaked()])
+def test_a_law_is_a_density_whose_weights_raise_it(law):
+    x = np.linspace(-4000, 4000, 4_000_001)
+    density = np.exp(law.log(x**2))
+    assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
+    # d log p / dx = -x w: where the weights say that the top is, there it is.
+    slope = np.gradient(law.log(x**2), x)
+    near = (np.abs(x) < 8) & (np.abs(x) > 0.01)
+    np.testing.assert_allclose(slope[near], -(x * law.weight(x**2))[near], rtol=1e-3)
+    # The weights' own account of the variance, put right by Fisher's information.
+    seen = np.trapezoid(law.weight(x**2) * density, x)
+    fisher = np.trapezoid((x * law.weight(x**2)) ** 2 * density, x)
+    assert seen / fisher == pytest.approx(law.less, rel=1e-3)
 
 
 @pytest.mark.parametrize("step", [2e-3, 0.02, 0.5, -0.8, 50.0, -1e5])

@@ -101,6 +101,15 @@ def test_no_sample_is_on_the_wrong_side_of_a_reset(tmp_path, step):
     assert np.max(np.abs(rx - stream.host)) < 1e-3
 
 
+def test_a_step_back_in_a_long_gap_of_uneven_samples_is_where_time_ran_back(tmp_path):
+    rng = np.random.default_rng(3)
+    host = rng.uniform(5000, 5300, 3000)
+    host = np.sort([*host[(host < 5149.95) | (host > 5150.49)], 5149.95, 5150.49])
+    stream = Stream("s", host, 0.0, offset_s=1234.5, skew_ppm=80.0, steps=((5150.0, -0.8),))
+    write(tmp_path / "a.xdf", stream)
+    assert np.abs(host_times(tmp_path / "a.xdf")[1] - host).max() < 1e-3
+
+
 def test_uneven_samples_are_mapped_each_by_its_stamp(tmp_path):
     host = np.sort(np.random.default_rng(0).uniform(5000, 5200, 300))
     stream = Stream("fader", host, offset_s=-40.0, skew_ppm=-120.0, jitter_s=0.0)

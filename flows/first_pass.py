@@ -1,0 +1,168 @@
+"""The first pass over recordings: the stations up to the last that learns, in this process.
+
+A run in mode `hindsight` reads its recordings twice. This pass feeds the partition of the replay
+to `collect` ... `align`, where a gain or level is to be learnt to `resample` and `scale` too,
+drops their packets, and keeps the findings of the stations that have any. They lie in
+`hindsight.msgpack` in `output.dir`, written whole or not at all. Its hash is part of the
+fingerprint that a recovery store is bound to: a resumed run goes on with the very findings that
+it began with, and a pass that was cut short by a kill is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from configs.load import Loaded
+from configs.schema import Config, FileStream
+from operators.align import Align
+from operators.collect import Collect
+from operators.drift import Drift
+from operators.guard import Guard
+from operators.hindsight import Hindsight, Learner, decode, encode
+from operators.normalize import Normalize
+from operators.records import Batch, Packet, State
+from operators.resample import Resample
+from operators.scale import Scale
+from operators.state import StateRefusedError
+from operators.step import Core, updated
+from sinks.folder import HINDSIGHT, Folder, FolderError, write_whole
+from sinks.run import Digests
+from sources import stop
+from sources.replay import Replay
+
+STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
+HEADINGS = ("pass 1 of 2", "pass 2 of 2")
+
+
+@dataclass
+class _Line:
+    """The stations of one rig, in order."""
+
+    collect: Core[Batch]
+    rest: dict[str, Core[Packet]]
+
+    def feed(self, batch: Batch) -> None:
+        """Run a batch through all stations."""
+        packets = updated(self.collect, batch, "collect")
+        for name, core in self.rest.items():
+            packets = [made for packet in packets for made in updated(core, packet, name)]
+
+    def shown(self) -> dict[str, State]:
+        """Return the findings by station."""
+        return {name: core.shown() for name, core in self.rest.items() if isinstance(core, Learner)}
+
+
+def _line(config: Config) -> _Line:
+    """Return the stations up to the last one that learns."""
+    plan = config.plan()
+    rest: dict[str, Core[Packet]] = {
+        "normalize": Normalize(plan),
+        "drift": Drift(plan, learn=True),
+        "guard": Guard(plan),
+        "align": Align(plan, config.align, learn=True),
+    }
+    if any(plan.channel(m.channel).learnt for m in plan.members):
+        rest["resample"] = Resample(plan, config.align.max_lag_s)
+        rest["scale"] = Scale(plan)
+    return _Line(Collect(plan, config.block_s()), rest)
+
+
+def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight, Loaded]:
+    """Return the findings of the recordings as a whole, and the run's fingerprint bound to them.
+
+    Parameters
+    ----------
+    loaded : Loaded
+        A configuration in mode `hindsight`.
+    progress : bool
+        Report on standard error how far the pass is.
+    keep : bool
+        Recovery is on: findings of an earlier start that fit are taken. Else the pass is made.
+
+    Returns
+    -------
+    Hindsight, Loaded
+        The findings; the configuration under a fingerprint that includes theirs.
+
+    Raises
+    ------
+    SystemExit
+        Code 0: a stop was requested. Code 1: a file cannot be read or written; it is named.
+        Code 2: the folder is in use or is not a run's.
+    """
+    config = loaded.config
+    path = Path(config.output.dir, HINDSIGHT)
+    recordings = _digests(config)
+    data = _earlier(path, loaded.fingerprint, recordings) if keep else None
+    if data is None:
+        data = _made(loaded, path, recordings, progress)
+    bound = hashlib.sha256(loaded.fingerprint.encode() + hashlib.sha256(data).digest())
+    found = decode(data, loaded.fingerprint, recordings)
+    return found, replace(loaded, fingerprint=bound.hexdigest())
+
+
+def _digests(config: Config) -> list[str | None]:
+    digests = Digests()
+    return [digests.of(s.path) for s in config.streams if isinstance(s, FileStream)]
+
+
+def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> bytes | None:
+    """Return the file of an earlier start if it is whole and of this run."""
+    try:
+        data = path.read_bytes()
+        decode(data, fingerprint, recordings)
+    except (OSError, StateRefusedError):
+        return None
+    return data
+
+
+def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bool) -> bytes:
+    """Make the pass and its file, the folder locked meanwhile."""
+    folder = Folder(path.parent)
+    try:
+        folder.take(fresh=False)
+    except FolderError as error:
+        print(f"lumen: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    try:
+        found = first_pass(loaded.config, progress)
+        data = encode(found, loaded.fingerprint, recordings)
+        write_whole(path, data)
+    except OSError as error:
+        print(f"lumen: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    finally:
+        folder.release()
+    return data
+
+
+def first_pass(config: Config, progress: bool = False) -> Hindsight:
+    """Run the recordings through the stations that learn, to their end.
+
+    Raises
+    ------
+    OSError
+        A recording cannot be opened; it is named.
+    StationError
+        A bug in a station; it is named.
+    SystemExit
+        Code 0: a stop was requested.
+    """
+    lines: dict[str, _Line] = {}
+    replay = Replay(config, progress, HEADINGS[0])
+    part: Any = replay.build_part("first pass", replay.list_parts()[0], None)
+    try:
+        while True:
+            if stop.requested():
+                print(STOPPED, file=sys.stderr)
+                raise SystemExit(0)
+            for rig, batch in part.next_batch():
+                lines.setdefault(rig, _line(config)).feed(batch)
+    except StopIteration:
+        return Hindsight({rig: line.shown() for rig, line in lines.items()})
+    finally:
+        part.close()

@@ -1,0 +1,39 @@
+"""What `lumen check` shows of the members of a signal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ops.__main__ import main
+
+BASE = """version: 2
+streams: [{name: r, type: file, path: %s}]
+channels: {"b:x": {gain: auto, offset: auto}}
+signals: {s: {scale: %s, members: {%s}}}
+"""
+
+
+def checked(place: Path, members: str, capsys: pytest.CaptureFixture[str], scale: str) -> str:
+    (place / "r.ndjson").touch()
+    (place / "c.yaml").write_text(BASE % (place / "r.ndjson", scale, members), "utf-8")
+    assert main(["check", str(place / "c.yaml")]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_lone_origin_and_a_learnt_unit_are_named(tmp_path, capsys) -> None:
+    shown = checked(tmp_path, '"a:x": {sd: 0.2}, "a:y": {}, "b:x": {}', capsys, '"a:x"')
+    assert "scale a:x" in shown
+    assert "one origin votes on the scale (a)" in shown
+    assert "unit learnt: no vote on the scale" in shown
+    assert "systematic sd 0.2" in shown
+
+
+def test_two_origins_are_not_remarked_upon(tmp_path, capsys) -> None:
+    shown = checked(tmp_path, '"a:x": {}, "c:x": {}, "b:x": {}', capsys, "consensus")
+    assert "one origin" not in shown
+    named = checked(
+        tmp_path, '"a:x": {origin: o}, "c:x": {origin: o}, "b:x": {}', capsys, "consensus"
+    )
+    assert "one origin votes on the scale (o)" in named
