@@ -111,7 +111,7 @@ def _free(out: F64, stamps: F64, period: float, readings: Readings) -> None:
         if len(readings.at) >= TELLING:
             # The residual of each reading over the clock is now over the line.
             asked = readings.at - run.base
-            moved = follow(at + offset, offset - line(at), count)(asked)
+            moved = follow(*_coarse(at + offset, offset - line(at), count, 2 * len(asked)))(asked)
             readings_line = follow(asked, readings.left + moved)
         for s in pieces(n):
             nominal = run.nominal(s)
@@ -120,6 +120,14 @@ def _free(out: F64, stamps: F64, period: float, readings: Readings) -> None:
                 out[s] += readings_line(nominal)
         return
     _bend(out, run, full, at, offset, count)
+
+
+def _coarse(at: F64, value: F64, weight: F64, most: int) -> tuple[F64, F64, F64]:
+    """Return means of neighbours, at most so many, and their weights, 1 in the mean."""
+    first = np.arange(0, len(at), -(-len(at) // most))
+    total = np.add.reduceat(weight, first)
+    return (np.add.reduceat(weight * at, first) / total,
+            np.add.reduceat(weight * value, first) / total, total / total.mean())  # fmt: skip
 
 
 def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> None:
