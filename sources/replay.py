@@ -39,7 +39,7 @@ _MOST_READS = 16
 MOST_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
 """In one call: a source has to answer soon, whatever is in the file."""
-_VERSION = 1
+_VERSION = 2
 
 
 class ReplayState(msgspec.Struct, frozen=True):

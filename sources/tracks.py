@@ -291,7 +291,7 @@ def _track(
         good[lost] = False
         ts, rx = ts[straight], rx[straight]
         sure = sure and sure._replace(sd=sure.sd[straight])
-    stamps = _column(spool, ts)
+    stamps = stream.ts if good.all() else _column(spool, ts)
     del ts, straight
     time = even(rx, header.rate_hz, sure) if header.rate_hz > 0 and not header.may_drop else rx
     del rx, sure
