@@ -275,7 +275,7 @@ def rigs_of(config: Config) -> tuple[str, ...]:
 
 
 def remarks_on(path: str) -> list[str]:
-    """Return what a user should know of a recording beside its rows, a sentence each."""
+    """Return the remarks on a recording, a sentence each."""
     if not is_xdf(path):
         return []
     from sources import xdf  # takes long, and few have such a file

@@ -11,7 +11,7 @@ from ops.__main__ import main
 from ops.bench.xdf_files import Stream, chunk, regular, write
 from ops.bench.xdf_load import measured
 from ops.derive import FEWEST
-from sources import xdf
+from sources import recorded, xdf
 from sources.names import Names
 from sources.recording import Mark
 from sources.xdf import XdfRecording, load, why_not
@@ -225,7 +225,7 @@ def mixed(tmp_path):
 def test_the_fate_of_a_row_is_its_own_however_many_are_read(tmp_path, monkeypatch, most):
     path = mixed(tmp_path)
     whole = every_row(path)
-    monkeypatch.setattr(xdf, "_MOST_ROWS", most)
+    monkeypatch.setattr(recorded, "_MOST_ROWS", most)
     xdf._kept.clear()
     got = every_row(path)
     assert repr(got) == repr(whole)
