@@ -117,6 +117,13 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         document.fault(
             document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
         )
+    if stream.basic_auth is not None:
+        _file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
+    if stream.bearer_token_file is not None:
+        _file(document, (*at, "bearer_token_file"), stream.bearer_token_file)
+        if stream.basic_auth is not None:
+            said = "'bearer_token_file' beside 'basic_auth', expected one of the two"
+            document.fault(document.key_place((*at, "bearer_token_file")), said)
     if stream.timeout_s > stream.pull_interval_s:
         # One pull must be over before the next is due.
         said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"

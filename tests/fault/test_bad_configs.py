@@ -229,15 +229,34 @@ BAD = {
         BASE.replace("}]", f'}}, {OSC.replace("}", f", allow: [{HERE}phone]}}")}]'),
         "the peer 'phone', expected an IP address",
     ),
-    "a page that is not had by plain HTTP": (
-        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"https:'), "that matches"
+    "a page that is had by no HTTP": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"ftp:'),
+        "expected a page such as http://127.0.0.1:9100/metrics or https://...",
+    ),
+    "a page without http": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"'),
+        "is the text '127.0.0.1:9305/metrics_ure', expected a page such as http://",
+    ),
+    "a password that is in no file": (
+        BASE.replace("}]", f'}}, {URE}]').replace(
+            "metrics_ure\"", f"m\", basic_auth: {{username: me, password_file: {HERE}no.txt}}"
+        ),
+        "no.txt does not exist, expected a file",
+    ),
+    "a password beside a token": (
+        BASE.replace("}]", f'}}, {URE}]').replace(
+            "metrics_ure\"", "m\", basic_auth: {username: me, password_file: demo.ndjson},"
+            f" {HERE}bearer_token_file: demo.ndjson"
+        ),
+        "'bearer_token_file' beside 'basic_auth', expected one of the two",
     ),
     "a page with a password": (
         BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http://me:secret@'),
-        "that matches",
+        "'http://***@127.0.0.1:9305/metrics_ure', expected a page such as http://",
     ),
     "a page's address with a space": (
-        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '), "that matches"
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '),
+        "expected a page such as http://",
     ),
     "a page at a port that is none": (
         BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:9305', HERE + '"http://u:0'),
@@ -611,3 +630,32 @@ def _children_cpu_s() -> float:
     """Return the CPU time of all processes that this one has waited for (s)."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:S3cret@127.0.0.1:1/m", "https://me:S3cret@h/m", "me:S3cret@127.0.0.1:1/m",
+        "http://me:S3/cr@S3cret@h/m", f"http://me:{'long' * 12}S3cret@h/m", "http://S3cret@h/m",
+    ],
+)  # fmt: skip
+def test_a_password_in_a_url_is_never_shown(url: str) -> None:
+    page = f"{{name: u, type: ure, metrics_url: '{url}'}}"
+    Path("bad.yaml").write_text(BASE.replace("}]", f"}}, {page}]"), "utf-8")
+
+    (fault,) = _faults("bad.yaml")
+
+    assert "S3cret" not in fault
+    assert "long" not in fault
+    assert "***@" in fault
+    assert "basic_auth takes a username and a password_file" in fault
+
+
+def test_a_password_that_stands_elsewhere_is_not_shown_either() -> None:
+    text = BASE + 'http://me:S3cret@h: 1\noutput: {dir: 1, "me:S3cret@h": 2}\nrig: [me:S3cret@h]\n'
+    Path("bad.yaml").write_text(text, "utf-8")
+
+    faults = _faults("bad.yaml")
+
+    assert len(faults) >= 3
+    assert not any("S3cret" in fault for fault in faults)
