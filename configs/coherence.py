@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations, scales
+from configs import destinations, reach, scales
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -396,6 +396,9 @@ _CHECKS = (
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
     _Check(("streams", "channels", "signals", "facts"), _sources),
+    _Check(("streams", "channels", "signals", "facts"), reach.channels),
+    _Check(("signals", "align", "resample"), reach.lags),
+    _Check(("signals", "failover"), reach.fallback),
     _Check(("signals",), _signals),
     _Check(("signals", "quality"), _quality_signal),
     _Check(("signals", "weights"), _weights),

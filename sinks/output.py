@@ -117,7 +117,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         self.lost = 0
         self.digests = Digests()
         self.stems = ["fused", "sync", "dead", "markers"]
-        if self.config.evidence is not None:
+        if self.config.evidence and self.config.evidence.rules:
             self.stems.append("evidence")
         if self.config.output.aligned:
             self.stems.append("aligned")

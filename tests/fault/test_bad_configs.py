@@ -42,6 +42,12 @@ def sent_to(to: str) -> str:
     return f"send: [{{name: m, type: osc, to: {to}, map: {{/x: pulse}}}}]"
 
 
+def live(stream: str, rest: str, member: str) -> str:
+    """Return a configuration of one live stream."""
+    signals = f'{{p: {{members: {{"{member}": {{}}}}}}}}'
+    return f"!version: 2\nstreams: [{stream}]\nsignals: {signals}\n{rest}"
+
+
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
     "hindsight live": (
@@ -345,7 +351,59 @@ BAD = {
     "a rule file that is not there": (
         f"evidence: {{rules: [{HERE}no.yaml]}}", "no.yaml does not exist"
     ),
-    "evidence without rules": (f"evidence: {{rules: {HERE}[]}}", "is an empty list"),
+    "a member later than is waited for": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        "align: {wait_lag_s: 0.5}\n"
+        f'signals: {{p: {{members: {{"a:x": {{}}, "b:y": {{lag_s: {HERE}0.7}}}}}}}}',
+        "no tick waits for more than 0.5 s: it would never have a weight, expected"
+        " align.wait_lag_s of at least 0.7",
+    ),
+    "a late member at low latency": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        "resample: {profile: low_latency}\n"
+        f'signals: {{p: {{members: {{"a:x": {{}}, "b:y": {{lag_s: {HERE}0.01}}}}}}}}',
+        "the lag of 'b:y' is 0.01 s, and no tick waits for more than 0 s",
+    ),
+    "a fallback to nobody": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f"failover: {{fallback: {HERE}ure_only}}\n"
+        'signals: {p: {members: {"a:x": {}, "b:y": {}}}}',
+        "the fallback 'ure_only', and no signal has a member of group ure, expected sensors_only or"
+        " degrade",
+    ),
+    "a fact that is no address": (
+        live(OSC, f'facts: [{HERE}"o:level"]', "o:/x"),
+        "no stream has the fact 'o:level', expected an address: 'o:/level'",
+    ),
+    "a member that is no address": (
+        live(OSC, "", "o:/x").replace('{"o:/x"', f'{{{HERE}"o:x": {{}}, "o:/x"'),
+        "no stream has the member 'o:x', expected an address: 'o:/x'",
+    ),
+    "a fact that keys leave out": (
+        live(OSC.replace("}", ", keys: [/acc/*, /x]}"), f'facts: [{HERE}"o:/Acc/1"]', "o:/x"),
+        "the fact 'o:/Acc/1', expected one of /acc/*, /x of the stream's keys (did you mean"
+        " '/acc/*'?), or '/Acc/1' among them",
+    ),
+    "a fact that is no message": (
+        live(MIDI, f'facts: [{HERE}"m:cc/17/1"]', "m:cc/1/1"),
+        "no stream has the fact 'm:cc/17/1', expected note/1/60, cc/1/74",
+    ),
+    "a fact of a pair that is not made": (
+        live(MIDI, f'facts: [{HERE}"m:cc14/1/7"]', "m:cc/1/1"),
+        "expected 'pair: true' on the stream 'm'",
+    ),
+    "a fact that is no series": (
+        live(URE, f'facts: [{HERE}"u:some-metric"]', "u:up"),
+        "no stream has the fact 'u:some-metric', expected a series such as u:up",
+    ),
+    "a fact with labels out of order": (
+        live(URE, f"facts: [{HERE}'u:cpu{{mode=\"idle\", cpu=\"0\"}}']", "u:up"),
+        "expected 'u:cpu{cpu=\"0\",mode=\"idle\"}', as its labels are sorted",
+    ),
+    "a fact that a page's keys leave out": (
+        live(URE.replace("}", ", keys: [up]}"), f'facts: [{HERE}"u:down"]', "u:up"),
+        "expected one of up of the stream's keys, or 'down' among them",
+    ),
     "a file for a folder": (f"output: {{dir: {HERE}demo.ndjson}}", "is a file, expected a folder"),
     "a member of no live stream": (
         '!version: 2\nstreams: [{name: osc_1, type: osc, addr: "127.0.0.1:9000"}]\n'
