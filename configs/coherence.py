@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations, scales
+from configs import destinations, reach, scales
 from configs.document import DataPath, Document
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
@@ -117,6 +117,13 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         document.fault(
             document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
         )
+    if stream.basic_auth is not None:
+        _file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
+    if stream.bearer_token_file is not None:
+        _file(document, (*at, "bearer_token_file"), stream.bearer_token_file)
+        if stream.basic_auth is not None:
+            said = "'bearer_token_file' beside 'basic_auth', expected one of the two"
+            document.fault(document.key_place((*at, "bearer_token_file")), said)
     if stream.timeout_s > stream.pull_interval_s:
         # One pull must be over before the next is due.
         said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
@@ -389,6 +396,9 @@ _CHECKS = (
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
     _Check(("streams", "channels", "signals", "facts"), _sources),
+    _Check(("streams", "channels", "signals", "facts"), reach.channels),
+    _Check(("signals", "align", "resample"), reach.lags),
+    _Check(("signals", "failover"), reach.fallback),
     _Check(("signals",), _signals),
     _Check(("signals", "quality"), _quality_signal),
     _Check(("signals", "weights"), _weights),

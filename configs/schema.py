@@ -25,7 +25,11 @@ from operators.plan import (
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
-_URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+_PAGE = (
+    "a page such as http://127.0.0.1:9100/metrics or https://..., without name and password:"
+    " basic_auth takes a username and a password_file"
+)
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
@@ -69,13 +73,25 @@ class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
     pair: bool = False
 
 
-class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
-    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all."""
+class BasicAuth(Strict, frozen=True, kw_only=True):
+    """Name and password of a scrape; the password stands in a file."""
 
-    metrics_url: Annotated[str, Meta(pattern=_URL)]
+    username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    password_file: Annotated[str, Meta(min_length=1)]
+
+
+class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
+    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all.
+
+    `https://` trusts what the system trusts. Credentials stand in files, read for each pull.
+    """
+
+    metrics_url: Annotated[str, Meta(pattern=_URL, description=_PAGE)]
     pull_interval_s: Annotated[float, Meta(ge=0.1)] = 2.0
     timeout_s: Positive = 1.0
     keys: list[str] = []
+    basic_auth: BasicAuth | None = None
+    bearer_token_file: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):

@@ -38,7 +38,7 @@ from sinks.output import Output, preflight
 from sinks.send import played
 from sources.port import Port
 from sources.replay import Replay, rigs_of
-from sources.stop import recovering
+from sources.stop import at_abort, recovering
 
 if TYPE_CHECKING:
     from sinks.server import Server
@@ -111,6 +111,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     output = Output(
         cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
     )  # fmt: skip
+    at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
 

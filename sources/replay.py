@@ -85,7 +85,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         ValueError
             One is shorter than it was, or the state is of other files.
         """
-        stop.install()
+        stop.install("Ctrl-C: no more is read, what was read is written; again to end at once")
         return ReplayPartition(self._config, resume_state, self._progress, heading=self._heading)
 
 
