@@ -25,9 +25,11 @@ from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
+from sources.dialect import is_table, stem
 from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
+from sources.reader import reader_of
 from sources.recording import is_xdf
 from sources.rows import Arrived
 from sources.tape import head, open_recording
@@ -133,7 +135,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
                 )
                 recording = open_recording(s.path, s.follow, state.mark if state else None)
-                self._feeds.append(Feed(i, recording, arrivals, state))
+                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s)))
         except (OSError, ValueError):
             self.close()
             raise
@@ -278,6 +280,8 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     """Return rigs and sources in the order in which they begin a recording."""
     if is_xdf(path):
         return []
+    if is_table(path):
+        return [(rig, stem(path))]
     names = Names(rig)
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
     numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
