@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -39,6 +41,10 @@ class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
     frozen_after_s: Positive | None = None
 
 
+DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
+"""How the names of files of delimited text end, and of packed ones."""
+
+
 class Columns(Strict, frozen=True, kw_only=True):
     """Columns of delimited text by their names: of times, of arrivals, and the channels.
 
@@ -65,6 +71,23 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
     batch_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     ts_unit: TimeUnit | None = None
     columns: Columns | None = None
+
+
+def is_delimited(path: str) -> bool:
+    """Whether a recording is delimited text, by the ending of its name."""
+    name = path.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return name.endswith(DELIMITED)
+
+
+def stem(path: str) -> str:
+    """Return the source of a delimited file: its name without endings, colons and spaces."""
+    name = Path(path).name
+    for ending in (*PACKED, *DELIMITED):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return re.sub(r"[:\s]+", "_", name) or "table"
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):

@@ -19,14 +19,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from configs.schema import Columns, TimeUnit
 from sources.dates import date_of
 
 LOOK = 1 << 18
 MOST_LINES = 400
-ENDINGS = (".csv", ".tsv")
 PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 WORDS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST = 0.9
@@ -106,23 +104,6 @@ class Dialect:
         )
 
 
-def is_table(path: str) -> bool:
-    """Whether a recording is delimited text, by its ending."""
-    name = path.lower()
-    for packed in (".gz", ".zst"):
-        name = name.removesuffix(packed)
-    return name.endswith(ENDINGS)
-
-
-def stem(path: str) -> str:
-    """Return the source of a file's channels: its name without endings and colons."""
-    name = Path(path).name
-    for ending in (".gz", ".zst", *ENDINGS):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-    return re.sub(r"[:\s]+", "_", name) or "table"
-
-
 def is_number(cell: str, point: str) -> bool:
     """Whether a stripped cell is a number in this dialect."""
     if point == ",":
@@ -131,9 +112,14 @@ def is_number(cell: str, point: str) -> bool:
 
 
 def find(
-    path: str, head: bytes, columns: Columns | None = None, unit: TimeUnit | None = None
+    path: str,
+    head: bytes,
+    columns: Columns | None = None,
+    unit: TimeUnit | None = None,
+    *,
+    any_time: bool = False,
 ) -> Dialect:
-    """Return the dialect of a file, from its first bytes.
+    """Return the dialect of a file, from its first bytes; `any_time`: the first column is the time.
 
     Raises
     ------
@@ -168,7 +154,7 @@ def find(
     data = fits[1:] if header and not named else fits
     begin = (body[1][0] if len(body) > 1 else len(head)) if header and not named else body[0][0]
     kinds = [_kind([row[i].strip() for row in data], point) for i in range(width)]
-    time = _time(path, names, kinds, data, columns.ts, point)
+    time = 0 if any_time else _time(path, names, kinds, data, columns.ts, point)
     arrival = None if columns.rx is None else _named(path, names, columns.rx)
     values = tuple(_named(path, names, name) for name in columns.values) or tuple(
         i for i in range(width) if i not in (time, arrival) and (titles[i].strip() or kinds[i])
@@ -262,7 +248,7 @@ def _is_header(rows: list[list[str]], point: str) -> bool:
         return _is_title(rows[0], point)
     for i, cell in enumerate(rows[0]):
         kind = _kind([row[i].strip() for row in below], point)
-        if kind in ("number", "date") and cell.strip() and not _kind([cell.strip()], point) == kind:
+        if kind in ("number", "date") and cell.strip() and _kind([cell.strip()], point) != kind:
             return True
     return False
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.schema import Columns, FileStream, TimeUnit
+from configs.schema import Columns, FileStream, TimeUnit, is_delimited
 from operators.records import Reason, Reject
 from sources.decode import Decoder
 from sources.delimited import TableDecoder
-from sources.dialect import LOOK, PER_SECOND, find, is_table
+from sources.dialect import LOOK, PER_SECOND, find
 from sources.line import MAX_STAMP_S, Row
 from sources.names import Names
 from sources.rows import Rows
@@ -68,7 +68,7 @@ def reader_of(stream: FileStream) -> Reader:
 
 def reader_at(path: str, columns: Columns | None = None, unit: TimeUnit | None = None) -> Reader:
     """Return the reader of a file, as `reader_of`."""
-    if is_table(path):
+    if is_delimited(path):
         return Reader(TableDecoder(path, find(path, head(path, LOOK), columns, unit)))
     per_second = PER_SECOND[unit or "s"]
     return Reader(Decoder(path, per_second), per_second)

@@ -11,6 +11,7 @@ Losses: none here; what cannot be used travels on as a reject in its place.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,13 +20,12 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, FileStream
+from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
-from sources.dialect import is_table, stem
 from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
@@ -262,6 +262,26 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.recording.close()
 
 
+def preflight(config: Config) -> None:
+    """Refuse delimited files whose dialect cannot be found, before anything starts.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after one line on standard error for each.
+    """
+    refused = []
+    for stream in config.streams:
+        if isinstance(stream, FileStream) and is_delimited(stream.path):
+            try:
+                reader_of(stream)
+            except (OSError, ValueError) as error:
+                refused.append(f"lumen: {error}")
+    if refused:
+        print(*refused, sep="\n", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def rigs_of(config: Config) -> tuple[str, ...]:
     """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
     rigs: dict[str, None] = {}
@@ -280,7 +300,7 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     """Return rigs and sources in the order in which they begin a recording."""
     if is_xdf(path):
         return []
-    if is_table(path):
+    if is_delimited(path):
         return [(rig, stem(path))]
     names = Names(rig)
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
