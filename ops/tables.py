@@ -11,6 +11,9 @@ from configs.schema import Columns, TimeUnit, is_delimited
 from sources.dialect import LOOK, Dialect, find
 from sources.tape import head
 
+_LONGEST_S = 1e8
+"""Three years: times below are no dates."""
+
 
 def dialects(
     files: Sequence[Path], time: str | None = None, unit: TimeUnit | None = None
@@ -48,6 +51,11 @@ def dialects(
     if time is not None and len(missed) == len(found) + len(refused):
         where = f": {', '.join(missed)}" if missed else ""
         refused = [*refused, f"--time {time}: no delimited file has a column of that name{where}"]
+    since_1970 = {file: abs(table.first) >= _LONGEST_S for file, table in found.items()}
+    if len(set(since_1970.values())) > 1:
+        a, b = (next(f for f, x in since_1970.items() if x is kind) for kind in (False, True))
+        refused.append(f"{a} counts its time from an origin of its own, {b} since 1970: they have"
+                       " no time in common; replay one of them")  # fmt: skip
     if refused:
         print(*(f"lumen: {line}" for line in refused), sep="\n", file=sys.stderr)
         raise SystemExit(2)

@@ -43,6 +43,7 @@ _UNITS: tuple[tuple[TimeUnit, str], ...] = (
     ("s", r"s|sec|secs|seconds"),
 )
 _UNIT = {unit: re.compile(rf"(.*?)[ _.,/(\[]+(?:{names})[)\]]*") for unit, names in _UNITS}
+_NONE = frozenset(("", "-", "nan", "na", "n/a", "null", "none", "inf", "-inf"))
 _LARGE: tuple[tuple[float, TimeUnit], ...] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
 """From so much on a time can only be one since 1970 in this unit."""
 
@@ -73,6 +74,8 @@ class Dialect:
         Times are dates.
     zoned : bool
         Each with its zone; else they are taken as UTC.
+    first : float
+        The first time (s), NaN where there is none.
     """
 
     delimiter: str
@@ -88,6 +91,7 @@ class Dialect:
     arrival_unit: TimeUnit
     dated: bool
     zoned: bool
+    first: float
 
     def report(self) -> str:
         """Return what was found, as a sentence."""
@@ -168,6 +172,7 @@ def find(
         frozenset(i for i in values if kinds[i] in ("text", "date")),
         found, _unit_of("" if arrival is None else names[arrival], arrivals, point),
         dated, dated and all(date is None or date.zoned for date in map(date_of, cells)),
+        _first(cells, found, point),
     )  # fmt: skip
 
 
@@ -231,14 +236,14 @@ def _point(rows: list[list[str]], delimiter: str) -> str:
 
 def _kind(cells: list[str], point: str) -> str:
     """Return what most cells of a column are: `number`, `date`, `text`; empty: nothing."""
-    filled = [cell for cell in cells if cell]
+    filled = [cell for cell in cells if cell.lower() not in _NONE]
     if not filled:
-        return ""
+        return "number" if any(cells) else ""
     numbers = sum(is_number(cell, point) for cell in filled)
     if numbers * 2 >= len(filled):
         return "number"
     dates = sum(date_of(cell) is not None for cell in filled)
-    return "date" if dates >= _MOST * len(filled) else "number" if numbers else "text"
+    return "date" if dates >= _MOST * len(filled) else "text"
 
 
 def _is_header(rows: list[list[str]], point: str) -> bool:
@@ -302,6 +307,16 @@ def _time(
         f"{path}: no column of times among {', '.join(names)}{why}: name one, by --time COLUMN"
         " or in YAML columns: {ts: COLUMN}"
     )
+
+
+def _first(cells: list[str], unit: TimeUnit, point: str) -> float:
+    """Return the first time (s)."""
+    for cell in cells:
+        if date := date_of(cell):
+            return date.seconds
+        if is_number(cell, point):
+            return _float(cell, point) / PER_SECOND[unit]
+    return float("nan")
 
 
 def _bare(name: str) -> str:
