@@ -16,7 +16,16 @@ from urllib.parse import urlsplit
 
 from configs import destinations, reach, scales
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import (
+    DELIMITED,
+    Config,
+    FileStream,
+    MidiStream,
+    OscStream,
+    UreStream,
+    is_delimited,
+    stem,
+)
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -50,6 +59,7 @@ def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
     ports: dict[tuple[str, int], str] = {}
     devices: dict[tuple[str, bool], str] = {}
+    stems: dict[str, str] = {}
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if stream.name in first:
@@ -60,6 +70,18 @@ def _streams(document: Document, config: Config) -> None:
         first.setdefault(stream.name, index)
         if isinstance(stream, FileStream):
             _file(document, (*at, "path"), stream.path, or_tape=True)
+            if is_delimited(stream.path):
+                source, path = stem(stream.path), document.shown((*at, "path"), stream.path)
+                if (other := stems.setdefault(source, stream.path)) != stream.path:
+                    said = f"{path} and {other} are both the source '{source}'"
+                    document.fault(
+                        document.place((*at, "path")), f"{said}, expected files of unlike names"
+                    )
+            if stream.columns is not None and not is_delimited(stream.path):
+                said = "'columns' of a file without columns, expected a path that ends in"
+                document.fault(
+                    document.key_place((*at, "columns")), f"{said} {', '.join(DELIMITED)}"
+                )
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
         elif isinstance(stream, MidiStream):

@@ -38,6 +38,7 @@ from sinks.output import Output, preflight
 from sinks.send import played
 from sources.port import Port
 from sources.replay import Replay, rigs_of
+from sources.replay import preflight as recordings
 from sources.stop import at_abort, recovering
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
+    recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
         known, loaded = hindsight(loaded, progress=progress, keep=keep)

@@ -14,10 +14,12 @@ import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
-from configs.schema import RunMode
+from configs.schema import Columns, RunMode, TimeUnit, is_delimited
+from ops.tables import dialects, of_time
 from sources import xdf
-from sources.decode import Decoder
+from sources.dialect import Dialect
 from sources.names import Names
+from sources.reader import reader_at
 from sources.recording import is_xdf
 from sources.tape import head, is_tape
 from sources.tracks import READINGS
@@ -34,7 +36,13 @@ SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 
 
-def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Path:
+def derive(
+    files: Sequence[Path],
+    out: Path,
+    mode: RunMode | None = None,
+    time: str | None = None,
+    unit: TimeUnit | None = None,
+) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
     MIDI controllers, what URE says of itself and the readings of a clock become facts. Of the
@@ -51,6 +59,10 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
     mode : {'causal', 'hindsight'}, optional
         By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
         live run.
+    time : str, optional
+        Name of the time column of delimited files.
+    unit : {'s', 'ms', 'us', 'ns'}, optional
+        Of source stamps.
 
     Raises
     ------
@@ -58,12 +70,13 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
         Code 2: a file is missing, or none of them holds a series of numbers.
     """
     counts: Counter[str] = Counter()
-    unit: dict[str, str] = {}
+    named: dict[str, str] = {}
+    tables = dialects(files, time, unit)
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
-        counts += channels(file)
-        unit |= units(file)
+        counts += channels(file, tables.get(file), unit)
+        named |= units(file)
     keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
     facts = [
         name for name, key in keys.items() if key in (*FACTS, READINGS) or CONTROLLER.match(key)
@@ -79,12 +92,12 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
     streams = [
-        f"{{name: {name}, type: file, path: {quoted(str(file))}}}"
+        f"{{name: {name}, type: file, path: {quoted(str(file))}{of_time(tables.get(file), unit)}}}"
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."
     found = signals(series)
-    text = yaml_of(title, streams, found, facts, str(out), learnt=unlike(found, unit))
+    text = yaml_of(title, streams, found, facts, str(out), learnt=unlike(found, named))
     path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
     return path
 
@@ -94,7 +107,9 @@ def usual_mode(files: Sequence[Path]) -> RunMode:
     return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
-def channels(file: Path) -> Counter[str]:
+def channels(
+    file: Path, table: Dialect | None = None, unit: TimeUnit | None = None
+) -> Counter[str]:
     """Return how many numbers each channel has in the first MiB of a recording, or in an XDF file.
 
     Raises
@@ -109,7 +124,9 @@ def channels(file: Path) -> Counter[str]:
             _refuse(str(error))
     start = head(str(file), LOOK)
     whole = start[: start.rfind(b"\n") + 1] or start
-    rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None
+    columns = Columns(ts=table.names[table.time]) if table else None
+    reader = reader_at(str(file), columns, table.unit if table else unit)
+    rows = reader.decode(whole, 0, Names("studio")) if whole else None
     found: Counter[str] = Counter()
     if rows is not None:
         numbers = np.isfinite(rows.value) & (rows.name >= 0)
@@ -130,7 +147,7 @@ class _Named(msgspec.Struct):
 
 def units(file: Path) -> dict[str, str]:
     """Return the unit of each channel that names one in the first MiB of a recording."""
-    if is_xdf(str(file)):
+    if is_xdf(str(file)) or is_delimited(str(file)):
         return {}
     found: dict[str, str] = {}
     decoder = msgspec.json.Decoder(_Named)

@@ -40,6 +40,7 @@ from operators.records import ENDED, I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
+from sources.decode import Decoder
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
 from sources.inbox import Inbox, Refused, Stream, losses, size, stamp
@@ -47,6 +48,7 @@ from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
 from sources.playback import Playback
+from sources.reader import Reader
 from sources.recording import Mark, Piece
 from sources.replay import MOST_SILENT_TICKS, sources_of
 from sources.rows import Arrived
@@ -185,7 +187,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if known and self._ended:
             return
         recording = self._open(config, fingerprint, known)
-        self._feed = Feed(0, recording, _arrivals(config), known.feed if known else None)
+        reader = Reader(Decoder(recording.path))
+        known_feed = known.feed if known else None
+        self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
