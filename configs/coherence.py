@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
@@ -220,24 +219,29 @@ def _channel_names(document: Document, config: Config) -> None:
             document.fault(document.key_place(("channels", name)), said)
     for signal, settings in config.signals.items():
         for member in settings.members:
-            _one_channel(document, ("signals", signal, "members", member), member, "member")
+            _one_channel(document, config, ("signals", signal, "members", member), member, "member")
     seen: set[str] = set()
     for index, fact in enumerate(config.facts):
         at = ("facts", index)
-        _one_channel(document, at, fact, "fact")
+        _one_channel(document, config, at, fact, "fact")
         if fact in seen:
             name = document.shown(at, fact)
             document.fault(document.place(at), f"the fact '{name}' is here twice, expected once")
         seen.add(fact)
 
 
-def _one_channel(document: Document, at: DataPath, name: str, role: str) -> None:
+def _recorded(config: Config) -> bool:
+    """Whether every stream is a recording: names in them are literal, whatever they hold."""
+    return all(isinstance(stream, FileStream) for stream in config.streams)
+
+
+def _one_channel(document: Document, config: Config, at: DataPath, name: str, role: str) -> None:
     source, _, key = name.partition(":")
     shown = name if role == "member" else document.shown(at, name)
     if not source or not key:
         said = f"the {role} '{shown}', expected <source>:<key>"
         document.fault(document.key_place(at), said)
-    elif _is_pattern(name):
+    elif _is_pattern(name) and not _recorded(config):
         said = f"the {role} '{shown}' is a pattern, expected the name of one channel"
         document.fault(document.key_place(at), said)
 
@@ -388,11 +392,6 @@ def _rule_files(document: Document, config: Config) -> None:
 
 def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
     if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
-        if path.lower().endswith(".xdf") and find_spec("pyxdf") is None:
-            said = (
-                f"{document.shown(at, path)} needs pyxdf, expected pip install 'lumen-fusion[xdf]'"
-            )
-            document.fault(document.place(at), said)
         return
     what = "is not a file" if Path(path).exists() else "does not exist"
     said = f"{document.shown(at, path)} {what}, expected a file"

@@ -37,7 +37,7 @@ from sinks.board import Board
 from sinks.output import Output, preflight
 from sinks.send import played
 from sources.port import Port
-from sources.replay import Replay, rigs_of
+from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
 from sources.stop import at_abort, recovering
 
@@ -112,6 +112,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     rigs = rigs_of(cfg)
     output = Output(
         cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
+        remarks_on,
     )  # fmt: skip
     at_abort(output.abort)
     op.output("sinks", evidenced, output)

@@ -35,9 +35,11 @@ from operators.clock_reports import PathReports, report
 from operators.grain import Grain
 from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
+from operators.packets import Packets
 from operators.plan import NotNegative, Plan, Positive, Strict
 from operators.rate import Rates, cause
 from operators.records import (
+    F64,
     Block,
     Bool,
     ClockReport,
@@ -45,6 +47,7 @@ from operators.records import (
     Ends,
     GrainReport,
     MarkerLine,
+    PaceReport,
     Packet,
     State,
 )
@@ -79,6 +82,8 @@ class Drift:
         self._paths: dict[str, PathReports] = {}
         self._clocks: dict[str, AnyClock] = {}
         self._grains = {m.channel: Grain() for m in plan.members}
+        sampled = (m.channel for m in plan.members if not plan.is_held(m.channel))
+        self._packets = {channel: Packets() for channel in sampled}
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._waiting: dict[str, Block] = {}
@@ -90,6 +95,7 @@ class Drift:
                 self._look_up(state["rig"], state["passed"])
             self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
             self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
+            self._packets = {c: Packets(**p) for c, p in state["packets"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
             self._gone = dict(state["gone"])
@@ -105,6 +111,7 @@ class Drift:
                 s: c.snapshot() for s, c in self._clocks.items() if not isinstance(c, ClockLog)
             },
             "grains": {c: g.snapshot() for c, g in self._grains.items()},
+            "packets": {c: p.snapshot() for c, p in self._packets.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
             "waiting": {c: b.plain() for c, b in self._waiting.items()},
             "gone": dict(self._gone),
@@ -161,8 +168,13 @@ class Drift:
         for b in markers:
             ends += ended(b.source, b.channel, "used", b.before)
         kept = []
+        paces: list[PaceReport] = []
         for b in rows:
-            late = self._late(b)
+            length_s: F64 | float = 0.0
+            if b.channel in self._packets:
+                length_s, found = self._packets[b.channel].feed(b.arrival, b.host_time, b.before)
+                paces += [PaceReport(b.channel, *pace) for pace in found]
+            late = self._late(b, length_s)
             if late.any():
                 lost = b.take(late)
                 ends += ended(b.source, b.channel, "late", spread(lost.before, lost.weight))
@@ -173,6 +185,7 @@ class Drift:
             blocks=self._in_order(kept, packet.known, packet.end),
             clocks=tuple(clocks),
             grains=tuple(grains),
+            paces=tuple(paces),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
             markers=_lines(packet.rig, markers),
@@ -273,11 +286,15 @@ class Drift:
         if np.isnan(self._first) and heads:
             self._first = min(heads)[2]
 
-    def _late(self, block: Block) -> Bool:
-        """Return which rows are too old for any tick; a held value serves all later ones."""
+    def _late(self, block: Block, length_s: F64 | float) -> Bool:
+        """Return which rows are too old for any tick; a held value serves all later ones.
+
+        Ticks wait for packets of a length (s), but for low latency.
+        """
         if self.plan.is_held(block.channel):
             return np.zeros(len(block), bool)
-        return block.before >= block.host_time + self.plan.late_s
+        late_s = self.plan.late_s + (0.0 if self.plan.eager else length_s)
+        return np.asarray(block.before >= block.host_time + late_s, bool)
 
     def _in_order(self, blocks: list[Block], known: float, end: bool) -> tuple[Block, ...]:
         """Add rows to those that wait; return what may go, rising in host time."""

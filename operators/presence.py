@@ -1,8 +1,9 @@
 """Whether a channel is there: fresh, stale, lost, coming back.
 
 A channel is stale at a tick when its newest event is older than `stale_after`, lost when ten
-times as old. Coming back it is `rejoining` until it has been fresh for `rejoin_after_s`, then
-live, with its weight ramped over 5 s.
+times as old. Coming back it is `rejoining` until it has been fresh for as long as it was absent,
+at most `rejoin_after_s`; then live, its weight ramped over its absence, at most 5 s. A hiccup
+costs what it lasts, an outage the trust that it cost.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from operators.records import F64, I8, I64, STATES, Bool, State
 
 RAMP_S = 5.0
 LOST = 10.0
+TINY_S = 1e-9
 NEVER = -(1 << 62)
 ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
 
@@ -52,8 +54,16 @@ class Links:
 
 @dataclass
 class Watch:
-    """One channel's presence. State: two integers."""
+    """One channel's presence. State: three integers.
 
+    Attributes
+    ----------
+    first_stale, last_stale : int
+        Ticks of its newest stale stretch.
+    gaps : int
+    """
+
+    first_stale: int = NEVER
     last_stale: int = NEVER
     gaps: int = 0
 
@@ -89,15 +99,21 @@ class Watch:
         tick = first + np.arange(len(age))
         last = np.maximum.accumulate(np.where(stale, tick, self.last_stale))
         last = np.maximum(last, self.last_stale)
+        before = np.concatenate(([self.last_stale == first - 1], stale[:-1]))
+        begins = stale & ~before
+        begin = np.maximum.accumulate(np.where(begins, tick, self.first_stale))
+        begin = np.maximum(begin, self.first_stale)
         fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)
+        absence = np.where(last > NEVER, (last - begin + 1) / hz, 1 / hz)
+        hold = np.minimum(absence, rejoin_s)
         state = np.full(len(age), LIVE)
-        state[fresh_for < rejoin_s] = REJOINING
+        state[fresh_for < hold - TINY_S] = REJOINING
         state[~locked | ~heard] = ACQUIRING
         state[stale] = STALE
         state[heard & (age > LOST * stale_after)] = GONE
-        ramp = np.clip((fresh_for - rejoin_s + 1 / hz) / RAMP_S, 0.0, 1.0)
-        before = np.concatenate(([self.last_stale == first - 1], stale[:-1]))
-        gaps = self.gaps + np.cumsum(stale & ~before)
+        ramp = np.clip((fresh_for - hold + 1 / hz) / np.minimum(absence, RAMP_S), 0.0, 1.0)
+        gaps = self.gaps + np.cumsum(begins)
         if len(age):
-            self.last_stale, self.gaps = int(last[-1]), int(gaps[-1])
+            self.first_stale, self.last_stale = int(begin[-1]), int(last[-1])
+            self.gaps = int(gaps[-1])
         return state, ramp, gaps

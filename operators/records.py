@@ -309,6 +309,20 @@ class GrainReport(NamedTuple):
     grain_s: float
 
 
+class PaceReport(NamedTuple):
+    """How a channel's samples come, from the row on whose `before` this is.
+
+    `rate_hz` is samples over time; after `quiet_s` of silence (s) the channel is stale; a packet
+    spans `length_s` (s).
+    """
+
+    channel: str
+    before: float
+    rate_hz: float
+    quiet_s: float
+    length_s: float
+
+
 class LagReport(NamedTuple):
     """A member's lag from host time `known` on; `locked` says whether it may be used.
 
@@ -557,7 +571,7 @@ class Packet(msgspec.Struct, frozen=True):
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
-    clocks, grains, lags : reports of `drift` and `align` made in this packet
+    clocks, grains, paces, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
     aligned : tuple of (channel, ts, source_ts, arrival, value) columns when asked for
@@ -576,6 +590,7 @@ class Packet(msgspec.Struct, frozen=True):
     turned: tuple[tuple[str, float, bool], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     grains: tuple[GrainReport, ...] = ()
+    paces: tuple[PaceReport, ...] = ()
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None
     indicators: tuple[Indicators, ...] = ()

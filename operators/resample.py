@@ -2,8 +2,9 @@
 
 A member is read at tick + lag (operators/sampler.py), by the lag estimate in force at the tick.
 Whether it is there (operators/presence.py) is known without its lag; its value, once the newest
-arrival is tick + half-width + wait + its positive lag. A tick is released when that holds for
-all members present, never before an earlier one. Ticks are whole multiples of 1 / target_hz
+arrival is tick + half-width + wait + its positive lag, and, but for low latency, the length of its
+packets (operators/packets.py). A tick is released when that holds for all members present, never
+before an earlier one. Ticks are whole multiples of 1 / target_hz
 since the Unix epoch, from the first event on.
 
 State: each channel's samples of the last kernel and largest lag. Cost: about 20 kernel values
@@ -45,12 +46,14 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
         return 0.1 if self.profile == "accurate" else 0.005
 
 
-THERE, READ = 10, 3
+THERE, READ = 11, 3
 """Columns of what is known of a channel without, and with, its lag."""
 _NOTHING = np.array([[np.nan], [0.0], [np.nan]])
 MOST_HEARD = 4096
 LAG_STEP_S = 1e-4
 """A moving lag is applied in steps of this: ticks between two of them are read together."""
+CLUMPED = 0.1
+"""Of the mean interval: samples closer than this share a moment."""
 
 
 @dataclass
@@ -71,6 +74,26 @@ class _Lane:
     values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
     unsaid: Block | None = None
     heard: F64 = field(default_factory=lambda: np.empty((2, 0)))
+    paces: F64 = field(default_factory=lambda: np.empty((4, 0)))
+    """Moment, rate, silence and length of packets, of each renewal that a tick may need."""
+
+    def pace(self, at: F64) -> F64:
+        """Return rate (Hz), silence that makes it stale and length of packets (s), (3, k).
+
+        As known before each of the moments `at` (k,), NaN where unknown.
+        """
+        i = np.searchsorted(self.paces[0], at, "left") - 1
+        if not self.paces.size:
+            return np.full((3, len(at)), np.nan)
+        return np.where(i >= 0, self.paces[1:, np.maximum(i, 0)], np.nan)
+
+    def take(self, block: Block, origin: int) -> None:
+        """Take samples in; those with stamps of one moment stand for the mean interval."""
+        mean = 1 / self.pace(block.before)[0]
+        clumped = block.spacing < CLUMPED * mean
+        if clumped.any():
+            block = replace(block, spacing=np.where(clumped, mean, block.spacing))
+        self.sampler.push(block, origin)
 
     def hear(self, lost: Block, origin: int) -> None:
         """Note when rows came that cannot be used, and when that was known."""
@@ -122,6 +145,7 @@ class Resample:
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
                 lane.heard = saved["heard"]
+                lane.paces = saved["paces"]
                 lane.unsaid = saved["unsaid"] and Block.revive(saved["unsaid"])
 
     def snapshot(self) -> State:
@@ -139,6 +163,7 @@ class Resample:
                     "lags": [list(r) for r in x.lags],
                     "values": x.values,
                     "heard": x.heard,
+                    "paces": x.paces,
                     "unsaid": x.unsaid and x.unsaid.plain(),
                 }
                 for x in self._lanes
@@ -155,9 +180,12 @@ class Resample:
         for lane in self._lanes:
             m = lane.member
             lane.lags += [r for r in packet.lags if (r.signal, r.channel) == (m.signal, m.channel)]
+            if news := [r[1:] for r in packet.paces if r.channel == m.channel]:
+                lane.paces = np.concatenate((lane.paces, np.array(news).T), axis=1)
+                np.maximum.accumulate(lane.paces[0], out=lane.paces[0])
             block = by_channel.get(m.channel)
             if block is not None:
-                lane.sampler.push(block, self._origin)
+                lane.take(block, self._origin)
                 if self.plan.aligned:
                     lane.unsaid = Block.join((lane.unsaid, block)) if lane.unsaid else block
             for lost in packet.outliers:
@@ -185,7 +213,8 @@ class Resample:
         waits = np.zeros(len(tick))
         for k, lane in enumerate(self._lanes):
             live = state[k] == LIVE
-            wait = np.where(live, np.minimum(np.maximum(lag[k], 0.0), plan.wait_lag_s), 0.0)
+            wait = np.minimum(np.maximum(lag[k], 0.0), plan.wait_lag_s)
+            wait = np.where(live, wait + self._there[10, k], 0.0)
             self._extend(lane, tick, live, lag[k], at + wait, packet)
             if lane.member.signal:
                 np.maximum(waits, wait, out=waits)
@@ -204,9 +233,9 @@ class Resample:
             n = min(k, lane.values.shape[1])
             values[:, i, :n], values[:, i, n:] = lane.values[:, :n], _NOTHING
             lane.values = lane.values[:, k:].copy()
-            self._forget(lane, first + k)
+            self._forget(lane, first + k, packet.known)
         there = self._there[:, :, :k].transpose(0, 2, 1)
-        state, ramp, lag, var, slope, slope_var, search, confidence, rate, gaps = there
+        state, ramp, lag, var, slope, slope_var, search, confidence, rate, gaps, _ = there
         value, coverage, noise = values.transpose(0, 2, 1)
         self._there = self._there[:, :, k:].copy()
         self._next = first + k
@@ -226,10 +255,10 @@ class Resample:
         return tick[(tick / hz + delay <= packet.known) | (tick / hz <= newest)]
 
     def _presence(self, tick: I64, packet: Packet) -> F64:
-        """Return what is known of each channel at each tick without its value, (10, c, k).
+        """Return what is known of each channel at each tick without its value, (11, c, k).
 
         State, ramp, lag, its variance, its rate and the variance of that, the rate of its search,
-        confidence, rate and gaps.
+        confidence, rate, gaps and length of packets.
         """
         plan = self.plan
         at = tick / plan.tick_hz
@@ -246,7 +275,8 @@ class Resample:
                     age[i < 0], spacing[i < 0] = np.inf, np.nan
                 if lane.frozen_s:
                     frozen = (i >= 0) & (since - sampler.changed[i] > lane.frozen_s)
-            stale_after = self._stale_after(lane, spacing)
+            rate, quiet, length = lane.pace(at)
+            stale_after = self._stale_after(lane, quiet)
             if (age > stale_after).any() or np.isinf(age[0]):
                 age = lane.unless_heard(age, since, due)
             if frozen is not None:
@@ -258,17 +288,17 @@ class Resample:
             out[0, k], out[1, k], out[9, k] = lane.watch.step(
                 int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
             )
-            np.divide(1.0, spacing, out=out[8, k])
+            out[8, k] = np.where(np.isnan(rate), 1.0 / spacing, rate)
+            out[10, k] = 0.0 if plan.eager else np.nan_to_num(length)
         if len(tick):
             self._links.forget(float(at[-1]))
         return out
 
-    def _stale_after(self, lane: _Lane, spacing: F64) -> F64 | float:
+    def _stale_after(self, lane: _Lane, quiet: F64) -> F64 | float:
         """Return the age that makes the channel stale (s), at each tick or for all."""
         if lane.stale_s is not None:
             return lane.stale_s
-        auto = np.maximum(3 * spacing, 1 / self.plan.tick_hz)
-        return np.where(np.isnan(auto), np.inf, auto) if np.isnan(spacing[0]) else auto
+        return np.where(np.isnan(quiet), np.inf, np.maximum(quiet, 1 / self.plan.tick_hz))
 
     def _lag(self, lane: _Lane, at: F64, out: F64) -> Bool:
         """Write what is known of the lag at each time; return whether it may be used.
@@ -321,10 +351,14 @@ class Resample:
                 new[:, a:b] = lane.sampler.read(tick[a:b], float(shift[a]), due[a:b])
         lane.values = np.concatenate((lane.values, new), axis=1)
 
-    def _forget(self, lane: _Lane, tick: int) -> None:
+    def _forget(self, lane: _Lane, tick: int, known: float) -> None:
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
+        needed = min(tick / plan.tick_hz, known)
+        old = int(np.searchsorted(lane.paces[0], needed)) - 1
+        if old > 0:
+            lane.paces = lane.paces[:, old:].copy()
         past = int(np.searchsorted(lane.heard[0], (tick - self._origin) / plan.tick_hz)) - 1
         if past > 0:
             lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MOST_HEARD) :].copy()

@@ -15,12 +15,16 @@ import numpy as np
 
 from configs.coherence import RESERVED
 from configs.schema import Columns, RunMode, TimeUnit, is_delimited
+from operators.records import Reject
 from ops.tables import dialects, of_time
 from sources import xdf
 from sources.dialect import Dialect
 from sources.names import Names
 from sources.reader import reader_at
 from sources.recording import is_xdf
+from sources.remarks import comma, is_comma_number, wide
+from sources.rows import Rows
+from sources.streams import EXACT
 from sources.tape import head, is_tape
 from sources.tracks import READINGS
 
@@ -71,13 +75,18 @@ def derive(
     """
     counts: Counter[str] = Counter()
     named: dict[str, str] = {}
+    whys: list[str] = []
     tables = dialects(files, time, unit)
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
-        counts += channels(file, tables.get(file), unit)
+        held, why, said = survey(file, tables.get(file), unit)
+        counts += held
         named |= units(file)
-    keys = {name: name.partition(":")[2] for name in sorted(counts) if not {"*", "?"} & set(name)}
+        whys += [why] if why else []
+        for remark in said:
+            print(f"lumen: {remark}", file=sys.stderr)
+    keys = {name: name.partition(":")[2] for name in sorted(counts)}
     facts = [
         name for name, key in keys.items() if key in (*FACTS, READINGS) or CONTROLLER.match(key)
     ]
@@ -87,7 +96,9 @@ def derive(
         if counts[name] > FEWEST and name not in facts and not SPOKEN.match(key)
     ]
     if not series:
-        _refuse(f"{files[0]}: no channel with more than {FEWEST} numbers")
+        _refuse("\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {FEWEST} numbers")
+    for why in whys:
+        print(f"lumen: {why}", file=sys.stderr)
     path = out.with_name(out.name + ".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
@@ -107,32 +118,66 @@ def usual_mode(files: Sequence[Path]) -> RunMode:
     return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
-def channels(
+def survey(
     file: Path, table: Dialect | None = None, unit: TimeUnit | None = None
-) -> Counter[str]:
-    """Return how many numbers each channel has in the first MiB of a recording, or in an XDF file.
+) -> tuple[Counter[str], str | None, list[str]]:
+    """Return what a recording holds: of an XDF file all, of others the first MiB.
+
+    Returns
+    -------
+    counts : Counter
+        How many numbers each channel has.
+    why : str or None
+        Why nothing of it can be fused.
+    remarks : list of str
+        Values that are not used as they were meant, a sentence each.
 
     Raises
     ------
     SystemExit
-        Code 2: an XDF file that cannot be read.
+        Code 2: a file that cannot be opened.
     """
     if is_xdf(str(file)):
         try:
-            return xdf.channels(str(file))
-        except ValueError as error:
+            recorded = xdf.load(str(file), progress=True)
+        except (OSError, ValueError) as error:
             _refuse(str(error))
+        return xdf.channels(str(file)), xdf.why_not(str(file), recorded, FEWEST), []
     start = head(str(file), LOOK)
     whole = start[: start.rfind(b"\n") + 1] or start
     columns = Columns(ts=table.names[table.time]) if table else None
     reader = reader_at(str(file), columns, table.unit if table else unit)
     rows = reader.decode(whole, 0, Names("studio")) if whole else None
     found: Counter[str] = Counter()
-    if rows is not None:
-        numbers = np.isfinite(rows.value) & (rows.name >= 0)
-        for i, count in enumerate(np.bincount(rows.name[numbers]).tolist()):
-            found[":".join(rows.names.pairs[i])] += count
-    return found
+    if rows is None:
+        return found, f"{file}: empty: it holds no line", []
+    channel = [":".join(pair) for pair in rows.names.pairs]
+    numbers = np.isfinite(rows.value) & (rows.name >= 0)
+    for i, count in enumerate(np.bincount(rows.name[numbers]).tolist()):
+        found[channel[i]] += count
+    beyond = rows.name[numbers & (np.abs(rows.value) > EXACT)]
+    remarks = [wide(channel[i], n) for i, n in enumerate(np.bincount(beyond).tolist()) if n]
+    texts, first = Counter[str](), dict[str, str]()
+    notes = [] if rows.notes is None else rows.notes.tolist()
+    for name, note in zip(rows.name.tolist()[: len(notes)], notes, strict=True):
+        if name >= 0 and isinstance(note, str) and is_comma_number(note):
+            texts[channel[name]] += 1
+            first.setdefault(channel[name], note)
+    remarks += [comma(name, n, first[name]) for name, n in texts.items()]
+    return found, None if found else _no_numbers(file, rows, whole), remarks
+
+
+def _no_numbers(file: Path, rows: Rows, whole: bytes) -> str:
+    """Return why a recording of lines has no number."""
+    rejects = [x for x in ([] if rows.notes is None else rows.notes) if isinstance(x, Reject)]
+    texts = sum(isinstance(x, str) for x in ([] if rows.notes is None else rows.notes))
+    if texts:
+        return (f"{file}: markers only ({texts:,} texts): nothing to fuse;"
+                " give a recording with numbers too")  # fmt: skip
+    if rejects and len(rejects) == len(rows):
+        return (f"{file}: no line of it is an event ({rejects[0].reason}); it begins with"
+                f" {whole[:16]!r}; expected one JSON object a line")  # fmt: skip
+    return f"{file}: no event among its first lines"
 
 
 class _Unit(msgspec.Struct):

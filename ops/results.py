@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from operators.records import DeadLine, EvidenceRecord, Mode, SyncReport
+from operators.records import DeadLine, EvidenceRecord, MarkerLine, Mode, SyncReport
 from sinks.jsonl import segments_of
 
 T = TypeVar("T")
@@ -65,6 +65,10 @@ class Results:
     def dead(self) -> Iterator[DeadLine]:
         """Yield the dead letters."""
         return self._lines("dead", DeadLine)
+
+    def markers(self) -> Iterator[MarkerLine]:
+        """Yield the markers."""
+        return self._lines("markers", MarkerLine)
 
     def aligned(self) -> Iterator[AlignedLine]:
         """Yield the used samples, where the run was to write them."""

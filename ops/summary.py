@@ -14,8 +14,9 @@ from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
 from sinks.comparison import NOT_COMPARED, Seen, reasons
 from sinks.scales import unlike
+from sources.remarks import comma, is_comma_number
 
-MOST_MOMENTS = 24
+MOST_MOMENTS, MOST_REMARKS = 24, 24
 Moment = tuple[float, str]
 AT_THE_END = "Clocks and lags at the end"
 
@@ -32,6 +33,8 @@ def summary(folder: Path) -> Iterator[str]:
         if odd := units(rig):
             yield f"Units\n{odd}"
         yield losses(rig)
+    if known := remarks(folder, results):
+        yield "Remarks on the recordings\n" + "\n".join(known)
     yield account(folder)
     yield files(folder)
 
@@ -151,6 +154,21 @@ def losses(results: Results) -> str:
         return "Dead letters: none"
     rows = [(*what, str(count)) for what, count in sorted(counts.items())]
     return f"Dead letters\n{table(('stage', 'reason', 'source', 'events'), rows)}"
+
+
+def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
+    """Return what is to be known of the recordings beside their rows, a sentence each."""
+    recordings = (run_json(folder) or {}).get("recordings") or []
+    found = [str(x) for recording in recordings for x in recording.get("remarks") or []]
+    counts, first = collections.Counter[str](), dict[str, str]()
+    for rig in results:
+        for marker in rig.markers():
+            if is_comma_number(marker.value):
+                counts[marker.channel] += 1
+                first.setdefault(marker.channel, marker.value)
+    found += [comma(channel, n, first[channel]) for channel, n in counts.items()]
+    more = len(found) - MOST_REMARKS
+    return found[:MOST_REMARKS] + ([f"and {more} more"] if more > 0 else [])
 
 
 def account(folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -69,6 +70,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         What plays the run, if anything does: the ticks of the only rig, or of the config's.
     server : Server or None
         What shows the run, if anything does.
+    remarks : callable
+        Returns what a user should know of a recording, given its path; a sentence each.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         keep: bool,
         send: Send | None = None,
         server: Server | None = None,
+        remarks: Callable[[str], list[str]] = lambda _: [],
     ) -> None:
         self.config = config
+        self.remarks = remarks
         self.rigs = rigs or (config.rig,)
         self.path = path
         self.fingerprint = fingerprint
@@ -270,6 +275,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
                     "path": stream.path,
                     "sha256": self.digests.of(stream.path) if ended else None,
                     "bytes": _size(Path(stream.path)),
+                    "remarks": self.output.remarks(stream.path),
                 }
                 for stream in streams
             ],

@@ -1,32 +1,31 @@
-"""Which bytes of an XDF file are whole chunks that make sense.
+"""The chunks of an XDF file, each checked against its header; damaged places beside them.
 
 A chunk is [size of the length: 1, 4 or 8][length][tag: 2 bytes][content]; of tags 2 (stream
 header), 3 (samples) and 4 (clock offset) the content begins with the stream's number (4 bytes).
-After a damaged place the next boundary chunk (tag 5, sixteen fixed bytes) is looked for. pyxdf
-would read past the end of a chunk whose content is not what its header says; so only chunks of
-known streams with contents of the right length are shown to it.
+After a damaged place the next boundary chunk (tag 5, sixteen fixed bytes) is looked for. A chunk
+of samples is whole where its samples, by their own flags and lengths, end where it ends.
 
-Cost: the file read once. State: a few bytes a damaged place, and the headers.
+Cost: the file read once. State: the headers, one chunk. Losses: damaged places, as `Span`.
 
 Source: XDF 1.0, https://github.com/sccn/xdf/wiki/Specifications.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import struct
-from bisect import bisect_right
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple, TypeAlias
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 MAGIC = b"XDF:"
 HEADER, SAMPLES, OFFSET = 2, 3, 4
 BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 SIZES = {"double64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "string": 0}
-MOST_CHANNELS = 16_384
+MOST_CHANNELS, MOST_OF_ALL, MOST_STREAMS = 16_384, 262_144, 1024
+"""Channels of a stream; of a file; streams of a file."""
+MOST_HEADER = 1 << 24
+"""Of a stream header (bytes)."""
 _SCAN = 1 << 20
 _MOST_RATE = 1e7
 _NAMED = re.compile(rb"<!(DOCTYPE|ENTITY)")
@@ -39,13 +38,64 @@ class Span(NamedTuple):
     stop: int
 
 
-class _Stream(NamedTuple):
+class Header(NamedTuple):
+    """The header of a stream.
+
+    Attributes
+    ----------
+    number : int
+    name, kind, form : str
+        Its name, the type of its content, the format of its numbers.
+    channels : int
+    rate_hz : float
+        Nominal; 0 of a stream without one.
+    labels, units : tuple of str
+        Of the channels, as many as were given; empty where there is none.
+    may_drop : bool
+        The sender declares that its samples are not evenly spaced.
+    """
+
+    number: int
+    name: str
+    kind: str
+    form: str
     channels: int
-    size: int
+    rate_hz: float
+    labels: tuple[str, ...]
+    units: tuple[str, ...]
+    may_drop: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number, 0 for texts."""
+        return SIZES[self.form]
 
 
-def survey(file: BinaryIO, size: int) -> tuple[list[Span], list[Span]]:
-    """Return the chunks that are good, neighbours joined, and the damaged places.
+class Samples(NamedTuple):
+    """Samples of one chunk.
+
+    `body` begins at `at` with the first of `samples` samples; `stamped`: all of them have stamps.
+    """
+
+    number: int
+    body: bytes
+    at: int
+    samples: int
+    stamped: bool
+
+
+class Offset(NamedTuple):
+    """A reading of a stream's clock: host - source at a source time, 16 bytes."""
+
+    number: int
+    body: bytes
+
+
+Found: TypeAlias = Header | Samples | Offset | Span
+
+
+def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
+    """Yield headers, samples and readings in the order of the file, and the damaged places.
 
     Parameters
     ----------
@@ -55,29 +105,40 @@ def survey(file: BinaryIO, size: int) -> tuple[list[Span], list[Span]]:
     """
     file.seek(0)
     if file.read(4) != MAGIC:
-        return [], [Span(0, size)] if size else []
-    good, bad = [Span(0, 4)], list[Span]()
-    streams: dict[int, _Stream] = {}
-    at = 4
+        if size:
+            yield Span(0, size)
+        return
+    streams: dict[int, Header] = {}
+    bad: Span | None = None
+    at, channels = 4, 0
     while at < size:
-        found = _chunk(file, at, size)
-        if found is None:
+        head = _chunk(file, at, size)
+        if head is None:
             stop = _boundary(file, at + 1, size)
-            bad.append(Span(at, stop))
-            at = stop
-            continue
-        tag, content, stop = found
-        if tag in (HEADER, SAMPLES, OFFSET):
-            file.seek(content)
-            fits = _fits(tag, file.read(stop - content), streams)
-            if not fits:
-                bad.append(Span(at, stop))
-            elif good[-1].stop == at:
-                good[-1] = Span(good[-1].start, stop)
-            else:
-                good.append(Span(at, stop))
+            found: Found | None = Span(at, stop)
+        else:
+            tag, content, stop = head
+            found = None
+            if tag in (HEADER, SAMPLES, OFFSET):
+                found = _read(file, tag, content, stop, streams)
+                if isinstance(found, Header):
+                    channels += found.channels
+                    fits = channels <= MOST_OF_ALL and len(streams) < MOST_STREAMS
+                    found = found if fits else None
+                    if found:
+                        streams[found.number] = found
+                found = found or Span(at, stop)
+        if isinstance(found, Span):
+            if bad and bad.stop == at:
+                found = Span(bad.start, stop)
+            elif bad:
+                yield bad
+            bad = found
+        elif found:
+            yield found
         at = stop
-    return good, _joined(bad)
+    if bad:
+        yield bad
 
 
 def _chunk(file: BinaryIO, at: int, size: int) -> tuple[int, int, int] | None:
@@ -107,130 +168,107 @@ def _boundary(file: BinaryIO, at: int, size: int) -> int:
     return size
 
 
-def _joined(spans: list[Span]) -> list[Span]:
-    """Return spans with those that touch as one."""
-    out: list[Span] = []
-    for span in spans:
-        if out and out[-1].stop == span.start:
-            out[-1] = Span(out[-1].start, span.stop)
-        else:
-            out.append(span)
-    return out
-
-
-def _fits(tag: int, content: bytes, streams: dict[int, _Stream]) -> bool:
-    """Return whether a chunk's content is what its tag and stream say; enter a header."""
-    if len(content) < 4:
-        return False
-    number, content = int.from_bytes(content[:4], "little"), content[4:]
-    if tag == HEADER:
-        stream = None if number in streams else _header(content)
-        if stream:
-            streams[number] = stream
-        return stream is not None
+def _read(
+    file: BinaryIO, tag: int, content: int, stop: int, streams: dict[int, Header]
+) -> Found | None:
+    """Return what a chunk holds, None where that is not what its tag and stream promise."""
+    length = stop - content
+    if length < 4:
+        return None
+    file.seek(content)
+    number = int.from_bytes(file.read(4), "little")
     known = streams.get(number)
+    if tag == HEADER:
+        if known or length > MOST_HEADER:
+            return None
+        return _header(number, file.read(length - 4))
     if known is None:
-        return False
+        return None
     if tag == OFFSET:
-        return len(content) == 16
+        return Offset(number, file.read(16)) if length == 20 else None
     try:
-        return _samples_end(content, known) == len(content)
-    except (IndexError, struct.error):
-        return False
+        return _samples(number, file.read(length - 4), known)
+    except IndexError:
+        return None
 
 
-def _header(content: bytes) -> _Stream | None:
-    """Return what a stream header promises; None if nothing can be made of it."""
+def _header(number: int, content: bytes) -> Header | None:
+    """Return a stream header; None if nothing can be made of it."""
     if _NAMED.search(content):
         return None
     try:
         root = fromstring(content.decode("utf-8", "replace"))
         channels = int(_text(root, "channel_count"))
         rate = float(_text(root, "nominal_srate"))
-        size = SIZES[_text(root, "channel_format")]
-    except (ParseError, ValueError, KeyError, RecursionError):
+        form = _text(root, "channel_format")
+    except (ParseError, ValueError, RecursionError):
         return None
-    if root.tag != "info" or not root.findtext("name"):
+    name = root.findtext("name")
+    if root.tag != "info" or not name or form not in SIZES:
         return None
     if not (1 <= channels <= MOST_CHANNELS and math.isfinite(rate) and 0 <= rate <= _MOST_RATE):
         return None
-    return _Stream(channels, size)
+    of_each = root.findall("desc/channels[1]/channel")[:channels]
+    may_drop = _text(root, "desc/synchronization/can_drop_samples").lower() == "true"
+    return Header(
+        number, name, _text(root, "type"), form, channels, rate,
+        tuple(_text(c, "label") for c in of_each), tuple(_text(c, "unit") for c in of_each),
+        may_drop,
+    )  # fmt: skip
 
 
-def _text(root: Element, tag: str) -> str:
-    return root.findtext(tag) or ""
+def _text(root: Element, path: str) -> str:
+    return root.findtext(path) or ""
 
 
-def _number(content: bytes, at: int) -> tuple[int, int]:
-    """Return a number of variable length, and where it ends."""
+def number_at(content: bytes, at: int) -> tuple[int, int]:
+    """Return a number of variable length, and where it ends; IndexError where there is none."""
     width = content[at]
     if width not in (1, 4, 8):
         raise IndexError
     return int.from_bytes(content[at + 1 : at + 1 + width], "little"), at + 1 + width
 
 
-def _samples_end(content: bytes, stream: _Stream) -> int:
-    """Return where the samples of a chunk end, by what they say."""
-    count, at = _number(content, 0)
-    least = 1 + max(stream.size, 1 + (not stream.size)) * stream.channels
-    if count * least > len(content):
-        raise IndexError
+def _samples(number: int, content: bytes, stream: Header) -> Samples | None:
+    """Return the samples of a chunk if they end where it ends."""
+    count, at = number_at(content, 0)
+    width = 1 + stream.size * stream.channels
+    if count * (width if stream.size else 1 + stream.channels) > len(content):
+        return None
     if stream.size:
-        row = 1 + stream.size * stream.channels
-        for width, stamped in ((row, False), (row + 8, True)):
-            flags = content[at : at + count * width : width]
-            if at + count * width == len(content) and (all(flags) if stamped else not any(flags)):
-                return len(content)
-    for _ in range(count):
-        at += 9 if content[at] else 1
-        if stream.size:
-            at += stream.size * stream.channels
-            continue
-        for _ in range(stream.channels):
-            length, at = _number(content, at)
-            at += length
-    return at
+        rest = len(content) - at
+        if rest == count * (width + 8) and 0 not in content[at :: width + 8]:
+            return Samples(number, content, at, count, stamped=True)
+        if rest == count * width and not any(content[at::width]):
+            return Samples(number, content, at, count, stamped=False)
+    end = at
+    for first, last, flagged in runs(content, at, count, width) if stream.size else ():
+        end += (last - first) * (width + 8 * flagged)
+    if not stream.size:
+        for _ in range(count):
+            end += 9 if content[end] else 1
+            for _ in range(stream.channels):
+                length, end = number_at(content, end)
+                end += length
+    return Samples(number, content, at, count, stamped=False) if end == len(content) else None
 
 
-class Whole(io.RawIOBase):
-    """The good parts of a file as if there were nothing else."""
+def runs(content: bytes, at: int, count: int, width: int) -> Iterator[tuple[int, int, bool]]:
+    """Yield runs of samples of numbers, (first, last, whether they have stamps).
 
-    def __init__(self, path: str, spans: list[Span]) -> None:
-        self._file = Path(path).open("rb", buffering=0)  # noqa: SIM115
-        self._spans = spans
-        self._begin = [0]
-        for span in spans:
-            self._begin.append(self._begin[-1] + span.stop - span.start)
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Say that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say that it has places."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._begin[-1]}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def readinto(self, buffer: object) -> int:
-        """Fill a buffer as far as one part goes; return how far."""
-        view = memoryview(buffer)  # type: ignore[arg-type]
-        if self._at >= self._begin[-1]:
-            return 0
-        k = bisect_right(self._begin, self._at) - 1
-        span, inside = self._spans[k], self._at - self._begin[k]
-        self._file.seek(span.start + inside)
-        data = self._file.read(min(len(view), span.stop - span.start - inside))
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
+    IndexError where the content ends before them.
+    """
+    first = 0
+    while first < count:
+        flagged = content[at] != 0
+        step = width + 8 * flagged
+        last = first + 1
+        flags = content[at : at + step * (count - first) : step]
+        if flagged:
+            zero = flags.find(b"\x00")
+            last = first + (len(flags) if zero < 0 else zero)
+        else:
+            last = first + len(flags) - len(flags.lstrip(b"\x00"))
+        yield first, last, flagged
+        at += step * (last - first)
+        first = last

@@ -112,7 +112,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._feeds: list[Feed] = []
         self._final = state if known and known.ended else None
         if self._final is None:
-            self._open(streams, config, known.feeds if known else [])
+            self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
@@ -127,14 +127,19 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         size = sum(f.recording.size for f in self._feeds)
         self._progress = Progress(size, heading=heading) if progress else None
 
-    def _open(self, streams: list[FileStream], config: Config, known: list[FeedState]) -> None:
+    def _open(
+        self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool
+    ) -> None:
+        used = config.plan().used
         try:
             for i, s in enumerate(streams):
                 state = known[i] if known else None
                 arrivals = Arrivals(
                     config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
                 )
-                recording = open_recording(s.path, s.follow, state.mark if state else None)
+                recording = open_recording(
+                    s.path, s.follow, state.mark if state else None, used, progress
+                )
                 self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s)))
         except (OSError, ValueError):
             self.close()
@@ -289,6 +294,18 @@ def rigs_of(config: Config) -> tuple[str, ...]:
         if isinstance(stream, FileStream):
             rigs |= {rig: None for rig, _ in _owners(stream.path, config.rig)}
     return tuple(rigs)[: config.max_rigs] or (config.rig,)
+
+
+def remarks_on(path: str) -> list[str]:
+    """Return what a user should know of a recording beside its rows, a sentence each."""
+    if not is_xdf(path):
+        return []
+    from sources import xdf  # takes long, and few have such a file
+
+    try:
+        return list(xdf.load(path).remarks)
+    except (OSError, ValueError):  # gone, or changed, since it was read
+        return []
 
 
 def sources_of(path: str) -> set[str]:

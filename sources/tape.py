@@ -9,6 +9,7 @@ nothing tells where one segment ends and the next begins.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -192,9 +193,24 @@ class Tape:
 
 
 def open_recording(
-    path: str, follow: bool = False, mark: Mark | None = None
+    path: str,
+    follow: bool = False,
+    mark: Mark | None = None,
+    used: Collection[str] | None = None,
+    progress: bool = False,
 ) -> Recording | Tape | XdfRecording:
     """Open a file of lines, one of XDF, or a tape.
+
+    Parameters
+    ----------
+    path : str
+    follow : bool
+    mark : Mark, optional
+        Where to go on.
+    used : collection of str, optional
+        Channels that the configuration uses; None: all.
+    progress : bool
+        Show how far loading is, of a file that is loaded whole.
 
     Raises
     ------
@@ -204,7 +220,7 @@ def open_recording(
     if is_xdf(path):
         from sources.xdf import XdfRecording  # takes long, and few have such a file
 
-        return XdfRecording(path, follow, mark)
+        return XdfRecording(path, follow, mark, used, progress)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:

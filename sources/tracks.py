@@ -1,30 +1,39 @@
-"""What an XDF file's streams say, on the recorder's clock.
+"""Streams of an XDF file on the recorder's clock.
 
 A stream's stamps become host time by the readings of its clock (`two_way`), a part of the clock
-after the other; those of a stream with a nominal rate are then freed from jitter (`even`).
+after the other; those of a stream with a nominal rate are then freed from jitter (`even`). Stamps
+that cannot be believed (`belief`) are left out, with their reason. Host times rise in the order
+of the file: where jitter is still in them, they are moved to the nearest that do (`monotone`).
 
-Cost: about 1 us a sample. State: none.
+Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, and pieces of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool
+from operators.records import F64, I64, Bool, Reason
+from sources import belief, remarks
+from sources.belief import cause, is_stamp, seconds
+from sources.chunks import Header
 from sources.even import Readings, even
-from sources.line import MAX_STAMP_S
+from sources.monotone import rising
 from sources.names import LONGEST
+from sources.spool import Column, Spool, Texts, pieces
+from sources.streams import Stream
 from sources.two_way import Course, courses
 
 READINGS = "clock_offset"
 SLACK_S = 60.0
 """Samples come so long before a clock's first reading or after its last."""
+MOVED_S = 1e-6
+_PIECE = 1 << 16
 BACK = 2.0
 """How much odder, than a gap that is longer than usual, one is that runs back."""
 
@@ -38,20 +47,45 @@ class Track:
     source : str
     keys : tuple of str
         A channel each.
-    ts, rx : float64 (n,)
-        Raw stamps and host time (s), in the order of the file.
-    values : (n, channels)
-        Numbers of any type, or texts.
+    ts, rx : Column
+        Raw stamps and host time (s), in the order of the file; host time rises.
+    values : Column or Texts
+        Rows of as many as there are keys.
     stamped : bool
         `rx` was measured for each row.
+    header : Header or None
+        Of the stream, None of readings.
     """
 
     source: str
     keys: tuple[str, ...]
-    ts: F64
-    rx: F64
-    values: Any
+    ts: Column
+    rx: Column
+    values: Column | Texts
     stamped: bool = False
+    header: Header | None = None
+
+    def __len__(self) -> int:
+        return len(self.rx)
+
+
+class Lost(NamedTuple):
+    """Events of a stream that cannot be used, for one reason, stated in a sentence."""
+
+    source: str
+    reason: Reason
+    first: int
+    events: int
+    why: str
+
+
+@dataclass(slots=True)
+class Placed:
+    """Tracks, what was left out of them, and what was done that a user should know."""
+
+    tracks: list[Track] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +125,7 @@ class Clock:
         when readings were taken.
         """
         part = np.zeros(len(stamps), np.int64)
-        if len(self.parts) == 1 or len(stamps) < 2:
+        if len(stamps) < 2:
             return part
         apart = np.diff(stamps)
         usual = float(np.median(apart))
@@ -120,15 +154,21 @@ class Clock:
 
     def host_time(self, stamps: F64) -> tuple[F64, Readings]:
         """Return stamps, in the order of the file, as host time (s), and how sure that is."""
-        part = self._part_of(stamps)
-        host, sd = stamps.copy(), np.zeros(len(stamps))
+        part = self._part_of(stamps) if len(self.parts) > 1 else None
+        host, sd = stamps.copy(), np.zeros(len(stamps), np.float32)
         at, left = [], []
         for k, (course, (first, last)) in enumerate(
             zip(self.parts, pairwise(self.edges), strict=True)
         ):
-            mine, asked = part == k, self.at[first:last]
-            host[mine] += course(stamps[mine])
-            sd[mine] = course.sd(stamps[mine])
+            asked = self.at[first:last]
+            low, high = float(asked.min()), float(asked.max())
+            far = belief.SPANS * (high - low)
+            for s in pieces(len(stamps)):
+                mine = slice(None) if part is None else part[s] == k
+                # A slope is not drawn out over more than ten times the readings' span.
+                own = stamps[s][mine]
+                host[s][mine] += course(np.clip(own, low - far, high + far))
+                sd[s][mine] = course.sd(own)
             at.append(asked + course(asked))
             left.append(self.offset[first:last] - course(asked))
         return host, Readings(sd, np.concatenate(at), np.concatenate(left))
@@ -139,39 +179,195 @@ def _odd(gap: F64, usual: float) -> F64:
     return np.asarray(np.abs(gap - usual) + BACK * np.maximum(-gap, 0.0))
 
 
-def tracks(streams: list[dict[str, Any]]) -> list[Track]:
-    """Return what pyxdf has read, on the recorder's clock.
+class _Judge:
+    """What the streams of one file are judged by.
+
+    Attributes
+    ----------
+    host : float64 (m,)
+        The recorder's clock at all believed readings (s).
+    outside : set of int
+        Streams that lie on another time axis than most, where no stream has readings.
+    """
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        hosts = []
+        for stream in streams:
+            at, offset, _ = stream.readings
+            good = belief.sound(at, offset)
+            hosts.append((at + offset)[good])
+        self.host = np.concatenate(hosts) if hosts else np.empty(0)
+        self.outside: set[int] = set()
+        self.axis = self.host
+        if not len(self.host) and len(streams) > 1:
+            self._vote(streams)
+
+    def _vote(self, streams: Sequence[Stream]) -> None:
+        spans, numbers = [], []
+        for k, stream in enumerate(streams):
+            some = [stream.ts.read(s.start, s.stop) for s in pieces(len(stream.ts))]
+            quantiles = [np.quantile(x[is_stamp(x)], (0.05, 0.95)) for x in some
+                         if is_stamp(x).any()]  # fmt: skip
+            if quantiles:
+                low, high = np.median(quantiles, axis=0).tolist()
+                low, high = min(low, quantiles[0][0]), max(high, quantiles[-1][1])
+                spans.append((float(low), float(high), len(stream.ts)))
+                numbers.append(k)
+        fits = belief.majority(spans)
+        self.outside = {k for k, fit in zip(numbers, fits, strict=True) if not fit}
+        self.axis = np.array([x for s, fit in zip(spans, fits, strict=True) if fit for x in s[:2]])
+
+
+def place(
+    streams: Sequence[Stream], spool: Spool, shown: Callable[[int], None] = lambda _: None
+) -> Placed:
+    """Put streams on the recorder's clock.
 
     Parameters
     ----------
-    streams : list of dict
-        As `pyxdf.load_xdf` returns them, without its synchronisation and dejittering.
+    streams : sequence of Stream
+        As `decode` gives them; their columns are of `spool`.
+    spool : Spool
+    shown : callable
+        Called with the number of samples placed so far.
     """
-    out: list[Track] = []
-    taken: Counter[str] = Counter()
-    for stream in streams:
-        info = stream["info"]
-        source = _unique(str(info["name"][0] or ""), taken, f"stream_{info['stream_id']}")
-        keys = _keys(info)
-        ts = np.asarray(stream["time_stamps"], np.float64)
-        at = np.array(stream["clock_times"], np.float64)
-        offset = np.array(stream["clock_values"], np.float64)
-        fine = is_stamp(ts)
-        rx, readings = ts.copy(), None
-        told = is_stamp(at) & is_stamp(at + offset)
-        if told.any():
-            rx[fine], readings = Clock.read(at[told], offset[told]).host_time(ts[fine])
-        if float(info["nominal_srate"][0]) > 0 and not _may_drop(info):
-            rx[fine] = even(rx[fine], float(info["nominal_srate"][0]), readings)
-        out.append(Track(source, keys, ts, rx, stream["time_series"]))
-        if len(at):
-            out.append(Track(source, (READINGS,), at, at + offset, offset[:, None], stamped=True))
+    out, judge, taken = Placed(), _Judge(streams), Counter[str]()
+    done = 0
+    for k, stream in enumerate(streams):
+        header = stream.header
+        name = _unique(header.name, taken, f"stream_{header.number}")
+        keys = _keys(header)
+        _track(out, judge, k, stream, name, keys, spool)
+        for key, wide in zip(keys, stream.wide.tolist(), strict=True):
+            if wide:
+                out.remarks.append(remarks.wide(f"{name}:{key}", wide))
+        done += len(stream.ts)
+        shown(done)
     return out
 
 
-def is_stamp(stamps: F64) -> Bool:
-    """Return which stamps are believable numbers."""
-    return np.asarray(np.abs(stamps) <= MAX_STAMP_S, bool)  # False for NaN
+def _track(
+    out: Placed, judge: _Judge, k: int, stream: Stream, name: str, keys: tuple[str, ...],
+    spool: Spool,
+) -> None:  # fmt: skip
+    """Add the track of a stream and that of its clock's readings."""
+    header, raw = stream.header, stream.ts.read(0, len(stream.ts))
+    at, offset, before = stream.readings
+    good_readings = belief.sound(at, offset)
+    good = is_stamp(raw)
+    _leave_out(
+        out, name, "stamp", np.flatnonzero(~good), len(keys), f"stamps of {name} are no times"
+    )
+    own = at[good_readings]
+    if len(own):
+        fit = belief.near(raw, own, before[good_readings])
+        why = f"stamps of {name} lie {{}} from its clock's readings: {{}}"
+        reference = own
+    elif len(judge.axis):
+        reference, reach = judge.axis, max(belief.REACH_S, belief.SPANS * float(np.ptp(judge.axis)))
+        fit = (raw >= reference.min() - reach) & (raw <= reference.max() + reach)
+        whose = "the recorder's clock" if len(judge.host) else "those of the other streams"
+        why = f"stamps of {name} lie {{}} from {whose}, and its clock was never read: {{}}"
+    else:
+        fit, reference, why = good, raw[:0], ""
+    bad = np.flatnonzero(good & ~fit)
+    if len(bad):
+        apart = belief.distance(raw[bad], reference)
+        _leave_out(
+            out, name, "wild_stamp", bad, len(keys), why.format(seconds(apart), cause(apart))
+        )
+    good &= fit
+    ts = raw if good.all() else raw[good]
+    del raw, fit
+    rx, sure = ts, None
+    if len(own) and len(ts):
+        rx, sure = Clock.read(own, offset[good_readings]).host_time(ts)
+    straight = belief.in_order(rx)
+    if not straight.all():
+        by = float((np.maximum.accumulate(rx) - rx).max())
+        why = f"stamps of {name} run against the order of its samples by {seconds(by)}: {cause(by)}"
+        lost = np.flatnonzero(good)[~straight]
+        _leave_out(out, name, "wild_stamp", lost, len(keys), why)
+        good[lost] = False
+        ts, rx = ts[straight], rx[straight]
+        sure = sure and sure._replace(sd=sure.sd[straight])
+    stamps = _column(spool, ts)
+    del ts, straight
+    time = even(rx, header.rate_hz, sure) if header.rate_hz > 0 and not header.may_drop else rx
+    del rx, sure
+    values = _kept(stream.values, good, spool)
+    track = Track(
+        name, keys, stamps, _column(spool, _risen(out, name, time)), values, header=header
+    )
+    out.tracks.append(track)
+    _add_readings(out, name, at, offset, good_readings, spool)
+
+
+def _risen(out: Placed, name: str, time: F64) -> F64:
+    """Return host times that rise; say how far they were moved for it."""
+    risen = rising(time)
+    if risen is not time:
+        np.subtract(time, risen, out=time)
+        moved = np.abs(time, out=time)
+        count, most = int((moved > MOVED_S).sum()), float(moved.max())
+        if count:
+            out.remarks.append(
+                f"{name}: stamps fall back within the order of its samples; {count:,} of"
+                f" {len(time):,} times were moved, by at most {most * 1e3:.3g} ms"
+            )
+    return risen
+
+
+def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spool: Spool) -> None:
+    """Add the readings of a clock as a track, in the order of host time."""
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        fine = good.any() and is_stamp(at[bad] + offset[bad]).all()
+        apart = belief.distance((at + offset)[bad], (at + offset)[good]) if fine else 0.0
+        by = f" by {seconds(apart)}" if apart else ""
+        why = f"readings of the clock of {name} are apart from all others{by}"
+        _leave_out(out, name, "wild_stamp" if fine else "stamp", bad, 1, why)
+    if not len(at):
+        out.remarks.append(f"{name}: {remarks.NEVER_READ}")
+        return
+    host = (at + offset)[good]
+    order = np.argsort(host, kind="stable")
+    values = Column(spool, "<f8")
+    values.add(offset[good][order])
+    ts, rx = _column(spool, at[good][order]), _column(spool, host[order])
+    out.tracks.append(Track(name, (READINGS,), ts, rx, values, stamped=True))
+
+
+def _leave_out(
+    out: Placed, source: str, reason: Reason, samples: I64, width: int, why: str
+) -> None:
+    """Note samples that cannot be used, with their reason; bounded numbers of events each."""
+    each = max(_PIECE // width, 1)
+    for first in range(0, len(samples), each):
+        part = samples[first : first + each]
+        out.lost.append(Lost(source, reason, int(part[0]), len(part) * width, why))
+
+
+def _column(spool: Spool, numbers: F64) -> Column:
+    column = Column(spool, "<f8")
+    column.add(numbers)
+    return column
+
+
+def _kept(values: Column | Texts, good: Bool, spool: Spool) -> Column | Texts:
+    """Return the rows that are good, the column itself where all are."""
+    if good.all():
+        return values
+    if isinstance(values, Texts):
+        texts = Texts(spool, values.width)
+        for s in pieces(len(good), _PIECE):
+            rows = values.read(s.start, s.stop)
+            texts.add([x for i in np.flatnonzero(good[s]).tolist() for x in rows[i]])
+        return texts
+    column = Column(spool, values.dtype.str, values.width)
+    for s in pieces(len(good), _PIECE):
+        column.add(values.read(s.start, s.stop)[good[s]])
+    return column
 
 
 def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
@@ -184,22 +380,8 @@ def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
     return name
 
 
-def _keys(info: dict[str, Any]) -> tuple[str, ...]:
+def _keys(header: Header) -> tuple[str, ...]:
     """Return a name for each channel: its label, else its number."""
-    labels: list[str] = []
-    with suppress(KeyError, IndexError, TypeError):
-        said = info["desc"][0]["channels"][0]["channel"]
-        labels = [str(channel["label"][0] or "") for channel in said]
+    labels = [*header.labels, *[""] * (header.channels - len(header.labels))]
     taken = Counter({READINGS: 1})
-    count = int(info["channel_count"][0])
-    labels += [""] * (count - len(labels))
-    return tuple(_unique(label, taken, f"ch{i + 1}") for i, label in enumerate(labels[:count]))
-
-
-def _may_drop(info: dict[str, Any]) -> bool:
-    """Whether the sender says that its samples are not evenly spaced."""
-    try:
-        said = info["desc"][0]["synchronization"][0]["can_drop_samples"][0]
-    except (KeyError, IndexError, TypeError):
-        return False
-    return str(said).lower() == "true"
+    return tuple(_unique(label, taken, f"ch{i + 1}") for i, label in enumerate(labels))

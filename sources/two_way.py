@@ -43,6 +43,7 @@ SD_SLOPE = 300e-6
 SIDE, WIDE = 3, 12
 STEP_S, STEPS, FEW = 0.5e-3, 8.0, 5.0
 LEAST_S = 1e-9
+LAST_DIGIT = 2.0**-52
 FEWEST, UNKNOWN_S = 5, 1e-3
 """Fewer readings do not show their own error: it is taken to be this."""
 LOOSE, ALIKE, NEAR = 1e6, 4.0, 6.0
@@ -293,7 +294,8 @@ def _backward(at: list[float], passed: _Pass, density: float, var: float) -> Cou
         dt = at[i + 1] - at[i]
         a0, a1, b00, b01, b11 = passed.steps[i + 1][:5]
         f0, f1, q00, q01, q11 = passed.steps[i][5:]
-        det = b00 * b11 - b01 * b01
+        # Of readings without noise no more than the last digit is left of the difference.
+        det = max(b00 * b11 - b01 * b01, LAST_DIGIT * b00 * b11)
         # C = P F' B^-1
         c00, c01, c10, c11 = q00 + dt * q01, q01, q01 + dt * q11, q11
         c00, c01 = (c00 * b11 - c01 * b01) / det, (c01 * b00 - c00 * b01) / det

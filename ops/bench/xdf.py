@@ -46,12 +46,18 @@ UNEVEN: dict[str, dict[str, Any]] = {
 }
 
 
+def host_times(path: Path) -> tuple[F64, F64]:
+    """Return raw stamps and host time (s) of a file's first stream."""
+    track = load(str(path)).tracks[0]
+    return track.ts.read(0, len(track)), track.rx.read(0, len(track))
+
+
 def errors(path: Path, stream: Stream) -> list[float]:
     """Return mean squared errors (s^2): ours, pyxdf's, pyxdf's dejittered."""
     import pyxdf
 
     write(path, stream)
-    times: list[F64] = [load(str(path)).tracks[0].rx]
+    times: list[F64] = [host_times(path)[1]]
     for dejitter in (False, True):
         streams, _ = pyxdf.load_xdf(str(path), dejitter_timestamps=dejitter)
         times.append(streams[0]["time_stamps"])

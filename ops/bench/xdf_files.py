@@ -48,7 +48,8 @@ class Stream:
     `host` (n,): when the samples were taken, on the recorder's clock (s). The stream's own clock:
     source = host * (1 + skew_ppm / 1e6) + wander - offset_s, and each of `steps`, (from when on,
     by how much). Its stamps have errors of `jitter_s` besides, and samples are `lost`. It is asked
-    for its clock each `every_s`; `kind` is how well it answers (see `readings`).
+    for its clock each `every_s`; `kind` is how well it answers (see `readings`). With `one_stamp`,
+    only the first sample of a chunk is stamped, and the others follow at the nominal rate.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Stream:
     every_s: float = 5.0
     has_readings: bool = True
     desc: str = ""
+    one_stamp: bool = False
     seed: int = 0
     values: NDArray[np.float64] | None = None
     stamps: F64 = field(init=False)
@@ -113,15 +115,25 @@ class Stream:
 
     def samples(self, first: int, last: int) -> bytes:
         """Return the content of a chunk of samples, behind the stream's number."""
+        if not self.texts:
+            return number(last - first) + self._numbers(first, last)
         rows = []
         for i in range(first, last):
-            if self.texts:
-                text = self.texts[i % len(self.texts)].encode()
-                value = (number(len(text)) + text) * len(self.labels)
-            else:
-                value = np.asarray(self.values)[i].astype(FORMATS[self.form]).tobytes()
+            text = self.texts[i % len(self.texts)].encode()
+            value = (number(len(text)) + text) * len(self.labels)
             rows.append(b"\x08" + struct.pack("<d", self.stamps[i]) + value)
         return number(last - first) + b"".join(rows)
+
+    def _numbers(self, first: int, last: int) -> bytes:
+        value = ("v", FORMATS[self.form], (len(self.labels),))
+        stamped = np.zeros(last - first, [("n", "u1"), ("t", "<f8"), value])
+        stamped["n"], stamped["t"] = 8, self.stamps[first:last]
+        stamped["v"] = np.asarray(self.values)[first:last].astype(FORMATS[self.form])
+        if not self.one_stamp:
+            return stamped.tobytes()
+        bare = np.zeros(last - first - 1, [("n", "u1"), value])
+        bare["v"] = stamped["v"][1:]
+        return stamped[:1].tobytes() + bare.tobytes()
 
 
 def write(path: Path, *streams: Stream) -> None:

@@ -81,6 +81,9 @@ def _clocks(story: Story, rig: Rig) -> str:
     said += ("; ".join(told) or "no source had a clock that could be estimated") + "."
     if story.two_way:
         said += " Stamps had been put on the recorder's clock by the file's two-way readings."
+        if story.unread:
+            said += (f" The clocks of {', '.join(story.unread)} were never read: their stamps were"
+                     " taken to be the recorder's and were not corrected.")  # fmt: skip
     return said
 
 

@@ -209,6 +209,7 @@ def _run(story: Story) -> Iterator[str]:
     for recording in run.get("recordings") or []:
         facts += [("recording", f"{recording.get('path')}, {recording.get('bytes')} bytes"),
                   ("its SHA-256", f"{recording.get('sha256')}")]  # fmt: skip
+    facts += [("remark", remark) for remark in story.remarks]
     facts.append(("ended", "with its data" if run.get("ended") else "before its data"))
     yield _table(("", ""), facts, "What made these numbers")
     yield "<h2>Configuration</h2>\n"

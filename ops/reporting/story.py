@@ -18,6 +18,7 @@ from ops.reporting.tracks import Track, clocks, tracks
 from ops.reporting.window import WIDTH_S, Window, windows
 from ops.results import rigs, run_json
 from sources.recording import is_xdf
+from sources.remarks import unread
 
 
 @dataclass
@@ -79,10 +80,21 @@ class Story:
         paths = [str(recording.get("path")) for recording in self.run.get("recordings") or []]
         return bool(paths) and all(map(is_xdf, paths))
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be known of the recordings beside their rows, a sentence each."""
+        return [str(remark) for recording in self.run.get("recordings") or []
+                for remark in recording.get("remarks") or []]  # fmt: skip
+
+    @property
+    def unread(self) -> list[str]:
+        """The sources of XDF files whose clock was never read."""
+        return unread(self.remarks)
+
     def unstamped(self, rig: Rig) -> list[str]:
         """Return the sources of members whose clock nothing told of."""
         sources = dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks)
-        return [] if self.two_way else list(sources)
+        return [s for s in sources if s in self.unread] if self.two_way else list(sources)
 
 
 def story(folder: Path) -> Story:

@@ -13,7 +13,8 @@ from tests.signals import START, Source, known, makers, plan, studio, trace
 LAG_S = {"ure": 0.0, "osc_1": 0.4, "osc_2": -0.6}
 RATE_HZ = {"ure": 10.0, "osc_1": 12.5, "osc_2": 8.0}
 WHO = (("ure",), ("osc_1", "osc_2"), ("osc_1",), ("osc_2",), ("ure", "osc_2"), tuple(RATE_HZ))
-SILENCES, EVERY_S, REJOIN_S = 102, 36.0, 10.0
+SILENCES, EVERY_S, REJOIN_S = 102, 48.0, 10.0
+"""So far apart that no silence finds two others in the minute before it, which would be usual."""
 TICK_S = 0.2
 SLACK_S = 0.02
 """By how much the median of 64 intervals may be off."""
@@ -71,10 +72,12 @@ def presence(r: Run, source: str) -> tuple[Bool, Bool]:
     quiet = np.flatnonzero(np.diff(heard) > stale_s)
     there, open_ = np.ones(len(r.ts), bool), np.zeros(len(r.ts), bool)
     for last, first in zip(heard[quiet], heard[quiet + 1], strict=True):
-        gone, back = last + stale_s, first + REJOIN_S
+        gone = last + stale_s
+        back = first + min(first - gone, REJOIN_S)
         there &= ~((r.ts > gone) & (r.ts < back))
-        for edge in (gone, back):
-            open_ |= (r.ts > edge - SLACK_S) & (r.ts < edge + TICK_S + SLACK_S)
+        # The absence is one of ticks: a tick more or less.
+        for edge, less in ((gone, 0.0), (back, TICK_S)):
+            open_ |= (r.ts > edge - less - SLACK_S) & (r.ts < edge + less + TICK_S + SLACK_S)
     return there, open_
 
 

@@ -45,30 +45,37 @@ def test_a_channel_is_judged_by_age_and_lag(age: float, locked: bool, state: str
     assert watched([age], locked=locked)[0] == [state]
 
 
-def test_a_channel_that_comes_back_rejoins_and_is_then_live() -> None:
-    states, ramp, gaps = watched([0.1, 1.5, 11.0] + [0.1] * 16)
-    # Fresh for 2 s: four ticks have passed since the first fresh one.
-    assert states == ["live", "stale", "lost"] + ["rejoining"] * 4 + ["live"] * 12
-    assert ramp[7:] == pytest.approx([0.1 * k for k in range(1, 11)] + [1.0, 1.0])
+def test_a_channel_that_comes_back_rejoins_for_as_long_as_it_was_absent() -> None:
+    states, ramp, gaps = watched([0.1] + [1.5] * 3 + [0.1] * 9, rejoin_s=9.0)
+    # Absent for three ticks: three of hold, then three of ramp.
+    assert states == ["live"] + ["stale"] * 3 + ["rejoining"] * 3 + ["live"] * 6
+    assert ramp[7:] == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0])
     assert ramp[0] == 1.0 and not any(ramp[1:7])
-    assert gaps == [0] + [1] * 18
+    assert gaps == [0] + [1] * 12
+
+
+def test_the_hold_has_an_end_and_so_has_the_ramp() -> None:
+    states, ramp, _ = watched([11.0] * 40 + [0.1] * 16)
+    # Fresh for 2 s: four ticks have passed since the first fresh one.
+    assert states[40:] == ["rejoining"] * 4 + ["live"] * 12
+    assert ramp[44:] == pytest.approx([0.1 * k for k in range(1, 11)] + [1.0, 1.0])
 
 
 def test_without_a_wait_it_is_live_at_once_and_ramped() -> None:
-    states, ramp, _ = watched([2.0, 0.1, 0.1], rejoin_s=0.0)
-    assert states == ["stale", "live", "live"]
-    assert ramp == pytest.approx([0.0, 0.1, 0.2])
+    states, ramp, _ = watched([2.0] * 4 + [0.1] * 5, rejoin_s=0.0)
+    assert states == ["stale"] * 4 + ["live"] * 5
+    assert ramp[4:] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
 
 
 def test_going_stale_again_begins_the_wait_anew() -> None:
-    states, _, gaps = watched([2.0, 0.1, 0.1, 2.0, 0.1, 0.1, 0.1, 0.1, 0.1])
-    assert states == ["stale", *["rejoining"] * 2, "stale", *["rejoining"] * 4, "live"]
-    assert gaps == [1, 1, 1, 2, 2, 2, 2, 2, 2]
+    states, _, gaps = watched([2.0, 2.0, 0.1, 2.0, 2.0, 2.0, 0.1, 0.1, 0.1, 0.1])
+    assert states == [*["stale"] * 2, "rejoining", *["stale"] * 3, *["rejoining"] * 3, "live"]
+    assert gaps == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_a_channel_back_without_its_lag_acquires() -> None:
-    states, _, _ = watched([2.0] + [0.1] * 6, locked=[True] + [False] * 3 + [True] * 3)
-    assert states == ["stale"] + ["acquiring"] * 3 + ["rejoining", "live", "live"]
+    states, _, _ = watched([2.0] * 4 + [0.1] * 6, locked=[True] * 4 + [False] * 3 + [True] * 3)
+    assert states == ["stale"] * 4 + ["acquiring"] * 3 + ["rejoining", "live", "live"]
 
 
 @pytest.mark.parametrize("at", range(1, 20))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from operators.packets import Packets
 from operators.plan import ChannelConfig, FailoverConfig, Plan
 from operators.presence import Watch
-from operators.records import F64, STATES, Block, Grid, LagReport, Packet
+from operators.records import F64, STATES, Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample
 from tests.signals import START, block, feed, known, plan
 
@@ -35,6 +36,7 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
     first = min(float(b.host_time[0]) for b in blocks)
     newest = max(float(b.host_time[-1]) for b in blocks)
     out = []
+    paces = {x.channel: Packets() for x in blocks}
     edges = START + np.arange(0.0, seconds + step_s, step_s)
     for a, b in itertools.pairwise(edges):
         part = [x.take((x.arrival >= a) & (x.arrival < b)) for x in blocks]
@@ -42,8 +44,13 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
         arrivals = np.unique(np.concatenate([x.arrival for x in part] or [np.empty(0)]))
         if len(arrivals) or out:
             upto = float(arrivals[-1]) if len(arrivals) else out[-1].known
+            found = tuple(
+                PaceReport(x.channel, *pace)
+                for x in part
+                for pace in paces[x.channel].feed(x.arrival, x.host_time, x.before)[1]
+            )
             out.append(Packet("studio", upto, False, arrivals, tuple(part), first_host=first,
-                              newest_host=newest))  # fmt: skip
+                              newest_host=newest, paces=found))  # fmt: skip
     return [*out[:-1], replace(out[-1], end=True)]
 
 

@@ -1,0 +1,139 @@
+"""Columns on disk: what was decoded once, to be read again from any place.
+
+A spool is one nameless file in the folder for temporary files. Parts of a column are appended
+as they come and found by their rows. Space is written, never mapped, so that a full disk is an
+OSError where it is written.
+
+State in memory: 40 bytes a part. Cost: one copy of the bytes each way.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Spool:
+    """The file behind columns. Lives as long as anyone holds it."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="lumen-", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self.size = 0
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Write bytes at the end; return where they begin."""
+        at, view = self.size, memoryview(data).cast("B")
+        while len(view):
+            written = os.pwrite(self._file.fileno(), view, self.size)
+            self.size += written
+            view = view[written:]
+        return at
+
+    def fill(self, at: int, into: memoryview) -> None:
+        """Read bytes from a place on."""
+        while len(into):
+            got = os.preadv(self._file.fileno(), [into], at)
+            if not got:
+                raise OSError("the spool of a recording is shorter than it was written")
+            at += got
+            into = into[got:]
+
+
+class Column:
+    """Rows of one or more items of one type.
+
+    Parameters
+    ----------
+    spool : Spool
+    dtype : str
+    width : int
+        Items of a row; a row of one item is read as a number.
+    """
+
+    def __init__(self, spool: Spool, dtype: str, width: int = 1) -> None:
+        self.spool, self.dtype, self.width = spool, np.dtype(dtype), width
+        self._bytes = self.dtype.itemsize * width
+        self._first: list[int] = []
+        self._at: list[int] = []
+        self._end = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, rows: Array) -> None:
+        """Append rows."""
+        if not len(rows):
+            return
+        data = np.ascontiguousarray(rows, self.dtype)
+        at = self.spool.append(data.data)
+        if not self._first or at != self._end:
+            self._first.append(self._count)
+            self._at.append(at)
+        self._end = at + data.nbytes
+        self._count += len(rows)
+
+    def read(self, first: int, last: int) -> Array:
+        """Return rows from `first` up to `last`."""
+        last = min(last, self._count)
+        n = max(last - first, 0)
+        out = np.empty(n * self.width, self.dtype)
+        view = out.view(np.uint8).data if n else memoryview(b"")
+        k, done = bisect_right(self._first, first) - 1, 0
+        while done < n:
+            end = self._first[k + 1] if k + 1 < len(self._first) else self._count
+            count = min(end, last) - (first + done)
+            start = self._at[k] + (first + done - self._first[k]) * self._bytes
+            into = view[done * self._bytes : (done + count) * self._bytes]
+            self.spool.fill(start, into)
+            done, k = done + count, k + 1
+        return out if self.width == 1 else out.reshape(n, self.width)
+
+
+class Texts:
+    """Rows of texts, as one column of bytes and one of where each ends."""
+
+    def __init__(self, spool: Spool, width: int = 1) -> None:
+        self.width = width
+        self._bytes, self._ends = Column(spool, "u1"), Column(spool, "<i8")
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, rows: list[bytes]) -> None:
+        """Append texts, all of a row after one another."""
+        ends = np.cumsum([len(x) for x in rows], dtype=np.int64) + len(self._bytes)
+        self._bytes.add(np.frombuffer(b"".join(rows), np.uint8))
+        self._ends.add(ends)
+        self._count += len(rows) // self.width
+
+    def read(self, first: int, last: int) -> list[list[bytes]]:
+        """Return rows from `first` up to `last`."""
+        last = min(last, self._count)
+        first = min(first, last)
+        a, b = first * self.width, last * self.width
+        ends = self._ends.read(a, b).tolist()
+        begin = int(self._ends.read(a - 1, a)[0]) if a else 0
+        data = self._bytes.read(begin, ends[-1] if ends else begin).tobytes()
+        texts, at = [], begin
+        for end in ends:
+            texts.append(data[at - begin : end - begin])
+            at = end
+        return [texts[i : i + self.width] for i in range(0, len(texts), self.width)]
+
+
+def pieces(n: int, size: int = 1 << 17) -> Iterator[slice]:
+    """Yield slices of at most `size` that make up n rows."""
+    for first in range(0, n, size):
+        yield slice(first, min(first + size, n))
