@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations, scales
+from configs import destinations, reach, scales
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import (
+    DELIMITED,
+    Config,
+    FileStream,
+    MidiStream,
+    OscStream,
+    UreStream,
+    is_delimited,
+    stem,
+)
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -49,6 +58,7 @@ def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
     ports: dict[tuple[str, int], str] = {}
     devices: dict[tuple[str, bool], str] = {}
+    stems: dict[str, str] = {}
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if stream.name in first:
@@ -59,6 +69,18 @@ def _streams(document: Document, config: Config) -> None:
         first.setdefault(stream.name, index)
         if isinstance(stream, FileStream):
             _file(document, (*at, "path"), stream.path, or_tape=True)
+            if is_delimited(stream.path):
+                source, path = stem(stream.path), document.shown((*at, "path"), stream.path)
+                if (other := stems.setdefault(source, stream.path)) != stream.path:
+                    said = f"{path} and {other} are both the source '{source}'"
+                    document.fault(
+                        document.place((*at, "path")), f"{said}, expected files of unlike names"
+                    )
+            if stream.columns is not None and not is_delimited(stream.path):
+                said = "'columns' of a file without columns, expected a path that ends in"
+                document.fault(
+                    document.key_place((*at, "columns")), f"{said} {', '.join(DELIMITED)}"
+                )
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
         elif isinstance(stream, MidiStream):
@@ -116,6 +138,13 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         document.fault(
             document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
         )
+    if stream.basic_auth is not None:
+        _file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
+    if stream.bearer_token_file is not None:
+        _file(document, (*at, "bearer_token_file"), stream.bearer_token_file)
+        if stream.basic_auth is not None:
+            said = "'bearer_token_file' beside 'basic_auth', expected one of the two"
+            document.fault(document.key_place((*at, "bearer_token_file")), said)
     if stream.timeout_s > stream.pull_interval_s:
         # One pull must be over before the next is due.
         said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
@@ -388,6 +417,9 @@ _CHECKS = (
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
     _Check(("streams", "channels", "signals", "facts"), _sources),
+    _Check(("streams", "channels", "signals", "facts"), reach.channels),
+    _Check(("signals", "align", "resample"), reach.lags),
+    _Check(("signals", "failover"), reach.fallback),
     _Check(("signals",), _signals),
     _Check(("signals", "quality"), _quality_signal),
     _Check(("signals", "weights"), _weights),

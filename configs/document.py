@@ -35,6 +35,8 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_PASSWORD = re.compile(r"(?<=://).*@|^[^:@]*:(?!//).*@", re.S)
+"""Up to the last @, since a password may hold any character."""
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\u2028\u2029]"
 )
@@ -109,8 +111,8 @@ class Document:
         return self.keys.get(at) or self.place(at)
 
     def shown(self, at: DataPath, value: object) -> str:
-        """Return a value as it was written, so that no environment variable gets out."""
-        return self.written.get(at, str(value))
+        """Return a value as it was written: no environment variable, no password of a URL."""
+        return without_password(self.written.get(at, str(value)))
 
     def fault(self, place: Place, message: str) -> None:
         """Report what is wrong at a place."""
@@ -124,6 +126,11 @@ class _EndOfTrustError(Exception):
 def one_line(text: str) -> str:
     """Return the text with everything that could break a line, or a terminal, escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def without_password(text: str) -> str:
+    """Return a text with stars for the name and password of a URL in it."""
+    return _PASSWORD.sub("***@", text)
 
 
 def text_of(path: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -25,9 +27,14 @@ from operators.plan import (
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
-_URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+_PAGE = (
+    "a page such as http://127.0.0.1:9100/metrics or https://..., without name and password:"
+    " basic_auth takes a username and a password_file"
+)
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
+TimeUnit = Literal["s", "ms", "us", "ns"]
 Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
 
 
@@ -38,9 +45,27 @@ class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
     frozen_after_s: Positive | None = None
 
 
+DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
+"""How the names of files of delimited text end, and of packed ones."""
+
+
+class Columns(Strict, frozen=True, kw_only=True):
+    """Columns of delimited text by their names: of times, of arrivals, and the channels.
+
+    Where none is named, the time column is found by name or content, and each other column is a
+    channel.
+    """
+
+    ts: Annotated[str, Meta(min_length=1)] | None = None
+    rx: Annotated[str, Meta(min_length=1)] | None = None
+    values: list[str] = []
+
+
 class FileStream(Stream, frozen=True, tag="file", kw_only=True):
     """A recording. `batch_lines` lines are handed on at a time.
 
+    `ts_unit` is the unit of its source stamps, seconds where none is given; of delimited text it
+    is found, too. `columns` are those of delimited text.
     Beside live streams it is played as it was recorded: one rig has one time axis.
     """
 
@@ -48,6 +73,25 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
     speed: NotNegative = 0.0
     follow: bool = False
     batch_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    ts_unit: TimeUnit | None = None
+    columns: Columns | None = None
+
+
+def is_delimited(path: str) -> bool:
+    """Whether a recording is delimited text, by the ending of its name."""
+    name = path.lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
+    return name.endswith(DELIMITED)
+
+
+def stem(path: str) -> str:
+    """Return the source of a delimited file: its name without endings, colons and spaces."""
+    name = Path(path).name
+    for ending in (*PACKED, *DELIMITED):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return re.sub(r"[:\s]+", "_", name) or "table"
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
@@ -69,13 +113,25 @@ class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
     pair: bool = False
 
 
-class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
-    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all."""
+class BasicAuth(Strict, frozen=True, kw_only=True):
+    """Name and password of a scrape; the password stands in a file."""
 
-    metrics_url: Annotated[str, Meta(pattern=_URL)]
+    username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    password_file: Annotated[str, Meta(min_length=1)]
+
+
+class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
+    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all.
+
+    `https://` trusts what the system trusts. Credentials stand in files, read for each pull.
+    """
+
+    metrics_url: Annotated[str, Meta(pattern=_URL, description=_PAGE)]
     pull_interval_s: Annotated[float, Meta(ge=0.1)] = 2.0
     timeout_s: Positive = 1.0
     keys: list[str] = []
+    basic_auth: BasicAuth | None = None
+    bearer_token_file: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
-from configs.document import BAD, MAX_FAULTS, DataPath, Document, one_line
+from configs.document import BAD, MAX_FAULTS, DataPath, Document, one_line, without_password
 
 _SHOWN = 40
 _LISTED = 24
@@ -108,6 +108,9 @@ def expected(kind: Any) -> str:
             for name, words in _BOUNDS.items()
             if (bound := getattr(meta, name, None)) is not None
         ]
+        described = [str(meta.description) for meta in metas if meta.description]
+        if described:
+            return described[0]
         if any(meta.min_length or meta.pattern for meta in metas):
             shape = next((f" that matches {meta.pattern}" for meta in metas if meta.pattern), "")
             return f"{expected(base)}{shape or ' that is not empty'}"
@@ -228,4 +231,5 @@ def _has_bad(value: Any) -> bool:
 
 
 def _short(text: str) -> str:
+    text = without_password(text)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

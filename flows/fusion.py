@@ -38,7 +38,8 @@ from sinks.output import Output, preflight
 from sinks.send import played
 from sources.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
-from sources.stop import recovering
+from sources.replay import preflight as recordings
+from sources.stop import at_abort, recovering
 
 if TYPE_CHECKING:
     from sinks.server import Server
@@ -100,6 +101,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
+    recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
         known, loaded = hindsight(loaded, progress=progress, keep=keep)
@@ -112,6 +114,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
         remarks_on,
     )  # fmt: skip
+    at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
 

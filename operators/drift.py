@@ -5,6 +5,8 @@ it stood when the row came; rows in doubt, at most 32 stamps a source, wait unti
 whether they are delayed, wild or the first after a clock reset. Rows without stamps of their own
 pass their arrival through. Markers end here, as lines.
 
+A source whose rate no clock can have is held back (operators/rate.py).
+
 The grain of each member's stamps (operators/grain.py) is found on the way.
 
 In the second of two passes a source's clock is known as a whole (operators/clock_path.py), and no
@@ -35,6 +37,7 @@ from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
 from operators.packets import Packets
 from operators.plan import NotNegative, Plan, Positive, Strict
+from operators.rate import Rates, cause
 from operators.records import (
     F64,
     Block,
@@ -86,6 +89,7 @@ class Drift:
         self._waiting: dict[str, Block] = {}
         self._gone: dict[str, float] = {}
         self._first = self._newest = float("nan")
+        self._rates = Rates(plan.max_delay_s)
         if state:
             if state["rig"] is not None:
                 self._look_up(state["rig"], state["passed"])
@@ -96,6 +100,7 @@ class Drift:
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
             self._gone = dict(state["gone"])
             self._first, self._newest = state["first"], state["newest"]
+            self._rates.revive(state["rates"])
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -112,6 +117,7 @@ class Drift:
             "gone": dict(self._gone),
             "first": self._first,
             "newest": self._newest,
+            "rates": self._rates.snapshot(),
         }
 
     def update(self, packet: Packet) -> Packet:
@@ -125,13 +131,23 @@ class Drift:
         if self._learn:
             self._seen = {r.channel: r.grain_s for r in grains} | self._seen
         by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
-        for block in packet.blocks:
+        blocks, held = self._rates.part(packet.blocks)
+        for block in blocks:
             by_source.setdefault(block.source, []).append(block)
         self._doubtful = {}
         mapped: list[Block] = []
         until = np.inf if packet.end else packet.known
         clocks = [r for c in self._paths.values() for r in c.until(until)]
         ends, dead = list(packet.ends), list(packet.letters)
+        for b, rate in held:
+            before = spread(b.before, b.weight)
+            ends += ended(b.source, b.channel, "rejected", before)
+            dead += letters(
+                self.plan, "drift", "wild_stamp", b.source, before, spread(b.line, b.weight),
+                [f"{b.channel} ts={t:.6f}: {cause(r)}" for t, r in
+                 zip(spread(b.source_time, b.weight).tolist(),
+                     spread(rate, b.weight).tolist(), strict=True)],
+            )  # fmt: skip
         for source, blocks in by_source.items():
             good, wild, reports = self._map(source, blocks, packet.known, packet.end)
             mapped += good
@@ -180,12 +196,15 @@ class Drift:
     def shown(self) -> State:
         """Return each source's clock over the whole recording, and each channel's first grain."""
         logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
-        return {"paths": {s: log.path().plain() for s, log in logs.items()}, "grains": self._seen}
+        wrong = self._rates.wrong()
+        paths = {s: log.path().plain() for s, log in logs.items() if s not in wrong}
+        return {"paths": paths, "grains": self._seen, "rates": wrong}
 
     def _look_up(self, rig: str, passed: dict[str, int]) -> None:
         """Take the clocks of a rig from the findings; `passed`: reports so far, by source."""
         self._rig = rig
-        paths = self._known.of(rig, "drift").get("paths", {}) if self._known else {}
+        found = self._known.of(rig, "drift") if self._known else {}
+        paths, self._rates.known = found.get("paths", {}), found.get("rates", {})
         self._paths = {
             s: PathReports(s, ClockPath.revive(path), passed.get(s, 0)) for s, path in paths.items()
         }

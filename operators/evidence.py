@@ -20,10 +20,9 @@ import math
 import re
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.expression import WORDS, compile_expression
@@ -32,9 +31,9 @@ from operators.records import F64, INDICATORS, EvidenceRecord, Fused, Packet, St
 
 
 class EvidenceConfig(Strict, frozen=True, kw_only=True):
-    """Files of rules, each a list of `Rule`."""
+    """Files of rules, each a list of `Rule`; an empty list is no evidence."""
 
-    rules: Annotated[list[str], Meta(min_length=1)]
+    rules: list[str]
 
 
 class Rule(Strict, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ STILL, WALKS = 1e-10, (1e-8, 1e-6)
 """Paces of a walk (s^2/s): 0.25 ms in ten minutes, where nothing moves; 2.5 and 25 ms."""
 STEADY, DRIFTS = 1e-16, 1e-12
 """Paces of a rate (1/s): 0.25 ppm in ten minutes, a crystal at rest; 25 ppm, one that warms up."""
-CORRECTED, FREE = (0.01, 0.005), (0.95, 0.1)
+CORRECTED, FREE = (0.003, 0.002), (0.95, 0.1)
 """Before the readings, the share of lags that rise, and of each pace that is not the calmest:
 between two clocks that are corrected, and with one that cannot be."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from configs.document import ConfigError, text_of
 from configs.load import Loaded, load_or_exit
+from configs.reach import unwanted
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
 
@@ -54,6 +55,11 @@ def describe(loaded: Loaded) -> list[str]:
         lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
+    for channel in unwanted(config):
+        source, _, key = channel.partition(":")
+        lines.append(
+            f"never     {channel}: the keys of stream {source} leave it out; add {key} to them"
+        )
     return lines
 
 

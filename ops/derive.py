@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
-from configs.schema import RunMode
+from configs.schema import Columns, RunMode, TimeUnit, is_delimited
 from operators.records import Reject
+from ops.tables import dialects, of_time
 from sources import xdf
-from sources.decode import Decoder
+from sources.dialect import Dialect
 from sources.names import Names
+from sources.reader import reader_at
 from sources.recording import is_xdf
 from sources.remarks import comma, is_comma_number, wide
 from sources.rows import Rows
@@ -38,7 +40,13 @@ SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 
 
-def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Path:
+def derive(
+    files: Sequence[Path],
+    out: Path,
+    mode: RunMode | None = None,
+    time: str | None = None,
+    unit: TimeUnit | None = None,
+) -> Path:
     """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
 
     MIDI controllers, what URE says of itself and the readings of a clock become facts. Of the
@@ -55,6 +63,10 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
     mode : {'causal', 'hindsight'}, optional
         By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
         live run.
+    time : str, optional
+        Name of the time column of delimited files.
+    unit : {'s', 'ms', 'us', 'ns'}, optional
+        Of source stamps.
 
     Raises
     ------
@@ -62,14 +74,15 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
         Code 2: a file is missing, or none of them holds a series of numbers.
     """
     counts: Counter[str] = Counter()
-    unit: dict[str, str] = {}
+    named: dict[str, str] = {}
     whys: list[str] = []
+    tables = dialects(files, time, unit)
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
-        held, why, notes = survey(file)
+        held, why, notes = survey(file, tables.get(file), unit)
         counts += held
-        unit |= units(file)
+        named |= units(file)
         whys += [why] if why else []
         for remark in notes:
             print(f"lumen: {remark}", file=sys.stderr)
@@ -90,12 +103,12 @@ def derive(files: Sequence[Path], out: Path, mode: RunMode | None = None) -> Pat
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
     streams = [
-        f"{{name: {name}, type: file, path: {quoted(str(file))}}}"
+        f"{{name: {name}, type: file, path: {quoted(str(file))}{of_time(tables.get(file), unit)}}}"
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."
     found = signals(series)
-    text = yaml_of(title, streams, found, facts, str(out), learnt=unlike(found, unit))
+    text = yaml_of(title, streams, found, facts, str(out), learnt=unlike(found, named))
     path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
     return path
 
@@ -105,7 +118,9 @@ def usual_mode(files: Sequence[Path]) -> RunMode:
     return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
-def survey(file: Path) -> tuple[Counter[str], str | None, list[str]]:
+def survey(
+    file: Path, table: Dialect | None = None, unit: TimeUnit | None = None
+) -> tuple[Counter[str], str | None, list[str]]:
     """Return the content of a recording: of an XDF file all, of others the first MiB.
 
     Returns
@@ -130,7 +145,9 @@ def survey(file: Path) -> tuple[Counter[str], str | None, list[str]]:
         return xdf.channels(str(file)), xdf.why_not(str(file), recorded, FEWEST), []
     start = head(str(file), LOOK)
     whole = start[: start.rfind(b"\n") + 1] or start
-    rows = Decoder(str(file)).decode(whole, 0, Names("studio")) if whole else None
+    columns = Columns(ts=table.names[table.time]) if table else None
+    reader = reader_at(str(file), columns, table.unit if table else unit)
+    rows = reader.decode(whole, 0, Names("studio")) if whole else None
     found: Counter[str] = Counter()
     if rows is None:
         return found, f"{file}: empty: it holds no line", []
@@ -175,7 +192,7 @@ class _Named(msgspec.Struct):
 
 def units(file: Path) -> dict[str, str]:
     """Return the unit of each channel that names one in the first MiB of a recording."""
-    if is_xdf(str(file)):
+    if is_xdf(str(file)) or is_delimited(str(file)):
         return {}
     found: dict[str, str] = {}
     decoder = msgspec.json.Decoder(_Named)

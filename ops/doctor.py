@@ -27,8 +27,9 @@ from sources.exposition import PageError, Pages
 from sources.inbox import stamp
 from sources.osc import open_port, refusal
 from sources.port_name import fitting
-from sources.scrape import Endpoint, Patience
+from sources.scrape import Patience
 from sources.udp import BUFFER, Receiver, listener
+from sources.ure import endpoint
 
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
@@ -277,7 +278,7 @@ def endpoints(config: Config | None) -> Iterator[Finding]:
         pages = Pages()
         try:
             patience = Patience(stream.timeout_s, lambda: False)
-            answer = Endpoint(stream.metrics_url).get(patience)
+            answer = endpoint(stream).get(patience)
             pages.decode(answer.page, stamp(), stream.metrics_url[:255], answer.openmetrics)
         except PageError as error:
             todo = "a run starts without it, and takes it in when it comes"

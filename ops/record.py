@@ -88,7 +88,7 @@ def record(
     config = msgspec.structs.replace(loaded.config, tap=tap)
     preflight(config)
     stop.set_recovering(False)
-    stop.install()
+    stop.install("Ctrl-C: the tape ends here; again to end at once")
     count, end = Count(), time.monotonic() + seconds
     try:
         partition = LivePartition(config, loaded.fingerprint)

@@ -17,11 +17,19 @@ MODES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen replay` takes."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help=".ndjson, .gz, .zst, .xdf or a tape"
-    )
+        "files", nargs="+", type=Path, metavar="FILE",
+        help=".ndjson, .csv, .xdf, also packed (.gz, .zst), or a tape",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, default=Path("out"), metavar="DIR",
         help="folder of the results and of the configuration; default %(default)s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time", metavar="COLUMN", help="the time column of delimited files; else it is found"
+    )
+    parser.add_argument(
+        "--unit", choices=("s", "ms", "us", "ns"),
+        help="of source stamps; default: found in delimited files, else s",
     )  # fmt: skip
     add_mode(parser)
     add_recovery(parser)
@@ -30,9 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Work a configuration out, run it and show the summary."""
     from ops.derive import derive, usual_mode
+    from ops.tables import dialects, remarks
 
     mode = args.mode or usual_mode(args.files)
-    config = derive(args.files, args.out, mode)
+    for line in remarks(dialects(args.files, args.time, args.unit)):
+        print(line, flush=True)
+    config = derive(args.files, args.out, mode, args.time, args.unit)
     print(f"{MODES[mode]}\n", flush=True)
     show(execute(config, args.recover, args.snapshot_s))
     print(f"\nWhat is fused with what is a guess: it stands in {config}. Change it, then\n"

@@ -24,12 +24,14 @@ from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from sinks.history import History
 from sinks.slo import Judge
-from sinks.verdict import uncompared
+from sinks.verdict import FAR_BEHIND_S, uncompared
 
 MOST_FINDINGS = 4_096
 MOST_WAITING = 2_048
 """Ticks that wait to be judged."""
 FRESH_S = 30.0
+LONGEST_BEHIND_S = 86_400.0
+"""A difference of clocks beyond it is a clock that was set, no lateness."""
 OTHERS, NAMELESS = "*", "?"
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper edges of the histogram's buckets."""
@@ -83,6 +85,8 @@ class Panel:
         When it came here (s, monotonic).
     sync : dict
         The newest report of each channel.
+    behind_s : float
+        How long after the arrival that released it the newest tick came here (s); 0 of a replay.
     late, late_s : int64 (edges + 1,), float
         Ticks by lateness, and its sum.
     history : History
@@ -112,6 +116,7 @@ class Panel:
         self.sync: dict[str, SyncReport] = {}
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
+        self.behind_s = 0.0
         self.slo = Judge(judged)
         self.history = History(tick_hz)
         self._waiting: list[Fused] = []
@@ -158,6 +163,8 @@ class Panel:
             bucket = np.searchsorted(LATENESS_S, lateness)
             self.late += np.bincount(bucket, minlength=len(self.late))
             self.late_s += float(lateness.sum())
+            newest = float(lateness[-1])
+            self.behind_s = newest if newest <= LONGEST_BEHIND_S else 0.0
 
     def settle(self) -> None:
         """Judge the ticks that wait for it."""
@@ -238,6 +245,9 @@ class Board:
             return f"no tick within {FRESH_S:g} s"
         if all(now - panel.spoke > FRESH_S for panel in panels):
             return f"no event within {FRESH_S:g} s"
+        running = (p.behind_s for p in panels if not p.ended and now - p.ticked <= FRESH_S)
+        if (behind := max(running, default=0.0)) > FAR_BEHIND_S:
+            return f"results come {behind:.1f} s late: this machine cannot keep up"
         return ""
 
     def uncompared(self) -> list[str]:

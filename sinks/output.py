@@ -93,6 +93,12 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         self.keep = keep
         self.send = send
         self.server = server
+        self.exit: Exit | None = None
+
+    def abort(self) -> None:
+        """Say in `run.json` that the run is aborted, and end what sounds."""
+        if self.exit is not None:
+            self.exit.abort()
 
     def list_parts(self) -> list[str]:
         """Return the one constant name."""
@@ -103,7 +109,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         state = None
         if resume_state is not None:
             state = decode_state(resume_state, "output", self.fingerprint)
-        return Exit(self, state)
+        self.exit = Exit(self, state)
+        return self.exit
 
 
 class Exit(StatefulSinkPartition[Packet, bytes]):
@@ -122,7 +129,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         self.lost = 0
         self.digests = Digests()
         self.stems = ["fused", "sync", "dead", "markers"]
-        if self.config.evidence is not None:
+        if self.config.evidence and self.config.evidence.rules:
             self.stems.append("evidence")
         if self.config.output.aligned:
             self.stems.append("aligned")
@@ -177,6 +184,13 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             "account": self.account.snapshot(),
         }
         return encode_state(state, "output", self.output.fingerprint)
+
+    def abort(self) -> None:
+        """Say that the run is aborted: its results end where they are. Lasts under a second."""
+        with suppress(OSError):
+            self._write_run(aborted=True)
+        if self.output.send is not None:
+            self.output.send.stop()
 
     def close(self) -> None:
         """Say how the run went, and let others have the folder."""
@@ -246,8 +260,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         """Whether all rigs whose events came have come to the end of their data."""
         return bool(self.ended) and all(self.ended.values())
 
-    def _write_run(self) -> None:
-        ended = self._has_ended()
+    def _write_run(self, aborted: bool = False) -> None:
+        ended = self._has_ended() and not aborted
         total = self.account.total()
         streams = [s for s in self.config.streams if isinstance(s, FileStream)]
         writers = [segments for files in self.files.values() for segments in files.values()]
@@ -268,6 +282,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             **usage(total["received"] - self.before),
             "hindsight": self.config.mode == "hindsight",
             "ended": ended,
+            "aborted": aborted,
             "balanced": self.account.balanced(),
             "account": {"total": total, "by_source": self.account.by_source},
             "dead_lines_lost": self.lost,

@@ -65,6 +65,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         "ended": panel.ended,
         "ts": float(fused.ts[-1]) if fused else None,
         "tick_age_s": now - panel.ticked if isfinite(panel.ticked) else None,
+        "behind_s": panel.behind_s if fused else None,
         "mode": MODES[int(fused.mode[-1])] if fused else None,
         "mode_since": panel.history.mode_since,
         "live": int(fused.live[-1]) if fused else None,

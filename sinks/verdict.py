@@ -1,9 +1,10 @@
 """One sentence that answers the question: is it in sync?
 
-The first of these that holds is said: no tick comes; the data have ended; a member is silent and
-the mode shows it; a clock has just stepped; the mode is not `fused`; fewer than two compared
-members are present; a member is missing or not compared; an indicator is beyond its critical
-threshold; all is well. "In sync" is said of compared members only.
+The first of these that holds is said: no tick comes; the data have ended; results come more than
+`FAR_BEHIND_S` late; a member is silent and the mode shows it; a clock has just stepped; the mode is
+not `fused`; fewer than two compared members are present; results come more than `BEHIND_S` late; a
+member is missing or not compared; an indicator is beyond its critical threshold; all is well.
+"In sync" is said of compared members only.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Level = Literal["good", "warn", "crit", "wait"]
 StreamState = Literal["waiting", "down", "lost", "stale", "acquiring", "rejoining", "live"]
 STALLED_S = 5.0
+BEHIND_S, FAR_BEHIND_S = 1.0, 5.0
+"""Results that come later than this after their data are late, and no longer live."""
 STEP_SHOWN_S = 20.0
 """For so long it is said that a clock stepped (s of the data's time)."""
 _FROM_WORST: tuple[StreamState, ...] = ("lost", "stale", "acquiring", "rejoining", "live")
@@ -53,6 +56,8 @@ def verdict(panel: Panel, now: float) -> Verdict:
     if age > STALLED_S:
         said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
         return Verdict("crit", "No fresh data", said, ts)
+    if panel.behind_s > FAR_BEHIND_S:
+        return _behind("crit", panel)
     mode, since = MODES[int(fused.mode[-1])], panel.history.mode_since
     missing = _missing(panel)
     silent = any(state in _SILENT for state in missing.values())
@@ -69,6 +74,8 @@ def verdict(panel: Panel, now: float) -> Verdict:
     if not compared(panel):
         searched = any(m.searched for members in _members(panel) for m in members)
         return Verdict("wait" if searched else "warn", NOT_COMPARED, uncompared(panel))
+    if panel.behind_s > BEHIND_S:
+        return _behind("warn", panel)
     free = "; ".join(filter(None, (loose(m) for m in _members(panel) if len(m) > 1)))
     if missing or free:
         left = "; ".join(filter(None, (_named(missing), free)))
@@ -80,6 +87,11 @@ def verdict(panel: Panel, now: float) -> Verdict:
         said = ", ".join(filter(None, beyond))
         return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
     return Verdict("good", "In sync", f"{_within(panel)}; {_streams(panel)}")
+
+
+def _behind(level: Level, panel: Panel) -> Verdict:
+    said = f"results come {panel.behind_s:.1f} s late: this machine cannot keep up"
+    return Verdict(level, "Behind", f"{said}; {_within(panel)}")
 
 
 def _step(panel: Panel, ts: float, missing: dict[str, str]) -> Verdict | None:

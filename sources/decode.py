@@ -21,7 +21,7 @@ from operator import attrgetter
 import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
-from operators.records import F64, I32, I64, Bool, Event, Reject, Turned
+from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, Turned
 from sources.layout import SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.line import (
     BROKEN,
@@ -74,10 +74,16 @@ class Decoder:
     ----------
     file : str
         How the file is called in rejects.
+    per_second : float
+        How many units of the source's stamps make a second.
     """
 
-    def __init__(self, file: str) -> None:
+    torn: Reason = "json"
+    """Why a last line that is not whole is refused."""
+
+    def __init__(self, file: str, per_second: float = 1.0) -> None:
         self.file = file
+        self._per_second = per_second
         self._layouts: list[Layout] = []
         self._poor = 0
         self._pause = 0
@@ -125,6 +131,8 @@ class Decoder:
             self._parse(chunk, text, todo, table, names)
             if n >= _FEW:
                 self._adapt(chunk, text, todo, table)
+        if self._per_second != 1:
+            np.divide(table.ts, self._per_second, out=table.ts, where=table.own_time)
         fine = np.abs(table.ts) <= MAX_STAMP_S  # False for NaN
         fine &= ~(np.abs(table.rx) > MAX_STAMP_S)
         fine &= table.name != REJECT
@@ -235,7 +243,7 @@ class Decoder:
         notes: list[str | Reject | Turned | None] = []
         for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), _cut(chunk, text, bad),
                                    strict=True):  # fmt: skip
-            read = read_line(line, rows.names)
+            read = read_line(line, rows.names, self._per_second)
             counts[i] = len(read)
             odd += read
             notes += [r.note or (self.reject(r, offset, line) if r.reason else r.text)

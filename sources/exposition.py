@@ -9,6 +9,8 @@ are skipped: nothing here depends on what a metric's type is said to be.
   as in the text: `node_cpu{cpu="0",mode="idle"}`. An empty label is none
 - a sample that is no finite number, or has a stamp beyond belief, loses only itself
 - a series whose own stamp is that of the page before says nothing new (`repeated`)
+- a byte order mark is skipped; OpenMetrics is whole with `# EOF`, a line feed behind it or not
+- a line that is refused is quoted with its fault
 
 Cost: about 2 us a sample. State: the stamps of the last page. Bounds: 4 MiB, 65,536 lines, 16,384
 samples, 8 KiB a line.
@@ -43,6 +45,13 @@ _LABEL = re.compile(
     rb"[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*\"((?:[^\"\\]++|\\[\\\"n])*+)\"[ \t]*(?:,|$)"
 )
 _END = b"# EOF"
+_MARK = b"\xef\xbb\xbf"
+_HEAD = re.compile(rb"[^\s{]*")
+_NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABELLED = re.compile(_SERIES)
+_PLAIN_VALUE = re.compile(_VALUE)
+_QUOTED = 60
+"""Bytes of a faulty line that are shown."""
 
 
 class PageError(Exception):
@@ -136,7 +145,9 @@ class Pages:
 def _samples(page: bytes, openmetrics: bool) -> dict[str, _Sample]:
     if len(page) > MAX_PAGE or page.count(b"\n") > MAX_LINES:
         raise PageError("the page is too long", "too_long", page)
-    lines = page.split(b"\n")
+    lines = page.removeprefix(_MARK).split(b"\n")
+    if openmetrics and lines[-1].rstrip() == _END:
+        lines.append(b"")
     if lines.pop():
         raise PageError("the page is cut: its last line has no end", sample=page[-MAX_SAMPLE:])
     if openmetrics and (not lines or lines.pop().rstrip() != _END):
@@ -147,15 +158,18 @@ def _samples(page: bytes, openmetrics: bool) -> dict[str, _Sample]:
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            raise PageError(f"line {number} is not UTF-8", sample=line) from None
+            said = f"line {number} is not UTF-8: {_quoted(line)}"
+            raise PageError(said, sample=line) from None
         if not text.strip() or (line.startswith(b"#") and line.strip() != _END):
             continue
         found = grammar.fullmatch(line) if len(line) <= MAX_LINE else None
         key = _key(*found.group("name", "labels")) if found else None
         if found is None or key is None:
-            raise PageError(f"line {number} is no sample", sample=line)
+            said = f"line {number} is no sample: {_quoted(line)}: {_fault(line)}"
+            raise PageError(said, sample=line)
         if key in samples:
-            raise PageError(f"line {number} says a series again", sample=line)
+            said = f"line {number} says a series again: {_quoted(line)}"
+            raise PageError(said, sample=line)
         if len(samples) >= MAX_SAMPLES:
             raise PageError(f"more than {MAX_SAMPLES} series", "too_long", line)
         ts = found["ts"]
@@ -163,6 +177,35 @@ def _samples(page: bytes, openmetrics: bool) -> dict[str, _Sample]:
     if not samples:
         raise PageError("the page has no sample", sample=page)
     return samples
+
+
+def _fault(line: bytes) -> str:
+    """Return the reason why a line is no sample."""
+    if len(line) > MAX_LINE:
+        return f"it is longer than {MAX_LINE} bytes"
+    if line.strip() == _END:
+        return "it stands at the end of OpenMetrics only"
+    head = _HEAD.match(line)
+    name = head[0] if head else b""
+    if not _NAME.fullmatch(name):
+        return f"the name {_quoted(name)} is not of letters, digits, _ and : alone"
+    series = _LABELLED.match(line + b" ")
+    if series is None or _key(*series.group("name", "labels")) is None:
+        return 'its labels are not of the form {name="text",...}'
+    value, *rest = line[series.end() :].split(None, 1) or [b""]
+    if not value:
+        return "it has no value"
+    if _PLAIN_VALUE.fullmatch(value):
+        return f"{_quoted(b''.join(rest) or line[-1:])} behind the value is no stamp"
+    if _PLAIN_VALUE.fullmatch(value.replace(b",", b".")):
+        return f"the value {_quoted(value)} has a decimal comma, expected a point"
+    return f"the value {_quoted(value)} is no number"
+
+
+def _quoted(text: bytes) -> str:
+    """Return the beginning of a text in quotes and printable."""
+    shown = text[:_QUOTED].decode("utf-8", "backslashreplace")
+    return ascii(shown + ("..." if len(text) > _QUOTED else ""))
 
 
 def _key(name: bytes, labels: bytes | None) -> str | None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from operators.records import Reason, Reject
 from sources.arrival import Arrivals
-from sources.decode import Decoder
 from sources.line import Row
 from sources.names import REJECT, Names
+from sources.reader import Reader
 from sources.recording import Mark, Piece
 from sources.rows import Arrived, Rows, no_notes
 
@@ -72,6 +72,8 @@ class Feed:
     arrivals : Arrivals
         See `Arrivals`.
     state : FeedState or None
+    reader : Reader
+        Makes rows of what is read.
 
     Attributes
     ----------
@@ -87,12 +89,13 @@ class Feed:
         recording: Readable,
         arrivals: Arrivals,
         state: FeedState | None,
+        reader: Reader,
     ) -> None:
         self.number = number
         self.ready: list[Arrived] = []
         self.idle = False
         self.recording = recording
-        self._decoder = Decoder(recording.path)
+        self._reader = reader
         self._arrivals = arrivals
         if state:
             self._arrivals.running = _or_unknown(state.running)
@@ -167,12 +170,12 @@ class Feed:
 
     def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
         if not isinstance(piece, Piece):
-            yield piece.rows(names)
+            yield self._reader.scaled(piece.rows(names))
             return
         fault = piece.fault
         if piece.data and fault != "too_long":
-            rows = self._decoder.decode(piece.data, piece.offset, names)
-            if piece.last and _is_torn(rows):
+            rows = self._reader.decode(piece.data, piece.offset, names)
+            if piece.last and _is_torn(rows, self._reader.torn):
                 fault = fault or "torn"
             else:
                 yield rows
@@ -181,7 +184,7 @@ class Feed:
 
     def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
         note = no_notes(1)
-        note[0] = self._decoder.reject(Row(REJECT, reason=reason), piece.offset, piece.data)
+        note[0] = self._reader.reject(Row(REJECT, reason=reason), piece.offset, piece.data)
         nan = np.full(1, np.nan)
         return Rows(
             names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
@@ -222,10 +225,10 @@ class Feed:
         return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
 
 
-def _is_torn(rows: Rows) -> bool:
+def _is_torn(rows: Rows, why: Reason) -> bool:
     """Whether a last line is no whole one."""
     notes = [] if rows.notes is None else rows.notes.tolist()
-    return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == "json"
+    return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == why
 
 
 def _verdicts(pending: list[Arrived]) -> list[bool]:

@@ -163,7 +163,7 @@ class Inbox:
         now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
         for reason, count in now.items():
             if count > self._told[reason]:
-                items += _lost(self._host(), reason, count - self._told[reason])
+                items += losses(self._host(), reason, count - self._told[reason])
         self._told = now
         return items
 
@@ -190,8 +190,8 @@ class Stream(Protocol):
         """Return what is worth telling once it is up: addresses, sizes of buffers, ports."""
 
 
-def _lost(rx: float, reason: Reason, events: int) -> list[Refused]:
-    """Return losses, of which one item may tell only so many."""
+def losses(rx: float, reason: Reason, events: int) -> list[Refused]:
+    """Return losses, each item of at most `MOST_LOST` events."""
     parts = range(0, events, MOST_LOST)
     return [Refused(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
 

@@ -225,13 +225,15 @@ def _checks(pieces: tuple[bytes, ...]) -> tuple[tuple[int, Words, Words], ...]:
     return tuple((j, words(pieces[j]), words(b"\xff" * len(pieces[j]))) for j in order)
 
 
-def read_numbers(text: Text, spans: I64) -> tuple[F64, Bool]:
+def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
     """Read decimal numbers.
 
     Parameters
     ----------
     spans : int64 (3, n)
         Start, point and end; without a point, point is end.
+    sign : int
+        The byte that is the decimal sign.
 
     Returns
     -------
@@ -245,7 +247,7 @@ def read_numbers(text: Text, spans: I64) -> tuple[F64, Bool]:
     digits -= negative
     np.minimum(digits, _MOST_DIGITS + 1, out=digits)
     np.maximum(digits, 0, out=digits)
-    number, good = _digits(text, point, digits)
+    number, good = read_digits(text, point, digits)
     good &= number >= _LEAST[digits]
     fraction = end - point
     if fraction.any():
@@ -253,9 +255,9 @@ def read_numbers(text: Text, spans: I64) -> tuple[F64, Bool]:
         np.maximum(fraction, 0, out=fraction)
         scale = _SCALE[fraction]
         fraction -= 1
-        decimals, fine = _digits(text, end, np.maximum(fraction, 0, out=fraction))
+        decimals, fine = read_digits(text, end, np.maximum(fraction, 0, out=fraction))
         good &= fine
-        good &= (text.bytes_[point] == 46) | (point == end)  # the mark may be a comma
+        good &= (text.bytes_[point] == sign) | (point == end)  # the mark may be a comma
         number *= scale
         number += decimals
         good &= number < _EXACT  # False for NaN
@@ -268,7 +270,7 @@ def read_numbers(text: Text, spans: I64) -> tuple[F64, Bool]:
     return number, good
 
 
-def _digits(text: Text, end: I64, count: I64) -> tuple[F64, Bool]:
+def read_digits(text: Text, end: I64, count: I64) -> tuple[F64, Bool]:
     """Read the integer of `count` digits that ends before `end`; above 16 it is wrong."""
     if count.max(initial=0) <= 8:
         return _eight(text.words(end - 8, 1)[:, 0], count)

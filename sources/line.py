@@ -118,8 +118,11 @@ def is_sound(line: bytes) -> bool:
     return True
 
 
-def read_line(line: bytes, names: Names) -> list[Row]:
-    """Return the rows of a line: none if it is blank, one a number, one for what is refused."""
+def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
+    """Return the rows of a line: none if it is blank, one a number, one for what is refused.
+
+    `per_second` units of the source's stamps make a second.
+    """
     if len(line) > MAX_LINE:
         return [Row(REJECT, reason="too_long")]
     line = line.strip(b" \t\r")
@@ -134,7 +137,7 @@ def read_line(line: bytes, names: Names) -> list[Row]:
         if parts.lost and not parts.is_event():
             return [_lost(parts.lost)]
         source = _name(parts.source)
-        return list(_rows(parts, source, names))
+        return list(_rows(parts, source, names, per_second))
     except _RefusedError as refused:
         return [Row(REJECT, reason=refused.reason, source=source)]
 
@@ -174,11 +177,11 @@ def _turned(raw: Raw) -> Turned | None:
     return Turned(0, link.source, link.up)
 
 
-def _rows(parts: _Parts, source: str, names: Names) -> Iterator[Row]:
-    key, rig, ts = _name(parts.key), _rig(parts.rig), _stamp(parts.ts)
+def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterator[Row]:
+    key, rig, ts = _name(parts.key), _rig(parts.rig), _stamp(parts.ts, per_second)
     rx, seq, own_time = _meta(parts.meta)
     if not own_time:
-        ts, rx = NAN, ts if rx != rx else rx
+        ts, rx = NAN, _stamp(parts.ts) if rx != rx else rx
     value = bytes(parts.value)
     if not value:
         raise _RefusedError("schema")
@@ -215,10 +218,11 @@ def _value(raw: Raw | bytes) -> float:
     return number
 
 
-def _stamp(raw: Raw) -> float:
+def _stamp(raw: Raw, per_second: float = 1.0) -> float:
     number = _number(raw) if raw else None
     if number is None:
         raise _RefusedError("schema")
+    number /= per_second
     if not abs(number) <= MAX_STAMP_S:
         raise _RefusedError("stamp")
     return number

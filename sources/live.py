@@ -9,7 +9,12 @@ What it goes on from is a place on the tape: from there to its end the tape is r
 streams hear already; then it is live again. Without a tap, what came after the last snapshot
 is gone, and only the state is there again. A recording beside them is played as one more of them.
 
-State: the inboxes (65,536 events each), 65,536 names. Losses: what the inboxes drop, counted.
+A flow that is behind takes a quarter of a second of arrivals at a time, so that a stop is near. At
+a stop nothing more is taken: the tape ends there, and what still waits is dropped and counted
+(`stopped`); of a flow that keeps up only what arrived after the wish to stop.
+
+State: the inboxes (65,536 events each) and as much that is taken and waits, 65,536 names. Losses:
+what the inboxes drop and what a stop leaves, counted.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from errno import EADDRINUSE
@@ -29,24 +36,26 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
-from operators.records import I64, Batch
+from operators.records import ENDED, I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
+from sources.decode import Decoder
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
-from sources.inbox import Inbox, Refused, Stream, stamp
+from sources.inbox import Inbox, Refused, Stream, losses, size, stamp
 from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
 from sources.playback import Playback
+from sources.reader import Reader
 from sources.recording import Mark, Piece
 from sources.replay import MOST_SILENT_TICKS, sources_of
 from sources.rows import Arrived
 from sources.tap import Lock, Tap, TapError, unfinished
 from sources.tape import Tape
 from sources.ure import Ure
-from sources.voice import Voice
+from sources.voice import LATE_S, Voice
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
@@ -54,6 +63,12 @@ TICK_S = 0.1
 LONGEST_SLEEP_S = 86_400.0
 _LOOK = timedelta(milliseconds=4)
 _CALM_S, _LONGEST_WAIT_S = 0.02, 0.25
+_PORTION, _PORTION_S = 64, 0.25
+"""Of what waits, so many events and so much of arrivals are taken at a time."""
+_STOPPING = (
+    "Ctrl-C: nothing more is taken, what still waits is dropped, the rest is written; again to end"
+    " at once"
+)
 _VERSION = 1
 
 
@@ -130,7 +145,7 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LivePartition:
         """Open the tape and start the streams."""
-        stop.install()
+        stop.install(_STOPPING)
         return LivePartition(self._config, self._fingerprint, resume_state)
 
 
@@ -172,14 +187,18 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if known and self._ended:
             return
         recording = self._open(config, fingerprint, known)
-        self._feed = Feed(0, recording, _arrivals(config), known.feed if known else None)
+        reader = Reader(Decoder(recording.path))
+        known_feed = known.feed if known else None
+        self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [])  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = self._looked = clock()
         self._busy = time.process_time()
-        self._stood = self._calm = -math.inf
+        self._calm = -math.inf
+        self._waits: float | None = None
+        self._held: list[Came] = []
         self._received = 0
         self._voice = Voice(clock, steady(config))
         self._began = dict(known.began) if known else {}
@@ -218,9 +237,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 self._feed.recording = _Place(tape.path, tape.mark(None).offset)
             return self._hand_on()
         self._done = stop.requested()
+        items: list[Came] = []
         if self._done:
-            self._stop()
-        items = [] if self._catches_up() else self._take()
+            items = self._last()
+        elif not self._catches_up():
+            items = self._take()
         if items:
             self._feed.add([rows_of(items, self._tape(items), names)], names)
         if self._done and not stop.recovering():
@@ -237,44 +258,115 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         now, busy = self._clock(), time.process_time()
         # Who was at work all the while has only been slow: nothing waits unheard.
         if now - self._looked - (busy - self._busy) >= TICK_S:
-            self._stood = self._calm = now
+            self._calm = now
+            self._waits = now if self._waits is None else self._waits
         self._looked, self._busy = now, busy
-        if self._done or now - self._stood >= _LONGEST_WAIT_S:
+        if self._waits is None:
+            return False
+        if self._held or now - self._waits >= _LONGEST_WAIT_S:
+            self._waits = None
             return False
         received = sum(inbox.received for inbox in self._inboxes.values())
         if received != self._received:
             self._received, self._calm = received, now
-        return now - self._calm < _CALM_S
+        if now - self._calm < _CALM_S:
+            return True
+        self._waits = None
+        return False
 
     def _take(self) -> list[Came]:
-        """Empty the inboxes; when nothing has come for a while, tell the time."""
+        """Empty the inboxes, by portions; when nothing has come for a while, tell the time."""
         now, host = self._clock(), self._host()
-        taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
-        items = [*self._bridge(host), *in_order(taken)]
+        fresh = not self._held
+        if fresh:
+            self._held = self._emptied()
+        items = self._portion()
+        if items:
+            self._voice.wait(host - items[0][1].rx)
+        whole = fresh and not self._held
+        items = self._bridged(items, host, whole)
         if any(type(item) is not Refused for _, item in items):
             self._heard = now
-        elif now - self._heard >= TICK_S:
+        elif now - self._heard >= TICK_S and not self._held:
             self._heard = now
             items.append(("", Tick(host, self._rig)))
-        self._voice.tell(taken)
         return items
 
-    def _bridge(self, host: float) -> list[Came]:
+    def _emptied(self) -> list[Came]:
+        """Return all that the inboxes hold, by arrival."""
+        taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
+        self._voice.tell(taken)
+        return in_order(taken)
+
+    def _portion(self) -> list[Came]:
+        """Take of what is held as much as is soon worked off."""
+        held = self._held
+        if len(held) <= _PORTION:
+            self._held = []
+            return held
+        last = held[0][1].rx + _PORTION_S
+        n = max(_PORTION, bisect_right(held, last, key=lambda came: came[1].rx))
+        self._held = held[n:]
+        return held[:n]
+
+    def _last(self) -> list[Came]:
+        """Stop the streams; return what was there in time, and all else as dropped."""
+        host = self._host()
+        self._stop()
+        waiting = [*self._held, *self._emptied()]
+        self._held = []
+        in_time = bool(waiting) and host - waiting[0][1].rx <= LATE_S
+        taken: list[Came] = []
+        dropped: Counter[str] = Counter()
+        for source, item in waiting:
+            counted = isinstance(item, Refused) and ENDED.get(item.reason) == "dropped"
+            if counted or (in_time and item.rx <= stop.moment()):
+                taken.append((source, item))
+            elif not isinstance(item, Tick):
+                dropped[source] += size(item)
+        for source, events in dropped.items():
+            taken += [(source, lost) for lost in losses(host, "stopped", events)]
+        if count := dropped.total():
+            print(f"lumen: stopped: {count} events that still waited are dropped", file=sys.stderr)
+        return self._bridged(taken, host, False)
+
+    def _bridged(self, items: list[Came], host: float, whole: bool) -> list[Came]:
         """Tell the time that nobody told, as after a sleep: no leap may be beyond belief.
 
         A clock that was set back, or far ahead, is no sleep: the run ends there.
+
+        Parameters
+        ----------
+        items : list of Came
+        host : float
+            The host's time (s).
+        whole : bool
+            Nothing else had come by then.
         """
-        newest, step = self._feed.newest, self._believed_s / 2
+        newest = self._feed.newest
         leap = host - newest
         if abs(leap) <= self._believed_s or newest == float("-inf"):
-            return []
+            return items
         if not 0 < leap <= LONGEST_SLEEP_S:
             if not stop.requested():
                 self._voice.say(f"the host's clock leapt by {leap:.0f} s: this run ends here")
             stop.request()
+            return items
+        found: list[Came] = []
+        for source, item in items:
+            if type(item) is not Refused and item.rx <= host:
+                found += self._ticks(newest, item.rx)
+                newest = max(newest, item.rx)
+            found.append((source, item))
+        return found + self._ticks(newest, host) if whole else found
+
+    def _ticks(self, newest: float, rx: float) -> list[Came]:
+        """Return ticks between two times, where these are further apart than is believed."""
+        if rx - newest <= self._believed_s:
             return []
-        times = np.round(newest + np.arange(step, leap, step), 6).tolist()
-        return [("", Tick(rx, self._rig)) for rx in times]
+        step = self._believed_s / 2
+        times = np.round(newest + np.arange(step, rx - newest, step), 6).tolist()
+        return [("", Tick(time, self._rig)) for time in times]
 
     def _tape(self, items: list[Came]) -> I64:
         """Write the items to the tape, if there is one; return their places."""
@@ -299,7 +391,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
     def next_awake(self) -> datetime | None:
         """Return when to look again: at once while the tape is read, else in a few ms."""
-        if self._done or isinstance(self._feed.recording, Tape):
+        if self._done or self._held or isinstance(self._feed.recording, Tape):
             return None
         return datetime.now(UTC) + self._look
 

@@ -26,6 +26,7 @@ from sources.feed import Feed
 from sources.inbox import Heard, Played, Refused, stamp
 from sources.listener import Listener
 from sources.names import Names
+from sources.reader import reader_of
 from sources.rows import Arrived
 from sources.tape import open_recording
 
@@ -77,11 +78,12 @@ class Playback(Listener):
     def _run(self) -> None:
         """Play what is due, to the end."""
         try:
+            reader = reader_of(self.config)
             recording = open_recording(self.config.path)
         except (OSError, ValueError) as error:
             self._inbox.turn(False, str(error))
             return
-        feed = Feed(0, recording, self._arrivals, None)
+        feed = Feed(0, recording, self._arrivals, None, reader)
         self._inbox.turn(True, ", ".join(self.facts()))
         try:
             self._play(feed)

@@ -11,6 +11,7 @@ Losses: none here; what cannot be used travels on as a reject in its place.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.schema import Config, FileStream
+from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
 from sources import stop
 from sources.arrival import Arrivals
@@ -28,6 +29,7 @@ from sources.decode import Decoder
 from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
+from sources.reader import reader_of
 from sources.recording import is_xdf
 from sources.rows import Arrived
 from sources.tape import head, open_recording
@@ -85,7 +87,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         ValueError
             One is shorter than it was, or the state is of other files.
         """
-        stop.install()
+        stop.install("Ctrl-C: no more is read, what was read is written; again to end at once")
         return ReplayPartition(self._config, resume_state, self._progress, heading=self._heading)
 
 
@@ -138,7 +140,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 recording = open_recording(
                     s.path, s.follow, state.mark if state else None, used, progress
                 )
-                self._feeds.append(Feed(i, recording, arrivals, state))
+                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s)))
         except (OSError, ValueError):
             self.close()
             raise
@@ -265,6 +267,26 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.recording.close()
 
 
+def preflight(config: Config) -> None:
+    """Refuse delimited files whose dialect cannot be found, before anything starts.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after one line on standard error for each.
+    """
+    refused = []
+    for stream in config.streams:
+        if isinstance(stream, FileStream) and is_delimited(stream.path):
+            try:
+                reader_of(stream)
+            except (OSError, ValueError) as error:
+                refused.append(f"lumen: {error}")
+    if refused:
+        print(*refused, sep="\n", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def rigs_of(config: Config) -> tuple[str, ...]:
     """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
     rigs: dict[str, None] = {}
@@ -295,6 +317,8 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     """Return rigs and sources in the order in which they begin a recording."""
     if is_xdf(path):
         return []
+    if is_delimited(path):
+        return [(rig, stem(path))]
     names = Names(rig)
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
     numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)

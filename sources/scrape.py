@@ -2,8 +2,10 @@
 
 No client's own timeout bounds a whole exchange: what drips in keeps each of them patient. Here
 all waiting is for a socket that does not block, and never beyond the deadline or a wish to stop.
-Redirects are not followed. A body that is shorter than its length says, or packed in another way
-than gzip, or larger than a page may be, packed or not, is no page.
+A body that is shorter than its length says, or packed in another way than gzip, or larger than a
+page may be, packed or not, is no page. Redirects are not followed, so
+that credentials reach nobody else. `https://` trusts what the system trusts; a body without a
+length that ends without the end of TLS is cut.
 
 Cost: 0.3 ms on loopback. State: none, but for a look-up of a name under way.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -19,13 +22,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from errno import EINPROGRESS
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from os import strerror
 from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from operators.records import Reason
+from sources.credentials import Credentials
 from sources.exposition import MAX_PAGE, PageError
 
 _SLICE_S = 0.1
@@ -37,6 +42,9 @@ _SAMPLE = 256
 _TYPES = {"": False, "text/plain": False, "application/openmetrics-text": True}
 """What is read, and whether it is OpenMetrics; nothing said is plain text."""
 _ACCEPT = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5"
+
+
+_Result = TypeVar("_Result")
 
 
 class StoppedError(Exception):
@@ -80,6 +88,19 @@ class Patience:
             while not selector.select(self.slice()):
                 pass
 
+    def until(self, sock: socket.socket, event: int, call: Callable[[], _Result]) -> _Result:
+        """Call until the socket does not have to be waited for; TLS may want either direction."""
+        while True:
+            self.slice()
+            try:
+                return call()
+            except ssl.SSLWantReadError:
+                self.ready(sock, EVENT_READ)
+            except ssl.SSLWantWriteError:
+                self.ready(sock, EVENT_WRITE)
+            except BlockingIOError:
+                self.ready(sock, event)
+
 
 class Endpoint:
     """Where a page is to be had.
@@ -87,17 +108,22 @@ class Endpoint:
     Parameters
     ----------
     url : str
-        `http://host[:port][/path]`.
+        `http://host[:port][/path]` or `https://...`.
+    credentials : Credentials or None
+        Sent with each request.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         parts = urlsplit(url)
         self.url = url
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._tls = parts.scheme == "https"
+        self._trust: ssl.SSLContext | None = None
+        self._credentials = credentials
+        self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._request = (
             f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: lumen-fusion\r\n"
-            f"Accept: {_ACCEPT}\r\nAccept-Encoding: identity\r\nConnection: close\r\n\r\n"
+            f"Accept: {_ACCEPT}\r\nAccept-Encoding: identity\r\nConnection: close\r\n"
         ).encode("ascii")
         self._looking: Future[list[Any]] | None = None
 
@@ -112,8 +138,9 @@ class Endpoint:
         """
         wire = None
         try:
+            own = self._credentials.header() if self._credentials else b""
             with self._connect(patience) as sock:
-                self._send(sock, patience)
+                self._send(sock, patience, self._request + own + b"\r\n")
                 wire = _Wire(sock, patience)
                 return _read(wire)
         except (OSError, HTTPException, ValueError, zlib.error) as error:
@@ -135,13 +162,28 @@ class Endpoint:
                     patience.ready(sock, EVENT_WRITE)
                     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not error:
-                    return sock
+                    return self._secured(sock, patience) if self._tls else sock
                 failed = OSError(error, strerror(error))
             except BaseException:
                 sock.close()
                 raise
             sock.close()
         raise failed or OSError(0, "the name has no address")
+
+    def _secured(self, sock: socket.socket, patience: Patience) -> ssl.SSLSocket:
+        """Shake hands; the certificate has to be trusted and to name the host."""
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+        secured = self._trust.wrap_socket(
+            sock, server_hostname=self._host, do_handshake_on_connect=False,
+            suppress_ragged_eofs=False,
+        )  # fmt: skip
+        try:
+            patience.until(secured, EVENT_READ, secured.do_handshake)
+        except BaseException:
+            secured.close()
+            raise
+        return secured
 
     def _addresses(self, patience: Patience) -> list[Any]:
         """Look the host up; a name in a thread of its own, since nothing bounds how long."""
@@ -164,11 +206,10 @@ class Endpoint:
         except (OSError, UnicodeError) as error:
             looking.set_exception(OSError(0, str(error)))
 
-    def _send(self, sock: socket.socket, patience: Patience) -> None:
-        left = self._request
+    def _send(self, sock: socket.socket, patience: Patience, request: bytes) -> None:
+        left = request
         while left:
-            patience.ready(sock, EVENT_WRITE)
-            left = left[sock.send(left) :]
+            left = left[patience.until(sock, EVENT_WRITE, partial(sock.send, left)) :]
 
 
 class _Wire(io.RawIOBase):
@@ -190,8 +231,7 @@ class _Wire(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read what there is; wait while there is nothing."""
-        self._patience.ready(self._sock, EVENT_READ)
-        count = self._sock.recv_into(buffer)
+        count = self._patience.until(self._sock, EVENT_READ, partial(self._sock.recv_into, buffer))
         if len(self.came) < _SAMPLE:
             self.came += bytes(buffer[: min(count, _SAMPLE)])
         self._left -= count
@@ -207,6 +247,8 @@ def _read(wire: _Wire) -> Answer:
         response.begin()
         if 300 <= response.status < 400:
             raise PageError(f"answered {response.status}: redirects are not followed", "http")
+        if response.status == 401:
+            raise PageError("answered 401, expected basic_auth or bearer_token_file", "http")
         if response.status != 200:
             raise PageError(f"answered {response.status}", "http")
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -247,6 +289,12 @@ def _look_up(host: str, port: int, flags: int = 0) -> list[Any]:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no whole answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the page is cut: TLS has no end"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {error.reason or type(error).__name__}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"no HTTP: {type(error).__name__}"

@@ -1,4 +1,8 @@
-"""The wish to stop, and whether a later run goes on from where this one stops."""
+"""The wish to stop, and whether a later run goes on from where this one stops.
+
+The first Ctrl-C is a wish: whoever takes data takes no more, and what was taken is written. The
+second one ends the process within a second: what was entered with `at_abort` is done first.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import signal
 import stat
 import sys
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -17,16 +23,37 @@ _recovering: bool | None = None
 _before: dict[int, Any] = {}
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDERR, _INTERRUPTED = 2, 130
+ABORT_S = 0.8
+"""For all that is done at a second Ctrl-C."""
+_moment = float("inf")
+_answer = ""
+_at_abort: list[Callable[[], None]] = []
+_aborting = False
 
 
 def request() -> None:
     """Ask all sources to end."""
+    global _moment
+    if not requested():
+        _moment = time.time()
     _requested.set()
 
 
 def requested() -> bool:
     """Whether sources are to end."""
     return _requested.is_set()
+
+
+def moment() -> float:
+    """Return the host's time of the wish to stop (s); infinite before it."""
+    return _moment
+
+
+def at_abort(act: Callable[[], None]) -> None:
+    """Enter an act for a second Ctrl-C; an earlier one of the same name and owner is the same."""
+    if act not in _at_abort:
+        _at_abort.append(act)
 
 
 def wish() -> threading.Event:
@@ -36,21 +63,26 @@ def wish() -> threading.Event:
 
 def reset() -> None:
     """Forget the wish and what was said of recovery; signals mean what they did before."""
-    global _recovering
+    global _recovering, _moment, _answer
     _requested.clear()
-    _recovering = None
+    _recovering, _moment, _answer = None, float("inf"), ""
+    _at_abort.clear()
     while _before:
         signal.signal(*_before.popitem())
 
 
-def install() -> None:
+def install(answer: str = "") -> None:
     """Let SIGTERM, SIGINT and SIGHUP ask for the end; a second SIGINT interrupts at once.
+
+    `answer` is a line for standard error at the first SIGINT, before anything else is done.
 
     SIGHUP comes when the terminal is closed. Where it is ignored at the start (`nohup`), it stays
     so. Does nothing outside of the main thread, where no handler can be set.
     """
     if threading.current_thread() is not threading.main_thread():
         return
+    global _answer
+    _answer = answer
     for number in _SIGNALS:
         before = signal.signal(number, _on_signal)
         _before.setdefault(number, before)
@@ -59,11 +91,38 @@ def install() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT and requested():
-        raise KeyboardInterrupt
+    if number == signal.SIGINT:
+        if requested():
+            _interrupt()
+        elif _answer:
+            _write(_answer)
     if number == _HANG_UP:
         _detach()
     request()
+
+
+def _write(line: str) -> None:
+    """Write a line past all buffers: the main thread may be in the midst of a `print`."""
+    with suppress(OSError):
+        os.write(_STDERR, f"lumen: {line}\n".encode())
+
+
+def _interrupt() -> None:
+    """End the process at once, after what has been entered for that; else interrupt it."""
+    global _aborting
+    if _aborting:
+        os._exit(_INTERRUPTED)
+    if not _at_abort:
+        raise KeyboardInterrupt
+    _aborting = True
+    _write("a second Ctrl-C: this run is aborted, and its results end where they are")
+    last = threading.Timer(ABORT_S, os._exit, (_INTERRUPTED,))
+    last.daemon = True
+    last.start()
+    for act in _at_abort:
+        with suppress(Exception):
+            act()
+    os._exit(_INTERRUPTED)
 
 
 class _Detached:

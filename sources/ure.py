@@ -18,6 +18,7 @@ from math import ceil
 
 from configs.schema import UreStream
 from operators.plan import matches
+from sources.credentials import Credentials
 from sources.datagram import MAX_SAMPLE
 from sources.exposition import PageError, Pages
 from sources.inbox import Refused, stamp
@@ -26,13 +27,23 @@ from sources.names import LONGEST
 from sources.scrape import Endpoint, Patience, StoppedError
 
 
+def endpoint(config: UreStream) -> Endpoint:
+    """Return where a stream's page is, with the credentials that it asks for."""
+    if config.basic_auth is not None:
+        own = Credentials(config.basic_auth.password_file, config.basic_auth.username)
+        return Endpoint(config.metrics_url, own)
+    if config.bearer_token_file is not None:
+        return Endpoint(config.metrics_url, Credentials(config.bearer_token_file))
+    return Endpoint(config.metrics_url)
+
+
 class Ure(Listener):
     """One endpoint."""
 
     def __init__(self, config: UreStream) -> None:
         super().__init__(config.name)
         self.config = config
-        self._endpoint = Endpoint(config.metrics_url)
+        self._endpoint = endpoint(config)
         self._pages = Pages(self._wants)
 
     def facts(self) -> Sequence[str]:

@@ -13,6 +13,10 @@ _SAY_EVERY_S = 10.0
 _MOST_SAID = 5
 """Lines in a second."""
 _MOST_WAITING = 64
+LATE_S, IN_TIME_S = 1.0, 0.5
+"""Events that wait longer for the flow are late; below the second it keeps up again."""
+_LATE_FOR_S, _LATE_AGAIN_S = 2.0, 60.0
+"""How long it has to be late before it is said, and said again."""
 SILENT_S = 5.0
 """After which a stream that speaks at a rate is called silent."""
 
@@ -38,6 +42,8 @@ class Voice:
         self._lost_said = -_SAY_EVERY_S
         self._heard: dict[str, float] = {}
         self._silent: set[str] = set()
+        self._late_since: float | None = None
+        self._late_said: float | None = None
 
     def tell(self, taken: dict[str, list[Item]]) -> None:
         """Say what there is to say of what was taken."""
@@ -63,6 +69,32 @@ class Voice:
                 self.say(f"{stream}: {events} events lost ({reason})")
             self._lost = {}
         self._speak(now)
+
+    def wait(self, waited_s: float) -> None:
+        """Say that events wait too long for the flow, and that they do no more.
+
+        Parameters
+        ----------
+        waited_s : float
+            How long the oldest event waited that was taken now (s).
+        """
+        now = self._clock()
+        if waited_s < LATE_S:
+            if waited_s <= IN_TIME_S:
+                self._late_since = None
+                if self._late_said is not None:
+                    self._late_said = None
+                    self.say("in time again: events are taken as they come")
+            return
+        if self._late_since is None:
+            self._late_since = now
+        again = self._late_said is None or now - self._late_said >= _LATE_AGAIN_S
+        if again and now - self._late_since >= _LATE_FOR_S:
+            self._late_said = now
+            self.say(
+                f"late: events wait {waited_s:.1f} s before they are taken: this machine cannot"
+                " keep up; close other programs, lower resample.target_hz or leave streams out"
+            )
 
     def say(self, line: str) -> None:
         """Say a line, now or, where there were many just now, a little later."""

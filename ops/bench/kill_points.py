@@ -41,7 +41,7 @@ signals:
       "osc_1:/body/pulse": {{group: sensors}}
 facts: ["midi_1:cc/1/1"]
 collect: {{block_s: 1}}
-align: {{max_lag_s: 1.0, window_s: 10, hop_s: 2}}
+align: {{max_lag_s: 1.0, window_s: 14, hop_s: 2}}
 quality: {{window_s: 30}}
 output: {{dir: "{out}", sync_every_s: 5, rotate_mb: {rotate_mb}}}
 """

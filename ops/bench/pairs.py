@@ -18,6 +18,7 @@ from collections import Counter
 
 import numpy as np
 
+from operators.coarse import BETA, CUTOFF, HALF
 from operators.correlate import UNKNOWN, Series, lag_of
 from operators.ladder import LEAST_WINDOW_S, RATES_HZ, Ladder, look
 from operators.records import F64
@@ -26,7 +27,7 @@ from ops.table import table
 
 HZ, WINDOW_S, HOP_S, MOST_S, SECONDS = 5.0, 60.0, 10.0, 5.0, 600.0
 KINDS = ("white", "1/f", "1/f^2", "narrow-band")
-TOP_HZ, SECONDS_LADDER, RECORDINGS_S = 40.0, 75.0, (15.0, 30.0)
+TOP_HZ, SECONDS_LADDER, RECORDINGS_S = 40.0, 75.0, (17.0, 32.0)
 RECORDINGS = {
     "sevivi_walking": ("imu_lf:acc_norm", "kinect:spine_acc_norm"),
     "nilspod_synced": ("pod_922a:acc_x", "pod_323c:acc", "pod_7fad:gyr_norm"),
@@ -60,18 +61,21 @@ def windows_with_a_lag(a: F64, b: F64) -> int:
 
 
 def lowered(x: F64, hz: float) -> F64:
-    """Return a series of TOP_HZ at a lower rate, what it cannot hold taken out."""
-    n = len(x)
-    spectrum = np.fft.rfft(x)
-    spectrum[np.fft.rfftfreq(n, 1 / TOP_HZ) > 0.4 * hz] = 0
-    return np.asarray(np.fft.irfft(spectrum, n)[:: round(TOP_HZ / hz)])
+    """Return a series of TOP_HZ at a lower rate, through the kernel that reads channels.
+
+    A second is lost at each end: there, what both series lack would be common to them.
+    """
+    ratio, edge = round(TOP_HZ / hz), round(TOP_HZ)
+    u = np.arange(-HALF * ratio, HALF * ratio + 1) / ratio
+    kernel = np.sinc(2 * CUTOFF * u) * np.i0(BETA * np.sqrt(1 - (u / HALF) ** 2))
+    return np.convolve(x, kernel / kernel.sum(), "same")[edge:-edge:ratio]
 
 
 def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bool:
     """Return whether a search of two series of TOP_HZ ends with a lag."""
     ladder = Ladder()
     views = [(hz, lowered(a, hz), lowered(b, hz)) for hz in RATES_HZ if hz <= top_hz]
-    for end_s in np.arange(LEAST_WINDOW_S, len(a) / TOP_HZ + 1e-9, step_s):
+    for end_s in np.arange(LEAST_WINDOW_S, len(views[0][1]) / RATES_HZ[0] + 1e-9, step_s):
         begin_s = max(end_s - WINDOW_S, 0.0)
         best = UNKNOWN
         for hz, x, y in views:
@@ -117,15 +121,15 @@ def real_pair(channels: dict[str, list[F64]], rng: np.random.Generator) -> tuple
     return parts[0][:n], parts[1][:n]
 
 
-def climb(pairs: int, seed: int, step_s: float) -> None:
+def climb(pairs: int, seed: int, step_s: float, kinds: list[str]) -> None:
     """Print how many pairs of each kind had a lag confirmed."""
     rows: list[tuple[str, str, str]] = []
     channels = recorded()
-    for kind in (*KINDS, "recordings"):
+    for kind in kinds:
         if kind == "recordings" and len(channels) < 2:
             print(f"{lock.DATA} has fewer than two recordings: left out")
             continue
-        rng = np.random.default_rng([seed, len(rows), 7])
+        rng = np.random.default_rng([seed, *kind.encode(), 7])
         n = round(SECONDS_LADDER * TOP_HZ)
         found = 0
         for _ in range(pairs):
@@ -145,10 +149,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ladder", action="store_true", help="as a search without a lag goes")
+    parser.add_argument("--kinds", nargs="*", default=[*KINDS, "recordings"])
     parser.add_argument("--every", type=float, default=1.0, help="seconds a look (%(default)s)")
     given = parser.parse_args()
     if given.ladder:
-        climb(given.pairs, given.seed, given.every)
+        climb(given.pairs, given.seed, given.every, given.kinds)
         return
     rows = []
     for kind in KINDS:

@@ -42,6 +42,12 @@ def sent_to(to: str) -> str:
     return f"send: [{{name: m, type: osc, to: {to}, map: {{/x: pulse}}}}]"
 
 
+def live(stream: str, rest: str, member: str) -> str:
+    """Return a configuration of one live stream."""
+    signals = f'{{p: {{members: {{"{member}": {{}}}}}}}}'
+    return f"!version: 2\nstreams: [{stream}]\nsignals: {signals}\n{rest}"
+
+
 # name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
 BAD = {
     "hindsight live": (
@@ -229,15 +235,34 @@ BAD = {
         BASE.replace("}]", f'}}, {OSC.replace("}", f", allow: [{HERE}phone]}}")}]'),
         "the peer 'phone', expected an IP address",
     ),
-    "a page that is not had by plain HTTP": (
-        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"https:'), "that matches"
+    "a page that is had by no HTTP": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http:', HERE + '"ftp:'),
+        "expected a page such as http://127.0.0.1:9100/metrics or https://...",
+    ),
+    "a page without http": (
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"'),
+        "is the text '127.0.0.1:9305/metrics_ure', expected a page such as http://",
+    ),
+    "a password that is in no file": (
+        BASE.replace("}]", f'}}, {URE}]').replace(
+            "metrics_ure\"", f"m\", basic_auth: {{username: me, password_file: {HERE}no.txt}}"
+        ),
+        "no.txt does not exist, expected a file",
+    ),
+    "a password beside a token": (
+        BASE.replace("}]", f'}}, {URE}]').replace(
+            "metrics_ure\"", "m\", basic_auth: {username: me, password_file: demo.ndjson},"
+            f" {HERE}bearer_token_file: demo.ndjson"
+        ),
+        "'bearer_token_file' beside 'basic_auth', expected one of the two",
     ),
     "a page with a password": (
         BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http://me:secret@'),
-        "that matches",
+        "'http://***@127.0.0.1:9305/metrics_ure', expected a page such as http://",
     ),
     "a page's address with a space": (
-        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '), "that matches"
+        BASE.replace("}]", f'}}, {URE}]').replace('"http://', HERE + '"http:// '),
+        "expected a page such as http://",
     ),
     "a page at a port that is none": (
         BASE.replace("}]", f'}}, {URE}]').replace('"http://127.0.0.1:9305', HERE + '"http://u:0'),
@@ -326,7 +351,59 @@ BAD = {
     "a rule file that is not there": (
         f"evidence: {{rules: [{HERE}no.yaml]}}", "no.yaml does not exist"
     ),
-    "evidence without rules": (f"evidence: {{rules: {HERE}[]}}", "is an empty list"),
+    "a member later than is waited for": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        "align: {wait_lag_s: 0.5}\n"
+        f'signals: {{p: {{members: {{"a:x": {{}}, "b:y": {{lag_s: {HERE}0.7}}}}}}}}',
+        "no tick waits for more than 0.5 s: it would never have a weight, expected"
+        " align.wait_lag_s of at least 0.7",
+    ),
+    "a late member at low latency": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        "resample: {profile: low_latency}\n"
+        f'signals: {{p: {{members: {{"a:x": {{}}, "b:y": {{lag_s: {HERE}0.01}}}}}}}}',
+        "the lag of 'b:y' is 0.01 s, and no tick waits for more than 0 s",
+    ),
+    "a fallback to nobody": (
+        "!version: 2\nstreams: [{name: demo, type: file, path: demo.ndjson}]\n"
+        f"failover: {{fallback: {HERE}ure_only}}\n"
+        'signals: {p: {members: {"a:x": {}, "b:y": {}}}}',
+        "the fallback 'ure_only', and no signal has a member of group ure, expected sensors_only or"
+        " degrade",
+    ),
+    "a fact that is no address": (
+        live(OSC, f'facts: [{HERE}"o:level"]', "o:/x"),
+        "no stream has the fact 'o:level', expected an address: 'o:/level'",
+    ),
+    "a member that is no address": (
+        live(OSC, "", "o:/x").replace('{"o:/x"', f'{{{HERE}"o:x": {{}}, "o:/x"'),
+        "no stream has the member 'o:x', expected an address: 'o:/x'",
+    ),
+    "a fact that keys leave out": (
+        live(OSC.replace("}", ", keys: [/acc/*, /x]}"), f'facts: [{HERE}"o:/Acc/1"]', "o:/x"),
+        "the fact 'o:/Acc/1', expected one of /acc/*, /x of the stream's keys (did you mean"
+        " '/acc/*'?), or '/Acc/1' among them",
+    ),
+    "a fact that is no message": (
+        live(MIDI, f'facts: [{HERE}"m:cc/17/1"]', "m:cc/1/1"),
+        "no stream has the fact 'm:cc/17/1', expected note/1/60, cc/1/74",
+    ),
+    "a fact of a pair that is not made": (
+        live(MIDI, f'facts: [{HERE}"m:cc14/1/7"]', "m:cc/1/1"),
+        "expected 'pair: true' on the stream 'm'",
+    ),
+    "a fact that is no series": (
+        live(URE, f'facts: [{HERE}"u:some-metric"]', "u:up"),
+        "no stream has the fact 'u:some-metric', expected a series such as u:up",
+    ),
+    "a fact with labels out of order": (
+        live(URE, f"facts: [{HERE}'u:cpu{{mode=\"idle\", cpu=\"0\"}}']", "u:up"),
+        "expected 'u:cpu{cpu=\"0\",mode=\"idle\"}', as its labels are sorted",
+    ),
+    "a fact that a page's keys leave out": (
+        live(URE.replace("}", ", keys: [up]}"), f'facts: [{HERE}"u:down"]', "u:up"),
+        "expected one of up of the stream's keys, or 'down' among them",
+    ),
     "a file for a folder": (f"output: {{dir: {HERE}demo.ndjson}}", "is a file, expected a folder"),
     "a member of no live stream": (
         '!version: 2\nstreams: [{name: osc_1, type: osc, addr: "127.0.0.1:9000"}]\n'
@@ -611,3 +688,32 @@ def _children_cpu_s() -> float:
     """Return the CPU time of all processes that this one has waited for (s)."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:S3cret@127.0.0.1:1/m", "https://me:S3cret@h/m", "me:S3cret@127.0.0.1:1/m",
+        "http://me:S3/cr@S3cret@h/m", f"http://me:{'long' * 12}S3cret@h/m", "http://S3cret@h/m",
+    ],
+)  # fmt: skip
+def test_a_password_in_a_url_is_never_shown(url: str) -> None:
+    page = f"{{name: u, type: ure, metrics_url: '{url}'}}"
+    Path("bad.yaml").write_text(BASE.replace("}]", f"}}, {page}]"), "utf-8")
+
+    (fault,) = _faults("bad.yaml")
+
+    assert "S3cret" not in fault
+    assert "long" not in fault
+    assert "***@" in fault
+    assert "basic_auth takes a username and a password_file" in fault
+
+
+def test_a_password_that_stands_elsewhere_is_not_shown_either() -> None:
+    text = BASE + 'http://me:S3cret@h: 1\noutput: {dir: 1, "me:S3cret@h": 2}\nrig: [me:S3cret@h]\n'
+    Path("bad.yaml").write_text(text, "utf-8")
+
+    faults = _faults("bad.yaml")
+
+    assert len(faults) >= 3
+    assert not any("S3cret" in fault for fault in faults)

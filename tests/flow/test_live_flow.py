@@ -187,3 +187,84 @@ def test_a_flood_is_accounted_for_to_the_datagram_with_few_words(tmp_path):
 def test_a_killed_live_run_uses_every_taped_event_once(tmp_path):
     found = kill_often(tmp_path, kills=3, rate=500.0)
     assert found["fused"] > 20
+
+
+OVERLOADED = """version: 2
+streams:
+  - {{name: osc_1, type: osc, addr: "127.0.0.1:{port}", keys: [/v]}}
+signals: {{pulse: {{members: {{"osc_1:/v": {{lag_s: 0.0}}}}}}}}
+resample: {{target_hz: 1000, profile: low_latency}}
+collect: {{block_s: 0.0002}}
+output: {{dir: {folder}/out}}
+tap: {{dir: {folder}/tap}}
+"""
+"""A block for nearly each datagram: more packets than a machine works off."""
+
+
+def flooded(port, process, seconds):
+    """Send faster than the flow takes."""
+    sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sender.connect(("127.0.0.1", port))
+    end = time.time() + seconds
+    i = 0
+    while time.time() < end and process.poll() is None:
+        for _ in range(10):
+            i += 1
+            sender.send(message("/v", "f", struct.pack(">f", math.sin(i / 50))))
+            time.sleep(0.0004)
+    sender.close()
+
+
+def overloaded(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    path = tmp_path / "overloaded.yaml"
+    path.write_text(OVERLOADED.format(port=port, folder=tmp_path))
+    process = started(path)
+    flooded(port, process, 8.0)
+    return process
+
+
+def first_word(process, after):
+    """Interrupt; return the lines before one with this beginning, and how long it took (s)."""
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said = []
+    while not (line := process.stderr.readline()).startswith(after):
+        assert line, said
+        said.append(line)
+    return said, time.monotonic() - begin
+
+
+def test_ctrl_c_under_overload_says_so_at_once_and_takes_nothing_more(tmp_path):
+    process = overloaded(tmp_path)
+    signalled, begin = time.time(), time.monotonic()
+    before, took = first_word(process, "lumen: Ctrl-C: nothing more is taken")
+    _, after = process.communicate(timeout=60)
+    lasted = time.monotonic() - begin
+
+    assert took < 0.5  # 0.2 s where the machine does nothing else
+    assert lasted < 10
+    assert process.returncode == 0
+    assert any(line.startswith("lumen: late: events wait") for line in before), before
+    assert "events that still waited are dropped" in after
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (run["ended"], run["balanced"], run["aborted"]) == (True, True, False)
+    assert run["account"]["total"]["dropped"] > 100
+    (tape,) = (tmp_path / "tap").glob("2*/*.ndjson")
+    arrivals = [x["ts"] for x in lines(tape) if "ts" in x]
+    assert max(arrivals) < signalled - 0.5  # the rest waited still
+
+
+def test_a_second_ctrl_c_ends_at_once_and_run_json_says_aborted(tmp_path):
+    process = overloaded(tmp_path)
+    first_word(process, "lumen: Ctrl-C: nothing more is taken")
+    begin = time.monotonic()
+    first_word(process, "lumen: a second Ctrl-C: this run is aborted")
+    process.communicate(timeout=10)
+
+    assert time.monotonic() - begin < 1.5  # 1 s where the machine does nothing else
+    assert process.returncode == 130
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (run["aborted"], run["ended"]) == (True, False)

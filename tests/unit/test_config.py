@@ -501,3 +501,60 @@ def test_the_event_schema_and_the_decoder_need_the_same_parts(missing: str) -> N
 
     assert rows.name.tolist() == [REJECT]
     assert not jsonschema.Draft202012Validator(event_schema()).is_valid(event)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE + "evidence: {rules: []}\nfacts: []\nsend: []\nchannels: {}\n",
+        BASE + "align: {wait_lag_s: 0.25}\n",
+        BASE + "resample: {profile: accurate}\n",
+        BASE + "failover: {fallback: degrade}\n",
+        BASE.replace("{group: ure}", "{}"),
+    ],
+)
+def test_what_can_work_passes(text: str) -> None:
+    text = text.replace('"b:y": {}', '"b:y": {lag_s: 0.25}')
+    Path("demo.ndjson").touch()
+    Path("c.yaml").write_text(text, "utf-8")
+
+    assert load("c.yaml").rules == ()
+
+
+@pytest.mark.parametrize(
+    ("stream", "keys"),
+    [
+        ("type: osc, addr: '127.0.0.1:9000', keys: [/acc, '/b/*']", ["/acc", "/acc[2]", "/b/c[0]"]),
+        ("type: midi, device: Keys, pair: true", ["clock", "cc/16/127", "cc14/1/7", "nrpn/1/300"]),
+        (
+            "type: ure, metrics_url: 'https://h/m', keys: [up, 'cpu*']",
+            ["up", 'cpu{a="x,\\"y",b="}"}', 'cpu{a="x"}'],
+        ),
+    ],
+)
+def test_facts_that_their_streams_can_have_pass(stream: str, keys: list[str]) -> None:
+    facts = json.dumps([f"s:{key}" for key in keys])
+    member = {"osc": "/b/x", "ure": "cpu", "midi": "pitch/1"}[stream.split(",")[0].split()[1]]
+    Path("c.yaml").write_text(
+        f"version: 2\nstreams: [{{name: s, {stream}}}]\nfacts: {facts}\n"
+        f'signals: {{p: {{members: {{"s:{member}": {{}}}}}}}}\n',
+        "utf-8",
+    )
+
+    assert load("c.yaml").config.facts == [f"s:{key}" for key in keys]
+
+
+def test_check_names_a_member_that_the_keys_of_its_stream_leave_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("c.yaml").write_text(
+        "version: 2\nstreams: [{name: s, type: osc, addr: '127.0.0.1:9000', keys: [/accXYZ]}]\n"
+        'signals: {p: {members: {"s:/accxyz": {}}}}\n',
+        "utf-8",
+    )
+
+    assert lumen.main(["check", "c.yaml"]) == 0
+    assert (
+        "never     s:/accxyz: the keys of stream s leave it out; add /accxyz to them"
+        in capsys.readouterr().out
+    )

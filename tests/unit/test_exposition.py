@@ -123,6 +123,8 @@ def test_one_line_that_is_no_sample_refuses_the_page(line):
         (b"a 1\n", True, "does not end in # EOF"),
         (b"a 1\n# EOF\nb 2\n", True, "does not end in # EOF"),
         (b"a 1\n# EOF\nb 2\n# EOF\n", True, "line 2 is no sample"),
+        (b"a 1\n# EO", True, "its last line has no end"),
+        (b"a 1\n# EOF", False, "its last line has no end"),
     ],
 )
 def test_a_page_that_is_not_whole_or_contradicts_itself_is_refused(page, openmetrics, why):
@@ -148,6 +150,43 @@ def test_a_refused_page_changes_nothing_for_the_next():
         decode(b"a 1 2000\nbad\n", pages=pages)
 
     assert lost(decode(b"a 1 1000\n", pages=pages)) == {"repeated": 1}
+
+
+@pytest.mark.parametrize("end", [b"# EOF", b"# EOF\r", b"# EOF\n"])
+def test_openmetrics_is_whole_with_its_end_line_feed_or_not(end):
+    assert values(decode(b"a 1\nb 2\n" + end, openmetrics=True)) == {"a": 1.0, "b": 2.0}
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_byte_order_mark_is_skipped(openmetrics):
+    page = b"\xef\xbb\xbfa 1\n# c\n" + (b"# EOF\n" if openmetrics else b"")
+
+    assert values(decode(page, openmetrics)) == {"a": 1.0}
+    assert refusal(b"a 1\n\xef\xbb\xbfb 2\n").why.startswith("line 2 ")
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"room 21,5", "'room 21,5': the value '21,5' has a decimal comma, expected a point"),
+        (b"some-metric 1", "'some-metric 1': the name 'some-metric' is not of letters"),
+        (b"1a 2", "the name '1a' is not of letters"),
+        (b"a one", "'a one': the value 'one' is no number"),
+        (b"a", "'a': it has no value"),
+        (b"a{b=c} 1", "its labels are not of the form"),
+        (b'a{b="c', "its labels are not of the form"),
+        (b"a 1 yesterday", "'yesterday' behind the value is no stamp"),
+        (b"# EOF", "it stands at the end of OpenMetrics only"),
+        (b"a " + b"1" * MAX_LINE, f"it is longer than {MAX_LINE} bytes"),
+        (b"a\x1b[2J 1", r"line 2 is no sample: 'a\x1b[2J 1'"),
+    ],
+)
+def test_a_bad_line_is_quoted_with_its_reason(line, why):
+    error = refusal(b"good 1\n" + line + b"\n")
+
+    assert why in error.why
+    assert error.why.isprintable()
+    assert len(error.why) < 300
 
 
 def test_openmetrics_may_carry_exemplars():

@@ -409,3 +409,73 @@ def test_a_state_of_another_version_is_refused():
     state = msgspec.msgpack.decode(live.part.snapshot())
     with pytest.raises(ValueError, match="of version 99"):
         Live(state=msgspec.msgpack.encode(state | {"version": 99}))
+
+
+def counts(batches):
+    return {(r.reason, r.source): r.count for batch in batches for r in batch.rejects}
+
+
+def test_a_flow_that_is_behind_takes_a_quarter_of_a_second_at_a_time():
+    live = Live()
+    live.batches()
+    for i in range(1000):
+        live.streams[0].say(i * 0.01, float(i))
+    live.clock.now = 10.0
+    while not (first := live.batches()):
+        live.clock.now += 0.05
+    assert len(spoken(first)) == 64
+    assert live.part.next_awake() is None
+    found = list(first)
+    while live.part.next_awake() is None:
+        found += live.batches()
+    assert [value for _, _, value in spoken(found)] == list(range(1000))
+    assert not any(w for b in found for w in b.wild)
+
+
+def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, capsys):
+    live = Live("a", "b", tap=tmp_path)
+    live.batches()
+    for i in range(500):
+        live.streams[0].say(i * 0.01, float(i))
+    live.streams[1].say(1.0, (1.0, 2.0, 3.0))
+    live.streams[1].inbox.lose(7)
+    live.clock.now = 5.0
+    while not (taken := live.batches()):
+        live.clock.now += 0.05
+    stop.request()
+    (last,) = live.batches()
+    live.part.close()
+
+    n = len([row for row in spoken(taken) if row[0] == "a:x"])
+    assert n < 100
+    assert spoken([last]) == []
+    assert last.end
+    assert counts([*taken, last]) == {
+        ("stopped", "a"): 500 - n, ("stopped", "b"): 3, ("kernel_full", "b"): 7,
+    }  # fmt: skip
+    assert f"stopped: {503 - n} events that still waited are dropped" in capsys.readouterr().err
+    stop.reset()
+    (tape,) = tmp_path.glob("2*")
+    assert counts(replayed(tape)) == counts([*taken, last])
+
+
+def test_what_arrives_after_the_wish_to_stop_is_dropped():
+    live = Live()
+    live.batches()
+    live.streams[0].say(0.01, 1.0)
+    stop.request()
+    live.streams[0].say(stop.moment() - START + 0.01, 2.0)
+
+    found = live.batches()
+    assert spoken(found) == [("a:x", 0.01, 1.0)]
+    assert counts(found) == {("stopped", "a"): 1}
+
+
+def test_a_process_that_never_has_the_machine_to_itself_still_takes():
+    live = Live()
+    live.batches()
+    found = []
+    for i in range(20):
+        live.streams[0].say(0.2 * i, float(i))
+        found += live.batches(0.2 * (i + 1))  # each time it stood still
+    assert len(spoken(found)) >= 18

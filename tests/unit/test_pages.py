@@ -85,6 +85,20 @@ def test_readiness_follows_the_data(time, board, pages):
     assert get(pages, "/healthz")[0] == 200
 
 
+def test_results_later_than_five_seconds_are_not_ready(time, board, pages):
+    def told(tick, late):
+        time.wall = tick + 0.5 + late
+        board.tell([packet(ticks(tick), ends=events("osc_1"))])
+        return get(pages, "/readyz")[::2]
+
+    assert told(1, 4.9) == (200, b"ready\n")
+    why = b"not ready: results come 5.1 s late: this machine cannot keep up\n"
+    assert told(2, 5.1) == (503, why)
+    shown = json.loads(get(pages, "/state")[2])
+    assert (shown["fresh"], shown["rigs"]["r"]["behind_s"]) == (False, pytest.approx(5.1))
+    assert told(3, 0.2) == (200, b"ready\n")
+
+
 def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
     for i in range(25):  # three at each moment: a page may end among them
         board.tell([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])

@@ -5,7 +5,7 @@ import pytest
 
 from operators.records import MODES
 from sinks.verdict import stream_state, verdict
-from tests.shown import Time, events, packet, report, ticks
+from tests.shown import Time, config, events, packet, report, ticks
 
 CHANNELS = ("ure:p", "osc_1:p")
 GOOD = {
@@ -203,3 +203,36 @@ def test_a_stream_is_as_the_best_of_its_channels(show):
     assert stream_state(show.panel, "osc_1") == "live"
     show.board.tell([packet(turned=(("osc_1", 1.0, False),))])
     assert stream_state(show.panel, "osc_1") == "down"
+
+
+def late(show, seconds, **told):
+    """Tell of a tick that came out so long after its data."""
+    show.time.wall = show.tick + 1 + 0.5 + seconds
+    return show.tell(**told)
+
+
+def test_results_that_come_late_are_not_in_sync(show):
+    assert late(show, 0.9).said.head == "In sync"
+    assert late(show, 3.25).sentence() == (
+        "warn: Behind: results come 3.2 s late: this machine cannot keep up; within 3.1 ms"
+    )
+    assert late(show, 0.1).said.head == "In sync"
+
+
+def test_results_that_come_very_late_are_the_first_thing_that_is_said(show):
+    assert late(show, 7.0, mode="ure_only", osc_1="stale").sentence() == (
+        "crit: Behind: results come 7.0 s late: this machine cannot keep up; within 3.1 ms"
+    )
+    assert late(show, 3.0, mode="ure_only", osc_1="stale").said.head == "Failed over to URE"
+
+
+def test_a_clock_that_was_set_is_no_lateness(show):
+    assert late(show, 1e6).said.head == "In sync"
+
+
+def test_a_replay_is_never_behind():
+    time = Time()
+    board = time.board(config(live=False))
+    time.wall = 100.0
+    board.tell([packet(ticks(1))])
+    assert board.panels["r"].behind_s == 0.0

@@ -21,6 +21,11 @@ class Told:
         self._voice.tell(taken)
         return self._capsys.readouterr().err.splitlines()
 
+    def waits(self, seconds: float, waited_s: float) -> list[str]:
+        self.now += seconds
+        self._voice.wait(waited_s)
+        return self._capsys.readouterr().err.splitlines()
+
 
 UP, DOWN = Turned(0.0, True, "here"), Turned(0.0, False, "gone")
 NUMBER = Heard(0.0, "/x", 1.0)
@@ -70,3 +75,23 @@ def test_losses_are_added_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert told.after(0, a=[lost]) == ["lumen: a: 3 events lost (inbox_full)"]
     assert told.after(5, a=[lost]) == []
     assert told.after(5, a=[lost]) == ["lumen: a: 6 events lost (inbox_full)"]
+
+
+def test_lateness_is_said_once_it_lasts_and_its_end_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    assert told.waits(0, 1.5) == []
+    assert told.waits(1, 3.0) == []
+    (line,) = told.waits(1.5, 4.25)
+    assert line.startswith("lumen: late: events wait 4.2 s before they are taken: this machine")
+    assert told.waits(5, 9.0) == []
+    assert len(told.waits(60, 9.0)) == 1
+    assert told.waits(1, 0.8) == []
+    assert told.waits(1, 0.4) == ["lumen: in time again: events are taken as they come"]
+    assert told.waits(1, 0.0) == []
+
+
+def test_one_hiccup_is_no_lateness(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys)
+    assert [told.waits(1, s) for s in (0.0, 9.0, 0.1, 9.0, 0.1)] == [[]] * 5

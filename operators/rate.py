@@ -1,0 +1,226 @@
+"""The rate of a source's clock against arrival: a clock that no clock can be is held back.
+
+A window holds up to 64 stamps, spread evenly over arrival, of at least 20 packets and 10 s, then of
+twice as long, up to 80 s. Its rate is the median of (s_j - s_i) / (a_j - a_i) over stamps a quarter
+of the window apart. It is wrong where
+
+    |rate - 1| > 0.01 + 6 (jitter + quantisation) / span,
+
+with the spread of the pairs about their median as jitter and the pairs' own span, so that the
+limit is wide rather than narrow, and where the same holds for the sum of all steps from stamp to
+stamp but for those that stand out: clock resets make no rate. Then the source's stamps are held
+back until a window is right. In the first window a source is held back sooner where its stamps
+have run further ahead of arrival than any delay that is believed.
+
+Cost: 64 stamps are looked at in a window. State: those stamps. Losses: what is held back.
+
+Source: Theil-Sen slope, P. K. Sen, J. Am. Stat. Assoc. 63 (1968).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from operators.records import F64, Block, State
+
+LEAST, POINTS = 20, 64
+SPAN_S, LONGEST_S = 10.0, 80.0
+MOST_OFF, JITTERS = 0.01, 6.0
+FEW, SOON_S = 8, 0.01
+"""Stamps of a first window that may show that no delay explains them, and how far apart (s)."""
+STEP_S, STEPS = 0.02, 18.0
+"""A step from stamp to stamp stands out by so much (s) and so many median deviations."""
+GRIDS = (1.0, 0.1, 0.01, 0.001)
+_NAMES = {1e3: ("milliseconds", "ms"), 1e6: ("microseconds", "us"), 1e9: ("nanoseconds", "ns")}
+_NEAR = 0.05
+
+
+@dataclass
+class Rate:
+    """Follow one source.
+
+    Attributes
+    ----------
+    wrong : float
+        The rate by which it is held back; 0 where it is not.
+    judged, right : int
+        How many windows were judged, and were right.
+    """
+
+    max_delay_s: float
+    wrong: float | None = None
+    judged: int = 0
+    right: int = 0
+    span: float = SPAN_S
+    begin: float = float("nan")
+    newest: float = float("-inf")
+    due: float = float("nan")
+    """From when on the next stamp is looked at (s)."""
+    source: list[float] = field(default_factory=list)
+    arrival: list[float] = field(default_factory=list)
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return asdict(self)
+
+    def feed(self, source: F64, arrival: F64) -> F64:
+        """Take in stamps in order of arrival.
+
+        Parameters
+        ----------
+        source, arrival : float64 (n,)
+            Source time and arrival (s).
+
+        Returns
+        -------
+        float64 (n,)
+            The rate by which each is held back, NaN where it is not.
+        """
+        n, lo = len(source), 0
+        out = np.empty(n)
+        run = np.maximum.accumulate(np.append(self.newest, arrival))[1:]
+        while lo < n:
+            if np.isnan(self.begin):
+                self.begin = self.due = float(run[lo])
+            at = lo + int(np.searchsorted(run[lo:], self.due))
+            out[lo:at] = self._held()
+            if at < n:
+                self._add(float(source[at]), float(run[at]))
+                out[at] = self._held()
+            lo = at + 1
+        self.newest = float(run[-1]) if n else self.newest
+        return out
+
+    def _held(self) -> float:
+        return np.nan if self.wrong is None else self.wrong
+
+    def _add(self, source: float, arrival: float) -> None:
+        """Take a stamp into the window; judge the window if that closes it."""
+        first = not self.judged
+        early = first and len(self.source) < FEW
+        self.due = arrival + (SOON_S if early else self.span / POINTS)
+        if self.source and source == self.source[-1]:
+            return
+        self.source.append(source)
+        self.arrival.append(arrival)
+        if arrival - self.begin >= self.span and len(self.source) >= LEAST:
+            self._judge()
+        elif first and self.wrong is None and len(self.source) >= FEW:
+            ahead = self.source[-1] - self.source[0] - (arrival - self.arrival[0])
+            rate = self._rate()
+            if rate is not None and rate > 2 and ahead > self.max_delay_s:
+                self.wrong = rate
+
+    def _judge(self) -> None:
+        """Judge the window and begin another."""
+        self.wrong = self._rate()
+        self.judged += 1
+        self.right += self.wrong is None
+        self.span = min(2 * self.span, LONGEST_S) if self.wrong is None else SPAN_S
+        self.begin = self.due = float("nan")
+        self.source, self.arrival = [], []
+
+    def _rate(self) -> float | None:
+        """Return the rate of the window where no clock can have it."""
+        s, a = np.array(self.source), np.array(self.arrival)
+        apart = max(len(s) // 4, 1)
+        rise, span = s[apart:] - s[:-apart], a[apart:] - a[:-apart]
+        with np.errstate(over="ignore", invalid="ignore"):
+            rate = float(np.median(rise / span))
+            scale = max(abs(rate), 1.0)
+            jitter = 1.4826 * float(np.median(np.abs(rise - rate * span))) / scale
+            coarse = _grid(s) / scale + _grid(a)
+            limit = MOST_OFF + JITTERS * (jitter + coarse) / float(np.median(span))
+            ahead = np.diff(s) - np.diff(a)
+            stray = np.abs(ahead - np.median(ahead))
+            near = stray <= STEP_S + 2 * coarse * scale + STEPS * float(np.median(stray))
+            kept = float(np.sum(ahead[near])) / float(np.sum(np.diff(a)[near]))
+        return rate if abs(rate - 1) > limit and abs(kept) > limit else None
+
+
+def _grid(times: F64) -> float:
+    """Return the coarsest grid of `GRIDS` that all times (n,) lie on (s); 0: on none."""
+    for size in GRIDS:
+        count = times / size
+        if (np.abs(count - np.rint(count)) < 1e-4).all():
+            return size
+    return 0.0
+
+
+@dataclass
+class Rates:
+    """Follow all sources; `known`: those that a first pass found wrong throughout."""
+
+    max_delay_s: float
+    known: Mapping[str, float] = field(default_factory=dict)
+    rates: dict[str, Rate] = field(default_factory=dict)
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {source: rate.snapshot() for source, rate in self.rates.items()}
+
+    def revive(self, state: State) -> None:
+        """Take the state that `snapshot` gave."""
+        self.rates = {source: Rate(**rate) for source, rate in state.items()}
+
+    def part(self, blocks: Iterable[Block]) -> tuple[list[Block], list[tuple[Block, F64]]]:
+        """Return the blocks of which nothing is held back, and what is, with its rates."""
+        good: list[Block] = []
+        held: list[tuple[Block, F64]] = []
+        by_source: dict[str, list[Block]] = {}
+        for block in blocks:
+            by_source.setdefault(block.source, []).append(block)
+        for source, mine in by_source.items():
+            for block, rate in zip(mine, self._rates(source, mine), strict=True):
+                wrong = ~np.isnan(rate)
+                if not wrong.any():
+                    good.append(block)
+                    continue
+                held.append((block.take(wrong), rate[wrong]))
+                if not wrong.all():
+                    good.append(block.take(~wrong))
+        return good, held
+
+    def _rates(self, source: str, blocks: list[Block]) -> list[F64]:
+        """Return the rate by which each row of each block is held back, NaN where it is not."""
+        stamped = np.concatenate([b.stamped for b in blocks])
+        out = np.full(len(stamped), np.nan)
+        cuts = np.cumsum([len(b) for b in blocks])[:-1]
+        if source in self.known:
+            out[stamped] = self.known[source]
+        elif stamped.any():
+            rate = self.rates.get(source)
+            if rate is None:
+                rate = self.rates[source] = Rate(self.max_delay_s)
+            row = np.concatenate([b.row for b in blocks])
+            order = np.argsort(row, kind="stable")
+            order = order[stamped[order]]
+            at = np.concatenate([b.source_time for b in blocks])[order]
+            arrival = np.concatenate([b.arrival for b in blocks])[order]
+            out[order] = rate.feed(at, arrival)
+        return np.split(out, cuts)
+
+    def wrong(self) -> dict[str, float]:
+        """Return the sources that were never right, and the rates they have."""
+        return {
+            source: rate.wrong
+            for source, rate in self.rates.items()
+            if rate.judged and not rate.right and rate.wrong is not None
+        }
+
+
+def cause(rate: float) -> str:
+    """Return what is wrong with a source of this rate, with the key that mends it."""
+    for factor, (name, unit) in _NAMES.items():
+        if abs(rate / factor - 1) <= _NEAR:
+            return f"ts runs {factor:.0f} times too fast: {name}? ts_unit: {unit}"
+    if abs(rate) < 1e-6:
+        return "ts stands still: no clock"
+    if rate < 0:
+        return "ts runs backwards: no clock"
+    if rate < 1:
+        return f"ts runs {1 / rate:.3g} times too slow: no clock"
+    return f"ts runs {rate:.3g} times too fast: no clock"
