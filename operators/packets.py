@@ -5,7 +5,7 @@ An arrival that follows the one before it by less than a quarter of the mean int
 same packet; a sample that comes alone is a packet of one. Of the last 64 packets, with m the mean
 interval of the last minute, its longest silence left out:
 
-    rate = samples / time from the first packet to the last, outages of five intervals left out
+    rate = samples / time from packet to packet over the last 10 s, an outage left out
     quiet_s = max(3 median gap, 1.5 second longest gap of the last minute), at most 5 s
     length_s = 95th percentile of the time that the stamps of a packet span
 
@@ -33,7 +33,8 @@ PACKETS, FEWEST, LEAST_S = 64, 8, 1.0
 TOGETHER = 0.25
 MINUTE_S = 60.0
 GAPS, LONGEST_GAP, MOST_QUIET_S = 3.0, 1.5, 5.0
-OUTAGE = 5.0
+RATE_S, OUTAGE = 10.0, 5.0
+"""A silence is an outage from so many median gaps on, if it is no usual one."""
 SEVERAL, PART, MOST_LENGTH_S = 3, 0.95, 10.0
 """Samples from which on some that come together are no accident of jitter."""
 NAN = float("nan")
@@ -70,10 +71,13 @@ class Packets:
     arrival, host : float64
         Of the samples since the last renewal, and of the one before them.
     head : (first host, last host, samples) of the packet under way
-    packets : float64 (4, at most 64)
-        Gap after each, time of its stamps, samples, time to the next one's first stamp.
-    seconds : float64 (5, at most 62)
-        Of each second with a renewal: number, begin, samples, the two longest gaps.
+    packets : float64 (3, at most 64)
+        Gap after each, time of its stamps, samples.
+    seconds : float64 (7, at most 63)
+        Of each second with a renewal: number, begin, samples, the two longest gaps, arrival of
+        the newest packet's first sample, samples before it.
+    origin : float
+        The first arrival.
     """
 
     seen: int = 0
@@ -81,8 +85,9 @@ class Packets:
     arrival: F64 = field(default_factory=lambda: np.empty(0))
     host: F64 = field(default_factory=lambda: np.empty(0))
     head: tuple[float, float, int] = (NAN, NAN, 0)
-    packets: F64 = field(default_factory=lambda: np.empty((4, 0)))
-    seconds: F64 = field(default_factory=lambda: np.empty((5, 0)))
+    packets: F64 = field(default_factory=lambda: np.empty((3, 0)))
+    seconds: F64 = field(default_factory=lambda: np.empty((7, 0)))
+    origin: float = NAN
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -109,6 +114,7 @@ class Packets:
         self.seen += n
         if n and not seen:
             self.arrival, self.host = arrival[:1], host[:1]  # no gap lies before the first
+            self.origin = float(arrival[0])
         if not due:
             self.arrival = np.concatenate((self.arrival, arrival))
             self.host = np.concatenate((self.host, host))
@@ -119,7 +125,7 @@ class Packets:
         hosts = np.concatenate((self.host, host))
         edge = np.array([0, *(waiting + d for d in due)])
         whole = np.maximum.accumulate(whole)
-        numbers = self._renewed(whole[: last + 1], hosts[1 : last + 1], edge)
+        numbers = self._renewed(whole[: last + 1], hosts[1 : last + 1], edge, seen - waiting)
         self.arrival, self.host = whole[last:], hosts[last:]
         paces = [
             Pace(float(before[d - 1]), *x) for d, x in zip(due, numbers.T.tolist(), strict=True)
@@ -130,17 +136,22 @@ class Packets:
         self.numbers = rate, quiet, newest
         return length, paces
 
-    def _renewed(self, arrival: F64, host: F64, edge: I64) -> F64:
-        """Return rate, silence and length (3, w) after each window of new samples."""
+    def _renewed(self, arrival: F64, host: F64, edge: I64, past: int) -> F64:
+        """Return rate, silence and length (3, w) after each window of new samples.
+
+        `past` samples precede them.
+        """
         gap = np.diff(arrival)
         windows = _windows(arrival, gap, edge)
         second = np.floor(windows.end)
         new = np.stack((second, windows.begin, windows.samples, windows.longest, windows.second))
-        minute = np.concatenate((self.seconds, new), axis=1)
+        minute = np.concatenate((self.seconds[:5], new), axis=1)
         mean, longest, clear = _last_minute(minute, windows.end)
-        self.seconds = _by_second(minute)
         begins = gap >= np.repeat(TOGETHER * mean, np.diff(edge))
         begins[0] |= np.isnan(self.head[0])
+        start = _newest_start(begins, arrival, edge, past)
+        minute = np.concatenate((minute, np.concatenate((self.seconds[5:], start), axis=1)))
+        self.seconds = _by_second(minute)
         closed = self._close(begins, gap, host)
         # The packets that were closed by each window's end, the newest 64 of them.
         total = self.packets.shape[1]
@@ -150,27 +161,24 @@ class Packets:
         self.packets = packets[:, -PACKETS:]
         at = stop[:, None] - PACKETS + np.arange(PACKETS)
         there = at >= 0
-        gaps, lengths, counts, times = (
-            packets[:, np.maximum(at, 0)] if packets.size else np.zeros((4, len(stop), PACKETS))
+        gaps, lengths, counts = (
+            packets[:, np.maximum(at, 0)] if packets.size else np.zeros((3, len(stop), PACKETS))
         )
         fit = there & (gaps >= TOGETHER * mean[:, None])
-        known = fit.sum(axis=1)
         median = _quantile(gaps, fit, 0.5)
-        usual = there & (times <= OUTAGE * np.maximum(_quantile(times, fit, 0.5), median)[:, None])
-        span = np.where(usual, times, 0.0).sum(axis=1)
-        samples = np.where(usual, counts, 0.0).sum(axis=1)
-        enough = clear & (known >= FEWEST) & (windows.end - minute[1, 0] >= LEAST_S) & (span > 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = samples / span
-        quiet = np.minimum(np.maximum(GAPS * median, LONGEST_GAP * longest), MOST_QUIET_S)
+        quiet = np.maximum(GAPS * median, LONGEST_GAP * longest)
+        rate = _rate(minute, windows.end, median, quiet, self.origin)
         length = np.minimum(_quantile(np.where(counts >= SEVERAL, lengths, 0.0), fit, PART),
                             MOST_LENGTH_S)  # fmt: skip
+        enough = clear & (fit.sum(axis=1) >= FEWEST) & (rate > 0)
+        enough &= windows.end - self.origin >= LEAST_S
+        quiet = np.minimum(quiet, MOST_QUIET_S)
         found = np.column_stack((self.numbers, (rate, quiet, length)))
         which = np.maximum.accumulate(np.where(enough, np.arange(1, len(enough) + 1), 0))
         return found[:, which]
 
     def _close(self, begins: Bool, gap: F64, host: F64) -> F64:
-        """Return the packets (4, k) that others end among new samples."""
+        """Return the packets (3, k) that others end among new samples."""
         at = np.flatnonzero(begins)
         first, newest, had = self.head
         if np.isnan(first):
@@ -186,7 +194,7 @@ class Packets:
         lasts = host[np.maximum(at - 1, 0)]
         if k and at[0] == 0:
             lasts[0] = newest
-        return np.stack((gap[at], lasts - firsts[:k], counts[:k], np.diff(firsts)[:k]))
+        return np.stack((gap[at], lasts - firsts[:k], counts[:k]))
 
     def _take_up(self, begins: Bool, host: F64) -> None:
         """Let the packet under way be the last of these."""
@@ -229,21 +237,51 @@ def _last_minute(minute: F64, end: F64) -> tuple[F64, F64, Bool]:
     return mean, two[:, 0], two[:, 1] <= span / 2
 
 
+def _newest_start(begins: Bool, arrival: F64, edge: I64, past: int) -> F64:
+    """Return arrival of the newest packet's first sample, and samples before it, by window.
+
+    NaN where no packet begins in a window.
+    """
+    at = np.flatnonzero(begins)
+    k = np.searchsorted(at, edge[1:], "left") - 1
+    newest = at[np.maximum(k, 0)] if len(at) else np.zeros(len(k), np.int64)
+    inside = (k >= 0) & (newest >= edge[:-1]) if len(at) else np.zeros(len(k), bool)
+    return np.where(inside, (arrival[newest + 1], past + newest), NAN)
+
+
+def _rate(minute: F64, end: F64, median: F64, quiet: F64, origin: float) -> F64:
+    """Return samples over time (Hz) of the last `RATE_S`, from packet to packet, at w windows."""
+    w, h = len(end), minute.shape[1]
+    start = np.fmax.accumulate(minute[5:], axis=1)
+    now = h - w + np.arange(w)
+    base = np.searchsorted(minute[0], np.floor(end) - RATE_S, "right") - 1
+    known = (base >= 0) & ~np.isnan(start[0, base])
+    begin, count = np.where(known, start[:, base], [[origin], [0.0]])
+    place = np.arange(h)
+    inside = (place > np.where(known, base, -1)[:, None]) & (place <= now[:, None])
+    longest = np.where(inside, minute[3], 0.0).max(axis=1)
+    outage = longest > np.maximum(OUTAGE * median, quiet)
+    span = start[0, now] - begin - np.where(outage, longest - median, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(span > 0, (start[1, now] - count) / span, NAN))
+
+
 def _by_second(minute: F64) -> F64:
-    """Return windows of one second as one, those of the last minute."""
-    minute = minute[:, minute[0] >= minute[0, -1] - MINUTE_S]
+    """Return windows of one second as one, those of the last minute and the one before."""
+    first = max(int(np.searchsorted(minute[0], minute[0, -1] - MINUTE_S)) - 1, 0)
+    starts = np.fmax.accumulate(minute[5:], axis=1)[:, first:]
+    minute = minute[:, first:]
     new = np.concatenate(([True], minute[0, 1:] > minute[0, :-1]))
-    if new.all():
-        return minute
-    starts = np.flatnonzero(new)
-    longest = np.maximum.reduceat(minute[3], starts)
+    at = np.flatnonzero(new)
+    last = np.append(at[1:], len(new)) - 1
+    longest = np.maximum.reduceat(minute[3], at)
     which = np.cumsum(new) - 1
     peak = np.flatnonzero(minute[3] == longest[which])
     rest = minute[3].copy()
     rest[peak[np.concatenate(([True], np.diff(which[peak]) > 0))]] = 0.0
-    second = np.maximum.reduceat(np.maximum(rest, minute[4]), starts)
-    return np.stack((minute[0, starts], minute[1, starts], np.add.reduceat(minute[2], starts),
-                     longest, second))  # fmt: skip
+    second = np.maximum.reduceat(np.maximum(rest, minute[4]), at)
+    return np.stack((minute[0, at], minute[1, at], np.add.reduceat(minute[2], at), longest,
+                     second, *starts[:, last]))  # fmt: skip
 
 
 def _quantile(values: F64, fit: Bool, part: float) -> F64:

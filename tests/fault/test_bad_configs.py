@@ -415,7 +415,10 @@ BAD = {
         BASE.replace("pulse: {", f'pulse: {{reference: {HERE}"a:z", '), "(did you mean 'a:x'?)"
     ),
     "a member without a source": (BASE.replace('"b:y"', f"{HERE}y"), "expected <source>:<key>"),
-    "a member that is a pattern": (BASE.replace('"b:y"', f'{HERE}"b:*"'), "is a pattern"),
+    "a live member that is a pattern": (
+        f"version: 2\nstreams: [{OSC}]\nsignals: {{pulse: {{members: {{{HERE}\"o:*\": {{}}}}}}}}\n",
+        "is a pattern",
+    ),
     "a fact without a key": (f'facts: [{HERE}"ure:"]', "the fact 'ure:', expected <source>:<key>"),
     "a fact twice": (f'facts: ["u:f", {HERE}"u:f"]', "is here twice, expected once"),
     "a fact that is a member": (f'facts: [{HERE}"a:x"]', "is a member of 'pulse'"),
