@@ -115,6 +115,7 @@ BENCHES = (
     Bench("smoother", "A clock by its past alone, and from the whole of a recording",
           ("smoother",), "Asked of the whole, exp: 0.005, 0.004 and 0.005 ms, z2 0.7 to 1.5."),
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
+    Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
           "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),
     Bench("osc_latency", "From OSC in to the fused tick", ("osc_latency",),
