@@ -14,7 +14,7 @@ def record(path):
     """Two sources of one movement at 50 Hz, one in seconds, one in milliseconds."""
     rng = np.random.default_rng(5)
     t = np.arange(0, 60, 0.02)
-    wave = np.cumsum(rng.normal(0, 0.1, len(t)))
+    wave = np.sin(t) + np.sin(2.3 * t + 1)
     rows = []
     for source, unit in (("good", 1.0), ("ms", 1e3)):
         late = rng.exponential(0.003, len(t))
@@ -35,10 +35,10 @@ def test_milliseconds_are_held_back_by_name_and_move_nothing_else(tmp_path, monk
     account = json.loads((tmp_path / "out/run.json").read_text())["account"]["by_source"]
     assert account["good"]["used"] == 3000
     assert account["ms"]["rejected"] >= (3000 if mode == "--hindsight" else 2985)
-    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").open()]
+    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
     assert {(x["reason"], x["source"]) for x in dead} == {("wild_stamp", "ms")}
     assert dead[-1]["sample"].endswith("ts runs 1000 times too fast: milliseconds? ts_unit: ms")
-    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").open()]
+    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
     assert max(x["clock_resets"] for x in sync if x["channel"] == "ms:p") <= 1
 
 
@@ -51,5 +51,19 @@ def test_the_key_that_is_offered_mends_it(tmp_path, monkeypatch):
     assert "ts_unit: ms" in (tmp_path / "out.yaml").read_text()
     account = json.loads((tmp_path / "out/run.json").read_text())["account"]["total"]
     assert account["used"] == account["received"] == 3000
-    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").open()]
+    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
     assert sync[-1]["offset_s"] == pytest.approx(BASE - 5 + 0.005, abs=2e-3)
+
+
+def test_a_clock_in_local_time_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for i in range(1500):
+        for source, zone in (("good", 0), ("local", 7200), ("broken", 9999)):
+            rows.append({"ts": BASE + i / 50 + zone, "source": source, "key": "p", "value": i % 7})
+    (tmp_path / "a.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert main(["replay", "a.ndjson", "--causal"]) == 0
+    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    samples = {x["source"]: x["sample"] for x in dead}
+    assert samples["local"].endswith(": 2 h from the recording's other stamps: local time?")
+    assert samples["broken"].startswith("broken:p rx=") and "local" not in samples["broken"]
