@@ -332,3 +332,21 @@ def test_texts_that_look_like_numbers_are_named_with_the_remedy(tmp_path):
         " fused; write them as numbers, with a point and without quotes."
         for key, text in (("comma", "'0,5'"), ("point", "'1.5'"))
     ]
+
+
+def test_no_bytes_behind_the_header_raise(tmp_path):
+    rng = random.Random(7)
+    path = tmp_path / "h.csv"
+    path.write_bytes(lively().encode())
+    reader, names = reader_at(str(path)), Names("studio")
+    start = len(b"time;x;y;word\n")
+    alphabet = [b";", b",", b".", b'"', b"\n", b"\r", b" ", b"1", b"-", b":", b"T", b"e9", b"\xff",
+                b"\0", b"2024-01-01 00:00:00", b'""', b"9" * 30]  # fmt: skip
+    for _ in range(300):
+        block = b"".join(rng.choices(alphabet, k=rng.randrange(1, 200)))
+        rows = reader.decode(block, start, names)
+        used = rows.name >= 0
+        assert np.isfinite(rows.ts[used]).all()
+        assert np.isnan(rows.ts[~used]).all()
+        assert (np.diff(rows.line) >= 0).all()
+        assert rows.notes is None or len(rows.notes) == len(rows)
