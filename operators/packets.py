@@ -10,7 +10,7 @@ interval of the last minute, its longest silence left out:
     length_s = 95th percentile of the time that the stamps of a packet span
 
 All are unknown before 8 gaps and a second, and stay as they were while one silence is more than
-half of what is looked at. They are renewed at 9, 18 and 36 samples and at each
+half of that minute. They are renewed at 9, 18 and 36 samples and at each
 multiple of 64, so that they do not depend on how samples come in blocks.
 
 State: 64 packets and a minute of seconds a channel, and 64 samples. Cost: about 90 numpy calls a
@@ -40,7 +40,7 @@ NAN = float("nan")
 
 
 class Pace(NamedTuple):
-    """What is in force from the row on whose `before` this is."""
+    """Numbers in force from the row on whose `before` this is."""
 
     before: float
     rate_hz: float
@@ -198,7 +198,7 @@ class Packets:
 
 
 def _windows(arrival: F64, gap: F64, edge: I64) -> _Windows:
-    """Return what the samples between edges come to; `arrival` has one sample before them."""
+    """Return the figures of the samples between edges; `arrival` has one sample before them."""
     starts = edge[:-1]
     longest = np.maximum.reduceat(gap, starts)
     which = np.repeat(np.arange(len(starts)), np.diff(edge))

@@ -4,8 +4,8 @@ A member is read at tick + lag (operators/sampler.py), by the lag estimate in fo
 Whether it is there (operators/presence.py) is known without its lag; its value, once the newest
 arrival is tick + half-width + wait + its positive lag, and, but for low latency, the length of its
 packets (operators/packets.py). A tick is released when that holds for all members present, never
-before an earlier one. Ticks are whole multiples of 1 / target_hz
-since the Unix epoch, from the first event on.
+before an earlier one. Ticks are whole multiples of 1 / target_hz since the Unix epoch, from the
+first event on.
 
 State: each channel's samples of the last kernel and largest lag. Cost: about 20 kernel values
 a sample. Losses: none; at the ends of the data at most a half-width of ticks has no value.
@@ -13,7 +13,6 @@ a sample. Losses: none; at the ends of the data at most a half-width of ticks ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -21,10 +20,10 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.plan import Member, NotNegative, Plan, Profile, Strict
+from operators.lane import READ, Lane, lane_of
+from operators.plan import NotNegative, Plan, Profile, Strict
 from operators.presence import LIVE, Links, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
-from operators.sampler import Sampler, newest
 
 
 class ResampleConfig(Strict, frozen=True, kw_only=True):
@@ -46,82 +45,12 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
         return 0.1 if self.profile == "accurate" else 0.005
 
 
-THERE, READ = 11, 3
-"""Columns of what is known of a channel without, and with, its lag."""
+THERE = 11
+"""Columns of what is known of a channel without its value."""
 _NOTHING = np.array([[np.nan], [0.0], [np.nan]])
 MOST_HEARD = 4096
 LAG_STEP_S = 1e-4
 """A moving lag is applied in steps of this: ticks between two of them are read together."""
-CLUMPED = 0.1
-"""Of the mean interval: samples closer than this share a moment."""
-
-
-@dataclass
-class _Lane:
-    """One channel: samples, lag estimates, values of ticks not yet released, rows not yet told.
-
-    `stale_s`: age that makes it stale, None where its own pace decides; `frozen_s`: how long the
-    same value may come, None for ever.
-    """
-
-    member: Member
-    held: bool
-    sampler: Sampler
-    stale_s: float | None
-    frozen_s: float | None
-    watch: Watch = field(default_factory=Watch)
-    lags: list[LagReport] = field(default_factory=list)
-    values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
-    unsaid: Block | None = None
-    heard: F64 = field(default_factory=lambda: np.empty((2, 0)))
-    paces: F64 = field(default_factory=lambda: np.empty((4, 0)))
-    """Moment, rate, silence and length of packets, of each renewal that a tick may need."""
-
-    def pace(self, at: F64) -> F64:
-        """Return rate (Hz), silence that makes it stale and length of packets (s), (3, k).
-
-        As known before each of the moments `at` (k,), NaN where unknown.
-        """
-        i = np.searchsorted(self.paces[0], at, "left") - 1
-        if not self.paces.size:
-            return np.full((3, len(at)), np.nan)
-        return np.where(i >= 0, self.paces[1:, np.maximum(i, 0)], np.nan)
-
-    def take(self, block: Block, origin: int) -> None:
-        """Take samples in; those with stamps of one moment stand for the mean interval."""
-        mean = 1 / self.pace(block.before)[0]
-        clumped = block.spacing < CLUMPED * mean
-        if clumped.any():
-            block = replace(block, spacing=np.where(clumped, mean, block.spacing))
-        self.sampler.push(block, origin)
-
-    def hear(self, lost: Block, origin: int) -> None:
-        """Note when rows came that cannot be used, and when that was known."""
-        time = lost.host_time - origin / self.sampler.tick_hz
-        heard = np.concatenate((self.heard, (time, lost.before)), axis=1)
-        self.heard = heard[:, np.argsort(heard[0], kind="stable")]
-
-    def unless_heard(self, age: F64, since: F64, due: F64) -> F64:
-        """Return how long ago (s) anything came, given the age of the newest sample."""
-        if not self.heard.size:
-            return age
-        i = newest(self.heard[0], self.heard[1], since, due)
-        return np.where(i >= 0, np.minimum(age, since - self.heard[0, np.maximum(i, 0)]), age)
-
-
-def _lane(plan: Plan, member: Member) -> _Lane:
-    """Return a channel of which nothing is known yet."""
-    held = not member.signal or plan.is_held(member.channel)
-    stale_s = plan.channel(member.channel).stale_after_s
-    if stale_s is None and not held and plan.failover.stale_after_s != "auto":
-        stale_s = plan.failover.stale_after_s
-    if stale_s is None:
-        stale_s = (plan.stream_stale_s or {}).get(member.source, np.inf if held else None)
-    frozen_s = (plan.frozen_after_s or {}).get(member.source)
-    sampler = Sampler(
-        plan.tick_hz, plan.half_width_s, held, eager=plan.eager, changes=bool(frozen_s)
-    )
-    return _Lane(member, held, sampler, stale_s, frozen_s)
 
 
 class Resample:
@@ -129,7 +58,7 @@ class Resample:
 
     def __init__(self, plan: Plan, max_lag_s: float, state: State | None = None) -> None:
         self.plan, self.max_lag_s = plan, max_lag_s
-        self._lanes = [_lane(plan, m) for m in plan.lanes]
+        self._lanes = [lane_of(plan, m) for m in plan.lanes]
         self._next: int | None = None
         self._origin = 0
         self._due = -np.inf
@@ -294,13 +223,13 @@ class Resample:
             self._links.forget(float(at[-1]))
         return out
 
-    def _stale_after(self, lane: _Lane, quiet: F64) -> F64 | float:
+    def _stale_after(self, lane: Lane, quiet: F64) -> F64 | float:
         """Return the age that makes the channel stale (s), at each tick or for all."""
         if lane.stale_s is not None:
             return lane.stale_s
         return np.where(np.isnan(quiet), np.inf, np.maximum(quiet, 1 / self.plan.tick_hz))
 
-    def _lag(self, lane: _Lane, at: F64, out: F64) -> Bool:
+    def _lag(self, lane: Lane, at: F64, out: F64) -> Bool:
         """Write what is known of the lag at each time; return whether it may be used.
 
         Rows of `out` (6, n): lag, its variance, its rate, the variance of that, the rate of the
@@ -331,7 +260,7 @@ class Resample:
         return locked
 
     def _extend(
-        self, lane: _Lane, tick: I64, live: Bool, lag: F64, due: F64, packet: Packet
+        self, lane: Lane, tick: I64, live: Bool, lag: F64, due: F64, packet: Packet
     ) -> None:
         """Read the channel where it is live, at those ticks that its own lag allows by now."""
         had = lane.values.shape[1]
@@ -351,7 +280,7 @@ class Resample:
                 new[:, a:b] = lane.sampler.read(tick[a:b], float(shift[a]), due[a:b])
         lane.values = np.concatenate((lane.values, new), axis=1)
 
-    def _forget(self, lane: _Lane, tick: int, known: float) -> None:
+    def _forget(self, lane: Lane, tick: int, known: float) -> None:
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
@@ -368,7 +297,7 @@ class Resample:
             lane.lags.pop(0)
 
     def _aligned(
-        self, lane: _Lane, block: Block, packet: Packet
+        self, lane: Lane, block: Block, packet: Packet
     ) -> list[tuple[str, F64, F64, F64, F64]]:
         """Return the rows for which the lag in force is known by now."""
         go = (block.host_time + self.plan.base_delay_s <= packet.known) | packet.end

@@ -80,11 +80,11 @@ def derive(
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
-        held, why, said = survey(file, tables.get(file), unit)
+        held, why, notes = survey(file, tables.get(file), unit)
         counts += held
         named |= units(file)
         whys += [why] if why else []
-        for remark in said:
+        for remark in notes:
             print(f"lumen: {remark}", file=sys.stderr)
     keys = {name: name.partition(":")[2] for name in sorted(counts)}
     facts = [
@@ -121,7 +121,7 @@ def usual_mode(files: Sequence[Path]) -> RunMode:
 def survey(
     file: Path, table: Dialect | None = None, unit: TimeUnit | None = None
 ) -> tuple[Counter[str], str | None, list[str]]:
-    """Return what a recording holds: of an XDF file all, of others the first MiB.
+    """Return the content of a recording: of an XDF file all, of others the first MiB.
 
     Returns
     -------

@@ -157,7 +157,7 @@ def losses(results: Results) -> str:
 
 
 def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
-    """Return what is to be known of the recordings beside their rows, a sentence each."""
+    """Return the remarks on the recordings, a sentence each."""
     recordings = (run_json(folder) or {}).get("recordings") or []
     found = [str(x) for recording in recordings for x in recording.get("remarks") or []]
     counts, first = collections.Counter[str](), dict[str, str]()

@@ -71,7 +71,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
     server : Server or None
         What shows the run, if anything does.
     remarks : callable
-        Returns what a user should know of a recording, given its path; a sentence each.
+        Returns the remarks on a recording, given its path; a sentence each.
     """
 
     def __init__(

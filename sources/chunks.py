@@ -171,7 +171,7 @@ def _boundary(file: BinaryIO, at: int, size: int) -> int:
 def _read(
     file: BinaryIO, tag: int, content: int, stop: int, streams: dict[int, Header]
 ) -> Found | None:
-    """Return what a chunk holds, None where that is not what its tag and stream promise."""
+    """Return the content of a chunk, None where it does not fit its tag and stream."""
     length = stop - content
     if length < 4:
         return None

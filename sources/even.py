@@ -9,7 +9,7 @@ the places is followed like any other (`two_way`), wander and steps included: sa
 lost unseen bend it, where they would break one line over a whole recording. Where more is bent
 than jitter is saved, stamps stay as they are.
 
-Long runs are worked through in pieces of 131,072 samples, so that what is needed beside stamps
+Long runs are worked through in pieces of 131,072 samples, so that memory beside stamps
 and places is bounded; quantiles are then those of 64 stretches, even over the run.
 
 Cost: 0.5 us a sample, 16 bytes a sample. State: none.

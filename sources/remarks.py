@@ -1,4 +1,4 @@
-"""What a user should know of a recording beside its rows, a sentence each.
+"""Remarks on a recording for its user, beside its rows: a sentence each.
 
 Texts that are numbers with a decimal comma are markers, as all texts are; integers beyond 2^53
 are rounded. Neither is an error of a row, so that neither is a dead letter.
@@ -19,13 +19,13 @@ def is_comma_number(text: str) -> bool:
 
 
 def comma(channel: str, count: int, sample: str) -> str:
-    """Return what is to be known of texts of a channel that are such numbers."""
+    """Return the remark on texts of a channel that are such numbers."""
     return (f"{channel}: {count:,} texts are numbers with a decimal comma ({sample.strip()!r}), and"
             " texts are markers: write them with a point, without quotes")  # fmt: skip
 
 
 def wide(channel: str, count: int) -> str:
-    """Return what is to be known of integers that float64 cannot hold."""
+    """Return the remark on integers that float64 cannot hold."""
     return (f"{channel}: {count:,} integers beyond 2^53 are rounded to the 53 bits of a float64;"
             " record their differences, or a larger unit")  # fmt: skip
 

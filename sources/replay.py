@@ -41,7 +41,7 @@ _MOST_READS = 16
 MOST_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
 """In one call: a source has to answer soon, whatever is in the file."""
-_VERSION = 1
+_VERSION = 2
 
 
 class ReplayState(msgspec.Struct, frozen=True):
@@ -297,7 +297,7 @@ def rigs_of(config: Config) -> tuple[str, ...]:
 
 
 def remarks_on(path: str) -> list[str]:
-    """Return what a user should know of a recording beside its rows, a sentence each."""
+    """Return the remarks on a recording, a sentence each."""
     if not is_xdf(path):
         return []
     from sources import xdf  # takes long, and few have such a file

@@ -1,4 +1,4 @@
-"""Columns on disk: what was decoded once, to be read again from any place.
+"""Columns on disk: values decoded once, to be read again from any place.
 
 A spool is one nameless file in the folder for temporary files. Parts of a column are appended
 as they come and found by their rows. Space is written, never mapped, so that a full disk is an

@@ -117,7 +117,7 @@ class Stream:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the samples that wait."""
         if not self._n:
             return
         kind = self._bare if self._is_bare else self._stamped

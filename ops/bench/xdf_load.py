@@ -1,4 +1,4 @@
-"""What loading an XDF file costs, in time and memory, beside pyxdf's own load.
+"""The cost of loading an XDF file, in time and memory, beside pyxdf's own load.
 
 `python -m ops.bench.xdf_load [FILE ...]`: files of four kinds, or those that are named. Each is
 loaded in a process of its own, up to its columns (`Rows`), and by `pyxdf.load_xdf` as it is called
@@ -72,7 +72,7 @@ def theirs(path: str) -> tuple[int, int]:
 
 
 def measure(how: str, path: str) -> None:
-    """Print what one load comes to, as JSON."""
+    """Print the cost of one load, as JSON."""
     import pyxdf  # noqa: F401 (both begin with the same modules)
 
     import sources.xdf  # noqa: F401
@@ -92,7 +92,7 @@ def _most() -> int:
 
 
 def measured(how: str, path: Path) -> dict[str, float]:
-    """Return what a load in a process of its own comes to."""
+    """Return the cost of a load in a process of its own."""
     command = [sys.executable, "-m", "ops.bench.xdf_load", "--measure", how, str(path)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(out)

@@ -82,7 +82,7 @@ class Story:
 
     @property
     def remarks(self) -> list[str]:
-        """What is to be known of the recordings beside their rows, a sentence each."""
+        """The remarks on the recordings, a sentence each."""
         return [str(remark) for recording in self.run.get("recordings") or []
                 for remark in recording.get("remarks") or []]  # fmt: skip
 

@@ -133,3 +133,51 @@ def test_a_member_in_another_unit_is_learnt(tmp_path):
     config = load(str(derive([file], tmp_path / "out"))).config
     learnt = {name for name, channel in config.channels.items() if channel.learnt}
     assert learnt == {"b:acc"}
+
+
+def lines(path: Path, *values: object, key: str = "/p") -> Path:
+    """Write one event a value."""
+    events = ({"ts": 1e9 + i, "source": "s", "key": key, "value": v} for i, v in enumerate(values))
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return path
+
+
+def test_numbers_with_a_decimal_comma_are_named_before_and_after(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commas = [f"{i / 7:.3f}".replace(".", ",") for i in range(200)]
+    good = record(tmp_path / "good.ndjson", "a:/p", count=200)
+    assert main(["replay", str(lines(tmp_path / "b.ndjson", *commas)), str(good)]) == 0
+    shown = capsys.readouterr()
+    said = "s:/p: 200 texts are numbers with a decimal comma ('0,000')"
+    assert said in shown.err
+    assert said in shown.out
+
+
+def test_texts_and_whole_numbers_are_no_remark(tmp_path, capsys):
+    file = lines(tmp_path / "a.ndjson", *range(2**53 - 20, 2**53), "a,b", "1,2,3", "go")
+    derive([file], tmp_path / "out")
+    assert not capsys.readouterr().err
+
+
+def test_integers_beyond_two_to_the_53_are_named(tmp_path, capsys):
+    file = lines(tmp_path / "a.ndjson", *range(2**60, 2**60 + 20))
+    derive([file], tmp_path / "out")
+    assert "s:/p: 20 integers beyond 2^53" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"time,value\n1,2\n" * 20, "no line of it is an event (json)"),
+        (b'{"ts": 1, "source": "s", "key": "k", "value": ""}\n' * 20, "markers only (20 texts)"),
+        (b"\x00\x01" * 300, "no line of it is an event"),
+    ],
+)
+def test_a_file_without_numbers_is_refused_with_its_reason(tmp_path, capsys, content, said):
+    file = tmp_path / "a.ndjson"
+    file.write_bytes(content)
+    with pytest.raises(SystemExit) as refused:
+        derive([file], tmp_path / "out")
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Reports of folders that no good run would leave behind, and what they say of good ones."""
 
 import argparse
+import html
 import json
 import re
 import tomllib
@@ -373,3 +374,20 @@ def test_nominal_rates_are_those_that_were_stated(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     assert headers(path) == {"eeg_1": 50.0}
     assert rates(None, run) == {}, "it has changed since"
+
+
+def test_remarks_on_a_recording_and_clocks_that_nobody_read_are_stated(tmp_path, words):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    remarks = [
+        "stamps of b lie 1.688e9 s from its clock's readings: Unix time beside machine time?",
+        "a: its clock was never read; taken to be the recorder's",
+    ]
+    run = {"recordings": [{"path": "take.xdf", "bytes": 1, "remarks": remarks}]}
+    (out / "run.json").write_text(json.dumps(run))
+    page, methods = written(out)
+    assert all(html.escape(remark, quote=True) in page for remark in remarks)
+    assert "The clocks of a were never read" in methods
+    run["recordings"][0]["remarks"] = []
+    (out / "run.json").write_text(json.dumps(run))
+    page, methods = written(out)
+    assert "two-way readings" in methods and "never read" not in methods + page

@@ -10,7 +10,7 @@ import pytest
 from ops.__main__ import main
 from ops.bench.xdf import host_times
 from ops.bench.xdf_files import Stream, chunk, number, regular, write
-from sources import xdf
+from sources import recorded, xdf
 from sources.chunks import Span, chunks
 from sources.names import Names
 from sources.recording import Mark
@@ -173,7 +173,7 @@ def test_names_can_stand_in_a_configuration_and_are_unique(tmp_path):
 
 def test_it_can_be_gone_on_with_at_any_line(tmp_path, monkeypatch):
     path = written(tmp_path, eeg(seconds=4.0, labels=("a", "b")))
-    monkeypatch.setattr(xdf, "_MOST_ROWS", 30)
+    monkeypatch.setattr(recorded, "_MOST_ROWS", 30)
     whole = rows(path)
     assert rows(path, mark=Mark(101))[-100:] == whole[-100:]
     with pytest.raises(ValueError, match="shorter"):

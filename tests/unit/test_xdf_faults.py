@@ -9,8 +9,9 @@ import pytest
 
 from ops.__main__ import main
 from ops.bench.xdf_files import Stream, chunk, regular, write
+from ops.bench.xdf_load import measured
 from ops.derive import FEWEST
-from sources import xdf
+from sources import recorded, xdf
 from sources.names import Names
 from sources.recording import Mark
 from sources.xdf import XdfRecording, load, why_not
@@ -224,7 +225,7 @@ def mixed(tmp_path):
 def test_the_fate_of_a_row_is_its_own_however_many_are_read(tmp_path, monkeypatch, most):
     path = mixed(tmp_path)
     whole = every_row(path)
-    monkeypatch.setattr(xdf, "_MOST_ROWS", most)
+    monkeypatch.setattr(recorded, "_MOST_ROWS", most)
     xdf._kept.clear()
     got = every_row(path)
     assert repr(got) == repr(whole)
@@ -346,3 +347,60 @@ def test_a_file_is_decoded_once_a_process_until_it_changes(tmp_path, monkeypatch
     assert load(str(tmp_path / "a.xdf")) is first
     write(tmp_path / "a.xdf", healthy(), healthy("two"))
     assert len(load(str(tmp_path / "a.xdf")).tracks) == 4
+
+
+def test_loading_is_lean_in_time_and_memory(tmp_path):
+    """A million numbers a CPU second and 40 bytes each, of audio with a stamp a chunk."""
+    path = tmp_path / "a.xdf"
+    write(path, Stream("mic", regular(32_000.0, 90.0), 32_000.0, "int16", one_stamp=True))
+    cost = measured("ours", path)
+    assert cost["numbers"] > 2_880_000
+    assert cost["peak"] / cost["numbers"] <= 40
+    assert cost["numbers"] / cost["cpu_s"] >= 1e6
+
+
+def test_samples_without_stamps_follow_at_the_nominal_rate(tmp_path):
+    pyxdf = pytest.importorskip("pyxdf")
+    stream = Stream("mic", regular(200.0, 20.0), 200.0, "int16", one_stamp=True, offset_s=3.0)
+    write(tmp_path / "a.xdf", stream)
+    track = load(str(tmp_path / "a.xdf")).tracks[0]
+    theirs = pyxdf.load_xdf(tmp_path / "a.xdf", dejitter_timestamps=False,
+                            synchronize_clocks=False)[0][0]  # fmt: skip
+    assert track.ts.read(0, len(track)) == pytest.approx(theirs["time_stamps"], abs=1e-9)
+    assert np.array_equal(track.values.read(0, len(track)), theirs["time_series"][:, 0])
+
+
+def test_stamps_may_be_left_out_anywhere(tmp_path):
+    """Runs of samples with and without stamps in one chunk."""
+    flags, rows, stamps, last = [1, 0, 0, 1, 1, 0, 1, 0, 0, 0], [], [], 0.0
+    for i, flag in enumerate(flags):
+        last = 50.0 + i * 0.11 if flag else last + 0.1
+        stamps.append(last)
+        rows.append((b"\x08" + struct.pack("<d", last) if flag else b"\0") + struct.pack("<h", i))
+    head = Stream("s", regular(10.0, 1.0), 10.0, "int16").header()
+    mark = struct.pack("<I", 1)
+    body = bytes([1, len(rows)]) + b"".join(rows)
+    (tmp_path / "a.xdf").write_bytes(b"XDF:" + chunk(2, mark + head) + chunk(3, mark + body))
+    track = load(str(tmp_path / "a.xdf")).tracks[0]
+    assert track.ts.read(0, 10).tolist() == pytest.approx(stamps)
+    assert track.values.read(0, 10).tolist() == list(range(10))
+
+
+def test_loading_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sources.progress._ELSEWHERE_S", 0.0)
+    write(tmp_path / "a.xdf", healthy())
+    load(str(tmp_path / "a.xdf"), progress=True)
+    told = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("a.xdf: read ") for line in told)
+    assert told[-1].startswith("a.xdf: read  100.0 %  4,500 events")
+    assert "50.0 %" in told[0] or len(told) > 2
+
+
+def test_a_full_disk_ends_the_load_with_an_error(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    write(tmp_path / "a.xdf", healthy())
+    monkeypatch.setattr("sources.spool.os.pwrite", full)
+    with pytest.raises(OSError, match="No space"):
+        load(str(tmp_path / "a.xdf"))
