@@ -73,6 +73,8 @@ class _Marker(NamedTuple):
 
 _TYPES = (np.int32, float, float, bool, bool, float, np.int64, np.int64, float, float)
 """Of lane, ts, rx, stamped, wild, value, seq, line, running arrival, number of the block."""
+_QUARTER_S, _ZONE_OFF_S = 900.0, 30.0
+"""Zones of time differ by whole quarters of an hour; clocks in them by so much at most (s)."""
 _FEW = 1 << 14
 """So many lanes are put in order as 16 bits, which takes one pass instead of a sort."""
 
@@ -257,7 +259,8 @@ class Collect:
                 ends += ended(source, channel, "rejected", before[lost])
                 dead += letters(
                     self.plan, "collect", "wild_stamp", source, before[lost], line[lost],
-                    [f"{channel} rx={x:.6f}" for x in rx[lost].tolist()],
+                    [f"{channel} rx={x:.6f}{_zone(x - r)}" for x, r in
+                     zip(rx[lost].tolist(), run[lost].tolist(), strict=True)],
                 )  # fmt: skip
             if not len(rows):
                 continue
@@ -321,6 +324,14 @@ def _refused(rejects: list[Reject], before: F64) -> tuple[list[Ends], list[DeadL
             ts = float(before[r.row])
             dead.append(DeadLetter(ts, "receive", r.reason, r.source, r.where, sample, r.count))
     return ends, dead
+
+
+def _zone(away: float) -> str:
+    """Return the remark on an arrival so far from the others (s): a zone of time, or nothing."""
+    quarters = round(away / _QUARTER_S) if np.isfinite(away) else 0
+    if not 0 < abs(quarters) <= 56 or abs(away - quarters * _QUARTER_S) > _ZONE_OFF_S:
+        return ""
+    return f": {abs(quarters) / 4:g} h from the recording's other stamps: local time?"
 
 
 def _running(rx: F64, wild: Bool, newest: float) -> F64:

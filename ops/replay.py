@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     from ops.tables import dialects, remarks
 
     mode = args.mode or usual_mode(args.files)
-    for line in remarks(dialects(args.files, args.time, args.unit)):
+    for line in remarks(args.files, dialects(args.files, args.time, args.unit)):
         print(line, flush=True)
     config = derive(args.files, args.out, mode, args.time, args.unit)
     print(f"{MODES[mode]}\n", flush=True)

@@ -8,9 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.schema import Columns, TimeUnit, is_delimited
-from sources.dialect import LOOK, Dialect, find
+from sources.dialect import LOOK, Dialect, find, is_number
+from sources.names import Names
+from sources.reader import reader_at
+from sources.recording import is_xdf
 from sources.tape import head
 
+_FEWEST = 8
+"""Texts of a channel from which it is judged."""
 _LONGEST_S = 1e8
 """Three years: times below are no dates."""
 
@@ -75,6 +80,33 @@ def of_time(table: Dialect | None, unit: TimeUnit | None) -> str:
     return named if table.dated else f"{named}, ts_unit: {table.unit}"
 
 
-def remarks(found: Mapping[Path, Dialect]) -> list[str]:
-    """Return a line for each delimited file: how it is read."""
-    return [f"{file}: {table.report()}." for file, table in found.items()]
+def remarks(files: Sequence[Path], found: Mapping[Path, Dialect]) -> list[str]:
+    """Return what a person should know of files before they are replayed, a line each.
+
+    Of each delimited file, how it is read; of each channel of other lines whose texts are numbers
+    with a decimal comma, that they are markers as they stand.
+    """
+    lines = [f"{file}: {table.report()}." for file, table in found.items()]
+    for file in files:
+        if file.is_file() and file not in found and not is_xdf(str(file)):
+            lines += [
+                f"{file}: the texts of {channel} look like numbers ({text!r}): they are markers,"
+                " and are not fused; write them as numbers, with a point and without quotes."
+                for channel, text in _quoted_numbers(file).items()
+            ]
+    return lines
+
+
+def _quoted_numbers(file: Path) -> dict[str, str]:
+    """Return the channels whose first texts are all numbers, and one of each."""
+    rows = reader_at(str(file)).decode(head(str(file), LOOK), 0, Names("studio"))
+    texts: dict[str, list[str]] = {}
+    if rows.notes is not None:
+        for name, note in zip(rows.name.tolist(), rows.notes.tolist(), strict=True):
+            if name >= 0 and isinstance(note, str):
+                texts.setdefault(":".join(rows.names.pairs[name]), []).append(note.strip())
+    return {
+        channel: said[0]
+        for channel, said in texts.items()
+        if len(said) >= _FEWEST and all(is_number(x, ",") or is_number(x, ".") for x in said)
+    }

@@ -117,6 +117,7 @@ BENCHES = (
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
     Bench("xdf_load", "Loading XDF files beside pyxdf", ("xdf_load",),
           "Asked: a million numbers a CPU second, 40 B a number."),
+    Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
           "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),
     Bench("osc_latency", "From OSC in to the fused tick", ("osc_latency",),

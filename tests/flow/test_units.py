@@ -1,91 +1,69 @@
-"""Members in other units through the whole flow: said, learnt, and told apart from a fault."""
-
-from __future__ import annotations
+"""Source stamps in another unit than seconds: named where no key says so, used where one does."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ops import summary
-from ops.reporting.story import story
-from ops.reporting.verdict import verdict
-from ops.results import Results, run_json
-from ops.run import execute
-from ops.scenario import Scenario, Sensor
-from ops.simulate import START, Recording, make
+from ops.__main__ import main
 
-SENSORS = (
-    Sensor("a", "x", 50.0),
-    Sensor("b", "x", 40.0, lag_s=0.2, gain=9.81, bias=4.0, noise=0.05),
-    Sensor("c", "x", 31.7, lag_s=-0.1),
-)
+BASE = 1.73e9
 
 
-def run(place: Path, sensors: tuple[Sensor, ...] = SENSORS, seconds: float = 150.0,
-        **given: Any) -> tuple[Results, Recording]:  # fmt: skip
-    recording = make(Scenario(seconds, sensors, flat=True), 5)
-    recording.write(place / "r.ndjson")
-    members = {s.channel: {} for s in sensors}
-    data = {
-        "version": 2, "streams": [{"name": "r", "type": "file", "path": str(place / "r.ndjson")}],
-        "signals": {"s": {"reference": "a:x", "members": members}},
-        "align": {"max_lag_s": 1.0}, "output": {"dir": str(place / "out")}, **given,
-    }  # fmt: skip
-    (place / "r.yaml").write_text(json.dumps(data), "utf-8")
-    return Results(execute(place / "r.yaml", progress=False)), recording
+def record(path):
+    """Two sources of one movement at 50 Hz, one in seconds, one in milliseconds."""
+    rng = np.random.default_rng(5)
+    t = np.arange(0, 60, 0.02)
+    wave = np.sin(t) + np.sin(2.3 * t + 1)
+    rows = []
+    for source, unit in (("good", 1.0), ("ms", 1e3)):
+        late = rng.exponential(0.003, len(t))
+        for at, value, more in zip(t.tolist(), wave.round(4).tolist(), late.tolist(), strict=True):
+            rx = round(BASE + at + 0.005 + more, 6)
+            ts = round((at + 5) * unit, 3)
+            event = {"ts": ts, "source": source, "key": "p", "value": value, "meta": {"rx": rx}}
+            rows.append((rx, event))
+    rows.sort(key=lambda row: row[0])
+    path.write_text("".join(f"{json.dumps(row)}\n" for _, row in rows))
 
 
-def errors(results: Results, recording: Recording) -> tuple[Any, Any]:
-    ticks = [t for t in results.ticks() if t.ts > START + 80 and t.signals["s"].value is not None]
-    clean = recording.clean(np.array([t.ts for t in ticks]))
-    value, sd = np.array([(t.signals["s"].value, t.signals["s"].sd) for t in ticks]).T
-    return value - clean, sd
+@pytest.mark.parametrize("mode", ["--hindsight", "--causal"])
+def test_milliseconds_are_held_back_by_name_and_move_nothing_else(tmp_path, monkeypatch, mode):
+    monkeypatch.chdir(tmp_path)
+    record(tmp_path / "a.ndjson")
+    assert main(["replay", "a.ndjson", mode]) == 0
+    account = json.loads((tmp_path / "out/run.json").read_text())["account"]["by_source"]
+    assert account["good"]["used"] == 3000
+    assert account["ms"]["rejected"] >= (3000 if mode == "--hindsight" else 2985)
+    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    assert {(x["reason"], x["source"]) for x in dead} == {("wild_stamp", "ms")}
+    assert dead[-1]["sample"].endswith("ts runs 1000 times too fast: milliseconds? ts_unit: ms")
+    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
+    assert max(x["clock_resets"] for x in sync if x["channel"] == "ms:p") <= 1
 
 
-def test_a_unit_that_nobody_named_is_said_with_its_remedy_and_covered_by_the_sd(tmp_path) -> None:
-    results, recording = run(tmp_path)
-    remedy = 'channels: {"b:x": {gain: auto, offset: auto}}'
-    assert remedy in summary.units(results)
-    found = story(results.folder)
-    assert any(remedy in x for x in verdict(found, found.rigs[0]).exceptions)
-    error, sd = errors(results, recording)
-    assert np.mean(np.abs(error) <= 2 * sd) > 0.95
-    assert np.median(sd) > 0.5
+def test_the_key_that_is_offered_mends_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record(tmp_path / "a.ndjson")
+    lines = [x for x in (tmp_path / "a.ndjson").read_text().splitlines(True) if '"ms"' in x]
+    (tmp_path / "ms.ndjson").write_text("".join(lines))
+    assert main(["replay", "ms.ndjson", "--unit", "ms"]) == 0
+    assert "ts_unit: ms" in (tmp_path / "out.yaml").read_text()
+    account = json.loads((tmp_path / "out/run.json").read_text())["account"]["total"]
+    assert account["used"] == account["received"] == 3000
+    sync = [json.loads(line) for line in (tmp_path / "out/sync.jsonl").read_text().splitlines()]
+    assert sync[-1]["offset_s"] == pytest.approx(BASE - 5 + 0.005, abs=2e-3)
 
 
-def test_learnt_it_is_as_good_as_its_true_gain_typed_in(tmp_path) -> None:
-    (tmp_path / "learnt").mkdir()
-    (tmp_path / "typed").mkdir()
-    auto = {"b:x": {"gain": "auto", "offset": "auto"}}
-    typed = {"b:x": {"gain": 1 / 9.81, "offset": -4.0 / 9.81}}
-    learnt, recording = run(tmp_path / "learnt", channels=auto)
-    given, _ = run(tmp_path / "typed", channels=typed)
-    (mine, sd), (best, _) = errors(learnt, recording), errors(given, recording)
-    assert np.sqrt(np.mean(mine**2)) <= 1.05 * np.sqrt(np.mean(best**2))
-    assert np.mean((mine / sd) ** 2) == pytest.approx(1.0, abs=0.4)
-    last = learnt.last_sync()["b:x"]
-    assert last.scale_state == "live"
-    assert last.gain == pytest.approx(9.81, abs=4 * (last.gain_sd or 0))
-    assert summary.units(learnt) == ""
-    begun = [x for x in learnt.sync() if x.channel == "b:x" and x.scale_state == "learning"]
-    assert begun and all(x.state == "acquiring" for x in begun)
-
-
-def test_two_that_differ_are_as_unsure_as_half_their_difference(tmp_path) -> None:
-    pair = (replace(SENSORS[0], bias=-0.4), replace(SENSORS[2], bias=0.4))
-    results, recording = run(tmp_path, pair)
-    error, sd = errors(results, recording)
-    assert np.median(sd) == pytest.approx(0.4, rel=0.3)
-    assert np.mean(np.abs(error) <= 2 * sd) > 0.95
-    early = [t.signals["s"] for t in results.ticks() if t.ts < START + 5]
-    assert all(s.systematic_sd is None for s in early)
-    assert run_json(results.folder)["account"]["total"]["received"] > 0
-
-
-def test_one_alone_has_no_systematic_sd(tmp_path) -> None:
-    results, _ = run(tmp_path, SENSORS[:1], 40.0)
-    assert all(t.signals["s"].systematic_sd is None for t in results.ticks())
+def test_a_clock_in_local_time_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for i in range(1500):
+        for source, zone in (("good", 0), ("local", 7200), ("broken", 9999)):
+            rows.append({"ts": BASE + i / 50 + zone, "source": source, "key": "p", "value": i % 7})
+    (tmp_path / "a.ndjson").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert main(["replay", "a.ndjson", "--causal"]) == 0
+    dead = [json.loads(line) for line in (tmp_path / "out/dead.jsonl").read_text().splitlines()]
+    samples = {x["source"]: x["sample"] for x in dead}
+    assert samples["local"].endswith(": 2 h from the recording's other stamps: local time?")
+    assert samples["broken"].startswith("broken:p rx=") and "local" not in samples["broken"]

@@ -7,6 +7,7 @@ import pytest
 from configs.load import ConfigError, load
 from configs.schema import Columns, Config
 from ops.__main__ import main
+from ops.tables import remarks
 from sources import recording
 from sources.dialect import find
 from sources.names import Names
@@ -317,3 +318,35 @@ def test_replay_refuses_a_time_column_that_no_file_has(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["replay", str(tmp_path / "a.csv"), "--time", "when"])
     assert "--time when: no delimited file has a column of that name" in capsys.readouterr().err
+
+
+def test_texts_that_look_like_numbers_are_named_with_the_remedy(tmp_path):
+    path = tmp_path / "a.ndjson"
+    values = {"comma": '"0,5"', "point": '"1.5"', "word": '"go"', "number": "0.5"}
+    path.write_text("".join(
+        f'{{"ts": {i}, "source": "s", "key": "{key}", "value": {value}}}\n'
+        for i in range(12) for key, value in values.items()
+    ))  # fmt: skip
+    assert remarks([path], {}) == [
+        f"{path}: the texts of s:{key} look like numbers ({text}): they are markers, and are not"
+        " fused; write them as numbers, with a point and without quotes."
+        for key, text in (("comma", "'0,5'"), ("point", "'1.5'"))
+    ]
+
+
+def test_no_bytes_behind_the_header_raise(tmp_path):
+    rng = random.Random(7)
+    path = tmp_path / "h.csv"
+    path.write_bytes(lively().encode())
+    reader, names = reader_at(str(path)), Names("studio")
+    start = len(b"time;x;y;word\n")
+    alphabet = [b";", b",", b".", b'"', b"\n", b"\r", b" ", b"1", b"-", b":", b"T", b"e9", b"\xff",
+                b"\0", b"2024-01-01 00:00:00", b'""', b"9" * 30]  # fmt: skip
+    for _ in range(300):
+        block = b"".join(rng.choices(alphabet, k=rng.randrange(1, 200)))
+        rows = reader.decode(block, start, names)
+        used = rows.name >= 0
+        assert np.isfinite(rows.ts[used]).all()
+        assert np.isnan(rows.ts[~used]).all()
+        assert (np.diff(rows.line) >= 0).all()
+        assert rows.notes is None or len(rows.notes) == len(rows)
