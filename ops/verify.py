@@ -89,7 +89,11 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
         collect=msgspec.structs.replace(config.collect, block_s=config.block_s()),
         output=msgspec.structs.replace(config.output, dir=str(out), keep=0),
     )
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(_given(msgspec.to_builtins(changed)))))
+    data = _given(msgspec.to_builtins(changed))
+    # A default that is written counts as asked for, and is refused where it cannot be.
+    failover = data["failover"].items()
+    data["failover"] = {key: value for key, value in failover if value != getattr(FAILOVER, key)}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(data)))
     return path
 
 
