@@ -25,6 +25,12 @@ def test_the_lag_of_two_loggers_is_inside_the_bound_while_it_rises(ppm: float) -
     assert np.sqrt(np.mean(x.error[x.at > SETTLED_S] ** 2)) <= 0.6e-3
 
 
+def test_a_part_of_a_sample_is_no_part_of_the_error() -> None:
+    # At 40 ppm the lag moves away from a whole sample for ten minutes.
+    x = [run(ramp(40.0), seed) for seed in (0, 1)]
+    assert all(np.mean(f.error <= f.bound) > 0.9 for f in x)
+
+
 def test_the_bound_covers_a_lag_that_walks() -> None:
     x = pooled(walk(1e-6, 2))
     assert np.mean(x.error <= x.bound) >= 0.85

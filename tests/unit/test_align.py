@@ -110,7 +110,7 @@ def test_the_search_does_not_depend_on_the_output_grid(tick_hz: float) -> None:
     p = plan((URE, A), tick_hz=tick_hz)
     told = reports(p, rows(URE, hz=64.0), rows(A, 0.42, hz=60.0))[A]
     # On a grid of its own: of 1 Hz, nothing of this could be found.
-    assert told[7].locked and told[-1].search_hz == 10.0
+    assert told[7].locked and told[-1].search_hz >= 10.0
     assert told[-1].lag_s == pytest.approx(0.42, abs=0.005)
 
 
