@@ -24,6 +24,7 @@ import msgspec
 
 from configs.load import load_or_exit
 from configs.schema import Config, FileStream
+from operators.plan import FAILOVER
 from ops.excerpt import excerpt
 from ops.results import run_json
 from ops.run import add_mode
