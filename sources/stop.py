@@ -91,14 +91,16 @@ def install(answer: str = "") -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
+    # The wish first: a second signal may come while this one is answered.
+    again = requested()
+    request()
     if number == signal.SIGINT:
-        if requested():
+        if again:
             _interrupt()
         elif _answer:
             _write(_answer)
     if number == _HANG_UP:
         _detach()
-    request()
 
 
 def _write(line: str) -> None:
