@@ -260,7 +260,7 @@ class Collect:
                 dead += letters(
                     self.plan, "collect", "wild_stamp", source, before[lost], line[lost],
                     [f"{channel} rx={x:.6f}{_zone(x - r)}" for x, r in
-                     zip(rx[lost].tolist(), run[lost].tolist(), strict=True)],
+                     zip(rx[lost].tolist(), before_end[1:][lost].tolist(), strict=True)],
                 )  # fmt: skip
             if not len(rows):
                 continue
