@@ -45,7 +45,7 @@ output: {{dir: {out}}}
 """Nothing says that its notes are held."""
 
 
-def until(holds: Callable[[], object], seconds: float = 10.0) -> float:
+def until(holds: Callable[[], object], seconds: float = 60.0) -> float:
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < seconds
