@@ -1,7 +1,7 @@
 """Whether one series is a straight line of another, or bent: regression on a cubic, running.
 
 With phi = (1, x, x^2, x^3) made orthonormal over the data, q_k = mean phi_k y is what the k-th
-term moves y by, and t_k^2 = N q_k^2 / var(rest) tells it from chance: an even bend (|x| x has
+term moves y by, and t_k^2 = N q_k^2 / var(rest) sets it apart from chance: an even bend (|x| x has
 none, y |y| has) shows in k = 2, an odd one (tanh) in k = 3.
 
 State: a 5 x 5 matrix of sums a pair, over 300 s of common ticks. Cost: about 25 numpy calls a
@@ -55,7 +55,7 @@ def bends(sums: F64, looks: F64) -> F64:
     try:
         root = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
-        # Two values only, say: powers of them are no terms of their own.
+        # Of two distinct values the powers are no terms of their own.
         root, good = plain + 0 * gram, np.zeros_like(good)
     part = np.linalg.solve(root, np.where(good[..., None, None], cross, 0.0))[..., 0]
     rest = np.maximum(mean[..., TERMS, TERMS] - (part * part).sum(axis=-1), TINY)

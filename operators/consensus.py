@@ -22,7 +22,7 @@ packet that ends a second, 30 else.
 
 Sources: Stoffelen, J. Geophys. Res. 103 (1998), and McColl et al., Geophys. Res. Lett. 41 (2014),
 for the model; Deming, Statistical Adjustment of Data (1943); Paule & Mandel, J. Res. NBS 87
-(1982); DerSimonian & Laird, Contr. Clin. Trials 7 (1986).
+(1982).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from operators.weights import hat
 NOISE = Window(60.0, shared=False)
 LEVEL = Window(300.0, shared=True)
 OPTIMISM = 10.0
-"""A mean weighted by variances from n samples is worse than they say by 1 + 10 / n (simulated)."""
+"""Variance of a mean whose weights come from n samples: 1 + 10 / n of the stated (simulated)."""
 MOST_LOG_SD = 0.1
 """A slope that is known worse than this is not known."""
 INFLATION = 1.1
@@ -254,9 +254,9 @@ class Consensus:
         """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
         log, var, signal = deming(pairs, looks, noise)
         good = met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2)
-        told = np.where(good, looks * signal, 0.0).max(axis=2)
+        known_by = np.where(good, looks * signal, 0.0).max(axis=2)
         return self._effect(
-            together(np.where(good, log, 0.0), good), noise / np.maximum(told, TINY),
+            together(np.where(good, log, 0.0), good), noise / np.maximum(known_by, TINY),
             np.asarray(good.any(axis=2)), votes, np.zeros_like(self._floor),
         )  # fmt: skip
 
@@ -279,7 +279,7 @@ class Consensus:
         spread = tau @ origin
         compared = known & (valid.sum(axis=1, keepdims=True) > 1)
         part = np.where(compared, spread / np.maximum(spread + var, TINY), 0.0)
-        # Who was made to agree follows the consensus and deviates by nothing of its own.
+        # A learnt member follows the consensus and has no deviation of its own.
         excess, part = np.where(votes, excess, known * 0.0), np.where(votes, part, compared * 1.0)
         beyond = tau + np.where(valid & (tau > 0), own, 0.0)
         return _Effect(known, excess, np.where(known, var, np.nan), part, share, beyond @ origin)

@@ -22,7 +22,7 @@ SIDE_S, FEWEST = 10.0, 8
 """So much of each side shows its level, and so many stamps at least are looked at."""
 LEAST_S = 1e-4
 MOST_COST, SURE = 20.0, 5.0
-"""Nats: what a stamp can speak for a side at most, and what takes it across the reset."""
+"""Nats: the most that a stamp counts for a side, and what takes it across the reset."""
 
 
 class Cuts(NamedTuple):

@@ -5,7 +5,7 @@ of which at least 13 of their 15 differences d are whole multiples n,
 
     |d / step - n| step <= 1 us + 4 ulp.
 
-That alone says little: the stamps of a sample clock may all lie on a grid, losses among them, and
+That alone is weak evidence: the stamps of a sample clock may all lie on a grid, losses among them, and
 their rounding is one constant then, which offset or lag take in. The grid is a grain where the
 readings are seen to fall between its points:
 
@@ -15,7 +15,7 @@ readings are seen to fall between its points:
   those of random losses do seldom; and arrival less stamp, where both are known, spreads over
   half a step.
 
-A strong grain stays until stamps leave its grid; a weak one while windows say so.
+A strong grain stays until stamps leave its grid; a weak one while windows confirm it.
 
 State: sixteen stamps a channel. Cost: about 20 numpy calls a block with sixteen new stamps.
 Losses: none.

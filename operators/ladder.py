@@ -5,7 +5,7 @@ through one filter 1 - sum a_k z^-k that whitens what they have in common (AR(8)
 the mean of their autocorrelations, 2 % of the variance added, so that an empty band stays empty).
 One filter for both keeps the lag. A view counts if the correlation has its one peak
 (operators/correlate.py) and the other view's highest peak lies at the same place. The most
-confident rate speaks for all.
+confident rate counts.
 
 A lag is found once two counts agree within 0.1 s, from windows of 13 s or more whose ends lie half
 a window apart: what two series share by chance in one window is not there in the next. Of the

@@ -96,7 +96,7 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         self.exit: Exit | None = None
 
     def abort(self) -> None:
-        """Say in `run.json` that the run is aborted, and end what sounds."""
+        """Write in `run.json` that the run is aborted, and end what sounds."""
         if self.exit is not None:
             self.exit.abort()
 
@@ -186,7 +186,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         return encode_state(state, "output", self.output.fingerprint)
 
     def abort(self) -> None:
-        """Say that the run is aborted: its results end where they are. Lasts under a second."""
+        """Mark the run as aborted: its results end where they are. Lasts under a second."""
         with suppress(OSError):
             self._write_run(aborted=True)
         if self.output.send is not None:

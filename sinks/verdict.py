@@ -4,7 +4,7 @@ The first of these that holds is said: no tick comes; the data have ended; resul
 `FAR_BEHIND_S` late; a member is silent and the mode shows it; a clock has just stepped; the mode is
 not `fused`; fewer than two compared members are present; results come more than `BEHIND_S` late; a
 member is missing or not compared; an indicator is beyond its critical threshold; all is well.
-"In sync" is said of compared members only.
+"In sync" holds for compared members only.
 """
 
 from __future__ import annotations
