@@ -5,9 +5,9 @@ of which at least 13 of their 15 differences d are whole multiples n,
 
     |d / step - n| step <= 1 us + 4 ulp.
 
-That alone is weak evidence: the stamps of a sample clock may all lie on a grid, losses among them, and
-their rounding is one constant then, which offset or lag take in. The grid is a grain where the
-readings are seen to fall between its points:
+That alone is weak evidence: the stamps of a sample clock may all lie on a grid, losses among
+them, and their rounding is one constant then, which offset or lag take in. The grid is a grain
+where the readings are seen to fall between its points:
 
 - *strong*: the multiples are irregular (min n > gcd n), or the channel repeats stamps;
 - *weak*: n / gcd is 1 or 2, either three times or more, and so evenly that the stamps keep within
