@@ -28,7 +28,24 @@ from operators.resample import ResampleConfig
 _URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$",
+        description="an address such as 192.168.1.7:9000 or [::1]:9000",
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")]
+Listening = (
+    Port
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}$",
+            description="an address such as 0.0.0.0:9000, [::]:9000, :9000 or tcp://0.0.0.0:9000",
+        ),
+    ]
+)
 
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
@@ -51,11 +68,18 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
-    """OSC over UDP. `keys` are addresses or patterns, `allow` peers or networks; none: all."""
+    """OSC over UDP, or over TCP as `tcp://`.
 
-    addr: Address
+    `keys` are addresses or patterns, `allow` peers or networks; none: all. A multicast group is
+    joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
+    `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen.
+    """
+
+    addr: Listening
     keys: list[str] = []
     allow: list[str] = []
+    interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    per_sender: bool = False
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
@@ -153,6 +177,14 @@ class Config(Strict, frozen=True, kw_only=True):
     send: list[OscDestination | MidiDestination] = []
     output: OutputConfig = OutputConfig()
     mode: RunMode = "causal"
+
+    def stream_of(self, source: str) -> str:
+        """Return the stream that a source is of: with `per_sender`, it is one of several."""
+        stream = source.rpartition("@")[0]
+        split = any(
+            isinstance(s, OscStream) and s.per_sender and s.name == stream for s in self.streams
+        )
+        return stream if split else source
 
     @property
     def live(self) -> bool:

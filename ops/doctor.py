@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from configs.address import endpoint
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.machine import MidiInputs, addresses
@@ -226,7 +227,7 @@ def ports(config: Config | None) -> Iterator[Finding]:
             todo = "end it, or take another port"
             yield Finding(verdict, "port", refusal(stream, error), todo)
         else:
-            yield Finding("ok", "port", f"udp {stream.addr} is free")
+            yield Finding("ok", "port", f"{endpoint(stream.addr)} is free")
     if config and config.exporter:
         where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
         try:

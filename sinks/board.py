@@ -117,10 +117,15 @@ class Panel:
         self._waiting: list[Fused] = []
         self.ended = False
 
+    def stream_of(self, source: str) -> str:
+        """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
+        return source if source in self.sources else source.rpartition("@")[0] or source
+
     def count(self, packet: Packet, now: float) -> None:
         """Count what came and what was lost."""
         for source, channel, end, before in packet.ends:
-            name = source if source in self.ends else OTHERS if source else NAMELESS
+            stream = self.stream_of(source)
+            name = stream if stream in self.ends else OTHERS if source else NAMELESS
             self.ends[name][end] += len(before)
             if end in DISCARDED:
                 self.discarded[DISCARDED[end]] += len(before)
@@ -272,7 +277,9 @@ def _sources(config: Config) -> dict[str, bool]:
     plan = config.plan()
     names = [s.name for s in config.streams if not isinstance(s, FileStream)]
     if len(names) < len(config.streams):
-        names += [lane.source for lane in plan.lanes]
+        names += [config.stream_of(lane.source) for lane in plan.lanes]
     steady = {s.name for s in config.streams if isinstance(s, UreStream)}
-    steady |= {lane.source for lane in plan.lanes if not plan.is_held(lane.channel)}
+    steady |= {
+        config.stream_of(lane.source) for lane in plan.lanes if not plan.is_held(lane.channel)
+    }
     return {name: name in steady for name in names}

@@ -106,7 +106,9 @@ def stream_state(panel: Panel, stream: str) -> StreamState:
         return "waiting"
     if not panel.up[stream]:
         return "down"
-    states = {r.state for c, r in panel.sync.items() if c.partition(":")[0] == stream}
+    states = {
+        r.state for c, r in panel.sync.items() if panel.stream_of(c.partition(":")[0]) == stream
+    }
     return next((state for state in reversed(_FROM_WORST) if state in states), "live")
 
 

@@ -75,7 +75,7 @@ class LiveState(msgspec.Struct, frozen=True):
 def steady(config: Config) -> set[str]:
     """Return the OSC streams that are to speak at a rate: a sampled member comes from them."""
     plan = config.plan()
-    measured = {m.channel.partition(":")[0] for m in plan.members if not plan.is_held(m.channel)}
+    measured = {config.stream_of(m.source) for m in plan.members if not plan.is_held(m.channel)}
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
 
 
@@ -256,6 +256,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         elif now - self._heard >= TICK_S:
             self._heard = now
             items.append(("", Tick(host, self._rig)))
+        for inbox in self._inboxes.values():
+            for line in inbox.words():
+                self._voice.say(line)
         self._voice.tell(taken)
         return items
 
