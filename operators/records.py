@@ -42,13 +42,13 @@ Why = Literal["hop", "reset", "state", "end"]
 Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
-    "kernel_full", "http", "timeout", "exposition", "repeated",
+    "kernel_full", "http", "timeout", "exposition", "repeated", "osc_limit", "no_type_tags", "text",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
 
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
-    "repeated": "duplicate",
+    "repeated": "duplicate", "text": "ignored",
 }  # fmt: skip
 """Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
 

@@ -33,9 +33,9 @@ class Heard(NamedTuple):
         Arrival, as `stamp` gives it (s).
     key : str
         At most 255 characters; the channel is `<stream>:<key>`.
-    value : float, str or tuple of float
-        A finite number; a marker; the elements of an array, NaN where one is no finite number:
-        that element is rejected alone (`value`).
+    value : float, str or tuple
+        A finite number; a marker; the elements of an array: NaN where one is no finite number,
+        which is rejected alone (`value`), and a text where one is a text, which is ignored.
     ts : float
         Source time (s, any epoch, within 1e12), NaN where the sender gave none.
     seq : int
@@ -44,7 +44,7 @@ class Heard(NamedTuple):
 
     rx: float
     key: str
-    value: float | str | tuple[float, ...]
+    value: float | str | tuple[float | str, ...]
     ts: float = NO_TIME
     seq: int = -1
 

@@ -116,6 +116,11 @@ class Osc(Listener):
                         continue
                     item = item._replace(where=f"{peer.host}:{peer.port}")
                 items.append(item if peer.source is None else Played(peer.source, item))
+        for key in self._datagrams.news():
+            self._inbox.say(
+                f"{self.name}: {key} has texts beside its numbers: they are ignored, the numbers"
+                f" are {key}[0], {key}[1], ... by their place"
+            )
         for line in peers.news(endpoint(self.config.addr)):
             self._inbox.say(line)
         return items
