@@ -181,7 +181,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._busy = time.process_time()
         self._stood = self._calm = -math.inf
         self._received = 0
-        self._voice = Voice(clock, steady(config))
+        keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
+        self._voice = Voice(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
         self._streams = live_streams(config, self._began) if streams is None else streams
         for stream in self._streams:
