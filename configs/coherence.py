@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from configs import destinations, scales
 from configs.address import Endpoint, endpoint, overlap
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import TAPE, Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
@@ -30,8 +30,6 @@ _ALSA_NUMBER = re.compile(r" \d+:\d+$")
 """Changes with every connection."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
-TAPE = "tape.json"
-"""What makes a folder a recording."""
 PAGES = (
     "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
     "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -26,6 +28,8 @@ from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
 _URL = r"^http://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+TAPE = "tape.json"
+"""What makes a folder a recording."""
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 Address = Annotated[
@@ -72,7 +76,8 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
 
     `keys` are addresses or patterns, `allow` peers or networks; none: all. A multicast group is
     joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
-    `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen.
+    `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen. `timetags` that
+    cannot be a clock are found out (`auto`), believed all the same (`use`) or never read.
     """
 
     addr: Listening
@@ -80,6 +85,7 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
     allow: list[str] = []
     interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     per_sender: bool = False
+    timetags: Literal["auto", "use", "ignore"] = "auto"
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
@@ -217,8 +223,13 @@ class Config(Strict, frozen=True, kw_only=True):
             for name, s in self.signals.items()
         )
         scraped = [s for s in self.streams if isinstance(s, UreStream)]
+        judged = {s.name for s in self.streams if isinstance(s, OscStream) and s.timetags == "auto"}
+        # A tape's replay gives what the run gave; that its sources are OSC is seen by their keys.
+        taped = any(
+            isinstance(s, FileStream) and (Path(s.path) / TAPE).is_file() for s in self.streams
+        )
         frozen = {s.name: s.frozen_after_s for s in self.streams if s.frozen_after_s}
-        return Plan(
+        plan = Plan(
             rig=self.rig,
             signals=signals,
             facts=tuple(self.facts),
@@ -242,3 +253,10 @@ class Config(Strict, frozen=True, kw_only=True):
             else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
         )
+        timetags = {
+            lane.source
+            for lane in plan.lanes
+            if self.stream_of(lane.source) in judged
+            or (taped and lane.channel.partition(":")[2].startswith("/"))
+        }
+        return replace(plan, timetags=frozenset(timetags))

@@ -275,6 +275,8 @@ _COLUMNS = attrgetter(
 class ClockReport(NamedTuple):
     """A source's clock from `known` on: host = source + offset_s at that moment.
 
+    Where `offset_s` is NaN, the source has no clock from then on.
+
     `known` and `before` date it on the host axis and by arrival. At host time h the offset
     is `offset_s + slope * (h - at)` (slope in s/s), its variance
     `offset_var + 2 (h - at) cross_var + (h - at)^2 slope_var`.
@@ -295,6 +297,12 @@ class ClockReport(NamedTuple):
     """Host time of the first event after the last step, NaN before there was one."""
     stepped: bool
     """The report is of the step itself."""
+
+
+NO_CLOCK = ClockReport(
+    "", -np.inf, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.nan, 0, np.nan, False
+)  # fmt: skip
+"""In force before a source has any: nothing to be wrong about."""
 
 
 class GrainReport(NamedTuple):
@@ -557,6 +565,8 @@ class Packet(msgspec.Struct, frozen=True):
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
+    notes : tuple of (source, arrival, text)
+        What a station found out of a source, each once, for people to read.
     clocks, grains, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
@@ -574,6 +584,7 @@ class Packet(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...] = ()
     outliers: tuple[Block, ...] = ()
     turned: tuple[tuple[str, float, bool], ...] = ()
+    notes: tuple[tuple[str, float, str], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     grains: tuple[GrainReport, ...] = ()
     lags: tuple[LagReport, ...] = ()

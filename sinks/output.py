@@ -143,6 +143,8 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             if self.output.send is not None and packet.rig == (self.home or self.config.rig):
                 self.output.send.tell(packet)
             self.account.add(packet)
+            for source, _, note in packet.notes:
+                print(f"lumen: {source}: {note}", file=sys.stderr)
             for stem, text in packet_lines(packet):
                 if text:
                     lines.setdefault((packet.rig, stem), []).append(text)

@@ -77,10 +77,12 @@ class Datagrams:
     ----------
     wants : callable
         Tells by its address whether a message is to be used; others are refused (`filtered`).
+    timed : bool
+        Timetags are read.
     """
 
-    def __init__(self, wants: Callable[[str], bool] = lambda key: True) -> None:
-        self._wants = wants
+    def __init__(self, wants: Callable[[str], bool] = lambda key: True, timed: bool = True) -> None:
+        self._wants, self._timed = wants, timed
         self._headers: dict[bytes, _Header] = {}
         self._told: set[str] = set()
         self._news: list[str] = []
@@ -113,7 +115,8 @@ class Datagrams:
         if len(data) < _HEAD or len(data) % 4 or len(data) > MAX_DATAGRAM:
             raise _BrokenError
         said: list[Heard | Refused] = []
-        todo = [(_HEAD, len(data), _time_of(data, 8))]  # bundles begun: next element, end, time
+        # Bundles begun: next element, end, time.
+        todo = [(_HEAD, len(data), self._time_of(data, 8))]
         while todo:
             at, end, ts = todo.pop()
             if at == end:
@@ -130,12 +133,18 @@ class Datagrams:
                     raise _BrokenError
                 if len(todo) >= MAX_DEPTH:
                     raise _BrokenError("osc_limit")
-                todo.append((start + _HEAD, stop, _time_of(data, start + 8)))
+                todo.append((start + _HEAD, stop, self._time_of(data, start + 8)))
             else:
                 if len(said) >= MAX_MESSAGES:
                     raise _BrokenError("osc_limit")
                 said.append(self._message(data[start:stop], rx, ts))
         return said
+
+    def _time_of(self, data: bytes, at: int) -> float:
+        seconds, fraction = _TIMETAG.unpack_from(data, at)
+        if not self._timed or (seconds == 0 and fraction <= 1):
+            return NO_TIME
+        return float(seconds - _UNIX + fraction / 2**32)
 
     def _message(self, data: bytes, rx: float, ts: float) -> Heard | Refused:
         tags = data.find(b"\0") + 4 & -4
@@ -262,10 +271,3 @@ def _mixed(tags: bytes, data: bytes, at: int) -> float | str | tuple[float | str
     if len(values) == 1 and values[0] == values[0]:
         return values[0]
     return tuple(values) if len(values) > 1 else None
-
-
-def _time_of(data: bytes, at: int) -> float:
-    seconds, fraction = _TIMETAG.unpack_from(data, at)
-    if seconds == 0 and fraction <= 1:
-        return NO_TIME
-    return float(seconds - _UNIX + fraction / 2**32)

@@ -46,7 +46,7 @@ class Osc(Listener):
         self.config = config
         self._facts: tuple[str, ...] = ()
         self._peers = Peers(config.name, config.allow, config.per_sender)
-        self._datagrams = Datagrams(self._wants)
+        self._datagrams = Datagrams(self._wants, config.timetags != "ignore")
 
     @property
     def senders(self) -> set[str]:

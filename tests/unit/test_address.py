@@ -9,7 +9,8 @@ import pytest
 from configs.address import Endpoint, endpoint, overlap
 from configs.document import ConfigError
 from configs.load import load
-from configs.schema import OscStream
+from configs.schema import Config, FileStream, OscStream
+from operators.plan import MemberConfig, SignalConfig
 
 CONFIG = """version: 2
 streams:
@@ -91,6 +92,34 @@ def test_an_interface_goes_with_a_group(tmp_path: Path) -> None:
     assert "is a multicast group" in faults(tmp_path, 'addr: "tcp://239.255.0.7:9000"')
     assert "expected an interface" in faults(tmp_path, 'addr: "[ff02::7]:9000"')
     assert checked(tmp_path, 'addr: "[ff02::7]:9000", interface: lo')
+
+
+def test_timetags_are_judged_unless_they_are_to_be_used_or_ignored(tmp_path: Path) -> None:
+    text = CONFIG.format(
+        streams="  - {name: a, type: osc, addr: 9000}\n"
+        "  - {name: b, type: osc, addr: 9001, timetags: use}\n"
+        "  - {name: c, type: osc, addr: 9002, timetags: ignore}\n"
+        "  - {name: d, type: osc, addr: 9003, per_sender: true}",
+        member="a:/x",
+    ) + 'facts: ["b:/x", "c:/x", "d@10.0.0.7:/x"]\n'  # fmt: skip
+    (tmp_path / "c.yaml").write_text(text)
+    assert load(tmp_path / "c.yaml").config.plan().timetags == {"a", "d@10.0.0.7"}
+
+
+def test_a_tapes_replay_judges_them_as_the_run_did(tmp_path: Path) -> None:
+    for folder in ("tape", "folder"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tape" / "tape.json").write_text("{}")
+    (tmp_path / "plain.ndjson").write_text("")
+    members = {"a:/x": MemberConfig(), "pad:cc/1/1": MemberConfig()}
+    found = [
+        Config(
+            version=2, streams=[FileStream(name="t", path=str(tmp_path / path))],
+            signals={"s": SignalConfig(members=members)},
+        ).plan().timetags
+        for path in ("tape", "plain.ndjson")
+    ]  # fmt: skip
+    assert found == [{"a"}, frozenset()]
 
 
 def test_a_member_of_one_sender_needs_a_stream_that_is_split(tmp_path: Path) -> None:

@@ -135,6 +135,15 @@ def test_a_bundles_timetag_is_the_source_time_and_the_innermost_counts():
     assert {x.rx for x in (first, second, third)} == {5.0}
 
 
+def test_timetags_may_be_left_unread():
+    first, second = said(
+        bundle(built("/a", 1), bundle(built("/b", 1), seconds=UNIX + 9), seconds=UNIX + 7),
+        timed=False,
+    )
+    assert first.ts != first.ts
+    assert second.ts != second.ts
+
+
 @pytest.mark.parametrize("fraction", [0, 1])
 def test_an_immediate_or_empty_timetag_is_no_time(fraction):
     item = one(bundle(built("/a", 1), seconds=0, fraction=fraction))
