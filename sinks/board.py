@@ -22,7 +22,9 @@ import numpy as np
 
 from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
+from operators.refusals import Refusals
 from sinks.history import History
+from sinks.refused import count
 from sinks.slo import Judge
 from sinks.verdict import uncompared
 
@@ -87,6 +89,8 @@ class Panel:
         Ticks by lateness, and its sum.
     history : History
         What it was before.
+    refusals : Refusals
+        The streams of which most cannot be used.
     """
 
     def __init__(
@@ -114,8 +118,18 @@ class Panel:
         self.late_s = 0.0
         self.slo = Judge(judged)
         self.history = History(tick_hz)
+        self.refusals = Refusals({source for source, steady in expected.items() if steady})
         self._waiting: list[Fused] = []
         self.ended = False
+
+    def refused(self, stream: str) -> str | None:
+        """Return how much of a stream cannot be used and why, None where most can."""
+        refusal = self.refusals.standing.get(stream)
+        return refusal.text() if refusal else None
+
+    def _of_interest(self, source: str) -> str | None:
+        stream = self.stream_of(source)
+        return stream if stream in self.expected else None
 
     def stream_of(self, source: str) -> str:
         """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
@@ -137,6 +151,8 @@ class Panel:
                 self.up[name] |= name not in self._turned
         for letter in packet.letters:
             self.discarded[letter.stage, letter.reason] += letter.count
+        count(self.refusals, packet, now, self._of_interest)
+        self.refusals.due(now)
         for source, _, up in packet.turned:
             if source in self.up:
                 self.up[source] = up

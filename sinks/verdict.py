@@ -134,10 +134,11 @@ def _members(panel: Panel) -> list[list[Seen]]:
 
 def _seen(panel: Panel, channel: str) -> Seen:
     report = panel.sync.get(channel)
+    refused = panel.stream_of(channel.partition(":")[0]) in panel.refusals.standing
     if report is None:
-        return Seen(channel, None, None, None, False)
+        return Seen(channel, None, None, None, False, refused)
     came = report.received > 0
-    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came)
+    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
 
 
 def _within(panel: Panel) -> str:
