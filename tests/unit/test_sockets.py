@@ -11,6 +11,7 @@ import pytest
 
 from configs.schema import OscStream
 from ops.bench.osc_fuzz import message
+from sinks import instrument
 from sources.inbox import Heard, Inbox, Item, Played, Refused, Turned
 from sources.osc import Osc
 from sources.tcp import MOST_CONNECTIONS, TcpReceiver
@@ -102,6 +103,15 @@ def test_a_broadcast_is_heard(free: int) -> None:
         phone.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         phone.sendto(number(1), ("127.255.255.255", free))
         assert values(osc.items(1)) == [1.0]
+
+
+def test_what_is_played_may_be_broadcast(free: int) -> None:
+    with Running(f"0.0.0.0:{free}") as osc:
+        out = instrument.Osc(f"127.255.255.255:{free}")
+        out.open()
+        out.play({"/a": 0.5}, 0.0)
+        out.close()
+        assert values(osc.items(1)) == [0.5]
 
 
 def test_two_senders_that_take_turns_are_named_once_with_the_remedy(free: int) -> None:
