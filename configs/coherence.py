@@ -14,9 +14,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from configs import destinations, reach, scales
+from configs.address import Endpoint, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.schema import (
     DELIMITED,
+    TAPE,
     Config,
     FileStream,
     MidiStream,
@@ -37,8 +39,6 @@ _ALSA_NUMBER = re.compile(r" \d+:\d+$")
 """Changes with every connection."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
 """A rig's name is that of a folder."""
-TAPE = "tape.json"
-"""What makes a folder a recording."""
 PAGES = (
     "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
     "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",
@@ -56,7 +56,7 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 
 def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
-    ports: dict[tuple[str, int], str] = {}
+    ports: dict[Endpoint, str] = {}
     devices: dict[tuple[str, bool], str] = {}
     stems: dict[str, str] = {}
     for index, stream in enumerate(config.streams):
@@ -89,18 +89,25 @@ def _streams(document: Document, config: Config) -> None:
             _endpoint(document, at, stream)
 
 
-def _port(
-    document: Document, at: DataPath, stream: OscStream, ports: dict[tuple[str, int], str]
-) -> None:
-    host, _, digits = stream.addr.rpartition(":")
-    port = int(digits)
+def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Endpoint, str]) -> None:
+    where = endpoint(stream.addr)
     shown = document.shown((*at, "addr"), stream.addr)
-    if not 1 <= port <= 65535:
+    if not 1 <= where.port <= 65535:
         said = f"the address '{shown}', expected a port from 1 to 65535"
         document.fault(document.place((*at, "addr")), said)
-    holder = ports.setdefault((host, port), stream.name)
-    if holder != stream.name:
+    holder = next((name for other, name in ports.items() if overlap(where, other)), None)
+    if holder is not None:
         said = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
+        document.fault(document.place((*at, "addr")), said)
+    ports.setdefault(where, stream.name)
+    if where.group and where.tcp:
+        said = f"the address '{shown}' is a multicast group, expected one without tcp://"
+        document.fault(document.place((*at, "addr")), said)
+    if stream.interface is not None and not where.group:
+        said = f"an interface for '{shown}', expected it beside a multicast group only"
+        document.fault(document.place((*at, "interface")), said)
+    if stream.interface is None and where.needs_interface:
+        said = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
         document.fault(document.place((*at, "addr")), said)
     for i, allowed in enumerate(stream.allow):
         try:
@@ -268,7 +275,7 @@ def _sources(document: Document, config: Config) -> None:
     places += [(("facts", index), fact) for index, fact in enumerate(config.facts)]
     for at, name in places:
         source = name.partition(":")[0]
-        if source not in streams and not _is_pattern(source):
+        if config.stream_of(source) not in streams and not _is_pattern(source):
             shown = document.shown(at, source).partition(":")[0] if "facts" in at else source
             said = f"'{shown}' is no stream{did_you_mean(document, shown, known)}"
             document.fault(document.key_place(at), f"{said}, expected {one_of(known)}")

@@ -7,6 +7,7 @@ import re
 import socket
 from ipaddress import ip_address
 
+from configs.address import endpoint, ip_of
 from configs.document import MAX_FAULTS, DataPath, Document
 from configs.rulefiles import refuse_expression
 from configs.schema import Config, MidiDestination, MidiStream, OscDestination, OscStream
@@ -104,27 +105,15 @@ def _loop(
             )
 
 
-def _reaches(to: str, addr: str) -> bool:
+def _reaches(to: str, addr: str | int) -> bool:
     """Whether what is sent to one address is heard at the other, as far as this machine knows."""
-    (host, _, port), (own, _, own_port) = to.rpartition(":"), addr.rpartition(":")
-    if int(port) != int(own_port):
+    ours, theirs = endpoint(to), endpoint(addr)
+    if ours.port != theirs.port or theirs.tcp:
         return False
-    host, own = _host(host), _host(own)
-    if host == own or _unspecified(host):
+    host, own = ip_of(ours.host), ip_of(theirs.host)
+    if ours.host == theirs.host or (host is not None and (host == own or host.is_unspecified)):
         return True
-    return _unspecified(own) and _is_here(host)
-
-
-def _host(host: str) -> str:
-    host = host.strip("[]").lower()
-    return "127.0.0.1" if host == "localhost" else host
-
-
-def _unspecified(host: str) -> bool:
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False
+    return own is not None and own.is_unspecified and host is not None and _is_here(str(host))
 
 
 def _is_here(host: str) -> bool:

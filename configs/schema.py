@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -35,7 +36,26 @@ _PAGE = (
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 TimeUnit = Literal["s", "ms", "us", "ns"]
-Address = Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$")]
+TAPE = "tape.json"
+"""What makes a folder a recording."""
+Address = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$",
+        description="an address such as 192.168.1.7:9000 or [::1]:9000",
+    ),
+]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")]
+Listening = (
+    Port
+    | Annotated[
+        str,
+        Meta(
+            pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}$",
+            description="an address such as 0.0.0.0:9000, [::]:9000, :9000 or tcp://0.0.0.0:9000",
+        ),
+    ]
+)
 
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
@@ -95,11 +115,20 @@ def stem(path: str) -> str:
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
-    """OSC over UDP. `keys` are addresses or patterns, `allow` peers or networks; none: all."""
+    """OSC over UDP, or over TCP as `tcp://`.
 
-    addr: Address
+    `keys` are addresses or patterns, `allow` peers or networks; none: all. A multicast group is
+    joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
+    `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen. `timetags` that
+    cannot be a clock are found out (`auto`), believed all the same (`use`) or never read.
+    """
+
+    addr: Listening
     keys: list[str] = []
     allow: list[str] = []
+    interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    per_sender: bool = False
+    timetags: Literal["auto", "use", "ignore"] = "auto"
 
 
 class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
@@ -210,6 +239,14 @@ class Config(Strict, frozen=True, kw_only=True):
     output: OutputConfig = OutputConfig()
     mode: RunMode = "causal"
 
+    def stream_of(self, source: str) -> str:
+        """Return the stream that a source is of: with `per_sender`, it is one of several."""
+        stream = source.rpartition("@")[0]
+        split = any(
+            isinstance(s, OscStream) and s.per_sender and s.name == stream for s in self.streams
+        )
+        return stream if split else source
+
     @property
     def live(self) -> bool:
         """Whether there is a live stream."""
@@ -241,8 +278,13 @@ class Config(Strict, frozen=True, kw_only=True):
             for name, s in self.signals.items()
         )
         scraped = [s for s in self.streams if isinstance(s, UreStream)]
+        judged = {s.name for s in self.streams if isinstance(s, OscStream) and s.timetags == "auto"}
+        # A tape's replay gives what the run gave; that its sources are OSC is seen by their keys.
+        taped = any(
+            isinstance(s, FileStream) and (Path(s.path) / TAPE).is_file() for s in self.streams
+        )
         frozen = {s.name: s.frozen_after_s for s in self.streams if s.frozen_after_s}
-        return Plan(
+        plan = Plan(
             rig=self.rig,
             signals=signals,
             facts=tuple(self.facts),
@@ -266,3 +308,10 @@ class Config(Strict, frozen=True, kw_only=True):
             else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
         )
+        timetags = {
+            lane.source
+            for lane in plan.lanes
+            if self.stream_of(lane.source) in judged
+            or (taped and lane.channel.partition(":")[2].startswith("/"))
+        }
+        return replace(plan, timetags=frozenset(timetags))

@@ -102,10 +102,12 @@ def expected(kind: Any) -> str:
     """Say in words what values a type has."""
     if get_origin(kind) is Annotated:
         base, *metas = get_args(kind)
+        if words := next((meta.description for meta in metas if meta.description), None):
+            return str(words)
         bounds = [
-            words.format(f"{bound:g}")
+            shape.format(f"{bound:g}")
             for meta in metas
-            for name, words in _BOUNDS.items()
+            for name, shape in _BOUNDS.items()
             if (bound := getattr(meta, name, None)) is not None
         ]
         described = [str(meta.description) for meta in metas if meta.description]

@@ -5,9 +5,10 @@ it stood when the row came; rows in doubt, at most 32 stamps a source, wait unti
 whether they are delayed, wild or the first after a clock reset. Rows without stamps of their own
 pass their arrival through. Markers end here, as lines.
 
-A source whose rate no clock can have is held back (operators/rate.py).
-
-The grain of each member's stamps (operators/grain.py) is found on the way.
+A source whose rate no clock can have is held back (operators/rate.py). Stamps whose form cannot be
+that of a clock are found on the way (operators/timetags.py): those before keep their fate, later
+rows go by their arrival, and the source has no clock from then on. So is the grain of each member's
+stamps (operators/grain.py).
 
 In the second of two passes a source's clock is known as a whole (operators/clock_path.py), and no
 row is in doubt.
@@ -24,7 +25,7 @@ Losses: rejected (`wild_stamp`), late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from msgspec.structs import replace
@@ -40,6 +41,7 @@ from operators.plan import NotNegative, Plan, Positive, Strict
 from operators.rate import Rates, cause
 from operators.records import (
     F64,
+    NO_CLOCK,
     Block,
     Bool,
     ClockReport,
@@ -52,6 +54,7 @@ from operators.records import (
     State,
 )
 from operators.smoother import ClockLog
+from operators.timetags import Timetags
 
 AnyClock = Clock | ClockLog | Smoothed
 _LAST = 1 << 60
@@ -84,6 +87,7 @@ class Drift:
         self._grains = {m.channel: Grain() for m in plan.members}
         sampled = (m.channel for m in plan.members if not plan.is_held(m.channel))
         self._packets = {channel: Packets() for channel in sampled}
+        self._tags = {source: Timetags() for source in plan.timetags}
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._waiting: dict[str, Block] = {}
@@ -96,6 +100,7 @@ class Drift:
             self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
             self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
             self._packets = {c: Packets(**p) for c, p in state["packets"].items()}
+            self._tags = {s: Timetags(t) for s, t in state["tags"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
             self._gone = dict(state["gone"])
@@ -112,6 +117,7 @@ class Drift:
             },
             "grains": {c: g.snapshot() for c, g in self._grains.items()},
             "packets": {c: p.snapshot() for c, p in self._packets.items()},
+            "tags": {s: t.snapshot() for s, t in self._tags.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
             "waiting": {c: b.plain() for c, b in self._waiting.items()},
             "gone": dict(self._gone),
@@ -127,6 +133,7 @@ class Drift:
             self._look_up(packet.rig, {})
             seen = self._known.of(packet.rig, "drift").get("grains", {})
             grains += [GrainReport(channel, -np.inf, g) for channel, g in seen.items()]
+        packet, formless = self._believed(packet)
         grains += self._grained(packet)
         if self._learn:
             self._seen = {r.channel: r.grain_s for r in grains} | self._seen
@@ -149,9 +156,14 @@ class Drift:
                      spread(rate, b.weight).tolist(), strict=True)],
             )  # fmt: skip
         for source, blocks in by_source.items():
-            good, wild, reports = self._map(source, blocks, packet.known, packet.end)
+            moment, last = formless.get(source, packet.known), source in formless or packet.end
+            good, wild, reports = self._map(source, blocks, moment, last)
             mapped += good
             clocks += reports
+            if source in formless and source in self._clocks:
+                del self._clocks[source]
+                none = NO_CLOCK._replace(source=source, offset_s=np.nan)
+                clocks.append(none._replace(before=moment, known=moment))
             for b in wild:
                 before = spread(b.before, b.weight)
                 ends += ended(source, b.channel, "rejected", before)
@@ -186,6 +198,7 @@ class Drift:
             clocks=tuple(clocks),
             grains=tuple(grains),
             paces=tuple(paces),
+            notes=(*packet.notes, *self._formless_notes(formless)),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
             markers=_lines(packet.rig, markers),
@@ -266,6 +279,43 @@ class Drift:
             wild.append(b.take(~ok[mine] & ~waits[mine]))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
 
+    def _believed(self, packet: Packet) -> tuple[Packet, dict[str, float]]:
+        """Take away stamps that cannot be a clock's.
+
+        Returns
+        -------
+        packet : Packet
+        found : dict
+            Sources whose stamps turned out to be none, with what was known then.
+        """
+        found: dict[str, float] = {}
+        after: dict[str, int] = {}
+        for source, tags in self._tags.items():
+            if tags.form is not None:
+                after[source] = -1
+            elif not tags.done:
+                mine = [b for b in packet.blocks if b.source == source and b.stamped.any()]
+                if not mine:
+                    continue
+                row, ts, rx, before, stamped = (
+                    np.concatenate(c)
+                    for c in zip(*((b.row, b.source_time, b.arrival, b.before, b.stamped)
+                                   for b in mine), strict=True)
+                )  # fmt: skip
+                order = np.argsort(row, kind="stable")
+                order = order[stamped[order]]
+                at = tags.feed(ts[order], rx[order])
+                if at is not None:
+                    after[source] = int(row[order[at]])
+                    found[source] = float(before[order[at]])
+        if not after:
+            return packet, found
+        blocks = tuple(
+            _unstamped(b, b.row > after[b.source]) if b.source in after else b
+            for b in packet.blocks
+        )
+        return replace(packet, blocks=blocks), found
+
     def _grained(self, packet: Packet) -> list[GrainReport]:
         """Return each change of the grain of a member's stamps."""
         reports: list[GrainReport] = []
@@ -285,6 +335,11 @@ class Drift:
             heads.append((float(b.before[i]), int(b.row[i]), float(b.host_time[i])))
         if np.isnan(self._first) and heads:
             self._first = min(heads)[2]
+
+    def _formless_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
+        for source, moment in formless.items():
+            form = self._tags[source].form
+            yield source, moment, f"its timetags are {form}: its arrivals are used instead"
 
     def _late(self, block: Block, length_s: F64 | float) -> Bool:
         """Return which rows are too old for any tick; a held value serves all later ones.
@@ -339,6 +394,12 @@ class Drift:
             let_go = before <= block.before[i] - settle_s
             straggler[i] = bool((let_go & (before > host[i])).any())
         return straggler
+
+
+def _unstamped(block: Block, rows: Bool) -> Block:
+    """Return a block in which some rows have their arrival for a stamp."""
+    source_time = np.where(rows, block.arrival, block.source_time)
+    return replace(block, source_time=source_time, stamped=block.stamped & ~rows)
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:

@@ -176,6 +176,8 @@ class Plan:
         Period by source of the scraped ones (s).
     frozen_after_s : dict
         By source: no value changed for so long counts as stale.
+    timetags : frozenset of str
+        Sources whose stamps are ignored once their form cannot be that of a clock.
     aligned : bool
         Every used sample is to be written.
     files : tuple of str
@@ -201,6 +203,7 @@ class Plan:
     stream_stale_s: dict[str, float] | None = None
     scrape_s: dict[str, float] | None = None
     frozen_after_s: dict[str, float] | None = None
+    timetags: frozenset[str] = frozenset()
     aligned: bool = False
     files: tuple[str, ...] = ()
     hindsight: bool = False

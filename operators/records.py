@@ -42,13 +42,14 @@ Why = Literal["hop", "reset", "state", "end"]
 Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
-    "kernel_full", "stopped", "http", "timeout", "exposition", "repeated",
+    "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
+    "no_type_tags", "text",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
 
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
-    "stopped": "dropped", "repeated": "duplicate",
+    "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
 }  # fmt: skip
 """Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
 
@@ -275,6 +276,8 @@ _COLUMNS = attrgetter(
 class ClockReport(NamedTuple):
     """A source's clock from `known` on: host = source + offset_s at that moment.
 
+    Where `offset_s` is NaN, the source has no clock from then on.
+
     `known` and `before` date it on the host axis and by arrival. At host time h the offset
     is `offset_s + slope * (h - at)` (slope in s/s), its variance
     `offset_var + 2 (h - at) cross_var + (h - at)^2 slope_var`.
@@ -295,6 +298,12 @@ class ClockReport(NamedTuple):
     """Host time of the first event after the last step, NaN before there was one."""
     stepped: bool
     """The report is of the step itself."""
+
+
+NO_CLOCK = ClockReport(
+    "", -np.inf, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.nan, 0, np.nan, False
+)  # fmt: skip
+"""In force before a source has any: nothing to be wrong about."""
 
 
 class GrainReport(NamedTuple):
@@ -571,6 +580,8 @@ class Packet(msgspec.Struct, frozen=True):
     grid, indicators, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
+    notes : tuple of (source, arrival, text)
+        What a station found out of a source, each once, for people to read.
     clocks, grains, paces, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts that the stations add on the way
     sync, dead, markers, evidence : lines for the sinks
@@ -588,6 +599,7 @@ class Packet(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...] = ()
     outliers: tuple[Block, ...] = ()
     turned: tuple[tuple[str, float, bool], ...] = ()
+    notes: tuple[tuple[str, float, str], ...] = ()
     clocks: tuple[ClockReport, ...] = ()
     grains: tuple[GrainReport, ...] = ()
     paces: tuple[PaceReport, ...] = ()

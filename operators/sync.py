@@ -17,6 +17,7 @@ from operators.ledger import Ledger
 from operators.plan import Plan
 from operators.records import (
     F64,
+    NO_CLOCK,
     SCALE_STATES,
     STATES,
     ClockReport,
@@ -28,13 +29,9 @@ from operators.records import (
     Why,
 )
 
+MOST_HZ = 100_000.0
+"""Of a channel: audio is half of it."""
 _COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
-
-
-NO_CLOCK = ClockReport(
-    "", -math.inf, -math.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, math.nan, 0, math.nan, False
-)  # fmt: skip
-"""In force before a source has any: nothing to be wrong about."""
 
 
 class Clocks:
@@ -74,7 +71,7 @@ class Clocks:
             if r.known > time:
                 break
             found = r
-        return found
+        return found if found is not None and math.isfinite(found.offset_s) else None
 
     def variance(self, sources: tuple[str, ...], time: F64) -> F64:
         """Return the offset's variance (s^2) at host times (sources, k), 0 without a clock."""
@@ -239,7 +236,7 @@ class Reporter:
             lag_sd_s=_number(np.sqrt(grid.lag_var[row])) if fused else None,
             confidence=_number(grid.confidence[row]) if fused else None,
             search_hz=_number(grid.search_hz[row]) if searched else None,
-            rate_hz=_number(grid.rate_hz[row]), jitter_p95_s=jitter,
+            rate_hz=_rate(grid.rate_hz[row]), jitter_p95_s=jitter,
             **_scale(grid, row) if fused else {},
             hindsight=self.plan.hindsight,
             received=count["received"], used=count["used"], outliers=count["outliers"],
@@ -257,6 +254,11 @@ def _scale(grid: Grid, row: tuple[int, int]) -> dict[str, Any]:
         "level_sd": _number(np.sqrt(grid.level_var[row])),
         "scale_state": SCALE_STATES[int(grid.scale_state[row])],
     }
+
+
+def _rate(x: float) -> float | None:
+    """Return a rate, None where it is beyond all sense: stamps that stand still have none."""
+    return float(x) if x <= MOST_HZ else None
 
 
 def _number(x: float) -> float | None:

@@ -14,13 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from math import isfinite
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
 
+from configs.address import endpoint, ip_of
 from configs.schema import MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate import FACTS, HELD_SPAN
@@ -88,6 +88,8 @@ class Sender:
 
     def __init__(self, stream: OscStream, readings: Sequence[Reading], clock: Clock) -> None:
         self.name, self.clock = stream.name, clock
+        if endpoint(stream.addr).tcp:
+            raise ValueError(f"{stream.addr} is TCP, and devices play UDP")
         self._host, self._port = _place(stream.addr)
         self._readings = readings
         self._socket: socket.socket | None = None
@@ -225,7 +227,7 @@ def _text(text: str) -> bytes:
     return data + bytes(4 - len(data) % 4)
 
 
-def _place(addr: str) -> tuple[str, int]:
+def _place(addr: str | int) -> tuple[str, int]:
     """Return where on this machine an address is reached.
 
     Raises
@@ -233,14 +235,13 @@ def _place(addr: str) -> tuple[str, int]:
     ValueError
         It is not on this machine alone.
     """
-    host, _, port = addr.rpartition(":")
-    host = "127.0.0.1" if host == "localhost" else host.strip("[]")
-    address = ip_address(host)
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "::1", int(port)
-    if not address.is_loopback:
+    where = endpoint(addr)
+    address = ip_of(where.host)
+    if address is not None and address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "::1", where.port
+    if address is None or not address.is_loopback:
         raise ValueError(f"{addr} is not this machine alone")
-    return host, int(port)
+    return str(address), where.port
 
 
 def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from configs.address import endpoint
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.machine import MidiInputs, addresses
@@ -29,7 +30,7 @@ from sources.osc import open_port, refusal
 from sources.port_name import fitting
 from sources.scrape import Patience
 from sources.udp import BUFFER, Receiver, listener
-from sources.ure import endpoint
+from sources.ure import endpoint as page_endpoint
 
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
@@ -227,7 +228,7 @@ def ports(config: Config | None) -> Iterator[Finding]:
             todo = "end it, or take another port"
             yield Finding(verdict, "port", refusal(stream, error), todo)
         else:
-            yield Finding("ok", "port", f"udp {stream.addr} is free")
+            yield Finding("ok", "port", f"{endpoint(stream.addr)} is free")
     if config and config.exporter:
         where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
         try:
@@ -278,7 +279,7 @@ def endpoints(config: Config | None) -> Iterator[Finding]:
         pages = Pages()
         try:
             patience = Patience(stream.timeout_s, lambda: False)
-            answer = endpoint(stream).get(patience)
+            answer = page_endpoint(stream).get(patience)
             pages.decode(answer.page, stamp(), stream.metrics_url[:255], answer.openmetrics)
         except PageError as error:
             todo = "a run starts without it, and takes it in when it comes"

@@ -57,6 +57,7 @@ class Stream(msgspec.Struct):
     outliers: int
     rejected: int
     dropped: int
+    refused: str | None = None
 
     @property
     def lost(self) -> int:

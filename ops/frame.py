@@ -6,7 +6,7 @@ State: `POINTS` points of each signal, for the curves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from textwrap import wrap
 from typing import Literal, NamedTuple, TypeAlias
@@ -167,7 +167,8 @@ def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
     return _table(("indicator", "value", "budget", "is"), rows, width)
 
 
-def _streams(streams: Iterable[Stream], width: int) -> Iterator[Line]:
+def _streams(streams: Sequence[Stream], width: int) -> Iterator[Line]:
+    refusals = [(s.stream, s.refused) for s in streams if s.refused]
     rows: list[Row] = [
         (
             _KINDS.get(s.state, "crit"),
@@ -175,7 +176,9 @@ def _streams(streams: Iterable[Stream], width: int) -> Iterator[Line]:
         )
         for s in streams
     ]
-    return _table(("stream", "state", "age s", "received", "used", "lost"), rows, width)
+    yield from _table(("stream", "state", "age s", "received", "used", "lost"), rows, width)
+    for stream, refused in refusals:
+        yield from (Line(part, "warn") for part in wrap(f"{stream}: {refused}", width))
 
 
 def _channels(rig: Rig, width: int) -> Iterator[Line]:

@@ -103,7 +103,7 @@ class Hearing:
         elif isinstance(item, Heard):
             if isinstance(item.value, tuple):
                 for i, value in enumerate(item.value):
-                    if not isnan(value):
+                    if not isinstance(value, str) and not isnan(value):
                         self._say(f"{stream}:{item.key}[{i}]", item.rx, value, item.ts)
             else:
                 self._say(f"{stream}:{item.key}", item.rx, item.value, item.ts)

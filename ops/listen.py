@@ -207,7 +207,7 @@ def configuration(listener: Listener, now: float) -> str | None:
     if not series:
         return None
     streams = [
-        f"{{name: {s.name}, type: osc, addr: {quoted(s.addr)}}}"
+        f"{{name: {s.name}, type: osc, addr: {quoted(str(s.addr))}}}"
         if isinstance(s, OscStream)
         else f"{{name: {s.name}, type: midi, device: {quoted(s.device)}}}"
         for s in listener.streams.values()

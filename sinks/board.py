@@ -22,7 +22,9 @@ import numpy as np
 
 from configs.schema import Config, FileStream, UreStream
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
+from operators.refusals import Refusals
 from sinks.history import History
+from sinks.refused import count
 from sinks.slo import Judge
 from sinks.verdict import FAR_BEHIND_S, uncompared
 
@@ -91,6 +93,8 @@ class Panel:
         Ticks by lateness, and its sum.
     history : History
         What it was before.
+    refusals : Refusals
+        The streams of which most cannot be used.
     """
 
     def __init__(
@@ -119,13 +123,28 @@ class Panel:
         self.behind_s = 0.0
         self.slo = Judge(judged)
         self.history = History(tick_hz)
+        self.refusals = Refusals({source for source, steady in expected.items() if steady})
         self._waiting: list[Fused] = []
         self.ended = False
+
+    def refused(self, stream: str) -> str | None:
+        """Return how much of a stream cannot be used and why, None where most can."""
+        refusal = self.refusals.standing.get(stream)
+        return refusal.text() if refusal else None
+
+    def _of_interest(self, source: str) -> str | None:
+        stream = self.stream_of(source)
+        return stream if stream in self.expected else None
+
+    def stream_of(self, source: str) -> str:
+        """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
+        return source if source in self.sources else source.rpartition("@")[0] or source
 
     def count(self, packet: Packet, now: float) -> None:
         """Count what came and what was lost."""
         for source, channel, end, before in packet.ends:
-            name = source if source in self.ends else OTHERS if source else NAMELESS
+            stream = self.stream_of(source)
+            name = stream if stream in self.ends else OTHERS if source else NAMELESS
             self.ends[name][end] += len(before)
             if end in DISCARDED:
                 self.discarded[DISCARDED[end]] += len(before)
@@ -137,6 +156,8 @@ class Panel:
                 self.up[name] |= name not in self._turned
         for letter in packet.letters:
             self.discarded[letter.stage, letter.reason] += letter.count
+        count(self.refusals, packet, now, self._of_interest)
+        self.refusals.due(now)
         for source, _, up in packet.turned:
             if source in self.up:
                 self.up[source] = up
@@ -282,7 +303,9 @@ def _sources(config: Config) -> dict[str, bool]:
     plan = config.plan()
     names = [s.name for s in config.streams if not isinstance(s, FileStream)]
     if len(names) < len(config.streams):
-        names += [lane.source for lane in plan.lanes]
+        names += [config.stream_of(lane.source) for lane in plan.lanes]
     steady = {s.name for s in config.streams if isinstance(s, UreStream)}
-    steady |= {lane.source for lane in plan.lanes if not plan.is_held(lane.channel)}
+    steady |= {
+        config.stream_of(lane.source) for lane in plan.lanes if not plan.is_held(lane.channel)
+    }
     return {name: name in steady for name in names}

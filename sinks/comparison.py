@@ -16,13 +16,17 @@ MOST_NAMED = 3
 
 
 class Seen(NamedTuple):
-    """A member of a signal as its newest sync line has it; `came`: whether any event did."""
+    """A member of a signal as its newest sync line has it.
+
+    `came`: whether any event did; `refused`: most of its stream cannot be used.
+    """
 
     channel: str
     state: ChannelState | None
     lag_s: float | None
     lag_sd_s: float | None
     came: bool
+    refused: bool = False
 
     @property
     def live(self) -> bool:
@@ -60,7 +64,10 @@ def reason(members: Iterable[Seen]) -> str:
     if searched := [m.channel for m in seen if m.searched]:
         lag = "lag" if len(searched) == 1 else "lags"
         said.append(f"{lag} of {named(searched)} not found yet: it takes both moving for a while")
-    if waiting := [m.channel for m in seen if not m.came and not m.live]:
+    absent = [m for m in seen if not m.came and not m.live]
+    if refused := [m.channel for m in absent if m.refused]:
+        said.append(f"what comes for {named(refused)} cannot be used: its stream says why")
+    if waiting := [m.channel for m in absent if not m.refused]:
         said.append(f"nothing came from {named(waiting)}: start it, or look at its stream")
     if gone := [m.channel for m in seen if m.came and m.state in ("stale", "lost")]:
         said.append(f"{named(gone)} silent")

@@ -77,6 +77,7 @@ class Osc:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
         family, kind, protocol, _, address = found[0]
         self._socket = socket.socket(family, kind, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self._socket.setblocking(False)
         self._address = address  # type: ignore[assignment]  # of the internet's families
         return f"udp {self._to}"

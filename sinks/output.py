@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +19,12 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
+from operators.refusals import Refusals
 from operators.state import decode_state, encode_state
 from sinks.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
 from sinks.jsonl import Position, Segments, segment_path
 from sinks.lines import packet_lines
+from sinks.refused import AFTER_ARRIVAL, count
 from sinks.run import Account, Digests, usage, versions, write_run
 from sinks.send import Send
 
@@ -127,6 +130,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         self.home: str | None = output.rigs[0] if len(output.rigs) == 1 else None
         self.ended: dict[str, bool] = {}
         self.lost = 0
+        self.refusals = Refusals()
         self.digests = Digests()
         self.stems = ["fused", "sync", "dead", "markers"]
         if self.config.evidence and self.config.evidence.rules:
@@ -155,18 +159,31 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             if self.output.send is not None and packet.rig == (self.home or self.config.rig):
                 self.output.send.tell(packet)
             self.account.add(packet)
+            for source, _, note in packet.notes:
+                print(f"lumen: {source}: {note}", file=sys.stderr)
             for stem, text in packet_lines(packet):
                 if text:
                     lines.setdefault((packet.rig, stem), []).append(text)
             if packet.rig not in self.files:
                 self._begin(packet.rig)
             self.ended[packet.rig] = packet.end
+        if self.config.live:
+            self._say_refused(values)
         for (rig, stem), texts in lines.items():
             self._write(self.files[rig][stem], b"".join(texts))
         if self.output.server is not None:
             self.output.server.tell(values)
         if any(packet.end for packet in values):
             self._write_run()
+
+    def _say_refused(self, packets: list[Packet]) -> None:
+        """Say of which streams most is late or wild; what else is refused, the sources say."""
+        now = time.monotonic()
+        for packet in packets:
+            count(self.refusals, packet, now, self.config.stream_of)
+        for refusal in self.refusals.due(now):
+            if refusal.reasons[0][0] in AFTER_ARRIVAL:
+                print(f"lumen: {refusal.stream}: {refusal.text()}", file=sys.stderr)
 
     def snapshot(self) -> bytes:
         """Return where the files end, once all before it is on the disk."""

@@ -86,7 +86,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         "streams": [
             {"stream": name, "state": stream_state(panel, name), "up": panel.up[name],
              "age_s": now - heard,
-             "spoken": name in panel.newest, **panel.ends[name]}
+             "spoken": name in panel.newest, "refused": panel.refused(name), **panel.ends[name]}
             for name, heard in panel.heard.items()
         ],
         "channels": [

@@ -118,7 +118,9 @@ def stream_state(panel: Panel, stream: str) -> StreamState:
         return "waiting"
     if not panel.up[stream]:
         return "down"
-    states = {r.state for c, r in panel.sync.items() if c.partition(":")[0] == stream}
+    states = {
+        r.state for c, r in panel.sync.items() if panel.stream_of(c.partition(":")[0]) == stream
+    }
     return next((state for state in reversed(_FROM_WORST) if state in states), "live")
 
 
@@ -144,10 +146,11 @@ def _members(panel: Panel) -> list[list[Seen]]:
 
 def _seen(panel: Panel, channel: str) -> Seen:
     report = panel.sync.get(channel)
+    refused = panel.stream_of(channel.partition(":")[0]) in panel.refusals.standing
     if report is None:
-        return Seen(channel, None, None, None, False)
+        return Seen(channel, None, None, None, False, refused)
     came = report.received > 0
-    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came)
+    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
 
 
 def _within(panel: Panel) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from operators.records import I64, Reject, Turned
+from operators.records import I64, Reason, Reject, Turned
 from sources import inbox
 from sources.inbox import Heard, Item, Played, Refused, Told
 from sources.line import MAX_SAMPLE, NAN, Link, Lost
@@ -41,7 +41,7 @@ class _EventLine(msgspec.Struct, gc=False):
     ts: float
     source: str
     key: str
-    value: float | str | list[float | None]
+    value: float | str | list[float | str | None]
     meta: _Meta
 
 
@@ -110,8 +110,8 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
         Numbers the channels; new ones are entered.
     """
     plain = [(s, x) for s, x in items if type(x) is Heard and type(x.value) is float]
-    if len(plain) == len(items) and (numbers := _numbers(plain, line, names)):
-        return numbers
+    if len(plain) == len(items) and (simple := _numbers(plain, line, names)):
+        return simple
     name: list[int] = []
     ts: list[float] = []
     rx: list[float] = []
@@ -130,14 +130,16 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
                 value.append(NAN)
                 noted.append((at, said))
             else:
-                value += said
-                for i, element in enumerate(said):
+                numbers = [NAN if isinstance(x, str) else x for x in said]
+                value += numbers
+                for i, element in enumerate(numbers):
                     name.append(names.add((None, stream, f"{item.key}[{i}]")))
                     if element != element:
                         name[-1] = REJECT
-                        noted.append((at + i, Reject(0, "value", stream, item.key, b"")))
-                ts += [item.ts if x == x else NAN for x in said]
-                rx += [item.rx if x == x else NAN for x in said]
+                        reason: Reason = "text" if isinstance(said[i], str) else "value"
+                        noted.append((at + i, Reject(0, reason, stream, item.key, b"")))
+                ts += [item.ts if x == x else NAN for x in numbers]
+                rx += [item.rx if x == x else NAN for x in numbers]
                 count.append(len(said))
                 continue
             if name[-1] == REJECT:  # too long a key

@@ -20,6 +20,7 @@ ROOM = 65_536
 MOST_LOST = 1 << 20
 """Events that one refusal may stand for."""
 NO_TIME = float("nan")
+_MOST_WORDS = 16
 _NEVER = "not started"
 
 
@@ -32,9 +33,9 @@ class Heard(NamedTuple):
         Arrival, as `stamp` gives it (s).
     key : str
         At most 255 characters; the channel is `<stream>:<key>`.
-    value : float, str or tuple of float
-        A finite number; a marker; the elements of an array, NaN where one is no finite number:
-        that element is rejected alone (`value`).
+    value : float, str or tuple
+        A finite number; a marker; the elements of an array: NaN where one is no finite number,
+        which is rejected alone (`value`), and a text where one is a text, which is ignored.
     ts : float
         Source time (s, any epoch, within 1e12), NaN where the sender gave none.
     seq : int
@@ -43,7 +44,7 @@ class Heard(NamedTuple):
 
     rx: float
     key: str
-    value: float | str | tuple[float, ...]
+    value: float | str | tuple[float | str, ...]
     ts: float = NO_TIME
     seq: int = -1
 
@@ -122,6 +123,7 @@ class Inbox:
         self.newest = float("nan")
         self._parts: deque[tuple[list[Item], int]] = deque()
         self._into = self._out = 0
+        self._words: deque[str] = deque(maxlen=_MOST_WORDS)
         self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
     def put(self, items: Iterable[Heard | Refused | Played]) -> None:
@@ -146,6 +148,14 @@ class Inbox:
     def lose(self, count: int) -> None:
         """Count events that were lost before the stream could hear them."""
         self.lost += count
+
+    def say(self, line: str) -> None:
+        """Leave a line for whoever runs the flow; the newest 16 are kept."""
+        self._words.append(line)
+
+    def words(self) -> list[str]:
+        """Take out the lines that were left."""
+        return [self._words.popleft() for _ in range(len(self._words))]
 
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""

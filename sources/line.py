@@ -196,6 +196,8 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
         raise _RefusedError("value")
     for i, element in enumerate(elements):
         try:
+            if bytes(element)[:1] == b'"':
+                raise _RefusedError("text")
             number = _value(element)
         except _RefusedError as refused:
             yield Row(REJECT, reason=refused.reason, source=source)

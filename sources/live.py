@@ -90,7 +90,7 @@ class LiveState(msgspec.Struct, frozen=True):
 def steady(config: Config) -> set[str]:
     """Return the OSC streams that are to speak at a rate: a sampled member comes from them."""
     plan = config.plan()
-    measured = {m.channel.partition(":")[0] for m in plan.members if not plan.is_held(m.channel)}
+    measured = {config.stream_of(m.source) for m in plan.members if not plan.is_held(m.channel)}
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
 
 
@@ -200,7 +200,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._waits: float | None = None
         self._held: list[Came] = []
         self._received = 0
-        self._voice = Voice(clock, steady(config))
+        keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
+        self._voice = Voice(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
         self._streams = live_streams(config, self._began) if streams is None else streams
         for stream in self._streams:
@@ -290,6 +291,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         elif now - self._heard >= TICK_S and not self._held:
             self._heard = now
             items.append(("", Tick(host, self._rig)))
+        for inbox in self._inboxes.values():
+            for line in inbox.words():
+                self._voice.say(line)
         return items
 
     def _emptied(self) -> list[Came]:

@@ -1,22 +1,27 @@
-"""OSC over UDP: a thread that reads the socket, decodes, and puts into the inbox.
+"""OSC over UDP or TCP: a thread that reads the socket, decodes, and puts into the inbox.
 
-Losses: refused datagrams (`osc`, `value`, `too_long`, `peer`, `filtered`), counted with the first
-sample of each reading; what the kernel dropped, counted.
+With `per_sender` each peer is a source of its own; without, two that take turns are named once.
+
+State: 1,024 peers. Losses: refused datagrams (`osc`, `value`, `too_long`, `peer`, `filtered`),
+counted with the first sample of each reading; what the kernel dropped, counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EADDRINUSE
-from ipaddress import ip_address, ip_network
 from time import sleep
+from typing import TypeAlias
 
+from configs.address import endpoint
 from configs.schema import OscStream
 from operators.plan import matches
 from sources.datagram import MAX_SAMPLE, Datagrams
-from sources.inbox import Heard, Refused
+from sources.inbox import Heard, Played, Refused
 from sources.listener import Listener
-from sources.udp import BUFFER, Datagram, Receiver, holder
+from sources.peers import Peers
+from sources.tcp import TcpReceiver
+from sources.udp import BUFFER, Datagram, Receiver, holder, listener
 
 _LOOK_S = 0.1
 """How long the thread sleeps at most: it then looks whether it is to stop."""
@@ -25,27 +30,28 @@ _GATHER_S = 0.001
 _MOST_GULPS = 32
 """In a row: more than a receive buffer holds."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
-_MOST_PEERS = 1_024
+AnyReceiver: TypeAlias = Receiver | TcpReceiver
 
 
 class Osc(Listener):
     """One OSC port.
 
-    Attributes
+    Parameters
     ----------
-    senders : set of str
-        Addresses of those who were heard.
+    config : OscStream
     """
 
     def __init__(self, config: OscStream) -> None:
         super().__init__(config.name)
         self.config = config
         self._facts: tuple[str, ...] = ()
-        self._networks = [ip_network(allowed, strict=False) for allowed in config.allow]
-        self._allowed: dict[str, bool] = {}
-        self._peers: set[bytes] = set()
-        self.senders: set[str] = set()
-        self._datagrams = Datagrams(self._wants)
+        self._peers = Peers(config.name, config.allow, config.per_sender)
+        self._datagrams = Datagrams(self._wants, config.timetags != "ignore")
+
+    @property
+    def senders(self) -> set[str]:
+        """Addresses of those who were heard."""
+        return self._peers.hosts
 
     def facts(self) -> Sequence[str]:
         """Return address, size of the receive buffer, and who stamps."""
@@ -73,7 +79,7 @@ class Osc(Listener):
             finally:
                 receiver.close()
 
-    def _hear(self, receiver: Receiver) -> None:
+    def _hear(self, receiver: AnyReceiver) -> None:
         """Put in what comes; at the stop, what has come by then."""
         while True:
             last = self._stop.is_set()
@@ -88,65 +94,69 @@ class Osc(Listener):
                 return
             sleep(_GATHER_S)
 
-    def _decoded(self, datagrams: Sequence[Datagram], receiver: Receiver) -> list[Heard | Refused]:
+    def _decoded(
+        self, datagrams: Sequence[Datagram], receiver: AnyReceiver
+    ) -> list[Heard | Refused | Played]:
         """Decode; what is refused for one reason shares the place of the first, and its peer."""
-        decode, allows = self._datagrams.decode, self._allows
-        items: list[Heard | Refused] = []
-        refused: dict[str, int] = {}
-        self._meet({raw for _, _, raw in datagrams}, receiver)
+        decode, peers = self._datagrams.decode, self._peers
+        items: list[Heard | Refused | Played] = []
+        places: dict[tuple[str, str | None], int] = {}
         for data, rx, raw in datagrams:
-            said: Sequence[Heard | Refused]
-            if self._networks and not allows(receiver.peer(raw)[0]):
-                said = (Refused(rx, "peer", "", data[:MAX_SAMPLE]),)
+            peer = peers.of(raw, receiver.peer)
+            found: Sequence[Heard | Refused]
+            if peer.allowed:
+                found = decode(data, rx)
             else:
-                said = decode(data, rx)
-            for item in said:
+                found = (Refused(rx, "peer", "", data[:MAX_SAMPLE]),)
+            for item in found:
                 if type(item) is Refused:
-                    place = refused.setdefault(item.reason, len(items))
+                    place = places.setdefault((item.reason, peer.source), len(items))
                     if place < len(items):
-                        first = items[place]
-                        assert isinstance(first, Refused)
-                        items[place] = first._replace(events=first.events + item.events)
+                        items[place] = _more(items[place], item.events)
                         continue
-                    host, port = receiver.peer(raw)
-                    item = item._replace(where=f"{host}:{port}")
-                items.append(item)
+                    item = item._replace(where=f"{peer.host}:{peer.port}")
+                items.append(item if peer.source is None else Played(peer.source, item))
+        for key in self._datagrams.news():
+            self._inbox.say(
+                f"{self.name}: {key} has texts beside its numbers: they are ignored, the numbers"
+                f" are {key}[0], {key}[1], ... by their place"
+            )
+        for line in peers.news(endpoint(self.config.addr)):
+            self._inbox.say(line)
         return items
-
-    def _meet(self, peers: set[bytes], receiver: Receiver) -> None:
-        """Remember who sends, `_MOST_PEERS` of them."""
-        if len(self._peers) < _MOST_PEERS and (new := peers - self._peers):
-            self._peers |= new
-            self.senders |= {receiver.peer(raw)[0] for raw in new}
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)
 
-    def _allows(self, host: str) -> bool:
-        allowed = self._allowed.get(host)
-        if allowed is None:
-            if len(self._allowed) >= _MOST_PEERS:
-                self._allowed.clear()
-            address = ip_address(host)
-            allowed = self._allowed[host] = any(address in n for n in self._networks)
-        return allowed
+
+def _more(item: Heard | Refused | Played, events: int) -> Refused | Played:
+    """Return a refusal that stands for more events."""
+    if isinstance(item, Played):
+        assert isinstance(item.item, Refused)
+        return item._replace(item=item.item._replace(events=item.item.events + events))
+    assert isinstance(item, Refused)
+    return item._replace(events=item.events + events)
 
 
-def open_port(config: OscStream) -> Receiver:
+def open_port(config: OscStream) -> AnyReceiver:
     """Bind the port of a stream."""
-    host, _, port = config.addr.rpartition(":")
-    return Receiver(host.strip("[]"), int(port))
+    where = endpoint(config.addr)
+    if where.tcp:
+        return TcpReceiver(where.host, where.port)
+    return Receiver(where.host, where.port, config.interface)
 
 
 def refusal(config: OscStream, error: OSError) -> str:
     """Say why a port cannot be had; if somebody has it, who."""
     if error.errno == EADDRINUSE:
-        return f"{config.addr} is taken by {holder(int(config.addr.rpartition(':')[2]))}"
+        where = endpoint(config.addr)
+        who = listener(where.port) if where.tcp else holder(where.port)
+        return f"{config.addr} is taken by {who}"
     return f"{config.addr}: {error.strerror}"
 
 
-def _facts(config: OscStream, receiver: Receiver) -> tuple[str, ...]:
+def _facts(config: OscStream, receiver: AnyReceiver) -> tuple[str, ...]:
     size = f"receive buffer {receiver.buffer / 2**20:.1f} MiB"
-    if receiver.buffer < BUFFER:
+    if receiver.buffer < BUFFER and isinstance(receiver, Receiver):
         size += f" of {BUFFER >> 20} asked for (raise net.core.rmem_max)"
-    return f"udp {config.addr}", size, f"stamped by the {receiver.stamped_by}"
+    return str(endpoint(config.addr)), size, f"stamped by the {receiver.stamped_by}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from configs.coherence import TAPE
+from configs.schema import TAPE
 from sources.recording import Mark, Piece, Recording, is_xdf
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sources.datagram import MAX_DATAGRAM
+from sources.groups import is_group, join
 from sources.inbox import stamp
 
 BUFFER = 8 << 20
@@ -39,6 +40,8 @@ _DROPS_AT = 32
 """In what SO_MEMINFO tells: the ninth of its 32-bit numbers."""
 _ADDRESS = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 """Where a peer's address lies in its `sockaddr`."""
+_MAPPED = bytes(10) + b"\xff\xff"
+"""Before an IPv4 address as a socket of both families gives it."""
 _LISTENS = "0A"
 """A socket's state in /proc/net/tcp."""
 _HEADERS = np.dtype(
@@ -62,7 +65,10 @@ class Receiver:
     Parameters
     ----------
     host : str
+        A multicast group is joined; whoever else listens to it hears it too.
     port : int
+    interface : str or None
+        On which a group is joined; None: on all there are.
 
     Attributes
     ----------
@@ -77,10 +83,13 @@ class Receiver:
         It cannot be had.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, interface: str | None = None) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )[0]
+        group = is_group(str(address[0]))
+        if group and family == socket.AF_INET6 and interface is not None:
+            address = (*address[:3], socket.if_nametoindex(interface))
         self._family = family
         self._socket = socket.socket(family, kind, protocol)
         try:
@@ -90,7 +99,11 @@ class Receiver:
                     self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
                     break
             self._gulps = _Gulps(self._socket) if _can_gulp() else None
+            if group:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
+            if group:
+                join(self._socket, str(address[0]), interface)
         except BaseException:
             self._socket.close()
             raise
@@ -134,9 +147,11 @@ class Receiver:
         return found
 
     def peer(self, raw: bytes) -> tuple[str, int]:
-        """Return address and port of whoever sent a datagram."""
-        host = socket.inet_ntop(self._family, raw[_ADDRESS[self._family]])
-        return host, int.from_bytes(raw[2:4], "big")
+        """Return address and port of whoever sent a datagram; IPv4 in IPv6 is IPv4."""
+        family, address = self._family, raw[_ADDRESS[self._family]]
+        if address.startswith(_MAPPED):
+            family, address = socket.AF_INET, address[len(_MAPPED) :]
+        return socket.inet_ntop(family, address), int.from_bytes(raw[2:4], "big")
 
 
 class _Gulps:

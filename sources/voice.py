@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from operators.records import ENDED
-from sources.inbox import Heard, Item, Refused, Turned
+from operators.refusals import FILTERED, Refusals
+from sources.inbox import Heard, Item, Played, Refused, Turned, size
 
 _SAY_EVERY_S = 10.0
 _MOST_SAID = 5
@@ -31,10 +33,19 @@ class Voice:
     steady : collection of str
         Streams that speak at a rate, so that their silence is worth a word. That a port is open
         says nothing of whoever sends to it.
+    keys : mapping of str to sequence of str
+        What each stream that is filtered asks for.
     """
 
-    def __init__(self, clock: Callable[[], float], steady: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        steady: Collection[str] = (),
+        keys: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self._clock = clock
+        self._keys = keys
+        self._refusals = Refusals(steady)
         self._steady = frozenset(steady)
         self._second, self._said = 0.0, 0
         self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
@@ -49,8 +60,19 @@ class Voice:
         """Say what there is to say of what was taken."""
         now = self._clock()
         for stream, items in taken.items():
-            others = [x for x in items if type(x) is not Heard]
-            if len(others) < len(items):
+            used = 0
+            others: list[Item] = []
+            for item in items:
+                # Of a stream that is split by sender; a recording's events are not its own.
+                own = isinstance(item, Played) and item.source.startswith(f"{stream}@")
+                one = item.item if own and isinstance(item, Played) else item
+                if type(one) is Heard:
+                    used += size(one)
+                else:
+                    others.append(one)
+            if used:
+                self._refusals.use(stream, used, now)
+            if used or any(isinstance(item, Refused) for item in others):
                 self._hear(stream, now)
             for item in others:
                 if isinstance(item, Turned):
@@ -59,6 +81,12 @@ class Voice:
                 elif isinstance(item, Refused) and ENDED.get(item.reason) == "dropped":
                     key = (stream, item.reason)
                     self._lost[key] = self._lost.get(key, 0) + item.events
+                elif isinstance(item, Refused) and self._is_refusal(stream, item):
+                    sample = item.sample.decode("ascii", "replace")
+                    self._refusals.lose(stream, item.reason, item.events, now, item.where, sample)
+        for refusal in self._refusals.due(now):
+            text = refusal.text(self._keys.get(refusal.stream, ()))
+            self.say(f"{refusal.stream}: {text}")
         for stream, heard in self._heard.items():
             if now - heard >= SILENT_S and stream not in self._silent:
                 self._silent.add(stream)
@@ -100,6 +128,12 @@ class Voice:
         """Say a line, now or, where there were many just now, a little later."""
         self._waiting.append(line)
         self._speak(self._clock())
+
+    def _is_refusal(self, stream: str, item: Refused) -> bool:
+        """Whether it is worth a word: what a driver sends besides is filtered by design."""
+        if item.reason == FILTERED:
+            return stream in self._keys
+        return ENDED.get(item.reason) is None
 
     def _hear(self, stream: str, now: float) -> None:
         if stream in self._steady:

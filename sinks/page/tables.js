@@ -93,7 +93,7 @@ export function streams(frame, rig, tracks) {
     each(body, [s, ...of(s.stream)], item => item.channel ?? "", item => item.channel ? row("channel", HEADS, "row") : row("stream", ["Stream", "State", "Last heard", "Events", "Lost"], "rowgroup"),
       (node, item) => {
         if (item.channel) return channel(node, item, tracks.get(item.channel) ?? []);
-        cells(node, [s.stream, "", s.spoken ? `${number(s.age_s, 1)} s ago` : "never", `${number(s.received, 0)} received, ${number(s.used, 0)} used`, lost(s) ? losses(s) : "none"]);
+        cells(node, [s.stream, "", s.spoken ? `${number(s.age_s, 1)} s ago` : "never", `${number(s.received, 0)} received, ${number(s.used, 0)} used`, s.refused ?? (lost(s) ? losses(s) : "none")]);
         node.children[3].colSpan = 6;
         state(node.children[1], s.state);
       });

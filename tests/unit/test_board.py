@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from operators.records import DeadLetter
 from sinks.board import MOST_WAITING
 from sinks.metrics import Page
 from sinks.state import state
-from tests.shown import Time, packet, ticks
+from tests.shown import Time, events, packet, report, ticks
 
 
 @pytest.mark.parametrize("every", [1, 7, 1000])
@@ -34,3 +37,47 @@ def test_what_waits_to_be_judged_is_bounded():
         board.tell([packet(ticks(10 * n, 10, hz=100.0))])
     (panel,) = board.panels.values()
     assert panel.slo.ticks["sync"] > 3000 - MOST_WAITING
+
+
+def letters(source: str, n: int, reason: Any = "no_type_tags") -> tuple[DeadLetter, ...]:
+    return (DeadLetter(1.0, "receive", reason, source, "10.0.0.7:9", "/a", n),)
+
+
+def test_a_stream_of_which_most_is_refused_says_so_in_the_state_until_it_is_over():
+    time = Time()
+    board = time.board()
+
+    def told(**more: Any) -> dict[str, Any]:
+        for _ in range(20):  # two windows
+            time.now += 0.5
+            board.tell([packet(ticks(0), **more)])
+        (rig,) = json.loads(state(board))["rigs"].values()
+        return {s["stream"]: s["refused"] for s in rig["streams"]}
+
+    said = told(letters=letters("osc_1", 5))["osc_1"]
+    assert "no_type_tags from 10.0.0.7:9 (there is no type tag string" in said
+    assert said.partition(" of ")[0] == said.partition(" of ")[2].partition(" ")[0]
+    assert told(letters=letters("osc_1", 5))["ure"] is None
+    assert told(letters=letters("osc_1", 5), ends=events("osc_1", 6))["osc_1"] is None
+    assert "late" in told(ends=events("osc_1", 9, "late"))["osc_1"]
+
+
+def test_a_member_whose_stream_is_refused_is_not_said_to_be_silent():
+    time = Time()
+    board = time.board()
+    for _ in range(10):
+        time.now += 0.5
+        alone = replace(ticks(0), sync_bound_s=np.array([np.nan]))
+        board.tell([packet(alone, letters=letters("osc_1", 5), sync=(report("ure:p"),))])
+    (line,) = board.uncompared()
+    assert "what comes for osc_1:p cannot be used" in line
+    assert "nothing came" not in line
+
+
+def test_one_sender_of_several_is_shown_as_its_stream():
+    time = Time()
+    board = time.board()
+    board.tell([packet(ticks(0), ends=events("osc_1@10.0.0.7", 3))])
+    (panel,) = board.panels.values()
+    assert panel.ends["osc_1"]["received"] == 3
+    assert panel.ends["*"]["received"] == 0

@@ -47,31 +47,75 @@ def reason(data):
         ((1 << 60, "h"), float(1 << 60)),
         ("C4", "C4"),
         ("höher", "höher"),
+        (True, 1.0),
+        (False, 0.0),
     ],
 )
 def test_a_message_of_one_argument_is_a_number_or_a_marker(argument, read):
     assert value(built("/a", argument)) == read
 
 
-@pytest.mark.parametrize("argument", [True, False, b"blob", float("nan"), float("inf")])
+def test_an_impulse_is_one():
+    assert value(message("/a", "I")) == 1.0
+
+
+@pytest.mark.parametrize("argument", [b"blob", float("nan"), float("inf")])
 def test_an_argument_that_is_no_finite_number_is_refused(argument):
     refused = one(built("/a", argument))
     assert (refused.reason, refused.events) == ("value", 1)
     assert refused.sample.startswith(b"/a\0\0")
 
 
-@pytest.mark.parametrize("tags", ["N", "I", "t", "c", "r", "m", ""])
+@pytest.mark.parametrize("tags", ["N", "t", "c", "r", "m", ""])
 def test_other_types_are_refused_as_values_not_as_nonsense(tags):
-    assert (
-        reason(message("/a", tags, bytes({"t": 8, "N": 0, "I": 0, "": 0}.get(tags, 4)))) == "value"
-    )
+    assert reason(message("/a", tags, bytes({"t": 8, "N": 0, "": 0}.get(tags, 4)))) == "value"
 
 
 def test_several_arguments_are_an_array_in_which_only_the_bad_ones_are_lost():
     assert value(built("/a", 1, 2.0, 3)) == (1.0, 2.0, 3.0)
-    read = value(built("/a", 1.0, "text", True, b"blob", 5))
-    assert (read[0], read[4]) == (1.0, 5.0)
-    assert all(x != x for x in read[1:4])
+    read = value(built("/a", 1.0, "text", True, b"blob", float("inf"), False, 5))
+    assert read[:3] == (1.0, "text", 1.0)
+    assert all(x != x for x in read[3:5])
+    assert read[5:] == (0.0, 5.0)
+
+
+def test_an_address_whose_arrays_hold_texts_is_named_once():
+    datagrams = Datagrams(wants=lambda key: key != "/other")
+    for data in (
+        built("/a", "x", 1),
+        built("/a", "y", 2.0),
+        built("/a", "x"),
+        built("/other", "x", 1),
+    ):
+        datagrams.decode(data, 1.0)
+    assert datagrams.news() == ["/a"]
+    datagrams.decode(built("/a", 1, "x"), 1.0)
+    for i in range(100):
+        datagrams.decode(built(f"/{i}", 1, "x"), 1.0)
+    assert len(datagrams.news()) == 15
+
+
+@pytest.mark.parametrize(
+    "data", [b"/a\0\0", b"/a\0\0" + struct.pack(">f", 1), b"/a\0\0ff\0\0" + bytes(4)]
+)
+def test_a_message_without_type_tags_is_refused_by_that_name_and_alone(data):
+    assert reason(data) == "no_type_tags"
+    assert one(data).sample == data
+    first, second, third = said(bundle(built("/b", 1), data, built("/c", 2)))
+    assert (first.value, second.reason, third.value) == (1.0, "no_type_tags", 2.0)
+    assert one(data, wants=lambda key: key == "/b").reason == "filtered"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bundle(*[built("/a", 1)] * (MAX_MESSAGES + 1)), nested(9), nested(300),
+        message("/a", "i" * (MAX_ARGUMENTS + 1), bytes(4 * MAX_ARGUMENTS + 4)),
+        message("/" + "a" * 255, "f", bytes(4)),
+    ],
+)  # fmt: skip
+def test_a_bound_that_is_passed_has_its_own_reason(data):
+    assert (reason(data), one(data).events) == ("osc_limit", 1)
 
 
 def test_nested_arrays_are_flat():
@@ -89,6 +133,15 @@ def test_a_bundles_timetag_is_the_source_time_and_the_innermost_counts():
         ("/a", 100.25), ("/b", 200.5), ("/c", 100.25),
     ]  # fmt: skip
     assert {x.rx for x in (first, second, third)} == {5.0}
+
+
+def test_timetags_may_be_left_unread():
+    first, second = said(
+        bundle(built("/a", 1), bundle(built("/b", 1), seconds=UNIX + 9), seconds=UNIX + 7),
+        timed=False,
+    )
+    assert first.ts != first.ts
+    assert second.ts != second.ts
 
 
 @pytest.mark.parametrize("fraction", [0, 1])
@@ -111,20 +164,17 @@ def test_an_address_may_have_blanks_and_brackets():
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\0", b"/a", b"/a\0\0", b"/a\0\0,", b"/a\0\0,f\0\0", b"/a\0\0,f\0\0\0\0\0",
+        b"", b"\0", b"/a", b"/a\0\0,", b"/a\0\0,f\0\0", b"/a\0\0,f\0\0\0\0\0",
         b"/a\0\0,f\0\0\0\0\0\0\0", b"/a\0\0,f\0\0" + bytes(8), b"a\0\0\0,f\0\0" + bytes(4),
-        b"/a\0x,f\0\0" + bytes(4), b"/a\0\0ff\0\0" + bytes(4), b"/a\0\0,~\0\0" + bytes(4),
+        b"/a\0x,f\0\0" + bytes(4), b"/a\0\0,~\0\0" + bytes(4),
         b"/\xff\0\0,f\0\0" + bytes(4), b"/a\x07\0,f\0\0" + bytes(4), b"/a\0\0,s\0\0text",
         b"/a\0\0,s\0\0tex\0\0\0\0\0", b"/a\0\0,s\0\0te\0x", b"/a\0\0,b\0\0" + b"\xff" * 4,
         b"/a\0\0,b\0\0" + struct.pack(">i", 4), b"/a\0\0,b\0\0" + b"\x7f\xff\xff\xff",
-        message("/" + "a" * 255, "f", bytes(4)),
-        message("/a", "i" * (MAX_ARGUMENTS + 1), bytes(4 * MAX_ARGUMENTS + 4)),
         b"#bundle\0", b"#bundle\0" + bytes(7), b"#bundle\0" + bytes(8) + b"\xff\xff\xff\xfc",
         b"#bundle\0" + bytes(8) + struct.pack(">i", 0), b"#bundle\0" + bytes(10),
         b"#bundle\0" + bytes(8) + struct.pack(">i", 6) + bytes(6),
         b"#bundle\0" + bytes(8) + struct.pack(">i", 400) + built("/a", 1),
-        bundle(built("/a", 1), b"/a\0\0,f\0\0"), bundle(b"#bundle\0"), nested(9), nested(300),
-        bundle(*[built("/a", 1)] * (MAX_MESSAGES + 1)),
+        bundle(built("/a", 1), b"/a\0\0,f\0\0"), bundle(b"#bundle\0"),
     ],
 )  # fmt: skip
 def test_what_is_no_osc_is_one_refusal_whatever_it_is(data):

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.records import Reject, Turned
+from operators.records import ENDED, Reject, Turned
 from sources import inbox
 from sources.decode import Decoder
 from sources.drain import Tick, in_order, lines_of, rows_of, starts_of
@@ -17,7 +17,7 @@ items = st.one_of(
     st.builds(
         Heard, stamps, st.sampled_from(["/a", "/b"]) | keys,
         numbers | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-        | st.lists(numbers | st.just(NAN), min_size=2, max_size=4).map(tuple),
+        | st.lists(numbers | st.just(NAN) | keys, min_size=2, max_size=4).map(tuple),
         st.just(NAN) | st.floats(-1e12, 1e12), st.just(-1) | st.integers(-(2**63), 2**63 - 1),
     ),
     st.builds(
@@ -75,6 +75,15 @@ def test_an_array_is_as_many_channels_of_one_line_and_its_bad_elements_are_lost_
     assert named(live) == [("osc", "/a[0]"), REJECT, ("osc", "/a[2]"), ("osc", "/a")]
     assert len(set(live.line[:3].tolist())) == 1 < len(set(live.line.tolist()))
     assert told(live)[1] == ("value", "osc", 1)
+
+
+def test_a_text_in_an_array_is_ignored_live_as_from_the_tape():
+    live, taped = heard(("osc", Heard(5.0, "/a", (1.0, "Fader", NAN))))
+
+    for rows in (live, taped):
+        assert named(rows) == [("osc", "/a[0]"), REJECT, REJECT]
+        assert [told(rows)[i][0] for i in (1, 2)] == ["text", "value"]
+    assert ENDED["text"] == "ignored"
 
 
 def test_a_stream_that_turns_tells_the_time_as_well():

@@ -142,7 +142,7 @@ def test_refusals_of_one_reading_share_one_place_a_reason(port):
     with Running(port) as osc:
         osc.stream.stop()
         with closing(Receiver("127.0.0.1", port)) as receiver:
-            osc.send(b"bad1", message("/a", "T"), number("/a", 3), b"bad2", b"bad3")
+            osc.send(b"bad1", message("/a", "N"), number("/a", 3), b"bad2", b"bad3")
             sender = osc.sender.getsockname()[1]
             items = osc.stream._decoded(receiver.read(), receiver)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from configs.schema import ExporterConfig
+from operators.records import DeadLetter
 from ops import watch
 from ops.exporter import _decode, address, ask
 from ops.frame import Trace, frame
@@ -282,3 +283,14 @@ def test_what_the_window_is_too_low_for_is_said(serve, port):
     terminal.end(signal.SIGINT)
     frames = terminal.said.split("\x1b[H")
     assert all(each.count("\n") == 9 for each in frames[1:-1])
+
+
+def test_a_stream_that_is_refused_says_so():
+    time = Time()
+    board = time.board()
+    for _ in range(10):
+        time.now += 0.5
+        letter = DeadLetter(1.0, "receive", "osc_limit", "osc_1", "10.0.0.7:9", "#bundle", 5)
+        board.tell([packet(ticks(0), letters=(letter,))])
+    lines = frame(_decode(state(board, "r", 0)), Trace(), 80)
+    assert any("osc_1: " in line.text and "not used" in line.text for line in lines)

@@ -1,0 +1,52 @@
+"""Membership of multicast groups.
+
+A group is joined on each interface, as a sender may be on any of them, the loopback included; by
+default a system joins on that of its default route alone.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from contextlib import suppress
+from errno import ENODEV
+from ipaddress import ip_address
+
+
+def is_group(host: str) -> bool:
+    """Whether an IP address is that of a group."""
+    return ip_address(host.partition("%")[0]).is_multicast
+
+
+def join(sock: socket.socket, group: str, interface: str | None = None) -> None:
+    """Join a group on one interface, or on all that can have it.
+
+    Raises
+    ------
+    OSError
+        There is no such interface, or none on which the group can be joined.
+    """
+    address = ip_address(group.partition("%")[0]).packed
+    if interface is not None:
+        try:
+            index = socket.if_nametoindex(interface)
+        except OSError:
+            raise OSError(ENODEV, f"there is no interface '{interface}'") from None
+        _join(sock, address, index)
+        return
+    joined = 0
+    for index, _ in socket.if_nameindex():
+        with suppress(OSError):  # one that is down, or that knows no groups
+            _join(sock, address, index)
+            joined += 1
+    if not joined:
+        raise OSError(ENODEV, "no interface can join the group")
+
+
+def _join(sock: socket.socket, group: bytes, index: int) -> None:
+    if len(group) == 4:
+        request = struct.pack("=4s4si", group, bytes(4), index)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    else:
+        request = struct.pack("=16sI", group, index)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
