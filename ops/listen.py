@@ -17,10 +17,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from configs.schema import MidiStream, OscStream
-from ops.derive import quoted, signals, yaml_of
+from ops.derive import signals
 from ops.hearing import HEAD, Channel, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
+from ops.written import quoted, yaml_of
 from sources import stop
 from sources.inbox import Inbox, Played, Stream, Turned, stamp
 from sources.midi import Midi
