@@ -1,7 +1,7 @@
 """The channels that a recording holds, as the file describes them.
 
 Of an XDF file all is read, and its headers name type, nominal rate, format, labels and units of
-each stream; of lines the first 8 MiB, whose keys, or titles of columns, are the labels.
+each stream; of lines the first MiB, whose keys, or titles of columns, are the labels.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from sources import xdf
 from sources.dialect import Dialect
 from sources.names import Names
 from sources.reader import reader_at
-from sources.recording import is_xdf
+from sources.recording import Recording, is_xdf
 from sources.remarks import comma, is_comma_number, wide
 from sources.rows import Rows
 from sources.spool import Column, pieces
 from sources.streams import EXACT
-from sources.tape import head
+from sources.tape import Tape, is_tape
 from sources.tracks import Track
 
-LOOK = 1 << 23
-"""Bytes of a recording of lines that are looked at."""
+LOOK, LOOK_TABLE = 1 << 23, 1 << 26
+"""Bytes of a recording of events, and of a delimited file, that are looked at; the columns of the
+latter are kept for the run."""
 FEWEST = 8
 """Numbers that a channel must have more of to be taken for a sampled one."""
 MOST_CODES, LEAST_HZ = 32, 2.0
@@ -195,44 +196,66 @@ def _pace(track: Track) -> tuple[list[str], list[str]]:
 
 
 def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Survey:
-    start = head(str(file), LOOK)
-    whole = start[: start.rfind(b"\n") + 1] or start
-    columns = Columns(ts=table.names[table.time]) if table else None
-    reader = reader_at(str(file), columns, table.unit if table else unit)
-    rows = reader.scaled(reader.decode(whole, 0, Names("studio"))) if whole else None
-    if rows is None:
+    names = Names("studio")
+    found, start = Survey(), b""
+    counts, beyond, first = Counter[str](), Counter[str](), None
+    commas: dict[str, tuple[int, str]] = {}
+    for block, rows in _blocks(file, table, unit, names):
+        if first is None:
+            start, first = block, rows
+        channels = [":".join(pair) for pair in names.pairs]
+        numbers = np.isfinite(rows.value) & (rows.name >= 0)
+        name, time = rows.name[numbers], rows.rx[numbers]
+        wide_ones = name[np.abs(rows.value[numbers]) > EXACT]
+        for i in np.unique(name).tolist():
+            own = time[(name == i) & np.isfinite(time)]
+            counts[channels[i]] += int((name == i).sum())
+            beyond[channels[i]] += int((wide_ones == i).sum())
+            if len(own):
+                source = names.pairs[i][0]
+                low, high = found.spans.get(source, (np.inf, -np.inf))
+                found.spans[source] = min(low, float(own.min())), max(high, float(own.max()))
+        _commas(rows, channels, commas)
+    if first is None:
         return Survey(why=f"{file}: empty: it holds no line")
-    names = [":".join(pair) for pair in rows.names.pairs]
-    numbers = np.isfinite(rows.value) & (rows.name >= 0)
-    name, time, value = rows.name[numbers], rows.rx[numbers], rows.value[numbers]
-    counts = np.bincount(name, minlength=len(names)).tolist()
-    beyond = np.bincount(name[np.abs(value) > EXACT], minlength=len(names)).tolist()
-    remarks = [wide(names[i], n) for i, n in enumerate(beyond) if n]
-    remarks += _commas(rows, names)
+    found.remarks.extend(wide(channel, n) for channel, n in beyond.items() if n)
+    found.remarks.extend(comma(channel, n, sample) for channel, (n, sample) in commas.items())
     of_meta = {} if table else units(start)
-    channels = []
-    for i, count in enumerate(counts):
-        if count:
-            label, given = titled(names[i].partition(":")[2], table)
-            measured = of_meta.get(names[i]) or of_meta.get(names[i].partition("[")[0]) or given
-            channels.append(Channel(names[i], count, label, "", measured))
-    timed = np.isfinite(time)
-    spans: dict[str, tuple[float, float]] = {}
-    for i, channel in enumerate(names):
-        own = time[timed & (name == i)]
-        if len(own):
-            source = channel.partition(":")[0]
-            first, last = spans.get(source, (np.inf, -np.inf))
-            spans[source] = min(first, float(own.min())), max(last, float(own.max()))
+    for channel, count in counts.items():
+        label, given = titled(channel.partition(":")[2], table)
+        measured = of_meta.get(channel) or of_meta.get(channel.partition("[")[0]) or given
+        found.channels.append(Channel(channel, count, label, "", measured))
 
     def fill(grid: Grid, wanted: frozenset[str]) -> None:
-        for i, channel in enumerate(names):
-            if channel in wanted:
-                own = name == i
-                grid.add(channel, time[own], value[own])
+        for _, rows in _blocks(file, table, unit, names):
+            for i in np.unique(rows.name[rows.name >= 0]).tolist():
+                channel = ":".join(names.pairs[i])
+                if channel in wanted:
+                    own = rows.name == i
+                    grid.add(channel, rows.rx[own], rows.value[own])
 
-    why = None if channels else _no_numbers(file, rows, whole)
-    return Survey(channels, why, remarks, spans, fill)
+    why = None if found.channels else _no_numbers(file, first, start)
+    return Survey(found.channels, why, found.remarks, found.spans, fill)
+
+
+def _blocks(
+    file: Path, table: Dialect | None, unit: TimeUnit | None, names: Names
+) -> Iterator[tuple[bytes, Rows]]:
+    """Yield the first blocks of a recording of lines, and their rows, as a run reads them."""
+    columns = Columns(ts=table.names[table.time]) if table else None
+    given = None if table and table.dated else table.unit if table else unit
+    reader = reader_at(str(file), columns, given, keep=True)
+    recording = Tape(str(file)) if is_tape(str(file)) else Recording(str(file))
+    left = LOOK_TABLE if table else LOOK
+    try:
+        while left > 0 and not recording.ended:
+            for piece in recording.read():
+                left -= len(piece.data)
+                if piece.data and piece.fault != "too_long":
+                    rows = reader.decode(piece.data, piece.offset, names)
+                    yield piece.data, reader.scaled(rows)
+    finally:
+        recording.close()
 
 
 def titled(key: str, table: Dialect | None) -> tuple[str, str]:
@@ -245,15 +268,14 @@ def titled(key: str, table: Dialect | None) -> tuple[str, str]:
     return "" if made_up else label, unit
 
 
-def _commas(rows: Rows, names: list[str]) -> list[str]:
-    """Return a remark for each channel with texts that are numbers with a decimal comma."""
-    texts, first = Counter[str](), dict[str, str]()
-    notes = [] if rows.notes is None else rows.notes.tolist()
-    for name, note in zip(rows.name.tolist()[: len(notes)], notes, strict=True):
+def _commas(rows: Rows, channels: list[str], found: dict[str, tuple[int, str]]) -> None:
+    """Count the texts of channels that are numbers with a decimal comma; keep one of each."""
+    if rows.notes is None:
+        return
+    for name, note in zip(rows.name.tolist(), rows.notes.tolist(), strict=True):
         if name >= 0 and isinstance(note, str) and is_comma_number(note):
-            texts[names[name]] += 1
-            first.setdefault(names[name], note)
-    return [comma(name, n, first[name]) for name, n in texts.items()]
+            count, sample = found.get(channels[name], (0, note))
+            found[channels[name]] = count + 1, sample
 
 
 def _no_numbers(file: Path, rows: Rows, whole: bytes) -> str:
