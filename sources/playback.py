@@ -49,7 +49,7 @@ class Playback(Listener):
     began : float or None
         Host time at which it began, where a run goes on in it (s).
     host : callable
-        The host's time, as `stamp` gives it.
+        Host time (s).
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STDERR, _INTERRUPTED = 2, 130
 ABORT_S = 0.8
 """For all that is done at a second Ctrl-C."""
-_moment = float("inf")
+_since = float("inf")
 _answer = ""
 _at_abort: list[Callable[[], None]] = []
 _aborting = False
@@ -34,9 +34,9 @@ _aborting = False
 
 def request() -> None:
     """Ask all sources to end."""
-    global _moment
+    global _since
     if not requested():
-        _moment = time.time()
+        _since = time.monotonic()
     _requested.set()
 
 
@@ -45,9 +45,9 @@ def requested() -> bool:
     return _requested.is_set()
 
 
-def moment() -> float:
-    """Return the host's time of the wish to stop (s); infinite before it."""
-    return _moment
+def age_s() -> float:
+    """Return how long ago the wish to stop came (s); minus infinity before it."""
+    return time.monotonic() - _since
 
 
 def at_abort(act: Callable[[], None]) -> None:
@@ -63,9 +63,9 @@ def wish() -> threading.Event:
 
 def reset() -> None:
     """Forget the wish and what was said of recovery; signals mean what they did before."""
-    global _recovering, _moment, _answer
+    global _recovering, _since, _answer
     _requested.clear()
-    _recovering, _moment, _answer = None, float("inf"), ""
+    _recovering, _since, _answer = None, float("inf"), ""
     _at_abort.clear()
     while _before:
         signal.signal(*_before.popitem())
