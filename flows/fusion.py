@@ -36,6 +36,7 @@ from operators.step import step
 from sinks.board import Board
 from sinks.output import Output, preflight
 from sinks.send import played
+from sources import aside
 from sources.host_clock import HostClock
 from sources.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
@@ -99,6 +100,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         wrong stands on standard error, a line a fault. Code 0: a stop was requested in the
         first of two passes.
     """
+    aside.install()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)
@@ -114,7 +116,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     rigs = rigs_of(cfg)
     output = Output(
         cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port),
-        _served(cfg, rigs, host), remarks_on,
+        _served(cfg, rigs, host), remarks_on, aside.lost,
     )  # fmt: skip
     at_abort(output.abort)
     op.output("sinks", evidenced, output)

@@ -33,6 +33,8 @@ LEAST_STEP_NS = 1_000_000
 _MOST_STEPS = 8
 _AFTER_NS = 1000
 _TRIES = 8
+_TIGHT_NS, _FAIR_NS = 2_000, 50_000
+"""How long the wall clock may take to be read: at the start; at a look."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -89,7 +91,7 @@ class HostClock:
         self._wall, self._steady = wall, steady
         self._boot = boot_id() if boot is None else boot
         self._lock = threading.Lock()
-        self._offset = self._bracket()[0]
+        self._offset = self._bracket(_TIGHT_NS)[0]
         self._ahead = 0
         # Wall clock - host time as it was before each step, and host time at the last look then.
         self._before: deque[tuple[int, int]] = deque(maxlen=_MOST_STEPS)
@@ -147,7 +149,7 @@ class HostClock:
         wall clock may have been set in it, which is a step. Else the wall clock is believed.
         """
         with self._lock:
-            offset = self._bracket()[0]
+            offset = self._bracket(_TIGHT_NS)[0]
             same = bool(self._boot) and self._boot == axis.boot
             self._offset = axis.offset_ns if same else offset - axis.ahead_ns
             self._set_ahead(offset - self._offset, axis.ahead_ns)
@@ -175,7 +177,7 @@ class HostClock:
     def _now(self) -> int:
         return self._steady() + self._offset
 
-    def _bracket(self) -> tuple[int, int]:
+    def _bracket(self, enough_ns: int) -> tuple[int, int]:
         """Return wall - steady clock, and how wrong that is at most (ns)."""
         best: tuple[int, int] | None = None
         for _ in range(_TRIES):
@@ -184,13 +186,13 @@ class HostClock:
             width = self._steady() - first
             if best is None or width < best[1]:
                 best = wall - first - width // 2, width
-            if width < LEAST_STEP_NS // 20:
+            if width <= enough_ns:
                 break
         assert best is not None
         return best
 
     def _look(self) -> None:
-        offset, width = self._bracket()
+        offset, width = self._bracket(_FAIR_NS)
         step = offset - self._offset - self._ahead
         if abs(step) >= LEAST_STEP_NS + width:
             self._before.append((self._ahead, self._looked))
