@@ -206,6 +206,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._heard = clock()
         self._standstill = Standstill(clock, self._host)
         self._held: list[Came] = []
+        self._torn = False
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
         self._voice = Voice(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
@@ -253,7 +254,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         items: list[Came] = []
         if self._done:
             items = self._last()
-        elif not self._standstill.lasts(self._inboxes.values(), bool(self._held)):
+        elif not self._standstill.lasts(self._inboxes.values(), self._behind()):
             items = self._take()
         if items:
             self._feed.add([rows_of(items, self._tape(items), names)], names)
@@ -262,12 +263,20 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._feed.finish(names)
         return self._hand_on() if items or self._ended else []
 
+    def _behind(self) -> bool:
+        """Whether events that were taken before still wait to be handed on."""
+        return bool(self._held) and not self._torn
+
     def _take(self) -> list[Came]:
         """Empty the inboxes, by portions; when nothing has come for a while, tell the time."""
         now, host = self._clock(), self._host()
-        fresh = not self._held
+        fresh = self._torn or not self._held
         if fresh:
-            self._held = self._emptied()
+            emptied = self._emptied()
+            self._held = sorted([*self._held, *emptied], key=_arrival) if self._torn else emptied
+            self._torn = self._standstill.began()
+            if self._torn:  # some inboxes were emptied before, some after: the rest is to follow
+                return []
         items = self._portion()
         if items:
             self._voice.wait(host - items[0][1].rx)
@@ -304,9 +313,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
         self._voice.tell(taken)
         found = in_order(taken)
-        if steps := self._stepped():
-            found = sorted([*found, *steps], key=lambda came: came[1].rx)
-        return found
+        steps = self._stepped()
+        return sorted([*found, *steps], key=_arrival) if steps else found
 
     def _portion(self) -> list[Came]:
         """Take of what is held as much as is soon worked off."""
@@ -315,7 +323,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._held = []
             return held
         last = held[0][1].rx + _PORTION_S
-        n = max(_PORTION, bisect_right(held, last, key=lambda came: came[1].rx))
+        n = max(_PORTION, bisect_right(held, last, key=_arrival))
         self._held = held[n:]
         return held[:n]
 
@@ -324,6 +332,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         host, wish = self._host(), self._host() - stop.age_s()
         self._stop()
         waiting = [*self._held, *self._emptied()]
+        if self._torn:
+            waiting.sort(key=_arrival)
         self._held = []
         in_time = bool(waiting) and host - waiting[0][1].rx <= LATE_S
         taken: list[Came] = []
@@ -451,6 +461,10 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
         if isinstance(s, FileStream) else stream_of(s)
         for s in config.streams
     ]  # fmt: skip
+
+
+def _arrival(came: Came) -> float:
+    return came[1].rx
 
 
 def _arrivals(config: Config) -> Arrivals:

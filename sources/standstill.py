@@ -42,6 +42,18 @@ class Standstill:
         self._woke = -math.inf
         self._received = 0
 
+    def began(self) -> bool:
+        """Whether the process has stood still since it was last asked."""
+        now, busy = self._clock(), time.process_time()
+        # Who was at work all the while has only been slow: nothing waits unheard.
+        still = now - self._looked - (busy - self._busy) >= STILL_S
+        if still:
+            self._calm = now
+            self._waits = now if self._waits is None else self._waits
+            self._woke = self._host()
+        self._looked, self._busy = now, busy
+        return still
+
     def lasts(self, inboxes: Collection[Inbox], held: bool) -> bool:
         """Whether streams still take in what came while the process stood still.
 
@@ -51,13 +63,8 @@ class Standstill:
         held : bool
             Events that were taken before still wait: there is no use in waiting for others.
         """
-        now, busy = self._clock(), time.process_time()
-        # Who was at work all the while has only been slow: nothing waits unheard.
-        if now - self._looked - (busy - self._busy) >= STILL_S:
-            self._calm = now
-            self._waits = now if self._waits is None else self._waits
-            self._woke = self._host()
-        self._looked, self._busy = now, busy
+        self.began()
+        now = self._looked
         if self._waits is None:
             return False
         waited = now - self._waits

@@ -271,7 +271,7 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="lumen-clock-") as name:
         root = Path(name)
-        library = made(root)
+        library = made(root) if args.steps else None
         rows = []
         for n, step_s in enumerate(args.steps * args.rounds if library else ()):
             (folder := root / f"step{n}").mkdir()

@@ -242,6 +242,30 @@ def test_after_standing_still_a_slow_stream_is_waited_for_until_its_socket_is_em
     assert spoken(found) == [("b:x", 0.5, 2.0), ("a:x", 1.9, 1.0)]
 
 
+def test_a_standstill_amid_a_look_makes_nothing_late():
+    live = Live("a", "b")
+    live.batches(0.0)
+    a, b = live.streams
+    for stream in (a, b):
+        stream.inbox.settle(START)
+    a.say(0.01, 1.0)
+    take = b.inbox.take
+
+    def stopped():
+        live.clock.now = 30.0
+        b.inbox.take = take
+        return take()
+
+    b.inbox.take = stopped
+    assert live.batches(0.02) == []
+    b.say(0.015, 2.0)
+    a.say(29.0, 3.0)
+    for stream in (a, b):
+        stream.inbox.settle(START + 30.01)
+    found = live.batches(30.03) + live.batches(30.06)
+    assert rows(found) == [("a:x", 0.01, 1.0), ("b:x", 0.015, 2.0), ("a:x", 29.0, 3.0)]
+
+
 def test_a_stream_that_went_down_is_not_waited_for():
     live = Live("a", "b")
     live.batches(0.0)
