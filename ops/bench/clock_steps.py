@@ -26,6 +26,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ streams:
 signals:
   pulse: {{members: {{"one:/v": {{lag_s: 0.0}}, "two:/v": {{lag_s: 0.0}}}}}}
 resample: {{target_hz: 20}}
+exporter: {{http_port: {http}}}
 output: {{dir: {folder}/out}}
 tap: {{dir: {folder}/tap}}
 """
@@ -68,11 +71,7 @@ class Senders:
 
     def __init__(self) -> None:
         self._out = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-        self.ports: list[int] = []
-        for _ in self._out:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-                free.bind(("127.0.0.1", 0))
-                self.ports.append(int(free.getsockname()[1]))
+        self.ports = [_free(socket.SOCK_DGRAM) for _ in self._out]
         self.sent = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -121,7 +120,8 @@ class Flow:
         self._shift = folder / "shift"
         self._shift.write_bytes(_NEVER)
         config = folder / "live.yaml"
-        config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder))
+        self._http = _free(socket.SOCK_STREAM)
+        config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         if library is not None:
             environ |= {"LD_PRELOAD": str(library), "LUMEN_SHIFT": str(self._shift)}
@@ -170,6 +170,16 @@ class Flow:
             code = self.process.wait()
         return time.monotonic() - begin, code
 
+    def ready(self) -> str:
+        """Return the answer of `/readyz`."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self._http}/readyz", timeout=30
+            ) as page:
+                return str(page.read().decode())
+        except urllib.error.HTTPError as error:
+            return f"{error.code}: {error.read().decode()}"
+
     def log(self) -> str:
         """Return its standard error."""
         return (self.folder / "log").read_text()
@@ -201,6 +211,13 @@ class Flow:
         return len(live) > 0 and again.startswith(live)
 
 
+def _free(kind: socket.SocketKind) -> int:
+    """Return a port that nobody has."""
+    with socket.socket(socket.AF_INET, kind) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def _ticks(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "fused.jsonl").read_text().splitlines()]
 
@@ -224,6 +241,7 @@ def stepped(folder: Path, library: Path, step_s: float, after_s: float = AFTER_S
         time.sleep(BEFORE_S)
         flow.step(step_s)
         gap = flow.watch(after_s)
+        ready = flow.ready()
         stop_s, code = flow.end()
     finally:
         flow.process.kill()
@@ -235,8 +253,8 @@ def stepped(folder: Path, library: Path, step_s: float, after_s: float = AFTER_S
     return {
         "gap": gap, "stop": stop_s, "code": code,
         "null": sum(value is None for value in values[first:last]),
-        "ticks": len(ticks), "taped": taped, "named": f"{abs(step_s):g} s" in flow.log(),
-        "replay": flow.replays_alike(),
+        "ticks": len(ticks), "taped": taped, "ready": ready, "replay": flow.replays_alike(),
+        "named": f"{abs(step_s):g} s" in flow.log(),
     }  # fmt: skip
 
 
@@ -280,6 +298,7 @@ def main() -> int:
                 found["gap"] <= MOST_GAP_S and found["stop"] <= MOST_STOP_S and not found["code"]
                 and len(found["taped"]) == 1 and abs(found["taped"][0] - step_s) < 0.01
                 and found["named"] and found["replay"] and found["ticks"] < 20 * 60
+                and not found["ready"].startswith("503")
             )  # fmt: skip
             failed += not good
             rows.append((

@@ -59,10 +59,12 @@ def test_a_clock_that_is_set_stops_neither_ticks_nor_the_end_and_is_on_the_tape(
         flow.step(step)
         before = valued(tmp_path)
         until(lambda: valued(tmp_path) > before + 60, flow.process)
+        ready = flow.ready()
         _, code = flow.end(HUNG_S)
     finally:
         flow.process.kill()
     assert code == 0
+    assert "late" not in ready
     assert flow.taped_steps() == [pytest.approx(step, abs=0.001)]
     assert f"by {abs(step):g} s: host time goes on" in flow.log()
     ts = [tick["ts"] for tick in flow.ticks()]
