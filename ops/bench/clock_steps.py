@@ -4,7 +4,8 @@
 
 Nobody may set the clock of the machine that this runs on. So the flow runs with a library before
 the C library's (`shifted_clock.c`, made with `cc`) that shifts the wall clock as Python and the
-engine read it, and the kernel's receive stamps. Two senders at 100 Hz each are not shifted.
+engine read it, and the kernel's receive stamps. Two senders at 100 Hz each are not shifted; a
+recording of 44 Hz is played beside them.
 
 Steps: `gap` is the longest that `fused.jsonl` did not grow after the step (s), `stop` how long
 SIGTERM took, `null` the ticks without a value after the first value, `ticks` all of them (20 a
@@ -43,13 +44,16 @@ BEFORE_S, AFTER_S = 5.0, 6.0
 _HZ = 100
 _OWN_S = -77.7
 """The second sender's clock - ours."""
+_THEN, _TAKE_S, _TAKE_HZ = 1_700_000_000, 600, 44
 _NEVER = struct.pack("<qq", 0, 0)
 _CONFIG = """version: 2
 streams:
   - {{name: one, type: osc, addr: "127.0.0.1:{ports[0]}"}}
   - {{name: two, type: osc, addr: "127.0.0.1:{ports[1]}"}}
+  - {{name: take, type: file, path: {folder}/take.ndjson}}
 signals:
-  pulse: {{members: {{"one:/v": {{lag_s: 0.0}}, "two:/v": {{lag_s: 0.0}}}}}}
+  pulse:
+    members: {{"one:/v": {{lag_s: 0.0}}, "two:/v": {{lag_s: 0.0}}, "rec:/v": {{lag_s: 0.0}}}}
 resample: {{target_hz: 20}}
 exporter: {{http_port: {http}}}
 output: {{dir: {folder}/out}}
@@ -59,7 +63,8 @@ _REPLAY = """version: 2
 streams:
   - {{name: tape, type: file, path: {tape}}}
 signals:
-  pulse: {{members: {{"one:/v": {{lag_s: 0.0}}, "two:/v": {{lag_s: 0.0}}}}}}
+  pulse:
+    members: {{"one:/v": {{lag_s: 0.0}}, "two:/v": {{lag_s: 0.0}}, "rec:/v": {{lag_s: 0.0}}}}
 resample: {{target_hz: 20}}
 collect: {{block_s: 0.05}}
 output: {{dir: {folder}/again}}
@@ -119,6 +124,13 @@ class Flow:
         self.senders = Senders()
         self._shift = folder / "shift"
         self._shift.write_bytes(_NEVER)
+        with (folder / "take.ndjson").open("w") as file:
+            for n in range(_TAKE_S * _TAKE_HZ):
+                at = _THEN + n / _TAKE_HZ
+                file.write(json.dumps({
+                    "ts": at - 5.0, "source": "rec", "key": "/v", "value": n % 176 / 176,
+                    "meta": {"rx": at},
+                }) + "\n")  # fmt: skip
         config = folder / "live.yaml"
         self._http = _free(socket.SOCK_STREAM)
         config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
