@@ -210,7 +210,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
         self._voice = Voice(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
-        self._streams = streams or live_streams(config, self._began, self._host)
+        if streams is None:
+            streams = live_streams(config, self._began, self._host)
+        self._streams = streams
         if known:
             self._host.go_on(known.axis or Axis("", 0, 0))
             self._not_before(self._feed.newest)

@@ -19,6 +19,8 @@ from sources.inbox import Inbox
 
 STILL_S = 0.1
 """A pause of at least so long, of which the process worked none, is a standstill."""
+_LONG_S = 1.0
+"""Of shorter pauses amid the wait no new one begins: a process that is starved has them always."""
 _CALM_S, _LONGEST_WAIT_S = 0.02, 0.25
 _LONGEST_SETTLE_S = 5.0
 
@@ -46,11 +48,13 @@ class Standstill:
         """Whether the process has stood still since it was last asked."""
         now, busy = self._clock(), time.process_time()
         # Who was at work all the while has only been slow: nothing waits unheard.
-        still = now - self._looked - (busy - self._busy) >= STILL_S
+        still_s = now - self._looked - (busy - self._busy)
+        still = still_s >= STILL_S
         if still:
             self._calm = now
+            if self._waits is None or still_s >= _LONG_S:
+                self._woke = self._host()
             self._waits = now if self._waits is None else self._waits
-            self._woke = self._host()
         self._looked, self._busy = now, busy
         return still
 

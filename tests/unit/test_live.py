@@ -242,6 +242,18 @@ def test_after_standing_still_a_slow_stream_is_waited_for_until_its_socket_is_em
     assert spoken(found) == [("b:x", 0.5, 2.0), ("a:x", 1.9, 1.0)]
 
 
+def test_a_starved_process_takes_what_its_streams_have_settled():
+    live = Live()
+    live.batches()
+    found = []
+    for t in 0.2 * np.arange(1, 21):  # each look comes late, and the stream's thread between them
+        live.streams[0].inbox.settle(START + t - 0.1)
+        live.streams[0].say(t - 0.1, t)
+        found.append(len(spoken(live.batches(t))))
+    assert sum(found) >= 17
+    assert max(found) <= 4
+
+
 def test_a_standstill_amid_a_look_makes_nothing_late():
     live = Live("a", "b")
     live.batches(0.0)
