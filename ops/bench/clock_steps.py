@@ -136,7 +136,7 @@ class Flow:
         config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         if library is not None:
-            environ |= {"LD_PRELOAD": str(library), "LUMEN_SHIFT": str(self._shift)}
+            environ |= {"LD_PRELOAD": str(library), "SHIFTED_CLOCK": str(self._shift)}
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ops", "run", str(config), "--recover", folder / "store"],

@@ -1,6 +1,6 @@
 /* Shifts the wall clock that a process sees, and the kernel's receive stamps with it.
 
-   Loaded with LD_PRELOAD. $LUMEN_SHIFT names a file of two 64-bit integers (ns): the real time
+   Loaded with LD_PRELOAD. $SHIFTED_CLOCK names a file of two 64-bit integers (ns): the real time
    from which on the wall clock is shifted, 0 for never; and by how much. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,7 +18,7 @@
 static volatile int64_t *shift;
 
 __attribute__((constructor)) static void map(void) {
-    const char *path = getenv("LUMEN_SHIFT");
+    const char *path = getenv("SHIFTED_CLOCK");
     int fd = path ? open(path, O_RDONLY) : -1;
     void *page = fd < 0 ? MAP_FAILED : mmap(NULL, 16, PROT_READ, MAP_SHARED, fd, 0);
     if (page != MAP_FAILED)
