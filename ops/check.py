@@ -9,11 +9,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from configs.address import is_loopback
 from configs.document import ConfigError, text_of
 from configs.load import Loaded, load_or_exit
 from configs.reach import unwanted
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
+from sinks.door import OPEN
 
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
 
@@ -55,6 +57,8 @@ def describe(loaded: Loaded) -> list[str]:
         lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
+    if (exporter := config.exporter) and not is_loopback(exporter.host):
+        lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
     for channel in unwanted(config):
         source, _, key = channel.partition(":")
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Literal
 from urllib.error import HTTPError
@@ -185,6 +186,9 @@ def ask(url: str, timeout_s: float = 3.0, **asked: str | int) -> State:
         return _decode(body)
     except HTTPError as error:
         error.close()
+        if error.code == HTTPStatus.MISDIRECTED_REQUEST:
+            remedy = "name it in exporter.allow_hosts there, or use the address"
+            raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
         raise NoAnswerError(f"{url} is no flow: /state is answered with {error.code}") from error
     except msgspec.DecodeError as error:
         raise NoAnswerError(f"{url} does not answer as a flow does: {error}") from error
