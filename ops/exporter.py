@@ -14,6 +14,7 @@ import msgspec
 
 from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord, Mode, SyncReport
+from sinks.happened import Kind
 from sinks.verdict import Level, StreamState
 
 URL = "LUMEN_URL"
@@ -32,14 +33,19 @@ class Signal(msgspec.Struct):
 
     value: float | None
     sd: float | None
+    unit: str | None
     mode: Mode
     live: int
 
 
 class Indicator(msgspec.Struct):
-    """An indicator at the newest tick; `least`: it has to stay above its budget."""
+    """An indicator at the newest tick; `least`: it has to stay above its budget.
+
+    `why` it has no value, where it has none.
+    """
 
     value: float | None
+    why: str | None
     budget: float | None
     least: bool | None
     level: Literal["good", "warn", "crit"] | None
@@ -70,6 +76,7 @@ class Channel(SyncReport, frozen=True, kw_only=True):
     """A channel's newest report, and its part of the fused value."""
 
     weight: float | None
+    unit: str | None
 
     @property
     def lost(self) -> int:
@@ -95,10 +102,22 @@ class Change(msgspec.Struct):
     step_s: float | None
 
 
+class Happening(msgspec.Struct):
+    """The newest change of a subject, and of a run of them what was `before` since `since`."""
+
+    ts: float
+    kind: Kind
+    name: str
+    text: str
+    since: float
+    before: str
+
+
 class Rig(msgspec.Struct):
     """One rig at its newest tick."""
 
     verdict: Verdict
+    stalled: bool
     ts: float | None
     tick_age_s: float | None
     mode: Mode | None
@@ -110,6 +129,7 @@ class Rig(msgspec.Struct):
     streams: list[Stream]
     channels: list[Channel]
     changes: list[Change]
+    happened: list[Happening]
 
 
 class Line(msgspec.Struct):
