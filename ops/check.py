@@ -114,8 +114,15 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
             kind += ", unit learnt: no vote on the scale"
         if member.sd:
             kind += f", systematic sd {member.sd:g}"
+        if unit := plan.channel(member.channel).unit:
+            kind += f", in {unit}"
         line = f"  {member.channel:{width}}  {member.group:7}  prior {share:.3f}  {lag}{kind}"
         lines.append(line)
+    units = {m.channel: plan.channel(m.channel) for m in signal.members}
+    fixed = {c: x.unit for c, x in units.items() if x.unit and x.gain != "auto"}
+    if len(set(fixed.values())) > 1:
+        named = ", ".join(f"{channel} in {unit}" for channel, unit in fixed.items())
+        lines.append(f"  unlike units: {named}; gain: auto for those that are to be converted")
     voters = {m.origin for m in signal.members if not plan.channel(m.channel).learnt}
     if len(signal.members) > 1 and len(voters) == 1:
         lines.append(

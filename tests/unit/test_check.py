@@ -39,6 +39,24 @@ def test_two_origins_are_not_remarked_upon(tmp_path, capsys) -> None:
     assert "one origin votes on the scale (o)" in named
 
 
+def test_units_are_shown_and_unlike_ones_remarked_upon(tmp_path, capsys) -> None:
+    def shown(channels: str) -> str:
+        text = BASE.replace('{"b:x": {gain: auto, offset: auto}}', channels)
+        members = '"a:x": {}, "b:x": {}'
+        (tmp_path / "r.ndjson").touch()
+        (tmp_path / "c.yaml").write_text(
+            text % (tmp_path / "r.ndjson", "consensus", members), "utf-8"
+        )
+        assert main(["check", str(tmp_path / "c.yaml")]) == 0
+        return capsys.readouterr().out
+
+    unlike = shown('{"a:*": {unit: m/s2}, "b:x": {unit: g}}')
+    assert ", in m/s2" in unlike
+    assert "unlike units: a:x in m/s2, b:x in g; gain: auto" in unlike
+    assert "unlike" not in shown('{"a:*": {unit: m/s2}, "b:x": {unit: g, gain: auto}}')
+    assert "unlike" not in shown('{"*:x": {unit: g}}')
+
+
 @pytest.mark.parametrize(
     ("host", "open_"),
     [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True),
