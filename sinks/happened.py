@@ -1,7 +1,7 @@
 """Changes of state as they are read by people: a subject that flaps is one entry, not a hundred.
 
 A run of changes of one subject, each within `FOLD_S` of the one before, is folded where it comes
-into a state again.
+into a state for the third time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Kind = Literal["mode", "channel", "stream", "clock", "rule"]
-FOLD_S = 60.0
+FOLD_S, FLAPS = 60.0, 3
 _CALM = frozenset({"live", "up", "fused", "resolved"})
 
 
@@ -66,17 +66,16 @@ def fold(transitions: Iterable[Transition]) -> list[Happening]:
 
 def _entries(run: list[Transition]) -> list[Happening]:
     counts = Counter(transition.state for transition in run)
-    if len(counts) == len(run):
+    if max(counts.values()) < FLAPS:
         return [Happening(m.ts, m.kind, m.name, _text(m), m.ts) for m in run]
     last = run[-1]
     shown = [state for state in counts if state not in _CALM] or list(counts)
-    before = ", ".join(f"{state} {_times(counts[state])}" for state in shown)
+    before = ", ".join(
+        f"{state} once" if counts[state] == 1 else f"{state} {counts[state]} times"
+        for state in shown
+    )
     return [Happening(last.ts, last.kind, last.name, _text(last), run[0].ts, before)]
 
 
 def _text(transition: Transition) -> str:
     return f"{transition.state}: {transition.detail}" if transition.detail else transition.state
-
-
-def _times(n: int) -> str:
-    return "once" if n == 1 else f"{n} times"

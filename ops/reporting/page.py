@@ -24,6 +24,7 @@ MOST_ROWS = 200
 MOST_SVG = 2 << 20
 """Bytes of an SVG that is shown as such in the page; the PNG has one light and a bounded size."""
 _NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
+_SEPARATOR = re.compile(r"(?<=[/_@])|(?<=[:.,-])(?=[^\d\s])")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f3f5f7;
   --line: #d4d9de; --mark: #0072b2; }
@@ -44,8 +45,9 @@ table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; min-width: 3rem; }
+td { overflow-wrap: anywhere; min-width: 6rem; }
 th[scope=row] { overflow-wrap: anywhere; min-width: 9rem; }
+th.n[scope=row] { min-width: 0; }
 td.n { min-width: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0 1.6rem; }
 figure img { width: 100%; height: auto; background: var(--paper); border: 1px solid var(--line);
@@ -245,15 +247,21 @@ def _table(
         cells = "".join(f"<th scope=col>{_text(name)}</th>" for name in head)
         lines.append(f"<thead><tr>{cells}</tr></thead>\n")
     for first, *rest in rows[:MOST_ROWS]:
-        cells = "".join(
-            f"<td class=n>{_text(c)}</td>" if _NUMBER.fullmatch(c) else f"<td>{_text(c)}</td>"
-            for c in rest
-        )
-        lines.append(f"<tr><th scope=row>{_text(first)}</th>{cells}</tr>\n")
+        cells = "".join(f"<td{_kind(c)}>{_breakable(c)}</td>" for c in rest)
+        lines.append(f"<tr><th{_kind(first)} scope=row>{_breakable(first)}</th>{cells}</tr>\n")
     lines.append("</table></div>\n")
     if (more := max(number, len(rows)) - min(len(rows), MOST_ROWS)) > 0:
         lines.append(f"<p class=note>And {more} more.</p>\n")
     return "".join(lines)
+
+
+def _kind(cell: str) -> str:
+    return " class=n" if _NUMBER.fullmatch(cell) else ""
+
+
+def _breakable(cell: str) -> str:
+    """Return a cell's text; names in it may break behind their separators."""
+    return "<wbr>".join(map(_text, _SEPARATOR.split(cell)))
 
 
 def _or_dash(value: float | None, digits: int) -> str:

@@ -22,13 +22,18 @@ def test_a_change_is_an_entry():
 
 def test_a_subject_that_flaps_is_one_entry_beside_others():
     turns = [channel(float(k), ("stale", "rejoining", "live")[k % 3]) for k in range(30)]
-    modes = [Transition(k + 0.5, "mode", "", ("ure_only", "fused")[k % 2]) for k in range(4)]
+    modes = [Transition(k + 0.5, "mode", "", ("ure_only", "fused")[k % 2]) for k in range(6)]
     mode, flapping, other = fold([*turns, *modes, channel(99.0, "lost", "b:x")])
     assert flapping[:5] == (29.0, "channel", "a:x", "live", 0.0)
     assert flapping.before == "stale 10 times, rejoining 10 times"
-    assert mode[:5] == (3.5, "mode", "", "fused", 0.5)
-    assert mode.before == "ure_only 2 times"
+    assert mode[:5] == (5.5, "mode", "", "fused", 0.5)
+    assert mode.before == "ure_only 3 times"
     assert (other.text, other.before) == ("lost", "")
+
+
+def test_twice_is_no_flapping():
+    turns = [channel(float(k), "live" if k % 2 else "stale") for k in range(4)]
+    assert [entry.text for entry in fold(turns)] == ["stale", "live"] * 2
 
 
 def test_what_is_far_apart_is_no_run():
