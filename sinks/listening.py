@@ -20,12 +20,17 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
+from heapq import merge
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
+
+from sinks.silent import Silent
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -93,23 +98,36 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             answer, self.sockets, _sock=bound, dispatcher=dispatcher, adj=settings, sockinfo=info,
             bind_socket=False,
         )  # fmt: skip
+        self._silent = Silent(self._open)
+        self.sockets[self._silent.fileno()] = self._silent
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self.active_channels) + len(self._silent)
 
     def handle_accept(self) -> None:
-        """Accept all connections that wait, and close those beyond the limit."""
-        accepted = self._accepted()
-        if (surplus := len(self.active_channels) + len(accepted) - self._most) > 0:
-            surplus -= self._evict(surplus, _silent(filter(_idle, self._channels())))
-            self._evict(surplus, [c for c in self._channels() if not _idle(c)])
-        for client, peer in accepted.items():
-            try:
-                self.set_socket_options(client)
-                self.channel_class(self, client, peer, self.adj, map=self._map)
-            except OSError:
-                client.close()
+        """Accept connections that wait, and close those beyond the limit."""
+        now = time.time()
+        end = time.monotonic() + _ACCEPT_S
+        with suppress(OSError):
+            # A quarter of the room at once: a client that has just come in has time to ask.
+            for _ in range(self._most // 4):
+                client, peer = self.socket.accept()
+                self._silent.add(client, peer, now)
+                if time.monotonic() > end:
+                    break
+        if self.connections > self._most:
+            self._silent.handle_read_event()
+            self._make_room(self.connections - self._most)
 
     def maintenance(self, now: float) -> None:
         """Close connections that are idle, or have something unfinished for too long."""
         super().maintenance(now)
+        for since, client in self._silent.oldest(len(self._silent)):
+            if now - since < _IDLE_S:
+                break
+            self._silent.drop(client)
         before, self._unfinished = self._unfinished, {}
         for channel in list(self.active_channels.values()):
             if channel.request is not None or channel.total_outbufs_len:
@@ -117,27 +135,28 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
                 if now - since >= _UNFINISHED_S:
                     channel.will_close = True
 
-    def _accepted(self) -> dict[socket.socket, Any]:
-        """Return the connections that wait, oldest first, with their peers."""
-        accepted: dict[socket.socket, Any] = {}
-        end = time.monotonic() + _ACCEPT_S
-        with suppress(OSError):
-            # A quarter of the room at once: whoever has just come in has time to ask.
-            while len(accepted) < self._most // 4 and time.monotonic() < end:
-                client, peer = self.socket.accept()
-                accepted[client] = peer
-        return accepted
+    def _open(self, client: socket.socket, peer: Any) -> None:
+        """Serve a connection that has sent something."""
+        try:
+            self.set_socket_options(client)
+            self.channel_class(self, client, peer, self.adj, map=self._map)
+        except OSError:
+            client.close()
 
-    def _channels(self) -> list[Any]:
-        """Return the connections, the longest inactive first."""
-        return sorted(self.active_channels.values(), key=lambda channel: channel.last_activity)
+    def _make_room(self, surplus: int) -> None:
+        """Close so many connections: the longest idle, then the longest unfinished."""
+        channels = sorted(self.active_channels.values(), key=_since)
+        idle = [(_since(c), c.handle_close) for c in _quiet(filter(_idle, channels))]
+        silent = [(since, partial(self._silent.drop, client))
+                  for since, client in self._silent.oldest(surplus)]  # fmt: skip
+        busy = [(_since(c), c.handle_close) for c in channels if not _idle(c)]
+        for _, close in [*merge(silent, idle, key=itemgetter(0)), *busy][:surplus]:
+            close()
 
-    def _evict(self, surplus: int, channels: list[Any]) -> int:
-        """Close the first few connections; return how many were closed."""
-        closed = channels[: max(surplus, 0)]
-        for channel in closed:
-            channel.handle_close()
-        return len(closed)
+
+def _since(channel: Any) -> float:
+    """Return when something was last sent or received (s)."""
+    return float(channel.last_activity)
 
 
 def _idle(channel: Any) -> bool:
@@ -145,7 +164,7 @@ def _idle(channel: Any) -> bool:
     return channel.request is None and not channel.requests and not channel.total_outbufs_len
 
 
-def _silent(channels: Iterable[Any]) -> list[Any]:
+def _quiet(channels: Iterable[Any]) -> list[Any]:
     """Return the connections of which nothing waits to be read, in their order."""
     poll = select.poll()
     by_number = {channel.socket.fileno(): channel for channel in channels}

@@ -137,13 +137,29 @@ def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, m
         for _ in range(10):
             idle += [connect() for _ in range(64)]
             assert get(port, "/healthz") == (200, b"ok\n")
-        assert len(server._listening._server.active_channels) <= 64
+        assert server._listening._server.connections <= 64
         gone = [closed(client) for client in idle]
         assert gone.index(False) >= 640 - 64
         assert all(gone[: gone.index(False)])
         assert not any(gone[gone.index(False) :]), "the oldest first"
         unfinished.sendall(b"Host: localhost\r\n\r\n")
         assert unfinished.recv(4096).startswith(b"HTTP/1.1 200 OK"), "it was not idle"
+
+
+def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypatch):
+    monkeypatch.setattr(listening, "_MOST_CONNECTIONS", 32)
+    server = begin()
+    with ExitStack() as stack:
+        kept = []
+        for _ in range(100):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+            kept.append(client)
+        assert server._listening._server.connections <= 32
+        gone = [closed(client) for client in kept]
+        assert all(gone[:68])
+        assert not any(gone[68:])
 
 
 def test_where_none_is_idle_the_oldest_unfinished_connection_gives_way(begin, port, monkeypatch):
@@ -222,20 +238,20 @@ def test_slow_clients_hold_up_no_scrape_and_lose_their_connections(begin, port, 
     )
     try:
         assert attack.stdout.readline() == "ready\n"
-        held = server._listening._server.active_channels
+        held = server._listening._server
         waits = []
         for _ in range(40):
             started = time.perf_counter()
             assert get(port)[0] == 200
             waits.append(time.perf_counter() - started)
-        most = len(held)
+        most = held.connections
         assert most > 40, "they were there"
         assert max(waits) < 1.0
         assert threading.active_count() <= before + 1 + listening._THREADS
         end = time.monotonic() + 15
-        while held and time.monotonic() < end:
+        while held.connections and time.monotonic() < end:
             time.sleep(0.2)
-        assert not held
+        assert not held.connections
     finally:
         attack.kill()
         attack.communicate()
