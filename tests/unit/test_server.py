@@ -154,7 +154,9 @@ def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypa
         for _ in range(100):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", port), 5))
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert client.recv(4096).startswith(b"HTTP/1.1 200 OK")
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                answer += client.recv(4096)
             kept.append(client)
         assert server._listening._server.connections <= 32
         gone = [closed(client) for client in kept]
