@@ -25,7 +25,7 @@ export function findings(rig, evidence) {
   return [...found.values()];
 }
 
-export function describe(change) {
+function describe(change) {
   const step = change.step_s === null ? "" : ` by ${number(change.step_s, 3, "always")}\u00a0s`;
   if (change.what === "mode") return ["mode", words(change.now)];
   if (change.what === "clock") return [`clock of ${change.name}`, `stepped${step}`];
