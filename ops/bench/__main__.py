@@ -112,6 +112,8 @@ BENCHES = (
     Bench("scrape", "Being watched", ("scrape",),
           "Asked: a p99 of 50 ms beside 20,000 events/s, 150 ms beside 200 slow clients, none "
           "failed; a loss of 2 %."),
+    Bench("idle_clients", "Idle connections", ("idle_clients",),
+          "Asked: 10,000 attempted, /healthz within 200 ms in 99 % of requests, none failed."),
     Bench("smoother", "A clock by its past alone, and from the whole of a recording",
           ("smoother",), "Asked of the whole, exp: 0.005, 0.004 and 0.005 ms, z2 0.7 to 1.5."),
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
