@@ -217,7 +217,7 @@ class Board:
     rigs : tuple of str
         Known before the run.
     clock, wall : callable
-        Monotonic seconds; the host's time (s since the epoch).
+        Monotonic seconds; host time (s since the epoch).
 
     Attributes
     ----------
