@@ -5,6 +5,10 @@ thread a destination, sends at most `rate_hz` times a second by the machine's ow
 the rhythm is even whatever the grid is. It never waits for anybody: what is newer replaces what
 was not sent yet. Null is not sent.
 
+OSC goes out `rate_hz` times a second however late ticks are: the newest values stand, and are sent
+again, for `STANDS_S` or two ticks at most. A flow that hangs longer is silent. Over MIDI a note is
+played once and a controller when it changes, so that nothing is to be sent again.
+
 Played are live runs, and replays that go at a speed; what is worked out as fast as it goes has no
 rhythm and is not played. A run gone on with plays on from its newest tick.
 
@@ -27,6 +31,8 @@ from operators.plan import Plan
 from operators.records import Fused, Packet, State
 from sinks.instrument import Instrument, Midi, MidiPort, Osc
 
+STANDS_S = 5.0
+"""For so long the newest values are sent again while nothing newer is there."""
 _LOOK_S = 0.25
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
 
@@ -72,14 +78,21 @@ class Player:
     name : str
     rate_hz : float
     instrument : Instrument
+    stands_s : float
+        For so long values are played again while there are no newer ones; 0: they are played once.
     """
 
-    def __init__(self, name: str, rate_hz: float, instrument: Instrument) -> None:
+    def __init__(
+        self, name: str, rate_hz: float, instrument: Instrument, stands_s: float = 0.0
+    ) -> None:
         self.name = name
         self._period = 1 / rate_hz
         self._instrument = instrument
+        self._stands_s = stands_s
         self._changed = threading.Condition()
         self._newest: dict[str, float] = {}
+        self._fresh = False
+        self._until = -inf
         self._stopped = False
         self._up: bool | None = None
         self._again = -inf
@@ -91,9 +104,12 @@ class Player:
         self._thread.start()
 
     def put(self, values: dict[str, float]) -> None:
-        """Let these be what is played next."""
+        """Let these be what is played next; none end what is played again and again."""
+        if not values and not self._stands_s:
+            return
         with self._changed:
-            self._newest = values
+            self._newest, self._fresh = values, True
+            self._until = time.monotonic() + self._stands_s
             self._changed.notify()
 
     def stop(self) -> None:
@@ -131,17 +147,22 @@ class Player:
         with self._changed:
             started = now = time.monotonic()
             while not self._stopped and now < min(ends, started + _LOOK_S):
-                if self._newest and now >= due:
+                there = self._there(now)
+                if there and now >= due:
                     break
-                wake = min(ends, started + _LOOK_S, due if self._newest else inf)
+                wake = min(ends, started + _LOOK_S, due if there else inf)
                 self._changed.wait(wake - now)
                 now = time.monotonic()
             if self._stopped:
                 return None
-            if now < due:
+            if now < due or not self._there(now):
                 return {}
-            values, self._newest = self._newest, {}
-            return values
+            self._fresh = False
+            return self._newest
+
+    def _there(self, now: float) -> bool:
+        """Whether there is anything to play: new, or standing still."""
+        return bool(self._newest) and (self._fresh or now < self._until)
 
     def _ready(self, now: float) -> bool:
         """Whether the instrument can be played; if not, try to open it, ever more seldom."""
@@ -183,10 +204,13 @@ class Send:
 
     def __init__(self, config: Config, port: Callable[[str, bool], MidiPort]) -> None:
         plan = config.plan()
-        self._parts = [
-            (Score(each, plan), Player(each.name, each.rate_hz, _instrument(each, port)))
-            for each in config.send
-        ]
+        stands_s = max(STANDS_S, 2 / plan.tick_hz)
+        self._parts: list[tuple[Score, Player]] = []
+        for each in config.send:
+            instrument = _instrument(each, port)
+            stands = stands_s if isinstance(instrument, Osc) else 0.0
+            player = Player(each.name, each.rate_hz, instrument, stands)
+            self._parts.append((Score(each, plan), player))
 
     def start(self) -> None:
         """Begin to play; what sounds ends with the process too, if nobody stops it before."""
@@ -198,8 +222,7 @@ class Send:
         """Play what a packet brought."""
         if packet.fused is not None and len(packet.fused):
             for score, player in self._parts:
-                if values := score.values(packet.fused):
-                    player.put(values)
+                player.put(score.values(packet.fused))
 
     def stop(self) -> None:
         """End what sounds; may be called twice."""

@@ -284,6 +284,48 @@ def test_what_was_played_once_is_not_played_again() -> None:
     assert len(instrument.played) == 1
 
 
+def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none() -> None:
+    instrument = Instrument()
+    player = Player("music", 200.0, instrument, stands_s=60.0)
+    player.start()
+    player.put({"x": 1.0, "y": 1.0})
+    until(lambda: len(instrument.played) >= 10)
+    player.put({"x": 2.0})  # y has become null
+    until(lambda: sum(values == {"x": 2.0} for _, values in instrument.played) >= 10)
+    gaps = np.diff([at for at, _ in instrument.played])
+    player.put({})
+    time.sleep(0.02)
+    n = len(instrument.played)
+    time.sleep(0.05)
+    player.stop()
+    assert len(instrument.played) == n
+    assert gaps.min() >= 0.5 / 200.0
+    values = [values["x"] for _, values in instrument.played]
+    assert values == sorted(values)
+
+
+def test_values_stand_no_longer_than_they_may() -> None:
+    instrument = Instrument()
+    player = Player("music", 200.0, instrument, stands_s=0.1)
+    player.start()
+    player.put({"x": 1.0})
+    time.sleep(0.4)
+    player.stop()
+    assert 2 <= len(instrument.played) <= 21
+
+
+def test_osc_goes_on_while_ticks_are_late() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(5)
+        sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse")
+        sent.start()
+        sent.tell(packet(fused(0.5)))
+        for _ in range(5):
+            assert OscMessage(peer.recv(100)).params == [0.5]
+        sent.stop()
+
+
 def test_a_slow_destination_holds_nobody_up() -> None:
     instrument = Instrument(slow=0.2)
     player = playing(instrument, 1000.0)
@@ -414,6 +456,7 @@ def test_whatever_ends_the_player_s_thread_nothing_is_left_sounding() -> None:
     until(lambda: wire.sent)
     player.put({"note/1/60": "loud"})  # type: ignore[dict-item]
     until(lambda: "close" in wire.calls)
+    player.stop()  # the thread's exception belongs to this test
     assert wire.sent == [("note/1/60", 90.0), ("note/1/60", 0.0)]
 
 
