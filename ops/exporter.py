@@ -109,6 +109,7 @@ class Rig(msgspec.Struct):
     streams: list[Stream]
     channels: list[Channel]
     changes: list[Change]
+    left_out: str | None = None
 
 
 class Line(msgspec.Struct):

@@ -112,6 +112,7 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
             yield from _curve(points, rig.changes, width - _MARGIN)
         yield Line("")
         yield from _indicators(rig.indicators, width)
+        yield from (Line(part, "soft") for part in wrap(rig.left_out or "", width))
         yield Line("")
         yield from _streams(rig.streams, width)
         yield Line("")

@@ -3,19 +3,16 @@
     python -m ops.bench.quiet [--seconds 600] [--config configs/live.yaml]
 
 `lumen run` takes the configuration and `lumen simulate --live` plays its devices; a Prometheus with
-the shipped configuration and rules scrapes both. Only addresses and folders are replaced. Printed are
-the alerts that were pending or firing in that time, with how long, the machine's load, and the answer
-of `lumen smoke` at the end. Exit code 1: something fired, or smoke is not good.
+the shipped configuration and rules scrapes both. Only addresses and folders are replaced. Printed
+are the alerts that were pending or firing, and for how long, the machine's load, and the answer of
+`lumen smoke` at the end. Exit code 1: an alert fired, or smoke is not good.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,12 +23,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from ops.bench.monitoring import ROOT, answers, free_port, prometheus, running
+from ops.bench.moved import PAGE, moved
 from ops.peers import PeerError
 from ops.table import table
 
 RULES = ROOT / "ops" / "prometheus"
-_ADDRESS = re.compile(r"\b(127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 _EVERY_S = 5.0
 _TAIL = 3_000
 
@@ -45,40 +44,6 @@ class Fired(NamedTuple):
     seconds: float
 
 
-def elsewhere(text: str) -> tuple[str, dict[int, int]]:
-    """Return a configuration on free ports of the loopback, and the port that stands for each."""
-    ports: dict[int, int] = {}
-
-    def free(found: re.Match[str]) -> str:
-        port = int(found[2])
-        ports.setdefault(port, _free_datagram_port())
-        return f"127.0.0.1:{ports[port]}"
-
-    moved = _ADDRESS.sub(free, text)
-    if "http_port:" in moved:
-        moved = re.sub(r"http_port: *(\d+)", lambda m: f"http_port: {_kept(m, ports)}", moved)
-    else:
-        moved = moved.replace("exporter: {}", f"exporter: {{http_port: {_kept(None, ports)}}}")
-    return moved, ports
-
-
-def _kept(found: re.Match[str] | None, ports: dict[int, int]) -> int:
-    port = int(found[1]) if found else 9310
-    return ports.setdefault(port, free_port())
-
-
-def _free_datagram_port() -> int:
-    """Return a port that neither protocol uses just now."""
-    while True:
-        port = free_port()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
 def watching(folder: Path, ports: dict[int, int]) -> Path:
     """Copy the shipped Prometheus configuration and rules; return its path there."""
     copy = Path(shutil.copytree(RULES, folder / "prometheus")) / "prometheus.yml"
@@ -89,24 +54,41 @@ def watching(folder: Path, ports: dict[int, int]) -> Path:
     return copy
 
 
-def asked(port: int, query: str) -> list[dict[str, object]]:
+class Series(msgspec.Struct):
+    """A series of an answer, and its newest sample."""
+
+    metric: dict[str, str]
+    value: tuple[float, str]
+
+
+class Result(msgspec.Struct):
+    """The series of an answer."""
+
+    result: list[Series]
+
+
+class Answer(msgspec.Struct):
+    """What Prometheus answers a query with."""
+
+    data: Result
+
+
+def asked(port: int, query: str) -> list[Series]:
     """Return the series that Prometheus answers a query with."""
     path = urllib.parse.urlencode({"query": query})
     url = f"http://127.0.0.1:{port}/api/v1/query?{path}"
     with urllib.request.urlopen(url, timeout=10.0) as answer:
-        found: list[dict[str, object]] = json.load(answer)["data"]["result"]
-        return found
+        return msgspec.json.decode(answer.read(), type=Answer).data.result
 
 
 def alerts(port: int, seconds: float) -> list[Fired]:
     """Return the alerts of the last `seconds`."""
     found = []
     for series in asked(port, f"count_over_time(ALERTS[{int(seconds) + 1}s])"):
-        labels, value = dict(series["metric"]), series["value"]  # type: ignore[call-overload]
+        labels = {**series.metric}
         name, state = labels.pop("alertname"), labels.pop("alertstate")
-        labels.pop("__name__", None)
-        told = ", ".join(f"{k}={v}" for k, v in sorted(labels.items()))
-        found.append(Fired(name, told, state, float(value[1]) * _EVERY_S))  # type: ignore[index]
+        text = ", ".join(f"{k}={v}" for k, v in sorted(labels.items()))
+        found.append(Fired(name, text, state, float(series.value[1]) * _EVERY_S))
     return sorted(found, key=lambda each: (each.state, each.name, each.labels))
 
 
@@ -114,19 +96,16 @@ def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool
     """Run a configuration with its devices beside a Prometheus; return alerts, and whether smoke
     is good.
     """
-    text, ports = elsewhere(config.read_text("utf-8"))
-    text = re.sub(r"\bdir: (\w+)", lambda m: f'dir: "{folder}/{m[1]}"', text)
-    moved = folder / config.name
-    moved.write_text(text, "utf-8")
-    page = ports[9310]
+    path, ports = moved(folder, config.stem, config.read_text("utf-8"), ROOT)
+    page = ports[PAGE]
     lumen = (sys.executable, "-m", "ops")
     with ExitStack() as stack:
         enter = stack.enter_context
         prometheus_port = free_port()
-        enter(running((*lumen, "simulate", "--live", str(moved)), folder / "devices.log",
+        enter(running((*lumen, "simulate", "--live", str(path)), folder / "devices.log",
                       lambda: (folder / "devices.log").stat().st_size > 0))  # fmt: skip
         ready = f"http://127.0.0.1:{page}/healthz"
-        enter(running((*lumen, "run", str(moved)), folder / "run.log", lambda: answers(ready)))
+        enter(running((*lumen, "run", str(path)), folder / "run.log", lambda: answers(ready)))
         enter(prometheus(watching(folder, ports), prometheus_port))
         began = time.monotonic()
         while (left := began + seconds - time.monotonic()) > 0:
