@@ -103,9 +103,13 @@ class Quality:
         self._none = (False,) * len(plan.members)
         self._sparse = self._none
         self._turned: list[Sparse] = []
+        self._names, self._tick_hz = [m.channel for m in signal.members], plan.tick_hz
+        self._noted: list[str] = []
+        self._notes: list[tuple[str, float, str]] = []
         if state:
             self._next, self._fine, self._series = state["next"], state["fine"], state["series"]
             self._rest, self._sparse = state["rest"], tuple(state["sparse"])
+            self._noted = list(state["noted"])
         past = (self._segments - 1) * self._apart
         self._bins = np.full(past, len(self._frequency))
         if state:
@@ -122,6 +126,7 @@ class Quality:
         return {
             "next": self._next, "fine": self._fine, "series": self._series, "rest": self._rest,
             "bins": self._bins, "sparse": list(self._sparse),
+            "noted": list(self._noted),
         }  # fmt: skip
 
     def update(self, packet: Packet) -> Packet:
@@ -152,7 +157,8 @@ class Quality:
             start += n * step
         self._fine = raw[:, start:].copy()
         turned, self._turned = tuple(self._turned), []
-        return replace(packet, indicators=tuple(found), sparse=turned)
+        notes, self._notes = (*packet.notes, *self._notes), []
+        return replace(packet, indicators=tuple(found), sparse=turned, notes=notes)
 
     def _segments_ending(self, first: int, count: int) -> tuple[F64, F64]:
         """Return segments (count, c, SEGMENT) a hop apart from the end `first` on, of the series
@@ -198,13 +204,24 @@ class Quality:
         phase, coherence, locking, entropy = np.add.reduce(share * table, 2)
         harmony /= np.where(total > 0, np.add.reduce(live, 1, dtype=float) - 1, np.nan)
         columns = (x.tolist() for x in (phase, coherence, harmony, locking, entropy))
-        before, after = self._none[: self._columns.start], self._none[self._columns.stop :]
-        for t, mine in zip(ticks, sparse.tolist(), strict=True):
-            members = (*before, *mine, *after)
-            if members != self._sparse:
-                self._sparse = members
-                self._turned.append(Sparse(t, members))
+        for t, mine, per_s in zip(ticks, sparse.tolist(), rate.tolist(), strict=True):
+            self._leave_out(t, mine, per_s)
         return list(map(Indicators._make, zip(ticks, *columns, strict=True)))
+
+    def _leave_out(self, tick: int, mine: list[bool], rate: list[float]) -> None:
+        """Note whom the indicators leave out from a tick on; of each member once in words."""
+        before, after = self._none[: self._columns.start], self._none[self._columns.stop :]
+        members = (*before, *mine, *after)
+        if members == self._sparse:
+            return
+        self._sparse = members
+        self._turned.append(Sparse(tick, members))
+        for i, (name, per_s) in enumerate(zip(self._names, rate, strict=True)):
+            if mine[i] and name not in self._noted:
+                self._noted.append(name)
+                text = f"a sample each {1 / per_s:.3g} s is too seldom for this movement"
+                note = f"{text}: the indicators leave it out"
+                self._notes.append((name, tick / self._tick_hz, note))
 
     def _edges(self, sums: F64, rate: F64) -> tuple[F64, Bool]:
         """Return where each member's band ends (h, c; Hz, NaN of unknown rate), and who is sparse.

@@ -5,6 +5,7 @@
 Busy loops, each a process of the run's own priority, are started first. Then `lumen run` takes a
 shipped configuration, `lumen simulate --live` plays its devices, and this process receives the OSC
 that the run sends. A configuration that sends none is given a destination, 60 messages a second.
+Devices stand for other machines: they have real-time priority where this one allows it.
 After the first ten seconds:
 
 - hz, least, gap: messages a second, the least of a second, and the longest gap, by the kernel's
@@ -159,7 +160,7 @@ class Run:
         self.receiver = Receiver(self.ports[9010], self.address)
         self.receiver.start()
         self._stack.enter_context(
-            running((*lumen, "simulate", "--live", str(self.path)), log,
+            running((*_urgent(), *lumen, "simulate", "--live", str(self.path)), log,
                     lambda: log.stat().st_size > 0)
         )  # fmt: skip
         self.log = self.folder / "run.log"
@@ -179,6 +180,16 @@ class Run:
         self.process.kill()
         self.process.wait()
         self._stack.close()
+
+
+def _urgent() -> tuple[str, ...]:
+    """Return what gives a command real-time priority, nothing where that is not allowed."""
+    urgent = ("chrt", "--rr", "1")
+    try:
+        allowed = subprocess.run((*urgent, "true"), capture_output=True).returncode == 0
+    except OSError:
+        return ()
+    return urgent if allowed else ()
 
 
 def out(run: Run, seconds: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from operators.plan import Plan
 from operators.presence import LIVE, STALE
 from operators.quality import Quality, QualityConfig
-from operators.records import F64, Grid, Indicators, Sparse
+from operators.records import F64, Grid, Indicators, Packet, Sparse
 from ops.bench.indicators import expected, measured
 from tests.signals import START, feed, packet, plan
 
@@ -212,14 +212,22 @@ def sampled(x: F64, hz: float, every_s: float) -> F64:
 
 def scraped(x: F64, every_s: float, hz: float = 5.0) -> tuple[list[Indicators], list[Sparse]]:
     """Judge a movement beside itself, sampled each `every_s`."""
+    packets = beside_itself(x, every_s, hz)
+    return [i for x in packets for i in x.indicators], [s for x in packets for s in x.sparse]
+
+
+def notes(x: F64, every_s: float) -> list[tuple[str, float, str]]:
+    return [note for x in beside_itself(x, every_s, 5.0) for note in x.notes]
+
+
+def beside_itself(x: F64, every_s: float, hz: float) -> list[Packet]:
     p = plan(MEMBERS[:2], reference="osc_1:/pulse", tick_hz=hz, half_width_s=2.0 / hz * 5)
     value = np.stack((sampled(x, hz, every_s), x), axis=1)
     g = dataclass_replace(
         grid(value, hz, round(START * hz)), rate_hz=np.tile([1 / every_s, 20.0], (len(x), 1))
     )
     core = Quality(p, QualityConfig())
-    packets = feed(core, [replace(packet(upto=START, first=START), grid=g)])
-    return [i for x in packets for i in x.indicators], [s for x in packets for s in x.sparse]
+    return feed(core, [replace(packet(upto=START, first=START), grid=g)])
 
 
 def test_a_member_sampled_too_seldom_for_the_movement_is_left_out() -> None:
@@ -227,6 +235,14 @@ def test_a_member_sampled_too_seldom_for_the_movement_is_left_out() -> None:
     found, sparse = scraped(x, 2.0)
     assert sparse[-1].members == (True, False)
     assert np.isnan([i[1:] for i in found if i.first >= sparse[-1].first]).all()
+
+
+def test_who_is_left_out_is_named_once() -> None:
+    x, _ = shaped(1, 300.0)
+    x[700:1100] = np.nan  # absent for a while, and left out anew
+    (note,) = notes(x, 2.0)
+    assert note[0] == "ure:pulse"
+    assert note[2].startswith("a sample each 2 s is too seldom for this movement")
 
 
 def test_one_that_is_sampled_often_enough_is_judged() -> None:

@@ -21,9 +21,9 @@ from pythonosc.osc_message import OscMessage
 from configs.load import load
 from configs.schema import Config, MidiDestination, OscDestination
 from operators.records import Fused, FusedSignal, Packet
-from sinks import send
 from sinks.instrument import Midi, Osc, encoded, packed
-from sinks.send import Player, Score, Send, played
+from sinks.player import Player
+from sinks.send import Score, Send, played
 from sources.midi import understood
 from sources.port import PortError
 
@@ -341,7 +341,7 @@ def test_a_slow_destination_holds_nobody_up() -> None:
 def test_a_destination_that_is_not_there_is_said_once_and_tried_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("sinks.player._FIRST_PAUSE_S", 0.01)
     instrument = Instrument(broken=True)
     player = playing(instrument, 1000.0)
     for _ in range(50):
@@ -467,13 +467,14 @@ ENDS = {
 }
 LEAVING = """
 import sys, time
+from sinks import send
 from tests.unit import test_send as t
 wire = t.Wire()
-t.send._instrument = lambda *_: t.Midi(["note/1/60"], wire)
-send = t.run("127.0.0.1:9", x="1")
+send._player = lambda *_: t.Player("music", 1000.0, t.Midi(["note/1/60"], wire))
+sent = t.run("127.0.0.1:9", x="1")
 wire.send = lambda message: print(message, file=sys.stderr, flush=True)
-send.start()
-send._parts[0][1].put({{"note/1/60": 90.0}})
+sent.start()
+sent._parts[0][1].put({{"note/1/60": 90.0}})
 time.sleep(0.5)
 {end}
 """
