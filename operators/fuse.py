@@ -140,7 +140,8 @@ class Fuse:
     def _fused(self, grid: Grid) -> Fused:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
-        signals = tuple(self._mix(mix, grid, live) for mix in self._mixes)
+        sparse = self._sparsely(grid)
+        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         exported = measured = self._indicators(grid)
         reported = np.full(measured.shape, np.nan)
@@ -157,10 +158,10 @@ class Fuse:
         return Fused(
             ts, grid.released, mode, present, signals, exported, measured, reported, facts,
             self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
-            self._sparsely(grid),
+            sparse,
         )  # fmt: skip
 
-    def _mix(self, mix: _Mix, grid: Grid, live: Bool) -> FusedSignal:
+    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
         """Return one signal's ticks. Shapes here: m members, k ticks."""
         columns = mix.columns
         live = np.ascontiguousarray(live[:, columns].T)
@@ -173,7 +174,9 @@ class Fuse:
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
         learnt = grid.scale_state[:, columns].T == LEARNT
-        force, samples, size = mix.consensus.read(grid.first, value, noise, there, learnt)
+        force, samples, size = mix.consensus.read(
+            grid.first, value, noise, there, learnt, sparse[:, columns].T
+        )
         found = Force(*np.repeat(np.array(force), size, axis=2))
         self._show(mix, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
