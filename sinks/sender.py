@@ -19,10 +19,12 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import IO
 
 from sinks.instrument import Osc
 from sinks.player import Player
@@ -60,11 +62,14 @@ class Sender:
         self._begun = time.monotonic()
         self._process = subprocess.Popen(
             (sys.executable, "-S", "-P", "-m", "sinks.sender", *self._arguments),
-            stdin=subprocess.PIPE, bufsize=0, env={**os.environ, "PYTHONPATH": str(_ROOT)},
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
         )  # fmt: skip
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._rest = b""
+        self._relay = threading.Thread(target=_relay, args=(self._process.stderr,), daemon=True)
+        self._relay.start()
 
     def put(self, values: dict[str, float]) -> None:
         """Let these be what is played next; never waits."""
@@ -109,6 +114,15 @@ class Sender:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._relay.join()
+
+
+def _relay(lines: IO[bytes]) -> None:
+    """Pass the player's lines on: this process knows where its standard error is just now."""
+    with lines:
+        for line in lines:
+            with suppress(OSError, ValueError):
+                sys.stderr.write(line.decode("utf-8", "replace"))
 
 
 class Piped(Player):
