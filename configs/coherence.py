@@ -237,9 +237,12 @@ def _channel_names(document: Document, config: Config) -> None:
         seen.add(fact)
 
 
-def _recorded(config: Config) -> bool:
-    """Whether every stream is a recording: names in them are literal, whatever they hold."""
-    return all(isinstance(stream, FileStream) for stream in config.streams)
+def _literal(config: Config, source: str) -> bool:
+    """Whether names of a source are names, whatever they hold: in recordings, or as configured."""
+    stream = config.stream_of(source)
+    return all(isinstance(s, FileStream) for s in config.streams) or any(
+        isinstance(s, OscStream) and s.literal and s.name == stream for s in config.streams
+    )
 
 
 def _one_channel(document: Document, config: Config, at: DataPath, name: str, role: str) -> None:
@@ -248,7 +251,7 @@ def _one_channel(document: Document, config: Config, at: DataPath, name: str, ro
     if not source or not key:
         said = f"the {role} '{shown}', expected <source>:<key>"
         document.fault(document.key_place(at), said)
-    elif _is_pattern(name) and not _recorded(config):
+    elif _is_pattern(name) and not _literal(config, source):
         said = f"the {role} '{shown}' is a pattern, expected the name of one channel"
         document.fault(document.key_place(at), said)
 

@@ -121,9 +121,11 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
     joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
     `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen. `timetags` that
     cannot be a clock are found out (`auto`), believed all the same (`use`) or never read.
+    `literal` senders have `*` and `?` in addresses that are names: members and facts may have, too.
     """
 
     addr: Listening
+    literal: bool = False
     keys: list[str] = []
     allow: list[str] = []
     interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None

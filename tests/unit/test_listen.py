@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from math import nan
+from math import cos, nan, sin
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def speak(port: int, done: threading.Event) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         n = 0
         while not done.wait(0.01):
-            data = bundle(time.time() - 9.0, [("/breath", (n % 7 / 7,)), ("/acc", (0.0, 1.0))])
+            data = bundle(time.time() - 9.0, [("/breath", (n % 7 / 7,)), ("/acc", (n % 5, -n % 6))])
             sender.sendto(data, ("127.0.0.1", port))
             n += 1
 
@@ -152,7 +152,7 @@ def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
 def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
     listener = silent("nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0")
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", 0.0))
+        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
     listener.hearing.take("midi_1", Heard(0.5, "cc/1/74", 5.0))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
@@ -166,11 +166,12 @@ def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
 def test_no_address_breaks_what_is_written(tmp_path: Path, key: str) -> None:
     listener = silent()
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", 0.0))
-        listener.hearing.take("osc_1", Heard(i / 50, key, 0.0, nan))
+        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
+        listener.hearing.take("osc_1", Heard(i / 50, key, cos(i / 9), nan))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
-    assert "osc_1:/x" in {m for s in load(path).config.signals.values() for m in s.members}
+    kept = {"osc_1:/x"} if "${" in key else {"osc_1:/x", f"osc_1:{key}"}
+    assert {m for s in load(path).config.signals.values() for m in s.members} == kept
 
 
 def test_devices_of_one_name_are_told_apart_by_their_number() -> None:
