@@ -18,17 +18,17 @@ from operators.evidence import readable
 from operators.plan import MIDI_KEY, Member, Plan, Signal
 from ops.derive import quoted, signals
 from ops.hearing import Channel, Hearing, shown
+from ops.machine import addresses
 
 MOST_MEMBERS = 64
 """Channels that are written down as members, or as facts, at most."""
 BACK = 9010
-"""Port of what plays the sound: `ops/examples` and `configs/stage.yaml` have the same."""
+"""Port of what makes the sound: that of `ops/examples` and `configs/stage.yaml`."""
 _MOST_BACK = 4
 _MOST_FACTS = 16
 """Facts that are sent back, and senders that they are sent to, at most."""
 _ENVIRONMENT = "${"
 """What a configuration would put a variable for."""
-_GRID_HZ = (100, 50, 25, 20, 10, 5)
 _SEND_HZ = 60
 _PRIVATE = "[127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]"
 _TURNED = 1e-3
@@ -38,11 +38,13 @@ _GUESSED = "What was received. Which channels belong together is a guess."
 _TAKEN = ("motion", "trust", "fader")
 _FULL = {"pitch": 8192, "cc14": 16383, "nrpn": 16383}
 """Full scale of keys of MIDI; 127 of all others."""
+_FADERS = ("cc/", "cc14/", "nrpn/")
+_MOST_LINES = 16
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a stage is played to: a port, at the senders' addresses and on this machine."""
+    """What a stage is sent to besides this machine: a port at the senders' addresses."""
 
     back: int = BACK
 
@@ -75,9 +77,11 @@ class Found:
     def left_out(self) -> list[str]:
         """Return a line on each channel that is left out, or on many."""
         lines = [
-            f"left out: {shown(c.name)} is constant ({c.low:g} in {c.events} events)"
-            for c in self.constant
+            f"left out: {shown(c.name)} is constant: {c.low:g} in {c.events} events"
+            for c in self.constant[:_MOST_LINES]
         ]
+        if len(self.constant) > _MOST_LINES:
+            lines.append(f"left out: {len(self.constant) - _MOST_LINES} more are constant")
         if self.beyond:
             lines.append(
                 f"left out: {self.beyond} further channels (at most {MOST_MEMBERS} members and"
@@ -97,8 +101,8 @@ def found(hearing: Hearing, now: float, vectors: bool) -> Found:
     vectors : bool
         Whether an array of three numbers is taken by its size, where that changes.
     """
-    told = [c for c in hearing.channels.values() if c.is_number()]
-    fit = [c for c in told if _ENVIRONMENT not in c.name]
+    numbers = [c for c in hearing.channels.values() if c.is_number()]
+    fit = [c for c in numbers if _ENVIRONMENT not in c.name]
     by_kind: dict[str, list[Channel]] = {"sampled": [], "held": [], "constant": []}
     for channel in fit:
         by_kind[channel.kind(now)].append(channel)
@@ -112,7 +116,7 @@ def found(hearing: Hearing, now: float, vectors: bool) -> Found:
     held = not series
     if held:
         series, facts = _played(facts) if vectors else (facts, [])
-    beyond = len(told) - len(fit)
+    beyond = len(numbers) - len(fit)
     beyond += sum(max(0, len(group) - MOST_MEMBERS) for group in (series, facts))
     return Found(
         tuple(series[:MOST_MEMBERS]), tuple(facts[:MOST_MEMBERS]), frozenset(sizes),
@@ -124,7 +128,6 @@ def written(
     what: Found,
     streams: Sequence[OscStream | MidiStream],
     hosts: Sequence[str],
-    now: float,
     stage: Stage | None,
 ) -> str | None:
     """Return a configuration; None if there is no number that changes.
@@ -136,8 +139,6 @@ def written(
         Those that nothing is used of are left out.
     hosts : sequence of str
         Addresses of the senders.
-    now : float
-        Host time (s).
     stage : Stage or None
     """
     if not what.series:
@@ -157,12 +158,15 @@ def written(
     lines += ["channels:", *set_up] if set_up else []
     lines.append("signals:")
     for name, channels in members.items():
-        lines += [f"  {name}:", "    members:"]
+        lines.append(f"  {name}:")
+        # A value from the first tick on: of several members none need be compared to be chosen.
+        lines += [f"    reference: {quoted(channels[0])}"] if stage else []
+        lines.append("    members:")
         lines += [f"      {quoted(channel)}: {{group: sensors}}" for channel in channels]
     if what.facts:
         lines.append(f"facts: [{', '.join(quoted(c.name) for c in what.facts)}]")
     if stage:
-        lines += _staged(what, kept, members, hosts, now, stage)
+        lines += _staged(what, streams, members, hosts, stage)
     lines.append("output: {dir: out}")
     return "\n".join(lines) + "\n"
 
@@ -172,18 +176,11 @@ def _staged(
     streams: Sequence[OscStream | MidiStream],
     members: Mapping[str, Sequence[str]],
     hosts: Sequence[str],
-    now: float,
     stage: Stage,
 ) -> list[str]:
     """Return the sections that make a stage of a configuration."""
-    rate = min(c.rate_hz(now) for c in what.series if c.name in next(iter(members.values())))
-    # A kernel of three ticks needs a sample in each: no faster than the slowest member.
-    grid = next((hz for hz in _GRID_HZ if hz <= 1.1 * rate), _GRID_HZ[-1])
-    ports = {endpoint(s.addr).port for s in streams if isinstance(s, OscStream)}
-    back = next(port for port in range(stage.back, stage.back + len(ports) + 1)
-                if port not in ports)  # fmt: skip
     lines = [
-        f"resample: {{target_hz: {grid if not what.held else 50}, profile: low_latency}}",
+        "resample: {target_hz: 100, profile: low_latency}",
         "# Ticks wait 20 ms for a later member; one that is later still has no weight.",
         "align: {max_lag_s: 0.5, wait_lag_s: 0.02, window_s: 20, hop_s: 2}",
         f"quality: {{signal: {next(iter(members))}, window_s: 30}}",
@@ -191,11 +188,7 @@ def _staged(
         "send:",
         "  # The first signal as 0 to 1 over the range that was received; its trust; what is held.",
     ]
-    to = [("sound", "127.0.0.1")]
-    others = [h for h in hosts if "%" not in h and not ip_address(h).is_loopback]
-    to += [(f"back_{k}", host) for k, host in enumerate(others[:_MOST_BACK], 1)]
-    for name, host in to:
-        place = f"[{host}]:{back}" if ":" in host else f"{host}:{back}"
+    for name, place in destinations(streams, hosts, stage):
         lines += [
             f"  - name: {name}", "    type: osc",
             f"    to: {quoted(place)}" + ("" if name == "sound" else
@@ -204,6 +197,28 @@ def _staged(
             *(f"      {address}: {quoted(text)}" for address, text in _map(what, members).items()),
         ]  # fmt: skip
     return [*lines, "exporter: {}"]
+
+
+def destinations(
+    streams: Sequence[OscStream | MidiStream], hosts: Sequence[str], stage: Stage
+) -> list[tuple[str, str]]:
+    """Return name and address of all that a stage is sent to: this machine, and the senders.
+
+    Parameters
+    ----------
+    streams : sequence of OscStream or MidiStream
+        On this machine, none of their ports is sent to.
+    hosts : sequence of str
+        Addresses of the senders.
+    stage : Stage
+    """
+    ports = {endpoint(s.addr).port for s in streams if isinstance(s, OscStream)}
+    free = next(port for port in range(BACK, BACK + len(ports) + 1) if port not in ports)
+    here = {address for address, _ in addresses()}
+    others = [h for h in hosts if "%" not in h and h not in here and not ip_address(h).is_loopback]
+    places = [f"[{h}]:{stage.back}" if ":" in h else f"{h}:{stage.back}" for h in others]
+    back = [(f"back_{k}", place) for k, place in enumerate(places[:_MOST_BACK], 1)]
+    return [("sound", f"127.0.0.1:{free}"), *back]
 
 
 def _map(what: Found, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -235,7 +250,7 @@ def _map(what: Found, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
             text = f"{name} / {_FULL.get(key.partition('/')[0], 127)}"
         else:
             text = _scaled(name, fact.low, fact.high)
-        if not key.startswith(("note/", "program/")):
+        if key.startswith(_FADERS) or (key.startswith("/") and len(fact.levels) > 2):
             texts.setdefault("/stage/fader", text)
         texts[f"/stage/{name}"] = text
     return texts
@@ -244,10 +259,10 @@ def _map(what: Found, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
 def _scaled(name: str, low: float, high: float) -> str:
     """Return an expression that is 0 at the lowest and 1 at the highest value received."""
     span = high - low
-    if not 0 < span < inf:
+    if not 0 < span < inf or (low, high) == (0, 1):
         return name
-    zero = f"{low:.4g}" if low >= 0 else f"({low:.4g})"
-    return f"clamp(({name} - {zero}) / {span:.4g}, 0, 1)"
+    above = name if low == 0 else f"({name} {'-' if low > 0 else '+'} {abs(low):.4g})"
+    return f"clamp({above} / {span:.4g}, 0, 1)"
 
 
 def _stage_name(k: int, name: str) -> str:

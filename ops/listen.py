@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from configs.schema import MidiStream, OscStream
-from ops.heard import BACK, Stage, found, written
+from ops.heard import BACK, Stage, destinations, found, written
 from ops.hearing import HEAD, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--back", type=_port, default=BACK, metavar="PORT",
-        help="the port to which a stage sends; default %(default)s",
+        help="the port at which senders receive what a stage sends back; default %(default)s",
     )  # fmt: skip
     parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
 
@@ -232,7 +232,7 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
 def configuration(listener: Listener, now: float, stage: Stage | None = None) -> str | None:
     """Return a configuration for what was received; None if no number of it changed."""
     what = found(listener.hearing, now, vectors=stage is not None)
-    return written(what, list(listener.streams.values()), listener.hosts(), now, stage)
+    return written(what, list(listener.streams.values()), listener.hosts(), stage)
 
 
 def _is_sayable(port: str) -> bool:
@@ -273,5 +273,7 @@ def main(args: argparse.Namespace) -> int:
         file.write(text)
     print(f"\n{args.out}\n  lumen check {args.out}\n  lumen run {args.out}")
     if args.stage:
-        print(f"Receivers: {EXAMPLES}/stage.pd (Pd), {EXAMPLES}/stage.scd (SuperCollider)")
+        to = destinations(list(listener.streams.values()), listener.hosts(), Stage(args.back))
+        print("sends to " + ", ".join(f"{place} ({name})" for name, place in to))
+        print(f"receivers for {to[0][1]}: {EXAMPLES}/stage.pd (Pd), stage.scd (SuperCollider)")
     return 0

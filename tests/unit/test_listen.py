@@ -68,8 +68,43 @@ def test_two_who_send_to_one_port_are_named() -> None:
                 sender.sendto(data, ("127.0.0.1", port))
                 time.sleep(0.1)
         listener.take()
-    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in listener.told()
+    told = listener.told()
+    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in told
+    for host in ("127.0.0.1", "127.0.0.2"):
+        assert listener.hearing.channels[f"osc_1@{host}:/breath"].events == 3
+    assert "osc_1:/breath" not in listener.hearing.channels
     listener.stop()
+
+
+@pytest.mark.parametrize("wrong", ["0", "65536", "phone", "1" * 5000])
+def test_what_is_no_port_to_send_back_to_is_refused(wrong: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["listen", "--stage", "--back", wrong])
+    assert end.value.code == 2
+
+
+def test_where_nothing_changes_that_is_stated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port, out, done = free_port(), tmp_path / "heard.yaml", threading.Event()
+
+    def still() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not done.wait(0.02):
+                sender.sendto(bundle(0.0, [("/battery", (0.5,))]), ("127.0.0.1", port))
+
+    sender = threading.Thread(target=still)
+    sender.start()
+    try:
+        words = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "1.5", "--out", str(out)]
+        assert main(words) == 1
+    finally:
+        done.set()
+        sender.join()
+    said = capsys.readouterr().out
+    assert "left out: osc_1:/battery is constant: 0.5 in" in said
+    assert "Nothing is written: no number has changed." in said
+    assert not out.exists()
 
 
 def test_what_is_heard_becomes_a_configuration_that_is_accepted(
