@@ -18,6 +18,7 @@ from configs.address import Endpoint, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.schema import (
     DELIMITED,
+    END,
     TAPE,
     Config,
     FileStream,
@@ -37,7 +38,7 @@ SERIES_HZ = 5.0
 MAX_RULE_FILES = 64
 _ALSA_NUMBER = re.compile(r" \d+:\d+$")
 """Changes with every connection."""
-RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
+RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """A rig's name is that of a folder."""
 PAGES = (
     "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",

@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlate import HALF_OVERLAP, SEGMENT
-from operators.plan import Plan, Positive, Signal, Strict
+from operators.plan import Number, Plan, Signal, Span, Strict
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, State
 from operators.sinc import CUTOFF, PHASES, kernel
@@ -54,9 +54,9 @@ class QualityConfig(Strict, frozen=True, kw_only=True):
     """Which signal the indicators judge (default: the first), over which window and band."""
 
     signal: str | None = None
-    window_s: Positive = 120.0
-    hop_s: Positive = 1.0
-    band_hz: Literal["auto"] | tuple[float, float] = "auto"
+    window_s: Span = 120.0
+    hop_s: Span = 1.0
+    band_hz: Literal["auto"] | tuple[Number, Number] = "auto"
 
 
 class Quality:
