@@ -215,7 +215,7 @@ class OutputConfig(Strict, frozen=True, kw_only=True):
     """Where and how results are written."""
 
     dir: Annotated[str, Meta(min_length=1)] = "out"
-    sync_every_s: Period = 10.0
+    sync_every_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 10.0
     aligned: bool = False
     rotate_mb: Size = 256.0
     keep: Kept = 0

@@ -20,14 +20,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.ledger import ended, letters
-from operators.plan import Plan, Span, Strict
+from operators.plan import Plan, Strict
 from operators.records import (
     ENDED,
     F64,
@@ -61,7 +62,7 @@ _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 class CollectConfig(Strict, frozen=True, kw_only=True):
     """Width of a block of arrival time (s); buys latency or speed, never another answer."""
 
-    block_s: Literal["auto"] | Span = "auto"
+    block_s: Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)] = "auto"
 
 
 class _Marker(NamedTuple):

@@ -19,6 +19,8 @@ NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Span = Annotated[float, Meta(gt=0, le=3600)]
 """What is looked over, or apart (s): its data are in memory."""
+Hop = Annotated[float, Meta(ge=0.1, le=3600)]
+"""From one look to the next (s): each costs the same."""
 Wait = Annotated[float, Meta(ge=0, le=3600)]
 """What is waited for (s): its data are in memory."""
 Rate = Annotated[float, Meta(gt=0, le=1000)]

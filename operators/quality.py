@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlate import HALF_OVERLAP, SEGMENT
-from operators.plan import Number, Plan, Signal, Span, Strict
+from operators.plan import Hop, Number, Plan, Signal, Span, Strict
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, State
 from operators.sinc import CUTOFF, PHASES, kernel
@@ -55,7 +55,7 @@ class QualityConfig(Strict, frozen=True, kw_only=True):
 
     signal: str | None = None
     window_s: Span = 120.0
-    hop_s: Span = 1.0
+    hop_s: Hop = 1.0
     band_hz: Literal["auto"] | tuple[Number, Number] = "auto"
 
 
