@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlate import HALF_OVERLAP, SEGMENT
-from operators.plan import Plan, Positive, Signal, Strict
+from operators.plan import Hop, Number, Plan, Signal, Span, Strict
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, Sparse, State
 from operators.sinc import CUTOFF, PHASES, kernel
@@ -65,9 +65,9 @@ class QualityConfig(Strict, frozen=True, kw_only=True):
     """Which signal the indicators judge (default: the first), over which window and band."""
 
     signal: str | None = None
-    window_s: Positive = 120.0
-    hop_s: Positive = 1.0
-    band_hz: Literal["auto"] | tuple[float, float] = "auto"
+    window_s: Span = 120.0
+    hop_s: Hop = 1.0
+    band_hz: Literal["auto"] | tuple[Number, Number] = "auto"
 
 
 class Quality:
