@@ -63,7 +63,7 @@ Listening = (
 HostName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?$(?!\n)",
+        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?" + END,
         description="a host's name without port, such as stage.local",
     ),
 ]
