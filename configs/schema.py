@@ -60,6 +60,13 @@ Listening = (
         ),
     ]
 )
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?" + END,
+        description="a host's name without port, such as stage.local",
+    ),
+]
 
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
@@ -170,11 +177,16 @@ class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):
-    """Where metrics and pages are served, to whoever can reach it."""
+    """Where metrics and pages are served, to every client that can reach it.
+
+    A request names a literal address, `localhost`, `host` or one of `allow_hosts` in its Host
+    header; any other is refused (421), since it may come from a page of a stranger.
+    """
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, Meta(ge=1, le=65535)] = 9310
     path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]*" + END)] = "/metrics_fusion"
+    allow_hosts: Annotated[list[HostName], Meta(max_length=64)] = []
 
 
 class TapConfig(Strict, frozen=True, kw_only=True):

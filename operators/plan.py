@@ -50,7 +50,8 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ChannelConfig(Strict, frozen=True, kw_only=True):
     """How the values of the channels that match a name or pattern are to be read.
 
-    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal.
+    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal. `unit` is
+    that of the values after `gain` and `offset`, before them where a gain is learnt; it is shown.
     """
 
     @property
@@ -76,6 +77,7 @@ class ChannelConfig(Strict, frozen=True, kw_only=True):
     range: tuple[Number, Number] | None = None
     reduce: Reduce | None = None
     stale_after_s: Period | None = None
+    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
 
 
 class MemberConfig(Strict, frozen=True, kw_only=True):
@@ -268,6 +270,19 @@ class Plan:
     def channel(self, name: str) -> ChannelConfig:
         """Return what is configured for a channel: exact beats pattern, later beats earlier."""
         return _resolve(self.patterns, name)
+
+    def unit(self, signal: str) -> str | None:
+        """Return the unit of a signal: that of the member with its scale, else of the first one.
+
+        Members whose gain is learnt are converted to it, and those without a unit pass it by.
+        """
+        found = next((s for s in self.signals if s.name == signal), None)
+        if found is None:
+            return None
+        first = (found.scale, found.reference)
+        members = sorted((m.channel for m in found.members), key=lambda name: name not in first)
+        units = (c.unit for c in map(self.channel, members) if c.gain != "auto")
+        return next(filter(None, units), None)
 
     def is_held(self, name: str) -> bool:
         """Whether the channel speaks only when it changes: as configured, a fact, or MIDI."""

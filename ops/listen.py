@@ -22,7 +22,8 @@ from ops.hearing import HEAD, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
 from sources import stop
-from sources.inbox import Inbox, Item, Played, Stream, Turned, stamp
+from sources.host_clock import HostClock
+from sources.inbox import Inbox, Item, Played, Stream, Turned
 from sources.midi import Midi
 from sources.osc import Osc, open_port, refusal
 from sources.port_name import bare
@@ -102,7 +103,7 @@ class Listener:
         say: Callable[[str], None],
         inputs: MidiInputs | None = None,
     ) -> None:
-        self.hearing = Hearing()
+        self.hearing, self.host = Hearing(), HostClock()
         self.streams: dict[str, OscStream | MidiStream] = {}
         self._say = say
         self._running: dict[str, tuple[Stream, Inbox]] = {}
@@ -115,7 +116,7 @@ class Listener:
 
     def _start(self, config: OscStream | MidiStream) -> None:
         stream = Osc(config) if isinstance(config, OscStream) else Midi(config)
-        inbox = Inbox(config.name)
+        inbox = Inbox(config.name, host=self.host)
         self.streams[config.name] = config
         self._running[config.name] = stream, inbox
         stream.start(inbox)
@@ -164,7 +165,7 @@ class Listener:
     def told(self) -> str:
         """Return a table of what was received."""
         hearing = self.hearing
-        rows = hearing.rows(stamp())
+        rows = hearing.rows(self.host())
         lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
         lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
         for name, (stream, _) in self._running.items():
@@ -261,7 +262,7 @@ def main(args: argparse.Namespace) -> int:
         listener = listen(osc, midi, args.seconds, stop.wish())
     finally:
         stop.reset()
-    now = stamp()
+    now = listener.host()
     print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, Stage(args.back) if args.stage else None)
     if text is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from pathlib import Path
 
@@ -80,8 +81,12 @@ def prepare(store: Path) -> None:
 
 
 def show(folder: Path) -> None:
-    """Print what a run in `folder` came to."""
-    print(*summary(folder), sep="\n\n")
+    """Print what a run in `folder` came to; a reader who is gone is no fault of the run."""
+    try:
+        print(*summary(folder), sep="\n\n", flush=True)
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer goes at the exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,8 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config, FileStream, UreStream
+from operators.plan import Plan
+from operators.quality import QualityConfig
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from operators.refusals import Refusals
 from sinks.history import History
@@ -51,6 +53,7 @@ _LETTERS = (
 )  # fmt: skip
 """Stage and reason of every dead letter that there can be."""
 
+USUAL = QualityConfig()
 _encoder = msgspec.json.Encoder()
 
 
@@ -93,8 +96,12 @@ class Panel:
         Ticks by lateness, and its sum.
     history : History
         What it was before.
+    quality : QualityConfig
+        What the indicators judge.
     refusals : Refusals
         The streams of which most cannot be used.
+    units, signal_units : dict
+        Units of the channels that have sync lines, and of the signals; None where none is named.
     """
 
     def __init__(
@@ -102,7 +109,8 @@ class Panel:
         expected: dict[str, bool],
         started: float,
         tick_hz: float,
-        judged: str | None = None,
+        quality: QualityConfig = USUAL,
+        plan: Plan | None = None,
     ) -> None:
         self.expected = expected
         self.sources = tuple(expected)
@@ -121,9 +129,13 @@ class Panel:
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
         self.behind_s = 0.0
-        self.slo = Judge(judged)
+        self.quality = quality
+        self.slo = Judge(quality.signal)
         self.history = History(tick_hz)
         self.refusals = Refusals({source for source, steady in expected.items() if steady})
+        self._plan = plan
+        self.units: dict[str, str | None] = {}
+        self.signal_units = {s.name: plan.unit(s.name) for s in plan.signals} if plan else {}
         self._waiting: list[Fused] = []
         self.ended = False
 
@@ -168,6 +180,8 @@ class Panel:
         self.history.turned(packet)
         for report in packet.sync:
             self.history.report(report, self.sync.get(report.channel), number)
+            if report.channel not in self.sync and self._plan is not None:
+                self.units[report.channel] = self._plan.channel(report.channel).unit
             self.sync[report.channel] = report
         self.ended = packet.end
         fused = packet.fused
@@ -203,7 +217,7 @@ class Board:
     rigs : tuple of str
         Known before the run.
     clock, wall : callable
-        Monotonic seconds; the host's time (s since the epoch).
+        Monotonic seconds; host time (s since the epoch).
 
     Attributes
     ----------
@@ -227,8 +241,10 @@ class Board:
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
-        judged = config.quality.signal
-        self.panels = {rig: Panel(sources, clock(), hz, judged) for rig in rigs or (config.rig,)}
+        plan = config.plan()
+        self.panels = {
+            rig: Panel(sources, clock(), hz, config.quality, plan) for rig in rigs or (config.rig,)
+        }
         self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
@@ -247,6 +263,7 @@ class Board:
                     late = np.fmax(wall - packet.fused.released, 0.0)
                 panel.show(packet, now, late, self.version)
                 for record in packet.evidence:
+                    panel.history.found(record)
                     number = self.findings[-1].number + 1 if self.findings else 0
                     line = _encoder.encode(record) + b"\n"
                     self.findings.append(Finding(number, record.ts, line))

@@ -21,7 +21,7 @@ from operators.plan import matches
 from sources.credentials import Credentials
 from sources.datagram import MAX_SAMPLE
 from sources.exposition import PageError, Pages
-from sources.inbox import Refused, stamp
+from sources.inbox import Refused
 from sources.listener import Listener
 from sources.names import LONGEST
 from sources.scrape import Endpoint, Patience, StoppedError
@@ -66,7 +66,7 @@ class Ure(Listener):
         url = self.config.metrics_url
         try:
             answer = self._endpoint.get(Patience(self.config.timeout_s, self._stop.is_set))
-            rx = stamp()
+            rx = self._inbox.host()
             self._inbox.put(self._pages.decode(answer.page, rx, url[:LONGEST], answer.openmetrics))
             if self._pages.wanted:
                 self._inbox.turn(True, ", ".join(self.facts()))
@@ -76,7 +76,7 @@ class Ure(Listener):
         except PageError as error:
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
-                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], sample)])
+                self._inbox.put([Refused(self._inbox.host(), error.reason, url[:LONGEST], sample)])
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:
             pass
