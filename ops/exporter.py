@@ -130,6 +130,7 @@ class Rig(msgspec.Struct):
     channels: list[Channel]
     changes: list[Change]
     happened: list[Happening]
+    left_out: str | None = None
 
 
 class Line(msgspec.Struct):

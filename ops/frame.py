@@ -125,6 +125,7 @@ def _rig(name: str, rig: Rig, trace: Trace, width: int) -> Iterator[Line]:
         yield from _curve(points, rig.changes, width - _MARGIN)
     yield Line("")
     yield from _indicators(rig.indicators, width)
+    yield from (Line(part, "soft") for part in wrap(rig.left_out or "", width))
     yield Line("")
     yield from _streams(rig.streams, width)
     yield Line("")
@@ -167,7 +168,8 @@ def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> 
     yield Line(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
     legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
     spoken = f"{legend}; " if legend else ""
-    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {end - begin:.0f} s", "soft")
+    span = f"{end - begin:.0f} s to {_clock(end)}"
+    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
 
 
 def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:

@@ -16,9 +16,10 @@ from configs.address import endpoint
 from configs.schema import MidiStream, OscStream
 from operators.evidence import readable
 from operators.plan import MIDI_KEY, Member, Plan, Signal
-from ops.derive import quoted, signals
+from ops.derive import signals
 from ops.hearing import Channel, Hearing, shown
 from ops.machine import addresses
+from ops.written import quoted
 
 MOST_MEMBERS = 64
 """Channels that are written down as members, or as facts, at most."""

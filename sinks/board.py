@@ -71,7 +71,8 @@ class Panel:
     Attributes
     ----------
     expected : dict
-        Whether a source is expected to speak all the time, not only when something changes.
+        Whether a source is expected to speak all the time, not only when something changes; what
+        was played to its end is not.
     ends : dict
         Counts of events by source and end.
     heard : dict
@@ -82,6 +83,8 @@ class Panel:
         When an event of any of the sources last came here (s, monotonic).
     up : dict
         Whether a source is there: as it was told, else whether it has spoken.
+    played : set
+        Sources of recordings that were played to their end: down, and no loss.
     discarded : dict
         Counts of losses by (stage, reason).
     fused : Fused or None
@@ -111,8 +114,12 @@ class Panel:
         tick_hz: float,
         quality: QualityConfig = USUAL,
         plan: Plan | None = None,
+        recordings: frozenset[str] = frozenset(),
+        live: frozenset[str] = frozenset(),
     ) -> None:
-        self.expected = expected
+        self._constant = expected
+        self._recordings, self._recorded = recordings, frozenset(expected) - live
+        self.played: set[str] = set()
         self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
         self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
@@ -139,6 +146,11 @@ class Panel:
         self._waiting: list[Fused] = []
         self.ended = False
 
+    @property
+    def expected(self) -> dict[str, bool]:
+        """See the class."""
+        return {s: steady and s not in self.played for s, steady in self._constant.items()}
+
     def refused(self, stream: str) -> str | None:
         """Return how much of a stream cannot be used and why, None where most can."""
         refusal = self.refusals.standing.get(stream)
@@ -146,7 +158,7 @@ class Panel:
 
     def _of_interest(self, source: str) -> str | None:
         stream = self.stream_of(source)
-        return stream if stream in self.expected else None
+        return stream if stream in self._constant else None
 
     def stream_of(self, source: str) -> str:
         """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
@@ -163,6 +175,7 @@ class Panel:
             # What cannot be decoded has no channel: a scrape that fails is no sign of life.
             heard = end == "ignored" or (end == "received" and channel)
             if heard and name in self.heard:
+                self.played.discard(name)
                 self.heard[name] = self.spoke = now
                 self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
                 self.up[name] |= name not in self._turned
@@ -174,6 +187,9 @@ class Panel:
             if source in self.up:
                 self.up[source] = up
                 self._turned.add(source)
+            if source in self._recordings and not up:
+                # Its sources went down before it, each by a turn of its own.
+                self.played |= {s for s in self._turned if s in self._recorded and not self.up[s]}
 
     def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
         """Show what is new in a telling."""
@@ -241,9 +257,12 @@ class Board:
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
-        plan = config.plan()
+        plan, quality = config.plan(), config.quality
+        files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
+        live = frozenset(s.name for s in config.streams) - files
         self.panels = {
-            rig: Panel(sources, clock(), hz, config.quality, plan) for rig in rigs or (config.rig,)
+            rig: Panel(sources, clock(), hz, quality, plan, files, live)
+            for rig in rigs or (config.rig,)
         }
         self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)

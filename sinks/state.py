@@ -15,6 +15,7 @@ from operators.records import INDICATORS, MODES
 from sinks.board import Board, Panel
 from sinks.budgets import BUDGETS, Budget
 from sinks.scales import unlike
+from sinks.sparse import left_out
 from sinks.unknown import why
 from sinks.verdict import stalled, stream_state, verdict
 
@@ -83,6 +84,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         "units": [
             x.text for s in (fused.signals if fused else ()) for x in unlike(s.channels, panel.sync)
         ],
+        "left_out": left_out(fused, panel.sync) or None,
         "indicators": {
             name: _indicator(name, float(fused.indicators[-1, i]) if fused else nan, empty)
             for i, name in enumerate(INDICATORS)

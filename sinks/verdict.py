@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from operators.records import INDICATORS, MODES
 from sinks.budgets import BUDGETS
 from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.sparse import left_out
 
 if TYPE_CHECKING:
     from sinks.board import Panel
@@ -86,7 +87,8 @@ def verdict(panel: Panel, now: float) -> Verdict:
     if any(beyond):
         said = ", ".join(filter(None, beyond))
         return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
-    return Verdict("good", "In sync", f"{_within(panel)}; {_streams(panel)}")
+    parts = (_within(panel), _streams(panel), left_out(fused, panel.sync))
+    return Verdict("good", "In sync", "; ".join(filter(None, parts)))
 
 
 def stalled(panel: Panel, now: float) -> bool:

@@ -143,6 +143,11 @@ BENCHES = (
     Bench("notified", "All sensors stop", ("notified",),
           "Asked: told within 60 s in 20 of 20, goal 15; resolved within 60.", True),
     Bench("healthy", "A healthy hour", ("healthy",), "Asked: no alert.", True),
+    Bench("quiet", "The live example under the shipped alerts", ("quiet",),
+          "Asked: no alert in ten minutes beside a real Prometheus, and a good smoke test.", True),
+    Bench("overload", "OSC out and Ctrl-C on a machine that is too busy", ("overload",),
+          "Asked at 12 busy loops: OSC out 50 times a second, the first word of Ctrl-C within "
+          "0.2 s, nothing taken after it, the end within 10 s, of a second one within 1 s.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

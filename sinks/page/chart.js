@@ -1,6 +1,6 @@
 // One signal: its channels, aligned, over one another, and the fused value with its band.
 
-import { each, make, measured, number, put, putName, set, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, set, words } from "./words.js";
 
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
 const COLOURS = 6;
@@ -247,7 +247,8 @@ export class Chart {
     for (let part = 0; part <= 3; part++) {
       const at = this.left + (this.width - this.left - RIGHT) * part / 3;
       pen.textAlign = ["left", "center", "center", "right"][part];
-      pen.fillText(part === 3 ? "now" : `${number(seconds * (1 - part / 3), 0)} s ago`, at, this.height - 6);
+      // The right edge is the newest tick, which need not be now: of a run that is behind, or a replay.
+      pen.fillText(part === 3 ? clock(this.edge) : `−${number(seconds * (1 - part / 3), 0)} s`, at, this.height - 6);
     }
   }
 }

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,11 @@ def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
     seen = _decode(state(board, "r", trace.versions.get("r", 0)))
     trace.add(seen)
     return [line.text for line in frame(seen, trace, width)]
+
+
+def test_a_curve_ends_at_the_time_of_its_newest_tick_and_not_now():
+    (legend,) = [line for line in shown(told(first=500)) if "one sd" in line]
+    assert legend.endswith(f"4 s to {datetime.fromtimestamp(103):%H:%M:%S}")
 
 
 @pytest.mark.parametrize("width", [40, 62, 80, 132, 300])
