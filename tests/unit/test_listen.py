@@ -58,7 +58,12 @@ def speak(port: int, done: threading.Event) -> None:
 
 def test_two_who_send_to_one_port_are_named() -> None:
     port = free_port()
-    listener = Listener([f"127.0.0.1:{port}"], False, [].append)
+    said: list[str] = []
+    listener = Listener([f"127.0.0.1:{port}"], False, said.append)
+    until = time.monotonic() + 30
+    while not said and time.monotonic() < until:
+        time.sleep(0.05)
+        listener.take()
     data = bundle(time.time(), [("/breath", (1.0,))])
     for host in ("127.0.0.1", "127.0.0.2"):
         assert "is sent to" not in listener.told()
@@ -73,7 +78,6 @@ def test_two_who_send_to_one_port_are_named() -> None:
     for host in ("127.0.0.1", "127.0.0.2"):
         assert listener.hearing.channels[f"osc_1@{host}:/breath"].events == 3
     assert "osc_1:/breath" not in listener.hearing.channels
-    listener.stop()
 
 
 @pytest.mark.parametrize("wrong", ["0", "65536", "phone", "1" * 5000])
