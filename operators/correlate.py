@@ -35,6 +35,9 @@ SIGMAS = 5.0
 SIGMAS_OF_BURSTS = 3.0
 LEAST_PAIRS = 6.0
 SECOND_MOST = 0.8
+MIRRORED = 0.95
+"""Of the deepest trough: a lower peak is a side lobe of that. No series has a deeper trough with
+itself than it has a peak."""
 APART_S = 0.6
 BROADEST = 0.985
 ROUNDING = 1e-20
@@ -139,11 +142,8 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
     none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
-    if (
-        -low > max(top, LEAST_RHO)
-        and top < LEAST_RHO
-        and -low > _chance(a, b, overlap, trough, low)
-    ):
+    mirrored = -low > max(top, LEAST_RHO) and -low > _chance(a, b, overlap, trough, low)
+    if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
     shift = peak - most
     least = max(LEAST_RHO, _chance(a, b, overlap, peak, top))
@@ -155,7 +155,7 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > BROADEST * top:
         return none._replace(note="too slow")
     second = max(_second(rho, peak, APART_S * hz), 0.0)
-    if second >= SECOND_MOST * top:
+    if mirrored or second >= SECOND_MOST * top:
         return none._replace(note="ambiguous")
     distinct = min((1 - second / top) / (1 - SECOND_MOST), 1.0)
     strong = (top - least) / max(1 - least, 1e-3)

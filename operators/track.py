@@ -37,8 +37,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from operators.coherence import Complex, Nodes, Weights, weights
 from operators.correlate import APART_S, SEGMENT, Lag, Series
 from operators.records import F64, State
 from operators.trend import Motions, Trend, fitted, motions
@@ -49,24 +49,23 @@ OMEGA = 2 * np.pi * np.arange(1, STEP) / SEGMENT
 LINES = len(OMEGA)
 """The angular frequencies of a segment (rad a sample), without the two that have no phase."""
 TRANSFORM = WINDOW[:, None] * np.exp(-1j * np.outer(np.arange(SEGMENT), OMEGA))
+TOP = 2 * np.pi * 0.445
+"""Above, series read through a kernel (operators/coarse.py) fold back what lies beyond half their
+rate: 0.2 % of a line's power here, a tenth two lines higher, turned as for the wrong frequency."""
 LEAST_SEGMENTS = 2
 INDEPENDENT = 0.83
 """What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
-MOST_COHERENCE = 0.9999
 OPTIMISM = 1.5
-CHANCE, MOST_CHANCE = 1.5, 0.5
 GATE = 4.0
 REJECTS = 3
 REACH, BETA = 48, 3.0
 """Of the kernel between samples: its half-width (samples), its window's shape (Kaiser)."""
-LEAST_BEND, MOST_BEND = 0.3, 3.0
 NEWTON, CLOSE = 4, 5e-3
 """Steps, and the last one's size in samples: what is then left is less than 1 us at 5 Hz."""
 NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 8.0, 3600.0
 """How many, how many of them stay as they are, and how long (s) they and all may be."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)
-Complex = NDArray[np.complexfloating[Any, Any]]
 _NOWHERE = Trend(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
 
 
@@ -105,6 +104,10 @@ def _empty() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _weightless() -> Weights:
+    return Weights(np.zeros(LINES), np.zeros((2, LINES)), np.zeros(2))
+
+
 @dataclass
 class Track:
     """One pair's lag.
@@ -120,11 +123,10 @@ class Track:
     size: int = 0
     begun: float = NAN
     trend: Trend = _NOWHERE
-    information: float = NAN
     rejects: int = 0
     seen: int = LONG_AGO
     since: int = LONG_AGO
-    weight: F64 = field(default_factory=lambda: np.zeros(LINES))
+    weights: Weights = field(default_factory=_weightless)
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -132,14 +134,16 @@ class Track:
         nodes = {n: x.copy() for n, x in self.nodes.items() if n != "cross"}
         cross = self.nodes["cross"]
         nodes |= {"real": cross.real.copy(), "imaginary": cross.imag.copy()}
-        return plain | {"trend": list(self.trend), "weight": self.weight.copy(), "nodes": nodes}
+        own = {"trend": list(self.trend), "weights": [x.copy() for x in self.weights]}
+        return plain | own | {"nodes": nodes}
 
     @staticmethod
     def revive(state: State) -> Track:
         """Return what `snapshot` gave as a track."""
         nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
         nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
-        return Track(**{**state, "nodes": nodes, "trend": Trend(*state["trend"])})
+        own = {"trend": Trend(*state["trend"]), "weights": Weights(*state["weights"])}
+        return Track(**{**state, **own, "nodes": nodes})
 
     @property
     def locked(self) -> bool:
@@ -182,14 +186,13 @@ class Track:
         new = _segments(pair, found.lag_s if elsewhere else lag, self.seen)
         if not new.segments:
             return
-        share = new.number / new.segments
-        due = self.trend.moved(float(share @ new.at))
+        due = self.trend.moved(float(new.number @ new.at) / new.segments)
         lags = due.lag + due.rate * (new.at - due.at)
-        turned = share @ (new.cross * np.exp(1j * pair.hz * lags[:, None] * OMEGA))
-        bend = float((self.weight * OMEGA) @ turned.real) * pair.hz
-        off = float(self.weight @ turned.imag) / max(bend, LEAST_BEND * self.information)
-        spread = due.var + self._optimism() / (new.segments * self.information)
-        if elsewhere or off * off > GATE**2 * spread:
+        omega = OMEGA * pair.hz
+        mean = Nodes(new.number, new.cross, new.power).turned(lags, omega).mean()
+        off, var = self.weights.reading(mean, omega)
+        spread = due.var + self._optimism() * float(var[0])
+        if elsewhere or float(off[0]) ** 2 > GATE**2 * spread:
             # The first of them may lie across the step.
             self.since = new.seen if self.rejects == 0 else self.since
             self.rejects, self.seen = self.rejects + 1, new.seen
@@ -254,51 +257,38 @@ class Track:
             column[self.size - 1] = 0
         self.size -= 1
 
+    def _looks(self) -> float:
+        """Return how many independent segments the nodes are worth, for the weights."""
+        return INDEPENDENT * self.segments
+
     def _optimism(self) -> float:
         """Return by how much the variances of segments exceed those of known weights."""
-        return 1 + OPTIMISM / (INDEPENDENT * self.segments)
+        return 1 + OPTIMISM / self._looks()
 
     def _solve(self, hz: float, when: float, kinds: Motions, r: float | None) -> bool:
         """Weigh the frequencies anew and draw the trend; return whether it could be."""
         names = ("at", "count", "path", "cross", "power")
         at, count, path, cross, power = (self.nodes[n][: self.size] for n in names)
-        share = count / count.sum()
-        omega = OMEGA * hz
-        turned = cross * np.exp(1j * path[:, None] * omega)
-        weight = self._weighed(share @ turned, np.tensordot(share, power, 1), omega)
-        information = float(omega @ weight)
-        if not information > 0:
+        nodes, omega = Nodes(count, cross, power), OMEGA * hz
+        turned = nodes.turned(path, omega)
+        found = weights(turned, omega, self._looks(), TOP * hz)
+        if found is None:
             return False
-        weight = weight / np.maximum(np.abs(share @ turned), 1e-300)
-        each = self._optimism() * (1.0 if r is None else r)
+        each = self._optimism()
         for _ in range(NEWTON):
-            bend = turned.real @ (weight * omega)
-            bend = np.clip(bend, LEAST_BEND * information, MOST_BEND * information)
-            var = each / count if r is not None else each / (count * bend)
-            trend, lags = fitted(at, path - turned.imag @ weight / bend, var, when, kinds)
+            off, var = found.reading(turned, omega)
+            if r is not None:
+                # On average a segment tells as much.
+                var *= r * float((1 / var).sum()) / count.sum()
+            trend, lags = fitted(at, path - off, each * var, when, kinds)
             far = float(np.abs(lags - path).max())
             path = lags
             if far * hz < CLOSE:
                 break
-            turned = cross * np.exp(1j * path[:, None] * omega)
+            turned = nodes.turned(path, omega)
         self.nodes["path"][: self.size] = path
-        self.trend, self.weight = trend, weight
-        self.information = information if r is None else 1 / r
+        self.trend, self.weights = trend, found
         return True
-
-    def _weighed(self, mean: Complex, power: F64, omega: F64) -> F64:
-        """Return omega W for a mean cross-spectrum and mean powers."""
-        looks = max(INDEPENDENT * self.segments, 1.5)
-        size = np.abs(mean)
-        raw = size * size / np.maximum(power[0] * power[1], 1e-300)
-        coherence = np.empty(LINES + 2)
-        mine = coherence[1:-1]
-        np.clip((raw * looks - 1) / (looks - 1), 0.0, MOST_COHERENCE, out=mine)
-        coherence[0], coherence[-1] = mine[1], mine[-2]
-        smooth = (coherence[:-2] + mine + coherence[2:]) / 3
-        weight = omega * np.minimum(mine, smooth) / (1 - smooth)
-        weight[smooth < min(CHANCE / looks, MOST_CHANCE)] = 0.0
-        return np.asarray(weight)
 
 
 def _between(rest: float) -> F64:
