@@ -8,11 +8,15 @@ node of n segments with cross-spectrum G_j and powers p_a, p_b is then off by
 
 with a variance of V / (n bend^2),
 
-    V = sum w^2 |G|^2 (1 - C) / C (p_a / P_a + p_b / P_b) / 2,
+    V = sum_k s_k sum_l K_kl s_l (p_a / P_a + p_b / P_b) / 2,  s = w |G| sqrt((1 - C) / C),
 
 that of the numerator where the noise is the same throughout and the movement is not: segments at
-rest show little (bend is near 0, V is not), those of a burst much. For a node like the mean with
-the best of weights V = bend, and the variance is the bound of Cramer and Rao.
+rest show little (bend is near 0, V is not), those of a burst much. K is how much of their noise
+lines share, K_kl = (r_kl^2 + 2 r'_kl^2) / 2, with r their correlation in one segment, r' in two
+that overlap by half. For a node like the mean, the best of weights and many lines V = bend, and
+the variance is the bound of Cramer and Rao; of a narrow band it is less than half-overlapped
+segments would have it that shared nothing. The bend of a node is taken nearer to that of all where
+it is mostly noise, by their variances.
 
 So that chance has no weight, W is min(C, S) / (1 - S), S being C smoothed over three frequencies,
 and nothing where S is below 1.5 / L, L the number of independent segments that the mean is worth.
@@ -37,6 +41,8 @@ MOST_COHERENCE = 0.9999
 CHANCE, MOST_CHANCE = 1.5, 0.5
 LEAST_BEND = 0.1
 """Of V: a node that bends less reads as if it bent so much, with the variance of that."""
+SHARED = np.array([0.0112, 0.1875, 0.6026, 0.1875, 0.0112])
+"""K of sine windows, by the distance of lines; its sum is 1."""
 TINY = 1e-300
 Complex = NDArray[np.complexfloating[Any, Any]]
 
@@ -128,6 +134,7 @@ def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | Non
     weight[(smooth < min(CHANCE / looks, MOST_CHANCE)) | (omega > top)] = 0.0
     if not weight.any():
         return None
-    spread = weight * weight * (1 - mine) / np.maximum(mine, TINY)
+    sd = weight * np.sqrt((1 - mine) / np.maximum(mine, TINY))
+    spread = sd * np.convolve(sd, SHARED, "same")
     found = Weights(weight / size, spread / (2 * np.maximum(power, TINY)), np.zeros(2))
     return found.measured(nodes, omega)

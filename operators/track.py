@@ -55,7 +55,7 @@ rate: 0.2 % of a line's power here, a tenth two lines higher, turned as for the 
 LEAST_SEGMENTS = 2
 INDEPENDENT = 0.83
 """What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
-OPTIMISM = 1.5
+OPTIMISM = 1.0
 GATE = 4.0
 REJECTS = 3
 REACH, BETA = 48, 3.0
@@ -124,17 +124,20 @@ class Track:
     begun: float = NAN
     trend: Trend = _NOWHERE
     rejects: int = 0
+    doubt: float = 0.0
     seen: int = LONG_AGO
     since: int = LONG_AGO
     weights: Weights = field(default_factory=_weightless)
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        plain = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "nodes"}
+        fields = self.__dataclass_fields__.keys() - {"nodes", "weights"}
+        plain = {n: getattr(self, n) for n in sorted(fields)}
         nodes = {n: x.copy() for n, x in self.nodes.items() if n != "cross"}
         cross = self.nodes["cross"]
         nodes |= {"real": cross.real.copy(), "imaginary": cross.imag.copy()}
-        own = {"trend": list(self.trend), "weights": [x.copy() for x in self.weights]}
+        own = {n: x.copy() for n, x in self.weights._asdict().items()}
+        own |= {"trend": list(self.trend)}
         return plain | own | {"nodes": nodes}
 
     @staticmethod
@@ -142,8 +145,10 @@ class Track:
         """Return what `snapshot` gave as a track."""
         nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
         nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
-        own = {"trend": Trend(*state["trend"]), "weights": Weights(*state["weights"])}
-        return Track(**{**state, **own, "nodes": nodes})
+        weights = Weights(*(state[n].copy() for n in Weights._fields))
+        plain = {n: x for n, x in state.items() if n not in Weights._fields}
+        plain |= {"trend": Trend(*state["trend"]), "nodes": nodes}
+        return Track(**plain, weights=weights)
 
     @property
     def locked(self) -> bool:
@@ -192,14 +197,18 @@ class Track:
         mean = Nodes(new.number, new.cross, new.power).turned(lags, omega).mean()
         off, var = self.weights.reading(mean, omega)
         spread = due.var + self._optimism() * float(var[0])
+        # The trend may not have seen yet that the lag walks.
+        spread += kinds.room() * max(due.at - float(self.nodes["at"][self.size - 1]), 0.0)
         if elsewhere or float(off[0]) ** 2 > GATE**2 * spread:
             # The first of them may lie across the step.
             self.since = new.seen if self.rejects == 0 else self.since
             self.rejects, self.seen = self.rejects + 1, new.seen
+            far = found.lag_s - lag if elsewhere else float(off[0])
+            self.doubt = far * far / 2
             if self.rejects >= REJECTS:
                 self._start(pair, found, when, kinds, r)
             return
-        self.rejects, self.seen = 0, new.seen
+        self.rejects, self.doubt, self.seen = 0, 0.0, new.seen
         self._add(new, lags, pair.hz)
         self._solve(pair.hz, when, kinds, r)
 
