@@ -11,6 +11,8 @@ where nothing is known.
    peak comes near it: confidence falls to 0 as the second reaches 0.8 of the first; and when it
    falls off by 1.5 % within 0.6 s: the ends of the window move the peak of a mere drift.
 
+A trough deeper than the peak belongs to a mirror image: the peak is a side lobe of it.
+
 What has no such peak is named: `too little data` and `constant`, of which nothing can be said
 (confidence NaN), `anti-correlated`, `weak`, `ambiguous` (periodic, say), `too slow` (drifting)
 and `at the edge` (confidence 0).

@@ -4,31 +4,25 @@ The steps from sample to sample of both series (so that no slow swing leaks over
 are cut, the later series read later by the lag as it is known, into sine-windowed segments of
 64, half overlapped, each used once. The segments of eight seconds make a node: their mean
 cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all, every node turned
-back by the lag that it had, and W = C / (1 - C), C the bias-corrected coherence, node j reads
+back by the lag that it had, each is off by what its phases show (operators/coherence.py), and a
+trend goes through the nodes (operators/trend.py: lag and rate, constant, rising, walking). Both
+are repeated until the lags stay. What is known of the weights by now goes for the old nodes, too;
+each node counts at its own time.
 
-    lag_j + sum W / |G| Im(G_j exp(2 pi i f lag_j)) / bend_j,
-    bend_j = sum 2 pi f W / |G| Re(G_j exp(2 pi i f lag_j)),
-
-with a variance of 1 / (n_j bend_j), and a trend goes through the nodes (operators/trend.py: lag and
-rate, constant, rising, walking). Both are repeated until the lags stay. What is known of the
-weights by now goes for the old nodes, too; each node counts at its own time.
-
-So that chance has no weight, W is min(C, S) / (1 - S), S being C smoothed over three
-frequencies, and nothing where S is below 1.5 / L, L the number of independent segments that the
-mean is worth. Variances are 1 + 1.5 / L times as large, since W from few segments is too sure of
-itself (1.5 by simulation: ops/bench/lag.py).
+Variances are 1 + 1 / L times as large, L the number of independent segments: weights from few of
+them are too sure of themselves (by simulation: ops/bench/lag.py).
 
 New segments whose own lag is more than 4 sigma off are left out, as are those of a hop whose
-correlation has its peak elsewhere; the third time running the track starts anew from them.
+correlation has its peak elsewhere; the third time running the track starts anew from them. Until
+then it is as likely that the lag has moved as that they are wrong: half the square of the distance
+is `doubt`, to be added to the variance. The fastest walk that is not rare stays within the gate.
 
 State: 24 nodes of 126 numbers; neighbours are joined where they are close for their age, so that
 the newest stand some ten seconds apart, those of an hour ago by a quarter of that; older ones go.
 Cost: about 100 numpy calls a hop.
 
-Sources: Hannan & Thomson, Biometrika 60 (1973), and Knapp & Carter, IEEE Trans. ASSP 24 (1976),
-for weights and variance; Carter, Knapp & Nuttall, IEEE Trans. Audio Electroacoust. 21 (1973),
-for the bias; Welch, same journal 15 (1967), for the segments; Bar-Shalom, Li & Kirubarajan,
-Estimation with Applications (2001), for the gate.
+Sources: Welch, IEEE Trans. Audio Electroacoust. 15 (1967), for the segments; Bar-Shalom, Li &
+Kirubarajan, Estimation with Applications (2001), for the gate.
 """
 
 from __future__ import annotations
@@ -114,7 +108,7 @@ class Track:
 
     `nodes`: their times `at` (s), numbers of segments `count`, lags `path` (s), spectra `cross` and
     `power`, the first `size` of each in use; `begun`: when the newest began (s); `trend` at the
-    last hop that changed it; `information` of one segment (1 / s^2); `weight`: omega W / |G|;
+    last hop that changed it; `weights` of the lines; `doubt`: variance to add (s^2);
     `seen`: from which tick of the reference on segments are new; `since`: where the first left
     out of late ended.
     """

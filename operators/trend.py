@@ -33,14 +33,15 @@ RATE_SDS, RATE_SHARES = (10e-6, 120e-6), (0.25, 0.75)
 STILL, WALKS = 3e-11, (1e-8, 1e-7, 1e-6)
 """Paces of a walk (s^2/s): 0.13 ms in ten minutes, where nothing moves; 2.5, 8 and 25 ms.
 
-Between paces of 1 and 100 a walk of 10 was inside its bound in 82 % instead of 95."""
+Further apart, a walk between two of them is followed by neither: 82 % inside 2 sd, not 95."""
 STEADY, DRIFTS = 1e-16, 1e-12
 """Paces of a rate (1/s): 0.25 ppm in ten minutes, a crystal at rest; 25 ppm, one that warms up."""
 CORRECTED, FREE = (0.003, 0.002), (0.95, 0.1)
 """Before the readings, the share of lags that rise, and of each pace that is not the calmest (of
-the slowest walk three times as much): between two clocks that are corrected, and with one that
+the slowest walk GENTLE times as much): between two clocks that are corrected, and with one that
 cannot be."""
-GENTLE = 6.0
+GENTLE = 2.0
+"""The slowest walk shows only after many readings, and a clock that nobody corrects makes one."""
 RARE = 0.01
 """Motions of a smaller share leave no room at the gate (operators/track.py)."""
 
