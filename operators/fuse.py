@@ -48,6 +48,7 @@ from operators.records import (
     Grid,
     Indicators,
     Packet,
+    Sparse,
     State,
 )
 from operators.sampler import LEAST_COVERAGE
@@ -97,11 +98,14 @@ class Fuse:
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
+        self._sparse = Sparse(0, (False,) * len(plan.members))
+        self._turning: list[Sparse] = []
         self._coming: list[Indicators] = []
         self._reporter = Reporter(plan, state and state["reporter"])
         self._bound = Bound(plan, state and state["bound"])
         if state:
             self._measured = list(state["measured"])
+            self._sparse, *self._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
             self._coming = [Indicators(*i) for i in state["coming"]]
 
     def snapshot(self) -> State:
@@ -109,6 +113,7 @@ class Fuse:
         return {
             "mixes": [x.consensus.snapshot() for x in self._mixes],
             "measured": list(self._measured),
+            "sparse": [[s.first, list(s.members)] for s in (self._sparse, *self._turning)],
             "coming": [list(i) for i in self._coming],
             "reporter": self._reporter.snapshot(),
             "bound": self._bound.snapshot(),
@@ -119,6 +124,7 @@ class Fuse:
         self._reporter.add(packet)
         self._bound.add(packet.grains)
         self._coming += packet.indicators
+        self._turning += packet.sparse
         grid = packet.grid
         if grid is not None:
             # Found gains are written into columns of this station's own.
@@ -128,13 +134,14 @@ class Fuse:
         sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
         return replace(
             packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
-            lags=(), indicators=(),
+            lags=(), indicators=(), sparse=(),
         )  # fmt: skip
 
     def _fused(self, grid: Grid) -> Fused:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
-        signals = tuple(self._mix(mix, grid, live) for mix in self._mixes)
+        sparse = self._sparsely(grid)
+        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         exported = measured = self._indicators(grid)
         reported = np.full(measured.shape, np.nan)
@@ -151,9 +158,10 @@ class Fuse:
         return Fused(
             ts, grid.released, mode, present, signals, exported, measured, reported, facts,
             self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
+            sparse,
         )  # fmt: skip
 
-    def _mix(self, mix: _Mix, grid: Grid, live: Bool) -> FusedSignal:
+    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
         """Return one signal's ticks. Shapes here: m members, k ticks."""
         columns = mix.columns
         live = np.ascontiguousarray(live[:, columns].T)
@@ -166,7 +174,9 @@ class Fuse:
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
         learnt = grid.scale_state[:, columns].T == LEARNT
-        force, samples, size = mix.consensus.read(grid.first, value, noise, there, learnt)
+        force, samples, size = mix.consensus.read(
+            grid.first, value, noise, there, learnt, sparse[:, columns].T
+        )
         found = Force(*np.repeat(np.array(force), size, axis=2))
         self._show(mix, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
@@ -190,7 +200,11 @@ class Fuse:
             doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
             var += np.add.reduce(weights * weights * doubt, 0)
         systematic = mix.consensus.systematic(weights, fused, found)
-        sd = np.sqrt(var + np.where(np.isnan(systematic), 0.0, systematic))
+        unknown = np.isnan(systematic)
+        sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
+        if unknown.any():
+            spread = _spread(weights[:, unknown], corrected[:, unknown], variance[:, unknown])
+            sd[unknown] = np.sqrt(var[unknown] + spread)
         none = ~weights.any(axis=0)
         if none.any():
             fused[none] = sd[none] = systematic[none] = np.nan
@@ -265,6 +279,17 @@ class Fuse:
         self._measured = list(table[-1])
         return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
 
+    def _sparsely(self, grid: Grid) -> Bool:
+        """Return which members the indicators leave out at each tick (k, members)."""
+        stop = grid.first + len(grid)
+        due = [s for s in self._turning if s.first < stop]
+        self._turning = self._turning[len(due) :]
+        held = [self._sparse, *due]
+        self._sparse = held[-1]
+        edges = [grid.first, *(max(s.first, grid.first) for s in due), stop]
+        table = np.array([s.members for s in held], bool)
+        return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
+
     def _report(self, facts: F64, out: F64) -> None:
         """Put in what the engine reports of the indicators at each tick (k, 5)."""
         for i, name in enumerate(self.plan.facts):
@@ -272,3 +297,15 @@ class Fuse:
             if indicator:
                 # A signed phase is as far off either way.
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
+
+
+def _spread(weights: F64, value: F64, variance: F64) -> F64:
+    """Return by how much members (m, k) lie apart at a tick besides what their noise does, (k,).
+
+    sum w (y - mean)^2, of which noise explains sum w (1 - w) n.
+    """
+    used = weights > 0
+    value = np.where(used, value, 0.0)
+    off = np.where(used, value - np.add.reduce(weights * value, 0), 0.0)
+    explained = weights * (1 - weights) * np.where(used, variance, 0.0)
+    return np.asarray(np.maximum(np.add.reduce(weights * off * off - explained, 0), 0.0))

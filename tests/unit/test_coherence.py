@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from operators.coherence import SHARED, Nodes, weights
+from operators.correlate import SEGMENT
 from operators.records import F64
-from operators.track import INDEPENDENT, OMEGA, SEGMENT, STEP, TOP, TRANSFORM, WINDOW
+from operators.track import INDEPENDENT, OMEGA, STEP, TOP, TRANSFORM, WINDOW
 
 LAG, NOISE, COUNT = 0.3, 0.3, 400
 """Of a sample; of each series; segments."""

@@ -11,7 +11,16 @@ import pytest
 from operators.fuse import Fuse
 from operators.plan import FailoverConfig, Member, Plan, Signal, WeightsConfig
 from operators.presence import ACQUIRING, GONE, LIVE, REJOINING, STALE
-from operators.records import INDICATORS, MODES, ClockReport, Fused, Grid, Indicators, Packet
+from operators.records import (
+    INDICATORS,
+    MODES,
+    ClockReport,
+    Fused,
+    Grid,
+    Indicators,
+    Packet,
+    Sparse,
+)
 from tests.signals import START, plan
 
 HZ = 5
@@ -332,6 +341,23 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     assert found == pytest.approx([NAN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.6, NAN, NAN], nan_ok=True)
 
 
+def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshots() -> None:
+    p = plan(ALL)
+    station, found = Fuse(p), []
+    alone = (True, *(False,) * (len(ALL) - 1))
+    none = (False,) * len(ALL)
+    for first, size, turns in (
+        (0, 3, ((1, alone), (6, none))), (3, 2, ()), (5, 4, ((8, alone),)), (9, 1, ()),
+    ):  # fmt: skip
+        turned = tuple(Sparse(FIRST + k, members) for k, members in turns)
+        fused = station.update(packet(grid(p, size, FIRST + first), sparse=turned)).fused
+        assert fused is not None
+        found += fused.sparse.tolist()
+        station = Fuse(p, station.snapshot())
+    assert [row[0] for row in found] == [False, *(True,) * 5, False, False, True, True]
+    assert not any(any(row[1:]) for row in found)
+
+
 # -- the station --------------------------------------------------------------------------------
 
 
@@ -344,3 +370,13 @@ def test_ticks_keep_their_time_and_release() -> None:
     fused = fuse(plan(ALL), 3)
     assert fused.ts.tolist() == [START, START + 0.2, START + 0.4]
     assert fused.released.tolist() == pytest.approx((fused.ts + 2.1).tolist())
+
+
+def test_before_members_have_been_compared_what_they_lie_apart_by_is_in_the_sd() -> None:
+    p = plan([A, B])
+    fused = fuse(p, value=np.array([1.0, 5.0]), noise_var=0.01).signals[0]
+    assert np.isnan(fused.systematic_sd[0])
+    # Half the way between them, and the noise of two that weigh the same.
+    assert fused.sd[0] == pytest.approx(2.0, rel=0.01)
+    alike = fuse(p, value=np.array([1.0, 1.1]), noise_var=0.01).signals[0]
+    assert alike.sd[0] == pytest.approx(np.sqrt(0.01 / 2))
