@@ -444,7 +444,7 @@ class Align:
         return LagReport(
             self._signals[edge.signal].name, edge.channel, known, edge.base + t.lag, t.var,
             t.growth, found.confidence, track.locked, found.note, t.at, t.rate, t.cross_var,
-            t.rate_var, hz if track.locked else float("nan"),
+            t.rate_var, hz if track.locked else float("nan"), track.doubt,
         )  # fmt: skip
 
     def _choose(self, signal: Signal) -> str:

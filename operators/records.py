@@ -354,6 +354,8 @@ class LagReport(NamedTuple):
     rate_var: float = 0.0
     search_hz: float = float("nan")
     """Rate of the series on which the lag was found (Hz)."""
+    doubt: float = 0.0
+    """Variance to add (s^2) while the newest data contradict the lag."""
 
 
 SCALE_STATES: tuple[ScaleState, ...] = (

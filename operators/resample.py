@@ -249,7 +249,7 @@ class Resample:
         in_force = max((n for n, r in enumerate(lane.lags) if r.known <= at[0]), default=0)
         for r in lane.lags[in_force:]:
             i = int(np.searchsorted(at, r.known))
-            out[0, i:], out[1, i:], locked[i:] = r.lag_s, r.var, r.locked
+            out[0, i:], out[1, i:], locked[i:] = r.lag_s, r.var + r.doubt, r.locked
             out[2, i:], out[3, i:] = (r.rate, r.rate_var) if r.rate_var else (np.nan, np.nan)
             out[4, i:], out[5, i:] = r.search_hz, r.confidence
             if r.rate or r.rate_var or r.growth:
