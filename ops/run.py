@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ops.summary import summary
+from ops.turn import Turn
 
 STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
 PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
@@ -47,6 +48,7 @@ def execute(
     from sources import stop
 
     folder = Path(load_or_exit(config).config.output.dir)
+    turn = Turn(folder)
     stop.set_recovering(recover is not None)
     try:
         dataflow = flow(str(config), progress=progress)
@@ -64,6 +66,7 @@ def execute(
             print(STOPPED if recover is None else PAUSED, file=sys.stderr)
     finally:
         stop.reset()
+        turn.leave()
     return folder
 
 

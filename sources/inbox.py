@@ -22,7 +22,7 @@ MOST_LOST = 1 << 20
 """Events that one refusal may stand for."""
 NO_TIME = float("nan")
 _MOST_WORDS = 16
-_NEVER = "not started"
+NEVER = "not started"
 
 
 class Heard(NamedTuple):
@@ -124,7 +124,7 @@ class Inbox:
         self.stream = stream
         self.room = room
         self.up = False
-        self.why = _NEVER
+        self.why = NEVER
         self.received = self.dropped = self.lost = 0
         self.newest = self.settled = float("nan")
         self._parts: deque[tuple[list[Item], int]] = deque()
@@ -169,7 +169,7 @@ class Inbox:
 
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""
-        if up != self.up or self.why == _NEVER:
+        if up != self.up or self.why == NEVER:
             self._parts.append(([Turned(self.host(), up, why)], 0))
         self.up, self.why = up, why
         if not up:
