@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
+from configs.document import quoted
 from configs.schema import Columns, RunMode, TimeUnit, is_delimited
 from operators.records import Reject
 from ops.tables import dialects, of_time
@@ -25,7 +25,7 @@ from sources.recording import is_xdf
 from sources.remarks import comma, is_comma_number, wide
 from sources.rows import Rows
 from sources.streams import EXACT
-from sources.tape import head, is_tape
+from sources.tape import head, is_tape, read_manifest
 from sources.tracks import READINGS
 
 LOOK = 1 << 20
@@ -80,6 +80,11 @@ def derive(
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
             _refuse(f"{file}: there is no such file")
+        if is_tape(str(file)):
+            try:
+                read_manifest(file)
+            except ValueError as error:
+                _refuse(str(error))
         held, why, notes = survey(file, tables.get(file), unit)
         counts += held
         named |= units(file)
@@ -275,11 +280,6 @@ def yaml_of(
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
     lines.append(f"output: {{dir: {quoted(out)}}}")
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a text as YAML reads it back."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from configs.document import quoted
 from configs.schema import MidiStream, OscStream
-from ops.derive import quoted, signals, yaml_of
+from ops.derive import signals, yaml_of
 from ops.hearing import HEAD, Channel, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table

@@ -35,6 +35,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
 from sources import stop
@@ -217,7 +218,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if known is None and stop.recovering():
             run = unfinished(config.tap, fingerprint)
         needed = mark.offset if stop.recovering() else None
-        self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
+        self._tap = Tap(
+            config.tap, config.rig, fingerprint, run, needed, ACCESS[config.output.mode]
+        )
         path = str(self._tap.folder)
         return Tape(path, mark, growing=True) if run else _Place(path, 0)
 

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -32,7 +33,7 @@ from sources.progress import Progress
 from sources.reader import reader_of
 from sources.recording import is_xdf
 from sources.rows import Arrived
-from sources.tape import head, open_recording
+from sources.tape import head, is_tape, open_recording, read_manifest
 
 _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
@@ -268,7 +269,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
 
 def preflight(config: Config) -> None:
-    """Refuse delimited files whose dialect cannot be found, before anything starts.
+    """Refuse delimited files without a dialect and tapes that no tap wrote, before any start.
 
     Raises
     ------
@@ -277,9 +278,12 @@ def preflight(config: Config) -> None:
     """
     refused = []
     for stream in config.streams:
-        if isinstance(stream, FileStream) and is_delimited(stream.path):
+        if isinstance(stream, FileStream):
             try:
-                reader_of(stream)
+                if is_tape(stream.path):
+                    read_manifest(Path(stream.path))
+                elif is_delimited(stream.path):
+                    reader_of(stream)
             except (OSError, ValueError) as error:
                 refused.append(f"lumen: {error}")
     if refused:

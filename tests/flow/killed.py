@@ -20,8 +20,8 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from configs.files import write_whole
 from flows import first_pass, fusion
-from sinks.folder import write_whole
 from sinks.jsonl import Segments
 from sinks.output import Exit
 
@@ -84,11 +84,11 @@ class FragileLine(first_pass._Line):
         die_at("first")
 
 
-def fragile_write(path, data):
+def fragile_write(path, data, access):
     if is_reached("draft"):
         path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    write_whole(path, data)
+    write_whole(path, data, access)
     die_at("shown")
 
 

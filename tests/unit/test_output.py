@@ -3,11 +3,13 @@ import json
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from configs.files import open_file
 from configs.schema import Config, FileStream, OutputConfig
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import DeadLine, Ends, Fused, FusedSignal, MarkerLine, Packet
@@ -297,9 +299,11 @@ def test_a_run_that_was_stopped_is_not_called_ended(out):
     assert account(out)["recordings"][0]["sha256"] is None
 
 
-def on_a_full_disk(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/dev/full")
+def on_a_full_disk(path: Path, monkeypatch) -> None:
+    def opened(other, *more):
+        return FileIO("/dev/full", "rb+") if other == path else open_file(other, *more)
+
+    monkeypatch.setattr("sinks.jsonl.open_file", opened)
 
 
 DEAD = DeadLine(
@@ -307,17 +311,19 @@ DEAD = DeadLine(
 )
 
 
-def test_a_full_disk_stops_the_run_and_names_the_file(out):
+def test_a_full_disk_stops_the_run_and_names_the_file(out, monkeypatch):
     part = begin(out)
-    on_a_full_disk(out / "fused.jsonl")
+    on_a_full_disk(out / "fused.jsonl", monkeypatch)
     with pytest.raises(OSError, match=r"fused\.jsonl") as caught:
         part.write_batch([packet(0)])
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(out, capsys):
+def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(
+    out, capsys, monkeypatch
+):
     part = begin(out)
-    on_a_full_disk(out / "dead.jsonl")
+    on_a_full_disk(out / "dead.jsonl", monkeypatch)
     for i in range(3):
         part.write_batch([packet(3 * i, dead=(DEAD, DEAD), end=i == 2)])
     part.close()
