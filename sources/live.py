@@ -38,6 +38,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
+from operators.state import StateRefusedError, seal, unseal
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
@@ -86,6 +87,14 @@ class LiveState(msgspec.Struct, frozen=True):
     seen: list[str]
     feed: FeedState
     began: dict[str, float] = {}
+
+
+def _known(state: bytes) -> LiveState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "live"), type=LiveState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"live: the stored state cannot be read ({error})") from error
 
 
 def steady(config: Config) -> set[str]:
@@ -175,9 +184,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         clock: Callable[[], float] = time.monotonic,
         host: Callable[[], float] = stamp,
     ) -> None:
-        known = msgspec.msgpack.decode(state, type=LiveState) if state else None
+        known = _known(state) if state else None
         if known and known.version != _VERSION:
-            raise ValueError(f"the recovery store is of version {known.version}, not {_VERSION}")
+            raise StateRefusedError(
+                f"the recovery store is of version {known.version}, not {_VERSION}"
+            )
         self._rig, self._believed_s = config.rig, config.drift.max_delay_s
         self._clock, self._host = clock, host
         self._ended = self._done = bool(known and known.ended)
@@ -411,10 +422,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._tap.sync(feed.mark.offset)
         self._began |= {s.name: s.began for s in self._streams
                         if isinstance(s, Playback) and s.began is not None}  # fmt: skip
-        return msgspec.msgpack.encode(LiveState(
+        return seal(msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
             self._dealer.admitted, self._dealer.seen, feed, self._began,
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     def close(self) -> None:
         """Stop the streams and complete the tape."""

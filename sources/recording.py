@@ -44,6 +44,10 @@ class Mark(msgspec.Struct, frozen=True):
     skipping: bool = False
 
 
+class UnusableError(ValueError):
+    """A recording that cannot be used, or gone on with: one line that names it."""
+
+
 class Piece(NamedTuple):
     """Lines; with `fault`, what is to be said of this place after them.
 

@@ -24,6 +24,7 @@ from backports import zstd
 
 from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
 from configs.schema import TapConfig
+from sources.recording import UnusableError
 from sources.tape import (
     MANIFEST,
     VERSION,
@@ -144,10 +145,10 @@ class Tap:
             else:
                 self.run = run
                 if not is_run(run) or self.folder.is_symlink():
-                    raise ValueError(f"{self._root}: {run[:64]!r} is no tape of this run")
+                    raise UnusableError(f"{self._root}: {run[:64]!r} is no tape of this run")
                 self._manifest = read_manifest(self.folder)
                 if not self._manifest.segments:
-                    raise ValueError(f"{self.folder / MANIFEST}: names no segment")
+                    raise UnusableError(f"{self.folder / MANIFEST}: names no segment")
                 self._go_on()
         except BaseException:
             self._lock.release()

@@ -19,7 +19,7 @@ import msgspec
 
 from configs.files import read_own
 from configs.schema import TAPE
-from sources.recording import Mark, Piece, Recording, is_xdf
+from sources.recording import Mark, Piece, Recording, UnusableError, is_xdf
 
 if TYPE_CHECKING:
     from sources.xdf import XdfRecording
@@ -94,19 +94,21 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = msgspec.json.decode(read_own(path, MOST_BYTES), type=Manifest)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnusableError(f"{path}: cannot be read: {error.strerror}") from None
     except _BROKEN as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from None
+        raise UnusableError(f"{path}: cannot be read: {error}") from None
     if manifest.version != VERSION:
-        raise ValueError(f"{path}: of version {manifest.version}, not {VERSION}")
+        raise UnusableError(f"{path}: of version {manifest.version}, not {VERSION}")
     begin = 0
     for i, segment in enumerate(manifest.segments):
         if not _SEGMENT.fullmatch(segment.name) or segment.name != segment_name(i):
-            raise ValueError(f"{path}: not a tape of ours: segment {i} is {segment.name[:64]!r}")
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} is {segment.name[:64]!r}")
         if segment.begin < begin:
-            raise ValueError(f"{path}: not a tape of ours: segment {i} begins before the last ends")
+            raise UnusableError(
+                f"{path}: not a tape of ours: segment {i} begins before the last ends"
+            )
         if segment.sha256 is not None and (segment.size is None or segment.lines is None):
-            raise ValueError(f"{path}: not a tape of ours: segment {i} has no size")
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} has no size")
         begin = segment.begin + (segment.size or 0)
     return manifest
 
@@ -257,7 +259,7 @@ def open_recording(
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
-        raise ValueError(f"{path}: a tape cannot be followed")
+        raise UnusableError(f"{path}: a tape cannot be followed")
     return Tape(path, mark)
 
 
