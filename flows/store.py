@@ -35,6 +35,8 @@ _OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
 _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 _HEADER = b"SQLite format 3\0"
 _MOST_LOCK = 1 << 20
+_UNSOUND = (sqlite3.Error, ValueError, OverflowError)
+"""SQLite's errors, and those of texts and numbers that come of a damaged file."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 ANEW = "move the store away and start the same command again: the run begins anew"
 
@@ -247,7 +249,7 @@ def _is_torn(part: Path) -> bool:
             if not found >= _TABLES:
                 return not found & {"snaps"} or not _count(base, "snaps")
             return not _count(base, "parts") and not _count(base, "snaps")
-    except sqlite3.Error:
+    except _UNSOUND:
         return False
 
 
@@ -279,7 +281,7 @@ def _judge_content(part: Path) -> None:
                 part, "another process has it open", "end that process, and start again"
             ) from None
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
-    except sqlite3.Error as error:
+    except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
     for step, data in _snapshots(part):
         try:
@@ -303,12 +305,12 @@ def _snapshots(part: Path) -> list[tuple[str, bytes]]:
                 "SELECT step_id, ser_change FROM snaps WHERE ser_change NOT NULL"
             ).fetchall()
             for step, change in rows:
-                data = pickled_bytes(change)
+                data = pickled_bytes(change) if isinstance(change, bytes) else None
                 if data is None:
                     what = f"{_line(str(step))}: a snapshot that is no plain bytes: not loaded"
                     raise StoreError(part, what)
                 found.append((_line(str(step)), data))
-    except sqlite3.Error as error:
+    except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
     return found
 
