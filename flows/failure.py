@@ -136,7 +136,10 @@ def report(
     panic : bytes
         What the engine wrote of it.
     """
-    refusal = next((e for e in _chain(error) if isinstance(e, REFUSALS)), None)
+    from sinks.server import PortError  # nothing to one who has no page, until now
+
+    kinds = (*REFUSALS, PortError)
+    refusal = next((e for e in _chain(error) if isinstance(e, kinds)), None)
     disk = next((e for e in _chain(error) if isinstance(e, OSError) and e.filename), None)
     bug = next((e for e in _chain(error) if _is_station(e)), error)
     if type(bug).__name__ == "BytewaxRuntimeError":

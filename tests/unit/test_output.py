@@ -35,8 +35,10 @@ def config(out: Path, **output) -> Config:
     )
 
 
-def begin(out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", **output):
-    sink = Output(config(out, **output), rigs, None, fingerprint, keep)
+def begin(
+    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", server=None, **output
+):  # fmt: skip
+    sink = Output(config(out, **output), rigs, None, fingerprint, keep, server=server)
     return sink.build_part("out", "out", state)
 
 
@@ -330,3 +332,43 @@ def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(
     assert len((out / "fused.jsonl").read_bytes().splitlines()) == 9
     assert account(out)["dead_lines_lost"] == 6
     assert capsys.readouterr().err.count("dead letters are being lost") == 1
+
+
+class BrokenPage:
+    def start(self):
+        pass
+
+    def tell(self, packets):
+        raise KeyError("gauge")
+
+    def stop(self):
+        pass
+
+
+def test_a_page_that_cannot_be_kept_up_is_counted_and_ends_no_run(out, capsys):
+    part = begin(out, server=BrokenPage())
+    for i in range(3):
+        part.write_batch([packet(3 * i, end=i == 2)])
+    part.close()
+    assert len((out / "fused.jsonl").read_bytes().splitlines()) == 9
+    assert account(out)["batches_not_shown"] == 3
+    assert capsys.readouterr().err.count("the page is not kept up: KeyError: 'gauge'") == 1
+
+
+def test_an_old_segment_that_cannot_be_removed_stays_and_ends_no_run(out, capsys, monkeypatch):
+    sink = Output(config(out, rotate_mb=0.001, keep=1), ("r",), None, "f", True)
+    part = sink.build_part("out", "out", None)
+    real = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        if path.name.startswith("fused"):
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    for i in range(9):
+        part.write_batch([packet(3 * i, end=i == 8)])
+        part.snapshot()
+    part.close()
+    assert len(segments_of(out, "fused")) > 3
+    assert capsys.readouterr().err.count("old segments stay: ") == 1
