@@ -86,10 +86,9 @@ def read_own(path: Path, most: int) -> bytes:
         It cannot be read, is a link, or has more than `most` bytes.
     """
     with open_file(path, os.O_RDONLY) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
-    return data
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+        return file.readall()
 
 
 def open_file(path: Path, flags: int, access: Access = PRIVATE) -> FileIO:

@@ -181,7 +181,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if found is None:
             return
         yield found
-        found = found.__cause__ or found.__context__
+        found = found.__cause__
 
 
 def _print(first: str, *more: str) -> None:

@@ -60,7 +60,7 @@ class Store:
     Raises
     ------
     StoreError
-        It cannot be used. Nothing in it has been changed then.
+        It cannot be used. Nothing but its lock file has been changed then.
     """
 
     def __init__(self, folder: Path) -> None:
