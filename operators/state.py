@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.records import State
 
-VERSION = 4
+VERSION = 5
 _MAGIC = b"LUMN"
 _SEALED = b"LUMS"
 _REMEDY = "start again with an empty recovery directory"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from pathlib import Path
 
 from ops.summary import summary
+from ops.turn import Turn
 
 STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
 PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
@@ -57,30 +59,38 @@ def execute(
 
     output = load_or_exit(config).config.output
     folder = Path(output.dir)
-    with watched(folder, ACCESS[output.mode], recover):
-        stop.set_recovering(recover is not None, recover)
-        try:
-            dataflow = flow(str(config), progress=progress)
-            recovery = None
-            if recover is not None:
-                recovery = RecoveryConfig(recover, datetime.timedelta(0))
-            cli_main(
-                dataflow,
-                workers_per_process=1,
-                epoch_interval=datetime.timedelta(seconds=snapshot_s),
-                recovery_config=recovery,
-            )
-            if stop.requested():
-                print(STOPPED if recover is None else PAUSED, file=sys.stderr)
-        finally:
-            stop.reset()
-            store.let_go()
+    turn = Turn(folder, ACCESS[output.mode])
+    try:
+        with watched(folder, ACCESS[output.mode], recover):
+            stop.set_recovering(recover is not None, recover)
+            try:
+                dataflow = flow(str(config), progress=progress)
+                recovery = None
+                if recover is not None:
+                    recovery = RecoveryConfig(recover, datetime.timedelta(0))
+                cli_main(
+                    dataflow,
+                    workers_per_process=1,
+                    epoch_interval=datetime.timedelta(seconds=snapshot_s),
+                    recovery_config=recovery,
+                )
+                if stop.requested():
+                    print(STOPPED if recover is None else PAUSED, file=sys.stderr)
+            finally:
+                stop.reset()
+                store.let_go()
+    finally:
+        turn.leave()
     return folder
 
 
 def show(folder: Path) -> None:
-    """Print what a run in `folder` came to."""
-    print(*summary(folder), sep="\n\n")
+    """Print what a run in `folder` came to; a reader who is gone is no fault of the run."""
+    try:
+        print(*summary(folder), sep="\n\n", flush=True)
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer goes at the exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
