@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from configs.files import AccessMode
 from operators.align import AlignConfig
 from operators.collect import CollectConfig
 from operators.drift import DriftConfig
@@ -224,13 +225,14 @@ class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
 
 
 class OutputConfig(Strict, frozen=True, kw_only=True):
-    """Where and how results are written."""
+    """Where and how results are written, and who may read them and tapes: `mode`."""
 
     dir: Annotated[str, Meta(min_length=1)] = "out"
     sync_every_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 10.0
     aligned: bool = False
     rotate_mb: Size = 256.0
     keep: Kept = 0
+    mode: AccessMode = "private"
 
 
 class Config(Strict, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -17,9 +18,12 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
+from configs.files import ACCESS
 from configs.load import Loaded, load_or_exit
 from configs.schema import Config
+from flows.failure import watch_command
 from flows.first_pass import HEADINGS, hindsight
+from flows.store import hold, refuse_others
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
@@ -36,7 +40,7 @@ from operators.step import step
 from sinks.board import Board
 from sinks.output import Output, preflight
 from sinks.send import played
-from sources import aside
+from sources import aside, stop
 from sources.host_clock import HostClock
 from sources.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
@@ -96,18 +100,22 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     Raises
     ------
     SystemExit
-        Code 2: the configuration is faulty, or its output folder cannot be had. All that is
-        wrong stands on standard error, a line a fault. Code 0: a stop was requested in the
-        first of two passes.
+        Code 2: the configuration is faulty, or its output folder or recovery store cannot be
+        had. All that is wrong stands on standard error, a line a fault. Code 0: a stop was
+        requested in the first of two passes.
     """
     aside.install()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
+    watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], stop.store())
+    held = hold(stop.store())
     preflight(cfg)
     recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
         known, loaded = hindsight(loaded, progress=progress, keep=keep)
+    if held is not None:
+        refuse_others(held, loaded.fingerprint)
     host = HostClock()
     source = _source(loaded, progress, host)
     dataflow = Dataflow("lumen")

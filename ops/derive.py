@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from configs.document import quoted
 from configs.schema import RunMode, TimeUnit
 from operators.align import AlignConfig
 from ops.agreement import WIDEST_S, Grid
 from ops.members import Proposal, held, named, propose
 from ops.survey import FEWEST, Channel, Survey, span_of, survey
 from ops.tables import dialects, of_time
-from ops.written import quoted, yaml_of
+from ops.written import yaml_of
 from sources.tape import is_tape
 from sources.tracks import READINGS
 

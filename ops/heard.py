@@ -13,13 +13,13 @@ from ipaddress import ip_address
 from math import inf
 
 from configs.address import endpoint
+from configs.document import quoted
 from configs.schema import MidiStream, OscStream
 from operators.evidence import readable
 from operators.plan import MIDI_KEY, Member, Plan, Signal
 from ops.derive import signals
 from ops.hearing import Channel, Hearing, shown
 from ops.machine import addresses
-from ops.written import quoted
 
 MOST_MEMBERS = 64
 """Channels that are written down as members, or as facts, at most."""

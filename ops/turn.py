@@ -12,6 +12,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from configs.files import PRIVATE, Access
+
 if sys.platform != "win32":
     import fcntl
 
@@ -27,6 +29,8 @@ class Turn:
     folder : Path
         Made where it is missing. Where it cannot be had, it is not locked: the look at it names
         the reason.
+    access : Access
+        Rights of the folder where it is made.
 
     Raises
     ------
@@ -34,10 +38,10 @@ class Turn:
         Code 2: another run has it; its process is named.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, access: Access = PRIVATE) -> None:
         self._held: int | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=access.folder, parents=True, exist_ok=True)
             self._held = os.open(folder, os.O_RDONLY)
         except OSError:
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+
+from configs.document import quoted
 
 
 def yaml_of(
@@ -47,8 +48,3 @@ def yaml_of(
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
     lines.append(f"output: {{dir: {quoted(out)}}}")
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a text as YAML reads it back."""
-    return json.dumps(text, ensure_ascii=False)

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from configs.files import PRIVATE, Access, write_whole
 from operators.records import ENDS, Packet, State
-from sinks.folder import write_whole
 
 _STARTED = time.monotonic()
 NAMES = 256
@@ -100,9 +100,9 @@ def usage(events: int) -> dict[str, float | None]:
     }
 
 
-def write_run(path: Path, run: dict[str, Any]) -> None:
+def write_run(path: Path, run: dict[str, Any], access: Access = PRIVATE) -> None:
     """Write the file whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n", access)
 
 
 def _age_s() -> float:

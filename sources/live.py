@@ -34,8 +34,10 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
+from operators.state import StateRefusedError, seal, unseal
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
@@ -89,6 +91,14 @@ class LiveState(msgspec.Struct, frozen=True):
     feed: FeedState
     began: dict[str, float] = {}
     axis: Axis | None = None
+
+
+def _known(state: bytes) -> LiveState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "live"), type=LiveState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"live: the stored state cannot be read ({error})") from error
 
 
 def steady(config: Config) -> set[str]:
@@ -182,9 +192,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         host: HostClock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        known = msgspec.msgpack.decode(state, type=LiveState) if state else None
+        known = _known(state) if state else None
         if known and known.version != _VERSION:
-            raise ValueError(f"the recovery store is of version {known.version}, not {_VERSION}")
+            raise StateRefusedError(
+                f"the recovery store is of version {known.version}, not {_VERSION}"
+            )
         self._rig, self._believed_s = config.rig, config.drift.max_delay_s
         self._clock, self._host = clock, host or HostClock()
         self._ended = self._done = bool(known and known.ended)
@@ -229,7 +241,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if known is None and stop.recovering():
             run = unfinished(config.tap, fingerprint)
         needed = mark.offset if stop.recovering() else None
-        self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
+        self._tap = Tap(
+            config.tap, config.rig, fingerprint, run, needed, ACCESS[config.output.mode]
+        )
         path = str(self._tap.folder)
         return Tape(path, mark, growing=True) if run else Place(path, 0)
 
@@ -426,10 +440,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._tap.sync(feed.mark.offset)
         self._began |= {s.name: s.began for s in self._streams
                         if isinstance(s, Playback) and s.began is not None}  # fmt: skip
-        return msgspec.msgpack.encode(LiveState(
+        return seal(msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
             self._dealer.admitted, self._dealer.seen, feed, self._began, self._host.axis(),
-        ))  # fmt: skip
+        )))  # fmt: skip
 
     def close(self) -> None:
         """Stop the streams and complete the tape."""

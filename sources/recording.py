@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 import msgspec
 from backports import zstd
 
+from configs.files import open_file
 from operators.records import Reason
 from sources.line import MAX_LINE
 
@@ -43,6 +44,10 @@ class Mark(msgspec.Struct, frozen=True):
     skipping: bool = False
 
 
+class UnusableError(ValueError):
+    """A recording that cannot be used, or gone on with: one line that names it."""
+
+
 class Piece(NamedTuple):
     """Lines; with `fault`, what is to be said of this place after them.
 
@@ -64,6 +69,8 @@ class Recording:
     follow : bool
         The file grows, and may be rotated or truncated; it has no end.
     mark : Mark
+    own : bool
+        Data names it: it is a plain file, no link.
 
     Attributes
     ----------
@@ -82,8 +89,15 @@ class Recording:
         It is shorter than the mark says, or is packed and to be followed.
     """
 
-    def __init__(self, path: str, follow: bool = False, mark: Mark | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        follow: bool = False,
+        mark: Mark | None = None,
+        own: bool = False,
+    ) -> None:
         self.path = path
+        self._own = own
         self.follow = follow
         self.ended = self.idle = False
         mark = mark or Mark()
@@ -106,7 +120,10 @@ class Recording:
 
     def _open(self, path: str) -> None:
         try:
-            self._raw = Path(path).open("rb", buffering=0)  # noqa: SIM115
+            if self._own:
+                self._raw = open_file(Path(path), os.O_RDONLY)
+            else:
+                self._raw = open(path, "rb", buffering=0)  # noqa: SIM115, PTH123
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
         status = os.fstat(self._raw.fileno())

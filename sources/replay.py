@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
+from operators.state import StateRefusedError, seal, unseal
 from sources import stop
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
@@ -30,9 +32,9 @@ from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
 from sources.reader import reader_of
-from sources.recording import is_xdf
+from sources.recording import UnusableError, is_xdf
 from sources.rows import Arrived
-from sources.tape import head, open_recording
+from sources.tape import head, is_tape, open_recording, read_manifest
 from sources.wake import AT_ONCE, Pace
 
 _POLL_S, _PACE_S = 0.010, 0.004
@@ -103,12 +105,12 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         heading: str = "",
     ) -> None:
         streams = [s for s in config.streams if isinstance(s, FileStream)]
-        known = msgspec.msgpack.decode(state, type=ReplayState) if state else None
+        known = _known(state) if state else None
         if known and (known.version, [f.path for f in known.feeds]) != (
             _VERSION, [s.path for s in streams],
         ):  # fmt: skip
-            raise ValueError("the recovery store is of a run with other recordings: "
-                             + ", ".join(f.path for f in known.feeds))  # fmt: skip
+            raise StateRefusedError("the recovery store is of a run with other recordings: "
+                                    + ", ".join(f.path for f in known.feeds))  # fmt: skip
         self._feeds: list[Feed] = []
         self._final = state if known and known.ended else None
         if self._final is None:
@@ -142,9 +144,12 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     s.path, s.follow, state.mark if state else None, used, progress
                 )
                 self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s, twice)))
-        except (OSError, ValueError):
+        except OSError:
             self.close()
             raise
+        except ValueError as error:
+            self.close()
+            raise UnusableError(str(error)) from error
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return the next rows; with the last ones, the end of every rig."""
@@ -257,12 +262,11 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return where the rows not yet handed on begin."""
         if self._final is not None:
             return self._final
-        return msgspec.msgpack.encode(
-            ReplayState(
-                _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
-                [f.state(self._merged) for f in self._feeds],
-            )
+        state = ReplayState(
+            _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
+            [f.state(self._merged) for f in self._feeds],
         )  # fmt: skip
+        return seal(msgspec.msgpack.encode(state))
 
     def close(self) -> None:
         """Close the files."""
@@ -270,8 +274,16 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.recording.close()
 
 
+def _known(state: bytes) -> ReplayState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "replay"), type=ReplayState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"replay: the stored state cannot be read ({error})") from error
+
+
 def preflight(config: Config) -> None:
-    """Refuse delimited files whose dialect cannot be found, before anything starts.
+    """Refuse delimited files without a dialect and tapes that no tap wrote, before any start.
 
     Raises
     ------
@@ -280,9 +292,12 @@ def preflight(config: Config) -> None:
     """
     refused = []
     for stream in config.streams:
-        if isinstance(stream, FileStream) and is_delimited(stream.path):
+        if isinstance(stream, FileStream):
             try:
-                reader_of(stream)
+                if is_tape(stream.path):
+                    read_manifest(Path(stream.path))
+                elif is_delimited(stream.path):
+                    reader_of(stream)
             except (OSError, ValueError) as error:
                 refused.append(f"lumen: {error}")
     if refused:

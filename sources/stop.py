@@ -6,6 +6,7 @@ second one ends the process within a second: what was entered with `at_abort` is
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import stat
@@ -25,12 +26,14 @@ _recovering: bool | None = None
 _before: dict[int, Any] = {}
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_STDERR, _INTERRUPTED = 2, 130
+_INTERRUPTED = 130
 ABORT_S = 0.8
 """For all that is done at a second Ctrl-C."""
 _LAST_WORDS_S = 0.1
 _since = float("inf")
 _answer = ""
+_stderr = 2
+_store: Path | None = None
 _at_abort: list[Callable[[], None]] = []
 _aborting = False
 
@@ -66,9 +69,9 @@ def wish() -> threading.Event:
 
 def reset() -> None:
     """Forget the wish and whether there is recovery; signals and standard error are as before."""
-    global _recovering, _since, _answer
+    global _recovering, _since, _answer, _store
     _requested.clear()
-    _recovering, _since, _answer = None, float("inf"), ""
+    _recovering, _since, _answer, _store = None, float("inf"), "", None
     _at_abort.clear()
     aside.uninstall()
     while _before:
@@ -113,7 +116,7 @@ def _write(line: str) -> None:
         sys.stderr.hand_over(f"lumen: {line}\n")
         return
     with suppress(OSError):
-        os.write(_STDERR, f"lumen: {line}\n".encode())
+        os.write(_stderr, f"lumen: {line}\n".encode())
 
 
 def _interrupt() -> None:
@@ -178,10 +181,32 @@ def _is_terminal(number: int) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev != Path(os.devnull).stat().st_rdev
 
 
-def set_recovering(value: bool) -> None:
-    """Say that the run has a recovery store, or none, where the command line does not."""
-    global _recovering
-    _recovering = value
+def set_terminal(number: int) -> None:
+    """Let answers to signals go to a descriptor, where standard error itself is led elsewhere."""
+    global _stderr
+    _stderr = number
+
+
+def set_recovering(value: bool, store: Path | None = None) -> None:
+    """Give the run a recovery store, or none, where the command line does not; and its folder."""
+    global _recovering, _store
+    _recovering, _store = value, store
+
+
+def store() -> Path | None:
+    """Return the folder of the run's recovery store, as far as it is known."""
+    if _recovering is not None:
+        return _store
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-r", "--recovery-directory", type=Path)
+    for option in ("-s", "--snapshot-interval"), ("-b", "--backup-interval"):
+        parser.add_argument(*option)
+    given: Path | None = None
+    if recovering():
+        with suppress(argparse.ArgumentError):
+            given = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
+    environ = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
+    return given or (Path(environ) if environ else None)
 
 
 def recovering() -> bool:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from math import ceil, inf
 
+from configs.document import public_url
 from configs.schema import UreStream
 from operators.plan import matches
 from sources.credentials import Credentials
@@ -46,12 +47,13 @@ class Ure(Listener):
         super().__init__(config.name)
         self.config = config
         self._endpoint = endpoint(config)
+        self._url = public_url(config.metrics_url)
         self._pages = Pages(self._wants)
         self._faulty_said = -inf
 
     def facts(self) -> Sequence[str]:
         """Return address and beat, and what is on its page."""
-        beat = f"{self.config.metrics_url} every {self.config.pull_interval_s:g} s"
+        beat = f"{self._url} every {self.config.pull_interval_s:g} s"
         if not self._pages.series:
             return (beat,)
         return beat, f"{self._pages.wanted} of {self._pages.series} series"
@@ -66,7 +68,7 @@ class Ure(Listener):
             self._stop.wait(due - time.monotonic())
 
     def _pull(self) -> None:
-        url = self.config.metrics_url
+        url = self._url
         try:
             answer = self._endpoint.get(Patience(self.config.timeout_s, self._stop.is_set))
             rx = self._inbox.host()

@@ -121,7 +121,10 @@ BENCHES = (
           "Asked: a million numbers a CPU second, 40 B a number."),
     Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
-          "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),
+          "Kills, torn writes, half-made stores and full disks after which a resumed run must give "
+          "the bytes of the unbroken one."),
+    Bench("hostile_files", "Mutated files of earlier runs", ("hostile_files",),
+          "Asked of 1,000: 0 files outside touched, 0 panics."),
     Bench("osc_latency", "From OSC in to the fused tick", ("osc_latency",),
           "Asked, beyond the algorithm's own delay at 100 Hz: p50 of 10 ms, p99 of 30.", True),
     Bench("osc_flood", "A flood of OSC", ("osc_flood", "--rate", "5e4", "--seconds", "10"),
