@@ -106,6 +106,8 @@ class Collect:
             self._turned = [Turned(*t) for t in state["turned"]]
             self._run = state["run"]
             self._ticks = state["ticks"]
+        self._number = {c: k for k, c in enumerate(self._channels)}
+        self._source = {s: IGNORED - k for k, s in enumerate(self._sources)}
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -168,19 +170,19 @@ class Collect:
             return known
         channel = f"{source}:{key}"
         element = _ELEMENT.match(channel)
-        if element and self.plan.channel(element[1]).reduce and element[1] in self.plan.used:
+        if element and element[1] in self.plan.used and self.plan.channel(element[1]).reduce:
             channel = element[1]
         if channel in self.plan.used:
-            if (source, channel) not in self._channels:
+            lane = self._number.setdefault((source, channel), len(self._channels))
+            if lane == len(self._channels):
                 self._channels.append((source, channel))
-            lane = self._channels.index((source, channel))
             self._lane[source, key] = lane
             return lane
-        if source not in self._sources:
-            if len(self._sources) > MOST_SOURCES:
-                return IGNORED
+        lane = self._source.get(source, IGNORED)
+        if lane == IGNORED and len(self._sources) <= MOST_SOURCES and source != self._sources[0]:
+            lane = self._source[source] = IGNORED - len(self._sources)
             self._sources.append(source)
-        return IGNORED - self._sources.index(source)
+        return lane
 
     def _next_cut(self) -> tuple[int, int] | None:
         """Return how many rows and rejects the next packet takes, None while it is open."""

@@ -22,7 +22,7 @@ import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
 from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, Turned
-from sources.layout import SLOTS, Layout, Text, learn, read_numbers, survey
+from sources.layout import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.line import (
     BROKEN,
     MAX_LINE,
@@ -119,8 +119,7 @@ class Decoder:
         return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE])
 
     def _chunk(self, chunk: bytes, base: int, names: Names) -> Rows:
-        text = survey(chunk)
-        front = int(text.start[0])
+        text = survey(b"\n" if chunk.isspace() else chunk)
         n = len(text.start)
         table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
                        np.full(n, NAN), np.full(n, -1, np.int64), np.ones(n, np.bool_))  # fmt: skip
@@ -141,7 +140,7 @@ class Decoder:
             np.copyto(table.rx, table.ts, where=~table.own_time & np.isnan(table.rx))
             table.ts[~table.own_time] = NAN
         stamped = ~(np.isnan(table.rx) | np.isnan(table.ts))
-        line = text.start + (base - front)
+        line = text.start + (base - PADDING)
         rows = Rows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
                     stamped=stamped, seq=table.seq, line=line)  # fmt: skip
         if not fine.all():
@@ -188,7 +187,7 @@ class Decoder:
     def _parse(self, chunk: bytes, text: Text, todo: I64, table: _Table, names: Names) -> None:
         """Read what can be read by type; the others stay rejects."""
         at = todo[_could_be_events(chunk, text, todo)]
-        every = len(at) == len(text.start)
+        every = len(at) == chunk.count(b"\n")
         lines = [] if every else _cut(chunk, text, at)
         try:
             events = _PARSER.decode_lines(chunk if every else b"\n".join(lines))
@@ -271,8 +270,8 @@ class Decoder:
 
 def _cut(chunk: bytes, text: Text, lines: I64) -> list[bytes]:
     """Return lines of a chunk without their newlines."""
-    starts = (text.start[lines] - text.start[0]).tolist()
-    stops = (text.stop[lines] - text.start[0]).tolist()
+    starts = (text.start[lines] - PADDING).tolist()
+    stops = (text.stop[lines] - PADDING).tolist()
     return [chunk[a:b] for a, b in zip(starts, stops, strict=True)]
 
 

@@ -184,7 +184,9 @@ class Feed:
 
     def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
         note = no_notes(1)
-        note[0] = self._reader.reject(Row(REJECT, reason=reason), piece.offset, piece.data)
+        note[0] = self._reader.reject(
+            Row(REJECT, reason=reason), piece.offset, piece.why or piece.data
+        )
         nan = np.full(1, np.nan)
         return Rows(
             names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,

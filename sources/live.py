@@ -38,6 +38,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -85,6 +86,7 @@ class LiveState(msgspec.Struct, frozen=True):
     seen: list[str]
     feed: FeedState
     began: dict[str, float] = {}
+    names: bytes = b""
 
 
 def steady(config: Config) -> set[str]:
@@ -192,7 +194,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+                              known.rigs if known else [], known.seen if known else [],
+                              Admission(config.plan().used, known.names if known else b""))  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = self._looked = clock()
         self._busy = time.process_time()
@@ -411,6 +414,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
             self._dealer.admitted, self._dealer.seen, feed, self._began,
+            self._dealer.names.snapshot(),
         ))  # fmt: skip
 
     def close(self) -> None:

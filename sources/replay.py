@@ -23,6 +23,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -52,6 +53,7 @@ class ReplayState(msgspec.Struct, frozen=True):
     rigs: list[str]
     seen: list[str]
     feeds: list[FeedState]
+    names: bytes = b""
 
 
 class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
@@ -115,7 +117,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+                              known.rigs if known else [], known.seen if known else [],
+                              Admission(config.plan().used, known.names if known else b""))  # fmt: skip
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
@@ -257,7 +260,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return msgspec.msgpack.encode(
             ReplayState(
                 _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
-                [f.state(self._merged) for f in self._feeds],
+                [f.state(self._merged) for f in self._feeds], self._dealer.names.snapshot(),
             )
         )  # fmt: skip
 
