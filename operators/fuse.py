@@ -190,7 +190,11 @@ class Fuse:
             doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
             var += np.add.reduce(weights * weights * doubt, 0)
         systematic = mix.consensus.systematic(weights, fused, found)
-        sd = np.sqrt(var + np.where(np.isnan(systematic), 0.0, systematic))
+        unknown = np.isnan(systematic)
+        sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
+        if unknown.any():
+            spread = _spread(weights[:, unknown], corrected[:, unknown], variance[:, unknown])
+            sd[unknown] = np.sqrt(var[unknown] + spread)
         none = ~weights.any(axis=0)
         if none.any():
             fused[none] = sd[none] = systematic[none] = np.nan
@@ -272,3 +276,15 @@ class Fuse:
             if indicator:
                 # A signed phase is as far off either way.
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
+
+
+def _spread(weights: F64, value: F64, variance: F64) -> F64:
+    """Return by how much members (m, k) lie apart at a tick besides what their noise does, (k,).
+
+    sum w (y - mean)^2, of which noise explains sum w (1 - w) n.
+    """
+    used = weights > 0
+    value = np.where(used, value, 0.0)
+    off = np.where(used, value - np.add.reduce(weights * value, 0), 0.0)
+    explained = weights * (1 - weights) * np.where(used, variance, 0.0)
+    return np.asarray(np.maximum(np.add.reduce(weights * off * off - explained, 0), 0.0))

@@ -13,6 +13,10 @@ is one, too, when |e| passes 11 least scales and the sample stands out on both s
 half of that, by twice what its neighbours move by, and by twice 1.4826 MAD: neither a step of the
 signal is one, nor a bend.
 
+On a slow channel the window holds few successors or none, and most of it is the past, which a
+movement after a rest leaves: there a sample is none that all of its successors follow, and, where
+it has none, that went from its predecessor no further than 4 times as far as one of those before.
+
 The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
 quarter of their differences are zero, so that quantised and resting channels lose nothing.
 
@@ -33,6 +37,7 @@ MAD_TO_SD = 1.4826
 CUBIC = np.sqrt(35 / 18)
 """sd of e for white noise of sd 1."""
 CHANCE, SPIKE, ALONE = 0.25, 11.0, 2.0
+FASTER = 4.0
 ROUNDING = 1e-12
 REACH = np.arange(-SIDE, SIDE + 1, dtype=np.int8)[:, None]
 
@@ -110,9 +115,29 @@ def _judge(near: F64, after: I8, count: I8, least: F64) -> Bool:
         # Most of the window is one value: its own smallest change stands for the step.
         moved = off[i][off[i] > 0]
         scale[i] = 2 * moved.min() if len(moved) else np.inf
-    far = off[:, SIDE] > SIGMAS[count] * scale
+    far = (off[:, SIDE] > SIGMAS[count] * scale) & ~_followed(window, after)
     # At rest so far, any change is news, not a spike.
     return np.asarray(far | (_spikes(near.T, spread, least) & (after >= 2) & (least > 0)))
+
+
+def _followed(window: F64, after: I8) -> Bool:
+    """Return which samples in the middle of windows cut short (m, 11) may begin a movement.
+
+    A sample went from its predecessor by d. A successor follows it when it lies on the same side,
+    at d / 2 at least; where there is none, the changes before have to do.
+    """
+    before, here = window[:, SIDE - 1], window[:, SIDE]
+    went = here - before
+    gone = (window[:, SIDE + 1 :] - before[:, None]) * went[:, None]
+    with_it = gone >= 0.5 * np.square(went)[:, None]
+    absent = after[:, None] < REACH.T[:, SIDE + 1 :]
+    followed: Bool = np.asarray((with_it | absent).all(axis=1))
+    alone = after == 0
+    if alone.any():
+        past = np.abs(window[alone, 1:SIDE] - window[alone, : SIDE - 1])
+        usual = np.fmax.reduce(past, axis=1, initial=0.0)
+        followed[alone] = np.abs(went[alone]) <= FASTER * usual
+    return followed & (after < SIDE)
 
 
 def _spikes(near: F64, spread: F64, least: F64) -> Bool:

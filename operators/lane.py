@@ -81,6 +81,7 @@ def lane_of(plan: Plan, member: Member) -> Lane:
         stale_s = (plan.stream_stale_s or {}).get(member.source, np.inf if held else None)
     frozen_s = (plan.frozen_after_s or {}).get(member.source)
     sampler = Sampler(
-        plan.tick_hz, plan.half_width_s, held, eager=plan.eager, changes=bool(frozen_s)
-    )
+        plan.tick_hz, plan.half_width_s, held, eager=plan.eager, changes=bool(frozen_s),
+        decide_s=plan.decide_s, spare_s=plan.wait_s - plan.settle_s,
+    )  # fmt: skip
     return Lane(member, held, sampler, stale_s, frozen_s)

@@ -1,11 +1,11 @@
 """How fast channels speak and how much they hiss.
 
 The interval is the median of the last 64, their mean where most of them are none (packets of
-several); nothing is said before 8 of them. The variance of
-white noise comes from third differences, which leave nothing of a signal well below the rate:
-mean((x3 - 3 x2 + 3 x1 - x0)^2) / 20. Both are renewed at 9, 18 and 36 samples and at each
-multiple of 64, so that what is in force at a sample does not depend on how samples come in
-blocks; the windows of all channels are worked out together.
+several); nothing is said before 8 of them. The variance of white noise comes from third
+differences, which leave nothing of a signal well below the rate: mean((x3 - 3 x2 + 3 x1 - x0)^2)
+/ 20, those over a gap left out. Both are renewed at 9, 18 and 36 samples and at each multiple of
+64, so that what is in force at a sample does not depend on how samples come in blocks; the windows
+of all channels are worked out together.
 
 Source: von Neumann et al., Ann. Math. Stat. 12 (1941), on differences in place of deviations.
 """
@@ -24,6 +24,8 @@ EVERY, MEMORY, MIDDLE = 64, 65, 32
 EARLY = (9, 18, 36)
 THIRD = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
+GAP = 2.5
+"""Intervals from which on one is a gap: over it the signal has moved on."""
 LEAST_S = 1e-9
 NAN = float("nan")
 
@@ -140,9 +142,10 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
         # What is too short has some window's place until it is put right.
         start = np.maximum(np.array(end) - MEMORY, 0)[:, None] + np.arange(MEMORY - 1)
         out[0] = np.partition(apart[start], MIDDLE, axis=1)[:, MIDDLE]
-        out[1] = third[start[:, :-2]].sum(axis=1) / (MEMORY - 3)
+        out[1] = _mean(third[start[:, :-2]], apart[start], out[0])
     for i, a, b in short:
-        out[:, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2], third[a : b - 3].mean()
+        out[0, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2]
+        out[1, i] = _mean(third[None, a : b - 3], apart[None, a : b - 1], out[0, i : i + 1])[0]
     for i in np.flatnonzero(out[0] < LEAST_S).tolist():
         # Most come together: the mean says more than the median.
         a = next((a for k, a, _ in short if k == i), end[i] - MEMORY)
@@ -152,3 +155,17 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
     for (p, _), i in zip(ripe, edge, strict=True):
         p.numbers = (float(out[0, i]), float(out[1, i]))
     return out
+
+
+def _mean(third: F64, apart: F64, spacing: F64) -> F64:
+    """Return the mean of squared third differences (w, n - 2), those over a gap left out.
+
+    `apart` (w, n) are the intervals between the samples, `spacing` (w,) their median. Where a gap
+    is in all of them, all count.
+    """
+    wide = apart > GAP * spacing[:, None]
+    if not wide.any():
+        return np.asarray(third.mean(axis=1))
+    good = ~(wide[:, 2:] | wide[:, 1:-1] | wide[:, :-2])
+    good |= ~good.any(axis=1, keepdims=True)
+    return np.asarray(np.where(good, third, 0.0).sum(axis=1) / good.sum(axis=1))

@@ -4,6 +4,10 @@ A sample takes part in tick g only if it was known when the tick was due, and th
 on which its share depends: results do not depend on how rows came in blocks. The kernel is that of
 operators/sinc.py, the time that a sample stands for that of operators/cells.py.
 
+The guard holds a sample until five more are there, or `decide_s` long, and a cell ends with the
+next sample. A kernel as wide as D allows would end before the last ones, and one cut off on one
+side shifts what it reads in time: so the half-width is less by what they are late.
+
 A channel with fewer than four samples a half-width is interpolated linearly instead and held past
 its newest sample.
 With `eager`, for low latency, cells do not wait for the sample after theirs, and no hole is filled.
@@ -18,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.cells import cells_of, covered, led_by
+from operators.hampel import SIDE
 from operators.records import F64, I64, Block, Bool, State
 from operators.sinc import CUTOFF, PHASES, kernel, weigh
 
@@ -26,6 +31,8 @@ LEAST_COVERAGE = 0.9
 HOLD_SPACINGS = 3.0
 LEVELS, SLACK = 4, 1.0
 """Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
+WIDTHS = 8
+"""Half-widths a tick."""
 TINY_S = 1e-6
 """More than stamps since the epoch are rounded by."""
 MARGIN = 4
@@ -65,9 +72,12 @@ class Sampler:
         *,
         eager: bool = False,
         changes: bool = False,
+        decide_s: float = 0.0,
+        spare_s: float = 0.0,
     ) -> None:
         self.tick_hz, self.half_width_s = tick_hz, half_width_s
         self.held, self.eager, self.changes = held, eager, changes
+        self.decide_s, self.spare_s = decide_s, spare_s
         self.origin = 0
         self._keep(np.empty((len(_COLUMNS), 0)))
 
@@ -225,39 +235,55 @@ class _Reading(NamedTuple):
             if np.isinf(due[-1]):
                 known[np.isinf(due)] = len(node)
         value, coverage, gain = np.empty((3, len(at)))
-        for a, b, level in _runs(ratio, SLOW * ratio > half * hz):
+        width = self._widths(spacing)
+        for a, b, level in _runs(ratio, width, SLOW * ratio > width / WIDTHS):
             mine = slice(a, b)
             if level < 0:
                 limit = np.full(b - a, np.inf) if due is None else due[mine]
                 value[mine], coverage[mine] = _lerp(rows, at[mine], limit, spacing[mine])
                 gain[mine] = 1.0
                 continue
-            cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
-            k_of = kernel(cutoff, half, hz)
+            wide = float(width[a]) / WIDTHS
+            cutoff = _cutoff(half * hz, wide) * hz * 2.0 ** (-level / LEVELS)
+            k_of = kernel(cutoff, wide / hz, hz)
             first = None
             if known is not None:
                 first = np.searchsorted(known[mine], np.arange(len(node)), "right")
             shifted = node - (self.first + a) * PHASES
             value[mine] = weigh(k_of, shifted, cells.cell, cells.value, first, b - a)
-            lobe = 0.5 / cutoff
+            lobe = min(0.5 / cutoff, wide / hz)
             coverage[mine] = covered(cells, at[mine], lobe, known if known is None else known[mine])
             gain[mine] = k_of.energy * spacing[mine]
         value[coverage < LEAST_COVERAGE] = np.nan
         return value, np.minimum(coverage, 1.0), rows[4, i] * gain
 
+    def _widths(self, spacing: F64) -> F64:
+        """Return how wide the kernel may be on a side, in 1 / WIDTHS tick, by spacing (s)."""
+        x = self.sampler
+        late = np.minimum(SIDE * spacing, x.decide_s) + spacing - x.spare_s
+        late = np.nan_to_num(np.where(x.eager, 0.0, np.maximum(late, 0.0)))
+        return np.floor((x.half_width_s - late) * (x.tick_hz * WIDTHS) + TINY_S)
 
-def _runs(ratio: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
+
+def _cutoff(most: float, wide: float) -> float:
+    """Return the cut-off (of the grid's rate) of a kernel `wide` ticks on a side, at most `most`.
+
+    A narrower one falls off less steeply: half of that at the cost of what passes, half of what is
+    stopped.
+    """
+    return CUTOFF - 0.5 * (1 / wide - 1 / most)
+
+
+def _runs(ratio: F64, width: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
     """Yield runs (from, to) of ticks, and how many steps below the grid's their cut-off must lie.
 
-    `ratio` (k,) is the channel's spacing in ticks. -1: too slow for a kernel.
+    `ratio` (k,) is the channel's spacing in ticks; a run is of one `width`. -1: too slow for a
+    kernel.
     """
-    if not (ratio > 2.0 ** (SLACK / LEVELS)).any():
-        yield 0, len(ratio), 0
-        return
     ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
     level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - SLACK, 0.0))
-    level[slow] = -1
-    turn = np.flatnonzero(level[1:] != level[:-1]) + 1
+    level[slow & (level > 0)] = -1
+    turn = np.flatnonzero((level[1:] != level[:-1]) | (width[1:] != width[:-1])) + 1
     for a, b in pairwise([0, *turn.tolist(), len(ratio)]):
         yield a, b, int(level[a])
 

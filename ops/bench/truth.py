@@ -7,6 +7,8 @@ folder `shared/data` beside the repository or `$LUMEN_DATA`.
    and unit (gains of 0.5 to 2, levels within 1, all learnt); beside the same with the true gains
    typed in, and beside the best instrument alone, whose clock, lag and gain are known.
 2. Recordings of several devices: the lag that is found, and whether the truth is in the bound.
+3. Two receivers in one car, of which the better one stands for the truth: what the fused value is
+   off by, beside half of what they disagree by, at 1 and at 5 ticks a second.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ PAIRS = {
     ),
 }  # fmt: skip
 """Two devices that measure one thing: recording, channels, true lag of the second, largest lag."""
+DRIVE, TRUE, OTHER = "gnss_vs_span", "reference", "ublox"
+AXES = ("east", "north", "alt")
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,49 @@ def pair(name: str, mode: Mode) -> list[str]:
     ]  # fmt: skip
 
 
+def positions(source: str, key: str) -> dict[int, float]:
+    """Return a receiver's positions (m) of a drive by second."""
+    found = {}
+    with gzip.open(DATA / f"{DRIVE}.ndjson.gz", "rt") as file:
+        for line in file:
+            event = json.loads(line)
+            if event["source"] == source and event["key"] == key:
+                found[round(event["ts"])] = event["value"]
+    return found
+
+
+def receivers(axis: str, mode: Mode, hz: float) -> list[str]:
+    """Return the row of two receivers in one car."""
+    members = [f"{TRUE}:{axis}", f"{OTHER}:{axis}"]
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = Path(folder, "drive.yaml")
+        data: dict[str, Any] = {
+            "version": 2, "mode": mode,
+            "streams": [{"name": "r", "type": "file", "speed": 0,
+                         "path": str(DATA / f"{DRIVE}.ndjson.gz")}],
+            "signals": {"x": {"reference": members[0], "members": {m: {} for m in members}}},
+            "align": {"max_lag_s": 2.0}, "resample": {"target_hz": hz},
+            "output": {"dir": str(Path(folder, "out"))},
+        }  # fmt: skip
+        chosen.write_text(json.dumps(data), "utf-8")
+        results = rigs(execute(chosen, progress=False))[0]
+        ticks = [t for t in results.ticks() if t.live == 2 and t.ts == round(t.ts)]
+    first, second = positions(TRUE, axis), positions(OTHER, axis)
+    rows = [
+        (s.value - first[t], s.sd, second[t] - first[t])
+        for tick in ticks
+        if (t := round(tick.ts)) in first and t in second
+        and (s := tick.signals["x"]).value is not None and s.sd is not None
+    ]  # fmt: skip
+    error, sd, apart = np.array(rows, np.float64).T
+    rms, half = (float(np.sqrt(np.mean(x**2))) for x in (error, apart / 2))
+    return [
+        f"{axis}, {hz:g} ticks a second", mode, f"{rms:.3f}", f"{half:.3f}", f"{rms / half:.2f}",
+        f"{np.median(sd):.3f}", f"{np.mean((error / sd) ** 2):.2f}",
+        f"{100 * np.mean(np.abs(error) <= 2 * sd):.1f}", str(len(rows)),
+    ]  # fmt: skip
+
+
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -222,6 +269,14 @@ def main() -> int:
     print(table(
         ["", "mode", "found after, s", "error", "sd", "bound, median", "ticks with both"],
         [pair(name, mode) for name in PAIRS for mode in ("causal", "hindsight")],
+    ))  # fmt: skip
+    print("\ntwo receivers in one car, m")
+    print(table(
+        ["", "mode", "RMSE", "half apart", "ratio", "sd", "NEES", "within 2 sd, %", "ticks"],
+        [
+            receivers(axis, mode, hz)
+            for axis in AXES for hz in (1.0, 5.0) for mode in ("causal", "hindsight")
+        ],
     ))  # fmt: skip
     return 0
 

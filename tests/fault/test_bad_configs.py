@@ -202,7 +202,7 @@ BAD = {
     ),
     "an address without a port": (
         BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f"{HERE}127.0.0.1"),
-        "that matches",
+        "expected a port from 1 to 65535 or an address such as",
     ),
     "an address with a port that is none": (
         BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f'{HERE}"127.0.0.1:70000"'),

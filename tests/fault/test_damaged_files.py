@@ -120,7 +120,7 @@ CORPUS = {
     "gap.ndjson": (with_(*arriving(1.7e9 + 15_000, 5), at=200), 205, {}, 0),
     "leap_of_years.ndjson": (with_(*arriving(1.8e9, 12), at=200), 212, {}, 12),
     "array.ndjson": (with_(bad(b'[1, true, 3, "x", 1e999, [6]]'), bad(b"[1, 2]")),
-                     204, {"value": 4}, 0),
+                     204, {"value": 3, "text": 1}, 0),
     "markers.ndjson": (with_(bad(b'"now"'), bad(b'""')), 202, {}, 0),
     "ticks.ndjson": (with_(b'{"tick": 1700000010.0}', b'{"tick": "x"}', b'{"tick": 1e13}'),
                      201, {"schema": 1, "stamp": 1}, 0),

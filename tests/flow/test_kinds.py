@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from operators.plan import ChannelConfig
-from operators.records import Batch, Packet, SyncReport
+from operators.records import F64, Batch, Packet, SyncReport
 from tests.signals import START, Source, every, makers, movement, plan, run, studio
 
 URE = Source(source="ure", key="pulse", rate_hz=20.0)
@@ -16,14 +18,16 @@ PHONE = Source(rate_hz=31.7, skew_ppm=-90.0, lag_s=-0.3)
 SECONDS = 240.0
 
 
-def fused(batch: Batch, members: list[str], **given: Any) -> tuple[float, dict[str, SyncReport]]:
+def fused(
+    batch: Batch, members: list[str], truth: Callable[[F64], F64] | None = None, **given: Any
+) -> tuple[float, dict[str, SyncReport]]:
     """Return the RMS error of the fused value, once it has settled, and the last sync lines."""
     packets: list[Packet] = run(makers(plan(members, **given), 10.0), every(batch, 5000))
     parts = [p.fused for p in packets if p.fused is not None]
     ts = np.concatenate([f.ts for f in parts]) - START
     value = np.concatenate([f.signals[0].value for f in parts])
     settled = (ts > 120) & (ts < SECONDS - 5)
-    error = (value - movement(0)(ts))[settled]
+    error = (value - (truth or movement(0))(ts))[settled]
     lines = {line.channel: line for p in packets for line in p.sync}
     return float(np.sqrt(np.mean(error**2))), lines
 
@@ -112,3 +116,10 @@ def test_channels_of_one_source_learn_its_clock_together() -> None:
         assert abs(line.offset_s - true) <= 4 * line.offset_sd_s
         sd.append(line.offset_sd_s)
     assert sd[1] <= 0.6 * sd[0]
+
+
+@pytest.mark.parametrize("rate_hz", [1.0, 2.0, 5.0, 10.0, 31.7, 100.0])
+def test_the_value_of_a_tick_is_that_of_its_time_however_slow_the_channel(rate_hz: float) -> None:
+    ramp = Source(rate_hz=rate_hz, noise=0.0, queue_s=0.0, value=lambda t: t)
+    error, _ = fused(studio(ramp, seconds=SECONDS), [ramp.channel], truth=lambda t: t)
+    assert error <= 0.0005

@@ -344,3 +344,13 @@ def test_ticks_keep_their_time_and_release() -> None:
     fused = fuse(plan(ALL), 3)
     assert fused.ts.tolist() == [START, START + 0.2, START + 0.4]
     assert fused.released.tolist() == pytest.approx((fused.ts + 2.1).tolist())
+
+
+def test_before_members_have_been_compared_what_they_lie_apart_by_is_in_the_sd() -> None:
+    p = plan([A, B])
+    fused = fuse(p, value=np.array([1.0, 5.0]), noise_var=0.01).signals[0]
+    assert np.isnan(fused.systematic_sd[0])
+    # Half the way between them, and the noise of two that weigh the same.
+    assert fused.sd[0] == pytest.approx(2.0, rel=0.01)
+    alike = fuse(p, value=np.array([1.0, 1.1]), noise_var=0.01).signals[0]
+    assert alike.sd[0] == pytest.approx(np.sqrt(0.01 / 2))

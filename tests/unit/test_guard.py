@@ -248,3 +248,18 @@ def test_a_straggler_is_judged_and_changes_nobody_elses_verdict(value: float, pa
     assert (~others).sum() == passes
     if passes:
         assert both.before[~others] == [START + 19.0]
+
+
+@pytest.mark.parametrize("acceleration", [0.3, -2.0])
+@pytest.mark.parametrize(("tick_hz", "most"), [(1.0, 0), (5.0, 1)])
+def test_a_slow_channel_may_set_off_after_a_rest(
+    tick_hz: float, most: int, acceleration: float
+) -> None:
+    p = plan((CHANNEL,), tick_hz=tick_hz, half_width_s=10 / tick_hz)
+    time = START + np.arange(120.0)
+    value = 0.5 * acceleration * np.square(np.maximum(time - START - 60, 0))
+    value += noise(time, 1e-3)
+    out = Guard(p).update(packet(block(CHANNEL, time, hit(time, value, [40], by=1.0)), end=True))
+    lost = np.concatenate([b.host_time for b in out.outliers])
+    assert START + 40 in lost
+    assert len(lost) <= 1 + most

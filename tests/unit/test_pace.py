@@ -87,3 +87,12 @@ def test_packets_of_several_have_the_mean_as_their_interval() -> None:
     spacing = paces.push([("a", time, np.zeros(len(time)))])[0]
     assert spacing[-1] == pytest.approx(0.02, rel=0.1)
     assert spacing[20] == pytest.approx(0.02, rel=0.4)
+
+
+@pytest.mark.parametrize("n", [20, 300])
+def test_what_a_signal_moves_by_over_a_gap_is_no_noise(n: int) -> None:
+    time = np.arange(n) / 10
+    time[n // 2 :] += 30.0
+    hiss = 0.01 * np.random.default_rng(3).standard_normal(n)
+    noise = pace(time, 5.0 * time + hiss)[1]
+    assert np.nanmax(noise) < 5e-4
