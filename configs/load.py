@@ -7,6 +7,7 @@ Nothing starts before all of it is right: every fault is found in one go, as
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ import msgspec
 
 from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
+from configs.inert import inert
 from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.typed import convert, expected, fields_of, found, unknown_key
@@ -67,7 +69,10 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
-    said = msgspec.json.encode([config, rules])
+    try:
+        said = msgspec.json.encode([config, rules])
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        said = json.dumps(msgspec.to_builtins([config, rules])).encode()
     return Loaded(config, rules, name, hashlib.sha256(said).hexdigest())
 
 
@@ -76,7 +81,7 @@ def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
     try:
         return load(path)
     except ConfigError as error:
-        print(*error.lines(), sep="\n", file=sys.stderr)
+        print(*map(inert, error.lines()), sep="\n", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -17,6 +17,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
+from configs.inert import guard
 from configs.load import Loaded, load_or_exit
 from configs.schema import Config
 from flows.first_pass import HEADINGS, hindsight
@@ -98,6 +99,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         wrong stands on standard error, a line a fault. Code 0: a stop was requested in the
         first of two passes.
     """
+    guard()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     preflight(cfg)

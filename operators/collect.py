@@ -37,8 +37,10 @@ from operators.records import (
     Block,
     Bool,
     DeadLetter,
+    End,
     Ends,
     Packet,
+    Reason,
     Reject,
     State,
     Turned,
@@ -236,7 +238,7 @@ class Collect:
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
         ]
-        ends, dead = _refused(rejects, before_end)
+        ends, dead = _refused(rejects, before_end, self.plan.sync_every_s)
         if markers:
             is_text = np.zeros(n, bool)
             is_text[[m.row for m in markers]] = True
@@ -312,19 +314,33 @@ class Collect:
             yield int(key[a]), order[a:b]
 
 
-def _refused(rejects: list[Reject], before: F64) -> tuple[list[Ends], list[DeadLetter]]:
-    """Return what becomes of rejects; `before` is the running arrival before each row."""
-    ends: list[Ends] = []
-    dead: list[DeadLetter] = []
+def _refused(
+    rejects: list[Reject], before: F64, window_s: float
+) -> tuple[list[Ends], list[DeadLetter]]:
+    """Return what becomes of rejects; `before` is the running arrival before each row.
+
+    Those of one kind share a dead letter within a window, as `Ledger.add` would join them.
+    """
+    moments: dict[tuple[str, End], list[Reject]] = {}
+    kinds: dict[tuple[float, Reason, str], list[Reject]] = {}
+    window = np.floor(before / window_s).tolist()
     for r in rejects:
-        moment = np.full(r.count, before[r.row])
         end = ENDED.get(r.reason, "rejected")
-        ends += ended(r.source, "", "received", moment)
-        ends += ended(r.source, "", end, moment)
+        moments.setdefault((r.source, end), []).append(r)
         if end == "rejected":
-            sample = r.sample[:256].decode("utf-8", "replace")
-            ts = float(before[r.row])
-            dead.append(DeadLetter(ts, "receive", r.reason, r.source, r.where, sample, r.count))
+            kinds.setdefault((window[r.row], r.reason, r.source), []).append(r)
+    ends: list[Ends] = []
+    for (source, end), some in moments.items():
+        moment = np.repeat(before[[r.row for r in some]], [r.count for r in some])
+        ends += ended(source, "", "received", moment)
+        ends += ended(source, "", end, moment)
+    dead: list[DeadLetter] = []
+    for (_, reason, source), some in kinds.items():
+        ts = float(min(before[[r.row for r in some]]))
+        first = [r for r in some if before[r.row] == ts]
+        where, sample = min((r.where, r.sample[:256].decode("utf-8", "replace")) for r in first)
+        count = sum(r.count for r in some)
+        dead.append(DeadLetter(ts, "receive", reason, source, where, sample, count))
     return ends, dead
 
 

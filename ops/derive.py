@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
+from configs.inert import inert, quoted
 from configs.schema import Columns, RunMode, TimeUnit, is_delimited
 from operators.records import Reject
 from ops.tables import dialects, of_time
@@ -85,7 +85,7 @@ def derive(
         named |= units(file)
         whys += [why] if why else []
         for remark in notes:
-            print(f"lumen: {remark}", file=sys.stderr)
+            print(f"lumen: {inert(remark)}", file=sys.stderr)
     keys = {name: name.partition(":")[2] for name in sorted(counts)}
     facts = [
         name for name, key in keys.items() if key in (*FACTS, READINGS) or CONTROLLER.match(key)
@@ -98,7 +98,7 @@ def derive(
     if not series:
         _refuse("\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {FEWEST} numbers")
     for why in whys:
-        print(f"lumen: {why}", file=sys.stderr)
+        print(f"lumen: {inert(why)}", file=sys.stderr)
     path = out.with_name(out.name + ".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
@@ -275,11 +275,6 @@ def yaml_of(
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
     lines.append(f"output: {{dir: {quoted(out)}}}")
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a text as YAML reads it back."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from configs.inert import quoted, unguarded
 from configs.schema import MidiStream, OscStream
-from ops.derive import quoted, signals, yaml_of
+from ops.derive import signals, yaml_of
 from ops.hearing import HEAD, Channel, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
@@ -185,8 +186,9 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
             if time.monotonic() >= due:
                 due = time.monotonic() + _SAY_EVERY_S[terminal]
                 if terminal:
-                    print(_CLEAR + "\n".join([*opening(osc, midi), *news, "",
-                          listener.told(), "", "Ctrl-C ends it."]), flush=True)  # fmt: skip
+                    unguarded(sys.stdout).write(_CLEAR)
+                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
+                          sep="\n", flush=True)  # fmt: skip
                 elif listener.hearing.channels:
                     print(listener.told(), flush=True)
     finally:

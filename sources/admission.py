@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from operators.records import Bool, I64
+from operators.records import I64, Bool
 from sources.names import Names
 
 MOST_NAMES = 65_536

@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
+from configs.inert import inert
 from operators.records import I32, I64, Batch, Bool, Marker, Reason, Reject, Turned
 from sources.admission import OTHERS, Admission
 from sources.names import REJECT
@@ -50,7 +51,7 @@ class Dealer:
         seen: list[str],
         names: Admission | None = None,
     ) -> None:
-        self._files = files
+        self._files = [inert(file) for file in files]
         self._rig = rig
         self._max_rigs = max_rigs
         self.admitted = admitted or [rig]

@@ -21,6 +21,7 @@ from operator import attrgetter
 import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
+from configs.inert import inert
 from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, Turned
 from sources.layout import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.line import (
@@ -82,7 +83,7 @@ class Decoder:
     """Why a last line that is not whole is refused."""
 
     def __init__(self, file: str, per_second: float = 1.0) -> None:
-        self.file = file
+        self.file = inert(file)
         self._per_second = per_second
         self._layouts: list[Layout] = []
         self._poor = 0
@@ -116,7 +117,7 @@ class Decoder:
         """Return what is said of a line, or part of one, that cannot be used."""
         assert row.reason is not None
         where = f"{self.file}:{offset}"
-        return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE])
+        return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE], row.events)
 
     def _chunk(self, chunk: bytes, base: int, names: Names) -> Rows:
         text = survey(b"\n" if chunk.isspace() else chunk)

@@ -193,9 +193,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         known_feed = known.feed if known else None
         self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [],
-                              Admission(config.plan().used, known.names if known else b""))  # fmt: skip
+                              admission)  # fmt: skip
         self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
         self._heard = self._looked = clock()
         self._busy = time.process_time()

@@ -39,9 +39,11 @@ _POLL = timedelta(milliseconds=10)
 _PACE = timedelta(milliseconds=4)
 _LOOK_AHEAD = 1 << 20
 _MOST_READS = 16
+"""In one call: a source has to answer soon, whatever is in the file."""
+MOST_ROWS = 65_536
+"""Of whole lines, in one call: a line may be an array."""
 MOST_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
-"""In one call: a source has to answer soon, whatever is in the file."""
 _VERSION = 2
 
 
@@ -116,9 +118,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [],
-                              Admission(config.plan().used, known.names if known else b""))  # fmt: skip
+                              admission)  # fmt: skip
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
@@ -169,9 +172,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.idle = False
         for _ in range(_MOST_READS):
             self._merge()
-            if _count(self._merged) >= self._batch_lines:
+            full = sum(map(len, self._merged)) >= MOST_ROWS
+            if full or _count(self._merged) >= self._batch_lines:
                 break
-            if not self._read_on():
+            if stop.requested() or not self._read_on():
                 self._merge()
                 break
         else:
@@ -180,7 +184,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             return Arrived.none(self._names)
         rows = Arrived.join(self._merged)
         starts = _line_starts(rows)
-        cut = len(rows) if len(starts) <= self._batch_lines else int(starts[self._batch_lines])
+        ends = np.append(starts[1:], len(rows))[: self._batch_lines]
+        whole = int(np.searchsorted(ends, MOST_ROWS, "right"))
+        cut = int(ends[max(whole, 1) - 1])
         if self._speed and not self._follows:
             cut = min(cut, self._due(rows))
         self._merged = [rows.take(slice(cut, None))] if cut < len(rows) else []
