@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 _FOREIGN = (
@@ -24,6 +25,7 @@ _FOREIGN = (
 )
 _IN_LINES = re.compile(f"[{_FOREIGN}]")
 _IN_NAMES = re.compile(f"[\t\n{_FOREIGN}]")
+_NO_UTF_8, _BYTE = re.compile("[\udc80-\udcff]"), re.compile(r"\\x([89a-f][0-9a-f])")
 _IN_BYTES = re.compile(
     rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xaf]"
     rb"|\xef\xbb\xbf|\xef\xbf[\xb9-\xbb\xbe\xbf]|\xef\xb7[\x90-\xaf]|\xf3\xa0[\x80\x81][\x80-\xbf]"
@@ -50,6 +52,18 @@ def inert_lines(text: str) -> str:
 def quoted(text: str) -> str:
     """Return a text as YAML reads it back, byte for byte, in double quotes."""
     return _IN_NAMES.sub(_escaped, json.dumps(text, ensure_ascii=False))
+
+
+def quoted_path(path: str) -> str:
+    """Return a path for a configuration; bytes that are no UTF-8 stand as `\\xff`: see `path_of`."""
+    return quoted(_NO_UTF_8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path))
+
+
+def path_of(text: str) -> str:
+    """Return the path that a configuration names, with bytes for `\\xff` where there is one."""
+    if "\\x" not in text or Path(text).exists():
+        return text
+    return _BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 def inert_json(data: bytes) -> bytes:

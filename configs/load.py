@@ -19,9 +19,9 @@ import msgspec
 
 from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
-from configs.inert import inert
+from configs.inert import inert, path_of
 from configs.rulefiles import load_rules
-from configs.schema import Config
+from configs.schema import Config, FileStream
 from configs.typed import convert, expected, fields_of, found, unknown_key
 from operators.evidence import Rule, names
 
@@ -61,6 +61,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     if upgrade.is_old(document):
         raise ConfigError(document.faults + upgrade.answers(document))
     config, faulty = _config(document)
+    config = config and _with_paths(config)
     rules: tuple[Rule, ...] = ()
     elsewhere: list[Fault] = []
     if config is not None:
@@ -74,6 +75,16 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     except UnicodeEncodeError:  # a file name that is no UTF-8
         said = json.dumps(msgspec.to_builtins([config, rules])).encode()
     return Loaded(config, rules, name, hashlib.sha256(said).hexdigest())
+
+
+def _with_paths(config: Config) -> Config:
+    """Return a configuration whose paths may name files that are no UTF-8."""
+    streams = [
+        msgspec.structs.replace(s, path=path_of(s.path)) if isinstance(s, FileStream) else s
+        for s in config.streams
+    ]
+    output = msgspec.structs.replace(config.output, dir=path_of(config.output.dir))
+    return msgspec.structs.replace(config, streams=streams, output=output)
 
 
 def load_or_exit(path: str | os.PathLike[str]) -> Loaded:

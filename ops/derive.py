@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from configs.coherence import RESERVED
-from configs.inert import inert, quoted
+from configs.inert import inert, quoted, quoted_path
 from configs.schema import Columns, RunMode, TimeUnit, is_delimited
 from operators.records import Reject
 from ops.tables import dialects, of_time
@@ -103,7 +103,7 @@ def derive(
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
     streams = [
-        f"{{name: {name}, type: file, path: {quoted(str(file))}{of_time(tables.get(file), unit)}}}"
+        f"{{name: {name}, type: file, path: {quoted_path(str(file))}{of_time(tables.get(file), unit)}}}"
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."
@@ -273,7 +273,7 @@ def yaml_of(
             lines.append(f"      {quoted(channel)}: {{group: {group}}}")
     if facts:
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
-    lines.append(f"output: {{dir: {quoted(out)}}}")
+    lines.append(f"output: {{dir: {quoted_path(out)}}}")
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from configs.inert import inert_json
 from operators.records import ENDS, Packet, State
 from sinks.folder import write_whole
 
@@ -102,7 +103,8 @@ def usage(events: int) -> dict[str, float | None]:
 
 def write_run(path: Path, run: dict[str, Any]) -> None:
     """Write the file whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(run), indent=2)
+    write_whole(path, inert_json(text) + b"\n")
 
 
 def _age_s() -> float:

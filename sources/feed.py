@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 import numpy as np
 
+from configs.inert import inert
 from operators.records import Reason, Reject
 from sources.arrival import Arrivals
 from sources.line import Row
@@ -224,7 +225,7 @@ class Feed:
         if not calm:
             verdicts = _verdicts(pending)
         mark = self.recording.mark(first)
-        return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
+        return FeedState(inert(self.recording.path), mark, _known(running), _known(key), verdicts)
 
 
 def _is_torn(rows: Rows, why: Reason) -> bool:

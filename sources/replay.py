@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.inert import inert
 from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
 from sources import stop
@@ -109,7 +110,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         streams = [s for s in config.streams if isinstance(s, FileStream)]
         known = msgspec.msgpack.decode(state, type=ReplayState) if state else None
         if known and (known.version, [f.path for f in known.feeds]) != (
-            _VERSION, [s.path for s in streams],
+            _VERSION, [inert(s.path) for s in streams],
         ):  # fmt: skip
             raise ValueError("the recovery store is of a run with other recordings: "
                              + ", ".join(f.path for f in known.feeds))  # fmt: skip
