@@ -55,7 +55,7 @@ def quoted(text: str) -> str:
 
 
 def quoted_path(path: str) -> str:
-    """Return a path for a configuration; bytes that are no UTF-8 stand as `\\xff`: see `path_of`."""
+    """Return a path for a configuration; bytes that are no UTF-8 stand as `\\xff` (`path_of`)."""
     return quoted(_NO_UTF_8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path))
 
 

@@ -20,14 +20,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.ledger import ended, letters
-from operators.plan import Plan, Positive, Strict
+from operators.plan import Plan, Strict
 from operators.records import (
     ENDED,
     F64,
@@ -57,13 +58,13 @@ SILENCE_S = 0.1
 _BEHIND_S = 0.001
 """What releases a tick may come so much later than it is due, and be in the block still."""
 
-_ELEMENT = re.compile(r"^(.*)\[\d+\]$", re.S)
+_ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
 class CollectConfig(Strict, frozen=True, kw_only=True):
     """Width of a block of arrival time (s); buys latency or speed, never another answer."""
 
-    block_s: Literal["auto"] | Positive = "auto"
+    block_s: Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)] = "auto"
 
 
 class _Marker(NamedTuple):
@@ -171,7 +172,7 @@ class Collect:
         if known is not None:
             return known
         channel = f"{source}:{key}"
-        element = _ELEMENT.match(channel)
+        element = _ELEMENT.fullmatch(channel)
         if element and element[1] in self.plan.used and self.plan.channel(element[1]).reduce:
             channel = element[1]
         if channel in self.plan.used:

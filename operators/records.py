@@ -436,6 +436,15 @@ class Indicators(NamedTuple):
     entropy_ratio: float
 
 
+class Sparse(NamedTuple):
+    """From tick `first` on: of each member of all signals, whether the indicators leave it out,
+    since its samples are too far apart for the movement.
+    """
+
+    first: int
+    members: tuple[bool, ...]
+
+
 INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_ratio")
 
 
@@ -468,7 +477,7 @@ class Fused:
     `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s, the bounds NaN where
     fewer than two compared members are present (operators/bound.py); `indicators`, `measured`,
     `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN where null or
-    stale.
+    stale. `sparse` (k, members of all signals): see `Sparse`.
     """
 
     ts: F64
@@ -483,6 +492,7 @@ class Fused:
     fact_names: tuple[str, ...]
     sync_bound_s: F64
     sync_estimate_bound_s: F64
+    sparse: Bool = field(default_factory=lambda: np.empty((0, 0), bool))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -577,7 +587,7 @@ class Packet(msgspec.Struct, frozen=True):
         Rows on their way; consumed by `resample`.
     outliers : tuple of Block
         Rows that `guard` took out: they are used no more, but show that their channel lives.
-    grid, indicators, fused : results of `resample`, `quality`, `fuse`
+    grid, indicators, sparse, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
     notes : tuple of (source, arrival, text)
@@ -606,6 +616,7 @@ class Packet(msgspec.Struct, frozen=True):
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None
     indicators: tuple[Indicators, ...] = ()
+    sparse: tuple[Sparse, ...] = ()
     fused: Fused | None = None
     ends: tuple[Ends, ...] = ()
     letters: tuple[DeadLetter, ...] = ()

@@ -21,7 +21,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.lane import READ, Lane, lane_of
-from operators.plan import NotNegative, Plan, Profile, Strict
+from operators.plan import Plan, Profile, Strict, Wait
 from operators.presence import LIVE, Links, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
 
@@ -32,7 +32,7 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
     method: Literal["polyphase"] = "polyphase"
     target_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 5.0
     profile: Profile = "accurate"
-    wait_s: Literal["auto"] | NotNegative = "auto"
+    wait_s: Literal["auto"] | Wait = "auto"
 
     def half_width_s(self) -> float:
         """Return half of the kernel's support (s)."""

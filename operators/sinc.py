@@ -2,10 +2,10 @@
 
     y(g) = sum K(t_i - g) D_i x_i / sum K(t_i - g) D_i
 
-K has unit area, half-width 10 ticks and beta 6, its cut-off is 0.4 of the slower of grid and
-channel; D_i is the sample's Voronoi cell. One kernel is anti-alias filter, interpolator and
-(through the times) drift and lag correction. It is tabulated at 1/4096 of a tick: a polyphase
-filter bank, -84 dB off the kernel at worst.
+K has unit area, half-width 10 ticks (operators/sampler.py has less for slow channels) and beta 6,
+its cut-off is 0.4 of the slower of grid and channel; D_i is the sample's Voronoi cell. One kernel
+is anti-alias filter, interpolator and (through the times) drift and lag correction. It is tabulated
+at 1/4096 of a tick: a polyphase filter bank, -84 dB off the kernel at worst.
 
 Source: Kaiser & Schafer, IEEE Trans. ASSP 28 (1980); Crochiere & Rabiner, Multirate Digital
 Signal Processing (1983); Voronoi weights, Feichtinger & Groechenig, in Wavelets: Mathematics and

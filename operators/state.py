@@ -18,7 +18,7 @@ import numpy as np
 
 from operators.records import State
 
-VERSION = 4
+VERSION = 5
 _MAGIC = b"LUMN"
 _HEAD = struct.Struct(">4sI")
 _ARRAY = 1

@@ -103,7 +103,8 @@ def derive(
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
     streams = [
-        f"{{name: {name}, type: file, path: {quoted_path(str(file))}{of_time(tables.get(file), unit)}}}"
+        f"{{name: {name}, type: file, path: {quoted_path(str(file))}"
+        f"{of_time(tables.get(file), unit)}}}"
         for name, file in zip(names, files, strict=True)
     ]
     title = "Worked out from what the recordings hold."

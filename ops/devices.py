@@ -25,7 +25,7 @@ from configs.schema import MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate import FACTS, HELD_SPAN
 from sinks.instrument import Midi
-from sinks.send import Player
+from sinks.player import Player
 from sources.exposition import MAX_PAGE
 from sources.port import Port
 

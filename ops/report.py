@@ -21,7 +21,7 @@ MOST_DRAWN = 8
 """Rigs that have pictures; all have their verdict and their tables."""
 PAGE, METHODS = "report.html", "methods.txt"
 LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
-_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.png")
+_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)")
 
 
 def write(folder: Path, into: Path | None = None) -> Path:
@@ -48,7 +48,7 @@ def write(folder: Path, into: Path | None = None) -> Path:
     into = into or beside(folder)
     into.mkdir(parents=True, exist_ok=True)
     if (into / PAGE).exists():
-        for path in into.glob("*.png"):
+        for path in (*into.glob("*.png"), *into.glob("*.svg")):
             if _OURS.fullmatch(path.name):
                 path.unlink()
     read = story(folder)
@@ -56,11 +56,12 @@ def write(folder: Path, into: Path | None = None) -> Path:
     for place, rig in enumerate(read.rigs):
         prefix = f"{rig_folder(rig.name)}." if len(read.rigs) > 1 else ""
         drawn = [
-            picture._replace(file=f"{prefix}{picture.file}")
+            picture._replace(name=f"{prefix}{picture.name}")
             for picture in (pictures(rig) if place < MOST_DRAWN else ())
         ]
         for picture in drawn:
-            (into / picture.file).write_bytes(picture.png)
+            (into / f"{picture.name}.png").write_bytes(picture.png)
+            (into / f"{picture.name}.svg").write_bytes(picture.svg)
         told.append((rig, verdict(read, rig), drawn))
     text = methods(read)
     _text(into / METHODS, text)

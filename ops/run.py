@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from pathlib import Path
 
 from ops.summary import summary
+from ops.turn import Turn
 
 STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
 PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
@@ -46,6 +48,7 @@ def execute(
     from sources import stop
 
     folder = Path(load_or_exit(config).config.output.dir)
+    turn = Turn(folder)
     stop.set_recovering(recover is not None)
     try:
         dataflow = flow(str(config), progress=progress)
@@ -63,6 +66,7 @@ def execute(
             print(STOPPED if recover is None else PAUSED, file=sys.stderr)
     finally:
         stop.reset()
+        turn.leave()
     return folder
 
 
@@ -77,8 +81,12 @@ def prepare(store: Path) -> None:
 
 
 def show(folder: Path) -> None:
-    """Print what a run in `folder` came to."""
-    print(*summary(folder), sep="\n\n")
+    """Print what a run in `folder` came to; a reader who is gone is no fault of the run."""
+    try:
+        print(*summary(folder), sep="\n\n", flush=True)
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer goes at the exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,6 +31,17 @@ def number(value: float | None, digits: int, scale: float = 1.0) -> str:
     return f"{round(value * scale, digits) + 0.0:.{digits}f}"
 
 
+def places(sd: float) -> int:
+    """Return the decimal places at which an sd above 0 has two significant digits, at most 9."""
+    return min(max(1 - math.floor(math.log10(sd)), 0), 9)
+
+
+def measured(value: float | None, sd: float | None, digits: int, scale: float = 1.0) -> str:
+    """Return `value ±sd`, both to the place of the sd's second digit; `digits` without an sd."""
+    known = sd is not None and math.isfinite(sd) and sd > 0
+    return with_sd(value, sd, places(sd * scale) if known and sd else digits, scale)
+
+
 def with_sd(value: float | None, sd: float | None, digits: int, scale: float = 1.0) -> str:
     """Return `value ±sd`, as far as they are there."""
     told = number(value, digits, scale)

@@ -17,7 +17,7 @@ from typing import TextIO
 
 from configs.inert import inert, unguarded
 from ops.exporter import URL, USUAL, NoAnswerError, State, address, ask
-from ops.frame import Kind, Line, Trace, frame
+from ops.frame import Kind, Line, Trace, dimmed, frame
 
 _STYLES: dict[Kind, str] = {
     "plain": "", "soft": "\x1b[2m", "good": "\x1b[32m", "warn": "\x1b[33m", "crit": "\x1b[1;31m",
@@ -105,7 +105,9 @@ def watch(url: str, screen: Screen, every_s: float) -> None:
             old = f"; what is shown is {begun - answered:.0f} s old" if state else ""
             told = Line(f"{error}; asking again each {every_s:g} s{old}", "crit")
         width = screen.width
-        shown = frame(state, trace, width) if state else ()
+        shown = frame(state, trace, width) if state else iter(())
+        if told.kind == "crit":
+            shown = dimmed(shown)
         screen.draw([Line(told.text[:width], told.kind), *shown])
         time.sleep(max(begun + every_s - time.monotonic(), 0.1))
 

@@ -76,6 +76,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         What shows the run, if anything does.
     remarks : callable
         Returns the remarks on a recording, given its path; a sentence each.
+    unsaid : callable
+        Returns how many messages standard error did not take, and why.
     """
 
     def __init__(
@@ -88,9 +90,10 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         send: Send | None = None,
         server: Server | None = None,
         remarks: Callable[[str], list[str]] = lambda _: [],
+        unsaid: Callable[[], tuple[int, str | None]] = lambda: (0, None),
     ) -> None:
         self.config = config
-        self.remarks = remarks
+        self.remarks, self.unsaid = remarks, unsaid
         self.rigs = rigs or (config.rig,)
         self.path = path
         self.fingerprint = fingerprint
@@ -284,6 +287,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         streams = [s for s in self.config.streams if isinstance(s, FileStream)]
         writers = [segments for files in self.files.values() for segments in files.values()]
         paths = [path for segments in writers for path in segments.paths()]
+        messages_lost, why = self.output.unsaid()
         run = {
             "version": 1,
             "versions": versions(),
@@ -304,6 +308,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             "balanced": self.account.balanced(),
             "account": {"total": total, "by_source": self.account.by_source},
             "dead_lines_lost": self.lost,
+            "messages_lost": {"count": messages_lost, "why": why},
             "rigs": sorted(self.files),
             "files": {p.relative_to(self.folder.root).as_posix(): _size(p) for p in paths},
         }

@@ -59,6 +59,7 @@ class _Parts(msgspec.Struct, gc=False):
     tick: Raw = Raw()
     lost: Raw = Raw()
     turned: Raw = Raw()
+    step: Raw = Raw()
 
     def is_event(self) -> bool:
         return bool(self.ts or self.source or self.key or self.value)
@@ -136,6 +137,7 @@ def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
         parts = _parts(line)
         if parts.tick and not parts.is_event():
             note = _turned(parts.turned)
+            _step(parts.step)
             return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick), note=note)]
         if parts.lost and not parts.is_event():
             return [_lost(parts.lost)]
@@ -178,6 +180,12 @@ def _turned(raw: Raw) -> Turned | None:
     except BROKEN:
         raise _RefusedError("schema") from None
     return Turned(0, link.source, link.up)
+
+
+def _step(raw: Raw) -> None:
+    """Refuse a step of the wall clock that is no number: such a line is no tape's."""
+    if raw and _number(raw) is None:
+        raise _RefusedError("schema")
 
 
 def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterator[Row]:

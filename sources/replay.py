@@ -14,7 +14,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 import numpy as np
@@ -35,9 +35,9 @@ from sources.reader import reader_of
 from sources.recording import is_xdf
 from sources.rows import Arrived
 from sources.tape import head, open_recording
+from sources.wake import AT_ONCE, Pace
 
-_POLL = timedelta(milliseconds=10)
-_PACE = timedelta(milliseconds=4)
+_POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
 _MOST_READS = 16
 """In one call: a source has to answer soon, whatever is in the file."""
@@ -129,6 +129,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._follows = any(s.follow for s in streams)
         self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
         self._clock = clock
+        self._pace = Pace(_POLL_S if self._follows else _PACE_S, clock)
         self._begin: tuple[float, float] | None = None
         self._idle = self._busy = False
         size = sum(f.recording.size for f in self._feeds)
@@ -156,6 +157,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return the next rows; with the last ones, the end of every rig."""
         if self._ended or (stop.requested() and stop.recovering()):
             raise StopIteration
+        if self._idle and not self._busy:
+            self._pace.wait()
         if stop.requested():
             rows = self._rest()
             if self._speed and not self._follows:
@@ -255,10 +258,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return self._dealer.deal(rows, end)
 
     def next_awake(self) -> datetime | None:
-        """Return when to look again: at once, or within 10 ms when nothing was due."""
+        """Return a moment that is past: where nothing was due, the next look waits for itself."""
         if self._busy or not self._idle:
             return None
-        return datetime.now(UTC) + (_POLL if self._follows else _PACE)
+        return AT_ONCE
 
     def snapshot(self) -> bytes:
         """Return where the rows not yet handed on begin."""

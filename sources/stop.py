@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from sources import aside
+
 _requested = threading.Event()
 _recovering: bool | None = None
 _before: dict[int, Any] = {}
@@ -26,7 +28,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _STDERR, _INTERRUPTED = 2, 130
 ABORT_S = 0.8
 """For all that is done at a second Ctrl-C."""
-_moment = float("inf")
+_LAST_WORDS_S = 0.1
+_since = float("inf")
 _answer = ""
 _at_abort: list[Callable[[], None]] = []
 _aborting = False
@@ -34,9 +37,9 @@ _aborting = False
 
 def request() -> None:
     """Ask all sources to end."""
-    global _moment
+    global _since
     if not requested():
-        _moment = time.time()
+        _since = time.monotonic()
     _requested.set()
 
 
@@ -45,9 +48,9 @@ def requested() -> bool:
     return _requested.is_set()
 
 
-def moment() -> float:
-    """Return the host's time of the wish to stop (s); infinite before it."""
-    return _moment
+def age_s() -> float:
+    """Return how long ago the wish to stop came (s); minus infinity before it."""
+    return time.monotonic() - _since
 
 
 def at_abort(act: Callable[[], None]) -> None:
@@ -62,11 +65,12 @@ def wish() -> threading.Event:
 
 
 def reset() -> None:
-    """Forget the wish and what was said of recovery; signals mean what they did before."""
-    global _recovering, _moment, _answer
+    """Forget the wish and whether there is recovery; signals and standard error are as before."""
+    global _recovering, _since, _answer
     _requested.clear()
-    _recovering, _moment, _answer = None, float("inf"), ""
+    _recovering, _since, _answer = None, float("inf"), ""
     _at_abort.clear()
+    aside.uninstall()
     while _before:
         signal.signal(*_before.popitem())
 
@@ -105,6 +109,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _write(line: str) -> None:
     """Write a line past all buffers: the main thread may be in the midst of a `print`."""
+    if stream := aside.current():
+        stream.hand_over(f"lumen: {line}\n")
+        return
     with suppress(OSError):
         os.write(_STDERR, f"lumen: {line}\n".encode())
 
@@ -124,6 +131,7 @@ def _interrupt() -> None:
     for act in _at_abort:
         with suppress(Exception):
             act()
+    aside.drain(_LAST_WORDS_S)
     os._exit(_INTERRUPTED)
 
 
@@ -157,10 +165,11 @@ def _detach() -> None:
                 nowhere = os.open(os.devnull, os.O_RDWR)
                 os.dup2(nowhere, number)
                 os.close(nowhere)
-    if isinstance(sys.stderr, _Detached):
+    if isinstance(sys.stdout, _Detached):
         return  # terminal and shell may both send the signal
     sys.stdout = cast(TextIO, _Detached(sys.stdout))
-    sys.stderr = cast(TextIO, _Detached(sys.stderr))
+    if aside.current() is None:
+        sys.stderr = cast(TextIO, _Detached(sys.stderr))
 
 
 def _is_terminal(number: int) -> bool:

@@ -173,3 +173,16 @@ def test_after_a_run_signals_mean_what_they_did_before(config):
         assert not stop.requested()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_summary_that_nobody_reads_is_no_fault_of_the_run(config, tmp_path):
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "run", str(config("out", 0))],
+        cwd=ROOT, stdout=into, stderr=subprocess.PIPE, timeout=120,
+    )  # fmt: skip
+    os.close(into)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert run_json(tmp_path / "out")["ended"]
