@@ -8,7 +8,8 @@ pass their arrival through. Markers end here, as lines.
 A source whose rate no clock can have is held back (operators/rate.py). Stamps whose form cannot be
 that of a clock are found on the way (operators/timetags.py): those before keep their fate, later
 rows go by their arrival, and the source has no clock from then on. So is the grain of each member's
-stamps (operators/grain.py).
+stamps (operators/grain.py); samples that share a coarse stamp are spread over the time to the next
+(operators/shared_stamps.py).
 
 In the second of two passes a source's clock is known as a whole (operators/clock_path.py), and no
 row is in doubt.
@@ -17,8 +18,8 @@ Then rows leave in the order of host time. A row waits until the newest arrival 
 past its host time, one that is older already leaves at once; where later ones of its channel have
 left before, it is a *straggler*. One whose every tick has been released is late.
 
-State: a clock a source, a grain a member, the rows in doubt, each channel's rows of the last
-`settle_s`, and the host time of the last that left.
+State: a clock a source, a grain and runs of one stamp a member, the rows in doubt, each channel's
+rows of the last `settle_s`, and the host time of the last that left.
 Cost: about 25 numpy calls for each second of a source, and a sort a block.
 Losses: rejected (`wild_stamp`), late.
 """
@@ -53,12 +54,17 @@ from operators.records import (
     Packet,
     State,
 )
+from operators.shared_stamps import SharedStamps
 from operators.smoother import ClockLog
 from operators.timetags import Timetags
 
 AnyClock = Clock | ClockLog | Smoothed
 _LAST = 1 << 60
 """Behind all rows."""
+_COARSE = (
+    "{} has coarse stamps, several samples to each: they are spread by their order, and the step"
+    " over sqrt(12) is in the bound"
+)
 
 
 class DriftConfig(Strict, frozen=True, kw_only=True):
@@ -87,6 +93,7 @@ class Drift:
         self._grains = {m.channel: Grain() for m in plan.members}
         sampled = (m.channel for m in plan.members if not plan.is_held(m.channel))
         self._packets = {channel: Packets() for channel in sampled}
+        self._shared = {channel: SharedStamps() for channel in self._packets}
         self._tags = {source: Timetags() for source in plan.timetags}
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
@@ -100,6 +107,7 @@ class Drift:
             self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
             self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
             self._packets = {c: Packets(**p) for c, p in state["packets"].items()}
+            self._shared = {c: SharedStamps(**x) for c, x in state["shared"].items()}
             self._tags = {s: Timetags(t) for s, t in state["tags"].items()}
             self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
             self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
@@ -117,6 +125,7 @@ class Drift:
             },
             "grains": {c: g.snapshot() for c, g in self._grains.items()},
             "packets": {c: p.snapshot() for c, p in self._packets.items()},
+            "shared": {c: x.snapshot() for c, x in self._shared.items()},
             "tags": {s: t.snapshot() for s, t in self._tags.items()},
             "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
             "waiting": {c: b.plain() for c, b in self._waiting.items()},
@@ -135,6 +144,7 @@ class Drift:
             grains += [GrainReport(channel, -np.inf, g) for channel, g in seen.items()]
         packet, formless = self._believed(packet)
         grains += self._grained(packet)
+        packet, notes = self._spread(packet)
         if self._learn:
             self._seen = {r.channel: r.grain_s for r in grains} | self._seen
         by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
@@ -198,7 +208,7 @@ class Drift:
             clocks=tuple(clocks),
             grains=tuple(grains),
             paces=tuple(paces),
-            notes=(*packet.notes, *self._formless_notes(formless)),
+            notes=(*packet.notes, *self._formless_notes(formless), *notes),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
             markers=_lines(packet.rig, markers),
@@ -325,6 +335,29 @@ class Drift:
                 changes = self._grains[b.channel].feed(b.source_time, delay, b.before)
                 reports += [GrainReport(b.channel, *change) for change in changes]
         return reports
+
+    def _spread(self, packet: Packet) -> tuple[Packet, list[tuple[str, float, str]]]:
+        """Return the packet, samples that share a stamp spread, and a note where it is the first.
+
+        Of rows without an arrival of their own, that goes with the stamp.
+        """
+        notes: list[tuple[str, float, str]] = []
+        blocks: list[Block] = []
+        for b in packet.blocks:
+            later = (
+                self._shared[b.channel].feed(b.source_time) if b.channel in self._shared else None
+            )
+            if later is not None and later.any():
+                shared = self._shared[b.channel]
+                if not shared.stated:
+                    shared.stated = True
+                    first = float(b.before[np.flatnonzero(later)[0]])
+                    notes.append((b.source, first, _COARSE.format(b.channel)))
+                own = ~b.stamped & (b.arrival == b.source_time)
+                b = replace(b, source_time=b.source_time + later,
+                            arrival=b.arrival + np.where(own, later, 0.0))  # fmt: skip
+            blocks.append(b)
+        return replace(packet, blocks=tuple(blocks)), notes
 
     def _date(self, mapped: Iterable[Block]) -> None:
         """Note the host time of the first event, by the moment it was known, and the newest."""

@@ -43,8 +43,11 @@ def main(args: argparse.Namespace) -> int:
     mode = args.mode or usual_mode(args.files)
     for line in remarks(args.files, dialects(args.files, args.time, args.unit)):
         print(line, flush=True)
-    config = derive(args.files, args.out, mode, args.time, args.unit)
+    guesses: list[str] = []
+    config = derive(args.files, args.out, mode, args.time, args.unit, guesses.append)
     print(f"{MODES[mode]}\n", flush=True)
+    if guesses:
+        print(*guesses, sep="\n", end="\n\n", flush=True)
     show(execute(config, args.recover, args.snapshot_s))
     print(f"\nWhat is fused with what is a guess: it stands in {config}. Change it, then\n"
           f"  lumen run {config}")  # fmt: skip

@@ -13,12 +13,15 @@ from configs.inert import inert
 from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
+from ops.unused import Refused, refused
+from ops.unused import findings as unused
 from sinks.comparison import NOT_COMPARED, Seen, reasons
 from sinks.scales import unlike
 from sources.remarks import comma, is_comma_number
 
 MOST_MOMENTS, MOST_REMARKS = 24, 24
 Moment = tuple[float, str]
+Accounts = dict[str, dict[str, int]]
 AT_THE_END = "Clocks and lags at the end"
 
 
@@ -29,13 +32,15 @@ def summary(folder: Path) -> Iterator[str]:
         head = f"Rig {rig.folder.name}\n" if len(results) > 1 else ""
         yield f"{head}{channels(rig)}"
         start = next((tick.ts for tick in rig.ticks()), 0.0)
-        told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig)}"
+        told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig, by_source(folder))}"
         yield f"What was seen, at which second\n{told}"
         if odd := units(rig):
             yield f"Units\n{odd}"
         yield losses(rig)
     if known := remarks(folder, results):
         yield "Remarks on the recordings\n" + "\n".join(known)
+    if found := findings(folder, results):
+        yield "Findings\n" + "\n".join(found)
     yield account(folder)
     yield files(folder)
 
@@ -114,7 +119,7 @@ def modes(results: Results) -> str:
     return f"Of {counts.total()} ticks: {', '.join(shares)}."
 
 
-def sync(results: Results) -> str:
+def sync(results: Results, accounts: Accounts) -> str:
     """Return the bound of the sync error, or why there is none."""
     bounds, ticks, signals = array("d"), 0, dict[str, list[str]]()
     for tick in results.ticks():
@@ -130,10 +135,10 @@ def sync(results: Results) -> str:
             f"Sync error bound: {middle} ms in the median, {high} in 95 % of the "
             f"{100 * len(bounds) / ticks:.0f} % of ticks at which channels were compared."
         )
-    return f"{NOT_COMPARED}: {_why_not(results, signals)}."
+    return f"{NOT_COMPARED}: {_why_not(results, signals, accounts)}."
 
 
-def _why_not(results: Results, signals: dict[str, list[str]]) -> str:
+def _why_not(results: Results, signals: dict[str, list[str]], accounts: Accounts) -> str:
     lines: dict[str, Seen] = {}
     for line in results.sync():
         before = lines.get(line.channel)
@@ -141,7 +146,12 @@ def _why_not(results: Results, signals: dict[str, list[str]]) -> str:
         came = line.received > 0
         lines[line.channel] = Seen(line.channel, state, line.lag_s, line.lag_sd_s, came)
     return reasons(
-        [lines.get(c, Seen(c, None, None, None, False)) for c in names]
+        [
+            lines.get(c, Seen(c, None, None, None, False))._replace(
+                refused=refused(accounts, c.partition(":")[0])
+            )
+            for c in names
+        ]
         for names in signals.values()
     )
 
@@ -170,6 +180,20 @@ def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
     found += [comma(inert(channel), n, first[channel]) for channel, n in counts.items()]
     more = len(found) - MOST_REMARKS
     return found[:MOST_REMARKS] + ([f"and {more} more"] if more > 0 else [])
+
+
+def by_source(folder: Path) -> Accounts:
+    """Return the ends of each source's events, by name; empty where none were written."""
+    accounts: Accounts = (run_json(folder).get("account") or {}).get("by_source") or {}
+    return accounts
+
+
+def findings(folder: Path, results: Iterable[Results]) -> list[str]:
+    """Return the sources of which much could not be used, a sentence each."""
+    letters = (
+        Refused(x.source, x.reason, x.count, x.sample) for rig in results for x in rig.dead()
+    )
+    return list(unused(by_source(folder), letters))
 
 
 def account(folder: Path) -> str:

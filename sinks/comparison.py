@@ -40,8 +40,8 @@ class Seen(NamedTuple):
 
     @property
     def searched(self) -> bool:
-        """Whether its lag is not found yet, though its events come."""
-        return self.state == "acquiring" and self.came
+        """Whether its lag is not found yet, though its events can be used."""
+        return self.state == "acquiring" and self.came and not self.refused
 
 
 def loose(members: Iterable[Seen]) -> str:
@@ -64,12 +64,14 @@ def reason(members: Iterable[Seen]) -> str:
     if searched := [m.channel for m in seen if m.searched]:
         lag = "lag" if len(searched) == 1 else "lags"
         said.append(f"{lag} of {named(searched)} not found yet: it takes both moving for a while")
-    absent = [m for m in seen if not m.came and not m.live]
+    absent = [m for m in seen if not m.live and (m.refused or not m.came)]
     if refused := [m.channel for m in absent if m.refused]:
         said.append(f"what comes for {named(refused)} cannot be used: its stream says why")
     if waiting := [m.channel for m in absent if not m.refused]:
         said.append(f"nothing came from {named(waiting)}: start it, or look at its stream")
-    if gone := [m.channel for m in seen if m.came and m.state in ("stale", "lost")]:
+    if gone := [
+        m.channel for m in seen if m.came and not m.refused and m.state in ("stale", "lost")
+    ]:
         said.append(f"{named(gone)} silent")
     if back := [m.channel for m in seen if m.state == "rejoining"]:
         said.append(f"{named(back)} rejoining")
@@ -79,8 +81,12 @@ def reason(members: Iterable[Seen]) -> str:
 
 def reasons(signals: Iterable[list[Seen]]) -> str:
     """Return the reasons of all signals that could be compared, or of all where none could."""
-    every = list(signals)
-    many = [members for members in every if len(members) > 1] or every
+    every = [members for members in signals if members]
+    many = [members for members in every if len(members) > 1]
+    if not many and len(every) > 1:
+        alone = named([members[0].channel for members in every])
+        return f"{alone} are each the only member: name a second one that measures the same"
+    many = many or every
     return "; ".join(dict.fromkeys(map(reason, many)))
 
 

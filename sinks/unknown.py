@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from operators.correlate import SEGMENT
 from operators.quality import BAND_HZ, QUALITY_HZ
+from sinks.sparse import counted, left_out
 
 if TYPE_CHECKING:
     from sinks.board import Panel
@@ -33,4 +34,6 @@ def why(panel: Panel) -> str:
         return f"needs two channels: {signal.name} has one member"
     if live < 2:
         return f"needs two live channels: {live} of {members} live"
+    if left_out(fused, panel.sync) and live - int(counted(fused, signal.name)[-1]) < 2:
+        return left_out(fused, panel.sync)
     return needed(panel.quality.window_s)

@@ -21,7 +21,7 @@ import numpy as np
 
 from configs.inert import inert
 from configs.schema import TimeUnit, stem
-from operators.records import F64, I64, Bool, Reason, Reject
+from operators.records import F64, I32, I64, Bool, Reason, Reject
 from sources.dates import date_of, read_dates
 from sources.dialect import PER_SECOND, Dialect, is_number
 from sources.layout import Text, read_digits, read_numbers
@@ -67,18 +67,23 @@ class TableDecoder:
             base = self.dialect.begin
         if block and not block.endswith(b"\n"):
             block += b"\n"
-        if names is not self._names:
-            self._names = names
-            every = self.dialect.names
-            self._number = np.array(
-                [names[None, self.source, every[i]] for i in self.dialect.values], np.int32
-            )
+        self.numbers(names)
         parts, i = [self._rows(names, _NOTHING, np.empty(0), np.empty(0))], 0
         while i < len(block):
             j = block.find(b"\n", min(i + _CHUNK, len(block)) - 1) + 1
             parts.append(self._chunk(block[i:j], base + i, names))
             i = j
         return Rows.join(parts[1:] or parts)
+
+    def numbers(self, names: Names) -> I32:
+        """Return the number of each channel among names."""
+        if names is not self._names:
+            self._names = names
+            every = self.dialect.names
+            self._number = np.array(
+                [names[None, self.source, every[i]] for i in self.dialect.values], np.int32
+            )
+        return self._number
 
     def reject(self, row: Row, offset: int, line: bytes) -> Reject:
         """Return the reject of a line."""

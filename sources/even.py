@@ -28,8 +28,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from operators.records import F64, I64, Bool
+from sources.smoothing import Ask, Work, alone
 from sources.spool import pieces
-from sources.two_way import courses, follow, straight
+from sources.two_way import coursing, straight
 
 BLOCK_S, MOST_BLOCKS = 1.0, 4096
 FEWEST = 64
@@ -62,7 +63,12 @@ class Readings(NamedTuple):
 
 
 def even(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
-    """Return the times at which the samples were taken.
+    """Return the times at which the samples were taken, as `evening`."""
+    return alone(evening(stamps, rate_hz, readings))
+
+
+def evening(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Work[F64]:
+    """Work out the times at which the samples were taken.
 
     Parameters
     ----------
@@ -91,11 +97,11 @@ def even(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
         if b - a >= FEWEST:
             within = (readings.at >= stamps[a]) & (readings.at <= stamps[b - 1])
             own = Readings(readings.sd[a:b], readings.at[within], readings.left[within])
-            _free(out[a:b], stamps[a:b], period, own)
+            yield from _free(out[a:b], stamps[a:b], period, own)
     return out
 
 
-def _free(out: F64, stamps: F64, period: float, readings: Readings) -> None:
+def _free(out: F64, stamps: F64, period: float, readings: Readings) -> Work[None]:
     """Free one run of samples from jitter, into `out`; leave it where that cannot be done."""
     n = len(stamps)
     common = float(np.median(_sampled_steps(stamps)))
@@ -111,15 +117,17 @@ def _free(out: F64, stamps: F64, period: float, readings: Readings) -> None:
         if len(readings.at) >= TELLING:
             # The residual of each reading over the clock is now over the line.
             asked = readings.at - run.base
-            moved = follow(*_coarse(at + offset, offset - line(at), count, 2 * len(asked)))(asked)
-            readings_line = follow(asked, readings.left + moved)
+            coarse = _coarse(at + offset, offset - line(at), count, 2 * len(asked))
+            (moved,) = yield [Ask(*coarse)]
+            left = readings.left + moved(asked)
+            (readings_line,) = yield [Ask(asked, left, np.ones(len(asked)))]
         for s in pieces(n):
             nominal = run.nominal(s)
             out[s] = run.base + nominal + line(nominal)
             if readings_line:
                 out[s] += readings_line(nominal)
         return
-    _bend(out, run, full, at, offset, count)
+    yield from _bend(out, run, full, at, offset, count)
 
 
 def _coarse(at: F64, value: F64, weight: F64, most: int) -> tuple[F64, F64, F64]:
@@ -130,9 +138,9 @@ def _coarse(at: F64, value: F64, weight: F64, most: int) -> tuple[F64, F64, F64]
             np.add.reduceat(weight * value, first) / total, total / total.mean())  # fmt: skip
 
 
-def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> None:
+def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> Work[None]:
     """Follow a sampler whose pace is no line; leave `out` where that bends more than it frees."""
-    lines, edges = courses(at, offset, count)
+    lines, edges = yield from coursing(at, offset, count)
     of = np.cumsum(full) - 1
     left = np.empty(len(out))
     for s in pieces(len(out)):
@@ -207,15 +215,29 @@ class _Run:
     def calm(self) -> Callable[[slice], F64]:
         """Return 1 for stamps that are near the others of their block, 0 for wild ones."""
         if self._calm is None:
-            middle = np.empty(self.blocks)
-            edges = self._edges()
-            for k, (a, b) in enumerate(pairwise(edges)):
-                middle[k] = np.median(self.apart(slice(a, b))) if b > a else 0.0
+            middle = self._middles()
             n = len(self.stamps)
             some = np.concatenate([self._off(s, middle) for s in _sampled(n)])
             limit = 6 * 1.4826 * float(np.median(some)) + 1e-9
             self._calm = lambda s: np.asarray(self._off(s, middle) <= limit, float)
         return self._calm
+
+    def _middles(self) -> F64:
+        """Return the median of each block, 0 where it has no sample."""
+        edges = np.array(self._edges())
+        out = np.zeros(self.blocks)
+        first = 0
+        while first < self.blocks:
+            last = max(int(np.searchsorted(edges, edges[first] + PIECE, "right")) - 1, first + 1)
+            begin, size = edges[first:last], np.diff(edges[first : last + 1])
+            apart = self.apart(slice(int(edges[first]), int(edges[last])))
+            apart = apart[np.lexsort((apart, np.repeat(np.arange(last - first), size)))]
+            full = np.flatnonzero(size)
+            low = (begin - edges[first] + (size - 1) // 2)[full]
+            high = (begin - edges[first] + size // 2)[full]
+            out[first + full] = (apart[low] + apart[high]) / 2
+            first = last
+        return out
 
     def _off(self, s: slice, middle: F64) -> F64:
         return np.abs(self.apart(s) - middle[self.block(s)])

@@ -13,6 +13,7 @@ from sources.delimited import TableDecoder
 from sources.dialect import LOOK, PER_SECOND, find
 from sources.line import MAX_STAMP_S, Row
 from sources.names import Names
+from sources.remembered import Remembered, kept
 from sources.rows import Rows
 from sources.tape import head
 
@@ -22,12 +23,14 @@ class Reader:
 
     Parameters
     ----------
-    decoder : Decoder or TableDecoder
+    decoder : Decoder, TableDecoder or Remembered
     per_second : float
         How many units of the source's stamps make a second, where a file has no lines.
     """
 
-    def __init__(self, decoder: Decoder | TableDecoder, per_second: float = 1.0) -> None:
+    def __init__(
+        self, decoder: Decoder | TableDecoder | Remembered, per_second: float = 1.0
+    ) -> None:
         self._decoder, self._per_second = decoder, per_second
 
     @property
@@ -53,8 +56,14 @@ class Reader:
         return replace(rows, ts=ts, rx=np.where(with_it, ts, rows.rx))
 
 
-def reader_of(stream: FileStream) -> Reader:
+def reader_of(stream: FileStream, keep: bool = False) -> Reader:
     """Return the reader of a file stream.
+
+    Parameters
+    ----------
+    stream : FileStream
+    keep : bool
+        The file is read again in this process: rows of a delimited one are kept.
 
     Raises
     ------
@@ -63,12 +72,17 @@ def reader_of(stream: FileStream) -> Reader:
     ValueError
         Its dialect cannot be found.
     """
-    return reader_at(stream.path, stream.columns, stream.ts_unit)
+    keep = keep and not stream.follow
+    return reader_at(stream.path, stream.columns, stream.ts_unit, keep)
 
 
-def reader_at(path: str, columns: Columns | None = None, unit: TimeUnit | None = None) -> Reader:
+def reader_at(
+    path: str, columns: Columns | None = None, unit: TimeUnit | None = None, keep: bool = False
+) -> Reader:
     """Return the reader of a file, as `reader_of`."""
     if is_delimited(path):
-        return Reader(TableDecoder(path, find(path, head(path, LOOK), columns, unit)))
+        decoder = TableDecoder(path, find(path, head(path, LOOK), columns, unit))
+        before = kept(path, decoder.dialect, begin=keep)
+        return Reader(decoder if before is None else Remembered(decoder, before))
     per_second = PER_SECOND[unit or "s"]
     return Reader(Decoder(path, per_second), per_second)

@@ -138,7 +138,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
     def _open(
         self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool
     ) -> None:
-        used = config.plan().used
+        used, twice = config.plan().used, config.mode == "hindsight"
         try:
             for i, s in enumerate(streams):
                 state = known[i] if known else None
@@ -148,7 +148,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 recording = open_recording(
                     s.path, s.follow, state.mark if state else None, used, progress
                 )
-                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s)))
+                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s, twice)))
         except (OSError, ValueError):
             self.close()
             raise

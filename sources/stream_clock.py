@@ -13,8 +13,9 @@ import numpy as np
 from operators.records import F64, I64
 from sources.belief import SPANS
 from sources.even import Readings
+from sources.smoothing import Course, Work
 from sources.spool import pieces
-from sources.two_way import Course, courses
+from sources.two_way import coursing
 
 SLACK_S = 60.0
 """Samples come so long before a clock's first reading or after its last."""
@@ -45,9 +46,9 @@ class Clock:
     edges: list[int]
 
     @staticmethod
-    def read(at: F64, offset: F64) -> Clock:
+    def reading(at: F64, offset: F64) -> Work[Clock]:
         """Follow a clock through all its readings, in their order."""
-        parts, edges = courses(at, offset)
+        parts, edges = yield from coursing(at, offset)
         known = [(at + offset)[a:b] for a, b in pairwise(edges.tolist())]
         host = [(float(h.min()), float(h.max())) for h in known]
         return Clock(parts, host, at, offset, edges.tolist())

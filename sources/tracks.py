@@ -5,13 +5,14 @@ after the other; those of a stream with a nominal rate are then freed from jitte
 that cannot be believed (`belief`) are left out, with their reason. Host times rise in the order
 of the file: where jitter is still in them, they are moved to the nearest that do (`monotone`).
 
-Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, and pieces of it.
+Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, or of
+several with up to 262,144 samples together, and pieces of them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -21,9 +22,10 @@ from operators.records import F64, I64, Bool, Reason
 from sources import belief, remarks
 from sources.belief import cause, is_stamp, seconds
 from sources.chunks import Header
-from sources.even import even
+from sources.even import evening
 from sources.monotone import rising
 from sources.names import LONGEST
+from sources.smoothing import Work, together
 from sources.spool import Column, Spool, Texts, pieces
 from sources.stream_clock import Clock
 from sources.streams import Stream
@@ -31,6 +33,8 @@ from sources.streams import Stream
 READINGS = "clock_offset"
 MOVED_S = 1e-6
 _PIECE = 1 << 16
+_TOGETHER = 1 << 18
+"""Samples of streams whose clocks are followed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +140,45 @@ def place(
         Called with the number of samples placed so far.
     """
     out, judge, taken = Placed(), _Judge(streams), Counter[str]()
+    names = [_unique(s.header.name, taken, f"stream_{s.header.number}") for s in streams]
     done = 0
-    for k, stream in enumerate(streams):
-        header = stream.header
-        name = _unique(header.name, taken, f"stream_{header.number}")
-        keys = _keys(header)
-        _track(out, judge, k, stream, name, keys, spool)
-        for key, wide in zip(keys, stream.wide.tolist(), strict=True):
-            if wide:
-                out.remarks.append(remarks.wide(f"{name}:{key}", wide))
-        done += len(stream.ts)
+    for group in _groups([len(stream.ts) for stream in streams]):
+        works = [_tracked(judge, k, streams[k], names[k], spool) for k in group]
+        for k, one in zip(group, together(works), strict=True):
+            out.tracks += one.tracks
+            out.lost += one.lost
+            out.remarks += one.remarks
+            done += len(streams[k].ts)
         shown(done)
+    return out
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[range]:
+    """Yield streams in a row that together have no more than `_TOGETHER` samples, or are one."""
+    first = total = 0
+    for k, size in enumerate(sizes):
+        if k > first and total + size > _TOGETHER:
+            yield range(first, k)
+            first, total = k, 0
+        total += size
+    if sizes:
+        yield range(first, len(sizes))
+
+
+def _tracked(judge: _Judge, k: int, stream: Stream, name: str, spool: Spool) -> Work[Placed]:
+    """Put one stream on the recorder's clock."""
+    out, keys = Placed(), _keys(stream.header)
+    yield from _track(out, judge, k, stream, name, keys, spool)
+    for key, wide in zip(keys, stream.wide.tolist(), strict=True):
+        if wide:
+            out.remarks.append(remarks.wide(f"{name}:{key}", wide))
     return out
 
 
 def _track(
     out: Placed, judge: _Judge, k: int, stream: Stream, name: str, keys: tuple[str, ...],
     spool: Spool,
-) -> None:  # fmt: skip
+) -> Work[None]:  # fmt: skip
     """Add the track of a stream and that of its clock's readings."""
     header, raw = stream.header, stream.ts.read(0, len(stream.ts))
     at, offset, before = stream.readings
@@ -185,7 +210,8 @@ def _track(
     del raw, fit
     rx, sure = ts, None
     if len(own) and len(ts):
-        rx, sure = Clock.read(own, offset[good_readings]).host_time(ts)
+        clock = yield from Clock.reading(own, offset[good_readings])
+        rx, sure = clock.host_time(ts)
     straight = belief.in_order(rx)
     if not straight.all():
         by = float((np.maximum.accumulate(rx) - rx).max())
@@ -197,7 +223,9 @@ def _track(
         sure = sure and sure._replace(sd=sure.sd[straight])
     stamps = stream.ts if good.all() else _column(spool, ts)
     del ts, straight
-    time = even(rx, header.rate_hz, sure) if header.rate_hz > 0 and not header.may_drop else rx
+    time = rx
+    if header.rate_hz > 0 and not header.may_drop:
+        time = yield from evening(rx, header.rate_hz, sure)
     del rx, sure
     values = _kept(stream.values, good, spool)
     track = Track(

@@ -69,6 +69,7 @@ class Stream:
     has_readings: bool = True
     desc: str = ""
     one_stamp: bool = False
+    content: str = "T"
     seed: int = 0
     values: NDArray[np.float64] | None = None
     stamps: F64 = field(init=False)
@@ -106,7 +107,7 @@ class Stream:
         channels = "".join(f"<channel><label>{x}</label></channel>" for x in self.labels)
         form = "string" if self.texts else self.form
         return (
-            f'<?xml version="1.0"?><info><name>{self.name}</name><type>T</type>'
+            f'<?xml version="1.0"?><info><name>{self.name}</name><type>{self.content}</type>'
             f"<channel_count>{len(self.labels)}</channel_count>"
             f"<nominal_srate>{self.rate_hz:g}</nominal_srate>"
             f"<channel_format>{form}</channel_format>"

@@ -35,7 +35,7 @@ def methods(story: Story) -> str:
     for rig in story.rigs:
         lead = f"Rig {rig.name}. " if len(story.rigs) > 1 else ""
         told = [_clocks(story, rig), _lags(story, rig), _fusion(story, rig), _rates(story, rig),
-                _trust(rig)]  # fmt: skip
+                _trust(story, rig)]  # fmt: skip
         told[0] = lead + told[0]
         paragraphs += told
     paragraphs.append(f"Losses. {_sentence(losses(story.account))}")
@@ -191,10 +191,10 @@ def _hz(rate_hz: float | None, otherwise: str) -> str:
     return f"{plain(rate_hz, 4)} Hz" if known(rate_hz) else otherwise
 
 
-def _trust(rig: Rig) -> str:
+def _trust(story: Story, rig: Rig) -> str:
     bound = rig.course.bound
     if not bound.count:
-        return f"Sync error. Not compared, so that no bound can be given: {why_not(rig)}."
+        return f"Sync error. Not compared, so that no bound can be given: {why_not(rig, story)}."
     return (
         "Sync error. The bound, made from the standard deviations of offset, skew and lag of the "
         "compared channels, of scraping and of coarse stamps so that the true error lies inside "

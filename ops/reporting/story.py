@@ -81,6 +81,12 @@ class Story:
         return total
 
     @property
+    def by_source(self) -> dict[str, dict[str, int]]:
+        """The same of each source."""
+        every: dict[str, dict[str, int]] = (self.run.get("account") or {}).get("by_source") or {}
+        return every
+
+    @property
     def two_way(self) -> bool:
         """Whether all came from XDF files, whose clocks were asked to and fro."""
         paths = [str(recording.get("path")) for recording in self.run.get("recordings") or []]

@@ -10,6 +10,8 @@ from operators.records import ENDS, ChannelState
 from ops.reporting.amounts import count, milliseconds, share, unsure
 from ops.reporting.story import Rig, Story
 from ops.reporting.tracks import Track
+from ops.unused import Refused, refused
+from ops.unused import findings as unused
 from sinks.budgets import BUDGETS
 from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
 from sinks.scales import unlike
@@ -40,7 +42,7 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     exceptions = list(_exceptions(story, rig))
     bound = course.bound
     if not bound.count:
-        return Verdict(NOT_COMPARED, f"{why_not(rig)}. No bound of the sync error is known.",
+        return Verdict(NOT_COMPARED, f"{why_not(rig, story)}. No bound of the sync error is known.",
                        exceptions, facts)  # fmt: skip
     said = (
         f"While two or more channels were compared ({share(bound.count, course.ticks)} of "
@@ -59,9 +61,14 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     return Verdict(word, said, exceptions, facts)
 
 
-def why_not(rig: Rig) -> str:
+def why_not(rig: Rig, story: Story) -> str:
     """Return why nothing was ever compared, and what mends it."""
-    named = {track.channel: _seen(track) for track in rig.members}
+    named = {
+        track.channel: _seen(track)._replace(
+            refused=refused(story.by_source, track.channel.partition(":")[0])
+        )
+        for track in rig.members
+    }
     signals = [
         [named.get(c, Seen(c, None, None, None, False)) for c in channels]
         for channels in rig.course.channels.values()
@@ -156,6 +163,11 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
     if rig.findings.risks:
         fired = [f"{rule} {n}x" for rule, n in rig.findings.risks.items()]
         yield f"Risks were found: {listed(fired)}."
+    letters = (
+        Refused(source, reason, dead.count, dead.sample)
+        for (_, reason, source), dead in rig.findings.dead.items()
+    )
+    yield from (f"{found}." for found in unused(story.by_source, letters))
     if lost := story.account.get("dropped", 0):
         yield f"{count(lost, 'event')} were dropped for want of room."
     if lost := story.run.get("dead_lines_lost") or 0:

@@ -3,7 +3,8 @@ import pytest
 
 from ops.bench.xdf_files import readings
 from sources.laws import Peaked, Student
-from sources.two_way import courses, follow
+from sources.smoothing import follow
+from sources.two_way import courses
 
 SECONDS, SKEW = 600.0, 50e-6
 

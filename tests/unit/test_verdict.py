@@ -67,12 +67,14 @@ def test_all_is_well(show):
 
 def test_a_member_that_the_indicators_leave_out_is_named(show):
     show.tell(more={"ure": {"rate_hz": 0.5}})
-    told = replace(ticks(2, **GOOD), sparse=np.array([[True, False]]))
+    unknown = {**GOOD, "sync_quality": np.nan}
+    told = replace(ticks(2, **unknown), sparse=np.array([[True, False]]))
     show.board.tell([packet(told)])
     slow = "ure:p, read each 2 s, is too slow for this movement: indicators leave it out"
     assert show.sentence().endswith(f"2 of 2 streams live; {slow}")
     (rig,) = json.loads(state(show.board))["rigs"].values()
-    assert rig["left_out"] == slow
+    assert rig["left_out"] == rig["indicators"]["sync_quality"]["why"] == slow
+    assert rig["indicators"]["coherence"]["why"] is None
 
 
 @pytest.mark.parametrize(
