@@ -10,7 +10,6 @@ environment variable; what comes from there is never shown in a fault. `$${NAME}
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +34,6 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
-_LOOKS_VARIABLE = re.compile(r"\$\{[^}]*\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PASSWORD = re.compile(r"(?<=://).*@|^[^:@]*:(?!//).*@", re.S)
@@ -155,16 +153,6 @@ def public_text(text: str) -> str:
         return _QUERY.sub("***", f"{head}{mark}{hidden}{place.rpartition('@')[2]}{slash}{path}")
 
     return _URL.sub(starred, text)
-
-
-def literal(text: str) -> str:
-    """Return a text as a configuration has it, where no `${NAME}` in it is to be replaced."""
-    return _LOOKS_VARIABLE.sub(lambda found: f"${found[0]}", text)
-
-
-def quoted(text: str) -> str:
-    """Return a text as YAML reads it back, whatever is in it and whoever wrote it."""
-    return json.dumps(literal(text), ensure_ascii=False)
 
 
 def text_of(path: str) -> str:

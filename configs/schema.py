@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from configs.files import AccessMode
+from configs.inert import inert
 from operators.align import AlignConfig
 from operators.collect import CollectConfig
 from operators.drift import DriftConfig
@@ -123,7 +124,7 @@ def stem(path: str) -> str:
     for ending in (*PACKED, *DELIMITED):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
-    return re.sub(r"[:\s]+", "_", name) or "table"
+    return inert(re.sub(r"[:\s]+", "_", name)) or "table"
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
@@ -325,7 +326,7 @@ class Config(Strict, frozen=True, kw_only=True):
             aligned=self.output.aligned,
             files=()
             if self.live
-            else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
+            else tuple(inert(s.path) for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
         )
         timetags = {

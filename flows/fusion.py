@@ -19,6 +19,7 @@ from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
 from configs.files import ACCESS
+from configs.inert import guard
 from configs.load import Loaded, load_or_exit
 from configs.schema import Config
 from flows.failure import watch_command
@@ -105,6 +106,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         requested in the first of two passes.
     """
     aside.install()
+    guard()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], stop.store())

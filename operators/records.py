@@ -43,7 +43,7 @@ Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text",
+    "no_type_tags", "text", "too_many_names",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
 

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from math import inf
 
 from configs.address import endpoint
-from configs.document import quoted
+from configs.inert import quoted
 from configs.schema import MidiStream, OscStream
 from operators.evidence import readable
 from operators.plan import MIDI_KEY, Member, Plan, Signal

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from configs.inert import unguarded
 from configs.schema import MidiStream, OscStream
 from ops.heard import BACK, Stage, destinations, found, written
 from ops.hearing import HEAD, Hearing, shown
@@ -221,8 +222,9 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
             if time.monotonic() >= due:
                 due = time.monotonic() + _SAY_EVERY_S[terminal]
                 if terminal:
-                    print(_CLEAR + "\n".join([*opening(osc, midi), *news, "",
-                          listener.told(), "", "Ctrl-C ends it."]), flush=True)  # fmt: skip
+                    unguarded(sys.stdout).write(_CLEAR)
+                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
+                          sep="\n", flush=True)  # fmt: skip
                 elif listener.hearing.channels:
                     print(listener.told(), flush=True)
     finally:

@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 from configs.coherence import RESERVED
-from configs.document import quoted
+from configs.inert import quoted
 from ops.agreement import Agreement
 from ops.survey import Channel
 from sinks.comparison import named as listed

@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from configs.inert import inert_lines
 from sinks.folder import rig_folder
 from sinks.jsonl import segments_of
 
@@ -103,4 +104,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _text(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8", errors="backslashreplace", newline="\n")
+    path.write_text(inert_lines(text), "utf-8", newline="\n")

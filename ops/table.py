@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from configs.inert import inert
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the lines of a table; the first column stands left, the others right."""
-    cells = [list(head), *map(list, rows)]
+    cells = [[inert(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from configs.document import quoted
+from configs.inert import quoted
 from configs.schema import Columns, TimeUnit, is_delimited
 from sources.dialect import LOOK, Dialect, find, is_number
 from sources.names import Names

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from configs.document import literal
+from configs.inert import literal
 from configs.load import load_or_exit
 from configs.schema import Config, FileStream
 from operators.plan import FAILOVER

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TextIO
 
+from configs.inert import inert, unguarded
 from ops.exporter import URL, USUAL, NoAnswerError, State, address, ask
 from ops.frame import Kind, Line, Trace, dimmed, frame
 
@@ -41,7 +42,7 @@ class Screen:
 
     def __init__(self, out: TextIO, moving: bool) -> None:
         terminal = out.isatty() and os.environ.get("TERM") != "dumb"
-        self._out = out
+        self._out = unguarded(out)
         self._moving = moving and terminal
         self._coloured = terminal and not os.environ.get("NO_COLOR")
         self._ascii = not (out.encoding or "").lower().replace("-", "").startswith("utf8")
@@ -75,7 +76,7 @@ class Screen:
         self._out.flush()
 
     def _painted(self, line: Line) -> str:
-        text = line.text
+        text = inert(line.text)
         if self._ascii:
             text = text.translate(_PLAIN).encode("ascii", "replace").decode()
         style = _STYLES[line.kind] if self._coloured else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from configs.document import quoted
+from configs.inert import quoted, quoted_path
 
 
 def yaml_of(
@@ -46,5 +46,5 @@ def yaml_of(
             lines.append(f"      {quoted(channel)}: {{group: {group}}}")
     if facts:
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
-    lines.append(f"output: {{dir: {quoted(out)}}}")
+    lines.append(f"output: {{dir: {quoted_path(out)}}}")
     return "\n".join(lines) + "\n"

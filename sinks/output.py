@@ -20,6 +20,7 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from configs.document import public_text
 from configs.files import ACCESS, LinkError
+from configs.inert import inert
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
 from operators.refusals import Refusals
@@ -318,10 +319,10 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         run = {
             "version": 1,
             "versions": versions(),
-            "config": {"path": self.output.path, **self._config_text()},
+            "config": {"path": inert(self.output.path or "") or None, **self._config_text()},
             "recordings": [
                 {
-                    "path": stream.path,
+                    "path": inert(stream.path),
                     "sha256": self.digests.of(stream.path) if ended else None,
                     "bytes": _size(Path(stream.path)),
                     "remarks": self.output.remarks(stream.path),

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from configs.files import PRIVATE, Access, write_whole
+from configs.inert import inert_json
 from operators.records import ENDS, Packet, State
 
 _STARTED = time.monotonic()
@@ -102,7 +103,8 @@ def usage(events: int) -> dict[str, float | None]:
 
 def write_run(path: Path, run: dict[str, Any], access: Access = PRIVATE) -> None:
     """Write the file whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n", access)
+    text = msgspec.json.format(msgspec.json.encode(run), indent=2)
+    write_whole(path, inert_json(text) + b"\n", access)
 
 
 def _age_s() -> float:

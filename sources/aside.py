@@ -20,6 +20,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO, cast
 
+from configs.inert import Guarded, unguarded
+
 ROOM = 256
 """Messages that wait to be written at most."""
 DRAIN_S = 1.0
@@ -140,18 +142,23 @@ def install() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    if isinstance(sys.stderr, Aside):
+    if current():
         return
     with suppress(AttributeError, OSError, ValueError):  # a stream without a file waits for nobody
         aside = Aside(sys.stderr)
-        sys.stderr = cast(TextIO, aside)
+        sys.stderr = cast(TextIO, Guarded(cast(TextIO, aside)))
         atexit.register(aside.close)
+
+
+def current() -> Aside | None:
+    """Return what stands before standard error, if it is one."""
+    stream: Any = unguarded(sys.stderr)
+    return stream if isinstance(stream, Aside) else None
 
 
 def uninstall() -> None:
     """Let `sys.stderr` be what it was, once what waits is written."""
-    if isinstance(sys.stderr, Aside):
-        aside: Aside = sys.stderr
+    if aside := current():
         aside.close()
         atexit.unregister(aside.close)
         sys.stderr = aside.stream
@@ -159,14 +166,14 @@ def uninstall() -> None:
 
 def drain(seconds: float) -> None:
     """Wait until all messages are written, or for so long."""
-    if isinstance(sys.stderr, Aside):
-        sys.stderr.drain(seconds)
+    if aside := current():
+        aside.drain(seconds)
 
 
 def lost() -> tuple[int, str | None]:
     """Return how many messages have not been written, and the first error in writing."""
-    if not isinstance(sys.stderr, Aside):
+    aside = current()
+    if aside is None:
         return 0, None
-    aside: Aside = sys.stderr
     aside.drain(_RETRY_S)
     return aside.lost + aside.waiting, aside.why

@@ -39,6 +39,7 @@ from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
 from operators.state import StateRefusedError, seal, unseal
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -91,6 +92,7 @@ class LiveState(msgspec.Struct, frozen=True):
     feed: FeedState
     began: dict[str, float] = {}
     axis: Axis | None = None
+    names: bytes = b""
 
 
 def _known(state: bytes) -> LiveState:
@@ -211,8 +213,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         known_feed = known.feed if known else None
         self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+                              known.rigs if known else [], known.seen if known else [],
+                              admission)  # fmt: skip
         look_s = _LOOK_S / 2 if config.resample.profile == "low_latency" else _LOOK_S
         self._pace = Pace(look_s, clock, sleep)
         self._heard = clock()
@@ -443,6 +447,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return seal(msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
             self._dealer.admitted, self._dealer.seen, feed, self._began, self._host.axis(),
+            self._dealer.names.snapshot(),
         )))  # fmt: skip
 
     def close(self) -> None:

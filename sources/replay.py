@@ -21,10 +21,12 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.inert import inert
 from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
 from operators.state import StateRefusedError, seal, unseal
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -40,9 +42,11 @@ from sources.wake import AT_ONCE, Pace
 _POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
 _MOST_READS = 16
+"""In one call: a source has to answer soon, whatever is in the file."""
+MOST_ROWS = 65_536
+"""Of whole lines, in one call: a line may be an array."""
 MOST_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
-"""In one call: a source has to answer soon, whatever is in the file."""
 _VERSION = 2
 
 
@@ -54,6 +58,7 @@ class ReplayState(msgspec.Struct, frozen=True):
     rigs: list[str]
     seen: list[str]
     feeds: list[FeedState]
+    names: bytes = b""
 
 
 class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
@@ -107,7 +112,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         streams = [s for s in config.streams if isinstance(s, FileStream)]
         known = _known(state) if state else None
         if known and (known.version, [f.path for f in known.feeds]) != (
-            _VERSION, [s.path for s in streams],
+            _VERSION, [inert(s.path) for s in streams],
         ):  # fmt: skip
             raise StateRefusedError("the recovery store is of a run with other recordings: "
                                     + ", ".join(f.path for f in known.feeds))  # fmt: skip
@@ -116,8 +121,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+                              known.rigs if known else [], known.seen if known else [],
+                              admission)  # fmt: skip
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
@@ -174,9 +181,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.idle = False
         for _ in range(_MOST_READS):
             self._merge()
-            if _count(self._merged) >= self._batch_lines:
+            full = sum(map(len, self._merged)) >= MOST_ROWS
+            if full or _count(self._merged) >= self._batch_lines:
                 break
-            if not self._read_on():
+            if stop.requested() or not self._read_on():
                 self._merge()
                 break
         else:
@@ -185,7 +193,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             return Arrived.none(self._names)
         rows = Arrived.join(self._merged)
         starts = _line_starts(rows)
-        cut = len(rows) if len(starts) <= self._batch_lines else int(starts[self._batch_lines])
+        ends = np.append(starts[1:], len(rows))[: self._batch_lines]
+        whole = int(np.searchsorted(ends, MOST_ROWS, "right"))
+        cut = int(ends[max(whole, 1) - 1])
         if self._speed and not self._follows:
             cut = min(cut, self._due(rows))
         self._merged = [rows.take(slice(cut, None))] if cut < len(rows) else []
@@ -264,7 +274,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             return self._final
         state = ReplayState(
             _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
-            [f.state(self._merged) for f in self._feeds],
+            [f.state(self._merged) for f in self._feeds], self._dealer.names.snapshot(),
         )  # fmt: skip
         return seal(msgspec.msgpack.encode(state))
 

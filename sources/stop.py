@@ -112,8 +112,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _write(line: str) -> None:
     """Write a line past all buffers: the main thread may be in the midst of a `print`."""
-    if isinstance(sys.stderr, aside.Aside):
-        sys.stderr.hand_over(f"lumen: {line}\n")
+    if stream := aside.current():
+        stream.hand_over(f"lumen: {line}\n")
         return
     with suppress(OSError):
         os.write(_stderr, f"lumen: {line}\n".encode())
@@ -171,7 +171,7 @@ def _detach() -> None:
     if isinstance(sys.stdout, _Detached):
         return  # terminal and shell may both send the signal
     sys.stdout = cast(TextIO, _Detached(sys.stdout))
-    if not isinstance(sys.stderr, aside.Aside):
+    if aside.current() is None:
         sys.stderr = cast(TextIO, _Detached(sys.stderr))
 
 

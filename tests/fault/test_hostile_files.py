@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from configs.document import literal, parse, public_text, public_url, quoted
+from configs.document import parse, public_text, public_url
 from configs.files import ACCESS, LinkError, open_own, read_own, write_whole
+from configs.inert import literal, quoted
 from configs.load import load
 from configs.schema import TapConfig
 from ops.bench.hostile_files import attack
