@@ -49,6 +49,12 @@ def endpoint(addr: str | int) -> Endpoint:
     return Endpoint(tcp, host.strip("[]") or EVERYWHERE, int(port))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone, as far as it is known without a look-up."""
+    address = ip_of(host)
+    return address is not None and address.is_loopback
+
+
 def ip_of(host: str) -> IPv4Address | IPv6Address | None:
     """Return a host as an IP address, an IPv4 one out of its IPv6 mapping; None for a name."""
     try:

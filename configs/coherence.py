@@ -18,6 +18,7 @@ from configs.address import Endpoint, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.schema import (
     DELIMITED,
+    END,
     TAPE,
     Config,
     FileStream,
@@ -37,7 +38,9 @@ SERIES_HZ = 5.0
 MAX_RULE_FILES = 64
 _ALSA_NUMBER = re.compile(r" \d+:\d+$")
 """Changes with every connection."""
-RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}$"
+MOST_SEARCHED = 150_000
+"""Samples of a member in which a lag is searched: an hour at 40 Hz."""
+RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """A rig's name is that of a folder."""
 PAGES = (
     "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
@@ -237,9 +240,12 @@ def _channel_names(document: Document, config: Config) -> None:
         seen.add(fact)
 
 
-def _recorded(config: Config) -> bool:
-    """Whether every stream is a recording: names in them are literal, whatever they hold."""
-    return all(isinstance(stream, FileStream) for stream in config.streams)
+def _literal(config: Config, source: str) -> bool:
+    """Whether names of a source are names, whatever they hold: in recordings, or as configured."""
+    stream = config.stream_of(source)
+    return all(isinstance(s, FileStream) for s in config.streams) or any(
+        isinstance(s, OscStream) and s.literal and s.name == stream for s in config.streams
+    )
 
 
 def _one_channel(document: Document, config: Config, at: DataPath, name: str, role: str) -> None:
@@ -248,7 +254,7 @@ def _one_channel(document: Document, config: Config, at: DataPath, name: str, ro
     if not source or not key:
         said = f"the {role} '{shown}', expected <source>:<key>"
         document.fault(document.key_place(at), said)
-    elif _is_pattern(name) and not _recorded(config):
+    elif _is_pattern(name) and not _literal(config, source):
         said = f"the {role} '{shown}' is a pattern, expected the name of one channel"
         document.fault(document.key_place(at), said)
 
@@ -363,6 +369,11 @@ def _windows(document: Document, config: Config) -> None:
         document.fault(
             document.place(("align", "window_s")),
             f"{said} {config.align.least_window_s():g}: {why}",
+        )
+    elif (held := config.align.window_s * max(config.align.rates())) > MOST_SEARCHED:
+        said = f"align holds {held:g} samples a member, window_s times the highest of search_hz"
+        document.fault(
+            document.place(("align", "window_s")), f"{said}, expected at most {MOST_SEARCHED:g}"
         )
     elif config.align.max_lag_s >= config.align.window_s / 2:
         # Beyond that, less than half of a window overlaps with its shifted partner.

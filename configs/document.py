@@ -4,7 +4,8 @@ The text is read as a stream of parser events, never composed: depth is counted 
 anything nests, and an alias is a fault and not an expansion, so no document can cost more than
 its own length. Plain scalars are numbers, `true`, `false` or `null` as in YAML 1.2 (`1e-3` is
 a number, `on` and `1:30` are text, `010` is ten). `${NAME}` in a value is replaced by the
-environment variable; what comes from there is never shown in a fault.
+environment variable; what comes from there is never shown in a fault. `$${NAME}` is the text
+`${NAME}`: so `quoted` writes what data say, which is never to be replaced.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ BAD: Final = object()
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PASSWORD = re.compile(r"(?<=://).*@|^[^:@]*:(?!//).*@", re.S)
 """Up to the last @, since a password may hold any character."""
+_QUERY = re.compile(r"(?<=[?#])[^\s\"'<>]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\u2028\u2029]"
 )
@@ -112,7 +115,7 @@ class Document:
 
     def shown(self, at: DataPath, value: object) -> str:
         """Return a value as it was written: no environment variable, no password of a URL."""
-        return without_password(self.written.get(at, str(value)))
+        return public_text(without_password(self.written.get(at, str(value))))
 
     def fault(self, place: Place, message: str) -> None:
         """Report what is wrong at a place."""
@@ -131,6 +134,25 @@ def one_line(text: str) -> str:
 def without_password(text: str) -> str:
     """Return a text with stars for the name and password of a URL in it."""
     return _PASSWORD.sub("***@", text)
+
+
+def public_url(url: str) -> str:
+    """Return a URL as it is shown and stored: without its user part, query and fragment."""
+    head, mark, rest = url.partition("://")
+    place, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}" if mark else url
+
+
+def public_text(text: str) -> str:
+    """Return a text with stars for users, passwords, queries and fragments of URLs in it."""
+
+    def starred(found: re.Match[str]) -> str:
+        head, mark, rest = found[0].partition("://")
+        place, slash, path = rest.partition("/")
+        hidden = "***@" if "@" in place else ""
+        return _QUERY.sub("***", f"{head}{mark}{hidden}{place.rpartition('@')[2]}{slash}{path}")
+
+    return _URL.sub(starred, text)
 
 
 def text_of(path: str) -> str:
@@ -275,10 +297,10 @@ class _Reader:
         if key == "<<" and not event.style:
             self.document.fault(place, "merge key <<, expected the keys written out")
             return None
-        if _VARIABLE.search(key):
+        if any(not found[0].startswith("$$") for found in _VARIABLE.finditer(key)):
             self.document.fault(place, "${...} in a key, expected it in values only")
             return None
-        return key
+        return _VARIABLE.sub(lambda found: found[0][1:], key)
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place, at: DataPath) -> Any:
         written = str(event.value)
@@ -295,6 +317,8 @@ class _Reader:
 
     def _variable(self, found: re.Match[str]) -> str:
         name = found[1]
+        if found[0].startswith("$$"):
+            return found[0][1:]
         if not _NAME.fullmatch(name):
             raise ValueError(f"'{found[0]}', expected ${{NAME}} of letters, digits and _")
         if name not in self.environ:

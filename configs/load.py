@@ -7,6 +7,7 @@ Nothing starts before all of it is right: every fault is found in one go, as
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ import msgspec
 
 from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
+from configs.inert import inert, path_of
 from configs.rulefiles import load_rules
-from configs.schema import Config
+from configs.schema import Config, FileStream
 from configs.typed import convert, expected, fields_of, found, unknown_key
 from operators.evidence import Rule, names
 
@@ -59,6 +61,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     if upgrade.is_old(document):
         raise ConfigError(document.faults + upgrade.answers(document))
     config, faulty = _config(document)
+    config = config and _with_paths(config)
     rules: tuple[Rule, ...] = ()
     elsewhere: list[Fault] = []
     if config is not None:
@@ -67,8 +70,21 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
             rules, elsewhere = _rules(document, config, faulty, environ)
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
-    said = msgspec.json.encode([config, rules])
+    try:
+        said = msgspec.json.encode([config, rules])
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        said = json.dumps(msgspec.to_builtins([config, rules])).encode()
     return Loaded(config, rules, name, hashlib.sha256(said).hexdigest())
+
+
+def _with_paths(config: Config) -> Config:
+    """Return a configuration whose paths may name files that are no UTF-8."""
+    streams = [
+        msgspec.structs.replace(s, path=path_of(s.path)) if isinstance(s, FileStream) else s
+        for s in config.streams
+    ]
+    output = msgspec.structs.replace(config.output, dir=path_of(config.output.dir))
+    return msgspec.structs.replace(config, streams=streams, output=output)
 
 
 def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
@@ -76,7 +92,7 @@ def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
     try:
         return load(path)
     except ConfigError as error:
-        print(*error.lines(), sep="\n", file=sys.stderr)
+        print(*map(inert, error.lines()), sep="\n", file=sys.stderr)
     raise SystemExit(2)
 
 

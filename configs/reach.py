@@ -11,7 +11,7 @@ from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of
 from operators.plan import MIDI_KEY, Group, matches
 
-_ELEMENT = re.compile(r"\[\d+\]$")
+_ELEMENT = re.compile(r"\[\d+\]\Z")
 """Behind an address: one number of a message of several."""
 _SERIES = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{(?P<labels>.*)\})?", re.S)
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,|$)', re.S)

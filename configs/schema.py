@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from configs.files import AccessMode
+from configs.inert import inert
 from operators.align import AlignConfig
 from operators.collect import CollectConfig
 from operators.drift import DriftConfig
@@ -17,9 +19,8 @@ from operators.plan import (
     ChannelConfig,
     FailoverConfig,
     Member,
-    NotNegative,
+    Period,
     Plan,
-    Positive,
     Signal,
     SignalConfig,
     Strict,
@@ -28,11 +29,16 @@ from operators.plan import (
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
-_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?$"
+END = r"$(?!\n)"
+"""The end of a text: `$` alone is before a last line feed, too."""
+_URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?" + END
 _PAGE = (
     "a page such as http://127.0.0.1:9100/metrics or https://..., without name and password:"
     " basic_auth takes a username and a password_file"
 )
+Size = Annotated[float, Meta(gt=0, le=1e6)]
+"""Of a file (MB)."""
+Kept = Annotated[int, Meta(ge=0, le=1_000_000)]
 RunMode = Literal["causal", "hindsight"]
 """`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -41,7 +47,7 @@ TAPE = "tape.json"
 Address = Annotated[
     str,
     Meta(
-        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$",
+        pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}" + END,
         description="an address such as 192.168.1.7:9000 or [::1]:9000",
     ),
 ]
@@ -51,18 +57,25 @@ Listening = (
     | Annotated[
         str,
         Meta(
-            pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}$",
+            pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}" + END,
             description="an address such as 0.0.0.0:9000, [::]:9000, :9000 or tcp://0.0.0.0:9000",
         ),
     ]
 )
+HostName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?" + END,
+        description="a host's name without port, such as stage.local",
+    ),
+]
 
 
 class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
     """One input."""
 
-    name: Annotated[str, Meta(min_length=1, pattern=r"^[^:\s]+$")]
-    frozen_after_s: Positive | None = None
+    name: Annotated[str, Meta(min_length=1, pattern=r"^[^:\s]+" + END)]
+    frozen_after_s: Period | None = None
 
 
 DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
@@ -90,7 +103,7 @@ class FileStream(Stream, frozen=True, tag="file", kw_only=True):
     """
 
     path: Annotated[str, Meta(min_length=1)]
-    speed: NotNegative = 0.0
+    speed: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
     follow: bool = False
     batch_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     ts_unit: TimeUnit | None = None
@@ -111,7 +124,7 @@ def stem(path: str) -> str:
     for ending in (*PACKED, *DELIMITED):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
-    return re.sub(r"[:\s]+", "_", name) or "table"
+    return inert(re.sub(r"[:\s]+", "_", name)) or "table"
 
 
 class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
@@ -121,9 +134,11 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
     joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
     `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen. `timetags` that
     cannot be a clock are found out (`auto`), believed all the same (`use`) or never read.
+    `literal` senders have `*` and `?` in addresses that are names: members and facts may have, too.
     """
 
     addr: Listening
+    literal: bool = False
     keys: list[str] = []
     allow: list[str] = []
     interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
@@ -145,7 +160,7 @@ class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
 class BasicAuth(Strict, frozen=True, kw_only=True):
     """Name and password of a scrape; the password stands in a file."""
 
-    username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+$")]
+    username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+" + END)]
     password_file: Annotated[str, Meta(min_length=1)]
 
 
@@ -156,27 +171,32 @@ class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
     """
 
     metrics_url: Annotated[str, Meta(pattern=_URL, description=_PAGE)]
-    pull_interval_s: Annotated[float, Meta(ge=0.1)] = 2.0
-    timeout_s: Positive = 1.0
+    pull_interval_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 2.0
+    timeout_s: Period = 1.0
     keys: list[str] = []
     basic_auth: BasicAuth | None = None
     bearer_token_file: Annotated[str, Meta(min_length=1)] | None = None
 
 
 class ExporterConfig(Strict, frozen=True, kw_only=True):
-    """Where metrics and pages are served, to whoever can reach it."""
+    """Where metrics and pages are served, to every client that can reach it.
+
+    A request names a literal address, `localhost`, `host` or one of `allow_hosts` in its Host
+    header; any other is refused (421), since it may come from a page of a stranger.
+    """
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     http_port: Annotated[int, Meta(ge=1, le=65535)] = 9310
-    path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]*$")] = "/metrics_fusion"
+    path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]*" + END)] = "/metrics_fusion"
+    allow_hosts: Annotated[list[HostName], Meta(max_length=64)] = []
 
 
 class TapConfig(Strict, frozen=True, kw_only=True):
     """Where a live run is recorded."""
 
     dir: Annotated[str, Meta(min_length=1)]
-    rotate_mb: Positive = 256.0
-    keep: Annotated[int, Meta(ge=0)] = 0
+    rotate_mb: Size = 256.0
+    keep: Kept = 0
     zstd: bool = False
 
 
@@ -206,13 +226,14 @@ class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
 
 
 class OutputConfig(Strict, frozen=True, kw_only=True):
-    """Where and how results are written."""
+    """Where and how results are written, and who may read them and tapes: `mode`."""
 
     dir: Annotated[str, Meta(min_length=1)] = "out"
-    sync_every_s: Positive = 10.0
+    sync_every_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 10.0
     aligned: bool = False
-    rotate_mb: Positive = 256.0
-    keep: Annotated[int, Meta(ge=0)] = 0
+    rotate_mb: Size = 256.0
+    keep: Kept = 0
+    mode: AccessMode = "private"
 
 
 class Config(Strict, frozen=True, kw_only=True):
@@ -305,7 +326,7 @@ class Config(Strict, frozen=True, kw_only=True):
             aligned=self.output.aligned,
             files=()
             if self.live
-            else tuple(s.path for s in self.streams if isinstance(s, FileStream)),
+            else tuple(inert(s.path) for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
         )
         timetags = {

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from configs.document import BAD, MAX_FAULTS, DataPath, Document, one_line, without_password
+from configs.schema import END
 
 _SHOWN = 40
 _LISTED = 24
@@ -114,7 +115,14 @@ def expected(kind: Any) -> str:
         if described:
             return described[0]
         if any(meta.min_length or meta.pattern for meta in metas):
-            shape = next((f" that matches {meta.pattern}" for meta in metas if meta.pattern), "")
+            shape = next(
+                (
+                    f" that matches {meta.pattern.removesuffix(END)}$"
+                    for meta in metas
+                    if meta.pattern
+                ),
+                "",
+            )
             return f"{expected(base)}{shape or ' that is not empty'}"
         return " ".join([expected(base), " and ".join(bounds)]).strip()
     options = _options(kind)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from configs.files import ACCESS, read_own, write_whole
 from configs.load import Loaded
 from configs.schema import Config, FileStream
 from operators.align import Align
@@ -29,12 +30,13 @@ from operators.resample import Resample
 from operators.scale import Scale
 from operators.state import StateRefusedError
 from operators.step import Core, updated
-from sinks.folder import HINDSIGHT, Folder, FolderError, write_whole
+from sinks.folder import HINDSIGHT, Folder, FolderError
 from sinks.run import Digests
 from sources import stop
 from sources.replay import Replay
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
+_MOST_BYTES = 1 << 30
 HEADINGS = ("pass 1 of 2", "pass 2 of 2")
 
 
@@ -113,7 +115,7 @@ def _digests(config: Config) -> list[str | None]:
 def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> bytes | None:
     """Return the file of an earlier start if it is whole and of this run."""
     try:
-        data = path.read_bytes()
+        data = read_own(path, _MOST_BYTES)
         decode(data, fingerprint, recordings)
     except (OSError, StateRefusedError):
         return None
@@ -122,7 +124,8 @@ def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> byte
 
 def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bool) -> bytes:
     """Make the pass and its file, the folder locked meanwhile."""
-    folder = Folder(path.parent)
+    access = ACCESS[loaded.config.output.mode]
+    folder = Folder(path.parent, access)
     try:
         folder.take(fresh=False)
     except FolderError as error:
@@ -131,7 +134,7 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
     try:
         found = first_pass(loaded.config, progress)
         data = encode(found, loaded.fingerprint, recordings)
-        write_whole(path, data)
+        write_whole(path, data, access)
     except OSError as error:
         print(f"lumen: {error}", file=sys.stderr)
         raise SystemExit(1) from error

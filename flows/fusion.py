@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bytewax.operators as op
@@ -17,9 +18,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
 
+from configs.files import ACCESS
+from configs.inert import guard
 from configs.load import Loaded, load_or_exit
 from configs.schema import Config
+from flows.failure import watch_command
 from flows.first_pass import HEADINGS, hindsight
+from flows.store import hold, refuse_others
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
@@ -36,6 +41,8 @@ from operators.step import step
 from sinks.board import Board
 from sinks.output import Output, preflight
 from sinks.send import played
+from sources import aside, stop
+from sources.host_clock import HostClock
 from sources.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
@@ -94,32 +101,39 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     Raises
     ------
     SystemExit
-        Code 2: the configuration is faulty, or its output folder cannot be had. All that is
-        wrong stands on standard error, a line a fault. Code 0: a stop was requested in the
-        first of two passes.
+        Code 2: the configuration is faulty, or its output folder or recovery store cannot be
+        had. All that is wrong stands on standard error, a line a fault. Code 0: a stop was
+        requested in the first of two passes.
     """
+    aside.install()
+    guard()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
+    watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], stop.store())
+    held = hold(stop.store())
     preflight(cfg)
     recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
         known, loaded = hindsight(loaded, progress=progress, keep=keep)
-    source = _source(loaded, progress)
+    if held is not None:
+        refuse_others(held, loaded.fingerprint)
+    host = HostClock()
+    source = _source(loaded, progress, host)
     dataflow = Dataflow("lumen")
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep, known=known)
     rigs = rigs_of(cfg)
     output = Output(
-        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port), _served(cfg, rigs),
-        remarks_on,
+        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port),
+        _served(cfg, rigs, host), remarks_on, aside.lost,
     )  # fmt: skip
     at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
 
 
-def _source(loaded: Loaded, progress: bool) -> Source[tuple[str, Batch]]:
+def _source(loaded: Loaded, progress: bool, host: HostClock) -> Source[tuple[str, Batch]]:
     """Return what feeds the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
@@ -127,14 +141,14 @@ def _source(loaded: Loaded, progress: bool) -> Source[tuple[str, Batch]]:
     from sources import live  # sockets and ports are nothing to one who replays
 
     live.preflight(loaded.config)
-    return live.Live(loaded.config, loaded.fingerprint)
+    return live.Live(loaded.config, loaded.fingerprint, host)
 
 
-def _served(config: Config, rigs: tuple[str, ...]) -> Server | None:
+def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:
     """Return what shows the run while it runs, if anything is to."""
     if config.exporter is None:
         return None
     from sinks.server import served  # likewise
     from sources.udp import listener
 
-    return served(config.exporter, Board(config, rigs), listener)
+    return served(config.exporter, Board(config, rigs, wall=host), listener)

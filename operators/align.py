@@ -37,7 +37,18 @@ from operators.hindsight import Hindsight
 from operators.ladder import LEAST_COMMON_S, LEAST_WINDOW_S, RATES_HZ, Ladder, agree, look
 from operators.lag_path import path_of
 from operators.pace import Paces
-from operators.plan import NotNegative, Plan, Positive, Profile, Signal, Strict
+from operators.plan import (
+    Hop,
+    NotNegative,
+    Plan,
+    Positive,
+    Profile,
+    Rate,
+    Signal,
+    Span,
+    Strict,
+    Wait,
+)
 from operators.records import Block, LagReport, Packet, State
 from operators.rung import Rung
 from operators.track import Pair, Track
@@ -68,11 +79,11 @@ class AlignConfig(Strict, frozen=True, kw_only=True):
     """How lags are searched and tracked; content up to 0.4 `search_hz` counts."""
 
     method: Literal["xcorr_kalman"] = "xcorr_kalman"
-    max_lag_s: NotNegative = 5.0
-    window_s: Positive = 60.0
-    hop_s: Positive = 10.0
-    wait_lag_s: Literal["auto"] | NotNegative = "auto"
-    search_hz: Literal["auto"] | Positive = "auto"
+    max_lag_s: Wait = 5.0
+    window_s: Span = 60.0
+    hop_s: Hop = 10.0
+    wait_lag_s: Literal["auto"] | Wait = "auto"
+    search_hz: Literal["auto"] | Rate = "auto"
     kalman: KalmanConfig = KalmanConfig()
 
     def rates(self) -> tuple[float, ...]:
@@ -433,7 +444,7 @@ class Align:
         return LagReport(
             self._signals[edge.signal].name, edge.channel, known, edge.base + t.lag, t.var,
             t.growth, found.confidence, track.locked, found.note, t.at, t.rate, t.cross_var,
-            t.rate_var, hz if track.locked else float("nan"),
+            t.rate_var, hz if track.locked else float("nan"), track.doubt,
         )  # fmt: skip
 
     def _choose(self, signal: Signal) -> str:

@@ -20,14 +20,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.ledger import ended, letters
-from operators.plan import Plan, Positive, Strict
+from operators.plan import Plan, Strict
 from operators.records import (
     ENDED,
     F64,
@@ -37,8 +38,10 @@ from operators.records import (
     Block,
     Bool,
     DeadLetter,
+    End,
     Ends,
     Packet,
+    Reason,
     Reject,
     State,
     Turned,
@@ -55,13 +58,13 @@ SILENCE_S = 0.1
 _BEHIND_S = 0.001
 """What releases a tick may come so much later than it is due, and be in the block still."""
 
-_ELEMENT = re.compile(r"^(.*)\[\d+\]$", re.S)
+_ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
 class CollectConfig(Strict, frozen=True, kw_only=True):
     """Width of a block of arrival time (s); buys latency or speed, never another answer."""
 
-    block_s: Literal["auto"] | Positive = "auto"
+    block_s: Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)] = "auto"
 
 
 class _Marker(NamedTuple):
@@ -106,6 +109,8 @@ class Collect:
             self._turned = [Turned(*t) for t in state["turned"]]
             self._run = state["run"]
             self._ticks = state["ticks"]
+        self._number = {c: k for k, c in enumerate(self._channels)}
+        self._source = {s: IGNORED - k for k, s in enumerate(self._sources)}
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -167,20 +172,20 @@ class Collect:
         if known is not None:
             return known
         channel = f"{source}:{key}"
-        element = _ELEMENT.match(channel)
-        if element and self.plan.channel(element[1]).reduce and element[1] in self.plan.used:
+        element = _ELEMENT.fullmatch(channel)
+        if element and element[1] in self.plan.used and self.plan.channel(element[1]).reduce:
             channel = element[1]
         if channel in self.plan.used:
-            if (source, channel) not in self._channels:
+            lane = self._number.setdefault((source, channel), len(self._channels))
+            if lane == len(self._channels):
                 self._channels.append((source, channel))
-            lane = self._channels.index((source, channel))
             self._lane[source, key] = lane
             return lane
-        if source not in self._sources:
-            if len(self._sources) > MOST_SOURCES:
-                return IGNORED
+        lane = self._source.get(source, IGNORED)
+        if lane == IGNORED and len(self._sources) <= MOST_SOURCES and source != self._sources[0]:
+            lane = self._source[source] = IGNORED - len(self._sources)
             self._sources.append(source)
-        return IGNORED - self._sources.index(source)
+        return lane
 
     def _next_cut(self) -> tuple[int, int] | None:
         """Return how many rows and rejects the next packet takes, None while it is open."""
@@ -234,7 +239,7 @@ class Collect:
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
         ]
-        ends, dead = _refused(rejects, before_end)
+        ends, dead = _refused(rejects, before_end, self.plan.sync_every_s)
         if markers:
             is_text = np.zeros(n, bool)
             is_text[[m.row for m in markers]] = True
@@ -310,19 +315,33 @@ class Collect:
             yield int(key[a]), order[a:b]
 
 
-def _refused(rejects: list[Reject], before: F64) -> tuple[list[Ends], list[DeadLetter]]:
-    """Return what becomes of rejects; `before` is the running arrival before each row."""
-    ends: list[Ends] = []
-    dead: list[DeadLetter] = []
+def _refused(
+    rejects: list[Reject], before: F64, window_s: float
+) -> tuple[list[Ends], list[DeadLetter]]:
+    """Return what becomes of rejects; `before` is the running arrival before each row.
+
+    Those of one kind share a dead letter within a window, as `Ledger.add` would join them.
+    """
+    moments: dict[tuple[str, End], list[Reject]] = {}
+    kinds: dict[tuple[float, Reason, str], list[Reject]] = {}
+    window = np.floor(before / window_s).tolist()
     for r in rejects:
-        moment = np.full(r.count, before[r.row])
         end = ENDED.get(r.reason, "rejected")
-        ends += ended(r.source, "", "received", moment)
-        ends += ended(r.source, "", end, moment)
+        moments.setdefault((r.source, end), []).append(r)
         if end == "rejected":
-            sample = r.sample[:256].decode("utf-8", "replace")
-            ts = float(before[r.row])
-            dead.append(DeadLetter(ts, "receive", r.reason, r.source, r.where, sample, r.count))
+            kinds.setdefault((window[r.row], r.reason, r.source), []).append(r)
+    ends: list[Ends] = []
+    for (source, end), some in moments.items():
+        moment = np.repeat(before[[r.row for r in some]], [r.count for r in some])
+        ends += ended(source, "", "received", moment)
+        ends += ended(source, "", end, moment)
+    dead: list[DeadLetter] = []
+    for (_, reason, source), some in kinds.items():
+        ts = float(min(before[[r.row for r in some]]))
+        first = [r for r in some if before[r.row] == ts]
+        where, sample = min((r.where, r.sample[:256].decode("utf-8", "replace")) for r in first)
+        count = sum(r.count for r in some)
+        dead.append(DeadLetter(ts, "receive", reason, source, where, sample, count))
     return ends, dead
 
 

@@ -140,7 +140,13 @@ class Consensus:
         return {"moments": self._moments.snapshot(), "force": self._force}
 
     def read(
-        self, first: int, value: F64, noise: F64, there: Bool, learnt: Bool
+        self,
+        first: int,
+        value: F64,
+        noise: F64,
+        there: Bool,
+        learnt: Bool,
+        sparse: Bool | None = None,
     ) -> tuple[Force, F64, I64]:
         """Take in ticks from index `first` on.
 
@@ -152,6 +158,9 @@ class Consensus:
             Where the value is known.
         learnt : bool (m, k)
             Its scale was learnt from the others: it has no vote on level and slope.
+        sparse : bool (m, k), optional
+            Its samples are too far apart for the movement, whose size it does not show: its slope
+            is unknown.
 
         Returns
         -------
@@ -167,7 +176,9 @@ class Consensus:
         if over:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 last = np.cumsum(seconds.size)[:over] - 1
-                self._estimate(seconds, ~learnt[:, last].T, table)
+                votes = ~learnt[:, last].T
+                dense = np.ones_like(votes) if sparse is None else ~sparse[:, last].T
+                self._estimate(seconds, votes, dense, table)
             self._force = table[:, :, over].copy()
         force = Force(*table[:, :, :n])
         age = (seconds.begin - force.measured) * (moments.seconds / 60)
@@ -206,7 +217,7 @@ class Consensus:
         each, tau = self._origin @ each, tau[self._first]
         return np.asarray(np.add.reduce(each * each * tau, 0))
 
-    def _estimate(self, seconds: Seconds, votes: Bool, table: F64) -> None:
+    def _estimate(self, seconds: Seconds, votes: Bool, dense: Bool, table: F64) -> None:
         """Write what is known after each second (fields, m, n + 1); the first is of before."""
         moments, active = self._moments, seconds.active
         pairs = moments.pairs(seconds.rows[1:, 1])
@@ -214,7 +225,7 @@ class Consensus:
         looks = pairs.ticks * (moments.independent * INDEPENDENT)
         met = (looks >= LEAST) & off
         noise = noise_of(pairs, met)
-        slope = self._slopes(pairs, looks, met, noise, votes)
+        slope = self._slopes(pairs, looks, met, noise, votes, dense)
         gain = np.exp(np.where(slope.known, slope.part * slope.excess, 0.0))
         weight = np.where(met, pairs.ticks, 0.0)
         total = np.maximum(weight.sum(axis=(1, 2)), TINY)
@@ -250,8 +261,11 @@ class Consensus:
         near = moments.pairs(seconds.rows[1:, 0])
         self._noise(near, ratio, shift, active, end, Force(*table))
 
-    def _slopes(self, pairs: Pairs, looks: F64, met: Bool, noise: F64, votes: Bool) -> _Effect:
+    def _slopes(
+        self, pairs: Pairs, looks: F64, met: Bool, noise: F64, votes: Bool, dense: Bool
+    ) -> _Effect:
         """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
+        met = met & dense[:, :, None] & dense[:, None]
         log, var, signal = deming(pairs, looks, noise)
         good = met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2)
         known_by = np.where(good, looks * signal, 0.0).max(axis=2)

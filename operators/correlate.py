@@ -11,6 +11,8 @@ where nothing is known.
    peak comes near it: confidence falls to 0 as the second reaches 0.8 of the first; and when it
    falls off by 1.5 % within 0.6 s: the ends of the window move the peak of a mere drift.
 
+A trough deeper than the peak belongs to a mirror image: the peak is a side lobe of it.
+
 What has no such peak is named: `too little data` and `constant`, of which nothing can be said
 (confidence NaN), `anti-correlated`, `weak`, `ambiguous` (periodic, say), `too slow` (drifting)
 and `at the edge` (confidence 0).
@@ -35,6 +37,9 @@ SIGMAS = 5.0
 SIGMAS_OF_BURSTS = 3.0
 LEAST_PAIRS = 6.0
 SECOND_MOST = 0.8
+MIRRORED = 0.95
+"""Of the deepest trough: a lower peak is a side lobe of that. No series has a deeper trough with
+itself than it has a peak."""
 APART_S = 0.6
 BROADEST = 0.985
 ROUNDING = 1e-20
@@ -139,11 +144,8 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
     none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
-    if (
-        -low > max(top, LEAST_RHO)
-        and top < LEAST_RHO
-        and -low > _chance(a, b, overlap, trough, low)
-    ):
+    mirrored = -low > max(top, LEAST_RHO) and -low > _chance(a, b, overlap, trough, low)
+    if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
     shift = peak - most
     least = max(LEAST_RHO, _chance(a, b, overlap, peak, top))
@@ -155,7 +157,7 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > BROADEST * top:
         return none._replace(note="too slow")
     second = max(_second(rho, peak, APART_S * hz), 0.0)
-    if second >= SECOND_MOST * top:
+    if mirrored or second >= SECOND_MOST * top:
         return none._replace(note="ambiguous")
     distinct = min((1 - second / top) / (1 - SECOND_MOST), 1.0)
     strong = (top - least) / max(1 - least, 1e-3)

@@ -38,7 +38,7 @@ from operators.grain import Grain
 from operators.hindsight import Hindsight
 from operators.ledger import ended, letters, spread
 from operators.packets import Packets
-from operators.plan import NotNegative, Plan, Positive, Strict
+from operators.plan import Period, Plan, Strict, Wait
 from operators.rate import Rates, cause
 from operators.records import (
     F64,
@@ -70,8 +70,8 @@ _COARSE = (
 class DriftConfig(Strict, frozen=True, kw_only=True):
     """What a clock and a network may do."""
 
-    max_disorder_s: NotNegative = 0.5
-    max_delay_s: Positive = 30.0
+    max_disorder_s: Wait = 0.5
+    max_delay_s: Period = 30.0
 
 
 class Drift:

@@ -26,7 +26,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.expression import WORDS, compile_expression
-from operators.plan import NotNegative, Plan, Strict
+from operators.plan import Plan, Rest, Strict
 from operators.records import F64, INDICATORS, EvidenceRecord, Fused, Packet, State
 
 
@@ -55,8 +55,8 @@ class Rule(Strict, frozen=True, kw_only=True):
 
     when: str
     name: str | None = None
-    for_s: NotNegative = 0.0
-    keep_for_s: NotNegative = 0.0
+    for_s: Rest = 0.0
+    keep_for_s: Rest = 0.0
     severity: str | None = None
     risk: str | None = None
     action: str | None = None

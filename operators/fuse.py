@@ -48,6 +48,7 @@ from operators.records import (
     Grid,
     Indicators,
     Packet,
+    Sparse,
     State,
 )
 from operators.sampler import LEAST_COVERAGE
@@ -97,11 +98,14 @@ class Fuse:
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
+        self._sparse = Sparse(0, (False,) * len(plan.members))
+        self._turning: list[Sparse] = []
         self._coming: list[Indicators] = []
         self._reporter = Reporter(plan, state and state["reporter"])
         self._bound = Bound(plan, state and state["bound"])
         if state:
             self._measured = list(state["measured"])
+            self._sparse, *self._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
             self._coming = [Indicators(*i) for i in state["coming"]]
 
     def snapshot(self) -> State:
@@ -109,6 +113,7 @@ class Fuse:
         return {
             "mixes": [x.consensus.snapshot() for x in self._mixes],
             "measured": list(self._measured),
+            "sparse": [[s.first, list(s.members)] for s in (self._sparse, *self._turning)],
             "coming": [list(i) for i in self._coming],
             "reporter": self._reporter.snapshot(),
             "bound": self._bound.snapshot(),
@@ -119,6 +124,7 @@ class Fuse:
         self._reporter.add(packet)
         self._bound.add(packet.grains)
         self._coming += packet.indicators
+        self._turning += packet.sparse
         grid = packet.grid
         if grid is not None:
             # Found gains are written into columns of this station's own.
@@ -128,13 +134,14 @@ class Fuse:
         sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
         return replace(
             packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
-            lags=(), indicators=(),
+            lags=(), indicators=(), sparse=(),
         )  # fmt: skip
 
     def _fused(self, grid: Grid) -> Fused:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
-        signals = tuple(self._mix(mix, grid, live) for mix in self._mixes)
+        sparse = self._sparsely(grid)
+        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         exported = measured = self._indicators(grid)
         reported = np.full(measured.shape, np.nan)
@@ -151,9 +158,10 @@ class Fuse:
         return Fused(
             ts, grid.released, mode, present, signals, exported, measured, reported, facts,
             self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
+            sparse,
         )  # fmt: skip
 
-    def _mix(self, mix: _Mix, grid: Grid, live: Bool) -> FusedSignal:
+    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
         """Return one signal's ticks. Shapes here: m members, k ticks."""
         columns = mix.columns
         live = np.ascontiguousarray(live[:, columns].T)
@@ -166,7 +174,9 @@ class Fuse:
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
         learnt = grid.scale_state[:, columns].T == LEARNT
-        force, samples, size = mix.consensus.read(grid.first, value, noise, there, learnt)
+        force, samples, size = mix.consensus.read(
+            grid.first, value, noise, there, learnt, sparse[:, columns].T
+        )
         found = Force(*np.repeat(np.array(force), size, axis=2))
         self._show(mix, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
@@ -267,6 +277,17 @@ class Fuse:
         edges = [grid.first, *(max(i.first, grid.first) for i in due), stop]
         table = [self._measured, *(i[1:] for i in due)]
         self._measured = list(table[-1])
+        return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
+
+    def _sparsely(self, grid: Grid) -> Bool:
+        """Return which members the indicators leave out at each tick (k, members)."""
+        stop = grid.first + len(grid)
+        due = [s for s in self._turning if s.first < stop]
+        self._turning = self._turning[len(due) :]
+        held = [self._sparse, *due]
+        self._sparse = held[-1]
+        edges = [grid.first, *(max(s.first, grid.first) for s in due), stop]
+        table = np.array([s.members for s in held], bool)
         return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
 
     def _report(self, facts: F64, out: F64) -> None:

@@ -78,7 +78,7 @@ def _steps(reports: Sequence[LagReport]) -> list[int]:
 
 def _smoothed(reports: Sequence[LagReport]) -> list[LagReport]:
     """Return the reports of one run, each with the findings of those after it."""
-    last = reports[-1]
+    last = reports[-1]._replace(doubt=0.0)
     x, p = _state(last)
     out = [last]
     for r, after in zip(reports[-2::-1], reports[:0:-1], strict=True):

@@ -14,8 +14,19 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
+Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
+Span = Annotated[float, Meta(gt=0, le=3600)]
+"""What is looked over, or apart (s): its data are in memory."""
+Hop = Annotated[float, Meta(ge=0.1, le=3600)]
+"""From one look to the next (s): each costs the same."""
+Wait = Annotated[float, Meta(ge=0, le=3600)]
+"""What is waited for (s): its data are in memory."""
+Rate = Annotated[float, Meta(gt=0, le=1000)]
+Period = Annotated[float, Meta(gt=0, le=86_400)]
+Rest = Annotated[float, Meta(ge=0, le=86_400)]
+"""Times (s) in which nothing is kept."""
 Group = Literal["ure", "sensors"]
 Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
@@ -39,7 +50,8 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ChannelConfig(Strict, frozen=True, kw_only=True):
     """How the values of the channels that match a name or pattern are to be read.
 
-    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal.
+    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal. `unit` is
+    that of the values after `gain` and `offset`, before them where a gain is learnt; it is shown.
     """
 
     @property
@@ -60,11 +72,12 @@ class ChannelConfig(Strict, frozen=True, kw_only=True):
         return 1.0 if self.gain is None else self.gain, self.given_offset
 
     kind: Kind | None = None
-    gain: float | Literal["auto"] | None = None
-    offset: float | Literal["auto"] | None = None
-    range: tuple[float, float] | None = None
+    gain: Number | Literal["auto"] | None = None
+    offset: Number | Literal["auto"] | None = None
+    range: tuple[Number, Number] | None = None
     reduce: Reduce | None = None
-    stale_after_s: Positive | None = None
+    stale_after_s: Period | None = None
+    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
 
 
 class MemberConfig(Strict, frozen=True, kw_only=True):
@@ -79,8 +92,8 @@ class MemberConfig(Strict, frozen=True, kw_only=True):
     group: Group = "sensors"
     origin: Annotated[str, Meta(min_length=1)] | None = None
     sd: Positive | None = None
-    lag_s: float | None = None
-    lag_sd_s: NotNegative | None = None
+    lag_s: Annotated[float, Meta(ge=-3600, le=3600)] | None = None
+    lag_sd_s: Wait | None = None
 
 
 class SignalConfig(Strict, frozen=True, kw_only=True):
@@ -104,10 +117,10 @@ class WeightsConfig(Strict, frozen=True, kw_only=True):
 class FailoverConfig(Strict, frozen=True, kw_only=True):
     """When a channel counts as gone, and what a signal falls back to."""
 
-    min_streams: Annotated[int, Meta(ge=1)] = 1
+    min_streams: Annotated[int, Meta(ge=1, le=65_536)] = 1
     fallback: Literal["ure_only", "sensors_only", "degrade"] = "ure_only"
-    stale_after_s: Literal["auto"] | Positive = "auto"
-    rejoin_after_s: NotNegative = 10.0
+    stale_after_s: Literal["auto"] | Period = "auto"
+    rejoin_after_s: Rest = 10.0
 
 
 PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
@@ -257,6 +270,19 @@ class Plan:
     def channel(self, name: str) -> ChannelConfig:
         """Return what is configured for a channel: exact beats pattern, later beats earlier."""
         return _resolve(self.patterns, name)
+
+    def unit(self, signal: str) -> str | None:
+        """Return the unit of a signal: that of the member with its scale, else of the first one.
+
+        Members whose gain is learnt are converted to it, and those without a unit pass it by.
+        """
+        found = next((s for s in self.signals if s.name == signal), None)
+        if found is None:
+            return None
+        first = (found.scale, found.reference)
+        members = sorted((m.channel for m in found.members), key=lambda name: name not in first)
+        units = (c.unit for c in map(self.channel, members) if c.gain != "auto")
+        return next(filter(None, units), None)
 
     def is_held(self, name: str) -> bool:
         """Whether the channel speaks only when it changes: as configured, a fact, or MIDI."""

@@ -17,8 +17,14 @@ present member stands against the reference (the heaviest present member by prio
 gone); the mean over them is weighted by cross-power. NaN with fewer than two present members or
 less than a quarter of the window.
 
-State: one window of the series; in memory also the products of its segments, four numbers a bin
-and pair. Cost: about 200 us a packet and 3 us a hop and pair. Losses: none.
+Samples at rate f of a movement up to F, as scraping takes them, fold all above f / 2 onto f - F and
+above. F is where all but `ALIASED` of the power lies below, as the fastest present member shows it.
+The band of a comparison ends below f / 2 and f - F (less a window's lobe) of every member in it. A
+member that would leave fewer than `FEWEST` frequencies is sparse, and left out.
+
+State: one window of the series and of the power beyond it; in memory also the products of its
+segments, four numbers a bin and pair. Cost: about 200 us a packet and 3 us a hop and pair.
+Losses: none.
 
 Sources: Carter, Knapp & Nuttall 1973 (bias of C); Lachaux et al., Hum. Brain Mapp. 8 (1999);
 Cimenser et al., PNAS 108 (2011); Inouye et al., EEG Clin. Neurophysiol. 79 (1991); Welch 1967.
@@ -33,13 +39,18 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlate import HALF_OVERLAP, SEGMENT
-from operators.plan import Plan, Positive, Signal, Strict
+from operators.plan import Hop, Number, Plan, Signal, Span, Strict
 from operators.presence import LIVE
-from operators.records import F64, I64, Bool, Grid, Indicators, Packet, State
+from operators.records import F64, I64, Bool, Grid, Indicators, Packet, Sparse, State
 from operators.sinc import CUTOFF, PHASES, kernel
 
 QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)
+ALIASED = 0.05
+"""Of the power: folded into the band, it takes as much of the coherence, half of its budget."""
+FEWEST = 2
+LOBE = 2
+"""Half the main lobe of the Hann window, in frequencies: so far aliases leak."""
 MOST_AT_ONCE = 256
 """Samples of the series that are taken in together: a long silence must not need long arrays."""
 WINDOW = np.hanning(SEGMENT + 1)[:-1]
@@ -54,9 +65,9 @@ class QualityConfig(Strict, frozen=True, kw_only=True):
     """Which signal the indicators judge (default: the first), over which window and band."""
 
     signal: str | None = None
-    window_s: Positive = 120.0
-    hop_s: Positive = 1.0
-    band_hz: Literal["auto"] | tuple[float, float] = "auto"
+    window_s: Span = 120.0
+    hop_s: Hop = 1.0
+    band_hz: Literal["auto"] | tuple[Number, Number] = "auto"
 
 
 class Quality:
@@ -88,8 +99,17 @@ class Quality:
         self._next: int | None = None
         self._fine: F64 = np.empty((c, 0))
         self._series: F64 = np.full((c, self._length), np.nan)
+        self._rest: F64 = np.zeros((c, self._length))
+        self._none = (False,) * len(plan.members)
+        self._sparse = self._none
+        self._turned: list[Sparse] = []
+        self._names, self._tick_hz = [m.channel for m in signal.members], plan.tick_hz
+        self._noted: list[str] = []
+        self._notes: list[tuple[str, float, str]] = []
         if state:
             self._next, self._fine, self._series = state["next"], state["fine"], state["series"]
+            self._rest, self._sparse = state["rest"], tuple(state["sparse"])
+            self._noted = list(state["noted"])
         past = (self._segments - 1) * self._apart
         self._bins = np.full(past, len(self._frequency))
         if state:
@@ -97,13 +117,16 @@ class Quality:
         # All segments that a coming window may hold are still in the series.
         wait = -(self._next or 0) % self._hop
         first = self._length + wait - past * self._hop
-        self._products = self._multiply(self._ending(SEGMENT, first, past), self._bins)
+        self._products, x = self._multiply(*self._segments_ending(first, past))
+        self._lock(self._products, x, self._bins)
         self._stop = past
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "next": self._next, "fine": self._fine, "series": self._series, "bins": self._bins,
+            "next": self._next, "fine": self._fine, "series": self._series, "rest": self._rest,
+            "bins": self._bins, "sparse": list(self._sparse),
+            "noted": list(self._noted),
         }  # fmt: skip
 
     def update(self, packet: Packet) -> Packet:
@@ -121,20 +144,31 @@ class Quality:
         fine, start = _bridged(raw, hole) if hole else raw, 0
         found: list[Indicators] = []
         while (n := min((raw.shape[1] - start - 2 * reach - 1) // step + 1, MOST_AT_ONCE)) > 0:
-            new = _windows(fine, len(self._taps), start + hole, step, n) @ self._taps
+            around = _windows(fine, len(self._taps), start + hole, step, n)
+            new = around @ self._taps
+            rest = (around[..., len(self._taps) // 2] - new) ** 2
             self._series = np.concatenate((self._series, new.T), axis=1)
+            self._rest = np.concatenate((self._rest, rest.T), axis=1)
             wait = -self._next % self._hop
             if wait < n:
                 found += self._measure(wait, -(-(n - wait) // self._hop), grid)
-            self._series = self._series[:, n:].copy()
+            self._series, self._rest = self._series[:, n:].copy(), self._rest[:, n:].copy()
             self._next += n
             start += n * step
         self._fine = raw[:, start:].copy()
-        return replace(packet, indicators=tuple(found))
+        turned, self._turned = tuple(self._turned), []
+        notes, self._notes = (*packet.notes, *self._notes), []
+        return replace(packet, indicators=tuple(found), sparse=turned, notes=notes)
 
-    def _ending(self, width: int, first: int, count: int) -> F64:
-        """Return windows (count, c, width) of the series, a hop apart from the end `first` on."""
-        return _windows(self._series, width, first - width + 1, self._hop, count)
+    def _segments_ending(self, first: int, count: int) -> tuple[F64, F64]:
+        """Return segments (count, c, SEGMENT) a hop apart from the end `first` on, of the series
+        and of what it leaves out.
+        """
+        begin = first - SEGMENT + 1
+        return (
+            _windows(self._series, SEGMENT, begin, self._hop, count),
+            _windows(self._rest, SEGMENT, begin, self._hop, count),
+        )
 
     def _measure(self, wait: int, h: int, grid: Grid) -> list[Indicators]:
         """Return the indicators of h hops, the first `wait` samples after what was known."""
@@ -146,57 +180,122 @@ class Quality:
         if not known.all():
             seen = _windows(known, self._length, wait + 1, self._hop, h)
             live = live & (np.add.reduce(seen, 2, dtype=int) >= self._length / 4)
-        rate = np.where(live, grid.rate_hz[rows, self._columns], np.inf)
-        # The band ends below the slowest member's Nyquist.
-        high = np.fmin.reduce(rate, 1, initial=np.inf) / 2 + 1e-9
-        bins = np.searchsorted(self._frequency, high)
-        reference = np.where(live, self._prior, -1.0).argmax(axis=1)[:, None]
-        both = live[:, self._left] & live[:, self._right]
-        asked = both & ((self._left == reference) | (self._right == reference))
         ticks = range(tick, tick + h * step, step)
         if not len(self._left):  # a lone member has nothing to agree with
             return [Indicators(t, *[np.nan] * 5) for t in ticks]
-        self._append(self._multiply(self._ending(SEGMENT, first, h), bins))
+        new, x = self._multiply(*self._segments_ending(first, h))
+        self._append(new)
+        sums = self._sums(h, slice(None))
+        rate = np.where(live, grid.rate_hz[rows, self._columns], np.nan)
+        edge, sparse = self._edges(sums, rate)
+        high = np.fmin.reduce(np.where(sparse, np.nan, edge), 1, initial=np.inf) + 1e-9
+        bins = np.searchsorted(self._frequency, high)
+        self._lock(self._products[self._stop - h : self._stop], x, bins)
+        sums[..., -1:] = self._sums(h, slice(-1, None))
         self._bins = np.concatenate((self._bins, bins))[h:]
-        share, harmony, table = self._spectral(h, both, bins)
+        live &= ~sparse
+        reference = np.where(live, self._prior, -1.0).argmax(axis=1)[:, None]
+        both = live[:, self._left] & live[:, self._right]
+        asked = both & ((self._left == reference) | (self._right == reference))
+        share, harmony, table = self._spectral(sums, both, bins)
         share[~asked] = 0.0
         total = np.add.reduce(share, 1)
         share /= np.where(total > 0, total, np.nan)[:, None]
         phase, coherence, locking, entropy = np.add.reduce(share * table, 2)
         harmony /= np.where(total > 0, np.add.reduce(live, 1, dtype=float) - 1, np.nan)
         columns = (x.tolist() for x in (phase, coherence, harmony, locking, entropy))
+        for t, mine, per_s in zip(ticks, sparse.tolist(), rate.tolist(), strict=True):
+            self._leave_out(t, mine, per_s)
         return list(map(Indicators._make, zip(ticks, *columns, strict=True)))
 
-    def _multiply(self, segment: F64, bins: I64) -> F64:
-        """Return the products (h, 4, p, f + 1) of segments (h, c, SEGMENT).
+    def _leave_out(self, tick: int, mine: list[bool], rate: list[float]) -> None:
+        """Note whom the indicators leave out from a tick on; of each member once in words."""
+        before, after = self._none[: self._columns.start], self._none[self._columns.stop :]
+        members = (*before, *mine, *after)
+        if members == self._sparse:
+            return
+        self._sparse = members
+        self._turned.append(Sparse(tick, members))
+        for i, (name, per_s) in enumerate(zip(self._names, rate, strict=True)):
+            if mine[i] and name not in self._noted:
+                self._noted.append(name)
+                text = f"a sample each {1 / per_s:.3g} s is too seldom for this movement"
+                note = f"{text}: the indicators leave it out"
+                self._notes.append((name, tick / self._tick_hz, note))
 
-        Real and imaginary part of G_xy, P_x and P_y, 0 where a segment is not whole. Behind
-        them whether both are, and real and imaginary part of mean exp(j (phi_y - phi_x)) over
-        the segments' middle, phases of the analytic signal in the band (`bins` of it).
+    def _edges(self, sums: F64, rate: F64) -> tuple[F64, Bool]:
+        """Return where each member's band ends (h, c; Hz, NaN of unknown rate), and who is sparse.
+
+        Parameters
+        ----------
+        sums : float64 (h, 4, p, f + 2)
+        rate : float64 (h, c)
+            Of samples, NaN where a member is not present or has none.
+        """
+        edge = rate / 2
+        slow = rate < self.hz
+        if not slow.any():
+            return edge, slow
+        fastest = np.where(np.isnan(rate), -1.0, rate).argmax(axis=1)
+        top = np.full(len(rate), self.hz)
+        for member in np.unique(fastest).tolist():
+            mine = np.flatnonzero((self._left == member) | (self._right == member))
+            side = np.where(self._left[mine] == member, 2, 3)
+            of = np.flatnonzero(fastest == member)
+            best = sums[of][:, 0, mine, -1].argmax(axis=1)
+            power = sums[of, side[best], mine[best]]
+            reached = np.cumsum(power[:, :-2], axis=1) >= (1 - ALIASED) * power[:, -2:-1]
+            some = reached.any(axis=1)
+            top[of[some]] = self._frequency[reached[some].argmax(axis=1)]
+        # Of what lies above its own Nyquist frequency the fastest knows nothing.
+        top = np.fmin(top, np.fmax.reduce(rate, 1, initial=0.0) / 2)[:, None]
+        clean = rate - top - LOBE * self.hz / SEGMENT
+        edge = np.where(slow & (top > edge), np.fmin(edge, clean), edge)
+        few = np.searchsorted(self._frequency, edge + 1e-9) < FEWEST
+        return edge, slow & few
+
+    def _multiply(self, segment: F64, rest: F64) -> tuple[F64, Complex]:
+        """Return the products (h, 4, p, f + 2) of segments (h, c, SEGMENT), and their spectra.
+
+        Real and imaginary part of G_xy, P_x and P_y, 0 where a segment is not whole. Behind P_x
+        and P_y all power there is from the band's lower edge on, of `rest` too, which the series
+        leaves out (squares of its samples). The last column: whether both are whole, and what
+        `_lock` puts there.
         """
         left, right = self._left, self._right
         mean = np.add.reduce(segment, 2, keepdims=True) / SEGMENT
-        x: Complex = np.fft.rfft((segment - mean) * WINDOW)[..., self._used]
+        full: Complex = np.fft.rfft((segment - mean) * WINDOW)
+        x = full[..., self._used]
         whole = np.isfinite(mean[..., 0])
+        full = full[..., self._used.start :]
+        # Parseval's theorem, one side of the spectrum.
+        every = np.add.reduce(full.real**2 + full.imag**2, 2) + SEGMENT / 2 * (rest @ WINDOW**2)
         if not whole.all():
-            x[~whole] = 0.0
+            x[~whole], every[~whole] = 0.0, 0.0
         both = whole[:, left] & whole[:, right]
         cross, power = x[:, left].conj() * x[:, right], x.real**2 + x.imag**2
-        out = np.zeros((len(x), 4, len(left), x.shape[2] + 1))
-        out[:, 0, :, :-1], out[:, 1, :, :-1] = cross.real, cross.imag
-        out[:, 2, :, :-1], out[:, 3, :, :-1] = power[:, left], power[:, right]
+        out = np.zeros((len(x), 4, len(left), x.shape[2] + 2))
+        out[:, 0, :, :-2], out[:, 1, :, :-2] = cross.real, cross.imag
+        out[:, 2, :, :-2], out[:, 3, :, :-2] = power[:, left], power[:, right]
+        out[:, 2, :, -2], out[:, 3, :, -2] = every[:, left], every[:, right]
         if not both.all():
             out[:, 2:, :, :-1] *= both[:, None, :, None]
+        out[:, 0, :, -1] = both
+        return out, x
+
+    def _lock(self, out: F64, x: Complex, bins: I64) -> None:
+        """Put real and imaginary part of mean exp(j (phi_y - phi_x)) into the products of spectra
+        (h, c, f): over the segments' middle, phases of the analytic signal in the band (`bins`).
+        """
         if bins.min(initial=SEGMENT) < len(self._frequency):
             x = x * (np.arange(len(self._frequency)) < bins[:, None, None])
-        f: Complex = np.zeros(segment.shape, complex)
+        f: Complex = np.zeros((*x.shape[:2], SEGMENT), complex)
         f[..., self._used] = x
         z: Complex = np.fft.ifft(f)[..., self._middle]
-        turn = z[:, left].conj() * z[:, right]
+        turn = z[:, self._left].conj() * z[:, self._right]
         turn /= np.maximum(np.abs(turn), TINY)
         locked = np.add.reduce(turn, 2) / turn.shape[2]
-        out[:, 0, :, -1], out[:, 1, :, -1], out[:, 2, :, -1] = both, locked.real, locked.imag
-        return out
+        out[:, 1, :, -1], out[:, 2, :, -1] = locked.real, locked.imag
 
     def _append(self, new: F64) -> None:
         """Put products behind the others; now and then all that is needed moves to the front."""
@@ -209,18 +308,22 @@ class Quality:
         self._products[self._stop : self._stop + len(new)] = new
         self._stop += len(new)
 
-    def _spectral(self, h: int, both: Bool, bins: I64) -> tuple[F64, F64, F64]:
-        """Return cross-power (h, p), harmony (h,), the four others (4, h, p) of h windows."""
+    def _sums(self, h: int, columns: slice) -> F64:
+        """Return columns of the products summed over each of the last h windows."""
         down, *rest = self._products.strides
-        sums = np.add.reduce(np.ndarray(
+        windows: F64 = np.ndarray(
             (h, self._segments, *self._products.shape[1:]), float, self._products,
             (self._stop - h - (self._segments - 1) * self._apart) * down,
             (down, down * self._apart, *rest),
-        ), 1)  # fmt: skip
+        )  # fmt: skip
+        return np.asarray(np.add.reduce(windows[..., columns], 1))
+
+    def _spectral(self, sums: F64, both: Bool, bins: I64) -> tuple[F64, F64, F64]:
+        """Return cross-power (h, p), harmony (h,), the four others (4, h, p) of h windows."""
         if bins.min() < len(self._frequency):
-            sums[..., :-1] *= np.arange(len(self._frequency)) < bins[:, None, None, None]
-        re, im, px, py = sums[..., :-1].swapaxes(0, 1)
-        re_sum, im_sum, px_sum, py_sum = np.add.reduce(sums[..., :-1], 3).swapaxes(0, 1)
+            sums[..., :-2] *= np.arange(len(self._frequency)) < bins[:, None, None, None]
+        re, im, px, py = sums[..., :-2].swapaxes(0, 1)
+        re_sum, im_sum, px_sum, py_sum = np.add.reduce(sums[..., :-2], 3).swapaxes(0, 1)
         count, locked = sums[:, 0, :, -1], sums[:, 1, :, -1] ** 2 + sums[:, 2, :, -1] ** 2
         size = np.sqrt(re * re + im * im)
         coherency = size / np.maximum(np.sqrt(px * py), TINY)

@@ -43,7 +43,7 @@ Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text",
+    "no_type_tags", "text", "too_many_names",
 ]  # fmt: skip
 """Why an input could not be used; a closed list, since it is a label."""
 
@@ -354,6 +354,8 @@ class LagReport(NamedTuple):
     rate_var: float = 0.0
     search_hz: float = float("nan")
     """Rate of the series on which the lag was found (Hz)."""
+    doubt: float = 0.0
+    """Variance to add (s^2) while the newest data contradict the lag."""
 
 
 SCALE_STATES: tuple[ScaleState, ...] = (
@@ -436,6 +438,15 @@ class Indicators(NamedTuple):
     entropy_ratio: float
 
 
+class Sparse(NamedTuple):
+    """From tick `first` on: of each member of all signals, whether the indicators leave it out,
+    since its samples are too far apart for the movement.
+    """
+
+    first: int
+    members: tuple[bool, ...]
+
+
 INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_ratio")
 
 
@@ -468,7 +479,7 @@ class Fused:
     `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s, the bounds NaN where
     fewer than two compared members are present (operators/bound.py); `indicators`, `measured`,
     `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN where null or
-    stale.
+    stale. `sparse` (k, members of all signals): see `Sparse`.
     """
 
     ts: F64
@@ -483,6 +494,7 @@ class Fused:
     fact_names: tuple[str, ...]
     sync_bound_s: F64
     sync_estimate_bound_s: F64
+    sparse: Bool = field(default_factory=lambda: np.empty((0, 0), bool))
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -577,7 +589,7 @@ class Packet(msgspec.Struct, frozen=True):
         Rows on their way; consumed by `resample`.
     outliers : tuple of Block
         Rows that `guard` took out: they are used no more, but show that their channel lives.
-    grid, indicators, fused : results of `resample`, `quality`, `fuse`
+    grid, indicators, sparse, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
     notes : tuple of (source, arrival, text)
@@ -606,6 +618,7 @@ class Packet(msgspec.Struct, frozen=True):
     lags: tuple[LagReport, ...] = ()
     grid: Grid | None = None
     indicators: tuple[Indicators, ...] = ()
+    sparse: tuple[Sparse, ...] = ()
     fused: Fused | None = None
     ends: tuple[Ends, ...] = ()
     letters: tuple[DeadLetter, ...] = ()

@@ -26,6 +26,7 @@ REMEDIES: Mapping[str, str] = {
     "too_long": "longer than 8 KiB: send smaller bundles",
     "no_type_tags": "there is no type tag string: let the sender write one",
     "peer": "the sender is not in allow",
+    "exposition": "a line of the page is no sample, so none of the page is used: mend it there",
     FILTERED: "keys, members and facts name none of it",
     "late": "it came after its ticks: raise resample.wait_s, or look at its clock and network",
     "wild_stamp": "its stamps leap: mend its clock, or set timetags: ignore on an OSC stream",

@@ -21,7 +21,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.lane import READ, Lane, lane_of
-from operators.plan import NotNegative, Plan, Profile, Strict
+from operators.plan import Plan, Profile, Strict, Wait
 from operators.presence import LIVE, Links, Watch
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
 
@@ -32,7 +32,7 @@ class ResampleConfig(Strict, frozen=True, kw_only=True):
     method: Literal["polyphase"] = "polyphase"
     target_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 5.0
     profile: Profile = "accurate"
-    wait_s: Literal["auto"] | NotNegative = "auto"
+    wait_s: Literal["auto"] | Wait = "auto"
 
     def half_width_s(self) -> float:
         """Return half of the kernel's support (s)."""
@@ -249,7 +249,7 @@ class Resample:
         in_force = max((n for n, r in enumerate(lane.lags) if r.known <= at[0]), default=0)
         for r in lane.lags[in_force:]:
             i = int(np.searchsorted(at, r.known))
-            out[0, i:], out[1, i:], locked[i:] = r.lag_s, r.var, r.locked
+            out[0, i:], out[1, i:], locked[i:] = r.lag_s, r.var + r.doubt, r.locked
             out[2, i:], out[3, i:] = (r.rate, r.rate_var) if r.rate_var else (np.nan, np.nan)
             out[4, i:], out[5, i:] = r.search_hz, r.confidence
             if r.rate or r.rate_var or r.growth:

@@ -4,11 +4,13 @@ The engine pickles what it is given and checks nothing. So it is given bytes onl
 the version of this form, the station, the fingerprint of the configuration and a checksum.
 
 Form: magic (4 bytes), CRC-32 of what follows (4 bytes, big endian), msgpack of
-[version, station, fingerprint, state]. A tuple comes back as a list.
+[version, station, fingerprint, state]. A tuple comes back as a list. A place in the input, which
+has a form of its own, is sealed: another magic, the CRC-32, and its bytes.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from typing import Any
@@ -18,8 +20,14 @@ import numpy as np
 
 from operators.records import State
 
-VERSION = 4
+VERSION = 6
 _MAGIC = b"LUMN"
+_SEALED = b"LUMS"
+_REMEDY = "start again with an empty recovery directory"
+_PICKLED = re.compile(
+    rb"\x80[\x03-\x05](?:\x95.{8})?(?:C(?P<short>.)|B(?P<long>.{4})|\x8e(?P<longest>.{8}))", re.S
+)
+_END = re.compile(rb"(?:\x94|q.)?\.", re.S)
 _HEAD = struct.Struct(">4sI")
 _ARRAY = 1
 _KINDS = "biuf"
@@ -78,26 +86,89 @@ def decode_state(data: object, step_id: str, fingerprint: str) -> State:
         Not bytes, not this form, altered, of another station, or made under another
         configuration.
     """
-    remedy = "start again with an empty recovery directory"
-    if not isinstance(data, bytes) or len(data) < _HEAD.size or data[:4] != _MAGIC:
-        raise StateRefusedError(f"{step_id}: the stored state is not Lumen Fusion's; {remedy}")
-    body = data[_HEAD.size :]
-    if _HEAD.unpack_from(data)[1] != zlib.crc32(body):
-        raise StateRefusedError(f"{step_id}: the stored state was altered or damaged; {remedy}")
+    version, owner, origin, state = _parts(_body(data, _MAGIC, step_id), step_id)
+    _refuse_foreign(version, owner, origin, step_id, fingerprint)
+    return state
+
+
+def _parts(body: bytes, step_id: str) -> tuple[int, str, str, State]:
     try:
-        version, owner, origin, state = _decoder.decode(body)
+        return _decoder.decode(body)
     except (ValueError, TypeError, struct.error) as error:
         raise StateRefusedError(
-            f"{step_id}: the stored state cannot be read ({error}); {remedy}"
+            f"{step_id}: the stored state cannot be read ({error}); {_REMEDY}"
         ) from error
+
+
+def _refuse_foreign(
+    version: int, owner: str, origin: str, step_id: str | None, fingerprint: str
+) -> None:
+    """Refuse what is of another version, station (None: any will do) or configuration."""
     for what, found, expected in (
         ("version", version, VERSION),
-        ("station", owner, step_id),
+        ("station", owner, owner if step_id is None else step_id),
         ("configuration", origin, fingerprint),
     ):
         if found != expected:
             raise StateRefusedError(
-                f"{step_id}: the stored state is of another {what} ({found}, not {expected}); "
-                f"{remedy}, or go back to that {what}"
+                f"{step_id or owner}: the stored state is of another {what} ({found}, not "
+                f"{expected}); {_REMEDY}, or go back to that {what}"
             )
-    return state
+
+
+def seal(body: bytes) -> bytes:
+    """Return bytes under a checksum."""
+    return _HEAD.pack(_SEALED, zlib.crc32(body)) + body
+
+
+def unseal(data: object, step_id: str) -> bytes:
+    """Return the bytes that `seal` put under a checksum.
+
+    Raises
+    ------
+    StateRefusedError
+        They were not, or were altered since.
+    """
+    return _body(data, _SEALED, step_id)
+
+
+def origin_of(data: bytes, fingerprint: str | None) -> None:
+    """Look at a stored state, of any station, without reading it in.
+
+    Parameters
+    ----------
+    data : bytes
+    fingerprint : str, optional
+        Of the configuration that it is to be of.
+
+    Raises
+    ------
+    StateRefusedError
+        Not of one of the two forms, altered, of another version or configuration.
+    """
+    if data[:4] == _SEALED:
+        unseal(data, "the input")
+        return
+    body = _body(data, _MAGIC, "a station")
+    if fingerprint is not None:
+        _refuse_foreign(*_parts(body, "a station")[:3], None, fingerprint)
+
+
+def pickled_bytes(data: bytes) -> bytes | None:
+    """Return the bytes that a pickle holds if it holds nothing else; nothing is unpickled."""
+    found = _PICKLED.match(data)
+    if not found:
+        return None
+    size = int.from_bytes(found["short"] or found["long"] or found["longest"], "little")
+    end = found.end() + size
+    return data[found.end() : end] if _END.fullmatch(data, end) else None
+
+
+def _body(data: object, magic: bytes, step_id: str) -> bytes:
+    """Return what follows the header."""
+    if not isinstance(data, bytes) or len(data) < _HEAD.size or data[:4] != magic:
+        raise StateRefusedError(f"{step_id}: the stored state is not Lumen Fusion's; {_REMEDY}")
+    body = data[_HEAD.size :]
+    if _HEAD.unpack_from(data)[1] != zlib.crc32(body):
+        raise StateRefusedError(f"{step_id}: the stored state was altered or damaged; {_REMEDY}")
+    return body

@@ -4,31 +4,25 @@ The steps from sample to sample of both series (so that no slow swing leaks over
 are cut, the later series read later by the lag as it is known, into sine-windowed segments of
 64, half overlapped, each used once. The segments of eight seconds make a node: their mean
 cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all, every node turned
-back by the lag that it had, and W = C / (1 - C), C the bias-corrected coherence, node j reads
+back by the lag that it had, each is off by what its phases show (operators/coherence.py), and a
+trend goes through the nodes (operators/trend.py: lag and rate, constant, rising, walking). Both
+are repeated until the lags stay. What is known of the weights by now goes for the old nodes, too;
+each node counts at its own time.
 
-    lag_j + sum W / |G| Im(G_j exp(2 pi i f lag_j)) / bend_j,
-    bend_j = sum 2 pi f W / |G| Re(G_j exp(2 pi i f lag_j)),
-
-with a variance of 1 / (n_j bend_j), and a trend goes through the nodes (operators/trend.py: lag and
-rate, constant, rising, walking). Both are repeated until the lags stay. What is known of the
-weights by now goes for the old nodes, too; each node counts at its own time.
-
-So that chance has no weight, W is min(C, S) / (1 - S), S being C smoothed over three
-frequencies, and nothing where S is below 1.5 / L, L the number of independent segments that the
-mean is worth. Variances are 1 + 1.5 / L times as large, since W from few segments is too sure of
-itself (1.5 by simulation: ops/bench/lag.py).
+Variances are 1 + 1 / L times as large, L the number of independent segments: weights from few of
+them are too sure of themselves (by simulation: ops/bench/lag.py).
 
 New segments whose own lag is more than 4 sigma off are left out, as are those of a hop whose
-correlation has its peak elsewhere; the third time running the track starts anew from them.
+correlation has its peak elsewhere; the third time running the track starts anew from them. Until
+then it is as likely that the lag has moved as that they are wrong: half the square of the distance
+is `doubt`, to be added to the variance. The fastest walk that is not rare stays within the gate.
 
 State: 24 nodes of 126 numbers; neighbours are joined where they are close for their age, so that
 the newest stand some ten seconds apart, those of an hour ago by a quarter of that; older ones go.
 Cost: about 100 numpy calls a hop.
 
-Sources: Hannan & Thomson, Biometrika 60 (1973), and Knapp & Carter, IEEE Trans. ASSP 24 (1976),
-for weights and variance; Carter, Knapp & Nuttall, IEEE Trans. Audio Electroacoust. 21 (1973),
-for the bias; Welch, same journal 15 (1967), for the segments; Bar-Shalom, Li & Kirubarajan,
-Estimation with Applications (2001), for the gate.
+Sources: Welch, IEEE Trans. Audio Electroacoust. 15 (1967), for the segments; Bar-Shalom, Li &
+Kirubarajan, Estimation with Applications (2001), for the gate.
 """
 
 from __future__ import annotations
@@ -37,8 +31,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from operators.coherence import Complex, Nodes, Weights, weights
 from operators.correlate import APART_S, SEGMENT, Lag, Series
 from operators.records import F64, State
 from operators.trend import Motions, Trend, fitted, motions
@@ -49,24 +43,23 @@ OMEGA = 2 * np.pi * np.arange(1, STEP) / SEGMENT
 LINES = len(OMEGA)
 """The angular frequencies of a segment (rad a sample), without the two that have no phase."""
 TRANSFORM = WINDOW[:, None] * np.exp(-1j * np.outer(np.arange(SEGMENT), OMEGA))
+TOP = 2 * np.pi * 0.445
+"""Above, series read through a kernel (operators/coarse.py) fold back what lies beyond half their
+rate: 0.2 % of a line's power here, a tenth two lines higher, turned as for the wrong frequency."""
 LEAST_SEGMENTS = 2
 INDEPENDENT = 0.83
 """What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
-MOST_COHERENCE = 0.9999
-OPTIMISM = 1.5
-CHANCE, MOST_CHANCE = 1.5, 0.5
+OPTIMISM = 1.0
 GATE = 4.0
 REJECTS = 3
 REACH, BETA = 48, 3.0
 """Of the kernel between samples: its half-width (samples), its window's shape (Kaiser)."""
-LEAST_BEND, MOST_BEND = 0.3, 3.0
 NEWTON, CLOSE = 4, 5e-3
 """Steps, and the last one's size in samples: what is then left is less than 1 us at 5 Hz."""
 NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 8.0, 3600.0
 """How many, how many of them stay as they are, and how long (s) they and all may be."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)
-Complex = NDArray[np.complexfloating[Any, Any]]
 _NOWHERE = Trend(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
 
 
@@ -105,13 +98,17 @@ def _empty() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _weightless() -> Weights:
+    return Weights(np.zeros(LINES), np.zeros((2, LINES)), np.zeros(2))
+
+
 @dataclass
 class Track:
     """One pair's lag.
 
     `nodes`: their times `at` (s), numbers of segments `count`, lags `path` (s), spectra `cross` and
     `power`, the first `size` of each in use; `begun`: when the newest began (s); `trend` at the
-    last hop that changed it; `information` of one segment (1 / s^2); `weight`: omega W / |G|;
+    last hop that changed it; `weights` of the lines; `doubt`: variance to add (s^2);
     `seen`: from which tick of the reference on segments are new; `since`: where the first left
     out of late ended.
     """
@@ -120,26 +117,32 @@ class Track:
     size: int = 0
     begun: float = NAN
     trend: Trend = _NOWHERE
-    information: float = NAN
     rejects: int = 0
+    doubt: float = 0.0
     seen: int = LONG_AGO
     since: int = LONG_AGO
-    weight: F64 = field(default_factory=lambda: np.zeros(LINES))
+    weights: Weights = field(default_factory=_weightless)
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        plain = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "nodes"}
+        fields = self.__dataclass_fields__.keys() - {"nodes", "weights"}
+        plain = {n: getattr(self, n) for n in sorted(fields)}
         nodes = {n: x.copy() for n, x in self.nodes.items() if n != "cross"}
         cross = self.nodes["cross"]
         nodes |= {"real": cross.real.copy(), "imaginary": cross.imag.copy()}
-        return plain | {"trend": list(self.trend), "weight": self.weight.copy(), "nodes": nodes}
+        own = {n: x.copy() for n, x in self.weights._asdict().items()}
+        own |= {"trend": list(self.trend)}
+        return plain | own | {"nodes": nodes}
 
     @staticmethod
     def revive(state: State) -> Track:
         """Return what `snapshot` gave as a track."""
         nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
         nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
-        return Track(**{**state, "nodes": nodes, "trend": Trend(*state["trend"])})
+        weights = Weights(*(state[n].copy() for n in Weights._fields))
+        plain = {n: x for n, x in state.items() if n not in Weights._fields}
+        plain |= {"trend": Trend(*state["trend"]), "nodes": nodes}
+        return Track(**plain, weights=weights)
 
     @property
     def locked(self) -> bool:
@@ -182,21 +185,24 @@ class Track:
         new = _segments(pair, found.lag_s if elsewhere else lag, self.seen)
         if not new.segments:
             return
-        share = new.number / new.segments
-        due = self.trend.moved(float(share @ new.at))
+        due = self.trend.moved(float(new.number @ new.at) / new.segments)
         lags = due.lag + due.rate * (new.at - due.at)
-        turned = share @ (new.cross * np.exp(1j * pair.hz * lags[:, None] * OMEGA))
-        bend = float((self.weight * OMEGA) @ turned.real) * pair.hz
-        off = float(self.weight @ turned.imag) / max(bend, LEAST_BEND * self.information)
-        spread = due.var + self._optimism() / (new.segments * self.information)
-        if elsewhere or off * off > GATE**2 * spread:
+        omega = OMEGA * pair.hz
+        mean = Nodes(new.number, new.cross, new.power).turned(lags, omega).mean()
+        off, var = self.weights.reading(mean, omega)
+        spread = due.var + self._optimism() * float(var[0])
+        # The trend may not have seen yet that the lag walks.
+        spread += kinds.room() * max(due.at - float(self.nodes["at"][self.size - 1]), 0.0)
+        if elsewhere or float(off[0]) ** 2 > GATE**2 * spread:
             # The first of them may lie across the step.
             self.since = new.seen if self.rejects == 0 else self.since
             self.rejects, self.seen = self.rejects + 1, new.seen
+            far = found.lag_s - lag if elsewhere else float(off[0])
+            self.doubt = far * far / 2
             if self.rejects >= REJECTS:
                 self._start(pair, found, when, kinds, r)
             return
-        self.rejects, self.seen = 0, new.seen
+        self.rejects, self.doubt, self.seen = 0, 0.0, new.seen
         self._add(new, lags, pair.hz)
         self._solve(pair.hz, when, kinds, r)
 
@@ -254,51 +260,38 @@ class Track:
             column[self.size - 1] = 0
         self.size -= 1
 
+    def _looks(self) -> float:
+        """Return how many independent segments the nodes are worth, for the weights."""
+        return INDEPENDENT * self.segments
+
     def _optimism(self) -> float:
         """Return by how much the variances of segments exceed those of known weights."""
-        return 1 + OPTIMISM / (INDEPENDENT * self.segments)
+        return 1 + OPTIMISM / self._looks()
 
     def _solve(self, hz: float, when: float, kinds: Motions, r: float | None) -> bool:
         """Weigh the frequencies anew and draw the trend; return whether it could be."""
         names = ("at", "count", "path", "cross", "power")
         at, count, path, cross, power = (self.nodes[n][: self.size] for n in names)
-        share = count / count.sum()
-        omega = OMEGA * hz
-        turned = cross * np.exp(1j * path[:, None] * omega)
-        weight = self._weighed(share @ turned, np.tensordot(share, power, 1), omega)
-        information = float(omega @ weight)
-        if not information > 0:
+        nodes, omega = Nodes(count, cross, power), OMEGA * hz
+        turned = nodes.turned(path, omega)
+        found = weights(turned, omega, self._looks(), TOP * hz)
+        if found is None:
             return False
-        weight = weight / np.maximum(np.abs(share @ turned), 1e-300)
-        each = self._optimism() * (1.0 if r is None else r)
+        each = self._optimism()
         for _ in range(NEWTON):
-            bend = turned.real @ (weight * omega)
-            bend = np.clip(bend, LEAST_BEND * information, MOST_BEND * information)
-            var = each / count if r is not None else each / (count * bend)
-            trend, lags = fitted(at, path - turned.imag @ weight / bend, var, when, kinds)
+            off, var = found.reading(turned, omega)
+            if r is not None:
+                # On average a segment tells as much.
+                var *= r * float((1 / var).sum()) / count.sum()
+            trend, lags = fitted(at, path - off, each * var, when, kinds)
             far = float(np.abs(lags - path).max())
             path = lags
             if far * hz < CLOSE:
                 break
-            turned = cross * np.exp(1j * path[:, None] * omega)
+            turned = nodes.turned(path, omega)
         self.nodes["path"][: self.size] = path
-        self.trend, self.weight = trend, weight
-        self.information = information if r is None else 1 / r
+        self.trend, self.weights = trend, found
         return True
-
-    def _weighed(self, mean: Complex, power: F64, omega: F64) -> F64:
-        """Return omega W for a mean cross-spectrum and mean powers."""
-        looks = max(INDEPENDENT * self.segments, 1.5)
-        size = np.abs(mean)
-        raw = size * size / np.maximum(power[0] * power[1], 1e-300)
-        coherence = np.empty(LINES + 2)
-        mine = coherence[1:-1]
-        np.clip((raw * looks - 1) / (looks - 1), 0.0, MOST_COHERENCE, out=mine)
-        coherence[0], coherence[-1] = mine[1], mine[-2]
-        smooth = (coherence[:-2] + mine + coherence[2:]) / 3
-        weight = omega * np.minimum(mine, smooth) / (1 - smooth)
-        weight[smooth < min(CHANCE / looks, MOST_CHANCE)] = 0.0
-        return np.asarray(weight)
 
 
 def _between(rest: float) -> F64:

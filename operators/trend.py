@@ -6,7 +6,7 @@ A lag at time t, counted from the first reading, is a Gaussian process
     cov(s, t) = A^2 + B^2 s t + q s + p s^2 (3 t - s) / 6      for s <= t,
 
 with a the level, b a rate (the skew of one clock against another), a random walk of q s^2/s and a
-rate that walks p 1/s. Eleven motions (three sizes of b, none among them, paces of q and p) stand
+rate that walks p 1/s. Fourteen motions (three sizes of b, none among them, paces of q and p) stand
 beside each other, each with the likelihood that the readings give it: a constant lag is estimated
 as if it had no rate as soon as the readings show none. The result is the mean of all; its
 covariance has the spread between them in it.
@@ -30,13 +30,20 @@ LEVEL_SD = 0.1
 """A, about the first reading (s)."""
 RATE_SDS, RATE_SHARES = (10e-6, 120e-6), (0.25, 0.75)
 """B (s/s): good crystals, and others; two are rarely further apart than 150 ppm."""
-STILL, WALKS = 1e-10, (1e-8, 1e-6)
-"""Paces of a walk (s^2/s): 0.25 ms in ten minutes, where nothing moves; 2.5 and 25 ms."""
+STILL, WALKS = 3e-11, (1e-8, 1e-7, 1e-6)
+"""Paces of a walk (s^2/s): 0.13 ms in ten minutes, where nothing moves; 2.5, 8 and 25 ms.
+
+Further apart, a walk between two of them is followed by neither: 82 % inside 2 sd, not 95."""
 STEADY, DRIFTS = 1e-16, 1e-12
 """Paces of a rate (1/s): 0.25 ppm in ten minutes, a crystal at rest; 25 ppm, one that warms up."""
 CORRECTED, FREE = (0.003, 0.002), (0.95, 0.1)
-"""Before the readings, the share of lags that rise, and of each pace that is not the calmest:
-between two clocks that are corrected, and with one that cannot be."""
+"""Before the readings, the share of lags that rise, and of each pace that is not the calmest (of
+the slowest walk GENTLE times as much): between two clocks that are corrected, and with one that
+cannot be."""
+GENTLE = 2.0
+"""The slowest walk shows only after many readings, and a clock that nobody corrects makes one."""
+RARE = 0.01
+"""Motions of a smaller share leave no room at the gate (operators/track.py)."""
 
 
 class Motions(NamedTuple):
@@ -47,22 +54,29 @@ class Motions(NamedTuple):
     drift: F64
     share: F64
 
+    def room(self) -> float:
+        """Return the fastest pace of a walk that is not rare (s^2/s)."""
+        return float(self.walk[np.exp(self.share) >= RARE].max())
+
 
 @lru_cache(maxsize=64)
 def motions(
     walk: float | Literal["auto"] = "auto", rising: float = 0.0, rare: float = 0.0
 ) -> Motions:
     """Return the motions for a pace of the walk (s^2/s), the share of lags that rise, and that of
-    each pace but the calmest.
+    each pace but the calmest and the slowest walk.
     """
     paces = [(STILL, STEADY), *((q, STEADY) for q in WALKS), (STILL, DRIFTS)]
     if walk != "auto":
         paces = [(walk, STEADY), (walk, DRIFTS)]
+    parts = [rare] * (len(paces) - 1)
+    parts[0] *= GENTLE if walk == "auto" else 1.0
+    parts = [1 - sum(parts), *parts]
     rates = [(0.0, 1 - rising), *zip(RATE_SDS, (rising * x for x in RATE_SHARES), strict=True)]
     rows = [
-        (q, b * b, p if b else 0.0, share * (rare if k else 1 - rare * (len(paces) - 1)))
+        (q, b * b, p if b else 0.0, share * part)
         for b, share in rates
-        for k, (q, p) in enumerate(paces)
+        for (q, p), part in zip(paces, parts, strict=True)
         if b or p == STEADY
     ]
     walks, squares, drifts, shares = np.array([x for x in rows if x[-1] > 0]).T

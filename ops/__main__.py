@@ -7,6 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from configs.inert import guard
+
 COMMANDS = {
     "run": "run a configuration",
     "replay": "replay bare recordings, with a configuration worked out from them",
@@ -38,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 done, 1 not as it should be, 2 wrongly called or configured.
     """
+    guard()
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="lumen",

@@ -9,11 +9,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from configs.address import is_loopback
 from configs.document import ConfigError, text_of
 from configs.load import Loaded, load_or_exit
 from configs.reach import unwanted
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
+from sinks.door import OPEN
 
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
 
@@ -55,6 +57,8 @@ def describe(loaded: Loaded) -> list[str]:
         lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
+    if (exporter := config.exporter) and not is_loopback(exporter.host):
+        lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
     for channel in unwanted(config):
         source, _, key = channel.partition(":")
         lines.append(
@@ -110,8 +114,15 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
             kind += ", unit learnt: no vote on the scale"
         if member.sd:
             kind += f", systematic sd {member.sd:g}"
+        if unit := plan.channel(member.channel).unit:
+            kind += f", in {unit}"
         line = f"  {member.channel:{width}}  {member.group:7}  prior {share:.3f}  {lag}{kind}"
         lines.append(line)
+    units = {m.channel: plan.channel(m.channel) for m in signal.members}
+    fixed = {c: x.unit for c, x in units.items() if x.unit and x.gain != "auto"}
+    if len(set(fixed.values())) > 1:
+        named = ", ".join(f"{channel} in {unit}" for channel, unit in fixed.items())
+        lines.append(f"  unlike units: {named}; gain: auto for those that are to be converted")
     voters = {m.origin for m in signal.members if not plan.channel(m.channel).learnt}
     if len(signal.members) > 1 and len(voters) == 1:
         lines.append(

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from configs.inert import inert, quoted_path
 from configs.schema import RunMode, TimeUnit
 from operators.align import AlignConfig
 from ops.agreement import WIDEST_S, Grid
 from ops.members import Proposal, held, named, propose
 from ops.survey import FEWEST, Channel, Survey, span_of, survey
 from ops.tables import dialects, of_time
-from ops.written import quoted, yaml_of
+from ops.written import yaml_of
 from sources.tape import is_tape
 from sources.tracks import READINGS
 
@@ -28,8 +29,6 @@ SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 MARGIN_S = 1.0
 MOST_SHOWN = 16
-_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ufeff]")
-"""Characters of names that a comment in YAML cannot hold."""
 
 
 def derive(
@@ -79,7 +78,7 @@ def derive(
         except (OSError, ValueError) as error:
             _refuse(str(error))
         for remark in surveys[-1].remarks:
-            print(f"lumen: {remark}", file=sys.stderr)
+            print(f"lumen: {inert(remark)}", file=sys.stderr)
     whys = [found.why for found in surveys if found.why]
     every = merged(surveys)
     facts = [c.name for c in every if is_fact(c)]
@@ -94,12 +93,13 @@ def derive(
     if not series:
         _refuse("\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {FEWEST} numbers")
     for why in whys:
-        print(f"lumen: {why}", file=sys.stderr)
+        print(f"lumen: {inert(why)}", file=sys.stderr)
     path = out.with_name(out.name + ".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
     streams = [
-        f"{{name: {name}, type: file, path: {quoted(str(file))}{of_time(tables.get(file), unit)}}}"
+        f"{{name: {name}, type: file, path: {quoted_path(str(file))}"
+        f"{of_time(tables.get(file), unit)}}}"
         for name, file in zip(names, files, strict=True)
     ]
     found = guess(series, surveys)
@@ -108,7 +108,7 @@ def derive(
         *held(c for c in every if c.name in facts or c in series),
         *found.unmade,
     ]
-    guesses = [_BREAKS.sub(" ", sentence) for sentence in guesses]
+    guesses = [inert(sentence) for sentence in guesses]  # names are comments in YAML there
     shown = guesses[:MOST_SHOWN]
     if len(guesses) > MOST_SHOWN:
         shown.append(f"{len(guesses) - MOST_SHOWN} more stand at the head of {path}")

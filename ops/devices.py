@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from configs.address import endpoint, ip_of
+from configs.document import public_url
 from configs.schema import MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate import FACTS, HELD_SPAN
 from sinks.instrument import Midi
-from sinks.send import Player
+from sinks.player import Player
 from sources.exposition import MAX_PAGE
 from sources.port import Port
 
@@ -159,7 +160,7 @@ class Page:
         self._at = _place(f"{parts.hostname if parts.hostname != 'localhost' else '127.0.0.1'}"
                           f":{parts.port or 80}")  # fmt: skip
         self._path = parts.path or "/"
-        self._url = stream.metrics_url
+        self._url = public_url(stream.metrics_url)
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from configs.address import endpoint
+from configs.document import public_url
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.machine import MidiInputs, addresses
@@ -276,16 +277,16 @@ def endpoints(config: Config | None) -> Iterator[Finding]:
     for stream in config.streams if config else ():
         if not isinstance(stream, UreStream):
             continue
-        pages = Pages()
+        pages, url = Pages(), public_url(stream.metrics_url)
         try:
             patience = Patience(stream.timeout_s, lambda: False)
             answer = page_endpoint(stream).get(patience)
-            pages.decode(answer.page, stamp(), stream.metrics_url[:255], answer.openmetrics)
+            pages.decode(answer.page, stamp(), url[:255], answer.openmetrics)
         except PageError as error:
             todo = "a run starts without it, and takes it in when it comes"
-            yield Finding("warn", "ure", f"{stream.metrics_url}: {error.why}", todo)
+            yield Finding("warn", "ure", f"{url}: {error.why}", todo)
         else:
-            yield Finding("ok", "ure", f"{stream.metrics_url}: {pages.series} series")
+            yield Finding("ok", "ure", f"{url}: {pages.series} series")
 
 
 def disk(config: Config | None) -> Iterator[Finding]:

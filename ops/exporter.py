@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Literal
 from urllib.error import HTTPError
@@ -13,6 +14,7 @@ import msgspec
 
 from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord, Mode, SyncReport
+from sinks.happened import Kind
 from sinks.verdict import Level, StreamState
 
 URL = "LUMEN_URL"
@@ -31,14 +33,19 @@ class Signal(msgspec.Struct):
 
     value: float | None
     sd: float | None
+    unit: str | None
     mode: Mode
     live: int
 
 
 class Indicator(msgspec.Struct):
-    """An indicator at the newest tick; `least`: it has to stay above its budget."""
+    """An indicator at the newest tick; `least`: it has to stay above its budget.
+
+    `why` it has no value, where it has none.
+    """
 
     value: float | None
+    why: str | None
     budget: float | None
     least: bool | None
     level: Literal["good", "warn", "crit"] | None
@@ -69,6 +76,7 @@ class Channel(SyncReport, frozen=True, kw_only=True):
     """A channel's newest report, and its part of the fused value."""
 
     weight: float | None
+    unit: str | None
 
     @property
     def lost(self) -> int:
@@ -94,10 +102,22 @@ class Change(msgspec.Struct):
     step_s: float | None
 
 
+class Happening(msgspec.Struct):
+    """The newest change of a subject, and of a run of them what was `before` since `since`."""
+
+    ts: float
+    kind: Kind
+    name: str
+    text: str
+    since: float
+    before: str
+
+
 class Rig(msgspec.Struct):
     """One rig at its newest tick."""
 
     verdict: Verdict
+    stalled: bool
     ts: float | None
     tick_age_s: float | None
     mode: Mode | None
@@ -109,6 +129,8 @@ class Rig(msgspec.Struct):
     streams: list[Stream]
     channels: list[Channel]
     changes: list[Change]
+    happened: list[Happening]
+    left_out: str | None = None
 
 
 class Line(msgspec.Struct):
@@ -185,6 +207,9 @@ def ask(url: str, timeout_s: float = 3.0, **asked: str | int) -> State:
         return _decode(body)
     except HTTPError as error:
         error.close()
+        if error.code == HTTPStatus.MISDIRECTED_REQUEST:
+            remedy = "name it in exporter.allow_hosts there, or use the address"
+            raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
         raise NoAnswerError(f"{url} is no flow: /state is answered with {error.code}") from error
     except msgspec.DecodeError as error:
         raise NoAnswerError(f"{url} does not answer as a flow does: {error}") from error

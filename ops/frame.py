@@ -6,14 +6,14 @@ State: `POINTS` points of each signal, for the curves.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from textwrap import wrap
 from typing import Literal, NamedTuple, TypeAlias
 
 from operators.records import EvidenceRecord
-from ops.exporter import Change, Channel, Indicator, Rig, State, Stream
-from ops.table import number, table, with_sd
+from ops.exporter import Change, Channel, Happening, Indicator, Rig, State, Stream
+from ops.table import measured, number, table
 from sinks.history import POINTS
 
 Kind = Literal["plain", "soft", "good", "warn", "crit", "wait"]
@@ -99,26 +99,39 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
         said = rig.verdict
         text = f"{name}: {said.head}{f', {said.text}' if said.text else ''}"
         yield from (Line(part, said.level) for part in wrap(text, width, subsequent_indent="  "))
-        yield Line(
-            f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
-            f"  sync {_within(rig.sync_bound_s)}"
-            f"  tick {number(rig.tick_age_s, 1)} s old",
-            "soft",
-        )
-        yield Line("")
-        for signal, newest in rig.signals.items():
-            points = trace.points.get((name, signal), ())
-            yield Line(f"{signal}  {with_sd(newest.value, newest.sd, 3)}  {newest.mode}")
-            yield from _curve(points, rig.changes, width - _MARGIN)
-        yield Line("")
-        yield from _indicators(rig.indicators, width)
-        yield Line("")
-        yield from _streams(rig.streams, width)
-        yield Line("")
-        yield from _channels(rig, width)
-        yield Line("")
-        yield from _changes(rig.changes)
+        figures = _rig(name, rig, trace, width)
+        yield from dimmed(figures) if rig.stalled else figures
     yield from _evidence(state.evidence)
+
+
+def dimmed(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield lines of which the figures are old."""
+    return (line._replace(kind="soft") for line in lines)
+
+
+def _rig(name: str, rig: Rig, trace: Trace, width: int) -> Iterator[Line]:
+    yield Line(
+        f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
+        f"  sync {_within(rig.sync_bound_s)}"
+        f"  tick {number(rig.tick_age_s, 1)} s old",
+        "soft",
+    )
+    yield Line("")
+    for signal, newest in rig.signals.items():
+        points = trace.points.get((name, signal), ())
+        value = measured(newest.value, newest.sd, 3)
+        unit = f" {newest.unit}" if newest.unit else ""
+        yield Line(f"{signal}  {value}{unit}  {newest.mode}")
+        yield from _curve(points, rig.changes, width - _MARGIN)
+    yield Line("")
+    yield from _indicators(rig.indicators, width)
+    yield from (Line(part, "soft") for part in wrap(rig.left_out or "", width))
+    yield Line("")
+    yield from _streams(rig.streams, width)
+    yield Line("")
+    yield from _channels(rig, width)
+    yield Line("")
+    yield from _changes(rig.happened)
 
 
 def _within(bound_s: float | None) -> str:
@@ -155,7 +168,8 @@ def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> 
     yield Line(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
     legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
     spoken = f"{legend}; " if legend else ""
-    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {end - begin:.0f} s", "soft")
+    span = f"{end - begin:.0f} s to {_clock(end)}"
+    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
 
 
 def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
@@ -164,7 +178,12 @@ def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
         budget = "-" if each.budget is None else f"{'≥' if each.least else '≤'} {each.budget:g}"
         cells = [name, number(each.value, 3), budget, each.level or "-"]
         rows.append((each.level or "plain", cells))
-    return _table(("indicator", "value", "budget", "is"), rows, width)
+    yield from _table(("indicator", "value", "budget", "is"), rows, width)
+    empty = dict.fromkeys(each.why for each in indicators.values() if each.why)
+    for why in empty:
+        names = ", ".join(name for name, each in indicators.items() if each.why == why)
+        text = f"- {names}: {why}"
+        yield from (Line(part, "soft") for part in wrap(text, width, subsequent_indent="  "))
 
 
 def _streams(streams: Sequence[Stream], width: int) -> Iterator[Line]:
@@ -188,29 +207,29 @@ def _channels(rig: Rig, width: int) -> Iterator[Line]:
         for c in rig.channels
     ]
     head = ("channel", "state", "age s", "offset ms", "lag ms", "sure", "weight", "skew ppm",
-            "Hz", "jitter ms", "resets", "lost")  # fmt: skip
-    return _table(head, rows, width)
+            "Hz", "jitter ms", "resets", "lost", "unit")  # fmt: skip
+    columns = len(head) - (not any(c.unit for c in rig.channels))
+    return _table(head[:columns], [(kind, cells[:columns]) for kind, cells in rows], width)
 
 
 def _channel(c: Channel, age_s: float | None) -> list[str]:
     return [
-        c.channel, c.state, number(age_s, 1), with_sd(c.offset_s, c.offset_sd_s, 2, 1e3),
-        with_sd(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
-        with_sd(c.skew_ppm, c.skew_sd_ppm, 1), number(c.rate_hz, 1),
+        c.channel, c.state, number(age_s, 1), measured(c.offset_s, c.offset_sd_s, 2, 1e3),
+        measured(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
+        measured(c.skew_ppm, c.skew_sd_ppm, 1), number(c.rate_hz, 1),
         number(c.jitter_p95_s, 1, 1e3), str(c.clock_resets), str(c.lost),
+        c.unit or "-",
     ]  # fmt: skip
 
 
-def _changes(changes: Sequence[Change]) -> Iterator[Line]:
+def _changes(happened: Sequence[Happening]) -> Iterator[Line]:
+    """Yield the newest changes; findings stand apart."""
+    changes = [entry for entry in happened if entry.kind != "rule"]
     yield Line("what changed, newest first" if changes else "what changed: nothing yet", "soft")
-    for change in reversed(changes[-RECENT:]):
-        told = f"{change.name} {change.now}"
-        if change.what == "mode":
-            told = f"mode {change.now}"
-        if change.what == "clock":
-            by = "" if change.step_s is None else f" by {change.step_s:+.3f} s"
-            told = f"clock of {change.name} has stepped{by}"
-        yield Line(f"{_clock(change.ts)}  {told}")
+    for entry in changes[:RECENT]:
+        name = {"mode": "mode", "clock": f"clock of {entry.name}"}.get(entry.kind, entry.name)
+        before = f"; {entry.before} since {_clock(entry.since)}" if entry.before else ""
+        yield Line(f"{_clock(entry.ts)}  {name} {entry.text}{before}")
 
 
 def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[Line]:

@@ -1,6 +1,7 @@
 """What is heard of a channel: how often, between which numbers, at a rate or when it changes.
 
-State: 256 intervals of each of 512 channels; of further ones only how many events they were.
+State: 1,024 events of each of 512 channels and 512 vectors; of further ones only how many events
+they were.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from math import inf, isnan, nan
-from statistics import median
+from math import hypot, inf, isnan, nan
+
+import numpy as np
 
 from operators.plan import MIDI_KEY
+from ops.kinds import FEWEST, SWITCH, nature, steady
 from sources.inbox import Heard, Item, Refused
 
+__all__ = ["FEWEST", "HEAD", "MOST_CHANNELS", "Channel", "Hearing", "shown"]
+
 MOST_CHANNELS = 512
-FEWEST = 8
-"""Intervals before a channel can be called sampled."""
-STEADY = 0.8
-"""Share of the time that has to lie within three usual intervals of an event."""
-_USUAL = 3.0
-_INTERVALS = 256
+_EVENTS = 1024
+_SPACE = 3
+"""Numbers of a vector in space, whose size does not depend on how a device is turned."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Channel:
-    """One series: what it said so far."""
+    """One series: its values and arrivals so far."""
 
     name: str
     first: float = nan
@@ -35,12 +37,12 @@ class Channel:
     high: float = -inf
     texts: int = 0
     own_clock: bool = False
-    gaps: deque[float] = field(default_factory=lambda: deque(maxlen=_INTERVALS))
+    levels: set[float] = field(default_factory=set)
+    rx: deque[float] = field(default_factory=lambda: deque(maxlen=_EVENTS))
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=_EVENTS))
 
     def say(self, rx: float, value: float | str, ts: float) -> None:
         """Take one event: arrival and source time (s, NaN: none)."""
-        if self.events and rx > self.last:
-            self.gaps.append(rx - self.last)
         if not self.events:
             self.first = rx
         self.last = rx
@@ -50,31 +52,31 @@ class Channel:
             self.texts += 1
         else:
             self.low, self.high = min(self.low, value), max(self.high, value)
+            self.rx.append(rx)
+            self.values.append(value)
+            if len(self.levels) <= SWITCH:
+                self.levels.add(value)
 
     def is_number(self) -> bool:
-        """Whether it has said a number."""
+        """Whether it has had a number."""
         return self.low <= self.high
 
     def rate_hz(self, now: float) -> float:
-        """Return events a second: lately if it is steady, else since it was first heard."""
-        if self.is_steady(now):
-            return len(self.gaps) / sum(self.gaps)
+        """Return events a second: lately if it is steady, else since the first one."""
+        gaps = np.diff(np.array(self.rx))
+        gaps = gaps[gaps > 0]
+        if steady(gaps, now - self.last):
+            return len(gaps) / float(gaps.sum())
         return self.events / (now - self.first) if now > self.first else nan
 
-    def is_steady(self, now: float) -> bool:
-        """Whether it speaks at a rate, gaps or silence being rare."""
-        if len(self.gaps) < FEWEST:
-            return False
-        usual = _USUAL * median(self.gaps)
-        gaps = [*self.gaps, now - self.last]
-        return sum(min(gap, usual) for gap in gaps) >= STEADY * sum(gaps)
-
     def kind(self, now: float) -> str:
-        """Return `sampled`, `held`, or `text`."""
+        """Return `sampled`, `held`, `constant` or `text`: see `ops.kinds`."""
         if not self.is_number():
             return "text"
-        midi = MIDI_KEY.fullmatch(self.name.partition(":")[2])
-        return "sampled" if not midi and self.is_steady(now) else "held"
+        key = self.name.partition(":")[2]
+        if MIDI_KEY.fullmatch(key):
+            return "held"
+        return nature(np.array(self.rx), np.array(self.values), len(self.levels), now)
 
 
 class Hearing:
@@ -84,6 +86,8 @@ class Hearing:
     ----------
     channels : dict
         By name, in the order in which they were first heard.
+    vectors : dict
+        Sizes of arrays of three numbers, by the channel of the array.
     others : int
         Events of channels beyond the 512.
     refused : dict
@@ -92,6 +96,7 @@ class Hearing:
 
     def __init__(self) -> None:
         self.channels: dict[str, Channel] = {}
+        self.vectors: dict[str, Channel] = {}
         self.others = 0
         self.refused: dict[str, int] = {}
 
@@ -101,21 +106,37 @@ class Hearing:
             why = f"{stream}: {item.reason}"
             self.refused[why] = self.refused.get(why, 0) + item.events
         elif isinstance(item, Heard):
-            if isinstance(item.value, tuple):
-                for i, value in enumerate(item.value):
-                    if not isinstance(value, str) and not isnan(value):
-                        self._say(f"{stream}:{item.key}[{i}]", item.rx, value, item.ts)
-            else:
-                self._say(f"{stream}:{item.key}", item.rx, item.value, item.ts)
-
-    def _say(self, name: str, rx: float, value: float | str, ts: float) -> None:
-        channel = self.channels.get(name)
-        if channel is None:
-            if len(self.channels) >= MOST_CHANNELS:
-                self.others += 1
+            name = f"{stream}:{item.key}"
+            if not isinstance(item.value, tuple):
+                self._say(self.channels, name, item.rx, item.value, item.ts)
                 return
-            channel = self.channels[name] = Channel(name)
+            numbers = [x for x in item.value if not isinstance(x, str) and not isnan(x)]
+            for i, value in enumerate(item.value):
+                if not isinstance(value, str) and not isnan(value):
+                    self._say(self.channels, f"{name}[{i}]", item.rx, value, item.ts)
+            if len(numbers) == len(item.value) == _SPACE:
+                self._say(self.vectors, name, item.rx, hypot(*numbers), item.ts)
+
+    def _say(
+        self, into: dict[str, Channel], name: str, rx: float, value: float | str, ts: float
+    ) -> None:
+        channel = into.get(name)
+        if channel is None:
+            if len(into) >= MOST_CHANNELS:
+                self.others += into is self.channels
+                return
+            channel = into[name] = Channel(name)
         channel.say(rx, value, ts)
+
+    def rename(self, source: str, name: str) -> None:
+        """Call a source by another name, which none has."""
+        for group in (self.channels, self.vectors):
+            for channel in list(group.values()):
+                group[channel.name] = group.pop(channel.name)
+                if channel.name.partition(":")[0] == source:
+                    del group[channel.name]
+                    channel.name = name + channel.name.removeprefix(source)
+                    group[channel.name] = channel
 
     def rows(self, now: float) -> list[tuple[str, ...]]:
         """Return a line a channel: see `HEAD`."""

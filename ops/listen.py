@@ -1,7 +1,7 @@
-"""`lumen listen`: first contact. What speaks to this machine, and a configuration for it.
+"""`lumen listen`: first contact. What sends to this machine, and a configuration for it.
 
-Nothing is opened before it is said. What is heard stands in a table that is renewed once a second;
-Ctrl-C ends it, and writes the configuration.
+Nothing is opened before it is named. What is received stands in a table that is renewed once a
+second; Ctrl-C ends it, and writes the configuration. Each sender to a port is a source of its own.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
+from configs.inert import unguarded
 from configs.schema import MidiStream, OscStream
-from ops.derive import signals
-from ops.hearing import HEAD, Channel, Hearing, shown
+from ops.heard import BACK, Stage, destinations, found, written
+from ops.hearing import HEAD, Hearing, shown
 from ops.machine import MidiInputs, addresses
 from ops.table import table
-from ops.written import quoted, yaml_of
 from sources import stop
-from sources.inbox import Inbox, Played, Stream, Turned, stamp
+from sources.host_clock import HostClock
+from sources.inbox import Inbox, Item, Played, Stream, Turned
 from sources.midi import Midi
 from sources.osc import Osc, open_port, refusal
 from sources.port_name import bare
 
 PORT = 9000
-MOST_MEMBERS = 64
-"""Channels that are written down at most."""
 _LOOK_S = 0.1
 _MOST_SENDERS = 4
 _NEWS = 8
@@ -39,6 +38,8 @@ _SAY_EVERY_S = {True: 1.0, False: 10.0}
 """By whether it is a terminal that is told."""
 _ENVIRONMENT = "${"
 """What a configuration would put a variable for."""
+EXAMPLES = Path(__file__).parent / "examples"
+"""Receivers of what a stage sends."""
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -53,7 +54,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("heard.yaml"), metavar="FILE",
         help="the configuration; default %(default)s; never overwrites",
     )  # fmt: skip
+    parser.add_argument(
+        "--stage", action="store_true",
+        help="little delay, the live page, and the result as OSC to the senders and this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--back", type=_port, default=BACK, metavar="PORT",
+        help="the port at which senders receive what a stage sends back; default %(default)s",
+    )  # fmt: skip
     parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text[:6]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return int(text)
 
 
 def _address(text: str) -> str:
@@ -89,19 +104,20 @@ class Listener:
         say: Callable[[str], None],
         inputs: MidiInputs | None = None,
     ) -> None:
-        self.hearing = Hearing()
+        self.hearing, self.host = Hearing(), HostClock()
         self.streams: dict[str, OscStream | MidiStream] = {}
         self._say = say
         self._running: dict[str, tuple[Stream, Inbox]] = {}
         self._inputs = (inputs or MidiInputs()) if midi else None
         self._why = ""
         self._look_again = 0.0
+        self._sources: dict[str, list[str]] = {}
         for n, addr in enumerate(osc, 1):
-            self._start(OscStream(name=f"osc_{n}", addr=addr))
+            self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
 
     def _start(self, config: OscStream | MidiStream) -> None:
         stream = Osc(config) if isinstance(config, OscStream) else Midi(config)
-        inbox = Inbox(config.name)
+        inbox = Inbox(config.name, host=self.host)
         self.streams[config.name] = config
         self._running[config.name] = stream, inbox
         stream.start(inbox)
@@ -112,8 +128,10 @@ class Listener:
             for item in inbox.take():
                 if isinstance(item, Turned):
                     self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
-                elif not isinstance(item, Played):
-                    self.hearing.take(name, item)
+                else:
+                    self._put(name, item)
+            for line in inbox.words():
+                self._say(shown(line, 200))
         if self._inputs is not None and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _PORTS_EVERY_S
             present, why = self._inputs.look()
@@ -128,17 +146,35 @@ class Listener:
                     self._start(MidiStream(name=f"midi_{len(known) + 1}", device=device))
                     known.add(device)
 
+    def _put(self, stream: str, item: Item) -> None:
+        """Take an event; the only sender to a port is called as its stream."""
+        if not isinstance(item, Played):
+            self.hearing.take(stream, item)
+            return
+        sources = self._sources.setdefault(stream, [])
+        if item.source not in sources:
+            sources.append(item.source)
+            if len(sources) == 2:
+                self.hearing.rename(stream, sources[0])
+        self.hearing.take(item.source if len(sources) > 1 else stream, item.item)
+
+    def hosts(self) -> list[str]:
+        """Return the addresses of the senders."""
+        streams = [stream for stream, _ in self._running.values() if isinstance(stream, Osc)]
+        return sorted({host for stream in streams for host in stream.senders})
+
     def told(self) -> str:
-        """Return a table of what was heard."""
+        """Return a table of what was received."""
         hearing = self.hearing
-        rows = hearing.rows(stamp())
+        rows = hearing.rows(self.host())
         lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
         lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
         for name, (stream, _) in self._running.items():
             if isinstance(stream, Osc) and len(senders := sorted(stream.senders)) > 1:
                 who = ", ".join(senders[:_MOST_SENDERS])
-                said = f"{name} is sent to by {len(senders)} ({who}): what two call alike is"
-                lines.append(f"{said} one channel here. Give each a port: --osc 9000 --osc 9001")
+                said = f"{name} is sent to by {len(senders)} ({who}): each is a source of its own,"
+                lines.append(f"{said} named by its address. A port each, --osc 9000 --osc 9001,")
+                lines.append("  gives names that stay when addresses change")
         if hearing.others:
             lines.append(f"and {hearing.others} events of further channels")
         return "\n".join(lines)
@@ -186,8 +222,9 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
             if time.monotonic() >= due:
                 due = time.monotonic() + _SAY_EVERY_S[terminal]
                 if terminal:
-                    print(_CLEAR + "\n".join([*opening(osc, midi), *news, "",
-                          listener.told(), "", "Ctrl-C ends it."]), flush=True)  # fmt: skip
+                    unguarded(sys.stdout).write(_CLEAR)
+                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
+                          sep="\n", flush=True)  # fmt: skip
                 elif listener.hearing.channels:
                     print(listener.told(), flush=True)
     finally:
@@ -195,36 +232,14 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
     return listener
 
 
-def configuration(listener: Listener, now: float) -> str | None:
-    """Return a configuration for what was heard; None if that was no number.
-
-    What speaks at a rate is measured, and makes signals; what is held is a fact. Where all is
-    held, that is measured.
-    """
-    told = [c for c in listener.hearing.channels.values() if c.is_number() and _fits(c)]
-    sampled = [c.name for c in told if c.kind(now) == "sampled"]
-    held = [c.name for c in told if c.kind(now) == "held"]
-    series, facts = (sampled, held) if sampled else (held, [])
-    if not series:
-        return None
-    streams = [
-        f"{{name: {s.name}, type: osc, addr: {quoted(str(s.addr))}}}"
-        if isinstance(s, OscStream)
-        else f"{{name: {s.name}, type: midi, device: {quoted(s.device)}}}"
-        for s in listener.streams.values()
-    ]
-    series = series[:MOST_MEMBERS]
-    title = "What was heard. What is fused with what is a guess."
-    return yaml_of(title, streams, signals(series), facts[:MOST_MEMBERS], "out",
-                   held=[] if sampled else series)  # fmt: skip
+def configuration(listener: Listener, now: float, stage: Stage | None = None) -> str | None:
+    """Return a configuration for what was received; None if no number of it changed."""
+    what = found(listener.hearing, now, vectors=stage is not None)
+    return written(what, list(listener.streams.values()), listener.hosts(), stage)
 
 
 def _is_sayable(port: str) -> bool:
     return port.isprintable() and _ENVIRONMENT not in port and bool(bare(port).strip())
-
-
-def _fits(channel: Channel) -> bool:
-    return not {"*", "?"} & set(channel.name) and _ENVIRONMENT not in channel.name
 
 
 def main(args: argparse.Namespace) -> int:
@@ -249,12 +264,19 @@ def main(args: argparse.Namespace) -> int:
         listener = listen(osc, midi, args.seconds, stop.wish())
     finally:
         stop.reset()
-    print(listener.told())
-    text = configuration(listener, stamp())
+    now = listener.host()
+    print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
+    text = configuration(listener, now, Stage(args.back) if args.stage else None)
     if text is None:
-        print("\nNothing is written: no numbers were heard.")
+        print("\nNothing is written: no numbers were heard."
+              if not any(c.is_number() for c in listener.hearing.channels.values())
+              else "\nNothing is written: no number has changed.")  # fmt: skip
         return 1
     with args.out.open("x", encoding="utf-8") as file:
         file.write(text)
     print(f"\n{args.out}\n  lumen check {args.out}\n  lumen run {args.out}")
+    if args.stage:
+        to = destinations(list(listener.streams.values()), listener.hosts(), Stage(args.back))
+        print("sends to " + ", ".join(f"{place} ({name})" for name, place in to))
+        print(f"receivers for {to[0][1]}: {EXAMPLES}/stage.pd (Pd), stage.scd (SuperCollider)")
     return 0

@@ -14,9 +14,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 from configs.coherence import RESERVED
+from configs.inert import quoted
 from ops.agreement import Agreement
 from ops.survey import Channel
-from ops.written import quoted
 from sinks.comparison import named as listed
 from sources.tracks import READINGS
 

@@ -21,7 +21,7 @@ from configs.load import load_or_exit
 from configs.schema import TapConfig
 from operators.records import Batch
 from ops.table import table
-from sources import stop
+from sources import aside, stop
 from sources.live import LivePartition, preflight
 from sources.tap import TapError
 
@@ -80,6 +80,7 @@ def record(
     SystemExit
         Code 2: no live stream, or a port or the folder is another run's.
     """
+    aside.install()
     loaded = load_or_exit(path)
     if not loaded.config.live:
         _refuse(f"{path}: no live stream")

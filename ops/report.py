@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from configs.inert import inert_lines
 from sinks.folder import rig_folder
 from sinks.jsonl import segments_of
 
@@ -20,7 +21,7 @@ MOST_DRAWN = 8
 """Rigs that have pictures; all have their verdict and their tables."""
 PAGE, METHODS = "report.html", "methods.txt"
 LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
-_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.png")
+_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)")
 
 
 def write(folder: Path, into: Path | None = None) -> Path:
@@ -47,7 +48,7 @@ def write(folder: Path, into: Path | None = None) -> Path:
     into = into or beside(folder)
     into.mkdir(parents=True, exist_ok=True)
     if (into / PAGE).exists():
-        for path in into.glob("*.png"):
+        for path in (*into.glob("*.png"), *into.glob("*.svg")):
             if _OURS.fullmatch(path.name):
                 path.unlink()
     read = story(folder)
@@ -55,11 +56,12 @@ def write(folder: Path, into: Path | None = None) -> Path:
     for place, rig in enumerate(read.rigs):
         prefix = f"{rig_folder(rig.name)}." if len(read.rigs) > 1 else ""
         drawn = [
-            picture._replace(file=f"{prefix}{picture.file}")
+            picture._replace(name=f"{prefix}{picture.name}")
             for picture in (pictures(rig) if place < MOST_DRAWN else ())
         ]
         for picture in drawn:
-            (into / picture.file).write_bytes(picture.png)
+            (into / f"{picture.name}.png").write_bytes(picture.png)
+            (into / f"{picture.name}.svg").write_bytes(picture.svg)
         told.append((rig, verdict(read, rig), drawn))
     text = methods(read)
     _text(into / METHODS, text)
@@ -102,4 +104,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _text(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8", errors="backslashreplace", newline="\n")
+    path.write_text(inert_lines(text), "utf-8", newline="\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from pathlib import Path
 
 from ops.summary import summary
+from ops.turn import Turn
 
 STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
 PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
@@ -27,7 +29,8 @@ def execute(
     config : Path
         The YAML file; faults in it end the process with code 2.
     recover : Path, optional
-        Folder of the recovery store: made when missing, resumed from when there.
+        Folder of the recovery store: made when missing, resumed from when there, refused where
+        it is damaged or not this user's alone.
     snapshot_s : float
         Seconds between two snapshots.
     progress : bool
@@ -37,48 +40,57 @@ def execute(
     -------
     Path
         Folder of the results.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: something was refused before the run. Code 1: an error ended it. It has been
+        reported in three lines.
     """
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig
 
+    from configs.files import ACCESS
     from configs.load import load_or_exit
+    from flows import store
+    from flows.failure import watched
     from flows.fusion import flow
     from sources import stop
 
-    folder = Path(load_or_exit(config).config.output.dir)
-    stop.set_recovering(recover is not None)
+    output = load_or_exit(config).config.output
+    folder = Path(output.dir)
+    turn = Turn(folder, ACCESS[output.mode])
     try:
-        dataflow = flow(str(config), progress=progress)
-        store = None
-        if recover is not None:
-            prepare(recover)
-            store = RecoveryConfig(recover, datetime.timedelta(0))
-        cli_main(
-            dataflow,
-            workers_per_process=1,
-            epoch_interval=datetime.timedelta(seconds=snapshot_s),
-            recovery_config=store,
-        )
-        if stop.requested():
-            print(STOPPED if recover is None else PAUSED, file=sys.stderr)
+        with watched(folder, ACCESS[output.mode], recover):
+            stop.set_recovering(recover is not None, recover)
+            try:
+                dataflow = flow(str(config), progress=progress)
+                recovery = None
+                if recover is not None:
+                    recovery = RecoveryConfig(recover, datetime.timedelta(0))
+                cli_main(
+                    dataflow,
+                    workers_per_process=1,
+                    epoch_interval=datetime.timedelta(seconds=snapshot_s),
+                    recovery_config=recovery,
+                )
+                if stop.requested():
+                    print(STOPPED if recover is None else PAUSED, file=sys.stderr)
+            finally:
+                stop.reset()
+                store.let_go()
     finally:
-        stop.reset()
+        turn.leave()
     return folder
 
 
-def prepare(store: Path) -> None:
-    """Make the recovery store; whoever can write there runs code, so nobody else may."""
-    from bytewax.recovery import init_db_dir
-
-    store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store.chmod(0o700)
-    if not any(store.glob("part-*.sqlite3")):
-        init_db_dir(store, 1)
-
-
 def show(folder: Path) -> None:
-    """Print what a run in `folder` came to."""
-    print(*summary(folder), sep="\n\n")
+    """Print what a run in `folder` came to; a reader who is gone is no fault of the run."""
+    try:
+        print(*summary(folder), sep="\n\n", flush=True)
+    except BrokenPipeError:
+        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer goes at the exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -35,25 +35,33 @@ class Tick(msgspec.Struct):
     indicators: Values
 
 
-def judge(values: Values) -> tuple[str, bool]:
-    """Return the values beside their budgets, and whether all are kept; what is unknown is not."""
-    rows, well = [], True
+def judge(values: Values, left_out: str | None = None) -> tuple[str, bool]:
+    """Return the values beside their budgets, and whether all are kept.
+
+    An unknown one is not kept, but where members are left out (`left_out` names them and why): then
+    it is not compared. One value at least has to be known.
+    """
+    rows, well, known = [], True, False
     for name in JUDGED:
         budget, value = BUDGETS[name], values.get(name)
-        kept = value is not None and bool(budget.keeps(value))
-        well &= kept
         sign = "≥" if budget.least else "≤"
-        rows.append((name, number(value, 3), f"{sign} {budget.good:g}", "ok" if kept else "BAD"))
-    return table(("indicator", "value", "budget", ""), rows), well
+        kept = value is not None and bool(budget.keeps(value))
+        apart = value is None and bool(left_out)
+        well, known = well and (kept or apart), known or value is not None
+        verdict = "ok" if kept else "not compared" if apart else "BAD"
+        rows.append((name, number(value, 3), f"{sign} {budget.good:g}", verdict))
+    shown = table(("indicator", "value", "budget", ""), rows)
+    return f"{shown}\n{left_out}" if left_out else shown, well and known
 
 
-def running(url: str) -> Iterator[tuple[str, Values]]:
-    """Yield each rig of a running flow, and its newest indicators."""
+def running(url: str) -> Iterator[tuple[str, Values, str | None]]:
+    """Yield each rig of a running flow, its newest indicators, and whom they leave out."""
     for name, rig in ask(url).rigs.items():
-        yield f"rig {name} at {url}", {i: each.value for i, each in rig.indicators.items()}
+        values = {i: each.value for i, each in rig.indicators.items()}
+        yield f"rig {name} at {url}", values, rig.left_out
 
 
-def replayed(config: Path) -> Iterator[tuple[str, Values]]:
+def replayed(config: Path) -> Iterator[tuple[str, Values, str | None]]:
     """Replay a configuration; yield the medians of its indicators."""
     with tempfile.TemporaryDirectory(prefix="lumen-smoke-") as place:
         chosen = write_config(
@@ -73,6 +81,7 @@ def replayed(config: Path) -> Iterator[tuple[str, Values]]:
     yield (
         f"a replay of {config}, medians of {len(ticks)} ticks; ${URL} names a running flow",
         medians,
+        None,
     )
 
 
@@ -93,8 +102,8 @@ def main(args: argparse.Namespace) -> int:
         return 2
     all_well = True
     try:
-        for what, values in running(url) if url else replayed(CONFIG):
-            told, well = judge(values)
+        for what, values, left_out in running(url) if url else replayed(CONFIG):
+            told, well = judge(values, left_out)
             all_well &= well
             print(f"{what}\n{told}\nsmoke: {'OK' if well else 'BAD'}")
     except NoAnswerError as error:

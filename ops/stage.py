@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from ops.devices import Clock, Controller, Device, Page, Sender, readings
 from ops.simulate import Movement
 from ops.table import table
 from sources import stop
+from sources.host_clock import HostClock
 
 FARTHEST_S = 3600.0
 """How far a clock of a device may be from ours."""
@@ -75,7 +75,8 @@ def play(
     Prints what is true of each on standard output, and what comes and goes on standard error.
     """
     done = done or threading.Event()
-    began = time.time() if began is None else began
+    host = HostClock()
+    began = host() if began is None else began
     movement = Movement(np.random.default_rng([seed, 0]))
     rng = np.random.default_rng([seed, 4])
     made, missing = devices(config, rng, began)
@@ -95,7 +96,7 @@ def play(
     print(table(("stream", "plays", "Hz", "offset ms", "skew ppm", "lag ms"), rows), flush=True)
     threads = [
         threading.Thread(target=_measure, args=(device, movement, began, np.random.default_rng(
-            [seed, 5, k]), done), daemon=True)
+            [seed, 5, k]), done, host), daemon=True)
         for k, device in enumerate(made)
     ]  # fmt: skip
     try:
@@ -116,6 +117,7 @@ def _measure(
     began: float,
     rng: np.random.Generator,
     done: threading.Event,
+    host: HostClock,
 ) -> None:
     """Let a device tell on its beat; a moment that was missed is not made up for."""
     beat, block = 1 / device.rate_hz, max(1, round(device.rate_hz))
@@ -126,9 +128,9 @@ def _measure(
         values = movement.at(elapsed - device.clock.lag_s)
         values = values + NOISE * rng.standard_normal(block)
         for at, value in zip(elapsed.tolist(), values.tolist(), strict=True):
-            if done.wait(max(0.0, began + at - time.time())):
+            if done.wait(max(0.0, began + at - host())):
                 return
-            if time.time() - began - at < 2 * beat:
+            if host() - began - at < 2 * beat:
                 device.tell(began + at, value)
         n += block
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from configs.inert import inert
 from operators.records import ENDS
 from ops.results import Results, rigs, run_json
 from ops.table import number, table, with_sd
@@ -69,7 +70,7 @@ def units(results: Results) -> str:
     for tick in results.ticks():
         signals = tick.signals
     found = (x for s in signals.values() for x in unlike(list(s.weights), last))
-    return "\n".join(dict.fromkeys(x.text for x in found))
+    return "\n".join(dict.fromkeys(inert(x.text) for x in found))
 
 
 def seen(results: Results) -> list[Moment]:
@@ -101,7 +102,7 @@ def _steps(results: Results) -> Iterator[Moment]:
 
 def timeline(moments: Iterable[Moment], start: float) -> str:
     """Return moments, a line each, in seconds after `start`."""
-    lines = [f"{ts - start:7.1f}  {what}" for ts, what in moments]
+    lines = [f"{ts - start:7.1f}  {inert(what)}" for ts, what in moments]
     if (more := len(lines) - MOST_MOMENTS) > 0:
         lines[MOST_MOMENTS:] = [f"         and {more} more"]
     return "\n".join(lines) or "         nothing"
@@ -169,14 +170,14 @@ def losses(results: Results) -> str:
 def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
     """Return the remarks on the recordings, a sentence each."""
     recordings = (run_json(folder) or {}).get("recordings") or []
-    found = [str(x) for recording in recordings for x in recording.get("remarks") or []]
+    found = [inert(str(x)) for recording in recordings for x in recording.get("remarks") or []]
     counts, first = collections.Counter[str](), dict[str, str]()
     for rig in results:
         for marker in rig.markers():
             if is_comma_number(marker.value):
                 counts[marker.channel] += 1
                 first.setdefault(marker.channel, marker.value)
-    found += [comma(channel, n, first[channel]) for channel, n in counts.items()]
+    found += [comma(inert(channel), n, first[channel]) for channel, n in counts.items()]
     more = len(found) - MOST_REMARKS
     return found[:MOST_REMARKS] + ([f"and {more} more"] if more > 0 else [])
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from configs.inert import quoted
 from configs.schema import Columns, TimeUnit, is_delimited
 from sources.dialect import LOOK, Dialect, find, is_number
 from sources.names import Names
@@ -76,7 +76,7 @@ def of_time(table: Dialect | None, unit: TimeUnit | None) -> str:
     """Return the part of a stream's flow mapping that names its time column and unit."""
     if table is None:
         return f", ts_unit: {unit}" if unit else ""
-    named = f", columns: {{ts: {json.dumps(table.names[table.time], ensure_ascii=False)}}}"
+    named = f", columns: {{ts: {quoted(table.names[table.time])}}}"
     return named if table.dated else f"{named}, ts_unit: {table.unit}"
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from configs.inert import literal
 from configs.load import load_or_exit
 from configs.schema import Config, FileStream
 from operators.plan import FAILOVER
@@ -99,9 +100,11 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
 
 
 def _given(value: Any) -> Any:
-    """Return plain data without what is null: left out is what null means."""
+    """Return plain data without what is null, left out being the same, and with texts as meant."""
     if isinstance(value, dict):
-        return {k: _given(v) for k, v in value.items() if v is not None}
+        return {literal(k): _given(v) for k, v in value.items() if v is not None}
+    if isinstance(value, str):
+        return literal(value)
     return [_given(v) for v in value] if isinstance(value, list | tuple) else value
 
 

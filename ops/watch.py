@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TextIO
 
+from configs.inert import inert, unguarded
 from ops.exporter import URL, USUAL, NoAnswerError, State, address, ask
-from ops.frame import Kind, Line, Trace, frame
+from ops.frame import Kind, Line, Trace, dimmed, frame
 
 _STYLES: dict[Kind, str] = {
     "plain": "", "soft": "\x1b[2m", "good": "\x1b[32m", "warn": "\x1b[33m", "crit": "\x1b[1;31m",
@@ -41,7 +42,7 @@ class Screen:
 
     def __init__(self, out: TextIO, moving: bool) -> None:
         terminal = out.isatty() and os.environ.get("TERM") != "dumb"
-        self._out = out
+        self._out = unguarded(out)
         self._moving = moving and terminal
         self._coloured = terminal and not os.environ.get("NO_COLOR")
         self._ascii = not (out.encoding or "").lower().replace("-", "").startswith("utf8")
@@ -75,7 +76,7 @@ class Screen:
         self._out.flush()
 
     def _painted(self, line: Line) -> str:
-        text = line.text
+        text = inert(line.text)
         if self._ascii:
             text = text.translate(_PLAIN).encode("ascii", "replace").decode()
         style = _STYLES[line.kind] if self._coloured else ""
@@ -104,7 +105,9 @@ def watch(url: str, screen: Screen, every_s: float) -> None:
             old = f"; what is shown is {begun - answered:.0f} s old" if state else ""
             told = Line(f"{error}; asking again each {every_s:g} s{old}", "crit")
         width = screen.width
-        shown = frame(state, trace, width) if state else ()
+        shown = frame(state, trace, width) if state else iter(())
+        if told.kind == "crit":
+            shown = dimmed(shown)
         screen.draw([Line(told.text[:width], told.kind), *shown])
         time.sleep(max(begun + every_s - time.monotonic(), 0.1))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+
+from configs.inert import quoted, quoted_path
 
 
 def yaml_of(
@@ -45,10 +46,5 @@ def yaml_of(
             lines.append(f"      {quoted(channel)}: {{group: {group}}}")
     if facts:
         lines.append(f"facts: [{', '.join(map(quoted, facts))}]")
-    lines.append(f"output: {{dir: {quoted(out)}}}")
+    lines.append(f"output: {{dir: {quoted_path(out)}}}")
     return "\n".join(lines) + "\n"
-
-
-def quoted(text: str) -> str:
-    """Return a text as YAML reads it back."""
-    return json.dumps(text, ensure_ascii=False)

@@ -21,6 +21,8 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config, FileStream, UreStream
+from operators.plan import Plan
+from operators.quality import QualityConfig
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
 from operators.refusals import Refusals
 from sinks.history import History
@@ -51,6 +53,7 @@ _LETTERS = (
 )  # fmt: skip
 """Stage and reason of every dead letter that there can be."""
 
+USUAL = QualityConfig()
 _encoder = msgspec.json.Encoder()
 
 
@@ -68,7 +71,8 @@ class Panel:
     Attributes
     ----------
     expected : dict
-        Whether a source is expected to speak all the time, not only when something changes.
+        Whether a source is expected to speak all the time, not only when something changes; what
+        was played to its end is not.
     ends : dict
         Counts of events by source and end.
     heard : dict
@@ -79,6 +83,8 @@ class Panel:
         When an event of any of the sources last came here (s, monotonic).
     up : dict
         Whether a source is there: as it was told, else whether it has spoken.
+    played : set
+        Sources of recordings that were played to their end: down, and no loss.
     discarded : dict
         Counts of losses by (stage, reason).
     fused : Fused or None
@@ -93,8 +99,12 @@ class Panel:
         Ticks by lateness, and its sum.
     history : History
         What it was before.
+    quality : QualityConfig
+        What the indicators judge.
     refusals : Refusals
         The streams of which most cannot be used.
+    units, signal_units : dict
+        Units of the channels that have sync lines, and of the signals; None where none is named.
     """
 
     def __init__(
@@ -102,9 +112,14 @@ class Panel:
         expected: dict[str, bool],
         started: float,
         tick_hz: float,
-        judged: str | None = None,
+        quality: QualityConfig = USUAL,
+        plan: Plan | None = None,
+        recordings: frozenset[str] = frozenset(),
+        live: frozenset[str] = frozenset(),
     ) -> None:
-        self.expected = expected
+        self._constant = expected
+        self._recordings, self._recorded = recordings, frozenset(expected) - live
+        self.played: set[str] = set()
         self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
         self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
@@ -121,11 +136,20 @@ class Panel:
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
         self.behind_s = 0.0
-        self.slo = Judge(judged)
+        self.quality = quality
+        self.slo = Judge(quality.signal)
         self.history = History(tick_hz)
         self.refusals = Refusals({source for source, steady in expected.items() if steady})
+        self._plan = plan
+        self.units: dict[str, str | None] = {}
+        self.signal_units = {s.name: plan.unit(s.name) for s in plan.signals} if plan else {}
         self._waiting: list[Fused] = []
         self.ended = False
+
+    @property
+    def expected(self) -> dict[str, bool]:
+        """See the class."""
+        return {s: steady and s not in self.played for s, steady in self._constant.items()}
 
     def refused(self, stream: str) -> str | None:
         """Return how much of a stream cannot be used and why, None where most can."""
@@ -134,7 +158,7 @@ class Panel:
 
     def _of_interest(self, source: str) -> str | None:
         stream = self.stream_of(source)
-        return stream if stream in self.expected else None
+        return stream if stream in self._constant else None
 
     def stream_of(self, source: str) -> str:
         """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
@@ -151,6 +175,7 @@ class Panel:
             # What cannot be decoded has no channel: a scrape that fails is no sign of life.
             heard = end == "ignored" or (end == "received" and channel)
             if heard and name in self.heard:
+                self.played.discard(name)
                 self.heard[name] = self.spoke = now
                 self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
                 self.up[name] |= name not in self._turned
@@ -162,12 +187,17 @@ class Panel:
             if source in self.up:
                 self.up[source] = up
                 self._turned.add(source)
+            if source in self._recordings and not up:
+                # Its sources went down before it, each by a turn of its own.
+                self.played |= {s for s in self._turned if s in self._recorded and not self.up[s]}
 
     def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
         """Show what is new in a telling."""
         self.history.turned(packet)
         for report in packet.sync:
             self.history.report(report, self.sync.get(report.channel), number)
+            if report.channel not in self.sync and self._plan is not None:
+                self.units[report.channel] = self._plan.channel(report.channel).unit
             self.sync[report.channel] = report
         self.ended = packet.end
         fused = packet.fused
@@ -203,7 +233,7 @@ class Board:
     rigs : tuple of str
         Known before the run.
     clock, wall : callable
-        Monotonic seconds; the host's time (s since the epoch).
+        Monotonic seconds; host time (s since the epoch).
 
     Attributes
     ----------
@@ -227,8 +257,13 @@ class Board:
         self._live = config.live
         sources = _sources(config)
         hz = config.resample.target_hz
-        judged = config.quality.signal
-        self.panels = {rig: Panel(sources, clock(), hz, judged) for rig in rigs or (config.rig,)}
+        plan, quality = config.plan(), config.quality
+        files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
+        live = frozenset(s.name for s in config.streams) - files
+        self.panels = {
+            rig: Panel(sources, clock(), hz, quality, plan, files, live)
+            for rig in rigs or (config.rig,)
+        }
         self.others = Panel({}, clock(), hz)
         self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
 
@@ -247,6 +282,7 @@ class Board:
                     late = np.fmax(wall - packet.fused.released, 0.0)
                 panel.show(packet, now, late, self.version)
                 for record in packet.evidence:
+                    panel.history.found(record)
                     number = self.findings[-1].number + 1 if self.findings else 0
                     line = _encoder.encode(record) + b"\n"
                     self.findings.append(Finding(number, record.ts, line))

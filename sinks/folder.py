@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sinks.jsonl import sync_folder
+from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -26,7 +26,13 @@ LOCK = ".lumen.lock"
 RUN = "run.json"
 HINDSIGHT = "hindsight.msgpack"
 """The findings of a first pass over recordings."""
+TRACEBACK = "traceback.txt"
+"""Where the last bug happened."""
 STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
+_MOST_BYTES = 64 << 20
+"""Of a lock file or `run.json` that is looked at."""
+_LONGEST = 255
+_BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
 
 
@@ -36,26 +42,6 @@ class FolderError(Exception):
 
 class _Files(msgspec.Struct):
     files: dict[str, int] = {}
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, on the disk before this returns.
-
-    Raises
-    ------
-    OSError
-        It cannot be written; it is named.
-    """
-    draft = path.with_name(path.name + ".tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 
 def rig_folder(rig: str) -> str:
@@ -73,10 +59,18 @@ def rig_folder(rig: str) -> str:
 
 
 class Folder:
-    """An output folder, looked at until `take` makes it ours."""
+    """An output folder, looked at until `take` makes it ours.
 
-    def __init__(self, root: Path) -> None:
+    Parameters
+    ----------
+    root : Path
+    access : Access
+        Rights of what is made in it.
+    """
+
+    def __init__(self, root: Path, access: Access = PRIVATE) -> None:
         self.root = root
+        self.access = access
         self._lock: int | None = None
         self._close: Callable[[], object] = lambda: None
 
@@ -95,7 +89,7 @@ class Folder:
         there = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
         if not os.access(there, os.W_OK):
             raise FolderError(f"{self.root}: nothing may be written there")
-        if (self.root / LOCK).exists():
+        if os.path.lexists(self.root / LOCK):
             os.close(self._locked(0))
         self._refuse_strangers(self.known())
 
@@ -114,14 +108,14 @@ class Folder:
         FolderError
             As `check`.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=self.access.folder, parents=True, exist_ok=True)
         self._lock = self._locked(os.O_CREAT)
         self._close = weakref.finalize(self, os.close, self._lock)
         known = self.known()
         self._refuse_strangers(known)
         if fresh:
             for name in known - set(keep):
-                (self.root / name).unlink(missing_ok=True)
+                self._remove(self.root / name)
             for name in {str(Path(name).parent) for name in known} - {"."}:
                 if (self.root / name).is_dir():
                     (self.root / name).rmdir()
@@ -142,20 +136,39 @@ class Folder:
         """Return the files of earlier runs, relative to the folder."""
         names = {line[5:] for line in self._lines() if line.startswith("file ")}
         try:
-            run = msgspec.json.decode((self.root / RUN).read_bytes(), type=_Files)
-            names |= run.files.keys()
-        except (OSError, msgspec.DecodeError):
+            data = read_own(self.root / RUN, _MOST_BYTES)
+            names |= msgspec.json.decode(data, type=_Files).files.keys()
+        except _BROKEN:
             pass
-        # Whoever wrote the list: it may only name what a run would write.
-        return {name for name in names if _OWN.fullmatch(name) and not name.startswith("../")} | {
+        return {name for name in names if self._may_be_ours(name)} | {
             RUN,
             f"{RUN}.tmp",
             HINDSIGHT,
             f"{HINDSIGHT}.tmp",
         }
 
+    def _may_be_ours(self, name: str) -> bool:
+        """Whether a run would write a file of this name here, whoever wrote the name."""
+        folder, _, file = name.rpartition("/")
+        if not _OWN.fullmatch(name) or not name.isprintable() or folder in (".", ".."):
+            return False
+        # In a folder that is a link, even a file of the right name is somebody else's.
+        return len(file) <= _LONGEST and not (
+            folder and (len(folder) > _LONGEST or (self.root / folder).is_symlink())
+        )
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise FolderError(f"{path}: cannot be removed: {error.strerror}") from error
+
     def _refuse_strangers(self, known: set[str]) -> None:
-        ours = known | {LOCK} | {str(Path(name).parent) for name in known}
+        ours = (
+            known
+            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp"}
+            | {str(Path(name).parent) for name in known}
+        )
         for path in sorted(self.root.glob("*")):
             inside = sorted(path.glob("*")) if path.is_dir() and not path.is_symlink() else []
             for found in (path, *inside):
@@ -166,14 +179,18 @@ class Folder:
 
     def _lines(self) -> list[str]:
         try:
-            return (self.root / LOCK).read_text("utf-8", "replace").splitlines()
+            return read_own(self.root / LOCK, _MOST_BYTES).decode("utf-8", "replace").split("\n")
         except OSError:
             return []
 
     def _locked(self, more: int) -> int:
         """Return the lock file as a descriptor that holds the lock."""
         try:
-            lock = os.open(self.root / LOCK, os.O_RDWR | os.O_APPEND | more, 0o644)
+            lock = open_own(self.root / LOCK, os.O_RDWR | os.O_APPEND | more, self.access)
+        except LinkError as error:
+            raise FolderError(
+                f"{self.root / LOCK}: {error.strerror}; move it away or choose another output.dir"
+            ) from None
         except OSError as error:
             raise FolderError(f"{self.root}: cannot be written: {error.strerror}") from error
         if sys.platform != "win32":
@@ -181,7 +198,7 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 os.close(lock)
-                holders = [line[4:] for line in self._lines() if line.startswith("pid ")]
+                holders = [n[4:] for n in self._lines() if re.fullmatch(r"pid \d{1,10}", n)]
                 raise FolderError(
                     f"{self.root}: process {holders[-1] if holders else '?'} is writing there"
                 ) from error

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from math import ceil
+from math import ceil, isnan
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from operators.records import F64, MODES, Fused, FusedSignal, Packet, SyncReport
+from operators.records import F64, MODES, EvidenceRecord, Fused, FusedSignal, Packet, SyncReport
+from sinks.happened import Happening, Transition, fold
 
 POINTS = 600
 WINDOW_S, LEAST_TICKS = 30.0, 300
@@ -27,6 +28,8 @@ MOST_WAITING = 4_096
 """Ticks that wait to be drawn."""
 MOMENTS = 60
 CHANGES = 128
+HAPPENED = 16
+"""Entries of what happened that are shown."""
 DIGITS = 6
 
 
@@ -65,8 +68,10 @@ class History:
     ----------
     window_s : float
         What is seen at once.
-    changes : deque of Change
-        The newest, in order.
+    changes, rules : deque
+        The newest changes and findings, in order.
+    began : float
+        Host time of the first tick, NaN before it.
     mode_since : float
         Host time of the first tick of the mode that is.
     """
@@ -86,7 +91,8 @@ class History:
         self._mode = -1
         self._tracks: dict[str, deque[Moment]] = {}
         self.changes: deque[Change] = deque(maxlen=CHANGES)
-        self.mode_since = float("nan")
+        self.rules: deque[Transition] = deque(maxlen=CHANGES)
+        self.began = self.mode_since = float("nan")
 
     def turned(self, packet: Packet) -> None:
         """Keep which streams came up or went down."""
@@ -109,6 +115,15 @@ class History:
         # All channels of a source share its clock.
         if not any(c[:3] == change[:3] for c in self.changes):
             self.changes.append(change)
+
+    def found(self, record: EvidenceRecord) -> None:
+        """Keep that a rule holds, or no longer."""
+        detail = record.risk or record.quote or "" if record.state == "firing" else ""
+        self.rules.append(Transition(record.ts, "rule", record.rule, record.state, detail))
+
+    def happened(self) -> list[Happening]:
+        """Return the newest changes and findings, newest first, one that flaps as one."""
+        return fold([*map(_transition, self.changes), *self.rules])[: -HAPPENED - 1 : -1]
 
     def ticks(self, fused: Fused, number: int) -> None:
         """Keep ticks until they are drawn, or out of sight."""
@@ -169,6 +184,8 @@ class History:
     def mode(self, fused: Fused) -> None:
         """Keep the mode's changes."""
         mode, ts = fused.mode, fused.ts
+        if isnan(self.began):
+            self.began = float(ts[0])
         if mode[0] == self._mode and (mode == mode[0]).all():
             return
         for i in np.flatnonzero(np.diff(mode, prepend=self._mode)).tolist():
@@ -185,6 +202,11 @@ class History:
         self._points[at] = np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
         self._numbers[at] = number
         self._written += len(sums)
+
+
+def _transition(change: Change) -> Transition:
+    step = f" by {change.step_s:+.3f} s" if change.step_s is not None else ""
+    return Transition(change.ts, change.what, change.name, change.now + step)
 
 
 def _columns(fused: Fused) -> Iterable[F64]:

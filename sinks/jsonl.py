@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+
+from configs.files import PRIVATE, Access, open_file, sync_folder
 
 Position = tuple[int, int]
 """Segment and offset (bytes) of the next line."""
@@ -33,16 +34,6 @@ def segments_of(folder: Path, stem: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1] or 0), path) for match, path in found if match)
 
 
-def sync_folder(folder: Path) -> None:
-    """Put a folder's names on the disk; where folders cannot be opened, the system does it."""
-    with suppress(PermissionError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 class Segments:
     """One file's lines, in segments.
 
@@ -56,10 +47,17 @@ class Segments:
         How many of the newest segments to keep; 0 keeps all.
     durable : bool
         Snapshots are to survive a loss of power.
+    access : Access
+        Rights of the files that are made.
     announce : callable
         Told the path of a segment before it is begun; of the first one, its maker knows.
     position : (int, int) or None
         Go on from there; None begins anew where no file may be.
+
+    Attributes
+    ----------
+    unkept : OSError or None
+        Why the last of the old segments that could not be removed is still there.
 
     Raises
     ------
@@ -80,17 +78,20 @@ class Segments:
         limit: int,
         keep: int = 0,
         durable: bool = True,
+        access: Access = PRIVATE,
         announce: Callable[[Path], None] = lambda path: None,
         position: Position | None = None,
     ) -> None:
         self.folder, self.stem = folder, stem
         self.limit, self.keep, self.durable, self.announce = limit, keep, durable, announce
         self.segment, self.size = position or (0, 0)
+        self.access = access
+        self.unkept: OSError | None = None
         self._unsynced: set[int] = set()
         self._new_names = False
         if position is None:
             self._begin(0)
-        elif not self.path.exists() or self.path.stat().st_size < self.size:
+        elif self.path.is_symlink() or not _has(self.path, self.size):
             raise ShortFileError(
                 f"{self.path}: shorter than the {self.size} bytes that the recovery store knows "
                 "of; put the file back, or start again with an empty recovery directory"
@@ -121,9 +122,10 @@ class Segments:
             if segment > self.segment:
                 path.unlink()
                 self._new_names = True
-        if self.path.stat().st_size > self.size:
-            os.truncate(self.path, self.size)
-            self._unsynced.add(self.segment)
+        with open_file(self.path, os.O_RDWR) as file:
+            if os.fstat(file.fileno()).st_size > self.size:
+                file.truncate(self.size)
+                self._unsynced.add(self.segment)
 
     def snapshot(self) -> Position:
         """Return the position, once all before it is on the disk; let go of old segments.
@@ -133,7 +135,8 @@ class Segments:
         """
         if self.durable:
             for segment in sorted(self._unsynced):
-                with segment_path(self.folder, self.stem, segment).open("rb+") as file:
+                path = segment_path(self.folder, self.stem, segment)
+                with open_file(path, os.O_RDWR) as file:
                     os.fsync(file.fileno())
             if self._new_names:
                 sync_folder(self.folder)
@@ -143,11 +146,18 @@ class Segments:
             needed = self.segment - self.keep + 1
             if self.durable:
                 needed = min(needed, self._vouched)
-            for segment in range(self._oldest, needed):
-                segment_path(self.folder, self.stem, segment).unlink(missing_ok=True)
-            self._oldest = max(self._oldest, needed)
+            self._drop(needed)
         self._vouched = self.segment
         return self.segment, self.size
+
+    def _drop(self, needed: int) -> None:
+        """Let go of the segments before one; what cannot be removed stays, and is no fault."""
+        for segment in range(self._oldest, needed):
+            try:
+                segment_path(self.folder, self.stem, segment).unlink(missing_ok=True)
+            except OSError as error:
+                self.unkept = error
+        self._oldest = max(self._oldest, needed)
 
     def paths(self) -> list[Path]:
         """Return the segments that are kept, oldest first."""
@@ -158,14 +168,14 @@ class Segments:
         path = segment_path(self.folder, self.stem, segment)
         if segment:
             self.announce(path)
-        path.open("xb").close()
+        open_file(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self.access).close()
         self.segment, self.size = segment, 0
         self._unsynced.add(segment)
         self._new_names = True
 
     def _append(self, lines: bytes) -> None:
         try:
-            with self.path.open("rb+", buffering=0) as file:
+            with open_file(self.path, os.O_RDWR) as file:
                 if file.seek(0, os.SEEK_END) != self.size:
                     raise OSError(0, "changed by another hand")
                 rest = memoryview(lines)
@@ -175,3 +185,8 @@ class Segments:
             raise OSError(error.errno, f"cannot write: {error.strerror}", str(self.path)) from error
         self.size += len(lines)
         self._unsynced.add(self.segment)
+
+
+def _has(path: Path, size: int) -> bool:
+    """Whether a file has at least so many bytes."""
+    return path.is_file() and path.stat().st_size >= size

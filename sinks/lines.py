@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.inert import inert_json
 from operators.records import F64, INDICATORS, MODES, Fused, Packet
 
 _encoder = msgspec.json.Encoder()
@@ -139,7 +140,12 @@ def record_lines(records: Sequence[msgspec.Struct]) -> bytes:
 
 
 def packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
-    """Yield what a packet has to write as (file's stem, lines)."""
+    """Yield what a packet has to write as (file's stem, lines); names in it move no terminal."""
+    for stem, lines in _packet_lines(packet):
+        yield stem, inert_json(lines)
+
+
+def _packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
     if packet.fused is not None:
         yield "fused", fused_lines(packet.fused, packet.rig)
     yield "sync", record_lines(packet.sync)

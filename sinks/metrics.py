@@ -117,10 +117,13 @@ FAMILIES = (
            lambda panel: [((c, state), float(report.state == state))
                           for c, report in panel.sync.items() for state in STATES]),
     Family("fusion_stream_expected",
-           "1: the stream is expected to speak all the time; 0: when something changes.",
+           "1: the stream is expected to speak all the time; 0: when something changes, or never"
+           " again, as a recording that has ended.",
            ("stream",), lambda panel: [((s,), float(e)) for s, e in panel.expected.items()]),
     Family("fusion_stream_up", "1: the stream is there; of a recording: it has spoken.",
            ("stream",), lambda panel: [((s,), float(up)) for s, up in panel.up.items()]),
+    Family("fusion_stream_ended", "1: a recording that was played to its end; 0: any other stream.",
+           ("stream",), lambda panel: [((s,), float(s in panel.played)) for s in panel.sources]),
     Family("fusion_stream_last_event_timestamp_seconds",
            "Newest arrival known when the stream's newest event came.", ("stream",),
            lambda panel: [((s,), ts) for s, ts in panel.newest.items()]),

@@ -7,6 +7,7 @@ cuts the files back to there, so that nothing is written twice.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import sys
 import time
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from configs.document import public_text
+from configs.files import ACCESS, LinkError
+from configs.inert import inert
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
 from operators.refusals import Refusals
@@ -75,6 +79,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         What shows the run, if anything does.
     remarks : callable
         Returns the remarks on a recording, given its path; a sentence each.
+    unsaid : callable
+        Returns how many messages standard error did not take, and why.
     """
 
     def __init__(
@@ -87,9 +93,10 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         send: Send | None = None,
         server: Server | None = None,
         remarks: Callable[[str], list[str]] = lambda _: [],
+        unsaid: Callable[[], tuple[int, str | None]] = lambda: (0, None),
     ) -> None:
         self.config = config
-        self.remarks = remarks
+        self.remarks, self.unsaid = remarks, unsaid
         self.rigs = rigs or (config.rig,)
         self.path = path
         self.fingerprint = fingerprint
@@ -122,14 +129,16 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
     def __init__(self, output: Output, state: State | None) -> None:
         self.output = output
         self.config = output.config
-        self.folder = Folder(Path(self.config.output.dir))
+        self.access = ACCESS[self.config.output.mode]
+        self.folder = Folder(Path(self.config.output.dir), self.access)
         keep = (HINDSIGHT,) if self.config.mode == "hindsight" else ()
         self.folder.take(fresh=state is None, keep=keep)
         self.account = Account(state["account"] if state else None)
         self.before = self.account.total()["received"]
         self.home: str | None = output.rigs[0] if len(output.rigs) == 1 else None
         self.ended: dict[str, bool] = {}
-        self.lost = 0
+        self.lost = self.unshown = 0
+        self.unkept: set[str] = set()
         self.refusals = Refusals()
         self.digests = Digests()
         self.stems = ["fused", "sync", "dead", "markers"]
@@ -171,10 +180,21 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             self._say_refused(values)
         for (rig, stem), texts in lines.items():
             self._write(self.files[rig][stem], b"".join(texts))
-        if self.output.server is not None:
-            self.output.server.tell(values)
+        self._show(values)
         if any(packet.end for packet in values):
             self._write_run()
+
+    def _show(self, values: list[Packet]) -> None:
+        """Show the packets; a page that cannot be kept up is counted, and ends no run."""
+        if self.output.server is None:
+            return
+        try:
+            self.output.server.tell(values)
+        except Exception as error:
+            if not self.unshown:
+                text = f"{type(error).__name__}: {error}"
+                print(f"lumen: a bug: the page is not kept up: {text}", file=sys.stderr)
+            self.unshown += 1
 
     def _say_refused(self, packets: list[Packet]) -> None:
         """Say of which streams most is late or wild; what else is refused, the sources say."""
@@ -191,6 +211,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             rig: {stem: segments.snapshot() for stem, segments in files.items()}
             for rig, files in self.files.items()
         }
+        self._note_unkept()
         if not self.output.keep:
             return b""
         state = {
@@ -201,6 +222,14 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             "account": self.account.snapshot(),
         }
         return encode_state(state, "output", self.output.fingerprint)
+
+    def _note_unkept(self) -> None:
+        """Name the file of which an old segment cannot be removed, once a file."""
+        for segments in (s for files in self.files.values() for s in files.values()):
+            name = f"{segments.folder}/{segments.stem}"
+            if segments.unkept is not None and name not in self.unkept:
+                self.unkept.add(name)
+                print(f"lumen: old segments stay: {segments.unkept}", file=sys.stderr)
 
     def abort(self) -> None:
         """Mark the run as aborted: its results end where they are. Lasts under a second."""
@@ -226,7 +255,9 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
 
     def _begin(self, rig: str) -> None:
         folder = self._folder(rig)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=self.access.folder, exist_ok=True)
+        if folder != self.folder.root and folder.is_symlink():
+            raise LinkError(errno.ELOOP, "a link, not a folder", str(folder))
         self.folder.announce([segment_path(folder, stem, 0) for stem in self.stems])
         self.files[rig] = {stem: self._segments(rig, stem, None) for stem in self.stems}
 
@@ -256,6 +287,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             limit=int(self.config.output.rotate_mb * _MB),
             keep=self.config.output.keep,
             durable=self.output.keep,
+            access=self.access,
             announce=lambda path: self.folder.announce([path]),
             position=position,
         )
@@ -283,13 +315,14 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         streams = [s for s in self.config.streams if isinstance(s, FileStream)]
         writers = [segments for files in self.files.values() for segments in files.values()]
         paths = [path for segments in writers for path in segments.paths()]
+        messages_lost, why = self.output.unsaid()
         run = {
             "version": 1,
             "versions": versions(),
-            "config": {"path": self.output.path, **self._config_text()},
+            "config": {"path": inert(self.output.path or "") or None, **self._config_text()},
             "recordings": [
                 {
-                    "path": stream.path,
+                    "path": inert(stream.path),
                     "sha256": self.digests.of(stream.path) if ended else None,
                     "bytes": _size(Path(stream.path)),
                     "remarks": self.output.remarks(stream.path),
@@ -303,22 +336,25 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
             "balanced": self.account.balanced(),
             "account": {"total": total, "by_source": self.account.by_source},
             "dead_lines_lost": self.lost,
+            "batches_not_shown": self.unshown,
+            "messages_lost": {"count": messages_lost, "why": why},
             "rigs": sorted(self.files),
             "files": {p.relative_to(self.folder.root).as_posix(): _size(p) for p in paths},
         }
-        write_run(self.folder.root / RUN, run)
+        write_run(self.folder.root / RUN, run, self.access)
 
     def _config_text(self) -> dict[str, str | None]:
         """Return the configuration's file and its hash, so that the folder tells what made it.
 
-        As it was written: what `${NAME}` stands for is not in it.
+        As it was written: what `${NAME}` stands for is not in it. Users and queries of URLs are
+        starred; the hash is that of the file.
         """
         if self.output.path is None:
             return {"sha256": None, "text": None}
         with suppress(OSError):
             raw = Path(self.output.path).read_bytes()
             sha256 = hashlib.sha256(raw).hexdigest()
-            return {"sha256": sha256, "text": raw.decode("utf-8-sig", "replace")}
+            return {"sha256": sha256, "text": public_text(raw.decode("utf-8-sig", "replace"))}
         return {"sha256": None, "text": None}
 
 

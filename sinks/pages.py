@@ -10,7 +10,7 @@
 | `/` | the live page |
 | `/page/...` | its style and modules |
 
-All others are 404, all methods but GET 405.
+All others are 404, all methods but GET 405; a Host header that is none of ours is 421.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sinks.state import state
 
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
+_USUAL = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 MOST, USUAL = 1_000, 100
 """Findings a page."""
 BUNDLE = "/evidence/bundle"
@@ -75,8 +76,7 @@ class Pages:
             status, headers, body = _said(405, "Only GET is answered.", Allow="GET")
         else:
             status, headers, body = found(query)
-        usual = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        return status, usual | headers, body
+        return status, _USUAL | headers, body
 
     def _page(self, query: str) -> Answer:
         return 200, {"Content-Type": CONTENT_TYPE}, self._metrics.text()
@@ -122,6 +122,14 @@ class Pages:
             return _said(404, "There is no such rig: those there are stand in `names`.")
         told = state(self._board, rig, None if since is None else int(since))
         return 200, {"Content-Type": _JSON}, told
+
+
+def misdirected() -> Answer:
+    """Return the answer to a request under a name that is none of ours."""
+    status, headers, body = _said(
+        421, "This host name is not served: name it in exporter.allow_hosts, or use the address."
+    )
+    return status, _USUAL | headers, body
 
 
 def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:

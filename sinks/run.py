@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from configs.files import PRIVATE, Access, write_whole
+from configs.inert import inert_json
 from operators.records import ENDS, Packet, State
-from sinks.folder import write_whole
 
 _STARTED = time.monotonic()
 NAMES = 256
@@ -100,9 +101,10 @@ def usage(events: int) -> dict[str, float | None]:
     }
 
 
-def write_run(path: Path, run: dict[str, Any]) -> None:
+def write_run(path: Path, run: dict[str, Any], access: Access = PRIVATE) -> None:
     """Write the file whole or not at all."""
-    write_whole(path, msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(run), indent=2)
+    write_whole(path, inert_json(text) + b"\n", access)
 
 
 def _age_s() -> float:

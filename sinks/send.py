@@ -5,6 +5,12 @@ thread a destination, sends at most `rate_hz` times a second by the machine's ow
 the rhythm is even whatever the grid is. It never waits for anybody: what is newer replaces what
 was not sent yet. Null is not sent.
 
+OSC goes out `rate_hz` times a second however late ticks are: the newest values stand, and are sent
+again, for `STANDS_S` or two ticks at most. A flow that hangs longer is silent. Its player is a
+process of its own (sinks/sender.py): on a machine that is too busy a thread would wait for the
+flow's. Over MIDI a note is played once and a controller when it changes, so that nothing is to be
+sent again.
+
 Played are live runs, and replays that go at a speed; what is worked out as fast as it goes has no
 rhythm and is not played. A run gone on with plays on from its newest tick.
 
@@ -15,20 +21,20 @@ from __future__ import annotations
 
 import atexit
 import sys
-import threading
-import time
 from collections.abc import Callable
-from math import floor, inf, isfinite
+from math import floor, isfinite
 
 from configs.schema import Config, Destination, FileStream, MidiDestination, OscDestination
 from operators.evidence import readable
 from operators.expression import compile_expression
 from operators.plan import Plan
 from operators.records import Fused, Packet, State
-from sinks.instrument import Instrument, Midi, MidiPort, Osc
+from sinks.instrument import Midi, MidiPort
+from sinks.player import Player
+from sinks.sender import Sender
 
-_LOOK_S = 0.25
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+STANDS_S = 5.0
+"""For so long the newest values are sent again while nothing newer is there."""
 
 
 class Score:
@@ -64,113 +70,6 @@ class Score:
         return values
 
 
-class Player:
-    """The thread that plays one destination.
-
-    Parameters
-    ----------
-    name : str
-    rate_hz : float
-    instrument : Instrument
-    """
-
-    def __init__(self, name: str, rate_hz: float, instrument: Instrument) -> None:
-        self.name = name
-        self._period = 1 / rate_hz
-        self._instrument = instrument
-        self._changed = threading.Condition()
-        self._newest: dict[str, float] = {}
-        self._stopped = False
-        self._up: bool | None = None
-        self._again = -inf
-        self._pause = _FIRST_PAUSE_S
-        self._thread = threading.Thread(target=self._run, name=f"send {name}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to play."""
-        self._thread.start()
-
-    def put(self, values: dict[str, float]) -> None:
-        """Let these be what is played next."""
-        with self._changed:
-            self._newest = values
-            self._changed.notify()
-
-    def stop(self) -> None:
-        """End what sounds."""
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(2.0)
-
-    def _run(self) -> None:
-        try:
-            self._play()
-        finally:  # whatever ends this thread, nothing is left sounding
-            self._instrument.close()
-
-    def _play(self) -> None:
-        due, ends = -inf, inf
-        while (values := self._next(due, ends)) is not None:
-            now = time.monotonic()
-            ends = inf
-            if not self._ready(now):
-                continue
-            try:
-                if values:
-                    # Even on average, and never two at once after a gap.
-                    due = max(due + self._period, now + self._period / 2)
-                    self._instrument.play(values, now)
-                ends = self._instrument.rest(now)
-            except OSError as error:
-                self._turn(False, str(error))
-
-    def _next(self, due: float, ends: float) -> dict[str, float] | None:
-        """Return what is to be played once it is due; nothing at times; None at the end."""
-        with self._changed:
-            started = now = time.monotonic()
-            while not self._stopped and now < min(ends, started + _LOOK_S):
-                if self._newest and now >= due:
-                    break
-                wake = min(ends, started + _LOOK_S, due if self._newest else inf)
-                self._changed.wait(wake - now)
-                now = time.monotonic()
-            if self._stopped:
-                return None
-            if now < due:
-                return {}
-            values, self._newest = self._newest, {}
-            return values
-
-    def _ready(self, now: float) -> bool:
-        """Whether the instrument can be played; if not, try to open it, ever more seldom."""
-        if self._up and now >= self._again:
-            self._again = now + _LOOK_S
-            if not self._instrument.there():
-                self._turn(False, "it is gone")
-        if self._up or now < self._again:
-            return bool(self._up)
-        try:
-            to = self._instrument.open()
-        except OSError as error:
-            self._turn(False, str(error))
-            self._again = now + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
-            return False
-        self._again, self._pause = now + _LOOK_S, _FIRST_PAUSE_S
-        self._turn(True, to)
-        return True
-
-    def _turn(self, up: bool, why: str) -> None:
-        if up != self._up:
-            said = "plays" if up else "is silent"
-            sys.stderr.write(f"lumen: {self.name} {said}: {why}\n")  # whole, among other threads'
-        if self._up and not up:
-            self._instrument.release()
-        self._up = up
-
-
 class Send:
     """All destinations of a run.
 
@@ -183,10 +82,7 @@ class Send:
 
     def __init__(self, config: Config, port: Callable[[str, bool], MidiPort]) -> None:
         plan = config.plan()
-        self._parts = [
-            (Score(each, plan), Player(each.name, each.rate_hz, _instrument(each, port)))
-            for each in config.send
-        ]
+        self._parts = [(Score(each, plan), _player(each, plan, port)) for each in config.send]
 
     def start(self) -> None:
         """Begin to play; what sounds ends with the process too, if nobody stops it before."""
@@ -198,8 +94,7 @@ class Send:
         """Play what a packet brought."""
         if packet.fused is not None and len(packet.fused):
             for score, player in self._parts:
-                if values := score.values(packet.fused):
-                    player.put(values)
+                player.put(score.values(packet.fused))
 
     def stop(self) -> None:
         """End what sounds; may be called twice."""
@@ -218,9 +113,13 @@ def played(config: Config, port: Callable[[str, bool], MidiPort]) -> Send | None
     return Send(config, port)
 
 
-def _instrument(
-    destination: OscDestination | MidiDestination, port: Callable[[str, bool], MidiPort]
-) -> Instrument:
+def _player(
+    destination: OscDestination | MidiDestination,
+    plan: Plan,
+    port: Callable[[str, bool], MidiPort],
+) -> Player | Sender:
+    name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
-        return Osc(destination.to)
-    return Midi(list(destination.map), port(destination.to, destination.virtual))
+        return Sender(name, rate_hz, destination.to, max(STANDS_S, 2 / plan.tick_hz))
+    made = port(destination.to, destination.virtual)
+    return Player(name, rate_hz, Midi(list(destination.map), made))

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 from errno import EADDRINUSE
 from typing import TYPE_CHECKING
 
+from configs.address import is_loopback
 from configs.schema import ExporterConfig
 from operators.records import Packet
 from sinks.board import Board
+from sinks.door import OPEN, Door
 from sinks.listening import Listening
-from sinks.pages import Pages
+from sinks.pages import Pages, misdirected
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -24,7 +26,7 @@ Holder = Callable[[int], str]
 """Says who has a TCP port."""
 _STATUS = {
     200: "200 OK", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
-    503: "503 Service Unavailable",
+    421: "421 Misdirected Request", 503: "503 Service Unavailable",
 }  # fmt: skip
 
 
@@ -46,6 +48,7 @@ class Server:
     def __init__(self, config: ExporterConfig, board: Board, holder: Holder) -> None:
         self._config, self._board, self._holder = config, board, holder
         self._pages = Pages(config.path, board)
+        self._door = Door((config.host, *config.allow_hosts))
         self._listening: Listening | None = None
 
     def start(self) -> None:
@@ -60,7 +63,10 @@ class Server:
         self._listening = Listening(self._answer, taken)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
-        print(f"lumen: look at http://{shown}:{taken.getsockname()[1]}/", file=sys.stderr)
+        address, port = taken.getsockname()[:2]
+        print(f"lumen: look at http://{shown}:{port}/", file=sys.stderr)
+        if not is_loopback(address):
+            print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
 
     def tell(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""
@@ -73,9 +79,12 @@ class Server:
             self._listening = None
 
     def _answer(self, asked: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        status, headers, body = self._pages.answer(
-            asked["REQUEST_METHOD"], asked["PATH_INFO"], asked.get("QUERY_STRING", "")
-        )
+        if self._door.admits(asked.get("HTTP_HOST"), asked["SERVER_PROTOCOL"]):
+            status, headers, body = self._pages.answer(
+                asked["REQUEST_METHOD"], asked["PATH_INFO"], asked.get("QUERY_STRING", "")
+            )
+        else:
+            status, headers, body = misdirected()
         start(_STATUS[status], [*headers.items(), ("Content-Length", str(len(body)))])
         return [body]
 

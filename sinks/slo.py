@@ -6,8 +6,9 @@
   frozen, and bad.
 
 Before the first value nothing is judged; from then on an unknown one is bad. Where it is unknown
-because fewer than two members are present there is nothing to compare: such ticks, and those
-until the next value, as at the start, are *uncompared*, counted apart.
+because fewer than two members are present (and sampled densely enough for the movement) there is
+nothing to compare: such ticks, and those until the next value, as at the start, are *uncompared*,
+counted apart.
 
 State: ten minutes of one sample a second. Cost: 10 us a packet, and as many where a second begins.
 """
@@ -21,6 +22,7 @@ import numpy as np
 
 from operators.records import F64, I64, INDICATORS, Bool, Fused
 from sinks.budgets import BUDGETS, Slo
+from sinks.sparse import counted
 
 SLOS: tuple[Slo, ...] = get_args(Slo)
 REPORTED = "ure_residual_entropy_last"
@@ -78,13 +80,13 @@ class Judge:
         self._count("residual", *self._steady(ts, entropy, apart))
 
     def _alone(self, part: Fused) -> Bool:
-        """Return at which ticks (k,) fewer than two members are present."""
+        """Return at which ticks (k,) fewer than two members can be compared."""
         signals = part.signals
         signal = next((s for s in signals if s.name == self._signal), signals[0])
-        return np.asarray(signal.live < 2, bool)
+        return np.asarray(signal.live - counted(part, self._signal) < 2, bool)
 
     def _aside(self, slo: Slo, value: F64, alone: Bool) -> Bool:
-        """Return which ticks (k,) have no value since fewer than two members were present."""
+        """Return which ticks (k,) have no value since fewer than two members were compared."""
         known = np.isfinite(value)
         apart = alone & ~known
         last = np.maximum.accumulate(np.where(known | alone, np.arange(len(value)), -1))

@@ -6,7 +6,7 @@ and after that only for what is new.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, isnan, nan
 from typing import Any
 
 import msgspec
@@ -15,7 +15,9 @@ from operators.records import INDICATORS, MODES
 from sinks.board import Board, Panel
 from sinks.budgets import BUDGETS, Budget
 from sinks.scales import unlike
-from sinks.verdict import stream_state, verdict
+from sinks.sparse import left_out
+from sinks.unknown import why
+from sinks.verdict import stalled, stream_state, verdict
 
 RECENT = 20
 """Findings that are shown."""
@@ -55,7 +57,7 @@ def state(board: Board, rig: str | None = None, since: int | None = None) -> byt
 
 
 def _panel(panel: Panel, now: float) -> dict[str, Any]:
-    fused = panel.fused
+    fused, empty = panel.fused, why(panel)
     weights: dict[str, float] = {}
     for signal in fused.signals if fused else ():
         for channel, weight in zip(signal.channels, signal.weights[-1].tolist(), strict=True):
@@ -63,6 +65,8 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
     return {
         "verdict": verdict(panel, now)._asdict(),
         "ended": panel.ended,
+        "stalled": stalled(panel, now),
+        "began": panel.history.began,
         "ts": float(fused.ts[-1]) if fused else None,
         "tick_age_s": now - panel.ticked if isfinite(panel.ticked) else None,
         "behind_s": panel.behind_s if fused else None,
@@ -73,14 +77,16 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
         "sync_estimate_bound_s": float(fused.sync_estimate_bound_s[-1]) if fused else None,
         "signals": {
             s.name: {"value": float(s.value[-1]), "sd": float(s.sd[-1]),
+                     "unit": panel.signal_units.get(s.name),
                      "mode": MODES[int(s.mode[-1])], "live": int(s.live[-1])}
             for s in (fused.signals if fused else ())
         },
         "units": [
             x.text for s in (fused.signals if fused else ()) for x in unlike(s.channels, panel.sync)
         ],
+        "left_out": left_out(fused, panel.sync) or None,
         "indicators": {
-            name: _indicator(name, float(fused.indicators[-1, i]) if fused else float("nan"))
+            name: _indicator(name, float(fused.indicators[-1, i]) if fused else nan, empty)
             for i, name in enumerate(INDICATORS)
         },
         "streams": [
@@ -90,17 +96,20 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
             for name, heard in panel.heard.items()
         ],
         "channels": [
-            {**msgspec.structs.asdict(report), "weight": weights.get(report.channel)}
+            {**msgspec.structs.asdict(report), "weight": weights.get(report.channel),
+             "unit": panel.units.get(report.channel)}
             for report in panel.sync.values()
         ],
         "changes": [change._asdict() for change in panel.history.changes],
+        "happened": [entry._asdict() for entry in panel.history.happened()],
     }  # fmt: skip
 
 
-def _indicator(name: str, value: float) -> dict[str, Any]:
+def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
     budget = BUDGETS.get(name)
     return {
         "value": value,
+        "why": why if isnan(value) else None,
         "budget": budget.good if budget else None,
         "warn": budget.warn if budget else None,
         "crit": budget.crit if budget else None,

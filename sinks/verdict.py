@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from operators.records import INDICATORS, MODES
 from sinks.budgets import BUDGETS
 from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.sparse import left_out
 
 if TYPE_CHECKING:
     from sinks.board import Panel
@@ -53,7 +54,7 @@ def verdict(panel: Panel, now: float) -> Verdict:
     age, ts = now - panel.ticked, float(fused.ts[-1])
     if panel.ended:
         return Verdict("wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts)
-    if age > STALLED_S:
+    if stalled(panel, now):
         said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
         return Verdict("crit", "No fresh data", said, ts)
     if panel.behind_s > FAR_BEHIND_S:
@@ -86,7 +87,13 @@ def verdict(panel: Panel, now: float) -> Verdict:
     if any(beyond):
         said = ", ".join(filter(None, beyond))
         return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
-    return Verdict("good", "In sync", f"{_within(panel)}; {_streams(panel)}")
+    parts = (_within(panel), _streams(panel), left_out(fused, panel.sync))
+    return Verdict("good", "In sync", "; ".join(filter(None, parts)))
+
+
+def stalled(panel: Panel, now: float) -> bool:
+    """Whether ticks have come and, before the data ended, come no more: figures are old."""
+    return panel.fused is not None and not panel.ended and now - panel.ticked > STALLED_S
 
 
 def _behind(level: Level, panel: Panel) -> Verdict:

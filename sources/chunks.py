@@ -16,7 +16,8 @@ import math
 import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, TypeAlias
-from xml.etree.ElementTree import Element, ParseError, fromstring
+
+from sources.xml_header import HeaderTexts
 
 MAGIC = b"XDF:"
 HEADER, SAMPLES, OFFSET = 2, 3, 4
@@ -24,8 +25,8 @@ BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 SIZES = {"double64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "string": 0}
 MOST_CHANNELS, MOST_OF_ALL, MOST_STREAMS = 16_384, 262_144, 1024
 """Channels of a stream; of a file; streams of a file."""
-MOST_HEADER = 1 << 24
-"""Of a stream header (bytes)."""
+MOST_HEADER, MOST_HEADERS = 1 << 24, 1 << 26
+"""Of a stream header; of all headers of a file together (bytes)."""
 _SCAN = 1 << 20
 _MOST_RATE = 1e7
 _NAMED = re.compile(rb"<!(DOCTYPE|ENTITY)")
@@ -110,7 +111,7 @@ def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
         return
     streams: dict[int, Header] = {}
     bad: Span | None = None
-    at, channels = 4, 0
+    at, channels, headers = 4, 0, 0
     while at < size:
         head = _chunk(file, at, size)
         if head is None:
@@ -119,7 +120,8 @@ def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
         else:
             tag, content, stop = head
             found = None
-            if tag in (HEADER, SAMPLES, OFFSET):
+            headers += (stop - at) * (tag == HEADER)
+            if tag in (SAMPLES, OFFSET) or (tag == HEADER and headers <= MOST_HEADERS):
                 found = _read(file, tag, content, stop, streams)
                 if isinstance(found, Header):
                     channels += found.channels
@@ -127,6 +129,7 @@ def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
                     found = found if fits else None
                     if found:
                         streams[found.number] = found
+            if tag in (HEADER, SAMPLES, OFFSET):
                 found = found or Span(at, stop)
         if isinstance(found, Span):
             if bad and bad.stop == at:
@@ -197,28 +200,21 @@ def _header(number: int, content: bytes) -> Header | None:
     if _NAMED.search(content):
         return None
     try:
-        root = fromstring(content.decode("utf-8", "replace"))
-        channels = int(_text(root, "channel_count"))
-        rate = float(_text(root, "nominal_srate"))
-        form = _text(root, "channel_format")
-    except (ParseError, ValueError, RecursionError):
+        found = HeaderTexts(content)
+        channels, rate = int(found["channel_count"]), float(found["nominal_srate"])
+    except ValueError:
         return None
-    name = root.findtext("name")
-    if root.tag != "info" or not name or form not in SIZES:
+    name, form = found["name"], found["channel_format"]
+    if not name or form not in SIZES:
         return None
     if not (1 <= channels <= MOST_CHANNELS and math.isfinite(rate) and 0 <= rate <= _MOST_RATE):
         return None
-    of_each = root.findall("desc/channels[1]/channel")[:channels]
-    may_drop = _text(root, "desc/synchronization/can_drop_samples").lower() == "true"
+    of_each = found.channels[:channels]
     return Header(
-        number, name, _text(root, "type"), form, channels, rate,
-        tuple(_text(c, "label") for c in of_each), tuple(_text(c, "unit") for c in of_each),
-        may_drop,
+        number, name, found["type"], form, channels, rate,
+        tuple(c.get("label", "") for c in of_each), tuple(c.get("unit", "") for c in of_each),
+        found["can_drop_samples"].lower() == "true",
     )  # fmt: skip
-
-
-def _text(root: Element, path: str) -> str:
-    return root.findtext(path) or ""
 
 
 def number_at(content: bytes, at: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Rows dealt out to their rigs, as batches."""
+"""Rows dealt out to their rigs, as batches, which carry no more names than they need."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from operators.records import I32, Batch, Bool, Marker, Reject, Turned
+from configs.inert import inert
+from operators.records import I32, I64, Batch, Bool, Marker, Reason, Reject, Turned
+from sources.admission import OTHERS, Admission
 from sources.names import REJECT
 from sources.rows import Arrived, as_reject, no_notes
 
 _MAX_SAMPLE = 256
+_MOST_LISTED = 4096
+"""Names; a batch with fewer rows than there are names beyond that lists its own only."""
 
 
 class Dealer:
@@ -27,6 +31,10 @@ class Dealer:
     rig : str
         Of events that name none, and of rejects; always admitted.
     max_rigs : int
+    admitted, seen : list of str
+        As the attributes, of the run that is gone on with.
+    names : Admission, optional
+        Names that are told apart; by default as many as there are at most, none of them in use.
 
     Attributes
     ----------
@@ -35,16 +43,24 @@ class Dealer:
     """
 
     def __init__(
-        self, files: list[str], rig: str, max_rigs: int, admitted: list[str], seen: list[str]
+        self,
+        files: list[str],
+        rig: str,
+        max_rigs: int,
+        admitted: list[str],
+        seen: list[str],
+        names: Admission | None = None,
     ) -> None:
-        self._files = files
+        self._files = [inert(file) for file in files]
         self._rig = rig
         self._max_rigs = max_rigs
         self.admitted = admitted or [rig]
         self.seen = list(seen)
+        self.names = names or Admission()
 
     def deal(self, rows: Arrived, end: bool) -> list[tuple[str, Batch]]:
         """Return one batch a rig; at the end one for every rig there was."""
+        rows = self._told_apart(rows)
         batches = {rig: self._batch(rig, part, end) for rig, part in self._split(rows)}
         self.seen += [rig for rig in batches if rig not in self.seen]
         if end:
@@ -81,19 +97,45 @@ class Dealer:
 
     def _refuse(self, rows: Arrived, rig: I32, refused: Bool) -> tuple[Arrived, I32]:
         """Turn events of further rigs into rejects; their ticks are nothing."""
-        name, rig, notes = rows.name.copy(), rig.copy(), no_notes(len(rows))
+        rig = rig.copy()
+        at = np.flatnonzero(refused & (rows.name >= 0))
+        rigs = [rows.names.rigs[n] for n in rig[at].tolist()]
+        rows = self._rejected(rows, at, "too_many_rigs", rigs)
+        rig[at] = 0
+        keep = np.flatnonzero((rig == 0) | ~refused)
+        return rows.take(keep), rig[keep]
+
+    def _told_apart(self, rows: Arrived) -> Arrived:
+        """Turn events of names that are too many into rejects of one source."""
+        channels = np.flatnonzero(rows.name >= 0)
+        if len(channels):
+            refused = self.names.refused(rows.names, rows.name[channels].astype(np.int64))
+            if refused.any():
+                rows = self._rejected(rows, channels[refused], "too_many_names")
+        if rows.notes is not None:
+            for i in np.flatnonzero(rows.name == REJECT).tolist():
+                note = as_reject(rows.notes[i])
+                if note.source not in (OTHERS, "?") and not self.names.admits(note.source):
+                    rows.notes[i] = msgspec.structs.replace(note, source=OTHERS)
+        return rows
+
+    def _rejected(
+        self, rows: Arrived, at: I64, reason: Reason, rigs: list[str] | None = None
+    ) -> Arrived:
+        """Turn events into rejects, those of rigs under their own sources."""
+        name, value, notes = rows.name.copy(), rows.value.copy(), no_notes(len(rows))
         if rows.notes is not None:
             notes[:] = rows.notes
-        for i in np.flatnonzero(refused & (rows.name >= 0)).tolist():
+        for k, (i, line) in enumerate(zip(at.tolist(), rows.line[at].tolist(), strict=True)):
             source, key = rows.names.pairs[name[i]]
-            says = {"rig": rows.names.rigs[rig[i]], "source": source, "key": key}
+            sample = {"rig": rigs[k]} if rigs else {}
+            sample |= {"source": source, "key": key}
             notes[i] = Reject(
-                0, "too_many_rigs", source, f"{self._files[rows.feed[i]]}:{rows.line[i]}",
-                msgspec.json.encode(says)[:_MAX_SAMPLE],
+                0, reason, source if rigs else OTHERS, f"{self._files[rows.feed[i]]}:{line}",
+                msgspec.json.encode(sample)[:_MAX_SAMPLE],
             )  # fmt: skip
-            name[i], rig[i] = REJECT, 0
-        keep = np.flatnonzero((rig == 0) | ~refused)
-        return replace(rows, name=name, notes=notes).take(keep), rig[keep]
+        name[at], value[at] = REJECT, np.nan
+        return replace(rows, name=name, value=value, notes=notes)
 
     def _batch(self, rig: str, rows: Arrived, end: bool) -> Batch:
         rejects: list[Reject] = []
@@ -120,10 +162,11 @@ class Dealer:
             if rejects:
                 rows = rows.take(np.flatnonzero(kept))
         several = len(self._files)
+        names, name = _listed(rows)
         return Batch(
             rig=rig,
-            names=rows.names.listed(),
-            name=np.maximum(rows.name, -1),
+            names=names,
+            name=name,
             ts=rows.ts,
             rx=rows.rx,
             stamped=rows.stamped,
@@ -136,3 +179,14 @@ class Dealer:
             turned=tuple(turned),
             end=end,
         )
+
+
+def _listed(rows: Arrived) -> tuple[tuple[tuple[str, str], ...], I32]:
+    """Return names and, into them, the number of each row; below 0: a tick."""
+    name = np.maximum(rows.name, -1)
+    pairs = rows.names.pairs
+    if len(pairs) <= max(len(rows), _MOST_LISTED):
+        return rows.names.listed(), name
+    own, place = np.unique(name, return_inverse=True)
+    ticks = int(own[0] < 0) if len(own) else 0
+    return tuple(pairs[n] for n in own[ticks:].tolist()), (place - ticks).astype(np.int32)

@@ -21,8 +21,9 @@ from operator import attrgetter
 import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
+from configs.inert import inert
 from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, Turned
-from sources.layout import SLOTS, Layout, Text, learn, read_numbers, survey
+from sources.layout import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.line import (
     BROKEN,
     MAX_LINE,
@@ -82,7 +83,7 @@ class Decoder:
     """Why a last line that is not whole is refused."""
 
     def __init__(self, file: str, per_second: float = 1.0) -> None:
-        self.file = file
+        self.file = inert(file)
         self._per_second = per_second
         self._layouts: list[Layout] = []
         self._poor = 0
@@ -116,11 +117,10 @@ class Decoder:
         """Return what is said of a line, or part of one, that cannot be used."""
         assert row.reason is not None
         where = f"{self.file}:{offset}"
-        return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE])
+        return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE], row.events)
 
     def _chunk(self, chunk: bytes, base: int, names: Names) -> Rows:
-        text = survey(chunk)
-        front = int(text.start[0])
+        text = survey(b"\n" if chunk.isspace() else chunk)
         n = len(text.start)
         table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
                        np.full(n, NAN), np.full(n, -1, np.int64), np.ones(n, np.bool_))  # fmt: skip
@@ -141,7 +141,7 @@ class Decoder:
             np.copyto(table.rx, table.ts, where=~table.own_time & np.isnan(table.rx))
             table.ts[~table.own_time] = NAN
         stamped = ~(np.isnan(table.rx) | np.isnan(table.ts))
-        line = text.start + (base - front)
+        line = text.start + (base - PADDING)
         rows = Rows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
                     stamped=stamped, seq=table.seq, line=line)  # fmt: skip
         if not fine.all():
@@ -188,7 +188,7 @@ class Decoder:
     def _parse(self, chunk: bytes, text: Text, todo: I64, table: _Table, names: Names) -> None:
         """Read what can be read by type; the others stay rejects."""
         at = todo[_could_be_events(chunk, text, todo)]
-        every = len(at) == len(text.start)
+        every = len(at) == chunk.count(b"\n")
         lines = [] if every else _cut(chunk, text, at)
         try:
             events = _PARSER.decode_lines(chunk if every else b"\n".join(lines))
@@ -271,8 +271,8 @@ class Decoder:
 
 def _cut(chunk: bytes, text: Text, lines: I64) -> list[bytes]:
     """Return lines of a chunk without their newlines."""
-    starts = (text.start[lines] - text.start[0]).tolist()
-    stops = (text.stop[lines] - text.start[0]).tolist()
+    starts = (text.start[lines] - PADDING).tolist()
+    stops = (text.stop[lines] - PADDING).tolist()
     return [chunk[a:b] for a, b in zip(starts, stops, strict=True)]
 
 

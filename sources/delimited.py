@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from configs.inert import inert
 from configs.schema import TimeUnit, stem
 from operators.records import F64, I32, I64, Bool, Reason, Reject
 from sources.dates import date_of, read_dates
@@ -50,7 +51,7 @@ class TableDecoder:
     """Why a last line that is not whole is refused."""
 
     def __init__(self, file: str, dialect: Dialect) -> None:
-        self.file, self.dialect = file, dialect
+        self.file, self.dialect = inert(file), dialect
         self.source = stem(file)
         self._width = len(dialect.names)
         self._delimiter, self._point = ord(dialect.delimiter), ord(dialect.point)

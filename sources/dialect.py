@@ -264,14 +264,14 @@ def _is_title(row: list[str], point: str) -> bool:
 
 
 def _names(titles: Sequence[str]) -> tuple[str, ...]:
-    names: list[str] = []
+    names: dict[str, None] = {}
+    newest: dict[str, int] = {}
     for i, title in enumerate(titles):
         name = base = title.strip() or f"column_{i + 1}"
-        number = 1
         while name in names:
-            number += 1
-            name = f"{base}#{number}"
-        names.append(name)
+            newest[base] = newest.get(base, 1) + 1
+            name = f"{base}#{newest[base]}"
+        names[name] = None
     return tuple(names)
 
 

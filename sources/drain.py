@@ -21,10 +21,11 @@ from sources.rows import Rows, no_notes
 
 
 class Tick(NamedTuple):
-    """The host's clock, told because nothing else tells it."""
+    """Host time, where nothing else gives it, or where the wall clock was set by `step` (s)."""
 
     rx: float
     rig: str
+    step: float | None = None
 
 
 Came: TypeAlias = tuple[str, Told | Tick]
@@ -49,6 +50,7 @@ class _TickLine(msgspec.Struct, omit_defaults=True, gc=False):
     tick: float
     rig: str
     turned: Link | None = None
+    step: float | None = None
 
 
 class _LostLine(msgspec.Struct, gc=False):
@@ -84,7 +86,7 @@ def _line(stream: str, item: Told | Tick, rig: str) -> _EventLine | _TickLine | 
             return _EventLine(item.rx, stream, item.key, value, meta)
         return _EventLine(item.ts, stream, item.key, value, _Meta(rx=item.rx, seq=item.seq))
     if isinstance(item, Tick):
-        return _TickLine(item.rx, item.rig)
+        return _TickLine(item.rx, item.rig, step=item.step)
     if isinstance(item, inbox.Turned):
         return _TickLine(item.rx, rig, Link(stream, item.up))
     reject = _reject(stream, item)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 import numpy as np
 
+from configs.inert import inert
 from operators.records import Reason, Reject
 from sources.arrival import Arrivals
 from sources.line import Row
@@ -184,7 +185,9 @@ class Feed:
 
     def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
         note = no_notes(1)
-        note[0] = self._reader.reject(Row(REJECT, reason=reason), piece.offset, piece.data)
+        note[0] = self._reader.reject(
+            Row(REJECT, reason=reason), piece.offset, piece.why or piece.data
+        )
         nan = np.full(1, np.nan)
         return Rows(
             names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
@@ -222,7 +225,7 @@ class Feed:
         if not calm:
             verdicts = _verdicts(pending)
         mark = self.recording.mark(first)
-        return FeedState(self.recording.path, mark, _known(running), _known(key), verdicts)
+        return FeedState(inert(self.recording.path), mark, _known(running), _known(key), verdicts)
 
 
 def _is_torn(rows: Rows, why: Reason) -> bool:

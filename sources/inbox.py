@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from operators.records import Reason
+from sources.host_clock import HostClock
 
 ROOM = 65_536
 """Events that wait for the flow at most: three seconds at 20,000 a second."""
@@ -21,7 +22,7 @@ MOST_LOST = 1 << 20
 """Events that one refusal may stand for."""
 NO_TIME = float("nan")
 _MOST_WORDS = 16
-_NEVER = "not started"
+NEVER = "not started"
 
 
 class Heard(NamedTuple):
@@ -30,7 +31,7 @@ class Heard(NamedTuple):
     Attributes
     ----------
     rx : float
-        Arrival, as `stamp` gives it (s).
+        Arrival, host time (s).
     key : str
         At most 255 characters; the channel is `<stream>:<key>`.
     value : float, str or tuple
@@ -98,11 +99,13 @@ class Inbox:
     stream : str
     room : int
         Events.
-    host : callable
-        The host's time, as `stamp` gives it.
+    host : HostClock, optional
+        Of the run; by default one of its own.
 
     Attributes
     ----------
+    host : HostClock
+        Stamps all that is put in.
     up : bool
         The stream works, as far as it can tell; False until it says so.
     why : str
@@ -111,16 +114,19 @@ class Inbox:
         Events put in, dropped here for want of room among them; lost in the kernel before.
     newest : float
         Arrival of the newest event; NaN before the first.
+    settled : float
+        Host time up to which nothing waits unread in the kernel or a driver (s); NaN where the
+        stream cannot know.
     """
 
-    def __init__(self, stream: str, room: int = ROOM, host: Callable[[], float] = stamp) -> None:
-        self._host = host
+    def __init__(self, stream: str, room: int = ROOM, host: HostClock | None = None) -> None:
+        self.host = HostClock() if host is None else host
         self.stream = stream
         self.room = room
         self.up = False
-        self.why = _NEVER
+        self.why = NEVER
         self.received = self.dropped = self.lost = 0
-        self.newest = float("nan")
+        self.newest = self.settled = float("nan")
         self._parts: deque[tuple[list[Item], int]] = deque()
         self._into = self._out = 0
         self._words: deque[str] = deque(maxlen=_MOST_WORDS)
@@ -149,6 +155,10 @@ class Inbox:
         """Count events that were lost before the stream could hear them."""
         self.lost += count
 
+    def settle(self, moment: float) -> None:
+        """Note that all that arrived by a moment (host time, s) has been put in."""
+        self.settled = moment
+
     def say(self, line: str) -> None:
         """Leave a line for whoever runs the flow; the newest 16 are kept."""
         self._words.append(line)
@@ -159,9 +169,11 @@ class Inbox:
 
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""
-        if up != self.up or self.why == _NEVER:
-            self._parts.append(([Turned(self._host(), up, why)], 0))
+        if up != self.up or self.why == NEVER:
+            self._parts.append(([Turned(self.host(), up, why)], 0))
         self.up, self.why = up, why
+        if not up:
+            self.settled = float("nan")
 
     def take(self) -> list[Item]:
         """Take out all there is; what was lost and dropped meanwhile comes last."""
@@ -173,7 +185,7 @@ class Inbox:
         now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
         for reason, count in now.items():
             if count > self._told[reason]:
-                items += losses(self._host(), reason, count - self._told[reason])
+                items += losses(self.host(), reason, count - self._told[reason])
         self._told = now
         return items
 

@@ -35,7 +35,7 @@ SLOTS = ("ts", "value", "rx", "seq")
 """What a number can mean."""
 _LONGEST = 512
 """Of a line that is worth a layout (bytes)."""
-_PADDING = _LONGEST + 16
+PADDING = _LONGEST + 16
 _MOST_NUMBERS = 16
 _MOST_DIGITS = 16
 """On one side of the point; with more, the parser reads the line."""
@@ -88,20 +88,24 @@ class Text:
 
 
 def survey(chunk: bytes) -> Text:
-    """Find the lines of a chunk, which ends with a newline, and their marks."""
-    padding = bytes(_PADDING)
+    """Find the lines of a chunk, which ends with a newline, and their marks; not empty lines."""
+    padding = bytes(PADDING)
     bytes_ = np.frombuffer(b"".join((padding, chunk, padding)), np.uint8)
-    body = bytes_[_PADDING:-_PADDING]
+    body = bytes_[PADDING:-PADDING]
     is_mark = (body - np.uint8(44)) < 3  # one of , - .
     is_mark &= body != 45
     is_mark |= body == 10
     marks = np.flatnonzero(is_mark)
-    marks += _PADDING
+    marks += PADDING
     newlines = np.flatnonzero(bytes_[marks] == 10)
     stop = marks[newlines]
-    start = np.concatenate(([_PADDING], stop[:-1] + 1))
+    start = np.concatenate(([PADDING], stop[:-1] + 1))
     first = np.concatenate(([0], newlines[:-1] + 1))
-    return Text(bytes_, marks, first, newlines - first, start, stop)
+    count = newlines - first
+    filled = stop - start > (bytes_[start] == 13)
+    if filled.all():
+        return Text(bytes_, marks, first, count, start, stop)
+    return Text(bytes_, marks, first[filled], count[filled], start[filled], stop[filled])
 
 
 @dataclass(frozen=True, slots=True)

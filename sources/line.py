@@ -17,6 +17,8 @@ from sources.names import LONGEST, REJECT, Names, is_rig, tick_of
 MAX_LINE = 1 << 20
 MAX_STAMP_S = 1e12
 MAX_SAMPLE = 256
+MOST_ELEMENTS = 65_536
+"""Of an array; those beyond are one refusal, with their count."""
 _MAX_DEPTH = 128
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 MAX_SHALLOW = 2 * _MAX_DEPTH
@@ -29,8 +31,8 @@ NAN = float("nan")
 class Row(NamedTuple):
     """What becomes of a line, or of one element of its array.
 
-    `name` as in `Rows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. `note` is that
-    of a recorded loss or turn.
+    `name` as in `Rows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. A refusal
+    stands for so many `events`. `note` is that of a recorded loss or turn.
     """
 
     name: int
@@ -41,6 +43,7 @@ class Row(NamedTuple):
     text: str | None = None
     reason: Reason | None = None
     source: str = "?"
+    events: int = 1
     note: Reject | Turned | None = None
 
 
@@ -56,6 +59,7 @@ class _Parts(msgspec.Struct, gc=False):
     tick: Raw = Raw()
     lost: Raw = Raw()
     turned: Raw = Raw()
+    step: Raw = Raw()
 
     def is_event(self) -> bool:
         return bool(self.ts or self.source or self.key or self.value)
@@ -133,6 +137,7 @@ def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
         parts = _parts(line)
         if parts.tick and not parts.is_event():
             note = _turned(parts.turned)
+            _step(parts.step)
             return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick), note=note)]
         if parts.lost and not parts.is_event():
             return [_lost(parts.lost)]
@@ -177,6 +182,12 @@ def _turned(raw: Raw) -> Turned | None:
     return Turned(0, link.source, link.up)
 
 
+def _step(raw: Raw) -> None:
+    """Refuse a step of the wall clock that is no number: such a line is no tape's."""
+    if raw and _number(raw) is None:
+        raise _RefusedError("schema")
+
+
 def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterator[Row]:
     key, rig, ts = _name(parts.key), _rig(parts.rig), _stamp(parts.ts, per_second)
     rx, seq, own_time = _meta(parts.meta)
@@ -194,7 +205,7 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
     elements = _ARRAY.decode(value)
     if not elements:
         raise _RefusedError("value")
-    for i, element in enumerate(elements):
+    for i, element in enumerate(elements[:MOST_ELEMENTS]):
         try:
             if bytes(element)[:1] == b'"':
                 raise _RefusedError("text")
@@ -203,6 +214,8 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
             yield Row(REJECT, reason=refused.reason, source=source)
         else:
             yield Row(names.add((rig, source, f"{key}[{i}]")), ts, number, rx, seq)
+    if more := len(elements[MOST_ELEMENTS:]):
+        yield Row(REJECT, reason="too_many_names", source=source, events=more)
 
 
 def _number(raw: Raw | bytes) -> float | None:

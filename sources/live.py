@@ -19,13 +19,12 @@ what the inboxes drop and what a stop leaves, counted.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from errno import EADDRINUSE
 from pathlib import Path
 from threading import Thread
@@ -35,34 +34,40 @@ import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
+from operators.state import StateRefusedError, seal, unseal
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
 from sources.drain import Came, Tick, in_order, lines_of, rows_of, starts_of
 from sources.feed import Feed, FeedState
-from sources.inbox import Inbox, Refused, Stream, losses, size, stamp
+from sources.host_clock import Axis, HostClock, stated
+from sources.inbox import Inbox, Refused, Stream, losses, size
 from sources.midi import Midi
 from sources.names import Names
 from sources.osc import Osc, open_port, refusal
+from sources.place import Place
 from sources.playback import Playback
 from sources.reader import Reader
-from sources.recording import Mark, Piece
+from sources.recording import Mark
 from sources.replay import MOST_SILENT_TICKS, sources_of
 from sources.rows import Arrived
+from sources.standstill import Standstill
 from sources.tap import Lock, Tap, TapError, unfinished
 from sources.tape import Tape
 from sources.ure import Ure
 from sources.voice import LATE_S, Voice
+from sources.wake import AT_ONCE, Pace
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
 """The longest silence that is not told."""
 LONGEST_SLEEP_S = 86_400.0
-_LOOK = timedelta(milliseconds=4)
-_CALM_S, _LONGEST_WAIT_S = 0.02, 0.25
+_LOOK_S = 0.004
 _PORTION, _PORTION_S = 64, 0.25
 """Of what waits, so many events and so much of arrivals are taken at a time."""
 _STOPPING = (
@@ -75,7 +80,8 @@ _VERSION = 1
 class LiveState(msgspec.Struct, frozen=True):
     """What a live run goes on from; `tape` is the name of its tape, if it has one.
 
-    `began` tells at which host time the recordings beside it began (s).
+    `began` holds at which host time the recordings beside it began (s), `axis` where host time
+    lies.
     """
 
     version: int
@@ -85,6 +91,16 @@ class LiveState(msgspec.Struct, frozen=True):
     seen: list[str]
     feed: FeedState
     began: dict[str, float] = {}
+    axis: Axis | None = None
+    names: bytes = b""
+
+
+def _known(state: bytes) -> LiveState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "live"), type=LiveState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"live: the stored state cannot be read ({error})") from error
 
 
 def steady(config: Config) -> set[str]:
@@ -135,9 +151,10 @@ def preflight(config: Config) -> None:
 class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
     """The live streams of a configuration."""
 
-    def __init__(self, config: Config, fingerprint: str) -> None:
+    def __init__(self, config: Config, fingerprint: str, host: HostClock | None = None) -> None:
         self._config = config
         self._fingerprint = fingerprint
+        self._host = host
 
     def list_parts(self) -> list[str]:
         """Name the one partition."""
@@ -146,7 +163,7 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LivePartition:
         """Open the tape and start the streams."""
         stop.install(_STOPPING)
-        return LivePartition(self._config, self._fingerprint, resume_state)
+        return LivePartition(self._config, self._fingerprint, resume_state, host=self._host)
 
 
 class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
@@ -161,8 +178,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         Of `snapshot`.
     streams : list of Stream or None
         Instead of those of the configuration.
-    clock, host : callable
-        Monotonic seconds; the host's time, as `stamp` gives it.
+    clock, sleep : callable
+        Monotonic seconds; waits so many.
+    host : HostClock or None
+        Of the run; by default one of its own.
     """
 
     def __init__(
@@ -172,13 +191,16 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         state: bytes | None = None,
         streams: list[Stream] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        host: Callable[[], float] = stamp,
+        host: HostClock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        known = msgspec.msgpack.decode(state, type=LiveState) if state else None
+        known = _known(state) if state else None
         if known and known.version != _VERSION:
-            raise ValueError(f"the recovery store is of version {known.version}, not {_VERSION}")
+            raise StateRefusedError(
+                f"the recovery store is of version {known.version}, not {_VERSION}"
+            )
         self._rig, self._believed_s = config.rig, config.drift.max_delay_s
-        self._clock, self._host = clock, host
+        self._clock, self._host = clock, host or HostClock()
         self._ended = self._done = bool(known and known.ended)
         self._final = state if self._ended else None
         self._tap: Tap | None = None
@@ -191,35 +213,43 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         known_feed = known.feed if known else None
         self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
-        self._look = _LOOK / 2 if config.resample.profile == "low_latency" else _LOOK
-        self._heard = self._looked = clock()
-        self._busy = time.process_time()
-        self._calm = -math.inf
-        self._waits: float | None = None
+                              known.rigs if known else [], known.seen if known else [],
+                              admission)  # fmt: skip
+        look_s = _LOOK_S / 2 if config.resample.profile == "low_latency" else _LOOK_S
+        self._pace = Pace(look_s, clock, sleep)
+        self._heard = clock()
+        self._standstill = Standstill(clock, self._host)
         self._held: list[Came] = []
-        self._received = 0
+        self._torn = False
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
         self._voice = Voice(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
-        self._streams = live_streams(config, self._began) if streams is None else streams
+        if streams is None:
+            streams = live_streams(config, self._began, self._host)
+        self._streams = streams
+        if known:
+            self._host.go_on(known.axis or Axis("", 0, 0))
+            self._not_before(self._feed.newest)
         for stream in self._streams:
-            self._inboxes[stream.name] = Inbox(stream.name, host=host)
+            self._inboxes[stream.name] = Inbox(stream.name, host=self._host)
             stream.start(self._inboxes[stream.name])
 
-    def _open(self, config: Config, fingerprint: str, known: LiveState | None) -> Tape | _Place:
+    def _open(self, config: Config, fingerprint: str, known: LiveState | None) -> Tape | Place:
         """Open the tap; return what is to be read before the run is live."""
         mark = known.feed.mark if known else Mark()
         if config.tap is None:
-            return _Place("live", mark.offset)
+            return Place("live", mark.offset)
         run = known.tape if known else None
         if known is None and stop.recovering():
             run = unfinished(config.tap, fingerprint)
         needed = mark.offset if stop.recovering() else None
-        self._tap = Tap(config.tap, config.rig, fingerprint, run, needed)
+        self._tap = Tap(
+            config.tap, config.rig, fingerprint, run, needed, ACCESS[config.output.mode]
+        )
         path = str(self._tap.folder)
-        return Tape(path, mark, growing=True) if run else _Place(path, 0)
+        return Tape(path, mark, growing=True) if run else Place(path, 0)
 
     @property
     def tape(self) -> Path | None:
@@ -231,17 +261,20 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if self._done:
             raise StopIteration
         names = self._names = self._names.renewed()
+        if self.next_awake() is not None:
+            self._pace.wait()
         if isinstance(self._feed.recording, Tape):
             if not self._feed.fill(names):
                 tape = self._feed.recording
                 tape.close()
-                self._feed.recording = _Place(tape.path, tape.mark(None).offset)
+                self._feed.recording = Place(tape.path, tape.mark(None).offset)
+                self._not_before(self._feed.newest)
             return self._hand_on()
         self._done = stop.requested()
         items: list[Came] = []
         if self._done:
             items = self._last()
-        elif not self._catches_up():
+        elif not self._standstill.lasts(self._inboxes.values(), self._behind()):
             items = self._take()
         if items:
             self._feed.add([rows_of(items, self._tape(items), names)], names)
@@ -250,37 +283,20 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._feed.finish(names)
         return self._hand_on() if items or self._ended else []
 
-    def _catches_up(self) -> bool:
-        """Whether the process stood still, and streams still take in what came meanwhile.
-
-        What one of them has in its inbox already would else make late what another one's socket
-        still holds.
-        """
-        now, busy = self._clock(), time.process_time()
-        # Who was at work all the while has only been slow: nothing waits unheard.
-        if now - self._looked - (busy - self._busy) >= TICK_S:
-            self._calm = now
-            self._waits = now if self._waits is None else self._waits
-        self._looked, self._busy = now, busy
-        if self._waits is None:
-            return False
-        if self._held or now - self._waits >= _LONGEST_WAIT_S:
-            self._waits = None
-            return False
-        received = sum(inbox.received for inbox in self._inboxes.values())
-        if received != self._received:
-            self._received, self._calm = received, now
-        if now - self._calm < _CALM_S:
-            return True
-        self._waits = None
-        return False
+    def _behind(self) -> bool:
+        """Whether events that were taken before still wait to be handed on."""
+        return bool(self._held) and not self._torn
 
     def _take(self) -> list[Came]:
         """Empty the inboxes, by portions; when nothing has come for a while, tell the time."""
         now, host = self._clock(), self._host()
-        fresh = not self._held
+        fresh = self._torn or not self._held
         if fresh:
-            self._held = self._emptied()
+            emptied = self._emptied()
+            self._held = sorted([*self._held, *emptied], key=_arrival) if self._torn else emptied
+            self._torn = self._standstill.began()
+            if self._torn:  # some inboxes were emptied before, some after: the rest is to follow
+                return []
         items = self._portion()
         if items:
             self._voice.wait(host - items[0][1].rx)
@@ -296,11 +312,29 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 self._voice.say(line)
         return items
 
+    def _stepped(self) -> list[Came]:
+        """Return a tick for each step of the wall clock, and state it."""
+        found: list[Came] = []
+        for rx, step_s in self._host.steps():
+            self._voice.say(stated(step_s))
+            found.append(("", Tick(rx, self._rig, step_s)))
+        return found
+
+    def _not_before(self, newest: float) -> None:
+        """Let host time not begin before what the run has already."""
+        if behind_s := self._host.not_before(newest):
+            self._voice.say(
+                f"the host's clock is {behind_s:.3f} s behind the newest event of this run:"
+                " host time goes on from that event"
+            )
+
     def _emptied(self) -> list[Came]:
-        """Return all that the inboxes hold, by arrival."""
+        """Return all that the inboxes hold and the steps of the wall clock, by arrival."""
         taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
         self._voice.tell(taken)
-        return in_order(taken)
+        found = in_order(taken)
+        steps = self._stepped()
+        return sorted([*found, *steps], key=_arrival) if steps else found
 
     def _portion(self) -> list[Came]:
         """Take of what is held as much as is soon worked off."""
@@ -309,22 +343,24 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._held = []
             return held
         last = held[0][1].rx + _PORTION_S
-        n = max(_PORTION, bisect_right(held, last, key=lambda came: came[1].rx))
+        n = max(_PORTION, bisect_right(held, last, key=_arrival))
         self._held = held[n:]
         return held[:n]
 
     def _last(self) -> list[Came]:
         """Stop the streams; return what was there in time, and all else as dropped."""
-        host = self._host()
+        host, wish = self._host(), self._host() - stop.age_s()
         self._stop()
         waiting = [*self._held, *self._emptied()]
+        if self._torn:
+            waiting.sort(key=_arrival)
         self._held = []
         in_time = bool(waiting) and host - waiting[0][1].rx <= LATE_S
         taken: list[Came] = []
         dropped: Counter[str] = Counter()
         for source, item in waiting:
             counted = isinstance(item, Refused) and ENDED.get(item.reason) == "dropped"
-            if counted or (in_time and item.rx <= stop.moment()):
+            if counted or (in_time and item.rx <= wish):
                 taken.append((source, item))
             elif not isinstance(item, Tick):
                 dropped[source] += size(item)
@@ -335,25 +371,25 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return self._bridged(taken, host, False)
 
     def _bridged(self, items: list[Came], host: float, whole: bool) -> list[Came]:
-        """Tell the time that nobody told, as after a sleep: no leap may be beyond belief.
+        """Add ticks where no stream gave the time, as after a sleep: no leap may be beyond belief.
 
-        A clock that was set back, or far ahead, is no sleep: the run ends there.
+        A run that is gone on with after more than a day ends instead.
 
         Parameters
         ----------
         items : list of Came
         host : float
-            The host's time (s).
+            Host time (s).
         whole : bool
             Nothing else had come by then.
         """
         newest = self._feed.newest
         leap = host - newest
-        if abs(leap) <= self._believed_s or newest == float("-inf"):
+        if leap <= self._believed_s or newest == float("-inf"):
             return items
-        if not 0 < leap <= LONGEST_SLEEP_S:
+        if leap > LONGEST_SLEEP_S:
             if not stop.requested():
-                self._voice.say(f"the host's clock leapt by {leap:.0f} s: this run ends here")
+                self._voice.say(f"nothing came for {leap:.0f} s: this run ends here")
             stop.request()
             return items
         found: list[Came] = []
@@ -375,7 +411,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
     def _tape(self, items: list[Came]) -> I64:
         """Write the items to the tape, if there is one; return their places."""
         place = self._feed.recording
-        assert isinstance(place, _Place)
+        assert isinstance(place, Place)
         before = place.offset
         if self._tap is None:
             place.offset += len(items)
@@ -394,10 +430,10 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return self._dealer.deal(rows, self._ended)
 
     def next_awake(self) -> datetime | None:
-        """Return when to look again: at once while the tape is read, else in a few ms."""
+        """Return a moment that is past: the next look waits for itself, where it has to wait."""
         if self._done or self._held or isinstance(self._feed.recording, Tape):
             return None
-        return datetime.now(UTC) + self._look
+        return AT_ONCE
 
     def snapshot(self) -> bytes:
         """Return the place on the tape from which it is to be gone on."""
@@ -408,10 +444,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._tap.sync(feed.mark.offset)
         self._began |= {s.name: s.began for s in self._streams
                         if isinstance(s, Playback) and s.began is not None}  # fmt: skip
-        return msgspec.msgpack.encode(LiveState(
+        return seal(msgspec.msgpack.encode(LiveState(
             _VERSION, self._ended, self._tap.run if self._tap else None,
-            self._dealer.admitted, self._dealer.seen, feed, self._began,
-        ))  # fmt: skip
+            self._dealer.admitted, self._dealer.seen, feed, self._began, self._host.axis(),
+            self._dealer.names.snapshot(),
+        )))  # fmt: skip
 
     def close(self) -> None:
         """Stop the streams and complete the tape."""
@@ -429,38 +466,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._streams = []
 
 
-class _Place:
-    """What a feed reads when it is live: nothing; it only knows how far the tape goes."""
-
-    follow = idle = ended = False
-    before = size = 0
-
-    def __init__(self, path: str, offset: int) -> None:
-        self.path = path
-        self.offset = offset
-
-    def read(self) -> list[Piece]:
-        """Return nothing."""
-        return []
-
-    def finish(self) -> list[Piece]:
-        """End here."""
-        self.ended = True
-        return []
-
-    def mark(self, line: int | None) -> Mark:
-        """Return where to go on: at a line, or behind all there is."""
-        return Mark(self.offset if line is None else line)
-
-    def position(self) -> int:
-        """Return how long the tape is (bytes)."""
-        return self.offset
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def live_streams(config: Config, began: dict[str, float]) -> list[Stream]:
+def live_streams(config: Config, began: dict[str, float], host: HostClock) -> list[Stream]:
     """Return the streams of a live configuration, not started.
 
     Parameters
@@ -468,12 +474,18 @@ def live_streams(config: Config, began: dict[str, float]) -> list[Stream]:
     config : Config
     began : dict
         Host times at which recordings began that are to be gone on with (s).
+    host : HostClock
+        Of the run.
     """
     return [
-        Playback(s, config.rig, _arrivals(config), began.get(s.name))
+        Playback(s, config.rig, _arrivals(config), began.get(s.name), host)
         if isinstance(s, FileStream) else stream_of(s)
         for s in config.streams
     ]  # fmt: skip
+
+
+def _arrival(came: Came) -> float:
+    return came[1].rx
 
 
 def _arrivals(config: Config) -> Arrivals:

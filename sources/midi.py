@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from configs.schema import MidiStream
-from sources.inbox import Heard, Refused, stamp
+from sources.inbox import Heard, Refused
 from sources.listener import Listener
 from sources.midi_losses import Repeats, Sounding
 from sources.midi_pairs import Fine
@@ -103,7 +103,7 @@ class Midi(Listener):
         """Open the port and hear; try again where it is not there; close it at the stop."""
         port, pause = self._port, _FIRST_PAUSE_S
         while not self._stop.is_set():
-            before = stamp()
+            before = self._inbox.host()
             try:
                 port.open()
             except PortError as error:
@@ -147,10 +147,10 @@ class Midi(Listener):
         """Take what the driver has, each message with the moment of its arrival."""
         before, self._noted = self._noted, self._port.missed()
         try:
-            messages, empty, overrun = self._port.take()
+            messages, empty, overrun = self._port.take(self._inbox.host)
         except Exception:  # whatever the driver raises: the next look finds the port gone
             return
-        now = stamp()
+        now = self._inbox.host()
         items: list[Heard | Refused] = []
         if messages:
             after = self._port.missed()
@@ -176,3 +176,5 @@ class Midi(Listener):
             self._empty = empty
         if items:
             self._inbox.put(items)
+        if empty is not None:
+            self._inbox.settle(empty)

@@ -52,6 +52,7 @@ class Names(dict[Owner, int]):
         self._characters = 0
         self._pairs: tuple[tuple[str, str], ...] = ()
         self._rigs: I32 = np.empty(0, np.int32)
+        self._known = 0
 
     def __missing__(self, owner: Owner) -> int:
         rig, source, key = owner
@@ -95,6 +96,11 @@ class Names(dict[Owner, int]):
 
     def rig_of(self) -> I32:
         """Return the rig's number of each name."""
-        if len(self._rigs) != len(self._rig_of):
-            self._rigs = np.array(self._rig_of, np.int32)
-        return self._rigs
+        known, n = self._known, len(self._rig_of)
+        if n > len(self._rigs):
+            room = np.empty(2 * n, np.int32)
+            room[:known] = self._rigs[:known]
+            self._rigs = room
+        self._rigs[known:n] = self._rig_of[known:]
+        self._known = n
+        return self._rigs[:n]

@@ -17,6 +17,7 @@ from configs.address import endpoint
 from configs.schema import OscStream
 from operators.plan import matches
 from sources.datagram import MAX_SAMPLE, Datagrams
+from sources.host_clock import HostClock
 from sources.inbox import Heard, Played, Refused
 from sources.listener import Listener
 from sources.peers import Peers
@@ -62,7 +63,7 @@ class Osc(Listener):
         pause = _FIRST_PAUSE_S
         while not self._stop.is_set():
             try:
-                receiver = open_port(self.config)
+                receiver = open_port(self.config, self._inbox.host)
             except OSError as error:
                 self._inbox.turn(False, refusal(self.config, error))
                 self._stop.wait(pause)
@@ -83,9 +84,14 @@ class Osc(Listener):
         """Put in what comes; at the stop, what has come by then."""
         while True:
             last = self._stop.is_set()
-            if last or receiver.wait(_LOOK_S):
+            looked = self._inbox.host()
+            if not (last or receiver.wait(_LOOK_S)):
+                self._inbox.settle(looked)
+            else:
                 for _ in range(_MOST_GULPS):
+                    looked = self._inbox.host()
                     if not (datagrams := receiver.read()):
+                        self._inbox.settle(looked)
                         break
                     self._inbox.put(self._decoded(datagrams, receiver))
             if dropped := receiver.drops():
@@ -138,12 +144,12 @@ def _more(item: Heard | Refused | Played, events: int) -> Refused | Played:
     return item._replace(events=item.events + events)
 
 
-def open_port(config: OscStream) -> AnyReceiver:
-    """Bind the port of a stream."""
+def open_port(config: OscStream, clock: HostClock | None = None) -> AnyReceiver:
+    """Bind the port of a stream, whose arrivals are by the host time of a run."""
     where = endpoint(config.addr)
     if where.tcp:
-        return TcpReceiver(where.host, where.port)
-    return Receiver(where.host, where.port, config.interface)
+        return TcpReceiver(where.host, where.port, clock)
+    return Receiver(where.host, where.port, config.interface, clock)
 
 
 def refusal(config: OscStream, error: OSError) -> str:

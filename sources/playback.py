@@ -33,6 +33,8 @@ from sources.tape import open_recording
 _LOOK_S = 0.004
 _AHEAD_S = 1.0
 """What is read ahead of what is due."""
+_STILL_S = 1.0
+"""So long without a look, the process stood still."""
 _UNKNOWN = float("-inf")
 
 
@@ -49,7 +51,7 @@ class Playback(Listener):
     began : float or None
         Host time at which it began, where a run goes on in it (s).
     host : callable
-        The host's time, as `stamp` gives it.
+        Host time (s).
 
     Attributes
     ----------
@@ -100,13 +102,17 @@ class Playback(Listener):
 
     def _play(self, feed: Feed) -> None:
         shift, skips = self._shift(feed)
+        looked = self._host()
         while not self._stop.is_set():
-            due = self._host() - shift
+            now = self._host()
+            since = looked if now - looked >= _STILL_S else now
+            looked, due = now, now - shift
             while not feed.ended and feed.frontier()[0] < due + _AHEAD_S:
                 feed.fill(self._names)
             for rows in feed.take_up_to(due, 0):
                 if not skips:
-                    self._inbox.put(self._items(rows, shift))
+                    self._inbox.put(self._items(rows, shift, since))
+            self._inbox.settle(now)
             skips = False
             if feed.ended and not feed.ready:
                 return
@@ -123,14 +129,24 @@ class Playback(Listener):
             self.began = self._host()
         return self.began - (float(known[0]) if len(known) else 0.0), goes_on
 
-    def _items(self, rows: Arrived, shift: float) -> Iterator[Played]:
-        """Yield what the rows say, each as of the source that it is of."""
+    def _items(self, rows: Arrived, shift: float, since: float) -> Iterator[Played]:
+        """Yield what the rows say, each as of the source that it is of.
+
+        Parameters
+        ----------
+        rows : Arrived
+        shift : float
+            How much later than recorded they are played (s).
+        since : float
+            Rows that were due after this host time arrive when they were due (s): the process
+            stood still meanwhile, and nothing else was taken.
+        """
         pairs = self._names.pairs
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
         # A reject has no arrival of its own; what is played late arrives late.
         arrival = np.round(np.where(np.isnan(rows.rx), rows.key, rows.rx) + shift, 6)
         now = self._host()
-        arrival[~(arrival > now - 2 * _LOOK_S) & ~rows.wild] = now
+        arrival[~(arrival > since - 2 * _LOOK_S) & ~rows.wild] = now
         for name, ts, rx, value, seq, stamped, note in zip(
             rows.name.tolist(), rows.ts.tolist(), arrival.tolist(), rows.value.tolist(),
             rows.seq.tolist(), rows.stamped.tolist(), notes, strict=True,

@@ -170,12 +170,18 @@ class Port:
         except Exception:  # whatever the driver raises: it cannot be used
             return False
 
-    def take(self) -> Taken:
-        """Take out of the driver's queue all there is, at most as much as it holds."""
+    def take(self, host: Callable[[], float] = stamp) -> Taken:
+        """Take out of the driver's queue all there is, at most as much as it holds.
+
+        Parameters
+        ----------
+        host : callable
+            Host time (s).
+        """
         get = self._clients[self._api].get_message
         messages: list[tuple[Sequence[int], float]] = []
         while len(messages) < QUEUE:
-            looked = stamp()
+            looked = host()
             message = get()
             if message is None:
                 return Taken(messages, looked, len(messages) >= QUEUE - 1)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
+from configs.inert import inert, unguarded
+
 _ON_A_TERMINAL_S = 0.2
 _ELSEWHERE_S = 5.0
 
@@ -34,8 +36,8 @@ class Progress:
         heading: str = "",
     ) -> None:
         self._total = total
-        self._heading = heading and f"{heading}  "
-        self._out = out or sys.stderr
+        self._heading = heading and f"{inert(heading)}  "
+        self._out = unguarded(out or sys.stderr)
         self._clock = clock
         self._rewrite = self._out.isatty()
         self._begin = self._said = clock()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.inert import inert
 from operators.records import F64, I32, I64, Reason, Reject
 from sources.chunks import Span
 from sources.line import MAX_LINE
@@ -42,17 +43,17 @@ class Recorded:
     """
 
     def __init__(self, path: str, placed: Placed, damaged: list[Span]) -> None:
-        self._path, self.tracks = path, placed.tracks
+        self._path, self.tracks = inert(path), placed.tracks
         self.remarks = [*(x.why for x in placed.lost), *placed.remarks]
         self._faults: list[tuple[str, Reason, str, bytes, int]] = [
-            (x.source, x.reason, f"{path}:{x.source}[{x.first}]", x.why.encode(), x.events)
+            (x.source, x.reason, f"{self._path}:{x.source}[{x.first}]", x.why.encode(), x.events)
             for x in placed.lost
         ]
         self._faults += [
             (
                 "?",
                 "archive",
-                f"{path}:{x.start}",
+                f"{self._path}:{x.start}",
                 b"%d bytes cannot be read" % (x.stop - x.start),
                 1,
             )

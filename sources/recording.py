@@ -6,19 +6,18 @@ Losses: a line over 1 MiB, the rest of a cut archive, a torn end: each one fault
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 import msgspec
-from backports import zstd
 
+from configs.files import open_file
 from operators.records import Reason
 from sources.line import MAX_LINE
+from sources.unpack import Unpacker
 
-READ = 1 << 20
+READ = 1 << 19
 _HEAD = 256
 
 
@@ -43,16 +42,22 @@ class Mark(msgspec.Struct, frozen=True):
     skipping: bool = False
 
 
+class UnusableError(ValueError):
+    """A recording that cannot be used, or gone on with: one line that names it."""
+
+
 class Piece(NamedTuple):
     """Lines; with `fault`, what is to be said of this place after them.
 
-    `last` is the end of a file without a newline: whole, or torn.
+    `last` is the end of a file without a newline: whole, or torn. `why` stands in the dead letter
+    of a fault in place of the data.
     """
 
     data: bytes
     offset: int
     fault: Reason | None = None
     last: bool = False
+    why: bytes = b""
 
 
 class Recording:
@@ -64,6 +69,8 @@ class Recording:
     follow : bool
         The file grows, and may be rotated or truncated; it has no end.
     mark : Mark
+    own : bool
+        Data names it: it is a plain file, no link.
 
     Attributes
     ----------
@@ -82,15 +89,21 @@ class Recording:
         It is shorter than the mark says, or is packed and to be followed.
     """
 
-    def __init__(self, path: str, follow: bool = False, mark: Mark | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        follow: bool = False,
+        mark: Mark | None = None,
+        own: bool = False,
+    ) -> None:
         self.path = path
+        self._own = own
         self.follow = follow
         self.ended = self.idle = False
         mark = mark or Mark()
         packed = Path(path).suffix in (".gz", ".zst")
         if follow and packed:
             raise ValueError(f"{path}: a packed recording cannot be followed")
-        self._cut = False
         self._tail = b""
         self._skipping = mark.skipping
         self._before = mark.before
@@ -106,24 +119,25 @@ class Recording:
 
     def _open(self, path: str) -> None:
         try:
-            self._raw = Path(path).open("rb", buffering=0)  # noqa: SIM115
+            if self._own:
+                self._raw = open_file(Path(path), os.O_RDONLY)
+            else:
+                self._raw = open(path, "rb", buffering=0)  # noqa: SIM115, PTH123
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
         status = os.fstat(self._raw.fileno())
         self.size, self._inode = status.st_size, status.st_ino
-        self._stream: BinaryIO = self._raw
-        if path.endswith(".gz"):
-            self._stream = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw))
-        elif path.endswith(".zst"):
-            self._stream = cast(BinaryIO, zstd.ZstdFile(self._raw))
+        self._packed: Unpacker | None = None
+        if path.endswith((".gz", ".zst")):
+            self._packed = Unpacker(self._raw, path.endswith(".zst"), self.size)
 
     def _seek(self, offset: int) -> bool:
         """Go on at an offset; return whether there is one."""
-        if self._stream is self._raw:
+        if self._packed is None:
             self._raw.seek(offset)
             return self.size >= offset
-        while offset > 0 and (data := self._unpack(min(offset, READ))):
-            offset -= len(data)
+        while offset > 0 and not self._packed.ended:
+            offset -= len(self._packed.read(min(offset, READ)))
         return offset == 0
 
     @property
@@ -154,26 +168,16 @@ class Recording:
 
     def read(self) -> list[Piece]:
         """Return what comes next; nothing if a followed file has not grown or all is read."""
-        data = self._raw.read(READ) if self._stream is self._raw else self._unpack(READ)
         self.idle = False
-        if data:
+        if self._packed is not None:
+            pieces = self._lines(data) if (data := self._packed.read(READ)) else []
+            if self._packed.ended:
+                fault = self._packed.fault
+                pieces += self._finish("archive" if fault else None, fault or "")
+            return pieces
+        if data := self._raw.read(READ):
             return self._lines(data)
-        return self._turn() if self.follow else self._finish("archive" if self._cut else None)
-
-    def _unpack(self, size: int) -> bytes:
-        """Return the next bytes of an archive, up to where it can be read."""
-        parts, length = [], 0
-        while length < size and not self._cut:
-            try:
-                data: bytes = self._stream.read1(size - length)  # type: ignore[attr-defined]
-            except (EOFError, OSError, zlib.error, zstd.ZstdError):
-                self._cut = True
-                break
-            if not data:
-                break
-            parts.append(data)
-            length += len(data)
-        return b"".join(parts)
+        return self._turn() if self.follow else self._finish(None)
 
     def _lines(self, data: bytes) -> list[Piece]:
         if self._skipping:
@@ -198,12 +202,12 @@ class Recording:
         """End a followed file here."""
         return self._finish(None)
 
-    def _finish(self, fault: Reason | None) -> list[Piece]:
+    def _finish(self, fault: Reason | None, why: str = "") -> list[Piece]:
         if self.ended:
             return []
         self.ended = True
         tail, at = self._end_of_file()
-        return [Piece(tail, at, fault, last=True)] if tail or fault else []
+        return [Piece(tail, at, fault, True, why.encode())] if tail or fault else []
 
     def _end_of_file(self) -> tuple[bytes, int]:
         tail, at = self._tail, self._offset
@@ -240,7 +244,6 @@ class Recording:
 
     def close(self) -> None:
         """Close the file."""
-        self._stream.close()
         self._raw.close()
 
 

@@ -14,15 +14,19 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.inert import inert
 from configs.schema import Config, FileStream, is_delimited, stem
 from operators.records import I64, Batch
+from operators.state import StateRefusedError, seal, unseal
 from sources import stop
+from sources.admission import Admission
 from sources.arrival import Arrivals
 from sources.dealer import Dealer
 from sources.decode import Decoder
@@ -30,17 +34,19 @@ from sources.feed import Feed, FeedState
 from sources.names import Names
 from sources.progress import Progress
 from sources.reader import reader_of
-from sources.recording import is_xdf
+from sources.recording import UnusableError, is_xdf
 from sources.rows import Arrived
-from sources.tape import head, open_recording
+from sources.tape import head, is_tape, open_recording, read_manifest
+from sources.wake import AT_ONCE, Pace
 
-_POLL = timedelta(milliseconds=10)
-_PACE = timedelta(milliseconds=4)
+_POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
 _MOST_READS = 16
+"""In one call: a source has to answer soon, whatever is in the file."""
+MOST_ROWS = 65_536
+"""Of whole lines, in one call: a line may be an array."""
 MOST_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
-"""In one call: a source has to answer soon, whatever is in the file."""
 _VERSION = 2
 
 
@@ -52,6 +58,7 @@ class ReplayState(msgspec.Struct, frozen=True):
     rigs: list[str]
     seen: list[str]
     feeds: list[FeedState]
+    names: bytes = b""
 
 
 class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
@@ -103,25 +110,28 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         heading: str = "",
     ) -> None:
         streams = [s for s in config.streams if isinstance(s, FileStream)]
-        known = msgspec.msgpack.decode(state, type=ReplayState) if state else None
+        known = _known(state) if state else None
         if known and (known.version, [f.path for f in known.feeds]) != (
-            _VERSION, [s.path for s in streams],
+            _VERSION, [inert(s.path) for s in streams],
         ):  # fmt: skip
-            raise ValueError("the recovery store is of a run with other recordings: "
-                             + ", ".join(f.path for f in known.feeds))  # fmt: skip
+            raise StateRefusedError("the recovery store is of a run with other recordings: "
+                                    + ", ".join(f.path for f in known.feeds))  # fmt: skip
         self._feeds: list[Feed] = []
         self._final = state if known and known.ended else None
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
         self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [])  # fmt: skip
+                              known.rigs if known else [], known.seen if known else [],
+                              admission)  # fmt: skip
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
         self._follows = any(s.follow for s in streams)
         self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
         self._clock = clock
+        self._pace = Pace(_POLL_S if self._follows else _PACE_S, clock)
         self._begin: tuple[float, float] | None = None
         self._idle = self._busy = False
         size = sum(f.recording.size for f in self._feeds)
@@ -141,14 +151,19 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     s.path, s.follow, state.mark if state else None, used, progress
                 )
                 self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s, twice)))
-        except (OSError, ValueError):
+        except OSError:
             self.close()
             raise
+        except ValueError as error:
+            self.close()
+            raise UnusableError(str(error)) from error
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return the next rows; with the last ones, the end of every rig."""
         if self._ended or (stop.requested() and stop.recovering()):
             raise StopIteration
+        if self._idle and not self._busy:
+            self._pace.wait()
         if stop.requested():
             rows = self._rest()
             if self._speed and not self._follows:
@@ -166,9 +181,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.idle = False
         for _ in range(_MOST_READS):
             self._merge()
-            if _count(self._merged) >= self._batch_lines:
+            full = sum(map(len, self._merged)) >= MOST_ROWS
+            if full or _count(self._merged) >= self._batch_lines:
                 break
-            if not self._read_on():
+            if stop.requested() or not self._read_on():
                 self._merge()
                 break
         else:
@@ -177,7 +193,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             return Arrived.none(self._names)
         rows = Arrived.join(self._merged)
         starts = _line_starts(rows)
-        cut = len(rows) if len(starts) <= self._batch_lines else int(starts[self._batch_lines])
+        ends = np.append(starts[1:], len(rows))[: self._batch_lines]
+        whole = int(np.searchsorted(ends, MOST_ROWS, "right"))
+        cut = int(ends[max(whole, 1) - 1])
         if self._speed and not self._follows:
             cut = min(cut, self._due(rows))
         self._merged = [rows.take(slice(cut, None))] if cut < len(rows) else []
@@ -245,21 +263,20 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return self._dealer.deal(rows, end)
 
     def next_awake(self) -> datetime | None:
-        """Return when to look again: at once, or within 10 ms when nothing was due."""
+        """Return a moment that is past: where nothing was due, the next look waits for itself."""
         if self._busy or not self._idle:
             return None
-        return datetime.now(UTC) + (_POLL if self._follows else _PACE)
+        return AT_ONCE
 
     def snapshot(self) -> bytes:
         """Return where the rows not yet handed on begin."""
         if self._final is not None:
             return self._final
-        return msgspec.msgpack.encode(
-            ReplayState(
-                _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
-                [f.state(self._merged) for f in self._feeds],
-            )
+        state = ReplayState(
+            _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
+            [f.state(self._merged) for f in self._feeds], self._dealer.names.snapshot(),
         )  # fmt: skip
+        return seal(msgspec.msgpack.encode(state))
 
     def close(self) -> None:
         """Close the files."""
@@ -267,8 +284,16 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.recording.close()
 
 
+def _known(state: bytes) -> ReplayState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "replay"), type=ReplayState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"replay: the stored state cannot be read ({error})") from error
+
+
 def preflight(config: Config) -> None:
-    """Refuse delimited files whose dialect cannot be found, before anything starts.
+    """Refuse delimited files without a dialect and tapes that no tap wrote, before any start.
 
     Raises
     ------
@@ -277,9 +302,12 @@ def preflight(config: Config) -> None:
     """
     refused = []
     for stream in config.streams:
-        if isinstance(stream, FileStream) and is_delimited(stream.path):
+        if isinstance(stream, FileStream):
             try:
-                reader_of(stream)
+                if is_tape(stream.path):
+                    read_manifest(Path(stream.path))
+                elif is_delimited(stream.path):
+                    reader_of(stream)
             except (OSError, ValueError) as error:
                 refused.append(f"lumen: {error}")
     if refused:

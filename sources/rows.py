@@ -78,15 +78,14 @@ class Rows:
         if names is self.names:
             return self
         old, rig_of = self.names, self.names.rig_of()
-        name = self.name.copy()
-        for number in np.unique(name).tolist():
+        numbers, place = np.unique(self.name, return_inverse=True)
+        new = numbers.copy()
+        for k, number in enumerate(numbers.tolist()):
             if number >= 0:
-                new = names.add((old.rigs[rig_of[number]], *old.pairs[number]))
+                new[k] = names.add((old.rigs[rig_of[number]], *old.pairs[number]))
             elif tick_of(number) >= 0:
-                new = tick_of(names.rig(old.rigs[tick_of(number)]))
-            else:
-                continue
-            name[self.name == number] = new
+                new[k] = tick_of(names.rig(old.rigs[tick_of(number)]))
+        name = new[place]
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**columns | {"names": names, "name": name})
 

@@ -34,7 +34,11 @@ class Spool:
         """Write bytes at the end; return where they begin."""
         at, view = self.size, memoryview(data).cast("B")
         while len(view):
-            written = os.pwrite(self._file.fileno(), view, self.size)
+            try:
+                written = os.pwrite(self._file.fileno(), view, self.size)
+            except OSError as error:
+                reason = f"cannot write: {error.strerror}"
+                raise OSError(error.errno, reason, tempfile.gettempdir()) from error
             self.size += written
             view = view[written:]
         return at

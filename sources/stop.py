@@ -6,6 +6,7 @@ second one ends the process within a second: what was entered with `at_abort` is
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import stat
@@ -18,25 +19,30 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from sources import aside
+
 _requested = threading.Event()
 _recovering: bool | None = None
 _before: dict[int, Any] = {}
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_STDERR, _INTERRUPTED = 2, 130
+_INTERRUPTED = 130
 ABORT_S = 0.8
 """For all that is done at a second Ctrl-C."""
-_moment = float("inf")
+_LAST_WORDS_S = 0.1
+_since = float("inf")
 _answer = ""
+_stderr = 2
+_store: Path | None = None
 _at_abort: list[Callable[[], None]] = []
 _aborting = False
 
 
 def request() -> None:
     """Ask all sources to end."""
-    global _moment
+    global _since
     if not requested():
-        _moment = time.time()
+        _since = time.monotonic()
     _requested.set()
 
 
@@ -45,9 +51,9 @@ def requested() -> bool:
     return _requested.is_set()
 
 
-def moment() -> float:
-    """Return the host's time of the wish to stop (s); infinite before it."""
-    return _moment
+def age_s() -> float:
+    """Return how long ago the wish to stop came (s); minus infinity before it."""
+    return time.monotonic() - _since
 
 
 def at_abort(act: Callable[[], None]) -> None:
@@ -62,11 +68,12 @@ def wish() -> threading.Event:
 
 
 def reset() -> None:
-    """Forget the wish and what was said of recovery; signals mean what they did before."""
-    global _recovering, _moment, _answer
+    """Forget the wish and whether there is recovery; signals and standard error are as before."""
+    global _recovering, _since, _answer, _store
     _requested.clear()
-    _recovering, _moment, _answer = None, float("inf"), ""
+    _recovering, _since, _answer, _store = None, float("inf"), "", None
     _at_abort.clear()
+    aside.uninstall()
     while _before:
         signal.signal(*_before.popitem())
 
@@ -105,8 +112,11 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _write(line: str) -> None:
     """Write a line past all buffers: the main thread may be in the midst of a `print`."""
+    if stream := aside.current():
+        stream.hand_over(f"lumen: {line}\n")
+        return
     with suppress(OSError):
-        os.write(_STDERR, f"lumen: {line}\n".encode())
+        os.write(_stderr, f"lumen: {line}\n".encode())
 
 
 def _interrupt() -> None:
@@ -124,6 +134,7 @@ def _interrupt() -> None:
     for act in _at_abort:
         with suppress(Exception):
             act()
+    aside.drain(_LAST_WORDS_S)
     os._exit(_INTERRUPTED)
 
 
@@ -157,10 +168,11 @@ def _detach() -> None:
                 nowhere = os.open(os.devnull, os.O_RDWR)
                 os.dup2(nowhere, number)
                 os.close(nowhere)
-    if isinstance(sys.stderr, _Detached):
+    if isinstance(sys.stdout, _Detached):
         return  # terminal and shell may both send the signal
     sys.stdout = cast(TextIO, _Detached(sys.stdout))
-    sys.stderr = cast(TextIO, _Detached(sys.stderr))
+    if aside.current() is None:
+        sys.stderr = cast(TextIO, _Detached(sys.stderr))
 
 
 def _is_terminal(number: int) -> bool:
@@ -169,10 +181,32 @@ def _is_terminal(number: int) -> bool:
     return stat.S_ISCHR(found.st_mode) and found.st_rdev != Path(os.devnull).stat().st_rdev
 
 
-def set_recovering(value: bool) -> None:
-    """Say that the run has a recovery store, or none, where the command line does not."""
-    global _recovering
-    _recovering = value
+def set_terminal(number: int) -> None:
+    """Let answers to signals go to a descriptor, where standard error itself is led elsewhere."""
+    global _stderr
+    _stderr = number
+
+
+def set_recovering(value: bool, store: Path | None = None) -> None:
+    """Give the run a recovery store, or none, where the command line does not; and its folder."""
+    global _recovering, _store
+    _recovering, _store = value, store
+
+
+def store() -> Path | None:
+    """Return the folder of the run's recovery store, as far as it is known."""
+    if _recovering is not None:
+        return _store
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-r", "--recovery-directory", type=Path)
+    for option in ("-s", "--snapshot-interval"), ("-b", "--backup-interval"):
+        parser.add_argument(*option)
+    given: Path | None = None
+    if recovering():
+        with suppress(argparse.ArgumentError):
+            given = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
+    environ = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
+    return given or (Path(environ) if environ else None)
 
 
 def recovering() -> bool:

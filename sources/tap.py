@@ -12,22 +12,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 import threading
 from datetime import UTC, datetime
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 import msgspec
 from backports import zstd
 
+from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
 from configs.schema import TapConfig
+from sources.recording import UnusableError
 from sources.tape import (
     MANIFEST,
     VERSION,
     Manifest,
     Segment,
+    is_run,
     is_tape,
     read_manifest,
+    segment_name,
     segment_path,
 )
 
@@ -37,6 +43,7 @@ if sys.platform != "win32":
 LOCK = ".lumen.lock"
 _MB = 1_000_000
 _PACK = 1 << 20
+_MOST_TROUBLED = 1024
 _YOUNG = 3
 """Snapshots before which the store may hold none: they are taken first, and then stored."""
 
@@ -48,23 +55,28 @@ class TapError(Exception):
 class Lock:
     """Keeps a folder for one process, whose number stands in it."""
 
-    def __init__(self, folder: Path, make: bool = True) -> None:
+    def __init__(self, folder: Path, make: bool = True, access: Access = PRIVATE) -> None:
         self._file: int | None = None
         path = folder / LOCK
-        if not make and not path.exists():
+        if not make and not os.path.lexists(path):
             return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            folder.mkdir(mode=access.folder, parents=True, exist_ok=True)
+            self._file = open_own(path, os.O_RDWR | os.O_CREAT, access)
+        except LinkError as error:
+            raise TapError(
+                f"{path}: {error.strerror}; move it away or choose another tap.dir"
+            ) from None
         except OSError as error:
             raise TapError(f"{folder}: cannot be written: {error.strerror}") from error
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+                found = re.match(rb"\d{1,10}\n", os.read(self._file, 32))
+                holder = found[0].decode().strip() if found else "?"
                 self.release()
-                raise TapError(f"{folder}: process {holder or '?'} is recording there") from error
+                raise TapError(f"{folder}: process {holder} is recording there") from error
         if make:
             os.ftruncate(self._file, 0)
             os.write(self._file, f"{os.getpid()}\n".encode())
@@ -88,6 +100,8 @@ class Tap:
         The folder of a run that is gone on with; its torn end is cut off.
     needed : int or None
         From where on the tape may have to be read again; None: nobody will go on with it.
+    access : Access
+        Rights of what is made.
 
     Attributes
     ----------
@@ -111,11 +125,14 @@ class Tap:
         fingerprint: str,
         run: str | None = None,
         needed: int | None = None,
+        access: Access = PRIVATE,
     ) -> None:
         self._config = config
+        self._access = access
         self._root = Path(config.dir)
         self._limit = int(config.rotate_mb * _MB)
-        self._lock = Lock(self._root)
+        self._lock = Lock(self._root, access=access)
+        self._troubled: set[Path] = set()
         self._packing: list[threading.Thread] = []
         self._file: int | None = None
         self._needed = needed
@@ -127,7 +144,11 @@ class Tap:
                 self._begin()
             else:
                 self.run = run
+                if not is_run(run) or self.folder.is_symlink():
+                    raise UnusableError(f"{self._root}: {run[:64]!r} is no tape of this run")
                 self._manifest = read_manifest(self.folder)
+                if not self._manifest.segments:
+                    raise UnusableError(f"{self.folder / MANIFEST}: names no segment")
                 self._go_on()
         except BaseException:
             self._lock.release()
@@ -137,6 +158,11 @@ class Tap:
     def folder(self) -> Path:
         """Folder of the run."""
         return self._root / self.run
+
+    @property
+    def unkept(self) -> int:
+        """How many folders and segments of earlier runs retention could not deal with."""
+        return len(self._troubled)
 
     def write(self, lines: bytes) -> None:
         """Write whole lines; nothing of them is used before."""
@@ -186,22 +212,22 @@ class Tap:
         """Return a name that no run has."""
         name = begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         n = 1
-        while (self._root / name).exists():
+        while os.path.lexists(self._root / name):
             n += 1
             name = f"{begun}-{n}"
-        (self._root / name).mkdir()
+        (self._root / name).mkdir(mode=self._access.folder)
         return name
 
     def _begin(self) -> None:
         """Begin a segment: it is announced before it is there."""
-        name = f"{len(self._manifest.segments):06}.ndjson"
+        name = segment_name(len(self._manifest.segments))
         self._manifest.segments.append(Segment(name, self.offset))
         self._save()
         self._open()
 
     def _open(self) -> None:
         path = self.folder / self._manifest.segments[-1].name
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, self._access)
         self._digest, self._lines = hashlib.sha256(), 0
 
     def _complete(self) -> None:
@@ -226,7 +252,7 @@ class Tap:
             return
         self._open()
         assert self._file is not None
-        with (self.folder / last.name).open("rb") as file:
+        with BufferedReader(open_file(self.folder / last.name, os.O_RDONLY)) as file:
             whole = 0
             for line in file:
                 if line.endswith(b"\n"):
@@ -241,7 +267,7 @@ class Tap:
         self._packing = [t for t in self._packing if t.is_alive()]
         packing = {thread.name for thread in self._packing}
         if self._config.zstd and path.name not in packing and path.exists():
-            thread = threading.Thread(target=_pack, args=(path,), name=path.name)
+            thread = threading.Thread(target=_pack, args=(path, self._access), name=path.name)
             thread.start()
             self._packing.append(thread)
 
@@ -250,41 +276,72 @@ class Tap:
         if not self._config.keep:
             return
         every: list[tuple[Path, Segment, bool]] = []
-        for folder in sorted(p for p in self._root.iterdir() if is_tape(str(p))):
+        for folder in self._runs():
             ours = folder == self.folder
-            segments = (self._manifest if ours else read_manifest(folder)).segments
+            try:
+                segments = (self._manifest if ours else read_manifest(folder)).segments
+            except ValueError as error:
+                self._leave(folder, str(error))
+                continue
             ends = [s.begin for s in segments[1:]]
             needed = self.offset if self._needed is None else self._needed
             unused = [not ours or end <= needed for end in ends] + [not ours]
-            every += [(folder, s, free) for s, free in zip(segments, unused, strict=True)
+            every += [(folder, s, free) for s, free in zip(segments, unused, strict=False)
                       if segment_path(folder, s).exists()]  # fmt: skip
         for folder, segment, free in every[: -self._config.keep]:
-            if free:
-                segment_path(folder, segment).unlink(missing_ok=True)
+            path = segment_path(folder, segment)
+            try:
+                if free:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                self._leave(path, f"{path}: {error.strerror}")
+
+    def _runs(self) -> list[Path]:
+        """Return the tapes of all runs, the oldest first; a link is none."""
+        try:
+            return tapes_in(self._root)
+        except OSError as error:
+            self._leave(self._root, f"{self._root}: {error.strerror}")
+            return []
+
+    def _leave(self, path: Path, why: str) -> None:
+        """Leave a thing of another run as it is: a note at the first time, a count, no fault."""
+        if path not in self._troubled and len(self._troubled) < _MOST_TROUBLED:
+            self._troubled.add(path)
+            print(f"lumen: tap.keep leaves this as it is: {why}", file=sys.stderr)
 
     def _save(self) -> None:
-        path = self.folder / MANIFEST
-        draft = path.with_suffix(".tmp")
-        try:
-            with draft.open("wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(self._manifest), indent=1))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError as error:
-            raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+        data = msgspec.json.format(msgspec.json.encode(self._manifest), indent=1)
+        write_whole(self.folder / MANIFEST, data, self._access)
+
+
+def tapes_in(root: Path) -> list[Path]:
+    """Return the folders of tapes that runs made in `root`, the oldest first.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be read.
+    """
+    found = [p for p in root.iterdir() if is_run(p.name) and not p.is_symlink()]
+    return sorted((p for p in found if is_tape(str(p))), key=_order)
 
 
 def unfinished(config: TapConfig, fingerprint: str) -> str | None:
     """Return the run that was killed before it had a snapshot to go on from, if the last was."""
     root = Path(config.dir)
-    if not root.is_dir():
+    try:
+        tapes = tapes_in(root)
+    except OSError:
         return None
-    tapes = sorted((p for p in root.iterdir() if is_tape(str(p))), key=_order)
     if not tapes:
         return None
-    manifest = read_manifest(tapes[-1])
-    young = manifest.snapshots < _YOUNG and not manifest.ended
+    try:
+        manifest = read_manifest(tapes[-1])
+    except ValueError as error:
+        print(f"lumen: a new tape is begun: {error}", file=sys.stderr)
+        return None
+    young = manifest.snapshots < _YOUNG and not manifest.ended and manifest.segments
     return tapes[-1].name if young and manifest.config == fingerprint else None
 
 
@@ -293,11 +350,16 @@ def _order(folder: Path) -> tuple[str, int]:
     return begun, int(number) if number.isdecimal() else 0
 
 
-def _pack(path: Path) -> None:
+def _pack(path: Path, access: Access) -> None:
     """Pack a complete segment; it stays plain where that fails."""
     draft, packed = Path(f"{path}.tmp"), Path(f"{path}.zst")
     try:
-        with path.open("rb") as plain, draft.open("wb") as file:
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with (
+            open_file(path, os.O_RDONLY) as plain,
+            BufferedWriter(open_file(draft, flags, access)) as file,
+        ):
             with zstd.ZstdFile(file, "w") as out:
                 while data := plain.read(_PACK):
                     out.write(data)
@@ -305,5 +367,5 @@ def _pack(path: Path) -> None:
             os.fsync(file.fileno())
         draft.replace(packed)
         path.unlink()
-    except OSError as error:
-        print(f"lumen: {path} stays unpacked: {error.strerror}", file=sys.stderr)
+    except (OSError, zstd.ZstdError) as error:
+        print(f"lumen: {path} stays unpacked: {error}", file=sys.stderr)

@@ -9,29 +9,40 @@ nothing tells where one segment ends and the next begins.
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from configs.files import read_own
 from configs.schema import TAPE
-from sources.recording import Mark, Piece, Recording, is_xdf
+from sources.recording import Mark, Piece, Recording, UnusableError, is_xdf
 
 if TYPE_CHECKING:
     from sources.xdf import XdfRecording
 
 MANIFEST = TAPE
 VERSION = 1
+MOST_BYTES = 64 << 20
+"""Of a manifest that is read."""
+_SEGMENT = re.compile(r"\d{6,12}\.ndjson")
+_RUN = re.compile(r"\d{8}T\d{6}Z(-\d{1,9})?")
+_BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
 class Segment(msgspec.Struct):
     """One file of a tape; `size` (bytes, unpacked), `lines` and `sha256` once it is complete."""
 
     name: str
-    begin: int
-    size: int | None = None
-    lines: int | None = None
+    begin: _Bytes
+    size: _Bytes | None = None
+    lines: _Bytes | None = None
     sha256: str | None = None
 
 
@@ -56,25 +67,49 @@ class Manifest(msgspec.Struct):
     segments: list[Segment] = []
 
 
+def segment_name(number: int) -> str:
+    """Return what a segment is called: no other name is one."""
+    return f"{number:06}.ndjson"
+
+
+def is_run(name: str) -> bool:
+    """Whether a folder in `tap.dir` has the name that a tap gives to the tape of a run."""
+    return _RUN.fullmatch(name) is not None
+
+
 def is_tape(path: str) -> bool:
     """Whether a path is that of a tape."""
-    return (Path(path) / MANIFEST).is_file()
+    return os.path.lexists(Path(path) / MANIFEST)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what a tape says of itself.
+    """Return what a tape says of itself, none of whose names leads out of its folder.
 
     Raises
     ------
     ValueError
-        It cannot be read.
+        It cannot be read, or is none that a tap has written; it is named.
     """
+    path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ValueError(f"{folder / MANIFEST}: cannot be read: {error}") from error
+        manifest = msgspec.json.decode(read_own(path, MOST_BYTES), type=Manifest)
+    except OSError as error:
+        raise UnusableError(f"{path}: cannot be read: {error.strerror}") from None
+    except _BROKEN as error:
+        raise UnusableError(f"{path}: cannot be read: {error}") from None
     if manifest.version != VERSION:
-        raise ValueError(f"{folder / MANIFEST}: of version {manifest.version}, not {VERSION}")
+        raise UnusableError(f"{path}: of version {manifest.version}, not {VERSION}")
+    begin = 0
+    for i, segment in enumerate(manifest.segments):
+        if not _SEGMENT.fullmatch(segment.name) or segment.name != segment_name(i):
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} is {segment.name[:64]!r}")
+        if segment.begin < begin:
+            raise UnusableError(
+                f"{path}: not a tape of ours: segment {i} begins before the last ends"
+            )
+        if segment.sha256 is not None and (segment.size is None or segment.lines is None):
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} has no size")
+        begin = segment.begin + (segment.size or 0)
     return manifest
 
 
@@ -97,7 +132,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def _digest(path: Path) -> str:
-    recording = Recording(str(path))
+    recording = Recording(str(path), own=True)
     digest = hashlib.sha256()
     while not recording.ended:
         for piece in recording.read():
@@ -158,7 +193,7 @@ class Tape:
         self._current = None
         if self._parts:
             self._begin, path = self._parts.pop(0)
-            self._current = Recording(str(path), mark=Mark(offset - self._begin))
+            self._current = Recording(str(path), mark=Mark(offset - self._begin), own=True)
 
     def read(self) -> list[Piece]:
         """Return what comes next; nothing at the end."""
@@ -224,7 +259,7 @@ def open_recording(
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
-        raise ValueError(f"{path}: a tape cannot be followed")
+        raise UnusableError(f"{path}: a tape cannot be followed")
     return Tape(path, mark)
 
 

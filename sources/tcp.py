@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from sources.datagram import MAX_DATAGRAM
 from sources.frames import Frames
-from sources.inbox import stamp
+from sources.host_clock import HostClock
 
 MOST_CONNECTIONS = 16
 _READ = 65_536
@@ -29,6 +29,8 @@ class TcpReceiver:
     ----------
     host : str
     port : int
+    clock : HostClock, optional
+        Of the run: arrivals are host time.
 
     Attributes
     ----------
@@ -45,7 +47,8 @@ class TcpReceiver:
 
     stamped_by = "receiver"
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, clock: HostClock | None = None) -> None:
+        self._clock = clock or HostClock()
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
@@ -82,7 +85,7 @@ class TcpReceiver:
                 continue
             except OSError:
                 data = b""
-            rx = stamp()
+            rx = self._clock()
             packets = frames.feed(data) if data else frames.rest()
             found += [(packet, rx, raw) for packet in packets]
             if not data or frames.broken:

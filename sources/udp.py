@@ -24,7 +24,7 @@ import numpy as np
 
 from sources.datagram import MAX_DATAGRAM
 from sources.groups import is_group, join
-from sources.inbox import stamp
+from sources.host_clock import HostClock
 
 BUFFER = 8 << 20
 """Of the kernel's receive buffer, as asked for (bytes)."""
@@ -69,6 +69,8 @@ class Receiver:
     port : int
     interface : str or None
         On which a group is joined; None: on all there are.
+    clock : HostClock, optional
+        Of the run: arrivals are host time.
 
     Attributes
     ----------
@@ -83,7 +85,10 @@ class Receiver:
         It cannot be had.
     """
 
-    def __init__(self, host: str, port: int, interface: str | None = None) -> None:
+    def __init__(
+        self, host: str, port: int, interface: str | None = None, clock: HostClock | None = None
+    ) -> None:
+        self._clock = clock or HostClock()
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )[0]
@@ -98,7 +103,7 @@ class Receiver:
                 with suppress(OSError):  # some systems refuse what is too much, others cut it
                     self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
                     break
-            self._gulps = _Gulps(self._socket) if _can_gulp() else None
+            self._gulps = _Gulps(self._socket, self._clock) if _can_gulp() else None
             if group:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
@@ -143,7 +148,7 @@ class Receiver:
                 data, peer = self._socket.recvfrom(_SIZE)
                 at = _ADDRESS[self._family]
                 raw = bytes(2) + peer[1].to_bytes(2, "big") + bytes(at.start - 4)
-                found.append((data, stamp(), raw + socket.inet_pton(self._family, peer[0])))
+                found.append((data, self._clock(), raw + socket.inet_pton(self._family, peer[0])))
         return found
 
     def peer(self, raw: bytes) -> tuple[str, int]:
@@ -157,7 +162,8 @@ class Receiver:
 class _Gulps:
     """The buffers of `recvmmsg`, and what is in them."""
 
-    def __init__(self, receiver: socket.socket) -> None:
+    def __init__(self, receiver: socket.socket, clock: HostClock) -> None:
+        self._clock = clock
         receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         self._fd = receiver.fileno()
         # Without giving up the interpreter's lock: the call returns at once.
@@ -190,9 +196,9 @@ class _Gulps:
             return []
         # A cmsghdr (its length, its level and type), then seconds and nanoseconds.
         control = self._control[:n]
-        arrival = (control[:, 2] * 1_000_000 + control[:, 3] // 1000) / 1e6
+        arrival = self._clock.of_wall(control[:, 2] * 1_000_000 + control[:, 3] // 1000)
         if (headers["control_size"][:n] < 32).any():
-            arrival[headers["control_size"][:n] < 32] = stamp()
+            arrival[headers["control_size"][:n] < 32] = self._clock()
         peers = self._peers[:n].tobytes()
         data = self._data.data.cast("B")
         return [

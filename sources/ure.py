@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 
+from configs.document import public_url
 from configs.schema import UreStream
 from operators.plan import matches
 from sources.credentials import Credentials
 from sources.datagram import MAX_SAMPLE
 from sources.exposition import PageError, Pages
-from sources.inbox import Refused, stamp
+from sources.inbox import NEVER, Refused
 from sources.listener import Listener
 from sources.names import LONGEST
 from sources.scrape import Endpoint, Patience, StoppedError
+
+_AGAIN_S = 60.0
 
 
 def endpoint(config: UreStream) -> Endpoint:
@@ -44,11 +47,13 @@ class Ure(Listener):
         super().__init__(config.name)
         self.config = config
         self._endpoint = endpoint(config)
+        self._url = public_url(config.metrics_url)
         self._pages = Pages(self._wants)
+        self._faulty_said = -inf
 
     def facts(self) -> Sequence[str]:
         """Return address and beat, and what is on its page."""
-        beat = f"{self.config.metrics_url} every {self.config.pull_interval_s:g} s"
+        beat = f"{self._url} every {self.config.pull_interval_s:g} s"
         if not self._pages.series:
             return (beat,)
         return beat, f"{self._pages.wanted} of {self._pages.series} series"
@@ -63,10 +68,10 @@ class Ure(Listener):
             self._stop.wait(due - time.monotonic())
 
     def _pull(self) -> None:
-        url = self.config.metrics_url
+        url = self._url
         try:
             answer = self._endpoint.get(Patience(self.config.timeout_s, self._stop.is_set))
-            rx = stamp()
+            rx = self._inbox.host()
             self._inbox.put(self._pages.decode(answer.page, rx, url[:LONGEST], answer.openmetrics))
             if self._pages.wanted:
                 self._inbox.turn(True, ", ".join(self.facts()))
@@ -76,10 +81,20 @@ class Ure(Listener):
         except PageError as error:
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
-                self._inbox.put([Refused(stamp(), error.reason, url[:LONGEST], sample)])
+                self._inbox.put([Refused(self._inbox.host(), error.reason, url[:LONGEST], sample)])
+            self._fault(error)
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:
             pass
+
+    def _fault(self, error: PageError) -> None:
+        """Quote a faulty page of an endpoint that was down for another reason, now and then."""
+        now, inbox = time.monotonic(), self._inbox
+        if error.reason != "exposition" or now - self._faulty_said < _AGAIN_S:
+            return
+        self._faulty_said = now
+        if not inbox.up and inbox.why != NEVER:  # else the turn quotes it
+            inbox.say(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)

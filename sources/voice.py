@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
+from configs.inert import inert
 from operators.records import ENDED
 from operators.refusals import FILTERED, Refusals
 from sources.inbox import Heard, Item, Played, Refused, Turned, size
@@ -155,4 +156,4 @@ class Voice:
             self._second, self._said = now, 0
         while self._waiting and self._said < _MOST_SAID:
             self._said += 1
-            print(f"lumen: {self._waiting.popleft()}", file=sys.stderr)
+            print(f"lumen: {inert(self._waiting.popleft())}", file=sys.stderr)

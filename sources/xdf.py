@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from sources import stop
 from sources.chunks import MAGIC
 from sources.names import Names
 from sources.progress import Progress
@@ -50,6 +51,10 @@ _PIECE = 65_536
 _HEAD = 8
 _MOST_KEPT = 16
 """Files that stay decoded in a process."""
+
+
+class LoadStoppedError(OSError):
+    """A stop was requested while a file was loaded."""
 
 
 _kept: OrderedDict[tuple[object, ...], Recorded] = OrderedDict()
@@ -70,6 +75,8 @@ def load(path: str, progress: bool = False) -> Recorded:
         It cannot be opened, or the folder for temporary files is full.
     ValueError
         It is too large.
+    LoadStoppedError
+        A stop was requested meanwhile.
     """
     try:
         status = Path(path).stat()
@@ -104,6 +111,8 @@ def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
 
     def shown(at: int, found: int) -> None:
         nonlocal read, samples
+        if stop.requested():
+            raise LoadStoppedError
         if way:
             way.show(at, found - samples, float("nan"))
         read, samples = at, found
@@ -129,6 +138,8 @@ def _unpacked(path: str, raw: Any) -> BinaryIO:
         with gzip.GzipFile(fileobj=raw) as packed:
             while (data := packed.read1(1 << 20)) and out.tell() <= MOST_BYTES:
                 out.write(data)
+                if stop.requested():
+                    raise LoadStoppedError
     except (EOFError, OSError, zlib.error) as error:
         if not out.tell():
             out.close()
@@ -203,14 +214,19 @@ class XdfRecording:
         if follow:
             raise ValueError(f"{path}: an XDF file cannot be followed")
         self.path, self.follow = path, bool(follow)
-        self._recorded = load(path, progress)
+        try:
+            self._recorded = load(path, progress)
+            stopped = False
+        except LoadStoppedError:
+            # Nothing has been read, and a resumed run begins where this one would have.
+            self._recorded, stopped = Recorded(path, Placed(), []), True
         self._unused = frozenset(
             f"{t.source}:{READINGS}" for t in self._recorded.tracks
             if used is not None and t.stamped and f"{t.source}:{READINGS}" not in used
         )  # fmt: skip
         self.size = Path(path).stat().st_size
         self.at = mark.offset if mark else 0
-        if self.at > len(self._recorded):
+        if self.at > len(self._recorded) and not stopped:
             raise ValueError(f"{path}: shorter than when it was read ({self.at} samples)")
         self.ended = False
 

@@ -112,6 +112,8 @@ BENCHES = (
     Bench("scrape", "Being watched", ("scrape",),
           "Asked: a p99 of 50 ms beside 20,000 events/s, 150 ms beside 200 slow clients, none "
           "failed; a loss of 2 %."),
+    Bench("idle_clients", "Idle connections", ("idle_clients",),
+          "Asked: 10,000 attempted, /healthz within 200 ms in 99 % of requests, none failed."),
     Bench("smoother", "A clock by its past alone, and from the whole of a recording",
           ("smoother",), "Asked of the whole, exp: 0.005, 0.004 and 0.005 ms, z2 0.7 to 1.5."),
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
@@ -119,7 +121,10 @@ BENCHES = (
           "Asked: a million numbers a CPU second, 40 B a number."),
     Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
-          "Kills and torn writes whose resumed run must give the bytes of the unbroken one."),
+          "Kills, torn writes, half-made stores and full disks after which a resumed run must give "
+          "the bytes of the unbroken one."),
+    Bench("hostile_files", "Mutated files of earlier runs", ("hostile_files",),
+          "Asked of 1,000: 0 files outside touched, 0 panics."),
     Bench("osc_latency", "From OSC in to the fused tick", ("osc_latency",),
           "Asked, beyond the algorithm's own delay at 100 Hz: p50 of 10 ms, p99 of 30.", True),
     Bench("osc_flood", "A flood of OSC", ("osc_flood", "--rate", "5e4", "--seconds", "10"),
@@ -131,6 +136,9 @@ BENCHES = (
           "0.1 s at a time, none doubled, the right device in 100 of 100 races.", True),
     Bench("ure_faults", "A URE that breaks in every known way", ("ure_faults",),
           "Asked: a p99 of 1.5 ticks in each mode, less than 32 MB.", True),
+    Bench("clock_steps", "A host's clock that is set, and a process that stands still",
+          ("clock_steps",),
+          "Asked: ticks within 2 s, an end within 3 s in 15 of 15; no event late or wild.", True),
     Bench("live_kills", "A live flow that is killed", ("live_kills",),
           "Asked: no taped event lost or used twice.", True),
     Bench("soak", "Half an hour of a live flow", ("soak",),
@@ -138,6 +146,11 @@ BENCHES = (
     Bench("notified", "All sensors stop", ("notified",),
           "Asked: told within 60 s in 20 of 20, goal 15; resolved within 60.", True),
     Bench("healthy", "A healthy hour", ("healthy",), "Asked: no alert.", True),
+    Bench("quiet", "The live example under the shipped alerts", ("quiet",),
+          "Asked: no alert in ten minutes beside a real Prometheus, and a good smoke test.", True),
+    Bench("overload", "OSC out and Ctrl-C on a machine that is too busy", ("overload",),
+          "Asked at 12 busy loops: OSC out 50 times a second, the first word of Ctrl-C within "
+          "0.2 s, nothing taken after it, the end within 10 s, of a second one within 1 s.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

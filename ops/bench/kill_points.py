@@ -1,8 +1,10 @@
 """Kill a replay at many places, go on each time, and compare every byte with a quiet run.
 
-`python -m ops.bench.kill_points`: 40 places where the process dies as a whole and 20 where it
-dies within a write or loses what had not been forced to the disk. About three minutes. With
-`--hindsight` the replay has two passes, and 12 places are in the first of them.
+`python -m ops.bench.kill_points`: 40 places where the process dies as a whole, 20 where it dies
+within a write or loses what had not been forced to the disk, 20 in the making of the recovery
+store, and 20 full disks. About five minutes. With `--hindsight` the replay has two passes, and 12
+places are in the first of them. `--rounds 2` does so at other places, too; `--only make full`
+takes some kinds.
 """
 
 from __future__ import annotations
@@ -25,10 +27,14 @@ from configs.schema import Config
 from ops.scenario import Scenario, Sensor
 from ops.simulate import make, write
 from ops.table import table
-from ops.verify import command, digests, make_store, replay, run, write_config
+from ops.verify import command, digests, replay, run, write_config
 
 MODULE = "tests.flow.killed"
 TORN = ("torn", "cut")
+MOST_TOUCHED = 19
+"""Files, folders and names that the preflight of a store touches, at the least."""
+FULL_BYTES = 200_000
+"""Files of this size are larger than any of the output, and as the store is in the midst."""
 CONFIG = """version: 2
 streams:
   - {{name: both, type: file, path: "{path}", batch_lines: 100}}
@@ -61,7 +67,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether the process died there, whether the bytes are the same, and how long it took."""
+    """How often the process ended there, whether the bytes are the same, and how long it took."""
 
     points: tuple[Point, ...]
     killed: int
@@ -110,15 +116,15 @@ def attempt(
     """
     folder.mkdir()
     out, notes = folder / "out", folder / "notes"
-    store = make_store(folder / "store")
+    store = folder / "store"  # made by the first run, as a service manager would have it
     path = write_config(config, folder / "run.yaml", out)
     start, killed = time.monotonic(), 0
     for point in points:
         at = "write" if point.at == "cut" else point.at
         killed += run(
-            command(path, store, MODULE), (0, -9),
+            command(path, store, MODULE), (0, 1, 2) if at == "full" else (0, -9),
             LUMEN_KILL=f"{at} {point.n}", LUMEN_NOTES=str(notes),
-        ) == -9  # fmt: skip
+        ) != 0  # fmt: skip
         if point.at == "cut":
             _lose(out, notes, random.Random(seed))
     for _ in range(2):
@@ -137,7 +143,8 @@ def _lose(out: Path, notes: Path, chance: random.Random) -> None:
 
 
 def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
-    """Return 60 tries: 40 where the process dies, 20 within a write or with a loss.
+    """Return 100 tries: 40 where the process dies, 20 within a write or with a loss, 20 in the
+    making of the store, 20 on a full disk.
 
     In hindsight 12 more: in the first pass, within and after the writing of its findings.
     """
@@ -146,9 +153,12 @@ def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
     whole += [Point("begin", n) for n in (1, 2, 3, 4, 5)]
     whole += [Point("end", 1), Point("write", 1), Point("snapshot", 1)]
     torn = [Point(at, chance.randint(1, most)) for at in TORN for _ in range(10)]
+    made = [Point("make", n) for n in chance.sample(range(1, MOST_TOUCHED + 1), 14)]
+    made += [Point("made", n) for n in (0, 1, 125, *(chance.randint(2, 999) for _ in range(3)))]
+    full = [Point("full", chance.randint(0, FULL_BYTES)) for _ in range(20)]
     first = [Point("first", chance.randint(1, most)) for _ in range(10)]
     first += [Point("draft", 1), Point("shown", 1)]
-    return [[point] for point in whole + torn + first * hindsight]
+    return [[point] for point in whole + torn + made + full + first * hindsight]
 
 
 def main() -> int:
@@ -156,6 +166,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hindsight", action="store_true", help="a replay of two passes")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N")
+    parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="of the first column")
     args = parser.parse_args()
     seed, mode = args.seed, "hindsight" if args.hindsight else "causal"
     with tempfile.TemporaryDirectory(prefix="lumen-kill-") as name:
@@ -165,7 +177,9 @@ def main() -> int:
         expected = replay("plain", plain, folder / "plain").digests
         config = msgspec.structs.replace(configuration(folder, rotate_mb=0.02), mode=mode)
         outcomes = []
-        for i, points in enumerate(places(seed, 28, args.hindsight)):
+        rounds = (places(seed + 1000 * n, 28, args.hindsight) for n in range(args.rounds))
+        tries = [t for tries in rounds for t in tries if not args.only or t[0].at in args.only]
+        for i, points in enumerate(tries):
             outcomes.append(attempt(config, folder / f"try_{i}", expected, points, seed + i))
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
@@ -187,7 +201,7 @@ def _table(outcomes: Sequence[Outcome]) -> str:
                 f"{seconds[len(seconds) // 2]:.1f}",
             )
         )
-    return table(("point", "tries", "killed", "identical", "median s"), rows)
+    return table(("point", "tries", "ended there", "identical", "median s"), rows)
 
 
 if __name__ == "__main__":

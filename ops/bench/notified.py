@@ -124,6 +124,8 @@ class Stage:
                                ("alertmanager", 9093))
         }  # fmt: skip
         watching = Path(shutil.copytree(MONITORING, folder / "prometheus")) / "prometheus.yml"
+        _replace(watching, {"  # - rules/heart": "  - rules/heart", "  # - job": "  - job",
+                            "  #   static": "    static"})  # fmt: skip
         _replace(watching, addresses)
         if self._fast:
             _replace(watching, {"scrape_timeout: 4s": "scrape_timeout: 1s"})

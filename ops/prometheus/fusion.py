@@ -94,13 +94,19 @@ ALERTS: tuple[Alert, ...] = (
         "The fusion has stopped ticking",
         f"Rig {{{{ $labels.rig }}}} {_AT} answers, but no tick has come out for 30 s.",
     ),
-    # Whoever went with the process has no series any more: its last one is looked for.
+    # Series end with their process: the last one is looked for. A controller that was never there
+    # is no loss, nor is a recording that has ended.
     Alert(
         "FusionStreamLoss",
         f"(fusion_stream_age_seconds > {SILENT_S:g} and on {STREAM} fusion_stream_expected == 1)\n"
-        f"or (fusion_stream_age_seconds and on {STREAM} fusion_stream_up == 0)\n"
-        "or (-last_over_time(fusion_stream_up[1h]) - 1"
-        ' and on (job, instance) up{job="fusion"} == 0)',
+        f"or (fusion_stream_age_seconds and on {STREAM} fusion_stream_up == 0\n"
+        f"  and on {STREAM} (max_over_time(fusion_stream_up[1h]) == 1"
+        " or fusion_stream_last_event_timestamp_seconds)\n"
+        f"  unless on {STREAM} fusion_stream_ended == 1)\n"
+        "or ((-max_over_time(fusion_stream_up[1h]) < 0"
+        " or -max_over_time(fusion_stream_expected[1h]) < 0)\n"
+        '  and on (job, instance) up{job="fusion"} == 0\n'
+        f"  unless on {STREAM} last_over_time(fusion_stream_ended[1h]) == 1)",
         "warning", "stream",
         "Stream {{ $labels.stream }} is lost",
         f"Stream {{{{ $labels.stream }}}} {_RIG} {_AT} "

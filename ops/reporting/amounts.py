@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import math
 
+from ops.table import places
+
 NONE = "not known"
 
 
@@ -34,7 +36,7 @@ def unsure(value: float | None, sd: float | None, scale: float = 1.0) -> str:
     sd, value = sd * scale, value * scale
     if sd <= 0:
         return f"{plain(value)} ± 0"
-    digits = min(max(1 - math.floor(math.log10(sd)), 0), 9)
+    digits = places(sd)
     return f"{round(value, digits) + 0.0:.{digits}f} ± {sd:.{digits}f}"
 
 

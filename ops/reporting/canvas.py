@@ -20,6 +20,7 @@ from operators.records import F64
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+WHITE = "#FFFFFF"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F00")
 INK, GREY, GRID, BAND = "#1B1F24", "#8A9199", "#DDE1E6", "#B9BFC6"
 WIDTH_IN, DPI = 9.6, 150
@@ -29,8 +30,8 @@ _TOP_IN, _BOTTOM_IN = 0.62, 0.55
 LONGEST, LONGEST_WIDE = 26, 14
 MOST_POINTS = 2000
 _STYLE: dict[Any, Any] = {
-    "figure.facecolor": "#FFFFFF",
-    "axes.facecolor": "#FFFFFF",
+    "figure.facecolor": WHITE,
+    "axes.facecolor": WHITE,
     "axes.edgecolor": GREY,
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -46,6 +47,8 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "lumen",
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": INK,
@@ -53,14 +56,23 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-class Picture(NamedTuple):
-    """A picture: its file, the finding that it shows, its numbers in words, how to read it."""
+_NIGHT = {
+    WHITE: "#16191D", INK: "#E8EAED", GRID: "#333A42", BAND: "#4D555E", COLOURS[0]: "#6FC0FF",
+    COLOURS[1]: "#FF8A3D", COLOURS[2]: "#2FCF9F", COLOURS[3]: "#E79CC5", COLOURS[5]: "#2F7FB0",
+    COLOURS[6]: "#BFA76A",
+}  # fmt: skip
+"""Colours on dark paper, where they are others."""
 
-    file: str
+
+class Picture(NamedTuple):
+    """A picture: its name, the finding that it shows, its numbers in words, how to read it."""
+
+    name: str
     finding: str
     words: str
     note: str
     png: bytes
+    svg: bytes
 
 
 class Clock(NamedTuple):
@@ -121,11 +133,26 @@ def sheet(
     return figure, axes
 
 
-def png(figure: Figure) -> bytes:
-    """Return the figure as bytes, without a date or a maker in them."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+def drawn(figure: Figure) -> tuple[bytes, bytes]:
+    """Return the figure as PNG and as SVG, without a date or a maker in them.
+
+    The SVG follows the light or dark scheme of its reader.
+    """
+    png, svg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", metadata={"Software": None})
+    nobody = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(svg, format="svg", metadata=nobody)
+    return png.getvalue(), svg.getvalue().replace(b"</style>", _night() + b"</style>", 1)
+
+
+def _night() -> bytes:
+    """Return the rules for dark paper; programs that know no schemes pass them by."""
+    rules = "".join(
+        f'[style*="{what}: {day.lower()}"]{{{what}: {night} !important}}\n'
+        for day, night in _NIGHT.items()
+        for what in ("fill", "stroke")
+    )
+    return f"\n@media (prefers-color-scheme: dark) {{\n{rules}}}\n".encode()
 
 
 def legend(axes: Any, handles: Sequence[Any], names: Sequence[str]) -> None:

@@ -14,9 +14,9 @@ from ops.reporting.canvas import (
     INK,
     Clock,
     Picture,
+    drawn,
     label,
     limits,
-    png,
     sheet,
     unit,
 )
@@ -71,7 +71,7 @@ def clocks(rig: Rig) -> Picture:
         "out; a fast clock falls. Right: what is left of it when the line of the skew at the end "
         "is taken off, with 1.96 sd. Dashed: a clock reset."
     )
-    return Picture("clocks.png", finding, words, _few(note, len(rig.clocks), "clock"), png(figure))
+    return Picture("clocks", finding, words, _few(note, len(rig.clocks), "clock"), *drawn(figure))
 
 
 def lags(rig: Rig) -> Picture:
@@ -100,7 +100,7 @@ def lags(rig: Rig) -> Picture:
     _time(cells, clock)
     words = "; ".join(f"{track.channel} {late(track)}" for track in tracked) or finding
     note = f"Lag against {', '.join(reference) or 'the reference'}, with 1.96 sd."
-    return Picture("lags.png", finding, words, _few(note, len(tracked), "lag"), png(figure))
+    return Picture("lags", finding, words, _few(note, len(tracked), "lag"), *drawn(figure))
 
 
 def runs(track: Track) -> str:

@@ -156,7 +156,8 @@ def _fusion(story: Story, rig: Rig) -> str:
         mean = course.mean_weights(signal)
         weights = ", ".join(f"{name} {weight:.3f}" for name, weight in mean.items())
         valued = course.valued[signal]
-        said += f" {signal}: n = {valued} ticks with a value, mean weights {weights or NONE}."
+        unit = f" ({rig.signal_units[signal]})" if signal in rig.signal_units else ""
+        said += f" {signal}{unit}: n = {valued} ticks with a value, mean weights {weights or NONE}."
     points = course.points
     told = []
     for name in INDICATORS:

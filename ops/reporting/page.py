@@ -15,12 +15,16 @@ from configs.document import one_line
 from operators.records import ENDS
 from ops.reporting.amounts import NONE, count, plain, unsure, utc
 from ops.reporting.canvas import Picture
+from ops.reporting.moments import moments
 from ops.reporting.pictures import MOST_SIGNALS
 from ops.reporting.story import Rig, Story
-from ops.reporting.verdict import Verdict, balanced
+from ops.reporting.verdict import Verdict, balanced, unknown
 
 MOST_ROWS = 200
+MOST_SVG = 2 << 20
+"""Bytes of an SVG that is shown as such in the page; the PNG has one light and a bounded size."""
 _NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
+_SEPARATOR = re.compile(r"(?<=[/_@])|(?<=[:.,-])(?=[^\d\s])")
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f3f5f7;
   --line: #d4d9de; --mark: #0072b2; }
@@ -41,11 +45,12 @@ table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); }
-td { overflow-wrap: anywhere; min-width: 3rem; }
+td { overflow-wrap: anywhere; min-width: 6rem; }
 th[scope=row] { overflow-wrap: anywhere; min-width: 9rem; }
+th.n[scope=row] { min-width: 0; }
 td.n { min-width: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 figure { margin: 1rem 0 1.6rem; }
-figure img { width: 100%; height: auto; background: #ffffff; border: 1px solid var(--line);
+figure img { width: 100%; height: auto; background: var(--paper); border: 1px solid var(--line);
   border-radius: 4px; }
 figcaption, .note { font-size: .88rem; opacity: .85; }
 pre { background: var(--soft); padding: .9rem 1rem; overflow-x: auto; font-size: .85rem;
@@ -111,6 +116,8 @@ def _rig(
         yield "<p>None: no tick was written, or too many rigs come before this one.</p>\n"
     if course.ticks and not rig.windows:
         yield _not_aligned(rig)
+    if course.ticks and not any(within.known for within in course.within.values()):
+        yield f"<p>There is no picture of the indicators: {_text(unknown(story, rig))}.</p>\n"
     yield from map(_figure, pictures)
     yield from _found(rig)
 
@@ -139,11 +146,14 @@ def _channels(story: Story, rig: Rig) -> Iterator[str]:
                 unsure(lag.lag_s, lag.lag_sd_s, 1e3) if lag else "-",
                 _or_dash(last.confidence, 2), _or_dash(last.rate_hz, 4),
                 str(last.used if last.used is not None else "-"), str(last.gaps or 0),
+                rig.units.get(track.channel, "-"),
             )
         )  # fmt: skip
     head = ("channel", "state", "offset (ms)", "skew (ppm)", "resets", "lag (ms)", "confidence",
-            "rate (Hz)", "used", "gaps")  # fmt: skip
-    yield _table(head, rows, "At the end, with one standard deviation", len(rig.tracks))
+            "rate (Hz)", "used", "gaps", "unit")  # fmt: skip
+    columns = len(head) - (not rig.units)
+    shown = [row[:columns] for row in rows]
+    yield _table(head[:columns], shown, "At the end, with one standard deviation", len(rig.tracks))
     yield (
         "<p class=note>Host time is source time plus offset; a fast clock has a positive skew, a "
         "late channel a positive lag."
@@ -158,17 +168,7 @@ def _found(rig: Rig) -> Iterator[str]:
     begin = rig.course.begin or 0.0
     found = rig.findings
     yield "<h2>What happened</h2>\n"
-    moments = [(s.begin, f"mode {s.mode}", f"for {count(s.ticks, 'tick')}")
-               for s in rig.course.spells]  # fmt: skip
-    for finding in found.told:
-        until = "to the end" if finding.end is None else f"until {finding.end - begin:.1f} s"
-        moments.append(
-            (finding.begin, f"{finding.kind} {finding.rule}", f"{until}. {finding.said}")
-        )
-    moments += [(r.at, f"clock reset {source}", f"by {unsure(r.step_s, r.sd_s, 1e3)} ms")
-                for source, track in rig.clocks.items() for r in track.resets]  # fmt: skip
-    moments += [(m.ts, f"marker {m.channel or ''}", m.value or "") for m in found.markers]
-    rows = [(f"{ts - begin:.1f}", what, how) for ts, what, how in sorted(moments)]
+    rows = [(f"{ts - begin:.1f}", what, how) for ts, what, how in moments(rig)]
     more = found.marked - len(found.markers) + rig.course.changes - len(rig.course.spells)
     more += found.fired.total() - len(found.told)
     head = "second", "what", "how"
@@ -224,12 +224,15 @@ def _hashed(what: str, file: dict[str, Any], said: str) -> list[tuple[str, str]]
 
 
 def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode()
+    kind, data = "svg+xml", picture.svg
+    if len(data) > MOST_SVG:
+        kind, data = "png", picture.png
     words = _text(f"{picture.finding}. {picture.words}")
+    files = _text(f"{picture.name}.svg, .png")
     return (
-        f'<figure><img alt="{words}" src="data:image/png;base64,{data}">\n'
-        f"<figcaption>{_text(picture.note)} <span>({_text(picture.file)})</span></figcaption>"
-        "</figure>\n"
+        f'<figure><img alt="{words}" src="data:image/{kind};base64,'
+        f'{base64.b64encode(data).decode()}">\n'
+        f"<figcaption>{_text(picture.note)} <span>({files})</span></figcaption></figure>\n"
     )
 
 
@@ -244,15 +247,21 @@ def _table(
         cells = "".join(f"<th scope=col>{_text(name)}</th>" for name in head)
         lines.append(f"<thead><tr>{cells}</tr></thead>\n")
     for first, *rest in rows[:MOST_ROWS]:
-        cells = "".join(
-            f"<td class=n>{_text(c)}</td>" if _NUMBER.fullmatch(c) else f"<td>{_text(c)}</td>"
-            for c in rest
-        )
-        lines.append(f"<tr><th scope=row>{_text(first)}</th>{cells}</tr>\n")
+        cells = "".join(f"<td{_kind(c)}>{_breakable(c)}</td>" for c in rest)
+        lines.append(f"<tr><th{_kind(first)} scope=row>{_breakable(first)}</th>{cells}</tr>\n")
     lines.append("</table></div>\n")
     if (more := max(number, len(rows)) - min(len(rows), MOST_ROWS)) > 0:
         lines.append(f"<p class=note>And {more} more.</p>\n")
     return "".join(lines)
+
+
+def _kind(cell: str) -> str:
+    return " class=n" if _NUMBER.fullmatch(cell) else ""
+
+
+def _breakable(cell: str) -> str:
+    """Return a cell's text; names in it may break behind their separators."""
+    return "<wbr>".join(map(_text, _SEPARATOR.split(cell)))
 
 
 def _or_dash(value: float | None, digits: int) -> str:

@@ -18,9 +18,9 @@ from ops.reporting.canvas import (
     Clock,
     Picture,
     colour,
+    drawn,
     label,
     legend,
-    png,
     sheet,
     style,
     thinned,
@@ -63,16 +63,17 @@ def alignment(rig: Rig, signal: str, window: Window, place: str) -> Picture:
     """Return a short stretch of a signal's channels, before and after they were aligned."""
     axes = [axis for axis in _SHOWN if axis != "source_ts" or window.own_stamps]
     before, after = window.apart["rx"], window.apart["ts"]
+    unit = _unit(rig, signal)
     names = _heaviest(rig, signal, list(window.samples))
     who = count(len(window.samples), "channel")
     finding = f"{label(signal)}: {who}, as they arrived and aligned"
     if known(before) and known(after):
-        finding = (f"{label(signal)}: aligned, {who} differ by {plain(after, 2)} RMS "
+        finding = (f"{label(signal)}: aligned, {who} differ by {plain(after, 2)}{unit} RMS "
                    f"instead of {plain(before, 2)}")  # fmt: skip
     figure, cells = sheet(finding, [1.6] * (len(axes) - 1) + [2.1], right_in=NAMES_IN)
     for axis, cell in zip(axes, cells[:, 0], strict=True):
         apart = window.apart[axis]
-        more = f": {plain(apart, 2)} RMS apart" if known(apart) else ""
+        more = f": {plain(apart, 2)}{unit} RMS apart" if known(apart) else ""
         cell.set_title(f"{_SHOWN[axis]}{more}")
         lines = []
         if axis == "ts":
@@ -92,14 +93,15 @@ def alignment(rig: Rig, signal: str, window: Window, place: str) -> Picture:
     since = window.begin - (rig.course.begin or 0.0)
     cells[-1, 0].set_xlabel(f"time from {since:.0f} s after the first tick (s)")
     words = "; ".join(
-        f"{_SHOWN[axis].lower()}: {plain(window.apart[axis])} RMS between channels" for axis in axes
+        f"{_SHOWN[axis].lower()}: {plain(window.apart[axis])}{unit} RMS between channels"
+        for axis in axes
     )
     note = (
         f"The last {window.end - window.begin:.0f} s of the longest spell in which "
         f"{rig.course.most_live} channels were live. RMS: of the differences between all pairs of "
         "channels, each with its own noise, at the ticks."
     )
-    return Picture(f"alignment{place}.png", finding, words, note, png(figure))
+    return Picture(f"alignment{place}", finding, words, note, *drawn(figure))
 
 
 def fused(rig: Rig, signal: str, place: str) -> Picture:
@@ -116,7 +118,8 @@ def fused(rig: Rig, signal: str, place: str) -> Picture:
     band = value.fill_between(time, lower, upper, color=BAND, lw=0)
     _extremes(value, time, points, at)
     line = value.plot(time, points.mean[:, at], color=COLOURS[0], lw=1.0)
-    value.set_title("Fused value and its 95 % band (1.96 sd)")
+    unit = _unit(rig, signal)
+    value.set_title(f"Fused value and its 95 % band (1.96 sd){',' if unit else ''}{unit}")
     legend(value, [*line, band], ["value", "95 % band"])
     mean = course.mean_weights(signal)
     heavy = _heaviest(rig, signal, list(mean))[:MOST_LINES]
@@ -127,7 +130,7 @@ def fused(rig: Rig, signal: str, place: str) -> Picture:
     weight.set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
     words = "mean weights: " + ", ".join(f"{name} {mean[name]:.2f}" for name in heavy)
     note = "No value: a gap in the line, and no weight."
-    return Picture(f"fused{place}.png", finding, words, _stretched(note, rig), png(figure))
+    return Picture(f"fused{place}", finding, words, _stretched(note, rig), *drawn(figure))
 
 
 def _stacked(cell: Any, time: F64, rig: Rig, signal: str, heavy: list[str]) -> None:
@@ -181,7 +184,7 @@ def timeline(rig: Rig) -> Picture:
     words = (f"bound: median {milliseconds(course.bound.at(0.5))}, 95 % {milliseconds(p95)}, "
              f"at most {milliseconds(course.bound.most)}; modes: {modes(rig)}")  # fmt: skip
     note = "Median, 95 % and most of the bound count ticks with two or more compared channels."
-    return Picture("timeline.png", finding, words, _stretched(note, rig), png(figure))
+    return Picture("timeline", finding, words, _stretched(note, rig), *drawn(figure))
 
 
 def indicators(rig: Rig) -> Picture:
@@ -199,10 +202,11 @@ def indicators(rig: Rig) -> Picture:
         column = course.column(name)
         _extremes(cell, time, points, column)
         cell.plot(time, points.mean[:, column], color=COLOURS[0])
-        title = name
+        title = name if course.within[name].known else f"{name}: never known"
         if budget := BUDGETS.get(name):
             sign = "at least" if budget.least else "at most"
-            title = f"{name}: {sign} {budget.good:g} in {kept.get(name, 'no part')} of the time"
+            if name in kept:
+                title = f"{name}: {sign} {budget.good:g} in {kept[name]} of the time"
             for level, shade, dash in (
                 (budget.good, COLOURS[2], "-"), (budget.crit, COLOURS[1], "--")
             ):  # fmt: skip
@@ -212,7 +216,7 @@ def indicators(rig: Rig) -> Picture:
     cells[-1, 0].set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
     words = ", ".join(f"{name} within its budget in {kept[name]} of the time" for name in told)
     note = "Green: the budget; dashed: critical. phase_diff in cycles; the others from 0 to 1."
-    return Picture("indicators.png", finding, words, _stretched(note, rig), png(figure))
+    return Picture("indicators", finding, words, _stretched(note, rig), *drawn(figure))
 
 
 def modes(rig: Rig) -> str:
@@ -240,6 +244,12 @@ def _bars(rig: Rig) -> list[tuple[str, str, list[tuple[float, float]]]]:
         if track.resets:
             bars.append((f"reset {source}", INK, [(r.at, r.at) for r in track.resets]))
     return bars
+
+
+def _unit(rig: Rig, signal: str) -> str:
+    """Return a signal's unit as it stands behind a number; nothing where none is named."""
+    unit = rig.signal_units.get(signal)
+    return f" {label(unit)}" if unit else ""
 
 
 def _clock(rig: Rig) -> Clock:

@@ -11,6 +11,7 @@ import msgspec
 
 from configs.document import parse
 from configs.schema import Config
+from operators.plan import Plan
 from ops.reporting.course import Course
 from ops.reporting.findings import Findings, findings
 from ops.reporting.reading import Reader, SyncLine, TickLine
@@ -23,7 +24,10 @@ from sources.remarks import unread
 
 @dataclass
 class Rig:
-    """One rig: its ticks, channels, findings, and a stretch of samples of each signal."""
+    """One rig: its ticks, channels, findings, and a stretch of samples of each signal.
+
+    `units` and `signal_units` hold the units of channels and signals that the configuration names.
+    """
 
     name: str
     course: Course
@@ -33,6 +37,8 @@ class Rig:
     windows: dict[str, Window]
     aligned: bool
     unread: int
+    units: dict[str, str]
+    signal_units: dict[str, str]
 
     @property
     def members(self) -> list[Track]:
@@ -110,10 +116,12 @@ def story(folder: Path) -> Story:
     except (msgspec.DecodeError, OSError):
         run = {}
     text = (run.get("config") or {}).get("text")
-    return Story(folder, [_rig(r.folder, folder) for r in rigs(folder)], run, text, _config(text))
+    config = _config(text)
+    plan = _plan(config)
+    return Story(folder, [_rig(r.folder, folder, plan) for r in rigs(folder)], run, text, config)
 
 
-def _rig(folder: Path, root: Path) -> Rig:
+def _rig(folder: Path, root: Path, plan: Plan | None) -> Rig:
     reader = Reader(folder)
     course = Course(reader.lines("fused", TickLine), WIDTH_S)
     channels = tracks(reader.lines("sync", SyncLine))
@@ -125,9 +133,12 @@ def _rig(folder: Path, root: Path) -> Rig:
     }
     near = windows(reader, course, offsets)
     name = folder.name if folder != root else _own_name(reader) or root.name
+    units = {c: unit for c in channels if plan and (unit := plan.channel(c).unit)}
+    signal_units = {s: unit for s in course.channels if plan and (unit := plan.unit(s))}
     return Rig(
-        name, course, channels, clocks(channels), found, near, reader.has("aligned"), reader.unread
-    )
+        name, course, channels, clocks(channels), found, near, reader.has("aligned"),
+        reader.unread, units, signal_units,
+    )  # fmt: skip
 
 
 class _Named(TickLine):
@@ -136,6 +147,14 @@ class _Named(TickLine):
 
 def _own_name(reader: Reader) -> str | None:
     return next((line.rig for line in Reader(reader.folder).lines("fused", _Named)), None)
+
+
+def _plan(config: Config | None) -> Plan | None:
+    """Return what the configuration names; nothing of it where its paths are none here."""
+    try:
+        return config.plan() if config is not None else None
+    except (OSError, ValueError):
+        return None
 
 
 def _config(text: str | None) -> Config | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
+from operators.quality import QualityConfig
 from operators.records import ENDS, ChannelState
 from ops.reporting.amounts import count, milliseconds, share, unsure
 from ops.reporting.story import Rig, Story
@@ -14,6 +15,7 @@ from ops.unused import findings as unused
 from sinks.budgets import BUDGETS
 from sinks.comparison import NOT_COMPARED, Seen, loose, reasons
 from sinks.scales import unlike
+from sinks.unknown import needed
 
 MOST_LISTED = 12
 DOUBT = 0.5
@@ -83,6 +85,14 @@ def _seen(track: Track) -> Seen:
         track.channel, cast("ChannelState | None", state), lag.lag_s if lag else None,
         lag.lag_sd_s if lag else None, bool(last.received),
     )  # fmt: skip
+
+
+def unknown(story: Story, rig: Rig) -> str:
+    """Return why no indicator was ever known."""
+    if not rig.course.bound.count:
+        return "none was known, since nothing was compared"
+    quality = story.config.quality if story.config is not None else QualityConfig()
+    return f"none was known: it {needed(quality.window_s)}"
 
 
 def losses(account: dict[str, int]) -> str:
@@ -185,8 +195,7 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
         for name, w in course.within.items()
         if name in BUDGETS and w.known
     ]
-    none = "no indicator was known" if course.bound.count else "not compared"
-    yield "Within budget", ", ".join(kept) or none
+    yield "Within budget", ", ".join(kept) or unknown(story, rig)
     yield "Clock resets", listed(resets(rig)) or "none"
     if nameless := story.unstamped(rig):
         yield "Without a clock", (

@@ -1,6 +1,6 @@
 // One signal: its channels, aligned, over one another, and the fused value with its band.
 
-import { each, make, number, put, set, short, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, set, words } from "./words.js";
 
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
 const COLOURS = 6;
@@ -30,13 +30,15 @@ export class Chart {
     title.append(this.value);
     this.legend = make("div", "legend");
     const fused = make("p", "", "");
-    fused.append(make("i", "swatch"), make("span", "", "fused ±2 sd"));
+    this.fused = make("span");
+    fused.append(make("i", "swatch"), this.fused);
     this.canvas = make("canvas");
     this.canvas.setAttribute("role", "img");
     this.keys = make("div", "legend");
     this.legend.append(fused, this.keys);
     this.node.append(title, this.legend, this.canvas);
     this.hidden = new Set();
+    this.left = LEFT;
     this.clear();
     // A size that changes asks for another picture.
     new ResizeObserver(() => this.fit()).observe(this.canvas);
@@ -72,25 +74,27 @@ export class Chart {
 
   // What is said of the picture: the legend, its numbers, and the text for who does not see it.
   tell(signal, channels) {
-    put(this.value, `${short(signal.value)} ±${short(signal.sd)}`);
+    put(this.value, measured(signal.value, signal.sd, signal.unit ?? ""));
+    put(this.fused, `fused ±2 sd${signal.unit ? `, ${signal.unit}` : ""}`);
     const known = new Map(channels.map(c => [c.channel, c]));
     this.weight = new Map(this.channels.map(name => [name, known.get(name)?.weight ?? 0]));
     each(this.keys, this.channels, name => name, name => this.key(name), (node, name, i) => {
       const weight = this.weight.get(name);
-      put(node.lastChild, `${number(weight * 100, 0)} %`);
+      put(node.lastChild, `${number(weight * 100, 0)}\u00a0%`);
       set(node, "aria-pressed", !this.hidden.has(name));
       set(node, "data-idle", !weight);
       set(node, "data-colour", i % COLOURS);
       set(node, "data-dash", i % DASHES.length);
     });
-    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${words(this.name)}: ${this.channels.length} aligned channels and the fused value; the numbers stand above and below.`);
+    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${words(this.name)}: ${this.channels.length} aligned channels and the fused value${signal.unit ? ` in ${signal.unit}` : ""}; the numbers stand above and below.`);
   }
 
   key(name) {
     const node = make("button");
     node.type = "button";
     node.title = "Show or hide this line";
-    node.append(make("i", "swatch"), make("span", "", name), make("span", "weight"));
+    node.append(make("i", "swatch"), make("span"), make("span", "weight"));
+    putName(node.children[1], name);
     node.addEventListener("click", () => {
       if (!this.hidden.delete(name)) this.hidden.add(name);
       set(node, "aria-pressed", !this.hidden.has(name));
@@ -117,7 +121,7 @@ export class Chart {
     const newest = this.ts.at(-1);
     const share = still.matches ? 1 : Math.min((now - this.began) / this.interval, 1);
     this.edge = this.from + (newest - this.from) * share;
-    const pixel = this.window / (this.width - LEFT - RIGHT);
+    const pixel = this.window / (this.width - this.left - RIGHT);
     if (Math.abs(this.edge - this.drawn) < pixel && colours) return;
     this.drawn = this.edge;
     this.draw();
@@ -150,14 +154,15 @@ export class Chart {
     const ease = this.low === null || still.matches ? 1 : 0.12;
     this.low = ease === 1 ? low : this.low + (low - this.low) * ease;
     this.high = ease === 1 ? high : this.high + (high - this.high) * ease;
-    const x = t => LEFT + (width - LEFT - RIGHT) * (t - begin) / seconds;
+    const marks = this.marks(pen), left = this.left;
+    const x = t => left + (width - left - RIGHT) * (t - begin) / seconds;
     const y = v => TOP + (height - TOP - BOTTOM) * (this.high - v) / (this.high - this.low);
 
     pen.clearRect(0, 0, width, height);
-    this.grid(pen, c, y, seconds);
+    this.grid(pen, c, y, seconds, marks);
     pen.save();
     pen.beginPath();
-    pen.rect(LEFT, 0, width - LEFT - RIGHT + 6, height - BOTTOM);
+    pen.rect(left, 0, width - left - RIGHT + 6, height - BOTTOM);
     pen.clip();
     pen.lineJoin = "round";
     const value = this.lines.get("value"), sd = this.lines.get("sd");
@@ -212,29 +217,38 @@ export class Chart {
     pen.globalAlpha = 1;
   }
 
-  grid(pen, c, y, seconds) {
+  // The marks of the value's axis, as [value, text]; the widest of them has room.
+  marks(pen) {
     const span = this.high - this.low, rough = 10 ** Math.floor(Math.log10(span / 4));
     const step = [1, 2, 5, 10].map(n => n * rough).find(s => span / s <= 5);
     const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    const first = Math.ceil(this.low / step), count = Math.floor(this.high / step) - first + 1;
+    const marks = Array.from({ length: count }, (_, i) => [(first + i) * step, number((first + i) * step + 0, digits)]);
     pen.font = "11px system-ui, sans-serif";
+    this.left = Math.max(LEFT, ...marks.map(([, text]) => pen.measureText(text).width + 14));
+    return marks;
+  }
+
+  grid(pen, c, y, seconds, marks) {
     pen.fillStyle = c.soft;
     pen.strokeStyle = c.line;
     pen.lineWidth = 1;
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     pen.beginPath();
-    for (let v = Math.ceil(this.low / step) * step; v <= this.high; v += step) {
+    for (const [v, text] of marks) {
       const at = Math.round(y(v)) + 0.5;
-      pen.moveTo(LEFT, at);
+      pen.moveTo(this.left, at);
       pen.lineTo(this.width - RIGHT, at);
-      pen.fillText(number(v + 0, digits), LEFT - 8, at);
+      pen.fillText(text, this.left - 8, at);
     }
     pen.stroke();
     pen.textBaseline = "alphabetic";
     for (let part = 0; part <= 3; part++) {
-      const at = LEFT + (this.width - LEFT - RIGHT) * part / 3;
+      const at = this.left + (this.width - this.left - RIGHT) * part / 3;
       pen.textAlign = ["left", "center", "center", "right"][part];
-      pen.fillText(part === 3 ? "now" : `${number(seconds * (1 - part / 3), 0)} s ago`, at, this.height - 6);
+      // The right edge is the newest tick, which need not be now: of a run that is behind, or a replay.
+      pen.fillText(part === 3 ? clock(this.edge) : `−${number(seconds * (1 - part / 3), 0)} s`, at, this.height - 6);
     }
   }
 }

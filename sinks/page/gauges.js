@@ -17,7 +17,7 @@ function create() {
 }
 
 function fill(node, [name, indicator]) {
-  const { value, budget, crit, least, level } = indicator;
+  const { value, why, budget, crit, least, level } = indicator;
   const [top, track, below] = node.children, [title, verdict, shown] = top.children;
   const most = budget === null || least ? 1 : crit * 1.6;
   const place = x => `${100 * Math.min(Math.max(x / most, 0), 1)}%`;
@@ -27,7 +27,7 @@ function fill(node, [name, indicator]) {
   put(shown, number(value, digits));
   set(node, "data-level", level ?? "none");
   set(node, "data-least", least ?? "none");
-  put(below, budget === null ? "no budget" : `${least ? "at least" : "at most"} ${budget}; critical ${least ? "below" : "above"} ${crit}`);
+  put(below, why !== null ? `empty: ${why}` : budget === null ? "no budget" : `${least ? "at least" : "at most"} ${budget}; critical ${least ? "below" : "above"} ${crit}`);
   const style = track.style;
   style.setProperty("--good", place(budget ?? 0));
   style.setProperty("--crit", place(crit ?? 0));
@@ -36,7 +36,7 @@ function fill(node, [name, indicator]) {
   set(track, "aria-label", words(name));
   set(track, "aria-valuemax", number(most, 3));
   set(track, "aria-valuenow", number(Math.min(value ?? 0, most), digits));
-  set(track, "aria-valuetext", value === null ? "not known yet" : `${number(value, digits)} ${SIGNS[level]?.slice(2) ?? ""}`.trim());
+  set(track, "aria-valuetext", value === null ? why : `${number(value, digits)} ${SIGNS[level]?.slice(2) ?? ""}`.trim());
 }
 
 export function gauges(parent, indicators) {

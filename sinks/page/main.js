@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { gauges } from "./gauges.js";
 import { events, streams } from "./tables.js";
 import { timeline } from "./timeline.js";
-import { clock, each, make, put, set, short, words } from "./words.js";
+import { clock, each, make, put, putText, set, short, words } from "./words.js";
 
 const EVERY_MS = 500, PATIENCE_MS = 3000, MOMENTS = 60, NOTE_MS = 30_000;
 const at = id => document.getElementById(id);
@@ -26,8 +26,8 @@ function note(text) {
 function verdict({ level, head, text, since }) {
   const when = since === null ? "" : /stepped/.test(head) ? ` at ${clock(since)}` : ` since ${clock(since)}`;
   set(at("verdict"), "data-level", level);
-  put(at("head"), head + when);
-  put(at("text"), text);
+  putText(at("head"), head + when);
+  putText(at("text"), text);
   const spoken = `${head}: ${text}`.replace(/[\d.]+/g, "");
   if (spoken !== heard) put(at("said"), `${head}${when}: ${text}`);
   heard = spoken;
@@ -47,6 +47,7 @@ function keep(history) {
 function show(state) {
   const [name, shown] = Object.entries(state.rigs)[0];
   const evidence = state.evidence.filter(record => record.rig === name);
+  document.body.dataset.old = shown.stalled;
   at("choice").hidden = state.names.length < 2;
   each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
   verdict(shown.verdict);
@@ -58,7 +59,7 @@ function show(state) {
   gauges(at("gauges"), shown.indicators);
   timeline(at("h-timeline"), at("timeline"), shown, evidence);
   streams(at("channels"), shown, tracks);
-  events(at("events"), shown, evidence);
+  events(at("events"), shown.happened);
 }
 
 async function ask() {
@@ -92,6 +93,7 @@ async function look() {
   } catch (error) {
     if (document.body.dataset.link !== "gone") {
       document.body.dataset.link = "gone";
+      document.body.dataset.old = true;
       console.error(error);
       verdict({ level: "crit", head: "No answer from the flow", text: "It is asked again each second. What is shown below is old.", since: Date.now() / 1e3 });
     }

@@ -1,14 +1,12 @@
 // The tables: streams with their channels, and what happened.
 
-import { clock, each, make, number, put, set, short, span, within } from "./words.js";
-import { describe } from "./timeline.js";
+import { clock, each, make, measured, number, put, putName, putText, set, span, words } from "./words.js";
 
 const SIGNS = { live: "●", acquiring: "◐", rejoining: "◐", stale: "○", lost: "✕", down: "✕", waiting: "◌" };
 const HEADS = ["Channel", "State", "Weight", "Offset", "Skew", "Lag", "Confidence", "Rate", "Jitter", "Lost"];
-const NEWEST = 16;
 const SVG = document.querySelector("svg").namespaceURI;
 const lost = x => x.late + x.duplicate + x.outliers + x.rejected + (x.dropped ?? 0);
-const losses = x => ["late", "duplicate", "outliers", "rejected", "dropped"].filter(end => x[end]).map(end => `${number(x[end], 0)} ${end}`).join(", ");
+const losses = x => ["late", "duplicate", "outliers", "rejected", "dropped"].filter(end => x[end]).map(end => `${number(x[end], 0)}\u00a0${end}`).join(", ");
 
 // On a narrow screen rows are laid out as cards; the roles keep it a table for who listens to it.
 function table(frame, caption, heads, kind) {
@@ -36,13 +34,14 @@ function row(kind, heads, scope) {
     cell.setAttribute("role", i ? "cell" : "rowheader");
     if (i) cell.dataset.head = head; else cell.scope = scope;
     cell.append(make("span"));
+    if (!i) cell.append(make("small"));
     made.append(cell);
   });
   return made;
 }
 
 function cells(node, texts) {
-  texts.forEach((text, i) => put(node.children[i].firstChild, text));
+  texts.forEach((text, i) => (i ? put : putName)(node.children[i].firstChild, text));
 }
 
 function state(cell, text) {
@@ -71,10 +70,12 @@ function spark(cell, values, floor) {
 }
 
 function channel(node, c, track) {
-  cells(node, [c.channel.slice(c.channel.indexOf(":") + 1), "", c.weight === null ? "–" : `${number(c.weight * 100, 0)} %`,
-    within(c.offset_s, c.offset_sd_s, span), c.skew_ppm === null ? "–" : `${within(c.skew_ppm, c.skew_sd_ppm, x => number(x, 1))} ppm`,
-    within(c.lag_s, c.lag_sd_s, x => span(x, 1)), number(c.confidence, 2), c.rate_hz === null ? "–" : `${short(c.rate_hz)} Hz`,
-    span(c.jitter_p95_s), lost(c) ? losses(c) : "none"]);
+  const [own, at] = [c.channel.indexOf(":"), c.channel.indexOf("@")];
+  cells(node, [c.channel.slice(at >= 0 && at < own ? at : own + 1), "", c.weight === null ? "–" : `${number(c.weight * 100, 0)}\u00a0%`,
+    span(c.offset_s, c.offset_sd_s), measured(c.skew_ppm, c.skew_sd_ppm, "ppm"), span(c.lag_s, c.lag_sd_s),
+    number(c.confidence, 2), measured(c.rate_hz, null, "Hz"), span(c.jitter_p95_s), lost(c) ? losses(c) : "none"]);
+  put(node.children[0].lastChild, c.unit ?? "");
+  set(node.lastChild, "data-long", lost(c) > 0);
   state(node.children[1], c.state);
   // A millisecond of lag or offset, a thousandth of a rate: less than that is calm.
   spark(node.children[3], track.map(m => m[1]), 1e-3);
@@ -84,7 +85,7 @@ function channel(node, c, track) {
 
 export function streams(frame, rig, tracks) {
   const made = table(frame, "Each stream, and the clock, lag and losses of each of its channels", HEADS, "streams");
-  const of = name => rig.channels.filter(c => c.channel.slice(0, c.channel.indexOf(":")) === name);
+  const source = c => c.channel.slice(0, c.channel.indexOf(":")), of = name => rig.channels.filter(c => (source(c) === name || source(c).startsWith(`${name}@`)));
   each({ get children() { return made.tBodies; }, insertBefore: (a, b) => made.insertBefore(a, b) }, rig.streams, s => s.stream, () => {
     const body = make("tbody");
     body.setAttribute("role", "rowgroup");
@@ -93,20 +94,22 @@ export function streams(frame, rig, tracks) {
     each(body, [s, ...of(s.stream)], item => item.channel ?? "", item => item.channel ? row("channel", HEADS, "row") : row("stream", ["Stream", "State", "Last heard", "Events", "Lost"], "rowgroup"),
       (node, item) => {
         if (item.channel) return channel(node, item, tracks.get(item.channel) ?? []);
-        cells(node, [s.stream, "", s.spoken ? `${number(s.age_s, 1)} s ago` : "never", `${number(s.received, 0)} received, ${number(s.used, 0)} used`, s.refused ?? (lost(s) ? losses(s) : "none")]);
-        node.children[3].colSpan = 6;
+        cells(node, [s.stream, "", s.spoken ? `${number(s.age_s, 1)}\u00a0s\u00a0ago` : "never", `${number(s.received, 0)}\u00a0received, ${number(s.used, 0)}\u00a0used`, s.refused ?? (lost(s) ? losses(s) : "none")]);
+        node.children[3].colSpan = 3;
+        node.children[4].colSpan = 4;
+        set(node.lastChild, "data-long", s.refused !== null || lost(s) > 0);
         state(node.children[1], s.state);
       });
   });
 }
 
-export function events(frame, rig, evidence) {
+export function events(frame, happened) {
   const made = table(frame, "The newest changes and findings, newest first", ["Time", "What", "Became"], "events");
   const body = made.tBodies[0] ?? made.appendChild(make("tbody"));
   body.setAttribute("role", "rowgroup");
-  const all = [
-    ...rig.changes.map(c => [c.ts, ...describe(c)]),
-    ...evidence.map(r => [r.ts, r.rule, [r.state, r.risk ?? r.quote].filter(Boolean).join(": ")]),
-  ].sort((a, b) => b[0] - a[0]).slice(0, NEWEST);
-  each(body, all, item => item.join(" "), () => row("", ["Time", "What", "Became"], "row"), (node, [ts, what, now]) => cells(node, [clock(ts), what, now]));
+  each(body, happened, e => `${e.kind} ${e.name} ${e.since}`, () => row("", ["Time", "What", "Became"], "row"), (node, { ts, kind, name, text, since, before }) => {
+    put(node.children[0].firstChild, clock(ts));
+    putName(node.children[1].firstChild, kind === "mode" ? "mode" : kind === "clock" ? `clock of ${name}` : name);
+    putText(node.children[2].firstChild, (kind === "mode" ? words : String)(before ? `${text}; ${before} since ${clock(since)}` : text));
+  });
 }

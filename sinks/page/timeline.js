@@ -2,7 +2,7 @@
 
 import { clock, each, make, number, put, set, words } from "./words.js";
 
-const SPAN_S = 600, LEAST_S = 60;
+const SPAN_S = 600, STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300];
 const LANES = [["mode", "Mode"], ["change", "Changes"], ["evidence", "Evidence"]];
 // Of channels and streams only what comes and goes; what is in between stands in the list.
 const SIGNS = { clock: "◆", lost: "✕", stale: "○", down: "✕", live: "●" };
@@ -25,7 +25,7 @@ export function findings(rig, evidence) {
   return [...found.values()];
 }
 
-export function describe(change) {
+function describe(change) {
   const step = change.step_s === null ? "" : ` by ${number(change.step_s, 3, "always")}\u00a0s`;
   if (change.what === "mode") return ["mode", words(change.now)];
   if (change.what === "clock") return [`clock of ${change.name}`, `stepped${step}`];
@@ -46,26 +46,30 @@ function lane(parent, items, begin, end, text) {
 
 export function timeline(title, parent, rig, evidence) {
   if (rig.ts === null) return;
-  each(parent, LANES, ([kind]) => kind, ([kind, title]) => {
+  each(parent, [...LANES, ["axis", ""]], ([kind]) => kind, ([kind, title]) => {
     const row = make("div", `lane ${kind}`);
     row.append(make("b", "", title), make("div"));
     return row;
   }, () => {});
-  // What was before the first change that is known would be made up.
-  const first = Math.min(rig.changes[0]?.ts ?? rig.ts, rig.ts - LEAST_S), begin = Math.max(first, rig.ts - SPAN_S);
-  put(title, begin > first ? "The last ten minutes" : `Since ${clock(begin)}`);
+  const begin = Math.max(rig.began, rig.ts - SPAN_S), long = Math.max(rig.ts - begin, 1), end = begin + long;
+  put(title, begin > rig.began ? "The last ten minutes" : `Since the run began at ${clock(begin)}`);
   const seen = item => item.to >= begin;
-  const label = (item, share) => share > 0.02 + item.name.length * 0.009 ? words(item.name) : "";
   const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${words(item.name)} from ${clock(item.from)}` });
-  const [modes, changes, rules] = [...parent.children].map(row => row.lastChild);
-  const shown = spells(rig).filter(seen);
+  const [modes, changes, rules, axis] = [...parent.children].map(row => row.lastChild);
+  const shown = spells(rig).filter(seen), wide = modes.clientWidth;
+  const label = (item, share) => share * wide > 12 + item.name.length * 8 ? words(item.name) : "";
   const sign = change => SIGNS[change.what] ?? SIGNS[change.now];
   const marks = rig.changes.filter(change => change.what !== "mode" && sign(change) && change.ts >= begin);
   const fires = findings(rig, evidence).filter(seen);
-  lane(modes, shown.map(spell), begin, rig.ts, label);
+  lane(modes, shown.map(spell), begin, end, label);
   lane(changes, marks.map(change => ({ from: change.ts, to: change.ts, kind: change.what === "clock" ? "clock" : change.now,
-    key: `${change.what} ${change.name} ${change.ts}`, title: `${describe(change).join(" ")} at ${clock(change.ts)}` })), begin, rig.ts, item => SIGNS[item.kind]);
-  lane(rules, fires.map(spell), begin, rig.ts, label);
+    key: `${change.what} ${change.name} ${change.ts}`, title: `${describe(change).join(" ")} at ${clock(change.ts)}` })), begin, end, item => SIGNS[item.kind]);
+  lane(rules, fires.map(spell), begin, end, label);
+  // A label of seconds is wide: fewer of them.
+  const step = STEPS_S.find(s => long / s <= (s < 60 ? 4 : 5)), edge = (step < 60 ? 0.12 : 0.08) * long;
+  const times = [];
+  for (let t = Math.ceil((begin + edge) / step) * step; t <= end - edge; t += step) times.push(t);
+  lane(axis, times.map(t => ({ from: t, to: t, key: String(t), kind: "tick", title: clock(t) })), begin, end, item => step < 60 ? item.title : item.title.slice(0, 5));
   set(parent, "aria-label", `Mode now ${words(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
     + `${marks.length} of channels, streams and clocks, ${fires.length} findings since ${clock(begin)}. The newest are listed below.`);
 }

@@ -17,13 +17,20 @@ export function number(x, digits = 2, sign = "negative") {
 // Three digits that say something, whatever the size.
 export const short = x => !known(x) ? NONE : Number(x.toPrecision(3)).toString().replace("-", "−");
 
-// Seconds in the unit that a reader would choose.
-export function span(x, digits = 2) {
+// A value and its sd to the same place, that of the sd's second digit.
+export function measured(x, sd, unit = "") {
+  const end = unit && `\u00a0${unit}`;
   if (!known(x)) return NONE;
-  return Math.abs(x) < 1 ? number(x * 1e3, digits) + "\u00a0ms" : number(x, 3) + "\u00a0s";
+  if (!known(sd) || sd < 1e-9) return `${short(x)}${known(sd) ? " ±0" : ""}${end}`;
+  const digits = Math.min(Math.max(1 - Math.floor(Math.log10(sd)), 0), 9);
+  return `${number(x, digits)} ±${number(sd, digits)}${end}`;
 }
 
-export const within = (x, sd, unit) => !known(x) ? NONE : unit(x) + (known(sd) ? ` ±${unit(sd)}` : "");
+// Seconds in the unit that a reader would choose.
+export function span(x, sd) {
+  const small = Math.abs(x) < 1, scale = small ? 1e3 : 1;
+  return measured(known(x) ? x * scale : x, known(sd) ? sd * scale : sd, small ? "ms" : "s");
+}
 export const clock = ts => known(ts) ? clockFormat.format(ts * 1e3) : NONE;
 export const words = name => name.replaceAll("_", " ");
 
@@ -37,6 +44,15 @@ export function make(tag, kind = "", text = "") {
 // Only what differs is written: an unchanged page costs nothing, and no selection is lost.
 export function put(node, text) {
   if (node.textContent !== String(text)) node.textContent = text;
+}
+
+// A name breaks at its separators; so do the names in a sentence, but not its numbers and times.
+export const putName = (node, text) => broken(node, text, /(?<=[:/_@.,-])|(?=\[)/);
+export const putText = (node, text) => broken(node, text, /(?<=[/_@]|[:.,-](?=[^\d\s]))|(?=\[)/);
+
+function broken(node, text, at) {
+  if (node.textContent === text) return;
+  node.replaceChildren(...text.split(at).flatMap(part => [document.createElement("wbr"), part]).slice(1));
 }
 
 export function set(node, name, value) {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from configs.schema import Config, ExporterConfig, FileStream, OscStream, UreStream
-from operators.plan import MemberConfig, SignalConfig
+from operators.plan import ChannelConfig, MemberConfig, SignalConfig
 from operators.records import (
     INDICATORS,
     MODES,
@@ -30,6 +30,7 @@ from sinks.board import Board
 from sinks.server import Server
 
 HZ = 100
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 CHANNELS = ("ure:ure_pulse", "phone_1:/accxyz", "phone_2:/accxyz")
 GOOD = {
     "phase_diff": 0.011, "coherence": 0.958, "harmony": 0.912, "sync_quality": 0.934,
@@ -72,6 +73,7 @@ class Stage:
         config = Config(
             version=2, streams=streams, signals={"motion": SignalConfig(members=members)},
             rig="stage", resample=ResampleConfig(target_hz=HZ),
+            channels={"*:/accxyz": ChannelConfig(unit="m/s²")},
         )  # fmt: skip
         self.board = Board(config, rigs)
         self.states = dict.fromkeys(CHANNELS, "live")
@@ -196,6 +198,7 @@ class Stage:
         signal = FusedSignal("motion", CHANNELS, value, sd, sd * 0.5, modes, live,
                              np.tile(weights, (k, 1)), aligned)  # fmt: skip
         indicators = np.tile([self.indicators[name] for name in INDICATORS], (k, 1))
+        indicators[:] = np.where(here.sum() < 2, np.nan, indicators)
         bound = np.full(
             k, np.nan if here.sum() < 2 or not self.compared else 0.0031 if here.all() else 0.0012
         )

@@ -6,8 +6,6 @@ Each runs as a program of its own and sends to a stream of ours; what it means i
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -20,20 +18,12 @@ import pytest
 from configs.schema import OscStream
 from sources.inbox import Heard, Inbox, Refused
 from sources.osc import Osc
+from tests.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
 
-PEERS = Path(__file__).parents[2] / ".peers"
-OSCSEND = PEERS / "usr" / "bin" / "oscsend"
-PD = PEERS / "usr" / "bin" / "puredata"
 PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
-SCLANG = PEERS / "usr" / "bin" / "sclang"
 OSC_MIN = PEERS / "node_modules" / "osc-min"
 
 Message = tuple[str, float | str | tuple[float, ...]]
-
-
-def needs(*paths: Path) -> pytest.MarkDecorator:
-    absent = [path.name for path in paths if not path.exists()]
-    return pytest.mark.skipif(bool(absent), reason=f"no {' '.join(absent)}: make peers")
 
 
 @pytest.fixture
@@ -64,15 +54,12 @@ def heard(port: int, send: Callable[[], object], count: int) -> list[Heard | Ref
 
 
 def run(
-    *command: str | Path, folder: Path, said: str = "", **more: str
+    *command: str | Path, folder: Path, said: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that was unpacked and is not installed."""
-    places = [PEERS / "usr" / "lib", *PEERS.glob("usr/lib/*-linux-gnu*")]
-    libraries = {"LD_LIBRARY_PATH": ":".join(map(str, places))}
-    home = dict.fromkeys(("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"), str(folder))
     done = subprocess.run(
         command, cwd=folder, input=said, timeout=60, capture_output=True, text=True,
-        env={**os.environ, **libraries, **home, **more},
+        env=env or environment(folder),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done
@@ -180,22 +167,11 @@ def test_pd_a_bundle_carries_its_clock_and_an_immediate_one_none(port: int, tmp_
 
 
 def sclang(port: int, folder: Path, program: str, count: int) -> list[Heard | Refused]:
-    # Qt finds what it needs beside a program by a file there.
-    shutil.copy(SCLANG, folder / "sclang")
-    library = next(PEERS.glob("usr/lib/*-linux-gnu*/qt5"))
-    (folder / "qt.conf").write_text(
-        f"[Paths]\nPrefix={PEERS}/usr\nData=share/qt5\nTranslations=share/qt5/translations\n"
-        f"Plugins={library}/plugins\nLibraryExecutables={library}/libexec\n"
-    )
-    classes = PEERS / "usr" / "share" / "SuperCollider" / "SCClassLibrary"
-    (folder / "sclang.yaml").write_text(f"includePaths: [{classes}]\n")
     (folder / "send.scd").write_text(
         f'fork {{ var to = NetAddr("127.0.0.1", {port}); {program} 0.3.wait; 0.exit; }}'
     )
-    qt = {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1",
-          "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox"}  # fmt: skip
-    command = (folder / "sclang", "-a", "-l", "sclang.yaml", "send.scd")
-    return heard(port, lambda: run(*command, folder=folder, **qt), count)
+    command, env = interpreter(folder, folder / "send.scd")
+    return heard(port, lambda: run(*command, folder=folder, env=env), count)
 
 
 @needs(SCLANG)

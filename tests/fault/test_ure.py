@@ -187,6 +187,27 @@ def test_it_flaps_without_harm(server):
     assert [x.rx for x in items] == sorted(x.rx for x in items)
 
 
+def test_a_faulty_page_after_no_answer_is_quoted_once(server):
+    server.mode = DOWN
+    inbox = Inbox("ure")
+    stream = Ure(config(server, pull_interval_s=0.1))
+    stream.start(inbox)
+    until(lambda: inbox.why != "not started")
+    assert inbox.words() == []
+    server.mode = "half bad"
+    words = []
+
+    def quoted():
+        words.extend(inbox.words())
+        return bool(words)
+
+    until(quoted)
+    until(lambda: inbox.received >= 3)
+    stream.stop()
+    (line,) = [*words, *inbox.words()]
+    assert line.startswith(f"ure is still down: {server.url}: line ")
+
+
 def test_it_comes_back_with_the_next_beat(server):
     server.mode = DOWN
     inbox = Inbox("ure")

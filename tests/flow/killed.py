@@ -10,18 +10,26 @@
 | first | after the n-th batch of the first of two passes |
 | draft | half-way through the n-th writing of its findings |
 | shown | after the n-th writing of its findings, before the second pass |
+| make | at the n-th file, folder or name that the recovery store touches before the engine starts |
+| made | while its database is being made, n thousandths of which are there |
+
+At `full`, nothing dies: no file may have more than n bytes, as on a full disk.
 
 `LUMEN_NOTES` names a file that holds, after each snapshot, how long each file of lines was.
 """
 
 import json
 import os
+import resource
 import signal
+import sys
 from collections import Counter
 from pathlib import Path
 
-from flows import first_pass, fusion
-from sinks.folder import write_whole
+from bytewax import recovery
+
+from configs.files import write_whole
+from flows import first_pass, fusion, store
 from sinks.jsonl import Segments
 from sinks.output import Exit
 
@@ -84,16 +92,45 @@ class FragileLine(first_pass._Line):
         die_at("first")
 
 
-def fragile_write(path, data):
+def fragile_write(path, data, access):
     if is_reached("draft"):
         path.with_name(path.name + ".tmp").write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-    write_whole(path, data)
+    write_whole(path, data, access)
     die_at("shown")
+
+
+class FragileStore(store.Store):
+    def _take(self):
+        self.taking = True
+        sys.addaudithook(self._touched)
+        super()._take()
+        self.taking = False
+
+    def _touched(self, event, arguments):
+        if self.taking and arguments and str(self.folder) in str(arguments[0]):
+            die_at("make")
+
+    def _make(self):
+        if POINT == "made":
+            init = recovery.init_db_dir
+
+            def init_and_die(folder, count):
+                init(folder, count)
+                (part,) = folder.glob("part-*")
+                os.truncate(part, part.stat().st_size * int(NUMBER) // 1000)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            recovery.init_db_dir = init_and_die
+        super()._make()
 
 
 def flow(config=None):
     from sinks import output
+
+    if POINT == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(NUMBER), resource.RLIM_INFINITY))
+    store.Store = FragileStore
 
     first_pass._Line, first_pass.write_whole = FragileLine, fragile_write
     output.Exit, output.Segments = FragileExit, FragileSegments

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config, MidiStream, OscStream
+from ops.heard import BACK
 from ops.listen import Listener, configuration
 from ops.stage import play
 from sources.inbox import Heard, Inbox, stamp
@@ -62,6 +65,21 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     return out, err
+
+
+def receiving(process: subprocess.Popen[str], channel: str) -> subprocess.Popen[str]:
+    """Wait until listening shows a channel, and then for what it sends in two seconds."""
+    assert process.stdout is not None
+    while not (line := process.stdout.readline()).startswith(channel):
+        assert line
+    time.sleep(2.0)
+    return process
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def values(folder: Path) -> list[float]:
@@ -177,3 +195,41 @@ def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
     assert "Sequencer" in device
     members = {m for s in config.signals.values() for m in s.members}
     assert members == {"midi_1:note/1/60", "midi_1:note/1/63"}
+
+
+def test_a_stage_is_written_by_listening_and_plays_what_is_shaken(tmp_path: Path) -> None:
+    heard, sound, page = free_port(), free_port(), free_port()
+    done = threading.Event()
+
+    def phone() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not done.wait(0.02):
+                size = 1 + 0.3 * math.sin(9 * time.time())
+                data = b"/acc\0\0\0\0,fff\0\0\0\0" + struct.pack(">3f", 0.6 * size, 0.8 * size, 0)
+                sender.sendto(data, ("127.0.0.1", heard))
+
+    player = threading.Thread(target=phone)
+    player.start()
+    out = tmp_path / "heard.yaml"
+    try:
+        words = ("listen", "--stage", "--osc", f"127.0.0.1:{heard}", "--out", str(out))
+        told, _ = ended(receiving(started(*words), "osc_1:/acc[0]"))
+        assert f"sends to 127.0.0.1:{BACK} (sound)" in told
+        text = out.read_text("utf-8").replace(f":{BACK}", f":{sound}")
+        text = text.replace("exporter: {}", f"exporter: {{http_port: {page}}}")
+        out.write_text(text.replace("{dir: out}", f"{{dir: {tmp_path}/out}}"), "utf-8")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", sound))
+            receiver.settimeout(60.0)
+            run = started("run", str(out))
+            try:
+                played = [receiver.recv(1024) for _ in range(100)]
+            finally:
+                ended(run)
+    finally:
+        done.set()
+        player.join()
+    assert {data.partition(b"\0")[0] for data in played} == {b"/stage/motion"}
+    motion = [struct.unpack(">f", data[-4:])[0] for data in played]
+    assert min(motion) < 0.2 < 0.8 < max(motion)
+    assert all(0.0 <= value <= 1.0 for value in motion)

@@ -20,7 +20,7 @@ import rtmidi
 from configs.schema import MidiStream
 from ops.bench import midi_chords
 from sinks import instrument
-from sinks.send import Player
+from sinks.player import Player
 from sources.inbox import Heard, Inbox, Turned
 from sources.midi import Midi
 from sources.port import Port

@@ -39,10 +39,11 @@ def run(config):
 def test_the_page_is_whole_in_itself(run):
     folder, page, methods = run
     assert not re.search(r"<script|<link|https?:|@import|url\(", page)
-    pictures = sorted(path.name for path in report.beside(folder).glob("*.png"))
-    assert pictures == ["alignment.png", "clocks.png", "fused.png", "indicators.png", "lags.png",
-                        "timeline.png"]  # fmt: skip
-    assert page.count("<img ") == page.count("data:image/png;base64,") == len(pictures)
+    pictures = ["alignment", "clocks", "fused", "indicators", "lags", "timeline"]
+    for kind in ("png", "svg"):
+        found = sorted(path.stem for path in report.beside(folder).glob(f"*.{kind}"))
+        assert found == pictures
+    assert page.count("<img ") == page.count("data:image/svg+xml;base64,") == len(pictures)
     assert re.sub(r"&#x27;", "'", page).count(methods[:200]) == 1
 
 

@@ -74,6 +74,16 @@ def test_prometheus_takes_the_configuration():
     assert "SUCCESS" in promtool("check", "config", "ops/prometheus/prometheus.yml")
 
 
+def test_the_heartbeat_is_asked_for_by_whoever_beats():
+    text = Path("ops/prometheus/prometheus.yml").read_text("utf-8")
+    config = yaml.safe_load(text)
+    assert not any("heartbeat" in name for name in config["rule_files"])
+    assert {job["job_name"] for job in config["scrape_configs"]} == {"fusion", "ure"}
+    asked = yaml.safe_load(text.replace("# - ", "- ").replace("  #   static", "    static"))
+    assert "rules/heartbeat.yml" in asked["rule_files"]
+    assert asked["scrape_configs"][-1]["static_configs"] == [{"targets": ["127.0.0.1:9100"]}]
+
+
 @needs_promtool
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_fire_when_they_should_and_only_then(name):

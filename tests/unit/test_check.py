@@ -37,3 +37,45 @@ def test_two_origins_are_not_remarked_upon(tmp_path, capsys) -> None:
         tmp_path, '"a:x": {origin: o}, "c:x": {origin: o}, "b:x": {}', capsys, "consensus"
     )
     assert "one origin votes on the scale (o)" in named
+
+
+def test_units_are_shown_and_unlike_ones_remarked_upon(tmp_path, capsys) -> None:
+    def shown(channels: str) -> str:
+        text = BASE.replace('{"b:x": {gain: auto, offset: auto}}', channels)
+        members = '"a:x": {}, "b:x": {}'
+        (tmp_path / "r.ndjson").touch()
+        (tmp_path / "c.yaml").write_text(
+            text % (tmp_path / "r.ndjson", "consensus", members), "utf-8"
+        )
+        assert main(["check", str(tmp_path / "c.yaml")]) == 0
+        return capsys.readouterr().out
+
+    unlike = shown('{"a:*": {unit: m/s2}, "b:x": {unit: g}}')
+    assert ", in m/s2" in unlike
+    assert "unlike units: a:x in m/s2, b:x in g; gain: auto" in unlike
+    assert "unlike" not in shown('{"a:*": {unit: m/s2}, "b:x": {unit: g, gain: auto}}')
+    assert "unlike" not in shown('{"*:x": {unit: g}}')
+
+
+@pytest.mark.parametrize(
+    ("host", "open_"),
+    [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True), ("::", True),
+     ("192.168.1.7", True), ("stage.local", True)],
+)  # fmt: skip
+def test_an_exporter_that_leaves_loopback_is_remarked_upon(tmp_path, capsys, host, open_) -> None:
+    text = BASE % (tmp_path / "r.ndjson", "consensus", '"a:x": {}, "b:x": {}')
+    (tmp_path / "r.ndjson").touch()
+    (tmp_path / "c.yaml").write_text(f"{text}exporter: {{host: '{host}'}}\n", "utf-8")
+    assert main(["check", str(tmp_path / "c.yaml")]) == 0
+    assert (f"exporter  {host}:9310 is open to other machines" in capsys.readouterr().out) == open_
+
+
+def test_a_host_name_with_a_port_is_refused(tmp_path, capsys) -> None:
+    text = BASE % (tmp_path / "r.ndjson", "consensus", '"a:x": {}, "b:x": {}')
+    (tmp_path / "r.ndjson").touch()
+    for name in ("stage.local:9310", "http://stage.local", "stage.local\\n", ""):
+        (tmp_path / "c.yaml").write_text(f'{text}exporter: {{allow_hosts: ["{name}"]}}\n', "utf-8")
+        with pytest.raises(SystemExit) as caught:
+            main(["check", str(tmp_path / "c.yaml")])
+        assert caught.value.code == 2
+        assert "a host's name without port" in capsys.readouterr().err

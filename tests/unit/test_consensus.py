@@ -35,11 +35,11 @@ def there(seconds: int, *members: int, of: int = 3) -> Bool:
 
 
 def read(c: Consensus, second: int, value: F64, present: Bool, noise: Any = 0.0,
-         learnt: Bool | None = None) -> Force:  # fmt: skip
+         learnt: Bool | None = None, sparse: Bool | None = None) -> Force:  # fmt: skip
     """Return what is in force at each tick."""
     noise = np.broadcast_to(np.reshape(noise, (-1, 1)), value.shape)
     learnt = np.zeros(value.shape, bool) if learnt is None else learnt
-    force, _, size = c.read(HZ * second, value, noise, present, learnt)
+    force, _, size = c.read(HZ * second, value, noise, present, learnt, sparse)
     return Force(*np.repeat(np.array(force), size, axis=2))
 
 
@@ -239,3 +239,16 @@ def test_it_is_the_same_however_cut(piece: int) -> None:
         return np.concatenate(parts, axis=2)
 
     assert run(piece) == pytest.approx(run(1000), rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+def test_a_member_that_does_not_show_the_size_of_the_movement_has_no_slope() -> None:
+    value, _ = movement(HZ * 200, (1.0, 0.4), (0.0, 2.0), 0.1)
+    sparse = np.zeros(value.shape, bool)
+    sparse[1] = True
+    found = read(of(2), 0, value, np.ones(value.shape, bool), 0.01, sparse=sparse)
+    plain = read(of(2), 0, value, np.ones(value.shape, bool), 0.01)
+    assert plain.ratio[0, -1] < 0.9
+    assert found.ratio[0, -1] == pytest.approx(1.0)
+    assert np.isnan(found.slope[:, -1]).all()
+    apart = found.level[1, -1] - found.level[0, -1]
+    assert apart == pytest.approx(2.0, abs=0.1), "its level it does show"

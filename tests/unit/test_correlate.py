@@ -131,3 +131,17 @@ def test_a_drift_is_too_slow_for_a_lag(seed: int) -> None:
 def test_one_bump_each_is_no_proof() -> None:
     a, b = (np.exp(-(((T - at) / 0.8) ** 2)) for at in (30.0, 31.5))
     assert not lag_of(a, b, HZ, MOST).ok
+
+
+def test_the_side_lobe_of_a_mirror_image_is_no_lag() -> None:
+    rng = np.random.default_rng(8)
+    n = 1200
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    f = np.fft.rfftfreq(n, 1 / 40)
+    spectrum[(f < 3) | (f > 9)] = 0
+    swing = np.fft.irfft(spectrum, n)
+    swing /= swing.std()
+    a, b = (sign * swing + 0.5 * rng.standard_normal(n) for sign in (1, -1))
+    found = lag_of(a, b, 40.0, 5.0)
+    assert found.note == "anti-correlated" and not found.ok
+    assert lag_of(a, -b, 40.0, 5.0).lag_s == pytest.approx(0.0, abs=2e-3)

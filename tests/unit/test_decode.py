@@ -225,6 +225,13 @@ def test_a_tick_is_a_row_without_channel():
     assert reasons(rows) == ["schema", "stamp"]
 
 
+def test_a_step_of_the_wall_clock_is_a_tick():
+    rows = decoded('{"tick": 5.5, "rig": "studio", "step": -3600.0}', '{"tick": 6, "step": "x"}')
+    assert rows.name.tolist() == [tick_of(0), REJECT]
+    assert rows.rx[0] == 5.5
+    assert reasons(rows) == ["schema"]
+
+
 def test_mark_carriage_return_and_blank_lines_are_fine():
     plain = decoded(LINE, LINE)
     block = b"\xef\xbb\xbf" + LINE.encode() + b"\r\n\r\n  \n\t\n" + LINE.encode() + b" \r"

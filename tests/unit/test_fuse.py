@@ -11,7 +11,16 @@ import pytest
 from operators.fuse import Fuse
 from operators.plan import FailoverConfig, Member, Plan, Signal, WeightsConfig
 from operators.presence import ACQUIRING, GONE, LIVE, REJOINING, STALE
-from operators.records import INDICATORS, MODES, ClockReport, Fused, Grid, Indicators, Packet
+from operators.records import (
+    INDICATORS,
+    MODES,
+    ClockReport,
+    Fused,
+    Grid,
+    Indicators,
+    Packet,
+    Sparse,
+)
 from tests.signals import START, plan
 
 HZ = 5
@@ -330,6 +339,23 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
         assert fused is not None
         found += fused.indicators[:, 0].tolist()
     assert found == pytest.approx([NAN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.6, NAN, NAN], nan_ok=True)
+
+
+def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshots() -> None:
+    p = plan(ALL)
+    station, found = Fuse(p), []
+    alone = (True, *(False,) * (len(ALL) - 1))
+    none = (False,) * len(ALL)
+    for first, size, turns in (
+        (0, 3, ((1, alone), (6, none))), (3, 2, ()), (5, 4, ((8, alone),)), (9, 1, ()),
+    ):  # fmt: skip
+        turned = tuple(Sparse(FIRST + k, members) for k, members in turns)
+        fused = station.update(packet(grid(p, size, FIRST + first), sparse=turned)).fused
+        assert fused is not None
+        found += fused.sparse.tolist()
+        station = Fuse(p, station.snapshot())
+    assert [row[0] for row in found] == [False, *(True,) * 5, False, False, True, True]
+    assert not any(any(row[1:]) for row in found)
 
 
 # -- the station --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from math import nan
+from math import cos, nan, sin
 from pathlib import Path
 
 import pytest
@@ -51,14 +51,19 @@ def speak(port: int, done: threading.Event) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         n = 0
         while not done.wait(0.01):
-            data = bundle(time.time() - 9.0, [("/breath", (n % 7 / 7,)), ("/acc", (0.0, 1.0))])
+            data = bundle(time.time() - 9.0, [("/breath", (n % 7 / 7,)), ("/acc", (n % 5, -n % 6))])
             sender.sendto(data, ("127.0.0.1", port))
             n += 1
 
 
 def test_two_who_send_to_one_port_are_named() -> None:
     port = free_port()
-    listener = Listener([f"127.0.0.1:{port}"], False, [].append)
+    said: list[str] = []
+    listener = Listener([f"127.0.0.1:{port}"], False, said.append)
+    until = time.monotonic() + 30
+    while not said and time.monotonic() < until:
+        time.sleep(0.05)
+        listener.take()
     data = bundle(time.time(), [("/breath", (1.0,))])
     for host in ("127.0.0.1", "127.0.0.2"):
         assert "is sent to" not in listener.told()
@@ -68,8 +73,42 @@ def test_two_who_send_to_one_port_are_named() -> None:
                 sender.sendto(data, ("127.0.0.1", port))
                 time.sleep(0.1)
         listener.take()
-    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in listener.told()
-    listener.stop()
+    told = listener.told()
+    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in told
+    for host in ("127.0.0.1", "127.0.0.2"):
+        assert listener.hearing.channels[f"osc_1@{host}:/breath"].events == 3
+    assert "osc_1:/breath" not in listener.hearing.channels
+
+
+@pytest.mark.parametrize("wrong", ["0", "65536", "phone", "1" * 5000])
+def test_what_is_no_port_to_send_back_to_is_refused(wrong: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["listen", "--stage", "--back", wrong])
+    assert end.value.code == 2
+
+
+def test_where_nothing_changes_that_is_stated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port, out, done = free_port(), tmp_path / "heard.yaml", threading.Event()
+
+    def still() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            while not done.wait(0.02):
+                sender.sendto(bundle(0.0, [("/battery", (0.5,))]), ("127.0.0.1", port))
+
+    sender = threading.Thread(target=still)
+    sender.start()
+    try:
+        words = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "1.5", "--out", str(out)]
+        assert main(words) == 1
+    finally:
+        done.set()
+        sender.join()
+    said = capsys.readouterr().out
+    assert "left out: osc_1:/battery is constant: 0.5 in" in said
+    assert "Nothing is written: no number has changed." in said
+    assert not out.exists()
 
 
 def test_what_is_heard_becomes_a_configuration_that_is_accepted(
@@ -152,7 +191,7 @@ def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
 def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
     listener = silent("nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0")
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", 0.0))
+        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
     listener.hearing.take("midi_1", Heard(0.5, "cc/1/74", 5.0))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
@@ -166,11 +205,12 @@ def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
 def test_no_address_breaks_what_is_written(tmp_path: Path, key: str) -> None:
     listener = silent()
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", 0.0))
-        listener.hearing.take("osc_1", Heard(i / 50, key, 0.0, nan))
+        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
+        listener.hearing.take("osc_1", Heard(i / 50, key, cos(i / 9), nan))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
-    assert "osc_1:/x" in {m for s in load(path).config.signals.values() for m in s.members}
+    kept = {"osc_1:/x"} if "${" in key else {"osc_1:/x", f"osc_1:{key}"}
+    assert {m for s in load(path).config.signals.values() for m in s.members} == kept
 
 
 def test_devices_of_one_name_are_told_apart_by_their_number() -> None:

@@ -3,7 +3,7 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from configs.schema import Config, MidiStream, OscStream, UreStream
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import DeadLetter, SyncReport
 from sinks.metrics import FAMILIES, Page
@@ -140,6 +140,47 @@ def test_the_sources_of_a_recording_are_up_once_they_have_spoken(time):
     assert of(found, "fusion_stream_up", stream="osc_1") == 1
     assert of(found, "fusion_stream_up", stream="ure") == 0
     assert of(found, "fusion_stream_expected", stream="demo") is None
+
+
+def beside() -> Config:
+    """An engine beside a recording of `osc_1`."""
+    members = {"ure:p": MemberConfig(group="ure"), "osc_1:p": MemberConfig()}
+    return Config(
+        version=2, rig="r", signals={"pulse": SignalConfig(members=members)},
+        streams=[
+            UreStream(name="ure", metrics_url="http://127.0.0.1:9305/"),
+            FileStream(name="demo", path="demo.ndjson", speed=1.0),
+        ],
+    )  # fmt: skip
+
+
+def test_a_recording_that_has_ended_is_expected_no_more(time):
+    board = time.board(beside())
+    board.tell([packet(turned=(("demo", 1.0, True), ("ure", 1.0, True)), ends=events("osc_1"))])
+    found = page(board)
+    assert of(found, "fusion_stream_expected", stream="osc_1") == 1
+    assert of(found, "fusion_stream_ended", stream="osc_1") == 0
+    board.tell([packet(turned=(("osc_1", 2.0, False), ("demo", 2.0, False)))])
+    found = page(board)
+    assert of(found, "fusion_stream_expected", stream="osc_1") == 0
+    assert of(found, "fusion_stream_ended", stream="osc_1") == 1
+    assert of(found, "fusion_stream_expected", stream="ure") == 1
+    assert of(found, "fusion_stream_ended", stream="ure") == 0
+    board.tell([packet(ends=events("osc_1"))])
+    assert of(page(board), "fusion_stream_expected", stream="osc_1") == 1
+
+
+def test_a_device_that_goes_down_has_not_ended(time):
+    board = time.board(beside())
+    down = (("ure", 2.0, False), ("osc_1", 2.0, False))
+    board.tell([packet(turned=down, ends=events("osc_1"))])
+    found = page(board)
+    assert of(found, "fusion_stream_expected", stream="osc_1") == 1
+    assert of(found, "fusion_stream_ended", stream="osc_1") == 0
+    board.tell([packet(turned=(("demo", 3.0, False),))])
+    found = page(board)
+    assert of(found, "fusion_stream_expected", stream="ure") == 1
+    assert of(found, "fusion_stream_ended", stream="ure") == 0
 
 
 def test_who_speaks_only_when_something_changes_may_be_silent(time):

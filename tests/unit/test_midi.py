@@ -120,10 +120,10 @@ class Device:
     def hear(self, message: Sequence[int], delta: float = 0.0) -> None:
         self.queue.append((message, delta))
 
-    def take(self) -> Taken:
+    def take(self, host: Callable[[], float]) -> Taken:
         overrun, self.overrun = self.overrun, False
         messages = [self.queue.popleft() for _ in range(len(self.queue))]
-        return Taken(messages, time.time(), overrun)
+        return Taken(messages, host(), overrun)
 
     def missed(self) -> int:
         return self.periods
@@ -184,13 +184,13 @@ def test_a_device_that_comes_is_heard_and_says_which_port_it_is() -> None:
     device.plugged = True
     until(lambda: inbox.up)
     assert stream.facts() == ("LPK25", "ALSA")
-    before = time.time()
+    before = inbox.host()
     device.hear([0xB0, 74, 5])
     stream.stop()
     down, up, said = inbox.take()
     assert (down.up, up.up, up.why) == (False, True, "LPK25, ALSA")
     assert (said.key, said.value) == ("cc/1/74", 5.0)
-    assert before - 1e-5 <= said.rx <= time.time()
+    assert before - 1e-5 <= said.rx <= inbox.host()
     assert stream.facts() == ()
 
 

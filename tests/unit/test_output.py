@@ -3,11 +3,13 @@ import json
 import os
 import subprocess
 import sys
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from configs.files import open_file
 from configs.schema import Config, FileStream, OutputConfig
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import DeadLine, Ends, Fused, FusedSignal, MarkerLine, Packet
@@ -33,8 +35,10 @@ def config(out: Path, **output) -> Config:
     )
 
 
-def begin(out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", **output):
-    sink = Output(config(out, **output), rigs, None, fingerprint, keep)
+def begin(
+    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", server=None, **output
+):  # fmt: skip
+    sink = Output(config(out, **output), rigs, None, fingerprint, keep, server=server)
     return sink.build_part("out", "out", state)
 
 
@@ -297,9 +301,11 @@ def test_a_run_that_was_stopped_is_not_called_ended(out):
     assert account(out)["recordings"][0]["sha256"] is None
 
 
-def on_a_full_disk(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/dev/full")
+def on_a_full_disk(path: Path, monkeypatch) -> None:
+    def opened(other, *more):
+        return FileIO("/dev/full", "rb+") if other == path else open_file(other, *more)
+
+    monkeypatch.setattr("sinks.jsonl.open_file", opened)
 
 
 DEAD = DeadLine(
@@ -307,20 +313,62 @@ DEAD = DeadLine(
 )
 
 
-def test_a_full_disk_stops_the_run_and_names_the_file(out):
+def test_a_full_disk_stops_the_run_and_names_the_file(out, monkeypatch):
     part = begin(out)
-    on_a_full_disk(out / "fused.jsonl")
+    on_a_full_disk(out / "fused.jsonl", monkeypatch)
     with pytest.raises(OSError, match=r"fused\.jsonl") as caught:
         part.write_batch([packet(0)])
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(out, capsys):
+def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(
+    out, capsys, monkeypatch
+):
     part = begin(out)
-    on_a_full_disk(out / "dead.jsonl")
+    on_a_full_disk(out / "dead.jsonl", monkeypatch)
     for i in range(3):
         part.write_batch([packet(3 * i, dead=(DEAD, DEAD), end=i == 2)])
     part.close()
     assert len((out / "fused.jsonl").read_bytes().splitlines()) == 9
     assert account(out)["dead_lines_lost"] == 6
     assert capsys.readouterr().err.count("dead letters are being lost") == 1
+
+
+class BrokenPage:
+    def start(self):
+        pass
+
+    def tell(self, packets):
+        raise KeyError("gauge")
+
+    def stop(self):
+        pass
+
+
+def test_a_page_that_cannot_be_kept_up_is_counted_and_ends_no_run(out, capsys):
+    part = begin(out, server=BrokenPage())
+    for i in range(3):
+        part.write_batch([packet(3 * i, end=i == 2)])
+    part.close()
+    assert len((out / "fused.jsonl").read_bytes().splitlines()) == 9
+    assert account(out)["batches_not_shown"] == 3
+    assert capsys.readouterr().err.count("the page is not kept up: KeyError: 'gauge'") == 1
+
+
+def test_an_old_segment_that_cannot_be_removed_stays_and_ends_no_run(out, capsys, monkeypatch):
+    sink = Output(config(out, rotate_mb=0.001, keep=1), ("r",), None, "f", True)
+    part = sink.build_part("out", "out", None)
+    real = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        if path.name.startswith("fused"):
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    for i in range(9):
+        part.write_batch([packet(3 * i, end=i == 8)])
+        part.snapshot()
+    part.close()
+    assert len(segments_of(out, "fused")) > 3
+    assert capsys.readouterr().err.count("old segments stay: ") == 1

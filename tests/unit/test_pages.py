@@ -205,7 +205,8 @@ def test_the_state_says_null_where_there_is_no_value(board, pages):
     board.tell([packet(ticks(0, coherence=float("nan")))])
     state = json.loads(get(pages, "/state")[2])
     assert state["rigs"]["r"]["indicators"]["coherence"] == {
-        "value": None, "budget": 0.9, "warn": 0.86, "crit": 0.72, "least": True, "good": None,
+        "value": None, "why": "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz",
+        "budget": 0.9, "warn": 0.86, "crit": 0.72, "least": True, "good": None,
         "level": None,
     }  # fmt: skip
     assert state["fresh"] is False

@@ -94,6 +94,20 @@ def test_what_is_played_keeps_its_source_its_number_and_its_kind(player):
     assert lost == [("phone", "value"), ("?", "json")]
 
 
+def test_after_standing_still_events_arrive_when_they_were_due(player):
+    _, heard_by = player(*(event(i, float(i)) for i in range(40)))
+    heard_by(0.5)
+    found = heard_by(30.5)
+    assert [x.rx for x in found] == [NOW + i for i in range(1, 31)]
+
+
+def test_what_is_looked_for_too_late_without_a_standstill_arrives_late(player):
+    _, heard_by = player(*(event(i / 10, float(i)) for i in range(40)))
+    heard_by(0.05)
+    found = heard_by(0.65)
+    assert [x.rx for x in found] == [NOW + 0.65] * 6
+
+
 def test_at_its_end_its_sources_go_down(player):
     _, heard_by = player(event(0, 1.0, "phone"), event(0, 2.0, "desk"), event(1, 1.0))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as dataclass_replace
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -9,7 +11,7 @@ from msgspec.structs import replace
 from operators.plan import Plan
 from operators.presence import LIVE, STALE
 from operators.quality import Quality, QualityConfig
-from operators.records import F64, Grid, Indicators
+from operators.records import F64, Grid, Indicators, Packet, Sparse
 from ops.bench.indicators import expected, measured
 from tests.signals import START, feed, packet, plan
 
@@ -200,6 +202,73 @@ def test_the_band_ends_below_the_slowest_members_nyquist() -> None:
     value[:, 1] += np.fft.irfft(spectrum, len(x))
     assert judged(grid(value, rate_hz=1.0))[-1].coherence > 0.97
     assert judged(grid(value, rate_hz=20.0))[-1].coherence < 0.9
+
+
+def sampled(x: F64, hz: float, every_s: float) -> F64:
+    """Return a series of `hz` as samples each `every_s` draw it, by straight lines."""
+    t = np.arange(len(x)) / hz
+    return np.asarray(np.interp(t, t[:: round(every_s * hz)], x[:: round(every_s * hz)]))
+
+
+def scraped(x: F64, every_s: float, hz: float = 5.0) -> tuple[list[Indicators], list[Sparse]]:
+    """Judge a movement beside itself, sampled each `every_s`."""
+    packets = beside_itself(x, every_s, hz)
+    return [i for x in packets for i in x.indicators], [s for x in packets for s in x.sparse]
+
+
+def notes(x: F64, every_s: float) -> list[tuple[str, float, str]]:
+    return [note for x in beside_itself(x, every_s, 5.0) for note in x.notes]
+
+
+def beside_itself(x: F64, every_s: float, hz: float) -> list[Packet]:
+    p = plan(MEMBERS[:2], reference="osc_1:/pulse", tick_hz=hz, half_width_s=2.0 / hz * 5)
+    value = np.stack((sampled(x, hz, every_s), x), axis=1)
+    g = dataclass_replace(
+        grid(value, hz, round(START * hz)), rate_hz=np.tile([1 / every_s, 20.0], (len(x), 1))
+    )
+    core = Quality(p, QualityConfig())
+    return feed(core, [replace(packet(upto=START, first=START), grid=g)])
+
+
+def test_a_member_sampled_too_seldom_for_the_movement_is_left_out() -> None:
+    x, _ = shaped(1, 300.0)
+    found, sparse = scraped(x, 2.0)
+    assert sparse[-1].members == (True, False)
+    assert np.isnan([i[1:] for i in found if i.first >= sparse[-1].first]).all()
+
+
+def test_who_is_left_out_is_named_once() -> None:
+    x, _ = shaped(1, 300.0)
+    x[700:1100] = np.nan  # absent for a while, and left out anew
+    (note,) = notes(x, 2.0)
+    assert note[0] == "ure:pulse"
+    assert note[2].startswith("a sample each 2 s is too seldom for this movement")
+
+
+def test_one_that_is_sampled_often_enough_is_judged() -> None:
+    rng = np.random.default_rng(2)
+    slow = banded(rng, 3000, 0.02, 0.2)
+    found, sparse = scraped(slow, 2.0)
+    assert not any(any(s.members) for s in sparse)
+    assert found[-1].coherence > 0.9
+    assert found[-1].sync_quality > 0.9
+
+
+def test_where_some_of_the_band_is_free_of_aliases_that_is_judged() -> None:
+    rng = np.random.default_rng(3)
+    found, sparse = scraped(banded(rng, 3000, 0.02, 0.9), 0.6)  # folded onto 0.77 Hz and above
+    assert not any(any(s.members) for s in sparse)
+    assert found[-1].coherence > 0.95
+    assert found[-1].sync_quality > 0.95
+
+
+def test_movement_beyond_the_series_counts_too() -> None:
+    rng, hz = np.random.default_rng(4), 20.0
+    f = np.fft.rfft(rng.standard_normal(round(300 * hz)))
+    frequency = np.fft.rfftfreq(round(300 * hz), 1 / hz)
+    f[(frequency < 3) | (frequency > 8)] = 0
+    _, sparse = scraped(np.fft.irfft(f), 2.0, hz)
+    assert sparse[-1].members == (True, False)
 
 
 def test_a_finer_grid_gives_the_same_numbers() -> None:

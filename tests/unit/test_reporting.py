@@ -1,12 +1,14 @@
 """Reports of folders that no good run would leave behind, and what they say of good ones."""
 
 import argparse
+import base64
 import html
 import json
 import re
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,7 +17,7 @@ from configs.schema import Config, UreStream
 from operators.plan import MemberConfig, SignalConfig
 from ops import demo, report, summary
 from ops.bench.xdf_files import Stream, regular, write
-from ops.reporting import canvas, pictures
+from ops.reporting import canvas, page, pictures
 from ops.reporting.nominal import headers, rates
 from ops.reporting.reading import Reader, TickLine
 from ops.reporting.story import story
@@ -216,7 +218,11 @@ def test_no_name_of_a_run_becomes_markup_or_a_formula(tmp_path):
     page, _ = written(out)
     seen = tags(page)
     assert "script" not in {tag for tag, _ in seen}
-    assert all(a["src"].startswith("data:image/png;base64,") for tag, a in seen if tag == "img")
+    images = [a["src"].partition(",") for tag, a in seen if tag == "img"]
+    assert {head for head, _, _ in images} == {"data:image/svg+xml;base64"}
+    for _, _, data in images:
+        picture = ElementTree.fromstring(base64.b64decode(data))
+        assert not {x.tag.rpartition("}")[2] for x in picture.iter()} & {"script", "image", "a"}
     assert "default-src 'none'" in next(a["content"] for _, a in seen if "http-equiv" in a)
 
 
@@ -229,8 +235,95 @@ def test_64_channels_have_a_legend_that_can_be_read(tmp_path):
     )
     page, methods = written(out)
     assert "The first 10 of 64 clocks; all are in the table" in page
-    assert all(f">{name}</th>" in page for name in names)
+    assert all(f">{name}</th>" in page.replace("<wbr>", "") for name in names)
     assert "s63: offset" in methods
+
+
+def rows(text, head):
+    """Return the cells of the table under a caption."""
+    table = text.partition(f"<caption>{head}</caption>")[2].partition("</table>")[0]
+    return [
+        [
+            html.unescape(cell).replace("<wbr>", "")
+            for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)
+        ]
+        for row in re.findall(r"<tr>(.*?)</tr>", table)
+    ]
+
+
+HAPPENED = "Modes, findings, resets and markers"
+
+
+def test_a_mode_and_a_rule_that_flap_are_a_row_each(tmp_path, words):
+    flaps = [tick(i / 5, mode="ure_only" if 50 <= i < 100 and i % 10 < 5 else "fused")
+             for i in range(200)]  # fmt: skip
+    rule = [{"ts": START + 10 + k, "rule": "low", "kind": "risk", "facts": {}, "quote": "it drifts",
+             "state": "resolved" if k % 2 else "firing"} for k in range(8)]  # fmt: skip
+    text, _ = written(fill(tmp_path / "out", fused=flaps, sync=SYNC, evidence=rule))
+    assert rows(text, HAPPENED)[1:] == [
+        ["0.0", "mode fused", "ure_only 5 times until 19.0 s; then for 105 ticks"],
+        ["10.0", "risk low", "firing 4 times until 17.0 s. it drifts"],
+    ]
+
+
+def test_names_break_at_their_separators(tmp_path, words):
+    name = "phone_1@10.0.0.7:/acc/x[0]"
+    out = fill(tmp_path / "out", fused=TICKS, sync=[sync(0, name)])
+    text = written(out)[0]
+    assert "<th scope=row>phone_<wbr>1@<wbr>10.0.0.7:<wbr>/<wbr>acc/<wbr>x[0]</th>" in text
+    assert "<wbr>" not in "".join(re.findall(r"<td class=n>.*?</td>", text))
+
+
+def test_what_does_not_flap_has_a_row_for_each(tmp_path, words):
+    turns = [tick(i / 5, mode="ure_only" if i >= 100 else "fused") for i in range(200)]
+    rule = [{"ts": START + 30, "rule": "low", "kind": "risk", "state": "firing", "quote": "q"}]
+    text, _ = written(fill(tmp_path / "out", fused=turns, sync=SYNC, evidence=rule))
+    assert rows(text, HAPPENED)[1:] == [
+        ["0.0", "mode fused", "for 100 ticks"],
+        ["20.0", "mode ure_only", "for 100 ticks"],
+        ["30.0", "risk low", "to the end. q"],
+    ]
+
+
+def test_units_stand_in_table_pictures_and_methods(tmp_path):
+    config = """version: 2
+streams: [{name: r, type: file, path: r.ndjson}]
+channels: {"a:*": {unit: m/s2}, "b:x": {unit: g, gain: auto}}
+signals: {pulse: {members: {"a:x": {}, "b:x": {}}}}
+"""
+    samples = [
+        {"ts": START + i / 50, "source_ts": START + i / 50, "rx": START + i / 50 + k / 9,
+         "channel": name, "value": i % 50 / 50 + k}
+        for i in range(1999) for k, name in enumerate(("a:x", "b:x"))
+    ]  # fmt: skip
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC, aligned=samples)
+    (out / "run.json").write_text(json.dumps({"config": {"text": config}}), "utf-8")
+    text, methods = written(out)
+    head, *channels = rows(text, "At the end, with one standard deviation")
+    assert (head[-1], [row[-1] for row in channels]) == ("unit", ["m/s2", "g"])
+    assert "pulse (m/s2): n = 200 ticks" in methods
+    alts = " ".join(a["alt"] for tag, a in tags(text) if tag == "img")
+    assert re.search(r"channels differ by \S+ m/s2 RMS instead of", alts)
+    (out / "run.json").unlink()
+    assert rows(written(out)[0], "At the end, with one standard deviation")[0][-1] == "gaps"
+
+
+def test_indicators_that_were_never_known_have_their_reason(tmp_path, words):
+    short = [tick(i / 5, indicators={}) for i in range(50)]
+    text, _ = written(fill(tmp_path / "out", fused=short, sync=SYNC))
+    why = "none was known: it needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz"
+    assert f"There is no picture of the indicators: {why}." in text
+    alone = [tick(i / 5, indicators={}, sync_bound_s=None) for i in range(50)]
+    text, _ = written(fill(tmp_path / "alone", fused=alone, sync=SYNC))
+    assert "none was known, since nothing was compared" in text
+
+
+def test_a_picture_too_large_as_svg_is_shown_as_png(tmp_path, monkeypatch):
+    out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
+    monkeypatch.setattr(page, "MOST_SVG", 1000)
+    heads = {a["src"].partition(",")[0] for tag, a in tags(written(out)[0]) if tag == "img"}
+    assert heads == {"data:image/png;base64"}
+    assert (tmp_path / "out.report/fused.svg").exists()
 
 
 def test_several_rigs_have_a_section_each(tmp_path):
@@ -247,12 +340,22 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     beside = tmp_path / "out.report"
     beside.mkdir()
-    for name in ("report.html", "left.clocks.png", "alignment_2.png", "holiday.png", "notes.txt"):
+    for name in (
+        "report.html",
+        "left.clocks.png",
+        "left.clocks.svg",
+        "alignment_2.png",
+        "holiday.png",
+        "holiday.svg",
+        "notes.txt",
+    ):
         (beside / name).write_bytes(b"x")
     report.write(out)
     left = {path.name for path in beside.iterdir()}
-    assert left == {"report.html", "methods.txt", "fused.png", "timeline.png", "clocks.png",
-                    "lags.png", "indicators.png", "holiday.png", "notes.txt"}  # fmt: skip
+    drawn = ("fused", "timeline", "clocks", "lags", "indicators")
+    assert left == {"report.html", "methods.txt", "holiday.png", "holiday.svg", "notes.txt"} | {
+        f"{name}.{kind}" for name in drawn for kind in ("png", "svg")
+    }
 
 
 @pytest.mark.parametrize(

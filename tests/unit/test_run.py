@@ -1,7 +1,6 @@
 import os
 import pty
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ops.results import run_json
-from ops.run import PAUSED, STOPPED, execute, prepare
+from ops.run import PAUSED, STOPPED, execute
 from ops.scenario import studio
 from ops.simulate import make
 from ops.verify import digests
@@ -18,18 +17,6 @@ from sources import stop
 
 SECONDS = 60.0
 ROOT = Path(__file__).parents[2]
-
-
-def test_a_recovery_store_is_made_for_its_owner_alone_and_then_left_as_it_is(tmp_path):
-    store = tmp_path / "state" / "store"
-    prepare(store)
-    assert stat.S_IMODE(store.stat().st_mode) == 0o700
-    part = store / "part-0.sqlite3"
-    made = part.read_bytes()
-    store.chmod(0o755)
-    prepare(store)
-    assert part.read_bytes() == made
-    assert stat.S_IMODE(store.stat().st_mode) == 0o700
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +160,16 @@ def test_after_a_run_signals_mean_what_they_did_before(config):
         assert not stop.requested()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_summary_that_nobody_reads_is_no_fault_of_the_run(config, tmp_path):
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [sys.executable, "-m", "ops", "run", str(config("out", 0))],
+        cwd=ROOT, stdout=into, stderr=subprocess.PIPE, timeout=120,
+    )  # fmt: skip
+    os.close(into)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert run_json(tmp_path / "out")["ended"]

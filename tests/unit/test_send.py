@@ -21,9 +21,9 @@ from pythonosc.osc_message import OscMessage
 from configs.load import load
 from configs.schema import Config, MidiDestination, OscDestination
 from operators.records import Fused, FusedSignal, Packet
-from sinks import send
 from sinks.instrument import Midi, Osc, encoded, packed
-from sinks.send import Player, Score, Send, played
+from sinks.player import Player
+from sinks.send import Score, Send, played
 from sources.midi import understood
 from sources.port import PortError
 
@@ -284,6 +284,48 @@ def test_what_was_played_once_is_not_played_again() -> None:
     assert len(instrument.played) == 1
 
 
+def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none() -> None:
+    instrument = Instrument()
+    player = Player("music", 200.0, instrument, stands_s=60.0)
+    player.start()
+    player.put({"x": 1.0, "y": 1.0})
+    until(lambda: len(instrument.played) >= 10)
+    player.put({"x": 2.0})  # y has become null
+    until(lambda: sum(values == {"x": 2.0} for _, values in instrument.played) >= 10)
+    gaps = np.diff([at for at, _ in instrument.played])
+    player.put({})
+    time.sleep(0.02)
+    n = len(instrument.played)
+    time.sleep(0.05)
+    player.stop()
+    assert len(instrument.played) == n
+    assert gaps.min() >= 0.5 / 200.0
+    values = [values["x"] for _, values in instrument.played]
+    assert values == sorted(values)
+
+
+def test_values_stand_no_longer_than_they_may() -> None:
+    instrument = Instrument()
+    player = Player("music", 200.0, instrument, stands_s=0.1)
+    player.start()
+    player.put({"x": 1.0})
+    time.sleep(0.4)
+    player.stop()
+    assert 2 <= len(instrument.played) <= 21
+
+
+def test_osc_goes_on_while_ticks_are_late() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(5)
+        sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse")
+        sent.start()
+        sent.tell(packet(fused(0.5)))
+        for _ in range(5):
+            assert OscMessage(peer.recv(100)).params == [0.5]
+        sent.stop()
+
+
 def test_a_slow_destination_holds_nobody_up() -> None:
     instrument = Instrument(slow=0.2)
     player = playing(instrument, 1000.0)
@@ -299,7 +341,7 @@ def test_a_slow_destination_holds_nobody_up() -> None:
 def test_a_destination_that_is_not_there_is_said_once_and_tried_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("sinks.player._FIRST_PAUSE_S", 0.01)
     instrument = Instrument(broken=True)
     player = playing(instrument, 1000.0)
     for _ in range(50):
@@ -414,6 +456,7 @@ def test_whatever_ends_the_player_s_thread_nothing_is_left_sounding() -> None:
     until(lambda: wire.sent)
     player.put({"note/1/60": "loud"})  # type: ignore[dict-item]
     until(lambda: "close" in wire.calls)
+    player.stop()  # the thread's exception belongs to this test
     assert wire.sent == [("note/1/60", 90.0), ("note/1/60", 0.0)]
 
 
@@ -424,13 +467,14 @@ ENDS = {
 }
 LEAVING = """
 import sys, time
+from sinks import send
 from tests.unit import test_send as t
 wire = t.Wire()
-t.send._instrument = lambda *_: t.Midi(["note/1/60"], wire)
-send = t.run("127.0.0.1:9", x="1")
+send._player = lambda *_: t.Player("music", 1000.0, t.Midi(["note/1/60"], wire))
+sent = t.run("127.0.0.1:9", x="1")
 wire.send = lambda message: print(message, file=sys.stderr, flush=True)
-send.start()
-send._parts[0][1].put({{"note/1/60": 90.0}})
+sent.start()
+sent._parts[0][1].put({{"note/1/60": 90.0}})
 time.sleep(0.5)
 {end}
 """

@@ -92,6 +92,20 @@ def test_the_signal_that_the_indicators_judge_decides_who_is_alone():
     assert counted(both, signal="other").uncompared["phase"] == 3
 
 
+def test_members_that_are_left_out_are_not_judged():
+    flags = np.tile([True, False], (3, 1))
+    left_out = replace(ticks(0, 3, sync_quality=NAN), sparse=flags)
+    judge = counted(ticks(0, 1, sync_quality=1.0), left_out)
+    assert (judge.ticks["sync"], judge.bad["sync"], judge.uncompared["sync"]) == (1, 0, 3)
+    other = replace(left_out.signals[0], name="other")
+    both = replace(left_out, signals=(other, left_out.signals[0]))
+    both = replace(both, sparse=np.tile([False, False, True, False], (3, 1)))
+    judge = counted(ticks(0, 1, sync_quality=1.0), both, signal="pulse")
+    assert judge.uncompared["sync"] == 3
+    judge = counted(ticks(0, 1, sync_quality=1.0), both, signal="other")
+    assert judge.bad["sync"] == 3
+
+
 def test_a_steady_entropy_is_good():
     ticked, bad = judged(ticks(0, 700, entropy_ratio=entropy(700, 0.02)))["residual"]
     assert (ticked, bad) == (641, 0)

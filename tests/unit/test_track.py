@@ -182,7 +182,7 @@ def test_a_given_variance_takes_the_place_of_the_spectrums() -> None:
     track = followed(series(), series(0.4), r=1e-4)[0]
     # Two or three segments, with what so few of them are too sure of.
     m = track.segments
-    assert track.trend.var == pytest.approx(1e-4 / m * (1 + 1.5 / (0.83 * m)), rel=0.02)
+    assert track.trend.var == pytest.approx(1e-4 / m * (1 + 1 / (0.83 * m)), rel=0.02)
 
 
 def test_holes_leave_segments_out() -> None:
@@ -203,3 +203,20 @@ def test_a_track_goes_on_from_its_snapshot() -> None:
         assert np.array_equal(value, two["nodes"][name])
     for name, value in one.items():
         assert np.array_equal(value, two[name], equal_nan=True)
+
+
+def test_a_contradicted_lag_is_doubted_until_it_is_settled() -> None:
+    jump = np.where(np.arange(3000) < 1500, 0.4, 0.46)
+    tracks = followed(series(), series(jump))
+    for t in tracks:
+        assert (t.doubt > 0) == (t.rejects > 0)
+        if t.rejects == 2:
+            assert 4 * (t.trend.var + t.doubt) > 0.06**2
+    assert tracks[-1].doubt == 0
+
+
+def test_a_walk_that_is_not_rare_is_let_in() -> None:
+    rng = np.random.default_rng(4)
+    course = 0.4 + np.cumsum(np.sqrt(1e-6 / HZ) * rng.standard_normal(3000))
+    free = followed(series(noise=0.02), series(course, noise=0.02), "auto", shares=FREE)
+    assert all(t.rejects == 0 for t in free)

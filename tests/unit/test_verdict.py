@@ -1,9 +1,11 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from operators.records import MODES
+from sinks.state import state
 from sinks.verdict import stream_state, verdict
 from tests.shown import Time, config, events, packet, report, ticks
 
@@ -61,6 +63,18 @@ def test_all_is_well(show):
     show.tell()
     assert show.sentence() == "good: In sync: within 3.1 ms; 2 of 2 streams live"
     assert show.said.since is None
+
+
+def test_a_member_that_the_indicators_leave_out_is_named(show):
+    show.tell(more={"ure": {"rate_hz": 0.5}})
+    unknown = {**GOOD, "sync_quality": np.nan}
+    told = replace(ticks(2, **unknown), sparse=np.array([[True, False]]))
+    show.board.tell([packet(told)])
+    slow = "ure:p, read each 2 s, is too slow for this movement: indicators leave it out"
+    assert show.sentence().endswith(f"2 of 2 streams live; {slow}")
+    (rig,) = json.loads(state(show.board))["rigs"].values()
+    assert rig["left_out"] == rig["indicators"]["sync_quality"]["why"] == slow
+    assert rig["indicators"]["coherence"]["why"] is None
 
 
 @pytest.mark.parametrize(

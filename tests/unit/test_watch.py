@@ -10,12 +10,14 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs.schema import ExporterConfig
+from operators.plan import ChannelConfig
 from operators.records import DeadLetter
 from ops import watch
 from ops.exporter import _decode, address, ask
@@ -23,7 +25,7 @@ from ops.frame import Trace, frame
 from sinks.server import Server
 from sinks.state import state
 from sources.udp import listener
-from tests.shown import NAN, Time, events, finding, packet, report, ticks
+from tests.shown import NAN, Time, config, events, finding, packet, report, ticks
 
 ROOT = Path(__file__).parents[2]
 WELL = {"phase_diff": 0.01, "coherence": 0.95, "sync_quality": 0.9, "entropy_ratio": 0.1}
@@ -62,11 +64,11 @@ def told(first=0, n=1, channel="osc_1:p", mode=0, **indicators):
     return packet(well, sync=(report(channel),), ends=ends, evidence=(finding(1.0),))
 
 
-def shown(*packets, width=80, trace=None, began=1.7e9):
+def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
     """Return the frame of a board that was told the packets."""
     time_ = Time()
     time_.wall = began
-    board = time_.board()
+    board = time_.board(of)
     for each in packets:
         board.tell([each])
     trace = trace or Trace()
@@ -75,11 +77,16 @@ def shown(*packets, width=80, trace=None, began=1.7e9):
     return [line.text for line in frame(seen, trace, width)]
 
 
+def test_a_curve_ends_at_the_time_of_its_newest_tick_and_not_now():
+    (legend,) = [line for line in shown(told(first=500)) if "one sd" in line]
+    assert legend.endswith(f"4 s to {datetime.fromtimestamp(103):%H:%M:%S}")
+
+
 @pytest.mark.parametrize("width", [40, 62, 80, 132, 300])
 def test_every_number_is_there_at_any_width(width):
     lines = shown(told(), width=width)
     assert max(map(len, lines)) <= width
-    for word in ("osc_1:p", "live", "100.00 ±0.10", "10.0 ±1.0", "1.00", "0.25", "1.0 ±0.1",
+    for word in ("osc_1:p", "live", "100.00 ±0.10", "10.0 ±1.0", "1.00", "0.25", "1.00 ±0.10",
                  "100.0", "phase_diff", "≤ 0.02", "≥ 0.85", "risk low"):  # fmt: skip
         assert any(word in line for line in lines), word
 
@@ -123,6 +130,60 @@ def test_the_value_is_drawn_within_its_band_above_the_mode():
     assert (len(modes), modes.strip("·").strip("u"), modes.count("u") - 20) == (79, "", 0)
     assert lines[at + 7].strip().startswith("· fused, u ure_only;")
     assert any(line.endswith("mode ure_only") for line in lines)
+
+
+def test_units_stand_beside_the_numbers():
+    of = config(channels={"osc_1:*": ChannelConfig(unit="m/s2"), "ure:p": ChannelConfig(unit="g")})
+    lines = shown(told(), of=of)
+    assert any(re.match(r"pulse  [-\d.]+ ±[-\d.]+ g  fused", line) for line in lines)
+    rows = [line for line in lines if line.startswith("osc_1:p")]
+    assert rows[-1].split()[-1] == "m/s2"
+    assert not any("unit" in line.split() for line in shown(told())), "no column without one"
+
+
+def test_a_value_has_the_digits_of_its_sd():
+    line = report("osc_1:p", offset_s=1.23456789, offset_sd_s=3.4e-7, lag_s=2.0, lag_sd_s=0.5)
+    text = "\n".join(shown(packet(ticks(0), sync=(line,), ends=events("osc_1"))))
+    assert "1234.56789 ±0.00034" in text
+    assert "2000 ±500" in text
+
+
+def test_an_indicator_without_a_value_has_its_reason():
+    lines = shown(told(sync_quality=NAN, entropy_ratio=NAN), width=120)
+    why = "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz"
+    assert f"- sync_quality, entropy_ratio: {why}" in lines
+    alone = ticks(0, sync_quality=NAN)
+    alone.signals[0].live[:] = 1
+    assert "- sync_quality: needs two live channels: 1 of 2 live" in shown(packet(alone))
+    assert not any("needs" in line for line in shown(told()))
+
+
+def test_a_channel_that_flaps_is_one_line():
+    def turn(k, state):
+        return packet(sync=(report("osc_1:p", ts=100.0 + k, state=state, why="state"),))
+
+    flaps = [turn(k, "stale" if k % 2 else "live") for k in range(20)]
+    lines = shown(told(), *flaps)
+    rows = [line for line in lines if re.match(r"[\d:]{8}  osc_1:p", line)]
+    assert len(rows) == 2, "its first line is long ago"
+    assert re.search(r"  osc_1:p stale; stale 10 times since [\d:]{8}$", rows[0])
+
+
+def test_figures_that_are_old_are_dimmed():
+    time = Time()
+    board = time.board()
+    board.tell([told()])
+
+    def kinds():
+        seen = [*frame(_decode(state(board, "r", 0)), Trace(), 80)]
+        end = next(k for k, line in enumerate(seen) if line.text.startswith("evidence"))
+        return [line.kind for line in seen[:end]]
+
+    assert {"good", "plain"} <= set(kinds())
+    time.now += 6
+    head, *figures = kinds()
+    assert head == "crit"
+    assert set(figures) == {"soft"}
 
 
 def test_a_flow_that_began_anew_is_said_and_its_curve_too():

@@ -1,0 +1,137 @@
+"""Files that this process makes and reads by name: no link followed, no more rights than meant.
+
+Others may have put a link where a file of ours is to be, in a folder that they can write to, or
+in a folder that they handed over. So a name is opened as the file itself or not at all.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+AccessMode = Literal["private", "group", "world"]
+"""Who may read results and tapes: their owner alone, the group too, or everybody."""
+
+NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
+_AS_IT_IS: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Access(NamedTuple):
+    """Rights of new files and folders, as of `chmod`."""
+
+    file: int
+    folder: int
+
+
+PRIVATE = Access(0o600, 0o700)
+ACCESS: dict[AccessMode, Access] = {
+    "private": PRIVATE,
+    "group": Access(0o640, 0o750),
+    "world": Access(0o644, 0o755),
+}
+
+
+class LinkError(OSError):
+    """A link, or what is no plain file, in the place of a file."""
+
+
+def open_own(path: Path, flags: int, access: Access = PRIVATE) -> int:
+    """Open a plain file, never through a link in its place.
+
+    Parameters
+    ----------
+    path : Path
+    flags : int
+        As of `os.open`.
+    access : Access
+        Rights of the file where it is made.
+
+    Returns
+    -------
+    int
+        The descriptor.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened; it is named. A `LinkError` where it is a link, a folder, a pipe or a
+        device.
+    """
+    try:
+        # A pipe would keep whoever opens it waiting.
+        number = os.open(path, flags | NO_FOLLOW | _NO_WAIT | _AS_IT_IS, access.file)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK) or path.is_symlink():
+            raise LinkError(errno.ELOOP, "a link, not a file", str(path)) from None
+        if error.errno in (errno.ENXIO, errno.EISDIR):
+            raise LinkError(error.errno, "not a plain file", str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise LinkError(errno.EINVAL, "not a plain file", str(path))
+    return number
+
+
+def read_own(path: Path, most: int) -> bytes:
+    """Return the content of a plain file.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, is a link, or has more than `most` bytes.
+    """
+    with open_file(path, os.O_RDONLY) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+        return file.readall()
+
+
+def open_file(path: Path, flags: int, access: Access = PRIVATE) -> FileIO:
+    """Return a plain file as an unbuffered one, opened as by `open_own`.
+
+    Raises
+    ------
+    OSError
+        As `open_own`.
+    """
+    mode = {os.O_RDONLY: "rb", os.O_WRONLY: "wb"}.get(flags & (os.O_WRONLY | os.O_RDWR), "rb+")
+    return FileIO(open_own(path, flags, access), mode)
+
+
+def write_whole(path: Path, data: bytes, access: Access = PRIVATE) -> None:
+    """Write a file whole or not at all, on the disk before this returns.
+
+    Raises
+    ------
+    OSError
+        It cannot be written; it is named.
+    """
+    draft = path.with_name(path.name + ".tmp")
+    try:
+        draft.unlink(missing_ok=True)  # of a killed writer, with rights of then
+        with open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, access) as file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        draft.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk; where folders cannot be opened, the system does it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,369 @@
+"""The recovery store before a run: made whole or not at all; refused by name where it is unsafe.
+
+The engine unpickles what a store holds, and ends in a panic where it cannot read it. So a store
+is looked at before the engine starts: whose it is and who may write to it, whether another
+process has it, whether SQLite finds it sound, and whether each snapshot is plain bytes of this
+program under their checksum. Nothing is unpickled here.
+
+A store is made aside and renamed. A lock file names who has it, and notes once it was found
+whole: a store without that note whose making was cut short is made anew, one with it is damaged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import stat
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+from configs.files import LinkError, open_own, sync_folder
+from operators.state import StateRefusedError, origin_of, pickled_bytes
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".lumen.lock"
+MAKING = ".making"
+READY = b"ready"
+_PART = re.compile(r"part-\d{1,9}\.sqlite3")
+_OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
+_TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
+_HEADER = b"SQLite format 3\0"
+_MOST_LOCK = 1 << 20
+_UNSOUND = (sqlite3.Error, ValueError, OverflowError)
+"""SQLite's errors, and those of texts and numbers that come of a damaged file."""
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+ANEW = "move the store away and start the same command again: the run begins anew"
+
+
+class StoreError(Exception):
+    """A store that cannot be used: which file, what is wrong, and the remedy; two lines."""
+
+    def __init__(self, path: Path, what: str, remedy: str = ANEW) -> None:
+        self.path, self.what, self.remedy = path, what, remedy
+        super().__init__(f"{path}: {what}\n  {remedy}")
+
+
+class Store:
+    """A recovery store, held for this process until `release`.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+
+    Raises
+    ------
+    StoreError
+        It cannot be used. Nothing but its lock file has been changed then.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: int | None = None
+        try:
+            self._take()
+        except OSError as error:
+            self.release()
+            what = f"cannot be used: {error.strerror or error}"
+            remedy = "make room, or see to the rights of the folder, and start again"
+            raise StoreError(Path(error.filename or folder), what, remedy) from error
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Let others have the store."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def refuse_others(self, fingerprint: str) -> None:
+        """Refuse the store of another configuration or version.
+
+        Raises
+        ------
+        StoreError
+            It is one.
+        """
+        for part in self._parts():
+            for _, data in _snapshots(part):
+                try:
+                    origin_of(data, fingerprint)
+                except StateRefusedError as error:
+                    what, _, remedy = str(error).partition("; ")
+                    raise StoreError(part, what, remedy) from None
+
+    def _take(self) -> None:
+        if not self.folder.exists():
+            self.folder.mkdir(mode=0o700, parents=True)
+        self._judge_folder()
+        self._hold()
+        ready = READY in self._noted()
+        if not ready and self._is_unfinished():
+            self._make()
+        for part in self._parts():
+            _judge_file(part)
+            _judge_content(part)
+        if not self._parts():
+            raise StoreError(self.folder / "part-0.sqlite3", "not there: the state is lost")
+        assert self._lock is not None
+        os.write(self._lock, b"" if ready else READY + b"\n")
+        os.write(self._lock, b"pid %d\n" % os.getpid())
+        os.fsync(self._lock)
+
+    def _parts(self) -> list[Path]:
+        return sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name))
+
+    def _judge_folder(self) -> None:
+        found = self.folder.stat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise StoreError(self.folder, "not a folder", "name a folder with --recover")
+        _judge_owner(self.folder, found)
+        names = {p.name for p in self.folder.iterdir()} - {LOCK, MAKING}
+        if not names and found.st_mode & 0o077:
+            self.folder.chmod(0o700)  # nothing in it that others could have put there
+        elif found.st_mode & _OTHERS:
+            _refuse_writable(self.folder, found)
+        strange = sorted(name for name in names if not _OURS.fullmatch(name))
+        if strange and not any(map(_PART.fullmatch, names)):
+            raise StoreError(
+                self.folder,
+                f"not a recovery store: it holds {strange[0]!r}",
+                "name an empty folder, or one that is not there yet, with --recover",
+            )
+        for path in self.folder.iterdir():
+            if path.name == LOCK or _OURS.fullmatch(path.name):
+                _judge_file(path)
+
+    def _hold(self) -> None:
+        """Lock the store."""
+        path = self.folder / LOCK
+        try:
+            self._lock = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except LinkError as error:
+            raise StoreError(path, f"{error.strerror}", "remove it and start again") from None
+        if sys.platform == "win32":
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holders = re.findall(rb"^pid (\d{1,10})$", b"\n".join(self._noted()), re.M)
+            who = holders[-1].decode() if holders else "?"
+            raise StoreError(
+                self.folder,
+                f"process {who} uses it",
+                "end that run, or name another with --recover",
+            ) from None
+
+    def _noted(self) -> list[bytes]:
+        """Return the lines of the lock file."""
+        assert self._lock is not None
+        size = os.fstat(self._lock).st_size
+        return os.pread(self._lock, _MOST_LOCK, max(size - _MOST_LOCK, 0)).split(b"\n")
+
+    def _is_unfinished(self) -> bool:
+        """Whether the making of the store was cut short, or has not begun."""
+        return all(map(_is_torn, self._parts()))
+
+    def _make(self) -> None:
+        """Make the store aside, on the disk, and put it in its place."""
+        from bytewax.recovery import init_db_dir
+
+        aside = self.folder / MAKING
+        if aside.is_symlink():
+            raise StoreError(aside, "a link, not a folder", "remove it and start again")
+        shutil.rmtree(aside, ignore_errors=True)
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+        aside.mkdir(mode=0o700)
+        try:
+            init_db_dir(aside, 1)
+        except Exception as error:  # the engine's own kinds: a full disk, mostly
+            what = f"cannot be made: {error}"
+            remedy = "make room, or name a folder on another disk with --recover"
+            raise StoreError(self.folder, what, remedy) from error
+        for path in sorted(aside.iterdir()):
+            path.chmod(0o600)
+            number = open_own(path, os.O_RDWR)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
+            path.replace(self.folder / path.name)
+        sync_folder(self.folder)
+        aside.rmdir()
+
+
+def _judge_owner(path: Path, found: os.stat_result) -> None:
+    if sys.platform != "win32" and found.st_uid != os.geteuid():
+        raise StoreError(
+            path,
+            f"of user {found.st_uid}, not of {os.geteuid()} who runs this",
+            "a store is its owner's alone, since what it holds is run: name another with --recover",
+        )
+
+
+def _refuse_writable(path: Path, found: os.stat_result) -> None:
+    who = "everybody" if found.st_mode & stat.S_IWOTH else "its group"
+    raise StoreError(
+        path,
+        f"may be written by {who} (mode {stat.S_IMODE(found.st_mode):04o})",
+        "if nobody else wrote there: chmod go-w on the folder and its files; else move it away",
+    )
+
+
+def _judge_file(path: Path) -> None:
+    """Refuse a file of a store that is a link, another's, or others may write."""
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(path, "not a plain file", "put the file itself there, or move it away")
+    _judge_owner(path, found)
+    if sys.platform != "win32" and found.st_mode & _OTHERS:
+        _refuse_writable(path, found)
+
+
+def _opened(part: Path) -> sqlite3.Connection:
+    base = sqlite3.connect(f"{part.absolute().as_uri()}?mode=rw", uri=True, timeout=1.0)
+    base.execute("PRAGMA trusted_schema = OFF")
+    return base
+
+
+def _is_torn(part: Path) -> bool:
+    """Whether a file has only the beginnings of a store in it: no snapshot can be lost with it."""
+    with part.open("rb") as file:
+        head = file.read(len(_HEADER))
+        if head != _HEADER:
+            return not head.strip(b"\0") and not any(
+                iter(lambda: file.read(1 << 20).strip(b"\0"), b"")
+            )
+    try:
+        with closing(_opened(part)) as base:
+            found = {name for (name,) in base.execute("SELECT name FROM sqlite_master")}
+            if not found >= _TABLES:
+                return not found & {"snaps"} or not _count(base, "snaps")
+            return not _count(base, "parts") and not _count(base, "snaps")
+    except _UNSOUND:
+        return False
+
+
+def _count(base: sqlite3.Connection, name: str) -> int:
+    return int(base.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
+
+
+def _judge_content(part: Path) -> None:
+    """Refuse a file that SQLite finds unsound, or that holds what this program has not written."""
+    with part.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            raise StoreError(part, "damaged, or foreign: it is no SQLite file")
+    try:
+        with closing(_opened(part)) as base:
+            base.execute("BEGIN IMMEDIATE").fetchall()
+            base.rollback()
+            found = str(base.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if found != "ok":
+                raise StoreError(part, f"damaged: {_line(found)}")
+            kinds = set(base.execute("SELECT type, name FROM sqlite_master"))
+            names = {name for kind, name in kinds if kind == "table"}
+            if {kind for kind, _ in kinds} - {"table", "index"} or not names >= _TABLES:
+                raise StoreError(part, "foreign: it is no recovery store of the engine")
+            if not _count(base, "parts"):
+                raise StoreError(part, "damaged: it does not name its parts")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise StoreError(
+                part, "another process has it open", "end that process, and start again"
+            ) from None
+        raise StoreError(part, f"damaged: {_line(str(error))}") from None
+    except _UNSOUND as error:
+        raise StoreError(part, f"damaged: {_line(str(error))}") from None
+    for step, data in _snapshots(part):
+        try:
+            origin_of(data, None)
+        except StateRefusedError as error:
+            raise StoreError(part, f"{step}: {str(error).partition('; ')[0]}") from None
+
+
+def _snapshots(part: Path) -> list[tuple[str, bytes]]:
+    """Return step and bytes of each snapshot, taken out of what the engine pickled, not unpickled.
+
+    Raises
+    ------
+    StoreError
+        One cannot be read, or is no plain bytes.
+    """
+    found: list[tuple[str, bytes]] = []
+    try:
+        with closing(_opened(part)) as base:
+            rows = base.execute(
+                "SELECT step_id, ser_change FROM snaps WHERE ser_change NOT NULL"
+            ).fetchall()
+            for step, change in rows:
+                data = pickled_bytes(change) if isinstance(change, bytes) else None
+                if data is None:
+                    what = f"{_line(str(step))}: a snapshot that is no plain bytes: not loaded"
+                    raise StoreError(part, what)
+                found.append((_line(str(step)), data))
+    except _UNSOUND as error:
+        raise StoreError(part, f"damaged: {_line(str(error))}") from None
+    return found
+
+
+def _line(text: str) -> str:
+    """Return the text as a part of a line."""
+    return "".join(c if c.isprintable() else " " for c in text)[:200]
+
+
+_held: Store | None = None
+
+
+def hold(folder: Path | None) -> Store | None:
+    """Take the recovery store of a run, if it has one; it is held until `let_go`.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after two lines on standard error: it cannot be used.
+    """
+    global _held
+    let_go()
+    if folder is not None:
+        try:
+            _held = Store(folder)
+        except StoreError as error:
+            _refuse(error)
+    return _held
+
+
+def let_go() -> None:
+    """Let others have the store that this process holds."""
+    global _held
+    if _held is not None:
+        _held.release()
+        _held = None
+
+
+def refuse_others(store: Store, fingerprint: str) -> None:
+    """Refuse a store of another configuration.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after two lines on standard error.
+    """
+    try:
+        store.refuse_others(fingerprint)
+    except StoreError as error:
+        _refuse(error)
+
+
+def _refuse(error: StoreError) -> NoReturn:
+    print(f"lumen: {error}", file=sys.stderr)
+    let_go()
+    raise SystemExit(2)

@@ -1,0 +1,61 @@
+"""The Host headers that are answered.
+
+A page of a stranger can make a browser ask any address under a name of its own (DNS rebinding);
+the Host header carries that name, and a script cannot change it. A literal address, `localhost`
+and the names of the configuration are no such names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+OPEN = (
+    "is open to other machines, which can read all of it without a password; 127.0.0.1 keeps it "
+    "on this one"
+)
+_HOST = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?")
+
+
+class Door:
+    """Decides by the Host header.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The configured host and `exporter.allow_hosts`; case and a last dot do not matter.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = {_plain(name) for name in names} | {"localhost"}
+
+    def admits(self, header: str | None, protocol: str = "HTTP/1.1") -> bool:
+        """Return whether a request is answered.
+
+        Parameters
+        ----------
+        header : str or None
+            As it came; only HTTP/1.0, which no browser speaks, may go without.
+        protocol : str
+        """
+        if not header:
+            return protocol == "HTTP/1.0"
+        parts = _HOST.fullmatch(header)
+        if parts is None:
+            return False
+        if parts["literal"] is not None:
+            return _literal(parts["literal"])
+        return _plain(parts["name"]) in self._names or _literal(parts["name"])
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _literal(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

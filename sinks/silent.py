@@ -1,0 +1,85 @@
+"""Accepted connections that have not sent anything yet, the oldest first.
+
+They wait in the kernel, so that thousands of them cost the server's loop one file to poll.
+
+State: a socket and a time for each connection.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+
+
+class Silent:
+    """Connections, as one member of waitress's map of sockets.
+
+    Parameters
+    ----------
+    opened : callable
+        Takes a connection, and its peer, once something has come.
+    """
+
+    accepting = False
+
+    def __init__(self, opened: Callable[[socket.socket, Any], None]) -> None:
+        self._opened = opened
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[socket.socket, tuple[Any, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def fileno(self) -> int:
+        """Return the file that is readable once something has come."""
+        return int(self._selector.fileno())
+
+    def add(self, client: socket.socket, peer: Any, now: float) -> None:
+        """Take in a connection."""
+        client.setblocking(False)
+        self._selector.register(client, selectors.EVENT_READ)
+        self._clients[client] = peer, now
+
+    def oldest(self, most: int) -> list[tuple[float, socket.socket]]:
+        """Return the first few connections, and since when they wait (s)."""
+        first = islice(self._clients.items(), most)
+        return [(since, client) for client, (_, since) in first]
+
+    def drop(self, client: socket.socket) -> None:
+        """Close a connection."""
+        self._remove(client)
+        client.close()
+
+    def readable(self) -> bool:
+        """Whether waitress's loop is to look here."""
+        return bool(self._clients)
+
+    def writable(self) -> bool:
+        """Nothing is written to those that ask nothing."""
+        return False
+
+    def handle_read_event(self) -> None:
+        """Hand on the connections of which something has come."""
+        for key, _ in self._selector.select(0):
+            client: Any = key.fileobj
+            self._opened(client, self._remove(client))
+
+    def handle_close(self) -> None:
+        """Close all connections."""
+        for client in list(self._clients):
+            self.drop(client)
+
+    handle_error = handle_close
+    """Waitress's loop calls it on a fault."""
+
+    def close(self) -> None:
+        """Close all connections for good."""
+        self.handle_close()
+        self._selector.close()
+
+    def _remove(self, client: socket.socket) -> Any:
+        self._selector.unregister(client)
+        return self._clients.pop(client)[0]

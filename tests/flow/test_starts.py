@@ -1,0 +1,68 @@
+"""Several starts of one configuration at once: one runs, the others end with its process named."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.turn import Turn
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("recover", [False, True])
+def test_of_six_starts_one_runs_and_five_name_it(tmp_path: Path, recover: bool) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"""version: 2
+streams: [{{name: demo, type: file, path: {ROOT}/configs/recordings/demo.ndjson.gz, speed: 5}}]
+signals: {{pulse: {{members: {{"ure:pulse": {{group: ure}}, "osc_1:/body/pulse": {{}}}}}}}}
+output: {{dir: {tmp_path}/out}}
+""")
+    more = ["--recover", f"{tmp_path}/store"] if recover else []
+    command = [sys.executable, "-m", "ops", "run", str(config), *more]
+    starts = [
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(6)
+    ]
+    try:
+        end = time.monotonic() + 120
+        while sum(start.poll() is None for start in starts) > 1:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        (runs,) = (start for start in starts if start.poll() is None)
+        for start in starts:
+            if start is not runs:
+                assert start.returncode == 2
+                said = start.communicate()[1]
+                assert f"process {runs.pid} is writing there" in said
+                assert said.count("\n") == 1
+        runs.send_signal(signal.SIGINT)
+        _, said = runs.communicate(timeout=60)
+        assert runs.returncode == 0, said
+    finally:
+        for start in starts:
+            start.kill()
+            start.communicate()
+
+
+def test_a_turn_ends_and_another_begins(tmp_path: Path) -> None:
+    first = Turn(tmp_path / "new" / "out")
+    with pytest.raises(SystemExit) as refused:
+        Turn(tmp_path / "new" / "out")
+    assert refused.value.code == 2
+    first.leave()
+    first.leave()
+    Turn(tmp_path / "new" / "out").leave()
+
+
+def test_a_folder_that_cannot_be_is_left_to_the_look_at_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    Turn(tmp_path / "file" / "out").leave()
+    assert (tmp_path / "file").read_text() == "mine"
