@@ -28,7 +28,7 @@ from operators.state import StateRefusedError
 from operators.step import StationError
 from sinks.folder import TRACEBACK, FolderError
 from sinks.jsonl import ShortFileError
-from sources import stop
+from sources import aside, stop
 from sources.recording import UnusableError
 from sources.tap import TapError
 
@@ -76,8 +76,10 @@ class Watch:
             target=self._pass_on, args=(source, self._kept), name="engine", daemon=True
         )
         self._thread.start()
-        # Python's own messages take the short way.
-        if isinstance(self._stream, TextIOWrapper) and self._stream.fileno() == _STDERR:
+        # Python's own messages take the short way: whoever reads them is not waited for here.
+        if held := aside.current():
+            held.lead(self._kept)
+        elif isinstance(self._stream, TextIOWrapper) and self._stream.fileno() == _STDERR:
             self._stream.flush()
             self._own = sys.stderr = open(  # noqa: SIM115
                 self._kept, "w", 1, self._stream.encoding, "backslashreplace", closefd=False
@@ -109,6 +111,8 @@ class Watch:
         if self._kept is None:
             return
         os.dup2(self._kept, _STDERR)
+        if held := aside.current():
+            held.lead(_STDERR)
         self._thread.join(1.0)
         stop.set_terminal(_STDERR)
         replaced = self._own is not None and sys.stderr is not self._own

@@ -58,6 +58,10 @@ class Aside:
         self._put = self._done = self._stated = 0
         self._thread: threading.Thread | None = None
 
+    def lead(self, number: int) -> None:
+        """Write to another descriptor from now on."""
+        self._number = number
+
     def write(self, text: str) -> int:
         """Take a text; a line goes on its way once it is whole."""
         held = getattr(self._parts, "text", "") + text

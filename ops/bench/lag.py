@@ -1,10 +1,11 @@
 """How well one minute of two series tells the lag between them, and what other ways make of it.
 
 `python -m ops.bench.lag [--trials N]`: RMS errors (ms) of N windows (150) at each signal-to-noise
-ratio, beside the Cramer-Rao bound: white noise of 2.5 Hz, read at 5 Hz, the later series with
-noise on it, lags within 2 s of either sign.
+ratio, beside the Cramer-Rao bound: a movement of even power up to 2 Hz, which is what the kernel
+passes of one read at 5 Hz, the later series with white noise on it, lags within 2 s of either
+sign.
 
-The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = SNR (Knapp &
+The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = 2.5 / 2 SNR (Knapp &
 Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how strong each
 frequency is; the whole sample and the parabola through the peak of the normalised correlation
 know no better than the grid.
@@ -27,6 +28,7 @@ import numpy as np
 from configs.schema import Config
 from operators.correlate import Series, lag_of
 from operators.records import F64, Bool, SyncReport
+from operators.sinc import CUTOFF
 from operators.track import Pair, Track
 from operators.trend import motions
 from ops.bench import bound as bound_of
@@ -35,6 +37,7 @@ from ops.simulate import START, Recording, make
 from ops.table import table
 
 HZ, SECONDS, MOST_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
+BAND_HZ = CUTOFF * HZ
 LINES, SETTLED_S = 300, 90.0
 GAIN = float(np.sqrt(2 / LINES))
 BOUNDED = (20.0, 10.0, 0.0)
@@ -45,7 +48,7 @@ Way = Callable[[F64, F64], tuple[float, float]]
 def pair(lag_s: float, snr_db: float, rng: np.random.Generator) -> tuple[F64, F64]:
     """Return a window of two series, the second late and noisy."""
     t = np.arange(round(SECONDS * HZ)) / HZ
-    f, phase = rng.uniform(0.02, HZ / 2, LINES), rng.uniform(0, 2 * np.pi, LINES)
+    f, phase = rng.uniform(0.02, BAND_HZ, LINES), rng.uniform(0, 2 * np.pi, LINES)
 
     def at(t: F64) -> F64:
         return np.asarray(np.sin(2 * np.pi * f * t[:, None] + phase).sum(1)) * GAIN
@@ -55,8 +58,9 @@ def pair(lag_s: float, snr_db: float, rng: np.random.Generator) -> tuple[F64, F6
 
 def bound(snr_db: float) -> float:
     """Return the Cramer-Rao bound of a window (s)."""
-    moment = (2 * np.pi) ** 2 * (HZ / 2) ** 3 / 3
-    return float(1 / np.sqrt(2 * SECONDS * moment * 10 ** (snr_db / 10)))
+    moment = (2 * np.pi) ** 2 * BAND_HZ**3 / 3
+    ratio = 10 ** (snr_db / 10) * (HZ / 2) / BAND_HZ
+    return float(1 / np.sqrt(2 * SECONDS * moment * ratio))
 
 
 def tracked(a: F64, b: F64) -> tuple[float, float]:

@@ -205,7 +205,7 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
 
 
 def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch, capsys):
-    def full(path, data):
+    def full(path, data, access):
         raise OSError(28, "cannot write: No space left on device", str(path))
 
     monkeypatch.setattr("flows.first_pass.write_whole", full)
