@@ -5,8 +5,8 @@ ratio, beside the Cramer-Rao bound: a movement of even power up to 2 Hz, which i
 passes of one read at 5 Hz, the later series with white noise on it, lags within 2 s of either
 sign.
 
-The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = 2.5 / 2 SNR (Knapp &
-Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how strong each
+The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = 2.5 / 2 SNR
+(Knapp & Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how strong each
 frequency is; the whole sample and the parabola through the peak of the normalised correlation
 know no better than the grid.
 
