@@ -6,9 +6,9 @@ passes of one read at 5 Hz, the later series with white noise on it, lags within
 sign.
 
 The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = 2.5 / 2 SNR
-(Knapp & Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how strong each
-frequency is; the whole sample and the parabola through the peak of the normalised correlation
-know no better than the grid.
+(Knapp & Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how
+strong each frequency is; the whole sample and the parabola through the peak of the normalised
+correlation know no better than the grid.
 
 `--recordings N`: all stations over N simulated recordings of ten minutes at 20, 10 and 0 dB (five
 instruments with clocks, lags and a clock step): RMS error of the lags from 90 s on and at the end,
