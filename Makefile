@@ -1,13 +1,16 @@
-# Everything runs in .venv, which is made once, from requirements.lock alone.
+# Everything runs in .venv, which is made once, from requirements.lock alone. What is installed has
+# its hash in a file of this folder and is a wheel: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check bench peers jack browser lock schemas clean \
+.PHONY: help demo live test check bench peers jack browser lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TOOLS := .tools/ready
+PINNED := pip install -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 REALM ?= prod
@@ -18,6 +21,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
 PYTHON ?= $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
 	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+COMPILED = .tools/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet
 
 # Unpacks packages into a folder, with those of their libraries that this machine lacks.
 define unpacked
@@ -67,15 +73,30 @@ browser:  ## Fetch Chromium, for the tests of the live page, where apt-get is (n
 
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types, which the dashboards are checked against (needs npm)
 
-lock: $(READY)  ## Take the newest versions that fit pyproject.toml into requirements.lock
-	$(BIN)/python -m pip install -qq uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
-		--generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements.lock
+lock: $(TOOLS)  ## Take the newest versions that fit pyproject.toml into requirements*.lock
+	$(COMPILED) --upgrade pyproject.toml --all-extras --output-file requirements.lock
+	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
+		--output-file requirements.run.lock
+	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
 
 schemas: $(READY)  ## Write anew what is made from the code: schemas, rules, dashboards
 	@$(BIN)/python -m configs.generate
 	@$(BIN)/python -m ops.prometheus.generate
 	@$(BIN)/python -m ops.grafana.generate
+
+# The bill lists an environment that holds the product alone, and no tool of its developers.
+release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (CycloneDX), licences, sums
+	@rm -rf dist .release
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -d dist
+	@$(BIN)/python -m venv .release
+	@.release/bin/python -m $(PINNED) requirements.run.lock
+	@.release/bin/python -m pip install -qq --no-deps --no-index dist/*.whl
+	@.release/bin/python -m pip uninstall -qq -y pip setuptools
+	@.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/sbom.json .release/bin/python
+	@.release/bin/python -m ops.licences dist/sbom.json dist/licences.txt
+	@cp requirements.run.lock dist && rm -rf .release
+	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
 jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
 
@@ -108,16 +129,21 @@ promtool-check:  #= promtool check rules, and check config
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and what the tools left behind
-	rm -rf $(VENV) .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
 	for instance 'apt install python3.11-venv', 'uv python install 3.12' or 'pyenv install 3.12'" >&2; exit 1; }
 	@echo "Making $(VENV) with $(PYTHON) (about a minute)"
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python -m pip install -qq --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m $(PINNED) requirements.lock
+	@$(BIN)/python -m pip install -qq --no-deps --no-index --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q flows operators sources sinks configs ops
+	@touch $@
+
+$(TOOLS): requirements.tools.lock $(READY)
+	@rm -rf .tools && $(BIN)/python -m venv .tools
+	@.tools/bin/python -m $(PINNED) requirements.tools.lock
 	@touch $@
 
 $(JACK):
@@ -125,6 +151,6 @@ $(JACK):
 
 .grafana/shipped.schema.json: $(wildcard ops/grafana/schema/*)
 	@mkdir -p .grafana && cp ops/grafana/schema/* .grafana && cd .grafana \
-		&& npm ci --loglevel=error --no-audit --no-fund \
+		&& npm ci --ignore-scripts --loglevel=error --no-audit --no-fund \
 		&& npm exec --offline -- ts-json-schema-generator --path shipped.ts --type Shipped \
 			--expose none --out shipped.schema.json
