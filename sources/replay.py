@@ -160,11 +160,12 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
     def next_batch(self) -> list[tuple[str, Batch]]:
         """Return the next rows; with the last ones, the end of every rig."""
-        if self._ended or (stop.requested() and stop.recovering()):
-            raise StopIteration
-        if self._idle and not self._busy:
+        if self._idle and not self._busy and not self._ended:
             self._pace.wait()
-        if stop.requested():
+        stopped = stop.requested()
+        if self._ended or (stopped and stop.recovering()):
+            raise StopIteration
+        if stopped:
             rows = self._rest()
             if self._speed and not self._follows:
                 rows = rows.take(slice(0, self._due(rows)))  # the others have not come yet
