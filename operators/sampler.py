@@ -24,7 +24,7 @@ import numpy as np
 from operators.cells import cells_of, covered, led_by
 from operators.hampel import SIDE
 from operators.records import F64, I64, Block, Bool, State
-from operators.sinc import CUTOFF, PHASES, kernel, weigh
+from operators.sinc import BETA, CUTOFF, PHASES, kernel, weigh
 
 SLOW = 4.0
 LEAST_COVERAGE = 0.9
@@ -33,6 +33,7 @@ LEVELS, SLACK = 4, 1.0
 """Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
 WIDTHS = 8
 """Half-widths a tick."""
+LEAST_BETA = 5.4
 TINY_S = 1e-6
 """More than stamps since the epoch are rounded by."""
 MARGIN = 4
@@ -244,8 +245,10 @@ class _Reading(NamedTuple):
                 gain[mine] = 1.0
                 continue
             wide = float(width[a]) / WIDTHS
-            cutoff = _cutoff(half * hz, wide) * hz * 2.0 ** (-level / LEVELS)
-            k_of = kernel(cutoff, wide / hz, hz)
+            cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
+            # As steep as the widest, for the loss of some depth.
+            beta = max(BETA * wide / (half * hz), LEAST_BETA)
+            k_of = kernel(cutoff, wide / hz, hz, beta)
             first = None
             if known is not None:
                 first = np.searchsorted(known[mine], np.arange(len(node)), "right")
@@ -263,15 +266,6 @@ class _Reading(NamedTuple):
         late = np.minimum(SIDE * spacing, x.decide_s) + spacing - x.spare_s
         late = np.nan_to_num(np.where(x.eager, 0.0, np.maximum(late, 0.0)))
         return np.floor((x.half_width_s - late) * (x.tick_hz * WIDTHS) + TINY_S)
-
-
-def _cutoff(most: float, wide: float) -> float:
-    """Return the cut-off (of the grid's rate) of a kernel `wide` ticks on a side, at most `most`.
-
-    A narrower one falls off less steeply: half of that at the cost of what passes, half of what is
-    stopped.
-    """
-    return CUTOFF - 0.5 * (1 / wide - 1 / most)
 
 
 def _runs(ratio: F64, width: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:

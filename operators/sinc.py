@@ -44,11 +44,11 @@ class Kernel(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float) -> Kernel:
+def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float, beta: float = BETA) -> Kernel:
     """Return the kernel of unit area for a cut-off (Hz), half-width (s) and grid (Hz)."""
     n = round(half_width_s * tick_hz * PHASES)
     u = np.linspace(0.0, half_width_s, n + 1)
-    window = np.i0(BETA * np.sqrt(np.clip(1 - (u / half_width_s) ** 2, 0, 1)))
+    window = np.i0(beta * np.sqrt(np.clip(1 - (u / half_width_s) ** 2, 0, 1)))
     table = np.sinc(2 * cutoff_hz * u) * window
     table[-1] = 0.0
     du = half_width_s / n
