@@ -119,7 +119,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
                     break
         if self.connections > self._most:
             self._silent.handle_read_event()
-            self._make_room(self.connections - self._most)
+            self._make_room(self.connections - self._most, now)
 
     def maintenance(self, now: float) -> None:
         """Close connections that are idle, or have something unfinished for too long."""
@@ -143,14 +143,21 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         except OSError:
             client.close()
 
-    def _make_room(self, surplus: int) -> None:
-        """Close so many connections: the longest idle, then the longest unfinished."""
+    def _make_room(self, surplus: int, now: float) -> None:
+        """Close so many connections: the longest idle, then the longest unfinished.
+
+        Where most are unfinished, those accepted just now (s) come last: what they ask may be on
+        its way.
+        """
         channels = sorted(self.active_channels.values(), key=_since)
         idle = [(_since(c), c.handle_close) for c in _quiet(filter(_idle, channels))]
         silent = [(since, partial(self._silent.drop, client))
                   for since, client in self._silent.oldest(surplus)]  # fmt: skip
         busy = [(_since(c), c.handle_close) for c in channels if not _idle(c)]
-        for _, close in [*merge(silent, idle, key=itemgetter(0)), *busy][:surplus]:
+        new = [x for x in silent if x[0] >= now]
+        old = merge(silent[: len(silent) - len(new)], idle, key=itemgetter(0))
+        last = [*busy, *new] if 2 * len(busy) > self._most else [*new, *busy]
+        for _, close in [*old, *last][:surplus]:
             close()
 
 
