@@ -34,6 +34,7 @@ from typing import Any
 
 from ops.bench.osc_flood import ROOT
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 from ops.devices import bundle
 from ops.table import table
 
@@ -76,7 +77,7 @@ class Senders:
 
     def __init__(self) -> None:
         self._out = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-        self.ports = [_free(socket.SOCK_DGRAM) for _ in self._out]
+        self.ports = [free_port() for _ in self._out]
         self.sent = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -132,7 +133,7 @@ class Flow:
                     "meta": {"rx": at},
                 }) + "\n")  # fmt: skip
         config = folder / "live.yaml"
-        self._http = _free(socket.SOCK_STREAM)
+        self._http = free_port()
         config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
         environ = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         if library is not None:
@@ -221,13 +222,6 @@ class Flow:
         # The live run is paused, not ended: its last ticks are still to be written.
         live, again = ((self.folder / out / "fused.jsonl").read_bytes() for out in ("out", "again"))
         return len(live) > 0 and again.startswith(live)
-
-
-def _free(kind: socket.SocketKind) -> int:
-    """Return a port that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _ticks(folder: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from ops.bench.ports import free_port
+
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 _ZEROS = bytes(1 << 20)
 _MIB = 1 << 20
@@ -153,8 +155,7 @@ class Hostile:
         self.requests: list[bytes] = []
         self._done = threading.Event()
         self._open: set[socket.socket] = set()
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @property

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.monitoring import free_port
 from ops.bench.osc_flood import CONFIG, HZ, flow
+from ops.bench.ports import free_port
 from ops.bench.scrape import ended
 from ops.table import table
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import time
 from pathlib import Path
 
 from ops.bench.osc_flood import ROOT, send
+from ops.bench.ports import free_port
 
 COMMON = """version: 2
 rig: killed
@@ -64,9 +64,7 @@ def kill_often(folder: Path, kills: int, rate: float, seed: int = 1) -> dict[str
         A line differs.
     """
     chance = random.Random(seed)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     live, replay = write_configs(folder, port)
     done = threading.Event()
     sender = threading.Thread(target=_keep_sending, args=(port, rate, done))

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ import rtmidi  # type: ignore[import-untyped]
 
 from ops.bench.jack_server import missing, serving
 from ops.bench.osc_flood import ROOT, send
+from ops.bench.ports import free_port
 from ops.machine import MidiInputs
 from sources.port import Port, PortError
 
@@ -103,12 +103,7 @@ def busy_flow(config: str, busy_s: float) -> None:
 
 def measure(folder: Path, count: int, busy_s: float) -> dict[str, Any]:
     """Play chords to a flow; return what became of them."""
-    with ExitStack() as held:
-        ports = []
-        for _ in range(2):
-            free = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    ports = [free_port(), free_port()]
     config, log = folder / "chords.yaml", folder / "log"
     config.write_text(CONFIG.format(first=ports[0], second=ports[1], folder=folder))
     keys = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Keys")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
 
-from ops.bench.monitoring import free_port
+from ops.bench.ports import free_port
 
 PAGE = 9310
 """Where the exporter is found where none is given."""
@@ -27,7 +26,7 @@ def moved(folder: Path, name: str, text: str, root: Path) -> tuple[Path, dict[in
     ports: dict[int, int] = {}
 
     def port_of(old: int) -> int:
-        return ports.setdefault(old, _free())
+        return ports.setdefault(old, free_port())
 
     text = _ADDRESS.sub(lambda found: f"127.0.0.1:{port_of(int(found[2]))}", text)
     text = _PAGE.sub(lambda found: f"http_port: {port_of(int(found[1]))}", text)
@@ -37,15 +36,3 @@ def moved(folder: Path, name: str, text: str, root: Path) -> tuple[Path, dict[in
     path = folder / f"{name}.yaml"
     path.write_text(text, "utf-8")
     return path, ports
-
-
-def _free() -> int:
-    """Return a port that is free for UDP and TCP just now."""
-    while True:
-        port = free_port()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
-            try:
-                tried.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

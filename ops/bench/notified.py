@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import json
 import multiprocessing
 import random
@@ -34,18 +33,19 @@ from ops.bench.monitoring import (
     ROOT,
     Slack,
     alertmanager,
-    free_port,
     node_exporter,
     prometheus,
     running,
     wait_for,
 )
+from ops.bench.ports import free_port
 from ops.peers import PeerError
 from ops.stage import play
 from ops.table import table
 
 MONITORING, ALERTING = ROOT / "ops" / "prometheus", ROOT / "ops" / "alertmanager"
 SENSORS = ("osc_1", "osc_2")
+DEVICES_LOG = "devices.log"
 LIVE = """version: 2
 rig: studio
 streams:
@@ -147,7 +147,12 @@ class Stage:
         self.back()
         run = (sys.executable, "-m", "ops", "run", str(live))
         enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
-        wait_for("the first fused tick", self.fused, 60.0)
+        try:
+            wait_for("the first fused tick", self.fused, _LONGEST_S)
+        except TimeoutError as error:
+            for log in ("run.log", DEVICES_LOG):
+                error.add_note((folder / log).read_text("utf-8", "replace"))
+            raise
 
     @contextmanager
     def _playing(self, *streams: str) -> Iterator[None]:
@@ -202,7 +207,11 @@ def _play(config: Path, streams: tuple[str, ...], began: float) -> None:
     """Play some streams of a configuration, until killed."""
     whole = load(config).config
     ours = [stream for stream in whole.streams if stream.name in streams]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with (
+        (config.parent / DEVICES_LOG).open("a", buffering=1, encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         play(msgspec.structs.replace(whole, streams=ours), began=began)
 
 

@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 from configs.load import load
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """version: 2
@@ -177,13 +178,7 @@ def flood(
     folder: Path, rate: float, seconds: float, garbage: float, tap: bool, calm_s: float = 1.0
 ) -> dict[str, Any]:
     """Flood a flow; return what was sent, its account, when it was over, CPU share and log."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-    ):
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, quiet = one.getsockname()[1], other.getsockname()[1]
+    port, quiet = free_port(), free_port()
     config, log = folder / "flood.yaml", folder / "log"
     line = f"tap: {{dir: {folder}/tap}}" if tap else ""
     config.write_text(CONFIG.format(port=port, probe=quiet, hz=HZ, folder=folder, tap=line))

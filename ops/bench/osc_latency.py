@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from configs.load import load
 from ops.bench.osc_flood import flow, send
+from ops.bench.ports import free_port
 
 CONFIG = """version: 2
 rig: latency
@@ -42,9 +42,7 @@ def _cpu_s(pid: int) -> float:
 
 def measure(folder: Path, rate: float, hz: float, seconds: float) -> dict[str, float]:
     """Run a flow; return ticks, the lateness of their lines (s), and the share of a core."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = folder / "latency.yaml"
     profile = "low_latency" if hz > 20 else "accurate"
     config.write_text(CONFIG.format(port=port, hz=hz, profile=profile, folder=folder))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ops.bench.browser import browser, until
+from ops.bench.ports import free_port
 from ops.table import table
 
 FILLS_MIN = 11.0
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        ports = free_ports(4)
+        ports = [free_port() for _ in range(4)]
         config = folder / "stage.yaml"
         config.write_text(CONFIG.format(*ports, folder / "out"))
         for words in (["simulate", "--live"], ["run"]):
@@ -148,15 +148,6 @@ def main(argv: Sequence[str] | None = None) -> None:
           f" {drawn:.0f} ms; {len(errors)} console errors")  # fmt: skip
     for error in errors[:10]:
         print(error, file=sys.stderr)
-
-
-def free_ports(n: int) -> list[int]:
-    """Return ports that nobody has."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def wait_for(address: str) -> None:

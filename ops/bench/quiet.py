@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ops.bench.monitoring import ROOT, answers, free_port, prometheus, running
+from ops.bench.monitoring import ROOT, answers, prometheus, running
 from ops.bench.moved import PAGE, moved
+from ops.bench.ports import free_port
 from ops.peers import PeerError
 from ops.table import table
 

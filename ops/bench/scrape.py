@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ops.bench.events import HZ, write_events
-from ops.bench.monitoring import free_port
 from ops.bench.osc_flood import CONFIG as FLOOD
 from ops.bench.osc_flood import HZ as FLOOD_HZ
 from ops.bench.osc_flood import ROOT, flow
+from ops.bench.ports import free_port
 from ops.bench.throughput import CONFIG as REPLAY
 from ops.bench.throughput import spend
 from ops.table import table

@@ -2,10 +2,11 @@
 
     python -m ops.bench.soak [--minutes 30] [--warm 5] [--recover] [--folder DIR]
 
-Four senders, two of them with clocks of their own, tell 5,000 numbers a second from a process
-beside; one in a hundred of the last one's datagrams is garbage, and one of its addresses is used
-nowhere. The URE is well for 20 s, then broken in one way or another for 10 s, and so on. Tap,
-evidence, exporter, OSC out and every output are on, their files turning over.
+Four senders, two of them with clocks of their own, send 5,000 numbers a second from a process
+beside. Of the last sender's datagrams one in a hundred is garbage, and one in a hundred has a
+random address. Three streams flap: two senders pause for 10 s in each 40 s, and the URE is well
+for 20 s, then broken in one way or another for 10 s. Tape, evidence, exporter, OSC out and every
+output are on, and their files rotate.
 
 `slope` is that of the resident memory after the warm-up, as the median of the slopes between
 any two samples (Theil and Sen), its sd from the 95 % interval of that median; samples that lie
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import random
 import signal
 import socket
 import struct
@@ -32,7 +34,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from multiprocessing.sharedctypes import SynchronizedArray
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -44,6 +46,7 @@ from scipy.stats import theilslopes
 from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
 from ops.bench.osc_flood import ROOT, cpu_s
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 from ops.devices import Clock, bundle
 from ops.simulate import FACTS, Movement
 from ops.table import table
@@ -93,14 +96,17 @@ class Teller(NamedTuple):
     parts: int
     lag_s: float
     clock: tuple[float, float] | None = None
+    pauses: bool = False
 
 
 TELLERS = (
     Teller("phone_1", 500, 3, 0.05, (1234.5, 80.0)),
-    Teller("phone_2", 1500, 1, 0.12, (-77.7, -40.0)),
+    Teller("phone_2", 1500, 1, 0.12, (-77.7, -40.0), pauses=True),
     Teller("wire", 1000, 1, 0.0),
-    Teller("desk", 1000, 1, 0.02),
+    Teller("desk", 1000, 1, 0.02, pauses=True),
 )
+CYCLE_S, SPOKEN_S = 40, 30
+"""A sender that pauses sends in the first seconds of each cycle."""
 
 
 class Sample(NamedTuple):
@@ -117,18 +123,24 @@ class Sample(NamedTuple):
 
 
 def datagrams(teller: Teller, began: float) -> Iterator[bytes]:
-    """Return what a sender says, one datagram after another."""
+    """Return the datagrams of a sender in order; an empty one stands for a pause."""
     movement = Movement(np.random.default_rng([1, 0]))
     noise = np.random.default_rng([2, teller.hz])
+    address = random.Random(teller.hz)
     clock = Clock(began, *teller.clock) if teller.clock else None
     for second in count():
+        if teller.pauses and second % CYCLE_S >= SPOKEN_S:
+            for _ in range(teller.hz):
+                yield b""
+            continue
         at = second + np.arange(teller.hz) / teller.hz
         values = movement.at(at - teller.lag_s) + 0.05 * noise.standard_normal(teller.hz)
         for n, (when, value) in enumerate(zip((began + at).tolist(), values.tolist(), strict=True)):
             if clock:
                 yield bundle(clock.at(when), [("/level", (value,) * teller.parts)])
             elif teller.name == "desk" and n % 100 < 2:
-                yield message("/unused", "d", struct.pack(">d", value)) if n % 2 else b"garbage"
+                random_name = f"/random/{address.getrandbits(48):x}"
+                yield message(random_name, "d", struct.pack(">d", value)) if n % 2 else b"garbage"
             else:
                 yield message("/level", "d", struct.pack(">d", value))
 
@@ -138,13 +150,17 @@ def tell(ports: list[int], began: float, sent: SynchronizedArray[int], done: Eve
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ports]
     for out, port in zip(sockets, ports, strict=True):
         out.connect(("127.0.0.1", port))
-    said = [datagrams(teller, began) for teller in TELLERS]
+    queued = [datagrams(teller, began) for teller in TELLERS]
+    taken = [0] * len(TELLERS)
     while not done.is_set():
         elapsed = time.time() - began
         for k, teller in enumerate(TELLERS):
-            for _ in range(int(elapsed * teller.hz) - sent[k] // teller.parts):
-                sockets[k].send(next(said[k]))
-                sent[k] += teller.parts
+            due = int(elapsed * teller.hz)
+            for datagram in islice(queued[k], max(0, due - taken[k])):
+                taken[k] += 1
+                if datagram:
+                    sockets[k].send(datagram)
+                    sent[k] += teller.parts
         time.sleep(0.001)
 
 
@@ -208,13 +224,6 @@ def look(pid: int, began: float, folder: Path) -> Sample:
     return Sample(at, rss, pss, anonymous, cpu_s(pid), disk / 1e6, threads, files)
 
 
-def free_port(kind: socket.SocketKind) -> int:
-    """Return a port that nobody has."""
-    with socket.socket(socket.AF_INET, kind) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
     """Start a flow and wait until it hears every sender."""
     store = ["--recover", str(folder / "store")] if recover else []
@@ -235,8 +244,8 @@ def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
 
 def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dict[str, Any]]:
     """Run the flow; return its samples, and what was sent, received and how it ended."""
-    ports = [free_port(socket.SOCK_DGRAM) for _ in TELLERS]
-    http, page, done = free_port(socket.SOCK_STREAM), Ure(), threading.Event()
+    ports = [free_port() for _ in TELLERS]
+    http, page, done = free_port(), Ure(), threading.Event()
     context = multiprocessing.get_context("spawn")
     sent, over = context.Array("Q", len(ports)), context.Event()
     took: list[float] = []

@@ -30,6 +30,7 @@ from typing import Any
 from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
 from ops.bench.osc_flood import flow
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 from ops.table import table
 
 HZ, PULL_S, REJOIN_S = 5.0, 0.5, 1.0
@@ -141,9 +142,7 @@ def _send(port: int, done: threading.Event) -> None:
 
 def measure(folder: Path, modes: list[str], seconds: float) -> tuple[list[Trial], dict[str, Any]]:
     """Run the flow through the modes; return what was seen, and its account."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     page, done = Page(), threading.Event()
     with Hostile(page) as server:
         config = folder / "ure.yaml"

@@ -6,7 +6,6 @@ from the next tick on.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from typing import Any
@@ -26,6 +25,7 @@ from operators.records import (
     SyncReport,
 )
 from operators.resample import ResampleConfig
+from ops.bench.ports import free_port
 from sinks.board import Board
 from sinks.server import Server
 
@@ -61,7 +61,7 @@ class Stage:
     def __init__(
         self, port: int = 0, *, live: bool = True, before_s: int = 60, rigs: Any = ()
     ) -> None:
-        self.port = port or _free()
+        self.port = port or free_port()
         streams: list[Any] = [FileStream(name="demo", path="demo.ndjson")]
         if live:
             streams = [
@@ -223,9 +223,3 @@ class Stage:
             jitter_p95_s=0.0042 if own else None, received=used, used=used, outliers=0,
             late=0, duplicate=0, rejected=0, gaps=0,
         )  # fmt: skip
-
-
-def _free() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

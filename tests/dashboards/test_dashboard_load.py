@@ -1,12 +1,12 @@
 """Bringing the dashboards to a Grafana: a small stand-in for its HTTP API, since there is none."""
 
 import json
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from ops.bench.ports import free_port
 from ops.grafana.load import main
 from tests.dashboards.looked import DASHBOARDS
 
@@ -118,8 +118,7 @@ def test_the_token_is_not_carried_elsewhere(grafana, capsys):
 
 
 def test_nobody_there_is_one_line(capsys):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     assert refused(capsys, url) == "[Errno 111] Connection refused"
 
 

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from operators.records import MODES
+from ops.bench.ports import free_port
 from ops.prometheus.generate import FOLDER
 from sinks.board import Board
 from sinks.metrics import Page
@@ -81,8 +81,7 @@ def ask(tmp_path_factory):
         often = re.sub(r"interval: \w+", "interval: 1s", path.read_text())
         (folder / "rules" / path.name).write_text(often)
     (folder / "prometheus.yml").write_text("rule_files: [rules/*.yml]\n")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [prometheus, f"--config.file={folder}/prometheus.yml",
          f"--storage.tsdb.path={folder}/db", f"--web.listen-address=127.0.0.1:{port}"],

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import UreStream
+from ops.bench.ports import free_port
 from sources.exposition import Pages
 from sources.inbox import Heard, Inbox, Refused, Turned
 from sources.scrape import Endpoint, Patience
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no {NAME} here: run `m
 
 @pytest.fixture(scope="module")
 def url():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [PROGRAM, f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
         stderr=subprocess.DEVNULL,

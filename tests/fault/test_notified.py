@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ops.bench.healthy import fired
-from ops.bench.monitoring import Slack, Told, alertmanager, free_port, wait_for
+from ops.bench.monitoring import Slack, Told, alertmanager, wait_for
 from ops.bench.notified import ALERTING, Stage, episode
+from ops.bench.ports import free_port
 from ops.peers import PeerError, peer
 
 CONFIG = ALERTING / "alertmanager.yml"
@@ -133,7 +134,7 @@ def test_from_the_start_on_the_rules_speak_of_what_happens_and_of_nothing_else()
     assert set(re.findall(r'alertname="(\w+)"', said)) == {"FusionFailover", "FusionStreamLoss"}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_whoever_stops_is_named_within_a_minute_and_whoever_is_back_likewise(
     tmp_path: Path,
 ) -> None:

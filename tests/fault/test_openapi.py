@@ -1,7 +1,6 @@
 """The pages, fuzzed from outside by what their OpenAPI document says of them."""
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import ExporterConfig
+from ops.bench.ports import free_port
 from ops.exporter import Channel, Indicator, Rig, Signal, State, Stream
 from sinks.server import Server
 from sources.udp import listener
@@ -23,9 +23,7 @@ def serve():
     servers = []
 
     def _serve(*packets):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         board = Time().board()
         board.tell([*packets])
         servers.append(Server(ExporterConfig(http_port=port), board, listener))

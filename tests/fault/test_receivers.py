@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
+from ops.bench.ports import free_port
 from ops.heard import BACK
 from ops.listen import EXAMPLES
 from sinks.instrument import Osc
@@ -24,9 +24,7 @@ PROBED = ("motion", "trust", "fader")
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def moved(name: str, port: int, folder: Path) -> Path:

@@ -6,7 +6,6 @@ Each runs as a program of its own and sends to a stream of ours; what it means i
 from __future__ import annotations
 
 import math
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import OscStream
+from ops.bench.ports import free_port
 from sources.inbox import Heard, Inbox, Refused
 from sources.osc import Osc
 from tests.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
@@ -28,9 +28,7 @@ Message = tuple[str, float | str | tuple[float, ...]]
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def heard(port: int, send: Callable[[], object], count: int) -> list[Heard | Refused]:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 from sinks.metrics import AGE, FAMILIES, LATENESS
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +35,7 @@ fusion_tick_lateness_seconds_count fusion_build_info
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 def write(path, out, speed, port=None):

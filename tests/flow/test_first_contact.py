@@ -19,6 +19,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config, MidiStream, OscStream
+from ops.bench.ports import free_port
 from ops.heard import BACK
 from ops.listen import Listener, configuration
 from ops.stage import play
@@ -31,23 +32,13 @@ ROOT = Path(__file__).parents[2]
 
 def moved(name: str, folder: Path) -> Path:
     """Write a shipped configuration with ports that are free, on loopback only."""
-    taken: list[socket.socket] = []
-
-    def port() -> str:
-        free = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        free.bind(("127.0.0.1", 0))
-        taken.append(free)
-        return str(free.getsockname()[1])
-
     text = (ROOT / f"configs/{name}.yaml").read_text("utf-8")
     text = re.sub(
-        r"(?<=[\"/])(?:0\.0\.0\.0|127\.0\.0\.1):\d+", lambda _: f"127.0.0.1:{port()}", text
+        r"(?<=[\"/])(?:0\.0\.0\.0|127\.0\.0\.1):\d+", lambda _: f"127.0.0.1:{free_port()}", text
     )
-    text = re.sub(r"(?<=\nexporter: ).*", f"{{http_port: {port()}}}", text)
+    text = re.sub(r"(?<=\nexporter: ).*", f"{{http_port: {free_port()}}}", text)
     text = text.replace("{dir: out}", f"{{dir: {folder}/out}}")
     text = text.replace("{dir: tap,", f"{{dir: {folder}/tap,")
-    for free in taken:
-        free.close()
     path = folder / f"{name}.yaml"
     path.write_text(text, "utf-8")
     return path
@@ -74,12 +65,6 @@ def receiving(process: subprocess.Popen[str], channel: str) -> subprocess.Popen[
         assert line
     time.sleep(2.0)
     return process
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def values(folder: Path) -> list[float]:

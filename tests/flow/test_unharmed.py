@@ -16,6 +16,7 @@ import pytest
 
 from ops.bench.clock_steps import Flow, made
 from ops.bench.osc_fuzz import message
+from ops.bench.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """version: 2
@@ -91,9 +92,7 @@ def closed():
 
 @pytest.mark.parametrize("end", [gone, stalled, closed])
 def test_whoever_reads_standard_error_cannot_stop_a_flow(end, tmp_path):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = tmp_path / "live.yaml"
     config.write_text(CONFIG.format(port=port, folder=tmp_path))
     into, release = end()

@@ -13,7 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from ops.bench.monitoring import free_port, node_exporter
+from ops.bench.monitoring import node_exporter
+from ops.bench.ports import free_port
 from ops.heartbeat import SEQ, TS, beat
 from ops.peers import PeerError, peer
 from ops.prometheus import unit

@@ -7,7 +7,8 @@ from urllib.request import urlopen
 import pytest
 
 from ops.alertmanager.announce import AnnounceError, alert, announce, main
-from ops.bench.monitoring import alertmanager, free_port
+from ops.bench.monitoring import alertmanager
+from ops.bench.ports import free_port
 from ops.peers import PeerError, peer
 
 CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"

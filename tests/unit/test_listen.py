@@ -13,16 +13,10 @@ import pytest
 from configs.load import load
 from configs.schema import OscStream
 from ops.__main__ import main
+from ops.bench.ports import free_port
 from ops.devices import bundle
 from ops.listen import Listener, configuration, listen, opening
 from sources.inbox import Heard
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Ports:

@@ -10,6 +10,7 @@ import pytest
 
 from configs.schema import OscStream
 from ops.bench.osc_fuzz import bundle, message
+from ops.bench.ports import free_port
 from sources import udp
 from sources.inbox import Heard, Inbox, Refused, Turned, stamp
 from sources.osc import Osc
@@ -22,9 +23,7 @@ def number(address, value):
 
 @pytest.fixture
 def port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 def until(true, timeout_s=5.0):

@@ -11,16 +11,10 @@ from pathlib import Path
 import pytest
 
 from ops.__main__ import main
+from ops.bench.ports import free_port
 from ops.devices import bundle
 from ops.record import record
 from sources.tape import head, read_manifest
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def config(folder: Path, port: int, more: str = "") -> Path:

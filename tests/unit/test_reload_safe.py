@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ops.bench.monitoring import Slack, free_port, node_exporter, prometheus, wait_for
+from ops.bench.monitoring import Slack, node_exporter, prometheus, wait_for
+from ops.bench.ports import free_port
 from ops.heartbeat import beat
 from ops.peers import PeerError, peer
 from ops.prometheus.reload_safe import Prometheus, ReloadError, reload_safe

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from configs.schema import ExporterConfig
+from ops.bench.ports import free_port
 from sinks import listening
 from sinks.server import PortError, Server, served
 from sources.udp import listener
@@ -20,9 +21,7 @@ from tests.shown import Time, events, packet, ticks
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

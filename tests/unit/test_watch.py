@@ -20,6 +20,7 @@ from configs.schema import ExporterConfig
 from operators.plan import ChannelConfig
 from operators.records import DeadLetter
 from ops import watch
+from ops.bench.ports import free_port
 from ops.exporter import _decode, address, ask
 from ops.frame import Trace, frame
 from sinks.server import Server
@@ -33,9 +34,7 @@ WELL = {"phase_diff": 0.01, "coherence": 0.95, "sync_quality": 0.9, "entropy_rat
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture
