@@ -7,7 +7,7 @@ them under one source, so that 300,000 sources are one dead letter with its coun
 A name is kept as 8 bytes of its BLAKE2b hash: room does not grow with the length of names, and a
 resumed run goes on with the very same ones. Two names in 65,536 share a hash once in 10^10 runs.
 
-State: 8 bytes a name, 0.5 MiB at most. Cost: about 2 us a new name. Losses: none here.
+State: 8 bytes a name, 0.5 MiB at most. Cost: about 5 us a name of a new table. Losses: none here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Collection
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from operators.records import I64, Bool
 from sources.names import Names
@@ -25,6 +26,7 @@ MOST_NAMES = 65_536
 OTHERS = "*"
 """The source of what comes under further names."""
 _SIZE = 8
+_MOST_RECENT = 1024
 
 
 class Admission:
@@ -44,7 +46,9 @@ class Admission:
     ) -> None:
         self._used, self._most = used, most
         self._order = bytearray(known)
-        self._known = {known[i : i + _SIZE] for i in range(0, len(known), _SIZE)}
+        self._sorted: NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._recent: set[int] = set()
+        self._sort()
         self._names: Names | None = None
         self._judged: Bool = np.empty(0, np.bool_)
         self._fits: Bool = np.empty(0, np.bool_)
@@ -57,13 +61,24 @@ class Admission:
         """Whether a name is told apart; a new one is entered while there is room."""
         text = "\0".join(name).encode("utf-8", "surrogatepass")
         digest = blake2b(text, digest_size=_SIZE).digest()
-        if digest in self._known:
+        number = int.from_bytes(digest, "little")
+        if number in self._recent:
             return True
-        if len(self._known) >= self._most:
+        at = int(np.searchsorted(self._sorted, np.uint64(number)))
+        if at < len(self._sorted) and int(self._sorted[at]) == number:
+            return True
+        if len(self._order) >= _SIZE * self._most:
             return False
-        self._known.add(digest)
         self._order += digest
+        self._recent.add(number)
+        if len(self._recent) > _MOST_RECENT:
+            self._sort()
         return True
+
+    def _sort(self) -> None:
+        """Keep all names as one sorted array: 8 bytes a name, where a set takes 75."""
+        self._sorted = np.sort(np.frombuffer(bytes(self._order), "<u8"))
+        self._recent = set()
 
     def refused(self, names: Names, name: I64) -> Bool:
         """Return which of the numbers of channels (n,), in the order of the rows, are refused."""

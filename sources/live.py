@@ -13,7 +13,7 @@ A flow that is behind takes a quarter of a second of arrivals at a time, so that
 a stop nothing more is taken: the tape ends there, and what still waits is dropped and counted
 (`stopped`); of a flow that keeps up only what arrived after the wish to stop.
 
-State: the inboxes (65,536 events each) and as much that is taken and waits, 65,536 names. Losses:
+State: the inboxes (65,536 events each) and as much that is taken and waits, 4,096 names. Losses:
 what the inboxes drop and what a stop leaves, counted.
 """
 
@@ -69,6 +69,8 @@ TICK_S = 0.1
 LONGEST_SLEEP_S = 86_400.0
 _LOOK_S = 0.004
 _PORTION, _PORTION_S = 64, 0.25
+_MOST_NAMES = 4096
+"""A batch with a new name costs all names of its table: random ones must not fill a large one."""
 """Of what waits, so many events and so much of arrivals are taken at a time."""
 _STOPPING = (
     "Ctrl-C: nothing more is taken, what still waits is dropped, the rest is written; again to end"
@@ -260,7 +262,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return what came; at the end of a run that is not gone on with, the end of every rig."""
         if self._done:
             raise StopIteration
-        names = self._names = self._names.renewed()
+        names = self._names = self._names.renewed(_MOST_NAMES)
         if self.next_awake() is not None:
             self._pace.wait()
         if isinstance(self._feed.recording, Tape):

@@ -33,7 +33,8 @@ class Names(dict[Owner, int]):
     """Numbers by owner: what is not in it yet is entered; an unfit name is `REJECT`.
 
     Bounded: `renewed` begins another table when this one holds 65,536 names or 8 Mi characters,
-    so that hostile names cost time, not room. Rows keep the table by which they were numbered.
+    so that hostile names cost time, not room; a live run begins another one earlier. Rows keep
+    the table by which they were numbered.
 
     Attributes
     ----------
@@ -83,9 +84,10 @@ class Names(dict[Owner, int]):
             self._characters += len(name)
         return number
 
-    def renewed(self) -> Names:
-        """Return this table, or an empty one when this is full."""
-        full = len(self) + len(self.rigs) > _MOST_NAMES or self._characters > _MOST_CHARACTERS
+    def renewed(self, most: int | None = None) -> Names:
+        """Return this table, or an empty one when this holds `most` names, 65,536 by default."""
+        names = len(self) + len(self.rigs)
+        full = names > (most or _MOST_NAMES) or self._characters > _MOST_CHARACTERS
         return Names(self.rigs[0]) if full else self
 
     def listed(self) -> tuple[tuple[str, str], ...]:
