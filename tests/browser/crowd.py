@@ -10,9 +10,9 @@ import numpy as np
 from configs.schema import Config, ExporterConfig, OscStream, UreStream
 from operators.plan import ChannelConfig, MemberConfig, SignalConfig
 from operators.records import FusedSignal
+from ops.bench.ports import free_port
 from sinks.board import Board
 from sinks.server import Server
-from tests.browser.stage import _free
 from tests.shown import events, packet, report, ticks
 
 SIGNAL = "respiration_and_heart_motion"
@@ -59,7 +59,7 @@ class Crowd:
             state = "live" if k % 2 else "stale"
             line = report(NAMES[0], ts=end - FLAPS + k / 2, why="state", **_WIDE, state=state)
             board.tell([packet(sync=(line,))])
-        port = _free()
+        port = free_port()
         self._server = Server(ExporterConfig(http_port=port), board, str)
         self._server.start()
         self.address = f"http://127.0.0.1:{port}/"
