@@ -69,7 +69,7 @@ TICK_S = 0.1
 LONGEST_SLEEP_S = 86_400.0
 _LOOK_S = 0.004
 _PORTION, _PORTION_S = 64, 0.25
-_MOST_NAMES = 4096
+_MOST_IN_TABLE = 4096
 """A batch with a new name costs all names of its table: random ones must not fill a large one."""
 """Of what waits, so many events and so much of arrivals are taken at a time."""
 _STOPPING = (
@@ -262,7 +262,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return what came; at the end of a run that is not gone on with, the end of every rig."""
         if self._done:
             raise StopIteration
-        names = self._names = self._names.renewed(_MOST_NAMES)
+        names = self._names = self._names.renewed(_MOST_IN_TABLE)
         if self.next_awake() is not None:
             self._pace.wait()
         if isinstance(self._feed.recording, Tape):

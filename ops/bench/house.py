@@ -3,8 +3,8 @@
     python -m ops.bench.house [ROOT]
 
 ROOT is the checkout to be counted, this one by default. Product code is that of the six packages;
-the prose is what their tokens of type comment and string hold, and their identifiers. A line of
-code counts where it is not empty. Counts do not depend on the machine.
+words of speech are counted in comments, strings and identifiers, clauses in comments and strings.
+A line counts where it is not empty.
 """
 
 from __future__ import annotations
@@ -54,9 +54,8 @@ def sources(root: Path) -> Iterator[tuple[Path, str]]:
                 yield path, path.read_text("utf-8")
 
 
-def words(text: str) -> str:
-    """Return the comments, strings and identifiers of a module, one a line."""
-    kinds = (tokenize.COMMENT, tokenize.STRING, tokenize.NAME)
+def tokens(text: str, *kinds: int) -> str:
+    """Return the tokens of a module that are of these types, one a line."""
     found = tokenize.generate_tokens(io.StringIO(text).readline)
     return "\n".join(token.string for token in found if token.type in kinds)
 
@@ -80,8 +79,9 @@ def counts(root: Path) -> list[tuple[str, str]]:
         package = path.relative_to(root).parts[0]
         files[path.stem] += path.stem not in ("__init__", "__main__")
         lines[package] += sum(bool(line.strip()) for line in text.splitlines())
-        prose = words(text)
-        speech[package] += len(SPEECH.findall(prose.replace("_", " ")))
+        prose = tokens(text, tokenize.COMMENT, tokenize.STRING)
+        words = f"{prose} {tokens(text, tokenize.NAME)}".replace("_", " ")
+        speech[package] += len(SPEECH.findall(words))
         clauses += len(CLAUSE.findall(re.sub(r"\s+", " ", prose)))
         skips += text.count("# fmt: skip")
         idioms |= {name for name, idiom in SNAPSHOTS.items() if idiom.search(text)}

@@ -105,7 +105,7 @@ TELLERS = (
     Teller("wire", 1000, 1, 0.0),
     Teller("desk", 1000, 1, 0.02, pauses=True),
 )
-CYCLE_S, SPOKEN_S = 40, 30
+CYCLE_S, SENDING_S = 40, 30
 """A sender that pauses sends in the first seconds of each cycle."""
 
 
@@ -129,7 +129,7 @@ def datagrams(teller: Teller, began: float) -> Iterator[bytes]:
     address = random.Random(teller.hz)
     clock = Clock(began, *teller.clock) if teller.clock else None
     for second in count():
-        if teller.pauses and second % CYCLE_S >= SPOKEN_S:
+        if teller.pauses and second % CYCLE_S >= SENDING_S:
             for _ in range(teller.hz):
                 yield b""
             continue

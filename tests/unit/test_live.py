@@ -649,3 +649,14 @@ def test_a_process_that_never_has_the_machine_to_itself_still_takes():
         live.streams[0].say(0.2 * i, float(i))
         found += live.batches(0.2 * (i + 1))  # each time it stood still
     assert len(spoken(found)) >= 18
+
+
+def test_random_names_fill_no_table():
+    live = Live()
+    (stream,) = live.streams
+    sizes = []
+    for n in range(10_000):
+        stream.say(n / 1000, 1.0, key=f"random/{n}")
+        if n % 100 == 99:
+            sizes += [len(batch.names) for batch in live.batches(at=n / 1000)]
+    assert 1000 < max(sizes) < 4400
