@@ -81,8 +81,8 @@ lock: $(TOOLS)  ## Take the newest versions that fit pyproject.toml into require
 
 schemas: $(READY)  ## Write anew what is made from the code: schemas, rules, dashboards
 	@$(BIN)/python -m configs.generate
-	@$(BIN)/python -m ops.prometheus.generate
-	@$(BIN)/python -m ops.grafana.generate
+	@$(BIN)/python -m ops.monitoring.prometheus.generate
+	@$(BIN)/python -m ops.monitoring.grafana.generate
 
 # The bill lists an environment that holds the product alone, and no tool of its developers.
 release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (CycloneDX), licences, sums
@@ -94,7 +94,7 @@ release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (Cyc
 	@.release/bin/python -m pip uninstall -qq -y pip setuptools
 	@.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.json .release/bin/python
-	@.release/bin/python -m ops.licences dist/sbom.json dist/licences.txt
+	@.release/bin/python -m ops.release.licences dist/sbom.json dist/licences.txt
 	@cp requirements.run.lock dist && rm -rf .release
 	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
@@ -104,27 +104,27 @@ jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI
 smoke: $(READY)  #= lumen smoke [URL]
 	@$(BIN)/python -m ops smoke
 
-alert.test: $(READY)  #= python -m ops.alertmanager.announce [--severity critical]
-	@$(BIN)/python -m ops.alertmanager.announce
+alert.test: $(READY)  #= python -m ops.monitoring.alertmanager.announce [--severity critical]
+	@$(BIN)/python -m ops.monitoring.alertmanager.announce
 
-grafana.import.min: $(READY)  #= python -m ops.grafana.load
-	@$(BIN)/python -m ops.grafana.load
+grafana.import.min: $(READY)  #= python -m ops.monitoring.grafana.load
+	@$(BIN)/python -m ops.monitoring.grafana.load
 
 bench.scrape: $(READY)  #= python -m ops.bench.scrape
 	@$(BIN)/python -m ops.bench.scrape
 
-heartbeat-rules-lint: $(READY)  #= python -m ops.prometheus.heartbeat_lint
-	@$(BIN)/python -m ops.prometheus.heartbeat_lint
+heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
+	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint
 
-promql-unit: $(READY)  #= python -m ops.prometheus.unit --realm $REALM
-	@$(BIN)/python -m ops.prometheus.unit --realm $(REALM)
+promql-unit: $(READY)  #= python -m ops.monitoring.prometheus.unit --realm $REALM
+	@$(BIN)/python -m ops.monitoring.prometheus.unit --realm $(REALM)
 
-reload_safe: $(READY)  #= python -m ops.prometheus.reload_safe [ARGS]
-	@$(BIN)/python -m ops.prometheus.reload_safe $(ARGS)
+reload_safe: $(READY)  #= python -m ops.monitoring.prometheus.reload_safe [ARGS]
+	@$(BIN)/python -m ops.monitoring.prometheus.reload_safe $(ARGS)
 
 promtool-check:  #= promtool check rules, and check config
 	@PATH="$$PATH:.peers/usr/bin" && promtool check rules --lint=all --lint-fatal \
-		ops/prometheus/rules/*.yml && promtool check config ops/prometheus/prometheus.yml
+		ops/monitoring/prometheus/rules/*.yml && promtool check config ops/monitoring/prometheus/prometheus.yml
 
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
@@ -149,8 +149,8 @@ $(TOOLS): requirements.tools.lock $(READY)
 $(JACK):
 	@rm -rf .jack && $(call unpacked,.jack,jackd2 libjack-jackd2-0 jack-midi-clock)
 
-.grafana/shipped.schema.json: $(wildcard ops/grafana/schema/*)
-	@mkdir -p .grafana && cp ops/grafana/schema/* .grafana && cd .grafana \
+.grafana/shipped.schema.json: $(wildcard ops/monitoring/grafana/schema/*)
+	@mkdir -p .grafana && cp ops/monitoring/grafana/schema/* .grafana && cd .grafana \
 		&& npm ci --ignore-scripts --loglevel=error --no-audit --no-fund \
 		&& npm exec --offline -- ts-json-schema-generator --path shipped.ts --type Shipped \
 			--expose none --out shipped.schema.json

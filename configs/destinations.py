@@ -12,7 +12,7 @@ from configs.document import MAX_FAULTS, DataPath, Document
 from configs.rulefiles import refuse_expression
 from configs.schema import Config, MidiDestination, MidiStream, OscDestination, OscStream
 from operators.evidence import names
-from operators.expression import ExpressionError, compile_expression
+from operators.evidence.expression import ExpressionError, compile_expression
 from operators.plan import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64

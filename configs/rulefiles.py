@@ -14,7 +14,7 @@ import msgspec
 from configs.document import BAD, DataPath, Document, Fault, read
 from configs.typed import convert, found, show, value_at
 from operators.evidence import Rule
-from operators.expression import ExpressionError, compile_expression
+from operators.evidence.expression import ExpressionError, compile_expression
 
 SYNONYMS = ("if", "match")
 SENTENCES = {

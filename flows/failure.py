@@ -24,13 +24,14 @@ from typing import TextIO
 from configs.document import one_line, public_text
 from configs.files import Access, write_whole
 from flows.store import StoreError
-from operators.state import StateRefusedError
-from operators.step import StationError
-from sinks.folder import TRACEBACK, FolderError
-from sinks.jsonl import ShortFileError
-from sources import aside, stop
-from sources.recording import UnusableError
-from sources.tap import TapError
+from operators.engine import StationError
+from operators.snapshot import StateRefusedError
+from sinks.files.folder import TRACEBACK, FolderError
+from sinks.files.jsonl import ShortFileError
+from sources import shutdown as stop
+from sources import stderr as aside
+from sources.recordings.recording import UnusableError
+from sources.tape.writer import TapError
 
 REFUSALS = (
     StateRefusedError, ShortFileError, FolderError, TapError, StoreError, UnusableError,
@@ -140,7 +141,7 @@ def report(
     panic : bytes
         What the engine wrote of it.
     """
-    from sinks.server import PortError  # nothing to one who has no page, until now
+    from sinks.exporter.server import PortError  # nothing to one who has no page, until now
 
     kinds = (*REFUSALS, PortError)
     refusal = next((e for e in _chain(error) if isinstance(e, kinds)), None)

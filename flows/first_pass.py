@@ -22,17 +22,17 @@ from configs.schema import Config, FileStream
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
+from operators.engine import Core, updated
 from operators.guard import Guard
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.normalize import Normalize
 from operators.records import Batch, Packet, State
 from operators.resample import Resample
 from operators.scale import Scale
-from operators.state import StateRefusedError
-from operators.step import Core, updated
-from sinks.folder import HINDSIGHT, Folder, FolderError
-from sinks.run import Digests
-from sources import stop
+from operators.snapshot import StateRefusedError
+from sinks.files.folder import HINDSIGHT, Folder, FolderError
+from sinks.files.run_json import Digests
+from sources import shutdown as stop
 from sources.replay import Replay
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."

@@ -28,6 +28,7 @@ from flows.store import hold, refuse_others
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
+from operators.engine import step
 from operators.evidence import Evidence
 from operators.fuse import Fuse
 from operators.guard import Guard
@@ -37,19 +38,19 @@ from operators.quality import Quality
 from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.scale import Scale
-from operators.step import step
-from sinks.board import Board
+from sinks.exporter.live_state import Board
 from sinks.output import Output, preflight
 from sinks.send import played
-from sources import aside, stop
+from sources import shutdown as stop
+from sources import stderr as aside
 from sources.host_clock import HostClock
-from sources.port import Port
+from sources.midi.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
-from sources.stop import at_abort, recovering
+from sources.shutdown import at_abort, recovering
 
 if TYPE_CHECKING:
-    from sinks.server import Server
+    from sinks.exporter.server import Server
 
 DEFAULT = "configs/fusion.yaml"
 
@@ -138,7 +139,7 @@ def _source(loaded: Loaded, progress: bool, host: HostClock) -> Source[tuple[str
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
         return Replay(loaded.config, progress, heading)
-    from sources import live  # sockets and ports are nothing to one who replays
+    from sources.live import live  # sockets and ports are nothing to one who replays
 
     live.preflight(loaded.config)
     return live.Live(loaded.config, loaded.fingerprint, host)
@@ -148,7 +149,7 @@ def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | 
     """Return what shows the run while it runs, if anything is to."""
     if config.exporter is None:
         return None
-    from sinks.server import served  # likewise
-    from sources.udp import listener
+    from sinks.exporter.server import served  # likewise
+    from sources.osc.udp import listener
 
     return served(config.exporter, Board(config, rigs, wall=host), listener)

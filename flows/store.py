@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from configs.files import LinkError, open_own, sync_folder
-from operators.state import StateRefusedError, origin_of, pickled_bytes
+from operators.snapshot import StateRefusedError, origin_of, pickled_bytes
 
 if sys.platform != "win32":
     import fcntl

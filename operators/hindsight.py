@@ -5,7 +5,7 @@ A station that estimates something (`drift` clocks, `align` lags) runs in the fi
 same station takes them from a `Hindsight` and uses them from the first tick on, in place of
 estimates of its own.
 
-Form of the file: that of a station's state (operators/state.py) under the name `hindsight`, with
+Form of the file: that of a station's state (operators/snapshot.py) under the name `hindsight`, with
 the fingerprint of the configuration and a checksum; in it the version of this form, the SHA-256
 of each recording, and the findings by rig and station.
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from operators.records import State
-from operators.state import StateRefusedError, decode_state, encode_state
+from operators.snapshot import StateRefusedError, decode_state, encode_state
 
 VERSION = 1
 NAME = "hindsight"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from operators.ledger import ended, letters, spread
+from operators.accounting import ended, letters, spread
 from operators.plan import Plan, Reduce
 from operators.records import F64, I64, Block, DeadLetter, Ends, Packet, State
 

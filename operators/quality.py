@@ -38,7 +38,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from operators.correlate import HALF_OVERLAP, SEGMENT
+from operators.correlation import HALF_OVERLAP, SEGMENT
 from operators.plan import Hop, Number, Plan, Signal, Span, Strict
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, Sparse, State

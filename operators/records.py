@@ -477,7 +477,7 @@ class Fused:
     """k consecutive ticks, ready to be written.
 
     `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s, the bounds NaN where
-    fewer than two compared members are present (operators/bound.py); `indicators`, `measured`,
+    fewer than two compared members are present (operators/fuse/sync_bound.py); `indicators`, `measured`,
     `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN where null or
     stale. `sparse` (k, members of all signals): see `Sparse`.
     """

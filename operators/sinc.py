@@ -2,7 +2,7 @@
 
     y(g) = sum K(t_i - g) D_i x_i / sum K(t_i - g) D_i
 
-K has unit area, half-width 10 ticks (operators/sampler.py has less for slow channels) and beta 6,
+K has unit area, half-width 10 ticks (operators/resample/sampler.py has less for slow channels) and beta 6,
 its cut-off is 0.4 of the slower of grid and channel; D_i is the sample's Voronoi cell. One kernel
 is anti-alias filter, interpolator and (through the times) drift and lag correction. It is tabulated
 at 1/4096 of a tick: a polyphase filter bank, -84 dB off the kernel at worst.

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
     command = parser.parse_args(words[:1]).command
-    module = importlib.import_module(f"ops.{command}")
+    room = {"heartbeat": "ops.monitoring.heartbeat"}
+    module = importlib.import_module(room.get(command, f"ops.cli.{command}"))
     own = argparse.ArgumentParser(prog=f"lumen {command}", description=COMMANDS[command])
     module.add_arguments(own)
     code: int = module.main(own.parse_args(words[1:]))

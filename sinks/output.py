@@ -23,17 +23,17 @@ from configs.files import ACCESS, LinkError
 from configs.inert import inert
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
-from operators.refusals import Refusals
-from operators.state import decode_state, encode_state
-from sinks.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
-from sinks.jsonl import Position, Segments, segment_path
-from sinks.lines import packet_lines
-from sinks.refused import AFTER_ARRIVAL, count
-from sinks.run import Account, Digests, usage, versions, write_run
+from operators.snapshot import decode_state, encode_state
+from operators.unusable import Refusals
+from sinks.advice.unusable_streams import AFTER_ARRIVAL, count
+from sinks.files.encode import packet_lines
+from sinks.files.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
+from sinks.files.jsonl import Position, Segments, segment_path
+from sinks.files.run_json import Account, Digests, usage, versions, write_run
 from sinks.send import Send
 
 if TYPE_CHECKING:
-    from sinks.server import Server
+    from sinks.exporter.server import Server
 
 _MB = 1_000_000
 

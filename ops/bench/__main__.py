@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sinks.run import versions
+from sinks.files.run_json import versions
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

@@ -1,7 +1,7 @@
 """How right and how honest, over many seeds, beside what one would do without Lumen Fusion.
 
 `python -m ops.bench.accuracy [--seeds N] [--snr DB ...]`: five instruments for ten minutes a seed
-(`ops.scenario.laboratory`), errors pooled over seeds (`ops.accuracy`). About eight seconds a
+(`ops.simulate.scenario.laboratory`), errors pooled over seeds (`ops.evaluate.accuracy`). About eight seconds a
 recording.
 
 With `--hindsight`, the same recordings in both modes, from `--from` seconds to the first minute
@@ -15,12 +15,12 @@ import argparse
 import numpy as np
 
 from configs.schema import RunMode
-from ops.accuracy import LAGS_S, TAIL_S, Accuracy, oracle
 from ops.bench.baselines import fusers, series
-from ops.laboratory import measure, runs, show
-from ops.scenario import laboratory
-from ops.simulate import START, make
-from ops.table import number, table
+from ops.evaluate.accuracy import LAGS_S, TAIL_S, Accuracy, oracle
+from ops.evaluate.experiment import measure, runs, show
+from ops.simulate.recording import START, make
+from ops.simulate.scenario import laboratory
+from ops.text.table import number, table
 
 FIRST_SEED = 1000
 """Seeds from here on: nothing was tuned on them."""
@@ -31,7 +31,7 @@ IN_HINDSIGHT = (
     ("lag_nees", "NEES", 2), ("map_median_ms", "mapped ms", 4), ("map_step_ms", "after a step", 4),
     ("offset_nees", "NEES", 2), ("skew_nees", "NEES", 2), ("bound_pct", "in the bound %", 1),
 )  # fmt: skip
-"""Figures of `ops.accuracy`: key, title, digits."""
+"""Figures of `ops.evaluate.accuracy`: key, title, digits."""
 
 
 def compare(seeds: range, snr_db: float, seconds: float = 600.0) -> dict[str, float]:

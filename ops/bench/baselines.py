@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.records import F64
-from ops.simulate import START, Recording
+from ops.simulate.recording import START, Recording
 
 Fuser = Callable[["list[Series]", F64], F64]
 MOST_LAG = 200

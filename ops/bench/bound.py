@@ -33,10 +33,10 @@ from ops.bench.courses import (
     step,
     walk,
 )
-from ops.scenario import Scenario, Sensor
-from ops.simulate import START, Recording, make
-from ops.table import number, table
-from ops.truth import Truth
+from ops.evaluate.truth import Truth
+from ops.simulate.recording import START, Recording, make
+from ops.simulate.scenario import Scenario, Sensor
+from ops.text.table import number, table
 
 SECONDS = 600.0
 LOSS, OUTLIERS = 0.02, 0.01

@@ -30,7 +30,7 @@ from operators.quality import Quality
 from operators.records import F64, Batch, Packet
 from operators.resample import Resample
 from operators.scale import Scale
-from ops.table import table
+from ops.text.table import table
 
 STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "scale",
             "quality", "fuse", "evidence")  # fmt: skip

@@ -34,9 +34,9 @@ from typing import Any
 
 from ops.bench.osc_flood import ROOT
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
-from ops.devices import bundle
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.simulate.devices import bundle
+from ops.text.table import table
 
 STEPS_S = (-3600.0, -25.0, -1.0, 1.0, 3600.0)
 STOPS_S = (20.0, 30.0, 60.0)

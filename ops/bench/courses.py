@@ -15,7 +15,8 @@ import numpy as np
 
 from configs.schema import Config
 from operators.records import F64, Batch
-from ops.simulate import START, Movement
+from ops.simulate.movement import Movement
+from ops.simulate.recording import START
 
 Course = Callable[[F64], F64]
 """The lag (s) at times in s after the start."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ops.table import table
-from sources.names import Names
-from sources.reader import reader_at
+from ops.text.table import table
+from sources.decoder import reader_at
+from sources.rows.names import Names
 
 _READ = 1 << 20
 _KINDS = {

@@ -15,12 +15,12 @@ from configs.load import load
 from configs.schema import Config, FileStream
 from operators.records import Packet
 from ops.bench.chain import STATIONS, Chain
-from sinks.lines import packet_lines
+from sinks.files.encode import packet_lines
 from sinks.output import Output
-from sources.decode import Decoder
-from sources.names import Names
-from sources.recording import READ
+from sources.ndjson import Decoder
+from sources.recordings.recording import READ
 from sources.replay import Replay, rigs_of
+from sources.rows.names import Names
 
 _KEPT = 50
 """Packets whose lines are written again: more would only fill the memory."""

@@ -26,7 +26,7 @@ from operators.guard import Guard
 from operators.plan import Member, Plan, Signal
 from operators.records import F64, I64, Block, Bool, Packet
 from ops.bench.chain import movement
-from ops.table import number, table
+from ops.text.table import number, table
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()

@@ -29,16 +29,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from configs.load import load
 from flows.fusion import stations
 from operators.records import Packet
-from ops import heartbeat
-from ops.bench.monitoring import ROOT
-from ops.peers import PeerError, peer
-from ops.scenario import Scenario, Sensor, Span
-from ops.simulate import FACTS, START, Recording, make
-from sinks.board import Board
-from sinks.metrics import Page
+from ops.fakes.monitoring import ROOT
+from ops.monitoring import heartbeat
+from ops.monitoring.programs import PeerError, peer
+from ops.simulate.recording import FACTS, START, Recording, make
+from ops.simulate.scenario import Scenario, Sensor, Span
+from sinks.exporter.live_state import Board
+from sinks.exporter.metrics import Page
 from sources.replay import Replay
 
-RULES = ROOT / "ops" / "prometheus" / "rules"
+RULES = ROOT / "ops" / "monitoring" / "prometheus" / "rules"
 EVERY_S = 5.0
 MISSED = 2
 BEFORE_S = (MISSED - 0.5) * EVERY_S

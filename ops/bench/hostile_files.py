@@ -24,12 +24,13 @@ from typing import Any, NamedTuple
 from configs.schema import TapConfig
 from flows.store import LOCK as HOLDER
 from flows.store import Store, StoreError
-from ops.table import table
-from sinks.folder import LOCK, RUN, Folder, FolderError
-from sources.recording import Piece, UnusableError
-from sources.tap import LOCK as RECORDER
-from sources.tap import Tap, TapError, unfinished
-from sources.tape import MANIFEST, faults, open_recording
+from ops.text.table import table
+from sinks.files.folder import LOCK, RUN, Folder, FolderError
+from sources.opening import open_recording
+from sources.recordings.recording import Piece, UnusableError
+from sources.tape.reader import MANIFEST, faults
+from sources.tape.writer import LOCK as RECORDER
+from sources.tape.writer import Tap, TapError, unfinished
 
 SECRET = b'{"tick":1.5}\n'
 NAMES = (

@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ops.bench.monitoring import ROOT
-from ops.table import table
+from ops.fakes.monitoring import ROOT
+from ops.text.table import table
 
 PACKAGES = ("flows", "operators", "sources", "sinks", "configs", "ops")
 BIG = ("operators", "sources", "sinks", "ops")

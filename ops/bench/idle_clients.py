@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ops.bench.osc_flood import CONFIG, HZ, flow
-from ops.bench.ports import free_port
 from ops.bench.scrape import ended
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.text.table import table
 
 BAR_S = 0.2
 _EACH_S = 0.02
@@ -91,7 +91,7 @@ def measured(folder: Path, clients: int, rate: float, seconds: float) -> dict[st
     config = folder / "live.yaml"
     shown = f"exporter: {{http_port: {web}}}"
     config.write_text(CONFIG.format(port=port, probe=free_port(), hz=HZ, folder=folder, tap=shown))
-    idle = [sys.executable, "-m", "ops.bench.slow_clients", str(web), str(clients), "--idle"]
+    idle = [sys.executable, "-m", "ops.fakes.slow_clients", str(web), str(clients), "--idle"]
     process = flow(config, folder / "log", streams=2)
     try:
         with ended([sys.executable, "-c", _SEND, str(port), str(rate), str(8 * seconds)]):

@@ -20,12 +20,12 @@ import math
 
 import numpy as np
 
-from operators.correlate import HALF_OVERLAP
+from operators.correlation import HALF_OVERLAP
 from operators.plan import Member, Plan, Signal
 from operators.presence import LIVE
 from operators.quality import BAND_HZ, QUALITY_HZ, Quality, QualityConfig
 from operators.records import F64, INDICATORS, Grid, Packet
-from ops.table import table
+from ops.text.table import table
 
 WINDOW_S = 120.0
 LOOKS, BINS = 18 * HALF_OVERLAP, 18

@@ -24,10 +24,10 @@ import msgspec
 
 from configs.load import load
 from configs.schema import Config
-from ops.scenario import Scenario, Sensor
-from ops.simulate import make, write
-from ops.table import table
-from ops.verify import command, digests, replay, run, write_config
+from ops.cli.verify import command, digests, replay, run, write_config
+from ops.simulate.recording import make, write
+from ops.simulate.scenario import Scenario, Sensor
+from ops.text.table import table
 
 MODULE = "tests.flow.killed"
 TORN = ("torn", "cut")

@@ -26,15 +26,15 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.correlate import Series, lag_of
+from operators.align.lag_filter import Pair, Track
+from operators.align.lag_trend import motions
+from operators.correlation import Series, lag_of
 from operators.records import F64, Bool, SyncReport
 from operators.sinc import CUTOFF
-from operators.track import Pair, Track
-from operators.trend import motions
 from ops.bench import bound as bound_of
 from ops.bench.chain import Chain
-from ops.simulate import START, Recording, make
-from ops.table import table
+from ops.simulate.recording import START, Recording, make
+from ops.text.table import table
 
 HZ, SECONDS, MOST_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
 BAND_HZ = CUTOFF * HZ

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from ops.bench.osc_flood import ROOT, send
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 COMMON = """version: 2
 rig: killed

@@ -21,7 +21,7 @@ import numpy as np
 from operators.align import Align, AlignConfig
 from operators.plan import Member, Plan, Signal
 from operators.records import F64, Block, LagReport, Packet
-from ops.table import table
+from ops.text.table import table
 
 BLOCK_S = 1.0
 BEGIN = 1_700_000_000.0

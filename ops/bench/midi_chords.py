@@ -28,11 +28,11 @@ from typing import Any
 
 import rtmidi  # type: ignore[import-untyped]
 
-from ops.bench.jack_server import missing, serving
 from ops.bench.osc_flood import ROOT, send
-from ops.bench.ports import free_port
-from ops.machine import MidiInputs
-from sources.port import Port, PortError
+from ops.cli.guess.machine import MidiInputs
+from ops.fakes.jack_server import missing, serving
+from ops.fakes.ports import free_port
+from sources.midi.port import Port, PortError
 
 CONFIG = """version: 2
 rig: chords

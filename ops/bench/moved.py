@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 PAGE = 9310
 """Where the exporter is found where none is given."""

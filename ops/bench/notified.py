@@ -29,7 +29,7 @@ from typing import NamedTuple
 import msgspec
 
 from configs.load import load
-from ops.bench.monitoring import (
+from ops.fakes.monitoring import (
     ROOT,
     Slack,
     alertmanager,
@@ -38,12 +38,15 @@ from ops.bench.monitoring import (
     running,
     wait_for,
 )
-from ops.bench.ports import free_port
-from ops.peers import PeerError
-from ops.stage import play
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.monitoring.programs import PeerError
+from ops.simulate.live import play
+from ops.text.table import table
 
-MONITORING, ALERTING = ROOT / "ops" / "prometheus", ROOT / "ops" / "alertmanager"
+MONITORING, ALERTING = (
+    ROOT / "ops" / "monitoring" / "prometheus",
+    ROOT / "ops" / "monitoring" / "alertmanager",
+)
 SENSORS = ("osc_1", "osc_2")
 DEVICES_LOG = "devices.log"
 LIVE = """version: 2

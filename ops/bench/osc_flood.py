@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 from configs.load import load
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """version: 2

@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from sources.datagram import MAX_DATAGRAM, Datagrams
 from sources.inbox import Refused
+from sources.osc.datagram import MAX_DATAGRAM, Datagrams
 
 WORST_MS = 5.0
 GROWTH_MB = 20.0

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from configs.load import load
 from ops.bench.osc_flood import flow, send
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 CONFIG = """version: 2
 rig: latency

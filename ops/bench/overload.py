@@ -40,10 +40,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.monitoring import ROOT, answers, running
 from ops.bench.moved import PAGE, moved
-from ops.table import table
-from sources.tape import Tape
+from ops.fakes.monitoring import ROOT, answers, running
+from ops.text.table import table
+from sources.tape.reader import Tape
 
 CONFIGS = ("stage", "live")
 LEAST_HZ = 50.0

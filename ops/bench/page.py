@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ops.bench.browser import browser, until
-from ops.bench.ports import free_port
-from ops.table import table
+from ops.fakes.browser import browser, until
+from ops.fakes.ports import free_port
+from ops.text.table import table
 
 FILLS_MIN = 11.0
 CONFIG = """version: 2

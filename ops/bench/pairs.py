@@ -4,7 +4,7 @@
 each, searched as `align` does: a window of a minute each ten seconds, both signs of lag up to 5 s.
 A pair counts when any of its 58 windows is sure enough of a lag to be used.
 
-`--ladder`: as a search without a lag goes (operators/ladder.py), on series of 40 Hz and what is
+`--ladder`: as a search without a lag goes (operators/align/lag_search.py), on series of 40 Hz and what is
 left of them at 20, 10 and 5: a window each second, growing from 13 s to a minute, for 75 s.
 Beside the noises, real pairs that have nothing in common: channels of different recordings
 (`$LUMEN_DATA`, or `../shared/data` beside the tree), random stretches of each. A pair counts when a
@@ -18,12 +18,12 @@ from collections import Counter
 
 import numpy as np
 
-from operators.coarse import BETA, CUTOFF, HALF
-from operators.correlate import UNKNOWN, Series, lag_of
-from operators.ladder import LEAST_WINDOW_S, RATES_HZ, Ladder, look
+from operators.align.coarse_grid import BETA, CUTOFF, HALF
+from operators.align.lag_search import LEAST_WINDOW_S, RATES_HZ, Ladder, look
+from operators.correlation import UNKNOWN, Series, lag_of
 from operators.records import F64
 from ops.bench import lock
-from ops.table import table
+from ops.text.table import table
 
 HZ, WINDOW_S, HOP_S, MOST_S, SECONDS = 5.0, 60.0, 10.0, 5.0, 600.0
 KINDS = ("white", "1/f", "1/f^2", "narrow-band")

@@ -25,13 +25,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from ops.bench.monitoring import ROOT, answers, prometheus, running
 from ops.bench.moved import PAGE, moved
-from ops.bench.ports import free_port
-from ops.peers import PeerError
-from ops.table import table
+from ops.fakes.monitoring import ROOT, answers, prometheus, running
+from ops.fakes.ports import free_port
+from ops.monitoring.programs import PeerError
+from ops.text.table import table
 
-RULES = ROOT / "ops" / "prometheus"
+RULES = ROOT / "ops" / "monitoring" / "prometheus"
 _EVERY_S = 5.0
 _TAIL = 3_000
 

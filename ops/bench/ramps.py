@@ -20,8 +20,8 @@ import numpy as np
 from configs.schema import Config
 from operators.records import F64, Batch
 from ops.bench.chain import Chain
-from ops.simulate import START
-from ops.table import table
+from ops.simulate.recording import START
+from ops.text.table import table
 
 SECONDS, SETTLED_S = 600.0, 120.0
 LAG_S, NOISE, JITTER_S = 0.3, 0.1, 5e-4

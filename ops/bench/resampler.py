@@ -11,8 +11,8 @@ import numpy as np
 
 from operators.records import F64, Block
 from operators.resample import ResampleConfig
-from operators.sampler import Sampler
-from ops.table import number, table
+from operators.resample.sampler import Sampler
+from ops.text.table import number, table
 
 RATE, TICKS, FIRST = 10, 600, 20
 PARTS = (0.1, 0.2, 0.3, 0.4, 0.52, 0.7, 1.0)

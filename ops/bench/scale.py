@@ -20,9 +20,9 @@ from configs.schema import Config
 from operators.records import F64
 from ops.bench.bound import batches
 from ops.bench.chain import Chain
-from ops.scenario import Scenario, Sensor
-from ops.simulate import START, make
-from ops.table import table
+from ops.simulate.recording import START, make
+from ops.simulate.scenario import Scenario, Sensor
+from ops.text.table import table
 
 SECONDS = 400.0
 RATES_HZ = (25.0, 31.7, 50.0, 64.0)

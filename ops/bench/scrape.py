@@ -30,16 +30,16 @@ from ops.bench.events import HZ, write_events
 from ops.bench.osc_flood import CONFIG as FLOOD
 from ops.bench.osc_flood import HZ as FLOOD_HZ
 from ops.bench.osc_flood import ROOT, flow
-from ops.bench.ports import free_port
 from ops.bench.throughput import CONFIG as REPLAY
 from ops.bench.throughput import spend
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.text.table import table
 
 BESIDE_FLOW_MS, BESIDE_SLOW_MS, MOST_LOSS = 50.0, 150.0, 0.02
 _EACH_S = 0.1
 _RENEW_S = 8.0
 FLOW = "import bytewax.run, flows.fusion"
-SERVED = f"{FLOW}, sinks.server"
+SERVED = f"{FLOW}, sinks.exporter.server"
 _SEND = """import sys
 from ops.bench.osc_flood import send
 send(int(sys.argv[1]), *map(float, sys.argv[2:]))"""
@@ -83,7 +83,7 @@ def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
     try:
         with ended([sys.executable, "-c", _SEND, str(port), str(rate), str(seconds + 2)]):
             words = [str(web), str(clients), "--renew-s", str(_RENEW_S)]
-            with ended([sys.executable, "-m", "ops.bench.slow_clients", *words]) as slow:
+            with ended([sys.executable, "-m", "ops.fakes.slow_clients", *words]) as slow:
                 assert slow.stdout is not None
                 slow.stdout.readline()
                 end = time.monotonic() + seconds

@@ -1,7 +1,7 @@
 """How much the figures of one seed spread, and the bars of `lumen selftest` that follow.
 
 `python -m ops.bench.single [--seeds N] [--jobs N] [--add] [--keep]`: the self-test's recordings
-and the laboratory's, seed by seed; writes `ops/single.json`, by which one seed is judged, and
+and the laboratory's, seed by seed; writes `ops/evaluate/single_seed.json`, by which one seed is judged, and
 prints the spread beside it. About 30 s of CPU a seed. To be run on a healthy build after each
 change to what is estimated; `--add` goes on from the seeds of the table, `--keep` writes nothing
 and only counts seeds that go beyond the shipped bars.
@@ -17,10 +17,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from ops import selftest, single
-from ops.accuracy import bars
-from ops.laboratory import measure
-from ops.table import number, table
+from ops.cli import selftest
+from ops.evaluate import single_seed as single
+from ops.evaluate.accuracy import bars
+from ops.evaluate.experiment import measure
+from ops.text.table import number, table
 
 FIRST_SEED = 5000
 """Seeds from here on: nothing was tuned on them."""

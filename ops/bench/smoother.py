@@ -17,11 +17,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from operators.clock import Line
-from operators.clock_path import Smoothed
+from operators.drift.clock import Line
+from operators.drift.clock_path import Smoothed
+from operators.drift.smoother import ClockLog
 from operators.records import F64, I64, Bool
-from operators.smoother import ClockLog
-from ops.table import number, table
+from ops.text.table import number, table
 
 START, PATH_S, QUEUE_S, AFTER_S, SETTLED_S = 1_730_000_000.0, 0.002, 0.005, 10.0, 60.0
 RATES_HZ = (25.0, 31.7, 50.0, 64.0)

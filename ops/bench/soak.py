@@ -43,13 +43,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import theilslopes
 
-from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
 from ops.bench.osc_flood import ROOT, cpu_s
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
-from ops.devices import Clock, bundle
-from ops.simulate import FACTS, Movement
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.fakes.ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
+from ops.simulate.devices import Clock, bundle
+from ops.simulate.movement import Movement
+from ops.simulate.recording import FACTS
+from ops.text.table import table
 
 CONFIG = """version: 2
 rig: soak

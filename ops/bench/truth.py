@@ -24,13 +24,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from flows.run import execute
 from operators.records import F64
-from ops import truth as truths
-from ops.results import rigs
-from ops.run import execute
-from ops.scenario import Scenario, Sensor
-from ops.simulate import START, Recording, make
-from ops.table import table
+from ops.evaluate import truth as truths
+from ops.results.folder import rigs
+from ops.simulate.recording import START, Recording, make
+from ops.simulate.scenario import Scenario, Sensor
+from ops.text.table import table
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()

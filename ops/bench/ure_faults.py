@@ -27,11 +27,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
 from ops.bench.osc_flood import flow
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
-from ops.table import table
+from ops.fakes.ports import free_port
+from ops.fakes.ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
+from ops.text.table import table
 
 HZ, PULL_S, REJOIN_S = 5.0, 0.5, 1.0
 STALE_S = 3 * PULL_S

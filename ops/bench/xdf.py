@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from operators.records import F64
-from ops.bench.xdf_files import Stream, regular, write
-from ops.table import number, table
+from ops.fakes.xdf_files import Stream, regular, write
+from ops.text.table import number, table
 from sources.xdf import load
 
 SECONDS, HZ = 300.0, 50.0

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ops.bench.xdf_files import Stream, regular, write
-from ops.table import number, table
+from ops.fakes.xdf_files import Stream, regular, write
+from ops.text.table import number, table
 
 MINUTES = 5.0
 
@@ -51,7 +51,7 @@ def _wide(name: str, rate_hz: float, width: int, seconds: float) -> Stream:
 
 def ours(path: str) -> tuple[int, int]:
     """Load a file and hand all its rows on; return samples and numbers."""
-    from sources.names import Names
+    from sources.rows.names import Names
     from sources.xdf import load
 
     recorded, names, at, count = load(path), Names("studio"), 0, 0
@@ -75,7 +75,7 @@ def measure(how: str, path: str) -> None:
     """Print the cost of one load, as JSON."""
     import pyxdf  # noqa: F401 (both begin with the same modules)
 
-    import sources.xdf  # noqa: F401
+    import sources.xdf.xdf  # noqa: F401
 
     before = _most()
     begin = time.process_time()

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ops.bench.browser import browser, until
+from ops.fakes.browser import browser, until
 from tests.browser.stage import DESKTOP, Stage
 
 

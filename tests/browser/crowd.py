@@ -10,10 +10,10 @@ import numpy as np
 from configs.schema import Config, ExporterConfig, OscStream, UreStream
 from operators.plan import ChannelConfig, MemberConfig, SignalConfig
 from operators.records import FusedSignal
-from ops.bench.ports import free_port
-from sinks.board import Board
-from sinks.server import Server
-from tests.shown import events, packet, report, ticks
+from ops.fakes.ports import free_port
+from sinks.exporter.live_state import Board
+from sinks.exporter.server import Server
+from tests.support.shown import events, packet, report, ticks
 
 SIGNAL = "respiration_and_heart_motion"
 NAMES = (

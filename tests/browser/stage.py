@@ -25,9 +25,9 @@ from operators.records import (
     SyncReport,
 )
 from operators.resample import ResampleConfig
-from ops.bench.ports import free_port
-from sinks.board import Board
-from sinks.server import Server
+from ops.fakes.ports import free_port
+from sinks.exporter.live_state import Board
+from sinks.exporter.server import Server
 
 HZ = 100
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}

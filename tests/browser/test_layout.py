@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from ops.bench.browser import TARGET, found, until
+from ops.fakes.browser import TARGET, found, until
 from tests.browser.crowd import FLAPS, NAMES, Crowd
 from tests.browser.stage import CHANNELS, DESKTOP
 from tests.browser.test_page import says

@@ -6,7 +6,7 @@ import time
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from ops.bench.browser import TARGET, found, until
+from ops.fakes.browser import TARGET, found, until
 from tests.browser.stage import CHANNELS, DESKTOP, PHONE
 
 pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)

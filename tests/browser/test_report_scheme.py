@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from ops import report
-from ops.bench.browser import TARGET, found
-from tests.unit.test_reporting import SYNC, TICKS, fill
+from ops.cli import report
+from ops.fakes.browser import TARGET, found
+from tests.ops.report.test_reporting import SYNC, TICKS, fill
 
 pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)
 

@@ -11,7 +11,7 @@ from operators.hindsight import Hindsight
 from operators.plan import ChannelConfig, FailoverConfig, Plan
 from operators.quality import QualityConfig
 from operators.records import Batch, Packet
-from tests.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
+from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
 
 PLAN = plan(
     ("ure:pulse", "osc_1:/pulse", "osc_1:/array", "osc_2:/pulse", "osc_3:/slow"),

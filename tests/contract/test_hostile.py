@@ -14,7 +14,7 @@ from operators.plan import FailoverConfig, Member, Plan
 from operators.records import ENDS, Batch, Marker, Packet, Reject
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, recording, stations, traced
-from tests.signals import START, Source, cut, feed, makers, plan, studio, trace
+from tests.support.signals import START, Source, cut, feed, makers, plan, studio, trace
 
 NAMES = (
     ("ure", "pulse"), ("osc_1", "/pulse"), ("osc_1", "/array[0]"), ("osc_1", "/array[1]"),

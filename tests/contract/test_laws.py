@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import collect, state
+from operators import snapshot as state
+from operators.collect import collect
 from operators.records import ENDS, Packet
-from operators.state import StateRefusedError, decode_state, encode_state
+from operators.snapshot import StateRefusedError, decode_state, encode_state
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, into, recording, stations, traced
-from tests.signals import (
+from tests.support.signals import (
     START,
     STATIONS,
     Source,

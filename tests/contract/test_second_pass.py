@@ -13,11 +13,11 @@ from operators.align import Align
 from operators.drift import Drift
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.records import Packet
-from operators.state import decode_state, encode_state
+from operators.snapshot import decode_state, encode_state
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import ALIGN, BLOCKS, PLAN, recording, stations
 from tests.contract.rich import traced as one_pass
-from tests.signals import STATIONS, every, feed, trace
+from tests.support.signals import STATIONS, every, feed, trace
 
 TWO = dataclasses.replace(PLAN, hindsight=True)
 LEARNERS = ("drift", "align", "scale")

@@ -7,7 +7,7 @@ import re
 from string import Template
 from typing import Any, NamedTuple
 
-from ops.grafana.generate import FOLDER
+from ops.monitoring.grafana.generate import FOLDER
 
 Json = dict[str, Any]
 DASHBOARDS: tuple[Json, ...] = tuple(json.loads(p.read_text()) for p in sorted(FOLDER.iterdir()))

@@ -10,10 +10,10 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from ops.heartbeat import SEQ, TS
-from ops.prometheus.generate import FOLDER
-from tests import scraped
+from ops.monitoring.heartbeat import SEQ, TS
+from ops.monitoring.prometheus.generate import FOLDER
 from tests.dashboards.looked import asked
+from tests.support import scraped
 
 Labels = dict[str, str | None]
 """Of a series; None: it has the label, with whatever value."""

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ops.bench.ports import free_port
-from ops.grafana.load import main
+from ops.fakes.ports import free_port
+from ops.monitoring.grafana.load import main
 from tests.dashboards.looked import DASHBOARDS
 
 TOKEN = "glsa_right"

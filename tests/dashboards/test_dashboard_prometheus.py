@@ -21,14 +21,14 @@ from urllib.request import urlopen
 import pytest
 
 from operators.records import MODES
-from ops.bench.ports import free_port
-from ops.prometheus.generate import FOLDER
-from sinks.board import Board
-from sinks.metrics import Page
-from tests import scraped
+from ops.fakes.ports import free_port
+from ops.monitoring.prometheus.generate import FOLDER
+from sinks.exporter.live_state import Board
+from sinks.exporter.metrics import Page
 from tests.contract import rich
 from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
-from tests.signals import every, run, studio
+from tests.support import scraped
+from tests.support.signals import every, run, studio
 
 PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
 PROGRAMS = [

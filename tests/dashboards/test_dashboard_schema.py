@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
-from ops.grafana.dashboard import SCHEMA_VERSION
-from ops.grafana.generate import FOLDER
+from ops.monitoring.grafana.dashboard import SCHEMA_VERSION
+from ops.monitoring.grafana.generate import FOLDER
 from tests.dashboards.looked import DASHBOARDS
 
 GRAFANA = FOLDER.parents[2] / ".grafana"

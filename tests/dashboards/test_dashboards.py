@@ -5,10 +5,10 @@ import itertools
 import pytest
 import yaml
 
-from ops.grafana.dashboard import COLUMNS
-from ops.grafana.generate import FOLDER, shipped
-from ops.grafana.panel import steps
-from sinks.budgets import BUDGETS, Budget
+from configs.thresholds import BUDGETS, Budget
+from ops.monitoring.grafana.dashboard import COLUMNS
+from ops.monitoring.grafana.generate import FOLDER, shipped
+from ops.monitoring.grafana.panel import steps
 from tests.dashboards.looked import DASHBOARDS, panels
 
 PROVISIONED = FOLDER.with_name("provisioning")
@@ -17,7 +17,7 @@ each = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d["uid"])
 
 def test_the_files_are_those_of_the_tables():
     assert {path: path.read_text("utf-8") for path in FOLDER.iterdir()} == shipped(), (
-        "run `python -m ops.grafana.generate`"
+        "run `python -m ops.monitoring.grafana.generate`"
     )
 
 

@@ -10,18 +10,18 @@ import pytest
 from configs.files import PRIVATE
 from flows.failure import Watch, report
 from ops.bench.kill_points import configuration
-from ops.verify import digests, write_config
-from sources.recording import UnusableError
+from ops.cli.verify import digests, write_config
+from sources.recordings.recording import UnusableError
 
 ROOT = Path(__file__).parents[2]
 BROKEN = """
 import sys
 from pathlib import Path
-from operators.drift import Drift
+from operators.drift.drift import Drift
 def update(self, packet):
     raise ZeroDivisionError("divided")
 Drift.update = update
-from ops.run import execute
+from flows.run import execute
 execute(Path(sys.argv[1]))
 """
 

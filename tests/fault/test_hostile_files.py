@@ -15,13 +15,13 @@ from configs.load import load
 from configs.schema import TapConfig
 from ops.bench.hostile_files import attack
 from ops.bench.kill_points import configuration
-from ops.derive import derive
-from ops.verify import write_config
-from sinks.folder import LOCK, RUN, Folder, FolderError
-from sources.recording import UnusableError
+from ops.cli.guess.config import derive
+from ops.cli.verify import write_config
+from sinks.files.folder import LOCK, RUN, Folder, FolderError
+from sources.recordings.recording import UnusableError
 from sources.replay import preflight
-from sources.tap import Tap, TapError
-from sources.tape import MANIFEST, Manifest, Tape, read_manifest
+from sources.tape.reader import MANIFEST, Manifest, Tape, read_manifest
+from sources.tape.writer import Tap, TapError
 
 
 def tap(root, run=None, **config):
@@ -57,8 +57,8 @@ def test_a_manifest_that_is_believed_would_be_seen(tmp_path, monkeypatch):
     def believed(folder):
         return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
 
-    monkeypatch.setattr("sources.tape.read_manifest", believed)
-    monkeypatch.setattr("sources.tap.read_manifest", believed)
+    monkeypatch.setattr("sources.tape.reader.read_manifest", believed)
+    monkeypatch.setattr("sources.tape.writer.read_manifest", believed)
     found = attack(tmp_path, 160, 7)
     assert found.touched or found.panics
 
@@ -216,7 +216,7 @@ def test_results_and_tapes_are_made_for_whom_output_mode_names(tmp_path, mode):
 
 
 def test_a_run_makes_its_results_private(tmp_path):
-    from ops.run import execute
+    from flows.run import execute
 
     config = write_config(configuration(tmp_path), tmp_path / "run.yaml", tmp_path / "results")
     out = execute(config, progress=False)
@@ -300,7 +300,7 @@ def test_the_configuration_in_run_json_has_no_query(tmp_path):
     path = Path(tmp_path / "run.yaml")
     path = write_config(configuration(tmp_path), path, tmp_path / "results")
     path.write_text(text + path.read_text())
-    from ops.run import execute
+    from flows.run import execute
 
     run = json.loads((execute(path, progress=False) / RUN).read_text())
     assert "s3cret" not in json.dumps(run)

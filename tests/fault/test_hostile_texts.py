@@ -16,17 +16,19 @@ from backports import zstd
 
 from configs.load import load
 from operators.collect import Collect
-from sources import replay, stop, unpack
-from sources.admission import Admission
-from sources.chunks import MOST_HEADERS, Header, Samples, chunks
-from sources.dialect import find
-from sources.frames import Frames
-from sources.names import Names
-from sources.recording import Recording
-from sources.replay import ReplayPartition
-from sources.unpack import MOST_BLANK, MOST_EMPTY, Unpacker
-from sources.xdf import LoadStoppedError
+from sources import shutdown as stop
+from sources.delimited.dialect import find
+from sources.osc.frames import Frames
+from sources.recordings import unpack
+from sources.recordings.recording import Recording
+from sources.recordings.unpack import MOST_BLANK, MOST_EMPTY, Unpacker
+from sources.replay import replay
+from sources.replay.replay import ReplayPartition
+from sources.rows.admission import Admission
+from sources.rows.names import Names
 from sources.xdf import load as load_xdf
+from sources.xdf.chunks import MOST_HEADERS, Header, Samples, chunks
+from sources.xdf.xdf import LoadStoppedError
 
 CONFIG = """version: 2
 streams: [{{name: r, type: file, path: "{path}", batch_lines: {lines}}}]
@@ -283,7 +285,7 @@ def test_a_header_of_many_elements_makes_no_tree():
 
 def test_headers_are_bounded_in_sum(monkeypatch):
     assert MOST_HEADERS == 64 << 20
-    monkeypatch.setattr("sources.chunks.MOST_HEADERS", 4 * len(header(1)))
+    monkeypatch.setattr("sources.xdf.chunks.MOST_HEADERS", 4 * len(header(1)))
     found = read(*(header(i) for i in range(1, 10)), samples(1), samples(9))
     assert [x.number for x in found if isinstance(x, Header)] == [1, 2, 3, 4]
     assert [x.number for x in found if isinstance(x, Samples)] == [1]
@@ -328,7 +330,7 @@ def test_frames_of_a_byte_cost_their_bytes(kind):
 
 
 def test_new_names_do_not_search_the_rows_for_each_of_them():
-    from sources.decode import Decoder
+    from sources.ndjson import Decoder
 
     def renamed(n):
         text = b"\n".join(line(i, f"s{i}") for i in range(n)) + b"\n"

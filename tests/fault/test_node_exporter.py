@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import UreStream
-from ops.bench.ports import free_port
-from sources.exposition import Pages
+from ops.fakes.ports import free_port
 from sources.inbox import Heard, Inbox, Refused, Turned
-from sources.scrape import Endpoint, Patience
 from sources.ure import Ure
+from sources.ure.exposition import Pages
+from sources.ure.http_get import Endpoint, Patience
 
 NAME = "prometheus-node-exporter"
 PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin" / NAME

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ops.bench.healthy import fired
-from ops.bench.monitoring import Slack, Told, alertmanager, wait_for
 from ops.bench.notified import ALERTING, Stage, episode
-from ops.bench.ports import free_port
-from ops.peers import PeerError, peer
+from ops.fakes.monitoring import Slack, Told, alertmanager, wait_for
+from ops.fakes.ports import free_port
+from ops.monitoring.programs import PeerError, peer
 
 CONFIG = ALERTING / "alertmanager.yml"
 

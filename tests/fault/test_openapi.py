@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from configs.schema import ExporterConfig
-from ops.bench.ports import free_port
-from ops.exporter import Channel, Indicator, Rig, Signal, State, Stream
-from sinks.server import Server
-from sources.udp import listener
-from tests.shown import NAN, Time, events, finding, packet, report, ticks
+from ops.cli.state_client import Channel, Indicator, Rig, Signal, State, Stream
+from ops.fakes.ports import free_port
+from sinks.exporter.server import Server
+from sources.osc.udp import listener
+from tests.support.shown import NAN, Time, events, finding, packet, report, ticks
 
 DOCUMENT = Path(__file__).parents[2] / "configs" / "schemas" / "openapi.json"
 

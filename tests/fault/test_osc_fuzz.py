@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.osc_fuzz import GROWTH_MB, WORST_MS, fuzz, message
-from sources.datagram import Datagrams
 from sources.inbox import Heard, Refused
+from sources.osc.datagram import Datagrams
 
 
 def test_mutants_are_refused_or_read_and_never_raise():

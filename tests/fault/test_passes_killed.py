@@ -12,10 +12,10 @@ from configs.load import load
 from configs.schema import Config
 from ops.__main__ import main
 from ops.bench.kill_points import MODULE, Point, attempt
-from ops.scenario import Scenario, Sensor
-from ops.simulate import make, write
-from ops.verify import Result, command, digests, make_store, replay, run, write_config
-from sinks.folder import HINDSIGHT
+from ops.cli.verify import Result, command, digests, make_store, replay, run, write_config
+from ops.simulate.recording import make, write
+from ops.simulate.scenario import Scenario, Sensor
+from sinks.files.folder import HINDSIGHT
 
 CONFIG = """version: 2
 streams: [{{name: both, type: file, path: "{folder}/both.ndjson", batch_lines: 100}}]

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
-from ops.bench.ports import free_port
-from ops.heard import BACK
-from ops.listen import EXAMPLES
-from sinks.instrument import Osc
-from tests.programs import PD, SCLANG, environment, interpreter, needs
+from ops.cli.guess.live_config import BACK
+from ops.cli.listen import EXAMPLES
+from ops.fakes.ports import free_port
+from sinks.send.destination import Osc
+from tests.support.programs import PD, SCLANG, environment, interpreter, needs
 
 ROOT = Path(__file__).parents[2]
 PROBED = ("motion", "trust", "fader")

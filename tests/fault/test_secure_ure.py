@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from configs.schema import BasicAuth, UreStream
-from sources.exposition import PageError
-from sources.scrape import Answer, Patience
 from sources.ure import endpoint
+from sources.ure.exposition import PageError
+from sources.ure.http_get import Answer, Patience
 
 PAGE = b"u_level 0.5\n"
 SECRET = "p:ss w\u00f6rd"

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from configs.schema import OscStream
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 from sources.inbox import Heard, Inbox, Refused
 from sources.osc import Osc
-from tests.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
+from tests.support.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
 
 PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
 OSC_MIN = PEERS / "node_modules" / "osc-min"

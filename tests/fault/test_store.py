@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from flows.store import LOCK, MAKING, Store, StoreError
-from operators.state import encode_state, pickled_bytes, seal
+from operators.snapshot import encode_state, pickled_bytes, seal
 from ops.bench.kill_points import configuration
-from ops.verify import digests, write_config
-from sources import stop
+from ops.cli.verify import digests, write_config
+from sources import shutdown as stop
 
 ROOT = Path(__file__).parents[2]
 PART = "part-0.sqlite3"

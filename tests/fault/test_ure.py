@@ -9,11 +9,11 @@ import tracemalloc
 import pytest
 
 from configs.schema import UreStream
-from ops.bench.hostile_ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
-from sources import scrape
+from ops.fakes.ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
 from sources.inbox import Heard, Inbox, Refused, Turned, stamp
-from sources.scrape import Endpoint, Patience
 from sources.ure import Ure
+from sources.ure import http_get as scrape
+from sources.ure.http_get import Endpoint, Patience
 
 PAGE = b"# TYPE u_level gauge\nu_level 0.5\n"
 KEY = "u_level"

@@ -30,7 +30,7 @@ from bytewax import recovery
 
 from configs.files import write_whole
 from flows import first_pass, fusion, store
-from sinks.jsonl import Segments
+from sinks.files.jsonl import Segments
 from sinks.output import Exit
 
 POINT, _, NUMBER = os.environ.get("LUMEN_KILL", "none 0").partition(" ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ops.bench.accuracy import compare
-from ops.laboratory import measure, show
+from ops.evaluate.experiment import measure, show
 
 MUST = {
     "fused_over_oracle": (0.0, 1.06),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ops.__main__ import main
-from ops.results import rigs
+from ops.results.folder import rigs
 
 SECONDS, HZ, LAG_S, BASE = 90.0, 50.0, 0.1, 1.73e9
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import truth
-from ops.results import Results, run_json
+from ops.evaluate import truth
+from ops.results.folder import Results, run_json
 
 ROOT = Path(__file__).parents[2]
 

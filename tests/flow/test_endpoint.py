@@ -14,8 +14,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
-from sinks.metrics import AGE, FAMILIES, LATENESS
+from ops.fakes.ports import free_port
+from sinks.exporter.metrics import AGE, FAMILIES, LATENESS
 
 ROOT = Path(__file__).parents[2]
 _NAMES = """

@@ -19,13 +19,13 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config, MidiStream, OscStream
-from ops.bench.ports import free_port
-from ops.heard import BACK
-from ops.listen import Listener, configuration
-from ops.stage import play
+from ops.cli.guess.live_config import BACK
+from ops.cli.listen import Listener, configuration
+from ops.fakes.ports import free_port
+from ops.simulate.live import play
 from sources.inbox import Heard, Inbox, stamp
 from sources.midi import Midi
-from tests.jack import jack, needs_jack
+from tests.support.jack import jack, needs_jack
 
 ROOT = Path(__file__).parents[2]
 

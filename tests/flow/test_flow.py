@@ -15,8 +15,8 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 from configs.load import load
 from flows.fusion import stations
 from operators.records import ENDS
-from sinks.lines import packet_lines
-from tests.signals import START, Source, every, movement, studio
+from sinks.files.encode import packet_lines
+from tests.support.signals import START, Source, every, movement, studio
 
 SECONDS = 60.0
 CONFIG = """\

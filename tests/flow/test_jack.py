@@ -19,12 +19,12 @@ import rtmidi
 
 from configs.schema import MidiStream
 from ops.bench import midi_chords
-from sinks import instrument
-from sinks.player import Player
+from sinks.send import destination as instrument
+from sinks.send.send_worker import Player
 from sources.inbox import Heard, Inbox, Turned
 from sources.midi import Midi
-from sources.port import Port
-from tests.jack import Jack, end, jack, needs_jack
+from sources.midi.port import Port
+from tests.support.jack import Jack, end, jack, needs_jack
 
 pytestmark = needs_jack
 

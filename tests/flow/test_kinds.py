@@ -11,7 +11,7 @@ import pytest
 
 from operators.plan import ChannelConfig
 from operators.records import F64, Batch, Packet, SyncReport
-from tests.signals import START, Source, every, makers, movement, plan, run, studio
+from tests.support.signals import START, Source, every, makers, movement, plan, run, studio
 
 URE = Source(source="ure", key="pulse", rate_hz=20.0)
 PHONE = Source(rate_hz=31.7, skew_ppm=-90.0, lag_s=-0.3)

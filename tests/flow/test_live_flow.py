@@ -16,7 +16,7 @@ import pytest
 from ops.bench.live_kills import kill_often
 from ops.bench.osc_flood import flood
 from ops.bench.osc_fuzz import bundle, message
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """version: 2

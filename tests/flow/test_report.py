@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ops import report, truth
-from ops.reporting.story import story
-from ops.results import Results, run_json
-from ops.run import execute
+from flows.run import execute
+from ops.cli import report
+from ops.evaluate import truth
+from ops.report.model import story
+from ops.results.folder import Results, run_json
 
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "configs/recordings/demo.ndjson.gz"

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops import summary
-from ops.reporting.story import story
-from ops.reporting.verdict import verdict
-from ops.results import Results, run_json
-from ops.run import execute
-from ops.scenario import Scenario, Sensor
-from ops.simulate import START, Recording, make
+from flows.run import execute
+from ops.report.model import story
+from ops.report.verdict import verdict
+from ops.results import summary
+from ops.results.folder import Results, run_json
+from ops.simulate.recording import START, Recording, make
+from ops.simulate.scenario import Scenario, Sensor
 
 SENSORS = (
     Sensor("a", "x", 50.0),

@@ -7,9 +7,10 @@ import re
 import msgspec
 import pytest
 
-from ops import selftest, single
 from ops.__main__ import main
-from ops.accuracy import bars as pooled
+from ops.cli import selftest
+from ops.evaluate import single_seed as single
+from ops.evaluate.accuracy import bars as pooled
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.turn import Turn
+from flows.folder_lock import Turn
 
 ROOT = Path(__file__).parents[2]
 

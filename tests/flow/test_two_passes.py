@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 
 from configs.load import load
-from ops import truth
+from flows.run import execute
 from ops.__main__ import main
-from ops.laboratory import config
-from ops.reporting.methods import methods
-from ops.reporting.story import story
-from ops.reporting.verdict import verdict
-from ops.results import rigs, run_json
-from ops.run import execute
-from ops.scenario import Scenario, Sensor, laboratory
-from ops.simulate import START, make, write
-from ops.verify import digests, write_config
-from sinks.folder import HINDSIGHT, LOCK
-from sources import stop
+from ops.cli.verify import digests, write_config
+from ops.evaluate import truth
+from ops.evaluate.experiment import config
+from ops.report.methods import methods
+from ops.report.model import story
+from ops.report.verdict import verdict
+from ops.results.folder import rigs, run_json
+from ops.simulate.recording import START, make, write
+from ops.simulate.scenario import Scenario, Sensor, laboratory
+from sinks.files.folder import HINDSIGHT, LOCK
+from sources import shutdown as stop
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0

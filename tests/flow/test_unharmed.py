@@ -16,7 +16,7 @@ import pytest
 
 from ops.bench.clock_steps import Flow, made
 from ops.bench.osc_fuzz import message
-from ops.bench.ports import free_port
+from ops.fakes.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """version: 2

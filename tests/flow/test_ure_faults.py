@@ -1,5 +1,5 @@
-from ops.bench.hostile_ure import RESET
 from ops.bench.ure_faults import measure, verdicts
+from ops.fakes.ure import RESET
 
 
 def test_a_live_flow_falls_back_at_the_first_stale_tick_and_returns(tmp_path):

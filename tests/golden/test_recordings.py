@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.results import Results, run_json
+from ops.results.folder import Results, run_json
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()

@@ -13,12 +13,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from ops.bench.monitoring import node_exporter
-from ops.bench.ports import free_port
-from ops.heartbeat import SEQ, TS, beat
-from ops.peers import PeerError, peer
-from ops.prometheus import unit
-from ops.prometheus.heartbeat_lint import RULES, faults
+from ops.fakes.monitoring import node_exporter
+from ops.fakes.ports import free_port
+from ops.monitoring.heartbeat import SEQ, TS, beat
+from ops.monitoring.programs import PeerError, peer
+from ops.monitoring.prometheus import unit
+from ops.monitoring.prometheus.heartbeat_lint import RULES, faults
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(Path(__file__).parent.glob("heartbeat*.yml"))
@@ -56,7 +56,10 @@ def test_records_and_alerts_do_what_their_tests_say_in_any_realm(promtool: str, 
 def test_a_rule_that_is_wrong_is_noticed(
     promtool: str, tmp_path: Path, right: str, wrong: str
 ) -> None:
-    rules, tests = tmp_path / "ops" / "prometheus" / "rules", tmp_path / "tests" / "rules"
+    rules, tests = (
+        tmp_path / "ops" / "monitoring" / "prometheus" / "rules",
+        tmp_path / "tests" / "rules",
+    )
     rules.mkdir(parents=True)
     text = (RULES / "heartbeat.yml").read_text()
     assert right in text
@@ -92,7 +95,7 @@ def test_what_the_rules_read_is_what_a_node_exporter_shows(tmp_path: Path) -> No
 
 def lint(*files: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ops.prometheus.heartbeat_lint", *map(str, files)],
+        [sys.executable, "-m", "ops.monitoring.prometheus.heartbeat_lint", *map(str, files)],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
 

@@ -6,12 +6,12 @@ import yaml
 from configs.schema import Config, OscStream, UreStream
 from operators.align import AlignConfig
 from operators.plan import MemberConfig, SignalConfig
-from ops.prometheus import generate
-from sinks.board import Board
-from sinks.metrics import Page
-from tests import scraped
+from ops.monitoring.prometheus import generate
+from sinks.exporter.live_state import Board
+from sinks.exporter.metrics import Page
 from tests.rules.test_rules import RULES, needs_promtool, promtool, selectors
-from tests.signals import START, Source, every, makers, run, studio
+from tests.support import scraped
+from tests.support.signals import START, Source, every, makers, run, studio
 
 SCRAPE_S = 5
 GONE_S, BACK_S, END_S = 150, 200, 260

@@ -9,16 +9,16 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from ops.prometheus import generate
-from ops.prometheus.rule import Alert, Record
-from sinks.budgets import BUDGETS, BURNS, FREEZE, OBJECTIVES, SILENT_S
-from tests import scraped
+from configs.thresholds import BUDGETS, BURNS, FREEZE, OBJECTIVES, SILENT_S
+from ops.monitoring.prometheus import generate
+from ops.monitoring.prometheus.rule import Alert, Record
+from tests.support import scraped
 
 ROOT = Path(__file__).parents[2]
 PEER = ROOT / ".peers" / "usr" / "bin" / "promtool"
 PROMTOOL = shutil.which("promtool") or (str(PEER) if PEER.exists() else None)
-RUNBOOK = (ROOT / "ops" / "RUNBOOK.md").read_text("utf-8")
-FILES = sorted((ROOT / "ops" / "prometheus" / "rules").glob("*.yml"))
+RUNBOOK = (ROOT / "ops" / "monitoring" / "RUNBOOK.md").read_text("utf-8")
+FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.yml"))
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
 RECORDS = [rule for rule in RULES if isinstance(rule, Record)]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
@@ -61,7 +61,7 @@ def shown_in(kind):
 
 def test_the_files_are_what_the_tables_say():
     for path, text in generate.shipped().items():
-        assert path.read_text("utf-8") == text, "run `python -m ops.prometheus.generate`"
+        assert path.read_text("utf-8") == text, "run `python -m ops.monitoring.prometheus.generate`"
 
 
 @needs_promtool
@@ -71,11 +71,11 @@ def test_prometheus_takes_every_rule_without_a_remark():
 
 @needs_promtool
 def test_prometheus_takes_the_configuration():
-    assert "SUCCESS" in promtool("check", "config", "ops/prometheus/prometheus.yml")
+    assert "SUCCESS" in promtool("check", "config", "ops/monitoring/prometheus/prometheus.yml")
 
 
 def test_the_heartbeat_is_asked_for_by_whoever_beats():
-    text = Path("ops/prometheus/prometheus.yml").read_text("utf-8")
+    text = Path("ops/monitoring/prometheus/prometheus.yml").read_text("utf-8")
     config = yaml.safe_load(text)
     assert not any("heartbeat" in name for name in config["rule_files"])
     assert {job["job_name"] for job in config["scrape_configs"]} == {"fusion", "ure"}
@@ -166,7 +166,7 @@ def test_every_alert_says_what_it_is_and_where_to_read_on():
                 said = rule["annotations"]
                 assert said["summary"] and said["description"].endswith(".")
                 page, _, anchor = said["runbook_url"].partition("#")
-                assert page == "ops/RUNBOOK.md"
+                assert page == "ops/monitoring/RUNBOOK.md"
                 assert anchor == rule["alert"].lower() and anchor in headings
 
 

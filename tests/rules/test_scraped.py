@@ -1,7 +1,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from sinks.metrics import AGE, FAMILIES, LATENESS
-from tests import scraped
+from sinks.exporter.metrics import AGE, FAMILIES, LATENESS
+from tests.support import scraped
 
 
 def test_the_scrape_has_every_metric_there_is():

@@ -1,0 +1,81 @@
+"""One run of a configuration in this process: locks, recovery store, engine."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+from flows.folder_lock import Turn
+
+STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
+PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
+
+
+def execute(
+    config: Path,
+    recover: Path | None = None,
+    snapshot_s: float = 10.0,
+    *,
+    progress: bool = True,
+) -> Path:
+    """Run a configuration in this process, to its end or to Ctrl-C, which drains.
+
+    Parameters
+    ----------
+    config : Path
+        The YAML file; faults in it end the process with code 2.
+    recover : Path, optional
+        Folder of the recovery store: made when missing, resumed from when there, refused where
+        it is damaged or not this user's alone.
+    snapshot_s : float
+        Seconds between two snapshots.
+    progress : bool
+        Tell on standard error how far a replay has come.
+
+    Returns
+    -------
+    Path
+        Folder of the results.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: something was refused before the run. Code 1: an error ended it. It has been
+        reported in three lines.
+    """
+    from bytewax._bytewax import cli_main
+    from bytewax.recovery import RecoveryConfig
+
+    from configs.files import ACCESS
+    from configs.load import load_or_exit
+    from flows import store
+    from flows.failure import watched
+    from flows.fusion import flow
+    from sources import shutdown as stop
+
+    output = load_or_exit(config).config.output
+    folder = Path(output.dir)
+    turn = Turn(folder, ACCESS[output.mode])
+    try:
+        with watched(folder, ACCESS[output.mode], recover):
+            stop.set_recovering(recover is not None, recover)
+            try:
+                dataflow = flow(str(config), progress=progress)
+                recovery = None
+                if recover is not None:
+                    recovery = RecoveryConfig(recover, datetime.timedelta(0))
+                cli_main(
+                    dataflow,
+                    workers_per_process=1,
+                    epoch_interval=datetime.timedelta(seconds=snapshot_s),
+                    recovery_config=recovery,
+                )
+                if stop.requested():
+                    print(STOPPED if recover is None else PAUSED, file=sys.stderr)
+            finally:
+                stop.reset()
+                store.let_go()
+    finally:
+        turn.leave()
+    return folder

@@ -1,0 +1,70 @@
+"""The channels of one rig as evenly spaced series of one rate, for the search of lags.
+
+A rung reads its channels (operators/align/coarse_grid.py) stretch by stretch and keeps the last of them. Only
+channels that a pair still needs at this rate are read.
+
+State: `most` ticks of each channel, and its rows since the last stretch. Losses: none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.align.coarse_grid import Coarse
+from operators.correlation import Series
+from operators.records import F64, State
+
+
+class Rung:
+    """Series of one rate: `series` (channels, ticks), the last tick before `stop`."""
+
+    def __init__(self, hz: float, held: list[bool], patience_s: float, most: int) -> None:
+        self.hz, self.most, self.patience_s = hz, most, patience_s
+        self.held = held
+        self.active = [True] * len(held)
+        self.coarse = Coarse(hz, held, patience_s)
+        self.series: F64 = np.empty((len(held), 0))
+        self._views: dict[tuple[int, int], Series] = {}
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {
+            "coarse": self.coarse.snapshot(),
+            "series": self.series.copy(),
+            "active": list(self.active),
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from what `snapshot` gave."""
+        self.coarse.restore(state["coarse"])
+        self.series, self.active = state["series"].copy(), list(state["active"])
+
+    def push(self, lane: int, time: F64, value: F64, before: F64) -> None:
+        """Take in rows (n,) of a channel: host time (s), value, and when each was known (s)."""
+        if self.active[lane]:
+            self.coarse.push(lane, time, value, before)
+
+    def read(self, first: int, stop: int) -> None:
+        """Append the ticks from `first` to before `stop`."""
+        self._views = {}
+        if any(self.active):
+            fresh = self.coarse.read(first, stop - first)
+            self.series = np.concatenate((self.series, fresh), axis=1)[:, -self.most :]
+
+    def blank(self) -> None:
+        """Forget what was read: a silence lies between it and what comes next."""
+        self.series = np.full_like(self.series, np.nan)
+
+    def need(self, lanes: set[int]) -> None:
+        """Read these channels from now on, and no others."""
+        if not lanes and any(self.active):
+            self.coarse = Coarse(self.hz, self.held, self.patience_s)
+            self.series = self.series[:, :0]
+        self.active = [lane in lanes for lane in range(len(self.active))]
+
+    def view(self, lane: int, ticks: int) -> Series:
+        """Return the last ticks of a channel, worked out once a stretch."""
+        key = lane, ticks
+        if key not in self._views:
+            self._views[key] = Series(self.series[lane, -ticks:])
+        return self._views[key]

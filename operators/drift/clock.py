@@ -1,0 +1,357 @@
+"""One source's clock: offset and skew from the lower envelope of arrival minus source time.
+
+d = arrival - source is offset + slope * time + a delay that is never negative: its lower edge
+is followed, not its mean. In each bin of source time the least residual e of d against the
+prediction is a reading of the offset; a bank of filters (operators/drift/offset_filter.py) makes the line of the
+readings and finds out whether the delays have a sharp edge. The least of n lies above it by
+
+    own = js / n,   js = EWMA of (median e - min e) / (the same for exponential delays of mean 1)
+
+A source that never brings five stamps a bin does not show the law of its delays: its readings are
+the delays themselves, all alike, so that the line is the one of least squares.
+
+A *clock reset* is a run of stamps of one sign, all but one in a row, that agree with one
+another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
+come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
+delay can lead. It is decided when the run breaks off or has lasted 0.075 s: more stamps make a
+better offset. Smaller steps up show when two bins in a row have no stamp near the prediction.
+The offset then moves, the slope stays: in the first four seconds the least of all stamps since
+the step is the one reading, in bins that begin short.
+
+Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.drift.offset_filter import Bank
+from operators.records import F64, I64, Bool, State
+
+BIN_S = 0.9
+"""A little under a second: each epoch of a 1 Hz source is a bin of its own."""
+TELLING, MOST_IN_BIN = 5, 4096
+GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
+RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.075
+"""How many stamps make a reset, and how many, and how long, are waited for at most."""
+FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
+FORGET = 0.98
+ANEW_S, ROUNDED_S = 4.0, 1e-3
+"""So long is a step new; stamps of whole milliseconds are taken to be rounded."""
+
+
+class Judged(NamedTuple):
+    """What became of the stamps that were fed, in their order.
+
+    `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
+    `by` (n,): index of the stamp that decided it, n for the end of the data; never falls.
+    `decided` says how many, from the front, are decided at all: the rest must be fed again with
+    what comes next.
+    `turns`: (by, known, line) for each change of the line: index of the stamp that brought it,
+    host time (s), and the line, `Line.stepped` where it was a step.
+    `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
+    the second bin too far above.
+    """
+
+    host: F64
+    ok: Bool
+    by: I64
+    decided: int
+    turns: list[tuple[int, float, Line]]
+    steps: list[int]
+
+
+class Line(NamedTuple):
+    """host = source + offset + slope * (source - at), with covariance; `at` is source time."""
+
+    at: float
+    offset: float
+    slope: float
+    offset_var: float
+    cross_var: float
+    slope_var: float
+    jitter_p95: float
+    resets: int
+    reset_at: float
+    stepped: bool
+
+
+@dataclass
+class Clock:
+    """Follow one source's clock. State: a bank, twenty numbers and the stamps of one bin."""
+
+    max_delay_s: float
+    bank: Bank | None = None
+    jitter: float = float("nan")
+    jitter_p95: float = float("nan")
+    resets: int = 0
+    reset_at: float = float("nan")
+    due: float = float("nan")
+    span: float = BIN_S
+    stepped_at: float = float("nan")
+    rounding: float = 0.0
+    low: tuple[float, float, int] = (0.0, 0.0, 0)
+    """Time and delay of the lowest stamp since the last step, and of how many (s)."""
+    bin_source: F64 = field(default_factory=lambda: np.empty(0))
+    bin_delay: F64 = field(default_factory=lambda: np.empty(0))
+    least: float = float("nan")
+    """The least delay before the first bin is closed (s)."""
+    above: float = float("nan")
+    """How far the last bin lay above the prediction (s), if that was too far for it."""
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def revive(state: State) -> Clock:
+        """Return what `snapshot` gave as a clock."""
+        bank = state["bank"] and Bank.revive(state["bank"])
+        return Clock(**{**state, "bank": bank, "low": tuple(state["low"])})
+
+    def line(self, bank: Bank, stepped: bool = False) -> Line:
+        """Return the line in force."""
+        return Line(
+            bank.at, bank.offset, bank.slope,
+            bank.offset_var + bank.hidden, bank.cross_var, bank.slope_var,
+            self.jitter_p95, self.resets, self.reset_at, stepped,
+        )  # fmt: skip
+
+    def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
+        """Take in distinct stamps in order of arrival.
+
+        Parameters
+        ----------
+        source, arrival : float64 (n,)
+            Source time and arrival (s); those left undecided by the last call first.
+        end : bool
+            Nothing follows: everything is decided.
+        """
+        n = len(source)
+        delay = arrival - source
+        host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
+        turns: list[tuple[int, float, Line]] = []
+        steps: list[int] = []
+        if n and np.isnan(self.due):
+            self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
+        i = 0
+        while i < n:
+            stop = n
+            past = np.flatnonzero(source[i:] >= self.due)
+            if len(past):
+                stop = i + int(past[0])
+            if stop == i:
+                # The first stamp past the edge closes the bin, unless it is itself in doubt.
+                e = delay[i : i + 1] - self._predict(source[i : i + 1], delay[i : i + 1])
+                if not self._doubtful(e)[0]:
+                    line = self._close(float(source[i]))
+                    if line:
+                        if line.stepped:
+                            steps.append(i)
+                        known = source[i] + self._predict(source[i : i + 1], delay[i : i + 1])[0]
+                        turns.append((int(by[i]), float(known), line))
+                    continue
+                stop = min(n, i + RUN_ABOVE + 1)
+            stop = min(stop, i + MOST_IN_BIN - len(self.bin_source))
+            s, d = source[i:stop], delay[i:stop]
+            predicted = self._predict(s, d)
+            e = d - predicted
+            doubt = self._doubtful(e)
+            sure = int(np.argmax(doubt)) if doubt.any() else len(s)
+            if sure:
+                host[i : i + sure] = s[:sure] + predicted[:sure]
+                self._gather(s[:sure], d[:sure])
+                i += sure
+                continue
+            settled, reset = self._judge(source, arrival, i, end, host, ok, by)
+            # What came meanwhile has waited, too.
+            np.maximum(by[i:], by[i], out=by[i:])
+            if settled == i:
+                return Judged(host, ok, by, i, turns, steps)
+            if reset:
+                steps.append(i)
+                self.reset_at = float(host[settled - reset])
+                if self.bank:
+                    line, known = self.line(self.bank, stepped=True), host[settled - 1]
+                    turns.append((int(by[i]), float(known), line))
+            i = settled
+        return Judged(host, ok, by, n, turns, steps)
+
+    def finish(self) -> Line | None:
+        """Take in what is left at the end of the data; return the line."""
+        return self._close(float("inf"))
+
+    def _judge(
+        self, source: F64, arrival: F64, i: int, end: bool, host: F64, ok: Bool, by: I64
+    ) -> tuple[int, int]:
+        """Decide the doubtful rows from i on as far as can be.
+
+        Returns the first undecided one's index, and how many made a reset (0: none).
+        """
+        # Rows that share a stamp have one vote, that of the first to arrive.
+        vote = i + np.flatnonzero(_fresh(source[i:]))[:RUN_MOST]
+        s, d = source[vote], (arrival - source)[vote]
+        e = d - self._predict(s, d)
+        doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
+        need, gate = RUN_BELOW if e[0] < 0 else RUN_ABOVE, self._gate()
+        others = np.flatnonzero(~doubt)  # one, overtaken by the first after a step, breaks no run
+        run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
+        held = np.flatnonzero(np.abs(s[run[need - 1 :]] - s[0]) >= HOLD_S)
+        if len(held):
+            run = run[: need + int(held[0])]
+            last = int(vote[run[-1]])
+        elif len(others) > 1:
+            last = int(vote[others[1]])
+        elif len(e) == RUN_MOST:
+            last = int(vote[-1])
+        elif end:
+            last = len(source)
+        else:
+            return i, 0
+        if len(run) >= need:
+            least = np.median(e[run]) - gate
+            alike = np.count_nonzero(np.abs(e[run] - least - gate) <= gate) >= need
+            spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
+            if alike and (spaced or e[0] < 0):
+                rows = slice(i, int(vote[run[-1]]) + 1)
+                at, delay = source[rows], (arrival - source)[rows]
+                before = self._predict(at, delay)
+                far = delay - before
+                new = self._doubtful(far) & (far < 0) if e[0] < 0 else far >= least
+                run = run[e[run] >= least]
+                self._reset(s[run], d[run])
+                host[rows] = at + np.where(new, self._predict(at, delay), before)
+                ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
+                by[rows] = last
+                return rows.stop, rows.stop - i
+        # Not a reset that begins here: this one row stands for itself.
+        ok[i] = -gate <= e[0] <= self.max_delay_s
+        host[i] = s[0] + self._predict(s[:1], d[:1])[0]
+        by[i] = last
+        return i + 1, 0
+
+    def _gate(self) -> float:
+        """Return how far above the prediction a stamp is in doubt, and below it wild (s)."""
+        if self.bank is None or not (self.bank.settled or self.jitter > 0):
+            return self.max_delay_s
+        return float(np.fmax(max(GATE_S, GATE_EDGES * self.bank.edge), GATE_JITTERS * self.jitter))
+
+    def _doubtful(self, e: F64) -> Bool:
+        low = high = self._gate()
+        if self.bank and self.bank.settled:
+            low = max(GATE_S, GATE_EDGES * self.bank.edge)
+        return np.asarray((e > high) | (e < -low), bool)
+
+    def _predict(self, source: F64, delay: F64) -> F64:
+        """Return the offset (s) at each source time."""
+        if self.bank:
+            return self.bank.offset + self.bank.slope * (source - self.bank.at)
+        # Before the first bin is closed the least delay so far is the best there is.
+        near = np.where(np.abs(delay - self.least) <= self.max_delay_s, delay, self.least)
+        return np.minimum(np.minimum.accumulate(near), self.least)
+
+    def _gather(self, source: F64, delay: F64) -> None:
+        self.bin_source = np.concatenate((self.bin_source, source))
+        self.bin_delay = np.concatenate((self.bin_delay, delay))
+        if not self.bank:
+            self.least = min(self.least, float(np.min(delay)))
+        if len(self.bin_source) >= MOST_IN_BIN:
+            self.due = float(np.max(self.bin_source))
+
+    def _close(self, now: float) -> Line | None:
+        """Take the bin in and open the next; return the line if it changed."""
+        s, d = self.bin_source, self.bin_delay
+        if not (fresh := _fresh(s)).all():
+            s, d = s[fresh], d[fresh]
+        self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + self.span
+        self.span = min(2 * self.span, BIN_S)
+        n = len(s)
+        if not n:
+            return None
+        self.rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
+        e = d - (self._predict(s, d) if self.bank else d[0])
+        k = int(e.argmin())
+        least = float(e[k])
+        e -= least
+        if n >= TELLING:
+            if self._above(s, d, least):
+                return self.line(self.bank, stepped=True) if self.bank else None
+            half, high = n // 2, int(0.95 * (n - 1))
+            e.sort()
+            spread = float(e[half]) / math.log((n - 0.5) / (n - 0.5 - half))
+            p95 = float(e[high])
+            if np.isnan(self.jitter):
+                self.jitter, self.jitter_p95 = spread, p95
+            self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
+            self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * p95
+        self._read(float(s[k]), float(d[k]), n)
+        return self.line(self.bank) if self.bank else None
+
+    def _read(self, at: float, least: float, n: int) -> None:
+        """Take in the least delay of n stamps."""
+        new = self.stepped_at <= at < self.stepped_at + ANEW_S
+        if new and self.bank and self.bank.sharp and not self.rounding:
+            low_at, low, before = self.low
+            if low + self.bank.slope * (at - low_at) < least:
+                at, least = low_at, low
+            self._restart(at, least, n + before)
+            return
+        own = self._own(n)
+        r = max(own, UNKNOWN_S if np.isnan(self.jitter) else FLOOR_S) ** 2
+        if self.bank is None:
+            self.bank = Bank.start(at, least - own, r)
+        else:
+            self.bank.read(at, least, own, r, self.rounding)
+
+    def _restart(self, at: float, least: float, n: int) -> None:
+        """Begin a new offset with the least of the n stamps since the step."""
+        self.low = (at, least, n)
+        if self.bank:
+            self.bank.move(at, least - self._own(n), self._own(n))
+
+    def _own(self, n: int) -> float:
+        return 0.0 if np.isnan(self.jitter) else self.jitter / n
+
+    def _above(self, source: F64, delay: F64, least: float) -> bool:
+        """Move the line if this bin and the one before it lie alike too far above it."""
+        before, self.above = self.above, float("nan")
+        if self.bank is None or not self.bank.settled:
+            return False
+        if least <= max(GATE_S, 2 * GATE_EDGES * self.bank.edge):
+            return False
+        self.above = least
+        if not abs(least - before) <= max(GATE_S / 2, GATE_EDGES * self.bank.edge):
+            return False
+        self._reset(source, delay)
+        self.reset_at = float(source[0] + self._predict(source[:1], delay[:1])[0])
+        return True
+
+    def _reset(self, source: F64, delay: F64) -> None:
+        """Move the offset to where these stamps are; the slope stays."""
+        self.resets += 1
+        self.above = float("nan")
+        self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
+        self.span, self.stepped_at = HOLD_S, float(source[0])
+        self.due = float(source[-1]) + self.span
+        if self.bank is None:
+            self.least = float(np.min(delay))
+            return
+        k = int(np.argmin(delay - self._predict(source, delay)))
+        self._restart(float(source[k]), float(delay[k]), len(source))
+
+
+def _whole(source: F64) -> bool:
+    """Whether all stamps are of whole milliseconds."""
+    count = source / ROUNDED_S
+    return bool((np.abs(count - np.round(count)) < 2e-3).all())
+
+
+def _fresh(source: F64) -> Bool:
+    """Return which stamps differ from the one before."""
+    fresh = np.ones(len(source), bool)
+    np.not_equal(source[1:], source[:-1], out=fresh[1:])
+    return fresh

@@ -1,0 +1,111 @@
+"""The one adapter between the stations and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import bytewax.operators as op
+from bytewax.operators import KeyedStream, StatefulBatchLogic
+
+from operators.records import Packet, State
+from operators.snapshot import decode_state, encode_state
+
+X = TypeVar("X")
+X_contra = TypeVar("X_contra", contravariant=True)
+
+
+class Core(Protocol[X_contra]):
+    """A station: one item in; a packet out or, from `collect`, as many as became ready."""
+
+    def update(self, item: X_contra, /) -> Packet | list[Packet]:
+        """Take in the next item of the rig."""
+
+    def snapshot(self) -> State:
+        """Return a copy of the state, from which a new core goes on as this one would."""
+
+
+class StationError(RuntimeError):
+    """A bug in a station: which one, for which rig, and what was raised."""
+
+
+def updated(core: Core[X], value: X, name: str) -> list[Packet]:
+    """Return the packets that a station makes of an item.
+
+    Raises
+    ------
+    StationError
+        The station raised. Its exception is the cause.
+    """
+    try:
+        made = core.update(value)
+    except Exception as error:  # any of them: a bug stops the flow by name
+        raise StationError(
+            f"station {name}, rig {getattr(value, 'rig', '?')!r}: {type(error).__name__}: {error}"
+        ) from error
+    return made if isinstance(made, list) else [made]
+
+
+class _Logic(StatefulBatchLogic[X, Packet, bytes]):
+    """The state of one rig at one station."""
+
+    def __init__(self, core: Core[X], save: Callable[[State], bytes], name: str) -> None:
+        self.core = core
+        self.save = save
+        self.name = name
+
+    def on_batch(self, values: list[X]) -> tuple[list[Packet], bool]:
+        out = [packet for value in values for packet in updated(self.core, value, self.name)]
+        return out, StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> bytes:
+        return self.save(self.core.snapshot())
+
+
+class _Unsaved(_Logic[X]):
+    """The engine asks for snapshots without recovery too: they need not be made."""
+
+    def snapshot(self) -> bytes:
+        return b""
+
+
+def step(
+    step_id: str,
+    stream: KeyedStream[X],
+    make: Callable[[State | None], Core[X]],
+    fingerprint: str,
+    *,
+    keep: bool,
+) -> KeyedStream[Packet]:
+    """Add a station to the flow, one core a rig.
+
+    Parameters
+    ----------
+    step_id : str
+        The station's name; the address of its state, never to be changed.
+    stream : KeyedStream
+        Items of all rigs, keyed by rig.
+    make : callable
+        Builds a core from a snapshot, or from None at the start.
+    fingerprint : str
+        Of the configuration: a state that another one made is refused.
+    keep : bool
+        Recovery is on; else no state is encoded.
+
+    Raises
+    ------
+    StationError
+        While the flow runs: a core raised. What it was is its cause.
+    StateRefusedError
+        While the flow starts: a stored state is not this station's own.
+    """
+    logic = _Logic if keep else _Unsaved
+
+    def save(state: State) -> bytes:
+        return encode_state(state, step_id, fingerprint)
+
+    def build(stored: bytes | None) -> StatefulBatchLogic[X, Packet, bytes]:
+        state = None if stored is None else decode_state(stored, step_id, fingerprint)
+        return logic(make(state), save, step_id)
+
+    return op.stateful_batch(step_id, stream, build)

@@ -1,0 +1,311 @@
+"""fuse: members to one value with its sd, a mode, the indicators as exported, the sync lines.
+
+- Mode: `fused` while every configured group has a present member and at least `min_streams`
+  sensor streams do; else by `fallback`. A signal of one group is `fused` while that is present.
+- Weights (operators/weights/three_cornered_hat.py) follow each member's noise, renewed each second of data time and
+  shrunk to the prior; without it the channels' own out-of-band residual, else the prior. A
+  member's weight falls smoothly to 0 as its coverage falls from 0.99 to 0.9.
+- Members are corrected towards the consensus of their origins as far as they disagree
+  (operators/weights/consensus.py): y~ = ratio y + shift.
+- value = sum w y~; sd^2 = sum w^2 v + systematic^2, with v the noise behind the weights and
+
+      systematic^2 = sum_c e_c^2 tau_c^2 + sum_c f_c^2 a_c^2 (value - m)^2
+
+  over origins c, tau_c and a_c the sd of their level and slope, e_c the part that the origin has
+  in the value's level: sum over its members of w (1 - B) + share sum (w B), B what part of their
+  deviation is taken off. It is null until two origins have been compared or an sd is typed.
+- Where the engine reports an indicator as a fact, the exported one is
+  (w_ure reported + w_sensors measured) / (w_ure + w_sensors), or the one that there is.
+- The bounds of the sync error: operators/fuse/sync_bound.py.
+
+State: pair moments a signal, clock reports, counts. Cost: about 60 numpy calls a packet and
+signal, 190 where a second ends. Losses: none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
+from itertools import pairwise
+
+import numpy as np
+from msgspec.structs import replace
+
+from operators.fuse.sync_bound import Bound
+from operators.fuse.sync_report import Reporter
+from operators.limits import MIN_COVERAGE
+from operators.plan import Plan, Signal
+from operators.presence import LIVE
+from operators.records import (
+    F64,
+    I64,
+    INDICATORS,
+    MODES,
+    SCALE_STATES,
+    Bool,
+    Fused,
+    FusedSignal,
+    Grid,
+    Indicators,
+    Packet,
+    Sparse,
+    State,
+)
+from operators.weights.consensus import Consensus, Force
+from operators.weights.three_cornered_hat import weigh
+
+FULL_COVERAGE = 0.99
+MOST_WORDS = 4096
+GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
+FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
+REPORTED = {
+    "ure_phase_diff_mean": "phase_diff",
+    "ure_coherence_level": "coherence",
+    "ure_harmony_index": "harmony",
+    "ure_residual_entropy_last": "entropy_ratio",
+}
+"""The engine's own indicators, by the key under which it exposes them."""
+
+
+@dataclass
+class _Mix:
+    """One signal's columns of the grid, and how its members differ."""
+
+    signal: Signal
+    columns: slice
+    names: tuple[str, ...]
+    consensus: Consensus
+    words: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
+    """What `Fuse._word` said, by who was there."""
+
+
+class Fuse:
+    """One signal, with what it is worth."""
+
+    def __init__(self, plan: Plan, state: State | None = None) -> None:
+        self.plan = plan
+        saved = state["mixes"] if state else [None] * len(plan.signals)
+        self._mixes: list[_Mix] = []
+        for s, mine in zip(plan.signals, saved, strict=True):
+            first = self._mixes[-1].columns.stop if self._mixes else 0
+            columns = slice(first, first + len(s.members))
+            names = tuple(m.channel for m in s.members)
+            self._mixes.append(_Mix(s, columns, names, Consensus(s, plan.tick_hz, mine)))
+        first = len(plan.members)
+        self._facts = slice(first, first + len(plan.facts))
+        self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
+        every = [m.channel for m in plan.members]
+        self._members = [i for i, n in enumerate(every) if n not in every[:i]]
+        self._measured = [float("nan")] * len(INDICATORS)
+        self._sparse = Sparse(0, (False,) * len(plan.members))
+        self._turning: list[Sparse] = []
+        self._coming: list[Indicators] = []
+        self._reporter = Reporter(plan, state and state["reporter"])
+        self._bound = Bound(plan, state and state["bound"])
+        if state:
+            self._measured = list(state["measured"])
+            self._sparse, *self._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
+            self._coming = [Indicators(*i) for i in state["coming"]]
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {
+            "mixes": [x.consensus.snapshot() for x in self._mixes],
+            "measured": list(self._measured),
+            "sparse": [[s.first, list(s.members)] for s in (self._sparse, *self._turning)],
+            "coming": [list(i) for i in self._coming],
+            "reporter": self._reporter.snapshot(),
+            "bound": self._bound.snapshot(),
+        }
+
+    def update(self, packet: Packet) -> Packet:
+        """Fuse the packet's grid; put the sync and dead lines together."""
+        self._reporter.add(packet)
+        self._bound.add(packet.grains)
+        self._coming += packet.indicators
+        self._turning += packet.sparse
+        grid = packet.grid
+        if grid is not None:
+            # Found gains are written into columns of this station's own.
+            own = ("gain", "gain_var", "level", "level_var")
+            grid = dataclass_replace(grid, **{name: getattr(grid, name).copy() for name in own})
+        fused = self._fused(grid) if grid is not None and len(grid) else None
+        sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
+        return replace(
+            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
+            lags=(), indicators=(), sparse=(),
+        )  # fmt: skip
+
+    def _fused(self, grid: Grid) -> Fused:
+        ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
+        live = grid.state == LIVE
+        sparse = self._sparsely(grid)
+        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
+        facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
+        exported = measured = self._indicators(grid)
+        reported = np.full(measured.shape, np.nan)
+        if self._told:
+            self._report(facts, reported)
+            w = self.plan.weights
+            both = (w.ure * reported + w.sensors * measured) / (w.ure + w.sensors)
+            one = np.where(np.isnan(reported), measured, reported)
+            exported = np.where(np.isnan(both), one, both)
+        mode, present = signals[0].mode, signals[0].live
+        if len(signals) > 1:
+            mode = np.max([s.mode for s in signals], axis=0)
+            present = np.count_nonzero(live[:, self._members], axis=1)
+        return Fused(
+            ts, grid.released, mode, present, signals, exported, measured, reported, facts,
+            self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
+            sparse,
+        )  # fmt: skip
+
+    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
+        """Return one signal's ticks. Shapes here: m members, k ticks."""
+        columns = mix.columns
+        live = np.ascontiguousarray(live[:, columns].T)
+        value = np.ascontiguousarray(grid.value[:, columns].T)
+        mode, prior = self._words(mix, live)
+        there = live & np.isfinite(value)
+        kept = there & (prior > 0)
+        if math.isfinite(self.plan.wait_lag_s):
+            # Later than is waited for: what there is of it would be cut off.
+            kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
+        noise = grid.noise_var[:, columns].T
+        learnt = grid.scale_state[:, columns].T == LEARNT
+        force, samples, size = mix.consensus.read(
+            grid.first, value, noise, there, learnt, sparse[:, columns].T
+        )
+        found = Force(*np.repeat(np.array(force), size, axis=2))
+        self._show(mix, grid, found)
+        variance, corrected = found.variance, found.ratio * value + found.shift
+        unknown = np.isnan(variance)
+        if unknown.any():
+            variance = np.where(unknown, found.ratio * found.ratio * noise, variance)
+        share = None
+        ramp, coverage = grid.ramp[:, columns].T, grid.coverage[:, columns].T
+        if ramp.min() < 1 or coverage.min() < FULL_COVERAGE:
+            fade = (coverage - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE)
+            fade = np.clip(fade, 1e-6, 1.0)
+            share = ramp * fade * fade * (3 - 2 * fade)
+        weights = weigh(prior, variance, np.repeat(samples, size, axis=1), share, kept)
+        parts, parts_var = weights * corrected, weights * weights * variance
+        if not kept.all():
+            parts, parts_var = np.where(kept, parts, 0.0), np.where(weights > 0, parts_var, 0.0)
+        fused, var = np.add.reduce(parts, 0), np.add.reduce(parts_var, 0)
+        if learnt.any():
+            gain, off = grid.gain[:, columns].T, fused - found.pivot
+            doubt = grid.level_var[:, columns].T + grid.gain_var[:, columns].T * off * off
+            doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
+            var += np.add.reduce(weights * weights * doubt, 0)
+        systematic = mix.consensus.systematic(weights, fused, found)
+        unknown = np.isnan(systematic)
+        sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
+        if unknown.any():
+            spread = _spread(weights[:, unknown], corrected[:, unknown], variance[:, unknown])
+            sd[unknown] = np.sqrt(var[unknown] + spread)
+        none = ~weights.any(axis=0)
+        if none.any():
+            fused[none] = sd[none] = systematic[none] = np.nan
+        present = np.add.reduce(live, 0, dtype=np.int64)
+        return FusedSignal(
+            mix.signal.name, mix.names, fused, sd, np.sqrt(systematic), mode, present,
+            weights.T, value.T,
+        )  # fmt: skip
+
+    def _show(self, mix: _Mix, grid: Grid, found: Force) -> None:
+        """Write the gains and levels of members whose scale is given into the grid."""
+        given = grid.scale_state[:, mix.columns] == GIVEN
+        for column, mine in (
+            (grid.gain, np.exp(found.slope)), (grid.gain_var, found.slope_var),
+            (grid.level, found.level), (grid.level_var, found.level_var),
+        ):  # fmt: skip
+            np.copyto(column[:, mix.columns], mine.T, where=given)
+
+    def _words(self, mix: _Mix, live: Bool) -> tuple[I64, F64]:
+        """Return the mode (k,), and the prior of who may speak (m, k) or (m, 1)."""
+        k = live.shape[1]
+        turn: list[int] = []
+        if (live != live[:, :1]).any():
+            turn = (np.flatnonzero((live[:, 1:] != live[:, :-1]).any(axis=0)) + 1).tolist()
+        words = []
+        for a in (0, *turn):
+            key = live[:, a].tobytes()
+            if key not in mix.words:
+                if len(mix.words) >= MOST_WORDS:
+                    mix.words.clear()
+                mix.words[key] = self._word(mix.signal, live[:, a].tolist())
+            words.append(mix.words[key])
+        if not turn:
+            return np.full(k, words[0][0]), np.array(words[0][1])[:, None]
+        mode, prior = np.array([w[0] for w in words]), np.array([w[1] for w in words]).T
+        size = np.diff((0, *turn, k))
+        return np.repeat(mode, size), np.repeat(prior, size, axis=1)
+
+    def _word(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
+        """Return the mode, and each member's prior, 0 for who may not speak."""
+        there = [m for m, here in zip(signal.members, live, strict=True) if here]
+        ure = sum(m.group == "ure" for m in there)
+        sensors = len(there) - ure
+        streams = len({m.source for m in there if m.group == "sensors"})
+        failover, weights = self.plan.failover, self.plan.weights
+        if len({m.group for m in signal.members}) == 1:
+            mode = FUSED if there else NONE
+        elif ure and streams >= failover.min_streams:
+            mode = FUSED
+        elif not there:
+            mode = NONE
+        elif failover.fallback == "degrade":
+            mode = DEGRADED
+        elif failover.fallback == "ure_only":
+            mode = URE_ONLY if ure else SENSORS_ONLY
+        else:
+            mode = SENSORS_ONLY if sensors else URE_ONLY
+        # A group that counts nothing must still be able to stand alone.
+        share = {
+            "ure": max(weights.ure, 1e-9) / max(ure, 1) * (mode != SENSORS_ONLY),
+            "sensors": max(weights.sensors, 1e-9) / max(sensors, 1) * (mode != URE_ONLY),
+        }
+        return mode, [share[m.group] * here for m, here in zip(signal.members, live, strict=True)]
+
+    def _indicators(self, grid: Grid) -> F64:
+        """Return the measured indicators in force at each tick (k, 5)."""
+        stop = grid.first + len(grid)
+        due = [i for i in self._coming if i.first < stop]
+        self._coming = self._coming[len(due) :]
+        edges = [grid.first, *(max(i.first, grid.first) for i in due), stop]
+        table = [self._measured, *(i[1:] for i in due)]
+        self._measured = list(table[-1])
+        return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
+
+    def _sparsely(self, grid: Grid) -> Bool:
+        """Return which members the indicators leave out at each tick (k, members)."""
+        stop = grid.first + len(grid)
+        due = [s for s in self._turning if s.first < stop]
+        self._turning = self._turning[len(due) :]
+        held = [self._sparse, *due]
+        self._sparse = held[-1]
+        edges = [grid.first, *(max(s.first, grid.first) for s in due), stop]
+        table = np.array([s.members for s in held], bool)
+        return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
+
+    def _report(self, facts: F64, out: F64) -> None:
+        """Put in what the engine reports of the indicators at each tick (k, 5)."""
+        for i, name in enumerate(self.plan.facts):
+            indicator = REPORTED.get(name.partition(":")[2])
+            if indicator:
+                # A signed phase is as far off either way.
+                out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
+
+
+def _spread(weights: F64, value: F64, variance: F64) -> F64:
+    """Return by how much members (m, k) lie apart at a tick besides what their noise does, (k,).
+
+    sum w (y - mean)^2, of which noise explains sum w (1 - w) n.
+    """
+    used = weights > 0
+    value = np.where(used, value, 0.0)
+    off = np.where(used, value - np.add.reduce(weights * value, 0), 0.0)
+    explained = weights * (1 - weights) * np.where(used, variance, 0.0)
+    return np.asarray(np.maximum(np.add.reduce(weights * off * off - explained, 0), 0.0))

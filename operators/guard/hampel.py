@@ -1,0 +1,160 @@
+"""The guard's two tests for outliers: Hampel's and one for spikes.
+
+A sample x is an outlier when it lies further than 4 scales from the median of its window (five
+samples before it, itself, five after it; a window cut short takes more scales). The scale is
+1.4826 MAD, about the window's own median, but never less than the channel's *least scale*: the
+sd of its white noise, 1.4826 / 1.394 median |e| of the last 256 samples, and two quantisation
+steps. e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6 is how far a sample lies off the cubic through
+its four neighbours. Eleven samples of noise tell its sd badly: without that floor 1 % of them
+would go. A quarter of it is taken off MAD, which chance makes too wide as often.
+
+Where a signal swings within the window, MAD is wide and single outliers slip through; so a sample
+is one, too, when |e| passes 11 least scales and the sample stands out on both sides of itself by
+half of that, by twice what its neighbours move by, and by twice 1.4826 MAD: neither a step of the
+signal is one, nor a bend.
+
+On a slow channel the window holds few successors or none, and most of it is the past, which a
+movement after a rest leaves: there a sample is none that all of its successors follow, and, where
+it has none, that went from its predecessor no further than 4 times as far as one of those before.
+
+The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
+quarter of their differences are zero, so that quantised and resting channels lose nothing.
+
+Source: Hampel, J. Am. Stat. Assoc. 69 (1974); Pearson, IEEE Trans. Contr. Syst. Tech. 10 (2002).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.limits import GUARD_SIDE as SIDE
+from operators.records import F64, I8, Bool
+
+WIDTH = 2 * SIDE + 1
+SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])
+"""Scales by the number of samples in the window: as rarely passed by normal noise as 4 by 11."""
+MAD_TO_SD = 1.4826
+CUBIC = np.sqrt(35 / 18)
+"""sd of e for white noise of sd 1."""
+CHANCE, SPIKE, ALONE = 0.25, 11.0, 2.0
+FASTER = 4.0
+ROUNDING = 1e-12
+REACH = np.arange(-SIDE, SIDE + 1, dtype=np.int8)[:, None]
+
+
+def shifted(x: F64, shifts: int) -> F64:
+    """Return a view (shifts, n - shifts + 1): row j is x from j on."""
+    size = x.itemsize
+    return np.ndarray((shifts, len(x) - shifts + 1), float, x, 0, (size, size))
+
+
+def least_scale(windows: F64) -> F64:
+    """Return the least scale of windows (h, 1, w), (h, 1)."""
+    x = windows[:, 0]
+    off = np.abs(_off_cubic(x.T).T)
+    middle = off.shape[1] // 2
+    off.partition(middle, axis=1)
+    noise = off[:, middle] * (MAD_TO_SD / CUBIC)
+    noise[noise <= ROUNDING * np.abs(x).max(axis=1)] = 0.0
+    return np.asarray(np.maximum(noise, 2 * step(x))[:, None])
+
+
+def step(x: F64) -> F64:
+    """Return the quantisation step of windows (h, w), 0 where it does not show."""
+    apart = np.abs(x[:, 1:] - x[:, :-1])
+    moved = apart > 0
+    rest = np.add.reduce(moved, axis=1, dtype=np.int32) * 4 <= 3 * apart.shape[1]
+    step = np.zeros(len(x))
+    if np.count_nonzero(rest):
+        least = np.where(moved[rest], apart[rest], np.inf).min(axis=1, initial=np.inf)
+        step[rest] = np.where(np.isfinite(least), least, 0.0)
+    return step
+
+
+def _off_cubic(x: F64) -> F64:
+    """Return how far each sample but the outer two lies off the cubic of its neighbours."""
+    return x[2:-2] - (4 * (x[1:-3] + x[3:-1]) - (x[:-4] + x[4:])) / 6
+
+
+def outliers(value: F64, after: I8, count: I8, scale: F64) -> Bool:
+    """Return which samples are outliers.
+
+    What lies further than the least scale allows from the median of its window does so from half
+    of the window; what is a spike, from both its neighbours. Those are found by counting, and
+    they alone are sorted.
+
+    `value` (n + 10,) are samples in order, NaN where there is none; all but the outer five are
+    judged. `after`, `count` (n,): how many successors each may look at, how many samples its
+    window then has. `scale` (n,): the least scale of each, inf where there is nothing to judge.
+    """
+    near = shifted(value, WIDTH)
+    here, left, right = near[SIDE], near[SIDE - 1], near[SIDE + 1]
+    apart = SPIKE / 2 * scale
+    suspect: Bool = here - np.maximum(left, right) > apart
+    suspect |= np.minimum(left, right) - here > apart
+    apart = SIGMAS[-1] * scale
+    inside = after >= REACH
+    half = (count + np.int8(1)) >> 1
+    for far in (near < here - apart, near > here + apart):
+        far &= inside
+        suspect |= np.add.reduce(far.view(np.int8), axis=0, dtype=np.int8) >= half
+    found = suspect.nonzero()[0]
+    if len(found):
+        suspect[found] = _judge(near.T[found], after[found], count[found], scale[found])
+    return suspect
+
+
+def _judge(near: F64, after: I8, count: I8, least: F64) -> Bool:
+    """Return which of the samples in the middle of windows `near` (m, 11) are outliers."""
+    window = np.where(after[:, None] >= REACH.T, near, np.nan)
+    middle = _median(window, count)
+    off = np.abs(window - middle[:, None])
+    spread = MAD_TO_SD * _median(off, count)
+    scale = np.maximum(spread - CHANCE * least, least)
+    for i in (scale == 0).nonzero()[0].tolist():
+        # Most of the window is one value: its own smallest change stands for the step.
+        moved = off[i][off[i] > 0]
+        scale[i] = 2 * moved.min() if len(moved) else np.inf
+    far = (off[:, SIDE] > SIGMAS[count] * scale) & ~_followed(window, after)
+    # At rest so far, any change is news, not a spike.
+    return np.asarray(far | (_spikes(near.T, spread, least) & (after >= 2) & (least > 0)))
+
+
+def _followed(window: F64, after: I8) -> Bool:
+    """Return which samples in the middle of windows cut short (m, 11) may begin a movement.
+
+    A sample went from its predecessor by d. A successor follows it when it lies on the same side,
+    at d / 2 at least; where there is none, the changes before have to do.
+    """
+    before, here = window[:, SIDE - 1], window[:, SIDE]
+    went = here - before
+    gone = (window[:, SIDE + 1 :] - before[:, None]) * went[:, None]
+    with_it = gone >= 0.5 * np.square(went)[:, None]
+    absent = after[:, None] < REACH.T[:, SIDE + 1 :]
+    followed: Bool = np.asarray((with_it | absent).all(axis=1))
+    alone = after == 0
+    if alone.any():
+        past = np.abs(window[alone, 1:SIDE] - window[alone, : SIDE - 1])
+        usual = np.fmax.reduce(past, axis=1, initial=0.0)
+        followed[alone] = np.abs(went[alone]) <= FASTER * usual
+    return followed & (after < SIDE)
+
+
+def _spikes(near: F64, spread: F64, least: F64) -> Bool:
+    """Return which of the samples in the middle of `near` (11, m) stand alone."""
+    x = near[SIDE - 2 : SIDE + 3]
+    left, right = x[2] - x[1], x[2] - x[3]
+    # Of one sign, the lesser of the two; else nothing above 0.
+    alone = np.maximum(np.minimum(left, right), -np.maximum(left, right))
+    swing = np.minimum(np.abs(x[1] - x[0]), np.abs(x[4] - x[3]))
+    high = SPIKE * least
+    enough = np.maximum(high / 2, ALONE * np.maximum(swing, spread))
+    spike: Bool = (np.abs(_off_cubic(x)[0]) > high) & (alone > enough)
+    return spike
+
+
+def _median(rows: F64, count: I8) -> F64:
+    """Return the median of each row's `count` numbers; the rest of the row is NaN."""
+    ordered = np.sort(rows, axis=1)
+    k = np.arange(len(rows))
+    return np.asarray(0.5 * (ordered[k, (count - 1) // 2] + ordered[k, count // 2]))

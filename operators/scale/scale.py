@@ -1,0 +1,333 @@
+"""scale: members in other units, learnt: `gain: auto` and `offset: auto`.
+
+A learnt member a reads y = c + g x where the signal's voters, the members that are not learnt,
+read x. Over the ticks that they have in common, 300 s of them, each second
+
+- g by Deming regression against each voter, with the noise of the three-cornered hat (of two
+  members, their out-of-band residual), weighed by 1 / var(log g); the signal's `scale` alone where
+  that is a channel;
+- c from the means of the same ticks, so that the line goes through them;
+- a value becomes (y - c) / g before `quality` and `fuse`.
+
+A voter whose slope is known worse than 10 % is left out; a member that has none keeps the last
+gain. Until there is one it is `learning`, after a minute in common `unobservable`; `inverted` where
+it moves against the voter; `nonlinear` where more than twice the noise is left over a straight line
+and a square or cubic term takes it (operators/scale/nonlinearity.py). None of these is present. A gain within
+10 % of 1, its level within 10 % of the signal's size, is no unit: the member is read as it is and
+keeps its vote (`given`). A channel of two signals is learnt in the first.
+
+State: pair moments and cubic sums a signal, the line in force a member. Cost: nothing without a
+learnt member, else about 150 numpy calls a packet that ends a second. Losses: none.
+
+Sources: Deming, Statistical Adjustment of Data (1943); Stoffelen, J. Geophys. Res. 103 (1998).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace as renewed
+from typing import NamedTuple
+
+import numpy as np
+from msgspec.structs import replace
+
+from operators.hindsight import Hindsight
+from operators.plan import Plan, Signal
+from operators.presence import ACQUIRING, LIVE
+from operators.records import F64, SCALE_STATES, Bool, Grid, Packet, State
+from operators.scale.nonlinearity import bends, products
+from operators.weights.consensus import LEVEL, MOST_LOG_SD
+from operators.weights.effects import INDEPENDENT, LEAST, deming, noise_of
+from operators.weights.moments import TINY, Moments, Pairs, Seconds
+from operators.weights.three_cornered_hat import hat
+
+GIVEN, LEARNING, LEARNT, UNOBSERVABLE, INVERTED, NONLINEAR = range(len(SCALE_STATES))
+ENOUGH = 250.0
+"""Independent ticks after which a slope that does not show is called so: a minute."""
+AGAINST = 5.0
+"""Standard deviations of a correlation below none that make a member inverted."""
+MISFIT, BEND = 2.0, 5.0
+UNIT, SLACK = 0.10, 0.01
+"""How far a gain from 1, or a level from 0 in parts of the RMS, is another unit; hysteresis."""
+
+
+class Line(NamedTuple):
+    """A member's line as in force, each (a, n) by second or (a, k) by tick.
+
+    value = (raw - intercept) / gain; `level` is what it reads above the signal's mean m at m.
+    """
+
+    intercept: F64
+    gain: F64
+    gain_var: F64
+    level: F64
+    level_var: F64
+    state: F64
+
+
+_START = np.array([0.0, np.nan, np.nan, np.nan, np.nan, LEARNING])
+
+
+class Scale:
+    """Members in the units of their signal."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        state: State | None = None,
+        *,
+        known: Hindsight | None = None,
+    ) -> None:
+        self.plan = plan
+        self._known = known
+        self._learners: list[_Learner] = []
+        done: set[str] = set()
+        for signal in plan.signals:
+            mine = [c for c in (m.channel for m in signal.members) if plan.channel(c).learnt]
+            mine = [c for c in mine if c not in done]
+            if mine:
+                saved = state["learners"][len(self._learners)] if state else None
+                self._learners.append(_Learner(plan, signal, mine, saved))
+                done |= set(mine)
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {"learners": [x.snapshot() for x in self._learners]}
+
+    def shown(self) -> State:
+        """Return each learnt member's line at the end of the data; see `Learner`."""
+        return {"lines": [x.line for x in self._learners]}
+
+    def update(self, packet: Packet) -> Packet:
+        """Convert the packet's grid."""
+        grid = packet.grid
+        if grid is None or not len(grid) or not self._learners:
+            return packet
+        if self._known:
+            lines = self._known.of(packet.rig, "scale").get("lines", ())
+            for learner, line in zip(self._learners, lines, strict=False):
+                learner.fix(line)
+            self._known = None
+        names = ("state", "value", "noise_var", "gain", "gain_var", "level", "level_var",
+                 "scale_state")  # fmt: skip
+        out = renewed(grid, **{name: getattr(grid, name).copy() for name in names})
+        channels = [m.channel for m in self.plan.lanes]
+        for learner in self._learners:
+            line = learner.read(grid)
+            for i, channel in enumerate(learner.channels):
+                for column in (c for c, name in enumerate(channels) if name == channel):
+                    _convert(out, column, Line(*(x[i] for x in line)), learner.offset[i])
+        return replace(packet, grid=out)
+
+
+def _convert(grid: Grid, column: int, line: Line, offset: float) -> None:
+    """Write a channel's converted column into the grid."""
+    state = line.state.astype(np.int8)
+    learnt, live = state == LEARNT, grid.state[:, column] == LIVE
+    gain = np.where(learnt, line.gain, 1.0)
+    value = grid.value[:, column]
+    grid.value[:, column] = np.where(learnt, (value - line.intercept) / gain, value) + offset
+    grid.noise_var[:, column] /= gain * gain
+    grid.scale_state[:, column] = state
+    grid.state[live & ~learnt & (state != GIVEN), column] = ACQUIRING
+    for name in ("gain", "gain_var", "level", "level_var"):
+        getattr(grid, name)[:, column] = np.where(state == GIVEN, np.nan, getattr(line, name))
+
+
+class _Learner:
+    """One signal's learnt members. Shapes: a of them among m members, n seconds, k ticks."""
+
+    def __init__(
+        self, plan: Plan, signal: Signal, channels: list[str], state: State | None
+    ) -> None:
+        every = [m.channel for m in signal.members]
+        first = [m.signal for m in plan.lanes].index(signal.name)
+        self.channels = channels
+        self._columns = slice(first, first + len(every))
+        self._learnt = np.array([every.index(c) for c in channels])
+        learnt = np.array([plan.channel(c).learnt for c in every])
+        self._voters = np.flatnonzero(~learnt)
+        # One of them is what bends are looked for against.
+        named = [c for c in (signal.scale, signal.reference) if c in every]
+        named = [c for c in named if not learnt[every.index(c)]]
+        self._scale = every.index(signal.scale) if signal.scale in named else None
+        self._primary = every.index(named[0]) if named else int(self._voters[0])
+        set_up = [plan.channel(c) for c in channels]
+        self._gain = np.array([c.gain == "auto" for c in set_up])
+        self._level = np.array([c.offset == "auto" for c in set_up])
+        # A given offset belongs to converted values where the gain is learnt.
+        self.offset = [c.given_offset if c.gain == "auto" else 0.0 for c in set_up]
+        self._moments = Moments(
+            len(every), plan.tick_hz, (LEVEL,), one_anchor=False, state=state and state["moments"]
+        )
+        a = len(channels)
+        self._bent, self._open = np.zeros((2, a, 5, 5))
+        self._force = np.repeat(_START[:, None], a, axis=1)
+        self._fixed = False
+        if state:
+            self._bent, self._open, self._force = state["bent"], state["open"], state["force"]
+
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        return {
+            "moments": self._moments.snapshot(), "bent": self._bent, "open": self._open,
+            "force": self._force,
+        }  # fmt: skip
+
+    @property
+    def line(self) -> F64:
+        """The line in force (fields, a)."""
+        return self._force.copy()
+
+    def fix(self, line: F64) -> None:
+        """Put a line (fields, a) in force for good."""
+        self._force, self._fixed = line, True
+
+    def read(self, grid: Grid) -> Line:
+        """Take in a grid; return the line in force at each of its ticks, (a, k) each."""
+        if self._fixed:
+            return Line(*np.repeat(self._force[:, :, None], len(grid), axis=2))
+        value = grid.value[:, self._columns].T
+        there = (grid.state[:, self._columns].T == LIVE) & np.isfinite(value)
+        seconds = self._moments.read(grid.first, value, grid.noise_var[:, self._columns].T, there)
+        n, over = len(seconds.size), seconds.over
+        table = np.empty((len(_START), len(self.channels), over + 1))
+        table[:, :, 0] = self._force
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            bent = self._bend(grid.first, value, there, n, over)
+            if over:
+                self._learn(seconds, bent, table)
+        self._force = table[:, :, over].copy()
+        return Line(*np.repeat(table[:, :, :n], seconds.size, axis=2))
+
+    def _bend(self, first: int, value: F64, there: Bool, n: int, over: int) -> F64:
+        """Return the cubic sums (over, a, 5, 5) after each second."""
+        every = self._moments.every
+        phase, k = first % every, value.shape[1]
+        shape = (1 + len(self._learnt), n * every)
+        x, mask = np.zeros(shape), np.zeros(shape)
+        rows = np.append(self._primary, self._learnt)
+        anchor = self._moments.anchor[rows, None]
+        mask[:, phase : phase + k] = there[rows]
+        np.subtract(value[rows], anchor, out=x[:, phase : phase + k], where=there[rows])
+        y, both = (v.reshape(-1, n, every).swapaxes(0, 1) for v in (x, mask))
+        sums = products(y[:, :1], y[:, 1:], both[:, :1] * both[:, 1:])
+        sums[0] += self._open
+        self._open = sums[over].copy() if over < n else np.zeros_like(self._open)
+        out = np.empty((over, *self._bent.shape))
+        keep = np.exp(-self._moments.seconds / LEVEL.seconds)
+        for i in range(over):
+            fresh = sums[i, :, :1, :1] > 0
+            self._bent = np.where(fresh, keep, 1.0) * self._bent + sums[i]
+            out[i] = self._bent
+        return out
+
+    def _learn(self, seconds: Seconds, bent: F64, table: F64) -> None:
+        """Write the lines after each second into the table (fields, a, over + 1)."""
+        moments, mine, primary = self._moments, self._learnt, self._primary
+        raw = moments.pairs(seconds.rows[1:, 0])
+        looks = raw.ticks * (moments.independent * INDEPENDENT)
+        met = (looks >= LEAST) & ~np.eye(looks.shape[1], dtype=bool)
+        # Noise is compared on one scale: of each member's own sd at first, then of its slope.
+        unit = np.sqrt(np.diagonal(raw.var, axis1=1, axis2=2))
+        unit = np.where(unit > 0, unit, 1.0)
+        noise, log, var = _against_others(_in_units(raw, unit), looks, met)
+        unit = unit * np.exp(np.where(_shows(raw, met, var), log, 0.0)[:, :, primary])
+        noise, log, var = _against_others(_in_units(raw, unit), looks, met)
+        good = _shows(raw, met, var)
+        log += np.log(unit)[:, :, None] - np.log(unit)[:, None]
+        noise = noise * unit**2
+
+        votes = (slice(None), mine[:, None], self._voters)
+        share = np.where(good[votes], 1 / np.maximum(var[votes], TINY), 0.0)
+        if self._scale is not None:
+            named = self._voters == self._scale
+            share = np.where(good[:, mine, self._scale, None], named, share)
+        share = np.where(self._gain[:, None], share, raw.ticks[votes] * met[votes])
+        total = share.sum(axis=2)
+        share /= np.maximum(total, TINY)[:, :, None]
+        gain: F64 = np.where(self._gain, np.exp((share * log[votes]).sum(axis=2)), 1.0)
+        gain_var = np.where(self._gain, (share * var[votes]).sum(axis=2) * gain**2, 0.0)
+        anchor = np.nan_to_num(moments.anchor)
+        middle = raw.mean.swapaxes(1, 2)[votes] + anchor[self._voters]
+        mean = (share * middle).sum(axis=2)
+        own = raw.mean[votes] + anchor[mine][:, None]
+        passed = (share * (own - gain[:, :, None] * middle)).sum(axis=2)
+        intercept = np.where(self._level, passed, 0.0)
+        most = (looks[votes] * (share > 0)).max(axis=2)
+        other = (share * noise[:, None, self._voters]).sum(axis=2)
+        level_var = (noise[:, mine] + gain**2 * other) / np.maximum(most, TINY)
+        line = Line(
+            intercept, gain, gain_var, intercept + (gain - 1) * mean,
+            np.where(self._level, level_var, 0.0), np.zeros_like(gain),
+        )  # fmt: skip
+
+        pair = (slice(None), mine, primary)
+        cov, var_a, var_p = raw.cov[pair], raw.var[pair], raw.var.swapaxes(1, 2)[pair]
+        against = cov * np.sqrt(looks[pair]) < -AGAINST * np.sqrt(var_a * var_p)
+        white = raw.noise[pair] + gain**2 * raw.noise.swapaxes(1, 2)[pair]
+        rest = var_a + gain**2 * var_p - 2 * gain * cov
+        curved = (rest > MISFIT * white) & (bends(bent, looks[pair]) > BEND)
+        size = np.sqrt(mean**2 + (share * raw.var.swapaxes(1, 2)[votes]).sum(axis=2))
+        level = np.where(self._level, line.level / np.maximum(size, TINY), 0.0)
+        for i in range(len(mine)):
+            for s in range(seconds.over):
+                table[:, i, s + 1] = table[:, i, s]
+                if total[s, i] > 0 and not against[s, i]:
+                    table[:, i, s + 1] = [x[s, i] for x in line]
+                table[-1, i, s + 1] = self._state(
+                    i, table[:, i, s], gain[s, i], level[s, i], total[s, i] > 0,
+                    looks[s, mine[i], primary], against[s, i], curved[s, i],
+                )  # fmt: skip
+
+    def _state(
+        self,
+        i: int,
+        before: F64,
+        gain: float,
+        level: float,
+        found: bool,
+        looks: float,
+        against: bool,
+        bent: bool,
+    ) -> int:
+        """Return how a member is from a second on, given the line in force before it."""
+        if against and self._gain[i]:
+            return INVERTED
+        if not found:
+            if np.isfinite(before[1]) and before[-1] not in (INVERTED, NONLINEAR):
+                return int(before[-1])
+            return UNOBSERVABLE if looks >= ENOUGH else LEARNING
+        if not self._gain[i]:
+            return LEARNT
+        if bent:
+            return NONLINEAR
+        near = UNIT
+        if before[-1] in (GIVEN, LEARNT):
+            near += SLACK if before[-1] == GIVEN else -SLACK
+        return GIVEN if max(abs(gain - 1), abs(level)) < near else LEARNT
+
+
+def _in_units(pairs: Pairs, unit: F64) -> Pairs:
+    """Return the moments of values in units of `unit` (n, m)."""
+    mine, other = unit[:, :, None], unit[:, None]
+    return pairs._replace(
+        mean=pairs.mean / mine, var=pairs.var / mine**2, cov=pairs.cov / (mine * other),
+        noise=pairs.noise / mine**2,
+    )  # fmt: skip
+
+
+def _against_others(pairs: Pairs, looks: F64, met: Bool) -> tuple[F64, F64, F64]:
+    """Return each member's noise variance (n, m), and log slope with variance of the pairs."""
+    noise, m = noise_of(pairs, met), pairs.ticks.shape[1]
+    whole = met.sum(axis=(1, 2)) == m * (m - 1)
+    if m > 2 and whole.any():
+        apart = pairs.var + pairs.var.swapaxes(1, 2) - 2 * pairs.cov
+        noise[whole] = hat(np.maximum(apart[whole], 0.0), looks[whole].min(axis=(1, 2)))
+        noise = np.maximum(noise, TINY)
+    log, var, _ = deming(pairs, looks, noise)
+    return noise, log, var
+
+
+def _shows(pairs: Pairs, met: Bool, var: F64) -> Bool:
+    """Return which pairs have a slope that shows."""
+    return np.asarray(met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2))

@@ -1,0 +1,171 @@
+"""`lumen check`: is a configuration right, and what latency and members will the run have?
+
+With `--upgrade`, a configuration of the first versions is written anew instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from configs.address import is_loopback
+from configs.document import ConfigError, text_of
+from configs.load import Loaded, load_or_exit
+from configs.reach import unwanted
+from configs.upgrade import upgrade
+from operators.plan import Plan, Signal
+from sinks.exporter.hosts import OPEN
+
+TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen check` takes."""
+    parser.add_argument("config", metavar="CONFIG", help="a configuration file")
+    parser.add_argument(
+        "--upgrade", action="store_true", help="write the file of an old version as version 2"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help="where the upgraded file goes; standard output by default; never overwrites",
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check or upgrade; 0 if the configuration is right, 2 if not."""
+    if args.upgrade:
+        return _upgrade(args.config, args.output)
+    if args.output is not None:
+        print("lumen check: -o needs --upgrade", file=sys.stderr)
+        return 2
+    loaded = load_or_exit(args.config)
+    print(*describe(loaded), sep="\n")
+    return 0
+
+
+def describe(loaded: Loaded) -> list[str]:
+    """Return what there is to know of a run before it starts, a line each."""
+    config, plan = loaded.config, loaded.config.plan()
+    parts = [
+        _count(len(config.streams), "stream"), _count(len(plan.signals), "signal"),
+        _count(len(plan.members), "member"), _count(len(plan.facts), "fact"),
+        _count(len(loaded.rules), "rule"),
+    ]  # fmt: skip
+    lines = [f"OK        {loaded.path}: rig {plan.rig}, {', '.join(parts)}", *_latency(loaded)]
+    if config.mode == "hindsight":
+        lines.append(f"mode      {TWO_PASSES}")
+    for signal in plan.signals:
+        lines += _signal(plan, signal)
+    if (exporter := config.exporter) and not is_loopback(exporter.host):
+        lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
+    for channel in unwanted(config):
+        source, _, key = channel.partition(":")
+        lines.append(
+            f"never     {channel}: the keys of stream {source} leave it out; add {key} to them"
+        )
+    return lines
+
+
+def _latency(loaded: Loaded) -> list[str]:
+    plan, align = loaded.config.plan(), loaded.config.align
+    base = plan.half_width_s + plan.wait_s
+    lines = [
+        f"latency   {_duration(base, plan)}: kernel {plan.half_width_s:g} s,"
+        f" wait {plan.wait_s:g} s; and on top the largest lag of the members present"
+    ]
+    given = [m.lag_s for m in plan.members if m.lag_s is not None]
+    if given:
+        least = base + min(max(0.0, *given), plan.wait_lag_s)
+        lines.append(f"          with the lags given: {_duration(least, plan)}")
+    searched = any(
+        m.lag_s is None and m.channel != s.reference for s in plan.signals for m in s.members
+    )
+    if plan.wait_lag_s == 0:
+        lines[0] = lines[0].partition("; and on top")[0]
+        lines[1:] = ["          no lag is waited for: a channel later than 0 s gets no weight"]
+    elif searched:
+        lag = min(max([align.max_lag_s, *given]), plan.wait_lag_s)
+        lines.append(
+            f"          with a lag of {lag:g} s, the largest that is waited for:"
+            f" {_duration(base + lag, plan)}"
+        )
+    return lines
+
+
+def _signal(plan: Plan, signal: Signal) -> list[str]:
+    groups = [member.group for member in signal.members]
+    prior = {"ure": plan.weights.ure, "sensors": plan.weights.sensors}
+    total = sum(prior[group] for group in set(groups))
+    width = max(len(member.channel) for member in signal.members)
+    lines = [f"signal    {signal.name}, reference {signal.reference}, scale {signal.scale}"]
+    for member in signal.members:
+        share = prior[member.group] / total / groups.count(member.group)
+        lag = "lag searched"
+        if member.lag_s is not None:
+            sure = _sd(member.lag_sd_s)
+            if member.channel == signal.reference:
+                sure = "the reference"
+            lag = f"lag {member.lag_s:g} s given, {sure}"
+        elif member.channel == signal.reference:
+            lag = "the reference"
+        kind = ", held" if plan.is_held(member.channel) else ""
+        if plan.channel(member.channel).learnt:
+            kind += ", unit learnt: no vote on the scale"
+        if member.sd:
+            kind += f", systematic sd {member.sd:g}"
+        if unit := plan.channel(member.channel).unit:
+            kind += f", in {unit}"
+        line = f"  {member.channel:{width}}  {member.group:7}  prior {share:.3f}  {lag}{kind}"
+        lines.append(line)
+    units = {m.channel: plan.channel(m.channel) for m in signal.members}
+    fixed = {c: x.unit for c, x in units.items() if x.unit and x.gain != "auto"}
+    if len(set(fixed.values())) > 1:
+        named = ", ".join(f"{channel} in {unit}" for channel, unit in fixed.items())
+        lines.append(f"  unlike units: {named}; gain: auto for those that are to be converted")
+    voters = {m.origin for m in signal.members if not plan.channel(m.channel).learnt}
+    if len(signal.members) > 1 and len(voters) == 1:
+        lines.append(
+            f"  one origin votes on the scale ({voters.pop()}): what its members share is seen by"
+            " nobody, and systematic_sd is null unless sd is typed"
+        )
+    sensors = groups.count("sensors")
+    if 0 < sensors < plan.failover.min_streams and "ure" in groups:
+        wanted = plan.failover.min_streams
+        lines.append(
+            f"  never fused: failover.min_streams is {wanted}, group sensors has {sensors}"
+        )
+    return lines
+
+
+def _sd(sd: float | None) -> str:
+    if sd is None:
+        return "sd not given: not compared, no bound from it (type lag_sd_s)"
+    return f"sd {sd:g} s"
+
+
+def _upgrade(path: str, output: Path | None) -> int:
+    try:
+        text = upgrade(text_of(path), path)
+    except ConfigError as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        return 2
+    if output is None:
+        print(text, end="")
+        return 0
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        print(f"lumen check: {output}: {error.strerror}", file=sys.stderr)
+        return 2
+    print(f"OK        {path} is upgraded: {output}")
+    return 0
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: float, plan: Plan) -> str:
+    return f"{seconds:g} s = {seconds * plan.tick_hz:.4g} ticks of {1 / plan.tick_hz:g} s"

@@ -1,0 +1,308 @@
+"""`lumen doctor`: what a live run needs of this machine, a line each: ok, warn or bad.
+
+Looks, and changes nothing: ports are bound for a moment on loopback or as the configuration has
+them, a URE is asked for its page once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from configs.address import endpoint
+from configs.document import public_url
+from configs.load import load_or_exit
+from configs.schema import Config, MidiStream, OscStream, UreStream
+from ops.cli.guess.machine import MidiInputs, addresses
+from sinks.exporter.server import PortError, bound
+from sources.inbox import stamp
+from sources.midi.port_name import fitting
+from sources.osc import open_port, refusal
+from sources.osc.udp import BUFFER, Receiver, listener
+from sources.ure import endpoint as page_endpoint
+from sources.ure.exposition import PageError, Pages
+from sources.ure.http_get import Patience
+
+PORTS = (9000, 9001)
+PYTHONS = ((3, 11), (3, 12))
+PACKAGES = {
+    "bytewax": "bytewax", "numpy": "numpy", "scipy": "scipy", "msgspec": "msgspec",
+    "PyYAML": "yaml", "backports.zstd": "backports.zstd", "python-rtmidi": "rtmidi",
+}  # fmt: skip
+"""What a live run imports, by the package's name."""
+NEEDED = {"bytewax": "0.21.1"}
+MOST_LOAD = 1.0
+"""For each processor."""
+LEAST_FREE = 1 << 30
+WORST_CLOCK_S = 0.1
+_UNSYNCHRONISED = 0x40
+"""STA_UNSYNC of the kernel's clock."""
+_TIME_ERROR = 5
+_NTP = "let one keep it: timedatectl set-ntp true, or chrony"
+
+Verdict = Literal["ok", "warn", "bad"]
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, what was found, and what to do about it."""
+
+    verdict: Verdict
+    what: str
+    found: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return f"{self.verdict:4}  {self.what:8}  {self.found}" + (
+            f": {self.todo}" if self.todo else ""
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen doctor` takes."""
+    parser.add_argument(
+        "config", type=Path, nargs="?", metavar="CONFIG",
+        help="look at what this configuration needs, too",
+    )  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> int:
+    """Look at everything; 1 if something is bad."""
+    config = load_or_exit(args.config).config if args.config else None
+    worst = 0
+    for finding in examine(config):
+        print(finding, flush=True)
+        worst |= finding.verdict == "bad"
+    return worst
+
+
+def examine(config: Config | None) -> Iterator[Finding]:
+    """Yield what is found."""
+    yield from environment()
+    yield from packages()
+    yield from clock()
+    yield from buffers()
+    yield from ports(config)
+    yield from midi(config)
+    yield from endpoints(config)
+    yield from disk(config)
+
+
+def environment() -> Iterator[Finding]:
+    """Look at Python, the system and how busy it is."""
+    version = f"Python {platform.python_version()}"
+    if sys.version_info[:2] in PYTHONS:
+        yield Finding("ok", "python", version)
+    else:
+        yield Finding("bad", "python", version, "run it with 3.12 or 3.11")
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    if sys.platform == "linux":
+        yield Finding("ok", "system", system)
+    else:
+        todo = "datagrams are stamped late, and drops are not seen; Linux does better"
+        yield Finding("warn", "system", system, todo)
+    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+    found = f"{cores} processors, load {load:.1f}"
+    if load > MOST_LOAD * cores:
+        yield Finding("warn", "load", found, "end what else is running, or ticks may be late")
+    else:
+        yield Finding("ok", "load", found)
+
+
+def packages() -> Iterator[Finding]:
+    """Look at what has to be installed."""
+    there: list[str] = []
+    for package, module in PACKAGES.items():
+        try:
+            version = importlib.metadata.version(package)
+            importlib.import_module(module)
+        except (ImportError, OSError) as error:
+            verdict: Verdict = "warn" if package == "python-rtmidi" else "bad"
+            found = f"{package} cannot be used ({error})"
+            yield Finding(verdict, "package", found, "pip install -r requirements.lock")
+            continue
+        there.append(f"{package} {version}")
+        if version != NEEDED.get(package, version):
+            todo = f"install {NEEDED[package]}, the only one that is tested"
+            yield Finding("bad", "package", f"{package} {version}", todo)
+    yield Finding("ok", "package", ", ".join(there))
+
+
+class _Timex(ctypes.Structure):
+    """The beginning of `struct timex`; what follows is not read."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_char * 256),
+    )
+
+
+def clock() -> Iterator[Finding]:
+    """Look at whether anything keeps the host's clock, and how well, as far as the kernel knows."""
+    with suppress(OSError):
+        path = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+        source = path.read_text().strip()
+        if source in ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"):
+            yield Finding("ok", "clock", f"counted by {source}")
+        else:
+            yield Finding("warn", "clock", f"counted by {source}", "stamps cost more time")
+    if sys.platform != "linux":
+        yield Finding("warn", "clock", "whether it is kept cannot be seen here", "look at its NTP")
+        return
+    told = _Timex()
+    try:
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(told))
+    except AttributeError:
+        state = -1
+    yield judged_clock(state, told.status, told.maxerror / 1e6, told.esterror / 1e6)
+
+
+def judged_clock(state: int, status: int, most_s: float, likely_s: float) -> Finding:
+    """Say what the kernel's answer means.
+
+    Parameters
+    ----------
+    state, status : int
+        What `adjtimex` returns, negative if it could not be asked; its status bits.
+    most_s, likely_s : float
+        The largest and the likely error (s).
+    """
+    if state < 0:
+        return Finding("warn", "clock", "the kernel does not say whether it is kept", _NTP)
+    if state == _TIME_ERROR or status & _UNSYNCHRONISED:
+        said = "kept by nobody: it may drift and step, and all host times with it"
+        return Finding("warn", "clock", said, _NTP)
+    found = f"kept, within {most_s * 1e3:.1f} ms, likely {likely_s * 1e3:.2f} ms"
+    if most_s > WORST_CLOCK_S:
+        return Finding("warn", "clock", found, "wait until it has settled")
+    return Finding("ok", "clock", found)
+
+
+def buffers() -> Iterator[Finding]:
+    """Look at how much the kernel keeps for a socket, and who stamps."""
+    try:
+        receiver = Receiver("127.0.0.1", 0)
+    except OSError as error:
+        yield Finding(
+            "bad", "buffer", f"no UDP socket ({error.strerror})", "allow this program one"
+        )
+        return
+    found = f"{receiver.buffer / 2**20:.1f} MiB for a socket, asked for {BUFFER >> 20} MiB"
+    stamped = receiver.stamped_by
+    receiver.close()
+    if receiver.buffer < BUFFER:
+        todo = f"bursts may be lost (they are counted): sysctl -w net.core.rmem_max={BUFFER}"
+        yield Finding("warn", "buffer", found, todo)
+    else:
+        yield Finding("ok", "buffer", found)
+    if stamped == "kernel":
+        yield Finding("ok", "stamps", "by the kernel, on arrival")
+    else:
+        yield Finding("warn", "stamps", "by the receiver", "a busy machine stamps late")
+
+
+def ports(config: Config | None) -> Iterator[Finding]:
+    """Look at whether the ports are free, and where devices are to send."""
+    streams = [s for s in config.streams if isinstance(s, OscStream)] if config else [
+        OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS
+    ]  # fmt: skip
+    for stream in streams:
+        try:
+            open_port(stream).close()
+        except OSError as error:
+            verdict: Verdict = "bad" if config else "warn"
+            todo = "end it, or take another port"
+            yield Finding(verdict, "port", refusal(stream, error), todo)
+        else:
+            yield Finding("ok", "port", f"{endpoint(stream.addr)} is free")
+    if config and config.exporter:
+        where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
+        try:
+            bound(config.exporter, listener).close()
+        except PortError as error:
+            yield Finding("bad", "port", str(error), "end it, or take another http_port")
+        else:
+            yield Finding("ok", "port", f"{where} is free")
+    here = ", ".join(f"{address} ({name})" if name else address for address, name in addresses())
+    yield Finding("ok", "address", here)
+
+
+def midi(config: Config | None) -> Iterator[Finding]:
+    """Look at which MIDI ports there are, and whether those wanted are among them."""
+    inputs = MidiInputs()
+    try:
+        present, why = inputs.look()
+    finally:
+        inputs.close()
+    wanted = [s for s in config.streams if isinstance(s, MidiStream)] if config else []
+    if present:
+        yield Finding("ok", "midi", ", ".join(present))
+    elif wanted or why == "no port":
+        yield Finding("warn", "midi", why, "plug a device in, or start its server")
+    else:
+        yield Finding("ok", "midi", f"{why}; none is needed for OSC")
+    held: dict[str, str] = {}
+    for stream in wanted:
+        if stream.virtual:
+            continue
+        if fits := fitting(stream.device, present):
+            if (holder := held.setdefault(fits[0], stream.name)) != stream.name:
+                said = f"{stream.name}: {fits[0]} is the port of {holder}"
+                todo = f"name each port, such as '{stream.device}#2' for the second of that name"
+                yield Finding("bad", "midi", said, todo)
+            else:
+                yield Finding("ok", "midi", f"{stream.name}: {fits[0]}")
+            continue
+        todo = "a run starts without it, and takes it in when it comes"
+        yield Finding("warn", "midi", f"{stream.name}: no port fits '{stream.device}'", todo)
+
+
+def endpoints(config: Config | None) -> Iterator[Finding]:
+    """Ask each URE for its page."""
+    for stream in config.streams if config else ():
+        if not isinstance(stream, UreStream):
+            continue
+        pages, url = Pages(), public_url(stream.metrics_url)
+        try:
+            patience = Patience(stream.timeout_s, lambda: False)
+            answer = page_endpoint(stream).get(patience)
+            pages.decode(answer.page, stamp(), url[:255], answer.openmetrics)
+        except PageError as error:
+            todo = "a run starts without it, and takes it in when it comes"
+            yield Finding("warn", "ure", f"{url}: {error.why}", todo)
+        else:
+            yield Finding("ok", "ure", f"{url}: {pages.series} series")
+
+
+def disk(config: Config | None) -> Iterator[Finding]:
+    """Look at the room for results and tapes."""
+    folders = [config.output.dir] if config else ["."]
+    if config and config.tap:
+        folders.append(config.tap.dir)
+    for folder in dict.fromkeys(folders):
+        path = Path(folder).absolute()
+        while not path.exists():
+            path = path.parent
+        free = shutil.disk_usage(path).free
+        found = f"{free / 1e9:.1f} GB free for {folder}"
+        if not os.access(path, os.W_OK):
+            yield Finding("bad", "disk", f"{path} cannot be written", "name another folder")
+        elif free < LEAST_FREE:
+            yield Finding("warn", "disk", found, "a full disk stops a run: make room, or set keep")
+        else:
+            yield Finding("ok", "disk", found)

@@ -1,0 +1,60 @@
+"""The beginning of recordings, for runs that would take too long on all of them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from configs.schema import Config, FileStream
+from sources.recordings.recording import Recording
+
+_BEYOND = 10
+"""Lines in a row that must lie beyond the end: a single wild stamp does not end an excerpt."""
+
+
+class _Stamps(msgspec.Struct):
+    rx: float | None = None
+
+
+class _Line(msgspec.Struct):
+    ts: float
+    meta: _Stamps | None = None
+
+
+def excerpt(config: Config, folder: Path, seconds: float) -> Config:
+    """Return a configuration of the first seconds (of arrival) of each recording."""
+    streams: list[FileStream] = []
+    for i, stream in enumerate(s for s in config.streams if isinstance(s, FileStream)):
+        path = folder / f"excerpt_{i}.ndjson"
+        with path.open("wb") as file:
+            file.writelines(_first(Path(stream.path), seconds))
+        streams.append(msgspec.structs.replace(stream, path=str(path)))
+    return msgspec.structs.replace(config, streams=list(streams))
+
+
+def _first(path: Path, seconds: float) -> Iterator[bytes]:
+    decode = msgspec.json.Decoder(_Line).decode
+    end = None
+    beyond = 0
+    for line in _lines(path):
+        yield line
+        try:
+            stamps = decode(line)
+        except msgspec.DecodeError:
+            continue
+        arrival = stamps.ts if stamps.meta is None else stamps.meta.rx or stamps.ts
+        end = arrival + seconds if end is None else end
+        beyond = beyond + 1 if arrival > end else 0
+        if beyond == _BEYOND:
+            return
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with closing(Recording(str(path))) as recording:
+        while not recording.ended:
+            for piece in recording.read():
+                yield from io.BytesIO(piece.data)

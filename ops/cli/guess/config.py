@@ -1,0 +1,191 @@
+"""A configuration worked out from what recordings hold."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from configs.inert import inert, quoted_path
+from configs.schema import RunMode, TimeUnit
+from operators.align import AlignConfig
+from ops.cli.guess.agreement import WIDEST_S, Grid
+from ops.cli.guess.delimited_files import dialects, of_time
+from ops.cli.guess.members import Proposal, held, named, propose
+from ops.cli.guess.survey import FEWEST, Channel, Survey, span_of, survey
+from ops.cli.guess.yaml_text import yaml_of
+from sources.tape.reader import is_tape
+from sources.xdf.streams import READINGS
+
+FACTS = (
+    "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
+)  # fmt: skip
+CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
+SPOKEN = re.compile(r"(note|program)/\d")
+"""Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
+MARGIN_S = 1.0
+MOST_SHOWN = 16
+
+
+def derive(
+    files: Sequence[Path],
+    out: Path,
+    mode: RunMode | None = None,
+    time: str | None = None,
+    unit: TimeUnit | None = None,
+    show: Callable[[str], object] = lambda line: None,
+) -> Path:
+    """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
+
+    Facts are MIDI controllers, indicators of URE, readings of a clock, and streams of XDF that are
+    held: without a nominal rate, and codes, whole numbers or few of them. Of the rest, members of
+    one signal are channels of different sources that share a label, a type or a unit and agree
+    (`members`); each other channel is a signal. Members that name another unit than the first of
+    their signal are learnt. Each guess, and each that was not made, is a line at the head of the
+    configuration.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    out : Path
+        Folder of the results.
+    mode : {'causal', 'hindsight'}, optional
+        By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
+        live run.
+    time : str, optional
+        Name of the time column of delimited files.
+    unit : {'s', 'ms', 'us', 'ns'}, optional
+        Of source stamps.
+    show : callable
+        Called with the first of those lines.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: a file is missing, or none of them holds a series of numbers.
+    """
+    tables = dialects(files, time, unit)
+    surveys: list[Survey] = []
+    for file in files:
+        if not (file.is_file() or is_tape(str(file))):
+            _refuse(f"{file}: there is no such file")
+        try:
+            surveys.append(survey(file, tables.get(file), unit))
+        except (OSError, ValueError) as error:
+            _refuse(str(error))
+        for remark in surveys[-1].remarks:
+            print(f"lumen: {inert(remark)}", file=sys.stderr)
+    whys = [found.why for found in surveys if found.why]
+    every = merged(surveys)
+    facts = [c.name for c in every if is_fact(c)]
+    series = [
+        c for c in every
+        if c.count > FEWEST and c.name not in facts and not SPOKEN.match(c.key)
+    ]  # fmt: skip
+    if not series:
+        # What is held is measured, where nothing else is.
+        series = [c for c in every if c.count > FEWEST and c.held and c.key != READINGS]
+        facts = [name for name in facts if name not in {c.name for c in series}]
+    if not series:
+        _refuse("\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {FEWEST} numbers")
+    for why in whys:
+        print(f"lumen: {inert(why)}", file=sys.stderr)
+    path = out.with_name(out.name + ".yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
+    streams = [
+        f"{{name: {name}, type: file, path: {quoted_path(str(file))}"
+        f"{of_time(tables.get(file), unit)}}}"
+        for name, file in zip(names, files, strict=True)
+    ]
+    found = guess(series, surveys)
+    guesses = [
+        *found.made,
+        *held(c for c in every if c.name in facts or c in series),
+        *found.unmade,
+    ]
+    guesses = [inert(sentence) for sentence in guesses]  # names are comments in YAML there
+    shown = guesses[:MOST_SHOWN]
+    if len(guesses) > MOST_SHOWN:
+        shown.append(f"{len(guesses) - MOST_SHOWN} more stand at the head of {path}")
+    for sentence in shown:
+        show(f"Guess: {sentence}.")
+    title = "\n# ".join(["Worked out from what the recordings hold.", *guesses])
+    text = yaml_of(
+        title, streams, found.signals, facts, str(out),
+        held=[c.name for c in series if c.held],
+        learnt=unlike(found.signals, {c.name: c.unit for c in every if c.unit}),
+    )  # fmt: skip
+    if found.lag_s > AlignConfig().max_lag_s - MARGIN_S:
+        text += f"align: {{max_lag_s: {min(math.ceil(found.lag_s + MARGIN_S), WIDEST_S):g}}}\n"
+    path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
+    return path
+
+
+def usual_mode(files: Sequence[Path]) -> RunMode:
+    """Return the mode in which recordings are replayed unless another is asked for."""
+    return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
+
+
+def merged(surveys: Sequence[Survey]) -> list[Channel]:
+    """Return the channels of all recordings, by name; one that is in several counts once."""
+    every: dict[str, Channel] = {}
+    for found in surveys:
+        for c in found.channels:
+            before = every.get(c.name)
+            if before is None or before.count < c.count:
+                every[c.name] = c
+    return [every[name] for name in sorted(every)]
+
+
+def is_fact(channel: Channel) -> bool:
+    """Whether a channel is read, not fused."""
+    known = channel.key in (*FACTS, READINGS) or CONTROLLER.match(channel.key)
+    return bool(known or (channel.held and channel.count))
+
+
+def guess(series: Sequence[Channel], surveys: Sequence[Survey]) -> Proposal:
+    """Return the signals that channels make, by how they move together."""
+    sampled = [c for c in series if not c.held]
+    grid = Grid(*span_of(surveys))
+    if len({c.source for c in sampled}) > 1:
+        wanted = frozenset(c.name for c in sampled)
+        for found in surveys:
+            found.fill(grid, wanted)
+    proposal = propose(sampled, grid.agreement, grid.glance)
+    groups = [*proposal.signals.values(), *([c.name] for c in series if c.held)]
+    return proposal._replace(signals={"signal": groups[0]} if len(groups) == 1 else named(groups))
+
+
+def unlike(signals: dict[str, list[str]], unit: dict[str, str]) -> list[str]:
+    """Return the members whose unit is another one than that of the first of their signal."""
+    out = []
+    for members in signals.values():
+        given = [unit.get(m) for m in members]
+        first = given[0]
+        out += [m for m, u in zip(members, given, strict=True) if first and u and u != first]
+    return out
+
+
+def signals(series: Sequence[str]) -> dict[str, list[str]]:
+    """Return signals and their members by the names of channels alone.
+
+    Where each source has one channel, they are taken to measure one quantity. Else channels that
+    share their key make a signal each; where no two share it, each channel is a signal.
+    """
+    if len({channel.partition(":")[0] for channel in series}) == len(series):
+        return {"signal": list(series)}
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for channel in series:
+        by_key[channel.partition(":")[2]].append(channel)
+    shared = {key: members for key, members in by_key.items() if len(members) > 1}
+    return named((shared or by_key).values())
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"lumen: {why}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,112 @@
+"""Delimited files of `lumen replay`: their dialects, as sentences and as YAML."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from configs.inert import quoted
+from configs.schema import Columns, TimeUnit, is_delimited
+from sources.decoder import reader_at
+from sources.delimited.dialect import LOOK, Dialect, find, is_number
+from sources.opening import head
+from sources.recordings.recording import is_xdf
+from sources.rows.names import Names
+
+_FEWEST = 8
+"""Texts of a channel from which it is judged."""
+_LONGEST_S = 1e8
+"""Three years: times below are no dates."""
+
+
+def dialects(
+    files: Sequence[Path], time: str | None = None, unit: TimeUnit | None = None
+) -> dict[Path, Dialect]:
+    """Return the dialect of each delimited file.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    time : str, optional
+        Name of the time column, in the files that have it.
+    unit : {'s', 'ms', 'us', 'ns'}, optional
+        Of times.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after a line for each file that cannot be read, or when none has the column.
+    """
+    found: dict[Path, Dialect] = {}
+    refused: list[str] = []
+    missed: list[str] = []
+    for file in files:
+        if not (is_delimited(str(file)) and file.is_file()):
+            continue
+        try:
+            start = head(str(file), LOOK)
+            columns = Columns(ts=time)
+            if time is not None and time not in _columns(str(file), start):
+                columns = Columns()
+                missed.append(str(file))
+            found[file] = find(str(file), start, columns, unit)
+        except (OSError, ValueError) as error:
+            refused.append(str(error))
+    if time is not None and len(missed) == len(found) + len(refused):
+        where = f": {', '.join(missed)}" if missed else ""
+        refused = [*refused, f"--time {time}: no delimited file has a column of that name{where}"]
+    since_1970 = {file: abs(table.first) >= _LONGEST_S for file, table in found.items()}
+    if len(set(since_1970.values())) > 1:
+        a, b = (next(f for f, x in since_1970.items() if x is kind) for kind in (False, True))
+        refused.append(f"{a} counts its time from an origin of its own, {b} since 1970: they have"
+                       " no time in common; replay one of them")  # fmt: skip
+    if refused:
+        print(*(f"lumen: {line}" for line in refused), sep="\n", file=sys.stderr)
+        raise SystemExit(2)
+    return found
+
+
+def _columns(path: str, start: bytes) -> tuple[str, ...]:
+    """Return the names of a file's columns, whichever of them is the time."""
+    return find(path, start, Columns(ts=None), None, any_time=True).names
+
+
+def of_time(table: Dialect | None, unit: TimeUnit | None) -> str:
+    """Return the part of a stream's flow mapping that names its time column and unit."""
+    if table is None:
+        return f", ts_unit: {unit}" if unit else ""
+    named = f", columns: {{ts: {quoted(table.names[table.time])}}}"
+    return named if table.dated else f"{named}, ts_unit: {table.unit}"
+
+
+def remarks(files: Sequence[Path], found: Mapping[Path, Dialect]) -> list[str]:
+    """Return what a person should know of files before they are replayed, a line each.
+
+    Of each delimited file, how it is read; of each channel of other lines whose texts are numbers
+    with a decimal comma, that they are markers as they stand.
+    """
+    lines = [f"{file}: {table.report()}." for file, table in found.items()]
+    for file in files:
+        if file.is_file() and file not in found and not is_xdf(str(file)):
+            lines += [
+                f"{file}: the texts of {channel} look like numbers ({text!r}): they are markers,"
+                " and are not fused; write them as numbers, with a point and without quotes."
+                for channel, text in _quoted_numbers(file).items()
+            ]
+    return lines
+
+
+def _quoted_numbers(file: Path) -> dict[str, str]:
+    """Return the channels whose first texts are all numbers, and one of each."""
+    rows = reader_at(str(file)).decode(head(str(file), LOOK), 0, Names("studio"))
+    texts: dict[str, list[str]] = {}
+    if rows.notes is not None:
+        for name, note in zip(rows.name.tolist(), rows.notes.tolist(), strict=True):
+            if name >= 0 and isinstance(note, str):
+                texts.setdefault(":".join(rows.names.pairs[name]), []).append(note.strip())
+    return {
+        channel: said[0]
+        for channel, said in texts.items()
+        if len(said) >= _FEWEST and all(is_number(x, ",") or is_number(x, ".") for x in said)
+    }

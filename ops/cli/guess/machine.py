@@ -1,0 +1,63 @@
+"""This machine as its devices see it: its addresses, its MIDI ports."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+
+from sources.midi.port import Port, PortError
+
+if sys.platform != "win32":
+    import fcntl
+
+_SIOCGIFADDR = 0x8915
+_NO_PORT = "\n"
+"""What no port is called."""
+
+
+def addresses() -> list[tuple[str, str]]:
+    """Return this machine's addresses, each with its interface, loopback last."""
+    found: list[tuple[str, str]] = []
+    if sys.platform == "linux":
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            for _, name in socket.if_nameindex():
+                with suppress(OSError):  # it has none
+                    request = struct.pack("256s", name.encode()[:15])
+                    answer = fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, request)
+                    found.append((socket.inet_ntoa(answer[20:24]), name))
+        with suppress(OSError):
+            for line in Path("/proc/net/if_inet6").read_text().splitlines():
+                digits, *_, name = line.split()
+                address = IPv6Address(int(digits, 16))
+                if not address.is_link_local:
+                    found.append((str(address), name))
+    else:
+        with suppress(OSError):
+            named = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_DGRAM)
+            found = [(str(address[0]), "") for *_, address in named]
+    found = list(dict.fromkeys(found)) or [("127.0.0.1", "")]
+    return sorted(found, key=lambda each: ip_address(each[0]).is_loopback)
+
+
+class MidiInputs:
+    """The MIDI ports that can be heard; looked for with one client, made once."""
+
+    def __init__(self) -> None:
+        self._port = Port(_NO_PORT, listens=True)
+
+    def look(self) -> tuple[tuple[str, ...], str]:
+        """Return the ports, and why there are none if there is a reason."""
+        try:
+            self._port.open()
+        except PortError as error:
+            if not self._port.present:
+                return (), "no port" if str(error).startswith("no port fits") else str(error)
+        return self._port.present, ""
+
+    def close(self) -> None:
+        """Let go of the client."""
+        self._port.close()

@@ -1,0 +1,231 @@
+"""Which channels are proposed as the members of one signal, and every guess that was not made.
+
+Two channels of different sources are, if one and the same label, type or unit speaks for it and
+their series agree. A name that was made up (`ch1`, `column_2`) is no label. A type or a unit
+speaks for the only channel of its source, a label also by its last word (`/body/pulse`, `pulse`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from configs.coherence import RESERVED
+from configs.inert import quoted
+from ops.cli.guess.agreement import Agreement
+from ops.cli.guess.survey import Channel
+from sinks.advice.comparison import named as listed
+from sources.xdf.streams import READINGS
+
+MOST_PAIRS = 600
+"""Pairs of channels that share nothing which are compared."""
+STRONG = 0.6
+"""Of a correlation that is worth a line where nothing else speaks for it."""
+
+Compare = Callable[[str, str], Agreement]
+
+
+class Proposal(NamedTuple):
+    """Signals and what led to them.
+
+    Attributes
+    ----------
+    signals : dict
+        Members by name; those with several members come first.
+    made, unmade : list of str
+        A sentence for each guess.
+    lag_s : float
+        The largest lag between members (s).
+    """
+
+    signals: dict[str, list[str]]
+    made: list[str]
+    unmade: list[str]
+    lag_s: float
+
+
+def propose(channels: Sequence[Channel], compare: Compare, glance: Compare) -> Proposal:
+    """Return the signals that sampled channels make.
+
+    Parameters
+    ----------
+    channels : sequence of Channel
+    compare, glance : callable
+        How two of them, by name, move together: with all care, and roughly.
+    """
+    groups = {c.name: [c.name] for c in channels}
+    alone = {c.source for c in channels} - _repeated(c.source for c in channels)
+    plain = _repeated(f"{c.source}:{word(c)}" for c in channels)
+    close: list[_Pair] = []
+    far: list[_Pair] = []
+    for one, other in combinations(channels, 2):
+        if one.source != other.source:
+            why = common(one, other, alone, plain)
+            (close if why else far).append(_Pair(one, other, why))
+    joined: list[tuple[_Pair, Agreement]] = []
+    apart: list[tuple[_Pair, Agreement]] = []
+    for pair in sorted(close, key=lambda pair: pair.one.label != pair.other.label):
+        mine, theirs = groups[pair.one.name], groups[pair.other.name]
+        if mine is theirs:
+            continue
+        found = compare(pair.one.name, pair.other.name)
+        if found.agree and not _sources(mine) & _sources(theirs):
+            mine += theirs
+            groups |= dict.fromkeys(theirs, mine)
+            joined.append((pair, found))
+        else:
+            apart.append((pair, found))
+    distinct = {id(members): members for members in groups.values()}
+    signals = named(sorted(distinct.values(), key=lambda members: len(members) == 1))
+    of = {member: name for name, members in signals.items() for member in members}
+    lag_s = max((abs(found.lag_s) for _, found in joined), default=0.0)
+    unmade = [*_apart(apart, of), *_alike(far, glance, of)]
+    return Proposal(signals, list(_made(joined, of, signals)), unmade, lag_s)
+
+
+class _Pair(NamedTuple):
+    """Two channels, and what speaks for it that they measure one quantity."""
+
+    one: Channel
+    other: Channel
+    why: str
+
+
+def _made(
+    joined: Sequence[tuple[_Pair, Agreement]], of: dict[str, str], signals: dict[str, list[str]]
+) -> Iterator[str]:
+    """Yield a sentence for each signal of several members."""
+    by_signal: dict[str, list[tuple[_Pair, Agreement]]] = defaultdict(list)
+    for pair, found in joined:
+        by_signal[of[pair.one.name]].append((pair, found))
+    for name, pairs in by_signal.items():
+        least = min((found for _, found in pairs), key=lambda found: found.rho)
+        whys = " or ".join(dict.fromkeys(pair.why for pair, _ in pairs))
+        moves = _moves(least) if len(pairs) == 1 else f"correlations from {least.rho:.2f} up"
+        count = f"{len(signals[name])} channels" if len(pairs) > 1 else "two channels"
+        yield f"{name} fuses {count} ({listed(signals[name])}): {whys}; {moves}"
+
+
+def _apart(apart: Sequence[tuple[_Pair, Agreement]], of: dict[str, str]) -> Iterator[str]:
+    """Yield a sentence for each two signals of which channels share a label, and no more."""
+    seen = set()
+    for pair, found in apart:
+        one, other, why = pair
+        two = frozenset((of[one.name], of[other.name]))
+        if len(two) == 2 and two not in seen:
+            seen.add(two)
+            because = found.why or "a signal has one channel of a source"
+            yield (f"{one.name} and {other.name} are not fused, though both are {why}: {because};"
+                   f" to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+
+
+def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iterator[str]:
+    """Yield the strongest agreement between two sources that share no label, type or unit."""
+    best: dict[frozenset[str], tuple[Channel, Channel, Agreement]] = {}
+    for one, other, _ in pairs[:MOST_PAIRS]:
+        if of[one.name] == of[other.name]:
+            continue
+        found = compare(one.name, other.name)
+        key = frozenset((one.source, other.source))
+        if found.agree and found.rho > max(STRONG, best[key][2].rho if key in best else 0.0):
+            best[key] = one, other, found
+    for one, other, found in best.values():
+        yield (f"{one.name} and {other.name} agree ({_moves(found)}), but share no label, type or"
+               f" unit; to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+
+
+def common(one: Channel, other: Channel, alone: Collection[str], repeated: Collection[str]) -> str:
+    """Return what speaks for it that two channels measure one quantity; empty for nothing.
+
+    Parameters
+    ----------
+    one, other : Channel
+    alone : collection of str
+        Sources of one channel.
+    repeated : collection of str
+        `<source>:<word>` of channels that only share the last word of their labels.
+    """
+    if not one.label or not other.label:
+        return ""
+    if one.label.lower() == other.label.lower():
+        return f"labelled {one.label!r}"
+    double = any(f"{c.source}:{word(c)}" in repeated for c in (one, other))
+    if word(one) == word(other) and not double:
+        return f"labelled {word(one)!r}"
+    if one.source in alone and other.source in alone:
+        if one.type and one.type.lower() == other.type.lower():
+            return f"of the type {one.type!r}"
+        if one.unit not in ("", "1") and one.unit == other.unit:
+            return f"of the unit {one.unit!r}"
+    return ""
+
+
+def word(channel: Channel) -> str:
+    """Return the last word of a label, in lower case, without the name of its source."""
+    last = channel.label.lower().rstrip("/").rpartition("/")[2].strip()
+    return last.removeprefix(f"{channel.source.lower()}_") or last
+
+
+def line(of: dict[str, str], *members: str) -> str:
+    """Return the line of YAML that makes channels the members of one signal."""
+    said = ", ".join(f"{quoted(m)}: {{group: {group(m)}}}" for m in members)
+    return f"signals: {{{of[members[0]]}: {{members: {{{said}}}}}}}"
+
+
+def group(channel: str) -> str:
+    """Return the weight group of a channel."""
+    return "ure" if channel.partition(":")[0] == "ure" else "sensors"
+
+
+def named(groups: Iterable[list[str]]) -> dict[str, list[str]]:
+    """Return groups of channels by a name each: that of the key, else of source and key."""
+    out: dict[str, list[str]] = {}
+    for members in groups:
+        source, _, key = members[0].partition(":")
+        words = re.findall(r"[A-Za-z0-9_]+", key)
+        of_source = re.sub(r"\W+", "_", source, flags=re.ASCII).strip("_")
+        names = [words[-1], f"{of_source}_{words[-1]}"] if words else []
+        names = [name for name in names if _fits(name) and name not in out]
+        out[names[0] if names else f"signal_{len(out) + 1}"] = members
+    return out
+
+
+def _fits(name: str) -> bool:
+    return name.isidentifier() and name not in RESERVED and not name.endswith("_sd")
+
+
+def held(channels: Iterable[Channel]) -> Iterator[str]:
+    """Yield a sentence for each channel that the file does not call held or sampled."""
+    for c in channels:
+        if c.key == READINGS:
+            continue
+        if c.held:
+            fused = (
+                f"signals: {{{_name(c)}: {{members: {{{quoted(c.name)}: {{group: sensors}}}}}}}}"
+            )
+            yield f"{c.name} is held, and a fact ({c.held}); to fuse it, not a fact but {fused}"
+        elif c.guessed:
+            yield (f"{c.name} is taken to be sampled ({c.guessed}); if it speaks when it changes:"
+                   f" channels: {{{quoted(c.name)}: {{kind: held}}}}")  # fmt: skip
+
+
+def _name(channel: Channel) -> str:
+    return next(iter(named([[channel.name]])))
+
+
+def _sources(members: Iterable[str]) -> set[str]:
+    return {name.partition(":")[0] for name in members}
+
+
+def _moves(found: Agreement) -> str:
+    return f"correlation {found.rho:.2f} at a lag of {found.lag_s:+.2f} s"
+
+
+def _repeated(names: Iterable[str]) -> set[str]:
+    count: dict[str, int] = defaultdict(int)
+    for name in names:
+        count[name] += 1
+    return {name for name, n in count.items() if n > 1}

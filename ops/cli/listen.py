@@ -1,0 +1,282 @@
+"""`lumen listen`: first contact. What sends to this machine, and a configuration for it.
+
+Nothing is opened before it is named. What is received stands in a table that is renewed once a
+second; Ctrl-C ends it, and writes the configuration. Each sender to a port is a source of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+
+from configs.inert import unguarded
+from configs.schema import MidiStream, OscStream
+from ops.cli.guess.channel_survey import HEAD, Hearing, shown
+from ops.cli.guess.live_config import BACK, Stage, destinations, found, written
+from ops.cli.guess.machine import MidiInputs, addresses
+from ops.text.table import table
+from sources import shutdown as stop
+from sources.host_clock import HostClock
+from sources.inbox import Inbox, Item, Played, Stream, Turned
+from sources.midi import Midi
+from sources.midi.port_name import bare
+from sources.osc import Osc, open_port, refusal
+
+PORT = 9000
+_LOOK_S = 0.1
+_MOST_SENDERS = 4
+_NEWS = 8
+_PORTS_EVERY_S = 2.0
+_SAY_EVERY_S = {True: 1.0, False: 10.0}
+"""By whether it is a terminal that is told."""
+_ENVIRONMENT = "${"
+"""What a configuration would put a variable for."""
+EXAMPLES = Path(__file__).parents[1] / "examples"
+"""Receivers of what a stage sends."""
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen listen` takes."""
+    parser.add_argument(
+        "--osc", action="append", type=_address, metavar="[HOST:]PORT", default=[],
+        help=f"a UDP port, of all addresses where no host is given; {PORT} by default",
+    )  # fmt: skip
+    parser.add_argument("--midi", action="store_true", help="every MIDI port there is")
+    parser.add_argument(
+        "--out", type=Path, default=Path("heard.yaml"), metavar="FILE",
+        help="the configuration; default %(default)s; never overwrites",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stage", action="store_true",
+        help="little delay, the live page, and the result as OSC to the senders and this machine",
+    )  # fmt: skip
+    parser.add_argument(
+        "--back", type=_port, default=BACK, metavar="PORT",
+        help="the port at which senders receive what a stage sends back; default %(default)s",
+    )  # fmt: skip
+    parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text[:6]) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 1 to 65535")
+    return int(text)
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    host = {"": "0.0.0.0", "localhost": "127.0.0.1"}.get(host, host)
+    try:
+        ip_address(host.strip("[]"))
+        sound = port.isdecimal() and port.isascii() and 1 <= int(port) <= 65535
+    except ValueError:
+        sound = False
+    if not sound:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, nor an IP address with one")
+    return f"{host}:{int(port)}"
+
+
+class Listener:
+    """Streams, and what they hear.
+
+    Parameters
+    ----------
+    osc : list of str
+        Addresses to be bound.
+    midi : bool
+        Every MIDI port, also those that come later.
+    say : callable
+        Told a line at a time when a stream comes or goes.
+    """
+
+    def __init__(
+        self,
+        osc: list[str],
+        midi: bool,
+        say: Callable[[str], None],
+        inputs: MidiInputs | None = None,
+    ) -> None:
+        self.hearing, self.host = Hearing(), HostClock()
+        self.streams: dict[str, OscStream | MidiStream] = {}
+        self._say = say
+        self._running: dict[str, tuple[Stream, Inbox]] = {}
+        self._inputs = (inputs or MidiInputs()) if midi else None
+        self._why = ""
+        self._look_again = 0.0
+        self._sources: dict[str, list[str]] = {}
+        for n, addr in enumerate(osc, 1):
+            self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
+
+    def _start(self, config: OscStream | MidiStream) -> None:
+        stream = Osc(config) if isinstance(config, OscStream) else Midi(config)
+        inbox = Inbox(config.name, host=self.host)
+        self.streams[config.name] = config
+        self._running[config.name] = stream, inbox
+        stream.start(inbox)
+
+    def take(self) -> None:
+        """Take what was heard, and listen to MIDI ports that are new."""
+        for name, (_, inbox) in self._running.items():
+            for item in inbox.take():
+                if isinstance(item, Turned):
+                    self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
+                else:
+                    self._put(name, item)
+            for line in inbox.words():
+                self._say(shown(line, 200))
+        if self._inputs is not None and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _PORTS_EVERY_S
+            present, why = self._inputs.look()
+            if why and why != self._why:
+                self._say(f"no MIDI: {why}")
+            self._why = why
+            known = {s.device for s in self.streams.values() if isinstance(s, MidiStream)}
+            for port in present:
+                same = [other for other in present if bare(other) == bare(port)]
+                device = bare(port) if len(same) == 1 else port
+                if device not in known and _is_sayable(port):
+                    self._start(MidiStream(name=f"midi_{len(known) + 1}", device=device))
+                    known.add(device)
+
+    def _put(self, stream: str, item: Item) -> None:
+        """Take an event; the only sender to a port is called as its stream."""
+        if not isinstance(item, Played):
+            self.hearing.take(stream, item)
+            return
+        sources = self._sources.setdefault(stream, [])
+        if item.source not in sources:
+            sources.append(item.source)
+            if len(sources) == 2:
+                self.hearing.rename(stream, sources[0])
+        self.hearing.take(item.source if len(sources) > 1 else stream, item.item)
+
+    def hosts(self) -> list[str]:
+        """Return the addresses of the senders."""
+        streams = [stream for stream, _ in self._running.values() if isinstance(stream, Osc)]
+        return sorted({host for stream in streams for host in stream.senders})
+
+    def told(self) -> str:
+        """Return a table of what was received."""
+        hearing = self.hearing
+        rows = hearing.rows(self.host())
+        lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
+        lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
+        for name, (stream, _) in self._running.items():
+            if isinstance(stream, Osc) and len(senders := sorted(stream.senders)) > 1:
+                who = ", ".join(senders[:_MOST_SENDERS])
+                said = f"{name} is sent to by {len(senders)} ({who}): each is a source of its own,"
+                lines.append(f"{said} named by its address. A port each, --osc 9000 --osc 9001,")
+                lines.append("  gives names that stay when addresses change")
+        if hearing.others:
+            lines.append(f"and {hearing.others} events of further channels")
+        return "\n".join(lines)
+
+    def stop(self) -> None:
+        """Listen no more; what came is taken."""
+        for stream, _ in self._running.values():
+            stream.stop()
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
+        self.take()
+
+
+def opening(osc: list[str], midi: bool) -> list[str]:
+    """Return what is going to be opened, and where devices are to send."""
+    lines = []
+    here = addresses()
+    for addr in osc:
+        host, _, port = addr.rpartition(":")
+        address = ip_address(host.strip("[]"))
+        if address.is_loopback:
+            lines.append(f"Opens UDP {addr}, for programs on this machine only.")
+            continue
+        lines.append(f"Opens UDP {addr} to the network: whoever reaches it can send, until Ctrl-C.")
+        to = [(a, i) for a, i in here if address.is_unspecified and ("." in a or ":" in host)]
+        for a, interface in to or [(host.strip("[]"), "")]:
+            place = f"[{a}]:{port}" if ":" in a else f"{a}:{port}"
+            lines.append(f"  send to {place}" + (f"  ({interface})" if interface else ""))
+    if midi:
+        lines.append("Opens every MIDI port there is.")
+    return lines
+
+
+def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Event) -> Listener:
+    """Listen for a time or until `done`, and show what is heard."""
+    terminal = sys.stdout.isatty()
+    news: deque[str] = deque(maxlen=_NEWS)
+    listener = Listener(osc, midi, news.append if terminal else print)
+    end = time.monotonic() + (math.inf if seconds is None else seconds)
+    due = time.monotonic()
+    try:
+        while time.monotonic() < end and not done.wait(_LOOK_S):
+            listener.take()
+            if time.monotonic() >= due:
+                due = time.monotonic() + _SAY_EVERY_S[terminal]
+                if terminal:
+                    unguarded(sys.stdout).write(_CLEAR)
+                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
+                          sep="\n", flush=True)  # fmt: skip
+                elif listener.hearing.channels:
+                    print(listener.told(), flush=True)
+    finally:
+        listener.stop()
+    return listener
+
+
+def configuration(listener: Listener, now: float, stage: Stage | None = None) -> str | None:
+    """Return a configuration for what was received; None if no number of it changed."""
+    what = found(listener.hearing, now, vectors=stage is not None)
+    return written(what, list(listener.streams.values()), listener.hosts(), stage)
+
+
+def _is_sayable(port: str) -> bool:
+    return port.isprintable() and _ENVIRONMENT not in port and bool(bare(port).strip())
+
+
+def main(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C, then write what was heard; 1 if that was nothing."""
+    osc = args.osc or ([] if args.midi else [f"0.0.0.0:{PORT}"])
+    midi = args.midi or not args.osc
+    if args.out.exists():
+        print(
+            f"lumen listen: {args.out} is there already: name another with --out", file=sys.stderr
+        )
+        return 2
+    print(*opening(osc, midi), sep="\n", flush=True)
+    for addr in osc:
+        stream = OscStream(name="osc", addr=addr)
+        try:
+            open_port(stream).close()
+        except OSError as error:
+            print(f"lumen listen: {refusal(stream, error)}", file=sys.stderr)
+            return 2
+    stop.install()
+    try:
+        listener = listen(osc, midi, args.seconds, stop.wish())
+    finally:
+        stop.reset()
+    now = listener.host()
+    print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
+    text = configuration(listener, now, Stage(args.back) if args.stage else None)
+    if text is None:
+        print("\nNothing is written: no numbers were heard."
+              if not any(c.is_number() for c in listener.hearing.channels.values())
+              else "\nNothing is written: no number has changed.")  # fmt: skip
+        return 1
+    with args.out.open("x", encoding="utf-8") as file:
+        file.write(text)
+    print(f"\n{args.out}\n  lumen check {args.out}\n  lumen run {args.out}")
+    if args.stage:
+        to = destinations(list(listener.streams.values()), listener.hosts(), Stage(args.back))
+        print("sends to " + ", ".join(f"{place} ({name})" for name, place in to))
+        print(f"receivers for {to[0][1]}: {EXAMPLES}/stage.pd (Pd), stage.scd (SuperCollider)")
+    return 0

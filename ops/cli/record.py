@@ -1,0 +1,125 @@
+"""`lumen record`: the live streams of a configuration, onto a tape and nowhere else.
+
+What it writes is what a live run's tap would have written: `lumen replay` plays it, and so does
+the configuration itself, its streams replaced by the tape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+import numpy as np
+
+from configs.load import load_or_exit
+from configs.schema import TapConfig
+from operators.records import Batch
+from ops.text.table import table
+from sources import shutdown as stop
+from sources import stderr as aside
+from sources.live import LivePartition, preflight
+from sources.tape.writer import TapError
+
+_LOOK_S = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen record` takes."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="one with live streams")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="folder of the tapes; default that of the configuration's tap, else 'tap'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, metavar="N", help="until Ctrl-C by default"
+    )
+
+
+class Count:
+    """How much came, by channel, and how much of it could not be used."""
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        names = batch.name[batch.name >= 0]
+        for i, n in enumerate(np.bincount(names, minlength=1).tolist()):
+            if n:
+                self.events[":".join(batch.names[i])] += n
+        for reject in batch.rejects:
+            self.rejected[f"{reject.source}: {reject.reason}"] += reject.count
+
+    def lines(self) -> str:
+        """Return a table of it."""
+        rows = [(channel, str(n)) for channel, n in sorted(self.events.items())]
+        rows += [(f"not used: {why}", str(n)) for why, n in sorted(self.rejected.items())]
+        return table(("channel", "events"), rows) if rows else "Nothing came."
+
+
+def record(
+    path: Path, out: Path | None = None, seconds: float = math.inf
+) -> tuple[Path | None, Count]:
+    """Record until the time is over or the wish to stop comes.
+
+    Returns
+    -------
+    Path
+        The tape.
+    Count
+        What is on it.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: no live stream, or a port or the folder is another run's.
+    """
+    aside.install()
+    loaded = load_or_exit(path)
+    if not loaded.config.live:
+        _refuse(f"{path}: no live stream")
+    tap = loaded.config.tap or TapConfig(dir="tap")
+    tap = msgspec.structs.replace(tap, dir=str(out)) if out else tap
+    config = msgspec.structs.replace(loaded.config, tap=tap)
+    preflight(config)
+    stop.set_recovering(False)
+    stop.install("Ctrl-C: the tape ends here; again to end at once")
+    count, end = Count(), time.monotonic() + seconds
+    try:
+        partition = LivePartition(config, loaded.fingerprint)
+        tape = partition.tape
+        print(f"lumen: recording to {tape}", file=sys.stderr)
+        try:
+            while True:
+                for _, batch in partition.next_batch():
+                    count.add(batch)
+                if time.monotonic() >= end:
+                    stop.request()
+                time.sleep(_LOOK_S)
+        except StopIteration:
+            return tape, count
+        finally:
+            partition.close()
+    except (TapError, OSError) as error:
+        _refuse(str(error))
+    finally:
+        stop.reset()
+
+
+def _refuse(why: str) -> NoReturn:
+    print(f"lumen record: {why}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Record, and say what is on the tape."""
+    tape, count = record(args.config, args.out, args.seconds)
+    print(f"{count.lines()}\n\n{tape}\n  lumen replay {tape}")
+    return 0

@@ -1,0 +1,107 @@
+"""`lumen report`: what a run wrote, as one page with pictures, and a paragraph for a paper.
+
+The report lies beside the run's folder, not in it, so that the next run finds there only what a
+run wrote: `out.report/` has `report.html`, which needs nothing else, its pictures, and
+`methods.txt`. Equal runs give equal bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+from configs.inert import inert_lines
+from sinks.files.folder import rig_folder
+from sinks.files.jsonl import segments_of
+
+MOST_DRAWN = 8
+"""Rigs that have pictures; all have their verdict and their tables."""
+PAGE, METHODS = "report.html", "methods.txt"
+LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
+_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)")
+
+
+def write(folder: Path, into: Path | None = None) -> Path:
+    """Write the report of a run, in place of an earlier one.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the results; the run may still be going on.
+    into : Path, optional
+        Where; `<folder>.report` by default.
+
+    Returns
+    -------
+    Path
+        Of the page.
+    """
+    from ops.report.figures import pictures
+    from ops.report.html import page
+    from ops.report.methods import methods
+    from ops.report.model import story
+    from ops.report.verdict import verdict
+
+    into = into or beside(folder)
+    into.mkdir(parents=True, exist_ok=True)
+    if (into / PAGE).exists():
+        for path in (*into.glob("*.png"), *into.glob("*.svg")):
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+    read = story(folder)
+    told = []
+    for place, rig in enumerate(read.rigs):
+        prefix = f"{rig_folder(rig.name)}." if len(read.rigs) > 1 else ""
+        drawn = [
+            picture._replace(name=f"{prefix}{picture.name}")
+            for picture in (pictures(rig) if place < MOST_DRAWN else ())
+        ]
+        for picture in drawn:
+            (into / f"{picture.name}.png").write_bytes(picture.png)
+            (into / f"{picture.name}.svg").write_bytes(picture.svg)
+        told.append((rig, verdict(read, rig), drawn))
+    text = methods(read)
+    _text(into / METHODS, text)
+    _text(into / PAGE, page(read, told, text))
+    return into / PAGE
+
+
+def beside(folder: Path) -> Path:
+    """Return where the report of a run's folder lies."""
+    whole = folder.resolve()
+    return folder.parent / f"{whole.name}.report" if folder.name else whole.parent / "report"
+
+
+def possible() -> bool:
+    """Whether pictures can be drawn here."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen report` takes."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="what a run wrote (output.dir)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="default: DIR.report")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the report and name it."""
+    found = (args.folder, *args.folder.glob("*/"))
+    if not any(segments_of(folder, "fused") for folder in found):
+        print(f"lumen: {args.folder}: no run wrote here: there is no fused.jsonl", file=sys.stderr)
+        return 2
+    if not possible():
+        print(f"lumen: {LACKING}", file=sys.stderr)
+        return 2
+    try:
+        print(write(args.folder, args.to))
+    except OSError as error:
+        print(f"lumen: the report cannot be written: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _text(path: Path, text: str) -> None:
+    path.write_text(inert_lines(text), "utf-8", newline="\n")

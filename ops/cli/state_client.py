@@ -1,0 +1,221 @@
+"""A flow that shows itself, asked over HTTP: what `/state` tells, as far as it is needed here."""
+
+from __future__ import annotations
+
+import os
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Literal
+from urllib.error import HTTPError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import ProxyHandler, build_opener
+
+import msgspec
+
+from configs.schema import ExporterConfig
+from operators.records import EvidenceRecord, Mode, SyncReport
+from sinks.advice.changes import Kind
+from sinks.exporter.sync_status import Level, StreamState
+
+URL = "LUMEN_URL"
+"""The environment variable that names a flow."""
+_USUAL = ExporterConfig()
+USUAL = f"http://{_USUAL.host}:{_USUAL.http_port}"
+_LARGEST = 16 << 20
+
+
+class NoAnswerError(Exception):
+    """There is no answer, or none that can be read: one line that says why."""
+
+
+class Signal(msgspec.Struct):
+    """A signal at the newest tick."""
+
+    value: float | None
+    sd: float | None
+    unit: str | None
+    mode: Mode
+    live: int
+
+
+class Indicator(msgspec.Struct):
+    """An indicator at the newest tick; `least`: it has to stay above its budget.
+
+    `why` it has no value, where it has none.
+    """
+
+    value: float | None
+    why: str | None
+    budget: float | None
+    least: bool | None
+    level: Literal["good", "warn", "crit"] | None
+
+
+class Stream(msgspec.Struct):
+    """A stream that is expected, and its counts."""
+
+    stream: str
+    state: StreamState
+    age_s: float
+    received: int
+    used: int
+    late: int
+    duplicate: int
+    outliers: int
+    rejected: int
+    dropped: int
+    refused: str | None = None
+
+    @property
+    def lost(self) -> int:
+        """Events that came to nothing."""
+        return self.late + self.duplicate + self.outliers + self.rejected + self.dropped
+
+
+class Channel(SyncReport, frozen=True, kw_only=True):
+    """A channel's newest report, and its part of the fused value."""
+
+    weight: float | None
+    unit: str | None
+
+    @property
+    def lost(self) -> int:
+        """Events that came to nothing."""
+        return self.late + self.duplicate + self.outliers + self.rejected
+
+
+class Verdict(msgspec.Struct):
+    """What is to be said of a rig."""
+
+    level: Level
+    head: str
+    text: str
+
+
+class Change(msgspec.Struct):
+    """Something became otherwise at `ts`."""
+
+    ts: float
+    what: Literal["mode", "channel", "stream", "clock"]
+    name: str
+    now: str
+    step_s: float | None
+
+
+class Happening(msgspec.Struct):
+    """The newest change of a subject, and of a run of them what was `before` since `since`."""
+
+    ts: float
+    kind: Kind
+    name: str
+    text: str
+    since: float
+    before: str
+
+
+class Rig(msgspec.Struct):
+    """One rig at its newest tick."""
+
+    verdict: Verdict
+    stalled: bool
+    ts: float | None
+    tick_age_s: float | None
+    mode: Mode | None
+    live: int | None
+    sync_bound_s: float | None
+    sync_estimate_bound_s: float | None
+    signals: dict[str, Signal]
+    indicators: dict[str, Indicator]
+    streams: list[Stream]
+    channels: list[Channel]
+    changes: list[Change]
+    happened: list[Happening]
+    left_out: str | None = None
+
+
+class Line(msgspec.Struct):
+    """A signal's values, one at each `ts` of the history."""
+
+    value: list[float | None]
+    sd: list[float | None]
+
+
+class History(msgspec.Struct):
+    """What is new of one rig's lines."""
+
+    rig: str
+    window_s: float
+    ts: list[float]
+    signals: dict[str, Line]
+
+
+class State(msgspec.Struct):
+    """All of it; `started` and `version` say of which run, and of which moment of it."""
+
+    now: float
+    started: float
+    version: int
+    names: list[str]
+    rigs: dict[str, Rig]
+    evidence: list[EvidenceRecord]
+    history: History | None
+
+
+_decode = msgspec.json.Decoder(State).decode
+# A proxy of the environment is for the world outside, not for a flow beside us.
+_opener = build_opener(ProxyHandler({}))
+
+
+def address(said: str | None) -> str:
+    """Return the address of a flow: what was said, what the environment says, or the usual one.
+
+    Raises
+    ------
+    NoAnswerError
+        It is no address.
+    """
+    url = said or os.environ.get(URL) or USUAL
+    url = (url if "://" in url else f"http://{url}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        port = -1
+    if port == -1 or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NoAnswerError(f"'{said or os.environ[URL]}' is no address, expected such as {USUAL}")
+    return url
+
+
+def ask(url: str, timeout_s: float = 3.0, **asked: str | int) -> State:
+    """Return what a flow shows of itself.
+
+    Parameters
+    ----------
+    url : str
+    timeout_s : float
+    asked
+        `rig`, `since`: as the OpenAPI document has them.
+
+    Raises
+    ------
+    NoAnswerError
+        It does not answer, or not as a flow does.
+    """
+    try:
+        with _opener.open(f"{url}/state?{urlencode(asked)}", timeout=timeout_s) as answer:
+            body = answer.read(_LARGEST)
+        return _decode(body)
+    except HTTPError as error:
+        error.close()
+        if error.code == HTTPStatus.MISDIRECTED_REQUEST:
+            remedy = "name it in exporter.allow_hosts there, or use the address"
+            raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
+        raise NoAnswerError(f"{url} is no flow: /state is answered with {error.code}") from error
+    except msgspec.DecodeError as error:
+        raise NoAnswerError(f"{url} does not answer as a flow does: {error}") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        told = getattr(why, "strerror", None) or str(why) or type(why).__name__
+        raise NoAnswerError(f"no answer from {url}: {told}") from error
+    except HTTPException as error:
+        raise NoAnswerError(f"{url} does not answer as a flow does: no HTTP") from error

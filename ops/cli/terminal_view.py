@@ -1,0 +1,286 @@
+"""One picture of a flow, as lines for a terminal of a given width.
+
+State: `POINTS` points of each signal, for the curves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+from textwrap import wrap
+from typing import Literal, NamedTuple, TypeAlias
+
+from operators.records import EvidenceRecord
+from ops.cli.state_client import Change, Channel, Happening, Indicator, Rig, State, Stream
+from ops.text.table import measured, number, table
+from sinks.exporter.history import POINTS
+
+Kind = Literal["plain", "soft", "good", "warn", "crit", "wait"]
+Row: TypeAlias = tuple[Kind, list[str]]
+RECENT = 5
+"""Findings, and changes, that are shown."""
+ROWS = 5
+"""Lines of a curve."""
+_MARGIN = 9
+"""Columns left of a curve, for its scale."""
+_KINDS: dict[str, Kind] = {
+    "live": "plain", "waiting": "wait", "acquiring": "wait", "rejoining": "wait", "stale": "warn",
+}  # fmt: skip
+_LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
+
+
+class Line(NamedTuple):
+    """A line, and what it means."""
+
+    text: str
+    kind: Kind = "plain"
+
+
+class Point(NamedTuple):
+    """A signal at one time."""
+
+    ts: float
+    value: float | None
+    sd: float | None
+
+
+class Trace:
+    """The lines of a flow so far, a point as often as its history has one.
+
+    Attributes
+    ----------
+    points : dict
+        Of each rig and signal, oldest first: time (s since the epoch), value, sd.
+    versions : dict
+        Of each rig: what has been told already.
+    restarted : float or None
+        When the flow was seen to have begun anew (s since the epoch).
+    """
+
+    def __init__(self) -> None:
+        self.points: dict[tuple[str, str], deque[Point]] = {}
+        self.versions: dict[str, int] = {}
+        self.restarted: float | None = None
+        self._started: float | None = None
+
+    def add(self, state: State) -> None:
+        """Take in what a flow told."""
+        before, self._started = self._started, state.started
+        if before not in (None, state.started):
+            self.restarted = state.started
+            self.points.clear()
+            # What came with it was new since another run's version: all is asked for next.
+            self.versions.clear()
+            return
+        history = state.history
+        if history is None:
+            return
+        self.versions[history.rig] = state.version
+        for name, line in history.signals.items():
+            points = self.points.setdefault((history.rig, name), deque(maxlen=POINTS))
+            points.extend(map(Point, history.ts, line.value, line.sd))
+            while points and points[0].ts <= points[-1].ts - history.window_s:
+                points.popleft()
+
+
+def frame(state: State, trace: Trace, width: int) -> Iterator[Line]:
+    """Yield the picture; no line is longer than `width`."""
+    for line in _lines(state, trace, width):
+        text = _printable(line.text)
+        yield Line(text if len(text) <= width else f"{text[: width - 1]}…", line.kind)
+
+
+def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
+    if trace.restarted is not None:
+        began = f"The flow began anew at {_clock(trace.restarted)}; counts are since then"
+        yield Line(began, "warn")
+    for name, rig in state.rigs.items():
+        said = rig.verdict
+        text = f"{name}: {said.head}{f', {said.text}' if said.text else ''}"
+        yield from (Line(part, said.level) for part in wrap(text, width, subsequent_indent="  "))
+        figures = _rig(name, rig, trace, width)
+        yield from dimmed(figures) if rig.stalled else figures
+    yield from _evidence(state.evidence)
+
+
+def dimmed(lines: Iterable[Line]) -> Iterator[Line]:
+    """Yield lines of which the figures are old."""
+    return (line._replace(kind="soft") for line in lines)
+
+
+def _rig(name: str, rig: Rig, trace: Trace, width: int) -> Iterator[Line]:
+    yield Line(
+        f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
+        f"  sync {_within(rig.sync_bound_s)}"
+        f"  tick {number(rig.tick_age_s, 1)} s old",
+        "soft",
+    )
+    yield Line("")
+    for signal, newest in rig.signals.items():
+        points = trace.points.get((name, signal), ())
+        value = measured(newest.value, newest.sd, 3)
+        unit = f" {newest.unit}" if newest.unit else ""
+        yield Line(f"{signal}  {value}{unit}  {newest.mode}")
+        yield from _curve(points, rig.changes, width - _MARGIN)
+    yield Line("")
+    yield from _indicators(rig.indicators, width)
+    yield from (Line(part, "soft") for part in wrap(rig.left_out or "", width))
+    yield Line("")
+    yield from _streams(rig.streams, width)
+    yield Line("")
+    yield from _channels(rig, width)
+    yield Line("")
+    yield from _changes(rig.happened)
+
+
+def _within(bound_s: float | None) -> str:
+    return "not compared" if bound_s is None else f"within {number(bound_s, 1, 1e3)} ms"
+
+
+def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> Iterator[Line]:
+    """Yield a signal's value (•), its band of one sd (░), and the mode below."""
+    known = [(p.ts, p.value, p.sd or 0.0) for p in points if p.value is not None]
+    if not known:
+        return
+    begin, end = known[0][0], known[-1][0]
+    low, high = min(v - sd for _, v, sd in known), max(v + sd for _, v, sd in known)
+    scale = (ROWS - 1) / (high - low) if high > low else 0.0
+    width = min(width, len(points))
+    per_s = (width - 1) / (end - begin) if end > begin else 0.0
+    cells = [[" "] * width for _ in range(ROWS)]
+    for sign in "░•":
+        for ts, value, sd in known:
+            column, spread = int((ts - begin) * per_s), sd if sign == "░" else 0.0
+            bottom, top = (round((v - low) * scale) for v in (value - spread, value + spread))
+            for row in cells[bottom : top + 1]:
+                row[column] = sign
+    ends = {ROWS - 1: number(high, 2), 0: number(low, 2)}
+    for k in reversed(range(ROWS)):
+        yield Line(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
+    turns = [
+        (change.ts, _LETTERS.get(change.now, "?")) for change in changes if change.what == "mode"
+    ]
+    modes = [
+        next((letter for ts, letter in reversed(turns) if ts <= begin + k / per_s), " ")
+        for k in range(width if per_s else 0)
+    ]
+    yield Line(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
+    legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
+    spoken = f"{legend}; " if legend else ""
+    span = f"{end - begin:.0f} s to {_clock(end)}"
+    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
+
+
+def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
+    rows: list[Row] = []
+    for name, each in indicators.items():
+        budget = "-" if each.budget is None else f"{'≥' if each.least else '≤'} {each.budget:g}"
+        cells = [name, number(each.value, 3), budget, each.level or "-"]
+        rows.append((each.level or "plain", cells))
+    yield from _table(("indicator", "value", "budget", "is"), rows, width)
+    empty = dict.fromkeys(each.why for each in indicators.values() if each.why)
+    for why in empty:
+        names = ", ".join(name for name, each in indicators.items() if each.why == why)
+        text = f"- {names}: {why}"
+        yield from (Line(part, "soft") for part in wrap(text, width, subsequent_indent="  "))
+
+
+def _streams(streams: Sequence[Stream], width: int) -> Iterator[Line]:
+    refusals = [(s.stream, s.refused) for s in streams if s.refused]
+    rows: list[Row] = [
+        (
+            _KINDS.get(s.state, "crit"),
+            [s.stream, s.state, number(s.age_s, 1), str(s.received), str(s.used), str(s.lost)],
+        )
+        for s in streams
+    ]
+    yield from _table(("stream", "state", "age s", "received", "used", "lost"), rows, width)
+    for stream, refused in refusals:
+        yield from (Line(part, "warn") for part in wrap(f"{stream}: {refused}", width))
+
+
+def _channels(rig: Rig, width: int) -> Iterator[Line]:
+    ages = {s.stream: s.age_s for s in rig.streams}
+    rows: list[Row] = [
+        (_KINDS.get(c.state, "crit"), _channel(c, ages.get(c.channel.partition(":")[0])))
+        for c in rig.channels
+    ]
+    head = ("channel", "state", "age s", "offset ms", "lag ms", "sure", "weight", "skew ppm",
+            "Hz", "jitter ms", "resets", "lost", "unit")  # fmt: skip
+    columns = len(head) - (not any(c.unit for c in rig.channels))
+    return _table(head[:columns], [(kind, cells[:columns]) for kind, cells in rows], width)
+
+
+def _channel(c: Channel, age_s: float | None) -> list[str]:
+    return [
+        c.channel, c.state, number(age_s, 1), measured(c.offset_s, c.offset_sd_s, 2, 1e3),
+        measured(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
+        measured(c.skew_ppm, c.skew_sd_ppm, 1), number(c.rate_hz, 1),
+        number(c.jitter_p95_s, 1, 1e3), str(c.clock_resets), str(c.lost),
+        c.unit or "-",
+    ]  # fmt: skip
+
+
+def _changes(happened: Sequence[Happening]) -> Iterator[Line]:
+    """Yield the newest changes; findings stand apart."""
+    changes = [entry for entry in happened if entry.kind != "rule"]
+    yield Line("what changed, newest first" if changes else "what changed: nothing yet", "soft")
+    for entry in changes[:RECENT]:
+        name = {"mode": "mode", "clock": f"clock of {entry.name}"}.get(entry.kind, entry.name)
+        before = f"; {entry.before} since {_clock(entry.since)}" if entry.before else ""
+        yield Line(f"{_clock(entry.ts)}  {name} {entry.text}{before}")
+
+
+def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[Line]:
+    yield Line("evidence, newest first" if found else "evidence: none", "soft")
+    for f in reversed(found[-RECENT:]):
+        facts = ", ".join(f"{name} {number(value, 3)}" for name, value in f.facts.items())
+        told = f": {f.quote or facts}" if f.state == "firing" else ""
+        kind: Kind = "warn" if f.state == "firing" and f.kind == "risk" else "plain"
+        yield Line(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{told}", kind)
+
+
+def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[Line]:
+    """Yield a table; columns that do not fit beside the others follow in another below."""
+    if not rows:
+        yield Line(f"{head[0]}s: none", "soft")
+        return
+    kinds, cells = zip(*rows, strict=True)
+    names = [_short(row[0], width // 3) for row in cells]
+    first = max(map(len, (head[0], *names)))
+    parts: list[list[int]] = [[]]
+    left = width - first
+    for column in range(1, len(head)):
+        needed = 2 + max(len(row[column]) for row in (head, *cells))
+        if needed > left and parts[-1]:
+            parts.append([])
+            left = width - first
+        parts[-1].append(column)
+        left -= needed
+    for part in parts:
+        lines = table(
+            [head[0].ljust(first), *(head[k] for k in part)],
+            [[name, *(row[k] for k in part)] for name, row in zip(names, cells, strict=True)],
+        ).splitlines()
+        yield Line(lines[0], "soft")
+        yield from map(Line, lines[2:], kinds)
+
+
+def _printable(text: str) -> str:
+    """Return text that comes from elsewhere without what could command the terminal."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def _short(name: str, most: int) -> str:
+    """Return a name, or its end where it is too long: there names differ."""
+    name = _printable(name)
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
+def _clock(ts: float | None) -> str:
+    """Return a time of day, as the clock on the wall shows it."""
+    try:
+        return "-" if ts is None else f"{datetime.fromtimestamp(ts):%H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return "-"

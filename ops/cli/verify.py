@@ -1,0 +1,340 @@
+"""`lumen verify`: the same bytes at any speed, batch size and after any kill, shown.
+
+Each run is a process of its own, as a user would start it. What is compared is the content of
+fused, sync, evidence, dead and markers, segments put together, all rigs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from configs.inert import literal
+from configs.load import load_or_exit
+from configs.schema import Config, FileStream
+from operators.plan import FAILOVER
+from ops.cli.excerpt import excerpt
+from ops.cli.run import add_mode
+from ops.results.folder import run_json
+from ops.text.table import table
+from sinks.files.folder import LOCK
+from sinks.files.jsonl import segments_of
+
+PROMISED = ("fused", "sync", "evidence", "dead", "markers")
+SLOW_WALL_S = 15.0
+"""How long a run at a speed may take before an excerpt is taken."""
+FIRST_PASS = 0.3
+"""Share of a run of two passes that the first one takes, the start of the process aside."""
+MOST_EVENTS = 40_000
+"""Recordings with more are cut for batches of one line and for kills, unless `--full`."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run.
+
+    Attributes
+    ----------
+    digests : dict
+        By kind of file.
+    bytes, received : int
+        Written and taken in.
+    span_s, wall_s : float
+        Seconds of data and of time.
+    """
+
+    name: str
+    digests: dict[str, str]
+    bytes: int
+    received: int
+    span_s: float
+    wall_s: float
+    kills: int = 0
+
+    @classmethod
+    def read(cls, name: str, out: Path, start: float, kills: int = 0) -> Result:
+        """Read what a run wrote into `out`; it began at `start` (monotonic)."""
+        received = run_json(out)["account"]["total"]["received"]
+        wall = time.monotonic() - start
+        return cls(name, digests(out), written(out), received, _span(out), wall, kills)
+
+
+def write_config(config: Config, path: Path, out: Path, **stream: object) -> Path:
+    """Write a configuration that differs from `config` in its output and streams only.
+
+    Parameters
+    ----------
+    config : Config
+        Its block width is kept, whatever the speed.
+    path, out : Path
+        Where it is written, and where it writes.
+    stream
+        What is to be different in every stream.
+    """
+    files = [s for s in config.streams if isinstance(s, FileStream)]
+    changed = msgspec.structs.replace(
+        config,
+        streams=[msgspec.structs.replace(s, follow=False, **stream) for s in files],
+        collect=msgspec.structs.replace(config.collect, block_s=config.block_s()),
+        output=msgspec.structs.replace(config.output, dir=str(out), keep=0),
+    )
+    data = _given(msgspec.to_builtins(changed))
+    # A default that is written counts as asked for, and is refused where it cannot be.
+    failover = data["failover"].items()
+    data["failover"] = {key: value for key, value in failover if value != getattr(FAILOVER, key)}
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(data)))
+    return path
+
+
+def _given(value: Any) -> Any:
+    """Return plain data without what is null, left out being the same, and with texts as meant."""
+    if isinstance(value, dict):
+        return {literal(k): _given(v) for k, v in value.items() if v is not None}
+    if isinstance(value, str):
+        return literal(value)
+    return [_given(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of each promised kind of file, rigs and segments put together."""
+    folders = [out, *sorted(path for path in out.glob("*") if path.is_dir())]
+    found = {}
+    for stem in PROMISED:
+        digest, size = hashlib.sha256(), 0
+        for folder in folders:
+            digest.update(f"\n{folder.relative_to(out)}\n".encode())
+            for _, path in segments_of(folder, stem):
+                size += path.stat().st_size
+                with path.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+        found[stem] = digest.hexdigest() if size else "empty"
+    return found
+
+
+def command(config: Path, store: Path | None = None, module: str = "flows.fusion") -> list[str]:
+    """Return the command that runs a configuration, with a snapshot after each batch."""
+    recovery = [] if store is None else ["-r", str(store), "-s", "0", "-b", "0"]
+    target = f"{module}:flow({str(config)!r})"
+    return [sys.executable, "-m", "bytewax.run", target, *recovery]
+
+
+def make_store(store: Path) -> Path:
+    """Make an empty recovery store that is its owner's alone."""
+    from bytewax.recovery import init_db_dir
+
+    store.mkdir(mode=0o700)
+    init_db_dir(store, 1)
+    return store
+
+
+class RunError(RuntimeError):
+    """A run that did not come to its end: what it said last."""
+
+
+def run(words: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> int:
+    """Run a command in silence and return its exit code.
+
+    Raises
+    ------
+    RunError
+        The code is none of `codes`.
+    """
+    done = subprocess.run(
+        words, capture_output=True, env=os.environ | {"RUST_BACKTRACE": "0"} | environ
+    )
+    if done.returncode not in codes:
+        said = done.stderr.decode(errors="replace").strip()
+        raise RunError(f"exit code {done.returncode} of {' '.join(words)}\n{said[-4000:]}")
+    return done.returncode
+
+
+def replay(name: str, config: Path, out: Path) -> Result:
+    """Run a configuration from start to end.
+
+    Raises
+    ------
+    RunError
+        It did not come to its end.
+    """
+    start = time.monotonic()
+    run(command(config))
+    return Result.read(name, out, start)
+
+
+def killed(
+    name: str, config: Path, out: Path, store: Path, points: Sequence[Callable[[], bool]]
+) -> Result:
+    """Run a configuration, kill it at some points, go on each time, start it once more.
+
+    Parameters
+    ----------
+    name, config, out : str, Path, Path
+        As of `replay`.
+    store : Path
+        Where the recovery store is to be.
+    points : sequence of callable
+        Each is asked again and again, and returns True when the process is to be killed.
+    """
+    start = time.monotonic()
+    make_store(store)
+    kills = 0
+    for point in points:
+        with subprocess.Popen(
+            command(config, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as child:
+            while child.poll() is None and not point():
+                time.sleep(0.002)
+            kills += child.poll() is None
+            child.kill()
+    for _ in range(2):  # the second finds a finished run, and must write nothing
+        run(command(config, store))
+    return Result.read(name, out, start, kills)
+
+
+def at_share(out: Path, size: float) -> Callable[[], bool]:
+    """Return the point at which so many bytes have been written into a folder."""
+    return lambda: written(out) >= size
+
+
+def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
+    """Return the point so many seconds after a first pass has begun, which locks the folder."""
+    holders: list[int] = []
+    began: list[float] = []
+
+    def reached() -> bool:
+        lock = out / LOCK
+        holders.append(lock.read_text("utf-8").count("pid ") if lock.exists() else 0)
+        if not began and holders[-1] > holders[0]:
+            began.append(time.monotonic())
+        return bool(began) and time.monotonic() - began[0] >= seconds
+
+    return reached
+
+
+def written(out: Path) -> int:
+    """Return how many bytes of lines there are by now."""
+    total = 0
+    for path in out.rglob("*.jsonl"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[Result]]:
+    """Yield groups of runs whose bytes must be the same, the first of each the plain one."""
+
+    def one(name: str, of: Config, **stream: object) -> Result:
+        out = folder / "out"
+        result = replay(name, write_config(of, folder / "run.yaml", out, **stream), out)
+        shutil.rmtree(out)
+        return result
+
+    plain = one("plain", config, speed=0)
+    group = [plain]
+    group += [one(f"batches of {n}", config, speed=0, batch_lines=n) for n in (37, 10_000)]
+    longest = min(50 * SLOW_WALL_S, plain.span_s * MOST_EVENTS / max(plain.received, 1))
+    if not full and plain.span_s > longest:
+        yield group
+        config = excerpt(config, folder, longest)
+        plain = one(f"first {longest:.0f} s", config, speed=0)
+        group = [plain]
+    group.append(one("batches of 1", config, speed=0, batch_lines=1))
+    if config.mode == "causal":  # two passes are made as fast as they go
+        group += [one(f"speed {n}", config, speed=n) for n in (50, 1000)]
+    chance = random.Random(seed)
+    points = sorted(chance.random() for _ in range(10 if full else 3))
+    out = folder / "killed"
+    lines = plain.received // 100 + 1
+    path = write_config(config, folder / "killed.yaml", out, speed=0, batch_lines=lines)
+    ripe = [at_share(out, point * plain.bytes) for point in points]
+    group.append(killed("killed and resumed", path, out, folder / "store", ripe))
+    if config.mode == "hindsight":
+        shutil.rmtree(out)
+        ripe = [in_first_pass(out, point * FIRST_PASS * plain.wall_s) for point in points]
+        group.append(killed("killed in pass 1", path, out, folder / "store_1", ripe))
+    yield group
+
+
+def _span(out: Path) -> float:
+    """Return how many seconds of data a run had, by its longest rig."""
+    spans = [0.0]
+    for folder in (out, *(path for path in out.glob("*") if path.is_dir())):
+        lines = [path for _, path in segments_of(folder, "fused") if path.stat().st_size]
+        if lines:
+            first, last = (_tick(lines[i], i) for i in (0, -1))
+            spans.append(last - first)
+    return max(spans)
+
+
+def _tick(path: Path, which: int) -> float:
+    tick = msgspec.json.decode(path.read_bytes().splitlines()[which])
+    return float(tick["ts"])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `lumen verify` takes."""
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="FILE",
+        help="recordings, or one configuration (.yaml) whose streams are recordings",
+    )  # fmt: skip
+    parser.add_argument(
+        "--full", action="store_true", help="never an excerpt; ten kills, not three"
+    )
+    add_mode(parser)
+    parser.add_argument("--seed", type=int, default=0, help="of the kills; default %(default)s")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Replay in many ways and compare; 1 where a byte differs."""
+    with tempfile.TemporaryDirectory(prefix="lumen-verify-") as name:
+        folder = Path(name)
+        path = args.inputs[0]
+        if path.suffix not in (".yaml", ".yml"):
+            from ops.cli.guess.config import derive
+
+            path = derive(args.inputs, folder / "derived", args.mode)
+        config = load_or_exit(path).config
+        config = msgspec.structs.replace(config, mode=args.mode or config.mode)
+        if not all(isinstance(s, FileStream) for s in config.streams):
+            print(f"lumen: {path}: only recordings can be replayed", file=sys.stderr)
+            return 2
+        same = True
+        try:
+            for group in runs(config, folder, args.full, args.seed):
+                print(_table(group), end="\n\n")
+                same &= all(result.digests == group[0].digests for result in group)
+        except RunError as error:
+            print(f"lumen: a run failed: {error}", file=sys.stderr)
+            return 1
+    print("Every run gave the same bytes." if same else "THE BYTES DIFFER.")
+    return 0 if same else 1
+
+
+def _table(group: Sequence[Result]) -> str:
+    rows = [
+        (
+            result.name,
+            *(result.digests[stem][:8] for stem in PROMISED),
+            str(result.kills),
+            f"{result.wall_s:.1f}",
+            "same" if result.digests == group[0].digests else "DIFFERS",
+        )
+        for result in group
+    ]
+    return table(("run", *PROMISED, "kills", "s", ""), rows)

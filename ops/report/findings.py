@@ -1,0 +1,93 @@
+"""What the rules found, what could not be used, and the markers, in bounded room."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ops.results.lines import DeadPart, EvidenceLine, MarkerPart, Reader
+
+MOST_TOLD, MOST_KINDS, MOST_NAMES = 200, 64, 256
+OTHERS = "*"
+
+
+@dataclass
+class Finding:
+    """A rule that held from `begin` to `end` (host s); without an end, it holds still."""
+
+    rule: str
+    kind: str
+    begin: float
+    end: float | None
+    said: str
+
+
+@dataclass
+class Dead:
+    """Losses of one stage, reason and source, and the first of them."""
+
+    count: int = 0
+    where: str = ""
+    sample: str = ""
+
+
+@dataclass
+class Findings:
+    """Findings in order of time, the first `MOST_TOLD`; `fired` counts all, by rule.
+
+    `dead` by (stage, reason, source), what is beyond `MOST_NAMES` of them under `*`; the first
+    `MOST_TOLD` `markers`, of `marked` in all.
+    """
+
+    told: list[Finding] = field(default_factory=list)
+    fired: Counter[str] = field(default_factory=Counter)
+    risks: Counter[str] = field(default_factory=Counter)
+    dead: dict[tuple[str, str, str], Dead] = field(default_factory=dict)
+    markers: list[MarkerPart] = field(default_factory=list)
+    marked: int = 0
+
+
+def findings(reader: Reader) -> Findings:
+    """Return what a rig's files hold."""
+    found = Findings()
+    _evidence(reader.lines("evidence", EvidenceLine), found)
+    for letter in reader.lines("dead", DeadPart):
+        _bury(letter, found.dead)
+    for marker in reader.lines("markers", MarkerPart):
+        found.marked += 1
+        if len(found.markers) < MOST_TOLD:
+            found.markers.append(marker)
+    return found
+
+
+def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
+    firing: dict[str, Finding] = {}
+    for line in lines:
+        rule = line.rule if line.rule in found.fired or len(found.fired) < MOST_KINDS else OTHERS
+        if line.state == "resolved":
+            if rule in firing:
+                firing.pop(rule).end = line.ts
+            continue
+        found.fired[rule] += 1
+        if line.kind == "risk":
+            found.risks[rule] += 1
+        firing[rule] = finding = Finding(rule, line.kind or "?", line.ts, None, _said(line))
+        if len(found.told) < MOST_TOLD:
+            found.told.append(finding)
+
+
+def _said(line: EvidenceLine) -> str:
+    facts = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, int | float) else f"{name} unknown"
+        for name, value in line.facts.items()
+    )
+    return line.quote or " ".join(part for part in (facts and f"{facts}.", line.action) if part)
+
+
+def _bury(letter: DeadPart, dead: dict[tuple[str, str, str], Dead]) -> None:
+    kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
+    if kind not in dead and len(dead) >= MOST_NAMES:
+        kind = OTHERS, OTHERS, OTHERS
+    grave = dead.setdefault(kind, Dead(where=letter.where or "", sample=letter.sample or ""))
+    grave.count += letter.count or 0

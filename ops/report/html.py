@@ -1,0 +1,273 @@
+"""The report as one page that needs nothing else: no script, no link, pictures within.
+
+Every text of a run is escaped, and a policy in the page forbids it to load or run anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from configs.document import one_line
+from operators.records import ENDS
+from ops.report.changes import moments
+from ops.report.figures import MOST_SIGNALS
+from ops.report.model import Rig, Story
+from ops.report.plotting import Picture
+from ops.report.verdict import Verdict, balanced, unknown
+from ops.text.numbers import NONE, count, plain, unsure, utc
+
+MOST_ROWS = 200
+MOST_SVG = 2 << 20
+"""Bytes of an SVG that is shown as such in the page; the PNG has one light and a bounded size."""
+_NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
+_SEPARATOR = re.compile(r"(?<=[/_@])|(?<=[:.,-])(?=[^\d\s])")
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #ffffff; --soft: #f3f5f7;
+  --line: #d4d9de; --mark: #0072b2; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8eaed; --paper: #16191d; --soft: #22272d; --line: #3a4149; --mark: #56b4e9; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
+h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; border-bottom: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.8rem 0 .4rem; }
+.verdict { border-left: .4rem solid var(--mark); background: var(--soft); padding: .8rem 1.1rem;
+  margin: 1rem 0; }
+.verdict strong { font-size: 1.25rem; }
+.verdict p { margin: .3rem 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
+  border-bottom: 1px solid var(--line); }
+td { overflow-wrap: anywhere; min-width: 6rem; }
+th[scope=row] { overflow-wrap: anywhere; min-width: 9rem; }
+th.n[scope=row] { min-width: 0; }
+td.n { min-width: 0; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+figure { margin: 1rem 0 1.6rem; }
+figure img { width: 100%; height: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 4px; }
+figcaption, .note { font-size: .88rem; opacity: .85; }
+pre { background: var(--soft); padding: .9rem 1rem; overflow-x: auto; font-size: .85rem;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+@media print {
+  :root { --ink: #000; --paper: #fff; --soft: #f4f4f4; --line: #bbb; --mark: #000; }
+  body { max-width: none; padding: 0; font-size: 10pt; } .scroll { overflow: visible; }
+  table { font-size: 8pt; }
+  h2, h3 { break-after: avoid; } figure, table, .verdict { break-inside: avoid; } }
+"""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def page(story: Story, told: Sequence[tuple[Rig, Verdict, Sequence[Picture]]], methods: str) -> str:
+    """Return the page: each rig with its verdict and pictures, the run, and the methods."""
+    names = ", ".join(rig.name for rig in story.rigs)
+    title = f"Sync report: {names if len(story.rigs) == 1 else count(len(story.rigs), 'rig')}"
+    parts = [
+        f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name=viewport content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n<main>\n",
+        f"<h1>{_text(title)}</h1>\n",
+    ]
+    for rig, verdict, pictures in told:
+        head = f"Rig {rig.name}" if len(story.rigs) > 1 else ""
+        parts += _rig(story, rig, verdict, pictures, head)
+    parts += _run(story)
+    parts.append("<h2>Methods, to paste into a paper</h2>\n")
+    parts.append("<p class=note>The same text lies beside this page as methods.txt.</p>\n")
+    parts.append(f"<pre>{escape(methods)}</pre>\n</main>\n</html>\n")
+    return "".join(parts)
+
+
+def _rig(
+    story: Story, rig: Rig, verdict: Verdict, pictures: Sequence[Picture], head: str
+) -> Iterator[str]:
+    course = rig.course
+    if head:
+        yield f"<h2>{_text(head)}</h2>\n"
+    if course.begin is not None:
+        yield (f"<p>{count(course.ticks, 'tick')} in {plain(course.seconds, 4)} s, from "
+               f"{utc(course.begin)}.</p>\n")  # fmt: skip
+    yield "<h2>Was the sync correct?</h2>\n"
+    yield (f"<div class=verdict><p><strong>{_text(verdict.word)}</strong></p>"
+           f"<p>{_text(verdict.said)}</p></div>\n")  # fmt: skip
+    if verdict.exceptions:
+        yield "<ul>\n"
+        yield from (f"<li>{_text(said)}</li>\n" for said in verdict.exceptions)
+        yield "</ul>\n"
+    yield _table(("", ""), verdict.facts, "In short")
+    yield (
+        "<p class=note>The bound holds the true error in at least 95 % of the ticks. A constant "
+        "network delay is not in it: stamps that go one way cannot tell it from a clock offset."
+        "</p>\n"
+    )
+    yield "<h2>Channels</h2>\n"
+    yield from _channels(story, rig)
+    yield "<h2>Pictures</h2>\n"
+    if len(course.channels) > MOST_SIGNALS and pictures:
+        yield f"<p>Of {len(course.channels)} signals, the first {MOST_SIGNALS} are drawn.</p>\n"
+    if not pictures:
+        yield "<p>None: no tick was written, or too many rigs come before this one.</p>\n"
+    if course.ticks and not rig.windows:
+        yield _not_aligned(rig)
+    if course.ticks and not any(within.known for within in course.within.values()):
+        yield f"<p>There is no picture of the indicators: {_text(unknown(story, rig))}.</p>\n"
+    yield from map(_figure, pictures)
+    yield from _found(rig)
+
+
+def _not_aligned(rig: Rig) -> str:
+    why = (
+        "its file aligned.jsonl is empty, or holds none of the signals' channels here"
+        if rig.aligned
+        else "they were not written; <code>output: {aligned: true}</code> in the configuration "
+        "of the next run does that"
+    )
+    return ("<p>There is no picture of before and after alignment: it needs the samples "
+            f"themselves, and {why}.</p>\n")  # fmt: skip
+
+
+def _channels(story: Story, rig: Rig) -> Iterator[str]:
+    rows = []
+    for track in list(rig.tracks.values())[:MOST_ROWS]:
+        clock, lag, last = track.clock, track.lag, track.last
+        rows.append(
+            (
+                track.channel, last.state or NONE,
+                unsure(clock.offset_s, clock.offset_sd_s, 1e3) if clock else "-",
+                unsure(clock.skew_ppm, clock.skew_sd_ppm) if clock else "-",
+                str(clock.clock_resets or 0) if clock else "-",
+                unsure(lag.lag_s, lag.lag_sd_s, 1e3) if lag else "-",
+                _or_dash(last.confidence, 2), _or_dash(last.rate_hz, 4),
+                str(last.used if last.used is not None else "-"), str(last.gaps or 0),
+                rig.units.get(track.channel, "-"),
+            )
+        )  # fmt: skip
+    head = ("channel", "state", "offset (ms)", "skew (ppm)", "resets", "lag (ms)", "confidence",
+            "rate (Hz)", "used", "gaps", "unit")  # fmt: skip
+    columns = len(head) - (not rig.units)
+    shown = [row[:columns] for row in rows]
+    yield _table(head[:columns], shown, "At the end, with one standard deviation", len(rig.tracks))
+    yield (
+        "<p class=note>Host time is source time plus offset; a fast clock has a positive skew, a "
+        "late channel a positive lag."
+    )
+    if sources := story.unstamped(rig):
+        yield (f" Without stamps of their own, so without a clock here: {_text(', '.join(sources))}"
+               "; all of their delay is called lag.")  # fmt: skip
+    yield "</p>\n"
+
+
+def _found(rig: Rig) -> Iterator[str]:
+    begin = rig.course.begin or 0.0
+    found = rig.findings
+    yield "<h2>What happened</h2>\n"
+    rows = [(f"{ts - begin:.1f}", what, how) for ts, what, how in moments(rig)]
+    more = found.marked - len(found.markers) + rig.course.changes - len(rig.course.spells)
+    more += found.fired.total() - len(found.told)
+    head = "second", "what", "how"
+    yield _table(head, rows, "Modes, findings, resets and markers", len(rows) + more)
+    yield "<h2>Dead letters</h2>\n"
+    if not found.dead:
+        yield "<p>None: everything that came could be used, or is counted below.</p>\n"
+        return
+    letters = [(*kind, str(dead.count), dead.where, dead.sample)
+               for kind, dead in sorted(found.dead.items())]  # fmt: skip
+    columns = ("stage", "reason", "source", "events", "first at", "first sample")
+    yield _table(columns, letters, "What could not be used")
+
+
+def _run(story: Story) -> Iterator[str]:
+    run = story.run
+    yield "<h2>Account</h2>\n"
+    if not run:
+        yield ("<p>There is no run.json: the run has not ended, or was killed. The account of "
+               "events, versions, hashes and configuration are written at its end.</p>\n"
+               )  # fmt: skip
+        return
+    by_source = (run.get("account") or {}).get("by_source") or {}
+    rows = [
+        (name, *(str(ends.get(end, 0)) for end in ENDS))
+        for name, ends in [*sorted(by_source.items()), ("total", story.account)]
+    ]
+    said = "balanced" if balanced(story.account) else "NOT balanced, which is a bug"
+    yield _table(("source", *ENDS), rows, f"Where every event ended: {said}", len(rows))
+    yield "<h2>Run</h2>\n"
+    config = run.get("config") or {}
+    facts = [(f"version of {name}", str(number)) for name, number in
+             (run.get("versions") or {}).items()]  # fmt: skip
+    facts += [
+        ("configuration", f"{config.get('path')}"),
+        ("its SHA-256", f"{config.get('sha256')}"),
+    ]
+    for recording in run.get("recordings") or []:
+        facts += [("recording", f"{recording.get('path')}, {recording.get('bytes')} bytes"),
+                  ("its SHA-256", f"{recording.get('sha256')}")]  # fmt: skip
+    facts += [("remark", remark) for remark in story.remarks]
+    facts.append(("ended", "with its data" if run.get("ended") else "before its data"))
+    yield _table(("", ""), facts, "What made these numbers")
+    yield "<h2>Configuration</h2>\n"
+    if story.text is None:
+        yield "<p>Its text is not known: the run was not made from a file.</p>\n"
+    else:
+        yield f"<pre>{escape(story.text)}</pre>\n"
+
+
+def _hashed(what: str, file: dict[str, Any], said: str) -> list[tuple[str, str]]:
+    return [(what, said), ("its SHA-256", str(file.get("sha256") or NONE))]
+
+
+def _figure(picture: Picture) -> str:
+    kind, data = "svg+xml", picture.svg
+    if len(data) > MOST_SVG:
+        kind, data = "png", picture.png
+    words = _text(f"{picture.finding}. {picture.words}")
+    files = _text(f"{picture.name}.svg, .png")
+    return (
+        f'<figure><img alt="{words}" src="data:image/{kind};base64,'
+        f'{base64.b64encode(data).decode()}">\n'
+        f"<figcaption>{_text(picture.note)} <span>({files})</span></figcaption></figure>\n"
+    )
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, number: int = 0
+) -> str:
+    """Return a table of at most `MOST_ROWS` rows, `number` in all; numbers stand right."""
+    name = _text(caption)
+    lines = [f'<div class=scroll tabindex=0 role=region aria-label="{name}">\n<table>\n']
+    lines.append(f"<caption>{name}</caption>\n")
+    if any(head):
+        cells = "".join(f"<th scope=col>{_text(name)}</th>" for name in head)
+        lines.append(f"<thead><tr>{cells}</tr></thead>\n")
+    for first, *rest in rows[:MOST_ROWS]:
+        cells = "".join(f"<td{_kind(c)}>{_breakable(c)}</td>" for c in rest)
+        lines.append(f"<tr><th{_kind(first)} scope=row>{_breakable(first)}</th>{cells}</tr>\n")
+    lines.append("</table></div>\n")
+    if (more := max(number, len(rows)) - min(len(rows), MOST_ROWS)) > 0:
+        lines.append(f"<p class=note>And {more} more.</p>\n")
+    return "".join(lines)
+
+
+def _kind(cell: str) -> str:
+    return " class=n" if _NUMBER.fullmatch(cell) else ""
+
+
+def _breakable(cell: str) -> str:
+    """Return a cell's text; names in it may break behind their separators."""
+    return "<wbr>".join(map(_text, _SEPARATOR.split(cell)))
+
+
+def _or_dash(value: float | None, digits: int) -> str:
+    return "-" if value is None else plain(value, digits)
+
+
+def _text(text: str) -> str:
+    """Return a text of a run, or of ours, on one line and harmless."""
+    return escape(one_line(text), quote=True)

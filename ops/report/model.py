@@ -1,0 +1,166 @@
+"""Everything that a report tells: of the run, and of each of its rigs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from configs.document import parse
+from configs.schema import Config
+from operators.plan import Plan
+from ops.report.clocks_lags import Track, clocks, tracks
+from ops.report.detail import WIDTH_S, Window, windows
+from ops.report.findings import Findings, findings
+from ops.report.ticks import Course
+from ops.results.folder import rigs, run_json
+from ops.results.lines import Reader, SyncLine, TickLine
+from sources.recordings.recording import is_xdf
+from sources.recordings.remarks import unread
+
+
+@dataclass
+class Rig:
+    """One rig: its ticks, channels, findings, and a stretch of samples of each signal.
+
+    `units` and `signal_units` hold the units of channels and signals that the configuration names.
+    """
+
+    name: str
+    course: Course
+    tracks: dict[str, Track]
+    clocks: dict[str, Track]
+    findings: Findings
+    windows: dict[str, Window]
+    aligned: bool
+    unread: int
+    units: dict[str, str]
+    signal_units: dict[str, str]
+
+    @property
+    def members(self) -> list[Track]:
+        """The channels that are fused."""
+        named = {name for names in self.course.channels.values() for name in names}
+        return [t for t in self.tracks.values() if t.channel in named or (not named and t.fused)]
+
+    def is_reference(self, track: Track) -> bool:
+        """Whether the others' lags are measured against this channel."""
+        lag = track.lag
+        return lag is not None and lag.lag_s == 0 and lag.lag_sd_s == 0
+
+
+@dataclass
+class Story:
+    """A run's folder, read.
+
+    Attributes
+    ----------
+    folder : Path
+    rigs : list of Rig
+    run : dict
+        What `run.json` says; empty while the run has not ended.
+    text : str or None
+        Of the configuration's file.
+    config : Config or None
+        As far as the text can still be read here.
+    """
+
+    folder: Path
+    rigs: list[Rig]
+    run: dict[str, Any]
+    text: str | None
+    config: Config | None
+
+    @property
+    def account(self) -> dict[str, int]:
+        """The eight counts of the whole run, empty where none was written."""
+        total: dict[str, int] = (self.run.get("account") or {}).get("total") or {}
+        return total
+
+    @property
+    def by_source(self) -> dict[str, dict[str, int]]:
+        """The same of each source."""
+        every: dict[str, dict[str, int]] = (self.run.get("account") or {}).get("by_source") or {}
+        return every
+
+    @property
+    def two_way(self) -> bool:
+        """Whether all came from XDF files, whose clocks were asked to and fro."""
+        paths = [str(recording.get("path")) for recording in self.run.get("recordings") or []]
+        return bool(paths) and all(map(is_xdf, paths))
+
+    @property
+    def remarks(self) -> list[str]:
+        """The remarks on the recordings, a sentence each."""
+        return [str(remark) for recording in self.run.get("recordings") or []
+                for remark in recording.get("remarks") or []]  # fmt: skip
+
+    @property
+    def unread(self) -> list[str]:
+        """The sources of XDF files whose clock was never read."""
+        return unread(self.remarks)
+
+    def unstamped(self, rig: Rig) -> list[str]:
+        """Return the sources of members whose clock nothing told of."""
+        sources = dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks)
+        return [s for s in sources if s in self.unread] if self.two_way else list(sources)
+
+
+def story(folder: Path) -> Story:
+    """Read a run's folder; whatever is not there, or broken, is left out."""
+    try:
+        run = run_json(folder)
+    except (msgspec.DecodeError, OSError):
+        run = {}
+    text = (run.get("config") or {}).get("text")
+    config = _config(text)
+    plan = _plan(config)
+    return Story(folder, [_rig(r.folder, folder, plan) for r in rigs(folder)], run, text, config)
+
+
+def _rig(folder: Path, root: Path, plan: Plan | None) -> Rig:
+    reader = Reader(folder)
+    course = Course(reader.lines("fused", TickLine), WIDTH_S)
+    channels = tracks(reader.lines("sync", SyncLine))
+    found = findings(reader)
+    offsets = {
+        name: track.clock.offset_s
+        for name, track in channels.items()
+        if track.clock is not None and track.clock.offset_s is not None
+    }
+    near = windows(reader, course, offsets)
+    name = folder.name if folder != root else _own_name(reader) or root.name
+    units = {c: unit for c in channels if plan and (unit := plan.channel(c).unit)}
+    signal_units = {s: unit for s in course.channels if plan and (unit := plan.unit(s))}
+    return Rig(
+        name, course, channels, clocks(channels), found, near, reader.has("aligned"),
+        reader.unread, units, signal_units,
+    )  # fmt: skip
+
+
+class _Named(TickLine):
+    rig: str | None = None
+
+
+def _own_name(reader: Reader) -> str | None:
+    return next((line.rig for line in Reader(reader.folder).lines("fused", _Named)), None)
+
+
+def _plan(config: Config | None) -> Plan | None:
+    """Return what the configuration names; nothing of it where its paths are none here."""
+    try:
+        return config.plan() if config is not None else None
+    except (OSError, ValueError):
+        return None
+
+
+def _config(text: str | None) -> Config | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(parse(text, "", os.environ).data, Config)
+    except (msgspec.ValidationError, TypeError, ValueError):
+        return None

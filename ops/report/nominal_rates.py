@@ -1,0 +1,47 @@
+"""Rates as stated: how often an endpoint is asked, what the header of an XDF stream says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.schema import Config, UreStream
+from sources.recordings.recording import is_xdf
+from sources.rows.names import LONGEST
+from sources.xdf.chunks import Header, chunks
+
+_ROOM = 8
+"""Of a name's length, kept for a number behind it."""
+
+
+def rates(config: Config | None, run: Mapping[str, Any]) -> dict[str, float]:
+    """Return the nominal rate (Hz) of each source that states one.
+
+    Parameters
+    ----------
+    config : Config or None
+    run : mapping
+        What `run.json` says; a recording that is gone or has changed since says nothing.
+    """
+    streams = config.streams if config is not None else []
+    found = {s.name: 1 / s.pull_interval_s for s in streams if isinstance(s, UreStream)}
+    for recording in run.get("recordings") or []:
+        path = Path(recording.get("path") or "")
+        try:
+            if is_xdf(path.name) and path.stat().st_size == recording.get("bytes"):
+                found |= headers(path)
+        except OSError:
+            continue
+    return found
+
+
+def headers(path: Path) -> dict[str, float]:
+    """Return the nominal rate (Hz) of each stream of an XDF file that has a name of its own."""
+    told: dict[str, list[float]] = {}
+    with path.open("rb") as file:
+        for found in chunks(file, path.stat().st_size):
+            if isinstance(found, Header):
+                name = found.name.strip().replace(":", "_")[: LONGEST - _ROOM]
+                told.setdefault(name, []).append(found.rate_hz)
+    return {name: told[name][0] for name in told if len(told[name]) == 1 and told[name][0] > 0}

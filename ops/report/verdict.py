@@ -1,0 +1,217 @@
+"""Was the sync correct? One word, one sentence, and what speaks for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from configs.thresholds import BUDGETS
+from operators.quality import QualityConfig
+from operators.records import ENDS, ChannelState
+from ops.report.clocks_lags import Track
+from ops.report.model import Rig, Story
+from ops.results.unused import Refused, refused
+from ops.results.unused import findings as unused
+from ops.text.numbers import count, milliseconds, share, unsure
+from sinks.advice.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.advice.units import unlike
+from sinks.exporter.missing_indicator import needed
+
+MOST_LISTED = 12
+DOUBT = 0.5
+"""Share of the ticks that have to keep the budgets of phase and sync quality."""
+MOSTLY = 0.5
+"""Share of the ticks that have to be compared for a word about all of them."""
+
+
+class Verdict(NamedTuple):
+    """`word` for all of it, `said` in a sentence, `exceptions` from it, `facts` as (what, how)."""
+
+    word: str
+    said: str
+    exceptions: list[str]
+    facts: list[tuple[str, str]]
+
+
+def verdict(story: Story, rig: Rig) -> Verdict:
+    """Return what is to be thought of a rig's sync."""
+    course = rig.course
+    facts = list(_facts(story, rig))
+    if not course.ticks:
+        return Verdict("Nothing can be said", "No tick was written.", [], facts)
+    exceptions = list(_exceptions(story, rig))
+    bound = course.bound
+    if not bound.count:
+        return Verdict(NOT_COMPARED, f"{why_not(rig, story)}. No bound of the sync error is known.",
+                       exceptions, facts)  # fmt: skip
+    said = (
+        f"While two or more channels were compared ({share(bound.count, course.ticks)} of "
+        f"{count(course.ticks, 'tick')}), the stated bound of the sync error was "
+        f"{milliseconds(bound.at(0.5))} in the median, at most {milliseconds(bound.at(0.95))} in "
+        f"95 % of the ticks, and never above {milliseconds(bound.most)}."
+    )
+    judged = {name: course.within[name] for name in ("phase_diff", "sync_quality")}
+    doubtful = [name for name, within in judged.items() if within.good < DOUBT * within.known]
+    if doubtful:
+        said += f" But {' and '.join(doubtful)} kept the budget in less than half of the time."
+        return Verdict("In doubt", said, exceptions, facts)
+    if bound.count < MOSTLY * course.ticks:
+        return Verdict(f"{NOT_COMPARED}, most of the time", said, exceptions, facts)
+    word = "In sync, with exceptions" if exceptions else "In sync"
+    return Verdict(word, said, exceptions, facts)
+
+
+def why_not(rig: Rig, story: Story) -> str:
+    """Return why nothing was ever compared, and what mends it."""
+    named = {
+        track.channel: _seen(track)._replace(
+            refused=refused(story.by_source, track.channel.partition(":")[0])
+        )
+        for track in rig.members
+    }
+    signals = [
+        [named.get(c, Seen(c, None, None, None, False)) for c in channels]
+        for channels in rig.course.channels.values()
+    ] or [list(named.values())]
+    said = reasons(signals)
+    return said[:1].upper() + said[1:]
+
+
+def _seen(track: Track) -> Seen:
+    """Return a member as the whole run had it: live once is live."""
+    lag, last = track.lag, track.last
+    state = "live" if track.live_since is not None else last.state
+    return Seen(
+        track.channel, cast("ChannelState | None", state), lag.lag_s if lag else None,
+        lag.lag_sd_s if lag else None, bool(last.received),
+    )  # fmt: skip
+
+
+def unknown(story: Story, rig: Rig) -> str:
+    """Return why no indicator was ever known."""
+    if not rig.course.bound.count:
+        return "none was known, since nothing was compared"
+    quality = story.config.quality if story.config is not None else QualityConfig()
+    return f"none was known: it {needed(quality.window_s)}"
+
+
+def losses(account: dict[str, int]) -> str:
+    """Return where events went that were not used."""
+    if not account:
+        return "The account is written when the run ends."
+    received, used = account.get("received", 0), account.get("used", 0)
+    went = ", ".join(f"{account[end]} {end}" for end in ENDS[2:] if account.get(end))
+    lost = received - used
+    said = f"{share(lost, received)} of {count(received, 'event')} were not used"
+    return f"{said}: {went}" if went else f"all of {count(received, 'event')} were used"
+
+
+def balanced(account: dict[str, int]) -> bool:
+    """Whether each event that came has one end."""
+    return account.get("received", 0) == sum(account.get(end, 0) for end in ENDS[1:])
+
+
+def resets(rig: Rig) -> list[str]:
+    """Return each step of a clock, in words."""
+    begin = rig.course.begin or 0.0
+    return [
+        f"{source} by {unsure(reset.step_s, reset.sd_s, 1e3)} ms at {reset.at - begin:.1f} s"
+        for source, track in rig.clocks.items()
+        for reset in track.resets
+    ]
+
+
+def failovers(rig: Rig) -> list[str]:
+    """Return the spells that were not fused, in words."""
+    begin = rig.course.begin or 0.0
+    return [
+        f"{spell.mode} {spell.begin - begin:.1f} to {spell.end - begin:.1f} s"
+        for spell in rig.course.spells
+        if spell.mode != "fused"
+    ]
+
+
+def _unlocked(rig: Rig) -> list[Track]:
+    return [track for track in rig.members if track.live_since is None]
+
+
+def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
+    course = rig.course
+    if story.run and not balanced(story.account):
+        yield "The account of events does not balance: this is a bug, please report it."
+    if not story.run:
+        yield "The run has not ended, or was killed: there is no run.json, and no account yet."
+    elif not story.run.get("ended", True):
+        yield "The run was stopped before its data ended."
+    if course.modes["fused"] < course.ticks:
+        away = share(course.ticks - course.modes["fused"], course.ticks)
+        yield f"Not fused in {away} of the ticks: {listed(failovers(rig), course.changes)}."
+    if never := _unlocked(rig):
+        yield (f"Never used, since no lag was found or nothing came: "
+               f"{listed([t.channel for t in never])}.")  # fmt: skip
+    if free := loose(map(_seen, rig.members)):
+        yield f"Used, but not compared: {free}."
+    newest = {track.channel: track.last for track in rig.members}
+    for members in course.channels.values():
+        yield from (f"In unlike units: {x.text}." for x in unlike(members, newest))
+    gone = [f"{t.channel} ({t.last.state})" for t in rig.members
+            if t.last.state != "live" and t.live_since is not None]  # fmt: skip
+    if gone:
+        yield f"Not live at the end: {listed(gone)}."
+    if stepped := resets(rig):
+        yield f"Clocks were reset: {listed(stepped)}."
+    if rig.findings.risks:
+        fired = [f"{rule} {n}x" for rule, n in rig.findings.risks.items()]
+        yield f"Risks were found: {listed(fired)}."
+    letters = (
+        Refused(source, reason, dead.count, dead.sample)
+        for (_, reason, source), dead in rig.findings.dead.items()
+    )
+    yield from (f"{found}." for found in unused(story.by_source, letters))
+    if lost := story.account.get("dropped", 0):
+        yield f"{count(lost, 'event')} were dropped for want of room."
+    if lost := story.run.get("dead_lines_lost") or 0:
+        yield f"{count(lost, 'dead letter')} could not be written."
+    if rig.unread:
+        yield f"{count(rig.unread, 'line')} of the run's files could not be read."
+
+
+def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
+    course = rig.course
+    lives = sorted(course.lives.items(), reverse=True)
+    if story.run.get("hindsight"):
+        yield "Passes", "two (hindsight): clocks and lags are those of the whole recording"
+    yield "Channels live", listed(
+        [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
+    ) + " of the ticks"  # fmt: skip
+    yield "Compared", (
+        f"two channels or more in {share(course.bound.count, course.ticks)} of the ticks; not "
+        f"compared in {share(course.ticks - course.bound.count, course.ticks)}"
+    )  # fmt: skip
+    shares = [f"{mode} {share(n, course.ticks)}" for mode, n in course.modes.most_common()]
+    yield "Mode", ", ".join(shares) or "none"
+    kept = [
+        f"{name} {share(w.good, w.known)}"
+        for name, w in course.within.items()
+        if name in BUDGETS and w.known
+    ]
+    yield "Within budget", ", ".join(kept) or unknown(story, rig)
+    yield "Clock resets", listed(resets(rig)) or "none"
+    if nameless := story.unstamped(rig):
+        yield "Without a clock", (
+            f"{listed(nameless)}: no time stamps of its own were found, so that a clock offset, "
+            "if any, is part of the lag"
+        )  # fmt: skip
+    fired = [f"{rule} {n}x" for rule, n in rig.findings.fired.items()]
+    yield "Evidence", listed(fired) or "no rule held"
+    yield "Events", losses(story.account)
+    yield "Latency", (f"a tick was released {milliseconds(course.latency.at(0.5))} after its time "
+                      f"in the median, {milliseconds(course.latency.at(0.95))} at most in 95 %"
+                      )  # fmt: skip
+
+
+def listed(words: list[str], number: int = 0, joint: str = "; ") -> str:
+    """Return words in a row, the first `MOST_LISTED` and how many more there are."""
+    more = max(number, len(words)) - MOST_LISTED if len(words) > MOST_LISTED else 0
+    said = joint.join(words[:MOST_LISTED])
+    return f"{said}{joint}and {more} more" if more else said

@@ -1,0 +1,220 @@
+"""What became of a run, in words and tables for the terminal."""
+
+from __future__ import annotations
+
+import collections
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from configs.inert import inert
+from operators.records import ENDS
+from ops.results.folder import Results, rigs, run_json
+from ops.results.unused import Refused, refused
+from ops.results.unused import findings as unused
+from ops.text.table import number, table, with_sd
+from sinks.advice.comparison import NOT_COMPARED, Seen, reasons
+from sinks.advice.units import unlike
+from sources.recordings.remarks import comma, is_comma_number
+
+MOST_MOMENTS, MOST_REMARKS = 24, 24
+Moment = tuple[float, str]
+Accounts = dict[str, dict[str, int]]
+AT_THE_END = "Clocks and lags at the end"
+
+
+def summary(folder: Path) -> Iterator[str]:
+    """Yield what a run in `folder` came to, section by section."""
+    results = rigs(folder)
+    for rig in results:
+        head = f"Rig {rig.folder.name}\n" if len(results) > 1 else ""
+        yield f"{head}{channels(rig)}"
+        start = next((tick.ts for tick in rig.ticks()), 0.0)
+        told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig, by_source(folder))}"
+        yield f"What was seen, at which second\n{told}"
+        if odd := units(rig):
+            yield f"Units\n{odd}"
+        yield losses(rig)
+    if known := remarks(folder, results):
+        yield "Remarks on the recordings\n" + "\n".join(known)
+    if found := findings(folder, results):
+        yield "Findings\n" + "\n".join(found)
+    yield account(folder)
+    yield files(folder)
+
+
+def channels(results: Results) -> str:
+    """Return the newest estimates of each channel."""
+    told = results.last_sync()
+    rows = [
+        (
+            name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
+            with_sd(s.skew_ppm, s.skew_sd_ppm, 1), str(s.clock_resets),
+            with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
+            str(s.received),
+        )
+        for name, s in told.items()
+    ]  # fmt: skip
+    head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
+            "events")  # fmt: skip
+    whole = any(s.hindsight for s in told.values())
+    title = "Clocks and lags in hindsight, of the whole recording" if whole else AT_THE_END
+    return f"{title}\n{table(head, rows)}"
+
+
+def units(results: Results) -> str:
+    """Return the members that read in unlike units, a line each, with what mends it."""
+    last, signals = results.last_sync(), {}
+    for tick in results.ticks():
+        signals = tick.signals
+    found = (x for s in signals.values() for x in unlike(list(s.weights), last))
+    return "\n".join(dict.fromkeys(inert(x.text) for x in found))
+
+
+def seen(results: Results) -> list[Moment]:
+    """Return when the mode changed, a clock stepped and a rule fired or was resolved."""
+    moments = [(ts, f"mode {mode}") for ts, mode, _ in results.modes()]
+    moments += _steps(results)
+    for found in results.evidence():
+        told = ", ".join(f"{name} {number(value, 3)}" for name, value in found.facts.items())
+        what = found.quote or told if found.state == "firing" else "resolved"
+        moments.append((found.ts, f"{found.kind} {found.rule}: {what}"))
+    return sorted(moments)
+
+
+def _steps(results: Results) -> Iterator[Moment]:
+    """Yield each step of a clock once, whatever the number of its source's channels."""
+    before: dict[str, float] = {}
+    told = set()
+    for line in results.sync():
+        if line.offset_s is None:
+            continue
+        source = line.channel.partition(":")[0]
+        if line.why == "reset" and (source, line.clock_resets) not in told:
+            told.add((source, line.clock_resets))
+            step_s = before.get(line.channel, line.offset_s) - line.offset_s
+            by = with_sd(step_s, line.offset_sd_s, 3)
+            yield line.reset_at or line.ts, f"clock of {source} has stepped by {by} s"
+        before[line.channel] = line.offset_s
+
+
+def timeline(moments: Iterable[Moment], start: float) -> str:
+    """Return moments, a line each, in seconds after `start`."""
+    lines = [f"{ts - start:7.1f}  {inert(what)}" for ts, what in moments]
+    if (more := len(lines) - MOST_MOMENTS) > 0:
+        lines[MOST_MOMENTS:] = [f"         and {more} more"]
+    return "\n".join(lines) or "         nothing"
+
+
+def modes(results: Results) -> str:
+    """Return how much of the time each mode had."""
+    counts: collections.Counter[str] = collections.Counter()
+    for _, mode, count in results.modes():
+        counts[mode] += count
+    if not counts:
+        return "No tick was written."
+    shares = (f"{mode} {100 * n / counts.total():.0f} %" for mode, n in counts.most_common())
+    return f"Of {counts.total()} ticks: {', '.join(shares)}."
+
+
+def sync(results: Results, accounts: Accounts) -> str:
+    """Return the bound of the sync error, or why there is none."""
+    bounds, ticks, signals = array("d"), 0, dict[str, list[str]]()
+    for tick in results.ticks():
+        ticks += 1
+        signals = signals or {name: list(s.weights) for name, s in tick.signals.items()}
+        if tick.sync_bound_s is not None:
+            bounds.append(tick.sync_bound_s)
+    if not ticks:
+        return "Not compared: there is no tick."
+    if bounds:
+        middle, high = (number(float(np.quantile(bounds, q)), 1, 1e3) for q in (0.5, 0.95))
+        return (
+            f"Sync error bound: {middle} ms in the median, {high} in 95 % of the "
+            f"{100 * len(bounds) / ticks:.0f} % of ticks at which channels were compared."
+        )
+    return f"{NOT_COMPARED}: {_why_not(results, signals, accounts)}."
+
+
+def _why_not(results: Results, signals: dict[str, list[str]], accounts: Accounts) -> str:
+    lines: dict[str, Seen] = {}
+    for line in results.sync():
+        before = lines.get(line.channel)
+        state = "live" if before is not None and before.live else line.state
+        came = line.received > 0
+        lines[line.channel] = Seen(line.channel, state, line.lag_s, line.lag_sd_s, came)
+    return reasons(
+        [
+            lines.get(c, Seen(c, None, None, None, False))._replace(
+                refused=refused(accounts, c.partition(":")[0])
+            )
+            for c in names
+        ]
+        for names in signals.values()
+    )
+
+
+def losses(results: Results) -> str:
+    """Return what could not be used, and why."""
+    counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
+    for letter in results.dead():
+        counts[letter.stage, letter.reason, letter.source] += letter.count
+    if not counts:
+        return "Dead letters: none"
+    rows = [(*what, str(count)) for what, count in sorted(counts.items())]
+    return f"Dead letters\n{table(('stage', 'reason', 'source', 'events'), rows)}"
+
+
+def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
+    """Return the remarks on the recordings, a sentence each."""
+    recordings = (run_json(folder) or {}).get("recordings") or []
+    found = [inert(str(x)) for recording in recordings for x in recording.get("remarks") or []]
+    counts, first = collections.Counter[str](), dict[str, str]()
+    for rig in results:
+        for marker in rig.markers():
+            if is_comma_number(marker.value):
+                counts[marker.channel] += 1
+                first.setdefault(marker.channel, marker.value)
+    found += [comma(inert(channel), n, first[channel]) for channel, n in counts.items()]
+    more = len(found) - MOST_REMARKS
+    return found[:MOST_REMARKS] + ([f"and {more} more"] if more > 0 else [])
+
+
+def by_source(folder: Path) -> Accounts:
+    """Return the ends of each source's events, by name; empty where none were written."""
+    accounts: Accounts = (run_json(folder).get("account") or {}).get("by_source") or {}
+    return accounts
+
+
+def findings(folder: Path, results: Iterable[Results]) -> list[str]:
+    """Return the sources of which much could not be used, a sentence each."""
+    letters = (
+        Refused(x.source, x.reason, x.count, x.sample) for rig in results for x in rig.dead()
+    )
+    return list(unused(by_source(folder), letters))
+
+
+def account(folder: Path) -> str:
+    """Return where every event ended."""
+    report = run_json(folder)
+    if not report:
+        return "Account: none was written"
+    counts = report["account"]
+    rows = [
+        (name, *(str(ends[end]) for end in ENDS))
+        for name, ends in [*sorted(counts["by_source"].items()), ("total", counts["total"])]
+    ]
+    total = counts["total"]
+    balanced = total["received"] == sum(total[end] for end in ENDS[1:])
+    verdict = "balanced" if balanced else "NOT BALANCED"
+    verdict += "" if report["ended"] else " so far; the data has not ended"
+    return f"Account of events, {verdict}\n{table(('source', *ENDS), rows)}"
+
+
+def files(folder: Path) -> str:
+    """Return where the results lie."""
+    paths = sorted([*folder.glob("*.json*"), *folder.glob("*/*.jsonl")])
+    rows = [(str(p), f"{p.stat().st_size / 1000:.1f} kB") for p in paths]
+    return f"Files\n{table(('path', 'size'), rows)}"

@@ -1,0 +1,42 @@
+"""Members that the indicators leave out, since their samples are too far apart for the movement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from operators.records import I64, Fused, SyncReport
+from sinks.advice.comparison import named
+
+
+def counted(fused: Fused, name: str | None) -> I64:
+    """Return how many members of a signal (the first by default) are left out at k ticks."""
+    if not fused.sparse.shape[1]:
+        return np.zeros(len(fused), np.int64)
+    first = 0
+    for signal in fused.signals:
+        if name in (None, signal.name):
+            break
+        first += len(signal.channels)
+    mine = fused.sparse[:, first : first + len(signal.channels)]
+    return np.asarray(np.count_nonzero(mine, axis=1))
+
+
+def sparse(fused: Fused | None) -> list[str]:
+    """Return the channels that are left out at the newest tick."""
+    if fused is None or not fused.sparse.any():
+        return []
+    channels = [channel for signal in fused.signals for channel in signal.channels]
+    return [channels[i] for i in np.flatnonzero(fused.sparse[-1]).tolist()]
+
+
+def left_out(fused: Fused | None, sync: Mapping[str, SyncReport]) -> str:
+    """Return who is left out and why, in words; nothing where nobody is."""
+    names = sparse(fused)
+    if not names:
+        return ""
+    rates = [r.rate_hz for name in names if (r := sync.get(name)) and r.rate_hz]
+    each = f", read each {1 / min(rates):.3g} s," if rates else ""
+    verb = "is" if len(names) == 1 else "are"
+    return f"{named(names)}{each} {verb} too slow for this movement: indicators leave it out"

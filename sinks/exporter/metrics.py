@@ -1,0 +1,224 @@
+"""The page that Prometheus reads: the one file that knows the names of metrics.
+
+A value that is unknown has no sample: a stand-in would look healthy, and NaN would spoil every
+mean over it. Counts begin with the process. Made once for all that was told together, and kept;
+only ages are worked out at each request, so that a flow that hangs is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from operators.records import ENDS, INDICATORS, MODES, STATES, Fused
+from sinks.exporter.live_state import Board
+from sinks.exporter.rig_state import LATENESS_S, OTHERS, Panel
+from sinks.exporter.slo import SLOS
+from sinks.files.run_json import versions
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
+"""Values of the labels after `rig`, with a sample; None or NaN: there is none."""
+
+
+class Family(NamedTuple):
+    """A metric; a counter where its name ends so. `rows` are those of one rig."""
+
+    name: str
+    said: str
+    labels: tuple[str, ...]
+    rows: Callable[[Panel], Rows]
+    of_others: bool = False
+    """Also of the rigs that were not known at the start, together."""
+
+
+def _now(rows: Callable[[Fused], Rows]) -> Callable[[Panel], Rows]:
+    """Return the rows of the newest tick, none before the first."""
+    return lambda panel: () if panel.fused is None else rows(panel.fused)
+
+
+def _indicator(name: str, indicator: str, said: str) -> Family:
+    column = INDICATORS.index(indicator)
+    return Family(name, said, (), _now(lambda f: [((), f.indicators[-1, column])]))
+
+
+def _part(name: str, said: str) -> Family:
+    return Family(
+        f"fusion_indicator_{name}", said, ("indicator",),
+        _now(lambda f: zip(((i,) for i in INDICATORS), getattr(f, name)[-1], strict=True)),
+    )  # fmt: skip
+
+
+def _sync(name: str, field: str, said: str) -> Family:
+    return Family(
+        name, said, ("channel",),
+        lambda panel: [((c,), getattr(report, field)) for c, report in panel.sync.items()],
+    )  # fmt: skip
+
+
+FAMILIES = (
+    Family("fusion_build_info", "Versions of what runs.", tuple(versions()),
+           lambda panel: [(tuple(map(str, versions().values())), 1.0)]),
+    _indicator("fusion_phase_diff_mean", "phase_diff",
+               "Phase difference of the channels against the reference, cycles, 0 to 0.5."),
+    _indicator("fusion_coherence_level", "coherence", "Coherence with the reference, 0 to 1."),
+    _indicator("fusion_harmony_index", "harmony", "Harmony of the channels, 0 to 1."),
+    _indicator("fusion_sync_quality", "sync_quality", "Synchrony of the channels, 0 to 1."),
+    _indicator("fusion_entropy_ratio", "entropy_ratio", "Residual entropy, 0 to 1."),
+    _part("measured", "As measured here: one part of what is exported."),
+    _part("reported", "As the engine reports it: the other part of what is exported."),
+    Family("fusion_mode", "1 for the mode of the newest tick, the worst over its signals.",
+           ("mode",),
+           _now(lambda f: [((m,), float(f.mode[-1] == i)) for i, m in enumerate(MODES)])),
+    Family("fusion_live_channels", "Channels that are present.", (),
+           _now(lambda f: [((), f.live[-1])])),
+    Family("fusion_signal_value", "The fused value.", ("signal",),
+           _now(lambda f: [((s.name,), s.value[-1]) for s in f.signals])),
+    Family("fusion_signal_sd", "Standard deviation of the fused value.", ("signal",),
+           _now(lambda f: [((s.name,), s.sd[-1]) for s in f.signals])),
+    Family("fusion_channel_weight", "A channel's part of the fused value.", ("signal", "channel"),
+           _now(lambda f: [((s.name, c), w) for s in f.signals
+                           for c, w in zip(s.channels, s.weights[-1], strict=True)])),
+    Family("fusion_sync_error_bound_seconds",
+           "What no compared channel's time is further off than, in 95 of 100 ticks.", (),
+           _now(lambda f: [((), f.sync_bound_s[-1])])),
+    Family("fusion_sync_estimate_bound_seconds",
+           "The same without scraping and coarse stamps: what the budgets judge.", (),
+           _now(lambda f: [((), f.sync_estimate_bound_s[-1])])),
+    Family("fusion_last_tick_timestamp_seconds", "Host time of the newest tick.", (),
+           _now(lambda f: [((), f.ts[-1])])),
+    Family("fusion_ticks_total", "Ticks by mode.", ("mode",),
+           lambda panel: zip(((mode,) for mode in MODES), panel.ticks, strict=True)),
+    Family("fusion_slo_ticks_total", "Ticks that an objective was judged at.", ("slo",),
+           lambda panel: [((slo,), panel.slo.ticks[slo]) for slo in SLOS]),
+    Family("fusion_slo_bad_ticks_total", "Those of them that were bad.", ("slo",),
+           lambda panel: [((slo,), panel.slo.bad[slo]) for slo in SLOS]),
+    Family("fusion_slo_uncompared_ticks_total",
+           "Ticks at which nothing could be judged: fewer than two members were present.", ("slo",),
+           lambda panel: [((slo,), panel.slo.uncompared[slo]) for slo in SLOS]),
+    _sync("fusion_clock_offset_seconds", "offset_s", "Host time less source time."),
+    _sync("fusion_clock_offset_sd_seconds", "offset_sd_s", "Standard deviation of the offset."),
+    _sync("fusion_clock_skew_ppm", "skew_ppm", "Above 0: the source clock runs fast."),
+    _sync("fusion_clock_skew_sd_ppm", "skew_sd_ppm", "Standard deviation of the skew."),
+    _sync("fusion_clock_resets_total", "clock_resets", "Steps of the source clock."),
+    _sync("fusion_lag_seconds", "lag_s", "How late the channel is."),
+    _sync("fusion_lag_sd_seconds", "lag_sd_s", "Standard deviation of the lag."),
+    _sync("fusion_lag_confidence", "confidence", "Confidence in the lag, 0 to 1."),
+    _sync("fusion_channel_rate_hz", "rate_hz", "Effective rate of the channel."),
+    _sync("fusion_channel_jitter_p95_seconds", "jitter_p95_s", "95th percentile of the jitter."),
+    Family("fusion_channel_state", "1 for the channel's state; live is what is fused.",
+           ("channel", "state"),
+           lambda panel: [((c, state), float(report.state == state))
+                          for c, report in panel.sync.items() for state in STATES]),
+    Family("fusion_stream_expected",
+           "1: the stream is expected to speak all the time; 0: when something changes, or never"
+           " again, as a recording that has ended.",
+           ("stream",), lambda panel: [((s,), float(e)) for s, e in panel.expected.items()]),
+    Family("fusion_stream_up", "1: the stream is there; of a recording: it has spoken.",
+           ("stream",), lambda panel: [((s,), float(up)) for s, up in panel.up.items()]),
+    Family("fusion_stream_ended", "1: a recording that was played to its end; 0: any other stream.",
+           ("stream",), lambda panel: [((s,), float(s in panel.played)) for s in panel.sources]),
+    Family("fusion_stream_last_event_timestamp_seconds",
+           "Newest arrival known when the stream's newest event came.", ("stream",),
+           lambda panel: [((s,), ts) for s, ts in panel.newest.items()]),
+    Family("fusion_stream_ingest_total",
+           "Events received; * is who is not expected, ? who has no name.", ("stream",),
+           lambda panel: [((s,), ends["received"]) for s, ends in panel.ends.items()],
+           of_others=True),
+    Family("fusion_events_total", "Events by the one end that each has.", ("stream", "end"),
+           lambda panel: [((s, end), ends[end]) for s, ends in panel.ends.items()
+                          for end in ENDS[1:]],
+           of_others=True),
+    Family("fusion_events_discarded_total", "Events that came to nothing, by where and why.",
+           ("stage", "reason"), lambda panel: panel.discarded.items(), of_others=True),
+)  # fmt: skip
+LATENESS = "fusion_tick_lateness_seconds"
+AGE = "fusion_stream_age_seconds"
+
+
+class Page:
+    """The text of a board's metrics.
+
+    Parameters
+    ----------
+    board : Board
+    """
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._made = (-1, b"")
+        self._all = CollectorRegistry(auto_describe=False)
+        self._all.register(_Told(board))
+        self._ages = CollectorRegistry(auto_describe=False)
+        self._ages.register(_Ages(board))
+
+    def text(self) -> bytes:
+        """Return the page as it is now."""
+        # Two that ask at once may both make it; they make the same, and whatever is told while
+        # it is made, the next makes it anew for.
+        version, text = self._made
+        if version != self._board.version:
+            version = self._board.version
+            text = generate_latest(self._all)
+            self._made = version, text
+        return text + generate_latest(self._ages)
+
+
+def _metric(family: Family, board: Board) -> Metric:
+    kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
+    made = kind(family.name, family.said, labels=("rig", *family.labels))
+    panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels
+    for rig, panel in panels.items():
+        for labels, value in family.rows(panel):
+            if value is not None and isfinite(value):
+                made.add_metric((rig, *labels), float(value))
+    return made
+
+
+def _lateness(board: Board) -> Metric:
+    said = "From the arrival that released a tick until it was written; live runs only."
+    made = HistogramMetricFamily(LATENESS, said, labels=("rig",))
+    edges = [*map(str, LATENESS_S), "+Inf"]
+    for rig, panel in board.panels.items():
+        counts = np.cumsum(panel.late).tolist()
+        made.add_metric((rig,), list(zip(edges, counts, strict=True)), panel.late_s)
+    return made
+
+
+def _age(board: Board) -> Metric:
+    said = "Since an event of the stream last came here; before the first, since the start."
+    made = GaugeMetricFamily(AGE, said, labels=("rig", "stream"))
+    now = board.clock()
+    for rig, panel in board.panels.items():
+        for stream, heard in panel.heard.items():
+            made.add_metric((rig, stream), max(now - heard, 0.0))
+    return made
+
+
+class _Told(Collector):
+    """What changes with what is told."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[Metric]:
+        with self._board.settled():
+            return [*(_metric(family, self._board) for family in FAMILIES), _lateness(self._board)]
+
+
+class _Ages(Collector):
+    """What changes with time."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterable[Metric]:
+        with self._board.settled():
+            return [_age(self._board)]

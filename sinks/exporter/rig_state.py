@@ -1,0 +1,213 @@
+"""What a run shows of itself while it runs: the newest of everything, counts, recent findings.
+
+Told packet by packet by the one exit, read by whoever asks at any time. Names that come with the
+data add nothing: sources that the configuration does not name count under `*`, those without a
+name under `?`; rigs that were not known at the start count together as `*`, and show no values.
+
+State: one panel a rig with its history, `MOST_FINDINGS` findings. Cost: 50 us a packet: ticks are
+judged many at once, or when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, get_args
+
+import numpy as np
+
+from operators.plan import Plan
+from operators.quality import QualityConfig
+from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
+from operators.unusable import Refusals
+from sinks.advice.unusable_streams import count
+from sinks.exporter.history import History
+from sinks.exporter.slo import Judge
+
+MOST_WAITING = 2_048
+"""Ticks that wait to be judged."""
+LONGEST_BEHIND_S = 86_400.0
+"""A difference of clocks beyond it is a clock that was set, no lateness."""
+OTHERS, NAMELESS = "*", "?"
+LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper edges of the histogram's buckets."""
+DISCARDED: dict[End, tuple[str, str]] = {
+    "late": ("drift", "late"),
+    "duplicate": ("collect", "duplicate"),
+    "outliers": ("guard", "outlier"),
+    "dropped": ("receive", "dropped"),
+}
+"""Stage and reason of what ends otherwise than by a dead letter."""
+_LETTERS = (
+    *(("receive", reason) for reason in get_args(Reason)
+      if reason not in (*ENDED, "wild_stamp", "out_of_range")),
+    ("collect", "wild_stamp"), ("drift", "wild_stamp"), ("normalize", "out_of_range"),
+)  # fmt: skip
+"""Stage and reason of every dead letter that there can be."""
+
+USUAL = QualityConfig()
+
+
+class Finding(NamedTuple):
+    """A line of evidence. Numbers rise by one."""
+
+    number: int
+    ts: float
+    line: bytes
+
+
+class Panel:
+    """One rig.
+
+    Attributes
+    ----------
+    expected : dict
+        Whether a source is expected to speak all the time, not only when something changes; what
+        was played to its end is not.
+    ends : dict
+        Counts of events by source and end.
+    heard : dict
+        When an event of a source last came here (s, monotonic); at first, the start.
+    newest : dict
+        Newest arrival known when a source's newest event came (s).
+    spoke : float
+        When an event of any of the sources last came here (s, monotonic).
+    up : dict
+        Whether a source is there: as it was told, else whether it has spoken.
+    played : set
+        Sources of recordings that were played to their end: down, and no loss.
+    discarded : dict
+        Counts of losses by (stage, reason).
+    fused : Fused or None
+        The newest ticks; the last of them is what is so now.
+    ticked : float
+        When it came here (s, monotonic).
+    sync : dict
+        The newest report of each channel.
+    behind_s : float
+        How long after the arrival that released it the newest tick came here (s); 0 of a replay.
+    late, late_s : int64 (edges + 1,), float
+        Ticks by lateness, and its sum.
+    history : History
+        What it was before.
+    quality : QualityConfig
+        What the indicators judge.
+    refusals : Refusals
+        The streams of which most cannot be used.
+    units, signal_units : dict
+        Units of the channels that have sync lines, and of the signals; None where none is named.
+    """
+
+    def __init__(
+        self,
+        expected: dict[str, bool],
+        started: float,
+        tick_hz: float,
+        quality: QualityConfig = USUAL,
+        plan: Plan | None = None,
+        recordings: frozenset[str] = frozenset(),
+        live: frozenset[str] = frozenset(),
+    ) -> None:
+        self._constant = expected
+        self._recordings, self._recorded = recordings, frozenset(expected) - live
+        self.played: set[str] = set()
+        self.sources = tuple(expected)
+        everyone = (*self.sources, OTHERS, NAMELESS)
+        self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
+        self.heard = dict.fromkeys(self.sources, started)
+        self.newest: dict[str, float] = {}
+        self.spoke = -np.inf
+        self.up = dict.fromkeys(self.sources, False)
+        self._turned: set[str] = set()
+        self.discarded = dict.fromkeys((*DISCARDED.values(), *_LETTERS), 0)
+        self.ticks = np.zeros(len(MODES), np.int64)
+        self.fused: Fused | None = None
+        self.ticked = -np.inf
+        self.sync: dict[str, SyncReport] = {}
+        self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
+        self.late_s = 0.0
+        self.behind_s = 0.0
+        self.quality = quality
+        self.slo = Judge(quality.signal)
+        self.history = History(tick_hz)
+        self.refusals = Refusals({source for source, steady in expected.items() if steady})
+        self._plan = plan
+        self.units: dict[str, str | None] = {}
+        self.signal_units = {s.name: plan.unit(s.name) for s in plan.signals} if plan else {}
+        self._waiting: list[Fused] = []
+        self.ended = False
+
+    @property
+    def expected(self) -> dict[str, bool]:
+        """See the class."""
+        return {s: steady and s not in self.played for s, steady in self._constant.items()}
+
+    def refused(self, stream: str) -> str | None:
+        """Return how much of a stream cannot be used and why, None where most can."""
+        refusal = self.refusals.standing.get(stream)
+        return refusal.text() if refusal else None
+
+    def _of_interest(self, source: str) -> str | None:
+        stream = self.stream_of(source)
+        return stream if stream in self._constant else None
+
+    def stream_of(self, source: str) -> str:
+        """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
+        return source if source in self.sources else source.rpartition("@")[0] or source
+
+    def count(self, packet: Packet, now: float) -> None:
+        """Count what came and what was lost."""
+        for source, channel, end, before in packet.ends:
+            stream = self.stream_of(source)
+            name = stream if stream in self.ends else OTHERS if source else NAMELESS
+            self.ends[name][end] += len(before)
+            if end in DISCARDED:
+                self.discarded[DISCARDED[end]] += len(before)
+            # What cannot be decoded has no channel: a scrape that fails is no sign of life.
+            heard = end == "ignored" or (end == "received" and channel)
+            if heard and name in self.heard:
+                self.played.discard(name)
+                self.heard[name] = self.spoke = now
+                self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
+                self.up[name] |= name not in self._turned
+        for letter in packet.letters:
+            self.discarded[letter.stage, letter.reason] += letter.count
+        count(self.refusals, packet, now, self._of_interest)
+        self.refusals.due(now)
+        for source, _, up in packet.turned:
+            if source in self.up:
+                self.up[source] = up
+                self._turned.add(source)
+            if source in self._recordings and not up:
+                # Its sources went down before it, each by a turn of its own.
+                self.played |= {s for s in self._turned if s in self._recorded and not self.up[s]}
+
+    def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
+        """Show what is new in a telling."""
+        self.history.turned(packet)
+        for report in packet.sync:
+            self.history.report(report, self.sync.get(report.channel), number)
+            if report.channel not in self.sync and self._plan is not None:
+                self.units[report.channel] = self._plan.channel(report.channel).unit
+            self.sync[report.channel] = report
+        self.ended = packet.end
+        fused = packet.fused
+        if fused is None or not len(fused):
+            return
+        self.fused, self.ticked = fused, now
+        self.ticks += np.bincount(fused.mode, minlength=len(MODES))
+        self.history.mode(fused)
+        self.history.ticks(fused, number)
+        self._waiting.append(fused)
+        if sum(map(len, self._waiting)) >= MOST_WAITING:
+            self.settle()
+        if lateness is not None:
+            bucket = np.searchsorted(LATENESS_S, lateness)
+            self.late += np.bincount(bucket, minlength=len(self.late))
+            self.late_s += float(lateness.sum())
+            newest = float(lateness[-1])
+            self.behind_s = newest if newest <= LONGEST_BEHIND_S else 0.0
+
+    def settle(self) -> None:
+        """Judge the ticks that wait for it."""
+        if self._waiting:
+            self.slo.add(*self._waiting)
+            self._waiting = []

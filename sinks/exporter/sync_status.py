@@ -1,0 +1,211 @@
+"""One sentence that answers the question: is it in sync?
+
+The first of these that holds is said: no tick comes; the data have ended; results come more than
+`FAR_BEHIND_S` late; a member is silent and the mode shows it; a clock has just stepped; the mode is
+not `fused`; fewer than two compared members are present; results come more than `BEHIND_S` late; a
+member is missing or not compared; an indicator is beyond its critical threshold; all is well.
+"In sync" holds for compared members only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from configs.thresholds import BUDGETS
+from operators.records import INDICATORS, MODES
+from sinks.advice.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.advice.sparse import left_out
+
+if TYPE_CHECKING:
+    from sinks.exporter.rig_state import Panel
+
+Level = Literal["good", "warn", "crit", "wait"]
+StreamState = Literal["waiting", "down", "lost", "stale", "acquiring", "rejoining", "live"]
+STALLED_S = 5.0
+BEHIND_S, FAR_BEHIND_S = 1.0, 5.0
+"""Results that come later than this after their data are late, and no longer live."""
+STEP_SHOWN_S = 20.0
+"""For so long it is said that a clock stepped (s of the data's time)."""
+_FROM_WORST: tuple[StreamState, ...] = ("lost", "stale", "acquiring", "rejoining", "live")
+_SILENT = ("stale", "lost")
+_MODES = {
+    "ure_only": "Failed over to URE",
+    "sensors_only": "Failed over to the sensors",
+    "degraded": "Degraded",
+    "none": "Nothing to fuse",
+}
+
+
+class Verdict(NamedTuple):
+    """`head`, and since or at `since` (s, host time; None: now): `text`."""
+
+    level: Level
+    head: str
+    text: str
+    since: float | None = None
+
+
+def verdict(panel: Panel, now: float) -> Verdict:
+    """Return what is to be said of a rig at `now` (s, monotonic)."""
+    fused = panel.fused
+    if fused is None:
+        return Verdict("wait", "Waiting for the first tick", _streams(panel))
+    age, ts = now - panel.ticked, float(fused.ts[-1])
+    if panel.ended:
+        return Verdict("wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts)
+    if stalled(panel, now):
+        said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
+        return Verdict("crit", "No fresh data", said, ts)
+    if panel.behind_s > FAR_BEHIND_S:
+        return _behind("crit", panel)
+    mode, since = MODES[int(fused.mode[-1])], panel.history.mode_since
+    missing = _missing(panel)
+    silent = any(state in _SILENT for state in missing.values())
+    why = _named(missing) or _streams(panel)
+    if mode == "none" and not silent:
+        return Verdict("wait", "Acquiring", why, since)
+    if mode != "fused" and silent:
+        return Verdict("crit" if mode == "none" else "warn", _MODES[mode], why, since)
+    step = _step(panel, ts, missing)
+    if step is not None:
+        return step
+    if mode != "fused":
+        return Verdict("warn", _MODES[mode], why, since)
+    if not compared(panel):
+        searched = any(m.searched for members in _members(panel) for m in members)
+        return Verdict("wait" if searched else "warn", NOT_COMPARED, uncompared(panel))
+    if panel.behind_s > BEHIND_S:
+        return _behind("warn", panel)
+    free = "; ".join(filter(None, (loose(m) for m in _members(panel) if len(m) > 1)))
+    if missing or free:
+        left = "; ".join(filter(None, (_named(missing), free)))
+        return Verdict("warn", "In sync, not all of it", f"{_within(panel)}; {left}")
+    beyond = [
+        _beyond(name, float(x)) for name, x in zip(INDICATORS, fused.indicators[-1], strict=True)
+    ]
+    if any(beyond):
+        said = ", ".join(filter(None, beyond))
+        return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
+    parts = (_within(panel), _streams(panel), left_out(fused, panel.sync))
+    return Verdict("good", "In sync", "; ".join(filter(None, parts)))
+
+
+def stalled(panel: Panel, now: float) -> bool:
+    """Whether ticks have come and, before the data ended, come no more: figures are old."""
+    return panel.fused is not None and not panel.ended and now - panel.ticked > STALLED_S
+
+
+def _behind(level: Level, panel: Panel) -> Verdict:
+    said = f"results come {panel.behind_s:.1f} s late: this machine cannot keep up"
+    return Verdict(level, "Behind", f"{said}; {_within(panel)}")
+
+
+def _step(panel: Panel, ts: float, missing: dict[str, str]) -> Verdict | None:
+    """Return what is to be said of the newest step of a clock; nothing once it is long ago."""
+    back: set[str] = set()
+    for change in reversed(panel.history.changes):
+        source = change.name.partition(":")[0]
+        if change.what == "channel" and change.now == "live":
+            back.add(source)
+        if change.what != "clock":
+            continue
+        again = source not in back and any(c.partition(":")[0] == source for c in missing)
+        if not again and ts - change.ts > STEP_SHOWN_S:
+            return None
+        by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
+        said = "re-acquiring" if again else f"corrected; {_within(panel)}"
+        return Verdict("warn", f"Clock of {source} stepped{by}", said, change.ts)
+    return None
+
+
+def stream_state(panel: Panel, stream: str) -> StreamState:
+    """Return how a stream is: as the best of its channels."""
+    if stream not in panel.newest:
+        return "waiting"
+    if not panel.up[stream]:
+        return "down"
+    states = {
+        r.state for c, r in panel.sync.items() if panel.stream_of(c.partition(":")[0]) == stream
+    }
+    return next((state for state in reversed(_FROM_WORST) if state in states), "live")
+
+
+def compared(panel: Panel) -> bool:
+    """Whether the newest tick has a bound: two compared members or more are present."""
+    return panel.fused is not None and bool(panel.fused.sync_bound_s[-1] >= 0)
+
+
+def uncompared(panel: Panel) -> str:
+    """Return why nothing is compared, and what mends it; nothing where something is."""
+    if panel.fused is None or compared(panel):
+        return ""
+    return reasons(_members(panel))
+
+
+def _members(panel: Panel) -> list[list[Seen]]:
+    """Return the members of each signal, as their newest lines have them."""
+    return [
+        [_seen(panel, channel) for channel in signal.channels]
+        for signal in (panel.fused.signals if panel.fused else ())
+    ]
+
+
+def _seen(panel: Panel, channel: str) -> Seen:
+    report = panel.sync.get(channel)
+    refused = panel.stream_of(channel.partition(":")[0]) in panel.refusals.standing
+    if report is None:
+        return Seen(channel, None, None, None, False, refused)
+    came = report.received > 0
+    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
+
+
+def _within(panel: Panel) -> str:
+    """Return the bound in words."""
+    if panel.fused is None or not compared(panel):
+        return NOT_COMPARED.lower()
+    bound = float(panel.fused.sync_bound_s[-1])
+    if bound >= 1:
+        return f"within {bound:.3g} s"
+    return f"within {bound * 1e3:.2g} ms" if bound < 0.01 else f"within {bound * 1e3:.0f} ms"
+
+
+def _streams(panel: Panel) -> str:
+    live = sum(stream_state(panel, name) == "live" for name in panel.sources)
+    return f"{live} of {len(panel.sources)} streams live"
+
+
+def _missing(panel: Panel) -> dict[str, str]:
+    """Return the members that are not live, with their state."""
+    signals = panel.fused.signals if panel.fused else ()
+    states = {c: panel.sync[c].state for s in signals for c in s.channels if c in panel.sync}
+    return {c: state for c, state in states.items() if state != "live"}
+
+
+def _named(missing: dict[str, str]) -> str:
+    """Return who is missing and how, sources named once each."""
+    said: dict[str, list[str]] = {}
+    for channel, state in missing.items():
+        names = said.setdefault("silent" if state in _SILENT else state, [])
+        source = channel.partition(":")[0]
+        if source not in names:
+            names.append(source)
+    return "; ".join(f"{_list(names)} {state}" for state, names in said.items())
+
+
+def _list(names: Iterable[str]) -> str:
+    first, *rest = names
+    if len(rest) > 3:
+        return f"{first} and {len(rest)} others"
+    return ", ".join([first, *rest])
+
+
+def _beyond(name: str, value: float) -> str:
+    """Return what is beyond its critical threshold, in words; nothing if it is not."""
+    budget = BUDGETS.get(name)
+    if budget is None or value != value:
+        return ""
+    if value < budget.crit if budget.least else value > budget.crit:
+        sign = "below" if budget.least else "above"
+        return f"{name.replace('_', ' ')} {value:.3g} is {sign} {budget.crit:g}"
+    return ""

@@ -1,0 +1,5 @@
+"""Outputs to play with: expressions over the newest tick, as OSC messages or MIDI."""
+
+from sinks.send.send import Send, played
+
+__all__ = ["Send", "played"]

@@ -1,0 +1,5 @@
+"""MIDI: the messages of a port as channels, each stamped when the driver had it."""
+
+from sources.midi.midi import Midi
+
+__all__ = ["Midi"]

@@ -1,0 +1,180 @@
+"""MIDI: the messages of a port as channels, each stamped when the driver had it.
+
+A message of the standard (MIDI 1.0, M1 v4.2.1) is a channel and a number: `note/<channel>/<n>`
+(velocity, 0 when it ends), `cc/<channel>/<n>`, `pressure/<channel>` (with `/<n>`: of one note),
+`program/<channel>`, `pitch/<channel>` (-8192 to 8191), and `clock` (1 at each of its pulses);
+channels 1 to 16. With `pair`, numbers of 14 bits too: see `midi_pairs.Fine`. There is no source
+time: the moment at which the driver had a message is its time, see `midi_time.Stamps`.
+
+The stream's thread reads the driver's queue every 2 ms, looks four times a second whether the
+port is still there, and tries again when it is not. What sounds when a device goes is not ended
+by us: its stream is down, and so stale.
+
+Losses: what is no whole message (`midi`); what is no channel, such as MIDI time code, active
+sensing or the song position, is ignored, and a channel's message that follows itself at once too
+(`filtered`). Of what the driver loses `kernel_full` counts at least one for a full queue, and on
+JACK what `midi_losses` finds; the periods that JACK missed are named on standard error. System
+exclusive is left to the driver, which lets it go unread, so that an endless one takes no memory;
+it is in no account. RtMidi holds back what follows an unfinished one on JACK until it ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from configs.schema import MidiStream
+from operators.limits import MAX_SAMPLE
+from sources.inbox import Heard, Refused
+from sources.listener import Listener
+from sources.midi.arrival_times import Stamps
+from sources.midi.controller_pairs import Fine
+from sources.midi.losses import Repeats, Sounding
+from sources.midi.port import Port, PortError
+
+_POLL_S = 0.002
+_LOOK_S = 0.25
+_SAY_EVERY_S = 60.0
+"""Of missed periods: a busy machine without real-time scheduling misses some all the time."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+_CLOCK = 0xF8
+_ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
+_TWO_BYTES = {0x80: "note", 0x90: "note", 0xA0: "pressure", 0xB0: "cc", 0xE0: "pitch"}
+
+
+def understood(message: Sequence[int], rx: float, where: str) -> Heard | Refused:
+    """Return what a message of the wire says.
+
+    Parameters
+    ----------
+    message : sequence of int
+        One message as bytes, status first.
+    rx : float
+        Arrival (s).
+    where : str
+        The port, for what cannot be used.
+    """
+    status, data = (message[0], message[1:]) if message else (0, ())
+    if status >= 0xF0:
+        if status == _CLOCK and not data:
+            return Heard(rx, "clock", 1.0)
+        return _refused(message, rx, where, whole=True)
+    kind, channel = status & 0xF0, (status & 0x0F) + 1
+    name = _ONE_BYTE.get(kind) or _TWO_BYTES.get(kind)
+    if name is None or len(data) != (1 if kind in _ONE_BYTE else 2) or max(data) > 0x7F:
+        return _refused(message, rx, where, whole=False)
+    if kind in _ONE_BYTE:
+        return Heard(rx, f"{name}/{channel}", float(data[0]))
+    low, high = data
+    if name == "pitch":
+        return Heard(rx, f"pitch/{channel}", float((high << 7 | low) - 8192))
+    return Heard(rx, f"{name}/{channel}/{low}", 0.0 if kind == 0x80 else float(high))
+
+
+def _refused(message: Sequence[int], rx: float, where: str, whole: bool) -> Refused:
+    return Refused(rx, "filtered" if whole else "midi", where, bytes(message[:MAX_SAMPLE]))
+
+
+class Midi(Listener):
+    """One MIDI input.
+
+    Parameters
+    ----------
+    config : MidiStream
+    port : callable
+        What makes its port.
+    """
+
+    def __init__(self, config: MidiStream, port: Callable[[str, bool, bool], Port] = Port) -> None:
+        super().__init__(config.name)
+        self.config = config
+        self._port = port(config.device, config.virtual, True)
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._sounding = Sounding(0)
+        self._empty = self._said = self._looked = 0.0
+        self._missed = self._noted = 0
+
+    def facts(self) -> Sequence[str]:
+        """Return the port, and which others would have done."""
+        return self._port.facts
+
+    def _run(self) -> None:
+        """Open the port and hear; try again where it is not there; close it at the stop."""
+        port, pause = self._port, _FIRST_PAUSE_S
+        while not self._stop.is_set():
+            before = self._inbox.host()
+            try:
+                port.open()
+            except PortError as error:
+                self._inbox.turn(False, str(error))
+                self._stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            pause = _FIRST_PAUSE_S
+            name = port.facts[0]
+            self._inbox.turn(True, ", ".join(port.facts))
+            self._begin(before)
+            while self._is_there() and not self._stop.wait(_POLL_S):
+                self._take()
+            self._take()
+            port.release()
+            if not self._stop.is_set():
+                self._inbox.turn(False, f"{name} is gone")
+        port.close()
+
+    def _begin(self, now: float) -> None:
+        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._empty, self._looked = now, time.monotonic()
+        self._missed = self._port.missed()
+        self._sounding, self._noted = Sounding(self._missed), self._missed
+
+    def _is_there(self) -> bool:
+        """Whether the port is there, as of the last look."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return True
+        self._looked = now
+        missed = self._port.missed()
+        if missed > self._missed and now - self._said >= _SAY_EVERY_S:
+            self._said = now
+            said = f"JACK missed {missed - self._missed} of its periods"
+            sys.stderr.write(f"lumen: {self.name}: {said}: what was played in them may be lost\n")
+            self._missed = missed
+        return self._port.there()
+
+    def _take(self) -> None:
+        """Take what the driver has, each message with the moment of its arrival."""
+        before, self._noted = self._noted, self._port.missed()
+        try:
+            messages, empty, overrun = self._port.take(self._inbox.host)
+        except Exception:  # whatever the driver raises: the next look finds the port gone
+            return
+        now = self._inbox.host()
+        items: list[Heard | Refused] = []
+        if messages:
+            after = self._port.missed()
+            moments = self._stamps.at([delta for _, delta in messages], self._empty, now)
+            for (message, delta), rx in zip(messages, moments, strict=True):
+                fate = self._repeats.judge(message, delta, after > before)
+                if fate == "again":
+                    items.append(_refused(message, rx, self.config.device, whole=True))
+                if fate == "lost":
+                    self._inbox.lose(1)
+                if fate != "sent":
+                    continue
+                items.append(understood(message, rx, self.config.device))
+                if lost := self._sounding.lost(message, before, after):
+                    self._inbox.lose(lost)
+                if self.config.pair:
+                    items += [Heard(*each) for each in self._fine.take(message, rx)]
+        if self.config.pair:
+            items += [Heard(*each) for each in self._fine.due(now)]
+        if overrun:
+            self._inbox.lose(1)
+        if empty is not None:
+            self._empty = empty
+        if items:
+            self._inbox.put(items)
+        if empty is not None:
+            self._inbox.settle(empty)

@@ -1,0 +1,169 @@
+"""OSC over UDP or TCP: a thread that reads the socket, decodes, and puts into the inbox.
+
+With `per_sender` each peer is a source of its own; without, two that take turns are named once.
+
+State: 1,024 peers. Losses: refused datagrams (`osc`, `value`, `too_long`, `peer`, `filtered`),
+counted with the first sample of each reading; what the kernel dropped, counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from errno import EADDRINUSE
+from time import sleep
+from typing import TypeAlias
+
+from configs.address import endpoint
+from configs.schema import OscStream
+from operators.limits import MAX_SAMPLE
+from operators.plan import matches
+from sources.host_clock import HostClock
+from sources.inbox import Heard, Played, Refused
+from sources.listener import Listener
+from sources.osc.datagram import Datagrams
+from sources.osc.senders import Peers
+from sources.osc.tcp import TcpReceiver
+from sources.osc.udp import BUFFER, Datagram, Receiver, holder, listener
+
+_LOOK_S = 0.1
+"""How long the thread sleeps at most: it then looks whether it is to stop."""
+_GATHER_S = 0.001
+"""After a reading, so that a fast sender does not wake the thread for each datagram."""
+_MOST_GULPS = 32
+"""In a row: more than a receive buffer holds."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
+AnyReceiver: TypeAlias = Receiver | TcpReceiver
+
+
+class Osc(Listener):
+    """One OSC port.
+
+    Parameters
+    ----------
+    config : OscStream
+    """
+
+    def __init__(self, config: OscStream) -> None:
+        super().__init__(config.name)
+        self.config = config
+        self._facts: tuple[str, ...] = ()
+        self._peers = Peers(config.name, config.allow, config.per_sender)
+        self._datagrams = Datagrams(self._wants, config.timetags != "ignore")
+
+    @property
+    def senders(self) -> set[str]:
+        """Addresses of those who were heard."""
+        return self._peers.hosts
+
+    def facts(self) -> Sequence[str]:
+        """Return address, size of the receive buffer, and who stamps."""
+        return self._facts
+
+    def _run(self) -> None:
+        """Bind the port and hear; try again where it cannot be had yet."""
+        pause = _FIRST_PAUSE_S
+        while not self._stop.is_set():
+            try:
+                receiver = open_port(self.config, self._inbox.host)
+            except OSError as error:
+                self._inbox.turn(False, refusal(self.config, error))
+                self._stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                continue
+            pause = _FIRST_PAUSE_S
+            self._facts = _facts(self.config, receiver)
+            self._inbox.turn(True, ", ".join(self._facts))
+            try:
+                self._hear(receiver)
+            except OSError as error:
+                self._inbox.turn(False, f"{self.config.addr}: {error.strerror}")
+                self._stop.wait(pause)
+            finally:
+                receiver.close()
+
+    def _hear(self, receiver: AnyReceiver) -> None:
+        """Put in what comes; at the stop, what has come by then."""
+        while True:
+            last = self._stop.is_set()
+            looked = self._inbox.host()
+            if not (last or receiver.wait(_LOOK_S)):
+                self._inbox.settle(looked)
+            else:
+                for _ in range(_MOST_GULPS):
+                    looked = self._inbox.host()
+                    if not (datagrams := receiver.read()):
+                        self._inbox.settle(looked)
+                        break
+                    self._inbox.put(self._decoded(datagrams, receiver))
+            if dropped := receiver.drops():
+                self._inbox.lose(dropped)
+            if last:
+                return
+            sleep(_GATHER_S)
+
+    def _decoded(
+        self, datagrams: Sequence[Datagram], receiver: AnyReceiver
+    ) -> list[Heard | Refused | Played]:
+        """Decode; what is refused for one reason shares the place of the first, and its peer."""
+        decode, peers = self._datagrams.decode, self._peers
+        items: list[Heard | Refused | Played] = []
+        places: dict[tuple[str, str | None], int] = {}
+        for data, rx, raw in datagrams:
+            peer = peers.of(raw, receiver.peer)
+            found: Sequence[Heard | Refused]
+            if peer.allowed:
+                found = decode(data, rx)
+            else:
+                found = (Refused(rx, "peer", "", data[:MAX_SAMPLE]),)
+            for item in found:
+                if type(item) is Refused:
+                    place = places.setdefault((item.reason, peer.source), len(items))
+                    if place < len(items):
+                        items[place] = _more(items[place], item.events)
+                        continue
+                    item = item._replace(where=f"{peer.host}:{peer.port}")
+                items.append(item if peer.source is None else Played(peer.source, item))
+        for key in self._datagrams.news():
+            self._inbox.say(
+                f"{self.name}: {key} has texts beside its numbers: they are ignored, the numbers"
+                f" are {key}[0], {key}[1], ... by their place"
+            )
+        for line in peers.news(endpoint(self.config.addr)):
+            self._inbox.say(line)
+        return items
+
+    def _wants(self, key: str) -> bool:
+        return not self.config.keys or any(matches(known, key) for known in self.config.keys)
+
+
+def _more(item: Heard | Refused | Played, events: int) -> Refused | Played:
+    """Return a refusal that stands for more events."""
+    if isinstance(item, Played):
+        assert isinstance(item.item, Refused)
+        return item._replace(item=item.item._replace(events=item.item.events + events))
+    assert isinstance(item, Refused)
+    return item._replace(events=item.events + events)
+
+
+def open_port(config: OscStream, clock: HostClock | None = None) -> AnyReceiver:
+    """Bind the port of a stream, whose arrivals are by the host time of a run."""
+    where = endpoint(config.addr)
+    if where.tcp:
+        return TcpReceiver(where.host, where.port, clock)
+    return Receiver(where.host, where.port, config.interface, clock)
+
+
+def refusal(config: OscStream, error: OSError) -> str:
+    """Say why a port cannot be had; if somebody has it, who."""
+    if error.errno == EADDRINUSE:
+        where = endpoint(config.addr)
+        who = listener(where.port) if where.tcp else holder(where.port)
+        return f"{config.addr} is taken by {who}"
+    return f"{config.addr}: {error.strerror}"
+
+
+def _facts(config: OscStream, receiver: AnyReceiver) -> tuple[str, ...]:
+    size = f"receive buffer {receiver.buffer / 2**20:.1f} MiB"
+    if receiver.buffer < BUFFER and isinstance(receiver, Receiver):
+        size += f" of {BUFFER >> 20} asked for (raise net.core.rmem_max)"
+    return str(endpoint(config.addr)), size, f"stamped by the {receiver.stamped_by}"

@@ -1,0 +1,260 @@
+"""A recording as a row of whole lines: plain, packed, or still growing.
+
+Cost: one copy of the bytes. State: 2 MiB of a file at most, whatever is in it.
+Losses: a line over 1 MiB, the rest of a cut archive, a torn end: each one fault.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from configs.files import open_file
+from operators.records import Reason
+from sources.recordings.unpack import Unpacker
+from sources.rows.one_line import MAX_LINE
+
+READ = 1 << 19
+_HEAD = 256
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Where to go on in a file.
+
+    Attributes
+    ----------
+    offset : int
+        Of the first line not yet used (bytes, unpacked).
+    before : int
+        Bytes of the files that had this name earlier, when followed.
+    inode : int
+        Of the file, when followed.
+    skipping : bool
+        `offset` is inside of a line that is too long.
+    """
+
+    offset: int = 0
+    before: int = 0
+    inode: int = 0
+    skipping: bool = False
+
+
+class UnusableError(ValueError):
+    """A recording that cannot be used, or gone on with: one line that names it."""
+
+
+class Piece(NamedTuple):
+    """Lines; with `fault`, what is to be said of this place after them.
+
+    `last` is the end of a file without a newline: whole, or torn. `why` stands in the dead letter
+    of a fault in place of the data.
+    """
+
+    data: bytes
+    offset: int
+    fault: Reason | None = None
+    last: bool = False
+    why: bytes = b""
+
+
+class Recording:
+    """Reads one file from a mark on.
+
+    Parameters
+    ----------
+    path : str
+    follow : bool
+        The file grows, and may be rotated or truncated; it has no end.
+    mark : Mark
+    own : bool
+        Data names it: it is a plain file, no link.
+
+    Attributes
+    ----------
+    ended : bool
+        All has been read.
+    idle : bool
+        A followed file that has not grown.
+    size : int
+        When it was opened (bytes).
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    ValueError
+        It is shorter than the mark says, or is packed and to be followed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        follow: bool = False,
+        mark: Mark | None = None,
+        own: bool = False,
+    ) -> None:
+        self.path = path
+        self._own = own
+        self.follow = follow
+        self.ended = self.idle = False
+        mark = mark or Mark()
+        packed = Path(path).suffix in (".gz", ".zst")
+        if follow and packed:
+            raise ValueError(f"{path}: a packed recording cannot be followed")
+        self._tail = b""
+        self._skipping = mark.skipping
+        self._before = mark.before
+        self._offset = mark.offset
+        self._open(_by_inode(path, mark.inode) if follow and mark.inode else path)
+        if follow and (self._inode != (mark.inode or self._inode) or self.size < mark.offset):
+            self._before += mark.offset
+            self._offset, self._skipping = 0, False
+        self._files = [(self._before, self._inode)]  # what has had this name, the newest last
+        if not self._seek(self._offset):
+            self.close()
+            raise ValueError(f"{path}: shorter than when it was read ({self._offset} bytes)")
+
+    def _open(self, path: str) -> None:
+        try:
+            if self._own:
+                self._raw = open_file(Path(path), os.O_RDONLY)
+            else:
+                self._raw = open(path, "rb", buffering=0)  # noqa: SIM115, PTH123
+        except FileNotFoundError:
+            raise FileNotFoundError(f"recording not found: {path}") from None
+        status = os.fstat(self._raw.fileno())
+        self.size, self._inode = status.st_size, status.st_ino
+        self._packed: Unpacker | None = None
+        if path.endswith((".gz", ".zst")):
+            self._packed = Unpacker(self._raw, path.endswith(".zst"), self.size)
+
+    def _seek(self, offset: int) -> bool:
+        """Go on at an offset; return whether there is one."""
+        if self._packed is None:
+            self._raw.seek(offset)
+            return self.size >= offset
+        while offset > 0 and not self._packed.ended:
+            offset -= len(self._packed.read(min(offset, READ)))
+        return offset == 0
+
+    @property
+    def before(self) -> int:
+        """Bytes of the files that had this name earlier."""
+        return self._before
+
+    def position(self) -> int:
+        """Return how much of the file, packed or not, has been read (bytes)."""
+        return self._raw.tell()
+
+    def mark(self, line: int | None) -> Mark:
+        """Return where to go on.
+
+        Parameters
+        ----------
+        line : int or None
+            Offset of the first line not yet used, counted through all files of this name;
+            None if all that was read has been used.
+        """
+        if line is None:
+            return Mark(self._offset, self._before, self._followed(self._inode), self._skipping)
+        before, inode = max((f for f in self._files if f[0] <= line), default=self._files[0])
+        return Mark(max(line - before, 0), before, self._followed(inode))
+
+    def _followed(self, inode: int) -> int:
+        return inode if self.follow else 0
+
+    def read(self) -> list[Piece]:
+        """Return what comes next; nothing if a followed file has not grown or all is read."""
+        self.idle = False
+        if self._packed is not None:
+            pieces = self._lines(data) if (data := self._packed.read(READ)) else []
+            if self._packed.ended:
+                fault = self._packed.fault
+                pieces += self._finish("archive" if fault else None, fault or "")
+            return pieces
+        if data := self._raw.read(READ):
+            return self._lines(data)
+        return self._turn() if self.follow else self._finish(None)
+
+    def _lines(self, data: bytes) -> list[Piece]:
+        if self._skipping:
+            end = data.find(b"\n") + 1
+            self._offset += end or len(data)
+            if not end:
+                return []
+            self._skipping = False
+            data = data[end:]
+        data = self._tail + data if self._tail else data
+        end = data.rfind(b"\n") + 1
+        pieces = [Piece(data[:end], self._offset)] if end else []
+        self._tail = data[end:]
+        self._offset += end
+        if len(self._tail) > MAX_LINE:
+            pieces.append(Piece(self._tail[:_HEAD], self._offset, "too_long"))
+            self._offset += len(self._tail)
+            self._tail, self._skipping = b"", True
+        return pieces
+
+    def finish(self) -> list[Piece]:
+        """End a followed file here."""
+        return self._finish(None)
+
+    def _finish(self, fault: Reason | None, why: str = "") -> list[Piece]:
+        if self.ended:
+            return []
+        self.ended = True
+        tail, at = self._end_of_file()
+        return [Piece(tail, at, fault, True, why.encode())] if tail or fault else []
+
+    def _end_of_file(self) -> tuple[bytes, int]:
+        tail, at = self._tail, self._offset
+        self._offset += len(tail)
+        self._tail, self._skipping = b"", False
+        return tail, at
+
+    def _turn(self) -> list[Piece]:
+        """Look whether another file has the name now, or this one was emptied."""
+        try:
+            status = Path(self.path).stat()
+        except FileNotFoundError:
+            status = os.fstat(self._raw.fileno())
+        if status.st_ino == self._inode and status.st_size >= self._raw.tell():
+            self.idle = True
+            return []
+        if status.st_ino != self._inode and (data := self._raw.read(READ)):
+            return self._lines(data)  # written after we read and before it was moved away
+        tail, at = self._end_of_file()
+        pieces = [Piece(tail, at, last=True)] if tail else []
+        if status.st_ino == self._inode:
+            self._raw.seek(0)
+        else:
+            try:
+                raw = self._raw
+                self._open(self.path)
+                raw.close()
+            except FileNotFoundError:
+                return pieces
+        self._before += self._offset
+        self._offset = 0
+        self._files = [*self._files[-3:], (self._before, self._inode)]
+        return pieces
+
+    def close(self) -> None:
+        """Close the file."""
+        self._raw.close()
+
+
+def _by_inode(path: str, inode: int) -> str:
+    """Return the path of a file that may have been moved aside in its folder."""
+    for other in Path(path).parent.iterdir():
+        if other.is_file() and other.stat().st_ino == inode:
+            return str(other)
+    return path
+
+
+def is_xdf(path: str) -> bool:
+    """Whether a recording has no lines: it is an XDF file."""
+    return path.lower().endswith((".xdf", ".xdfz", ".xdf.gz"))

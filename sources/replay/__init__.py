@@ -1,0 +1,12 @@
+"""Recordings as a source: one partition that merges all files by arrival."""
+
+from sources.replay.replay import (
+    MOST_SILENT_TICKS,
+    Replay,
+    preflight,
+    remarks_on,
+    rigs_of,
+    sources_of,
+)
+
+__all__ = ["MOST_SILENT_TICKS", "Replay", "preflight", "remarks_on", "rigs_of", "sources_of"]

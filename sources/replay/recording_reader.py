@@ -1,0 +1,256 @@
+"""One recording on its way into the merge: read, decoded, its arrivals judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+import numpy as np
+
+from configs.inert import inert
+from operators.records import Reason, Reject
+from sources.decoder import Reader
+from sources.recordings.recording import Mark, Piece
+from sources.replay.arrival_check import Arrivals
+from sources.rows.names import REJECT, Names
+from sources.rows.one_line import Row
+from sources.rows.rows import Arrived, Rows, no_notes
+
+if TYPE_CHECKING:
+    from sources.xdf import XdfRecording
+
+
+class FeedState(msgspec.Struct, frozen=True):
+    """Where a file is to be gone on with, and what was known there."""
+
+    path: str
+    mark: Mark
+    running: float | None
+    key: float | None
+    verdicts: list[bool]
+
+
+class Readable(Protocol):
+    """What a feed reads: see `Recording`."""
+
+    path: str
+    follow: bool
+    ended: bool
+    idle: bool
+    size: int
+
+    @property
+    def before(self) -> int:
+        """Bytes of the files that had this name earlier."""
+
+    def read(self) -> Sequence[Piece | XdfRecording]:
+        """Return what comes next."""
+
+    def finish(self) -> Sequence[Piece | XdfRecording]:
+        """End here."""
+
+    def mark(self, line: int | None) -> Mark:
+        """Return where to go on."""
+
+    def position(self) -> int:
+        """Return how much has been read (bytes)."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class Feed:
+    """The rows of one file, in its order, as far as they are final.
+
+    Parameters
+    ----------
+    number : int
+        Among the files of the run.
+    recording : Readable
+        Opened at the state's mark.
+    arrivals : Arrivals
+        See `Arrivals`.
+    state : FeedState or None
+    reader : Reader
+        Makes rows of what is read.
+
+    Attributes
+    ----------
+    ready : list of Arrived
+        Final rows that the merge has not taken yet.
+    idle : bool
+        A followed file that has not grown: the merge does not wait for it.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        recording: Readable,
+        arrivals: Arrivals,
+        state: FeedState | None,
+        reader: Reader,
+    ) -> None:
+        self.number = number
+        self.ready: list[Arrived] = []
+        self.idle = False
+        self.recording = recording
+        self._reader = reader
+        self._arrivals = arrivals
+        if state:
+            self._arrivals.running = _or_unknown(state.running)
+            self._arrivals.key = _or_unknown(state.key)
+            self._arrivals.verdicts = list(state.verdicts)
+        self._doubtful: list[Rows] = []
+        self._done = (self._arrivals.running, self._arrivals.key, True)
+        self._first_verdicts = list(self._arrivals.verdicts)
+        self._line = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more rows can come."""
+        return self.recording.ended
+
+    def fill(self, names: Names) -> bool:
+        """Read on once; return whether the file had anything, be it its end."""
+        self._take(self.recording.read(), names)
+        self.idle = self.recording.idle
+        return not self.idle
+
+    def finish(self, names: Names) -> None:
+        """Take what was read as all there is."""
+        self._take(self.recording.finish(), names)
+
+    def _take(self, pieces: Sequence[Piece | XdfRecording], names: Names) -> None:
+        before = self.recording.before
+        parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
+        self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
+
+    def add(self, fresh: list[Rows], names: Names) -> None:
+        """Take rows that follow those there are, and judge as many as can be."""
+        if not fresh and not (self.ended and self._doubtful):
+            return
+        rows = Rows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
+        judged = self._arrivals.judge(rows.rx, rows.line, self.ended)
+        n = judged.count
+        self._doubtful = [rows.take(slice(n, None))] if n < len(rows) else []
+        if n:
+            final = rows.take(slice(0, n))
+            self.ready.append(Arrived(
+                **{field: getattr(final, field) for field in Rows.__dataclass_fields__},
+                feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
+                key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
+            ))  # fmt: skip
+
+    @property
+    def newest(self) -> float:
+        """Newest accepted arrival that was handed on."""
+        return self._done[1]
+
+    def holds_back(self) -> bool:
+        """Whether rows may still come that the merge has to wait for."""
+        return not self.ended and not self.idle
+
+    def frontier(self) -> tuple[float, int]:
+        """Return what no later row of this file comes before: its newest key, its number."""
+        if not self.ready:
+            return float("-inf"), -1
+        return float(self.ready[-1].key[-1]), self.number
+
+    def take_up_to(self, key: float, number: int) -> list[Arrived]:
+        """Take the ready rows that no row of file `number` after `key` can precede."""
+        taken, left = [], []
+        for rows in self.ready:
+            side: Literal["left", "right"] = "right" if self.number <= number else "left"
+            n = len(rows) if key == float("inf") else int(np.searchsorted(rows.key, key, side))
+            taken += [rows.take(slice(0, n))] if n else []
+            left += [rows.take(slice(n, None))] if n < len(rows) else []
+        self.ready = left
+        return taken
+
+    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
+        if not isinstance(piece, Piece):
+            yield self._reader.scaled(piece.rows(names))
+            return
+        fault = piece.fault
+        if piece.data and fault != "too_long":
+            rows = self._reader.decode(piece.data, piece.offset, names)
+            if piece.last and _is_torn(rows, self._reader.torn):
+                fault = fault or "torn"
+            else:
+                yield rows
+        if fault:
+            yield self._fault(fault, piece, names)
+
+    def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
+        note = no_notes(1)
+        note[0] = self._reader.reject(
+            Row(REJECT, reason=reason), piece.offset, piece.why or piece.data
+        )
+        nan = np.full(1, np.nan)
+        return Rows(
+            names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
+            stamped=np.zeros(1, np.bool_), seq=np.full(1, -1), line=np.full(1, piece.offset),
+            notes=note,
+        )  # fmt: skip
+
+    def used(self, rows: Arrived) -> None:
+        """Remember what was known after the newest rows of this file that were handed on."""
+        own = np.flatnonzero(rows.feed == self.number)
+        if len(own):
+            i = own[-1]
+            self._done = (float(rows.running[i]), float(rows.key[i]), bool(rows.calm[i]))
+            self._line = int(rows.line[i])
+            self._first_verdicts = []
+
+    def progress(self) -> float:
+        """Return how much of the file, packed or not, lies before what was handed on (bytes)."""
+        read = self.recording.mark(None).offset + self.recording.before
+        return self.recording.position() * min(self._line / max(read, 1), 1.0)
+
+    def state(self, merged: list[Arrived]) -> FeedState:
+        """Return where to go on.
+
+        Parameters
+        ----------
+        merged : list of Arrived
+            Rows that were taken by the merge and not handed on yet.
+        """
+        pending = [*(x.take(np.flatnonzero(x.feed == self.number)) for x in merged), *self.ready]
+        pending = [rows for rows in pending if len(rows)]
+        first = next((int(rows.line[0]) for rows in [*pending, *self._doubtful]), None)
+        running, key, calm = self._done
+        verdicts = self._first_verdicts
+        if not calm:
+            verdicts = _verdicts(pending)
+        mark = self.recording.mark(first)
+        return FeedState(inert(self.recording.path), mark, _known(running), _known(key), verdicts)
+
+
+def _is_torn(rows: Rows, why: Reason) -> bool:
+    """Whether a last line is no whole one."""
+    notes = [] if rows.notes is None else rows.notes.tolist()
+    return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == why
+
+
+def _verdicts(pending: list[Arrived]) -> list[bool]:
+    """Return the verdicts that were passed together with the last one that was used."""
+    verdicts: list[bool] = []
+    last = -1
+    for rows in pending:
+        for i in range(len(rows)):
+            if not np.isnan(rows.rx[i]) and rows.line[i] != last:
+                verdicts.append(bool(rows.wild[i]))
+                last = int(rows.line[i])
+            if rows.calm[i]:
+                return verdicts
+    return verdicts
+
+
+def _known(number: float) -> float | None:
+    return None if number == float("-inf") else number
+
+
+def _or_unknown(number: float | None) -> float:
+    return float("-inf") if number is None else number

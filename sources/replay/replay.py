@@ -1,0 +1,367 @@
+"""Recordings as a source: one partition that merges all files by arrival.
+
+Lines of one file keep its order; files are merged by the newest accepted arrival of each, ties
+by their order in the configuration. How rows are cut into batches changes nothing: they are the
+same rows with the same verdicts whatever `batch_lines`, `speed` or the point of a resume.
+
+State: two blocks of a file (2 MiB) and their columns, `batch_lines` rows, 65,536 names.
+Losses: none here; what cannot be used travels on as a reject in its place.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+
+from configs.inert import inert
+from configs.schema import Config, FileStream, is_delimited, stem
+from operators.records import I64, Batch
+from operators.snapshot import StateRefusedError, seal, unseal
+from sources import shutdown as stop
+from sources.decoder import reader_of
+from sources.ndjson import Decoder
+from sources.opening import head, open_recording
+from sources.recordings.progress import Progress
+from sources.recordings.recording import UnusableError, is_xdf
+from sources.replay.arrival_check import Arrivals
+from sources.replay.recording_reader import Feed, FeedState
+from sources.rows.admission import Admission
+from sources.rows.by_rig import Dealer
+from sources.rows.names import Names
+from sources.rows.rows import Arrived
+from sources.tape.reader import is_tape, read_manifest
+from sources.wake import AT_ONCE, Pace
+
+_POLL_S, _PACE_S = 0.010, 0.004
+_LOOK_AHEAD = 1 << 20
+_MOST_READS = 16
+"""In one call: a source has to answer soon, whatever is in the file."""
+MOST_ROWS = 65_536
+"""Of whole lines, in one call: a line may be an array."""
+MOST_SILENT_TICKS = 100_000
+"""A recording that leaps further ahead than this many ticks is not followed there."""
+_VERSION = 2
+
+
+class ReplayState(msgspec.Struct, frozen=True):
+    """What a replay goes on from."""
+
+    version: int
+    ended: bool
+    rigs: list[str]
+    seen: list[str]
+    feeds: list[FeedState]
+    names: bytes = b""
+
+
+class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
+    """The file streams of a configuration.
+
+    Parameters
+    ----------
+    config : Config
+    progress : bool
+        Say on standard error how far it is.
+    heading : str
+        Stands before each line of it.
+    """
+
+    def __init__(self, config: Config, progress: bool = False, heading: str = "") -> None:
+        self._config = config
+        self._progress = progress
+        self._heading = heading
+
+    def list_parts(self) -> list[str]:
+        """Name the one partition."""
+        return ["replay"]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: bytes | None
+    ) -> ReplayPartition:
+        """Open the files.
+
+        Raises
+        ------
+        OSError
+            One cannot be opened; it is named.
+        ValueError
+            One is shorter than it was, or the state is of other files.
+        """
+        stop.install("Ctrl-C: no more is read, what was read is written; again to end at once")
+        return ReplayPartition(self._config, resume_state, self._progress, heading=self._heading)
+
+
+class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
+    """Hands on `batch_lines` lines at a time, each rig's rows as a batch of their own."""
+
+    def __init__(
+        self,
+        config: Config,
+        state: bytes | None = None,
+        progress: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        heading: str = "",
+    ) -> None:
+        streams = [s for s in config.streams if isinstance(s, FileStream)]
+        known = _known(state) if state else None
+        if known and (known.version, [f.path for f in known.feeds]) != (
+            _VERSION, [inert(s.path) for s in streams],
+        ):  # fmt: skip
+            raise StateRefusedError("the recovery store is of a run with other recordings: "
+                                    + ", ".join(f.path for f in known.feeds))  # fmt: skip
+        self._feeds: list[Feed] = []
+        self._final = state if known and known.ended else None
+        if self._final is None:
+            self._open(streams, config, known.feeds if known else [], progress)
+        self._names = Names(config.rig)
+        admission = Admission(config.plan().used, known.names if known else b"")
+        self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
+                              known.rigs if known else [], known.seen if known else [],
+                              admission)  # fmt: skip
+        self._ended = self._final is not None
+        self._merged: list[Arrived] = []
+        self._batch_lines = min((s.batch_lines for s in streams), default=1)
+        self._follows = any(s.follow for s in streams)
+        self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
+        self._clock = clock
+        self._pace = Pace(_POLL_S if self._follows else _PACE_S, clock)
+        self._begin: tuple[float, float] | None = None
+        self._idle = self._busy = False
+        size = sum(f.recording.size for f in self._feeds)
+        self._progress = Progress(size, heading=heading) if progress else None
+
+    def _open(
+        self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool
+    ) -> None:
+        used, twice = config.plan().used, config.mode == "hindsight"
+        try:
+            for i, s in enumerate(streams):
+                state = known[i] if known else None
+                arrivals = Arrivals(
+                    config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
+                )
+                recording = open_recording(
+                    s.path, s.follow, state.mark if state else None, used, progress
+                )
+                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s, twice)))
+        except OSError:
+            self.close()
+            raise
+        except ValueError as error:
+            self.close()
+            raise UnusableError(str(error)) from error
+
+    def next_batch(self) -> list[tuple[str, Batch]]:
+        """Return the next rows; with the last ones, the end of every rig."""
+        if self._idle and not self._busy and not self._ended:
+            self._pace.wait()
+        stopped = stop.requested()
+        if self._ended or (stopped and stop.recovering()):
+            raise StopIteration
+        if stopped:
+            rows = self._rest()
+            if self._speed and not self._follows:
+                rows = rows.take(slice(0, self._due(rows)))  # the others have not come yet
+            return self._hand_on(rows, end=True)
+        self._busy = False
+        rows = self._next_rows()
+        end = self._is_empty()
+        self._idle = not len(rows) and not end
+        return [] if self._idle else self._hand_on(rows, end)
+
+    def _next_rows(self) -> Arrived:
+        """Return what is due of at most `batch_lines` lines."""
+        for feed in self._feeds:
+            feed.idle = False
+        for _ in range(_MOST_READS):
+            self._merge()
+            full = sum(map(len, self._merged)) >= MOST_ROWS
+            if full or _count(self._merged) >= self._batch_lines:
+                break
+            if stop.requested() or not self._read_on():
+                self._merge()
+                break
+        else:
+            self._busy = True
+        if not self._merged:
+            return Arrived.none(self._names)
+        rows = Arrived.join(self._merged)
+        starts = _line_starts(rows)
+        ends = np.append(starts[1:], len(rows))[: self._batch_lines]
+        whole = int(np.searchsorted(ends, MOST_ROWS, "right"))
+        cut = int(ends[max(whole, 1) - 1])
+        if self._speed and not self._follows:
+            cut = min(cut, self._due(rows))
+        self._merged = [rows.take(slice(cut, None))] if cut < len(rows) else []
+        return rows.take(slice(0, cut))
+
+    def _due(self, rows: Arrived) -> int:
+        """Return how many rows have arrived by now, at the speed asked for."""
+        if self._begin is None:
+            known = rows.key[np.isfinite(rows.key)]
+            if not len(known):
+                return len(rows)
+            self._begin = (self._clock(), float(known[0]))
+        wall, data = self._begin
+        now = data + (self._clock() - wall) * self._speed
+        return int(np.searchsorted(rows.key, now, "right"))
+
+    def _merge(self) -> bool:
+        """Take what no file can precede any more; return whether there was any."""
+        bound = min((f.frontier() for f in self._feeds if f.holds_back()), default=(math.inf, 0))
+        parts = [part for f in self._feeds for part in f.take_up_to(*bound)]
+        return self._add(parts)
+
+    def _add(self, parts: list[Arrived]) -> bool:
+        if parts:
+            rows = Arrived.join(parts)
+            if len(self._feeds) > 1:
+                rows = rows.take(np.argsort(rows.key, kind="stable"))
+            self._merged.append(rows)
+        return bool(parts)
+
+    def _read_on(self) -> bool:
+        """Read the files that the merge waits for; return whether any moved."""
+        names = self._names.renewed()
+        if names is not self._names:
+            self._names = names
+            self._merged = [rows.renamed(names) for rows in self._merged]
+            for feed in self._feeds:
+                feed.ready = [rows.renamed(names) for rows in feed.ready]
+        waiting = [f for f in self._feeds if f.holds_back()]
+        first = min((f.frontier() for f in waiting), default=None)
+        blocking = [f for f in waiting if not f.ready or f.frontier() == first]
+        moved = [f.fill(names) for f in blocking]
+        return any(moved)
+
+    def _rest(self) -> Arrived:
+        """Return all that was read, for there will be no more."""
+        for feed in self._feeds:
+            if feed.recording.follow:
+                feed.finish(self._names)
+        self._add([part for f in self._feeds for part in f.take_up_to(math.inf, 0)])
+        rest, self._merged = self._merged, []
+        return Arrived.join(rest) if rest else Arrived.none(self._names)
+
+    def _is_empty(self) -> bool:
+        return not self._merged and all(f.ended and not f.ready for f in self._feeds)
+
+    def _hand_on(self, rows: Arrived, end: bool) -> list[tuple[str, Batch]]:
+        for feed in self._feeds:
+            feed.used(rows)
+        self._ended = end
+        if self._progress:
+            read = math.inf if self._is_empty() else sum(f.progress() for f in self._feeds)
+            newest = max((f.newest for f in self._feeds), default=math.nan)
+            self._progress.show(read, len(rows), newest, end)
+        return self._dealer.deal(rows, end)
+
+    def next_awake(self) -> datetime | None:
+        """Return a moment that is past: where nothing was due, the next look waits for itself."""
+        if self._busy or not self._idle:
+            return None
+        return AT_ONCE
+
+    def snapshot(self) -> bytes:
+        """Return where the rows not yet handed on begin."""
+        if self._final is not None:
+            return self._final
+        state = ReplayState(
+            _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
+            [f.state(self._merged) for f in self._feeds], self._dealer.names.snapshot(),
+        )  # fmt: skip
+        return seal(msgspec.msgpack.encode(state))
+
+    def close(self) -> None:
+        """Close the files."""
+        for feed in self._feeds:
+            feed.recording.close()
+
+
+def _known(state: bytes) -> ReplayState:
+    """Return a stored state."""
+    try:
+        return msgspec.msgpack.decode(unseal(state, "replay"), type=ReplayState)
+    except msgspec.DecodeError as error:
+        raise StateRefusedError(f"replay: the stored state cannot be read ({error})") from error
+
+
+def preflight(config: Config) -> None:
+    """Refuse delimited files without a dialect and tapes that no tap wrote, before any start.
+
+    Raises
+    ------
+    SystemExit
+        Code 2, after one line on standard error for each.
+    """
+    refused = []
+    for stream in config.streams:
+        if isinstance(stream, FileStream):
+            try:
+                if is_tape(stream.path):
+                    read_manifest(Path(stream.path))
+                elif is_delimited(stream.path):
+                    reader_of(stream)
+            except (OSError, ValueError) as error:
+                refused.append(f"lumen: {error}")
+    if refused:
+        print(*refused, sep="\n", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def rigs_of(config: Config) -> tuple[str, ...]:
+    """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
+    rigs: dict[str, None] = {}
+    for stream in config.streams:
+        if isinstance(stream, FileStream):
+            rigs |= {rig: None for rig, _ in _owners(stream.path, config.rig)}
+    return tuple(rigs)[: config.max_rigs] or (config.rig,)
+
+
+def remarks_on(path: str) -> list[str]:
+    """Return the remarks on a recording, a sentence each."""
+    if not is_xdf(path):
+        return []
+    from sources import xdf  # takes long, and few have such a file
+
+    try:
+        return list(xdf.load(path).remarks)
+    except (OSError, ValueError):  # gone, or changed, since it was read
+        return []
+
+
+def sources_of(path: str) -> set[str]:
+    """Return the sources whose events begin a recording (1 MiB of it)."""
+    return {source for _, source in _owners(path, "")}
+
+
+def _owners(path: str, rig: str) -> list[tuple[str, str]]:
+    """Return rigs and sources in the order in which they begin a recording."""
+    if is_xdf(path):
+        return []
+    if is_delimited(path):
+        return [(rig, stem(path))]
+    names = Names(rig)
+    rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
+    numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
+    rig_of = names.rig_of()
+    return [(names.rigs[rig_of[n]], names.pairs[n][0]) for n in numbers[np.argsort(first)]]
+
+
+def _line_starts(rows: Arrived) -> I64:
+    """Return where lines begin among rows."""
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = (rows.line[1:] != rows.line[:-1]) | (rows.feed[1:] != rows.feed[:-1])
+    return np.flatnonzero(new)
+
+
+def _count(merged: list[Arrived]) -> int:
+    return sum(len(_line_starts(rows)) for rows in merged)

@@ -1,0 +1,134 @@
+"""Rows of a recording as columns, before they are dealt out to rigs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from operators.records import F64, I32, I64, Bool, Reject
+from sources.rows.names import Names, tick_of
+
+Notes: TypeAlias = NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of all rigs in the order of their file, rejects among them.
+
+    Attributes
+    ----------
+    names : Names
+        What `name` points into.
+    name : int32 (n,)
+        At least 0: a channel; -2: a reject, all its numbers NaN; below: a tick (`tick_of`).
+    ts, rx, value : float64 (n,)
+        As in `Batch`; `value` is NaN for markers, ticks and rejects, and for them only; of
+        rejects all are.
+    stamped : bool (n,)
+    seq : int64 (n,)
+    line : int64 (n,)
+        Byte offset of the line; elements of an array share it.
+    notes : object (n,) or None
+        The text of a marker, the `Reject` of a reject, what a tick tells of a stream (`Turned`),
+        None for others; None where all are.
+    """
+
+    names: Names
+    name: I32
+    ts: F64
+    rx: F64
+    value: F64
+    stamped: Bool
+    seq: I64
+    line: I64
+    notes: Notes | None = None
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def take(self, which: slice | I64) -> Self:
+        """Return some of the rows; a slice does not copy."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, column in columns.items():
+            if isinstance(column, np.ndarray):
+                columns[name] = column[which]
+        return type(self)(**columns)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Put rows that share their names one after another."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {
+            f.name: np.concatenate([getattr(p, f.name) for p in parts])
+            for f in fields(cls) if f.name not in ("names", "notes")
+        }  # fmt: skip
+        notes = None
+        if any(p.notes is not None for p in parts):
+            notes = np.concatenate([no_notes(len(p)) if p.notes is None else p.notes
+                                    for p in parts])  # fmt: skip
+        return cls(names=parts[0].names, notes=notes, **columns)
+
+    def renamed(self, names: Names) -> Self:
+        """Return the rows with another table of names."""
+        if names is self.names:
+            return self
+        old, rig_of = self.names, self.names.rig_of()
+        numbers, place = np.unique(self.name, return_inverse=True)
+        new = numbers.copy()
+        for k, number in enumerate(numbers.tolist()):
+            if number >= 0:
+                new[k] = names.add((old.rigs[rig_of[number]], *old.pairs[number]))
+            elif tick_of(number) >= 0:
+                new[k] = tick_of(names.rig(old.rigs[tick_of(number)]))
+        name = new[place]
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**columns | {"names": names, "name": name})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived(Rows):
+    """Rows whose arrival has been judged.
+
+    Attributes
+    ----------
+    feed : int32 (n,)
+        The file they come from.
+    wild : bool (n,)
+        As in `Batch`.
+    key : float64 (n,)
+        Newest accepted arrival of the file up to this row: files are merged by it.
+    running : float64 (n,)
+        The arrival that the next row is compared with.
+    calm : bool (n,)
+        No verdict on later rows has been passed together with this row's.
+    """
+
+    feed: I32
+    wild: Bool
+    key: F64
+    running: F64
+    calm: Bool
+
+    @classmethod
+    def none(cls, names: Names) -> Arrived:
+        """Return no rows."""
+        f64, i64 = np.empty(0, np.float64), np.empty(0, np.int64)
+        i32, flag = np.empty(0, np.int32), np.empty(0, np.bool_)
+        return cls(names=names, name=i32, ts=f64, rx=f64, value=f64, stamped=flag, seq=i64,
+                   line=i64, feed=i32, wild=flag, key=f64, running=f64, calm=flag)  # fmt: skip
+
+
+def no_notes(n: int) -> Notes:
+    """Return notes on n rows that need none."""
+    return np.full(n, None, np.object_)
+
+
+def as_reject(note: object) -> Reject:
+    """Return the note on a reject."""
+    assert isinstance(note, Reject)
+    return note

@@ -1,0 +1,223 @@
+"""What a tap leaves behind, and reading it as one recording.
+
+A tape is a folder: segments of lines, and `tape.json`, which tells their order, where each
+begins, and how it is to be found: size and SHA-256 of its unpacked bytes. Each segment is a
+recording by itself; the tape is one too, with the byte offsets of all of them together, so that
+nothing tells where one segment ends and the next begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from configs.files import read_own
+from configs.schema import TAPE
+from sources.recordings.recording import Mark, Piece, Recording, UnusableError
+
+MANIFEST = TAPE
+VERSION = 1
+MOST_BYTES = 64 << 20
+"""Of a manifest that is read."""
+_SEGMENT = re.compile(r"\d{6,12}\.ndjson")
+_RUN = re.compile(r"\d{8}T\d{6}Z(-\d{1,9})?")
+_BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+class Segment(msgspec.Struct):
+    """One file of a tape; `size` (bytes, unpacked), `lines` and `sha256` once it is complete."""
+
+    name: str
+    begin: _Bytes
+    size: _Bytes | None = None
+    lines: _Bytes | None = None
+    sha256: str | None = None
+
+
+class Manifest(msgspec.Struct):
+    """What a tape says of itself.
+
+    Attributes
+    ----------
+    rig, config : str
+        Of the run; the fingerprint of its configuration.
+    snapshots : int
+        How often the run could have gone on from a later place than the tape's beginning.
+    ended : bool
+        The run has come to its end.
+    """
+
+    version: int
+    rig: str
+    config: str
+    snapshots: int = 0
+    ended: bool = False
+    segments: list[Segment] = []
+
+
+def segment_name(number: int) -> str:
+    """Return what a segment is called: no other name is one."""
+    return f"{number:06}.ndjson"
+
+
+def is_run(name: str) -> bool:
+    """Whether a folder in `tap.dir` has the name that a tap gives to the tape of a run."""
+    return _RUN.fullmatch(name) is not None
+
+
+def is_tape(path: str) -> bool:
+    """Whether a path is that of a tape."""
+    return os.path.lexists(Path(path) / MANIFEST)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return what a tape says of itself, none of whose names leads out of its folder.
+
+    Raises
+    ------
+    ValueError
+        It cannot be read, or is none that a tap has written; it is named.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = msgspec.json.decode(read_own(path, MOST_BYTES), type=Manifest)
+    except OSError as error:
+        raise UnusableError(f"{path}: cannot be read: {error.strerror}") from None
+    except _BROKEN as error:
+        raise UnusableError(f"{path}: cannot be read: {error}") from None
+    if manifest.version != VERSION:
+        raise UnusableError(f"{path}: of version {manifest.version}, not {VERSION}")
+    begin = 0
+    for i, segment in enumerate(manifest.segments):
+        if not _SEGMENT.fullmatch(segment.name) or segment.name != segment_name(i):
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} is {segment.name[:64]!r}")
+        if segment.begin < begin:
+            raise UnusableError(
+                f"{path}: not a tape of ours: segment {i} begins before the last ends"
+            )
+        if segment.sha256 is not None and (segment.size is None or segment.lines is None):
+            raise UnusableError(f"{path}: not a tape of ours: segment {i} has no size")
+        begin = segment.begin + (segment.size or 0)
+    return manifest
+
+
+def segment_path(folder: Path, segment: Segment) -> Path:
+    """Return where a segment lies, packed or plain."""
+    packed = folder / f"{segment.name}.zst"
+    return packed if packed.exists() else folder / segment.name
+
+
+def faults(folder: Path) -> list[str]:
+    """Return what of a tape is not as it was written, a line each."""
+    found = []
+    for segment in read_manifest(folder).segments:
+        path = segment_path(folder, segment)
+        if not path.exists():
+            found.append(f"{path}: not there")
+        elif segment.sha256 is not None and _digest(path) != segment.sha256:
+            found.append(f"{path}: not as it was written")
+    return found
+
+
+def _digest(path: Path) -> str:
+    recording = Recording(str(path), own=True)
+    digest = hashlib.sha256()
+    while not recording.ended:
+        for piece in recording.read():
+            digest.update(piece.data)
+    recording.close()
+    return digest.hexdigest()
+
+
+class Tape:
+    """Reads a tape from a mark on, as `Recording` reads a file.
+
+    Parameters
+    ----------
+    path : str
+        Of its folder.
+    mark : Mark, optional
+    growing : bool
+        The tape is gone on with: it has an end for now only.
+
+    Attributes
+    ----------
+    ended, idle : bool
+        All was read: for good, or for now.
+    size : int
+        Of all segments on the disk (bytes).
+
+    Raises
+    ------
+    OSError, ValueError
+        A segment that is needed is not there, or is shorter than the mark says.
+    """
+
+    follow = False
+    before = 0
+
+    def __init__(self, path: str, mark: Mark | None = None, growing: bool = False) -> None:
+        self.path = path
+        self.ended = self.idle = False
+        self._growing = growing
+        folder = Path(path)
+        every = [(s.begin, segment_path(folder, s)) for s in read_manifest(folder).segments]
+        there = [part for part in every if part[1].exists()]
+        offset = mark.offset if mark else min((begin for begin, _ in there), default=0)
+        needed = max((begin for begin, _ in every if begin <= offset), default=0)
+        missing = next((part for b, part in every if b >= needed and not part.exists()), None)
+        if missing or (every and every[0][0] > offset):
+            raise FileNotFoundError(f"segment not found: {missing or path}")
+        self.size = sum(part.stat().st_size for _, part in there)
+        self._parts = [part for part in there if part[0] >= needed]
+        self._done = self.size - sum(part.stat().st_size for _, part in self._parts)
+        self._begin = self._offset = offset
+        self._current: Recording | None = None
+        self._open(offset)
+
+    def _open(self, offset: int) -> None:
+        """Go on with the next segment, at an offset of the tape."""
+        self.close()
+        self._current = None
+        if self._parts:
+            self._begin, path = self._parts.pop(0)
+            self._current = Recording(str(path), mark=Mark(offset - self._begin), own=True)
+
+    def read(self) -> list[Piece]:
+        """Return what comes next; nothing at the end."""
+        while self._current is not None:
+            pieces = [p._replace(offset=p.offset + self._begin) for p in self._current.read()]
+            self._offset = self._current.mark(None).offset + self._begin
+            if self._current.ended:
+                self._done += self._current.size
+                self._open(self._offset)
+            if pieces:
+                return pieces
+        self.idle, self.ended = self._growing, not self._growing
+        return []
+
+    def finish(self) -> list[Piece]:
+        """End here."""
+        self.ended = True
+        return []
+
+    def mark(self, line: int | None) -> Mark:
+        """Return where to go on: at a line, or behind all that was read."""
+        return Mark(self._offset if line is None else line)
+
+    def position(self) -> int:
+        """Return how much of the segments, packed or not, has been read (bytes)."""
+        return self._done + (self._current.position() if self._current else 0)
+
+    def close(self) -> None:
+        """Close the segment under way."""
+        if self._current is not None:
+            self._current.close()

@@ -1,0 +1,371 @@
+"""The tap: what a live flow consumes is on the tape before it is used.
+
+Each run has a folder of its own in `tap.dir`, named after the moment at which it began, so that
+no run overwrites another. A segment is plain while it grows; with `zstd` it is packed, by a
+thread, once it is complete. `write` hands the lines to the system: a killed process loses
+nothing; `sync` waits for the disk, for the sake of a killed machine.
+
+State: one open file. Losses: none; a tape that cannot be written stops the flow, by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import threading
+from datetime import UTC, datetime
+from io import BufferedReader, BufferedWriter
+from pathlib import Path
+
+import msgspec
+from backports import zstd
+
+from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
+from configs.schema import TapConfig
+from sources.recordings.recording import UnusableError
+from sources.tape.reader import (
+    MANIFEST,
+    VERSION,
+    Manifest,
+    Segment,
+    is_run,
+    is_tape,
+    read_manifest,
+    segment_name,
+    segment_path,
+)
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".lumen.lock"
+_MB = 1_000_000
+_PACK = 1 << 20
+_MOST_TROUBLED = 1024
+_YOUNG = 3
+"""Snapshots before which the store may hold none: they are taken first, and then stored."""
+
+
+class TapError(Exception):
+    """The tap's folder cannot be had: one line that says why."""
+
+
+class Lock:
+    """Keeps a folder for one process, whose number stands in it."""
+
+    def __init__(self, folder: Path, make: bool = True, access: Access = PRIVATE) -> None:
+        self._file: int | None = None
+        path = folder / LOCK
+        if not make and not os.path.lexists(path):
+            return
+        try:
+            folder.mkdir(mode=access.folder, parents=True, exist_ok=True)
+            self._file = open_own(path, os.O_RDWR | os.O_CREAT, access)
+        except LinkError as error:
+            raise TapError(
+                f"{path}: {error.strerror}; move it away or choose another tap.dir"
+            ) from None
+        except OSError as error:
+            raise TapError(f"{folder}: cannot be written: {error.strerror}") from error
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                found = re.match(rb"\d{1,10}\n", os.read(self._file, 32))
+                holder = found[0].decode().strip() if found else "?"
+                self.release()
+                raise TapError(f"{folder}: process {holder} is recording there") from error
+        if make:
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class Tap:
+    """Writes one tape.
+
+    Parameters
+    ----------
+    config : TapConfig
+    rig, fingerprint : str
+        Of the run.
+    run : str or None
+        The folder of a run that is gone on with; its torn end is cut off.
+    needed : int or None
+        From where on the tape may have to be read again; None: nobody will go on with it.
+    access : Access
+        Rights of what is made.
+
+    Attributes
+    ----------
+    run : str
+        Name of the run's folder.
+    offset : int
+        Bytes on the tape.
+
+    Raises
+    ------
+    TapError
+        The folder cannot be had.
+    ValueError
+        The run to go on with is not there.
+    """
+
+    def __init__(
+        self,
+        config: TapConfig,
+        rig: str,
+        fingerprint: str,
+        run: str | None = None,
+        needed: int | None = None,
+        access: Access = PRIVATE,
+    ) -> None:
+        self._config = config
+        self._access = access
+        self._root = Path(config.dir)
+        self._limit = int(config.rotate_mb * _MB)
+        self._lock = Lock(self._root, access=access)
+        self._troubled: set[Path] = set()
+        self._packing: list[threading.Thread] = []
+        self._file: int | None = None
+        self._needed = needed
+        try:
+            if run is None:
+                self.run = self._fresh()
+                self._manifest = Manifest(VERSION, rig, fingerprint)
+                self.offset = 0
+                self._begin()
+            else:
+                self.run = run
+                if not is_run(run) or self.folder.is_symlink():
+                    raise UnusableError(f"{self._root}: {run[:64]!r} is no tape of this run")
+                self._manifest = read_manifest(self.folder)
+                if not self._manifest.segments:
+                    raise UnusableError(f"{self.folder / MANIFEST}: names no segment")
+                self._go_on()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self._root / self.run
+
+    @property
+    def unkept(self) -> int:
+        """How many folders and segments of earlier runs retention could not deal with."""
+        return len(self._troubled)
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines; nothing of them is used before."""
+        segment = self._manifest.segments[-1]
+        size = self.offset - segment.begin
+        if size and size + len(lines) > self._limit:
+            self._complete()
+            self._begin()
+            self._drop_old()
+        assert self._file is not None
+        rest = memoryview(lines)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            path = segment_path(self.folder, self._manifest.segments[-1])
+            raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
+        self._digest.update(lines)
+        self._lines += lines.count(b"\n")
+        self.offset += len(lines)
+
+    def sync(self, needed: int) -> None:
+        """Wait until all is on the disk: a snapshot needs the tape from here on.
+
+        What the snapshot before it needs is kept, for this one may never be stored.
+        """
+        if self._file is not None:
+            os.fdatasync(self._file)
+        if self._manifest.snapshots < _YOUNG:
+            self._manifest.snapshots += 1
+            self._save()
+        self._drop_old()
+        self._needed = needed
+
+    def close(self, ended: bool) -> None:
+        """Complete the tape; `ended`: nobody will go on with it."""
+        if self._file is not None:
+            self._manifest.ended = ended
+            self._complete()
+            for segment in self._manifest.segments:  # also those that a killed run left plain
+                self._pack(segment)
+            for thread in self._packing:
+                thread.join()
+        self._lock.release()
+
+    def _fresh(self) -> str:
+        """Return a name that no run has."""
+        name = begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        n = 1
+        while os.path.lexists(self._root / name):
+            n += 1
+            name = f"{begun}-{n}"
+        (self._root / name).mkdir(mode=self._access.folder)
+        return name
+
+    def _begin(self) -> None:
+        """Begin a segment: it is announced before it is there."""
+        name = segment_name(len(self._manifest.segments))
+        self._manifest.segments.append(Segment(name, self.offset))
+        self._save()
+        self._open()
+
+    def _open(self) -> None:
+        path = self.folder / self._manifest.segments[-1].name
+        self._file = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, self._access)
+        self._digest, self._lines = hashlib.sha256(), 0
+
+    def _complete(self) -> None:
+        """Say what the segment holds, and pack it if that is wanted."""
+        assert self._file is not None
+        os.fdatasync(self._file)
+        os.close(self._file)
+        self._file = None
+        segment = self._manifest.segments[-1]
+        segment.size, segment.lines = self.offset - segment.begin, self._lines
+        segment.sha256 = self._digest.hexdigest()
+        self._save()
+        self._pack(segment)
+
+    def _go_on(self) -> None:
+        """Cut off what a killed writer left of a line, and open the last segment again."""
+        last = self._manifest.segments[-1]
+        if last.sha256 is not None:
+            assert last.size is not None
+            self.offset = last.begin + last.size
+            self._begin()
+            return
+        self._open()
+        assert self._file is not None
+        with BufferedReader(open_file(self.folder / last.name, os.O_RDONLY)) as file:
+            whole = 0
+            for line in file:
+                if line.endswith(b"\n"):
+                    self._digest.update(line)
+                    self._lines += 1
+                    whole += len(line)
+        os.ftruncate(self._file, whole)
+        self.offset = last.begin + whole
+
+    def _pack(self, segment: Segment) -> None:
+        path = self.folder / segment.name
+        self._packing = [t for t in self._packing if t.is_alive()]
+        packing = {thread.name for thread in self._packing}
+        if self._config.zstd and path.name not in packing and path.exists():
+            thread = threading.Thread(target=_pack, args=(path, self._access), name=path.name)
+            thread.start()
+            self._packing.append(thread)
+
+    def _drop_old(self) -> None:
+        """Delete segments beyond the newest `keep`, of this run only what is not needed."""
+        if not self._config.keep:
+            return
+        every: list[tuple[Path, Segment, bool]] = []
+        for folder in self._runs():
+            ours = folder == self.folder
+            try:
+                segments = (self._manifest if ours else read_manifest(folder)).segments
+            except ValueError as error:
+                self._leave(folder, str(error))
+                continue
+            ends = [s.begin for s in segments[1:]]
+            needed = self.offset if self._needed is None else self._needed
+            unused = [not ours or end <= needed for end in ends] + [not ours]
+            every += [(folder, s, free) for s, free in zip(segments, unused, strict=False)
+                      if segment_path(folder, s).exists()]  # fmt: skip
+        for folder, segment, free in every[: -self._config.keep]:
+            path = segment_path(folder, segment)
+            try:
+                if free:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                self._leave(path, f"{path}: {error.strerror}")
+
+    def _runs(self) -> list[Path]:
+        """Return the tapes of all runs, the oldest first; a link is none."""
+        try:
+            return tapes_in(self._root)
+        except OSError as error:
+            self._leave(self._root, f"{self._root}: {error.strerror}")
+            return []
+
+    def _leave(self, path: Path, why: str) -> None:
+        """Leave a thing of another run as it is: a note at the first time, a count, no fault."""
+        if path not in self._troubled and len(self._troubled) < _MOST_TROUBLED:
+            self._troubled.add(path)
+            print(f"lumen: tap.keep leaves this as it is: {why}", file=sys.stderr)
+
+    def _save(self) -> None:
+        data = msgspec.json.format(msgspec.json.encode(self._manifest), indent=1)
+        write_whole(self.folder / MANIFEST, data, self._access)
+
+
+def tapes_in(root: Path) -> list[Path]:
+    """Return the folders of tapes that runs made in `root`, the oldest first.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be read.
+    """
+    found = [p for p in root.iterdir() if is_run(p.name) and not p.is_symlink()]
+    return sorted((p for p in found if is_tape(str(p))), key=_order)
+
+
+def unfinished(config: TapConfig, fingerprint: str) -> str | None:
+    """Return the run that was killed before it had a snapshot to go on from, if the last was."""
+    root = Path(config.dir)
+    try:
+        tapes = tapes_in(root)
+    except OSError:
+        return None
+    if not tapes:
+        return None
+    try:
+        manifest = read_manifest(tapes[-1])
+    except ValueError as error:
+        print(f"lumen: a new tape is begun: {error}", file=sys.stderr)
+        return None
+    young = manifest.snapshots < _YOUNG and not manifest.ended and manifest.segments
+    return tapes[-1].name if young and manifest.config == fingerprint else None
+
+
+def _order(folder: Path) -> tuple[str, int]:
+    begun, _, number = folder.name.partition("-")
+    return begun, int(number) if number.isdecimal() else 0
+
+
+def _pack(path: Path, access: Access) -> None:
+    """Pack a complete segment; it stays plain where that fails."""
+    draft, packed = Path(f"{path}.tmp"), Path(f"{path}.zst")
+    try:
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with (
+            open_file(path, os.O_RDONLY) as plain,
+            BufferedWriter(open_file(draft, flags, access)) as file,
+        ):
+            with zstd.ZstdFile(file, "w") as out:
+                while data := plain.read(_PACK):
+                    out.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(packed)
+        path.unlink()
+    except (OSError, zstd.ZstdError) as error:
+        print(f"lumen: {path} stays unpacked: {error}", file=sys.stderr)

@@ -1,0 +1,66 @@
+"""Credentials of a scrape: the `Authorization` header, out of a file.
+
+The file is read for each request, so that a secret may be changed while the run goes on. Nothing of
+it is kept, shown or written; faults name the file only.
+
+Source: RFC 7617 (Basic), RFC 6750 (Bearer).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from pathlib import Path
+
+from sources.ure.exposition import PageError
+
+MAX_SECRET = 16_384
+"""Bytes of a file at most."""
+_TOKEN = re.compile(rb"[!-~]+")
+
+
+class Credentials:
+    """Credentials for one endpoint.
+
+    Parameters
+    ----------
+    path : str
+        Of the file that holds the password or token; white space around it is no part of it.
+    username : str or None
+        For a password (Basic); None for a token (Bearer).
+    """
+
+    def __init__(self, path: str, username: str | None = None) -> None:
+        self._path = path
+        self._username = username
+
+    def header(self) -> bytes:
+        """Return the header's line.
+
+        Raises
+        ------
+        PageError
+            The file cannot be read, or holds no secret. Its reason is None: no page is lost.
+        """
+        secret = self._secret()
+        if self._username is not None:
+            pair = self._username.encode() + b":" + secret
+            return b"Authorization: Basic " + b64encode(pair) + b"\r\n"
+        if not _TOKEN.fullmatch(secret):
+            raise PageError(f"the file {self._path} holds no token in one word", None)
+        return b"Authorization: Bearer " + secret + b"\r\n"
+
+    def _secret(self) -> bytes:
+        path = Path(self._path)
+        try:
+            if not path.is_file():
+                raise PageError(f"the file {path} is not there", None)
+            with path.open("rb") as file:
+                secret = file.read(MAX_SECRET + 1).strip()
+        except OSError as error:
+            raise PageError(f"the file {path} cannot be read: {error.strerror}", None) from error
+        if not secret:
+            raise PageError(f"the file {path} is empty", None)
+        if len(secret) > MAX_SECRET:
+            raise PageError(f"the file {path} is longer than {MAX_SECRET} bytes", None)
+        return secret

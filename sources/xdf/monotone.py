@@ -1,0 +1,60 @@
+"""Times made to rise in the order of their samples, each moved as little as that takes.
+
+The times that rise and are nearest to the given ones in the mean square are their isotonic
+regression: neighbours that fall are pooled into their mean until none fall. Pooling needs no
+order, so that all runs of falling means are pooled at once, round after round; each round leaves
+at most half of the means that took part in a fall.
+
+Cost: about 15 numpy calls a round, over the stretches that fall. State: none.
+
+Source: Barlow, Bartholomew, Bremner & Brunk, Statistical Inference under Order Restrictions (1972).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from operators.records import F64
+from sources.recordings.spool import pieces
+
+_MOST_ROUNDS = 200
+
+
+def rising(time: F64) -> F64:
+    """Return the nearest times (n,) that do not fall (s); the same object where none do."""
+    if all((time[s.start + 1 : s.stop + 1] >= time[s.start : s.stop]).all() for s in _steps(time)):
+        return time
+    newest = np.maximum.accumulate(time)
+    oldest = np.minimum.accumulate(time[::-1])[::-1]
+    # Where all before is earlier than all from here on, nothing is pooled across.
+    joined = newest[:-1] > oldest[1:]
+    del newest, oldest
+    falling = np.append(joined, False)
+    falling[1:] |= joined
+    where = np.flatnonzero(falling)
+    out = time.copy()
+    # All stretches that fall, one after another: none is pooled with the next.
+    out[where] = _pooled(time[where])
+    return out
+
+
+def _steps(time: F64) -> Iterator[slice]:
+    return pieces(max(len(time) - 1, 0))
+
+
+def _pooled(time: F64) -> F64:
+    """Return the isotonic regression of times."""
+    mean, count = time - time[0], np.ones(len(time))
+    for _ in range(_MOST_ROUNDS):
+        falls = mean[1:] < mean[:-1]
+        if not falls.any():
+            return np.asarray(np.repeat(mean, count.astype(np.int64)) + time[0])
+        group = np.concatenate(([0], np.cumsum(~falls)))
+        sums = np.bincount(group, mean * count)
+        count = np.asarray(np.bincount(group, count), np.float64)
+        mean = sums / count
+    left = np.repeat(mean, count.astype(np.int64)) + time[0]
+    # Half-way between the newest before and the oldest after: rises too, and is never far.
+    return np.asarray((np.maximum.accumulate(left) + np.minimum.accumulate(left[::-1])[::-1]) / 2)

@@ -1,0 +1,320 @@
+"""Streams of an XDF file on the recorder's clock.
+
+A stream's stamps become host time by the readings of its clock (`two_way`), a part of the clock
+after the other; those of a stream with a nominal rate are then freed from jitter (`even`). Stamps
+that cannot be believed (`belief`) are left out, with their reason. Host times rise in the order
+of the file: where jitter is still in them, they are moved to the nearest that do (`monotone`).
+
+Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, or of
+several with up to 262,144 samples together, and pieces of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from operators.records import F64, I64, Bool, Reason
+from sources.recordings import remarks
+from sources.recordings.spool import Column, Spool, Texts, pieces
+from sources.rows.names import LONGEST
+from sources.xdf import plausibility as belief
+from sources.xdf.chunks import Header
+from sources.xdf.dejitter import evening
+from sources.xdf.monotone import rising
+from sources.xdf.offset_smoother import Work, together
+from sources.xdf.plausibility import cause, is_stamp, seconds
+from sources.xdf.stream_clock import Clock
+from sources.xdf.stream_columns import Stream
+
+READINGS = "clock_offset"
+MOVED_S = 1e-6
+_PIECE = 1 << 16
+_TOGETHER = 1 << 18
+"""Samples of streams whose clocks are followed at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One stream, or the readings of its clock.
+
+    Attributes
+    ----------
+    source : str
+    keys : tuple of str
+        A channel each.
+    ts, rx : Column
+        Raw stamps and host time (s), in the order of the file; host time rises.
+    values : Column or Texts
+        Rows of as many as there are keys.
+    stamped : bool
+        `rx` was measured for each row.
+    header : Header or None
+        Of the stream, None of readings.
+    """
+
+    source: str
+    keys: tuple[str, ...]
+    ts: Column
+    rx: Column
+    values: Column | Texts
+    stamped: bool = False
+    header: Header | None = None
+
+    def __len__(self) -> int:
+        return len(self.rx)
+
+
+class Lost(NamedTuple):
+    """Events of a stream that cannot be used, for one reason, stated in a sentence."""
+
+    source: str
+    reason: Reason
+    first: int
+    events: int
+    why: str
+
+
+@dataclass(slots=True)
+class Placed:
+    """Tracks, the events left out of them, and remarks for the user."""
+
+    tracks: list[Track] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+class _Judge:
+    """The time axis that the streams of one file are judged by.
+
+    Attributes
+    ----------
+    host : float64 (m,)
+        The recorder's clock at all believed readings (s).
+    outside : set of int
+        Streams that lie on another time axis than most, where no stream has readings.
+    """
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        hosts = []
+        for stream in streams:
+            at, offset, _ = stream.readings
+            good = belief.sound(at, offset)
+            hosts.append((at + offset)[good])
+        self.host = np.concatenate(hosts) if hosts else np.empty(0)
+        self.outside: set[int] = set()
+        self.axis = self.host
+        if not len(self.host) and len(streams) > 1:
+            self._vote(streams)
+
+    def _vote(self, streams: Sequence[Stream]) -> None:
+        spans, numbers = [], []
+        for k, stream in enumerate(streams):
+            some = [stream.ts.read(s.start, s.stop) for s in pieces(len(stream.ts))]
+            quantiles = [np.quantile(x[is_stamp(x)], (0.05, 0.95)) for x in some
+                         if is_stamp(x).any()]  # fmt: skip
+            if quantiles:
+                low, high = np.median(quantiles, axis=0).tolist()
+                low, high = min(low, quantiles[0][0]), max(high, quantiles[-1][1])
+                spans.append((float(low), float(high), len(stream.ts)))
+                numbers.append(k)
+        fits = belief.majority(spans)
+        self.outside = {k for k, fit in zip(numbers, fits, strict=True) if not fit}
+        self.axis = np.array([x for s, fit in zip(spans, fits, strict=True) if fit for x in s[:2]])
+
+
+def place(
+    streams: Sequence[Stream], spool: Spool, shown: Callable[[int], None] = lambda _: None
+) -> Placed:
+    """Put streams on the recorder's clock.
+
+    Parameters
+    ----------
+    streams : sequence of Stream
+        As `decode` gives them; their columns are of `spool`.
+    spool : Spool
+    shown : callable
+        Called with the number of samples placed so far.
+    """
+    out, judge, taken = Placed(), _Judge(streams), Counter[str]()
+    names = [_unique(s.header.name, taken, f"stream_{s.header.number}") for s in streams]
+    done = 0
+    for group in _groups([len(stream.ts) for stream in streams]):
+        works = [_tracked(judge, k, streams[k], names[k], spool) for k in group]
+        for k, one in zip(group, together(works), strict=True):
+            out.tracks += one.tracks
+            out.lost += one.lost
+            out.remarks += one.remarks
+            done += len(streams[k].ts)
+        shown(done)
+    return out
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[range]:
+    """Yield streams in a row that together have no more than `_TOGETHER` samples, or are one."""
+    first = total = 0
+    for k, size in enumerate(sizes):
+        if k > first and total + size > _TOGETHER:
+            yield range(first, k)
+            first, total = k, 0
+        total += size
+    if sizes:
+        yield range(first, len(sizes))
+
+
+def _tracked(judge: _Judge, k: int, stream: Stream, name: str, spool: Spool) -> Work[Placed]:
+    """Put one stream on the recorder's clock."""
+    out, keys = Placed(), _keys(stream.header)
+    yield from _track(out, judge, k, stream, name, keys, spool)
+    for key, wide in zip(keys, stream.wide.tolist(), strict=True):
+        if wide:
+            out.remarks.append(remarks.wide(f"{name}:{key}", wide))
+    return out
+
+
+def _track(
+    out: Placed, judge: _Judge, k: int, stream: Stream, name: str, keys: tuple[str, ...],
+    spool: Spool,
+) -> Work[None]:  # fmt: skip
+    """Add the track of a stream and that of its clock's readings."""
+    header, raw = stream.header, stream.ts.read(0, len(stream.ts))
+    at, offset, before = stream.readings
+    good_readings = belief.sound(at, offset)
+    good = is_stamp(raw)
+    _leave_out(
+        out, name, "stamp", np.flatnonzero(~good), len(keys), f"stamps of {name} are no times"
+    )
+    own = at[good_readings]
+    if len(own):
+        fit = belief.near(raw, own, before[good_readings])
+        why = f"stamps of {name} lie {{}} from its clock's readings: {{}}"
+        reference = own
+    elif len(judge.axis):
+        reference, reach = judge.axis, max(belief.REACH_S, belief.SPANS * float(np.ptp(judge.axis)))
+        fit = (raw >= reference.min() - reach) & (raw <= reference.max() + reach)
+        whose = "the recorder's clock" if len(judge.host) else "those of the other streams"
+        why = f"stamps of {name} lie {{}} from {whose}, and its clock was never read: {{}}"
+    else:
+        fit, reference, why = good, raw[:0], ""
+    bad = np.flatnonzero(good & ~fit)
+    if len(bad):
+        apart = belief.distance(raw[bad], reference)
+        _leave_out(
+            out, name, "wild_stamp", bad, len(keys), why.format(seconds(apart), cause(apart))
+        )
+    good &= fit
+    ts = raw if good.all() else raw[good]
+    del raw, fit
+    rx, sure = ts, None
+    if len(own) and len(ts):
+        clock = yield from Clock.reading(own, offset[good_readings])
+        rx, sure = clock.host_time(ts)
+    straight = belief.in_order(rx)
+    if not straight.all():
+        by = float((np.maximum.accumulate(rx) - rx).max())
+        why = f"stamps of {name} run against the order of its samples by {seconds(by)}: {cause(by)}"
+        lost = np.flatnonzero(good)[~straight]
+        _leave_out(out, name, "wild_stamp", lost, len(keys), why)
+        good[lost] = False
+        ts, rx = ts[straight], rx[straight]
+        sure = sure and sure._replace(sd=sure.sd[straight])
+    stamps = stream.ts if good.all() else _column(spool, ts)
+    del ts, straight
+    time = rx
+    if header.rate_hz > 0 and not header.may_drop:
+        time = yield from evening(rx, header.rate_hz, sure)
+    del rx, sure
+    values = _kept(stream.values, good, spool)
+    track = Track(
+        name, keys, stamps, _column(spool, _risen(out, name, time)), values, header=header
+    )
+    out.tracks.append(track)
+    _add_readings(out, name, at, offset, good_readings, spool)
+
+
+def _risen(out: Placed, name: str, time: F64) -> F64:
+    """Return host times that rise; say how far they were moved for it."""
+    risen = rising(time)
+    if risen is not time:
+        np.subtract(time, risen, out=time)
+        moved = np.abs(time, out=time)
+        count, most = int((moved > MOVED_S).sum()), float(moved.max())
+        if count:
+            out.remarks.append(
+                f"{name}: stamps fall back within the order of its samples; {count:,} of"
+                f" {len(time):,} times were moved, by at most {most * 1e3:.3g} ms"
+            )
+    return risen
+
+
+def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spool: Spool) -> None:
+    """Add the readings of a clock as a track, in the order of host time."""
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        fine = good.any() and is_stamp(at[bad] + offset[bad]).all()
+        apart = belief.distance((at + offset)[bad], (at + offset)[good]) if fine else 0.0
+        by = f" by {seconds(apart)}" if apart else ""
+        why = f"readings of the clock of {name} are apart from all others{by}"
+        _leave_out(out, name, "wild_stamp" if fine else "stamp", bad, 1, why)
+    if not len(at):
+        out.remarks.append(f"{name}: {remarks.NEVER_READ}")
+        return
+    host = (at + offset)[good]
+    order = np.argsort(host, kind="stable")
+    values = Column(spool, "<f8")
+    values.add(offset[good][order])
+    ts, rx = _column(spool, at[good][order]), _column(spool, host[order])
+    out.tracks.append(Track(name, (READINGS,), ts, rx, values, stamped=True))
+
+
+def _leave_out(
+    out: Placed, source: str, reason: Reason, samples: I64, width: int, why: str
+) -> None:
+    """Note samples that cannot be used, with their reason; bounded numbers of events each."""
+    each = max(_PIECE // width, 1)
+    for first in range(0, len(samples), each):
+        part = samples[first : first + each]
+        out.lost.append(Lost(source, reason, int(part[0]), len(part) * width, why))
+
+
+def _column(spool: Spool, numbers: F64) -> Column:
+    column = Column(spool, "<f8")
+    column.add(numbers)
+    return column
+
+
+def _kept(values: Column | Texts, good: Bool, spool: Spool) -> Column | Texts:
+    """Return the rows that are good, the column itself where all are."""
+    if good.all():
+        return values
+    if isinstance(values, Texts):
+        texts = Texts(spool, values.width)
+        for s in pieces(len(good), _PIECE):
+            rows = values.read(s.start, s.stop)
+            texts.add([x for i in np.flatnonzero(good[s]).tolist() for x in rows[i]])
+        return texts
+    column = Column(spool, values.dtype.str, values.width)
+    for s in pieces(len(good), _PIECE):
+        column.add(values.read(s.start, s.stop)[good[s]])
+    return column
+
+
+def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
+    """Return a name that can stand in a configuration and that nothing else has."""
+    name = name.strip().replace(":", "_")[: LONGEST - 8] or otherwise
+    while taken[name]:
+        taken[name] += 1
+        name = f"{name}_{taken[name]}"
+    taken[name] += 1
+    return name
+
+
+def _keys(header: Header) -> tuple[str, ...]:
+    """Return a name for each channel: its label, else its number."""
+    labels = [*header.labels, *[""] * (header.channels - len(header.labels))]
+    taken = Counter({READINGS: 1})
+    return tuple(_unique(label, taken, f"ch{i + 1}") for i, label in enumerate(labels))

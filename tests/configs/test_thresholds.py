@@ -1,0 +1,41 @@
+import pytest
+
+from configs.thresholds import BUDGETS, BURNS, FREEZE, OBJECTIVES, PERIOD_D, Budget
+from sinks.exporter.rig_state import LATENESS_S
+
+
+def test_what_is_within_its_budget_is_kept():
+    phase, sync = BUDGETS["phase_diff"], BUDGETS["sync_quality"]
+    assert phase.keeps(0.02) and not phase.keeps(0.021)
+    assert sync.keeps(0.85) and not sync.keeps(0.849)
+
+
+def test_of_the_unknown_nothing_is_said():
+    assert Budget(1.0, 2.0, 3.0).keeps(float("nan")) is None
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_limits_get_worse_in_order(name):
+    budget = BUDGETS[name]
+    limits = [budget.good, budget.warn, budget.crit]
+    assert limits == sorted(limits, reverse=budget.least)
+    if budget.spike is not None:
+        assert budget.warn < budget.spike < budget.crit
+
+
+def test_lateness_is_judged_at_edges_that_it_is_counted_between():
+    assert {*BUDGETS["lateness"][:3]} <= {*LATENESS_S}
+
+
+def test_no_objective_is_kept_or_lost_by_itself():
+    assert all(0.9 < objective < 1 for objective in OBJECTIVES.values())
+    assert 0 < FREEZE < sum(1 - objective for objective in OBJECTIVES.values())
+
+
+@pytest.mark.parametrize(
+    ("severity", "spent"), [("critical", (0.02, 0.05)), ("warning", (0.1, 0.1))]
+)
+def test_a_burn_is_told_when_this_share_of_the_budget_is_gone(severity, spent):
+    hours = {"1h": 1, "6h": 6, "1d": 24, "3d": 72}
+    burnt = [burn.factor * hours[burn.window] / (PERIOD_D * 24) for burn in BURNS[severity]]
+    assert burnt == pytest.approx(spent)

@@ -1,0 +1,42 @@
+"""Whether a series is a straight line of another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from operators.records import F64
+from operators.scale.nonlinearity import bends, products
+
+N = 1500
+
+
+def t_of(bent: F64, x: F64) -> float:
+    sums = products(x[None, None], bent[None, None], np.ones((1, 1, len(x))))
+    return float(bends(sums, np.full((1, 1), float(len(x))))[0, 0])
+
+
+def signal(seed: int = 0) -> tuple[F64, F64]:
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal(N), 0.1 * rng.standard_normal(N)
+
+
+def test_a_line_is_none() -> None:
+    found = [t_of(3 * x + 2 + e, x) for x, e in map(signal, range(50))]
+    assert max(found) < 4.5
+
+
+@pytest.mark.parametrize("bend", [np.tanh, lambda x: x * np.abs(x), lambda x: x + 0.1 * x**2])
+def test_a_bend_shows_even_or_odd(bend) -> None:
+    x, e = signal()
+    assert t_of(bend(x) + e, x) > 5
+
+
+def test_far_from_nothing_it_is_the_same() -> None:
+    x, e = signal()
+    assert t_of(np.tanh(x) + e, x + 50) == pytest.approx(t_of(np.tanh(x) + e, x), rel=1e-3)
+
+
+@pytest.mark.parametrize("x", [np.zeros(9), np.full(9, 7.0), np.array([0.0, 1.0] * 5)])
+def test_where_there_is_too_little_to_regress_on_nothing_is_bent(x: F64) -> None:
+    assert t_of(np.arange(float(len(x))), x) < 5

@@ -1,0 +1,147 @@
+"""The lag of one series against another: how exact, and when there is none to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from operators import correlation as correlate
+from operators.correlation import Lag, Series
+from operators.records import F64
+from ops.bench.pairs import KINDS, noise, windows_with_a_lag
+
+HZ, N, MOST = 5.0, 300, 5.0
+T = np.arange(N) / HZ
+TOP = 1.5
+
+
+def lag_of(a: F64, b: F64, hz: float, most_s: float) -> Lag:
+    return correlate.lag_of(Series(a), Series(b), hz, most_s)
+
+
+def mix(rng: np.random.Generator, top: float = TOP) -> Callable[[F64], F64]:
+    """Return a movement of 300 sinusoids up to `top` Hz, RMS 1."""
+    hz, phase = rng.uniform(0.02, top, 300), rng.uniform(0, 2 * np.pi, 300)
+    return lambda t: np.sqrt(2 / 300) * np.sin(2 * np.pi * np.outer(t, hz) + phase).sum(axis=1)
+
+
+def pair(lag: float, *, noise: float = 0.1, seed: int = 0, top: float = TOP) -> tuple[F64, F64]:
+    """Return a window of two series; the second is `lag` s late."""
+    rng = np.random.default_rng(seed)
+    signal = mix(rng, top)
+    hiss = noise * rng.standard_normal((2, N))
+    return signal(T) + hiss[0], signal(T - lag) + hiss[1]
+
+
+# -- what it finds --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lag", [-4.6, -1.37, -0.2, -0.03, 0.0, 0.07, 0.5, 2.222, 4.7])
+def test_lags_of_either_sign_are_found_within_a_tenth_of_a_sample(lag: float) -> None:
+    found = lag_of(*pair(lag, noise=0.03), HZ, MOST)
+    assert found.ok and found.note == ""
+    assert found.lag_s == pytest.approx(lag, abs=0.02)
+    assert found.confidence > 0.5 and found.rho > 0.8
+
+
+def test_gain_and_level_do_not_matter() -> None:
+    a, b = pair(0.83)
+    plain, scaled = lag_of(a, b, HZ, MOST), lag_of(1e6 + 3 * a, -40 + 0.01 * b, HZ, MOST)
+    assert scaled.lag_s == pytest.approx(plain.lag_s, abs=1e-6)
+    assert scaled.confidence == pytest.approx(plain.confidence, abs=1e-6)
+
+
+def test_turned_round_the_lag_changes_its_sign() -> None:
+    a, b = pair(1.234)
+    assert lag_of(b, a, HZ, MOST).lag_s == pytest.approx(-lag_of(a, b, HZ, MOST).lag_s, abs=1e-9)
+
+
+def test_where_coherence_is_low_the_peak_still_tells() -> None:
+    lags = np.random.default_rng(2).uniform(-2, 2, 30)
+    found = [lag_of(*pair(x, noise=1.2, seed=s), HZ, MOST) for s, x in enumerate(lags)]
+    error = np.array([f.lag_s - x for f, x in zip(found, lags, strict=True) if f.ok])
+    assert len(error) >= 5
+    assert np.abs(error).max() < 0.3
+
+
+def test_holes_cost_accuracy_not_the_lag() -> None:
+    a, b = pair(0.77, noise=0.05)
+    a[40:70], b[200:215] = np.nan, np.nan
+    assert lag_of(a, b, HZ, MOST).lag_s == pytest.approx(0.77, abs=0.015)
+
+
+# -- when there is none ---------------------------------------------------------------------------
+
+
+def note(a: F64, b: F64, most: float = MOST) -> str:
+    """Return why no lag is told; what could not be searched has no confidence, not even 0."""
+    found = lag_of(a, b, HZ, most)
+    unknown = found.note in ("too little data", "constant")
+    assert not found.ok and np.isnan(found.lag_s)
+    assert np.isnan(found.confidence) if unknown else found.confidence == 0
+    return found.note
+
+
+def test_too_little_data_is_called_so() -> None:
+    a, b = pair(0.5)
+    a[60:] = np.nan
+    assert note(a, b) == note(b, a) == "too little data"
+    assert note(np.empty(0), np.empty(0)) == "too little data"
+
+
+def test_a_constant_is_called_so() -> None:
+    a, _ = pair(0.5)
+    assert note(a, np.full(N, 7.0)) == note(np.full(N, 7.0), a) == "constant"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_inverted_channel_is_called_so(seed: int) -> None:
+    a, b = pair(0.5, seed=seed)
+    assert note(a, -b) == "anti-correlated"
+
+
+@pytest.mark.parametrize("hz", [0.25, 0.5, 1.0])
+def test_a_periodic_signal_has_no_one_lag(hz: float) -> None:
+    hiss = 0.02 * np.random.default_rng(3).standard_normal((2, N))
+    a, b = np.sin(2 * np.pi * hz * T) + hiss[0], np.sin(2 * np.pi * hz * (T - 0.3)) + hiss[1]
+    assert note(a, b) in ("ambiguous", "weak")
+
+
+def test_a_lag_beyond_the_search_is_not_told() -> None:
+    found = [lag_of(*pair(4.0, seed=s), HZ, 2.0) for s in range(20)]
+    assert not any(f.ok for f in found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_independent_noise_never_locks(kind: str) -> None:
+    rng = np.random.default_rng(4)
+    pairs = ((noise(kind, 10 * N, rng), noise(kind, 10 * N, rng)) for _ in range(40))
+    assert sum(windows_with_a_lag(a, b) for a, b in pairs) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drift_is_too_slow_for_a_lag(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slow = np.cumsum(np.cumsum(rng.standard_normal(N + 10)))
+    assert note(slow[10:], slow[5:-5]) in ("too slow", "weak", "at the edge")
+
+
+def test_one_bump_each_is_no_proof() -> None:
+    a, b = (np.exp(-(((T - at) / 0.8) ** 2)) for at in (30.0, 31.5))
+    assert not lag_of(a, b, HZ, MOST).ok
+
+
+def test_the_side_lobe_of_a_mirror_image_is_no_lag() -> None:
+    rng = np.random.default_rng(8)
+    n = 1200
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    f = np.fft.rfftfreq(n, 1 / 40)
+    spectrum[(f < 3) | (f > 9)] = 0
+    swing = np.fft.irfft(spectrum, n)
+    swing /= swing.std()
+    a, b = (sign * swing + 0.5 * rng.standard_normal(n) for sign in (1, -1))
+    found = lag_of(a, b, 40.0, 5.0)
+    assert found.note == "anti-correlated" and not found.ok
+    assert lag_of(a, -b, 40.0, 5.0).lag_s == pytest.approx(0.0, abs=2e-3)

@@ -1,0 +1,103 @@
+"""Streams of which most cannot be used, and when that is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from operators.unusable import AGAIN_S, REMEDIES, WINDOW_S, Refusals
+from sources.inbox import Heard, Item, Played, Refused, Turned
+from sources.live.status import Voice
+
+NUMBER = Heard(0.0, "/x", 1.0)
+
+
+class Told:
+    """A voice that is asked four times a second, and what it said."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *steady: str, **keys: list[str]) -> None:
+        self.now = 100.0
+        self._capsys = capsys
+        self._voice = Voice(lambda: self.now, steady, keys)
+
+    def over(self, seconds: float, *items: Item) -> list[str]:
+        for _ in range(round(4 * seconds)):
+            self._voice.tell({"a": list(items)} if items else {})
+            self.now += 0.25
+        return self._capsys.readouterr().err.splitlines()
+
+
+def refused(reason: str, sample: bytes = b"", events: int = 1) -> Refused:
+    return Refused(0.0, reason, "192.168.1.7:9", sample, events)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", ["osc", "osc_limit", "value", "peer", "no_type_tags"])
+def test_what_is_refused_is_not_called_silent_but_refused_with_count_peer_sample_and_remedy(
+    capsys: pytest.CaptureFixture[str], reason: str
+) -> None:
+    told = Told(capsys, "a")
+    assert told.over(0.25, Turned(0.0, True, "here")) == ["lumen: a is up: here"]
+    (line,) = told.over(5, refused(reason, b"/a\0\0,T\0\0"))
+    n = int(line.split()[2])
+    assert line == (
+        f"lumen: a: {n} of {n} events not used: {n} {reason} from 192.168.1.7:9"
+        f" ({REMEDIES[reason]}; newest '/a ,T')"
+    )
+    assert 16 <= n <= 20
+
+
+def test_it_is_said_again_each_minute_with_the_counts_since_and_not_once_it_is_over(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Told(capsys)
+    lines = told.over(150, refused("value"))
+    assert len(lines) == 3
+    counts = [int(line.split()[2]) for line in lines]
+    assert counts[1] == pytest.approx(4 * AGAIN_S, abs=4 * WINDOW_S)
+    assert told.over(100, NUMBER, NUMBER, refused("value")) == []
+    assert len(told.over(10, refused("value"))) == 1
+
+
+def test_a_fault_now_and_then_is_not_worth_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys, "a")
+    assert told.over(120, NUMBER, NUMBER, refused("value")) == []
+
+
+def test_what_keys_filters_is_named_only_where_nothing_fits(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    other = refused("filtered", b"/accxyz\0,f\0\0", 50)
+    told = Told(capsys, "a", a=["/accXYZ"])
+    (line,) = told.over(5, other)
+    assert "keys asks for /accXYZ; newest '/accxyz ,f'" in line
+    wanted = Told(capsys, "a", a=["/accXYZ"])
+    assert wanted.over(200, other, NUMBER) == []
+    assert wanted.over(AGAIN_S - WINDOW_S, other) == []
+    assert len(wanted.over(2 * WINDOW_S, other)) == 1
+    held = Told(capsys, a=["/button"])
+    assert held.over(1, other, NUMBER) == []
+    assert held.over(200, other) == []
+
+
+def test_what_a_driver_sends_besides_is_filtered_by_design(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert Told(capsys).over(100, refused("filtered", b"\xfe")) == []
+
+
+def test_one_sender_of_several_counts_for_the_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys, "a")
+    told.over(0.25, Turned(0.0, True, "here"))
+    (line,) = told.over(5, Played("a@10.0.0.1", refused("value")))
+    assert line.startswith("lumen: a: ")
+    assert told.over(70, Played("a@10.0.0.1", NUMBER)) == []
+
+
+def test_what_stands_is_known_at_any_time_and_forgotten_when_nothing_comes() -> None:
+    refusals = Refusals()
+    refusals.lose("a", "late", 3, 0.0, "", "a:/x")
+    refusals.use("a", 1, 0.0)
+    (said,) = refusals.due(WINDOW_S)
+    assert refusals.standing == {"a": said}
+    assert said.text() == f"3 of 4 events not used: 3 late ({REMEDIES['late']}; newest 'a:/x')"
+    assert refusals.due(2 * WINDOW_S) == []
+    assert refusals.standing == {}

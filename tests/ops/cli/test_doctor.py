@@ -1,0 +1,140 @@
+"""What the doctor finds, and what it makes of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from configs.load import load
+from configs.schema import Config
+from ops.__main__ import main
+from ops.cli import doctor
+from ops.cli.doctor import Finding, judged_clock
+from ops.cli.guess.machine import addresses
+
+
+@pytest.fixture
+def held() -> Iterator[int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def config(folder: Path, port: int) -> Path:
+    path = folder / "c.yaml"
+    path.write_text(
+        f"""version: 2
+streams:
+  - {{name: a, type: osc, addr: "127.0.0.1:{port}"}}
+  - {{name: m, type: midi, device: no such thing}}
+  - {{name: u, type: ure, metrics_url: "http://127.0.0.1:1/m"}}
+signals: {{s: {{members: {{"a:/x": {{}}}}}}}}
+output: {{dir: {folder}/out}}
+"""
+    )
+    return path
+
+
+def test_an_exporter_s_port_that_is_held_is_bad(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        path = config(tmp_path, 1)
+        path.write_text(path.read_text() + f"exporter: {{http_port: {port}}}\n")
+        found = [str(f) for f in doctor.ports(load(str(path)).config) if f.verdict == "bad"]
+    assert f"127.0.0.1:{port} is taken by process {os.getpid()}" in "".join(found)
+
+
+def test_a_port_that_is_held_is_bad_and_its_holder_is_named(
+    held: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", str(config(tmp_path, held))]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    (port,) = [line for line in lines if line.startswith("bad")]
+    assert f"127.0.0.1:{held} is taken by process {os.getpid()}" in port
+    said = {line.split()[1]: line for line in lines if line.startswith("warn")}
+    assert "no port fits 'no such thing'" in said["midi"]
+    assert "http://127.0.0.1:1/m: Connection refused" in said["ure"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_of_two_streams_on_one_midi_port_the_second_is_bad(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ports = ("LPK25:LPK25 MIDI 1 20:0", "nano:out", "nano-01:out")
+    monkeypatch.setattr(doctor.MidiInputs, "look", lambda self: (ports, ""))
+    devices = {"a": "LPK", "b": "LPK25 MIDI 1", "c": "nano", "d": "nano#2", "e": "nano#3"}
+    streams = [{"name": name, "type": "midi", "device": device} for name, device in devices.items()]
+    signals = {"s": {"members": {"a:cc/1/1": {}}}}
+    config = msgspec.convert({"version": 2, "streams": streams, "signals": signals}, Config)
+    found = {f.found.partition(":")[0]: f for f in doctor.midi(config)}
+    assert [(found[name].verdict, found[name].found) for name in "abcd"] == [
+        ("ok", f"a: {ports[0]}"),
+        ("bad", f"b: {ports[0]} is the port of a"),
+        ("ok", "c: nano:out"),
+        ("ok", "d: nano-01:out"),
+    ]
+    assert found["e"].verdict == "warn"
+
+
+def test_every_line_says_ok_or_what_to_do(tmp_path: Path) -> None:
+    found = list(doctor.examine(load(config(tmp_path, 1)).config))
+    assert {f.what for f in found} >= {
+        "python", "system", "load", "package", "clock", "buffer", "port", "address", "midi", "disk",
+    }  # fmt: skip
+    for finding in found:
+        assert finding.verdict == "ok" or finding.todo, finding
+        assert str(finding).startswith(finding.verdict)
+        assert "\n" not in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "most_s", "verdict"),
+    [
+        (0, 0x2001, 0.02, "ok"),
+        (0, 0x2001, 3.0, "warn"),  # not settled yet
+        (5, 0x40, 16.0, "warn"),
+        (0, 0x40, 0.02, "warn"),
+        (-1, 0, 0.0, "warn"),
+    ],
+)
+def test_a_clock_is_judged_by_what_the_kernel_says(
+    state: int, status: int, most_s: float, verdict: str
+) -> None:
+    finding = judged_clock(state, status, most_s, 0.001)
+    assert finding.verdict == verdict
+    assert (finding.todo == "") == (verdict == "ok")
+
+
+def test_a_buffer_that_is_too_small_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "BUFFER", 1 << 40)
+    buffer = next(iter(doctor.buffers()))
+    assert buffer.verdict == "warn"
+    assert f"sysctl -w net.core.rmem_max={1 << 40}" in buffer.todo
+
+
+def test_a_missing_package_is_bad_and_another_version_of_the_engine_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "PACKAGES", {"no-such-thing": "nothing", "numpy": "numpy"})
+    monkeypatch.setattr(doctor, "NEEDED", {"numpy": "0.1"})
+    missing, other, there = doctor.packages()
+    assert (missing.verdict, other.verdict, there.verdict) == ("bad", "bad", "ok")
+    assert "no-such-thing" in missing.found
+    assert "install 0.1" in other.todo
+
+
+def test_this_machine_has_its_loopback_last() -> None:
+    found = [address for address, _ in addresses()]
+    assert "127.0.0.1" in found
+    assert found[-1] in ("127.0.0.1", "::1")
+
+
+def test_a_line_reads_verdict_matter_finding_and_advice() -> None:
+    assert str(Finding("warn", "disk", "full", "make room")) == "warn  disk      full: make room"

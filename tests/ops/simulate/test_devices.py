@@ -1,0 +1,118 @@
+"""Devices that are played: what they tell, by which clock, and to whom."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from configs.load import load
+from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from operators.plan import Plan
+from ops.simulate.devices import Clock, Controller, Page, Reading, Sender, bundle, readings
+from ops.simulate.live import devices
+from sources.inbox import Heard
+from sources.osc.datagram import Datagrams
+from sources.ure.exposition import Pages
+
+NOW = 1_750_000_000.0
+
+
+def planned(channels: dict[str, object], *members: str, facts: tuple[str, ...] = ()) -> Plan:
+    config = msgspec.convert(
+        {
+            "version": 2,
+            "streams": [{"name": "a", "type": "osc", "addr": "127.0.0.1:9000"}],
+            "signals": {"s": {"members": {m: {} for m in members}}},
+            "channels": channels,
+            "facts": list(facts),
+        },
+        Config,
+    )
+    return config.plan()
+
+
+def test_a_bundle_says_its_numbers_and_when_they_were_measured() -> None:
+    said = Datagrams().decode(bundle(NOW - 5.25, [("/x", (0.5,)), ("/acc", (1.0, 2.0))]), NOW)
+    assert said == [
+        Heard(NOW, "/x", 0.5, NOW - 5.25),
+        Heard(NOW, "/acc", (1.0, 2.0), NOW - 5.25),
+    ]
+
+
+def test_host_time_is_source_time_and_offset_and_a_fast_clock_has_a_positive_skew() -> None:
+    clock = Clock(NOW, offset_s=3.0, skew_ppm=100.0)
+    assert clock.at(NOW) + 3.0 == NOW
+    assert clock.at(NOW + 1000.0) - clock.at(NOW) == pytest.approx(1000.1, abs=1e-5)
+
+
+@pytest.mark.parametrize("value", [-3.0, 0.0, 2.0])
+def test_gain_and_offset_of_the_configuration_are_undone(value: float) -> None:
+    channel = {"gain": 0.5, "offset": 1.0, "range": (0.0, 12.0)}
+    (reading,) = readings(planned({"a:/x": channel}, "a:/x"), "a")
+    assert 0.5 * reading.of(value)[0] + 1.0 == pytest.approx(6.0 + value)
+
+
+@pytest.mark.parametrize("reduce", ["sum", "mean", "norm"])
+@pytest.mark.parametrize("value", [-3.0, 0.0, 2.0])
+def test_an_array_comes_to_what_was_measured(reduce: str, value: float) -> None:
+    (reading,) = readings(planned({"a:/x": {"range": (0, 12), "reduce": reduce}}, "a:/x"), "a")
+    numbers = np.array(reading.of(value))
+    come_to = {"sum": np.sum, "mean": np.mean, "norm": np.linalg.norm}[reduce](numbers)
+    assert len(numbers) == 3
+    assert come_to == pytest.approx(6.0 + value)
+
+
+def test_elements_of_an_array_are_told_in_one_message() -> None:
+    told = readings(planned({}, "a:/acc[0]", "a:/acc[2]", facts=("a:/x",)), "a")
+    assert {r.key: r.parts for r in told} == {"/acc": 3, "/x": 1}
+
+
+def test_a_controller_stays_between_0_and_127_about_its_middle() -> None:
+    (reading,) = readings(planned({}, "a:cc/1/74"), "a")
+    assert reading.of(0.0) == (63.5,)
+    assert 0 < reading.of(-3.0)[0] < reading.of(3.0)[0] < 127
+
+
+def test_a_page_holds_the_series_that_are_read() -> None:
+    stream = UreStream(name="ure", metrics_url="http://127.0.0.1:9305/m")
+    series = [Reading("ure_pulse", 1.0, 0.5), Reading("ure_harmony_index", 1.0, 0.0)]
+    page = Page(stream, series, Clock(NOW), np.random.default_rng(0))
+    page.tell(NOW, 0.25)
+    told = {x.key: x.value for x in Pages().decode(page.page, NOW, "") if isinstance(x, Heard)}
+    assert told["ure_pulse"] == 0.75
+    assert told["ure_harmony_index"] == pytest.approx(0.9, abs=0.05)  # what all is well looks like
+
+
+@pytest.mark.parametrize("addr", ["192.0.2.1:9000", "[2001:db8::1]:9000", "phone.local:9000"])
+def test_nobody_but_this_machine_is_spoken_to(addr: str) -> None:
+    with pytest.raises(ValueError, match=r"IPv4|this machine"):
+        Sender(OscStream(name="a", addr=addr), [], Clock(NOW))
+
+
+def test_all_addresses_of_this_machine_are_reached_by_loopback() -> None:
+    sender = Sender(OscStream(name="a", addr="0.0.0.0:9000"), [], Clock(NOW))
+    try:
+        assert sender.start() == "osc to 127.0.0.1:9000"
+    finally:
+        sender.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "missing"),
+    [
+        ("stage", [Sender, Sender, Controller], 0),
+        ("live", [Sender, Page], 1),  # a card's port cannot be made
+    ],
+)
+def test_the_shipped_configurations_are_played(name: str, kinds: list[type], missing: int) -> None:
+    config = load(f"configs/{name}.yaml").config
+    made, why = devices(config, np.random.default_rng(1), NOW)
+    assert sorted(map(type, made), key=str) == sorted(kinds, key=str)
+    assert len(why) == missing
+    lags = [device.clock.lag_s for device in made if isinstance(device, Sender)]
+    assert lags[0] == 0.0  # the reference
+    assert max(lags) <= config.plan().wait_lag_s  # no one is too late to be waited for
+    fits = {MidiStream: Controller, OscStream: Sender, UreStream: Page}
+    known = {fits[type(s)] for s in config.streams if not isinstance(s, FileStream)}
+    assert known >= {type(d) for d in made}

@@ -1,0 +1,133 @@
+"""The names that users of v1.9 and v2.0a know: make targets, workflows, the environment."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops.__main__ import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.search(r"^\.PHONY:(.*?[^\\])\n", MAKEFILE, re.DOTALL | re.MULTILINE)[1].split())
+OLD = {
+    "smoke", "alert.test", "promql-unit", "heartbeat-rules-lint", "grafana.import.min",
+    "bench.scrape", "obs-lint",
+}  # fmt: skip
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
+
+READ = r'environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z]+)"'
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+
+
+def make(*words):
+    """What `make` says, the environment taken as made."""
+    done = subprocess.run(
+        ["make", "-s", "-o", ".venv/ready", *words], cwd=ROOT, capture_output=True, text=True,
+        check=True, env={"PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    return done.stdout.replace("\\\n", " ")
+
+
+@needs_make
+def test_help_tells_every_target_old_names_beside_new_commands():
+    new, _, old = make("help").partition("Names of v1.9 and v2.0a")
+    told = {line.split()[1]: " ".join(line.split()[2:]) for line in old.splitlines()[1:]}
+    assert set(told) >= OLD
+    assert set(re.findall(r"^  make (\S+)", new, re.MULTILINE)) | set(told) >= TARGETS - {"\\"}
+    for name, command in told.items():
+        if command.startswith(("lumen", "python -m")):
+            first = command.partition(" [")[0].replace("lumen", "python -m ops")
+            assert first.replace("$REALM", "prod") in make("-n", name)
+
+
+@needs_make
+@pytest.mark.parametrize("target", sorted(OLD - {"obs-lint"}))
+def test_what_a_target_calls_is_there(target):
+    called = re.findall(r"python -m (\S+)(?: (\w+))?", make("-n", target))
+    assert called
+    for module, word in called:
+        assert find_spec(module)
+        assert module != "ops" or word in COMMANDS
+
+
+@needs_make
+def test_a_realm_can_be_named():
+    assert "--realm prod" in make("-n", "promql-unit")
+    assert "--realm stage" in make("-n", "promql-unit", "REALM=stage")
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_call_make_only(workflow):
+    told = yaml.safe_load(workflow.read_text())
+    assert told["name"] == workflow.stem
+    assert told["permissions"] == {"contents": "read"}
+    for job in told["jobs"].values():
+        runs = [step["run"] for step in job["steps"] if "run" in step]
+        assert runs
+        for run in runs:
+            if run == ".ci/run":
+                assert (ROOT / run).stat().st_mode & 0o111
+            elif run != "sudo apt-get update":
+                words = run.split()
+                assert words[0] == "make"
+                assert {word for word in words[1:] if "=" not in word} <= TARGETS
+
+
+def test_each_python_that_is_promised_is_checked():
+    told = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    versions = told["jobs"]["checks"]["strategy"]["matrix"]["python"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    low, high = re.findall(r"3\.(\d+)", project["requires-python"])
+    minors = range(int(low), int(high))
+    assert versions == [f"3.{minor}" for minor in minors]
+
+
+def environment():
+    """Every variable that code, configurations and tools of this repository read."""
+    found = {"PYTHON"}
+    for folder in ("configs", "flows", "operators", "ops", "sinks", "sources"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".yaml", ".yml"):
+                found |= set(re.findall(r"\$\{([A-Z_]+)\}", path.read_text()))
+            if path.suffix == ".py":
+                found |= {a or b for a, b in re.findall(READ, path.read_text())}
+    return found - {"TERM"}
+
+
+def test_every_variable_is_in_the_example_and_no_other():
+    example = (ROOT / ".env.example").read_text()
+    told = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
+    assert sorted(told) == sorted(environment())
+
+
+SHOW = """
+from flows.fusion import DEFAULT, os
+from ops.cli.state_client import address
+print(address(None), os.environ["LUMEN_CONFIG"] == DEFAULT)
+"""
+
+
+def test_the_example_sets_what_holds_without_it():
+    shown = subprocess.run(
+        ["sh", "-ec", 'set -a; . ./.env.example; exec "$0" -c "$1"', sys.executable, SHOW],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout == "http://127.0.0.1:9310 True\n"
+
+
+def test_what_is_said_not_to_be_carried_over_is_not_there():
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("## Coming from v1.9 or v2.0a")[2].partition("\n## ")[0]
+    gone = [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")][1:]
+    names = {name for cell in gone for name in re.findall(r"`([\w.*-]+)`", cell)}
+    assert len(names) > 25
+    assert not names & TARGETS
+    scripts = {path.name for path in ROOT.glob("*/**/*.sh")}
+    assert not names & scripts

@@ -1,0 +1,270 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.coherence import PAGES
+from configs.schema import ExporterConfig
+from operators.records import EvidenceRecord
+from sinks.exporter.live_state import MOST_FINDINGS
+from sinks.exporter.routes import Pages
+from tests.support.shown import Time, events, finding, packet, report, ticks
+
+OPENAPI = json.loads(
+    (Path(__file__).parents[3] / "configs" / "schemas" / "openapi.json").read_text()
+)
+METRICS = ExporterConfig().path
+
+
+@pytest.fixture
+def time():
+    return Time()
+
+
+@pytest.fixture
+def board(time):
+    return time.board()
+
+
+@pytest.fixture
+def pages(board):
+    return Pages(METRICS, board)
+
+
+def get(pages, path, **query):
+    return pages.answer("GET", path, urlencode(query))
+
+
+def lines(answer):
+    assert answer[0] == 200
+    return [msgspec.json.decode(line, type=EvidenceRecord) for line in answer[2].splitlines()]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/metrics", "/metrics_fusion/", "//", "/../etc/passwd", "/page/index.html", "/state/",
+     "/evidence", "/Healthz", "/%2e%2e/", "/\udcff", "x" * 9000],
+)  # fmt: skip
+def test_what_is_not_there_is_404(pages, path):
+    for method in ("GET", "POST", "BREW"):
+        assert pages.answer(method, path, "")[0] == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "get", ""])
+def test_only_get_is_answered(pages, method):
+    for path in pages.routes:
+        status, headers, _ = pages.answer(method, path, "")
+        assert (status, headers["Allow"]) == (405, "GET")
+
+
+def test_readiness_follows_the_data(time, board, pages):
+    assert get(pages, "/readyz")[0] == 503
+    board.tell([packet(ticks(0))])
+    assert b"no event" in get(pages, "/readyz")[2], "ticks alone are no data"
+    board.tell([packet(ticks(1), ends=events("osc_1"))])
+    assert get(pages, "/readyz")[::2] == (200, b"ready\n")
+    alone = replace(ticks(2), sync_bound_s=np.array([np.nan]))
+    board.tell([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
+    assert get(pages, "/readyz")[::2] == (
+        200, b"ready\nr: not compared: one channel live; osc_1:p silent\n"
+    )  # fmt: skip
+    time.now += 29
+    assert get(pages, "/readyz")[0] == 200
+    time.now += 2
+    assert get(pages, "/readyz")[0] == 503
+    board.tell([packet(ends=events("osc_1"))])
+    assert b"no tick" in get(pages, "/readyz")[2], "the flow hangs"
+    assert get(pages, "/healthz")[0] == 200
+
+
+def test_results_later_than_five_seconds_are_not_ready(time, board, pages):
+    def told(tick, late):
+        time.wall = tick + 0.5 + late
+        board.tell([packet(ticks(tick), ends=events("osc_1"))])
+        return get(pages, "/readyz")[::2]
+
+    assert told(1, 4.9) == (200, b"ready\n")
+    why = b"not ready: results come 5.1 s late: this machine cannot keep up\n"
+    assert told(2, 5.1) == (503, why)
+    shown = json.loads(get(pages, "/state")[2])
+    assert (shown["fresh"], shown["rigs"]["r"]["behind_s"]) == (False, pytest.approx(5.1))
+    assert told(3, 0.2) == (200, b"ready\n")
+
+
+def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
+    for i in range(25):  # three at each moment: a page may end among them
+        board.tell([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])
+    found, answer = [], get(pages, "/evidence/bundle", since=5, limit=10)
+    found += lines(answer)
+    while link := answer[1].get("Link"):
+        path, _, query = link[1 : link.index(">")].partition("?")
+        answer = pages.answer("GET", path, query)
+        assert len(lines(answer)) <= 10
+        found += lines(answer)
+    assert [f.rule for f in found] == [f"{i} {n}" for i in range(5, 25) for n in range(3)]
+
+
+def test_evidence_is_bounded(board, pages):
+    for i in range(MOST_FINDINGS + 500):
+        board.tell([packet(evidence=(finding(float(i)),))])
+    assert len(board.findings) == MOST_FINDINGS
+    assert [f.ts for f in lines(get(pages, "/evidence/bundle", limit=2))] == [500, 501]
+    assert len(lines(get(pages, "/evidence/bundle"))) == 100
+    assert len(lines(get(pages, "/evidence/bundle", limit=1000))) == 1000
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=1001", "limit=1.5", "limit=", "since=x", "since=nan", "since=inf",
+     "since=1&since=2", "after=-2", "after=1e300", "limit=9" + "9" * 5000, "depth=1",
+     "since=%00", "&".join(["since=1"] * 40), "since=1_0;drop"],
+)  # fmt: skip
+def test_a_bad_question_is_400_in_one_line(pages, query):
+    status, headers, body = pages.answer("GET", "/evidence/bundle", query)
+    assert status == 400
+    assert headers["Content-Type"].startswith("text/plain")
+    assert body.count(b"\n") == 1
+
+
+_QUERY = st.one_of(
+    st.text(),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["since", "limit", "after", "rig", "x"]),
+            st.one_of(st.text(), st.integers(), st.floats()),
+        )
+    ).map(urlencode),
+)
+
+
+@given(
+    method=st.one_of(st.just("GET"), st.text()),
+    path=st.one_of(st.sampled_from(list(OPENAPI["paths"])), st.text()),
+    query=_QUERY,
+)
+def test_whatever_is_asked_is_answered_as_the_document_says(method, path, query):
+    status, _, body = Pages(METRICS, Time().board()).answer(method, path, query)
+    if path not in OPENAPI["paths"]:
+        assert status == 404
+    elif method != "GET":
+        assert status == 405
+    else:
+        assert str(status) in OPENAPI["paths"][path]["get"]["responses"]
+    assert len(body) < 100_000
+
+
+def test_the_routes_are_those_of_the_openapi_document(pages):
+    assert set(pages.routes) == set(OPENAPI["paths"])
+    assert set(PAGES) == set(pages.routes) - {METRICS}
+    for methods in OPENAPI["paths"].values():
+        assert set(methods) == {"get"}
+
+
+def _schema(name):
+    return {"$ref": f"#/components/schemas/{name}", "components": OPENAPI["components"]}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_answers_are_as_the_openapi_document_says(board, pages, begun):
+    if begun:
+        board.tell([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
+                            sync=(report("osc_1:p"),))])  # fmt: skip
+    for path, methods in OPENAPI["paths"].items():
+        status, headers, body = get(pages, path)
+        said = methods["get"]["responses"][str(status)]
+        if "$ref" in said:
+            said = OPENAPI["components"]["responses"][said["$ref"].rpartition("/")[2]]
+        assert headers["Content-Type"] in said["content"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        if path == "/state":
+            for asked in ({}, {"rig": "r"}, {"since": 0}, {"rig": "r", "since": 1}):
+                body = get(pages, path, **asked)[2]
+                jsonschema.validate(json.loads(body), _schema("State"))
+                assert (json.loads(body)["history"] is None) == ("since" not in asked)
+        if path == "/evidence/bundle":
+            assert len(body.splitlines()) == begun
+            for line in body.splitlines():
+                jsonschema.validate(json.loads(line), _schema("Finding"))
+
+
+def test_the_documents_finding_is_the_record():
+    assert OPENAPI["components"]["schemas"]["Finding"]["required"] == list(
+        EvidenceRecord.__struct_fields__
+    )
+
+
+def test_the_state_says_null_where_there_is_no_value(board, pages):
+    board.tell([packet(ticks(0, coherence=float("nan")))])
+    state = json.loads(get(pages, "/state")[2])
+    assert state["rigs"]["r"]["indicators"]["coherence"] == {
+        "value": None, "why": "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz",
+        "budget": 0.9, "warn": 0.86, "crit": 0.72, "least": True, "good": None,
+        "level": None,
+    }  # fmt: skip
+    assert state["fresh"] is False
+
+
+def test_the_history_of_one_rig_is_told_once(time):
+    board = time.board(rigs=("a", "b"))
+    pages = Pages(METRICS, board)
+    board.tell([packet(ticks(0, 99, hz=5.0), rig="b")])
+
+    def told(**asked):
+        return json.loads(get(pages, "/state", **asked)[2])
+
+    first = told(rig="b", since=0)
+    assert first["names"] == ["a", "b"]
+    assert list(first["rigs"]) == ["b"]
+    assert len(first["history"]["ts"]) == 98, "the last point is not whole yet"
+    assert told(rig="b", since=first["version"])["history"]["ts"] == []
+    board.tell([packet(ticks(99, 3, hz=5.0), rig="b")])
+    assert len(told(rig="b", since=first["version"])["history"]["ts"]) == 3
+    assert len(told(rig="b", since=10**6)["history"]["ts"]) == 101, "another run's version"
+    assert told(since=0)["history"]["rig"] == "a"
+    assert told(since=0)["history"]["signals"] == {}
+
+
+@pytest.mark.parametrize("rig", ["x", "", "R", "r/"])
+def test_a_rig_that_is_not_there_is_404_in_one_line(pages, rig):
+    status, _, body = get(pages, "/state", rig=rig)
+    assert status == 404
+    assert body.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "query", ["since=-1", "since=0.5", "since=nan", "since=1&since=2", "limit=1"]
+)
+def test_a_bad_question_about_the_state_is_400_in_one_line(pages, query):
+    status, _, body = pages.answer("GET", "/state", query)
+    assert status == 400
+    assert body.count(b"\n") == 1
+
+
+def test_the_live_page_asks_nobody_else(pages):
+    policy = get(pages, "/")[1]["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    for path in ("/", *(path for path in pages.routes if path.startswith("/page/"))):
+        status, _, body = get(pages, path)
+        assert status == 200
+        assert b"http://" not in body
+        assert b"https://" not in body
+
+
+def test_the_live_page_asks_for_what_is_served(pages):
+    index = get(pages, "/")[2].decode()
+    asked = set(re.findall(r'(?:href|src)="(page/[^"]+)"', index))
+    assert {path for path in pages.routes if path.startswith("/page/")} == {
+        f"/{path}" for path in asked
+    }
+    for path in asked:
+        for module in re.findall(r'from "\./([^"]+)"', get(pages, f"/{path}")[2].decode()):
+            assert f"/page/{module}" in pages.routes

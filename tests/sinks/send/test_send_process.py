@@ -1,0 +1,144 @@
+"""OSC out of a process of its own: it follows the run, never holds it up, and never outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pythonosc.osc_message import OscMessage
+
+from sinks.send.send_process import Sender
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture
+def peer() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        made.bind(("127.0.0.1", 0))
+        made.settimeout(PATIENCE_S)
+        yield made
+
+
+@pytest.fixture
+def sender(peer: socket.socket) -> Iterator[Sender]:
+    made = Sender("music", 100.0, f"127.0.0.1:{peer.getsockname()[1]}", 60.0)
+    made.start()
+    yield made
+    made.stop()
+
+
+def process(sender: Sender) -> subprocess.Popen[bytes]:
+    assert sender._process is not None
+    return sender._process
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def heard(peer: socket.socket) -> tuple[str, float]:
+    message = OscMessage(peer.recv(2048))
+    return message.address, message.params[0]
+
+
+def test_the_newest_values_are_played_again_and_again(sender: Sender, peer: socket.socket) -> None:
+    sender.put({"/x": 1.0})
+    assert [heard(peer) for _ in range(5)] == [("/x", 1.0)] * 5
+    sender.put({"/x": 2.0})
+    until(lambda: heard(peer) == ("/x", 2.0))
+
+
+def test_a_player_that_stands_still_holds_nobody_up(sender: Sender, peer: socket.socket) -> None:
+    sender.put({"/x": 0.0})
+    heard(peer)
+    os.kill(process(sender).pid, signal.SIGSTOP)
+    many = {f"/{n}": 0.0 for n in range(100)}
+    for n in range(1, 2001):  # 2 MB: more than any pipe holds
+        sender.put({**many, "/x": float(n)})
+    os.kill(process(sender).pid, signal.SIGCONT)
+
+    def newest() -> bool:
+        sender.put({"/x": 3000.0})
+        return heard(peer) == ("/x", 3000.0)
+
+    until(newest)
+
+
+def test_null_ends_it(sender: Sender, peer: socket.socket) -> None:
+    sender.put({"/x": 1.0})
+    heard(peer)
+    sender.put({})
+    peer.settimeout(0.5)
+    with pytest.raises(TimeoutError):
+        for _ in range(1000):
+            heard(peer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_to_the_group_are_the_run_s(
+    number: signal.Signals, sender: Sender, peer: socket.socket
+) -> None:
+    sender.put({"/x": 1.0})
+    heard(peer)  # from then on signals are set up
+    os.kill(process(sender).pid, number)
+    sender.put({"/x": 2.0})
+    until(lambda: heard(peer) == ("/x", 2.0))
+    ended = process(sender)
+    sender.stop()
+    assert ended.returncode == 0
+
+
+def test_one_that_was_killed_is_started_again(
+    sender: Sender, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.send.send_process._AGAIN_S", 0.0)
+    sender.put({"/x": 1.0})
+    heard(peer)
+    process(sender).kill()
+    process(sender).wait()
+
+    def again() -> bool:
+        sender.put({"/x": 2.0})
+        return heard(peer) == ("/x", 2.0)
+
+    until(again)
+
+
+RUN = """
+import os, signal, sys
+from sinks.send.send_process import Sender
+sender = Sender("music", 100.0, sys.argv[1], 60.0)
+sender.start()
+sender.put({"/x": 1.0})
+print(sender._process.pid, flush=True)
+signal.pause()
+"""
+
+
+def test_it_ends_with_a_run_that_is_killed(peer: socket.socket) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, f"127.0.0.1:{peer.getsockname()[1]}"], stdout=subprocess.PIPE
+    )
+    assert run.stdout is not None
+    pid = int(run.stdout.readline())
+    heard(peer)
+    run.kill()
+    run.communicate()
+    until(lambda: _ended(pid))
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is gone, or has ended and nobody has asked for its code."""
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -1,0 +1,160 @@
+import json
+import time
+
+import msgspec
+import pytest
+
+from configs.schema import Config, FileStream
+from sources.inbox import Heard, Inbox, Played, Refused, Turned
+from sources.live import preflight
+from sources.live.playback import Playback
+from sources.replay.arrival_check import Arrivals
+
+THEN, NOW = 1_600_000_000.0, 1_750_000_000.0
+
+
+class Host:
+    """The host's time, as a test sets it."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+def event(at, value, source="phone", key="/x", **meta):
+    """Return a line of an event that arrived at a moment of the recording, sent 2.5 s earlier."""
+    stamps = {"ts": THEN + at - 2.5, "meta": {"rx": THEN + at} | meta}
+    return json.dumps({"source": source, "key": key, "value": value} | stamps)
+
+
+@pytest.fixture
+def player(tmp_path):
+    """Return what plays lines: a function that gives what is heard by a moment."""
+    running = []
+
+    def play(*lines, began=None):
+        path = tmp_path / "take.ndjson"
+        path.write_text("".join(f"{line}\n" for line in lines))
+        host, inbox = Host(), Inbox("take")
+        stream = Playback(
+            FileStream(name="take", path=str(path)), "studio", Arrivals(30.0), began, host
+        )
+        running.append(stream)
+        stream.start(inbox)
+        while stream.began is None:
+            time.sleep(0.001)
+
+        def heard_by(at):
+            host.now = NOW + at
+            time.sleep(0.1)
+            return inbox.take()
+
+        return stream, heard_by
+
+    yield play
+    for stream in running:
+        stream.stop()
+
+
+def values(items):
+    return [x.item.value for x in items if isinstance(x, Played) and isinstance(x.item, Heard)]
+
+
+def test_events_come_at_the_distance_at_which_they_were_recorded(player):
+    _, heard_by = player(event(0, 1.0), event(0.5, 2.0), event(20, 3.0))
+
+    first, second = heard_by(0.0)
+    assert (first.up, second.item.rx) == (True, NOW)
+    assert second.item.ts == THEN - 2.5
+    assert values(heard_by(0.49)) == []
+    (later,) = heard_by(0.505)
+    assert (later.item.rx, later.item.ts, later.item.value) == (NOW + 0.5, THEN - 2.0, 2.0)
+    assert values(heard_by(19.9)) == []
+    assert values(heard_by(20.1)) == [3.0]
+
+
+def test_what_is_played_keeps_its_source_its_number_and_its_kind(player):
+    _, heard_by = player(
+        event(0, 1.5, seq=7), event(0, [1.0, None], key="/acc"), event(0, "go", "desk"),
+        "no event", json.dumps({"ts": THEN, "source": "fader", "key": "/y", "value": 4.0}),
+        event(0.1, 0.0),
+    )  # fmt: skip
+
+    up, *items = heard_by(0.05)
+    assert isinstance(up, Turned)
+    said = [(x.source, *x.item[1:3]) for x in items if isinstance(x.item, Heard)]
+    assert said == [("phone", "/x", 1.5), ("phone", "/acc[0]", 1.0), ("desk", "/x", "go"),
+                    ("fader", "/y", 4.0)]  # fmt: skip
+    assert [x.item.seq for x in items if isinstance(x.item, Heard)] == [7, -1, -1, -1]
+    unstamped = items[-1].item
+    assert unstamped.ts != unstamped.ts
+    lost = [(x.source, x.item.reason) for x in items if isinstance(x.item, Refused)]
+    assert lost == [("phone", "value"), ("?", "json")]
+
+
+def test_after_standing_still_events_arrive_when_they_were_due(player):
+    _, heard_by = player(*(event(i, float(i)) for i in range(40)))
+    heard_by(0.5)
+    found = heard_by(30.5)
+    assert [x.rx for x in found] == [NOW + i for i in range(1, 31)]
+
+
+def test_what_is_looked_for_too_late_without_a_standstill_arrives_late(player):
+    _, heard_by = player(*(event(i / 10, float(i)) for i in range(40)))
+    heard_by(0.05)
+    found = heard_by(0.65)
+    assert [x.rx for x in found] == [NOW + 0.65] * 6
+
+
+def test_at_its_end_its_sources_go_down(player):
+    _, heard_by = player(event(0, 1.0, "phone"), event(0, 2.0, "desk"), event(1, 1.0))
+
+    assert [x for x in heard_by(0.5) if isinstance(x, Turned) and not x.up] == []
+    *_, desk, phone, own = heard_by(1.5)
+    assert [(x.source, x.item.up) for x in (desk, phone)] == [("desk", False), ("phone", False)]
+    assert not own.up
+    assert own.why.endswith("played to its end")
+
+
+def test_a_run_that_is_gone_on_with_goes_on_in_it(player):
+    lines = [event(i, float(i)) for i in range(100)]
+    first, heard_by = player(*lines)
+    heard_by(10.2)
+    began = first.began
+    first.stop()
+    _, heard_by = player(*lines, began=began - 60)
+
+    heard_by(0.5)
+    assert values(heard_by(3.1)) == [61.0, 62.0, 63.0]
+
+
+def test_a_recording_that_is_gone_is_down_and_no_more(tmp_path):
+    inbox = Inbox("take")
+    stream = Playback(
+        FileStream(name="take", path=str(tmp_path / "gone.ndjson")), "studio", Arrivals(30.0)
+    )
+    stream.start(inbox)
+    time.sleep(0.1)
+    stream.stop()
+
+    (down,) = inbox.take()
+    assert not down.up
+    assert "recording not found" in down.why
+
+
+def test_a_recording_of_a_source_that_is_live_is_refused(tmp_path, capsys):
+    path = tmp_path / "take.ndjson"
+    path.write_text(event(0, 1.0, "osc_1") + "\n")
+    streams = [{"name": "take", "type": "file", "path": str(path)},
+               {"name": "osc_1", "type": "osc", "addr": "127.0.0.1:0"}]  # fmt: skip
+    signals = {"pulse": {"members": {"osc_1:/x": {}}}}
+    config = msgspec.convert({"version": 2, "streams": streams, "signals": signals}, Config)
+
+    with pytest.raises(SystemExit, match="2"):
+        preflight(config)
+    assert capsys.readouterr().err == (
+        f"lumen: take: {path} holds events of 'osc_1', which is a live stream too:"
+        " give that another name\n"
+    )

@@ -1,0 +1,563 @@
+import gzip
+import io
+import json
+import os
+import random
+import signal
+import struct
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+from backports import zstd
+
+from configs.schema import Config
+from operators.records import Batch
+from ops.fakes.xdf_files import Stream, regular
+from ops.fakes.xdf_files import write as write_xdf
+from sources import shutdown as stop
+from sources.recordings import recording
+from sources.recordings.progress import Progress
+from sources.replay.arrival_check import Arrivals
+from sources.replay.replay import Replay, ReplayPartition, rigs_of
+from sources.rows import names
+from sources.wake import AT_ONCE
+
+OPENED = []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def all_closed():
+    yield
+    close_all()
+
+
+@pytest.fixture(autouse=True)
+def no_wish_to_stop():
+    stop.reset()
+    yield
+    stop.reset()
+    close_all()
+
+
+def close_all():
+    while OPENED:
+        OPENED.pop().close()
+
+
+def config(*paths, rig="studio", max_rigs=64, **stream):
+    return msgspec.convert(
+        {
+            "version": 2,
+            "rig": rig,
+            "max_rigs": max_rigs,
+            "streams": [
+                {"name": f"f{i}", "type": "file", "path": str(p)} | stream
+                for i, p in enumerate(paths)
+            ],
+            "signals": {"pulse": {"members": {"a:x": {}}}},
+        },
+        Config,
+    )
+
+
+def event(rx, value=0.5, source="a", **more):
+    meta = {"meta": {"rx": rx}} if rx is not None else {}
+    return json.dumps({"ts": rx or 0.0, "source": source, "key": "x", "value": value} | meta | more)
+
+
+def write(path, lines):
+    path.write_text("".join(f"{x}\n" for x in lines))
+    return path
+
+
+class Seen:
+    """What came, rig by rig, with names resolved and rejects at their place among all rows."""
+
+    def __init__(self):
+        self.rows, self.said, self.texts, self.ended = {}, {}, {}, []
+
+    def take(self, items):
+        for rig, b in items:
+            assert isinstance(b, Batch)
+            assert b.rig == rig
+            assert rig not in self.ended
+            rows = self.rows.setdefault(rig, [])
+            at = len(rows)
+            said, texts = self.said.setdefault(rig, []), self.texts.setdefault(rig, [])
+            said += [(at + r.row, r.reason, r.source, r.where, r.sample) for r in b.rejects]
+            texts += [(at + m.row, m.text) for m in b.markers]
+            names = [b.names[n] if n >= 0 else None for n in b.name.tolist()]
+            columns = (b.ts, b.rx, b.value)
+            times = [[struct.pack("<d", v) for v in c.tolist()] for c in columns]
+            flags = (b.stamped.tolist(), b.wild.tolist(), b.seq.tolist(), b.line.tolist())
+            rows += zip(names, *times, *flags, strict=True)
+            if b.end:
+                self.ended.append(rig)
+
+    def everything(self):
+        return self.rows, self.said, self.texts, sorted(self.ended)
+
+    def arrivals(self, rig="studio"):
+        return [struct.unpack("<d", r[2])[0] for r in self.rows[rig]]
+
+    def wild(self, rig="studio"):
+        return [r[5] for r in self.rows[rig]]
+
+    def sources(self, rig="studio"):
+        return [r[0][0] for r in self.rows[rig]]
+
+
+def part(cfg, state=None, progress=False) -> ReplayPartition:
+    opened = Replay(cfg, progress).build_part("receive", "replay", state)
+    OPENED.append(opened)
+    return opened
+
+
+def replay(cfg, resume_every=None):
+    """Run to the end; with `resume_every`, from a new partition after so many batches."""
+    seen, source, batches = Seen(), part(cfg), 0
+    while True:
+        try:
+            seen.take(source.next_batch())
+        except StopIteration:
+            return seen
+        batches += 1
+        if resume_every and batches % resume_every == 0:
+            state = source.snapshot()
+            assert isinstance(state, bytes)
+            source = part(cfg, state)
+
+
+def lively(n=900, seed=0, source="a"):
+    """A recording with everything in it."""
+    rng = random.Random(seed)
+    lines, t = [], 1.7e9 + seed
+    for i in range(n):
+        t += rng.expovariate(10)
+        roll = rng.random()
+        rig = {"rig": rng.choice(["hall", "studio"])} if rng.random() < 0.3 else {}
+        if roll < 0.04:
+            lines.append(rng.choice(["{", "", "[1]", event(t, True, source), "\0\0"]))
+        elif roll < 0.07:
+            lines.append(event(t, [1, True, 2.5], source, **rig))
+        elif roll < 0.09:
+            lines.append(event(t, rng.choice(["now", ""]), source, **rig))
+        elif roll < 0.11:
+            lines.append(json.dumps({"tick": t} | rig))
+        elif roll < 0.15:
+            wild = [event(t + rng.choice([1e6, -1e6, 1e8]), i, source, **rig)
+                    for _ in range(rng.randrange(1, 7))]  # fmt: skip
+            lines += wild
+        elif roll < 0.155:
+            t += 500
+        else:
+            lines.append(event(t, rng.gauss(0, 1), source, **rig))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    paths = [write(folder / f"{s}.ndjson", lively(seed=i, source=s)) for i, s in enumerate("abc")]
+    packed = folder / "a.ndjson.gz"
+    packed.write_bytes(gzip.compress(paths[0].read_bytes(), mtime=0))
+    return [*paths, packed]
+
+
+@pytest.fixture(scope="module")
+def quiet(recordings):
+    return replay(config(*recordings[:3])).everything()
+
+
+def test_the_recording_of_these_tests_has_everything_in_it(quiet):
+    rows, said, texts, ended = quiet
+    assert sorted(rows) == ended == ["hall", "studio"]
+    assert {s[1] for s in said["studio"]} == {"json", "schema", "value"}
+    assert not said["hall"]
+    assert all({text for _, text in x} == {"now", ""} for x in texts.values())
+    assert 0.02 < np.mean([r[5] for r in rows["studio"]]) < 0.3
+    assert any(r[0] is None for r in rows["studio"])
+
+
+@pytest.mark.parametrize("lines", [1, 37, 10_000])
+def test_batches_of_any_size_are_the_same_rows(recordings, quiet, lines):
+    assert replay(config(*recordings[:3], batch_lines=lines)).everything() == quiet
+
+
+@pytest.mark.parametrize(("lines", "every"), [(37, 7), (1, 7), (5, 1), (101, 3)])
+def test_a_run_that_is_resumed_again_and_again_gives_the_same_rows(recordings, quiet, lines, every):
+    resumed = replay(config(*recordings[:3], batch_lines=lines), resume_every=every)
+    assert resumed.everything() == quiet
+
+
+@pytest.mark.parametrize(("lines", "every"), [(37, 7), (1000, 1), (9, None)])
+def test_an_xdf_file_gives_the_same_rows_however_it_is_read(tmp_path, lines, every):
+    """Numbers, bad numbers, texts, empty ones, bad stamps and bad readings, cut and resumed."""
+    rng, host = np.random.default_rng(0), regular(50.0, 60.0)
+    good, bad = (Stream(n, host, 50.0, labels=("x", "y"), seed=k) for k, n in enumerate("ab"))
+    good.values[::31, 1] = np.nan
+    bad.stamps[rng.random(len(host)) < 0.05] += 1e6
+    bad.reading[-1] += 7e5
+    marks = Stream("marks", 5001.0 + np.arange(20) * 2.5, texts=("", "go", ""), kind="exact")
+    write_xdf(tmp_path / "a.xdf", good, bad, marks)
+    whole = replay(config(tmp_path / "a.xdf", batch_lines=1_000_000)).everything()
+    _, said, texts, _ = whole
+    assert [text for _, text in texts["studio"]] == (["", "go", ""] * 7)[:20]
+    assert {x[1] for x in said["studio"]} == {"value", "wild_stamp"}
+    part = replay(config(tmp_path / "a.xdf", batch_lines=lines), resume_every=every)
+    assert part.everything() == whole
+
+
+def test_small_reads_give_the_same_rows(recordings, quiet, monkeypatch):
+    monkeypatch.setattr(recording, "READ", 777)
+    assert replay(config(*recordings[:3], batch_lines=50), resume_every=9).everything() == quiet
+
+
+def test_a_full_table_of_names_gives_the_same_rows(recordings, quiet, monkeypatch):
+    monkeypatch.setattr(names, "_MOST_NAMES", 3)
+    monkeypatch.setattr(recording, "READ", 2000)
+    assert replay(config(*recordings[:3], batch_lines=50)).everything() == quiet
+
+
+def test_a_packed_recording_gives_the_same_rows(recordings, tmp_path):
+    plain = replay(config(recordings[0]))
+    zst = tmp_path / "a.ndjson.zst"
+    zst.write_bytes(zstd.compress(recordings[0].read_bytes()))
+    for path in (recordings[3], zst):
+        seen = replay(config(path, batch_lines=41), resume_every=5)
+        assert seen.rows == plain.rows
+        assert [s[:3] for s in seen.said["studio"]] == [s[:3] for s in plain.said["studio"]]
+
+
+def test_files_are_merged_by_arrival_and_ties_by_their_order(tmp_path):
+    one = write(tmp_path / "1", [event(t, source="one") for t in (1, 3, 2, 5, 5)])
+    two = write(tmp_path / "2", [event(t, source="two") for t in (0, 3, 4, 5, 6)])
+    seen = replay(config(one, two))
+    assert list(zip(seen.sources(), seen.arrivals(), strict=True)) == [
+        ("two", 0), ("one", 1), ("one", 3), ("one", 2), ("two", 3), ("two", 4),
+        ("one", 5), ("one", 5), ("two", 5), ("two", 6),
+    ]  # fmt: skip
+    assert len({r[7] for r in seen.rows["studio"]}) == 10
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "wild"),
+    [
+        ([0, 1, 1e9, 2, 3], [2]),
+        ([0, 1, -1e9, 2, 3], [2]),
+        ([1e9, 0, 1, 2, 3], [0]),
+        ([0, 1e9, 1, 2], [1]),
+        ([0, 1, 100, 101, 102, 103, 2], [2, 3, 4, 5]),
+        ([0, 1, 100, 101, 102, 103, 104, 105], []),
+        ([0, 1, 100, 101, 102, 103, 104, 2, 105], [7]),
+        ([100, 101, 0, 1, 2, 3, 4, 5], []),
+        ([0, 1, 1e9, 100, 101, 102, 103, 104], [2]),
+        ([0, 60, 120, 180, 240, 300], [5]),
+        ([60 * i for i in range(10)], []),
+        ([0, 60, 120], [1, 2]),
+        ([0, 1, 100, 101], [2, 3]),
+        ([0, 29, 0, 30, 58], []),
+        ([5], []),
+    ],
+)
+def test_wild_arrivals_are_marked_and_a_gap_is_believed(tmp_path, arrivals, wild):
+    path = write(tmp_path / "f", [event(t) for t in arrivals])
+    for lines in (1, 3, 100):
+        seen = replay(config(path, batch_lines=lines), resume_every=1)
+        assert seen.arrivals() == arrivals
+        assert [i for i, w in enumerate(seen.wild()) if w] == wild
+
+
+def test_the_elements_of_an_array_are_one_arrival(tmp_path):
+    path = write(tmp_path / "f", [event(0), event(1), event(99, [1, 2, 3, 4, 5, 6]), event(2)])
+    assert replay(config(path)).wild() == [False, False, *[True] * 6, False]
+
+
+def test_a_wild_arrival_does_not_move_the_merge(tmp_path):
+    one = write(tmp_path / "1", [event(t, source="one") for t in (0, 1e9, 1, 2)])
+    two = write(tmp_path / "2", [event(t, source="two") for t in (0.5, 1.5)])
+    assert replay(config(one, two)).sources() == ["one", "one", "two", "one", "two", "one"]
+
+
+def test_verdicts_do_not_depend_on_how_rows_are_shown():
+    rng = random.Random(1)
+    for _ in range(300):
+        n = rng.randrange(1, 60)
+        rx = np.array([rng.choice([0, 0, 0, 1, 90, 200, -90, np.nan]) + i / 10 for i in range(n)])
+        line = np.repeat(np.arange(n), [rng.choice([1, 1, 1, 3]) for _ in range(n)])
+        rx = rx[line]
+        whole = Arrivals(30.0).judge(rx, line, end=True)
+        assert whole.count == len(rx)
+        state, wild, keys, at = Arrivals(30.0), [], [], 0
+        cuts = np.searchsorted(line, sorted(rng.choices(range(n), k=5)))
+        for stop_at in np.unique(np.append(cuts, len(rx))).tolist():
+            judged = state.judge(rx[at:stop_at], line[at:stop_at], end=stop_at == len(rx))
+            wild += judged.wild[: judged.count].tolist()
+            keys += judged.key[: judged.count].tolist()
+            at += judged.count
+        assert wild == whole.wild.tolist()
+        assert keys == whole.key.tolist()
+
+
+def test_rows_of_several_rigs_go_to_their_rigs(tmp_path):
+    lines = [event(0), event(1, rig="hall"), "{", event(2, "now", rig="hall"), '{"tick":3}']
+    path = write(tmp_path / "f", [*lines, '{"tick":3.5,"rig":"hall"}', event(4)])
+    (first, *_rest) = [part(config(path)).next_batch()]
+    batches = dict(first)
+    assert list(batches) == ["studio", "hall"]
+    assert batches["studio"].rx.tolist() == [0, 3, 4]
+    assert batches["studio"].name.tolist()[1] == -1
+    assert [(r.row, r.reason) for r in batches["studio"].rejects] == [(1, "json")]
+    assert batches["hall"].rx.tolist() == [1, 2, 3.5]
+    assert [(m.row, m.text) for m in batches["hall"].markers] == [(1, "now")]
+    assert batches["hall"].rejects == ()
+    assert all(b.end for b in batches.values())
+
+
+@pytest.mark.parametrize("lines", [1, 2, 100])
+def test_events_of_too_many_rigs_are_rejects_of_the_first(tmp_path, lines):
+    named = [event(i, rig=r) for i, r in enumerate(["p", "q", "p", "r", "studio", "q"])]
+    path = write(tmp_path / "f", [*named, '{"tick":7,"rig":"q"}'])
+    seen = replay(config(path, max_rigs=2, batch_lines=lines), resume_every=2)
+    assert seen.arrivals("p") == [0, 2]
+    assert seen.arrivals() == [4]
+    assert sorted(seen.ended) == ["p", "studio"]
+    offsets = [sum(len(x) + 1 for x in named[:i]) for i in (1, 3, 5)]
+    assert [(s[0], s[1], s[2], s[3]) for s in seen.said["studio"]] == [
+        (0, "too_many_rigs", "a", f"{path}:{offsets[0]}"),
+        (0, "too_many_rigs", "a", f"{path}:{offsets[1]}"),
+        (1, "too_many_rigs", "a", f"{path}:{offsets[2]}"),
+    ]
+
+
+def test_the_rigs_of_a_run_are_known_before_it(tmp_path):
+    one = write(tmp_path / "1", [event(0, rig="hall"), "{", event(1), event(2, rig="yard")])
+    two = write(tmp_path / "2", [event(0, rig="tent")])
+    assert rigs_of(config(one, two)) == ("hall", "studio", "yard", "tent")
+    assert rigs_of(config(one, max_rigs=2)) == ("hall", "studio")
+    assert rigs_of(config(two)) == ("tent",)
+    assert rigs_of(config(write(tmp_path / "3", []))) == ("studio",)
+
+
+def test_a_finished_run_that_is_started_again_says_nothing(tmp_path):
+    cfg = config(write(tmp_path / "f", [event(0)]))
+    source = part(cfg)
+    ((_, last),) = source.next_batch()
+    assert last.end
+    for again in (source, part(cfg, source.snapshot())):
+        with pytest.raises(StopIteration):
+            again.next_batch()
+
+
+def test_without_any_event_the_rig_of_the_configuration_ends(tmp_path):
+    ((rig, batch),) = part(config(write(tmp_path / "f", []))).next_batch()
+    assert (rig, len(batch.name), batch.end) == ("studio", 0, True)
+
+
+def test_a_missing_recording_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"recording not found: .*nowhere\.ndjson"):
+        part(config(tmp_path / "nowhere.ndjson"))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_recording_that_became_shorter_is_refused(tmp_path, suffix):
+    def save(lines):
+        data = "".join(f"{x}\n" for x in lines).encode()
+        path.write_bytes(gzip.compress(data) if suffix else data)
+
+    path = tmp_path / f"f.ndjson{suffix}"
+    save([event(i) for i in range(9)])
+    source = part(config(path, batch_lines=6))
+    source.next_batch()
+    save([event(0)])
+    with pytest.raises(ValueError, match="shorter than when it was read"):
+        part(config(path), source.snapshot())
+
+
+def test_the_state_of_other_recordings_is_refused(tmp_path):
+    one, two = write(tmp_path / "1", [event(0)]), write(tmp_path / "2", [event(0)])
+    with pytest.raises(ValueError, match="other recordings"):
+        part(config(two), part(config(one)).snapshot())
+
+
+def test_speed_paces_by_arrival(tmp_path):
+    now = [50.0]
+    path = write(tmp_path / "f", [event(t) for t in (1000, 1001, 1002, 1010)])
+    source = ReplayPartition(config(path, speed=2.0), clock=lambda: now[0])
+    OPENED.append(source)
+    seen = Seen()
+    counts = []
+    for now[0] in (50.0, 50.1, 50.5, 50.9, 51.0, 54.9):
+        items = source.next_batch()
+        counts.append(sum(len(b.rx) for _, b in items))
+        awake = source.next_awake()
+        # Past under any clock: the engine compares it with the wall clock.
+        assert awake == (None if items else AT_ONCE)
+        seen.take(items)
+    assert counts == [1, 0, 1, 0, 1, 0]
+    now[0] = 55.0
+    seen.take(source.next_batch())
+    assert seen.ended == ["studio"]
+    assert seen.arrivals() == [1000, 1001, 1002, 1010]
+
+
+def test_a_stop_without_recovery_ends_every_rig(tmp_path):
+    path = write(tmp_path / "f", [event(i, rig=r) for i, r in enumerate(["hall", "studio"] * 50)])
+    source, seen = part(config(path, batch_lines=10)), Seen()
+    stop.set_recovering(False)
+    seen.take(source.next_batch())
+    stop.request()
+    seen.take(source.next_batch())
+    assert sorted(seen.ended) == ["hall", "studio"]
+    with pytest.raises(StopIteration):
+        source.next_batch()
+
+
+def test_a_stop_under_recovery_is_a_pause(tmp_path):
+    cfg = config(write(tmp_path / "f", [event(i) for i in range(100)]), batch_lines=10)
+    stop.set_recovering(True)
+    source, seen = part(cfg), Seen()
+    seen.take(source.next_batch())
+    stop.request()
+    with pytest.raises(StopIteration):
+        source.next_batch()
+    assert seen.ended == []
+    stop.reset()
+    again = part(cfg, source.snapshot())
+    for _ in range(9):
+        seen.take(again.next_batch())
+    assert seen.arrivals() == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-m", "bytewax.run", "flows.fusion"], False),
+        (["-m", "bytewax.run", "flows.fusion", "-r", "db"], True),
+        (["-m", "bytewax.run", "flows.fusion", "-rdb"], True),
+        (["-m", "bytewax.run", "--recovery-directory=db", "flows.fusion"], True),
+        (["-m", "bytewax.run", "--recovery-dir", "db", "flows.fusion"], True),
+        (["-m", "pytest", "-rA"], False),
+    ],
+)
+def test_recovery_is_read_from_the_command_line(monkeypatch, words, expected):
+    monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
+    monkeypatch.setattr("sys.argv", ["x", *words[2:]])
+    monkeypatch.setattr("sys.orig_argv", ["python", *words])
+    assert stop.recovering() is expected
+    monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", "db")
+    assert stop.recovering()
+
+
+def test_a_signal_asks_for_the_end_and_a_second_interrupt_is_one():
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        elsewhere = threading.Thread(target=stop.install)
+        elsewhere.start()
+        elsewhere.join()
+        assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
+        stop.install()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.sigtimedwait([], 1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def follow(path, state=None):
+    return part(config(path, follow=True), state)
+
+
+def test_a_growing_recording_is_followed_and_its_torn_line_waits(tmp_path):
+    path, seen = tmp_path / "f", Seen()
+    line = event(0)
+    path.write_text(line[:20])
+    source = follow(path)
+    assert source.next_batch() == []
+    assert source.next_awake() == AT_ONCE
+    with path.open("a") as f:
+        f.write(line[20:] + "\n" + event(1) + "\n" + "{")
+    seen.take(source.next_batch())
+    assert seen.arrivals() == [0, 1]
+    stop.set_recovering(False)
+    stop.request()
+    seen.take(source.next_batch())
+    assert [s[1] for s in seen.said["studio"]] == ["torn"]
+    assert seen.ended == ["studio"]
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_hundred_rotations_lose_nothing_and_say_nothing_twice(tmp_path, resumed):
+    path, seen, n = tmp_path / "f", Seen(), 0
+    path.touch()
+    source = follow(path)
+    for turn in range(100):
+        with path.open("a") as f:
+            for _ in range(3):
+                f.write(event(n / 10) + "\n")
+                n += 1
+            f.flush()
+            if turn % 3 == 0:
+                seen.take(source.next_batch())
+            f.write(event(n / 10) + "\n")  # just before it is moved away
+            n += 1
+        path.rename(tmp_path / f"f.{turn}")
+        path.touch()
+        if resumed and turn % 7 == 0:
+            state = source.snapshot()
+            source = follow(path, state)
+        for _ in range(3):
+            seen.take(source.next_batch())
+    assert seen.arrivals() == [i / 10 for i in range(n)]
+    assert seen.said["studio"] == []
+    assert len({r[7] for r in seen.rows["studio"]}) == n
+
+
+def test_a_truncated_recording_is_read_anew(tmp_path):
+    path, seen = write(tmp_path / "f", [event(i) for i in range(5)]), Seen()
+    with path.open("a") as f:
+        f.write("{")
+    source = follow(path)
+    seen.take(source.next_batch())
+    write(path, [event(9)])
+    for _ in range(3):
+        seen.take(source.next_batch())
+    assert seen.arrivals() == [0, 1, 2, 3, 4, 9]
+    assert [(s[0], s[1]) for s in seen.said["studio"]] == [(5, "torn")]
+
+
+def test_a_packed_recording_cannot_be_followed(tmp_path):
+    path = tmp_path / "f.gz"
+    path.write_bytes(gzip.compress(b""))
+    with pytest.raises(ValueError, match="cannot be followed"):
+        follow(path)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("out", "least", "most"), [(Terminal(), 45, 51), (io.StringIO(), 2, 3)])
+def test_progress_is_said_a_few_times_a_second_at_most(out, least, most):
+    now = 0.0
+    progress = Progress(1000, out, lambda: now)
+    for i in range(1001):
+        now = i / 100
+        progress.show(i, 10, 1.7e9 + now, end=i == 1000)
+    said = out.getvalue()
+    assert least <= said.count("events") <= most
+    assert said.endswith("100.0 %  10,010 events  1,001/s  2023-11-14 22:13:30\n")
+
+
+def test_a_replay_is_silent_unless_asked(tmp_path, capsys):
+    cfg = config(write(tmp_path / "f", [event(0)]))
+    part(cfg).next_batch()
+    assert capsys.readouterr().err == ""
+    part(cfg, progress=True).next_batch()
+    assert "1 events" in capsys.readouterr().err

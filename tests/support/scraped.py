@@ -1,0 +1,71 @@
+"""A real scrape: what the exporter says at the end of a recording in which all happens.
+
+Rules, dashboards and pages that name a metric are held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from configs.schema import Config, MidiStream, OscStream, UreStream
+from operators.plan import MemberConfig, SignalConfig
+from sinks.exporter.live_state import Board
+from sinks.exporter.metrics import Page
+from tests.contract import rich
+from tests.support.signals import Source, every, run
+from tests.support.signals import studio as recorded
+
+Labels = frozenset[tuple[str, str]]
+URE = {
+    "ure_phase_diff_mean": 0.015, "ure_harmony_index": 0.9, "ure_coherence_level": 0.93,
+    "ure_residual_entropy_last": 0.12,
+}  # fmt: skip
+"""What the engine reports of itself."""
+PLAN = replace(rich.PLAN, facts=tuple(f"ure:{key}" for key in URE))
+STUDIO = (
+    *(source for source in rich.STUDIO if source.key not in URE),
+    *(Source(source="ure", key=key, rate_hz=0.5, noise=0.005, value=lambda t, x=x: x + 0 * t)
+      for key, x in URE.items()),
+)  # fmt: skip
+
+
+def config() -> Config:
+    """The studio's rig as a live configuration."""
+    members = {m.channel: MemberConfig(group=m.group) for m in PLAN.members}
+    return Config(
+        version=2,
+        rig=PLAN.rig,
+        streams=[
+            UreStream(name="ure", metrics_url="http://127.0.0.1:9305/metrics_ure"),
+            *(OscStream(name=f"osc_{i}", addr=f"127.0.0.1:900{i}") for i in (1, 2, 3)),
+            MidiStream(name="midi_1", device="hw:1,0,0"),
+        ],
+        signals={"pulse": SignalConfig(members=members)},
+        facts=list(PLAN.facts),
+    )
+
+
+@lru_cache(maxsize=1)
+def text() -> str:
+    """Return the page: several streams, facts of an engine, clock resets, losses, dead letters."""
+    recording = recorded(*STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
+    now = 0.0
+    board = Board(config(), clock=lambda: now, wall=lambda: now)
+    for packet in run(rich.stations(PLAN), every(recording, 997)):
+        now = packet.known + 0.05
+        board.tell([packet])
+    return Page(board).text().decode()
+
+
+@lru_cache(maxsize=1)
+def series() -> Mapping[str, frozenset[Labels]]:
+    """Return the label sets of each metric; a histogram's under `_bucket`, `_sum`, `_count`."""
+    found: dict[str, set[Labels]] = {}
+    for family in text_string_to_metric_families(text()):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).add(frozenset(sample.labels.items()))
+    return {name: frozenset(labels) for name, labels in found.items()}
