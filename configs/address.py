@@ -12,7 +12,7 @@ TCP = "tcp://"
 EVERYWHERE = "0.0.0.0"
 
 
-class Endpoint(NamedTuple):
+class Listen(NamedTuple):
     """A transport, a host without brackets and a port."""
 
     tcp: bool
@@ -41,12 +41,12 @@ class Endpoint(NamedTuple):
         return f"{self.transport} {host}:{self.port}"
 
 
-def endpoint(addr: str | int) -> Endpoint:
+def endpoint(addr: str | int) -> Listen:
     """Return the parts of an address that fits the schema."""
     text = str(addr)
     tcp = text.startswith(TCP)
     host, _, port = text.removeprefix(TCP).rpartition(":")
-    return Endpoint(tcp, host.strip("[]") or EVERYWHERE, int(port))
+    return Listen(tcp, host.strip("[]") or EVERYWHERE, int(port))
 
 
 def is_loopback(host: str) -> bool:
@@ -64,7 +64,7 @@ def ip_of(host: str) -> IPv4Address | IPv6Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def overlap(a: Endpoint, b: Endpoint) -> bool:
+def overlap(a: Listen, b: Listen) -> bool:
     """Whether two endpoints cannot be bound at once, as far as it shows without a look-up.
 
     The unspecified address of IPv4 covers all of IPv4; that of IPv6 is bound for both families.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from configs import destinations, reach, scales
-from configs.address import Endpoint, endpoint, overlap
+from configs.address import Listen, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.schema import (
     DELIMITED,
@@ -59,7 +59,7 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
 
 def _streams(document: Document, config: Config) -> None:
     first: dict[str, int] = {}
-    ports: dict[Endpoint, str] = {}
+    ports: dict[Listen, str] = {}
     devices: dict[tuple[str, bool], str] = {}
     stems: dict[str, str] = {}
     for index, stream in enumerate(config.streams):
@@ -92,7 +92,7 @@ def _streams(document: Document, config: Config) -> None:
             _endpoint(document, at, stream)
 
 
-def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Endpoint, str]) -> None:
+def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Listen, str]) -> None:
     where = endpoint(stream.addr)
     shown = document.shown((*at, "addr"), stream.addr)
     if not 1 <= where.port <= 65535:

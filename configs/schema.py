@@ -17,13 +17,13 @@ from operators.drift import DriftConfig
 from operators.evidence import EvidenceConfig
 from operators.plan import (
     ChannelConfig,
+    ConfigPart,
     FailoverConfig,
     Member,
     Period,
     Plan,
     Signal,
     SignalConfig,
-    Strict,
     WeightsConfig,
 )
 from operators.quality import QualityConfig
@@ -71,7 +71,7 @@ HostName = Annotated[
 ]
 
 
-class Stream(Strict, frozen=True, tag_field="type", kw_only=True):
+class StreamConfig(ConfigPart, frozen=True, tag_field="type", kw_only=True):
     """One input."""
 
     name: Annotated[str, Meta(min_length=1, pattern=r"^[^:\s]+" + END)]
@@ -82,7 +82,7 @@ DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
 """How the names of files of delimited text end, and of packed ones."""
 
 
-class Columns(Strict, frozen=True, kw_only=True):
+class Columns(ConfigPart, frozen=True, kw_only=True):
     """Columns of delimited text by their names: of times, of arrivals, and the channels.
 
     Where none is named, the time column is found by name or content, and each other column is a
@@ -94,7 +94,7 @@ class Columns(Strict, frozen=True, kw_only=True):
     values: list[str] = []
 
 
-class FileStream(Stream, frozen=True, tag="file", kw_only=True):
+class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
     """A recording. `batch_lines` lines are handed on at a time.
 
     `ts_unit` is the unit of its source stamps, seconds where none is given; of delimited text it
@@ -127,7 +127,7 @@ def stem(path: str) -> str:
     return inert(re.sub(r"[:\s]+", "_", name)) or "table"
 
 
-class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
+class OscStream(StreamConfig, frozen=True, tag="osc", kw_only=True):
     """OSC over UDP, or over TCP as `tcp://`.
 
     `keys` are addresses or patterns, `allow` peers or networks; none: all. A multicast group is
@@ -146,7 +146,7 @@ class OscStream(Stream, frozen=True, tag="osc", kw_only=True):
     timetags: Literal["auto", "use", "ignore"] = "auto"
 
 
-class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
+class MidiStream(StreamConfig, frozen=True, tag="midi", kw_only=True):
     """A MIDI input: the port that `device` fits; `virtual` makes one of that name.
 
     With `pair`, pairs of controllers are numbers of 14 bits too.
@@ -157,14 +157,14 @@ class MidiStream(Stream, frozen=True, tag="midi", kw_only=True):
     pair: bool = False
 
 
-class BasicAuth(Strict, frozen=True, kw_only=True):
+class BasicAuth(ConfigPart, frozen=True, kw_only=True):
     """Name and password of a scrape; the password stands in a file."""
 
     username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+" + END)]
     password_file: Annotated[str, Meta(min_length=1)]
 
 
-class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
+class UreStream(StreamConfig, frozen=True, tag="ure", kw_only=True):
     """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all.
 
     `https://` trusts what the system trusts. Credentials stand in files, read for each pull.
@@ -178,7 +178,7 @@ class UreStream(Stream, frozen=True, tag="ure", kw_only=True):
     bearer_token_file: Annotated[str, Meta(min_length=1)] | None = None
 
 
-class ExporterConfig(Strict, frozen=True, kw_only=True):
+class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
     """Where metrics and pages are served, to every client that can reach it.
 
     A request names a literal address, `localhost`, `host` or one of `allow_hosts` in its Host
@@ -191,7 +191,7 @@ class ExporterConfig(Strict, frozen=True, kw_only=True):
     allow_hosts: Annotated[list[HostName], Meta(max_length=64)] = []
 
 
-class TapConfig(Strict, frozen=True, kw_only=True):
+class TapConfig(ConfigPart, frozen=True, kw_only=True):
     """Where a live run is recorded."""
 
     dir: Annotated[str, Meta(min_length=1)]
@@ -200,7 +200,7 @@ class TapConfig(Strict, frozen=True, kw_only=True):
     zstd: bool = False
 
 
-class Destination(Strict, frozen=True, tag_field="type", kw_only=True):
+class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
     """What is played to: an expression for each address or controller.
 
     One that this run listens to is refused, unless `loop` says that it is meant.
@@ -225,7 +225,7 @@ class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
     virtual: bool = False
 
 
-class OutputConfig(Strict, frozen=True, kw_only=True):
+class OutputConfig(ConfigPart, frozen=True, kw_only=True):
     """Where and how results are written, and who may read them and tapes: `mode`."""
 
     dir: Annotated[str, Meta(min_length=1)] = "out"
@@ -236,7 +236,7 @@ class OutputConfig(Strict, frozen=True, kw_only=True):
     mode: AccessMode = "private"
 
 
-class Config(Strict, frozen=True, kw_only=True):
+class Config(ConfigPart, frozen=True, kw_only=True):
     """One run."""
 
     version: Literal[2]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 Slo = Literal["phase", "sync", "residual"]
 
 
-class Budget(NamedTuple):
+class Threshold(NamedTuple):
     """A quantity's thresholds: within `good` it is well; beyond `warn` or `crit`, it is said so.
 
     `least`: the quantity has to stay above them, not below. `spike`: what it may pass for a
@@ -27,15 +27,15 @@ class Budget(NamedTuple):
         return value >= self.good if self.least else value <= self.good
 
 
-BUDGETS: dict[str, Budget] = {
-    "phase_diff": Budget(0.02, 0.025, 0.03),
-    "coherence": Budget(0.9, 0.86, 0.72, least=True),
-    "sync_quality": Budget(0.85, 0.85, 0.85, least=True),
-    "entropy_ratio": Budget(0.15, 0.18, 0.22, spike=0.2),
-    "residual": Budget(0.03, 0.03, 0.04),
-    "sync_bound": Budget(0.02, 0.05, 0.1),
-    "lateness": Budget(0.1, 0.25, 1.0),
-    "lost": Budget(0.001, 0.01, 0.1),
+THRESHOLDS: dict[str, Threshold] = {
+    "phase_diff": Threshold(0.02, 0.025, 0.03),
+    "coherence": Threshold(0.9, 0.86, 0.72, least=True),
+    "sync_quality": Threshold(0.85, 0.85, 0.85, least=True),
+    "entropy_ratio": Threshold(0.15, 0.18, 0.22, spike=0.2),
+    "residual": Threshold(0.03, 0.03, 0.04),
+    "sync_bound": Threshold(0.02, 0.05, 0.1),
+    "lateness": Threshold(0.1, 0.25, 1.0),
+    "lost": Threshold(0.001, 0.01, 0.1),
 }
 """Phase in cycles; `residual` is the standard deviation of the entropy over ten minutes.
 

@@ -50,7 +50,7 @@ _STORE_CODES = {
 }
 
 
-class Watch:
+class FailureWatch:
     """Standard error's descriptor led through a thread, until `close`.
 
     Attributes
@@ -141,9 +141,9 @@ def report(
     panic : bytes
         What the engine wrote of it.
     """
-    from sinks.exporter.server import PortError  # nothing to one who has no page, until now
+    from sinks.exporter.server import HttpPortError  # nothing to one who has no page, until now
 
-    kinds = (*REFUSALS, PortError)
+    kinds = (*REFUSALS, HttpPortError)
     refusal = next((e for e in _chain(error) if isinstance(e, kinds)), None)
     disk = next((e for e in _chain(error) if isinstance(e, OSError) and e.filename), None)
     bug = next((e for e in _chain(error) if _is_station(e)), error)
@@ -215,7 +215,7 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
     SystemExit
         An error ended it, and has been reported.
     """
-    watch = Watch()
+    watch = FailureWatch()
     try:
         yield
     except (SystemExit, KeyboardInterrupt, GeneratorExit):
@@ -233,7 +233,7 @@ def watch_command(folder: Path, access: Access, store: Path | None) -> None:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     if spec is None or spec.name != "bytewax.run":
         return
-    watch = Watch()
+    watch = FailureWatch()
 
     def answer(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -41,7 +41,7 @@ HEADINGS = ("pass 1 of 2", "pass 2 of 2")
 
 
 @dataclass
-class _Line:
+class _StationLine:
     """The stations of one rig, in order."""
 
     collect: Core[Batch]
@@ -58,7 +58,7 @@ class _Line:
         return {name: core.shown() for name, core in self.rest.items() if isinstance(core, Learner)}
 
 
-def _line(config: Config) -> _Line:
+def _line(config: Config) -> _StationLine:
     """Return the stations up to the last one that learns."""
     plan = config.plan()
     rest: dict[str, Core[Packet]] = {
@@ -70,7 +70,7 @@ def _line(config: Config) -> _Line:
     if any(plan.channel(m.channel).learnt for m in plan.members):
         rest["resample"] = Resample(plan, config.align.max_lag_s)
         rest["scale"] = Scale(plan)
-    return _Line(Collect(plan, config.block_s()), rest)
+    return _StationLine(Collect(plan, config.block_s()), rest)
 
 
 def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight, Loaded]:
@@ -155,7 +155,7 @@ def first_pass(config: Config, progress: bool = False) -> Hindsight:
     SystemExit
         Code 0: a stop was requested.
     """
-    lines: dict[str, _Line] = {}
+    lines: dict[str, _StationLine] = {}
     replay = Replay(config, progress, HEADINGS[0])
     part: Any = replay.build_part("first pass", replay.list_parts()[0], None)
     try:

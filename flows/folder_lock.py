@@ -21,7 +21,7 @@ LOCKS = Path("/proc/locks")
 """Where Linux lists who holds a lock on which file."""
 
 
-class Turn:
+class FolderLock:
     """A folder that is this run's until `leave`.
 
     Parameters

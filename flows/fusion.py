@@ -38,7 +38,7 @@ from operators.quality import Quality
 from operators.records import Batch, Packet
 from operators.resample import Resample
 from operators.scale import Scale
-from sinks.exporter.live_state import Board
+from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
 from sources import shutdown as stop
@@ -152,4 +152,4 @@ def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | 
     from sinks.exporter.server import served  # likewise
     from sources.osc.udp import listener
 
-    return served(config.exporter, Board(config, rigs, wall=host), listener)
+    return served(config.exporter, LiveState(config, rigs, wall=host), listener)

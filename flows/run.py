@@ -6,7 +6,7 @@ import datetime
 import sys
 from pathlib import Path
 
-from flows.folder_lock import Turn
+from flows.folder_lock import FolderLock
 
 STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
 PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
@@ -56,7 +56,7 @@ def execute(
 
     output = load_or_exit(config).config.output
     folder = Path(output.dir)
-    turn = Turn(folder, ACCESS[output.mode])
+    turn = FolderLock(folder, ACCESS[output.mode])
     try:
         with watched(folder, ACCESS[output.mode], recover):
             stop.set_recovering(recover is not None, recover)

@@ -53,7 +53,7 @@ def letters(
     if not len(before):
         return ()
     where = [plan.where(n) for n in line.tolist()]
-    # The first as in `Ledger.add`, so that it is the same one however rows came in packets.
+    # The first as in `LossCounter.add`, so that it is the same one however rows came in packets.
     order = sorted(range(len(before)), key=lambda i: (before[i], where[i], samples[i]))
     window = np.floor(before[order] / plan.sync_every_s)
     _, first, count = np.unique(window, return_index=True, return_counts=True)
@@ -63,7 +63,7 @@ def letters(
     )
 
 
-class Ledger:
+class LossCounter:
     """Counts by channel and open dead lines.
 
     State: eight counts a channel, events whose moment has not come yet (those of

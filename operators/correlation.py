@@ -71,7 +71,7 @@ UNKNOWN = Lag(NAN, NAN, NAN, False, "too little data")
 NONE = Lag(NAN, NAN, 0.0, False, "weak")
 
 
-class Series:
+class SampledSeries:
     """A series less its mean and slope, 0 where nothing is known, and what searches need of it."""
 
     def __init__(self, x: F64) -> None:
@@ -124,7 +124,7 @@ def _ramp(n: int) -> F64:
     return np.arange(float(n)) - (n - 1) / 2
 
 
-def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
+def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
     """Return the lag of b against a.
 
     Parameters
@@ -165,7 +165,7 @@ def lag_of(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     return Lag(lag / hz, top, distinct * math.sqrt(strong), True, "", shift / hz)
 
 
-def _correlation(a: Series, b: Series, most: int) -> tuple[F64, F64]:
+def _correlation(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64]:
     """Return rho at each lag from -most to most, and the samples that overlap."""
     if len(a.x) > LONG:
         overlap, energy, cross = _long(a, b, most)
@@ -176,7 +176,7 @@ def _correlation(a: Series, b: Series, most: int) -> tuple[F64, F64]:
     return rho, overlap
 
 
-def _short(a: Series, b: Series, most: int) -> tuple[F64, F64, F64]:
+def _short(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
     """Return overlap, product of energies and sum of products at each lag, by sums."""
     edge = np.zeros(most)
     late, squares, known = (np.concatenate((edge, v, edge)) for v in (b.x, b.squares, b.mask))
@@ -185,7 +185,7 @@ def _short(a: Series, b: Series, most: int) -> tuple[F64, F64, F64]:
     return overlap, energy, np.correlate(late, a.x, "valid")
 
 
-def _long(a: Series, b: Series, most: int) -> tuple[F64, F64, F64]:
+def _long(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
     """Return the same by fast transforms."""
     one, other = a.spectra(most), b.spectra(most)
     # Series, squares of one with the mask of the other, masks.
@@ -205,7 +205,7 @@ def _second(rho: F64, peak: int, apart: float) -> float:
     return max((r[k] for k in away if r[k - 1] <= r[k] >= r[k + 1]), default=0.0)
 
 
-def _chance(a: Series, b: Series, overlap: F64, place: int, rho: float) -> float:
+def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: float) -> float:
     """Return what rho at a place between independent series like these hardly ever exceeds.
 
     Bartlett's variance of a cross-correlation counts how many independent pairs the n samples

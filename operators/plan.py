@@ -43,11 +43,11 @@ MIDI_KEY = re.compile(
 """What comes from a MIDI device when it changes; only its clock has a rate."""
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ConfigPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the configuration: immutable, unknown keys refused."""
 
 
-class ChannelConfig(Strict, frozen=True, kw_only=True):
+class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
     """How the values of the channels that match a name or pattern are to be read.
 
     A `gain` or `offset` of `auto` is learnt against the members of the channel's signal. `unit` is
@@ -80,7 +80,7 @@ class ChannelConfig(Strict, frozen=True, kw_only=True):
     unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
 
 
-class MemberConfig(Strict, frozen=True, kw_only=True):
+class MemberConfig(ConfigPart, frozen=True, kw_only=True):
     """A channel as a member of a signal; with `lag_s`, its lag is known and not searched.
 
     A lag given without `lag_sd_s` is used but not compared: no bound covers it.
@@ -96,7 +96,7 @@ class MemberConfig(Strict, frozen=True, kw_only=True):
     lag_sd_s: Wait | None = None
 
 
-class SignalConfig(Strict, frozen=True, kw_only=True):
+class SignalConfig(ConfigPart, frozen=True, kw_only=True):
     """A quantity and the channels that measure it.
 
     Its level and slope are those of the members' consensus, or of one member: `scale`.
@@ -107,14 +107,14 @@ class SignalConfig(Strict, frozen=True, kw_only=True):
     scale: str = "consensus"
 
 
-class WeightsConfig(Strict, frozen=True, kw_only=True):
+class WeightsConfig(ConfigPart, frozen=True, kw_only=True):
     """The prior: how much each group counts before the data have spoken."""
 
     ure: NotNegative = 0.7
     sensors: NotNegative = 0.3
 
 
-class FailoverConfig(Strict, frozen=True, kw_only=True):
+class FailoverConfig(ConfigPart, frozen=True, kw_only=True):
     """When a channel counts as gone, and what a signal falls back to."""
 
     min_streams: Annotated[int, Meta(ge=1, le=65_536)] = 1

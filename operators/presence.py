@@ -21,7 +21,7 @@ NEVER = -(1 << 62)
 ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
 
 
-class Links:
+class StreamUptime:
     """When streams were down. State: their turns, from the last before the next tick on."""
 
     def __init__(self, turns: dict[str, list[list[float]]] | None = None) -> None:
@@ -53,7 +53,7 @@ class Links:
 
 
 @dataclass
-class Watch:
+class Presence:
     """One channel's presence. State: three integers.
 
     Attributes

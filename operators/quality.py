@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from operators.correlation import HALF_OVERLAP, SEGMENT
-from operators.plan import Hop, Number, Plan, Signal, Span, Strict
+from operators.plan import ConfigPart, Hop, Number, Plan, Signal, Span
 from operators.presence import LIVE
 from operators.records import F64, I64, Bool, Grid, Indicators, Packet, Sparse, State
 from operators.sinc import CUTOFF, PHASES, kernel
@@ -61,7 +61,7 @@ T = TypeVar("T", bound=np.generic)
 Complex = np.ndarray[Any, np.dtype[np.complex128]]
 
 
-class QualityConfig(Strict, frozen=True, kw_only=True):
+class QualityConfig(ConfigPart, frozen=True, kw_only=True):
     """Which signal the indicators judge (default: the first), over which window and band."""
 
     signal: str | None = None

@@ -94,7 +94,7 @@ class Marker(NamedTuple):
     text: str
 
 
-class Turned(NamedTuple):
+class StreamStatus(NamedTuple):
     """A stream came up or went down, told by the tick in this row of a batch."""
 
     row: int
@@ -143,7 +143,7 @@ class Batch:
     line: I64
     markers: tuple[Marker, ...] = ()
     rejects: tuple[Reject, ...] = ()
-    turned: tuple[Turned, ...] = ()
+    turned: tuple[StreamStatus, ...] = ()
     end: bool = False
 
 

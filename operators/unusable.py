@@ -34,7 +34,7 @@ REMEDIES: Mapping[str, str] = {
 }  # fmt: skip
 
 
-class Refusal(NamedTuple):
+class UnusableStream(NamedTuple):
     """`lost` of `events` events, by reason from most to least: (events, where, sample)."""
 
     stream: str
@@ -69,7 +69,7 @@ class _Count:
         self.said = float("-inf")
 
 
-class Refusals:
+class UnusableStreams:
     """Finds the streams of which most is lost.
 
     Parameters
@@ -80,13 +80,13 @@ class Refusals:
     Attributes
     ----------
     standing : dict
-        The newest `Refusal` of each stream of which most is lost now.
+        The newest `UnusableStream` of each stream of which most is lost now.
     """
 
     def __init__(self, steady: Collection[str] = ()) -> None:
         self._steady = steady
         self._counts: dict[str, _Count] = {}
-        self.standing: dict[str, Refusal] = {}
+        self.standing: dict[str, UnusableStream] = {}
 
     def use(self, stream: str, events: int, now: float) -> None:
         """Count events that can be used, or are lost for no fault of the stream."""
@@ -108,9 +108,9 @@ class Refusals:
         before = count.reasons.get(reason, (0, "", ""))[0]
         count.reasons[reason] = (before + events, where, sample)
 
-    def due(self, now: float) -> list[Refusal]:
+    def due(self, now: float) -> list[UnusableStream]:
         """Return what is to be said now; to be called several times a second."""
-        found: list[Refusal] = []
+        found: list[UnusableStream] = []
         for stream, count in self._counts.items():
             if count.begin is None or now - count.begin < WINDOW_S:
                 continue
@@ -142,10 +142,10 @@ class Refusals:
         return count
 
 
-def _refusal(stream: str, count: _Count) -> Refusal:
+def _refusal(stream: str, count: _Count) -> UnusableStream:
     ranked = sorted(count.reasons.items(), key=lambda item: -item[1][0])
     reasons = tuple((reason, *told) for reason, told in ranked)
-    return Refusal(stream, sum(n for _, n, _, _ in reasons), count.events, reasons)
+    return UnusableStream(stream, sum(n for _, n, _, _ in reasons), count.events, reasons)
 
 
 def shown(sample: str) -> str:

@@ -24,7 +24,7 @@ from configs.inert import inert
 from configs.schema import Config, FileStream
 from operators.records import Packet, State
 from operators.snapshot import decode_state, encode_state
-from operators.unusable import Refusals
+from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import AFTER_ARRIVAL, count
 from sinks.files.encode import packet_lines
 from sinks.files.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
@@ -139,7 +139,7 @@ class Exit(StatefulSinkPartition[Packet, bytes]):
         self.ended: dict[str, bool] = {}
         self.lost = self.unshown = 0
         self.unkept: set[str] = set()
-        self.refusals = Refusals()
+        self.refusals = UnusableStreams()
         self.digests = Digests()
         self.stems = ["fused", "sync", "dead", "markers"]
         if self.config.evidence and self.config.evidence.rules:

@@ -15,10 +15,10 @@ from sources.ndjson import Decoder
 from sources.opening import head
 from sources.rows.names import Names
 from sources.rows.one_line import MAX_STAMP_S, Row
-from sources.rows.rows import Rows
+from sources.rows.rows import DecodedRows
 
 
-class Reader:
+class FileDecoder:
     """Makes rows of the pieces of one file, its source stamps in seconds.
 
     Parameters
@@ -38,7 +38,7 @@ class Reader:
         """Why a last line that is not whole is refused."""
         return self._decoder.torn
 
-    def decode(self, block: bytes, base: int, names: Names) -> Rows:
+    def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
         """Decode whole lines, as `Decoder.decode`."""
         return self._decoder.decode(block, base, names)
 
@@ -46,7 +46,7 @@ class Reader:
         """Return the reject of a line, as `Decoder.reject`."""
         return self._decoder.reject(row, offset, line)
 
-    def scaled(self, rows: Rows) -> Rows:
+    def scaled(self, rows: DecodedRows) -> DecodedRows:
         """Return rows with source stamps in seconds; arrivals that are the stamps go with them."""
         if self._per_second == 1:
             return rows
@@ -56,7 +56,7 @@ class Reader:
         return replace(rows, ts=ts, rx=np.where(with_it, ts, rows.rx))
 
 
-def reader_of(stream: FileStream, keep: bool = False) -> Reader:
+def reader_of(stream: FileStream, keep: bool = False) -> FileDecoder:
     """Return the reader of a file stream.
 
     Parameters
@@ -78,11 +78,11 @@ def reader_of(stream: FileStream, keep: bool = False) -> Reader:
 
 def reader_at(
     path: str, columns: Columns | None = None, unit: TimeUnit | None = None, keep: bool = False
-) -> Reader:
+) -> FileDecoder:
     """Return the reader of a file, as `reader_of`."""
     if is_delimited(path):
         decoder = TableDecoder(path, find(path, head(path, LOOK), columns, unit))
         before = kept(path, decoder.dialect, begin=keep)
-        return Reader(decoder if before is None else Remembered(decoder, before))
+        return FileDecoder(decoder if before is None else Remembered(decoder, before))
     per_second = PER_SECOND[unit or "s"]
-    return Reader(Decoder(path, per_second), per_second)
+    return FileDecoder(Decoder(path, per_second), per_second)

@@ -25,7 +25,7 @@ _MOST_WORDS = 16
 NEVER = "not started"
 
 
-class Heard(NamedTuple):
+class Message(NamedTuple):
     """One message of one key.
 
     Attributes
@@ -50,7 +50,7 @@ class Heard(NamedTuple):
     seq: int = -1
 
 
-class Refused(NamedTuple):
+class Unread(NamedTuple):
     """Inputs that could not be used, `events` alike: the first one's peer and sample."""
 
     rx: float
@@ -60,7 +60,7 @@ class Refused(NamedTuple):
     events: int = 1
 
 
-class Turned(NamedTuple):
+class StreamChange(NamedTuple):
     """The stream came up, or went down for a reason."""
 
     rx: float
@@ -68,14 +68,14 @@ class Turned(NamedTuple):
     why: str
 
 
-Told: TypeAlias = Heard | Refused | Turned
+InboxItem: TypeAlias = Message | Unread | StreamChange
 
 
-class Played(NamedTuple):
+class FromSource(NamedTuple):
     """What a stream heard of a source that is not itself."""
 
     source: str
-    item: Told
+    item: InboxItem
 
     @property
     def rx(self) -> float:
@@ -83,7 +83,7 @@ class Played(NamedTuple):
         return self.item.rx
 
 
-Item: TypeAlias = Told | Played
+Item: TypeAlias = InboxItem | FromSource
 
 
 def stamp() -> float:
@@ -132,7 +132,7 @@ class Inbox:
         self._words: deque[str] = deque(maxlen=_MOST_WORDS)
         self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
-    def put(self, items: Iterable[Heard | Refused | Played]) -> None:
+    def put(self, items: Iterable[Message | Unread | FromSource]) -> None:
         """Put in what was heard, in order of arrival, as far as there is room."""
         kept: list[Item] = []
         room = self.room - self._into + self._out
@@ -170,7 +170,7 @@ class Inbox:
     def turn(self, up: bool, why: str) -> None:
         """Say that the stream works, or does not and why; the edge travels as data."""
         if up != self.up or self.why == NEVER:
-            self._parts.append(([Turned(self.host(), up, why)], 0))
+            self._parts.append(([StreamChange(self.host(), up, why)], 0))
         self.up, self.why = up, why
         if not up:
             self.settled = float("nan")
@@ -190,13 +190,13 @@ class Inbox:
         return items
 
 
-class Stream(Protocol):
+class Receiving(Protocol):
     """A live input: hears in a thread of its own, from `start` to `stop`.
 
     Making one opens nothing. `start` returns at once; what is not there yet is no error: the
     stream says `inbox.turn(False, why)`, tries again by itself with growing pauses, and says
     `inbox.turn(True, what)` when it hears. Nothing that comes from outside raises: it is
-    `Refused`. `stop` returns within two seconds, leaves no thread, socket or file, and may be
+    `Unread`. `stop` returns within two seconds, leaves no thread, socket or file, and may be
     called twice; what was heard before it is in the inbox by then.
     """
 
@@ -212,16 +212,16 @@ class Stream(Protocol):
         """Return what is worth telling once it is up: addresses, sizes of buffers, ports."""
 
 
-def losses(rx: float, reason: Reason, events: int) -> list[Refused]:
+def losses(rx: float, reason: Reason, events: int) -> list[Unread]:
     """Return losses, each item of at most `MOST_LOST` events."""
     parts = range(0, events, MOST_LOST)
-    return [Refused(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
+    return [Unread(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
 
 
 def size(item: Item) -> int:
     """Return how many events an item is."""
-    if type(item) is Heard:
+    if type(item) is Message:
         return len(item.value) if type(item.value) is tuple else 1
-    if isinstance(item, Played):
+    if isinstance(item, FromSource):
         return size(item.item)
-    return item.events if isinstance(item, Refused) else 0
+    return item.events if isinstance(item, Unread) else 0

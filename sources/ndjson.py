@@ -23,7 +23,7 @@ from msgspec.json import Decoder as JsonDecoder
 
 from configs.inert import inert
 from operators.limits import MAX_SAMPLE
-from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, Turned
+from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, StreamStatus
 from sources.rows.columns import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import (
@@ -36,7 +36,7 @@ from sources.rows.one_line import (
     is_sound,
     read_line,
 )
-from sources.rows.rows import Rows, no_notes
+from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
 """Bytes that are decoded at once: their columns stay in the processor's cache."""
@@ -89,7 +89,7 @@ class Decoder:
         self._poor = 0
         self._pause = 0
 
-    def decode(self, block: bytes, base: int, names: Names) -> Rows:
+    def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
         """Decode whole lines.
 
         Parameters
@@ -111,7 +111,7 @@ class Decoder:
             j = block.find(b"\n", min(i + size, len(block)) - 1) + 1
             parts.append(self._chunk(block[i:j], base + i, names))
             i = j
-        return Rows.join(parts)
+        return DecodedRows.join(parts)
 
     def reject(self, row: Row, offset: int, line: bytes) -> Reject:
         """Return what is said of a line, or part of one, that cannot be used."""
@@ -119,7 +119,7 @@ class Decoder:
         where = f"{self.file}:{offset}"
         return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE], row.events)
 
-    def _chunk(self, chunk: bytes, base: int, names: Names) -> Rows:
+    def _chunk(self, chunk: bytes, base: int, names: Names) -> DecodedRows:
         text = survey(b"\n" if chunk.isspace() else chunk)
         n = len(text.start)
         table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
@@ -142,7 +142,7 @@ class Decoder:
             table.ts[~table.own_time] = NAN
         stamped = ~(np.isnan(table.rx) | np.isnan(table.ts))
         line = text.start + (base - PADDING)
-        rows = Rows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
+        rows = DecodedRows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
                     stamped=stamped, seq=table.seq, line=line)  # fmt: skip
         if not fine.all():
             rows = self._mend(chunk, rows, np.flatnonzero(~fine), text)
@@ -236,11 +236,11 @@ class Decoder:
             if layout and (layout.pieces, layout.points) not in known:
                 self._layouts = [layout, *self._layouts[: _MOST_LAYOUTS - 1]]
 
-    def _mend(self, chunk: bytes, rows: Rows, bad: I64, text: Text) -> Rows:
+    def _mend(self, chunk: bytes, rows: DecodedRows, bad: I64, text: Text) -> DecodedRows:
         """Read the bad lines of a chunk one by one and put what they give in their places."""
         counts = np.ones(len(rows), np.int64)
         odd: list[Row] = []
-        notes: list[str | Reject | Turned | None] = []
+        notes: list[str | Reject | StreamStatus | None] = []
         for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), _cut(chunk, text, bad),
                                    strict=True):  # fmt: skip
             read = read_line(line, rows.names, self._per_second)

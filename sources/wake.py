@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Pace:
+class Poll:
     """Keeps looks a few milliseconds apart.
 
     Parameters

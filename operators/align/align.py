@@ -33,14 +33,15 @@ from msgspec.structs import replace
 
 from operators.align.coarse_grid import HALF
 from operators.align.even_series import Rung
-from operators.align.lag_filter import Pair, Track
+from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_path import path_of
 from operators.align.lag_search import LEAST_COMMON_S, LEAST_WINDOW_S, RATES_HZ, Ladder, agree, look
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
-from operators.align.rate_noise import Paces
+from operators.align.rate_noise import RateNoise
 from operators.correlation import ROUNDING, SEGMENT, UNKNOWN, Lag
 from operators.hindsight import Hindsight
 from operators.plan import (
+    ConfigPart,
     Hop,
     NotNegative,
     Plan,
@@ -49,7 +50,6 @@ from operators.plan import (
     Rate,
     Signal,
     Span,
-    Strict,
     Wait,
 )
 from operators.records import Block, LagReport, Packet, State
@@ -65,7 +65,7 @@ LEAST_ROWS = 1.9
 """Rows of the slower member a tick of a grid, at least: two, but for jitter and losses."""
 
 
-class KalmanConfig(Strict, frozen=True, kw_only=True):
+class KalmanConfig(ConfigPart, frozen=True, kw_only=True):
     """How a lag wanders, `q` in s^2/s, and what 64 samples tell of it, `r` in s^2.
 
     `auto`: as the data have it. Walking by 1e-10, a lag is off by 0.25 ms after ten minutes.
@@ -75,7 +75,7 @@ class KalmanConfig(Strict, frozen=True, kw_only=True):
     r: Literal["auto"] | Positive = "auto"
 
 
-class AlignConfig(Strict, frozen=True, kw_only=True):
+class AlignConfig(ConfigPart, frozen=True, kw_only=True):
     """How lags are searched and tracked; content up to 0.4 `search_hz` counts."""
 
     method: Literal["xcorr_kalman"] = "xcorr_kalman"
@@ -139,11 +139,11 @@ class Align:
         channels = list(dict.fromkeys(m.channel for s in self._signals for m in s.members))
         self._lane = {c: i for i, c in enumerate(channels)}
         self._reference = [_named(s) for s in self._signals]
-        self._tracks = [[Track() for _ in s.members] for s in self._signals]
+        self._tracks = [[LagFilter() for _ in s.members] for s in self._signals]
         self._ladders = [[Ladder() for _ in s.members] for s in self._signals]
         self._won = [[0 for _ in s.members] for s in self._signals]
         self._sampled: dict[str, bool] = {}
-        self._paces, self._announced = Paces(), False
+        self._paces, self._announced = RateNoise(), False
         held = [plan.is_held(c) for c in channels]
         # A track begins from two segments, and goes on from those that a hop brings.
         most_s = [
@@ -160,10 +160,10 @@ class Align:
         self._next: int | None = None
         self._keen = True
         if state:
-            self._paces = Paces(state["paces"])
+            self._paces = RateNoise(state["paces"])
             for rung, saved in zip(self._rungs, state["rungs"], strict=True):
                 rung.restore(saved)
-            self._tracks = [[Track.revive(t) for t in tracks] for tracks in state["tracks"]]
+            self._tracks = [[LagFilter.revive(t) for t in tracks] for tracks in state["tracks"]]
             self._ladders = [[Ladder(x) for x in ladders] for ladders in state["ladders"]]
             self._won = [list(x) for x in state["won"]]
             self._reference, self._stamped = list(state["reference"]), list(state["stamped"])
@@ -375,10 +375,10 @@ class Align:
                     one, other = self._lane[reference], self._lane[m.channel]
                     yield _Edge(k, i, one, other, base, m.channel)
 
-    def _pair(self, edge: _Edge, rung: Rung, ticks: int, end_s: float) -> Pair:
+    def _pair(self, edge: _Edge, rung: Rung, ticks: int, end_s: float) -> SeriesPair:
         """Return the last ticks of a member and its reference."""
         a, b = rung.view(edge.one, ticks), rung.view(edge.other, ticks)
-        return Pair(a, b, round(end_s * rung.hz) - len(a.x), rung.hz)
+        return SeriesPair(a, b, round(end_s * rung.hz) - len(a.x), rung.hz)
 
     def _serves(self, edge: _Edge, rung: Rung) -> bool:
         """Return whether both members are quick enough for a rung; the slowest serves any."""
@@ -424,12 +424,14 @@ class Align:
         k, i = edge.signal, edge.member
         least = math.inf
         for n, found in counts:
-            rung, track = self._rungs[n], Track()
+            rung, track = self._rungs[n], LagFilter()
             self._follow(edge, track, self._pair(edge, rung, rung.most, end_s), found, known)
             if track.locked and track.trend.var < least:
                 least, self._tracks[k][i], self._won[k][i] = track.trend.var, track, n
 
-    def _follow(self, edge: _Edge, track: Track, pair: Pair, found: Lag, known: float) -> None:
+    def _follow(
+        self, edge: _Edge, track: LagFilter, pair: SeriesPair, found: Lag, known: float
+    ) -> None:
         """Give a window to a track."""
         c = self.config.kalman
         end_s = (pair.first + len(pair.a.x)) / pair.hz

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.align.coarse_grid import Coarse
-from operators.correlation import Series
+from operators.correlation import SampledSeries
 from operators.records import F64, State
 
 
@@ -24,7 +24,7 @@ class Rung:
         self.active = [True] * len(held)
         self.coarse = Coarse(hz, held, patience_s)
         self.series: F64 = np.empty((len(held), 0))
-        self._views: dict[tuple[int, int], Series] = {}
+        self._views: dict[tuple[int, int], SampledSeries] = {}
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -62,9 +62,9 @@ class Rung:
             self.series = self.series[:, :0]
         self.active = [lane in lanes for lane in range(len(self.active))]
 
-    def view(self, lane: int, ticks: int) -> Series:
+    def view(self, lane: int, ticks: int) -> SampledSeries:
         """Return the last ticks of a channel, worked out once a stretch."""
         key = lane, ticks
         if key not in self._views:
-            self._views[key] = Series(self.series[lane, -ticks:])
+            self._views[key] = SampledSeries(self.series[lane, -ticks:])
         return self._views[key]

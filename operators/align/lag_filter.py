@@ -34,7 +34,7 @@ import numpy as np
 
 from operators.align.lag_trend import Motions, Trend, fitted, motions
 from operators.align.spectral_weights import Complex, Nodes, Weights, weights
-from operators.correlation import APART_S, SEGMENT, Lag, Series
+from operators.correlation import APART_S, SEGMENT, Lag, SampledSeries
 from operators.records import F64, State
 
 STEP = SEGMENT // 2
@@ -63,11 +63,11 @@ LONG_AGO = -(1 << 62)
 _NOWHERE = Trend(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
 
 
-class Pair(NamedTuple):
+class SeriesPair(NamedTuple):
     """A window of two series on one grid of `hz`, `a` the reference, from tick `first` on."""
 
-    a: Series
-    b: Series
+    a: SampledSeries
+    b: SampledSeries
     first: int
     hz: float
 
@@ -103,7 +103,7 @@ def _weightless() -> Weights:
 
 
 @dataclass
-class Track:
+class LagFilter:
     """One pair's lag.
 
     `nodes`: their times `at` (s), numbers of segments `count`, lags `path` (s), spectra `cross` and
@@ -135,14 +135,14 @@ class Track:
         return plain | own | {"nodes": nodes}
 
     @staticmethod
-    def revive(state: State) -> Track:
+    def revive(state: State) -> LagFilter:
         """Return what `snapshot` gave as a track."""
         nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
         nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
         weights = Weights(*(state[n].copy() for n in Weights._fields))
         plain = {n: x for n, x in state.items() if n not in Weights._fields}
         plain |= {"trend": Trend(*state["trend"]), "nodes": nodes}
-        return Track(**plain, weights=weights)
+        return LagFilter(**plain, weights=weights)
 
     @property
     def locked(self) -> bool:
@@ -155,7 +155,7 @@ class Track:
         return float(self.nodes["count"][: self.size].sum())
 
     def update(
-        self, pair: Pair, found: Lag, when: float, kinds: Motions | None = None,
+        self, pair: SeriesPair, found: Lag, when: float, kinds: Motions | None = None,
         r: float | None = None,
     ) -> None:  # fmt: skip
         """Take in the segments that a hop brings.
@@ -206,12 +206,14 @@ class Track:
         self._add(new, lags, pair.hz)
         self._solve(pair.hz, when, kinds, r)
 
-    def _start(self, pair: Pair, found: Lag, when: float, kinds: Motions, r: float | None) -> None:
+    def _start(
+        self, pair: SeriesPair, found: Lag, when: float, kinds: Motions, r: float | None
+    ) -> None:
         """Begin, or begin anew, if enough segments are there and agree with the peak."""
         new = _segments(pair, found.lag_s, self.since)
         if new.segments < LEAST_SEGMENTS:
             return
-        fresh = Track(seen=new.seen, since=new.seen)
+        fresh = LagFilter(seen=new.seen, since=new.seen)
         fresh._add(new, np.full(len(new.number), found.lag_s), pair.hz)
         if fresh._solve(pair.hz, when, kinds, r) and abs(fresh.trend.lag - found.lag_s) <= APART_S:
             self.__dict__.update(fresh.__dict__)
@@ -301,7 +303,7 @@ def _between(rest: float) -> F64:
     return np.asarray(taps / taps.sum())
 
 
-def _segments(pair: Pair, lag: float, since: int) -> _Spectra:
+def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     """Return the spectra of the segments from tick `since` on, b read a lag later.
 
     Shifted by whole samples alone, a line's phase would be that of its own frequency times the

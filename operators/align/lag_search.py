@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.correlation import Lag, Series, lag_of
+from operators.correlation import Lag, SampledSeries, lag_of
 from operators.records import F64
 
 RATES_HZ = (5.0, 10.0, 20.0, 40.0)
@@ -33,7 +33,7 @@ ORDER, RIDGE = 8, 0.02
 MOST_COUNTS = 1024
 
 
-def look(a: Series, b: Series, hz: float, most_s: float) -> Lag:
+def look(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
     """Return the lag of b against a that both views of a window bear out.
 
     Parameters
@@ -58,7 +58,7 @@ def look(a: Series, b: Series, hz: float, most_s: float) -> Lag:
     return white if white.confidence > raw.confidence else raw
 
 
-def whitening(a: Series, b: Series) -> F64:
+def whitening(a: SampledSeries, b: SampledSeries) -> F64:
     """Return the taps (9,) of the filter that whitens what two series have in common."""
     r = (a.auto[: ORDER + 1] + b.auto[: ORDER + 1]) / 2
     order = np.arange(ORDER)
@@ -66,14 +66,14 @@ def whitening(a: Series, b: Series) -> F64:
     return np.append(1.0, -np.linalg.solve(square, r[1:]))
 
 
-def _filtered(x: Series, taps: F64) -> Series:
+def _filtered(x: SampledSeries, taps: F64) -> SampledSeries:
     """Return a series filtered, without a value where one that it needs is unknown."""
     n = len(x.x)
     y = np.convolve(x.x, taps)[:n]
     y[:ORDER] = np.nan
     if not x.whole:
         y[np.convolve(~x.known, np.ones(ORDER + 1))[:n] > 0.5] = np.nan
-    return Series(y)
+    return SampledSeries(y)
 
 
 def agree(one: Lag, other: Lag) -> bool:

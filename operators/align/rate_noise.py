@@ -46,7 +46,7 @@ class _Pace:
         return [*early, *range(EVERY - seen % EVERY, n + 1, EVERY)]
 
 
-class Paces:
+class RateNoise:
     """The pace of every channel. State: at most 128 samples of each."""
 
     def __init__(self, state: State | None = None) -> None:

@@ -28,9 +28,9 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters
-from operators.collect.duplicates import Repeats
+from operators.collect.duplicates import Duplicates
 from operators.limits import MAX_SAMPLE
-from operators.plan import Plan, Strict
+from operators.plan import ConfigPart, Plan
 from operators.records import (
     ENDED,
     F64,
@@ -46,7 +46,7 @@ from operators.records import (
     Reason,
     Reject,
     State,
-    Turned,
+    StreamStatus,
 )
 
 MOST_ROWS = 65_536
@@ -62,7 +62,7 @@ _BEHIND_S = 0.001
 _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
-class CollectConfig(Strict, frozen=True, kw_only=True):
+class CollectConfig(ConfigPart, frozen=True, kw_only=True):
     """Width of a block of arrival time (s); buys latency or speed, never another answer."""
 
     block_s: Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)] = "auto"
@@ -96,9 +96,9 @@ class Collect:
         self._rows: list[np.ndarray] = [np.empty(0, t) for t in _TYPES]
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
-        self._turned: list[Turned] = []
+        self._turned: list[StreamStatus] = []
         self._run = float("nan")
-        self._repeats = Repeats(plan.max_disorder_s, MOST_ROWS, state and state["tails"])
+        self._repeats = Duplicates(plan.max_disorder_s, MOST_ROWS, state and state["tails"])
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
         self._ticks = 0  # since each ends a block, they count as one
         if state:
@@ -107,7 +107,7 @@ class Collect:
             self._rows = list(state["rows"])
             self._markers = [_Marker(*m) for m in state["markers"]]
             self._rejects = [Reject(*r) for r in state["rejects"]]
-            self._turned = [Turned(*t) for t in state["turned"]]
+            self._turned = [StreamStatus(*t) for t in state["turned"]]
             self._run = state["run"]
             self._ticks = state["ticks"]
         self._number = {c: k for k, c in enumerate(self._channels)}

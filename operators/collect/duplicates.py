@@ -13,7 +13,7 @@ import numpy as np
 from operators.records import I64, Block, Bool, State
 
 
-class Repeats:
+class Duplicates:
     """The newest rows of each channel.
 
     Parameters

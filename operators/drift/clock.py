@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.drift.offset_filter import Bank
+from operators.drift.offset_filter import OffsetFilterBank
 from operators.records import F64, I64, Bool, State
 
 BIN_S = 0.9
@@ -44,7 +44,7 @@ ANEW_S, ROUNDED_S = 4.0, 1e-3
 """So long is a step new; stamps of whole milliseconds are taken to be rounded."""
 
 
-class Judged(NamedTuple):
+class StampVerdicts(NamedTuple):
     """What became of the stamps that were fed, in their order.
 
     `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
     `decided` says how many, from the front, are decided at all: the rest must be fed again with
     what comes next.
     `turns`: (by, known, line) for each change of the line: index of the stamp that brought it,
-    host time (s), and the line, `Line.stepped` where it was a step.
+    host time (s), and the line, `ClockLine.stepped` where it was a step.
     `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
     the second bin too far above.
     """
@@ -61,11 +61,11 @@ class Judged(NamedTuple):
     ok: Bool
     by: I64
     decided: int
-    turns: list[tuple[int, float, Line]]
+    turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
 
 
-class Line(NamedTuple):
+class ClockLine(NamedTuple):
     """host = source + offset + slope * (source - at), with covariance; `at` is source time."""
 
     at: float
@@ -85,7 +85,7 @@ class Clock:
     """Follow one source's clock. State: a bank, twenty numbers and the stamps of one bin."""
 
     max_delay_s: float
-    bank: Bank | None = None
+    bank: OffsetFilterBank | None = None
     jitter: float = float("nan")
     jitter_p95: float = float("nan")
     resets: int = 0
@@ -110,18 +110,18 @@ class Clock:
     @staticmethod
     def revive(state: State) -> Clock:
         """Return what `snapshot` gave as a clock."""
-        bank = state["bank"] and Bank.revive(state["bank"])
+        bank = state["bank"] and OffsetFilterBank.revive(state["bank"])
         return Clock(**{**state, "bank": bank, "low": tuple(state["low"])})
 
-    def line(self, bank: Bank, stepped: bool = False) -> Line:
+    def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""
-        return Line(
+        return ClockLine(
             bank.at, bank.offset, bank.slope,
             bank.offset_var + bank.hidden, bank.cross_var, bank.slope_var,
             self.jitter_p95, self.resets, self.reset_at, stepped,
         )  # fmt: skip
 
-    def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
+    def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
         """Take in distinct stamps in order of arrival.
 
         Parameters
@@ -134,7 +134,7 @@ class Clock:
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
-        turns: list[tuple[int, float, Line]] = []
+        turns: list[tuple[int, float, ClockLine]] = []
         steps: list[int] = []
         if n and np.isnan(self.due):
             self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
@@ -171,7 +171,7 @@ class Clock:
             # What came meanwhile has waited, too.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
-                return Judged(host, ok, by, i, turns, steps)
+                return StampVerdicts(host, ok, by, i, turns, steps)
             if reset:
                 steps.append(i)
                 self.reset_at = float(host[settled - reset])
@@ -179,9 +179,9 @@ class Clock:
                     line, known = self.line(self.bank, stepped=True), host[settled - 1]
                     turns.append((int(by[i]), float(known), line))
             i = settled
-        return Judged(host, ok, by, n, turns, steps)
+        return StampVerdicts(host, ok, by, n, turns, steps)
 
-    def finish(self) -> Line | None:
+    def finish(self) -> ClockLine | None:
         """Take in what is left at the end of the data; return the line."""
         return self._close(float("inf"))
 
@@ -262,7 +262,7 @@ class Clock:
         if len(self.bin_source) >= MOST_IN_BIN:
             self.due = float(np.max(self.bin_source))
 
-    def _close(self, now: float) -> Line | None:
+    def _close(self, now: float) -> ClockLine | None:
         """Take the bin in and open the next; return the line if it changed."""
         s, d = self.bin_source, self.bin_delay
         if not (fresh := _fresh(s)).all():
@@ -303,7 +303,7 @@ class Clock:
         own = self._own(n)
         r = max(own, UNKNOWN_S if np.isnan(self.jitter) else FLOOR_S) ** 2
         if self.bank is None:
-            self.bank = Bank.start(at, least - own, r)
+            self.bank = OffsetFilterBank.start(at, least - own, r)
         else:
             self.bank.read(at, least, own, r, self.rounding)
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from operators.drift.clock import Judged, Line
+from operators.drift.clock import ClockLine, StampVerdicts
 from operators.records import F64, I64, Bool, ClockReport, State
 
 
@@ -115,11 +115,11 @@ class ClockPath:
         inside = (1 - share) * offset[i] + share * offset[j]
         return np.asarray(inside + beyond * (2 * both[k] + beyond * slope[k]))
 
-    def node(self, i: int, stepped: bool = False) -> Line:
+    def node(self, i: int, stepped: bool = False) -> ClockLine:
         """Return a node as the line in force there."""
         part = int(np.searchsorted(self.node_edges[1:-1], i, "right"))
         (offset, slope), (v00, v01, v11) = self.line[:, i].tolist(), self.covariance[:, i].tolist()
-        return Line(
+        return ClockLine(
             float(self.at[i]), offset, slope, v00, v01, v11, float(self.jitter_p95[i]),
             part, float(self.reset_at[part]), stepped,
         )  # fmt: skip
@@ -158,11 +158,11 @@ class Smoothed:
         """Return the state as plain values, without the path."""
         return {"count": self.count, "last": list(self.last), "passed": self.passed}
 
-    def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
+    def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
         """Map the next distinct stamps, in order of arrival; as `Clock.feed`."""
         n = len(source)
         if not n or not len(self.path.at):
-            return Judged(arrival.copy(), np.ones(n, bool), np.arange(n), n, [], [])
+            return StampVerdicts(arrival.copy(), np.ones(n, bool), np.arange(n), n, [], [])
         fresh = distinct(source, arrival, self.last)
         first = self.count - (not fresh[0])
         number = np.cumsum(fresh) - fresh[0]
@@ -174,9 +174,9 @@ class Smoothed:
         above = arrival - source - offset
         ok = (above >= -self.path.gate[node]) & (above <= self.path.max_delay_s)
         host = source + offset
-        return Judged(host, ok, np.arange(n), n, self._turns(node, host, ok), [])
+        return StampVerdicts(host, ok, np.arange(n), n, self._turns(node, host, ok), [])
 
-    def finish(self) -> Line | None:
+    def finish(self) -> ClockLine | None:
         """Return the line at the end of the data, if no stamp has brought it yet."""
         last = len(self.path.at) - 1
         if self.passed >= last:
@@ -184,7 +184,7 @@ class Smoothed:
         stepped, self.passed = bool((self.path.node_edges[1:-1] > self.passed).any()), last
         return self.path.node(last, stepped)
 
-    def _turns(self, node: I64, host: F64, ok: Bool) -> list[tuple[int, float, Line]]:
+    def _turns(self, node: I64, host: F64, ok: Bool) -> list[tuple[int, float, ClockLine]]:
         """Return the nodes that these stamps have passed, wild ones not asked."""
         ahead = np.maximum.accumulate(np.append(self.passed, np.where(ok, node, -1)))
         turns = []

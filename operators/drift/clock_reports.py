@@ -12,12 +12,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from operators.drift.clock import Line
+from operators.drift.clock import ClockLine
 from operators.drift.clock_path import ClockPath
 from operators.records import ClockReport
 
 
-def report(source: str, before: float, known: float, line: Line) -> ClockReport:
+def report(source: str, before: float, known: float, line: ClockLine) -> ClockReport:
     """Return a line in source time as a report in host time."""
     return ClockReport(
         source, before, known, line.at + line.offset, line.offset, line.slope / (1 + line.slope),

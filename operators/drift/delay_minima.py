@@ -21,7 +21,7 @@ from operators.records import F64, I64, Bool
 _FORGET_P95 = 0.9
 
 
-class Readings(NamedTuple):
+class MinimumReadings(NamedTuple):
     """The lowest stamp of each bin, part by part.
 
     Attributes
@@ -53,10 +53,10 @@ class Readings(NamedTuple):
     def __len__(self) -> int:
         return len(self.at)
 
-    def mirrored(self) -> Readings:
+    def mirrored(self) -> MinimumReadings:
         """Return the readings of a recording that runs backwards."""
         least, own, var, rounding, jitter, p95 = (x[::-1] for x in self[1:-1])
-        return Readings(-self.at[::-1], least, own, var, rounding, jitter, p95,
+        return MinimumReadings(-self.at[::-1], least, own, var, rounding, jitter, p95,
                         len(self.at) - self.edges[::-1])  # fmt: skip
 
     def blur(self) -> F64:
@@ -68,7 +68,7 @@ class Readings(NamedTuple):
         return {0, *self.edges[1:-1].tolist()}
 
 
-def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> Readings:
+def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> MinimumReadings:
     """Return the readings of a source's stamps.
 
     Parameters
@@ -107,7 +107,7 @@ def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> Readin
     ticks = s / ROUNDED_S
     whole = np.abs(ticks - np.round(ticks)) < 2e-3
     rounded = np.logical_and.reduceat(whole, first) if len(s) else whole
-    return Readings(s[k], d[k], own, var, np.where(rounded, ROUNDED_S, 0.0), jitter,
+    return MinimumReadings(s[k], d[k], own, var, np.where(rounded, ROUNDED_S, 0.0), jitter,
                     _steady(p95, _FORGET_P95),
                     np.searchsorted(p[first], np.arange(len(cut.edges))))  # fmt: skip
 

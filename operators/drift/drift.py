@@ -42,7 +42,7 @@ from operators.drift.smoother import ClockLog
 from operators.drift.stamp_grain import Grain
 from operators.drift.timetags import Timetags
 from operators.hindsight import Hindsight
-from operators.plan import Period, Plan, Strict, Wait
+from operators.plan import ConfigPart, Period, Plan, Wait
 from operators.records import (
     F64,
     NO_CLOCK,
@@ -67,7 +67,7 @@ _COARSE = (
 )
 
 
-class DriftConfig(Strict, frozen=True, kw_only=True):
+class DriftConfig(ConfigPart, frozen=True, kw_only=True):
     """What a clock and a network may do."""
 
     max_disorder_s: Wait = 0.5

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.drift.delay_minima import Readings
-from operators.drift.offset_filter import EDGE, EDGE_S, Filter, sharpened
+from operators.drift.delay_minima import MinimumReadings
+from operators.drift.offset_filter import EDGE, EDGE_S, OffsetFilter, sharpened
 from operators.records import F64
 
 LOOSE = 4.0
@@ -29,7 +29,7 @@ LOOSE = 4.0
 units of how far that lies above the edge."""
 
 
-def sweep(r: Readings, pace: float, other: F64) -> F64:
+def sweep(r: MinimumReadings, pace: float, other: F64) -> F64:
     """Go through readings once.
 
     Parameters
@@ -50,7 +50,7 @@ def sweep(r: Readings, pace: float, other: F64) -> F64:
     var = np.maximum(EDGE_S, EDGE * r.own) ** 2 + r.blur()
     columns = (x.tolist() for x in (r.at, r.least, r.own, var, other))
     heads, before = r.heads(), float(r.at[0])
-    f = Filter(pace, True, 1.0, 0.0, 0.0)
+    f = OffsetFilter(pace, True, 1.0, 0.0, 0.0)
     rows = zip(*columns, strict=True)
     for i, (t, low, mean, edge_var, behind) in enumerate(rows):
         if i in heads:

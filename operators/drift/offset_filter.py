@@ -64,7 +64,7 @@ ROOT_2, ROOT_2_PI, LOG_2_PI = math.sqrt(2), math.sqrt(2 * math.pi), math.log(2 *
 
 
 @dataclass(slots=True)
-class Filter:
+class OffsetFilter:
     """One filter: offset (s) and slope (s/s) with their covariance, the blunt's in units of R."""
 
     q_slope: float
@@ -95,12 +95,12 @@ class Filter:
 
 
 @dataclass
-class Bank:
+class OffsetFilterBank:
     """The line offset + slope * (time - at). State: ten floats and eight a filter."""
 
     at: float
     offset: float
-    filters: list[Filter]
+    filters: list[OffsetFilter]
     slope: float = 0.0
     offset_var: float = 0.0
     cross_var: float = 0.0
@@ -113,21 +113,23 @@ class Bank:
     """Standard deviation of the last reading (s), as it turned out."""
 
     @staticmethod
-    def start(at: float, offset: float, var: float) -> Bank:
+    def start(at: float, offset: float, var: float) -> OffsetFilterBank:
         """Return a bank that knows one reading."""
         each = [
-            Filter(q, sharp, prior / 2, offset, var)
+            OffsetFilter(q, sharp, prior / 2, offset, var)
             for sharp, priors in ((True, SHARP_PRIOR), (False, BLUNT_PRIOR))
             for q, prior in zip(Q_SLOPE, priors, strict=True)
         ]
-        bank = Bank(at, offset, each)
+        bank = OffsetFilterBank(at, offset, each)
         bank._average()
         return bank
 
     @staticmethod
-    def revive(state: State) -> Bank:
+    def revive(state: State) -> OffsetFilterBank:
         """Return what `asdict` gave as a bank."""
-        return Bank(**{**state, "filters": [Filter(**f) for f in state["filters"]]})
+        return OffsetFilterBank(
+            **{**state, "filters": [OffsetFilter(**f) for f in state["filters"]]}
+        )
 
     @property
     def settled(self) -> bool:
@@ -198,7 +200,7 @@ class Bank:
         self.excess += max(1 - FORGET_EXCESS, 1 / self.readings) * (own - self.excess)
         self.excess = max(self.excess, 1.0 if rounding else LEAST_S**2 / r)
 
-    def _blunt(self, f: Filter, offset: float, r: float, rounding: float) -> float:
+    def _blunt(self, f: OffsetFilter, offset: float, r: float, rounding: float) -> float:
         """Take in a reading as the mean of a Gaussian; return its log likelihood."""
         e, s = offset - f.offset, f.p00 + r
         true = self.excess * s
@@ -229,17 +231,17 @@ class Bank:
             v11 += f.weight * (u11 * f.p11 + b * b)
         self.offset_var, self.cross_var, self.slope_var = v00, v01, v11
 
-    def _restart(self, f: Filter) -> None:
+    def _restart(self, f: OffsetFilter) -> None:
         u00, u01, u11 = self._units(f)
         f.weight, f.offset, f.slope = GONE, self.offset, self.slope
         f.p00, f.p01, f.p11 = self.offset_var / u00, self.cross_var / u01, self.slope_var / u11
 
-    def _units(self, f: Filter) -> tuple[float, float, float]:
+    def _units(self, f: OffsetFilter) -> tuple[float, float, float]:
         """Return what a filter's variances and covariance are in units of."""
         return SHARP_UNITS if f.sharp else (self.excess, self.excess, self.excess)
 
 
-def _sharp(f: Filter, least: float, own: float, var: float, rounding: float) -> float:
+def _sharp(f: OffsetFilter, least: float, own: float, var: float, rounding: float) -> float:
     """Take in a reading as the least of exponential delays; return its log likelihood."""
     e, s = least - f.offset, f.p00 + var
     root = math.sqrt(s)

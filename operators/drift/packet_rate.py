@@ -40,7 +40,7 @@ SEVERAL, PART, MOST_LENGTH_S = 3, 0.95, 10.0
 NAN = float("nan")
 
 
-class Pace(NamedTuple):
+class PacketRate(NamedTuple):
     """Numbers in force from the row on whose `before` this is."""
 
     before: float
@@ -49,7 +49,7 @@ class Pace(NamedTuple):
     length_s: float
 
 
-class _Windows(NamedTuple):
+class _RateWindows(NamedTuple):
     """Stretches of new samples (w,): number, time of their ends, and their two longest gaps."""
 
     samples: F64
@@ -93,7 +93,7 @@ class Packets:
         """Return the state as plain values."""
         return asdict(self)
 
-    def feed(self, arrival: F64, host: F64, before: F64) -> tuple[F64 | float, list[Pace]]:
+    def feed(self, arrival: F64, host: F64, before: F64) -> tuple[F64 | float, list[PacketRate]]:
         """Take in rows in order of arrival.
 
         Parameters
@@ -128,7 +128,8 @@ class Packets:
         numbers = self._renewed(whole[: last + 1], hosts[1 : last + 1], edge, seen - waiting)
         self.arrival, self.host = whole[last:], hosts[last:]
         paces = [
-            Pace(float(before[d - 1]), *x) for d, x in zip(due, numbers.T.tolist(), strict=True)
+            PacketRate(float(before[d - 1]), *x)
+            for d, x in zip(due, numbers.T.tolist(), strict=True)
         ]
         edges = [1, *due, n + 1]
         length = np.repeat([self.numbers[2], *numbers[2]], [b - a for a, b in pairwise(edges)])
@@ -205,7 +206,7 @@ class Packets:
             self.head = self.head[0], float(host[-1]), self.head[2] + len(host)
 
 
-def _windows(arrival: F64, gap: F64, edge: I64) -> _Windows:
+def _windows(arrival: F64, gap: F64, edge: I64) -> _RateWindows:
     """Return the figures of the samples between edges; `arrival` has one sample before them."""
     starts = edge[:-1]
     longest = np.maximum.reduceat(gap, starts)
@@ -215,7 +216,7 @@ def _windows(arrival: F64, gap: F64, edge: I64) -> _Windows:
     rest[peak[np.concatenate(([True], np.diff(which[peak]) > 0))]] = 0.0
     second = np.maximum.reduceat(rest, starts)
     count = np.diff(edge).astype(np.float64)
-    return _Windows(count, arrival[edge[:-1]], arrival[edge[1:]], longest, second)
+    return _RateWindows(count, arrival[edge[:-1]], arrival[edge[1:]], longest, second)
 
 
 def _last_minute(minute: F64, end: F64) -> tuple[F64, F64, Bool]:

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from operators.drift.clock import GATE_EDGES, GATE_JITTERS, GATE_S, Clock, Judged, Line
+from operators.drift.clock import GATE_EDGES, GATE_JITTERS, GATE_S, Clock, ClockLine, StampVerdicts
 from operators.drift.clock_path import ClockPath, distinct
 from operators.drift.delay_minima import lowest
 from operators.drift.offset_filter import LEARNT
@@ -41,7 +41,7 @@ class ClockLog:
         self._count = 0
         self._last = (math.nan, math.nan)
 
-    def feed(self, source: F64, arrival: F64, end: bool) -> Judged:
+    def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
         """Take in distinct stamps, as `Clock.feed`."""
         judged = self.clock.feed(source, arrival, end)
         k = judged.decided
@@ -58,7 +58,7 @@ class ClockLog:
         self._ok.append(judged.ok[:k][fresh])
         return judged
 
-    def finish(self) -> Line | None:
+    def finish(self) -> ClockLine | None:
         """Take in what is left at the end of the data, as `Clock.finish`."""
         return self.clock.finish()
 

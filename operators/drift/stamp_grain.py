@@ -44,7 +44,7 @@ _STRAY = np.eye(TOGETHER) - np.linalg.pinv(_LINE) @ _LINE
 _NEVER = np.iinfo(np.int64).max
 
 
-class _Windows(NamedTuple):
+class _GrainWindows(NamedTuple):
     """Of windows (w,): the grid, 0 for none, and how its points are missed."""
 
     grid: F64
@@ -117,7 +117,7 @@ class Grain:
         dated = before[first[TOGETHER : used + 1 : TOGETHER] - waiting]
         return self._changes(found, dated)
 
-    def _changes(self, found: _Windows, dated: F64) -> list[tuple[float, float]]:
+    def _changes(self, found: _GrainWindows, dated: F64) -> list[tuple[float, float]]:
         """Return the changes that windows make."""
         turned = np.ones(len(dated), bool)
         turned[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in found])
@@ -134,7 +134,7 @@ class Grain:
         return changes
 
 
-def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _Windows:
+def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
     """Return the grids of windows (w, 16) and whether readings fall between their points."""
     w = len(stamps)
     steps, far = np.diff(stamps, axis=1), np.abs(stamps)
@@ -161,4 +161,4 @@ def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _Windows:
         even = stray.max(axis=1) - stray.min(axis=1) <= MOST_UNEVEN
         between = ~(spread < LEAST_SPREAD * size * common)
         weak |= lies & (ones | twos).all(axis=1) & ~few & even & between
-    return _Windows(grid, strong, weak & ~strong)
+    return _GrainWindows(grid, strong, weak & ~strong)

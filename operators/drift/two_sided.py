@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.drift.delay_minima import Readings
+from operators.drift.delay_minima import MinimumReadings
 from operators.drift.exponential_sites import sweep
 from operators.drift.offset_filter import (
     BLUNT_PRIOR,
@@ -37,7 +37,7 @@ from operators.drift.offset_filter import (
     HIDDEN,
     Q_SLOPE,
     SHARP_PRIOR,
-    Bank,
+    OffsetFilterBank,
 )
 from operators.records import F64
 
@@ -64,7 +64,7 @@ class Passed(NamedTuple):
         Offset, slope, variance, covariance, variance of the slope of each filter.
     weight : float64 (m, 6)
     excess, seen, edge : float64 (m,)
-        As `Bank` has them; `seen` counts the readings.
+        As `OffsetFilterBank` has them; `seen` counts the readings.
     """
 
     filters: F64
@@ -82,7 +82,7 @@ class Smooth(NamedTuple):
     edge: F64
 
 
-def smoothed(r: Readings) -> Smooth:
+def smoothed(r: MinimumReadings) -> Smooth:
     """Return the line through readings, one at least."""
     forward = _passed(r, None)
     backward = _turned(_passed(r.mirrored(), forward))
@@ -91,16 +91,16 @@ def smoothed(r: Readings) -> Smooth:
     return _averaged(r, forward, backward, weight)
 
 
-def _passed(r: Readings, before: Passed | None) -> Passed:
+def _passed(r: MinimumReadings, before: Passed | None) -> Passed:
     """Run a bank over readings; `before`: what another pass found out about their noise."""
     filters, weight = np.empty((len(r), len(_PACE), 5)), np.empty((len(r), len(_PACE)))
     extra = np.empty((len(r), 3))
     heads = r.heads()
-    bank: Bank | None = None
+    bank: OffsetFilterBank | None = None
     columns = (x.tolist() for x in (r.at, r.least, r.own, r.var, r.rounding))
     for i, (at, least, own, var, rounding) in enumerate(zip(*columns, strict=True)):
         if bank is None:
-            bank = Bank.start(at, least - own, var)
+            bank = OffsetFilterBank.start(at, least - own, var)
             if before:
                 bank.excess, bank.readings = float(before.excess[-1]), int(before.seen[-1])
                 bank.edge = math.sqrt(bank.excess * var)
@@ -126,7 +126,7 @@ def _turned(p: Passed) -> Passed:
     return Passed(_mirrored(p.filters), *(x[::-1] for x in p[1:]))
 
 
-def _behind(r: Readings, backward: F64, pace: F64) -> F64:
+def _behind(r: MinimumReadings, backward: F64, pace: F64) -> F64:
     """Return what backward filters (m, k, 5) know of each reading from the later ones.
 
     Across a reset the slope goes on, the offset does not; behind the end is nothing.
@@ -146,7 +146,7 @@ def _behind(r: Readings, backward: F64, pace: F64) -> F64:
     return b
 
 
-def _sharpen(r: Readings, forward: Passed, backward: Passed) -> None:
+def _sharpen(r: MinimumReadings, forward: Passed, backward: Passed) -> None:
     """See each reading from both sides in the filters that know an edge."""
     if not (r.own > 0).all():
         return
@@ -159,14 +159,14 @@ def _sharpen(r: Readings, forward: Passed, backward: Passed) -> None:
             f[:, 0] = sweep(r, pace, _behind(r, b, _PACE[j])[:, 0])
 
 
-def _unit(r: Readings, forward: Passed, backward: Passed) -> tuple[F64, F64]:
+def _unit(r: MinimumReadings, forward: Passed, backward: Passed) -> tuple[F64, F64]:
     """Return the readings' excess (m,), and the unit of each filter's variances (m, 6)."""
     seen = np.minimum([forward.seen, backward.seen], ENOUGH)
     excess = (seen * [forward.excess, backward.excess]).sum(axis=0) / seen.sum(axis=0)
     return excess, np.where(_SHARP, CAUTION, excess[:, None])
 
 
-def _weights(r: Readings, forward: Passed, backward: Passed) -> F64:
+def _weights(r: MinimumReadings, forward: Passed, backward: Passed) -> F64:
     """Return how likely each filter's account is at each reading (m, 6), from all readings."""
     _, unit = _unit(r, forward, backward)
     behind = _behind(r, backward.filters, _PACE)
@@ -185,7 +185,7 @@ def _weights(r: Readings, forward: Passed, backward: Passed) -> F64:
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def _averaged(r: Readings, forward: Passed, backward: Passed, weight: F64) -> Smooth:
+def _averaged(r: MinimumReadings, forward: Passed, backward: Passed, weight: F64) -> Smooth:
     """Return the mean of the combined filters, and its covariance."""
     excess, unit = _unit(r, forward, backward)
     th, g, f00, f01, f11 = np.moveaxis(forward.filters, 2, 0)

@@ -26,17 +26,17 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.evidence.expression import WORDS, compile_expression
-from operators.plan import Plan, Rest, Strict
+from operators.plan import ConfigPart, Plan, Rest
 from operators.records import F64, INDICATORS, EvidenceRecord, Fused, Packet, State
 
 
-class EvidenceConfig(Strict, frozen=True, kw_only=True):
+class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
     """Files of rules, each a list of `Rule`; an empty list is no evidence."""
 
     rules: list[str]
 
 
-class Rule(Strict, frozen=True, kw_only=True):
+class Rule(ConfigPart, frozen=True, kw_only=True):
     """One rule.
 
     Attributes
@@ -69,7 +69,7 @@ class Rule(Strict, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class RuleColumn:
     """Where in a `Fused` the numbers of a name stand."""
 
     kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact"]
@@ -100,7 +100,7 @@ def _word(text: str) -> str:
     return f"_{word}" if word[:1].isdecimal() or not word else word
 
 
-def readable(plan: Plan) -> dict[str, Column]:
+def readable(plan: Plan) -> dict[str, RuleColumn]:
     """Return each name that an expression may read.
 
     The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels),
@@ -109,20 +109,20 @@ def readable(plan: Plan) -> dict[str, Column]:
     `signal_<signal>`, or a fact under its whole channel name; it cannot be read where that is
     taken too.
     """
-    columns = {name: Column("indicator", i) for i, name in enumerate(INDICATORS)}
+    columns = {name: RuleColumn("indicator", i) for i, name in enumerate(INDICATORS)}
     columns |= {
-        "sync_bound_s": Column("bound"),
-        "sync_estimate_bound_s": Column("estimate"),
-        "live": Column("live"),
+        "sync_bound_s": RuleColumn("bound"),
+        "sync_estimate_bound_s": RuleColumn("estimate"),
+        "live": RuleColumn("live"),
     }
-    wanted: list[tuple[str, str, Column]] = []
+    wanted: list[tuple[str, str, RuleColumn]] = []
     for i, signal in enumerate(plan.signals):
         word = _word(signal.name)
-        wanted.append((word, f"signal_{word}", Column("signal", i)))
-        wanted.append((f"{word}_sd", f"signal_{word}_sd", Column("sd", i)))
+        wanted.append((word, f"signal_{word}", RuleColumn("signal", i)))
+        wanted.append((f"{word}_sd", f"signal_{word}_sd", RuleColumn("sd", i)))
     for i, channel in enumerate(plan.facts):
         key = channel.partition(":")[2] or channel
-        wanted.append((_word(key), _word(channel), Column("fact", i)))
+        wanted.append((_word(key), _word(channel), RuleColumn("fact", i)))
     for short, long, column in wanted:
         columns.setdefault(long if short in columns or short in WORDS else short, column)
     return columns

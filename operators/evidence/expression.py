@@ -81,7 +81,7 @@ class ExpressionError(ValueError):
         self.offset = offset
 
 
-class Step(NamedTuple):
+class Instruction(NamedTuple):
     """One step of a running stack: an operator, or a name or a number to push.
 
     `value` is the number; of a window, its duration (s).
@@ -103,7 +103,7 @@ class Expression:
     text: str
     names: tuple[str, ...]
     logical: bool
-    steps: tuple[Step, ...]
+    steps: tuple[Instruction, ...]
 
     def evaluate(
         self, columns: Mapping[str, F64], ticks: range, tick_hz: float, carried: State | None = None
@@ -196,7 +196,7 @@ class _Token(NamedTuple):
 
 
 class _Part(NamedTuple):
-    steps: tuple[Step, ...]
+    steps: tuple[Instruction, ...]
     logical: bool
     offset: int
 
@@ -249,13 +249,18 @@ class _Parser:
             right = self._expression(_POWER[operator.text], depth)
             logical = operator.text in _LOGIC
             _require(logical, operator, left, right)
-            steps = (*left.steps, *right.steps, Step(operator.text))
+            steps = (*left.steps, *right.steps, Instruction(operator.text))
             # a < b < c: the operand between stands in both comparisons
             while operator.text in _COMPARISONS and self._token.text in _COMPARISONS:
                 following = self._take()
                 middle, right = right, self._expression(_POWER[following.text], depth)
                 _require(False, following, right)
-                steps += (*middle.steps, *right.steps, Step(following.text), Step("and"))
+                steps += (
+                    *middle.steps,
+                    *right.steps,
+                    Instruction(following.text),
+                    Instruction("and"),
+                )
             left = _Part(steps, operator.text not in _ARITHMETIC, left.offset)
         return left
 
@@ -268,7 +273,7 @@ class _Parser:
                 self._duration()
                 hint = "a duration belongs in a window, as in mean(x, 60s)"
                 raise ExpressionError(hint, token.offset)
-            return _Part((Step("number", value=self._number()),), False, token.offset)
+            return _Part((Instruction("number", value=self._number()),), False, token.offset)
         if token.text == "(":
             self._take()
             inner = self._expression(0, depth + 1)
@@ -279,7 +284,7 @@ class _Parser:
             logical = token.text == "not"
             inner = self._expression(_NOT_POWER if logical else _MINUS_POWER, depth + 1)
             _require(logical, token, inner)
-            step = Step("not" if logical else "negative")
+            step = Instruction("not" if logical else "negative")
             return _Part((*inner.steps, step), logical, token.offset)
         if token.kind != "name" or token.text in WORDS:
             self._refuse("expected a name, a number or '('")
@@ -289,7 +294,7 @@ class _Parser:
         if token.text not in self._names:
             known = [*self._names, *WORDS, *_FUNCTIONS]
             raise ExpressionError(f"unknown name{_closest(token.text, known)}", token.offset)
-        return _Part((Step("name", token.text),), False, token.offset)
+        return _Part((Instruction("name", token.text),), False, token.offset)
 
     def _call(self, function: _Token, depth: int) -> _Part:
         if function.text not in _FUNCTIONS:
@@ -311,7 +316,7 @@ class _Parser:
                 _require(False, function, argument)
                 steps += argument.steps
         self._take(")")
-        return _Part((*steps, Step(function.text, value=value)), False, function.offset)
+        return _Part((*steps, Instruction(function.text, value=value)), False, function.offset)
 
     def _number(self) -> float:
         token = self._take()

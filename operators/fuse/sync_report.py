@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.accounting import Ledger
+from operators.accounting import LossCounter
 from operators.plan import Plan
 from operators.records import (
     F64,
@@ -100,7 +100,7 @@ class Reporter:
     def __init__(self, plan: Plan, state: State | None = None) -> None:
         self.plan = plan
         self.clocks = Clocks(state and state["clocks"])
-        self.ledger = Ledger(plan.sync_every_s, state and state["ledger"])
+        self.ledger = LossCounter(plan.sync_every_s, state and state["ledger"])
         # A channel that measures two signals speaks for the first.
         names = [m.channel for m in plan.lanes]
         self._columns = [i for i, n in enumerate(names) if n not in names[:i]]

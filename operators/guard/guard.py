@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from operators.accounting import ended, spread
 from operators.guard.hampel import WIDTH, least_scale, outliers, shifted, step
 from operators.guard.peaks import Looks, Peaks, looks
-from operators.guard.running_statistic import Renewal
+from operators.guard.running_statistic import RunningStatistic
 from operators.limits import GUARD_SIDE as SIDE
 from operators.plan import Plan
 from operators.records import F64, I64, Block, Bool, Ends, Packet, State
@@ -43,7 +43,9 @@ class _Channel:
 
     past_time: F64 = field(default_factory=lambda: np.empty(0))
     past: F64 = field(default_factory=lambda: np.empty(0))
-    renewal: Renewal = field(default_factory=lambda: Renewal(MEMORY, FIRST, RENEW, np.zeros(1)))
+    renewal: RunningStatistic = field(
+        default_factory=lambda: RunningStatistic(MEMORY, FIRST, RENEW, np.zeros(1))
+    )
     ready: float = -np.inf
     pending: Block | None = None
     scale: F64 = field(default_factory=lambda: np.empty(0))
@@ -77,7 +79,7 @@ class Guard:
         self._channels: dict[str, _Channel] = {}
         for name, c in (state or {}).items():
             blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
-            parts = {"renewal": Renewal(**c["renewal"]), "peaks": Peaks(**c["peaks"])}
+            parts = {"renewal": RunningStatistic(**c["renewal"]), "peaks": Peaks(**c["peaks"])}
             self._channels[name] = _Channel(**{**c, **blocks, **parts})
 
     def snapshot(self) -> State:

@@ -19,7 +19,7 @@ Measure = Callable[[F64], F64]
 
 
 @dataclass
-class Renewal:
+class RunningStatistic:
     """The last `memory` samples of c columns, and q numbers that sum them up.
 
     They are worked out at `first` samples, at twice, four, eight times as many, and so on up to

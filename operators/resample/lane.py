@@ -8,7 +8,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.plan import Member, Plan
-from operators.presence import Watch
+from operators.presence import Presence
 from operators.records import F64, Block, LagReport
 from operators.resample.sampler import Sampler, newest
 
@@ -31,7 +31,7 @@ class Lane:
     sampler: Sampler
     stale_s: float | None
     frozen_s: float | None
-    watch: Watch = field(default_factory=Watch)
+    watch: Presence = field(default_factory=Presence)
     lags: list[LagReport] = field(default_factory=list)
     values: F64 = field(default_factory=lambda: np.empty((READ, 0)))
     unsaid: Block | None = None

@@ -20,13 +20,13 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.plan import Plan, Profile, Strict, Wait
-from operators.presence import LIVE, Links, Watch
+from operators.plan import ConfigPart, Plan, Profile, Wait
+from operators.presence import LIVE, Presence, StreamUptime
 from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
 from operators.resample.lane import READ, Lane, lane_of
 
 
-class ResampleConfig(Strict, frozen=True, kw_only=True):
+class ResampleConfig(ConfigPart, frozen=True, kw_only=True):
     """The output grid and the kernel: 20 ticks long, or 3 for `low_latency`."""
 
     method: Literal["polyphase"] = "polyphase"
@@ -63,14 +63,14 @@ class Resample:
         self._origin = 0
         self._due = -np.inf
         self._there: F64 = np.empty((THERE, len(self._lanes), 0))
-        self._links = Links()
+        self._links = StreamUptime()
         if state:
             self._next, self._origin, self._due = state["next"], state["origin"], state["due"]
             self._there = state["there"]
-            self._links = Links(state["links"])
+            self._links = StreamUptime(state["links"])
             for lane, saved in zip(self._lanes, state["lanes"], strict=True):
                 lane.sampler.restore(saved["sampler"])
-                lane.watch = Watch(**saved["watch"])
+                lane.watch = Presence(**saved["watch"])
                 lane.lags = [LagReport(*r) for r in saved["lags"]]
                 lane.values = saved["values"]
                 lane.heard = saved["heard"]

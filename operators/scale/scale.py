@@ -37,7 +37,7 @@ from operators.records import F64, SCALE_STATES, Bool, Grid, Packet, State
 from operators.scale.nonlinearity import bends, products
 from operators.weights.consensus import LEVEL, MOST_LOG_SD
 from operators.weights.effects import INDEPENDENT, LEAST, deming, noise_of
-from operators.weights.moments import TINY, Moments, Pairs, Seconds
+from operators.weights.moments import TINY, Moments, PairMoments, Seconds
 from operators.weights.three_cornered_hat import hat
 
 GIVEN, LEARNING, LEARNT, UNOBSERVABLE, INVERTED, NONLINEAR = range(len(SCALE_STATES))
@@ -50,7 +50,7 @@ UNIT, SLACK = 0.10, 0.01
 """How far a gain from 1, or a level from 0 in parts of the RMS, is another unit; hysteresis."""
 
 
-class Line(NamedTuple):
+class ScaleLine(NamedTuple):
     """A member's line as in force, each (a, n) by second or (a, k) by tick.
 
     value = (raw - intercept) / gain; `level` is what it reads above the signal's mean m at m.
@@ -115,11 +115,11 @@ class Scale:
             line = learner.read(grid)
             for i, channel in enumerate(learner.channels):
                 for column in (c for c, name in enumerate(channels) if name == channel):
-                    _convert(out, column, Line(*(x[i] for x in line)), learner.offset[i])
+                    _convert(out, column, ScaleLine(*(x[i] for x in line)), learner.offset[i])
         return replace(packet, grid=out)
 
 
-def _convert(grid: Grid, column: int, line: Line, offset: float) -> None:
+def _convert(grid: Grid, column: int, line: ScaleLine, offset: float) -> None:
     """Write a channel's converted column into the grid."""
     state = line.state.astype(np.int8)
     learnt, live = state == LEARNT, grid.state[:, column] == LIVE
@@ -182,10 +182,10 @@ class _Learner:
         """Put a line (fields, a) in force for good."""
         self._force, self._fixed = line, True
 
-    def read(self, grid: Grid) -> Line:
+    def read(self, grid: Grid) -> ScaleLine:
         """Take in a grid; return the line in force at each of its ticks, (a, k) each."""
         if self._fixed:
-            return Line(*np.repeat(self._force[:, :, None], len(grid), axis=2))
+            return ScaleLine(*np.repeat(self._force[:, :, None], len(grid), axis=2))
         value = grid.value[:, self._columns].T
         there = (grid.state[:, self._columns].T == LIVE) & np.isfinite(value)
         seconds = self._moments.read(grid.first, value, grid.noise_var[:, self._columns].T, there)
@@ -197,7 +197,7 @@ class _Learner:
             if over:
                 self._learn(seconds, bent, table)
         self._force = table[:, :, over].copy()
-        return Line(*np.repeat(table[:, :, :n], seconds.size, axis=2))
+        return ScaleLine(*np.repeat(table[:, :, :n], seconds.size, axis=2))
 
     def _bend(self, first: int, value: F64, there: Bool, n: int, over: int) -> F64:
         """Return the cubic sums (over, a, 5, 5) after each second."""
@@ -256,7 +256,7 @@ class _Learner:
         most = (looks[votes] * (share > 0)).max(axis=2)
         other = (share * noise[:, None, self._voters]).sum(axis=2)
         level_var = (noise[:, mine] + gain**2 * other) / np.maximum(most, TINY)
-        line = Line(
+        line = ScaleLine(
             intercept, gain, gain_var, intercept + (gain - 1) * mean,
             np.where(self._level, level_var, 0.0), np.zeros_like(gain),
         )  # fmt: skip
@@ -307,7 +307,7 @@ class _Learner:
         return GIVEN if max(abs(gain - 1), abs(level)) < near else LEARNT
 
 
-def _in_units(pairs: Pairs, unit: F64) -> Pairs:
+def _in_units(pairs: PairMoments, unit: F64) -> PairMoments:
     """Return the moments of values in units of `unit` (n, m)."""
     mine, other = unit[:, :, None], unit[:, None]
     return pairs._replace(
@@ -316,7 +316,7 @@ def _in_units(pairs: Pairs, unit: F64) -> Pairs:
     )  # fmt: skip
 
 
-def _against_others(pairs: Pairs, looks: F64, met: Bool) -> tuple[F64, F64, F64]:
+def _against_others(pairs: PairMoments, looks: F64, met: Bool) -> tuple[F64, F64, F64]:
     """Return each member's noise variance (n, m), and log slope with variance of the pairs."""
     noise, m = noise_of(pairs, met), pairs.ticks.shape[1]
     whole = met.sum(axis=(1, 2)) == m * (m - 1)
@@ -328,6 +328,6 @@ def _against_others(pairs: Pairs, looks: F64, met: Bool) -> tuple[F64, F64, F64]
     return noise, log, var
 
 
-def _shows(pairs: Pairs, met: Bool, var: F64) -> Bool:
+def _shows(pairs: PairMoments, met: Bool, var: F64) -> Bool:
     """Return which pairs have a slope that shows."""
     return np.asarray(met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2))

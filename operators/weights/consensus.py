@@ -43,11 +43,11 @@ from operators.weights.effects import (
     paule_mandel,
     together,
 )
-from operators.weights.moments import TINY, Moments, Pairs, Seconds, Window
+from operators.weights.moments import TINY, Moments, MomentWindow, PairMoments, Seconds
 from operators.weights.three_cornered_hat import hat
 
-NOISE = Window(60.0, shared=False)
-LEVEL = Window(300.0, shared=True)
+NOISE = MomentWindow(60.0, shared=False)
+LEVEL = MomentWindow(300.0, shared=True)
 OPTIMISM = 10.0
 """Variance of a mean whose weights come from n samples: 1 + 10 / n of the stated (simulated)."""
 MOST_LOG_SD = 0.1
@@ -270,7 +270,7 @@ class Consensus:
         self._noise(near, ratio, shift, active, end, Force(*table))
 
     def _slopes(
-        self, pairs: Pairs, looks: F64, met: Bool, noise: F64, votes: Bool, dense: Bool
+        self, pairs: PairMoments, looks: F64, met: Bool, noise: F64, votes: Bool, dense: Bool
     ) -> _Effect:
         """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
         met = met & dense[:, :, None] & dense[:, None]
@@ -307,7 +307,7 @@ class Consensus:
         return _Effect(known, excess, np.where(known, var, np.nan), part, share, beyond @ origin)
 
     def _noise(
-        self, pairs: Pairs, ratio: F64, shift: F64, active: Bool, end: F64, force: Force
+        self, pairs: PairMoments, ratio: F64, shift: F64, active: Bool, end: F64, force: Force
     ) -> None:
         """Write variance, when it was measured and by what, after each second."""
         variance, measured, by_hat = force.variance, force.measured, force.by_hat

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.records import F64, Bool
-from operators.weights.moments import TINY, Pairs
+from operators.weights.moments import TINY, PairMoments
 
 INDEPENDENT = 0.83
 """Of ticks, what the resampler's kernel leaves independent."""
@@ -24,7 +24,7 @@ LEAST_NOISE = 1e-9
 """Of a member's variance: less noise than this is not believed."""
 
 
-def deming(pairs: Pairs, looks: F64, noise: F64) -> tuple[F64, F64, F64]:
+def deming(pairs: PairMoments, looks: F64, noise: F64) -> tuple[F64, F64, F64]:
     """Return log slope of i on j, its variance, and the signal's variance in j's units, (n, m, m).
 
     b = [S_ii - d S_jj + sqrt((S_ii - d S_jj)^2 + 4 d S_ij^2)] / (2 S_ij), d = n_i / n_j;
@@ -68,7 +68,7 @@ def paule_mandel(z: F64, var: F64, valid: Bool) -> F64:
     return tau
 
 
-def noise_of(pairs: Pairs, met: Bool) -> F64:
+def noise_of(pairs: PairMoments, met: Bool) -> F64:
     """Return each member's noise variance (n, m): out of band, and half of what it shows besides.
 
     Against the member that it fits best, both of one size: b = sqrt(S_ii / S_jj) leaves

@@ -30,14 +30,14 @@ PARTS = 4
 """Rows of the product: presence, value, its square, variance of its noise."""
 
 
-class Window(NamedTuple):
+class MomentWindow(NamedTuple):
     """What is forgotten after how long (s), and whether only time in common counts."""
 
     seconds: float
     shared: bool
 
 
-class Pairs(NamedTuple):
+class PairMoments(NamedTuple):
     """Moments of pairs over n windows, (n, m, m): [:, i, j] is of i, over the ticks shared with j.
 
     `ticks` in common; `mean`, `var` and `noise` (variance) of i; `cov` of both. Values are less
@@ -73,7 +73,7 @@ class Moments:
         self,
         members: int,
         tick_hz: float,
-        windows: tuple[Window, ...],
+        windows: tuple[MomentWindow, ...],
         *,
         one_anchor: bool,
         state: State | None = None,
@@ -145,13 +145,13 @@ class Moments:
         elif new.any():
             self.anchor[new] = value[new, at[new]]
 
-    def pairs(self, rows: F64) -> Pairs:
+    def pairs(self, rows: F64) -> PairMoments:
         """Return the moments that sums (n, 4 m, 2 m) of one window come to."""
         m = self._members
         count = rows[:, :m, :m]
         total = np.maximum(count, TINY)
         mean = rows[:, m : 2 * m, :m] / total
-        return Pairs(
+        return PairMoments(
             count, mean,
             np.maximum(rows[:, 2 * m : 3 * m, :m] / total - mean * mean, 0.0),
             rows[:, m : 2 * m, m:] / total - mean * mean.transpose(0, 2, 1),

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.records import F64
-from ops.simulate.recording import START, Recording
+from ops.simulate.recording import START, SimulatedRecording
 
 Fuser = Callable[["list[Series]", F64], F64]
 MOST_LAG = 200
@@ -34,7 +34,7 @@ class Series(NamedTuple):
     value: F64
 
 
-def series(recording: Recording) -> list[Series]:
+def series(recording: SimulatedRecording) -> list[Series]:
     """Return the channels of a recording, the reference first."""
     rows = recording.rows
     mine = [rows.name == k for k in range(len(recording.scenario.sensors))]

@@ -34,7 +34,7 @@ from ops.bench.courses import (
     walk,
 )
 from ops.evaluate.truth import Truth
-from ops.simulate.recording import START, Recording, make
+from ops.simulate.recording import START, SimulatedRecording, make
 from ops.simulate.scenario import Scenario, Sensor
 from ops.text.table import number, table
 
@@ -87,7 +87,7 @@ def scenario(noise: float, silences: bool, seed: int) -> Scenario:
     return Scenario(SECONDS, tuple(sensors))
 
 
-def batches(recording: Recording) -> Iterator[Batch]:
+def batches(recording: SimulatedRecording) -> Iterator[Batch]:
     """Yield a recording's rows."""
     rows, n = recording.rows, len(recording.rows.value)
     for a in range(0, n, _ROWS):

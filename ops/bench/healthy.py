@@ -32,10 +32,10 @@ from operators.records import Packet
 from ops.fakes.monitoring import ROOT
 from ops.monitoring import heartbeat
 from ops.monitoring.programs import PeerError, peer
-from ops.simulate.recording import FACTS, START, Recording, make
+from ops.simulate.recording import FACTS, START, SimulatedRecording, make
 from ops.simulate.scenario import Scenario, Sensor, Span
-from sinks.exporter.live_state import Board
-from sinks.exporter.metrics import Page
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics import MetricsPage
 from sources.replay import Replay
 
 RULES = ROOT / "ops" / "monitoring" / "prometheus" / "rules"
@@ -132,7 +132,7 @@ def _selector(name: str, labels: tuple[tuple[str, str], ...]) -> str:
     return f"{name}{{{said}}}"
 
 
-def hour(seconds: float, silent: tuple[Span, ...] = ()) -> Recording:
+def hour(seconds: float, silent: tuple[Span, ...] = ()) -> SimulatedRecording:
     """Record an engine and two sensors that are well, but for what is `silent`."""
     return make(
         Scenario(
@@ -150,7 +150,7 @@ def hour(seconds: float, silent: tuple[Span, ...] = ()) -> Recording:
     )  # fmt: skip
 
 
-def scraped(recording: Recording, folder: Path) -> Scraped:
+def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
     """Send a recording through the flow, and take its page and those beside it every 5 s."""
     path = folder / "hour.ndjson"
     recording.write(path)
@@ -158,8 +158,8 @@ def scraped(recording: Recording, folder: Path) -> Scraped:
         load(_config(folder, name, STREAMS[name].format(path=path))) for name in STREAMS
     )
     now = START
-    board = Board(live.config, clock=lambda: now, wall=lambda: now)
-    page, found = Page(board), Scraped()
+    board = LiveState(live.config, clock=lambda: now, wall=lambda: now)
+    page, found = MetricsPage(board), Scraped()
     for k in range(MISSED):
         found.scrape(("up", _JOBS["fusion"], 0.0), *_others(recording, k * EVERY_S))
 
@@ -186,7 +186,7 @@ def _config(folder: Path, name: str, streams: str) -> Path:
     return path
 
 
-def _page(page: Page) -> Iterator[tuple[str, Labels, float]]:
+def _page(page: MetricsPage) -> Iterator[tuple[str, Labels, float]]:
     """Yield what the flow shows; moments are counted from when Prometheus starts, like its own."""
     yield "up", _JOBS["fusion"], 1.0
     for family in text_string_to_metric_families(page.text().decode()):
@@ -196,7 +196,7 @@ def _page(page: Page) -> Iterator[tuple[str, Labels, float]]:
             yield sample.name, sample.labels | _JOBS["fusion"], value
 
 
-def _others(recording: Recording, at: float) -> Iterator[tuple[str, Labels, float]]:
+def _others(recording: SimulatedRecording, at: float) -> Iterator[tuple[str, Labels, float]]:
     """Yield what the engine and the node exporter show, `at` s after Prometheus has started."""
     rows = recording.rows
     there = rows.rx <= at - BEFORE_S

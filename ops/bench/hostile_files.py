@@ -30,7 +30,7 @@ from sources.opening import open_recording
 from sources.recordings.recording import Piece, UnusableError
 from sources.tape.reader import MANIFEST, faults
 from sources.tape.writer import LOCK as RECORDER
-from sources.tape.writer import Tap, TapError, unfinished
+from sources.tape.writer import TapError, TapeWriter, unfinished
 
 SECRET = b'{"tick":1.5}\n'
 NAMES = (
@@ -63,7 +63,7 @@ class Room:
         for name in ("victim.txt", "000000.ndjson", "fused.jsonl", MANIFEST, RUN, LOCK):
             (self.canary / name).write_bytes(SECRET)
         self.begun = self.shape()
-        old = Tap(self.config(), "rig", "print")
+        old = TapeWriter(self.config(), "rig", "print")
         for _ in range(20):
             old.write(b'{"tick":1}\n')
         old.close(ended=True)
@@ -146,7 +146,7 @@ def _replace(value: Any, chance: random.Random) -> None:
 def record(room: Room) -> None:
     """Record beside the tape of another run, with retention: this may not end by its fault."""
     unfinished(room.config(), "print")
-    tap = Tap(room.config(), "rig", "print")
+    tap = TapeWriter(room.config(), "rig", "print")
     try:
         for _ in range(6):
             tap.write(b'{"tick":2}\n')
@@ -163,7 +163,7 @@ def read(room: Room) -> None:
             raise AssertionError("a canary was read")
     recording.close()
     faults(room.tape)
-    Tap(room.config(), "rig", "print", room.tape.name, 0).close(ended=False)
+    TapeWriter(room.config(), "rig", "print", room.tape.name, 0).close(ended=False)
 
 
 def begin(room: Room) -> None:

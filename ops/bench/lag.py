@@ -26,14 +26,14 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.align.lag_filter import Pair, Track
+from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_trend import motions
-from operators.correlation import Series, lag_of
+from operators.correlation import SampledSeries, lag_of
 from operators.records import F64, Bool, SyncReport
 from operators.sinc import CUTOFF
 from ops.bench import bound as bound_of
 from ops.bench.chain import Chain
-from ops.simulate.recording import START, Recording, make
+from ops.simulate.recording import START, SimulatedRecording, make
 from ops.text.table import table
 
 HZ, SECONDS, MOST_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
@@ -65,15 +65,15 @@ def bound(snr_db: float) -> float:
 
 def tracked(a: F64, b: F64) -> tuple[float, float]:
     """Return what `align` makes of a window."""
-    window = Pair(Series(a), Series(b), 0, HZ)
-    track = Track()
+    window = SeriesPair(SampledSeries(a), SampledSeries(b), 0, HZ)
+    track = LagFilter()
     track.update(window, lag_of(window.a, window.b, HZ, MOST_S), SECONDS, motions(0.0))
     return track.trend.lag, float(np.sqrt(track.trend.var))
 
 
 def parabola(a: F64, b: F64) -> tuple[float, float]:
     """Return the top of the parabola through the peak of the normalised correlation."""
-    return lag_of(Series(a), Series(b), HZ, MOST_S).lag_s, float("nan")
+    return lag_of(SampledSeries(a), SampledSeries(b), HZ, MOST_S).lag_s, float("nan")
 
 
 def whole_sample(a: F64, b: F64) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def errors(way: Way, snr_db: float, trials: int, seed: int = 0) -> tuple[F64, F6
     return out[0], out[1]
 
 
-def _lines(recording: Recording) -> Iterator[SyncReport]:
+def _lines(recording: SimulatedRecording) -> Iterator[SyncReport]:
     """Yield the sync lines of a recording's run."""
     sensors = recording.scenario.sensors
     config = msgspec.convert(

@@ -32,7 +32,7 @@ from ops.bench.osc_flood import ROOT, send
 from ops.cli.guess.machine import MidiInputs
 from ops.fakes.jack_server import missing, serving
 from ops.fakes.ports import free_port
-from sources.midi.port import Port, PortError
+from sources.midi.port import MidiPortError, Port
 
 CONFIG = """version: 2
 rig: chords
@@ -177,7 +177,7 @@ def races(count: int) -> dict[str, int]:
         for _ in range(count):
             try:
                 port.open()
-            except PortError as error:
+            except MidiPortError as error:
                 print(error, file=sys.stderr)
                 found["refused"] += 1
                 continue

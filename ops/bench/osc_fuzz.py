@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from sources.inbox import Refused
+from sources.inbox import Unread
 from sources.osc.datagram import MAX_DATAGRAM, Datagrams
 
 WORST_MS = 5.0
@@ -109,7 +109,7 @@ def fuzz(count: int, seed: int, say: Callable[[str], None] = print) -> tuple[int
         if took > 1e6:  # was it the datagram, or the machine?
             took = min(took, *(_time(data) for _ in range(3)))
         slowest = max(slowest, took)
-        ends[said[0].reason if said and isinstance(said[0], Refused) else "heard"] += 1
+        ends[said[0].reason if said and isinstance(said[0], Unread) else "heard"] += 1
     growth = resident_mb() - grown_from
     say(f"{count} datagrams: {dict(ends)}")
     return escapes, slowest / 1e6, growth

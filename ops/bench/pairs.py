@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.align.coarse_grid import BETA, CUTOFF, HALF
 from operators.align.lag_search import LEAST_WINDOW_S, RATES_HZ, Ladder, look
-from operators.correlation import UNKNOWN, Series, lag_of
+from operators.correlation import UNKNOWN, SampledSeries, lag_of
 from operators.records import F64
 from ops.bench import lock
 from ops.text.table import table
@@ -55,7 +55,12 @@ def windows_with_a_lag(a: F64, b: F64) -> int:
     window, hop = round(WINDOW_S * HZ), round(HOP_S * HZ)
     ends = range(window // 2, len(a) + 1, hop)
     return sum(
-        lag_of(Series(a[max(e - window, 0) : e]), Series(b[max(e - window, 0) : e]), HZ, MOST_S).ok
+        lag_of(
+            SampledSeries(a[max(e - window, 0) : e]),
+            SampledSeries(b[max(e - window, 0) : e]),
+            HZ,
+            MOST_S,
+        ).ok
         for e in ends
     )
 
@@ -80,7 +85,7 @@ def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bo
         best = UNKNOWN
         for hz, x, y in views:
             cut = slice(round(begin_s * hz), round(end_s * hz))
-            found = look(Series(x[cut]), Series(y[cut]), hz, MOST_S)
+            found = look(SampledSeries(x[cut]), SampledSeries(y[cut]), hz, MOST_S)
             if found.ok and not best.confidence >= found.confidence:
                 best = found
         if best.ok and ladder.confirms(best, float(end_s), float(end_s - begin_s), WINDOW_S):

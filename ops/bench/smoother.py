@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from operators.drift.clock import Line
+from operators.drift.clock import ClockLine
 from operators.drift.clock_path import Smoothed
 from operators.drift.smoother import ClockLog
 from operators.records import F64, I64, Bool
@@ -124,7 +124,7 @@ class Figures:
         self.wrong += int(np.count_nonzero(~fine & after))
 
     def judge(
-        self, x: Stamps, lines: Iterable[tuple[int, Line]], kind: Kind, seconds: float
+        self, x: Stamps, lines: Iterable[tuple[int, ClockLine]], kind: Kind, seconds: float
     ) -> None:
         """Count the honesty of lines, each in force at a stamp."""
         due = SETTLED_S

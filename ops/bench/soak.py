@@ -47,7 +47,7 @@ from ops.bench.osc_flood import ROOT, cpu_s
 from ops.bench.osc_fuzz import message
 from ops.fakes.ports import free_port
 from ops.fakes.ure import DEAF, DOWN, FLAPPING, MUTE, RESET, Hostile
-from ops.simulate.devices import Clock, bundle
+from ops.simulate.devices import DeviceClock, bundle
 from ops.simulate.movement import Movement
 from ops.simulate.recording import FACTS
 from ops.text.table import table
@@ -128,7 +128,7 @@ def datagrams(teller: Teller, began: float) -> Iterator[bytes]:
     movement = Movement(np.random.default_rng([1, 0]))
     noise = np.random.default_rng([2, teller.hz])
     address = random.Random(teller.hz)
-    clock = Clock(began, *teller.clock) if teller.clock else None
+    clock = DeviceClock(began, *teller.clock) if teller.clock else None
     for second in count():
         if teller.pauses and second % CYCLE_S >= SENDING_S:
             for _ in range(teller.hz):

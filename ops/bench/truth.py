@@ -28,7 +28,7 @@ from flows.run import execute
 from operators.records import F64
 from ops.evaluate import truth as truths
 from ops.results.folder import rigs
-from ops.simulate.recording import START, Recording, make
+from ops.simulate.recording import START, SimulatedRecording, make
 from ops.simulate.scenario import Scenario, Sensor
 from ops.text.table import table
 
@@ -105,7 +105,7 @@ def scenario(noise: float, seed: int) -> Scenario:
     return Scenario(SECONDS, tuple(sensors))
 
 
-def config(recording: Recording, mode: Mode, learnt: bool, place: Path) -> str:
+def config(recording: SimulatedRecording, mode: Mode, learnt: bool, place: Path) -> str:
     """Return the configuration of a recording, its gains learnt or the true ones."""
     sensors = recording.scenario.sensors
     channels = {
@@ -123,7 +123,7 @@ def config(recording: Recording, mode: Mode, learnt: bool, place: Path) -> str:
     return json.dumps(data)
 
 
-def settled(recording: Recording, clean: F64, mode: Mode, learnt: bool) -> F64:
+def settled(recording: SimulatedRecording, clean: F64, mode: Mode, learnt: bool) -> F64:
     """Return error, sd, and whether the time error lies in the bound, of settled ticks (3, k)."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
@@ -165,7 +165,7 @@ def instruments(name: str, noise: float, seeds: range) -> list[list[str]]:
     return rows
 
 
-def alone(recording: Recording, clean: F64, ticks: F64) -> float:
+def alone(recording: SimulatedRecording, clean: F64, ticks: F64) -> float:
     """Return the RMS error of the best instrument, its clock, lag, gain and level known."""
     errors = []
     for k, s in enumerate(recording.scenario.sensors):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from operators.records import F64
-from ops.fakes.xdf_files import Stream, regular, write
+from ops.fakes.xdf_files import XdfFileStream, regular, write
 from ops.text.table import number, table
 from sources.xdf import load
 
@@ -52,7 +52,7 @@ def host_times(path: Path) -> tuple[F64, F64]:
     return track.ts.read(0, len(track)), track.rx.read(0, len(track))
 
 
-def errors(path: Path, stream: Stream) -> list[float]:
+def errors(path: Path, stream: XdfFileStream) -> list[float]:
     """Return mean squared errors (s^2): ours, pyxdf's, pyxdf's dejittered."""
     import pyxdf
 
@@ -80,7 +80,9 @@ def main() -> None:
                 if name in UNEVEN:
                     rng = np.random.default_rng(seed)
                     host, rate = np.sort(rng.uniform(5000, 5000 + SECONDS, 3000)), 0.0
-                found.append(errors(path, Stream("s", host, rate, seed=seed, **(CLOCK | how))))
+                found.append(
+                    errors(path, XdfFileStream("s", host, rate, seed=seed, **(CLOCK | how)))
+                )
             rms = np.sqrt(np.mean(found, axis=0))
             rows.append([name, *(number(float(x), 1, 1e6) for x in rms)])
     print(table(["RMS error, us", "ours", "pyxdf", "pyxdf dejittered"], rows))

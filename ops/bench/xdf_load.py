@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ops.fakes.xdf_files import Stream, regular, write
+from ops.fakes.xdf_files import XdfFileStream, regular, write
 from ops.text.table import number, table
 
 MINUTES = 5.0
@@ -31,11 +31,11 @@ def files(folder: Path) -> Iterator[Path]:
     seconds = 60 * MINUTES
     for name, streams in {
         "audio, 32 kHz, a stamp a chunk": (
-            Stream("mic", regular(32_000.0, seconds), 32_000.0, "int16", one_stamp=True),
+            XdfFileStream("mic", regular(32_000.0, seconds), 32_000.0, "int16", one_stamp=True),
         ),
         "EEG, 500 Hz, 32 channels": (_wide("eeg", 500.0, 32, seconds),),
         "fourteen streams of 50 Hz": tuple(
-            Stream(f"s{k}", regular(50.0, seconds), 50.0, seed=k) for k in range(14)
+            XdfFileStream(f"s{k}", regular(50.0, seconds), 50.0, seed=k) for k in range(14)
         ),
         "movement, 120 Hz, 90 channels": (_wide("mocap", 120.0, 90, seconds),),
     }.items():
@@ -44,8 +44,8 @@ def files(folder: Path) -> Iterator[Path]:
         yield path
 
 
-def _wide(name: str, rate_hz: float, width: int, seconds: float) -> Stream:
-    return Stream(name, regular(rate_hz, seconds), rate_hz, "float32",
+def _wide(name: str, rate_hz: float, width: int, seconds: float) -> XdfFileStream:
+    return XdfFileStream(name, regular(rate_hz, seconds), rate_hz, "float32",
                   labels=tuple(f"c{k}" for k in range(width)))  # fmt: skip
 
 

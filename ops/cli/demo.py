@@ -19,7 +19,7 @@ from ops.cli.verify import write_config
 from ops.evaluate import truth
 from ops.evaluate.truth import Truth
 from ops.results import summary
-from ops.results.folder import Results, Tick, rigs
+from ops.results.folder import FusedTick, Results, rigs
 from ops.results.summary import Moment
 from ops.text.table import number, table, with_sd
 
@@ -131,7 +131,7 @@ def _noisy(true: Truth, time: F64) -> Bool:
     return noisy
 
 
-def _weights(ticks: list[Tick], signal: str, spell: Bool) -> dict[str, float]:
+def _weights(ticks: list[FusedTick], signal: str, spell: Bool) -> dict[str, float]:
     """Return the mean weight of each channel over some ticks (k,)."""
     said = [tick.signals[signal].weights for tick, there in zip(ticks, spell, strict=True) if there]
     total: defaultdict[str, float] = defaultdict(float)

@@ -24,14 +24,14 @@ from configs.document import public_url
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.cli.guess.machine import MidiInputs, addresses
-from sinks.exporter.server import PortError, bound
+from sinks.exporter.server import HttpPortError, bound
 from sources.inbox import stamp
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
-from sources.osc.udp import BUFFER, Receiver, listener
+from sources.osc.udp import BUFFER, UdpReceiver, listener
 from sources.ure import endpoint as page_endpoint
-from sources.ure.exposition import PageError, Pages
-from sources.ure.http_get import Patience
+from sources.ure.exposition import PageDecoder, PageError
+from sources.ure.http_get import Deadline
 
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
@@ -53,7 +53,7 @@ _NTP = "let one keep it: timedatectl set-ntp true, or chrony"
 Verdict = Literal["ok", "warn", "bad"]
 
 
-class Finding(NamedTuple):
+class Diagnosis(NamedTuple):
     """One line: what was looked at, what was found, and what to do about it."""
 
     verdict: Verdict
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     return worst
 
 
-def examine(config: Config | None) -> Iterator[Finding]:
+def examine(config: Config | None) -> Iterator[Diagnosis]:
     """Yield what is found."""
     yield from environment()
     yield from packages()
@@ -98,28 +98,28 @@ def examine(config: Config | None) -> Iterator[Finding]:
     yield from disk(config)
 
 
-def environment() -> Iterator[Finding]:
+def environment() -> Iterator[Diagnosis]:
     """Look at Python, the system and how busy it is."""
     version = f"Python {platform.python_version()}"
     if sys.version_info[:2] in PYTHONS:
-        yield Finding("ok", "python", version)
+        yield Diagnosis("ok", "python", version)
     else:
-        yield Finding("bad", "python", version, "run it with 3.12 or 3.11")
+        yield Diagnosis("bad", "python", version, "run it with 3.12 or 3.11")
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     if sys.platform == "linux":
-        yield Finding("ok", "system", system)
+        yield Diagnosis("ok", "system", system)
     else:
         todo = "datagrams are stamped late, and drops are not seen; Linux does better"
-        yield Finding("warn", "system", system, todo)
+        yield Diagnosis("warn", "system", system, todo)
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     found = f"{cores} processors, load {load:.1f}"
     if load > MOST_LOAD * cores:
-        yield Finding("warn", "load", found, "end what else is running, or ticks may be late")
+        yield Diagnosis("warn", "load", found, "end what else is running, or ticks may be late")
     else:
-        yield Finding("ok", "load", found)
+        yield Diagnosis("ok", "load", found)
 
 
-def packages() -> Iterator[Finding]:
+def packages() -> Iterator[Diagnosis]:
     """Look at what has to be installed."""
     there: list[str] = []
     for package, module in PACKAGES.items():
@@ -129,13 +129,13 @@ def packages() -> Iterator[Finding]:
         except (ImportError, OSError) as error:
             verdict: Verdict = "warn" if package == "python-rtmidi" else "bad"
             found = f"{package} cannot be used ({error})"
-            yield Finding(verdict, "package", found, "pip install -r requirements.lock")
+            yield Diagnosis(verdict, "package", found, "pip install -r requirements.lock")
             continue
         there.append(f"{package} {version}")
         if version != NEEDED.get(package, version):
             todo = f"install {NEEDED[package]}, the only one that is tested"
-            yield Finding("bad", "package", f"{package} {version}", todo)
-    yield Finding("ok", "package", ", ".join(there))
+            yield Diagnosis("bad", "package", f"{package} {version}", todo)
+    yield Diagnosis("ok", "package", ", ".join(there))
 
 
 class _Timex(ctypes.Structure):
@@ -152,17 +152,19 @@ class _Timex(ctypes.Structure):
     )
 
 
-def clock() -> Iterator[Finding]:
+def clock() -> Iterator[Diagnosis]:
     """Look at whether anything keeps the host's clock, and how well, as far as the kernel knows."""
     with suppress(OSError):
         path = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
         source = path.read_text().strip()
         if source in ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page"):
-            yield Finding("ok", "clock", f"counted by {source}")
+            yield Diagnosis("ok", "clock", f"counted by {source}")
         else:
-            yield Finding("warn", "clock", f"counted by {source}", "stamps cost more time")
+            yield Diagnosis("warn", "clock", f"counted by {source}", "stamps cost more time")
     if sys.platform != "linux":
-        yield Finding("warn", "clock", "whether it is kept cannot be seen here", "look at its NTP")
+        yield Diagnosis(
+            "warn", "clock", "whether it is kept cannot be seen here", "look at its NTP"
+        )
         return
     told = _Timex()
     try:
@@ -172,7 +174,7 @@ def clock() -> Iterator[Finding]:
     yield judged_clock(state, told.status, told.maxerror / 1e6, told.esterror / 1e6)
 
 
-def judged_clock(state: int, status: int, most_s: float, likely_s: float) -> Finding:
+def judged_clock(state: int, status: int, most_s: float, likely_s: float) -> Diagnosis:
     """Say what the kernel's answer means.
 
     Parameters
@@ -183,22 +185,22 @@ def judged_clock(state: int, status: int, most_s: float, likely_s: float) -> Fin
         The largest and the likely error (s).
     """
     if state < 0:
-        return Finding("warn", "clock", "the kernel does not say whether it is kept", _NTP)
+        return Diagnosis("warn", "clock", "the kernel does not say whether it is kept", _NTP)
     if state == _TIME_ERROR or status & _UNSYNCHRONISED:
         said = "kept by nobody: it may drift and step, and all host times with it"
-        return Finding("warn", "clock", said, _NTP)
+        return Diagnosis("warn", "clock", said, _NTP)
     found = f"kept, within {most_s * 1e3:.1f} ms, likely {likely_s * 1e3:.2f} ms"
     if most_s > WORST_CLOCK_S:
-        return Finding("warn", "clock", found, "wait until it has settled")
-    return Finding("ok", "clock", found)
+        return Diagnosis("warn", "clock", found, "wait until it has settled")
+    return Diagnosis("ok", "clock", found)
 
 
-def buffers() -> Iterator[Finding]:
+def buffers() -> Iterator[Diagnosis]:
     """Look at how much the kernel keeps for a socket, and who stamps."""
     try:
-        receiver = Receiver("127.0.0.1", 0)
+        receiver = UdpReceiver("127.0.0.1", 0)
     except OSError as error:
-        yield Finding(
+        yield Diagnosis(
             "bad", "buffer", f"no UDP socket ({error.strerror})", "allow this program one"
         )
         return
@@ -207,16 +209,16 @@ def buffers() -> Iterator[Finding]:
     receiver.close()
     if receiver.buffer < BUFFER:
         todo = f"bursts may be lost (they are counted): sysctl -w net.core.rmem_max={BUFFER}"
-        yield Finding("warn", "buffer", found, todo)
+        yield Diagnosis("warn", "buffer", found, todo)
     else:
-        yield Finding("ok", "buffer", found)
+        yield Diagnosis("ok", "buffer", found)
     if stamped == "kernel":
-        yield Finding("ok", "stamps", "by the kernel, on arrival")
+        yield Diagnosis("ok", "stamps", "by the kernel, on arrival")
     else:
-        yield Finding("warn", "stamps", "by the receiver", "a busy machine stamps late")
+        yield Diagnosis("warn", "stamps", "by the receiver", "a busy machine stamps late")
 
 
-def ports(config: Config | None) -> Iterator[Finding]:
+def ports(config: Config | None) -> Iterator[Diagnosis]:
     """Look at whether the ports are free, and where devices are to send."""
     streams = [s for s in config.streams if isinstance(s, OscStream)] if config else [
         OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS
@@ -227,22 +229,22 @@ def ports(config: Config | None) -> Iterator[Finding]:
         except OSError as error:
             verdict: Verdict = "bad" if config else "warn"
             todo = "end it, or take another port"
-            yield Finding(verdict, "port", refusal(stream, error), todo)
+            yield Diagnosis(verdict, "port", refusal(stream, error), todo)
         else:
-            yield Finding("ok", "port", f"{endpoint(stream.addr)} is free")
+            yield Diagnosis("ok", "port", f"{endpoint(stream.addr)} is free")
     if config and config.exporter:
         where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
         try:
             bound(config.exporter, listener).close()
-        except PortError as error:
-            yield Finding("bad", "port", str(error), "end it, or take another http_port")
+        except HttpPortError as error:
+            yield Diagnosis("bad", "port", str(error), "end it, or take another http_port")
         else:
-            yield Finding("ok", "port", f"{where} is free")
+            yield Diagnosis("ok", "port", f"{where} is free")
     here = ", ".join(f"{address} ({name})" if name else address for address, name in addresses())
-    yield Finding("ok", "address", here)
+    yield Diagnosis("ok", "address", here)
 
 
-def midi(config: Config | None) -> Iterator[Finding]:
+def midi(config: Config | None) -> Iterator[Diagnosis]:
     """Look at which MIDI ports there are, and whether those wanted are among them."""
     inputs = MidiInputs()
     try:
@@ -251,11 +253,11 @@ def midi(config: Config | None) -> Iterator[Finding]:
         inputs.close()
     wanted = [s for s in config.streams if isinstance(s, MidiStream)] if config else []
     if present:
-        yield Finding("ok", "midi", ", ".join(present))
+        yield Diagnosis("ok", "midi", ", ".join(present))
     elif wanted or why == "no port":
-        yield Finding("warn", "midi", why, "plug a device in, or start its server")
+        yield Diagnosis("warn", "midi", why, "plug a device in, or start its server")
     else:
-        yield Finding("ok", "midi", f"{why}; none is needed for OSC")
+        yield Diagnosis("ok", "midi", f"{why}; none is needed for OSC")
     held: dict[str, str] = {}
     for stream in wanted:
         if stream.virtual:
@@ -264,32 +266,32 @@ def midi(config: Config | None) -> Iterator[Finding]:
             if (holder := held.setdefault(fits[0], stream.name)) != stream.name:
                 said = f"{stream.name}: {fits[0]} is the port of {holder}"
                 todo = f"name each port, such as '{stream.device}#2' for the second of that name"
-                yield Finding("bad", "midi", said, todo)
+                yield Diagnosis("bad", "midi", said, todo)
             else:
-                yield Finding("ok", "midi", f"{stream.name}: {fits[0]}")
+                yield Diagnosis("ok", "midi", f"{stream.name}: {fits[0]}")
             continue
         todo = "a run starts without it, and takes it in when it comes"
-        yield Finding("warn", "midi", f"{stream.name}: no port fits '{stream.device}'", todo)
+        yield Diagnosis("warn", "midi", f"{stream.name}: no port fits '{stream.device}'", todo)
 
 
-def endpoints(config: Config | None) -> Iterator[Finding]:
+def endpoints(config: Config | None) -> Iterator[Diagnosis]:
     """Ask each URE for its page."""
     for stream in config.streams if config else ():
         if not isinstance(stream, UreStream):
             continue
-        pages, url = Pages(), public_url(stream.metrics_url)
+        pages, url = PageDecoder(), public_url(stream.metrics_url)
         try:
-            patience = Patience(stream.timeout_s, lambda: False)
+            patience = Deadline(stream.timeout_s, lambda: False)
             answer = page_endpoint(stream).get(patience)
             pages.decode(answer.page, stamp(), url[:255], answer.openmetrics)
         except PageError as error:
             todo = "a run starts without it, and takes it in when it comes"
-            yield Finding("warn", "ure", f"{url}: {error.why}", todo)
+            yield Diagnosis("warn", "ure", f"{url}: {error.why}", todo)
         else:
-            yield Finding("ok", "ure", f"{url}: {pages.series} series")
+            yield Diagnosis("ok", "ure", f"{url}: {pages.series} series")
 
 
-def disk(config: Config | None) -> Iterator[Finding]:
+def disk(config: Config | None) -> Iterator[Diagnosis]:
     """Look at the room for results and tapes."""
     folders = [config.output.dir] if config else ["."]
     if config and config.tap:
@@ -301,8 +303,10 @@ def disk(config: Config | None) -> Iterator[Finding]:
         free = shutil.disk_usage(path).free
         found = f"{free / 1e9:.1f} GB free for {folder}"
         if not os.access(path, os.W_OK):
-            yield Finding("bad", "disk", f"{path} cannot be written", "name another folder")
+            yield Diagnosis("bad", "disk", f"{path} cannot be written", "name another folder")
         elif free < LEAST_FREE:
-            yield Finding("warn", "disk", found, "a full disk stops a run: make room, or set keep")
+            yield Diagnosis(
+                "warn", "disk", found, "a full disk stops a run: make room, or set keep"
+            )
         else:
-            yield Finding("ok", "disk", found)
+            yield Diagnosis("ok", "disk", found)

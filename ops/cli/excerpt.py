@@ -20,7 +20,7 @@ class _Stamps(msgspec.Struct):
     rx: float | None = None
 
 
-class _Line(msgspec.Struct):
+class _ExcerptLine(msgspec.Struct):
     ts: float
     meta: _Stamps | None = None
 
@@ -37,7 +37,7 @@ def excerpt(config: Config, folder: Path, seconds: float) -> Config:
 
 
 def _first(path: Path, seconds: float) -> Iterator[bytes]:
-    decode = msgspec.json.Decoder(_Line).decode
+    decode = msgspec.json.Decoder(_ExcerptLine).decode
     end = None
     beyond = 0
     for line in _lines(path):

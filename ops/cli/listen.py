@@ -18,16 +18,16 @@ from pathlib import Path
 
 from configs.inert import unguarded
 from configs.schema import MidiStream, OscStream
-from ops.cli.guess.channel_survey import HEAD, Hearing, shown
-from ops.cli.guess.live_config import BACK, Stage, destinations, found, written
+from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
+from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.text.table import table
 from sources import shutdown as stop
 from sources.host_clock import HostClock
-from sources.inbox import Inbox, Item, Played, Stream, Turned
-from sources.midi import Midi
+from sources.inbox import FromSource, Inbox, Item, Receiving, StreamChange
+from sources.midi import MidiReceiver
 from sources.midi.port_name import bare
-from sources.osc import Osc, open_port, refusal
+from sources.osc import OscReceiver, open_port, refusal
 
 PORT = 9000
 _LOOK_S = 0.1
@@ -84,7 +84,7 @@ def _address(text: str) -> str:
     return f"{host}:{int(port)}"
 
 
-class Listener:
+class ListeningPort:
     """Streams, and what they hear.
 
     Parameters
@@ -104,10 +104,10 @@ class Listener:
         say: Callable[[str], None],
         inputs: MidiInputs | None = None,
     ) -> None:
-        self.hearing, self.host = Hearing(), HostClock()
+        self.hearing, self.host = ChannelSurvey(), HostClock()
         self.streams: dict[str, OscStream | MidiStream] = {}
         self._say = say
-        self._running: dict[str, tuple[Stream, Inbox]] = {}
+        self._running: dict[str, tuple[Receiving, Inbox]] = {}
         self._inputs = (inputs or MidiInputs()) if midi else None
         self._why = ""
         self._look_again = 0.0
@@ -116,7 +116,7 @@ class Listener:
             self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
 
     def _start(self, config: OscStream | MidiStream) -> None:
-        stream = Osc(config) if isinstance(config, OscStream) else Midi(config)
+        stream = OscReceiver(config) if isinstance(config, OscStream) else MidiReceiver(config)
         inbox = Inbox(config.name, host=self.host)
         self.streams[config.name] = config
         self._running[config.name] = stream, inbox
@@ -126,7 +126,7 @@ class Listener:
         """Take what was heard, and listen to MIDI ports that are new."""
         for name, (_, inbox) in self._running.items():
             for item in inbox.take():
-                if isinstance(item, Turned):
+                if isinstance(item, StreamChange):
                     self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
                 else:
                     self._put(name, item)
@@ -148,7 +148,7 @@ class Listener:
 
     def _put(self, stream: str, item: Item) -> None:
         """Take an event; the only sender to a port is called as its stream."""
-        if not isinstance(item, Played):
+        if not isinstance(item, FromSource):
             self.hearing.take(stream, item)
             return
         sources = self._sources.setdefault(stream, [])
@@ -160,7 +160,9 @@ class Listener:
 
     def hosts(self) -> list[str]:
         """Return the addresses of the senders."""
-        streams = [stream for stream, _ in self._running.values() if isinstance(stream, Osc)]
+        streams = [
+            stream for stream, _ in self._running.values() if isinstance(stream, OscReceiver)
+        ]
         return sorted({host for stream in streams for host in stream.senders})
 
     def told(self) -> str:
@@ -170,7 +172,7 @@ class Listener:
         lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
         lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
         for name, (stream, _) in self._running.items():
-            if isinstance(stream, Osc) and len(senders := sorted(stream.senders)) > 1:
+            if isinstance(stream, OscReceiver) and len(senders := sorted(stream.senders)) > 1:
                 who = ", ".join(senders[:_MOST_SENDERS])
                 said = f"{name} is sent to by {len(senders)} ({who}): each is a source of its own,"
                 lines.append(f"{said} named by its address. A port each, --osc 9000 --osc 9001,")
@@ -209,11 +211,13 @@ def opening(osc: list[str], midi: bool) -> list[str]:
     return lines
 
 
-def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Event) -> Listener:
+def listen(
+    osc: list[str], midi: bool, seconds: float | None, done: threading.Event
+) -> ListeningPort:
     """Listen for a time or until `done`, and show what is heard."""
     terminal = sys.stdout.isatty()
     news: deque[str] = deque(maxlen=_NEWS)
-    listener = Listener(osc, midi, news.append if terminal else print)
+    listener = ListeningPort(osc, midi, news.append if terminal else print)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
@@ -232,7 +236,9 @@ def listen(osc: list[str], midi: bool, seconds: float | None, done: threading.Ev
     return listener
 
 
-def configuration(listener: Listener, now: float, stage: Stage | None = None) -> str | None:
+def configuration(
+    listener: ListeningPort, now: float, stage: StageGuess | None = None
+) -> str | None:
     """Return a configuration for what was received; None if no number of it changed."""
     what = found(listener.hearing, now, vectors=stage is not None)
     return written(what, list(listener.streams.values()), listener.hosts(), stage)
@@ -266,7 +272,7 @@ def main(args: argparse.Namespace) -> int:
         stop.reset()
     now = listener.host()
     print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
-    text = configuration(listener, now, Stage(args.back) if args.stage else None)
+    text = configuration(listener, now, StageGuess(args.back) if args.stage else None)
     if text is None:
         print("\nNothing is written: no numbers were heard."
               if not any(c.is_number() for c in listener.hearing.channels.values())
@@ -276,7 +282,7 @@ def main(args: argparse.Namespace) -> int:
         file.write(text)
     print(f"\n{args.out}\n  lumen check {args.out}\n  lumen run {args.out}")
     if args.stage:
-        to = destinations(list(listener.streams.values()), listener.hosts(), Stage(args.back))
+        to = destinations(list(listener.streams.values()), listener.hosts(), StageGuess(args.back))
         print("sends to " + ", ".join(f"{place} ({name})" for name, place in to))
         print(f"receivers for {to[0][1]}: {EXAMPLES}/stage.pd (Pd), stage.scd (SuperCollider)")
     return 0

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from configs.load import load_or_exit
-from configs.thresholds import BUDGETS
+from configs.thresholds import THRESHOLDS
 from flows.run import execute
 from ops.cli.state_client import URL, NoAnswerError, address, ask
 from ops.cli.verify import write_config
@@ -29,7 +29,7 @@ CONFIG = Path("configs/fusion.yaml")
 Values = dict[str, float | None]
 
 
-class Tick(msgspec.Struct):
+class TickIndicators(msgspec.Struct):
     """What is judged of a line of `fused.jsonl`."""
 
     indicators: Values
@@ -43,7 +43,7 @@ def judge(values: Values, left_out: str | None = None) -> tuple[str, bool]:
     """
     rows, well, known = [], True, False
     for name in JUDGED:
-        budget, value = BUDGETS[name], values.get(name)
+        budget, value = THRESHOLDS[name], values.get(name)
         sign = "≥" if budget.least else "≤"
         kept = value is not None and bool(budget.keeps(value))
         apart = value is None and bool(left_out)
@@ -68,7 +68,7 @@ def replayed(config: Path) -> Iterator[tuple[str, Values, str | None]]:
             load_or_exit(config).config, Path(place, "smoke.yaml"), Path(place, "out")
         )
         folder = execute(chosen, progress=False)
-        decode = msgspec.json.Decoder(Tick).decode
+        decode = msgspec.json.Decoder(TickIndicators).decode
         ticks = [
             decode(line).indicators
             for _, path in segments_of(folder, "fused")

@@ -28,7 +28,7 @@ class NoAnswerError(Exception):
     """There is no answer, or none that can be read: one line that says why."""
 
 
-class Signal(msgspec.Struct):
+class SignalView(msgspec.Struct):
     """A signal at the newest tick."""
 
     value: float | None
@@ -51,7 +51,7 @@ class Indicator(msgspec.Struct):
     level: Literal["good", "warn", "crit"] | None
 
 
-class Stream(msgspec.Struct):
+class StreamView(msgspec.Struct):
     """A stream that is expected, and its counts."""
 
     stream: str
@@ -72,7 +72,7 @@ class Stream(msgspec.Struct):
         return self.late + self.duplicate + self.outliers + self.rejected + self.dropped
 
 
-class Channel(SyncReport, frozen=True, kw_only=True):
+class ChannelView(SyncReport, frozen=True, kw_only=True):
     """A channel's newest report, and its part of the fused value."""
 
     weight: float | None
@@ -84,7 +84,7 @@ class Channel(SyncReport, frozen=True, kw_only=True):
         return self.late + self.duplicate + self.outliers + self.rejected
 
 
-class Verdict(msgspec.Struct):
+class StatusView(msgspec.Struct):
     """What is to be said of a rig."""
 
     level: Level
@@ -92,7 +92,7 @@ class Verdict(msgspec.Struct):
     text: str
 
 
-class Change(msgspec.Struct):
+class ChangeView(msgspec.Struct):
     """Something became otherwise at `ts`."""
 
     ts: float
@@ -102,7 +102,7 @@ class Change(msgspec.Struct):
     step_s: float | None
 
 
-class Happening(msgspec.Struct):
+class ChangeEntryView(msgspec.Struct):
     """The newest change of a subject, and of a run of them what was `before` since `since`."""
 
     ts: float
@@ -113,10 +113,10 @@ class Happening(msgspec.Struct):
     before: str
 
 
-class Rig(msgspec.Struct):
+class RigView(msgspec.Struct):
     """One rig at its newest tick."""
 
-    verdict: Verdict
+    verdict: StatusView
     stalled: bool
     ts: float | None
     tick_age_s: float | None
@@ -124,29 +124,29 @@ class Rig(msgspec.Struct):
     live: int | None
     sync_bound_s: float | None
     sync_estimate_bound_s: float | None
-    signals: dict[str, Signal]
+    signals: dict[str, SignalView]
     indicators: dict[str, Indicator]
-    streams: list[Stream]
-    channels: list[Channel]
-    changes: list[Change]
-    happened: list[Happening]
+    streams: list[StreamView]
+    channels: list[ChannelView]
+    changes: list[ChangeView]
+    happened: list[ChangeEntryView]
     left_out: str | None = None
 
 
-class Line(msgspec.Struct):
+class LineView(msgspec.Struct):
     """A signal's values, one at each `ts` of the history."""
 
     value: list[float | None]
     sd: list[float | None]
 
 
-class History(msgspec.Struct):
+class HistoryView(msgspec.Struct):
     """What is new of one rig's lines."""
 
     rig: str
     window_s: float
     ts: list[float]
-    signals: dict[str, Line]
+    signals: dict[str, LineView]
 
 
 class State(msgspec.Struct):
@@ -156,9 +156,9 @@ class State(msgspec.Struct):
     started: float
     version: int
     names: list[str]
-    rigs: dict[str, Rig]
+    rigs: dict[str, RigView]
     evidence: list[EvidenceRecord]
-    history: History | None
+    history: HistoryView | None
 
 
 _decode = msgspec.json.Decoder(State).decode

@@ -12,7 +12,15 @@ from textwrap import wrap
 from typing import Literal, NamedTuple, TypeAlias
 
 from operators.records import EvidenceRecord
-from ops.cli.state_client import Change, Channel, Happening, Indicator, Rig, State, Stream
+from ops.cli.state_client import (
+    ChangeEntryView,
+    ChangeView,
+    ChannelView,
+    Indicator,
+    RigView,
+    State,
+    StreamView,
+)
 from ops.text.table import measured, number, table
 from sinks.exporter.history import POINTS
 
@@ -30,14 +38,14 @@ _KINDS: dict[str, Kind] = {
 _LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """A line, and what it means."""
 
     text: str
     kind: Kind = "plain"
 
 
-class Point(NamedTuple):
+class Cell(NamedTuple):
     """A signal at one time."""
 
     ts: float
@@ -59,7 +67,7 @@ class Trace:
     """
 
     def __init__(self) -> None:
-        self.points: dict[tuple[str, str], deque[Point]] = {}
+        self.points: dict[tuple[str, str], deque[Cell]] = {}
         self.versions: dict[str, int] = {}
         self.restarted: float | None = None
         self._started: float | None = None
@@ -79,58 +87,60 @@ class Trace:
         self.versions[history.rig] = state.version
         for name, line in history.signals.items():
             points = self.points.setdefault((history.rig, name), deque(maxlen=POINTS))
-            points.extend(map(Point, history.ts, line.value, line.sd))
+            points.extend(map(Cell, history.ts, line.value, line.sd))
             while points and points[0].ts <= points[-1].ts - history.window_s:
                 points.popleft()
 
 
-def frame(state: State, trace: Trace, width: int) -> Iterator[Line]:
+def frame(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
     """Yield the picture; no line is longer than `width`."""
     for line in _lines(state, trace, width):
         text = _printable(line.text)
-        yield Line(text if len(text) <= width else f"{text[: width - 1]}…", line.kind)
+        yield TextLine(text if len(text) <= width else f"{text[: width - 1]}…", line.kind)
 
 
-def _lines(state: State, trace: Trace, width: int) -> Iterator[Line]:
+def _lines(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
     if trace.restarted is not None:
         began = f"The flow began anew at {_clock(trace.restarted)}; counts are since then"
-        yield Line(began, "warn")
+        yield TextLine(began, "warn")
     for name, rig in state.rigs.items():
         said = rig.verdict
         text = f"{name}: {said.head}{f', {said.text}' if said.text else ''}"
-        yield from (Line(part, said.level) for part in wrap(text, width, subsequent_indent="  "))
+        yield from (
+            TextLine(part, said.level) for part in wrap(text, width, subsequent_indent="  ")
+        )
         figures = _rig(name, rig, trace, width)
         yield from dimmed(figures) if rig.stalled else figures
     yield from _evidence(state.evidence)
 
 
-def dimmed(lines: Iterable[Line]) -> Iterator[Line]:
+def dimmed(lines: Iterable[TextLine]) -> Iterator[TextLine]:
     """Yield lines of which the figures are old."""
     return (line._replace(kind="soft") for line in lines)
 
 
-def _rig(name: str, rig: Rig, trace: Trace, width: int) -> Iterator[Line]:
-    yield Line(
+def _rig(name: str, rig: RigView, trace: Trace, width: int) -> Iterator[TextLine]:
+    yield TextLine(
         f"{_clock(rig.ts)}  mode {rig.mode or '-'}  {rig.live or 0} channels live"
         f"  sync {_within(rig.sync_bound_s)}"
         f"  tick {number(rig.tick_age_s, 1)} s old",
         "soft",
     )
-    yield Line("")
+    yield TextLine("")
     for signal, newest in rig.signals.items():
         points = trace.points.get((name, signal), ())
         value = measured(newest.value, newest.sd, 3)
         unit = f" {newest.unit}" if newest.unit else ""
-        yield Line(f"{signal}  {value}{unit}  {newest.mode}")
+        yield TextLine(f"{signal}  {value}{unit}  {newest.mode}")
         yield from _curve(points, rig.changes, width - _MARGIN)
-    yield Line("")
+    yield TextLine("")
     yield from _indicators(rig.indicators, width)
-    yield from (Line(part, "soft") for part in wrap(rig.left_out or "", width))
-    yield Line("")
+    yield from (TextLine(part, "soft") for part in wrap(rig.left_out or "", width))
+    yield TextLine("")
     yield from _streams(rig.streams, width)
-    yield Line("")
+    yield TextLine("")
     yield from _channels(rig, width)
-    yield Line("")
+    yield TextLine("")
     yield from _changes(rig.happened)
 
 
@@ -138,7 +148,9 @@ def _within(bound_s: float | None) -> str:
     return "not compared" if bound_s is None else f"within {number(bound_s, 1, 1e3)} ms"
 
 
-def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> Iterator[Line]:
+def _curve(
+    points: Collection[Cell], changes: Sequence[ChangeView], width: int
+) -> Iterator[TextLine]:
     """Yield a signal's value (•), its band of one sd (░), and the mode below."""
     known = [(p.ts, p.value, p.sd or 0.0) for p in points if p.value is not None]
     if not known:
@@ -157,7 +169,7 @@ def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> 
                 row[column] = sign
     ends = {ROWS - 1: number(high, 2), 0: number(low, 2)}
     for k in reversed(range(ROWS)):
-        yield Line(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
+        yield TextLine(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
     turns = [
         (change.ts, _LETTERS.get(change.now, "?")) for change in changes if change.what == "mode"
     ]
@@ -165,14 +177,14 @@ def _curve(points: Collection[Point], changes: Sequence[Change], width: int) -> 
         next((letter for ts, letter in reversed(turns) if ts <= begin + k / per_s), " ")
         for k in range(width if per_s else 0)
     ]
-    yield Line(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
+    yield TextLine(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
     legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
     spoken = f"{legend}; " if legend else ""
     span = f"{end - begin:.0f} s to {_clock(end)}"
-    yield Line(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
+    yield TextLine(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
 
 
-def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
+def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[TextLine]:
     rows: list[Row] = []
     for name, each in indicators.items():
         budget = "-" if each.budget is None else f"{'≥' if each.least else '≤'} {each.budget:g}"
@@ -183,10 +195,10 @@ def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[Line]:
     for why in empty:
         names = ", ".join(name for name, each in indicators.items() if each.why == why)
         text = f"- {names}: {why}"
-        yield from (Line(part, "soft") for part in wrap(text, width, subsequent_indent="  "))
+        yield from (TextLine(part, "soft") for part in wrap(text, width, subsequent_indent="  "))
 
 
-def _streams(streams: Sequence[Stream], width: int) -> Iterator[Line]:
+def _streams(streams: Sequence[StreamView], width: int) -> Iterator[TextLine]:
     refusals = [(s.stream, s.refused) for s in streams if s.refused]
     rows: list[Row] = [
         (
@@ -197,10 +209,10 @@ def _streams(streams: Sequence[Stream], width: int) -> Iterator[Line]:
     ]
     yield from _table(("stream", "state", "age s", "received", "used", "lost"), rows, width)
     for stream, refused in refusals:
-        yield from (Line(part, "warn") for part in wrap(f"{stream}: {refused}", width))
+        yield from (TextLine(part, "warn") for part in wrap(f"{stream}: {refused}", width))
 
 
-def _channels(rig: Rig, width: int) -> Iterator[Line]:
+def _channels(rig: RigView, width: int) -> Iterator[TextLine]:
     ages = {s.stream: s.age_s for s in rig.streams}
     rows: list[Row] = [
         (_KINDS.get(c.state, "crit"), _channel(c, ages.get(c.channel.partition(":")[0])))
@@ -212,7 +224,7 @@ def _channels(rig: Rig, width: int) -> Iterator[Line]:
     return _table(head[:columns], [(kind, cells[:columns]) for kind, cells in rows], width)
 
 
-def _channel(c: Channel, age_s: float | None) -> list[str]:
+def _channel(c: ChannelView, age_s: float | None) -> list[str]:
     return [
         c.channel, c.state, number(age_s, 1), measured(c.offset_s, c.offset_sd_s, 2, 1e3),
         measured(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
@@ -222,29 +234,29 @@ def _channel(c: Channel, age_s: float | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _changes(happened: Sequence[Happening]) -> Iterator[Line]:
+def _changes(happened: Sequence[ChangeEntryView]) -> Iterator[TextLine]:
     """Yield the newest changes; findings stand apart."""
     changes = [entry for entry in happened if entry.kind != "rule"]
-    yield Line("what changed, newest first" if changes else "what changed: nothing yet", "soft")
+    yield TextLine("what changed, newest first" if changes else "what changed: nothing yet", "soft")
     for entry in changes[:RECENT]:
         name = {"mode": "mode", "clock": f"clock of {entry.name}"}.get(entry.kind, entry.name)
         before = f"; {entry.before} since {_clock(entry.since)}" if entry.before else ""
-        yield Line(f"{_clock(entry.ts)}  {name} {entry.text}{before}")
+        yield TextLine(f"{_clock(entry.ts)}  {name} {entry.text}{before}")
 
 
-def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[Line]:
-    yield Line("evidence, newest first" if found else "evidence: none", "soft")
+def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[TextLine]:
+    yield TextLine("evidence, newest first" if found else "evidence: none", "soft")
     for f in reversed(found[-RECENT:]):
         facts = ", ".join(f"{name} {number(value, 3)}" for name, value in f.facts.items())
         told = f": {f.quote or facts}" if f.state == "firing" else ""
         kind: Kind = "warn" if f.state == "firing" and f.kind == "risk" else "plain"
-        yield Line(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{told}", kind)
+        yield TextLine(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{told}", kind)
 
 
-def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[Line]:
+def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[TextLine]:
     """Yield a table; columns that do not fit beside the others follow in another below."""
     if not rows:
-        yield Line(f"{head[0]}s: none", "soft")
+        yield TextLine(f"{head[0]}s: none", "soft")
         return
     kinds, cells = zip(*rows, strict=True)
     names = [_short(row[0], width // 3) for row in cells]
@@ -263,8 +275,8 @@ def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[Lin
             [head[0].ljust(first), *(head[k] for k in part)],
             [[name, *(row[k] for k in part)] for name, row in zip(names, cells, strict=True)],
         ).splitlines()
-        yield Line(lines[0], "soft")
-        yield from map(Line, lines[2:], kinds)
+        yield TextLine(lines[0], "soft")
+        yield from map(TextLine, lines[2:], kinds)
 
 
 def _printable(text: str) -> str:

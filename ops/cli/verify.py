@@ -43,7 +43,7 @@ MOST_EVENTS = 40_000
 
 
 @dataclass(frozen=True)
-class Result:
+class VerifyResult:
     """One run.
 
     Attributes
@@ -65,7 +65,7 @@ class Result:
     kills: int = 0
 
     @classmethod
-    def read(cls, name: str, out: Path, start: float, kills: int = 0) -> Result:
+    def read(cls, name: str, out: Path, start: float, kills: int = 0) -> VerifyResult:
         """Read what a run wrote into `out`; it began at `start` (monotonic)."""
         received = run_json(out)["account"]["total"]["received"]
         wall = time.monotonic() - start
@@ -162,7 +162,7 @@ def run(words: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> in
     return done.returncode
 
 
-def replay(name: str, config: Path, out: Path) -> Result:
+def replay(name: str, config: Path, out: Path) -> VerifyResult:
     """Run a configuration from start to end.
 
     Raises
@@ -172,12 +172,12 @@ def replay(name: str, config: Path, out: Path) -> Result:
     """
     start = time.monotonic()
     run(command(config))
-    return Result.read(name, out, start)
+    return VerifyResult.read(name, out, start)
 
 
 def killed(
     name: str, config: Path, out: Path, store: Path, points: Sequence[Callable[[], bool]]
-) -> Result:
+) -> VerifyResult:
     """Run a configuration, kill it at some points, go on each time, start it once more.
 
     Parameters
@@ -202,7 +202,7 @@ def killed(
             child.kill()
     for _ in range(2):  # the second finds a finished run, and must write nothing
         run(command(config, store))
-    return Result.read(name, out, start, kills)
+    return VerifyResult.read(name, out, start, kills)
 
 
 def at_share(out: Path, size: float) -> Callable[[], bool]:
@@ -236,10 +236,10 @@ def written(out: Path) -> int:
     return total
 
 
-def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[Result]]:
+def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[VerifyResult]]:
     """Yield groups of runs whose bytes must be the same, the first of each the plain one."""
 
-    def one(name: str, of: Config, **stream: object) -> Result:
+    def one(name: str, of: Config, **stream: object) -> VerifyResult:
         out = folder / "out"
         result = replay(name, write_config(of, folder / "run.yaml", out, **stream), out)
         shutil.rmtree(out)
@@ -326,7 +326,7 @@ def main(args: argparse.Namespace) -> int:
     return 0 if same else 1
 
 
-def _table(group: Sequence[Result]) -> str:
+def _table(group: Sequence[VerifyResult]) -> str:
     rows = [
         (
             result.name,

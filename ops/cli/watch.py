@@ -17,7 +17,7 @@ from typing import TextIO
 
 from configs.inert import inert, unguarded
 from ops.cli.state_client import URL, USUAL, NoAnswerError, State, address, ask
-from ops.cli.terminal_view import Kind, Line, Trace, dimmed, frame
+from ops.cli.terminal_view import Kind, TextLine, Trace, dimmed, frame
 
 _STYLES: dict[Kind, str] = {
     "plain": "", "soft": "\x1b[2m", "good": "\x1b[32m", "warn": "\x1b[33m", "crit": "\x1b[1;31m",
@@ -62,20 +62,22 @@ class Screen:
         """Columns."""
         return max(shutil.get_terminal_size().columns, 40)
 
-    def draw(self, lines: Iterable[Line]) -> None:
+    def draw(self, lines: Iterable[TextLine]) -> None:
         """Draw a frame; what does not fit in height is said."""
         shown = list(lines)
         if self._moving:
             height = shutil.get_terminal_size().lines
             if (more := len(shown) - height + 1) > 1:
-                shown[height - 1 :] = [Line(f"... {more} more lines, in a higher window", "soft")]
+                shown[height - 1 :] = [
+                    TextLine(f"... {more} more lines, in a higher window", "soft")
+                ]
             ends = f"{_LINE_END}\n".join(map(self._painted, shown))
             self._out.write(f"{_HOME}{ends}{_LINE_END}{_BELOW}")
         else:
             self._out.write("".join(f"{self._painted(line)}\n" for line in shown))
         self._out.flush()
 
-    def _painted(self, line: Line) -> str:
+    def _painted(self, line: TextLine) -> str:
         text = inert(line.text)
         if self._ascii:
             text = text.translate(_PLAIN).encode("ascii", "replace").decode()
@@ -100,15 +102,15 @@ def watch(url: str, screen: Screen, every_s: float) -> None:
         begun = time.monotonic()
         try:
             state = look(url, trace)
-            answered, told = begun, Line(url, "soft")
+            answered, told = begun, TextLine(url, "soft")
         except NoAnswerError as error:
             old = f"; what is shown is {begun - answered:.0f} s old" if state else ""
-            told = Line(f"{error}; asking again each {every_s:g} s{old}", "crit")
+            told = TextLine(f"{error}; asking again each {every_s:g} s{old}", "crit")
         width = screen.width
         shown = frame(state, trace, width) if state else iter(())
         if told.kind == "crit":
             shown = dimmed(shown)
-        screen.draw([Line(told.text[:width], told.kind), *shown])
+        screen.draw([TextLine(told.text[:width], told.kind), *shown])
         time.sleep(max(begun + every_s - time.monotonic(), 0.1))
 
 

@@ -21,7 +21,7 @@ from operators.records import F64, SyncReport
 from ops.evaluate import truth as truths
 from ops.evaluate.truth import Truth
 from ops.results.folder import Results, rigs, run_json
-from ops.simulate.recording import START, Recording
+from ops.simulate.recording import START, SimulatedRecording
 
 SETTLED_S, LAGS_S, TAIL_S, AFTER_STEP_S = 60.0, 90.0, 10.0, 10.0
 Errors = defaultdict[str, list[float]]
@@ -94,7 +94,7 @@ class Accuracy:
         self.lags_s = LAGS_S if since_s is None else since_s
         self.until_s = until_s
 
-    def add(self, folder: Path, recording: Recording, true: Truth) -> None:
+    def add(self, folder: Path, recording: SimulatedRecording, true: Truth) -> None:
         """Add a finished run over a simulated recording without silences."""
         results = rigs(folder)[0]
         offsets: dict[str, tuple[F64, F64]] = {}
@@ -162,7 +162,7 @@ class Accuracy:
     def _fused(
         self,
         results: Results,
-        recording: Recording,
+        recording: SimulatedRecording,
         true: Truth,
         offsets: dict[str, tuple[F64, F64]],
     ) -> None:
@@ -211,7 +211,7 @@ class Accuracy:
         return out
 
 
-def oracle(recording: Recording, time: F64) -> F64:
+def oracle(recording: SimulatedRecording, time: F64) -> F64:
     """Return what one who knows clocks, lags and outliers makes of a recording at `time` (k,)."""
     rows = recording.rows
     top, below = np.zeros(len(time)), np.zeros(len(time))

@@ -11,7 +11,7 @@ from flows.run import execute
 from ops.evaluate import truth
 from ops.evaluate.accuracy import Accuracy, Bar, bars
 from ops.evaluate.truth import Truth
-from ops.simulate.recording import Recording, make
+from ops.simulate.recording import SimulatedRecording, make
 from ops.simulate.scenario import Scenario, laboratory
 from ops.text.table import number, table
 
@@ -51,7 +51,7 @@ def measure(
 def runs(
     seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal",
     members: int = 5, gains: float = 0.0,
-) -> Iterator[tuple[Path, Recording, Truth]]:  # fmt: skip
+) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:  # fmt: skip
     """Yield each seed's results, recording and truth; the results are there until the next.
 
     Where gains differ, the reference's scale is the signal's.

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from operators.records import F64, Bool
-from ops.results.folder import AlignedLine, Results, Tick
+from ops.results.folder import AlignedLine, FusedTick, Results
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
 _AWAY = np.linspace(0.0, 1.0, 8193)
@@ -17,7 +17,7 @@ _WINDOW = np.i0(BETA * np.sqrt(1 - _AWAY**2)) / np.i0(BETA)
 _KERNEL = np.sinc(2 * CUTOFF_HZ * HALF_WIDTH_S * _AWAY) * _WINDOW
 
 
-class Step(msgspec.Struct):
+class ClockStep(msgspec.Struct):
     """A step of a source clock."""
 
     at: float
@@ -32,7 +32,7 @@ class ChannelTruth(msgspec.Struct):
     offset_s: float | None
     skew_ppm: float | None
     lag_s: float
-    resets: list[Step]
+    resets: list[ClockStep]
     silent: list[tuple[float, float]]
     noisy: list[tuple[float, float]]
     received: int
@@ -75,7 +75,7 @@ def load(path: Path) -> Truth:
     return msgspec.json.decode(path.with_name(f"{name}.truth.json").read_bytes(), type=Truth)
 
 
-def fused(ticks: Iterable[Tick], signal: str) -> tuple[F64, F64, F64]:
+def fused(ticks: Iterable[FusedTick], signal: str) -> tuple[F64, F64, F64]:
     """Return time, value and sd (k,) of the ticks, NaN where there is no value."""
     rows = [(t.ts, t.signals[signal].value, t.signals[signal].sd) for t in ticks]
     time, value, sd = np.array(rows, dtype=float).reshape(-1, 3).T
@@ -103,7 +103,7 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
     return out
 
 
-def settled(ticks: Sequence[Tick], members: int) -> Bool:
+def settled(ticks: Sequence[FusedTick], members: int) -> Bool:
     """Return at which ticks (k,) all have been live for as long as the low-pass looks back.
 
     Before, its samples were written without the lag that was not known yet.

@@ -28,7 +28,7 @@ def missing(*names: str) -> str | None:
     return None if all(map(program, names)) else "no JACK on this machine: make jack"
 
 
-class Jack:
+class JackServer:
     """A running server; `environ` is what its clients need."""
 
     def __init__(self, name: str) -> None:
@@ -79,9 +79,9 @@ class Jack:
 
 
 @contextmanager
-def serving(name: str) -> Iterator[Jack]:
+def serving(name: str) -> Iterator[JackServer]:
     """Run a server for as long as this lasts, and leave nothing of it behind."""
-    server = Jack(name)
+    server = JackServer(name)
     try:
         yield server
     finally:

@@ -118,7 +118,7 @@ def node_exporter(textfile: Path, port: int) -> Iterator[subprocess.Popen[bytes]
         yield process
 
 
-class Told(NamedTuple):
+class AlertMessage(NamedTuple):
     """An alert in a message: when it came (s since 1970), to whom, and what it said."""
 
     at: float
@@ -138,9 +138,9 @@ class Slack:
     """
 
     def __init__(self) -> None:
-        told = self.told = list[Told]()
+        told = self.told = list[AlertMessage]()
 
-        class Handler(BaseHTTPRequestHandler):
+        class _HookHandler(BaseHTTPRequestHandler):
             """Takes a message apart."""
 
             def do_POST(self) -> None:
@@ -149,7 +149,7 @@ class Slack:
                 message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 for attachment in message["attachments"]:
                     for found in _LINE.findall(attachment["text"]):
-                        told.append(Told(now, self.path.strip("/"), *found))
+                        told.append(AlertMessage(now, self.path.strip("/"), *found))
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(b"ok")
@@ -157,7 +157,7 @@ class Slack:
             def log_message(self, *args: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _HookHandler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 

@@ -42,7 +42,7 @@ def readings(rng: np.random.Generator, n: int, kind: str) -> F64:
 
 
 @dataclass
-class Stream:
+class XdfFileStream:
     """A stream and what is true of it.
 
     `host` (n,): when the samples were taken, on the recorder's clock (s). The stream's own clock:
@@ -137,7 +137,7 @@ class Stream:
         return stamped[:1].tobytes() + bare.tobytes()
 
 
-def write(path: Path, *streams: Stream) -> None:
+def write(path: Path, *streams: XdfFileStream) -> None:
     """Write streams, their chunks of a second in the order of host time."""
     out = [b"XDF:", chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')]
     parts: list[tuple[float, bytes]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ops.report.model import Rig
+from ops.report.model import RigData
 from ops.text.numbers import count, unsure
 from sinks.advice.changes import Transition, fold
 
@@ -12,12 +12,12 @@ Row = tuple[float, str, str]
 """Host time (s), what, how."""
 
 
-def moments(rig: Rig) -> list[Row]:
+def moments(rig: RigData) -> list[Row]:
     """Return modes, findings, resets of clocks and markers in the order of time."""
     return sorted([*_modes(rig), *_rules(rig), *_others(rig)])
 
 
-def _modes(rig: Rig) -> Iterator[Row]:
+def _modes(rig: RigData) -> Iterator[Row]:
     begin = rig.course.begin or 0.0
     ticks = {spell.begin: spell.ticks for spell in rig.course.spells}
     for entry in fold(Transition(s.begin, "mode", "", s.mode) for s in rig.course.spells):
@@ -27,7 +27,7 @@ def _modes(rig: Rig) -> Iterator[Row]:
         yield entry.since, f"mode {entry.text}", left
 
 
-def _rules(rig: Rig) -> Iterator[Row]:
+def _rules(rig: RigData) -> Iterator[Row]:
     begin = rig.course.begin or 0.0
     turns: list[Transition] = []
     found = {}
@@ -49,7 +49,7 @@ def _rules(rig: Rig) -> Iterator[Row]:
         yield entry.since, entry.name, f"{how}. {first.said}"
 
 
-def _others(rig: Rig) -> Iterator[Row]:
+def _others(rig: RigData) -> Iterator[Row]:
     for source, track in rig.clocks.items():
         for reset in track.resets:
             yield (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ops.report.decimate import Envelope, Points
+from ops.report.decimate import Decimator, Points
 from ops.results.lines import SyncLine
 
 MOST_RESETS = 200
@@ -53,7 +53,7 @@ def _carried(line: SyncLine, time: float) -> float:
     return (line.offset_s or 0.0) - 1e-6 * (line.skew_ppm or 0.0) * (time - line.ts)
 
 
-class Track:
+class ChannelTimeline:
     """One channel.
 
     Attributes
@@ -86,7 +86,7 @@ class Track:
         self.live_since: float | None = None
         self._steps_s = 0.0
         self._rows: list[tuple[float | None, ...]] = []
-        self._envelope = Envelope(RATE + 1)
+        self._envelope = Decimator(RATE + 1)
 
     @property
     def lag_spread_s(self) -> float:
@@ -148,19 +148,19 @@ class Track:
             self._rows.clear()
 
 
-def tracks(lines: Iterable[SyncLine]) -> dict[str, Track]:
+def tracks(lines: Iterable[SyncLine]) -> dict[str, ChannelTimeline]:
     """Return the track of each channel, in the order in which they are first told."""
-    found: dict[str, Track] = {}
+    found: dict[str, ChannelTimeline] = {}
     for line in lines:
         if line.channel not in found:
-            found[line.channel] = Track(line)
+            found[line.channel] = ChannelTimeline(line)
         found[line.channel].add(line)
     return found
 
 
-def clocks(found: dict[str, Track]) -> dict[str, Track]:
+def clocks(found: dict[str, ChannelTimeline]) -> dict[str, ChannelTimeline]:
     """Return a track for each source that has a clock: that of its busiest channel."""
-    best: dict[str, Track] = {}
+    best: dict[str, ChannelTimeline] = {}
     for track in found.values():
         if track.clock is None:
             continue

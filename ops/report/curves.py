@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from operators.records import F64
-from ops.report.clocks_lags import CONFIDENCE, LAG, LAG_SD, OFFSET, OFFSET_SD, Track
-from ops.report.model import Rig
+from ops.report.clocks_lags import CONFIDENCE, LAG, LAG_SD, OFFSET, OFFSET_SD, ChannelTimeline
+from ops.report.model import RigData
 from ops.report.plotting import (
     BAND,
     COLOURS,
     INK,
-    Clock,
     Picture,
+    TimeAxis,
     drawn,
     label,
     limits,
@@ -28,7 +28,7 @@ MOST_MARKED = 150
 _ROW_IN = 1.0
 
 
-def clocks(rig: Rig) -> Picture:
+def clocks(rig: RigData) -> Picture:
     """Return how each source's clock ran away from the host's, and its distance from a line."""
     shown = list(rig.clocks.items())[:MOST_ROWS]
     skews = [t.clock.skew_ppm for t in rig.clocks.values()
@@ -74,7 +74,7 @@ def clocks(rig: Rig) -> Picture:
     return Picture("clocks", finding, words, _few(note, len(rig.clocks), "clock"), *drawn(figure))
 
 
-def lags(rig: Rig) -> Picture:
+def lags(rig: RigData) -> Picture:
     """Return each channel's lag with its band, and how sure it was."""
     tracked = [t for t in rig.members if t.lag is not None and not rig.is_reference(t)]
     reference = [label(t.channel) for t in rig.members if rig.is_reference(t)]
@@ -103,7 +103,7 @@ def lags(rig: Rig) -> Picture:
     return Picture("lags", finding, words, _few(note, len(tracked), "lag"), *drawn(figure))
 
 
-def runs(track: Track) -> str:
+def runs(track: ChannelTimeline) -> str:
     """Return how a source's clock runs, in words."""
     clock = track.clock
     if clock is None or clock.skew_ppm is None:
@@ -117,7 +117,7 @@ def runs(track: Track) -> str:
     return said + (f", {count(resets, 'reset')}" if resets else "")
 
 
-def late(track: Track) -> str:
+def late(track: ChannelTimeline) -> str:
     """Return how late a channel is, in words."""
     if track.lag is None or track.lag.lag_s is None:
         return "has no known lag"
@@ -129,12 +129,12 @@ def _pace(skew_ppm: float) -> str:
     return f"{abs(skew_ppm):.1f} ppm {'slow' if skew_ppm < 0 else 'fast'}"
 
 
-def _lag(track: Track) -> float:
+def _lag(track: ChannelTimeline) -> float:
     return track.lag.lag_s or 0.0 if track.lag is not None else 0.0
 
 
-def _clock(rig: Rig) -> Clock:
-    return Clock.of(rig.course.begin or 0.0, rig.course.end or 0.0)
+def _clock(rig: RigData) -> TimeAxis:
+    return TimeAxis.of(rig.course.begin or 0.0, rig.course.end or 0.0)
 
 
 def _band(cell: Any, time: F64, value: F64, sd: F64, shade: str) -> None:
@@ -155,7 +155,7 @@ def _marks(points: int) -> dict[str, Any]:
     return {"marker": ".", "ms": 3} if points <= MOST_MARKED else {}
 
 
-def _time(cells: Any, clock: Clock) -> None:
+def _time(cells: Any, clock: TimeAxis) -> None:
     for cell in cells[-1]:
         cell.set_xlabel(clock.label)
 

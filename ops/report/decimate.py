@@ -27,7 +27,7 @@ class Points:
         return len(self.time)
 
 
-class Envelope:
+class Decimator:
     """Columns of an even series: all of it while it is short, stretches of it as it grows.
 
     State: at most 2 `MOST` stretches, and the rows of one that is not full.

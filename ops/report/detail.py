@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 
 from operators.records import F64
-from ops.report.ticks import Course
-from ops.results.lines import Reader, SampleLine, TickLine
+from ops.report.ticks import TickStats
+from ops.results.lines import LineReader, SampleLine, TickLine
 
 WIDTH_S, FEWEST_TICKS = 12.0, 60
 FURTHEST_S = 60.0
@@ -27,7 +27,7 @@ def width_s(tick_hz: float) -> float:
 
 
 @dataclass
-class Window:
+class Detail:
     """One signal from `begin` to `end` (host s).
 
     Attributes
@@ -57,7 +57,7 @@ class Window:
         return own and len(drawn) > 1
 
 
-def stretch(course: Course) -> tuple[float, float] | None:
+def stretch(course: TickStats) -> tuple[float, float] | None:
     """Return the last seconds of the longest spell in which all were live that ever were."""
     if course.best is None:
         return None
@@ -65,7 +65,9 @@ def stretch(course: Course) -> tuple[float, float] | None:
     return max(begin, end - width_s(course.tick_hz)), end
 
 
-def windows(reader: Reader, course: Course, offsets: Mapping[str, float]) -> dict[str, Window]:
+def windows(
+    reader: LineReader, course: TickStats, offsets: Mapping[str, float]
+) -> dict[str, Detail]:
     """Return a window for each signal of which samples were written.
 
     Parameters
@@ -116,11 +118,11 @@ def _window(
     ticks: Sequence[TickLine],
     begin: float,
     end: float,
-) -> Window:
+) -> Detail:
     told = [(t.ts, s.value, s.sd) for t in ticks if (s := t.signals.get(signal)) is not None]
     time, value, sd = np.array(told, dtype=float).reshape(-1, 3).T
     apart = {axis: _apart([axes[axis] for axes in samples.values()], time) for axis in _AXES}
-    return Window(begin, end, samples, time, value, sd, apart)
+    return Detail(begin, end, samples, time, value, sd, apart)
 
 
 def _apart(series: list[tuple[F64, F64]], time: F64) -> float:

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from configs.thresholds import BUDGETS
+from configs.thresholds import THRESHOLDS
 from operators.records import F64, INDICATORS, MODES
 from ops.report import curves
 from ops.report.decimate import Points
-from ops.report.detail import Window
-from ops.report.model import Rig
+from ops.report.detail import Detail
+from ops.report.model import RigData
 from ops.report.plotting import (
     BAND,
     COLOURS,
     INK,
     NAMES_IN,
-    Clock,
     Picture,
+    TimeAxis,
     colour,
     drawn,
     label,
@@ -40,7 +40,7 @@ _SHOWN = {
 }
 
 
-def pictures(rig: Rig) -> Iterator[Picture]:
+def pictures(rig: RigData) -> Iterator[Picture]:
     """Yield the pictures of a rig; what has no data has no picture."""
     if not rig.course.ticks:
         return
@@ -59,7 +59,7 @@ def pictures(rig: Rig) -> Iterator[Picture]:
             yield indicators(rig)
 
 
-def alignment(rig: Rig, signal: str, window: Window, place: str) -> Picture:
+def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:
     """Return a short stretch of a signal's channels, before and after they were aligned."""
     axes = [axis for axis in _SHOWN if axis != "source_ts" or window.own_stamps]
     before, after = window.apart["rx"], window.apart["ts"]
@@ -104,7 +104,7 @@ def alignment(rig: Rig, signal: str, window: Window, place: str) -> Picture:
     return Picture(f"alignment{place}", finding, words, note, *drawn(figure))
 
 
-def fused(rig: Rig, signal: str, place: str) -> Picture:
+def fused(rig: RigData, signal: str, place: str) -> Picture:
     """Return a signal's value with its band, and the weights behind it, over the whole run."""
     course, points = rig.course, rig.course.points
     clock = _clock(rig)
@@ -133,7 +133,7 @@ def fused(rig: Rig, signal: str, place: str) -> Picture:
     return Picture(f"fused{place}", finding, words, _stretched(note, rig), *drawn(figure))
 
 
-def _stacked(cell: Any, time: F64, rig: Rig, signal: str, heavy: list[str]) -> None:
+def _stacked(cell: Any, time: F64, rig: RigData, signal: str, heavy: list[str]) -> None:
     """Draw the weights over one another, those that are not `heavy` as one."""
     points, at = rig.course.points, rig.course.columns_of(signal)
     weight = dict(zip(rig.course.channels[signal], points.mean[:, at + 3 :].T, strict=False))
@@ -149,7 +149,7 @@ def _stacked(cell: Any, time: F64, rig: Rig, signal: str, heavy: list[str]) -> N
         legend(cell, cell.stackplot(time, stack, colors=colours, lw=0, step="post"), names)
 
 
-def timeline(rig: Rig) -> Picture:
+def timeline(rig: RigData) -> Picture:
     """Return when which mode held, which rule fired, which clock stepped, and the bound."""
     course, points, clock = rig.course, rig.course.points, _clock(rig)
     time = clock(points.time)
@@ -187,11 +187,11 @@ def timeline(rig: Rig) -> Picture:
     return Picture("timeline", finding, words, _stretched(note, rig), *drawn(figure))
 
 
-def indicators(rig: Rig) -> Picture:
+def indicators(rig: RigData) -> Picture:
     """Return the five indicators beside their budgets."""
     course, points, clock = rig.course, rig.course.points, _clock(rig)
     time = clock(points.time)
-    told = [n for n in INDICATORS if n in BUDGETS and course.within[n].known]
+    told = [n for n in INDICATORS if n in THRESHOLDS and course.within[n].known]
     kept = {name: share(course.within[name].good, course.within[name].known) for name in told}
     worst = min(told, key=lambda n: course.within[n].good / course.within[n].known, default=None)
     finding = "No indicator was known"
@@ -203,7 +203,7 @@ def indicators(rig: Rig) -> Picture:
         _extremes(cell, time, points, column)
         cell.plot(time, points.mean[:, column], color=COLOURS[0])
         title = name if course.within[name].known else f"{name}: never known"
-        if budget := BUDGETS.get(name):
+        if budget := THRESHOLDS.get(name):
             sign = "at least" if budget.least else "at most"
             if name in kept:
                 title = f"{name}: {sign} {budget.good:g} in {kept[name]} of the time"
@@ -219,7 +219,7 @@ def indicators(rig: Rig) -> Picture:
     return Picture("indicators", finding, words, _stretched(note, rig), *drawn(figure))
 
 
-def modes(rig: Rig) -> str:
+def modes(rig: RigData) -> str:
     """Return how much of the time each mode had."""
     course = rig.course
     return ", ".join(
@@ -227,7 +227,7 @@ def modes(rig: Rig) -> str:
     )  # fmt: skip
 
 
-def _bars(rig: Rig) -> list[tuple[str, str, list[tuple[float, float]]]]:
+def _bars(rig: RigData) -> list[tuple[str, str, list[tuple[float, float]]]]:
     """Return the rows of the strip: name, colour, and from when to when (host s)."""
     course = rig.course
     end = course.end or 0.0
@@ -246,17 +246,17 @@ def _bars(rig: Rig) -> list[tuple[str, str, list[tuple[float, float]]]]:
     return bars
 
 
-def _unit(rig: Rig, signal: str) -> str:
+def _unit(rig: RigData, signal: str) -> str:
     """Return a signal's unit as it stands behind a number; nothing where none is named."""
     unit = rig.signal_units.get(signal)
     return f" {label(unit)}" if unit else ""
 
 
-def _clock(rig: Rig) -> Clock:
-    return Clock.of(rig.course.begin or 0.0, rig.course.end or 0.0)
+def _clock(rig: RigData) -> TimeAxis:
+    return TimeAxis.of(rig.course.begin or 0.0, rig.course.end or 0.0)
 
 
-def _heaviest(rig: Rig, signal: str, names: list[str]) -> list[str]:
+def _heaviest(rig: RigData, signal: str, names: list[str]) -> list[str]:
     """Return the names in their order, but what has least weight last where they are many."""
     if len(names) <= MOST_LINES:
         return names
@@ -279,7 +279,7 @@ def _extremes(cell: Any, time: F64, points: Points, column: int, scale: float = 
         cell.fill_between(time, low, high, color=COLOURS[5], alpha=0.45, lw=0)
 
 
-def _stretched(note: str, rig: Rig) -> str:
+def _stretched(note: str, rig: RigData) -> str:
     points = rig.course.points
     if len(points) == rig.course.ticks:
         return note

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.results.lines import DeadPart, EvidenceLine, MarkerPart, Reader
+from ops.results.lines import DeadLineFields, EvidenceLine, LineReader, MarkerPart
 
 MOST_TOLD, MOST_KINDS, MOST_NAMES = 200, 64, 256
 OTHERS = "*"
 
 
 @dataclass
-class Finding:
+class ReportedFinding:
     """A rule that held from `begin` to `end` (host s); without an end, it holds still."""
 
     rule: str
@@ -24,7 +24,7 @@ class Finding:
 
 
 @dataclass
-class Dead:
+class CountedRejection:
     """Losses of one stage, reason and source, and the first of them."""
 
     count: int = 0
@@ -40,19 +40,19 @@ class Findings:
     `MOST_TOLD` `markers`, of `marked` in all.
     """
 
-    told: list[Finding] = field(default_factory=list)
+    told: list[ReportedFinding] = field(default_factory=list)
     fired: Counter[str] = field(default_factory=Counter)
     risks: Counter[str] = field(default_factory=Counter)
-    dead: dict[tuple[str, str, str], Dead] = field(default_factory=dict)
+    dead: dict[tuple[str, str, str], CountedRejection] = field(default_factory=dict)
     markers: list[MarkerPart] = field(default_factory=list)
     marked: int = 0
 
 
-def findings(reader: Reader) -> Findings:
+def findings(reader: LineReader) -> Findings:
     """Return what a rig's files hold."""
     found = Findings()
     _evidence(reader.lines("evidence", EvidenceLine), found)
-    for letter in reader.lines("dead", DeadPart):
+    for letter in reader.lines("dead", DeadLineFields):
         _bury(letter, found.dead)
     for marker in reader.lines("markers", MarkerPart):
         found.marked += 1
@@ -62,7 +62,7 @@ def findings(reader: Reader) -> Findings:
 
 
 def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
-    firing: dict[str, Finding] = {}
+    firing: dict[str, ReportedFinding] = {}
     for line in lines:
         rule = line.rule if line.rule in found.fired or len(found.fired) < MOST_KINDS else OTHERS
         if line.state == "resolved":
@@ -72,7 +72,7 @@ def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
         found.fired[rule] += 1
         if line.kind == "risk":
             found.risks[rule] += 1
-        firing[rule] = finding = Finding(rule, line.kind or "?", line.ts, None, _said(line))
+        firing[rule] = finding = ReportedFinding(rule, line.kind or "?", line.ts, None, _said(line))
         if len(found.told) < MOST_TOLD:
             found.told.append(finding)
 
@@ -85,9 +85,11 @@ def _said(line: EvidenceLine) -> str:
     return line.quote or " ".join(part for part in (facts and f"{facts}.", line.action) if part)
 
 
-def _bury(letter: DeadPart, dead: dict[tuple[str, str, str], Dead]) -> None:
+def _bury(letter: DeadLineFields, dead: dict[tuple[str, str, str], CountedRejection]) -> None:
     kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
     if kind not in dead and len(dead) >= MOST_NAMES:
         kind = OTHERS, OTHERS, OTHERS
-    grave = dead.setdefault(kind, Dead(where=letter.where or "", sample=letter.sample or ""))
+    grave = dead.setdefault(
+        kind, CountedRejection(where=letter.where or "", sample=letter.sample or "")
+    )
     grave.count += letter.count or 0

@@ -15,9 +15,9 @@ from configs.document import one_line
 from operators.records import ENDS
 from ops.report.changes import moments
 from ops.report.figures import MOST_SIGNALS
-from ops.report.model import Rig, Story
+from ops.report.model import RigData, RunData
 from ops.report.plotting import Picture
-from ops.report.verdict import Verdict, balanced, unknown
+from ops.report.verdict import SyncVerdict, balanced, unknown
 from ops.text.numbers import NONE, count, plain, unsure, utc
 
 MOST_ROWS = 200
@@ -64,7 +64,9 @@ pre { background: var(--soft); padding: .9rem 1rem; overflow-x: auto; font-size:
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page(story: Story, told: Sequence[tuple[Rig, Verdict, Sequence[Picture]]], methods: str) -> str:
+def page(
+    story: RunData, told: Sequence[tuple[RigData, SyncVerdict, Sequence[Picture]]], methods: str
+) -> str:
     """Return the page: each rig with its verdict and pictures, the run, and the methods."""
     names = ", ".join(rig.name for rig in story.rigs)
     title = f"Sync report: {names if len(story.rigs) == 1 else count(len(story.rigs), 'rig')}"
@@ -86,7 +88,7 @@ def page(story: Story, told: Sequence[tuple[Rig, Verdict, Sequence[Picture]]], m
 
 
 def _rig(
-    story: Story, rig: Rig, verdict: Verdict, pictures: Sequence[Picture], head: str
+    story: RunData, rig: RigData, verdict: SyncVerdict, pictures: Sequence[Picture], head: str
 ) -> Iterator[str]:
     course = rig.course
     if head:
@@ -122,7 +124,7 @@ def _rig(
     yield from _found(rig)
 
 
-def _not_aligned(rig: Rig) -> str:
+def _not_aligned(rig: RigData) -> str:
     why = (
         "its file aligned.jsonl is empty, or holds none of the signals' channels here"
         if rig.aligned
@@ -133,7 +135,7 @@ def _not_aligned(rig: Rig) -> str:
             f"themselves, and {why}.</p>\n")  # fmt: skip
 
 
-def _channels(story: Story, rig: Rig) -> Iterator[str]:
+def _channels(story: RunData, rig: RigData) -> Iterator[str]:
     rows = []
     for track in list(rig.tracks.values())[:MOST_ROWS]:
         clock, lag, last = track.clock, track.lag, track.last
@@ -164,7 +166,7 @@ def _channels(story: Story, rig: Rig) -> Iterator[str]:
     yield "</p>\n"
 
 
-def _found(rig: Rig) -> Iterator[str]:
+def _found(rig: RigData) -> Iterator[str]:
     begin = rig.course.begin or 0.0
     found = rig.findings
     yield "<h2>What happened</h2>\n"
@@ -183,7 +185,7 @@ def _found(rig: Rig) -> Iterator[str]:
     yield _table(columns, letters, "What could not be used")
 
 
-def _run(story: Story) -> Iterator[str]:
+def _run(story: RunData) -> Iterator[str]:
     run = story.run
     yield "<h2>Account</h2>\n"
     if not run:

@@ -6,8 +6,8 @@ import numpy as np
 
 from configs.schema import Config
 from operators.records import INDICATORS
-from ops.report.clocks_lags import Track
-from ops.report.model import Rig, Story
+from ops.report.clocks_lags import ChannelTimeline
+from ops.report.model import RigData, RunData
 from ops.report.nominal_rates import rates
 from ops.report.verdict import losses, why_not
 from ops.text.numbers import NONE, count, known, milliseconds, plain, share, unsure
@@ -29,7 +29,7 @@ LIMITS = (
 )
 
 
-def methods(story: Story) -> str:
+def methods(story: RunData) -> str:
     """Return the text, a paragraph a line."""
     paragraphs = [_software(story)]
     for rig in story.rigs:
@@ -47,7 +47,7 @@ def methods(story: Story) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _software(story: Story) -> str:
+def _software(story: RunData) -> str:
     versions = story.run.get("versions") or {}
     others = ", ".join(
         f"{'Python' if name == 'python' else name} {number}"
@@ -69,7 +69,7 @@ def _software(story: Story) -> str:
     return said
 
 
-def _clocks(story: Story, rig: Rig) -> str:
+def _clocks(story: RunData, rig: RigData) -> str:
     said = (
         "Clocks. Offset (host minus source time) and skew (positive: the source clock runs fast) "
         "of each source with stamps of its own were estimated from the lower envelope of arrival "
@@ -87,7 +87,7 @@ def _clocks(story: Story, rig: Rig) -> str:
     return said
 
 
-def _clock(story: Story, source: str, track: Track) -> str:
+def _clock(story: RunData, source: str, track: ChannelTimeline) -> str:
     line = track.clock
     assert line is not None
     used = ((story.run.get("account") or {}).get("by_source") or {}).get(source, {}).get("used")
@@ -102,7 +102,7 @@ def _clock(story: Story, source: str, track: Track) -> str:
     return said + (f", {count(resets, 'clock reset')} ({', '.join(steps)})" if steps else "")
 
 
-def _lags(story: Story, rig: Rig) -> str:
+def _lags(story: RunData, rig: RigData) -> str:
     config = story.config
     search = ""
     if config is not None:
@@ -120,7 +120,7 @@ def _lags(story: Story, rig: Rig) -> str:
     return said + ("; ".join(told) or "no other channel had a lag") + "."
 
 
-def _lag(config: Config | None, track: Track) -> str:
+def _lag(config: Config | None, track: ChannelTimeline) -> str:
     line = track.lag
     if line is None:
         return f"{track.channel}: no lag was found, not used"
@@ -141,7 +141,7 @@ def _given(config: Config | None, channel: str) -> bool:
     return any(member.lag_s is not None for member in members)
 
 
-def _fusion(story: Story, rig: Rig) -> str:
+def _fusion(story: RunData, rig: RigData) -> str:
     course = rig.course
     hz = plain(course.tick_hz) if known(course.tick_hz) else NONE
     said = (
@@ -170,7 +170,7 @@ def _fusion(story: Story, rig: Rig) -> str:
     return said
 
 
-def _rates(story: Story, rig: Rig) -> str:
+def _rates(story: RunData, rig: RigData) -> str:
     nominal = rates(story.config, story.run)
     seconds = rig.course.seconds
     told = []
@@ -191,7 +191,7 @@ def _hz(rate_hz: float | None, otherwise: str) -> str:
     return f"{plain(rate_hz, 4)} Hz" if known(rate_hz) else otherwise
 
 
-def _trust(story: Story, rig: Rig) -> str:
+def _trust(story: RunData, rig: RigData) -> str:
     bound = rig.course.bound
     if not bound.count:
         return f"Sync error. Not compared, so that no bound can be given: {why_not(rig, story)}."

@@ -12,48 +12,48 @@ import msgspec
 from configs.document import parse
 from configs.schema import Config
 from operators.plan import Plan
-from ops.report.clocks_lags import Track, clocks, tracks
-from ops.report.detail import WIDTH_S, Window, windows
+from ops.report.clocks_lags import ChannelTimeline, clocks, tracks
+from ops.report.detail import WIDTH_S, Detail, windows
 from ops.report.findings import Findings, findings
-from ops.report.ticks import Course
+from ops.report.ticks import TickStats
 from ops.results.folder import rigs, run_json
-from ops.results.lines import Reader, SyncLine, TickLine
+from ops.results.lines import LineReader, SyncLine, TickLine
 from sources.recordings.recording import is_xdf
 from sources.recordings.remarks import unread
 
 
 @dataclass
-class Rig:
+class RigData:
     """One rig: its ticks, channels, findings, and a stretch of samples of each signal.
 
     `units` and `signal_units` hold the units of channels and signals that the configuration names.
     """
 
     name: str
-    course: Course
-    tracks: dict[str, Track]
-    clocks: dict[str, Track]
+    course: TickStats
+    tracks: dict[str, ChannelTimeline]
+    clocks: dict[str, ChannelTimeline]
     findings: Findings
-    windows: dict[str, Window]
+    windows: dict[str, Detail]
     aligned: bool
     unread: int
     units: dict[str, str]
     signal_units: dict[str, str]
 
     @property
-    def members(self) -> list[Track]:
+    def members(self) -> list[ChannelTimeline]:
         """The channels that are fused."""
         named = {name for names in self.course.channels.values() for name in names}
         return [t for t in self.tracks.values() if t.channel in named or (not named and t.fused)]
 
-    def is_reference(self, track: Track) -> bool:
+    def is_reference(self, track: ChannelTimeline) -> bool:
         """Whether the others' lags are measured against this channel."""
         lag = track.lag
         return lag is not None and lag.lag_s == 0 and lag.lag_sd_s == 0
 
 
 @dataclass
-class Story:
+class RunData:
     """A run's folder, read.
 
     Attributes
@@ -69,7 +69,7 @@ class Story:
     """
 
     folder: Path
-    rigs: list[Rig]
+    rigs: list[RigData]
     run: dict[str, Any]
     text: str | None
     config: Config | None
@@ -103,13 +103,13 @@ class Story:
         """The sources of XDF files whose clock was never read."""
         return unread(self.remarks)
 
-    def unstamped(self, rig: Rig) -> list[str]:
+    def unstamped(self, rig: RigData) -> list[str]:
         """Return the sources of members whose clock nothing told of."""
         sources = dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks)
         return [s for s in sources if s in self.unread] if self.two_way else list(sources)
 
 
-def story(folder: Path) -> Story:
+def story(folder: Path) -> RunData:
     """Read a run's folder; whatever is not there, or broken, is left out."""
     try:
         run = run_json(folder)
@@ -118,12 +118,12 @@ def story(folder: Path) -> Story:
     text = (run.get("config") or {}).get("text")
     config = _config(text)
     plan = _plan(config)
-    return Story(folder, [_rig(r.folder, folder, plan) for r in rigs(folder)], run, text, config)
+    return RunData(folder, [_rig(r.folder, folder, plan) for r in rigs(folder)], run, text, config)
 
 
-def _rig(folder: Path, root: Path, plan: Plan | None) -> Rig:
-    reader = Reader(folder)
-    course = Course(reader.lines("fused", TickLine), WIDTH_S)
+def _rig(folder: Path, root: Path, plan: Plan | None) -> RigData:
+    reader = LineReader(folder)
+    course = TickStats(reader.lines("fused", TickLine), WIDTH_S)
     channels = tracks(reader.lines("sync", SyncLine))
     found = findings(reader)
     offsets = {
@@ -135,18 +135,18 @@ def _rig(folder: Path, root: Path, plan: Plan | None) -> Rig:
     name = folder.name if folder != root else _own_name(reader) or root.name
     units = {c: unit for c in channels if plan and (unit := plan.channel(c).unit)}
     signal_units = {s: unit for s in course.channels if plan and (unit := plan.unit(s))}
-    return Rig(
+    return RigData(
         name, course, channels, clocks(channels), found, near, reader.has("aligned"),
         reader.unread, units, signal_units,
     )  # fmt: skip
 
 
-class _Named(TickLine):
+class _NamedSource(TickLine):
     rig: str | None = None
 
 
-def _own_name(reader: Reader) -> str | None:
-    return next((line.rig for line in Reader(reader.folder).lines("fused", _Named)), None)
+def _own_name(reader: LineReader) -> str | None:
+    return next((line.rig for line in LineReader(reader.folder).lines("fused", _NamedSource)), None)
 
 
 def _plan(config: Config | None) -> Plan | None:

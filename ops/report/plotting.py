@@ -75,7 +75,7 @@ class Picture(NamedTuple):
     svg: bytes
 
 
-class Clock(NamedTuple):
+class TimeAxis(NamedTuple):
     """The axis of time: seconds, minutes or hours since the first tick."""
 
     begin: float
@@ -83,12 +83,12 @@ class Clock(NamedTuple):
     label: str
 
     @staticmethod
-    def of(begin: float, end: float) -> Clock:
+    def of(begin: float, end: float) -> TimeAxis:
         """Return the axis that suits a run."""
         for unit, scale, most in (("s", 1.0, 600.0), ("min", 60.0, 10_800.0)):
             if end - begin <= most:
-                return Clock(begin, scale, f"time since the first tick ({unit})")
-        return Clock(begin, 3600.0, "time since the first tick (h)")
+                return TimeAxis(begin, scale, f"time since the first tick ({unit})")
+        return TimeAxis(begin, 3600.0, "time since the first tick (h)")
 
     def __call__(self, time: F64 | float) -> Any:
         """Return host times on this axis."""

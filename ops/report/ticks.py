@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from configs.thresholds import BUDGETS
+from configs.thresholds import THRESHOLDS
 from operators.records import F64, INDICATORS, MODES
-from ops.report.decimate import Envelope, Quantiles
+from ops.report.decimate import Decimator, Quantiles
 from ops.results.lines import SignalPart, TickLine
 
 MOST_SPELLS = 500
@@ -39,7 +39,7 @@ class Within(NamedTuple):
     known: int
 
 
-class Course:
+class TickStats:
     """What the ticks say, read once.
 
     Attributes
@@ -81,7 +81,7 @@ class Course:
             self._take(part)
         if self.end is not None:
             self._live_until(self.end, None)
-        self.points = self._envelope.points() if self.ticks else Envelope(_COLUMNS).points()
+        self.points = self._envelope.points() if self.ticks else Decimator(_COLUMNS).points()
 
     @property
     def seconds(self) -> float:
@@ -131,7 +131,7 @@ class Course:
             self.valued = dict.fromkeys(self.channels, 0)
             self._weight_sums = {s: np.zeros(len(c)) for s, c in self.channels.items()}
             width = _COLUMNS - 1 + sum(3 + len(names) for names in self.channels.values())
-            self._envelope = Envelope(width)
+            self._envelope = Decimator(width)
         rows = np.array([self._row(line) for line in lines], dtype=float)
         self.ticks += len(lines)
         self.end = lines[-1].ts
@@ -165,7 +165,7 @@ class Course:
         self.bound.add(rows[:, _BOUND])
         self.latency.add(rows[:, _LATENCY])
         for i, name in enumerate(INDICATORS):
-            budget = BUDGETS.get(name)
+            budget = THRESHOLDS.get(name)
             values = rows[:, _FIRST_INDICATOR + i]
             values = values[np.isfinite(values)]
             good = 0

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from configs.thresholds import BUDGETS
+from configs.thresholds import THRESHOLDS
 from operators.quality import QualityConfig
 from operators.records import ENDS, ChannelState
-from ops.report.clocks_lags import Track
-from ops.report.model import Rig, Story
-from ops.results.unused import Refused, refused
+from ops.report.clocks_lags import ChannelTimeline
+from ops.report.model import RigData, RunData
+from ops.results.unused import UnusedKind, refused
 from ops.results.unused import findings as unused
 from ops.text.numbers import count, milliseconds, share, unsure
-from sinks.advice.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.advice.comparison import NOT_COMPARED, MemberState, loose, reasons
 from sinks.advice.units import unlike
 from sinks.exporter.missing_indicator import needed
 
@@ -24,7 +24,7 @@ MOSTLY = 0.5
 """Share of the ticks that have to be compared for a word about all of them."""
 
 
-class Verdict(NamedTuple):
+class SyncVerdict(NamedTuple):
     """`word` for all of it, `said` in a sentence, `exceptions` from it, `facts` as (what, how)."""
 
     word: str
@@ -33,16 +33,16 @@ class Verdict(NamedTuple):
     facts: list[tuple[str, str]]
 
 
-def verdict(story: Story, rig: Rig) -> Verdict:
+def verdict(story: RunData, rig: RigData) -> SyncVerdict:
     """Return what is to be thought of a rig's sync."""
     course = rig.course
     facts = list(_facts(story, rig))
     if not course.ticks:
-        return Verdict("Nothing can be said", "No tick was written.", [], facts)
+        return SyncVerdict("Nothing can be said", "No tick was written.", [], facts)
     exceptions = list(_exceptions(story, rig))
     bound = course.bound
     if not bound.count:
-        return Verdict(NOT_COMPARED, f"{why_not(rig, story)}. No bound of the sync error is known.",
+        return SyncVerdict(NOT_COMPARED, f"{why_not(rig, story)}. No bound of the sync error is known.",
                        exceptions, facts)  # fmt: skip
     said = (
         f"While two or more channels were compared ({share(bound.count, course.ticks)} of "
@@ -54,14 +54,14 @@ def verdict(story: Story, rig: Rig) -> Verdict:
     doubtful = [name for name, within in judged.items() if within.good < DOUBT * within.known]
     if doubtful:
         said += f" But {' and '.join(doubtful)} kept the budget in less than half of the time."
-        return Verdict("In doubt", said, exceptions, facts)
+        return SyncVerdict("In doubt", said, exceptions, facts)
     if bound.count < MOSTLY * course.ticks:
-        return Verdict(f"{NOT_COMPARED}, most of the time", said, exceptions, facts)
+        return SyncVerdict(f"{NOT_COMPARED}, most of the time", said, exceptions, facts)
     word = "In sync, with exceptions" if exceptions else "In sync"
-    return Verdict(word, said, exceptions, facts)
+    return SyncVerdict(word, said, exceptions, facts)
 
 
-def why_not(rig: Rig, story: Story) -> str:
+def why_not(rig: RigData, story: RunData) -> str:
     """Return why nothing was ever compared, and what mends it."""
     named = {
         track.channel: _seen(track)._replace(
@@ -70,24 +70,24 @@ def why_not(rig: Rig, story: Story) -> str:
         for track in rig.members
     }
     signals = [
-        [named.get(c, Seen(c, None, None, None, False)) for c in channels]
+        [named.get(c, MemberState(c, None, None, None, False)) for c in channels]
         for channels in rig.course.channels.values()
     ] or [list(named.values())]
     said = reasons(signals)
     return said[:1].upper() + said[1:]
 
 
-def _seen(track: Track) -> Seen:
+def _seen(track: ChannelTimeline) -> MemberState:
     """Return a member as the whole run had it: live once is live."""
     lag, last = track.lag, track.last
     state = "live" if track.live_since is not None else last.state
-    return Seen(
+    return MemberState(
         track.channel, cast("ChannelState | None", state), lag.lag_s if lag else None,
         lag.lag_sd_s if lag else None, bool(last.received),
     )  # fmt: skip
 
 
-def unknown(story: Story, rig: Rig) -> str:
+def unknown(story: RunData, rig: RigData) -> str:
     """Return why no indicator was ever known."""
     if not rig.course.bound.count:
         return "none was known, since nothing was compared"
@@ -111,7 +111,7 @@ def balanced(account: dict[str, int]) -> bool:
     return account.get("received", 0) == sum(account.get(end, 0) for end in ENDS[1:])
 
 
-def resets(rig: Rig) -> list[str]:
+def resets(rig: RigData) -> list[str]:
     """Return each step of a clock, in words."""
     begin = rig.course.begin or 0.0
     return [
@@ -121,7 +121,7 @@ def resets(rig: Rig) -> list[str]:
     ]
 
 
-def failovers(rig: Rig) -> list[str]:
+def failovers(rig: RigData) -> list[str]:
     """Return the spells that were not fused, in words."""
     begin = rig.course.begin or 0.0
     return [
@@ -131,11 +131,11 @@ def failovers(rig: Rig) -> list[str]:
     ]
 
 
-def _unlocked(rig: Rig) -> list[Track]:
+def _unlocked(rig: RigData) -> list[ChannelTimeline]:
     return [track for track in rig.members if track.live_since is None]
 
 
-def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
+def _exceptions(story: RunData, rig: RigData) -> Iterator[str]:
     course = rig.course
     if story.run and not balanced(story.account):
         yield "The account of events does not balance: this is a bug, please report it."
@@ -164,7 +164,7 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
         fired = [f"{rule} {n}x" for rule, n in rig.findings.risks.items()]
         yield f"Risks were found: {listed(fired)}."
     letters = (
-        Refused(source, reason, dead.count, dead.sample)
+        UnusedKind(source, reason, dead.count, dead.sample)
         for (_, reason, source), dead in rig.findings.dead.items()
     )
     yield from (f"{found}." for found in unused(story.by_source, letters))
@@ -176,7 +176,7 @@ def _exceptions(story: Story, rig: Rig) -> Iterator[str]:
         yield f"{count(rig.unread, 'line')} of the run's files could not be read."
 
 
-def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
+def _facts(story: RunData, rig: RigData) -> Iterator[tuple[str, str]]:
     course = rig.course
     lives = sorted(course.lives.items(), reverse=True)
     if story.run.get("hindsight"):
@@ -193,7 +193,7 @@ def _facts(story: Story, rig: Rig) -> Iterator[tuple[str, str]]:
     kept = [
         f"{name} {share(w.good, w.known)}"
         for name, w in course.within.items()
-        if name in BUDGETS and w.known
+        if name in THRESHOLDS and w.known
     ]
     yield "Within budget", ", ".join(kept) or unknown(story, rig)
     yield "Clock resets", listed(resets(rig)) or "none"

@@ -24,7 +24,7 @@ class TickSignal(msgspec.Struct):
     weights: dict[str, float] = {}
 
 
-class Tick(msgspec.Struct):
+class FusedTick(msgspec.Struct):
     """What is needed here of a line of `fused.jsonl`."""
 
     ts: float
@@ -50,9 +50,9 @@ class Results:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def ticks(self) -> Iterator[Tick]:
+    def ticks(self) -> Iterator[FusedTick]:
         """Yield the fused ticks."""
-        return self._lines("fused", Tick)
+        return self._lines("fused", FusedTick)
 
     def sync(self) -> Iterator[SyncReport]:
         """Yield the sync lines."""

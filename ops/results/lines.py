@@ -92,7 +92,7 @@ class EvidenceLine(Timed):
     facts: dict[str, Any] = {}
 
 
-class DeadPart(Timed):
+class DeadLineFields(Timed):
     """A line of `dead.jsonl`."""
 
     stage: str | None = None
@@ -110,7 +110,7 @@ class MarkerPart(Timed):
     value: str | None = None
 
 
-class Reader:
+class LineReader:
     """The files of one rig. `unread` counts the lines of which nothing could be made."""
 
     def __init__(self, folder: Path) -> None:

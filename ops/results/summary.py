@@ -12,10 +12,10 @@ import numpy as np
 from configs.inert import inert
 from operators.records import ENDS
 from ops.results.folder import Results, rigs, run_json
-from ops.results.unused import Refused, refused
+from ops.results.unused import UnusedKind, refused
 from ops.results.unused import findings as unused
 from ops.text.table import number, table, with_sd
-from sinks.advice.comparison import NOT_COMPARED, Seen, reasons
+from sinks.advice.comparison import NOT_COMPARED, MemberState, reasons
 from sinks.advice.units import unlike
 from sources.recordings.remarks import comma, is_comma_number
 
@@ -139,15 +139,15 @@ def sync(results: Results, accounts: Accounts) -> str:
 
 
 def _why_not(results: Results, signals: dict[str, list[str]], accounts: Accounts) -> str:
-    lines: dict[str, Seen] = {}
+    lines: dict[str, MemberState] = {}
     for line in results.sync():
         before = lines.get(line.channel)
         state = "live" if before is not None and before.live else line.state
         came = line.received > 0
-        lines[line.channel] = Seen(line.channel, state, line.lag_s, line.lag_sd_s, came)
+        lines[line.channel] = MemberState(line.channel, state, line.lag_s, line.lag_sd_s, came)
     return reasons(
         [
-            lines.get(c, Seen(c, None, None, None, False))._replace(
+            lines.get(c, MemberState(c, None, None, None, False))._replace(
                 refused=refused(accounts, c.partition(":")[0])
             )
             for c in names
@@ -191,7 +191,7 @@ def by_source(folder: Path) -> Accounts:
 def findings(folder: Path, results: Iterable[Results]) -> list[str]:
     """Return the sources of which much could not be used, a sentence each."""
     letters = (
-        Refused(x.source, x.reason, x.count, x.sample) for rig in results for x in rig.dead()
+        UnusedKind(x.source, x.reason, x.count, x.sample) for rig in results for x in rig.dead()
     )
     return list(unused(by_source(folder), letters))
 

@@ -14,7 +14,7 @@ _LATE = (
 )
 
 
-class Refused(NamedTuple):
+class UnusedKind(NamedTuple):
     """Dead letters of one kind."""
 
     source: str
@@ -24,7 +24,7 @@ class Refused(NamedTuple):
 
 
 def findings(
-    accounts: Mapping[str, Mapping[str, int]], letters: Iterable[Refused]
+    accounts: Mapping[str, Mapping[str, int]], letters: Iterable[UnusedKind]
 ) -> Iterator[str]:
     """Yield a sentence for each source of which much was late or rejected.
 

@@ -25,8 +25,8 @@ from configs.document import public_url
 from configs.schema import MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate.recording import FACTS, HELD_SPAN
-from sinks.send.destination import Midi
-from sinks.send.send_worker import Player
+from sinks.send.destination import MidiOutput
+from sinks.send.send_worker import SendWorker
 from sources.midi.port import Port
 from sources.ure.exposition import MAX_PAGE
 
@@ -52,7 +52,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Clock:
+class DeviceClock:
     """A device's own: see the words `offset` and `skew`; and how late it measures (s)."""
 
     began: float
@@ -70,7 +70,7 @@ class Device(Protocol):
 
     name: str
     rate_hz: float
-    clock: Clock
+    clock: DeviceClock
 
     def start(self) -> str:
         """Get ready; return what is played where."""
@@ -82,12 +82,12 @@ class Device(Protocol):
         """Say no more."""
 
 
-class Sender:
+class DeviceSender:
     """A phone, say: sends a bundle with a timetag for each moment."""
 
     rate_hz = OSC_HZ
 
-    def __init__(self, stream: OscStream, readings: Sequence[Reading], clock: Clock) -> None:
+    def __init__(self, stream: OscStream, readings: Sequence[Reading], clock: DeviceClock) -> None:
         self.name, self.clock = stream.name, clock
         if endpoint(stream.addr).tcp:
             raise ValueError(f"{stream.addr} is TCP, and devices play UDP")
@@ -122,13 +122,13 @@ class Controller:
 
     rate_hz = MIDI_HZ
 
-    def __init__(self, stream: MidiStream, readings: Sequence[Reading], clock: Clock) -> None:
+    def __init__(self, stream: MidiStream, readings: Sequence[Reading], clock: DeviceClock) -> None:
         self.name, self.clock = stream.name, clock
         self._readings = [r for r in readings if r.key != "clock"]
         keys = [r.key for r in self._readings]
         port = Port(stream.device, virtual=not stream.virtual)
         self._port = stream.device
-        self._player = Player(self.name, MIDI_HZ, Midi(keys, port))
+        self._player = SendWorker(self.name, MIDI_HZ, MidiOutput(keys, port))
 
     def start(self) -> str:
         """Open the port, now or as soon as there is MIDI; it says which."""
@@ -144,13 +144,17 @@ class Controller:
         self._player.stop()
 
 
-class Page:
+class UrePage:
     """A URE: serves its series, as they were last told."""
 
     rate_hz = URE_HZ
 
     def __init__(
-        self, stream: UreStream, readings: Sequence[Reading], clock: Clock, rng: np.random.Generator
+        self,
+        stream: UreStream,
+        readings: Sequence[Reading],
+        clock: DeviceClock,
+        rng: np.random.Generator,
     ) -> None:
         self.name, self.clock = stream.name, clock
         self.page = b""
@@ -170,7 +174,7 @@ class Page:
         self.tell(0.0, 0.0)
         page = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class _UreHandler(BaseHTTPRequestHandler):
             """Answers with the page."""
 
             def do_GET(self) -> None:
@@ -187,7 +191,7 @@ class Page:
                 """Say nothing."""
 
         try:
-            self._server = ThreadingHTTPServer(self._at, Handler)
+            self._server = ThreadingHTTPServer(self._at, _UreHandler)
         except OSError as error:
             return f"nothing: {self._url} is somebody else's ({error.strerror})"
         self._server.daemon_threads = True

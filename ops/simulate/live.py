@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.load import load_or_exit
 from configs.schema import Config, MidiStream, OscStream, UreStream
-from ops.simulate.devices import Clock, Controller, Device, Page, Sender, readings
+from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table
 from sources import shutdown as stop
@@ -41,18 +41,18 @@ def devices(
     for k, stream in enumerate(streams):
         lag = given.get(stream.name, span * k / len(streams))
         far, skew = rng.uniform(-FARTHEST_S, FARTHEST_S), rng.uniform(-1, 1) * MOST_SKEW_PPM
-        clock = Clock(began, lag_s=lag)
+        clock = DeviceClock(began, lag_s=lag)
         said = readings(plan, stream.name, getattr(stream, "keys", ()))
         try:
             match stream:
                 case OscStream():
-                    made.append(Sender(stream, said, Clock(began, far, skew, lag)))
+                    made.append(DeviceSender(stream, said, DeviceClock(began, far, skew, lag)))
                 case MidiStream():
                     if stream.device.startswith("hw:"):
                         raise ValueError(f"{stream.device} is a card's port, and none can be made")
                     made.append(Controller(stream, said, clock))
                 case UreStream():
-                    made.append(Page(stream, said, clock, rng))
+                    made.append(UrePage(stream, said, clock, rng))
                 case _:
                     continue
         except ValueError as error:
@@ -83,7 +83,7 @@ def play(
     rows = []
     for device in made:
         where, clock = device.start(), device.clock
-        own = isinstance(device, Sender)
+        own = isinstance(device, DeviceSender)
         rows.append((
             device.name, where, f"{device.rate_hz:g}",
             f"{clock.offset_s * 1e3:.2f}" if own else "-",

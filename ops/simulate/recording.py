@@ -48,7 +48,7 @@ class Measured(Protocol):
 
 
 @dataclass
-class Rows:
+class SimulatedRows:
     """Events as columns: host time and arrival in s after the start, source time in s."""
 
     name: I64
@@ -60,26 +60,26 @@ class Rows:
     stamped: Bool
     outlier: Bool
 
-    def take(self, index: I64 | Bool) -> Rows:
+    def take(self, index: I64 | Bool) -> SimulatedRows:
         """Return some of them."""
-        return Rows(**{k: v[index] for k, v in vars(self).items()})
+        return SimulatedRows(**{k: v[index] for k, v in vars(self).items()})
 
     @staticmethod
-    def join(parts: Iterable[Rows]) -> Rows:
+    def join(parts: Iterable[SimulatedRows]) -> SimulatedRows:
         """Return all of them, one part after the other."""
         columns = [vars(p) for p in parts]
-        return Rows(**{k: np.concatenate([c[k] for c in columns]) for k in columns[0]})
+        return SimulatedRows(**{k: np.concatenate([c[k] for c in columns]) for k in columns[0]})
 
 
 @dataclass(frozen=True)
-class Recording:
+class SimulatedRecording:
     """Rows in order of arrival, the lines that are none, and the truth about them."""
 
     scenario: Scenario
     seed: int
     movement: Measured
     names: tuple[tuple[str, str], ...]
-    rows: Rows
+    rows: SimulatedRows
     damaged: tuple[tuple[float, str], ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
 
@@ -119,7 +119,7 @@ class Recording:
         return truth
 
 
-def write(path: Path, *recordings: Recording) -> None:
+def write(path: Path, *recordings: SimulatedRecording) -> None:
     """Write recordings, of several rigs for instance, into one file in order of arrival."""
     lines = _in_order([line for r in recordings for line in r.lines()])
     data = "".join(f"{text}\n" for _, text in lines).encode()
@@ -131,7 +131,7 @@ def _in_order(lines: list[tuple[float, str]]) -> list[tuple[float, str]]:
     return sorted(lines, key=lambda line: line[0])
 
 
-def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) -> Recording:
+def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) -> SimulatedRecording:
     """Record a scenario.
 
     Parameters
@@ -155,19 +155,19 @@ def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) ->
         facts = range(len(parts), len(names))
         rng = np.random.default_rng([seed, 2])
         parts += [_report(scenario, k, *FACTS[names[k][1]], rng) for k in facts]
-    rows = Rows.join(parts)
+    rows = SimulatedRows.join(parts)
     rows = rows.take(np.argsort(rows.rx, kind="stable"))
     rng = np.random.default_rng([seed, 3])
     at = np.sort(rng.uniform(0, scenario.seconds, scenario.damaged))
     damaged = [(float(t), DAMAGED[k % len(DAMAGED)]) for k, t in enumerate(at)]
-    recording = Recording(scenario, seed, movement, names, rows, tuple(damaged))
+    recording = SimulatedRecording(scenario, seed, movement, names, rows, tuple(damaged))
     recording.truth.update(_truth(recording))
     return recording
 
 
 def _measure(
     scenario: Scenario, sensor: Sensor, name: int, movement: Measured, rng: np.random.Generator
-) -> Rows:
+) -> SimulatedRows:
     sent = np.arange(int(scenario.seconds * sensor.rate_hz) + 1) / sensor.rate_hz
     sent = (sent + rng.random() / sensor.rate_hz)[:-1]
     value = movement.at(sent - sensor.lag_s) + sensor.noise * rng.standard_normal(len(sent))
@@ -185,7 +185,7 @@ def _measure(
     return _spoil(sensor, rows, rng)
 
 
-def _spoil(sensor: Sensor, rows: Rows, rng: np.random.Generator) -> Rows:
+def _spoil(sensor: Sensor, rows: SimulatedRows, rng: np.random.Generator) -> SimulatedRows:
     """Return the rows with their faults: outliers, values and stamps beyond belief, copies."""
     n = len(rows.value)
     rows.outlier = rng.random(n) < sensor.outliers
@@ -200,12 +200,12 @@ def _spoil(sensor: Sensor, rows: Rows, rng: np.random.Generator) -> Rows:
     rows.value[far] = 1000.0
     copies = rows.take(copied)
     copies.rx = copies.rx + rng.uniform(0.001, 0.003, len(copied))
-    return Rows.join([rows, copies])
+    return SimulatedRows.join([rows, copies])
 
 
 def _report(
     scenario: Scenario, name: int, calm: float, troubled: float, sd: float, rng: np.random.Generator
-) -> Rows:
+) -> SimulatedRows:
     sent = np.arange(0.5, scenario.seconds, scenario.facts_every_s)
     # It notices within some seconds, and takes as long to calm down again.
     rise = [
@@ -223,7 +223,7 @@ def _report(
 
 def _arrive(
     scenario: Scenario, sensor: Sensor, name: int, sent: F64, value: F64, rng: np.random.Generator
-) -> Rows:
+) -> SimulatedRows:
     """Return readings as they reach us: delayed, and stamped by the sensor's clock."""
     n = len(sent)
     host = sent + scenario.path_s
@@ -233,7 +233,7 @@ def _arrive(
     clock = sent * (1 + sensor.skew_ppm * 1e-6) - sensor.offset_s
     for at, step in sensor.resets:
         clock = clock + step * (host >= at)
-    return Rows(
+    return SimulatedRows(
         name=np.full(n, name), host=host, rx=rx, ts=START + (clock if sensor.stamped else rx),
         value=value, seq=np.arange(n), stamped=np.full(n, sensor.stamped),
         outlier=np.zeros(n, bool),
@@ -244,7 +244,7 @@ def _within(time: F64, span: Span) -> Bool:
     return (time >= span[0]) & (time < span[1])
 
 
-def _truth(recording: Recording) -> dict[str, Any]:
+def _truth(recording: SimulatedRecording) -> dict[str, Any]:
     scenario, rows = recording.scenario, recording.rows
     channels = {}
     for k, s in enumerate(scenario.sensors):

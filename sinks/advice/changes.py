@@ -25,7 +25,7 @@ class Transition(NamedTuple):
     detail: str = ""
 
 
-class Happening(NamedTuple):
+class ChangeEntry(NamedTuple):
     """An entry: the newest change, and from `since` on (s) how often it was in which state.
 
     Attributes
@@ -50,7 +50,7 @@ class Happening(NamedTuple):
     before: str = ""
 
 
-def fold(transitions: Iterable[Transition]) -> list[Happening]:
+def fold(transitions: Iterable[Transition]) -> list[ChangeEntry]:
     """Return entries in the order of their newest change."""
     runs: list[list[Transition]] = []
     newest: dict[tuple[str, str], list[Transition]] = {}
@@ -64,17 +64,17 @@ def fold(transitions: Iterable[Transition]) -> list[Happening]:
     return sorted(entry for run in runs for entry in _entries(run))
 
 
-def _entries(run: list[Transition]) -> list[Happening]:
+def _entries(run: list[Transition]) -> list[ChangeEntry]:
     counts = Counter(transition.state for transition in run)
     if max(counts.values()) < FLAPS:
-        return [Happening(m.ts, m.kind, m.name, _text(m), m.ts) for m in run]
+        return [ChangeEntry(m.ts, m.kind, m.name, _text(m), m.ts) for m in run]
     last = run[-1]
     shown = [state for state in counts if state not in _CALM] or list(counts)
     before = ", ".join(
         f"{state} once" if counts[state] == 1 else f"{state} {counts[state]} times"
         for state in shown
     )
-    return [Happening(last.ts, last.kind, last.name, _text(last), run[0].ts, before)]
+    return [ChangeEntry(last.ts, last.kind, last.name, _text(last), run[0].ts, before)]
 
 
 def _text(transition: Transition) -> str:

@@ -15,7 +15,7 @@ NOT_COMPARED = "Not compared"
 MOST_NAMED = 3
 
 
-class Seen(NamedTuple):
+class MemberState(NamedTuple):
     """A member of a signal as its newest sync line has it.
 
     `came`: whether any event did; `refused`: most of its stream cannot be used.
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
         return self.state == "acquiring" and self.came and not self.refused
 
 
-def loose(members: Iterable[Seen]) -> str:
+def loose(members: Iterable[MemberState]) -> str:
     """Return the members whose lag has no sd, with the remedy; nothing where there is none."""
     names = [m.channel for m in members if m.loose]
     if not names:
@@ -53,7 +53,7 @@ def loose(members: Iterable[Seen]) -> str:
     return f"{lag} of {named(names)} {has} given without an sd: type lag_sd_s"
 
 
-def reason(members: Iterable[Seen]) -> str:
+def reason(members: Iterable[MemberState]) -> str:
     """Return why a signal's members are not compared, and what mends it."""
     seen = list(members)
     if len(seen) == 1:
@@ -79,7 +79,7 @@ def reason(members: Iterable[Seen]) -> str:
     return found or "fewer than two members with a known lag were live at once"
 
 
-def reasons(signals: Iterable[list[Seen]]) -> str:
+def reasons(signals: Iterable[list[MemberState]]) -> str:
     """Return the reasons of all signals that could be compared, or of all where none could."""
     every = [members for members in signals if members]
     many = [members for members in every if len(members) > 1]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from operators.records import Packet
-from operators.unusable import FILTERED, Refusals
+from operators.unusable import FILTERED, UnusableStreams
 
 AFTER_ARRIVAL = ("late", "wild_stamp", "out_of_range")
 """What is found out behind the sources, which say the other reasons themselves."""
 
 
 def count(
-    refusals: Refusals, packet: Packet, now: float, stream_of: Callable[[str], str | None]
+    refusals: UnusableStreams, packet: Packet, now: float, stream_of: Callable[[str], str | None]
 ) -> None:
     """Count what became of a packet's events.
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from operators.records import F64, MODES, EvidenceRecord, Fused, FusedSignal, Packet, SyncReport
-from sinks.advice.changes import Happening, Transition, fold
+from sinks.advice.changes import ChangeEntry, Transition, fold
 
 POINTS = 600
 WINDOW_S, LEAST_TICKS = 30.0, 300
@@ -33,7 +33,7 @@ HAPPENED = 16
 DIGITS = 6
 
 
-class Change(NamedTuple):
+class StateChange(NamedTuple):
     """Something became otherwise at `ts` (s, host time).
 
     `what`: the mode is `now`; the channel or stream `name` is `now`; the clock of the source
@@ -57,7 +57,7 @@ class Moment(NamedTuple):
     rate_hz: float | None
 
 
-class History:
+class RigHistory:
     """One rig.
 
     Parameters
@@ -90,28 +90,28 @@ class History:
         self._written = 0
         self._mode = -1
         self._tracks: dict[str, deque[Moment]] = {}
-        self.changes: deque[Change] = deque(maxlen=CHANGES)
+        self.changes: deque[StateChange] = deque(maxlen=CHANGES)
         self.rules: deque[Transition] = deque(maxlen=CHANGES)
         self.began = self.mode_since = float("nan")
 
     def turned(self, packet: Packet) -> None:
         """Keep which streams came up or went down."""
         for source, ts, up in packet.turned:
-            self.changes.append(Change(ts, "stream", source, "up" if up else "down"))
+            self.changes.append(StateChange(ts, "stream", source, "up" if up else "down"))
 
     def report(self, report: SyncReport, old: SyncReport | None, number: int) -> None:
         """Keep what a channel's line says; `old` is the one before it."""
         track = self._tracks.setdefault(report.channel, deque(maxlen=MOMENTS))
         track.append(Moment(number, report.ts, report.offset_s, report.lag_s, report.rate_hz))
         if old is None or report.state != old.state:
-            self.changes.append(Change(report.ts, "channel", report.channel, report.state))
+            self.changes.append(StateChange(report.ts, "channel", report.channel, report.state))
         if old is None or report.clock_resets <= old.clock_resets or report.reset_at is None:
             return
         step = None
         if report.offset_s is not None and old.offset_s is not None:
             step = old.offset_s - report.offset_s
         source = report.channel.partition(":")[0]
-        change = Change(report.reset_at, "clock", source, "stepped", step)
+        change = StateChange(report.reset_at, "clock", source, "stepped", step)
         # All channels of a source share its clock.
         if not any(c[:3] == change[:3] for c in self.changes):
             self.changes.append(change)
@@ -121,7 +121,7 @@ class History:
         detail = record.risk or record.quote or "" if record.state == "firing" else ""
         self.rules.append(Transition(record.ts, "rule", record.rule, record.state, detail))
 
-    def happened(self) -> list[Happening]:
+    def happened(self) -> list[ChangeEntry]:
         """Return the newest changes and findings, newest first, one that flaps as one."""
         return fold([*map(_transition, self.changes), *self.rules])[: -HAPPENED - 1 : -1]
 
@@ -190,7 +190,7 @@ class History:
             return
         for i in np.flatnonzero(np.diff(mode, prepend=self._mode)).tolist():
             self.mode_since = float(ts[i])
-            self.changes.append(Change(self.mode_since, "mode", "", MODES[mode[i]]))
+            self.changes.append(StateChange(self.mode_since, "mode", "", MODES[mode[i]]))
         self._mode = int(mode[-1])
 
     def _close(self, sums: F64, counts: F64, number: int) -> None:
@@ -204,7 +204,7 @@ class History:
         self._written += len(sums)
 
 
-def _transition(change: Change) -> Transition:
+def _transition(change: StateChange) -> Transition:
     step = f" by {change.step_s:+.3f} s" if change.step_s is not None else ""
     return Transition(change.ts, change.what, change.name, change.now + step)
 

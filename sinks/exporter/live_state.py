@@ -21,7 +21,7 @@ import numpy as np
 
 from configs.schema import Config, FileStream, UreStream
 from operators.records import Packet
-from sinks.exporter.rig_state import Finding, Panel
+from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
 MOST_FINDINGS = 4_096
@@ -30,7 +30,7 @@ FRESH_S = 30.0
 _encoder = msgspec.json.Encoder()
 
 
-class Board:
+class LiveState:
     """All that is shown.
 
     Parameters
@@ -67,11 +67,11 @@ class Board:
         files = frozenset(s.name for s in config.streams if isinstance(s, FileStream))
         live = frozenset(s.name for s in config.streams) - files
         self.panels = {
-            rig: Panel(sources, clock(), hz, quality, plan, files, live)
+            rig: RigState(sources, clock(), hz, quality, plan, files, live)
             for rig in rigs or (config.rig,)
         }
-        self.others = Panel({}, clock(), hz)
-        self.findings: deque[Finding] = deque(maxlen=MOST_FINDINGS)
+        self.others = RigState({}, clock(), hz)
+        self.findings: deque[NumberedFinding] = deque(maxlen=MOST_FINDINGS)
 
     def tell(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""
@@ -91,7 +91,7 @@ class Board:
                     panel.history.found(record)
                     number = self.findings[-1].number + 1 if self.findings else 0
                     line = _encoder.encode(record) + b"\n"
-                    self.findings.append(Finding(number, record.ts, line))
+                    self.findings.append(NumberedFinding(number, record.ts, line))
 
     @contextmanager
     def settled(self) -> Iterator[None]:
@@ -119,7 +119,7 @@ class Board:
             found = {rig: uncompared(panel) for rig, panel in self.panels.items()}
         return [f"{rig}: not compared: {why}" for rig, why in found.items() if why]
 
-    def found(self, since: float, after: int, limit: int) -> tuple[list[Finding], bool]:
+    def found(self, since: float, after: int, limit: int) -> tuple[list[NumberedFinding], bool]:
         """Return findings in order, and whether there are more.
 
         Parameters

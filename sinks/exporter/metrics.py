@@ -18,8 +18,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from operators.records import ENDS, INDICATORS, MODES, STATES, Fused
-from sinks.exporter.live_state import Board
-from sinks.exporter.rig_state import LATENESS_S, OTHERS, Panel
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
 from sinks.files.run_json import versions
 
@@ -34,12 +34,12 @@ class Family(NamedTuple):
     name: str
     said: str
     labels: tuple[str, ...]
-    rows: Callable[[Panel], Rows]
+    rows: Callable[[RigState], Rows]
     of_others: bool = False
     """Also of the rigs that were not known at the start, together."""
 
 
-def _now(rows: Callable[[Fused], Rows]) -> Callable[[Panel], Rows]:
+def _now(rows: Callable[[Fused], Rows]) -> Callable[[RigState], Rows]:
     """Return the rows of the newest tick, none before the first."""
     return lambda panel: () if panel.fused is None else rows(panel.fused)
 
@@ -143,7 +143,7 @@ LATENESS = "fusion_tick_lateness_seconds"
 AGE = "fusion_stream_age_seconds"
 
 
-class Page:
+class MetricsPage:
     """The text of a board's metrics.
 
     Parameters
@@ -151,7 +151,7 @@ class Page:
     board : Board
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: LiveState) -> None:
         self._board = board
         self._made = (-1, b"")
         self._all = CollectorRegistry(auto_describe=False)
@@ -171,7 +171,7 @@ class Page:
         return text + generate_latest(self._ages)
 
 
-def _metric(family: Family, board: Board) -> Metric:
+def _metric(family: Family, board: LiveState) -> Metric:
     kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
     made = kind(family.name, family.said, labels=("rig", *family.labels))
     panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels
@@ -182,7 +182,7 @@ def _metric(family: Family, board: Board) -> Metric:
     return made
 
 
-def _lateness(board: Board) -> Metric:
+def _lateness(board: LiveState) -> Metric:
     said = "From the arrival that released a tick until it was written; live runs only."
     made = HistogramMetricFamily(LATENESS, said, labels=("rig",))
     edges = [*map(str, LATENESS_S), "+Inf"]
@@ -192,7 +192,7 @@ def _lateness(board: Board) -> Metric:
     return made
 
 
-def _age(board: Board) -> Metric:
+def _age(board: LiveState) -> Metric:
     said = "Since an event of the stream last came here; before the first, since the start."
     made = GaugeMetricFamily(AGE, said, labels=("rig", "stream"))
     now = board.clock()
@@ -205,7 +205,7 @@ def _age(board: Board) -> Metric:
 class _Told(Collector):
     """What changes with what is told."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: LiveState) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
@@ -216,7 +216,7 @@ class _Told(Collector):
 class _Ages(Collector):
     """What changes with time."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: LiveState) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:

@@ -9,7 +9,7 @@ from operators.quality import BAND_HZ, QUALITY_HZ
 from sinks.advice.sparse import counted, left_out
 
 if TYPE_CHECKING:
-    from sinks.exporter.rig_state import Panel
+    from sinks.exporter.rig_state import RigState
 
 _TWO_SEGMENTS_S = 1.5 * SEGMENT / QUALITY_HZ
 """Two segments, half overlapped, on the usual series (s)."""
@@ -22,7 +22,7 @@ def needed(window_s: float) -> str:
     return f"needs {seconds:.0f} s of two channels live together, moving at {low:g} to {high:g} Hz"
 
 
-def why(panel: Panel) -> str:
+def why(panel: RigState) -> str:
     """Return why the indicators of a rig that have no value have none."""
     fused = panel.fused
     if fused is None:

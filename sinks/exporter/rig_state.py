@@ -17,9 +17,9 @@ import numpy as np
 from operators.plan import Plan
 from operators.quality import QualityConfig
 from operators.records import ENDED, ENDS, F64, MODES, End, Fused, Packet, Reason, SyncReport
-from operators.unusable import Refusals
+from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import count
-from sinks.exporter.history import History
+from sinks.exporter.history import RigHistory
 from sinks.exporter.slo import Judge
 
 MOST_WAITING = 2_048
@@ -46,7 +46,7 @@ _LETTERS = (
 USUAL = QualityConfig()
 
 
-class Finding(NamedTuple):
+class NumberedFinding(NamedTuple):
     """A line of evidence. Numbers rise by one."""
 
     number: int
@@ -54,7 +54,7 @@ class Finding(NamedTuple):
     line: bytes
 
 
-class Panel:
+class RigState:
     """One rig.
 
     Attributes
@@ -127,8 +127,8 @@ class Panel:
         self.behind_s = 0.0
         self.quality = quality
         self.slo = Judge(quality.signal)
-        self.history = History(tick_hz)
-        self.refusals = Refusals({source for source, steady in expected.items() if steady})
+        self.history = RigHistory(tick_hz)
+        self.refusals = UnusableStreams({source for source, steady in expected.items() if steady})
         self._plan = plan
         self.units: dict[str, str | None] = {}
         self.signal_units = {s.name: plan.unit(s.name) for s in plan.signals} if plan else {}

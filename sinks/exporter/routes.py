@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qs, urlencode
 
-from sinks.exporter.live_state import Board
-from sinks.exporter.metrics import CONTENT_TYPE, Page
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics import CONTENT_TYPE, MetricsPage
 from sinks.exporter.state_json import state
 
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]
@@ -40,7 +40,7 @@ _POLICY = (
 )
 
 
-class Pages:
+class Routes:
     """All pages of a run.
 
     Parameters
@@ -50,9 +50,9 @@ class Pages:
     board : Board
     """
 
-    def __init__(self, path: str, board: Board) -> None:
+    def __init__(self, path: str, board: LiveState) -> None:
         self._board = board
-        self._metrics = Page(board)
+        self._metrics = MetricsPage(board)
         self.routes: dict[str, Callable[[str], Answer]] = {
             path: self._page,
             "/healthz": self._health,

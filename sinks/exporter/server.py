@@ -15,9 +15,9 @@ from configs.address import is_loopback
 from configs.schema import ExporterConfig
 from operators.records import Packet
 from sinks.exporter.hosts import OPEN, Door
-from sinks.exporter.live_state import Board
-from sinks.exporter.routes import Pages, misdirected
-from sinks.exporter.wsgi import Listening
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.routes import Routes, misdirected
+from sinks.exporter.wsgi import WsgiServer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -30,7 +30,7 @@ _STATUS = {
 }  # fmt: skip
 
 
-class PortError(Exception):
+class HttpPortError(Exception):
     """The port cannot be had: one line that says why."""
 
 
@@ -45,11 +45,11 @@ class Server:
         Says who has a TCP port.
     """
 
-    def __init__(self, config: ExporterConfig, board: Board, holder: Holder) -> None:
+    def __init__(self, config: ExporterConfig, board: LiveState, holder: Holder) -> None:
         self._config, self._board, self._holder = config, board, holder
-        self._pages = Pages(config.path, board)
+        self._pages = Routes(config.path, board)
         self._door = Door((config.host, *config.allow_hosts))
-        self._listening: Listening | None = None
+        self._listening: WsgiServer | None = None
 
     def start(self) -> None:
         """Bind the port and serve.
@@ -60,7 +60,7 @@ class Server:
             It cannot be had.
         """
         taken = bound(self._config, self._holder)
-        self._listening = Listening(self._answer, taken)
+        self._listening = WsgiServer(self._answer, taken)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
         address, port = taken.getsockname()[:2]
@@ -89,7 +89,7 @@ class Server:
         return [body]
 
 
-def served(config: ExporterConfig, board: Board, holder: Holder) -> Server:
+def served(config: ExporterConfig, board: LiveState, holder: Holder) -> Server:
     """Return what serves a run; refuse a port that cannot be had, before anything starts.
 
     Raises
@@ -99,7 +99,7 @@ def served(config: ExporterConfig, board: Board, holder: Holder) -> Server:
     """
     try:
         bound(config, holder).close()
-    except PortError as error:
+    except HttpPortError as error:
         print(f"lumen: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     return Server(config, board, holder)
@@ -114,7 +114,7 @@ def bound(config: ExporterConfig, holder: Holder) -> socket.socket:
         )[0]
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise PortError(f"{where}: {error.strerror}") from error
+        raise HttpPortError(f"{where}: {error.strerror}") from error
     try:
         # As the server does: what a run before left behind is no holder.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,6 +122,6 @@ def bound(config: ExporterConfig, holder: Holder) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == EADDRINUSE:
-            raise PortError(f"{where} is taken by {holder(config.http_port)}") from error
-        raise PortError(f"{where}: {error.strerror}") from error
+            raise HttpPortError(f"{where} is taken by {holder(config.http_port)}") from error
+        raise HttpPortError(f"{where}: {error.strerror}") from error
     return bound

@@ -20,7 +20,7 @@ from typing import get_args
 
 import numpy as np
 
-from configs.thresholds import BUDGETS, Slo
+from configs.thresholds import THRESHOLDS, Slo
 from operators.records import F64, I64, INDICATORS, Bool, Fused
 from sinks.advice.sparse import counted
 
@@ -67,9 +67,9 @@ class Judge:
         )
         alone = np.concatenate([self._alone(part) for part in parts])
         known, apart = np.isfinite(phase), self._aside("phase", phase, alone)
-        self._count("phase", phase <= BUDGETS["phase_diff"].good, known, apart)
+        self._count("phase", phase <= THRESHOLDS["phase_diff"].good, known, apart)
         known, apart = np.isfinite(sync), self._aside("sync", sync, alone)
-        self._count("sync", sync >= BUDGETS["sync_quality"].good, known, apart)
+        self._count("sync", sync >= THRESHOLDS["sync_quality"].good, known, apart)
         names = parts[0].fact_names
         told = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED}")]
         if told:
@@ -154,7 +154,7 @@ class _Window:
         if self._n < LEAST or not isfinite(value):
             return False, self._n >= LEAST
         variance = self._squares / self._n - (self._sum / self._n) ** 2
-        return FROZEN_SD**2 < variance <= BUDGETS["residual"].good ** 2, True
+        return FROZEN_SD**2 < variance <= THRESHOLDS["residual"].good ** 2, True
 
     def _begin(self) -> None:
         self._n, self._sum, self._squares, self._centre = 0, 0.0, 0.0, nan

@@ -11,20 +11,20 @@ from typing import Any
 
 import msgspec
 
-from configs.thresholds import BUDGETS, Budget
+from configs.thresholds import THRESHOLDS, Threshold
 from operators.records import INDICATORS, MODES
 from sinks.advice.sparse import left_out
 from sinks.advice.units import unlike
-from sinks.exporter.live_state import Board
+from sinks.exporter.live_state import LiveState
 from sinks.exporter.missing_indicator import why
-from sinks.exporter.rig_state import Panel
+from sinks.exporter.rig_state import RigState
 from sinks.exporter.sync_status import stalled, stream_state, verdict
 
 RECENT = 20
 """Findings that are shown."""
 
 
-def state(board: Board, rig: str | None = None, since: int | None = None) -> bytes:
+def state(board: LiveState, rig: str | None = None, since: int | None = None) -> bytes:
     """Return the state of a run, `null` where there is no value.
 
     Parameters
@@ -57,7 +57,7 @@ def state(board: Board, rig: str | None = None, since: int | None = None) -> byt
     return msgspec.json.encode(shown)
 
 
-def _panel(panel: Panel, now: float) -> dict[str, Any]:
+def _panel(panel: RigState, now: float) -> dict[str, Any]:
     fused, empty = panel.fused, why(panel)
     weights: dict[str, float] = {}
     for signal in fused.signals if fused else ():
@@ -107,7 +107,7 @@ def _panel(panel: Panel, now: float) -> dict[str, Any]:
 
 
 def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
-    budget = BUDGETS.get(name)
+    budget = THRESHOLDS.get(name)
     return {
         "value": value,
         "why": why if isnan(value) else None,
@@ -120,7 +120,7 @@ def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
     }
 
 
-def _level(budget: Budget, value: float) -> str | None:
+def _level(budget: Threshold, value: float) -> str | None:
     good = budget.keeps(value)
     if good is None:
         return None

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from configs.thresholds import BUDGETS
+from configs.thresholds import THRESHOLDS
 from operators.records import INDICATORS, MODES
-from sinks.advice.comparison import NOT_COMPARED, Seen, loose, reasons
+from sinks.advice.comparison import NOT_COMPARED, MemberState, loose, reasons
 from sinks.advice.sparse import left_out
 
 if TYPE_CHECKING:
-    from sinks.exporter.rig_state import Panel
+    from sinks.exporter.rig_state import RigState
 
 Level = Literal["good", "warn", "crit", "wait"]
 StreamState = Literal["waiting", "down", "lost", "stale", "acquiring", "rejoining", "live"]
@@ -37,7 +37,7 @@ _MODES = {
 }
 
 
-class Verdict(NamedTuple):
+class SyncStatus(NamedTuple):
     """`head`, and since or at `since` (s, host time; None: now): `text`."""
 
     level: Level
@@ -46,17 +46,19 @@ class Verdict(NamedTuple):
     since: float | None = None
 
 
-def verdict(panel: Panel, now: float) -> Verdict:
+def verdict(panel: RigState, now: float) -> SyncStatus:
     """Return what is to be said of a rig at `now` (s, monotonic)."""
     fused = panel.fused
     if fused is None:
-        return Verdict("wait", "Waiting for the first tick", _streams(panel))
+        return SyncStatus("wait", "Waiting for the first tick", _streams(panel))
     age, ts = now - panel.ticked, float(fused.ts[-1])
     if panel.ended:
-        return Verdict("wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts)
+        return SyncStatus(
+            "wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts
+        )
     if stalled(panel, now):
         said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
-        return Verdict("crit", "No fresh data", said, ts)
+        return SyncStatus("crit", "No fresh data", said, ts)
     if panel.behind_s > FAR_BEHIND_S:
         return _behind("crit", panel)
     mode, since = MODES[int(fused.mode[-1])], panel.history.mode_since
@@ -64,44 +66,44 @@ def verdict(panel: Panel, now: float) -> Verdict:
     silent = any(state in _SILENT for state in missing.values())
     why = _named(missing) or _streams(panel)
     if mode == "none" and not silent:
-        return Verdict("wait", "Acquiring", why, since)
+        return SyncStatus("wait", "Acquiring", why, since)
     if mode != "fused" and silent:
-        return Verdict("crit" if mode == "none" else "warn", _MODES[mode], why, since)
+        return SyncStatus("crit" if mode == "none" else "warn", _MODES[mode], why, since)
     step = _step(panel, ts, missing)
     if step is not None:
         return step
     if mode != "fused":
-        return Verdict("warn", _MODES[mode], why, since)
+        return SyncStatus("warn", _MODES[mode], why, since)
     if not compared(panel):
         searched = any(m.searched for members in _members(panel) for m in members)
-        return Verdict("wait" if searched else "warn", NOT_COMPARED, uncompared(panel))
+        return SyncStatus("wait" if searched else "warn", NOT_COMPARED, uncompared(panel))
     if panel.behind_s > BEHIND_S:
         return _behind("warn", panel)
     free = "; ".join(filter(None, (loose(m) for m in _members(panel) if len(m) > 1)))
     if missing or free:
         left = "; ".join(filter(None, (_named(missing), free)))
-        return Verdict("warn", "In sync, not all of it", f"{_within(panel)}; {left}")
+        return SyncStatus("warn", "In sync, not all of it", f"{_within(panel)}; {left}")
     beyond = [
         _beyond(name, float(x)) for name, x in zip(INDICATORS, fused.indicators[-1], strict=True)
     ]
     if any(beyond):
         said = ", ".join(filter(None, beyond))
-        return Verdict("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
+        return SyncStatus("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
     parts = (_within(panel), _streams(panel), left_out(fused, panel.sync))
-    return Verdict("good", "In sync", "; ".join(filter(None, parts)))
+    return SyncStatus("good", "In sync", "; ".join(filter(None, parts)))
 
 
-def stalled(panel: Panel, now: float) -> bool:
+def stalled(panel: RigState, now: float) -> bool:
     """Whether ticks have come and, before the data ended, come no more: figures are old."""
     return panel.fused is not None and not panel.ended and now - panel.ticked > STALLED_S
 
 
-def _behind(level: Level, panel: Panel) -> Verdict:
+def _behind(level: Level, panel: RigState) -> SyncStatus:
     said = f"results come {panel.behind_s:.1f} s late: this machine cannot keep up"
-    return Verdict(level, "Behind", f"{said}; {_within(panel)}")
+    return SyncStatus(level, "Behind", f"{said}; {_within(panel)}")
 
 
-def _step(panel: Panel, ts: float, missing: dict[str, str]) -> Verdict | None:
+def _step(panel: RigState, ts: float, missing: dict[str, str]) -> SyncStatus | None:
     """Return what is to be said of the newest step of a clock; nothing once it is long ago."""
     back: set[str] = set()
     for change in reversed(panel.history.changes):
@@ -115,11 +117,11 @@ def _step(panel: Panel, ts: float, missing: dict[str, str]) -> Verdict | None:
             return None
         by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
         said = "re-acquiring" if again else f"corrected; {_within(panel)}"
-        return Verdict("warn", f"Clock of {source} stepped{by}", said, change.ts)
+        return SyncStatus("warn", f"Clock of {source} stepped{by}", said, change.ts)
     return None
 
 
-def stream_state(panel: Panel, stream: str) -> StreamState:
+def stream_state(panel: RigState, stream: str) -> StreamState:
     """Return how a stream is: as the best of its channels."""
     if stream not in panel.newest:
         return "waiting"
@@ -131,19 +133,19 @@ def stream_state(panel: Panel, stream: str) -> StreamState:
     return next((state for state in reversed(_FROM_WORST) if state in states), "live")
 
 
-def compared(panel: Panel) -> bool:
+def compared(panel: RigState) -> bool:
     """Whether the newest tick has a bound: two compared members or more are present."""
     return panel.fused is not None and bool(panel.fused.sync_bound_s[-1] >= 0)
 
 
-def uncompared(panel: Panel) -> str:
+def uncompared(panel: RigState) -> str:
     """Return why nothing is compared, and what mends it; nothing where something is."""
     if panel.fused is None or compared(panel):
         return ""
     return reasons(_members(panel))
 
 
-def _members(panel: Panel) -> list[list[Seen]]:
+def _members(panel: RigState) -> list[list[MemberState]]:
     """Return the members of each signal, as their newest lines have them."""
     return [
         [_seen(panel, channel) for channel in signal.channels]
@@ -151,16 +153,16 @@ def _members(panel: Panel) -> list[list[Seen]]:
     ]
 
 
-def _seen(panel: Panel, channel: str) -> Seen:
+def _seen(panel: RigState, channel: str) -> MemberState:
     report = panel.sync.get(channel)
     refused = panel.stream_of(channel.partition(":")[0]) in panel.refusals.standing
     if report is None:
-        return Seen(channel, None, None, None, False, refused)
+        return MemberState(channel, None, None, None, False, refused)
     came = report.received > 0
-    return Seen(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
+    return MemberState(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
 
 
-def _within(panel: Panel) -> str:
+def _within(panel: RigState) -> str:
     """Return the bound in words."""
     if panel.fused is None or not compared(panel):
         return NOT_COMPARED.lower()
@@ -170,12 +172,12 @@ def _within(panel: Panel) -> str:
     return f"within {bound * 1e3:.2g} ms" if bound < 0.01 else f"within {bound * 1e3:.0f} ms"
 
 
-def _streams(panel: Panel) -> str:
+def _streams(panel: RigState) -> str:
     live = sum(stream_state(panel, name) == "live" for name in panel.sources)
     return f"{live} of {len(panel.sources)} streams live"
 
 
-def _missing(panel: Panel) -> dict[str, str]:
+def _missing(panel: RigState) -> dict[str, str]:
     """Return the members that are not live, with their state."""
     signals = panel.fused.signals if panel.fused else ()
     states = {c: panel.sync[c].state for s in signals for c in s.channels if c in panel.sync}
@@ -202,7 +204,7 @@ def _list(names: Iterable[str]) -> str:
 
 def _beyond(name: str, value: float) -> str:
     """Return what is beyond its critical threshold, in words; nothing if it is not."""
-    budget = BUDGETS.get(name)
+    budget = THRESHOLDS.get(name)
     if budget is None or value != value:
         return ""
     if value < budget.crit if budget.least else value > budget.crit:

@@ -46,7 +46,7 @@ _LOOK_S = 0.25
 _LARGEST_HEADER, _LARGEST_BODY = 8_192, 1_024
 
 
-class Listening:
+class WsgiServer:
     """Serves an application on a bound socket until it is closed.
 
     Parameters

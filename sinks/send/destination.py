@@ -20,7 +20,7 @@ _OF_NOTE = 0xA0
 """Pressure of one note."""
 
 
-class Instrument(Protocol):
+class OutputDevice(Protocol):
     """A destination. Whatever fails is an OSError; then it is opened again."""
 
     def open(self) -> str:
@@ -63,7 +63,7 @@ class MidiPort(Protocol):
         """Leave nothing behind."""
 
 
-class Osc:
+class OscOutput:
     """An OSC destination `host:port` over UDP: what nobody receives is gone."""
 
     def __init__(self, to: str) -> None:
@@ -111,7 +111,7 @@ class Osc:
         self.release()
 
 
-class Midi:
+class MidiOutput:
     """A MIDI destination.
 
     Parameters

@@ -29,9 +29,9 @@ from operators.evidence import readable
 from operators.evidence.expression import compile_expression
 from operators.plan import Plan
 from operators.records import Fused, Packet, State
-from sinks.send.destination import Midi, MidiPort
-from sinks.send.send_process import Sender
-from sinks.send.send_worker import Player
+from sinks.send.destination import MidiOutput, MidiPort
+from sinks.send.send_process import SendProcess
+from sinks.send.send_worker import SendWorker
 
 STANDS_S = 5.0
 """For so long the newest values are sent again while nothing newer is there."""
@@ -117,9 +117,9 @@ def _player(
     destination: OscDestination | MidiDestination,
     plan: Plan,
     port: Callable[[str, bool], MidiPort],
-) -> Player | Sender:
+) -> SendWorker | SendProcess:
     name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
-        return Sender(name, rate_hz, destination.to, max(STANDS_S, 2 / plan.tick_hz))
+        return SendProcess(name, rate_hz, destination.to, max(STANDS_S, 2 / plan.tick_hz))
     made = port(destination.to, destination.virtual)
-    return Player(name, rate_hz, Midi(list(destination.map), made))
+    return SendWorker(name, rate_hz, MidiOutput(list(destination.map), made))

@@ -26,8 +26,8 @@ from math import inf
 from pathlib import Path
 from typing import IO
 
-from sinks.send.destination import Osc
-from sinks.send.send_worker import Player
+from sinks.send.destination import OscOutput
+from sinks.send.send_worker import SendWorker
 
 _ROOT = Path(__file__).resolve().parents[2]
 _AGAIN_S = 1.0
@@ -36,7 +36,7 @@ _READ = 1 << 16
 _NICE = -10
 
 
-class Sender:
+class SendProcess:
     """The run's end.
 
     Parameters
@@ -46,7 +46,7 @@ class Sender:
     to : str
         `host:port`.
     stands_s : float
-        As of `Player`.
+        As of `SendWorker`.
     """
 
     def __init__(self, name: str, rate_hz: float, to: str, stands_s: float) -> None:
@@ -125,11 +125,11 @@ def _relay(lines: IO[bytes]) -> None:
                 sys.stderr.write(line.decode("utf-8", "replace"))
 
 
-class Piped(Player):
+class Piped(SendWorker):
     """The player at the other end: it waits on the pipe instead of a lock."""
 
     def __init__(self, name: str, rate_hz: float, to: str, stands_s: float, pipe: int) -> None:
-        super().__init__(name, rate_hz, Osc(to), stands_s)
+        super().__init__(name, rate_hz, OscOutput(to), stands_s)
         self._pipe = pipe
         self._rest = b""
 

@@ -10,13 +10,13 @@ import threading
 import time
 from math import inf
 
-from sinks.send.destination import Instrument
+from sinks.send.destination import OutputDevice
 
 _LOOK_S = 0.25
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
 
 
-class Player:
+class SendWorker:
     """The thread that plays one destination.
 
     Parameters
@@ -29,7 +29,7 @@ class Player:
     """
 
     def __init__(
-        self, name: str, rate_hz: float, instrument: Instrument, stands_s: float = 0.0
+        self, name: str, rate_hz: float, instrument: OutputDevice, stands_s: float = 0.0
     ) -> None:
         self.name = name
         self._period = 1 / rate_hz

@@ -17,10 +17,10 @@ import numpy as np
 from operators.records import Reject
 from sources.delimited.delimited import TableDecoder
 from sources.delimited.dialect import Dialect
-from sources.recordings.spool import Column, Spool
+from sources.recordings.spool import Spool, SpoolColumn
 from sources.rows.names import Names
 from sources.rows.one_line import Row
-from sources.rows.rows import Rows
+from sources.rows.rows import DecodedRows
 
 MOST_KEPT = 16
 """Files whose columns are kept in a process."""
@@ -32,13 +32,13 @@ class Kept:
 
     def __init__(self) -> None:
         spool = Spool()
-        self.number = Column(spool, "<i4")
-        self.stamped = Column(spool, "?")
-        self.ts, self.rx, self.value = (Column(spool, "<f8") for _ in range(3))
-        self.line = Column(spool, "<i8")
+        self.number = SpoolColumn(spool, "<i4")
+        self.stamped = SpoolColumn(spool, "?")
+        self.ts, self.rx, self.value = (SpoolColumn(spool, "<f8") for _ in range(3))
+        self.line = SpoolColumn(spool, "<i8")
         self.places: dict[tuple[int, int, bytes], tuple[int, int]] = {}
 
-    def put(self, key: tuple[int, int, bytes], rows: Rows, number: np.ndarray) -> None:
+    def put(self, key: tuple[int, int, bytes], rows: DecodedRows, number: np.ndarray) -> None:
         """Keep the rows of a piece; `number` (n,) is the channel of each."""
         first = len(self.value)
         for column, values in (
@@ -48,10 +48,10 @@ class Kept:
             column.add(values)
         self.places[key] = first, len(self.value)
 
-    def get(self, first: int, last: int, names: Names, of: np.ndarray) -> Rows:
+    def get(self, first: int, last: int, names: Names, of: np.ndarray) -> DecodedRows:
         """Return rows; `of` has the number among `names` of each channel."""
         n = last - first
-        return Rows(
+        return DecodedRows(
             names=names, name=of[self.number.read(first, last)], ts=self.ts.read(first, last),
             rx=self.rx.read(first, last), value=self.value.read(first, last),
             stamped=self.stamped.read(first, last), seq=np.full(n, -1),
@@ -96,7 +96,7 @@ class Remembered:
         self._decoder, self._columns = decoder, columns
         self.torn = decoder.torn
 
-    def decode(self, block: bytes, base: int, names: Names) -> Rows:
+    def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
         """Decode whole lines, as `TableDecoder.decode`."""
         key = base, len(block), block[-_ENDS:]
         of = self._decoder.numbers(names)

@@ -28,7 +28,7 @@ from sources.delimited.dialect import PER_SECOND, Dialect, is_number
 from sources.rows.columns import Text, read_digits, read_numbers
 from sources.rows.names import LONGEST, REJECT, Names
 from sources.rows.one_line import MAX_LINE, MAX_STAMP_S, Row
-from sources.rows.rows import Rows, no_notes
+from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
 _PADDING = 64
@@ -61,7 +61,7 @@ class TableDecoder:
         self._names: Names | None = None
         self._number = np.empty(0, np.int32)
 
-    def decode(self, block: bytes, base: int, names: Names) -> Rows:
+    def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
         """Decode whole lines, as `Decoder.decode`; those of the header give no rows."""
         if base < self.dialect.begin:
             block = block[self.dialect.begin - base :]
@@ -74,7 +74,7 @@ class TableDecoder:
             j = block.find(b"\n", min(i + _CHUNK, len(block)) - 1) + 1
             parts.append(self._chunk(block[i:j], base + i, names))
             i = j
-        return Rows.join(parts[1:] or parts)
+        return DecodedRows.join(parts[1:] or parts)
 
     def numbers(self, names: Names) -> I32:
         """Return the number of each channel among names."""
@@ -94,7 +94,7 @@ class TableDecoder:
     def _reject(self, reason: Reason, offset: int, sample: bytes) -> Reject:
         return Reject(0, reason, self.source, f"{self.file}:{offset}", sample[:MAX_SAMPLE])
 
-    def _chunk(self, chunk: bytes, base: int, names: Names) -> Rows:
+    def _chunk(self, chunk: bytes, base: int, names: Names) -> DecodedRows:
         padding = bytes(_PADDING)
         bytes_ = np.frombuffer(b"".join((padding, chunk, padding)), np.uint8)
         body = bytes_[_PADDING:-_PADDING]
@@ -135,10 +135,10 @@ class TableDecoder:
         read = [
             self._line(chunk[begin[i] : begin[i + 1]], int(offset[i]), names) for i in odd.tolist()
         ]
-        rows = Rows.join([rows, *read])
+        rows = DecodedRows.join([rows, *read])
         return rows.take(np.argsort(rows.line, kind="stable"))
 
-    def _regular(self, text: Text, spans: I64, offset: I64, names: Names) -> Rows:
+    def _regular(self, text: Text, spans: I64, offset: I64, names: Names) -> DecodedRows:
         """Return the rows of lines with as many cells as there are columns.
 
         Parameters
@@ -231,7 +231,7 @@ class TableDecoder:
         date = date_of(said)
         return date.seconds if date else self._float(said) / PER_SECOND[unit]
 
-    def _line(self, line: bytes, offset: int, names: Names) -> Rows:
+    def _line(self, line: bytes, offset: int, names: Names) -> DecodedRows:
         """Return the rows of a line that is quoted or has another number of cells."""
         said = line.decode(errors="replace").rstrip("\r\n")
         try:
@@ -260,7 +260,7 @@ class TableDecoder:
                           self._number[at])  # fmt: skip
         return _judged(rows, notes, value)
 
-    def _refused(self, note: Reject, names: Names) -> Rows:
+    def _refused(self, note: Reject, names: Names) -> DecodedRows:
         line = np.full(1, int(note.where.rpartition(":")[2]))
         rows = self._rows(names, line, np.full(1, np.nan), np.full(1, np.nan))
         notes = no_notes(1)
@@ -270,17 +270,17 @@ class TableDecoder:
     def _rows(
         self, names: Names, line: I64, ts: F64, rx: F64, value: F64 | None = None,
         name: np.ndarray | None = None,
-    ) -> Rows:  # fmt: skip
+    ) -> DecodedRows:  # fmt: skip
         n = len(line)
         stamped = np.abs(rx) <= MAX_STAMP_S
-        return Rows(
+        return DecodedRows(
             names=names, name=np.full(n, REJECT, np.int32) if name is None else name, ts=ts,
             rx=np.where(stamped, rx, ts), value=np.full(n, np.nan) if value is None else value,
             stamped=stamped, seq=np.full(n, -1), line=line,
         )  # fmt: skip
 
 
-def _judged(rows: Rows, notes: np.ndarray, value: F64) -> Rows:
+def _judged(rows: DecodedRows, notes: np.ndarray, value: F64) -> DecodedRows:
     """Enter the notes; a reject has no numbers."""
     refused = np.array([isinstance(note, Reject) for note in notes], bool)
     nan = np.where(refused, np.nan, 0.0)

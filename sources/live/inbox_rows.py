@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 
 from operators.limits import MAX_SAMPLE
-from operators.records import I64, Reason, Reject, Turned
+from operators.records import I64, Reason, Reject, StreamStatus
 from sources import inbox
-from sources.inbox import Heard, Item, Played, Refused, Told
+from sources.inbox import FromSource, InboxItem, Item, Message, Unread
 from sources.rows.names import LONGEST, REJECT, Names, tick_of
-from sources.rows.one_line import NAN, Link, Lost
-from sources.rows.rows import Rows, no_notes
+from sources.rows.one_line import NAN, Link, UnreadLine
+from sources.rows.rows import DecodedRows, no_notes
 
 
-class Tick(NamedTuple):
+class HostTick(NamedTuple):
     """Host time, where nothing else gives it, or where the wall clock was set by `step` (s)."""
 
     rx: float
@@ -29,7 +29,7 @@ class Tick(NamedTuple):
     step: float | None = None
 
 
-Came: TypeAlias = tuple[str, Told | Tick]
+Arrival: TypeAlias = tuple[str, InboxItem | HostTick]
 """What came, after the source that it is of: mostly the stream's own name."""
 
 
@@ -54,18 +54,18 @@ class _TickLine(msgspec.Struct, omit_defaults=True, gc=False):
     step: float | None = None
 
 
-class _LostLine(msgspec.Struct, gc=False):
-    lost: Lost
+class _UnreadLine(msgspec.Struct, gc=False):
+    lost: UnreadLine
 
 
 _NO_TIME = _Meta(own_time=False)
 _encoder = msgspec.json.Encoder()
 
 
-def in_order(taken: dict[str, list[Item]]) -> list[Came]:
+def in_order(taken: dict[str, list[Item]]) -> list[Arrival]:
     """Return what was taken from the inboxes, each with whom it is of, by arrival."""
-    every: list[Came] = [
-        (item.source, item.item) if isinstance(item, Played) else (stream, item)
+    every: list[Arrival] = [
+        (item.source, item.item) if isinstance(item, FromSource) else (stream, item)
         for stream, items in taken.items() for item in items
     ]  # fmt: skip
     if len(taken) > 1:
@@ -73,25 +73,27 @@ def in_order(taken: dict[str, list[Item]]) -> list[Came]:
     return every
 
 
-def lines_of(items: list[Came], rig: str) -> bytes:
+def lines_of(items: list[Arrival], rig: str) -> bytes:
     """Return the tape's lines, one an item."""
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(stream: str, item: Told | Tick, rig: str) -> _EventLine | _TickLine | _LostLine:
-    if isinstance(item, Heard):
+def _line(
+    stream: str, item: InboxItem | HostTick, rig: str
+) -> _EventLine | _TickLine | _UnreadLine:
+    if isinstance(item, Message):
         said = item.value
         value = [None if x != x else x for x in said] if isinstance(said, tuple) else said
         if item.ts != item.ts:
             meta = _NO_TIME if item.seq == -1 else _Meta(own_time=False, seq=item.seq)
             return _EventLine(item.rx, stream, item.key, value, meta)
         return _EventLine(item.ts, stream, item.key, value, _Meta(rx=item.rx, seq=item.seq))
-    if isinstance(item, Tick):
+    if isinstance(item, HostTick):
         return _TickLine(item.rx, item.rig, step=item.step)
-    if isinstance(item, inbox.Turned):
+    if isinstance(item, inbox.StreamChange):
         return _TickLine(item.rx, rig, Link(stream, item.up))
     reject = _reject(stream, item)
-    return _LostLine(Lost(reject.reason, stream, reject.where, reject.sample, reject.count))
+    return _UnreadLine(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
 
 
 def starts_of(lines: bytes) -> I64:
@@ -100,7 +102,7 @@ def starts_of(lines: bytes) -> I64:
     return np.concatenate(([0], newlines[:-1] + 1))
 
 
-def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
+def rows_of(items: list[Arrival], line: I64, names: Names) -> DecodedRows:
     """Return the rows of items.
 
     Parameters
@@ -112,7 +114,7 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
     names : Names
         Numbers the channels; new ones are entered.
     """
-    plain = [(s, x) for s, x in items if type(x) is Heard and type(x.value) is float]
+    plain = [(s, x) for s, x in items if type(x) is Message and type(x.value) is float]
     if len(plain) == len(items) and (simple := _numbers(plain, line, names)):
         return simple
     name: list[int] = []
@@ -120,10 +122,10 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
     rx: list[float] = []
     value: list[float] = []
     count: list[int] = []
-    noted: list[tuple[int, str | Reject | Turned]] = []
+    noted: list[tuple[int, str | Reject | StreamStatus]] = []
     for stream, item in items:
         at = len(name)
-        if isinstance(item, Heard):
+        if isinstance(item, Message):
             said = item.value
             if isinstance(said, float):
                 name.append(names[None, stream, item.key])
@@ -153,19 +155,19 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
             else:
                 ts.append(item.ts)
                 rx.append(item.rx)
-        elif isinstance(item, Refused):
+        elif isinstance(item, Unread):
             name.append(REJECT)
             ts.append(NAN)
             rx.append(NAN)
             value.append(NAN)
             noted.append((at, _reject(stream, item)))
         else:
-            name.append(tick_of(names.rig(item.rig if isinstance(item, Tick) else None)))
+            name.append(tick_of(names.rig(item.rig if isinstance(item, HostTick) else None)))
             ts.append(item.rx)
             rx.append(item.rx)
             value.append(NAN)
-            if isinstance(item, inbox.Turned):
-                noted.append((at, Turned(0, stream, item.up)))
+            if isinstance(item, inbox.StreamChange):
+                noted.append((at, StreamStatus(0, stream, item.up)))
         count.append(1)
     notes = None
     if noted:
@@ -173,23 +175,23 @@ def rows_of(items: list[Came], line: I64, names: Names) -> Rows:
         for at, note in noted:
             notes[at] = note
     channel, times = np.array(name, np.int32), np.array(ts)
-    seqs = [item.seq if isinstance(item, Heard) else -1 for _, item in items]
+    seqs = [item.seq if isinstance(item, Message) else -1 for _, item in items]
     seq = np.where(channel >= 0, np.repeat(np.array(seqs, np.int64), count), -1)
-    return Rows(
+    return DecodedRows(
         names=names, name=channel, ts=times, rx=np.array(rx), value=np.array(value),
         stamped=~np.isnan(times) & (channel >= 0), seq=seq,
         line=np.repeat(line, count), notes=notes,
     )  # fmt: skip
 
 
-def _numbers(items: list[tuple[str, Heard]], line: I64, names: Names) -> Rows | None:
+def _numbers(items: list[tuple[str, Message]], line: I64, names: Names) -> DecodedRows | None:
     """Return the rows of items that all are numbers, None where a key is unfit."""
     owners = [(None, stream, item.key) for stream, item in items]
     name = np.array([names[owner] for owner in owners], np.int32)
     if (name < 0).any():
         return None
     said = np.array([(item.ts, item.rx, item.value) for _, item in items]).T.copy()
-    return Rows(
+    return DecodedRows(
         names=names, name=name, ts=said[0], rx=said[1], value=said[2], stamped=~np.isnan(said[0]),
         seq=np.array([item.seq for _, item in items], np.int64), line=line,
     )  # fmt: skip
@@ -199,6 +201,6 @@ def _unfit(stream: str, key: str) -> Reject:
     return Reject(0, "schema", stream, key[:LONGEST], b"")
 
 
-def _reject(stream: str, item: Refused) -> Reject:
+def _reject(stream: str, item: Unread) -> Reject:
     sample = item.sample[:MAX_SAMPLE]
     return Reject(0, item.reason, stream, item.where[:LONGEST], sample, item.events)

@@ -39,29 +39,29 @@ from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.records import ENDED, I64, Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from sources import shutdown as stop
-from sources.decoder import Reader
+from sources.decoder import FileDecoder
 from sources.host_clock import Axis, HostClock, stated
-from sources.inbox import Inbox, Refused, Stream, losses, size
-from sources.live.inbox_rows import Came, Tick, in_order, lines_of, rows_of, starts_of
+from sources.inbox import Inbox, Receiving, Unread, losses, size
+from sources.live.inbox_rows import Arrival, HostTick, in_order, lines_of, rows_of, starts_of
 from sources.live.playback import Playback
 from sources.live.standstill import Standstill
-from sources.live.status import LATE_S, Voice
-from sources.live.tape_position import Place
-from sources.midi import Midi
+from sources.live.status import LATE_S, StatusReporter
+from sources.live.tape_position import TapePosition
+from sources.midi import MidiReceiver
 from sources.ndjson import Decoder
-from sources.osc import Osc, open_port, refusal
+from sources.osc import OscReceiver, open_port, refusal
 from sources.recordings.recording import Mark
 from sources.replay import MOST_SILENT_TICKS, sources_of
 from sources.replay.arrival_check import Arrivals
-from sources.replay.recording_reader import Feed, FeedState
+from sources.replay.recording_reader import FeedState, RecordingReader
 from sources.rows.admission import Admission
-from sources.rows.by_rig import Dealer
+from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 from sources.tape.reader import Tape
-from sources.tape.writer import Lock, Tap, TapError, unfinished
-from sources.ure import Ure
-from sources.wake import AT_ONCE, Pace
+from sources.tape.writer import Lock, TapError, TapeWriter, unfinished
+from sources.ure import UreScraper
+from sources.wake import AT_ONCE, Poll
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
@@ -112,15 +112,15 @@ def steady(config: Config) -> set[str]:
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
 
 
-def stream_of(config: LiveStream) -> Stream:
+def stream_of(config: LiveStream) -> Receiving:
     """Return a stream, not started."""
     match config:
         case OscStream():
-            return Osc(config)
+            return OscReceiver(config)
         case MidiStream():
-            return Midi(config)
+            return MidiReceiver(config)
         case UreStream():
-            return Ure(config)
+            return UreScraper(config)
 
 
 def preflight(config: Config) -> None:
@@ -191,7 +191,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         config: Config,
         fingerprint: str,
         state: bytes | None = None,
-        streams: list[Stream] | None = None,
+        streams: list[Receiving] | None = None,
         clock: Callable[[], float] = time.monotonic,
         host: HostClock | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -205,28 +205,28 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._clock, self._host = clock, host or HostClock()
         self._ended = self._done = bool(known and known.ended)
         self._final = state if self._ended else None
-        self._tap: Tap | None = None
-        self._streams: list[Stream] = []
+        self._tap: TapeWriter | None = None
+        self._streams: list[Receiving] = []
         self._inboxes: dict[str, Inbox] = {}
         if known and self._ended:
             return
         recording = self._open(config, fingerprint, known)
-        reader = Reader(Decoder(recording.path))
+        reader = FileDecoder(Decoder(recording.path))
         known_feed = known.feed if known else None
-        self._feed = Feed(0, recording, _arrivals(config), known_feed, reader)
+        self._feed = RecordingReader(0, recording, _arrivals(config), known_feed, reader)
         self._names = Names(config.rig)
         admission = Admission(config.plan().used, known.names if known else b"")
-        self._dealer = Dealer([recording.path], config.rig, config.max_rigs,
+        self._dealer = RigSplitter([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [],
                               admission)  # fmt: skip
         look_s = _LOOK_S / 2 if config.resample.profile == "low_latency" else _LOOK_S
-        self._pace = Pace(look_s, clock, sleep)
+        self._pace = Poll(look_s, clock, sleep)
         self._heard = clock()
         self._standstill = Standstill(clock, self._host)
-        self._held: list[Came] = []
+        self._held: list[Arrival] = []
         self._torn = False
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
-        self._voice = Voice(clock, steady(config), keys)
+        self._voice = StatusReporter(clock, steady(config), keys)
         self._began = dict(known.began) if known else {}
         if streams is None:
             streams = live_streams(config, self._began, self._host)
@@ -238,20 +238,22 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._inboxes[stream.name] = Inbox(stream.name, host=self._host)
             stream.start(self._inboxes[stream.name])
 
-    def _open(self, config: Config, fingerprint: str, known: LiveState | None) -> Tape | Place:
+    def _open(
+        self, config: Config, fingerprint: str, known: LiveState | None
+    ) -> Tape | TapePosition:
         """Open the tap; return what is to be read before the run is live."""
         mark = known.feed.mark if known else Mark()
         if config.tap is None:
-            return Place("live", mark.offset)
+            return TapePosition("live", mark.offset)
         run = known.tape if known else None
         if known is None and stop.recovering():
             run = unfinished(config.tap, fingerprint)
         needed = mark.offset if stop.recovering() else None
-        self._tap = Tap(
+        self._tap = TapeWriter(
             config.tap, config.rig, fingerprint, run, needed, ACCESS[config.output.mode]
         )
         path = str(self._tap.folder)
-        return Tape(path, mark, growing=True) if run else Place(path, 0)
+        return Tape(path, mark, growing=True) if run else TapePosition(path, 0)
 
     @property
     def tape(self) -> Path | None:
@@ -269,11 +271,11 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             if not self._feed.fill(names):
                 tape = self._feed.recording
                 tape.close()
-                self._feed.recording = Place(tape.path, tape.mark(None).offset)
+                self._feed.recording = TapePosition(tape.path, tape.mark(None).offset)
                 self._not_before(self._feed.newest)
             return self._hand_on()
         self._done = stop.requested()
-        items: list[Came] = []
+        items: list[Arrival] = []
         if self._done:
             items = self._last()
         elif not self._standstill.lasts(self._inboxes.values(), self._behind()):
@@ -289,7 +291,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Whether events that were taken before still wait to be handed on."""
         return bool(self._held) and not self._torn
 
-    def _take(self) -> list[Came]:
+    def _take(self) -> list[Arrival]:
         """Empty the inboxes, by portions; when nothing has come for a while, tell the time."""
         now, host = self._clock(), self._host()
         fresh = self._torn or not self._held
@@ -304,22 +306,22 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             self._voice.wait(host - items[0][1].rx)
         whole = fresh and not self._held
         items = self._bridged(items, host, whole)
-        if any(type(item) is not Refused for _, item in items):
+        if any(type(item) is not Unread for _, item in items):
             self._heard = now
         elif now - self._heard >= TICK_S and not self._held:
             self._heard = now
-            items.append(("", Tick(host, self._rig)))
+            items.append(("", HostTick(host, self._rig)))
         for inbox in self._inboxes.values():
             for line in inbox.words():
                 self._voice.say(line)
         return items
 
-    def _stepped(self) -> list[Came]:
+    def _stepped(self) -> list[Arrival]:
         """Return a tick for each step of the wall clock, and state it."""
-        found: list[Came] = []
+        found: list[Arrival] = []
         for rx, step_s in self._host.steps():
             self._voice.say(stated(step_s))
-            found.append(("", Tick(rx, self._rig, step_s)))
+            found.append(("", HostTick(rx, self._rig, step_s)))
         return found
 
     def _not_before(self, newest: float) -> None:
@@ -330,7 +332,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 " host time goes on from that event"
             )
 
-    def _emptied(self) -> list[Came]:
+    def _emptied(self) -> list[Arrival]:
         """Return all that the inboxes hold and the steps of the wall clock, by arrival."""
         taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
         self._voice.tell(taken)
@@ -338,7 +340,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         steps = self._stepped()
         return sorted([*found, *steps], key=_arrival) if steps else found
 
-    def _portion(self) -> list[Came]:
+    def _portion(self) -> list[Arrival]:
         """Take of what is held as much as is soon worked off."""
         held = self._held
         if len(held) <= _PORTION:
@@ -349,7 +351,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._held = held[n:]
         return held[:n]
 
-    def _last(self) -> list[Came]:
+    def _last(self) -> list[Arrival]:
         """Stop the streams; return what was there in time, and all else as dropped."""
         host, wish = self._host(), self._host() - stop.age_s()
         self._stop()
@@ -358,13 +360,13 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             waiting.sort(key=_arrival)
         self._held = []
         in_time = bool(waiting) and host - waiting[0][1].rx <= LATE_S
-        taken: list[Came] = []
+        taken: list[Arrival] = []
         dropped: Counter[str] = Counter()
         for source, item in waiting:
-            counted = isinstance(item, Refused) and ENDED.get(item.reason) == "dropped"
+            counted = isinstance(item, Unread) and ENDED.get(item.reason) == "dropped"
             if counted or (in_time and item.rx <= wish):
                 taken.append((source, item))
-            elif not isinstance(item, Tick):
+            elif not isinstance(item, HostTick):
                 dropped[source] += size(item)
         for source, events in dropped.items():
             taken += [(source, lost) for lost in losses(host, "stopped", events)]
@@ -372,7 +374,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             print(f"lumen: stopped: {count} events that still waited are dropped", file=sys.stderr)
         return self._bridged(taken, host, False)
 
-    def _bridged(self, items: list[Came], host: float, whole: bool) -> list[Came]:
+    def _bridged(self, items: list[Arrival], host: float, whole: bool) -> list[Arrival]:
         """Add ticks where no stream gave the time, as after a sleep: no leap may be beyond belief.
 
         A run that is gone on with after more than a day ends instead.
@@ -394,26 +396,26 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 self._voice.say(f"nothing came for {leap:.0f} s: this run ends here")
             stop.request()
             return items
-        found: list[Came] = []
+        found: list[Arrival] = []
         for source, item in items:
-            if type(item) is not Refused and item.rx <= host:
+            if type(item) is not Unread and item.rx <= host:
                 found += self._ticks(newest, item.rx)
                 newest = max(newest, item.rx)
             found.append((source, item))
         return found + self._ticks(newest, host) if whole else found
 
-    def _ticks(self, newest: float, rx: float) -> list[Came]:
+    def _ticks(self, newest: float, rx: float) -> list[Arrival]:
         """Return ticks between two times, where these are further apart than is believed."""
         if rx - newest <= self._believed_s:
             return []
         step = self._believed_s / 2
         times = np.round(newest + np.arange(step, rx - newest, step), 6).tolist()
-        return [("", Tick(time, self._rig)) for time in times]
+        return [("", HostTick(time, self._rig)) for time in times]
 
-    def _tape(self, items: list[Came]) -> I64:
+    def _tape(self, items: list[Arrival]) -> I64:
         """Write the items to the tape, if there is one; return their places."""
         place = self._feed.recording
-        assert isinstance(place, Place)
+        assert isinstance(place, TapePosition)
         before = place.offset
         if self._tap is None:
             place.offset += len(items)
@@ -468,7 +470,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._streams = []
 
 
-def live_streams(config: Config, began: dict[str, float], host: HostClock) -> list[Stream]:
+def live_streams(config: Config, began: dict[str, float], host: HostClock) -> list[Receiving]:
     """Return the streams of a live configuration, not started.
 
     Parameters
@@ -486,7 +488,7 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
     ]  # fmt: skip
 
 
-def _arrival(came: Came) -> float:
+def _arrival(came: Arrival) -> float:
     return came[1].rx
 
 

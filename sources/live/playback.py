@@ -8,7 +8,7 @@ the run's rig. At its end its sources go down, as devices that were unplugged.
 A run that is gone on with goes on in it too: what would have been played in between is not, as
 with any device.
 
-State: two blocks of the file (2 MiB) and their columns. Losses: as in a replay, told as `Refused`.
+State: two blocks of the file (2 MiB) and their columns. Losses: as in a replay, told as `Unread`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from operators import records
 from operators.records import Reject
 from sources import inbox
 from sources.decoder import reader_of
-from sources.inbox import Heard, Played, Refused, stamp
+from sources.inbox import FromSource, Message, Unread, stamp
 from sources.listener import Listener
 from sources.opening import open_recording
 from sources.replay.arrival_check import Arrivals
-from sources.replay.recording_reader import Feed
+from sources.replay.recording_reader import RecordingReader
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 
@@ -85,7 +85,7 @@ class Playback(Listener):
         except (OSError, ValueError) as error:
             self._inbox.turn(False, str(error))
             return
-        feed = Feed(0, recording, self._arrivals, None, reader)
+        feed = RecordingReader(0, recording, self._arrivals, None, reader)
         self._inbox.turn(True, ", ".join(self.facts()))
         try:
             self._play(feed)
@@ -96,11 +96,12 @@ class Playback(Listener):
         if not self._stop.is_set():
             rx = self._host()
             self._inbox.put(
-                Played(s, inbox.Turned(rx, False, "played")) for s in sorted(self._sources)
+                FromSource(s, inbox.StreamChange(rx, False, "played"))
+                for s in sorted(self._sources)
             )
             self._inbox.turn(False, f"{self.config.path}: played to its end")
 
-    def _play(self, feed: Feed) -> None:
+    def _play(self, feed: RecordingReader) -> None:
         shift, skips = self._shift(feed)
         looked = self._host()
         while not self._stop.is_set():
@@ -118,7 +119,7 @@ class Playback(Listener):
                 return
             self._stop.wait(_LOOK_S)
 
-    def _shift(self, feed: Feed) -> tuple[float, bool]:
+    def _shift(self, feed: RecordingReader) -> tuple[float, bool]:
         """Return how much later than recorded it plays, and whether what is due is past."""
         while not feed.ended and feed.frontier()[0] == _UNKNOWN:
             feed.fill(self._names)
@@ -129,7 +130,7 @@ class Playback(Listener):
             self.began = self._host()
         return self.began - (float(known[0]) if len(known) else 0.0), goes_on
 
-    def _items(self, rows: Arrived, shift: float, since: float) -> Iterator[Played]:
+    def _items(self, rows: Arrived, shift: float, since: float) -> Iterator[FromSource]:
         """Yield what the rows say, each as of the source that it is of.
 
         Parameters
@@ -156,12 +157,12 @@ class Playback(Listener):
                 self._sources.add(source)
                 said = note if isinstance(note, str) else value
                 own = ts if stamped else inbox.NO_TIME
-                yield Played(source, Heard(rx, key, said, own, seq))
+                yield FromSource(source, Message(rx, key, said, own, seq))
             elif isinstance(note, Reject):
                 where = note.where or self.config.path
-                yield Played(
+                yield FromSource(
                     note.source or self.name,
-                    Refused(rx, note.reason, where, note.sample, note.count),
+                    Unread(rx, note.reason, where, note.sample, note.count),
                 )
-            elif isinstance(note, records.Turned):
-                yield Played(note.source, inbox.Turned(rx, note.up, "as recorded"))
+            elif isinstance(note, records.StreamStatus):
+                yield FromSource(note.source, inbox.StreamChange(rx, note.up, "as recorded"))

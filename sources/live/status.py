@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from configs.inert import inert
 from operators.records import ENDED
-from operators.unusable import FILTERED, Refusals
-from sources.inbox import Heard, Item, Played, Refused, Turned, size
+from operators.unusable import FILTERED, UnusableStreams
+from sources.inbox import FromSource, Item, Message, StreamChange, Unread, size
 
 _SAY_EVERY_S = 10.0
 _MOST_SAID = 5
@@ -24,7 +24,7 @@ SILENT_S = 5.0
 """After which a stream that speaks at a rate is called silent."""
 
 
-class Voice:
+class StatusReporter:
     """Says on standard error which streams come and go and what is lost, seldom enough.
 
     Parameters
@@ -46,7 +46,7 @@ class Voice:
     ) -> None:
         self._clock = clock
         self._keys = keys
-        self._refusals = Refusals(steady)
+        self._refusals = UnusableStreams(steady)
         self._steady = frozenset(steady)
         self._second, self._said = 0.0, 0
         self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
@@ -65,24 +65,24 @@ class Voice:
             others: list[Item] = []
             for item in items:
                 # Of a stream that is split by sender; a recording's events are not its own.
-                own = isinstance(item, Played) and item.source.startswith(f"{stream}@")
-                one = item.item if own and isinstance(item, Played) else item
-                if type(one) is Heard:
+                own = isinstance(item, FromSource) and item.source.startswith(f"{stream}@")
+                one = item.item if own and isinstance(item, FromSource) else item
+                if type(one) is Message:
                     used += size(one)
                 else:
                     others.append(one)
             if used:
                 self._refusals.use(stream, used, now)
-            if used or any(isinstance(item, Refused) for item in others):
+            if used or any(isinstance(item, Unread) for item in others):
                 self._hear(stream, now)
             for item in others:
-                if isinstance(item, Turned):
+                if isinstance(item, StreamChange):
                     self.say(f"{stream} is {'up' if item.up else 'down'}: {item.why}")
                     self._turn(stream, item.up, now)
-                elif isinstance(item, Refused) and ENDED.get(item.reason) == "dropped":
+                elif isinstance(item, Unread) and ENDED.get(item.reason) == "dropped":
                     key = (stream, item.reason)
                     self._lost[key] = self._lost.get(key, 0) + item.events
-                elif isinstance(item, Refused) and self._is_refusal(stream, item):
+                elif isinstance(item, Unread) and self._is_refusal(stream, item):
                     sample = item.sample.decode("ascii", "replace")
                     self._refusals.lose(stream, item.reason, item.events, now, item.where, sample)
         for refusal in self._refusals.due(now):
@@ -130,7 +130,7 @@ class Voice:
         self._waiting.append(line)
         self._speak(self._clock())
 
-    def _is_refusal(self, stream: str, item: Refused) -> bool:
+    def _is_refusal(self, stream: str, item: Unread) -> bool:
         """Whether it is worth a word: what a driver sends besides is filtered by design."""
         if item.reason == FILTERED:
             return stream in self._keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sources.recordings.recording import Mark, Piece
 
 
-class Place:
+class TapePosition:
     """The end of a tape that grows, or of none.
 
     Parameters

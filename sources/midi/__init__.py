@@ -1,5 +1,5 @@
 """MIDI: the messages of a port as channels, each stamped when the driver had it."""
 
-from sources.midi.midi import Midi
+from sources.midi.midi import MidiReceiver
 
-__all__ = ["Midi"]
+__all__ = ["MidiReceiver"]

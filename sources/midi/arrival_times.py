@@ -20,7 +20,7 @@ import numpy as np
 from operators.records import F64
 
 
-class Stamps:
+class ArrivalTimes:
     """Arrival times of the messages of one queue, never falling while the host's do not."""
 
     def __init__(self) -> None:

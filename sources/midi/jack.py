@@ -27,7 +27,7 @@ _SEMAPHORE = 64
 _MOST = 2**30
 
 
-class Jack:
+class JackClient:
     """A client without ports.
 
     Parameters

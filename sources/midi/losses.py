@@ -1,7 +1,7 @@
 """What JACK and RtMidi lose of MIDI or make up, as far as the messages themselves show it.
 
 JACK hands messages over by the period, and names the periods in which a client was late (an
-xrun); what was in them is gone. `Sounding` finds it by the other half of a note, `Repeats` by
+xrun); what was in them is gone. `Sounding` finds it by the other half of a note, `RepeatedMessages` by
 what RtMidi puts in its place.
 """
 
@@ -67,7 +67,7 @@ class Sounding:
         return int(self._strange <= max(_FEW, self._halves // 10))
 
 
-class Repeats:
+class RepeatedMessages:
     """Finds messages that RtMidi hands over again in place of others.
 
     Where a period of JACK's ends while RtMidi still reads it, the messages after that are gone,

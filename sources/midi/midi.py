@@ -26,12 +26,12 @@ from collections.abc import Callable, Sequence
 
 from configs.schema import MidiStream
 from operators.limits import MAX_SAMPLE
-from sources.inbox import Heard, Refused
+from sources.inbox import Message, Unread
 from sources.listener import Listener
-from sources.midi.arrival_times import Stamps
+from sources.midi.arrival_times import ArrivalTimes
 from sources.midi.controller_pairs import Fine
-from sources.midi.losses import Repeats, Sounding
-from sources.midi.port import Port, PortError
+from sources.midi.losses import RepeatedMessages, Sounding
+from sources.midi.port import MidiPortError, Port
 
 _POLL_S = 0.002
 _LOOK_S = 0.25
@@ -43,7 +43,7 @@ _ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
 _TWO_BYTES = {0x80: "note", 0x90: "note", 0xA0: "pressure", 0xB0: "cc", 0xE0: "pitch"}
 
 
-def understood(message: Sequence[int], rx: float, where: str) -> Heard | Refused:
+def understood(message: Sequence[int], rx: float, where: str) -> Message | Unread:
     """Return what a message of the wire says.
 
     Parameters
@@ -58,25 +58,25 @@ def understood(message: Sequence[int], rx: float, where: str) -> Heard | Refused
     status, data = (message[0], message[1:]) if message else (0, ())
     if status >= 0xF0:
         if status == _CLOCK and not data:
-            return Heard(rx, "clock", 1.0)
+            return Message(rx, "clock", 1.0)
         return _refused(message, rx, where, whole=True)
     kind, channel = status & 0xF0, (status & 0x0F) + 1
     name = _ONE_BYTE.get(kind) or _TWO_BYTES.get(kind)
     if name is None or len(data) != (1 if kind in _ONE_BYTE else 2) or max(data) > 0x7F:
         return _refused(message, rx, where, whole=False)
     if kind in _ONE_BYTE:
-        return Heard(rx, f"{name}/{channel}", float(data[0]))
+        return Message(rx, f"{name}/{channel}", float(data[0]))
     low, high = data
     if name == "pitch":
-        return Heard(rx, f"pitch/{channel}", float((high << 7 | low) - 8192))
-    return Heard(rx, f"{name}/{channel}/{low}", 0.0 if kind == 0x80 else float(high))
+        return Message(rx, f"pitch/{channel}", float((high << 7 | low) - 8192))
+    return Message(rx, f"{name}/{channel}/{low}", 0.0 if kind == 0x80 else float(high))
 
 
-def _refused(message: Sequence[int], rx: float, where: str, whole: bool) -> Refused:
-    return Refused(rx, "filtered" if whole else "midi", where, bytes(message[:MAX_SAMPLE]))
+def _refused(message: Sequence[int], rx: float, where: str, whole: bool) -> Unread:
+    return Unread(rx, "filtered" if whole else "midi", where, bytes(message[:MAX_SAMPLE]))
 
 
-class Midi(Listener):
+class MidiReceiver(Listener):
     """One MIDI input.
 
     Parameters
@@ -90,7 +90,7 @@ class Midi(Listener):
         super().__init__(config.name)
         self.config = config
         self._port = port(config.device, config.virtual, True)
-        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._stamps, self._fine, self._repeats = ArrivalTimes(), Fine(), RepeatedMessages()
         self._sounding = Sounding(0)
         self._empty = self._said = self._looked = 0.0
         self._missed = self._noted = 0
@@ -106,7 +106,7 @@ class Midi(Listener):
             before = self._inbox.host()
             try:
                 port.open()
-            except PortError as error:
+            except MidiPortError as error:
                 self._inbox.turn(False, str(error))
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -124,7 +124,7 @@ class Midi(Listener):
         port.close()
 
     def _begin(self, now: float) -> None:
-        self._stamps, self._fine, self._repeats = Stamps(), Fine(), Repeats()
+        self._stamps, self._fine, self._repeats = ArrivalTimes(), Fine(), RepeatedMessages()
         self._empty, self._looked = now, time.monotonic()
         self._missed = self._port.missed()
         self._sounding, self._noted = Sounding(self._missed), self._missed
@@ -151,7 +151,7 @@ class Midi(Listener):
         except Exception:  # whatever the driver raises: the next look finds the port gone
             return
         now = self._inbox.host()
-        items: list[Heard | Refused] = []
+        items: list[Message | Unread] = []
         if messages:
             after = self._port.missed()
             moments = self._stamps.at([delta for _, delta in messages], self._empty, now)
@@ -167,9 +167,9 @@ class Midi(Listener):
                 if lost := self._sounding.lost(message, before, after):
                     self._inbox.lose(lost)
                 if self.config.pair:
-                    items += [Heard(*each) for each in self._fine.take(message, rx)]
+                    items += [Message(*each) for each in self._fine.take(message, rx)]
         if self.config.pair:
-            items += [Heard(*each) for each in self._fine.due(now)]
+            items += [Message(*each) for each in self._fine.due(now)]
         if overrun:
             self._inbox.lose(1)
         if empty is not None:

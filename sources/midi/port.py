@@ -1,7 +1,7 @@
 """MIDI ports of this machine: found by name, opened, verified, and seen to be gone.
 
 python-rtmidi does the talking. Where it is not installed, or neither an ALSA sequencer nor a JACK
-server runs, that is a reason like a missing device: the one exception that leaves is `PortError`.
+server runs, that is a reason like a missing device: the one exception that leaves is `MidiPortError`.
 
 RtMidi opens by place in a list of its own making, which is another one as soon as a device comes
 or goes. So on JACK ports are connected by name; elsewhere what was really opened is looked up
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from sources.inbox import stamp
-from sources.midi.jack import Jack
+from sources.midi.jack import JackClient
 from sources.midi.port_name import ASOUND, connected, fitting, number, read
 
 Absent: TypeAlias = Callable[[Any, int], str | None]
@@ -44,7 +44,7 @@ _taking = threading.Lock()
 _numbers = itertools.count(1)
 
 
-class PortError(OSError):
+class MidiPortError(OSError):
     """Why a port cannot be had, in one line."""
 
 
@@ -121,7 +121,7 @@ class Port:
         # Kept while there is nothing to connect to: a server of JACK that is asked for a second
         # client of a name just let go of may leave it without a turn for ever.
         self._clients: dict[int, Any] = {}
-        self._jack: Jack | None = None
+        self._jack: JackClient | None = None
         self._api = 0
 
     def open(self) -> None:
@@ -143,7 +143,7 @@ class Port:
                 continue
             try:
                 ports = self._connect(api)
-            except PortError:
+            except MidiPortError:
                 raise
             except Exception as error:  # a SystemError, or another of the driver's own
                 reasons.append(f"{self._rtmidi.get_api_display_name(api)}: {error}")
@@ -154,8 +154,10 @@ class Port:
             present = [*(present or ()), *ports]
         self.present = tuple(present or ())
         if present is None:
-            raise PortError(" and ".join(reasons) or "no MIDI system")
-        raise PortError(f"no port fits '{self.device}'; present: {', '.join(present) or 'none'}")
+            raise MidiPortError(" and ".join(reasons) or "no MIDI system")
+        raise MidiPortError(
+            f"no port fits '{self.device}'; present: {', '.join(present) or 'none'}"
+        )
 
     def there(self) -> bool:
         """Whether what it is connected to still exists, and is still connected."""
@@ -202,7 +204,7 @@ class Port:
         try:
             self._clients[self._api].send_message(message)
         except Exception as error:
-            raise PortError(f"{self.facts[0]}: {error}") from None
+            raise MidiPortError(f"{self.facts[0]}: {error}") from None
 
     def release(self) -> None:
         """Disconnect; nothing more comes."""
@@ -235,7 +237,7 @@ class Port:
             client = self._clients[api] = self._client(api)
         if api == self._rtmidi.API_UNIX_JACK and self._jack is None:
             with suppress(OSError):  # without, ports are verified by their list
-                self._jack = Jack(self._rtmidi, f"{CLIENT}-watch")
+                self._jack = JackClient(self._rtmidi, f"{CLIENT}-watch")
         ports = [] if self.virtual else self._listed(client, api)
         fits = [self.device] if self.virtual else fitting(self.device, ports, self._asound)
         if not fits:
@@ -294,7 +296,7 @@ class Port:
                 return
             client.close_port()
             time.sleep(_SETTLE_S)
-        raise PortError(f"'{port}' went, or changed its place, while it was opened")
+        raise MidiPortError(f"'{port}' went, or changed its place, while it was opened")
 
     def _is_joined(self, client: Any, api: int, port: str, before: list[str]) -> bool:
         """Whether what was opened by its place is the port that was meant."""
@@ -319,7 +321,9 @@ class Port:
             other = _taken.setdefault((api, port), self._ours)
             if other != self._ours:
                 said = f"'{port}' is the port of another stream of this run"
-                raise PortError(f"{said}: name each port, such as '{self.device}#2' for the second")
+                raise MidiPortError(
+                    f"{said}: name each port, such as '{self.device}#2' for the second"
+                )
 
     def _let_go(self, api: int, port: str) -> None:
         with _taking:
@@ -350,4 +354,4 @@ def _rtmidi() -> Any:
     try:
         return importlib.import_module("rtmidi")
     except (ImportError, OSError) as error:
-        raise PortError(f"python-rtmidi cannot be used: {error}") from None
+        raise MidiPortError(f"python-rtmidi cannot be used: {error}") from None

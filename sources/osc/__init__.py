@@ -1,5 +1,5 @@
 """OSC over UDP or TCP: a thread that reads the socket, decodes, and puts into the inbox."""
 
-from sources.osc.osc import Osc, open_port, refusal
+from sources.osc.osc import OscReceiver, open_port, refusal
 
-__all__ = ["Osc", "open_port", "refusal"]
+__all__ = ["OscReceiver", "open_port", "refusal"]

@@ -26,7 +26,7 @@ from math import isfinite
 
 from operators.limits import MAX_SAMPLE
 from operators.records import Reason
-from sources.inbox import NO_TIME, Heard, Refused
+from sources.inbox import NO_TIME, Message, Unread
 from sources.rows.names import LONGEST
 
 MAX_DATAGRAM = 8_192
@@ -92,7 +92,7 @@ class Datagrams:
         news, self._news = self._news, []
         return news
 
-    def decode(self, data: bytes, rx: float) -> list[Heard | Refused]:
+    def decode(self, data: bytes, rx: float) -> list[Message | Unread]:
         """Return what a datagram says, in its order; who sent it is not known here.
 
         Parameters
@@ -109,12 +109,12 @@ class Datagrams:
             return [self._message(data, rx, NO_TIME)]
         except _BrokenError as error:
             reason: Reason = "too_long" if len(data) > MAX_DATAGRAM else error.reason
-            return [Refused(rx, reason, "", data[:MAX_SAMPLE])]
+            return [Unread(rx, reason, "", data[:MAX_SAMPLE])]
 
-    def _bundle(self, data: bytes, rx: float) -> list[Heard | Refused]:
+    def _bundle(self, data: bytes, rx: float) -> list[Message | Unread]:
         if len(data) < _HEAD or len(data) % 4 or len(data) > MAX_DATAGRAM:
             raise _BrokenError
-        said: list[Heard | Refused] = []
+        said: list[Message | Unread] = []
         # Bundles begun: next element, end, time.
         todo = [(_HEAD, len(data), self._time_of(data, 8))]
         while todo:
@@ -146,15 +146,15 @@ class Datagrams:
             return NO_TIME
         return float(seconds - _UNIX + fraction / 2**32)
 
-    def _message(self, data: bytes, rx: float, ts: float) -> Heard | Refused:
+    def _message(self, data: bytes, rx: float, ts: float) -> Message | Unread:
         tags = data.find(b"\0") + 4 & -4
         if 4 <= tags <= len(data) and data[tags : tags + 1] != b",":
             address = _text(data[:tags])
             if not _is_address(address):
                 raise _BrokenError
             if not self._wants(address.decode("ascii")):
-                return Refused(rx, "filtered", "", data[:MAX_SAMPLE])
-            return Refused(rx, "no_type_tags", "", data[:MAX_SAMPLE])
+                return Unread(rx, "filtered", "", data[:MAX_SAMPLE])
+            return Unread(rx, "no_type_tags", "", data[:MAX_SAMPLE])
         arguments = data.find(b"\0", tags) + 4 & -4
         if not 4 <= tags < arguments <= len(data):
             raise _BrokenError
@@ -173,10 +173,10 @@ class Datagrams:
             else:
                 value = tuple(float(x) if isfinite(x) else NO_TIME for x in found)
         if not header.wanted:
-            return Refused(rx, "filtered", "", data[:MAX_SAMPLE], max(len(header.tags), 1))
+            return Unread(rx, "filtered", "", data[:MAX_SAMPLE], max(len(header.tags), 1))
         if value is None:
-            return Refused(rx, "value", "", data[:MAX_SAMPLE])
-        return Heard(rx, header.key, value, ts)
+            return Unread(rx, "value", "", data[:MAX_SAMPLE])
+        return Message(rx, header.key, value, ts)
 
     def _learn(self, name: bytes, tags_at: int) -> _Header:
         """Read a header that is new, or refuse it."""

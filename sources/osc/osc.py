@@ -18,12 +18,12 @@ from configs.schema import OscStream
 from operators.limits import MAX_SAMPLE
 from operators.plan import matches
 from sources.host_clock import HostClock
-from sources.inbox import Heard, Played, Refused
+from sources.inbox import FromSource, Message, Unread
 from sources.listener import Listener
 from sources.osc.datagram import Datagrams
 from sources.osc.senders import Peers
 from sources.osc.tcp import TcpReceiver
-from sources.osc.udp import BUFFER, Datagram, Receiver, holder, listener
+from sources.osc.udp import BUFFER, Datagram, UdpReceiver, holder, listener
 
 _LOOK_S = 0.1
 """How long the thread sleeps at most: it then looks whether it is to stop."""
@@ -32,10 +32,10 @@ _GATHER_S = 0.001
 _MOST_GULPS = 32
 """In a row: more than a receive buffer holds."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
-AnyReceiver: TypeAlias = Receiver | TcpReceiver
+AnyReceiver: TypeAlias = UdpReceiver | TcpReceiver
 
 
-class Osc(Listener):
+class OscReceiver(Listener):
     """One OSC port.
 
     Parameters
@@ -103,26 +103,26 @@ class Osc(Listener):
 
     def _decoded(
         self, datagrams: Sequence[Datagram], receiver: AnyReceiver
-    ) -> list[Heard | Refused | Played]:
+    ) -> list[Message | Unread | FromSource]:
         """Decode; what is refused for one reason shares the place of the first, and its peer."""
         decode, peers = self._datagrams.decode, self._peers
-        items: list[Heard | Refused | Played] = []
+        items: list[Message | Unread | FromSource] = []
         places: dict[tuple[str, str | None], int] = {}
         for data, rx, raw in datagrams:
             peer = peers.of(raw, receiver.peer)
-            found: Sequence[Heard | Refused]
+            found: Sequence[Message | Unread]
             if peer.allowed:
                 found = decode(data, rx)
             else:
-                found = (Refused(rx, "peer", "", data[:MAX_SAMPLE]),)
+                found = (Unread(rx, "peer", "", data[:MAX_SAMPLE]),)
             for item in found:
-                if type(item) is Refused:
+                if type(item) is Unread:
                     place = places.setdefault((item.reason, peer.source), len(items))
                     if place < len(items):
                         items[place] = _more(items[place], item.events)
                         continue
                     item = item._replace(where=f"{peer.host}:{peer.port}")
-                items.append(item if peer.source is None else Played(peer.source, item))
+                items.append(item if peer.source is None else FromSource(peer.source, item))
         for key in self._datagrams.news():
             self._inbox.say(
                 f"{self.name}: {key} has texts beside its numbers: they are ignored, the numbers"
@@ -136,12 +136,12 @@ class Osc(Listener):
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)
 
 
-def _more(item: Heard | Refused | Played, events: int) -> Refused | Played:
+def _more(item: Message | Unread | FromSource, events: int) -> Unread | FromSource:
     """Return a refusal that stands for more events."""
-    if isinstance(item, Played):
-        assert isinstance(item.item, Refused)
+    if isinstance(item, FromSource):
+        assert isinstance(item.item, Unread)
         return item._replace(item=item.item._replace(events=item.item.events + events))
-    assert isinstance(item, Refused)
+    assert isinstance(item, Unread)
     return item._replace(events=item.events + events)
 
 
@@ -150,7 +150,7 @@ def open_port(config: OscStream, clock: HostClock | None = None) -> AnyReceiver:
     where = endpoint(config.addr)
     if where.tcp:
         return TcpReceiver(where.host, where.port, clock)
-    return Receiver(where.host, where.port, config.interface, clock)
+    return UdpReceiver(where.host, where.port, config.interface, clock)
 
 
 def refusal(config: OscStream, error: OSError) -> str:
@@ -164,6 +164,6 @@ def refusal(config: OscStream, error: OSError) -> str:
 
 def _facts(config: OscStream, receiver: AnyReceiver) -> tuple[str, ...]:
     size = f"receive buffer {receiver.buffer / 2**20:.1f} MiB"
-    if receiver.buffer < BUFFER and isinstance(receiver, Receiver):
+    if receiver.buffer < BUFFER and isinstance(receiver, UdpReceiver):
         size += f" of {BUFFER >> 20} asked for (raise net.core.rmem_max)"
     return str(endpoint(config.addr)), size, f"stamped by the {receiver.stamped_by}"

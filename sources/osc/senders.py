@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from configs.address import Endpoint
+from configs.address import Listen
 
 MOST_PEERS = 1_024
 MOST_SENDERS = 16
@@ -64,7 +64,7 @@ class Peers:
             self._take_turns(peer)
         return peer
 
-    def news(self, where: Endpoint) -> list[str]:
+    def news(self, where: Listen) -> list[str]:
         """Return what is to be said since the last call, each once."""
         if not self._news:
             return []

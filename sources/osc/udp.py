@@ -4,7 +4,7 @@ One system call takes up to 512 datagrams. That matters beside a busy thread: wh
 them one by one waits for the interpreter's lock after each. Where there is no `recvmmsg`, they
 are taken one by one and stamped when they are.
 
-State: 4 MiB of buffers. Losses: what the kernel drops for want of room, see `Receiver.drops`.
+State: 4 MiB of buffers. Losses: what the kernel drops for want of room, see `UdpReceiver.drops`.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ _HEADERS = np.dtype(
 
 
 Datagram: TypeAlias = tuple[bytes, float, bytes]
-"""What came, when (s), and from whom: see `Receiver.peer`."""
+"""What came, when (s), and from whom: see `UdpReceiver.peer`."""
 
 
-class Receiver:
+class UdpReceiver:
     """A bound socket.
 
     Parameters
@@ -103,7 +103,7 @@ class Receiver:
                 with suppress(OSError):  # some systems refuse what is too much, others cut it
                     self._socket.setsockopt(socket.SOL_SOCKET, option, BUFFER)
                     break
-            self._gulps = _Gulps(self._socket, self._clock) if _can_gulp() else None
+            self._gulps = _BatchReceiver(self._socket, self._clock) if _can_gulp() else None
             if group:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind(address)
@@ -159,7 +159,7 @@ class Receiver:
         return socket.inet_ntop(family, address), int.from_bytes(raw[2:4], "big")
 
 
-class _Gulps:
+class _BatchReceiver:
     """The buffers of `recvmmsg`, and what is in them."""
 
     def __init__(self, receiver: socket.socket, clock: HostClock) -> None:

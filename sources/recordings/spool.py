@@ -53,7 +53,7 @@ class Spool:
             into = into[got:]
 
 
-class Column:
+class SpoolColumn:
     """Rows of one or more items of one type.
 
     Parameters
@@ -109,7 +109,7 @@ class Texts:
 
     def __init__(self, spool: Spool, width: int = 1) -> None:
         self.width = width
-        self._bytes, self._ends = Column(spool, "u1"), Column(spool, "<i8")
+        self._bytes, self._ends = SpoolColumn(spool, "u1"), SpoolColumn(spool, "<i8")
         self._count = 0
 
     def __len__(self) -> int:

@@ -30,7 +30,7 @@ _MOST_HELD_ROWS = 65_536
 """With so many rejects behind it, a line in doubt is wild: room is bounded."""
 
 
-class _Line(NamedTuple):
+class _FittedLine(NamedTuple):
     start: int
     stop: int
     rx: float
@@ -39,13 +39,13 @@ class _Line(NamedTuple):
 class _Group(NamedTuple):
     """Lines on which one verdict is passed, and all rows up to `stop` with them."""
 
-    lines: list[_Line]
+    lines: list[_FittedLine]
     wild: list[bool]
     running: float
     stop: int
 
 
-class Judged:
+class ArrivalVerdicts:
     """Verdicts on rows, of which the first `count` are final; columns as in `Arrived`."""
 
     def __init__(self, n: int) -> None:
@@ -78,7 +78,7 @@ class Arrivals:
     key: float = _UNKNOWN
     verdicts: list[bool] = field(default_factory=list)
 
-    def judge(self, rx: F64, line: I64, end: bool) -> Judged:
+    def judge(self, rx: F64, line: I64, end: bool) -> ArrivalVerdicts:
         """Judge the next rows of the file.
 
         Parameters
@@ -94,7 +94,7 @@ class Arrivals:
         Judged
             Of as many rows as can be judged; the others are to be shown again with the next.
         """
-        judged = Judged(len(rx))
+        judged = ArrivalVerdicts(len(rx))
         at, step = 0, _FIRST_STEP
         while at < len(rx):
             if not self.verdicts and self.running > _UNKNOWN:
@@ -112,7 +112,7 @@ class Arrivals:
         judged.count = at
         return judged
 
-    def _believe(self, judged: Judged, rx: F64, at: int, stop: int) -> int:
+    def _believe(self, judged: ArrivalVerdicts, rx: F64, at: int, stop: int) -> int:
         """Accept rows up to the first that is in doubt."""
         part = rx[at:stop]
         running = np.empty(len(part) + 1)
@@ -126,7 +126,7 @@ class Arrivals:
         self.key = max(self.key, self.running)
         return at + n
 
-    def _decide(self, lines: Iterator[_Line], n: int, end: bool) -> _Group | None:
+    def _decide(self, lines: Iterator[_FittedLine], n: int, end: bool) -> _Group | None:
         """Find the next lines on which a verdict can be passed; None if more have to come."""
         if self.verdicts:
             given = [line for line, _ in zip(_with_rx(lines), self.verdicts, strict=False)]
@@ -134,7 +134,7 @@ class Arrivals:
                 return None
             wild, self.verdicts = self.verdicts[: len(given)], []
             return _Group(given, wild, self.running, given[-1].stop if given else n)
-        held: list[_Line] = []
+        held: list[_FittedLine] = []
         for line in lines:
             if held and line.start - held[0].start > _MOST_HELD_ROWS:
                 return self._give_up(held, line.start)
@@ -156,13 +156,13 @@ class Arrivals:
                 return self._gap(held)
         return self._give_up(held, n) if end and held else None
 
-    def _give_up(self, held: list[_Line], stop: int) -> _Group:
+    def _give_up(self, held: list[_FittedLine], stop: int) -> _Group:
         """Reject what is held; where nothing was known before, the first line is believed."""
         if self.running > _UNKNOWN:
             return _Group(held, [True] * len(held), self.running, stop)
         return _Group(held, [i > 0 for i in range(len(held))], held[0].rx, stop)
 
-    def _gap(self, held: list[_Line]) -> _Group:
+    def _gap(self, held: list[_FittedLine]) -> _Group:
         """Believe five lines in a row, but for those before a fall back."""
         first = GAP - 1
         while first and held[first].rx >= held[first - 1].rx - self.max_delay_s:
@@ -172,7 +172,7 @@ class Arrivals:
             return _Group(held, [True] * GAP, self.running, held[-1].stop)
         return _Group(held, [i < first for i in range(GAP)], running, held[-1].stop)
 
-    def _settle(self, judged: Judged, at: int, group: _Group) -> None:
+    def _settle(self, judged: ArrivalVerdicts, at: int, group: _Group) -> None:
         """Enter a verdict."""
         rows = slice(at, group.stop)
         judged.key[rows] = self.key
@@ -185,7 +185,7 @@ class Arrivals:
         judged.calm[at : group.stop - 1] = not group.lines
 
 
-def _lines(rx: F64, line: I64, at: int) -> Iterator[_Line]:
+def _lines(rx: F64, line: I64, at: int) -> Iterator[_FittedLine]:
     """Yield the lines from a row on; rx is NaN for one that is nothing but rejects."""
     while at < len(rx):
         stop = at + 1
@@ -193,9 +193,9 @@ def _lines(rx: F64, line: I64, at: int) -> Iterator[_Line]:
             stop += 1
         stamps = rx[at:stop]
         known = stamps[~np.isnan(stamps)]
-        yield _Line(at, stop, float(known[0]) if len(known) else float("nan"))
+        yield _FittedLine(at, stop, float(known[0]) if len(known) else float("nan"))
         at = stop
 
 
-def _with_rx(lines: Iterator[_Line]) -> Iterator[_Line]:
+def _with_rx(lines: Iterator[_FittedLine]) -> Iterator[_FittedLine]:
     return (line for line in lines if not np.isnan(line.rx))

@@ -11,12 +11,12 @@ import numpy as np
 
 from configs.inert import inert
 from operators.records import Reason, Reject
-from sources.decoder import Reader
+from sources.decoder import FileDecoder
 from sources.recordings.recording import Mark, Piece
 from sources.replay.arrival_check import Arrivals
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import Row
-from sources.rows.rows import Arrived, Rows, no_notes
+from sources.rows.rows import Arrived, DecodedRows, no_notes
 
 if TYPE_CHECKING:
     from sources.xdf import XdfRecording
@@ -61,7 +61,7 @@ class Readable(Protocol):
         """Close the file."""
 
 
-class Feed:
+class RecordingReader:
     """The rows of one file, in its order, as far as they are final.
 
     Parameters
@@ -90,7 +90,7 @@ class Feed:
         recording: Readable,
         arrivals: Arrivals,
         state: FeedState | None,
-        reader: Reader,
+        reader: FileDecoder,
     ) -> None:
         self.number = number
         self.ready: list[Arrived] = []
@@ -102,7 +102,7 @@ class Feed:
             self._arrivals.running = _or_unknown(state.running)
             self._arrivals.key = _or_unknown(state.key)
             self._arrivals.verdicts = list(state.verdicts)
-        self._doubtful: list[Rows] = []
+        self._doubtful: list[DecodedRows] = []
         self._done = (self._arrivals.running, self._arrivals.key, True)
         self._first_verdicts = list(self._arrivals.verdicts)
         self._line = 0
@@ -127,18 +127,18 @@ class Feed:
         parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
         self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
 
-    def add(self, fresh: list[Rows], names: Names) -> None:
+    def add(self, fresh: list[DecodedRows], names: Names) -> None:
         """Take rows that follow those there are, and judge as many as can be."""
         if not fresh and not (self.ended and self._doubtful):
             return
-        rows = Rows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
+        rows = DecodedRows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
         judged = self._arrivals.judge(rows.rx, rows.line, self.ended)
         n = judged.count
         self._doubtful = [rows.take(slice(n, None))] if n < len(rows) else []
         if n:
             final = rows.take(slice(0, n))
             self.ready.append(Arrived(
-                **{field: getattr(final, field) for field in Rows.__dataclass_fields__},
+                **{field: getattr(final, field) for field in DecodedRows.__dataclass_fields__},
                 feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
                 key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
             ))  # fmt: skip
@@ -169,7 +169,7 @@ class Feed:
         self.ready = left
         return taken
 
-    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[Rows]:
+    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[DecodedRows]:
         if not isinstance(piece, Piece):
             yield self._reader.scaled(piece.rows(names))
             return
@@ -183,13 +183,13 @@ class Feed:
         if fault:
             yield self._fault(fault, piece, names)
 
-    def _fault(self, reason: Reason, piece: Piece, names: Names) -> Rows:
+    def _fault(self, reason: Reason, piece: Piece, names: Names) -> DecodedRows:
         note = no_notes(1)
         note[0] = self._reader.reject(
             Row(REJECT, reason=reason), piece.offset, piece.why or piece.data
         )
         nan = np.full(1, np.nan)
-        return Rows(
+        return DecodedRows(
             names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
             stamped=np.zeros(1, np.bool_), seq=np.full(1, -1), line=np.full(1, piece.offset),
             notes=note,
@@ -228,7 +228,7 @@ class Feed:
         return FeedState(inert(self.recording.path), mark, _known(running), _known(key), verdicts)
 
 
-def _is_torn(rows: Rows, why: Reason) -> bool:
+def _is_torn(rows: DecodedRows, why: Reason) -> bool:
     """Whether a last line is no whole one."""
     notes = [] if rows.notes is None else rows.notes.tolist()
     return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == why

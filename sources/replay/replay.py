@@ -32,13 +32,13 @@ from sources.opening import head, open_recording
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_xdf
 from sources.replay.arrival_check import Arrivals
-from sources.replay.recording_reader import Feed, FeedState
+from sources.replay.recording_reader import FeedState, RecordingReader
 from sources.rows.admission import Admission
-from sources.rows.by_rig import Dealer
+from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 from sources.tape.reader import is_tape, read_manifest
-from sources.wake import AT_ONCE, Pace
+from sources.wake import AT_ONCE, Poll
 
 _POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
@@ -117,13 +117,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         ):  # fmt: skip
             raise StateRefusedError("the recovery store is of a run with other recordings: "
                                     + ", ".join(f.path for f in known.feeds))  # fmt: skip
-        self._feeds: list[Feed] = []
+        self._feeds: list[RecordingReader] = []
         self._final = state if known and known.ended else None
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
         admission = Admission(config.plan().used, known.names if known else b"")
-        self._dealer = Dealer([s.path for s in streams], config.rig, config.max_rigs,
+        self._dealer = RigSplitter([s.path for s in streams], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [],
                               admission)  # fmt: skip
         self._ended = self._final is not None
@@ -132,7 +132,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._follows = any(s.follow for s in streams)
         self._speed = min((s.speed for s in streams if s.speed > 0), default=0.0)
         self._clock = clock
-        self._pace = Pace(_POLL_S if self._follows else _PACE_S, clock)
+        self._pace = Poll(_POLL_S if self._follows else _PACE_S, clock)
         self._begin: tuple[float, float] | None = None
         self._idle = self._busy = False
         size = sum(f.recording.size for f in self._feeds)
@@ -151,7 +151,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 recording = open_recording(
                     s.path, s.follow, state.mark if state else None, used, progress
                 )
-                self._feeds.append(Feed(i, recording, arrivals, state, reader_of(s, twice)))
+                self._feeds.append(
+                    RecordingReader(i, recording, arrivals, state, reader_of(s, twice))
+                )
         except OSError:
             self.close()
             raise

@@ -9,7 +9,7 @@ import numpy as np
 
 from configs.inert import inert
 from operators.limits import MAX_SAMPLE
-from operators.records import I32, I64, Batch, Bool, Marker, Reason, Reject, Turned
+from operators.records import I32, I64, Batch, Bool, Marker, Reason, Reject, StreamStatus
 from sources.rows.admission import OTHERS, Admission
 from sources.rows.names import REJECT
 from sources.rows.rows import Arrived, as_reject, no_notes
@@ -18,7 +18,7 @@ _MOST_LISTED = 4096
 """Names; a batch with fewer rows than there are names beyond that lists its own only."""
 
 
-class Dealer:
+class RigSplitter:
     """Knows which rigs there are.
 
     Events of more than `max_rigs` rigs are rejects of the configuration's rig, `too_many_rigs`;
@@ -140,7 +140,7 @@ class Dealer:
     def _batch(self, rig: str, rows: Arrived, end: bool) -> Batch:
         rejects: list[Reject] = []
         markers: list[Marker] = []
-        turned: list[Turned] = []
+        turned: list[StreamStatus] = []
         if rows.notes is not None:
             kept = rows.name != REJECT
             place = np.cumsum(kept) - kept
@@ -157,7 +157,7 @@ class Dealer:
             turned = [
                 note._replace(row=row)
                 for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True)
-                if isinstance(note, Turned)
+                if isinstance(note, StreamStatus)
             ]
             if rejects:
                 rows = rows.take(np.flatnonzero(kept))

@@ -11,7 +11,7 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from operators.limits import MAX_SAMPLE
-from operators.records import Reason, Reject, Turned
+from operators.records import Reason, Reject, StreamStatus
 from sources.inbox import MOST_LOST
 from sources.rows.names import LONGEST, REJECT, Names, is_rig, tick_of
 
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     reason: Reason | None = None
     source: str = "?"
     events: int = 1
-    note: Reject | Turned | None = None
+    note: Reject | StreamStatus | None = None
 
 
 class _Parts(msgspec.Struct, gc=False):
@@ -71,7 +71,7 @@ class _MetaParts(msgspec.Struct, gc=False):
     own_time: Raw = Raw()
 
 
-class Lost(msgspec.Struct, gc=False):
+class UnreadLine(msgspec.Struct, gc=False):
     """What a live run could not use, as it is recorded."""
 
     reason: Reason
@@ -92,7 +92,7 @@ _PARTS = Decoder(_Parts)
 _META = Decoder(_MetaParts)
 _ARRAY = Decoder(list[Raw])
 _RAW = Decoder(Raw)
-_LOST = Decoder(Lost)
+_LOST = Decoder(UnreadLine)
 _LINK = Decoder(Link)
 _TEXT = Decoder(str)
 _FLOAT = Decoder(float)
@@ -172,14 +172,14 @@ def _lost(raw: Raw) -> Row:
     return Row(REJECT, reason=lost.reason, source=lost.source, note=note)
 
 
-def _turned(raw: Raw) -> Turned | None:
+def _turned(raw: Raw) -> StreamStatus | None:
     if not raw:
         return None
     try:
         link = _LINK.decode(raw)
     except BROKEN:
         raise _RefusedError("schema") from None
-    return Turned(0, link.source, link.up)
+    return StreamStatus(0, link.source, link.up)
 
 
 def _step(raw: Raw) -> None:

@@ -16,7 +16,7 @@ Notes: TypeAlias = NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class DecodedRows:
     """Rows of all rigs in the order of their file, rejects among them.
 
     Attributes
@@ -91,7 +91,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived(Rows):
+class Arrived(DecodedRows):
     """Rows whose arrival has been judged.
 
     Attributes

@@ -88,7 +88,7 @@ class Lock:
             self._file = None
 
 
-class Tap:
+class TapeWriter:
     """Writes one tape.
 
     Parameters

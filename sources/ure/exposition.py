@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from operators.limits import MAX_SAMPLE
 from operators.records import Reason
-from sources.inbox import NO_TIME, Heard, Refused
+from sources.inbox import NO_TIME, Message, Unread
 from sources.rows.names import LONGEST
 from sources.rows.one_line import MAX_STAMP_S
 
@@ -73,7 +73,7 @@ class _Sample(NamedTuple):
     line: bytes
 
 
-class Pages:
+class PageDecoder:
     """Decodes the pages of one endpoint, one after another.
 
     Parameters
@@ -94,7 +94,7 @@ class Pages:
 
     def decode(
         self, page: bytes, rx: float, where: str, openmetrics: bool = False
-    ) -> list[Heard | Refused]:
+    ) -> list[Message | Unread]:
         """Return what a page says, in its order; then what of it cannot be used, by reason.
 
         Parameters
@@ -113,19 +113,19 @@ class Pages:
             It cannot be used, and nothing of it is.
         """
         samples = _samples(page, openmetrics)
-        heard: list[Heard | Refused] = []
-        lost: dict[Reason, Refused] = {}
+        heard: list[Message | Unread] = []
+        lost: dict[Reason, Unread] = {}
         stamps: dict[str, float] = {}
         for key, (value, ts, line) in samples.items():
             if ts == ts:
                 stamps[key] = ts
             reason = self._unfit(key, value, ts)
             if reason is None:
-                heard.append(Heard(rx, key, value, ts))
+                heard.append(Message(rx, key, value, ts))
             elif reason in lost:
                 lost[reason] = lost[reason]._replace(events=lost[reason].events + 1)
             else:
-                lost[reason] = Refused(rx, reason, where, line[:MAX_SAMPLE])
+                lost[reason] = Unread(rx, reason, where, line[:MAX_SAMPLE])
         unwanted = lost["filtered"].events if "filtered" in lost else 0
         self.series, self.wanted = len(samples), len(samples) - unwanted
         self._stamps = stamps

@@ -52,14 +52,14 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpResponse:
     """A page and whether it is OpenMetrics."""
 
     page: bytes
     openmetrics: bool
 
 
-class Patience:
+class Deadline:
     """How long to wait: until a moment, unless something else is wished first."""
 
     def __init__(self, seconds: float, stopping: Callable[[], bool]) -> None:
@@ -102,7 +102,7 @@ class Patience:
                 self.ready(sock, event)
 
 
-class Endpoint:
+class HttpEndpoint:
     """Where a page is to be had.
 
     Parameters
@@ -127,7 +127,7 @@ class Endpoint:
         ).encode("ascii")
         self._looking: Future[list[Any]] | None = None
 
-    def get(self, patience: Patience) -> Answer:
+    def get(self, patience: Deadline) -> HttpResponse:
         """Get the page.
 
         Raises
@@ -151,7 +151,7 @@ class Endpoint:
             error.sample = error.sample or (wire.came if wire else b"")
             raise
 
-    def _connect(self, patience: Patience) -> socket.socket:
+    def _connect(self, patience: Deadline) -> socket.socket:
         failed: OSError | None = None
         for family, kind, protocol, _, address in self._addresses(patience):
             sock = socket.socket(family, kind, protocol)
@@ -170,7 +170,7 @@ class Endpoint:
             sock.close()
         raise failed or OSError(0, "the name has no address")
 
-    def _secured(self, sock: socket.socket, patience: Patience) -> ssl.SSLSocket:
+    def _secured(self, sock: socket.socket, patience: Deadline) -> ssl.SSLSocket:
         """Shake hands; the certificate has to be trusted and to name the host."""
         if self._trust is None:
             self._trust = ssl.create_default_context()
@@ -185,7 +185,7 @@ class Endpoint:
             raise
         return secured
 
-    def _addresses(self, patience: Patience) -> list[Any]:
+    def _addresses(self, patience: Deadline) -> list[Any]:
         """Look the host up; a name in a thread of its own, since nothing bounds how long."""
         try:
             return _look_up(self._host, self._port, socket.AI_NUMERICHOST)
@@ -206,7 +206,7 @@ class Endpoint:
         except (OSError, UnicodeError) as error:
             looking.set_exception(OSError(0, str(error)))
 
-    def _send(self, sock: socket.socket, patience: Patience, request: bytes) -> None:
+    def _send(self, sock: socket.socket, patience: Deadline, request: bytes) -> None:
         left = request
         while left:
             left = left[patience.until(sock, EVENT_WRITE, partial(sock.send, left)) :]
@@ -215,7 +215,7 @@ class Endpoint:
 class _Wire(io.RawIOBase):
     """What comes in, as the response reads it; `came` is its beginning."""
 
-    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+    def __init__(self, sock: socket.socket, patience: Deadline) -> None:
         self.came = b""
         self._sock = sock
         self._patience = patience
@@ -240,7 +240,7 @@ class _Wire(io.RawIOBase):
         return count
 
 
-def _read(wire: _Wire) -> Answer:
+def _read(wire: _Wire) -> HttpResponse:
     """Read a response, all of it."""
     response = HTTPResponse(wire)  # type: ignore[arg-type]
     try:
@@ -257,7 +257,7 @@ def _read(wire: _Wire) -> Answer:
         page = _body(response, response.headers.get("content-encoding", "").strip().lower())
         if response.length:
             raise PageError(f"the page is cut: {response.length} bytes are missing", "http")
-        return Answer(page, _TYPES[kind])
+        return HttpResponse(page, _TYPES[kind])
     finally:
         response.close()
 

@@ -20,27 +20,27 @@ from configs.document import public_url
 from configs.schema import UreStream
 from operators.limits import MAX_SAMPLE
 from operators.plan import matches
-from sources.inbox import NEVER, Refused
+from sources.inbox import NEVER, Unread
 from sources.listener import Listener
 from sources.rows.names import LONGEST
 from sources.ure.credentials import Credentials
-from sources.ure.exposition import PageError, Pages
-from sources.ure.http_get import Endpoint, Patience, StoppedError
+from sources.ure.exposition import PageDecoder, PageError
+from sources.ure.http_get import Deadline, HttpEndpoint, StoppedError
 
 _AGAIN_S = 60.0
 
 
-def endpoint(config: UreStream) -> Endpoint:
+def endpoint(config: UreStream) -> HttpEndpoint:
     """Return where a stream's page is, with the credentials that it asks for."""
     if config.basic_auth is not None:
         own = Credentials(config.basic_auth.password_file, config.basic_auth.username)
-        return Endpoint(config.metrics_url, own)
+        return HttpEndpoint(config.metrics_url, own)
     if config.bearer_token_file is not None:
-        return Endpoint(config.metrics_url, Credentials(config.bearer_token_file))
-    return Endpoint(config.metrics_url)
+        return HttpEndpoint(config.metrics_url, Credentials(config.bearer_token_file))
+    return HttpEndpoint(config.metrics_url)
 
 
-class Ure(Listener):
+class UreScraper(Listener):
     """One endpoint."""
 
     def __init__(self, config: UreStream) -> None:
@@ -48,7 +48,7 @@ class Ure(Listener):
         self.config = config
         self._endpoint = endpoint(config)
         self._url = public_url(config.metrics_url)
-        self._pages = Pages(self._wants)
+        self._pages = PageDecoder(self._wants)
         self._faulty_said = -inf
 
     def facts(self) -> Sequence[str]:
@@ -70,7 +70,7 @@ class Ure(Listener):
     def _pull(self) -> None:
         url = self._url
         try:
-            answer = self._endpoint.get(Patience(self.config.timeout_s, self._stop.is_set))
+            answer = self._endpoint.get(Deadline(self.config.timeout_s, self._stop.is_set))
             rx = self._inbox.host()
             self._inbox.put(self._pages.decode(answer.page, rx, url[:LONGEST], answer.openmetrics))
             if self._pages.wanted:
@@ -81,7 +81,7 @@ class Ure(Listener):
         except PageError as error:
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
-                self._inbox.put([Refused(self._inbox.host(), error.reason, url[:LONGEST], sample)])
+                self._inbox.put([Unread(self._inbox.host(), error.reason, url[:LONGEST], sample)])
             self._fault(error)
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from operators.records import F64, I64
-from sources.xdf.offset_smoother import FEWEST, SIGMA, Ask, Course, Work, alone, rough_of
+from sources.xdf.offset_smoother import FEWEST, SIGMA, Ask, OffsetCurve, Work, alone, rough_of
 
 SIDE, WIDE = 3, 12
 STEP_S, STEPS, FEW = 0.5e-3, 8.0, 5.0
@@ -25,12 +25,12 @@ ALIKE, NEAR = 4.0, 6.0
 """Standard deviations between like slopes; between readings and a line through them."""
 
 
-def courses(at: F64, offset: F64, count: F64 | None = None) -> tuple[list[Course], I64]:
+def courses(at: F64, offset: F64, count: F64 | None = None) -> tuple[list[OffsetCurve], I64]:
     """Follow a clock through all its readings, as `coursing`."""
     return alone(coursing(at, offset, count))
 
 
-def coursing(at: F64, offset: F64, count: F64 | None = None) -> Work[tuple[list[Course], I64]]:
+def coursing(at: F64, offset: F64, count: F64 | None = None) -> Work[tuple[list[OffsetCurve], I64]]:
     """Follow a clock through all its readings.
 
     Parameters
@@ -70,12 +70,12 @@ def coursing(at: F64, offset: F64, count: F64 | None = None) -> Work[tuple[list[
         first, last = np.searchsorted(whole.at, (at + move)[part][[0, -1]], "left").tolist()
         inside = slice(first, last + 1)
         line = whole.line[:, inside] + [[step[part][0]], [0.0]]
-        out.append(Course(whole.at[inside] - move[part][0], line, whole.covariance[:, inside],
+        out.append(OffsetCurve(whole.at[inside] - move[part][0], line, whole.covariance[:, inside],
                           whole.wander))  # fmt: skip
     return out, edges
 
 
-def straight(at: F64, offset: F64, count: F64, sd: F64) -> Course | None:
+def straight(at: F64, offset: F64, count: F64, sd: F64) -> OffsetCurve | None:
     """Return one line through readings, if it is as near to them as they are known.
 
     Parameters
@@ -95,12 +95,12 @@ def straight(at: F64, offset: F64, count: F64, sd: F64) -> Course | None:
     if not (np.abs(off) < NEAR * np.hypot(sd, noise)).all():
         return None
     line = np.array([[middle], [slope]])
-    return Course(
+    return OffsetCurve(
         at.mean(keepdims=True), line, np.array([[float(weight @ sd**2)], [0.0], [0.0]]), 0.0
     )
 
 
-def _one_crystal(parts: list[Course]) -> bool:
+def _one_crystal(parts: list[OffsetCurve]) -> bool:
     """Whether the parts' slopes agree: the clock was set, not exchanged."""
     slope = np.array([np.mean(p.line[1]) for p in parts])
     var = np.array([np.mean(p.covariance[2]) for p in parts])

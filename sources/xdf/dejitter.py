@@ -62,7 +62,7 @@ class Readings(NamedTuple):
     left: F64
 
 
-def even(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
+def dejitter(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
     """Return the times at which the samples were taken, as `evening`."""
     return alone(evening(stamps, rate_hz, readings))
 

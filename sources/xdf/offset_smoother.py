@@ -64,7 +64,7 @@ class Ask(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class OffsetCurve:
     """An offset over source time: nodes and what lies between them.
 
     Attributes
@@ -118,7 +118,7 @@ def _each(edges: F64, table: F64, at: F64) -> F64:
     return np.asarray(table[:, np.searchsorted(edges, at, "right")])
 
 
-Work: TypeAlias = Generator[list[Ask], list[Course], T]
+Work: TypeAlias = Generator[list[Ask], list[OffsetCurve], T]
 """What asks for readings to be smoothed, and goes on with the courses."""
 
 
@@ -150,13 +150,13 @@ def together(works: Sequence[Work[T]]) -> list[T]:
     return [done[k] for k in range(len(works))]
 
 
-def follow(at: F64, offset: F64, count: F64 | None = None, free: Sequence[int] = ()) -> Course:
+def follow(at: F64, offset: F64, count: F64 | None = None, free: Sequence[int] = ()) -> OffsetCurve:
     """Smooth readings, as `Ask` has them."""
     count = np.ones(len(at)) if count is None else count
     return follow_all([Ask(at, offset, count, free)])[0]
 
 
-def follow_all(asks: Sequence[Ask]) -> list[Course]:
+def follow_all(asks: Sequence[Ask]) -> list[OffsetCurve]:
     """Smooth several series of readings."""
     if not asks:
         return []
@@ -165,7 +165,9 @@ def follow_all(asks: Sequence[Ask]) -> list[Course]:
     for r, course in enumerate(batch.courses()):
         at = batch.asks[r].at
         new = np.append(np.diff(at) > 0, True)  # of readings at one time the last knows them all
-        out.append(Course(at[new], course.line[:, new], course.covariance[:, new], course.wander))
+        out.append(
+            OffsetCurve(at[new], course.line[:, new], course.covariance[:, new], course.wander)
+        )
     return out
 
 
@@ -220,7 +222,7 @@ class _Batch:
         usual = 3 * rough + 2 * np.array(middle)
         self.first_weight = 1 / (1 + np.minimum(apart / usual, 30.0) ** 4)
 
-    def courses(self) -> list[Course]:
+    def courses(self) -> list[OffsetCurve]:
         """Return the mean of each series' courses under all laws."""
         laws = len(LAWS)
         of = np.tile(np.arange(len(self.asks)), laws)  # series of each column, law after law
@@ -263,7 +265,7 @@ class _Batch:
         score[1:, self.few] = -np.inf
         return score
 
-    def _mean(self, r: int, score: F64, line: F64, covariance: F64, wander: F64) -> Course:
+    def _mean(self, r: int, score: F64, line: F64, covariance: F64, wander: F64) -> OffsetCurve:
         """Return the mean of a series' courses, and its covariance."""
         m, series = len(self.asks[r].at), len(self.asks)
         mine = [law * series + r for law in range(len(LAWS)) if np.isfinite(score[law, r])]
@@ -279,7 +281,7 @@ class _Batch:
         offset, slope = np.moveaxis(lines - mean, 1, 0)
         apart = np.stack((offset * offset, offset * slope, slope * slope), 1)
         spread = np.moveaxis(covariance[:, :m, mine] * less, 2, 0)
-        return Course(self.asks[r].at, first + mean, np.tensordot(share, spread + apart, 1),
+        return OffsetCurve(self.asks[r].at, first + mean, np.tensordot(share, spread + apart, 1),
                       float(share @ (wander[mine] * less)))  # fmt: skip
 
     def _density(self, own: NDArray[Any], noise: F64) -> F64:

@@ -14,7 +14,7 @@ from operators.records import F64, I64
 from sources.recordings.spool import pieces
 from sources.xdf.clock_offsets import coursing
 from sources.xdf.dejitter import Readings
-from sources.xdf.offset_smoother import Course, Work
+from sources.xdf.offset_smoother import OffsetCurve, Work
 from sources.xdf.plausibility import SPANS
 
 SLACK_S = 60.0
@@ -24,7 +24,7 @@ BACK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class StreamClock:
     """A stream's clock: the parts between its resets.
 
     Attributes
@@ -39,19 +39,19 @@ class Clock:
         Where the parts begin among them, and their number.
     """
 
-    parts: list[Course]
+    parts: list[OffsetCurve]
     host: list[tuple[float, float]]
     at: F64
     offset: F64
     edges: list[int]
 
     @staticmethod
-    def reading(at: F64, offset: F64) -> Work[Clock]:
+    def reading(at: F64, offset: F64) -> Work[StreamClock]:
         """Follow a clock through all its readings, in their order."""
         parts, edges = yield from coursing(at, offset)
         known = [(at + offset)[a:b] for a, b in pairwise(edges.tolist())]
         host = [(float(h.min()), float(h.max())) for h in known]
-        return Clock(parts, host, at, offset, edges.tolist())
+        return StreamClock(parts, host, at, offset, edges.tolist())
 
     def _part_of(self, stamps: F64) -> I64:
         """Return for each stamp, in the order of the file, the part of the clock it is from.

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from operators.records import F64, I64
-from sources.recordings.spool import Array, Column, Spool, Texts
+from sources.recordings.spool import Array, Spool, SpoolColumn, Texts
 from sources.xdf.chunks import Header, Offset, Samples, Span, chunks, number_at, runs
 
 FORMS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "int16": "<i2",
@@ -28,7 +28,7 @@ _FLUSH, _MOST_WAITING = 1 << 18, 1 << 26
 _EACH = 256
 
 
-class Stream:
+class StreamColumns:
     """One stream: its header, columns, and the readings of its clock.
 
     Attributes
@@ -48,11 +48,11 @@ class Stream:
 
     def __init__(self, header: Header, spool: Spool) -> None:
         self.header = header
-        self.ts = Column(spool, "<f8")
-        self.values: Column | Texts
+        self.ts = SpoolColumn(spool, "<f8")
+        self.values: SpoolColumn | Texts
         if header.size:
             form = FORMS[header.form]
-            self.values = Column(spool, form, header.channels)
+            self.values = SpoolColumn(spool, form, header.channels)
             value = ("v", form, (header.channels,))
             self._stamped = np.dtype([("n", "u1"), ("t", "<f8"), value])
             self._bare = np.dtype([("n", "u1"), value])
@@ -141,7 +141,7 @@ class Stream:
         self.ts.add(ts)
         if self.header.form == "int64":
             self.wide += ((values > EXACT) | (values < -EXACT)).sum(axis=0)
-        assert isinstance(self.values, Column)
+        assert isinstance(self.values, SpoolColumn)
         self.values.add(values)
 
     def _texts(self, body: bytes, at: int, count: int) -> None:
@@ -163,7 +163,7 @@ class Stream:
 
 def decode(
     file: BinaryIO, size: int, spool: Spool, shown: Callable[[int, int], None]
-) -> tuple[list[Stream], list[Span]]:
+) -> tuple[list[StreamColumns], list[Span]]:
     """Read a file's streams into a spool.
 
     Parameters
@@ -179,7 +179,7 @@ def decode(
     -------
     streams, damaged
     """
-    streams: dict[int, Stream] = {}
+    streams: dict[int, StreamColumns] = {}
     damaged: list[Span] = []
     waiting = samples = 0
     for k, found in enumerate(chunks(file, size)):
@@ -196,7 +196,7 @@ def decode(
         elif isinstance(found, Offset):
             streams[found.number].reading(found)
         elif isinstance(found, Header):
-            streams[found.number] = Stream(found, spool)
+            streams[found.number] = StreamColumns(found, spool)
         else:
             damaged.append(found)
         if k % _EACH == 0:

@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.records import F64, I64, Bool, Reason
 from sources.recordings import remarks
-from sources.recordings.spool import Column, Spool, Texts, pieces
+from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
 from sources.rows.names import LONGEST
 from sources.xdf import plausibility as belief
 from sources.xdf.chunks import Header
@@ -28,8 +28,8 @@ from sources.xdf.dejitter import evening
 from sources.xdf.monotone import rising
 from sources.xdf.offset_smoother import Work, together
 from sources.xdf.plausibility import cause, is_stamp, seconds
-from sources.xdf.stream_clock import Clock
-from sources.xdf.stream_columns import Stream
+from sources.xdf.stream_clock import StreamClock
+from sources.xdf.stream_columns import StreamColumns
 
 READINGS = "clock_offset"
 MOVED_S = 1e-6
@@ -39,7 +39,7 @@ _TOGETHER = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class XdfStream:
     """One stream, or the readings of its clock.
 
     Attributes
@@ -59,9 +59,9 @@ class Track:
 
     source: str
     keys: tuple[str, ...]
-    ts: Column
-    rx: Column
-    values: Column | Texts
+    ts: SpoolColumn
+    rx: SpoolColumn
+    values: SpoolColumn | Texts
     stamped: bool = False
     header: Header | None = None
 
@@ -69,7 +69,7 @@ class Track:
         return len(self.rx)
 
 
-class Lost(NamedTuple):
+class LeftOut(NamedTuple):
     """Events of a stream that cannot be used, for one reason, stated in a sentence."""
 
     source: str
@@ -83,8 +83,8 @@ class Lost(NamedTuple):
 class Placed:
     """Tracks, the events left out of them, and remarks for the user."""
 
-    tracks: list[Track] = field(default_factory=list)
-    lost: list[Lost] = field(default_factory=list)
+    tracks: list[XdfStream] = field(default_factory=list)
+    lost: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -99,7 +99,7 @@ class _Judge:
         Streams that lie on another time axis than most, where no stream has readings.
     """
 
-    def __init__(self, streams: Sequence[Stream]) -> None:
+    def __init__(self, streams: Sequence[StreamColumns]) -> None:
         hosts = []
         for stream in streams:
             at, offset, _ = stream.readings
@@ -111,7 +111,7 @@ class _Judge:
         if not len(self.host) and len(streams) > 1:
             self._vote(streams)
 
-    def _vote(self, streams: Sequence[Stream]) -> None:
+    def _vote(self, streams: Sequence[StreamColumns]) -> None:
         spans, numbers = [], []
         for k, stream in enumerate(streams):
             some = [stream.ts.read(s.start, s.stop) for s in pieces(len(stream.ts))]
@@ -128,7 +128,7 @@ class _Judge:
 
 
 def place(
-    streams: Sequence[Stream], spool: Spool, shown: Callable[[int], None] = lambda _: None
+    streams: Sequence[StreamColumns], spool: Spool, shown: Callable[[int], None] = lambda _: None
 ) -> Placed:
     """Put streams on the recorder's clock.
 
@@ -166,7 +166,7 @@ def _groups(sizes: Sequence[int]) -> Iterator[range]:
         yield range(first, len(sizes))
 
 
-def _tracked(judge: _Judge, k: int, stream: Stream, name: str, spool: Spool) -> Work[Placed]:
+def _tracked(judge: _Judge, k: int, stream: StreamColumns, name: str, spool: Spool) -> Work[Placed]:
     """Put one stream on the recorder's clock."""
     out, keys = Placed(), _keys(stream.header)
     yield from _track(out, judge, k, stream, name, keys, spool)
@@ -177,7 +177,7 @@ def _tracked(judge: _Judge, k: int, stream: Stream, name: str, spool: Spool) -> 
 
 
 def _track(
-    out: Placed, judge: _Judge, k: int, stream: Stream, name: str, keys: tuple[str, ...],
+    out: Placed, judge: _Judge, k: int, stream: StreamColumns, name: str, keys: tuple[str, ...],
     spool: Spool,
 ) -> Work[None]:  # fmt: skip
     """Add the track of a stream and that of its clock's readings."""
@@ -211,7 +211,7 @@ def _track(
     del raw, fit
     rx, sure = ts, None
     if len(own) and len(ts):
-        clock = yield from Clock.reading(own, offset[good_readings])
+        clock = yield from StreamClock.reading(own, offset[good_readings])
         rx, sure = clock.host_time(ts)
     straight = belief.in_order(rx)
     if not straight.all():
@@ -229,7 +229,7 @@ def _track(
         time = yield from evening(rx, header.rate_hz, sure)
     del rx, sure
     values = _kept(stream.values, good, spool)
-    track = Track(
+    track = XdfStream(
         name, keys, stamps, _column(spool, _risen(out, name, time)), values, header=header
     )
     out.tracks.append(track)
@@ -265,10 +265,10 @@ def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spoo
         return
     host = (at + offset)[good]
     order = np.argsort(host, kind="stable")
-    values = Column(spool, "<f8")
+    values = SpoolColumn(spool, "<f8")
     values.add(offset[good][order])
     ts, rx = _column(spool, at[good][order]), _column(spool, host[order])
-    out.tracks.append(Track(name, (READINGS,), ts, rx, values, stamped=True))
+    out.tracks.append(XdfStream(name, (READINGS,), ts, rx, values, stamped=True))
 
 
 def _leave_out(
@@ -278,16 +278,16 @@ def _leave_out(
     each = max(_PIECE // width, 1)
     for first in range(0, len(samples), each):
         part = samples[first : first + each]
-        out.lost.append(Lost(source, reason, int(part[0]), len(part) * width, why))
+        out.lost.append(LeftOut(source, reason, int(part[0]), len(part) * width, why))
 
 
-def _column(spool: Spool, numbers: F64) -> Column:
-    column = Column(spool, "<f8")
+def _column(spool: Spool, numbers: F64) -> SpoolColumn:
+    column = SpoolColumn(spool, "<f8")
     column.add(numbers)
     return column
 
 
-def _kept(values: Column | Texts, good: Bool, spool: Spool) -> Column | Texts:
+def _kept(values: SpoolColumn | Texts, good: Bool, spool: Spool) -> SpoolColumn | Texts:
     """Return the rows that are good, the column itself where all are."""
     if good.all():
         return values
@@ -297,7 +297,7 @@ def _kept(values: Column | Texts, good: Bool, spool: Spool) -> Column | Texts:
             rows = values.read(s.start, s.stop)
             texts.add([x for i in np.flatnonzero(good[s]).tolist() for x in rows[i]])
         return texts
-    column = Column(spool, values.dtype.str, values.width)
+    column = SpoolColumn(spool, values.dtype.str, values.width)
     for s in pieces(len(good), _PIECE):
         column.add(values.read(s.start, s.stop)[good[s]])
     return column

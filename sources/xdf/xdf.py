@@ -40,7 +40,7 @@ from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
 from sources.recordings.spool import Spool, pieces
 from sources.rows.names import Names
-from sources.rows.rows import Rows
+from sources.rows.rows import DecodedRows
 from sources.xdf.chunks import MAGIC
 from sources.xdf.stream_columns import decode
 from sources.xdf.streams import READINGS, Placed, place
@@ -235,7 +235,7 @@ class XdfRecording:
         self.ended = self.at >= len(self._recorded)
         return [] if self.ended else [self]
 
-    def rows(self, names: Names) -> Rows:
+    def rows(self, names: Names) -> DecodedRows:
         """Return the next rows, and go on behind them."""
         rows, self.at = self._recorded.rows(self.at, names, self._unused)
         return rows

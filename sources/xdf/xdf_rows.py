@@ -20,9 +20,9 @@ from configs.inert import inert
 from operators.records import F64, I32, I64, Reason, Reject
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import MAX_LINE
-from sources.rows.rows import Rows, no_notes
+from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
-from sources.xdf.streams import READINGS, Placed, Track
+from sources.xdf.streams import READINGS, Placed, XdfStream
 
 _MOST_ROWS = 65_536
 _LEAST_AHEAD = 1024
@@ -81,7 +81,9 @@ class Recorded:
             self._page = k, of[order], at[order]
         return self._page[1], self._page[2]
 
-    def rows(self, first: int, names: Names, unused: Collection[str] = ()) -> tuple[Rows, int]:
+    def rows(
+        self, first: int, names: Names, unused: Collection[str] = ()
+    ) -> tuple[DecodedRows, int]:
         """Return the rows from a line on, not too many, and the line after them.
 
         Channels of readings among the `unused` have no arrival.
@@ -116,7 +118,7 @@ class Recorded:
                 notes[rows] = [x.decode("utf-8", "replace") for row in values for x in row]
             else:
                 value[rows] = values.astype(np.float64).ravel()
-        rows_ = Rows(
+        rows_ = DecodedRows(
             names=names, name=name, ts=ts[which], rx=rx[which], value=value,
             stamped=stamped[which], seq=np.full(n, -1), line=first + which, notes=notes,
         )  # fmt: skip
@@ -129,7 +131,7 @@ class Recorded:
             self._table[track] = np.array([names[None, of.source, k] for k in of.keys], np.int32)
         return self._table[track]
 
-    def _judged(self, rows: Rows) -> Rows:
+    def _judged(self, rows: DecodedRows) -> DecodedRows:
         """Make rejects of unusable rows; a text is a marker, the empty one too."""
         notes = rows.notes
         bad = rows.name == REJECT
@@ -157,21 +159,21 @@ class Recorded:
         rows.stamped[bad] = False
         return replace(rows, notes=notes)
 
-    def _lost(self, first: int, names: Names) -> Rows:
+    def _lost(self, first: int, names: Names) -> DecodedRows:
         """Return a reject for each loss and each damaged place, from a line on."""
         faults = self._faults[first - self.samples :]
         n = len(faults)
         notes, nan = no_notes(n), np.full(n, np.nan)
         for i, (source, reason, where, sample, count) in enumerate(faults):
             notes[i] = Reject(0, reason, source, where, sample[:_SAMPLE], count)
-        return Rows(
+        return DecodedRows(
             names=names, name=np.full(n, REJECT, np.int32), ts=nan, rx=nan, value=nan,
             stamped=np.zeros(n, np.bool_), seq=np.full(n, -1),
             line=first + np.arange(n), notes=notes,
         )  # fmt: skip
 
 
-def _paged(tracks: list[Track]) -> tuple[list[I64], list[int]]:
+def _paged(tracks: list[XdfStream]) -> tuple[list[I64], list[int]]:
     """Return where each page begins in each track, and its first line; both with their ends.
 
     A page ends where the first of the looked-ahead stretches of all tracks ends: all that comes

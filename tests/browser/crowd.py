@@ -11,7 +11,7 @@ from configs.schema import Config, ExporterConfig, OscStream, UreStream
 from operators.plan import ChannelConfig, MemberConfig, SignalConfig
 from operators.records import FusedSignal
 from ops.fakes.ports import free_port
-from sinks.exporter.live_state import Board
+from sinks.exporter.live_state import LiveState
 from sinks.exporter.server import Server
 from tests.support.shown import events, packet, report, ticks
 
@@ -47,7 +47,7 @@ class Crowd:
             streams=[*streams, UreStream(name="ure", metrics_url="http://127.0.0.1:9305/")],
             channels={"*": ChannelConfig(unit="µV RMS")},
         )  # fmt: skip
-        board = Board(config)
+        board = LiveState(config)
         self.began = float(int(time.time()) - SECONDS)
         end = self.began + SECONDS
         sync = tuple(report(c, ts=self.began + i, **_WIDE) for i, c in enumerate(NAMES))

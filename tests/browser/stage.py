@@ -26,7 +26,7 @@ from operators.records import (
 )
 from operators.resample import ResampleConfig
 from ops.fakes.ports import free_port
-from sinks.exporter.live_state import Board
+from sinks.exporter.live_state import LiveState
 from sinks.exporter.server import Server
 
 HZ = 100
@@ -75,7 +75,7 @@ class Stage:
             rig="stage", resample=ResampleConfig(target_hz=HZ),
             channels={"*:/accxyz": ChannelConfig(unit="m/s²")},
         )  # fmt: skip
-        self.board = Board(config, rigs)
+        self.board = LiveState(config, rigs)
         self.states = dict.fromkeys(CHANNELS, "live")
         self._loose: set[str] = set()
         self.steps = dict.fromkeys(_OFFSET, 0.0)

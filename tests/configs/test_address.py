@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.address import Endpoint, endpoint, overlap
+from configs.address import Listen, endpoint, overlap
 from configs.document import ConfigError
 from configs.load import load
 from configs.schema import Config, FileStream, OscStream
@@ -48,7 +48,7 @@ def test_an_address_is_taken_as_people_write_it(
     tmp_path: Path, written: str, parts: tuple[bool, str, int]
 ) -> None:
     (stream,) = checked(tmp_path, f"addr: {written}")
-    assert endpoint(stream.addr) == Endpoint(*parts)
+    assert endpoint(stream.addr) == Listen(*parts)
 
 
 @pytest.mark.parametrize("written", ["0", "70000", '"9000"', '"udp://a:9000"', '"a b:9000"', "no"])

@@ -1,22 +1,22 @@
 import pytest
 
-from configs.thresholds import BUDGETS, BURNS, FREEZE, OBJECTIVES, PERIOD_D, Budget
+from configs.thresholds import BURNS, FREEZE, OBJECTIVES, PERIOD_D, THRESHOLDS, Threshold
 from sinks.exporter.rig_state import LATENESS_S
 
 
 def test_what_is_within_its_budget_is_kept():
-    phase, sync = BUDGETS["phase_diff"], BUDGETS["sync_quality"]
+    phase, sync = THRESHOLDS["phase_diff"], THRESHOLDS["sync_quality"]
     assert phase.keeps(0.02) and not phase.keeps(0.021)
     assert sync.keeps(0.85) and not sync.keeps(0.849)
 
 
 def test_of_the_unknown_nothing_is_said():
-    assert Budget(1.0, 2.0, 3.0).keeps(float("nan")) is None
+    assert Threshold(1.0, 2.0, 3.0).keeps(float("nan")) is None
 
 
-@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("name", THRESHOLDS)
 def test_limits_get_worse_in_order(name):
-    budget = BUDGETS[name]
+    budget = THRESHOLDS[name]
     limits = [budget.good, budget.warn, budget.crit]
     assert limits == sorted(limits, reverse=budget.least)
     if budget.spike is not None:
@@ -24,7 +24,7 @@ def test_limits_get_worse_in_order(name):
 
 
 def test_lateness_is_judged_at_edges_that_it_is_counted_between():
-    assert {*BUDGETS["lateness"][:3]} <= {*LATENESS_S}
+    assert {*THRESHOLDS["lateness"][:3]} <= {*LATENESS_S}
 
 
 def test_no_objective_is_kept_or_lost_by_itself():

@@ -23,8 +23,8 @@ import pytest
 from operators.records import MODES
 from ops.fakes.ports import free_port
 from ops.monitoring.prometheus.generate import FOLDER
-from sinks.exporter.live_state import Board
-from sinks.exporter.metrics import Page
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
 from tests.support import scraped
@@ -42,13 +42,13 @@ def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
     """Return what the exporter says, and when."""
     recording = studio(*scraped.STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now, due = 0.0, 0.0
-    board = Board(scraped.config(), clock=lambda: now, wall=lambda: now)
+    board = LiveState(scraped.config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(scraped.PLAN), every(recording, 997)):
         now = packet.known + 0.05
         board.tell([packet])
         if now >= due:
             due = now + step_s
-            yield now, Page(board).text().decode()
+            yield now, MetricsPage(board).text().decode()
 
 
 def history(end: float) -> Iterator[str]:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import yaml
 
-from configs.thresholds import BUDGETS, Budget
+from configs.thresholds import THRESHOLDS, Threshold
 from ops.monitoring.grafana.dashboard import COLUMNS
 from ops.monitoring.grafana.generate import FOLDER, shipped
 from ops.monitoring.grafana.panel import steps
@@ -78,11 +78,11 @@ def test_each_dashboard_has_a_name_of_its_own_that_stays():
 
 
 def test_colours_change_where_the_budgets_say_so():
-    assert steps(BUDGETS["coherence"]) == (
+    assert steps(THRESHOLDS["coherence"]) == (
         ("dark-red", None), ("red", 0.72), ("yellow", 0.86), ("green", 0.9),
     )  # fmt: skip
-    assert steps(BUDGETS["residual"]) == (("green", None), ("orange", 0.03), ("red", 0.04))
-    assert steps(Budget(0.5, 0.5, 0.5, least=True)) == (("red", None), ("green", 0.5))
+    assert steps(THRESHOLDS["residual"]) == (("green", None), ("orange", 0.03), ("red", 0.04))
+    assert steps(Threshold(0.5, 0.5, 0.5, least=True)) == (("red", None), ("green", 0.5))
 
 
 def test_the_indicators_stand_under_their_budgets():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.files import PRIVATE
-from flows.failure import Watch, report
+from flows.failure import FailureWatch, report
 from ops.bench.kill_points import configuration
 from ops.cli.verify import digests, write_config
 from sources.recordings.recording import UnusableError
@@ -128,7 +128,7 @@ def descriptors():
 def test_a_watch_leaves_no_descriptor_and_no_thread_behind(capfd):
     before = descriptors()
     for _ in range(3):
-        Watch().close()
+        FailureWatch().close()
     assert descriptors() == before
 
 

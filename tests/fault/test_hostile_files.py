@@ -21,11 +21,11 @@ from sinks.files.folder import LOCK, RUN, Folder, FolderError
 from sources.recordings.recording import UnusableError
 from sources.replay import preflight
 from sources.tape.reader import MANIFEST, Manifest, Tape, read_manifest
-from sources.tape.writer import Tap, TapError
+from sources.tape.writer import TapError, TapeWriter
 
 
 def tap(root, run=None, **config):
-    return Tap(TapConfig(dir=str(root), **config), "studio", "print", run)
+    return TapeWriter(TapConfig(dir=str(root), **config), "studio", "print", run)
 
 
 def taped(root, n=10, **config):
@@ -204,7 +204,7 @@ def test_results_and_tapes_are_made_for_whom_output_mode_names(tmp_path, mode):
         folder = Folder(tmp_path / "out", access)
         folder.take(fresh=True)
         folder.release()
-        made = Tap(TapConfig(dir=str(tmp_path / "tap"), zstd=True), "r", "p", access=access)
+        made = TapeWriter(TapConfig(dir=str(tmp_path / "tap"), zstd=True), "r", "p", access=access)
         made.write(b"{}\n")
         made.close(ended=True)
     finally:
@@ -284,9 +284,9 @@ def test_a_url_is_shown_without_user_and_query(url, shown):
 def test_the_query_of_a_url_is_nowhere_in_what_a_run_leaves(tmp_path, capfd):
     from configs.schema import UreStream
     from sources.inbox import Inbox, stamp
-    from sources.ure import Ure
+    from sources.ure import UreScraper
 
-    stream = Ure(UreStream(name="ure", metrics_url="http://127.0.0.1:9/m?token=s3cret"))
+    stream = UreScraper(UreStream(name="ure", metrics_url="http://127.0.0.1:9/m?token=s3cret"))
     inbox = Inbox("ure", host=stamp)
     stream._inbox = inbox
     stream._pull()

@@ -13,10 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import UreStream
 from ops.fakes.ports import free_port
-from sources.inbox import Heard, Inbox, Refused, Turned
-from sources.ure import Ure
-from sources.ure.exposition import Pages
-from sources.ure.http_get import Endpoint, Patience
+from sources.inbox import Inbox, Message, StreamChange, Unread
+from sources.ure import UreScraper
+from sources.ure.exposition import PageDecoder
+from sources.ure.http_get import Deadline, HttpEndpoint
 
 NAME = "prometheus-node-exporter"
 PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin" / NAME
@@ -45,8 +45,8 @@ def url():
 
 
 def test_its_page_is_read_as_the_reference_parser_reads_it(url):
-    answer = Endpoint(url).get(Patience(10.0, lambda: False))
-    heard = Pages().decode(answer.page, 1.0, url)
+    answer = HttpEndpoint(url).get(Deadline(10.0, lambda: False))
+    heard = PageDecoder().decode(answer.page, 1.0, url)
     reference = [
         sample.value
         for family in text_string_to_metric_families(answer.page.decode())
@@ -54,13 +54,13 @@ def test_its_page_is_read_as_the_reference_parser_reads_it(url):
     ]
 
     assert len(heard) > 100
-    assert sorted(x.value for x in heard if isinstance(x, Heard)) == sorted(reference)
+    assert sorted(x.value for x in heard if isinstance(x, Message)) == sorted(reference)
 
 
 def test_wanted_series_are_heard_pull_after_pull(url):
     inbox = Inbox("ure")
     keys = ["node_load1", "node_cpu_seconds_total{*", "go_info*"]
-    stream = Ure(
+    stream = UreScraper(
         UreStream(name="ure", metrics_url=url, pull_interval_s=0.5, timeout_s=0.5, keys=keys)
     )
     stream.start(inbox)
@@ -68,9 +68,9 @@ def test_wanted_series_are_heard_pull_after_pull(url):
     stream.stop()
     items = inbox.take()
 
-    heard = [x for x in items if isinstance(x, Heard)]
+    heard = [x for x in items if isinstance(x, Message)]
     pulls = {x.rx for x in heard if x.key == "node_load1"}
     assert len(pulls) >= 3
     assert 'node_cpu_seconds_total{cpu="0",mode="idle"}' in {x.key for x in heard}
-    assert {x.reason for x in items if isinstance(x, Refused)} == {"filtered"}
-    assert [x.up for x in items if isinstance(x, Turned)] == [True]
+    assert {x.reason for x in items if isinstance(x, Unread)} == {"filtered"}
+    assert [x.up for x in items if isinstance(x, StreamChange)] == [True]

@@ -14,7 +14,7 @@ import pytest
 
 from ops.bench.healthy import fired
 from ops.bench.notified import ALERTING, Stage, episode
-from ops.fakes.monitoring import Slack, Told, alertmanager, wait_for
+from ops.fakes.monitoring import AlertMessage, Slack, alertmanager, wait_for
 from ops.fakes.ports import free_port
 from ops.monitoring.programs import PeerError, peer
 
@@ -74,7 +74,7 @@ class Post:
             )
         ).close()
 
-    def said(self, awaited: str) -> list[Told]:
+    def said(self, awaited: str) -> list[AlertMessage]:
         """Return all that was said, once what is awaited was, and whoever was as quick."""
         wait_for(awaited, lambda: any(t.alert == awaited for t in self.slack.told))
         time.sleep(1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from configs.schema import ExporterConfig
-from ops.cli.state_client import Channel, Indicator, Rig, Signal, State, Stream
+from ops.cli.state_client import ChannelView, Indicator, RigView, SignalView, State, StreamView
 from ops.fakes.ports import free_port
 from sinks.exporter.server import Server
 from sources.osc.udp import listener
@@ -88,12 +88,12 @@ def test_a_document_that_is_wrong_is_found_out(serve, tmp_path, path, wrong):
     assert done.returncode == 1, done.stdout[-4000:]
 
 
-@pytest.mark.parametrize("kind", [State, Rig, Signal, Indicator, Stream, Channel])
+@pytest.mark.parametrize("kind", [State, RigView, SignalView, Indicator, StreamView, ChannelView])
 def test_what_reads_the_state_knows_no_field_that_the_document_does_not(kind):
     schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
     within = schemas["Rig"]["properties"]
     documented = {
-        Signal: within["signals"]["additionalProperties"],
+        SignalView: within["signals"]["additionalProperties"],
         Indicator: within["indicators"]["additionalProperties"],
     }.get(kind) or schemas[kind.__name__]
     assert set(kind.__struct_fields__) <= set(documented["required"])

@@ -12,7 +12,7 @@ from configs.load import load
 from configs.schema import Config
 from ops.__main__ import main
 from ops.bench.kill_points import MODULE, Point, attempt
-from ops.cli.verify import Result, command, digests, make_store, replay, run, write_config
+from ops.cli.verify import VerifyResult, command, digests, make_store, replay, run, write_config
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 from sinks.files.folder import HINDSIGHT
@@ -57,7 +57,7 @@ def config(folder) -> Config:
 
 
 @pytest.fixture(scope="module")
-def plain(folder, config) -> Result:
+def plain(folder, config) -> VerifyResult:
     """Return the quiet run."""
     out = folder / "plain"
     result = replay("plain", write_config(config, folder / "p.yaml", out), out)

@@ -17,7 +17,7 @@ import pytest
 from configs.schema import BasicAuth, UreStream
 from sources.ure import endpoint
 from sources.ure.exposition import PageError
-from sources.ure.http_get import Answer, Patience
+from sources.ure.http_get import Deadline, HttpResponse
 
 PAGE = b"u_level 0.5\n"
 SECRET = "p:ss w\u00f6rd"
@@ -71,9 +71,9 @@ class Page:
         self.server.server_close()
 
 
-def pulled(**stream: object) -> Answer:
+def pulled(**stream: object) -> HttpResponse:
     config = UreStream(name="u", **stream)  # type: ignore[arg-type]
-    return endpoint(config).get(Patience(5.0, lambda: False))
+    return endpoint(config).get(Deadline(5.0, lambda: False))
 
 
 def refused(**stream: object) -> PageError:
@@ -154,7 +154,7 @@ def test_a_handshake_that_never_ends_is_over_in_time(certificate: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         stream = UreStream(name="u", metrics_url=f"https://127.0.0.1:{mute.getsockname()[1]}/")
         with pytest.raises(PageError, match="no whole answer in time") as error:
-            endpoint(stream).get(Patience(0.2, lambda: False))
+            endpoint(stream).get(Deadline(0.2, lambda: False))
     assert error.value.reason is None
 
 

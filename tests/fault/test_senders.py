@@ -16,8 +16,8 @@ import pytest
 
 from configs.schema import OscStream
 from ops.fakes.ports import free_port
-from sources.inbox import Heard, Inbox, Refused
-from sources.osc import Osc
+from sources.inbox import Inbox, Message, Unread
+from sources.osc import OscReceiver
 from tests.support.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
 
 PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
@@ -31,11 +31,11 @@ def port() -> int:
     return free_port()
 
 
-def heard(port: int, send: Callable[[], object], count: int) -> list[Heard | Refused]:
+def heard(port: int, send: Callable[[], object], count: int) -> list[Message | Unread]:
     """Return what a stream hears while somebody sends `count` messages."""
-    inbox, stream = Inbox("osc"), Osc(OscStream(name="osc", addr=f"127.0.0.1:{port}"))
+    inbox, stream = Inbox("osc"), OscReceiver(OscStream(name="osc", addr=f"127.0.0.1:{port}"))
     stream.start(inbox)
-    items: list[Heard | Refused] = []
+    items: list[Message | Unread] = []
     try:
         end = time.monotonic() + 5.0
         while not inbox.up:
@@ -45,10 +45,10 @@ def heard(port: int, send: Callable[[], object], count: int) -> list[Heard | Ref
         end = time.monotonic() + 5.0
         while sum(getattr(x, "events", 1) for x in items) < count and time.monotonic() < end:
             time.sleep(0.02)
-            items += (x for x in inbox.take() if isinstance(x, Heard | Refused))
+            items += (x for x in inbox.take() if isinstance(x, Message | Unread))
     finally:
         stream.stop()
-    return [*items, *(x for x in inbox.take() if isinstance(x, Heard | Refused))]
+    return [*items, *(x for x in inbox.take() if isinstance(x, Message | Unread))]
 
 
 def run(
@@ -63,27 +63,27 @@ def run(
     return done
 
 
-def values(items: list[Heard | Refused]) -> list[Message]:
-    return [(x.key, x.value) for x in items if isinstance(x, Heard)]
+def values(items: list[Message | Unread]) -> list[Message]:
+    return [(x.key, x.value) for x in items if isinstance(x, Message)]
 
 
-def refusals(items: list[Heard | Refused]) -> Counter[str]:
+def refusals(items: list[Message | Unread]) -> Counter[str]:
     found: Counter[str] = Counter()
     for item in items:
-        if isinstance(item, Refused):
+        if isinstance(item, Unread):
             found[item.reason] += item.events
     return found
 
 
-def stamps(items: list[Heard | Refused]) -> list[float]:
+def stamps(items: list[Message | Unread]) -> list[float]:
     """Return source time less arrival of all that has a source time."""
-    return [x.ts - x.rx for x in items if isinstance(x, Heard) and not math.isnan(x.ts)]
+    return [x.ts - x.rx for x in items if isinstance(x, Message) and not math.isnan(x.ts)]
 
 
 # oscsend: messages one by one.
 
 
-def oscsend(port: int, folder: Path, *messages: tuple[str, ...]) -> list[Heard | Refused]:
+def oscsend(port: int, folder: Path, *messages: tuple[str, ...]) -> list[Message | Unread]:
     def send() -> None:
         for message in messages:
             run(OSCSEND, "127.0.0.1", str(port), *message, folder=folder)
@@ -116,7 +116,7 @@ def test_oscsend_a_truth_is_one_and_nil_is_refused(port: int, tmp_path: Path) ->
 
 def pd(
     port: int, folder: Path, packer: str, messages: list[str], count: int
-) -> list[Heard | Refused]:
+) -> list[Message | Unread]:
     """Return what is heard of messages that go through an object of Pd's."""
     boxes = [
         "obj 0 0 loadbang", "obj 0 0 t b b b", f"msg 0 0 connect 127.0.0.1 {port}",
@@ -164,7 +164,7 @@ def test_pd_a_bundle_carries_its_clock_and_an_immediate_one_none(port: int, tmp_
 # SuperCollider: a program for its interpreter.
 
 
-def sclang(port: int, folder: Path, program: str, count: int) -> list[Heard | Refused]:
+def sclang(port: int, folder: Path, program: str, count: int) -> list[Message | Unread]:
     (folder / "send.scd").write_text(
         f'fork {{ var to = NetAddr("127.0.0.1", {port}); {program} 0.3.wait; 0.exit; }}'
     )
@@ -197,7 +197,7 @@ def test_sclang_messages_and_bundles_are_heard(port: int, tmp_path: Path) -> Non
 # An npm package: a program for node.
 
 
-def node(port: int, folder: Path, packets: str, count: int) -> list[Heard | Refused]:
+def node(port: int, folder: Path, packets: str, count: int) -> list[Message | Unread]:
     program = f"""
         import dgram from "node:dgram";
         import {{ pathToFileURL }} from "node:url";
@@ -226,7 +226,7 @@ def test_osc_min_every_type_is_heard_or_refused(port: int, tmp_path: Path) -> No
         {address: "/mixed", args: [0.5, {type: "true"}, "word", 0.25]},
         {address: "/last", args: 1},
     """, 11)  # fmt: skip
-    mixed = next(x.value for x in items if isinstance(x, Heard) and x.key == "/mixed")
+    mixed = next(x.value for x in items if isinstance(x, Message) and x.key == "/mixed")
     assert mixed == (0.5, 1.0, "word", 0.25)
     assert [x for x in values(items) if x[0] != "/mixed"] == [
         ("/i", -7.0), ("/d", 0.1), ("/h", 123456789012.0), ("/many", (0.5, 0.25, 3.0)),

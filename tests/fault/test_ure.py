@@ -10,10 +10,10 @@ import pytest
 
 from configs.schema import UreStream
 from ops.fakes.ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
-from sources.inbox import Heard, Inbox, Refused, Turned, stamp
-from sources.ure import Ure
+from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
+from sources.ure import UreScraper
 from sources.ure import http_get as scrape
-from sources.ure.http_get import Endpoint, Patience
+from sources.ure.http_get import Deadline, HttpEndpoint
 
 PAGE = b"# TYPE u_level gauge\nu_level 0.5\n"
 KEY = "u_level"
@@ -66,7 +66,7 @@ def one_pull(server, mode, timeout_s=5.0):
     """Let a stream pull once; return all it said, and how long it took."""
     server.mode = mode
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=60.0, timeout_s=timeout_s, keys=[KEY]))
+    stream = UreScraper(config(server, pull_interval_s=60.0, timeout_s=timeout_s, keys=[KEY]))
     begin = time.monotonic()
     stream.start(inbox)
     until(lambda: inbox.why != "not started")
@@ -85,7 +85,7 @@ def test_a_good_page_is_heard_with_one_arrival(server, mode):
     before = stamp()
     inbox, items, _ = one_pull(server, mode)
 
-    heard = [x for x in items if isinstance(x, Heard)]
+    heard = [x for x in items if isinstance(x, Message)]
     assert [(x.key, x.value) for x in heard] == [("u_level", 0.5)]
     assert before <= heard[0].rx <= stamp()
     assert heard[0].ts != heard[0].ts
@@ -96,9 +96,9 @@ def test_a_good_page_is_heard_with_one_arrival(server, mode):
 def test_a_bad_page_is_one_loss_and_no_value(server, mode):
     inbox, items, took = one_pull(server, mode, TIMEOUT_S if "drip" in mode else 5.0)
 
-    refused = [x for x in items if not isinstance(x, Turned)]
+    refused = [x for x in items if not isinstance(x, StreamChange)]
     assert [(type(x), x.reason, x.events, x.where) for x in refused] == [
-        (Refused, LOST[mode], 1, server.url)
+        (Unread, LOST[mode], 1, server.url)
     ]
     assert 0 < len(refused[0].sample) <= 256 or mode == "empty"
     assert not inbox.up
@@ -112,7 +112,7 @@ def test_a_bad_page_is_one_loss_and_no_value(server, mode):
 def test_where_nothing_answers_nothing_is_lost(server, mode):
     inbox, items, took = one_pull(server, mode, TIMEOUT_S)
 
-    assert [type(x) for x in items] == [Turned]
+    assert [type(x) for x in items] == [StreamChange]
     assert not inbox.up
     assert took < TIMEOUT_S + SLACK_S
 
@@ -121,15 +121,15 @@ def test_where_nothing_answers_nothing_is_lost(server, mode):
 def test_what_is_no_finite_number_is_no_value(server, mode):
     _, items, _ = one_pull(server, mode)
 
-    assert [x.reason for x in items if isinstance(x, Refused)] == [NO_VALUE[mode]]
-    assert not any(isinstance(x, Heard) for x in items)
+    assert [x.reason for x in items if isinstance(x, Unread)] == [NO_VALUE[mode]]
+    assert not any(isinstance(x, Message) for x in items)
 
 
 def test_a_renamed_metric_is_missing_and_the_stream_says_so(server):
     inbox, items, _ = one_pull(server, "renamed")
 
-    assert [x.reason for x in items if isinstance(x, Refused)] == ["filtered"]
-    assert not any(isinstance(x, Heard) for x in items)
+    assert [x.reason for x in items if isinstance(x, Unread)] == ["filtered"]
+    assert not any(isinstance(x, Message) for x in items)
     assert not inbox.up
     assert "none of its 1 series is one of keys" in inbox.why
 
@@ -143,7 +143,7 @@ def test_a_redirect_is_not_followed(server):
 @pytest.mark.parametrize("mode", BULKY)
 def test_no_page_takes_much_memory(server, mode):
     server.mode = mode
-    stream = Ure(config(server, timeout_s=20.0, pull_interval_s=60.0))
+    stream = UreScraper(config(server, timeout_s=20.0, pull_interval_s=60.0))
     inbox = Inbox("ure")
     tracemalloc.start()
     try:
@@ -164,22 +164,22 @@ def test_a_pull_ends_in_time_however_fast_it_is_flooded(server, monkeypatch):
     monkeypatch.setattr(scrape, "MAX_PAGE", 1 << 40)
     _, items, took = one_pull(server, "endless continue", TIMEOUT_S)
 
-    assert [x.reason for x in items if isinstance(x, Refused)] == ["timeout"]
+    assert [x.reason for x in items if isinstance(x, Unread)] == ["timeout"]
     assert took < TIMEOUT_S + SLACK_S
 
 
 def test_it_flaps_without_harm(server):
     server.mode = FLAPPING
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=0.3, timeout_s=0.3))
+    stream = UreScraper(config(server, pull_interval_s=0.3, timeout_s=0.3))
     stream.start(inbox)
     until(lambda: len(server.requests) >= 8, 10)
     stream.stop()
     items = inbox.take()
 
-    heard = [x for x in items if isinstance(x, Heard)]
-    lost = [x for x in items if isinstance(x, Refused)]
-    turned = [x.up for x in items if isinstance(x, Turned)]
+    heard = [x for x in items if isinstance(x, Message)]
+    lost = [x for x in items if isinstance(x, Unread)]
+    turned = [x.up for x in items if isinstance(x, StreamChange)]
     assert len(heard) >= 3
     assert {x.reason for x in lost} <= {"http", "timeout"}
     assert len(lost) >= 3
@@ -190,7 +190,7 @@ def test_it_flaps_without_harm(server):
 def test_a_faulty_page_after_no_answer_is_quoted_once(server):
     server.mode = DOWN
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=0.1))
+    stream = UreScraper(config(server, pull_interval_s=0.1))
     stream.start(inbox)
     until(lambda: inbox.why != "not started")
     assert inbox.words() == []
@@ -211,7 +211,7 @@ def test_a_faulty_page_after_no_answer_is_quoted_once(server):
 def test_it_comes_back_with_the_next_beat(server):
     server.mode = DOWN
     inbox = Inbox("ure")
-    stream = Ure(config(server, pull_interval_s=0.2, timeout_s=0.2))
+    stream = UreScraper(config(server, pull_interval_s=0.2, timeout_s=0.2))
     stream.start(inbox)
     for _ in range(3):
         server.mode = DOWN
@@ -235,7 +235,7 @@ def test_the_beat_does_not_drift_and_never_are_there_two(server):
         return PAGE
 
     server._page = page
-    stream = Ure(config(server, pull_interval_s=0.2, timeout_s=0.2))
+    stream = UreScraper(config(server, pull_interval_s=0.2, timeout_s=0.2))
     stream.start(Inbox("ure"))
     until(lambda: len(at) >= 10)
     stream.stop()
@@ -249,7 +249,7 @@ def test_the_beat_does_not_drift_and_never_are_there_two(server):
 @pytest.mark.parametrize("mode", ["well", "drip", MUTE, DEAF, DOWN])
 def test_stopping_waits_for_nobody_and_leaves_no_thread(server, mode):
     server.mode = mode
-    stream = Ure(config(server, pull_interval_s=60.0, timeout_s=30.0))
+    stream = UreScraper(config(server, pull_interval_s=60.0, timeout_s=30.0))
     stream.start(Inbox("ure"))
     time.sleep(0.2)
     begin = time.monotonic()
@@ -272,26 +272,26 @@ def test_a_name_that_is_slow_to_look_up_does_not_keep_the_pull(server, monkeypat
 
     monkeypatch.setattr(scrape, "_look_up", slow)
     server.mode = "well"
-    endpoint = Endpoint(server.url.replace("127.0.0.1", "studio.test"))
+    endpoint = HttpEndpoint(server.url.replace("127.0.0.1", "studio.test"))
     begin = time.monotonic()
     with pytest.raises(scrape.PageError) as failed:
-        endpoint.get(Patience(TIMEOUT_S, lambda: False))
+        endpoint.get(Deadline(TIMEOUT_S, lambda: False))
     assert time.monotonic() - begin < TIMEOUT_S + SLACK_S
     assert failed.value.reason is None
 
     asked.set()
-    assert endpoint.get(Patience(5.0, lambda: False)).page == PAGE
+    assert endpoint.get(Deadline(5.0, lambda: False)).page == PAGE
 
 
 def test_a_name_that_is_none_is_down_and_no_loss(server):
-    endpoint = Endpoint("http://no..name/")
+    endpoint = HttpEndpoint("http://no..name/")
     with pytest.raises(scrape.PageError) as failed:
-        endpoint.get(Patience(5.0, lambda: False))
+        endpoint.get(Deadline(5.0, lambda: False))
 
     assert failed.value.reason is None
 
 
 def test_localhost_is_found_by_whatever_address_answers(server):
-    endpoint = Endpoint(server.url.replace("127.0.0.1", "localhost"))
+    endpoint = HttpEndpoint(server.url.replace("127.0.0.1", "localhost"))
 
-    assert endpoint.get(Patience(5.0, lambda: False)).page == PAGE
+    assert endpoint.get(Deadline(5.0, lambda: False)).page == PAGE

@@ -20,11 +20,11 @@ import pytest
 from configs.load import load
 from configs.schema import Config, MidiStream, OscStream
 from ops.cli.guess.live_config import BACK
-from ops.cli.listen import Listener, configuration
+from ops.cli.listen import ListeningPort, configuration
 from ops.fakes.ports import free_port
 from ops.simulate.live import play
-from sources.inbox import Heard, Inbox, stamp
-from sources.midi import Midi
+from sources.inbox import Inbox, Message, stamp
+from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
 
 ROOT = Path(__file__).parents[2]
@@ -129,14 +129,14 @@ def test_a_controller_that_is_played_is_heard_under_its_name(
     with jack(monkeypatch):
         done = threading.Event()
         player = threading.Thread(target=play, args=(config, None, 1, done))
-        stream, inbox, heard = Midi(pad), Inbox("pad"), []
+        stream, inbox, heard = MidiReceiver(pad), Inbox("pad"), []
         stream.start(inbox)
         player.start()
         try:
             until = time.monotonic() + 15
             while len(heard) < 10 and time.monotonic() < until:
                 time.sleep(0.1)
-                heard += [x for x in inbox.take() if isinstance(x, Heard)]
+                heard += [x for x in inbox.take() if isinstance(x, Message)]
         finally:
             done.set()
             player.join()
@@ -163,7 +163,7 @@ def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
 ) -> None:
     said: list[str] = []
     with jack(monkeypatch) as server:
-        listener = Listener([], True, said.append)
+        listener = ListeningPort([], True, said.append)
         try:
             listener.take()
             with server.player("Sequencer"):

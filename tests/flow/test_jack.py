@@ -20,9 +20,9 @@ import rtmidi
 from configs.schema import MidiStream
 from ops.bench import midi_chords
 from sinks.send import destination as instrument
-from sinks.send.send_worker import Player
-from sources.inbox import Heard, Inbox, Turned
-from sources.midi import Midi
+from sinks.send.send_worker import SendWorker
+from sources.inbox import Inbox, Message, StreamChange
+from sources.midi import MidiReceiver
 from sources.midi.port import Port
 from tests.support.jack import Jack, end, jack, needs_jack
 
@@ -53,8 +53,8 @@ def until(holds: Callable[[], object], seconds: float = 60.0) -> float:
     return time.monotonic() - started
 
 
-def stream(device: str, virtual: bool = False) -> tuple[Midi, Inbox]:
-    made, inbox = Midi(MidiStream(name="m", device=device, virtual=virtual)), Inbox("m")
+def stream(device: str, virtual: bool = False) -> tuple[MidiReceiver, Inbox]:
+    made, inbox = MidiReceiver(MidiStream(name="m", device=device, virtual=virtual)), Inbox("m")
     made.start(inbox)
     return made, inbox
 
@@ -65,12 +65,12 @@ def test_notes_of_a_sequencer_come_in_time(server: Jack) -> None:
         until(lambda: inbox.received >= 12)
         made.stop()
     up, *heard = inbox.take()
-    assert isinstance(up, Turned)
+    assert isinstance(up, StreamChange)
     assert up.why == "Sequencer:out, Jack"
-    notes = [(item.key, item.value) for item in heard if isinstance(item, Heard)]
+    notes = [(item.key, item.value) for item in heard if isinstance(item, Message)]
     assert {key for key, _ in notes} == {"note/1/60", "note/1/63"}
     assert {value for _, value in notes} == {0.0, 64.0}
-    begun = [item.rx for item in heard if isinstance(item, Heard) and item.value]
+    begun = [item.rx for item in heard if isinstance(item, Message) and item.value]
     assert np.diff(begun).mean() == pytest.approx(0.25, abs=0.05)
 
 
@@ -83,7 +83,7 @@ def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: 
             until(lambda heard=before: inbox.received > heard)
         until(lambda: not inbox.up)
     made.stop()
-    edges = [item.why for item in inbox.take() if isinstance(item, Turned)]
+    edges = [item.why for item in inbox.take() if isinstance(item, StreamChange)]
     assert edges[-6:] == ["Sequencer:out, Jack", "Sequencer:out is gone"] * 3
 
 
@@ -96,15 +96,15 @@ def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: Jack) -> N
     until(lambda: inbox.received >= 60)
     end(clock)
     made.stop()
-    pulses = [item.rx for item in inbox.take() if isinstance(item, Heard) and item.key == "clock"]
+    pulses = [item.rx for item in inbox.take() if isinstance(item, Message) and item.key == "clock"]
     assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
 
 
 def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
-    played = instrument.Midi(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
-    player = Player("notes", 4.0, played)
+    played = instrument.MidiReceiver(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
+    player = SendWorker("notes", 4.0, played)
     player.start()
     for n in range(8):
         player.put({"cc/1/7": float(n), "note/1/60": 90.0, "note/1/60/length": 0.1})
@@ -115,7 +115,7 @@ def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
     player.stop()
     until(lambda: not server.ports() or "lumen:out" not in server.ports())
     made.stop()
-    heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
+    heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
     notes = [value for key, value in heard if key == "note/1/60"]
     # A busy server may lose one; what sounds ends, also with the player.
     assert all(after == 0.0 for note, after in pairwise([*notes, None]) if note)
@@ -141,7 +141,7 @@ def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(server
     until(lambda: inbox.received)
     made.stop()
     sender.delete()
-    assert [x.key for x in inbox.take() if isinstance(x, Heard)] == ["note/1/60"]
+    assert [x.key for x in inbox.take() if isinstance(x, Message)] == ["note/1/60"]
 
 
 def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: Jack) -> None:
@@ -171,7 +171,7 @@ def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: Ja
     for made, _ in streams:
         made.stop()
     right.delete()
-    keys = [{x.key for x in inbox.take() if isinstance(x, Heard)} for _, inbox in streams]
+    keys = [{x.key for x in inbox.take() if isinstance(x, Message)} for _, inbox in streams]
     assert keys == [{"cc/1/1"}, {"cc/1/2"}, set()]
 
 

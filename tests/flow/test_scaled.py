@@ -15,7 +15,7 @@ from ops.report.model import story
 from ops.report.verdict import verdict
 from ops.results import summary
 from ops.results.folder import Results, run_json
-from ops.simulate.recording import START, Recording, make
+from ops.simulate.recording import START, SimulatedRecording, make
 from ops.simulate.scenario import Scenario, Sensor
 
 SENSORS = (
@@ -26,7 +26,7 @@ SENSORS = (
 
 
 def run(place: Path, sensors: tuple[Sensor, ...] = SENSORS, seconds: float = 150.0,
-        **given: Any) -> tuple[Results, Recording]:  # fmt: skip
+        **given: Any) -> tuple[Results, SimulatedRecording]:  # fmt: skip
     recording = make(Scenario(seconds, sensors, flat=True), 5)
     recording.write(place / "r.ndjson")
     members = {s.channel: {} for s in sensors}
@@ -39,7 +39,7 @@ def run(place: Path, sensors: tuple[Sensor, ...] = SENSORS, seconds: float = 150
     return Results(execute(place / "r.yaml", progress=False)), recording
 
 
-def errors(results: Results, recording: Recording) -> tuple[Any, Any]:
+def errors(results: Results, recording: SimulatedRecording) -> tuple[Any, Any]:
     ticks = [t for t in results.ticks() if t.ts > START + 80 and t.signals["s"].value is not None]
     clean = recording.clean(np.array([t.ts for t in ticks]))
     value, sd = np.array([(t.signals["s"].value, t.signals["s"].sd) for t in ticks]).T

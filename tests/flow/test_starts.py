@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.folder_lock import Turn
+from flows.folder_lock import FolderLock
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,16 +53,16 @@ output: {{dir: {tmp_path}/out}}
 
 
 def test_a_turn_ends_and_another_begins(tmp_path: Path) -> None:
-    first = Turn(tmp_path / "new" / "out")
+    first = FolderLock(tmp_path / "new" / "out")
     with pytest.raises(SystemExit) as refused:
-        Turn(tmp_path / "new" / "out")
+        FolderLock(tmp_path / "new" / "out")
     assert refused.value.code == 2
     first.leave()
     first.leave()
-    Turn(tmp_path / "new" / "out").leave()
+    FolderLock(tmp_path / "new" / "out").leave()
 
 
 def test_a_folder_that_cannot_be_is_left_to_the_look_at_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    Turn(tmp_path / "file" / "out").leave()
+    FolderLock(tmp_path / "file" / "out").leave()
     assert (tmp_path / "file").read_text() == "mine"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.accounting import Ledger, ended, letters, spread
+from operators.accounting import LossCounter, ended, letters, spread
 from operators.plan import Plan
 from operators.records import DeadLetter, DeadLine, End, Ends
 from operators.snapshot import decode_state, encode_state
@@ -26,7 +26,7 @@ def letter(before: float, **given: Any) -> DeadLetter:
 
 
 def lines(*dead: DeadLetter, moment: float = np.inf) -> tuple[DeadLine, ...]:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add((), dead)
     return book.advance("studio", moment)
 
@@ -35,7 +35,7 @@ def lines(*dead: DeadLetter, moment: float = np.inf) -> tuple[DeadLine, ...]:
 
 
 def test_an_event_counts_from_the_moment_after_it_was_known() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add([ends("used", 1.0, 2.0, 3.0)], ())
     found = []
     for moment in (1.0, 2.0, 2.5, 9.0):
@@ -45,14 +45,14 @@ def test_an_event_counts_from_the_moment_after_it_was_known() -> None:
 
 
 def test_moments_need_not_be_in_order() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add([ends("late", 5.0, 1.0, 3.0)], ())
     book.advance("studio", 4.0)
     assert book.of(CHANNEL)["late"] == 2
 
 
 def test_each_end_and_each_channel_counts_on_its_own() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add([ends("received", 1, 2), ends("used", 1), ends("outliers", 2)], ())
     book.add([ends("used", 1, channel="ure:pulse")], ())
     book.advance("studio", np.inf)
@@ -63,11 +63,11 @@ def test_each_end_and_each_channel_counts_on_its_own() -> None:
 
 
 def test_a_channel_never_heard_of_has_counts_of_zero() -> None:
-    assert set(Ledger(WINDOW_S).of("nobody:/x").values()) == {0}
+    assert set(LossCounter(WINDOW_S).of("nobody:/x").values()) == {0}
 
 
 def test_what_has_no_channel_is_not_kept() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add([ends("rejected", 1.0, channel="")], ())
     book.advance("studio", np.inf)
     assert book.counts == {}
@@ -100,7 +100,7 @@ def test_another_stage_reason_source_or_window_is_another_line() -> None:
 
 
 def test_a_line_leaves_when_its_window_is_over_and_only_once() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add((), [letter(1.0), letter(11.0)])
     assert [[x.ts for x in book.advance("studio", m)] for m in (9.9, 10.0, 10.0, 19.9, 20.0)] == [
         [], [1.0], [], [], [11.0],
@@ -119,12 +119,12 @@ def test_lines_leave_in_order_of_time_however_they_came() -> None:
 
 
 def test_a_ledger_goes_on_from_its_snapshot() -> None:
-    book = Ledger(WINDOW_S)
+    book = LossCounter(WINDOW_S)
     book.add([ends("used", 1.0, 8.0)], [letter(1.0, count=3), letter(12.0)])
     book.advance("studio", 5.0)
     stored = encode_state(book.snapshot(), "fuse", "")
     book.add((), [letter(2.0)])
-    again = Ledger(WINDOW_S, decode_state(stored, "fuse", ""))
+    again = LossCounter(WINDOW_S, decode_state(stored, "fuse", ""))
     again.add((), [letter(2.0)])
     assert again.advance("studio", 30.0) == book.advance("studio", 30.0)
     assert again.of(CHANNEL) == book.of(CHANNEL)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators import correlation as correlate
-from operators.correlation import Lag, Series
+from operators.correlation import Lag, SampledSeries
 from operators.records import F64
 from ops.bench.pairs import KINDS, noise, windows_with_a_lag
 
@@ -18,7 +18,7 @@ TOP = 1.5
 
 
 def lag_of(a: F64, b: F64, hz: float, most_s: float) -> Lag:
-    return correlate.lag_of(Series(a), Series(b), hz, most_s)
+    return correlate.lag_of(SampledSeries(a), SampledSeries(b), hz, most_s)
 
 
 def mix(rng: np.random.Generator, top: float = TOP) -> Callable[[F64], F64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.presence import Links, Watch
+from operators.presence import Presence, StreamUptime
 from operators.records import STATES
 
 HZ = 2.0
@@ -15,12 +15,12 @@ STALE_AFTER = 1.0
 
 def watched(
     age: list[float], *, locked: list[bool] | bool = True, rejoin_s: float = 2.0,
-    watch: Watch | None = None, first: int = 100,
+    watch: Presence | None = None, first: int = 100,
 ) -> tuple[list[str], list[float], list[int]]:  # fmt: skip
     """Return states, ramp and gaps over ticks of these ages."""
     n = len(age)
     usable = np.broadcast_to(locked, n)
-    state, ramp, gaps = (watch or Watch()).step(
+    state, ramp, gaps = (watch or Presence()).step(
         first, HZ, np.array(age), np.full(n, STALE_AFTER), usable, rejoin_s
     )
     return [STATES[i] for i in state], ramp.tolist(), gaps.tolist()
@@ -81,19 +81,19 @@ def test_a_channel_back_without_its_lag_acquires() -> None:
 @pytest.mark.parametrize("at", range(1, 20))
 def test_presence_goes_on_from_any_tick(at: int) -> None:
     age = [NEVER, 0.1, 1.5, 11.0, 0.1, 0.1, 2.0, 3.0] + [0.1] * 12
-    watch = Watch()
+    watch = Presence()
     first = watched(age[:at], watch=watch)
-    rest = watched(age[at:], watch=Watch(**watch.snapshot()), first=100 + at)
+    rest = watched(age[at:], watch=Presence(**watch.snapshot()), first=100 + at)
     assert tuple(a + b for a, b in zip(first, rest, strict=True)) == watched(age)
 
 
 def test_a_stream_is_down_from_when_it_said_so_until_it_is_up() -> None:
-    links = Links()
+    links = StreamUptime()
     at = np.arange(6.0)
     assert links.down("midi", at) is None
 
     links.turn((("midi", 1.5, False), ("osc", 0.0, True), ("midi", 4.0, True)))
-    again = Links(links.snapshot())
+    again = StreamUptime(links.snapshot())
     for one in (links, again):
         down = one.down("midi", at)
         assert down is not None
@@ -101,7 +101,7 @@ def test_a_stream_is_down_from_when_it_said_so_until_it_is_up() -> None:
 
 
 def test_turns_are_forgotten_once_nothing_asks_for_them() -> None:
-    links = Links()
+    links = StreamUptime()
     links.turn(tuple(("midi", float(i), i % 2 == 0) for i in range(1000)))
     links.forget(998.5)
 

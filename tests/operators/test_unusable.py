@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from operators.unusable import AGAIN_S, REMEDIES, WINDOW_S, Refusals
-from sources.inbox import Heard, Item, Played, Refused, Turned
-from sources.live.status import Voice
+from operators.unusable import AGAIN_S, REMEDIES, WINDOW_S, UnusableStreams
+from sources.inbox import FromSource, Item, Message, StreamChange, Unread
+from sources.live.status import StatusReporter
 
-NUMBER = Heard(0.0, "/x", 1.0)
+NUMBER = Message(0.0, "/x", 1.0)
 
 
 class Told:
@@ -17,7 +17,7 @@ class Told:
     def __init__(self, capsys: pytest.CaptureFixture[str], *steady: str, **keys: list[str]) -> None:
         self.now = 100.0
         self._capsys = capsys
-        self._voice = Voice(lambda: self.now, steady, keys)
+        self._voice = StatusReporter(lambda: self.now, steady, keys)
 
     def over(self, seconds: float, *items: Item) -> list[str]:
         for _ in range(round(4 * seconds)):
@@ -26,8 +26,8 @@ class Told:
         return self._capsys.readouterr().err.splitlines()
 
 
-def refused(reason: str, sample: bytes = b"", events: int = 1) -> Refused:
-    return Refused(0.0, reason, "192.168.1.7:9", sample, events)  # type: ignore[arg-type]
+def refused(reason: str, sample: bytes = b"", events: int = 1) -> Unread:
+    return Unread(0.0, reason, "192.168.1.7:9", sample, events)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("reason", ["osc", "osc_limit", "value", "peer", "no_type_tags"])
@@ -35,7 +35,7 @@ def test_what_is_refused_is_not_called_silent_but_refused_with_count_peer_sample
     capsys: pytest.CaptureFixture[str], reason: str
 ) -> None:
     told = Told(capsys, "a")
-    assert told.over(0.25, Turned(0.0, True, "here")) == ["lumen: a is up: here"]
+    assert told.over(0.25, StreamChange(0.0, True, "here")) == ["lumen: a is up: here"]
     (line,) = told.over(5, refused(reason, b"/a\0\0,T\0\0"))
     n = int(line.split()[2])
     assert line == (
@@ -86,14 +86,14 @@ def test_what_a_driver_sends_besides_is_filtered_by_design(
 
 def test_one_sender_of_several_counts_for_the_stream(capsys: pytest.CaptureFixture[str]) -> None:
     told = Told(capsys, "a")
-    told.over(0.25, Turned(0.0, True, "here"))
-    (line,) = told.over(5, Played("a@10.0.0.1", refused("value")))
+    told.over(0.25, StreamChange(0.0, True, "here"))
+    (line,) = told.over(5, FromSource("a@10.0.0.1", refused("value")))
     assert line.startswith("lumen: a: ")
-    assert told.over(70, Played("a@10.0.0.1", NUMBER)) == []
+    assert told.over(70, FromSource("a@10.0.0.1", NUMBER)) == []
 
 
 def test_what_stands_is_known_at_any_time_and_forgotten_when_nothing_comes() -> None:
-    refusals = Refusals()
+    refusals = UnusableStreams()
     refusals.lose("a", "late", 3, 0.0, "", "a:/x")
     refusals.use("a", 1, 0.0)
     (said,) = refusals.due(WINDOW_S)

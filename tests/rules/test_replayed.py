@@ -7,8 +7,8 @@ from configs.schema import Config, OscStream, UreStream
 from operators.align import AlignConfig
 from operators.plan import MemberConfig, SignalConfig
 from ops.monitoring.prometheus import generate
-from sinks.exporter.live_state import Board
-from sinks.exporter.metrics import Page
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics import MetricsPage
 from tests.rules.test_rules import RULES, needs_promtool, promtool, selectors
 from tests.support import scraped
 from tests.support.signals import START, Source, every, makers, run, studio
@@ -45,8 +45,8 @@ def series():
     """The values of each series that a rule reads, scrape by scrape, as promtool writes them."""
     read = {selector.name for rule in RULES for selector in selectors(rule.expr)}
     now, scrapes = START, []
-    board = Board(CONFIG, clock=lambda: now, wall=lambda: now)
-    page = Page(board)
+    board = LiveState(CONFIG, clock=lambda: now, wall=lambda: now)
+    page = MetricsPage(board)
     recording = studio(*SOURCES, seconds=END_S + SCRAPE_S, ticks_s=0.5)
     align = AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0)
     for packet in run(makers(CONFIG.plan(), 0.2, align=align), every(recording, 997)):

@@ -9,7 +9,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from configs.thresholds import BUDGETS, BURNS, FREEZE, OBJECTIVES, SILENT_S
+from configs.thresholds import BURNS, FREEZE, OBJECTIVES, SILENT_S, THRESHOLDS
 from ops.monitoring.prometheus import generate
 from ops.monitoring.prometheus.rule import Alert, Record
 from tests.support import scraped
@@ -140,7 +140,7 @@ def test_what_is_recorded_is_there_before_it_is_read():
 
 def test_no_limit_is_written_twice():
     limits = {SILENT_S, FREEZE, 0.0, 1.0}
-    limits |= {x for budget in BUDGETS.values() for x in (*budget[:3], budget.spike)}
+    limits |= {x for budget in THRESHOLDS.values() for x in (*budget[:3], budget.spike)}
     burning = {burn.factor for burns in BURNS.values() for burn in burns}
     burning |= {round(1 - objective, 6) for objective in OBJECTIVES.values()}
     for alert in ALERTS:

@@ -1,13 +1,13 @@
-from sources.inbox import MOST_LOST, Heard, Inbox, Refused, Turned, size
+from sources.inbox import MOST_LOST, Inbox, Message, StreamChange, Unread, size
 
 
 def heard(rx, value=1.0):
-    return Heard(rx, "/a", value)
+    return Message(rx, "/a", value)
 
 
 def test_what_is_put_in_comes_out_in_its_order():
     inbox = Inbox("osc")
-    inbox.put([heard(1.0), Refused(2.0, "osc", "peer", b"x")])
+    inbox.put([heard(1.0), Unread(2.0, "osc", "peer", b"x")])
     inbox.put([heard(3.0)])
 
     assert [item.rx for item in inbox.take()] == [1.0, 2.0, 3.0]
@@ -56,6 +56,6 @@ def test_the_first_word_of_a_stream_and_each_change_are_told():
     for up, why in ((False, "no port"), (False, "still none"), (True, "LPK25"), (True, "LPK25")):
         inbox.turn(up, why)
 
-    told = [(x.up, x.why) for x in inbox.take() if isinstance(x, Turned)]
+    told = [(x.up, x.why) for x in inbox.take() if isinstance(x, StreamChange)]
     assert told == [(False, "no port"), (True, "LPK25")]
     assert (inbox.up, inbox.why) == (True, "LPK25")

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sources.wake import AT_ONCE, Pace
+from sources.wake import AT_ONCE, Poll
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 def test_looks_are_a_few_milliseconds_apart():
     clock = Clock()
-    pace = Pace(0.004, clock, clock.sleep)
+    pace = Poll(0.004, clock, clock.sleep)
     pace.wait()
     for worked in (0.001, 0.003, 0.02):
         clock.now += worked
@@ -30,7 +30,7 @@ def test_looks_are_a_few_milliseconds_apart():
 
 def test_no_wait_is_longer_than_a_look_even_where_the_clock_runs_back():
     clock = Clock()
-    pace = Pace(0.004, clock, clock.sleep)
+    pace = Poll(0.004, clock, clock.sleep)
     pace.wait()
     clock.now -= 3600.0
     pace.wait()

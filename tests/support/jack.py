@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ops.fakes.jack_server import Jack, end, missing, serving
+from ops.fakes.jack_server import JackServer, end, missing, serving
 
 __all__ = ["Jack", "end", "jack", "needs_jack"]
 
@@ -17,7 +17,7 @@ needs_jack = pytest.mark.skipif(_MISSING is not None, reason=_MISSING or "")
 
 
 @contextmanager
-def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jack]:
+def jack(monkeypatch: pytest.MonkeyPatch) -> Iterator[JackServer]:
     """Run a server which this process's clients find."""
     name = f"lumen-test-{os.getpid()}"
     monkeypatch.setenv("JACK_DEFAULT_SERVER", name)

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from operators.plan import MemberConfig, SignalConfig
-from sinks.exporter.live_state import Board
-from sinks.exporter.metrics import Page
+from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.support.signals import Source, every, run
 from tests.support.signals import studio as recorded
@@ -54,11 +54,11 @@ def text() -> str:
     """Return the page: several streams, facts of an engine, clock resets, losses, dead letters."""
     recording = recorded(*STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now = 0.0
-    board = Board(config(), clock=lambda: now, wall=lambda: now)
+    board = LiveState(config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(PLAN), every(recording, 997)):
         now = packet.known + 0.05
         board.tell([packet])
-    return Page(board).text().decode()
+    return MetricsPage(board).text().decode()
 
 
 @lru_cache(maxsize=1)

@@ -17,7 +17,7 @@ from operators.records import (
     Packet,
     SyncReport,
 )
-from sinks.exporter.live_state import Board
+from sinks.exporter.live_state import LiveState
 
 NAN = float("nan")
 
@@ -95,5 +95,5 @@ class Time:
     def __init__(self) -> None:
         self.now, self.wall = 1000.0, 1.7e9
 
-    def board(self, of: Config | None = None, rigs: tuple[str, ...] = ()) -> Board:
-        return Board(of or config(), rigs, lambda: self.now, lambda: self.wall)
+    def board(self, of: Config | None = None, rigs: tuple[str, ...] = ()) -> LiveState:
+        return LiveState(of or config(), rigs, lambda: self.now, lambda: self.wall)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.correlation import Series, lag_of
+from operators.correlation import SampledSeries, lag_of
 from operators.records import F64
 
 HZ = 20.0
@@ -48,7 +48,7 @@ class Agreement(NamedTuple):
 NEVER = Agreement(False, float("nan"), float("nan"), "they share less than 5 s")
 
 
-class Grid:
+class CommonGrid:
     """Means of channels in cells of time.
 
     Parameters
@@ -94,8 +94,8 @@ class Grid:
                 out[a + 1 : b] = np.nan
         return out
 
-    def _cut(self, channel: str, begin: int) -> Series:
-        return Series(self.means(channel)[begin : begin + self._length])
+    def _cut(self, channel: str, begin: int) -> SampledSeries:
+        return SampledSeries(self.means(channel)[begin : begin + self._length])
 
     def agreement(self, one: str, other: str) -> Agreement:
         """Return how two channels move together."""

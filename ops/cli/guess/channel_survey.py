@@ -15,7 +15,7 @@ import numpy as np
 
 from operators.plan import MIDI_KEY
 from ops.cli.guess.kinds import FEWEST, SWITCH, nature, steady
-from sources.inbox import Heard, Item, Refused
+from sources.inbox import Item, Message, Unread
 
 __all__ = ["FEWEST", "HEAD", "MOST_CHANNELS", "Channel", "Hearing", "shown"]
 
@@ -26,7 +26,7 @@ _SPACE = 3
 
 
 @dataclass(eq=False)
-class Channel:
+class SurveyedChannel:
     """One series: its values and arrivals so far."""
 
     name: str
@@ -79,7 +79,7 @@ class Channel:
         return nature(np.array(self.rx), np.array(self.values), len(self.levels), now)
 
 
-class Hearing:
+class ChannelSurvey:
     """All channels that were heard.
 
     Attributes
@@ -95,17 +95,17 @@ class Hearing:
     """
 
     def __init__(self) -> None:
-        self.channels: dict[str, Channel] = {}
-        self.vectors: dict[str, Channel] = {}
+        self.channels: dict[str, SurveyedChannel] = {}
+        self.vectors: dict[str, SurveyedChannel] = {}
         self.others = 0
         self.refused: dict[str, int] = {}
 
     def take(self, stream: str, item: Item) -> None:
         """Take what a stream's inbox held."""
-        if isinstance(item, Refused):
+        if isinstance(item, Unread):
             why = f"{stream}: {item.reason}"
             self.refused[why] = self.refused.get(why, 0) + item.events
-        elif isinstance(item, Heard):
+        elif isinstance(item, Message):
             name = f"{stream}:{item.key}"
             if not isinstance(item.value, tuple):
                 self._say(self.channels, name, item.rx, item.value, item.ts)
@@ -118,14 +118,14 @@ class Hearing:
                 self._say(self.vectors, name, item.rx, hypot(*numbers), item.ts)
 
     def _say(
-        self, into: dict[str, Channel], name: str, rx: float, value: float | str, ts: float
+        self, into: dict[str, SurveyedChannel], name: str, rx: float, value: float | str, ts: float
     ) -> None:
         channel = into.get(name)
         if channel is None:
             if len(into) >= MOST_CHANNELS:
                 self.others += into is self.channels
                 return
-            channel = into[name] = Channel(name)
+            channel = into[name] = SurveyedChannel(name)
         channel.say(rx, value, ts)
 
     def rename(self, source: str, name: str) -> None:

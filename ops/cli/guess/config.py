@@ -13,10 +13,10 @@ from typing import NoReturn
 from configs.inert import inert, quoted_path
 from configs.schema import RunMode, TimeUnit
 from operators.align import AlignConfig
-from ops.cli.guess.agreement import WIDEST_S, Grid
+from ops.cli.guess.agreement import WIDEST_S, CommonGrid
 from ops.cli.guess.delimited_files import dialects, of_time
 from ops.cli.guess.members import Proposal, held, named, propose
-from ops.cli.guess.survey import FEWEST, Channel, Survey, span_of, survey
+from ops.cli.guess.survey import FEWEST, RecordedChannel, Survey, span_of, survey
 from ops.cli.guess.yaml_text import yaml_of
 from sources.tape.reader import is_tape
 from sources.xdf.streams import READINGS
@@ -131,9 +131,9 @@ def usual_mode(files: Sequence[Path]) -> RunMode:
     return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
-def merged(surveys: Sequence[Survey]) -> list[Channel]:
+def merged(surveys: Sequence[Survey]) -> list[RecordedChannel]:
     """Return the channels of all recordings, by name; one that is in several counts once."""
-    every: dict[str, Channel] = {}
+    every: dict[str, RecordedChannel] = {}
     for found in surveys:
         for c in found.channels:
             before = every.get(c.name)
@@ -142,16 +142,16 @@ def merged(surveys: Sequence[Survey]) -> list[Channel]:
     return [every[name] for name in sorted(every)]
 
 
-def is_fact(channel: Channel) -> bool:
+def is_fact(channel: RecordedChannel) -> bool:
     """Whether a channel is read, not fused."""
     known = channel.key in (*FACTS, READINGS) or CONTROLLER.match(channel.key)
     return bool(known or (channel.held and channel.count))
 
 
-def guess(series: Sequence[Channel], surveys: Sequence[Survey]) -> Proposal:
+def guess(series: Sequence[RecordedChannel], surveys: Sequence[Survey]) -> Proposal:
     """Return the signals that channels make, by how they move together."""
     sampled = [c for c in series if not c.held]
-    grid = Grid(*span_of(surveys))
+    grid = CommonGrid(*span_of(surveys))
     if len({c.source for c in sampled}) > 1:
         wanted = frozenset(c.name for c in sampled)
         for found in surveys:

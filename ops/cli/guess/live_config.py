@@ -17,7 +17,7 @@ from configs.inert import quoted
 from configs.schema import MidiStream, OscStream
 from operators.evidence import readable
 from operators.plan import MIDI_KEY, Member, Plan, Signal
-from ops.cli.guess.channel_survey import Channel, Hearing, shown
+from ops.cli.guess.channel_survey import ChannelSurvey, SurveyedChannel, shown
 from ops.cli.guess.config import signals
 from ops.cli.guess.machine import addresses
 
@@ -44,14 +44,14 @@ _MOST_LINES = 16
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageGuess:
     """What a stage is sent to besides this machine: a port at the senders' addresses."""
 
     back: int = BACK
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSenders:
     """What there is to write down.
 
     Attributes
@@ -68,10 +68,10 @@ class Found:
         Whether the members are held.
     """
 
-    series: tuple[Channel, ...]
-    facts: tuple[Channel, ...]
+    series: tuple[SurveyedChannel, ...]
+    facts: tuple[SurveyedChannel, ...]
     vectors: frozenset[str]
-    constant: tuple[Channel, ...]
+    constant: tuple[SurveyedChannel, ...]
     beyond: int
     held: bool
 
@@ -91,7 +91,7 @@ class Found:
         return lines
 
 
-def found(hearing: Hearing, now: float, vectors: bool) -> Found:
+def found(hearing: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
     """Return what is to be written down.
 
     Parameters
@@ -104,7 +104,7 @@ def found(hearing: Hearing, now: float, vectors: bool) -> Found:
     """
     numbers = [c for c in hearing.channels.values() if c.is_number()]
     fit = [c for c in numbers if _ENVIRONMENT not in c.name]
-    by_kind: dict[str, list[Channel]] = {"sampled": [], "held": [], "constant": []}
+    by_kind: dict[str, list[SurveyedChannel]] = {"sampled": [], "held": [], "constant": []}
     for channel in fit:
         by_kind[channel.kind(now)].append(channel)
     sizes = {c.name: c for c in hearing.vectors.values() if vectors and _has_size(c, now)}
@@ -119,17 +119,17 @@ def found(hearing: Hearing, now: float, vectors: bool) -> Found:
         series, facts = _played(facts) if vectors else (facts, [])
     beyond = len(numbers) - len(fit)
     beyond += sum(max(0, len(group) - MOST_MEMBERS) for group in (series, facts))
-    return Found(
+    return FoundSenders(
         tuple(series[:MOST_MEMBERS]), tuple(facts[:MOST_MEMBERS]), frozenset(sizes),
         tuple(constant), beyond, held,
     )  # fmt: skip
 
 
 def written(
-    what: Found,
+    what: FoundSenders,
     streams: Sequence[OscStream | MidiStream],
     hosts: Sequence[str],
-    stage: Stage | None,
+    stage: StageGuess | None,
 ) -> str | None:
     """Return a configuration; None if there is no number that changes.
 
@@ -173,11 +173,11 @@ def written(
 
 
 def _staged(
-    what: Found,
+    what: FoundSenders,
     streams: Sequence[OscStream | MidiStream],
     members: Mapping[str, Sequence[str]],
     hosts: Sequence[str],
-    stage: Stage,
+    stage: StageGuess,
 ) -> list[str]:
     """Return the sections that make a stage of a configuration."""
     lines = [
@@ -201,7 +201,7 @@ def _staged(
 
 
 def destinations(
-    streams: Sequence[OscStream | MidiStream], hosts: Sequence[str], stage: Stage
+    streams: Sequence[OscStream | MidiStream], hosts: Sequence[str], stage: StageGuess
 ) -> list[tuple[str, str]]:
     """Return name and address of all that a stage is sent to: this machine, and the senders.
 
@@ -222,7 +222,7 @@ def destinations(
     return [("sound", f"127.0.0.1:{free}"), *back]
 
 
-def _map(what: Found, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _map(what: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Return an expression for each address that is sent."""
     plan = Plan(
         rig="stage",
@@ -280,7 +280,7 @@ def _written(
     stream: OscStream | MidiStream,
     used: set[str],
     names: Sequence[str],
-    what: Found,
+    what: FoundSenders,
     hosts: Sequence[str],
 ) -> str:
     """Return a stream as a flow mapping: open to private networks only, where no other is seen."""
@@ -297,7 +297,7 @@ def _written(
     return f"{{{', '.join(parts)}}}"
 
 
-def _has_size(vector: Channel, now: float) -> bool:
+def _has_size(vector: SurveyedChannel, now: float) -> bool:
     """Whether a vector changes in more than its direction; names of patterns cannot be set up."""
     return (
         vector.kind(now) == "sampled"
@@ -307,7 +307,7 @@ def _has_size(vector: Channel, now: float) -> bool:
     )
 
 
-def _played(held: Sequence[Channel]) -> tuple[list[Channel], list[Channel]]:
+def _played(held: Sequence[SurveyedChannel]) -> tuple[list[SurveyedChannel], list[SurveyedChannel]]:
     """Return members and facts of controls alone: what moves through values, and what is struck."""
     moved = [c for c in held if not _key(c).startswith(("note/", "program/"))]
     if not moved:
@@ -315,7 +315,7 @@ def _played(held: Sequence[Channel]) -> tuple[list[Channel], list[Channel]]:
     return moved, [c for c in held if c not in moved]
 
 
-def _key(channel: Channel) -> str:
+def _key(channel: SurveyedChannel) -> str:
     return channel.name.partition(":")[2]
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from sources.midi.port import Port, PortError
+from sources.midi.port import MidiPortError, Port
 
 if sys.platform != "win32":
     import fcntl
@@ -53,7 +53,7 @@ class MidiInputs:
         """Return the ports, and why there are none if there is a reason."""
         try:
             self._port.open()
-        except PortError as error:
+        except MidiPortError as error:
             if not self._port.present:
                 return (), "no port" if str(error).startswith("no port fits") else str(error)
         return self._port.present, ""

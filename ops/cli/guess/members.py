@@ -16,7 +16,7 @@ from typing import NamedTuple
 from configs.coherence import RESERVED
 from configs.inert import quoted
 from ops.cli.guess.agreement import Agreement
-from ops.cli.guess.survey import Channel
+from ops.cli.guess.survey import RecordedChannel
 from sinks.advice.comparison import named as listed
 from sources.xdf.streams import READINGS
 
@@ -47,7 +47,7 @@ class Proposal(NamedTuple):
     lag_s: float
 
 
-def propose(channels: Sequence[Channel], compare: Compare, glance: Compare) -> Proposal:
+def propose(channels: Sequence[RecordedChannel], compare: Compare, glance: Compare) -> Proposal:
     """Return the signals that sampled channels make.
 
     Parameters
@@ -89,8 +89,8 @@ def propose(channels: Sequence[Channel], compare: Compare, glance: Compare) -> P
 class _Pair(NamedTuple):
     """Two channels, and what speaks for it that they measure one quantity."""
 
-    one: Channel
-    other: Channel
+    one: RecordedChannel
+    other: RecordedChannel
     why: str
 
 
@@ -124,7 +124,7 @@ def _apart(apart: Sequence[tuple[_Pair, Agreement]], of: dict[str, str]) -> Iter
 
 def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iterator[str]:
     """Yield the strongest agreement between two sources that share no label, type or unit."""
-    best: dict[frozenset[str], tuple[Channel, Channel, Agreement]] = {}
+    best: dict[frozenset[str], tuple[RecordedChannel, RecordedChannel, Agreement]] = {}
     for one, other, _ in pairs[:MOST_PAIRS]:
         if of[one.name] == of[other.name]:
             continue
@@ -137,7 +137,9 @@ def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iter
                f" unit; to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
 
 
-def common(one: Channel, other: Channel, alone: Collection[str], repeated: Collection[str]) -> str:
+def common(
+    one: RecordedChannel, other: RecordedChannel, alone: Collection[str], repeated: Collection[str]
+) -> str:
     """Return what speaks for it that two channels measure one quantity; empty for nothing.
 
     Parameters
@@ -163,7 +165,7 @@ def common(one: Channel, other: Channel, alone: Collection[str], repeated: Colle
     return ""
 
 
-def word(channel: Channel) -> str:
+def word(channel: RecordedChannel) -> str:
     """Return the last word of a label, in lower case, without the name of its source."""
     last = channel.label.lower().rstrip("/").rpartition("/")[2].strip()
     return last.removeprefix(f"{channel.source.lower()}_") or last
@@ -197,7 +199,7 @@ def _fits(name: str) -> bool:
     return name.isidentifier() and name not in RESERVED and not name.endswith("_sd")
 
 
-def held(channels: Iterable[Channel]) -> Iterator[str]:
+def held(channels: Iterable[RecordedChannel]) -> Iterator[str]:
     """Yield a sentence for each channel that the file does not call held or sampled."""
     for c in channels:
         if c.key == READINGS:
@@ -212,7 +214,7 @@ def held(channels: Iterable[Channel]) -> Iterator[str]:
                    f" channels: {{{quoted(c.name)}: {{kind: held}}}}")  # fmt: skip
 
 
-def _name(channel: Channel) -> str:
+def _name(channel: RecordedChannel) -> str:
     return next(iter(named([[channel.name]])))
 
 

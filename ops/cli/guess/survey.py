@@ -17,18 +17,18 @@ import numpy as np
 
 from configs.schema import Columns, TimeUnit, is_delimited
 from operators.records import Reject
-from ops.cli.guess.agreement import Grid
+from ops.cli.guess.agreement import CommonGrid
 from sources.decoder import reader_at
 from sources.delimited.dialect import Dialect
 from sources.recordings.recording import Recording, is_xdf
 from sources.recordings.remarks import comma, is_comma_number, wide
-from sources.recordings.spool import Column, pieces
+from sources.recordings.spool import SpoolColumn, pieces
 from sources.rows.names import Names
-from sources.rows.rows import Rows
+from sources.rows.rows import DecodedRows
 from sources.tape.reader import Tape, is_tape
 from sources.xdf import xdf
 from sources.xdf.stream_columns import EXACT
-from sources.xdf.streams import Track
+from sources.xdf.streams import XdfStream
 
 LOOK, LOOK_TABLE = 1 << 23, 1 << 26
 """Bytes of a recording of events, and of a delimited file, that are looked at; the columns of the
@@ -43,7 +43,7 @@ _TITLE = re.compile(r"(.+?)\s*[\[(]([^\[\]()]+)[\])]")
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class RecordedChannel:
     """A channel of numbers.
 
     Attributes
@@ -81,7 +81,7 @@ class Channel:
         return self.name.partition(":")[2]
 
 
-Fill = Callable[[Grid, frozenset[str]], None]
+Fill = Callable[[CommonGrid, frozenset[str]], None]
 """Puts the numbers of some channels into a grid."""
 
 
@@ -101,7 +101,7 @@ class Survey:
     fill : callable
     """
 
-    channels: list[Channel] = field(default_factory=list)
+    channels: list[RecordedChannel] = field(default_factory=list)
     why: str | None = None
     remarks: list[str] = field(default_factory=list)
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -138,11 +138,11 @@ def _of_streams(file: Path) -> Survey:
                 spans[track.source] = float(ends[0]), float(ends[1])
         channels += list(_of_track(track, counts))
 
-    def fill(grid: Grid, wanted: frozenset[str]) -> None:
+    def fill(grid: CommonGrid, wanted: frozenset[str]) -> None:
         for track in recorded.tracks:
             names = [f"{track.source}:{key}" for key in track.keys]
             some = [i for i, name in enumerate(names) if name in wanted]
-            if not some or not isinstance(track.values, Column):
+            if not some or not isinstance(track.values, SpoolColumn):
                 continue
             for s in pieces(len(track), _MOST_LOOKED):
                 time = track.rx.read(s.start, s.stop)
@@ -154,12 +154,12 @@ def _of_streams(file: Path) -> Survey:
     return Survey(channels, why, [], spans, fill)
 
 
-def _of_track(track: Track, counts: Counter[str]) -> Iterator[Channel]:
+def _of_track(track: XdfStream, counts: Counter[str]) -> Iterator[RecordedChannel]:
     header = track.header
     if header is None:
         for key in track.keys:
             name = f"{track.source}:{key}"
-            yield Channel(name, counts[name], held="readings of a clock")
+            yield RecordedChannel(name, counts[name], held="readings of a clock")
         return
     if not header.size:
         return
@@ -169,13 +169,13 @@ def _of_track(track: Track, counts: Counter[str]) -> Iterator[Channel]:
     for i, key in enumerate(track.keys):
         name = f"{track.source}:{key}"
         label = key if labels[i].strip() else ""
-        yield Channel(
+        yield RecordedChannel(
             name, counts[name], label, header.kind.strip(), units[i].strip(),
             held[i] if held else "", guessed[i] if guessed else "",
         )  # fmt: skip
 
 
-def _pace(track: Track) -> tuple[list[str], list[str]]:
+def _pace(track: XdfStream) -> tuple[list[str], list[str]]:
     """Return why each channel of a stream without a nominal rate is held, or is sampled."""
     assert track.header is not None
     n = min(len(track), _MOST_LOOKED)
@@ -224,9 +224,9 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
     for channel, count in counts.items():
         label, given = titled(channel.partition(":")[2], table)
         measured = of_meta.get(channel) or of_meta.get(channel.partition("[")[0]) or given
-        found.channels.append(Channel(channel, count, label, "", measured))
+        found.channels.append(RecordedChannel(channel, count, label, "", measured))
 
-    def fill(grid: Grid, wanted: frozenset[str]) -> None:
+    def fill(grid: CommonGrid, wanted: frozenset[str]) -> None:
         for _, rows in _blocks(file, table, unit, names):
             for i in np.unique(rows.name[rows.name >= 0]).tolist():
                 channel = ":".join(names.pairs[i])
@@ -240,7 +240,7 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
 
 def _blocks(
     file: Path, table: Dialect | None, unit: TimeUnit | None, names: Names
-) -> Iterator[tuple[bytes, Rows]]:
+) -> Iterator[tuple[bytes, DecodedRows]]:
     """Yield the first blocks of a recording of lines, and their rows, as a run reads them."""
     columns = Columns(ts=table.names[table.time]) if table else None
     given = None if table and table.dated else table.unit if table else unit
@@ -268,7 +268,7 @@ def titled(key: str, table: Dialect | None) -> tuple[str, str]:
     return "" if made_up else label, unit
 
 
-def _commas(rows: Rows, channels: list[str], found: dict[str, tuple[int, str]]) -> None:
+def _commas(rows: DecodedRows, channels: list[str], found: dict[str, tuple[int, str]]) -> None:
     """Count the texts of channels that are numbers with a decimal comma; keep one of each."""
     if rows.notes is None:
         return
@@ -278,7 +278,7 @@ def _commas(rows: Rows, channels: list[str], found: dict[str, tuple[int, str]]) 
             found[channels[name]] = count + 1, sample
 
 
-def _no_numbers(file: Path, rows: Rows, whole: bytes) -> str:
+def _no_numbers(file: Path, rows: DecodedRows, whole: bytes) -> str:
     """Return why a recording of lines has no number."""
     rejects = [x for x in ([] if rows.notes is None else rows.notes) if isinstance(x, Reject)]
     texts = sum(isinstance(x, str) for x in ([] if rows.notes is None else rows.notes))
@@ -296,7 +296,7 @@ class _Unit(msgspec.Struct):
     unit: str | None = None
 
 
-class _Named(msgspec.Struct):
+class _NamedColumns(msgspec.Struct):
     source: str
     key: str
     meta: _Unit | None = None
@@ -307,7 +307,7 @@ def units(start: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     if b'"unit"' not in start:
         return found
-    decoder = msgspec.json.Decoder(_Named)
+    decoder = msgspec.json.Decoder(_NamedColumns)
     for line in start[: 1 << 20].splitlines():
         try:
             event = decoder.decode(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.thresholds import BUDGETS, BURNS, FREEZE, OBJECTIVES, PERIOD_D, Slo
+from configs.thresholds import BURNS, FREEZE, OBJECTIVES, PERIOD_D, THRESHOLDS, Slo
 from ops.monitoring.grafana.dashboard import dashboard
 from ops.monitoring.grafana.panel import Json, heat, lines, steps, tile
 from ops.monitoring.prometheus.slo import LONG, SHORT
@@ -65,7 +65,7 @@ LOSSES = dashboard(
                 "What is lost of the events of a minute, for the reason that costs the most; "
                 "duplicates and outliers are no loss. Red: an alert fires.",
                 {"lost": "max(fusion:lost_ratio_1m{@})"},
-                unit="percentunit", height=8, shown=steps(BUDGETS["lost"]), decimals=2,
+                unit="percentunit", height=8, shown=steps(THRESHOLDS["lost"]), decimals=2,
             ),
             tile(
                 "On the way",
@@ -95,7 +95,7 @@ LOSSES = dashboard(
                 "From the arrival that released a tick until it was written: what blocks and "
                 "machine add; a replay has none. Dashed: the budget of the 95th percentile.",
                 {f"p{n}": f"histogram_quantile(0.{n}, {LATENESS})" for n in (50, 95, 99)},
-                unit="s", shown=steps(BUDGETS["lateness"]),
+                unit="s", shown=steps(THRESHOLDS["lateness"]),
                 span=(LATENESS_S[0], LATENESS_S[-1]), log=True,
             ),
             heat(

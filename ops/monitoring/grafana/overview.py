@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configs.thresholds import BUDGETS, SILENT_S
+from configs.thresholds import SILENT_S, THRESHOLDS
 from operators.records import MODES
 from ops.monitoring.grafana.dashboard import choice, dashboard
 from ops.monitoring.grafana.panel import Json, lanes, lines, steps, tile, which
@@ -13,7 +13,7 @@ MODE = tuple(zip(MODES, ("green", "yellow", "purple", "orange", "red"), strict=T
 
 
 def _indicator(title: str, metric: str, name: str, said: str, unit: str = "none") -> Json:
-    budget = BUDGETS[name]
+    budget = THRESHOLDS[name]
     return lines(
         title,
         f"{said} Dashed: the budget. What is exported is made of what is measured here and what "
@@ -28,7 +28,7 @@ def _indicator(title: str, metric: str, name: str, said: str, unit: str = "none"
 
 
 def _judged(title: str, name: str, expression: str, said: str) -> Json:
-    return tile(title, said, {title: expression}, shown=steps(BUDGETS[name]), decimals=3)
+    return tile(title, said, {title: expression}, shown=steps(THRESHOLDS[name]), decimals=3)
 
 
 OVERVIEW = dashboard(
@@ -57,7 +57,7 @@ OVERVIEW = dashboard(
                 "it. Yellow: above what is good; red: alerts fire. Empty: not compared, fewer "
                 "than two channels with a known lag are live.",
                 {"bound": "fusion_sync_estimate_bound_seconds{@}"},
-                unit="s", shown=steps(BUDGETS["sync_bound"]),
+                unit="s", shown=steps(THRESHOLDS["sync_bound"]),
             ),
             tile(
                 "Streams down",
@@ -101,7 +101,7 @@ OVERVIEW = dashboard(
                 "it; the estimate's, which the budget judges, has not.",
                 {"whole": "fusion_sync_error_bound_seconds{@}",
                  "estimate": "fusion_sync_estimate_bound_seconds{@}"},
-                unit="s", width=8, shown=steps(BUDGETS["sync_bound"]), span=(0.0, None),
+                unit="s", width=8, shown=steps(THRESHOLDS["sync_bound"]), span=(0.0, None),
             ),
         ),
         "Indicators against their budgets": (
@@ -134,7 +134,7 @@ OVERVIEW = dashboard(
                     "engine": "max(ure:residual_stddev_10m)",
                     "here": "stddev_over_time(fusion_entropy_ratio{@}[10m])",
                 },
-                shown=steps(BUDGETS["residual"]), decimals=3,
+                shown=steps(THRESHOLDS["residual"]), decimals=3,
             ),
             tile(
                 "harmony_index", "Harmony of the channels, 0 to 1; it has no budget.",
@@ -155,7 +155,7 @@ OVERVIEW = dashboard(
                 "Synchrony of the channels, 0 to 1. It falls at once when a channel drifts away. "
                 "Dashed: the budget.",
                 {"sync_quality": "fusion_sync_quality{@}"},
-                shown=steps(BUDGETS["sync_quality"]), span=(None, 1.0),
+                shown=steps(THRESHOLDS["sync_quality"]), span=(None, 1.0),
             ),
             _indicator(
                 "entropy_ratio over time", "fusion_entropy_ratio", "entropy_ratio",

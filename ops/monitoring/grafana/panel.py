@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from configs.thresholds import Budget
+from configs.thresholds import Threshold
 
 Json: TypeAlias = dict[str, Any]
 Queries: TypeAlias = Mapping[str, str]
@@ -34,7 +34,7 @@ _BAND: Sequence[Json] = [
 """What makes two curves the edges of a band."""
 
 
-def steps(budget: Budget) -> Steps:
+def steps(budget: Threshold) -> Steps:
     """Return the colours of a budget."""
     edges = sorted({budget.good, budget.warn, budget.crit})
     colours = _COLOURS[len(edges)]

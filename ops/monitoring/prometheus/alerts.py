@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from configs.thresholds import BUDGETS, SILENT_S
+from configs.thresholds import SILENT_S, THRESHOLDS
 from operators.records import ENDED
 from ops.monitoring.prometheus.rule import Alert, Group, Record, Severity
 from sinks.exporter.rig_state import DISCARDED
@@ -61,7 +61,7 @@ def _beyond(
     name: str, budget: str, series: str, family: str, summary: str, said: str, hold: str = HOLD
 ) -> tuple[Alert, ...]:
     """Return the alerts over a budget: a warning, and a critical one where it has two limits."""
-    b = BUDGETS[budget]
+    b = THRESHOLDS[budget]
     sign, word = ("<", "below") if b.least else (">", "above")
     value = '{{ printf "%.3f" $value }}'
     limits: tuple[tuple[float, Severity], ...] = ((b.crit, "critical"), (b.warn, "warning"))
@@ -141,10 +141,10 @@ ALERTS: tuple[Alert, ...] = (
     *_beyond("FusionEntropyHigh", "entropy_ratio", "fusion:entropy_ratio_mean_30s", "entropy",
              "The entropy is high", f"The entropy ratio (mean of 30 s) {_RIG}"),
     Alert(
-        "EntropySpike", f"fusion_entropy_ratio > {BUDGETS['entropy_ratio'].spike:g}",
+        "EntropySpike", f"fusion_entropy_ratio > {THRESHOLDS['entropy_ratio'].spike:g}",
         "warning", "entropy", "Entropy spike",
         f'The entropy ratio {_RIG} is {{{{ printf "%.3f" $value }}}}, above'
-        f" {BUDGETS['entropy_ratio'].spike:g} for 30 s.", "30s",
+        f" {THRESHOLDS['entropy_ratio'].spike:g} for 30 s.", "30s",
     ),
     *_beyond("FusionSyncBoundHigh", "sync_bound", "fusion_sync_estimate_bound_seconds", "bound",
              "Times are uncertain", f"The bound of the sync estimates (s) {_RIG}", "30s"),

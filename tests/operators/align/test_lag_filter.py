@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from operators.align.lag_filter import NODES, SEGMENT, STEP, Pair, Track
+from operators.align.lag_filter import NODES, SEGMENT, STEP, LagFilter, SeriesPair
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
-from operators.correlation import Lag, Series, lag_of
+from operators.correlation import Lag, SampledSeries, lag_of
 from operators.records import F64
 from tests.support.signals import movement
 
@@ -23,37 +23,39 @@ def series(lag: float = 0.0, *, noise: float = 0.1, n: int = 3000, seed: int = 0
     return movement(seed)(np.arange(n) / HZ - lag) + noise * hiss
 
 
-def at(a: F64, b: F64, stop: int) -> tuple[Pair, Lag]:
+def at(a: F64, b: F64, stop: int) -> tuple[SeriesPair, Lag]:
     """Return the window before sample `stop`, and what its correlation says."""
     first = max(stop - N, 0)
-    pair = Pair(Series(a[first:stop]), Series(b[first:stop]), first, HZ)
+    pair = SeriesPair(SampledSeries(a[first:stop]), SampledSeries(b[first:stop]), first, HZ)
     return pair, lag_of(pair.a, pair.b, HZ, 5.0)
 
 
 def followed(
     a: F64, b: F64, walk: float | Literal["auto"] = 0.0, r: float | None = None, hop: int = 50,
     shares: tuple[float, float] = (0.0, 0.0),
-) -> list[Track]:  # fmt: skip
+) -> list[LagFilter]:  # fmt: skip
     """Return the track after each hop, from half a window on."""
-    track = Track()
+    track = LagFilter()
     out = []
     for stop in range(N // 2, len(a) + 1, hop):
         track.update(*at(a, b, stop), stop / HZ, motions(walk, *shares), r)
-        out.append(Track.revive(track.snapshot()))
+        out.append(LagFilter.revive(track.snapshot()))
     return out
 
 
 def test_without_a_peak_there_is_no_lag() -> None:
-    track = Track()
+    track = LagFilter()
     pair, _ = at(series(), series(0.4), N)
     track.update(pair, NOTHING, N / HZ)
     assert not track.locked and np.isnan(track.trend.var)
 
 
 def test_one_segment_is_not_enough_to_begin() -> None:
-    track = Track()
+    track = LagFilter()
     a, b = series()[: SEGMENT + STEP], series(0.02)[: SEGMENT + STEP]
-    track.update(Pair(Series(a), Series(b), 0, HZ), Lag(0.02, 0.9, 0.9, True, ""), 20.0)
+    track.update(
+        SeriesPair(SampledSeries(a), SampledSeries(b), 0, HZ), Lag(0.02, 0.9, 0.9, True, ""), 20.0
+    )
     assert not track.locked
 
 
@@ -75,7 +77,7 @@ def test_its_variance_is_that_of_its_errors() -> None:
 
 def test_each_segment_is_used_once() -> None:
     a, b = series(), series(0.4)
-    track = Track()
+    track = LagFilter()
     track.update(*at(a, b, N), N / HZ)
     before = track.snapshot()
     track.update(*at(a, b, N + STEP // 2), N / HZ + 3)
@@ -195,7 +197,7 @@ def test_holes_leave_segments_out() -> None:
 
 def test_a_track_goes_on_from_its_snapshot() -> None:
     a, b = series(), series(0.4)
-    track, other = followed(a, b)[20], Track.revive(followed(a, b)[20].snapshot())
+    track, other = followed(a, b)[20], LagFilter.revive(followed(a, b)[20].snapshot())
     for x in (track, other):
         x.update(*at(a, b, 2000), 400.0)
     one, two = track.snapshot(), other.snapshot()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.align.lag_search import Ladder, look, whitening
-from operators.correlation import Lag, Series, lag_of
+from operators.correlation import Lag, SampledSeries, lag_of
 from operators.records import F64
 from ops.bench.lock import CASES, DATA, Case, read, search
 from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise
@@ -16,7 +16,7 @@ from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise
 HZ, SECONDS, STEEP = 10.0, 20.0, 1.6
 
 
-def slow_pair(lag_s: float, seed: int = 0) -> tuple[Series, Series]:
+def slow_pair(lag_s: float, seed: int = 0) -> tuple[SampledSeries, SampledSeries]:
     """Return two series most of whose energy is a swell, the second late, both noisy."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(SECONDS * HZ)) / HZ
@@ -25,7 +25,7 @@ def slow_pair(lag_s: float, seed: int = 0) -> tuple[Series, Series]:
     def at(t: F64) -> F64:
         return np.asarray((np.sin(2 * np.pi * f * t[:, None] + phase) / f**STEEP).sum(1))
 
-    a, b = (Series(at(x) + 0.3 * rng.standard_normal(len(t))) for x in (t, t - lag_s))
+    a, b = (SampledSeries(at(x) + 0.3 * rng.standard_normal(len(t))) for x in (t, t - lag_s))
     return a, b
 
 
@@ -39,7 +39,7 @@ def test_whitening_shows_a_lag_that_a_narrow_spectrum_hides() -> None:
 
 def test_the_filter_makes_both_series_flatter() -> None:
     a, b = slow_pair(0.4)
-    flat = [Series(np.convolve(x.x, whitening(a, b), "valid")).auto for x in (a, b)]
+    flat = [SampledSeries(np.convolve(x.x, whitening(a, b), "valid")).auto for x in (a, b)]
     assert np.abs(a.auto[1:9]).mean() > 1.8 * np.mean([np.abs(r[1:9]).mean() for r in flat])
 
 
@@ -47,18 +47,18 @@ def test_a_hole_stays_a_hole_in_the_whitened_view() -> None:
     a, b = slow_pair(0.4)
     x = b.x.copy()
     x[60:64] = np.nan
-    assert look(a, Series(x), HZ, 5.0).lag_s == pytest.approx(0.4, abs=0.1)
+    assert look(a, SampledSeries(x), HZ, 5.0).lag_s == pytest.approx(0.4, abs=0.1)
 
 
 def test_views_that_do_not_agree_do_not_count() -> None:
     rng = np.random.default_rng(4)
     n = round(30 * HZ)
     fine, swell = rng.standard_normal(n + 60), np.cumsum(rng.standard_normal(n + 60))
-    a = Series(swell[60:] + 2 * fine[60:])
+    a = SampledSeries(swell[60:] + 2 * fine[60:])
     # The swell is 1 s late, the detail 5 s.
-    b = Series(swell[50:-10] + 2 * fine[10:-50])
+    b = SampledSeries(swell[50:-10] + 2 * fine[10:-50])
     taps = whitening(a, b)
-    white = [Series(np.convolve(x.x, taps, "valid")) for x in (a, b)]
+    white = [SampledSeries(np.convolve(x.x, taps, "valid")) for x in (a, b)]
     assert lag_of(white[0], white[1], HZ, 5.5).lag_s == pytest.approx(5.0, abs=0.1)
     found = look(a, b, HZ, 5.5)
     assert not found.ok and found.confidence == 0 and np.isnan(found.lag_s)
@@ -66,7 +66,7 @@ def test_views_that_do_not_agree_do_not_count() -> None:
 
 def test_an_inverted_channel_never_counts() -> None:
     a, b = slow_pair(0.4)
-    assert not look(a, Series(-b.x), HZ, 5.0).ok
+    assert not look(a, SampledSeries(-b.x), HZ, 5.0).ok
 
 
 def count(lag_s: float) -> Lag:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.align.rate_noise import Paces
+from operators.align.rate_noise import RateNoise
 from operators.records import F64
 
 
 def pace(time: F64, value: F64 | None = None) -> tuple[F64, F64]:
     """Return spacing and noise of one channel."""
-    spacing, noise = Paces().push([("a", time, np.zeros(len(time)) if value is None else value)])
+    spacing, noise = RateNoise().push(
+        [("a", time, np.zeros(len(time)) if value is None else value)]
+    )
     return spacing, noise
 
 
@@ -61,7 +63,7 @@ def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: lis
     rng = np.random.default_rng(2)
     data = {c: (np.cumsum(rng.random(n)), rng.standard_normal(n)) for c, n in
             (("a", 300), ("b", 40), ("c", 150))}  # fmt: skip
-    core = Paces()
+    core = RateNoise()
     got: dict[str, list[F64]] = {c: [] for c in data}
     for i, j in zip([0, *cuts], [*cuts, 300], strict=True):
         parts = [(c, t[i:j], x[i:j]) for c, (t, x) in data.items() if i < len(t)]
@@ -69,7 +71,7 @@ def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: lis
         edge = np.cumsum([len(t) for _, t, _ in parts])
         for (c, _, _), piece in zip(parts, np.split(out, edge[:-1], axis=1), strict=True):
             got[c].append(piece)
-        core = Paces(core.snapshot())
+        core = RateNoise(core.snapshot())
     for c, (t, x) in data.items():
         alone = np.stack(pace(t, x))
         assert np.array_equal(np.concatenate(got[c], axis=1), alone, equal_nan=True)
@@ -77,12 +79,12 @@ def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: lis
 
 
 def test_no_samples_have_no_pace() -> None:
-    assert Paces().push([]).shape == (2, 0)
-    assert np.isnan(Paces().of("a")).all()
+    assert RateNoise().push([]).shape == (2, 0)
+    assert np.isnan(RateNoise().of("a")).all()
 
 
 def test_packets_of_several_have_the_mean_as_their_interval() -> None:
-    paces = Paces()
+    paces = RateNoise()
     time = np.repeat(np.arange(200) * 0.1, 5)
     spacing = paces.push([("a", time, np.zeros(len(time)))])[0]
     assert spacing[-1] == pytest.approx(0.02, rel=0.1)

@@ -12,7 +12,7 @@ import pytest
 
 from operators.collect import Collect, collect
 from operators.plan import ChannelConfig
-from operators.records import Batch, Marker, Packet, Reject, Turned
+from operators.records import Batch, Marker, Packet, Reject, StreamStatus
 from tests.support.signals import START, cut, feed, plan
 
 PLAN = plan(
@@ -94,7 +94,7 @@ def test_ticks_of_the_host_clock_move_the_edge_and_are_no_events() -> None:
 
 def test_a_stream_that_turns_is_told_with_the_arrival_of_its_tick() -> None:
     core = Collect(PLAN, 1.0)
-    turned = (Turned(1, "midi_1", False), Turned(2, "midi_1", True))
+    turned = (StreamStatus(1, "midi_1", False), StreamStatus(2, "midi_1", True))
     batch = rows({"rx": 0.2}, {"rx": 0.9, "tick": True}, {"rx": 1.1, "tick": True}, turned=turned)
     packets = feed(core, [batch])
     assert [p.turned for p in packets] == [

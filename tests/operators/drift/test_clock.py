@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from operators.drift.clock import Clock, Judged, Line
+from operators.drift.clock import Clock, ClockLine, StampVerdicts
 from operators.records import F64
 from tests.support.signals import START
 
@@ -15,9 +15,9 @@ from tests.support.signals import START
 class Told(NamedTuple):
     """What a clock said of a source, in seconds after the start."""
 
-    judged: Judged
+    judged: StampVerdicts
     error: F64
-    line: Line | None
+    line: ClockLine | None
     clock: Clock
 
 
@@ -50,7 +50,7 @@ def told(host: F64, source: F64, arrival: F64) -> Told:
     return Told(judged, judged.host - START - host, turns[-1][2] if turns else None, clock)
 
 
-def ppm(line: Line | None) -> float:
+def ppm(line: ClockLine | None) -> float:
     assert line
     return -1e6 * line.slope / (1 + line.slope)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from operators.drift.clock import Clock, Judged, Line
+from operators.drift.clock import Clock, ClockLine, StampVerdicts
 from operators.drift.clock_path import ClockPath, Smoothed
 from operators.drift.smoother import ClockLog
 from operators.records import F64, Bool
@@ -24,7 +24,7 @@ class Case(NamedTuple):
     arrival: F64
     path: ClockPath
     causal: F64
-    judged: Judged
+    judged: StampVerdicts
 
     @property
     def error(self) -> F64:
@@ -194,7 +194,7 @@ def test_reports_are_dated_from_ever_on_and_then_node_by_node() -> None:
     assert all(r.offset_var > 0 and r.slope_var > 0 for r in reports)
 
 
-def pieces(x: Case, edges: list[int], again: bool) -> tuple[F64, Bool, list[int], list[Line]]:
+def pieces(x: Case, edges: list[int], again: bool) -> tuple[F64, Bool, list[int], list[ClockLine]]:
     """Feed a second pass in pieces, as a packet might, saved and revived between them."""
     state, host, ok, by, lines = None, [], [], [], []
     for a, b in zip([0, *edges], [*edges, len(x.host)], strict=True):

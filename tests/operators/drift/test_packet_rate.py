@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from operators.drift import Drift
-from operators.drift.packet_rate import Pace, Packets
+from operators.drift.packet_rate import PacketRate, Packets
 from operators.plan import Plan
 from operators.records import F64, Packet
 from ops.__main__ import main
-from ops.fakes.xdf_files import Stream, regular, write
+from ops.fakes.xdf_files import XdfFileStream, regular, write
 from tests.support.signals import START, block, known, plan
 
 RATE = 50.0
@@ -26,7 +26,7 @@ def packed(time: F64, every_s: float, step_s: float = 1e-4) -> F64:
     return np.asarray(START + (number + 1) * every_s + (np.arange(len(time)) - first) * step_s)
 
 
-def fed(arrival: F64, host: F64 | None = None, cuts: tuple[int, ...] = ()) -> list[Pace]:
+def fed(arrival: F64, host: F64 | None = None, cuts: tuple[int, ...] = ()) -> list[PacketRate]:
     core, out = Packets(), []
     host = arrival if host is None else host
     for a, b in zip((0, *cuts), (*cuts, len(arrival)), strict=True):
@@ -191,7 +191,7 @@ def test_ticks_of_accurate_wait_for_packets(tmp_path, monkeypatch, every_s, hz):
 @pytest.mark.parametrize("size", [13, 40])
 def test_a_stream_stamped_by_the_packet_is_live_at_its_rate(tmp_path, monkeypatch, size):
     host = regular(RATE, 120.0)
-    stream = Stream("gyro", host, 0.0)
+    stream = XdfFileStream("gyro", host, 0.0)
     number = np.arange(len(host)) // size
     stream.stamps = host[np.minimum((number + 1) * size, len(host)) - 1] + (
         np.arange(len(host)) % size * 5e-5

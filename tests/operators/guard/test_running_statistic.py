@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.guard.running_statistic import Renewal
+from operators.guard.running_statistic import RunningStatistic
 from operators.records import F64
 
 
@@ -14,8 +14,8 @@ def newest(windows: F64) -> F64:
     return windows[:, 0][:, [-1, 0]]
 
 
-def renewal() -> Renewal:
-    return Renewal(memory=6, first=2, every=8, numbers=np.array([-1.0, -1.0]))
+def renewal() -> RunningStatistic:
+    return RunningStatistic(memory=6, first=2, every=8, numbers=np.array([-1.0, -1.0]))
 
 
 def samples(n: int) -> F64:
@@ -35,7 +35,7 @@ def test_numbers_do_not_depend_on_how_samples_come(cuts: list[int]) -> None:
     pieces = []
     for part in np.split(samples(25), cuts, axis=1):
         pieces.append(core.push(part, newest))
-        core = Renewal(**core.snapshot())
+        core = RunningStatistic(**core.snapshot())
     assert np.concatenate(pieces, axis=1).tolist() == renewal().push(samples(25), newest).tolist()
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from operators.drift.packet_rate import Packets
 from operators.plan import ChannelConfig, FailoverConfig, Plan
-from operators.presence import Watch
+from operators.presence import Presence
 from operators.records import F64, STATES, Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample
 from tests.support.signals import START, block, feed, known, plan
@@ -292,7 +292,7 @@ def test_used_rows_are_told_with_their_lag_removed() -> None:
 
 def test_a_watch_counts_silences_across_calls() -> None:
     age = np.array([0.0, 1.0, 0.0, 1.0, 1.0])
-    whole, parts = Watch(), Watch()
+    whole, parts = Presence(), Presence()
     limit, locked = np.full(5, 0.5), np.ones(5, bool)
     together = whole.step(0, 5.0, age, limit, locked, 0.2)
     a = parts.step(0, 5.0, age[:4], limit[:4], locked[:4], 0.2)

@@ -7,12 +7,12 @@ import pytest
 
 from operators.records import F64
 from operators.weights.effects import deming, noise_of, of_two, paule_mandel, together
-from operators.weights.moments import Moments, Pairs, Window
+from operators.weights.moments import Moments, MomentWindow, PairMoments
 
 
-def pairs_of(value: F64, noise: F64) -> Pairs:
+def pairs_of(value: F64, noise: F64) -> PairMoments:
     m, k = value.shape
-    table = Moments(m, 5.0, (Window(1e12, shared=False),), one_anchor=False)
+    table = Moments(m, 5.0, (MomentWindow(1e12, shared=False),), one_anchor=False)
     rows = table.read(0, value, np.tile(noise[:, None], k), np.ones((m, k), bool)).rows
     return table.pairs(rows[-1:, 0])
 

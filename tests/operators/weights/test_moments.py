@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from operators.records import F64, Bool
-from operators.weights.moments import Moments, Window
+from operators.weights.moments import Moments, MomentWindow
 
-FOREVER = (Window(1e12, shared=False),)
+FOREVER = (MomentWindow(1e12, shared=False),)
 HZ = 5.0
 
 
@@ -28,7 +28,7 @@ def filled(moments: Moments, value: F64, noise: F64, there: Bool, width: int = 1
     return rows
 
 
-def moments(windows: tuple[Window, ...] = FOREVER, one_anchor: bool = True) -> Moments:
+def moments(windows: tuple[MomentWindow, ...] = FOREVER, one_anchor: bool = True) -> Moments:
     return Moments(3, HZ, windows, one_anchor=one_anchor)
 
 
@@ -51,7 +51,7 @@ def test_they_are_those_of_the_ticks_that_a_pair_has_in_common(one_anchor: bool)
 @pytest.mark.parametrize("width", [1, 3, 7, 50])
 def test_they_are_the_same_however_cut_and_after_a_resume(width: int) -> None:
     value, noise, there = data()
-    windows = (Window(20.0, shared=False), Window(50.0, shared=True))
+    windows = (MomentWindow(20.0, shared=False), MomentWindow(50.0, shared=True))
     whole = filled(moments(windows), value, noise, there)
     cut = moments(windows)
     for a in range(0, 400, width):
@@ -64,7 +64,7 @@ def test_they_are_the_same_however_cut_and_after_a_resume(width: int) -> None:
 def test_only_a_shared_window_keeps_what_a_member_left_behind() -> None:
     value, noise, there = data(k=800)
     there[2, 400:] = False
-    m = moments((Window(20.0, shared=False), Window(20.0, shared=True)))
+    m = moments((MomentWindow(20.0, shared=False), MomentWindow(20.0, shared=True)))
     rows = filled(m, value, noise, there)
     running, shared = (m.pairs(rows[None, w]).ticks[0, 0, 2] for w in (0, 1))
     assert running < 2

@@ -14,7 +14,7 @@ from configs.load import load
 from configs.schema import Config
 from ops.__main__ import main
 from ops.cli import doctor
-from ops.cli.doctor import Finding, judged_clock
+from ops.cli.doctor import Diagnosis, judged_clock
 from ops.cli.guess.machine import addresses
 
 
@@ -137,4 +137,4 @@ def test_this_machine_has_its_loopback_last() -> None:
 
 
 def test_a_line_reads_verdict_matter_finding_and_advice() -> None:
-    assert str(Finding("warn", "disk", "full", "make room")) == "warn  disk      full: make room"
+    assert str(Diagnosis("warn", "disk", "full", "make room")) == "warn  disk      full: make room"

@@ -13,10 +13,10 @@ import pytest
 from configs.load import load
 from configs.schema import OscStream
 from ops.__main__ import main
-from ops.cli.listen import Listener, configuration, listen, opening
+from ops.cli.listen import ListeningPort, configuration, listen, opening
 from ops.fakes.ports import free_port
 from ops.simulate.devices import bundle
-from sources.inbox import Heard
+from sources.inbox import Message
 
 
 class Ports:
@@ -32,10 +32,10 @@ class Ports:
         self.present = ()
 
 
-def silent(*ports: str) -> Listener:
+def silent(*ports: str) -> ListeningPort:
     """Return a listener that hears what the test gives it."""
     said: list[str] = []
-    listener = Listener([], bool(ports), said.append, Ports(*ports))  # type: ignore[arg-type]
+    listener = ListeningPort([], bool(ports), said.append, Ports(*ports))  # type: ignore[arg-type]
     listener.streams["osc_1"] = OscStream(name="osc_1", addr="127.0.0.1:9000")
     listener.take()
     return listener
@@ -53,7 +53,7 @@ def speak(port: int, done: threading.Event) -> None:
 def test_two_who_send_to_one_port_are_named() -> None:
     port = free_port()
     said: list[str] = []
-    listener = Listener([f"127.0.0.1:{port}"], False, said.append)
+    listener = ListeningPort([f"127.0.0.1:{port}"], False, said.append)
     until = time.monotonic() + 30
     while not said and time.monotonic() < until:
         time.sleep(0.05)
@@ -174,7 +174,7 @@ def test_the_network_is_opened_only_with_a_word_and_the_address_to_send_to() -> 
 def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
     listener = silent()
     for i in range(3):
-        listener.hearing.take("osc_1", Heard(float(i), "/fader", float(i)))
+        listener.hearing.take("osc_1", Message(float(i), "/fader", float(i)))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 100.0) or "")
     config = load(path).config
@@ -185,8 +185,8 @@ def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
 def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
     listener = silent("nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0")
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
-    listener.hearing.take("midi_1", Heard(0.5, "cc/1/74", 5.0))
+        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+    listener.hearing.take("midi_1", Message(0.5, "cc/1/74", 5.0))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     config = load(path).config
@@ -199,8 +199,8 @@ def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
 def test_no_address_breaks_what_is_written(tmp_path: Path, key: str) -> None:
     listener = silent()
     for i in range(100):
-        listener.hearing.take("osc_1", Heard(i / 50, "/x", sin(i / 9)))
-        listener.hearing.take("osc_1", Heard(i / 50, key, cos(i / 9), nan))
+        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+        listener.hearing.take("osc_1", Message(i / 50, key, cos(i / 9), nan))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     kept = {"osc_1:/x"} if "${" in key else {"osc_1:/x", f"osc_1:{key}"}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ops.report.decimate import MOST, Envelope, Quantiles
+from ops.report.decimate import MOST, Decimator, Quantiles
 
 
 def series(n):
@@ -15,7 +15,7 @@ def series(n):
 @pytest.mark.parametrize("cut", [1_000, 4_096])
 def test_nothing_that_sticks_out_is_lost_and_the_room_is_bounded(n, cut):
     rows = series(n)
-    envelope = Envelope(2)
+    envelope = Decimator(2)
     for i in range(0, n, cut):
         envelope.add(rows[i : i + cut])
     points = envelope.points()
@@ -30,7 +30,7 @@ def test_nothing_that_sticks_out_is_lost_and_the_room_is_bounded(n, cut):
 @pytest.mark.parametrize("n", [300, 50_000])
 def test_a_point_is_of_the_rows_from_its_time_to_the_next(n):
     rows = series(n)
-    envelope = Envelope(2)
+    envelope = Decimator(2)
     envelope.add(rows)
     points = envelope.points()
     edges = [*np.searchsorted(rows[:, 0], points.time), n]

@@ -16,7 +16,7 @@ import yaml
 from configs.schema import Config, UreStream
 from operators.plan import MemberConfig, SignalConfig
 from ops.cli import demo, report
-from ops.fakes.xdf_files import Stream, regular, write
+from ops.fakes.xdf_files import XdfFileStream, regular, write
 from ops.report import figures as pictures
 from ops.report import html as page
 from ops.report import plotting as canvas
@@ -24,7 +24,7 @@ from ops.report.model import story
 from ops.report.nominal_rates import headers, rates
 from ops.report.verdict import verdict
 from ops.results import summary
-from ops.results.lines import Reader, TickLine
+from ops.results.lines import LineReader, TickLine
 
 ROOT = Path(__file__).parents[3]
 START = 1730000000.0
@@ -396,7 +396,8 @@ def test_a_stretch_of_a_long_file_is_found_without_reading_the_rest(tmp_path):
     lines = [tick(i / 5) for i in range(20_000)]
     out = fill(tmp_path / "out", fused=lines)
     found = [
-        line.ts - START for line in Reader(out).near("fused", TickLine, START + 2000, START + 2010)
+        line.ts - START
+        for line in LineReader(out).near("fused", TickLine, START + 2000, START + 2010)
     ]
     assert found[0] < 1900
     assert found[-1] == pytest.approx(2130, abs=0.3)
@@ -467,8 +468,8 @@ def test_nominal_rates_are_those_that_were_stated(tmp_path):
     path = tmp_path / "take.xdf"
     host = regular(50.0, 5.0)
     streams = [
-        Stream("eeg:1", host, rate_hz=50.0), Stream("markers", host),
-        Stream("twin", host, rate_hz=10.0), Stream("twin", host, rate_hz=20.0),
+        XdfFileStream("eeg:1", host, rate_hz=50.0), XdfFileStream("markers", host),
+        XdfFileStream("twin", host, rate_hz=10.0), XdfFileStream("twin", host, rate_hz=20.0),
     ]  # fmt: skip
     write(path, *streams)
     size = path.stat().st_size

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from ops.__main__ import main
-from ops.results.unused import Refused, findings, refused
-from sinks.advice.comparison import Seen, reasons
+from ops.results.unused import UnusedKind, findings, refused
+from sinks.advice.comparison import MemberState, reasons
 
 
 def ends(received, **more):
@@ -24,10 +24,10 @@ def test_more_than_five_per_cent_late_is_a_finding(late, said):
 
 def test_rejects_are_named_by_their_commonest_reason():
     letters = [
-        Refused("a", "value", 3, "x=nan"),
-        Refused("a", "wild_stamp", 40, "milliseconds? ts_unit: ms"),
-        Refused("a", "wild_stamp", 40, "other"),
-        Refused("b", "value", 500, "y"),
+        UnusedKind("a", "value", 3, "x=nan"),
+        UnusedKind("a", "wild_stamp", 40, "milliseconds? ts_unit: ms"),
+        UnusedKind("a", "wild_stamp", 40, "other"),
+        UnusedKind("b", "value", 500, "y"),
     ]
     (found,) = findings({"a": ends(100, rejected=83), "b": ends(10**6, rejected=500)}, letters)
     assert found == ("a: 83 of 100 events (83 %) were rejected, 80 of them as wild_stamp"
@@ -60,7 +60,7 @@ def test_the_summary_names_the_key_that_mends_a_clock_and_not_that_nothing_came(
 
 
 def test_members_that_stand_alone_share_a_sentence():
-    alone = [[Seen(f"a:{k}", "live", 0.0, 0.0, True)] for k in range(40)]
+    alone = [[MemberState(f"a:{k}", "live", 0.0, 0.0, True)] for k in range(40)]
     assert reasons(alone) == (
         "a:0, a:1, a:2 and 37 more are each the only member: name a second one that measures the"
         " same"

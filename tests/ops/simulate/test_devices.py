@@ -9,11 +9,19 @@ import pytest
 from configs.load import load
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.plan import Plan
-from ops.simulate.devices import Clock, Controller, Page, Reading, Sender, bundle, readings
+from ops.simulate.devices import (
+    Controller,
+    DeviceClock,
+    DeviceSender,
+    Reading,
+    UrePage,
+    bundle,
+    readings,
+)
 from ops.simulate.live import devices
-from sources.inbox import Heard
+from sources.inbox import Message
 from sources.osc.datagram import Datagrams
-from sources.ure.exposition import Pages
+from sources.ure.exposition import PageDecoder
 
 NOW = 1_750_000_000.0
 
@@ -35,13 +43,13 @@ def planned(channels: dict[str, object], *members: str, facts: tuple[str, ...] =
 def test_a_bundle_says_its_numbers_and_when_they_were_measured() -> None:
     said = Datagrams().decode(bundle(NOW - 5.25, [("/x", (0.5,)), ("/acc", (1.0, 2.0))]), NOW)
     assert said == [
-        Heard(NOW, "/x", 0.5, NOW - 5.25),
-        Heard(NOW, "/acc", (1.0, 2.0), NOW - 5.25),
+        Message(NOW, "/x", 0.5, NOW - 5.25),
+        Message(NOW, "/acc", (1.0, 2.0), NOW - 5.25),
     ]
 
 
 def test_host_time_is_source_time_and_offset_and_a_fast_clock_has_a_positive_skew() -> None:
-    clock = Clock(NOW, offset_s=3.0, skew_ppm=100.0)
+    clock = DeviceClock(NOW, offset_s=3.0, skew_ppm=100.0)
     assert clock.at(NOW) + 3.0 == NOW
     assert clock.at(NOW + 1000.0) - clock.at(NOW) == pytest.approx(1000.1, abs=1e-5)
 
@@ -77,9 +85,11 @@ def test_a_controller_stays_between_0_and_127_about_its_middle() -> None:
 def test_a_page_holds_the_series_that_are_read() -> None:
     stream = UreStream(name="ure", metrics_url="http://127.0.0.1:9305/m")
     series = [Reading("ure_pulse", 1.0, 0.5), Reading("ure_harmony_index", 1.0, 0.0)]
-    page = Page(stream, series, Clock(NOW), np.random.default_rng(0))
+    page = UrePage(stream, series, DeviceClock(NOW), np.random.default_rng(0))
     page.tell(NOW, 0.25)
-    told = {x.key: x.value for x in Pages().decode(page.page, NOW, "") if isinstance(x, Heard)}
+    told = {
+        x.key: x.value for x in PageDecoder().decode(page.page, NOW, "") if isinstance(x, Message)
+    }
     assert told["ure_pulse"] == 0.75
     assert told["ure_harmony_index"] == pytest.approx(0.9, abs=0.05)  # what all is well looks like
 
@@ -87,11 +97,11 @@ def test_a_page_holds_the_series_that_are_read() -> None:
 @pytest.mark.parametrize("addr", ["192.0.2.1:9000", "[2001:db8::1]:9000", "phone.local:9000"])
 def test_nobody_but_this_machine_is_spoken_to(addr: str) -> None:
     with pytest.raises(ValueError, match=r"IPv4|this machine"):
-        Sender(OscStream(name="a", addr=addr), [], Clock(NOW))
+        DeviceSender(OscStream(name="a", addr=addr), [], DeviceClock(NOW))
 
 
 def test_all_addresses_of_this_machine_are_reached_by_loopback() -> None:
-    sender = Sender(OscStream(name="a", addr="0.0.0.0:9000"), [], Clock(NOW))
+    sender = DeviceSender(OscStream(name="a", addr="0.0.0.0:9000"), [], DeviceClock(NOW))
     try:
         assert sender.start() == "osc to 127.0.0.1:9000"
     finally:
@@ -101,8 +111,8 @@ def test_all_addresses_of_this_machine_are_reached_by_loopback() -> None:
 @pytest.mark.parametrize(
     ("name", "kinds", "missing"),
     [
-        ("stage", [Sender, Sender, Controller], 0),
-        ("live", [Sender, Page], 1),  # a card's port cannot be made
+        ("stage", [DeviceSender, DeviceSender, Controller], 0),
+        ("live", [DeviceSender, UrePage], 1),  # a card's port cannot be made
     ],
 )
 def test_the_shipped_configurations_are_played(name: str, kinds: list[type], missing: int) -> None:
@@ -110,9 +120,9 @@ def test_the_shipped_configurations_are_played(name: str, kinds: list[type], mis
     made, why = devices(config, np.random.default_rng(1), NOW)
     assert sorted(map(type, made), key=str) == sorted(kinds, key=str)
     assert len(why) == missing
-    lags = [device.clock.lag_s for device in made if isinstance(device, Sender)]
+    lags = [device.clock.lag_s for device in made if isinstance(device, DeviceSender)]
     assert lags[0] == 0.0  # the reference
     assert max(lags) <= config.plan().wait_lag_s  # no one is too late to be waited for
-    fits = {MidiStream: Controller, OscStream: Sender, UreStream: Page}
+    fits = {MidiStream: Controller, OscStream: DeviceSender, UreStream: UrePage}
     known = {fits[type(s)] for s in config.streams if not isinstance(s, FileStream)}
     assert known >= {type(d) for d in made}

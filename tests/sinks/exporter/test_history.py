@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records import Packet
-from sinks.exporter.history import CHANGES, MOMENTS, POINTS, History
+from sinks.exporter.history import CHANGES, MOMENTS, POINTS, RigHistory
 from tests.support.shown import NAN, packet, report, ticks
 
 NOW = 1.7e9
@@ -25,7 +25,7 @@ def line(told, channel="ure:p"):
 
 
 def test_a_point_is_the_mean_of_as_many_ticks_as_fit_the_screen():
-    history = History(100.0)
+    history = RigHistory(100.0)
     history.ticks(fused(0, 100), 1)
     told = history.since(0)
     assert told["window_s"] == 30
@@ -35,7 +35,7 @@ def test_a_point_is_the_mean_of_as_many_ticks_as_fit_the_screen():
 
 
 def test_slow_ticks_are_points_themselves():
-    history = History(5.0)
+    history = RigHistory(5.0)
     history.ticks(fused(0, 10, hz=5.0), 1)
     assert history.since(0)["window_s"] == 60
     assert line(history.since(0)) == list(range(9))
@@ -43,7 +43,7 @@ def test_slow_ticks_are_points_themselves():
 
 @given(st.lists(st.integers(1, 40), max_size=30))
 def test_points_are_the_same_however_ticks_are_cut_into_packets(sizes):
-    whole, cut = History(100.0), History(100.0)
+    whole, cut = RigHistory(100.0), RigHistory(100.0)
     whole.ticks(fused(0, sum(sizes) + 1), 1)
     first = 0
     for k in [*sizes, 1]:
@@ -53,14 +53,14 @@ def test_points_are_the_same_however_ticks_are_cut_into_packets(sizes):
 
 
 def test_what_is_unknown_is_null_and_not_nothing():
-    history = History(100.0)
+    history = RigHistory(100.0)
     history.ticks(fused(0, 30), 1)
     assert np.isnan(line(history.since(0), "osc_1:p")).all()
     assert len(line(history.since(0), "osc_1:p")) == 5
 
 
 def test_what_was_told_once_is_not_told_again():
-    history = History(100.0)
+    history = RigHistory(100.0)
     seen = []
     for number in range(1, 80):
         history.ticks(fused(13 * (number - 1), 13), number)
@@ -70,7 +70,7 @@ def test_what_was_told_once_is_not_told_again():
 
 
 def test_it_holds_a_screen_and_no_more():
-    history = History(100.0)
+    history = RigHistory(100.0)
     for second in range(100):
         history.ticks(fused(100 * second, 100), second)
     told = history.since(-1)
@@ -79,14 +79,14 @@ def test_it_holds_a_screen_and_no_more():
 
 
 def test_one_packet_may_hold_more_than_a_screen():
-    history = History(100.0)
+    history = RigHistory(100.0)
     history.ticks(fused(0, 10_000), 1)
     assert line(history.since(0))[-1] == 9992.0
     assert np.diff(history.since(0)["ts"]) == pytest.approx(0.05, abs=0.0011)
 
 
 def test_a_mode_is_dated_by_its_first_tick():
-    history = History(100.0)
+    history = RigHistory(100.0)
     modes = np.repeat([0, 1, 0], [10, 20, 5])
     history.mode(replace(fused(0, 35), mode=modes))
     history.mode(fused(35, 5))
@@ -97,7 +97,7 @@ def test_a_mode_is_dated_by_its_first_tick():
 
 
 def test_a_clock_that_is_set_forward_stepped_by_more_than_nothing():
-    history, old = History(100.0), None
+    history, old = RigHistory(100.0), None
     for name in ("phone:x", "phone:y"):  # one clock
         old = report(name, offset_s=3.0)
         history.report(old, None, 1)
@@ -108,7 +108,7 @@ def test_a_clock_that_is_set_forward_stepped_by_more_than_nothing():
 
 
 def test_states_and_streams_are_changes():
-    history = History(100.0)
+    history = RigHistory(100.0)
     live, stale = report("phone:x"), report("phone:x", state="stale")
     for old, new in ((None, live), (live, live), (live, stale)):
         history.report(new, old, 1)
@@ -120,7 +120,7 @@ def test_states_and_streams_are_changes():
 
 
 def test_changes_and_tracks_are_bounded():
-    history, old = History(100.0), None
+    history, old = RigHistory(100.0), None
     for i in range(1000):
         new = report("phone:x", ts=float(i), state=("live", "stale")[i % 2], lag_s=float(i))
         history.report(new, old, i)
@@ -133,7 +133,7 @@ def test_changes_and_tracks_are_bounded():
 
 
 def test_a_packet_without_anything_is_nothing():
-    history = History(100.0)
+    history = RigHistory(100.0)
     history.turned(packet())
     assert history.since(0)["ts"] == []
     assert history.since(0)["signals"] == {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.records import DeadLetter
-from sinks.exporter.metrics import Page
+from sinks.exporter.metrics import MetricsPage
 from sinks.exporter.rig_state import MOST_WAITING
 from sinks.exporter.state_json import state
 from tests.support.shown import Time, events, packet, report, ticks
@@ -26,7 +26,7 @@ def test_what_is_shown_is_the_same_however_often_somebody_asks(every):
             if n % asks == 0:
                 state(board)
         told = json.loads(state(board, since=0))
-        return told["history"], told["rigs"]["r"]["changes"], Page(board).text()
+        return told["history"], told["rigs"]["r"]["changes"], MetricsPage(board).text()
 
     assert shown(every) == shown(400)
 

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import DeadLetter, SyncReport
-from sinks.exporter.metrics import FAMILIES, Page
+from sinks.exporter.metrics import FAMILIES, MetricsPage
 from tests.support.shown import NAN, Time, config, events, packet, ticks
 
 
@@ -29,7 +29,7 @@ def of(found, name, **labels):
 
 
 def page(board):
-    return samples(Page(board).text())
+    return samples(MetricsPage(board).text())
 
 
 def report(channel="osc_1:p", **given):
@@ -77,7 +77,7 @@ def test_before_the_first_tick_nothing_looks_healthy(time):
 def test_ages_grow_though_nothing_is_told(time):
     board = time.board()
     board.tell([packet(ends=events("osc_1"))])
-    shown = Page(board)
+    shown = MetricsPage(board)
     shown.text()
     time.now += 42
     found = samples(shown.text())
@@ -223,7 +223,7 @@ def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
     monkeypatch.setattr(metrics, "_lateness", lambda board, real=metrics._lateness: (
         made.append(1), real(board))[1])  # fmt: skip
     board = time.board()
-    shown = Page(board)
+    shown = MetricsPage(board)
     for _ in range(3):
         board.tell([packet(ticks(0)), packet(ticks(1))])
         shown.text()
@@ -234,7 +234,7 @@ def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
 def test_names_follow_the_rules_of_prometheus(time):
     board = time.board()
     board.tell([packet(ticks(0), sync=(report(),))])
-    for family in text_string_to_metric_families(Page(board).text().decode()):
+    for family in text_string_to_metric_families(MetricsPage(board).text().decode()):
         assert family.documentation
         for sample in family.samples:
             assert "rig" in sample.labels

@@ -15,7 +15,7 @@ from configs.coherence import PAGES
 from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord
 from sinks.exporter.live_state import MOST_FINDINGS
-from sinks.exporter.routes import Pages
+from sinks.exporter.routes import Routes
 from tests.support.shown import Time, events, finding, packet, report, ticks
 
 OPENAPI = json.loads(
@@ -36,7 +36,7 @@ def board(time):
 
 @pytest.fixture
 def pages(board):
-    return Pages(METRICS, board)
+    return Routes(METRICS, board)
 
 
 def get(pages, path, **query):
@@ -151,7 +151,7 @@ _QUERY = st.one_of(
     query=_QUERY,
 )
 def test_whatever_is_asked_is_answered_as_the_document_says(method, path, query):
-    status, _, body = Pages(METRICS, Time().board()).answer(method, path, query)
+    status, _, body = Routes(METRICS, Time().board()).answer(method, path, query)
     if path not in OPENAPI["paths"]:
         assert status == 404
     elif method != "GET":
@@ -214,7 +214,7 @@ def test_the_state_says_null_where_there_is_no_value(board, pages):
 
 def test_the_history_of_one_rig_is_told_once(time):
     board = time.board(rigs=("a", "b"))
-    pages = Pages(METRICS, board)
+    pages = Routes(METRICS, board)
     board.tell([packet(ticks(0, 99, hz=5.0), rig="b")])
 
     def told(**asked):

@@ -14,7 +14,7 @@ import pytest
 from configs.schema import ExporterConfig
 from ops.fakes.ports import free_port
 from sinks.exporter import wsgi as listening
-from sinks.exporter.server import PortError, Server, served
+from sinks.exporter.server import HttpPortError, Server, served
 from sources.osc.udp import listener
 from tests.support.shown import Time, events, packet, ticks
 
@@ -207,7 +207,7 @@ def test_a_port_of_another_is_refused_and_named(begin, port, capsys):
     told = capsys.readouterr().err
     assert told.startswith(f"lumen: exporter: 127.0.0.1:{port} is taken by process {os.getpid()} (")
     assert told.count("\n") == 1
-    with pytest.raises(PortError):
+    with pytest.raises(HttpPortError):
         begin()
 
 

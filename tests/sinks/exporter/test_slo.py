@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from configs.thresholds import BUDGETS, OBJECTIVES
+from configs.thresholds import OBJECTIVES, THRESHOLDS
 from sinks.exporter.slo import SLOS, WINDOW, Judge
 from tests.support.shown import NAN, ticks
 
@@ -168,6 +168,6 @@ def test_it_does_not_matter_how_ticks_come_in_packets(rows, hz):
 
 def test_each_objective_has_a_target_and_thresholds_are_in_order():
     assert set(OBJECTIVES) == set(SLOS)
-    for budget in BUDGETS.values():
+    for budget in THRESHOLDS.values():
         order = [budget.good, budget.warn, budget.crit]
         assert order == sorted(order, reverse=budget.least)

@@ -21,11 +21,11 @@ from pythonosc.osc_message import OscMessage
 from configs.load import load
 from configs.schema import Config, MidiDestination, OscDestination
 from operators.records import Fused, FusedSignal, Packet
-from sinks.send.destination import Midi, Osc, encoded, packed
+from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
 from sinks.send.send import Score, Send, played
-from sinks.send.send_worker import Player
+from sinks.send.send_worker import SendWorker
 from sources.midi.midi import understood
-from sources.midi.port import PortError
+from sources.midi.port import MidiPortError
 
 CONFIG = msgspec.convert(
     {
@@ -131,14 +131,14 @@ class Wire:
     def open(self) -> None:
         self.calls.append("open")
         if not self.plugged:
-            raise PortError("no port fits 'synth'; present: none")
+            raise MidiPortError("no port fits 'synth'; present: none")
 
     def there(self) -> bool:
         return self.plugged
 
     def send(self, message: Sequence[int]) -> None:
         if not self.plugged:
-            raise PortError("synth: gone")
+            raise MidiPortError("synth: gone")
         said = understood(message, 0.0, "")
         self.sent.append((said.key, said.value))  # type: ignore[union-attr]
 
@@ -149,9 +149,9 @@ class Wire:
         self.calls.append("close")
 
 
-def midi(*keys: str) -> tuple[Midi, Wire]:
+def midi(*keys: str) -> tuple[MidiOutput, Wire]:
     wire = Wire()
-    made = Midi(keys, wire)
+    made = MidiOutput(keys, wire)
     made.open()
     return made, wire
 
@@ -240,8 +240,8 @@ def until(holds: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-def playing(instrument: Instrument, rate_hz: float) -> Player:
-    player = Player("music", rate_hz, instrument)
+def playing(instrument: Instrument, rate_hz: float) -> SendWorker:
+    player = SendWorker("music", rate_hz, instrument)
     player.start()
     return player
 
@@ -286,7 +286,7 @@ def test_what_was_played_once_is_not_played_again() -> None:
 
 def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none() -> None:
     instrument = Instrument()
-    player = Player("music", 200.0, instrument, stands_s=60.0)
+    player = SendWorker("music", 200.0, instrument, stands_s=60.0)
     player.start()
     player.put({"x": 1.0, "y": 1.0})
     until(lambda: len(instrument.played) >= 10)
@@ -306,7 +306,7 @@ def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none(
 
 def test_values_stand_no_longer_than_they_may() -> None:
     instrument = Instrument()
-    player = Player("music", 200.0, instrument, stands_s=0.1)
+    player = SendWorker("music", 200.0, instrument, stands_s=0.1)
     player.start()
     player.put({"x": 1.0})
     time.sleep(0.4)
@@ -397,7 +397,7 @@ def test_where_nobody_listens_nothing_fails() -> None:
 
 def test_a_host_that_is_unknown_is_a_reason() -> None:
     with pytest.raises(OSError, match=r"\S"):
-        Osc("no.such.host.invalid:9").open()
+        OscOutput("no.such.host.invalid:9").open()
 
 
 MUSIC = Path("configs/music.yaml")
@@ -470,7 +470,7 @@ import sys, time
 from sinks.send import send
 from tests.sinks.send import test_send as t
 wire = t.Wire()
-send._player = lambda *_: t.Player("music", 1000.0, t.Midi(["note/1/60"], wire))
+send._player = lambda *_: t.SendWorker("music", 1000.0, t.MidiOutput(["note/1/60"], wire))
 sent = t.run("127.0.0.1:9", x="1")
 wire.send = lambda message: print(message, file=sys.stderr, flush=True)
 sent.start()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pythonosc.osc_message import OscMessage
 
-from sinks.send.send_process import Sender
+from sinks.send.send_process import SendProcess
 
 PATIENCE_S = 20.0
 
@@ -28,14 +28,14 @@ def peer() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def sender(peer: socket.socket) -> Iterator[Sender]:
-    made = Sender("music", 100.0, f"127.0.0.1:{peer.getsockname()[1]}", 60.0)
+def sender(peer: socket.socket) -> Iterator[SendProcess]:
+    made = SendProcess("music", 100.0, f"127.0.0.1:{peer.getsockname()[1]}", 60.0)
     made.start()
     yield made
     made.stop()
 
 
-def process(sender: Sender) -> subprocess.Popen[bytes]:
+def process(sender: SendProcess) -> subprocess.Popen[bytes]:
     assert sender._process is not None
     return sender._process
 
@@ -52,14 +52,18 @@ def heard(peer: socket.socket) -> tuple[str, float]:
     return message.address, message.params[0]
 
 
-def test_the_newest_values_are_played_again_and_again(sender: Sender, peer: socket.socket) -> None:
+def test_the_newest_values_are_played_again_and_again(
+    sender: SendProcess, peer: socket.socket
+) -> None:
     sender.put({"/x": 1.0})
     assert [heard(peer) for _ in range(5)] == [("/x", 1.0)] * 5
     sender.put({"/x": 2.0})
     until(lambda: heard(peer) == ("/x", 2.0))
 
 
-def test_a_player_that_stands_still_holds_nobody_up(sender: Sender, peer: socket.socket) -> None:
+def test_a_player_that_stands_still_holds_nobody_up(
+    sender: SendProcess, peer: socket.socket
+) -> None:
     sender.put({"/x": 0.0})
     heard(peer)
     os.kill(process(sender).pid, signal.SIGSTOP)
@@ -75,7 +79,7 @@ def test_a_player_that_stands_still_holds_nobody_up(sender: Sender, peer: socket
     until(newest)
 
 
-def test_null_ends_it(sender: Sender, peer: socket.socket) -> None:
+def test_null_ends_it(sender: SendProcess, peer: socket.socket) -> None:
     sender.put({"/x": 1.0})
     heard(peer)
     sender.put({})
@@ -87,7 +91,7 @@ def test_null_ends_it(sender: Sender, peer: socket.socket) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_to_the_group_are_the_run_s(
-    number: signal.Signals, sender: Sender, peer: socket.socket
+    number: signal.Signals, sender: SendProcess, peer: socket.socket
 ) -> None:
     sender.put({"/x": 1.0})
     heard(peer)  # from then on signals are set up
@@ -100,7 +104,7 @@ def test_signals_to_the_group_are_the_run_s(
 
 
 def test_one_that_was_killed_is_started_again(
-    sender: Sender, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
+    sender: SendProcess, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sinks.send.send_process._AGAIN_S", 0.0)
     sender.put({"/x": 1.0})

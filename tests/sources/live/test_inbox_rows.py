@@ -2,10 +2,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.records import ENDED, Reject, Turned
+from operators.records import ENDED, Reject, StreamStatus
 from sources import inbox
-from sources.inbox import Heard, Refused
-from sources.live.inbox_rows import Tick, in_order, lines_of, rows_of, starts_of
+from sources.inbox import Message, Unread
+from sources.live.inbox_rows import HostTick, in_order, lines_of, rows_of, starts_of
 from sources.ndjson import Decoder
 from sources.rows.names import REJECT, Names
 
@@ -15,18 +15,18 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
 items = st.one_of(
     st.builds(
-        Heard, stamps, st.sampled_from(["/a", "/b"]) | keys,
+        Message, stamps, st.sampled_from(["/a", "/b"]) | keys,
         numbers | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
         | st.lists(numbers | st.just(NAN) | keys, min_size=2, max_size=4).map(tuple),
         st.just(NAN) | st.floats(-1e12, 1e12), st.just(-1) | st.integers(-(2**63), 2**63 - 1),
     ),
     st.builds(
-        Refused, stamps, st.sampled_from(["osc", "value", "filtered", "inbox_full"]),
+        Unread, stamps, st.sampled_from(["osc", "value", "filtered", "inbox_full"]),
         st.text(st.characters(exclude_categories=["Cs"]), max_size=300), st.binary(max_size=300),
         st.integers(1, 1000),
     ),
-    st.builds(inbox.Turned, stamps, st.booleans(), st.text(max_size=5)),
-    st.builds(Tick, stamps, st.sampled_from(["studio", "stage"])),
+    st.builds(inbox.StreamChange, stamps, st.booleans(), st.text(max_size=5)),
+    st.builds(HostTick, stamps, st.sampled_from(["studio", "stage"])),
 )  # fmt: skip
 came = st.lists(st.tuples(st.sampled_from(["osc_1", "midi_1"]), items), min_size=1, max_size=20)
 
@@ -62,7 +62,7 @@ def test_the_tape_says_bit_for_bit_what_was_handed_on(said):
 
 
 def test_a_message_without_a_time_of_its_own_has_none_and_teaches_no_clock():
-    live, _ = heard(("osc", Heard(5.0, "/a", 1.0)), ("osc", Heard(6.0, "/a", 1.0, 3.5)))
+    live, _ = heard(("osc", Message(5.0, "/a", 1.0)), ("osc", Message(6.0, "/a", 1.0, 3.5)))
 
     assert np.isnan(live.ts).tolist() == [True, False]
     assert live.stamped.tolist() == [False, True]
@@ -70,7 +70,7 @@ def test_a_message_without_a_time_of_its_own_has_none_and_teaches_no_clock():
 
 
 def test_an_array_is_as_many_channels_of_one_line_and_its_bad_elements_are_lost_alone():
-    live, _ = heard(("osc", Heard(5.0, "/a", (1.0, NAN, 3.0))), ("osc", Heard(6.0, "/a", 1.0)))
+    live, _ = heard(("osc", Message(5.0, "/a", (1.0, NAN, 3.0))), ("osc", Message(6.0, "/a", 1.0)))
 
     assert named(live) == [("osc", "/a[0]"), REJECT, ("osc", "/a[2]"), ("osc", "/a")]
     assert len(set(live.line[:3].tolist())) == 1 < len(set(live.line.tolist()))
@@ -78,7 +78,7 @@ def test_an_array_is_as_many_channels_of_one_line_and_its_bad_elements_are_lost_
 
 
 def test_a_text_in_an_array_is_ignored_live_as_from_the_tape():
-    live, taped = heard(("osc", Heard(5.0, "/a", (1.0, "Fader", NAN))))
+    live, taped = heard(("osc", Message(5.0, "/a", (1.0, "Fader", NAN))))
 
     for rows in (live, taped):
         assert named(rows) == [("osc", "/a[0]"), REJECT, REJECT]
@@ -87,15 +87,17 @@ def test_a_text_in_an_array_is_ignored_live_as_from_the_tape():
 
 
 def test_a_stream_that_turns_tells_the_time_as_well():
-    live, _ = heard(("midi", inbox.Turned(5.0, False, "unplugged")), ("", Tick(6.0, "stage")))
+    live, _ = heard(
+        ("midi", inbox.StreamChange(5.0, False, "unplugged")), ("", HostTick(6.0, "stage"))
+    )
 
-    assert told(live) == [Turned(0, "midi", False), None]
+    assert told(live) == [StreamStatus(0, "midi", False), None]
     assert live.rx.tolist() == [5.0, 6.0]
 
 
 def test_streams_are_merged_by_arrival_and_those_that_are_even_stay_in_turn():
     def at(rx, key):
-        return Heard(rx, key, 1.0)
+        return Message(rx, key, 1.0)
 
     taken = {"a": [at(1.0, "a1"), at(3.0, "a3")], "b": [at(1.0, "b1"), at(2.0, "b2")]}
     assert [item.key for _, item in in_order(taken)] == ["a1", "b1", "b2", "a3"]

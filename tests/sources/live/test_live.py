@@ -10,7 +10,7 @@ from operators.records import Batch
 from operators.snapshot import seal, unseal
 from sources import shutdown as stop
 from sources.host_clock import HostClock
-from sources.inbox import Heard, Refused
+from sources.inbox import Message, Unread
 from sources.live.live import TICK_S, LivePartition
 from sources.replay.replay import ReplayPartition
 from sources.tape.reader import read_manifest
@@ -55,7 +55,7 @@ class Spoken:
         return ()
 
     def say(self, rx, value, key="x", ts=float("nan")):
-        self.inbox.put([Heard(START + rx, key, value, START + ts)])
+        self.inbox.put([Message(START + rx, key, value, START + ts)])
 
 
 class Clock:
@@ -155,7 +155,7 @@ def test_refusals_do_not_pass_for_a_sign_of_life():
     live.batches()
     found = []
     for t in np.arange(1, 250) * 0.004:
-        live.streams[0].inbox.put([Refused(START + t, "osc", "peer", b"noise")])
+        live.streams[0].inbox.put([Unread(START + t, "osc", "peer", b"noise")])
         found += live.batches(t)
 
     assert 8 <= len(rows(found)) <= 10
@@ -485,7 +485,7 @@ def speak(live, count, begin=0.0):
             b.say(t + 0.001, (1.0, float("nan"), float(i)), key="/acc")
         if i % 7 == 0:
             b.say(t + 0.002, f"marker {i}", key="/text")
-            b.inbox.put([Refused(START + t, "osc", "10.0.0.9:1", b"\xff\x00")])
+            b.inbox.put([Unread(START + t, "osc", "10.0.0.9:1", b"\xff\x00")])
         if i % 20 == 0:
             b.inbox.turn(i % 40 == 0, "a test")
         if i % 11 == 0:

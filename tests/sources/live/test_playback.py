@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from configs.schema import Config, FileStream
-from sources.inbox import Heard, Inbox, Played, Refused, Turned
+from sources.inbox import FromSource, Inbox, Message, StreamChange, Unread
 from sources.live import preflight
 from sources.live.playback import Playback
 from sources.replay.arrival_check import Arrivals
@@ -59,7 +59,9 @@ def player(tmp_path):
 
 
 def values(items):
-    return [x.item.value for x in items if isinstance(x, Played) and isinstance(x.item, Heard)]
+    return [
+        x.item.value for x in items if isinstance(x, FromSource) and isinstance(x.item, Message)
+    ]
 
 
 def test_events_come_at_the_distance_at_which_they_were_recorded(player):
@@ -83,14 +85,14 @@ def test_what_is_played_keeps_its_source_its_number_and_its_kind(player):
     )  # fmt: skip
 
     up, *items = heard_by(0.05)
-    assert isinstance(up, Turned)
-    said = [(x.source, *x.item[1:3]) for x in items if isinstance(x.item, Heard)]
+    assert isinstance(up, StreamChange)
+    said = [(x.source, *x.item[1:3]) for x in items if isinstance(x.item, Message)]
     assert said == [("phone", "/x", 1.5), ("phone", "/acc[0]", 1.0), ("desk", "/x", "go"),
                     ("fader", "/y", 4.0)]  # fmt: skip
-    assert [x.item.seq for x in items if isinstance(x.item, Heard)] == [7, -1, -1, -1]
+    assert [x.item.seq for x in items if isinstance(x.item, Message)] == [7, -1, -1, -1]
     unstamped = items[-1].item
     assert unstamped.ts != unstamped.ts
-    lost = [(x.source, x.item.reason) for x in items if isinstance(x.item, Refused)]
+    lost = [(x.source, x.item.reason) for x in items if isinstance(x.item, Unread)]
     assert lost == [("phone", "value"), ("?", "json")]
 
 
@@ -111,7 +113,7 @@ def test_what_is_looked_for_too_late_without_a_standstill_arrives_late(player):
 def test_at_its_end_its_sources_go_down(player):
     _, heard_by = player(event(0, 1.0, "phone"), event(0, 2.0, "desk"), event(1, 1.0))
 
-    assert [x for x in heard_by(0.5) if isinstance(x, Turned) and not x.up] == []
+    assert [x for x in heard_by(0.5) if isinstance(x, StreamChange) and not x.up] == []
     *_, desk, phone, own = heard_by(1.5)
     assert [(x.source, x.item.up) for x in (desk, phone)] == [("desk", False), ("phone", False)]
     assert not own.up

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sources.inbox import Heard, Item, Refused, Turned
-from sources.live.status import SILENT_S, Voice
+from sources.inbox import Item, Message, StreamChange, Unread
+from sources.live.status import SILENT_S, StatusReporter
 
 
 class Told:
@@ -14,7 +14,7 @@ class Told:
     def __init__(self, capsys: pytest.CaptureFixture[str], *steady: str) -> None:
         self.now = 100.0
         self._capsys = capsys
-        self._voice = Voice(lambda: self.now, steady)
+        self._voice = StatusReporter(lambda: self.now, steady)
 
     def after(self, seconds: float, **taken: list[Item]) -> list[str]:
         self.now += seconds
@@ -27,8 +27,8 @@ class Told:
         return self._capsys.readouterr().err.splitlines()
 
 
-UP, DOWN = Turned(0.0, True, "here"), Turned(0.0, False, "gone")
-NUMBER = Heard(0.0, "/x", 1.0)
+UP, DOWN = StreamChange(0.0, True, "here"), StreamChange(0.0, False, "gone")
+NUMBER = Message(0.0, "/x", 1.0)
 
 
 def test_a_stream_that_comes_or_goes_is_named_with_the_reason(
@@ -52,7 +52,7 @@ def test_silence_is_said_once_and_so_is_its_end(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(("steady", "first"), [((), UP), (("a",), DOWN)])
 def test_who_speaks_now_and_then_or_is_down_is_not_called_silent(
-    capsys: pytest.CaptureFixture[str], steady: tuple[str, ...], first: Turned
+    capsys: pytest.CaptureFixture[str], steady: tuple[str, ...], first: StreamChange
 ) -> None:
     told = Told(capsys, *steady)
     told.after(0, a=[first])
@@ -71,7 +71,7 @@ def test_many_lines_are_said_a_few_a_second_and_none_is_left_out(
 
 def test_losses_are_added_up(capsys: pytest.CaptureFixture[str]) -> None:
     told = Told(capsys)
-    lost = Refused(0.0, "inbox_full", "", b"", 3)
+    lost = Unread(0.0, "inbox_full", "", b"", 3)
     assert told.after(0, a=[lost]) == ["lumen: a: 3 events lost (inbox_full)"]
     assert told.after(5, a=[lost]) == []
     assert told.after(5, a=[lost]) == ["lumen: a: 6 events lost (inbox_full)"]

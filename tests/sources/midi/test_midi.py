@@ -17,24 +17,24 @@ from hypothesis import strategies as st
 
 from configs.schema import MidiStream
 from operators.plan import MIDI_KEY
-from sources.inbox import Heard, Inbox, Refused, Turned
+from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
-from sources.midi.midi import Midi, understood
-from sources.midi.port import PortError, Taken
+from sources.midi.midi import MidiReceiver, understood
+from sources.midi.port import MidiPortError, Taken
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
 
 def heard(*message: int) -> tuple[str, float]:
     said = understood(message, 1.0, "a port")
-    assert isinstance(said, Heard), said
+    assert isinstance(said, Message), said
     assert said.rx == 1.0
     return said.key, said.value
 
 
 def refused(*message: int) -> str:
     said = understood(message, 1.0, "a port")
-    assert isinstance(said, Refused), said
+    assert isinstance(said, Unread), said
     assert (said.where, said.sample) == ("a port", bytes(message))
     return said.reason
 
@@ -92,14 +92,14 @@ def test_what_is_no_channel_is_ignored(message: tuple[int, ...]) -> None:
 
 def test_of_a_long_sysex_that_a_driver_hands_over_only_the_start_is_kept() -> None:
     said = understood([0xF0] + [1] * 1_000_000, 1.0, "")
-    assert isinstance(said, Refused)
+    assert isinstance(said, Unread)
     assert len(said.sample) == 256
 
 
 @given(st.lists(st.integers(0, 255), max_size=6))
 def test_noise_is_one_event_a_message_and_never_an_exception(message: list[int]) -> None:
     said = understood(message, 1.0, "")
-    if isinstance(said, Heard):
+    if isinstance(said, Message):
         assert said.key == "clock" or MIDI_KEY.fullmatch(said.key)
 
 
@@ -131,7 +131,7 @@ class Device:
     def open(self) -> None:
         self.tries += 1
         if not self.plugged:
-            raise PortError("no port fits 'LPK'; present: none")
+            raise MidiPortError("no port fits 'LPK'; present: none")
         self.facts = ("LPK25", "ALSA")
 
     def there(self) -> bool:
@@ -151,9 +151,9 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(midi, name, 0.002)
 
 
-def listening(device: Device, pair: bool = False) -> tuple[Midi, Inbox]:
+def listening(device: Device, pair: bool = False) -> tuple[MidiReceiver, Inbox]:
     config = MidiStream(name="m", device="LPK", pair=pair)
-    stream, inbox = Midi(config, device.port), Inbox("m")
+    stream, inbox = MidiReceiver(config, device.port), Inbox("m")
     stream.start(inbox)
     return stream, inbox
 
@@ -206,8 +206,8 @@ def test_twenty_times_unplugged_and_back_it_is_heard_again_and_leaves_nothing() 
     until(lambda: inbox.up)
     stream.stop()
     items = inbox.take()
-    assert sum(isinstance(item, Heard) for item in items) == 20
-    edges = [item.up for item in items if isinstance(item, Turned)]
+    assert sum(isinstance(item, Message) for item in items) == 20
+    edges = [item.up for item in items if isinstance(item, StreamChange)]
     assert edges == [True, False] * 20 + [True]
     assert (device.released, device.closed) == (21, 1)
     assert resources() == before
@@ -226,7 +226,7 @@ def test_while_it_is_absent_it_is_tried_ever_more_seldom(monkeypatch: pytest.Mon
 
 def test_stopped_twice_and_stopped_unstarted_is_stopped() -> None:
     device = Device(plugged=True)
-    Midi(MidiStream(name="m", device="LPK"), device.port).stop()
+    MidiReceiver(MidiStream(name="m", device="LPK"), device.port).stop()
     stream, inbox = listening(device)
     until(lambda: inbox.up)
     stream.stop()
@@ -258,7 +258,7 @@ def test_what_came_just_before_the_device_went_is_heard() -> None:
     device.plugged = False
     until(lambda: not inbox.up)
     stream.stop()
-    assert sum(isinstance(item, Heard) for item in inbox.take()) == 100
+    assert sum(isinstance(item, Message) for item in inbox.take()) == 100
 
 
 def test_what_the_driver_had_no_room_for_is_counted() -> None:
@@ -268,7 +268,7 @@ def test_what_the_driver_had_no_room_for_is_counted() -> None:
     device.overrun = True
     until(lambda: inbox.lost)
     stream.stop()
-    lost = [item for item in inbox.take() if isinstance(item, Refused)]
+    lost = [item for item in inbox.take() if isinstance(item, Unread)]
     assert [(item.reason, item.events) for item in lost] == [("kernel_full", 1)]
 
 
@@ -306,7 +306,7 @@ def test_pairs_of_controllers_are_numbers_of_14_bits_where_asked_for() -> None:
         device.hear([0xB0, 1, 4])
         until(lambda inbox=inbox, keys=keys, pair=pair: inbox.received >= len(keys) + 1 + pair)
         stream.stop()
-        said = [(item.key, item.value) for item in inbox.take() if isinstance(item, Heard)]
+        said = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
         assert [key for key, _ in said[: len(keys)]] == keys
         if pair:
             assert said[3] == ("cc14/1/1", 259.0)
@@ -338,7 +338,7 @@ def test_of_what_rtmidi_repeats_only_one_is_heard_and_the_rest_is_in_the_account
     until(lambda: inbox.received == 4 and inbox.lost == 1)
     stream.stop()
     _, *items = inbox.take()
-    heard = [item.value for item in items if isinstance(item, Heard)]
+    heard = [item.value for item in items if isinstance(item, Message)]
     assert heard == [5.0, 6.0, 6.0]
-    reasons = [item.reason for item in items if isinstance(item, Refused)]
+    reasons = [item.reason for item in items if isinstance(item, Unread)]
     assert reasons == ["filtered", "kernel_full"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.midi.losses import Repeats, Sounding
+from sources.midi.losses import RepeatedMessages, Sounding
 
 ON, OFF = [0x90, 60, 100], [0x80, 60, 0]
 
@@ -48,7 +48,7 @@ CC, CLOCK, SENSING = [0xB0, 1, 5], [0xF8], [0xFE]
 
 
 def fates(*sent: tuple[list[int], float, bool]) -> list[str]:
-    repeats = Repeats()
+    repeats = RepeatedMessages()
     return [repeats.judge(*each) for each in sent]
 
 
@@ -77,7 +77,7 @@ def test_the_same_twice_in_one_call_says_nothing_new() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 255), max_size=5)))
 def test_noise_raises_nothing(messages: list[list[int]]) -> None:
-    sounding, repeats = Sounding(0), Repeats()
+    sounding, repeats = Sounding(0), RepeatedMessages()
     for i, message in enumerate(messages):
         assert repeats.judge(message, 0.0, i % 2 == 0) in ("sent", "lost", "shown", "again")
         assert sounding.lost(message, i, i + 1) in (0, 1)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.midi.arrival_times import Stamps
+from sources.midi.arrival_times import ArrivalTimes
 
 US = 1.1e-6
 
@@ -18,7 +18,7 @@ def read(
 ) -> list[float]:
     """Return the stamps of messages that are taken at `looks`; the hidden ones are not handed
     over, though the driver's time goes on from them."""
-    stamps, out, before, empty, i = Stamps(), [], zero, looks[0] - 1.0, 0
+    stamps, out, before, empty, i = ArrivalTimes(), [], zero, looks[0] - 1.0, 0
     for look in looks:
         deltas = []
         while i < len(true) and true[i] <= look:
@@ -73,14 +73,14 @@ def test_every_stamp_lies_between_the_two_looks_it_was_taken_between(
 
 
 def test_a_host_s_clock_that_is_set_is_followed() -> None:
-    stamps = Stamps()
+    stamps = ArrivalTimes()
     assert stamps.at([0.0], 99.9, 100.0) == [100.0]
     assert stamps.at([1.0], 50.9, 51.0) == [51.0], "back"
     assert stamps.at([1.0], 500.0, 500.1) == [500.0], "ahead"
 
 
 def test_a_driver_s_stamp_that_is_no_number_or_runs_backwards_raises_nothing() -> None:
-    stamps = Stamps()
+    stamps = ArrivalTimes()
     found = stamps.at([float("nan"), -5.0, float("inf"), 0.0], 9.0, 10.0)
     assert all(9.0 <= stamp <= 10.0 for stamp in found)
     assert 10.0 <= stamps.at([0.0], 10.0, 11.0)[0] <= 11.0

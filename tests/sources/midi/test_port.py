@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sources.midi import port
-from sources.midi.port import QUEUE, Port, PortError, not_running
+from sources.midi.port import QUEUE, MidiPortError, Port, not_running
 from sources.midi.port_name import connected, fitting
 
 THROUGH = "Midi Through:Midi Through Port-0 14:0"
@@ -225,7 +225,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def why(driver: Driver, device: str = "LPK") -> str:
     port = made(driver, device)
-    with pytest.raises(PortError) as raised:
+    with pytest.raises(MidiPortError) as raised:
         port.open()
     assert port.facts == ()
     assert not port.there()
@@ -281,7 +281,9 @@ def test_a_list_that_changes_while_it_is_opened_leads_to_no_other_device() -> No
     found.release()
     driver.ports = [KEYS, last]
     driver.changes = [[other, KEYS], [KEYS, other]] * 10
-    with pytest.raises(PortError, match=f"'{KEYS}' went, or changed its place, while it was op"):
+    with pytest.raises(
+        MidiPortError, match=f"'{KEYS}' went, or changed its place, while it was op"
+    ):
         found.open()
     assert client.opened is None
 
@@ -314,7 +316,7 @@ def test_of_alsa_it_is_asked_what_was_really_opened(tmp_path: Path) -> None:
         text = CLIENTS.format(ours=found._ours, number=number)
         (tmp_path / "seq" / "clients").write_text(text)
         if refused:
-            with pytest.raises(PortError, match="changed its place"):
+            with pytest.raises(MidiPortError, match="changed its place"):
                 found.open()
         else:
             found.open()
@@ -333,7 +335,9 @@ def test_a_list_whose_last_port_goes_while_it_is_asked_for_is_asked_for_again() 
 def test_two_streams_never_have_one_port() -> None:
     driver = Driver(*TWO)
     first, second = opened(driver, "Launch"), made(driver, "Launch MIDI 1")
-    with pytest.raises(PortError, match=r"is the port of another stream of this run.*#2' for the"):
+    with pytest.raises(
+        MidiPortError, match=r"is the port of another stream of this run.*#2' for the"
+    ):
         second.open()
     assert second.facts == ()
     other = opened(driver, "Launch#2")
@@ -365,7 +369,7 @@ def test_a_device_that_comes_back_is_heard_by_the_client_that_heard_it_before() 
         driver.ports = []
         found.release()
         client.hear(0x90, 60, 1)
-        with pytest.raises(PortError):
+        with pytest.raises(MidiPortError):
             found.open()
         driver.ports = [KEYS]
         found.open()
@@ -418,7 +422,7 @@ def test_a_driver_that_fails_later_means_that_the_port_is_gone() -> None:
     found.send([0xB0, 1, 2])
     assert driver.clients[0].sent == [[0xB0, 1, 2]]
     driver.busy = SystemError("gone")
-    with pytest.raises(PortError, match="gone"):
+    with pytest.raises(MidiPortError, match="gone"):
         found.send([0xB0, 1, 2])
     driver.ports = None
     assert not found.there()
@@ -427,7 +431,7 @@ def test_a_driver_that_fails_later_means_that_the_port_is_gone() -> None:
 def test_a_server_that_went_is_asked_anew_when_it_runs_again() -> None:
     driver, server = Driver(KEYS), ["no server"]
     found = Port("LPK", False, True, driver, lambda *_: server[0] if server else None)
-    with pytest.raises(PortError, match=r"^no server$"):
+    with pytest.raises(MidiPortError, match=r"^no server$"):
         found.open()
     assert driver.clients == []
     server.clear()
@@ -436,7 +440,7 @@ def test_a_server_that_went_is_asked_anew_when_it_runs_again() -> None:
     server.append("no server")
     assert not found.there()
     found.release()
-    with pytest.raises(PortError):
+    with pytest.raises(MidiPortError):
         found.open()
     server.clear()
     found.open()
@@ -451,5 +455,5 @@ def test_a_server_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_the_package_it_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(port.sys.modules, "rtmidi", None)
-    with pytest.raises(PortError, match="python-rtmidi cannot be used"):
+    with pytest.raises(MidiPortError, match="python-rtmidi cannot be used"):
         Port("LPK").open()

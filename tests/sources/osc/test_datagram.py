@@ -4,7 +4,7 @@ import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from ops.bench.osc_fuzz import bundle, message, nested
-from sources.inbox import Heard, Refused
+from sources.inbox import Message, Unread
 from sources.osc.datagram import MAX_ARGUMENTS, MAX_DATAGRAM, MAX_MESSAGES, Datagrams
 
 UNIX = 2_208_988_800
@@ -28,13 +28,13 @@ def built(address, *arguments):
 
 def value(data):
     item = one(data)
-    assert isinstance(item, Heard), item
+    assert isinstance(item, Message), item
     return item.value
 
 
 def reason(data):
     item = one(data)
-    assert isinstance(item, Refused), item
+    assert isinstance(item, Unread), item
     return item.reason
 
 

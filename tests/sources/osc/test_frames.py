@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.bench.osc_fuzz import bundle, message
-from sources.inbox import Heard, Refused
+from sources.inbox import Message, Unread
 from sources.osc.datagram import Datagrams
 from sources.osc.frames import END, ESC, Frames
 
@@ -65,7 +65,7 @@ def test_a_packet_beyond_the_bound_costs_itself_only_and_no_room(wrap: object) -
         assert len(frames._held) <= LONGEST + 1
     assert [len(p) for p in found] == [len(PACKETS[0]), LONGEST + 1, len(PACKETS[0])]
     (refused,) = Datagrams().decode(found[1], 1.0)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Unread)
     assert refused.reason == "too_long"
 
 
@@ -74,7 +74,7 @@ def test_what_is_neither_framing_is_refused_and_ends_the_connection(data: bytes)
     frames = Frames(LONGEST)
     (packet,) = frames.feed(data)
     assert frames.broken
-    assert isinstance(Datagrams().decode(packet, 1.0)[0], Refused)
+    assert isinstance(Datagrams().decode(packet, 1.0)[0], Unread)
     assert frames.feed(prefixed(PACKETS[0])) == []
 
 
@@ -86,8 +86,8 @@ def test_a_packet_that_was_cut_off_is_refused_even_where_its_part_is_sound(frame
     part = len(framed(whole)) - len(PACKETS[0]) - 4 - (framed is slipped)
     assert frames.feed(framed(whole)[:part]) == []
     (packet,) = frames.rest()
-    assert isinstance(Datagrams().decode(packet, 1.0)[0], Refused)
-    assert isinstance(Datagrams().decode(whole[: -len(PACKETS[0]) - 4], 1.0)[0], Heard)
+    assert isinstance(Datagrams().decode(packet, 1.0)[0], Unread)
+    assert isinstance(Datagrams().decode(whole[: -len(PACKETS[0]) - 4], 1.0)[0], Message)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))

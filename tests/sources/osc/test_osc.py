@@ -11,9 +11,9 @@ import pytest
 from configs.schema import OscStream
 from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
-from sources.inbox import Heard, Inbox, Refused, Turned, stamp
-from sources.osc import Osc, udp
-from sources.osc.udp import Receiver, holder
+from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
+from sources.osc import OscReceiver, udp
+from sources.osc.udp import UdpReceiver, holder
 
 
 def number(address, value):
@@ -38,7 +38,7 @@ class Running:
     def __init__(self, port, **config):
         self.address = ("127.0.0.1", port)
         self.inbox = Inbox("osc")
-        self.stream = Osc(OscStream(name="osc", addr=f"127.0.0.1:{port}", **config))
+        self.stream = OscReceiver(OscStream(name="osc", addr=f"127.0.0.1:{port}", **config))
         self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def __enter__(self):
@@ -56,7 +56,7 @@ class Running:
 
     def items(self):
         self.stream.stop()
-        return [item for item in self.inbox.take() if not isinstance(item, Turned)]
+        return [item for item in self.inbox.take() if not isinstance(item, StreamChange)]
 
 
 @pytest.mark.parametrize("gulps", [True, False])
@@ -75,7 +75,7 @@ def test_datagrams_are_heard_in_order_with_their_arrival(port, gulps, monkeypatc
 
 
 def test_the_kernel_stamps_what_waits_before_it_is_read():
-    receiver = Receiver("127.0.0.1", 0)
+    receiver = UdpReceiver("127.0.0.1", 0)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             # Linux begins to stamp a moment after the first socket asks for it.
@@ -98,7 +98,7 @@ def test_the_kernel_stamps_what_waits_before_it_is_read():
 
 def test_what_the_kernel_drops_is_counted(monkeypatch):
     monkeypatch.setattr(udp, "BUFFER", 4096)
-    receiver = Receiver("127.0.0.1", 0)
+    receiver = UdpReceiver("127.0.0.1", 0)
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for _ in range(1_000):
@@ -118,12 +118,12 @@ def test_only_wanted_addresses_are_heard_and_the_others_are_one_count(port):
         osc.send(number("/ure/v", 1), number("/b", 2), number("/c", 3), number("/bb", 4))
         items = osc.items()
 
-    assert [(x.key, x.value) for x in items if isinstance(x, Heard)] == [
+    assert [(x.key, x.value) for x in items if isinstance(x, Message)] == [
         ("/ure/v", 1.0),
         ("/b", 2.0),
     ]
-    assert sum(x.events for x in items if isinstance(x, Refused)) == 2
-    assert {x.reason for x in items if isinstance(x, Refused)} == {"filtered"}
+    assert sum(x.events for x in items if isinstance(x, Unread)) == 2
+    assert {x.reason for x in items if isinstance(x, Unread)} == {"filtered"}
 
 
 @pytest.mark.parametrize(("allow", "heard"), [(["127.0.0.0/8"], 1), (["10.0.0.0/8", "::1"], 0)])
@@ -132,19 +132,19 @@ def test_only_allowed_peers_are_heard(port, allow, heard):
         osc.send(number("/a", 1))
         items = osc.items()
 
-    assert sum(isinstance(x, Heard) for x in items) == heard
-    assert [x.reason for x in items if isinstance(x, Refused)] == ["peer"] * (1 - heard)
+    assert sum(isinstance(x, Message) for x in items) == heard
+    assert [x.reason for x in items if isinstance(x, Unread)] == ["peer"] * (1 - heard)
 
 
 def test_refusals_of_one_reading_share_one_place_a_reason(port):
     with Running(port) as osc:
         osc.stream.stop()
-        with closing(Receiver("127.0.0.1", port)) as receiver:
+        with closing(UdpReceiver("127.0.0.1", port)) as receiver:
             osc.send(b"bad1", message("/a", "N"), number("/a", 3), b"bad2", b"bad3")
             sender = osc.sender.getsockname()[1]
             items = osc.stream._decoded(receiver.read(), receiver)
 
-    assert [(x.reason, x.events, x.sample[:4]) for x in items if isinstance(x, Refused)] == [
+    assert [(x.reason, x.events, x.sample[:4]) for x in items if isinstance(x, Unread)] == [
         ("osc", 3, b"bad1"), ("value", 1, b"/a\0\0"),
     ]  # fmt: skip
     assert {x.where for x in items[:2]} == {f"127.0.0.1:{sender}"}
@@ -177,7 +177,7 @@ def test_a_stream_stops_soon_and_leaves_nothing_behind(port):
 
 def test_ipv6_is_heard_too():
     try:
-        receiver = Receiver("::1", 0)
+        receiver = UdpReceiver("::1", 0)
     except OSError:
         pytest.skip("no IPv6 on this machine")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:

@@ -12,10 +12,10 @@ import pytest
 from configs.schema import OscStream
 from ops.bench.osc_fuzz import message
 from sinks.send import destination as instrument
-from sources.inbox import Heard, Inbox, Item, Played, Refused, Turned
-from sources.osc import Osc
+from sources.inbox import FromSource, Inbox, Item, Message, StreamChange, Unread
+from sources.osc import OscReceiver
 from sources.osc.tcp import MOST_CONNECTIONS, TcpReceiver
-from sources.osc.udp import Receiver
+from sources.osc.udp import UdpReceiver
 
 
 def number(value: float) -> bytes:
@@ -34,7 +34,7 @@ class Running:
 
     def __init__(self, addr: str, **config: object) -> None:
         self.inbox = Inbox("a")
-        self.stream = Osc(OscStream(name="a", addr=addr, **config))  # type: ignore[arg-type]
+        self.stream = OscReceiver(OscStream(name="a", addr=addr, **config))  # type: ignore[arg-type]
 
     def __enter__(self) -> Running:
         self.stream.start(self.inbox)
@@ -53,7 +53,7 @@ class Running:
         while self.inbox.received < events and time.monotonic() < end:
             time.sleep(0.005)
         self.stream.stop()
-        return [item for item in self.inbox.take() if not isinstance(item, Turned)]
+        return [item for item in self.inbox.take() if not isinstance(item, StreamChange)]
 
 
 def sender(host: str = "127.0.0.1") -> socket.socket:
@@ -63,12 +63,12 @@ def sender(host: str = "127.0.0.1") -> socket.socket:
 
 
 def values(items: list[Item]) -> list[object]:
-    return [item.value for item in items if isinstance(item, Heard)]
+    return [item.value for item in items if isinstance(item, Message)]
 
 
 def test_a_peer_of_ipv4_on_a_socket_of_both_families_is_judged_as_ipv4(free: int) -> None:
     try:
-        Receiver("::", 0).close()
+        UdpReceiver("::", 0).close()
     except OSError:
         pytest.skip("no IPv6 on this machine")
     with Running(f"[::]:{free}", allow=["127.0.0.0/8"]) as osc, sender() as phone:
@@ -92,10 +92,10 @@ def test_a_group_is_joined(free: int, interface: str | None) -> None:
 
 
 def test_two_may_hear_one_group_and_an_unknown_interface_is_named() -> None:
-    with closing(Receiver("239.255.0.7", 0)) as first:
-        Receiver("239.255.0.7", first.port).close()
+    with closing(UdpReceiver("239.255.0.7", 0)) as first:
+        UdpReceiver("239.255.0.7", first.port).close()
     with pytest.raises(OSError, match="there is no interface 'nowhere0'"):
-        Receiver("239.255.0.7", 0, "nowhere0")
+        UdpReceiver("239.255.0.7", 0, "nowhere0")
 
 
 def test_a_broadcast_is_heard(free: int) -> None:
@@ -107,7 +107,7 @@ def test_a_broadcast_is_heard(free: int) -> None:
 
 def test_what_is_played_may_be_broadcast(free: int) -> None:
     with Running(f"0.0.0.0:{free}") as osc:
-        out = instrument.Osc(f"127.255.255.255:{free}")
+        out = instrument.OscReceiver(f"127.255.255.255:{free}")
         out.open()
         out.play({"/a": 0.5}, 0.0)
         out.close()
@@ -144,10 +144,10 @@ def test_each_sender_is_a_source_of_its_own_on_request(free: int) -> None:
             two.sendto(data, ("127.0.0.1", free))
         items = osc.items(4)
         assert osc.inbox.words() == []
-    found = [(x.source, type(x.item)) for x in items if isinstance(x, Played)]
+    found = [(x.source, type(x.item)) for x in items if isinstance(x, FromSource)]
     assert found == [
-        ("a@127.0.0.1", Heard), ("a@127.0.0.2", Heard),
-        ("a@127.0.0.1", Refused), ("a@127.0.0.2", Refused),
+        ("a@127.0.0.1", Message), ("a@127.0.0.2", Message),
+        ("a@127.0.0.1", Unread), ("a@127.0.0.2", Unread),
     ]  # fmt: skip
 
 
@@ -158,9 +158,9 @@ def test_the_seventeenth_sender_is_refused_and_that_is_said_once(free: int) -> N
             phone.sendto(number(i), ("127.0.0.1", free))
         items = osc.items(18)
         (line,) = osc.inbox.words()
-    sources = {x.source for x in items if isinstance(x, Played)}
+    sources = {x.source for x in items if isinstance(x, FromSource)}
     assert len(sources) == 16
-    refused = [x for x in items if isinstance(x, Refused)]
+    refused = [x for x in items if isinstance(x, Unread)]
     assert (sum(x.events for x in refused), {x.reason for x in refused}) == (2, {"peer"})
     assert "more than 16 senders" in line
 
@@ -191,7 +191,7 @@ def test_what_is_no_osc_on_tcp_is_refused_with_its_peer_and_closed(free: int) ->
             phone.sendall(framed(number(1), False))
             items = osc.items(2)
     assert values(items) == [1.0]
-    (refused,) = (x for x in items if isinstance(x, Refused))
+    (refused,) = (x for x in items if isinstance(x, Unread))
     assert (refused.reason, refused.where) == ("osc", f"127.0.0.1:{peer}")
     assert refused.sample.startswith(b"GET /")
 
@@ -221,7 +221,7 @@ def test_connections_are_bounded_and_one_that_ends_makes_room() -> None:
 
 def test_a_tcp_port_that_is_taken_says_by_whom() -> None:
     with closing(TcpReceiver("127.0.0.1", 0)) as receiver:
-        stream = Osc(OscStream(name="a", addr=f"tcp://127.0.0.1:{receiver.port}"))
+        stream = OscReceiver(OscStream(name="a", addr=f"tcp://127.0.0.1:{receiver.port}"))
         inbox = Inbox("a")
         stream.start(inbox)
         end = time.monotonic() + 5

@@ -14,7 +14,7 @@ from backports import zstd
 
 from configs.schema import Config
 from operators.records import Batch
-from ops.fakes.xdf_files import Stream, regular
+from ops.fakes.xdf_files import XdfFileStream, regular
 from ops.fakes.xdf_files import write as write_xdf
 from sources import shutdown as stop
 from sources.recordings import recording
@@ -196,11 +196,13 @@ def test_a_run_that_is_resumed_again_and_again_gives_the_same_rows(recordings, q
 def test_an_xdf_file_gives_the_same_rows_however_it_is_read(tmp_path, lines, every):
     """Numbers, bad numbers, texts, empty ones, bad stamps and bad readings, cut and resumed."""
     rng, host = np.random.default_rng(0), regular(50.0, 60.0)
-    good, bad = (Stream(n, host, 50.0, labels=("x", "y"), seed=k) for k, n in enumerate("ab"))
+    good, bad = (
+        XdfFileStream(n, host, 50.0, labels=("x", "y"), seed=k) for k, n in enumerate("ab")
+    )
     good.values[::31, 1] = np.nan
     bad.stamps[rng.random(len(host)) < 0.05] += 1e6
     bad.reading[-1] += 7e5
-    marks = Stream("marks", 5001.0 + np.arange(20) * 2.5, texts=("", "go", ""), kind="exact")
+    marks = XdfFileStream("marks", 5001.0 + np.arange(20) * 2.5, texts=("", "go", ""), kind="exact")
     write_xdf(tmp_path / "a.xdf", good, bad, marks)
     whole = replay(config(tmp_path / "a.xdf", batch_lines=1_000_000)).everything()
     _, said, texts, _ = whole

@@ -9,13 +9,13 @@ from configs.schema import TapConfig
 from sources.opening import head, open_recording
 from sources.recordings.recording import Mark
 from sources.tape.reader import Tape, faults, read_manifest
-from sources.tape.writer import Tap, TapError, unfinished
+from sources.tape.writer import TapError, TapeWriter, unfinished
 
 ROOT = Path(__file__).parents[3]
 
 
 def tap(root, run=None, needed=None, **config):
-    return Tap(TapConfig(dir=str(root), **config), "studio", "print", run, needed)
+    return TapeWriter(TapConfig(dir=str(root), **config), "studio", "print", run, needed)
 
 
 def line(i):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from sources.inbox import Heard, Refused
+from sources.inbox import Message, Unread
 from sources.ure import exposition
-from sources.ure.exposition import MAX_LINE, MAX_SAMPLES, PageError, Pages
+from sources.ure.exposition import MAX_LINE, MAX_SAMPLES, PageDecoder, PageError
 
 RX = 1_730_000_000.25
 WHERE = "http://ure/"
@@ -25,15 +25,15 @@ spaced\t 7  1730000000123\t
 
 
 def decode(page, openmetrics=False, pages=None, **how):
-    return (pages or Pages(**how)).decode(page, RX, WHERE, openmetrics)
+    return (pages or PageDecoder(**how)).decode(page, RX, WHERE, openmetrics)
 
 
 def values(items):
-    return {x.key: x.value for x in items if isinstance(x, Heard)}
+    return {x.key: x.value for x in items if isinstance(x, Message)}
 
 
 def lost(items):
-    return {x.reason: x.events for x in items if isinstance(x, Refused)}
+    return {x.reason: x.events for x in items if isinstance(x, Unread)}
 
 
 def refusal(page, openmetrics=False):
@@ -64,7 +64,7 @@ def test_a_stamp_of_its_own_is_source_time_in_the_unit_of_the_format():
 
 
 def test_a_stamp_said_before_is_no_new_sample():
-    pages = Pages()
+    pages = PageDecoder()
     first = decode(b"a 1 1000\nb 1\nc 1 1000\n", pages=pages)
     again = decode(b"a 1 1000\nb 1\nc 1 2000\n", pages=pages)
 
@@ -79,12 +79,12 @@ def test_a_sample_that_cannot_be_used_costs_itself_only():
 
     assert values(items) == {"a": 1.0}
     assert lost(items) == {"value": 4, "stamp": 1, "too_long": 1}
-    assert {x.where for x in items if isinstance(x, Refused)} == {WHERE}
-    assert next(x.sample for x in items if isinstance(x, Refused)) == b"b NaN"
+    assert {x.where for x in items if isinstance(x, Unread)} == {WHERE}
+    assert next(x.sample for x in items if isinstance(x, Unread)) == b"b NaN"
 
 
 def test_series_that_are_not_wanted_are_counted_together():
-    pages = Pages(lambda key: key == "a")
+    pages = PageDecoder(lambda key: key == "a")
     items = decode(b"a 1\nb 2\nc NaN\n", pages=pages)
 
     assert values(items) == {"a": 1.0}
@@ -144,7 +144,7 @@ def test_a_page_beyond_its_bounds_is_refused_as_too_long(page):
 
 
 def test_a_refused_page_changes_nothing_for_the_next():
-    pages = Pages()
+    pages = PageDecoder()
     decode(b"a 1 1000\n", pages=pages)
     with pytest.raises(PageError):
         decode(b"a 1 2000\nbad\n", pages=pages)

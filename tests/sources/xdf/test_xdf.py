@@ -9,7 +9,7 @@ import pytest
 
 from ops.__main__ import main
 from ops.bench.xdf import host_times
-from ops.fakes.xdf_files import Stream, chunk, number, regular, write
+from ops.fakes.xdf_files import XdfFileStream, chunk, number, regular, write
 from sources.recordings.recording import Mark
 from sources.rows.names import Names
 from sources.xdf import xdf
@@ -26,7 +26,7 @@ def pyxdf_says_nothing():
 
 
 def eeg(**what):
-    return Stream("eeg", regular(50.0, what.pop("seconds", 60.0)), 50.0, **what)
+    return XdfFileStream("eeg", regular(50.0, what.pop("seconds", 60.0)), 50.0, **what)
 
 
 def written(tmp_path, *streams):
@@ -106,14 +106,14 @@ def test_a_step_back_in_a_long_gap_of_uneven_samples_is_where_time_ran_back(tmp_
     rng = np.random.default_rng(3)
     host = rng.uniform(5000, 5300, 3000)
     host = np.sort([*host[(host < 5149.95) | (host > 5150.49)], 5149.95, 5150.49])
-    stream = Stream("s", host, 0.0, offset_s=1234.5, skew_ppm=80.0, steps=((5150.0, -0.8),))
+    stream = XdfFileStream("s", host, 0.0, offset_s=1234.5, skew_ppm=80.0, steps=((5150.0, -0.8),))
     write(tmp_path / "a.xdf", stream)
     assert np.abs(host_times(tmp_path / "a.xdf")[1] - host).max() < 1e-3
 
 
 def test_uneven_samples_are_mapped_each_by_its_stamp(tmp_path):
     host = np.sort(np.random.default_rng(0).uniform(5000, 5200, 300))
-    stream = Stream("fader", host, offset_s=-40.0, skew_ppm=-120.0, jitter_s=0.0)
+    stream = XdfFileStream("fader", host, offset_s=-40.0, skew_ppm=-120.0, jitter_s=0.0)
     ours, raw, _ = errors(written(tmp_path, stream), stream)
     assert ours <= 1.15 * raw + 1
     assert ours < 60
@@ -149,7 +149,7 @@ def test_readings_are_rows_and_evidence(tmp_path):
 
 def test_texts_are_markers_on_the_same_axis(tmp_path):
     host = 5000.0 + np.arange(12) * 7.0
-    marks = Stream("marks", host, texts=("gö", "stop"), kind="exact", **SKEWED)
+    marks = XdfFileStream("marks", host, texts=("gö", "stop"), kind="exact", **SKEWED)
     got = [r for r in rows(written(tmp_path, marks)) if r[0] == "marks:x"]
     assert [said for *_, said, _ in got] == ["gö", "stop"] * 6
     assert [rx for _, _, rx, *_ in got] == pytest.approx(host, abs=1e-6)
@@ -165,8 +165,8 @@ def test_rows_come_in_the_order_of_host_time(tmp_path):
 
 
 def test_names_can_stand_in_a_configuration_and_are_unique(tmp_path):
-    twin = Stream("a:b", regular(10.0, 2.0), 10.0, labels=("x", "x", "", "clock_offset"))
-    path = written(tmp_path, twin, Stream(" ", regular(10.0, 2.0), 10.0, has_readings=False))
+    twin = XdfFileStream("a:b", regular(10.0, 2.0), 10.0, labels=("x", "x", "", "clock_offset"))
+    path = written(tmp_path, twin, XdfFileStream(" ", regular(10.0, 2.0), 10.0, has_readings=False))
     names = {r[0] for r in rows(path)}
     assert names == {"a_b:x", "a_b:x_2", "a_b:ch3", "a_b:clock_offset_2", "a_b:clock_offset",
                      "stream_2:x"}  # fmt: skip
@@ -237,7 +237,7 @@ def test_nonsense_is_dead_letters_at_most(tmp_path, name):
 
 
 def test_flipped_bytes_raise_nothing(tmp_path):
-    path = written(tmp_path, eeg(seconds=5.0), Stream("m", regular(2.0, 5.0), texts=("a",)))
+    path = written(tmp_path, eeg(seconds=5.0), XdfFileStream("m", regular(2.0, 5.0), texts=("a",)))
     data, rng = path.read_bytes(), np.random.default_rng(0)
     for _ in range(60):
         changed = bytearray(data)
@@ -273,7 +273,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, monkeypatch):
 def test_channels_are_counted_for_a_configuration(tmp_path):
     stream = eeg(seconds=2.0, labels=("a", "b"))
     stream.values[3, 0] = np.nan
-    marks = Stream("m", regular(2.0, 2.0), texts=("a",), has_readings=False)
+    marks = XdfFileStream("m", regular(2.0, 2.0), texts=("a",), has_readings=False)
     counts = channels(str(written(tmp_path, stream, marks)))
     assert counts == {"eeg:a": 99, "eeg:b": 100, "eeg:clock_offset": len(stream.reading)}
 
@@ -286,11 +286,13 @@ def test_a_replay_corrects_fuses_and_keeps_the_raw_stamps(tmp_path, monkeypatch,
         return np.sin(2 * np.pi * hz * t[:, None] + phase).sum(axis=1)[:, None] / 5
 
     first, second = regular(50.0, 120.0), regular(31.0, 120.0)
-    a = Stream("eeg", first, 50.0, values=movement(first), steps=((5060.0, 0.5),), kind="exact",
+    a = XdfFileStream("eeg", first, 50.0, values=movement(first), steps=((5060.0, 0.5),), kind="exact",
                **SKEWED)  # fmt: skip
-    b = Stream("imu", second, 31.0, values=movement(second - 0.2), offset_s=-7.0, lost=0.02,
+    b = XdfFileStream("imu", second, 31.0, values=movement(second - 0.2), offset_s=-7.0, lost=0.02,
                jitter_s=2e-3, kind="exact")  # fmt: skip
-    marks = Stream("marks", 5010.0 + np.arange(9) * 10.0, texts=("go",), offset_s=3.0, kind="exact")
+    marks = XdfFileStream(
+        "marks", 5010.0 + np.arange(9) * 10.0, texts=("go",), offset_s=3.0, kind="exact"
+    )
     written(tmp_path, a, b, marks)
     monkeypatch.chdir(tmp_path)
     assert main(["replay", "my.xdf", "--out", "out"]) == 0

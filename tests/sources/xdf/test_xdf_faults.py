@@ -10,7 +10,7 @@ import pytest
 from ops.__main__ import main
 from ops.bench.xdf_load import measured
 from ops.cli.guess.config import FEWEST
-from ops.fakes.xdf_files import Stream, chunk, regular, write
+from ops.fakes.xdf_files import XdfFileStream, chunk, regular, write
 from sources.recordings.recording import Mark
 from sources.rows.names import Names
 from sources.xdf import xdf
@@ -28,7 +28,7 @@ def movement(seed):
 
 def healthy(name="good", rate=50.0, lag=0.0, seed=3, **what):
     host = regular(rate, SECONDS)
-    return Stream(name, host, rate, values=movement(5)(host - lag), seed=seed, **what)
+    return XdfFileStream(name, host, rate, values=movement(5)(host - lag), seed=seed, **what)
 
 
 def found(path, stream):
@@ -164,7 +164,7 @@ def test_a_clock_that_is_set_is_no_fault(tmp_path):
 def test_a_slope_is_not_drawn_out_over_more_than_ten_spans(tmp_path):
     """Readings of 15 s with a slope by chance; samples for ten minutes."""
     host = regular(20.0, 500.0)
-    stream = Stream("s", host, 0.0, every_s=5.0)
+    stream = XdfFileStream("s", host, 0.0, every_s=5.0)
     keep = slice(0, 4)
     stream.reading_at, stream.reading = stream.reading_at[keep], np.array([0, 1, 2, 3]) * 5e-3
     path = tmp_path / "a.xdf"
@@ -179,7 +179,7 @@ def test_samples_of_a_lossy_radio_keep_their_order(tmp_path, seed):
     host = regular(250.0, 60.0)
     kept = np.repeat(rng.random(len(host) // 10) > 0.3, 10)
     host = host[kept]
-    stream = Stream("obci", host, 250.0, seed=seed)
+    stream = XdfFileStream("obci", host, 250.0, seed=seed)
     stream.values = np.arange(len(host))[:, None] * 1.0
     stream.stamps = stream.stamps + np.repeat(rng.exponential(0.03, len(host) // 10), 10)
     path = tmp_path / "a.xdf"
@@ -215,8 +215,8 @@ def mixed(tmp_path):
     good.values[::97, 1] = np.nan
     trash(bad)
     host = 5005.0 + np.arange(17) * 5.0
-    marks = Stream("marks", host, texts=("", "go", "", "x" * (1 << 20) + "y"), kind="exact")
-    blank = Stream("blank", host + 0.5, texts=("",), kind="exact")
+    marks = XdfFileStream("marks", host, texts=("", "go", "", "x" * (1 << 20) + "y"), kind="exact")
+    blank = XdfFileStream("blank", host + 0.5, texts=("",), kind="exact")
     path = tmp_path / "a.xdf"
     write(path, good, bad, marks, blank)
     return path
@@ -277,7 +277,9 @@ def test_unused_readings_change_nothing_of_a_run(tmp_path, monkeypatch):
 
 
 def texts_only():
-    return (Stream("hand", 5000.0 + np.arange(38) * 2.0, texts=("step",), has_readings=False),)
+    return (
+        XdfFileStream("hand", 5000.0 + np.arange(38) * 2.0, texts=("step",), has_readings=False),
+    )
 
 
 REFUSED = {
@@ -286,7 +288,10 @@ REFUSED = {
     "no chunk": (b"XDF:\x04" + struct.pack("<I", 30) + bytes(500), "damaged: "),
     "no stream": (b"XDF:" + chunk(1, b"<info/>"), "holds no stream"),
     "markers": (texts_only(), "markers only (38 texts of hand)"),
-    "few": ((Stream("s", regular(1.0, 3.0)),), "no channel with more than 8 numbers (3 at most)"),
+    "few": (
+        (XdfFileStream("s", regular(1.0, 3.0)),),
+        "no channel with more than 8 numbers (3 at most)",
+    ),
 }
 
 
@@ -353,7 +358,7 @@ def test_a_file_is_decoded_once_a_process_until_it_changes(tmp_path, monkeypatch
 def test_loading_is_lean_in_time_and_memory(tmp_path):
     """A million numbers a CPU second and 40 bytes each, of audio with a stamp a chunk."""
     path = tmp_path / "a.xdf"
-    write(path, Stream("mic", regular(32_000.0, 90.0), 32_000.0, "int16", one_stamp=True))
+    write(path, XdfFileStream("mic", regular(32_000.0, 90.0), 32_000.0, "int16", one_stamp=True))
     cost = measured("ours", path)
     assert cost["numbers"] > 2_880_000
     assert cost["peak"] / cost["numbers"] <= 40
@@ -362,7 +367,9 @@ def test_loading_is_lean_in_time_and_memory(tmp_path):
 
 def test_samples_without_stamps_follow_at_the_nominal_rate(tmp_path):
     pyxdf = pytest.importorskip("pyxdf")
-    stream = Stream("mic", regular(200.0, 20.0), 200.0, "int16", one_stamp=True, offset_s=3.0)
+    stream = XdfFileStream(
+        "mic", regular(200.0, 20.0), 200.0, "int16", one_stamp=True, offset_s=3.0
+    )
     write(tmp_path / "a.xdf", stream)
     track = load(str(tmp_path / "a.xdf")).tracks[0]
     theirs = pyxdf.load_xdf(tmp_path / "a.xdf", dejitter_timestamps=False,
@@ -378,7 +385,7 @@ def test_stamps_may_be_left_out_anywhere(tmp_path):
         last = 50.0 + i * 0.11 if flag else last + 0.1
         stamps.append(last)
         rows.append((b"\x08" + struct.pack("<d", last) if flag else b"\0") + struct.pack("<h", i))
-    head = Stream("s", regular(10.0, 1.0), 10.0, "int16").header()
+    head = XdfFileStream("s", regular(10.0, 1.0), 10.0, "int16").header()
     mark = struct.pack("<I", 1)
     body = bytes([1, len(rows)]) + b"".join(rows)
     (tmp_path / "a.xdf").write_bytes(b"XDF:" + chunk(2, mark + head) + chunk(3, mark + body))

@@ -6,14 +6,14 @@ from math import nan
 
 import pytest
 
-from ops.cli.guess.channel_survey import FEWEST, MOST_CHANNELS, Hearing, shown
-from sources.inbox import Heard, Refused
+from ops.cli.guess.channel_survey import FEWEST, MOST_CHANNELS, ChannelSurvey, shown
+from sources.inbox import Message, Unread
 
 
-def heard(times: list[float], key: str = "/x", ts: float = nan) -> Hearing:
-    hearing = Hearing()
+def heard(times: list[float], key: str = "/x", ts: float = nan) -> ChannelSurvey:
+    hearing = ChannelSurvey()
     for i, rx in enumerate(times):
-        hearing.take("a", Heard(rx, key, float(i), ts))
+        hearing.take("a", Message(rx, key, float(i), ts))
     return hearing
 
 
@@ -57,28 +57,28 @@ def test_a_timetag_is_a_clock_of_its_own() -> None:
 
 
 def test_an_array_is_a_channel_for_each_number_of_it() -> None:
-    hearing = Hearing()
-    hearing.take("a", Heard(1.0, "/acc", (1.0, nan, 3.0)))
+    hearing = ChannelSurvey()
+    hearing.take("a", Message(1.0, "/acc", (1.0, nan, 3.0)))
     assert list(hearing.channels) == ["a:/acc[0]", "a:/acc[2]"]
 
 
 def test_a_text_has_no_range() -> None:
-    hearing = Hearing()
-    hearing.take("a", Heard(1.0, "/say", "hello"))
+    hearing = ChannelSurvey()
+    hearing.take("a", Message(1.0, "/say", "hello"))
     assert hearing.rows(1.0)[0][3:5] == ("-", "text")
 
 
 def test_channels_are_so_many_at_most_and_the_rest_is_counted() -> None:
-    hearing = Hearing()
+    hearing = ChannelSurvey()
     for i in range(MOST_CHANNELS + 5):
-        hearing.take("a", Heard(1.0, f"/{i}", 1.0))
+        hearing.take("a", Message(1.0, f"/{i}", 1.0))
     assert (len(hearing.channels), hearing.others) == (MOST_CHANNELS, 5)
 
 
 def test_what_cannot_be_used_is_counted_by_its_reason() -> None:
-    hearing = Hearing()
-    hearing.take("a", Refused(1.0, "osc", "", b"", 3))
-    hearing.take("a", Refused(1.0, "osc", "", b""))
+    hearing = ChannelSurvey()
+    hearing.take("a", Unread(1.0, "osc", "", b"", 3))
+    hearing.take("a", Unread(1.0, "osc", "", b""))
     assert hearing.refused == {"a: osc": 4}
 
 

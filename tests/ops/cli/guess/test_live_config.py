@@ -9,9 +9,9 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config, MidiStream, OscDestination, OscStream
-from ops.cli.guess.channel_survey import Hearing
-from ops.cli.guess.live_config import BACK, MOST_MEMBERS, Stage, destinations, found, written
-from sources.inbox import Heard
+from ops.cli.guess.channel_survey import ChannelSurvey
+from ops.cli.guess.live_config import BACK, MOST_MEMBERS, StageGuess, destinations, found, written
+from sources.inbox import Message
 
 STREAMS = [
     OscStream(name="osc_1", addr="0.0.0.0:9000"),
@@ -26,24 +26,27 @@ def shaken(i: int) -> tuple[float, float, float]:
     return size * cos(i / 50), size * sin(i / 50), 0.0
 
 
-def phones(*sources: str) -> Hearing:
+def phones(*sources: str) -> ChannelSurvey:
     """Return what two phones and a keyboard send in four seconds."""
-    hearing = Hearing()
+    hearing = ChannelSurvey()
     for i in range(200):
         for source in sources:
-            hearing.take(source, Heard(i / 50, "/acc", shaken(i)))
+            hearing.take(source, Message(i / 50, "/acc", shaken(i)))
             hearing.take(
-                source, Heard(i / 50, "/gravity", (0.6 * cos(i / 50), 0.6 * sin(i / 50), 0.8))
+                source, Message(i / 50, "/gravity", (0.6 * cos(i / 50), 0.6 * sin(i / 50), 0.8))
             )
-            hearing.take(source, Heard(i / 50, "/battery", 0.87))
+            hearing.take(source, Message(i / 50, "/battery", 0.87))
     for i in range(3):
-        hearing.take("midi_1", Heard(float(i), "note/1/60", 90.0 * (i % 2)))
-        hearing.take("midi_1", Heard(float(i), "cc/1/1", 40.0 * i))
+        hearing.take("midi_1", Message(float(i), "note/1/60", 90.0 * (i % 2)))
+        hearing.take("midi_1", Message(float(i), "cc/1/1", 40.0 * i))
     return hearing
 
 
 def configured(
-    hearing: Hearing, path: Path, stage: Stage | None, hosts: tuple[str, ...] = ("192.168.7.9",)
+    hearing: ChannelSurvey,
+    path: Path,
+    stage: StageGuess | None,
+    hosts: tuple[str, ...] = ("192.168.7.9",),
 ) -> tuple[Config, str]:
     text = written(found(hearing, NOW, stage is not None), STREAMS, hosts, stage) or ""
     path.write_text(text, "utf-8")
@@ -56,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_stage_compares_phones_by_size_whichever_way_they_are_held(path: Path) -> None:
-    config, _ = configured(phones("osc_1", "osc_2"), path, Stage())
+    config, _ = configured(phones("osc_1", "osc_2"), path, StageGuess())
     assert list(config.signals["motion"].members) == ["osc_1:/acc", "osc_2:/acc"]
     assert config.signals["motion"].reference == "osc_1:/acc"
     assert config.channels["osc_1:/acc"].reduce == "norm"
@@ -66,7 +69,7 @@ def test_a_stage_compares_phones_by_size_whichever_way_they_are_held(path: Path)
 
 
 def test_a_stage_has_little_delay_a_page_and_goes_back_to_the_phone(path: Path) -> None:
-    config, _ = configured(phones("osc_1", "osc_2"), path, Stage(back=8000))
+    config, _ = configured(phones("osc_1", "osc_2"), path, StageGuess(back=8000))
     assert (config.resample.profile, config.align.wait_lag_s) == ("low_latency", 0.02)
     assert config.exporter is not None
     assert [(d.name, d.to) for d in config.send] == [
@@ -90,8 +93,8 @@ def test_without_a_stage_nothing_is_sent_and_arrays_stay_as_they_are(path: Path)
     assert config.facts == ["midi_1:note/1/60", "midi_1:cc/1/1"]
 
 
-@pytest.mark.parametrize("stage", [None, Stage()])
-def test_what_is_constant_is_left_out_and_stated(path: Path, stage: Stage | None) -> None:
+@pytest.mark.parametrize("stage", [None, StageGuess()])
+def test_what_is_constant_is_left_out_and_stated(path: Path, stage: StageGuess | None) -> None:
     config, text = configured(phones("osc_1"), path, stage)
     used = {m for s in config.signals.values() for m in s.members} | set(config.facts)
     assert not {"osc_1:/battery", "osc_1:/acc[2]", "osc_1:/gravity[2]"} & used
@@ -100,24 +103,24 @@ def test_what_is_constant_is_left_out_and_stated(path: Path, stage: Stage | None
 
 
 def test_where_nothing_changes_nothing_is_written() -> None:
-    hearing = Hearing()
+    hearing = ChannelSurvey()
     for i in range(50):
-        hearing.take("osc_1", Heard(i / 50, "/battery", 0.87))
+        hearing.take("osc_1", Message(i / 50, "/battery", 0.87))
     assert written(found(hearing, NOW, False), STREAMS, (), None) is None
 
 
 def test_streams_of_which_nothing_is_used_are_not_written(path: Path) -> None:
-    config, _ = configured(phones("osc_2"), path, Stage())
+    config, _ = configured(phones("osc_2"), path, StageGuess())
     assert [s.name for s in config.streams] == ["osc_2", "midi_1"]
 
 
 def test_names_with_signs_of_patterns_are_kept_as_names(path: Path) -> None:
-    hearing = Hearing()
+    hearing = ChannelSurvey()
     for i in range(200):
-        hearing.take("osc_1", Heard(i / 50, "/a*", sin(i / 9)))
-        hearing.take("osc_1", Heard(i / 50, "/b?", (sin(i / 9), cos(i / 8), sin(i / 7))))
-        hearing.take("osc_1", Heard(i / 50, "/on*", float(i // 90 % 2)))
-    for stage in (None, Stage()):
+        hearing.take("osc_1", Message(i / 50, "/a*", sin(i / 9)))
+        hearing.take("osc_1", Message(i / 50, "/b?", (sin(i / 9), cos(i / 8), sin(i / 7))))
+        hearing.take("osc_1", Message(i / 50, "/on*", float(i // 90 % 2)))
+    for stage in (None, StageGuess()):
         config, _ = configured(hearing, path, stage)
         members = {m for s in config.signals.values() for m in s.members}
         assert members == {"osc_1:/a*", "osc_1:/b?[0]", "osc_1:/b?[1]", "osc_1:/b?[2]"}
@@ -126,14 +129,14 @@ def test_names_with_signs_of_patterns_are_kept_as_names(path: Path) -> None:
 
 
 def test_two_senders_to_one_port_are_sources_of_their_own(path: Path) -> None:
-    config, _ = configured(phones("osc_1@10.0.0.5", "osc_1@10.0.0.6"), path, Stage())
+    config, _ = configured(phones("osc_1@10.0.0.5", "osc_1@10.0.0.6"), path, StageGuess())
     assert isinstance(stream := config.streams[0], OscStream) and stream.per_sender
     assert set(config.signals["motion"].members) == {"osc_1@10.0.0.5:/acc", "osc_1@10.0.0.6:/acc"}
 
 
 def test_controls_alone_make_a_stage_of_what_moves_and_facts_of_what_is_struck(path: Path) -> None:
     hearing = phones()
-    config, _ = configured(hearing, path, Stage(), hosts=())
+    config, _ = configured(hearing, path, StageGuess(), hosts=())
     assert [list(s.members) for s in config.signals.values()] == [["midi_1:cc/1/1"]]
     assert config.channels["midi_1:cc/1/1"].kind == "held"
     assert config.facts == ["midi_1:note/1/60"]
@@ -144,8 +147,8 @@ def test_what_is_beyond_the_bounds_is_counted(path: Path) -> None:
     hearing = phones("osc_1")
     for n in range(100):
         for i in range(2):
-            hearing.take("midi_1", Heard(float(i), f"note/2/{n}", 90.0 * i))
-    config, text = configured(hearing, path, Stage())
+            hearing.take("midi_1", Message(float(i), f"note/2/{n}", 90.0 * i))
+    config, text = configured(hearing, path, StageGuess())
     assert len(config.facts) == MOST_MEMBERS
     assert "# left out: 38 further channels" in text
 
@@ -153,12 +156,12 @@ def test_what_is_beyond_the_bounds_is_counted(path: Path) -> None:
 def test_no_port_of_this_machine_is_sent_to() -> None:
     held = [OscStream(name="a", addr=f"0.0.0.0:{BACK}"), OscStream(name="b", addr=BACK + 1)]
     hosts = ["127.0.0.1", "192.0.2.77", "2001:db8::7", "fe80::1%eth0"]
-    assert destinations(held, hosts, Stage()) == [
+    assert destinations(held, hosts, StageGuess()) == [
         ("sound", f"127.0.0.1:{BACK + 2}"), ("back_1", f"192.0.2.77:{BACK}"),
         ("back_2", f"[2001:db8::7]:{BACK}"),
     ]  # fmt: skip
 
 
 def test_a_sender_beyond_private_networks_is_not_shut_out(path: Path) -> None:
-    config, _ = configured(phones("osc_1"), path, Stage(), hosts=("203.0.113.9", "8.8.8.8"))
+    config, _ = configured(phones("osc_1"), path, StageGuess(), hosts=("203.0.113.9", "8.8.8.8"))
     assert isinstance(stream := config.streams[0], OscStream) and stream.allow == []

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from configs.load import load
-from ops.cli.guess.agreement import Grid
+from ops.cli.guess.agreement import CommonGrid
 from ops.cli.guess.config import derive
-from ops.fakes.xdf_files import Stream, regular, write
+from ops.fakes.xdf_files import XdfFileStream, regular, write
 
 SECONDS = 90.0
 
@@ -23,7 +23,7 @@ def movement(seed):
 def stream(name, *, seed=5, lag=0.0, hz=50.0, labels=("x",), **what):
     host = regular(hz, SECONDS)
     values = np.stack([movement(seed)(host - lag - 0.01 * k) for k in range(len(labels))], 1)
-    return Stream(name, host, hz, labels=labels, values=values, **what)
+    return XdfFileStream(name, host, hz, labels=labels, values=values, **what)
 
 
 def guessed(tmp_path, *streams):
@@ -80,7 +80,7 @@ def test_a_type_does_not_speak_for_streams_of_several_channels(tmp_path):
 def test_codes_without_a_rate_are_facts(tmp_path):
     rng = np.random.default_rng(4)
     host = np.sort(5000 + rng.uniform(0, SECONDS, 29))
-    codes = Stream("codes", host, 0.0, "int32", ("",), values=rng.integers(1, 5, (29, 1)))
+    codes = XdfFileStream("codes", host, 0.0, "int32", ("",), values=rng.integers(1, 5, (29, 1)))
     config, shown = guessed(tmp_path, codes, stream("a", labels=("",) * 3))
     assert members(config) == [["a:ch1"], ["a:ch2"], ["a:ch3"]]
     assert "codes:ch1" in config.facts
@@ -90,7 +90,7 @@ def test_codes_without_a_rate_are_facts(tmp_path):
 
 def test_where_all_is_held_that_is_measured(tmp_path):
     host = np.sort(5000 + np.random.default_rng(4).uniform(0, SECONDS, 29))
-    codes = Stream("codes", host, 0.0, "int32", ("c",), values=np.arange(29)[:, None] % 4)
+    codes = XdfFileStream("codes", host, 0.0, "int32", ("c",), values=np.arange(29)[:, None] % 4)
     config, _ = guessed(tmp_path, codes)
     assert members(config) == [["codes:c"]]
     assert config.channels["codes:c"].kind == "held"
@@ -136,7 +136,7 @@ def test_a_break_in_a_name_stays_in_its_comment(tmp_path):
 
 @pytest.mark.parametrize("low_hz", [0.02, 0.2])
 def test_unrelated_movements_do_not_agree(low_hz):
-    rng, grid, t = np.random.default_rng(7), Grid(0.0, 120.0), np.arange(0, 120, 0.02)
+    rng, grid, t = np.random.default_rng(7), CommonGrid(0.0, 120.0), np.arange(0, 120, 0.02)
     for k in range(20):
         hz, phase = rng.uniform(low_hz, 10 * low_hz, 40), rng.uniform(0, 2 * np.pi, 40)
         grid.add(f"{k}", t, np.sin(2 * np.pi * np.outer(t, hz) + phase).sum(axis=1))
