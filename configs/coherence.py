@@ -38,7 +38,7 @@ SERIES_HZ = 5.0
 MAX_RULE_FILES = 64
 _ALSA_NUMBER = re.compile(r" \d+:\d+$")
 """Changes with every connection."""
-MOST_SEARCHED = 150_000
+MAX_SEARCHED = 150_000
 """Samples of a member in which a lag is searched: an hour at 40 Hz."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """A rig's name is that of a folder."""
@@ -370,10 +370,10 @@ def _windows(document: Document, config: Config) -> None:
             document.place(("align", "window_s")),
             f"{said} {config.align.least_window_s():g}: {why}",
         )
-    elif (held := config.align.window_s * max(config.align.rates())) > MOST_SEARCHED:
+    elif (held := config.align.window_s * max(config.align.rates())) > MAX_SEARCHED:
         said = f"align holds {held:g} samples a member, window_s times the highest of search_hz"
         document.fault(
-            document.place(("align", "window_s")), f"{said}, expected at most {MOST_SEARCHED:g}"
+            document.place(("align", "window_s")), f"{said}, expected at most {MAX_SEARCHED:g}"
         )
     elif config.align.max_lag_s >= config.align.window_s / 2:
         # Beyond that, less than half of a window overlaps with its shifted partner.

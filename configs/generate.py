@@ -14,10 +14,10 @@ from configs.schema import Config
 
 FOLDER = Path(__file__).with_name("schemas")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-LONGEST_NAME = 255
+MAX_NAME = 255
 LARGEST_STAMP_S = 1e12
 
-Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Name = Annotated[str, Meta(max_length=MAX_NAME)]
 Stamp = Annotated[float, Meta(ge=-LARGEST_STAMP_S, le=LARGEST_STAMP_S)]
 
 

@@ -38,7 +38,7 @@ REFUSALS = (
 )  # fmt: skip
 _STDERR = 2
 _MOST = 1 << 18
-_LONGEST = 400
+_MAX_LENGTH = 400
 _PANIC = b"' panicked at "
 _AGAIN = "then start the same command again"
 _STORE_CODES = {
@@ -191,7 +191,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _print(first: str, *more: str) -> None:
     lines = [f"lumen: {first}", *more]
-    print(*(one_line(public_text(line))[:_LONGEST] for line in lines), sep="\n", file=sys.stderr)
+    print(*(one_line(public_text(line))[:_MAX_LENGTH] for line in lines), sep="\n", file=sys.stderr)
 
 
 def _kept(error: BaseException, folder: Path, access: Access, panic: bytes) -> Path | str:

@@ -36,7 +36,7 @@ from sources import shutdown as stop
 from sources.replay import Replay
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
-_MOST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 HEADINGS = ("pass 1 of 2", "pass 2 of 2")
 
 
@@ -115,7 +115,7 @@ def _digests(config: Config) -> list[str | None]:
 def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> bytes | None:
     """Return the file of an earlier start if it is whole and of this run."""
     try:
-        data = read_own(path, _MOST_BYTES)
+        data = read_own(path, _MAX_BYTES)
         decode(data, fingerprint, recordings)
     except (OSError, StateRefusedError):
         return None

@@ -34,7 +34,7 @@ _PART = re.compile(r"part-\d{1,9}\.sqlite3")
 _OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
 _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 _HEADER = b"SQLite format 3\0"
-_MOST_LOCK = 1 << 20
+_MAX_LOCK = 1 << 20
 _UNSOUND = (sqlite3.Error, ValueError, OverflowError)
 """SQLite's errors, and those of texts and numbers that come of a damaged file."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -165,7 +165,7 @@ class Store:
         """Return the lines of the lock file."""
         assert self._lock is not None
         size = os.fstat(self._lock).st_size
-        return os.pread(self._lock, _MOST_LOCK, max(size - _MOST_LOCK, 0)).split(b"\n")
+        return os.pread(self._lock, _MAX_LOCK, max(size - _MAX_LOCK, 0)).split(b"\n")
 
     def _is_unfinished(self) -> bool:
         """Whether the making of the store was cut short, or has not begun."""

@@ -29,7 +29,7 @@ from operators.records import (
 )
 
 T = TypeVar("T", bound=np.generic)
-MOST_COMING = 256
+MAX_COMING = 256
 """Packets' worth of events that may wait to be counted: more are counted also when unasked."""
 
 
@@ -67,7 +67,7 @@ class LossCounter:
     """Counts by channel and open dead lines.
 
     State: eight counts a channel, events whose moment has not come yet (those of
-    one delay and `MOST_COMING`), and one open line for each kind of loss and window.
+    one delay and `MAX_COMING`), and one open line for each kind of loss and window.
     """
 
     def __init__(self, window_s: float, state: State | None = None) -> None:
@@ -107,7 +107,7 @@ class LossCounter:
     @property
     def waits(self) -> bool:
         """Whether to advance though no count is asked for: dead lines, or much to be counted."""
-        return bool(self._open) or len(self._coming) > MOST_COMING
+        return bool(self._open) or len(self._coming) > MAX_COMING
 
     def advance(self, rig: str, moment: float) -> tuple[DeadLine, ...]:
         """Count what was known before `moment`; return the dead lines whose window is over."""

@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 
 from operators.records import F64
 
-LEAST_RHO = 0.35
+MIN_RHO = 0.35
 SIGMAS = 5.0
 SIGMAS_OF_BURSTS = 3.0
-LEAST_PAIRS = 6.0
+MIN_PAIRS = 6.0
 SECOND_MOST = 0.8
 MIRRORED = 0.95
 """Of the deepest trough: a lower peak is a side lobe of that. No series has a deeper trough with
@@ -144,11 +144,11 @@ def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
     none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
-    mirrored = -low > max(top, LEAST_RHO) and -low > _chance(a, b, overlap, trough, low)
+    mirrored = -low > max(top, MIN_RHO) and -low > _chance(a, b, overlap, trough, low)
     if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
     shift = peak - most
-    least = max(LEAST_RHO, _chance(a, b, overlap, peak, top))
+    least = max(MIN_RHO, _chance(a, b, overlap, peak, top))
     if top <= least:
         return none
     if most and peak in (0, 2 * most):
@@ -224,7 +224,7 @@ def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: f
 
 def _bound(sigmas: float, pairs: float) -> float:
     """Return the correlation that lies this many sigma from none, by Fisher's z."""
-    return math.tanh(sigmas / math.sqrt(pairs - 3)) if pairs >= LEAST_PAIRS else 1.0
+    return math.tanh(sigmas / math.sqrt(pairs - 3)) if pairs >= MIN_PAIRS else 1.0
 
 
 def _parabola(rho: F64, peak: int) -> float:

@@ -20,7 +20,7 @@ less than a quarter of the window.
 Samples at rate f of a movement up to F, as scraping takes them, fold all above f / 2 onto f - F and
 above. F is where all but `ALIASED` of the power lies below, as the fastest present member shows it.
 The band of a comparison ends below f / 2 and f - F (less a window's lobe) of every member in it. A
-member that would leave fewer than `FEWEST` frequencies is sparse, and left out.
+member that would leave fewer than `MIN_COUNT` frequencies is sparse, and left out.
 
 State: one window of the series and of the power beyond it; in memory also the products of its
 segments, four numbers a bin and pair. Cost: about 200 us a packet and 3 us a hop and pair.
@@ -48,10 +48,10 @@ QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)
 ALIASED = 0.05
 """Of the power: folded into the band, it takes as much of the coherence, half of its budget."""
-FEWEST = 2
+MIN_COUNT = 2
 LOBE = 2
 """Half the main lobe of the Hann window, in frequencies: so far aliases leak."""
-MOST_AT_ONCE = 256
+MAX_AT_ONCE = 256
 """Samples of the series that are taken in together: a long silence must not need long arrays."""
 WINDOW = np.hanning(SEGMENT + 1)[:-1]
 HOLE = 4
@@ -143,7 +143,7 @@ class Quality:
         raw = np.concatenate((self._fine, value), axis=1)
         fine, start = _bridged(raw, hole) if hole else raw, 0
         found: list[Indicators] = []
-        while (n := min((raw.shape[1] - start - 2 * reach - 1) // step + 1, MOST_AT_ONCE)) > 0:
+        while (n := min((raw.shape[1] - start - 2 * reach - 1) // step + 1, MAX_AT_ONCE)) > 0:
             around = _windows(fine, len(self._taps), start + hole, step, n)
             new = around @ self._taps
             rest = (around[..., len(self._taps) // 2] - new) ** 2
@@ -251,7 +251,7 @@ class Quality:
         top = np.fmin(top, np.fmax.reduce(rate, 1, initial=0.0) / 2)[:, None]
         clean = rate - top - LOBE * self.hz / SEGMENT
         edge = np.where(slow & (top > edge), np.fmin(edge, clean), edge)
-        few = np.searchsorted(self._frequency, edge + 1e-9) < FEWEST
+        few = np.searchsorted(self._frequency, edge + 1e-9) < MIN_COUNT
         return edge, slow & few
 
     def _multiply(self, segment: F64, rest: F64) -> tuple[F64, Complex]:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 WINDOW_S = 4.0
 AGAIN_S = 60.0
 FILTERED = "filtered"
-_MOST_REASONS = 3
-_MOST_SHOWN = 48
-_MOST_KEYS = 3
+_MAX_REASONS = 3
+_MAX_SHOWN = 48
+_MAX_KEYS = 3
 REMEDIES: Mapping[str, str] = {
     "value": "these types have no number: send numbers",
     "osc": "it is no OSC: is this port meant?",
@@ -45,10 +45,10 @@ class UnusableStream(NamedTuple):
     def text(self, keys: Sequence[str] = ()) -> str:
         """Return it in words; `keys` are those that the stream asks for."""
         parts = []
-        for reason, n, where, sample in self.reasons[:_MOST_REASONS]:
+        for reason, n, where, sample in self.reasons[:_MAX_REASONS]:
             remedy = REMEDIES.get(reason, "")
             if reason == FILTERED and keys:
-                asked = ", ".join(keys[:_MOST_KEYS]) + (", ..." if len(keys) > _MOST_KEYS else "")
+                asked = ", ".join(keys[:_MAX_KEYS]) + (", ..." if len(keys) > _MAX_KEYS else "")
                 remedy = f"keys asks for {asked}"
             peer = f" from {where}" if where else ""
             newest = f"newest '{shown(sample)}'" if sample else ""
@@ -152,4 +152,4 @@ def shown(sample: str) -> str:
     """Return a sample that a terminal can show, cut where it is too long."""
     clean = "".join(c if " " <= c <= "~" else " " for c in sample)
     clean = " ".join(clean.split())
-    return clean if len(clean) <= _MOST_SHOWN else f"{clean[: _MOST_SHOWN - 3]}..."
+    return clean if len(clean) <= _MAX_SHOWN else f"{clean[: _MAX_SHOWN - 3]}..."

@@ -29,8 +29,8 @@ import numpy as np
 
 from operators.records import F64, I64
 
-LEAST_STEP_NS = 1_000_000
-_MOST_STEPS = 8
+MIN_STEP_NS = 1_000_000
+_MAX_STEPS = 8
 _AFTER_NS = 1000
 _TRIES = 8
 _TIGHT_NS, _FAIR_NS = 2_000, 50_000
@@ -94,9 +94,9 @@ class HostClock:
         self._offset = self._bracket(_TIGHT_NS)[0]
         self._ahead = 0
         # Wall clock - host time as it was before each step, and host time at the last look then.
-        self._before: deque[tuple[int, int]] = deque(maxlen=_MOST_STEPS)
+        self._before: deque[tuple[int, int]] = deque(maxlen=_MAX_STEPS)
         self._looked = self._now()
-        self._steps: deque[tuple[float, float]] = deque(maxlen=_MOST_STEPS)
+        self._steps: deque[tuple[float, float]] = deque(maxlen=_MAX_STEPS)
 
     def __call__(self) -> float:
         """Return host time (s since 1970, in whole microseconds)."""
@@ -171,7 +171,7 @@ class HostClock:
         self._ahead = ahead
         self._before.clear()
         self._looked = self._now()
-        if abs(ahead - was) >= LEAST_STEP_NS:
+        if abs(ahead - was) >= MIN_STEP_NS:
             self._steps.append((self._looked // 1000 / 1e6, (ahead - was) / 1e9))
 
     def _now(self) -> int:
@@ -194,7 +194,7 @@ class HostClock:
     def _look(self) -> None:
         offset, width = self._bracket(_FAIR_NS)
         step = offset - self._offset - self._ahead
-        if abs(step) >= LEAST_STEP_NS + width:
+        if abs(step) >= MIN_STEP_NS + width:
             self._before.append((self._ahead, self._looked))
             self._ahead += step
             self._steps.append((self._now() // 1000 / 1e6, step / 1e9))

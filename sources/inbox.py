@@ -18,10 +18,10 @@ from sources.host_clock import HostClock
 
 ROOM = 65_536
 """Events that wait for the flow at most: three seconds at 20,000 a second."""
-MOST_LOST = 1 << 20
+MAX_LOST = 1 << 20
 """Events that one refusal may stand for."""
 NO_TIME = float("nan")
-_MOST_WORDS = 16
+_MAX_WORDS = 16
 NEVER = "not started"
 
 
@@ -129,7 +129,7 @@ class Inbox:
         self.newest = self.settled = float("nan")
         self._parts: deque[tuple[list[Item], int]] = deque()
         self._into = self._out = 0
-        self._words: deque[str] = deque(maxlen=_MOST_WORDS)
+        self._words: deque[str] = deque(maxlen=_MAX_WORDS)
         self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
     def put(self, items: Iterable[Message | Unread | FromSource]) -> None:
@@ -213,9 +213,9 @@ class Receiving(Protocol):
 
 
 def losses(rx: float, reason: Reason, events: int) -> list[Unread]:
-    """Return losses, each item of at most `MOST_LOST` events."""
-    parts = range(0, events, MOST_LOST)
-    return [Unread(rx, reason, "", b"", min(MOST_LOST, events - n)) for n in parts]
+    """Return losses, each item of at most `MAX_LOST` events."""
+    parts = range(0, events, MAX_LOST)
+    return [Unread(rx, reason, "", b"", min(MAX_LOST, events - n)) for n in parts]
 
 
 def size(item: Item) -> int:

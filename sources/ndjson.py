@@ -40,9 +40,9 @@ from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
 """Bytes that are decoded at once: their columns stay in the processor's cache."""
-_FEW = 48
+_MIN_COUNT = 48
 """Lines for which columns do not pay."""
-_MOST_LAYOUTS = 24
+_MAX_LAYOUTS = 24
 _PATIENCE = 6
 _PAUSE = 64
 
@@ -125,11 +125,11 @@ class Decoder:
         table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
                        np.full(n, NAN), np.full(n, -1, np.int64), np.ones(n, np.bool_))  # fmt: skip
         todo = np.arange(n)
-        if n >= _FEW and self._pause == 0 and self._layouts:
+        if n >= _MIN_COUNT and self._pause == 0 and self._layouts:
             todo = self._fit(text, table, names)
         if len(todo):
             self._parse(chunk, text, todo, table, names)
-            if n >= _FEW:
+            if n >= _MIN_COUNT:
                 self._adapt(chunk, text, todo, table)
         if self._per_second != 1:
             np.divide(table.ts, self._per_second, out=table.ts, where=table.own_time)
@@ -227,14 +227,14 @@ class Decoder:
             self._poor, self._pause, self._layouts = 0, _PAUSE, []
             return
         parsed = todo[table.name[todo] != REJECT]
-        if len(parsed) < _FEW // 2:
+        if len(parsed) < _MIN_COUNT // 2:
             return
         known = {(x.pieces, x.points) for x in self._layouts}
         _, first = np.unique(table.name[parsed], return_index=True)
-        for line in _cut(chunk, text, parsed[first[:_MOST_LAYOUTS]]):
+        for line in _cut(chunk, text, parsed[first[:_MAX_LAYOUTS]]):
             layout = learn(line, _PARSER)
             if layout and (layout.pieces, layout.points) not in known:
-                self._layouts = [layout, *self._layouts[: _MOST_LAYOUTS - 1]]
+                self._layouts = [layout, *self._layouts[: _MAX_LAYOUTS - 1]]
 
     def _mend(self, chunk: bytes, rows: DecodedRows, bad: I64, text: Text) -> DecodedRows:
         """Read the bad lines of a chunk one by one and put what they give in their places."""

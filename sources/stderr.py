@@ -26,7 +26,7 @@ ROOM = 256
 """Messages that wait to be written at most."""
 DRAIN_S = 1.0
 """For what still waits at the end of a run."""
-_LOOK_S = 0.01
+_POLL_S = 0.01
 _RETRY_S = 0.1
 
 
@@ -99,7 +99,7 @@ class Aside:
         self.flush()
         end = time.monotonic() + seconds
         while self.waiting and time.monotonic() < end:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Write what can still be written, and end the thread."""

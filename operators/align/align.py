@@ -35,7 +35,7 @@ from operators.align.coarse_grid import HALF
 from operators.align.even_series import Rung
 from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_path import path_of
-from operators.align.lag_search import LEAST_COMMON_S, LEAST_WINDOW_S, RATES_HZ, Ladder, agree, look
+from operators.align.lag_search import MIN_COMMON_S, MIN_WINDOW_S, RATES_HZ, Ladder, agree, look
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
 from operators.align.rate_noise import RateNoise
 from operators.correlation import ROUNDING, SEGMENT, UNKNOWN, Lag
@@ -61,7 +61,7 @@ PATIENCE_S = 1.1
 SEARCH_S = 1.0
 MEASURED = 4
 """Seconds from which the rate of a channel is known."""
-LEAST_ROWS = 1.9
+MIN_ROWS = 1.9
 """Rows of the slower member a tick of a grid, at least: two, but for jitter and losses."""
 
 
@@ -92,7 +92,7 @@ class AlignConfig(ConfigPart, frozen=True, kw_only=True):
 
     def least_window_s(self) -> float:
         """Return the shortest window in which a lag can be found (s)."""
-        return max(LEAST_WINDOW_S, math.ceil(SEGMENT / self.rates()[0]))
+        return max(MIN_WINDOW_S, math.ceil(SEGMENT / self.rates()[0]))
 
     def waits_for_lag(self, profile: Profile) -> float:
         """Return the largest lag that the release of a tick waits for (s)."""
@@ -387,7 +387,7 @@ class Align:
         times, total = self._interval[:, [edge.one, edge.other]]
         if times.min() < MEASURED:
             return True
-        return bool((total / times).max() * rung.hz * LEAST_ROWS <= 1)
+        return bool((total / times).max() * rung.hz * MIN_ROWS <= 1)
 
     def _search(self, edge: _Edge, end_s: float, known: float) -> Lag | None:
         """Look for a lag at every rate; begin a track when it is confirmed.
@@ -404,7 +404,7 @@ class Align:
             if n == 0 and common_s < c.window_s - self._step_s:
                 # The window still grows, or one of the two has just begun.
                 self._keen |= common_s > 0 or len(pair.a.x) < round(c.window_s * rung.hz)
-            if common_s < LEAST_COMMON_S:
+            if common_s < MIN_COMMON_S:
                 continue
             found = look(pair.a, pair.b, rung.hz, c.max_lag_s)
             if n == 0 or found.confidence > np.nan_to_num(best.confidence):
@@ -415,7 +415,7 @@ class Align:
         if best.ok and ladder.confirms(best, end_s, length_s, c.window_s):
             self._begin(edge, [x for x in counts if agree(x[1], best)], end_s, known)
         read_s = self._rungs[0].series.shape[1] / self._rungs[0].hz
-        return best if read_s >= LEAST_WINDOW_S - 1e-9 else None
+        return best if read_s >= MIN_WINDOW_S - 1e-9 else None
 
     def _begin(
         self, edge: _Edge, counts: list[tuple[int, Lag]], end_s: float, known: float
@@ -453,7 +453,7 @@ class Align:
         """Return the reference when it is left to us: a quick ure member, else the cleanest."""
         best, best_ratio = "", 0.0
         series = self._rungs[0].series
-        if series.shape[1] < round(LEAST_WINDOW_S * self._rungs[0].hz):
+        if series.shape[1] < round(MIN_WINDOW_S * self._rungs[0].hz):
             return best
         for m in signal.members:
             lane = self._lane[m.channel]

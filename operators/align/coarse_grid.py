@@ -39,12 +39,12 @@ FINE = 5
 CUTOFF, BETA = 0.4, 6.0
 BITS = 12
 PHASES = 1 << BITS
-WIDEST = 1.25
+MAX_SPACING = 1.25
 WIDE_INTERVALS, HOLD_INTERVALS = 2.5, 3.0
 EDGE = 0.6
-FEW = 4
+MIN_COUNT = 4
 """Cells of a slow channel that are kept for the next stretch."""
-MOST_ROWS = 8192
+MAX_ROWS = 8192
 THIRD = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
 
@@ -104,7 +104,7 @@ class Coarse:
         """Take in rows (n,) of one channel: host time (s), value, and when each was known (s)."""
         self._rows.append((lane, time, value, before))
         self._count += len(time)
-        if self._count > MOST_ROWS:
+        if self._count > MAX_ROWS:
             self._placed()
             self._parts[-1] = _joined(self._parts[-1], np.array(self.held))
 
@@ -170,18 +170,18 @@ class Coarse:
         gap = np.zeros(len(c.at) + 1)
         np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
         gap[c.edge] = 0.0
-        cap = np.full(1, WIDEST)
+        cap = np.full(1, MAX_SPACING)
         slow: list[tuple[int, F64, float]] = []
         for lane, (a, b) in enumerate(pairwise(c.edge)):
-            few = b - a < 2 or c.at[b - 1] - c.at[a] > (b - a - 1) * WIDEST / WIDE_INTERVALS
+            few = b - a < 2 or c.at[b - 1] - c.at[a] > (b - a - 1) * MAX_SPACING / WIDE_INTERVALS
             if not (few or self.held[lane]):
                 self._past[lane] = self._past[lane][:, :0]
                 continue
             cells = self._followed(lane, first, np.stack((c.at[a:b], c.value[a:b])))
             interval = float(np.median(np.diff(cells[0]))) if cells.shape[1] > 1 else 0.0
-            if self.held[lane] or interval > WIDEST:
+            if self.held[lane] or interval > MAX_SPACING:
                 slow.append((lane, cells, interval))
-            elif interval * WIDE_INTERVALS > WIDEST:
+            elif interval * WIDE_INTERVALS > MAX_SPACING:
                 cap = np.broadcast_to(cap, len(gap)).copy()
                 cap[a:b] = interval * WIDE_INTERVALS
         hole = np.flatnonzero(gap > cap)
@@ -202,7 +202,7 @@ class Coarse:
         if cells.shape[1]:
             past = past[:, past[0] < cells[0, 0] - 1e-6]
         cells = np.concatenate((past, cells), axis=1)
-        self._past[lane] = cells[:, -FEW:] + np.array([[first], [0]])
+        self._past[lane] = cells[:, -MIN_COUNT:] + np.array([[first], [0]])
         return cells
 
     def interval(self, lane: int) -> float:

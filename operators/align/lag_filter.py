@@ -46,7 +46,7 @@ TRANSFORM = WINDOW[:, None] * np.exp(-1j * np.outer(np.arange(SEGMENT), OMEGA))
 TOP = 2 * np.pi * 0.445
 """Above, series read through a kernel (operators/align/coarse_grid.py) fold back what lies beyond half their
 rate: 0.2 % of a line's power here, a tenth two lines higher, turned as for the wrong frequency."""
-LEAST_SEGMENTS = 2
+MIN_SEGMENTS = 2
 INDEPENDENT = 0.83
 """What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
 OPTIMISM = 1.0
@@ -211,7 +211,7 @@ class LagFilter:
     ) -> None:
         """Begin, or begin anew, if enough segments are there and agree with the peak."""
         new = _segments(pair, found.lag_s, self.since)
-        if new.segments < LEAST_SEGMENTS:
+        if new.segments < MIN_SEGMENTS:
             return
         fresh = LagFilter(seen=new.seen, since=new.seen)
         fresh._add(new, np.full(len(new.number), found.lag_s), pair.hz)

@@ -25,12 +25,12 @@ from operators.correlation import Lag, SampledSeries, lag_of
 from operators.records import F64
 
 RATES_HZ = (5.0, 10.0, 20.0, 40.0)
-LEAST_WINDOW_S, LEAST_COMMON_S = 13.0, 12.6
+MIN_WINDOW_S, MIN_COMMON_S = 13.0, 12.6
 """The shortest window, and how much of it both must fill: its ends are not read."""
 AGREE_S = 0.1
 SAME_S, SAME_SAMPLES = 0.15, 1.5
 ORDER, RIDGE = 8, 0.02
-MOST_COUNTS = 1024
+MAX_COUNTS = 1024
 
 
 def look(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
@@ -93,12 +93,12 @@ class Ladder:
 
     def confirms(self, found: Lag, end_s: float, window_s: float, keep_s: float) -> bool:
         """Take a count; return whether an earlier one agrees. Those older than `keep_s` go."""
-        if window_s < LEAST_COMMON_S:
+        if window_s < MIN_COMMON_S:
             return False
         agrees = any(
             abs(lag - found.lag_s) <= AGREE_S and end_s - end >= window / 2
             for end, window, lag in self.counts
         )
-        self.counts = [c for c in self.counts if c[0] > end_s - keep_s][1 - MOST_COUNTS :]
+        self.counts = [c for c in self.counts if c[0] > end_s - keep_s][1 - MAX_COUNTS :]
         self.counts.append([end_s, window_s, found.lag_s])
         return agrees

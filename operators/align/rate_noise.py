@@ -26,7 +26,7 @@ THIRD = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
 GAP = 2.5
 """Intervals from which on one is a gap: over it the signal has moved on."""
-LEAST_S = 1e-9
+MIN_S = 1e-9
 NAN = float("nan")
 
 
@@ -146,11 +146,11 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
     for i, a, b in short:
         out[0, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2]
         out[1, i] = _mean(third[None, a : b - 3], apart[None, a : b - 1], out[0, i : i + 1])[0]
-    for i in np.flatnonzero(out[0] < LEAST_S).tolist():
+    for i in np.flatnonzero(out[0] < MIN_S).tolist():
         # Most come together: the mean says more than the median.
         a = next((a for k, a, _ in short if k == i), end[i] - MEMORY)
         out[0, i] = (time[end[i] - 1] - time[a]) / (end[i] - 1 - a)
-    np.maximum(out[0], LEAST_S, out=out[0])
+    np.maximum(out[0], MIN_S, out=out[0])
     out[1] /= THIRD
     for (p, _), i in zip(ripe, edge, strict=True):
         p.numbers = (float(out[0, i]), float(out[1, i]))

@@ -37,9 +37,9 @@ from numpy.typing import NDArray
 
 from operators.records import F64
 
-MOST_COHERENCE = 0.9999
-CHANCE, MOST_CHANCE = 1.5, 0.5
-LEAST_BEND = 0.1
+MAX_COHERENCE = 0.9999
+CHANCE, MAX_CHANCE = 1.5, 0.5
+MIN_BEND = 0.1
 """Of V: a node that bends less reads as if it bent so much, with the variance of that."""
 SHARED = np.array([0.0112, 0.1875, 0.6026, 0.1875, 0.0112])
 """K of sine windows, by the distance of lines; its sum is 1."""
@@ -89,7 +89,7 @@ class Weights(NamedTuple):
         raw, noise, blur = self._bends(nodes, omega)
         mean, spread = self.bend
         bend = mean + (raw - mean) * spread / (spread + blur + TINY)
-        bend = np.maximum(bend, LEAST_BEND * noise)
+        bend = np.maximum(bend, MIN_BEND * noise)
         return nodes.cross.imag @ self.line / bend, noise / (nodes.number * bend * bend)
 
     def measured(self, nodes: Nodes, omega: F64) -> Weights:
@@ -127,11 +127,11 @@ def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | Non
     raw = size * size / np.maximum(power[0] * power[1], TINY)
     coherence = np.empty(len(omega) + 2)
     mine = coherence[1:-1]
-    np.clip((raw * looks - 1) / (looks - 1), 0.0, MOST_COHERENCE, out=mine)
+    np.clip((raw * looks - 1) / (looks - 1), 0.0, MAX_COHERENCE, out=mine)
     coherence[0], coherence[-1] = mine[1], mine[-2]
     smooth = (coherence[:-2] + mine + coherence[2:]) / 3
     weight = omega * np.minimum(mine, smooth) / (1 - smooth)
-    weight[(smooth < min(CHANCE / looks, MOST_CHANCE)) | (omega > top)] = 0.0
+    weight[(smooth < min(CHANCE / looks, MAX_CHANCE)) | (omega > top)] = 0.0
     if not weight.any():
         return None
     sd = weight * np.sqrt((1 - mine) / np.maximum(mine, TINY))

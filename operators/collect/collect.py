@@ -9,7 +9,7 @@ block, since nothing else will. Events that the configuration
 does not use end here, as do duplicates: same channel, source time, value and, where both carry
 it, sequence number, within `max_disorder_s` of arrival; the first stays.
 
-State: the rows of the block under way (at most MOST_ROWS, then it is cut early), and each
+State: the rows of the block under way (at most MAX_ROWS, then it is cut early), and each
 channel's rows of the last `max_disorder_s`. Cost: about ten numpy calls a batch and a dozen
 for each channel of a block. Losses: ignored, duplicate, rejected (`wild_stamp` and what could
 not be decoded).
@@ -49,9 +49,9 @@ from operators.records import (
     StreamStatus,
 )
 
-MOST_ROWS = 65_536
+MAX_ROWS = 65_536
 """A block is cut early when it has so many rows, or so many rejects."""
-MOST_SOURCES = 4_096
+MAX_SOURCES = 4_096
 """Sources of ignored events that are told apart; the rest count under `*`."""
 IGNORED, TICK = -2, -1
 SILENCE_S = 0.1
@@ -79,7 +79,7 @@ _TYPES = (np.int32, float, float, bool, bool, float, np.int64, np.int64, float, 
 """Of lane, ts, rx, stamped, wild, value, seq, line, running arrival, number of the block."""
 _QUARTER_S, _ZONE_OFF_S = 900.0, 30.0
 """Zones of time differ by whole quarters of an hour; clocks in them by so much at most (s)."""
-_FEW = 1 << 14
+_MIN_COUNT = 1 << 14
 """So many lanes are put in order as 16 bits, which takes one pass instead of a sort."""
 
 
@@ -98,7 +98,7 @@ class Collect:
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
         self._run = float("nan")
-        self._repeats = Duplicates(plan.max_disorder_s, MOST_ROWS, state and state["tails"])
+        self._repeats = Duplicates(plan.max_disorder_s, MAX_ROWS, state and state["tails"])
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
         self._ticks = 0  # since each ends a block, they count as one
         if state:
@@ -183,7 +183,7 @@ class Collect:
             self._lane[source, key] = lane
             return lane
         lane = self._source.get(source, IGNORED)
-        if lane == IGNORED and len(self._sources) <= MOST_SOURCES and source != self._sources[0]:
+        if lane == IGNORED and len(self._sources) <= MAX_SOURCES and source != self._sources[0]:
             lane = self._source[source] = IGNORED - len(self._sources)
             self._sources.append(source)
         return lane
@@ -201,13 +201,13 @@ class Collect:
                 by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
                 cut = later if later < n or by_tick else None
             # Cut early only when the row after has come, and so all rejects before it.
-            if (cut or n - 1) >= MOST_ROWS:
-                by_tick &= cut == MOST_ROWS
-                cut = MOST_ROWS
-        if len(self._rejects) >= MOST_ROWS:
-            row = self._rejects[MOST_ROWS - 1].row
+            if (cut or n - 1) >= MAX_ROWS:
+                by_tick &= cut == MAX_ROWS
+                cut = MAX_ROWS
+        if len(self._rejects) >= MAX_ROWS:
+            row = self._rejects[MAX_ROWS - 1].row
             if cut is None or row + by_tick <= cut:
-                return row, MOST_ROWS
+                return row, MAX_ROWS
         if cut is None:
             return None
         # What was rejected behind a tick may have yet to come.
@@ -308,7 +308,7 @@ class Collect:
 
     def _by_lane(self, lane: I32) -> Iterator[tuple[int, I64]]:
         """Yield the lanes that have rows, rising, and their rows."""
-        key = lane.astype(np.int16) if len(self._channels) < _FEW else lane
+        key = lane.astype(np.int16) if len(self._channels) < _MIN_COUNT else lane
         order = np.argsort(key, kind="stable")
         key = key[order]
         edges = (np.flatnonzero(key[1:] != key[:-1]) + 1).tolist()

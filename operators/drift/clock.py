@@ -34,7 +34,7 @@ from operators.records import F64, I64, Bool, State
 
 BIN_S = 0.9
 """A little under a second: each epoch of a 1 Hz source is a bin of its own."""
-TELLING, MOST_IN_BIN = 5, 4096
+TELLING, MAX_IN_BIN = 5, 4096
 GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
 RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.075
 """How many stamps make a reset, and how many, and how long, are waited for at most."""
@@ -156,7 +156,7 @@ class Clock:
                         turns.append((int(by[i]), float(known), line))
                     continue
                 stop = min(n, i + RUN_ABOVE + 1)
-            stop = min(stop, i + MOST_IN_BIN - len(self.bin_source))
+            stop = min(stop, i + MAX_IN_BIN - len(self.bin_source))
             s, d = source[i:stop], delay[i:stop]
             predicted = self._predict(s, d)
             e = d - predicted
@@ -259,7 +259,7 @@ class Clock:
         self.bin_delay = np.concatenate((self.bin_delay, delay))
         if not self.bank:
             self.least = min(self.least, float(np.min(delay)))
-        if len(self.bin_source) >= MOST_IN_BIN:
+        if len(self.bin_source) >= MAX_IN_BIN:
             self.due = float(np.max(self.bin_source))
 
     def _close(self, now: float) -> ClockLine | None:

@@ -27,9 +27,9 @@ import numpy as np
 from operators.records import F64, Block, State
 
 LEAST, POINTS = 20, 64
-SPAN_S, LONGEST_S = 10.0, 80.0
-MOST_OFF, JITTERS = 0.01, 6.0
-FEW, SOON_S = 8, 0.01
+SPAN_S, MAX_S = 10.0, 80.0
+MAX_OFF, JITTERS = 0.01, 6.0
+MIN_COUNT, SOON_S = 8, 0.01
 """Stamps of a first window that may show that no delay explains them, and how far apart (s)."""
 STEP_S, STEPS = 0.02, 18.0
 """A step from stamp to stamp stands out by so much (s) and so many median deviations."""
@@ -100,7 +100,7 @@ class Rate:
     def _add(self, source: float, arrival: float) -> None:
         """Take a stamp into the window; judge the window if that closes it."""
         first = not self.judged
-        early = first and len(self.source) < FEW
+        early = first and len(self.source) < MIN_COUNT
         self.due = arrival + (SOON_S if early else self.span / POINTS)
         if self.source and source == self.source[-1]:
             return
@@ -108,7 +108,7 @@ class Rate:
         self.arrival.append(arrival)
         if arrival - self.begin >= self.span and len(self.source) >= LEAST:
             self._judge()
-        elif first and self.wrong is None and len(self.source) >= FEW:
+        elif first and self.wrong is None and len(self.source) >= MIN_COUNT:
             ahead = self.source[-1] - self.source[0] - (arrival - self.arrival[0])
             rate = self._rate()
             if rate is not None and rate > 2 and ahead > self.max_delay_s:
@@ -119,7 +119,7 @@ class Rate:
         self.wrong = self._rate()
         self.judged += 1
         self.right += self.wrong is None
-        self.span = min(2 * self.span, LONGEST_S) if self.wrong is None else SPAN_S
+        self.span = min(2 * self.span, MAX_S) if self.wrong is None else SPAN_S
         self.begin = self.due = float("nan")
         self.source, self.arrival = [], []
 
@@ -133,7 +133,7 @@ class Rate:
             scale = max(abs(rate), 1.0)
             jitter = 1.4826 * float(np.median(np.abs(rise - rate * span))) / scale
             coarse = _grid(s) / scale + _grid(a)
-            limit = MOST_OFF + JITTERS * (jitter + coarse) / float(np.median(span))
+            limit = MAX_OFF + JITTERS * (jitter + coarse) / float(np.median(span))
             ahead = np.diff(s) - np.diff(a)
             stray = np.abs(ahead - np.median(ahead))
             near = stray <= STEP_S + 2 * coarse * scale + STEPS * float(np.median(stray))

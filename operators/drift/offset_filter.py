@@ -48,13 +48,13 @@ piece of an exponential, narrower than the Gaussian that is carried on, and its 
 what was dropped on the way (measured)."""
 SHARP_UNITS = (CAUTION, math.sqrt(CAUTION * CAUTION_SLOPE), CAUTION_SLOPE)
 SD_SLOPE = 300e-6
-MOST_SLOPE = 500e-6
+MAX_SLOPE = 500e-6
 HUBER = 4.0
 FORGET_EXCESS = 0.99
 LEARNT = 10
 """Readings before innovations are believed to be what they will be."""
-GONE, MOST_UNLIKELY = 2e-6, 16.0
-LEAST_S = 1e-6
+GONE, MAX_UNLIKELY = 2e-6, 16.0
+MIN_S = 1e-6
 """No reading is believed to be better than this."""
 ROUNDED = 1 / 9
 """Variance of a rounding error in units of its step squared: 1/12, and neighbours are alike."""
@@ -198,7 +198,7 @@ class OffsetFilterBank:
         if self.settled:
             own = min(own, 25 * self.excess)
         self.excess += max(1 - FORGET_EXCESS, 1 / self.readings) * (own - self.excess)
-        self.excess = max(self.excess, 1.0 if rounding else LEAST_S**2 / r)
+        self.excess = max(self.excess, 1.0 if rounding else MIN_S**2 / r)
 
     def _blunt(self, f: OffsetFilter, offset: float, r: float, rounding: float) -> float:
         """Take in a reading as the mean of a Gaussian; return its log likelihood."""
@@ -206,7 +206,7 @@ class OffsetFilterBank:
         true = self.excess * s
         unlikely = e * e / true
         plain = _beyond(e, rounding) ** 2 / true if rounding else unlikely
-        log = -0.5 * (LOG_2_PI + math.log(true) + min(plain, MOST_UNLIKELY))
+        log = -0.5 * (LOG_2_PI + math.log(true) + min(plain, MAX_UNLIKELY))
         if self.settled and unlikely > HUBER**2:
             s = f.p00 + r * math.sqrt(unlikely) / HUBER
         f.update(e / s, 1 / s)
@@ -222,7 +222,7 @@ class OffsetFilterBank:
             offset += f.weight * (f.offset - base.offset)
             slope += f.weight * (f.slope - base.slope)
         self.offset, slope = base.offset + offset, base.slope + slope
-        self.slope = min(max(slope, -MOST_SLOPE), MOST_SLOPE)
+        self.slope = min(max(slope, -MAX_SLOPE), MAX_SLOPE)
         v00 = v01 = v11 = 0.0
         for f in self.filters:
             a, b, (u00, u01, u11) = f.offset - self.offset, f.slope - self.slope, self._units(f)
@@ -251,7 +251,7 @@ def _sharp(f: OffsetFilter, least: float, own: float, var: float, rounding: floa
         e = own + _beyond(e - own, rounding)
         log, _ = _normal(e / root - root / own)
     log += s / (2 * own * own) - e / own
-    return max(log, -0.5 * MOST_UNLIKELY - 1) - math.log(own)
+    return max(log, -0.5 * MAX_UNLIKELY - 1) - math.log(own)
 
 
 def sharpened(e: float, own: float, s: float) -> tuple[float, float]:

@@ -29,13 +29,13 @@ import numpy as np
 from operators.records import F64, I64, Bool, State
 
 EVERY, EARLY = 64, (9, 18, 36)
-PACKETS, FEWEST, LEAST_S = 64, 8, 1.0
+PACKETS, MIN_COUNT, MIN_S = 64, 8, 1.0
 TOGETHER = 0.25
 MINUTE_S = 60.0
-GAPS, LONGEST_GAP, MOST_QUIET_S = 3.0, 1.5, 5.0
+GAPS, MAX_GAP, MAX_QUIET_S = 3.0, 1.5, 5.0
 RATE_S, OUTAGE = 10.0, 5.0
 """A silence is an outage from so many median gaps on, if it is no usual one."""
-SEVERAL, PART, MOST_LENGTH_S = 3, 0.95, 10.0
+SEVERAL, PART, MAX_LENGTH_S = 3, 0.95, 10.0
 """Samples from which on some that come together are no accident of jitter."""
 NAN = float("nan")
 
@@ -167,13 +167,13 @@ class Packets:
         )
         fit = there & (gaps >= TOGETHER * mean[:, None])
         median = _quantile(gaps, fit, 0.5)
-        quiet = np.maximum(GAPS * median, LONGEST_GAP * longest)
+        quiet = np.maximum(GAPS * median, MAX_GAP * longest)
         rate = _rate(minute, windows.end, median, quiet, self.origin)
         length = np.minimum(_quantile(np.where(counts >= SEVERAL, lengths, 0.0), fit, PART),
-                            MOST_LENGTH_S)  # fmt: skip
-        enough = clear & (fit.sum(axis=1) >= FEWEST) & (rate > 0)
-        enough &= windows.end - self.origin >= LEAST_S
-        quiet = np.minimum(quiet, MOST_QUIET_S)
+                            MAX_LENGTH_S)  # fmt: skip
+        enough = clear & (fit.sum(axis=1) >= MIN_COUNT) & (rate > 0)
+        enough &= windows.end - self.origin >= MIN_S
+        quiet = np.minimum(quiet, MAX_QUIET_S)
         found = np.column_stack((self.numbers, (rate, quiet, length)))
         which = np.maximum.accumulate(np.where(enough, np.arange(1, len(enough) + 1), 0))
         return found[:, which]

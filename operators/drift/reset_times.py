@@ -18,10 +18,10 @@ import numpy as np
 from operators.drift.clock import ANEW_S, GATE_S, RUN_MOST
 from operators.records import F64, I64, Bool
 
-SIDE_S, FEWEST = 10.0, 8
+SIDE_S, MIN_COUNT = 10.0, 8
 """So much of each side shows its level, and so many stamps at least are looked at."""
-LEAST_S = 1e-4
-MOST_COST, SURE = 20.0, 5.0
+MIN_S = 1e-4
+MAX_COST, SURE = 20.0, 5.0
 """Nats: the most that a stamp counts for a side, and what takes it across the reset."""
 
 
@@ -77,7 +77,7 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
         low_old, low_new = float(np.min(old)), float(np.min(new))
         if abs(low_new - low_old) < GATE_S / 2:
             continue
-        usual = max(float(np.median(old)) - low_old, float(np.median(new)) - low_new, LEAST_S)
+        usual = max(float(np.median(old)) - low_old, float(np.median(new)) - low_new, MIN_S)
         first = max(edges[-1], lo - RUN_MOST)
         last = min(hi + RUN_MOST, max(end, hi))
         gain = _cost(level[first:last] - low_old, usual) - _cost(level[first:last] - low_new, usual)
@@ -95,7 +95,7 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
 def _window(arrival: F64, c: int) -> tuple[int, int]:
     """Return between which stamps a reset lies that was noticed at stamp c."""
     lo, hi = np.searchsorted(arrival, arrival[c] + np.array([-ANEW_S, ANEW_S / 4])).tolist()
-    return max(min(lo, c - FEWEST), 0), min(max(hi, c + FEWEST), len(arrival))
+    return max(min(lo, c - MIN_COUNT), 0), min(max(hi, c + MIN_COUNT), len(arrival))
 
 
 def _fine(level: F64, ok: Bool, a: int, b: int) -> F64:
@@ -105,5 +105,5 @@ def _fine(level: F64, ok: Bool, a: int, b: int) -> F64:
 
 def _cost(above: F64, usual: float) -> F64:
     """Return how unlikely delays are, in nats, that lie so far above the least."""
-    low = LEAST_S + usual / 10
-    return np.asarray(np.minimum(np.where(above < 0, -above / low, above / usual), MOST_COST))
+    low = MIN_S + usual / 10
+    return np.asarray(np.minimum(np.where(above < 0, -above / low, above / usual), MAX_COST))

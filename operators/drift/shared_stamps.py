@@ -23,7 +23,7 @@ import numpy as np
 
 from operators.records import F64, State
 
-FEWEST = 4
+MIN_COUNT = 4
 GRID_S, CLOSE_S, ULPS = 0.01, 1e-6, 4.0
 
 
@@ -72,7 +72,7 @@ class SharedStamps:
         new[1:] = stamps[1:] != stamps[:-1]
         new[0] = stamps[0] != self.stamp
         at = np.flatnonzero(new)
-        if len(at) == n and self.count < FEWEST and not self.runs:
+        if len(at) == n and self.count < MIN_COUNT and not self.runs:
             self.stamp, self.count = float(stamps[-1]), 1
             return None
         # Runs: the one under way, then those that begin here; their first samples and counts.
@@ -89,7 +89,11 @@ class SharedStamps:
         missing = 2 - short
         past = np.concatenate((np.full((missing, 2), np.nan), past))
         last, older = past[1:][: len(value)], past[:-1][: len(value)]
-        fit = (np.minimum(last[:, 1], older[:, 1]) >= FEWEST) & (last[:, 0] > 0) & (older[:, 0] > 0)
+        fit = (
+            (np.minimum(last[:, 1], older[:, 1]) >= MIN_COUNT)
+            & (last[:, 0] > 0)
+            & (older[:, 0] > 0)
+        )
         fit &= _on_grid(value)
         with np.errstate(invalid="ignore", over="ignore"):
             spacing = np.minimum(last[:, 0] / last[:, 1], older[:, 0] / older[:, 1])

@@ -33,11 +33,11 @@ from operators.records import F64, I64, Bool, State
 STEPS = (1.0, 0.1, 0.01, 0.001)
 """Grids that stamps are looked for on (s), the coarsest first."""
 TOGETHER = 16
-LEAST_ON_GRID = 0.85
+MIN_ON_GRID = 0.85
 """One stamp in a window may be wild or a clock reset: two differences of fifteen."""
-LEAST_REPEATED = 2
-CLOSE_S, ULPS, MOST_DOUBT = 1e-6, 4.0, 0.1
-LEAST_OF_EACH, MOST_UNEVEN, LEAST_SPREAD = 3, 1.3, 0.5
+MIN_REPEATED = 2
+CLOSE_S, ULPS, MAX_DOUBT = 1e-6, 4.0, 0.1
+MIN_OF_EACH, MAX_UNEVEN, MIN_SPREAD = 3, 1.3, 0.5
 _LINE = np.stack((np.ones(TOGETHER), np.arange(TOGETHER)))
 _STRAY = np.eye(TOGETHER) - np.linalg.pinv(_LINE) @ _LINE
 """Takes the least-squares line out of the stamps of a window."""
@@ -139,13 +139,13 @@ def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
     w = len(stamps)
     steps, far = np.diff(stamps, axis=1), np.abs(stamps)
     close = CLOSE_S + ULPS * np.spacing(np.maximum(far[:, 1:], far[:, :-1]))
-    again = repeated.sum(axis=1) >= LEAST_REPEATED
+    again = repeated.sum(axis=1) >= MIN_REPEATED
     spread = delays.max(axis=1) - delays.min(axis=1)
     grid, strong, weak = np.zeros(w), np.zeros(w, bool), np.zeros(w, bool)
     for size in STEPS:
         n = np.rint(steps / size)
-        on = (np.abs(steps - n * size) <= close) & (n != 0) & (close < MOST_DOUBT * size)
-        lies = (on.mean(axis=1) >= LEAST_ON_GRID) & (grid == 0)
+        on = (np.abs(steps - n * size) <= close) & (n != 0) & (close < MAX_DOUBT * size)
+        lies = (on.mean(axis=1) >= MIN_ON_GRID) & (grid == 0)
         if not lies.any():
             continue
         grid[lies] = size
@@ -154,11 +154,11 @@ def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
         common = np.maximum(np.gcd.reduce(multiple, axis=1), 1)
         strong |= lies & ((least > common) | again)
         ones, twos = multiple == common[:, None], multiple == 2 * common[:, None]
-        few = np.minimum(ones.sum(axis=1), twos.sum(axis=1)) < LEAST_OF_EACH
+        few = np.minimum(ones.sum(axis=1), twos.sum(axis=1)) < MIN_OF_EACH
         # A sum a row: a product of matrices may round otherwise with the number of its rows.
         stray = np.add.reduce((stamps - stamps[:, :1])[:, None] * _STRAY, 2)
         stray /= size * common[:, None]
-        even = stray.max(axis=1) - stray.min(axis=1) <= MOST_UNEVEN
-        between = ~(spread < LEAST_SPREAD * size * common)
+        even = stray.max(axis=1) - stray.min(axis=1) <= MAX_UNEVEN
+        between = ~(spread < MIN_SPREAD * size * common)
         weak |= lies & (ones | twos).all(axis=1) & ~few & even & between
     return _GrainWindows(grid, strong, weak & ~strong)

@@ -56,7 +56,7 @@ from operators.weights.consensus import Consensus, Force
 from operators.weights.three_cornered_hat import weigh
 
 FULL_COVERAGE = 0.99
-MOST_WORDS = 4096
+MAX_WORDS = 4096
 GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
@@ -233,7 +233,7 @@ class Fuse:
         for a in (0, *turn):
             key = live[:, a].tobytes()
             if key not in mix.words:
-                if len(mix.words) >= MOST_WORDS:
+                if len(mix.words) >= MAX_WORDS:
                     mix.words.clear()
                 mix.words[key] = self._word(mix.signal, live[:, a].tolist())
             words.append(mix.words[key])

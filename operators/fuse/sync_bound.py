@@ -29,7 +29,7 @@ from operators.plan import Plan
 from operators.records import F64, Bool, GrainReport, Grid, State
 
 FOUR, SIDAK = 4.0, 1.7
-FEWEST = 2
+MIN_COUNT = 2
 """Members that make a comparison."""
 UNIFORM = 1 / 12
 """Variance of an error that is uniform over 1."""
@@ -83,7 +83,7 @@ class Bound:
         compared = live[:, :m].T & np.isfinite(lag)
         known = np.zeros(len(ts), bool)
         for columns in self._signals:
-            enough = np.add.reduce(compared[columns], 0, dtype=np.int64) >= FEWEST
+            enough = np.add.reduce(compared[columns], 0, dtype=np.int64) >= MIN_COUNT
             compared[columns] &= enough
             known |= enough
         variance = np.fmax(lag + clocks.variance(self._sources, ts), 0.0)

@@ -29,7 +29,7 @@ from operators.records import (
     Why,
 )
 
-MOST_HZ = 100_000.0
+MAX_HZ = 100_000.0
 """Of a channel: audio is half of it."""
 _COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
 
@@ -258,7 +258,7 @@ def _scale(grid: Grid, row: tuple[int, int]) -> dict[str, Any]:
 
 def _rate(x: float) -> float | None:
     """Return a rate, None where it is beyond all sense: stamps that stand still have none."""
-    return float(x) if x <= MOST_HZ else None
+    return float(x) if x <= MAX_HZ else None
 
 
 def _number(x: float) -> float | None:

@@ -32,7 +32,7 @@ from operators.plan import Plan
 from operators.records import F64, I64, Block, Bool, Ends, Packet, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
-MOST_HISTORY = 8192
+MAX_HISTORY = 8192
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
 SURE = np.zeros(SIDE, bool)
 
@@ -197,7 +197,7 @@ class Guard:
             time = np.concatenate((c.past_time, rows.host_time[:k]))
             value = np.concatenate((c.past, rows.value[:k]))
             least = known - self.plan.late_s - self.plan.decide_s
-            keep = max(int(time.searchsorted(least)) - SIDE, len(time) - MOST_HISTORY, 0)
+            keep = max(int(time.searchsorted(least)) - SIDE, len(time) - MAX_HISTORY, 0)
             c.past_time, c.past = time[keep:], value[keep:]
             c.pending = rows.take(slice(k, None)) if k < len(rows) else None
             c.scale = c.scale[k:]

@@ -47,7 +47,7 @@ QUIET, QUIET_NOISE = 0.06, 4.0
 SHAPED, SHAPED_NOISE = 0.18, 4.25
 ENOUGH = 0
 LIKE, APART = 1.4, 0.6
-FEW, MANY, MOST = 2, 3, 0.6
+MIN_COUNT, MANY, MOST = 2, 3, 0.6
 LEAST, FARTHEST = 1e-200, 1e9
 """The least height, the most heights that a shape may hold: no ratio or square overflows."""
 
@@ -162,7 +162,7 @@ class Peaks:
         same = np.bincount(k[close], minlength=len(asked))
         known = np.minimum(len(self.height) + asked, MEMORY)
         mostly = np.count_nonzero(shaped[earlier], axis=1) >= MOST * known
-        found[asked] = same >= np.where(mostly, FEW, MANY)
+        found[asked] = same >= np.where(mostly, MIN_COUNT, MANY)
         return found
 
     def push(self, new: Looks) -> None:

@@ -48,7 +48,7 @@ class ResampleConfig(ConfigPart, frozen=True, kw_only=True):
 THERE = 11
 """Columns of what is known of a channel without its value."""
 _NOTHING = np.array([[np.nan], [0.0], [np.nan]])
-MOST_HEARD = 4096
+MAX_HEARD = 4096
 LAG_STEP_S = 1e-4
 """A moving lag is applied in steps of this: ticks between two of them are read together."""
 
@@ -290,7 +290,7 @@ class Resample:
             lane.paces = lane.paces[:, old:].copy()
         past = int(np.searchsorted(lane.heard[0], (tick - self._origin) / plan.tick_hz)) - 1
         if past > 0:
-            lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MOST_HEARD) :].copy()
+            lane.heard = lane.heard[:, max(past, lane.heard.shape[1] - MAX_HEARD) :].copy()
         # A row that comes next may be as old as can be without being late.
         oldest = (tick - 1) / plan.tick_hz - plan.late_s
         while len(lane.lags) > 1 and lane.lags[1].known <= oldest:

@@ -32,7 +32,7 @@ LEVELS, SLACK = 4, 1.0
 """Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
 WIDTHS = 8
 """Half-widths a tick."""
-LEAST_BETA = 5.4
+MIN_BETA = 5.4
 TINY_S = 1e-6
 """More than stamps since the epoch are rounded by."""
 MARGIN = 4
@@ -246,7 +246,7 @@ class _Reading(NamedTuple):
             wide = float(width[a]) / WIDTHS
             cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
             # As steep as the widest, for the loss of some depth.
-            beta = max(BETA * wide / (half * hz), LEAST_BETA)
+            beta = max(BETA * wide / (half * hz), MIN_BETA)
             k_of = kernel(cutoff, wide / hz, hz, beta)
             first = None
             if known is not None:

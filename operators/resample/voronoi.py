@@ -19,7 +19,7 @@ import numpy as np
 from operators.records import F64, I64
 
 GAP_SPACINGS = 2.5
-HOLE, MOST_FILLED = 1.5, 5
+HOLE, MAX_FILLED = 1.5, 5
 """Spacings from which on an interval misses samples, and how many of them are filled in."""
 _NEAR = np.arange(-1, 3)[:, None]
 _NONE = np.empty(0, np.int64)
@@ -68,7 +68,7 @@ def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
     wide, place = _NONE, None
     if least < dense_s and not widest <= HOLE * least:
         ratio = apart / spacing[1:]
-        even = (ratio > 0.25) & (ratio < MOST_FILLED + 1.5)
+        even = (ratio > 0.25) & (ratio < MAX_FILLED + 1.5)
         wide = np.flatnonzero(even & (ratio > HOLE) & (spacing[1:] < dense_s))
         hole = wide[(wide > 0) & (wide < len(time) - 2)]
         hole = hole[even[hole - 1] & even[hole + 1]]

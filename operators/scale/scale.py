@@ -35,7 +35,7 @@ from operators.plan import Plan, Signal
 from operators.presence import ACQUIRING, LIVE
 from operators.records import F64, SCALE_STATES, Bool, Grid, Packet, State
 from operators.scale.nonlinearity import bends, products
-from operators.weights.consensus import LEVEL, MOST_LOG_SD
+from operators.weights.consensus import LEVEL, MAX_LOG_SD
 from operators.weights.effects import INDEPENDENT, LEAST, deming, noise_of
 from operators.weights.moments import TINY, Moments, PairMoments, Seconds
 from operators.weights.three_cornered_hat import hat
@@ -330,4 +330,4 @@ def _against_others(pairs: PairMoments, looks: F64, met: Bool) -> tuple[F64, F64
 
 def _shows(pairs: PairMoments, met: Bool, var: F64) -> Bool:
     """Return which pairs have a slope that shows."""
-    return np.asarray(met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2))
+    return np.asarray(met & (pairs.cov > 0) & (var <= MAX_LOG_SD**2))

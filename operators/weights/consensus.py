@@ -50,7 +50,7 @@ NOISE = MomentWindow(60.0, shared=False)
 LEVEL = MomentWindow(300.0, shared=True)
 OPTIMISM = 10.0
 """Variance of a mean whose weights come from n samples: 1 + 10 / n of the stated (simulated)."""
-MOST_LOG_SD = 0.1
+MAX_LOG_SD = 0.1
 """A slope that is known worse than this is not known."""
 INFLATION = 1.1
 """By which a variance that can no longer be measured grows a minute."""
@@ -275,7 +275,7 @@ class Consensus:
         """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
         met = met & dense[:, :, None] & dense[:, None]
         log, var, signal = deming(pairs, looks, noise)
-        good = met & (pairs.cov > 0) & (var <= MOST_LOG_SD**2)
+        good = met & (pairs.cov > 0) & (var <= MAX_LOG_SD**2)
         known_by = np.where(good, looks * signal, 0.0).max(axis=2)
         return self._effect(
             together(np.where(good, log, 0.0), good), noise / np.maximum(known_by, TINY),

@@ -20,7 +20,7 @@ LEAST = 8.0
 NEWTON, CLOSE = 25, 1e-12
 ANCHOR = 1e-9
 """Of a pair, what holds the mean of all at nothing."""
-LEAST_NOISE = 1e-9
+MIN_NOISE = 1e-9
 """Of a member's variance: less noise than this is not believed."""
 
 
@@ -82,7 +82,7 @@ def noise_of(pairs: PairMoments, met: Bool) -> F64:
     own = np.diagonal(pairs.noise, axis1=1, axis2=2)
     moves = np.diagonal(pairs.var, axis1=1, axis2=2)
     found = own + np.where(np.isfinite(nearest), nearest, 0.0) / 2
-    return np.asarray(np.maximum(found, LEAST_NOISE * moves + TINY))
+    return np.asarray(np.maximum(found, MIN_NOISE * moves + TINY))
 
 
 def of_two(apart: F64, own: F64, looks: F64) -> F64:

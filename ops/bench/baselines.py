@@ -22,7 +22,7 @@ from operators.records import F64
 from ops.simulate.recording import START, SimulatedRecording
 
 Fuser = Callable[["list[Series]", F64], F64]
-MOST_LAG = 200
+MAX_LAG = 200
 PROBE_S, PROBES = 5.0, 8
 
 
@@ -68,7 +68,7 @@ def first_draft(channels: list[Series], grid: F64) -> F64:
         if rows:
             n = 1 << (2 * len(row)).bit_length()
             product = np.fft.rfft(rows[0], n) * np.conj(np.fft.rfft(row, n))
-            lag = int(np.argmax(np.fft.irfft(product)[:MOST_LAG]))
+            lag = int(np.argmax(np.fft.irfft(product)[:MAX_LAG]))
             row = np.concatenate([np.zeros(lag), row])[: len(grid)]
         rows.append(np.asarray(row))
     return _weigh(rows)

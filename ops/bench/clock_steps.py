@@ -40,7 +40,7 @@ from ops.text.table import table
 
 STEPS_S = (-3600.0, -25.0, -1.0, 1.0, 3600.0)
 STOPS_S = (20.0, 30.0, 60.0)
-MOST_GAP_S, MOST_STOP_S = 2.0, 3.0
+MAX_GAP_S, MAX_STOP_S = 2.0, 3.0
 BEFORE_S, AFTER_S = 5.0, 6.0
 _HZ = 100
 _OWN_S = -77.7
@@ -301,7 +301,7 @@ def main() -> int:
             (folder := root / f"step{n}").mkdir()
             found = stepped(folder, library, step_s) if library else {}
             good = (
-                found["gap"] <= MOST_GAP_S and found["stop"] <= MOST_STOP_S and not found["code"]
+                found["gap"] <= MAX_GAP_S and found["stop"] <= MAX_STOP_S and not found["code"]
                 and len(found["taped"]) == 1 and abs(found["taped"][0] - step_s) < 0.01
                 and found["named"] and found["replay"] and found["ticks"] < 20 * 60
                 and not found["ready"].startswith("503")

@@ -31,7 +31,7 @@ from ops.text.table import table
 
 MODULE = "tests.flow.killed"
 TORN = ("torn", "cut")
-MOST_TOUCHED = 19
+MAX_TOUCHED = 19
 """Files, folders and names that the preflight of a store touches, at the least."""
 FULL_BYTES = 200_000
 """Files of this size are larger than any of the output, and as the store is in the midst."""
@@ -153,7 +153,7 @@ def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
     whole += [Point("begin", n) for n in (1, 2, 3, 4, 5)]
     whole += [Point("end", 1), Point("write", 1), Point("snapshot", 1)]
     torn = [Point(at, chance.randint(1, most)) for at in TORN for _ in range(10)]
-    made = [Point("make", n) for n in chance.sample(range(1, MOST_TOUCHED + 1), 14)]
+    made = [Point("make", n) for n in chance.sample(range(1, MAX_TOUCHED + 1), 14)]
     made += [Point("made", n) for n in (0, 1, 125, *(chance.randint(2, 999) for _ in range(3)))]
     full = [Point("full", chance.randint(0, FULL_BYTES)) for _ in range(20)]
     first = [Point("first", chance.randint(1, most)) for _ in range(10)]

@@ -36,7 +36,7 @@ from ops.bench.chain import Chain
 from ops.simulate.recording import START, SimulatedRecording, make
 from ops.text.table import table
 
-HZ, SECONDS, MOST_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
+HZ, SECONDS, MAX_S, LAGS_S = 5.0, 60.0, 5.0, 2.0
 BAND_HZ = CUTOFF * HZ
 LINES, SETTLED_S = 300, 90.0
 GAIN = float(np.sqrt(2 / LINES))
@@ -67,13 +67,13 @@ def tracked(a: F64, b: F64) -> tuple[float, float]:
     """Return what `align` makes of a window."""
     window = SeriesPair(SampledSeries(a), SampledSeries(b), 0, HZ)
     track = LagFilter()
-    track.update(window, lag_of(window.a, window.b, HZ, MOST_S), SECONDS, motions(0.0))
+    track.update(window, lag_of(window.a, window.b, HZ, MAX_S), SECONDS, motions(0.0))
     return track.trend.lag, float(np.sqrt(track.trend.var))
 
 
 def parabola(a: F64, b: F64) -> tuple[float, float]:
     """Return the top of the parabola through the peak of the normalised correlation."""
-    return lag_of(SampledSeries(a), SampledSeries(b), HZ, MOST_S).lag_s, float("nan")
+    return lag_of(SampledSeries(a), SampledSeries(b), HZ, MAX_S).lag_s, float("nan")
 
 
 def whole_sample(a: F64, b: F64) -> tuple[float, float]:
@@ -87,7 +87,7 @@ def phase_transform(a: F64, b: F64) -> tuple[float, float]:
 
 
 def _peak(a: F64, b: F64, *, equal: bool) -> float:
-    n, most = 2 * len(a), round(MOST_S * HZ)
+    n, most = 2 * len(a), round(MAX_S * HZ)
     cross = np.fft.rfft(a - a.mean(), n).conj() * np.fft.rfft(b - b.mean(), n)
     r = np.fft.irfft(cross / np.maximum(np.abs(cross), 1e-12) if equal else cross, n)
     return float(np.argmax(np.concatenate((r[-most:], r[: most + 1]))) - most) / HZ

@@ -56,7 +56,7 @@ _REST_S = 0.05
 """Between two times that the interpreter is kept."""
 _HELD_S = 0.05
 """How long a chord sounds, and how long nothing does."""
-_MOST_LOST, _MOST_LOST_BUSY = 0.005, 0.03
+_MAX_LOST, _MAX_LOST_BUSY = 0.005, 0.03
 
 
 def chords(count: int) -> list[list[tuple[int, int, int]]]:
@@ -237,7 +237,7 @@ def main() -> int:
     os.environ["JACK_DEFAULT_SERVER"] = name
     good = True
     with serving(name):
-        for busy_s, most in ((0.0, _MOST_LOST), (args.busy, _MOST_LOST_BUSY)):
+        for busy_s, most in ((0.0, _MAX_LOST), (args.busy, _MAX_LOST_BUSY)):
             if args.chords:
                 with tempfile.TemporaryDirectory() as folder:
                     found = measure(Path(folder), args.chords, busy_s)

@@ -69,7 +69,7 @@ failover: {{stale_after_s: 1.0, rejoin_after_s: {rejoin}}}   # a busy machine ma
 exporter: {{http_port: {fusion}}}
 output: {{dir: "{folder}/out"}}
 """
-_LONGEST_S = 180.0
+_MAX_S = 180.0
 _ASKED = {"FusionFailover", "FusionStreamLoss"}
 
 
@@ -151,7 +151,7 @@ class Stage:
         run = (sys.executable, "-m", "ops", "run", str(live))
         enter(running(run, folder / "run.log", lambda: self._ask("fusion", "/readyz") is not None))
         try:
-            wait_for("the first fused tick", self.fused, _LONGEST_S)
+            wait_for("the first fused tick", self.fused, _MAX_S)
         except TimeoutError as error:
             for log in ("run.log", DEVICES_LOG):
                 error.add_note((folder / log).read_text("utf-8", "replace"))
@@ -236,7 +236,7 @@ def episode(stage: Stage) -> Episode:
         Nobody is told within three minutes.
     """
     # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
-    wait_for("quiet", stage.quiet, _LONGEST_S)
+    wait_for("quiet", stage.quiet, _MAX_S)
     told, before = stage.slack.told, len(stage.slack.told)
     asked = ("FusionFailover ", *(f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS))
 
@@ -250,9 +250,9 @@ def episode(stage: Stage) -> Episode:
         ]  # fmt: skip
 
     stopped = stage.stop()
-    wait_for("told", lambda: max(first("firing", stopped)) < inf, _LONGEST_S)
+    wait_for("told", lambda: max(first("firing", stopped)) < inf, _MAX_S)
     returned = stage.back()
-    wait_for("resolved", lambda: max(first("resolved", returned)) < inf, _LONGEST_S)
+    wait_for("resolved", lambda: max(first("resolved", returned)) < inf, _MAX_S)
     also = {t.alert for t in told[before:]} - _ASKED
     named, resolved = first("firing", stopped), max(first("resolved", returned))
     return Episode(min(named), max(named), resolved, tuple(sorted(also)))

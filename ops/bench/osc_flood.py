@@ -61,7 +61,7 @@ output: {{dir: {folder}/out}}
 HZ = 20.0
 PROBE_HZ = 100.0
 USUAL, ENOUGH = 1.5, 0.95
-MOST_BACK_S = 1.0
+MAX_BACK_S = 1.0
 _BURST_S = 0.001
 _MOST = 1_000
 """Datagrams in a row, between two looks at the clock."""
@@ -231,7 +231,7 @@ def main() -> int:
         found = flood(Path(name), args.rate, args.seconds, args.garbage, args.tap, args.calm)
     print(json.dumps(found))
     exact = found["sent"] == found["received"] and found["balanced"]
-    return int(not exact or found["back_s"] > MOST_BACK_S or found["status"])
+    return int(not exact or found["back_s"] > MAX_BACK_S or found["status"])
 
 
 if __name__ == "__main__":

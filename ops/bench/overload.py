@@ -46,13 +46,13 @@ from ops.text.table import table
 from sources.tape.reader import Tape
 
 CONFIGS = ("stage", "live")
-LEAST_HZ = 50.0
+MIN_HZ = 50.0
 FIRST_S, END_S, SECOND_S = 0.2, 10.0, 1.0
 WARM_S = 10.0
 SEND = """send:
   - {name: sound, type: osc, to: "127.0.0.1:9010", rate_hz: 60, map: {/out: "%s"}}
 """
-_LONGEST_S = 120.0
+_MAX_S = 120.0
 _NS = 35
 """SO_TIMESTAMPNS of Linux: the kernel's stamp comes with each datagram."""
 
@@ -238,14 +238,14 @@ def stopped(run: Run, *, twice: bool) -> dict[str, float]:
     pressed, begin = time.time(), time.monotonic()
     run.process.send_signal(signal.SIGINT)
     while b"Ctrl-C" not in run.log.read_bytes()[size:]:
-        if time.monotonic() - begin > _LONGEST_S:
+        if time.monotonic() - begin > _MAX_S:
             raise TimeoutError(run.log.read_text()[-2000:])
         time.sleep(0.002)
     word = time.monotonic() - begin
     if twice:
         begin = time.monotonic()
         run.process.send_signal(signal.SIGINT)
-    run.process.wait(_LONGEST_S)
+    run.process.wait(_MAX_S)
     ended = time.monotonic() - begin
     return {"word": word, "taken": _newest(run.folder / "tap") - pressed, "end": ended}
 
@@ -289,7 +289,7 @@ def main() -> int:
     rows, missed = [], False
     for name in args.config:
         f = measured(name, args.load, args.seconds)
-        missed |= f["hz"] < LEAST_HZ or f["word"] > FIRST_S or f["taken"] > 0
+        missed |= f["hz"] < MIN_HZ or f["word"] > FIRST_S or f["taken"] > 0
         missed |= f["end"] > END_S or f["second"] > SECOND_S
         rows.append((
             name, f"{f['hz']:.1f}", f"{f['least']:.0f}", f"{f['gap_ms']:.0f}",

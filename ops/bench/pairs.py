@@ -19,13 +19,13 @@ from collections import Counter
 import numpy as np
 
 from operators.align.coarse_grid import BETA, CUTOFF, HALF
-from operators.align.lag_search import LEAST_WINDOW_S, RATES_HZ, Ladder, look
+from operators.align.lag_search import MIN_WINDOW_S, RATES_HZ, Ladder, look
 from operators.correlation import UNKNOWN, SampledSeries, lag_of
 from operators.records import F64
 from ops.bench import lock
 from ops.text.table import table
 
-HZ, WINDOW_S, HOP_S, MOST_S, SECONDS = 5.0, 60.0, 10.0, 5.0, 600.0
+HZ, WINDOW_S, HOP_S, MAX_S, SECONDS = 5.0, 60.0, 10.0, 5.0, 600.0
 KINDS = ("white", "1/f", "1/f^2", "narrow-band")
 TOP_HZ, SECONDS_LADDER, RECORDINGS_S = 40.0, 75.0, (17.0, 32.0)
 RECORDINGS = {
@@ -59,7 +59,7 @@ def windows_with_a_lag(a: F64, b: F64) -> int:
             SampledSeries(a[max(e - window, 0) : e]),
             SampledSeries(b[max(e - window, 0) : e]),
             HZ,
-            MOST_S,
+            MAX_S,
         ).ok
         for e in ends
     )
@@ -80,12 +80,12 @@ def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bo
     """Return whether a search of two series of TOP_HZ ends with a lag."""
     ladder = Ladder()
     views = [(hz, lowered(a, hz), lowered(b, hz)) for hz in RATES_HZ if hz <= top_hz]
-    for end_s in np.arange(LEAST_WINDOW_S, len(views[0][1]) / RATES_HZ[0] + 1e-9, step_s):
+    for end_s in np.arange(MIN_WINDOW_S, len(views[0][1]) / RATES_HZ[0] + 1e-9, step_s):
         begin_s = max(end_s - WINDOW_S, 0.0)
         best = UNKNOWN
         for hz, x, y in views:
             cut = slice(round(begin_s * hz), round(end_s * hz))
-            found = look(SampledSeries(x[cut]), SampledSeries(y[cut]), hz, MOST_S)
+            found = look(SampledSeries(x[cut]), SampledSeries(y[cut]), hz, MAX_S)
             if found.ok and not best.confidence >= found.confidence:
                 best = found
         if best.ok and ladder.confirms(best, float(end_s), float(end_s - begin_s), WINDOW_S):

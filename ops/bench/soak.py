@@ -85,7 +85,7 @@ UP_S, DOWN_S = 20.0, 10.0
 SAMPLE_S = 10.0
 START_S = 3.0
 """What the sender's process takes to start."""
-MOST_MIB_H = 2.0
+MAX_MIB_H = 2.0
 _MIB = 1 << 20
 
 
@@ -341,7 +341,7 @@ def main() -> int:
     grown = ", ".join(f"{what} {n:+d}" for what, n in more.items())
     print(f"slope {grows:.2f} MiB/h (sd {sd:.2f}), {grown}")
     exact = {name: n for name, n in received.items() if name != "ure"} == found["sent"]
-    steady = grows <= MOST_MIB_H and not any(more.values())
+    steady = grows <= MAX_MIB_H and not any(more.values())
     return int(found["status"] != 0 or not exact or not found["balanced"] or not steady)
 
 

@@ -41,9 +41,9 @@ PACKAGES = {
 }  # fmt: skip
 """What a live run imports, by the package's name."""
 NEEDED = {"bytewax": "0.21.1"}
-MOST_LOAD = 1.0
+MAX_LOAD = 1.0
 """For each processor."""
-LEAST_FREE = 1 << 30
+MIN_FREE = 1 << 30
 WORST_CLOCK_S = 0.1
 _UNSYNCHRONISED = 0x40
 """STA_UNSYNC of the kernel's clock."""
@@ -113,7 +113,7 @@ def environment() -> Iterator[Diagnosis]:
         yield Diagnosis("warn", "system", system, todo)
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     found = f"{cores} processors, load {load:.1f}"
-    if load > MOST_LOAD * cores:
+    if load > MAX_LOAD * cores:
         yield Diagnosis("warn", "load", found, "end what else is running, or ticks may be late")
     else:
         yield Diagnosis("ok", "load", found)
@@ -304,7 +304,7 @@ def disk(config: Config | None) -> Iterator[Diagnosis]:
         found = f"{free / 1e9:.1f} GB free for {folder}"
         if not os.access(path, os.W_OK):
             yield Diagnosis("bad", "disk", f"{path} cannot be written", "name another folder")
-        elif free < LEAST_FREE:
+        elif free < MIN_FREE:
             yield Diagnosis(
                 "warn", "disk", found, "a full disk stops a run: make room, or set keep"
             )

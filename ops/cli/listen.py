@@ -30,8 +30,8 @@ from sources.midi.port_name import bare
 from sources.osc import OscReceiver, open_port, refusal
 
 PORT = 9000
-_LOOK_S = 0.1
-_MOST_SENDERS = 4
+_POLL_S = 0.1
+_MAX_SENDERS = 4
 _NEWS = 8
 _PORTS_EVERY_S = 2.0
 _SAY_EVERY_S = {True: 1.0, False: 10.0}
@@ -173,7 +173,7 @@ class ListeningPort:
         lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
         for name, (stream, _) in self._running.items():
             if isinstance(stream, OscReceiver) and len(senders := sorted(stream.senders)) > 1:
-                who = ", ".join(senders[:_MOST_SENDERS])
+                who = ", ".join(senders[:_MAX_SENDERS])
                 said = f"{name} is sent to by {len(senders)} ({who}): each is a source of its own,"
                 lines.append(f"{said} named by its address. A port each, --osc 9000 --osc 9001,")
                 lines.append("  gives names that stay when addresses change")
@@ -221,7 +221,7 @@ def listen(
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
-        while time.monotonic() < end and not done.wait(_LOOK_S):
+        while time.monotonic() < end and not done.wait(_POLL_S):
             listener.take()
             if time.monotonic() >= due:
                 due = time.monotonic() + _SAY_EVERY_S[terminal]

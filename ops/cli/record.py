@@ -26,7 +26,7 @@ from sources import stderr as aside
 from sources.live import LivePartition, preflight
 from sources.tape.writer import TapError
 
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +102,7 @@ def record(
                     count.add(batch)
                 if time.monotonic() >= end:
                     stop.request()
-                time.sleep(_LOOK_S)
+                time.sleep(_POLL_S)
         except StopIteration:
             return tape, count
         finally:

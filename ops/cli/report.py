@@ -17,7 +17,7 @@ from configs.inert import inert_lines
 from sinks.files.folder import rig_folder
 from sinks.files.jsonl import segments_of
 
-MOST_DRAWN = 8
+MAX_DRAWN = 8
 """Rigs that have pictures; all have their verdict and their tables."""
 PAGE, METHODS = "report.html", "methods.txt"
 LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
@@ -57,7 +57,7 @@ def write(folder: Path, into: Path | None = None) -> Path:
         prefix = f"{rig_folder(rig.name)}." if len(read.rigs) > 1 else ""
         drawn = [
             picture._replace(name=f"{prefix}{picture.name}")
-            for picture in (pictures(rig) if place < MOST_DRAWN else ())
+            for picture in (pictures(rig) if place < MAX_DRAWN else ())
         ]
         for picture in drawn:
             (into / f"{picture.name}.png").write_bytes(picture.png)

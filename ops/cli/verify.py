@@ -38,7 +38,7 @@ SLOW_WALL_S = 15.0
 """How long a run at a speed may take before an excerpt is taken."""
 FIRST_PASS = 0.3
 """Share of a run of two passes that the first one takes, the start of the process aside."""
-MOST_EVENTS = 40_000
+MAX_EVENTS = 40_000
 """Recordings with more are cut for batches of one line and for kills, unless `--full`."""
 
 
@@ -248,7 +248,7 @@ def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[V
     plain = one("plain", config, speed=0)
     group = [plain]
     group += [one(f"batches of {n}", config, speed=0, batch_lines=n) for n in (37, 10_000)]
-    longest = min(50 * SLOW_WALL_S, plain.span_s * MOST_EVENTS / max(plain.received, 1))
+    longest = min(50 * SLOW_WALL_S, plain.span_s * MAX_EVENTS / max(plain.received, 1))
     if not full and plain.span_s > longest:
         yield group
         config = excerpt(config, folder, longest)

@@ -18,7 +18,7 @@ from sources import shutdown as stop
 
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
 REALM = "metric_realm"
-LONGEST_S = 60.0
+MAX_S = 60.0
 """Between two beats: the rules take two minutes without one for a standstill."""
 _PAGE = f"""# HELP {SEQ} Beats so far.
 # TYPE {SEQ} gauge
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--realm", type=realm_name, default="prod", help="default %(default)s")
     parser.add_argument(
         "--every", type=_seconds, metavar="S",
-        help=f"beat on until Ctrl-C, with so many seconds between, at most {LONGEST_S:g};"
+        help=f"beat on until Ctrl-C, with so many seconds between, at most {MAX_S:g};"
         " once by default",
     )  # fmt: skip
 
@@ -88,10 +88,8 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0.1 <= seconds <= LONGEST_S:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds, 0.1 to {LONGEST_S:g}"
-        )
+    if not 0.1 <= seconds <= MAX_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0.1 to {MAX_S:g}")
     return seconds
 
 

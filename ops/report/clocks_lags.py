@@ -11,7 +11,7 @@ import numpy as np
 from ops.report.decimate import Decimator, Points
 from ops.results.lines import SyncLine
 
-MOST_RESETS = 200
+MAX_RESETS = 200
 OFFSET, OFFSET_SD, LAG, LAG_SD, CONFIDENCE, RATE = range(6)
 """Columns of a track's points; the offset with the clock's steps taken out."""
 _AT_ONCE = 256
@@ -64,7 +64,7 @@ class ChannelTimeline:
     clock, lag : SyncLine or None
         The newest line with an offset, with a lag.
     resets : list of Reset
-        The first `MOST_RESETS`.
+        The first `MAX_RESETS`.
     lags : int
         How many values of the lag were told, each counted once.
     lag_mean_s, lag_spread_s : float
@@ -136,7 +136,7 @@ class ChannelTimeline:
         before_s = _carried(before, line.ts)
         told_s = before_s - (line.offset_s or 0.0)
         self._steps_s += told_s
-        if len(self.resets) < MOST_RESETS:
+        if len(self.resets) < MAX_RESETS:
             sd_s = before.offset_sd_s or 0.0
             reset = Reset(line.reset_at or line.ts, line.ts, told_s, before_s, sd_s)
             reset.refine(line)

@@ -23,14 +23,14 @@ from ops.report.plotting import (
 )
 from ops.text.numbers import count, unsure
 
-MOST_ROWS = 10
-MOST_MARKED = 150
+MAX_ROWS = 10
+MAX_MARKED = 150
 _ROW_IN = 1.0
 
 
 def clocks(rig: RigData) -> Picture:
     """Return how each source's clock ran away from the host's, and its distance from a line."""
-    shown = list(rig.clocks.items())[:MOST_ROWS]
+    shown = list(rig.clocks.items())[:MAX_ROWS]
     skews = [t.clock.skew_ppm for t in rig.clocks.values()
              if t.clock is not None and t.clock.skew_ppm is not None]  # fmt: skip
     finding = "Clocks: no skew is known"
@@ -78,7 +78,7 @@ def lags(rig: RigData) -> Picture:
     """Return each channel's lag with its band, and how sure it was."""
     tracked = [t for t in rig.members if t.lag is not None and not rig.is_reference(t)]
     reference = [label(t.channel) for t in rig.members if rig.is_reference(t)]
-    shown = tracked[:MOST_ROWS]
+    shown = tracked[:MAX_ROWS]
     if not shown:
         shown = [t for t in rig.members if t.lag is not None][:1]
     widest = max(tracked, key=lambda t: abs(_lag(t)), default=None)
@@ -152,7 +152,7 @@ def _band(cell: Any, time: F64, value: F64, sd: F64, shade: str) -> None:
 
 def _marks(points: int) -> dict[str, Any]:
     """Return how single points are marked while they can be told apart."""
-    return {"marker": ".", "ms": 3} if points <= MOST_MARKED else {}
+    return {"marker": ".", "ms": 3} if points <= MAX_MARKED else {}
 
 
 def _time(cells: Any, clock: TimeAxis) -> None:
@@ -161,6 +161,6 @@ def _time(cells: Any, clock: TimeAxis) -> None:
 
 
 def _few(note: str, number: int, what: str) -> str:
-    if number <= MOST_ROWS:
+    if number <= MAX_ROWS:
         return note
-    return f"{note} The first {MOST_ROWS} of {count(number, what)}; all are in the table."
+    return f"{note} The first {MAX_ROWS} of {count(number, what)}; all are in the table."

@@ -12,18 +12,18 @@ from operators.records import F64
 from ops.report.ticks import TickStats
 from ops.results.lines import LineReader, SampleLine, TickLine
 
-WIDTH_S, FEWEST_TICKS = 12.0, 60
+WIDTH_S, MIN_TICKS = 12.0, 60
 FURTHEST_S = 60.0
 """Stamps that are further from the host's time than this tell of another epoch."""
-MOST_SAMPLES = 200_000
-MOST_COMPARED = 16
+MAX_SAMPLES = 200_000
+MAX_COMPARED = 16
 _AXES = ("source_ts", "rx", "ts")
 _SAME_S = 1e-4
 
 
 def width_s(tick_hz: float) -> float:
     """Return how long a stretch is looked at."""
-    return max(WIDTH_S, FEWEST_TICKS / tick_hz) if tick_hz > 0 else WIDTH_S
+    return max(WIDTH_S, MIN_TICKS / tick_hz) if tick_hz > 0 else WIDTH_S
 
 
 @dataclass
@@ -84,7 +84,7 @@ def windows(
     rows: dict[str, list[tuple[float, ...]]] = {}
     count = 0
     for line in reader.near("aligned", SampleLine, begin - furthest, end + furthest):
-        if line.channel in members and count < MOST_SAMPLES and None not in (
+        if line.channel in members and count < MAX_SAMPLES and None not in (
             line.value, line.rx, line.source_ts
         ):  # fmt: skip
             rows.setdefault(line.channel, []).append(
@@ -127,7 +127,7 @@ def _window(
 
 def _apart(series: list[tuple[F64, F64]], time: F64) -> float:
     """Return the RMS difference between channels at `time` (k,), over all pairs."""
-    read = [_at(*one, time) for one in series[:MOST_COMPARED] if len(one[0]) > 1]
+    read = [_at(*one, time) for one in series[:MAX_COMPARED] if len(one[0]) > 1]
     squares = [(a - b) ** 2 for a, b in combinations(read, 2)]
     known = np.concatenate(squares) if squares else np.empty(0)
     known = known[np.isfinite(known)]

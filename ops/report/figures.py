@@ -30,9 +30,9 @@ from ops.report.plotting import (
 )
 from ops.text.numbers import count, known, milliseconds, plain, share
 
-MOST_SIGNALS = 4
-MOST_LINES = len(COLOURS)
-MOST_RULES = 8
+MAX_SIGNALS = 4
+MAX_LINES = len(COLOURS)
+MAX_RULES = 8
 _SHOWN = {
     "source_ts": "By the senders' own stamps",
     "rx": "As it arrived",
@@ -45,7 +45,7 @@ def pictures(rig: RigData) -> Iterator[Picture]:
     if not rig.course.ticks:
         return
     with style():
-        for place, signal in enumerate(list(rig.course.channels)[:MOST_SIGNALS]):
+        for place, signal in enumerate(list(rig.course.channels)[:MAX_SIGNALS]):
             name = f"_{place + 1}" if len(rig.course.channels) > 1 else ""
             if signal in rig.windows:
                 yield alignment(rig, signal, rig.windows[signal], name)
@@ -82,7 +82,7 @@ def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:
         for i, name in enumerate(names):
             time, value = thinned(*window.samples[name][axis])
             lines += cell.plot(time - window.begin, value, color=colour(i), lw=1.0, alpha=0.9,
-                               zorder=2 - (i >= MOST_LINES))  # fmt: skip
+                               zorder=2 - (i >= MAX_LINES))  # fmt: skip
         said = [label(name) for name in names]
         if axis == "ts":
             lines[:0] = cell.plot(window.time - window.begin, window.value, color=INK, lw=1.8)
@@ -122,7 +122,7 @@ def fused(rig: RigData, signal: str, place: str) -> Picture:
     value.set_title(f"Fused value and its 95 % band (1.96 sd){',' if unit else ''}{unit}")
     legend(value, [*line, band], ["value", "95 % band"])
     mean = course.mean_weights(signal)
-    heavy = _heaviest(rig, signal, list(mean))[:MOST_LINES]
+    heavy = _heaviest(rig, signal, list(mean))[:MAX_LINES]
     _stacked(weight, time, rig, signal, heavy)
     weight.set_title("Weight of each channel")
     weight.set_ylim(0, 1)
@@ -236,11 +236,11 @@ def _bars(rig: RigData) -> list[tuple[str, str, list[tuple[float, float]]]]:
         spans = [(s.begin, s.end) for s in course.spells if s.mode == mode]
         if spans:
             bars.append((mode, COLOURS[2] if mode == "fused" else COLOURS[4], spans))
-    for rule in list(rig.findings.fired)[:MOST_RULES]:
+    for rule in list(rig.findings.fired)[:MAX_RULES]:
         told = [f for f in rig.findings.told if f.rule == rule]
         shade = COLOURS[1] if rule in rig.findings.risks else COLOURS[5]
         bars.append((rule, shade, [(f.begin, end if f.end is None else f.end) for f in told]))
-    for source, track in list(rig.clocks.items())[:MOST_RULES]:
+    for source, track in list(rig.clocks.items())[:MAX_RULES]:
         if track.resets:
             bars.append((f"reset {source}", INK, [(r.at, r.at) for r in track.resets]))
     return bars
@@ -258,7 +258,7 @@ def _clock(rig: RigData) -> TimeAxis:
 
 def _heaviest(rig: RigData, signal: str, names: list[str]) -> list[str]:
     """Return the names in their order, but what has least weight last where they are many."""
-    if len(names) <= MOST_LINES:
+    if len(names) <= MAX_LINES:
         return names
     mean = rig.course.mean_weights(signal)
     return sorted(names, key=lambda name: -mean.get(name, 0.0))
@@ -266,7 +266,7 @@ def _heaviest(rig: RigData, signal: str, names: list[str]) -> list[str]:
 
 def _few(lines: list[object], names: list[str]) -> tuple[list[object], list[str]]:
     """Return as many of a legend's entries as there are colours, and one for all others."""
-    most = MOST_LINES + 1
+    most = MAX_LINES + 1
     if len(names) <= most:
         return lines, names
     return lines[: most + 1], [*names[:most], f"{len(names) - most} others"]

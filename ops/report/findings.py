@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ops.results.lines import DeadLineFields, EvidenceLine, LineReader, MarkerPart
 
-MOST_TOLD, MOST_KINDS, MOST_NAMES = 200, 64, 256
+MAX_TOLD, MAX_KINDS, MAX_NAMES = 200, 64, 256
 OTHERS = "*"
 
 
@@ -34,10 +34,10 @@ class CountedRejection:
 
 @dataclass
 class Findings:
-    """Findings in order of time, the first `MOST_TOLD`; `fired` counts all, by rule.
+    """Findings in order of time, the first `MAX_TOLD`; `fired` counts all, by rule.
 
-    `dead` by (stage, reason, source), what is beyond `MOST_NAMES` of them under `*`; the first
-    `MOST_TOLD` `markers`, of `marked` in all.
+    `dead` by (stage, reason, source), what is beyond `MAX_NAMES` of them under `*`; the first
+    `MAX_TOLD` `markers`, of `marked` in all.
     """
 
     told: list[ReportedFinding] = field(default_factory=list)
@@ -56,7 +56,7 @@ def findings(reader: LineReader) -> Findings:
         _bury(letter, found.dead)
     for marker in reader.lines("markers", MarkerPart):
         found.marked += 1
-        if len(found.markers) < MOST_TOLD:
+        if len(found.markers) < MAX_TOLD:
             found.markers.append(marker)
     return found
 
@@ -64,7 +64,7 @@ def findings(reader: LineReader) -> Findings:
 def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
     firing: dict[str, ReportedFinding] = {}
     for line in lines:
-        rule = line.rule if line.rule in found.fired or len(found.fired) < MOST_KINDS else OTHERS
+        rule = line.rule if line.rule in found.fired or len(found.fired) < MAX_KINDS else OTHERS
         if line.state == "resolved":
             if rule in firing:
                 firing.pop(rule).end = line.ts
@@ -73,7 +73,7 @@ def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
         if line.kind == "risk":
             found.risks[rule] += 1
         firing[rule] = finding = ReportedFinding(rule, line.kind or "?", line.ts, None, _said(line))
-        if len(found.told) < MOST_TOLD:
+        if len(found.told) < MAX_TOLD:
             found.told.append(finding)
 
 
@@ -87,7 +87,7 @@ def _said(line: EvidenceLine) -> str:
 
 def _bury(letter: DeadLineFields, dead: dict[tuple[str, str, str], CountedRejection]) -> None:
     kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
-    if kind not in dead and len(dead) >= MOST_NAMES:
+    if kind not in dead and len(dead) >= MAX_NAMES:
         kind = OTHERS, OTHERS, OTHERS
     grave = dead.setdefault(
         kind, CountedRejection(where=letter.where or "", sample=letter.sample or "")

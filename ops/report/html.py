@@ -14,14 +14,14 @@ from typing import Any
 from configs.document import one_line
 from operators.records import ENDS
 from ops.report.changes import moments
-from ops.report.figures import MOST_SIGNALS
+from ops.report.figures import MAX_SIGNALS
 from ops.report.model import RigData, RunData
 from ops.report.plotting import Picture
 from ops.report.verdict import SyncVerdict, balanced, unknown
 from ops.text.numbers import NONE, count, plain, unsure, utc
 
-MOST_ROWS = 200
-MOST_SVG = 2 << 20
+MAX_ROWS = 200
+MAX_SVG = 2 << 20
 """Bytes of an SVG that is shown as such in the page; the PNG has one light and a bounded size."""
 _NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
 _SEPARATOR = re.compile(r"(?<=[/_@])|(?<=[:.,-])(?=[^\d\s])")
@@ -112,8 +112,8 @@ def _rig(
     yield "<h2>Channels</h2>\n"
     yield from _channels(story, rig)
     yield "<h2>Pictures</h2>\n"
-    if len(course.channels) > MOST_SIGNALS and pictures:
-        yield f"<p>Of {len(course.channels)} signals, the first {MOST_SIGNALS} are drawn.</p>\n"
+    if len(course.channels) > MAX_SIGNALS and pictures:
+        yield f"<p>Of {len(course.channels)} signals, the first {MAX_SIGNALS} are drawn.</p>\n"
     if not pictures:
         yield "<p>None: no tick was written, or too many rigs come before this one.</p>\n"
     if course.ticks and not rig.windows:
@@ -137,7 +137,7 @@ def _not_aligned(rig: RigData) -> str:
 
 def _channels(story: RunData, rig: RigData) -> Iterator[str]:
     rows = []
-    for track in list(rig.tracks.values())[:MOST_ROWS]:
+    for track in list(rig.tracks.values())[:MAX_ROWS]:
         clock, lag, last = track.clock, track.lag, track.last
         rows.append(
             (
@@ -227,7 +227,7 @@ def _hashed(what: str, file: dict[str, Any], said: str) -> list[tuple[str, str]]
 
 def _figure(picture: Picture) -> str:
     kind, data = "svg+xml", picture.svg
-    if len(data) > MOST_SVG:
+    if len(data) > MAX_SVG:
         kind, data = "png", picture.png
     words = _text(f"{picture.finding}. {picture.words}")
     files = _text(f"{picture.name}.svg, .png")
@@ -241,18 +241,18 @@ def _figure(picture: Picture) -> str:
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, number: int = 0
 ) -> str:
-    """Return a table of at most `MOST_ROWS` rows, `number` in all; numbers stand right."""
+    """Return a table of at most `MAX_ROWS` rows, `number` in all; numbers stand right."""
     name = _text(caption)
     lines = [f'<div class=scroll tabindex=0 role=region aria-label="{name}">\n<table>\n']
     lines.append(f"<caption>{name}</caption>\n")
     if any(head):
         cells = "".join(f"<th scope=col>{_text(name)}</th>" for name in head)
         lines.append(f"<thead><tr>{cells}</tr></thead>\n")
-    for first, *rest in rows[:MOST_ROWS]:
+    for first, *rest in rows[:MAX_ROWS]:
         cells = "".join(f"<td{_kind(c)}>{_breakable(c)}</td>" for c in rest)
         lines.append(f"<tr><th{_kind(first)} scope=row>{_breakable(first)}</th>{cells}</tr>\n")
     lines.append("</table></div>\n")
-    if (more := max(number, len(rows)) - min(len(rows), MOST_ROWS)) > 0:
+    if (more := max(number, len(rows)) - min(len(rows), MAX_ROWS)) > 0:
         lines.append(f"<p class=note>And {more} more.</p>\n")
     return "".join(lines)
 

@@ -27,8 +27,8 @@ WIDTH_IN, DPI = 9.6, 150
 NAMES_IN = 2.05
 """What names beside the axes take."""
 _TOP_IN, _BOTTOM_IN = 0.62, 0.55
-LONGEST, LONGEST_WIDE = 26, 14
-MOST_POINTS = 2000
+MAX_LENGTH, MAX_WIDE = 26, 14
+MAX_POINTS = 2000
 _STYLE: dict[Any, Any] = {
     "figure.facecolor": WHITE,
     "axes.facecolor": WHITE,
@@ -165,7 +165,7 @@ def legend(axes: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
 def label(name: str) -> str:
     """Return a name as it can stand in a picture: one line, not too long, no markup."""
     name = one_line(name)
-    most = LONGEST if name.isascii() else LONGEST_WIDE
+    most = MAX_LENGTH if name.isascii() else MAX_WIDE
     short = name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
     return f" {short}" if short.startswith("_") else short
 
@@ -183,10 +183,10 @@ def unit(size_s: float) -> tuple[float, str]:
 
 
 def thinned(time: F64, value: F64) -> tuple[F64, F64]:
-    """Return a series of at most `MOST_POINTS` points: the least and largest of each stretch."""
-    if len(time) <= MOST_POINTS:
+    """Return a series of at most `MAX_POINTS` points: the least and largest of each stretch."""
+    if len(time) <= MAX_POINTS:
         return time, value
-    first = np.linspace(0, len(time), MOST_POINTS // 2, endpoint=False).astype(np.int64)
+    first = np.linspace(0, len(time), MAX_POINTS // 2, endpoint=False).astype(np.int64)
     edges = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
     return np.repeat(time[first], 2), np.column_stack(edges).ravel()
 

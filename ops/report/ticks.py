@@ -14,7 +14,7 @@ from operators.records import F64, INDICATORS, MODES
 from ops.report.decimate import Decimator, Quantiles
 from ops.results.lines import SignalPart, TickLine
 
-MOST_SPELLS = 500
+MAX_SPELLS = 500
 _AT_ONCE = 4096
 _LIVE, _BOUND, _LATENCY = 1, 2, 3
 _FIRST_INDICATOR = 4
@@ -51,7 +51,7 @@ class TickStats:
     modes, lives : Counter
         Ticks by mode, and by how many channels were live.
     spells : list of Spell
-        The first `MOST_SPELLS`; `changes` counts them all.
+        The first `MAX_SPELLS`; `changes` counts them all.
     channels : dict
         Of each signal, its members.
     bound, latency : Quantiles
@@ -180,7 +180,7 @@ class TickStats:
         if mode != self._mode_now:
             self._mode_now = mode
             self.changes += 1
-            if self.changes <= MOST_SPELLS:
+            if self.changes <= MAX_SPELLS:
                 self.spells.append(Spell(line.ts, line.ts, mode, 1))
         elif self.changes == len(self.spells):
             last = self.spells[-1]

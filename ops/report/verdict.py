@@ -17,7 +17,7 @@ from sinks.advice.comparison import NOT_COMPARED, MemberState, loose, reasons
 from sinks.advice.units import unlike
 from sinks.exporter.missing_indicator import needed
 
-MOST_LISTED = 12
+MAX_LISTED = 12
 DOUBT = 0.5
 """Share of the ticks that have to keep the budgets of phase and sync quality."""
 MOSTLY = 0.5
@@ -211,7 +211,7 @@ def _facts(story: RunData, rig: RigData) -> Iterator[tuple[str, str]]:
 
 
 def listed(words: list[str], number: int = 0, joint: str = "; ") -> str:
-    """Return words in a row, the first `MOST_LISTED` and how many more there are."""
-    more = max(number, len(words)) - MOST_LISTED if len(words) > MOST_LISTED else 0
-    said = joint.join(words[:MOST_LISTED])
+    """Return words in a row, the first `MAX_LISTED` and how many more there are."""
+    more = max(number, len(words)) - MAX_LISTED if len(words) > MAX_LISTED else 0
+    said = joint.join(words[:MAX_LISTED])
     return f"{said}{joint}and {more} more" if more else said

@@ -19,7 +19,7 @@ from sinks.advice.comparison import NOT_COMPARED, MemberState, reasons
 from sinks.advice.units import unlike
 from sources.recordings.remarks import comma, is_comma_number
 
-MOST_MOMENTS, MOST_REMARKS = 24, 24
+MAX_MOMENTS, MAX_REMARKS = 24, 24
 Moment = tuple[float, str]
 Accounts = dict[str, dict[str, int]]
 AT_THE_END = "Clocks and lags at the end"
@@ -103,8 +103,8 @@ def _steps(results: Results) -> Iterator[Moment]:
 def timeline(moments: Iterable[Moment], start: float) -> str:
     """Return moments, a line each, in seconds after `start`."""
     lines = [f"{ts - start:7.1f}  {inert(what)}" for ts, what in moments]
-    if (more := len(lines) - MOST_MOMENTS) > 0:
-        lines[MOST_MOMENTS:] = [f"         and {more} more"]
+    if (more := len(lines) - MAX_MOMENTS) > 0:
+        lines[MAX_MOMENTS:] = [f"         and {more} more"]
     return "\n".join(lines) or "         nothing"
 
 
@@ -178,8 +178,8 @@ def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
                 counts[marker.channel] += 1
                 first.setdefault(marker.channel, marker.value)
     found += [comma(inert(channel), n, first[channel]) for channel, n in counts.items()]
-    more = len(found) - MOST_REMARKS
-    return found[:MOST_REMARKS] + ([f"and {more} more"] if more > 0 else [])
+    more = len(found) - MAX_REMARKS
+    return found[:MAX_REMARKS] + ([f"and {more} more"] if more > 0 else [])
 
 
 def by_source(folder: Path) -> Accounts:

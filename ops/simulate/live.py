@@ -21,10 +21,10 @@ from sources.host_clock import HostClock
 
 FARTHEST_S = 3600.0
 """How far a clock of a device may be from ours."""
-MOST_SKEW_PPM = 150.0
+MAX_SKEW_PPM = 150.0
 NOISE = 0.05
 """Of a reading (sd), the movement having an RMS of 1."""
-_LONGEST_LAG_S = 0.2
+_MAX_LAG_S = 0.2
 
 
 def devices(
@@ -35,12 +35,12 @@ def devices(
     led = {s.reference.partition(":")[0] for s in plan.signals}
     given = {m.channel.partition(":")[0]: m.lag_s for m in plan.members if m.lag_s is not None}
     streams = sorted(config.streams, key=lambda s: s.name not in led)
-    span = min(plan.wait_lag_s, config.align.max_lag_s, 2 * _LONGEST_LAG_S) / 2
+    span = min(plan.wait_lag_s, config.align.max_lag_s, 2 * _MAX_LAG_S) / 2
     made: list[Device] = []
     missing: list[str] = []
     for k, stream in enumerate(streams):
         lag = given.get(stream.name, span * k / len(streams))
-        far, skew = rng.uniform(-FARTHEST_S, FARTHEST_S), rng.uniform(-1, 1) * MOST_SKEW_PPM
+        far, skew = rng.uniform(-FARTHEST_S, FARTHEST_S), rng.uniform(-1, 1) * MAX_SKEW_PPM
         clock = DeviceClock(began, lag_s=lag)
         said = readings(plan, stream.name, getattr(stream, "keys", ()))
         try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from operators.records import ChannelState
 
 NOT_COMPARED = "Not compared"
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 class MemberState(NamedTuple):
@@ -92,5 +92,5 @@ def reasons(signals: Iterable[list[MemberState]]) -> str:
 
 def named(names: list[str]) -> str:
     """Return names in a row, the first few of many."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -4,7 +4,7 @@ A point is the mean over as many ticks as make at most `POINTS` of the window. I
 is whole, so that who asks again is given only what is new: all that is kept carries the number
 of the telling in which it came, or was drawn. Ticks are drawn when somebody asks.
 
-State, of 64 channels: 600 points, 64 tracks of 60 moments, 128 changes, and `MOST_WAITING` ticks:
+State, of 64 channels: 600 points, 64 tracks of 60 moments, 128 changes, and `MAX_WAITING` ticks:
 8 MB a rig at most. Cost: 5 us a packet with ticks; who asks twice a second takes 0.3 ms of it, 1 ms
 with 64 channels.
 """
@@ -22,9 +22,9 @@ from operators.records import F64, MODES, EvidenceRecord, Fused, FusedSignal, Pa
 from sinks.advice.changes import ChangeEntry, Transition, fold
 
 POINTS = 600
-WINDOW_S, LEAST_TICKS = 30.0, 300
+WINDOW_S, MIN_TICKS = 30.0, 300
 """What is seen at once: so many seconds, and where ticks are slow, so many ticks."""
-MOST_WAITING = 4_096
+MAX_WAITING = 4_096
 """Ticks that wait to be drawn."""
 MOMENTS = 60
 CHANGES = 128
@@ -78,7 +78,7 @@ class RigHistory:
 
     def __init__(self, tick_hz: float) -> None:
         self._hz = tick_hz
-        self.window_s = max(WINDOW_S, LEAST_TICKS / tick_hz)
+        self.window_s = max(WINDOW_S, MIN_TICKS / tick_hz)
         self._ticks = ceil(tick_hz * self.window_s / POINTS)
         self._waiting: deque[Fused] = deque()
         self._number = 0
@@ -132,7 +132,7 @@ class RigHistory:
         n = sum(map(len, self._waiting))
         while n - len(self._waiting[0]) >= (POINTS + 1) * self._ticks:
             n -= len(self._waiting.popleft())
-        if n >= MOST_WAITING:
+        if n >= MAX_WAITING:
             self._draw()
 
     def _draw(self) -> None:

@@ -4,7 +4,7 @@ Told packet by packet by the one exit, read by whoever asks at any time. Names t
 data add nothing: sources that the configuration does not name count under `*`, those without a
 name under `?`; rigs that were not known at the start count together as `*`, and show no values.
 
-State: one panel a rig with its history, `MOST_FINDINGS` findings. Cost: 50 us a packet: ticks are
+State: one panel a rig with its history, `MAX_FINDINGS` findings. Cost: 50 us a packet: ticks are
 judged many at once, or when somebody asks.
 """
 
@@ -24,7 +24,7 @@ from operators.records import Packet
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
-MOST_FINDINGS = 4_096
+MAX_FINDINGS = 4_096
 FRESH_S = 30.0
 
 _encoder = msgspec.json.Encoder()
@@ -71,7 +71,7 @@ class LiveState:
             for rig in rigs or (config.rig,)
         }
         self.others = RigState({}, clock(), hz)
-        self.findings: deque[NumberedFinding] = deque(maxlen=MOST_FINDINGS)
+        self.findings: deque[NumberedFinding] = deque(maxlen=MAX_FINDINGS)
 
     def tell(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""

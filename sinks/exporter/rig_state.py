@@ -22,9 +22,9 @@ from sinks.advice.unusable_streams import count
 from sinks.exporter.history import RigHistory
 from sinks.exporter.slo import Judge
 
-MOST_WAITING = 2_048
+MAX_WAITING = 2_048
 """Ticks that wait to be judged."""
-LONGEST_BEHIND_S = 86_400.0
+MAX_BEHIND_S = 86_400.0
 """A difference of clocks beyond it is a clock that was set, no lateness."""
 OTHERS, NAMELESS = "*", "?"
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -197,14 +197,14 @@ class RigState:
         self.history.mode(fused)
         self.history.ticks(fused, number)
         self._waiting.append(fused)
-        if sum(map(len, self._waiting)) >= MOST_WAITING:
+        if sum(map(len, self._waiting)) >= MAX_WAITING:
             self.settle()
         if lateness is not None:
             bucket = np.searchsorted(LATENESS_S, lateness)
             self.late += np.bincount(bucket, minlength=len(self.late))
             self.late_s += float(lateness.sum())
             newest = float(lateness[-1])
-            self.behind_s = newest if newest <= LONGEST_BEHIND_S else 0.0
+            self.behind_s = newest if newest <= MAX_BEHIND_S else 0.0
 
     def settle(self) -> None:
         """Judge the ticks that wait for it."""

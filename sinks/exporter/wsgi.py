@@ -3,10 +3,10 @@
 No thread ever waits for a client: what is sent and received waits in the one thread that holds
 all connections, and an answer is made in full before it is sent. A client that leaves a request
 unfinished or an answer unread for `_UNFINISHED_S`, however busily it drips, loses its connection.
-Beyond `_MOST_CONNECTIONS` a new connection takes the place of the one that is idle longest, and
+Beyond `_MAX_CONNECTIONS` a new connection takes the place of the one that is idle longest, and
 where none is idle, of the oldest that is unfinished: idle clients cannot shut others out.
 
-State: `_MOST_CONNECTIONS` connections, an answer each at most.
+State: `_MAX_CONNECTIONS` connections, an answer each at most.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _THREADS = 4
-_MOST_CONNECTIONS = 1_024
+_MAX_CONNECTIONS = 1_024
 _BACKLOG = 4_096
 """Connections that the kernel holds until they are accepted; it drops more for a second."""
 _ACCEPT_S = 0.02
 """For how long connections are accepted before requests are read again."""
 _IDLE_S, _UNFINISHED_S = 20, 10.0
-_LOOK_S = 0.25
+_POLL_S = 0.25
 _LARGEST_HEADER, _LARGEST_BODY = 8_192, 1_024
 
 
@@ -68,13 +68,13 @@ class WsgiServer:
     def close(self) -> None:
         """Close the port and all connections."""
         self._closed.set()
-        self._thread.join(8 * _LOOK_S)
+        self._thread.join(8 * _POLL_S)
 
     def _run(self) -> None:
         sockets = self._server.sockets
         while not self._closed.is_set():
-            wasyncore.loop(_LOOK_S, use_poll=True, map=sockets, count=1)
-        self._dispatcher.shutdown(timeout=4 * _LOOK_S)
+            wasyncore.loop(_POLL_S, use_poll=True, map=sockets, count=1)
+        self._dispatcher.shutdown(timeout=4 * _POLL_S)
         self._server.close()
         wasyncore.close_all(sockets, ignore_all=True)
 
@@ -187,7 +187,7 @@ def _most_connections() -> int:
 
     More are open while new ones are accepted, and the flow has files of its own.
     """
-    files = 4 * _MOST_CONNECTIONS
+    files = 4 * _MAX_CONNECTIONS
     with suppress(OSError, ValueError):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return min(max(files // 4, 16), _MOST_CONNECTIONS) if files > 0 else _MOST_CONNECTIONS
+    return min(max(files // 4, 16), _MAX_CONNECTIONS) if files > 0 else _MAX_CONNECTIONS

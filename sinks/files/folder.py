@@ -29,9 +29,9 @@ HINDSIGHT = "hindsight.msgpack"
 TRACEBACK = "traceback.txt"
 """Where the last bug happened."""
 STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 """Of a lock file or `run.json` that is looked at."""
-_LONGEST = 255
+_MAX_LENGTH = 255
 _BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
 
@@ -136,7 +136,7 @@ class Folder:
         """Return the files of earlier runs, relative to the folder."""
         names = {line[5:] for line in self._lines() if line.startswith("file ")}
         try:
-            data = read_own(self.root / RUN, _MOST_BYTES)
+            data = read_own(self.root / RUN, _MAX_BYTES)
             names |= msgspec.json.decode(data, type=_Files).files.keys()
         except _BROKEN:
             pass
@@ -153,8 +153,8 @@ class Folder:
         if not _OWN.fullmatch(name) or not name.isprintable() or folder in (".", ".."):
             return False
         # In a folder that is a link, even a file of the right name is somebody else's.
-        return len(file) <= _LONGEST and not (
-            folder and (len(folder) > _LONGEST or (self.root / folder).is_symlink())
+        return len(file) <= _MAX_LENGTH and not (
+            folder and (len(folder) > _MAX_LENGTH or (self.root / folder).is_symlink())
         )
 
     def _remove(self, path: Path) -> None:
@@ -179,7 +179,7 @@ class Folder:
 
     def _lines(self) -> list[str]:
         try:
-            return read_own(self.root / LOCK, _MOST_BYTES).decode("utf-8", "replace").split("\n")
+            return read_own(self.root / LOCK, _MAX_BYTES).decode("utf-8", "replace").split("\n")
         except OSError:
             return []
 

@@ -12,8 +12,8 @@ from math import inf
 
 from sinks.send.destination import OutputDevice
 
-_LOOK_S = 0.25
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+_POLL_S = 0.25
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 4.0
 
 
 class SendWorker:
@@ -93,11 +93,11 @@ class SendWorker:
         """Return what is to be played once it is due; nothing at times; None at the end."""
         with self._changed:
             started = now = time.monotonic()
-            while not self._stopped and now < min(ends, started + _LOOK_S):
+            while not self._stopped and now < min(ends, started + _POLL_S):
                 there = self._there(now)
                 if there and now >= due:
                     break
-                wake = min(ends, started + _LOOK_S, due if there else inf)
+                wake = min(ends, started + _POLL_S, due if there else inf)
                 self._wait(wake - now)
                 now = time.monotonic()
             if self._stopped:
@@ -118,7 +118,7 @@ class SendWorker:
     def _ready(self, now: float) -> bool:
         """Whether the instrument can be played; if not, try to open it, ever more seldom."""
         if self._up and now >= self._again:
-            self._again = now + _LOOK_S
+            self._again = now + _POLL_S
             if not self._instrument.there():
                 self._turn(False, "it is gone")
         if self._up or now < self._again:
@@ -128,9 +128,9 @@ class SendWorker:
         except OSError as error:
             self._turn(False, str(error))
             self._again = now + self._pause
-            self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
+            self._pause = min(2 * self._pause, _MAX_PAUSE_S)
             return False
-        self._again, self._pause = now + _LOOK_S, _FIRST_PAUSE_S
+        self._again, self._pause = now + _POLL_S, _FIRST_PAUSE_S
         self._turn(True, to)
         return True
 

@@ -22,7 +22,7 @@ from sources.rows.names import Names
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
 
-MOST_KEPT = 16
+MAX_KEPT = 16
 """Files whose columns are kept in a process."""
 _ENDS = 64
 
@@ -78,7 +78,7 @@ def kept(path: str, dialect: Dialect, *, begin: bool) -> Kept | None:
         _kept.move_to_end(key)
     elif begin:
         _kept[key] = Kept()
-        while len(_kept) > MOST_KEPT:
+        while len(_kept) > MAX_KEPT:
             _kept.popitem(last=False)
     return _kept.get(key)
 

@@ -22,14 +22,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOTTED = re.compile(r"([0-9]{2})\.([0-9]{2})\.([0-9]{4})(.*)", re.DOTALL)
 _WITH_TIME = re.compile(r".*[0-9][T ][0-9]{2}:?[0-9]{2}", re.DOTALL)
 _LENGTH = 19
-_MOST_DECIMALS = 9
+_MAX_DECIMALS = 9
 _DOT, _COLON = 46, 58
 _BETWEEN, _POINTS = (45, 46, 47), (44, 46)
 _YEAR_FIRST = ((0, 1, 2, 3), (5, 6), (8, 9))
 _DAY_FIRST = ((6, 7, 8, 9), (3, 4), (0, 1))
 _CLOCK = ((11, 12), (14, 15), (17, 18))
 """Places of the digits of year, month and day, and of hour, minute and second."""
-_LONGEST = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
 class Date(NamedTuple):
@@ -98,7 +98,7 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     good &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
     good &= (hour < 24) & (minute < 60) & (second < 60)
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    good &= day <= _LONGEST[np.clip(month, 0, 12)] + (leap & (month == 2))
+    good &= day <= _DAYS[np.clip(month, 0, 12)] + (leap & (month == 2))
     east, end, fine = _zone(text, start + _LENGTH, stop)
     good &= fine
     seconds = (_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - east).astype(
@@ -108,9 +108,9 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     if count.any():
         good &= (count == 0) | (
             np.isin(text.bytes_[start + _LENGTH], _POINTS)
-            & (count >= 2) & (count <= _MOST_DECIMALS + 1)
+            & (count >= 2) & (count <= _MAX_DECIMALS + 1)
         )  # fmt: skip
-        count = np.clip(count - 1, 0, _MOST_DECIMALS)
+        count = np.clip(count - 1, 0, _MAX_DECIMALS)
         part, fine = read_digits(text, end, count)
         good &= fine
         seconds += part / 10.0**count

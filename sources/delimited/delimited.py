@@ -26,13 +26,13 @@ from operators.records import F64, I32, I64, Bool, Reason, Reject
 from sources.delimited.dates import date_of, read_dates
 from sources.delimited.dialect import PER_SECOND, Dialect, is_number
 from sources.rows.columns import Text, read_digits, read_numbers
-from sources.rows.names import LONGEST, REJECT, Names
+from sources.rows.names import MAX_LENGTH, REJECT, Names
 from sources.rows.one_line import MAX_LINE, MAX_STAMP_S, Row
 from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
 _PADDING = 64
-_MOST_TRIMMED = 8
+_MAX_TRIMMED = 8
 """Spaces at an end of a cell that are taken off as columns."""
 _QUOTE, _CR, _SPACE = 34, 13, 32
 _NOTHING = np.empty(0, np.int64)
@@ -188,7 +188,7 @@ class TableDecoder:
         """Return what a cell of a channel is: a marker, a number, or nothing of use."""
         name = self.dialect.names[self._values[column]]
         if self._number[column] == REJECT:
-            return self._reject("schema", where, name[:LONGEST].encode()), np.nan
+            return self._reject("schema", where, name[:MAX_LENGTH].encode()), np.nan
         said = cell.decode(errors="replace").strip()
         if self._is_text[column]:
             if len(said) <= MAX_LINE:
@@ -295,7 +295,7 @@ def _judged(rows: DecodedRows, notes: np.ndarray, value: F64) -> DecodedRows:
 def _trim(bytes_: np.ndarray, start: I64, stop: I64) -> None:
     """Take carriage returns and a few spaces off the cells, in place."""
     stop -= (bytes_[stop - 1] == _CR) & (stop > start)
-    for _ in range(_MOST_TRIMMED):
+    for _ in range(_MAX_TRIMMED):
         front = (bytes_[start] == _SPACE) & (stop > start)
         start += front
         back = (bytes_[stop - 1] == _SPACE) & (stop > start)

@@ -6,7 +6,7 @@ the decimal sign then. The time column is the one that is named; else one with t
 else one of dates, else a first column of rising numbers. Its unit is that which makes times of
 this century of large numbers; else the one in its name (`time_ms`, `t [us]`); else seconds.
 
-Cost: that of csv.reader on `MOST_LINES` lines. Losses: none.
+Cost: that of csv.reader on `MAX_LINES` lines. Losses: none.
 
 Source: RFC 4180, for quotes.
 """
@@ -24,7 +24,7 @@ from configs.schema import Columns, TimeUnit
 from sources.delimited.dates import date_of
 
 LOOK = 1 << 18
-MOST_LINES = 400
+MAX_LINES = 400
 PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 WORDS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST = 0.9
@@ -188,7 +188,7 @@ def _lines(path: str, head: bytes) -> list[tuple[int, str]]:
         if whole and text.strip():
             out.append((at, text))
         at += len(piece) + 1
-        if len(out) > MOST_LINES:
+        if len(out) > MAX_LINES:
             break
     return out
 

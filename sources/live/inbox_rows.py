@@ -16,7 +16,7 @@ from operators.limits import MAX_SAMPLE
 from operators.records import I64, Reason, Reject, StreamStatus
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
-from sources.rows.names import LONGEST, REJECT, Names, tick_of
+from sources.rows.names import MAX_LENGTH, REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
 
@@ -198,9 +198,9 @@ def _numbers(items: list[tuple[str, Message]], line: I64, names: Names) -> Decod
 
 
 def _unfit(stream: str, key: str) -> Reject:
-    return Reject(0, "schema", stream, key[:LONGEST], b"")
+    return Reject(0, "schema", stream, key[:MAX_LENGTH], b"")
 
 
 def _reject(stream: str, item: Unread) -> Reject:
     sample = item.sample[:MAX_SAMPLE]
-    return Reject(0, item.reason, stream, item.where[:LONGEST], sample, item.events)
+    return Reject(0, item.reason, stream, item.where[:MAX_LENGTH], sample, item.events)

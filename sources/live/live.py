@@ -51,7 +51,7 @@ from sources.midi import MidiReceiver
 from sources.ndjson import Decoder
 from sources.osc import OscReceiver, open_port, refusal
 from sources.recordings.recording import Mark
-from sources.replay import MOST_SILENT_TICKS, sources_of
+from sources.replay import MAX_SILENT_TICKS, sources_of
 from sources.replay.arrival_check import Arrivals
 from sources.replay.recording_reader import FeedState, RecordingReader
 from sources.rows.admission import Admission
@@ -66,10 +66,10 @@ from sources.wake import AT_ONCE, Poll
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 TICK_S = 0.1
 """The longest silence that is not told."""
-LONGEST_SLEEP_S = 86_400.0
-_LOOK_S = 0.004
+MAX_SLEEP_S = 86_400.0
+_POLL_S = 0.004
 _PORTION, _PORTION_S = 64, 0.25
-_MOST_IN_TABLE = 4096
+_MAX_IN_TABLE = 4096
 """A batch with a new name costs all names of its table: random ones must not fill a large one."""
 """Of what waits, so many events and so much of arrivals are taken at a time."""
 _STOPPING = (
@@ -219,7 +219,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._dealer = RigSplitter([recording.path], config.rig, config.max_rigs,
                               known.rigs if known else [], known.seen if known else [],
                               admission)  # fmt: skip
-        look_s = _LOOK_S / 2 if config.resample.profile == "low_latency" else _LOOK_S
+        look_s = _POLL_S / 2 if config.resample.profile == "low_latency" else _POLL_S
         self._pace = Poll(look_s, clock, sleep)
         self._heard = clock()
         self._standstill = Standstill(clock, self._host)
@@ -264,7 +264,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return what came; at the end of a run that is not gone on with, the end of every rig."""
         if self._done:
             raise StopIteration
-        names = self._names = self._names.renewed(_MOST_IN_TABLE)
+        names = self._names = self._names.renewed(_MAX_IN_TABLE)
         if self.next_awake() is not None:
             self._pace.wait()
         if isinstance(self._feed.recording, Tape):
@@ -391,7 +391,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         leap = host - newest
         if leap <= self._believed_s or newest == float("-inf"):
             return items
-        if leap > LONGEST_SLEEP_S:
+        if leap > MAX_SLEEP_S:
             if not stop.requested():
                 self._voice.say(f"nothing came for {leap:.0f} s: this run ends here")
             stop.request()
@@ -494,4 +494,4 @@ def _arrival(came: Arrival) -> float:
 
 def _arrivals(config: Config) -> Arrivals:
     """Return what judges arrivals."""
-    return Arrivals(config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz)
+    return Arrivals(config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz)

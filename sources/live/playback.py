@@ -30,7 +30,7 @@ from sources.replay.recording_reader import RecordingReader
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 
-_LOOK_S = 0.004
+_POLL_S = 0.004
 _AHEAD_S = 1.0
 """What is read ahead of what is due."""
 _STILL_S = 1.0
@@ -117,7 +117,7 @@ class Playback(Listener):
             skips = False
             if feed.ended and not feed.ready:
                 return
-            self._stop.wait(_LOOK_S)
+            self._stop.wait(_POLL_S)
 
     def _shift(self, feed: RecordingReader) -> tuple[float, bool]:
         """Return how much later than recorded it plays, and whether what is due is past."""
@@ -147,7 +147,7 @@ class Playback(Listener):
         # A reject has no arrival of its own; what is played late arrives late.
         arrival = np.round(np.where(np.isnan(rows.rx), rows.key, rows.rx) + shift, 6)
         now = self._host()
-        arrival[~(arrival > since - 2 * _LOOK_S) & ~rows.wild] = now
+        arrival[~(arrival > since - 2 * _POLL_S) & ~rows.wild] = now
         for name, ts, rx, value, seq, stamped, note in zip(
             rows.name.tolist(), rows.ts.tolist(), arrival.tolist(), rows.value.tolist(),
             rows.seq.tolist(), rows.stamped.tolist(), notes, strict=True,

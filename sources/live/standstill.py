@@ -21,8 +21,8 @@ STILL_S = 0.1
 """A pause of at least so long, of which the process worked none, is a standstill."""
 _LONG_S = 1.0
 """Of shorter pauses amid the wait no new one begins: a process that is starved has them always."""
-_CALM_S, _LONGEST_WAIT_S = 0.02, 0.25
-_LONGEST_SETTLE_S = 5.0
+_CALM_S, _MAX_WAIT_S = 0.02, 0.25
+_MAX_SETTLE_S = 5.0
 
 
 class Standstill:
@@ -73,7 +73,7 @@ class Standstill:
             return False
         waited = now - self._waits
         settling = any(inbox.settled < self._woke for inbox in inboxes)
-        if not held and waited < (_LONGEST_SETTLE_S if settling else _LONGEST_WAIT_S):
+        if not held and waited < (_MAX_SETTLE_S if settling else _MAX_WAIT_S):
             received = sum(inbox.received for inbox in inboxes)
             if received != self._received:
                 self._received, self._calm = received, now

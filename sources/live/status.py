@@ -13,9 +13,9 @@ from operators.unusable import FILTERED, UnusableStreams
 from sources.inbox import FromSource, Item, Message, StreamChange, Unread, size
 
 _SAY_EVERY_S = 10.0
-_MOST_SAID = 5
+_MAX_SAID = 5
 """Lines in a second."""
-_MOST_WAITING = 64
+_MAX_WAITING = 64
 LATE_S, IN_TIME_S = 1.0, 0.5
 """Events that wait longer for the flow are late; below the second it keeps up again."""
 _LATE_FOR_S, _LATE_AGAIN_S = 2.0, 60.0
@@ -49,7 +49,7 @@ class StatusReporter:
         self._refusals = UnusableStreams(steady)
         self._steady = frozenset(steady)
         self._second, self._said = 0.0, 0
-        self._waiting: deque[str] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[str] = deque(maxlen=_MAX_WAITING)
         self._lost: dict[tuple[str, str], int] = {}
         self._lost_said = -_SAY_EVERY_S
         self._heard: dict[str, float] = {}
@@ -154,6 +154,6 @@ class StatusReporter:
             return
         if now - self._second >= 1:
             self._second, self._said = now, 0
-        while self._waiting and self._said < _MOST_SAID:
+        while self._waiting and self._said < _MAX_SAID:
             self._said += 1
             print(f"lumen: {inert(self._waiting.popleft())}", file=sys.stderr)

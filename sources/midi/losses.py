@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 _ALL_OFF = 120
 """From here on controllers are modes of the whole channel."""
-_FEW = 8
+_MIN_COUNT = 8
 """Strange notes that prove nothing: JACK does not name every period that it misses."""
 _SYSTEM = 0xF0
 _AT_ONCE_S, _STANDSTILL_S = 50e-6, 0.1
@@ -64,7 +64,7 @@ class Sounding:
         if then >= after:
             self._strange += known is not None
             return 0
-        return int(self._strange <= max(_FEW, self._halves // 10))
+        return int(self._strange <= max(_MIN_COUNT, self._halves // 10))
 
 
 class RepeatedMessages:

@@ -37,7 +37,7 @@ _POLL_S = 0.002
 _LOOK_S = 0.25
 _SAY_EVERY_S = 60.0
 """Of missed periods: a busy machine without real-time scheduling misses some all the time."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 4.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 4.0
 _CLOCK = 0xF8
 _ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
 _TWO_BYTES = {0x80: "note", 0x90: "note", 0xA0: "pressure", 0xB0: "cc", 0xE0: "pitch"}
@@ -109,7 +109,7 @@ class MidiReceiver(Listener):
             except MidiPortError as error:
                 self._inbox.turn(False, str(error))
                 self._stop.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                pause = min(2 * pause, _MAX_PAUSE_S)
                 continue
             pause = _FIRST_PAUSE_S
             name = port.facts[0]

@@ -27,14 +27,14 @@ from math import isfinite
 from operators.limits import MAX_SAMPLE
 from operators.records import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from sources.rows.names import LONGEST
+from sources.rows.names import MAX_LENGTH
 
 MAX_DATAGRAM = 8_192
 MAX_DEPTH = 8
 MAX_MESSAGES = 256
 MAX_ARGUMENTS = 1_024
-_MOST_HEADERS = 4_096
-_LONGEST_HEADER = 512
+_MAX_HEADERS = 4_096
+_MAX_HEADER = 512
 
 _BUNDLE = b"#bundle\0"
 _HEAD = 16
@@ -45,7 +45,7 @@ _SIZES = dict.fromkeys(b"ifcrm", 4) | dict.fromkeys(b"hdt", 8) | dict.fromkeys(b
 _FORMATS = {ord("i"): "i", ord("f"): "f", ord("d"): "d", ord("h"): "q"}
 _TEXTS = b"sS"
 _CONSTANTS = {ord("T"): 1.0, ord("F"): 0.0, ord("I"): 1.0}
-_MOST_NEWS = 16
+_MAX_NEWS = 16
 _LENGTH = struct.Struct(">i")
 _TIMETAG = struct.Struct(">II")
 
@@ -184,7 +184,7 @@ class Datagrams:
         if not _is_address(address):
             raise _BrokenError
         arguments = _flat(tags[1:])
-        if len(address) > LONGEST or len(arguments) > MAX_ARGUMENTS:
+        if len(address) > MAX_LENGTH or len(arguments) > MAX_ARGUMENTS:
             raise _BrokenError("osc_limit")
         formats = [_FORMATS.get(tag) for tag in arguments]
         numbers = None
@@ -194,14 +194,14 @@ class Datagrams:
         header = _Header(key, arguments, numbers, self._wants(key))
         if header.wanted and len(arguments) > 1 and set(_TEXTS) & set(arguments):
             self._tell(key)
-        if len(name) <= _LONGEST_HEADER:
-            if len(self._headers) >= _MOST_HEADERS:
+        if len(name) <= _MAX_HEADER:
+            if len(self._headers) >= _MAX_HEADERS:
                 self._headers.clear()
             self._headers[name] = header
         return header
 
     def _tell(self, key: str) -> None:
-        if key not in self._told and len(self._told) < _MOST_NEWS:
+        if key not in self._told and len(self._told) < _MAX_NEWS:
             self._told.add(key)
             self._news.append(key)
 

@@ -15,7 +15,7 @@ from typing import Literal
 END, ESC = 0xC0, 0xDB
 _ESCAPED = {0xDC: END, 0xDD: ESC}
 _PLAIN = (ord("/"), ord("#"))
-LONGEST_SKIPPED = 1 << 24
+MAX_SKIPPED = 1 << 24
 """A length beyond it is none."""
 _SAMPLE = 256
 
@@ -78,7 +78,7 @@ class Frames:
                 if len(self._held) < 4:
                     break
                 length = int.from_bytes(self._held, "big")
-                if not 0 < length <= LONGEST_SKIPPED:
+                if not 0 < length <= MAX_SKIPPED:
                     self.broken = True
                     found.append(bytes(self._held))
                     self._held.clear()

@@ -25,13 +25,13 @@ from sources.osc.senders import Peers
 from sources.osc.tcp import TcpReceiver
 from sources.osc.udp import BUFFER, Datagram, UdpReceiver, holder, listener
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 """How long the thread sleeps at most: it then looks whether it is to stop."""
 _GATHER_S = 0.001
 """After a reading, so that a fast sender does not wake the thread for each datagram."""
-_MOST_GULPS = 32
+_MAX_GULPS = 32
 """In a row: more than a receive buffer holds."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 5.0
 AnyReceiver: TypeAlias = UdpReceiver | TcpReceiver
 
 
@@ -68,7 +68,7 @@ class OscReceiver(Listener):
             except OSError as error:
                 self._inbox.turn(False, refusal(self.config, error))
                 self._stop.wait(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                pause = min(2 * pause, _MAX_PAUSE_S)
                 continue
             pause = _FIRST_PAUSE_S
             self._facts = _facts(self.config, receiver)
@@ -86,10 +86,10 @@ class OscReceiver(Listener):
         while True:
             last = self._stop.is_set()
             looked = self._inbox.host()
-            if not (last or receiver.wait(_LOOK_S)):
+            if not (last or receiver.wait(_POLL_S)):
                 self._inbox.settle(looked)
             else:
-                for _ in range(_MOST_GULPS):
+                for _ in range(_MAX_GULPS):
                     looked = self._inbox.host()
                     if not (datagrams := receiver.read()):
                         self._inbox.settle(looked)

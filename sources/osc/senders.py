@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from configs.address import Listen
 
-MOST_PEERS = 1_024
-MOST_SENDERS = 16
+MAX_PEERS = 1_024
+MAX_SENDERS = 16
 """Sources that one stream with `per_sender` may be."""
 
 
@@ -34,12 +34,12 @@ class Peers:
     allow : sequence of str
         Addresses and networks; none: all.
     per_sender : bool
-        Each address is a source of its own, the first `MOST_SENDERS` of them.
+        Each address is a source of its own, the first `MAX_SENDERS` of them.
 
     Attributes
     ----------
     hosts : set of str
-        Addresses of those who were heard, `MOST_PEERS` at most.
+        Addresses of those who were heard, `MAX_PEERS` at most.
     """
 
     def __init__(self, stream: str, allow: Sequence[str], per_sender: bool) -> None:
@@ -57,7 +57,7 @@ class Peers:
         """Return who sent a datagram; `read` gives address and port of its raw address."""
         peer = self._known.get(raw)
         if peer is None:
-            if len(self._known) >= MOST_PEERS:
+            if len(self._known) >= MAX_PEERS:
                 self._known.clear()
             peer = self._known[raw] = self._meet(*read(raw))
         if peer is not self._last and peer.allowed:
@@ -74,16 +74,16 @@ class Peers:
         return [f"{self._stream} ({where}): {line}" for line in lines]
 
     def _meet(self, host: str, port: int) -> Peer:
-        if len(self.hosts) < MOST_PEERS:
+        if len(self.hosts) < MAX_PEERS:
             self.hosts.add(host)
         address = ip_address(host.partition("%")[0])
         allowed = not self._networks or any(address in n for n in self._networks)
         if not (allowed and self._per_sender):
             return Peer(host, port, allowed, None)
         if host not in self._sources:
-            if len(self._sources) >= MOST_SENDERS:
+            if len(self._sources) >= MAX_SENDERS:
                 self._news.append(
-                    f"there are more than {MOST_SENDERS} senders; what the others send is refused"
+                    f"there are more than {MAX_SENDERS} senders; what the others send is refused"
                     " (peer): name the wanted ones in allow, or give some a port of their own"
                 )
                 return Peer(host, port, False, None)
@@ -101,5 +101,5 @@ class Peers:
                 f"{peer.host} and {last.host} share one port, and so one clock and the names of"
                 " their channels: give each a port of its own, or set per_sender: true"
             ]
-        if len(self._left) < MOST_PEERS:
+        if len(self._left) < MAX_PEERS:
             self._left.add(last.host)

@@ -1,6 +1,6 @@
 """A TCP port that is read as a UDP one is: see `sources.osc.udp.Receiver`.
 
-Up to `MOST_CONNECTIONS` senders are connected at once; one more is turned away. A packet is stamped
+Up to `MAX_CONNECTIONS` senders are connected at once; one more is turned away. A packet is stamped
 when it is read. A connection that cannot be framed is closed, for nothing of it can be read on.
 
 State: a packet a connection. Losses: none here; a sender waits where the flow is slower.
@@ -17,7 +17,7 @@ from sources.host_clock import HostClock
 from sources.osc.datagram import MAX_DATAGRAM
 from sources.osc.frames import Frames
 
-MOST_CONNECTIONS = 16
+MAX_CONNECTIONS = 16
 _READ = 65_536
 _MAPPED = "::ffff:"
 
@@ -58,7 +58,7 @@ class TcpReceiver:
                 self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._listener.setblocking(False)
             self._listener.bind(address)
-            self._listener.listen(MOST_CONNECTIONS)
+            self._listener.listen(MAX_CONNECTIONS)
         except BaseException:
             self._listener.close()
             raise
@@ -113,7 +113,7 @@ class TcpReceiver:
         with suppress(BlockingIOError, OSError):
             while True:
                 sender, address = self._listener.accept()
-                if len(self._senders) >= MOST_CONNECTIONS:
+                if len(self._senders) >= MAX_CONNECTIONS:
                     sender.close()
                     continue
                 sender.setblocking(False)

@@ -1,8 +1,8 @@
 """The bytes of a packed recording (gzip, zstd), within stated bounds.
 
 An archive may hold much from little: 268 kB of gzip are 256 MiB of blank lines. It is read as far
-as `MOST_RATIO` times its size and `FREE` beyond that, `MOST_BLANK` bytes of white space in a row,
-and `MOST_EMPTY` members or frames in a row that hold nothing. Behind such a bound, as behind a
+as `MAX_RATIO` times its size and `FREE` beyond that, `MAX_BLANK` bytes of white space in a row,
+and `MAX_EMPTY` members or frames in a row that hold nothing. Behind such a bound, as behind a
 damaged place, nothing is read; `fault` names the cause. All bounds count bytes of the archive or of
 its content, so that the cut is at the same byte however the content is asked for.
 
@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 
 from backports import zstd
 
-FREE, MOST_RATIO = 1 << 26, 250
+FREE, MAX_RATIO = 1 << 26, 250
 """Bytes of content that any archive may have; that it may have for each byte of its own."""
-MOST_BLANK = 1 << 24
-MOST_EMPTY = 65_536
+MAX_BLANK = 1 << 24
+MAX_EMPTY = 65_536
 _SLICE = 1 << 14
 _OUT = 1 << 16
 _AT_ONCE = 1024
@@ -29,7 +29,7 @@ _AT_ONCE = 1024
 _DEFLATE = -15
 _EXTRA, _NAME, _COMMENT, _SUM = 4, 8, 16, 2
 """Flags of a gzip member."""
-_MOST_TEXT = 1 << 16
+_MAX_TEXT = 1 << 16
 """Of a member's name or comment (bytes)."""
 
 
@@ -56,7 +56,7 @@ class Unpacker:
         self.ended = False
         self.fault: str | None = None
         self._raw, self._is_zstd = raw, is_zstd
-        self._most = FREE + MOST_RATIO * size
+        self._most = FREE + MAX_RATIO * size
         self._done = self._blank = self._empty = 0
         self._input = b""
         self._member: Any = None
@@ -128,7 +128,7 @@ class Unpacker:
                 return False
         for flag in (_NAME, _COMMENT):
             if flags & flag:
-                text = self._take(_MOST_TEXT)
+                text = self._take(_MAX_TEXT)
                 end = text.find(b"\0") + 1
                 if not end:
                     return False
@@ -150,22 +150,22 @@ class Unpacker:
             if self._take(8) != trailer:
                 self._stop("cut off, or its content is not the one that was packed")
         self._empty += not self._has_content
-        if self._empty > MOST_EMPTY:
-            self._stop(f"more than {MOST_EMPTY:,} parts in a row hold nothing")
+        if self._empty > MAX_EMPTY:
+            self._stop(f"more than {MAX_EMPTY:,} parts in a row hold nothing")
 
     def _bounded(self, data: bytes) -> bytes:
         """Return content up to the bound that it meets."""
         front = len(data) - len(data.lstrip())
-        room = MOST_BLANK - self._blank
+        room = MAX_BLANK - self._blank
         if front > room:
             data = data[:room]
-            self._stop(f"more than {MOST_BLANK >> 20} MiB without an event")
+            self._stop(f"more than {MAX_BLANK >> 20} MiB without an event")
         self._blank = self._blank + front if front == len(data) else len(data) - len(data.rstrip())
         left = self._most - self._done
         if len(data) > left:
             data = data[:left]
             self._stop(
-                f"more than {FREE >> 20} MiB and {MOST_RATIO} times its size: too much to believe"
+                f"more than {FREE >> 20} MiB and {MAX_RATIO} times its size: too much to believe"
             )
         self._done += len(data)
         return data

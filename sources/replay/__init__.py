@@ -1,7 +1,7 @@
 """Recordings as a source: one partition that merges all files by arrival."""
 
 from sources.replay.replay import (
-    MOST_SILENT_TICKS,
+    MAX_SILENT_TICKS,
     Replay,
     preflight,
     remarks_on,
@@ -9,4 +9,4 @@ from sources.replay.replay import (
     sources_of,
 )
 
-__all__ = ["MOST_SILENT_TICKS", "Replay", "preflight", "remarks_on", "rigs_of", "sources_of"]
+__all__ = ["MAX_SILENT_TICKS", "Replay", "preflight", "remarks_on", "rigs_of", "sources_of"]

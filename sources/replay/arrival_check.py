@@ -26,7 +26,7 @@ from operators.records import F64, I64, Bool
 GAP = 5
 _UNKNOWN = float("-inf")
 _FIRST_STEP = 64
-_MOST_HELD_ROWS = 65_536
+_MAX_HELD_ROWS = 65_536
 """With so many rejects behind it, a line in doubt is wild: room is bounded."""
 
 
@@ -136,7 +136,7 @@ class Arrivals:
             return _Group(given, wild, self.running, given[-1].stop if given else n)
         held: list[_FittedLine] = []
         for line in lines:
-            if held and line.start - held[0].start > _MOST_HELD_ROWS:
+            if held and line.start - held[0].start > _MAX_HELD_ROWS:
                 return self._give_up(held, line.start)
             if np.isnan(line.rx):
                 if not held:

@@ -42,11 +42,11 @@ from sources.wake import AT_ONCE, Poll
 
 _POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
-_MOST_READS = 16
+_MAX_READS = 16
 """In one call: a source has to answer soon, whatever is in the file."""
-MOST_ROWS = 65_536
+MAX_ROWS = 65_536
 """Of whole lines, in one call: a line may be an array."""
-MOST_SILENT_TICKS = 100_000
+MAX_SILENT_TICKS = 100_000
 """A recording that leaps further ahead than this many ticks is not followed there."""
 _VERSION = 2
 
@@ -146,7 +146,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             for i, s in enumerate(streams):
                 state = known[i] if known else None
                 arrivals = Arrivals(
-                    config.drift.max_delay_s, MOST_SILENT_TICKS / config.resample.target_hz
+                    config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz
                 )
                 recording = open_recording(
                     s.path, s.follow, state.mark if state else None, used, progress
@@ -183,9 +183,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return what is due of at most `batch_lines` lines."""
         for feed in self._feeds:
             feed.idle = False
-        for _ in range(_MOST_READS):
+        for _ in range(_MAX_READS):
             self._merge()
-            full = sum(map(len, self._merged)) >= MOST_ROWS
+            full = sum(map(len, self._merged)) >= MAX_ROWS
             if full or _count(self._merged) >= self._batch_lines:
                 break
             if stop.requested() or not self._read_on():
@@ -198,7 +198,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         rows = Arrived.join(self._merged)
         starts = _line_starts(rows)
         ends = np.append(starts[1:], len(rows))[: self._batch_lines]
-        whole = int(np.searchsorted(ends, MOST_ROWS, "right"))
+        whole = int(np.searchsorted(ends, MAX_ROWS, "right"))
         cut = int(ends[max(whole, 1) - 1])
         if self._speed and not self._follows:
             cut = min(cut, self._due(rows))

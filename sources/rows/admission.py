@@ -1,6 +1,6 @@
 """Which names of a run are told apart: its channels in use, and so many others.
 
-A channel that the configuration uses is always admitted. Of all others the first `MOST_NAMES` of a
+A channel that the configuration uses is always admitted. Of all others the first `MAX_NAMES` of a
 run are, in the order of the rows; events of further ones are rejects (`too_many_names`), all of
 them under one source, so that 300,000 sources are one dead letter with its count.
 
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from operators.records import I64, Bool
 from sources.rows.names import Names
 
-MOST_NAMES = 65_536
+MAX_NAMES = 65_536
 """Channels that the configuration does not use, and sources of what cannot be decoded."""
 OTHERS = "*"
 """The source of what comes under further names."""
 _SIZE = 8
-_MOST_RECENT = 1024
+_MAX_RECENT = 1024
 
 
 class Admission:
@@ -42,7 +42,7 @@ class Admission:
     """
 
     def __init__(
-        self, used: Collection[str] = (), known: bytes = b"", most: int = MOST_NAMES
+        self, used: Collection[str] = (), known: bytes = b"", most: int = MAX_NAMES
     ) -> None:
         self._used, self._most = used, most
         self._order = bytearray(known)
@@ -71,7 +71,7 @@ class Admission:
             return False
         self._order += digest
         self._recent.add(number)
-        if len(self._recent) > _MOST_RECENT:
+        if len(self._recent) > _MAX_RECENT:
             self._sort()
         return True
 

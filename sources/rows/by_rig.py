@@ -14,7 +14,7 @@ from sources.rows.admission import OTHERS, Admission
 from sources.rows.names import REJECT
 from sources.rows.rows import Arrived, as_reject, no_notes
 
-_MOST_LISTED = 4096
+_MAX_LISTED = 4096
 """Names; a batch with fewer rows than there are names beyond that lists its own only."""
 
 
@@ -185,7 +185,7 @@ def _listed(rows: Arrived) -> tuple[tuple[tuple[str, str], ...], I32]:
     """Return names and, into them, the number of each row; below 0: a tick."""
     name = np.maximum(rows.name, -1)
     pairs = rows.names.pairs
-    if len(pairs) <= max(len(rows), _MOST_LISTED):
+    if len(pairs) <= max(len(rows), _MAX_LISTED):
         return rows.names.listed(), name
     own, place = np.unique(name, return_inverse=True)
     ticks = int(own[0] < 0) if len(own) else 0

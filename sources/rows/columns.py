@@ -33,11 +33,11 @@ Words: TypeAlias = tuple[np.uint64, ...]
 
 SLOTS = ("ts", "value", "rx", "seq")
 """What a number can mean."""
-_LONGEST = 512
+_MAX_LENGTH = 512
 """Of a line that is worth a layout (bytes)."""
-PADDING = _LONGEST + 16
-_MOST_NUMBERS = 16
-_MOST_DIGITS = 16
+PADDING = _MAX_LENGTH + 16
+_MAX_NUMBERS = 16
+_MAX_DIGITS = 16
 """On one side of the point; with more, the parser reads the line."""
 _EXACT = 9.0e15
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|(-?[0-9]+(?:\.[0-9]+)?)(?![0-9.eE+-])')
@@ -50,9 +50,9 @@ _STEPS = tuple(
     (np.uint64(10**n), np.uint64(8 * n), np.uint64(lanes))
     for n, lanes in ((1, 0x00FF00FF00FF00FF), (2, 0x0000FFFF0000FFFF), (4, 0x00000000FFFFFFFF))
 )
-_LEAST = np.array([np.inf, 0.0, *(10.0**n for n in range(1, _MOST_DIGITS)), np.inf])
+_LEAST = np.array([np.inf, 0.0, *(10.0**n for n in range(1, _MAX_DIGITS)), np.inf])
 """The least number of so many digits: no digit is no number, a leading zero is not JSON."""
-_SCALE = np.array([1.0, np.nan, *(10.0**n for n in range(1, _MOST_DIGITS + 1)), np.nan])
+_SCALE = np.array([1.0, np.nan, *(10.0**n for n in range(1, _MAX_DIGITS + 1)), np.nan])
 """By length of the fraction, its point included: none, a point alone, a point and digits."""
 
 
@@ -187,7 +187,7 @@ def learn(line: bytes, parser: Decoder[Event]) -> Layout | None:
     What a number means is asked of the parser: it is shown other numbers in their places.
     """
     tokens = [m for m in _TOKEN.finditer(line) if m[1] is not None]
-    if len(line) > _LONGEST or len(tokens) > _MOST_NUMBERS:
+    if len(line) > _MAX_LENGTH or len(tokens) > _MAX_NUMBERS:
         return None
     cuts = [0, *(i for m in tokens for i in m.span()), len(line)]
     pieces = tuple(line[a:b] for a, b in zip(cuts[::2], cuts[1::2], strict=True))
@@ -249,13 +249,13 @@ def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
     negative = text.bytes_[start] == 45
     digits = point - start
     digits -= negative
-    np.minimum(digits, _MOST_DIGITS + 1, out=digits)
+    np.minimum(digits, _MAX_DIGITS + 1, out=digits)
     np.maximum(digits, 0, out=digits)
     number, good = read_digits(text, point, digits)
     good &= number >= _LEAST[digits]
     fraction = end - point
     if fraction.any():
-        np.minimum(fraction, _MOST_DIGITS + 2, out=fraction)
+        np.minimum(fraction, _MAX_DIGITS + 2, out=fraction)
         np.maximum(fraction, 0, out=fraction)
         scale = _SCALE[fraction]
         fraction -= 1

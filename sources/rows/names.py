@@ -13,15 +13,15 @@ Owner: TypeAlias = tuple[str | None, str, str]
 
 REJECT = -2
 """In place of a name: the row could not be decoded."""
-LONGEST = 255
-_MOST_NAMES = 65_536
-_MOST_CHARACTERS = 8 << 20
+MAX_LENGTH = 255
+_MAX_NAMES = 65_536
+_MAX_CHARACTERS = 8 << 20
 _UNFIT = frozenset("/\\\x7f") | {chr(c) for c in range(32)}
 
 
 def is_rig(name: str) -> bool:
     """Whether a rig may be called so: it becomes the name of a folder."""
-    return 0 < len(name.encode()) <= LONGEST and name[0] != "." and _UNFIT.isdisjoint(name)
+    return 0 < len(name.encode()) <= MAX_LENGTH and name[0] != "." and _UNFIT.isdisjoint(name)
 
 
 def tick_of(rig: int) -> int:
@@ -57,7 +57,7 @@ class Names(dict[Owner, int]):
 
     def __missing__(self, owner: Owner) -> int:
         rig, source, key = owner
-        if len(source) > LONGEST or len(key) > LONGEST or not (rig is None or is_rig(rig)):
+        if len(source) > MAX_LENGTH or len(key) > MAX_LENGTH or not (rig is None or is_rig(rig)):
             return REJECT
         return self.add(owner)
 
@@ -87,7 +87,7 @@ class Names(dict[Owner, int]):
     def renewed(self, most: int | None = None) -> Names:
         """Return this table, or an empty one when this holds `most` names, 65,536 by default."""
         names = len(self) + len(self.rigs)
-        full = names > (most or _MOST_NAMES) or self._characters > _MOST_CHARACTERS
+        full = names > (most or _MAX_NAMES) or self._characters > _MAX_CHARACTERS
         return Names(self.rigs[0]) if full else self
 
     def listed(self) -> tuple[tuple[str, str], ...]:

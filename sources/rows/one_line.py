@@ -12,12 +12,12 @@ from msgspec.json import Decoder
 
 from operators.limits import MAX_SAMPLE
 from operators.records import Reason, Reject, StreamStatus
-from sources.inbox import MOST_LOST
-from sources.rows.names import LONGEST, REJECT, Names, is_rig, tick_of
+from sources.inbox import MAX_LOST
+from sources.rows.names import MAX_LENGTH, REJECT, Names, is_rig, tick_of
 
 MAX_LINE = 1 << 20
 MAX_STAMP_S = 1e12
-MOST_ELEMENTS = 65_536
+MAX_ELEMENTS = 65_536
 """Of an array; those beyond are one refusal, with their count."""
 _MAX_DEPTH = 128
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -75,16 +75,16 @@ class UnreadLine(msgspec.Struct, gc=False):
     """What a live run could not use, as it is recorded."""
 
     reason: Reason
-    source: Annotated[str, msgspec.Meta(max_length=LONGEST)]
-    where: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
+    where: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
     sample: Annotated[bytes, msgspec.Meta(max_length=MAX_SAMPLE)]
-    count: Annotated[int, msgspec.Meta(ge=1, le=MOST_LOST)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOST)]
 
 
 class Link(msgspec.Struct, gc=False):
     """A live stream that came up or went down, as it is recorded."""
 
-    source: Annotated[str, msgspec.Meta(max_length=LONGEST)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
     up: bool
 
 
@@ -205,7 +205,7 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
     elements = _ARRAY.decode(value)
     if not elements:
         raise _RefusedError("value")
-    for i, element in enumerate(elements[:MOST_ELEMENTS]):
+    for i, element in enumerate(elements[:MAX_ELEMENTS]):
         try:
             if bytes(element)[:1] == b'"':
                 raise _RefusedError("text")
@@ -214,7 +214,7 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
             yield Row(REJECT, reason=refused.reason, source=source)
         else:
             yield Row(names.add((rig, source, f"{key}[{i}]")), ts, number, rx, seq)
-    if more := len(elements[MOST_ELEMENTS:]):
+    if more := len(elements[MAX_ELEMENTS:]):
         yield Row(REJECT, reason="too_many_names", source=source, events=more)
 
 
@@ -248,7 +248,7 @@ def _name(raw: Raw) -> str:
         name = _TEXT.decode(raw)
     except msgspec.DecodeError:
         raise _RefusedError("schema") from None
-    if len(name) > LONGEST:
+    if len(name) > MAX_LENGTH:
         raise _RefusedError("schema")
     return name
 

@@ -22,7 +22,7 @@ from sources.recordings.recording import Mark, Piece, Recording, UnusableError
 
 MANIFEST = TAPE
 VERSION = 1
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Of a manifest that is read."""
 _SEGMENT = re.compile(r"\d{6,12}\.ndjson")
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{1,9})?")
@@ -88,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(read_own(path, MOST_BYTES), type=Manifest)
+        manifest = msgspec.json.decode(read_own(path, MAX_BYTES), type=Manifest)
     except OSError as error:
         raise UnusableError(f"{path}: cannot be read: {error.strerror}") from None
     except _BROKEN as error:

@@ -43,7 +43,7 @@ if sys.platform != "win32":
 LOCK = ".lumen.lock"
 _MB = 1_000_000
 _PACK = 1 << 20
-_MOST_TROUBLED = 1024
+_MAX_TROUBLED = 1024
 _YOUNG = 3
 """Snapshots before which the store may hold none: they are taken first, and then stored."""
 
@@ -306,7 +306,7 @@ class TapeWriter:
 
     def _leave(self, path: Path, why: str) -> None:
         """Leave a thing of another run as it is: a note at the first time, a count, no fault."""
-        if path not in self._troubled and len(self._troubled) < _MOST_TROUBLED:
+        if path not in self._troubled and len(self._troubled) < _MAX_TROUBLED:
             self._troubled.add(path)
             print(f"lumen: tap.keep leaves this as it is: {why}", file=sys.stderr)
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 from operators.limits import MAX_SAMPLE
 from operators.records import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from sources.rows.names import LONGEST
+from sources.rows.names import MAX_LENGTH
 from sources.rows.one_line import MAX_STAMP_S
 
 MAX_PAGE = 4 << 20
@@ -134,7 +134,7 @@ class PageDecoder:
     def _unfit(self, key: str, value: float, ts: float) -> Reason | None:
         if not self._wants(key):
             return "filtered"
-        if len(key) > LONGEST:
+        if len(key) > MAX_LENGTH:
             return "too_long"
         if not isfinite(value):
             return "value"

@@ -22,7 +22,7 @@ from operators.limits import MAX_SAMPLE
 from operators.plan import matches
 from sources.inbox import NEVER, Unread
 from sources.listener import Listener
-from sources.rows.names import LONGEST
+from sources.rows.names import MAX_LENGTH
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError
 from sources.ure.http_get import Deadline, HttpEndpoint, StoppedError
@@ -72,7 +72,9 @@ class UreScraper(Listener):
         try:
             answer = self._endpoint.get(Deadline(self.config.timeout_s, self._stop.is_set))
             rx = self._inbox.host()
-            self._inbox.put(self._pages.decode(answer.page, rx, url[:LONGEST], answer.openmetrics))
+            self._inbox.put(
+                self._pages.decode(answer.page, rx, url[:MAX_LENGTH], answer.openmetrics)
+            )
             if self._pages.wanted:
                 self._inbox.turn(True, ", ".join(self.facts()))
             else:
@@ -81,7 +83,9 @@ class UreScraper(Listener):
         except PageError as error:
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
-                self._inbox.put([Unread(self._inbox.host(), error.reason, url[:LONGEST], sample)])
+                self._inbox.put(
+                    [Unread(self._inbox.host(), error.reason, url[:MAX_LENGTH], sample)]
+                )
             self._fault(error)
             self._inbox.turn(False, f"{url}: {error.why}")
         except StoppedError:

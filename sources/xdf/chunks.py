@@ -23,12 +23,12 @@ MAGIC = b"XDF:"
 HEADER, SAMPLES, OFFSET = 2, 3, 4
 BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 SIZES = {"double64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "string": 0}
-MOST_CHANNELS, MOST_OF_ALL, MOST_STREAMS = 16_384, 262_144, 1024
+MAX_CHANNELS, MAX_OF_ALL, MAX_STREAMS = 16_384, 262_144, 1024
 """Channels of a stream; of a file; streams of a file."""
-MOST_HEADER, MOST_HEADERS = 1 << 24, 1 << 26
+MAX_HEADER, MAX_HEADERS = 1 << 24, 1 << 26
 """Of a stream header; of all headers of a file together (bytes)."""
 _SCAN = 1 << 20
-_MOST_RATE = 1e7
+_MAX_RATE = 1e7
 _NAMED = re.compile(rb"<!(DOCTYPE|ENTITY)")
 
 
@@ -121,11 +121,11 @@ def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
             tag, content, stop = head
             found = None
             headers += (stop - at) * (tag == HEADER)
-            if tag in (SAMPLES, OFFSET) or (tag == HEADER and headers <= MOST_HEADERS):
+            if tag in (SAMPLES, OFFSET) or (tag == HEADER and headers <= MAX_HEADERS):
                 found = _read(file, tag, content, stop, streams)
                 if isinstance(found, Header):
                     channels += found.channels
-                    fits = channels <= MOST_OF_ALL and len(streams) < MOST_STREAMS
+                    fits = channels <= MAX_OF_ALL and len(streams) < MAX_STREAMS
                     found = found if fits else None
                     if found:
                         streams[found.number] = found
@@ -182,7 +182,7 @@ def _read(
     number = int.from_bytes(file.read(4), "little")
     known = streams.get(number)
     if tag == HEADER:
-        if known or length > MOST_HEADER:
+        if known or length > MAX_HEADER:
             return None
         return _header(number, file.read(length - 4))
     if known is None:
@@ -207,7 +207,7 @@ def _header(number: int, content: bytes) -> Header | None:
     name, form = found["name"], found["channel_format"]
     if not name or form not in SIZES:
         return None
-    if not (1 <= channels <= MOST_CHANNELS and math.isfinite(rate) and 0 <= rate <= _MOST_RATE):
+    if not (1 <= channels <= MAX_CHANNELS and math.isfinite(rate) and 0 <= rate <= _MAX_RATE):
         return None
     of_each = found.channels[:channels]
     return Header(

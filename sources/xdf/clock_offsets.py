@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from operators.records import F64, I64
-from sources.xdf.offset_smoother import FEWEST, SIGMA, Ask, OffsetCurve, Work, alone, rough_of
+from sources.xdf.offset_smoother import MIN_COUNT, SIGMA, Ask, OffsetCurve, Work, alone, rough_of
 
 SIDE, WIDE = 3, 12
 STEP_S, STEPS, FEW = 0.5e-3, 8.0, 5.0
@@ -91,7 +91,7 @@ def straight(at: F64, offset: F64, count: F64, sd: F64) -> OffsetCurve | None:
     slope = float(weight @ (x * (offset - middle)) / (weight @ (x * x))) if len(at) > 1 else 0.0
     middle -= slope * float(weight @ x)
     off = offset - middle - slope * x
-    noise = rough_of(at, offset) if len(at) >= FEWEST else 0.0
+    noise = rough_of(at, offset) if len(at) >= MIN_COUNT else 0.0
     if not (np.abs(off) < NEAR * np.hypot(sd, noise)).all():
         return None
     line = np.array([[middle], [slope]])

@@ -32,8 +32,8 @@ from sources.recordings.spool import pieces
 from sources.xdf.clock_offsets import coursing, straight
 from sources.xdf.offset_smoother import Ask, Work, alone
 
-BLOCK_S, MOST_BLOCKS = 1.0, 4096
-FEWEST = 64
+BLOCK_S, MAX_BLOCKS = 1.0, 4096
+MIN_COUNT = 64
 """Samples; fewer are left as they are."""
 GAP = 5.0
 BREAK_S, BREAK_PERIODS = 1.0, 50.0
@@ -94,7 +94,7 @@ def evening(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Wo
     readings = readings or Readings(np.zeros(len(stamps), np.float32), none, none)
     out = stamps.copy()
     for a, b in pairwise(edges):
-        if b - a >= FEWEST:
+        if b - a >= MIN_COUNT:
             within = (readings.at >= stamps[a]) & (readings.at <= stamps[b - 1])
             own = Readings(readings.sd[a:b], readings.at[within], readings.left[within])
             yield from _free(out[a:b], stamps[a:b], period, own)
@@ -177,7 +177,7 @@ class _Run:
     def __init__(self, stamps: F64, place: F64, period: float) -> None:
         self.stamps, self.place, self.period = stamps, place, period
         self.base, self.end = float(stamps[0]), float(place[-1]) * period
-        self.blocks = max(int(min(self.end / BLOCK_S, MOST_BLOCKS, len(stamps) // 16)), 1)
+        self.blocks = max(int(min(self.end / BLOCK_S, MAX_BLOCKS, len(stamps) // 16)), 1)
         self._calm: Callable[[slice], F64] | None = None
 
     def nominal(self, s: slice) -> F64:

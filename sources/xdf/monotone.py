@@ -19,7 +19,7 @@ import numpy as np
 from operators.records import F64
 from sources.recordings.spool import pieces
 
-_MOST_ROUNDS = 200
+_MAX_ROUNDS = 200
 
 
 def rising(time: F64) -> F64:
@@ -47,7 +47,7 @@ def _steps(time: F64) -> Iterator[slice]:
 def _pooled(time: F64) -> F64:
     """Return the isotonic regression of times."""
     mean, count = time - time[0], np.ones(len(time))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         falls = mean[1:] < mean[:-1]
         if not falls.any():
             return np.asarray(np.repeat(mean, count.astype(np.int64)) + time[0])

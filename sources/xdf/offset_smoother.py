@@ -40,9 +40,9 @@ ODDS, TAILS = 4.0, 0.5
 LAWS: tuple[Law, ...] = (Student(100.0), Student(4.0), Peaked())
 ROUNDS = 6
 SD_SLOPE = 300e-6
-LEAST_S = 1e-9
+MIN_S = 1e-9
 LAST_DIGIT = 2.0**-52
-FEWEST, UNKNOWN_S = 5, 1e-3
+MIN_COUNT, UNKNOWN_S = 5, 1e-3
 """Fewer readings do not show their own error: it is taken to be this."""
 LOOSE = 1e6
 """Variance of a reset, over that of the readings."""
@@ -178,10 +178,10 @@ def _sorted(ask: Ask) -> Ask:
 
 def rough_of(at: F64, offset: F64) -> float:
     """Return the readings' common error (s), whatever else they hold."""
-    if len(at) < FEWEST:
+    if len(at) < MIN_COUNT:
         return UNKNOWN_S
     bend = offset[2:] - 2 * offset[1:-1] + offset[:-2]
-    return max(SIGMA * float(np.median(np.abs(bend))) / math.sqrt(6), LEAST_S)
+    return max(SIGMA * float(np.median(np.abs(bend))) / math.sqrt(6), MIN_S)
 
 
 class _Passed(NamedTuple):
@@ -201,7 +201,7 @@ class _Batch:
         size = np.array([len(ask.at) for ask in asks])
         n, r = int(size.max()), len(asks)
         self.size = size.astype(np.float64)
-        self.few = size < FEWEST
+        self.few = size < MIN_COUNT
         self.known = np.arange(n)[:, None] < size
         self.full: list[bool] = (size.min() > np.arange(n)).tolist()
         self.step, self.offset, near = np.zeros((3, n, r))
@@ -243,7 +243,7 @@ class _Batch:
             error = np.where(self.known[:, own], squared * self.count[:, own], 0.0)
             mean = np.add.reduce(weight * error, 0) / self.size[own]
             wander = density * var
-            var = np.where(self.few[own], fixed, np.maximum(mean, LEAST_S**2))
+            var = np.where(self.few[own], fixed, np.maximum(mean, MIN_S**2))
             if not k:
                 error, var, density = error[:, of], var[of], density[of]
             parts = np.split(error / var, laws, axis=1)
@@ -330,7 +330,7 @@ class _Batch:
             squares += e * (e / var_e)
         logs = np.add.reduce(np.where(self.known[:, own, None], np.log(s), 0.0), 0)
         readings = np.maximum(self.size[own, None] - 1, 1)
-        var = np.maximum(squares / readings, LEAST_S**2)
+        var = np.maximum(squares / readings, MIN_S**2)
         score = -(logs + readings * np.log(var)) / 2
         return _Passed(state[0, ..., 0], state[1, ..., 0], var[:, 0], score)
 
@@ -370,13 +370,13 @@ class _Batch:
 
 def _scaled(covariance: F64, var: F64) -> F64:
     """Return covariances (3, n, w) in s, from those in units of the readings' own variance."""
-    least = np.array([LEAST_S**2, -np.inf, 0.0])[:, None, None]
+    least = np.array([MIN_S**2, -np.inf, 0.0])[:, None, None]
     return np.asarray(np.maximum(covariance * var, least))
 
 
 def _near(offset: F64) -> F64:
     """Return medians of five neighbours, of fewer readings themselves."""
-    if len(offset) < FEWEST:
+    if len(offset) < MIN_COUNT:
         return offset
     padded = np.pad(offset, 2, "reflect")
     return np.asarray(np.median([padded[k : k + len(offset)] for k in range(5)], axis=0))

@@ -28,9 +28,9 @@ BEHIND_S, AHEAD_S = 400.0, 60.0
 REACH_S, SPANS = 600.0, 10.0
 """Readings hold so long, and for so many times their span (s)."""
 ORDER_S = 1.0
-ALONE_S, ALONE_SKEW, MOST_APART_S = 1.0, 1e-3, 3600.0
+ALONE_S, ALONE_SKEW, MAX_APART_S = 1.0, 1e-3, 3600.0
 """An offset further than this from both neighbours is of a reading alone."""
-FEW, AMONG = 3, 0.5
+MIN_COUNT, AMONG = 3, 0.5
 SIDE = 15
 DAY_S, ZONE_S = 86_400.0, 1800.0
 
@@ -49,7 +49,7 @@ def sound(at: F64, offset: F64) -> Bool:
         Source time and host - source (s), in the order of the file.
     """
     good = is_stamp(at) & is_stamp(at + offset)
-    for _ in range(FEW):
+    for _ in range(MIN_COUNT):
         kept = np.flatnonzero(good)
         if len(kept) < 2:
             break
@@ -63,7 +63,7 @@ def sound(at: F64, offset: F64) -> Bool:
 def _alone(at: F64, offset: F64) -> Bool:
     """Return which readings agree with neither neighbour."""
     apart = np.abs(np.diff(at))
-    unlike = np.abs(np.diff(offset)) > ALONE_S + ALONE_SKEW * np.minimum(apart, MOST_APART_S)
+    unlike = np.abs(np.diff(offset)) > ALONE_S + ALONE_SKEW * np.minimum(apart, MAX_APART_S)
     if len(at) == 2:
         return np.asarray(np.append(False, unlike), bool)
     lone: Bool = np.append(True, unlike) & np.append(unlike, True)
@@ -73,7 +73,7 @@ def _alone(at: F64, offset: F64) -> Bool:
     spike = (np.abs(step[:-1]) > AHEAD_S) & (np.abs(host[2:] - host[:-2]) < np.abs(step[:-1]) / 2)
     lone[1:-1] |= spike & (np.abs(step[1:]) > AHEAD_S)
     for end, rest in ((0, host[1:]), (-1, host[:-1])):
-        falls = len(host) > FEW and step[end] < -AHEAD_S
+        falls = len(host) > MIN_COUNT and step[end] < -AHEAD_S
         lone[end] |= falls or abs(step[end]) > max(REACH_S, SPANS * float(np.ptp(rest)))
     return lone
 
@@ -93,7 +93,7 @@ def near(ts: F64, at: F64, before: I64) -> Bool:
     reach = max(REACH_S, SPANS * float(np.ptp(at)))
     n, m = len(ts), len(at)
     among = int(before[-1]) - int(before[0])
-    if m < FEW or among < AMONG * n:
+    if m < MIN_COUNT or among < AMONG * n:
         return np.asarray((ts >= at.min() - reach) & (ts <= at.max() + reach), bool)
     old, new = np.append(at[0], at), np.append(at, at[-1])
     low, high = np.minimum(old, new) - BEHIND_S, np.maximum(old, new) + AHEAD_S

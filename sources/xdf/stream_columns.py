@@ -24,7 +24,7 @@ FORMS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "i
          "int8": "<i1"}  # fmt: skip
 EXACT = 1 << 53
 """Integers beyond this are rounded in float64."""
-_FLUSH, _MOST_WAITING = 1 << 18, 1 << 26
+_FLUSH, _MAX_WAITING = 1 << 18, 1 << 26
 _EACH = 256
 
 
@@ -189,7 +189,7 @@ def decode(
             stream.take(found)
             waiting += stream.waiting
             samples += found.samples
-            if waiting > _MOST_WAITING:
+            if waiting > _MAX_WAITING:
                 for each in streams.values():
                     each.flush()
                 waiting = 0

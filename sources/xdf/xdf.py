@@ -46,10 +46,10 @@ from sources.xdf.stream_columns import decode
 from sources.xdf.streams import READINGS, Placed, place
 from sources.xdf.xdf_rows import Recorded
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 _PIECE = 65_536
 _HEAD = 8
-_MOST_KEPT = 16
+_MAX_KEPT = 16
 """Files that stay decoded in a process."""
 
 
@@ -91,14 +91,14 @@ def load(path: str, progress: bool = False) -> Recorded:
         file = _unpacked(path, raw) if packed else cast(BinaryIO, raw)
         with file:
             size = file.seek(0, os.SEEK_END)
-            if size > MOST_BYTES:
+            if size > MAX_BYTES:
                 raise ValueError(
-                    f"{path}: {size / 2**30:.1f} GiB, and no more than {MOST_BYTES >> 30} GiB of an"
+                    f"{path}: {size / 2**30:.1f} GiB, and no more than {MAX_BYTES >> 30} GiB of an"
                     " XDF file can be read: cut it, or record fewer streams into one file"
                 )
             recorded = _decoded(path, file, size, progress)
     _kept[key] = recorded
-    while len(_kept) > _MOST_KEPT:
+    while len(_kept) > _MAX_KEPT:
         _kept.popitem(last=False)
     return recorded
 
@@ -136,7 +136,7 @@ def _unpacked(path: str, raw: Any) -> BinaryIO:
     out = cast(BinaryIO, tempfile.TemporaryFile(prefix="lumen-"))  # noqa: SIM115
     try:
         with gzip.GzipFile(fileobj=raw) as packed:
-            while (data := packed.read1(1 << 20)) and out.tell() <= MOST_BYTES:
+            while (data := packed.read1(1 << 20)) and out.tell() <= MAX_BYTES:
                 out.write(data)
                 if stop.requested():
                     raise LoadStoppedError

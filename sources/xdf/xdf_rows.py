@@ -24,8 +24,8 @@ from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
 from sources.xdf.streams import READINGS, Placed, XdfStream
 
-_MOST_ROWS = 65_536
-_LEAST_AHEAD = 1024
+_MAX_ROWS = 65_536
+_MIN_AHEAD = 1024
 _SAMPLE = 256
 
 
@@ -96,7 +96,7 @@ class Recorded:
         of, at = self._ordered(k)
         of, at = of[first - self._lines[k] :], at[first - self._lines[k] :]
         width = np.array([len(t.keys) for t in self.tracks], np.int64)[of]
-        last = max(int(np.searchsorted(np.cumsum(width), _MOST_ROWS, "right")), 1)
+        last = max(int(np.searchsorted(np.cumsum(width), _MAX_ROWS, "right")), 1)
         of, at, width = of[:last], at[:last], width[:last]
         which = np.repeat(np.arange(last), width)
         n = len(which)
@@ -182,7 +182,7 @@ def _paged(tracks: list[XdfStream]) -> tuple[list[I64], list[int]]:
     size = np.array([len(t) for t in tracks], np.int64)
     at = np.zeros(len(tracks), np.int64)
     pages, lines = [at.copy()], [0]
-    ahead = max(_MOST_ROWS // max(len(tracks), 1), _LEAST_AHEAD)
+    ahead = max(_MAX_ROWS // max(len(tracks), 1), _MIN_AHEAD)
     held: dict[int, tuple[int, F64]] = {}
     while live := np.flatnonzero(at < size).tolist():
         for t in live:

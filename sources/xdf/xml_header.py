@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import NoReturn
 from xml.parsers import expat
 
-MOST_DEPTH, MOST_ELEMENTS, MOST_TEXT = 64, 1 << 19, 1 << 16
+MAX_DEPTH, MAX_ELEMENTS, MAX_TEXT = 64, 1 << 19, 1 << 16
 """Elements inside of one another; of a header; characters of a text of use."""
 _ONE = {
     ("info", name) for name in ("name", "type", "channel_count", "nominal_srate", "channel_format")
@@ -71,7 +71,7 @@ class HeaderTexts:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._path.append(name)
         self._elements += 1
-        if len(self._path) > MOST_DEPTH or self._elements > MOST_ELEMENTS:
+        if len(self._path) > MAX_DEPTH or self._elements > MAX_ELEMENTS:
             raise HeaderError("nested too deep, or too many elements")
         if self._path[0] != "info":
             raise HeaderError(f"<{name}> is no header")
@@ -92,7 +92,7 @@ class HeaderTexts:
     def _data(self, text: str) -> None:
         if self._into:
             self._length += len(text)
-            if self._length > MOST_TEXT:
+            if self._length > MAX_TEXT:
                 raise HeaderError("a text is too long")
             self._parts.append(text)
             self._into[0][self._into[1]] = "".join(self._parts)

@@ -21,13 +21,13 @@ from sources.delimited.dialect import find
 from sources.osc.frames import Frames
 from sources.recordings import unpack
 from sources.recordings.recording import Recording
-from sources.recordings.unpack import MOST_BLANK, MOST_EMPTY, Unpacker
+from sources.recordings.unpack import MAX_BLANK, MAX_EMPTY, Unpacker
 from sources.replay import replay
 from sources.replay.replay import ReplayPartition
 from sources.rows.admission import Admission
 from sources.rows.names import Names
 from sources.xdf import load as load_xdf
-from sources.xdf.chunks import MOST_HEADERS, Header, Samples, chunks
+from sources.xdf.chunks import MAX_HEADERS, Header, Samples, chunks
 from sources.xdf.xdf import LoadStoppedError
 
 CONFIG = """version: 2
@@ -178,7 +178,7 @@ def content(path):
 
 def test_blank_lines_of_an_archive_end_it_at_a_stated_size(tmp_path):
     healthy = b"".join(line(i) + b"\n" for i in range(100))
-    path = packed(tmp_path / "b.ndjson.gz", healthy + b"\n" * (5 * MOST_BLANK) + healthy)
+    path = packed(tmp_path / "b.ndjson.gz", healthy + b"\n" * (5 * MAX_BLANK) + healthy)
     ends, dead, _ = run(path)
     assert (ends["received"], ends["rejected"]) == (101, 1)
     assert dead == {("archive", "?"): 1}
@@ -213,8 +213,8 @@ def test_empty_members_cost_their_bytes_and_end_at_a_stated_number(empty):
             packed.read(1 << 16)
         return packed
 
-    assert drain(MOST_EMPTY).fault is None
-    assert drain(MOST_EMPTY + 1).fault == "more than 65,536 parts in a row hold nothing"
+    assert drain(MAX_EMPTY).fault is None
+    assert drain(MAX_EMPTY + 1).fault == "more than 65,536 parts in a row hold nothing"
     assert cpu(drain, 40_000) <= 2.5 * cpu(drain, 20_000) + 0.1
     # A reader that looks for a stop between two calls is not kept from it.
     assert cpu(read(60_000).read, 1 << 20) < 0.5
@@ -284,8 +284,8 @@ def test_a_header_of_many_elements_makes_no_tree():
 
 
 def test_headers_are_bounded_in_sum(monkeypatch):
-    assert MOST_HEADERS == 64 << 20
-    monkeypatch.setattr("sources.xdf.chunks.MOST_HEADERS", 4 * len(header(1)))
+    assert MAX_HEADERS == 64 << 20
+    monkeypatch.setattr("sources.xdf.chunks.MAX_HEADERS", 4 * len(header(1)))
     found = read(*(header(i) for i in range(1, 10)), samples(1), samples(9))
     assert [x.number for x in found if isinstance(x, Header)] == [1, 2, 3, 4]
     assert [x.number for x in found if isinstance(x, Samples)] == [1]

@@ -15,7 +15,7 @@ from configs.load import load
 from ops.cli.guess.live_config import BACK
 from ops.cli.listen import EXAMPLES
 from ops.fakes.ports import free_port
-from sinks.send.destination import OscDestination
+from sinks.send.destination import OscOutput
 from tests.support.programs import PD, SCLANG, environment, interpreter, needs
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def running(
 
 def received(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str, float]:
     """Play until the last values have arrived; return the newest of each name."""
-    osc = OscDestination(f"127.0.0.1:{port}")
+    osc = OscOutput(f"127.0.0.1:{port}")
     osc.open()
     sent = {"/stage/motion": 0.25, "/stage/trust": 0.75, "/stage/fader": 2.5, "/other": 9.0}
     end = time.monotonic() + 60.0

@@ -23,7 +23,7 @@ from tests.support.programs import OSCSEND, PD, PEERS, SCLANG, environment, inte
 PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
 OSC_MIN = PEERS / "node_modules" / "osc-min"
 
-Message = tuple[str, float | str | tuple[float, ...]]
+KeyAndValue = tuple[str, float | str | tuple[float, ...]]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def run(
     return done
 
 
-def values(items: list[Message | Unread]) -> list[Message]:
+def values(items: list[Message | Unread]) -> list[KeyAndValue]:
     return [(x.key, x.value) for x in items if isinstance(x, Message)]
 
 

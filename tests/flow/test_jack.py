@@ -24,7 +24,7 @@ from sinks.send.send_worker import SendWorker
 from sources.inbox import Inbox, Message, StreamChange
 from sources.midi import MidiReceiver
 from sources.midi.port import Port
-from tests.support.jack import Jack, end, jack, needs_jack
+from tests.support.jack import JackServer, end, jack, needs_jack
 
 pytestmark = needs_jack
 
@@ -59,7 +59,7 @@ def stream(device: str, virtual: bool = False) -> tuple[MidiReceiver, Inbox]:
     return made, inbox
 
 
-def test_notes_of_a_sequencer_come_in_time(server: Jack) -> None:
+def test_notes_of_a_sequencer_come_in_time(server: JackServer) -> None:
     with server.player("Sequencer"):
         made, inbox = stream("Sequencer")
         until(lambda: inbox.received >= 12)
@@ -74,7 +74,7 @@ def test_notes_of_a_sequencer_come_in_time(server: Jack) -> None:
     assert np.diff(begun).mean() == pytest.approx(0.25, abs=0.05)
 
 
-def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: Jack) -> None:
+def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: JackServer) -> None:
     made, inbox = stream("Sequencer:out")
     for _ in range(3):
         with server.player("Sequencer"):
@@ -87,7 +87,7 @@ def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: 
     assert edges[-6:] == ["Sequencer:out, Jack", "Sequencer:out is gone"] * 3
 
 
-def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: Jack) -> None:
+def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
     server.until("lumen:in")
@@ -100,7 +100,7 @@ def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: Jack) -> N
     assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
 
 
-def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
+def test_notes_that_are_sent_are_heard_and_end(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
     played = instrument.MidiReceiver(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
@@ -124,7 +124,9 @@ def test_notes_that_are_sent_are_heard_and_end(server: Jack) -> None:
     assert controls == sorted(set(controls))
 
 
-def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(server: Jack) -> None:
+def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(
+    server: JackServer,
+) -> None:
     sender = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="peer")
     sender.open_virtual_port("out")
     server.until("peer:out")
@@ -144,7 +146,7 @@ def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(server
     assert [x.key for x in inbox.take() if isinstance(x, Message)] == ["note/1/60"]
 
 
-def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: Jack) -> None:
+def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: JackServer) -> None:
     left, right = (rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="nano") for _ in range(2))
     for device in (left, right):
         device.open_virtual_port("out")
@@ -176,7 +178,7 @@ def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: Ja
 
 
 def test_a_device_that_is_opened_while_another_comes_and_goes_is_the_one_meant(
-    server: Jack,
+    server: JackServer,
 ) -> None:
     assert midi_chords.races(10) == {
         "races": 10, "right": 10, "wrong": 0, "silent": 0, "refused": 0
@@ -185,7 +187,7 @@ def test_a_device_that_is_opened_while_another_comes_and_goes_is_the_one_meant(
 
 @pytest.mark.parametrize("busy_s", [0.0, 0.1])
 def test_of_chords_beside_a_busy_flow_nothing_is_doubled_and_next_to_nothing_lost(
-    server: Jack, tmp_path: Path, busy_s: float
+    server: JackServer, tmp_path: Path, busy_s: float
 ) -> None:
     found = midi_chords.measure(tmp_path, 60, busy_s)
     assert (found["doubled"], found["foreign"]) == (0, 0)
@@ -208,7 +210,9 @@ output: {{dir: {out}}}
 """
 
 
-def test_a_note_that_sounds_when_the_terminal_is_closed_ends(server: Jack, tmp_path: Path) -> None:
+def test_a_note_that_sounds_when_the_terminal_is_closed_ends(
+    server: JackServer, tmp_path: Path
+) -> None:
     keys = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Keys")
     keys.open_virtual_port("out")
     synth = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, "Synth")
@@ -244,7 +248,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def test_a_server_that_dies_is_a_stream_that_is_down(server: Jack) -> None:
+def test_a_server_that_dies_is_a_stream_that_is_down(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
     server.server.kill()
@@ -254,7 +258,7 @@ def test_a_server_that_dies_is_a_stream_that_is_down(server: Jack) -> None:
 
 
 def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
-    server: Jack, tmp_path: Path
+    server: JackServer, tmp_path: Path
 ) -> None:
     config, out, log = tmp_path / "midi.yaml", tmp_path / "out", tmp_path / "log"
     config.write_text(CONFIG.format(out=out))

@@ -1,4 +1,4 @@
-from sources.inbox import MOST_LOST, Inbox, Message, StreamChange, Unread, size
+from sources.inbox import MAX_LOST, Inbox, Message, StreamChange, Unread, size
 
 
 def heard(rx, value=1.0):
@@ -46,9 +46,9 @@ def test_what_was_lost_before_it_could_be_heard_is_told_once():
 
 def test_more_losses_than_one_refusal_may_tell_are_told_in_several():
     inbox = Inbox("osc")
-    inbox.lose(2 * MOST_LOST + 5)
+    inbox.lose(2 * MAX_LOST + 5)
 
-    assert [x.events for x in inbox.take()] == [MOST_LOST, MOST_LOST, 5]
+    assert [x.events for x in inbox.take()] == [MAX_LOST, MAX_LOST, 5]
 
 
 def test_the_first_word_of_a_stream_and_each_change_are_told():

@@ -10,7 +10,7 @@ import pytest
 
 from ops.fakes.jack_server import JackServer, end, missing, serving
 
-__all__ = ["Jack", "end", "jack", "needs_jack"]
+__all__ = ["JackServer", "end", "jack", "needs_jack"]
 
 _MISSING = missing("jackd", "jack_midiseq", "jack_midi_clock")
 needs_jack = pytest.mark.skipif(_MISSING is not None, reason=_MISSING or "")

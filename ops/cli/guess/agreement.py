@@ -20,9 +20,9 @@ from operators.records import F64
 
 HZ = 20.0
 LONGEST_S, STRETCH_S, STRETCHES = 1800.0, 120.0, 4
-USUAL_S, WIDEST_S = 5.0, 29.0
+USUAL_S, MAX_S = 5.0, 29.0
 """Lags that are looked at first; and where nothing is found there."""
-LEAST_S = 5.0
+MIN_S = 5.0
 BRIDGED = 3.0
 """Cells between two numbers no more periods apart are filled by a line."""
 
@@ -101,7 +101,7 @@ class CommonGrid:
         """Return how two channels move together."""
         found = self._within(one, other, self.stretches, USUAL_S)
         return found if found.agree else max(
-            found, self._within(one, other, self.stretches, WIDEST_S), key=lambda x: x.agree
+            found, self._within(one, other, self.stretches, MAX_S), key=lambda x: x.agree
         )  # fmt: skip
 
     def glance(self, one: str, other: str) -> Agreement:
@@ -112,7 +112,7 @@ class CommonGrid:
         best = NEVER
         for begin in stretches:
             a, b = self._series(one, begin), self._series(other, begin)
-            if np.count_nonzero(a.known & b.known) < LEAST_S * HZ:
+            if np.count_nonzero(a.known & b.known) < MIN_S * HZ:
                 continue
             lag = lag_of(a, b, HZ, most_s)
             if lag.ok or lag.note == "ambiguous":

@@ -14,12 +14,12 @@ from math import hypot, inf, isnan, nan
 import numpy as np
 
 from operators.plan import MIDI_KEY
-from ops.cli.guess.kinds import FEWEST, SWITCH, nature, steady
+from ops.cli.guess.kinds import MIN_COUNT, SWITCH, nature, steady
 from sources.inbox import Item, Message, Unread
 
-__all__ = ["FEWEST", "HEAD", "MOST_CHANNELS", "Channel", "Hearing", "shown"]
+__all__ = ["MIN_COUNT", "HEAD", "MAX_CHANNELS", "ChannelSurvey", "SurveyedChannel", "shown"]
 
-MOST_CHANNELS = 512
+MAX_CHANNELS = 512
 _EVENTS = 1024
 _SPACE = 3
 """Numbers of a vector in space, whose size does not depend on how a device is turned."""
@@ -122,7 +122,7 @@ class ChannelSurvey:
     ) -> None:
         channel = into.get(name)
         if channel is None:
-            if len(into) >= MOST_CHANNELS:
+            if len(into) >= MAX_CHANNELS:
                 self.others += into is self.channels
                 return
             channel = into[name] = SurveyedChannel(name)

@@ -13,10 +13,10 @@ from typing import NoReturn
 from configs.inert import inert, quoted_path
 from configs.schema import RunMode, TimeUnit
 from operators.align import AlignConfig
-from ops.cli.guess.agreement import WIDEST_S, CommonGrid
+from ops.cli.guess.agreement import MAX_S, CommonGrid
 from ops.cli.guess.delimited_files import dialects, of_time
 from ops.cli.guess.members import Proposal, held, named, propose
-from ops.cli.guess.survey import FEWEST, RecordedChannel, Survey, span_of, survey
+from ops.cli.guess.survey import MIN_COUNT, RecordedChannel, Survey, span_of, survey
 from ops.cli.guess.yaml_text import yaml_of
 from sources.tape.reader import is_tape
 from sources.xdf.streams import READINGS
@@ -28,7 +28,7 @@ CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
 SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
 MARGIN_S = 1.0
-MOST_SHOWN = 16
+MAX_SHOWN = 16
 
 
 def derive(
@@ -84,14 +84,16 @@ def derive(
     facts = [c.name for c in every if is_fact(c)]
     series = [
         c for c in every
-        if c.count > FEWEST and c.name not in facts and not SPOKEN.match(c.key)
+        if c.count > MIN_COUNT and c.name not in facts and not SPOKEN.match(c.key)
     ]  # fmt: skip
     if not series:
         # What is held is measured, where nothing else is.
-        series = [c for c in every if c.count > FEWEST and c.held and c.key != READINGS]
+        series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READINGS]
         facts = [name for name in facts if name not in {c.name for c in series}]
     if not series:
-        _refuse("\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {FEWEST} numbers")
+        _refuse(
+            "\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {MIN_COUNT} numbers"
+        )
     for why in whys:
         print(f"lumen: {inert(why)}", file=sys.stderr)
     path = out.with_name(out.name + ".yaml")
@@ -109,9 +111,9 @@ def derive(
         *found.unmade,
     ]
     guesses = [inert(sentence) for sentence in guesses]  # names are comments in YAML there
-    shown = guesses[:MOST_SHOWN]
-    if len(guesses) > MOST_SHOWN:
-        shown.append(f"{len(guesses) - MOST_SHOWN} more stand at the head of {path}")
+    shown = guesses[:MAX_SHOWN]
+    if len(guesses) > MAX_SHOWN:
+        shown.append(f"{len(guesses) - MAX_SHOWN} more stand at the head of {path}")
     for sentence in shown:
         show(f"Guess: {sentence}.")
     title = "\n# ".join(["Worked out from what the recordings hold.", *guesses])
@@ -121,7 +123,7 @@ def derive(
         learnt=unlike(found.signals, {c.name: c.unit for c in every if c.unit}),
     )  # fmt: skip
     if found.lag_s > AlignConfig().max_lag_s - MARGIN_S:
-        text += f"align: {{max_lag_s: {min(math.ceil(found.lag_s + MARGIN_S), WIDEST_S):g}}}\n"
+        text += f"align: {{max_lag_s: {min(math.ceil(found.lag_s + MARGIN_S), MAX_S):g}}}\n"
     path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
     return path
 

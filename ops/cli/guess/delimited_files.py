@@ -14,9 +14,9 @@ from sources.opening import head
 from sources.recordings.recording import is_xdf
 from sources.rows.names import Names
 
-_FEWEST = 8
+_MIN_COUNT = 8
 """Texts of a channel from which it is judged."""
-_LONGEST_S = 1e8
+_MAX_S = 1e8
 """Three years: times below are no dates."""
 
 
@@ -56,7 +56,7 @@ def dialects(
     if time is not None and len(missed) == len(found) + len(refused):
         where = f": {', '.join(missed)}" if missed else ""
         refused = [*refused, f"--time {time}: no delimited file has a column of that name{where}"]
-    since_1970 = {file: abs(table.first) >= _LONGEST_S for file, table in found.items()}
+    since_1970 = {file: abs(table.first) >= _MAX_S for file, table in found.items()}
     if len(set(since_1970.values())) > 1:
         a, b = (next(f for f, x in since_1970.items() if x is kind) for kind in (False, True))
         refused.append(f"{a} counts its time from an origin of its own, {b} since 1970: they have"
@@ -108,5 +108,5 @@ def _quoted_numbers(file: Path) -> dict[str, str]:
     return {
         channel: said[0]
         for channel, said in texts.items()
-        if len(said) >= _FEWEST and all(is_number(x, ",") or is_number(x, ".") for x in said)
+        if len(said) >= _MIN_COUNT and all(is_number(x, ",") or is_number(x, ".") for x in said)
     }

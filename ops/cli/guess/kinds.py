@@ -22,7 +22,7 @@ import numpy as np
 from operators.records import F64
 
 Nature: TypeAlias = Literal["sampled", "held", "constant"]
-FEWEST = 8
+MIN_COUNT = 8
 """Intervals before a series can have a rate."""
 SWITCH = 4
 """Distinct values that a switch has at most."""
@@ -55,7 +55,7 @@ def nature(rx: F64, values: F64, distinct: int, now: float) -> Nature:
     if distinct == 1 and len(values) > 1:
         return "constant"
     gaps = np.diff(rx)
-    if distinct <= SWITCH or len(gaps) < FEWEST:
+    if distinct <= SWITCH or len(gaps) < MIN_COUNT:
         return "held"
     with np.errstate(over="ignore", invalid="ignore"):  # between numbers near the largest ones
         steps = np.diff(values)
@@ -87,7 +87,7 @@ def steady(gaps: F64, silent: float) -> bool:
     silent : float
         Time since the last event (s).
     """
-    if len(gaps) < FEWEST:
+    if len(gaps) < MIN_COUNT:
         return False
     every = np.append(gaps, max(0.0, silent))
     return bool(np.minimum(every, _USUAL * np.median(gaps)).sum() >= _STEADY * every.sum())

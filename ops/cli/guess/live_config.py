@@ -21,12 +21,12 @@ from ops.cli.guess.channel_survey import ChannelSurvey, SurveyedChannel, shown
 from ops.cli.guess.config import signals
 from ops.cli.guess.machine import addresses
 
-MOST_MEMBERS = 64
+MAX_MEMBERS = 64
 """Channels that are written down as members, or as facts, at most."""
 BACK = 9010
 """Port of what makes the sound: that of `ops/examples` and `configs/stage.yaml`."""
-_MOST_BACK = 4
-_MOST_FACTS = 16
+_MAX_BACK = 4
+_MAX_FACTS = 16
 """Facts that are sent back, and senders that they are sent to, at most."""
 _ENVIRONMENT = "${"
 """What a configuration would put a variable for."""
@@ -40,7 +40,7 @@ _TAKEN = ("motion", "trust", "fader")
 _FULL = {"pitch": 8192, "cc14": 16383, "nrpn": 16383}
 """Full scale of keys of MIDI; 127 of all others."""
 _FADERS = ("cc/", "cc14/", "nrpn/")
-_MOST_LINES = 16
+_MAX_LINES = 16
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class FoundSenders:
         """Return a line on each channel that is left out, or on many."""
         lines = [
             f"left out: {shown(c.name)} is constant: {c.low:g} in {c.events} events"
-            for c in self.constant[:_MOST_LINES]
+            for c in self.constant[:_MAX_LINES]
         ]
-        if len(self.constant) > _MOST_LINES:
-            lines.append(f"left out: {len(self.constant) - _MOST_LINES} more are constant")
+        if len(self.constant) > _MAX_LINES:
+            lines.append(f"left out: {len(self.constant) - _MAX_LINES} more are constant")
         if self.beyond:
             lines.append(
-                f"left out: {self.beyond} further channels (at most {MOST_MEMBERS} members and"
-                f" {MOST_MEMBERS} facts, and no name with '{_ENVIRONMENT}')"
+                f"left out: {self.beyond} further channels (at most {MAX_MEMBERS} members and"
+                f" {MAX_MEMBERS} facts, and no name with '{_ENVIRONMENT}')"
             )
         return lines
 
@@ -118,9 +118,9 @@ def found(hearing: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
     if held:
         series, facts = _played(facts) if vectors else (facts, [])
     beyond = len(numbers) - len(fit)
-    beyond += sum(max(0, len(group) - MOST_MEMBERS) for group in (series, facts))
+    beyond += sum(max(0, len(group) - MAX_MEMBERS) for group in (series, facts))
     return FoundSenders(
-        tuple(series[:MOST_MEMBERS]), tuple(facts[:MOST_MEMBERS]), frozenset(sizes),
+        tuple(series[:MAX_MEMBERS]), tuple(facts[:MAX_MEMBERS]), frozenset(sizes),
         tuple(constant), beyond, held,
     )  # fmt: skip
 
@@ -218,7 +218,7 @@ def destinations(
     here = {address for address, _ in addresses()}
     others = [h for h in hosts if "%" not in h and h not in here and not ip_address(h).is_loopback]
     places = [f"[{h}]:{stage.back}" if ":" in h else f"{h}:{stage.back}" for h in others]
-    back = [(f"back_{k}", place) for k, place in enumerate(places[:_MOST_BACK], 1)]
+    back = [(f"back_{k}", place) for k, place in enumerate(places[:_MAX_BACK], 1)]
     return [("sound", f"127.0.0.1:{free}"), *back]
 
 
@@ -243,7 +243,7 @@ def _map(what: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, 
         texts[f"/stage/{signal}"] = _scaled(of["signal", k], low, high)
         if k == 0:
             texts["/stage/trust"] = "clamp(sync_quality, 0, 1)"
-    for k, fact in enumerate(what.facts[:_MOST_FACTS]):
+    for k, fact in enumerate(what.facts[:_MAX_FACTS]):
         if ("fact", k) not in of:
             continue
         key, name = _key(fact), of["fact", k]

@@ -20,7 +20,7 @@ from ops.cli.guess.survey import RecordedChannel
 from sinks.advice.comparison import named as listed
 from sources.xdf.streams import READINGS
 
-MOST_PAIRS = 600
+MAX_PAIRS = 600
 """Pairs of channels that share nothing which are compared."""
 STRONG = 0.6
 """Of a correlation that is worth a line where nothing else speaks for it."""
@@ -125,7 +125,7 @@ def _apart(apart: Sequence[tuple[_Pair, Agreement]], of: dict[str, str]) -> Iter
 def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iterator[str]:
     """Yield the strongest agreement between two sources that share no label, type or unit."""
     best: dict[frozenset[str], tuple[RecordedChannel, RecordedChannel, Agreement]] = {}
-    for one, other, _ in pairs[:MOST_PAIRS]:
+    for one, other, _ in pairs[:MAX_PAIRS]:
         if of[one.name] == of[other.name]:
             continue
         found = compare(one.name, other.name)

@@ -33,12 +33,12 @@ from sources.xdf.streams import XdfStream
 LOOK, LOOK_TABLE = 1 << 23, 1 << 26
 """Bytes of a recording of events, and of a delimited file, that are looked at; the columns of the
 latter are kept for the run."""
-FEWEST = 8
+MIN_COUNT = 8
 """Numbers that a channel must have more of to be taken for a sampled one."""
-MOST_CODES, LEAST_HZ = 32, 2.0
+MAX_CODES, MIN_HZ = 32, 2.0
 """An irregular stream with no more different whole numbers, or with fewer numbers a second, is
 held."""
-_MOST_LOOKED = 1 << 16
+_MAX_LOOKED = 1 << 16
 _TITLE = re.compile(r"(.+?)\s*[\[(]([^\[\]()]+)[\])]")
 
 
@@ -144,13 +144,13 @@ def _of_streams(file: Path) -> Survey:
             some = [i for i, name in enumerate(names) if name in wanted]
             if not some or not isinstance(track.values, SpoolColumn):
                 continue
-            for s in pieces(len(track), _MOST_LOOKED):
+            for s in pieces(len(track), _MAX_LOOKED):
                 time = track.rx.read(s.start, s.stop)
                 values = track.values.read(s.start, s.stop).reshape(len(time), -1)
                 for i in some:
                     grid.add(names[i], time, values[:, i].astype(np.float64))
 
-    why = xdf.why_not(str(file), recorded, FEWEST)
+    why = xdf.why_not(str(file), recorded, MIN_COUNT)
     return Survey(channels, why, [], spans, fill)
 
 
@@ -178,7 +178,7 @@ def _of_track(track: XdfStream, counts: Counter[str]) -> Iterator[RecordedChanne
 def _pace(track: XdfStream) -> tuple[list[str], list[str]]:
     """Return why each channel of a stream without a nominal rate is held, or is sampled."""
     assert track.header is not None
-    n = min(len(track), _MOST_LOOKED)
+    n = min(len(track), _MAX_LOOKED)
     time = track.rx.read(0, n)
     values = track.values.read(0, n)
     assert isinstance(values, np.ndarray)
@@ -187,9 +187,9 @@ def _pace(track: XdfStream) -> tuple[list[str], list[str]]:
     held, guessed = [], []
     for column in values.reshape(n, -1).T.astype(np.float64):
         levels = np.unique(column[np.isfinite(column)])
-        codes = len(levels) <= MOST_CODES and bool((levels == np.rint(levels)).all())
+        codes = len(levels) <= MAX_CODES and bool((levels == np.rint(levels)).all())
         why = f"nominal_srate 0, {track.header.form}, {len(levels)} different values"
-        slow = hz < LEAST_HZ or track.header.form.startswith("int")
+        slow = hz < MIN_HZ or track.header.form.startswith("int")
         held.append(why if codes or slow else "")
         guessed.append("" if codes or slow else f"nominal_srate 0, but {hz:.3g} values a second")
     return held, guessed

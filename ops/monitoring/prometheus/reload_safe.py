@@ -36,7 +36,7 @@ TRIES = 3
 PATIENCE_S = 15.0
 """For a reload to be done, and for a scrape after it."""
 _TIMEOUT_S = 10.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 Running: TypeAlias = tuple[list[str], dict[tuple[Path, str], list[str]]]
 """Jobs; the names of rules by file and group."""
@@ -184,7 +184,7 @@ def reload_safe(server: Prometheus, textfile: Path, promtool: str, node_job: str
         except ReloadError as error:
             if not remaining:
                 raise ReloadError(f"tried {TRIES} times: {error}") from None
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
     if not _soon(lambda: not server.down(node_job)):
         raise ReloadError(f"reloaded, but {server.down(node_job)}")
     return f"{config}: {len(jobs)} jobs, {sum(map(len, rules.values()))} rules"
@@ -237,7 +237,7 @@ def _soon(true: Callable[[], bool]) -> bool:
     """Wait until it is true; return whether it is in time."""
     end = time.monotonic() + PATIENCE_S
     while not (done := true()) and time.monotonic() < end:
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     return done
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from operators.align.coarse_grid import MOST_ROWS, Coarse
+from operators.align.coarse_grid import MAX_ROWS, Coarse
 from operators.records import F64
 from tests.support.signals import START, movement
 
@@ -75,7 +75,7 @@ def test_channels_together_read_as_alone() -> None:
 @pytest.mark.parametrize("hz", [0.5, 3.0, 20.0, 640.0])
 def test_it_does_not_matter_how_rows_come(hz: float, pieces: int) -> None:
     t = times(hz, loss=0.03)
-    assert len(t) > MOST_ROWS or hz < 640
+    assert len(t) > MAX_ROWS or hz < 640
     x = SIGNAL(t)
     assert np.allclose(read((t, x), pieces=pieces), read((t, x)), atol=1e-10, equal_nan=True)
 

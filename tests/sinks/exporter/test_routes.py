@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from configs.coherence import PAGES
 from configs.schema import ExporterConfig
 from operators.records import EvidenceRecord
-from sinks.exporter.live_state import MOST_FINDINGS
+from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes
 from tests.support.shown import Time, events, finding, packet, report, ticks
 
@@ -113,9 +113,9 @@ def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
 
 
 def test_evidence_is_bounded(board, pages):
-    for i in range(MOST_FINDINGS + 500):
+    for i in range(MAX_FINDINGS + 500):
         board.tell([packet(evidence=(finding(float(i)),))])
-    assert len(board.findings) == MOST_FINDINGS
+    assert len(board.findings) == MAX_FINDINGS
     assert [f.ts for f in lines(get(pages, "/evidence/bundle", limit=2))] == [500, 501]
     assert len(lines(get(pages, "/evidence/bundle"))) == 100
     assert len(lines(get(pages, "/evidence/bundle", limit=1000))) == 1000

@@ -14,7 +14,7 @@ from ops.bench.osc_fuzz import message
 from sinks.send import destination as instrument
 from sources.inbox import FromSource, Inbox, Item, Message, StreamChange, Unread
 from sources.osc import OscReceiver
-from sources.osc.tcp import MOST_CONNECTIONS, TcpReceiver
+from sources.osc.tcp import MAX_CONNECTIONS, TcpReceiver
 from sources.osc.udp import UdpReceiver
 
 
@@ -200,7 +200,7 @@ def test_connections_are_bounded_and_one_that_ends_makes_room() -> None:
     with closing(TcpReceiver("127.0.0.1", 0)) as receiver, ExitStack() as stack:
         made = [
             stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port)))
-            for _ in range(MOST_CONNECTIONS)
+            for _ in range(MAX_CONNECTIONS)
         ]
         receiver.read()
         more = stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port)))

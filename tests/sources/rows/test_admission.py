@@ -2,7 +2,7 @@
 
 import tracemalloc
 
-from sources.rows.admission import MOST_NAMES, Admission
+from sources.rows.admission import MAX_NAMES, Admission
 
 
 def test_the_first_names_are_admitted_and_no_more_and_a_resumed_run_has_the_same() -> None:
@@ -18,9 +18,9 @@ def test_the_first_names_are_admitted_and_no_more_and_a_resumed_run_has_the_same
 def test_all_names_of_a_run_take_less_than_two_mebibytes() -> None:
     tracemalloc.start()
     admission = Admission()
-    for n in range(MOST_NAMES):
+    for n in range(MAX_NAMES):
         admission.admits("a", f"/random/{n}")
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(admission.snapshot()) == 8 * MOST_NAMES
+    assert len(admission.snapshot()) == 8 * MAX_NAMES
     assert held < 2 << 20

@@ -9,7 +9,7 @@ import pytest
 
 from ops.__main__ import main
 from ops.bench.xdf_load import measured
-from ops.cli.guess.config import FEWEST
+from ops.cli.guess.config import MIN_COUNT
 from ops.fakes.xdf_files import XdfFileStream, chunk, regular, write
 from sources.recordings.recording import Mark
 from sources.rows.names import Names
@@ -316,7 +316,7 @@ def test_a_packed_file_is_read_and_one_of_something_else_is_refused(tmp_path):
     (tmp_path / "c.xdf.gz").write_bytes(b"no archive at all")
     assert every_row(tmp_path / "a.xdfz") == every_row(tmp_path / "a.xdf")
     path = str(tmp_path / "b.xdf.gz")
-    assert "no XDF file: it begins with b'ts,value'" in str(why_not(path, load(path), FEWEST))
+    assert "no XDF file: it begins with b'ts,value'" in str(why_not(path, load(path), MIN_COUNT))
     with pytest.raises(ValueError, match="no gzip archive"):
         load(str(tmp_path / "c.xdf.gz"))
 

@@ -6,7 +6,7 @@ from math import nan
 
 import pytest
 
-from ops.cli.guess.channel_survey import FEWEST, MOST_CHANNELS, ChannelSurvey, shown
+from ops.cli.guess.channel_survey import MIN_COUNT, MAX_CHANNELS, ChannelSurvey, shown
 from sources.inbox import Message, Unread
 
 
@@ -36,7 +36,7 @@ def test_a_few_gaps_do_not_make_it_held() -> None:
 @pytest.mark.parametrize(
     ("times", "now"),
     [
-        (every(0.02, FEWEST), 0.2),
+        (every(0.02, MIN_COUNT), 0.2),
         (every(0.02, 50) + every(0.02, 50, 8.0), 9.0),  # a fader that was moved twice
         (every(0.02, 100), 10.0),  # silent since
         (every(1.0, 3), 3.0),
@@ -70,9 +70,9 @@ def test_a_text_has_no_range() -> None:
 
 def test_channels_are_so_many_at_most_and_the_rest_is_counted() -> None:
     hearing = ChannelSurvey()
-    for i in range(MOST_CHANNELS + 5):
+    for i in range(MAX_CHANNELS + 5):
         hearing.take("a", Message(1.0, f"/{i}", 1.0))
-    assert (len(hearing.channels), hearing.others) == (MOST_CHANNELS, 5)
+    assert (len(hearing.channels), hearing.others) == (MAX_CHANNELS, 5)
 
 
 def test_what_cannot_be_used_is_counted_by_its_reason() -> None:

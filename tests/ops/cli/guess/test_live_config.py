@@ -10,7 +10,7 @@ import pytest
 from configs.load import load
 from configs.schema import Config, MidiStream, OscDestination, OscStream
 from ops.cli.guess.channel_survey import ChannelSurvey
-from ops.cli.guess.live_config import BACK, MOST_MEMBERS, StageGuess, destinations, found, written
+from ops.cli.guess.live_config import BACK, MAX_MEMBERS, StageGuess, destinations, found, written
 from sources.inbox import Message
 
 STREAMS = [
@@ -149,7 +149,7 @@ def test_what_is_beyond_the_bounds_is_counted(path: Path) -> None:
         for i in range(2):
             hearing.take("midi_1", Message(float(i), f"note/2/{n}", 90.0 * i))
     config, text = configured(hearing, path, StageGuess())
-    assert len(config.facts) == MOST_MEMBERS
+    assert len(config.facts) == MAX_MEMBERS
     assert "# left out: 38 further channels" in text
 
 
