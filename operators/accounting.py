@@ -94,14 +94,14 @@ class LossCounter:
 
     def add(self, ends: Iterable[Ends], dead: Iterable[DeadLetter]) -> None:
         """Take in what a packet brought."""
-        self._coming += [(e.channel, ENDS.index(e.end), e.before) for e in ends if e.channel]
+        self._coming += [(e.channel, ENDS.index(e.end), e.watermark) for e in ends if e.channel]
         for d in dead:
-            key = (float(np.floor(d.before / self.window_s)), d.stage, d.reason, d.source)
+            key = (float(np.floor(d.watermark / self.window_s)), d.stage, d.reason, d.source)
             had = self._open.get(key)
             if had is None:
                 self._open[key] = d
             else:
-                early = min(had, d, key=lambda x: (x.before, x.where, x.sample))
+                early = min(had, d, key=lambda x: (x.watermark, x.where, x.sample))
                 self._open[key] = msgspec.structs.replace(early, count=had.count + d.count)
 
     @property
@@ -124,10 +124,10 @@ class LossCounter:
             return ()
         over = [k for k in self._open if (k[0] + 1) * self.window_s <= moment]
         lines = [(k[0], self._open.pop(k)) for k in over]
-        lines.sort(key=lambda x: (x[0], x[1].before, x[1].stage, x[1].reason, x[1].source))
+        lines.sort(key=lambda x: (x[0], x[1].watermark, x[1].stage, x[1].reason, x[1].source))
         return tuple(
             DeadLine(
-                ts=d.before, rig=rig, stage=d.stage, reason=d.reason, source=d.source,
+                ts=d.watermark, rig=rig, stage=d.stage, reason=d.reason, source=d.source,
                 where=d.where, count=d.count, sample=d.sample,
             )
             for _, d in lines

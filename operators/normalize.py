@@ -69,7 +69,7 @@ class Normalize:
             for block in packet.blocks:
                 good, bad = (block, None) if block.text else self._block(block)
                 if bad:
-                    before = spread(bad.before, bad.weight)
+                    before = spread(bad.watermark, bad.weight)
                     ends += ended(block.source, block.channel, "rejected", before)
                     dead += letters(
                         self.plan, "normalize", "out_of_range", block.source, before,

@@ -150,20 +150,20 @@ class Batch:
 class Ends(NamedTuple):
     """Events of one channel that met the same end.
 
-    `before` (k,) is, for each, the newest arrival of the rig when its end was decided:
+    `watermark` (k,) is, for each, the newest arrival of the rig when its end was decided:
     what was known when tick g was released is what has `before < g + delay`.
     """
 
     source: str
     channel: str
     end: End
-    before: F64
+    watermark: F64
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One loss. `before` as in `Ends`; `count` events share the letter."""
+    """One loss. `watermark` as in `Ends`; `count` events share the letter."""
 
-    before: float
+    watermark: float
     stage: str
     reason: Reason
     source: str
@@ -183,7 +183,7 @@ class Block(msgspec.Struct, frozen=True):
         Place of each row among all rows of the packet; rises until `drift`.
     source_time, arrival, value : float64 (n,)
         As received; values normalized from `normalize` on.
-    before : float64 (n,)
+    watermark : float64 (n,)
         Newest arrival of the rig before this row; after `guard`: before the event that
         made this row final.
     stamped : bool (n,)
@@ -209,7 +209,7 @@ class Block(msgspec.Struct, frozen=True):
     source_time: F64
     arrival: F64
     value: F64
-    before: F64
+    watermark: F64
     stamped: Bool
     line: I64
     weight: I64 | None = None
@@ -229,7 +229,7 @@ class Block(msgspec.Struct, frozen=True):
             text = tuple(np.array(text, dtype=object)[index].tolist())
         return Block(
             self.source, self.channel, self.row[index], self.source_time[index],
-            self.arrival[index], self.value[index], self.before[index], self.stamped[index],
+            self.arrival[index], self.value[index], self.watermark[index], self.stamped[index],
             self.line[index], None if self.weight is None else self.weight[index], text,
             self.host_time[index] if len(self.host_time) else self.host_time,
             self.straggler[index] if len(self.straggler) else self.straggler,
@@ -268,7 +268,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 _COLUMNS = attrgetter(
-    "row", "source_time", "arrival", "value", "before", "stamped", "line", "host_time",
+    "row", "source_time", "arrival", "value", "watermark", "stamped", "line", "host_time",
     "straggler", "spacing", "noise",
 )  # fmt: skip
 
@@ -278,13 +278,13 @@ class ClockReport(NamedTuple):
 
     Where `offset_s` is NaN, the source has no clock from then on.
 
-    `known` and `before` date it on the host axis and by arrival. At host time h the offset
+    `known` and `watermark` date it on the host axis and by arrival. At host time h the offset
     is `offset_s + slope * (h - at)` (slope in s/s), its variance
     `offset_var + 2 (h - at) cross_var + (h - at)^2 slope_var`.
     """
 
     source: str
-    before: float
+    watermark: float
     known: float
     at: float
     offset_s: float
@@ -309,24 +309,24 @@ NO_CLOCK = ClockReport(
 class GrainReport(NamedTuple):
     """A channel's stamps lie on a grid of `grain_s` (s), 0 where on none.
 
-    Known by the rows up to one whose `before` is this: a tick g released by `g + delay` knows
+    Known by the rows up to one whose `watermark` is this: a tick g released by `g + delay` knows
     it where `before < g + delay`.
     """
 
     channel: str
-    before: float
+    watermark: float
     grain_s: float
 
 
 class PaceReport(NamedTuple):
-    """How a channel's samples come, from the row on whose `before` this is.
+    """How a channel's samples come, from the row on whose `watermark` this is.
 
     `rate_hz` is samples over time; after `quiet_s` of silence (s) the channel is stale; a packet
     spans `length_s` (s).
     """
 
     channel: str
-    before: float
+    watermark: float
     rate_hz: float
     quiet_s: float
     length_s: float
@@ -581,7 +581,7 @@ class Packet(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    known : float
+    watermark : float
         Newest accepted arrival of the rig up to this edge.
     arrivals : float64 (m,)
         The distinct accepted arrivals of this packet, rising: who releases ticks.
@@ -605,7 +605,7 @@ class Packet(msgspec.Struct, frozen=True):
     """
 
     rig: str
-    known: float
+    watermark: float
     end: bool
     arrivals: F64
     blocks: tuple[Block, ...] = ()

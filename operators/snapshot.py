@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.records import State
 
-VERSION = 6
+VERSION = 7
 _MAGIC = b"LUMN"
 _SEALED = b"LUMS"
 _REMEDY = "start again with an empty recovery directory"

@@ -222,15 +222,15 @@ class Align:
         if self._coming is None:
             lags = known.of(packet.rig, "align").get("lags", ())
             self._coming = sorted((LagReport(*r) for r in lags), key=attrgetter("known"))
-        first, until = self._passed, np.inf if packet.end else packet.known
+        first, until = self._passed, np.inf if packet.end else packet.watermark
         self._passed = max(first, bisect_right(self._coming, until, key=attrgetter("known")))
         return self._coming[first : self._passed]
 
     def _push(self, lane: int, b: Block) -> None:
         for rung in self._rungs:
-            rung.push(lane, b.host_time, b.value, b.before)
+            rung.push(lane, b.host_time, b.value, b.watermark)
         if math.isinf(self._stamped[lane]) and b.stamped.any():
-            late = np.maximum(b.host_time, b.before - self.patience_s)[b.stamped]
+            late = np.maximum(b.host_time, b.watermark - self.patience_s)[b.stamped]
             self._stamped[lane] = float(late.min())
 
     def _paced(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -254,7 +254,7 @@ class Align:
             mine = pace[:, edge[i] : edge[i + 1]]
             if ordered[i] is not b:
                 # A straggler has the pace of the last row in order that was final before it was.
-                at = np.searchsorted(ordered[i].before, b.before, "right")
+                at = np.searchsorted(ordered[i].watermark, b.watermark, "right")
                 at[~b.straggler] = 1 + np.arange(len(ordered[i]))
                 mine = np.column_stack((old[i], mine))[:, at]
             out.append(replace(b, spacing=mine[0], noise=mine[1]))
@@ -292,7 +292,7 @@ class Align:
         """
         hz = self._rungs[0].hz
         ticks = round(hz * self._step_s)
-        last_s = packet.known - self.delay_s
+        last_s = packet.watermark - self.delay_s
         if packet.end:
             last_s = max(last_s, packet.newest_host)
         times = np.append(packet.arrivals - self.delay_s, last_s)

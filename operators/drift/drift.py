@@ -153,11 +153,11 @@ class Drift:
             by_source.setdefault(block.source, []).append(block)
         self._doubtful = {}
         mapped: list[Block] = []
-        until = np.inf if packet.end else packet.known
+        until = np.inf if packet.end else packet.watermark
         clocks = [r for c in self._paths.values() for r in c.until(until)]
         ends, dead = list(packet.ends), list(packet.letters)
         for b, rate in held:
-            before = spread(b.before, b.weight)
+            before = spread(b.watermark, b.weight)
             ends += ended(b.source, b.channel, "rejected", before)
             dead += letters(
                 self.plan, "drift", "wild_stamp", b.source, before, spread(b.line, b.weight),
@@ -166,16 +166,16 @@ class Drift:
                      spread(rate, b.weight).tolist(), strict=True)],
             )  # fmt: skip
         for source, blocks in by_source.items():
-            moment, last = formless.get(source, packet.known), source in formless or packet.end
+            moment, last = formless.get(source, packet.watermark), source in formless or packet.end
             good, wild, reports = self._map(source, blocks, moment, last)
             mapped += good
             clocks += reports
             if source in formless and source in self._clocks:
                 del self._clocks[source]
                 none = NO_CLOCK._replace(source=source, offset_s=np.nan)
-                clocks.append(none._replace(before=moment, known=moment))
+                clocks.append(none._replace(watermark=moment, known=moment))
             for b in wild:
-                before = spread(b.before, b.weight)
+                before = spread(b.watermark, b.weight)
                 ends += ended(source, b.channel, "rejected", before)
                 dead += letters(
                     self.plan, "drift", "wild_stamp", source, before, spread(b.line, b.weight),
@@ -186,25 +186,25 @@ class Drift:
         self._date(mapped)
         if packet.end:
             lines = ((s, c.finish()) for s, c in self._clocks.items() if s not in self._paths)
-            clocks += [report(s, packet.known, self._newest, x) for s, x in lines if x]
+            clocks += [report(s, packet.watermark, self._newest, x) for s, x in lines if x]
         for b in markers:
-            ends += ended(b.source, b.channel, "used", b.before)
+            ends += ended(b.source, b.channel, "used", b.watermark)
         kept = []
         paces: list[PaceReport] = []
         for b in rows:
             length_s: F64 | float = 0.0
             if b.channel in self._packets:
-                length_s, found = self._packets[b.channel].feed(b.arrival, b.host_time, b.before)
+                length_s, found = self._packets[b.channel].feed(b.arrival, b.host_time, b.watermark)
                 paces += [PaceReport(b.channel, *pace) for pace in found]
             late = self._late(b, length_s)
             if late.any():
                 lost = b.take(late)
-                ends += ended(b.source, b.channel, "late", spread(lost.before, lost.weight))
+                ends += ended(b.source, b.channel, "late", spread(lost.watermark, lost.weight))
                 b = b.take(~late)
             kept.append(b)
         return replace(
             packet,
-            blocks=self._in_order(kept, packet.known, packet.end),
+            blocks=self._in_order(kept, packet.watermark, packet.end),
             clocks=tuple(clocks),
             grains=tuple(grains),
             paces=tuple(paces),
@@ -251,7 +251,7 @@ class Drift:
         fed = order[stamped[order]]
         host, ok = arrival.copy(), np.ones(len(at), bool)
         waits = np.zeros(len(at), bool)
-        before, row = whole.before.copy(), whole.row.copy()
+        before, row = whole.watermark.copy(), whole.row.copy()
         reports: list[ClockReport] = []
         if len(fed):
             clock = self._clocks.get(source) or self._clock(source)
@@ -275,7 +275,7 @@ class Drift:
         wild: list[Block] = []
         for k, block in enumerate(blocks):
             mine = slice(int(edge[k]), int(edge[k + 1]))
-            b = replace(block, row=row[mine], host_time=host[mine], before=before[mine],
+            b = replace(block, row=row[mine], host_time=host[mine], watermark=before[mine],
                         straggler=np.zeros(len(block), bool))  # fmt: skip
             if ok[mine].all() and not waits[mine].any():
                 good.append(b)
@@ -309,7 +309,7 @@ class Drift:
                     continue
                 row, ts, rx, before, stamped = (
                     np.concatenate(c)
-                    for c in zip(*((b.row, b.source_time, b.arrival, b.before, b.stamped)
+                    for c in zip(*((b.row, b.source_time, b.arrival, b.watermark, b.stamped)
                                    for b in mine), strict=True)
                 )  # fmt: skip
                 order = np.argsort(row, kind="stable")
@@ -332,7 +332,7 @@ class Drift:
         for b in packet.blocks:
             if b.channel in self._grains and not b.text:
                 delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
-                changes = self._grains[b.channel].feed(b.source_time, delay, b.before)
+                changes = self._grains[b.channel].feed(b.source_time, delay, b.watermark)
                 reports += [GrainReport(b.channel, *change) for change in changes]
         return reports
 
@@ -351,7 +351,7 @@ class Drift:
                 shared = self._shared[b.channel]
                 if not shared.stated:
                     shared.stated = True
-                    first = float(b.before[np.flatnonzero(later)[0]])
+                    first = float(b.watermark[np.flatnonzero(later)[0]])
                     notes.append((b.source, first, _COARSE.format(b.channel)))
                 own = ~b.stamped & (b.arrival == b.source_time)
                 b = replace(b, source_time=b.source_time + later,
@@ -364,8 +364,8 @@ class Drift:
         heads: list[tuple[float, int, float]] = []
         for b in mapped:
             self._newest = float(np.fmax(self._newest, np.max(b.host_time)))
-            i = int(np.lexsort((b.row, b.before))[0]) if np.isnan(self._first) else 0
-            heads.append((float(b.before[i]), int(b.row[i]), float(b.host_time[i])))
+            i = int(np.lexsort((b.row, b.watermark))[0]) if np.isnan(self._first) else 0
+            heads.append((float(b.watermark[i]), int(b.row[i]), float(b.host_time[i])))
         if np.isnan(self._first) and heads:
             self._first = min(heads)[2]
 
@@ -382,7 +382,7 @@ class Drift:
         if self.plan.is_held(block.channel):
             return np.zeros(len(block), bool)
         late_s = self.plan.late_s + (0.0 if self.plan.eager else length_s)
-        return np.asarray(block.before >= block.host_time + late_s, bool)
+        return np.asarray(block.watermark >= block.host_time + late_s, bool)
 
     def _in_order(self, blocks: list[Block], known: float, end: bool) -> tuple[Block, ...]:
         """Add rows to those that wait; return what may go, rising in host time."""
@@ -414,7 +414,7 @@ class Drift:
         Old rows alone are none: of a radio that delivers by the second, all are old.
         """
         host, settle_s = block.host_time, self.plan.settle_s
-        straggler = block.before >= host + settle_s
+        straggler = block.watermark >= host + settle_s
         if not straggler.any():
             return straggler
         earlier = np.append(waiting.host_time, host) if waiting else host
@@ -424,7 +424,7 @@ class Drift:
         first = len(earlier) - len(host)
         for i in np.flatnonzero(straggler & (host >= gone)).tolist():
             before = earlier[: first + i]
-            let_go = before <= block.before[i] - settle_s
+            let_go = before <= block.watermark[i] - settle_s
             straggler[i] = bool((let_go & (before > host[i])).any())
         return straggler
 
@@ -438,7 +438,7 @@ def _unstamped(block: Block, rows: Bool) -> Block:
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:
     rows = [
         (
-            b.before[i],
+            b.watermark[i],
             b.row[i],
             b.channel,
             float(b.host_time[i]),

@@ -131,7 +131,7 @@ class Reporter:
 
     def _dated(self, report: ClockReport) -> ClockReport:
         """Return a report of rows that came late dated after the ticks that left without it."""
-        least = math.nextafter(report.before - self.plan.base_delay_s, math.inf)
+        least = math.nextafter(report.watermark - self.plan.base_delay_s, math.inf)
         return report._replace(known=max(report.known, least))
 
     def lines(

@@ -102,17 +102,17 @@ class Guard:
                 self._held[channel] = self.plan.is_held(channel)
             if self._held[channel]:
                 # It waited in `drift` for what might overtake it.
-                moment = np.maximum(block.before, block.host_time + self.plan.settle_s)
-                good[channel] = [replace(block, before=moment)]
+                moment = np.maximum(block.watermark, block.host_time + self.plan.settle_s)
+                good[channel] = [replace(block, watermark=moment)]
             else:
                 self._take_in(block)
         ends: list[Ends] = list(packet.ends)
         removed: list[Block] = []
-        for rows, bad in self._verdicts(packet.known, packet.end):
+        for rows, bad in self._verdicts(packet.watermark, packet.end):
             at = bad.nonzero()[0]
             if len(at):
                 lost = rows.take(at)
-                moment = spread(lost.before, lost.weight)
+                moment = spread(lost.watermark, lost.weight)
                 ends += ended(rows.source, rows.channel, "outliers", moment)
                 removed.append(lost)
                 rows = rows.take(~bad)
@@ -120,7 +120,7 @@ class Guard:
                 good.setdefault(rows.channel, []).append(rows)
         out = tuple(b[0] if len(b) == 1 else Block.join(b) for b in good.values())
         for b in out:
-            ends += ended(b.source, b.channel, "used", spread(b.before, b.weight))
+            ends += ended(b.source, b.channel, "used", spread(b.watermark, b.weight))
         return replace(packet, blocks=out, outliers=tuple(removed), ends=tuple(ends))
 
     def _take_in(self, block: Block) -> None:
@@ -151,7 +151,7 @@ class Guard:
             return []
         time = np.concatenate([x for c in cases for x in (NEVER, c.rows.host_time, c.next_time)])
         value = np.concatenate([x for c in cases for x in (c.before, c.rows.value, c.next_value)])
-        known_at = np.concatenate([x for c in cases for x in (EVER, c.rows.before, EVER)])
+        known_at = np.concatenate([x for c in cases for x in (EVER, c.rows.watermark, EVER)])
         scale = np.concatenate([x for c in cases for x in (NEVER, c.scale, NEVER)])
         limit = time[SIDE:-SIDE] + reach
         due = limit + settle

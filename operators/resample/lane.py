@@ -51,7 +51,7 @@ class Lane:
 
     def take(self, block: Block, origin: int) -> None:
         """Take samples in; those with stamps of one moment stand for the mean interval."""
-        mean = 1 / self.pace(block.before)[0]
+        mean = 1 / self.pace(block.watermark)[0]
         clumped = block.spacing < CLUMPED * mean
         if clumped.any():
             block = replace(block, spacing=np.where(clumped, mean, block.spacing))
@@ -60,7 +60,7 @@ class Lane:
     def hear(self, lost: Block, origin: int) -> None:
         """Note when rows came that cannot be used, and when that was known."""
         time = lost.host_time - origin / self.sampler.tick_hz
-        heard = np.concatenate((self.heard, (time, lost.before)), axis=1)
+        heard = np.concatenate((self.heard, (time, lost.watermark)), axis=1)
         self.heard = heard[:, np.argsort(heard[0], kind="stable")]
 
     def unless_heard(self, age: F64, since: F64, due: F64) -> F64:

@@ -148,13 +148,13 @@ class Resample:
             if lane.member.signal:
                 np.maximum(waits, wait, out=waits)
         due = np.maximum.accumulate(np.maximum(at + waits, self._due))
-        k = len(tick) if packet.end else int(np.searchsorted(due, packet.known, "right"))
+        k = len(tick) if packet.end else int(np.searchsorted(due, packet.watermark, "right"))
         if not k:
             return None
         due = due[:k]
         self._due = float(due[-1])
         when = np.searchsorted(packet.arrivals, due, "left")
-        stamps = np.append(packet.arrivals, packet.known)
+        stamps = np.append(packet.arrivals, packet.watermark)
         due = _due(due, packet)
         values = np.empty((READ, len(self._lanes), k))
         for i, lane in enumerate(self._lanes):
@@ -162,7 +162,7 @@ class Resample:
             n = min(k, lane.values.shape[1])
             values[:, i, :n], values[:, i, n:] = lane.values[:, :n], _NOTHING
             lane.values = lane.values[:, k:].copy()
-            self._forget(lane, first + k, packet.known)
+            self._forget(lane, first + k, packet.watermark)
         there = self._there[:, :, :k].transpose(0, 2, 1)
         state, ramp, lag, var, slope, slope_var, search, confidence, rate, gaps, _ = there
         value, coverage, noise = values.transpose(0, 2, 1)
@@ -179,9 +179,9 @@ class Resample:
         """Return the ticks from `first` on whose channels can be judged, lags apart."""
         hz, delay = self.plan.tick_hz, self.plan.base_delay_s
         newest = packet.newest_host if packet.end else -np.inf
-        until = max(newest, packet.known - delay)
+        until = max(newest, packet.watermark - delay)
         tick = np.arange(first, max(first, int(np.floor(until * hz)) + 2))
-        return tick[(tick / hz + delay <= packet.known) | (tick / hz <= newest)]
+        return tick[(tick / hz + delay <= packet.watermark) | (tick / hz <= newest)]
 
     def _presence(self, tick: I64, packet: Packet) -> F64:
         """Return what is known of each channel at each tick without its value, (11, c, k).
@@ -268,8 +268,8 @@ class Resample:
         shift = np.where(live, lag[had:], 0.0)
         n = len(tick)
         # A channel that goes stale has no lag to wait for: dues may step back.
-        if not packet.end and (due > packet.known).any():
-            n = int(np.argmax(due > packet.known))
+        if not packet.end and (due > packet.watermark).any():
+            n = int(np.argmax(due > packet.watermark))
         new = np.empty((READ, n))
         new[:] = _NOTHING
         # A new step of the lag begins a new run of evenly spaced readings.
@@ -300,12 +300,12 @@ class Resample:
         self, lane: Lane, block: Block, packet: Packet
     ) -> list[tuple[str, F64, F64, F64, F64]]:
         """Return the rows for which the lag in force is known by now."""
-        go = (block.host_time + self.plan.base_delay_s <= packet.known) | packet.end
+        go = (block.host_time + self.plan.base_delay_s <= packet.watermark) | packet.end
         lane.unsaid = None if go.all() else block.take(~go)
         block = block.take(go)
         if not len(block):
             return []
-        block = block.take(np.lexsort((block.host_time, block.before)))
+        block = block.take(np.lexsort((block.host_time, block.watermark)))
         lag = np.empty(len(block))
         order = np.argsort(block.host_time, kind="stable")
         in_force = np.empty((6, len(block)))
@@ -317,4 +317,4 @@ class Resample:
 
 def _due(due: F64, packet: Packet) -> F64:
     """Return the dues of ticks; at the end of the data nothing more is waited for."""
-    return np.where(due <= packet.known, due, np.inf) if packet.end else due
+    return np.where(due <= packet.watermark, due, np.inf) if packet.end else due

@@ -118,7 +118,7 @@ class Sampler:
         self._look(self._from, self._from + had + n)
         new = self._rows[:, had:]
         np.subtract(block.host_time, self.origin / self.tick_hz, out=new[0])
-        new[1], new[2], new[3], new[4] = block.value, block.before, block.spacing, block.noise
+        new[1], new[2], new[3], new[4] = block.value, block.watermark, block.spacing, block.noise
         since = max(had - 1, 0)
         if (self.time[since + 1 :] < self.time[since:-1]).any():
             self._rows[:5] = self._rows[:5, np.argsort(self.time, kind="stable")]

@@ -166,10 +166,12 @@ def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
     def tell(packet: Packet) -> tuple[()]:
         """Show a packet, after all scrapes before it."""
         nonlocal now
-        while (due := START + found.count * EVERY_S - BEFORE_S) < packet.known and not packet.end:
+        while (
+            due := START + found.count * EVERY_S - BEFORE_S
+        ) < packet.watermark and not packet.end:
             now = due
             found.scrape(*_page(page), *_others(recording, found.count * EVERY_S))
-        now = packet.known + MACHINE_S
+        now = packet.watermark + MACHINE_S
         board.tell([packet])
         return ()
 

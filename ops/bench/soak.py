@@ -1,6 +1,6 @@
-"""A live flow for half an hour beside a URE that flaps: does the account hold, does it grow?
+"""A live flow for an hour beside a URE that flaps: does the account hold, does it grow?
 
-    python -m ops.bench.soak [--minutes 30] [--warm 5] [--recover] [--folder DIR]
+    python -m ops.bench.soak [--minutes 60] [--warm 15] [--recover] [--folder DIR]
 
 Four senders, two of them with clocks of their own, send 5,000 numbers a second from a process
 beside. Of the last sender's datagrams one in a hundred is garbage, and one in a hundred has a
@@ -8,7 +8,8 @@ random address. Three streams flap: two senders pause for 10 s in each 40 s, and
 for 20 s, then broken in one way or another for 10 s. Tape, evidence, exporter, OSC out and every
 output are on, and their files rotate.
 
-`slope` is that of the resident memory after the warm-up, as the median of the slopes between
+The warm-up lasts until the tables of names are full (4,096 at 10 new ones a second: 7 minutes)
+and the heap has its lasting shape. `slope` is that of the resident memory after the warm-up, as the median of the slopes between
 any two samples (Theil and Sen), its sd from the 95 % interval of that median; samples that lie
 close together are alike, so that the sd is rather too small. On a busy machine memory rises by
 steps: a flow that was kept waiting has more to do at once, and what that takes it does not all
@@ -311,8 +312,8 @@ def slope(samples: list[Sample]) -> tuple[float, float]:
 def main() -> int:
     """Soak a flow; 1 where an event is missing, or something grows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--warm", type=float, default=5, help="minutes")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--warm", type=float, default=15, help="minutes")
     parser.add_argument("--recover", action="store_true", help="with a recovery store")
     parser.add_argument("--folder", type=Path, help="where to keep what it writes")
     args = parser.parse_args()

@@ -41,7 +41,7 @@ class Account:
             if name not in self.by_source and len(self.by_source) >= NAMES:
                 name = "*"
             counts = self.by_source.setdefault(name, dict.fromkeys(ENDS, 0))
-            counts[ends.end] += len(ends.before)
+            counts[ends.end] += len(ends.watermark)
 
     def total(self) -> dict[str, int]:
         """Return the eight counts of all sources together."""

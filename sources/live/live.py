@@ -42,6 +42,7 @@ from sources import shutdown as stop
 from sources.decoder import FileDecoder
 from sources.host_clock import Axis, HostClock, stated
 from sources.inbox import Inbox, Receiving, Unread, losses, size
+from sources.live.heap import Heap
 from sources.live.inbox_rows import Arrival, HostTick, in_order, lines_of, rows_of, starts_of
 from sources.live.playback import Playback
 from sources.live.standstill import Standstill
@@ -223,6 +224,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._pace = Poll(look_s, clock, sleep)
         self._heard = clock()
         self._standstill = Standstill(clock, self._host)
+        self._heap = Heap()
         self._held: list[Arrival] = []
         self._torn = False
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
@@ -274,6 +276,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 self._feed.recording = TapePosition(tape.path, tape.mark(None).offset)
                 self._not_before(self._feed.newest)
             return self._hand_on()
+        self._heap.trim(self._clock())
         self._done = stop.requested()
         items: list[Arrival] = []
         if self._done:

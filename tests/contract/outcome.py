@@ -25,7 +25,7 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
     packets = list(packets)
     out: Outcome = {
         "arrivals": np.concatenate([p.arrivals for p in packets]),
-        "known": packets[-1].known,
+        "known": packets[-1].watermark,
         "end": packets[-1].end,
         "first_host": packets[-1].first_host,
         "newest_host": packets[-1].newest_host,
@@ -74,10 +74,12 @@ def _rows(out: Outcome, blocks: list[Block]) -> None:
 def _letters(out: Outcome, letters: list[DeadLetter]) -> None:
     """Join letters as the ledger does: by kind and window, the earliest speaks for all."""
     for d in letters:
-        key = f"letter {math.floor(d.before / WINDOW_S)} {d.stage} {d.reason} {d.source} {d.where}"
+        key = (
+            f"letter {math.floor(d.watermark / WINDOW_S)} {d.stage} {d.reason} {d.source} {d.where}"
+        )
         had = out.get(key)
         if had is not None:
-            early = min(had, d, key=lambda x: (x.before, x.where, x.sample))
+            early = min(had, d, key=lambda x: (x.watermark, x.where, x.sample))
             d = msgspec.structs.replace(early, count=had.count + d.count)
         out[key] = d
 

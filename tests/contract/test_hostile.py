@@ -79,7 +79,7 @@ def balance(packets: list[Packet]) -> dict[str, dict[str, int]]:
     out: dict[str, dict[str, int]] = {}
     for e in (e for p in packets for e in p.ends):
         mine = out.setdefault(e.source, dict.fromkeys(ENDS, 0))
-        mine[e.end] += len(e.before)
+        mine[e.end] += len(e.watermark)
     return out
 
 

@@ -92,7 +92,7 @@ def test_collect_cuts_early_at_the_same_row_for_any_batches(
     batch = studio(Source(rate_hz=100.0), seconds=6.0, rejects=60)
     make = makers(plan(), block_s=3.0)["collect"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "MOST_ROWS", most)
+        patch.setattr(collect, "MAX_ROWS", most)
         whole = feed(make(None), [batch])
         pieces = feed(make(None), cut(batch, places, rejects_first=rejects_first))
     assert len(whole) >= 600 // most

@@ -44,7 +44,7 @@ def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
     now, due = 0.0, 0.0
     board = LiveState(scraped.config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(scraped.PLAN), every(recording, 997)):
-        now = packet.known + 0.05
+        now = packet.watermark + 0.05
         board.tell([packet])
         if now >= due:
             due = now + step_s

@@ -147,7 +147,7 @@ def test_a_long_array_costs_its_bytes_and_its_end_is_one_refusal(tmp_path):
 
 
 def test_a_call_takes_no_more_rows_than_it_may(tmp_path, monkeypatch):
-    monkeypatch.setattr(replay, "MOST_ROWS", 1000)
+    monkeypatch.setattr(replay, "MAX_ROWS", 1000)
     path = tmp_path / "a.ndjson"
     path.write_bytes(b"\n".join(line(i, "a", "x", [1] * 300) for i in range(20)) + b"\n")
     _, part = partition(path)
@@ -223,7 +223,7 @@ def test_empty_members_cost_their_bytes_and_end_at_a_stated_number(empty):
 @pytest.mark.parametrize("size", [1, 777, 1 << 16])
 def test_an_archive_gives_the_same_bytes_in_any_portions(size, monkeypatch):
     monkeypatch.setattr(unpack, "FREE", 3000)
-    monkeypatch.setattr(unpack, "MOST_RATIO", 0)
+    monkeypatch.setattr(unpack, "MAX_RATIO", 0)
     text = b"".join(line(i) + b"\n" for i in range(100))
     data = gzip.compress(text[:900]) + b"\0" * 40 + gzip.compress(b"") + gzip.compress(text[900:])
     packed, parts = Unpacker(BytesIO(data), False, len(data)), []

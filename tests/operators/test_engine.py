@@ -19,7 +19,7 @@ class Counting:
         self.n = state["n"] if state else 0
 
     def update(self, packet: Packet) -> Packet:
-        if packet.known < 0:
+        if packet.watermark < 0:
             raise ZeroDivisionError("before the beginning")
         self.n += 1
         return Packet(packet.rig, self.n, packet.end, packet.arrivals)
@@ -44,7 +44,7 @@ def run(packets: list[Packet], make=Counting) -> list[tuple[str, float]]:
     stream = op.input("in", flow, TestingSource([(p.rig, p) for p in packets], batch_size=2))
     op.output("out", step("count", stream, make, "print", keep=True), TestingSink(out))
     run_main(flow)
-    return [(rig, p.known) for rig, p in out]
+    return [(rig, p.watermark) for rig, p in out]
 
 
 def test_each_rig_has_a_state_of_its_own():

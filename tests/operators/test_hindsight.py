@@ -108,8 +108,10 @@ def test_drift_knows_clock_and_grain_before_the_first_row() -> None:
     assert shown["grains"] == {CHANNEL: 1.0}
     second = Drift(p, known=Hindsight({"studio": {"drift": shown}}))
     out = second.update(packets[0])
-    assert [(g.channel, g.before, g.grain_s) for g in out.grains][:1] == [(CHANNEL, -np.inf, 1.0)]
-    assert out.clocks[0].known == out.clocks[0].before == -np.inf
+    assert [(g.channel, g.watermark, g.grain_s) for g in out.grains][:1] == [
+        (CHANNEL, -np.inf, 1.0)
+    ]
+    assert out.clocks[0].known == out.clocks[0].watermark == -np.inf
 
 
 def test_drift_reports_a_reset_at_its_own_time() -> None:
@@ -126,7 +128,7 @@ def test_drift_reports_a_reset_at_its_own_time() -> None:
     known = np.array([r.known for r in reports])
     assert (np.diff(known) >= 0).all()
     for x in out:
-        assert all(r.known <= x.known for r in x.clocks) or x.end
+        assert all(r.known <= x.watermark for r in x.clocks) or x.end
     at = START + 60.0
     r = reports[int(np.searchsorted(known, at)) - 1]
     assert r.offset_s + r.slope * (at - r.at) == pytest.approx(4.0 - 60 * 100e-6 - 0.5, abs=1e-3)

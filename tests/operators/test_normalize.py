@@ -34,7 +34,7 @@ def test_gain_comes_before_offset_and_offset_before_range() -> None:
     assert value(p) == [5.0, 7.0]
     (letter,) = p.letters
     assert (letter.stage, letter.reason, letter.count) == ("normalize", "out_of_range", 1)
-    assert [(e.end, len(e.before)) for e in p.ends] == [("rejected", 1)]
+    assert [(e.end, len(e.watermark)) for e in p.ends] == [("rejected", 1)]
 
 
 def test_what_stays_is_untouched_without_a_config() -> None:
@@ -55,7 +55,7 @@ def test_an_array_becomes_one_number(reduce: str, expected: list[float]) -> None
 def test_a_row_rejected_after_reduction_stands_for_all_its_elements() -> None:
     p = normalized([3.0, 4.0, 0.0, 1.0], [1, 1, 2, 2], reduce="norm", range=(0.0, 2.0))
     assert value(p) == [1.0]
-    assert [len(e.before) for e in p.ends] == [2]
+    assert [len(e.watermark) for e in p.ends] == [2]
     assert [d.count for d in p.letters] == [2]
 
 

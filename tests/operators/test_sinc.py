@@ -22,7 +22,7 @@ def sampler(
     spacing = np.full(len(t), np.median(np.diff(t)) if len(t) > 1 else np.nan)
     rows = block("osc_1:/pulse", START + t, value, spacing=spacing, noise=np.full(len(t), 0.01))
     if ready is not None:
-        rows = replace(rows, before=START + ready)
+        rows = replace(rows, watermark=START + ready)
     out = Sampler(HZ, half, held)
     out.push(rows, FIRST)
     return out

@@ -50,7 +50,7 @@ def series():
     recording = studio(*SOURCES, seconds=END_S + SCRAPE_S, ticks_s=0.5)
     align = AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0)
     for packet in run(makers(CONFIG.plan(), 0.2, align=align), every(recording, 997)):
-        now = packet.known
+        now = packet.watermark
         board.tell([packet])
         if now - START >= SCRAPE_S * len(scrapes):
             lines = [line for line in page.text().decode().splitlines() if line[0] != "#"]

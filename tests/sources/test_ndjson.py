@@ -362,7 +362,7 @@ def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
 
 
 def test_names_take_bounded_room(monkeypatch):
-    monkeypatch.setattr(table, "_MOST_NAMES", 100)
+    monkeypatch.setattr(table, "_MAX_NAMES", 100)
     names = Names("studio")
     decoder = Decoder("f")
     for i in range(50):

@@ -56,7 +56,7 @@ def text() -> str:
     now = 0.0
     board = LiveState(config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(PLAN), every(recording, 997)):
-        now = packet.known + 0.05
+        now = packet.watermark + 0.05
         board.tell([packet])
     return MetricsPage(board).text().decode()
 

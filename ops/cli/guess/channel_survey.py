@@ -17,7 +17,7 @@ from operators.plan import MIDI_KEY
 from ops.cli.guess.kinds import MIN_COUNT, SWITCH, nature, steady
 from sources.inbox import Item, Message, Unread
 
-__all__ = ["MIN_COUNT", "HEAD", "MAX_CHANNELS", "ChannelSurvey", "SurveyedChannel", "shown"]
+__all__ = ["HEAD", "MAX_CHANNELS", "MIN_COUNT", "ChannelSurvey", "SurveyedChannel", "shown"]
 
 MAX_CHANNELS = 512
 _EVENTS = 1024

@@ -150,7 +150,7 @@ def test_a_lag_that_rises_without_stamps_is_followed_with_its_rate() -> None:
     t = slope.host_time - START
     rising = replace(slope, host_time=slope.host_time + 80e-6 * t + 0.3,
                      arrival=slope.arrival + 80e-6 * t + 0.3,
-                     before=slope.before + 80e-6 * t + 0.3)  # fmt: skip
+                     watermark=slope.watermark + 80e-6 * t + 0.3)  # fmt: skip
     other = replace(rows(URE, seconds=300.0), stamped=np.zeros(6000, bool))
     last = reports(plan((URE, A)), other, rising)[A][-1]
     assert last.rate == pytest.approx(80e-6, abs=4 * np.sqrt(last.rate_var))
@@ -281,7 +281,7 @@ def test_a_silence_of_a_year_takes_no_more_hops_than_a_window_has() -> None:
     before, after = (rows(c, g, seconds=40.0) for c, g in ((URE, 0.0), (A, 0.42))), 40.0 + year
     first = list(before)
     later = [replace(b, host_time=b.host_time + after, arrival=b.arrival + after,
-                     before=b.before + after) for b in first]  # fmt: skip
+                     watermark=b.watermark + after) for b in first]  # fmt: skip
     core = Align(plan((URE, A)), QUICK)
     out = [core.update(packet(*first, end=False)), core.update(packet(*later, first=START + 0.003))]
     told = [r for x in out for r in x.lags if r.channel == A]
@@ -328,8 +328,8 @@ def test_a_held_channel_has_no_pace() -> None:
 def test_a_straggler_has_the_pace_of_its_moment_and_changes_none() -> None:
     data = rows(A)
     astray = np.arange(len(data)) == 500
-    before = np.where(astray, data.before[700], data.before)
-    out = paced(replace(data, straggler=astray, before=before))
+    before = np.where(astray, data.watermark[700], data.watermark)
+    out = paced(replace(data, straggler=astray, watermark=before))
     alone = paced(data.take(~astray))
     assert np.array_equal(out.spacing[~astray], alone.spacing, equal_nan=True)
     assert out.spacing[astray] == pytest.approx(0.05)

@@ -54,7 +54,7 @@ def ends(packets: list[Packet]) -> Counter[str]:
 def _ends(packets: list[Packet]) -> Counter[str]:
     out: Counter[str] = Counter()
     for e in (e for p in packets for e in p.ends):
-        out[e.end] += len(e.before)
+        out[e.end] += len(e.watermark)
     return out
 
 
@@ -69,7 +69,7 @@ def test_a_packet_holds_the_rows_of_one_window_of_arrival() -> None:
     batch = rows(*({"rx": rx, "value": v} for v, rx in enumerate((0.0, 0.9, 1.0, 1.9, 2.5))))
     packets = collected(batch)
     assert values(packets) == [[0, 1], [2, 3], [4]]
-    assert [p.known - START for p in packets] == pytest.approx([0.9, 1.9, 2.5])
+    assert [p.watermark - START for p in packets] == pytest.approx([0.9, 1.9, 2.5])
     assert [p.end for p in packets] == [False, False, True]
 
 
@@ -82,8 +82,8 @@ def test_a_row_that_arrives_out_of_order_stays_where_it_came() -> None:
     batch = rows({"rx": 0.5, "value": 1.0}, {"rx": 1.5, "value": 2.0}, {"rx": 0.6, "value": 3.0})
     packets = collected(batch)
     assert values(packets) == [[1.0], [2.0, 3.0]]
-    assert (packets[1].blocks[0].before - START).tolist() == pytest.approx([0.5, 1.5])
-    assert packets[1].known - START == pytest.approx(1.5)
+    assert (packets[1].blocks[0].watermark - START).tolist() == pytest.approx([0.5, 1.5])
+    assert packets[1].watermark - START == pytest.approx(1.5)
 
 
 def test_ticks_of_the_host_clock_move_the_edge_and_are_no_events() -> None:
@@ -107,7 +107,7 @@ def test_in_narrow_blocks_a_tick_of_the_host_clock_ends_its_own_at_once() -> Non
     core = Collect(PLAN, 0.05)
     batch = rows({"rx": 0.21}, {"rx": 0.22, "tick": True}, end=False)
     (packet,) = core.update(batch)
-    assert (packet.known - START, len(packet.blocks)) == (pytest.approx(0.22), 1)
+    assert (packet.watermark - START, len(packet.blocks)) == (pytest.approx(0.22), 1)
 
 
 def test_narrow_blocks_are_the_same_however_rows_and_rejects_between_ticks_are_cut() -> None:
@@ -128,7 +128,7 @@ def test_narrow_blocks_are_the_same_however_rows_and_rejects_between_ticks_are_c
 
     def told(packets: list[Packet]) -> list[Any]:
         return [
-            (p.known, p.arrivals.tolist(), [(b.channel, b.value.tolist()) for b in p.blocks],
+            (p.watermark, p.arrivals.tolist(), [(b.channel, b.value.tolist()) for b in p.blocks],
              [letter.where for letter in p.letters])
             for p in packets
         ]  # fmt: skip
@@ -146,7 +146,7 @@ def test_blocks_no_wider_than_a_tick_end_just_behind_the_moments_when_ticks_are_
     first = core.update(rows({"rx": 10 + due - 0.01}, {"rx": 10 + due + 0.0005}, end=False))
     (packet,) = core.update(rows({"rx": 10 + due + 0.002}, end=False))
     assert first == []
-    assert packet.known - START == pytest.approx(10 + due + 0.0005)
+    assert packet.watermark - START == pytest.approx(10 + due + 0.0005)
 
 
 def test_arrivals_are_told_once_and_in_order() -> None:
@@ -155,13 +155,13 @@ def test_arrivals_are_told_once_and_in_order() -> None:
 
 
 def test_too_many_rows_cut_a_packet_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "MOST_ROWS", 10)
+    monkeypatch.setattr(collect, "MAX_ROWS", 10)
     packets = collected(rows(*({"rx": i / 100} for i in range(25))))
     assert [len(v) for v in values(packets)] == [10, 10, 5]
 
 
 def test_too_many_rejects_cut_a_packet_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "MOST_ROWS", 3)
+    monkeypatch.setattr(collect, "MAX_ROWS", 3)
     bad = tuple(Reject(0, "json", "osc_1", f"f:{i}", b"{") for i in range(7))
     packets = collected(rows({"rx": 0.5}, rejects=bad))
     assert [sum(d.count for d in p.letters) for p in packets] == [3, 3, 1]
@@ -208,7 +208,7 @@ def test_elements_go_with_the_array_that_is_reduced() -> None:
 def test_an_arrival_beyond_belief_moves_no_edge() -> None:
     packets = collected(rows({"rx": 0.1}, {"rx": 1e9, "wild": True}, {"rx": 0.3}))
     assert len(packets) == 1
-    assert packets[0].known - START == pytest.approx(0.3)
+    assert packets[0].watermark - START == pytest.approx(0.3)
     assert ends(packets) == {"rejected": 1}
     (letter,) = packets[0].letters
     assert (letter.stage, letter.reason, letter.source) == ("collect", "wild_stamp", "osc_1")

@@ -23,7 +23,7 @@ def rows(packets: list[Packet], channel: str = "osc_1:/pulse") -> Block:
 
 
 def count(packets: list[Packet], end: str) -> int:
-    return sum(len(e.before) for p in packets for e in p.ends if e.end == end)
+    return sum(len(e.watermark) for p in packets for e in p.ends if e.end == end)
 
 
 def reports(packets: list[Packet]) -> list[ClockReport]:

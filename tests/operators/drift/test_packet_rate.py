@@ -109,13 +109,13 @@ def drifted(p: Plan, every_s: float) -> tuple[int, int]:
     for a, b in zip(range(0, 6000, 500), range(500, 6500, 500), strict=True):
         part = slice(a, b)
         rows = block("osc_1:/pulse", TIME[part], np.ones(500), arrival=arrival[part],
-                     before=np.append(arrival[a - 1] if a else START, arrival[part][:-1]),
+                     watermark=np.append(arrival[a - 1] if a else START, arrival[part][:-1]),
                      stamped=np.ones(500, bool), source_time=TIME[part])  # fmt: skip
         out = core.update(
             Packet("studio", float(arrival[b - 1]), b == 6000, arrival[part], (rows,))
         )
         left += sum(len(x) for x in out.blocks)
-        late += sum(len(e.before) for e in out.ends if e.end == "late")
+        late += sum(len(e.watermark) for e in out.ends if e.end == "late")
     return left, late
 
 

@@ -125,7 +125,7 @@ def cut(whole: Packet, size: int) -> list[Packet]:
     (block,) = whole.blocks
     parts = [block.take(slice(i, i + size)) for i in range(0, len(block), size)]
     return [
-        replace(whole, blocks=(b,), known=float(b.arrival[-1]), end=i == len(parts) - 1)
+        replace(whole, blocks=(b,), watermark=float(b.arrival[-1]), end=i == len(parts) - 1)
         for i, b in enumerate(parts)
     ]
 
@@ -166,7 +166,7 @@ def test_how_rows_were_cut_changes_nothing() -> None:
     joined = [Block.join(b for p in way for b in p.blocks) for way in ways]
     for other in joined[1:]:
         assert np.array_equal(other.host_time, joined[0].host_time)
-        assert np.array_equal(other.before, joined[0].before)
+        assert np.array_equal(other.watermark, joined[0].watermark)
     assert len({n for way in ways for p in way for n in p.notes}) == 1
 
 

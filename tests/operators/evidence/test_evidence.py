@@ -77,7 +77,7 @@ def fused(first: int = FIRST, plan: Plan = PLAN, **given: Any) -> Fused:
 
 
 def packet(ticks: Fused | None, end: bool = False) -> Packet:
-    return Packet(rig="studio", known=0.0, end=end, arrivals=np.empty(0), fused=ticks)
+    return Packet(rig="studio", watermark=0.0, end=end, arrivals=np.empty(0), fused=ticks)
 
 
 def found(rule: Rule, ticks: Fused, plan: Plan = PLAN) -> tuple[EvidenceRecord, ...]:

@@ -34,7 +34,7 @@ def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
 
 def clock(source: str, known: float, stepped: bool = False, **given: Any) -> ClockReport:
     fields = {
-        "before": known, "known": known, "at": START, "offset_s": 0.5, "slope": -1e-5,
+        "watermark": known, "known": known, "at": START, "offset_s": 0.5, "slope": -1e-5,
         "offset_var": 1e-6, "cross_var": 0.0, "slope_var": 1e-12, "jitter_p95_s": 0.004,
         "resets": 0, "reset_at": NAN,
     }  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_reset_known_after_the_newest_tick_waits_for_the_next() -> None:
 
 def test_a_step_that_rows_told_too_late_is_dated_after_the_ticks_that_left_without_it() -> None:
     p = plan((A,))
-    late = clock("osc_1", START + 1.0, True, before=START + 8.0, resets=1)
+    late = clock("osc_1", START + 1.0, True, watermark=START + 8.0, resets=1)
     found = of(lines(p, grid(p, 10), late), "reset")
     assert [x.ts for x in found] == [pytest.approx(START + 8.0 - p.base_delay_s)]
     assert found[0].ts > START + 8.0 - p.base_delay_s

@@ -82,7 +82,7 @@ def test_each_row_ends_as_used_or_as_an_outlier() -> None:
     time = evenly(20.0, 30.0)
     value = hit(time, np.sin(time - START), [100, 400])
     ends = guarded(packet(block(CHANNEL, time, value)))[0].ends
-    assert {e.end: len(e.before) for e in ends} == {"used": len(time) - 2, "outliers": 2}
+    assert {e.end: len(e.watermark) for e in ends} == {"used": len(time) - 2, "outliers": 2}
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -180,7 +180,7 @@ def test_held_channels_pass_as_they_are() -> None:
     out = kept(packet(block(CHANNEL, time, value)), held=True)
     assert out.value.tolist() == value.tolist()
     # settle_s: what might overtake a row is waited for.
-    assert out.before == pytest.approx(time + 0.1, abs=1e-6)
+    assert out.watermark == pytest.approx(time + 0.1, abs=1e-6)
 
 
 # -- when a row is final --------------------------------------------------------------------------
@@ -199,14 +199,14 @@ def test_a_row_is_final_with_its_fifth_successor_and_says_so() -> None:
     passed = [sum(map(len, p.blocks)) for p in guarded(*streamed(time, noise(time, 1e-9)))]
     assert passed == [0] * 5 + [1] * 25
     out = kept(*streamed(time, np.sin(time - START)))
-    assert out.before == pytest.approx(out.host_time + 5 / 20 + 0.1, abs=1e-6)
+    assert out.watermark == pytest.approx(out.host_time + 5 / 20 + 0.1, abs=1e-6)
 
 
 def test_a_row_of_a_late_packet_is_final_when_its_successor_arrived() -> None:
     time = START + np.arange(30) / 20
-    late = replace(block(CHANNEL, time, np.sin(time - START)), before=time + 0.7)
+    late = replace(block(CHANNEL, time, np.sin(time - START)), watermark=time + 0.7)
     out = kept(packet(late, upto=START + 9.0, end=False))
-    assert out.before[:20] == pytest.approx(time[5:25] + 0.7, abs=1e-6)
+    assert out.watermark[:20] == pytest.approx(time[5:25] + 0.7, abs=1e-6)
 
 
 def test_a_slow_channels_row_is_final_when_decide_s_has_passed() -> None:
@@ -220,14 +220,14 @@ def test_a_slow_channels_row_is_final_when_decide_s_has_passed() -> None:
     assert decide == 0.5
     for i in set(range(20)) - {12}:
         assert [sum(map(len, p.blocks)) for p in out[3 * i : 3 * i + 3]] == [0, 0, 1]
-        assert out[3 * i + 2].blocks[0].before == pytest.approx(time[i] + decide + settle)
+        assert out[3 * i + 2].blocks[0].watermark == pytest.approx(time[i] + decide + settle)
     assert [e.end for e in out[38].ends] == ["outliers"]
 
 
 def test_moments_never_go_back() -> None:
     time = np.sort(START + np.random.default_rng(3).uniform(0, 30, 200))
     out = kept(*streamed(time, noise(time, 1.0)))
-    assert (np.diff(out.before) >= 0).all()
+    assert (np.diff(out.watermark) >= 0).all()
 
 
 # -- stragglers -----------------------------------------------------------------------------------
@@ -239,14 +239,14 @@ def test_a_straggler_is_judged_and_changes_nobody_elses_verdict(value: float, pa
     rows = block(CHANNEL, time, hit(time, noise(time, 0.1), [150, 153]))
     astray = replace(
         block(CHANNEL, time[151:152] + 0.01, np.array([value])),
-        straggler=np.ones(1, bool), before=np.array([START + 19.0]),
+        straggler=np.ones(1, bool), watermark=np.array([START + 19.0]),
     )  # fmt: skip
     alone, both = (kept(packet(b)) for b in (rows, Block.join((rows, astray))))
     others = both.host_time != astray.host_time[0]
     assert both.host_time[others].tolist() == alone.host_time.tolist()
     assert (~others).sum() == passes
     if passes:
-        assert both.before[~others] == [START + 19.0]
+        assert both.watermark[~others] == [START + 19.0]
 
 
 @pytest.mark.parametrize("acceleration", [0.3, -2.0])

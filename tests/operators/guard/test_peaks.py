@@ -269,7 +269,7 @@ def test_a_straggler_may_be_a_peak_and_is_not_remembered() -> None:
     time = START + np.arange(400) / 50
     rows = block(CHANNEL, time, value)
     late = replace(rows.take(np.arange(400) == 200), straggler=np.ones(1, bool),
-                   before=np.array([START + 8.5]))  # fmt: skip
+                   watermark=np.array([START + 8.5]))  # fmt: skip
     core = Guard(plan((CHANNEL,)))
     core.update(packet(rows.take(np.arange(400) != 200), end=False, upto=START + 8.0))
     kept = core.snapshot()[CHANNEL]["peaks"]["height"]

@@ -47,7 +47,7 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
             found = tuple(
                 PaceReport(x.channel, *pace)
                 for x in part
-                for pace in paces[x.channel].feed(x.arrival, x.host_time, x.before)[1]
+                for pace in paces[x.channel].feed(x.arrival, x.host_time, x.watermark)[1]
             )
             out.append(Packet("studio", upto, False, arrivals, tuple(part), first_host=first,
                               newest_host=newest, paces=found))  # fmt: skip
@@ -201,9 +201,11 @@ def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None
     items, told = [], START - 1.0
     for x in packets([rows(ONE.channel, EVEN), said], 40.0, step_s):
         turns = ((10.0, False), (20.0, True), (21.0, True), (30.0, False))
-        turned = tuple(("midi_1", START + t, up) for t, up in turns if told < START + t <= x.known)
+        turned = tuple(
+            ("midi_1", START + t, up) for t, up in turns if told < START + t <= x.watermark
+        )
         items.append(replace(x, turned=turned))
-        told = x.known
+        told = x.watermark
 
     g = grid(p, items)
     at = ts(g)

@@ -323,7 +323,7 @@ def test_indicators_that_were_never_known_have_their_reason(tmp_path, words):
 
 def test_a_picture_too_large_as_svg_is_shown_as_png(tmp_path, monkeypatch):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
-    monkeypatch.setattr(page, "MOST_SVG", 1000)
+    monkeypatch.setattr(page, "MAX_SVG", 1000)
     heads = {a["src"].partition(",")[0] for tag, a in tags(written(out)[0]) if tag == "img"}
     assert heads == {"data:image/png;base64"}
     assert (tmp_path / "out.report/fused.svg").exists()

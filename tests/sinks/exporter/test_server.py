@@ -122,7 +122,7 @@ def closed(client):
 
 
 def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, monkeypatch):
-    monkeypatch.setattr(listening, "_MOST_CONNECTIONS", 64)
+    monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 64)
     server = begin()
     with ExitStack() as stack:
 
@@ -146,7 +146,7 @@ def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, m
 
 
 def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypatch):
-    monkeypatch.setattr(listening, "_MOST_CONNECTIONS", 32)
+    monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 32)
     server = begin()
     with ExitStack() as stack:
         kept = []
@@ -165,7 +165,7 @@ def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypa
 
 
 def test_where_none_is_idle_the_oldest_unfinished_connection_gives_way(begin, port, monkeypatch):
-    monkeypatch.setattr(listening, "_MOST_CONNECTIONS", 32)
+    monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 32)
     begin()
     with ExitStack() as stack:
         for _ in range(200):

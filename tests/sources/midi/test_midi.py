@@ -147,7 +147,7 @@ class Device:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_POLL_S", "_LOOK_S", "_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
+    for name in ("_POLL_S", "_LOOK_S", "_FIRST_PAUSE_S", "_MAX_PAUSE_S"):
         monkeypatch.setattr(midi, name, 0.002)
 
 
@@ -214,7 +214,7 @@ def test_twenty_times_unplugged_and_back_it_is_heard_again_and_leaves_nothing() 
 
 
 def test_while_it_is_absent_it_is_tried_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(midi, "_LONGEST_PAUSE_S", 4.0)
+    monkeypatch.setattr(midi, "_MAX_PAUSE_S", 4.0)
     device = Device(plugged=False)
     stream, _ = listening(device)
     time.sleep(0.3)

@@ -174,7 +174,7 @@ def test_names_can_stand_in_a_configuration_and_are_unique(tmp_path):
 
 def test_it_can_be_gone_on_with_at_any_line(tmp_path, monkeypatch):
     path = written(tmp_path, eeg(seconds=4.0, labels=("a", "b")))
-    monkeypatch.setattr(recorded, "_MOST_ROWS", 30)
+    monkeypatch.setattr(recorded, "_MAX_ROWS", 30)
     whole = rows(path)
     assert rows(path, mark=Mark(101))[-100:] == whole[-100:]
     with pytest.raises(ValueError, match="shorter"):
@@ -265,7 +265,7 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, monkeypatch):
         XdfRecording(str(path), follow=True)
     with pytest.raises(FileNotFoundError, match="not found"):
         load(str(tmp_path / "none.xdf"))
-    monkeypatch.setattr(xdf, "MOST_BYTES", 100)
+    monkeypatch.setattr(xdf, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="GiB"):
         load(str(path))
 

@@ -226,7 +226,7 @@ def mixed(tmp_path):
 def test_the_fate_of_a_row_is_its_own_however_many_are_read(tmp_path, monkeypatch, most):
     path = mixed(tmp_path)
     whole = every_row(path)
-    monkeypatch.setattr(recorded, "_MOST_ROWS", most)
+    monkeypatch.setattr(recorded, "_MAX_ROWS", most)
     xdf._kept.clear()
     got = every_row(path)
     assert repr(got) == repr(whole)

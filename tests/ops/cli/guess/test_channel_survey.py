@@ -6,7 +6,7 @@ from math import nan
 
 import pytest
 
-from ops.cli.guess.channel_survey import MIN_COUNT, MAX_CHANNELS, ChannelSurvey, shown
+from ops.cli.guess.channel_survey import MAX_CHANNELS, MIN_COUNT, ChannelSurvey, shown
 from sources.inbox import Message, Unread
 
 
