@@ -94,7 +94,7 @@ release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (Cyc
 	@.release/bin/python -m pip uninstall -qq -y pip setuptools
 	@.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.json .release/bin/python
-	@.release/bin/python -m ops.release.licences dist/sbom.json dist/licences.txt
+	@.release/bin/python -m ops.text.licences dist/sbom.json dist/licences.txt
 	@cp requirements.run.lock dist && rm -rf .release
 	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 

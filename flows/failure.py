@@ -24,8 +24,8 @@ from typing import TextIO
 from configs.document import one_line, public_text
 from configs.files import Access, write_whole
 from flows.store import StoreError
-from operators.engine import StationError
 from operators.snapshot import StateRefusedError
+from operators.station import StationError
 from sinks.files.folder import TRACEBACK, FolderError
 from sinks.files.jsonl import ShortFileError
 from sources import shutdown as stop

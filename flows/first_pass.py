@@ -22,14 +22,16 @@ from configs.schema import Config, FileStream
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
-from operators.engine import Core, updated
+from operators.events import Batch
 from operators.guard import Guard
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.normalize import Normalize
-from operators.records import Batch, Packet, State
+from operators.records import Packet
 from operators.resample import Resample
 from operators.scale import Scale
 from operators.snapshot import StateRefusedError
+from operators.station import Core, updated
+from operators.types import State
 from sinks.files.folder import HINDSIGHT, Folder, FolderError
 from sinks.files.run_json import Digests
 from sources import shutdown as stop

@@ -29,15 +29,17 @@ from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
 from operators.engine import step
+from operators.events import Batch
 from operators.evidence import Evidence
 from operators.fuse import Fuse
 from operators.guard import Guard
 from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.quality import Quality
-from operators.records import Batch, Packet
+from operators.records import Packet
 from operators.resample import Resample
 from operators.scale import Scale
+from operators.station import maker
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
@@ -77,16 +79,16 @@ def stations(
     """
     cfg, plan = loaded.config, loaded.config.plan()
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
-    collected = station("collect", received, partial(Collect, plan, cfg.block_s()))
-    normalized = station("normalize", collected, partial(Normalize, plan))
-    drifted = station("drift", normalized, partial(Drift, plan, known=known))
-    guarded = station("guard", drifted, partial(Guard, plan))
-    aligned = station("align", guarded, partial(Align, plan, cfg.align, known=known))
-    resampled = station("resample", aligned, partial(Resample, plan, cfg.align.max_lag_s))
-    scaled = station("scale", resampled, partial(Scale, plan, known=known))
-    judged = station("quality", scaled, partial(Quality, plan, cfg.quality))
-    fused = station("fuse", judged, partial(Fuse, plan))
-    return station("evidence", fused, partial(Evidence, plan, loaded.rules))
+    collected = station("collect", received, maker(Collect, plan, cfg.block_s()))
+    normalized = station("normalize", collected, maker(Normalize, plan))
+    drifted = station("drift", normalized, maker(Drift, plan, known=known))
+    guarded = station("guard", drifted, maker(Guard, plan))
+    aligned = station("align", guarded, maker(Align, plan, cfg.align, known=known))
+    resampled = station("resample", aligned, maker(Resample, plan, cfg.align.max_lag_s))
+    scaled = station("scale", resampled, maker(Scale, plan, known=known))
+    judged = station("quality", scaled, maker(Quality, plan, cfg.quality))
+    fused = station("fuse", judged, maker(Fuse, plan))
+    return station("evidence", fused, maker(Evidence, plan, loaded.rules))
 
 
 def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:

@@ -14,19 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.lines import DeadLine
 from operators.plan import Plan
-from operators.records import (
-    ENDS,
-    F64,
-    I64,
-    Bool,
-    DeadLetter,
-    DeadLine,
-    End,
-    Ends,
-    Reason,
-    State,
-)
+from operators.records import DeadLetter, Ends
+from operators.types import ENDS, F64, I64, Bool, End, Reason, State
 
 T = TypeVar("T", bound=np.generic)
 MAX_COMING = 256

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64
+from operators.types import F64
 
 MIN_RHO = 0.35
 SIGMAS = 5.0

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from operators.records import Packet, State
+from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
+from operators.station import Core, updated
+from operators.types import State
 
 X = TypeVar("X")
-X_contra = TypeVar("X_contra", contravariant=True)
-
-
-class Core(Protocol[X_contra]):
-    """A station: one item in; a packet out or, from `collect`, as many as became ready."""
-
-    def update(self, item: X_contra, /) -> Packet | list[Packet]:
-        """Take in the next item of the rig."""
-
-    def snapshot(self) -> State:
-        """Return a copy of the state, from which a new core goes on as this one would."""
-
-
-class StationError(RuntimeError):
-    """A bug in a station: which one, for which rig, and what was raised."""
-
-
-def updated(core: Core[X], value: X, name: str) -> list[Packet]:
-    """Return the packets that a station makes of an item.
-
-    Raises
-    ------
-    StationError
-        The station raised. Its exception is the cause.
-    """
-    try:
-        made = core.update(value)
-    except Exception as error:  # any of them: a bug stops the flow by name
-        raise StationError(
-            f"station {name}, rig {getattr(value, 'rig', '?')!r}: {type(error).__name__}: {error}"
-        ) from error
-    return made if isinstance(made, list) else [made]
 
 
 class _Logic(StatefulBatchLogic[X, Packet, bytes]):

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from operators.records import State
 from operators.snapshot import StateRefusedError, decode_state, encode_state
+from operators.types import State
 
 VERSION = 1
 NAME = "hindsight"

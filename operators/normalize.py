@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
 from operators.plan import Plan, Reduce
-from operators.records import F64, I64, Block, DeadLetter, Ends, Packet, State
+from operators.records import Block, DeadLetter, Ends, Packet
+from operators.types import F64, I64, State
 
 
 def _norm(value: F64, start: I64) -> F64:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from operators.records import F64, I8, I64, STATES, Bool, State
+from operators.types import F64, I8, I64, STATES, Bool, State
 
 RAMP_S = 5.0
 LOST = 10.0

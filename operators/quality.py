@@ -41,8 +41,9 @@ from numpy.typing import NDArray
 from operators.correlation import HALF_OVERLAP, SEGMENT
 from operators.plan import ConfigPart, Hop, Number, Plan, Signal, Span
 from operators.presence import LIVE
-from operators.records import F64, I64, Bool, Grid, Indicators, Packet, Sparse, State
+from operators.records import Grid, Indicators, Packet, Sparse
 from operators.sinc import CUTOFF, PHASES, kernel
+from operators.types import F64, I64, Bool, State
 
 QUALITY_HZ = 5.0
 BAND_HZ = (0.08, 1.5)

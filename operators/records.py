@@ -10,141 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-F64: TypeAlias = NDArray[np.float64]
-I8: TypeAlias = NDArray[np.int8]
-I32: TypeAlias = NDArray[np.int32]
-I64: TypeAlias = NDArray[np.int64]
-Bool: TypeAlias = NDArray[np.bool_]
-State: TypeAlias = dict[str, Any]
-"""A snapshot: plain values only (numbers, text, lists, dicts, numpy arrays)."""
-
-End = Literal["received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"]
-"""Where an event ends; `received` is where each of them begins."""
-ENDS: tuple[End, ...] = (
-    "received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped",
-)  # fmt: skip
-
-Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
-MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
-"""From best to worst; a line's mode is the worst over its signals."""
-
-ScaleState = Literal["given", "learning", "live", "unobservable", "inverted", "nonlinear"]
-"""Of a member's gain and level against the other members'."""
-ChannelState = Literal["acquiring", "live", "stale", "lost", "rejoining"]
-Why = Literal["hop", "reset", "state", "end"]
-
-Reason = Literal[
-    "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
-    "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
-    "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text", "too_many_names",
-]  # fmt: skip
-"""Why an input could not be used; a closed list, since it is a label."""
-
-ENDED: dict[Reason, End] = {
-    "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
-    "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
-}  # fmt: skip
-"""Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
-
-
-class Meta(msgspec.Struct, gc=False):
-    """What a sender or a recorder adds to an event; other keys are ignored."""
-
-    rx: float | None = None
-    seq: int | None = None
-    own_time: bool | None = None
-    """False: the sender gave no time, `ts` is the arrival."""
-
-
-class Event(msgspec.Struct, gc=False):
-    """One row as decoded, for sources that get rows one by one."""
-
-    ts: float
-    source: str
-    key: str
-    value: float
-    rig: str | None = None
-    meta: Meta | None = None
-
-
-class Reject(msgspec.Struct, frozen=True):
-    """An input that could not be decoded, in its place among the rows of a batch."""
-
-    row: int
-    """It came before this row of the batch."""
-    reason: Reason
-    source: str
-    where: str
-    """File and byte offset, or peer address."""
-    sample: bytes
-    count: int = 1
-
-
-class Marker(NamedTuple):
-    """Text in place of a number: corrected in time, never fused."""
-
-    row: int
-    text: str
-
-
-class StreamStatus(NamedTuple):
-    """A stream came up or went down, told by the tick in this row of a batch."""
-
-    row: int
-    source: str
-    up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one rig as columns, in order of arrival, rejects among them.
-
-    Attributes
-    ----------
-    names : tuple of (source, key)
-        What `name` points into.
-    name : int32 (n,)
-        Index into `names`; -1 is a tick of the host clock, which only has `rx`.
-    ts, rx : float64 (n,)
-        Source time and arrival. Where the sender gave no time, `ts` is NaN: from `collect` on
-        it is the arrival; where the recording holds no arrival, `rx` is `ts`.
-    stamped : bool (n,)
-        Both were there, independently: the clock can be learnt from this row.
-    wild : bool (n,)
-        The arrival stamp is beyond belief: the row is to be rejected.
-    value : float64 (n,)
-        NaN for markers and ticks, finite else.
-    seq : int64 (n,)
-        The sender's number, -1 where it gave none.
-    line : int64 (n,)
-        Rows that share it came as one array.
-    markers, rejects, turned : tuple
-        In order of `row`.
-    end : bool
-        Nothing of this rig comes after this batch.
-    """
-
-    rig: str
-    names: tuple[tuple[str, str], ...]
-    name: I32
-    ts: F64
-    rx: F64
-    stamped: Bool
-    wild: Bool
-    value: F64
-    seq: I64
-    line: I64
-    markers: tuple[Marker, ...] = ()
-    rejects: tuple[Reject, ...] = ()
-    turned: tuple[StreamStatus, ...] = ()
-    end: bool = False
+from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
+from operators.types import F64, I8, I64, Bool, End, Reason, State
 
 
 class Ends(NamedTuple):
@@ -358,12 +230,6 @@ class LagReport(NamedTuple):
     """Variance to add (s^2) while the newest data contradict the lag."""
 
 
-SCALE_STATES: tuple[ScaleState, ...] = (
-    "given", "learning", "live", "unobservable", "inverted", "nonlinear",
-)  # fmt: skip
-STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")
-
-
 @dataclass(frozen=True, slots=True)
 class Grid:
     """k released ticks x c channels: the members of all signals, then facts and others.
@@ -498,82 +364,6 @@ class Fused:
 
     def __len__(self) -> int:
         return len(self.ts)
-
-
-class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One channel's clock and lag with sd, and its counts, as known at host time `ts`."""
-
-    ts: float
-    rig: str
-    channel: str
-    why: Why
-    state: ChannelState
-    offset_s: float | None
-    offset_sd_s: float | None
-    skew_ppm: float | None
-    skew_sd_ppm: float | None
-    clock_resets: int
-    reset_at: float | None
-    lag_s: float | None
-    lag_sd_s: float | None
-    confidence: float | None
-    search_hz: float | None = None
-    """Rate of the series on which the lag was found (Hz)."""
-    rate_hz: float | None
-    jitter_p95_s: float | None
-    gain: float | None = None
-    gain_sd: float | None = None
-    level: float | None = None
-    level_sd: float | None = None
-    scale_state: ScaleState | None = None
-    hindsight: bool = False
-    """Estimates are of the whole recording, not of what was known at `ts`."""
-    received: int
-    used: int
-    outliers: int
-    late: int
-    duplicate: int
-    rejected: int
-    gaps: int
-
-
-class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: a rule that began to hold, or ceased to."""
-
-    ts: float
-    rig: str
-    rule: str
-    kind: Literal["risk", "quote"]
-    state: Literal["firing", "resolved"]
-    severity: str | None
-    risk: str | None
-    action: str | None
-    quote: str | None
-    facts: dict[str, float | None]
-    since: float
-
-
-class DeadLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead letters of one kind within `sync_every_s`, as written."""
-
-    ts: float
-    rig: str
-    stage: str
-    reason: Reason
-    source: str
-    where: str
-    count: int
-    sample: str
-
-
-class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A marker, as written."""
-
-    ts: float
-    source_ts: float
-    rig: str
-    channel: str
-    value: str
 
 
 class Packet(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 
 BETA = 6.0
 CUTOFF = 0.4

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from operators.records import State
+from operators.types import State
 
 VERSION = 7
 _MAGIC = b"LUMN"

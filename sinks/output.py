@@ -22,8 +22,9 @@ from configs.document import public_text
 from configs.files import ACCESS, LinkError
 from configs.inert import inert
 from configs.schema import Config, FileStream
-from operators.records import Packet, State
+from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
+from operators.types import State
 from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import AFTER_ARRIVAL, count
 from sinks.files.encode import packet_lines

@@ -27,7 +27,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 
 MIN_STEP_NS = 1_000_000
 _MAX_STEPS = 8

@@ -8,12 +8,14 @@ Cost: one append an item. State: `room` events. Losses: `inbox_full`, `kernel_fu
 
 from __future__ import annotations
 
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from operators.records import Reason
+from operators.types import Reason
 from sources.host_clock import HostClock
 
 ROOM = 65_536
@@ -225,3 +227,44 @@ def size(item: Item) -> int:
     if isinstance(item, FromSource):
         return size(item.item)
     return item.events if isinstance(item, Unread) else 0
+
+
+_STOP_S = 2.0
+
+
+class Listener(ABC):
+    """A `Stream` with one thread.
+
+    Parameters
+    ----------
+    name : str
+        Of the stream.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._inbox = Inbox(name)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, inbox: Inbox) -> None:
+        """Begin to hear, into an inbox."""
+        self._inbox = inbox
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hear no more; what was heard is in the inbox."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+            self._thread = None
+
+    @abstractmethod
+    def _run(self) -> None:
+        """Hear until `_stop` is set."""
+
+    @abstractmethod
+    def facts(self) -> Sequence[str]:
+        """Return what is worth telling once it is up."""

@@ -22,8 +22,9 @@ import numpy as np
 from msgspec.json import Decoder as JsonDecoder
 
 from configs.inert import inert
+from operators.events import Event, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.records import F64, I32, I64, Bool, Event, Reason, Reject, StreamStatus
+from operators.types import F64, I32, I64, Bool, Reason
 from sources.rows.columns import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import (

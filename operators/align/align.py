@@ -52,7 +52,8 @@ from operators.plan import (
     Span,
     Wait,
 )
-from operators.records import Block, LagReport, Packet, State
+from operators.records import Block, LagReport, Packet
+from operators.types import State
 
 REFERENCE_RATE = 4.0
 BAND_TOP_HZ = 1.5

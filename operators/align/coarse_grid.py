@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 HALF = 5
 FINE = 5

@@ -12,7 +12,7 @@ import numpy as np
 
 from operators.align.coarse_grid import Coarse
 from operators.correlation import SampledSeries
-from operators.records import F64, State
+from operators.types import F64, State
 
 
 class Rung:

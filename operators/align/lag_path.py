@@ -23,7 +23,8 @@ from itertools import pairwise
 import numpy as np
 
 from operators.align.lag_filter import REJECTS
-from operators.records import F64, LagReport
+from operators.records import LagReport
+from operators.types import F64
 
 STEP_SDS = 4.0
 SAME_S, SAME_VAR = 1e-6, 0.01

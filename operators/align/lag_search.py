@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.correlation import Lag, SampledSeries, lag_of
-from operators.records import F64
+from operators.types import F64
 
 RATES_HZ = (5.0, 10.0, 20.0, 40.0)
 MIN_WINDOW_S, MIN_COMMON_S = 13.0, 12.6

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 LEVEL_SD = 0.1
 """A, about the first reading (s)."""

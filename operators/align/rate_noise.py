@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from operators.records import F64, State
+from operators.types import F64, State
 
 EVERY, MEMORY, MIDDLE = 64, 65, 32
 EARLY = (9, 18, 36)

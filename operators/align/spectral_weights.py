@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64
+from operators.types import F64
 
 MAX_COHERENCE = 0.9999
 CHANCE, MAX_CHANCE = 1.5, 0.5

@@ -29,25 +29,11 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, letters
 from operators.collect.duplicates import Duplicates
+from operators.events import Batch, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
 from operators.plan import ConfigPart, Plan
-from operators.records import (
-    ENDED,
-    F64,
-    I32,
-    I64,
-    Batch,
-    Block,
-    Bool,
-    DeadLetter,
-    End,
-    Ends,
-    Packet,
-    Reason,
-    Reject,
-    State,
-    StreamStatus,
-)
+from operators.records import Block, DeadLetter, Ends, Packet
+from operators.types import ENDED, F64, I32, I64, Bool, End, Reason, State
 
 MAX_ROWS = 65_536
 """A block is cut early when it has so many rows, or so many rejects."""

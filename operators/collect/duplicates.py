@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.records import I64, Block, Bool, State
+from operators.records import Block
+from operators.types import I64, Bool, State
 
 
 class Duplicates:

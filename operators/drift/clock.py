@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.drift.offset_filter import OffsetFilterBank
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 BIN_S = 0.9
 """A little under a second: each epoch of a 1 Hz source is a bin of its own."""

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from operators.drift.clock import ClockLine, StampVerdicts
-from operators.records import F64, I64, Bool, ClockReport, State
+from operators.records import ClockReport
+from operators.types import F64, I64, Bool, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from operators.records import F64, Block, State
+from operators.records import Block
+from operators.types import F64, State
 
 LEAST, POINTS = 20, 64
 SPAN_S, MAX_S = 10.0, 80.0

@@ -16,7 +16,7 @@ import numpy as np
 from operators.drift.clock import BIN_S, FLOOR_S, FORGET, ROUNDED_S, TELLING, UNKNOWN_S
 from operators.drift.offset_filter import ROUNDED
 from operators.drift.reset_times import Cuts
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 
 _FORGET_P95 = 0.9
 

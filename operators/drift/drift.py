@@ -42,21 +42,19 @@ from operators.drift.smoother import ClockLog
 from operators.drift.stamp_grain import Grain
 from operators.drift.timetags import Timetags
 from operators.hindsight import Hindsight
+from operators.lines import MarkerLine
 from operators.plan import ConfigPart, Period, Plan, Wait
 from operators.records import (
-    F64,
     NO_CLOCK,
     Block,
-    Bool,
     ClockReport,
     DeadLetter,
     Ends,
     GrainReport,
-    MarkerLine,
     PaceReport,
     Packet,
-    State,
 )
+from operators.types import F64, Bool, State
 
 AnyClock = Clock | ClockLog | Smoothed
 _LAST = 1 << 60

@@ -22,7 +22,7 @@ import numpy as np
 
 from operators.drift.delay_minima import MinimumReadings
 from operators.drift.offset_filter import EDGE, EDGE_S, OffsetFilter, sharpened
-from operators.records import F64
+from operators.types import F64
 
 LOOSE = 4.0
 """Standard deviation of an offset that nothing else is known of, about its first reading, in

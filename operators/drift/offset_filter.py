@@ -35,7 +35,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from operators.records import State
+from operators.types import State
 
 Q_SLOPE = (1e-20, 1e-13, 1e-12)
 SHARP_PRIOR, BLUNT_PRIOR = (0.8, 0.1, 0.1), (0.97, 0.015, 0.015)

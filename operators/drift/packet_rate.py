@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 EVERY, EARLY = 64, (9, 18, 36)
 PACKETS, MIN_COUNT, MIN_S = 64, 8, 1.0

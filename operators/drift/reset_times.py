@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.drift.clock import ANEW_S, GATE_S, RUN_MOST
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 
 SIDE_S, MIN_COUNT = 10.0, 8
 """So much of each side shows its level, and so many stamps at least are looked at."""

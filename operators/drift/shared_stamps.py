@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from operators.records import F64, State
+from operators.types import F64, State
 
 MIN_COUNT = 4
 GRID_S, CLOSE_S, ULPS = 0.01, 1e-6, 4.0

@@ -21,7 +21,7 @@ from operators.drift.delay_minima import lowest
 from operators.drift.offset_filter import LEARNT
 from operators.drift.reset_times import cuts
 from operators.drift.two_sided import smoothed
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 
 _BLOCK = 4096
 SETTLES = 4 * LEARNT

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 STEPS = (1.0, 0.1, 0.01, 0.001)
 """Grids that stamps are looked for on (s), the coarsest first."""

@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 Form = Literal[
     "constant", "constant or whole seconds", "whole seconds",

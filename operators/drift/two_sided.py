@@ -39,7 +39,7 @@ from operators.drift.offset_filter import (
     SHARP_PRIOR,
     OffsetFilterBank,
 )
-from operators.records import F64
+from operators.types import F64
 
 SWEEPS = 2
 ENOUGH = 100

@@ -26,8 +26,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.evidence.expression import WORDS, compile_expression
+from operators.lines import EvidenceRecord
 from operators.plan import ConfigPart, Plan, Rest
-from operators.records import F64, INDICATORS, EvidenceRecord, Fused, Packet, State
+from operators.records import INDICATORS, Fused, Packet
+from operators.types import F64, State
 
 
 class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):

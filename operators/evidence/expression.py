@@ -39,7 +39,7 @@ from typing import NamedTuple, NoReturn, cast
 import numpy as np
 
 from operators.evidence.sliding_window import WINDOWS, look_back
-from operators.records import F64, State
+from operators.types import F64, State
 
 MAX_LENGTH = 1024
 MAX_DEPTH = 32

@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 WindowName = Literal["slope", "mean", "min", "max"]
 WINDOWS: tuple[WindowName, ...] = ("slope", "mean", "min", "max")

@@ -37,21 +37,8 @@ from operators.fuse.sync_report import Reporter
 from operators.limits import MIN_COVERAGE
 from operators.plan import Plan, Signal
 from operators.presence import LIVE
-from operators.records import (
-    F64,
-    I64,
-    INDICATORS,
-    MODES,
-    SCALE_STATES,
-    Bool,
-    Fused,
-    FusedSignal,
-    Grid,
-    Indicators,
-    Packet,
-    Sparse,
-    State,
-)
+from operators.records import INDICATORS, Fused, FusedSignal, Grid, Indicators, Packet, Sparse
+from operators.types import F64, I64, MODES, SCALE_STATES, Bool, State
 from operators.weights.consensus import Consensus, Force
 from operators.weights.three_cornered_hat import weigh
 

@@ -26,7 +26,8 @@ import numpy as np
 
 from operators.fuse.sync_report import Clocks
 from operators.plan import Plan
-from operators.records import F64, Bool, GrainReport, Grid, State
+from operators.records import GrainReport, Grid
+from operators.types import F64, Bool, State
 
 FOUR, SIDAK = 4.0, 1.7
 MIN_COUNT = 2

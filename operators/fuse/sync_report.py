@@ -14,20 +14,10 @@ from typing import Any
 import numpy as np
 
 from operators.accounting import LossCounter
+from operators.lines import DeadLine, SyncReport
 from operators.plan import Plan
-from operators.records import (
-    F64,
-    NO_CLOCK,
-    SCALE_STATES,
-    STATES,
-    ClockReport,
-    DeadLine,
-    Grid,
-    Packet,
-    State,
-    SyncReport,
-    Why,
-)
+from operators.records import NO_CLOCK, ClockReport, Grid, Packet
+from operators.types import F64, SCALE_STATES, STATES, State, Why
 
 MAX_HZ = 100_000.0
 """Of a channel: audio is half of it."""

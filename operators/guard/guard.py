@@ -29,7 +29,8 @@ from operators.guard.peaks import Looks, Peaks, looks
 from operators.guard.running_statistic import RunningStatistic
 from operators.limits import GUARD_SIDE as SIDE
 from operators.plan import Plan
-from operators.records import F64, I64, Block, Bool, Ends, Packet, State
+from operators.records import Block, Ends, Packet
+from operators.types import F64, I64, Bool, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
 MAX_HISTORY = 8192

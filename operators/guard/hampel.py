@@ -28,7 +28,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.limits import GUARD_SIDE as SIDE
-from operators.records import F64, I8, Bool
+from operators.types import F64, I8, Bool
 
 WIDTH = 2 * SIDE + 1
 SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])

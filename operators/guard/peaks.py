@@ -39,7 +39,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.limits import GUARD_SIDE as SIDE
-from operators.records import F64, Bool, State
+from operators.types import F64, Bool, State
 
 MEMORY = 128
 ROUGH, ROUGHEST, ROUGH_NOISE, BENT = 0.18, 0.36, 3.6, 0.20

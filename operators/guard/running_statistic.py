@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from operators.records import F64, State
+from operators.types import F64, State
 
 Measure = Callable[[F64], F64]
 """Windows (h, c, w) of c columns and w samples each -> q numbers for each window (h, q)."""

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from operators.plan import Member, Plan
 from operators.presence import Presence
-from operators.records import F64, Block, LagReport
+from operators.records import Block, LagReport
 from operators.resample.sampler import Sampler, newest
+from operators.types import F64
 
 READ = 3
 """Columns of a reading: value, coverage, noise."""

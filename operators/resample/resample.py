@@ -22,8 +22,9 @@ from msgspec.structs import replace
 
 from operators.plan import ConfigPart, Plan, Profile, Wait
 from operators.presence import LIVE, Presence, StreamUptime
-from operators.records import F64, I64, Block, Bool, Grid, LagReport, Packet, State
+from operators.records import Block, Grid, LagReport, Packet
 from operators.resample.lane import READ, Lane, lane_of
+from operators.types import F64, I64, Bool, State
 
 
 class ResampleConfig(ConfigPart, frozen=True, kw_only=True):

@@ -22,9 +22,10 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.limits import GUARD_SIDE, MIN_COVERAGE
-from operators.records import F64, I64, Block, Bool, State
+from operators.records import Block
 from operators.resample.voronoi import cells_of, covered, led_by
 from operators.sinc import BETA, CUTOFF, PHASES, kernel, weigh
+from operators.types import F64, I64, Bool, State
 
 SLOW = 4.0
 HOLD_SPACINGS = 3.0

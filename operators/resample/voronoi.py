@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 
 GAP_SPACINGS = 2.5
 HOLE, MAX_FILLED = 1.5, 5

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from operators.weights.moments import TINY
 
 TERMS = 4

@@ -33,8 +33,9 @@ from msgspec.structs import replace
 from operators.hindsight import Hindsight
 from operators.plan import Plan, Signal
 from operators.presence import ACQUIRING, LIVE
-from operators.records import F64, SCALE_STATES, Bool, Grid, Packet, State
+from operators.records import Grid, Packet
 from operators.scale.nonlinearity import bends, products
+from operators.types import F64, SCALE_STATES, Bool, State
 from operators.weights.consensus import LEVEL, MAX_LOG_SD
 from operators.weights.effects import INDEPENDENT, LEAST, deming, noise_of
 from operators.weights.moments import TINY, Moments, PairMoments, Seconds

@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.plan import Signal
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 from operators.weights.effects import (
     INDEPENDENT,
     LEAST,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from operators.weights.moments import TINY, PairMoments
 
 INDEPENDENT = 0.83

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 RENEW_S = 1.0
 INDEPENDENT_HZ = 5.0

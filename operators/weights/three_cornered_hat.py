@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from operators.weights.moments import TINY
 
 FLOOR, LEAST = 1e-4, 0.02

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from ops.simulate.recording import START, SimulatedRecording
 
 Fuser = Callable[["list[Series]", F64], F64]

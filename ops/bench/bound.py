@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.records import F64, Batch
+from operators.events import Batch
+from operators.types import F64
 from ops.bench.chain import Chain
 from ops.bench.courses import (
     Instrument,

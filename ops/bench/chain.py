@@ -22,14 +22,16 @@ from configs.schema import Config
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
+from operators.events import Batch
 from operators.evidence import Evidence
 from operators.fuse import Fuse
 from operators.guard import Guard
 from operators.normalize import Normalize
 from operators.quality import Quality
-from operators.records import F64, Batch, Packet
+from operators.records import Packet
 from operators.resample import Resample
 from operators.scale import Scale
+from operators.types import F64
 from ops.text.table import table
 
 STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "scale",

@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.records import F64, Batch
+from operators.events import Batch
+from operators.types import F64
 from ops.simulate.movement import Movement
 from ops.simulate.recording import START
 

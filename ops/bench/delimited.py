@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ops.text.table import table
-from sources.decoder import reader_at
+from sources.opening import reader_at
 from sources.rows.names import Names
 
 _READ = 1 << 20

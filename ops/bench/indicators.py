@@ -24,7 +24,8 @@ from operators.correlation import HALF_OVERLAP
 from operators.plan import Member, Plan, Signal
 from operators.presence import LIVE
 from operators.quality import BAND_HZ, QUALITY_HZ, Quality, QualityConfig
-from operators.records import F64, INDICATORS, Grid, Packet
+from operators.records import INDICATORS, Grid, Packet
+from operators.types import F64
 from ops.text.table import table
 
 WINDOW_S = 120.0

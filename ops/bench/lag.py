@@ -29,8 +29,9 @@ from configs.schema import Config
 from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_trend import motions
 from operators.correlation import SampledSeries, lag_of
-from operators.records import F64, Bool, SyncReport
+from operators.lines import SyncReport
 from operators.sinc import CUTOFF
+from operators.types import F64, Bool
 from ops.bench import bound as bound_of
 from ops.bench.chain import Chain
 from ops.simulate.recording import START, SimulatedRecording, make

@@ -20,7 +20,8 @@ import numpy as np
 
 from operators.align import Align, AlignConfig
 from operators.plan import Member, Plan, Signal
-from operators.records import F64, Block, LagReport, Packet
+from operators.records import Block, LagReport, Packet
+from operators.types import F64
 from ops.text.table import table
 
 BLOCK_S = 1.0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.records import F64, Block
+from operators.records import Block
 from operators.resample import ResampleConfig
 from operators.resample.sampler import Sampler
+from operators.types import F64
 from ops.text.table import number, table
 
 RATE, TICKS, FIRST = 10, 600, 20

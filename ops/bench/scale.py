@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.records import F64
+from operators.types import F64
 from ops.bench.bound import batches
 from ops.bench.chain import Chain
 from ops.simulate.recording import START, make

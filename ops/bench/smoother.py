@@ -20,7 +20,7 @@ import numpy as np
 from operators.drift.clock import ClockLine
 from operators.drift.clock_path import Smoothed
 from operators.drift.smoother import ClockLog
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 from ops.text.table import number, table
 
 START, PATH_S, QUEUE_S, AFTER_S, SETTLED_S = 1_730_000_000.0, 0.002, 0.005, 10.0, 60.0

@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 
 from flows.run import execute
-from operators.records import F64
+from operators.types import F64
 from ops.evaluate import truth as truths
 from ops.results.folder import rigs
 from ops.simulate.recording import START, SimulatedRecording, make

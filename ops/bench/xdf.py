@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from ops.fakes.xdf_files import XdfFileStream, regular, write
 from ops.text.table import number, table
 from sources.xdf import load

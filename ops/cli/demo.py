@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.load import load_or_exit
 from flows.run import execute
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from ops.cli import report
 from ops.cli.verify import write_config
 from ops.evaluate import truth

@@ -19,7 +19,7 @@ import numpy as np
 
 from configs.load import load_or_exit
 from configs.schema import TapConfig
-from operators.records import Batch
+from operators.events import Batch
 from ops.text.table import table
 from sources import shutdown as stop
 from sources import stderr as aside

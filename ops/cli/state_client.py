@@ -13,7 +13,8 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from configs.schema import ExporterConfig
-from operators.records import EvidenceRecord, Mode, SyncReport
+from operators.lines import EvidenceRecord, SyncReport
+from operators.types import Mode
 from sinks.advice.changes import Kind
 from sinks.exporter.sync_status import Level, StreamState
 

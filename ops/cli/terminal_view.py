@@ -11,7 +11,7 @@ from datetime import datetime
 from textwrap import wrap
 from typing import Literal, NamedTuple, TypeAlias
 
-from operators.records import EvidenceRecord
+from operators.lines import EvidenceRecord
 from ops.cli.state_client import (
     ChangeEntryView,
     ChangeView,

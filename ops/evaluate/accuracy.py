@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.records import F64, SyncReport
+from operators.lines import SyncReport
+from operators.types import F64
 from ops.evaluate import truth as truths
 from ops.evaluate.truth import Truth
 from ops.results.folder import Results, rigs, run_json

@@ -31,7 +31,7 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from ops.evaluate.accuracy import Bar
 from ops.evaluate.accuracy import bars as pooled
 

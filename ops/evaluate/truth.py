@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from ops.results.folder import AlignedLine, FusedTick, Results
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0

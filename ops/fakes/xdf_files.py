@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64
+from operators.types import F64
 from sources.xdf.chunks import BOUNDARY
 
 FORMATS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "int16": "<i2",

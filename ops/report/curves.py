@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from ops.report.clocks_lags import CONFIDENCE, LAG, LAG_SD, OFFSET, OFFSET_SD, ChannelTimeline
 from ops.report.model import RigData
 from ops.report.plotting import (

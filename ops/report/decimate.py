@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 MOST = 1000
 """Points that are kept at least, once there were as many; at most twice that."""

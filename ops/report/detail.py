@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from ops.report.ticks import TickStats
 from ops.results.lines import LineReader, SampleLine, TickLine
 

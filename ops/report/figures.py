@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from configs.thresholds import THRESHOLDS
-from operators.records import F64, INDICATORS, MODES
+from operators.records import INDICATORS
+from operators.types import F64, MODES
 from ops.report import curves
 from ops.report.decimate import Points
 from ops.report.detail import Detail

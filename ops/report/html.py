@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from configs.document import one_line
-from operators.records import ENDS
+from operators.types import ENDS
 from ops.report.changes import moments
 from ops.report.figures import MAX_SIGNALS
 from ops.report.model import RigData, RunData

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from configs.document import one_line
-from operators.records import F64
+from operators.types import F64
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from configs.thresholds import THRESHOLDS
-from operators.records import F64, INDICATORS, MODES
+from operators.records import INDICATORS
+from operators.types import F64, MODES
 from ops.report.decimate import Decimator, Quantiles
 from ops.results.lines import SignalPart, TickLine
 

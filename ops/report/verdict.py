@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from configs.thresholds import THRESHOLDS
 from operators.quality import QualityConfig
-from operators.records import ENDS, ChannelState
+from operators.types import ENDS, ChannelState
 from ops.report.clocks_lags import ChannelTimeline
 from ops.report.model import RigData, RunData
 from ops.results.unused import UnusedKind, refused

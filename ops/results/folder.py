@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from operators.records import DeadLine, EvidenceRecord, MarkerLine, Mode, SyncReport
+from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
+from operators.types import Mode
 from sinks.files.jsonl import segments_of
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.inert import inert
-from operators.records import ENDS
+from operators.types import ENDS
 from ops.results.folder import Results, rigs, run_json
 from ops.results.unused import UnusedKind, refused
 from ops.results.unused import findings as unused

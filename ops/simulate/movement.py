@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 BREATH_HZ, BREATH_WIDTH_HZ = 0.28, 0.06
 SWELL_HZ, SWELL = 0.013, 0.3

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 from ops.simulate.movement import Movement
 from ops.simulate.scenario import Scenario, Sensor, Span
 

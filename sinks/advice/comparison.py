@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from operators.records import ChannelState
+from operators.types import ChannelState
 
 NOT_COMPARED = "Not compared"
 MAX_NAMED = 3

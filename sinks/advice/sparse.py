@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from operators.records import I64, Fused, SyncReport
+from operators.lines import SyncReport
+from operators.records import Fused
+from operators.types import I64
 from sinks.advice.comparison import named
 
 

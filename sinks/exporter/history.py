@@ -18,7 +18,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from operators.records import F64, MODES, EvidenceRecord, Fused, FusedSignal, Packet, SyncReport
+from operators.lines import EvidenceRecord, SyncReport
+from operators.records import Fused, FusedSignal, Packet
+from operators.types import F64, MODES
 from sinks.advice.changes import ChangeEntry, Transition, fold
 
 POINTS = 600

@@ -17,7 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from operators.records import ENDS, INDICATORS, MODES, STATES, Fused
+from operators.records import INDICATORS, Fused
+from operators.types import ENDS, MODES, STATES
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS

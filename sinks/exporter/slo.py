@@ -21,7 +21,8 @@ from typing import get_args
 import numpy as np
 
 from configs.thresholds import THRESHOLDS, Slo
-from operators.records import F64, I64, INDICATORS, Bool, Fused
+from operators.records import INDICATORS, Fused
+from operators.types import F64, I64, Bool
 from sinks.advice.sparse import counted
 
 SLOS: tuple[Slo, ...] = get_args(Slo)

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from configs.thresholds import THRESHOLDS, Threshold
-from operators.records import INDICATORS, MODES
+from operators.records import INDICATORS
+from operators.types import MODES
 from sinks.advice.sparse import left_out
 from sinks.advice.units import unlike
 from sinks.exporter.live_state import LiveState

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from configs.thresholds import THRESHOLDS
-from operators.records import INDICATORS, MODES
+from operators.records import INDICATORS
+from operators.types import MODES
 from sinks.advice.comparison import NOT_COMPARED, MemberState, loose, reasons
 from sinks.advice.sparse import left_out
 

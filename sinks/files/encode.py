@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.inert import inert_json
-from operators.records import F64, INDICATORS, MODES, Fused, Packet
+from operators.records import INDICATORS, Fused, Packet
+from operators.types import F64, MODES
 
 _encoder = msgspec.json.Encoder()
 _MODES = np.array(MODES, dtype=object)

@@ -17,7 +17,8 @@ import msgspec
 
 from configs.files import PRIVATE, Access, write_whole
 from configs.inert import inert_json
-from operators.records import ENDS, Packet, State
+from operators.records import Packet
+from operators.types import ENDS, State
 
 _STARTED = time.monotonic()
 NAMES = 256

@@ -28,7 +28,8 @@ from configs.schema import Config, Destination, FileStream, MidiDestination, Osc
 from operators.evidence import readable
 from operators.evidence.expression import compile_expression
 from operators.plan import Plan
-from operators.records import Fused, Packet, State
+from operators.records import Fused, Packet
+from operators.types import State
 from sinks.send.destination import MidiOutput, MidiPort
 from sinks.send.send_process import SendProcess
 from sinks.send.send_worker import SendWorker

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.records import Reject
+from operators.events import Reject
 from sources.delimited.delimited import TableDecoder
 from sources.delimited.dialect import Dialect
 from sources.recordings.spool import Spool, SpoolColumn

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 from sources.rows.columns import Text, read_digits
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

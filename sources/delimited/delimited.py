@@ -21,8 +21,9 @@ import numpy as np
 
 from configs.inert import inert
 from configs.schema import TimeUnit, stem
+from operators.events import Reject
 from operators.limits import MAX_SAMPLE
-from operators.records import F64, I32, I64, Bool, Reason, Reject
+from operators.types import F64, I32, I64, Bool, Reason
 from sources.delimited.dates import date_of, read_dates
 from sources.delimited.dialect import PER_SECOND, Dialect, is_number
 from sources.rows.columns import Text, read_digits, read_numbers

@@ -12,8 +12,9 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
+from operators.events import Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.records import I64, Reason, Reject, StreamStatus
+from operators.types import I64, Reason
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
 from sources.rows.names import MAX_LENGTH, REJECT, Names, tick_of

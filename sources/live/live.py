@@ -36,10 +36,10 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
-from operators.records import ENDED, I64, Batch
+from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
+from operators.types import ENDED, I64
 from sources import shutdown as stop
-from sources.decoder import FileDecoder
 from sources.host_clock import Axis, HostClock, stated
 from sources.inbox import Inbox, Receiving, Unread, losses, size
 from sources.live.heap import Heap
@@ -50,6 +50,7 @@ from sources.live.status import LATE_S, StatusReporter
 from sources.live.tape_position import TapePosition
 from sources.midi import MidiReceiver
 from sources.ndjson import Decoder
+from sources.opening import FileDecoder
 from sources.osc import OscReceiver, open_port, refusal
 from sources.recordings.recording import Mark
 from sources.replay import MAX_SILENT_TICKS, sources_of

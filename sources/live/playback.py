@@ -18,13 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from configs.schema import FileStream
-from operators import records
-from operators.records import Reject
+from operators import events
+from operators.events import Reject
 from sources import inbox
-from sources.decoder import reader_of
-from sources.inbox import FromSource, Message, Unread, stamp
-from sources.listener import Listener
-from sources.opening import open_recording
+from sources.inbox import FromSource, Listener, Message, Unread, stamp
+from sources.opening import open_recording, reader_of
 from sources.replay.arrival_check import Arrivals
 from sources.replay.recording_reader import RecordingReader
 from sources.rows.names import Names
@@ -164,5 +162,5 @@ class Playback(Listener):
                     note.source or self.name,
                     Unread(rx, note.reason, where, note.sample, note.count),
                 )
-            elif isinstance(note, records.StreamStatus):
+            elif isinstance(note, events.StreamStatus):
                 yield FromSource(note.source, inbox.StreamChange(rx, note.up, "as recorded"))

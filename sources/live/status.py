@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from configs.inert import inert
-from operators.records import ENDED
+from operators.types import ENDED
 from operators.unusable import FILTERED, UnusableStreams
 from sources.inbox import FromSource, Item, Message, StreamChange, Unread, size
 

@@ -17,7 +17,7 @@ from math import inf
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 
 class ArrivalTimes:

@@ -26,8 +26,7 @@ from collections.abc import Callable, Sequence
 
 from configs.schema import MidiStream
 from operators.limits import MAX_SAMPLE
-from sources.inbox import Message, Unread
-from sources.listener import Listener
+from sources.inbox import Listener, Message, Unread
 from sources.midi.arrival_times import ArrivalTimes
 from sources.midi.controller_pairs import Fine
 from sources.midi.losses import RepeatedMessages, Sounding

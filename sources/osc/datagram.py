@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from operators.limits import MAX_SAMPLE
-from operators.records import Reason
+from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
 from sources.rows.names import MAX_LENGTH
 

@@ -18,8 +18,7 @@ from configs.schema import OscStream
 from operators.limits import MAX_SAMPLE
 from operators.plan import matches
 from sources.host_clock import HostClock
-from sources.inbox import FromSource, Message, Unread
-from sources.listener import Listener
+from sources.inbox import FromSource, Listener, Message, Unread
 from sources.osc.datagram import Datagrams
 from sources.osc.senders import Peers
 from sources.osc.tcp import TcpReceiver

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from configs.files import open_file
-from operators.records import Reason
+from operators.types import Reason
 from sources.recordings.unpack import Unpacker
 from sources.rows.one_line import MAX_LINE
 

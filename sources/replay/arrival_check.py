@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 
 GAP = 5
 _UNKNOWN = float("-inf")

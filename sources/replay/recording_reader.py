@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from configs.inert import inert
-from operators.records import Reason, Reject
-from sources.decoder import FileDecoder
+from operators.events import Reject
+from operators.types import Reason
+from sources.opening import FileDecoder
 from sources.recordings.recording import Mark, Piece
 from sources.replay.arrival_check import Arrivals
 from sources.rows.names import REJECT, Names

@@ -23,12 +23,12 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inert import inert
 from configs.schema import Config, FileStream, is_delimited, stem
-from operators.records import I64, Batch
+from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
+from operators.types import I64
 from sources import shutdown as stop
-from sources.decoder import reader_of
 from sources.ndjson import Decoder
-from sources.opening import head, open_recording
+from sources.opening import head, open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_xdf
 from sources.replay.arrival_check import Arrivals

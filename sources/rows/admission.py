@@ -18,7 +18,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import I64, Bool
+from operators.types import I64, Bool
 from sources.rows.names import Names
 
 MAX_NAMES = 65_536

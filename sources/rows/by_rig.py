@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 
 from configs.inert import inert
+from operators.events import Batch, Marker, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.records import I32, I64, Batch, Bool, Marker, Reason, Reject, StreamStatus
+from operators.types import I32, I64, Bool, Reason
 from sources.rows.admission import OTHERS, Admission
 from sources.rows.names import REJECT
 from sources.rows.rows import Arrived, as_reject, no_notes

@@ -24,7 +24,8 @@ from msgspec.json import Decoder
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from operators.records import F64, I64, Bool, Event
+from operators.events import Event
+from operators.types import F64, I64, Bool
 from sources.rows.names import Owner
 from sources.rows.one_line import BROKEN
 

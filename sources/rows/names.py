@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from operators.records import I32
+from operators.types import I32
 
 Owner: TypeAlias = tuple[str | None, str, str]
 """Rig (None: that of the configuration), source and key."""

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from operators.events import Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.records import Reason, Reject, StreamStatus
+from operators.types import Reason
 from sources.inbox import MAX_LOST
 from sources.rows.names import MAX_LENGTH, REJECT, Names, is_rig, tick_of
 

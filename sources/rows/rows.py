@@ -9,7 +9,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64, I32, I64, Bool, Reject
+from operators.events import Reject
+from operators.types import F64, I32, I64, Bool
 from sources.rows.names import Names, tick_of
 
 Notes: TypeAlias = NDArray[np.object_]

@@ -24,7 +24,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from operators.limits import MAX_SAMPLE
-from operators.records import Reason
+from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
 from sources.rows.names import MAX_LENGTH
 from sources.rows.one_line import MAX_STAMP_S

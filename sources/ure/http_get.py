@@ -29,7 +29,7 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from operators.records import Reason
+from operators.types import Reason
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import MAX_PAGE, PageError
 

@@ -20,8 +20,7 @@ from configs.document import public_url
 from configs.schema import UreStream
 from operators.limits import MAX_SAMPLE
 from operators.plan import matches
-from sources.inbox import NEVER, Unread
-from sources.listener import Listener
+from sources.inbox import NEVER, Listener, Unread
 from sources.rows.names import MAX_LENGTH
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 from sources.xdf.offset_smoother import MIN_COUNT, SIGMA, Ask, OffsetCurve, Work, alone, rough_of
 
 SIDE, WIDE = 3, 12

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 from sources.recordings.spool import pieces
 from sources.xdf.clock_offsets import coursing, straight
 from sources.xdf.offset_smoother import Ask, Work, alone

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 
 @dataclass(frozen=True, slots=True)

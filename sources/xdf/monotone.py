@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 from sources.recordings.spool import pieces
 
 _MAX_ROUNDS = 200

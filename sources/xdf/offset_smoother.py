@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.records import F64
+from operators.types import F64
 from sources.xdf.error_laws import Law, Peaked, Student
 
 STEADINESS = (math.inf, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from operators.records import F64, I64, Bool
+from operators.types import F64, I64, Bool
 from sources.recordings.spool import pieces
 from sources.rows.one_line import MAX_STAMP_S
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 from sources.recordings.spool import pieces
 from sources.xdf.clock_offsets import coursing
 from sources.xdf.dejitter import Readings

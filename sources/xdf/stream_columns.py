@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from operators.records import F64, I64
+from operators.types import F64, I64
 from sources.recordings.spool import Array, Spool, SpoolColumn, Texts
 from sources.xdf.chunks import Header, Offset, Samples, Span, chunks, number_at, runs
 

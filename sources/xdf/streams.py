@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, Bool, Reason
+from operators.types import F64, I64, Bool, Reason
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
 from sources.rows.names import MAX_LENGTH

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from configs.inert import inert
-from operators.records import F64, I32, I64, Reason, Reject
+from operators.events import Reject
+from operators.types import F64, I32, I64, Reason
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import MAX_LINE
 from sources.rows.rows import DecodedRows, no_notes

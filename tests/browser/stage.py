@@ -13,18 +13,11 @@ from typing import Any
 import numpy as np
 
 from configs.schema import Config, ExporterConfig, FileStream, OscStream, UreStream
+from operators.lines import EvidenceRecord, SyncReport
 from operators.plan import ChannelConfig, MemberConfig, SignalConfig
-from operators.records import (
-    INDICATORS,
-    MODES,
-    Ends,
-    EvidenceRecord,
-    Fused,
-    FusedSignal,
-    Packet,
-    SyncReport,
-)
+from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from operators.resample import ResampleConfig
+from operators.types import MODES
 from ops.fakes.ports import free_port
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.server import Server

@@ -10,8 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.events import Batch, Marker, Reject
 from operators.plan import FailoverConfig, Member, Plan
-from operators.records import ENDS, Batch, Marker, Packet, Reject
+from operators.records import Packet
+from operators.types import ENDS
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, recording, stations, traced
 from tests.support.signals import START, Source, cut, feed, makers, plan, studio, trace

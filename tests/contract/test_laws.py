@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from operators import snapshot as state
 from operators.collect import collect
-from operators.records import ENDS, Packet
+from operators.records import Packet
 from operators.snapshot import StateRefusedError, decode_state, encode_state
+from operators.types import ENDS
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, into, recording, stations, traced
 from tests.support.signals import (

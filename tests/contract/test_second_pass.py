@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from operators.drift import Drift
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
+from operators.station import maker
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import ALIGN, BLOCKS, PLAN, recording, stations
 from tests.contract.rich import traced as one_pass
@@ -27,7 +28,7 @@ LEARNERS = ("drift", "align", "scale")
 def found(block_s: float = 1.0) -> Hindsight:
     """Return the findings of a first pass, as they are read from their file."""
     make = stations(TWO, block_s)
-    make |= {"drift": partial(Drift, TWO, learn=True), "align": partial(Align, TWO, ALIGN,
+    make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN,
                                                                         learn=True)}  # fmt: skip
     items: list[Any] = every(recording(), 997)
     shown = {}

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from operators.records import MODES
+from operators.types import MODES
 from ops.fakes.ports import free_port
 from ops.monitoring.prometheus.generate import FOLDER
 from sinks.exporter.live_state import LiveState

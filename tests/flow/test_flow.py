@@ -14,7 +14,7 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 from configs.load import load
 from flows.fusion import stations
-from operators.records import ENDS
+from operators.types import ENDS
 from sinks.files.encode import packet_lines
 from tests.support.signals import START, Source, every, movement, studio
 

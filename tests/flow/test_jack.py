@@ -30,7 +30,7 @@ pytestmark = needs_jack
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Jack]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[JackServer]:
     with jack(monkeypatch) as running:
         yield running
 

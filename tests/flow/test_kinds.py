@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from operators.events import Batch
+from operators.lines import SyncReport
 from operators.plan import ChannelConfig
-from operators.records import F64, Batch, Packet, SyncReport
+from operators.records import Packet
+from operators.types import F64
 from tests.support.signals import START, Source, every, makers, movement, plan, run, studio
 
 URE = Source(source="ure", key="pulse", rate_hz=20.0)

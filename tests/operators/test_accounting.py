@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from operators.accounting import LossCounter, ended, letters, spread
+from operators.lines import DeadLine
 from operators.plan import Plan
-from operators.records import DeadLetter, DeadLine, End, Ends
+from operators.records import DeadLetter, Ends
 from operators.snapshot import decode_state, encode_state
+from operators.types import End
 
 CHANNEL = "osc_1:/pulse"
 WINDOW_S = 10.0

@@ -9,7 +9,7 @@ import pytest
 
 from operators import correlation as correlate
 from operators.correlation import Lag, SampledSeries
-from operators.records import F64
+from operators.types import F64
 from ops.bench.pairs import KINDS, noise, windows_with_a_lag
 
 HZ, N, MOST = 5.0, 300, 5.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.presence import Presence, StreamUptime
-from operators.records import STATES
+from operators.types import STATES
 
 HZ = 2.0
 NEVER = np.inf

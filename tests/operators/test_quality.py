@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from operators.plan import Plan
 from operators.presence import LIVE, STALE
 from operators.quality import Quality, QualityConfig
-from operators.records import F64, Grid, Indicators, Packet, Sparse
+from operators.records import Grid, Indicators, Packet, Sparse
+from operators.types import F64
 from ops.bench.indicators import expected, measured
 from tests.support.signals import START, feed, packet, plan
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.records import F64
 from operators.resample.sampler import Sampler
 from operators.sinc import kernel
+from operators.types import F64
 from tests.support.signals import START, block
 
 HZ, HALF = 5.0, 2.0

@@ -11,8 +11,9 @@ import pytest
 
 from configs.files import open_file
 from configs.schema import Config, FileStream, OutputConfig
+from operators.lines import DeadLine, MarkerLine
 from operators.plan import MemberConfig, SignalConfig
-from operators.records import DeadLine, Ends, Fused, FusedSignal, MarkerLine, Packet
+from operators.records import Ends, Fused, FusedSignal, Packet
 from operators.snapshot import StateRefusedError
 from sinks.files.folder import Folder, FolderError, rig_folder
 from sinks.files.jsonl import ShortFileError, segments_of

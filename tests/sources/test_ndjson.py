@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.records import Event, Reject
+from operators.events import Event, Reject
 from sources import ndjson as decode
 from sources.ndjson import Decoder
 from sources.rows import names as table

@@ -7,16 +7,9 @@ from typing import Any
 import numpy as np
 
 from configs.schema import Config, FileStream, OscStream, UreStream
+from operators.lines import EvidenceRecord, SyncReport
 from operators.plan import MemberConfig, SignalConfig
-from operators.records import (
-    INDICATORS,
-    Ends,
-    EvidenceRecord,
-    Fused,
-    FusedSignal,
-    Packet,
-    SyncReport,
-)
+from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from sinks.exporter.live_state import LiveState
 
 NAN = float("nan")

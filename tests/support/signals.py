@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 from operators.align import Align, AlignConfig
 from operators.collect import Collect
 from operators.drift import Drift
+from operators.events import Batch, Marker, Reject
 from operators.evidence import Evidence, Rule
 from operators.fuse import Fuse
 from operators.guard import Guard
@@ -26,9 +26,11 @@ from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.plan import ChannelConfig, Member, Plan, Signal
 from operators.quality import Quality, QualityConfig
-from operators.records import F64, Batch, Block, Marker, Packet, Reject, State
+from operators.records import Block, Packet
 from operators.resample import Resample
 from operators.scale import Scale
+from operators.station import maker
+from operators.types import F64, State
 from ops.simulate.movement import Movement
 
 START = 1_730_000_000.0
@@ -272,11 +274,11 @@ def makers(
     """Return, by station, what builds its core from a snapshot or None."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
-        partial(Collect, p, block_s), partial(Normalize, p),
-        partial(Drift, p, known=known), partial(Guard, p), partial(Align, p, align, known=known),
-        partial(Resample, p, align.max_lag_s), partial(Scale, p, known=known),
-        partial(Quality, p, quality or QualityConfig()), partial(Fuse, p),
-        partial(Evidence, p, rules),
+        maker(Collect, p, block_s), maker(Normalize, p),
+        maker(Drift, p, known=known), maker(Guard, p), maker(Align, p, align, known=known),
+        maker(Resample, p, align.max_lag_s), maker(Scale, p, known=known),
+        maker(Quality, p, quality or QualityConfig()), maker(Fuse, p),
+        maker(Evidence, p, rules),
     )  # fmt: skip
     return dict(zip(STATIONS, made, strict=True))
 

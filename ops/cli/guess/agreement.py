@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.correlation import SampledSeries, lag_of
-from operators.records import F64
+from operators.types import F64
 
 HZ = 20.0
 LONGEST_S, STRETCH_S, STRETCHES = 1800.0, 120.0, 4

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from configs.inert import quoted
 from configs.schema import Columns, TimeUnit, is_delimited
-from sources.decoder import reader_at
 from sources.delimited.dialect import LOOK, Dialect, find, is_number
-from sources.opening import head
+from sources.opening import head, reader_at
 from sources.recordings.recording import is_xdf
 from sources.rows.names import Names
 

@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from operators.records import F64
+from operators.types import F64
 
 Nature: TypeAlias = Literal["sampled", "held", "constant"]
 MIN_COUNT = 8

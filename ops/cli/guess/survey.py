@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from configs.schema import Columns, TimeUnit, is_delimited
-from operators.records import Reject
+from operators.events import Reject
 from ops.cli.guess.agreement import CommonGrid
-from sources.decoder import reader_at
 from sources.delimited.dialect import Dialect
+from sources.opening import reader_at
 from sources.recordings.recording import Recording, is_xdf
 from sources.recordings.remarks import comma, is_comma_number, wide
 from sources.recordings.spool import SpoolColumn, pieces

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operators.records import STATES
+from operators.types import STATES
 from ops.monitoring.grafana.dashboard import choice, dashboard
 from ops.monitoring.grafana.panel import Json, lanes, lines, tile, which
 

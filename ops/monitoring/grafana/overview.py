@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configs.thresholds import SILENT_S, THRESHOLDS
-from operators.records import MODES
+from operators.types import MODES
 from ops.monitoring.grafana.dashboard import choice, dashboard
 from ops.monitoring.grafana.panel import Json, lanes, lines, steps, tile, which
 

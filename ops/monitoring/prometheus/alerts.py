@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from configs.thresholds import SILENT_S, THRESHOLDS
-from operators.records import ENDED
+from operators.types import ENDED
 from ops.monitoring.prometheus.rule import Alert, Group, Record, Severity
 from sinks.exporter.rig_state import DISCARDED
 

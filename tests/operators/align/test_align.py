@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from operators.align import Align, AlignConfig
 from operators.plan import ChannelConfig, Plan
-from operators.records import F64, Block, LagReport, Packet
+from operators.records import Block, LagReport, Packet
+from operators.types import F64
 from ops.bench.lock import BEGIN, fast
 from tests.support.signals import START, block, known, movement, packet, plan
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.align.coarse_grid import MAX_ROWS, Coarse
-from operators.records import F64
+from operators.types import F64
 from tests.support.signals import START, movement
 
 HZ, STRETCH = 5.0, 50

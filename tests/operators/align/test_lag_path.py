@@ -7,7 +7,8 @@ import pytest
 
 from operators.align.lag_filter import REJECTS
 from operators.align.lag_path import path_of
-from operators.records import F64, LagReport
+from operators.records import LagReport
+from operators.types import F64
 
 HOP_S, DATED_S, HOPS = 10.0, 1.5, 60
 

@@ -9,7 +9,7 @@ import pytest
 
 from operators.align.lag_search import Ladder, look, whitening
 from operators.correlation import Lag, SampledSeries, lag_of
-from operators.records import F64
+from operators.types import F64
 from ops.bench.lock import CASES, DATA, Case, read, search
 from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.align.lag_trend import CORRECTED, FREE, Motions, Trend, fitted, motions
-from operators.records import F64
+from operators.types import F64
 
 EVERY_S, COUNT, SD = 25.0, 24, 4e-3
 START = 1.7e9

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.align.rate_noise import RateNoise
-from operators.records import F64
+from operators.types import F64
 
 
 def pace(time: F64, value: F64 | None = None) -> tuple[F64, F64]:

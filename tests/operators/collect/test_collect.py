@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from operators.collect import Collect, collect
+from operators.events import Batch, Marker, Reject, StreamStatus
 from operators.plan import ChannelConfig
-from operators.records import Batch, Marker, Packet, Reject, StreamStatus
+from operators.records import Packet
 from tests.support.signals import START, cut, feed, plan
 
 PLAN = plan(

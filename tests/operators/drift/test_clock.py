@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.drift.clock import Clock, ClockLine, StampVerdicts
-from operators.records import F64
+from operators.types import F64
 from tests.support.signals import START
 
 

@@ -10,7 +10,7 @@ import pytest
 from operators.drift.clock import Clock, ClockLine, StampVerdicts
 from operators.drift.clock_path import ClockPath, Smoothed
 from operators.drift.smoother import ClockLog
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from tests.support.signals import START
 
 MS = 1e-3

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from operators.drift import Drift
 from operators.drift.timetags import Timetags
-from operators.records import F64, Block, Packet
+from operators.records import Block, Packet
+from operators.types import F64
 from tests.support.signals import packet, plan
 
 BEGAN = 1.75e9

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from operators.evidence import expression
 from operators.evidence import sliding_window as window
 from operators.evidence.expression import ExpressionError, compile_expression
-from operators.records import F64, State
+from operators.types import F64, State
 
 NAMES = ("a", "b", "c", "coherence", "entropy_ratio")
 TRUTH = {True: 1.0, False: -1.0, None: 0.0}

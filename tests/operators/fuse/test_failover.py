@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.records import F64, I64, MODES, Batch, Bool
+from operators.events import Batch
+from operators.types import F64, I64, MODES, Bool
 from tests.support.signals import START, Source, known, makers, plan, studio, trace
 
 LAG_S = {"ure": 0.0, "osc_1": 0.4, "osc_2": -0.6}

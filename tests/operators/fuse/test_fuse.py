@@ -11,16 +11,8 @@ import pytest
 from operators.fuse import Fuse
 from operators.plan import FailoverConfig, Member, Plan, Signal, WeightsConfig
 from operators.presence import ACQUIRING, GONE, LIVE, REJOINING, STALE
-from operators.records import (
-    INDICATORS,
-    MODES,
-    ClockReport,
-    Fused,
-    Grid,
-    Indicators,
-    Packet,
-    Sparse,
-)
+from operators.records import INDICATORS, ClockReport, Fused, Grid, Indicators, Packet, Sparse
+from operators.types import MODES
 from tests.support.signals import START, plan
 
 HZ = 5

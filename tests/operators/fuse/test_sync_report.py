@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from operators.fuse.sync_report import Clocks, Reporter
+from operators.lines import DeadLine, SyncReport
 from operators.plan import Plan
 from operators.presence import ACQUIRING, GONE, LIVE, STALE
-from operators.records import ClockReport, DeadLetter, DeadLine, End, Ends, Grid, Packet, SyncReport
+from operators.records import ClockReport, DeadLetter, Ends, Grid, Packet
+from operators.types import End
 from tests.support.signals import START, plan
 
 A, B, FACT = "osc_1:/pulse", "osc_2:/pulse", "osc_2:/level"

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from operators.guard import Guard, hampel
 from operators.plan import ChannelConfig
-from operators.records import F64, Block, Bool, Packet
+from operators.records import Block, Packet
+from operators.types import F64, Bool
 from tests.support.signals import START, block, feed, packet, plan
 
 CHANNEL = "osc_1:/pulse"

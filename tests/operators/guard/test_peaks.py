@@ -17,8 +17,9 @@ from scipy.signal import resample_poly
 from operators.guard import Guard, guard, peaks
 from operators.guard.peaks import MEMORY, Peaks, looks
 from operators.limits import GUARD_SIDE as SIDE
-from operators.records import F64, I64, Block, Bool, Packet
+from operators.records import Block, Packet
 from operators.snapshot import decode_state, encode_state
+from operators.types import F64, I64, Bool
 from tests.support.signals import START, block, feed, packet, plan
 
 CHANNEL = "osc_1:/pulse"

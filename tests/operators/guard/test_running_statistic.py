@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.guard.running_statistic import RunningStatistic
-from operators.records import F64
+from operators.types import F64
 
 
 def newest(windows: F64) -> F64:

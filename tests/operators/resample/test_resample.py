@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from operators.drift.packet_rate import Packets
 from operators.plan import ChannelConfig, FailoverConfig, Plan
 from operators.presence import Presence
-from operators.records import F64, STATES, Block, Grid, LagReport, PaceReport, Packet
+from operators.records import Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample
+from operators.types import F64, STATES
 from tests.support.signals import START, block, feed, known, plan
 
 ONE = known("osc_1:/pulse")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64
 from operators.scale.nonlinearity import bends, products
+from operators.types import F64
 
 N = 1500
 

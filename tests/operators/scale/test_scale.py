@@ -11,8 +11,9 @@ import pytest
 
 from operators.plan import ChannelConfig, Member, Plan, Signal
 from operators.presence import ACQUIRING, LIVE, STALE
-from operators.records import F64, SCALE_STATES, Grid, Packet
+from operators.records import Grid, Packet
 from operators.scale import Scale
+from operators.types import F64, SCALE_STATES
 from tests.support.signals import plan
 
 HZ = 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from operators.plan import Member, Signal
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from operators.weights.consensus import INFLATION, OPTIMISM, Consensus, Force
 
 HZ = 4

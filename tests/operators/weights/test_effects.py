@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64
+from operators.types import F64
 from operators.weights.effects import deming, noise_of, of_two, paule_mandel, together
 from operators.weights.moments import Moments, MomentWindow, PairMoments
 

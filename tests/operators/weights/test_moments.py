@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64, Bool
+from operators.types import F64, Bool
 from operators.weights.moments import Moments, MomentWindow
 
 FOREVER = (MomentWindow(1e12, shared=False),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64
+from operators.types import F64
 from operators.weights.three_cornered_hat import hat, weigh
 
 MANY = np.array([1e12])

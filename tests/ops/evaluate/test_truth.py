@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.records import ENDS, EvidenceRecord, SyncReport
+from operators.lines import EvidenceRecord, SyncReport
+from operators.types import ENDS
 from ops.cli import demo, selftest
 from ops.evaluate import truth
 from ops.results import summary

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from configs.coherence import PAGES
 from configs.schema import ExporterConfig
-from operators.records import EvidenceRecord
+from operators.lines import EvidenceRecord
 from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes
 from tests.support.shown import Time, events, finding, packet, report, ticks

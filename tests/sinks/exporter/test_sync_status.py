@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from operators.records import MODES
+from operators.types import MODES
 from sinks.exporter.state_json import state
 from sinks.exporter.sync_status import stream_state, verdict
 from tests.support.shown import Time, config, events, packet, report, ticks

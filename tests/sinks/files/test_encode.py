@@ -6,15 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.records import (
-    INDICATORS,
-    MODES,
-    DeadLine,
-    Fused,
-    FusedSignal,
-    MarkerLine,
-    Packet,
-)
+from operators.lines import DeadLine, MarkerLine
+from operators.records import INDICATORS, Fused, FusedSignal, Packet
+from operators.types import MODES
 from sinks.files.encode import aligned_lines, fused_lines, packet_lines
 
 

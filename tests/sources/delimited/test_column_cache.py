@@ -8,9 +8,9 @@ import pytest
 
 from ops.__main__ import main
 from ops.cli.verify import digests
-from sources.decoder import reader_at
 from sources.delimited import TableDecoder
 from sources.delimited import column_cache as remembered
+from sources.opening import reader_at
 from sources.rows.names import Names
 
 

@@ -8,8 +8,8 @@ from configs.load import ConfigError, load
 from configs.schema import Columns, Config
 from ops.__main__ import main
 from ops.cli.guess.delimited_files import remarks
-from sources.decoder import reader_at
 from sources.delimited.dialect import find
+from sources.opening import reader_at
 from sources.recordings import recording
 from sources.rows.names import Names
 from tests.sources.replay.test_replay import close_all, replay

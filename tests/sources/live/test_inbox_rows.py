@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.records import ENDED, Reject, StreamStatus
+from operators.events import Reject, StreamStatus
+from operators.types import ENDED
 from sources import inbox
 from sources.inbox import Message, Unread
 from sources.live.inbox_rows import HostTick, in_order, lines_of, rows_of, starts_of

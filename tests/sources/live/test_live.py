@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.schema import Config
-from operators.records import Batch
+from operators.events import Batch
 from operators.snapshot import seal, unseal
 from sources import shutdown as stop
 from sources.host_clock import HostClock

@@ -13,7 +13,7 @@ import pytest
 from backports import zstd
 
 from configs.schema import Config
-from operators.records import Batch
+from operators.events import Batch
 from ops.fakes.xdf_files import XdfFileStream, regular
 from ops.fakes.xdf_files import write as write_xdf
 from sources import shutdown as stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.records import F64
+from operators.types import F64
 from ops.cli.guess.kinds import nature, steady
 
 RATE, LONG = 50.0, 20.0

@@ -1,6 +1,6 @@
 """The licences of everything that a bill of materials lists, with their texts.
 
-    python -m ops.release.licences SBOM.json LICENCES.txt
+    python -m ops.text.licences SBOM.json LICENCES.txt
 
 runs in the environment that the bill lists. Source of the format: CycloneDX 1.6, ECMA-424.
 """

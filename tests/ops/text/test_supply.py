@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.release.licences import declared, main
+from ops.text.licences import declared, main
 
 ROOT = Path(__file__).parents[3]
 LOCKS = sorted(ROOT.glob("requirements*.lock"))

@@ -1,0 +1,85 @@
+"""The lines that a run writes: sync reports, evidence, dead letters, markers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from operators.types import ChannelState, Reason, ScaleState, Why
+
+
+class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel's clock and lag with sd, and its counts, as known at host time `ts`."""
+
+    ts: float
+    rig: str
+    channel: str
+    why: Why
+    state: ChannelState
+    offset_s: float | None
+    offset_sd_s: float | None
+    skew_ppm: float | None
+    skew_sd_ppm: float | None
+    clock_resets: int
+    reset_at: float | None
+    lag_s: float | None
+    lag_sd_s: float | None
+    confidence: float | None
+    search_hz: float | None = None
+    """Rate of the series on which the lag was found (Hz)."""
+    rate_hz: float | None
+    jitter_p95_s: float | None
+    gain: float | None = None
+    gain_sd: float | None = None
+    level: float | None = None
+    level_sd: float | None = None
+    scale_state: ScaleState | None = None
+    hindsight: bool = False
+    """Estimates are of the whole recording, not of what was known at `ts`."""
+    received: int
+    used: int
+    outliers: int
+    late: int
+    duplicate: int
+    rejected: int
+    gaps: int
+
+
+class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding: a rule that began to hold, or ceased to."""
+
+    ts: float
+    rig: str
+    rule: str
+    kind: Literal["risk", "quote"]
+    state: Literal["firing", "resolved"]
+    severity: str | None
+    risk: str | None
+    action: str | None
+    quote: str | None
+    facts: dict[str, float | None]
+    since: float
+
+
+class DeadLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Dead letters of one kind within `sync_every_s`, as written."""
+
+    ts: float
+    rig: str
+    stage: str
+    reason: Reason
+    source: str
+    where: str
+    count: int
+    sample: str
+
+
+class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A marker, as written."""
+
+    ts: float
+    source_ts: float
+    rig: str
+    channel: str
+    value: str

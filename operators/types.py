@@ -1,0 +1,50 @@
+"""Aliases of arrays and states, and the closed lists of names that lines carry."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64: TypeAlias = NDArray[np.float64]
+I8: TypeAlias = NDArray[np.int8]
+I32: TypeAlias = NDArray[np.int32]
+I64: TypeAlias = NDArray[np.int64]
+Bool: TypeAlias = NDArray[np.bool_]
+State: TypeAlias = dict[str, Any]
+"""A snapshot: plain values only (numbers, text, lists, dicts, numpy arrays)."""
+
+End = Literal["received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"]
+"""Where an event ends; `received` is where each of them begins."""
+ENDS: tuple[End, ...] = (
+    "received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped",
+)  # fmt: skip
+
+Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
+MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
+"""From best to worst; a line's mode is the worst over its signals."""
+
+ScaleState = Literal["given", "learning", "live", "unobservable", "inverted", "nonlinear"]
+"""Of a member's gain and level against the other members'."""
+ChannelState = Literal["acquiring", "live", "stale", "lost", "rejoining"]
+Why = Literal["hop", "reset", "state", "end"]
+
+Reason = Literal[
+    "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
+    "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
+    "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
+    "no_type_tags", "text", "too_many_names",
+]  # fmt: skip
+"""Why an input could not be used; a closed list, since it is a label."""
+
+ENDED: dict[Reason, End] = {
+    "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
+    "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
+}  # fmt: skip
+"""Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
+
+SCALE_STATES: tuple[ScaleState, ...] = (
+    "given", "learning", "live", "unobservable", "inverted", "nonlinear",
+)  # fmt: skip
+STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")
