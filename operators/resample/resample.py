@@ -76,7 +76,7 @@ class Resample:
                 lane.values = saved["values"]
                 lane.heard = saved["heard"]
                 lane.paces = saved["paces"]
-                lane.unsaid = saved["unsaid"] and Block.revive(saved["unsaid"])
+                lane.unsaid = saved["unsaid"] and Block.from_snapshot(saved["unsaid"])
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -94,7 +94,7 @@ class Resample:
                     "values": x.values,
                     "heard": x.heard,
                     "paces": x.paces,
-                    "unsaid": x.unsaid and x.unsaid.plain(),
+                    "unsaid": x.unsaid and x.unsaid.snapshot(),
                 }
                 for x in self._lanes
             ],
