@@ -1,8 +1,8 @@
 """normalize: arrays to one number, then gain, offset and allowed range, channel by channel.
 
-value' = gain * value + offset. What lies outside `range`, or beyond 1e100, is rejected
-(`out_of_range`). With `reduce` the elements of an array (rows that share a line) become their
-norm, sum or mean first; the row then stands for all of them in the account.
+value' = gain * value + offset. Values outside `range`, or beyond 1e100, are rejected
+(`out_of_range`). With `reduce` the elements of an array (rows that share a line) first become
+their norm, sum or mean; the row then counts as all of them in the account.
 
 State: none. Cost: at most six numpy calls a block. Losses: rejected.
 """
@@ -36,12 +36,12 @@ def _mean(value: F64, start: I64) -> F64:
 REDUCE: dict[Reduce, Callable[[F64, I64], F64]] = {"norm": _norm, "sum": _sum, "mean": _mean}
 
 
-LARGEST = 1e100
-"""The squares and sums of what is larger would overflow."""
+MAX_VALUE = 1e100
+"""The squares and sums of larger values would overflow."""
 
 
 class _Rule(NamedTuple):
-    """What is to be done with a channel's values, as worked out from its configuration."""
+    """A channel's normalization, from its configuration."""
 
     reduce: Reduce | None
     gain: float
@@ -63,7 +63,7 @@ class Normalize:
         return cls(plan)
 
     def snapshot(self) -> State:
-        """Return the state: there is none."""
+        """Return the state, which is empty."""
         return {}
 
     def update(self, packet: Packet) -> Packet:
@@ -75,30 +75,39 @@ class Normalize:
             for block in packet.blocks:
                 good, bad = (block, None) if block.text else self._block(block)
                 if bad:
-                    before = spread(bad.watermark, bad.weight)
-                    ends += ended(block.source, block.channel, "rejected", before)
+                    watermark = spread(bad.watermark, bad.weight)
+                    values = spread(bad.value, bad.weight).tolist()
+                    ends += ended(block.source, block.channel, "rejected", watermark)
                     dead += letters(
-                        self.plan, "normalize", "out_of_range", block.source, before,
+                        self.plan,
+                        "normalize",
+                        "out_of_range",
+                        block.source,
+                        watermark,
                         spread(bad.line, bad.weight),
-                        [f"{block.channel} {v!r}" for v in spread(bad.value, bad.weight).tolist()],
-                    )  # fmt: skip
+                        [f"{block.channel} {value!r}" for value in values],
+                    )
                 if good:
                     blocks.append(good)
-        return replace(packet, blocks=tuple(blocks), ends=tuple[Ends, ...](ends),
-                       letters=tuple[DeadLetter, ...](dead))  # fmt: skip
+        return replace(
+            packet,
+            blocks=tuple(blocks),
+            ends=tuple[Ends, ...](ends),
+            letters=tuple[DeadLetter, ...](dead),
+        )
 
     def _rule(self, channel: str) -> _Rule:
         rule = self._rules.get(channel)
         if rule is None:
             c = self.plan.channel(channel)
-            low, high = c.range or (-LARGEST, LARGEST)
+            low, high = c.range or (-MAX_VALUE, MAX_VALUE)
             rule = self._rules[channel] = _Rule(
-                c.reduce, *c.conversion, max(low, -LARGEST), min(high, LARGEST),
-            )  # fmt: skip
+                c.reduce, *c.conversion, max(low, -MAX_VALUE), min(high, MAX_VALUE)
+            )
         return rule
 
     def _block(self, block: Block) -> tuple[Block, Block | None]:
-        """Return the rows that may go on, and those that may not."""
+        """Return the accepted rows, normalized, and the rejected ones."""
         rule = self._rule(block.channel)
         if rule.reduce:
             start = np.flatnonzero(np.diff(block.line, prepend=block.line[0] - 1))

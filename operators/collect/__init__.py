@@ -1,4 +1,4 @@
-"""collect: rows of all sources into one block a channel, cut at edges of arrival time."""
+"""collect: rows of all sources as one block per channel, cut at edges of arrival time."""
 
 from operators.collect.collect import Collect, CollectConfig
 

@@ -1,18 +1,18 @@
-"""collect: rows of all sources into one block a channel, cut at edges of arrival time.
+"""collect: rows of all sources as one block per channel, cut at edges of arrival time.
 
-A packet holds the rows whose *running arrival* (the newest arrival accepted so far) lies in one
-window of `block_s`. The cut depends on the rows alone, never on how they came in batches, so
-that every later station sees the same blocks in every replay. Blocks no wider than a tick of
-the grid end just behind the moments at which ticks are due, so that none waits for the next
-edge; and where they are narrower than the longest silence, a tick of the host clock ends its
-block, since nothing else will. Events that the configuration
-does not use end here, as do duplicates: same channel, source time, value and, where both carry
-it, sequence number, within `max_disorder_s` of arrival; the first stays.
+A packet holds the rows whose *running arrival* (newest accepted arrival so far) lies in one
+window of `block_s`. The cut depends on the rows alone, not on their batches, so that every later
+station gets the same blocks in every replay. Two rules keep blocks early: blocks no wider than a
+tick of the grid end just behind the moments at which ticks are due; blocks narrower than the
+longest silence also end at a tick of the host clock.
 
-State: the rows of the block under way (at most MAX_ROWS, then it is cut early), and each
-channel's rows of the last `max_disorder_s`. Cost: about ten numpy calls a batch and a dozen
-for each channel of a block. Losses: ignored, duplicate, rejected (`wild_stamp` and what could
-not be decoded).
+Events that the configuration does not use end here, as do duplicates (operators/collect/
+duplicates.py).
+
+State: the rows of the open block (at most MAX_ROWS, then it is cut early), and each channel's
+rows of the last `max_disorder_s`. Cost: about ten numpy calls a batch and a dozen for each
+channel of a block. Losses: ignored, duplicate, rejected (`wild_stamp`, and events that could not
+be decoded).
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from operators.records import Block, DeadLetter, Ends, Packet
 from operators.types import ENDED, F64, I32, I64, Bool, End, Reason, State
 
 MAX_ROWS = 65_536
-"""A block is cut early when it has so many rows, or so many rejects."""
+"""Rows, or rejects, at which a block is cut early."""
 MAX_SOURCES = 4_096
-"""Sources of ignored events that are told apart; the rest count under `*`."""
+"""Sources of ignored events with a count of their own; all others count under `*`."""
 IGNORED, TICK = -2, -1
 SILENCE_S = 0.1
-"""After so long a tick of the host clock is told."""
+"""Silence after which the source sends a tick of the host clock (s)."""
 _BEHIND_S = 0.001
-"""What releases a tick may come so much later than it is due, and be in the block still."""
+"""A tick due at t is still released by this block if the arrival is at most t plus this (s)."""
 
 _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
 class CollectConfig(ConfigPart, frozen=True, kw_only=True):
-    """Width of a block of arrival time (s); buys latency or speed, never another answer."""
+    """Width of a block of arrival time (s): trades latency for speed, results are the same."""
 
     block_s: Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)] = "auto"
 
@@ -62,11 +62,24 @@ class _Marker(NamedTuple):
 
 
 _TYPES = (np.int32, float, float, bool, bool, float, np.int64, np.int64, float, float)
-"""Of lane, ts, rx, stamped, wild, value, seq, line, running arrival, number of the block."""
+"""Columns: lane, ts, rx, stamped, wild, value, seq, line, running arrival, block number."""
 _QUARTER_S, _ZONE_OFF_S = 900.0, 30.0
-"""Zones of time differ by whole quarters of an hour; clocks in them by so much at most (s)."""
-_MIN_COUNT = 1 << 14
-"""So many lanes are put in order as 16 bits, which takes one pass instead of a sort."""
+"""Time zones differ by whole quarters of an hour; the clocks in them by at most this (s)."""
+_MAX_SMALL_LANES = 1 << 14
+"""Up to this many lanes are sorted as 16-bit numbers, which takes one pass."""
+
+
+class _Rows(NamedTuple):
+    """The rows of a packet as columns (n,), and the watermark before each row (n + 1,)."""
+
+    ts: F64
+    rx: F64
+    stamped: Bool
+    wild: Bool
+    value: F64
+    seq: I64
+    line: I64
+    watermark: F64
 
 
 class Collect:
@@ -83,10 +96,10 @@ class Collect:
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
-        self._run = float("nan")
+        self._running = float("nan")
         self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
-        self._ticks = 0  # since each ends a block, they count as one
+        self._ticks = 0  # each ends a block and advances the block number
         self._index_names()
 
     @classmethod
@@ -99,7 +112,7 @@ class Collect:
         core._markers = [_Marker(*m) for m in state["markers"]]
         core._rejects = [Reject(*r) for r in state["rejects"]]
         core._turned = [StreamStatus(*t) for t in state["turned"]]
-        core._run = state["run"]
+        core._running = state["running"]
         core._ticks = state["ticks"]
         core._duplicates = Duplicates.from_snapshot(state["tails"], plan.max_disorder_s, MAX_ROWS)
         core._index_names()
@@ -119,13 +132,13 @@ class Collect:
             "markers": [list(m) for m in self._markers],
             "rejects": [list(msgspec.structs.astuple(r)) for r in self._rejects],
             "turned": [list(t) for t in self._turned],
-            "run": self._run,
+            "running": self._running,
             "ticks": self._ticks,
             "tails": self._duplicates.snapshot(),
         }
 
     def update(self, batch: Batch) -> list[Packet]:
-        """Take in a batch; return the packets whose edge has been passed."""
+        """Append a batch; return the packets of all blocks that are complete."""
         self._append(batch)
         packets: list[Packet] = []
         while (cut := self._next_cut()) is not None:
@@ -142,19 +155,27 @@ class Collect:
             self._names = batch.names
             self._table = np.array([self._lane_of(*n) for n in batch.names] + [TICK], np.int32)
         lane = self._table[batch.name]
-        newest = self._rows[-2][-1] if had else self._run
-        run = _running(batch.rx, batch.wild, newest)
-        # What came before anything had arrived belongs to the first block.
-        number = np.floor((run - self._phase_s) / self.block_s)
+        newest = self._rows[-2][-1] if had else self._running
+        running = _running(batch.rx, batch.wild, newest)
+        # Rows before the first arrival belong to the first block.
+        number = np.floor((running - self._phase_s) / self.block_s)
         if self.block_s <= SILENCE_S:
             is_tick = lane == TICK
             number += self._ticks + is_tick.cumsum() - is_tick
             self._ticks += int(is_tick.sum())
         number[np.isnan(number)] = -np.inf
         columns: tuple[np.ndarray, ...] = (
-            lane, batch.ts, batch.rx, batch.stamped, batch.wild, batch.value, batch.seq, batch.line,
-            run, number,
-        )  # fmt: skip
+            lane,
+            batch.ts,
+            batch.rx,
+            batch.stamped,
+            batch.wild,
+            batch.value,
+            batch.seq,
+            batch.line,
+            running,
+            number,
+        )
         self._rows = [
             np.concatenate((a, b)) if had else b for a, b in zip(self._rows, columns, strict=True)
         ]
@@ -165,7 +186,7 @@ class Collect:
         self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
 
     def _lane_of(self, source: str, key: str) -> int:
-        """Return the index of a channel that is used, or IGNORED and below, by source."""
+        """Return the index of a used channel; else IGNORED or below, by source."""
         known = self._lane.get((source, key))
         if known is not None:
             return known
@@ -186,7 +207,7 @@ class Collect:
         return lane
 
     def _next_cut(self) -> tuple[int, int] | None:
-        """Return how many rows and rejects the next packet takes, None while it is open."""
+        """Return the numbers of rows and rejects of the next packet, None while it is open."""
         cut = None
         by_tick = False
         lane, number = self._rows[0], self._rows[-1]
@@ -197,7 +218,7 @@ class Collect:
                 later = int(number.searchsorted(number[started], "right"))
                 by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
                 cut = later if later < n or by_tick else None
-            # Cut early only when the row after has come, and so all rejects before it.
+            # An early cut needs the row after it: then all rejects before it are there.
             if (cut or n - 1) >= MAX_ROWS:
                 by_tick &= cut == MAX_ROWS
                 cut = MAX_ROWS
@@ -207,105 +228,141 @@ class Collect:
                 return row, MAX_ROWS
         if cut is None:
             return None
-        # What was rejected behind a tick may have yet to come.
+        # Further rejects behind a tick may still arrive.
         return cut, sum(r.row + by_tick <= cut for r in self._rejects)
 
     def _packet(self, rig: str, n: int, n_rejects: int, *, end: bool) -> Packet:
-        """Take the first rows and rejects out and make them a packet."""
-        lane, ts, rx, stamped, wild, value, seq, line, run, _ = (c[:n] for c in self._rows)
+        """Remove the first rows and rejects from the buffer; return them as a packet."""
+        lane, ts, rx, stamped, wild, value, seq, line, running, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
-        before_end = np.concatenate(([self._run], run))
-        told, self._run = self._run, float(before_end[n])
-        if np.isnan(before_end[0]):
-            run = run[~np.isnan(run)]
-            # What came before anything had arrived is dated by the first arrival.
-            before_end[np.isnan(before_end)] = run[0] if len(run) else 0.0
-        rises = np.ones(len(run), bool)
-        rises[:1] = ~(run[:1] <= told)
-        np.greater(run[1:], run[:-1], out=rises[1:])
-        arrivals = run[rises]
-        before = before_end[:n]
-        timeless = np.isnan(ts)
-        some_timeless = np.count_nonzero(timeless)
-        markers = [m for m in self._markers if m.row < n]
-        self._markers = [m._replace(row=m.row - n) for m in self._markers if m.row >= n]
-        turned = tuple(
-            (t.source, float(before_end[t.row + 1]), t.up) for t in self._turned if t.row < n
-        )
-        self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
+        watermark, arrivals = self._watermarks(running)
+        taken = _Rows(ts, rx, stamped, wild, value, seq, line, watermark)
         rejects = self._rejects[:n_rejects]
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
         ]
-        ends, dead = _refused(rejects, before_end, self.plan.sync_every_s)
-        if markers:
-            is_text = np.zeros(n, bool)
-            is_text[[m.row for m in markers]] = True
-        some_wild = np.count_nonzero(wild)
-        blocks: list[Block] = []
+        markers = [m for m in self._markers if m.row < n]
+        self._markers = [m._replace(row=m.row - n) for m in self._markers if m.row >= n]
+        turned = tuple(
+            (t.source, float(watermark[t.row + 1]), t.up) for t in self._turned if t.row < n
+        )
+        self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
+        ends, dead = _reject_losses(rejects, watermark, self.plan.sync_every_s)
+        is_marker = np.zeros(n, bool)
+        is_marker[[m.row for m in markers]] = True
+        blocks: list[Block | None] = []
         for k, rows in self._by_lane(lane):
             if k == TICK:
                 continue
+            if markers:
+                rows = rows[~is_marker[rows]]
             if k <= IGNORED:
-                rows = rows[~is_text[rows]] if markers else rows
                 source = self._sources[IGNORED - k]
-                ends += ended(source, "", "received", before[rows])
-                ends += ended(source, "", "ignored", before[rows])
-                continue
-            source, channel = self._channels[k]
-            rows = rows[~is_text[rows]] if markers else rows
-            received = before[rows]
-            ends += ended(source, channel, "received", received)
-            if some_wild:
-                bad = wild[rows]
-                lost, rows, received = rows[bad], rows[~bad], received[~bad]
-                ends += ended(source, channel, "rejected", before[lost])
-                dead += letters(
-                    self.plan, "collect", "wild_stamp", source, before[lost], line[lost],
-                    [f"{channel} rx={x:.6f}{_zone(x - r)}" for x, r in
-                     zip(rx[lost].tolist(), before_end[1:][lost].tolist(), strict=True)],
-                )  # fmt: skip
-            if not len(rows):
-                continue
-            block = Block(
-                source, channel, rows, ts[rows], rx[rows], value[rows], received, stamped[rows],
-                line[rows],
-            )  # fmt: skip
-            twice = self._duplicates.find(block, seq[rows])
-            if twice is not None:
-                ends += ended(source, channel, "duplicate", received[twice])
-                block = block.take(~twice)
-            if some_timeless:
-                # Only now: what has no source time is no duplicate.
-                lacks = np.isnan(block.source_time)
-                source_time = np.where(lacks, block.arrival, block.source_time)
-                block = replace(block, source_time=source_time)
-            if len(block):
-                blocks.append(block)
-        for m in markers:
-            row = np.array([m.row])
-            ends += ended(m.source, m.channel, "received", before[row])
-            if wild[m.row]:
-                ends += ended(m.source, m.channel, "rejected", before[row])
-                dead += letters(
-                    self.plan, "collect", "wild_stamp", m.source, before[row], line[row],
-                    [f"{m.channel} rx={rx[m.row]:.6f}"],
-                )  # fmt: skip
-                continue
-            blocks.append(
-                Block(
-                    m.source, m.channel, row, rx[row] if timeless[m.row] else ts[row], rx[row],
-                    value[row], before[row], stamped[row], line[row], text=(m.text,),
-                )
-            )  # fmt: skip
+                ends += ended(source, "", "received", watermark[rows])
+                ends += ended(source, "", "ignored", watermark[rows])
+            else:
+                blocks.append(self._block(taken, k, rows, ends, dead))
+        blocks += [self._marker_block(taken, m, ends, dead) for m in markers]
         return Packet(
-            rig, float(before_end[n]), end, arrivals, tuple(blocks), turned=turned,
-            ends=tuple(ends), letters=tuple(dead),
-        )  # fmt: skip
+            rig=rig,
+            watermark=float(watermark[n]),
+            end=end,
+            arrivals=arrivals,
+            blocks=tuple(b for b in blocks if b),
+            turned=turned,
+            ends=tuple(ends),
+            letters=tuple(dead),
+        )
+
+    def _watermarks(self, running: F64) -> tuple[F64, F64]:
+        """Return the watermark before each row and after the last (n + 1,), and the new arrivals.
+
+        `running` (n,) is the running arrival; its last value is kept for the next packet.
+        """
+        watermark = np.concatenate(([self._running], running))
+        last, self._running = self._running, float(watermark[-1])
+        if np.isnan(watermark[0]):
+            running = running[~np.isnan(running)]
+            # Rows before the first arrival are dated by it.
+            watermark[np.isnan(watermark)] = running[0] if len(running) else 0.0
+        rises = np.ones(len(running), bool)
+        rises[:1] = ~(running[:1] <= last)
+        np.greater(running[1:], running[:-1], out=rises[1:])
+        return watermark, running[rises]
+
+    def _block(
+        self, r: _Rows, lane: int, rows: I64, ends: list[Ends], dead: list[DeadLetter]
+    ) -> Block | None:
+        """Return a used channel's rows without wild ones and duplicates, None if none is left.
+
+        Losses are appended to `ends` and `dead`.
+        """
+        source, channel = self._channels[lane]
+        ends += ended(source, channel, "received", r.watermark[rows])
+        wild = r.wild[rows]
+        if np.count_nonzero(wild):
+            lost, rows = rows[wild], rows[~wild]
+            ends += ended(source, channel, "rejected", r.watermark[lost])
+            stamps = zip(r.rx[lost].tolist(), r.watermark[1:][lost].tolist(), strict=True)
+            samples = [f"{channel} rx={rx:.6f}{_zone(rx - newest)}" for rx, newest in stamps]
+            dead += self._wild_letters(source, r.watermark[lost], r.line[lost], samples)
+        if not len(rows):
+            return None
+        block = Block(
+            source=source,
+            channel=channel,
+            row=rows,
+            source_time=r.ts[rows],
+            arrival=r.rx[rows],
+            value=r.value[rows],
+            watermark=r.watermark[rows],
+            stamped=r.stamped[rows],
+            line=r.line[rows],
+        )
+        duplicate = self._duplicates.find(block, r.seq[rows])
+        if duplicate is not None:
+            ends += ended(source, channel, "duplicate", block.watermark[duplicate])
+            block = block.take(~duplicate)
+        missing = np.isnan(block.source_time)
+        if np.count_nonzero(missing):
+            # After the search for duplicates: a row without source time is none.
+            source_time = np.where(missing, block.arrival, block.source_time)
+            block = replace(block, source_time=source_time)
+        return block if len(block) else None
+
+    def _marker_block(
+        self, r: _Rows, m: _Marker, ends: list[Ends], dead: list[DeadLetter]
+    ) -> Block | None:
+        """Return a marker as a block of one row, None if its arrival is wild."""
+        row = np.array([m.row])
+        ends += ended(m.source, m.channel, "received", r.watermark[row])
+        if r.wild[m.row]:
+            ends += ended(m.source, m.channel, "rejected", r.watermark[row])
+            sample = f"{m.channel} rx={r.rx[m.row]:.6f}"
+            dead += self._wild_letters(m.source, r.watermark[row], r.line[row], [sample])
+            return None
+        source_time = r.rx[row] if np.isnan(r.ts[m.row]) else r.ts[row]
+        return Block(
+            source=m.source,
+            channel=m.channel,
+            row=row,
+            source_time=source_time,
+            arrival=r.rx[row],
+            value=r.value[row],
+            watermark=r.watermark[row],
+            stamped=r.stamped[row],
+            line=r.line[row],
+            text=(m.text,),
+        )
+
+    def _wild_letters(
+        self, source: str, watermark: F64, line: I64, samples: list[str]
+    ) -> list[DeadLetter]:
+        return letters(self.plan, "collect", "wild_stamp", source, watermark, line, samples)
 
     def _by_lane(self, lane: I32) -> Iterator[tuple[int, I64]]:
-        """Yield the lanes that have rows, rising, and their rows."""
-        key = lane.astype(np.int16) if len(self._channels) < _MIN_COUNT else lane
+        """Yield each lane that has rows, rising, with its rows."""
+        key = lane.astype(np.int16) if len(self._channels) < _MAX_SMALL_LANES else lane
         order = np.argsort(key, kind="stable")
         key = key[order]
         edges = (np.flatnonzero(key[1:] != key[:-1]) + 1).tolist()
@@ -313,40 +370,40 @@ class Collect:
             yield int(key[a]), order[a:b]
 
 
-def _refused(
-    rejects: list[Reject], before: F64, window_s: float
+def _reject_losses(
+    rejects: list[Reject], watermark: F64, window_s: float
 ) -> tuple[list[Ends], list[DeadLetter]]:
-    """Return what becomes of rejects; `before` is the running arrival before each row.
+    """Return the ends and dead letters of rejects; `watermark` is that before each row.
 
-    Those of one kind share a dead letter within a window, as `Ledger.add` would join them.
+    Rejects of one kind share a dead letter within a window, by the rule of `LossCounter.add`.
     """
     moments: dict[tuple[str, End], list[Reject]] = {}
     kinds: dict[tuple[float, Reason, str], list[Reject]] = {}
-    window = np.floor(before / window_s).tolist()
+    window = np.floor(watermark / window_s).tolist()
     for r in rejects:
         end = ENDED.get(r.reason, "rejected")
         moments.setdefault((r.source, end), []).append(r)
         if end == "rejected":
             kinds.setdefault((window[r.row], r.reason, r.source), []).append(r)
     ends: list[Ends] = []
-    for (source, end), some in moments.items():
-        moment = np.repeat(before[[r.row for r in some]], [r.count for r in some])
+    for (source, end), group in moments.items():
+        moment = np.repeat(watermark[[r.row for r in group]], [r.count for r in group])
         ends += ended(source, "", "received", moment)
         ends += ended(source, "", end, moment)
     dead: list[DeadLetter] = []
-    for (_, reason, source), some in kinds.items():
-        ts = float(min(before[[r.row for r in some]]))
-        first = [r for r in some if before[r.row] == ts]
+    for (_, reason, source), group in kinds.items():
+        ts = float(min(watermark[[r.row for r in group]]))
+        first = [r for r in group if watermark[r.row] == ts]
         where, sample = min(
             (r.where, r.sample[:MAX_SAMPLE].decode("utf-8", "replace")) for r in first
         )
-        count = sum(r.count for r in some)
+        count = sum(r.count for r in group)
         dead.append(DeadLetter(ts, "receive", reason, source, where, sample, count))
     return ends, dead
 
 
 def _zone(away: float) -> str:
-    """Return the remark on an arrival so far from the others (s): a zone of time, or nothing."""
+    """Return the remark on an arrival this far from the others (s): a time zone, or nothing."""
     quarters = round(away / _QUARTER_S) if np.isfinite(away) else 0
     if not 0 < abs(quarters) <= 56 or abs(away - quarters * _QUARTER_S) > _ZONE_OFF_S:
         return ""
@@ -354,7 +411,7 @@ def _zone(away: float) -> str:
 
 
 def _running(rx: F64, wild: Bool, newest: float) -> F64:
-    """Return the newest accepted arrival up to and with each row."""
+    """Return the running arrival (n,): rows with a wild arrival do not count."""
     if np.count_nonzero(wild):
         rx = np.where(wild, np.nan, rx)
     return np.asarray(np.fmax(np.fmax.accumulate(rx), newest))

@@ -1,9 +1,9 @@
-"""What a channel has said before: the same source time and value within a while of arrival.
+"""Duplicates: rows of a channel with the same source time and value, close in arrival.
 
-Rows that both carry a sequence number also have to share it; the first stays. Elements of one
-array share a line, and are no repeats of one another.
+If both rows carry a sequence number, that has to be the same, too. The first row stays. Elements
+of one array share a line and are no duplicates of one another.
 
-State: each channel's rows of the last `within_s`, at most `most` (64 Ki).
+State: each channel's rows of the last `within_s`, at most `max_rows` (64 Ki).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Duplicates:
     Parameters
     ----------
     within_s : float
-        Of arrival (s).
+        Largest distance in arrival (s).
     max_rows : int
         Rows that are kept of a channel.
     """
@@ -41,36 +41,36 @@ class Duplicates:
         return {c: list(t) for c, t in self._tails.items()}
 
     def find(self, block: Block, seq: I64) -> Bool | None:
-        """Return which rows of a channel's next block are repeats (n,), None if there is none.
+        """Return which rows of a channel's next block are duplicates (n,), None without one.
 
         Parameters
         ----------
         block : Block
         seq : int64 (n,)
-            Sequence numbers, -1 where there is none.
+            Sequence numbers, -1 for none.
         """
         new: list[np.ndarray] = [block.source_time, block.value, seq, block.arrival, block.line]
         tail = self._tails.get(block.channel)
         had = len(tail[0]) if tail else 0
         ts, rx = (np.concatenate((tail[i], new[i])) if tail else new[i] for i in (0, 3))
         ordered = np.sort(ts)
-        again = None
+        duplicate = None
         if np.count_nonzero(ordered[1:] == ordered[:-1]):
             both = [np.concatenate(c) for c in zip(tail, new, strict=True)] if tail else new
-            said = _said_before(both, had, self._within_s)
-            if np.count_nonzero(said):
-                again = said[had:]
-                new, rx = [c[~again] for c in new], rx[~said]
+            repeated = _repeats(both, had, self._within_s)
+            if np.count_nonzero(repeated):
+                duplicate = repeated[had:]
+                new, rx = [c[~duplicate] for c in new], rx[~repeated]
         recent = rx >= rx.max() - self._within_s
         first = max(int(recent.argmax()), len(rx) - self._max_rows)
         if tail and first < had:
             new = [np.concatenate((a[first:], b)) for a, b in zip(tail, new, strict=True)]
         self._tails[block.channel] = [c[max(first - had, 0) :].copy() for c in new]
-        return again
+        return duplicate
 
 
-def _said_before(columns: list[np.ndarray], had: int, within_s: float) -> Bool:
-    """Return which rows but the first `had` repeat an earlier row that stays.
+def _repeats(columns: list[np.ndarray], had: int, within_s: float) -> Bool:
+    """Return which rows after the first `had` repeat an earlier row that stays.
 
     `columns`: source time, value, sequence number (-1: none), arrival, line.
     """
@@ -86,7 +86,7 @@ def _said_before(columns: list[np.ndarray], had: int, within_s: float) -> Bool:
             latest = {int(seq[i]): i, -2: i}
         last = p
         i, number = int(order[p + 1]), int(seq[order[p + 1]])
-        # Without a number any row will do; with one, those of the same or of none.
+        # A row without a number matches any row; one with a number, the same number or none.
         for j in (latest.get(-2),) if number < 0 else (latest.get(number), latest.get(-1)):
             if j is not None and line[i] != line[j] and abs(rx[i] - rx[j]) <= within_s:
                 again[i] = i >= had

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.normalize import LARGEST, Normalize
+from operators.normalize import MAX_VALUE, Normalize
 from operators.plan import ChannelConfig
 from operators.records import Packet
 from tests.support.signals import START, block, packet, plan
@@ -64,7 +64,7 @@ def test_what_would_overflow_later_is_out_of_range(config: dict[str, Any]) -> No
     p = normalized([1e308, 1.0], [1, 2], **config)
     assert value(p) == [config.get("gain", 1.0)]
     assert [d.reason for d in p.letters] == ["out_of_range"]
-    assert value(normalized([LARGEST, -LARGEST])) == [LARGEST, -LARGEST]
+    assert value(normalized([MAX_VALUE, -MAX_VALUE])) == [MAX_VALUE, -MAX_VALUE]
 
 
 def test_markers_pass() -> None:
