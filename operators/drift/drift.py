@@ -1,32 +1,31 @@
-"""drift: source time to host time, source by source, and disorder put right.
+"""drift: source time to host time, source by source, in the order of host time.
 
-All channels of a source share its clock (operators/drift/clock.py). A row is mapped with the clock as
-it stood when the row came; rows in doubt, at most 32 stamps a source, wait until it is decided
-whether they are delayed, wild or the first after a clock reset. Rows without stamps of their own
-pass their arrival through. Markers end here, as lines.
+All channels of a source share its clock (operators/drift/clock.py). A row is mapped with the
+clock in force at its arrival. Rows in doubt, at most 32 stamps a source, wait for a decision:
+delayed, wild, or the first after a clock reset. Rows without stamps of their own keep their
+arrival as host time. Markers end here, as lines.
 
-A source whose rate no clock can have is held back (operators/drift/clock_rate.py). Stamps whose form cannot be
-that of a clock are found on the way (operators/drift/timetags.py): those before keep their fate, later
-rows go by their arrival, and the source has no clock from then on. So is the grain of each member's
-stamps (operators/drift/stamp_grain.py); samples that share a coarse stamp are spread over the time to the next
-(operators/drift/shared_stamps.py).
+On the way the stamps themselves are checked. A source whose rate is impossible for a clock is
+held back (operators/drift/clock_rate.py). Timetags whose form is not that of a clock are detected
+(operators/drift/timetags.py): later rows use their arrival, and the source has no clock from then
+on. The grain of each member's stamps is reported (operators/drift/stamp_grain.py). Samples that
+share a coarse stamp are spread over the time to the next (operators/drift/shared_stamps.py).
 
-In the second of two passes a source's clock is known as a whole (operators/drift/clock_path.py), and no
-row is in doubt.
+In the second of two passes a source's clock is known as a whole (operators/drift/clock_path.py),
+and no row is in doubt.
 
-Then rows leave in the order of host time. A row waits until the newest arrival is `settle_s`
-past its host time, one that is older already leaves at once; where later ones of its channel have
-left before, it is a *straggler*. One whose every tick has been released is late.
+Rows then leave in the order of host time (operators/drift/reorder_buffer.py). A row is late when
+all of its ticks have been released.
 
-State: a clock a source, a grain and runs of one stamp a member, the rows in doubt, each channel's
-rows of the last `settle_s`, and the host time of the last that left.
-Cost: about 25 numpy calls for each second of a source, and a sort a block.
+State: a clock per source; a grain and the runs of one stamp per member; the rows in doubt; the
+reorder buffer. Cost: about 25 numpy calls for each second of a source, and a sort a block.
 Losses: rejected (`wild_stamp`), late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -37,6 +36,7 @@ from operators.drift.clock_path import ClockPath, Smoothed
 from operators.drift.clock_rate import Rates, cause
 from operators.drift.clock_reports import PathReports, report
 from operators.drift.packet_rate import Packets
+from operators.drift.reorder_buffer import ReorderBuffer
 from operators.drift.shared_stamps import SharedStamps
 from operators.drift.smoother import ClockLog
 from operators.drift.stamp_grain import Grain
@@ -54,11 +54,13 @@ from operators.records import (
     PaceReport,
     Packet,
 )
-from operators.types import F64, Bool, State
+from operators.types import F64, I64, Bool, State
 
 AnyClock = Clock | ClockLog | Smoothed
-_LAST = 1 << 60
-"""Behind all rows."""
+_LAST_ROW = 1 << 60
+"""A row number behind all rows."""
+_HELD_ROWS = 1 << 40
+"""Offset that puts held rows before all rows of the next packet."""
 _COARSE = (
     "{} has coarse stamps, several samples to each: they are spread by their order, and the step"
     " over sqrt(12) is in the bound"
@@ -66,10 +68,24 @@ _COARSE = (
 
 
 class DriftConfig(ConfigPart, frozen=True, kw_only=True):
-    """What a clock and a network may do."""
+    """Limits of disorder and delay between sender and host."""
 
     max_disorder_s: Wait = 0.5
     max_delay_s: Period = 30.0
+
+
+class _HostRows(NamedTuple):
+    """A source's rows (n,) on the host axis.
+
+    `host` (s); `ok`: False for wild rows; `doubtful`: still undecided; `watermark`, `row`: those
+    of the row that decided each.
+    """
+
+    host: F64
+    ok: Bool
+    doubtful: Bool
+    watermark: F64
+    row: I64
 
 
 class Drift:
@@ -94,8 +110,7 @@ class Drift:
         self._tags = {source: Timetags() for source in plan.timetags}
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
-        self._waiting: dict[str, Block] = {}
-        self._gone: dict[str, float] = {}
+        self._buffer = ReorderBuffer(plan.settle_s)
         self._first = self._newest = float("nan")
         self._rates = Rates(plan.max_delay_s)
 
@@ -125,8 +140,7 @@ class Drift:
         core._doubtful = {
             s: [Block.from_snapshot(b) for b in blocks] for s, blocks in state["doubtful"].items()
         }
-        core._waiting = {c: Block.from_snapshot(b) for c, b in state["waiting"].items()}
-        core._gone = dict(state["gone"])
+        core._buffer = ReorderBuffer.from_snapshot(state["buffer"], plan.settle_s)
         core._first, core._newest = state["first"], state["newest"]
         return core
 
@@ -143,70 +157,112 @@ class Drift:
             "shared": {c: x.snapshot() for c, x in self._shared.items()},
             "tags": {s: t.snapshot() for s, t in self._tags.items()},
             "doubtful": {s: [b.snapshot() for b in x] for s, x in self._doubtful.items()},
-            "waiting": {c: b.snapshot() for c, b in self._waiting.items()},
-            "gone": dict(self._gone),
+            "buffer": self._buffer.snapshot(),
             "first": self._first,
             "newest": self._newest,
             "rates": self._rates.snapshot(),
         }
 
     def update(self, packet: Packet) -> Packet:
-        """Map the packet's rows and let go what is in order."""
+        """Map the packet's rows to host time; release those that are in order."""
         grains: list[GrainReport] = []
         if self._known and self._rig is None:
             self._look_up(packet.rig, {})
             seen = self._known.of(packet.rig, "drift").get("grains", {})
             grains += [GrainReport(channel, -np.inf, g) for channel, g in seen.items()]
-        packet, formless = self._believed(packet)
-        grains += self._grained(packet)
+        packet, formless = self._without_false_stamps(packet)
+        grains += self._grain_changes(packet)
         packet, notes = self._spread(packet)
         if self._learn:
             self._seen = {r.channel: r.grain_s for r in grains} | self._seen
-        by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
+        ends, dead = list(packet.ends), list(packet.letters)
         blocks, held = self._rates.part(packet.blocks)
+        for b, rate in held:
+            causes = [f": {cause(r)}" for r in spread(rate, b.weight).tolist()]
+            self._reject(b, causes, ends, dead)
+        mapped, clocks = self._mapped(packet, blocks, formless, ends, dead)
+        self._date(mapped)
+        if packet.end:
+            lines = ((s, c.finish()) for s, c in self._clocks.items() if s not in self._paths)
+            clocks += [report(s, packet.watermark, self._newest, x) for s, x in lines if x]
+        markers = [b for b in mapped if b.text]
+        for b in markers:
+            ends += ended(b.source, b.channel, "used", b.watermark)
+        kept, paces = self._without_late([b for b in mapped if not b.text], ends)
+        return replace(
+            packet,
+            blocks=self._buffer.release(kept, packet.watermark, packet.end),
+            clocks=tuple(clocks),
+            grains=tuple(grains),
+            paces=tuple(paces),
+            notes=(*packet.notes, *self._form_notes(formless), *notes),
+            ends=tuple[Ends, ...](ends),
+            letters=tuple[DeadLetter, ...](dead),
+            markers=_lines(packet.rig, markers),
+            first_host=self._first,
+            newest_host=self._newest,
+        )
+
+    def _mapped(
+        self,
+        packet: Packet,
+        blocks: list[Block],
+        formless: dict[str, float],
+        ends: list[Ends],
+        dead: list[DeadLetter],
+    ) -> tuple[list[Block], list[ClockReport]]:
+        """Return all sources' rows on the host axis, and the clock reports.
+
+        `formless`: sources that lose their clock in this packet, with the watermark of that. Wild
+        rows are appended to `ends` and `dead`.
+        """
+        by_source: dict[str, list[Block]] = {s: list(b) for s, b in self._doubtful.items()}
         for block in blocks:
             by_source.setdefault(block.source, []).append(block)
         self._doubtful = {}
         mapped: list[Block] = []
         until = np.inf if packet.end else packet.watermark
         clocks = [r for c in self._paths.values() for r in c.until(until)]
-        ends, dead = list(packet.ends), list(packet.letters)
-        for b, rate in held:
-            before = spread(b.watermark, b.weight)
-            ends += ended(b.source, b.channel, "rejected", before)
-            dead += letters(
-                self.plan, "drift", "wild_stamp", b.source, before, spread(b.line, b.weight),
-                [f"{b.channel} ts={t:.6f}: {cause(r)}" for t, r in
-                 zip(spread(b.source_time, b.weight).tolist(),
-                     spread(rate, b.weight).tolist(), strict=True)],
-            )  # fmt: skip
-        for source, blocks in by_source.items():
-            moment, last = formless.get(source, packet.watermark), source in formless or packet.end
-            good, wild, reports = self._map(source, blocks, moment, last)
+        for source, parts in by_source.items():
+            watermark = formless.get(source, packet.watermark)
+            last = source in formless or packet.end
+            good, wild, reports = self._map(source, parts, watermark, last)
             mapped += good
             clocks += reports
             if source in formless and source in self._clocks:
                 del self._clocks[source]
                 none = NO_CLOCK._replace(source=source, offset_s=np.nan)
-                clocks.append(none._replace(watermark=moment, known=moment))
+                clocks.append(none._replace(watermark=watermark, known=watermark))
             for b in wild:
-                before = spread(b.watermark, b.weight)
-                ends += ended(source, b.channel, "rejected", before)
-                dead += letters(
-                    self.plan, "drift", "wild_stamp", source, before, spread(b.line, b.weight),
-                    [f"{b.channel} ts={t:.6f}" for t in spread(b.source_time, b.weight).tolist()],
-                )  # fmt: skip
-        markers = [b for b in mapped if b.text]
-        rows = [b for b in mapped if not b.text]
-        self._date(mapped)
-        if packet.end:
-            lines = ((s, c.finish()) for s, c in self._clocks.items() if s not in self._paths)
-            clocks += [report(s, packet.watermark, self._newest, x) for s, x in lines if x]
-        for b in markers:
-            ends += ended(b.source, b.channel, "used", b.watermark)
+                self._reject(b, None, ends, dead)
+        return mapped, clocks
+
+    def _reject(
+        self, b: Block, causes: list[str] | None, ends: list[Ends], dead: list[DeadLetter]
+    ) -> None:
+        """Append the losses of wild rows; `causes`: the end of each event's sample."""
+        watermark = spread(b.watermark, b.weight)
+        times = spread(b.source_time, b.weight).tolist()
+        causes = causes or [""] * len(times)
+        samples = [f"{b.channel} ts={t:.6f}{c}" for t, c in zip(times, causes, strict=True)]
+        ends += ended(b.source, b.channel, "rejected", watermark)
+        dead += letters(
+            self.plan,
+            "drift",
+            "wild_stamp",
+            b.source,
+            watermark,
+            spread(b.line, b.weight),
+            samples,
+        )
+
+    def _without_late(
+        self, blocks: list[Block], ends: list[Ends]
+    ) -> tuple[list[Block], list[PaceReport]]:
+        """Return the rows that are not late, and the pace reports; append the late ones."""
         kept = []
         paces: list[PaceReport] = []
-        for b in rows:
+        for b in blocks:
             length_s: F64 | float = 0.0
             if b.channel in self._packets:
                 length_s, found = self._packets[b.channel].feed(b.arrival, b.host_time, b.watermark)
@@ -217,19 +273,7 @@ class Drift:
                 ends += ended(b.source, b.channel, "late", spread(lost.watermark, lost.weight))
                 b = b.take(~late)
             kept.append(b)
-        return replace(
-            packet,
-            blocks=self._in_order(kept, packet.watermark, packet.end),
-            clocks=tuple(clocks),
-            grains=tuple(grains),
-            paces=tuple(paces),
-            notes=(*packet.notes, *self._formless_notes(formless), *notes),
-            ends=tuple[Ends, ...](ends),
-            letters=tuple[DeadLetter, ...](dead),
-            markers=_lines(packet.rig, markers),
-            first_host=self._first,
-            newest_host=self._newest,
-        )
+        return kept, paces
 
     def shown(self) -> State:
         """Return each source's clock over the whole recording, and each channel's first grain."""
@@ -239,7 +283,7 @@ class Drift:
         return {"paths": paths, "grains": self._seen, "rates": wrong}
 
     def _look_up(self, rig: str, passed: dict[str, int]) -> None:
-        """Take the clocks of a rig from the findings; `passed`: reports so far, by source."""
+        """Take a rig's clocks from the first pass; `passed`: reports so far, by source."""
         self._rig = rig
         found = self._known.of(rig, "drift") if self._known else {}
         paths, self._rates.known = found.get("paths", {}), found.get("rates", {})
@@ -249,68 +293,91 @@ class Drift:
         }
 
     def _new_clock(self, source: str) -> AnyClock:
-        """Return a clock for a source whose first stamps have arrived."""
+        """Return the clock of a source at its first stamps."""
         if source in self._paths:
             return Smoothed(self._paths[source].path)
         return ClockLog(self.plan.max_delay_s) if self._learn else Clock(self.plan.max_delay_s)
 
     def _map(
-        self, source: str, blocks: list[Block], known: float, end: bool
+        self, source: str, blocks: list[Block], watermark: float, end: bool
     ) -> tuple[list[Block], list[Block], list[ClockReport]]:
-        """Return the source's rows with host time, those that are wild, and its reports."""
+        """Return the source's rows with host time, its wild rows, and its clock reports.
+
+        Rows in doubt are kept for the next packet.
+        """
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
-        at, arrival, stamped = whole.source_time, whole.arrival, whole.stamped
-        edge = np.cumsum([0, *(len(b) for b in blocks)])
-        order = np.argsort(whole.row, kind="stable") if len(blocks) > 1 else np.arange(len(at))
-        fed = order[stamped[order]]
-        host, ok = arrival.copy(), np.ones(len(at), bool)
-        waits = np.zeros(len(at), bool)
-        before, row = whole.watermark.copy(), whole.row.copy()
-        reports: list[ClockReport] = []
-        if len(fed):
-            clock = self._clocks.get(source) or self._new_clock(source)
-            self._clocks[source] = clock
-            new = np.ones(len(fed), bool)
-            s, a = at[fed], arrival[fed]
-            new[1:] = (s[1:] != s[:-1]) | (a[1:] != a[:-1])
-            first, group = fed[new], np.cumsum(new) - 1
-            judged = clock.feed(at[first], arrival[first], end)
-            host[fed], ok[fed] = judged.host[group], judged.ok[group]
-            waits[fed] = group >= judged.decided
-            moment = np.append(before[first], known)
-            before[fed] = np.maximum(before[fed], moment[judged.by][group])
-            # Its place among rows of the same moment is that of what decided it.
-            decided = np.append(row[first], _LAST)
-            row[fed] = np.maximum(row[fed], decided[judged.by][group])
-            if source not in self._paths:
-                reports = [report(source, float(moment[by]), now, line)
-                           for by, now, line in judged.turns]  # fmt: skip
+        rows, reports = self._on_host_axis(source, whole, watermark, end)
         good: list[Block] = []
         wild: list[Block] = []
-        for k, block in enumerate(blocks):
-            mine = slice(int(edge[k]), int(edge[k + 1]))
-            b = replace(block, row=row[mine], host_time=host[mine], watermark=before[mine],
-                        straggler=np.zeros(len(block), bool))  # fmt: skip
-            if ok[mine].all() and not waits[mine].any():
+        last = 0
+        for block in blocks:
+            first, last = last, last + len(block)
+            host, ok, doubtful, decided, row = (x[first:last] for x in rows)
+            b = replace(
+                block,
+                row=row,
+                host_time=host,
+                watermark=decided,
+                straggler=np.zeros(len(block), bool),
+            )
+            if ok.all() and not doubtful.any():
                 good.append(b)
                 continue
-            if waits[mine].any():
-                # Rows in doubt come before all of the next packet.
-                held = block.take(waits[mine])
-                held = replace(held, row=held.row - (1 << 40))
+            if doubtful.any():
+                held = block.take(doubtful)
+                held = replace(held, row=held.row - _HELD_ROWS)
                 self._doubtful.setdefault(source, []).append(held)
-            good.append(b.take(ok[mine] & ~waits[mine]))
-            wild.append(b.take(~ok[mine] & ~waits[mine]))
+            good.append(b.take(ok & ~doubtful))
+            wild.append(b.take(~ok & ~doubtful))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
 
-    def _believed(self, packet: Packet) -> tuple[Packet, dict[str, float]]:
-        """Take away stamps that cannot be a clock's.
+    def _on_host_axis(
+        self, source: str, whole: Block, watermark: float, end: bool
+    ) -> tuple[_HostRows, list[ClockReport]]:
+        """Feed a source's stamps to its clock; return its rows and its clock reports.
+
+        Rows that share stamp and arrival are fed once. `watermark` is that of the packet.
+        """
+        n = len(whole)
+        rows = _HostRows(
+            host=whole.arrival.copy(),
+            ok=np.ones(n, bool),
+            doubtful=np.zeros(n, bool),
+            watermark=whole.watermark.copy(),
+            row=whole.row.copy(),
+        )
+        order = np.argsort(whole.row, kind="stable")
+        fed = order[whole.stamped[order]]
+        if not len(fed):
+            return rows, []
+        clock = self._clocks.get(source) or self._new_clock(source)
+        self._clocks[source] = clock
+        stamp, arrival = whole.source_time[fed], whole.arrival[fed]
+        new = np.ones(len(fed), bool)
+        new[1:] = (stamp[1:] != stamp[:-1]) | (arrival[1:] != arrival[:-1])
+        first, group = fed[new], np.cumsum(new) - 1
+        verdicts = clock.feed(stamp[new], arrival[new], end)
+        rows.host[fed], rows.ok[fed] = verdicts.host[group], verdicts.ok[group]
+        rows.doubtful[fed] = group >= verdicts.decided
+        # A row takes the watermark and the place of the row that decided it.
+        moment = np.append(rows.watermark[first], watermark)
+        place = np.append(rows.row[first], _LAST_ROW)
+        rows.watermark[fed] = np.maximum(rows.watermark[fed], moment[verdicts.by][group])
+        rows.row[fed] = np.maximum(rows.row[fed], place[verdicts.by][group])
+        if source in self._paths:
+            return rows, []
+        return rows, [
+            report(source, float(moment[by]), known, line) for by, known, line in verdicts.turns
+        ]
+
+    def _without_false_stamps(self, packet: Packet) -> tuple[Packet, dict[str, float]]:
+        """Replace timetags that are not those of a clock by arrivals.
 
         Returns
         -------
         packet : Packet
         found : dict
-            Sources whose stamps turned out to be none, with what was known then.
+            Sources whose timetags were found false in this packet, with the watermark of that.
         """
         found: dict[str, float] = {}
         after: dict[str, int] = {}
@@ -321,17 +388,19 @@ class Drift:
                 mine = [b for b in packet.blocks if b.source == source and b.stamped.any()]
                 if not mine:
                     continue
-                row, ts, rx, before, stamped = (
-                    np.concatenate(c)
-                    for c in zip(*((b.row, b.source_time, b.arrival, b.watermark, b.stamped)
-                                   for b in mine), strict=True)
-                )  # fmt: skip
+                row, ts, rx, watermark, stamped = (
+                    np.concatenate(column)
+                    for column in zip(
+                        *((b.row, b.source_time, b.arrival, b.watermark, b.stamped) for b in mine),
+                        strict=True,
+                    )
+                )
                 order = np.argsort(row, kind="stable")
                 order = order[stamped[order]]
                 at = tags.feed(ts[order], rx[order])
                 if at is not None:
                     after[source] = int(row[order[at]])
-                    found[source] = float(before[order[at]])
+                    found[source] = float(watermark[order[at]])
         if not after:
             return packet, found
         blocks = tuple(
@@ -340,7 +409,7 @@ class Drift:
         )
         return replace(packet, blocks=blocks), found
 
-    def _grained(self, packet: Packet) -> list[GrainReport]:
+    def _grain_changes(self, packet: Packet) -> list[GrainReport]:
         """Return each change of the grain of a member's stamps."""
         reports: list[GrainReport] = []
         for b in packet.blocks:
@@ -351,9 +420,9 @@ class Drift:
         return reports
 
     def _spread(self, packet: Packet) -> tuple[Packet, list[tuple[str, float, str]]]:
-        """Return the packet, samples that share a stamp spread, and a note where it is the first.
+        """Return the packet with shared stamps spread, and a note at a channel's first spread.
 
-        Of rows without an arrival of their own, that goes with the stamp.
+        The arrival is moved, too, where a row has none of its own.
         """
         notes: list[tuple[str, float, str]] = []
         blocks: list[Block] = []
@@ -367,14 +436,17 @@ class Drift:
                     shared.stated = True
                     first = float(b.watermark[np.flatnonzero(later)[0]])
                     notes.append((b.source, first, _COARSE.format(b.channel)))
-                own = ~b.stamped & (b.arrival == b.source_time)
-                b = replace(b, source_time=b.source_time + later,
-                            arrival=b.arrival + np.where(own, later, 0.0))  # fmt: skip
+                not_own = ~b.stamped & (b.arrival == b.source_time)
+                b = replace(
+                    b,
+                    source_time=b.source_time + later,
+                    arrival=b.arrival + np.where(not_own, later, 0.0),
+                )
             blocks.append(b)
         return replace(packet, blocks=tuple(blocks)), notes
 
     def _date(self, mapped: Iterable[Block]) -> None:
-        """Note the host time of the first event, by the moment it was known, and the newest."""
+        """Keep the host time of the first event, by watermark, and the newest host time."""
         heads: list[tuple[float, int, float]] = []
         for b in mapped:
             self._newest = float(np.fmax(self._newest, np.max(b.host_time)))
@@ -383,68 +455,24 @@ class Drift:
         if np.isnan(self._first) and heads:
             self._first = min(heads)[2]
 
-    def _formless_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
+    def _form_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
         for source, moment in formless.items():
             form = self._tags[source].form
             yield source, moment, f"its timetags are {form}: its arrivals are used instead"
 
     def _late(self, block: Block, length_s: F64 | float) -> Bool:
-        """Return which rows are too old for any tick; a held value serves all later ones.
+        """Return which rows are too old for any tick; a held value is never late.
 
-        Ticks wait for packets of a length (s), but for low latency.
+        Ticks wait for packets of this length (s), except in the low-latency profile.
         """
         if self.plan.is_held(block.channel):
             return np.zeros(len(block), bool)
         late_s = self.plan.late_s + (0.0 if self.plan.eager else length_s)
         return np.asarray(block.watermark >= block.host_time + late_s, bool)
 
-    def _in_order(self, blocks: list[Block], known: float, end: bool) -> tuple[Block, ...]:
-        """Add rows to those that wait; return what may go, rising in host time."""
-        for b in blocks:
-            waiting = self._waiting.get(b.channel)
-            b = replace(b, straggler=self._stragglers(b, waiting))
-            self._waiting[b.channel] = Block.join((waiting, b)) if waiting else b
-        out: list[Block] = []
-        for channel, b in list(self._waiting.items()):
-            if not len(b):
-                continue
-            go = b.straggler | (b.host_time + self.plan.settle_s <= known) | end
-            if go.all():
-                del self._waiting[channel]
-            elif go.any():
-                self._waiting[channel] = b.take(~go)
-                b = b.take(go)
-            else:
-                continue
-            if (b.host_time[1:] < b.host_time[:-1]).any():
-                b = b.take(np.argsort(b.host_time, kind="stable"))
-            self._gone[channel] = max(self._gone.get(channel, -np.inf), float(b.host_time[-1]))
-            out.append(b)
-        return tuple(out)
-
-    def _stragglers(self, block: Block, waiting: Block | None) -> Bool:
-        """Return which rows came when the channel's rows of later host time had been let go.
-
-        Old rows alone are none: of a radio that delivers by the second, all are old.
-        """
-        host, settle_s = block.host_time, self.plan.settle_s
-        straggler = block.watermark >= host + settle_s
-        if not straggler.any():
-            return straggler
-        earlier = np.append(waiting.host_time, host) if waiting else host
-        gone = self._gone.get(block.channel, -np.inf)
-        ahead = np.maximum.accumulate(np.append(gone, earlier))[-len(host) - 1 : -1]
-        straggler &= host < ahead
-        first = len(earlier) - len(host)
-        for i in np.flatnonzero(straggler & (host >= gone)).tolist():
-            before = earlier[: first + i]
-            let_go = before <= block.watermark[i] - settle_s
-            straggler[i] = bool((let_go & (before > host[i])).any())
-        return straggler
-
 
 def _unstamped(block: Block, rows: Bool) -> Block:
-    """Return a block in which some rows have their arrival for a stamp."""
+    """Return a block with the arrival as stamp in some rows."""
     source_time = np.where(rows, block.arrival, block.source_time)
     return replace(block, source_time=source_time, stamped=block.stamped & ~rows)
 
