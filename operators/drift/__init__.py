@@ -1,4 +1,4 @@
-"""drift: source time to host time, source by source, and disorder put right."""
+"""drift: source time to host time, source by source, in the order of host time."""
 
 from operators.drift.drift import Drift, DriftConfig
 

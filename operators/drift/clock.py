@@ -1,22 +1,25 @@
 """One source's clock: offset and skew from the lower envelope of arrival minus source time.
 
-d = arrival - source is offset + slope * time + a delay that is never negative: its lower edge
-is followed, not its mean. In each bin of source time the least residual e of d against the
-prediction is a reading of the offset; a bank of filters (operators/drift/offset_filter.py) makes the line of the
-readings and finds out whether the delays have a sharp edge. The least of n lies above it by
+d = arrival - source = offset + slope * time + delay, and the delay is never negative: the lower
+edge of d is followed, not its mean. In each bin of source time the least residual e of d against
+the prediction is a reading of the offset. A bank of filters (operators/drift/offset_filter.py)
+fits a line to the readings and detects whether the delays have a sharp edge. The least of n
+delays lies above that edge by
 
     own = js / n,   js = EWMA of (median e - min e) / (the same for exponential delays of mean 1)
 
-A source that never brings five stamps a bin does not show the law of its delays: its readings are
-the delays themselves, all alike, so that the line is the one of least squares.
+A source with fewer than five stamps in every bin does not show the distribution of its delays.
+Its readings are then the delays themselves with equal weights: a line of least squares.
 
-A *clock reset* is a run of stamps of one sign, all but one in a row, that agree with one
-another within the gate: five above the prediction by more than max(20 ms, 12 js) that did not
-come as one burst, or three below it by more than max(20 ms, 6 sd of the readings), where no
-delay can lead. It is decided when the run breaks off or has lasted 0.075 s: more stamps make a
-better offset. Smaller steps up show when two bins in a row have no stamp near the prediction.
-The offset then moves, the slope stays: in the first four seconds the least of all stamps since
-the step is the one reading, in bins that begin short.
+A *clock reset* is a run of stamps of one sign, in a row but for one, that agree within the gate:
+
+- five above the prediction by more than max(20 ms, 12 js) that did not arrive as one burst, or
+- three below it by more than max(20 ms, 6 sd of the readings), where no delay can lie.
+
+The reset is decided when the run ends or has lasted 0.075 s: more stamps give a better offset.
+Smaller steps up show as two bins in a row without a stamp near the prediction. At a reset the
+offset moves and the slope stays. In the first four seconds after it the least of all stamps since
+the step is the only reading, in bins that start short.
 
 Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 """
@@ -33,28 +36,29 @@ from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
 
 BIN_S = 0.9
-"""A little under a second: each epoch of a 1 Hz source is a bin of its own."""
-TELLING, MAX_IN_BIN = 5, 4096
+"""Slightly under a second: each stamp of a 1 Hz source has a bin of its own."""
+MIN_IN_BIN, MAX_IN_BIN = 5, 4096
+"""Stamps of a bin: for an estimate of the delays' spread, and before it is closed early."""
 GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
-RUN_ABOVE, RUN_BELOW, RUN_MOST, HOLD_S = 5, 3, 32, 0.075
-"""How many stamps make a reset, and how many, and how long, are waited for at most."""
+RUN_ABOVE, RUN_BELOW, MAX_RUN, HOLD_S = 5, 3, 32, 0.075
+"""Stamps that make a reset; the most stamps, and the longest time (s), in doubt."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
-ANEW_S, ROUNDED_S = 4.0, 1e-3
-"""So long is a step new; stamps of whole milliseconds are taken to be rounded."""
+NEW_STEP_S, ROUNDED_S = 4.0, 1e-3
+"""Time for which a step is new; stamps of whole milliseconds are assumed to be rounded."""
 
 
 class StampVerdicts(NamedTuple):
-    """What became of the stamps that were fed, in their order.
+    """The verdict on each fed stamp, in order.
 
-    `host` (n,): source time mapped to host time (s). `ok` (n,): it may be used; else it is wild.
+    `host` (n,): source time mapped to host time (s). `ok` (n,): usable; otherwise wild.
     `by` (n,): index of the stamp that decided it, n for the end of the data; never falls.
-    `decided` says how many, from the front, are decided at all: the rest must be fed again with
-    what comes next.
-    `turns`: (by, known, line) for each change of the line: index of the stamp that brought it,
-    host time (s), and the line, `ClockLine.stepped` where it was a step.
+    `decided`: number of decided stamps, from the front. The caller feeds the rest again, before
+    the next stamps.
+    `turns`: (by, known, line) for each change of the line: index of the stamp that caused it,
+    host time (s), and the line, with `ClockLine.stepped` for a step.
     `steps`: index of the first stamp of each run that made a reset, or of the stamp that closed
-    the second bin too far above.
+    the second bin too far above the prediction.
     """
 
     host: F64
@@ -82,7 +86,7 @@ class ClockLine(NamedTuple):
 
 @dataclass
 class Clock:
-    """Follow one source's clock. State: a bank, twenty numbers and the stamps of one bin."""
+    """The clock of one source. State: a bank, twenty numbers and the stamps of one bin."""
 
     max_delay_s: float
     bank: OffsetFilterBank | None = None
@@ -95,13 +99,13 @@ class Clock:
     stepped_at: float = float("nan")
     rounding: float = 0.0
     low: tuple[float, float, int] = (0.0, 0.0, 0)
-    """Time and delay of the lowest stamp since the last step, and of how many (s)."""
+    """Time and delay (s) of the lowest stamp since the last step, and the number of stamps."""
     bin_source: F64 = field(default_factory=lambda: np.empty(0))
     bin_delay: F64 = field(default_factory=lambda: np.empty(0))
     least: float = float("nan")
     """The least delay before the first bin is closed (s)."""
     above: float = float("nan")
-    """How far the last bin lay above the prediction (s), if that was too far for it."""
+    """Distance of the last bin above the prediction (s), NaN where it was within the gate."""
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -116,20 +120,27 @@ class Clock:
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""
         return ClockLine(
-            bank.at, bank.offset, bank.slope,
-            bank.offset_var + bank.hidden, bank.cross_var, bank.slope_var,
-            self.jitter_p95, self.resets, self.reset_at, stepped,
-        )  # fmt: skip
+            at=bank.at,
+            offset=bank.offset,
+            slope=bank.slope,
+            offset_var=bank.offset_var + bank.hidden,
+            cross_var=bank.cross_var,
+            slope_var=bank.slope_var,
+            jitter_p95=self.jitter_p95,
+            resets=self.resets,
+            reset_at=self.reset_at,
+            stepped=stepped,
+        )
 
     def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
-        """Take in distinct stamps in order of arrival.
+        """Process distinct stamps in order of arrival.
 
         Parameters
         ----------
         source, arrival : float64 (n,)
-            Source time and arrival (s); those left undecided by the last call first.
+            Source time and arrival (s); the undecided stamps of the last call first.
         end : bool
-            Nothing follows: everything is decided.
+            The data end here: every stamp is decided.
         """
         n = len(source)
         delay = arrival - source
@@ -145,7 +156,7 @@ class Clock:
             if len(past):
                 stop = i + int(past[0])
             if stop == i:
-                # The first stamp past the edge closes the bin, unless it is itself in doubt.
+                # The first stamp past the edge closes the bin, unless that stamp is in doubt.
                 e = delay[i : i + 1] - self._predict(source[i : i + 1], delay[i : i + 1])
                 if not self._doubtful(e)[0]:
                     line = self._close(float(source[i]))
@@ -168,7 +179,7 @@ class Clock:
                 i += sure
                 continue
             settled, reset = self._judge(source, arrival, i, end, host, ok, by)
-            # What came meanwhile has waited, too.
+            # Stamps that arrived in the meantime waited as long.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
                 return StampVerdicts(host, ok, by, i, turns, steps)
@@ -182,23 +193,23 @@ class Clock:
         return StampVerdicts(host, ok, by, n, turns, steps)
 
     def finish(self) -> ClockLine | None:
-        """Take in what is left at the end of the data; return the line."""
+        """Close the last bin at the end of the data; return the line."""
         return self._close(float("inf"))
 
     def _judge(
         self, source: F64, arrival: F64, i: int, end: bool, host: F64, ok: Bool, by: I64
     ) -> tuple[int, int]:
-        """Decide the doubtful rows from i on as far as can be.
+        """Decide the doubtful rows from i on, as far as possible.
 
-        Returns the first undecided one's index, and how many made a reset (0: none).
+        Returns the index of the first undecided row, and the number of rows of a reset (0: none).
         """
-        # Rows that share a stamp have one vote, that of the first to arrive.
-        vote = i + np.flatnonzero(_fresh(source[i:]))[:RUN_MOST]
+        # Rows that share a stamp have one vote, that of the first arrival.
+        vote = i + np.flatnonzero(_fresh(source[i:]))[:MAX_RUN]
         s, d = source[vote], (arrival - source)[vote]
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
         need, gate = RUN_BELOW if e[0] < 0 else RUN_ABOVE, self._gate()
-        others = np.flatnonzero(~doubt)  # one, overtaken by the first after a step, breaks no run
+        others = np.flatnonzero(~doubt)  # one stamp overtaken at the step does not end the run
         run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
         held = np.flatnonzero(np.abs(s[run[need - 1 :]] - s[0]) >= HOLD_S)
         if len(held):
@@ -206,7 +217,7 @@ class Clock:
             last = int(vote[run[-1]])
         elif len(others) > 1:
             last = int(vote[others[1]])
-        elif len(e) == RUN_MOST:
+        elif len(e) == MAX_RUN:
             last = int(vote[-1])
         elif end:
             last = len(source)
@@ -228,19 +239,20 @@ class Clock:
                 ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
                 by[rows] = last
                 return rows.stop, rows.stop - i
-        # Not a reset that begins here: this one row stands for itself.
+        # No reset begins here: this row is decided alone.
         ok[i] = -gate <= e[0] <= self.max_delay_s
         host[i] = s[0] + self._predict(s[:1], d[:1])[0]
         by[i] = last
         return i + 1, 0
 
     def _gate(self) -> float:
-        """Return how far above the prediction a stamp is in doubt, and below it wild (s)."""
+        """Return the distance from the prediction (s): above it a stamp is in doubt, below wild."""
         if self.bank is None or not (self.bank.settled or self.jitter > 0):
             return self.max_delay_s
         return float(np.fmax(max(GATE_S, GATE_EDGES * self.bank.edge), GATE_JITTERS * self.jitter))
 
     def _doubtful(self, e: F64) -> Bool:
+        """Return which residuals (n,) lie outside the gate, e > high or e < -low."""
         low = high = self._gate()
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
@@ -250,7 +262,7 @@ class Clock:
         """Return the offset (s) at each source time."""
         if self.bank:
             return self.bank.offset + self.bank.slope * (source - self.bank.at)
-        # Before the first bin is closed the least delay so far is the best there is.
+        # Before the first bin is closed the prediction is the least delay so far.
         near = np.where(np.abs(delay - self.least) <= self.max_delay_s, delay, self.least)
         return np.minimum(np.minimum.accumulate(near), self.least)
 
@@ -263,7 +275,7 @@ class Clock:
             self.due = float(np.max(self.bin_source))
 
     def _close(self, now: float) -> ClockLine | None:
-        """Take the bin in and open the next; return the line if it changed."""
+        """Read the bin and open the next; return the line if it changed."""
         s, d = self.bin_source, self.bin_delay
         if not (fresh := _fresh(s)).all():
             s, d = s[fresh], d[fresh]
@@ -277,11 +289,12 @@ class Clock:
         k = int(e.argmin())
         least = float(e[k])
         e -= least
-        if n >= TELLING:
+        if n >= MIN_IN_BIN:
             if self._above(s, d, least):
                 return self.line(self.bank, stepped=True) if self.bank else None
             half, high = n // 2, int(0.95 * (n - 1))
             e.sort()
+            # js of this bin: e at rank half over ln((n - 1/2) / (n - 1/2 - half)).
             spread = float(e[half]) / math.log((n - 0.5) / (n - 0.5 - half))
             p95 = float(e[high])
             if np.isnan(self.jitter):
@@ -292,8 +305,8 @@ class Clock:
         return self.line(self.bank) if self.bank else None
 
     def _read(self, at: float, least: float, n: int) -> None:
-        """Take in the least delay of n stamps."""
-        new = self.stepped_at <= at < self.stepped_at + ANEW_S
+        """Process the least delay of n stamps as a reading."""
+        new = self.stepped_at <= at < self.stepped_at + NEW_STEP_S
         if new and self.bank and self.bank.sharp and not self.rounding:
             low_at, low, before = self.low
             if low + self.bank.slope * (at - low_at) < least:
@@ -308,16 +321,17 @@ class Clock:
             self.bank.read(at, least, own, r, self.rounding)
 
     def _restart(self, at: float, least: float, n: int) -> None:
-        """Begin a new offset with the least of the n stamps since the step."""
+        """Start a new offset from the least of the n stamps since the step."""
         self.low = (at, least, n)
         if self.bank:
             self.bank.move(at, least - self._own(n), self._own(n))
 
     def _own(self, n: int) -> float:
+        """Return own = js / n (s), 0 while the jitter is unknown."""
         return 0.0 if np.isnan(self.jitter) else self.jitter / n
 
     def _above(self, source: F64, delay: F64, least: float) -> bool:
-        """Move the line if this bin and the one before it lie alike too far above it."""
+        """Move the line if this bin and the last lie too far above it, by the same distance."""
         before, self.above = self.above, float("nan")
         if self.bank is None or not self.bank.settled:
             return False
@@ -331,7 +345,7 @@ class Clock:
         return True
 
     def _reset(self, source: F64, delay: F64) -> None:
-        """Move the offset to where these stamps are; the slope stays."""
+        """Move the offset to these stamps; the slope stays."""
         self.resets += 1
         self.above = float("nan")
         self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
@@ -345,13 +359,13 @@ class Clock:
 
 
 def _whole(source: F64) -> bool:
-    """Whether all stamps are of whole milliseconds."""
+    """Return whether all stamps are whole milliseconds."""
     count = source / ROUNDED_S
     return bool((np.abs(count - np.round(count)) < 2e-3).all())
 
 
 def _fresh(source: F64) -> Bool:
-    """Return which stamps differ from the one before."""
+    """Return which stamps differ from their predecessor."""
     fresh = np.ones(len(source), bool)
     np.not_equal(source[1:], source[:-1], out=fresh[1:])
     return fresh

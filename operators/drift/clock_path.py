@@ -1,13 +1,13 @@
-"""One source's clock over a whole recording: nodes, and host time for every stamp of a second pass.
+"""One source's clock over a whole recording: nodes, and host time for each stamp of a second pass.
 
-A path is a row of parts, one between two clock resets; in each, nodes carry the smoothed offset
-and slope with their covariance (operators/drift/smoother.py makes them). Between two nodes the offset is
-the cubic through values and slopes, beyond them a line. Which part a stamp belongs to follows from
-its place among the distinct stamps of its source, in the order of arrival: a second pass over
-the same recording counts them again.
+A path is a sequence of parts, one between two clock resets. The nodes of a part hold the smoothed
+offset and slope with their covariance (from operators/drift/smoother.py). Between two nodes the
+offset is the cubic through values and slopes, beyond them a line. The part of a stamp follows
+from its number among the distinct stamps of its source, in the order of arrival: a second pass
+over the same recording counts them again.
 
-Cost: 0.2 us a stamp. State of a second pass: four numbers. Losses: none; what lies too far from
-the path is named wild, by the rule of `Clock`.
+Cost: 0.2 us a stamp. State of a second pass: four numbers. Losses: none; stamps too far from the
+path are marked wild, by the rule of `Clock`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ class ClockPath:
     covariance : float64 (3, m)
         Variance of the offset (s^2), of both together, of the slope.
     gate : float64 (m,)
-        How far below the offset a stamp's delay may lie (s); further below it is wild.
+        Largest distance of a stamp's delay below the offset (s); further below it is wild.
     jitter_p95 : float64 (m,)
-        95th percentile of the delay above its least (s), NaN: not known.
+        95th percentile of the delay above its least (s), NaN where unknown.
     node_edges, stamp_edges : int64 (p + 1,)
-        Where the parts begin, among the nodes and among the distinct stamps, and where the
-        last ends.
+        First node and first distinct stamp of each part, and the numbers of all.
     odd, odd_part : int64 (k,)
-        Stamps, by number, that a part overtook in the network, and the part each is of.
+        Numbers of the stamps that were overtaken across a reset, and the part of each.
     reset_at : float64 (p,)
         Host time (s) of the first stamp of each part, NaN for the first part.
     max_delay_s : float
@@ -79,7 +78,7 @@ class ClockPath:
         return part
 
     def nodes(self, part: I64, source: F64) -> I64:
-        """Return the last node at or before each source time, in its part."""
+        """Return the last node at or before each source time, within its part."""
         node = np.empty(len(source), np.int64)
         for p in np.unique(part).tolist():
             a, b = self.node_edges[p : p + 2].tolist()
@@ -88,7 +87,11 @@ class ClockPath:
         return node
 
     def offset(self, part: I64, source: F64, node: I64 | None = None) -> F64:
-        """Return host - source (s) at source times of given parts."""
+        """Return host - source (s) at source times of given parts.
+
+        With x = (t - t_j) / w from node j to the next, w apart, and a, b the slopes times w:
+        offset = y_j + x (a + x ((3 rise - 2 a - b) + x (a + b - 2 rise))).
+        """
         i = self.nodes(part, source) if node is None else node
         offset, slope = self.line
         dt = source - self.at[i]
@@ -110,7 +113,7 @@ class ClockPath:
         dt = source - self.at[i]
         share = np.clip(dt / np.where(width > 0, width, 1.0), 0.0, 1.0) * (width > 0)
         offset, both, slope = self.covariance
-        # Beyond the nodes of its part a line runs off by its slope.
+        # Beyond the nodes of its part the variance of the slope adds to that of the line.
         beyond = np.where(share >= 1, source - self.at[j], np.where((dt < 0) | (width == 0), dt, 0))
         k = np.where(share >= 1, j, i)
         inside = (1 - share) * offset[i] + share * offset[j]
@@ -121,31 +124,54 @@ class ClockPath:
         part = int(np.searchsorted(self.node_edges[1:-1], i, "right"))
         (offset, slope), (v00, v01, v11) = self.line[:, i].tolist(), self.covariance[:, i].tolist()
         return ClockLine(
-            float(self.at[i]), offset, slope, v00, v01, v11, float(self.jitter_p95[i]),
-            part, float(self.reset_at[part]), stepped,
-        )  # fmt: skip
+            at=float(self.at[i]),
+            offset=offset,
+            slope=slope,
+            offset_var=v00,
+            cross_var=v01,
+            slope_var=v11,
+            jitter_p95=float(self.jitter_p95[i]),
+            resets=part,
+            reset_at=float(self.reset_at[part]),
+            stepped=stepped,
+        )
 
     def reports(self, source: str) -> list[ClockReport]:
-        """Return a report a node, the first known at all times, the others from their own on."""
+        """Return a report per node: the first dated -inf, each other at its own host time."""
         out = []
         heads = set(self.node_edges[1:-1].tolist())
         for i in range(len(self.at)):
             line = self.node(i, i in heads)
             host = line.at + line.offset
             known = host if i else -math.inf
-            out.append(ClockReport(
-                source, known, known, host, line.offset, line.slope / (1 + line.slope),
-                line.offset_var, line.cross_var, line.slope_var, line.jitter_p95, line.resets,
-                line.reset_at, line.stepped,
-            ))  # fmt: skip
+            out.append(report(source, known, known, line))
         return out
 
 
-class Smoothed:
-    """`Clock`'s place in a second pass: the same calls, answered from the path.
+def report(source: str, watermark: float, known: float, line: ClockLine) -> ClockReport:
+    """Return a line in source time as a report in host time."""
+    return ClockReport(
+        source=source,
+        watermark=watermark,
+        known=known,
+        at=line.at + line.offset,
+        offset_s=line.offset,
+        slope=line.slope / (1 + line.slope),
+        offset_var=line.offset_var,
+        cross_var=line.cross_var,
+        slope_var=line.slope_var,
+        jitter_p95_s=line.jitter_p95,
+        resets=line.resets,
+        reset_at=line.reset_at,
+        stepped=line.stepped,
+    )
 
-    Nothing waits: each stamp is decided when it is fed. Each node is a turn of the line, dated at
-    the first stamp at or past it; the first is dated -inf, so that it holds for every tick.
+
+class Smoothed:
+    """The clock of a second pass: the methods of `Clock`, computed from the path.
+
+    Each stamp is decided when it is fed. Each node is a turn of the line, dated at the first
+    stamp at or past it; the first node is dated -inf, so that it holds for every tick.
     """
 
     def __init__(self, path: ClockPath) -> None:
@@ -183,7 +209,7 @@ class Smoothed:
         return StampVerdicts(host, ok, np.arange(n), n, self._turns(node, host, ok), [])
 
     def finish(self) -> ClockLine | None:
-        """Return the line at the end of the data, if no stamp has brought it yet."""
+        """Return the line at the end of the data, None if a stamp has passed it already."""
         last = len(self.path.at) - 1
         if self.passed >= last:
             return None
@@ -191,7 +217,7 @@ class Smoothed:
         return self.path.node(last, stepped)
 
     def _turns(self, node: I64, host: F64, ok: Bool) -> list[tuple[int, float, ClockLine]]:
-        """Return the nodes that these stamps have passed, wild ones not asked."""
+        """Return the nodes that these stamps have passed; wild stamps do not count."""
         ahead = np.maximum.accumulate(np.append(self.passed, np.where(ok, node, -1)))
         turns = []
         for k in np.flatnonzero(ahead[1:] > ahead[:-1]).tolist():
@@ -205,6 +231,6 @@ class Smoothed:
 
 
 def distinct(source: F64, arrival: F64, last: tuple[float, float]) -> Bool:
-    """Return which stamps differ from the one before, the first from `last`."""
+    """Return which stamps differ from their predecessor, which for the first is `last`."""
     s, a = np.append(last[0], source), np.append(last[1], arrival)
     return np.asarray((s[1:] != s[:-1]) | (a[1:] != a[:-1]), bool)

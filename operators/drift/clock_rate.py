@@ -1,18 +1,18 @@
-"""The rate of a source's clock against arrival: a clock that no clock can be is held back.
+"""The rate of a source's clock against arrival: sources with an impossible rate are held back.
 
-A window holds up to 64 stamps, spread evenly over arrival, of at least 20 packets and 10 s, then of
-twice as long, up to 80 s. Its rate is the median of (s_j - s_i) / (a_j - a_i) over stamps a quarter
-of the window apart. It is wrong where
+A window holds up to 64 stamps, evenly spread over arrival, of at least 20 packets and 10 s; each
+further window is twice as long, up to 80 s. Its rate is the median of (s_j - s_i) / (a_j - a_i)
+over stamps a quarter of the window apart. The rate is wrong where
 
     |rate - 1| > 0.01 + 6 (jitter + quantisation) / span,
 
-with the spread of the pairs about their median as jitter and the pairs' own span, so that the
-limit is wide rather than narrow, and where the same holds for the sum of all steps from stamp to
-stamp but for those that stand out: clock resets make no rate. Then the source's stamps are held
-back until a window is right. In the first window a source is held back sooner where its stamps
-have run further ahead of arrival than any delay that is believed.
+with the spread of the pairs about their median as jitter, and the pairs' own span, so that the
+limit is wide rather than narrow. The same must hold for the sum of all steps from stamp to stamp
+without the outliers: clock resets are no rate. The source's stamps are then held back until a
+window is right. In the first window a source is held back sooner, if its stamps run further ahead
+of arrival than the largest accepted delay.
 
-Cost: 64 stamps are looked at in a window. State: those stamps. Losses: what is held back.
+Cost: 64 stamps a window are processed. State: those stamps. Losses: the held stamps.
 
 Source: Theil-Sen slope, P. K. Sen, J. Am. Stat. Assoc. 63 (1968).
 """
@@ -27,13 +27,13 @@ import numpy as np
 from operators.records import Block
 from operators.types import F64, State
 
-LEAST, POINTS = 20, 64
+MIN_POINTS, POINTS = 20, 64
 SPAN_S, MAX_S = 10.0, 80.0
 MAX_OFF, JITTERS = 0.01, 6.0
 MIN_COUNT, SOON_S = 8, 0.01
-"""Stamps of a first window that may show that no delay explains them, and how far apart (s)."""
+"""Stamps of a first window before it can be wrong early, and their distance (s)."""
 STEP_S, STEPS = 0.02, 18.0
-"""A step from stamp to stamp stands out by so much (s) and so many median deviations."""
+"""A step from stamp to stamp is an outlier beyond this (s) plus this many median deviations."""
 GRIDS = (1.0, 0.1, 0.01, 0.001)
 _NAMES = {1e3: ("milliseconds", "ms"), 1e6: ("microseconds", "us"), 1e9: ("nanoseconds", "ns")}
 _NEAR = 0.05
@@ -41,14 +41,14 @@ _NEAR = 0.05
 
 @dataclass
 class Rate:
-    """Follow one source.
+    """The rate of one source.
 
     Attributes
     ----------
-    wrong : float
-        The rate by which it is held back; 0 where it is not.
+    wrong : float or None
+        The rate for which the source is held back; None where it is not.
     judged, right : int
-        How many windows were judged, and were right.
+        Numbers of judged windows and of right ones.
     """
 
     max_delay_s: float
@@ -59,7 +59,7 @@ class Rate:
     begin: float = float("nan")
     newest: float = float("-inf")
     due: float = float("nan")
-    """From when on the next stamp is looked at (s)."""
+    """Arrival from which the next stamp is sampled (s)."""
     source: list[float] = field(default_factory=list)
     arrival: list[float] = field(default_factory=list)
 
@@ -73,7 +73,7 @@ class Rate:
         return cls(**state)
 
     def feed(self, source: F64, arrival: F64) -> F64:
-        """Take in stamps in order of arrival.
+        """Process stamps in order of arrival.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Rate:
         Returns
         -------
         float64 (n,)
-            The rate by which each is held back, NaN where it is not.
+            The rate for which each stamp is held back, NaN where it is not.
         """
         n, lo = len(source), 0
         out = np.empty(n)
@@ -104,7 +104,7 @@ class Rate:
         return np.nan if self.wrong is None else self.wrong
 
     def _add(self, source: float, arrival: float) -> None:
-        """Take a stamp into the window; judge the window if that closes it."""
+        """Add a stamp to the window; judge the window if that closes it."""
         first = not self.judged
         early = first and len(self.source) < MIN_COUNT
         self.due = arrival + (SOON_S if early else self.span / POINTS)
@@ -112,7 +112,7 @@ class Rate:
             return
         self.source.append(source)
         self.arrival.append(arrival)
-        if arrival - self.begin >= self.span and len(self.source) >= LEAST:
+        if arrival - self.begin >= self.span and len(self.source) >= MIN_POINTS:
             self._judge()
         elif first and self.wrong is None and len(self.source) >= MIN_COUNT:
             ahead = self.source[-1] - self.source[0] - (arrival - self.arrival[0])
@@ -121,7 +121,7 @@ class Rate:
                 self.wrong = rate
 
     def _judge(self) -> None:
-        """Judge the window and begin another."""
+        """Judge the window and start the next."""
         self.wrong = self._rate()
         self.judged += 1
         self.right += self.wrong is None
@@ -130,7 +130,7 @@ class Rate:
         self.source, self.arrival = [], []
 
     def _rate(self) -> float | None:
-        """Return the rate of the window where no clock can have it."""
+        """Return the rate of the window if it is wrong, else None."""
         s, a = np.array(self.source), np.array(self.arrival)
         apart = max(len(s) // 4, 1)
         rise, span = s[apart:] - s[:-apart], a[apart:] - a[:-apart]
@@ -148,7 +148,7 @@ class Rate:
 
 
 def _grid(times: F64) -> float:
-    """Return the coarsest grid of `GRIDS` that all times (n,) lie on (s); 0: on none."""
+    """Return the coarsest grid of `GRIDS` that all times (n,) lie on (s), 0 for none."""
     for size in GRIDS:
         count = times / size
         if (np.abs(count - np.rint(count)) < 1e-4).all():
@@ -158,7 +158,7 @@ def _grid(times: F64) -> float:
 
 @dataclass
 class Rates:
-    """Follow all sources; `known`: those that a first pass found wrong throughout."""
+    """The rates of all sources; `known`: sources that were wrong throughout a first pass."""
 
     max_delay_s: float
     known: Mapping[str, float] = field(default_factory=dict)
@@ -175,7 +175,7 @@ class Rates:
         return cls(max_delay_s, rates=rates)
 
     def part(self, blocks: Iterable[Block]) -> tuple[list[Block], list[tuple[Block, F64]]]:
-        """Return the blocks of which nothing is held back, and what is, with its rates."""
+        """Return the accepted rows, and the held ones with their rates."""
         good: list[Block] = []
         held: list[tuple[Block, F64]] = []
         by_source: dict[str, list[Block]] = {}
@@ -193,7 +193,7 @@ class Rates:
         return good, held
 
     def _rates(self, source: str, blocks: list[Block]) -> list[F64]:
-        """Return the rate by which each row of each block is held back, NaN where it is not."""
+        """Return the rate for which each row of each block is held back, NaN where it is not."""
         stamped = np.concatenate([b.stamped for b in blocks])
         out = np.full(len(stamped), np.nan)
         cuts = np.cumsum([len(b) for b in blocks])[:-1]
@@ -212,7 +212,7 @@ class Rates:
         return np.split(out, cuts)
 
     def wrong(self) -> dict[str, float]:
-        """Return the sources that were never right, and the rates they have."""
+        """Return the sources without a right window, and their rates."""
         return {
             source: rate.wrong
             for source, rate in self.rates.items()
@@ -221,7 +221,7 @@ class Rates:
 
 
 def cause(rate: float) -> str:
-    """Return what is wrong with a source of this rate, with the key that mends it."""
+    """Return the fault of a source with this rate, and the configuration key that repairs it."""
     for factor, (name, unit) in _NAMES.items():
         if abs(rate / factor - 1) <= _NEAR:
             return f"ts runs {factor:.0f} times too fast: {name}? ts_unit: {unit}"

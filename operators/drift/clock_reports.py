@@ -1,8 +1,8 @@
-"""Reports of a clock on the host axis: the form of its lines that ticks and sync lines need.
+"""Reports of a clock on the host axis, as ticks and sync lines use them.
 
-In the second of two passes a clock is known as a whole. Its reports are then handed out by the
-arrivals that they serve, whatever the stamps that come: each is dated at its node, the first of
-all at the beginning of time, the first after a clock reset at that reset.
+In the second of two passes a clock is known as a whole. Its reports are then published by
+watermark, independent of the stamps: each is dated at its node, the first of all at -inf, the
+first after a clock reset at that reset.
 """
 
 from __future__ import annotations
@@ -12,18 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from operators.drift.clock import ClockLine
-from operators.drift.clock_path import ClockPath
+from operators.drift.clock_path import ClockPath, report
 from operators.records import ClockReport
-
-
-def report(source: str, before: float, known: float, line: ClockLine) -> ClockReport:
-    """Return a line in source time as a report in host time."""
-    return ClockReport(
-        source, before, known, line.at + line.offset, line.offset, line.slope / (1 + line.slope),
-        line.offset_var, line.cross_var, line.slope_var, line.jitter_p95, line.resets,
-        line.reset_at, line.stepped,
-    )  # fmt: skip
 
 
 class PathReports:
@@ -34,7 +24,7 @@ class PathReports:
     source : str
     path : ClockPath
     passed : int
-        How many have been handed out; all of the state.
+        Number of published reports; the whole state.
     """
 
     def __init__(self, source: str, path: ClockPath, passed: int = 0) -> None:
@@ -47,7 +37,7 @@ class PathReports:
         self._known = np.maximum.accumulate(known)
 
     def until(self, time: float) -> Iterator[ClockReport]:
-        """Yield the reports dated up to a host time that have not been handed out."""
+        """Yield the reports dated up to a host time that are not published yet."""
         first, self.passed = (
             self.passed,
             max(self.passed, int(self._known.searchsorted(time, "right"))),

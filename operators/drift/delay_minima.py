@@ -1,8 +1,8 @@
-"""Bins of one source's stamps, each the least of so many delays: what a clock is read from.
+"""Readings of one source's clock: the least delay of each bin of its stamps.
 
-A source that never brings five stamps a bin does not show the law of its delays (operators/
-clock.py): its readings stand for themselves. Where it does, the mean delay above the edge is that
-of the bins on both sides, forgotten with distance.
+A source with fewer than five stamps in every bin does not show the distribution of its delays
+(operators/drift/clock.py): its readings have equal weights. Otherwise the mean delay above the
+edge is averaged over the bins on both sides, with weights that fall with distance.
 
 Cost: 0.3 us a stamp and 3 us a bin. State: none.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.drift.clock import BIN_S, FLOOR_S, FORGET, ROUNDED_S, TELLING, UNKNOWN_S
+from operators.drift.clock import BIN_S, FLOOR_S, FORGET, MIN_IN_BIN, ROUNDED_S, UNKNOWN_S
 from operators.drift.offset_filter import ROUNDED
 from operators.drift.reset_times import Cuts
 from operators.types import F64, I64, Bool
@@ -29,14 +29,14 @@ class MinimumReadings(NamedTuple):
     at, least : float64 (m,)
         Its source time and delay (s).
     own : float64 (m,)
-        How far the least of so many lies above the edge on average (s), 0: not known.
+        Mean distance of the bin's least delay above the edge (s), 0 where unknown.
     var : float64 (m,)
-        Variance of the reading, as far as the delays show it (s^2).
+        Variance of the reading, estimated from the delays (s^2).
     rounding : float64 (m,)
-        Step to which the stamps are rounded (s), 0: none.
+        Step to which the stamps are rounded (s), 0 for none.
     jitter, jitter_p95 : float64 (m,)
-        Mean of the delay above the edge, and its 95th percentile above the least (s); NaN: not
-        known.
+        Mean of the delay above the edge, and its 95th percentile above the least (s), NaN where
+        unknown.
     edges : int64 (p + 1,)
         Index of each part's first reading, and the number of all.
     """
@@ -54,17 +54,16 @@ class MinimumReadings(NamedTuple):
         return len(self.at)
 
     def mirrored(self) -> MinimumReadings:
-        """Return the readings of a recording that runs backwards."""
-        least, own, var, rounding, jitter, p95 = (x[::-1] for x in self[1:-1])
-        return MinimumReadings(-self.at[::-1], least, own, var, rounding, jitter, p95,
-                        len(self.at) - self.edges[::-1])  # fmt: skip
+        """Return the readings of the time-reversed recording."""
+        columns = (x[::-1] for x in self[1:-1])
+        return MinimumReadings(-self.at[::-1], *columns, len(self.at) - self.edges[::-1])
 
     def blur(self) -> F64:
-        """Return the variance of the rounding of each (s^2)."""
+        """Return the variance of the rounding of each reading (s^2)."""
         return ROUNDED * self.rounding**2
 
     def heads(self) -> set[int]:
-        """Return the readings at which the offset is new."""
+        """Return the indexes of the first readings of all parts."""
         return {0, *self.edges[1:-1].tolist()}
 
 
@@ -78,9 +77,9 @@ def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> Minimu
     ok : bool (n,)
         False for stamps that are wild.
     cut : Cuts
-        Where the clock was reset.
+        The resets of the clock.
     slope : float
-        How the delay grows with source time (s/s), roughly.
+        Growth of the delay with source time (s/s), approximate.
     """
     part = cut.parts()
     keep = np.flatnonzero(ok)
@@ -95,7 +94,7 @@ def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> Minimu
     e = d - slope * (s - begin)
     order = np.lexsort((e, np.repeat(np.arange(len(first)), count)))
     k, e = order[first], e[order]
-    many = np.flatnonzero(count >= TELLING)
+    many = np.flatnonzero(count >= MIN_IN_BIN)
     low, size = first[many], count[many]
     half, high = size // 2, (0.95 * (size - 1)).astype(np.int64)
     spread, p95 = np.full((2, len(first)), np.nan)
@@ -107,15 +106,22 @@ def lowest(source: F64, delay: F64, ok: Bool, cut: Cuts, slope: float) -> Minimu
     ticks = s / ROUNDED_S
     whole = np.abs(ticks - np.round(ticks)) < 2e-3
     rounded = np.logical_and.reduceat(whole, first) if len(s) else whole
-    return MinimumReadings(s[k], d[k], own, var, np.where(rounded, ROUNDED_S, 0.0), jitter,
-                    _steady(p95, _FORGET_P95),
-                    np.searchsorted(p[first], np.arange(len(cut.edges))))  # fmt: skip
+    return MinimumReadings(
+        at=s[k],
+        least=d[k],
+        own=own,
+        var=var,
+        rounding=np.where(rounded, ROUNDED_S, 0.0),
+        jitter=jitter,
+        jitter_p95=_steady(p95, _FORGET_P95),
+        edges=np.searchsorted(p[first], np.arange(len(cut.edges))),
+    )
 
 
 def _steady(values: F64, keep: float) -> F64:
-    """Return the mean of neighbours on both sides, by e-folding; NaN are left out.
+    """Return the exponentially weighted mean of neighbours on both sides, without NaN.
 
-    All NaN if nothing is known.
+    All NaN if every value is NaN.
     """
     known = ~np.isnan(values)
     x = values[known]

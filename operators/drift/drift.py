@@ -32,9 +32,9 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
 from operators.drift.clock import Clock
-from operators.drift.clock_path import ClockPath, Smoothed
+from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
-from operators.drift.clock_reports import PathReports, report
+from operators.drift.clock_reports import PathReports
 from operators.drift.packet_rate import Packets
 from operators.drift.reorder_buffer import ReorderBuffer
 from operators.drift.shared_stamps import SharedStamps

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.drift.clock import ANEW_S, GATE_S, RUN_MOST
+from operators.drift.clock import GATE_S, MAX_RUN, NEW_STEP_S
 from operators.types import F64, I64, Bool
 
 SIDE_S, MIN_COUNT = 10.0, 8
@@ -78,8 +78,8 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
         if abs(low_new - low_old) < GATE_S / 2:
             continue
         usual = max(float(np.median(old)) - low_old, float(np.median(new)) - low_new, MIN_S)
-        first = max(edges[-1], lo - RUN_MOST)
-        last = min(hi + RUN_MOST, max(end, hi))
+        first = max(edges[-1], lo - MAX_RUN)
+        last = min(hi + MAX_RUN, max(end, hi))
         gain = _cost(level[first:last] - low_old, usual) - _cost(level[first:last] - low_new, usual)
         # Moving the reset behind a stamp gives that stamp to the old side.
         price = np.concatenate(([0.0], np.cumsum(gain[lo - first : hi - first])))
@@ -94,7 +94,7 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
 
 def _window(arrival: F64, c: int) -> tuple[int, int]:
     """Return between which stamps a reset lies that was noticed at stamp c."""
-    lo, hi = np.searchsorted(arrival, arrival[c] + np.array([-ANEW_S, ANEW_S / 4])).tolist()
+    lo, hi = np.searchsorted(arrival, arrival[c] + np.array([-NEW_STEP_S, NEW_STEP_S / 4])).tolist()
     return max(min(lo, c - MIN_COUNT), 0), min(max(hi, c + MIN_COUNT), len(arrival))
 
 
