@@ -1,20 +1,20 @@
-"""Channels read together on one coarse even grid, a stretch at a time, for the search of lags.
+"""Channels on one coarse even grid, read a stretch at a time, for the search of lags.
 
-Rows are first gathered into cells of 1/5 tick: their mean time and mean value stand for them, the
-newest of a channel that speaks only when it changes.
-Then, with t_i and x_i a channel's cells, D_i the way from the cell before to the cell after and
-K a Kaiser-windowed sinc (cut-off 0.4 of the grid, half-width 5 ticks, beta 6),
+Rows are first gathered into cells of 1/5 tick. A cell holds their mean time and mean value; for a
+held channel, which sends only changes, it holds the newest row. Then, with t_i and x_i a channel's
+cells, D_i the distance from the previous cell to the next and K a Kaiser-windowed sinc (cut-off
+0.4 of the grid, half-width 5 ticks, beta 6),
 
     y(g) = sum K(t_i - g) D_i x_i / sum K(t_i - g) D_i
 
-K is tabulated at 1/4096 tick. A hole, wider than 1.25 ticks and 2.5 usual intervals, leaves the
-ticks in it and within 0.6 of it without a value. A channel of less than 0.8 cells a tick is
-interpolated linearly instead, and held for three intervals past its newest; one that speaks only
-when it changes has its newest value.
+K is tabulated at 1/4096 tick. A hole is wider than 1.25 ticks and 2.5 usual intervals; the ticks
+in it and within 0.6 of it have no value. A channel of less than 0.8 cells a tick is interpolated
+linearly instead, and held for three intervals past its newest cell. A held channel has its newest
+value.
 
-A row counts if it was known `patience_s` after its cell ended: readings do not depend on how
-rows come in blocks. A stretch may be read once it is known what was known `patience_s` after
-the 5 ticks that follow it.
+A row counts if its watermark is at most `patience_s` past the end of its cell: readings do not
+depend on how rows are cut into blocks. A stretch may be read when the watermark is `patience_s`
+past the 5 ticks that follow it.
 
 State: the rows of at most one stretch, as cells beyond 8192 of them. Cost: about 40 numpy calls
 a stretch for all channels, and 10 values of K a cell. Losses: none.
@@ -41,18 +41,19 @@ BITS = 12
 PHASES = 1 << BITS
 MAX_SPACING = 1.25
 WIDE_INTERVALS, HOLD_INTERVALS = 2.5, 3.0
-EDGE = 0.6
+HOLE_EDGE = 0.6
 MIN_COUNT = 4
 """Cells of a slow channel that are kept for the next stretch."""
 MAX_ROWS = 8192
-THIRD = 20.0
+THIRD_DIFF_GAIN = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
 
 
 @lru_cache(maxsize=1)
 def _bank() -> F64:
-    """Return K as (PHASES, 2 HALF_WIDTH): row r, column q is what a cell r / PHASES past tick m gives
-    to tick m + q - HALF_WIDTH + 1.
+    """Return K as (PHASES, 2 HALF_WIDTH).
+
+    Row r, column q: the weight of a cell r / PHASES past tick m at tick m + q - HALF_WIDTH + 1.
     """
     u = np.arange(PHASES)[:, None] / PHASES - (np.arange(2 * HALF_WIDTH) - HALF_WIDTH + 1)
     window = np.i0(BETA * np.sqrt(np.clip(1 - (u / HALF_WIDTH) ** 2, 0, 1)))
@@ -69,7 +70,7 @@ class _Cells(NamedTuple):
 
 
 class Coarse:
-    """Some channels on one grid. `held` says of each whether it speaks only when it changes."""
+    """Some channels on one grid; `held`: whether each channel sends only changes."""
 
     def __init__(self, hz: float, held: list[bool], patience_s: float) -> None:
         self.hz, self.held, self.patience_s = hz, held, patience_s
@@ -103,16 +104,16 @@ class Coarse:
         core._parts, core._past = list(state["parts"]), list(state["past"])
         return core
 
-    def push(self, lane: int, time: F64, value: F64, before: F64) -> None:
-        """Take in rows (n,) of one channel: host time (s), value, and when each was known (s)."""
-        self._rows.append((lane, time, value, before))
+    def push(self, lane: int, time: F64, value: F64, watermark: F64) -> None:
+        """Append rows (n,) of one channel: host time (s), value, watermark (s)."""
+        self._rows.append((lane, time, value, watermark))
         self._count += len(time)
         if self._count > MAX_ROWS:
             self._placed()
             self._parts[-1] = _joined(self._parts[-1], np.array(self.held))
 
     def _placed(self) -> None:
-        """Make a part of the rows: lane, cell from the epoch, 1, place in the cell, value."""
+        """Turn the rows into a part: lane, cell from the epoch, 1, place in the cell, value."""
         if not self._rows:
             return
         lanes, times, values, known = zip(*self._rows, strict=True)
@@ -128,7 +129,7 @@ class Coarse:
         place -= cell
         part[2] = 1.0
         if behind.max() >= self.patience_s:
-            # Behind its cell, not its own time, a row may be.
+            # The wait counts from the end of the row's cell, not from its own time.
             part = part[:, behind < self.patience_s + (1 - place) / (self.hz * FINE)]
         self._parts.append(part)
         self._rows, self._count = [], 0
@@ -136,7 +137,7 @@ class Coarse:
     def read(self, first: int, ticks: int) -> F64:
         """Return every channel at `ticks` ticks from `first` (lanes, ticks), NaN where unknown.
 
-        Stretches follow each other: cells that no later one needs are forgotten.
+        Stretches are consecutive: cells that no later stretch needs are dropped.
         """
         self._placed()
         out = np.full((len(self.held), ticks), np.nan)
@@ -150,12 +151,12 @@ class Coarse:
         self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
         size = len(out) * width
         place = part[0] * width + number
-        # What is of another stretch goes beyond the end.
+        # Rows of another stretch get a place beyond the end.
         place[(number < 0) | (number >= width)] = size
         index = place.astype(np.int64)
         rows, past, total = [np.bincount(index, x, size + 1)[:size] for x in part[2:]]
         if any(self.held):
-            # What is held has no mean: its newest row stands for a cell.
+            # A cell of a held channel has the newest row instead of the mean.
             mine = np.flatnonzero(np.array(self.held)[part[0].astype(np.int64)] & (place < size))
             mine = mine[np.argsort(part[3, mine], kind="stable")]
             rows[index[mine]], past[index[mine]], total[index[mine]] = part[2:, mine]
@@ -169,7 +170,7 @@ class Coarse:
         return out
 
     def _fill(self, c: _Cells, first: int, out: F64) -> None:
-        """Write what cells give into `out`: by the kernel, or from neighbour to neighbour."""
+        """Write the values of cells into `out`: by the kernel, or by linear interpolation."""
         gap = np.zeros(len(c.at) + 1)
         np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
         gap[c.edge] = 0.0
@@ -200,7 +201,7 @@ class Coarse:
             out[lane] = _interpolated(cells, out.shape[1], None if self.held[lane] else interval)
 
     def _followed(self, lane: int, first: int, cells: F64) -> F64:
-        """Return a slow lane's cells (time in ticks and value) after its last few before them."""
+        """Return a slow lane's cells (time in ticks, value), preceded by its last few cells."""
         past = self._past[lane] - np.array([[first], [0]])
         if cells.shape[1]:
             past = past[:, past[0] < cells[0, 0] - 1e-6]
@@ -209,7 +210,7 @@ class Coarse:
         return cells
 
     def interval(self, lane: int) -> float:
-        """Return the usual interval (s) in the stretch just read, NaN where nothing is in it."""
+        """Return the usual interval (s) in the stretch just read, NaN for an empty one."""
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return self._width / self.hz / (b - a) if b > a else float("nan")
@@ -218,18 +219,19 @@ class Coarse:
     def noise(self, lane: int) -> tuple[float, float]:
         """Return the usual interval (s) and the noise density (per Hz) of the stretch just read.
 
-        The latter from third differences, which leave nothing of a slow signal.
+        Noise density: interval * mean((third difference)^2) / 20; third differences cancel a slow
+        signal.
         """
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return float("inf"), float("inf")
         interval = float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
         third = np.diff(self._cells.value[a:b], 3)
-        return interval, interval * float(np.mean(third * third)) / THIRD
+        return interval, interval * float(np.mean(third * third)) / THIRD_DIFF_GAIN
 
 
 def _joined(part: F64, held: Bool) -> F64:
-    """Return a part with the rows joined that follow each other in one cell, the last if held."""
+    """Return a part with consecutive rows of one cell joined, or the last of them if held."""
     new = np.append(True, (part[:2, 1:] != part[:2, :-1]).any(axis=0))
     start = np.flatnonzero(new)
     joined = np.concatenate((part[:2, start], np.add.reduceat(part[2:], start, axis=1)))
@@ -240,7 +242,10 @@ def _joined(part: F64, held: Bool) -> F64:
 
 
 def _filter(c: _Cells, reach: F64, out: F64) -> None:
-    """Write into `out` (lanes, ticks) what the kernel gives of cells that reach so far."""
+    """Write into `out` (lanes, ticks) the kernel average of cells; `reach` is D of each.
+
+    y(g) = sum K D x / sum K D.
+    """
     ticks = out.shape[1]
     node = np.rint(c.at * PHASES).astype(np.int64)
     taps = _bank()[node & (PHASES - 1)]
@@ -259,16 +264,16 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
 
 
 def _empty(row: F64, left: float, right: float) -> None:
-    """Take the values out of a hole and its edges (ticks)."""
-    a, b = left - EDGE, right + EDGE
+    """Remove the values in a hole and at its edges (ticks)."""
+    a, b = left - HOLE_EDGE, right + HOLE_EDGE
     if a < len(row) - 1 and b > 0:
         row[max(math.floor(max(a, -1.0)) + 1, 0) : math.ceil(min(b, len(row)))] = np.nan
 
 
 def _interpolated(cells: F64, ticks: int, interval: float | None) -> F64:
-    """Return values between neighbours, the newest while it is no older than three intervals.
+    """Return values interpolated between neighbours, held for three intervals past the newest.
 
-    Without an interval, the newest only, however old.
+    Without an interval: the newest value, of any age.
     """
     at, value = cells
     tick = np.arange(float(ticks))

@@ -1,7 +1,7 @@
 """The channels of one rig as evenly spaced series of one rate, for the search of lags.
 
-A rung reads its channels (operators/align/coarse_grid.py) stretch by stretch and keeps the last of them. Only
-channels that a pair still needs at this rate are read.
+A rung reads its channels (operators/align/coarse_grid.py) stretch by stretch and keeps the newest
+ticks. Only channels that a pair still needs at this rate are read.
 
 State: `max_ticks` ticks of each channel, and its rows since the last stretch. Losses: none.
 """
@@ -44,10 +44,10 @@ class Rung:
         core.series, core.active = state["series"].copy(), list(state["active"])
         return core
 
-    def push(self, lane: int, time: F64, value: F64, before: F64) -> None:
-        """Take in rows (n,) of a channel: host time (s), value, and when each was known (s)."""
+    def push(self, lane: int, time: F64, value: F64, watermark: F64) -> None:
+        """Append rows (n,) of a channel: host time (s), value, watermark (s)."""
         if self.active[lane]:
-            self.coarse.push(lane, time, value, before)
+            self.coarse.push(lane, time, value, watermark)
 
     def read(self, first: int, stop: int) -> None:
         """Append the ticks from `first` to before `stop`."""
@@ -57,7 +57,7 @@ class Rung:
             self.series = np.concatenate((self.series, fresh), axis=1)[:, -self.max_ticks :]
 
     def blank(self) -> None:
-        """Forget what was read: a silence lies between it and what comes next."""
+        """Clear the series: a silence separates it from the next stretch."""
         self.series = np.full_like(self.series, np.nan)
 
     def need(self, lanes: set[int]) -> None:
@@ -68,7 +68,7 @@ class Rung:
         self.active = [lane in lanes for lane in range(len(self.active))]
 
     def view(self, lane: int, ticks: int) -> SampledSeries:
-        """Return the last ticks of a channel, worked out once a stretch."""
+        """Return the last ticks of a channel, computed once a stretch."""
         key = lane, ticks
         if key not in self._views:
             self._views[key] = SampledSeries(self.series[lane, -ticks:])

@@ -1,24 +1,24 @@
-"""A lag, tracked: cross-spectra of the past, weighed by coherence, and a trend through them.
+"""Tracking of one lag: past cross-spectra, weighted by coherence, and a trend through them.
 
-The steps from sample to sample of both series (so that no slow swing leaks over the spectrum)
-are cut, the later series read later by the lag as it is known, into sine-windowed segments of
-64, half overlapped, each used once. The segments of eight seconds make a node: their mean
-cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all, every node turned
-back by the lag that it had, each is off by what its phases show (operators/align/spectral_weights.py), and a
-trend goes through the nodes (operators/align/lag_trend.py: lag and rate, constant, rising, walking). Both
-are repeated until the lags stay. What is known of the weights by now goes for the old nodes, too;
-each node counts at its own time.
+Input are the differences from sample to sample of both series, so that no slow swing leaks over
+the spectrum. They are cut into sine-windowed segments of 64, half overlapped, each used once; the
+later series is delayed by the current lag. The segments of eight seconds make a node: their mean
+cross-spectrum G_j, powers, number n_j and mean time. With G the mean of all nodes, each turned
+back by its own lag, the phases of a node give its error (operators/align/spectral_weights.py). A
+trend is fitted through the nodes (operators/align/lag_trend.py: lag and rate, constant, rising,
+walking). Both steps are repeated until the lags converge. The current weights apply to old nodes,
+too; each node counts at its own time.
 
-Variances are 1 + 1 / L times as large, L the number of independent segments: weights from few of
-them are too sure of themselves (by simulation: ops/bench/lag.py).
+Variances are multiplied by 1 + 1 / L, L the number of independent segments: weights from few
+segments are overconfident (by simulation: ops/bench/lag.py).
 
-New segments whose own lag is more than 4 sigma off are left out, as are those of a hop whose
-correlation has its peak elsewhere; the third time running the track starts anew from them. Until
-then it is as likely that the lag has moved as that they are wrong: half the square of the distance
-is `doubt`, to be added to the variance. The fastest walk that is not rare stays within the gate.
+New segments whose own lag is more than 4 sigma off are rejected, as are those of a hop whose
+correlation has its peak elsewhere. At the third rejection in a row the filter restarts from them.
+Until then a move of the lag is as likely as a fault of the segments: half the squared distance is
+`doubt`, to be added to the variance. The fastest walk that is not rare stays within the gate.
 
-State: 24 nodes of 126 numbers; neighbours are joined where they are close for their age, so that
-the newest stand some ten seconds apart, those of an hour ago by a quarter of that; older ones go.
+State: 24 nodes of 126 numbers. Neighbours that are close for their age are joined: the newest are
+about ten seconds apart, those of an hour ago a quarter of an hour. Older nodes are dropped.
 Cost: about 100 numpy calls a hop.
 
 Sources: Welch, IEEE Trans. Audio Electroacoust. 15 (1967), for the segments; Bar-Shalom, Li &
@@ -44,20 +44,20 @@ LINES = len(OMEGA)
 """The angular frequencies of a segment (rad a sample), without the two that have no phase."""
 TRANSFORM = WINDOW[:, None] * np.exp(-1j * np.outer(np.arange(SEGMENT), OMEGA))
 TOP = 2 * np.pi * 0.445
-"""Above, series read through a kernel (operators/align/coarse_grid.py) fold back what lies beyond half their
-rate: 0.2 % of a line's power here, a tenth two lines higher, turned as for the wrong frequency."""
+"""Highest frequency used. Above it the kernel of operators/align/coarse_grid.py lets aliases pass:
+0.2 % of a line's power here, a tenth two lines higher, with the phase of the wrong frequency."""
 MIN_SEGMENTS = 2
 INDEPENDENT = 0.83
-"""What half-overlapped sine windows are worth: 1 / (1 + 2 / pi^2) each (Welch 1967)."""
-OPTIMISM = 1.0
+"""Independent segments per half-overlapped sine window: 1 / (1 + 2 / pi^2) (Welch 1967)."""
+WEIGHT_OPTIMISM = 1.0
 GATE = 4.0
 REJECTS = 3
 REACH, BETA = 48, 3.0
-"""Of the kernel between samples: its half-width (samples), its window's shape (Kaiser)."""
-NEWTON, CLOSE = 4, 5e-3
-"""Steps, and the last one's size in samples: what is then left is less than 1 us at 5 Hz."""
+"""Half-width (samples) and Kaiser shape of the interpolation kernel."""
+NEWTON_STEPS, MAX_LAST_STEP = 4, 5e-3
+"""Newton steps, and the size of the last (samples): the rest is less than 1 us at 5 Hz."""
 NODES, FRESH, NODE_S, MEMORY_S = 24, 6, 8.0, 3600.0
-"""How many, how many of them stay as they are, and how long (s) they and all may be."""
+"""Number of nodes, the newest that are never joined, longest node and longest memory (s)."""
 NAN = float("nan")
 LONG_AGO = -(1 << 62)
 _NOWHERE = Trend(NAN, NAN, NAN, NAN, NAN, NAN, NAN)
@@ -73,10 +73,10 @@ class SeriesPair(NamedTuple):
 
 
 class _Spectra(NamedTuple):
-    """Segments in groups (g,) of at most NODE_S: how many, their mean time in the reference (s).
+    """Segments in groups (g,) of at most NODE_S: numbers, and mean times in the reference (s).
 
-    Means of cross-spectrum (g, 31), turned back to no shift, and powers (g, 2, 31). Segments from
-    tick `seen` of the reference on are new.
+    Mean cross-spectra (g, 31), turned back to no shift, and powers (g, 2, 31). Segments from tick
+    `seen` of the reference on are new.
     """
 
     number: F64
@@ -87,15 +87,18 @@ class _Spectra(NamedTuple):
 
     @property
     def segments(self) -> float:
-        """How many there are in all groups."""
+        """Number of segments in all groups."""
         return float(self.number.sum())
 
 
 def _empty() -> dict[str, Any]:
     return {
-        "at": np.zeros(NODES), "count": np.zeros(NODES), "path": np.zeros(NODES),
-        "cross": np.zeros((NODES, LINES), complex), "power": np.zeros((NODES, 2, LINES)),
-    }  # fmt: skip
+        "at": np.zeros(NODES),
+        "count": np.zeros(NODES),
+        "path": np.zeros(NODES),
+        "cross": np.zeros((NODES, LINES), complex),
+        "power": np.zeros((NODES, 2, LINES)),
+    }
 
 
 def _weightless() -> Weights:
@@ -104,13 +107,13 @@ def _weightless() -> Weights:
 
 @dataclass
 class LagFilter:
-    """One pair's lag.
+    """The lag of one pair.
 
     `nodes`: their times `at` (s), numbers of segments `count`, lags `path` (s), spectra `cross` and
-    `power`, the first `size` of each in use; `begun`: when the newest began (s); `trend` at the
-    last hop that changed it; `weights` of the lines; `doubt`: variance to add (s^2);
-    `seen`: from which tick of the reference on segments are new; `since`: where the first left
-    out of late ended.
+    `power`, the first `size` of each in use; `begun`: begin of the newest node (s); `trend`: that
+    of the last hop that changed it; `weights` of the lines; `doubt`: variance to add (s^2);
+    `seen`: tick of the reference from which segments are new; `since`: end of the first segments
+    of the current series of rejections (tick).
     """
 
     nodes: dict[str, Any] = field(default_factory=_empty)
@@ -151,27 +154,31 @@ class LagFilter:
 
     @property
     def segments(self) -> float:
-        """How many segments the lag rests on."""
+        """Number of segments in the nodes."""
         return float(self.nodes["count"][: self.size].sum())
 
     def update(
-        self, pair: SeriesPair, found: Lag, when: float, kinds: Motions | None = None,
+        self,
+        pair: SeriesPair,
+        found: Lag,
+        when: float,
+        kinds: Motions | None = None,
         r: float | None = None,
-    ) -> None:  # fmt: skip
-        """Take in the segments that a hop brings.
+    ) -> None:
+        """Update with the segments of a hop.
 
         Parameters
         ----------
-        pair : Pair
+        pair : SeriesPair
             The last window.
         found : Lag
-            Where its correlation has its peak.
+            The peak of its correlation.
         when : float
-            Time for which the lag is wanted, no earlier than the window's end (s).
+            Time of the requested lag, no earlier than the window's end (s).
         kinds : Motions, optional
-            What the lag may do; by default mostly nothing.
+            Motions of the lag; by default a nearly constant one.
         r : float, optional
-            Variance of what one segment tells (s^2), in place of the spectrum's own.
+            Variance of one segment's reading (s^2), in place of that from the spectrum.
         """
         kinds = kinds or motions()
         if not found.ok:
@@ -191,10 +198,10 @@ class LagFilter:
         mean = Nodes(new.number, new.cross, new.power).turned(lags, omega).mean()
         off, var = self.weights.reading(mean, omega)
         spread = due.var + self._optimism() * float(var[0])
-        # The trend may not have seen yet that the lag walks.
+        # A walk that has just started is not in the trend yet.
         spread += kinds.room() * max(due.at - float(self.nodes["at"][self.size - 1]), 0.0)
         if elsewhere or float(off[0]) ** 2 > GATE**2 * spread:
-            # The first of them may lie across the step.
+            # The first rejected segments may lie across the step.
             self.since = new.seen if self.rejects == 0 else self.since
             self.rejects, self.seen = self.rejects + 1, new.seen
             far = found.lag_s - lag if elsewhere else float(off[0])
@@ -209,7 +216,7 @@ class LagFilter:
     def _start(
         self, pair: SeriesPair, found: Lag, when: float, kinds: Motions, r: float | None
     ) -> None:
-        """Begin, or begin anew, if enough segments are there and agree with the peak."""
+        """Start or restart, if there are enough segments and they agree with the peak."""
         new = _segments(pair, found.lag_s, self.since)
         if new.segments < MIN_SEGMENTS:
             return
@@ -219,7 +226,7 @@ class LagFilter:
             self.__dict__.update(fresh.__dict__)
 
     def _add(self, new: _Spectra, lags: F64, hz: float) -> None:
-        """Put new segments with the lags that they are expected to have among the nodes."""
+        """Add new segments with their expected lags to the nodes."""
         x = self.nodes
         for at, count, lag, cross, power in zip(
             new.at.tolist(), new.number.tolist(), lags.tolist(), new.cross, new.power, strict=True
@@ -236,7 +243,7 @@ class LagFilter:
                 self._join(k - 1, hz)
 
     def _make_room(self, at: float, hz: float) -> None:
-        """Leave room for a node at a time (s) and one to join it."""
+        """Make room for a node at a time (s) and for its successor."""
         old = int(np.searchsorted(self.nodes["at"][: self.size], at - MEMORY_S))
         if old:
             for column in self.nodes.values():
@@ -248,7 +255,10 @@ class LagFilter:
             self._join(int(np.argmin(np.diff(times) / (at - times[1:]))), hz)
 
     def _join(self, k: int, hz: float) -> None:
-        """Make one of node `k` and the next, turned to the lag that both have on average."""
+        """Join node `k` and the next, both turned to their mean lag.
+
+        G = sum_j share_j G_j exp(i omega (lag_j - lag)).
+        """
         x, both = self.nodes, slice(k, k + 2)
         share = x["count"][both] / x["count"][both].sum()
         lag = float(share @ x["path"][both])
@@ -262,33 +272,33 @@ class LagFilter:
             column[self.size - 1] = 0
         self.size -= 1
 
-    def _looks(self) -> float:
-        """Return how many independent segments the nodes are worth, for the weights."""
+    def _independent(self) -> float:
+        """Return the number of independent segments in the nodes."""
         return INDEPENDENT * self.segments
 
     def _optimism(self) -> float:
-        """Return by how much the variances of segments exceed those of known weights."""
-        return 1 + OPTIMISM / self._looks()
+        """Return the factor of the variances for estimated weights, 1 + 1 / L."""
+        return 1 + WEIGHT_OPTIMISM / self._independent()
 
     def _solve(self, hz: float, when: float, kinds: Motions, r: float | None) -> bool:
-        """Weigh the frequencies anew and draw the trend; return whether it could be."""
+        """Estimate the weights and fit the trend; return whether any line has a weight."""
         names = ("at", "count", "path", "cross", "power")
         at, count, path, cross, power = (self.nodes[n][: self.size] for n in names)
         nodes, omega = Nodes(count, cross, power), OMEGA * hz
         turned = nodes.turned(path, omega)
-        found = weights(turned, omega, self._looks(), TOP * hz)
+        found = weights(turned, omega, self._independent(), TOP * hz)
         if found is None:
             return False
         each = self._optimism()
-        for _ in range(NEWTON):
+        for _ in range(NEWTON_STEPS):
             off, var = found.reading(turned, omega)
             if r is not None:
-                # On average a segment tells as much.
+                # Scaled so that the mean variance of a segment is r.
                 var *= r * float((1 / var).sum()) / count.sum()
             trend, lags = fitted(at, path - off, each * var, when, kinds)
             far = float(np.abs(lags - path).max())
             path = lags
-            if far * hz < CLOSE:
+            if far * hz < MAX_LAST_STEP:
                 break
             turned = nodes.turned(path, omega)
         self.nodes["path"][: self.size] = path
@@ -297,7 +307,7 @@ class LagFilter:
 
 
 def _between(rest: float) -> F64:
-    """Return the filter (97,) that reads a series a part of a sample later."""
+    """Return the filter (97,) that delays the reading of a series by a part of a sample."""
     u = np.arange(REACH, -REACH - 1, -1) - rest
     taps = np.sinc(u) * np.i0(BETA * np.sqrt(np.clip(1 - (u / (REACH + 1)) ** 2, 0, 1)))
     return np.asarray(taps / taps.sum())
@@ -306,8 +316,8 @@ def _between(rest: float) -> F64:
 def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     """Return the spectra of the segments from tick `since` on, b read a lag later.
 
-    Shifted by whole samples alone, a line's phase would be that of its own frequency times the
-    rest, but a segment's line has the energy of its neighbourhood: 2 % of the rest were missed.
+    A shift by whole samples alone leaves the rest to the phase of each line. A line also has the
+    energy of its neighbourhood, so 2 % of the rest would be missed: b is interpolated.
     """
     a, b = pair.a, pair.b
     k = round(lag * pair.hz)
@@ -327,7 +337,7 @@ def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     parts = np.empty((2, len(index), SEGMENT))
     a.steps.take(index + i, out=parts[0])
     late.take(index + j, out=parts[1])
-    # So few segments and lines are sooner multiplied than put through a fast transform.
+    # For so few segments and lines a matrix product is faster than a fast transform.
     spectra = parts @ TRANSFORM
     first = index[:, 0]
     group = (first - first[0]) // max(int(NODE_S * pair.hz), STEP)
@@ -337,6 +347,5 @@ def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     cross = np.add.reduceat(spectra[0].conj() * spectra[1], edge, axis=0)
     power = np.add.reduceat(spectra.real**2 + spectra.imag**2, edge, axis=1).transpose(1, 0, 2)
     turn: Complex = np.exp((-1j * (k + rest)) * OMEGA)
-    return _Spectra(
-        count, at, cross * turn / count[:, None], power / count[:, None, None], seen
-    )  # fmt: skip
+    cross, power = cross * turn / count[:, None], power / count[:, None, None]
+    return _Spectra(count, at, cross, power, seen)

@@ -1,16 +1,16 @@
 """A member's lag over a whole recording: its reports, smoothed backwards.
 
-Each hop leaves an estimate x = (lag, rate) with covariance P, made of the data up to it. The
-Rauch-Tung-Striebel pass takes the findings of later hops back to earlier ones,
+Each hop gives an estimate x = (lag, rate) with covariance P, from the data up to it. The
+Rauch-Tung-Striebel pass propagates the estimates of later hops back to earlier ones,
 
     x_s = x + C (x_s' - F x),  P_s = P + C (P_s' - P') C',  C = P F' P'^-1,  P' = F P F' + Q,
 
-F = [[1, dt], [0, 1]], Q = diag(growth dt, 0), a dash for the hop after. So a lag that does not
-walk (growth 0) has the line of the last hop everywhere, and one that walks is the mean of the
-findings before and after. Where the track began anew, a step further than 4 sd, the pass begins
-anew too: the step is put half a hop after the last hop whose segments still agreed.
+F = [[1, dt], [0, 1]], Q = diag(growth dt, 0), a dash for the next hop. A lag that does not walk
+(growth 0) thus has the line of the last hop everywhere; one that walks is the mean of the
+estimates before and after. Where the filter restarted, at a step of more than 4 sd, the pass
+restarts as well: the step is dated half a hop after the last hop whose segments still agreed.
 
-Reports that equal the one before at their time are left out. State: the reports. Losses: none.
+Reports that equal their predecessor at their time are omitted. State: the reports. Losses: none.
 
 Source: Rauch, Tung & Striebel, AIAA J. 3 (1965).
 """
@@ -28,18 +28,18 @@ from operators.types import F64
 
 STEP_SDS = 4.0
 SAME_S, SAME_VAR = 1e-6, 0.01
-"""Lags (s) that are one, and variances, as a share."""
+"""Largest difference of equal lags (s), and of equal variances (share)."""
 
 
 def path_of(reports: Sequence[LagReport], dated_s: float) -> list[LagReport]:
-    """Return reports of the whole recording, the first of them known from the beginning on.
+    """Return reports of the whole recording, the first of them dated -inf.
 
     Parameters
     ----------
     reports : sequence of LagReport
-        Of one member, in their order; at least one.
+        Those of one member, in order; at least one.
     dated_s : float
-        By how much `known` lies behind the data that a report was made of (s).
+        By how much `known` lies behind the data of the estimate (s).
 
     Returns
     -------
@@ -54,7 +54,7 @@ def path_of(reports: Sequence[LagReport], dated_s: float) -> list[LagReport]:
     for a, b in pairwise((0, *_steps(found), len(found))):
         run = _smoothed(found[a:b])
         if a:
-            # Reports since the segments were first left out are those of before the step.
+            # Reports since the first rejection still hold the lag from before the step.
             first = max(a - REJECTS, 0)
             known = (found[first].known + found[min(first + 1, a)].known) / 2 - dated_s
         out = [r for r in out if r.known < known or np.isinf(r.known)]
@@ -67,7 +67,7 @@ def path_of(reports: Sequence[LagReport], dated_s: float) -> list[LagReport]:
 
 
 def _steps(reports: Sequence[LagReport]) -> list[int]:
-    """Return the indexes of reports before which the track began anew."""
+    """Return the indexes of reports before which the filter restarted."""
     out = []
     for i, (a, b) in enumerate(pairwise(reports)):
         dt = b.at - a.at
@@ -78,7 +78,7 @@ def _steps(reports: Sequence[LagReport]) -> list[int]:
 
 
 def _smoothed(reports: Sequence[LagReport]) -> list[LagReport]:
-    """Return the reports of one run, each with the findings of those after it."""
+    """Return the reports of one run, smoothed: x_s = x + C (x_s' - F x)."""
     last = reports[-1]._replace(doubt=0.0)
     x, p = _state(last)
     out = [last]
@@ -92,11 +92,15 @@ def _smoothed(reports: Sequence[LagReport]) -> list[LagReport]:
         p = own + gain @ (p - ahead) @ gain.T
         out.append(
             last._replace(
-                lag_s=float(x[0]), rate=float(x[1]), at=r.at, growth=r.growth,
-                var=max(float(p[0, 0]), 0.0), cross_var=float(p[0, 1]),
+                lag_s=float(x[0]),
+                rate=float(x[1]),
+                at=r.at,
+                growth=r.growth,
+                var=max(float(p[0, 0]), 0.0),
+                cross_var=float(p[0, 1]),
                 rate_var=max(float(p[1, 1]), 0.0),
             )
-        )  # fmt: skip
+        )
     return out[::-1]
 
 
@@ -106,7 +110,7 @@ def _state(r: LagReport) -> tuple[F64, F64]:
 
 
 def _same(a: LagReport, b: LagReport) -> bool:
-    """Return whether two reports have one lag and variance at the time of the second."""
+    """Return whether two reports have the same lag and variance at the time of the second."""
     dt = b.at - a.at
     lag = a.lag_s + a.rate * dt
     var = a.var + dt * (2 * a.cross_var + dt * a.rate_var) + a.growth * abs(dt)

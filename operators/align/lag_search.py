@@ -1,15 +1,15 @@
-"""The search for a lag that nobody knows: several rates, two views, a confirmation.
+"""Search for an unknown lag: several rates, two views, a confirmation.
 
-At each rate (operators/align/even_series.py) a window is looked at twice: as it is, and with both series put
-through one filter 1 - sum a_k z^-k that whitens what they have in common (AR(8) by Yule-Walker on
-the mean of their autocorrelations, 2 % of the variance added, so that an empty band stays empty).
-One filter for both keeps the lag. A view counts if the correlation has its one peak
-(operators/correlation.py) and the other view's highest peak lies at the same place. The most
-confident rate counts.
+At each rate (operators/align/even_series.py) a window has two views: the series as they are, and
+both series through one filter 1 - sum a_k z^-k that whitens their common spectrum. The filter is
+AR(8) by Yule-Walker on the mean of their autocorrelations, with 2 % of the variance added, so that
+an empty band stays empty. One filter for both keeps the lag. A view counts if its correlation has
+a single peak (operators/correlation.py) and the other view's highest peak lies at the same place.
+The rate with the highest confidence counts.
 
 A lag is found once two counts agree within 0.1 s, from windows of 13 s or more whose ends lie half
-a window apart: what two series share by chance in one window is not there in the next. Of the
-rates that count by then, the one whose cross-spectrum knows the lag best goes on.
+a window apart: a chance agreement in one window is absent from the next. Of the rates that count
+by then, the one with the least variance of the lag is kept.
 
 Cost: 1 to 3 ms a window of 60 s and rate. State: the counts of one window. Losses: none.
 
@@ -26,28 +26,28 @@ from operators.types import F64
 
 RATES_HZ = (5.0, 10.0, 20.0, 40.0)
 MIN_WINDOW_S, MIN_COMMON_S = 13.0, 12.6
-"""The shortest window, and how much of it both must fill: its ends are not read."""
+"""Shortest window, and the part of it that both series must fill: its ends are not read."""
 AGREE_S = 0.1
 SAME_S, SAME_SAMPLES = 0.15, 1.5
 ORDER, RIDGE = 8, 0.02
 MAX_COUNTS = 1024
 
 
-def look(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
-    """Return the lag of b against a that both views of a window bear out.
+def look(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
+    """Return the lag of b against a that both views of a window confirm.
 
     Parameters
     ----------
-    a, b : Series of n
+    a, b : SampledSeries of n
         Reference and channel on one grid of `hz`.
-    most_s : float
-        Largest lag to look for, either sign (s).
+    max_lag_s : float
+        Largest lag searched, either sign (s).
     """
-    raw = lag_of(a, b, hz, most_s)
+    raw = lag_of(a, b, hz, max_lag_s)
     if np.isnan(raw.confidence) or raw.note == "anti-correlated":
         return raw
     taps = whitening(a, b)
-    white = lag_of(_filtered(a, taps), _filtered(b, taps), hz, most_s)
+    white = lag_of(_filtered(a, taps), _filtered(b, taps), hz, max_lag_s)
     apart = abs(raw.peak_s - white.peak_s)
     if not (raw.ok or white.ok):
         return raw
@@ -59,7 +59,10 @@ def look(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
 
 
 def whitening(a: SampledSeries, b: SampledSeries) -> F64:
-    """Return the taps (9,) of the filter that whitens what two series have in common."""
+    """Return the taps (9,) of the filter that whitens the common spectrum of two series.
+
+    (1, -a), a = (R + 0.02 I)^-1 r, r the mean autocorrelation.
+    """
     r = (a.auto[: ORDER + 1] + b.auto[: ORDER + 1]) / 2
     order = np.arange(ORDER)
     square = r[np.abs(order[:, None] - order)] + RIDGE * np.eye(ORDER)
@@ -67,7 +70,7 @@ def whitening(a: SampledSeries, b: SampledSeries) -> F64:
 
 
 def _filtered(x: SampledSeries, taps: F64) -> SampledSeries:
-    """Return a series filtered, without a value where one that it needs is unknown."""
+    """Return a filtered series, NaN where one of its inputs is unknown."""
     n = len(x.x)
     y = np.convolve(x.x, taps)[:n]
     y[:ORDER] = np.nan
@@ -77,7 +80,7 @@ def _filtered(x: SampledSeries, taps: F64) -> SampledSeries:
 
 
 def agree(one: Lag, other: Lag) -> bool:
-    """Return whether two counts are of one lag."""
+    """Return whether two counts agree on one lag."""
     return abs(one.lag_s - other.lag_s) <= AGREE_S
 
 
@@ -99,7 +102,7 @@ class Ladder:
         return [list(c) for c in self.counts]
 
     def confirms(self, found: Lag, end_s: float, window_s: float, keep_s: float) -> bool:
-        """Take a count; return whether an earlier one agrees. Those older than `keep_s` go."""
+        """Add a count; return whether an earlier one agrees. Drops counts older than `keep_s`."""
         if window_s < MIN_COMMON_S:
             return False
         agrees = any(

@@ -1,4 +1,4 @@
-"""How a lag goes on: constant, rising, walking; from readings of it at some moments.
+"""Trend of a lag, constant, rising or walking, from readings at some moments.
 
 A lag at time t, counted from the first reading, is a Gaussian process
 
@@ -6,10 +6,10 @@ A lag at time t, counted from the first reading, is a Gaussian process
     cov(s, t) = A^2 + B^2 s t + q s + p s^2 (3 t - s) / 6      for s <= t,
 
 with a the level, b a rate (the skew of one clock against another), a random walk of q s^2/s and a
-rate that walks p 1/s. Fourteen motions (three sizes of b, none among them, paces of q and p) stand
-beside each other, each with the likelihood that the readings give it: a constant lag is estimated
-as if it had no rate as soon as the readings show none. The result is the mean of all; its
-covariance has the spread between them in it.
+rate that walks by p 1/s. Fourteen motions are compared: three sizes of b, one of them 0, and
+several q and p. Each is weighted with its likelihood given the readings, so that a constant lag is
+estimated without a rate as soon as the readings show none. The result is the mean of all motions;
+its covariance includes the spread between them.
 
 Cost: one Cholesky factor of m x m a motion, for m readings: 0.3 ms for 24. State: none.
 
@@ -31,23 +31,23 @@ LEVEL_SD = 0.1
 RATE_SDS, RATE_SHARES = (10e-6, 120e-6), (0.25, 0.75)
 """B (s/s): good crystals, and others; two are rarely further apart than 150 ppm."""
 STILL, WALKS = 3e-11, (1e-8, 1e-7, 1e-6)
-"""Paces of a walk (s^2/s): 0.13 ms in ten minutes, where nothing moves; 2.5, 8 and 25 ms.
+"""Densities of a walk (s^2/s): 0.13 ms in ten minutes for a lag at rest; 2.5, 8 and 25 ms.
 
-Further apart, a walk between two of them is followed by neither: 82 % inside 2 sd, not 95."""
+A wider spacing does not cover the walks between two densities: 82 % inside 2 sd, not 95."""
 STEADY, DRIFTS = 1e-16, 1e-12
-"""Paces of a rate (1/s): 0.25 ppm in ten minutes, a crystal at rest; 25 ppm, one that warms up."""
+"""Densities of a rate's walk (1/s): 0.25 ppm in ten minutes for a crystal at rest; 25 ppm for one
+that warms up."""
 CORRECTED, FREE = (0.003, 0.002), (0.95, 0.1)
-"""Before the readings, the share of lags that rise, and of each pace that is not the calmest (of
-the slowest walk GENTLE times as much): between two clocks that are corrected, and with one that
-cannot be."""
-GENTLE = 2.0
-"""The slowest walk shows only after many readings, and a clock that nobody corrects makes one."""
+"""Prior shares of lags that rise, and of each density but the least; the slowest walk has
+SLOW_WALK_FACTOR times as much. First for two corrected clocks, then with an uncorrectable one."""
+SLOW_WALK_FACTOR = 2.0
+"""The slowest walk shows only after many readings, and an uncorrected clock causes one."""
 RARE = 0.01
-"""Motions of a smaller share leave no room at the gate (operators/align/lag_filter.py)."""
+"""Motions with a smaller share do not widen the gate (operators/align/lag_filter.py)."""
 
 
 class Motions(NamedTuple):
-    """What a lag may do: for each motion q (s^2/s), B^2, p (1/s), and the log of its share."""
+    """Motions of a lag: q (s^2/s), B^2, p (1/s) and the log of the prior share of each."""
 
     walk: F64
     rate: F64
@@ -55,7 +55,7 @@ class Motions(NamedTuple):
     share: F64
 
     def room(self) -> float:
-        """Return the fastest pace of a walk that is not rare (s^2/s)."""
+        """Return the largest density of a walk that is not rare (s^2/s)."""
         return float(self.walk[np.exp(self.share) >= RARE].max())
 
 
@@ -63,14 +63,20 @@ class Motions(NamedTuple):
 def motions(
     walk: float | Literal["auto"] = "auto", rising: float = 0.0, rare: float = 0.0
 ) -> Motions:
-    """Return the motions for a pace of the walk (s^2/s), the share of lags that rise, and that of
-    each pace but the calmest and the slowest walk.
+    """Return the motions with their prior shares.
+
+    Parameters
+    ----------
+    walk : float or "auto"
+        Density of the walk (s^2/s).
+    rising, rare : float
+        Share of lags that rise, and of each density but the least and the slowest walk.
     """
     paces = [(STILL, STEADY), *((q, STEADY) for q in WALKS), (STILL, DRIFTS)]
     if walk != "auto":
         paces = [(walk, STEADY), (walk, DRIFTS)]
     parts = [rare] * (len(paces) - 1)
-    parts[0] *= GENTLE if walk == "auto" else 1.0
+    parts[0] *= SLOW_WALK_FACTOR if walk == "auto" else 1.0
     parts = [1 - sum(parts), *parts]
     rates = [(0.0, 1 - rising), *zip(RATE_SDS, (rising * x for x in RATE_SHARES), strict=True)]
     rows = [
@@ -98,7 +104,7 @@ class Trend(NamedTuple):
     growth: float
 
     def moved(self, at: float) -> Trend:
-        """Return it at another time."""
+        """Return the trend at another time."""
         dt = at - self.at
         return self._replace(
             at=at,
@@ -109,7 +115,10 @@ class Trend(NamedTuple):
 
 
 def fitted(at: F64, lag: F64, var: F64, when: float, kinds: Motions) -> tuple[Trend, F64]:
-    """Return the trend at `when`, and the lag at each reading (m,) by all of them.
+    """Return the trend at `when`, and the smoothed lag at each reading (m,).
+
+    With S = cov + diag(var) = L L' and y = L^-1 (lag - base), a motion has the log likelihood
+    -(y' y) / 2 - log det L; the mean at `when` is (L^-1 c)' y, c its covariance with the readings.
 
     Parameters
     ----------
@@ -118,7 +127,7 @@ def fitted(at: F64, lag: F64, var: F64, when: float, kinds: Motions) -> tuple[Tr
     when : float
         No earlier than the last reading (s).
     kinds : Motions
-        What the lag may do.
+        Motions of the lag and their shares.
     """
     t, end, base = at - at[0], when - float(at[0]), float(lag[0])
     early, late = np.minimum(t, t[:, None]), np.maximum(t, t[:, None])
@@ -144,9 +153,14 @@ def fitted(at: F64, lag: F64, var: F64, when: float, kinds: Motions) -> tuple[Tr
     cross = b * end + p * (end**2 / 2) - (with_lag * with_rate).sum(axis=1) + level_off * rate_off
     rate_var = b + p * end - (with_rate * with_rate).sum(axis=1) + rate_off**2
     trend = Trend(
-        when, base + mean_level, mean_rate, float(weight @ level_var), float(weight @ cross),
-        float(weight @ rate_var), float(weight @ q),
-    )  # fmt: skip
+        at=when,
+        lag=base + mean_level,
+        rate=mean_rate,
+        var=float(weight @ level_var),
+        cross_var=float(weight @ cross),
+        rate_var=float(weight @ rate_var),
+        growth=float(weight @ q),
+    )
     solved = (y[:, None] @ inverse)[:, 0]
     path = base + np.asarray(weight @ (solved[:, None] @ prior)[:, 0])
     return trend, path

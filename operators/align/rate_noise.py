@@ -1,11 +1,11 @@
-"""How fast channels speak and how much they hiss.
+"""Sample interval and white noise of each channel.
 
-The interval is the median of the last 64, their mean where most of them are none (packets of
-several); nothing is said before 8 of them. The variance of white noise comes from third
-differences, which leave nothing of a signal well below the rate: mean((x3 - 3 x2 + 3 x1 - x0)^2)
-/ 20, those over a gap left out. Both are renewed at 9, 18 and 36 samples and at each multiple of
-64, so that what is in force at a sample does not depend on how samples come in blocks; the windows
-of all channels are worked out together.
+The interval is the median of the last 64 intervals, or their mean where most are 0 (packets of
+several samples); it is unknown before 8 intervals. The variance of white noise is mean((x3 - 3 x2
++ 3 x1 - x0)^2) / 20, without differences over a gap: third differences cancel a signal well below
+the rate. Both are updated at 9, 18 and 36 samples and at each multiple of 64, so that the numbers
+in force at a sample do not depend on how samples are cut into blocks. The windows of all channels
+are computed together.
 
 Source: von Neumann et al., Ann. Math. Stat. 12 (1941), on differences in place of deviations.
 """
@@ -22,10 +22,10 @@ from operators.types import F64, State
 
 EVERY, MEMORY, MIDDLE = 64, 65, 32
 EARLY = (9, 18, 36)
-THIRD = 20.0
+THIRD_DIFF_GAIN = 20.0
 """1 + 9 + 9 + 1: the gain of a third difference for white noise."""
 GAP = 2.5
-"""Intervals from which on one is a gap: over it the signal has moved on."""
+"""Median intervals from which an interval is a gap."""
 MIN_S = 1e-9
 NAN = float("nan")
 
@@ -40,7 +40,7 @@ class _Pace:
     value: list[F64] = field(default_factory=list)
 
     def due(self, n: int) -> list[int]:
-        """Return which of the next n samples, counted from 1, bring new numbers."""
+        """Return which of the next n samples, counted from 1, complete an update."""
         seen = self.seen
         early = [e - seen for e in EARLY if seen < e <= seen + n] if seen < EARLY[-1] else []
         return [*early, *range(EVERY - seen % EVERY, n + 1, EVERY)]
@@ -65,18 +65,21 @@ class RateNoise:
         """Return the state as plain values."""
         return {
             channel: {
-                "spacing": p.numbers[0], "noise": p.numbers[1], "seen": p.seen,
-                "time": np.concatenate(p.time), "value": np.concatenate(p.value),
+                "spacing": p.numbers[0],
+                "noise": p.numbers[1],
+                "seen": p.seen,
+                "time": np.concatenate(p.time),
+                "value": np.concatenate(p.value),
             }
             for channel, p in self._of.items()
-        }  # fmt: skip
+        }
 
     def of(self, channel: str) -> tuple[float, float]:
-        """Return a channel's spacing (s) and noise variance by now."""
+        """Return a channel's current spacing (s) and noise variance."""
         return self._of[channel].numbers if channel in self._of else (NAN, NAN)
 
     def push(self, samples: Sequence[tuple[str, F64, F64]]) -> F64:
-        """Take in samples in order; return what is in force at each.
+        """Process samples in order; return the numbers in force at each.
 
         Parameters
         ----------
@@ -87,7 +90,7 @@ class RateNoise:
         -------
         float64 (2, sum of n)
             Spacing (s) and noise variance, NaN while unknown, channel after channel. The sample
-            that completes a count is the first to have its numbers.
+            that completes a count is the first that has the new numbers.
         """
         if not samples:
             return np.empty((2, 0))
@@ -103,7 +106,7 @@ class RateNoise:
             if due:
                 past = sum(map(len, p.time))
                 ripe.append((p, [past + d for d in due]))
-            # What is kept must not hold on to the arrays of a whole packet.
+            # Kept samples are copied, so that they do not keep a packet's arrays alive.
             p.time.append(time if due else time.copy())
             p.value.append(value if due else value.copy())
             p.seen += len(time)
@@ -123,7 +126,7 @@ class RateNoise:
 def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
     """Return the numbers (2, w) at the given counts of each channel's samples.
 
-    Older samples are forgotten.
+    Older samples are dropped. With d3 the third differences: noise = mean(d3^2) / 20.
     """
     time = np.concatenate([x for p, _ in ripe for x in p.time])
     value = np.concatenate([x for p, _ in ripe for x in p.value])
@@ -145,7 +148,7 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
         first = stop
     out = np.empty((2, len(end)))
     if len(time) >= MEMORY:
-        # What is too short has some window's place until it is put right.
+        # Windows that are too short get some other window here and their values below.
         start = np.maximum(np.array(end) - MEMORY, 0)[:, None] + np.arange(MEMORY - 1)
         out[0] = np.partition(apart[start], MIDDLE, axis=1)[:, MIDDLE]
         out[1] = _mean(third[start[:, :-2]], apart[start], out[0])
@@ -153,21 +156,21 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
         out[0, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2]
         out[1, i] = _mean(third[None, a : b - 3], apart[None, a : b - 1], out[0, i : i + 1])[0]
     for i in np.flatnonzero(out[0] < MIN_S).tolist():
-        # Most come together: the mean says more than the median.
+        # Most samples coincide: the mean interval replaces the median.
         a = next((a for k, a, _ in short if k == i), end[i] - MEMORY)
         out[0, i] = (time[end[i] - 1] - time[a]) / (end[i] - 1 - a)
     np.maximum(out[0], MIN_S, out=out[0])
-    out[1] /= THIRD
+    out[1] /= THIRD_DIFF_GAIN
     for (p, _), i in zip(ripe, edge, strict=True):
         p.numbers = (float(out[0, i]), float(out[1, i]))
     return out
 
 
 def _mean(third: F64, apart: F64, spacing: F64) -> F64:
-    """Return the mean of squared third differences (w, n - 2), those over a gap left out.
+    """Return the mean of squared third differences (w, n - 2), without those over a gap.
 
-    `apart` (w, n) are the intervals between the samples, `spacing` (w,) their median. Where a gap
-    is in all of them, all count.
+    `apart` (w, n) are the intervals between the samples, `spacing` (w,) their median. If every
+    difference has a gap, all count.
     """
     wide = apart > GAP * spacing[:, None]
     if not wide.any():

@@ -1,8 +1,8 @@
-"""How a mean cross-spectrum weighs its lines, and what segments then read of a lag.
+"""Weights of the lines of a mean cross-spectrum, and the readings of a lag from segments.
 
 With G the mean cross-spectrum of many segments, turned back to no lag, P_a and P_b the powers and C
-the bias-corrected coherence, the line at f has the weight w = 2 pi f W / |G|, W = C / (1 - C). A
-node of n segments with cross-spectrum G_j and powers p_a, p_b is then off by
+the bias-corrected coherence, the line at f has the weight w = 2 pi f W / |G|, W = C / (1 - C). The
+error of a node of n segments with cross-spectrum G_j and powers p_a, p_b is then
 
     sum w Im(G_j) / bend,  bend = sum 2 pi f w Re(G_j),
 
@@ -10,16 +10,16 @@ with a variance of V / (n bend^2),
 
     V = sum_k s_k sum_l K_kl s_l (p_a / P_a + p_b / P_b) / 2,  s = w |G| sqrt((1 - C) / C),
 
-that of the numerator where the noise is the same throughout and the movement is not: segments at
-rest show little (bend is near 0, V is not), those of a burst much. K is how much of their noise
-lines share, K_kl = (r_kl^2 + 2 r'_kl^2) / 2, with r their correlation in one segment, r' in two
-that overlap by half. For a node like the mean, the best of weights and many lines V = bend, and
-the variance is the bound of Cramer and Rao; of a narrow band it is less than half-overlapped
-segments would have it that shared nothing. The bend of a node is taken nearer to that of all where
-it is mostly noise, by their variances.
+V is the variance of the numerator for constant noise and uneven movement: segments at rest carry
+little information (bend is near 0, V is not), those of a burst much. K is the share of noise that
+two lines have in common, K_kl = (r_kl^2 + 2 r'_kl^2) / 2, with r their correlation in one segment,
+r' in two that overlap by half. For a node like the mean, optimal weights and many lines V = bend,
+and the variance is the Cramer-Rao bound. For a narrow band it is below that of half-overlapped
+segments with independent lines. The bend of a noisy node is shrunk to the mean of all nodes, by
+the ratio of their variances.
 
-So that chance has no weight, W is min(C, S) / (1 - S), S being C smoothed over three frequencies,
-and nothing where S is below 1.5 / L, L the number of independent segments that the mean is worth.
+Chance coherence gets no weight: W is min(C, S) / (1 - S), S being C smoothed over three
+frequencies, and 0 where S is below 1.5 / L, L the number of independent segments of the mean.
 
 Cost: 15 numpy calls for weights, 7 for a reading. State: none.
 
@@ -38,9 +38,10 @@ from numpy.typing import NDArray
 from operators.types import F64
 
 MAX_COHERENCE = 0.9999
-CHANCE, MAX_CHANCE = 1.5, 0.5
+CHANCE_COHERENCE, MAX_CHANCE_COHERENCE = 1.5, 0.5
+"""Smoothed coherence below which a line has no weight: in units of 1 / L, and at most."""
 MIN_BEND = 0.1
-"""Of V: a node that bends less reads as if it bent so much, with the variance of that."""
+"""Least bend of a node, as a share of V; the variance follows."""
 SHARED = np.array([0.0112, 0.1875, 0.6026, 0.1875, 0.0112])
 """K of sine windows, by the distance of lines; its sum is 1."""
 TINY = 1e-300
@@ -48,18 +49,18 @@ Complex = NDArray[np.complexfloating[Any, Any]]
 
 
 class Nodes(NamedTuple):
-    """Means of segments: how many (k,), cross-spectra (k, lines), powers (k, 2, lines)."""
+    """Means of segments: their numbers (k,), cross-spectra (k, lines), powers (k, 2, lines)."""
 
     number: F64
     cross: Complex
     power: F64
 
     def turned(self, lags: F64, omega: F64) -> Nodes:
-        """Return the same with lags (k,) taken out of the cross-spectra (s, rad/s)."""
+        """Return the nodes with lags (k,) removed: G_j exp(i omega lag_j) (s, rad/s)."""
         return self._replace(cross=self.cross * np.exp(1j * lags[:, None] * omega))
 
     def mean(self) -> Nodes:
-        """Return all as one."""
+        """Return all nodes joined."""
         total = self.number.sum()
         share = self.number / total
         power = np.tensordot(share, self.power, 1)[None]
@@ -67,9 +68,9 @@ class Nodes(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Weights w (lines,) and what a power adds to V (2, lines).
+    """Weights w (lines,) and the contribution of each power to V (2, lines).
 
-    `bend`: its mean and variance over the nodes, but for noise (1/s^2, and that squared).
+    `bend`: its mean and variance over the nodes, without noise (1/s^2, and its square).
     """
 
     line: F64
@@ -77,12 +78,14 @@ class Weights(NamedTuple):
     bend: F64
 
     def reading(self, nodes: Nodes, omega: F64) -> tuple[F64, F64]:
-        """Return by how much nodes (k,) are early (s), and the variances of that (s^2).
+        """Return how early nodes (k,) are (s), and the variances (s^2).
+
+        sum w Im(G_j) / bend and V / (n bend^2).
 
         Parameters
         ----------
         nodes : Nodes
-            Turned back by the lags that are expected.
+            Turned back by their expected lags.
         omega : float64 (lines,)
             Angular frequencies (rad/s).
         """
@@ -93,7 +96,7 @@ class Weights(NamedTuple):
         return nodes.cross.imag @ self.line / bend, noise / (nodes.number * bend * bend)
 
     def measured(self, nodes: Nodes, omega: F64) -> Weights:
-        """Return the same with how unevenly the nodes bend."""
+        """Return the weights with mean and variance of the bend over the nodes."""
         raw, _, blur = self._bends(nodes, omega)
         share = nodes.number / nodes.number.sum()
         mean = float(share @ raw)
@@ -101,25 +104,25 @@ class Weights(NamedTuple):
         return self._replace(bend=np.array([mean, max(spread, 0.0)]))
 
     def _bends(self, nodes: Nodes, omega: F64) -> tuple[F64, F64, F64]:
-        """Return what each node bends, V, and the variance of the first that is noise."""
+        """Return each node's bend, its V, and the noise variance of the bend."""
         lines = np.einsum("kif,if->kf", nodes.power, self.noise)
         noise = np.maximum(lines.sum(axis=1), TINY)
         return nodes.cross.real @ (self.line * omega), noise, lines @ (omega * omega) / nodes.number
 
 
 def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | None:
-    """Return what lines weigh; None where none does.
+    """Return the weights of the lines; None if every weight is 0.
 
     Parameters
     ----------
     nodes : Nodes
-        Each turned back by its own lag.
+        Each node turned back by its own lag.
     omega : float64 (lines,)
         Angular frequencies (rad/s).
     looks : float
-        How many independent segments they are worth.
+        Number of independent segments.
     top : float
-        Angular frequency above which lines hold what belongs to others (rad/s).
+        Angular frequency above which lines contain aliases (rad/s).
     """
     _, (mean,), (power,) = nodes.mean()
     looks = max(looks, 1.5)
@@ -131,7 +134,7 @@ def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | Non
     coherence[0], coherence[-1] = mine[1], mine[-2]
     smooth = (coherence[:-2] + mine + coherence[2:]) / 3
     weight = omega * np.minimum(mine, smooth) / (1 - smooth)
-    weight[(smooth < min(CHANCE / looks, MAX_CHANCE)) | (omega > top)] = 0.0
+    weight[(smooth < min(CHANCE_COHERENCE / looks, MAX_CHANCE_COHERENCE)) | (omega > top)] = 0.0
     if not weight.any():
         return None
     sd = weight * np.sqrt((1 - mine) / np.maximum(mine, TINY))

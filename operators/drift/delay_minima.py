@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.drift.clock import BIN_S, FLOOR_S, FORGET, MIN_IN_BIN, ROUNDED_S, UNKNOWN_S
-from operators.drift.offset_filter import ROUNDED
+from operators.drift.offset_filter import ROUNDING_VAR
 from operators.drift.reset_times import Cuts
 from operators.types import F64, I64, Bool
 
@@ -60,7 +60,7 @@ class MinimumReadings(NamedTuple):
 
     def blur(self) -> F64:
         """Return the variance of the rounding of each reading (s^2)."""
-        return ROUNDED * self.rounding**2
+        return ROUNDING_VAR * self.rounding**2
 
     def heads(self) -> set[int]:
         """Return the indexes of the first readings of all parts."""

@@ -1,15 +1,16 @@
-"""Readings that are the least of exponential delays, each seen from both sides of it.
+"""Expectation propagation over readings that are the least of exponential delays.
 
-A filter that takes in one-sided readings one after the other carries a Gaussian on, and what it
-drops for that with each reading depends on what it knew then: little, at first. Expectation
-propagation drops it anew with all that the other readings say: each reading's likelihood becomes
-a *site*, a Gaussian factor in the offset, such that site times cavity (the filter from before it
-and the one from behind it) has the moments of likelihood times cavity. With G and H as in
+A sequential filter approximates the posterior after each one-sided reading by a Gaussian. The
+error of that depends on the state before the reading: it is largest at the start. Expectation
+propagation repeats the approximation given all other readings. Each reading's likelihood becomes
+a *site*, a Gaussian factor in the offset, such that site times cavity (the filters from before
+and from behind it) has the moments of likelihood times cavity. With G and H as in
 operators/drift/offset_filter.py, for the cavity's mean m and variance S of the offset, the site has
 
     precision  H / (1 - S H),    shift from m  G / (1 - S H)    (over the precision)
 
-A sweep goes through the readings one way and gives the next sweep, the other way, its cavities.
+A sweep runs through the readings in one direction and yields the cavities of the next sweep,
+which runs in the other direction.
 
 Cost: 10 us a reading and sweep. State: none.
 
@@ -21,20 +22,21 @@ from __future__ import annotations
 import numpy as np
 
 from operators.drift.delay_minima import MinimumReadings
-from operators.drift.offset_filter import EDGE, EDGE_S, OffsetFilter, sharpened
+from operators.drift.offset_filter import EDGE_BLUR, MIN_EDGE_S, OffsetFilter, sharpened
 from operators.types import F64
 
-LOOSE = 4.0
-"""Standard deviation of an offset that nothing else is known of, about its first reading, in
-units of how far that lies above the edge."""
+PRIOR_SD = 4.0
+"""Prior standard deviation of the offset about its first reading, in units of `own`."""
+_MIN_VAR_SHARE = 1e-9
+"""Share of a variance that remains at least, against rounding."""
 
 
 def sweep(r: MinimumReadings, pace: float, other: F64) -> F64:
-    """Go through readings once.
+    """Run one sweep through readings.
 
     Parameters
     ----------
-    r : Readings
+    r : MinimumReadings
         With `own` of each.
     pace : float
         Spectral density of the slope's wander (1/s).
@@ -44,37 +46,33 @@ def sweep(r: MinimumReadings, pace: float, other: F64) -> F64:
     Returns
     -------
     float64 (m, 5)
-        The same from the readings before each and itself.
+        The same from the readings before each, and the reading itself.
     """
     out = np.empty((len(r), 5))
-    var = np.maximum(EDGE_S, EDGE * r.own) ** 2 + r.blur()
+    var = np.maximum(MIN_EDGE_S, EDGE_BLUR * r.own) ** 2 + r.blur()
     columns = (x.tolist() for x in (r.at, r.least, r.own, var, other))
     heads, before = r.heads(), float(r.at[0])
     f = OffsetFilter(pace, True, 1.0, 0.0, 0.0)
     rows = zip(*columns, strict=True)
     for i, (t, low, mean, edge_var, behind) in enumerate(rows):
         if i in heads:
-            f.offset, f.p00, f.p01 = low - mean, (LOOSE * mean) ** 2, 0.0
+            f.offset, f.p00, f.p01 = low - mean, (PRIOR_SD * mean) ** 2, 0.0
         else:
             f.predict(max(t - before, 0.0))
         before = t
-        # The cavity's offset: both sides' together.
+        # The cavity's offset, from both sides: m = m_f + K (x_b - x_f), K = Pf (Pf + Pb)^-1.
         th, g, q00, q01, q11 = behind
         s00, s01, s11 = f.p00 + q00, f.p01 + q01, f.p11 + q11
         det = s00 * s11 - s01 * s01
         k0 = (f.p00 * s11 - f.p01 * s01) / det
         k1 = (f.p01 * s00 - f.p00 * s01) / det
         m = f.offset + k0 * (th - f.offset) + k1 * (g - f.slope)
-        s = max(f.p00 - k0 * f.p00 - k1 * f.p01, _LEAST * f.p00)
+        s = max(f.p00 - k0 * f.p00 - k1 * f.p01, _MIN_VAR_SHARE * f.p00)
         first, second = sharpened(low - m, mean, s + edge_var)
-        left = max(1 - s * second, _LEAST)
+        left = max(1 - s * second, _MIN_VAR_SHARE)
         precision = second / left
         pull = first / left - precision * (f.offset - m)
         whole = 1 + precision * f.p00
         f.update(pull / whole, precision / whole)
         out[i] = f.offset, f.slope, f.p00, f.p01, f.p11
     return out
-
-
-_LEAST = 1e-9
-"""Part of a variance that is left of it at least, whatever rounding does."""

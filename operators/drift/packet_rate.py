@@ -1,17 +1,17 @@
-"""How a channel's samples come: the rate over time, silences between packets, their length.
+"""Packets of a channel's samples: rate over time, silence between packets, packet length.
 
-A radio hands samples over by the packet: their stamps may be even, their arrivals come together.
-An arrival that follows the one before it by less than a quarter of the mean interval is of the
-same packet; a sample that comes alone is a packet of one. Of the last 64 packets, with m the mean
-interval of the last minute, its longest silence left out:
+A radio delivers samples in packets: the stamps may be even, the arrivals coincide. An arrival
+less than a quarter of the mean interval after its predecessor is of the same packet; a lone
+sample is a packet of one. Of the last 64 packets, with the mean interval of the last minute
+taken without its longest silence:
 
-    rate = samples / time from packet to packet over the last 10 s, an outage left out
+    rate = samples / time from packet to packet over the last 10 s, without an outage
     quiet_s = max(3 median gap, 1.5 second longest gap of the last minute), at most 5 s
     length_s = 95th percentile of the time that the stamps of a packet span
 
-All are unknown before 8 gaps and a second, and stay as they were while one silence is more than
-half of that minute. They are renewed at 9, 18 and 36 samples and at each
-multiple of 64, so that they do not depend on how samples come in blocks.
+All are unknown before 8 gaps and a second. They do not change while one silence is more than half
+of that minute. They are updated at 9, 18 and 36 samples and at each multiple of 64, so that they
+do not depend on how samples are cut into blocks.
 
 State: 64 packets and a minute of seconds a channel, and 64 samples. Cost: about 90 numpy calls a
 block with 64 new samples.
@@ -34,23 +34,23 @@ TOGETHER = 0.25
 MINUTE_S = 60.0
 GAPS, MAX_GAP, MAX_QUIET_S = 3.0, 1.5, 5.0
 RATE_S, OUTAGE = 10.0, 5.0
-"""A silence is an outage from so many median gaps on, if it is no usual one."""
-SEVERAL, PART, MAX_LENGTH_S = 3, 0.95, 10.0
-"""Samples from which on some that come together are no accident of jitter."""
+"""Median gaps from which an unusual silence is an outage."""
+MIN_IN_PACKET, QUANTILE, MAX_LENGTH_S = 3, 0.95, 10.0
+"""Samples from which coincident arrivals are a packet and no accident of jitter."""
 NAN = float("nan")
 
 
 class PacketRate(NamedTuple):
-    """Numbers in force from the row on whose `before` this is."""
+    """Numbers in force from the row with this watermark on."""
 
-    before: float
+    watermark: float
     rate_hz: float
     quiet_s: float
     length_s: float
 
 
 class _RateWindows(NamedTuple):
-    """Stretches of new samples (w,): number, time of their ends, and their two longest gaps."""
+    """Windows of new samples (w,): number, begin, end, and their two longest gaps."""
 
     samples: F64
     begin: F64
@@ -61,7 +61,7 @@ class _RateWindows(NamedTuple):
 
 @dataclass
 class Packets:
-    """Follow one channel.
+    """The packets of one channel.
 
     Attributes
     ----------
@@ -69,12 +69,12 @@ class Packets:
         Samples so far.
     numbers : (rate, silence, length), in force
     arrival, host : float64
-        Of the samples since the last renewal, and of the one before them.
-    head : (first host, last host, samples) of the packet under way
+        Of the samples since the last update, and of their predecessor.
+    head : (first host, last host, samples) of the open packet
     packets : float64 (3, at most 64)
         Gap after each, time of its stamps, samples.
     seconds : float64 (7, at most 63)
-        Of each second with a renewal: number, begin, samples, the two longest gaps, arrival of
+        Of each second with an update: number, begin, samples, the two longest gaps, arrival of
         the newest packet's first sample, samples before it.
     origin : float
         The first arrival.
@@ -98,20 +98,20 @@ class Packets:
         """Return the packets of a snapshot."""
         return cls(**state)
 
-    def feed(self, arrival: F64, host: F64, before: F64) -> tuple[F64 | float, list[PacketRate]]:
-        """Take in rows in order of arrival.
+    def feed(self, arrival: F64, host: F64, watermark: F64) -> tuple[F64 | float, list[PacketRate]]:
+        """Process rows in order of arrival.
 
         Parameters
         ----------
-        arrival, host, before : float64 (n,)
+        arrival, host, watermark : float64 (n,)
             As in `Block`.
 
         Returns
         -------
         length_s : float64 (n,) or float
-            Of packets, in force at each row (s).
-        paces : list of Pace
-            Renewals, in order. The row that completes a count is the first to have them.
+            Packet length in force at each row (s).
+        rates : list of PacketRate
+            Updates, in order. The row that completes a count is the first that has them.
         """
         n, seen = len(arrival), self.seen
         due = [e - seen for e in EARLY if seen < e <= seen + n] if seen < EARLY[-1] else []
@@ -132,15 +132,15 @@ class Packets:
         whole = np.maximum.accumulate(whole)
         numbers = self._renewed(whole[: last + 1], hosts[1 : last + 1], edge, seen - waiting)
         self.arrival, self.host = whole[last:], hosts[last:]
-        paces = [
-            PacketRate(float(before[d - 1]), *x)
+        rates = [
+            PacketRate(float(watermark[d - 1]), *x)
             for d, x in zip(due, numbers.T.tolist(), strict=True)
         ]
         edges = [1, *due, n + 1]
         length = np.repeat([self.numbers[2], *numbers[2]], [b - a for a, b in pairwise(edges)])
         rate, quiet, newest = numbers[:, -1].tolist()
         self.numbers = rate, quiet, newest
-        return length, paces
+        return length, rates
 
     def _renewed(self, arrival: F64, host: F64, edge: I64, past: int) -> F64:
         """Return rate, silence and length (3, w) after each window of new samples.
@@ -159,23 +159,23 @@ class Packets:
         minute = np.concatenate((minute, np.concatenate((self.seconds[5:], start), axis=1)))
         self.seconds = _by_second(minute)
         closed = self._close(begins, gap, host)
-        # The packets that were closed by each window's end, the newest 64 of them.
+        # The newest 64 packets closed by each window's end.
         total = self.packets.shape[1]
         packets = np.concatenate((self.packets, closed), axis=1)
         stop = total + np.cumsum(begins)[edge[1:] - 1] - np.isnan(self.head[0])
-        self._take_up(begins, host)
+        self._open(begins, host)
         self.packets = packets[:, -PACKETS:]
         at = stop[:, None] - PACKETS + np.arange(PACKETS)
-        there = at >= 0
+        exists = at >= 0
         gaps, lengths, counts = (
             packets[:, np.maximum(at, 0)] if packets.size else np.zeros((3, len(stop), PACKETS))
         )
-        fit = there & (gaps >= TOGETHER * mean[:, None])
+        fit = exists & (gaps >= TOGETHER * mean[:, None])
         median = _quantile(gaps, fit, 0.5)
         quiet = np.maximum(GAPS * median, MAX_GAP * longest)
         rate = _rate(minute, windows.end, median, quiet, self.origin)
-        length = np.minimum(_quantile(np.where(counts >= SEVERAL, lengths, 0.0), fit, PART),
-                            MAX_LENGTH_S)  # fmt: skip
+        lengths = np.where(counts >= MIN_IN_PACKET, lengths, 0.0)
+        length = np.minimum(_quantile(lengths, fit, QUANTILE), MAX_LENGTH_S)
         enough = clear & (fit.sum(axis=1) >= MIN_COUNT) & (rate > 0)
         enough &= windows.end - self.origin >= MIN_S
         quiet = np.minimum(quiet, MAX_QUIET_S)
@@ -184,7 +184,7 @@ class Packets:
         return found[:, which]
 
     def _close(self, begins: Bool, gap: F64, host: F64) -> F64:
-        """Return the packets (3, k) that others end among new samples."""
+        """Return the packets (3, k) that are closed within the new samples."""
         at = np.flatnonzero(begins)
         first, newest, had = self.head
         if np.isnan(first):
@@ -202,8 +202,8 @@ class Packets:
             lasts[0] = newest
         return np.stack((gap[at], lasts - firsts[:k], counts[:k]))
 
-    def _take_up(self, begins: Bool, host: F64) -> None:
-        """Let the packet under way be the last of these."""
+    def _open(self, begins: Bool, host: F64) -> None:
+        """Make the last of these packets the open one."""
         at = np.flatnonzero(begins)
         if len(at):
             self.head = float(host[at[-1]]), float(host[-1]), len(host) - int(at[-1])
@@ -212,7 +212,7 @@ class Packets:
 
 
 def _windows(arrival: F64, gap: F64, edge: I64) -> _RateWindows:
-    """Return the figures of the samples between edges; `arrival` has one sample before them."""
+    """Return the figures of the samples between edges; `arrival` starts one sample earlier."""
     starts = edge[:-1]
     longest = np.maximum.reduceat(gap, starts)
     which = np.repeat(np.arange(len(starts)), np.diff(edge))
@@ -225,9 +225,9 @@ def _windows(arrival: F64, gap: F64, edge: I64) -> _RateWindows:
 
 
 def _last_minute(minute: F64, end: F64) -> tuple[F64, F64, Bool]:
-    """Return mean interval and second longest gap of the last minute at the last w windows.
+    """Return mean interval and second longest gap of the last minute, at the last w windows.
 
-    And whether its longest gap is less than half of it.
+    The third array: whether the longest gap is at most half of that minute.
     """
     w = len(end)
     first = np.searchsorted(minute[0], np.floor(end) - MINUTE_S)
@@ -273,7 +273,7 @@ def _rate(minute: F64, end: F64, median: F64, quiet: F64, origin: float) -> F64:
 
 
 def _by_second(minute: F64) -> F64:
-    """Return windows of one second as one, those of the last minute and the one before."""
+    """Return the windows of each second joined, for the last minute and the second before it."""
     first = max(int(np.searchsorted(minute[0], minute[0, -1] - MINUTE_S)) - 1, 0)
     starts = np.fmax.accumulate(minute[5:], axis=1)[:, first:]
     minute = minute[:, first:]
@@ -286,12 +286,12 @@ def _by_second(minute: F64) -> F64:
     rest = minute[3].copy()
     rest[peak[np.concatenate(([True], np.diff(which[peak]) > 0))]] = 0.0
     second = np.maximum.reduceat(np.maximum(rest, minute[4]), at)
-    return np.stack((minute[0, at], minute[1, at], np.add.reduceat(minute[2], at), longest,
-                     second, *starts[:, last]))  # fmt: skip
+    samples = np.add.reduceat(minute[2], at)
+    return np.stack((minute[0, at], minute[1, at], samples, longest, second, *starts[:, last]))
 
 
 def _quantile(values: F64, fit: Bool, part: float) -> F64:
-    """Return a quantile over the fitting values of each row, 0 where none fits."""
+    """Return a quantile over the fitting values of each row, 0 where there is none."""
     ordered = np.sort(np.where(fit, values, np.inf), axis=1)
     place = np.ceil(part * fit.sum(axis=1)).astype(np.int64) - 1
     found = ordered[np.arange(len(ordered)), np.maximum(place, 0)]

@@ -1,10 +1,10 @@
-"""At which stamp a clock was reset: decided with all that was recorded before and after it.
+"""Time of each clock reset, decided from the whole recording.
 
-A clock that follows its stamps names a reset when enough of them agree. In hindsight both levels
-are known: the lower edge of the delays before, and after. A stamp is as unlikely on a side as
-its delay above that edge is long, and far more so below it; the reset lies where the stamps
-before it on the one side and those behind it on the other are the likeliest together. Stamps that
-changed places on their way across the reset are named one by one.
+The forward clock detects a reset when enough stamps agree. In hindsight both levels are known:
+the lower edges of the delays before and after. On each side the cost of a stamp grows with its
+delay above that edge, and much faster below it. The reset lies at the cut of the least total cost
+of the stamps before and after it. Stamps that were reordered across the reset are listed one by
+one.
 
 Cost: a few numpy calls a reset. State: none.
 """
@@ -19,21 +19,21 @@ from operators.drift.clock import GATE_S, MAX_RUN, NEW_STEP_S
 from operators.types import F64, I64, Bool
 
 SIDE_S, MIN_COUNT = 10.0, 8
-"""So much of each side shows its level, and so many stamps at least are looked at."""
+"""Time on each side that shows its level (s), and the least number of stamps."""
 MIN_S = 1e-4
 MAX_COST, SURE = 20.0, 5.0
-"""Nats: the most that a stamp counts for a side, and what takes it across the reset."""
+"""Nats: the largest cost of a stamp, and the gain that assigns a stamp to the other side."""
 
 
 class Cuts(NamedTuple):
-    """Where parts begin.
+    """Parts of a recording between clock resets.
 
     Attributes
     ----------
     edges : int64 (p + 1,)
         Index of the first stamp of each part, and the number of all.
     odd, odd_part : int64 (k,)
-        Indices, rising, of stamps that belong to another part than their place says; that part.
+        Indices, rising, of stamps of another part than that of their place; that part.
     """
 
     edges: I64
@@ -57,15 +57,15 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
     ok : bool (n,)
         False for stamps that are known to be wild.
     near : list of int
-        Stamps near which resets were noticed, rising.
+        Stamps near which resets were detected, rising.
     slope : float
-        How arrival - source grows with source time (s/s), roughly.
+        Growth of arrival - source with source time (s/s), approximate.
     """
     n = len(source)
     level = arrival - source - slope * (source - source[0]) if n else arrival
     edges, odd, odd_part = [0], [], []
     for k, c in enumerate(near):
-        # What the next reset may have changed speaks for no level of this one.
+        # Stamps that the next reset may have changed give no level for this one.
         end = _window(arrival, near[k + 1])[0] if k + 1 < len(near) else n
         lo, hi = _window(arrival, c)
         lo, hi = max(lo, edges[-1] + 1), min(hi, max(end, c + 1), n - 1)
@@ -81,7 +81,7 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
         first = max(edges[-1], lo - MAX_RUN)
         last = min(hi + MAX_RUN, max(end, hi))
         gain = _cost(level[first:last] - low_old, usual) - _cost(level[first:last] - low_new, usual)
-        # Moving the reset behind a stamp gives that stamp to the old side.
+        # Total cost by cut: a cut behind a stamp assigns that stamp to the old side.
         price = np.concatenate(([0.0], np.cumsum(gain[lo - first : hi - first])))
         cut = lo + int(np.argmin(price))
         place = np.arange(first, last)
@@ -93,7 +93,7 @@ def cuts(source: F64, arrival: F64, ok: Bool, near: list[int], slope: float) -> 
 
 
 def _window(arrival: F64, c: int) -> tuple[int, int]:
-    """Return between which stamps a reset lies that was noticed at stamp c."""
+    """Return the stamps between which a reset lies that was detected at stamp c."""
     lo, hi = np.searchsorted(arrival, arrival[c] + np.array([-NEW_STEP_S, NEW_STEP_S / 4])).tolist()
     return max(min(lo, c - MIN_COUNT), 0), min(max(hi, c + MIN_COUNT), len(arrival))
 
@@ -104,6 +104,6 @@ def _fine(level: F64, ok: Bool, a: int, b: int) -> F64:
 
 
 def _cost(above: F64, usual: float) -> F64:
-    """Return how unlikely delays are, in nats, that lie so far above the least."""
+    """Return the cost (nats) of delays this far above the least: above / usual, capped."""
     low = MIN_S + usual / 10
     return np.asarray(np.minimum(np.where(above < 0, -above / low, above / usual), MAX_COST))

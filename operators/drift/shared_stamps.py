@@ -1,17 +1,17 @@
 """Samples that share a coarse stamp, spread over the time to the next.
 
-A sender that rounds its stamps down, to whole seconds for instance, gives many samples one stamp.
-Their order is a finer clock: where the two runs of one stamp before had n samples and lasted d,
-sample k of the next one was taken about
+A sender that rounds its stamps down, for instance to whole seconds, gives many samples one stamp.
+Their order is a finer clock. If the last two runs of one stamp had n samples over the time d,
+sample k of the next run was taken at about
 
     stamp + min(k spacing, d),    spacing = min of d / n over the two runs, d the shorter one.
 
-That holds where stamps lie on a grid of 10 ms or of its multiples and both runs had four samples
-or more; elsewhere stamps stay as they are, and so do those of the first two runs. The sample at
-the stamp itself stays there, so that a clock's offset does, too. A run that was cut short by a
-loss has a wide spacing, one that lasted over a loss a long d: the smaller of two is meant.
+This applies where stamps lie on a grid of 10 ms or of its multiples and both runs had four
+samples or more. All other stamps are unchanged, as are those of the first two runs. The first
+sample stays at the stamp, and so the clock's offset is unchanged. A run cut short by a loss has a
+wide spacing, one across a loss a long d: the smaller value of the two runs is used.
 
-State: five numbers a channel. Cost: a dozen numpy calls a block that repeats stamps.
+State: five numbers a channel. Cost: a dozen numpy calls a block with repeated stamps.
 Losses: none.
 """
 
@@ -29,18 +29,18 @@ GRID_S, CLOSE_S, ULPS = 0.01, 1e-6, 4.0
 
 @dataclass
 class SharedStamps:
-    """Follow one channel.
+    """The runs of one channel.
 
     Attributes
     ----------
     stamp : float
-        Of the run under way (s), NaN before the first.
+        Stamp of the open run (s), NaN before the first.
     count : int
-        Its samples so far.
+        Samples of the open run.
     runs : tuple of (float, float)
         Length (s) and samples of the two runs before it, the newest last.
     stated : bool
-        Samples have been spread before.
+        The note on spread samples has been published.
     """
 
     stamp: float = float("nan")
@@ -58,7 +58,7 @@ class SharedStamps:
         return cls(**state)
 
     def feed(self, stamps: F64) -> F64 | None:
-        """Take in a channel's stamps in order of arrival.
+        """Process a channel's stamps in order of arrival.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class SharedStamps:
         Returns
         -------
         float64 (n,) or None
-            By how much later (s) each sample was taken; None where none was.
+            Delay of each sample after its stamp (s); None where all are 0.
         """
         n = len(stamps)
         if not n:
@@ -80,7 +80,7 @@ class SharedStamps:
         if len(at) == n and self.count < MIN_COUNT and not self.runs:
             self.stamp, self.count = float(stamps[-1]), 1
             return None
-        # Runs: the one under way, then those that begin here; their first samples and counts.
+        # Runs: the open one, then those that begin here; their first samples and counts.
         first = np.append(-self.count, at)
         value = np.append(self.stamp, stamps[at])
         count = np.diff(first, append=n).astype(np.float64)
@@ -116,7 +116,7 @@ class SharedStamps:
 
 
 def _on_grid(stamps: F64) -> np.ndarray:
-    """Whether stamps lie on multiples of the grid, and can be told from those that do not."""
+    """Return which stamps lie on the grid, where their precision suffices to decide it."""
     with np.errstate(invalid="ignore", over="ignore"):
         off = np.abs(stamps - np.rint(stamps / GRID_S) * GRID_S)
         close = CLOSE_S + ULPS * np.spacing(np.abs(stamps))

@@ -1,12 +1,13 @@
-"""One source's clock, from the whole of a recording.
+"""One source's clock, estimated from the whole recording.
 
-Its stamps are cut where the clock was reset (operators/drift/reset_times.py): noticed by the clock that follows
-them forwards or, where that is not sure of itself yet, by one that follows the mirrored stamps,
-source' = -source and the delay kept, so that both have the delay's lower edge in common. Each bin
-of a part gives a reading (operators/drift/delay_minima.py), and the readings a line (operators/drift/two_sided.py).
+The stamps are cut at the clock resets (operators/drift/reset_times.py). Resets are detected by
+the forward clock. At the start, where that clock is still uncertain, a clock over the mirrored
+stamps detects them: source' = -source with the same delay, so that both have the same lower edge.
+Each bin of a part gives a reading (operators/drift/delay_minima.py); the readings give a line
+(operators/drift/two_sided.py).
 
 Cost: that of the clock, and 0.2 ms a second of a source at the end. State: the clock and 17 bytes
-a distinct stamp.
+per distinct stamp.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ import numpy as np
 from operators.drift.clock import GATE_EDGES, GATE_JITTERS, GATE_S, Clock, ClockLine, StampVerdicts
 from operators.drift.clock_path import ClockPath, distinct
 from operators.drift.delay_minima import lowest
-from operators.drift.offset_filter import LEARNT
+from operators.drift.offset_filter import MIN_READINGS
 from operators.drift.reset_times import cuts
 from operators.drift.two_sided import smoothed
 from operators.types import F64, Bool
 
 _BLOCK = 4096
-SETTLES = 4 * LEARNT
-"""Readings at the start that are gone through backwards, too, in search of resets."""
+START_READINGS = 4 * MIN_READINGS
+"""Readings at the start that are also searched backwards for resets."""
 
 
 class ClockLog:
-    """A clock that keeps its stamps, for `path` at the end. The calls are `Clock`'s."""
+    """A clock that stores its stamps, for `path` at the end; the methods are those of `Clock`."""
 
     def __init__(self, max_delay_s: float) -> None:
         self.clock = Clock(max_delay_s)
@@ -42,7 +43,7 @@ class ClockLog:
         self._last = (math.nan, math.nan)
 
     def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
-        """Take in distinct stamps, as `Clock.feed`."""
+        """Process distinct stamps, as `Clock.feed`."""
         judged = self.clock.feed(source, arrival, end)
         k = judged.decided
         fresh = distinct(source[:k], arrival[:k], self._last)
@@ -51,7 +52,7 @@ class ClockLog:
             self._last = (float(source[k - 1]), float(arrival[k - 1]))
             self._count = int(number[-1]) + 1
             self._near += [int(number[min(i, k - 1)]) for i in judged.steps]
-            if len(self._bins) < SETTLES:
+            if len(self._bins) < START_READINGS:
                 self._bins += [int(number[min(by, k - 1)]) for by, *_ in judged.turns]
         self._source.append(source[:k][fresh])
         self._arrival.append(arrival[:k][fresh])
@@ -59,11 +60,11 @@ class ClockLog:
         return judged
 
     def finish(self) -> ClockLine | None:
-        """Take in what is left at the end of the data, as `Clock.finish`."""
+        """Close the last bin at the end of the data, as `Clock.finish`."""
         return self.clock.finish()
 
     def path(self) -> ClockPath:
-        """Return the clock as the whole recording shows it."""
+        """Return the clock over the whole recording."""
         none = np.empty(0)
         source = np.concatenate([none, *self._source])
         arrival = np.concatenate([none, *self._arrival])
@@ -71,12 +72,14 @@ class ClockLog:
         bank = self.clock.bank
         near = set(self._near)
         if self._bins:
-            first = self._bins[SETTLES - 1] if len(self._bins) >= SETTLES else len(source)
-            unsure = self._bins[min(LEARNT, len(self._bins) - 1)]
+            first = (
+                self._bins[START_READINGS - 1] if len(self._bins) >= START_READINGS else len(source)
+            )
+            unsure = self._bins[min(MIN_READINGS, len(self._bins) - 1)]
             found = _seen_backwards(source[:first], arrival[:first], self.clock.max_delay_s)
             near |= {i for i in found if i <= unsure}
-        return smooth(source, arrival, ok, sorted(near), bank.slope if bank else 0.0,
-                      self.clock.max_delay_s)  # fmt: skip
+        slope = bank.slope if bank else 0.0
+        return smooth(source, arrival, ok, sorted(near), slope, self.clock.max_delay_s)
 
 
 def smooth(
@@ -93,30 +96,41 @@ def smooth(
     near : list of int
         Stamps near which the clock was reset, rising.
     slope : float
-        How arrival - source grows with source time (s/s), roughly.
+        Growth of arrival - source with source time (s/s), approximate.
     max_delay_s : float
-        As `Clock` has it.
+        As in `Clock`.
     """
     cut = cuts(source, arrival, ok, near, slope)
     readings = lowest(source, arrival - source, ok, cut, slope)
     unknown = np.full(len(cut.edges) - 1, np.nan)
+    line, covariance, gate = np.empty((2, 0)), np.empty((3, 0)), np.empty(0)
+    if len(readings):
+        line, covariance, edge = smoothed(readings)
+        gate = np.full(len(readings), max_delay_s)
+        if len(readings) >= MIN_READINGS or (readings.jitter > 0).any():
+            gate = np.fmax(np.maximum(GATE_EDGES * edge, GATE_S), GATE_JITTERS * readings.jitter)
+    path = ClockPath(
+        at=readings.at,
+        line=line,
+        covariance=covariance,
+        gate=gate,
+        jitter_p95=readings.jitter_p95,
+        node_edges=readings.edges,
+        stamp_edges=cut.edges,
+        odd=cut.odd,
+        odd_part=cut.odd_part,
+        reset_at=unknown,
+        max_delay_s=max_delay_s,
+    )
     if not len(readings):
-        none = np.empty(0)
-        return ClockPath(none, np.empty((2, 0)), np.empty((3, 0)), none, none, readings.edges,
-                         cut.edges, cut.odd, cut.odd_part, unknown, max_delay_s)  # fmt: skip
-    line, covariance, edge = smoothed(readings)
-    gate = np.full(len(readings), max_delay_s)
-    if len(readings) >= LEARNT or (readings.jitter > 0).any():
-        gate = np.fmax(np.maximum(GATE_EDGES * edge, GATE_S), GATE_JITTERS * readings.jitter)
-    path = ClockPath(readings.at, line, covariance, gate, readings.jitter_p95, readings.edges,
-                     cut.edges, cut.odd, cut.odd_part, unknown, max_delay_s)  # fmt: skip
+        return path
     heads = cut.edges[1:-1]
     path.reset_at[1:] = source[heads] + path.offset(np.arange(1, len(heads) + 1), source[heads])
     return path
 
 
 def _seen_backwards(source: F64, arrival: F64, max_delay_s: float) -> list[int]:
-    """Return near which stamps the mirrored recording has a reset."""
+    """Return the stamps near which the mirrored recording has a reset."""
     clock, n = Clock(max_delay_s), len(source)
     mirrored = -source[::-1]
     delay = (arrival - source)[::-1]

@@ -1,21 +1,20 @@
 """The grain of a channel's stamps: the step of the grid that a sender rounds them to.
 
-Sixteen distinct stamps in a row are looked at together. They lie on the coarsest grid of `STEPS`
-of which at least 13 of their 15 differences d are whole multiples n,
+A window is sixteen distinct stamps in a row. They lie on the coarsest grid of `STEPS` of which at
+least 13 of their 15 differences d are whole multiples n,
 
     |d / step - n| step <= 1 us + 4 ulp.
 
-That alone is weak evidence: the stamps of a sample clock may all lie on a grid, losses among
-them, and their rounding is one constant then, which offset or lag take in. The grid is a grain
-where the readings are seen to fall between its points:
+This alone is weak evidence. The stamps of a sample clock may all lie on a grid, even with losses;
+their rounding is then a constant, which the offset or the lag absorbs. The grid is a grain where
+the readings are shown to fall between its points:
 
 - *strong*: the multiples are irregular (min n > gcd n), or the channel repeats stamps;
-- *weak*: n / gcd is 1 or 2, either three times or more, and so evenly that the stamps keep within
-  1.3 steps of a straight line, as those of a rate between one and half of the grid's do and
-  those of random losses do seldom; and arrival less stamp, where both are known, spreads over
-  half a step.
+- *weak*: n / gcd is 1 or 2, each at least three times, and the stamps lie within 1.3 steps of a
+  straight line: typical of a rate between one and half of the grid's, rare for random losses.
+  Also arrival less stamp, where both are known, spreads over half a step.
 
-A strong grain stays until stamps leave its grid; a weak one while windows confirm it.
+A strong grain holds until stamps leave its grid; a weak one while windows confirm it.
 
 State: sixteen stamps a channel. Cost: about 20 numpy calls a block with sixteen new stamps.
 Losses: none.
@@ -31,21 +30,21 @@ import numpy as np
 from operators.types import F64, I64, Bool, State
 
 STEPS = (1.0, 0.1, 0.01, 0.001)
-"""Grids that stamps are looked for on (s), the coarsest first."""
-TOGETHER = 16
+"""Candidate grids of stamps (s), the coarsest first."""
+WINDOW = 16
 MIN_ON_GRID = 0.85
-"""One stamp in a window may be wild or a clock reset: two differences of fifteen."""
+"""Allows one wild stamp or clock reset in a window: two differences of fifteen."""
 MIN_REPEATED = 2
 CLOSE_S, ULPS, MAX_DOUBT = 1e-6, 4.0, 0.1
 MIN_OF_EACH, MAX_UNEVEN, MIN_SPREAD = 3, 1.3, 0.5
-_LINE = np.stack((np.ones(TOGETHER), np.arange(TOGETHER)))
-_STRAY = np.eye(TOGETHER) - np.linalg.pinv(_LINE) @ _LINE
-"""Takes the least-squares line out of the stamps of a window."""
+_LINE = np.stack((np.ones(WINDOW), np.arange(WINDOW)))
+_OFF_LINE = np.eye(WINDOW) - np.linalg.pinv(_LINE) @ _LINE
+"""Projects the stamps of a window off their least-squares line."""
 _NEVER = np.iinfo(np.int64).max
 
 
 class _GrainWindows(NamedTuple):
-    """Of windows (w,): the grid, 0 for none, and how its points are missed."""
+    """Of windows (w,): the grid, 0 for none, and the evidence that it is a grain."""
 
     grid: F64
     strong: Bool
@@ -54,14 +53,14 @@ class _GrainWindows(NamedTuple):
 
 @dataclass
 class Grain:
-    """Follow one channel's stamps.
+    """The grain of one channel's stamps.
 
     Attributes
     ----------
     grain_s : float
-        In force (s); 0 where none is known.
+        Grain in force (s); 0 for none.
     strong : bool
-        It stays until stamps leave its grid.
+        The grain holds until stamps leave its grid.
     """
 
     grain_s: float = 0.0
@@ -69,7 +68,7 @@ class Grain:
     stamps: F64 = field(default_factory=lambda: np.empty(0))
     delays: F64 = field(default_factory=lambda: np.empty(0))
     repeated: I64 = field(default_factory=lambda: np.empty(0, np.int64))
-    """Of each stamp that waits: arrival less stamp (s), and how often it came again."""
+    """Of each waiting stamp: arrival less stamp (s), and the number of its repetitions."""
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -80,20 +79,20 @@ class Grain:
         """Return the grain of a snapshot."""
         return cls(**state)
 
-    def feed(self, stamps: F64, delays: F64, before: F64) -> list[tuple[float, float]]:
-        """Take in a channel's stamps in order of arrival.
+    def feed(self, stamps: F64, delays: F64, watermark: F64) -> list[tuple[float, float]]:
+        """Process a channel's stamps in order of arrival.
 
         Parameters
         ----------
-        stamps, before : float64 (n,)
-            Source time and the newest arrival known before each row (s).
+        stamps, watermark : float64 (n,)
+            Source time and watermark of each row (s).
         delays : float64 (n,)
-            Arrival less stamp (s), NaN where they are not two.
+            Arrival less stamp (s), NaN where a row has only one of them.
 
         Returns
         -------
-        list of (before, grain)
-            Each change of the grain (s), dated by the row that made it known.
+        list of (watermark, grain)
+            Each change of the grain (s), with the watermark of the row that completed it.
         """
         if not len(stamps):
             return []
@@ -106,24 +105,21 @@ class Grain:
         repeated = np.diff(first, append=len(every)) - 1
         repeated[: len(self.repeated)] += self.repeated
         distinct, delay = every[first], np.concatenate((self.delays, delays))[first]
-        # The last stamp may yet come again: a window is whole once another follows it.
-        n = (len(distinct) - 1) // TOGETHER
-        used = n * TOGETHER
+        # The last stamp may still be repeated: a window is complete once another stamp follows.
+        n = (len(distinct) - 1) // WINDOW
+        used = n * WINDOW
         self.stamps, self.delays = distinct[used:].copy(), delay[used:].copy()
         self.repeated = repeated[used:].copy()
         if not n:
             return []
-        shape = n, TOGETHER
+        columns = (x[:used].reshape(n, WINDOW) for x in (distinct, delay))
         with np.errstate(over="ignore", invalid="ignore"):
-            found = _looked_at(
-                distinct[:used].reshape(shape), delay[:used].reshape(shape),
-                repeated[:used].reshape(shape),
-            )  # fmt: skip
-        dated = before[first[TOGETHER : used + 1 : TOGETHER] - waiting]
+            found = _grids(*columns, repeated[:used].reshape(n, WINDOW))
+        dated = watermark[first[WINDOW : used + 1 : WINDOW] - waiting]
         return self._changes(found, dated)
 
     def _changes(self, found: _GrainWindows, dated: F64) -> list[tuple[float, float]]:
-        """Return the changes that windows make."""
+        """Return the changes of the grain over windows."""
         turned = np.ones(len(dated), bool)
         turned[1:] = np.logical_or.reduce([x[1:] != x[:-1] for x in found])
         changes = []
@@ -139,8 +135,8 @@ class Grain:
         return changes
 
 
-def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
-    """Return the grids of windows (w, 16) and whether readings fall between their points."""
+def _grids(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
+    """Return the grids of windows (w, 16), and the evidence of readings between their points."""
     w = len(stamps)
     steps, far = np.diff(stamps, axis=1), np.abs(stamps)
     close = CLOSE_S + ULPS * np.spacing(np.maximum(far[:, 1:], far[:, :-1]))
@@ -160,8 +156,8 @@ def _looked_at(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:
         strong |= lies & ((least > common) | again)
         ones, twos = multiple == common[:, None], multiple == 2 * common[:, None]
         few = np.minimum(ones.sum(axis=1), twos.sum(axis=1)) < MIN_OF_EACH
-        # A sum a row: a product of matrices may round otherwise with the number of its rows.
-        stray = np.add.reduce((stamps - stamps[:, :1])[:, None] * _STRAY, 2)
+        # One sum per row: the rounding of a matrix product may depend on the number of rows.
+        stray = np.add.reduce((stamps - stamps[:, :1])[:, None] * _OFF_LINE, 2)
         stray /= size * common[:, None]
         even = stray.max(axis=1) - stray.min(axis=1) <= MAX_UNEVEN
         between = ~(spread < MIN_SPREAD * size * common)

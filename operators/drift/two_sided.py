@@ -1,18 +1,17 @@
-"""A line smoothed through readings: the bank of filters (operators/drift/offset_filter.py) from both ends.
+"""A line smoothed through readings: the bank of operators/drift/offset_filter.py from both ends.
 
-At each reading the filters of one kind are combined, the forward one with the reading in it and
-the backward one without, predicted to it, so that none is used twice:
+At each reading the filters of one kind are combined: the forward filter including the reading and
+the backward filter without it, predicted to it, so that no reading is used twice:
 
     P = (Pf^-1 + Pb^-1)^-1,    x = P (Pf^-1 xf + Pb^-1 xb)
     weight = wf wb / prior * N(xf - xb; 0, Pf + Pb)
 
-and the six kinds are averaged with these weights. The prior of the slope (300 ppm) counts twice.
-Filters that know an edge are gone through again, each reading seen from both sides
-(operators/drift/exponential_sites.py); how likely they are is left as the first passes found it, for what these
-predicted was not known to them.
+The six kinds are averaged with these weights. The prior of the slope (300 ppm) counts twice. The
+sharp filters are refined by sweeps from both sides (operators/drift/exponential_sites.py). Their
+likelihoods remain those of the first passes, whose predictions did not include the readings.
 
-What a blurred edge hides from all readings alike is in the offset's variance. An edge that is
-sharp as far as its stamps can show is taken to hide less than while it is still looked for.
+The bias of a blurred edge, common to all readings, is part of the offset's variance. For an edge
+that appears sharp a smaller bias is assumed than while the edge is still undetected.
 
 Cost: about 0.15 ms a reading. State: none.
 
@@ -32,9 +31,9 @@ from operators.drift.exponential_sites import sweep
 from operators.drift.offset_filter import (
     BLUNT_PRIOR,
     CAUTION,
-    EDGE,
-    EDGE_S,
-    HIDDEN,
+    EDGE_BLUR,
+    HIDDEN_VAR,
+    MIN_EDGE_S,
     Q_SLOPE,
     SHARP_PRIOR,
     OffsetFilterBank,
@@ -42,21 +41,21 @@ from operators.drift.offset_filter import (
 from operators.types import F64
 
 SWEEPS = 2
-ENOUGH = 100
-"""Readings after which a pass knows its noise as well as it ever will."""
-HIDES = 0.3
-"""What an edge that looks sharp hides, in parts of what it may hide (measured)."""
-_SOME = 1e-3
-"""A weight from which on a filter can matter."""
-_NOTHING = 1e6
-"""Variance of what is not known."""
+MAX_COUNTED = 100
+"""Readings after which the noise estimate of a pass does not improve further."""
+SHARP_BIAS = 0.3
+"""Variance of the bias of a sharp edge, as a share of the largest possible one (measured)."""
+_MIN_REFINED = 1e-3
+"""Weight from which a sharp filter is refined."""
+_UNKNOWN_VAR = 1e6
+"""Variance of an unknown state."""
 _PRIOR = np.array((*SHARP_PRIOR, *BLUNT_PRIOR)) / 2
 _PACE = np.array((*Q_SLOPE, *Q_SLOPE))
 _SHARP = np.repeat([True, False], len(Q_SLOPE))
 
 
 class Passed(NamedTuple):
-    """What a bank knew after each reading.
+    """State of a bank after each reading.
 
     Attributes
     ----------
@@ -64,7 +63,7 @@ class Passed(NamedTuple):
         Offset, slope, variance, covariance, variance of the slope of each filter.
     weight : float64 (m, 6)
     excess, seen, edge : float64 (m,)
-        As `OffsetFilterBank` has them; `seen` counts the readings.
+        As in `OffsetFilterBank`; `seen` counts the readings.
     """
 
     filters: F64
@@ -83,7 +82,7 @@ class Smooth(NamedTuple):
 
 
 def smoothed(r: MinimumReadings) -> Smooth:
-    """Return the line through readings, one at least."""
+    """Return the line through at least one reading."""
     forward = _passed(r, None)
     backward = _turned(_passed(r.mirrored(), forward))
     weight = _weights(r, forward, backward)
@@ -92,7 +91,7 @@ def smoothed(r: MinimumReadings) -> Smooth:
 
 
 def _passed(r: MinimumReadings, before: Passed | None) -> Passed:
-    """Run a bank over readings; `before`: what another pass found out about their noise."""
+    """Run a bank over readings; `before`: an earlier pass, whose noise estimate is the start."""
     filters, weight = np.empty((len(r), len(_PACE), 5)), np.empty((len(r), len(_PACE)))
     extra = np.empty((len(r), 3))
     heads = r.heads()
@@ -115,7 +114,7 @@ def _passed(r: MinimumReadings, before: Passed | None) -> Passed:
 
 
 def _mirrored(filters: F64) -> F64:
-    """Return filters of a mirrored time as those of time, or the other way round."""
+    """Return filters over mirrored time as filters over time, or the reverse."""
     out = filters[::-1].copy()
     out[..., [1, 3]] *= -1
     return out
@@ -127,9 +126,9 @@ def _turned(p: Passed) -> Passed:
 
 
 def _behind(r: MinimumReadings, backward: F64, pace: F64) -> F64:
-    """Return what backward filters (m, k, 5) know of each reading from the later ones.
+    """Return backward filters (m, k, 5) predicted to each reading from the next one.
 
-    Across a reset the slope goes on, the offset does not; behind the end is nothing.
+    Across a reset the slope is kept, the offset is unknown; behind the end both are unknown.
     """
     b = np.concatenate((backward[1:], backward[-1:]))
     th, g, p00, p01, p11 = np.moveaxis(b, 2, 0)
@@ -141,17 +140,19 @@ def _behind(r: MinimumReadings, backward: F64, pace: F64) -> F64:
     p01 -= dt * (p11 + wander / 2)
     p11 += wander
     th -= g * dt
-    p00[last], p01[last], th[last] = _NOTHING, 0.0, r.least[last][:, None]
-    p11[-1] = _NOTHING
+    p00[last], p01[last], th[last] = _UNKNOWN_VAR, 0.0, r.least[last][:, None]
+    p11[-1] = _UNKNOWN_VAR
     return b
 
 
 def _sharpen(r: MinimumReadings, forward: Passed, backward: Passed) -> None:
-    """See each reading from both sides in the filters that know an edge."""
+    """Refine the sharp filters in place by sweeps from both sides."""
     if not (r.own > 0).all():
         return
     back = r.mirrored()
-    for j in np.flatnonzero(_SHARP & (np.fmax(forward.weight, backward.weight).max(0) > _SOME)):
+    for j in np.flatnonzero(
+        _SHARP & (np.fmax(forward.weight, backward.weight).max(0) > _MIN_REFINED)
+    ):
         pace = float(_PACE[j])
         f, b = forward.filters[:, j : j + 1], backward.filters[:, j : j + 1]
         for _ in range(SWEEPS // 2):
@@ -161,19 +162,22 @@ def _sharpen(r: MinimumReadings, forward: Passed, backward: Passed) -> None:
 
 def _unit(r: MinimumReadings, forward: Passed, backward: Passed) -> tuple[F64, F64]:
     """Return the readings' excess (m,), and the unit of each filter's variances (m, 6)."""
-    seen = np.minimum([forward.seen, backward.seen], ENOUGH)
+    seen = np.minimum([forward.seen, backward.seen], MAX_COUNTED)
     excess = (seen * [forward.excess, backward.excess]).sum(axis=0) / seen.sum(axis=0)
     return excess, np.where(_SHARP, CAUTION, excess[:, None])
 
 
 def _weights(r: MinimumReadings, forward: Passed, backward: Passed) -> F64:
-    """Return how likely each filter's account is at each reading (m, 6), from all readings."""
+    """Return the weight of each filter at each reading (m, 6), given all readings.
+
+    log weight = log wf + log wb - log prior - (d' S^-1 d + log det S) / 2, S = Pf + Pb.
+    """
     _, unit = _unit(r, forward, backward)
     behind = _behind(r, backward.filters, _PACE)
     th, g, s00, s01, s11 = np.moveaxis(forward.filters, 2, 0)
     s00, s01, s11 = s00 + behind[..., 2], s01 + behind[..., 3], s11 + behind[..., 4]
     d0, d1 = behind[..., 0] - th, behind[..., 1] - g
-    # Where one side knows nothing of the offset, nothing of it is compared.
+    # Where one side has no information on the offset, the offsets are not compared.
     last = r.edges[1:] - 1
     d0[last], d1[-1] = 0.0, 0.0
     det = s00 * s11 - s01 * s01
@@ -186,7 +190,10 @@ def _weights(r: MinimumReadings, forward: Passed, backward: Passed) -> F64:
 
 
 def _averaged(r: MinimumReadings, forward: Passed, backward: Passed, weight: F64) -> Smooth:
-    """Return the mean of the combined filters, and its covariance."""
+    """Return the weighted mean of the combined filters, and its covariance.
+
+    x = xf + K (xb - xf), P = Pf - K Pf, K = Pf (Pf + Pb)^-1.
+    """
     excess, unit = _unit(r, forward, backward)
     th, g, f00, f01, f11 = np.moveaxis(forward.filters, 2, 0)
     bth, bg, b00, b01, b11 = np.moveaxis(_behind(r, backward.filters, _PACE), 2, 0)
@@ -207,8 +214,8 @@ def _averaged(r: MinimumReadings, forward: Passed, backward: Passed, weight: F64
     )
     covariance = np.stack([(weight * v).sum(axis=1) for v in variances])
     blur, sharp = r.blur(), weight[:, _SHARP].sum(axis=1)
-    edge = HIDES * np.maximum(EDGE_S, EDGE * r.own) ** 2 + blur
+    edge = SHARP_BIAS * np.maximum(MIN_EDGE_S, EDGE_BLUR * r.own) ** 2 + blur
     unsharp = np.maximum(excess * (r.var + blur) - r.own**2, 0.0)
-    covariance[0] += HIDDEN * (sharp * edge + (1 - sharp) * unsharp) * (r.own > 0)
+    covariance[0] += HIDDEN_VAR * (sharp * edge + (1 - sharp) * unsharp) * (r.own > 0)
     line = np.stack(((base + mean)[:, 0], mean_slope[:, 0]))
     return Smooth(line, covariance, np.sqrt(excess * (r.var + blur)))

@@ -72,10 +72,10 @@ def test_a_pause_that_comes_again_is_usual_and_one_alone_is_not() -> None:
 
 def test_nothing_is_known_before_eight_silences_and_a_second() -> None:
     slow = fed(packed(TIME, 0.5), TIME)
-    moments = [p.before for p in slow if p.rate_hz > 0]
+    moments = [p.watermark for p in slow if p.rate_hz > 0]
     assert moments[0] - START > 8 * 0.5
     quick = fed(START + np.arange(3000) / 1000)
-    assert next(p.before for p in quick if p.rate_hz > 0) - START >= 1.0
+    assert next(p.watermark for p in quick if p.rate_hz > 0) - START >= 1.0
 
 
 def test_an_outage_leaves_rate_and_silence_as_they_were() -> None:
