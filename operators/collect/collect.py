@@ -357,7 +357,7 @@ class Collect:
 
     def _wild_letters(
         self, source: str, watermark: F64, line: I64, samples: list[str]
-    ) -> list[DeadLetter]:
+    ) -> tuple[DeadLetter, ...]:
         return letters(self.plan, "collect", "wild_stamp", source, watermark, line, samples)
 
     def _by_lane(self, lane: I32) -> Iterator[tuple[int, I64]]:

@@ -55,8 +55,16 @@ class MinimumReadings(NamedTuple):
 
     def mirrored(self) -> MinimumReadings:
         """Return the readings of the time-reversed recording."""
-        columns = (x[::-1] for x in self[1:-1])
-        return MinimumReadings(-self.at[::-1], *columns, len(self.at) - self.edges[::-1])
+        return MinimumReadings(
+            at=-self.at[::-1],
+            least=self.least[::-1],
+            own=self.own[::-1],
+            var=self.var[::-1],
+            rounding=self.rounding[::-1],
+            jitter=self.jitter[::-1],
+            jitter_p95=self.jitter_p95[::-1],
+            edges=len(self.at) - self.edges[::-1],
+        )
 
     def blur(self) -> F64:
         """Return the variance of the rounding of each reading (s^2)."""

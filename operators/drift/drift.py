@@ -311,13 +311,14 @@ class Drift:
         wild: list[Block] = []
         last = 0
         for block in blocks:
-            first, last = last, last + len(block)
-            host, ok, doubtful, decided, row = (x[first:last] for x in rows)
+            mine = slice(last, last + len(block))
+            last = mine.stop
+            ok, doubtful = rows.ok[mine], rows.doubtful[mine]
             b = replace(
                 block,
-                row=row,
-                host_time=host,
-                watermark=decided,
+                row=rows.row[mine],
+                host_time=rows.host[mine],
+                watermark=rows.watermark[mine],
                 straggler=np.zeros(len(block), bool),
             )
             if ok.all() and not doubtful.any():

@@ -112,9 +112,13 @@ class Grain:
         self.repeated = repeated[used:].copy()
         if not n:
             return []
-        columns = (x[:used].reshape(n, WINDOW) for x in (distinct, delay))
+        shape = n, WINDOW
         with np.errstate(over="ignore", invalid="ignore"):
-            found = _grids(*columns, repeated[:used].reshape(n, WINDOW))
+            found = _grids(
+                stamps=distinct[:used].reshape(shape),
+                delays=delay[:used].reshape(shape),
+                repeated=repeated[:used].reshape(shape),
+            )
         dated = watermark[first[WINDOW : used + 1 : WINDOW] - waiting]
         return self._changes(found, dated)
 

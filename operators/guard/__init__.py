@@ -1,4 +1,4 @@
-"""guard: outliers out of sampled channels."""
+"""guard: removal of outliers from sampled channels."""
 
 from operators.guard.guard import Guard
 

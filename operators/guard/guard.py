@@ -1,17 +1,17 @@
-"""guard: outliers out of sampled channels.
+"""guard: removal of outliers from sampled channels.
 
-operators/guard/hampel.py finds what stands out of its neighbours, operators/guard/peaks.py what of it is the
-signal's own: peaks with flanks, and shapes that recur.
+operators/guard/hampel.py finds samples that differ from their neighbours. Of these,
+operators/guard/peaks.py spares the peaks of the signal: those with flanks and those that recur.
 
-A sample is judged with the five before and the five after it. It is final when its five
-successors are there, or, on a slow channel, when `decide_s` has passed; then its `before` becomes
-the moment of that. Stragglers are judged among the samples around them and change nobody else's
-verdict. Held channels pass.
+The verdict on a sample uses the five samples before and the five after it. It is final when the
+five successors are there or, on a slow channel, when `decide_s` has passed; the watermark of the
+row becomes that of the decision. Stragglers are tested among the samples around them and do not
+change other verdicts. Held channels pass.
 
-State: each channel's undecided rows, the samples of the last `late_s` beside them, and the last
-128 samples that stood out.
-Cost: about 50 numpy calls a block, 25 for each channel of it, 35 where a sample is suspect, 25
-where one stands out, 30 for each channel that has one.
+State: each channel's undecided rows, its samples of the last `late_s`, and the last 128 samples
+that differed from their neighbours.
+Cost: about 50 numpy calls a block, 25 for each channel of it, 35 with a suspect sample, 25 with a
+distinct one, 30 for each channel that has one.
 Losses: outliers.
 """
 
@@ -35,12 +35,12 @@ from operators.types import F64, I64, Bool, State
 MEMORY, RENEW, FIRST = 256, 1024, 16
 MAX_HISTORY = 8192
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
-SURE = np.zeros(SIDE, bool)
+NOT_OLD = np.zeros(SIDE, bool)
 
 
 @dataclass
 class _Channel:
-    """What is kept of one channel; `renewal` gives its least scale, `scale` that of `pending`."""
+    """State of one channel; `renewal` yields its least scale, `scale` is that of `pending`."""
 
     past_time: F64 = field(default_factory=lambda: np.empty(0))
     past: F64 = field(default_factory=lambda: np.empty(0))
@@ -74,11 +74,11 @@ class _Channel:
 
 
 class _Case(NamedTuple):
-    """Rows of a channel that wait for their verdict, all in order or one straggler.
+    """Undecided rows of a channel: all rows in order, or one straggler.
 
-    `before` (5,) are the values before them, of which `had` are there, the others NaN;
-    `next_time`, `next_value` (5,) the samples after them, inf and NaN where there is none;
-    `scale` (n,) the least scale.
+    `before` (5,): the values before them, the last `had` known, the others NaN.
+    `next_time`, `next_value` (5,): the samples after them, inf and NaN for none.
+    `scale` (n,): the least scale.
     """
 
     kept: _Channel
@@ -110,18 +110,18 @@ class Guard:
         return {name: c.snapshot() for name, c in self._channels.items()}
 
     def update(self, packet: Packet) -> Packet:
-        """Judge what can be judged; hand on the good rows, each with its moment."""
+        """Decide the rows that are ready; return the accepted ones, each with its watermark."""
         good: dict[str, list[Block]] = {}
         for block in packet.blocks:
             channel = block.channel
             if channel not in self._held:
                 self._held[channel] = self.plan.is_held(channel)
             if self._held[channel]:
-                # It waited in `drift` for what might overtake it.
+                # The row waited in the reorder buffer of `drift`.
                 moment = np.maximum(block.watermark, block.host_time + self.plan.settle_s)
                 good[channel] = [replace(block, watermark=moment)]
             else:
-                self._take_in(block)
+                self._append(block)
         ends: list[Ends] = list(packet.ends)
         removed: list[Block] = []
         for rows, bad in self._verdicts(packet.watermark, packet.end):
@@ -139,7 +139,7 @@ class Guard:
             ends += ended(b.source, b.channel, "used", spread(b.watermark, b.weight))
         return replace(packet, blocks=out, outliers=tuple(removed), ends=tuple(ends))
 
-    def _take_in(self, block: Block) -> None:
+    def _append(self, block: Block) -> None:
         c = self._channels.get(block.channel)
         if c is None:
             c = self._channels[block.channel] = _Channel()
@@ -153,9 +153,10 @@ class Guard:
             c.pending = Block.join((c.pending, block)) if c.pending else block
 
     def _verdicts(self, known: float, end: bool) -> list[tuple[Block, Bool]]:
-        """Return the rows that became final, with which of them are outliers.
+        """Return the rows that became final by the watermark `known`, and their outliers.
 
-        All are worked on as one line of samples, each case between the five before and after it.
+        All cases form one line of samples, each between its five predecessors and successors. A
+        row is due at host time + decide_s + settle_s; full with five successors within decide_s.
         """
         settle, reach = self.plan.settle_s, self.plan.decide_s
         cases: list[_Case] = []
@@ -172,10 +173,10 @@ class Guard:
         limit = time[SIDE:-SIDE] + reach
         due = limit + settle
         near = shifted(time[SIDE + 1 :], SIDE) <= limit
-        old = np.concatenate([x for c in cases for x in (SURE, ~c.rows.straggler, SURE)])
+        old = np.concatenate([x for c in cases for x in (NOT_OLD, ~c.rows.straggler, NOT_OLD)])
         old &= known_at >= time + settle
         if np.count_nonzero(old):
-            # What comes late in one piece waits as long for what follows, from when it came.
+            # Rows of a late packet wait as long for successors, from their watermark on.
             due = np.where(old[SIDE:-SIDE], known_at[SIDE:-SIDE] + reach, due)
             near &= shifted(known_at[SIDE + 1 :], SIDE) <= due
         after = np.add.reduce(near.view(np.int8), axis=0, dtype=np.int8)
@@ -192,7 +193,7 @@ class Guard:
             at += len(c.rows) + 2 * SIDE
         scale = scale[SIDE:-SIDE]
         bad = outliers(value, after, count, scale)
-        # What stands out of a whole window may be a peak.
+        # An outlier of a complete window may be a peak.
         far = (bad & (count == WIDTH)).nonzero()[0]
         seen = looks(shifted(value, WIDTH).T[far], scale[far]) if len(far) else None
         out = []
@@ -205,7 +206,7 @@ class Guard:
         return out
 
     def _finish(self, case: _Case, moment: F64, known: float) -> Block | None:
-        """Return the first rows of a case with their moments, None for none; keep the others."""
+        """Return the first rows of a case with their watermarks, None for none; keep the rest."""
         c, rows, k = case.kept, case.rows, len(moment)
         if rows is c.pending and k:
             moment = np.maximum.accumulate(np.maximum(moment, c.ready))
@@ -221,18 +222,13 @@ class Guard:
             c.stragglers = Block.join((c.stragglers, rows)) if c.stragglers else rows
         if not k:
             return None
-        return Block(
-            rows.source, rows.channel, rows.row[:k], rows.source_time[:k], rows.arrival[:k],
-            rows.value[:k], moment, rows.stamped[:k], rows.line[:k],
-            None if rows.weight is None else rows.weight[:k], (), rows.host_time[:k],
-            rows.straggler[:k],
-        )  # fmt: skip
+        return replace(rows.take(slice(0, k)), watermark=moment)
 
 
 def _spare(case: _Case, bad: Bool, far: I64, seen: Looks, start: int, final: int) -> None:
-    """Take a case's peaks out of `bad`; remember what stood out among its `final` first rows.
+    """Remove a case's peaks from `bad`; store the looks of its `final` first rows.
 
-    `far` are the places of `seen` in the line of all cases; that of this case begins at `start`.
+    `far` are the places of `seen` in the line of all cases; this case begins at `start`.
     """
     first, last, end = np.searchsorted(far, (start, start + final, start + len(bad))).tolist()
     if first == end:
@@ -246,7 +242,7 @@ def _spare(case: _Case, bad: Bool, far: I64, seen: Looks, start: int, final: int
 
 
 def _last(past: F64) -> tuple[F64, int]:
-    """Return the last five values, NaN where there is none, and how many there are."""
+    """Return the last five values, NaN for missing ones, and their number."""
     had = min(len(past), SIDE)
     return past[-SIDE:] if had == SIDE else np.concatenate((NONE[had:], past)), had
 
@@ -274,7 +270,7 @@ def _stragglers(c: _Channel, reach: float) -> list[_Case]:
 
 
 def _how_many(due: F64, full: Bool, known: float, end: bool) -> int:
-    """Return how many rows are final: the first that lack a successor and time ends them."""
+    """Return the number of final rows: those due by the watermark, then those with successors."""
     n = len(due)
     k = n if end else int(due.searchsorted(known, "right"))
     if k < n:
@@ -284,7 +280,7 @@ def _how_many(due: F64, full: Bool, known: float, end: bool) -> int:
 
 
 def _newest(before: F64) -> F64:
-    """Return for all but the last five the newest of itself and the five after it."""
+    """Return the maximum of each watermark and the five after it, but for the last five."""
     two = np.maximum(before[:-1], before[1:])
     four = np.maximum(two[:-2], two[2:])
     return np.asarray(np.maximum(four[:-2], two[4:]))

@@ -1,21 +1,22 @@
-"""The guard's two tests for outliers: Hampel's and one for spikes.
+"""Two tests for outliers: Hampel's and one for spikes.
 
-A sample x is an outlier when it lies further than 4 scales from the median of its window (five
-samples before it, itself, five after it; a window cut short takes more scales). The scale is
-1.4826 MAD, about the window's own median, but never less than the channel's *least scale*: the
-sd of its white noise, 1.4826 / 1.394 median |e| of the last 256 samples, and two quantisation
-steps. e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6 is how far a sample lies off the cubic through
-its four neighbours. Eleven samples of noise tell its sd badly: without that floor 1 % of them
-would go. A quarter of it is taken off MAD, which chance makes too wide as often.
+A sample x is an outlier when it lies further than 4 scales from the median of its window: five
+samples before it, itself, five after it. A window cut short needs more scales. The scale is
+1.4826 MAD about the window's own median, but at least the channel's *least scale*: the sd of its
+white noise, 1.4826 / 1.394 median |e| of the last 256 samples, and two quantisation steps.
+e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6 is the distance of a sample from the cubic through its
+four neighbours. The sd of eleven samples of noise is uncertain: without that floor 1 % of them
+would be removed. A quarter of the least scale is subtracted from MAD, which by chance is as often
+too wide.
 
-Where a signal swings within the window, MAD is wide and single outliers slip through; so a sample
-is one, too, when |e| passes 11 least scales and the sample stands out on both sides of itself by
-half of that, by twice what its neighbours move by, and by twice 1.4826 MAD: neither a step of the
-signal is one, nor a bend.
+Where a signal swings within the window, MAD is wide and single outliers pass. So a sample is also
+an outlier when |e| exceeds 11 least scales and it differs from both neighbours, to one side, by
+half of that, by twice the movement of its neighbours, and by twice 1.4826 MAD. Neither a step of
+the signal nor a bend meets this.
 
-On a slow channel the window holds few successors or none, and most of it is the past, which a
-movement after a rest leaves: there a sample is none that all of its successors follow, and, where
-it has none, that went from its predecessor no further than 4 times as far as one of those before.
+On a slow channel the window holds few successors or none. Most of it is the past, which a movement
+after a rest leaves. There a sample is accepted if all of its successors follow it. Without a
+successor it is accepted if its step is at most 4 times the largest step of its predecessors.
 
 The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
 quarter of their differences are zero, so that quantised and resting channels lose nothing.
@@ -32,12 +33,12 @@ from operators.types import F64, I8, Bool
 
 WIDTH = 2 * SIDE + 1
 SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])
-"""Scales by the number of samples in the window: as rarely passed by normal noise as 4 by 11."""
+"""Scales by number of samples in the window: normal noise exceeds them as rarely as 4 of 11."""
 MAD_TO_SD = 1.4826
 CUBIC = np.sqrt(35 / 18)
 """sd of e for white noise of sd 1."""
-CHANCE, SPIKE, ALONE = 0.25, 11.0, 2.0
-FASTER = 4.0
+CHANCE_WIDTH, SPIKE, MIN_ALONE = 0.25, 11.0, 2.0
+MAX_FASTER = 4.0
 ROUNDING = 1e-12
 REACH = np.arange(-SIDE, SIDE + 1, dtype=np.int8)[:, None]
 
@@ -60,7 +61,7 @@ def least_scale(windows: F64) -> F64:
 
 
 def step(x: F64) -> F64:
-    """Return the quantisation step of windows (h, w), 0 where it does not show."""
+    """Return the quantisation step of windows (h, w), 0 where none is evident."""
     apart = np.abs(x[:, 1:] - x[:, :-1])
     moved = apart > 0
     rest = np.add.reduce(moved, axis=1, dtype=np.int32) * 4 <= 3 * apart.shape[1]
@@ -72,20 +73,23 @@ def step(x: F64) -> F64:
 
 
 def _off_cubic(x: F64) -> F64:
-    """Return how far each sample but the outer two lies off the cubic of its neighbours."""
+    """Return the distance of each sample from its neighbours' cubic, without the outer two.
+
+    e = x - (4 (x-1 + x+1) - (x-2 + x+2)) / 6.
+    """
     return x[2:-2] - (4 * (x[1:-3] + x[3:-1]) - (x[:-4] + x[4:])) / 6
 
 
 def outliers(value: F64, after: I8, count: I8, scale: F64) -> Bool:
     """Return which samples are outliers.
 
-    What lies further than the least scale allows from the median of its window does so from half
-    of the window; what is a spike, from both its neighbours. Those are found by counting, and
-    they alone are sorted.
+    A sample further from the median of its window than the least scale allows is as far from half
+    of the window; a spike is as far from both neighbours. Such suspects are found by counting, and
+    only they are sorted.
 
-    `value` (n + 10,) are samples in order, NaN where there is none; all but the outer five are
-    judged. `after`, `count` (n,): how many successors each may look at, how many samples its
-    window then has. `scale` (n,): the least scale of each, inf where there is nothing to judge.
+    `value` (n + 10,): samples in order, NaN for missing ones; the outer five are not tested.
+    `after`, `count` (n,): number of usable successors of each, and of samples in its window.
+    `scale` (n,): the least scale of each, inf where there is nothing to test.
     """
     near = shifted(value, WIDTH)
     here, left, right = near[SIDE], near[SIDE - 1], near[SIDE + 1]
@@ -110,21 +114,21 @@ def _judge(near: F64, after: I8, count: I8, least: F64) -> Bool:
     middle = _median(window, count)
     off = np.abs(window - middle[:, None])
     spread = MAD_TO_SD * _median(off, count)
-    scale = np.maximum(spread - CHANCE * least, least)
+    scale = np.maximum(spread - CHANCE_WIDTH * least, least)
     for i in (scale == 0).nonzero()[0].tolist():
-        # Most of the window is one value: its own smallest change stands for the step.
+        # Most of the window is one value: its smallest change serves as the step.
         moved = off[i][off[i] > 0]
         scale[i] = 2 * moved.min() if len(moved) else np.inf
     far = (off[:, SIDE] > SIGMAS[count] * scale) & ~_followed(window, after)
-    # At rest so far, any change is news, not a spike.
+    # After a rest any change is a movement, not a spike.
     return np.asarray(far | (_spikes(near.T, spread, least) & (after >= 2) & (least > 0)))
 
 
 def _followed(window: F64, after: I8) -> Bool:
     """Return which samples in the middle of windows cut short (m, 11) may begin a movement.
 
-    A sample went from its predecessor by d. A successor follows it when it lies on the same side,
-    at d / 2 at least; where there is none, the changes before have to do.
+    With d the step from the predecessor, a successor follows if it lies on the same side, at
+    least d / 2 away. Without successors the earlier steps decide.
     """
     before, here = window[:, SIDE - 1], window[:, SIDE]
     went = here - before
@@ -136,19 +140,19 @@ def _followed(window: F64, after: I8) -> Bool:
     if alone.any():
         past = np.abs(window[alone, 1:SIDE] - window[alone, : SIDE - 1])
         usual = np.fmax.reduce(past, axis=1, initial=0.0)
-        followed[alone] = np.abs(went[alone]) <= FASTER * usual
+        followed[alone] = np.abs(went[alone]) <= MAX_FASTER * usual
     return followed & (after < SIDE)
 
 
 def _spikes(near: F64, spread: F64, least: F64) -> Bool:
-    """Return which of the samples in the middle of `near` (11, m) stand alone."""
+    """Return which of the samples in the middle of `near` (11, m) are single spikes."""
     x = near[SIDE - 2 : SIDE + 3]
     left, right = x[2] - x[1], x[2] - x[3]
-    # Of one sign, the lesser of the two; else nothing above 0.
+    # The lesser of two differences of one sign, else at most 0.
     alone = np.maximum(np.minimum(left, right), -np.maximum(left, right))
     swing = np.minimum(np.abs(x[1] - x[0]), np.abs(x[4] - x[3]))
     high = SPIKE * least
-    enough = np.maximum(high / 2, ALONE * np.maximum(swing, spread))
+    enough = np.maximum(high / 2, MIN_ALONE * np.maximum(swing, spread))
     spike: Bool = (np.abs(_off_cubic(x)[0]) > high) & (alone > enough)
     return spike
 

@@ -1,7 +1,7 @@
-"""Numbers worked out from a channel's last samples, renewed every so many samples.
+"""Statistics of a channel's last samples, updated at fixed counts of samples.
 
-Renewal goes by the count of samples, so that the numbers in force at a sample do not depend on
-how samples come in blocks.
+Updates depend on the count alone, so that the numbers in force at a sample do not depend on how
+samples are cut into blocks.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Measure = Callable[[F64], F64]
 
 @dataclass
 class RunningStatistic:
-    """The last `memory` samples of c columns, and q numbers that sum them up.
+    """The last `memory` samples of c columns, and q statistics of them.
 
-    They are worked out at `first` samples, at twice, four, eight times as many, and so on up to
-    `every`, then at each multiple of `every`.
+    Updates are at `first` samples, at twice, four, eight times as many, and so on up to `every`,
+    then at each multiple of `every`.
     """
 
     memory: int
@@ -43,9 +43,9 @@ class RunningStatistic:
         return cls(**state)
 
     def push(self, samples: F64, measure: Measure) -> F64:
-        """Take in samples (c, n); return the numbers (q, n) in force at each.
+        """Process samples (c, n); return the numbers (q, n) in force at each.
 
-        The sample that completes a count is the first to have the new numbers.
+        The sample that completes a count is the first that has the new numbers.
         """
         n, start = samples.shape[1], self.seen
         self.seen += n
@@ -60,7 +60,7 @@ class RunningStatistic:
             return np.repeat(self.numbers[:, None], n, axis=1)
         kept = np.concatenate((self.last, samples), axis=1) if start else samples
         gone = self.seen - kept.shape[1]
-        # What a multiple sums up is as far from the next as `every`: one view serves them all.
+        # The windows of multiples are `every` apart: one strided view holds them all.
         alone = [e for e in due if e < self.every or e - gone < self.memory]
         found = [measure(kept[None, :, max(e - gone - self.memory, 0) : e - gone]) for e in alone]
         if rest := due[len(alone) :]:
@@ -74,7 +74,7 @@ class RunningStatistic:
 
 
 def _windows(samples: F64, end: int, width: int, apart: int, number: int) -> F64:
-    """Return a view (number, c, width) of samples (c, n) so far apart, the first to `end`."""
+    """Return a view (number, c, width) of samples (c, n), `apart` apart, the first up to `end`."""
     samples = np.ascontiguousarray(samples)
     row, column = samples.strides
     strides = (apart * column, row, column)
