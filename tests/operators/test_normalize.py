@@ -68,6 +68,6 @@ def test_what_would_overflow_later_is_out_of_range(config: dict[str, Any]) -> No
 
 
 def test_markers_pass() -> None:
-    said = replace(block(CHANNEL, np.array([START]), np.array([np.nan])), text=("verse",))
+    marker = replace(block(CHANNEL, np.array([START]), np.array([np.nan])), text=("verse",))
     core = Normalize(plan((CHANNEL,), channels={CHANNEL: ChannelConfig(range=(0.0, 1.0))}))
-    assert core.update(packet(said)).blocks == (said,)
+    assert core.update(packet(marker)).blocks == (marker,)

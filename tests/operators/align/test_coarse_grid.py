@@ -1,4 +1,4 @@
-"""Channels on a coarse grid: what is read, what is not, and that it does not matter how."""
+"""Channels on a coarse grid: values, missing values, and independence of the pieces."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ def times(hz: float, seconds: float = 60.0, loss: float = 0.0, seed: int = 0) ->
 
 
 def read(
-    *channels: tuple[F64, F64], held: bool = False, pieces: int = 1, seconds: float = 60.0,
+    *channels: tuple[F64, F64],
+    held: bool = False,
+    pieces: int = 1,
+    seconds: float = 60.0,
     late: tuple[F64, ...] = (),
-) -> F64:  # fmt: skip
+) -> F64:
     """Return channels (time since the start, value) on the grid, given in so many pieces."""
     core = Coarse(HZ, [held] * len(channels), 0.6)
     out = []
@@ -100,9 +103,9 @@ def test_a_slow_channel_is_joined_by_lines_and_held_for_three_intervals() -> Non
     t = np.arange(0.0, 40.0, 2.0)
     got = read((t, t))[0]
     inside = (TICKS >= 1) & (TICKS <= 35)
-    told = np.isfinite(got) & inside
-    assert told.sum() > 0.9 * inside.sum()
-    assert np.abs(got - TICKS)[told].max() <= 2.0
+    known = np.isfinite(got) & inside
+    assert known.sum() > 0.9 * inside.sum()
+    assert np.abs(got - TICKS)[known].max() <= 2.0
     assert np.isnan(got[TICKS > 45]).all()
 
 
@@ -124,7 +127,7 @@ def test_what_is_known_too_late_is_left_out() -> None:
     assert np.allclose(got, without, atol=1e-9, equal_nan=True)
 
 
-def test_a_channel_that_never_speaks_has_no_values() -> None:
+def test_a_channel_without_events_has_no_values() -> None:
     t = times(20.0)
     got = read((t, SIGNAL(t)), (np.empty(0), np.empty(0)))
     assert np.isfinite(got[0][10:-10]).all()
@@ -138,7 +141,7 @@ def test_times_out_of_this_world_hurt_nobody() -> None:
     assert np.isfinite(got[10:-10]).all()
 
 
-def test_noise_is_told_a_hertz() -> None:
+def test_noise_is_a_density_per_hertz() -> None:
     rng = np.random.default_rng(3)
     core = Coarse(HZ, [False, False, False], 0.6)
     for lane, hz in enumerate((12.5, 50.0)):

@@ -1,4 +1,4 @@
-"""How well one minute tells a lag, beside the Cramer-Rao bound and other ways."""
+"""Accuracy of a lag from one minute, beside the Cramer-Rao bound and other ways."""
 
 from __future__ import annotations
 

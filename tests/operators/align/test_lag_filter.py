@@ -24,16 +24,20 @@ def series(lag: float = 0.0, *, noise: float = 0.1, n: int = 3000, seed: int = 0
 
 
 def at(a: F64, b: F64, stop: int) -> tuple[SeriesPair, Lag]:
-    """Return the window before sample `stop`, and what its correlation says."""
+    """Return the window before sample `stop`, and the peak of its correlation."""
     first = max(stop - N, 0)
     pair = SeriesPair(SampledSeries(a[first:stop]), SampledSeries(b[first:stop]), first, HZ)
     return pair, lag_of(pair.a, pair.b, HZ, 5.0)
 
 
 def followed(
-    a: F64, b: F64, walk: float | Literal["auto"] = 0.0, r: float | None = None, hop: int = 50,
+    a: F64,
+    b: F64,
+    walk: float | Literal["auto"] = 0.0,
+    r: float | None = None,
+    hop: int = 50,
     shares: tuple[float, float] = (0.0, 0.0),
-) -> list[LagFilter]:  # fmt: skip
+) -> list[LagFilter]:
     """Return the track after each hop, from half a window on."""
     track = LagFilter()
     out = []
@@ -129,8 +133,9 @@ def test_a_constant_lag_is_known_as_well_beside_the_motions_that_it_does_not_mak
         [followed(*p, "auto", shares=shares)[-1].trend for p in pairs]
         for shares in ((0.0, 0.0), CORRECTED)
     )
-    off = [np.sqrt(np.mean([(t.lag - 0.001 * s) ** 2 for s, t in enumerate(x)]))
-           for x in (plain, all_)]  # fmt: skip
+    off = [
+        np.sqrt(np.mean([(t.lag - 0.001 * s) ** 2 for s, t in enumerate(x)])) for x in (plain, all_)
+    ]
     assert off[1] < 1.1 * off[0]
 
 
@@ -141,8 +146,10 @@ def test_a_lag_that_walks_of_itself_is_noticed(q: float) -> None:
         steps = np.random.default_rng([5, seed]).standard_normal(3000)
         true = 0.4 + np.cumsum(np.sqrt(q / HZ) * steps)
         tracks = followed(series(seed=seed), series(true, seed=seed), "auto", shares=FREE)
-        inside += [abs(x.trend.lag - true[149 + 50 * k]) < 2 * np.sqrt(x.trend.var)
-                   for k, x in enumerate(tracks)]  # fmt: skip
+        inside += [
+            abs(x.trend.lag - true[149 + 50 * k]) < 2 * np.sqrt(x.trend.var)
+            for k, x in enumerate(tracks)
+        ]
         paces.append(tracks[-1].trend.growth)
     assert np.mean(inside) > 0.85
     assert q / 20 < np.median(paces) < 20 * q

@@ -16,9 +16,21 @@ HOP_S, DATED_S, HOPS = 10.0, 1.5, 60
 def report(at: float, x: F64, p: F64, growth: float = 0.0, **given: object) -> LagReport:
     """Return a report of lag and rate `x` with covariance `p`."""
     r = LagReport(
-        "pulse", "osc_1:/pulse", at, float(x[0]), float(p[0, 0]), growth, 0.9, True, "", at,
-        float(x[1]), float(p[0, 1]), float(p[1, 1]), 5.0,
-    )  # fmt: skip
+        "pulse",
+        "osc_1:/pulse",
+        at,
+        float(x[0]),
+        float(p[0, 0]),
+        growth,
+        0.9,
+        True,
+        "",
+        at,
+        float(x[1]),
+        float(p[0, 1]),
+        float(p[1, 1]),
+        5.0,
+    )
     return r._replace(**given)
 
 
@@ -104,8 +116,10 @@ def test_a_lag_that_was_found_late_holds_from_the_beginning_on() -> None:
         report(k * HOP_S, np.full(2, np.nan), np.full((2, 2), np.nan), locked=False, note="weak")
         for k in range(5)
     ]
-    found = [r._replace(known=r.known + 50, at=r.at + 50)
-             for r in tracked(np.full(10, 0.3), q=0.0, r=1e-6, seed=5)]  # fmt: skip
+    found = [
+        r._replace(known=r.known + 50, at=r.at + 50)
+        for r in tracked(np.full(10, 0.3), q=0.0, r=1e-6, seed=5)
+    ]
     lag, _ = value(path_of([*nothing, *found], DATED_S), np.array([0.0, 20.0, 140.0]))
     assert np.abs(lag - 0.3).max() < 2e-3
 

@@ -75,8 +75,8 @@ def count(lag_s: float) -> Lag:
 
 def test_a_count_is_confirmed_by_one_from_half_a_window_later() -> None:
     ladder = Ladder()
-    told = [ladder.confirms(count(0.4), end, end, 60.0) for end in (13.0, 16.0, 19.0, 20.0)]
-    assert told == [False, False, False, True]
+    confirmed = [ladder.confirms(count(0.4), end, end, 60.0) for end in (13.0, 16.0, 19.0, 20.0)]
+    assert confirmed == [False, False, False, True]
 
 
 def test_a_count_of_another_lag_confirms_nothing() -> None:

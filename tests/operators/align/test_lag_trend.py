@@ -17,8 +17,9 @@ CALM, ANY = motions("auto", *CORRECTED), motions("auto", *FREE)
 def trend(true: F64, seed: int = 0, kinds: Motions = ANY, ahead_s: float = 5.0) -> Trend:
     """Return the trend through noisy readings of a lag."""
     noisy = true + SD * np.random.default_rng(seed).standard_normal(len(true))
-    return fitted(AT[: len(true)], noisy, np.full(len(true), SD**2), AT[len(true) - 1] + ahead_s,
-                  kinds)[0]  # fmt: skip
+    return fitted(
+        AT[: len(true)], noisy, np.full(len(true), SD**2), AT[len(true) - 1] + ahead_s, kinds
+    )[0]
 
 
 @pytest.mark.parametrize("ppm", [0.0, 2.0, 5.0, 10.0, 20.0, 80.0, 150.0])

@@ -1,4 +1,4 @@
-"""How fast channels speak and how much they hiss, as known at each sample."""
+"""Sample interval and noise of channels, in force at each sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pace(time: F64, value: F64 | None = None) -> tuple[F64, F64]:
     return spacing, noise
 
 
-def test_nothing_is_said_before_eight_intervals() -> None:
+def test_interval_and_noise_are_unknown_before_eight_intervals() -> None:
     spacing, noise = pace(np.arange(10) / 4)
     assert np.isnan(spacing[:8]).all() and np.isnan(noise[:8]).all()
     assert spacing[8:].tolist() == [0.25, 0.25]
@@ -44,7 +44,7 @@ def test_a_new_rate_is_known_within_two_renewals() -> None:
     assert spacing[-1] == pytest.approx(0.1)
 
 
-def test_noise_is_told_from_a_slow_signal() -> None:
+def test_noise_is_separated_from_a_slow_signal() -> None:
     time = np.arange(6400) / 50
     slow = 3 * np.sin(2 * np.pi * 0.7 * time)
     hiss = 0.2 * np.random.default_rng(1).standard_normal(len(time))
@@ -61,8 +61,10 @@ def test_samples_of_one_time_have_a_pace_too() -> None:
 @pytest.mark.parametrize("cuts", [[1], [8, 9, 10], [63, 64, 65], [200], list(range(3, 300, 3))])
 def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: list[int]) -> None:
     rng = np.random.default_rng(2)
-    data = {c: (np.cumsum(rng.random(n)), rng.standard_normal(n)) for c, n in
-            (("a", 300), ("b", 40), ("c", 150))}  # fmt: skip
+    data = {
+        c: (np.cumsum(rng.random(n)), rng.standard_normal(n))
+        for c, n in (("a", 300), ("b", 40), ("c", 150))
+    }
     core = RateNoise()
     got: dict[str, list[F64]] = {c: [] for c in data}
     for i, j in zip([0, *cuts], [*cuts, 300], strict=True):

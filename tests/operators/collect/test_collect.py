@@ -22,25 +22,41 @@ PLAN = plan(
 
 
 def rows(*events: dict[str, Any], **given: Any) -> Batch:
-    """Return a last batch of events; an event names what is not `osc_1 /pulse` at its number."""
+    """Return a last batch of events; an event overrides `osc_1 /pulse` at its index."""
     names: list[tuple[str, str]] = []
-    columns: dict[str, list[Any]] = {n: [] for n in ("name", "ts", "rx", "wild", "value", "seq",
-                                                     "line")}  # fmt: skip
+    columns: dict[str, list[Any]] = {
+        n: [] for n in ("name", "ts", "rx", "wild", "value", "seq", "line")
+    }
     for i, e in enumerate(events):
         name = (e.get("source", "osc_1"), e.get("key", "/pulse"))
         if name not in names:
             names.append(name)
-        default = {"ts": float(i), "rx": e.get("ts", float(i)), "wild": False, "value": 0.0,
-                   "seq": -1, "line": i}  # fmt: skip
+        default = {
+            "ts": float(i),
+            "rx": e.get("ts", float(i)),
+            "wild": False,
+            "value": 0.0,
+            "seq": -1,
+            "line": i,
+        }
         for key, value in default.items():
             columns[key].append(e.get(key, value))
         columns["name"].append(-1 if e.get("tick") else names.index(name))
     kinds = {"name": np.int32, "wild": bool, "seq": np.int64, "line": np.int64}
     table = {k: np.array(v, kinds.get(k, float)) for k, v in columns.items()}
     batch = Batch(
-        "studio", tuple(names), table["name"], START + table["ts"], START + table["rx"],
-        table["name"] >= 0, table["wild"], table["value"], table["seq"], table["line"], end=True,
-    )  # fmt: skip
+        "studio",
+        tuple(names),
+        table["name"],
+        START + table["ts"],
+        START + table["rx"],
+        table["name"] >= 0,
+        table["wild"],
+        table["value"],
+        table["seq"],
+        table["line"],
+        end=True,
+    )
     return replace(batch, **given)
 
 
@@ -93,7 +109,7 @@ def test_ticks_of_the_host_clock_move_the_edge_and_are_no_events() -> None:
     assert (packets[-1].arrivals - START).tolist() == pytest.approx([3.0])
 
 
-def test_a_stream_that_turns_is_told_with_the_arrival_of_its_tick() -> None:
+def test_a_stream_that_turns_is_reported_with_the_arrival_of_its_tick() -> None:
     core = Collect(PLAN, 1.0)
     turned = (StreamStatus(1, "midi_1", False), StreamStatus(2, "midi_1", True))
     batch = rows({"rx": 0.2}, {"rx": 0.9, "tick": True}, {"rx": 1.1, "tick": True}, turned=turned)
@@ -127,18 +143,22 @@ def test_narrow_blocks_are_the_same_however_rows_and_rejects_between_ticks_are_c
             whole, rejects=inside, end=b == 40, **{c: getattr(whole, c)[a:b] for c in columns}
         )
 
-    def told(packets: list[Packet]) -> list[Any]:
+    def content(packets: list[Packet]) -> list[Any]:
         return [
-            (p.watermark, p.arrivals.tolist(), [(b.channel, b.value.tolist()) for b in p.blocks],
-             [letter.where for letter in p.letters])
+            (
+                p.watermark,
+                p.arrivals.tolist(),
+                [(b.channel, b.value.tolist()) for b in p.blocks],
+                [letter.where for letter in p.letters],
+            )
             for p in packets
-        ]  # fmt: skip
+        ]
 
-    expected = told(feed(Collect(PLAN, 0.1), [whole]))
+    expected = content(feed(Collect(PLAN, 0.1), [whole]))
     assert len(expected) > 10
     for step in (1, 2, 3, 7):
         pieces = [piece(a, min(a + step, 40)) for a in range(0, 40, step)]
-        assert told(feed(Collect(PLAN, 0.1), pieces)) == expected
+        assert content(feed(Collect(PLAN, 0.1), pieces)) == expected
 
 
 def test_blocks_no_wider_than_a_tick_end_just_behind_the_moments_when_ticks_are_due() -> None:
@@ -150,7 +170,7 @@ def test_blocks_no_wider_than_a_tick_end_just_behind_the_moments_when_ticks_are_
     assert packet.watermark - START == pytest.approx(10 + due + 0.0005)
 
 
-def test_arrivals_are_told_once_and_in_order() -> None:
+def test_arrivals_are_listed_once_and_in_order() -> None:
     packets = collected(rows({"rx": 0.1}, {"rx": 0.3}, {"rx": 0.2}, {"rx": 0.3}))
     assert (packets[0].arrivals - START).tolist() == pytest.approx([0.1, 0.3])
 
@@ -168,7 +188,7 @@ def test_too_many_rejects_cut_a_packet_early(monkeypatch: pytest.MonkeyPatch) ->
     assert [sum(d.count for d in p.letters) for p in packets] == [3, 3, 1]
 
 
-def test_rejects_alone_are_told() -> None:
+def test_rejects_alone_make_a_packet() -> None:
     nothing = replace(cut(rows({}), [0])[0], end=True)
     bad = Reject(0, "torn", "osc_1", "f:7", b"\xff" * 300)
     (packet,) = collected(replace(nothing, rejects=(bad,)))
@@ -201,8 +221,10 @@ def test_elements_go_with_the_array_that_is_reduced() -> None:
     (packet,) = collected(batch)
     (block,) = packet.blocks
     assert (block.channel, block.value.tolist(), block.line.tolist()) == (
-        "osc_1:/array", [1.0, 2.0], [7, 7],
-    )  # fmt: skip
+        "osc_1:/array",
+        [1.0, 2.0],
+        [7, 7],
+    )
     assert ends([packet]) == {"ignored": 1}
 
 
@@ -240,7 +262,7 @@ TWICE = {"ts": 1.0, "rx": 1.0, "value": 5.0}
     ],
     ids=["same", "within", "too late", "other value", "other time", "other channel", "same array"],
 )
-def test_a_duplicate_says_the_same_within_max_disorder(
+def test_a_duplicate_has_the_same_values_within_max_disorder(
     again: dict[str, Any], duplicates: int
 ) -> None:
     first = TWICE | {"line": 1}
@@ -251,7 +273,7 @@ def test_a_duplicate_says_the_same_within_max_disorder(
 @pytest.mark.parametrize(
     ("one", "other", "duplicates"), [(7, 7, 1), (7, 8, 0), (-1, 8, 1), (7, -1, 1), (-1, -1, 1)]
 )
-def test_numbers_of_the_sender_tell_rows_apart_where_both_have_one(
+def test_numbers_of_the_sender_separate_rows_where_both_have_one(
     one: int, other: int, duplicates: int
 ) -> None:
     packets = collected(rows(TWICE | {"seq": one}, TWICE | {"seq": other}))
@@ -270,7 +292,7 @@ def test_a_copy_is_measured_against_the_row_that_stayed() -> None:
     assert ends(packets) == {"duplicate": 1}
 
 
-def test_elements_of_two_arrays_that_say_the_same_are_duplicates() -> None:
+def test_elements_of_two_arrays_with_the_same_values_are_duplicates() -> None:
     array = [{"key": f"/array[{i}]", "ts": 1.0, "rx": 1.0, "value": 2.0} for i in (0, 1)]
     batch = rows(*(e | {"line": line} for line in (1, 2) for e in array))
     assert ends(collected(batch)) == {"duplicate": 2}

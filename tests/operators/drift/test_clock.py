@@ -12,8 +12,8 @@ from operators.types import F64
 from tests.support.signals import START
 
 
-class Told(NamedTuple):
-    """What a clock said of a source, in seconds after the start."""
+class Followed(NamedTuple):
+    """The verdicts and the last line of a clock, in seconds after the start."""
 
     judged: StampVerdicts
     error: F64
@@ -43,11 +43,11 @@ def stamps(
     return host[order], source[order], arrival[order]
 
 
-def told(host: F64, source: F64, arrival: F64) -> Told:
+def followed(host: F64, source: F64, arrival: F64) -> Followed:
     clock = Clock(30.0)
     judged = clock.feed(START + source, START + arrival, end=True)
     turns = judged.turns
-    return Told(judged, judged.host - START - host, turns[-1][2] if turns else None, clock)
+    return Followed(judged, judged.host - START - host, turns[-1][2] if turns else None, clock)
 
 
 def ppm(line: ClockLine | None) -> float:
@@ -56,36 +56,46 @@ def ppm(line: ClockLine | None) -> float:
 
 
 @pytest.fixture(scope="module")
-def runs() -> list[tuple[float, Told]]:
-    """Return skew and what was told of it, for 20 sources of ten minutes, half of them stepped."""
+def runs() -> list[tuple[float, Followed]]:
+    """Return skew and the clock, for 20 sources of ten minutes, half of them stepped."""
     out = []
     for seed in range(20):
         rng = np.random.default_rng(100 + seed)
         skew = rng.uniform(-200, 200)
         step = (300.0, 0.5) if seed % 2 else None
-        out.append((skew, told(*stamps(
-            offset_s=rng.uniform(-5, 5), skew_ppm=skew, step=step, seed=seed,
-            rate_hz=float(rng.choice([25.0, 31.7, 50.0])),
-        ))))  # fmt: skip
+        out.append(
+            (
+                skew,
+                followed(
+                    *stamps(
+                        offset_s=rng.uniform(-5, 5),
+                        skew_ppm=skew,
+                        step=step,
+                        seed=seed,
+                        rate_hz=float(rng.choice([25.0, 31.7, 50.0])),
+                    )
+                ),
+            )
+        )
     return out
 
 
-def test_skew_is_right_to_a_twentieth_of_a_ppm(runs: list[tuple[float, Told]]) -> None:
+def test_skew_is_right_to_a_twentieth_of_a_ppm(runs: list[tuple[float, Followed]]) -> None:
     errors = [abs(ppm(x.line) - skew) for skew, x in runs]
     assert np.quantile(errors, 0.95) <= 0.05
 
 
-def test_time_is_right_to_ten_microseconds(runs: list[tuple[float, Told]]) -> None:
+def test_time_is_right_to_ten_microseconds(runs: list[tuple[float, Followed]]) -> None:
     assert np.median([np.median(np.abs(x.error[-5000:])) for _, x in runs]) <= 10e-6
 
 
-def test_the_sd_of_the_offset_is_that_of_its_error(runs: list[tuple[float, Told]]) -> None:
+def test_the_sd_of_the_offset_is_that_of_its_error(runs: list[tuple[float, Followed]]) -> None:
     z = [x.error[-1] / x.line.offset_var**0.5 for _, x in runs if x.line]
     assert 0.4 <= np.mean(np.square(z)) <= 1.8
 
 
 def test_the_sd_of_the_skew_covers_its_error_and_little_more(
-    runs: list[tuple[float, Told]],
+    runs: list[tuple[float, Followed]],
 ) -> None:
     sd = np.array([1e6 * x.line.slope_var**0.5 for _, x in runs if x.line])
     error = np.array([ppm(x.line) - skew for skew, x in runs])
@@ -93,7 +103,9 @@ def test_the_sd_of_the_skew_covers_its_error_and_little_more(
     assert np.median(sd) <= 0.1
 
 
-def test_each_step_is_found_and_none_where_there_is_none(runs: list[tuple[float, Told]]) -> None:
+def test_each_step_is_found_and_none_where_there_is_none(
+    runs: list[tuple[float, Followed]],
+) -> None:
     assert [x.clock.resets for _, x in runs] == [0, 1] * 10
 
 
@@ -102,7 +114,7 @@ def test_a_step_is_found_in_a_quarter_second_and_every_row_mapped_with_the_right
     size: float,
 ) -> None:
     host, source, arrival = stamps(seconds=120.0, step=(60.0, size))
-    x = told(host, source, arrival)
+    x = followed(host, source, arrival)
     assert x.clock.resets == 1
     assert x.judged.ok.all()
     assert np.abs(x.error).max() <= 0.02
@@ -113,7 +125,7 @@ def test_a_step_is_found_in_a_quarter_second_and_every_row_mapped_with_the_right
 
 def test_the_slope_is_kept_across_a_step() -> None:
     host, source, arrival = stamps(seconds=310.0, step=(300.0, 0.5))
-    lines = [line for _, _, line in told(host, source, arrival).judged.turns]
+    lines = [line for _, _, line in followed(host, source, arrival).judged.turns]
     at = next(i for i, line in enumerate(lines) if line.stepped)
     assert lines[at].slope == lines[at - 1].slope
     assert ppm(lines[-1]) == pytest.approx(120.0, abs=1.0)
@@ -123,7 +135,7 @@ def test_the_slope_is_kept_across_a_step() -> None:
 def test_a_stamp_from_the_future_or_the_far_past_is_wild(ahead: float) -> None:
     host, source, arrival = stamps(seconds=60.0)
     source[2000] += ahead
-    x = told(host, source, arrival)
+    x = followed(host, source, arrival)
     assert np.flatnonzero(~x.judged.ok).tolist() == [2000]
     assert np.abs(np.delete(x.error, 2000)).max() <= 0.02
     assert x.clock.resets == 0
@@ -133,7 +145,7 @@ def test_a_delay_that_does_not_persist_is_used_and_moves_nothing() -> None:
     host, source, arrival = stamps(seconds=60.0)
     arrival[2000] += 5.0
     order = np.argsort(arrival, kind="stable")
-    x = told(host[order], source[order], arrival[order])
+    x = followed(host[order], source[order], arrival[order])
     assert x.judged.ok.all()
     assert np.abs(x.error).max() <= 0.02
 
@@ -143,7 +155,7 @@ def test_a_stall_of_the_network_is_no_step() -> None:
     stalled = (host > 60) & (host < 62)
     arrival[stalled] = 62 + np.arange(stalled.sum()) * 1e-4
     order = np.argsort(arrival, kind="stable")
-    x = told(host[order], source[order], arrival[order])
+    x = followed(host[order], source[order], arrival[order])
     assert x.clock.resets == 0
     assert x.judged.ok.all()
     assert np.abs(x.error).max() <= 0.02
@@ -151,7 +163,7 @@ def test_a_stall_of_the_network_is_no_step() -> None:
 
 def test_a_source_of_one_reading_a_second_is_followed() -> None:
     host, source, arrival = stamps(rate_hz=1.0, step=(300.0, 0.5))
-    x = told(host, source, arrival)
+    x = followed(host, source, arrival)
     assert x.clock.resets == 1
     assert ppm(x.line) == pytest.approx(120.0, abs=20.0)
     assert np.abs(x.error[60:]).max() <= 0.02
@@ -161,7 +173,7 @@ def test_bursts_of_a_second_are_no_steps_and_all_used() -> None:
     host, source, _ = stamps(seconds=300.0)
     arrival = np.ceil(host) + np.random.default_rng(1).exponential(0.002, len(host))
     order = np.argsort(arrival, kind="stable")
-    x = told(host[order], source[order], arrival[order])
+    x = followed(host[order], source[order], arrival[order])
     assert x.clock.resets == 0
     assert x.judged.ok.all()
     assert np.abs(x.error[5000:]).max() <= 0.05
@@ -169,7 +181,7 @@ def test_bursts_of_a_second_are_no_steps_and_all_used() -> None:
 
 def test_more_stamps_than_a_bin_holds_are_judged_the_same_however_fed() -> None:
     host, source, arrival = stamps(rate_hz=9000.0, seconds=3.0)
-    whole = told(host, source, arrival)
+    whole = followed(host, source, arrival)
     clock = Clock(30.0)
     parts = [
         clock.feed(
@@ -195,7 +207,7 @@ def test_next_to_nothing_is_mapped_to_its_arrival(n: int) -> None:
 def test_slow_and_fast_sources_are_followed(
     rate_hz: float, seconds: float, within_ppm: float, within_s: float
 ) -> None:
-    x = told(*stamps(rate_hz=rate_hz, seconds=seconds))
+    x = followed(*stamps(rate_hz=rate_hz, seconds=seconds))
     assert x.clock.resets == 0
     assert x.judged.ok.all()
     assert ppm(x.line) == pytest.approx(120.0, abs=within_ppm)
@@ -207,16 +219,16 @@ def test_stamps_that_come_twice_or_out_of_order_change_nothing() -> None:
     rng = np.random.default_rng(2)
     arrival = arrival + rng.exponential(0.003, len(host)) + 0.05 * (rng.random(len(host)) < 0.05)
     order = np.argsort(arrival, kind="stable")
-    x = told(host[order], source[order], arrival[order])
+    x = followed(host[order], source[order], arrival[order])
     assert x.clock.resets == 0
     assert x.judged.ok.all()
     assert ppm(x.line) == pytest.approx(120.0, abs=1.0)
     assert np.abs(x.error[1000:]).max() <= 1e-3
 
 
-def test_whole_milliseconds_are_averaged_and_said_to_be_coarse() -> None:
+def test_whole_milliseconds_are_averaged_and_reported_as_coarse() -> None:
     host, source, arrival = stamps(step=(300.0, 0.5))
-    x = told(host, np.round((START + source) * 1e3) / 1e3 - START, arrival)
+    x = followed(host, np.round((START + source) * 1e3) / 1e3 - START, arrival)
     assert x.line
     assert x.clock.resets == 1
     assert ppm(x.line) == pytest.approx(120.0, abs=0.5)
@@ -232,7 +244,7 @@ def test_where_delays_have_no_edge_the_sd_covers_what_cannot_be_seen() -> None:
         source = source + 0.5e-3 * rng.standard_normal(len(host))
         arrival = host + rng.gamma(2, 2.5e-3, len(host))
         order = np.argsort(arrival, kind="stable")
-        line = told(host[order], source[order], arrival[order]).line
+        line = followed(host[order], source[order], arrival[order]).line
         assert line
         true = -3.2 - 120e-6 * (line.at - START + -3.2)
         assert ppm(line) == pytest.approx(120.0, abs=3.0)
@@ -240,10 +252,10 @@ def test_where_delays_have_no_edge_the_sd_covers_what_cannot_be_seen() -> None:
     assert 0.2 <= np.mean(np.square(z)) <= 2.5
 
 
-def test_a_clock_that_wanders_is_followed_and_its_sd_says_so() -> None:
+def test_a_clock_that_wanders_is_followed_within_its_sd() -> None:
     host, source, arrival = stamps(skew_ppm=0.0)
     turn = 2 * np.pi / 600
-    x = told(host, source + 20e-6 / turn * np.sin(turn * host), arrival)
+    x = followed(host, source + 20e-6 / turn * np.sin(turn * host), arrival)
     assert np.sqrt(np.mean(x.error[5000:] ** 2)) <= 0.05e-3
     assert x.line
     assert 1e-6 <= x.line.slope_var**0.5 <= 5e-6
@@ -254,13 +266,13 @@ def test_the_first_second_after_a_step_is_right_to_a_millisecond() -> None:
     errors = []
     for seed in range(12):
         host, source, arrival = stamps(seconds=62.0, step=(60.0, 0.5), seed=seed)
-        errors.append(told(host, source, arrival).error[(host >= 60.0) & (host < 61.0)])
+        errors.append(followed(host, source, arrival).error[(host >= 60.0) & (host < 61.0)])
     assert np.sqrt(np.mean(np.square(np.concatenate(errors)))) <= 0.6e-3
 
 
 def test_a_run_of_steps_is_judged_the_same_however_fed() -> None:
     host, source, arrival = stamps(seconds=70.0, step=(60.0, -0.8))
-    whole = told(host, source, arrival)
+    whole = followed(host, source, arrival)
     clock, start, by, mapped = Clock(30.0), 0, [], []
     for stop in range(1, len(host) + 1):
         part = slice(start, stop)
@@ -282,7 +294,7 @@ def test_a_stamp_overtaken_by_the_first_after_a_step_is_mapped_with_the_old_side
     order[[first - 1, first]] = order[[first, first - 1]]
     host, source, arrival = host[order], source[order], np.sort(arrival)
     arrival[first - 1 : first + 1] = arrival[first] + np.array([0.0, 1e-4])
-    x = told(host, source, arrival)
+    x = followed(host, source, arrival)
     assert x.clock.resets == 1
     assert x.judged.ok.all()
     assert np.abs(x.error[50:]).max() <= 0.03
@@ -295,6 +307,6 @@ def test_delays_that_never_vary_are_borne(rate_hz: float, rounding: float) -> No
     host, source, arrival = stamps(rate_hz, min(600.0, 100_000 / rate_hz), queue_s=0.0)
     if rounding:
         source = np.round(source / rounding) * rounding
-    out = told(host, source, arrival)
+    out = followed(host, source, arrival)
     assert np.isfinite(out.judged.host).all()
     assert np.abs(out.error[len(host) // 2 :]).max() <= max(1e-5, 2 * rounding)

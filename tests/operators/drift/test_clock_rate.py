@@ -20,17 +20,19 @@ def held(source, arrival, cuts=()):
 
 
 @pytest.mark.parametrize(
-    ("factor", "said"),
-    [(1e3, "ts runs 1000 times too fast: milliseconds? ts_unit: ms"),
-     (1e6, "ts runs 1000000 times too fast: microseconds? ts_unit: us"),
-     (1e9, "ts runs 1000000000 times too fast: nanoseconds? ts_unit: ns")],
-)  # fmt: skip
-def test_a_clock_in_another_unit_is_held_back_at_once_and_named(factor, said):
+    ("factor", "text"),
+    [
+        (1e3, "ts runs 1000 times too fast: milliseconds? ts_unit: ms"),
+        (1e6, "ts runs 1000000 times too fast: microseconds? ts_unit: us"),
+        (1e9, "ts runs 1000000000 times too fast: nanoseconds? ts_unit: ns"),
+    ],
+)
+def test_a_clock_in_another_unit_is_held_back_at_once_and_named(factor, text):
     t, arrival = stamps()
     rates = held(np.floor((5 + t) * factor), arrival)
     assert np.isnan(rates[:7]).all()
     assert not np.isnan(rates[10:]).any()
-    assert {cause(r) for r in rates[800:]} == {said}
+    assert {cause(r) for r in rates[800:]} == {text}
 
 
 @pytest.mark.parametrize("factor", [1 / 60, 0.5, 0.9, 1.1, 1.5])
@@ -61,7 +63,7 @@ HEALTHY = {
     "a backlog of 20 s at the start": lambda t, a: (t, np.maximum(a, BASE + 20 + t / 50)),
     "an hour's silence": lambda t, a: (t + 3600 * (t > 50), a + 3600 * (t > 50)),
     "wild stamps": lambda t, a: (np.where(np.arange(len(t)) % 7 == 3, 1e9, t), a),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("rate_hz", [50, 5, 0.2])

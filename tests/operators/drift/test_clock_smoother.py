@@ -61,8 +61,14 @@ def case(
     log = ClockLog(30.0)
     causal = log.feed(source, arrival, end=True)
     path = log.path()
-    return Case(host, source, arrival, path, causal.host - START - host,
-                Smoothed(path).feed(source, arrival, end=True))  # fmt: skip
+    return Case(
+        host,
+        source,
+        arrival,
+        path,
+        causal.host - START - host,
+        Smoothed(path).feed(source, arrival, end=True),
+    )
 
 
 def rms(x: F64) -> float:
@@ -72,8 +78,10 @@ def rms(x: F64) -> float:
 @pytest.fixture(scope="module")
 def stepped() -> list[Case]:
     """Return ten minutes of twelve sources that step by half a second at half time."""
-    return [case(seed, rate_hz=rate, steps=((300.0, 0.5),))
-            for seed, rate in enumerate((25.0, 31.7, 50.0, 64.0) * 3)]  # fmt: skip
+    return [
+        case(seed, rate_hz=rate, steps=((300.0, 0.5),))
+        for seed, rate in enumerate((25.0, 31.7, 50.0, 64.0) * 3)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +108,9 @@ def test_the_sd_is_that_of_the_error(stepped: list[Case]) -> None:
 def test_the_sd_of_the_slope_is_that_of_its_error(stepped: list[Case]) -> None:
     z = []
     for x in stepped:
-        true = np.polyfit(x.source[x.host < 300] - START, (START + x.host - x.source)[x.host < 300],
-                          1)[0]  # fmt: skip
+        true = np.polyfit(
+            x.source[x.host < 300] - START, (START + x.host - x.source)[x.host < 300], 1
+        )[0]
         z.append(np.mean((x.path.line[1] - true) ** 2 / x.path.covariance[2]))
     assert 0.4 <= np.mean(z) <= 1.6
 
@@ -220,8 +229,9 @@ def test_a_second_pass_is_the_same_however_cut_and_after_resuming(again: bool) -
     assert np.array_equal(ok, x.judged.ok)
     assert by == [i for i, *_ in x.judged.turns]
     # Of the first there is no earlier step to compare with.
-    assert np.array_equal(np.array(lines), np.array([line for *_, line in x.judged.turns]),
-                          equal_nan=True)  # fmt: skip
+    assert np.array_equal(
+        np.array(lines), np.array([line for *_, line in x.judged.turns]), equal_nan=True
+    )
 
 
 def test_a_first_pass_is_the_same_however_cut() -> None:
@@ -290,5 +300,7 @@ def test_nothing_raises_on_stamps_without_sense(seed: int) -> None:
     log.feed(source, arrival, end=True)
     judged = Smoothed(log.path()).feed(source, arrival, end=True)
     assert np.isfinite(judged.host).all()
-    assert all(np.isfinite([line.offset, line.slope]).all() and line.offset_var >= 0
-               for *_, line in judged.turns)  # fmt: skip
+    assert all(
+        np.isfinite([line.offset, line.slope]).all() and line.offset_var >= 0
+        for *_, line in judged.turns
+    )

@@ -58,7 +58,7 @@ def test_a_source_without_stamps_of_its_own_passes_its_arrival() -> None:
     assert reports(packets) == []
 
 
-def test_a_report_says_offset_skew_and_steps() -> None:
+def test_a_report_holds_offset_skew_and_steps() -> None:
     stepped = Source(offset_s=-3.2, skew_ppm=90.0, resets=((40.0, 0.5),))
     last = reports(drifted(stepped, seconds=120.0))[-1]
     now = START + 120.0
@@ -70,7 +70,7 @@ def test_a_report_says_offset_skew_and_steps() -> None:
     assert last.reset_at - START == pytest.approx(40.0, abs=0.05)
 
 
-def test_wild_stamps_are_rejected_and_told() -> None:
+def test_wild_stamps_are_rejected_with_a_dead_letter() -> None:
     packets = drifted(Source(wild=4))
     assert count(packets, "rejected") == 4
     assert sum(d.count for p in packets for d in p.letters) == 4
@@ -94,8 +94,8 @@ def test_a_row_behind_every_tick_is_late() -> None:
 
 
 def test_markers_are_clock_corrected_and_used() -> None:
-    said = Source(offset_s=-3.2, skew_ppm=90.0, markers=((30.0, "verse"),))
-    packets = drifted(said)
+    source = Source(offset_s=-3.2, skew_ppm=90.0, markers=((30.0, "verse"),))
+    packets = drifted(source)
     (line,) = [m for p in packets for m in p.markers]
     assert (line.value, line.channel) == ("verse", "osc_1:/pulse")
     assert line.ts - START == pytest.approx(30.0, abs=0.002)
@@ -103,7 +103,7 @@ def test_markers_are_clock_corrected_and_used() -> None:
     assert count(packets, "used") == 1
 
 
-def test_the_first_and_the_newest_host_time_are_told() -> None:
+def test_the_first_and_the_newest_host_time_are_in_the_packet() -> None:
     packets = drifted(SKEWED, seconds=10.0)
     host = rows(packets).host_time
     assert packets[-1].first_host == host.min()
@@ -114,8 +114,11 @@ def test_rows_wait_until_nothing_can_overtake_them() -> None:
     p = plan(("osc_1:/pulse",), wait_s=0.1)
     time = START + np.array([0.0, 0.95])
     first, last = feed(
-        Drift(p), [packet(block("osc_1:/pulse", time, np.zeros(2)), upto=START + 1.0, end=False),
-                   packet(upto=START + 2.0, first=START)]
-    )  # fmt: skip
+        Drift(p),
+        [
+            packet(block("osc_1:/pulse", time, np.zeros(2)), upto=START + 1.0, end=False),
+            packet(upto=START + 2.0, first=START),
+        ],
+    )
     assert [len(b) for b in first.blocks] == [1]
     assert [len(b) for b in last.blocks] == [1]

@@ -109,9 +109,15 @@ def drifted(p: Plan, every_s: float) -> tuple[int, int]:
     core, left, late = Drift(p), 0, 0
     for a, b in zip(range(0, 6000, 500), range(500, 6500, 500), strict=True):
         part = slice(a, b)
-        rows = block("osc_1:/pulse", TIME[part], np.ones(500), arrival=arrival[part],
-                     watermark=np.append(arrival[a - 1] if a else START, arrival[part][:-1]),
-                     stamped=np.ones(500, bool), source_time=TIME[part])  # fmt: skip
+        rows = block(
+            "osc_1:/pulse",
+            TIME[part],
+            np.ones(500),
+            arrival=arrival[part],
+            watermark=np.append(arrival[a - 1] if a else START, arrival[part][:-1]),
+            stamped=np.ones(500, bool),
+            source_time=TIME[part],
+        )
         out = core.update(
             Packet("studio", float(arrival[b - 1]), b == 6000, arrival[part], (rows,))
         )

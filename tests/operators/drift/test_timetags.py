@@ -25,7 +25,7 @@ def sent(rate_hz: float = 50.0, seconds: float = 20.0, seed: int = 0) -> F64:
 def arrived(t: F64, seed: int = 0, pause_s: float = 0.0) -> F64:
     rng = np.random.default_rng([seed, 1])
     rx = t + 0.004 + rng.exponential(0.003, len(t))
-    if pause_s:  # a radio that sleeps: what was sent meanwhile comes at its end
+    if pause_s:  # a radio that sleeps: messages sent meanwhile arrive at its end
         within = (t - BEGAN) % 5 < pause_s
         rx = np.where(within, t - (t - BEGAN) % 5 + pause_s, rx)
     return np.maximum.accumulate(rx)
@@ -116,9 +116,16 @@ def test_what_is_kept_is_bounded() -> None:
 def rows(t: F64, stamps: F64, rx: F64) -> Packet:
     n = len(t)
     block = Block(
-        "osc_1", "osc_1:/pulse", np.arange(n), stamps, rx, np.sin(t), rx, np.ones(n, bool),
+        "osc_1",
+        "osc_1:/pulse",
         np.arange(n),
-    )  # fmt: skip
+        stamps,
+        rx,
+        np.sin(t),
+        rx,
+        np.ones(n, bool),
+        np.arange(n),
+    )
     return replace(packet(replace(block, host_time=rx)), blocks=(block,))
 
 
@@ -140,7 +147,7 @@ def drifted(packets: list[Packet], timetags: bool = True) -> list[Packet]:
     return out
 
 
-def test_rows_after_the_finding_go_by_their_arrival_and_it_is_said_once() -> None:
+def test_rows_after_the_finding_use_their_arrival_and_the_note_is_published_once() -> None:
     t = sent()
     rx = arrived(t)
     whole = rows(t, FORMS["nanoseconds in the fraction"](t), rx)

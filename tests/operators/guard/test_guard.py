@@ -1,4 +1,4 @@
-"""The guard: outliers go, whatever else a channel says stays, each row with its moment."""
+"""The guard: outliers are removed, all other rows stay, each row with its watermark."""
 
 from __future__ import annotations
 
@@ -142,8 +142,9 @@ def test_what_is_quantised_resting_stepping_or_bent_loses_nothing(
 def test_an_outlier_of_a_quantised_channel_goes_all_the_same() -> None:
     time = evenly(20.0)
     assert np.flatnonzero(gone(time, hit(time, fader(time), [700, 1500], 60.0))).tolist() == [
-        700, 1500,
-    ]  # fmt: skip
+        700,
+        1500,
+    ]
 
 
 @pytest.mark.parametrize("hz", [20.0, 200.0])
@@ -195,7 +196,7 @@ def streamed(time: F64, value: F64) -> list[Packet]:
     ]
 
 
-def test_a_row_is_final_with_its_fifth_successor_and_says_so() -> None:
+def test_a_row_is_final_with_the_watermark_of_its_fifth_successor() -> None:
     time = START + np.arange(30) / 20
     passed = [sum(map(len, p.blocks)) for p in guarded(*streamed(time, noise(time, 1e-9)))]
     assert passed == [0] * 5 + [1] * 25
@@ -215,8 +216,8 @@ def test_a_slow_channels_row_is_final_when_decide_s_has_passed() -> None:
     value = hit(time, np.sin(0.3 * (time - START)), [12])
     nothing = [packet(upto=t + s, end=False, first=START) for t in time for s in (0.0, 0.59, 0.61)]
     rows = streamed(time, value)
-    told = [p for i in range(20) for p in (rows[i], nothing[3 * i + 1], nothing[3 * i + 2])]
-    out = guarded(*told)
+    packets = [p for i in range(20) for p in (rows[i], nothing[3 * i + 1], nothing[3 * i + 2])]
+    out = guarded(*packets)
     decide, settle = plan().decide_s, plan().settle_s
     assert decide == 0.5
     for i in set(range(20)) - {12}:
@@ -240,8 +241,9 @@ def test_a_straggler_is_judged_and_changes_nobody_elses_verdict(value: float, pa
     rows = block(CHANNEL, time, hit(time, noise(time, 0.1), [150, 153]))
     astray = replace(
         block(CHANNEL, time[151:152] + 0.01, np.array([value])),
-        straggler=np.ones(1, bool), watermark=np.array([START + 19.0]),
-    )  # fmt: skip
+        straggler=np.ones(1, bool),
+        watermark=np.array([START + 19.0]),
+    )
     alone, both = (kept(packet(b)) for b in (rows, Block.join((rows, astray))))
     others = both.host_time != astray.host_time[0]
     assert both.host_time[others].tolist() == alone.host_time.tolist()

@@ -53,8 +53,13 @@ def hit(value: F64, seed: int, share: float = 0.01) -> tuple[F64, Bool]:
 
 
 # (mV, s after the R wave, s wide): P, Q, R, S, T of a healthy lead II.
-WAVES = ((0.15, -0.18, 0.025), (-0.12, -0.028, 0.009), (1.2, 0.0, 0.0105), (-0.28, 0.027, 0.010),
-         (0.3, 0.25, 0.045))  # fmt: skip
+WAVES = (
+    (0.15, -0.18, 0.025),
+    (-0.12, -0.028, 0.009),
+    (1.2, 0.0, 0.0105),
+    (-0.28, 0.027, 0.010),
+    (0.3, 0.25, 0.045),
+)
 
 
 def heart(hz: float, seconds: float = 240.0, noise: float = 0.012, seed: int = 1) -> F64:
@@ -270,8 +275,11 @@ def test_a_straggler_may_be_a_peak_and_is_not_remembered() -> None:
     value[198:203] += (1.2, 3.0, 5.0, 2.8, 1.4)
     time = START + np.arange(400) / 50
     rows = block(CHANNEL, time, value)
-    late = replace(rows.take(np.arange(400) == 200), straggler=np.ones(1, bool),
-                   watermark=np.array([START + 8.5]))  # fmt: skip
+    late = replace(
+        rows.take(np.arange(400) == 200),
+        straggler=np.ones(1, bool),
+        watermark=np.array([START + 8.5]),
+    )
     core = Guard(plan((CHANNEL,)))
     core.update(packet(rows.take(np.arange(400) != 200), end=False, upto=START + 8.0))
     kept = core.snapshot()[CHANNEL]["peaks"]["height"]
@@ -338,12 +346,15 @@ RECORDED = (
     ("ecg_vp01", "chest_acc/acc_norm", 64.0, (50.0, 64.0)),
     ("empatica_multirate", "e4_bvp/bvp", 64.0, (50.0, 64.0)),
     ("empatica_multirate", "e4_acc/acc_x", 32.0, (32.0,)),
-    *(("sevivi_walking", f"imu_{side}/acc_{axis}", 120.005, (50.0, 62.5, 100.0, 120.005))
-      for side in ("lf", "rf") for axis in ("norm", "x")),
+    *(
+        ("sevivi_walking", f"imu_{side}/acc_{axis}", 120.005, (50.0, 62.5, 100.0, 120.005))
+        for side in ("lf", "rf")
+        for axis in ("norm", "x")
+    ),
     ("nilspod_synced", "pod_922a/gyr_norm", 204.8, (50.0, 100.0, 204.8)),
     ("nilspod_synced", "pod_922a/acc_x", 204.8, (50.0, 100.0, 204.8)),
     ("px4_2016", "imu/acc_z", 248.0, (50.0, 100.0, 248.0)),
-)  # fmt: skip
+)
 REAL = [(name, channel, have, hz) for name, channel, have, rates in RECORDED for hz in rates]
 
 
