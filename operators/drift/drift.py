@@ -5,11 +5,8 @@ clock in force at its arrival. Rows in doubt, at most 32 stamps a source, wait f
 delayed, wild, or the first after a clock reset. Rows without stamps of their own keep their
 arrival as host time. Markers end here, as lines.
 
-On the way the stamps themselves are checked. A source whose rate is impossible for a clock is
-held back (operators/drift/clock_rate.py). Timetags whose form is not that of a clock are detected
-(operators/drift/timetags.py): later rows use their arrival, and the source has no clock from then
-on. The grain of each member's stamps is reported (operators/drift/stamp_grain.py). Samples that
-share a coarse stamp are spread over the time to the next (operators/drift/shared_stamps.py).
+The stamps themselves are checked first (operators/drift/stamp_checks.py). A source whose rate is
+impossible for a clock is held back (operators/drift/clock_rate.py).
 
 In the second of two passes a source's clock is known as a whole (operators/drift/clock_path.py),
 and no row is in doubt.
@@ -17,14 +14,14 @@ and no row is in doubt.
 Rows then leave in the order of host time (operators/drift/reorder_buffer.py). A row is late when
 all of its ticks have been released.
 
-State: a clock per source; a grain and the runs of one stamp per member; the rows in doubt; the
-reorder buffer. Cost: about 25 numpy calls for each second of a source, and a sort a block.
+State: a clock per source, the state of the stamp checks, the rows in doubt, the reorder buffer.
+Cost: about 25 numpy calls for each second of a source, and a sort a block.
 Losses: rejected (`wild_stamp`), late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -37,10 +34,8 @@ from operators.drift.clock_rate import Rates, cause
 from operators.drift.clock_reports import PathReports
 from operators.drift.packet_rate import Packets
 from operators.drift.reorder_buffer import ReorderBuffer
-from operators.drift.shared_stamps import SharedStamps
 from operators.drift.smoother import ClockLog
-from operators.drift.stamp_grain import Grain
-from operators.drift.timetags import Timetags
+from operators.drift.stamp_checks import StampChecks
 from operators.hindsight import Hindsight
 from operators.lines import MarkerLine
 from operators.plan import ConfigPart, Period, Plan, Wait
@@ -61,10 +56,6 @@ _LAST_ROW = 1 << 60
 """A row number behind all rows."""
 _HELD_ROWS = 1 << 40
 """Offset that puts held rows before all rows of the next packet."""
-_COARSE = (
-    "{} has coarse stamps, several samples to each: they are spread by their order, and the step"
-    " over sqrt(12) is in the bound"
-)
 
 
 class DriftConfig(ConfigPart, frozen=True, kw_only=True):
@@ -103,11 +94,9 @@ class Drift:
         self._rig: str | None = None
         self._paths: dict[str, PathReports] = {}
         self._clocks: dict[str, AnyClock] = {}
-        self._grains = {m.channel: Grain() for m in plan.members}
         sampled = (m.channel for m in plan.members if not plan.is_held(m.channel))
         self._packets = {channel: Packets() for channel in sampled}
-        self._shared = {channel: SharedStamps() for channel in self._packets}
-        self._tags = {source: Timetags() for source in plan.timetags}
+        self._stamps = StampChecks(plan)
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._buffer = ReorderBuffer(plan.settle_s)
@@ -133,10 +122,8 @@ class Drift:
             core._clocks[s] = (
                 Smoothed.from_snapshot(clock, path.path) if path else Clock.from_snapshot(clock)
             )
-        core._grains = {c: Grain.from_snapshot(x) for c, x in state["grains"].items()}
         core._packets = {c: Packets.from_snapshot(x) for c, x in state["packets"].items()}
-        core._shared = {c: SharedStamps.from_snapshot(x) for c, x in state["shared"].items()}
-        core._tags = {s: Timetags.from_snapshot(x) for s, x in state["tags"].items()}
+        core._stamps = StampChecks.from_snapshot(state["stamps"], plan)
         core._doubtful = {
             s: [Block.from_snapshot(b) for b in blocks] for s, blocks in state["doubtful"].items()
         }
@@ -152,10 +139,8 @@ class Drift:
             "clocks": {
                 s: c.snapshot() for s, c in self._clocks.items() if not isinstance(c, ClockLog)
             },
-            "grains": {c: g.snapshot() for c, g in self._grains.items()},
             "packets": {c: p.snapshot() for c, p in self._packets.items()},
-            "shared": {c: x.snapshot() for c, x in self._shared.items()},
-            "tags": {s: t.snapshot() for s, t in self._tags.items()},
+            "stamps": self._stamps.snapshot(),
             "doubtful": {s: [b.snapshot() for b in x] for s, x in self._doubtful.items()},
             "buffer": self._buffer.snapshot(),
             "first": self._first,
@@ -170,9 +155,9 @@ class Drift:
             self._look_up(packet.rig, {})
             seen = self._known.of(packet.rig, "drift").get("grains", {})
             grains += [GrainReport(channel, -np.inf, g) for channel, g in seen.items()]
-        packet, formless = self._without_false_stamps(packet)
-        grains += self._grain_changes(packet)
-        packet, notes = self._spread(packet)
+        packet, formless = self._stamps.without_false(packet)
+        grains += self._stamps.grain_changes(packet)
+        packet, notes = self._stamps.spread(packet)
         if self._learn:
             self._seen = {r.channel: r.grain_s for r in grains} | self._seen
         ends, dead = list(packet.ends), list(packet.letters)
@@ -195,7 +180,7 @@ class Drift:
             clocks=tuple(clocks),
             grains=tuple(grains),
             paces=tuple(paces),
-            notes=(*packet.notes, *self._form_notes(formless), *notes),
+            notes=(*packet.notes, *self._stamps.form_notes(formless), *notes),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
             markers=_lines(packet.rig, markers),
@@ -371,81 +356,6 @@ class Drift:
             report(source, float(moment[by]), known, line) for by, known, line in verdicts.turns
         ]
 
-    def _without_false_stamps(self, packet: Packet) -> tuple[Packet, dict[str, float]]:
-        """Replace timetags that are not those of a clock by arrivals.
-
-        Returns
-        -------
-        packet : Packet
-        found : dict
-            Sources whose timetags were found false in this packet, with the watermark of that.
-        """
-        found: dict[str, float] = {}
-        after: dict[str, int] = {}
-        for source, tags in self._tags.items():
-            if tags.form is not None:
-                after[source] = -1
-            elif not tags.done:
-                mine = [b for b in packet.blocks if b.source == source and b.stamped.any()]
-                if not mine:
-                    continue
-                row, ts, rx, watermark, stamped = (
-                    np.concatenate(column)
-                    for column in zip(
-                        *((b.row, b.source_time, b.arrival, b.watermark, b.stamped) for b in mine),
-                        strict=True,
-                    )
-                )
-                order = np.argsort(row, kind="stable")
-                order = order[stamped[order]]
-                at = tags.feed(ts[order], rx[order])
-                if at is not None:
-                    after[source] = int(row[order[at]])
-                    found[source] = float(watermark[order[at]])
-        if not after:
-            return packet, found
-        blocks = tuple(
-            _unstamped(b, b.row > after[b.source]) if b.source in after else b
-            for b in packet.blocks
-        )
-        return replace(packet, blocks=blocks), found
-
-    def _grain_changes(self, packet: Packet) -> list[GrainReport]:
-        """Return each change of the grain of a member's stamps."""
-        reports: list[GrainReport] = []
-        for b in packet.blocks:
-            if b.channel in self._grains and not b.text:
-                delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
-                changes = self._grains[b.channel].feed(b.source_time, delay, b.watermark)
-                reports += [GrainReport(b.channel, *change) for change in changes]
-        return reports
-
-    def _spread(self, packet: Packet) -> tuple[Packet, list[tuple[str, float, str]]]:
-        """Return the packet with shared stamps spread, and a note at a channel's first spread.
-
-        The arrival is moved, too, where a row has none of its own.
-        """
-        notes: list[tuple[str, float, str]] = []
-        blocks: list[Block] = []
-        for b in packet.blocks:
-            later = (
-                self._shared[b.channel].feed(b.source_time) if b.channel in self._shared else None
-            )
-            if later is not None and later.any():
-                shared = self._shared[b.channel]
-                if not shared.stated:
-                    shared.stated = True
-                    first = float(b.watermark[np.flatnonzero(later)[0]])
-                    notes.append((b.source, first, _COARSE.format(b.channel)))
-                not_own = ~b.stamped & (b.arrival == b.source_time)
-                b = replace(
-                    b,
-                    source_time=b.source_time + later,
-                    arrival=b.arrival + np.where(not_own, later, 0.0),
-                )
-            blocks.append(b)
-        return replace(packet, blocks=tuple(blocks)), notes
-
     def _date(self, mapped: Iterable[Block]) -> None:
         """Keep the host time of the first event, by watermark, and the newest host time."""
         heads: list[tuple[float, int, float]] = []
@@ -456,11 +366,6 @@ class Drift:
         if np.isnan(self._first) and heads:
             self._first = min(heads)[2]
 
-    def _form_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
-        for source, moment in formless.items():
-            form = self._tags[source].form
-            yield source, moment, f"its timetags are {form}: its arrivals are used instead"
-
     def _late(self, block: Block, length_s: F64 | float) -> Bool:
         """Return which rows are too old for any tick; a held value is never late.
 
@@ -470,12 +375,6 @@ class Drift:
             return np.zeros(len(block), bool)
         late_s = self.plan.late_s + (0.0 if self.plan.eager else length_s)
         return np.asarray(block.watermark >= block.host_time + late_s, bool)
-
-
-def _unstamped(block: Block, rows: Bool) -> Block:
-    """Return a block with the arrival as stamp in some rows."""
-    source_time = np.where(rows, block.arrival, block.source_time)
-    return replace(block, source_time=source_time, stamped=block.stamped & ~rows)
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:
