@@ -44,20 +44,20 @@ class ClockLog:
 
     def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
         """Process distinct stamps, as `Clock.feed`."""
-        judged = self.clock.feed(source, arrival, end)
-        k = judged.decided
+        verdicts = self.clock.feed(source, arrival, end)
+        k = verdicts.decided
         fresh = distinct(source[:k], arrival[:k], self._last)
         number = self._count + np.cumsum(fresh) - 1
         if k:
             self._last = (float(source[k - 1]), float(arrival[k - 1]))
             self._count = int(number[-1]) + 1
-            self._near += [int(number[min(i, k - 1)]) for i in judged.steps]
+            self._near += [int(number[min(i, k - 1)]) for i in verdicts.steps]
             if len(self._bins) < START_READINGS:
-                self._bins += [int(number[min(by, k - 1)]) for by, *_ in judged.turns]
+                self._bins += [int(number[min(by, k - 1)]) for by, *_ in verdicts.turns]
         self._source.append(source[:k][fresh])
         self._arrival.append(arrival[:k][fresh])
-        self._ok.append(judged.ok[:k][fresh])
-        return judged
+        self._ok.append(verdicts.ok[:k][fresh])
+        return verdicts
 
     def finish(self) -> ClockLine | None:
         """Close the last bin at the end of the data, as `Clock.finish`."""
@@ -138,7 +138,7 @@ def _seen_backwards(source: F64, arrival: F64, max_delay_s: float) -> list[int]:
     start = 0
     for stop in range(_BLOCK, n + _BLOCK, _BLOCK):
         rows = slice(start, min(stop, n))
-        judged = clock.feed(mirrored[rows], (mirrored + delay)[rows], stop >= n)
-        found += [start + i for i in judged.steps]
-        start += judged.decided
+        verdicts = clock.feed(mirrored[rows], (mirrored + delay)[rows], stop >= n)
+        found += [start + i for i in verdicts.steps]
+        start += verdicts.decided
     return [n - 1 - i for i in found]

@@ -169,7 +169,7 @@ def test_a_lag_that_rises_without_stamps_is_followed_with_its_rate() -> None:
     assert abs(last.lag_s - true) < 4 * np.sqrt(last.var) < 5e-3
 
 
-def test_an_estimate_is_dated_by_the_tick_that_waits_for_what_it_was_made_from() -> None:
+def test_an_estimate_is_dated_by_the_tick_that_waits_for_its_data() -> None:
     quick = plan((URE, A), half_width_s=0.3)
     found = reports(quick, rows(URE), rows(A, 0.42))
     assert found[A][0].known - START == pytest.approx(14 + 2.175 - 0.3, abs=1e-6)
@@ -181,7 +181,7 @@ def test_a_given_lag_is_not_searched() -> None:
     assert found[B][-1].lag_s == pytest.approx(0.3, abs=0.005)
 
 
-def test_the_references_given_lag_is_added_to_what_is_found_against_it() -> None:
+def test_the_references_given_lag_is_added_to_the_lags_found_against_it() -> None:
     p = plan((known(A, 0.25), B, URE), reference=A)
     found = reports(p, rows(A, 0.25), rows(B, -0.5), rows(URE))
     assert found[A][0].lag_s == 0.25

@@ -59,7 +59,7 @@ def test_any_rate_is_read_as_the_signal_it_samples(hz: float, most: float) -> No
     assert abs(error[10:-10] @ slope / (slope @ slope)) < 2e-4
 
 
-def test_what_lies_above_the_grid_is_taken_out() -> None:
+def test_content_above_the_grid_is_removed() -> None:
     t = times(100.0)
     assert np.abs(read((t, np.sin(2 * np.pi * 4.3 * t)))[0][10:-10]).max() < 0.02
 
@@ -117,7 +117,7 @@ def test_a_held_channel_keeps_its_value_however_long() -> None:
     assert set(got[TICKS > 17.6]) == {3.0}
 
 
-def test_what_is_known_too_late_is_left_out() -> None:
+def test_rows_known_too_late_are_left_out() -> None:
     t = times(20.0)
     x = SIGNAL(t)
     astray = (np.arange(len(t)) % 50) == 7

@@ -94,7 +94,7 @@ def test_packets_of_several_have_the_mean_as_their_interval() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 300])
-def test_what_a_signal_moves_by_over_a_gap_is_no_noise(n: int) -> None:
+def test_the_movement_over_a_gap_is_no_noise(n: int) -> None:
     time = np.arange(n) / 10
     time[n // 2 :] += 30.0
     hiss = 0.01 * np.random.default_rng(3).standard_normal(n)

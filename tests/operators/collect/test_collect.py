@@ -206,7 +206,7 @@ def test_rejects_alone_make_a_packet() -> None:
 # -- ignored and wild -----------------------------------------------------------------------------
 
 
-def test_what_the_configuration_does_not_use_is_ignored() -> None:
+def test_unused_channels_are_ignored() -> None:
     packets = collected(rows({}, {"key": "/other"}, {"source": "who", "key": "/pulse"}))
     assert ends(packets) == {"ignored": 2}
     assert sum(map(len, values(packets))) == 1

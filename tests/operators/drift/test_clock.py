@@ -236,7 +236,7 @@ def test_whole_milliseconds_are_averaged_and_reported_as_coarse() -> None:
     assert np.abs(x.error[500:]).max() <= 1e-3
 
 
-def test_where_delays_have_no_edge_the_sd_covers_what_cannot_be_seen() -> None:
+def test_the_sd_covers_the_hidden_bias_of_delays_without_an_edge() -> None:
     z = []
     for seed in range(6):
         rng = np.random.default_rng(seed)

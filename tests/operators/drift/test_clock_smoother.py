@@ -271,7 +271,7 @@ def test_next_to_nothing_is_mapped_near_its_arrival(n: int) -> None:
     np.testing.assert_allclose(judged.host, arrival, atol=1e-3)
 
 
-def test_what_a_first_pass_never_saw_is_mapped_to_its_arrival() -> None:
+def test_a_source_unknown_to_the_first_pass_is_mapped_to_its_arrival() -> None:
     path = ClockLog(30.0).path()
     judged = Smoothed(path).feed(np.arange(3.0), START + np.arange(3.0), end=True)
     assert np.array_equal(judged.host, START + np.arange(3.0))

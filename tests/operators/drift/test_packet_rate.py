@@ -86,7 +86,7 @@ def test_an_outage_leaves_rate_and_silence_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_pieces_give_what_the_whole_gives(seed: int) -> None:
+def test_pieces_give_the_result_of_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)
     arrival = packed(TIME, float(rng.choice([0.02, 0.3, 1.1]))) + rng.exponential(0.002, len(TIME))
     cuts = tuple(sorted(rng.integers(0, len(TIME), 300).tolist()))

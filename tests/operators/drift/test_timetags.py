@@ -105,7 +105,7 @@ def test_a_verdict_does_not_depend_on_how_messages_were_cut() -> None:
         assert (tags.form, found) == (whole.form, at)
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_stored_messages_are_bounded() -> None:
     tags = Timetags()
     for i in range(200):
         t = BEGAN + i / 2 + np.arange(1_000) / 2_000

@@ -87,7 +87,7 @@ def test_each_row_ends_as_used_or_as_an_outlier() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_whoever_is_not_looked_at_closely_would_have_passed(seed: int) -> None:
+def test_a_sample_that_is_not_suspect_passes_the_full_test(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 4000
     value = np.cumsum(rng.standard_normal(n + 10)) * 0.1 + rng.standard_t(2, n + 10)
@@ -132,7 +132,7 @@ SHAPES = (fader, flicker, late_flicker, square, triangle)
 
 @pytest.mark.parametrize("hz", [20.0, 64.0])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_quantised_resting_stepping_or_bent_loses_nothing(
+def test_quantised_resting_stepping_and_bent_channels_lose_nothing(
     shape: Callable[[F64], F64], hz: float
 ) -> None:
     time = evenly(hz)

@@ -297,7 +297,7 @@ def test_the_memory_is_bounded() -> None:
     assert len(encode_state(core.snapshot(), "guard", "f")) < 60_000
 
 
-def test_what_is_older_than_the_memory_is_forgotten() -> None:
+def test_shapes_older_than_the_memory_are_dropped() -> None:
     line = np.zeros((MEMORY + 4, 11))
     line[:, SIDE] = 5.0
     line[[0, 1, -1], SIDE + 1] = -2.25
