@@ -8,7 +8,7 @@ a single peak (operators/correlation.py) and the other view's highest peak lies 
 The rate with the highest confidence counts.
 
 A lag is found once two counts agree within 0.1 s, from windows of 13 s or more whose ends lie half
-a window apart: a chance agreement in one window is absent from the next. Of the rates that count
+a window apart. A chance agreement in one window is absent from the next. Of the rates that count
 by then, the one with the least variance of the lag is kept.
 
 Cost: 1 to 3 ms a window of 60 s and rate. State: the counts of one window. Losses: none.

@@ -2,10 +2,10 @@
 
 The interval is the median of the last 64 intervals, or their mean where most are 0 (packets of
 several samples); it is unknown before 8 intervals. The variance of white noise is mean((x3 - 3 x2
-+ 3 x1 - x0)^2) / 20, without differences over a gap: third differences cancel a signal well below
-the rate. Both are updated at 9, 18 and 36 samples and at each multiple of 64, so that the numbers
-in force at a sample do not depend on how samples are cut into blocks. The windows of all channels
-are computed together.
++ 3 x1 - x0)^2) / 20, without differences over a gap. Third differences cancel a signal well below
+the rate. Both are updated at 9, 18 and 36 samples and at each multiple of 64. The numbers in force
+at a sample therefore do not depend on the cut into blocks. The windows of all channels are
+computed together.
 
 Source: von Neumann et al., Ann. Math. Stat. 12 (1941), on differences in place of deviations.
 """

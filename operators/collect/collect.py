@@ -2,8 +2,8 @@
 
 A packet holds the rows whose *running arrival* (newest accepted arrival so far) lies in one
 window of `block_s`. The cut depends on the rows alone, not on their batches, so that every later
-station gets the same blocks in every replay. Two rules keep blocks early: blocks no wider than a
-tick of the grid end just behind the moments at which ticks are due; blocks narrower than the
+station gets the same blocks in every replay. Two rules close blocks early. Blocks no wider than a
+tick of the grid end just behind the moments at which ticks are due. Blocks narrower than the
 longest silence also end at a tick of the host clock.
 
 Events that the configuration does not use end here, as do duplicates (operators/collect/

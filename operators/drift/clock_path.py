@@ -3,7 +3,7 @@
 A path is a sequence of parts, one between two clock resets. The nodes of a part hold the smoothed
 offset and slope with their covariance (from operators/drift/smoother.py). Between two nodes the
 offset is the cubic through values and slopes, beyond them a line. The part of a stamp follows
-from its number among the distinct stamps of its source, in the order of arrival: a second pass
+from its number among the distinct stamps of its source, in the order of arrival. A second pass
 over the same recording counts them again.
 
 Cost: 0.2 us a stamp. State of a second pass: four numbers. Losses: none; stamps too far from the

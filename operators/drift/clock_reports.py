@@ -1,8 +1,8 @@
 """Reports of a clock on the host axis, as ticks and sync lines use them.
 
 In the second of two passes a clock is known as a whole. Its reports are then published by
-watermark, independent of the stamps: each is dated at its node, the first of all at -inf, the
-first after a clock reset at that reset.
+watermark, independent of the stamps. Each is dated at its node, but the first of all at -inf, and
+the first after a clock reset at that reset.
 """
 
 from __future__ import annotations

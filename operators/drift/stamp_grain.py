@@ -11,8 +11,8 @@ the readings are shown to fall between its points:
 
 - *strong*: the multiples are irregular (min n > gcd n), or the channel repeats stamps;
 - *weak*: n / gcd is 1 or 2, each at least three times, and the stamps lie within 1.3 steps of a
-  straight line: typical of a rate between one and half of the grid's, rare for random losses.
-  Also arrival less stamp, where both are known, spreads over half a step.
+  straight line. This is typical of a rate between one and half of the grid's, and rare for random
+  losses. Also arrival less stamp, where both are known, spreads over half a step.
 
 A strong grain holds until stamps leave its grid; a weak one while windows confirm it.
 

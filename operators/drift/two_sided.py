@@ -1,7 +1,7 @@
 """A line smoothed through readings: the bank of operators/drift/offset_filter.py from both ends.
 
-At each reading the filters of one kind are combined: the forward filter including the reading and
-the backward filter without it, predicted to it, so that no reading is used twice:
+At each reading the filters of one kind are combined: the forward filter including the reading,
+and the backward filter predicted to it, without it. No reading is then used twice:
 
     P = (Pf^-1 + Pb^-1)^-1,    x = P (Pf^-1 xf + Pb^-1 xb)
     weight = wf wb / prior * N(xf - xb; 0, Pf + Pb)

@@ -18,8 +18,8 @@ On a slow channel the window holds few successors or none. Most of it is the pas
 after a rest leaves. There a sample is accepted if all of its successors follow it. Without a
 successor it is accepted if its step is at most 4 times the largest step of its predecessors.
 
-The quantisation step is the smallest non-zero difference of the last 256 samples while at least a
-quarter of their differences are zero, so that quantised and resting channels lose nothing.
+The quantisation step is the smallest non-zero difference of the last 256 samples, while at least
+a quarter of their differences are zero. Quantised and resting channels then lose nothing.
 
 Source: Hampel, J. Am. Stat. Assoc. 69 (1974); Pearson, IEEE Trans. Contr. Syst. Tech. 10 (2002).
 """

@@ -2,8 +2,8 @@
 
 A narrow peak (the R wave of an ECG at 50 Hz, one to three samples wide; the impact of a step)
 lies as far from the median of its window as an outlier does. But the ten samples beside an outlier
-lie on a line, apart from noise and from at most two more outliers, while those beside a peak rise
-and ring with it. Outliers also do not recur: the neighbours of two of them differ in place and
+lie on a line, apart from noise and at most two more outliers. Those beside a peak rise and ring
+with it. Outliers also do not recur: the neighbours of two of them differ in place and
 relative size. A sample is therefore spared if it is *rough* or *recurring*.
 
 *Rough*, by three conditions:

@@ -101,7 +101,7 @@ def test_a_sample_that_is_not_suspect_passes_the_full_test(seed: int) -> None:
     assert 50 < every.sum() < 2000
 
 
-# -- what stays -----------------------------------------------------------------------------------
+# -- kept rows -------------------------------------------------------------------------------------
 
 
 def fader(time: F64) -> F64:
@@ -236,7 +236,7 @@ def test_moments_never_go_back() -> None:
 
 
 @pytest.mark.parametrize(("value", "passes"), [(0.0, True), (9.0, False)])
-def test_a_straggler_is_judged_and_changes_nobody_elses_verdict(value: float, passes: bool) -> None:
+def test_a_straggler_has_a_verdict_and_changes_no_other(value: float, passes: bool) -> None:
     time = evenly(20.0, 20.0)
     rows = block(CHANNEL, time, hit(time, noise(time, 0.1), [150, 153]))
     astray = replace(
