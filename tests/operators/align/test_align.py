@@ -216,7 +216,7 @@ def test_a_hop_with_too_little_data_keeps_the_lag_and_is_less_sure() -> None:
     found = reports(plan((URE, A)), rows(URE, seconds=90.0), rows(A, 0.42, silent=(30.0, 99.0)))
     empty = [r for r in found[A] if r.note == "too little data"]
     assert len(empty) >= 3
-    # The line goes on, ever less sure.
+    # The line continues with rising variance.
     assert len({r.rate for r in empty}) == 1
     assert [r.lag_s for r in empty] == pytest.approx(
         [empty[0].lag_s + empty[0].rate * (r.at - empty[0].at) for r in empty]

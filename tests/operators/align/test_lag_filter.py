@@ -1,4 +1,4 @@
-"""The filter that follows a lag: what it makes of segments, of time, of jumps."""
+"""The filter of a lag: segments, time, jumps."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_a_single_bad_hop_is_forgiven() -> None:
 
 def test_a_given_variance_takes_the_place_of_the_spectrums() -> None:
     track = followed(series(), series(0.4), r=1e-4)[0]
-    # Two or three segments, with what so few of them are too sure of.
+    # Two or three segments, whose weights are overconfident.
     m = track.segments
     assert track.trend.var == pytest.approx(1e-4 / m * (1 + 1 / (0.83 * m)), rel=0.02)
 

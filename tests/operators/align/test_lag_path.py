@@ -98,7 +98,7 @@ def test_a_walk_is_between_the_findings_before_and_after() -> None:
 def test_a_step_is_dated_by_the_first_segments_that_were_left_out() -> None:
     before = tracked(np.full(30, 0.3), q=1e-10, r=1e-6, seed=3)
     after = tracked(np.full(20, 0.5), q=1e-10, r=1e-6, seed=4)
-    # The track keeps its lag until it has left out enough; then it begins anew.
+    # The filter keeps its lag until enough hops are rejected; then it restarts.
     stale = [before[-1]._replace(known=k * HOP_S, at=k * HOP_S) for k in range(30, 29 + REJECTS)]
     begun = 29 + REJECTS
     moved = [r._replace(known=r.known + begun * HOP_S, at=r.at + begun * HOP_S) for r in after]

@@ -44,7 +44,7 @@ def case(
     swing_ppm: float = 0.0,
     wild: tuple[tuple[int, float], ...] = (),
 ) -> Case:
-    """Return a source with exponential queueing of 5 ms, gone through twice."""
+    """Return a source with exponential queueing of 5 ms, processed by two passes."""
     rng = np.random.default_rng([91, seed])
     n = int(rate_hz * seconds)
     host = (np.arange(n) + rng.random()) / rate_hz
@@ -208,7 +208,7 @@ def pieces(x: Case, edges: list[int], again: bool) -> tuple[F64, Bool, list[int]
     smoothed = Smoothed(x.path)
     host, ok, by, lines = [], [], [], []
     for a, b in zip([0, *edges], [*edges, len(x.host)], strict=True):
-        # A row that shares its stamp with the last of the packet before comes again.
+        # A row that shares its stamp with the last row of the previous packet is fed again.
         first = max(a - again, 0)
         smoothed = Smoothed.from_snapshot(smoothed.snapshot(), x.path)
         judged = smoothed.feed(x.source[first:b], x.arrival[first:b], end=False)

@@ -1,4 +1,4 @@
-"""Drift: rows on host time, in order; what cannot be helped is wild or late."""
+"""Drift: rows on host time, in order; rows without a usable time are wild or late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How samples come: rate over time, usual silences, length of packets, and what follows of them."""
+"""Packets of samples: rate over time, usual silences, packet length, and their effect."""
 
 from __future__ import annotations
 

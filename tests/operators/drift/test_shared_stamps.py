@@ -37,7 +37,7 @@ def test_a_gap_does_not_draw_samples_out():
     found = spread(np.floor(t[kept]))
     late = found - t[kept]
     assert np.abs(late[100:1020]).max() < 1e-3
-    assert np.abs(late[1020:1120]).max() < 0.3  # nobody knows which samples of the second these are
+    assert np.abs(late[1020:1120]).max() < 0.3  # their place within the second is unknown
     assert np.abs(late[1120:]).max() < 1e-3
 
 

@@ -54,7 +54,7 @@ def hit(time: F64, value: F64, at: list[int], by: float = 10.0) -> F64:
     return value + by * np.isin(np.arange(len(time)), at)
 
 
-# -- what goes ------------------------------------------------------------------------------------
+# -- outliers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise_sd", [0.1, 0.32, 1.0])
@@ -181,7 +181,7 @@ def test_held_channels_pass_as_they_are() -> None:
     value = hit(time, fader(time), [50, 60], 1e6)
     out = kept(packet(block(CHANNEL, time, value)), held=True)
     assert out.value.tolist() == value.tolist()
-    # settle_s: what might overtake a row is waited for.
+    # settle_s: a row waits for rows that may overtake it.
     assert out.watermark == pytest.approx(time + 0.1, abs=1e-6)
 
 

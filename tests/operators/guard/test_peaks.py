@@ -94,7 +94,7 @@ def steps(hz: float, seconds: float = 120.0, seed: int = 1) -> F64:
     return value
 
 
-# -- what stays -----------------------------------------------------------------------------------
+# -- kept peaks -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", [0.001, 0.012, 0.02])
@@ -150,7 +150,7 @@ def test_a_shape_is_not_another_one_nor_one_of_another_height() -> None:
     assert lost[first + len(other)].all()
 
 
-# -- what goes ------------------------------------------------------------------------------------
+# -- outliers -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("height", [5.0, -5.0])
