@@ -61,17 +61,22 @@ class LossCounter:
     one delay and `MAX_COMING`), and one open line for each kind of loss and window.
     """
 
-    def __init__(self, window_s: float, state: State | None = None) -> None:
+    def __init__(self, window_s: float) -> None:
         self.window_s = window_s
         self.counts: dict[str, list[int]] = {}
         self._coming: list[tuple[str, int, F64]] = []
         self._open: dict[tuple[float, str, str, str], DeadLetter] = {}
-        if state:
-            self.counts = {c: list(n) for c, n in state["counts"].items()}
-            self._coming = [(c, e, m) for c, e, m in state["coming"]]
-            for window, *fields in state["open"]:
-                letter = DeadLetter(*fields)
-                self._open[window, letter.stage, letter.reason, letter.source] = letter
+
+    @classmethod
+    def from_snapshot(cls, state: State, window_s: float) -> LossCounter:
+        """Return the counter of a snapshot."""
+        counter = cls(window_s)
+        counter.counts = {channel: list(counts) for channel, counts in state["counts"].items()}
+        counter._coming = [(channel, end, mark) for channel, end, mark in state["coming"]]
+        for window, *fields in state["open"]:
+            letter = DeadLetter(*fields)
+            counter._open[window, letter.stage, letter.reason, letter.source] = letter
+        return counter
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -24,8 +24,15 @@ ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)
 class StreamUptime:
     """When streams were down. State: their turns, from the last before the next tick on."""
 
-    def __init__(self, turns: dict[str, list[list[float]]] | None = None) -> None:
-        self._turns = turns or {}
+    def __init__(self) -> None:
+        self._turns: dict[str, list[list[float]]] = {}
+
+    @classmethod
+    def from_snapshot(cls, state: dict[str, list[list[float]]]) -> StreamUptime:
+        """Return the uptime of a snapshot."""
+        uptime = cls()
+        uptime._turns = state
+        return uptime
 
     def snapshot(self) -> dict[str, list[list[float]]]:
         """Return the state as plain values: moment and 1 for up, 0 for down, of each turn."""
@@ -66,6 +73,11 @@ class Presence:
     first_stale: int = NEVER
     last_stale: int = NEVER
     gaps: int = 0
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> Presence:
+        """Return the presence of a snapshot."""
+        return cls(**state)
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

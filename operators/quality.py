@@ -74,7 +74,7 @@ class QualityConfig(ConfigPart, frozen=True, kw_only=True):
 class Quality:
     """The five indicators. Shapes below: h hops, c members, p pairs, f frequencies in the band."""
 
-    def __init__(self, plan: Plan, config: QualityConfig, state: State | None = None) -> None:
+    def __init__(self, plan: Plan, config: QualityConfig) -> None:
         name = config.signal or plan.signals[0].name
         signal = next(s for s in plan.signals if s.name == name)
         at, c = [m.signal for m in plan.lanes].index(name), len(signal.members)
@@ -107,15 +107,26 @@ class Quality:
         self._names, self._tick_hz = [m.channel for m in signal.members], plan.tick_hz
         self._noted: list[str] = []
         self._notes: list[tuple[str, float, str]] = []
-        if state:
-            self._next, self._fine, self._series = state["next"], state["fine"], state["series"]
-            self._rest, self._sparse = state["rest"], tuple(state["sparse"])
-            self._noted = list(state["noted"])
-        past = (self._segments - 1) * self._apart
-        self._bins = np.full(past, len(self._frequency))
-        if state:
-            self._bins = state["bins"]
-        # All segments that a coming window may hold are still in the series.
+        self._bins = np.full((self._segments - 1) * self._apart, len(self._frequency))
+        self._multiply_past()
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, config: QualityConfig) -> Quality:
+        """Return the station of a snapshot."""
+        station = cls(plan, config)
+        station._next, station._fine = state["next"], state["fine"]
+        station._series, station._rest = state["series"], state["rest"]
+        station._sparse, station._noted = tuple(state["sparse"]), list(state["noted"])
+        station._bins = state["bins"]
+        station._multiply_past()
+        return station
+
+    def _multiply_past(self) -> None:
+        """Compute the products of the segments that a later window may hold.
+
+        The series still holds all of them.
+        """
+        past = len(self._bins)
         wait = -(self._next or 0) % self._hop
         first = self._length + wait - past * self._hop
         self._products, x = self._multiply(*self._segments_ending(first, past))

@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.types import State
 
-VERSION = 7
+VERSION = 8
 _MAGIC = b"LUMN"
 _SEALED = b"LUMS"
 _REMEDY = "start again with an empty recovery directory"

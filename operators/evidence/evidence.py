@@ -142,42 +142,50 @@ class Evidence:
     ----------
     plan : Plan
     rules : tuple of Rule
-    state : State or None
-        A snapshot of the same rules.
 
     Raises
     ------
     ExpressionError
         A `when` is no condition over `names(plan)`.
-    ValueError
-        The snapshot is of other rules.
     """
 
-    def __init__(self, plan: Plan, rules: tuple[Rule, ...], state: State | None = None) -> None:
+    def __init__(self, plan: Plan, rules: tuple[Rule, ...]) -> None:
         self._tick_hz = plan.tick_hz
         self._readable = readable(plan)
+        self._rules = [_RuleState(rule, tuple(self._readable), plan.tick_hz) for rule in rules]
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, rules: tuple[Rule, ...]) -> Evidence:
+        """Return the station of a snapshot.
+
+        Raises
+        ------
+        ValueError
+            The snapshot is of other rules.
+        """
         texts = [rule.when for rule in rules]
-        if state and state["rules"] != texts:
+        if state["rules"] != texts:
             raise ValueError(f"the snapshot is of other rules: {state['rules']}, not {texts}")
-        states = state["watches"] if state else [None] * len(rules)
-        self._watches = [
-            _Watch(rule, tuple(self._readable), plan.tick_hz, each)
-            for rule, each in zip(rules, states, strict=True)
+        station = cls(plan, rules)
+        station._rules = [
+            _RuleState.from_snapshot(each, rule, tuple(station._readable), plan.tick_hz)
+            for rule, each in zip(rules, state["states"], strict=True)
         ]
+        return station
 
     def update(self, packet: Packet) -> Packet:
         """Return the packet with what began or ceased to hold, by tick, then by rule."""
         fused = packet.fused
-        if fused is None or not len(fused) or not self._watches:
+        if fused is None or not len(fused) or not self._rules:
             return packet
         first = round(float(fused.ts[0]) * self._tick_hz)
         ticks = range(first, first + len(fused))
-        read = dict.fromkeys(name for watch in self._watches for name in watch.names)
+        read = dict.fromkeys(name for rule in self._rules for name in rule.names)
         columns = {name: self._readable[name].of(fused) for name in read}
         found = [
-            (at, watch.record(packet.rig, fused.ts, columns, at, since, firing))
-            for watch in self._watches
-            for at, since, firing in watch.changes(columns, ticks, fused.ts)
+            (at, rule.record(packet.rig, fused.ts, columns, at, since, firing))
+            for rule in self._rules
+            for at, since, firing in rule.changes(columns, ticks, fused.ts)
         ]
         found.sort(key=lambda each: each[0])
         return replace(packet, evidence=packet.evidence + tuple(record for _, record in found))
@@ -185,31 +193,39 @@ class Evidence:
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "rules": [watch.rule.when for watch in self._watches],
-            "watches": [watch.snapshot() for watch in self._watches],
+            "rules": [rule.rule.when for rule in self._rules],
+            "states": [rule.snapshot() for rule in self._rules],
         }
 
 
-class _Watch:
+class _RuleState:
     """One rule over time.
 
     `since` (s) is set while it fires. `begun` (tick, and `begun_ts` in s) is where the run of
     true ticks began that reaches the newest tick, None without one; `last` is the last true tick.
     """
 
-    def __init__(
-        self, rule: Rule, readable: tuple[str, ...], tick_hz: float, state: State | None
-    ) -> None:
+    def __init__(self, rule: Rule, readable: tuple[str, ...], tick_hz: float) -> None:
         self.rule = rule
         self._expression = compile_expression(rule.when, readable, logical=True)
         self.names = self._expression.names
         self._tick_hz = tick_hz
-        state = state or {}
-        self._since: float | None = state.get("since")
-        self._begun: int | None = state.get("begun")
-        self._begun_ts: float = state.get("begun_ts", 0.0)
-        self._last: int = state.get("last", 0)
-        self._windows: State | None = state.get("windows")
+        self._since: float | None = None
+        self._begun: int | None = None
+        self._begun_ts = 0.0
+        self._last = 0
+        self._windows: State | None = None
+
+    @classmethod
+    def from_snapshot(
+        cls, state: State, rule: Rule, readable: tuple[str, ...], tick_hz: float
+    ) -> _RuleState:
+        """Return the rule's state of a snapshot."""
+        found = cls(rule, readable, tick_hz)
+        found._since, found._windows = state["since"], state["windows"]
+        found._begun, found._begun_ts = state["begun"], state["begun_ts"]
+        found._last = state["last"]
+        return found
 
     def changes(
         self, columns: dict[str, F64], ticks: range, ts: F64

@@ -43,7 +43,7 @@ from operators.weights.consensus import Consensus, Force
 from operators.weights.three_cornered_hat import weigh
 
 FULL_COVERAGE = 0.99
-MAX_WORDS = 4096
+MAX_CACHED_MODES = 4096
 GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
@@ -56,49 +56,57 @@ REPORTED = {
 
 
 @dataclass
-class _Mix:
+class _SignalState:
     """One signal's columns of the grid, and how its members differ."""
 
     signal: Signal
     columns: slice
     names: tuple[str, ...]
     consensus: Consensus
-    words: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
-    """What `Fuse._word` said, by who was there."""
+    modes: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
+    """Cache of `Fuse._mode_and_prior` by the mask of present members."""
 
 
 class Fuse:
     """One signal, with what it is worth."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        saved = state["mixes"] if state else [None] * len(plan.signals)
-        self._mixes: list[_Mix] = []
-        for s, mine in zip(plan.signals, saved, strict=True):
-            first = self._mixes[-1].columns.stop if self._mixes else 0
+        self._signals: list[_SignalState] = []
+        for s in plan.signals:
+            first = self._signals[-1].columns.stop if self._signals else 0
             columns = slice(first, first + len(s.members))
             names = tuple(m.channel for m in s.members)
-            self._mixes.append(_Mix(s, columns, names, Consensus(s, plan.tick_hz, mine)))
+            self._signals.append(_SignalState(s, columns, names, Consensus(s, plan.tick_hz)))
         first = len(plan.members)
         self._facts = slice(first, first + len(plan.facts))
-        self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
+        self._has_reported = any(n.partition(":")[2] in REPORTED for n in plan.facts)
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
         self._sparse = Sparse(0, (False,) * len(plan.members))
         self._turning: list[Sparse] = []
         self._coming: list[Indicators] = []
-        self._reporter = Reporter(plan, state and state["reporter"])
-        self._bound = Bound(plan, state and state["bound"])
-        if state:
-            self._measured = list(state["measured"])
-            self._sparse, *self._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
-            self._coming = [Indicators(*i) for i in state["coming"]]
+        self._reporter = Reporter(plan)
+        self._bound = Bound(plan)
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Fuse:
+        """Return the station of a snapshot."""
+        station = cls(plan)
+        for signal, consensus in zip(station._signals, state["signals"], strict=True):
+            signal.consensus = Consensus.from_snapshot(consensus, signal.signal, plan.tick_hz)
+        station._measured = list(state["measured"])
+        station._sparse, *station._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
+        station._coming = [Indicators(*i) for i in state["coming"]]
+        station._reporter = Reporter.from_snapshot(state["reporter"], plan)
+        station._bound = Bound.from_snapshot(state["bound"], plan)
+        return station
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "mixes": [x.consensus.snapshot() for x in self._mixes],
+            "signals": [signal.consensus.snapshot() for signal in self._signals],
             "measured": list(self._measured),
             "sparse": [[s.first, list(s.members)] for s in (self._sparse, *self._turning)],
             "coming": [list(i) for i in self._coming],
@@ -128,11 +136,11 @@ class Fuse:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
         sparse = self._sparsely(grid)
-        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
+        signals = tuple(self._fuse(signal, grid, live, sparse) for signal in self._signals)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         exported = measured = self._indicators(grid)
         reported = np.full(measured.shape, np.nan)
-        if self._told:
+        if self._has_reported:
             self._report(facts, reported)
             w = self.plan.weights
             both = (w.ure * reported + w.sensors * measured) / (w.ure + w.sensors)
@@ -148,12 +156,12 @@ class Fuse:
             sparse,
         )  # fmt: skip
 
-    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
+    def _fuse(self, signal: _SignalState, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
         """Return one signal's ticks. Shapes here: m members, k ticks."""
-        columns = mix.columns
+        columns = signal.columns
         live = np.ascontiguousarray(live[:, columns].T)
         value = np.ascontiguousarray(grid.value[:, columns].T)
-        mode, prior = self._words(mix, live)
+        mode, prior = self._modes(signal, live)
         there = live & np.isfinite(value)
         kept = there & (prior > 0)
         if math.isfinite(self.plan.wait_lag_s):
@@ -161,11 +169,11 @@ class Fuse:
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
         learnt = grid.scale_state[:, columns].T == LEARNT
-        force, samples, size = mix.consensus.read(
+        force, samples, size = signal.consensus.read(
             grid.first, value, noise, there, learnt, sparse[:, columns].T
         )
         found = Force(*np.repeat(np.array(force), size, axis=2))
-        self._show(mix, grid, found)
+        self._write_scale(signal, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
         unknown = np.isnan(variance)
         if unknown.any():
@@ -186,7 +194,7 @@ class Fuse:
             doubt = grid.level_var[:, columns].T + grid.gain_var[:, columns].T * off * off
             doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
             var += np.add.reduce(weights * weights * doubt, 0)
-        systematic = mix.consensus.systematic(weights, fused, found)
+        systematic = signal.consensus.systematic(weights, fused, found)
         unknown = np.isnan(systematic)
         sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
         if unknown.any():
@@ -197,41 +205,41 @@ class Fuse:
             fused[none] = sd[none] = systematic[none] = np.nan
         present = np.add.reduce(live, 0, dtype=np.int64)
         return FusedSignal(
-            mix.signal.name, mix.names, fused, sd, np.sqrt(systematic), mode, present,
+            signal.signal.name, signal.names, fused, sd, np.sqrt(systematic), mode, present,
             weights.T, value.T,
         )  # fmt: skip
 
-    def _show(self, mix: _Mix, grid: Grid, found: Force) -> None:
+    def _write_scale(self, signal: _SignalState, grid: Grid, found: Force) -> None:
         """Write the gains and levels of members whose scale is given into the grid."""
-        given = grid.scale_state[:, mix.columns] == GIVEN
+        given = grid.scale_state[:, signal.columns] == GIVEN
         for column, mine in (
             (grid.gain, np.exp(found.slope)), (grid.gain_var, found.slope_var),
             (grid.level, found.level), (grid.level_var, found.level_var),
         ):  # fmt: skip
-            np.copyto(column[:, mix.columns], mine.T, where=given)
+            np.copyto(column[:, signal.columns], mine.T, where=given)
 
-    def _words(self, mix: _Mix, live: Bool) -> tuple[I64, F64]:
-        """Return the mode (k,), and the prior of who may speak (m, k) or (m, 1)."""
+    def _modes(self, signal: _SignalState, live: Bool) -> tuple[I64, F64]:
+        """Return the mode (k,), and the priors of the fused members (m, k) or (m, 1)."""
         k = live.shape[1]
         turn: list[int] = []
         if (live != live[:, :1]).any():
             turn = (np.flatnonzero((live[:, 1:] != live[:, :-1]).any(axis=0)) + 1).tolist()
-        words = []
+        found = []
         for a in (0, *turn):
             key = live[:, a].tobytes()
-            if key not in mix.words:
-                if len(mix.words) >= MAX_WORDS:
-                    mix.words.clear()
-                mix.words[key] = self._word(mix.signal, live[:, a].tolist())
-            words.append(mix.words[key])
+            if key not in signal.modes:
+                if len(signal.modes) >= MAX_CACHED_MODES:
+                    signal.modes.clear()
+                signal.modes[key] = self._mode_and_prior(signal.signal, live[:, a].tolist())
+            found.append(signal.modes[key])
         if not turn:
-            return np.full(k, words[0][0]), np.array(words[0][1])[:, None]
-        mode, prior = np.array([w[0] for w in words]), np.array([w[1] for w in words]).T
+            return np.full(k, found[0][0]), np.array(found[0][1])[:, None]
+        mode, prior = np.array([f[0] for f in found]), np.array([f[1] for f in found]).T
         size = np.diff((0, *turn, k))
         return np.repeat(mode, size), np.repeat(prior, size, axis=1)
 
-    def _word(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
-        """Return the mode, and each member's prior, 0 for who may not speak."""
+    def _mode_and_prior(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
+        """Return the mode, and each member's prior; 0 for a member that is not fused."""
         there = [m for m, here in zip(signal.members, live, strict=True) if here]
         ure = sum(m.group == "ure" for m in there)
         sensors = len(there) - ure

@@ -40,7 +40,7 @@ TINY = 1e-300
 class Bound:
     """The bounds of consecutive ticks."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._sources = tuple(m.source for m in plan.members)
         self._channels = tuple(m.channel for m in plan.members)
@@ -54,8 +54,16 @@ class Bound:
             if (period := (plan.scrape_s or {}).get(source))
         }
         self._grains: dict[str, list[tuple[float, float]]] = {}
-        if state:
-            self._grains = {c: [(b, g) for b, g in x] for c, x in state["grains"].items()}
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Bound:
+        """Return the bound of a snapshot."""
+        bound = cls(plan)
+        bound._grains = {
+            channel: [(watermark, grain_s) for watermark, grain_s in reports]
+            for channel, reports in state["grains"].items()
+        }
+        return bound
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

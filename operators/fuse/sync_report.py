@@ -27,10 +27,15 @@ _COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
 class Clocks:
     """Each source's reports, newest last. State: those that a tick may still need."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self) -> None:
         self._reports: dict[str, list[ClockReport]] = {}
-        if state:
-            self._reports = {s: [ClockReport(*r) for r in x] for s, x in state.items()}
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> Clocks:
+        """Return the clocks of a snapshot."""
+        clocks = cls()
+        clocks._reports = {s: [ClockReport(*r) for r in reports] for s, reports in state.items()}
+        return clocks
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -87,22 +92,33 @@ class Clocks:
 class Reporter:
     """Writes the sync lines. State: counts, open dead lines, the last tick."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.clocks = Clocks(state and state["clocks"])
-        self.ledger = LossCounter(plan.sync_every_s, state and state["ledger"])
+        self.clocks = Clocks()
+        self.losses = LossCounter(plan.sync_every_s)
         # A channel that measures two signals speaks for the first.
         names = [m.channel for m in plan.lanes]
         self._columns = [i for i, n in enumerate(names) if n not in names[:i]]
-        self._state = list(state["state"]) if state else [0] * len(names)
-        self._resets = [ClockReport(*r) for r in state["resets"]] if state else []
-        self._last = Grid(**state["last"]) if state and state["last"] else None
+        self._state = [0] * len(names)
+        self._resets: list[ClockReport] = []
+        self._last: Grid | None = None
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Reporter:
+        """Return the reporter of a snapshot."""
+        reporter = cls(plan)
+        reporter.clocks = Clocks.from_snapshot(state["clocks"])
+        reporter.losses = LossCounter.from_snapshot(state["losses"], plan.sync_every_s)
+        reporter._state = list(state["state"])
+        reporter._resets = [ClockReport(*r) for r in state["resets"]]
+        reporter._last = Grid(**state["last"]) if state["last"] else None
+        return reporter
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
             "clocks": self.clocks.snapshot(),
-            "ledger": self.ledger.snapshot(),
+            "losses": self.losses.snapshot(),
             "state": list(self._state),
             "resets": [list(r) for r in self._resets],
             "last": self._last
@@ -116,7 +132,7 @@ class Reporter:
         """Take in what the stations reported."""
         reports = tuple(self._dated(r) for r in packet.clocks)
         self.clocks.add(reports)
-        self.ledger.add(packet.ends, packet.letters)
+        self.losses.add(packet.ends, packet.letters)
         self._resets += [r for r in reports if r.stepped]
 
     def _dated(self, report: ClockReport) -> ClockReport:
@@ -135,16 +151,16 @@ class Reporter:
             due = self._due(grid, ts)
             for i, (tick, time, column, why, reset) in enumerate(due):
                 if not i or tick != due[i - 1][0]:
-                    dead += self.ledger.advance(rig, float(grid.due[tick]))
+                    dead += self.losses.advance(rig, float(grid.due[tick]))
                 sync.append(self._line(rig, grid, tick, time, column, why, reset))
-            if self.ledger.waits:
-                dead += self.ledger.advance(rig, float(grid.due[-1]))
+            if self.losses.waits:
+                dead += self.losses.advance(rig, float(grid.due[-1]))
             self._state = grid.state[-1].tolist()
             self._last = grid
             self.clocks.forget(float(ts[-1]))
         if end:
             # The last packet may release no tick.
-            dead += self.ledger.advance(rig, float("inf"))
+            dead += self.losses.advance(rig, float("inf"))
             if self._last is not None:
                 tick = len(self._last) - 1
                 time = (self._last.first + tick) / self.plan.tick_hz
@@ -201,7 +217,7 @@ class Reporter:
         m = self.plan.lanes[column]
         # At the end of the data all that was learnt is told.
         clock = reset or self.clocks.at(m.source, math.inf if why == "end" else time)
-        count = self.ledger.of(m.channel)
+        count = self.losses.of(m.channel)
         row = (tick, column)
         offset = offset_sd = skew = skew_sd = jitter = reset_at = None
         resets, searched = 0, grid.lag_rate.size > 0

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,14 +82,19 @@ class Sampler:
         self.origin = 0
         self._keep(np.empty((len(_COLUMNS), 0)))
 
+    @classmethod
+    def from_snapshot(
+        cls, state: State, tick_hz: float, half_width_s: float, held: bool, **options: Any
+    ) -> Sampler:
+        """Return the sampler of a snapshot; the other arguments are those of the constructor."""
+        sampler = cls(tick_hz, half_width_s, held, **options)
+        sampler.origin = state["origin"]
+        sampler._keep(state["rows"])
+        return sampler
+
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {"origin": self.origin, "rows": self._rows.copy()}
-
-    def restore(self, state: State) -> None:
-        """Take the state of `snapshot` on."""
-        self.origin = state["origin"]
-        self._keep(state["rows"])
 
     def __len__(self) -> int:
         return int(self._rows.shape[1])

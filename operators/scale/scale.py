@@ -71,24 +71,20 @@ _START = np.array([0.0, np.nan, np.nan, np.nan, np.nan, LEARNING])
 class Scale:
     """Members in the units of their signal."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        state: State | None = None,
-        *,
-        known: Hindsight | None = None,
-    ) -> None:
+    def __init__(self, plan: Plan, *, known: Hindsight | None = None) -> None:
         self.plan = plan
         self._known = known
-        self._learners: list[_Learner] = []
-        done: set[str] = set()
-        for signal in plan.signals:
-            mine = [c for c in (m.channel for m in signal.members) if plan.channel(c).learnt]
-            mine = [c for c in mine if c not in done]
-            if mine:
-                saved = state["learners"][len(self._learners)] if state else None
-                self._learners.append(_Learner(plan, signal, mine, saved))
-                done |= set(mine)
+        self._learners = [_Learner(plan, *learnt) for learnt in _learnt_by_signal(plan)]
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, *, known: Hindsight | None = None) -> Scale:
+        """Return the station of a snapshot."""
+        station = cls(plan, known=known)
+        station._learners = [
+            _Learner.from_snapshot(learner, plan, *learnt)
+            for learnt, learner in zip(_learnt_by_signal(plan), state["learners"], strict=True)
+        ]
+        return station
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -120,6 +116,19 @@ class Scale:
         return replace(packet, grid=out)
 
 
+def _learnt_by_signal(plan: Plan) -> list[tuple[Signal, list[str]]]:
+    """Return each signal's learnt channels; a channel of two signals belongs to the first."""
+    found: list[tuple[Signal, list[str]]] = []
+    done: set[str] = set()
+    for signal in plan.signals:
+        channels = [m.channel for m in signal.members if plan.channel(m.channel).learnt]
+        channels = [c for c in channels if c not in done]
+        if channels:
+            found.append((signal, channels))
+            done |= set(channels)
+    return found
+
+
 def _convert(grid: Grid, column: int, line: ScaleLine, offset: float) -> None:
     """Write a channel's converted column into the grid."""
     state = line.state.astype(np.int8)
@@ -137,9 +146,7 @@ def _convert(grid: Grid, column: int, line: ScaleLine, offset: float) -> None:
 class _Learner:
     """One signal's learnt members. Shapes: a of them among m members, n seconds, k ticks."""
 
-    def __init__(
-        self, plan: Plan, signal: Signal, channels: list[str], state: State | None
-    ) -> None:
+    def __init__(self, plan: Plan, signal: Signal, channels: list[str]) -> None:
         every = [m.channel for m in signal.members]
         first = [m.signal for m in plan.lanes].index(signal.name)
         self.channels = channels
@@ -157,15 +164,24 @@ class _Learner:
         self._level = np.array([c.offset == "auto" for c in set_up])
         # A given offset belongs to converted values where the gain is learnt.
         self.offset = [c.given_offset if c.gain == "auto" else 0.0 for c in set_up]
-        self._moments = Moments(
-            len(every), plan.tick_hz, (LEVEL,), one_anchor=False, state=state and state["moments"]
-        )
+        self._moments = Moments(len(every), plan.tick_hz, (LEVEL,), one_anchor=False)
         a = len(channels)
         self._bent, self._open = np.zeros((2, a, 5, 5))
         self._force = np.repeat(_START[:, None], a, axis=1)
         self._fixed = False
-        if state:
-            self._bent, self._open, self._force = state["bent"], state["open"], state["force"]
+
+    @classmethod
+    def from_snapshot(
+        cls, state: State, plan: Plan, signal: Signal, channels: list[str]
+    ) -> _Learner:
+        """Return the learner of a snapshot."""
+        learner = cls(plan, signal, channels)
+        learner._moments = Moments.from_snapshot(
+            state["moments"], len(signal.members), plan.tick_hz, (LEVEL,), one_anchor=False
+        )
+        learner._bent, learner._open = state["bent"], state["open"]
+        learner._force = state["force"]
+        return learner
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -124,7 +124,7 @@ class _Effect(NamedTuple):
 class Consensus:
     """Noise, levels and slopes of one signal's members. Shapes: m members, n seconds, k ticks."""
 
-    def __init__(self, signal: Signal, tick_hz: float, state: State | None = None) -> None:
+    def __init__(self, signal: Signal, tick_hz: float) -> None:
         m = len(signal.members)
         names = [member.origin for member in signal.members]
         origins = list(dict.fromkeys(names))
@@ -135,13 +135,19 @@ class Consensus:
         self.floor: F64 = self._floor @ self._origin
         channels = [member.channel for member in signal.members]
         self._scale = channels.index(signal.scale) if signal.scale in channels else None
-        self._moments = Moments(
-            m, tick_hz, (NOISE, LEVEL), one_anchor=True, state=state and state["moments"]
-        )
+        self._moments = Moments(m, tick_hz, (NOISE, LEVEL), one_anchor=True)
         self._force = np.repeat(NOTHING[:, None], m, axis=1)
         self._force[Force._fields.index("level_tau")] = self.floor
-        if state:
-            self._force = state["force"]
+
+    @classmethod
+    def from_snapshot(cls, state: State, signal: Signal, tick_hz: float) -> Consensus:
+        """Return the consensus of a snapshot."""
+        consensus = cls(signal, tick_hz)
+        consensus._moments = Moments.from_snapshot(
+            state["moments"], len(signal.members), tick_hz, (NOISE, LEVEL), one_anchor=True
+        )
+        consensus._force = state["force"]
+        return consensus
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -76,7 +76,6 @@ class Moments:
         windows: tuple[MomentWindow, ...],
         *,
         one_anchor: bool,
-        state: State | None = None,
     ) -> None:
         m = self._members = members
         self.every = max(1, round(RENEW_S * tick_hz))
@@ -88,8 +87,22 @@ class Moments:
         self.anchor = np.full(m, np.nan)
         self._sums = np.zeros((len(windows), PARTS * m, 2 * m))
         self._open = np.zeros((PARTS * m, 2 * m))
-        if state:
-            self.anchor, self._sums, self._open = state["anchor"], state["sums"], state["open"]
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        state: State,
+        members: int,
+        tick_hz: float,
+        windows: tuple[MomentWindow, ...],
+        *,
+        one_anchor: bool,
+    ) -> Moments:
+        """Return the moments of a snapshot."""
+        moments = cls(members, tick_hz, windows, one_anchor=one_anchor)
+        moments.anchor, moments._sums = state["anchor"], state["sums"]
+        moments._open = state["open"]
+        return moments
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -126,7 +126,7 @@ def test_a_ledger_goes_on_from_its_snapshot() -> None:
     book.advance("studio", 5.0)
     stored = encode_state(book.snapshot(), "fuse", "")
     book.add((), [letter(2.0)])
-    again = LossCounter(WINDOW_S, decode_state(stored, "fuse", ""))
+    again = LossCounter.from_snapshot(decode_state(stored, "fuse", ""), WINDOW_S)
     again.add((), [letter(2.0)])
     assert again.advance("studio", 30.0) == book.advance("studio", 30.0)
     assert again.of(CHANNEL) == book.of(CHANNEL)

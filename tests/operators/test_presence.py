@@ -83,7 +83,7 @@ def test_presence_goes_on_from_any_tick(at: int) -> None:
     age = [NEVER, 0.1, 1.5, 11.0, 0.1, 0.1, 2.0, 3.0] + [0.1] * 12
     watch = Presence()
     first = watched(age[:at], watch=watch)
-    rest = watched(age[at:], watch=Presence(**watch.snapshot()), first=100 + at)
+    rest = watched(age[at:], watch=Presence.from_snapshot(watch.snapshot()), first=100 + at)
     assert tuple(a + b for a, b in zip(first, rest, strict=True)) == watched(age)
 
 
@@ -93,7 +93,7 @@ def test_a_stream_is_down_from_when_it_said_so_until_it_is_up() -> None:
     assert links.down("midi", at) is None
 
     links.turn((("midi", 1.5, False), ("osc", 0.0, True), ("midi", 4.0, True)))
-    again = StreamUptime(links.snapshot())
+    again = StreamUptime.from_snapshot(links.snapshot())
     for one in (links, again):
         down = one.down("midi", at)
         assert down is not None

@@ -328,7 +328,7 @@ def test_any_cutting_and_any_resume_give_the_same_records(seed: int, cuts: list[
     station = Evidence(PLAN, RULES)
     pieces: list[EvidenceRecord] = []
     for begin, end in zip([0, *cuts], [*cuts, 700], strict=True):
-        station = Evidence(PLAN, RULES, copy.deepcopy(station.snapshot()))
+        station = Evidence.from_snapshot(copy.deepcopy(station.snapshot()), PLAN, RULES)
         pieces += station.update(packet(cut(ticks, begin, end))).evidence
     assert tuple(pieces) == whole
 
@@ -339,7 +339,7 @@ def test_the_input_is_untouched_and_the_snapshot_is_a_copy() -> None:
     station, twin = Evidence(PLAN, RULES), Evidence(PLAN, RULES)
     station.update(packet(cut(ticks, 0, 200)))
     twin.update(packet(cut(ticks, 0, 200)))
-    for watch in station.snapshot()["watches"]:
+    for watch in station.snapshot()["states"]:
         for tail in watch["windows"]["tails"]:
             tail[:] = 1e9
     rest = packet(cut(ticks, 200, 400))
@@ -354,7 +354,7 @@ def test_a_snapshot_is_plain_and_of_bounded_size() -> None:
     station = Evidence(PLAN, (Rule(when="slope(pulse, 10m) > 0"), *RULES))
     for begin in range(0, 6000, 1500):
         station.update(packet(fused(FIRST + begin, pulse=np.ones(1500))))
-    first, *_ = station.snapshot()["watches"]
+    first, *_ = station.snapshot()["states"]
     assert [len(tail) for tail in first["windows"]["tails"]] == [600]
     assert {type(v) for v in first.values()} <= {int, float, bool, type(None), dict}
 
@@ -362,7 +362,7 @@ def test_a_snapshot_is_plain_and_of_bounded_size() -> None:
 def test_a_snapshot_of_other_rules_is_refused() -> None:
     state = Evidence(PLAN, (RISK,)).snapshot()
     with pytest.raises(ValueError, match="of other rules"):
-        Evidence(PLAN, (QUOTE,), state)
+        Evidence.from_snapshot(state, PLAN, (QUOTE,))
 
 
 def test_nothing_raises_on_data() -> None:

@@ -345,7 +345,7 @@ def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshot
         fused = station.update(packet(grid(p, size, FIRST + first), sparse=turned)).fused
         assert fused is not None
         found += fused.sparse.tolist()
-        station = Fuse(p, station.snapshot())
+        station = Fuse.from_snapshot(station.snapshot(), p)
     assert [row[0] for row in found] == [False, *(True,) * 5, False, False, True, True]
     assert not any(any(row[1:]) for row in found)
 

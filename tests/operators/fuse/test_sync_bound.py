@@ -149,7 +149,7 @@ def test_grains_that_no_tick_needs_are_forgotten_and_a_snapshot_goes_on() -> Non
     saved = station.snapshot()
     assert saved["bound"]["grains"] == {A: [[START + 0.99, 0.001]]}
     later = ticked(grid(p, 5, first=round(START * HZ) + 50))
-    again, there = Fuse(p, saved).update(later).fused, station.update(later).fused
+    again, there = Fuse.from_snapshot(saved, p).update(later).fused, station.update(later).fused
     assert again is not None and there is not None
     assert (again.sync_bound_s == there.sync_bound_s).all()
     assert (again.sync_bound_s > again.sync_estimate_bound_s).all()

@@ -113,7 +113,7 @@ def test_a_reset_known_after_the_newest_tick_waits_for_the_next() -> None:
     step = clock("osc_1", START + 4.37, True, resets=1, reset_at=START + 4.25)
     reporter.add(Packet("studio", 0.0, False, np.empty(0), clocks=(step,)))
     first = reporter.lines("studio", grid(p, 3), False)[0]
-    again = Reporter(p, reporter.snapshot())
+    again = Reporter.from_snapshot(reporter.snapshot(), p)
     second = again.lines("studio", grid(p, 3, START + 3), False)[0]
     third = again.lines("studio", grid(p, 3, START + 6), False)[0]
     assert [len(of(list(x), "reset")) for x in (first, second, third)] == [0, 1, 0]
@@ -138,7 +138,7 @@ def test_the_end_has_its_lines_also_when_the_last_packet_releases_no_tick() -> N
     p = plan((A,))
     reporter = Reporter(p)
     reporter.lines("studio", grid(p, 10), False)
-    again = Reporter(p, reporter.snapshot())
+    again = Reporter.from_snapshot(reporter.snapshot(), p)
     again.add(Packet("studio", 0.0, True, np.empty(0),
                      ends=(Ends("osc_1", A, "late", np.array([START + 50])),)))  # fmt: skip
     found = again.lines("studio", None, True)[0]

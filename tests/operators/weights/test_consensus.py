@@ -235,7 +235,7 @@ def test_it_is_the_same_however_cut(piece: int) -> None:
                 3 + a, y[:, cut], noise[:, cut], present[:, cut], learnt[:, cut]
             )
             parts.append(np.repeat(np.array([*force, samples]), size, axis=2))
-            out = Consensus(signal("a", "b", "b", "c"), 10.0, out.snapshot())
+            out = Consensus.from_snapshot(out.snapshot(), signal("a", "b", "b", "c"), 10.0)
         return np.concatenate(parts, axis=2)
 
     assert run(piece) == pytest.approx(run(1000), rel=1e-9, abs=1e-12, nan_ok=True)

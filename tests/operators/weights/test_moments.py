@@ -57,7 +57,7 @@ def test_they_are_the_same_however_cut_and_after_a_resume(width: int) -> None:
     for a in range(0, 400, width):
         rows = slice(a, a + width)
         seconds = cut.read(a, value[:, rows], noise[:, rows], there[:, rows])
-        cut = Moments(3, HZ, windows, one_anchor=True, state=cut.snapshot())
+        cut = Moments.from_snapshot(cut.snapshot(), 3, HZ, windows, one_anchor=True)
     assert seconds.rows[-1][:, :9, :3] == pytest.approx(whole[:, :9, :3], rel=1e-12)
 
 
