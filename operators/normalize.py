@@ -53,9 +53,14 @@ class _Rule(NamedTuple):
 class Normalize:
     """Values in the units of their signal."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._rules: dict[str, _Rule] = {}
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Normalize:
+        """Return the station of a snapshot, which is empty."""
+        return cls(plan)
 
     def snapshot(self) -> State:
         """Return the state: there is none."""

@@ -129,14 +129,14 @@ class Block(msgspec.Struct, frozen=True):
             weight, text, *rest,
         )  # fmt: skip
 
-    def plain(self) -> State:
+    def snapshot(self) -> State:
         """Return the block as plain values."""
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
-    @staticmethod
-    def revive(state: State) -> Block:
-        """Return what `plain` gave as a block."""
-        return Block(**{**state, "text": tuple(state["text"])})
+    @classmethod
+    def from_snapshot(cls, state: State) -> Block:
+        """Return the block of a snapshot."""
+        return cls(**{**state, "text": tuple(state["text"])})
 
 
 _COLUMNS = attrgetter(

@@ -34,7 +34,7 @@ import numpy as np
 
 from operators.types import F64, I64, Bool, State
 
-HALF = 5
+HALF_WIDTH = 5
 FINE = 5
 CUTOFF, BETA = 0.4, 6.0
 BITS = 12
@@ -51,11 +51,11 @@ THIRD = 20.0
 
 @lru_cache(maxsize=1)
 def _bank() -> F64:
-    """Return K as (PHASES, 2 HALF): row r, column q is what a cell r / PHASES past tick m gives
-    to tick m + q - HALF + 1.
+    """Return K as (PHASES, 2 HALF_WIDTH): row r, column q is what a cell r / PHASES past tick m gives
+    to tick m + q - HALF_WIDTH + 1.
     """
-    u = np.arange(PHASES)[:, None] / PHASES - (np.arange(2 * HALF) - HALF + 1)
-    window = np.i0(BETA * np.sqrt(np.clip(1 - (u / HALF) ** 2, 0, 1)))
+    u = np.arange(PHASES)[:, None] / PHASES - (np.arange(2 * HALF_WIDTH) - HALF_WIDTH + 1)
+    window = np.i0(BETA * np.sqrt(np.clip(1 - (u / HALF_WIDTH) ** 2, 0, 1)))
     return np.asarray(np.sinc(2 * CUTOFF * u) * window)
 
 
@@ -77,13 +77,13 @@ class Coarse:
         self._count = 0
         self._parts: list[F64] = []
         self._past: list[F64] = [np.empty((2, 0)) for _ in held]
-        self._width = 2 * HALF
+        self._width = 2 * HALF_WIDTH
         self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(held) + 1))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         lane, *columns = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
-        names = ("time", "value", "before")
+        names = ("time", "value", "watermark")
         return {
             "lane": list(lane),
             "size": [len(x) for x in columns[0]],
@@ -92,13 +92,16 @@ class Coarse:
             "past": list(self._past),
         }
 
-    def restore(self, state: State) -> None:
-        """Go on from what `snapshot` gave."""
+    @classmethod
+    def from_snapshot(cls, state: State, hz: float, held: list[bool], patience_s: float) -> Coarse:
+        """Return the reader of a snapshot."""
+        core = cls(hz, held, patience_s)
         edge = np.cumsum(state["size"])[:-1]
-        columns = (np.split(state[c], edge) for c in ("time", "value", "before"))
-        self._rows = list(zip(state["lane"], *columns, strict=False))
-        self._count = sum(state["size"])
-        self._parts, self._past = list(state["parts"]), list(state["past"])
+        columns = (np.split(state[c], edge) for c in ("time", "value", "watermark"))
+        core._rows = list(zip(state["lane"], *columns, strict=False))
+        core._count = sum(state["size"])
+        core._parts, core._past = list(state["parts"]), list(state["past"])
+        return core
 
     def push(self, lane: int, time: F64, value: F64, before: F64) -> None:
         """Take in rows (n,) of one channel: host time (s), value, and when each was known (s)."""
@@ -137,13 +140,13 @@ class Coarse:
         """
         self._placed()
         out = np.full((len(self.held), ticks), np.nan)
-        self._width = ticks - 1 + 2 * HALF
+        self._width = ticks - 1 + 2 * HALF_WIDTH
         self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(out) + 1))
         if not self._parts:
             return out
         part = np.concatenate(self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
         width = self._width * FINE
-        number = part[1] - (first - HALF) * FINE
+        number = part[1] - (first - HALF_WIDTH) * FINE
         self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
         size = len(out) * width
         place = part[0] * width + number
@@ -159,7 +162,7 @@ class Coarse:
         full = np.flatnonzero(rows)
         rows = rows[full]
         lane = full // width
-        at = (full - lane * width + past[full] / rows) / FINE - HALF
+        at = (full - lane * width + past[full] / rows) / FINE - HALF_WIDTH
         edge = np.searchsorted(full, np.arange(len(out) + 1) * width).tolist()
         self._cells = _Cells(lane, at, total[full] / rows, edge)
         self._fill(self._cells, first, out)
@@ -242,14 +245,16 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
     node = np.rint(c.at * PHASES).astype(np.int64)
     taps = _bank()[node & (PHASES - 1)]
     taps *= reach[:, None]
-    width = ticks + 4 * HALF
-    base = c.lane * width + (node >> BITS) + (HALF + 1)
-    place = (base[:, None] + np.arange(2 * HALF)).ravel()
+    width = ticks + 4 * HALF_WIDTH
+    base = c.lane * width + (node >> BITS) + (HALF_WIDTH + 1)
+    place = (base[:, None] + np.arange(2 * HALF_WIDTH)).ravel()
     size = len(out) * width + 1
     below = np.bincount(place, taps.ravel(), size)
     taps *= c.value[:, None]
     top = np.bincount(place, taps.ravel(), size)
-    below, top = (x[:-1].reshape(-1, width)[:, 2 * HALF : 2 * HALF + ticks] for x in (below, top))
+    below, top = (
+        x[:-1].reshape(-1, width)[:, 2 * HALF_WIDTH : 2 * HALF_WIDTH + ticks] for x in (below, top)
+    )
     np.divide(top, below, out=out, where=below > 0)
 
 

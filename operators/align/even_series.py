@@ -3,7 +3,7 @@
 A rung reads its channels (operators/align/coarse_grid.py) stretch by stretch and keeps the last of them. Only
 channels that a pair still needs at this rate are read.
 
-State: `most` ticks of each channel, and its rows since the last stretch. Losses: none.
+State: `max_ticks` ticks of each channel, and its rows since the last stretch. Losses: none.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from operators.types import F64, State
 class Rung:
     """Series of one rate: `series` (channels, ticks), the last tick before `stop`."""
 
-    def __init__(self, hz: float, held: list[bool], patience_s: float, most: int) -> None:
-        self.hz, self.most, self.patience_s = hz, most, patience_s
+    def __init__(self, hz: float, held: list[bool], patience_s: float, max_ticks: int) -> None:
+        self.hz, self.max_ticks, self.patience_s = hz, max_ticks, patience_s
         self.held = held
         self.active = [True] * len(held)
         self.coarse = Coarse(hz, held, patience_s)
@@ -34,10 +34,15 @@ class Rung:
             "active": list(self.active),
         }
 
-    def restore(self, state: State) -> None:
-        """Go on from what `snapshot` gave."""
-        self.coarse.restore(state["coarse"])
-        self.series, self.active = state["series"].copy(), list(state["active"])
+    @classmethod
+    def from_snapshot(
+        cls, state: State, hz: float, held: list[bool], patience_s: float, max_ticks: int
+    ) -> Rung:
+        """Return the rung of a snapshot."""
+        core = cls(hz, held, patience_s, max_ticks)
+        core.coarse = Coarse.from_snapshot(state["coarse"], hz, held, patience_s)
+        core.series, core.active = state["series"].copy(), list(state["active"])
+        return core
 
     def push(self, lane: int, time: F64, value: F64, before: F64) -> None:
         """Take in rows (n,) of a channel: host time (s), value, and when each was known (s)."""
@@ -49,7 +54,7 @@ class Rung:
         self._views = {}
         if any(self.active):
             fresh = self.coarse.read(first, stop - first)
-            self.series = np.concatenate((self.series, fresh), axis=1)[:, -self.most :]
+            self.series = np.concatenate((self.series, fresh), axis=1)[:, -self.max_ticks :]
 
     def blank(self) -> None:
         """Forget what was read: a silence lies between it and what comes next."""

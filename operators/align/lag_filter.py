@@ -134,15 +134,15 @@ class LagFilter:
         own |= {"trend": list(self.trend)}
         return plain | own | {"nodes": nodes}
 
-    @staticmethod
-    def revive(state: State) -> LagFilter:
-        """Return what `snapshot` gave as a track."""
+    @classmethod
+    def from_snapshot(cls, state: State) -> LagFilter:
+        """Return the filter of a snapshot."""
         nodes = {n: x.copy() for n, x in state["nodes"].items() if n not in ("real", "imaginary")}
         nodes["cross"] = state["nodes"]["real"] + 1j * state["nodes"]["imaginary"]
         weights = Weights(*(state[n].copy() for n in Weights._fields))
         plain = {n: x for n, x in state.items() if n not in Weights._fields}
         plain |= {"trend": Trend(*state["trend"]), "nodes": nodes}
-        return LagFilter(**plain, weights=weights)
+        return cls(**plain, weights=weights)
 
     @property
     def locked(self) -> bool:

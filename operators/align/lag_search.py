@@ -84,8 +84,15 @@ def agree(one: Lag, other: Lag) -> bool:
 class Ladder:
     """One pair's counts, oldest first: end and length of the window (s), lag (s)."""
 
-    def __init__(self, counts: list[list[float]] | None = None) -> None:
-        self.counts = [list(c) for c in counts or []]
+    def __init__(self) -> None:
+        self.counts: list[list[float]] = []
+
+    @classmethod
+    def from_snapshot(cls, state: list[list[float]]) -> Ladder:
+        """Return the ladder of a snapshot."""
+        ladder = cls()
+        ladder.counts = [list(c) for c in state]
+        return ladder
 
     def snapshot(self) -> list[list[float]]:
         """Return the state as plain values."""

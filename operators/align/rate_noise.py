@@ -49,11 +49,17 @@ class _Pace:
 class RateNoise:
     """The pace of every channel. State: at most 128 samples of each."""
 
-    def __init__(self, state: State | None = None) -> None:
+    def __init__(self) -> None:
         self._of: dict[str, _Pace] = {}
-        for channel, x in (state or {}).items():
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> RateNoise:
+        """Return the paces of a snapshot."""
+        core = cls()
+        for channel, x in state.items():
             numbers = (x["spacing"], x["noise"])
-            self._of[channel] = _Pace(numbers, x["seen"], [x["time"]], [x["value"]])
+            core._of[channel] = _Pace(numbers, x["seen"], [x["time"]], [x["value"]])
+        return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

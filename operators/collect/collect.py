@@ -72,7 +72,7 @@ _MIN_COUNT = 1 << 14
 class Collect:
     """One rig's rows as packets."""
 
-    def __init__(self, plan: Plan, block_s: float, state: State | None = None) -> None:
+    def __init__(self, plan: Plan, block_s: float) -> None:
         self.plan, self.block_s = plan, block_s
         self._channels: list[tuple[str, str]] = []
         self._lane: dict[tuple[str, str], int] = {}
@@ -84,18 +84,29 @@ class Collect:
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
         self._run = float("nan")
-        self._repeats = Duplicates(plan.max_disorder_s, MAX_ROWS, state and state["tails"])
+        self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
         self._ticks = 0  # since each ends a block, they count as one
-        if state:
-            self._channels = [(s, c) for s, c in state["channels"]]
-            self._sources = list(state["sources"])
-            self._rows = list(state["rows"])
-            self._markers = [_Marker(*m) for m in state["markers"]]
-            self._rejects = [Reject(*r) for r in state["rejects"]]
-            self._turned = [StreamStatus(*t) for t in state["turned"]]
-            self._run = state["run"]
-            self._ticks = state["ticks"]
+        self._index_names()
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, block_s: float) -> Collect:
+        """Return the station of a snapshot."""
+        core = cls(plan, block_s)
+        core._channels = [(s, c) for s, c in state["channels"]]
+        core._sources = list(state["sources"])
+        core._rows = list(state["rows"])
+        core._markers = [_Marker(*m) for m in state["markers"]]
+        core._rejects = [Reject(*r) for r in state["rejects"]]
+        core._turned = [StreamStatus(*t) for t in state["turned"]]
+        core._run = state["run"]
+        core._ticks = state["ticks"]
+        core._duplicates = Duplicates.from_snapshot(state["tails"], plan.max_disorder_s, MAX_ROWS)
+        core._index_names()
+        return core
+
+    def _index_names(self) -> None:
+        """Index the channels and the sources of ignored events by name."""
         self._number = {c: k for k, c in enumerate(self._channels)}
         self._source = {s: IGNORED - k for k, s in enumerate(self._sources)}
 
@@ -110,7 +121,7 @@ class Collect:
             "turned": [list(t) for t in self._turned],
             "run": self._run,
             "ticks": self._ticks,
-            "tails": self._repeats.snapshot(),
+            "tails": self._duplicates.snapshot(),
         }
 
     def update(self, batch: Batch) -> list[Packet]:
@@ -260,7 +271,7 @@ class Collect:
                 source, channel, rows, ts[rows], rx[rows], value[rows], received, stamped[rows],
                 line[rows],
             )  # fmt: skip
-            twice = self._repeats.among(block, seq[rows])
+            twice = self._duplicates.find(block, seq[rows])
             if twice is not None:
                 ends += ended(source, channel, "duplicate", received[twice])
                 block = block.take(~twice)

@@ -21,20 +21,26 @@ class Duplicates:
     ----------
     within_s : float
         Of arrival (s).
-    most : int
+    max_rows : int
         Rows that are kept of a channel.
-    state : State or None
     """
 
-    def __init__(self, within_s: float, most: int, state: State | None = None) -> None:
-        self._within_s, self._most = within_s, most
-        self._tails: dict[str, list[np.ndarray]] = {c: list(t) for c, t in (state or {}).items()}
+    def __init__(self, within_s: float, max_rows: int) -> None:
+        self._within_s, self._max_rows = within_s, max_rows
+        self._tails: dict[str, list[np.ndarray]] = {}
+
+    @classmethod
+    def from_snapshot(cls, state: State, within_s: float, max_rows: int) -> Duplicates:
+        """Return the finder of a snapshot."""
+        core = cls(within_s, max_rows)
+        core._tails = {c: list(t) for c, t in state.items()}
+        return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {c: list(t) for c, t in self._tails.items()}
 
-    def among(self, block: Block, seq: I64) -> Bool | None:
+    def find(self, block: Block, seq: I64) -> Bool | None:
         """Return which rows of a channel's next block are repeats (n,), None if there is none.
 
         Parameters
@@ -56,7 +62,7 @@ class Duplicates:
                 again = said[had:]
                 new, rx = [c[~again] for c in new], rx[~said]
         recent = rx >= rx.max() - self._within_s
-        first = max(int(recent.argmax()), len(rx) - self._most)
+        first = max(int(recent.argmax()), len(rx) - self._max_rows)
         if tail and first < had:
             new = [np.concatenate((a[first:], b)) for a, b in zip(tail, new, strict=True)]
         self._tails[block.channel] = [c[max(first - had, 0) :].copy() for c in new]

@@ -107,11 +107,11 @@ class Clock:
         """Return the state as plain values."""
         return asdict(self)
 
-    @staticmethod
-    def revive(state: State) -> Clock:
-        """Return what `snapshot` gave as a clock."""
-        bank = state["bank"] and OffsetFilterBank.revive(state["bank"])
-        return Clock(**{**state, "bank": bank, "low": tuple(state["low"])})
+    @classmethod
+    def from_snapshot(cls, state: State) -> Clock:
+        """Return the clock of a snapshot."""
+        bank = state["bank"] and OffsetFilterBank.from_snapshot(state["bank"])
+        return cls(**{**state, "bank": bank, "low": tuple(state["low"])})
 
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""

@@ -61,14 +61,14 @@ class ClockPath:
     reset_at: F64
     max_delay_s: float
 
-    def plain(self) -> State:
+    def snapshot(self) -> State:
         """Return the path as plain values and arrays."""
         return asdict(self)
 
-    @staticmethod
-    def revive(state: State) -> ClockPath:
-        """Return what `plain` gave as a path."""
-        return ClockPath(**state)
+    @classmethod
+    def from_snapshot(cls, state: State) -> ClockPath:
+        """Return the path of a snapshot."""
+        return cls(**state)
 
     def parts(self, first: int, count: int) -> I64:
         """Return the part of each of `count` stamps, the first being number `first`."""
@@ -148,12 +148,17 @@ class Smoothed:
     the first stamp at or past it; the first is dated -inf, so that it holds for every tick.
     """
 
-    def __init__(self, path: ClockPath, state: State | None = None) -> None:
+    def __init__(self, path: ClockPath) -> None:
         self.path = path
         self.count, self.last, self.passed = 0, (math.nan, math.nan), -1
-        if state:
-            self.count, self.last = state["count"], (state["last"][0], state["last"][1])
-            self.passed = state["passed"]
+
+    @classmethod
+    def from_snapshot(cls, state: State, path: ClockPath) -> Smoothed:
+        """Return the clock of a snapshot, on its path."""
+        clock = cls(path)
+        clock.count, clock.passed = state["count"], state["passed"]
+        clock.last = (state["last"][0], state["last"][1])
+        return clock
 
     def snapshot(self) -> State:
         """Return the state as plain values, without the path."""

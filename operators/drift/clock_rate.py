@@ -67,6 +67,11 @@ class Rate:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> Rate:
+        """Return the rate of a snapshot."""
+        return cls(**state)
+
     def feed(self, source: F64, arrival: F64) -> F64:
         """Take in stamps in order of arrival.
 
@@ -163,9 +168,11 @@ class Rates:
         """Return the state as plain values."""
         return {source: rate.snapshot() for source, rate in self.rates.items()}
 
-    def revive(self, state: State) -> None:
-        """Take the state that `snapshot` gave."""
-        self.rates = {source: Rate(**rate) for source, rate in state.items()}
+    @classmethod
+    def from_snapshot(cls, state: State, max_delay_s: float) -> Rates:
+        """Return the rates of a snapshot, without `known`."""
+        rates = {source: Rate.from_snapshot(rate) for source, rate in state.items()}
+        return cls(max_delay_s, rates=rates)
 
     def part(self, blocks: Iterable[Block]) -> tuple[list[Block], list[tuple[Block, F64]]]:
         """Return the blocks of which nothing is held back, and what is, with its rates."""

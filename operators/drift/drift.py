@@ -78,7 +78,6 @@ class Drift:
     def __init__(
         self,
         plan: Plan,
-        state: State | None = None,
         *,
         learn: bool = False,
         known: Hindsight | None = None,
@@ -99,19 +98,37 @@ class Drift:
         self._gone: dict[str, float] = {}
         self._first = self._newest = float("nan")
         self._rates = Rates(plan.max_delay_s)
-        if state:
-            if state["rig"] is not None:
-                self._look_up(state["rig"], state["passed"])
-            self._clocks = {s: self._clock(s, c) for s, c in state["clocks"].items()}
-            self._grains = {c: Grain(**g) for c, g in state["grains"].items()}
-            self._packets = {c: Packets(**p) for c, p in state["packets"].items()}
-            self._shared = {c: SharedStamps(**x) for c, x in state["shared"].items()}
-            self._tags = {s: Timetags(t) for s, t in state["tags"].items()}
-            self._doubtful = {s: [Block.revive(b) for b in x] for s, x in state["doubtful"].items()}
-            self._waiting = {c: Block.revive(b) for c, b in state["waiting"].items()}
-            self._gone = dict(state["gone"])
-            self._first, self._newest = state["first"], state["newest"]
-            self._rates.revive(state["rates"])
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        state: State,
+        plan: Plan,
+        *,
+        learn: bool = False,
+        known: Hindsight | None = None,
+    ) -> Drift:
+        """Return the station of a snapshot."""
+        core = cls(plan, learn=learn, known=known)
+        core._rates = Rates.from_snapshot(state["rates"], plan.max_delay_s)
+        if state["rig"] is not None:
+            core._look_up(state["rig"], state["passed"])
+        for s, clock in state["clocks"].items():
+            path = core._paths.get(s)
+            core._clocks[s] = (
+                Smoothed.from_snapshot(clock, path.path) if path else Clock.from_snapshot(clock)
+            )
+        core._grains = {c: Grain.from_snapshot(x) for c, x in state["grains"].items()}
+        core._packets = {c: Packets.from_snapshot(x) for c, x in state["packets"].items()}
+        core._shared = {c: SharedStamps.from_snapshot(x) for c, x in state["shared"].items()}
+        core._tags = {s: Timetags.from_snapshot(x) for s, x in state["tags"].items()}
+        core._doubtful = {
+            s: [Block.from_snapshot(b) for b in blocks] for s, blocks in state["doubtful"].items()
+        }
+        core._waiting = {c: Block.from_snapshot(b) for c, b in state["waiting"].items()}
+        core._gone = dict(state["gone"])
+        core._first, core._newest = state["first"], state["newest"]
+        return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -125,8 +142,8 @@ class Drift:
             "packets": {c: p.snapshot() for c, p in self._packets.items()},
             "shared": {c: x.snapshot() for c, x in self._shared.items()},
             "tags": {s: t.snapshot() for s, t in self._tags.items()},
-            "doubtful": {s: [b.plain() for b in x] for s, x in self._doubtful.items()},
-            "waiting": {c: b.plain() for c, b in self._waiting.items()},
+            "doubtful": {s: [b.snapshot() for b in x] for s, x in self._doubtful.items()},
+            "waiting": {c: b.snapshot() for c, b in self._waiting.items()},
             "gone": dict(self._gone),
             "first": self._first,
             "newest": self._newest,
@@ -218,7 +235,7 @@ class Drift:
         """Return each source's clock over the whole recording, and each channel's first grain."""
         logs = {s: c for s, c in self._clocks.items() if isinstance(c, ClockLog)}
         wrong = self._rates.wrong()
-        paths = {s: log.path().plain() for s, log in logs.items() if s not in wrong}
+        paths = {s: log.path().snapshot() for s, log in logs.items() if s not in wrong}
         return {"paths": paths, "grains": self._seen, "rates": wrong}
 
     def _look_up(self, rig: str, passed: dict[str, int]) -> None:
@@ -227,16 +244,15 @@ class Drift:
         found = self._known.of(rig, "drift") if self._known else {}
         paths, self._rates.known = found.get("paths", {}), found.get("rates", {})
         self._paths = {
-            s: PathReports(s, ClockPath.revive(path), passed.get(s, 0)) for s, path in paths.items()
+            s: PathReports(s, ClockPath.from_snapshot(path), passed.get(s, 0))
+            for s, path in paths.items()
         }
 
-    def _clock(self, source: str, state: State | None = None) -> AnyClock:
-        """Return a source's clock, anew or from its snapshot."""
+    def _new_clock(self, source: str) -> AnyClock:
+        """Return a clock for a source whose first stamps have arrived."""
         if source in self._paths:
-            return Smoothed(self._paths[source].path, state)
-        if self._learn:
-            return ClockLog(self.plan.max_delay_s)
-        return Clock.revive(state) if state else Clock(self.plan.max_delay_s)
+            return Smoothed(self._paths[source].path)
+        return ClockLog(self.plan.max_delay_s) if self._learn else Clock(self.plan.max_delay_s)
 
     def _map(
         self, source: str, blocks: list[Block], known: float, end: bool
@@ -252,7 +268,7 @@ class Drift:
         before, row = whole.watermark.copy(), whole.row.copy()
         reports: list[ClockReport] = []
         if len(fed):
-            clock = self._clocks.get(source) or self._clock(source)
+            clock = self._clocks.get(source) or self._new_clock(source)
             self._clocks[source] = clock
             new = np.ones(len(fed), bool)
             s, a = at[fed], arrival[fed]

@@ -124,12 +124,10 @@ class OffsetFilterBank:
         bank._average()
         return bank
 
-    @staticmethod
-    def revive(state: State) -> OffsetFilterBank:
-        """Return what `asdict` gave as a bank."""
-        return OffsetFilterBank(
-            **{**state, "filters": [OffsetFilter(**f) for f in state["filters"]]}
-        )
+    @classmethod
+    def from_snapshot(cls, state: State) -> OffsetFilterBank:
+        """Return the bank of a clock's snapshot."""
+        return cls(**{**state, "filters": [OffsetFilter(**f) for f in state["filters"]]})
 
     @property
     def settled(self) -> bool:

@@ -93,6 +93,11 @@ class Packets:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> Packets:
+        """Return the packets of a snapshot."""
+        return cls(**state)
+
     def feed(self, arrival: F64, host: F64, before: F64) -> tuple[F64 | float, list[PacketRate]]:
         """Take in rows in order of arrival.
 

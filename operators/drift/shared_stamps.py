@@ -52,6 +52,11 @@ class SharedStamps:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> SharedStamps:
+        """Return the runs of a snapshot."""
+        return cls(**state)
+
     def feed(self, stamps: F64) -> F64 | None:
         """Take in a channel's stamps in order of arrival.
 

@@ -75,6 +75,11 @@ class Grain:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> Grain:
+        """Return the grain of a snapshot."""
+        return cls(**state)
+
     def feed(self, stamps: F64, delays: F64, before: F64) -> list[tuple[float, float]]:
         """Take in a channel's stamps in order of arrival.
 

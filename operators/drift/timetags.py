@@ -56,11 +56,19 @@ class Timetags:
         It is judged.
     """
 
-    def __init__(self, state: State | None = None) -> None:
-        self.form: Form | None = state["form"] if state else None
-        self.done: bool = state["done"] if state else False
-        self._ts: F64 = state["ts"] if state else np.empty(0)
-        self._rx: F64 = state["rx"] if state else np.empty(0)
+    def __init__(self) -> None:
+        self.form: Form | None = None
+        self.done = False
+        self._ts: F64 = np.empty(0)
+        self._rx: F64 = np.empty(0)
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> Timetags:
+        """Return the judge of a snapshot."""
+        core = cls()
+        core.form, core.done = state["form"], state["done"]
+        core._ts, core._rx = state["ts"], state["rx"]
+        return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -53,6 +53,25 @@ class _Channel:
     stragglers: Block | None = None
     peaks: Peaks = field(default_factory=Peaks)
 
+    def snapshot(self) -> State:
+        """Return the state as plain values."""
+        out: dict[str, Any] = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        for k in ("renewal", "peaks"):
+            out[k] = out[k].snapshot()
+        for k in ("pending", "stragglers"):
+            out[k] = out[k] and out[k].snapshot()
+        return out
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> _Channel:
+        """Return the channel of a snapshot."""
+        parts = {
+            "renewal": RunningStatistic.from_snapshot(state["renewal"]),
+            "peaks": Peaks.from_snapshot(state["peaks"]),
+        }
+        blocks = {k: state[k] and Block.from_snapshot(state[k]) for k in ("pending", "stragglers")}
+        return cls(**{**state, **parts, **blocks})
+
 
 class _Case(NamedTuple):
     """Rows of a channel that wait for their verdict, all in order or one straggler.
@@ -74,25 +93,21 @@ class _Case(NamedTuple):
 class Guard:
     """Sampled channels without their outliers."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._held: dict[str, bool] = {}
         self._channels: dict[str, _Channel] = {}
-        for name, c in (state or {}).items():
-            blocks = {k: c[k] and Block.revive(c[k]) for k in ("pending", "stragglers")}
-            parts = {"renewal": RunningStatistic(**c["renewal"]), "peaks": Peaks(**c["peaks"])}
-            self._channels[name] = _Channel(**{**c, **blocks, **parts})
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Guard:
+        """Return the station of a snapshot."""
+        core = cls(plan)
+        core._channels = {name: _Channel.from_snapshot(c) for name, c in state.items()}
+        return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        out: dict[str, Any] = {}
-        for name, c in self._channels.items():
-            out[name] = {k: getattr(c, k) for k in _Channel.__dataclass_fields__}
-            for k in ("renewal", "peaks"):
-                out[name][k] = out[name][k].snapshot()
-            for k in ("pending", "stragglers"):
-                out[name][k] = out[name][k] and out[name][k].plain()
-        return out
+        return {name: c.snapshot() for name, c in self._channels.items()}
 
     def update(self, packet: Packet) -> Packet:
         """Judge what can be judged; hand on the good rows, each with its moment."""

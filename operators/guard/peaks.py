@@ -140,6 +140,11 @@ class Peaks:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> Peaks:
+        """Return the memory of a snapshot."""
+        return cls(**state)
+
     def recurring(self, new: Looks) -> Bool:
         """Return which of the new ones recur; they are in order."""
         found = np.zeros(len(new.height), bool)

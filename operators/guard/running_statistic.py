@@ -37,6 +37,11 @@ class RunningStatistic:
         """Return the state as plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_snapshot(cls, state: State) -> RunningStatistic:
+        """Return the statistic of a snapshot."""
+        return cls(**state)
+
     def push(self, samples: F64, measure: Measure) -> F64:
         """Take in samples (c, n); return the numbers (q, n) in force at each.
 

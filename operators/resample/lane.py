@@ -80,7 +80,7 @@ class Lane:
         lane.values = state["values"]
         lane.rejected = state["rejected"]
         lane.paces = state["paces"]
-        lane.pending = state["pending"] and Block.revive(state["pending"])
+        lane.pending = state["pending"] and Block.from_snapshot(state["pending"])
         return lane
 
     def snapshot(self) -> State:
@@ -92,7 +92,7 @@ class Lane:
             "values": self.values,
             "rejected": self.rejected,
             "paces": self.paces,
-            "pending": self.pending and self.pending.plain(),
+            "pending": self.pending and self.pending.snapshot(),
         }
 
     def pace(self, at: F64) -> F64:

@@ -18,7 +18,7 @@ from collections import Counter
 
 import numpy as np
 
-from operators.align.coarse_grid import BETA, CUTOFF, HALF
+from operators.align.coarse_grid import BETA, CUTOFF, HALF_WIDTH
 from operators.align.lag_search import MIN_WINDOW_S, RATES_HZ, Ladder, look
 from operators.correlation import UNKNOWN, SampledSeries, lag_of
 from operators.types import F64
@@ -71,8 +71,8 @@ def lowered(x: F64, hz: float) -> F64:
     A second is lost at each end: there, what both series lack would be common to them.
     """
     ratio, edge = round(TOP_HZ / hz), round(TOP_HZ)
-    u = np.arange(-HALF * ratio, HALF * ratio + 1) / ratio
-    kernel = np.sinc(2 * CUTOFF * u) * np.i0(BETA * np.sqrt(1 - (u / HALF) ** 2))
+    u = np.arange(-HALF_WIDTH * ratio, HALF_WIDTH * ratio + 1) / ratio
+    kernel = np.sinc(2 * CUTOFF * u) * np.i0(BETA * np.sqrt(1 - (u / HALF_WIDTH) ** 2))
     return np.convolve(x, kernel / kernel.sum(), "same")[edge:-edge:ratio]
 
 

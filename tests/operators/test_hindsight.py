@@ -73,7 +73,7 @@ def test_align_states_a_later_lag_when_ticks_may_need_it_and_once() -> None:
     out = []
     for upto in (0.0, 9.9, 10.0, 11.0):
         out.append(len(core.update(packet(upto=START + upto, end=False, first=START)).lags))
-        core = Align(core.plan, core.config, core.snapshot(), known=found)
+        core = Align.from_snapshot(core.snapshot(), core.plan, core.config, known=found)
     assert out == [1, 0, 1, 0]
     core = Align(core.plan, core.config, known=found)
     assert len(core.update(packet(upto=START, end=True, first=START)).lags) == 2

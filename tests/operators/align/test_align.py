@@ -139,10 +139,10 @@ def test_after_the_lock_one_rate_of_two_channels_is_kept() -> None:
     sizes = []
     for x in stream(rows(URE, hz=100.0), rows(A, 0.42, hz=100.0)):
         core.update(x)
-        sizes.append(sum(r["series"].size for r in core.snapshot()["rungs"]))
+        sizes.append(sum(r["series"].size for r in core.snapshot()["tracker"]["rungs"]))
     # Two channels at 5, 10, 20 and 40 Hz while nothing is known: 75 ticks a second.
     assert max(sizes) == 2 * 75 * 19
-    kept = [r["series"].shape[1] for r in core.snapshot()["rungs"]]
+    kept = [r["series"].shape[1] for r in core.snapshot()["tracker"]["rungs"]]
     assert sum(n > 0 for n in kept) == 1
 
 

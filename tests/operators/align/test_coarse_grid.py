@@ -35,9 +35,7 @@ def read(
             known = np.maximum(t, late[lane]) if late else t
             mine = (known >= a) & (known < b)
             core.push(lane, START + t[mine], x[mine], START + known[mine])
-        again = Coarse(HZ, [held] * len(channels), 0.6)
-        again.restore(core.snapshot())
-        core = again
+        core = Coarse.from_snapshot(core.snapshot(), HZ, [held] * len(channels), 0.6)
         while b - 2.0 >= (done + 1) * 10.0 and (done + 1) * 10.0 <= seconds:
             out.append(core.read(round(START * HZ) + done * STRETCH, STRETCH))
             done += 1

@@ -39,7 +39,7 @@ def followed(
     out = []
     for stop in range(N // 2, len(a) + 1, hop):
         track.update(*at(a, b, stop), stop / HZ, motions(walk, *shares), r)
-        out.append(LagFilter.revive(track.snapshot()))
+        out.append(LagFilter.from_snapshot(track.snapshot()))
     return out
 
 
@@ -197,7 +197,7 @@ def test_holes_leave_segments_out() -> None:
 
 def test_a_track_goes_on_from_its_snapshot() -> None:
     a, b = series(), series(0.4)
-    track, other = followed(a, b)[20], LagFilter.revive(followed(a, b)[20].snapshot())
+    track, other = followed(a, b)[20], LagFilter.from_snapshot(followed(a, b)[20].snapshot())
     for x in (track, other):
         x.update(*at(a, b, 2000), 400.0)
     one, two = track.snapshot(), other.snapshot()

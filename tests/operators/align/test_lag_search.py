@@ -97,7 +97,7 @@ def test_counts_older_than_a_window_are_forgotten() -> None:
     for end in range(13, 400):
         ladder.confirms(count(float(end)), end, 30.0, 30.0)
     assert len(ladder.counts) <= 31
-    assert Ladder(ladder.snapshot()).counts == ladder.counts
+    assert Ladder.from_snapshot(ladder.snapshot()).counts == ladder.counts
 
 
 @pytest.mark.parametrize("kind", KINDS)

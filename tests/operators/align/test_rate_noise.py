@@ -71,7 +71,7 @@ def test_channels_together_and_in_pieces_have_the_pace_they_have_alone(cuts: lis
         edge = np.cumsum([len(t) for _, t, _ in parts])
         for (c, _, _), piece in zip(parts, np.split(out, edge[:-1], axis=1), strict=True):
             got[c].append(piece)
-        core = RateNoise(core.snapshot())
+        core = RateNoise.from_snapshot(core.snapshot())
     for c, (t, x) in data.items():
         alone = np.stack(pace(t, x))
         assert np.array_equal(np.concatenate(got[c], axis=1), alone, equal_nan=True)

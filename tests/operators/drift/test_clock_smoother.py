@@ -195,19 +195,19 @@ def test_reports_are_dated_from_ever_on_and_then_node_by_node() -> None:
 
 
 def pieces(x: Case, edges: list[int], again: bool) -> tuple[F64, Bool, list[int], list[ClockLine]]:
-    """Feed a second pass in pieces, as a packet might, saved and revived between them."""
-    state, host, ok, by, lines = None, [], [], [], []
+    """Feed a second pass in pieces, as a packet might, with a snapshot between them."""
+    smoothed = Smoothed(x.path)
+    host, ok, by, lines = [], [], [], []
     for a, b in zip([0, *edges], [*edges, len(x.host)], strict=True):
         # A row that shares its stamp with the last of the packet before comes again.
         first = max(a - again, 0)
-        smoothed = Smoothed(x.path, state)
+        smoothed = Smoothed.from_snapshot(smoothed.snapshot(), x.path)
         judged = smoothed.feed(x.source[first:b], x.arrival[first:b], end=False)
         assert judged.decided == b - first
         host.append(judged.host[a - first :])
         ok.append(judged.ok[a - first :])
         by += [first + i for i, *_ in judged.turns]
         lines += [line for *_, line in judged.turns]
-        state = smoothed.snapshot()
     return np.concatenate(host), np.concatenate(ok), by, lines
 
 
@@ -230,13 +230,14 @@ def test_a_first_pass_is_the_same_however_cut() -> None:
     for stop in (*range(7, len(x.host), 311), len(x.host)):
         judged = log.feed(x.source[start:stop], x.arrival[start:stop], end=stop == len(x.host))
         start += judged.decided
-    for one, other in zip(log.path().plain().values(), x.path.plain().values(), strict=True):
+    for one, other in zip(log.path().snapshot().values(), x.path.snapshot().values(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-15)
 
 
-def test_a_path_comes_back_from_plain_values() -> None:
+def test_a_path_from_its_snapshot_maps_the_same() -> None:
     x = case(seconds=30.0)
-    again = Smoothed(ClockPath.revive(x.path.plain())).feed(x.source, x.arrival, end=True)
+    path = ClockPath.from_snapshot(x.path.snapshot())
+    again = Smoothed(path).feed(x.source, x.arrival, end=True)
     assert np.array_equal(again.host, x.judged.host)
 
 

@@ -32,7 +32,7 @@ def fed(arrival: F64, host: F64 | None = None, cuts: tuple[int, ...] = ()) -> li
     host = arrival if host is None else host
     for a, b in zip((0, *cuts), (*cuts, len(arrival)), strict=True):
         out += core.feed(arrival[a:b], host[a:b], arrival[a:b])[1]
-        core = Packets(**core.snapshot())
+        core = Packets.from_snapshot(core.snapshot())
     return out
 
 

@@ -8,7 +8,7 @@ def spread(stamps, size=None):
     """Return when samples were taken, fed in blocks of a size, resumed between them."""
     core, out = SharedStamps(), []
     for i in range(0, len(stamps), size or len(stamps)):
-        core = SharedStamps(**core.snapshot())
+        core = SharedStamps.from_snapshot(core.snapshot())
         part = stamps[i : i + (size or len(stamps))]
         later = core.feed(part)
         out.append(part if later is None else part + later)

@@ -122,7 +122,7 @@ def test_any_cutting_and_any_resume_give_the_same(rows: int) -> None:
     assert [s for _, s in whole] == [0.01, 1.0, 0.1]
     g, parts = Grain(), []
     for a in range(0, len(stamps), rows):
-        g = Grain(**copy.deepcopy(g.snapshot()))
+        g = Grain.from_snapshot(copy.deepcopy(g.snapshot()))
         parts += feed(g, stamps[a : a + rows])
     assert parts == whole
 

@@ -99,7 +99,7 @@ def test_a_verdict_does_not_depend_on_how_messages_were_cut() -> None:
         cuts = np.sort(np.random.default_rng(seed).integers(0, len(t), 40))
         tags, found = Timetags(), None
         for a, b in pairwise([0, *cuts.tolist(), len(t)]):
-            tags = Timetags(tags.snapshot())
+            tags = Timetags.from_snapshot(tags.snapshot())
             place = tags.feed(ts[a:b], rx[a:b])
             found = a + place if place is not None else found
         assert (tags.form, found) == (whole.form, at)
@@ -133,11 +133,10 @@ def cut(whole: Packet, size: int) -> list[Packet]:
 
 def drifted(packets: list[Packet], timetags: bool = True) -> list[Packet]:
     p = plan(("osc_1:/pulse",), timetags=frozenset({"osc_1"} if timetags else ()))
-    state, out = None, []
+    core, out = Drift(p), []
     for one in packets:
-        core = Drift(p, state)
+        core = Drift.from_snapshot(core.snapshot(), p)
         out.append(core.update(one))
-        state = core.snapshot()
     return out
 
 

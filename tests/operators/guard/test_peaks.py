@@ -246,7 +246,8 @@ def test_verdicts_do_not_depend_on_how_rows_come_nor_on_a_resume() -> None:
             assert np.allclose(column, peaks[key], rtol=1e-9, atol=1e-9)
         core = Guard(p)
         for piece in pieces:
-            core = Guard(p, decode_state(encode_state(core.snapshot(), "guard", "f"), "guard", "f"))
+            stored = encode_state(core.snapshot(), "guard", "f")
+            core = Guard.from_snapshot(decode_state(stored, "guard", "f"), p)
             out.append(core.update(piece))
         assert passed(out).host_time.tolist() == whole.host_time.tolist()
 

@@ -35,7 +35,7 @@ def test_numbers_do_not_depend_on_how_samples_come(cuts: list[int]) -> None:
     pieces = []
     for part in np.split(samples(25), cuts, axis=1):
         pieces.append(core.push(part, newest))
-        core = RunningStatistic(**core.snapshot())
+        core = RunningStatistic.from_snapshot(core.snapshot())
     assert np.concatenate(pieces, axis=1).tolist() == renewal().push(samples(25), newest).tolist()
 
 
