@@ -1,4 +1,4 @@
-"""One channel on its way to the grid: its samples, and all that ticks may still ask of it."""
+"""One channel of the resampler: its samples, and the data that later ticks may need."""
 
 from __future__ import annotations
 
@@ -51,10 +51,11 @@ NOT_READ = np.array([[np.nan], [0.0], [np.nan]])
 
 @dataclass
 class Lane:
-    """One channel: samples, lag estimates, values of ticks not yet released, rows not yet written.
+    """One channel: samples, lag estimates, readings of unreleased ticks, and pending rows.
 
-    `stale_s`: age that makes it stale, None where its own pace decides; `frozen_s`: how long the
-    same value may come, None for ever.
+    `stale_s`: age at which it is stale, None for an age from its own rate. `frozen_s`: longest
+    time without a change of value, None without limit. `pending`: rows not yet written as
+    aligned. `rejected` (2, n): time and watermark of rejected rows.
     """
 
     member: Member
@@ -68,7 +69,7 @@ class Lane:
     pending: Block | None = None
     rejected: F64 = field(default_factory=lambda: np.empty((2, 0)))
     paces: F64 = field(default_factory=lambda: np.empty((4, 0)))
-    """Moment, rate, silence and length of packets, of each renewal that a tick may need."""
+    """Watermark, rate, silence and packet length, of each `PaceReport` that a tick may need."""
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan, member: Member) -> Lane:
@@ -96,9 +97,9 @@ class Lane:
         }
 
     def pace(self, at: F64) -> F64:
-        """Return rate (Hz), silence that makes it stale and length of packets (s), (3, k).
+        """Return rate (Hz), silence limit and packet length (s), (3, k).
 
-        As known before each of the moments `at` (k,), NaN where unknown.
+        Known before each of the moments `at` (k,), NaN where unknown.
         """
         i = np.searchsorted(self.paces[0], at, "left") - 1
         if not self.paces.size:
@@ -106,7 +107,7 @@ class Lane:
         return np.where(i >= 0, self.paces[1:, np.maximum(i, 0)], np.nan)
 
     def take(self, block: Block, origin: int) -> None:
-        """Take samples in; those with stamps of one moment stand for the mean interval."""
+        """Add samples; those with stamps of one moment get the mean interval as spacing."""
         mean = 1 / self.pace(block.watermark)[0]
         clumped = block.spacing < MAX_CLUMPED_SPACING * mean
         if clumped.any():
@@ -131,7 +132,7 @@ class Lane:
 
 
 def lane_of(plan: Plan, member: Member) -> Lane:
-    """Return a channel of which nothing is known yet."""
+    """Return a channel without data."""
     held = _is_held(plan, member)
     stale_s = plan.channel(member.channel).stale_after_s
     if stale_s is None and not held and plan.failover.stale_after_s != "auto":

@@ -1,11 +1,13 @@
 """resample: every member and fact on the output grid, lag removed, anti-aliased, streaming.
 
-A member is read at tick + lag (operators/resample/sampler.py), by the lag estimate in force at the tick.
-Whether it is there (operators/presence.py) is known without its lag; its value, once the newest
-arrival is tick + half-width + wait + its positive lag, and, but for low latency, the length of its
-packets (operators/drift/packet_rate.py). A tick is released when that holds for all members present, never
-before an earlier one. Ticks are whole multiples of 1 / target_hz since the Unix epoch, from the
-first event on.
+A member is read at tick + lag (operators/resample/sampler.py), with the lag in force at the tick.
+Its presence (operators/presence.py) does not depend on its lag. Its value is due at
+
+    tick + half-width + wait + max(lag, 0) + packet length (operators/drift/packet_rate.py),
+
+without the packet length in low latency. A tick is released once the watermark reaches this time
+for all present members, and never before an earlier tick. Ticks are whole multiples of
+1 / target_hz since the Unix epoch, from the first event on.
 
 State: each channel's samples of the last kernel and largest lag. Cost: about 20 kernel values
 a sample. Losses: none; at the ends of the data at most a half-width of ticks has no value.
@@ -40,7 +42,7 @@ class ResampleConfig(ConfigPart, frozen=True, kw_only=True):
         return (10.0 if self.profile == "accurate" else 1.5) / self.target_hz
 
     def waits(self) -> float:
-        """Return what is waited beyond the kernel for late rows (s)."""
+        """Return the waiting time for late rows beyond the kernel (s)."""
         if self.wait_s != "auto":
             return self.wait_s
         return 0.1 if self.profile == "accurate" else 0.005
@@ -48,11 +50,11 @@ class ResampleConfig(ConfigPart, frozen=True, kw_only=True):
 
 MAX_REJECTED = 4096
 LAG_STEP_S = 1e-4
-"""A moving lag is applied in steps of this: ticks between two of them are read together."""
+"""Step of an applied moving lag (s): ticks within one step are read together."""
 
 
 class Resample:
-    """Channels on the grid, tick by tick as they are released."""
+    """The station: channels on the grid, tick by tick as they are released."""
 
     def __init__(self, plan: Plan, max_lag_s: float) -> None:
         self.plan, self.max_lag_s = plan, max_lag_s
@@ -116,7 +118,7 @@ class Resample:
         return replace(packet, blocks=(), outliers=(), grid=grid, aligned=tuple(aligned))
 
     def _release(self, first: int, packet: Packet) -> Grid | None:
-        """Read every channel as far as it goes, and hand on the ticks that are due."""
+        """Read every channel as far as possible; return the ticks that are due."""
         plan = self.plan
         had = self._status.shape[2]
         ticks = self._ticks(first + had, packet)
@@ -147,7 +149,7 @@ class Resample:
         due = _due(due, packet)
         values = np.empty((len(Readings._fields), len(self._lanes), k))
         for i, lane in enumerate(self._lanes):
-            # A lag that is not waited for leaves its ticks empty.
+            # A lag beyond the waiting limit leaves its ticks without a value.
             n = min(k, lane.values.shape[1])
             values[:, i, :n], values[:, i, n:] = lane.values[:, :n], NOT_READ
             lane.values = lane.values[:, k:].copy()
@@ -182,7 +184,7 @@ class Resample:
         )
 
     def _ticks(self, first: int, packet: Packet) -> I64:
-        """Return the ticks from `first` on whose channels can be judged, lags apart."""
+        """Return the ticks from `first` on whose presence is known."""
         hz, delay = self.plan.tick_hz, self.plan.base_delay_s
         newest = packet.newest_host if packet.end else -np.inf
         until = max(newest, packet.watermark - delay)
@@ -213,7 +215,7 @@ class Resample:
             if frozen is not None:
                 stale_after = np.where(frozen, np.minimum(stale_after, age / 2), stale_after)
             down = self._uptime.down(m.source, at) if lane.held else None
-            if down is not None:  # a value is held as long as somebody holds it
+            if down is not None:  # a value is held only while its stream is up
                 stale_after = np.where(down, np.minimum(stale_after, age / 2), stale_after)
             status = ChannelStatus(*out[:, k])
             locked = self._write_lag(lane, at, status)
@@ -227,7 +229,7 @@ class Resample:
         return out
 
     def _stale_after(self, lane: Lane, quiet: F64) -> F64 | float:
-        """Return the age that makes the channel stale (s), at each tick or for all."""
+        """Return the age at which the channel is stale (s), one a tick or one for all."""
         if lane.stale_s is not None:
             return lane.stale_s
         return np.where(np.isnan(quiet), np.inf, np.maximum(quiet, 1 / self.plan.tick_hz))
@@ -268,17 +270,17 @@ class Resample:
     def _extend(
         self, lane: Lane, tick: I64, live: Bool, lag: F64, due: F64, packet: Packet
     ) -> None:
-        """Read the channel where it is live, at those ticks that its own lag allows by now."""
+        """Read the channel where it is live, at the ticks that are due with its own lag."""
         had = lane.values.shape[1]
         tick, live, due = tick[had:], live[had:], _due(due[had:], packet)
         shift = np.where(live, lag[had:], 0.0)
         n = len(tick)
-        # A channel that goes stale has no lag to wait for: dues may step back.
+        # A channel without a value has no lag to wait for: due times may decrease.
         if not packet.end and (due > packet.watermark).any():
             n = int(np.argmax(due > packet.watermark))
         new = np.empty((len(Readings._fields), n))
         new[:] = NOT_READ
-        # A new step of the lag begins a new run of evenly spaced readings.
+        # Each step of the lag begins a new run of evenly spaced readings.
         shift, live = shift[:n], live[:n]
         turn = np.flatnonzero((shift[1:] != shift[:-1]) | (live[1:] != live[:-1])) + 1
         for a, b in pairwise([0, *turn.tolist(), n]):
@@ -287,6 +289,7 @@ class Resample:
         lane.values = np.concatenate((lane.values, new), axis=1)
 
     def _forget(self, lane: Lane, tick: int, known: float) -> None:
+        """Drop the data of a channel that no tick from `tick` on needs."""
         plan = self.plan
         reach = self.max_lag_s if lane.member.lag_s is None else abs(lane.member.lag_s)
         lane.sampler.drop_before(tick - (plan.half_width_s + reach) * plan.tick_hz)
@@ -296,10 +299,9 @@ class Resample:
             lane.paces = lane.paces[:, old:].copy()
         past = int(np.searchsorted(lane.rejected[0], (tick - self._origin) / plan.tick_hz)) - 1
         if past > 0:
-            lane.rejected = lane.rejected[
-                :, max(past, lane.rejected.shape[1] - MAX_REJECTED) :
-            ].copy()
-        # A row that comes next may be as old as can be without being late.
+            kept = max(past, lane.rejected.shape[1] - MAX_REJECTED)
+            lane.rejected = lane.rejected[:, kept:].copy()
+        # The next row may be as old as the limit for late rows.
         oldest = (tick - 1) / plan.tick_hz - plan.late_s
         while len(lane.lags) > 1 and lane.lags[1].known <= oldest:
             lane.lags.pop(0)
@@ -307,7 +309,7 @@ class Resample:
     def _aligned(
         self, lane: Lane, block: Block, packet: Packet
     ) -> list[tuple[str, F64, F64, F64, F64]]:
-        """Return the rows for which the lag in force is known by now."""
+        """Return the pending rows whose lag in force is known, as aligned columns."""
         go = (block.host_time + self.plan.base_delay_s <= packet.watermark) | packet.end
         lane.pending = None if go.all() else block.take(~go)
         block = block.take(go)
@@ -324,5 +326,5 @@ class Resample:
 
 
 def _due(due: F64, packet: Packet) -> F64:
-    """Return the dues of ticks; at the end of the data nothing more is waited for."""
+    """Return the due times of ticks; at the end of the data inf beyond the watermark."""
     return np.where(due <= packet.watermark, due, np.inf) if packet.end else due

@@ -9,7 +9,7 @@ import pytest
 
 from operators.plan import Member, Signal
 from operators.types import F64, Bool
-from operators.weights.consensus import INFLATION, OPTIMISM, Consensus, Force
+from operators.weights.consensus import INFLATION, WEIGHT_NOISE, Consensus, Force
 
 HZ = 4
 VARIANCE = (0.1, 0.2, 0.4)
@@ -82,7 +82,7 @@ def fused(
 def test_a_hat_measures_three_from_the_first_second_on() -> None:
     for seconds, samples, rel in ((10, 37.0, 0.1), (600, 242.0, 0.02)):
         # Weights that come from few samples are worse than they look.
-        caution = 1 + OPTIMISM / samples
+        caution = 1 + WEIGHT_NOISE / samples
         found = known(filled(seconds, 0, 1, 2), seconds)
         assert found == pytest.approx(caution * np.array(VARIANCE), rel=rel)
 
