@@ -3,7 +3,7 @@
 A channel is stale at a tick if its newest event is older than `stale_after`, lost at ten times
 that age. A returning channel is `rejoining` until it has been fresh for as long as it was absent,
 at most `rejoin_after_s`. Then it is live, and its weight ramps up over the time of its absence, at
-most 5 s. A short gap therefore costs about its own length, an outage at most `rejoin_after_s`.
+most 5 s. The cost of a gap therefore grows with its length.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Kernel(NamedTuple):
 
     `table` (n + 1,) from distance 0 to the half-width, where it is 0; `mirrored` (2 n + 1,) from
     minus to plus the half-width; `bank` (PHASES, 2 J), J ticks being the half-width rounded up.
-    Row r, column q of `bank` is the weight of a sample r / PHASES past tick m in tick m + q - J + 1.
+    Its row r, column q is the weight in tick m + q - J + 1 of a sample r / PHASES past tick m.
     `energy` = integral K^2.
     """
 

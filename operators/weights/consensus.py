@@ -276,7 +276,8 @@ class Consensus:
         both = (((level.known & votes) @ self._origin.T) > 0).sum(axis=1) > 1
         met_at = np.where(several & both, end, -np.inf)
         met_at = np.maximum.accumulate(np.append(table[-1, 0, 0], met_at))[1:]
-        # Moments are less their anchor a: ratio (y - a) + shift + a = ratio y + a (1 - ratio) + shift.
+        # Moments are relative to an anchor a:
+        # ratio (y - a) + shift + a = ratio y + a (1 - ratio) + shift.
         new = Force(
             ratio=ratio,
             shift=np.where(np.isnan(anchor), 0.0, anchor) * (1 - ratio) + shift,
