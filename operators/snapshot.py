@@ -103,15 +103,15 @@ def _refuse_foreign(
     version: int, owner: str, origin: str, step_id: str | None, fingerprint: str
 ) -> None:
     """Raise for another version, station (None: any is accepted) or configuration."""
-    for what, found, expected in (
+    for name, found, expected in (
         ("version", version, VERSION),
         ("station", owner, owner if step_id is None else step_id),
         ("configuration", origin, fingerprint),
     ):
         if found != expected:
             raise StateRefusedError(
-                f"{step_id or owner}: the stored state is of another {what} ({found}, not "
-                f"{expected}); {_REMEDY}, or go back to that {what}"
+                f"{step_id or owner}: the stored state is of another {name} ({found}, not "
+                f"{expected}); {_REMEDY}, or go back to that {name}"
             )
 
 

@@ -18,8 +18,15 @@ State: TypeAlias = dict[str, Any]
 End = Literal["received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"]
 """Final outcome of an event; `received` counts every event."""
 ENDS: tuple[End, ...] = (
-    "received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped",
-)  # fmt: skip
+    "received",
+    "used",
+    "ignored",
+    "late",
+    "duplicate",
+    "outliers",
+    "rejected",
+    "dropped",
+)
 
 Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
 MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
@@ -45,6 +52,11 @@ ENDED: dict[Reason, End] = {
 """Outcome of inputs that are no loss by themselves, or were lost unseen; others: rejected."""
 
 SCALE_STATES: tuple[ScaleState, ...] = (
-    "given", "learning", "live", "unobservable", "inverted", "nonlinear",
-)  # fmt: skip
+    "given",
+    "learning",
+    "live",
+    "unobservable",
+    "inverted",
+    "nonlinear",
+)
 STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")

@@ -31,7 +31,7 @@ REMEDIES: Mapping[str, str] = {
     "late": "it came after its ticks: raise resample.wait_s, or look at its clock and network",
     "wild_stamp": "its stamps leap: mend its clock, or set timetags: ignore on an OSC stream",
     "out_of_range": "it lies outside of the channel's range",
-}  # fmt: skip
+}
 
 
 class UnusableStream(NamedTuple):

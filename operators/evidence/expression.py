@@ -80,8 +80,8 @@ _TOKEN = re.compile(
 class ExpressionError(ValueError):
     """A text that is no expression; `offset` is the position of the error (characters)."""
 
-    def __init__(self, what: str, offset: int) -> None:
-        super().__init__(f"character {offset + 1}: {what}")
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"character {offset + 1}: {message}")
         self.offset = offset
 
 
@@ -243,8 +243,8 @@ class _Parser:
             hint = f": did you mean {text.lower()!r}?"
         else:
             hint = f", {expected}"
-        what = "unexpected end" if kind == "end" else f"unexpected {text[:MAX_NAME]!r}"
-        raise ExpressionError(what + hint, offset)
+        message = "unexpected end" if kind == "end" else f"unexpected {text[:MAX_NAME]!r}"
+        raise ExpressionError(message + hint, offset)
 
     def _expression(self, floor: int, depth: int) -> _Part:
         left = self._operand(depth)
