@@ -1,4 +1,4 @@
-"""A recording in which all happens that can happen, and the stations that it runs through."""
+"""A recording with every kind of event and fault, and the stations that process it."""
 
 from __future__ import annotations
 
@@ -72,11 +72,11 @@ def recording() -> Batch:
 
 @lru_cache(maxsize=8)
 def traced(block_s: float = 1.0) -> dict[str, list[Packet]]:
-    """Return what leaves each station when collect cuts blocks of this width."""
+    """Return the output of each station for blocks of this width."""
     return trace(stations(block_s=block_s), every(recording(), 997))
 
 
 def into(station: str) -> list[Any]:
-    """Return what the station is given: the batches, or what leaves the one before."""
+    """Return the input of a station: the batches, or the output of the previous station."""
     k = STATIONS.index(station)
     return list(traced()[STATIONS[k - 1]]) if k else every(recording(), 997)

@@ -35,7 +35,7 @@ VALUES = st.one_of(
 
 @st.composite
 def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[Batch]:
-    """Return batches in which anything may stand that the decoder lets through."""
+    """Return batches with any rows that the decoder accepts."""
     pieces = []
     for k in range(draw(st.integers(1, 4))):
         n = draw(st.integers(0, 25))
@@ -73,11 +73,11 @@ FIRST = Batch(
     "studio", NAMES, np.zeros(1, np.int32), np.array([1.73e9]), np.array([1.73e9]),
     np.zeros(1, bool), np.zeros(1, bool), np.zeros(1), np.full(1, -1), np.full(1, -1),
 )  # fmt: skip
-"""One event with which a run begins; an older one could come after ticks of the host clock."""
+"""The first event of a run; an older one could follow ticks of the host clock."""
 
 
 def balance(packets: list[Packet]) -> dict[str, dict[str, int]]:
-    """Return by source how many events met each end, rows still on the way not counted."""
+    """Return the number of events by source and end, without rows in progress."""
     out: dict[str, dict[str, int]] = {}
     for e in (e for p in packets for e in p.ends):
         mine = out.setdefault(e.source, dict.fromkeys(ENDS, 0))
@@ -86,7 +86,7 @@ def balance(packets: list[Packet]) -> dict[str, dict[str, int]]:
 
 
 def events_in(batches: list[Batch]) -> dict[str, int]:
-    """Return how many events each source sent: a tick of the host clock is none."""
+    """Return the number of events of each source, without ticks of the host clock."""
     out: dict[str, int] = {}
     for b in batches:
         for n in b.name[b.name >= 0].tolist():
@@ -137,7 +137,9 @@ def test_arrivals_that_jump_raise_nothing(batches: list[Batch]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(hostile(), st.lists(st.integers(0, 25), max_size=4))
-def test_hostile_rows_give_the_same_however_cut(batches: list[Batch], places: list[int]) -> None:
+def test_hostile_rows_give_the_same_for_any_batches(
+    batches: list[Batch], places: list[int]
+) -> None:
     batches = [FIRST, *batches]
     whole = feed(stations()["collect"](None), batches)
     pieces = [p for b in batches for p in cut(b, places)]
@@ -151,14 +153,14 @@ def test_the_rich_recording_balances() -> None:
         assert_balanced([recording()], traced(block_s)["evidence"])
 
 
-def test_a_rig_that_ends_before_it_began_gives_nothing() -> None:
+def test_a_rig_without_events_gives_nothing() -> None:
     nothing = cut(studio(Source(), seconds=1.0), [0])[0]
     packets = trace(stations(), [dataclasses.replace(nothing, end=True)])["evidence"]
     assert [(p.fused, p.sync, p.ends) for p in packets] == [(None, (), ())]
 
 
 def peak_mb(gap_s: float) -> float:
-    """Return the most memory that it takes to bridge a gap in a recording (MB)."""
+    """Return the peak memory for a gap in a recording (MB)."""
     batch = studio(Source(source="ure", key="pulse", rate_hz=20.0), Source(), seconds=20.0)
     gap = gap_s * (batch.rx > START + 10)
     tracemalloc.start()

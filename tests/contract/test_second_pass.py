@@ -1,4 +1,4 @@
-"""The laws of the house in the second of two passes, where clocks, lags and gains are known."""
+"""Laws of all stations in the second of two passes, with known clocks, lags and gains."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEARNERS = ("drift", "align", "scale")
 
 @lru_cache(maxsize=4)
 def found(block_s: float = 1.0) -> Hindsight:
-    """Return the findings of a first pass, as they are read from their file."""
+    """Return the findings of a first pass, decoded from their file."""
     make = stations(TWO, block_s)
     make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN,
                                                                         learn=True)}  # fmt: skip
@@ -69,12 +69,14 @@ def test_clock_resets_are_reported_as_they_happen() -> None:
 
 @pytest.mark.parametrize("block_s", BLOCKS)
 @pytest.mark.parametrize("station", STATIONS[1:])
-def test_a_station_gives_the_same_however_wide_the_blocks(station: str, block_s: float) -> None:
+def test_the_output_of_a_station_does_not_depend_on_the_width_of_blocks(
+    station: str, block_s: float
+) -> None:
     assert_same(outcome(traced(block_s)[station]), outcome(traced()[station]), 1e-9)
 
 
 @pytest.mark.parametrize("station", LEARNERS)
-def test_a_station_goes_on_from_any_snapshot(station: str) -> None:
+def test_a_station_continues_from_any_snapshot(station: str) -> None:
     build = stations(TWO, known=found())[station]
     core, out = build(None), []
     for item in traced()[STATIONS[STATIONS.index(station) - 1]]:

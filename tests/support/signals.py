@@ -1,6 +1,6 @@
-"""Test signals: rows of one rig with known truth, whole, cut in pieces, and run through stations.
+"""Test signals: rows of one rig with known truth, in one batch or in pieces, run through stations.
 
-A test names only what it cares about; the rest is a healthy source. Host time is arrival less
+A test sets only the properties under test; the defaults are a healthy source. Host time is arrival less
 queueing: `source time = START + t (1 + skew) - offset`, t in seconds since START.
 """
 
@@ -43,7 +43,7 @@ STATIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One channel, its clock, its way to us and its faults; spans are seconds since START.
+    """One channel with its clock, transport and faults; spans are seconds since START.
 
     `delays`: (from, to, how long) of rows that come late; `stalls`: rows of a span come together
     at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows
@@ -85,7 +85,7 @@ class Source:
 
 
 def movement(seed: int = 0) -> Callable[[F64], F64]:
-    """Return what is measured: RMS 1, 0.05 to 1.5 Hz."""
+    """Return the measured movement: RMS 1, 0.05 to 1.5 Hz."""
     return Movement(np.random.default_rng([seed, 0])).at
 
 
@@ -112,9 +112,9 @@ def studio(
             n = len(c["ts"])
             c["name"] = first + np.tile(np.arange(s.elements), n // s.elements)
             c["value"] = c["value"] + 0.01 * rng.standard_normal(n)
-        said = c["text"] >= 0
+        is_marker = c["text"] >= 0
         texts += [text for _, text in s.markers]
-        c["text"][said] += len(texts) - len(s.markers)
+        c["text"][is_marker] += len(texts) - len(s.markers)
         columns.append(c)
     if ticks_s:
         at = np.arange(0.0, seconds, ticks_s)
@@ -184,11 +184,11 @@ def _rows(
     copies = {key: v[twice].copy() for key, v in c.items()}
     copies["rx"] += 0.002
     at = np.array([t for t, _ in s.markers])
-    said = _blank(at * (1 + s.skew_ppm * 1e-6) - s.offset_s, at + 0.001)
+    markers = _blank(at * (1 + s.skew_ppm * 1e-6) - s.offset_s, at + 0.001)
     for when, step in s.resets:
-        said["ts"] = said["ts"] + step * (at >= when)
-    said |= {"value": at * np.nan, "text": np.arange(len(at)), "stamped": at * 0 + s.stamped}
-    both = {key: np.concatenate((c[key], copies[key], said[key])) for key in c}
+        markers["ts"] = markers["ts"] + step * (at >= when)
+    markers |= {"value": at * np.nan, "text": np.arange(len(at)), "stamped": at * 0 + s.stamped}
+    both = {key: np.concatenate((c[key], copies[key], markers[key])) for key in c}
     order = np.argsort(both["rx"], kind="stable")
     return {key: v[order] for key, v in both.items()}
 
@@ -199,7 +199,7 @@ def _rows(
 def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> list[Batch]:
     """Return the batch in pieces that begin at these rows.
 
-    A reject that stands where a piece begins goes into it, or to the end of the one before.
+    A reject at the beginning of a piece belongs to it, or to the end of the previous piece.
     """
     n = len(batch.ts)
     edges = [0, *sorted(min(max(p, 0), n) for p in places), n]
@@ -224,7 +224,7 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
 
 
 def every(batch: Batch, rows: int) -> list[Batch]:
-    """Return the batch in pieces of so many rows."""
+    """Return the batch in pieces of `rows` rows."""
     return cut(batch, range(rows, len(batch.ts), rows))
 
 
@@ -239,7 +239,7 @@ def plan(
     scale: str = "consensus",
     **given: Any,
 ) -> Plan:
-    """Return the plan of one signal `pulse`; what `ure` sends is of that group."""
+    """Return the plan of one signal `pulse`; channels of `ure` are in the group `ure`."""
     group = {True: "ure", False: "sensors"}
     all_of_them = tuple(
         m if isinstance(m, Member) else Member("pulse", m, group[m.startswith("ure")])
@@ -254,7 +254,7 @@ def plan(
 
 
 def known(channel: str, lag_s: float = 0.0, sd: float = 0.001, group: Any = None) -> Member:
-    """Return a member whose lag is given: live at once."""
+    """Return a member with a given lag: live at once."""
     group = group or ("ure" if channel.startswith("ure") else "sensors")
     return Member("pulse", channel, group, lag_s, sd)
 
@@ -271,7 +271,7 @@ def makers(
     rules: tuple[Rule, ...] = (),
     known: Hindsight | None = None,
 ) -> dict[str, Make]:
-    """Return, by station, what builds its core from a snapshot or None."""
+    """Return the makers of all stations, by name."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
         maker(Collect, p, block_s), maker(Normalize, p),
@@ -284,7 +284,7 @@ def makers(
 
 
 def feed(core: Any, items: Iterable[Any]) -> list[Packet]:
-    """Return all that a core makes of its items."""
+    """Return the packets of a core for its items."""
     out: list[Packet] = []
     for item in items:
         made = core.update(item)
@@ -293,7 +293,7 @@ def feed(core: Any, items: Iterable[Any]) -> list[Packet]:
 
 
 def trace(make: dict[str, Make], batches: Iterable[Batch]) -> dict[str, list[Packet]]:
-    """Return what leaves each station."""
+    """Return the output of each station."""
     out: dict[str, list[Packet]] = {}
     items: list[Any] = list(batches)
     for station, build in make.items():
@@ -302,12 +302,12 @@ def trace(make: dict[str, Make], batches: Iterable[Batch]) -> dict[str, list[Pac
 
 
 def run(make: dict[str, Make], batches: Iterable[Batch]) -> list[Packet]:
-    """Return what leaves the last station."""
+    """Return the output of the last station."""
     return trace(make, batches)[next(reversed(make))]
 
 
 def block(channel: str, time: F64, value: F64, **given: Any) -> Block:
-    """Return rows as they leave `drift`: in order, each known at its own time."""
+    """Return rows like the output of `drift`: in order, each known at its own time."""
     n = len(time)
     b = Block(
         channel.partition(":")[0], channel, np.arange(n), time, time, value, time,
@@ -319,7 +319,7 @@ def block(channel: str, time: F64, value: F64, **given: Any) -> Block:
 def packet(
     *blocks: Block, upto: float | None = None, end: bool = True, first: float | None = None
 ) -> Packet:
-    """Return a packet of blocks; it knows of arrivals up to their newest, or `upto`."""
+    """Return a packet of blocks with the newest arrival, or `upto`, as watermark."""
     times = np.concatenate([b.arrival for b in blocks]) if blocks else np.empty(0)
     hosts = np.concatenate([b.host_time for b in blocks]) if blocks else np.empty(0)
     upto = upto if upto is not None else float(times.max())

@@ -205,7 +205,7 @@ def test_the_risk_of_the_seed() -> None:
     assert resolved.facts == {"phase_diff": 0.03, "entropy_ratio": 0.1}
 
 
-def test_the_quote_of_the_seed_speaks_once_coherence_improves_with_lower_entropy() -> None:
+def test_the_quote_of_the_seed_fires_once_coherence_improves_with_lower_entropy() -> None:
     t = np.arange(900) / 5  # 60 s at rest, 60 s better, 60 s worse
     better = np.interp(t, [0, 60, 120, 180], [0.7, 0.7, 0.9, 0.5])
     firing, resolved = found(QUOTE, fused(coherence=better, entropy_ratio=1 - better))

@@ -68,11 +68,11 @@ def run() -> Run:
 def presence(r: Run, source: str) -> tuple[Bool, Bool]:
     """Return where a source is there by its events, and where a tick more or less decides."""
     k = [s for s, _ in r.batch.names].index(source)
-    heard = r.batch.rx[r.batch.name == k]
+    received = r.batch.rx[r.batch.name == k]
     stale_s = max(3 / RATE_HZ[source], TICK_S)
-    quiet = np.flatnonzero(np.diff(heard) > stale_s)
+    quiet = np.flatnonzero(np.diff(received) > stale_s)
     there, open_ = np.ones(len(r.ts), bool), np.zeros(len(r.ts), bool)
-    for last, first in zip(heard[quiet], heard[quiet + 1], strict=True):
+    for last, first in zip(received[quiet], received[quiet + 1], strict=True):
         gone = last + stale_s
         back = first + min(first - gone, REJOIN_S)
         there &= ~((r.ts > gone) & (r.ts < back))

@@ -27,7 +27,7 @@ NAN = float("nan")
 
 
 def grid(p: Plan, ticks: int = 1, first: int = FIRST, **given: Any) -> Grid:
-    """Return ticks at which every lane is live and says 1, but for what is `given`.
+    """Return ticks at which every lane is live with value 1, except the `given` columns.
 
     A row is for all ticks, a column for all lanes.
     """
@@ -81,7 +81,7 @@ MODE = {
     (False, 0): ("none", "none", "none"),
 }
 """Of a signal with an engine and two sensors, `min_streams` 2."""
-SPEAKS = {"ure_only": {URE}, "sensors_only": {A, B}, "fused": set(ALL), "degraded": set(ALL)}
+FUSED_MEMBERS = {"ure_only": {URE}, "sensors_only": {A, B}, "fused": set(ALL), "degraded": set(ALL)}
 
 
 @pytest.mark.parametrize("fallback", ["ure_only", "sensors_only", "degrade"])
@@ -99,7 +99,7 @@ def test_who_is_there_and_the_fallback_give_the_mode(
     signal = fused.signals[0]
     assert MODES[fused.mode[0]] == MODES[signal.mode[0]] == mode
     assert fused.live[0] == signal.live[0] == len(present)
-    assert set(weights(fused)) == present & SPEAKS.get(mode, set())
+    assert set(weights(fused)) == present & FUSED_MEMBERS.get(mode, set())
     assert np.isfinite(signal.value[0]) == (mode != "none")
 
 
@@ -265,7 +265,7 @@ MEASURED = (0.1, 0.8, 0.6, 0.9, 0.2)
 REPORTED = (-0.2, 0.4, 0.5, 0.3)  # phase, harmony, coherence, entropy, as in FACTS
 
 
-def spoken(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
+def exported(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
            **given: Any) -> dict[str, float]:  # fmt: skip
     """Return the exported indicators of one tick."""
     p = plan(ALL, facts=FACTS)
@@ -275,7 +275,7 @@ def spoken(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
 
 
 def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
-    assert spoken() == pytest.approx({
+    assert exported() == pytest.approx({
         "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
         "coherence": 0.7 * 0.5 + 0.3 * 0.8,
         "harmony": 0.7 * 0.4 + 0.3 * 0.6,
@@ -285,20 +285,20 @@ def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
 
 
 def test_where_nothing_is_reported_the_measured_stands_alone() -> None:
-    assert spoken(reported=(NAN,) * 4) == pytest.approx(
+    assert exported(reported=(NAN,) * 4) == pytest.approx(
         dict(zip(INDICATORS, MEASURED, strict=True))
     )
 
 
 def test_a_stale_report_is_no_report() -> None:
     state = [LIVE, LIVE, LIVE, STALE, LIVE, LIVE, LIVE]
-    found = spoken(state=state)
+    found = exported(state=state)
     assert found["phase_diff"] == pytest.approx(0.1)
     assert found["coherence"] == pytest.approx(0.7 * 0.5 + 0.3 * 0.8)
 
 
 def test_where_nothing_is_measured_the_report_stands_alone() -> None:
-    found = spoken(measured=(NAN,) * 5)
+    found = exported(measured=(NAN,) * 5)
     assert np.isnan(found.pop("sync_quality"))
     assert found == pytest.approx(
         {"phase_diff": 0.2, "coherence": 0.5, "harmony": 0.4, "entropy_ratio": 0.3}
@@ -306,7 +306,7 @@ def test_where_nothing_is_measured_the_report_stands_alone() -> None:
 
 
 def test_where_there_is_neither_there_is_null() -> None:
-    assert np.isnan(list(spoken(reported=(NAN,) * 4, measured=(NAN,) * 5).values())).all()
+    assert np.isnan(list(exported(reported=(NAN,) * 4, measured=(NAN,) * 5).values())).all()
 
 
 def test_both_raw_parts_are_kept() -> None:
@@ -322,11 +322,11 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     p = plan(ALL)
     station = Fuse(p)
     found: list[float] = []
-    for first, size, said in (
+    for first, size, reports in (
         (0, 3, ((1, 0.5),)), (3, 2, ()), (5, 4, ((6, 0.6), (8, NAN))), (9, 1, ()),
     ):  # fmt: skip
-        told = tuple(Indicators(FIRST + k, *(x,) * 5) for k, x in said)
-        sent = packet(grid(p, size, FIRST + first), indicators=told)
+        indicators = tuple(Indicators(FIRST + k, *(x,) * 5) for k, x in reports)
+        sent = packet(grid(p, size, FIRST + first), indicators=indicators)
         fused = station.update(sent).fused
         assert fused is not None
         found += fused.indicators[:, 0].tolist()

@@ -43,7 +43,7 @@ def clock(source: str, known: float, stepped: bool = False, **given: Any) -> Clo
     return ClockReport(source, **(fields | given), stepped=stepped)
 
 
-def told(
+def reported(
     p: Plan,
     g: Grid,
     *clocks: ClockReport,
@@ -68,7 +68,7 @@ def told(
 
 
 def lines(p: Plan, g: Grid, *clocks: ClockReport, **given: Any) -> list[SyncReport]:
-    return told(p, g, *clocks, **given)[0]
+    return reported(p, g, *clocks, **given)[0]
 
 
 def of(found: list[SyncReport], why: str) -> list[SyncReport]:
@@ -119,7 +119,7 @@ def test_a_reset_known_after_the_newest_tick_waits_for_the_next() -> None:
     assert [len(of(list(x), "reset")) for x in (first, second, third)] == [0, 1, 0]
 
 
-def test_a_step_that_rows_told_too_late_is_dated_after_the_ticks_that_left_without_it() -> None:
+def test_a_step_known_too_late_is_dated_after_the_released_ticks() -> None:
     p = plan((A,))
     late = clock("osc_1", START + 1.0, True, watermark=START + 8.0, resets=1)
     found = of(lines(p, grid(p, 10), late), "reset")
@@ -176,7 +176,7 @@ def test_hops_are_the_same_however_cut_at_odd_rates_too(hz: float, every: float)
 # -- what ---------------------------------------------------------------------------------------
 
 
-def test_a_line_tells_the_clock_and_the_lag_in_force() -> None:
+def test_a_line_has_the_clock_and_the_lag_in_force() -> None:
     p = plan((A,))
     x = of(lines(p, grid(p, 30), clock("osc_1", START - 1, cross_var=1e-9)), "hop")[-1]
     age = x.ts - START
@@ -211,7 +211,7 @@ def test_without_a_clock_the_rate_of_the_lag_is_the_skew_relative_to_the_referen
     assert mine.search_hz == other.search_hz == 10.0
 
 
-def test_a_clock_is_not_told_before_it_was_known() -> None:
+def test_a_clock_is_not_reported_before_it_was_known() -> None:
     p = plan((A,))
     found = of(lines(p, grid(p, 30), clock("osc_1", START + 15)), "hop")
     assert [x.offset_s is None for x in found] == [x.ts < START + 15 for x in found]
@@ -252,7 +252,7 @@ def test_the_last_lines_count_everything() -> None:
     assert (x.received, x.used, x.outliers, x.late, x.duplicate, x.rejected) == (1, 2, 3, 4, 5, 6)
 
 
-def test_at_the_end_the_newest_clock_is_told_though_no_tick_used_it() -> None:
+def test_the_final_line_has_the_newest_clock() -> None:
     p = plan((A,))
     x = lines(p, grid(p, 10), clock("osc_1", START + 500, offset_s=7.0), end=True)[-1]
     assert x.offset_s == pytest.approx(7.0, abs=1e-3)
@@ -263,7 +263,7 @@ def test_dead_lines_leave_with_the_ticks_that_close_their_window_and_at_the_end(
     letters = tuple(
         DeadLetter(START + s, "receive", "json", "osc_1", f"demo:{s}", "{") for s in (1, 2, 11)
     )
-    before, after = (told(p, grid(p, 12), letters=letters, end=end)[1] for end in (False, True))
+    before, after = (reported(p, grid(p, 12), letters=letters, end=end)[1] for end in (False, True))
     assert [(x.ts - START, x.count) for x in before] == [(1, 2)]
     assert [(x.ts - START, x.count) for x in after] == [(1, 2), (11, 1)]
 

@@ -1,4 +1,4 @@
-"""Resample: which ticks, when released, and who is present at each."""
+"""Resample: its ticks, their release, and the channels present at each."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_ticks_run_from_the_first_event_to_the_newest() -> None:
     assert np.allclose(np.diff(ts(g)), 0.2)
 
 
-def test_a_tick_leaves_with_the_first_arrival_after_its_delay() -> None:
+def test_a_tick_is_released_by_the_first_arrival_after_its_delay() -> None:
     g = grid(plan((ONE,)), packets([rows(ONE.channel, EVEN)], 40.0))
     latency = g.released - START - ts(g)
     inside = ts(g) < 37.0
@@ -141,8 +141,8 @@ def test_it_is_lost_when_ten_times_as_old_and_comes_back_by_way_of_rejoining() -
     t = EVEN[(EVEN < 20.0) | (EVEN > 30.0)]
     p = plan((ONE, known("osc_2:/pulse")), failover=QUICK)
     g = grid(p, packets([rows(ONE.channel, t), rows("osc_2:/pulse", EVEN)], 40.0))
-    said = [s for s, before in zip(states(g), ["", *states(g)], strict=False) if s != before]
-    assert said == ["live", "stale", "lost", "rejoining", "live"]
+    changes = [s for s, before in zip(states(g), ["", *states(g)], strict=False) if s != before]
+    assert changes == ["live", "stale", "lost", "rejoining", "live"]
     back = ts(g)[len(states(g)) - states(g)[::-1].index("rejoining")]
     assert back == pytest.approx(30.2 + 4.0, abs=0.21)
 
@@ -186,27 +186,27 @@ def test_staleness_is_as_configured(given: Any, channel: Any, stale_s: float | N
 
 
 def test_a_held_channel_is_stale_only_by_its_own_number() -> None:
-    said = rows("midi_1:cc/1/1", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    events = rows("midi_1:cc/1/1", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
     p = plan((ONE, known("midi_1:cc/1/1")), channels=channels)
-    g = grid(p, packets([rows(ONE.channel, EVEN), said], 40.0))
+    g = grid(p, packets([rows(ONE.channel, EVEN), events], 40.0))
     assert set(states(g, 1)[20:]) == {"live"}
     assert g.value[-1, 1] == 4.0
 
 
 @pytest.mark.parametrize("step_s", [0.5, 2.0, 40.0])
 def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None:
-    said = rows("midi_1:cc/1/1", np.array([1.0]), np.array([3.0]))
+    events = rows("midi_1:cc/1/1", np.array([1.0]), np.array([3.0]))
     channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
     p = plan((ONE, known("midi_1:cc/1/1")), channels=channels, failover=QUICK)
-    items, told = [], START - 1.0
-    for x in packets([rows(ONE.channel, EVEN), said], 40.0, step_s):
+    items, previous = [], START - 1.0
+    for x in packets([rows(ONE.channel, EVEN), events], 40.0, step_s):
         turns = ((10.0, False), (20.0, True), (21.0, True), (30.0, False))
         turned = tuple(
-            ("midi_1", START + t, up) for t, up in turns if told < START + t <= x.watermark
+            ("midi_1", START + t, up) for t, up in turns if previous < START + t <= x.watermark
         )
         items.append(replace(x, turned=turned))
-        told = x.watermark
+        previous = x.watermark
 
     g = grid(p, items)
     at = ts(g)
@@ -215,10 +215,10 @@ def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None
     assert "stale" not in set(states(g, 0))
 
 
-def test_a_fact_is_null_before_it_was_said_and_held_after() -> None:
+def test_a_fact_is_null_before_its_first_event_and_held_after() -> None:
     fact = "ure:level"
-    said = rows(fact, np.array([5.0]), np.array([0.9]))
-    g = grid(plan((ONE,), facts=(fact,)), packets([rows(ONE.channel, EVEN), said], 40.0))
+    events = rows(fact, np.array([5.0]), np.array([0.9]))
+    g = grid(plan((ONE,), facts=(fact,)), packets([rows(ONE.channel, EVEN), events], 40.0))
     before = ts(g) < 5.0
     assert np.isnan(g.value[before, 1]).all()
     assert (g.value[~before, 1] == 0.9).all()
@@ -283,17 +283,17 @@ def test_a_lag_that_was_not_found_has_no_rate() -> None:
     assert np.isnan(g.search_hz).all()
 
 
-def test_used_rows_are_told_with_their_lag_removed() -> None:
+def test_used_rows_are_written_with_their_lag_removed() -> None:
     p = plan((known(ONE.channel, 0.25),), aligned=True)
     out = feed(Resample(p, 5.0), packets([rows(ONE.channel, EVEN)], 40.0))
-    told = [np.stack(columns) for x in out for _, *columns in x.aligned]
-    host, source_time, _, value = np.concatenate(told, axis=1)
+    aligned = [np.stack(columns) for x in out for _, *columns in x.aligned]
+    host, source_time, _, value = np.concatenate(aligned, axis=1)
     assert len(host) == len(EVEN)
     assert np.allclose(np.sort(source_time - host), 0.25, atol=1e-6)
     assert (value == 1.0).all()
 
 
-def test_a_watch_counts_silences_across_calls() -> None:
+def test_presence_counts_silences_across_calls() -> None:
     age = np.array([0.0, 1.0, 0.0, 1.0, 1.0])
     whole, parts = Presence(), Presence()
     limit, locked = np.full(5, 0.5), np.ones(5, bool)

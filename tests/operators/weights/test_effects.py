@@ -33,7 +33,7 @@ def test_a_slope_is_found_however_noisy_both_are() -> None:
     assert 0 < var[0, 1, 0] < 1e-3
 
 
-def test_the_error_of_a_slope_is_what_it_is_said_to_be() -> None:
+def test_the_stated_error_of_a_slope_is_its_scatter() -> None:
     z = []
     for seed in range(300):
         sd = [0.7, 0.7]

@@ -46,7 +46,7 @@ def test_one_that_is_far_off_costs_the_others_neither_weight_nor_honesty() -> No
     pairs = np.mean((y[:, :, :, None] - y[:, :, None, :]) ** 2, axis=1)
     found = hat(pairs, np.full(200, 300.0))
     assert found[:, 2] == pytest.approx(np.ones(200), rel=0.4)
-    # What three cannot tell apart is shared; it stays what the two differ by.
+    # Three members do not separate the two: each gets half of their difference.
     assert found[:, :2].sum(axis=1).mean() == pytest.approx(0.003, rel=0.2)
     assert found[:, :2].min() >= 0.0003
 
@@ -78,7 +78,7 @@ def test_without_evidence_they_are_the_prior() -> None:
     assert weights([1.0, np.nan, 4.0]) == pytest.approx([0.7, 0.15, 0.15])
 
 
-def test_who_may_not_speak_has_none_and_the_others_all() -> None:
+def test_excluded_members_have_weight_0() -> None:
     w = weights([1.0, np.nan, 1.0], kept=[True, False, True])
     assert w == pytest.approx([0.5, 0.0, 0.5], abs=1e-6)
     assert w[1] == 0.0
