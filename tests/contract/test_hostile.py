@@ -19,9 +19,15 @@ from tests.contract.rich import BLOCKS, PLAN, recording, stations, traced
 from tests.support.signals import START, Source, cut, feed, makers, plan, studio, trace
 
 NAMES = (
-    ("ure", "pulse"), ("osc_1", "/pulse"), ("osc_1", "/array[0]"), ("osc_1", "/array[1]"),
-    ("osc_2", "/pulse"), ("midi_1", "cc/1/1"), ("ure", "ure_coherence_level"), ("who", "cares"),
-)  # fmt: skip
+    ("ure", "pulse"),
+    ("osc_1", "/pulse"),
+    ("osc_1", "/array[0]"),
+    ("osc_1", "/array[1]"),
+    ("osc_2", "/pulse"),
+    ("midi_1", "cc/1/1"),
+    ("ure", "ure_coherence_level"),
+    ("who", "cares"),
+)
 STAMPS = st.one_of(
     st.sampled_from([0.0, -1e12, 1e12, 1e9, -1e9, 1.73e9, 1.73e9 + 1, 1.73e9 - 40, 2.73e9]),
     st.floats(-1e12, 1e12),
@@ -57,22 +63,46 @@ def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[B
         value = np.where(text | (name < 0), np.nan, column(VALUES, float))
         pieces.append(
             Batch(
-                "studio", NAMES, name, ts, rx, stamped, column(st.booleans(), bool) & (name >= 0),
-                value, column(st.integers(-1, 3), np.int64), line,
-                tuple(Marker(int(i), "x") for i in np.flatnonzero(text)),
-                tuple(Reject(int(r), "json", draw(st.sampled_from(["osc_1", "?"])),
-                                     "f", b"\xff", draw(st.integers(1, 3)))
-                      for r in sorted(draw(st.lists(st.integers(0, n), max_size=3)))),
+                rig="studio",
+                names=NAMES,
+                name=name,
+                ts=ts,
+                rx=rx,
+                stamped=stamped,
+                wild=column(st.booleans(), bool) & (name >= 0),
+                value=value,
+                seq=column(st.integers(-1, 3), np.int64),
+                line=line,
+                markers=tuple(Marker(int(i), "x") for i in np.flatnonzero(text)),
+                rejects=tuple(
+                    Reject(
+                        int(r),
+                        "json",
+                        draw(st.sampled_from(["osc_1", "?"])),
+                        "f",
+                        b"\xff",
+                        draw(st.integers(1, 3)),
+                    )
+                    for r in sorted(draw(st.lists(st.integers(0, n), max_size=3)))
+                ),
                 end=k == 0,
             )
-        )  # fmt: skip
+        )
     return pieces[1:] + pieces[:1]
 
 
 FIRST = Batch(
-    "studio", NAMES, np.zeros(1, np.int32), np.array([1.73e9]), np.array([1.73e9]),
-    np.zeros(1, bool), np.zeros(1, bool), np.zeros(1), np.full(1, -1), np.full(1, -1),
-)  # fmt: skip
+    rig="studio",
+    names=NAMES,
+    name=np.zeros(1, np.int32),
+    ts=np.array([1.73e9]),
+    rx=np.array([1.73e9]),
+    stamped=np.zeros(1, bool),
+    wild=np.zeros(1, bool),
+    value=np.zeros(1),
+    seq=np.full(1, -1),
+    line=np.full(1, -1),
+)
 """The first event of a run; an older one could follow ticks of the host clock."""
 
 
@@ -110,13 +140,22 @@ def assert_balanced(batches: list[Batch], packets: list[Packet]) -> None:
 PLANS = (
     PLAN,
     dataclasses.replace(
-        PLAN, wait_s=0.0, wait_lag_s=0.0, half_width_s=0.3, max_disorder_s=0.0, tick_hz=2.0,
+        PLAN,
+        wait_s=0.0,
+        wait_lag_s=0.0,
+        half_width_s=0.3,
+        max_disorder_s=0.0,
+        tick_hz=2.0,
         failover=FailoverConfig(fallback="degrade", rejoin_after_s=0.0),
     ),
     plan(("osc_1:/pulse",), frozen_after_s={"osc_1": 1.0}),
-    plan((Member("pulse", "ure:pulse", "ure", -3.0, 0.1),
-          Member("pulse", "osc_1:/pulse", "sensors", 40.0, 0.0))),
-)  # fmt: skip
+    plan(
+        (
+            Member("pulse", "ure:pulse", "ure", -3.0, 0.1),
+            Member("pulse", "osc_1:/pulse", "sensors", 40.0, 0.0),
+        )
+    ),
+)
 
 
 @settings(max_examples=150, deadline=None)

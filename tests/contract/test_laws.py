@@ -31,7 +31,7 @@ from tests.support.signals import (
     plan,
     studio,
     trace,
-)  # fmt: skip
+)
 
 
 def test_the_rich_recording_has_every_kind_of_result() -> None:
@@ -39,9 +39,11 @@ def test_the_rich_recording_has_every_kind_of_result() -> None:
     ends = {key.split()[-1] for key in out if key.startswith("ends ")}
     assert ends == set(ENDS) - {"dropped"}
     assert {(d.stage, d.reason) for d in out["dead"]} == {
-        ("receive", "json"), ("collect", "wild_stamp"), ("drift", "wild_stamp"),
+        ("receive", "json"),
+        ("collect", "wild_stamp"),
+        ("drift", "wild_stamp"),
         ("normalize", "out_of_range"),
-    }  # fmt: skip
+    }
     assert {s.why for s in out["sync"]} == {"hop", "reset", "state", "end"}
     assert {s.state for s in out["sync"]} >= {"acquiring", "live", "stale", "rejoining"}
     assert [m.value for m in out["markers"]] == ["verse", "chorus", "coda"]

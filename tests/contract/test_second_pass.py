@@ -28,8 +28,7 @@ LEARNERS = ("drift", "align", "scale")
 def found(block_s: float = 1.0) -> Hindsight:
     """Return the findings of a first pass, decoded from their file."""
     make = stations(TWO, block_s)
-    make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN,
-                                                                        learn=True)}  # fmt: skip
+    make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN, learn=True)}
     items: list[Any] = every(recording(), 997)
     shown = {}
     for station, build in make.items():
@@ -88,8 +87,9 @@ def test_a_station_continues_from_any_snapshot(station: str) -> None:
 @pytest.mark.parametrize("station", LEARNERS)
 def test_the_findings_are_left_as_they_are(station: str) -> None:
     before = encode(found(), "f", [])
-    feed(stations(TWO, known=found())[station](None),
-         traced()[STATIONS[STATIONS.index(station) - 1]])  # fmt: skip
+    feed(
+        stations(TWO, known=found())[station](None), traced()[STATIONS[STATIONS.index(station) - 1]]
+    )
     assert encode(found(), "f", []) == before
 
 

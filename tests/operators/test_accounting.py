@@ -22,8 +22,13 @@ def ends(end: End, *before: float, channel: str = CHANNEL) -> Ends:
 
 
 def letter(before: float, **given: Any) -> DeadLetter:
-    fields = {"stage": "receive", "reason": "json", "source": "osc_1", "where": "demo:0",
-              "sample": "{"}  # fmt: skip
+    fields = {
+        "stage": "receive",
+        "reason": "json",
+        "source": "osc_1",
+        "where": "demo:0",
+        "sample": "{",
+    }
     return DeadLetter(before, **(fields | given))
 
 
@@ -59,8 +64,10 @@ def test_each_end_and_each_channel_counts_on_its_own() -> None:
     book.add([ends("used", 1, channel="ure:pulse")], ())
     book.advance("studio", np.inf)
     assert {k: n for k, n in book.of(CHANNEL).items() if n} == {
-        "received": 2, "used": 1, "outliers": 1,
-    }  # fmt: skip
+        "received": 2,
+        "used": 1,
+        "outliers": 1,
+    }
     assert book.of("ure:pulse")["used"] == 1
 
 
@@ -79,13 +86,23 @@ def test_ends_without_a_channel_are_not_kept() -> None:
 
 
 def test_letters_of_one_kind_in_one_window_share_a_line_that_shows_the_first() -> None:
-    found = lines(letter(3.0, where="demo:3", sample="c", count=2),
-                  letter(1.0, where="demo:1", sample="a"),
-                  letter(9.9, where="demo:9", sample="d", count=4))  # fmt: skip
+    found = lines(
+        letter(3.0, where="demo:3", sample="c", count=2),
+        letter(1.0, where="demo:1", sample="a"),
+        letter(9.9, where="demo:9", sample="d", count=4),
+    )
     assert found == (
-        DeadLine(ts=1.0, rig="studio", stage="receive", reason="json", source="osc_1",
-                 where="demo:1", count=7, sample="a"),
-    )  # fmt: skip
+        DeadLine(
+            ts=1.0,
+            rig="studio",
+            stage="receive",
+            reason="json",
+            source="osc_1",
+            where="demo:1",
+            count=7,
+            sample="a",
+        ),
+    )
 
 
 def test_the_first_of_simultaneous_letters_is_shown() -> None:
@@ -95,9 +112,12 @@ def test_the_first_of_simultaneous_letters_is_shown() -> None:
 
 def test_each_stage_reason_source_and_window_has_its_own_line() -> None:
     found = lines(
-        letter(1.0), letter(1.0, stage="drift"), letter(1.0, reason="value"),
-        letter(1.0, source="ure"), letter(10.0),
-    )  # fmt: skip
+        letter(1.0),
+        letter(1.0, stage="drift"),
+        letter(1.0, reason="value"),
+        letter(1.0, source="ure"),
+        letter(10.0),
+    )
     assert [x.count for x in found] == [1] * 5
 
 
@@ -105,13 +125,23 @@ def test_a_dead_line_is_written_once_at_the_end_of_its_window() -> None:
     book = LossCounter(WINDOW_S)
     book.add((), [letter(1.0), letter(11.0)])
     assert [[x.ts for x in book.advance("studio", m)] for m in (9.9, 10.0, 10.0, 19.9, 20.0)] == [
-        [], [1.0], [], [], [11.0],
-    ]  # fmt: skip
+        [],
+        [1.0],
+        [],
+        [],
+        [11.0],
+    ]
 
 
 def test_dead_lines_are_ordered_by_time() -> None:
-    dead = [letter(25.0), letter(12.0, source="ure"), letter(12.0), letter(11.0, stage="drift"),
-            letter(2.0, reason="value"), letter(2.0, reason="json")]  # fmt: skip
+    dead = [
+        letter(25.0),
+        letter(12.0, source="ure"),
+        letter(12.0),
+        letter(11.0, stage="drift"),
+        letter(2.0, reason="value"),
+        letter(2.0, reason="json"),
+    ]
     there, back = lines(*dead), lines(*dead[::-1])
     assert there == back
     assert [x.ts for x in there] == [2, 2, 11, 12, 12, 25]
@@ -139,9 +169,14 @@ def test_a_loss_counter_continues_from_its_snapshot() -> None:
 def test_losses_of_a_window_share_a_letter_with_the_first_sample() -> None:
     plan = Plan("studio", (), files=("a.ndjson", "b.ndjson"))
     found = letters(
-        plan, "drift", "wild_stamp", "osc_1", np.array([1.0, 2.0, 11.0]), np.array([2, 4, 7]),
+        plan,
+        "drift",
+        "wild_stamp",
+        "osc_1",
+        np.array([1.0, 2.0, 11.0]),
+        np.array([2, 4, 7]),
         ["x", "y", "z"],
-    )  # fmt: skip
+    )
     assert found == (
         DeadLetter(1.0, "drift", "wild_stamp", "osc_1", "a.ndjson:1", "x", 2),
         DeadLetter(11.0, "drift", "wild_stamp", "osc_1", "b.ndjson:3", "z", 1),

@@ -50,13 +50,19 @@ def test_every_number_of_the_configuration_has_a_lower_and_an_upper_bound() -> N
 @pytest.mark.parametrize(
     "rest",
     [
-        "quality: {window_s: 1.0e+300}", "quality: {window_s: 1.0e+8}",
-        "quality: {hop_s: 1.0e-9}", "align: {hop_s: 1.0e-9}", "align: {window_s: 1.0e+8}",
-        "align: {window_s: 3600, search_hz: 1000}", "resample: {wait_s: 1.0e+8}",
-        "collect: {block_s: 1.0e-9}", "output: {sync_every_s: 1.0e-9}",
-        "drift: {max_disorder_s: 1.0e+8}", "failover: {min_streams: 9223372036854775807}",
+        "quality: {window_s: 1.0e+300}",
+        "quality: {window_s: 1.0e+8}",
+        "quality: {hop_s: 1.0e-9}",
+        "align: {hop_s: 1.0e-9}",
+        "align: {window_s: 1.0e+8}",
+        "align: {window_s: 3600, search_hz: 1000}",
+        "resample: {wait_s: 1.0e+8}",
+        "collect: {block_s: 1.0e-9}",
+        "output: {sync_every_s: 1.0e-9}",
+        "drift: {max_disorder_s: 1.0e+8}",
+        "failover: {min_streams: 9223372036854775807}",
     ],
-)  # fmt: skip
+)
 def test_a_value_beyond_memory_or_time_is_refused(tmp_path: Path, rest: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f"{BASE}{rest}\n")
@@ -75,9 +81,12 @@ weights: {{ure: 1.0e+15, sensors: 1.0e+15}}
 output: {{dir: {tmp_path}/out, sync_every_s: 0.01, rotate_mb: 1.0e+6, keep: 1000000}}
 """)
     run = subprocess.run(
-        [sys.executable, "-m", "ops", "run", str(path)], cwd=ROOT, timeout=300,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "ops", "run", str(path)],
+        cwd=ROOT,
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr[-2000:]
 
 

@@ -102,8 +102,11 @@ def test_midi_keys_are_held_except_the_clock(key: str, held: bool) -> None:
 def test_the_place_of_a_row_is_file_and_byte_offset() -> None:
     p = plan(files=("a.ndjson", "b.ndjson.gz"))
     assert [p.where(n) for n in (0, 1, 24, 25)] == [
-        "a.ndjson:0", "b.ndjson.gz:0", "a.ndjson:12", "b.ndjson.gz:12",
-    ]  # fmt: skip
+        "a.ndjson:0",
+        "b.ndjson.gz:0",
+        "a.ndjson:12",
+        "b.ndjson.gz:12",
+    ]
 
 
 def test_a_row_without_a_file_has_no_place() -> None:
@@ -112,9 +115,13 @@ def test_a_row_without_a_file_has_no_place() -> None:
 
 def test_lanes_are_members_then_facts_then_other_named_channels() -> None:
     p = plan(
-        ("z:/x", {}), ("a:/x", {}), ("b:*", {}), ("osc_1:/pulse", {}), ("ure:level", {}),
+        ("z:/x", {}),
+        ("a:/x", {}),
+        ("b:*", {}),
+        ("osc_1:/pulse", {}),
+        ("ure:level", {}),
         facts=("ure:level",),
-    )  # fmt: skip
+    )
     assert [m.channel for m in p.lanes] == ["osc_1:/pulse", "ure:level", "a:/x", "z:/x"]
     assert [m.signal for m in p.lanes] == ["pulse", "", "", ""]
 

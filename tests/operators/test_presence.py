@@ -14,9 +14,13 @@ STALE_AFTER = 1.0
 
 
 def watched(
-    age: list[float], *, locked: list[bool] | bool = True, rejoin_s: float = 2.0,
-    watch: Presence | None = None, first: int = 100,
-) -> tuple[list[str], list[float], list[int]]:  # fmt: skip
+    age: list[float],
+    *,
+    locked: list[bool] | bool = True,
+    rejoin_s: float = 2.0,
+    watch: Presence | None = None,
+    first: int = 100,
+) -> tuple[list[str], list[float], list[int]]:
     """Return states, ramp and gaps over ticks of these ages."""
     n = len(age)
     usable = np.broadcast_to(locked, n)

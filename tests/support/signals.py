@@ -1,7 +1,7 @@
 """Test signals: rows of one rig with known truth, in one batch or in pieces, run through stations.
 
-A test sets only the properties under test; the defaults are a healthy source. Host time is arrival less
-queueing: `source time = START + t (1 + skew) - offset`, t in seconds since START.
+A test sets only the properties under test; the defaults are a healthy source. Host time is arrival
+less queueing: `source time = START + t (1 + skew) - offset`, t in seconds since START.
 """
 
 from __future__ import annotations
@@ -36,9 +36,17 @@ from ops.simulate.movement import Movement
 START = 1_730_000_000.0
 Make = Callable[[State | None], Any]
 STATIONS = (
-    "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality", "fuse",
+    "collect",
+    "normalize",
+    "drift",
+    "guard",
+    "align",
+    "resample",
+    "scale",
+    "quality",
+    "fuse",
     "evidence",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +109,9 @@ def studio(
     for k, s in enumerate(sources):
         rng = np.random.default_rng([seed, 1, k])
         first = len(names)
-        names += [(s.source, f"{s.key}[{i}]" if s.elements else s.key)
-                  for i in range(max(s.elements, 1))]  # fmt: skip
+        names += [
+            (s.source, f"{s.key}[{i}]" if s.elements else s.key) for i in range(max(s.elements, 1))
+        ]
         c = _rows(s, seconds, moves, rng)
         line += len(c["ts"])
         c["line"] = np.arange(line - len(c["ts"]), line)
@@ -125,24 +134,39 @@ def studio(
     n = len(order)
     places = [(i + 1) * n // (rejects + 1) for i in range(rejects)]
     return Batch(
-        "studio", tuple(names), table["name"].astype(np.int32), START + table["ts"],
-        START + table["rx"] + 1e6 * table["wild"], table["stamped"] > 0, table["wild"] > 0,
-        table["value"],
-        table["seq"].astype(np.int64), table["line"].astype(np.int64),
-        tuple(Marker(int(i), texts[int(table["text"][i])])
-              for i in np.flatnonzero(table["text"] >= 0)),
-        tuple(Reject(at, "json", "osc_1", f"demo:{i}", b"{") for i, at in enumerate(places)),
+        rig="studio",
+        names=tuple(names),
+        name=table["name"].astype(np.int32),
+        ts=START + table["ts"],
+        rx=START + table["rx"] + 1e6 * table["wild"],
+        stamped=table["stamped"] > 0,
+        wild=table["wild"] > 0,
+        value=table["value"],
+        seq=table["seq"].astype(np.int64),
+        line=table["line"].astype(np.int64),
+        markers=tuple(
+            Marker(int(i), texts[int(table["text"][i])]) for i in np.flatnonzero(table["text"] >= 0)
+        ),
+        rejects=tuple(
+            Reject(at, "json", "osc_1", f"demo:{i}", b"{") for i, at in enumerate(places)
+        ),
         end=True,
-    )  # fmt: skip
+    )
 
 
 def _blank(ts: F64, rx: F64) -> dict[str, F64]:
     n = len(ts)
     return {
-        "ts": ts, "rx": rx, "stamped": np.zeros(n), "wild": np.zeros(n), "value": np.zeros(n),
-        "seq": np.full(n, -1.0), "line": np.full(n, -1.0), "text": np.full(n, -1.0),
+        "ts": ts,
+        "rx": rx,
+        "stamped": np.zeros(n),
+        "wild": np.zeros(n),
+        "value": np.zeros(n),
+        "seq": np.full(n, -1.0),
+        "line": np.full(n, -1.0),
+        "text": np.full(n, -1.0),
         "name": np.zeros(n),
-    }  # fmt: skip
+    }
 
 
 def _rows(
@@ -212,14 +236,21 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
         rows = slice(a, b)
         pieces.append(
             Batch(
-                batch.rig, batch.names, batch.name[rows], batch.ts[rows], batch.rx[rows],
-                batch.stamped[rows], batch.wild[rows], batch.value[rows], batch.seq[rows],
-                batch.line[rows],
-                tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
-                tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
+                rig=batch.rig,
+                names=batch.names,
+                name=batch.name[rows],
+                ts=batch.ts[rows],
+                rx=batch.rx[rows],
+                stamped=batch.stamped[rows],
+                wild=batch.wild[rows],
+                value=batch.value[rows],
+                seq=batch.seq[rows],
+                line=batch.line[rows],
+                markers=tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
+                rejects=tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
                 end=batch.end and last,
             )
-        )  # fmt: skip
+        )
     return pieces
 
 
@@ -274,12 +305,17 @@ def makers(
     """Return the makers of all stations, by name."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
-        maker(Collect, p, block_s), maker(Normalize, p),
-        maker(Drift, p, known=known), maker(Guard, p), maker(Align, p, align, known=known),
-        maker(Resample, p, align.max_lag_s), maker(Scale, p, known=known),
-        maker(Quality, p, quality or QualityConfig()), maker(Fuse, p),
+        maker(Collect, p, block_s),
+        maker(Normalize, p),
+        maker(Drift, p, known=known),
+        maker(Guard, p),
+        maker(Align, p, align, known=known),
+        maker(Resample, p, align.max_lag_s),
+        maker(Scale, p, known=known),
+        maker(Quality, p, quality or QualityConfig()),
+        maker(Fuse, p),
         maker(Evidence, p, rules),
-    )  # fmt: skip
+    )
     return dict(zip(STATIONS, made, strict=True))
 
 
@@ -310,9 +346,18 @@ def block(channel: str, time: F64, value: F64, **given: Any) -> Block:
     """Return rows like the output of `drift`: in order, each known at its own time."""
     n = len(time)
     b = Block(
-        channel.partition(":")[0], channel, np.arange(n), time, time, value, time,
-        np.ones(n, bool), np.arange(n), host_time=time, straggler=np.zeros(n, bool),
-    )  # fmt: skip
+        source=channel.partition(":")[0],
+        channel=channel,
+        row=np.arange(n),
+        source_time=time,
+        arrival=time,
+        value=value,
+        watermark=time,
+        stamped=np.ones(n, bool),
+        line=np.arange(n),
+        host_time=time,
+        straggler=np.zeros(n, bool),
+    )
     return replace(b, **given)
 
 
@@ -324,7 +369,11 @@ def packet(
     hosts = np.concatenate([b.host_time for b in blocks]) if blocks else np.empty(0)
     upto = upto if upto is not None else float(times.max())
     return Packet(
-        "studio", upto, end, np.unique(np.append(times, upto)), blocks,
+        "studio",
+        upto,
+        end,
+        np.unique(np.append(times, upto)),
+        blocks,
         first_host=first if first is not None else float(hosts.min()),
         newest_host=float(hosts.max()) if len(hosts) else upto,
-    )  # fmt: skip
+    )

@@ -105,8 +105,11 @@ def changes(
 
 def test_a_rule_fires_at_once_and_resolves_at_once_by_default() -> None:
     assert changes("--+++--+-") == [
-        ("firing", 2, 2), ("resolved", 5, 2), ("firing", 7, 7), ("resolved", 8, 7),
-    ]  # fmt: skip
+        ("firing", 2, 2),
+        ("resolved", 5, 2),
+        ("firing", 7, 7),
+        ("resolved", 8, 7),
+    ]
 
 
 def test_it_fires_when_the_condition_was_true_for_for_s() -> None:
@@ -254,9 +257,16 @@ def test_who_finds_a_name_taken_stands_under_a_longer_one() -> None:
         facts=("a:level", "b:level", "b:level!"),
     )
     assert names(plan)[8:] == (
-        "signal_coherence", "coherence_sd", "_1_2", "_1_2_sd", "signal_or", "or_sd",
-        "level", "b_level", "level_",
-    )  # fmt: skip
+        "signal_coherence",
+        "coherence_sd",
+        "_1_2",
+        "_1_2_sd",
+        "signal_or",
+        "or_sd",
+        "level",
+        "b_level",
+        "level_",
+    )
     ticks = fused(plan=plan, **{"a:level": [1.0], "b:level": [2.0]})
     (record,) = found(Rule(when="level < b_level"), ticks, plan)
     assert record.facts == {"level": 1.0, "b_level": 2.0}
@@ -272,9 +282,11 @@ def test_records_come_by_tick_then_by_rule() -> None:
     records = Evidence(PLAN, rules).update(packet(ticks)).evidence
     assert [(r.rule, r.state) for r in records] == [
         ("second", "firing"),
-        ("first", "firing"), ("third", "firing"),
-        ("first", "resolved"), ("second", "resolved"),
-    ]  # fmt: skip
+        ("first", "firing"),
+        ("third", "firing"),
+        ("first", "resolved"),
+        ("second", "resolved"),
+    ]
 
 
 def test_a_rule_that_cannot_be_read_or_is_no_condition_is_refused() -> None:

@@ -48,9 +48,16 @@ def run() -> Run:
         mine = np.flatnonzero([s in WHO[k % len(WHO)] for k in range(SILENCES)])
         silent = tuple(zip(begin[mine], begin[mine] + long[mine], strict=True))
         sources.append(
-            Source(source=s, key="pulse", rate_hz=RATE_HZ[s], stamped=False, noise=0.2,
-                   value=partial(late, lag), silent=silent)
-        )  # fmt: skip
+            Source(
+                source=s,
+                key="pulse",
+                rate_hz=RATE_HZ[s],
+                stamped=False,
+                noise=0.2,
+                value=partial(late, lag),
+                silent=silent,
+            )
+        )
     batch = studio(*sources, seconds=90 + EVERY_S * SILENCES, ticks_s=0.1)
     members = [known(f"{s}:pulse", lag) for s, lag in LAG_S.items()]
     out = trace(makers(plan(members), block_s=10.0), [batch])
@@ -58,11 +65,19 @@ def run() -> Run:
     fused = [p.fused for p in out["fuse"] if p.fused is not None]
     signal = [f.signals[0] for f in fused]
     return Run(
-        batch, *(np.concatenate(x) for x in (
-            [f.ts for f in fused], [f.mode for f in fused], [g.value for g in grids],
-            [s.weights for s in signal], [s.value for s in signal], [s.sd for s in signal],
-        )),
-    )  # fmt: skip
+        batch,
+        *(
+            np.concatenate(x)
+            for x in (
+                [f.ts for f in fused],
+                [f.mode for f in fused],
+                [g.value for g in grids],
+                [s.weights for s in signal],
+                [s.value for s in signal],
+                [s.sd for s in signal],
+            )
+        ),
+    )
 
 
 def presence(r: Run, source: str) -> tuple[Bool, Bool]:

@@ -20,9 +20,11 @@ FIRST = int(START) * HZ
 URE, A, B = "ure:pulse", "osc_1:/pulse", "osc_2:/pulse"
 ALL = (URE, A, B)
 FACTS = (
-    "ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
+    "ure:ure_phase_diff_mean",
+    "ure:ure_harmony_index",
+    "ure:ure_coherence_level",
     "ure:ure_residual_entropy_last",
-)  # fmt: skip
+)
 NAN = float("nan")
 
 
@@ -32,10 +34,22 @@ def grid(p: Plan, ticks: int = 1, first: int = FIRST, **given: Any) -> Grid:
     A row is for all ticks, a column for all lanes.
     """
     healthy = {
-        "state": LIVE, "ramp": 1.0, "lag_s": 0.0, "lag_var": 0.0, "confidence": 1.0,
-        "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
-        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
-    }  # fmt: skip
+        "state": LIVE,
+        "ramp": 1.0,
+        "lag_s": 0.0,
+        "lag_var": 0.0,
+        "confidence": 1.0,
+        "rate_hz": 50.0,
+        "gaps": 0.0,
+        "value": 1.0,
+        "coverage": 1.0,
+        "noise_var": 0.01,
+        "gain": NAN,
+        "gain_var": NAN,
+        "level": NAN,
+        "level_var": NAN,
+        "scale_state": np.int8(0),
+    }
     shape = (ticks, len(p.lanes))
     columns = {k: np.broadcast_to(x, shape).copy() for k, x in (healthy | given).items()}
     due = (first + np.arange(ticks)) / HZ + 2.1
@@ -46,8 +60,13 @@ def packet(g: Grid, **given: Any) -> Packet:
     return Packet("studio", float(g.due[-1]), False, np.empty(0), grid=g, **given)
 
 
-def fuse(p: Plan, ticks: int = 1, clocks: tuple[ClockReport, ...] = (),
-         indicators: tuple[Indicators, ...] = (), **given: Any) -> Fused:  # fmt: skip
+def fuse(
+    p: Plan,
+    ticks: int = 1,
+    clocks: tuple[ClockReport, ...] = (),
+    indicators: tuple[Indicators, ...] = (),
+    **given: Any,
+) -> Fused:
     sent = packet(grid(p, ticks, **given), clocks=clocks, indicators=indicators)
     fused = Fuse(p).update(sent).fused
     assert fused is not None
@@ -265,8 +284,9 @@ MEASURED = (0.1, 0.8, 0.6, 0.9, 0.2)
 REPORTED = (-0.2, 0.4, 0.5, 0.3)  # phase, harmony, coherence, entropy, as in FACTS
 
 
-def exported(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
-           **given: Any) -> dict[str, float]:  # fmt: skip
+def exported(
+    reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED, **given: Any
+) -> dict[str, float]:
     """Return the exported indicators of one tick."""
     p = plan(ALL, facts=FACTS)
     value = np.append([1.0, 1.0, 1.0], reported)
@@ -275,13 +295,15 @@ def exported(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
 
 
 def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
-    assert exported() == pytest.approx({
-        "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
-        "coherence": 0.7 * 0.5 + 0.3 * 0.8,
-        "harmony": 0.7 * 0.4 + 0.3 * 0.6,
-        "sync_quality": 0.9,
-        "entropy_ratio": 0.7 * 0.3 + 0.3 * 0.2,
-    })  # fmt: skip
+    assert exported() == pytest.approx(
+        {
+            "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
+            "coherence": 0.7 * 0.5 + 0.3 * 0.8,
+            "harmony": 0.7 * 0.4 + 0.3 * 0.6,
+            "sync_quality": 0.9,
+            "entropy_ratio": 0.7 * 0.3 + 0.3 * 0.2,
+        }
+    )
 
 
 def test_where_nothing_is_reported_the_measured_stands_alone() -> None:
@@ -323,8 +345,11 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     station = Fuse(p)
     found: list[float] = []
     for first, size, reports in (
-        (0, 3, ((1, 0.5),)), (3, 2, ()), (5, 4, ((6, 0.6), (8, NAN))), (9, 1, ()),
-    ):  # fmt: skip
+        (0, 3, ((1, 0.5),)),
+        (3, 2, ()),
+        (5, 4, ((6, 0.6), (8, NAN))),
+        (9, 1, ()),
+    ):
         indicators = tuple(Indicators(FIRST + k, *(x,) * 5) for k, x in reports)
         sent = packet(grid(p, size, FIRST + first), indicators=indicators)
         fused = station.update(sent).fused
@@ -339,8 +364,11 @@ def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshot
     alone = (True, *(False,) * (len(ALL) - 1))
     none = (False,) * len(ALL)
     for first, size, turns in (
-        (0, 3, ((1, alone), (6, none))), (3, 2, ()), (5, 4, ((8, alone),)), (9, 1, ()),
-    ):  # fmt: skip
+        (0, 3, ((1, alone), (6, none))),
+        (3, 2, ()),
+        (5, 4, ((8, alone),)),
+        (9, 1, ()),
+    ):
         turned = tuple(Sparse(FIRST + k, members) for k, members in turns)
         fused = station.update(packet(grid(p, size, FIRST + first), sparse=turned)).fused
         assert fused is not None

@@ -24,13 +24,19 @@ APART = {"lag_var": [0.0, 9e-6, 1e-6]}
 """A reference and two found lags."""
 
 
-def clock(source: str, at: float = START, var: float = 1e-6, cross: float = 0.0,
-          slope: float = 0.0) -> ClockReport:  # fmt: skip
+def clock(
+    source: str, at: float = START, var: float = 1e-6, cross: float = 0.0, slope: float = 0.0
+) -> ClockReport:
     return ClockReport(source, at, at, at, 0.1, 0.0, var, cross, slope, 0.001, 0, NAN, False)
 
 
-def coarse(p: Plan, *grains: GrainReport, clocks: tuple[ClockReport, ...] = (), ticks: int = 1,
-           **given: Any) -> Fused:  # fmt: skip
+def coarse(
+    p: Plan,
+    *grains: GrainReport,
+    clocks: tuple[ClockReport, ...] = (),
+    ticks: int = 1,
+    **given: Any,
+) -> Fused:
     fused = Fuse(p).update(ticked(grid(p, ticks, **given), grains=grains, clocks=clocks)).fused
     assert fused is not None
     return fused
@@ -70,10 +76,12 @@ def test_each_signal_needs_two_of_its_own() -> None:
     found = [
         fuse(p, lag_var=var, state=[state]).sync_bound_s[0]
         for state in (
-            [LIVE] * 4, [LIVE, LIVE, LIVE, STALE], [STALE, LIVE, LIVE, LIVE],
+            [LIVE] * 4,
+            [LIVE, LIVE, LIVE, STALE],
+            [STALE, LIVE, LIVE, LIVE],
             [STALE, LIVE, LIVE, STALE],
         )
-    ]  # fmt: skip
+    ]
     assert found == pytest.approx([0.02, 0.002, 0.02, NAN], nan_ok=True)
 
 

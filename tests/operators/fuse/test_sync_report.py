@@ -23,11 +23,25 @@ DELAY_S = 2.1
 def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
     """Return ticks at which all lanes are live, but for what is `given`."""
     healthy = {
-        "state": LIVE, "ramp": 1.0, "lag_s": 0.25, "lag_var": 1e-6, "lag_rate": NAN,
-        "lag_rate_var": NAN, "search_hz": NAN, "confidence": 0.9,
-        "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
-        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
-    }  # fmt: skip
+        "state": LIVE,
+        "ramp": 1.0,
+        "lag_s": 0.25,
+        "lag_var": 1e-6,
+        "lag_rate": NAN,
+        "lag_rate_var": NAN,
+        "search_hz": NAN,
+        "confidence": 0.9,
+        "rate_hz": 50.0,
+        "gaps": 0.0,
+        "value": 1.0,
+        "coverage": 1.0,
+        "noise_var": 0.01,
+        "gain": NAN,
+        "gain_var": NAN,
+        "level": NAN,
+        "level_var": NAN,
+        "scale_state": np.int8(0),
+    }
     n, first = round(seconds * p.tick_hz), round(start * p.tick_hz)
     columns = {k: np.broadcast_to(x, (n, len(p.lanes))) for k, x in (healthy | given).items()}
     due = (first + np.arange(n)) / p.tick_hz + DELAY_S
@@ -36,10 +50,18 @@ def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
 
 def clock(source: str, known: float, stepped: bool = False, **given: Any) -> ClockReport:
     fields = {
-        "watermark": known, "known": known, "at": START, "offset_s": 0.5, "slope": -1e-5,
-        "offset_var": 1e-6, "cross_var": 0.0, "slope_var": 1e-12, "jitter_p95_s": 0.004,
-        "resets": 0, "reset_at": NAN,
-    }  # fmt: skip
+        "watermark": known,
+        "known": known,
+        "at": START,
+        "offset_s": 0.5,
+        "slope": -1e-5,
+        "offset_var": 1e-6,
+        "cross_var": 0.0,
+        "slope_var": 1e-12,
+        "jitter_p95_s": 0.004,
+        "resets": 0,
+        "reset_at": NAN,
+    }
     return ClockReport(source, **(fields | given), stepped=stepped)
 
 
@@ -94,8 +116,11 @@ def test_a_change_of_state_has_a_line_at_its_tick() -> None:
     state[:5], state[30:, 1], state[40:, 1] = ACQUIRING, STALE, GONE
     found = of(lines(p, grid(p, 10, state=state)), "state")
     assert [(round(x.ts - START, 9), x.channel, x.state) for x in found] == [
-        (1.0, A, "live"), (1.0, B, "live"), (6.0, B, "stale"), (8.0, B, "lost"),
-    ]  # fmt: skip
+        (1.0, A, "live"),
+        (1.0, B, "live"),
+        (6.0, B, "stale"),
+        (8.0, B, "lost"),
+    ]
 
 
 def test_a_reset_has_a_line_for_each_channel_of_its_source_when_it_was_known() -> None:
@@ -139,8 +164,15 @@ def test_the_end_has_its_lines_also_when_the_last_packet_releases_no_tick() -> N
     reporter = Reporter(p)
     reporter.lines("studio", grid(p, 10), False)
     again = Reporter.from_snapshot(reporter.snapshot(), p)
-    again.add(Packet("studio", 0.0, True, np.empty(0),
-                     ends=(Ends("osc_1", A, "late", np.array([START + 50])),)))  # fmt: skip
+    again.add(
+        Packet(
+            "studio",
+            0.0,
+            True,
+            np.empty(0),
+            ends=(Ends("osc_1", A, "late", np.array([START + 50])),),
+        )
+    )
     found = again.lines("studio", None, True)[0]
     assert [(x.why, x.channel, x.ts, x.late) for x in found] == [("end", A, START + 9.8, 1)]
 
@@ -153,8 +185,12 @@ def test_lines_are_in_order_of_time_and_the_same_however_cut() -> None:
     p = plan((A, B), facts=(FACT,))
     state = np.full((200, 3), LIVE)
     state[47:90, 0], state[100:, 1] = STALE, STALE
-    clocks = (clock("osc_1", START - 1), clock("osc_2", START + 9.95, True, resets=1),
-              clock("osc_1", START + 20.1, True, resets=1), clock("osc_2", START + 30))  # fmt: skip
+    clocks = (
+        clock("osc_1", START - 1),
+        clock("osc_2", START + 9.95, True, resets=1),
+        clock("osc_1", START + 20.1, True, resets=1),
+        clock("osc_2", START + 30),
+    )
     ends = (Ends("osc_1", A, "used", START + np.arange(0, 40, 0.02)),)
     whole, *cut = (
         lines(p, grid(p, 40, state=state), *clocks, ends=ends, end=True, piece=n)
@@ -235,8 +271,9 @@ def test_counts_are_those_known_when_the_tick_was_released() -> None:
     p = plan((A,))
     arrivals = START + np.arange(0, 30, 0.02)
     kinds: tuple[End, ...] = ("received", "used")
-    found = of(lines(p, grid(p, 30), ends=tuple(Ends("osc_1", A, e, arrivals) for e in kinds)),
-               "hop")  # fmt: skip
+    found = of(
+        lines(p, grid(p, 30), ends=tuple(Ends("osc_1", A, e, arrivals) for e in kinds)), "hop"
+    )
     known = [int((arrivals < x.ts + DELAY_S).sum()) for x in found]
     assert [x.received for x in found] == [x.used for x in found] == known
     assert len(known) == 3

@@ -26,10 +26,25 @@ def grid(value: F64, hz: float = 5.0, first: int = round(START * 5), rate_hz: fl
     whole = np.zeros((k, c))
     at = (first + np.arange(k)) / hz
     return Grid(
-        first, at + 2.1, at + 2.1, np.full((k, c), LIVE), whole + 1, whole, whole, whole + 1,
-        whole + rate_hz, whole, value, np.isfinite(value) * 1.0, whole + np.nan,
-        whole, whole, whole, whole, np.zeros((k, c), np.int8),
-    )  # fmt: skip
+        first=first,
+        due=at + 2.1,
+        released=at + 2.1,
+        state=np.full((k, c), LIVE),
+        ramp=whole + 1,
+        lag_s=whole,
+        lag_var=whole,
+        confidence=whole + 1,
+        rate_hz=whole + rate_hz,
+        gaps=whole,
+        value=value,
+        coverage=np.isfinite(value) * 1.0,
+        noise_var=whole + np.nan,
+        gain=whole,
+        gain_var=whole,
+        level=whole,
+        level_var=whole,
+        scale_state=np.zeros((k, c), np.int8),
+    )
 
 
 def judged(g: Grid, p: Plan | None = None, **config: object) -> list[Indicators]:
@@ -279,8 +294,9 @@ def test_a_finer_grid_gives_the_same_numbers() -> None:
 
     def at(t: F64, seed: int) -> F64:
         own = np.random.default_rng(seed)
-        noise = 0.3 * np.sin(2 * np.pi * own.uniform(0.1, 1.4, 100) * t[:, None]
-                             + own.uniform(0, 6.28, 100)).sum(axis=1)  # fmt: skip
+        noise = 0.3 * np.sin(
+            2 * np.pi * own.uniform(0.1, 1.4, 100) * t[:, None] + own.uniform(0, 6.28, 100)
+        ).sum(axis=1)
         return np.asarray(np.sin(2 * np.pi * f * t[:, None] + phase).sum(axis=1) + noise)
 
     fine = np.stack((at(t, 1), at(t, 2)), axis=1)

@@ -26,9 +26,12 @@ def rows(channel: str, t: F64, value: F64 | None = None) -> Block:
     spacing = np.full(len(t), float(np.median(np.diff(t))) if len(t) > 8 else np.nan)
     spacing[:8] = np.nan
     return block(
-        channel, START + t, np.ones(len(t)) if value is None else value, spacing=spacing,
+        channel,
+        START + t,
+        np.ones(len(t)) if value is None else value,
+        spacing=spacing,
         noise=np.full(len(t), 0.01),
-    )  # fmt: skip
+    )
 
 
 def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> list[Packet]:
@@ -50,8 +53,18 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
                 for x in part
                 for pace in paces[x.channel].feed(x.arrival, x.host_time, x.watermark)[1]
             )
-            out.append(Packet("studio", upto, False, arrivals, tuple(part), first_host=first,
-                              newest_host=newest, paces=found))  # fmt: skip
+            out.append(
+                Packet(
+                    "studio",
+                    upto,
+                    False,
+                    arrivals,
+                    tuple(part),
+                    first_host=first,
+                    newest_host=newest,
+                    paces=found,
+                )
+            )
     return [*out[:-1], replace(out[-1], end=True)]
 
 
@@ -60,8 +73,9 @@ def grid(p: Plan, items: list[Packet]) -> Grid:
     grids = [x.grid for x in feed(Resample(p, 5.0), items) if x.grid is not None]
     columns: dict[str, Any] = {
         n: np.concatenate([getattr(g, n) for g in grids])
-        for n in Grid.__dataclass_fields__ if n != "first"
-    }  # fmt: skip
+        for n in Grid.__dataclass_fields__
+        if n != "first"
+    }
     return Grid(grids[0].first, **columns)
 
 
@@ -102,8 +116,12 @@ def test_a_late_channel_makes_every_tick_wait_and_an_early_one_none() -> None:
 
 def test_a_lag_that_is_not_waited_for_gets_no_value() -> None:
     both = [rows("osc_1:/pulse", EVEN), rows("osc_2:/pulse", EVEN)]
-    p = plan((known("osc_1:/pulse", 0.0), known("osc_2:/pulse", 0.7)), wait_lag_s=0.0,
-             half_width_s=0.3, wait_s=0.005)  # fmt: skip
+    p = plan(
+        (known("osc_1:/pulse", 0.0), known("osc_2:/pulse", 0.7)),
+        wait_lag_s=0.0,
+        half_width_s=0.3,
+        wait_s=0.005,
+    )
     g = grid(p, packets(both, 40.0))
     mid = (ts(g) > 5) & (ts(g) < 30)
     assert (g.released - START - ts(g))[mid].max() <= 0.305 + 0.0201
@@ -225,8 +243,10 @@ def test_a_fact_is_null_before_its_first_event_and_held_after() -> None:
 
 
 def test_an_unlocked_channel_is_acquiring_and_has_no_value() -> None:
-    g = grid(plan((ONE, "osc_2:/pulse")),
-             packets([rows(ONE.channel, EVEN), rows("osc_2:/pulse", EVEN)], 40.0))  # fmt: skip
+    g = grid(
+        plan((ONE, "osc_2:/pulse")),
+        packets([rows(ONE.channel, EVEN), rows("osc_2:/pulse", EVEN)], 40.0),
+    )
     assert set(states(g, 1)) == {"acquiring"}
     assert np.isnan(g.value[:, 1]).all()
 
@@ -247,9 +267,21 @@ def test_a_tick_goes_by_estimates_dated_before_it() -> None:
 def moving(rate: float, **given: float) -> Grid:
     """Return the ticks of a member whose lag of 0.3 s at 10 s rises, read from a straight line."""
     report = LagReport(
-        "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 10.0, rate,
-        2e-9, 1e-10, 20.0,
-    )._replace(**given)  # fmt: skip
+        "pulse",
+        "osc_2:/pulse",
+        START + 20.0,
+        0.3,
+        1e-6,
+        1e-9,
+        0.8,
+        True,
+        "",
+        START + 10.0,
+        rate,
+        2e-9,
+        1e-10,
+        20.0,
+    )._replace(**given)
     times = np.arange(0.0, 100.0, 0.05)
     line = replace(rows("osc_2:/pulse", times), value=times)
     items = packets([rows(ONE.channel, times), line], 100.0)

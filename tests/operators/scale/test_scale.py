@@ -35,17 +35,37 @@ def grid(p: Plan, *value: F64, noise_var: Any = NOISE**2, state: Any = None) -> 
     at = np.arange(len(table)) / HZ
     nan = whole * np.nan
     return Grid(
-        0, at, at, np.full(table.shape, LIVE) if state is None else state, whole, whole, whole,
-        whole, whole, whole, table, whole, whole * noise_var, nan, nan, nan, nan,
-        np.zeros(table.shape, np.int8),
-    )  # fmt: skip
+        first=0,
+        due=at,
+        released=at,
+        state=np.full(table.shape, LIVE) if state is None else state,
+        ramp=whole,
+        lag_s=whole,
+        lag_var=whole,
+        confidence=whole,
+        rate_hz=whole,
+        gaps=whole,
+        value=table,
+        coverage=whole,
+        noise_var=whole * noise_var,
+        gain=nan,
+        gain_var=nan,
+        level=nan,
+        level_var=nan,
+        scale_state=np.zeros(table.shape, np.int8),
+    )
 
 
 def scaled(
-    bent: Callable[[F64], F64] | None = None, seconds: int = 240, sd: float = NOISE,
-    channel: ChannelConfig = AUTO, voters: int = 1, seed: int = 0, x: F64 | None = None,
+    bent: Callable[[F64], F64] | None = None,
+    seconds: int = 240,
+    sd: float = NOISE,
+    channel: ChannelConfig = AUTO,
+    voters: int = 1,
+    seed: int = 0,
+    x: F64 | None = None,
     **given: Any,
-) -> tuple[Grid, F64]:  # fmt: skip
+) -> tuple[Grid, F64]:
     """Return the grid after the station, its last member learnt, and the signal itself."""
     x = movement(seconds * HZ, seed) if x is None else x
     rng = np.random.default_rng(seed + 1)

@@ -34,8 +34,15 @@ def there(seconds: int, *members: int, of: int = 3) -> Bool:
     return np.repeat(np.isin(np.arange(of), members)[:, None], HZ * seconds, axis=1)
 
 
-def read(c: Consensus, second: int, value: F64, present: Bool, noise: Any = 0.0,
-         learnt: Bool | None = None, sparse: Bool | None = None) -> Force:  # fmt: skip
+def read(
+    c: Consensus,
+    second: int,
+    value: F64,
+    present: Bool,
+    noise: Any = 0.0,
+    learnt: Bool | None = None,
+    sparse: Bool | None = None,
+) -> Force:
     """Return what is in force at each tick."""
     noise = np.broadcast_to(np.reshape(noise, (-1, 1)), value.shape)
     learnt = np.zeros(value.shape, bool) if learnt is None else learnt

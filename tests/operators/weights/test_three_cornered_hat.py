@@ -63,9 +63,12 @@ def weights(
 ) -> F64:
     m = len(variance)
     return weigh(
-        np.array([prior]).T, np.array([variance]).T, np.full((m, 1), samples),
-        None if share is None else np.array([share]).T, np.array([kept or [True] * m]).T,
-    )[:, 0]  # fmt: skip
+        np.array([prior]).T,
+        np.array([variance]).T,
+        np.full((m, 1), samples),
+        None if share is None else np.array([share]).T,
+        np.array([kept or [True] * m]).T,
+    )[:, 0]
 
 
 def test_with_plenty_of_evidence_weights_are_inverse_variances() -> None:
