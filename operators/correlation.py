@@ -33,8 +33,10 @@ from numpy.typing import NDArray
 from operators.types import F64
 
 MIN_RHO = 0.35
-SIGMAS = 5.0
-SIGMAS_OF_BURSTS = 3.0
+MIN_SIGMAS = 5.0
+"""Height of a peak above chance (standard deviations)."""
+MIN_SIGMAS_OF_BURSTS = 3.0
+"""The same, with the independent pairs reduced for bursts."""
 MIN_PAIRS = 6.0
 MAX_SECOND_PEAK = 0.8
 """Ratio of the second peak to the first at which the confidence is 0."""
@@ -72,7 +74,7 @@ class Lag(NamedTuple):
 
 NAN = float("nan")
 UNKNOWN = Lag(NAN, NAN, NAN, False, "too little data")
-NONE = Lag(NAN, NAN, 0.0, False, "weak")
+NO_PEAK = Lag(NAN, NAN, 0.0, False, "weak")
 
 
 class SampledSeries:
@@ -147,7 +149,7 @@ def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
     rho, overlap = _correlation(a, b, most)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
-    none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
+    none = NO_PEAK._replace(rho=top, peak_s=(peak - most) / hz)
     mirrored = -low > max(top, MIN_RHO) and -low > _chance(a, b, overlap, trough, low)
     if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
@@ -226,7 +228,7 @@ def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: f
     u, v = early.squares[: size - abs(shift)], late.squares[abs(shift) :]
     bursts = len(u) * float(u @ v) / max(float(u.sum() * v.sum()), 1e-300) / (1 + 2 * rho**2)
     pairs = float(overlap[place]) / max(total, 1.0)
-    return max(_bound(SIGMAS, pairs), _bound(SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
+    return max(_bound(MIN_SIGMAS, pairs), _bound(MIN_SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
 
 
 def _bound(sigmas: float, pairs: float) -> float:

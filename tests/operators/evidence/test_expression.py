@@ -97,7 +97,7 @@ def test_an_expression_lists_its_names_and_its_type() -> None:
 # -- windows ------------------------------------------------------------------------------
 
 
-def test_slope_is_per_second_whatever_the_rate() -> None:
+def test_slope_is_per_second_at_any_rate() -> None:
     for tick_hz in (5.0, 50.0, 100.0):
         t = np.arange(int(20 * tick_hz)) / tick_hz
         values = run("slope(a, 4s)", tick_hz, a=3.0 - 0.25 * t)

@@ -112,12 +112,12 @@ def test_a_hundred_silences_and_every_mode_is_right_within_a_tick() -> None:
     assert set(mode) == {"fused", "ure_only", "sensors_only", "none"}
 
 
-def test_there_is_a_value_wherever_anybody_has_one() -> None:
+def test_every_tick_with_a_present_member_has_a_value() -> None:
     r = run()
     assert (np.isfinite(r.fused) == np.isfinite(r.value).any(axis=1)).all()
 
 
-def test_a_change_of_hands_moves_the_value_by_no_more_than_three_sd() -> None:
+def test_a_failover_moves_the_value_by_at_most_three_sd() -> None:
     r = run()
     turn = np.flatnonzero(((r.weights[1:] > 0) != (r.weights[:-1] > 0)).any(axis=1)) + 1
     moved = []

@@ -106,7 +106,7 @@ FUSED_MEMBERS = {"ure_only": {URE}, "sensors_only": {A, B}, "fused": set(ALL), "
 @pytest.mark.parametrize("fallback", ["ure_only", "sensors_only", "degrade"])
 @pytest.mark.parametrize("least", [1, 2])
 @pytest.mark.parametrize("there", list(product([URE, ""], [A, ""], [B, ""])))
-def test_who_is_there_and_the_fallback_give_the_mode(
+def test_present_members_and_the_fallback_give_the_mode(
     there: tuple[str, ...], least: int, fallback: str
 ) -> None:
     p = plan(ALL, failover=failover(min_streams=least, fallback=fallback))
@@ -124,7 +124,7 @@ def test_who_is_there_and_the_fallback_give_the_mode(
 
 @pytest.mark.parametrize("members", [(URE, "ure_2:pulse"), (A, B)])
 @pytest.mark.parametrize("fallback", ["ure_only", "sensors_only", "degrade"])
-def test_a_signal_of_one_group_is_fused_while_that_is_there(
+def test_a_signal_of_one_group_is_fused_while_that_is_present(
     members: tuple[str, ...], fallback: str
 ) -> None:
     p = plan(members, failover=failover(min_streams=2, fallback=fallback))
@@ -138,14 +138,14 @@ def test_two_channels_of_one_stream_are_one_stream() -> None:
 
 
 @pytest.mark.parametrize("state", [ACQUIRING, STALE, GONE, REJOINING])
-def test_who_is_not_live_is_not_there(state: int) -> None:
+def test_a_member_that_is_not_live_is_not_present(state: int) -> None:
     p = plan(ALL)
     fused = fuse(p, state=[state, LIVE, LIVE])
     assert MODES[fused.mode[0]] == "sensors_only"
     assert fused.live[0] == 2
 
 
-def test_a_mode_changes_at_the_tick_at_which_a_member_goes() -> None:
+def test_a_mode_changes_at_the_tick_of_the_loss_of_a_member() -> None:
     p = plan(ALL)
     state = np.full((20, 3), LIVE)
     state[7:13, 0] = STALE
@@ -181,19 +181,19 @@ def test_a_fact_does_not_count_as_a_live_channel() -> None:
 # -- value, weights, sd -------------------------------------------------------------------------
 
 
-def test_without_evidence_the_prior_weighs_and_a_group_shares_equally() -> None:
+def test_the_initial_weights_are_the_prior_shared_equally_in_a_group() -> None:
     fused = fuse(plan(ALL), value=[1.0, 2.0, 4.0])
     assert weights(fused) == pytest.approx({URE: 0.7, A: 0.15, B: 0.15})
     assert fused.signals[0].value[0] == pytest.approx(0.7 * 1 + 0.15 * 2 + 0.15 * 4)
 
 
-def test_the_members_that_are_there_share_what_their_group_has() -> None:
+def test_present_members_share_the_weight_of_their_group() -> None:
     p = plan(ALL)
     assert weights(fuse(p, state=live(URE, A, p=p))) == pytest.approx({URE: 0.7, A: 0.3})
     assert weights(fuse(p, state=live(A, B, p=p))) == pytest.approx({A: 0.5, B: 0.5})
 
 
-def test_a_group_that_weighs_nothing_can_still_stand_alone() -> None:
+def test_a_group_of_weight_0_alone_gives_a_value() -> None:
     p = plan(ALL, weights=WeightsConfig(ure=1.0, sensors=0.0))
     assert weights(fuse(p))[URE] == pytest.approx(1.0)
     assert weights(fuse(p, state=live(A, B, p=p))) == pytest.approx({A: 0.5, B: 0.5})
@@ -212,7 +212,7 @@ def test_an_unknown_variance_makes_an_unknown_sd() -> None:
     assert gone.signals[0].sd[0] == pytest.approx(np.sqrt(0.7**2 * 0.01 + 0.3**2 * 0.01))
 
 
-def test_where_nobody_is_covered_there_is_no_value_and_the_mode_stays() -> None:
+def test_a_tick_without_coverage_has_no_value_and_keeps_its_mode() -> None:
     fused = fuse(plan(ALL), value=NAN, coverage=0.5)
     signal = fused.signals[0]
     assert np.isnan([signal.value[0], signal.sd[0]]).all()
@@ -253,7 +253,7 @@ def noisy(seconds: int, sd: tuple[float, ...], seed: int = 0) -> tuple[np.ndarra
     return truth, truth[:, None] + rng.standard_normal((len(truth), len(sd))) * sd
 
 
-def test_in_time_the_weights_are_inverse_variances_and_the_sd_is_honest() -> None:
+def test_final_weights_are_inverse_variances_and_the_sd_is_the_scatter() -> None:
     truth, value = noisy(1200, (0.2, 0.15, 0.3))
     signal = fuse(plan(ALL), 6000, value=value).signals[0]
     np.testing.assert_allclose(signal.weights.sum(axis=1), 1.0)
@@ -294,7 +294,7 @@ def exported(
     return dict(zip(INDICATORS, found.indicators[0].tolist(), strict=True))
 
 
-def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
+def test_reported_and_measured_indicators_are_blended_by_group() -> None:
     assert exported() == pytest.approx(
         {
             "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
@@ -306,7 +306,7 @@ def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
     )
 
 
-def test_where_nothing_is_reported_the_measured_stands_alone() -> None:
+def test_measured_indicators_without_reports_are_exported() -> None:
     assert exported(reported=(NAN,) * 4) == pytest.approx(
         dict(zip(INDICATORS, MEASURED, strict=True))
     )
@@ -319,7 +319,7 @@ def test_a_stale_report_is_no_report() -> None:
     assert found["coherence"] == pytest.approx(0.7 * 0.5 + 0.3 * 0.8)
 
 
-def test_where_nothing_is_measured_the_report_stands_alone() -> None:
+def test_reported_indicators_without_measurements_are_exported() -> None:
     found = exported(measured=(NAN,) * 5)
     assert np.isnan(found.pop("sync_quality"))
     assert found == pytest.approx(
@@ -327,7 +327,7 @@ def test_where_nothing_is_measured_the_report_stands_alone() -> None:
     )
 
 
-def test_where_there_is_neither_there_is_null() -> None:
+def test_indicators_without_report_and_measurement_are_null() -> None:
     assert np.isnan(list(exported(reported=(NAN,) * 4, measured=(NAN,) * 5).values())).all()
 
 
@@ -358,7 +358,7 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     assert found == pytest.approx([NAN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.6, NAN, NAN], nan_ok=True)
 
 
-def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshots() -> None:
+def test_sparse_members_are_listed_at_each_tick_across_packets_and_snapshots() -> None:
     p = plan(ALL)
     station, found = Fuse(p), []
     alone = (True, *(False,) * (len(ALL) - 1))
@@ -392,7 +392,7 @@ def test_ticks_keep_their_time_and_release() -> None:
     assert fused.released.tolist() == pytest.approx((fused.ts + 2.1).tolist())
 
 
-def test_before_members_have_been_compared_what_they_lie_apart_by_is_in_the_sd() -> None:
+def test_the_sd_has_the_spread_of_members_before_their_comparison() -> None:
     p = plan([A, B])
     fused = fuse(p, value=np.array([1.0, 5.0]), noise_var=0.01).signals[0]
     assert np.isnan(fused.systematic_sd[0])

@@ -49,7 +49,7 @@ def coarse(
     ("there", "bound"),
     [(ALL, 0.02), ((URE, B), 0.002), ((A, B), 0.02), ((URE,), NAN), ((A,), NAN), ((), NAN)],
 )
-def test_the_bound_is_that_of_the_worst_who_is_there_and_none_below_two(
+def test_the_bound_is_that_of_the_worst_present_member_and_needs_two(
     there: tuple[str, ...], bound: float
 ) -> None:
     p = plan(ALL)
@@ -133,7 +133,7 @@ def test_coarse_stamps_add_their_grain_over_the_root_of_twelve(grain: float) -> 
     assert fused.sync_estimate_bound_s == pytest.approx([2 * 3e-3])
 
 
-def test_who_is_not_there_adds_nothing() -> None:
+def test_an_absent_member_adds_nothing() -> None:
     p = plan(ALL, scrape_s={"ure": 2.0})
     fused = coarse(p, GrainReport(B, START, 1.0), state=live(A, B, p=p), **APART)
     assert fused.sync_bound_s == pytest.approx([2 * np.sqrt(1 / 12)], rel=1e-3)
@@ -149,7 +149,7 @@ def test_a_grain_holds_from_the_first_tick_that_waited_for_its_row() -> None:
     assert wide.tolist() == [False, False, True, False, False]
 
 
-def test_grains_that_no_tick_needs_are_forgotten_and_a_snapshot_goes_on() -> None:
+def test_unneeded_grains_are_dropped_and_a_snapshot_continues() -> None:
     p = plan(ALL)
     station = Fuse(p)
     reports = tuple(GrainReport(A, START + 0.01 * i, 0.001 * (i % 2)) for i in range(100))

@@ -181,7 +181,7 @@ def test_a_run_without_a_tick_has_no_line_at_its_end() -> None:
     assert Reporter(plan((A,))).lines("studio", None, True)[0] == ()
 
 
-def test_lines_are_in_order_of_time_and_the_same_however_cut() -> None:
+def test_lines_are_in_order_of_time_for_any_packets() -> None:
     p = plan((A, B), facts=(FACT,))
     state = np.full((200, 3), LIVE)
     state[47:90, 0], state[100:, 1] = STALE, STALE
@@ -203,7 +203,7 @@ def test_lines_are_in_order_of_time_and_the_same_however_cut() -> None:
 
 
 @pytest.mark.parametrize(("hz", "every"), [(5.0, 0.3), (0.3, 10.0), (7.0, 3.0)])
-def test_hops_are_the_same_however_cut_at_odd_rates_too(hz: float, every: float) -> None:
+def test_hops_at_odd_rates_do_not_depend_on_the_packets(hz: float, every: float) -> None:
     p = plan((A,), tick_hz=hz, sync_every_s=every)
     whole, cut = (lines(p, grid(p, 400), piece=n) for n in (10_000, 1))
     assert [x.ts for x in whole] == [x.ts for x in cut]
@@ -253,7 +253,7 @@ def test_a_clock_is_not_reported_before_it_was_known() -> None:
     assert [x.offset_s is None for x in found] == [x.ts < START + 15 for x in found]
 
 
-def test_what_is_unknown_of_the_lag_is_null() -> None:
+def test_unknown_properties_of_the_lag_are_null() -> None:
     p = plan((A,))
     g = grid(p, 30, lag_s=NAN, lag_var=NAN, confidence=NAN, rate_hz=NAN, gaps=2)
     x = of(lines(p, g), "hop")[0]
@@ -295,7 +295,7 @@ def test_the_final_line_has_the_newest_clock() -> None:
     assert x.offset_s == pytest.approx(7.0, abs=1e-3)
 
 
-def test_dead_lines_leave_with_the_ticks_that_close_their_window_and_at_the_end() -> None:
+def test_dead_lines_are_written_with_the_ticks_that_close_their_window_and_at_the_end() -> None:
     p = plan((A,))
     letters = tuple(
         DeadLetter(START + s, "receive", "json", "osc_1", f"demo:{s}", "{") for s in (1, 2, 11)
@@ -315,7 +315,7 @@ def test_the_clock_in_force_is_the_newest_that_was_known() -> None:
     assert [x and x.offset_s for x in found] == [None, 0.0, 2.0, 4.0]
 
 
-def test_what_no_tick_needs_any_more_is_forgotten() -> None:
+def test_clock_reports_that_no_tick_needs_are_dropped() -> None:
     clocks = Clocks()
     clocks.add(tuple(clock("osc_1", START + k) for k in range(5)))
     clocks.forget(START + 2.5)

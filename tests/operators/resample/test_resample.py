@@ -114,7 +114,7 @@ def test_a_late_channel_makes_every_tick_wait_and_an_early_one_none() -> None:
     assert (latency <= 2.8 + 0.0201).all()
 
 
-def test_a_lag_that_is_not_waited_for_gets_no_value() -> None:
+def test_a_lag_beyond_the_waiting_limit_gets_no_value() -> None:
     both = [rows("osc_1:/pulse", EVEN), rows("osc_2:/pulse", EVEN)]
     p = plan(
         (known("osc_1:/pulse", 0.0), known("osc_2:/pulse", 0.7)),
@@ -155,7 +155,7 @@ def test_a_channel_is_stale_at_the_first_tick_after_three_intervals() -> None:
     assert g.gaps[-1, 1] == 0
 
 
-def test_it_is_lost_when_ten_times_as_old_and_comes_back_by_way_of_rejoining() -> None:
+def test_a_channel_is_lost_at_ten_times_the_age_and_returns_through_rejoining() -> None:
     t = EVEN[(EVEN < 20.0) | (EVEN > 30.0)]
     p = plan((ONE, known("osc_2:/pulse")), failover=QUICK)
     g = grid(p, packets([rows(ONE.channel, t), rows("osc_2:/pulse", EVEN)], 40.0))
@@ -176,7 +176,7 @@ def test_the_weight_of_a_channel_that_came_back_ramps_over_five_seconds() -> Non
     assert ts(g)[live][int(np.argmax(ramp >= 1))] - ts(g)[live][0] == pytest.approx(5.0, abs=0.3)
 
 
-def test_staleness_is_seen_when_the_tick_leaves_not_when_it_was() -> None:
+def test_staleness_is_decided_at_the_release_of_the_tick() -> None:
     both = [rows(ONE.channel, EVEN[EVEN < 20]), rows("osc_2:/pulse", EVEN)]
     g = grid(plan((ONE, known("osc_2:/pulse")), failover=QUICK), packets(both, 40.0))
     i = states(g).index("stale")
@@ -193,7 +193,7 @@ def test_staleness_is_seen_when_the_tick_leaves_not_when_it_was() -> None:
     ],
     ids=["for all", "on a channel", "scraped", "frozen"],
 )
-def test_staleness_is_as_configured(given: Any, channel: Any, stale_s: float | None) -> None:
+def test_the_configured_staleness_is_used(given: Any, channel: Any, stale_s: float | None) -> None:
     t = EVEN if stale_s is None else EVEN[EVEN < 20.0]
     value = np.where(t < 18.0, np.sin(t), 0.0)
     p = plan((ONE, known("osc_2:/pulse")), channels=channel, **given)
@@ -203,7 +203,7 @@ def test_staleness_is_as_configured(given: Any, channel: Any, stale_s: float | N
     assert expected - 0.02 <= at <= expected + 0.21
 
 
-def test_a_held_channel_is_stale_only_by_its_own_number() -> None:
+def test_a_held_channel_is_stale_only_by_its_own_setting() -> None:
     events = rows("midi_1:cc/1/1", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
     p = plan((ONE, known("midi_1:cc/1/1")), channels=channels)
@@ -251,7 +251,7 @@ def test_an_unlocked_channel_is_acquiring_and_has_no_value() -> None:
     assert np.isnan(g.value[:, 1]).all()
 
 
-def test_a_tick_goes_by_estimates_dated_before_it() -> None:
+def test_a_tick_uses_estimates_dated_before_it() -> None:
     report = LagReport(
         "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 20.0
     )
@@ -289,7 +289,7 @@ def moving(rate: float, **given: float) -> Grid:
     return grid(plan((ONE, "osc_2:/pulse")), items)
 
 
-def test_a_moving_lag_goes_on_between_estimates_in_steps_of_a_tenth_of_a_millisecond() -> None:
+def test_a_moving_lag_changes_between_estimates_in_steps_of_a_tenth_of_a_millisecond() -> None:
     g = moving(150e-6)
     inside = (ts(g) >= 20.0) & (ts(g) < 95.0)
     at, lag = ts(g)[inside], g.lag_s[inside, 1]
@@ -304,7 +304,7 @@ def test_a_moving_lag_goes_on_between_estimates_in_steps_of_a_tenth_of_a_millise
     assert (g.search_hz[inside, 1] == 20.0).all()
 
 
-def test_a_lag_goes_no_further_than_is_searched_for() -> None:
+def test_a_moving_lag_is_limited_to_the_searched_range() -> None:
     g = moving(0.2)
     assert np.nanmax(g.lag_s[:, 1]) == 5.0
 
