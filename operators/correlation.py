@@ -116,10 +116,10 @@ class SampledSeries:
             r = np.correlate(np.concatenate((self.x, np.zeros(n // 2 - 1))), self.x, "valid")
         return np.asarray(r / r[0])
 
-    def spectra(self, most: int) -> Complex:
-        """Return the transforms of series, squares and mask, for lags up to `most` samples."""
+    def spectra(self, max_shift: int) -> Complex:
+        """Return the transforms of series, squares and mask, for lags up to `max_shift` samples."""
         n = len(self.x)
-        size = 1 << (n + max(most, n // 2)).bit_length()
+        size = 1 << (n + max(max_shift, n // 2)).bit_length()
         if self._spectra is None or self._spectra.shape[1] != size // 2 + 1:
             self._spectra = np.fft.rfft(np.stack((self.x, self.squares, self.mask)), size)
         return self._spectra
@@ -130,14 +130,14 @@ def _ramp(n: int) -> F64:
     return np.arange(float(n)) - (n - 1) / 2
 
 
-def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
+def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
     """Return the lag of b against a.
 
     Parameters
     ----------
     a, b : SampledSeries of n
         Reference and channel on one grid of `hz`.
-    most_s : float
+    max_lag_s : float
         Largest lag of the search, either sign (s).
     """
     n = len(a.x)
@@ -145,62 +145,65 @@ def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
         return UNKNOWN
     if not (a.moves and b.moves):
         return UNKNOWN._replace(note="constant")
-    most = min(round(most_s * hz), n - SEGMENT // 2)
-    rho, overlap = _correlation(a, b, most)
+    max_shift = min(round(max_lag_s * hz), n - SEGMENT // 2)
+    rho, overlap = _correlation(a, b, max_shift)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
-    none = NO_PEAK._replace(rho=top, peak_s=(peak - most) / hz)
+    none = NO_PEAK._replace(rho=top, peak_s=(peak - max_shift) / hz)
     mirrored = -low > max(top, MIN_RHO) and -low > _chance(a, b, overlap, trough, low)
     if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
-    shift = peak - most
+    shift = peak - max_shift
     least = max(MIN_RHO, _chance(a, b, overlap, peak, top))
     if top <= least:
         return none
-    if most and peak in (0, 2 * most):
+    if max_shift and peak in (0, 2 * max_shift):
         return none._replace(note="at the edge")
     aside = round(APART_S * hz)
-    if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > MAX_PEAK_WIDTH * top:
+    if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * max_shift)]) > MAX_PEAK_WIDTH * top:
         return none._replace(note="too slow")
     second = max(_second(rho, peak, APART_S * hz), 0.0)
     if mirrored or second >= MAX_SECOND_PEAK * top:
         return none._replace(note="ambiguous")
+    # confidence = min((1 - second / top) / (1 - 0.8), 1) sqrt((top - least) / (1 - least))
     distinct = min((1 - second / top) / (1 - MAX_SECOND_PEAK), 1.0)
     strong = (top - least) / max(1 - least, 1e-3)
     lag = shift + _parabola(rho, peak)
     return Lag(lag / hz, top, distinct * math.sqrt(strong), True, "", shift / hz)
 
 
-def _correlation(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64]:
-    """Return rho at each lag from -most to most, and the number of overlapping samples.
+def _correlation(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64]:
+    """Return rho at each lag from -max_shift to max_shift, and the number of overlapping samples.
 
     rho = sum a b / sqrt(sum a^2 sum b^2), each sum over the overlap; 0 below half of the samples.
     """
     if len(a.x) > MAX_DIRECT_SAMPLES:
-        overlap, energy, cross = _long(a, b, most)
+        overlap, energy, cross = _long(a, b, max_shift)
     else:
-        overlap, energy, cross = _short(a, b, most)
+        overlap, energy, cross = _short(a, b, max_shift)
     rho = cross / np.sqrt(np.maximum(energy, 1e-12 * a.energy * b.energy))
     rho[overlap <= 0.5 * min(a.count, b.count) - 0.5] = 0.0
     return rho, overlap
 
 
-def _short(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
+def _short(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
     """Return overlap, product of energies and sum of products at each lag, by direct sums."""
-    edge = np.zeros(most)
+    edge = np.zeros(max_shift)
     late, squares, known = (np.concatenate((edge, v, edge)) for v in (b.x, b.squares, b.mask))
     overlap = np.correlate(known, a.mask, "valid")
     energy = np.correlate(known, a.squares, "valid") * np.correlate(squares, a.mask, "valid")
     return overlap, energy, np.correlate(late, a.x, "valid")
 
 
-def _long(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
+def _long(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
     """Return the columns of `_short` by fast transforms."""
-    one, other = a.spectra(most), b.spectra(most)
+    one, other = a.spectra(max_shift), b.spectra(max_shift)
     # Products of the series, of squares and mask (both ways), and of the masks.
     pairs = one[[0, 1, 2, 2]].conj() * other[[0, 2, 1, 2]]
     every = np.fft.irfft(pairs)
-    near = np.concatenate((every[:, every.shape[1] - most :], every[:, : most + 1]), axis=1)
+    near = np.concatenate(
+        (every[:, every.shape[1] - max_shift :], every[:, : max_shift + 1]), axis=1
+    )
     return np.rint(near[3]), np.maximum(near[1], 0.0) * np.maximum(near[2], 0.0), near[0]
 
 

@@ -119,6 +119,8 @@ class Presence:
         begins = stale & ~before
         begin = np.maximum.accumulate(np.where(begins, tick, self.first_stale))
         begin = np.maximum(begin, self.first_stale)
+        # absence = last - begin + 1, hold = min(absence, rejoin_s),
+        # ramp = (fresh_for - hold + 1 tick) / min(absence, MAX_RAMP_S)
         fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)
         absence = np.where(last > NEVER, (last - begin + 1) / hz, 1 / hz)
         hold = np.minimum(absence, rejoin_s)

@@ -213,6 +213,7 @@ class Quality:
         with_reference = both & ((left == reference) | (right == reference))
         share, harmony, table = spectra.indicators(sums, both, bins)
         share[~with_reference] = 0.0
+        # Mean over the comparisons, weighted by cross-power; harmony / (K - 1).
         total = np.add.reduce(share, 1)
         share /= np.where(total > 0, total, np.nan)[:, None]
         phase, coherence, locking, entropy = np.add.reduce(share * table, 2)

@@ -164,7 +164,7 @@ def test_too_few_samples_give_no_value(n: int) -> None:
     assert np.isnan(read(out, TICKS)[0]).all()
 
 
-# -- what was known -------------------------------------------------------------------------------
+# -- known samples -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate_hz", [1.0, 50.0])

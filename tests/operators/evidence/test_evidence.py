@@ -185,7 +185,7 @@ def test_columns_give_the_changes_of_a_tick_by_tick_machine(
     assert changes(pattern, wait / 5, keep / 5, piece) == by_the_tick(pattern, wait, keep)
 
 
-# -- what -------------------------------------------------------------------------------------
+# -- contents -----------------------------------------------------------------------------------
 
 
 def test_the_risk_of_the_seed() -> None:

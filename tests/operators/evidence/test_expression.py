@@ -298,7 +298,7 @@ def test_columns_give_the_result_of_a_walk_over_the_tree(
             assert math.isnan(result) if expected is None else result == expected
 
 
-# -- the same however cut ---------------------------------------------------------------------
+# -- independence of the packets ---------------------------------------------------------------
 
 
 def in_pieces(text: str, columns: dict[str, F64], first: int, cuts: list[int], hz: float) -> F64:
@@ -348,7 +348,7 @@ def test_missed_ticks_are_unknown_and_a_jump_back_restarts_windows() -> None:
         assert unknown(after.tolist()) == [True]
 
 
-# -- what is refused ----------------------------------------------------------------------------
+# -- refused texts -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

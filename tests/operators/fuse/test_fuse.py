@@ -91,7 +91,7 @@ def weights(fused: Fused, tick: int = 0) -> dict[str, float]:
 # -- modes --------------------------------------------------------------------------------------
 
 MODE = {
-    # (ure there, sensor streams there): by fallback ure_only, sensors_only, degrade
+    # (ure present, present sensor streams): by fallback ure_only, sensors_only, degrade
     (True, 2): ("fused", "fused", "fused"),
     (True, 1): ("ure_only", "sensors_only", "degraded"),
     (True, 0): ("ure_only", "ure_only", "degraded"),

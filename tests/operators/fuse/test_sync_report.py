@@ -209,7 +209,7 @@ def test_hops_at_odd_rates_do_not_depend_on_the_packets(hz: float, every: float)
     assert [x.ts for x in whole] == [x.ts for x in cut]
 
 
-# -- what ---------------------------------------------------------------------------------------
+# -- contents -----------------------------------------------------------------------------------
 
 
 def test_a_line_has_the_clock_and_the_lag_in_force() -> None:

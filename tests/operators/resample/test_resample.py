@@ -146,7 +146,7 @@ def test_a_channel_is_stale_at_the_first_tick_after_three_intervals() -> None:
     other = rows("osc_2:/pulse", EVEN)
     p = plan((ONE, known("osc_2:/pulse")), failover=QUICK)
     g = grid(p, packets([rows(ONE.channel, t), other], 40.0))
-    # Three intervals of 20 ms are less than a tick, which is the least there is.
+    # Three intervals of 20 ms are less than a tick, the smallest limit.
     last = t[t < 20.0][-1]
     first = ts(g)[states(g).index("stale")]
     assert first == pytest.approx(np.ceil((last + 0.2) * 5) / 5)

@@ -88,7 +88,7 @@ def fused(
 
 def test_a_hat_measures_three_from_the_first_second_on() -> None:
     for seconds, samples, rel in ((10, 37.0, 0.1), (600, 242.0, 0.02)):
-        # Weights that come from few samples are worse than they look.
+        # Weights from few samples are worse than their nominal variance.
         caution = 1 + WEIGHT_NOISE / samples
         found = known(filled(seconds, 0, 1, 2), seconds)
         assert found == pytest.approx(caution * np.array(VARIANCE), rel=rel)

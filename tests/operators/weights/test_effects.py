@@ -96,5 +96,5 @@ def test_two_members_share_the_excess_of_their_difference() -> None:
 def test_noise_is_that_against_the_nearest_member() -> None:
     pairs = pairs_of(members([1.0, 7.0, 1.0], [0.1, 0.7, 1.0]), np.zeros(3))
     found = noise_of(pairs, ~np.eye(3, dtype=bool)[None])[0]
-    # Of the third nearly all of what it differs by; halves of the two that fit, in their units.
+    # The third has nearly all of its difference, the two others half of theirs, in their units.
     assert found == pytest.approx([0.01, 0.49, 2 * (1 - 2.02**-0.5)], rel=0.05)
