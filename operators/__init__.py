@@ -1,7 +1,7 @@
 """The stations, and the types that flow between them.
 
-Linear algebra runs in one thread: results must not depend on the number of cores, and the
-matrices here are too small to gain from a second thread.
+Linear algebra runs in one thread: how many cores there are must not show in the results, and
+matrices as small as theirs are slower in two.
 """
 
 import os
