@@ -36,17 +36,9 @@ from ops.simulate.movement import Movement
 START = 1_730_000_000.0
 Make = Callable[[State | None], Any]
 STATIONS = (
-    "collect",
-    "normalize",
-    "drift",
-    "guard",
-    "align",
-    "resample",
-    "scale",
-    "quality",
-    "fuse",
+    "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality", "fuse",
     "evidence",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,20 +294,15 @@ def makers(
     rules: tuple[Rule, ...] = (),
     known: Hindsight | None = None,
 ) -> dict[str, Make]:
-    """Return the makers of all stations, by name."""
+    """Return, by station, what builds its core from a snapshot or None."""
     align = align or AlignConfig()
     made: tuple[Make, ...] = (
-        maker(Collect, p, block_s),
-        maker(Normalize, p),
-        maker(Drift, p, known=known),
-        maker(Guard, p),
-        maker(Align, p, align, known=known),
-        maker(Resample, p, align.max_lag_s),
-        maker(Scale, p, known=known),
-        maker(Quality, p, quality or QualityConfig()),
-        maker(Fuse, p),
+        maker(Collect, p, block_s), maker(Normalize, p),
+        maker(Drift, p, known=known), maker(Guard, p), maker(Align, p, align, known=known),
+        maker(Resample, p, align.max_lag_s), maker(Scale, p, known=known),
+        maker(Quality, p, quality or QualityConfig()), maker(Fuse, p),
         maker(Evidence, p, rules),
-    )
+    )  # fmt: skip
     return dict(zip(STATIONS, made, strict=True))
 
 
