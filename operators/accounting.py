@@ -1,8 +1,8 @@
-"""Counting losses by the moment at which they were known.
+"""Counts of losses by watermark.
 
-Every event has one end (SPEC section 5). Stations hand on `Ends` with one moment per event, so
-that the counts of a sync line are those that were known when its tick was released, whatever
-the width of the blocks. Dead letters of one kind share a line within fixed windows of data time.
+Every event has one end. Stations add `Ends` with one watermark per event. A sync line therefore
+has the counts known when its tick was released, at any width of blocks. Dead letters of one kind
+share a line within fixed windows of data time.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from operators.types import ENDS, F64, I64, Bool, End, Reason, State
 
 T = TypeVar("T", bound=np.generic)
 MAX_COMING = 256
-"""Packets' worth of events that may wait to be counted: more are counted also when unasked."""
+"""Packets whose events may wait to be counted; beyond it they are counted without a request."""
 
 
 def spread(column: NDArray[T], weight: I64 | None) -> NDArray[T]:
-    """Return a column with each row repeated for all the events that it stands for."""
+    """Return a column with each row repeated by the number of its events."""
     return column if weight is None else np.repeat(column, weight)
 
 
 def ended(source: str, channel: str, end: End, before: F64) -> tuple[Ends, ...]:
-    """Return the events as `Ends`, nothing when there are none."""
+    """Return the events as `Ends`; empty without events."""
     return (Ends(source, channel, end, before),) if len(before) else ()
 
 
 def letters(
     plan: Plan, stage: str, reason: Reason, source: str, before: F64, line: I64, samples: list[str]
 ) -> tuple[DeadLetter, ...]:
-    """Return one dead letter for each window of data time that the losses fall into.
+    """Return one dead letter for each window of data time with losses.
 
-    It tells where the first of them stood, and shows it.
+    It carries place and sample of the first loss.
     """
     if not len(before):
         return ()
     where = [plan.where(n) for n in line.tolist()]
-    # The first as in `LossCounter.add`, so that it is the same one however rows came in packets.
+    # Order as in `LossCounter.add`: the first loss does not depend on the packets.
     order = sorted(range(len(before)), key=lambda i: (before[i], where[i], samples[i]))
     window = np.floor(before[order] / plan.sync_every_s)
     _, first, count = np.unique(window, return_index=True, return_counts=True)
@@ -55,23 +55,28 @@ def letters(
 
 
 class LossCounter:
-    """Counts by channel and open dead lines.
+    """Counts by channel, and open dead lines.
 
-    State: eight counts a channel, events whose moment has not come yet (those of
-    one delay and `MAX_COMING`), and one open line for each kind of loss and window.
+    State: eight counts a channel; events not yet counted (those of one delay and `MAX_COMING`);
+    one open line for each kind of loss and window.
     """
 
-    def __init__(self, window_s: float, state: State | None = None) -> None:
+    def __init__(self, window_s: float) -> None:
         self.window_s = window_s
         self.counts: dict[str, list[int]] = {}
         self._coming: list[tuple[str, int, F64]] = []
         self._open: dict[tuple[float, str, str, str], DeadLetter] = {}
-        if state:
-            self.counts = {c: list(n) for c, n in state["counts"].items()}
-            self._coming = [(c, e, m) for c, e, m in state["coming"]]
-            for window, *fields in state["open"]:
-                letter = DeadLetter(*fields)
-                self._open[window, letter.stage, letter.reason, letter.source] = letter
+
+    @classmethod
+    def from_snapshot(cls, state: State, window_s: float) -> LossCounter:
+        """Return the counter of a snapshot."""
+        counter = cls(window_s)
+        counter.counts = {channel: list(counts) for channel, counts in state["counts"].items()}
+        counter._coming = [(channel, end, mark) for channel, end, mark in state["coming"]]
+        for window, *fields in state["open"]:
+            letter = DeadLetter(*fields)
+            counter._open[window, letter.stage, letter.reason, letter.source] = letter
+        return counter
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -84,7 +89,7 @@ class LossCounter:
         }
 
     def add(self, ends: Iterable[Ends], dead: Iterable[DeadLetter]) -> None:
-        """Take in what a packet brought."""
+        """Add the losses of a packet."""
         self._coming += [(e.channel, ENDS.index(e.end), e.watermark) for e in ends if e.channel]
         for d in dead:
             key = (float(np.floor(d.watermark / self.window_s)), d.stage, d.reason, d.source)
@@ -97,11 +102,11 @@ class LossCounter:
 
     @property
     def waits(self) -> bool:
-        """Whether to advance though no count is asked for: dead lines, or much to be counted."""
+        """Whether to advance without a sync line: open dead lines, or many uncounted events."""
         return bool(self._open) or len(self._coming) > MAX_COMING
 
     def advance(self, rig: str, moment: float) -> tuple[DeadLine, ...]:
-        """Count what was known before `moment`; return the dead lines whose window is over."""
+        """Count the events known before `moment`; return the dead lines of closed windows."""
         coming: list[tuple[str, int, F64]] = []
         for channel, end, before in self._coming:
             known: Bool = before < moment
@@ -118,11 +123,17 @@ class LossCounter:
         lines.sort(key=lambda x: (x[0], x[1].watermark, x[1].stage, x[1].reason, x[1].source))
         return tuple(
             DeadLine(
-                ts=d.watermark, rig=rig, stage=d.stage, reason=d.reason, source=d.source,
-                where=d.where, count=d.count, sample=d.sample,
+                ts=d.watermark,
+                rig=rig,
+                stage=d.stage,
+                reason=d.reason,
+                source=d.source,
+                where=d.where,
+                count=d.count,
+                sample=d.sample,
             )
             for _, d in lines
-        )  # fmt: skip
+        )
 
     def of(self, channel: str) -> dict[End, int]:
         """Return a channel's counts."""

@@ -1,21 +1,21 @@
-"""Where one series best fits another: normalised cross-correlation, and how sure that is.
+"""Lag between two series by normalised cross-correlation, with a confidence.
 
-Conventions: b(t) = a(t - lag), so that lag > 0 says b is late. Series are on one even grid, NaN
-where nothing is known.
+Convention: b(t) = a(t - lag); lag > 0 means that b is late. Series share one even grid, with NaN
+for unknown samples.
 
-1. Mean and slope removed; both signs of lag, each normalised by the energies of its own overlap;
-   between samples by a parabola through the peak.
-2. The peak counts when it is at least 0.35 and stands out of what independent series of the same
-   spectra would show (Bartlett's count of independent pairs, Fisher's z), also when only the
-   moments that carry the energy are counted: one bump each proves nothing; and when no second
-   peak comes near it: confidence falls to 0 as the second reaches 0.8 of the first; and when it
-   falls off by 1.5 % within 0.6 s: the ends of the window move the peak of a mere drift.
+1. Mean and slope are removed. Lags of both signs are searched, each normalised by the energies of
+   its overlap. A parabola through the peak interpolates between samples.
+2. A peak is accepted under four conditions. It is at least 0.35. It exceeds the level that
+   independent series of the same spectra reach by chance (Bartlett's count of independent pairs,
+   Fisher's z); so also if only samples with energy are counted, since one bump in each series
+   proves nothing. No second peak is near it: confidence falls to 0 as the second reaches 0.8 of the
+   first. It falls off by 1.5 % within 0.6 s: the ends of the window move the peak of a mere drift.
 
-A trough deeper than the peak belongs to a mirror image: the peak is a side lobe of it.
+A trough deeper than the peak belongs to a mirror image; the peak is then its side lobe.
 
-What has no such peak is named: `too little data` and `constant`, of which nothing can be said
-(confidence NaN), `anti-correlated`, `weak`, `ambiguous` (periodic, say), `too slow` (drifting)
-and `at the edge` (confidence 0).
+A result without an accepted peak has a note: `too little data` and `constant` (confidence NaN),
+`anti-correlated`, `weak`, `ambiguous` (for example periodic), `too slow` (drifting) and
+`at the edge` (confidence 0).
 
 Sources: Bartlett, J. R. Stat. Soc. Suppl. 8 (1946); Fisher, Metron 1 (1921); Jacovitti & Scarano,
 IEEE Trans. Signal Processing 41 (1993), for the parabola.
@@ -33,29 +33,35 @@ from numpy.typing import NDArray
 from operators.types import F64
 
 MIN_RHO = 0.35
-SIGMAS = 5.0
-SIGMAS_OF_BURSTS = 3.0
+MIN_SIGMAS = 5.0
+"""Height of a peak above chance (standard deviations)."""
+MIN_SIGMAS_OF_BURSTS = 3.0
+"""The same, with the independent pairs reduced for bursts."""
 MIN_PAIRS = 6.0
-SECOND_MOST = 0.8
+MAX_SECOND_PEAK = 0.8
+"""Ratio of the second peak to the first at which the confidence is 0."""
 MIRRORED = 0.95
-"""Of the deepest trough: a lower peak is a side lobe of that. No series has a deeper trough with
-itself than it has a peak."""
+"""A peak below this part of the deepest trough is a side lobe of the trough.
+
+No autocorrelation has a trough deeper than its peak."""
 APART_S = 0.6
-BROADEST = 0.985
+"""Least distance of a second peak from the first (s)."""
+MAX_PEAK_WIDTH = 0.985
+"""Largest part of the peak that rho may still have at `APART_S` from it."""
 ROUNDING = 1e-20
-"""A constant, read through a kernel, varies by about this part of its square."""
+"""Variance of a constant read through a kernel, as a part of its square."""
 SEGMENT = 64
 HALF_OVERLAP = 0.95
-"""Half-overlapped Hann segments are nearly independent (Welch 1967)."""
-LONG = 512
-"""Samples beyond which a fast transform is quicker than a sum of products."""
+"""Independent part of half-overlapped Hann segments (Welch 1967)."""
+MAX_DIRECT_SAMPLES = 512
+"""Above this length a fast transform is faster than a sum of products."""
 Complex = NDArray[np.complexfloating[Any, Any]]
 
 
 class Lag(NamedTuple):
-    """One window's answer. `rho` is the signed peak; `note` says why `ok` is false.
+    """Result of one window. `rho` is the signed peak; `note` is the reason where `ok` is false.
 
-    `peak_s` is where the highest peak lies, to the sample, whether it counts or not.
+    `peak_s` is the lag of the highest peak, to the sample, accepted or not.
     """
 
     lag_s: float
@@ -68,11 +74,11 @@ class Lag(NamedTuple):
 
 NAN = float("nan")
 UNKNOWN = Lag(NAN, NAN, NAN, False, "too little data")
-NONE = Lag(NAN, NAN, 0.0, False, "weak")
+NO_PEAK = Lag(NAN, NAN, 0.0, False, "weak")
 
 
 class SampledSeries:
-    """A series less its mean and slope, 0 where nothing is known, and what searches need of it."""
+    """A series less mean and slope, 0 for unknown samples, with cached quantities for searches."""
 
     def __init__(self, x: F64) -> None:
         n = len(x)
@@ -97,23 +103,23 @@ class SampledSeries:
 
     @cached_property
     def steps(self) -> F64:
-        """How much each sample but the first lies above the one before it."""
+        """First differences."""
         return np.asarray(self.x[1:] - self.x[:-1])
 
     @cached_property
     def auto(self) -> F64:
-        """The autocorrelation at the first half of all lags, 1 at none."""
+        """The autocorrelation at the first half of all lags, 1 at lag 0."""
         n = len(self.x)
-        if n > LONG:
+        if n > MAX_DIRECT_SAMPLES:
             r = np.fft.irfft(np.abs(self.spectra(n // 2)[0]) ** 2)[: n // 2]
         else:
             r = np.correlate(np.concatenate((self.x, np.zeros(n // 2 - 1))), self.x, "valid")
         return np.asarray(r / r[0])
 
-    def spectra(self, most: int) -> Complex:
-        """Return the transforms of series, squares and mask, for lags up to so many samples."""
+    def spectra(self, max_shift: int) -> Complex:
+        """Return the transforms of series, squares and mask, for lags up to `max_shift` samples."""
         n = len(self.x)
-        size = 1 << (n + max(most, n // 2)).bit_length()
+        size = 1 << (n + max(max_shift, n // 2)).bit_length()
         if self._spectra is None or self._spectra.shape[1] != size // 2 + 1:
             self._spectra = np.fft.rfft(np.stack((self.x, self.squares, self.mask)), size)
         return self._spectra
@@ -124,81 +130,87 @@ def _ramp(n: int) -> F64:
     return np.arange(float(n)) - (n - 1) / 2
 
 
-def lag_of(a: SampledSeries, b: SampledSeries, hz: float, most_s: float) -> Lag:
+def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
     """Return the lag of b against a.
 
     Parameters
     ----------
-    a, b : Series of n
+    a, b : SampledSeries of n
         Reference and channel on one grid of `hz`.
-    most_s : float
-        Largest lag to look for, either sign (s).
+    max_lag_s : float
+        Largest lag of the search, either sign (s).
     """
     n = len(a.x)
     if min(a.count, b.count) < SEGMENT:
         return UNKNOWN
     if not (a.moves and b.moves):
         return UNKNOWN._replace(note="constant")
-    most = min(round(most_s * hz), n - SEGMENT // 2)
-    rho, overlap = _correlation(a, b, most)
+    max_shift = min(round(max_lag_s * hz), n - SEGMENT // 2)
+    rho, overlap = _correlation(a, b, max_shift)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
-    none = NONE._replace(rho=top, peak_s=(peak - most) / hz)
+    none = NO_PEAK._replace(rho=top, peak_s=(peak - max_shift) / hz)
     mirrored = -low > max(top, MIN_RHO) and -low > _chance(a, b, overlap, trough, low)
     if mirrored and top < MIRRORED * -low:
         return none._replace(rho=low, note="anti-correlated")
-    shift = peak - most
+    shift = peak - max_shift
     least = max(MIN_RHO, _chance(a, b, overlap, peak, top))
     if top <= least:
         return none
-    if most and peak in (0, 2 * most):
+    if max_shift and peak in (0, 2 * max_shift):
         return none._replace(note="at the edge")
     aside = round(APART_S * hz)
-    if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * most)]) > BROADEST * top:
+    if max(rho[max(peak - aside, 0)], rho[min(peak + aside, 2 * max_shift)]) > MAX_PEAK_WIDTH * top:
         return none._replace(note="too slow")
     second = max(_second(rho, peak, APART_S * hz), 0.0)
-    if mirrored or second >= SECOND_MOST * top:
+    if mirrored or second >= MAX_SECOND_PEAK * top:
         return none._replace(note="ambiguous")
-    distinct = min((1 - second / top) / (1 - SECOND_MOST), 1.0)
+    # confidence = min((1 - second / top) / (1 - 0.8), 1) sqrt((top - least) / (1 - least))
+    distinct = min((1 - second / top) / (1 - MAX_SECOND_PEAK), 1.0)
     strong = (top - least) / max(1 - least, 1e-3)
     lag = shift + _parabola(rho, peak)
     return Lag(lag / hz, top, distinct * math.sqrt(strong), True, "", shift / hz)
 
 
-def _correlation(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64]:
-    """Return rho at each lag from -most to most, and the samples that overlap."""
-    if len(a.x) > LONG:
-        overlap, energy, cross = _long(a, b, most)
+def _correlation(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64]:
+    """Return rho at each lag from -max_shift to max_shift, and the number of overlapping samples.
+
+    rho = sum a b / sqrt(sum a^2 sum b^2), each sum over the overlap; 0 below half of the samples.
+    """
+    if len(a.x) > MAX_DIRECT_SAMPLES:
+        overlap, energy, cross = _long(a, b, max_shift)
     else:
-        overlap, energy, cross = _short(a, b, most)
+        overlap, energy, cross = _short(a, b, max_shift)
     rho = cross / np.sqrt(np.maximum(energy, 1e-12 * a.energy * b.energy))
     rho[overlap <= 0.5 * min(a.count, b.count) - 0.5] = 0.0
     return rho, overlap
 
 
-def _short(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
-    """Return overlap, product of energies and sum of products at each lag, by sums."""
-    edge = np.zeros(most)
+def _short(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
+    """Return overlap, product of energies and sum of products at each lag, by direct sums."""
+    edge = np.zeros(max_shift)
     late, squares, known = (np.concatenate((edge, v, edge)) for v in (b.x, b.squares, b.mask))
     overlap = np.correlate(known, a.mask, "valid")
     energy = np.correlate(known, a.squares, "valid") * np.correlate(squares, a.mask, "valid")
     return overlap, energy, np.correlate(late, a.x, "valid")
 
 
-def _long(a: SampledSeries, b: SampledSeries, most: int) -> tuple[F64, F64, F64]:
-    """Return the same by fast transforms."""
-    one, other = a.spectra(most), b.spectra(most)
-    # Series, squares of one with the mask of the other, masks.
+def _long(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
+    """Return the columns of `_short` by fast transforms."""
+    one, other = a.spectra(max_shift), b.spectra(max_shift)
+    # Products of the series, of squares and mask (both ways), and of the masks.
     pairs = one[[0, 1, 2, 2]].conj() * other[[0, 2, 1, 2]]
     every = np.fft.irfft(pairs)
-    near = np.concatenate((every[:, every.shape[1] - most :], every[:, : most + 1]), axis=1)
+    near = np.concatenate(
+        (every[:, every.shape[1] - max_shift :], every[:, : max_shift + 1]), axis=1
+    )
     return np.rint(near[3]), np.maximum(near[1], 0.0) * np.maximum(near[2], 0.0), near[0]
 
 
 def _second(rho: F64, peak: int, apart: float) -> float:
-    """Return the highest local peak more than so many samples away from the first.
+    """Return the highest local peak more than `apart` samples away from the first.
 
-    Troughs do not count: a member that measures the same quantity is never its mirror image.
+    Troughs are ignored: a member that measures the same quantity is never its mirror image.
     """
     r = rho.tolist()
     away = (k for k in range(1, len(r) - 1) if abs(k - peak) > apart)
@@ -206,11 +218,11 @@ def _second(rho: F64, peak: int, apart: float) -> float:
 
 
 def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: float) -> float:
-    """Return what rho at a place between independent series like these hardly ever exceeds.
+    """Return the chance level of rho at a lag, for independent series of the same spectra.
 
-    Bartlett's variance of a cross-correlation counts how many independent pairs the n samples
-    are worth; where the energy comes in few bursts they are worth fewer, by the mean of
-    x^2 y^2 over that of normal series of the same rho. Fisher's z makes a bound of the count.
+    Bartlett's variance of a cross-correlation gives the number of independent pairs,
+    overlap / (1 + 2 sum_k (1 - k / n) r_a(k) r_b(k)). Bursts of energy reduce it by the ratio of
+    mean x^2 y^2 to its value for normal series, (1 + 2 rho^2). Fisher's z gives the bound.
     """
     size, shift = len(a.x), place - len(overlap) // 2
     both = a.auto * b.auto
@@ -219,16 +231,16 @@ def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: f
     u, v = early.squares[: size - abs(shift)], late.squares[abs(shift) :]
     bursts = len(u) * float(u @ v) / max(float(u.sum() * v.sum()), 1e-300) / (1 + 2 * rho**2)
     pairs = float(overlap[place]) / max(total, 1.0)
-    return max(_bound(SIGMAS, pairs), _bound(SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
+    return max(_bound(MIN_SIGMAS, pairs), _bound(MIN_SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
 
 
 def _bound(sigmas: float, pairs: float) -> float:
-    """Return the correlation that lies this many sigma from none, by Fisher's z."""
+    """Return the correlation at `sigmas` standard deviations from 0: tanh(sigmas / sqrt(n - 3))."""
     return math.tanh(sigmas / math.sqrt(pairs - 3)) if pairs >= MIN_PAIRS else 1.0
 
 
 def _parabola(rho: F64, peak: int) -> float:
-    """Return where between its neighbours the peak lies (samples)."""
+    """Return the offset of the vertex from the peak sample: (l - r) / (2 (l - 2 t + r))."""
     if not 0 < peak < len(rho) - 1:
         return 0.0
     left, top, right = rho[peak - 1 : peak + 2].tolist()

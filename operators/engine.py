@@ -1,4 +1,4 @@
-"""The one adapter between the stations and the engine."""
+"""Adapter between the stations and the engine (Bytewax)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Logic(StatefulBatchLogic[X, Packet, bytes]):
 
 
 class _Unsaved(_Logic[X]):
-    """The engine asks for snapshots without recovery too: they need not be made."""
+    """Logic without recovery: the engine requests snapshots here too, and gets empty ones."""
 
     def snapshot(self) -> bytes:
         return b""
@@ -52,20 +52,20 @@ def step(
     Parameters
     ----------
     step_id : str
-        The station's name; the address of its state, never to be changed.
+        The station's name, and the address of its state: it must never change.
     stream : KeyedStream
         Items of all rigs, keyed by rig.
     make : callable
         Builds a core from a snapshot, or from None at the start.
     fingerprint : str
-        Of the configuration: a state that another one made is refused.
+        Of the configuration: a state of another configuration is refused.
     keep : bool
-        Recovery is on; else no state is encoded.
+        Whether recovery is on; without it no state is encoded.
 
     Raises
     ------
     StationError
-        While the flow runs: a core raised. What it was is its cause.
+        While the flow runs: a core raised. Its exception is the cause.
     StateRefusedError
         While the flow starts: a stored state is not this station's own.
     """

@@ -1,4 +1,4 @@
-"""What sources hand to the flow: events, rejects, markers, changes of streams, batches.
+"""Input of the flow: events, rejects, markers, stream status changes, batches.
 
 Times are seconds. *Source time* is the sender's stamp, *arrival* the stamp of the receiving host.
 """
@@ -14,7 +14,7 @@ from operators.types import F64, I32, I64, Bool, Reason
 
 
 class Meta(msgspec.Struct, gc=False):
-    """What a sender or a recorder adds to an event; other keys are ignored."""
+    """Optional fields that a sender or a recorder adds to an event; other keys are ignored."""
 
     rx: float | None = None
     seq: int | None = None
@@ -23,7 +23,7 @@ class Meta(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """One row as decoded, for sources that get rows one by one."""
+    """One decoded row, for sources that receive rows one by one."""
 
     ts: float
     source: str
@@ -34,10 +34,10 @@ class Event(msgspec.Struct, gc=False):
 
 
 class Reject(msgspec.Struct, frozen=True):
-    """An input that could not be decoded, in its place among the rows of a batch."""
+    """An undecodable input, with its place among the rows of a batch."""
 
     row: int
-    """It came before this row of the batch."""
+    """The row of the batch that follows it."""
     reason: Reason
     source: str
     where: str
@@ -54,7 +54,7 @@ class Marker(NamedTuple):
 
 
 class StreamStatus(NamedTuple):
-    """A stream came up or went down, told by the tick in this row of a batch."""
+    """A stream came up or went down, at the tick in this row of a batch."""
 
     row: int
     source: str
@@ -68,26 +68,26 @@ class Batch:
     Attributes
     ----------
     names : tuple of (source, key)
-        What `name` points into.
+        Table that `name` indexes.
     name : int32 (n,)
-        Index into `names`; -1 is a tick of the host clock, which only has `rx`.
+        Index into `names`; -1 is a tick of the host clock, which has only `rx`.
     ts, rx : float64 (n,)
-        Source time and arrival. Where the sender gave no time, `ts` is NaN: from `collect` on
-        it is the arrival; where the recording holds no arrival, `rx` is `ts`.
+        Source time and arrival. `ts` is NaN without a sender's time; from `collect` on it is then
+        the arrival. `rx` is `ts` without a recorded arrival.
     stamped : bool (n,)
-        Both were there, independently: the clock can be learnt from this row.
+        Both times are given and independent: the clock can be learnt from this row.
     wild : bool (n,)
-        The arrival stamp is beyond belief: the row is to be rejected.
+        The arrival stamp is implausible: the row is to be rejected.
     value : float64 (n,)
-        NaN for markers and ticks, finite else.
+        NaN for markers and ticks, else finite.
     seq : int64 (n,)
-        The sender's number, -1 where it gave none.
+        The sender's sequence number, -1 without one.
     line : int64 (n,)
-        Rows that share it came as one array.
+        Rows of one array share it.
     markers, rejects, turned : tuple
         In order of `row`.
     end : bool
-        Nothing of this rig comes after this batch.
+        This is the last batch of the rig.
     """
 
     rig: str

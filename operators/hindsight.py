@@ -1,12 +1,11 @@
-"""hindsight: the findings of a first pass over a whole recording, for a second one.
+"""hindsight: findings of a first pass over a whole recording, used by a second pass.
 
-A station that estimates something (`drift` clocks, `align` lags) runs in the first pass with
-`learn=True` and then returns its findings as plain values by `shown()`. In the second pass the
-same station takes them from a `Hindsight` and uses them from the first tick on, in place of
-estimates of its own.
+A station with estimates (`drift` clocks, `align` lags, `scale` lines) returns its findings as
+plain values by `shown()` after the first pass. In the second pass the same station takes them from
+a `Hindsight` and uses them from the first tick on, in place of its own estimates.
 
-Form of the file: that of a station's state (operators/snapshot.py) under the name `hindsight`, with
-the fingerprint of the configuration and a checksum; in it the version of this form, the SHA-256
+The file has the format of a station's state (operators/snapshot.py) under the name `hindsight`,
+with the fingerprint of the configuration and a checksum. It holds the format version, the SHA-256
 of each recording, and the findings by rig and station.
 
 State: the findings, about 100 B a second of a source with a clock and a hop of a member.
@@ -27,10 +26,10 @@ NAME = "hindsight"
 
 @runtime_checkable
 class Learner(Protocol):
-    """A station that has findings after a first pass."""
+    """A station with findings after a first pass."""
 
     def shown(self) -> State:
-        """Return the findings as plain values, once the data have ended."""
+        """Return the findings as plain values, at the end of the data."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Hindsight:
     rigs: Mapping[str, Mapping[str, State]] = field(default_factory=dict)
 
     def of(self, rig: str, station: str) -> State:
-        """Return the findings of a station in a rig; empty where there are none."""
+        """Return the findings of a station in a rig; empty without findings."""
         return dict(self.rigs.get(rig, {}).get(station, {}))
 
 
@@ -66,7 +65,7 @@ def decode(data: bytes, fingerprint: str, recordings: Sequence[str | None]) -> H
     Raises
     ------
     StateRefusedError
-        Not this form, altered, of another configuration or of other recordings.
+        Another format, altered, of another configuration or of other recordings.
     """
     state = decode_state(data, NAME, fingerprint)
     if state.get("version") != VERSION or state.get("recordings") != list(recordings):

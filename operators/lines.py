@@ -1,4 +1,4 @@
-"""The lines that a run writes: sync reports, evidence, dead letters, markers."""
+"""Output lines of a run: sync reports, evidence, dead letters, markers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     level_sd: float | None = None
     scale_state: ScaleState | None = None
     hindsight: bool = False
-    """Estimates are of the whole recording, not of what was known at `ts`."""
+    """Whether estimates use the whole recording, not only the data before `ts`."""
     received: int
     used: int
     outliers: int
@@ -47,7 +47,7 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One finding: a rule that began to hold, or ceased to."""
+    """One finding: a rule began or ceased to hold."""
 
     ts: float
     rig: str
@@ -63,7 +63,7 @@ class EvidenceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Dead letters of one kind within `sync_every_s`, as written."""
+    """Dead letters of one kind within `sync_every_s`, as a line."""
 
     ts: float
     rig: str
@@ -76,7 +76,7 @@ class DeadLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A marker, as written."""
+    """A marker, as a line."""
 
     ts: float
     source_ts: float

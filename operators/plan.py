@@ -1,7 +1,7 @@
-"""What every station knows of a run: its channels and signals, its grid, its delay.
+"""Settings shared by all stations of a run: channels and signals, grid, delays.
 
-A plan is worked out from the configuration once and never changes. It is what the stations
-share; what only one of them needs is in that station's own config type.
+A plan is derived from the configuration once and never changes. Settings of a single station are
+in the config type of that station.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Positive = Annotated[float, Meta(gt=0, le=1e15)]
 NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
 Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
 Span = Annotated[float, Meta(gt=0, le=3600)]
-"""What is looked over, or apart (s): its data are in memory."""
+"""Length of a window, or distance (s); its data are in memory."""
 Hop = Annotated[float, Meta(ge=0.1, le=3600)]
-"""From one look to the next (s): each costs the same."""
+"""Interval of a repeated computation (s); each run costs the same."""
 Wait = Annotated[float, Meta(ge=0, le=3600)]
-"""What is waited for (s): its data are in memory."""
+"""Waiting time (s); its data are in memory."""
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Period = Annotated[float, Meta(gt=0, le=86_400)]
 Rest = Annotated[float, Meta(ge=0, le=86_400)]
-"""Times (s) in which nothing is kept."""
+"""Time span (s) without data in memory."""
 Group = Literal["ure", "sensors"]
 Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]
@@ -36,11 +36,11 @@ _14_BITS = r"(?:\d{1,4}|1[0-5]\d{3}|16[0-2]\d\d|163[0-7]\d|1638[0-3])"
 MIDI_PLAYED = re.compile(
     rf"(?:note|cc)/{_CHANNEL}/{_DATA}|pressure/{_CHANNEL}(?:/{_DATA})?|(?:pitch|program)/{_CHANNEL}"
 )
-"""What a message of MIDI is for."""
+"""Keys of played MIDI messages."""
 MIDI_KEY = re.compile(
     rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}"
 )
-"""What comes from a MIDI device when it changes; only its clock has a rate."""
+"""Keys that a MIDI device sends on change; only its clock has a rate."""
 
 
 class ConfigPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,25 +48,25 @@ class ConfigPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
-    """How the values of the channels that match a name or pattern are to be read.
+    """Conversion of the values of channels that match a name or pattern.
 
     A `gain` or `offset` of `auto` is learnt against the members of the channel's signal. `unit` is
-    that of the values after `gain` and `offset`, before them where a gain is learnt; it is shown.
+    that of the values after `gain` and `offset`, or before a learnt gain; it is for display only.
     """
 
     @property
     def learnt(self) -> bool:
-        """Whether a part of the conversion is to be learnt."""
+        """Whether a part of the conversion is learnt."""
         return "auto" in (self.gain, self.offset)
 
     @property
     def given_offset(self) -> float:
-        """The offset that is given, 0 where it is left out or learnt."""
+        """The configured offset, 0 where it is absent or learnt."""
         return self.offset if isinstance(self.offset, float | int) else 0.0
 
     @property
     def conversion(self) -> tuple[float, float]:
-        """Gain and offset to apply at once: none of them before a learnt gain."""
+        """Gain and offset to apply in `normalize`: 1 and 0 before a learnt gain."""
         if self.gain == "auto":
             return 1.0, 0.0
         return 1.0 if self.gain is None else self.gain, self.given_offset
@@ -81,12 +81,12 @@ class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
 
 
 class MemberConfig(ConfigPart, frozen=True, kw_only=True):
-    """A channel as a member of a signal; with `lag_s`, its lag is known and not searched.
+    """A channel as a member of a signal; with `lag_s`, its lag is given and not searched.
 
     A lag given without `lag_sd_s` is used but not compared: no bound covers it.
 
-    Members of one `origin` share a fault: they have one vote on level and slope. `sd` is a
-    systematic standard deviation known from elsewhere.
+    Members of one `origin` share a fault: they have one vote on level and slope. `sd` is an
+    independently known systematic standard deviation.
     """
 
     group: Group = "sensors"
@@ -99,7 +99,7 @@ class MemberConfig(ConfigPart, frozen=True, kw_only=True):
 class SignalConfig(ConfigPart, frozen=True, kw_only=True):
     """A quantity and the channels that measure it.
 
-    Its level and slope are those of the members' consensus, or of one member: `scale`.
+    `scale` defines its level and slope: the members' consensus, or one member.
     """
 
     members: Annotated[dict[str, MemberConfig], Meta(min_length=1)]
@@ -108,14 +108,14 @@ class SignalConfig(ConfigPart, frozen=True, kw_only=True):
 
 
 class WeightsConfig(ConfigPart, frozen=True, kw_only=True):
-    """The prior: how much each group counts before the data have spoken."""
+    """Prior weight of each group, before estimates from data."""
 
     ure: NotNegative = 0.7
     sensors: NotNegative = 0.3
 
 
 class FailoverConfig(ConfigPart, frozen=True, kw_only=True):
-    """When a channel counts as gone, and what a signal falls back to."""
+    """Limits of presence, and the fallback of a signal."""
 
     min_streams: Annotated[int, Meta(ge=1, le=65_536)] = 1
     fallback: Literal["ure_only", "sensors_only", "degrade"] = "ure_only"
@@ -140,12 +140,12 @@ class Member:
 
     @property
     def source(self) -> str:
-        """Who stamps it."""
+        """The source that stamps it."""
         return self.channel.partition(":")[0]
 
     @property
     def origin(self) -> str:
-        """What its systematic faults are shared with."""
+        """Label shared by members with common systematic faults."""
         return self.given_origin or self.source
 
 
@@ -163,40 +163,40 @@ class Signal:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the stations share.
+    """Settings shared by the stations.
 
     Attributes
     ----------
     rig : str
-        Of events that name none.
+        Rig of events without one.
     signals, facts : tuple
-        Fused quantities; held channels that rules and indicators read.
+        Fused quantities; held channels read by rules and indicators.
     patterns : tuple of (name or pattern, config)
-        As configured, in order; `channel` applies them.
+        In the order of the configuration; `channel` applies them.
     tick_hz, half_width_s, wait_s, wait_lag_s : float
-        The grid; the kernel's half-width; what is waited beyond it for late rows; the largest
-        lag that is waited for.
+        The grid; the kernel's half-width; additional waiting time for late rows; the largest lag
+        with a waiting time.
     eager : bool
-        Nothing waits for what follows it: low latency.
+        Low latency: no sample waits for its successors.
     max_disorder_s, max_delay_s : float
-        Disorder that is put right; the largest delay that is believed.
+        Disorder that is sorted; the largest plausible delay.
     weights, failover : prior and presence
     sync_every_s : float
         Data time between two sync lines of a channel.
     stream_stale_s : dict
-        Staleness by source where the stream sets it (a scraped one: three pulls).
+        Staleness limit by source where the stream sets it (three pulls of a scraped one).
     scrape_s : dict
         Period by source of the scraped ones (s).
     frozen_after_s : dict
-        By source: no value changed for so long counts as stale.
+        By source: time without a change of value after which it is stale.
     timetags : frozenset of str
-        Sources whose stamps are ignored once their form cannot be that of a clock.
+        Sources whose stamps are ignored once they cannot come from a clock.
     aligned : bool
-        Every used sample is to be written.
+        Whether to write every used sample.
     files : tuple of str
-        The recordings, in the order by which their lines are numbered.
+        The recordings; their order defines the numbers of lines.
     hindsight : bool
-        Estimates are of the whole recording: the second of two passes.
+        Second of two passes: estimates are of the whole recording.
     """
 
     rig: str
@@ -222,7 +222,7 @@ class Plan:
     hindsight: bool = False
 
     def where(self, line: int) -> str:
-        """Return file and byte offset of a row's `line`, as its source numbers them."""
+        """Return `file:offset` (bytes) of a row's `line`."""
         n = len(self.files)
         return f"{self.files[line % n]}:{line // n}" if n else ""
 
@@ -233,7 +233,7 @@ class Plan:
 
     @cached_property
     def used(self) -> frozenset[str]:
-        """The channels that the configuration uses by name."""
+        """The channels named in the configuration."""
         exact = {name for name, _ in self.patterns if not _is_pattern(name)}
         return frozenset({m.channel for m in self.members} | set(self.facts) | exact)
 
@@ -241,7 +241,7 @@ class Plan:
     def lanes(self) -> tuple[Member, ...]:
         """The columns of the grid: members of all signals, then facts and other used channels.
 
-        The latter have no signal and no lag of their own.
+        Other channels have no signal and no lag.
         """
         others = self.used - {m.channel for m in self.members} - set(self.facts)
         rest = (*self.facts, *sorted(others))
@@ -249,32 +249,32 @@ class Plan:
 
     @property
     def base_delay_s(self) -> float:
-        """How long a tick without lags waits (s)."""
+        """Waiting time of a tick without lags (s)."""
         return self.half_width_s + self.wait_s
 
     @property
     def settle_s(self) -> float:
-        """How long a row may be overtaken before it counts as a straggler (s)."""
+        """Disorder (s) beyond which a row is a straggler."""
         return min(self.max_disorder_s, self.wait_s)
 
     @property
     def decide_s(self) -> float:
-        """How far beyond a sample the guard looks at most (s)."""
+        """Longest look-ahead of the guard beyond a sample (s)."""
         return 0.0 if self.eager else self.half_width_s / 4
 
     @property
     def late_s(self) -> float:
-        """Behind the newest arrival by this much, every tick that a row serves has left (s)."""
+        """Lateness (s) beyond which all ticks of a row have been released."""
         return 2 * self.half_width_s + self.wait_s
 
     def channel(self, name: str) -> ChannelConfig:
-        """Return what is configured for a channel: exact beats pattern, later beats earlier."""
+        """Return a channel's configuration: exact beats pattern, later beats earlier."""
         return _resolve(self.patterns, name)
 
     def unit(self, signal: str) -> str | None:
-        """Return the unit of a signal: that of the member with its scale, else of the first one.
+        """Return the unit of a signal: that of its scale or reference member, else of the first.
 
-        Members whose gain is learnt are converted to it, and those without a unit pass it by.
+        Members with a learnt gain and members without a unit are skipped.
         """
         found = next((s for s in self.signals if s.name == signal), None)
         if found is None:
@@ -285,7 +285,7 @@ class Plan:
         return next(filter(None, units), None)
 
     def is_held(self, name: str) -> bool:
-        """Whether the channel speaks only when it changes: as configured, a fact, or MIDI."""
+        """Whether the channel sends on change only: as configured, a fact, or MIDI."""
         kind = self.channel(name).kind
         if kind:
             return kind == "held"
@@ -293,7 +293,7 @@ class Plan:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a name is the one said, or fits the pattern said."""
+    """Whether a name equals the pattern, or matches its wildcards."""
     return bool(_compile(pattern).fullmatch(name)) if _is_pattern(pattern) else pattern == name
 
 

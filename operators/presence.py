@@ -1,9 +1,9 @@
-"""Whether a channel is there: fresh, stale, lost, coming back.
+"""Presence of a channel: live, stale, lost, rejoining.
 
-A channel is stale at a tick when its newest event is older than `stale_after`, lost when ten
-times as old. Coming back it is `rejoining` until it has been fresh for as long as it was absent,
-at most `rejoin_after_s`; then live, its weight ramped over its absence, at most 5 s. A hiccup
-costs what it lasts, an outage the trust that it cost.
+A channel is stale at a tick if its newest event is older than `stale_after`, lost at ten times
+that age. A returning channel is `rejoining` until it has been fresh for as long as it was absent,
+at most `rejoin_after_s`. Then it is live, and its weight ramps up over the time of its absence, at
+most 5 s. The cost of a gap therefore grows with its length.
 """
 
 from __future__ import annotations
@@ -14,30 +14,41 @@ import numpy as np
 
 from operators.types import F64, I8, I64, STATES, Bool, State
 
-RAMP_S = 5.0
-LOST = 10.0
+MAX_RAMP_S = 5.0
+LOST_AFTER = 10.0
+"""Age at which a channel is lost, in multiples of its limit for stale."""
 TINY_S = 1e-9
 NEVER = -(1 << 62)
 ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
 
 
 class StreamUptime:
-    """When streams were down. State: their turns, from the last before the next tick on."""
+    """Times at which streams were down.
 
-    def __init__(self, turns: dict[str, list[list[float]]] | None = None) -> None:
-        self._turns = turns or {}
+    State: the status changes, from the last one before the next tick on.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str, list[list[float]]] = {}
+
+    @classmethod
+    def from_snapshot(cls, state: dict[str, list[list[float]]]) -> StreamUptime:
+        """Return the uptime of a snapshot."""
+        uptime = cls()
+        uptime._turns = state
+        return uptime
 
     def snapshot(self) -> dict[str, list[list[float]]]:
-        """Return the state as plain values: moment and 1 for up, 0 for down, of each turn."""
+        """Return the state as plain values: [moment, 1 for up or 0 for down] of each change."""
         return {source: [list(t) for t in turns] for source, turns in self._turns.items()}
 
     def turn(self, turned: tuple[tuple[str, float, bool], ...]) -> None:
-        """Take in what a packet tells."""
+        """Add the status changes of a packet."""
         for source, moment, up in turned:
             self._turns.setdefault(source, []).append([moment, float(up)])
 
     def down(self, source: str, at: F64) -> Bool | None:
-        """Return whether a stream was down at rising moments; None where it never was."""
+        """Return whether a stream was down at rising moments; None if it never changed status."""
         if source not in self._turns:
             return None
         moment, up = np.array(self._turns[source]).T
@@ -46,7 +57,7 @@ class StreamUptime:
         return down
 
     def forget(self, before: float) -> None:
-        """Drop the turns that no later moment asks for."""
+        """Drop the changes that no later moment needs."""
         for turns in self._turns.values():
             while len(turns) > 1 and turns[1][0] <= before:
                 turns.pop(0)
@@ -59,13 +70,18 @@ class Presence:
     Attributes
     ----------
     first_stale, last_stale : int
-        Ticks of its newest stale stretch.
+        First and last tick of its newest stale stretch.
     gaps : int
     """
 
     first_stale: int = NEVER
     last_stale: int = NEVER
     gaps: int = 0
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> Presence:
+        """Return the presence of a snapshot."""
+        return cls(**state)
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -87,14 +103,14 @@ class Presence:
         age : float64 (k,)
             Age of the newest event (s), inf before the first.
         stale_after : float64 (k,) or float
-            What makes it stale (s).
+            Age at which it is stale (s).
         locked : bool (k,)
-            The lag may be used.
+            Whether the lag may be used.
         """
-        heard = np.isfinite(age)
-        stale = heard & (age > stale_after)
+        received = np.isfinite(age)
+        stale = received & (age > stale_after)
         if self.last_stale == NEVER and not stale.any():
-            state = np.where(locked & heard, LIVE, ACQUIRING)
+            state = np.where(locked & received, LIVE, ACQUIRING)
             return state, np.ones(len(age)), np.full(len(age), self.gaps)
         tick = first + np.arange(len(age))
         last = np.maximum.accumulate(np.where(stale, tick, self.last_stale))
@@ -103,15 +119,17 @@ class Presence:
         begins = stale & ~before
         begin = np.maximum.accumulate(np.where(begins, tick, self.first_stale))
         begin = np.maximum(begin, self.first_stale)
+        # absence = last - begin + 1, hold = min(absence, rejoin_s),
+        # ramp = (fresh_for - hold + 1 tick) / min(absence, MAX_RAMP_S)
         fresh_for = np.where(last > NEVER, (tick - last - 1) / hz, np.inf)
         absence = np.where(last > NEVER, (last - begin + 1) / hz, 1 / hz)
         hold = np.minimum(absence, rejoin_s)
         state = np.full(len(age), LIVE)
         state[fresh_for < hold - TINY_S] = REJOINING
-        state[~locked | ~heard] = ACQUIRING
+        state[~locked | ~received] = ACQUIRING
         state[stale] = STALE
-        state[heard & (age > LOST * stale_after)] = GONE
-        ramp = np.clip((fresh_for - hold + 1 / hz) / np.minimum(absence, RAMP_S), 0.0, 1.0)
+        state[received & (age > LOST_AFTER * stale_after)] = GONE
+        ramp = np.clip((fresh_for - hold + 1 / hz) / np.minimum(absence, MAX_RAMP_S), 0.0, 1.0)
         gaps = self.gaps + np.cumsum(begins)
         if len(age):
             self.first_stale, self.last_stale = int(begin[-1]), int(last[-1])

@@ -1,7 +1,7 @@
-"""Every type that flows, in the order in which an event becomes it.
+"""Types of the flow, in the order of its steps.
 
 Times are seconds. *Source time* is the sender's stamp, *arrival* the stamp of the
-receiving host, *host time* the one axis of all output. Arrays are contiguous and
+receiving host, *host time* the common axis of all output. Arrays are contiguous and
 read-only by convention: a station that changes values makes new arrays.
 """
 
@@ -20,10 +20,10 @@ from operators.types import F64, I8, I64, Bool, End, Reason, State
 
 
 class Ends(NamedTuple):
-    """Events of one channel that met the same end.
+    """Events of one channel with the same end.
 
-    `watermark` (k,) is, for each, the newest arrival of the rig when its end was decided:
-    what was known when tick g was released is what has `before < g + delay`.
+    `watermark` (k,) is the newest arrival of the rig when the end of each event was decided.
+    An event is known at the release of tick g if `watermark < g + delay`.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Ends(NamedTuple):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One loss. `watermark` as in `Ends`; `count` events share the letter."""
+    """One loss of `count` events; `watermark` as in `Ends`."""
 
     watermark: float
     stage: str
@@ -52,7 +52,7 @@ class Block(msgspec.Struct, frozen=True):
     source, channel : str
         `channel` is `<source>:<key>`.
     row : int64 (n,)
-        Place of each row among all rows of the packet; rises until `drift`.
+        Position of each row among all rows of the packet; rising until `drift`.
     source_time, arrival, value : float64 (n,)
         As received; values normalized from `normalize` on.
     watermark : float64 (n,)
@@ -61,17 +61,17 @@ class Block(msgspec.Struct, frozen=True):
     stamped : bool (n,)
         The clock can be learnt from the row.
     line : int64 (n,)
-        Rows of several channels that share it came as one array.
+        Rows of one array share it, over several channels.
     weight : int64 (n,) or None
-        Events that each row stands for; None means one each.
+        Number of events of each row; None means one each.
     text : tuple of str
-        The rows are markers with these texts; `value` is NaN.
+        Texts of markers; their `value` is NaN.
     host_time : float64 (n,)
-        Empty before `drift`; rising after it, but for stragglers.
+        Empty before `drift`; after it rising, except for stragglers.
     straggler : bool (n,)
-        The row came after rows of later host time had to be let go; empty before `drift`.
+        The row arrived after the release of rows with later host time; empty before `drift`.
     spacing, noise : float64 (n,)
-        Median interval (s) and variance of white noise as known at the row; NaN while unknown,
+        Median interval (s) and variance of white noise, as known at the row; NaN while unknown,
         empty before `align`.
     """
 
@@ -100,14 +100,22 @@ class Block(msgspec.Struct, frozen=True):
         if text:
             text = tuple(np.array(text, dtype=object)[index].tolist())
         return Block(
-            self.source, self.channel, self.row[index], self.source_time[index],
-            self.arrival[index], self.value[index], self.watermark[index], self.stamped[index],
-            self.line[index], None if self.weight is None else self.weight[index], text,
-            self.host_time[index] if len(self.host_time) else self.host_time,
-            self.straggler[index] if len(self.straggler) else self.straggler,
-            self.spacing[index] if len(self.spacing) else self.spacing,
-            self.noise[index] if len(self.noise) else self.noise,
-        )  # fmt: skip
+            source=self.source,
+            channel=self.channel,
+            row=self.row[index],
+            source_time=self.source_time[index],
+            arrival=self.arrival[index],
+            value=self.value[index],
+            watermark=self.watermark[index],
+            stamped=self.stamped[index],
+            line=self.line[index],
+            weight=None if self.weight is None else self.weight[index],
+            text=text,
+            host_time=self.host_time[index] if len(self.host_time) else self.host_time,
+            straggler=self.straggler[index] if len(self.straggler) else self.straggler,
+            spacing=self.spacing[index] if len(self.spacing) else self.spacing,
+            noise=self.noise[index] if len(self.noise) else self.noise,
+        )
 
     @staticmethod
     def join(blocks: Iterable[Block]) -> Block:
@@ -119,15 +127,14 @@ class Block(msgspec.Struct, frozen=True):
             weight = np.concatenate(
                 [np.ones(len(b), np.int64) if b.weight is None else b.weight for b in parts]
             )
-        row, source_time, arrival, value, before, stamped, line, *rest = (
-            np.concatenate(c) if any(map(len, c)) else c[0]
-            for c in zip(*map(_COLUMNS, parts), strict=True)
-        )
+        columns = {
+            name: np.concatenate(column) if any(map(len, column)) else column[0]
+            for name, column in zip(_COLUMNS, zip(*map(_columns, parts), strict=True), strict=True)
+        }
         text = sum((b.text for b in parts), ()) if first.text else ()
         return Block(
-            first.source, first.channel, row, source_time, arrival, value, before, stamped, line,
-            weight, text, *rest,
-        )  # fmt: skip
+            source=first.source, channel=first.channel, weight=weight, text=text, **columns
+        )
 
     def snapshot(self) -> State:
         """Return the block as plain values."""
@@ -139,16 +146,26 @@ class Block(msgspec.Struct, frozen=True):
         return cls(**{**state, "text": tuple(state["text"])})
 
 
-_COLUMNS = attrgetter(
-    "row", "source_time", "arrival", "value", "watermark", "stamped", "line", "host_time",
-    "straggler", "spacing", "noise",
-)  # fmt: skip
+_COLUMNS = (
+    "row",
+    "source_time",
+    "arrival",
+    "value",
+    "watermark",
+    "stamped",
+    "line",
+    "host_time",
+    "straggler",
+    "spacing",
+    "noise",
+)
+_columns = attrgetter(*_COLUMNS)
 
 
 class ClockReport(NamedTuple):
     """A source's clock from `known` on: host = source + offset_s at that moment.
 
-    Where `offset_s` is NaN, the source has no clock from then on.
+    A NaN `offset_s` ends the clock of the source.
 
     `known` and `watermark` date it on the host axis and by arrival. At host time h the offset
     is `offset_s + slope * (h - at)` (slope in s/s), its variance
@@ -167,22 +184,34 @@ class ClockReport(NamedTuple):
     jitter_p95_s: float
     resets: int
     reset_at: float
-    """Host time of the first event after the last step, NaN before there was one."""
+    """Host time of the first event after the last step, NaN without one."""
     stepped: bool
-    """The report is of the step itself."""
+    """Whether the report is of the step itself."""
 
 
 NO_CLOCK = ClockReport(
-    "", -np.inf, -np.inf, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.nan, 0, np.nan, False
-)  # fmt: skip
-"""In force before a source has any: nothing to be wrong about."""
+    source="",
+    watermark=-np.inf,
+    known=-np.inf,
+    at=0.0,
+    offset_s=0.0,
+    slope=0.0,
+    offset_var=0.0,
+    cross_var=0.0,
+    slope_var=0.0,
+    jitter_p95_s=np.nan,
+    resets=0,
+    reset_at=np.nan,
+    stepped=False,
+)
+"""In force before the first report of a source: zero offset without variance."""
 
 
 class GrainReport(NamedTuple):
-    """A channel's stamps lie on a grid of `grain_s` (s), 0 where on none.
+    """Grain of a channel's stamps: they lie on a grid of `grain_s` (s), 0 without a grid.
 
-    Known by the rows up to one whose `watermark` is this: a tick g released by `g + delay` knows
-    it where `before < g + delay`.
+    `watermark` is that of the row that completed the estimate. It is known at the release of
+    tick g if `watermark < g + delay`.
     """
 
     channel: str
@@ -191,7 +220,7 @@ class GrainReport(NamedTuple):
 
 
 class PaceReport(NamedTuple):
-    """How a channel's samples come, from the row on whose `watermark` this is.
+    """Rate and packet length of a channel, from the row with this `watermark` on.
 
     `rate_hz` is samples over time; after `quiet_s` of silence (s) the channel is stale; a packet
     spans `length_s` (s).
@@ -205,7 +234,7 @@ class PaceReport(NamedTuple):
 
 
 class LagReport(NamedTuple):
-    """A member's lag from host time `known` on; `locked` says whether it may be used.
+    """A member's lag from host time `known` on; it may be used if `locked`.
 
     At host time h the lag is `lag_s + rate * (h - at)` (rate in s/s), its variance
     `var + 2 (h - at) cross_var + (h - at)^2 rate_var + growth |h - at|` (growth in s^2/s).
@@ -225,9 +254,9 @@ class LagReport(NamedTuple):
     cross_var: float = 0.0
     rate_var: float = 0.0
     search_hz: float = float("nan")
-    """Rate of the series on which the lag was found (Hz)."""
+    """Rate of the searched series (Hz)."""
     doubt: float = 0.0
-    """Variance to add (s^2) while the newest data contradict the lag."""
+    """Additional variance (s^2) while the newest data contradict the lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,20 +268,20 @@ class Grid:
     first : int
         Index of the first tick: its time is `first / tick_hz`.
     due : float64 (k,)
-        The newest arrival that the tick waited for (s): what came before it was known. inf
-        where the end of the data released it.
+        Watermark at which the tick was due (s): earlier arrivals were known. inf for ticks
+        released by the end of the data.
     released : float64 (k,)
         Arrival of the event that released the tick (s).
     state : int8 (k, c)
-        Indexes STATES; `live` is what is called present.
+        Indexes STATES; a `live` channel is present.
     ramp : float64 (k, c)
-        Share of its weight that a channel has which came back, 0 to 1.
+        Part of its weight that a returned channel has, 0 to 1.
     lag_s, lag_var, confidence : float64 (k, c)
-        Of the lag estimate in force at the tick, NaN without one.
+        Lag estimate in force at the tick, NaN without one.
     rate_hz : float64 (k, c)
         Effective rate, NaN while unknown.
     gaps : float64 (k, c)
-        Silences so far that made the channel stale.
+        Number of silences so far that made the channel stale.
     gain, gain_var, level, level_var : float64 (k, c)
         Of the channel against its signal: value = m + level + gain (x - m), m the mean of the
         signal x; NaN while unknown.
@@ -261,10 +290,10 @@ class Grid:
     value, coverage : float64 (k, c)
         NaN where not covered; the part of the kernel's main lobe that samples fill, 0 to 1.
     noise_var : float64 (k, c)
-        Variance of the value as its own out-of-band residual tells it, NaN when unknown.
+        Variance of the value from its out-of-band residual, NaN while unknown.
     lag_rate, lag_rate_var, search_hz : float64 (k, c)
-        The lag's rate (s/s), the variance of that, and the rate of the series on which the lag
-        was found (Hz); NaN where it was given, empty where nobody searched.
+        Rate of the lag (s/s), its variance, and the rate of the searched series (Hz); NaN for a
+        given lag, empty without a search.
     """
 
     first: int
@@ -294,7 +323,7 @@ class Grid:
 
 
 class Indicators(NamedTuple):
-    """The measured five from tick `first` on, held until the next; NaN where unknown."""
+    """The five measured indicators from tick `first` on, until the next; NaN where unknown."""
 
     first: int
     phase_diff: float
@@ -305,8 +334,9 @@ class Indicators(NamedTuple):
 
 
 class Sparse(NamedTuple):
-    """From tick `first` on: of each member of all signals, whether the indicators leave it out,
-    since its samples are too far apart for the movement.
+    """Members that the indicators leave out from tick `first` on, as a mask of all members.
+
+    Their samples are too far apart for the movement.
     """
 
     first: int
@@ -320,11 +350,11 @@ INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_rat
 class FusedSignal:
     """One signal over the k ticks of a `Fused`.
 
-    `sd` (k,) is the total standard deviation of `value` (k,), `systematic_sd` (k,) the part of
-    it that the members' disagreement shows, NaN until two origins have been compared.
+    `sd` (k,) is the total standard deviation of `value` (k,). `systematic_sd` (k,) is its part from
+    the members' disagreement, NaN until two origins have been compared.
     `weights` (k, members) adds up to 1 where `value` is finite; `channels` names its columns.
     `mode` (k,) indexes MODES; `live` (k,) counts present members. `aligned` (k, members) holds
-    their values on the grid, NaN where not covered, and is empty where nobody handed it on.
+    their values on the grid, NaN where not covered; it is empty if not provided.
     """
 
     name: str
@@ -340,12 +370,12 @@ class FusedSignal:
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """k consecutive ticks, ready to be written.
+    """k consecutive fused ticks.
 
-    `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s, the bounds NaN where
-    fewer than two compared members are present (operators/fuse/sync_bound.py); `indicators`, `measured`,
-    `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN where null or
-    stale. `sparse` (k, members of all signals): see `Sparse`.
+    `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s; the bounds are NaN with
+    fewer than two compared members present (operators/fuse/sync_bound.py). `indicators`,
+    `measured`, `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN
+    where null or stale. `sparse` (k, members of all signals): see `Sparse`.
     """
 
     ts: F64
@@ -367,31 +397,31 @@ class Fused:
 
 
 class Packet(msgspec.Struct, frozen=True):
-    """What travels: all that one edge of arrival time brought, and what became of it.
+    """The unit of the flow: all rows of one block of arrival time, and the results from them.
 
     Attributes
     ----------
     watermark : float
-        Newest accepted arrival of the rig up to this edge.
+        Newest accepted arrival of the rig up to the end of the block.
     arrivals : float64 (m,)
-        The distinct accepted arrivals of this packet, rising: who releases ticks.
+        The distinct accepted arrivals of this packet, rising; they release ticks.
     blocks : tuple of Block
-        Rows on their way; consumed by `resample`.
+        Rows; consumed by `resample`.
     outliers : tuple of Block
-        Rows that `guard` took out: they are used no more, but show that their channel lives.
+        Rows that `guard` rejected; they count for presence only.
     grid, indicators, sparse, fused : results of `resample`, `quality`, `fuse`
     turned : tuple of (source, arrival, up)
         Streams that came up or went down.
     notes : tuple of (source, arrival, text)
-        What a station found out of a source, each once, for people to read.
+        Findings about a source for the user, each once.
     clocks, grains, paces, lags : reports of `drift` and `align` made in this packet
-    ends, letters : losses and counts that the stations add on the way
+    ends, letters : losses and counts from the stations
     sync, dead, markers, evidence : lines for the sinks
-    aligned : tuple of (channel, ts, source_ts, arrival, value) columns when asked for
+    aligned : tuple of (channel, ts, source_ts, arrival, value) columns, if configured
     first_host : float
         Host time of the rig's first event, NaN before it is known.
     newest_host : float
-        Newest host time seen; the last tick of a finished run is at or before it.
+        Newest host time; the last tick of a finished run is at or before it.
     """
 
     rig: str

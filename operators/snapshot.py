@@ -1,11 +1,11 @@
-"""A station's state as bytes: msgpack with arrays, under a header that refuses what is foreign.
+"""Encoding of a station's state: msgpack with arrays, under a header with checksum and origin.
 
-The engine pickles what it is given and checks nothing. So it is given bytes only, which carry
-the version of this form, the station, the fingerprint of the configuration and a checksum.
+The engine pickles its states and checks nothing. The stations therefore pass bytes only. These
+carry the format version, the station, the fingerprint of the configuration and a checksum.
 
-Form: magic (4 bytes), CRC-32 of what follows (4 bytes, big endian), msgpack of
-[version, station, fingerprint, state]. A tuple comes back as a list. A place in the input, which
-has a form of its own, is sealed: another magic, the CRC-32, and its bytes.
+Format: magic (4 bytes), CRC-32 of the body (4 bytes, big endian), body: msgpack of
+[version, station, fingerprint, state]. Tuples are decoded as lists. Positions in the input have
+their own format and are sealed: another magic, the CRC-32, and their bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from operators.types import State
 
-VERSION = 7
+VERSION = 8
 _MAGIC = b"LUMN"
 _SEALED = b"LUMS"
 _REMEDY = "start again with an empty recovery directory"
@@ -34,7 +34,7 @@ _KINDS = "biuf"
 
 
 class StateRefusedError(ValueError):
-    """A stored state that is not this station's own, or not as it was written."""
+    """A stored state of another station or configuration, or an altered one."""
 
 
 def _encode(value: object) -> object:
@@ -71,20 +71,19 @@ def encode_state(state: State, step_id: str, fingerprint: str) -> bytes:
     state : dict
         Plain values: numbers, text, bytes, lists, dicts, numpy arrays of numbers.
     step_id, fingerprint : str
-        Whose state it is, and under which configuration.
+        Station and configuration of the state.
     """
     body = _encoder.encode((VERSION, step_id, fingerprint, state))
     return _HEAD.pack(_MAGIC, zlib.crc32(body)) + body
 
 
 def decode_state(data: object, step_id: str, fingerprint: str) -> State:
-    """Return the state that `encode_state` wrote; its arrays may be written to.
+    """Return the state from `encode_state`; its arrays are writable.
 
     Raises
     ------
     StateRefusedError
-        Not bytes, not this form, altered, of another station, or made under another
-        configuration.
+        Not bytes, another format, altered, of another station or of another configuration.
     """
     version, owner, origin, state = _parts(_body(data, _MAGIC, step_id), step_id)
     _refuse_foreign(version, owner, origin, step_id, fingerprint)
@@ -103,48 +102,48 @@ def _parts(body: bytes, step_id: str) -> tuple[int, str, str, State]:
 def _refuse_foreign(
     version: int, owner: str, origin: str, step_id: str | None, fingerprint: str
 ) -> None:
-    """Refuse what is of another version, station (None: any will do) or configuration."""
-    for what, found, expected in (
+    """Raise for another version, station (None: any is accepted) or configuration."""
+    for name, found, expected in (
         ("version", version, VERSION),
         ("station", owner, owner if step_id is None else step_id),
         ("configuration", origin, fingerprint),
     ):
         if found != expected:
             raise StateRefusedError(
-                f"{step_id or owner}: the stored state is of another {what} ({found}, not "
-                f"{expected}); {_REMEDY}, or go back to that {what}"
+                f"{step_id or owner}: the stored state is of another {name} ({found}, not "
+                f"{expected}); {_REMEDY}, or go back to that {name}"
             )
 
 
 def seal(body: bytes) -> bytes:
-    """Return bytes under a checksum."""
+    """Return bytes with a checksum in front."""
     return _HEAD.pack(_SEALED, zlib.crc32(body)) + body
 
 
 def unseal(data: object, step_id: str) -> bytes:
-    """Return the bytes that `seal` put under a checksum.
+    """Return the bytes that were sealed by `seal`.
 
     Raises
     ------
     StateRefusedError
-        They were not, or were altered since.
+        Not sealed, or altered since.
     """
     return _body(data, _SEALED, step_id)
 
 
 def origin_of(data: bytes, fingerprint: str | None) -> None:
-    """Look at a stored state, of any station, without reading it in.
+    """Check a stored state of any station without loading it.
 
     Parameters
     ----------
     data : bytes
     fingerprint : str, optional
-        Of the configuration that it is to be of.
+        Of the expected configuration.
 
     Raises
     ------
     StateRefusedError
-        Not of one of the two forms, altered, of another version or configuration.
+        Not of one of the two formats, altered, of another version or configuration.
     """
     if data[:4] == _SEALED:
         unseal(data, "the input")
@@ -155,7 +154,7 @@ def origin_of(data: bytes, fingerprint: str | None) -> None:
 
 
 def pickled_bytes(data: bytes) -> bytes | None:
-    """Return the bytes that a pickle holds if it holds nothing else; nothing is unpickled."""
+    """Return the bytes object in a pickle, None if it holds anything else. It never unpickles."""
     found = _PICKLED.match(data)
     if not found:
         return None
@@ -165,7 +164,7 @@ def pickled_bytes(data: bytes) -> bytes | None:
 
 
 def _body(data: object, magic: bytes, step_id: str) -> bytes:
-    """Return what follows the header."""
+    """Return the body behind the header."""
     if not isinstance(data, bytes) or len(data) < _HEAD.size or data[:4] != magic:
         raise StateRefusedError(f"{step_id}: the stored state is not Lumen Fusion's; {_REMEDY}")
     body = data[_HEAD.size :]

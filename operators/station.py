@@ -1,4 +1,4 @@
-"""A station: its protocol, and how one is built, anew or from a snapshot."""
+"""Protocol of a station, and its construction, new or from a snapshot."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ X_contra = TypeVar("X_contra", contravariant=True)
 
 
 class Core(Protocol[X_contra]):
-    """A station: one item in; a packet out or, from `collect`, as many as became ready."""
+    """A station: one item in, one packet out; `collect` returns all packets that are ready."""
 
     def update(self, item: X_contra, /) -> Packet | list[Packet]:
         """Take in the next item of the rig."""
 
     def snapshot(self) -> State:
-        """Return a copy of the state, from which a new core goes on as this one would."""
+        """Return a copy of the state; a core built from it continues as this one would."""
 
 
 class StationError(RuntimeError):
-    """A bug in a station: which one, for which rig, and what was raised."""
+    """A bug in a station; the message has station, rig and exception."""
 
 
 def updated(core: Core[X], value: X, name: str) -> list[Packet]:
-    """Return the packets that a station makes of an item.
+    """Return the packets of a station for one item.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def updated(core: Core[X], value: X, name: str) -> list[Packet]:
     """
     try:
         made = core.update(value)
-    except Exception as error:  # any of them: a bug stops the flow by name
+    except Exception as error:  # any exception: a bug stops the flow with the station's name
         raise StationError(
             f"station {name}, rig {getattr(value, 'rig', '?')!r}: {type(error).__name__}: {error}"
         ) from error
@@ -44,12 +44,12 @@ def updated(core: Core[X], value: X, name: str) -> list[Packet]:
 
 
 def maker(station: Any, *args: Any, **options: Any) -> Callable[[State | None], Any]:
-    """Return a function that builds a station: anew from None, else from a snapshot.
+    """Return a function that builds a station: a new one from None, else from a snapshot.
 
     Parameters
     ----------
     station : type
-        Its constructor takes `args` and `options`; its `from_snapshot` a state before them.
+        Its constructor takes `args` and `options`; its `from_snapshot` takes a state before them.
     """
 
     def make(state: State | None) -> Any:

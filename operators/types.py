@@ -1,4 +1,4 @@
-"""Aliases of arrays and states, and the closed lists of names that lines carry."""
+"""Aliases of arrays and states, and the closed lists of names in output lines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ State: TypeAlias = dict[str, Any]
 """A snapshot: plain values only (numbers, text, lists, dicts, numpy arrays)."""
 
 End = Literal["received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped"]
-"""Where an event ends; `received` is where each of them begins."""
+"""Final outcome of an event; `received` counts every event."""
 ENDS: tuple[End, ...] = (
-    "received", "used", "ignored", "late", "duplicate", "outliers", "rejected", "dropped",
-)  # fmt: skip
+    "received",
+    "used",
+    "ignored",
+    "late",
+    "duplicate",
+    "outliers",
+    "rejected",
+    "dropped",
+)
 
 Mode = Literal["fused", "ure_only", "sensors_only", "degraded", "none"]
 MODES: tuple[Mode, ...] = ("fused", "ure_only", "sensors_only", "degraded", "none")
-"""From best to worst; a line's mode is the worst over its signals."""
+"""From best to worst; the mode of a line is the worst of its signals."""
 
 ScaleState = Literal["given", "learning", "live", "unobservable", "inverted", "nonlinear"]
-"""Of a member's gain and level against the other members'."""
+"""State of a member's gain and level against the other members."""
 ChannelState = Literal["acquiring", "live", "stale", "lost", "rejoining"]
 Why = Literal["hop", "reset", "state", "end"]
 
@@ -36,15 +43,20 @@ Reason = Literal[
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
     "no_type_tags", "text", "too_many_names",
 ]  # fmt: skip
-"""Why an input could not be used; a closed list, since it is a label."""
+"""Reason of an unusable input; a closed list, since it is a metric label."""
 
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
     "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
 }  # fmt: skip
-"""Where an input ends that is no loss by itself, or was lost unseen; all others: rejected."""
+"""Outcome of inputs that are no loss by themselves, or were lost unseen; others: rejected."""
 
 SCALE_STATES: tuple[ScaleState, ...] = (
-    "given", "learning", "live", "unobservable", "inverted", "nonlinear",
-)  # fmt: skip
+    "given",
+    "learning",
+    "live",
+    "unobservable",
+    "inverted",
+    "nonlinear",
+)
 STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")

@@ -1,11 +1,11 @@
-"""Streams of which most cannot be used: how much, why, the newest sample, and what mends it.
+"""Detection of streams with mostly unusable events: counts, reasons, newest sample, remedy.
 
-Events are looked at in windows of `WINDOW_S`. Where more of a window is lost than not, the stream
-*stands* as refused; that is said at the end of the window and each `AGAIN_S` after, with the counts
-since it was last said. What `keys` filters is no loss where some of a stream is wanted: it counts
-only where nothing at all was used, of a stream that speaks at a rate for `AGAIN_S`, of others ever.
+Events are counted in windows of `WINDOW_S`. A stream with more lost than used events in a window
+is *standing* as unusable. A report is due at the end of that window and each `AGAIN_S` after it,
+with the counts since the last report. Events filtered by `keys` are no loss if part of a stream is
+used. They count only if nothing was used: for `AGAIN_S` in a stream with a rate, ever in others.
 
-Pure: whoever calls brings the time. State: a count a stream and reason.
+Pure: the caller provides the time. State: a count a stream and reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REMEDIES: Mapping[str, str] = {
     "late": "it came after its ticks: raise resample.wait_s, or look at its clock and network",
     "wild_stamp": "its stamps leap: mend its clock, or set timetags: ignore on an OSC stream",
     "out_of_range": "it lies outside of the channel's range",
-}  # fmt: skip
+}
 
 
 class UnusableStream(NamedTuple):
@@ -43,7 +43,7 @@ class UnusableStream(NamedTuple):
     reasons: tuple[tuple[str, int, str, str], ...]
 
     def text(self, keys: Sequence[str] = ()) -> str:
-        """Return it in words; `keys` are those that the stream asks for."""
+        """Return the report as text; `keys` are the configured keys of the stream."""
         parts = []
         for reason, n, where, sample in self.reasons[:_MAX_REASONS]:
             remedy = REMEDIES.get(reason, "")
@@ -52,13 +52,13 @@ class UnusableStream(NamedTuple):
                 remedy = f"keys asks for {asked}"
             peer = f" from {where}" if where else ""
             newest = f"newest '{shown(sample)}'" if sample else ""
-            said = "; ".join(filter(None, (remedy, newest)))
-            parts.append(f"{n} {reason}{peer}" + (f" ({said})" if said else ""))
+            detail = "; ".join(filter(None, (remedy, newest)))
+            parts.append(f"{n} {reason}{peer}" + (f" ({detail})" if detail else ""))
         return f"{self.lost} of {self.events} events not used: " + ", ".join(parts)
 
 
 class _Count:
-    """What came of a stream in a window, and since it was last said."""
+    """Counts of a stream in the window, and since the last report."""
 
     def __init__(self) -> None:
         self.begin: float | None = None
@@ -66,21 +66,21 @@ class _Count:
         self.events = 0
         self.reasons: dict[str, tuple[int, str, str]] = {}
         self.last_used: float | None = None
-        self.said = float("-inf")
+        self.last_report = float("-inf")
 
 
 class UnusableStreams:
-    """Finds the streams of which most is lost.
+    """Detects the streams with more lost than used events.
 
     Parameters
     ----------
     steady : collection of str
-        Streams that speak at a rate.
+        Streams with a regular rate.
 
     Attributes
     ----------
     standing : dict
-        The newest `UnusableStream` of each stream of which most is lost now.
+        The newest `UnusableStream` of each stream that is unusable now.
     """
 
     def __init__(self, steady: Collection[str] = ()) -> None:
@@ -89,7 +89,7 @@ class UnusableStreams:
         self.standing: dict[str, UnusableStream] = {}
 
     def use(self, stream: str, events: int, now: float) -> None:
-        """Count events that can be used, or are lost for no fault of the stream."""
+        """Count usable events, and events lost for reasons outside the stream."""
         count = self._count(stream, now)
         count.used += events
         count.events += events
@@ -98,7 +98,7 @@ class UnusableStreams:
     def lose(
         self, stream: str, reason: str, events: int, now: float, where: str = "", sample: str = ""
     ) -> None:
-        """Count events that cannot be used, with the newest of them."""
+        """Count unusable events, with the newest sample."""
         count = self._count(stream, now)
         count.events += events
         if reason == FILTERED:
@@ -109,20 +109,20 @@ class UnusableStreams:
         count.reasons[reason] = (before + events, where, sample)
 
     def due(self, now: float) -> list[UnusableStream]:
-        """Return what is to be said now; to be called several times a second."""
+        """Return the reports due now; the caller polls several times a second."""
         found: list[UnusableStream] = []
         for stream, count in self._counts.items():
             if count.begin is None or now - count.begin < WINDOW_S:
                 continue
             if not self._most_is_lost(stream, count, now):
                 self.standing.pop(stream, None)
-                count.events, count.reasons, count.said = 0, {}, float("-inf")
+                count.events, count.reasons, count.last_report = 0, {}, float("-inf")
             else:
                 refusal = _refusal(stream, count)
                 self.standing[stream] = refusal
-                if now - count.said >= AGAIN_S:
+                if now - count.last_report >= AGAIN_S:
                     found.append(refusal)
-                    count.said, count.events, count.reasons = now, 0, {}
+                    count.last_report, count.events, count.reasons = now, 0, {}
             count.begin, count.used, count.lost, count.filtered = now, 0, 0, 0
         return found
 
@@ -144,12 +144,12 @@ class UnusableStreams:
 
 def _refusal(stream: str, count: _Count) -> UnusableStream:
     ranked = sorted(count.reasons.items(), key=lambda item: -item[1][0])
-    reasons = tuple((reason, *told) for reason, told in ranked)
+    reasons = tuple((reason, *counted) for reason, counted in ranked)
     return UnusableStream(stream, sum(n for _, n, _, _ in reasons), count.events, reasons)
 
 
 def shown(sample: str) -> str:
-    """Return a sample that a terminal can show, cut where it is too long."""
+    """Return a sample in printable ASCII, truncated to `_MAX_SHOWN` characters."""
     clean = "".join(c if " " <= c <= "~" else " " for c in sample)
     clean = " ".join(clean.split())
     return clean if len(clean) <= _MAX_SHOWN else f"{clean[: _MAX_SHOWN - 3]}..."

@@ -1,17 +1,17 @@
 """evidence: rules over fused ticks become findings.
 
-A rule's condition is true, false or unknown at each tick (`operators.evidence.expression`). The rule fires
-at the first tick at which the condition has been true without a break for `for_s` of data time,
-and resolves at the first tick at which the condition is false and was last true at least
-`keep_for_s` before. Unknown is no evidence either way: it breaks a condition that waits for its
-`for_s`, and leaves a firing rule firing, however long. Only these two changes are written; the
-end of the data is neither of them.
+A rule's condition is true, false or unknown at each tick (`operators.evidence.expression`). The
+rule fires at the first tick at which the condition has been true without a break for `for_s` of
+data time. It resolves at the first tick at which the condition is false and was last true at least
+`keep_for_s` before. An unknown condition is no evidence: it interrupts the wait for `for_s`, and a
+firing rule keeps firing, without limit. Only these two changes are written. The end of the data is
+no change.
 
-Facts are what the rule reads at the tick of the change, `since` is the tick at which the
-condition that fired became true.
+`facts` are the values read by the rule at the tick of the change. `since` is the tick at which the
+firing condition became true.
 
 Cost: a few numpy calls a rule and packet, and a loop over the changes. State: for each rule
-four numbers, and at most 600 for each of its window functions. Loses nothing.
+four numbers, and at most 600 for each of its window functions. Losses: none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from msgspec.structs import replace
 
-from operators.evidence.expression import WORDS, compile_expression
+from operators.evidence.expression import KEYWORDS, compile_expression
 from operators.lines import EvidenceRecord
 from operators.plan import ConfigPart, Plan, Rest
 from operators.records import INDICATORS, Fused, Packet
@@ -46,13 +46,13 @@ class Rule(ConfigPart, frozen=True, kw_only=True):
     when : str
         The condition, over `names(plan)`.
     name : str or None
-        What its records are called; else its risk, else its condition, as one word.
+        Name of its records; default: its risk, else its condition as an identifier.
     for_s : float
-        How long the condition must have been true before the rule fires (s, data time).
+        Time for which the condition must be true before the rule fires (s, data time).
     keep_for_s : float
-        How long after it was last true the rule still fires (s, data time).
+        Time after the last true tick for which the rule keeps firing (s, data time).
     severity, risk, action, quote : str or None
-        Handed on as they are; a rule with a quote is of kind `quote`, else `risk`.
+        Copied to the records; a rule with a quote is of kind `quote`, else `risk`.
     """
 
     when: str
@@ -66,19 +66,19 @@ class Rule(ConfigPart, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """What its records are called."""
+        """Name of its records."""
         return self.name or self.risk or "_".join(re.findall(r"\w+", self.when))
 
 
 @dataclass(frozen=True, slots=True)
 class RuleColumn:
-    """Where in a `Fused` the numbers of a name stand."""
+    """Source of a name's values in a `Fused`."""
 
     kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact"]
     index: int = 0
 
     def of(self, fused: Fused) -> F64:
-        """Return them, a number a tick; NaN is unknown."""
+        """Return one value a tick; NaN is unknown."""
         match self.kind:
             case "indicator":
                 return fused.indicators[:, self.index]
@@ -96,20 +96,19 @@ class RuleColumn:
                 return fused.facts[:, self.index]
 
 
-def _word(text: str) -> str:
+def _identifier(text: str) -> str:
     """Return the text as one identifier."""
-    word = re.sub(r"\W", "_", text)
-    return f"_{word}" if word[:1].isdecimal() or not word else word
+    name = re.sub(r"\W", "_", text)
+    return f"_{name}" if name[:1].isdecimal() or not name else name
 
 
 def readable(plan: Plan) -> dict[str, RuleColumn]:
     """Return each name that an expression may read.
 
     The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels),
-    `<signal>`, `<signal>_sd`, and for each fact its key; every character that no identifier has
-    becomes `_`. Who comes later and finds the name taken stands under a longer one:
-    `signal_<signal>`, or a fact under its whole channel name; it cannot be read where that is
-    taken too.
+    `<signal>`, `<signal>_sd`, and for each fact its key. Characters that are illegal in identifiers
+    become `_`. If a name is taken, the later entry gets a longer one: `signal_<signal>`, or the
+    whole channel name of a fact. If that is taken too, it cannot be read.
     """
     columns = {name: RuleColumn("indicator", i) for i, name in enumerate(INDICATORS)}
     columns |= {
@@ -119,19 +118,19 @@ def readable(plan: Plan) -> dict[str, RuleColumn]:
     }
     wanted: list[tuple[str, str, RuleColumn]] = []
     for i, signal in enumerate(plan.signals):
-        word = _word(signal.name)
-        wanted.append((word, f"signal_{word}", RuleColumn("signal", i)))
-        wanted.append((f"{word}_sd", f"signal_{word}_sd", RuleColumn("sd", i)))
+        name = _identifier(signal.name)
+        wanted.append((name, f"signal_{name}", RuleColumn("signal", i)))
+        wanted.append((f"{name}_sd", f"signal_{name}_sd", RuleColumn("sd", i)))
     for i, channel in enumerate(plan.facts):
         key = channel.partition(":")[2] or channel
-        wanted.append((_word(key), _word(channel), RuleColumn("fact", i)))
+        wanted.append((_identifier(key), _identifier(channel), RuleColumn("fact", i)))
     for short, long, column in wanted:
-        columns.setdefault(long if short in columns or short in WORDS else short, column)
+        columns.setdefault(long if short in columns or short in KEYWORDS else short, column)
     return columns
 
 
 def names(plan: Plan) -> tuple[str, ...]:
-    """Return what a rule may read: `readable`, in its order."""
+    """Return the names that a rule may read, in the order of `readable`."""
     return tuple(readable(plan))
 
 
@@ -142,42 +141,50 @@ class Evidence:
     ----------
     plan : Plan
     rules : tuple of Rule
-    state : State or None
-        A snapshot of the same rules.
 
     Raises
     ------
     ExpressionError
         A `when` is no condition over `names(plan)`.
-    ValueError
-        The snapshot is of other rules.
     """
 
-    def __init__(self, plan: Plan, rules: tuple[Rule, ...], state: State | None = None) -> None:
+    def __init__(self, plan: Plan, rules: tuple[Rule, ...]) -> None:
         self._tick_hz = plan.tick_hz
         self._readable = readable(plan)
+        self._rules = [_RuleState(rule, tuple(self._readable), plan.tick_hz) for rule in rules]
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, rules: tuple[Rule, ...]) -> Evidence:
+        """Return the station of a snapshot.
+
+        Raises
+        ------
+        ValueError
+            The snapshot is of other rules.
+        """
         texts = [rule.when for rule in rules]
-        if state and state["rules"] != texts:
+        if state["rules"] != texts:
             raise ValueError(f"the snapshot is of other rules: {state['rules']}, not {texts}")
-        states = state["watches"] if state else [None] * len(rules)
-        self._watches = [
-            _Watch(rule, tuple(self._readable), plan.tick_hz, each)
-            for rule, each in zip(rules, states, strict=True)
+        station = cls(plan, rules)
+        station._rules = [
+            _RuleState.from_snapshot(each, rule, tuple(station._readable), plan.tick_hz)
+            for rule, each in zip(rules, state["states"], strict=True)
         ]
+        return station
 
     def update(self, packet: Packet) -> Packet:
-        """Return the packet with what began or ceased to hold, by tick, then by rule."""
+        """Return the packet with the rules that began or ceased to hold, by tick, then by rule."""
         fused = packet.fused
-        if fused is None or not len(fused) or not self._watches:
+        if fused is None or not len(fused) or not self._rules:
             return packet
         first = round(float(fused.ts[0]) * self._tick_hz)
         ticks = range(first, first + len(fused))
-        read = dict.fromkeys(name for watch in self._watches for name in watch.names)
+        read = dict.fromkeys(name for rule in self._rules for name in rule.names)
         columns = {name: self._readable[name].of(fused) for name in read}
         found = [
-            (at, watch.record(packet.rig, fused.ts, columns, at, since, firing))
-            for watch in self._watches
-            for at, since, firing in watch.changes(columns, ticks, fused.ts)
+            (at, rule.record(packet.rig, fused.ts, columns, at, since, firing))
+            for rule in self._rules
+            for at, since, firing in rule.changes(columns, ticks, fused.ts)
         ]
         found.sort(key=lambda each: each[0])
         return replace(packet, evidence=packet.evidence + tuple(record for _, record in found))
@@ -185,36 +192,44 @@ class Evidence:
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "rules": [watch.rule.when for watch in self._watches],
-            "watches": [watch.snapshot() for watch in self._watches],
+            "rules": [rule.rule.when for rule in self._rules],
+            "states": [rule.snapshot() for rule in self._rules],
         }
 
 
-class _Watch:
-    """One rule over time.
+class _RuleState:
+    """State of one rule.
 
-    `since` (s) is set while it fires. `begun` (tick, and `begun_ts` in s) is where the run of
-    true ticks began that reaches the newest tick, None without one; `last` is the last true tick.
+    `since` (s) is set while it fires. `begun` (tick, and `begun_ts` in s) is the beginning of the
+    run of true ticks up to the newest tick, None without one. `last` is the last true tick.
     """
 
-    def __init__(
-        self, rule: Rule, readable: tuple[str, ...], tick_hz: float, state: State | None
-    ) -> None:
+    def __init__(self, rule: Rule, readable: tuple[str, ...], tick_hz: float) -> None:
         self.rule = rule
         self._expression = compile_expression(rule.when, readable, logical=True)
         self.names = self._expression.names
         self._tick_hz = tick_hz
-        state = state or {}
-        self._since: float | None = state.get("since")
-        self._begun: int | None = state.get("begun")
-        self._begun_ts: float = state.get("begun_ts", 0.0)
-        self._last: int = state.get("last", 0)
-        self._windows: State | None = state.get("windows")
+        self._since: float | None = None
+        self._begun: int | None = None
+        self._begun_ts = 0.0
+        self._last = 0
+        self._windows: State | None = None
+
+    @classmethod
+    def from_snapshot(
+        cls, state: State, rule: Rule, readable: tuple[str, ...], tick_hz: float
+    ) -> _RuleState:
+        """Return the rule's state of a snapshot."""
+        found = cls(rule, readable, tick_hz)
+        found._since, found._windows = state["since"], state["windows"]
+        found._begun, found._begun_ts = state["begun"], state["begun_ts"]
+        found._last = state["last"]
+        return found
 
     def changes(
         self, columns: dict[str, F64], ticks: range, ts: F64
     ) -> list[tuple[int, float, bool]]:
-        """Return (position, since, whether it fires from there on) of each change."""
+        """Return (position, since, whether it fires from then on) of each change."""
         if self._windows is None or self._windows["next"] != ticks.start:
             self._begun = None  # the ticks between are unknown
             self._last = min(self._last, ticks.start - 1)
@@ -227,7 +242,7 @@ class _Watch:
         broken = np.maximum.accumulate(np.where(true, -1, at))
         begun = np.where(broken < 0, run, broken + 1)
         last = np.maximum.accumulate(np.where(true, at, self._last - ticks.start))
-        # A millionth of a tick is what decimal seconds may lose on the grid.
+        # Decimal seconds may lose up to a millionth of a tick on the grid.
         waited, kept = (s * self._tick_hz - 1e-6 for s in (self.rule.for_s, self.rule.keep_for_s))
         fires = np.flatnonzero(true & (at - begun >= waited))
         ends = np.flatnonzero((truth < 0) & (at - last >= kept))
@@ -261,7 +276,7 @@ class _Watch:
     def record(
         self, rig: str, ts: F64, columns: dict[str, F64], at: int, since: float, firing: bool
     ) -> EvidenceRecord:
-        """Return the line that is written for a change at position `at`."""
+        """Return the evidence line of a change at position `at`."""
         values = {name: float(columns[name][at]) for name in self.names}
         return EvidenceRecord(
             ts=float(ts[at]),

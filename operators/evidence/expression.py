@@ -1,4 +1,4 @@
-"""Expressions of rules and of what is sent: a small language, read once, run over columns.
+"""Expressions of rules and destinations: a small language, compiled once, run over columns.
 
 ::
 
@@ -9,22 +9,22 @@
                | ("slope" | "mean" | "min" | "max") "(" number "," DURATION ")"
     DURATION   = LITERAL directly followed by ms, s or m
 
-Anything else is refused when the configuration is read, by character and with what was probably
-meant. The text becomes a list of steps for a stack of columns: nothing is ever handed to Python's
-own compiler, no name reaches an object, and running needs no recursion.
+Any other text is refused when the configuration is read; the error has the character and a
+suggestion. The text becomes a list of steps for a stack of columns. Python's compiler is never
+used, no name gives access to an object, and the evaluation needs no recursion.
 
-Numbers are float64, NaN is unknown; what is not finite (a division by zero, an overflow) is
-unknown. Truth is 1 true, -1 false, 0 unknown, after Kleene (1952, section 64): `and` is the
-smaller, `or` the larger, `not` the negative; a comparison with an unknown number is unknown.
+Numbers are float64, NaN is unknown; non-finite results (division by zero, overflow) are unknown.
+Truth is 1 true, -1 false, 0 unknown, after Kleene (1952, section 64): `and` is the minimum, `or`
+the maximum, `not` the negative; a comparison with an unknown number is unknown.
 
-A window function looks back over the ticks of the duration up to its own tick, at least two:
-`slope` (least squares, per second), `mean`, `min`, `max` of the known ticks; unknown where fewer
-than half of them are known, so at the beginning until half a window is there. Windows do not nest.
+A window function covers the ticks of the duration up to its own tick, at least two: `slope` (least
+squares, per second), `mean`, `min`, `max` of the known ticks. It is unknown while fewer than half
+of them are known, so also during the first half window. Windows do not nest.
 
-A window is at most 10 minutes long, and is thinned where it holds many ticks (`operators.evidence.sliding_window`).
+A window is at most 10 minutes long; long windows are thinned (`operators.evidence.sliding_window`).
 
-State: at most 600 numbers for each window function, of which a text holds at most 128. Cost: a
-few microseconds for a block and an operator, about 100 for a window function.
+State: at most 600 numbers for each window function, at most 128 of these in a text. Cost: a few
+microseconds for a block and an operator, about 100 for a window function.
 """
 
 from __future__ import annotations
@@ -45,16 +45,20 @@ MAX_LENGTH = 1024
 MAX_DEPTH = 32
 MAX_WINDOW_S = 600.0
 MAX_NAME = 40
-"""Of a longer name only so much is shown, and nothing like it is looked for."""
+"""Shown length of a name; longer names get no suggestion."""
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0}
 _ARITHMETIC = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
 _COMPARISONS = {
-    "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
-    "==": np.equal, "!=": np.not_equal,
-}  # fmt: skip
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
 _LOGIC = {"and": np.minimum, "or": np.maximum}
-WORDS = ("and", "or", "not")
+KEYWORDS = ("and", "or", "not")
 _FUNCTIONS = ("abs", "clamp", *WINDOWS)
 _POWER = {"or": 1, "and": 2, **dict.fromkeys(_COMPARISONS, 4), "+": 5, "-": 5, "*": 6, "/": 6}
 _NOT_POWER, _MINUS_POWER = 3, 6
@@ -74,10 +78,10 @@ _TOKEN = re.compile(
 
 
 class ExpressionError(ValueError):
-    """A text that is no expression; `offset` (characters) says where."""
+    """A text that is no expression; `offset` is the position of the error (characters)."""
 
-    def __init__(self, what: str, offset: int) -> None:
-        super().__init__(f"character {offset + 1}: {what}")
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"character {offset + 1}: {message}")
         self.offset = offset
 
 
@@ -94,9 +98,9 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """What `compile_expression` makes of a text.
+    """A compiled expression, from `compile_expression`.
 
-    `names` are the columns that it reads, in order of appearance; `logical` says that it gives
+    `names` are the columns that it reads, in order of appearance. A `logical` expression gives
     truth (1, 0, -1), not numbers.
     """
 
@@ -108,19 +112,19 @@ class Expression:
     def evaluate(
         self, columns: Mapping[str, F64], ticks: range, tick_hz: float, carried: State | None = None
     ) -> tuple[F64, State]:
-        """Return a value for each tick, and what the next call needs.
+        """Return a value for each tick, and the state for the next call.
 
         Parameters
         ----------
         columns : float64 (k,) by name
             At least `names`.
         ticks : range (k,)
-            Absolute tick indices. Ticks missed since the call before count as unknown; after
-            a jump back, windows begin anew.
+            Absolute tick indices. Ticks missed since the previous call count as unknown; after
+            a jump back, windows restart.
         tick_hz : float
         carried : State
-            From the call before; None at the beginning. The same ticks give the same bits,
-            whatever calls they come in.
+            From the previous call; None at the beginning. The result of a tick is the same to
+            the bit for any division into calls.
 
         Returns
         -------
@@ -157,14 +161,14 @@ class Expression:
 def compile_expression(
     text: str, names: Collection[str], logical: bool | None = None
 ) -> Expression:
-    """Read an expression over `names`.
+    """Compile an expression over `names`.
 
     With `logical`, it must be a condition (True) or a number (False).
 
     Raises
     ------
     ExpressionError
-        At whatever is not in the grammar, within a few milliseconds.
+        The text is not in the grammar; raised within a few milliseconds.
     """
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"an expression has at most {MAX_LENGTH} characters", MAX_LENGTH)
@@ -235,12 +239,12 @@ class _Parser:
         kind, text, offset, _ = self._token
         if text in _MEANT:
             hint = f": did you mean {_MEANT[text]!r}?"
-        elif kind == "name" and text.lower() in WORDS and text not in WORDS:
+        elif kind == "name" and text.lower() in KEYWORDS and text not in KEYWORDS:
             hint = f": did you mean {text.lower()!r}?"
         else:
             hint = f", {expected}"
-        what = "unexpected end" if kind == "end" else f"unexpected {text[:MAX_NAME]!r}"
-        raise ExpressionError(what + hint, offset)
+        message = "unexpected end" if kind == "end" else f"unexpected {text[:MAX_NAME]!r}"
+        raise ExpressionError(message + hint, offset)
 
     def _expression(self, floor: int, depth: int) -> _Part:
         left = self._operand(depth)
@@ -286,13 +290,13 @@ class _Parser:
             _require(logical, token, inner)
             step = Instruction("not" if logical else "negative")
             return _Part((*inner.steps, step), logical, token.offset)
-        if token.kind != "name" or token.text in WORDS:
+        if token.kind != "name" or token.text in KEYWORDS:
             self._refuse("expected a name, a number or '('")
         self._take()
         if self._token.text == "(":
             return self._call(token, depth)
         if token.text not in self._names:
-            known = [*self._names, *WORDS, *_FUNCTIONS]
+            known = [*self._names, *KEYWORDS, *_FUNCTIONS]
             raise ExpressionError(f"unknown name{_closest(token.text, known)}", token.offset)
         return _Part((Instruction("name", token.text),), False, token.offset)
 
@@ -343,13 +347,13 @@ def _require(logical: bool, operator: _Token, *parts: _Part) -> None:
             raise ExpressionError(f"{operator.text!r} needs {_KINDS[logical]}", part.offset)
 
 
-def _closest(word: str, known: Collection[str]) -> str:
-    """Say which word it was, and which was probably meant."""
-    said, lower = f" {word[:MAX_NAME]!r}", word.lower()
-    if len(word) > MAX_NAME:
-        return said
+def _closest(name: str, known: Collection[str]) -> str:
+    """Return the quoted name, with the closest known name as a suggestion."""
+    quoted, lower = f" {name[:MAX_NAME]!r}", name.lower()
+    if len(name) > MAX_NAME:
+        return quoted
     folded = {k.lower(): k for k in known if len(k) <= MAX_NAME}
-    # A pair costs up to 0.2 ms: only those that share most letters are compared.
+    # A comparison costs up to 0.2 ms: only names with mostly the same letters are compared.
     likely = sorted(folded, key=lambda k: len(set(k) ^ set(lower)) + abs(len(k) - len(lower)))
     near = difflib.get_close_matches(lower, likely[:24], n=1)
-    return f"{said}: did you mean {folded[near[0]]!r}?" if near else said
+    return f"{quoted}: did you mean {folded[near[0]]!r}?" if near else quoted

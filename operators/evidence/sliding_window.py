@@ -1,14 +1,14 @@
-"""Mean, slope, minimum and maximum over sliding windows of ticks, the same however cut.
+"""Mean, slope, minimum and maximum over sliding windows of ticks, independent of the packets.
 
-Sums are taken by the two halves of van Herk (1992) and Gil & Werman (1993): the ticks are cut
-into rows as long as the window, on the absolute tick index; a window is then the end of one row
-and the beginning of the next, and both are read off running sums that start at the row's edge.
-So a value's rounding depends on its tick alone, never on where a packet ended, and a tick costs
-O(1) in long blocks (O(length) a call).
+Sums use the two halves of van Herk (1992) and Gil & Werman (1993). Ticks are divided into rows of
+the length of the window, by absolute tick index. A window is the end of one row and the beginning
+of the next; both are read from running sums that start at the edge of the row. The rounding of a
+value therefore depends on its tick only, not on packets. A tick costs O(1) in long blocks
+(O(length) a call).
 
-A window of more than `MAX_TICKS` ticks is thinned: of each `stride` ticks it sees the first (that
-whose absolute index `stride` divides), and between two of these it is held. That bounds state
-and cost at any rate; what changes within a stride, a window so long does not see.
+A window of more than `MAX_TICKS` ticks is thinned: it uses the first of each `stride` ticks (with
+an absolute index divisible by `stride`), and its result is held between them. This bounds state
+and cost at any rate. Changes within a stride are ignored.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from operators.types import F64
 WindowName = Literal["slope", "mean", "min", "max"]
 WINDOWS: tuple[WindowName, ...] = ("slope", "mean", "min", "max")
 MAX_TICKS = 600
-"""10 minutes of indicators that change each second, 2 minutes of a grid of 5 Hz in full."""
+"""10 minutes of indicators at 1 Hz, 2 minutes of a grid of 5 Hz in full."""
 
 
 def look_back(
     name: WindowName, values: F64, ticks: range, span: float, carried: F64 | None, following: int
 ) -> tuple[F64, F64]:
-    """Return the function of the window that ends at each tick, and the tail to carry on.
+    """Return the function of the window that ends at each tick, and the tail for the next call.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def look_back(
     span : float
         Ticks in the window, its own the last of them; at least two are taken.
     carried : float64 or None
-        The tail that the call before returned; None at the beginning.
+        The tail returned by the previous call; None at the beginning.
     following : int
-        The tick after that call's last. What was missed since then is unknown; after a jump
-        back the window begins anew.
+        The tick after the last one of that call. Ticks missed since then are unknown; after a
+        jump back the window restarts.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def look_back(
 
 
 def _slide(name: WindowName, values: F64, first: int, length: int) -> F64:
-    """Return one value for each tick whose window lies in `values`.
+    """Return one value for each tick with its window in `values`.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ def _slide(name: WindowName, values: F64, first: int, length: int) -> F64:
     Returns
     -------
     float64 (k,)
-        From the known ticks of each window; NaN where fewer than half of its ticks are known.
-        Mean and slope are taken about one of the window's own values, so that a constant has
-        exactly itself as mean and exactly 0 as slope.
+        From the known ticks of each window; NaN if fewer than half of its ticks are known.
+        Mean and slope are relative to one of the window's values: the mean of a constant is
+        exactly this constant, its slope exactly 0.
     """
     front = first % length
     rows = -(-(front + len(values)) // length)
@@ -111,8 +111,8 @@ def _slide(name: WindowName, values: F64, first: int, length: int) -> F64:
         result = join(left(cells, join, empty), right(cells, join))
         return np.where(2 * count >= length, result, np.nan)
 
-    # The earlier row is taken about its last known value, the later about its first: both are
-    # in the window whenever their row has a known tick in it.
+    # The earlier row is relative to its last known value, the later row to its first. Both lie in
+    # the window if their row has a known tick in it.
     each = np.arange(rows)
     last = table[each, length - 1 - np.argmax(known[:, ::-1], axis=1)]
     begin = table[each, np.argmax(known, axis=1)]

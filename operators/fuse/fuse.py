@@ -1,21 +1,24 @@
 """fuse: members to one value with its sd, a mode, the indicators as exported, the sync lines.
 
 - Mode: `fused` while every configured group has a present member and at least `min_streams`
-  sensor streams do; else by `fallback`. A signal of one group is `fused` while that is present.
-- Weights (operators/weights/three_cornered_hat.py) follow each member's noise, renewed each second of data time and
-  shrunk to the prior; without it the channels' own out-of-band residual, else the prior. A
-  member's weight falls smoothly to 0 as its coverage falls from 0.99 to 0.9.
-- Members are corrected towards the consensus of their origins as far as they disagree
+  sensor streams are present; else by `fallback`. A signal of one group is `fused` while a member
+  is present.
+- Weights (operators/weights/three_cornered_hat.py) follow each member's noise, estimated each
+  second of data time and shrunk to the prior. Without an estimate they follow the out-of-band
+  residual of the channels, else the prior. A member's weight falls smoothly to 0 as its coverage
+  falls from 0.99 to 0.9.
+- Members are corrected towards the consensus of their origins by their disagreement
   (operators/weights/consensus.py): y~ = ratio y + shift.
 - value = sum w y~; sd^2 = sum w^2 v + systematic^2, with v the noise behind the weights and
 
       systematic^2 = sum_c e_c^2 tau_c^2 + sum_c f_c^2 a_c^2 (value - m)^2
 
-  over origins c, tau_c and a_c the sd of their level and slope, e_c the part that the origin has
-  in the value's level: sum over its members of w (1 - B) + share sum (w B), B what part of their
-  deviation is taken off. It is null until two origins have been compared or an sd is typed.
-- Where the engine reports an indicator as a fact, the exported one is
-  (w_ure reported + w_sensors measured) / (w_ure + w_sensors), or the one that there is.
+  over origins c, tau_c and a_c the sd of their level and slope, e_c the part of the origin in the
+  value's level: the sum over its members of w (1 - B) + share sum (w B), B the corrected part of
+  their deviation. f_c is the same for slopes. It is null until two origins have been compared or an
+  sd is configured.
+- With an indicator reported by the engine as a fact, the exported one is
+  (w_ure reported + w_sensors measured) / (w_ure + w_sensors), or the only known one.
 - The bounds of the sync error: operators/fuse/sync_bound.py.
 
 State: pair moments a signal, clock reports, counts. Cost: about 60 numpy calls a packet and
@@ -43,7 +46,7 @@ from operators.weights.consensus import Consensus, Force
 from operators.weights.three_cornered_hat import weigh
 
 FULL_COVERAGE = 0.99
-MAX_WORDS = 4096
+MAX_CACHED_MODES = 4096
 GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
@@ -52,53 +55,61 @@ REPORTED = {
     "ure_harmony_index": "harmony",
     "ure_residual_entropy_last": "entropy_ratio",
 }
-"""The engine's own indicators, by the key under which it exposes them."""
+"""Indicators reported by the engine, by the key of the fact."""
 
 
 @dataclass
-class _Mix:
-    """One signal's columns of the grid, and how its members differ."""
+class _SignalState:
+    """Columns of one signal in the grid, and the consensus of its members."""
 
     signal: Signal
     columns: slice
     names: tuple[str, ...]
     consensus: Consensus
-    words: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
-    """What `Fuse._word` said, by who was there."""
+    modes: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
+    """Cache of `Fuse._mode_and_prior` by the mask of present members."""
 
 
 class Fuse:
-    """One signal, with what it is worth."""
+    """The station: each signal as one value with its uncertainty."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        saved = state["mixes"] if state else [None] * len(plan.signals)
-        self._mixes: list[_Mix] = []
-        for s, mine in zip(plan.signals, saved, strict=True):
-            first = self._mixes[-1].columns.stop if self._mixes else 0
+        self._signals: list[_SignalState] = []
+        for s in plan.signals:
+            first = self._signals[-1].columns.stop if self._signals else 0
             columns = slice(first, first + len(s.members))
             names = tuple(m.channel for m in s.members)
-            self._mixes.append(_Mix(s, columns, names, Consensus(s, plan.tick_hz, mine)))
+            self._signals.append(_SignalState(s, columns, names, Consensus(s, plan.tick_hz)))
         first = len(plan.members)
         self._facts = slice(first, first + len(plan.facts))
-        self._told = any(n.partition(":")[2] in REPORTED for n in plan.facts)
+        self._has_reported = any(n.partition(":")[2] in REPORTED for n in plan.facts)
         every = [m.channel for m in plan.members]
         self._members = [i for i, n in enumerate(every) if n not in every[:i]]
         self._measured = [float("nan")] * len(INDICATORS)
         self._sparse = Sparse(0, (False,) * len(plan.members))
         self._turning: list[Sparse] = []
         self._coming: list[Indicators] = []
-        self._reporter = Reporter(plan, state and state["reporter"])
-        self._bound = Bound(plan, state and state["bound"])
-        if state:
-            self._measured = list(state["measured"])
-            self._sparse, *self._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
-            self._coming = [Indicators(*i) for i in state["coming"]]
+        self._reporter = Reporter(plan)
+        self._bound = Bound(plan)
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Fuse:
+        """Return the station of a snapshot."""
+        station = cls(plan)
+        for signal, consensus in zip(station._signals, state["signals"], strict=True):
+            signal.consensus = Consensus.from_snapshot(consensus, signal.signal, plan.tick_hz)
+        station._measured = list(state["measured"])
+        station._sparse, *station._turning = (Sparse(n, tuple(m)) for n, m in state["sparse"])
+        station._coming = [Indicators(*i) for i in state["coming"]]
+        station._reporter = Reporter.from_snapshot(state["reporter"], plan)
+        station._bound = Bound.from_snapshot(state["bound"], plan)
+        return station
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "mixes": [x.consensus.snapshot() for x in self._mixes],
+            "signals": [signal.consensus.snapshot() for signal in self._signals],
             "measured": list(self._measured),
             "sparse": [[s.first, list(s.members)] for s in (self._sparse, *self._turning)],
             "coming": [list(i) for i in self._coming],
@@ -107,33 +118,41 @@ class Fuse:
         }
 
     def update(self, packet: Packet) -> Packet:
-        """Fuse the packet's grid; put the sync and dead lines together."""
+        """Fuse the packet's grid; add the sync and dead lines."""
         self._reporter.add(packet)
         self._bound.add(packet.grains)
         self._coming += packet.indicators
         self._turning += packet.sparse
         grid = packet.grid
         if grid is not None:
-            # Found gains are written into columns of this station's own.
+            # `_write_scale` changes these columns: they are copied first.
             own = ("gain", "gain_var", "level", "level_var")
             grid = dataclass_replace(grid, **{name: getattr(grid, name).copy() for name in own})
         fused = self._fused(grid) if grid is not None and len(grid) else None
         sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
         return replace(
-            packet, fused=fused, sync=sync, dead=dead, grid=None, clocks=(), grains=(),
-            lags=(), indicators=(), sparse=(),
-        )  # fmt: skip
+            packet,
+            fused=fused,
+            sync=sync,
+            dead=dead,
+            grid=None,
+            clocks=(),
+            grains=(),
+            lags=(),
+            indicators=(),
+            sparse=(),
+        )
 
     def _fused(self, grid: Grid) -> Fused:
         ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
         live = grid.state == LIVE
-        sparse = self._sparsely(grid)
-        signals = tuple(self._mix(mix, grid, live, sparse) for mix in self._mixes)
+        sparse = self._sparse_members(grid)
+        signals = tuple(self._fuse(signal, grid, live, sparse) for signal in self._signals)
         facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         exported = measured = self._indicators(grid)
         reported = np.full(measured.shape, np.nan)
-        if self._told:
-            self._report(facts, reported)
+        if self._has_reported:
+            self._write_reported(facts, reported)
             w = self.plan.weights
             both = (w.ure * reported + w.sensors * measured) / (w.ure + w.sensors)
             one = np.where(np.isnan(reported), measured, reported)
@@ -142,30 +161,46 @@ class Fuse:
         if len(signals) > 1:
             mode = np.max([s.mode for s in signals], axis=0)
             present = np.count_nonzero(live[:, self._members], axis=1)
+        bound, estimate_bound = self._bound.of(grid, ts, live, self._reporter.clocks)
         return Fused(
-            ts, grid.released, mode, present, signals, exported, measured, reported, facts,
-            self.plan.facts, *self._bound.of(grid, ts, live, self._reporter.clocks),
-            sparse,
-        )  # fmt: skip
+            ts=ts,
+            released=grid.released,
+            mode=mode,
+            live=present,
+            signals=signals,
+            indicators=exported,
+            measured=measured,
+            reported=reported,
+            facts=facts,
+            fact_names=self.plan.facts,
+            sync_bound_s=bound,
+            sync_estimate_bound_s=estimate_bound,
+            sparse=sparse,
+        )
 
-    def _mix(self, mix: _Mix, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
-        """Return one signal's ticks. Shapes here: m members, k ticks."""
-        columns = mix.columns
+    def _fuse(self, signal: _SignalState, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
+        """Return the ticks of one signal. Shapes: m members, k ticks.
+
+        fade = u^2 (3 - 2 u), u = (coverage - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE);
+        y~ = ratio y + shift; value = sum w y~; var = sum w^2 v. A learnt member adds
+        w^2 (var(level) + var(gain) (value - m)^2) / gain^2.
+        """
+        columns = signal.columns
         live = np.ascontiguousarray(live[:, columns].T)
         value = np.ascontiguousarray(grid.value[:, columns].T)
-        mode, prior = self._words(mix, live)
+        mode, prior = self._modes(signal, live)
         there = live & np.isfinite(value)
         kept = there & (prior > 0)
         if math.isfinite(self.plan.wait_lag_s):
-            # Later than is waited for: what there is of it would be cut off.
+            # A lag beyond the waiting limit: the kernel would be truncated.
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
         learnt = grid.scale_state[:, columns].T == LEARNT
-        force, samples, size = mix.consensus.read(
+        force, samples, size = signal.consensus.read(
             grid.first, value, noise, there, learnt, sparse[:, columns].T
         )
         found = Force(*np.repeat(np.array(force), size, axis=2))
-        self._show(mix, grid, found)
+        self._write_scale(signal, grid, found)
         variance, corrected = found.variance, found.ratio * value + found.shift
         unknown = np.isnan(variance)
         if unknown.any():
@@ -186,7 +221,7 @@ class Fuse:
             doubt = grid.level_var[:, columns].T + grid.gain_var[:, columns].T * off * off
             doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
             var += np.add.reduce(weights * weights * doubt, 0)
-        systematic = mix.consensus.systematic(weights, fused, found)
+        systematic = signal.consensus.systematic(weights, fused, found)
         unknown = np.isnan(systematic)
         sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
         if unknown.any():
@@ -197,41 +232,50 @@ class Fuse:
             fused[none] = sd[none] = systematic[none] = np.nan
         present = np.add.reduce(live, 0, dtype=np.int64)
         return FusedSignal(
-            mix.signal.name, mix.names, fused, sd, np.sqrt(systematic), mode, present,
-            weights.T, value.T,
-        )  # fmt: skip
+            name=signal.signal.name,
+            channels=signal.names,
+            value=fused,
+            sd=sd,
+            systematic_sd=np.sqrt(systematic),
+            mode=mode,
+            live=present,
+            weights=weights.T,
+            aligned=value.T,
+        )
 
-    def _show(self, mix: _Mix, grid: Grid, found: Force) -> None:
-        """Write the gains and levels of members whose scale is given into the grid."""
-        given = grid.scale_state[:, mix.columns] == GIVEN
+    def _write_scale(self, signal: _SignalState, grid: Grid, found: Force) -> None:
+        """Write gains and levels of members with a given scale into the grid."""
+        given = grid.scale_state[:, signal.columns] == GIVEN
         for column, mine in (
-            (grid.gain, np.exp(found.slope)), (grid.gain_var, found.slope_var),
-            (grid.level, found.level), (grid.level_var, found.level_var),
-        ):  # fmt: skip
-            np.copyto(column[:, mix.columns], mine.T, where=given)
+            (grid.gain, np.exp(found.slope)),
+            (grid.gain_var, found.slope_var),
+            (grid.level, found.level),
+            (grid.level_var, found.level_var),
+        ):
+            np.copyto(column[:, signal.columns], mine.T, where=given)
 
-    def _words(self, mix: _Mix, live: Bool) -> tuple[I64, F64]:
-        """Return the mode (k,), and the prior of who may speak (m, k) or (m, 1)."""
+    def _modes(self, signal: _SignalState, live: Bool) -> tuple[I64, F64]:
+        """Return the mode (k,), and the priors of the fused members (m, k) or (m, 1)."""
         k = live.shape[1]
         turn: list[int] = []
         if (live != live[:, :1]).any():
             turn = (np.flatnonzero((live[:, 1:] != live[:, :-1]).any(axis=0)) + 1).tolist()
-        words = []
+        found = []
         for a in (0, *turn):
             key = live[:, a].tobytes()
-            if key not in mix.words:
-                if len(mix.words) >= MAX_WORDS:
-                    mix.words.clear()
-                mix.words[key] = self._word(mix.signal, live[:, a].tolist())
-            words.append(mix.words[key])
+            if key not in signal.modes:
+                if len(signal.modes) >= MAX_CACHED_MODES:
+                    signal.modes.clear()
+                signal.modes[key] = self._mode_and_prior(signal.signal, live[:, a].tolist())
+            found.append(signal.modes[key])
         if not turn:
-            return np.full(k, words[0][0]), np.array(words[0][1])[:, None]
-        mode, prior = np.array([w[0] for w in words]), np.array([w[1] for w in words]).T
+            return np.full(k, found[0][0]), np.array(found[0][1])[:, None]
+        mode, prior = np.array([f[0] for f in found]), np.array([f[1] for f in found]).T
         size = np.diff((0, *turn, k))
         return np.repeat(mode, size), np.repeat(prior, size, axis=1)
 
-    def _word(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
-        """Return the mode, and each member's prior, 0 for who may not speak."""
+    def _mode_and_prior(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
+        """Return the mode, and each member's prior; 0 for a member that is not fused."""
         there = [m for m, here in zip(signal.members, live, strict=True) if here]
         ure = sum(m.group == "ure" for m in there)
         sensors = len(there) - ure
@@ -249,7 +293,7 @@ class Fuse:
             mode = URE_ONLY if ure else SENSORS_ONLY
         else:
             mode = SENSORS_ONLY if sensors else URE_ONLY
-        # A group that counts nothing must still be able to stand alone.
+        # A group of weight 0 must still give a value if it is alone.
         share = {
             "ure": max(weights.ure, 1e-9) / max(ure, 1) * (mode != SENSORS_ONLY),
             "sensors": max(weights.sensors, 1e-9) / max(sensors, 1) * (mode != URE_ONLY),
@@ -266,8 +310,8 @@ class Fuse:
         self._measured = list(table[-1])
         return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
 
-    def _sparsely(self, grid: Grid) -> Bool:
-        """Return which members the indicators leave out at each tick (k, members)."""
+    def _sparse_members(self, grid: Grid) -> Bool:
+        """Return the members left out of the indicators, at each tick (k, members)."""
         stop = grid.first + len(grid)
         due = [s for s in self._turning if s.first < stop]
         self._turning = self._turning[len(due) :]
@@ -277,19 +321,19 @@ class Fuse:
         table = np.array([s.members for s in held], bool)
         return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
 
-    def _report(self, facts: F64, out: F64) -> None:
-        """Put in what the engine reports of the indicators at each tick (k, 5)."""
+    def _write_reported(self, facts: F64, out: F64) -> None:
+        """Write the indicators reported by the engine at each tick (k, 5)."""
         for i, name in enumerate(self.plan.facts):
             indicator = REPORTED.get(name.partition(":")[2])
             if indicator:
-                # A signed phase is as far off either way.
+                # The sign of a phase difference is irrelevant.
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
 
 
 def _spread(weights: F64, value: F64, variance: F64) -> F64:
-    """Return by how much members (m, k) lie apart at a tick besides what their noise does, (k,).
+    """Return the variance (k,) among members (m, k) at a tick in excess of their noise.
 
-    sum w (y - mean)^2, of which noise explains sum w (1 - w) n.
+    max(sum w (y - mean)^2 - sum w (1 - w) v, 0).
     """
     used = weights > 0
     value = np.where(used, value, 0.0)

@@ -1,18 +1,18 @@
-"""The bound of the sync error: what no compared member's time is further off than.
+"""The bound of the sync error: an upper limit of the time error of all compared members.
 
-A member is *compared* where its lag has a variance: found against another's, or given with an sd;
-the reference is, with none of its own. At each tick the bound covers the compared members that
-are present, of the signals that have two of them or more; where no signal has, it is NaN. One
-bound holds for all of them together: with n members as uncertain as the worst,
+A member is *compared* if its lag has a variance: found against another member, or given with an
+sd. The reference is compared, with variance 0. At each tick the bound covers the present compared
+members of all signals with at least two of them; without such a signal it is NaN. One bound holds
+for all of them together. With n members as uncertain as the worst,
 
     bound = sqrt(v (4 + 1.7 ln n)),  v = max v_i,  n = sum (v_i / v)^3,
 
     v_i = var(lag) + var(offset) + T^2 / 12 + q^2 / 12,
 
-2 sd for one, and for many what the largest of their errors keeps within as often. T is the period
-of a scraped member without stamps of its own, whose reading is as old as half of it on average:
-(T / 2)^2 / 3. q is the grain of its stamps (operators/drift/stamp_grain.py). The *estimate's* bound leaves
-these two out: no better estimate removes them.
+which is 2 sd for one member; for many, the largest of their errors has the same coverage. T is the
+period of a scraped member without own stamps. Its reading is T / 2 old on average, with variance
+(T / 2)^2 / 3. q is the grain of its stamps (operators/drift/stamp_grain.py). The *estimate's* bound
+omits these two terms, since no better estimate removes them.
 
 State: the grains that a tick may still need. Cost: about 30 numpy calls a packet.
 
@@ -29,18 +29,19 @@ from operators.plan import Plan
 from operators.records import GrainReport, Grid
 from operators.types import F64, Bool, State
 
-FOUR, SIDAK = 4.0, 1.7
+ONE_MEMBER, SIDAK = 4.0, 1.7
+"""z^2 of one member, and its growth with ln n."""
 MIN_COUNT = 2
-"""Members that make a comparison."""
+"""Members of a comparison."""
 UNIFORM = 1 / 12
 """Variance of an error that is uniform over 1."""
 TINY = 1e-300
 
 
 class Bound:
-    """The bounds of consecutive ticks."""
+    """Bounds of consecutive ticks."""
 
-    def __init__(self, plan: Plan, state: State | None = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._sources = tuple(m.source for m in plan.members)
         self._channels = tuple(m.channel for m in plan.members)
@@ -54,20 +55,28 @@ class Bound:
             if (period := (plan.scrape_s or {}).get(source))
         }
         self._grains: dict[str, list[tuple[float, float]]] = {}
-        if state:
-            self._grains = {c: [(b, g) for b, g in x] for c, x in state["grains"].items()}
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan) -> Bound:
+        """Return the bound of a snapshot."""
+        bound = cls(plan)
+        bound._grains = {
+            channel: [(watermark, grain_s) for watermark, grain_s in reports]
+            for channel, reports in state["grains"].items()
+        }
+        return bound
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {"grains": {c: [list(r) for r in x] for c, x in self._grains.items()}}
 
     def add(self, reports: tuple[GrainReport, ...]) -> None:
-        """Take in a packet's reports of grains."""
+        """Add the grain reports of a packet."""
         for channel, before, grain_s in reports:
             self._grains.setdefault(channel, []).append((before, grain_s))
 
     def of(self, grid: Grid, ts: F64, live: Bool, clocks: Clocks) -> tuple[F64, F64]:
-        """Return the bound and the estimate's bound (s) at k ticks, NaN where none is compared.
+        """Return the bound and the estimate's bound (s) at k ticks, NaN without compared members.
 
         Parameters
         ----------
@@ -75,9 +84,9 @@ class Bound:
         ts : float64 (k,)
             Times of its ticks.
         live : bool (k, c)
-            Which channels are present.
+            Mask of present channels.
         clocks : Clocks
-            As known by now.
+            Clocks known at the ticks.
         """
         m = len(self._sources)
         lag = np.ascontiguousarray(grid.lag_var[:, :m].T)
@@ -96,7 +105,10 @@ class Bound:
         return np.where(known, total, np.nan), estimate
 
     def _coarse(self, ts: F64, clocks: Clocks) -> F64 | None:
-        """Return the variance (m, k) of scraping and of coarse stamps; None where there is none."""
+        """Return the variance (m, k) of scraping and coarse stamps, T^2 / 12 + q^2 / 12.
+
+        None without scraped members and grains.
+        """
         if not self._scraped and not self._grains:
             return None
         out = np.zeros((len(self._sources), len(ts)))
@@ -116,8 +128,8 @@ class Bound:
 
 
 def _widened(variance: F64) -> F64:
-    """Return the bound (k,) of errors with these variances (m, k), 0 where nothing counts."""
+    """Return the bound (k,) of errors with these variances (m, k), 0 where all are 0."""
     worst = np.maximum.reduce(variance, 0)
     share = variance / np.maximum(worst, TINY)
     many = np.maximum(np.add.reduce(share * share * share, 0), 1.0)
-    return np.asarray(np.sqrt(worst * (FOUR + SIDAK * np.log(many))))
+    return np.asarray(np.sqrt(worst * (ONE_MEMBER + SIDAK * np.log(many))))

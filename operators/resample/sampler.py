@@ -1,23 +1,23 @@
-"""One channel's samples, and their reading on the grid.
+"""One channel's samples, and their readings on the grid.
 
-A sample takes part in tick g only if it was known when the tick was due, and those after it too
-on which its share depends: results do not depend on how rows came in blocks. The kernel is that of
-operators/sinc.py, the time that a sample stands for that of operators/resample/voronoi.py.
+A sample takes part in tick g only if it was known when the tick was due, and also the later samples
+that its cell depends on: results do not depend on the blocks. The kernel is that of
+operators/sinc.py, the cells those of operators/resample/voronoi.py.
 
-The guard holds a sample until five more are there, or `decide_s` long, and a cell ends with the
-next sample. A kernel as wide as D allows would end before the last ones, and one cut off on one
-side shifts what it reads in time: so the half-width is less by what they are late.
+The guard holds a sample until five more have arrived, at most `decide_s`, and a cell ends with the
+next sample. A kernel of full width would lack the last samples, and a kernel truncated on one side
+shifts its result in time. The half-width is therefore reduced by that delay.
 
-A channel with fewer than four samples a half-width is interpolated linearly instead and held past
-its newest sample.
-With `eager`, for low latency, cells do not wait for the sample after theirs, and no hole is filled.
+A channel with fewer than four samples a half-width is interpolated linearly and held beyond its
+newest sample. With `eager` (low latency) cells do not wait for the next sample, and no hole is
+filled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,17 +27,18 @@ from operators.resample.voronoi import cells_of, covered, led_by
 from operators.sinc import BETA, CUTOFF, PHASES, kernel, weigh
 from operators.types import F64, I64, Bool, State
 
-SLOW = 4.0
+MIN_SAMPLES = 4.0
+"""Samples a half-width below which a channel is interpolated linearly."""
 HOLD_SPACINGS = 3.0
-LEVELS, SLACK = 4, 1.0
-"""Cut-offs an octave below the grid's, and by how much of a step a pace may miss its own."""
+LEVELS, LEVEL_TOLERANCE = 4, 1.0
+"""Steps of the cut-off an octave, and the tolerance of a channel's rate in steps."""
 WIDTHS = 8
-"""Half-widths a tick."""
+"""Steps of the half-width a tick."""
 MIN_BETA = 5.4
 TINY_S = 1e-6
-"""More than stamps since the epoch are rounded by."""
+"""More than the rounding of stamps since the epoch."""
 MARGIN = 4
-"""Samples kept, and looked at, beyond the kernel's reach: neighbours of neighbours."""
+"""Samples kept and used beyond the kernel's reach: neighbours of neighbours."""
 
 _COLUMNS = ("time", "value", "ready", "spacing", "noise", "changed")
 
@@ -61,7 +62,7 @@ class Sampler:
     """Samples of one channel: `time` (s since tick `origin`) rises.
 
     `ready` is the moment from which a sample may be used (strictly before a tick's due time).
-    `changed`, where `changes` are asked for, is when its value last was another one.
+    `changed`, with `changes`, is the time of the last change of value.
     State: the samples since the last `drop_before`, in a buffer that grows and is reused.
     """
 
@@ -82,33 +83,38 @@ class Sampler:
         self.origin = 0
         self._keep(np.empty((len(_COLUMNS), 0)))
 
+    @classmethod
+    def from_snapshot(
+        cls, state: State, tick_hz: float, half_width_s: float, held: bool, **options: Any
+    ) -> Sampler:
+        """Return the sampler of a snapshot; the other arguments are those of the constructor."""
+        sampler = cls(tick_hz, half_width_s, held, **options)
+        sampler.origin = state["origin"]
+        sampler._keep(state["rows"])
+        return sampler
+
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {"origin": self.origin, "rows": self._rows.copy()}
-
-    def restore(self, state: State) -> None:
-        """Take the state of `snapshot` on."""
-        self.origin = state["origin"]
-        self._keep(state["rows"])
 
     def __len__(self) -> int:
         return int(self._rows.shape[1])
 
     def _keep(self, rows: F64) -> None:
-        """Let these be the samples, (6, n), in a new buffer with room for as many more."""
+        """Set the samples to `rows` (6, n), in a new buffer of twice the size."""
         n = rows.shape[1]
         self._buffer = np.zeros((len(_COLUMNS), 2 * n + 256))
         self._buffer[:, :n] = rows
         self._look(0, n)
 
     def _look(self, a: int, b: int) -> None:
-        """Let the samples be those from `a` to `b` of the buffer."""
+        """Set the samples to columns `a` to `b` of the buffer."""
         self._from = a
         self._rows = self._buffer[:, a:b]
         self.time, self.value, self.ready, self.spacing, self.noise, self.changed = self._rows
 
     def push(self, block: Block, origin: int) -> None:
-        """Take rows in, each in its place; `origin` is the first tick of the run."""
+        """Insert rows in order of time; `origin` is the first tick of the run."""
         had, n = len(self), len(block)
         if not had:
             self.origin = origin
@@ -133,7 +139,7 @@ class Sampler:
         np.maximum.accumulate(self.changed[since:], out=self.changed[since:])
 
     def drop_before(self, tick: float) -> None:
-        """Forget samples before a tick (and part), but for the newest few of them."""
+        """Drop samples before a tick (a fraction is allowed), except the newest `MARGIN`."""
         k = int(np.searchsorted(self.time, (tick - self.origin) / self.tick_hz)) - MARGIN
         if k > 0:
             self._look(self._from + k, self._from + len(self))
@@ -143,7 +149,7 @@ class Sampler:
         return (tick - self.origin) / self.tick_hz + lag_s
 
     def newest(self, at: F64, due: F64) -> I64:
-        """Return the index of the newest sample at or before each time; -1: none was known."""
+        """Return the index of the newest known sample at or before each time, -1 without one."""
         return newest(self.time, self.ready, at, due)
 
     def read(self, tick: I64, lag_s: float, due: F64) -> tuple[F64, F64, F64]:
@@ -154,9 +160,9 @@ class Sampler:
         tick : int64 (k,)
             Consecutive ticks.
         lag_s : float
-            How much later than the tick to read.
+            Lag to add to the time of the tick (s).
         due : float64 (k,)
-            Samples ready before this, and their successors, may be used; inf: all there are.
+            Samples ready before this, and their successors, may be used; inf: all samples.
         """
         k, n = len(tick), len(self)
         if self.held:
@@ -178,7 +184,7 @@ class Sampler:
             return reading.of(rows, at, due)
         prefix = np.searchsorted(np.maximum.accumulate(rows[2]), due, "left")
         odd = prefix < np.searchsorted(np.sort(rows[2]), due, "left")
-        # A straggler not yet known stands among known samples: they are read without it.
+        # A straggler not yet known lies among known samples: these are read without it.
         out = np.full((3, k), np.nan)
         out[1] = 0.0
         turn = np.flatnonzero(odd[1:] != odd[:-1]) + 1
@@ -194,12 +200,12 @@ class Sampler:
         return out[0], out[1], out[2]
 
     def _known(self, rows: F64, at: F64, due: F64, last: bool) -> bool:
-        """Return whether every tick knows all samples in its reach, and their neighbours."""
+        """Return whether all samples in reach, and their neighbours, are known at every tick."""
         if np.isinf(due[0]):
             return True
         if last or rows.shape[1] <= MARGIN:
             return False
-        # All have a successor, and the one after that: a cell ends, a hole is filled by then.
+        # All have two successors: these end the cell and fill a hole.
         spread = float((rows[2, 2:] - rows[0, :-2]).max())
         return spread < float((due - at).min()) - self.half_width_s - TINY_S
 
@@ -218,7 +224,7 @@ class _Reading(NamedTuple):
     def of(self, rows: F64, at: F64, due: F64 | None) -> tuple[F64, F64, F64]:
         """Return value, coverage and noise at times `at` (k,) from these samples.
 
-        `due` None: all of them are known to every tick; else those come before all others.
+        `due` None: every tick knows all samples; else the known samples precede all others.
         """
         hz, half = self.sampler.tick_hz, self.sampler.half_width_s
         time, _, ready = rows[:3]
@@ -237,7 +243,7 @@ class _Reading(NamedTuple):
                 known[np.isinf(due)] = len(node)
         value, coverage, gain = np.empty((3, len(at)))
         width = self._widths(spacing)
-        for a, b, level in _runs(ratio, width, SLOW * ratio > width / WIDTHS):
+        for a, b, level in _runs(ratio, width, MIN_SAMPLES * ratio > width / WIDTHS):
             mine = slice(a, b)
             if level < 0:
                 limit = np.full(b - a, np.inf) if due is None else due[mine]
@@ -246,7 +252,7 @@ class _Reading(NamedTuple):
                 continue
             wide = float(width[a]) / WIDTHS
             cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
-            # As steep as the widest, for the loss of some depth.
+            # beta = BETA wide / half: the slope of the widest kernel, with less attenuation.
             beta = max(BETA * wide / (half * hz), MIN_BETA)
             k_of = kernel(cutoff, wide / hz, hz, beta)
             first = None
@@ -261,7 +267,10 @@ class _Reading(NamedTuple):
         return value, np.minimum(coverage, 1.0), rows[4, i] * gain
 
     def _widths(self, spacing: F64) -> F64:
-        """Return how wide the kernel may be on a side, in 1 / WIDTHS tick, by spacing (s)."""
+        """Return the half-width in 1 / WIDTHS tick, by spacing (s).
+
+        half-width - max(min(GUARD_SIDE spacing, decide_s) + spacing - spare_s, 0); full if eager.
+        """
         x = self.sampler
         late = np.minimum(GUARD_SIDE * spacing, x.decide_s) + spacing - x.spare_s
         late = np.nan_to_num(np.where(x.eager, 0.0, np.maximum(late, 0.0)))
@@ -269,13 +278,13 @@ class _Reading(NamedTuple):
 
 
 def _runs(ratio: F64, width: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
-    """Yield runs (from, to) of ticks, and how many steps below the grid's their cut-off must lie.
+    """Yield runs (start, stop) of ticks of one `width`, with their cut-off level.
 
-    `ratio` (k,) is the channel's spacing in ticks; a run is of one `width`. -1: too slow for a
-    kernel.
+    The cut-off is CUTOFF 2^(-level / LEVELS), level = ceil(LEVELS log2(ratio) - tolerance). `ratio`
+    (k,) is the channel's spacing in ticks. Level -1: too slow for a kernel.
     """
     ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
-    level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - SLACK, 0.0))
+    level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - LEVEL_TOLERANCE, 0.0))
     level[slow & (level > 0)] = -1
     turn = np.flatnonzero((level[1:] != level[:-1]) | (width[1:] != width[:-1])) + 1
     for a, b in pairwise([0, *turn.tolist(), len(ratio)]):
@@ -283,7 +292,7 @@ def _runs(ratio: F64, width: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
 
 
 def _lerp(rows: F64, at: F64, due: F64, spacing: F64) -> tuple[F64, F64]:
-    """Return the value between neighbours, or the newest held, and 1 where it may count."""
+    """Return the linearly interpolated or held value, and its coverage (0 or 1)."""
     time, value, ready = rows[:3]
     known = np.searchsorted(np.maximum.accumulate(ready), due, "left")
     right = np.searchsorted(time, at, "right")

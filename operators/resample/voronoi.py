@@ -1,10 +1,10 @@
-"""The time that each uneven sample stands for, and whether anything is missing.
+"""Voronoi cells of uneven samples, and their coverage.
 
-Voronoi cells, capped so that a hole shows as missing coverage: the part of the kernel's main lobe
-that cells fill (the sum K D itself swings with the jitter of samples that come hardly faster than
-the grid, without anything being missing). Where a channel has two samples a tick or more, a hole
-of up to five is first filled by a cubic through the two samples on each side: cells alone leave it
-at -42 dB, filled it is below -65. With fewer, its neighbours know no better.
+Cells are capped so that a hole reduces the coverage: the part of the kernel's main lobe filled by
+cells. (The sum K D is no measure of it: it varies with the jitter of samples hardly faster than the
+grid, without missing samples.) In a channel with two or more samples a tick, a hole of up to five
+samples is first filled by a cubic through the two samples on each side. The error of cells alone is
+-42 dB, filled below -65 dB. In slower channels the neighbours do not determine the missing values.
 
 Source: Voronoi weights, Feichtinger & Groechenig, in Wavelets: Mathematics and Applications (1994);
 Lagrange's interpolation, Laakso et al., IEEE Signal Processing Magazine 13 (1996).
@@ -20,17 +20,17 @@ from operators.types import F64, I64
 
 GAP_SPACINGS = 2.5
 HOLE, MAX_FILLED = 1.5, 5
-"""Spacings from which on an interval misses samples, and how many of them are filled in."""
+"""Interval, in spacings, of a hole; largest number of filled samples."""
 _NEAR = np.arange(-1, 3)[:, None]
 _NONE = np.empty(0, np.int64)
 
 
 class Cells(NamedTuple):
-    """Samples in reach, holes filled: time (s), value, cell (s).
+    """Samples in reach with filled holes: time (s), value, cell (s).
 
-    `closed`: no hole is left; `led`: a cell is known with its sample. `ready` (m,) of the samples
-    as they came, `wide` those before an interval that may be filled, `place` (m,) where they stand
-    now; None: where they stood.
+    `closed`: there is no hole; `led`: a cell is known with its sample. `ready` (m,) is that of the
+    received samples, `wide` their indexes before an interval that may be filled, `place` (m,) their
+    new indexes; None: unchanged.
     """
 
     time: F64
@@ -43,7 +43,7 @@ class Cells(NamedTuple):
     led: bool = False
 
     def whole(self) -> F64:
-        """Return from when each is known with all that its cell depends on; rising."""
+        """Return when each sample and all neighbours of its cell are known; rising."""
         if self.led:
             return np.maximum.accumulate(self.ready)
         whole = np.empty(len(self.ready))
@@ -58,7 +58,7 @@ class Cells(NamedTuple):
 
 
 def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
-    """Return samples with their Voronoi cells, capped at holes; small ones are filled before.
+    """Return samples with Voronoi cells, capped at holes; small holes are filled first.
 
     Holes are filled between samples whose spacing (s) is below `dense_s`.
     """
@@ -88,9 +88,9 @@ def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
 
 
 def led_by(rows: F64, half_width_s: float) -> Cells:
-    """Return samples with cells that do not wait: each is as wide as the way from the one before.
+    """Return samples with causal cells: each is as wide as the interval before the sample.
 
-    They stand for the same time on the whole; of jitter, they keep more than Voronoi's.
+    Their sum is that of Voronoi cells; they reduce jitter less.
     """
     time, value, ready, spacing = rows[:4]
     apart = time[1:] - time[:-1]
@@ -104,14 +104,16 @@ def led_by(rows: F64, half_width_s: float) -> Cells:
 def _filled(
     time: F64, value: F64, spacing: F64, hole: I64, missing: I64
 ) -> tuple[F64, F64, F64, I64]:
-    """Return time, value and spacing with so many put in after each hole's first, and places."""
+    """Return time, value and spacing with `missing` samples inserted after each `hole`, and the
+    new indexes of the received samples.
+    """
     which = np.repeat(hole, missing)
     behind = np.cumsum(missing) - missing
     nth = np.arange(1, len(which) + 1) - np.repeat(behind, missing)
     part = nth / np.repeat(missing + 1, missing)
     at = time[which] + part * (time[which + 1] - time[which])
     near = which + _NEAR
-    # Lagrange's polynomial in its barycentric form.
+    # Lagrange: y = prod_j (t - t_j) sum_i y_i / ((t - t_i) prod_{j != i} (t_i - t_j)).
     between = time[near][:, None] - time[near]
     between[range(4), range(4)] = 1.0
     away = at - time[near]

@@ -1,4 +1,4 @@
-"""scale: members in other units, learnt: `gain: auto` and `offset: auto`."""
+"""scale: learnt conversion of members in other units: `gain: auto` and `offset: auto`."""
 
 from operators.scale.scale import Scale
 

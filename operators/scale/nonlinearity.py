@@ -1,8 +1,8 @@
-"""Whether one series is a straight line of another, or bent: regression on a cubic, running.
+"""Test of one series for a nonlinear dependence on another: running regression on a cubic.
 
-With phi = (1, x, x^2, x^3) made orthonormal over the data, q_k = mean phi_k y is what the k-th
-term moves y by, and t_k^2 = N q_k^2 / var(rest) sets it apart from chance: an even bend (|x| x has
-none, y |y| has) shows in k = 2, an odd one (tanh) in k = 3.
+With phi = (1, x, x^2, x^3) made orthonormal over the data, q_k = mean phi_k y is the contribution
+of the k-th term to y, and t_k^2 = N q_k^2 / var(rest) its significance. An even nonlinearity (for
+example x^2) appears in k = 2, an odd one (tanh) in k = 3.
 
 State: a 5 x 5 matrix of sums a pair, over 300 s of common ticks. Cost: about 25 numpy calls a
 packet and signal.
@@ -24,7 +24,7 @@ RIDGE = 1e-12
 def products(x: F64, y: F64, both: F64) -> F64:
     """Return sums (n, a, 5, 5) of products of (1, x, x^2, x^3, y) by stretch.
 
-    `x` (n, 1, e), `y` (n, a, e) less their anchors, `both` (n, a, e) 1 where both are there.
+    `x` (n, 1, e), `y` (n, a, e) relative to their anchors, `both` (n, a, e) 1 where both exist.
     """
     rows = np.stack((both, x * both, x**2 * both, x**3 * both, y * both), axis=2)
     return np.asarray(rows @ rows.swapaxes(2, 3))
@@ -33,15 +33,15 @@ def products(x: F64, y: F64, both: F64) -> F64:
 def bends(sums: F64, looks: F64) -> F64:
     """Return the larger |t| of the square and the cubic term.
 
-    `sums` (..., 5, 5) as `products` gives them, `looks` (...) how many independent ticks they
-    are worth; 0 where there is nothing to regress on.
+    `sums` (..., 5, 5) from `products`, `looks` (...) their number of independent ticks. The result
+    is 0 where x is constant.
     """
     count = np.maximum(sums[..., :1, :1], TINY)
     mean = sums / count
     middle = mean[..., 0, 1]
     spread = np.sqrt(np.maximum(mean[..., 1, 1] - middle**2, 0.0))
     moves = spread > 1e-9 * np.abs(middle) + TINY
-    # x standardised: (x - middle)^k as a sum of powers of x.
+    # u = (x - middle) / spread; u^k is a sum of powers of x with binomial coefficients.
     unit = np.where(moves, spread, 1.0)
     turn = np.zeros((*spread.shape, TERMS, TERMS))
     for k, row in enumerate(((1,), (-1, 1), (1, -2, 1), (-1, 3, -3, 1))):
@@ -55,7 +55,7 @@ def bends(sums: F64, looks: F64) -> F64:
     try:
         root = np.linalg.cholesky(gram)
     except np.linalg.LinAlgError:
-        # Of two distinct values the powers are no terms of their own.
+        # With two distinct values of x the powers are linearly dependent.
         root, good = plain + 0 * gram, np.zeros_like(good)
     part = np.linalg.solve(root, np.where(good[..., None, None], cross, 0.0))[..., 0]
     rest = np.maximum(mean[..., TERMS, TERMS] - (part * part).sum(axis=-1), TINY)

@@ -1,22 +1,23 @@
-"""scale: members in other units, learnt: `gain: auto` and `offset: auto`.
+"""scale: learnt conversion of members in other units: `gain: auto` and `offset: auto`.
 
-A learnt member a reads y = c + g x where the signal's voters, the members that are not learnt,
-read x. Over the ticks that they have in common, 300 s of them, each second
+A learnt member reads y = c + g x while the signal's voters, the members with a given scale, read
+x. Each second, over 300 s of common ticks:
 
-- g by Deming regression against each voter, with the noise of the three-cornered hat (of two
-  members, their out-of-band residual), weighed by 1 / var(log g); the signal's `scale` alone where
-  that is a channel;
-- c from the means of the same ticks, so that the line goes through them;
-- a value becomes (y - c) / g before `quality` and `fuse`.
+- g: Deming regression against each voter, with noise from the three-cornered hat (for two members,
+  their out-of-band residual), weighted by 1 / var(log g). If the signal's `scale` is a channel,
+  only that one is used.
+- c: from the means of the same ticks, so that the line passes through them.
+- A value becomes (y - c) / g before `quality` and `fuse`.
 
-A voter whose slope is known worse than 10 % is left out; a member that has none keeps the last
-gain. Until there is one it is `learning`, after a minute in common `unobservable`; `inverted` where
-it moves against the voter; `nonlinear` where more than twice the noise is left over a straight line
-and a square or cubic term takes it (operators/scale/nonlinearity.py). None of these is present. A gain within
-10 % of 1, its level within 10 % of the signal's size, is no unit: the member is read as it is and
-keeps its vote (`given`). A channel of two signals is learnt in the first.
+A voter with a slope uncertainty above 10 % is left out; a member without a voter keeps its last
+gain. Before the first gain the state is `learning`, after a minute in common `unobservable`. It is
+`inverted` if the member moves against the voter. It is `nonlinear` if the residual of the line
+exceeds twice the noise and a square or cubic term explains it (operators/scale/nonlinearity.py).
+Members in these states are not present. With a gain within 10 % of 1 and a level within 10 % of the
+signal's size, the member is used unconverted and keeps its vote (`given`). A channel of two signals
+is learnt in the first.
 
-State: pair moments and cubic sums a signal, the line in force a member. Cost: nothing without a
+State: pair moments and cubic sums a signal, the line in force a member. Cost: none without a
 learnt member, else about 150 numpy calls a packet that ends a second. Losses: none.
 
 Sources: Deming, Statistical Adjustment of Data (1943); Stoffelen, J. Geophys. Res. 103 (1998).
@@ -24,7 +25,7 @@ Sources: Deming, Statistical Adjustment of Data (1943); Stoffelen, J. Geophys. R
 
 from __future__ import annotations
 
-from dataclasses import replace as renewed
+from dataclasses import replace as with_columns
 from typing import NamedTuple
 
 import numpy as np
@@ -37,24 +38,26 @@ from operators.records import Grid, Packet
 from operators.scale.nonlinearity import bends, products
 from operators.types import F64, SCALE_STATES, Bool, State
 from operators.weights.consensus import LEVEL, MAX_LOG_SD
-from operators.weights.effects import INDEPENDENT, LEAST, deming, noise_of
+from operators.weights.effects import INDEPENDENT, MIN_COMMON_TICKS, deming, noise_of
 from operators.weights.moments import TINY, Moments, PairMoments, Seconds
 from operators.weights.three_cornered_hat import hat
 
 GIVEN, LEARNING, LEARNT, UNOBSERVABLE, INVERTED, NONLINEAR = range(len(SCALE_STATES))
-ENOUGH = 250.0
-"""Independent ticks after which a slope that does not show is called so: a minute."""
-AGAINST = 5.0
-"""Standard deviations of a correlation below none that make a member inverted."""
-MISFIT, BEND = 2.0, 5.0
-UNIT, SLACK = 0.10, 0.01
-"""How far a gain from 1, or a level from 0 in parts of the RMS, is another unit; hysteresis."""
+UNOBSERVABLE_TICKS = 250.0
+"""Independent ticks (a minute) after which a member without a slope is unobservable."""
+INVERTED_SIGMAS = 5.0
+"""A correlation this many standard deviations below 0 makes a member inverted."""
+MIN_MISFIT, MIN_BEND_T = 2.0, 5.0
+"""Nonlinear: residual of the line in units of the noise, and |t| of the bend."""
+MIN_DEVIATION, HYSTERESIS = 0.10, 0.01
+"""Deviation of the gain from 1, or of the level from 0 in parts of the RMS, of another unit."""
 
 
 class ScaleLine(NamedTuple):
-    """A member's line as in force, each (a, n) by second or (a, k) by tick.
+    """A member's line in force, each (a, n) by second or (a, k) by tick.
 
-    value = (raw - intercept) / gain; `level` is what it reads above the signal's mean m at m.
+    value = (raw - intercept) / gain; `level` is its reading less m where the signal is at its mean
+    m.
     """
 
     intercept: F64
@@ -66,36 +69,43 @@ class ScaleLine(NamedTuple):
 
 
 _START = np.array([0.0, np.nan, np.nan, np.nan, np.nan, LEARNING])
+_WRITTEN = (
+    "state",
+    "value",
+    "noise_var",
+    "gain",
+    "gain_var",
+    "level",
+    "level_var",
+    "scale_state",
+)
+"""Columns of the grid that the station changes."""
 
 
 class Scale:
-    """Members in the units of their signal."""
+    """The station: learnt members are converted to the units of their signal."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        state: State | None = None,
-        *,
-        known: Hindsight | None = None,
-    ) -> None:
+    def __init__(self, plan: Plan, *, known: Hindsight | None = None) -> None:
         self.plan = plan
         self._known = known
-        self._learners: list[_Learner] = []
-        done: set[str] = set()
-        for signal in plan.signals:
-            mine = [c for c in (m.channel for m in signal.members) if plan.channel(c).learnt]
-            mine = [c for c in mine if c not in done]
-            if mine:
-                saved = state["learners"][len(self._learners)] if state else None
-                self._learners.append(_Learner(plan, signal, mine, saved))
-                done |= set(mine)
+        self._learners = [_Learner(plan, *learnt) for learnt in _learnt_by_signal(plan)]
+
+    @classmethod
+    def from_snapshot(cls, state: State, plan: Plan, *, known: Hindsight | None = None) -> Scale:
+        """Return the station of a snapshot."""
+        station = cls(plan, known=known)
+        station._learners = [
+            _Learner.from_snapshot(learner, plan, *learnt)
+            for learnt, learner in zip(_learnt_by_signal(plan), state["learners"], strict=True)
+        ]
+        return station
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {"learners": [x.snapshot() for x in self._learners]}
 
     def shown(self) -> State:
-        """Return each learnt member's line at the end of the data; see `Learner`."""
+        """Return the line of each learnt member at the end of the data; see `Learner`."""
         return {"lines": [x.line for x in self._learners]}
 
     def update(self, packet: Packet) -> Packet:
@@ -108,9 +118,7 @@ class Scale:
             for learner, line in zip(self._learners, lines, strict=False):
                 learner.fix(line)
             self._known = None
-        names = ("state", "value", "noise_var", "gain", "gain_var", "level", "level_var",
-                 "scale_state")  # fmt: skip
-        out = renewed(grid, **{name: getattr(grid, name).copy() for name in names})
+        out = with_columns(grid, **{name: getattr(grid, name).copy() for name in _WRITTEN})
         channels = [m.channel for m in self.plan.lanes]
         for learner in self._learners:
             line = learner.read(grid)
@@ -118,6 +126,19 @@ class Scale:
                 for column in (c for c, name in enumerate(channels) if name == channel):
                     _convert(out, column, ScaleLine(*(x[i] for x in line)), learner.offset[i])
         return replace(packet, grid=out)
+
+
+def _learnt_by_signal(plan: Plan) -> list[tuple[Signal, list[str]]]:
+    """Return each signal's learnt channels; a channel of two signals belongs to the first."""
+    found: list[tuple[Signal, list[str]]] = []
+    done: set[str] = set()
+    for signal in plan.signals:
+        channels = [m.channel for m in signal.members if plan.channel(m.channel).learnt]
+        channels = [c for c in channels if c not in done]
+        if channels:
+            found.append((signal, channels))
+            done |= set(channels)
+    return found
 
 
 def _convert(grid: Grid, column: int, line: ScaleLine, offset: float) -> None:
@@ -135,11 +156,9 @@ def _convert(grid: Grid, column: int, line: ScaleLine, offset: float) -> None:
 
 
 class _Learner:
-    """One signal's learnt members. Shapes: a of them among m members, n seconds, k ticks."""
+    """The learnt members of one signal. Shapes: a learnt of m members, n seconds, k ticks."""
 
-    def __init__(
-        self, plan: Plan, signal: Signal, channels: list[str], state: State | None
-    ) -> None:
+    def __init__(self, plan: Plan, signal: Signal, channels: list[str]) -> None:
         every = [m.channel for m in signal.members]
         first = [m.signal for m in plan.lanes].index(signal.name)
         self.channels = channels
@@ -147,7 +166,7 @@ class _Learner:
         self._learnt = np.array([every.index(c) for c in channels])
         learnt = np.array([plan.channel(c).learnt for c in every])
         self._voters = np.flatnonzero(~learnt)
-        # One of them is what bends are looked for against.
+        # The primary voter is the x of the test for nonlinearity.
         named = [c for c in (signal.scale, signal.reference) if c in every]
         named = [c for c in named if not learnt[every.index(c)]]
         self._scale = every.index(signal.scale) if signal.scale in named else None
@@ -155,24 +174,35 @@ class _Learner:
         set_up = [plan.channel(c) for c in channels]
         self._gain = np.array([c.gain == "auto" for c in set_up])
         self._level = np.array([c.offset == "auto" for c in set_up])
-        # A given offset belongs to converted values where the gain is learnt.
+        # With a learnt gain, a given offset applies to converted values.
         self.offset = [c.given_offset if c.gain == "auto" else 0.0 for c in set_up]
-        self._moments = Moments(
-            len(every), plan.tick_hz, (LEVEL,), one_anchor=False, state=state and state["moments"]
-        )
+        self._moments = Moments(len(every), plan.tick_hz, (LEVEL,), one_anchor=False)
         a = len(channels)
         self._bent, self._open = np.zeros((2, a, 5, 5))
         self._force = np.repeat(_START[:, None], a, axis=1)
         self._fixed = False
-        if state:
-            self._bent, self._open, self._force = state["bent"], state["open"], state["force"]
+
+    @classmethod
+    def from_snapshot(
+        cls, state: State, plan: Plan, signal: Signal, channels: list[str]
+    ) -> _Learner:
+        """Return the learner of a snapshot."""
+        learner = cls(plan, signal, channels)
+        learner._moments = Moments.from_snapshot(
+            state["moments"], len(signal.members), plan.tick_hz, (LEVEL,), one_anchor=False
+        )
+        learner._bent, learner._open = state["bent"], state["open"]
+        learner._force = state["force"]
+        return learner
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {
-            "moments": self._moments.snapshot(), "bent": self._bent, "open": self._open,
+            "moments": self._moments.snapshot(),
+            "bent": self._bent,
+            "open": self._open,
             "force": self._force,
-        }  # fmt: skip
+        }
 
     @property
     def line(self) -> F64:
@@ -180,11 +210,11 @@ class _Learner:
         return self._force.copy()
 
     def fix(self, line: F64) -> None:
-        """Put a line (fields, a) in force for good."""
+        """Use a line (fields, a) from now on, without learning."""
         self._force, self._fixed = line, True
 
     def read(self, grid: Grid) -> ScaleLine:
-        """Take in a grid; return the line in force at each of its ticks, (a, k) each."""
+        """Add a grid; return the line in force at each of its ticks, (a, k) each."""
         if self._fixed:
             return ScaleLine(*np.repeat(self._force[:, :, None], len(grid), axis=2))
         value = grid.value[:, self._columns].T
@@ -223,12 +253,17 @@ class _Learner:
         return out
 
     def _learn(self, seconds: Seconds, bent: F64, table: F64) -> None:
-        """Write the lines after each second into the table (fields, a, over + 1)."""
+        """Write the lines after each second into the table (fields, a, over + 1).
+
+        Over the voters j of a member, with shares s_j of sum 1:
+        gain = exp(sum s_j log g_j), intercept = sum s_j (mean_y - gain mean_j),
+        level = intercept + (gain - 1) mean, var(level) = (n + gain^2 sum s_j n_j) / max N_j.
+        """
         moments, mine, primary = self._moments, self._learnt, self._primary
         raw = moments.pairs(seconds.rows[1:, 0])
         looks = raw.ticks * (moments.independent * INDEPENDENT)
-        met = (looks >= LEAST) & ~np.eye(looks.shape[1], dtype=bool)
-        # Noise is compared on one scale: of each member's own sd at first, then of its slope.
+        met = (looks >= MIN_COMMON_TICKS) & ~np.eye(looks.shape[1], dtype=bool)
+        # Noise is compared on one scale: first that of each member's own sd, then of its slope.
         unit = np.sqrt(np.diagonal(raw.var, axis1=1, axis2=2))
         unit = np.where(unit > 0, unit, 1.0)
         noise, log, var = _against_others(_in_units(raw, unit), looks, met)
@@ -258,16 +293,20 @@ class _Learner:
         other = (share * noise[:, None, self._voters]).sum(axis=2)
         level_var = (noise[:, mine] + gain**2 * other) / np.maximum(most, TINY)
         line = ScaleLine(
-            intercept, gain, gain_var, intercept + (gain - 1) * mean,
-            np.where(self._level, level_var, 0.0), np.zeros_like(gain),
-        )  # fmt: skip
+            intercept=intercept,
+            gain=gain,
+            gain_var=gain_var,
+            level=intercept + (gain - 1) * mean,
+            level_var=np.where(self._level, level_var, 0.0),
+            state=np.zeros_like(gain),
+        )
 
         pair = (slice(None), mine, primary)
         cov, var_a, var_p = raw.cov[pair], raw.var[pair], raw.var.swapaxes(1, 2)[pair]
-        against = cov * np.sqrt(looks[pair]) < -AGAINST * np.sqrt(var_a * var_p)
+        against = cov * np.sqrt(looks[pair]) < -INVERTED_SIGMAS * np.sqrt(var_a * var_p)
         white = raw.noise[pair] + gain**2 * raw.noise.swapaxes(1, 2)[pair]
         rest = var_a + gain**2 * var_p - 2 * gain * cov
-        curved = (rest > MISFIT * white) & (bends(bent, looks[pair]) > BEND)
+        curved = (rest > MIN_MISFIT * white) & (bends(bent, looks[pair]) > MIN_BEND_T)
         size = np.sqrt(mean**2 + (share * raw.var.swapaxes(1, 2)[votes]).sum(axis=2))
         level = np.where(self._level, line.level / np.maximum(size, TINY), 0.0)
         for i in range(len(mine)):
@@ -276,14 +315,21 @@ class _Learner:
                 if total[s, i] > 0 and not against[s, i]:
                     table[:, i, s + 1] = [x[s, i] for x in line]
                 table[-1, i, s + 1] = self._state(
-                    i, table[:, i, s], gain[s, i], level[s, i], total[s, i] > 0,
-                    looks[s, mine[i], primary], against[s, i], curved[s, i],
-                )  # fmt: skip
+                    i,
+                    table[:, i, s],
+                    gain=gain[s, i],
+                    level=level[s, i],
+                    found=total[s, i] > 0,
+                    looks=looks[s, mine[i], primary],
+                    against=against[s, i],
+                    bent=curved[s, i],
+                )
 
     def _state(
         self,
         i: int,
         before: F64,
+        *,
         gain: float,
         level: float,
         found: bool,
@@ -291,20 +337,20 @@ class _Learner:
         against: bool,
         bent: bool,
     ) -> int:
-        """Return how a member is from a second on, given the line in force before it."""
+        """Return the state of a member from a second on, given the line in force before it."""
         if against and self._gain[i]:
             return INVERTED
         if not found:
             if np.isfinite(before[1]) and before[-1] not in (INVERTED, NONLINEAR):
                 return int(before[-1])
-            return UNOBSERVABLE if looks >= ENOUGH else LEARNING
+            return UNOBSERVABLE if looks >= UNOBSERVABLE_TICKS else LEARNING
         if not self._gain[i]:
             return LEARNT
         if bent:
             return NONLINEAR
-        near = UNIT
+        near = MIN_DEVIATION
         if before[-1] in (GIVEN, LEARNT):
-            near += SLACK if before[-1] == GIVEN else -SLACK
+            near += HYSTERESIS if before[-1] == GIVEN else -HYSTERESIS
         return GIVEN if max(abs(gain - 1), abs(level)) < near else LEARNT
 
 
@@ -312,9 +358,11 @@ def _in_units(pairs: PairMoments, unit: F64) -> PairMoments:
     """Return the moments of values in units of `unit` (n, m)."""
     mine, other = unit[:, :, None], unit[:, None]
     return pairs._replace(
-        mean=pairs.mean / mine, var=pairs.var / mine**2, cov=pairs.cov / (mine * other),
+        mean=pairs.mean / mine,
+        var=pairs.var / mine**2,
+        cov=pairs.cov / (mine * other),
         noise=pairs.noise / mine**2,
-    )  # fmt: skip
+    )
 
 
 def _against_others(pairs: PairMoments, looks: F64, met: Bool) -> tuple[F64, F64, F64]:
@@ -330,5 +378,5 @@ def _against_others(pairs: PairMoments, looks: F64, met: Bool) -> tuple[F64, F64
 
 
 def _shows(pairs: PairMoments, met: Bool, var: F64) -> Bool:
-    """Return which pairs have a slope that shows."""
+    """Return which pairs have a slope of sufficient accuracy."""
     return np.asarray(met & (pairs.cov > 0) & (var <= MAX_LOG_SD**2))

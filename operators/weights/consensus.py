@@ -1,21 +1,21 @@
-"""Two-scale random effects: what members of one signal differ by, in detail and in level.
+"""Two-scale random effects: differences of a signal's members in detail and in level.
 
-Member i reads y_i = m + l_i + g_i (x - m) + e_i: the level l_i and the slope g_i - 1 rest, the
-noise e_i does not, so each has weights of its own.
+Member i reads y_i = m + l_i + g_i (x - m) + e_i. Level l_i and slope g_i - 1 are constant, the
+noise e_i is not; levels, slopes and noise therefore have separate weights.
 
-- noise: of three and more members by the three-cornered hat on corrected differences over a
-  running minute; of two, each its out-of-band residual and half of what their difference shows
-  besides; else the last estimate, grown 10 % a minute.
-- slopes by Deming regression of each pair, levels from the means that the pair has in common,
-  over 300 s of it; put together by least squares over the pairs.
-- origins (members that share a fault) have one vote each. How far they lie apart besides what
-  noise does, tau^2, by Paule & Mandel: sum (z_c - z)^2 / (s_c^2 + tau^2) = origins - 1. A
-  systematic sd that was typed is tau's floor for its origin.
-- the consensus z weighs an origin by 1 / (s_c^2 + tau_c^2), or is one member's where the signal's
-  scale is a channel's. A member is moved towards it by tau^2 / (tau^2 + n_i / N) of its
-  deviation: where nothing disagrees, by nothing.
+- Noise of three and more members: three-cornered hat on corrected differences over a running
+  minute. Of two members: the out-of-band residual of each, and half of the remaining difference.
+  Otherwise the last estimate, grown by 10 % a minute.
+- Slopes: Deming regression of each pair. Levels: means over the ticks common to the pair. Both use
+  300 s in common, and least squares over the pairs.
+- Origins (members with a common fault) have one vote each. Their spread besides the noise, tau^2,
+  follows from Paule & Mandel: sum (z_c - z)^2 / (s_c^2 + tau^2) = origins - 1. A configured
+  systematic sd is the floor of tau for its origin.
+- The consensus z weighs an origin by 1 / (s_c^2 + tau_c^2); if the signal's scale is a channel, z
+  is that member. A member is corrected by the part tau^2 / (tau^2 + n_i / N) of its deviation:
+  by 0 without disagreement.
 
-Estimates are dated by the end of a second and in force from there on.
+Estimates are dated by the end of a second and are in force from then on.
 
 State: pair moments over 60 and 300 s, and the estimate in force. Cost: about 130 numpy calls a
 packet that ends a second, 30 else.
@@ -36,7 +36,7 @@ from operators.plan import Signal
 from operators.types import F64, I64, Bool, State
 from operators.weights.effects import (
     INDEPENDENT,
-    LEAST,
+    MIN_COMMON_TICKS,
     deming,
     noise_of,
     of_two,
@@ -48,39 +48,38 @@ from operators.weights.three_cornered_hat import hat
 
 NOISE = MomentWindow(60.0, shared=False)
 LEVEL = MomentWindow(300.0, shared=True)
-OPTIMISM = 10.0
-"""Variance of a mean whose weights come from n samples: 1 + 10 / n of the stated (simulated)."""
+WEIGHT_NOISE = 10.0
+"""Variance of a mean with weights from n samples: 1 + 10 / n of the nominal one (simulated)."""
 MAX_LOG_SD = 0.1
-"""A slope that is known worse than this is not known."""
+"""Standard deviation of a log slope above which the slope counts as unknown."""
 INFLATION = 1.1
-"""By which a variance that can no longer be measured grows a minute."""
+"""Growth of an unmeasurable variance, a minute."""
 
 
 class Force(NamedTuple):
-    """What is in force of each member, (m, n) by second or (m, k) by tick.
+    """Estimates in force of each member, (m, n) by second or (m, k) by tick.
 
     Attributes
     ----------
     ratio, shift : float64
         A corrected value is ratio * value + shift.
     variance, measured, by_hat : float64
-        Variance of a member's noise, corrected (NaN: never measured); the second of data time at
-        which it was measured; 1 where a hat did.
+        Variance of the corrected member's noise (NaN: never measured); the second of data time of
+        its measurement; 1 if the method was the three-cornered hat.
     level, slope : float64
-        What its level is above the consensus, and its slope's excess over 1, as found; NaN where
-        it was never compared.
+        Level above the consensus, and excess of the slope over 1; NaN if never compared.
     level_var, slope_var : float64
         Their variance.
     level_part, slope_part : float64
-        Which part of them is taken off, 0 to 1.
+        Part of them that is corrected, 0 to 1.
     level_share, slope_share : float64
-        Its share of the consensus.
+        Share of the member in the consensus.
     level_tau, slope_tau : float64
         Variance of its origin's level and slope about the truth.
     pivot : float64
         Mean of the signal, m.
     compared : float64
-        Second at which two origins were last compared, -inf before.
+        Second of the last comparison of two origins, -inf before the first.
     """
 
     ratio: F64
@@ -102,16 +101,22 @@ class Force(NamedTuple):
     compared: F64
 
 
-_NONE = {
-    "ratio": 1.0, "variance": np.nan, "measured": np.nan, "level": np.nan, "level_var": np.nan,
-    "slope": np.nan, "slope_var": np.nan, "compared": -np.inf,
-}  # fmt: skip
-NOTHING: F64 = np.array([_NONE.get(name, 0.0) for name in Force._fields])
-"""In force before anything is known."""
+_INITIAL = {
+    "ratio": 1.0,
+    "variance": np.nan,
+    "measured": np.nan,
+    "level": np.nan,
+    "level_var": np.nan,
+    "slope": np.nan,
+    "slope_var": np.nan,
+    "compared": -np.inf,
+}
+INITIAL: F64 = np.array([_INITIAL.get(name, 0.0) for name in Force._fields])
+"""In force before the first estimate."""
 
 
 class _Effect(NamedTuple):
-    """A level or a slope of each member (n, m): `known`, and as `Force` has it."""
+    """A level or a slope of each member (n, m): `known`, and the columns of `Force`."""
 
     known: Bool
     excess: F64
@@ -124,7 +129,7 @@ class _Effect(NamedTuple):
 class Consensus:
     """Noise, levels and slopes of one signal's members. Shapes: m members, n seconds, k ticks."""
 
-    def __init__(self, signal: Signal, tick_hz: float, state: State | None = None) -> None:
+    def __init__(self, signal: Signal, tick_hz: float) -> None:
         m = len(signal.members)
         names = [member.origin for member in signal.members]
         origins = list(dict.fromkeys(names))
@@ -135,13 +140,19 @@ class Consensus:
         self.floor: F64 = self._floor @ self._origin
         channels = [member.channel for member in signal.members]
         self._scale = channels.index(signal.scale) if signal.scale in channels else None
-        self._moments = Moments(
-            m, tick_hz, (NOISE, LEVEL), one_anchor=True, state=state and state["moments"]
-        )
-        self._force = np.repeat(NOTHING[:, None], m, axis=1)
+        self._moments = Moments(m, tick_hz, (NOISE, LEVEL), one_anchor=True)
+        self._force = np.repeat(INITIAL[:, None], m, axis=1)
         self._force[Force._fields.index("level_tau")] = self.floor
-        if state:
-            self._force = state["force"]
+
+    @classmethod
+    def from_snapshot(cls, state: State, signal: Signal, tick_hz: float) -> Consensus:
+        """Return the consensus of a snapshot."""
+        consensus = cls(signal, tick_hz)
+        consensus._moments = Moments.from_snapshot(
+            state["moments"], len(signal.members), tick_hz, (NOISE, LEVEL), one_anchor=True
+        )
+        consensus._force = state["force"]
+        return consensus
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -156,30 +167,29 @@ class Consensus:
         learnt: Bool,
         sparse: Bool | None = None,
     ) -> tuple[Force, F64, I64]:
-        """Take in ticks from index `first` on.
+        """Add ticks from index `first` on.
 
         Parameters
         ----------
         value, noise : float64 (m, k)
-            Values, and their out-of-band residual's variance.
+            Values, and the variance of their out-of-band residual.
         there : bool (m, k)
             Where the value is known.
         learnt : bool (m, k)
-            Its scale was learnt from the others: it has no vote on level and slope.
+            Members with a learnt scale: they have no vote on level and slope.
         sparse : bool (m, k), optional
-            Its samples are too far apart for the movement, whose size it does not show: its slope
-            is unknown.
+            Members with samples too far apart for the movement: their slope is unknown.
 
         Returns
         -------
         Force of float64 (m, n), float64 (m, n), int64 (n,)
-            By stretch of ticks within one second: what was known before it, the independent
-            samples behind the noise, and its ticks.
+            For each stretch of ticks within one second: the estimates known before it, the
+            number of independent samples behind the noise, and its number of ticks.
         """
         moments, m = self._moments, len(value)
         seconds = moments.read(first, value, noise, there)
         n, over = len(seconds.size), seconds.over
-        table = np.empty((len(NOTHING), m, over + 1))
+        table = np.empty((len(INITIAL), m, over + 1))
         table[:, :, 0] = self._force
         if over:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -200,8 +210,9 @@ class Consensus:
         return force, own * moments.independent, seconds.size
 
     def systematic(self, weights: F64, value: F64, force: Force) -> F64:
-        """Return the systematic part of the variance of `value` (k,), NaN where it is unknown.
+        """Return the systematic part of the variance of `value` (k,), NaN where unknown.
 
+        sum_c e_c^2 tau_c^2 (level) + sum_c f_c^2 a_c^2 (value - m)^2 (slope), over origins c.
         `weights` (m, k) of the members' detail; `force` by tick.
         """
         f = force
@@ -215,7 +226,10 @@ class Consensus:
         return out
 
     def _spread(self, weights: F64, part: F64, share: F64, tau: F64) -> F64:
-        """Return the variance (k,) that the origins' spread `tau` (m, k) gives to a mean."""
+        """Return the variance (k,) of a mean from the origins' spread `tau` (m, k).
+
+        sum_c e_c^2 tau_c, e = w (1 - part) + share sum(w part), added up over each origin c.
+        """
         if not tau.any():
             return np.zeros(weights.shape[1])
         taken = weights * part
@@ -226,12 +240,16 @@ class Consensus:
         return np.asarray(np.add.reduce(each * each * tau, 0))
 
     def _estimate(self, seconds: Seconds, votes: Bool, dense: Bool, table: F64) -> None:
-        """Write what is known after each second (fields, m, n + 1); the first is of before."""
+        """Write the estimates after each second (fields, m, n + 1); column 0 is the previous one.
+
+        Per second, with gain g_i = exp(part_i * log slope_i), level part t_i, pivot p:
+        ratio_i = 1 / g_i, shift_i = p - ratio_i (p + t_i).
+        """
         moments, active = self._moments, seconds.active
         pairs = moments.pairs(seconds.rows[1:, 1])
         off = ~np.eye(pairs.ticks.shape[1], dtype=bool)
         looks = pairs.ticks * (moments.independent * INDEPENDENT)
-        met = (looks >= LEAST) & off
+        met = (looks >= MIN_COMMON_TICKS) & off
         noise = noise_of(pairs, met)
         slope = self._slopes(pairs, looks, met, noise, votes, dense)
         gain = np.exp(np.where(slope.known, slope.part * slope.excess, 0.0))
@@ -258,13 +276,27 @@ class Consensus:
         both = (((level.known & votes) @ self._origin.T) > 0).sum(axis=1) > 1
         met_at = np.where(several & both, end, -np.inf)
         met_at = np.maximum.accumulate(np.append(table[-1, 0, 0], met_at))[1:]
+        # Moments are relative to an anchor a:
+        # ratio (y - a) + shift + a = ratio y + a (1 - ratio) + shift.
         new = Force(
-            ratio, np.where(np.isnan(anchor), 0.0, anchor) * (1 - ratio) + shift, ratio, ratio,
-            ratio, level.excess, level.var, level.part, level.share, level.tau, slope.excess,
-            slope.var, slope.part, slope.share, slope.tau,
-            np.broadcast_to(pivot + np.nan_to_num(anchor), ratio.shape),
-            np.broadcast_to(met_at[:, None], ratio.shape),
-        )  # fmt: skip
+            ratio=ratio,
+            shift=np.where(np.isnan(anchor), 0.0, anchor) * (1 - ratio) + shift,
+            variance=ratio,  # placeholders: `_noise` writes these three
+            measured=ratio,
+            by_hat=ratio,
+            level=level.excess,
+            level_var=level.var,
+            level_part=level.part,
+            level_share=level.share,
+            level_tau=level.tau,
+            slope=slope.excess,
+            slope_var=slope.var,
+            slope_part=slope.part,
+            slope_share=slope.share,
+            slope_tau=slope.tau,
+            pivot=np.broadcast_to(pivot + np.nan_to_num(anchor), ratio.shape),
+            compared=np.broadcast_to(met_at[:, None], ratio.shape),
+        )
         table[:, :, 1:] = np.array(new).transpose(0, 2, 1)
         near = moments.pairs(seconds.rows[1:, 0])
         self._noise(near, ratio, shift, active, end, Force(*table))
@@ -272,18 +304,28 @@ class Consensus:
     def _slopes(
         self, pairs: PairMoments, looks: F64, met: Bool, noise: F64, votes: Bool, dense: Bool
     ) -> _Effect:
-        """Return the logarithms of the members' slopes, by Deming regression of the pairs."""
+        """Return the logarithms of the members' slopes, by Deming regression of the pairs.
+
+        var(log g_i) = n_i / max_j (N_ij X_ij), X the signal's variance.
+        """
         met = met & dense[:, :, None] & dense[:, None]
         log, var, signal = deming(pairs, looks, noise)
         good = met & (pairs.cov > 0) & (var <= MAX_LOG_SD**2)
         known_by = np.where(good, looks * signal, 0.0).max(axis=2)
         return self._effect(
-            together(np.where(good, log, 0.0), good), noise / np.maximum(known_by, TINY),
-            np.asarray(good.any(axis=2)), votes, np.zeros_like(self._floor),
-        )  # fmt: skip
+            together(np.where(good, log, 0.0), good),
+            noise / np.maximum(known_by, TINY),
+            np.asarray(good.any(axis=2)),
+            votes,
+            np.zeros_like(self._floor),
+        )
 
     def _effect(self, z: F64, var: F64, known: Bool, votes: Bool, floor: F64) -> _Effect:
-        """Return members' levels or slopes `z` (n, m), of variance `var`, against the consensus."""
+        """Return members' levels or slopes `z` (n, m), of variance `var`, against the consensus.
+
+        Origin c: z_c = sum_i z_i / var_i / sum_i 1 / var_i, s_c^2 = 1 / sum_i 1 / var_i;
+        vote_c = 1 / (s_c^2 + tau_c^2) / sum; part_i = tau^2 / (tau^2 + var_i).
+        """
         origin = self._origin
         weight = np.where(known & votes, 1 / np.maximum(var, TINY), 0.0)
         total = weight @ origin.T
@@ -301,7 +343,7 @@ class Consensus:
         spread = tau @ origin
         compared = known & (valid.sum(axis=1, keepdims=True) > 1)
         part = np.where(compared, spread / np.maximum(spread + var, TINY), 0.0)
-        # A learnt member follows the consensus and has no deviation of its own.
+        # A learnt member follows the consensus: its deviation is 0.
         excess, part = np.where(votes, excess, known * 0.0), np.where(votes, part, compared * 1.0)
         beyond = tau + np.where(valid & (tau > 0), own, 0.0)
         return _Effect(known, excess, np.where(known, var, np.nan), part, share, beyond @ origin)
@@ -309,7 +351,10 @@ class Consensus:
     def _noise(
         self, pairs: PairMoments, ratio: F64, shift: F64, active: Bool, end: F64, force: Force
     ) -> None:
-        """Write variance, when it was measured and by what, after each second."""
+        """Write noise variance, time and method of its measurement, after each second.
+
+        Mean squared difference: V_ij = var_i + var_j - 2 cov_ij + (mean_i - mean_j)^2, corrected.
+        """
         variance, measured, by_hat = force.variance, force.measured, force.by_hat
         mean = ratio[:, :, None] * pairs.mean + shift[:, :, None]
         var = ratio[:, :, None] ** 2 * pairs.var
@@ -331,7 +376,7 @@ class Consensus:
                 own = np.diagonal(ratio[a:b, :, None] ** 2 * pairs.noise[a:b], axis1=1, axis2=2)
                 found = of_two(v[:, 0, 1], own[:, mine], n)
             else:
-                found = hat(v, n) * (1 + OPTIMISM / np.maximum(n, 1.0))[:, None]
+                found = hat(v, n) * (1 + WEIGHT_NOISE / np.maximum(n, 1.0))[:, None]
             good = n > 0
             to = (mine[:, None], a + 1 + np.flatnonzero(good))
             variance[to], measured[to] = found[good].T, end[a:b][good]

@@ -1,9 +1,9 @@
-"""How members of a signal differ, from the moments of their pairs: noise, slopes, spread.
+"""Differences of a signal's members from the moments of their pairs: noise, slopes, spread.
 
 Shapes: n seconds, m members; of [:, i, j] the first is i.
 
 Sources: Deming, Statistical Adjustment of Data (1943); Paule & Mandel, J. Res. NBS 87 (1982);
-Grubbs, J. Am. Stat. Assoc. 43 (1948), for two and their difference.
+Grubbs, J. Am. Stat. Assoc. 43 (1948), for two members.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from operators.types import F64, Bool
 from operators.weights.moments import TINY, PairMoments
 
 INDEPENDENT = 0.83
-"""Of ticks, what the resampler's kernel leaves independent."""
-LEAST = 8.0
-"""Independent ticks in common from which on two members have been compared."""
-NEWTON, CLOSE = 25, 1e-12
-ANCHOR = 1e-9
-"""Of a pair, what holds the mean of all at nothing."""
+"""Independent part of the ticks behind the resampler's kernel."""
+MIN_COMMON_TICKS = 8.0
+"""Independent ticks in common from which on two members count as compared."""
+MAX_NEWTON_STEPS, NEWTON_TOLERANCE = 25, 1e-12
+MEAN_RIDGE = 1e-9
+"""Addition to the diagonal, in pairs, that sets the mean of all members to 0."""
 MIN_NOISE = 1e-9
-"""Of a member's variance: less noise than this is not believed."""
+"""Smallest plausible noise, as a part of a member's variance."""
 
 
 def deming(pairs: PairMoments, looks: F64, noise: F64) -> tuple[F64, F64, F64]:
@@ -30,49 +30,51 @@ def deming(pairs: PairMoments, looks: F64, noise: F64) -> tuple[F64, F64, F64]:
     b = [S_ii - d S_jj + sqrt((S_ii - d S_jj)^2 + 4 d S_ij^2)] / (2 S_ij), d = n_i / n_j;
     var(log b) = (n_i / b^2 + n_j) / (N X), X = S_ij / b, N = `looks` independent ticks.
 
-    `noise` (n, m) is each member's variance in its own units. Where S_ij <= 0 nothing holds.
+    `noise` (n, m) is each member's variance in its own units. Results are invalid if S_ij <= 0.
     """
     mine, other = noise[:, :, None], noise[:, None]
     ratio = mine / other
     over = pairs.var - ratio * pairs.var.transpose(0, 2, 1)
     root = np.sqrt(over * over + 4 * ratio * pairs.cov**2)
-    # Of the two forms of the root the one that does not cancel.
-    slope = np.where(over >= 0, (over + root) / (2 * pairs.cov),
-                     2 * ratio * pairs.cov / (root - over))  # fmt: skip
+    # The form of the root without cancellation.
+    slope = np.where(
+        over >= 0, (over + root) / (2 * pairs.cov), 2 * ratio * pairs.cov / (root - over)
+    )
     slope = np.where(pairs.cov > 0, slope, 1.0)
     signal = pairs.cov / slope
     return np.log(slope), (mine / slope**2 + other) / (looks * signal), signal
 
 
 def paule_mandel(z: F64, var: F64, valid: Bool) -> F64:
-    """Return the variance (n,) that n sets of c readings `z` (n, c) have besides their own `var`.
+    """Return the variance tau^2 (n,) of n sets of c readings `z` (n, c) in excess of their `var`.
 
-    The root of sum w (z - mean)^2 = count - 1, w = 1 / (var + tau^2), 0 where there is none.
+    The root of sum w (z - mean)^2 = count - 1, w = 1 / (var + tau^2), 0 without a root.
     """
     tau = np.zeros(len(z))
     wanted = valid.sum(axis=1) - 1
     if not (wanted > 0).any():
         return tau
-    for _ in range(NEWTON):
+    for _ in range(MAX_NEWTON_STEPS):
         weight = np.where(valid, 1 / np.maximum(var + tau[:, None], TINY), 0.0)
         total = np.maximum(weight.sum(axis=1, keepdims=True), TINY)
         off = weight * (z - (weight * z).sum(axis=1, keepdims=True) / total)
         over = (off * off / np.maximum(weight, TINY)).sum(axis=1) - wanted
-        # The sum is convex in tau^2: from 0 on Newton's steps never pass the root.
+        # The sum is convex in tau^2: Newton's steps from 0 never pass the root.
         step = np.where(
             (wanted > 0) & (over > 0), over / np.maximum((off * off).sum(axis=1), TINY), 0.0
         )
         tau += step
-        if (step <= CLOSE * tau).all():
+        if (step <= NEWTON_TOLERANCE * tau).all():
             break
     return tau
 
 
 def noise_of(pairs: PairMoments, met: Bool) -> F64:
-    """Return each member's noise variance (n, m): out of band, and half of what it shows besides.
+    """Return each member's noise variance (n, m): out-of-band noise plus half of the excess.
 
-    Against the member that it fits best, both of one size: b = sqrt(S_ii / S_jj) leaves
-    2 S_ii (1 - r) between them, r their correlation, of which n_i + b^2 n_j is out of band.
+    The excess is that against the best fitting member, both scaled to one size. With
+    b = sqrt(S_ii / S_jj) and correlation r, their difference has variance 2 S_ii (1 - r), of which
+    n_i + b^2 n_j is out of band.
     """
     both = np.sqrt(pairs.var * pairs.var.transpose(0, 2, 1))
     apart = 2 * pairs.var * (1 - pairs.cov / np.maximum(both, TINY))
@@ -86,10 +88,10 @@ def noise_of(pairs: PairMoments, met: Bool) -> F64:
 
 
 def of_two(apart: F64, own: F64, looks: F64) -> F64:
-    """Return two members' variances (n, 2) behind their mean squared difference (n,).
+    """Return two members' variances (n, 2) from their mean squared difference V (n,).
 
-    Of the difference its own scatter, sqrt(2 / n), is taken off by half: else chance would count
-    as noise in every other second.
+    v_i = own_i + max(V (1 - sqrt(2 / n) / 2) - sum own, 0) / 2. Half of the relative scatter of V,
+    sqrt(2 / n), is subtracted: otherwise chance counts as noise in every other second.
     """
     margin = 1 - 0.5 * np.sqrt(2 / np.maximum(looks, 2.0))
     besides = np.maximum(apart * margin - own.sum(axis=1), 0.0)
@@ -97,9 +99,12 @@ def of_two(apart: F64, own: F64, looks: F64) -> F64:
 
 
 def together(apart: F64, good: Bool) -> F64:
-    """Return z (n, m) whose differences z_i - z_j fit `apart` (n, m, m) best, their mean 0."""
+    """Return z (n, m) of mean 0 whose differences z_i - z_j fit `apart` (n, m, m) best.
+
+    Normal equations: count_i z_i - sum_j z_j = sum_j apart_ij.
+    """
     count = good.sum(axis=2)
     matrix = np.where(good, -1.0, 0.0)
     index = np.arange(good.shape[1])
-    matrix[:, index, index] = count + ANCHOR
+    matrix[:, index, index] = count + MEAN_RIDGE
     return np.asarray(np.linalg.solve(matrix, apart.sum(axis=2)[..., None])[..., 0])

@@ -1,17 +1,17 @@
-"""Running moments of each pair of a signal's members, over the ticks that both have.
+"""Running moments of each pair of a signal's members, over their common ticks.
 
-Sums are gathered by second of data time and forgotten exponentially. Nothing is kept of a member
-alone: members that were there at different times would look biased against each other. Each
-member's values are taken from an anchor, its first, so that squares keep their digits.
+Sums are collected by second of data time and decay exponentially. There are no moments of single
+members: members present at different times would look biased against each other. Values are taken
+relative to an anchor, the member's first value, so that squares keep their digits.
 
-A window that is `shared` is of the time that the pair has in common and keeps its sums while one
-of them is away; any other is of data time.
+A `shared` window runs in the time common to the pair: its sums are kept while one member is
+absent. Other windows run in data time.
 
-State: four sums a pair and window, and of the second that is not over. Cost: one matrix product a
+State: four sums a pair and window, and those of the open second. Cost: one matrix product a
 packet, 5 numpy calls a second.
 
 Source: exponentially weighted moments of pairwise complete data; Welford, Technometrics 4 (1962),
-on taking them from an anchor.
+for the anchor.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from operators.types import F64, I64, Bool, State
 
 RENEW_S = 1.0
 INDEPENDENT_HZ = 5.0
-"""Of a finer grid, ticks that are nearer to one another than this share their noise."""
+"""Rate of independent ticks: on a finer grid, neighbouring ticks share their noise."""
 TINY = 1e-300
 PARTS = 4
-"""Rows of the product: presence, value, its square, variance of its noise."""
+"""Rows of the product a member: presence, value, its square, variance of its noise."""
 
 
 class MomentWindow(NamedTuple):
-    """What is forgotten after how long (s), and whether only time in common counts."""
+    """Decay time (s), and whether only common time counts."""
 
     seconds: float
     shared: bool
 
 
 class PairMoments(NamedTuple):
-    """Moments of pairs over n windows, (n, m, m): [:, i, j] is of i, over the ticks shared with j.
+    """Moments of pairs over n windows, (n, m, m): [:, i, j] is of i, over its ticks with j.
 
-    `ticks` in common; `mean`, `var` and `noise` (variance) of i; `cov` of both. Values are less
-    their anchors.
+    `ticks` in common; `mean`, `var` and `noise` (variance) of i; `cov` of both. Values are relative
+    to their anchors.
     """
 
     ticks: F64
@@ -52,11 +52,11 @@ class PairMoments(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """A packet's ticks by second: n stretches, of which the first `over` end a second.
+    """A packet's ticks by second: n stretches; the first `over` of them complete a second.
 
     `size` (n,) ticks each; `begin` (n,) the second of data time; `rows` (over + 1, windows, 4 m,
-    2 m) the sums before the first and after each that is over; `active` (over, m) says whether a
-    member was there within it.
+    2 m) the sums before the first and after each completed second; `active` (over, m) whether a
+    member was present within it.
     """
 
     size: I64
@@ -76,7 +76,6 @@ class Moments:
         windows: tuple[MomentWindow, ...],
         *,
         one_anchor: bool,
-        state: State | None = None,
     ) -> None:
         m = self._members = members
         self.every = max(1, round(RENEW_S * tick_hz))
@@ -88,22 +87,36 @@ class Moments:
         self.anchor = np.full(m, np.nan)
         self._sums = np.zeros((len(windows), PARTS * m, 2 * m))
         self._open = np.zeros((PARTS * m, 2 * m))
-        if state:
-            self.anchor, self._sums, self._open = state["anchor"], state["sums"], state["open"]
+
+    @classmethod
+    def from_snapshot(
+        cls,
+        state: State,
+        members: int,
+        tick_hz: float,
+        windows: tuple[MomentWindow, ...],
+        *,
+        one_anchor: bool,
+    ) -> Moments:
+        """Return the moments of a snapshot."""
+        moments = cls(members, tick_hz, windows, one_anchor=one_anchor)
+        moments.anchor, moments._sums = state["anchor"], state["sums"]
+        moments._open = state["open"]
+        return moments
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         return {"anchor": self.anchor.copy(), "sums": self._sums, "open": self._open}
 
     def read(self, first: int, value: F64, noise: F64, there: Bool) -> Seconds:
-        """Take in ticks from index `first` on.
+        """Add ticks from index `first` on.
 
         Parameters
         ----------
         value, noise : float64 (m, k)
             Values, and the variance of their noise (NaN: unknown, counted as none).
         there : bool (m, k)
-            Where the value is known.
+            Mask of known values.
         """
         m, k, every = self._members, value.shape[1], self.every
         if np.isnan(self.anchor).any():
@@ -131,12 +144,15 @@ class Moments:
         self._open = sums[over].copy() if over < n else np.zeros_like(self._open)
         edges = np.minimum(np.maximum(np.arange(n + 1) * every - phase, 0), k)
         return Seconds(
-            edges[1:] - edges[:-1], over, first // every + np.arange(float(n)), rows,
-            np.diagonal(sums[:over, :m, :m], axis1=1, axis2=2) > 0,
-        )  # fmt: skip
+            size=edges[1:] - edges[:-1],
+            over=over,
+            begin=first // every + np.arange(float(n)),
+            rows=rows,
+            active=np.diagonal(sums[:over, :m, :m], axis1=1, axis2=2) > 0,
+        )
 
     def _set_anchor(self, value: F64, there: Bool) -> None:
-        """Give members that have none their first value, or all of them the first of any."""
+        """Set missing anchors: each member's first value, or the first value of any member."""
         new = np.isnan(self.anchor) & there.any(axis=1)
         at = there.argmax(axis=1)
         if self._one_anchor and new.any():
@@ -146,14 +162,18 @@ class Moments:
             self.anchor[new] = value[new, at[new]]
 
     def pairs(self, rows: F64) -> PairMoments:
-        """Return the moments that sums (n, 4 m, 2 m) of one window come to."""
+        """Return the moments from the sums (n, 4 m, 2 m) of one window.
+
+        mean = S_y / S_1, var = S_yy / S_1 - mean^2, cov = S_yz / S_1 - mean_y mean_z.
+        """
         m = self._members
         count = rows[:, :m, :m]
         total = np.maximum(count, TINY)
         mean = rows[:, m : 2 * m, :m] / total
         return PairMoments(
-            count, mean,
-            np.maximum(rows[:, 2 * m : 3 * m, :m] / total - mean * mean, 0.0),
-            rows[:, m : 2 * m, m:] / total - mean * mean.transpose(0, 2, 1),
-            rows[:, 3 * m :, :m] / total,
-        )  # fmt: skip
+            ticks=count,
+            mean=mean,
+            var=np.maximum(rows[:, 2 * m : 3 * m, :m] / total - mean * mean, 0.0),
+            cov=rows[:, m : 2 * m, m:] / total - mean * mean.transpose(0, 2, 1),
+            noise=rows[:, 3 * m :, :m] / total,
+        )

@@ -1,6 +1,6 @@
-"""What a station said, put together over its packets so that runs can be compared.
+"""Output of a station, joined over its packets for comparison of runs.
 
-How rows came in packets is left out: columns are joined by channel, counts by source and end,
+The division into packets is ignored: columns are joined by channel, counts by source and end,
 dead letters by kind and window of data time.
 """
 
@@ -21,7 +21,7 @@ WINDOW_S = 10.0
 
 
 def outcome(packets: Iterable[Packet]) -> Outcome:
-    """Return all that the packets carry, by name."""
+    """Return the contents of the packets, by name."""
     packets = list(packets)
     out: Outcome = {
         "arrivals": np.concatenate([p.arrivals for p in packets]),
@@ -72,7 +72,7 @@ def _rows(out: Outcome, blocks: list[Block]) -> None:
 
 
 def _letters(out: Outcome, letters: list[DeadLetter]) -> None:
-    """Join letters as the ledger does: by kind and window, the earliest speaks for all."""
+    """Join letters like `LossCounter`: by kind and window, with the earliest as sample."""
     for d in letters:
         key = (
             f"letter {math.floor(d.watermark / WINDOW_S)} {d.stage} {d.reason} {d.source} {d.where}"
@@ -99,17 +99,17 @@ def _columns(out: Outcome, name: str, tables: list[Any]) -> None:
             _columns(out, f"{name} {signal.name}", [t.signals[k] for t in tables])
 
 
-# -- compared -----------------------------------------------------------------------------------
+# -- comparison ---------------------------------------------------------------------------------
 
 
 def assert_same(a: Any, b: Any, tolerance: float = 0.0) -> None:
-    """Fail with all the places in which two outcomes differ."""
+    """Fail with all differences of two outcomes."""
     found = differences(a, b, tolerance)
     assert not found, "\n".join(found[:20])
 
 
 def differences(a: Any, b: Any, tolerance: float = 0.0, where: str = "") -> list[str]:
-    """Return where two outcomes differ: floats by more than the tolerance, all else at all."""
+    """Return the differences of two outcomes; floats may differ by the tolerance."""
     if isinstance(a, dict):
         both = [f"{where}{k}: only in one" for k in sorted(set(a) ^ set(b))]
         return both + [

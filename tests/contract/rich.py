@@ -1,4 +1,4 @@
-"""A recording in which all happens that can happen, and the stations that it runs through."""
+"""A recording with every kind of event and fault, and the stations that process it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,35 @@ SKEWED = {"offset_s": -3.214, "skew_ppm": 87.0, "resets": ((35.0, 0.5), (60.0, -
 STUDIO = (
     Source(source="ure", key="pulse", rate_hz=20.0, loss=0.02),
     Source(
-        key="/pulse", lag_s=0.18, loss=0.02, outliers=0.01, duplicates=5, wild=3,
-        wild_arrivals=2, far=2, delays=((20.0, 20.4, 0.35), (42.0, 42.2, 0.9), (50.0, 50.1, 6.0)),
-        markers=((10.0, "verse"), (36.0, "chorus"), (65.0, "coda")), **SKEWED,
+        key="/pulse",
+        lag_s=0.18,
+        loss=0.02,
+        outliers=0.01,
+        duplicates=5,
+        wild=3,
+        wild_arrivals=2,
+        far=2,
+        delays=((20.0, 20.4, 0.35), (42.0, 42.2, 0.9), (50.0, 50.1, 6.0)),
+        markers=((10.0, "verse"), (36.0, "chorus"), (65.0, "coda")),
+        **SKEWED,
     ),
     Source(key="/array", rate_hz=10.0, lag_s=0.25, elements=3, **SKEWED),
     Source(
-        source="osc_2", rate_hz=31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=-0.42,
-        silent=((44.0, 53.0),), delays=((15.0, 15.6, 0.2),), sequenced=False, grain_s=0.001,
+        source="osc_2",
+        rate_hz=31.7,
+        offset_s=7.905,
+        skew_ppm=-140.0,
+        lag_s=-0.42,
+        silent=((44.0, 53.0),),
+        delays=((15.0, 15.6, 0.2),),
+        sequenced=False,
+        grain_s=0.001,
     ),
     Source(source="osc_3", key="/slow", rate_hz=2.5, noise=0.02),
     Source(source="midi_1", key="cc/1/1", rate_hz=40.0, held=True, stamped=False),
     Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
     Source(source="osc_2", key="/unused", rate_hz=3.0),
-)  # fmt: skip
+)
 SECONDS = 75.0
 BLOCKS = (0.05, 0.5, 10.0)
 
@@ -72,11 +87,11 @@ def recording() -> Batch:
 
 @lru_cache(maxsize=8)
 def traced(block_s: float = 1.0) -> dict[str, list[Packet]]:
-    """Return what leaves each station when collect cuts blocks of this width."""
+    """Return the output of each station for blocks of this width."""
     return trace(stations(block_s=block_s), every(recording(), 997))
 
 
 def into(station: str) -> list[Any]:
-    """Return what the station is given: the batches, or what leaves the one before."""
+    """Return the input of a station: the batches, or the output of the previous station."""
     k = STATIONS.index(station)
     return list(traced()[STATIONS[k - 1]]) if k else every(recording(), 997)

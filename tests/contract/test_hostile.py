@@ -19,9 +19,15 @@ from tests.contract.rich import BLOCKS, PLAN, recording, stations, traced
 from tests.support.signals import START, Source, cut, feed, makers, plan, studio, trace
 
 NAMES = (
-    ("ure", "pulse"), ("osc_1", "/pulse"), ("osc_1", "/array[0]"), ("osc_1", "/array[1]"),
-    ("osc_2", "/pulse"), ("midi_1", "cc/1/1"), ("ure", "ure_coherence_level"), ("who", "cares"),
-)  # fmt: skip
+    ("ure", "pulse"),
+    ("osc_1", "/pulse"),
+    ("osc_1", "/array[0]"),
+    ("osc_1", "/array[1]"),
+    ("osc_2", "/pulse"),
+    ("midi_1", "cc/1/1"),
+    ("ure", "ure_coherence_level"),
+    ("who", "cares"),
+)
 STAMPS = st.one_of(
     st.sampled_from([0.0, -1e12, 1e12, 1e9, -1e9, 1.73e9, 1.73e9 + 1, 1.73e9 - 40, 2.73e9]),
     st.floats(-1e12, 1e12),
@@ -35,7 +41,7 @@ VALUES = st.one_of(
 
 @st.composite
 def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[Batch]:
-    """Return batches in which anything may stand that the decoder lets through."""
+    """Return batches with any rows that the decoder accepts."""
     pieces = []
     for k in range(draw(st.integers(1, 4))):
         n = draw(st.integers(0, 25))
@@ -57,27 +63,51 @@ def hostile(draw: st.DrawFn, arrival: st.SearchStrategy[float] = NEAR) -> list[B
         value = np.where(text | (name < 0), np.nan, column(VALUES, float))
         pieces.append(
             Batch(
-                "studio", NAMES, name, ts, rx, stamped, column(st.booleans(), bool) & (name >= 0),
-                value, column(st.integers(-1, 3), np.int64), line,
-                tuple(Marker(int(i), "x") for i in np.flatnonzero(text)),
-                tuple(Reject(int(r), "json", draw(st.sampled_from(["osc_1", "?"])),
-                                     "f", b"\xff", draw(st.integers(1, 3)))
-                      for r in sorted(draw(st.lists(st.integers(0, n), max_size=3)))),
+                rig="studio",
+                names=NAMES,
+                name=name,
+                ts=ts,
+                rx=rx,
+                stamped=stamped,
+                wild=column(st.booleans(), bool) & (name >= 0),
+                value=value,
+                seq=column(st.integers(-1, 3), np.int64),
+                line=line,
+                markers=tuple(Marker(int(i), "x") for i in np.flatnonzero(text)),
+                rejects=tuple(
+                    Reject(
+                        int(r),
+                        "json",
+                        draw(st.sampled_from(["osc_1", "?"])),
+                        "f",
+                        b"\xff",
+                        draw(st.integers(1, 3)),
+                    )
+                    for r in sorted(draw(st.lists(st.integers(0, n), max_size=3)))
+                ),
                 end=k == 0,
             )
-        )  # fmt: skip
+        )
     return pieces[1:] + pieces[:1]
 
 
 FIRST = Batch(
-    "studio", NAMES, np.zeros(1, np.int32), np.array([1.73e9]), np.array([1.73e9]),
-    np.zeros(1, bool), np.zeros(1, bool), np.zeros(1), np.full(1, -1), np.full(1, -1),
-)  # fmt: skip
-"""One event with which a run begins; an older one could come after ticks of the host clock."""
+    rig="studio",
+    names=NAMES,
+    name=np.zeros(1, np.int32),
+    ts=np.array([1.73e9]),
+    rx=np.array([1.73e9]),
+    stamped=np.zeros(1, bool),
+    wild=np.zeros(1, bool),
+    value=np.zeros(1),
+    seq=np.full(1, -1),
+    line=np.full(1, -1),
+)
+"""The first event of a run; an older one could follow ticks of the host clock."""
 
 
 def balance(packets: list[Packet]) -> dict[str, dict[str, int]]:
-    """Return by source how many events met each end, rows still on the way not counted."""
+    """Return the number of events by source and end, without rows in progress."""
     out: dict[str, dict[str, int]] = {}
     for e in (e for p in packets for e in p.ends):
         mine = out.setdefault(e.source, dict.fromkeys(ENDS, 0))
@@ -86,7 +116,7 @@ def balance(packets: list[Packet]) -> dict[str, dict[str, int]]:
 
 
 def events_in(batches: list[Batch]) -> dict[str, int]:
-    """Return how many events each source sent: a tick of the host clock is none."""
+    """Return the number of events of each source, without ticks of the host clock."""
     out: dict[str, int] = {}
     for b in batches:
         for n in b.name[b.name >= 0].tolist():
@@ -110,13 +140,22 @@ def assert_balanced(batches: list[Batch], packets: list[Packet]) -> None:
 PLANS = (
     PLAN,
     dataclasses.replace(
-        PLAN, wait_s=0.0, wait_lag_s=0.0, half_width_s=0.3, max_disorder_s=0.0, tick_hz=2.0,
+        PLAN,
+        wait_s=0.0,
+        wait_lag_s=0.0,
+        half_width_s=0.3,
+        max_disorder_s=0.0,
+        tick_hz=2.0,
         failover=FailoverConfig(fallback="degrade", rejoin_after_s=0.0),
     ),
     plan(("osc_1:/pulse",), frozen_after_s={"osc_1": 1.0}),
-    plan((Member("pulse", "ure:pulse", "ure", -3.0, 0.1),
-          Member("pulse", "osc_1:/pulse", "sensors", 40.0, 0.0))),
-)  # fmt: skip
+    plan(
+        (
+            Member("pulse", "ure:pulse", "ure", -3.0, 0.1),
+            Member("pulse", "osc_1:/pulse", "sensors", 40.0, 0.0),
+        )
+    ),
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -137,7 +176,9 @@ def test_arrivals_that_jump_raise_nothing(batches: list[Batch]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(hostile(), st.lists(st.integers(0, 25), max_size=4))
-def test_hostile_rows_give_the_same_however_cut(batches: list[Batch], places: list[int]) -> None:
+def test_hostile_rows_give_the_same_for_any_batches(
+    batches: list[Batch], places: list[int]
+) -> None:
     batches = [FIRST, *batches]
     whole = feed(stations()["collect"](None), batches)
     pieces = [p for b in batches for p in cut(b, places)]
@@ -151,14 +192,14 @@ def test_the_rich_recording_balances() -> None:
         assert_balanced([recording()], traced(block_s)["evidence"])
 
 
-def test_a_rig_that_ends_before_it_began_gives_nothing() -> None:
+def test_a_rig_without_events_gives_nothing() -> None:
     nothing = cut(studio(Source(), seconds=1.0), [0])[0]
     packets = trace(stations(), [dataclasses.replace(nothing, end=True)])["evidence"]
     assert [(p.fused, p.sync, p.ends) for p in packets] == [(None, (), ())]
 
 
 def peak_mb(gap_s: float) -> float:
-    """Return the most memory that it takes to bridge a gap in a recording (MB)."""
+    """Return the peak memory for a gap in a recording (MB)."""
     batch = studio(Source(source="ure", key="pulse", rate_hz=20.0), Source(), seconds=20.0)
     gap = gap_s * (batch.rx > START + 10)
     tracemalloc.start()

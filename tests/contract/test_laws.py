@@ -1,4 +1,4 @@
-"""The laws of the house, over every station: what each makes of a rich recording."""
+"""Laws of all stations, tested on a rich recording."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ from tests.support.signals import (
     plan,
     studio,
     trace,
-)  # fmt: skip
+)
 
 
-def test_the_recording_has_all_that_can_happen_in_it() -> None:
+def test_the_rich_recording_has_every_kind_of_result() -> None:
     out = outcome(traced()["evidence"])
     ends = {key.split()[-1] for key in out if key.startswith("ends ")}
     assert ends == set(ENDS) - {"dropped"}
     assert {(d.stage, d.reason) for d in out["dead"]} == {
-        ("receive", "json"), ("collect", "wild_stamp"), ("drift", "wild_stamp"),
+        ("receive", "json"),
+        ("collect", "wild_stamp"),
+        ("drift", "wild_stamp"),
         ("normalize", "out_of_range"),
-    }  # fmt: skip
+    }
     assert {s.why for s in out["sync"]} == {"hop", "reset", "state", "end"}
     assert {s.state for s in out["sync"]} >= {"acquiring", "live", "stale", "rejoining"}
     assert [m.value for m in out["markers"]] == ["verse", "chorus", "coda"]
@@ -102,7 +104,9 @@ def test_collect_cuts_early_at_the_same_row_for_any_batches(
 
 @pytest.mark.parametrize("block_s", BLOCKS)
 @pytest.mark.parametrize("station", STATIONS)
-def test_a_station_says_the_same_however_wide_the_blocks(station: str, block_s: float) -> None:
+def test_the_output_of_a_station_does_not_depend_on_the_width_of_blocks(
+    station: str, block_s: float
+) -> None:
     one, other = outcome(traced()[station]), outcome(traced(block_s)[station])
     assert_same(other, one, 1e-9)
 
@@ -117,7 +121,9 @@ def test_a_station_says_the_same_however_wide_the_blocks(station: str, block_s: 
     ],
     ids=["fine grid", "coarse grid", "low latency", "long wait"],
 )
-def test_any_grid_says_the_same_however_wide_the_blocks(given: dict[str, float]) -> None:
+def test_the_output_on_any_grid_does_not_depend_on_the_width_of_blocks(
+    given: dict[str, float],
+) -> None:
     p = dataclasses.replace(PLAN, **given)
     one, other = (
         outcome(trace(stations(p, block_s), every(recording(), 997))["evidence"])
@@ -130,7 +136,7 @@ def test_any_grid_says_the_same_however_wide_the_blocks(given: dict[str, float])
 
 
 def resumed(station: str, items: list[Any], cuts: set[int]) -> list[Packet]:
-    """Return what the station says when it is stored and begun anew before each cut."""
+    """Return the output of a station that is rebuilt from its snapshot before each cut."""
     build = stations()[station]
     core = build(None)
     out: list[Packet] = []
@@ -143,7 +149,7 @@ def resumed(station: str, items: list[Any], cuts: set[int]) -> list[Packet]:
 
 
 @pytest.mark.parametrize("station", STATIONS)
-def test_a_station_goes_on_from_any_snapshot(station: str) -> None:
+def test_a_station_continues_from_any_snapshot(station: str) -> None:
     items = into(station)
     straight = traced()[station]
     assert_same(resumed(station, items, set(range(len(items)))), straight)
@@ -169,7 +175,7 @@ def test_a_snapshot_that_is_not_the_stations_own_is_refused(station: str) -> Non
 
 
 def arrays(item: Any) -> list[np.ndarray]:
-    """Return every array in it, however deep."""
+    """Return all nested arrays."""
     if isinstance(item, np.ndarray):
         return [item]
     if isinstance(item, msgspec.Struct):
@@ -193,7 +199,7 @@ def test_a_station_leaves_its_input_as_it_was(station: str) -> None:
 
 
 @pytest.mark.parametrize("station", STATIONS)
-def test_a_snapshot_does_not_change_with_what_comes_later(station: str) -> None:
+def test_a_snapshot_does_not_change_with_later_input(station: str) -> None:
     items = into(station)
     core = stations()[station](None)
     half = len(items) // 2

@@ -1,4 +1,4 @@
-"""The laws of the house in the second of two passes, where clocks, lags and gains are known."""
+"""Laws of all stations in the second of two passes, with known clocks, lags and gains."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ LEARNERS = ("drift", "align", "scale")
 
 @lru_cache(maxsize=4)
 def found(block_s: float = 1.0) -> Hindsight:
-    """Return the findings of a first pass, as they are read from their file."""
+    """Return the findings of a first pass, decoded from their file."""
     make = stations(TWO, block_s)
-    make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN,
-                                                                        learn=True)}  # fmt: skip
+    make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN, learn=True)}
     items: list[Any] = every(recording(), 997)
     shown = {}
     for station, build in make.items():
@@ -69,12 +68,14 @@ def test_clock_resets_are_reported_as_they_happen() -> None:
 
 @pytest.mark.parametrize("block_s", BLOCKS)
 @pytest.mark.parametrize("station", STATIONS[1:])
-def test_a_station_gives_the_same_however_wide_the_blocks(station: str, block_s: float) -> None:
+def test_the_output_of_a_station_does_not_depend_on_the_width_of_blocks(
+    station: str, block_s: float
+) -> None:
     assert_same(outcome(traced(block_s)[station]), outcome(traced()[station]), 1e-9)
 
 
 @pytest.mark.parametrize("station", LEARNERS)
-def test_a_station_goes_on_from_any_snapshot(station: str) -> None:
+def test_a_station_continues_from_any_snapshot(station: str) -> None:
     build = stations(TWO, known=found())[station]
     core, out = build(None), []
     for item in traced()[STATIONS[STATIONS.index(station) - 1]]:
@@ -86,8 +87,9 @@ def test_a_station_goes_on_from_any_snapshot(station: str) -> None:
 @pytest.mark.parametrize("station", LEARNERS)
 def test_the_findings_are_left_as_they_are(station: str) -> None:
     before = encode(found(), "f", [])
-    feed(stations(TWO, known=found())[station](None),
-         traced()[STATIONS[STATIONS.index(station) - 1]])  # fmt: skip
+    feed(
+        stations(TWO, known=found())[station](None), traced()[STATIONS[STATIONS.index(station) - 1]]
+    )
     assert encode(found(), "f", []) == before
 
 

@@ -1,4 +1,4 @@
-"""The lag of one series against another: how exact, and when there is none to be told."""
+"""The lag of one series against another: its accuracy, and the cases without a lag."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def test_gain_and_level_do_not_matter() -> None:
     assert scaled.confidence == pytest.approx(plain.confidence, abs=1e-6)
 
 
-def test_turned_round_the_lag_changes_its_sign() -> None:
+def test_exchanged_series_change_the_sign_of_the_lag() -> None:
     a, b = pair(1.234)
     assert lag_of(b, a, HZ, MOST).lag_s == pytest.approx(-lag_of(a, b, HZ, MOST).lag_s, abs=1e-9)
 
 
-def test_where_coherence_is_low_the_peak_still_tells() -> None:
+def test_the_peak_gives_the_lag_at_low_coherence() -> None:
     lags = np.random.default_rng(2).uniform(-2, 2, 30)
     found = [lag_of(*pair(x, noise=1.2, seed=s), HZ, MOST) for s, x in enumerate(lags)]
     error = np.array([f.lag_s - x for f, x in zip(found, lags, strict=True) if f.ok])
@@ -66,7 +66,7 @@ def test_where_coherence_is_low_the_peak_still_tells() -> None:
     assert np.abs(error).max() < 0.3
 
 
-def test_holes_cost_accuracy_not_the_lag() -> None:
+def test_holes_reduce_accuracy_only() -> None:
     a, b = pair(0.77, noise=0.05)
     a[40:70], b[200:215] = np.nan, np.nan
     assert lag_of(a, b, HZ, MOST).lag_s == pytest.approx(0.77, abs=0.015)
@@ -76,7 +76,7 @@ def test_holes_cost_accuracy_not_the_lag() -> None:
 
 
 def note(a: F64, b: F64, most: float = MOST) -> str:
-    """Return why no lag is told; what could not be searched has no confidence, not even 0."""
+    """Return the note of a missing lag; without a search the confidence is NaN, not 0."""
     found = lag_of(a, b, HZ, most)
     unknown = found.note in ("too little data", "constant")
     assert not found.ok and np.isnan(found.lag_s)
@@ -84,20 +84,20 @@ def note(a: F64, b: F64, most: float = MOST) -> str:
     return found.note
 
 
-def test_too_little_data_is_called_so() -> None:
+def test_too_little_data_has_its_note() -> None:
     a, b = pair(0.5)
     a[60:] = np.nan
     assert note(a, b) == note(b, a) == "too little data"
     assert note(np.empty(0), np.empty(0)) == "too little data"
 
 
-def test_a_constant_is_called_so() -> None:
+def test_a_constant_has_its_note() -> None:
     a, _ = pair(0.5)
     assert note(a, np.full(N, 7.0)) == note(np.full(N, 7.0), a) == "constant"
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_an_inverted_channel_is_called_so(seed: int) -> None:
+def test_an_inverted_channel_has_its_note(seed: int) -> None:
     a, b = pair(0.5, seed=seed)
     assert note(a, -b) == "anti-correlated"
 
@@ -109,7 +109,7 @@ def test_a_periodic_signal_has_no_one_lag(hz: float) -> None:
     assert note(a, b) in ("ambiguous", "weak")
 
 
-def test_a_lag_beyond_the_search_is_not_told() -> None:
+def test_a_lag_beyond_the_search_is_not_reported() -> None:
     found = [lag_of(*pair(4.0, seed=s), HZ, 2.0) for s in range(20)]
     assert not any(f.ok for f in found)
 
@@ -128,7 +128,7 @@ def test_a_drift_is_too_slow_for_a_lag(seed: int) -> None:
     assert note(slow[10:], slow[5:-5]) in ("too slow", "weak", "at the edge")
 
 
-def test_one_bump_each_is_no_proof() -> None:
+def test_one_bump_in_each_series_gives_no_lag() -> None:
     a, b = (np.exp(-(((T - at) / 0.8) ** 2)) for at in (30.0, 31.5))
     assert not lag_of(a, b, HZ, MOST).ok
 

@@ -47,24 +47,24 @@ def run(packets: list[Packet], make=Counting) -> list[tuple[str, float]]:
     return [(rig, p.watermark) for rig, p in out]
 
 
-def test_each_rig_has_a_state_of_its_own():
+def test_each_rig_has_its_own_state():
     came = run([packet("a"), packet("b"), packet("a"), packet("b"), packet("a")])
     assert [n for rig, n in came if rig == "a"] == [1, 2, 3]
     assert [n for rig, n in came if rig == "b"] == [1, 2]
 
 
-def test_a_station_may_give_several_packets():
+def test_a_station_may_return_several_packets():
     assert run([packet("a"), packet("a")], Doubling) == [("a", n) for n in (1, 2, 3, 4)]
 
 
 def test_a_bug_stops_the_flow_and_names_station_and_rig():
     with pytest.raises(BytewaxRuntimeError) as caught:
         run([packet("a"), packet("b", -1.0)])
-    told, cause = [], caught.value
+    messages, cause = [], caught.value
     while cause is not None:
-        told.append(str(cause))
+        messages.append(str(cause))
         cause = cause.__cause__
-    assert "station count, rig 'b': ZeroDivisionError: before the beginning" in told
+    assert "station count, rig 'b': ZeroDivisionError: before the beginning" in messages
 
 
 STATE = {
@@ -76,7 +76,7 @@ STATE = {
 }
 
 
-def test_plain_values_come_back_as_they_went():
+def test_plain_values_survive_encoding():
     assert decode_state(encode_state(STATE, "drift", "f"), "drift", "f") == STATE
 
 
@@ -92,7 +92,7 @@ def test_plain_values_come_back_as_they_went():
     ],
     ids=["2-d", "special", "bool", "empty", "0-d", "strided"],
 )
-def test_arrays_come_back_bit_for_bit_and_may_be_written_to(array):
+def test_arrays_survive_encoding_and_are_writable(array):
     back = decode_state(encode_state({"a": [array]}, "drift", "f"), "drift", "f")["a"][0]
     assert back.dtype == array.dtype
     assert back.shape == array.shape
@@ -106,7 +106,7 @@ def test_numbers_of_numpy_are_plain_numbers():
     assert type(state["x"]) is float
 
 
-def test_what_is_no_plain_value_is_refused_when_it_is_saved():
+def test_an_object_in_a_state_is_refused_on_encoding():
     for value in (object(), np.array(["text"]), np.array([None], dtype=object)):
         with pytest.raises(TypeError, match="a state cannot hold"):
             encode_state({"x": value}, "drift", "f")
@@ -138,12 +138,12 @@ def test_a_state_cut_anywhere_is_refused():
 
 
 @pytest.mark.parametrize("foreign", [None, 5, {"n": 1}, b"", b"\x80\x04K\x07.", "text"])
-def test_what_is_not_ours_is_refused(foreign):
+def test_foreign_bytes_are_refused(foreign):
     with pytest.raises(StateRefusedError, match="not Lumen Fusion's"):
         decode_state(foreign, "drift", "f")
 
 
-def test_a_well_summed_state_of_another_form_is_refused():
+def test_a_state_of_another_format_with_a_valid_checksum_is_refused():
     for body in (b"\x93\x01\xa1s\xa1f", b"\x94\x01\xa5drift\xa1f\xc7\x01\x07\x00", b""):
         stored = b"LUMN" + zlib.crc32(body).to_bytes(4, "big") + body
         with pytest.raises(StateRefusedError, match="cannot be read"):

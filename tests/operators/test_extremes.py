@@ -23,7 +23,7 @@ signals: {{pulse: {{members: {{"ure:pulse": {{group: ure}}, "osc_1:/body/pulse":
 
 
 def numbers(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the numbers of a JSON Schema, each with the name of what it is a part of."""
+    """Yield the numbers of a JSON Schema, each with the name of its parent."""
     if isinstance(node, list):
         for part in node:
             yield from numbers(part, name)
@@ -35,8 +35,8 @@ def numbers(node: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if inside is None:
                 yield from numbers(part, name)
             else:
-                for word, inner in part.items():
-                    yield from numbers(inner, inside + word)
+                for key, inner in part.items():
+                    yield from numbers(inner, inside + key)
 
 
 def test_every_number_of_the_configuration_has_a_lower_and_an_upper_bound() -> None:
@@ -50,21 +50,27 @@ def test_every_number_of_the_configuration_has_a_lower_and_an_upper_bound() -> N
 @pytest.mark.parametrize(
     "rest",
     [
-        "quality: {window_s: 1.0e+300}", "quality: {window_s: 1.0e+8}",
-        "quality: {hop_s: 1.0e-9}", "align: {hop_s: 1.0e-9}", "align: {window_s: 1.0e+8}",
-        "align: {window_s: 3600, search_hz: 1000}", "resample: {wait_s: 1.0e+8}",
-        "collect: {block_s: 1.0e-9}", "output: {sync_every_s: 1.0e-9}",
-        "drift: {max_disorder_s: 1.0e+8}", "failover: {min_streams: 9223372036854775807}",
+        "quality: {window_s: 1.0e+300}",
+        "quality: {window_s: 1.0e+8}",
+        "quality: {hop_s: 1.0e-9}",
+        "align: {hop_s: 1.0e-9}",
+        "align: {window_s: 1.0e+8}",
+        "align: {window_s: 3600, search_hz: 1000}",
+        "resample: {wait_s: 1.0e+8}",
+        "collect: {block_s: 1.0e-9}",
+        "output: {sync_every_s: 1.0e-9}",
+        "drift: {max_disorder_s: 1.0e+8}",
+        "failover: {min_streams: 9223372036854775807}",
     ],
-)  # fmt: skip
-def test_what_would_take_all_memory_or_time_is_refused(tmp_path: Path, rest: str) -> None:
+)
+def test_a_value_beyond_memory_or_time_is_refused(tmp_path: Path, rest: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f"{BASE}{rest}\n")
     with pytest.raises(ConfigError, match="expected"):
         load(path)
 
 
-def test_the_last_values_that_pass_can_be_run(tmp_path: Path) -> None:
+def test_the_extreme_legal_values_run(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(f"""{BASE}quality: {{window_s: 3600, hop_s: 0.1}}
 align: {{window_s: 3600, max_lag_s: 1799, hop_s: 0.1, kalman: {{q: 1.0e+15, r: 1.0e+15}}}}
@@ -75,9 +81,12 @@ weights: {{ure: 1.0e+15, sensors: 1.0e+15}}
 output: {{dir: {tmp_path}/out, sync_every_s: 0.01, rotate_mb: 1.0e+6, keep: 1000000}}
 """)
     run = subprocess.run(
-        [sys.executable, "-m", "ops", "run", str(path)], cwd=ROOT, timeout=300,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "ops", "run", str(path)],
+        cwd=ROOT,
+        timeout=300,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stderr[-2000:]
 
 
@@ -92,7 +101,7 @@ output: {{dir: {tmp_path}/out, sync_every_s: 0.01, rotate_mb: 1.0e+6, keep: 1000
         'rig: "studio\\n"',
     ],
 )
-def test_no_text_passes_with_a_line_feed_behind_it(tmp_path: Path, fault: str) -> None:
+def test_a_text_with_a_trailing_line_feed_is_refused(tmp_path: Path, fault: str) -> None:
     path = tmp_path / "c.yaml"
     lines = BASE.splitlines()
     if fault.startswith("streams"):

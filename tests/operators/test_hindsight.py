@@ -17,8 +17,9 @@ from operators.snapshot import StateRefusedError
 from tests.support.signals import START, Source, block, feed, packet, plan, studio
 
 CHANNEL = "osc_1:/pulse"
-FOUND = Hindsight({"studio": {"align": {"lags": [["pulse", CHANNEL, -np.inf, 0.25, 1e-8, 0.0,
-                                                  0.9, True, ""]]}}})  # fmt: skip
+FOUND = Hindsight(
+    {"studio": {"align": {"lags": [["pulse", CHANNEL, -np.inf, 0.25, 1e-8, 0.0, 0.9, True, ""]]}}}
+)
 
 
 def test_findings_come_back_as_they_were_written() -> None:
@@ -94,9 +95,13 @@ def test_stations_that_learn_have_findings() -> None:
 
 def test_drift_knows_clock_and_grain_before_the_first_row() -> None:
     source = Source(
-        source="osc_1", key="/pulse", offset_s=4.0, skew_ppm=100.0, resets=((40.0, 0.5),),
+        source="osc_1",
+        key="/pulse",
+        offset_s=4.0,
+        skew_ppm=100.0,
+        resets=((40.0, 0.5),),
         rate_hz=20.0,
-    )  # fmt: skip
+    )
     p = plan((CHANNEL,))
     batch = studio(source, seconds=80.0)
     whole = np.round(batch.ts)

@@ -1,4 +1,4 @@
-"""The plan: which channel is read how, and what the run knows of itself."""
+"""The plan: settings of channels, and properties of the run."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def gain(p: Plan, name: str = CHANNEL) -> float | None:
     return p.channel(name).gain
 
 
-def test_a_channel_nobody_wrote_of_has_no_settings() -> None:
+def test_an_unconfigured_channel_has_no_settings() -> None:
     assert plan().channel(CHANNEL) == ChannelConfig()
 
 
-def test_an_exact_name_beats_a_pattern_wherever_it_stands() -> None:
+def test_an_exact_name_beats_a_pattern_in_any_order() -> None:
     exact, pattern = (CHANNEL, {"gain": 1.0}), ("osc_1:*", {"gain": 2.0})
     assert gain(plan(exact, pattern)) == gain(plan(pattern, exact)) == 1.0
 
 
-def test_of_two_patterns_the_later_wins() -> None:
+def test_the_later_of_two_patterns_wins() -> None:
     wide, narrow = ("*", {"gain": 1.0}), ("osc_1:*", {"gain": 2.0})
     assert gain(plan(wide, narrow)) == 2.0
     assert gain(plan(narrow, wide)) == 1.0
 
 
-def test_what_one_does_not_say_another_may() -> None:
+def test_settings_of_several_patterns_are_merged() -> None:
     found = plan(
         ("*", {"gain": 1.0, "kind": "held", "offset": 5.0}),
         ("osc_1:*", {"gain": 2.0, "range": (0, 1)}),
@@ -67,14 +67,14 @@ def test_only_star_and_question_mark_are_special(pattern: str, name: str, fits: 
     assert (gain(plan((pattern, {"gain": 3.0})), name) == 3.0) is fits
 
 
-def test_a_fact_is_held_and_a_member_is_sampled_unless_told_otherwise() -> None:
+def test_a_fact_is_held_and_a_member_is_sampled_by_default() -> None:
     assert plan(facts=("ure:level",)).is_held("ure:level")
     assert not plan().is_held("osc_1:/pulse")
-    told = plan(
+    configured = plan(
         ("ure:level", {"kind": "sampled"}), ("osc_1:*", {"kind": "held"}), facts=("ure:level",)
     )
-    assert not told.is_held("ure:level")
-    assert told.is_held("osc_1:/pulse")
+    assert not configured.is_held("ure:level")
+    assert configured.is_held("osc_1:/pulse")
 
 
 @pytest.mark.parametrize(
@@ -94,31 +94,38 @@ def test_a_fact_is_held_and_a_member_is_sampled_unless_told_otherwise() -> None:
         ("cc/1/1/x", False),
     ],
 )
-def test_what_midi_says_is_held_but_for_its_clock(key: str, held: bool) -> None:
+def test_midi_keys_are_held_except_the_clock(key: str, held: bool) -> None:
     assert plan().is_held(f"midi_1:{key}") is held
     assert not plan(("midi_1:*", {"kind": "sampled"})).is_held(f"midi_1:{key}")
 
 
-def test_where_a_row_stood_is_file_and_byte_offset() -> None:
+def test_the_place_of_a_row_is_file_and_byte_offset() -> None:
     p = plan(files=("a.ndjson", "b.ndjson.gz"))
     assert [p.where(n) for n in (0, 1, 24, 25)] == [
-        "a.ndjson:0", "b.ndjson.gz:0", "a.ndjson:12", "b.ndjson.gz:12",
-    ]  # fmt: skip
+        "a.ndjson:0",
+        "b.ndjson.gz:0",
+        "a.ndjson:12",
+        "b.ndjson.gz:12",
+    ]
 
 
-def test_a_row_of_no_file_stood_nowhere() -> None:
+def test_a_row_without_a_file_has_no_place() -> None:
     assert plan().where(12) == ""
 
 
-def test_lanes_are_members_then_facts_then_what_is_named_besides() -> None:
+def test_lanes_are_members_then_facts_then_other_named_channels() -> None:
     p = plan(
-        ("z:/x", {}), ("a:/x", {}), ("b:*", {}), ("osc_1:/pulse", {}), ("ure:level", {}),
+        ("z:/x", {}),
+        ("a:/x", {}),
+        ("b:*", {}),
+        ("osc_1:/pulse", {}),
+        ("ure:level", {}),
         facts=("ure:level",),
-    )  # fmt: skip
+    )
     assert [m.channel for m in p.lanes] == ["osc_1:/pulse", "ure:level", "a:/x", "z:/x"]
     assert [m.signal for m in p.lanes] == ["pulse", "", "", ""]
 
 
-def test_a_channel_is_used_when_it_is_named_not_when_a_pattern_fits() -> None:
+def test_a_channel_is_used_if_named_but_not_by_a_pattern() -> None:
     p = plan(("b:*", {}), ("a:/x", {}), facts=("ure:level",))
     assert p.used == {"osc_1:/pulse", "ure:level", "a:/x"}

@@ -1,4 +1,4 @@
-"""The kernel and the sampler: gains, edges, holes, holds, and what was not known yet."""
+"""The kernel and the sampler: gains, edges, holes, holds, and samples not yet known."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST = round(START * HZ)
 def sampler(
     t: F64, value: F64, ready: F64 | None = None, held: bool = False, half: float = HALF
 ) -> Sampler:
-    """Return a sampler that has had these samples (s after the start), spaced evenly."""
+    """Return a sampler with these samples (s after the start), spaced evenly."""
     spacing = np.full(len(t), np.median(np.diff(t)) if len(t) > 1 else np.nan)
     rows = block("osc_1:/pulse", START + t, value, spacing=spacing, noise=np.full(len(t), 0.01))
     if ready is not None:
@@ -44,7 +44,7 @@ TICKS = np.arange(20.0, 40.0, 1 / HZ)
 
 
 def gain_db(f_hz: float, rate_hz: float = 50.0) -> float:
-    """Return what is left of a sinusoid, all phases taken."""
+    """Return the gain of a sinusoid over all phases (dB)."""
     t = np.arange(0.0, 60.0, 1 / rate_hz)
     parts = [
         read(sampler(t, np.cos(2 * np.pi * f_hz * t + phase)), TICKS)[0]
@@ -65,7 +65,7 @@ def test_a_kernel_has_unit_area_and_ends_at_its_half_width() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [10.0, 31.7, 50.0])
-def test_a_constant_stays_what_it_is(rate_hz: float) -> None:
+def test_a_constant_is_preserved(rate_hz: float) -> None:
     t = uneven(rate_hz)
     value, coverage, _ = read(sampler(t, np.full(len(t), 3.7)), TICKS)
     assert np.abs(value - 3.7).max() <= 1e-12
@@ -78,7 +78,7 @@ def test_the_band_passes(f_hz: float) -> None:
 
 
 @pytest.mark.parametrize("f_hz", [2.6, 3.0, 4.2, 7.0])
-def test_what_the_grid_cannot_carry_is_stopped(f_hz: float) -> None:
+def test_frequencies_above_nyquist_are_stopped(f_hz: float) -> None:
     assert gain_db(f_hz) <= -70.0
 
 
@@ -97,7 +97,7 @@ def test_two_samples_of_a_hundred_lost_cost_next_to_nothing(rate_hz: float) -> N
     assert 20 * np.log10(np.sqrt(np.mean(error**2))) <= -65.0
 
 
-def test_noise_that_passes_is_told() -> None:
+def test_the_noise_variance_is_that_of_the_output() -> None:
     rng = np.random.default_rng(0)
     t = np.arange(0.0, 600.0, 0.02)
     at = np.arange(20.0, 580.0, 1 / HZ)
@@ -127,7 +127,7 @@ def test_there_is_no_value_where_the_kernel_is_not_covered() -> None:
     assert np.abs(value[np.isfinite(value)] - 1).max() <= 1e-12
 
 
-def test_a_hole_takes_the_value_and_gives_it_back() -> None:
+def test_a_hole_has_no_value_and_recovers() -> None:
     t = np.arange(0.0, 40.0, 0.02)
     t = t[(t < 15) | (t > 20)]
     at = np.arange(5.0, 35.0, 1 / HZ)
@@ -157,18 +157,18 @@ def test_a_held_channel_keeps_its_last_value() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_nothing_is_read_from_next_to_nothing(n: int) -> None:
+def test_too_few_samples_give_no_value(n: int) -> None:
     out = Sampler(HZ, HALF, held=False)
     if n:
         out = sampler(np.zeros(1), np.ones(1))
     assert np.isnan(read(out, TICKS)[0]).all()
 
 
-# -- what was known -------------------------------------------------------------------------------
+# -- known samples -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate_hz", [1.0, 50.0])
-def test_a_tick_sees_what_was_known_when_it_was_due_and_nothing_else(rate_hz: float) -> None:
+def test_a_tick_uses_only_samples_known_at_its_due_time(rate_hz: float) -> None:
     t = np.arange(0.0, 60.0, 1 / rate_hz)
     x = np.sin(t)
     ready = t + 0.05
@@ -183,7 +183,7 @@ def test_a_tick_sees_what_was_known_when_it_was_due_and_nothing_else(rate_hz: fl
         assert coverage[i] == pytest.approx(one[1][0], abs=1e-9)
 
 
-def test_forgetting_leaves_what_a_kernel_still_needs() -> None:
+def test_dropping_keeps_the_samples_of_the_kernel() -> None:
     t = np.arange(0.0, 60.0, 0.02)
     s, all_of_it = sampler(t, np.sin(t)), sampler(t, np.sin(t))
     s.drop_before(FIRST + (40.0 - HALF) * HZ)

@@ -1,4 +1,4 @@
-"""Streams of which most cannot be used, and when that is said."""
+"""Streams with mostly unusable events, and their reports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sources.live.status import StatusReporter
 NUMBER = Message(0.0, "/x", 1.0)
 
 
-class Told:
-    """A voice that is asked four times a second, and what it said."""
+class Reports:
+    """A status reporter polled four times a second, and its lines."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], *steady: str, **keys: list[str]) -> None:
         self.now = 100.0
@@ -31,12 +31,12 @@ def refused(reason: str, sample: bytes = b"", events: int = 1) -> Unread:
 
 
 @pytest.mark.parametrize("reason", ["osc", "osc_limit", "value", "peer", "no_type_tags"])
-def test_what_is_refused_is_not_called_silent_but_refused_with_count_peer_sample_and_remedy(
+def test_an_unusable_stream_is_reported_with_count_peer_sample_and_remedy(
     capsys: pytest.CaptureFixture[str], reason: str
 ) -> None:
-    told = Told(capsys, "a")
-    assert told.over(0.25, StreamChange(0.0, True, "here")) == ["lumen: a is up: here"]
-    (line,) = told.over(5, refused(reason, b"/a\0\0,T\0\0"))
+    reports = Reports(capsys, "a")
+    assert reports.over(0.25, StreamChange(0.0, True, "here")) == ["lumen: a is up: here"]
+    (line,) = reports.over(5, refused(reason, b"/a\0\0,T\0\0"))
     n = int(line.split()[2])
     assert line == (
         f"lumen: a: {n} of {n} events not used: {n} {reason} from 192.168.1.7:9"
@@ -45,59 +45,59 @@ def test_what_is_refused_is_not_called_silent_but_refused_with_count_peer_sample
     assert 16 <= n <= 20
 
 
-def test_it_is_said_again_each_minute_with_the_counts_since_and_not_once_it_is_over(
+def test_the_report_repeats_each_minute_and_ends_with_the_fault(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = Told(capsys)
-    lines = told.over(150, refused("value"))
+    reports = Reports(capsys)
+    lines = reports.over(150, refused("value"))
     assert len(lines) == 3
     counts = [int(line.split()[2]) for line in lines]
     assert counts[1] == pytest.approx(4 * AGAIN_S, abs=4 * WINDOW_S)
-    assert told.over(100, NUMBER, NUMBER, refused("value")) == []
-    assert len(told.over(10, refused("value"))) == 1
+    assert reports.over(100, NUMBER, NUMBER, refused("value")) == []
+    assert len(reports.over(10, refused("value"))) == 1
 
 
-def test_a_fault_now_and_then_is_not_worth_a_word(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Told(capsys, "a")
-    assert told.over(120, NUMBER, NUMBER, refused("value")) == []
+def test_occasional_faults_are_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    reports = Reports(capsys, "a")
+    assert reports.over(120, NUMBER, NUMBER, refused("value")) == []
 
 
-def test_what_keys_filters_is_named_only_where_nothing_fits(
+def test_filtered_events_are_reported_only_if_none_is_used(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = refused("filtered", b"/accxyz\0,f\0\0", 50)
-    told = Told(capsys, "a", a=["/accXYZ"])
-    (line,) = told.over(5, other)
+    reports = Reports(capsys, "a", a=["/accXYZ"])
+    (line,) = reports.over(5, other)
     assert "keys asks for /accXYZ; newest '/accxyz ,f'" in line
-    wanted = Told(capsys, "a", a=["/accXYZ"])
+    wanted = Reports(capsys, "a", a=["/accXYZ"])
     assert wanted.over(200, other, NUMBER) == []
     assert wanted.over(AGAIN_S - WINDOW_S, other) == []
     assert len(wanted.over(2 * WINDOW_S, other)) == 1
-    held = Told(capsys, a=["/button"])
+    held = Reports(capsys, a=["/button"])
     assert held.over(1, other, NUMBER) == []
     assert held.over(200, other) == []
 
 
-def test_what_a_driver_sends_besides_is_filtered_by_design(
+def test_filtered_events_of_an_unused_driver_are_not_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert Told(capsys).over(100, refused("filtered", b"\xfe")) == []
+    assert Reports(capsys).over(100, refused("filtered", b"\xfe")) == []
 
 
 def test_one_sender_of_several_counts_for_the_stream(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Told(capsys, "a")
-    told.over(0.25, StreamChange(0.0, True, "here"))
-    (line,) = told.over(5, FromSource("a@10.0.0.1", refused("value")))
+    reports = Reports(capsys, "a")
+    reports.over(0.25, StreamChange(0.0, True, "here"))
+    (line,) = reports.over(5, FromSource("a@10.0.0.1", refused("value")))
     assert line.startswith("lumen: a: ")
-    assert told.over(70, FromSource("a@10.0.0.1", NUMBER)) == []
+    assert reports.over(70, FromSource("a@10.0.0.1", NUMBER)) == []
 
 
-def test_what_stands_is_known_at_any_time_and_forgotten_when_nothing_comes() -> None:
+def test_a_standing_report_is_cleared_without_events() -> None:
     refusals = UnusableStreams()
     refusals.lose("a", "late", 3, 0.0, "", "a:/x")
     refusals.use("a", 1, 0.0)
-    (said,) = refusals.due(WINDOW_S)
-    assert refusals.standing == {"a": said}
-    assert said.text() == f"3 of 4 events not used: 3 late ({REMEDIES['late']}; newest 'a:/x')"
+    (report,) = refusals.due(WINDOW_S)
+    assert refusals.standing == {"a": report}
+    assert report.text() == f"3 of 4 events not used: 3 late ({REMEDIES['late']}; newest 'a:/x')"
     assert refusals.due(2 * WINDOW_S) == []
     assert refusals.standing == {}

@@ -1,7 +1,7 @@
-"""Test signals: rows of one rig with known truth, whole, cut in pieces, and run through stations.
+"""Test signals: rows of one rig with known truth, in one batch or in pieces, run through stations.
 
-A test names only what it cares about; the rest is a healthy source. Host time is arrival less
-queueing: `source time = START + t (1 + skew) - offset`, t in seconds since START.
+A test sets only the properties under test; the defaults are a healthy source. Host time is arrival
+less queueing: `source time = START + t (1 + skew) - offset`, t in seconds since START.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STATIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One channel, its clock, its way to us and its faults; spans are seconds since START.
+    """One channel with its clock, transport and faults; spans are seconds since START.
 
     `delays`: (from, to, how long) of rows that come late; `stalls`: rows of a span come together
     at its end, as all do each `bursts_s`; `wild`: rows stamped 1e6 s ahead; `wild_arrivals`: rows
@@ -85,7 +85,7 @@ class Source:
 
 
 def movement(seed: int = 0) -> Callable[[F64], F64]:
-    """Return what is measured: RMS 1, 0.05 to 1.5 Hz."""
+    """Return the measured movement: RMS 1, 0.05 to 1.5 Hz."""
     return Movement(np.random.default_rng([seed, 0])).at
 
 
@@ -101,8 +101,9 @@ def studio(
     for k, s in enumerate(sources):
         rng = np.random.default_rng([seed, 1, k])
         first = len(names)
-        names += [(s.source, f"{s.key}[{i}]" if s.elements else s.key)
-                  for i in range(max(s.elements, 1))]  # fmt: skip
+        names += [
+            (s.source, f"{s.key}[{i}]" if s.elements else s.key) for i in range(max(s.elements, 1))
+        ]
         c = _rows(s, seconds, moves, rng)
         line += len(c["ts"])
         c["line"] = np.arange(line - len(c["ts"]), line)
@@ -112,9 +113,9 @@ def studio(
             n = len(c["ts"])
             c["name"] = first + np.tile(np.arange(s.elements), n // s.elements)
             c["value"] = c["value"] + 0.01 * rng.standard_normal(n)
-        said = c["text"] >= 0
+        is_marker = c["text"] >= 0
         texts += [text for _, text in s.markers]
-        c["text"][said] += len(texts) - len(s.markers)
+        c["text"][is_marker] += len(texts) - len(s.markers)
         columns.append(c)
     if ticks_s:
         at = np.arange(0.0, seconds, ticks_s)
@@ -125,24 +126,39 @@ def studio(
     n = len(order)
     places = [(i + 1) * n // (rejects + 1) for i in range(rejects)]
     return Batch(
-        "studio", tuple(names), table["name"].astype(np.int32), START + table["ts"],
-        START + table["rx"] + 1e6 * table["wild"], table["stamped"] > 0, table["wild"] > 0,
-        table["value"],
-        table["seq"].astype(np.int64), table["line"].astype(np.int64),
-        tuple(Marker(int(i), texts[int(table["text"][i])])
-              for i in np.flatnonzero(table["text"] >= 0)),
-        tuple(Reject(at, "json", "osc_1", f"demo:{i}", b"{") for i, at in enumerate(places)),
+        rig="studio",
+        names=tuple(names),
+        name=table["name"].astype(np.int32),
+        ts=START + table["ts"],
+        rx=START + table["rx"] + 1e6 * table["wild"],
+        stamped=table["stamped"] > 0,
+        wild=table["wild"] > 0,
+        value=table["value"],
+        seq=table["seq"].astype(np.int64),
+        line=table["line"].astype(np.int64),
+        markers=tuple(
+            Marker(int(i), texts[int(table["text"][i])]) for i in np.flatnonzero(table["text"] >= 0)
+        ),
+        rejects=tuple(
+            Reject(at, "json", "osc_1", f"demo:{i}", b"{") for i, at in enumerate(places)
+        ),
         end=True,
-    )  # fmt: skip
+    )
 
 
 def _blank(ts: F64, rx: F64) -> dict[str, F64]:
     n = len(ts)
     return {
-        "ts": ts, "rx": rx, "stamped": np.zeros(n), "wild": np.zeros(n), "value": np.zeros(n),
-        "seq": np.full(n, -1.0), "line": np.full(n, -1.0), "text": np.full(n, -1.0),
+        "ts": ts,
+        "rx": rx,
+        "stamped": np.zeros(n),
+        "wild": np.zeros(n),
+        "value": np.zeros(n),
+        "seq": np.full(n, -1.0),
+        "line": np.full(n, -1.0),
+        "text": np.full(n, -1.0),
         "name": np.zeros(n),
-    }  # fmt: skip
+    }
 
 
 def _rows(
@@ -184,11 +200,11 @@ def _rows(
     copies = {key: v[twice].copy() for key, v in c.items()}
     copies["rx"] += 0.002
     at = np.array([t for t, _ in s.markers])
-    said = _blank(at * (1 + s.skew_ppm * 1e-6) - s.offset_s, at + 0.001)
+    markers = _blank(at * (1 + s.skew_ppm * 1e-6) - s.offset_s, at + 0.001)
     for when, step in s.resets:
-        said["ts"] = said["ts"] + step * (at >= when)
-    said |= {"value": at * np.nan, "text": np.arange(len(at)), "stamped": at * 0 + s.stamped}
-    both = {key: np.concatenate((c[key], copies[key], said[key])) for key in c}
+        markers["ts"] = markers["ts"] + step * (at >= when)
+    markers |= {"value": at * np.nan, "text": np.arange(len(at)), "stamped": at * 0 + s.stamped}
+    both = {key: np.concatenate((c[key], copies[key], markers[key])) for key in c}
     order = np.argsort(both["rx"], kind="stable")
     return {key: v[order] for key, v in both.items()}
 
@@ -199,7 +215,7 @@ def _rows(
 def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> list[Batch]:
     """Return the batch in pieces that begin at these rows.
 
-    A reject that stands where a piece begins goes into it, or to the end of the one before.
+    A reject at the beginning of a piece belongs to it, or to the end of the previous piece.
     """
     n = len(batch.ts)
     edges = [0, *sorted(min(max(p, 0), n) for p in places), n]
@@ -212,19 +228,26 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
         rows = slice(a, b)
         pieces.append(
             Batch(
-                batch.rig, batch.names, batch.name[rows], batch.ts[rows], batch.rx[rows],
-                batch.stamped[rows], batch.wild[rows], batch.value[rows], batch.seq[rows],
-                batch.line[rows],
-                tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
-                tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
+                rig=batch.rig,
+                names=batch.names,
+                name=batch.name[rows],
+                ts=batch.ts[rows],
+                rx=batch.rx[rows],
+                stamped=batch.stamped[rows],
+                wild=batch.wild[rows],
+                value=batch.value[rows],
+                seq=batch.seq[rows],
+                line=batch.line[rows],
+                markers=tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
+                rejects=tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
                 end=batch.end and last,
             )
-        )  # fmt: skip
+        )
     return pieces
 
 
 def every(batch: Batch, rows: int) -> list[Batch]:
-    """Return the batch in pieces of so many rows."""
+    """Return the batch in pieces of `rows` rows."""
     return cut(batch, range(rows, len(batch.ts), rows))
 
 
@@ -239,7 +262,7 @@ def plan(
     scale: str = "consensus",
     **given: Any,
 ) -> Plan:
-    """Return the plan of one signal `pulse`; what `ure` sends is of that group."""
+    """Return the plan of one signal `pulse`; channels of `ure` are in the group `ure`."""
     group = {True: "ure", False: "sensors"}
     all_of_them = tuple(
         m if isinstance(m, Member) else Member("pulse", m, group[m.startswith("ure")])
@@ -254,7 +277,7 @@ def plan(
 
 
 def known(channel: str, lag_s: float = 0.0, sd: float = 0.001, group: Any = None) -> Member:
-    """Return a member whose lag is given: live at once."""
+    """Return a member with a given lag: live at once."""
     group = group or ("ure" if channel.startswith("ure") else "sensors")
     return Member("pulse", channel, group, lag_s, sd)
 
@@ -284,7 +307,7 @@ def makers(
 
 
 def feed(core: Any, items: Iterable[Any]) -> list[Packet]:
-    """Return all that a core makes of its items."""
+    """Return the packets of a core for its items."""
     out: list[Packet] = []
     for item in items:
         made = core.update(item)
@@ -293,7 +316,7 @@ def feed(core: Any, items: Iterable[Any]) -> list[Packet]:
 
 
 def trace(make: dict[str, Make], batches: Iterable[Batch]) -> dict[str, list[Packet]]:
-    """Return what leaves each station."""
+    """Return the output of each station."""
     out: dict[str, list[Packet]] = {}
     items: list[Any] = list(batches)
     for station, build in make.items():
@@ -302,29 +325,42 @@ def trace(make: dict[str, Make], batches: Iterable[Batch]) -> dict[str, list[Pac
 
 
 def run(make: dict[str, Make], batches: Iterable[Batch]) -> list[Packet]:
-    """Return what leaves the last station."""
+    """Return the output of the last station."""
     return trace(make, batches)[next(reversed(make))]
 
 
 def block(channel: str, time: F64, value: F64, **given: Any) -> Block:
-    """Return rows as they leave `drift`: in order, each known at its own time."""
+    """Return rows like the output of `drift`: in order, each known at its own time."""
     n = len(time)
     b = Block(
-        channel.partition(":")[0], channel, np.arange(n), time, time, value, time,
-        np.ones(n, bool), np.arange(n), host_time=time, straggler=np.zeros(n, bool),
-    )  # fmt: skip
+        source=channel.partition(":")[0],
+        channel=channel,
+        row=np.arange(n),
+        source_time=time,
+        arrival=time,
+        value=value,
+        watermark=time,
+        stamped=np.ones(n, bool),
+        line=np.arange(n),
+        host_time=time,
+        straggler=np.zeros(n, bool),
+    )
     return replace(b, **given)
 
 
 def packet(
     *blocks: Block, upto: float | None = None, end: bool = True, first: float | None = None
 ) -> Packet:
-    """Return a packet of blocks; it knows of arrivals up to their newest, or `upto`."""
+    """Return a packet of blocks with the newest arrival, or `upto`, as watermark."""
     times = np.concatenate([b.arrival for b in blocks]) if blocks else np.empty(0)
     hosts = np.concatenate([b.host_time for b in blocks]) if blocks else np.empty(0)
     upto = upto if upto is not None else float(times.max())
     return Packet(
-        "studio", upto, end, np.unique(np.append(times, upto)), blocks,
+        "studio",
+        upto,
+        end,
+        np.unique(np.append(times, upto)),
+        blocks,
         first_host=first if first is not None else float(hosts.min()),
         newest_host=float(hosts.max()) if len(hosts) else upto,
-    )  # fmt: skip
+    )

@@ -105,11 +105,14 @@ def changes(
 
 def test_a_rule_fires_at_once_and_resolves_at_once_by_default() -> None:
     assert changes("--+++--+-") == [
-        ("firing", 2, 2), ("resolved", 5, 2), ("firing", 7, 7), ("resolved", 8, 7),
-    ]  # fmt: skip
+        ("firing", 2, 2),
+        ("resolved", 5, 2),
+        ("firing", 7, 7),
+        ("resolved", 8, 7),
+    ]
 
 
-def test_it_fires_when_the_condition_was_true_for_for_s() -> None:
+def test_a_rule_fires_once_the_condition_was_true_for_for_s() -> None:
     assert changes("-+++++++", for_s=1.0) == [("firing", 6, 1)]  # five ticks after tick 1
     assert changes("-+++++-", for_s=1.0) == []
     assert changes("-+++++-++++++", for_s=1.0) == [("firing", 12, 7)]
@@ -121,16 +124,16 @@ def test_for_s_between_ticks_waits_for_the_next_tick() -> None:
     assert changes("++++++", for_s=0.61) == [("firing", 4, 0)]
 
 
-def test_it_stays_firing_for_keep_for_s_after_it_was_last_true() -> None:
+def test_a_rule_keeps_firing_for_keep_for_s_after_the_last_true_tick() -> None:
     assert changes("++------", keep_for_s=1.0) == [("firing", 0, 0), ("resolved", 6, 0)]
     assert changes("++----+----------", keep_for_s=1.0) == [("firing", 0, 0), ("resolved", 11, 0)]
 
 
-def test_unknown_breaks_what_waits() -> None:
+def test_an_unknown_condition_interrupts_the_wait() -> None:
     assert changes("+++?++++++", for_s=1.0) == [("firing", 9, 4)]
 
 
-def test_ticks_that_never_came_break_what_waits_too() -> None:
+def test_missing_ticks_interrupt_the_wait() -> None:
     for jump in (100, -100):
         station = Evidence(PLAN, (Rule(when="coherence > 0.5", for_s=1.0),))
         assert station.update(packet(fused(coherence=[1.0] * 3))).evidence == ()
@@ -139,14 +142,14 @@ def test_ticks_that_never_came_break_what_waits_too() -> None:
         assert (record.ts, record.since) == (ticks.ts[5], ticks.ts[0])
 
 
-def test_unknown_neither_fires_nor_resolves() -> None:
+def test_an_unknown_condition_neither_fires_nor_resolves() -> None:
     assert changes("??????") == []
     assert changes("+????????????????", keep_for_s=0.4) == [("firing", 0, 0)]
     assert changes("+????????-", keep_for_s=0.4) == [("firing", 0, 0), ("resolved", 9, 0)]
     assert changes("+???++", for_s=0.0) == [("firing", 0, 0)]
 
 
-def test_the_end_of_the_data_resolves_nothing() -> None:
+def test_the_end_of_the_data_resolves_no_rule() -> None:
     station = Evidence(PLAN, (RISK,))
     ticks = fused(phase_diff=[0.1], entropy_ratio=[0.3])
     assert [r.state for r in station.update(packet(ticks, end=True)).evidence] == ["firing"]
@@ -176,13 +179,13 @@ def by_the_tick(pattern: str, for_ticks: int, keep_ticks: int) -> list[tuple[str
     st.integers(0, 6),
     st.integers(1, 20),
 )
-def test_columns_change_as_a_machine_tick_by_tick(
+def test_columns_give_the_changes_of_a_tick_by_tick_machine(
     pattern: str, wait: int, keep: int, piece: int
 ) -> None:
     assert changes(pattern, wait / 5, keep / 5, piece) == by_the_tick(pattern, wait, keep)
 
 
-# -- what -------------------------------------------------------------------------------------
+# -- contents -----------------------------------------------------------------------------------
 
 
 def test_the_risk_of_the_seed() -> None:
@@ -205,7 +208,7 @@ def test_the_risk_of_the_seed() -> None:
     assert resolved.facts == {"phase_diff": 0.03, "entropy_ratio": 0.1}
 
 
-def test_the_quote_of_the_seed_speaks_once_coherence_improves_with_lower_entropy() -> None:
+def test_the_quote_of_the_seed_fires_once_coherence_improves_with_lower_entropy() -> None:
     t = np.arange(900) / 5  # 60 s at rest, 60 s better, 60 s worse
     better = np.interp(t, [0, 60, 120, 180], [0.7, 0.7, 0.9, 0.5])
     firing, resolved = found(QUOTE, fused(coherence=better, entropy_ratio=1 - better))
@@ -217,7 +220,7 @@ def test_the_quote_of_the_seed_speaks_once_coherence_improves_with_lower_entropy
     assert list(firing.facts) == ["coherence", "entropy_ratio"]
 
 
-def test_what_is_unknown_is_written_as_null() -> None:
+def test_unknown_facts_are_written_as_null() -> None:
     rule = Rule(when="pulse > 1 or live >= 2 and cc_1_1 > 0")
     (record,) = found(rule, fused(pulse=[2.0], live=[3.0]))
     assert record.facts == {"pulse": 2.0, "live": 3.0, "cc_1_1": None}
@@ -243,7 +246,7 @@ def test_each_name_reads_its_own_column(name: str, column: str) -> None:
     assert record.facts == {name: 7.0}
 
 
-def test_who_finds_a_name_taken_stands_under_a_longer_one() -> None:
+def test_an_entry_with_a_taken_name_gets_a_longer_one() -> None:
     plan = Plan(
         rig="studio",
         signals=(
@@ -254,9 +257,16 @@ def test_who_finds_a_name_taken_stands_under_a_longer_one() -> None:
         facts=("a:level", "b:level", "b:level!"),
     )
     assert names(plan)[8:] == (
-        "signal_coherence", "coherence_sd", "_1_2", "_1_2_sd", "signal_or", "or_sd",
-        "level", "b_level", "level_",
-    )  # fmt: skip
+        "signal_coherence",
+        "coherence_sd",
+        "_1_2",
+        "_1_2_sd",
+        "signal_or",
+        "or_sd",
+        "level",
+        "b_level",
+        "level_",
+    )
     ticks = fused(plan=plan, **{"a:level": [1.0], "b:level": [2.0]})
     (record,) = found(Rule(when="level < b_level"), ticks, plan)
     assert record.facts == {"level": 1.0, "b_level": 2.0}
@@ -272,12 +282,14 @@ def test_records_come_by_tick_then_by_rule() -> None:
     records = Evidence(PLAN, rules).update(packet(ticks)).evidence
     assert [(r.rule, r.state) for r in records] == [
         ("second", "firing"),
-        ("first", "firing"), ("third", "firing"),
-        ("first", "resolved"), ("second", "resolved"),
-    ]  # fmt: skip
+        ("first", "firing"),
+        ("third", "firing"),
+        ("first", "resolved"),
+        ("second", "resolved"),
+    ]
 
 
-def test_a_rule_that_cannot_be_read_or_is_no_condition_is_refused() -> None:
+def test_an_illegal_rule_or_a_number_is_refused() -> None:
     for when in ("coherance > 1", "coherence", "mode == 1", "coherence > 1 &&"):
         with pytest.raises(ExpressionError):
             Evidence(PLAN, (Rule(when=when),))
@@ -321,14 +333,14 @@ def cut(ticks: Fused, begin: int, end: int) -> Fused:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.lists(st.integers(0, 700), max_size=10).map(sorted))
-def test_any_cutting_and_any_resume_give_the_same_records(seed: int, cuts: list[int]) -> None:
+def test_records_do_not_depend_on_packets_or_a_resume(seed: int, cuts: list[int]) -> None:
     ticks = wandering(seed, 700)
     whole = Evidence(PLAN, RULES).update(packet(ticks)).evidence
     assume(whole)
     station = Evidence(PLAN, RULES)
     pieces: list[EvidenceRecord] = []
     for begin, end in zip([0, *cuts], [*cuts, 700], strict=True):
-        station = Evidence(PLAN, RULES, copy.deepcopy(station.snapshot()))
+        station = Evidence.from_snapshot(copy.deepcopy(station.snapshot()), PLAN, RULES)
         pieces += station.update(packet(cut(ticks, begin, end))).evidence
     assert tuple(pieces) == whole
 
@@ -339,7 +351,7 @@ def test_the_input_is_untouched_and_the_snapshot_is_a_copy() -> None:
     station, twin = Evidence(PLAN, RULES), Evidence(PLAN, RULES)
     station.update(packet(cut(ticks, 0, 200)))
     twin.update(packet(cut(ticks, 0, 200)))
-    for watch in station.snapshot()["watches"]:
+    for watch in station.snapshot()["states"]:
         for tail in watch["windows"]["tails"]:
             tail[:] = 1e9
     rest = packet(cut(ticks, 200, 400))
@@ -354,7 +366,7 @@ def test_a_snapshot_is_plain_and_of_bounded_size() -> None:
     station = Evidence(PLAN, (Rule(when="slope(pulse, 10m) > 0"), *RULES))
     for begin in range(0, 6000, 1500):
         station.update(packet(fused(FIRST + begin, pulse=np.ones(1500))))
-    first, *_ = station.snapshot()["watches"]
+    first, *_ = station.snapshot()["states"]
     assert [len(tail) for tail in first["windows"]["tails"]] == [600]
     assert {type(v) for v in first.values()} <= {int, float, bool, type(None), dict}
 
@@ -362,10 +374,10 @@ def test_a_snapshot_is_plain_and_of_bounded_size() -> None:
 def test_a_snapshot_of_other_rules_is_refused() -> None:
     state = Evidence(PLAN, (RISK,)).snapshot()
     with pytest.raises(ValueError, match="of other rules"):
-        Evidence(PLAN, (QUOTE,), state)
+        Evidence.from_snapshot(state, PLAN, (QUOTE,))
 
 
-def test_nothing_raises_on_data() -> None:
+def test_a_station_raises_on_no_data() -> None:
     station = Evidence(PLAN, RULES)
     odd = [math.inf, -math.inf, math.nan, 1e308, -1e308, 0.0]
     for first in (FIRST, FIRST + 6, FIRST + 5 * 10**9, 3, -(10**12)):

@@ -78,7 +78,7 @@ def test_precedence_is_the_usual_one(text: str, value: float) -> None:
     assert run(text) == [value]
 
 
-def test_what_is_not_finite_is_unknown() -> None:
+def test_a_non_finite_result_is_unknown() -> None:
     zero, huge, nan = [0.0], [1e308], [math.nan]
     for text in ("1 / a", "a / a", "b * 10", "b + b", "-b - b", "c", "c - c", "abs(c)"):
         assert unknown(run(text, a=zero, b=huge, c=nan)) == [True], text
@@ -87,7 +87,7 @@ def test_what_is_not_finite_is_unknown() -> None:
     assert run("c == c", c=nan) == [0.0]
 
 
-def test_it_says_what_it_reads_and_what_it_gives() -> None:
+def test_an_expression_lists_its_names_and_its_type() -> None:
     rule = compile_expression("b > 1 and slope(a - b, 5s) > 0", NAMES)
     assert (rule.names, rule.logical) == (("b", "a"), True)
     sent = compile_expression("127*(1-entropy_ratio)", NAMES)
@@ -97,7 +97,7 @@ def test_it_says_what_it_reads_and_what_it_gives() -> None:
 # -- windows ------------------------------------------------------------------------------
 
 
-def test_slope_is_per_second_whatever_the_rate() -> None:
+def test_slope_is_per_second_at_any_rate() -> None:
     for tick_hz in (5.0, 50.0, 100.0):
         t = np.arange(int(20 * tick_hz)) / tick_hz
         values = run("slope(a, 4s)", tick_hz, a=3.0 - 0.25 * t)
@@ -282,7 +282,7 @@ rows = st.lists(st.tuples(value, value, value), min_size=1, max_size=8)
 
 @settings(max_examples=400, deadline=None)
 @given(st.one_of(conditions, numbers), rows)
-def test_columns_give_what_a_walk_over_the_tree_gives(
+def test_columns_give_the_result_of_a_walk_over_the_tree(
     tree: Tree, made: list[tuple[float, float, float]]
 ) -> None:
     text = written(tree)
@@ -298,7 +298,7 @@ def test_columns_give_what_a_walk_over_the_tree_gives(
             assert math.isnan(result) if expected is None else result == expected
 
 
-# -- the same however cut ---------------------------------------------------------------------
+# -- independence of the packets ---------------------------------------------------------------
 
 
 def in_pieces(text: str, columns: dict[str, F64], first: int, cuts: list[int], hz: float) -> F64:
@@ -319,7 +319,7 @@ def in_pieces(text: str, columns: dict[str, F64], first: int, cuts: list[int], h
     st.integers(-(10**4), 10**11),
     st.integers(0, 2**32),
 )
-def test_any_cutting_gives_the_same_bits(
+def test_any_division_into_calls_gives_the_same_bits(
     data: st.DataObject, hz: float, first: int, seed: int
 ) -> None:
     rng, count = np.random.default_rng(seed), 1500
@@ -338,7 +338,7 @@ def test_any_cutting_gives_the_same_bits(
         assert whole[:39].tobytes() == single.tobytes()
 
 
-def test_missed_ticks_are_unknown_and_a_jump_back_begins_anew() -> None:
+def test_missed_ticks_are_unknown_and_a_jump_back_restarts_windows() -> None:
     found = compile_expression("mean(a, 2s)", NAMES)  # 10 ticks
     _, carried = found.evaluate({"a": np.ones(10)}, range(10), 5.0)
     after, _ = found.evaluate({"a": np.ones(1)}, range(14, 15), 5.0, carried)
@@ -348,11 +348,11 @@ def test_missed_ticks_are_unknown_and_a_jump_back_begins_anew() -> None:
         assert unknown(after.tolist()) == [True]
 
 
-# -- what is refused ----------------------------------------------------------------------------
+# -- refused texts -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "offset", "said"),
+    ("text", "offset", "message"),
     [
         ("a = 1", 2, "did you mean '=='?"),
         ("a > 1 && b > 1", 6, "did you mean 'and'?"),
@@ -384,13 +384,11 @@ def test_missed_ticks_are_unknown_and_a_jump_back_begins_anew() -> None:
         ("0x10 > a", 0, "a duration in ms, s or m"),
     ],
 )
-def test_a_fault_is_named_with_its_place_and_what_was_meant(
-    text: str, offset: int, said: str
-) -> None:
+def test_an_error_has_its_place_and_a_suggestion(text: str, offset: int, message: str) -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_expression(text, NAMES)
     assert caught.value.offset == offset
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"character {offset + 1}: ")
 
 
@@ -491,7 +489,7 @@ def test_two_hundred_hostile_texts_are_refused_within_10_ms_each() -> None:
         assert min(seconds_to_refuse(text) for _ in range(5)) < 0.010, text[:80]
 
 
-def test_likeness_costs_little_among_a_thousand_names() -> None:
+def test_a_suggestion_among_a_thousand_names_is_cheap() -> None:
     many = [f"ure_{'abcde_'[i % 5 :]}{'edcba_' * 4}{i}" for i in range(1000)]
     spent = []
     for _ in range(5):
@@ -502,19 +500,20 @@ def test_likeness_costs_little_among_a_thousand_names() -> None:
     assert min(spent) < 0.05
 
 
-def test_as_deep_and_as_long_as_allowed_works() -> None:
+def test_the_longest_and_deepest_legal_expressions_run() -> None:
     deep = "(" * 32 + "a > 1" + ")" * 32
     assert run(deep, a=[2.0]) == [1.0]
     assert run("a" + " + a" * 255, a=[1.0]) == [256.0]
     assert run("1" + "<a" * 511, a=[1.0]) == [-1.0]
 
 
-def test_nothing_is_handed_to_the_compiler_of_python() -> None:
+def test_the_compiler_of_python_is_never_used() -> None:
     for module in (expression, window):
         called = {
-            node.id for node in ast.walk(ast.parse(inspect.getsource(module)))
+            node.id
+            for node in ast.walk(ast.parse(inspect.getsource(module)))
             if isinstance(node, ast.Name)
-        }  # fmt: skip
+        }
         assert not called & {"eval", "exec", "compile", "getattr", "__import__", "globals", "open"}
 
 
@@ -565,7 +564,7 @@ pieces = st.sampled_from(
     )
 )
 @example("")
-def test_only_its_own_error_escapes_and_what_is_read_can_be_run(text: str) -> None:
+def test_only_expression_errors_escape_and_compiled_texts_run(text: str) -> None:
     try:
         found = compile_expression(text, NAMES)
     except ExpressionError as error:

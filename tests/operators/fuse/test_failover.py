@@ -48,9 +48,16 @@ def run() -> Run:
         mine = np.flatnonzero([s in WHO[k % len(WHO)] for k in range(SILENCES)])
         silent = tuple(zip(begin[mine], begin[mine] + long[mine], strict=True))
         sources.append(
-            Source(source=s, key="pulse", rate_hz=RATE_HZ[s], stamped=False, noise=0.2,
-                   value=partial(late, lag), silent=silent)
-        )  # fmt: skip
+            Source(
+                source=s,
+                key="pulse",
+                rate_hz=RATE_HZ[s],
+                stamped=False,
+                noise=0.2,
+                value=partial(late, lag),
+                silent=silent,
+            )
+        )
     batch = studio(*sources, seconds=90 + EVERY_S * SILENCES, ticks_s=0.1)
     members = [known(f"{s}:pulse", lag) for s, lag in LAG_S.items()]
     out = trace(makers(plan(members), block_s=10.0), [batch])
@@ -58,21 +65,29 @@ def run() -> Run:
     fused = [p.fused for p in out["fuse"] if p.fused is not None]
     signal = [f.signals[0] for f in fused]
     return Run(
-        batch, *(np.concatenate(x) for x in (
-            [f.ts for f in fused], [f.mode for f in fused], [g.value for g in grids],
-            [s.weights for s in signal], [s.value for s in signal], [s.sd for s in signal],
-        )),
-    )  # fmt: skip
+        batch,
+        *(
+            np.concatenate(x)
+            for x in (
+                [f.ts for f in fused],
+                [f.mode for f in fused],
+                [g.value for g in grids],
+                [s.weights for s in signal],
+                [s.value for s in signal],
+                [s.sd for s in signal],
+            )
+        ),
+    )
 
 
 def presence(r: Run, source: str) -> tuple[Bool, Bool]:
     """Return where a source is there by its events, and where a tick more or less decides."""
     k = [s for s, _ in r.batch.names].index(source)
-    heard = r.batch.rx[r.batch.name == k]
+    received = r.batch.rx[r.batch.name == k]
     stale_s = max(3 / RATE_HZ[source], TICK_S)
-    quiet = np.flatnonzero(np.diff(heard) > stale_s)
+    quiet = np.flatnonzero(np.diff(received) > stale_s)
     there, open_ = np.ones(len(r.ts), bool), np.zeros(len(r.ts), bool)
-    for last, first in zip(heard[quiet], heard[quiet + 1], strict=True):
+    for last, first in zip(received[quiet], received[quiet + 1], strict=True):
         gone = last + stale_s
         back = first + min(first - gone, REJOIN_S)
         there &= ~((r.ts > gone) & (r.ts < back))
@@ -97,12 +112,12 @@ def test_a_hundred_silences_and_every_mode_is_right_within_a_tick() -> None:
     assert set(mode) == {"fused", "ure_only", "sensors_only", "none"}
 
 
-def test_there_is_a_value_wherever_anybody_has_one() -> None:
+def test_every_tick_with_a_present_member_has_a_value() -> None:
     r = run()
     assert (np.isfinite(r.fused) == np.isfinite(r.value).any(axis=1)).all()
 
 
-def test_a_change_of_hands_moves_the_value_by_no_more_than_three_sd() -> None:
+def test_a_failover_moves_the_value_by_at_most_three_sd() -> None:
     r = run()
     turn = np.flatnonzero(((r.weights[1:] > 0) != (r.weights[:-1] > 0)).any(axis=1)) + 1
     moved = []

@@ -20,22 +20,36 @@ FIRST = int(START) * HZ
 URE, A, B = "ure:pulse", "osc_1:/pulse", "osc_2:/pulse"
 ALL = (URE, A, B)
 FACTS = (
-    "ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
+    "ure:ure_phase_diff_mean",
+    "ure:ure_harmony_index",
+    "ure:ure_coherence_level",
     "ure:ure_residual_entropy_last",
-)  # fmt: skip
+)
 NAN = float("nan")
 
 
 def grid(p: Plan, ticks: int = 1, first: int = FIRST, **given: Any) -> Grid:
-    """Return ticks at which every lane is live and says 1, but for what is `given`.
+    """Return ticks at which every lane is live with value 1, except the `given` columns.
 
     A row is for all ticks, a column for all lanes.
     """
     healthy = {
-        "state": LIVE, "ramp": 1.0, "lag_s": 0.0, "lag_var": 0.0, "confidence": 1.0,
-        "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
-        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
-    }  # fmt: skip
+        "state": LIVE,
+        "ramp": 1.0,
+        "lag_s": 0.0,
+        "lag_var": 0.0,
+        "confidence": 1.0,
+        "rate_hz": 50.0,
+        "gaps": 0.0,
+        "value": 1.0,
+        "coverage": 1.0,
+        "noise_var": 0.01,
+        "gain": NAN,
+        "gain_var": NAN,
+        "level": NAN,
+        "level_var": NAN,
+        "scale_state": np.int8(0),
+    }
     shape = (ticks, len(p.lanes))
     columns = {k: np.broadcast_to(x, shape).copy() for k, x in (healthy | given).items()}
     due = (first + np.arange(ticks)) / HZ + 2.1
@@ -46,8 +60,13 @@ def packet(g: Grid, **given: Any) -> Packet:
     return Packet("studio", float(g.due[-1]), False, np.empty(0), grid=g, **given)
 
 
-def fuse(p: Plan, ticks: int = 1, clocks: tuple[ClockReport, ...] = (),
-         indicators: tuple[Indicators, ...] = (), **given: Any) -> Fused:  # fmt: skip
+def fuse(
+    p: Plan,
+    ticks: int = 1,
+    clocks: tuple[ClockReport, ...] = (),
+    indicators: tuple[Indicators, ...] = (),
+    **given: Any,
+) -> Fused:
     sent = packet(grid(p, ticks, **given), clocks=clocks, indicators=indicators)
     fused = Fuse(p).update(sent).fused
     assert fused is not None
@@ -72,7 +91,7 @@ def weights(fused: Fused, tick: int = 0) -> dict[str, float]:
 # -- modes --------------------------------------------------------------------------------------
 
 MODE = {
-    # (ure there, sensor streams there): by fallback ure_only, sensors_only, degrade
+    # (ure present, present sensor streams): by fallback ure_only, sensors_only, degrade
     (True, 2): ("fused", "fused", "fused"),
     (True, 1): ("ure_only", "sensors_only", "degraded"),
     (True, 0): ("ure_only", "ure_only", "degraded"),
@@ -81,13 +100,13 @@ MODE = {
     (False, 0): ("none", "none", "none"),
 }
 """Of a signal with an engine and two sensors, `min_streams` 2."""
-SPEAKS = {"ure_only": {URE}, "sensors_only": {A, B}, "fused": set(ALL), "degraded": set(ALL)}
+FUSED_MEMBERS = {"ure_only": {URE}, "sensors_only": {A, B}, "fused": set(ALL), "degraded": set(ALL)}
 
 
 @pytest.mark.parametrize("fallback", ["ure_only", "sensors_only", "degrade"])
 @pytest.mark.parametrize("least", [1, 2])
 @pytest.mark.parametrize("there", list(product([URE, ""], [A, ""], [B, ""])))
-def test_who_is_there_and_the_fallback_give_the_mode(
+def test_present_members_and_the_fallback_give_the_mode(
     there: tuple[str, ...], least: int, fallback: str
 ) -> None:
     p = plan(ALL, failover=failover(min_streams=least, fallback=fallback))
@@ -99,13 +118,13 @@ def test_who_is_there_and_the_fallback_give_the_mode(
     signal = fused.signals[0]
     assert MODES[fused.mode[0]] == MODES[signal.mode[0]] == mode
     assert fused.live[0] == signal.live[0] == len(present)
-    assert set(weights(fused)) == present & SPEAKS.get(mode, set())
+    assert set(weights(fused)) == present & FUSED_MEMBERS.get(mode, set())
     assert np.isfinite(signal.value[0]) == (mode != "none")
 
 
 @pytest.mark.parametrize("members", [(URE, "ure_2:pulse"), (A, B)])
 @pytest.mark.parametrize("fallback", ["ure_only", "sensors_only", "degrade"])
-def test_a_signal_of_one_group_is_fused_while_that_is_there(
+def test_a_signal_of_one_group_is_fused_while_that_is_present(
     members: tuple[str, ...], fallback: str
 ) -> None:
     p = plan(members, failover=failover(min_streams=2, fallback=fallback))
@@ -119,14 +138,14 @@ def test_two_channels_of_one_stream_are_one_stream() -> None:
 
 
 @pytest.mark.parametrize("state", [ACQUIRING, STALE, GONE, REJOINING])
-def test_who_is_not_live_is_not_there(state: int) -> None:
+def test_a_member_that_is_not_live_is_not_present(state: int) -> None:
     p = plan(ALL)
     fused = fuse(p, state=[state, LIVE, LIVE])
     assert MODES[fused.mode[0]] == "sensors_only"
     assert fused.live[0] == 2
 
 
-def test_a_mode_changes_at_the_tick_at_which_a_member_goes() -> None:
+def test_a_mode_changes_at_the_tick_of_the_loss_of_a_member() -> None:
     p = plan(ALL)
     state = np.full((20, 3), LIVE)
     state[7:13, 0] = STALE
@@ -162,19 +181,19 @@ def test_a_fact_does_not_count_as_a_live_channel() -> None:
 # -- value, weights, sd -------------------------------------------------------------------------
 
 
-def test_without_evidence_the_prior_weighs_and_a_group_shares_equally() -> None:
+def test_the_initial_weights_are_the_prior_shared_equally_in_a_group() -> None:
     fused = fuse(plan(ALL), value=[1.0, 2.0, 4.0])
     assert weights(fused) == pytest.approx({URE: 0.7, A: 0.15, B: 0.15})
     assert fused.signals[0].value[0] == pytest.approx(0.7 * 1 + 0.15 * 2 + 0.15 * 4)
 
 
-def test_the_members_that_are_there_share_what_their_group_has() -> None:
+def test_present_members_share_the_weight_of_their_group() -> None:
     p = plan(ALL)
     assert weights(fuse(p, state=live(URE, A, p=p))) == pytest.approx({URE: 0.7, A: 0.3})
     assert weights(fuse(p, state=live(A, B, p=p))) == pytest.approx({A: 0.5, B: 0.5})
 
 
-def test_a_group_that_weighs_nothing_can_still_stand_alone() -> None:
+def test_a_group_of_weight_0_alone_gives_a_value() -> None:
     p = plan(ALL, weights=WeightsConfig(ure=1.0, sensors=0.0))
     assert weights(fuse(p))[URE] == pytest.approx(1.0)
     assert weights(fuse(p, state=live(A, B, p=p))) == pytest.approx({A: 0.5, B: 0.5})
@@ -193,7 +212,7 @@ def test_an_unknown_variance_makes_an_unknown_sd() -> None:
     assert gone.signals[0].sd[0] == pytest.approx(np.sqrt(0.7**2 * 0.01 + 0.3**2 * 0.01))
 
 
-def test_where_nobody_is_covered_there_is_no_value_and_the_mode_stays() -> None:
+def test_a_tick_without_coverage_has_no_value_and_keeps_its_mode() -> None:
     fused = fuse(plan(ALL), value=NAN, coverage=0.5)
     signal = fused.signals[0]
     assert np.isnan([signal.value[0], signal.sd[0]]).all()
@@ -234,7 +253,7 @@ def noisy(seconds: int, sd: tuple[float, ...], seed: int = 0) -> tuple[np.ndarra
     return truth, truth[:, None] + rng.standard_normal((len(truth), len(sd))) * sd
 
 
-def test_in_time_the_weights_are_inverse_variances_and_the_sd_is_honest() -> None:
+def test_final_weights_are_inverse_variances_and_the_sd_is_the_scatter() -> None:
     truth, value = noisy(1200, (0.2, 0.15, 0.3))
     signal = fuse(plan(ALL), 6000, value=value).signals[0]
     np.testing.assert_allclose(signal.weights.sum(axis=1), 1.0)
@@ -265,8 +284,9 @@ MEASURED = (0.1, 0.8, 0.6, 0.9, 0.2)
 REPORTED = (-0.2, 0.4, 0.5, 0.3)  # phase, harmony, coherence, entropy, as in FACTS
 
 
-def spoken(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
-           **given: Any) -> dict[str, float]:  # fmt: skip
+def exported(
+    reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED, **given: Any
+) -> dict[str, float]:
     """Return the exported indicators of one tick."""
     p = plan(ALL, facts=FACTS)
     value = np.append([1.0, 1.0, 1.0], reported)
@@ -274,39 +294,41 @@ def spoken(reported: Any = REPORTED, measured: tuple[float, ...] = MEASURED,
     return dict(zip(INDICATORS, found.indicators[0].tolist(), strict=True))
 
 
-def test_what_is_reported_and_what_is_measured_are_blended_by_group() -> None:
-    assert spoken() == pytest.approx({
-        "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
-        "coherence": 0.7 * 0.5 + 0.3 * 0.8,
-        "harmony": 0.7 * 0.4 + 0.3 * 0.6,
-        "sync_quality": 0.9,
-        "entropy_ratio": 0.7 * 0.3 + 0.3 * 0.2,
-    })  # fmt: skip
+def test_reported_and_measured_indicators_are_blended_by_group() -> None:
+    assert exported() == pytest.approx(
+        {
+            "phase_diff": 0.7 * 0.2 + 0.3 * 0.1,
+            "coherence": 0.7 * 0.5 + 0.3 * 0.8,
+            "harmony": 0.7 * 0.4 + 0.3 * 0.6,
+            "sync_quality": 0.9,
+            "entropy_ratio": 0.7 * 0.3 + 0.3 * 0.2,
+        }
+    )
 
 
-def test_where_nothing_is_reported_the_measured_stands_alone() -> None:
-    assert spoken(reported=(NAN,) * 4) == pytest.approx(
+def test_measured_indicators_without_reports_are_exported() -> None:
+    assert exported(reported=(NAN,) * 4) == pytest.approx(
         dict(zip(INDICATORS, MEASURED, strict=True))
     )
 
 
 def test_a_stale_report_is_no_report() -> None:
     state = [LIVE, LIVE, LIVE, STALE, LIVE, LIVE, LIVE]
-    found = spoken(state=state)
+    found = exported(state=state)
     assert found["phase_diff"] == pytest.approx(0.1)
     assert found["coherence"] == pytest.approx(0.7 * 0.5 + 0.3 * 0.8)
 
 
-def test_where_nothing_is_measured_the_report_stands_alone() -> None:
-    found = spoken(measured=(NAN,) * 5)
+def test_reported_indicators_without_measurements_are_exported() -> None:
+    found = exported(measured=(NAN,) * 5)
     assert np.isnan(found.pop("sync_quality"))
     assert found == pytest.approx(
         {"phase_diff": 0.2, "coherence": 0.5, "harmony": 0.4, "entropy_ratio": 0.3}
     )
 
 
-def test_where_there_is_neither_there_is_null() -> None:
-    assert np.isnan(list(spoken(reported=(NAN,) * 4, measured=(NAN,) * 5).values())).all()
+def test_indicators_without_report_and_measurement_are_null() -> None:
+    assert np.isnan(list(exported(reported=(NAN,) * 4, measured=(NAN,) * 5).values())).all()
 
 
 def test_both_raw_parts_are_kept() -> None:
@@ -322,30 +344,36 @@ def test_a_measurement_holds_until_the_next_across_packets() -> None:
     p = plan(ALL)
     station = Fuse(p)
     found: list[float] = []
-    for first, size, said in (
-        (0, 3, ((1, 0.5),)), (3, 2, ()), (5, 4, ((6, 0.6), (8, NAN))), (9, 1, ()),
-    ):  # fmt: skip
-        told = tuple(Indicators(FIRST + k, *(x,) * 5) for k, x in said)
-        sent = packet(grid(p, size, FIRST + first), indicators=told)
+    for first, size, reports in (
+        (0, 3, ((1, 0.5),)),
+        (3, 2, ()),
+        (5, 4, ((6, 0.6), (8, NAN))),
+        (9, 1, ()),
+    ):
+        indicators = tuple(Indicators(FIRST + k, *(x,) * 5) for k, x in reports)
+        sent = packet(grid(p, size, FIRST + first), indicators=indicators)
         fused = station.update(sent).fused
         assert fused is not None
         found += fused.indicators[:, 0].tolist()
     assert found == pytest.approx([NAN, 0.5, 0.5, 0.5, 0.5, 0.5, 0.6, 0.6, NAN, NAN], nan_ok=True)
 
 
-def test_who_is_left_out_of_them_stands_at_each_tick_across_packets_and_snapshots() -> None:
+def test_sparse_members_are_listed_at_each_tick_across_packets_and_snapshots() -> None:
     p = plan(ALL)
     station, found = Fuse(p), []
     alone = (True, *(False,) * (len(ALL) - 1))
     none = (False,) * len(ALL)
     for first, size, turns in (
-        (0, 3, ((1, alone), (6, none))), (3, 2, ()), (5, 4, ((8, alone),)), (9, 1, ()),
-    ):  # fmt: skip
+        (0, 3, ((1, alone), (6, none))),
+        (3, 2, ()),
+        (5, 4, ((8, alone),)),
+        (9, 1, ()),
+    ):
         turned = tuple(Sparse(FIRST + k, members) for k, members in turns)
         fused = station.update(packet(grid(p, size, FIRST + first), sparse=turned)).fused
         assert fused is not None
         found += fused.sparse.tolist()
-        station = Fuse(p, station.snapshot())
+        station = Fuse.from_snapshot(station.snapshot(), p)
     assert [row[0] for row in found] == [False, *(True,) * 5, False, False, True, True]
     assert not any(any(row[1:]) for row in found)
 
@@ -364,7 +392,7 @@ def test_ticks_keep_their_time_and_release() -> None:
     assert fused.released.tolist() == pytest.approx((fused.ts + 2.1).tolist())
 
 
-def test_before_members_have_been_compared_what_they_lie_apart_by_is_in_the_sd() -> None:
+def test_the_sd_has_the_spread_of_members_before_their_comparison() -> None:
     p = plan([A, B])
     fused = fuse(p, value=np.array([1.0, 5.0]), noise_var=0.01).signals[0]
     assert np.isnan(fused.systematic_sd[0])

@@ -24,26 +24,32 @@ APART = {"lag_var": [0.0, 9e-6, 1e-6]}
 """A reference and two found lags."""
 
 
-def clock(source: str, at: float = START, var: float = 1e-6, cross: float = 0.0,
-          slope: float = 0.0) -> ClockReport:  # fmt: skip
+def clock(
+    source: str, at: float = START, var: float = 1e-6, cross: float = 0.0, slope: float = 0.0
+) -> ClockReport:
     return ClockReport(source, at, at, at, 0.1, 0.0, var, cross, slope, 0.001, 0, NAN, False)
 
 
-def coarse(p: Plan, *grains: GrainReport, clocks: tuple[ClockReport, ...] = (), ticks: int = 1,
-           **given: Any) -> Fused:  # fmt: skip
+def coarse(
+    p: Plan,
+    *grains: GrainReport,
+    clocks: tuple[ClockReport, ...] = (),
+    ticks: int = 1,
+    **given: Any,
+) -> Fused:
     fused = Fuse(p).update(ticked(grid(p, ticks, **given), grains=grains, clocks=clocks)).fused
     assert fused is not None
     return fused
 
 
-# -- who is compared ----------------------------------------------------------------------------
+# -- compared members ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("there", "bound"),
     [(ALL, 0.02), ((URE, B), 0.002), ((A, B), 0.02), ((URE,), NAN), ((A,), NAN), ((), NAN)],
 )
-def test_the_bound_is_that_of_the_worst_who_is_there_and_none_below_two(
+def test_the_bound_is_that_of_the_worst_present_member_and_needs_two(
     there: tuple[str, ...], bound: float
 ) -> None:
     p = plan(ALL)
@@ -70,10 +76,12 @@ def test_each_signal_needs_two_of_its_own() -> None:
     found = [
         fuse(p, lag_var=var, state=[state]).sync_bound_s[0]
         for state in (
-            [LIVE] * 4, [LIVE, LIVE, LIVE, STALE], [STALE, LIVE, LIVE, LIVE],
+            [LIVE] * 4,
+            [LIVE, LIVE, LIVE, STALE],
+            [STALE, LIVE, LIVE, LIVE],
             [STALE, LIVE, LIVE, STALE],
         )
-    ]  # fmt: skip
+    ]
     assert found == pytest.approx([0.02, 0.002, 0.02, NAN], nan_ok=True)
 
 
@@ -125,7 +133,7 @@ def test_coarse_stamps_add_their_grain_over_the_root_of_twelve(grain: float) -> 
     assert fused.sync_estimate_bound_s == pytest.approx([2 * 3e-3])
 
 
-def test_who_is_not_there_adds_nothing() -> None:
+def test_an_absent_member_adds_nothing() -> None:
     p = plan(ALL, scrape_s={"ure": 2.0})
     fused = coarse(p, GrainReport(B, START, 1.0), state=live(A, B, p=p), **APART)
     assert fused.sync_bound_s == pytest.approx([2 * np.sqrt(1 / 12)], rel=1e-3)
@@ -141,7 +149,7 @@ def test_a_grain_holds_from_the_first_tick_that_waited_for_its_row() -> None:
     assert wide.tolist() == [False, False, True, False, False]
 
 
-def test_grains_that_no_tick_needs_are_forgotten_and_a_snapshot_goes_on() -> None:
+def test_unneeded_grains_are_dropped_and_a_snapshot_continues() -> None:
     p = plan(ALL)
     station = Fuse(p)
     reports = tuple(GrainReport(A, START + 0.01 * i, 0.001 * (i % 2)) for i in range(100))
@@ -149,7 +157,7 @@ def test_grains_that_no_tick_needs_are_forgotten_and_a_snapshot_goes_on() -> Non
     saved = station.snapshot()
     assert saved["bound"]["grains"] == {A: [[START + 0.99, 0.001]]}
     later = ticked(grid(p, 5, first=round(START * HZ) + 50))
-    again, there = Fuse(p, saved).update(later).fused, station.update(later).fused
+    again, there = Fuse.from_snapshot(saved, p).update(later).fused, station.update(later).fused
     assert again is not None and there is not None
     assert (again.sync_bound_s == there.sync_bound_s).all()
     assert (again.sync_bound_s > again.sync_estimate_bound_s).all()

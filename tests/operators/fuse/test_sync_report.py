@@ -23,11 +23,25 @@ DELAY_S = 2.1
 def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
     """Return ticks at which all lanes are live, but for what is `given`."""
     healthy = {
-        "state": LIVE, "ramp": 1.0, "lag_s": 0.25, "lag_var": 1e-6, "lag_rate": NAN,
-        "lag_rate_var": NAN, "search_hz": NAN, "confidence": 0.9,
-        "rate_hz": 50.0, "gaps": 0.0, "value": 1.0, "coverage": 1.0, "noise_var": 0.01,
-        "gain": NAN, "gain_var": NAN, "level": NAN, "level_var": NAN, "scale_state": np.int8(0),
-    }  # fmt: skip
+        "state": LIVE,
+        "ramp": 1.0,
+        "lag_s": 0.25,
+        "lag_var": 1e-6,
+        "lag_rate": NAN,
+        "lag_rate_var": NAN,
+        "search_hz": NAN,
+        "confidence": 0.9,
+        "rate_hz": 50.0,
+        "gaps": 0.0,
+        "value": 1.0,
+        "coverage": 1.0,
+        "noise_var": 0.01,
+        "gain": NAN,
+        "gain_var": NAN,
+        "level": NAN,
+        "level_var": NAN,
+        "scale_state": np.int8(0),
+    }
     n, first = round(seconds * p.tick_hz), round(start * p.tick_hz)
     columns = {k: np.broadcast_to(x, (n, len(p.lanes))) for k, x in (healthy | given).items()}
     due = (first + np.arange(n)) / p.tick_hz + DELAY_S
@@ -36,14 +50,22 @@ def grid(p: Plan, seconds: float, start: float = START, **given: Any) -> Grid:
 
 def clock(source: str, known: float, stepped: bool = False, **given: Any) -> ClockReport:
     fields = {
-        "watermark": known, "known": known, "at": START, "offset_s": 0.5, "slope": -1e-5,
-        "offset_var": 1e-6, "cross_var": 0.0, "slope_var": 1e-12, "jitter_p95_s": 0.004,
-        "resets": 0, "reset_at": NAN,
-    }  # fmt: skip
+        "watermark": known,
+        "known": known,
+        "at": START,
+        "offset_s": 0.5,
+        "slope": -1e-5,
+        "offset_var": 1e-6,
+        "cross_var": 0.0,
+        "slope_var": 1e-12,
+        "jitter_p95_s": 0.004,
+        "resets": 0,
+        "reset_at": NAN,
+    }
     return ClockReport(source, **(fields | given), stepped=stepped)
 
 
-def told(
+def reported(
     p: Plan,
     g: Grid,
     *clocks: ClockReport,
@@ -68,7 +90,7 @@ def told(
 
 
 def lines(p: Plan, g: Grid, *clocks: ClockReport, **given: Any) -> list[SyncReport]:
-    return told(p, g, *clocks, **given)[0]
+    return reported(p, g, *clocks, **given)[0]
 
 
 def of(found: list[SyncReport], why: str) -> list[SyncReport]:
@@ -94,8 +116,11 @@ def test_a_change_of_state_has_a_line_at_its_tick() -> None:
     state[:5], state[30:, 1], state[40:, 1] = ACQUIRING, STALE, GONE
     found = of(lines(p, grid(p, 10, state=state)), "state")
     assert [(round(x.ts - START, 9), x.channel, x.state) for x in found] == [
-        (1.0, A, "live"), (1.0, B, "live"), (6.0, B, "stale"), (8.0, B, "lost"),
-    ]  # fmt: skip
+        (1.0, A, "live"),
+        (1.0, B, "live"),
+        (6.0, B, "stale"),
+        (8.0, B, "lost"),
+    ]
 
 
 def test_a_reset_has_a_line_for_each_channel_of_its_source_when_it_was_known() -> None:
@@ -113,13 +138,13 @@ def test_a_reset_known_after_the_newest_tick_waits_for_the_next() -> None:
     step = clock("osc_1", START + 4.37, True, resets=1, reset_at=START + 4.25)
     reporter.add(Packet("studio", 0.0, False, np.empty(0), clocks=(step,)))
     first = reporter.lines("studio", grid(p, 3), False)[0]
-    again = Reporter(p, reporter.snapshot())
+    again = Reporter.from_snapshot(reporter.snapshot(), p)
     second = again.lines("studio", grid(p, 3, START + 3), False)[0]
     third = again.lines("studio", grid(p, 3, START + 6), False)[0]
     assert [len(of(list(x), "reset")) for x in (first, second, third)] == [0, 1, 0]
 
 
-def test_a_step_that_rows_told_too_late_is_dated_after_the_ticks_that_left_without_it() -> None:
+def test_a_step_known_too_late_is_dated_after_the_released_ticks() -> None:
     p = plan((A,))
     late = clock("osc_1", START + 1.0, True, watermark=START + 8.0, resets=1)
     found = of(lines(p, grid(p, 10), late), "reset")
@@ -138,9 +163,16 @@ def test_the_end_has_its_lines_also_when_the_last_packet_releases_no_tick() -> N
     p = plan((A,))
     reporter = Reporter(p)
     reporter.lines("studio", grid(p, 10), False)
-    again = Reporter(p, reporter.snapshot())
-    again.add(Packet("studio", 0.0, True, np.empty(0),
-                     ends=(Ends("osc_1", A, "late", np.array([START + 50])),)))  # fmt: skip
+    again = Reporter.from_snapshot(reporter.snapshot(), p)
+    again.add(
+        Packet(
+            "studio",
+            0.0,
+            True,
+            np.empty(0),
+            ends=(Ends("osc_1", A, "late", np.array([START + 50])),),
+        )
+    )
     found = again.lines("studio", None, True)[0]
     assert [(x.why, x.channel, x.ts, x.late) for x in found] == [("end", A, START + 9.8, 1)]
 
@@ -149,12 +181,16 @@ def test_a_run_without_a_tick_has_no_line_at_its_end() -> None:
     assert Reporter(plan((A,))).lines("studio", None, True)[0] == ()
 
 
-def test_lines_are_in_order_of_time_and_the_same_however_cut() -> None:
+def test_lines_are_in_order_of_time_for_any_packets() -> None:
     p = plan((A, B), facts=(FACT,))
     state = np.full((200, 3), LIVE)
     state[47:90, 0], state[100:, 1] = STALE, STALE
-    clocks = (clock("osc_1", START - 1), clock("osc_2", START + 9.95, True, resets=1),
-              clock("osc_1", START + 20.1, True, resets=1), clock("osc_2", START + 30))  # fmt: skip
+    clocks = (
+        clock("osc_1", START - 1),
+        clock("osc_2", START + 9.95, True, resets=1),
+        clock("osc_1", START + 20.1, True, resets=1),
+        clock("osc_2", START + 30),
+    )
     ends = (Ends("osc_1", A, "used", START + np.arange(0, 40, 0.02)),)
     whole, *cut = (
         lines(p, grid(p, 40, state=state), *clocks, ends=ends, end=True, piece=n)
@@ -167,16 +203,16 @@ def test_lines_are_in_order_of_time_and_the_same_however_cut() -> None:
 
 
 @pytest.mark.parametrize(("hz", "every"), [(5.0, 0.3), (0.3, 10.0), (7.0, 3.0)])
-def test_hops_are_the_same_however_cut_at_odd_rates_too(hz: float, every: float) -> None:
+def test_hops_at_odd_rates_do_not_depend_on_the_packets(hz: float, every: float) -> None:
     p = plan((A,), tick_hz=hz, sync_every_s=every)
     whole, cut = (lines(p, grid(p, 400), piece=n) for n in (10_000, 1))
     assert [x.ts for x in whole] == [x.ts for x in cut]
 
 
-# -- what ---------------------------------------------------------------------------------------
+# -- contents -----------------------------------------------------------------------------------
 
 
-def test_a_line_tells_the_clock_and_the_lag_in_force() -> None:
+def test_a_line_has_the_clock_and_the_lag_in_force() -> None:
     p = plan((A,))
     x = of(lines(p, grid(p, 30), clock("osc_1", START - 1, cross_var=1e-9)), "hop")[-1]
     age = x.ts - START
@@ -211,13 +247,13 @@ def test_without_a_clock_the_rate_of_the_lag_is_the_skew_relative_to_the_referen
     assert mine.search_hz == other.search_hz == 10.0
 
 
-def test_a_clock_is_not_told_before_it_was_known() -> None:
+def test_a_clock_is_not_reported_before_it_was_known() -> None:
     p = plan((A,))
     found = of(lines(p, grid(p, 30), clock("osc_1", START + 15)), "hop")
     assert [x.offset_s is None for x in found] == [x.ts < START + 15 for x in found]
 
 
-def test_what_is_unknown_of_the_lag_is_null() -> None:
+def test_unknown_properties_of_the_lag_are_null() -> None:
     p = plan((A,))
     g = grid(p, 30, lag_s=NAN, lag_var=NAN, confidence=NAN, rate_hz=NAN, gaps=2)
     x = of(lines(p, g), "hop")[0]
@@ -235,8 +271,9 @@ def test_counts_are_those_known_when_the_tick_was_released() -> None:
     p = plan((A,))
     arrivals = START + np.arange(0, 30, 0.02)
     kinds: tuple[End, ...] = ("received", "used")
-    found = of(lines(p, grid(p, 30), ends=tuple(Ends("osc_1", A, e, arrivals) for e in kinds)),
-               "hop")  # fmt: skip
+    found = of(
+        lines(p, grid(p, 30), ends=tuple(Ends("osc_1", A, e, arrivals) for e in kinds)), "hop"
+    )
     known = [int((arrivals < x.ts + DELAY_S).sum()) for x in found]
     assert [x.received for x in found] == [x.used for x in found] == known
     assert len(known) == 3
@@ -252,18 +289,18 @@ def test_the_last_lines_count_everything() -> None:
     assert (x.received, x.used, x.outliers, x.late, x.duplicate, x.rejected) == (1, 2, 3, 4, 5, 6)
 
 
-def test_at_the_end_the_newest_clock_is_told_though_no_tick_used_it() -> None:
+def test_the_final_line_has_the_newest_clock() -> None:
     p = plan((A,))
     x = lines(p, grid(p, 10), clock("osc_1", START + 500, offset_s=7.0), end=True)[-1]
     assert x.offset_s == pytest.approx(7.0, abs=1e-3)
 
 
-def test_dead_lines_leave_with_the_ticks_that_close_their_window_and_at_the_end() -> None:
+def test_dead_lines_are_written_with_the_ticks_that_close_their_window_and_at_the_end() -> None:
     p = plan((A,))
     letters = tuple(
         DeadLetter(START + s, "receive", "json", "osc_1", f"demo:{s}", "{") for s in (1, 2, 11)
     )
-    before, after = (told(p, grid(p, 12), letters=letters, end=end)[1] for end in (False, True))
+    before, after = (reported(p, grid(p, 12), letters=letters, end=end)[1] for end in (False, True))
     assert [(x.ts - START, x.count) for x in before] == [(1, 2)]
     assert [(x.ts - START, x.count) for x in after] == [(1, 2), (11, 1)]
 
@@ -278,7 +315,7 @@ def test_the_clock_in_force_is_the_newest_that_was_known() -> None:
     assert [x and x.offset_s for x in found] == [None, 0.0, 2.0, 4.0]
 
 
-def test_what_no_tick_needs_any_more_is_forgotten() -> None:
+def test_clock_reports_that_no_tick_needs_are_dropped() -> None:
     clocks = Clocks()
     clocks.add(tuple(clock("osc_1", START + k) for k in range(5)))
     clocks.forget(START + 2.5)

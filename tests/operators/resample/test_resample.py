@@ -1,4 +1,4 @@
-"""Resample: which ticks, when released, and who is present at each."""
+"""Resample: its ticks, their release, and the channels present at each."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ def rows(channel: str, t: F64, value: F64 | None = None) -> Block:
     spacing = np.full(len(t), float(np.median(np.diff(t))) if len(t) > 8 else np.nan)
     spacing[:8] = np.nan
     return block(
-        channel, START + t, np.ones(len(t)) if value is None else value, spacing=spacing,
+        channel,
+        START + t,
+        np.ones(len(t)) if value is None else value,
+        spacing=spacing,
         noise=np.full(len(t), 0.01),
-    )  # fmt: skip
+    )
 
 
 def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> list[Packet]:
@@ -50,8 +53,18 @@ def packets(blocks: Iterable[Block], seconds: float, step_s: float = 1.0) -> lis
                 for x in part
                 for pace in paces[x.channel].feed(x.arrival, x.host_time, x.watermark)[1]
             )
-            out.append(Packet("studio", upto, False, arrivals, tuple(part), first_host=first,
-                              newest_host=newest, paces=found))  # fmt: skip
+            out.append(
+                Packet(
+                    "studio",
+                    upto,
+                    False,
+                    arrivals,
+                    tuple(part),
+                    first_host=first,
+                    newest_host=newest,
+                    paces=found,
+                )
+            )
     return [*out[:-1], replace(out[-1], end=True)]
 
 
@@ -60,8 +73,9 @@ def grid(p: Plan, items: list[Packet]) -> Grid:
     grids = [x.grid for x in feed(Resample(p, 5.0), items) if x.grid is not None]
     columns: dict[str, Any] = {
         n: np.concatenate([getattr(g, n) for g in grids])
-        for n in Grid.__dataclass_fields__ if n != "first"
-    }  # fmt: skip
+        for n in Grid.__dataclass_fields__
+        if n != "first"
+    }
     return Grid(grids[0].first, **columns)
 
 
@@ -83,7 +97,7 @@ def test_ticks_run_from_the_first_event_to_the_newest() -> None:
     assert np.allclose(np.diff(ts(g)), 0.2)
 
 
-def test_a_tick_leaves_with_the_first_arrival_after_its_delay() -> None:
+def test_a_tick_is_released_by_the_first_arrival_after_its_delay() -> None:
     g = grid(plan((ONE,)), packets([rows(ONE.channel, EVEN)], 40.0))
     latency = g.released - START - ts(g)
     inside = ts(g) < 37.0
@@ -100,10 +114,14 @@ def test_a_late_channel_makes_every_tick_wait_and_an_early_one_none() -> None:
     assert (latency <= 2.8 + 0.0201).all()
 
 
-def test_a_lag_that_is_not_waited_for_gets_no_value() -> None:
+def test_a_lag_beyond_the_waiting_limit_gets_no_value() -> None:
     both = [rows("osc_1:/pulse", EVEN), rows("osc_2:/pulse", EVEN)]
-    p = plan((known("osc_1:/pulse", 0.0), known("osc_2:/pulse", 0.7)), wait_lag_s=0.0,
-             half_width_s=0.3, wait_s=0.005)  # fmt: skip
+    p = plan(
+        (known("osc_1:/pulse", 0.0), known("osc_2:/pulse", 0.7)),
+        wait_lag_s=0.0,
+        half_width_s=0.3,
+        wait_s=0.005,
+    )
     g = grid(p, packets(both, 40.0))
     mid = (ts(g) > 5) & (ts(g) < 30)
     assert (g.released - START - ts(g))[mid].max() <= 0.305 + 0.0201
@@ -128,7 +146,7 @@ def test_a_channel_is_stale_at_the_first_tick_after_three_intervals() -> None:
     other = rows("osc_2:/pulse", EVEN)
     p = plan((ONE, known("osc_2:/pulse")), failover=QUICK)
     g = grid(p, packets([rows(ONE.channel, t), other], 40.0))
-    # Three intervals of 20 ms are less than a tick, which is the least there is.
+    # Three intervals of 20 ms are less than a tick, the smallest limit.
     last = t[t < 20.0][-1]
     first = ts(g)[states(g).index("stale")]
     assert first == pytest.approx(np.ceil((last + 0.2) * 5) / 5)
@@ -137,12 +155,12 @@ def test_a_channel_is_stale_at_the_first_tick_after_three_intervals() -> None:
     assert g.gaps[-1, 1] == 0
 
 
-def test_it_is_lost_when_ten_times_as_old_and_comes_back_by_way_of_rejoining() -> None:
+def test_a_channel_is_lost_at_ten_times_the_age_and_returns_through_rejoining() -> None:
     t = EVEN[(EVEN < 20.0) | (EVEN > 30.0)]
     p = plan((ONE, known("osc_2:/pulse")), failover=QUICK)
     g = grid(p, packets([rows(ONE.channel, t), rows("osc_2:/pulse", EVEN)], 40.0))
-    said = [s for s, before in zip(states(g), ["", *states(g)], strict=False) if s != before]
-    assert said == ["live", "stale", "lost", "rejoining", "live"]
+    changes = [s for s, before in zip(states(g), ["", *states(g)], strict=False) if s != before]
+    assert changes == ["live", "stale", "lost", "rejoining", "live"]
     back = ts(g)[len(states(g)) - states(g)[::-1].index("rejoining")]
     assert back == pytest.approx(30.2 + 4.0, abs=0.21)
 
@@ -158,7 +176,7 @@ def test_the_weight_of_a_channel_that_came_back_ramps_over_five_seconds() -> Non
     assert ts(g)[live][int(np.argmax(ramp >= 1))] - ts(g)[live][0] == pytest.approx(5.0, abs=0.3)
 
 
-def test_staleness_is_seen_when_the_tick_leaves_not_when_it_was() -> None:
+def test_staleness_is_decided_at_the_release_of_the_tick() -> None:
     both = [rows(ONE.channel, EVEN[EVEN < 20]), rows("osc_2:/pulse", EVEN)]
     g = grid(plan((ONE, known("osc_2:/pulse")), failover=QUICK), packets(both, 40.0))
     i = states(g).index("stale")
@@ -175,7 +193,7 @@ def test_staleness_is_seen_when_the_tick_leaves_not_when_it_was() -> None:
     ],
     ids=["for all", "on a channel", "scraped", "frozen"],
 )
-def test_staleness_is_as_configured(given: Any, channel: Any, stale_s: float | None) -> None:
+def test_the_configured_staleness_is_used(given: Any, channel: Any, stale_s: float | None) -> None:
     t = EVEN if stale_s is None else EVEN[EVEN < 20.0]
     value = np.where(t < 18.0, np.sin(t), 0.0)
     p = plan((ONE, known("osc_2:/pulse")), channels=channel, **given)
@@ -185,28 +203,28 @@ def test_staleness_is_as_configured(given: Any, channel: Any, stale_s: float | N
     assert expected - 0.02 <= at <= expected + 0.21
 
 
-def test_a_held_channel_is_stale_only_by_its_own_number() -> None:
-    said = rows("midi_1:cc/1/1", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+def test_a_held_channel_is_stale_only_by_its_own_setting() -> None:
+    events = rows("midi_1:cc/1/1", np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
     p = plan((ONE, known("midi_1:cc/1/1")), channels=channels)
-    g = grid(p, packets([rows(ONE.channel, EVEN), said], 40.0))
+    g = grid(p, packets([rows(ONE.channel, EVEN), events], 40.0))
     assert set(states(g, 1)[20:]) == {"live"}
     assert g.value[-1, 1] == 4.0
 
 
 @pytest.mark.parametrize("step_s", [0.5, 2.0, 40.0])
 def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None:
-    said = rows("midi_1:cc/1/1", np.array([1.0]), np.array([3.0]))
+    events = rows("midi_1:cc/1/1", np.array([1.0]), np.array([3.0]))
     channels = {"midi_1:cc/1/1": ChannelConfig(kind="held")}
     p = plan((ONE, known("midi_1:cc/1/1")), channels=channels, failover=QUICK)
-    items, told = [], START - 1.0
-    for x in packets([rows(ONE.channel, EVEN), said], 40.0, step_s):
+    items, previous = [], START - 1.0
+    for x in packets([rows(ONE.channel, EVEN), events], 40.0, step_s):
         turns = ((10.0, False), (20.0, True), (21.0, True), (30.0, False))
         turned = tuple(
-            ("midi_1", START + t, up) for t, up in turns if told < START + t <= x.watermark
+            ("midi_1", START + t, up) for t, up in turns if previous < START + t <= x.watermark
         )
         items.append(replace(x, turned=turned))
-        told = x.watermark
+        previous = x.watermark
 
     g = grid(p, items)
     at = ts(g)
@@ -215,23 +233,25 @@ def test_a_held_channel_is_stale_while_its_stream_is_down(step_s: float) -> None
     assert "stale" not in set(states(g, 0))
 
 
-def test_a_fact_is_null_before_it_was_said_and_held_after() -> None:
+def test_a_fact_is_null_before_its_first_event_and_held_after() -> None:
     fact = "ure:level"
-    said = rows(fact, np.array([5.0]), np.array([0.9]))
-    g = grid(plan((ONE,), facts=(fact,)), packets([rows(ONE.channel, EVEN), said], 40.0))
+    events = rows(fact, np.array([5.0]), np.array([0.9]))
+    g = grid(plan((ONE,), facts=(fact,)), packets([rows(ONE.channel, EVEN), events], 40.0))
     before = ts(g) < 5.0
     assert np.isnan(g.value[before, 1]).all()
     assert (g.value[~before, 1] == 0.9).all()
 
 
 def test_an_unlocked_channel_is_acquiring_and_has_no_value() -> None:
-    g = grid(plan((ONE, "osc_2:/pulse")),
-             packets([rows(ONE.channel, EVEN), rows("osc_2:/pulse", EVEN)], 40.0))  # fmt: skip
+    g = grid(
+        plan((ONE, "osc_2:/pulse")),
+        packets([rows(ONE.channel, EVEN), rows("osc_2:/pulse", EVEN)], 40.0),
+    )
     assert set(states(g, 1)) == {"acquiring"}
     assert np.isnan(g.value[:, 1]).all()
 
 
-def test_a_tick_goes_by_estimates_dated_before_it() -> None:
+def test_a_tick_uses_estimates_dated_before_it() -> None:
     report = LagReport(
         "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 20.0
     )
@@ -247,9 +267,21 @@ def test_a_tick_goes_by_estimates_dated_before_it() -> None:
 def moving(rate: float, **given: float) -> Grid:
     """Return the ticks of a member whose lag of 0.3 s at 10 s rises, read from a straight line."""
     report = LagReport(
-        "pulse", "osc_2:/pulse", START + 20.0, 0.3, 1e-6, 1e-9, 0.8, True, "", START + 10.0, rate,
-        2e-9, 1e-10, 20.0,
-    )._replace(**given)  # fmt: skip
+        "pulse",
+        "osc_2:/pulse",
+        START + 20.0,
+        0.3,
+        1e-6,
+        1e-9,
+        0.8,
+        True,
+        "",
+        START + 10.0,
+        rate,
+        2e-9,
+        1e-10,
+        20.0,
+    )._replace(**given)
     times = np.arange(0.0, 100.0, 0.05)
     line = replace(rows("osc_2:/pulse", times), value=times)
     items = packets([rows(ONE.channel, times), line], 100.0)
@@ -257,7 +289,7 @@ def moving(rate: float, **given: float) -> Grid:
     return grid(plan((ONE, "osc_2:/pulse")), items)
 
 
-def test_a_moving_lag_goes_on_between_estimates_in_steps_of_a_tenth_of_a_millisecond() -> None:
+def test_a_moving_lag_changes_between_estimates_in_steps_of_a_tenth_of_a_millisecond() -> None:
     g = moving(150e-6)
     inside = (ts(g) >= 20.0) & (ts(g) < 95.0)
     at, lag = ts(g)[inside], g.lag_s[inside, 1]
@@ -272,7 +304,7 @@ def test_a_moving_lag_goes_on_between_estimates_in_steps_of_a_tenth_of_a_millise
     assert (g.search_hz[inside, 1] == 20.0).all()
 
 
-def test_a_lag_goes_no_further_than_is_searched_for() -> None:
+def test_a_moving_lag_is_limited_to_the_searched_range() -> None:
     g = moving(0.2)
     assert np.nanmax(g.lag_s[:, 1]) == 5.0
 
@@ -283,17 +315,17 @@ def test_a_lag_that_was_not_found_has_no_rate() -> None:
     assert np.isnan(g.search_hz).all()
 
 
-def test_used_rows_are_told_with_their_lag_removed() -> None:
+def test_used_rows_are_written_with_their_lag_removed() -> None:
     p = plan((known(ONE.channel, 0.25),), aligned=True)
     out = feed(Resample(p, 5.0), packets([rows(ONE.channel, EVEN)], 40.0))
-    told = [np.stack(columns) for x in out for _, *columns in x.aligned]
-    host, source_time, _, value = np.concatenate(told, axis=1)
+    aligned = [np.stack(columns) for x in out for _, *columns in x.aligned]
+    host, source_time, _, value = np.concatenate(aligned, axis=1)
     assert len(host) == len(EVEN)
     assert np.allclose(np.sort(source_time - host), 0.25, atol=1e-6)
     assert (value == 1.0).all()
 
 
-def test_a_watch_counts_silences_across_calls() -> None:
+def test_presence_counts_silences_across_calls() -> None:
     age = np.array([0.0, 1.0, 0.0, 1.0, 1.0])
     whole, parts = Presence(), Presence()
     limit, locked = np.full(5, 0.5), np.ones(5, bool)

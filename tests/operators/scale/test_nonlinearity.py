@@ -21,22 +21,22 @@ def signal(seed: int = 0) -> tuple[F64, F64]:
     return rng.standard_normal(N), 0.1 * rng.standard_normal(N)
 
 
-def test_a_line_is_none() -> None:
+def test_a_straight_line_is_not_nonlinear() -> None:
     found = [t_of(3 * x + 2 + e, x) for x, e in map(signal, range(50))]
     assert max(found) < 4.5
 
 
 @pytest.mark.parametrize("bend", [np.tanh, lambda x: x * np.abs(x), lambda x: x + 0.1 * x**2])
-def test_a_bend_shows_even_or_odd(bend) -> None:
+def test_even_and_odd_bends_are_detected(bend) -> None:
     x, e = signal()
     assert t_of(bend(x) + e, x) > 5
 
 
-def test_far_from_nothing_it_is_the_same() -> None:
+def test_a_large_level_does_not_change_the_result() -> None:
     x, e = signal()
     assert t_of(np.tanh(x) + e, x + 50) == pytest.approx(t_of(np.tanh(x) + e, x), rel=1e-3)
 
 
 @pytest.mark.parametrize("x", [np.zeros(9), np.full(9, 7.0), np.array([0.0, 1.0] * 5)])
-def test_where_there_is_too_little_to_regress_on_nothing_is_bent(x: F64) -> None:
+def test_too_little_data_is_not_nonlinear(x: F64) -> None:
     assert t_of(np.arange(float(len(x))), x) < 5

@@ -35,17 +35,37 @@ def grid(p: Plan, *value: F64, noise_var: Any = NOISE**2, state: Any = None) -> 
     at = np.arange(len(table)) / HZ
     nan = whole * np.nan
     return Grid(
-        0, at, at, np.full(table.shape, LIVE) if state is None else state, whole, whole, whole,
-        whole, whole, whole, table, whole, whole * noise_var, nan, nan, nan, nan,
-        np.zeros(table.shape, np.int8),
-    )  # fmt: skip
+        first=0,
+        due=at,
+        released=at,
+        state=np.full(table.shape, LIVE) if state is None else state,
+        ramp=whole,
+        lag_s=whole,
+        lag_var=whole,
+        confidence=whole,
+        rate_hz=whole,
+        gaps=whole,
+        value=table,
+        coverage=whole,
+        noise_var=whole * noise_var,
+        gain=nan,
+        gain_var=nan,
+        level=nan,
+        level_var=nan,
+        scale_state=np.zeros(table.shape, np.int8),
+    )
 
 
 def scaled(
-    bent: Callable[[F64], F64] | None = None, seconds: int = 240, sd: float = NOISE,
-    channel: ChannelConfig = AUTO, voters: int = 1, seed: int = 0, x: F64 | None = None,
+    bent: Callable[[F64], F64] | None = None,
+    seconds: int = 240,
+    sd: float = NOISE,
+    channel: ChannelConfig = AUTO,
+    voters: int = 1,
+    seed: int = 0,
+    x: F64 | None = None,
     **given: Any,
-) -> tuple[Grid, F64]:  # fmt: skip
+) -> tuple[Grid, F64]:
     """Return the grid after the station, its last member learnt, and the signal itself."""
     x = movement(seconds * HZ, seed) if x is None else x
     rng = np.random.default_rng(seed + 1)
@@ -78,7 +98,7 @@ def test_another_unit_is_learnt_and_its_values_are_converted() -> None:
 
 @pytest.mark.parametrize("voters", [1, 2])
 @pytest.mark.parametrize(("sd", "bar"), [(0.06, 0.008), (0.19, 0.025), (0.6, 0.09)])
-def test_after_forty_seconds_a_gain_is_known(sd: float, bar: float, voters: int) -> None:
+def test_a_gain_is_known_after_forty_seconds(sd: float, bar: float, voters: int) -> None:
     errors, z = [], []
     for seed in range(30):
         g, _ = scaled(lambda x: 0.5 * x - 1, 41, sd / 2, voters=voters, seed=seed, x=None)
@@ -91,7 +111,7 @@ def test_after_forty_seconds_a_gain_is_known(sd: float, bar: float, voters: int)
     assert np.mean(np.square(z)) < 2.5
 
 
-def test_until_it_is_known_a_member_is_not_there() -> None:
+def test_a_member_without_a_gain_is_not_present() -> None:
     g, _ = scaled(lambda x: 3 * x)
     assert state(g, 0) == "learning"
     assert g.state[0, -1] == ACQUIRING
@@ -99,7 +119,7 @@ def test_until_it_is_known_a_member_is_not_there() -> None:
     assert (g.state[g.scale_state[:, -1] == SCALE_STATES.index("live"), -1] == LIVE).all()
 
 
-def test_what_is_stale_stays_stale() -> None:
+def test_a_stale_member_stays_stale() -> None:
     x = movement(100)
     p = plan((A, B), channels={B: AUTO}, reference=A, tick_hz=float(HZ))
     g = grid(p, x, x, state=np.full((100, 2), STALE))
@@ -115,14 +135,14 @@ def test_a_member_that_rests_is_unobservable_after_a_minute() -> None:
     assert g.state[-1, -1] == ACQUIRING
 
 
-def test_one_that_moves_against_the_others_is_inverted() -> None:
+def test_a_member_that_moves_against_the_others_is_inverted() -> None:
     g, _ = scaled(lambda x: -2 * x)
     assert state(g) == "inverted"
     assert (g.state[60 * HZ :, -1] == ACQUIRING).all()
 
 
 @pytest.mark.parametrize("bend", [lambda x: np.tanh(x - 2), lambda x: (x - 2) * np.abs(x - 2)])
-def test_one_that_bends_is_nonlinear(bend: Callable[[F64], F64]) -> None:
+def test_a_member_with_a_bent_line_is_nonlinear(bend: Callable[[F64], F64]) -> None:
     g, _ = scaled(bend)
     assert state(g) == "nonlinear"
     assert g.state[-1, -1] == ACQUIRING
@@ -136,7 +156,7 @@ def test_a_gain_near_one_is_no_unit_and_keeps_its_vote() -> None:
     assert g.value[-1, -1] == pytest.approx(1.04 * x[-1] + 0.05, abs=5 * NOISE)
 
 
-def test_a_level_far_off_is_another_unit_whatever_the_gain() -> None:
+def test_a_distant_level_is_another_unit_at_any_gain() -> None:
     g, x = scaled(lambda x: x + 273.15)
     assert state(g) == "live"
     assert g.value[-1, -1] == pytest.approx(x[-1], abs=5 * NOISE)
@@ -163,7 +183,7 @@ def test_a_gain_that_is_known_survives_a_calm_spell() -> None:
     assert g.gain[-1, -1] == pytest.approx(3.0, rel=0.05)
 
 
-def test_it_is_learnt_against_the_scale_alone_where_that_is_a_channel() -> None:
+def test_a_gain_is_learnt_against_the_scale_only_if_that_is_a_channel() -> None:
     x = movement(240 * HZ)
     p = plan((A, B, C), channels={C: AUTO}, reference=A, tick_hz=float(HZ), scale=B)
     rng = np.random.default_rng(1)
@@ -189,7 +209,7 @@ def test_a_channel_of_two_signals_has_one_gain() -> None:
     assert out.gain[-1, 3] == out.gain[-1, 1]
 
 
-def test_without_learnt_members_a_packet_passes_as_it_is() -> None:
+def test_a_packet_without_learnt_members_is_unchanged() -> None:
     p = plan((A, B), tick_hz=float(HZ))
     packet = Packet("studio", 0.0, False, np.empty(0), grid=grid(p, movement(9), movement(9)))
     assert Scale(p).update(packet) is packet

@@ -9,7 +9,7 @@ import pytest
 
 from operators.plan import Member, Signal
 from operators.types import F64, Bool
-from operators.weights.consensus import INFLATION, OPTIMISM, Consensus, Force
+from operators.weights.consensus import INFLATION, WEIGHT_NOISE, Consensus, Force
 
 HZ = 4
 VARIANCE = (0.1, 0.2, 0.4)
@@ -34,8 +34,15 @@ def there(seconds: int, *members: int, of: int = 3) -> Bool:
     return np.repeat(np.isin(np.arange(of), members)[:, None], HZ * seconds, axis=1)
 
 
-def read(c: Consensus, second: int, value: F64, present: Bool, noise: Any = 0.0,
-         learnt: Bool | None = None, sparse: Bool | None = None) -> Force:  # fmt: skip
+def read(
+    c: Consensus,
+    second: int,
+    value: F64,
+    present: Bool,
+    noise: Any = 0.0,
+    learnt: Bool | None = None,
+    sparse: Bool | None = None,
+) -> Force:
     """Return what is in force at each tick."""
     noise = np.broadcast_to(np.reshape(noise, (-1, 1)), value.shape)
     learnt = np.zeros(value.shape, bool) if learnt is None else learnt
@@ -81,13 +88,13 @@ def fused(
 
 def test_a_hat_measures_three_from_the_first_second_on() -> None:
     for seconds, samples, rel in ((10, 37.0, 0.1), (600, 242.0, 0.02)):
-        # Weights that come from few samples are worse than they look.
-        caution = 1 + OPTIMISM / samples
+        # Weights from few samples are worse than their nominal variance.
+        caution = 1 + WEIGHT_NOISE / samples
         found = known(filled(seconds, 0, 1, 2), seconds)
         assert found == pytest.approx(caution * np.array(VARIANCE), rel=rel)
 
 
-def test_of_two_each_has_its_own_and_half_of_what_they_differ_by_besides() -> None:
+def test_each_of_two_has_its_own_noise_and_half_of_the_excess() -> None:
     out = of(3)
     read(out, 0, detail(600), there(600, 0, 1), [0.05, 0.1, 0.0])
     found = known(out, 600)
@@ -104,14 +111,14 @@ def test_a_second_counts_from_its_end_on() -> None:
     assert samples[0, :2].tolist() == [0.0, 2.0]
 
 
-def test_what_can_no_longer_be_measured_grows_ten_percent_a_minute() -> None:
+def test_an_unmeasurable_variance_grows_ten_percent_a_minute() -> None:
     out, measured = filled(10, 0, 1, 2), known(filled(10, 0, 1, 2), 10)
     assert known(out, 70) == pytest.approx(INFLATION * measured)
     read(out, 71, detail(59), there(59, 0, 1))
     assert known(out, 130) == pytest.approx(INFLATION**2 * measured)
 
 
-def test_who_is_there_is_measured_while_another_is_gone() -> None:
+def test_present_members_are_measured_while_another_is_absent() -> None:
     y = np.vstack((detail(120), np.sqrt(0.1) * np.tile([[1, 1, 1, 1, -1, -1, -1, -1]], 60)))
     out, present = of(4), np.ones((4, 480), bool)
     present[2, HZ * 60 :] = False
@@ -146,7 +153,7 @@ def test_a_slope_that_differs_makes_the_sd_grow_away_from_the_mean() -> None:
     assert np.median(sd[near]) < 0.02
 
 
-def test_where_nothing_disagrees_hardly_anything_is_taken_off() -> None:
+def test_agreeing_members_are_hardly_corrected() -> None:
     shift = []
     for seed in range(20):
         value, _ = movement(1200, [1, 1, 1], 0, 0.1, seed)
@@ -181,7 +188,7 @@ def test_members_of_one_origin_have_one_vote() -> None:
     assert named == pytest.approx(shared)
 
 
-def test_a_lone_member_has_no_systematic_sd_unless_one_is_typed() -> None:
+def test_a_single_member_has_no_systematic_sd_unless_configured() -> None:
     value, _ = movement(400, [1], [0], 0.1)
     _, unknown, _ = fused(of(1), value, 0.01, [1.0])
     assert np.isnan(unknown).all()
@@ -189,7 +196,7 @@ def test_a_lone_member_has_no_systematic_sd_unless_one_is_typed() -> None:
     assert typed == pytest.approx(np.full(400, 0.3))
 
 
-def test_a_typed_sd_is_a_floor_and_weighs_the_level() -> None:
+def test_a_configured_sd_is_a_floor_and_weighs_the_level() -> None:
     value, _ = movement(1200, [1, 1], [0.0, 1.0], 0.05)
     mean, sd, _ = fused(of(2, sd=[0.01, 5.0]), value, 0.0025, [0.5, 0.5])
     assert (mean - value[0])[-200:].mean() == pytest.approx(0.02, abs=0.05)
@@ -206,7 +213,7 @@ def test_the_scale_may_be_a_channel() -> None:
     assert sd[-200:].min() > 0.6
 
 
-def test_a_member_that_was_made_to_agree_has_no_vote() -> None:
+def test_a_learnt_member_has_no_vote() -> None:
     value, _ = movement(1200, [1, 1, 1], [-0.3, 0.5, 0.1], 0.05)
     learnt = np.repeat([[False], [False], [True]], 1200, axis=1)
     c, weights = of(3), np.full((3, 1200), 1 / 3)
@@ -220,7 +227,7 @@ def test_a_member_that_was_made_to_agree_has_no_vote() -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, 50])
-def test_it_is_the_same_however_cut(piece: int) -> None:
+def test_the_consensus_does_not_depend_on_the_packets(piece: int) -> None:
     rng = np.random.default_rng(0)
     y, present = rng.standard_normal((4, 700)), rng.random((4, 700)) < 0.97
     present[1, 200:400] = present[2, 300:340] = False
@@ -235,7 +242,7 @@ def test_it_is_the_same_however_cut(piece: int) -> None:
                 3 + a, y[:, cut], noise[:, cut], present[:, cut], learnt[:, cut]
             )
             parts.append(np.repeat(np.array([*force, samples]), size, axis=2))
-            out = Consensus(signal("a", "b", "b", "c"), 10.0, out.snapshot())
+            out = Consensus.from_snapshot(out.snapshot(), signal("a", "b", "b", "c"), 10.0)
         return np.concatenate(parts, axis=2)
 
     assert run(piece) == pytest.approx(run(1000), rel=1e-9, abs=1e-12, nan_ok=True)

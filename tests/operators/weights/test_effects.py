@@ -23,7 +23,7 @@ def members(gain: list[float], sd: list[float], k: int = 50_000, seed: int = 0) 
     return np.array(gain)[:, None] * x + np.array(sd)[:, None] * rng.standard_normal((len(gain), k))
 
 
-def test_a_slope_is_found_however_noisy_both_are() -> None:
+def test_a_slope_is_found_at_any_noise_of_both() -> None:
     sd = [1.0, 0.5]
     pairs = pairs_of(members([1.0, 3.0], sd), np.square(sd))
     log, var, signal = deming(pairs, pairs.ticks, np.square([sd]))
@@ -33,7 +33,7 @@ def test_a_slope_is_found_however_noisy_both_are() -> None:
     assert 0 < var[0, 1, 0] < 1e-3
 
 
-def test_the_error_of_a_slope_is_what_it_is_said_to_be() -> None:
+def test_the_stated_error_of_a_slope_is_its_scatter() -> None:
     z = []
     for seed in range(300):
         sd = [0.7, 0.7]
@@ -43,7 +43,7 @@ def test_the_error_of_a_slope_is_what_it_is_said_to_be() -> None:
     assert np.mean(np.square(z)) == pytest.approx(1.0, rel=0.5)
 
 
-def test_what_does_not_move_together_has_no_slope() -> None:
+def test_independent_members_have_no_slope() -> None:
     x = members([1.0, -1.0], [0.1, 0.1])
     log, _, _ = deming(
         pairs_of(x, np.full(2, 0.01)), np.full((1, 2, 2), 1e4), np.full((1, 2), 0.01)
@@ -68,7 +68,7 @@ def test_the_spread_of_several_is_a_root_of_its_equation() -> None:
         assert w @ (z[i] - mean) ** 2 == pytest.approx(valid[i].sum() - 1, rel=1e-6)
 
 
-def test_where_noise_explains_it_there_is_no_spread() -> None:
+def test_noise_alone_gives_no_spread() -> None:
     one = np.ones((1, 3), bool)
     assert paule_mandel(np.array([[1.0, 1.1, 0.9]]), np.ones((1, 3)), one)[0] == 0
     assert (
@@ -87,14 +87,14 @@ def test_levels_fit_the_differences_of_those_that_have_met() -> None:
     assert found[3] == 0
 
 
-def test_two_share_what_their_difference_shows_besides_their_noise() -> None:
+def test_two_members_share_the_excess_of_their_difference() -> None:
     own = np.array([[0.1, 0.3]])
     assert of_two(np.array([2.4]), own, np.array([1e12]))[0] == pytest.approx([1.1, 1.3])
     assert of_two(np.array([0.2]), own, np.array([1e12]))[0] == pytest.approx([0.1, 0.3])
 
 
-def test_noise_is_what_the_nearest_shows() -> None:
+def test_noise_is_that_against_the_nearest_member() -> None:
     pairs = pairs_of(members([1.0, 7.0, 1.0], [0.1, 0.7, 1.0]), np.zeros(3))
     found = noise_of(pairs, ~np.eye(3, dtype=bool)[None])[0]
-    # Of the third nearly all of what it differs by; halves of the two that fit, in their units.
+    # The third has nearly all of its difference, the two others half of theirs, in their units.
     assert found == pytest.approx([0.01, 0.49, 2 * (1 - 2.02**-0.5)], rel=0.05)

@@ -33,7 +33,7 @@ def moments(windows: tuple[MomentWindow, ...] = FOREVER, one_anchor: bool = True
 
 
 @pytest.mark.parametrize("one_anchor", [True, False])
-def test_they_are_those_of_the_ticks_that_a_pair_has_in_common(one_anchor: bool) -> None:
+def test_moments_are_those_of_the_common_ticks_of_a_pair(one_anchor: bool) -> None:
     value, noise, there = data()
     m = moments(one_anchor=one_anchor)
     pairs = m.pairs(filled(m, value, noise, there)[None, 0])
@@ -49,7 +49,7 @@ def test_they_are_those_of_the_ticks_that_a_pair_has_in_common(one_anchor: bool)
 
 
 @pytest.mark.parametrize("width", [1, 3, 7, 50])
-def test_they_are_the_same_however_cut_and_after_a_resume(width: int) -> None:
+def test_moments_do_not_depend_on_packets_or_a_resume(width: int) -> None:
     value, noise, there = data()
     windows = (MomentWindow(20.0, shared=False), MomentWindow(50.0, shared=True))
     whole = filled(moments(windows), value, noise, there)
@@ -57,11 +57,11 @@ def test_they_are_the_same_however_cut_and_after_a_resume(width: int) -> None:
     for a in range(0, 400, width):
         rows = slice(a, a + width)
         seconds = cut.read(a, value[:, rows], noise[:, rows], there[:, rows])
-        cut = Moments(3, HZ, windows, one_anchor=True, state=cut.snapshot())
+        cut = Moments.from_snapshot(cut.snapshot(), 3, HZ, windows, one_anchor=True)
     assert seconds.rows[-1][:, :9, :3] == pytest.approx(whole[:, :9, :3], rel=1e-12)
 
 
-def test_only_a_shared_window_keeps_what_a_member_left_behind() -> None:
+def test_only_a_shared_window_keeps_the_sums_of_an_absent_member() -> None:
     value, noise, there = data(k=800)
     there[2, 400:] = False
     m = moments((MomentWindow(20.0, shared=False), MomentWindow(20.0, shared=True)))

@@ -1,4 +1,4 @@
-"""Quality: five indicators against their analytic values, and null where nothing is known."""
+"""Quality: five indicators against their analytic values, and null without data."""
 
 from __future__ import annotations
 
@@ -26,10 +26,25 @@ def grid(value: F64, hz: float = 5.0, first: int = round(START * 5), rate_hz: fl
     whole = np.zeros((k, c))
     at = (first + np.arange(k)) / hz
     return Grid(
-        first, at + 2.1, at + 2.1, np.full((k, c), LIVE), whole + 1, whole, whole, whole + 1,
-        whole + rate_hz, whole, value, np.isfinite(value) * 1.0, whole + np.nan,
-        whole, whole, whole, whole, np.zeros((k, c), np.int8),
-    )  # fmt: skip
+        first=first,
+        due=at + 2.1,
+        released=at + 2.1,
+        state=np.full((k, c), LIVE),
+        ramp=whole + 1,
+        lag_s=whole,
+        lag_var=whole,
+        confidence=whole + 1,
+        rate_hz=whole + rate_hz,
+        gaps=whole,
+        value=value,
+        coverage=np.isfinite(value) * 1.0,
+        noise_var=whole + np.nan,
+        gain=whole,
+        gain_var=whole,
+        level=whole,
+        level_var=whole,
+        scale_state=np.zeros((k, c), np.int8),
+    )
 
 
 def judged(g: Grid, p: Plan | None = None, **config: object) -> list[Indicators]:
@@ -91,7 +106,7 @@ def test_a_shift_of_27_ms_shows_as_its_share_of_a_cycle() -> None:
     assert np.mean([i.coherence for i in found]) > 0.99
 
 
-def test_noise_alone_is_no_agreement() -> None:
+def test_pure_noise_has_no_agreement() -> None:
     rng = np.random.default_rng(0)
     noise = np.stack([banded(rng, 9000) for _ in range(5)], axis=1)
     found = judged(grid(noise))[120:]
@@ -100,7 +115,7 @@ def test_noise_alone_is_no_agreement() -> None:
     assert np.mean([i.entropy_ratio for i in found]) >= 0.8
 
 
-def test_two_that_are_one_agree_wholly() -> None:
+def test_identical_members_agree_fully() -> None:
     x, _ = shaped(0, 300.0)
     last = judged(grid(np.stack((x, x), axis=1)))[-1]
     assert last[1:] == pytest.approx((0.0, 1.0, 1.0, 1.0, 0.0), abs=1e-3)
@@ -137,7 +152,7 @@ def known(i: Indicators) -> bool:
     return bool(np.isfinite(i[1:]).all())
 
 
-def test_they_come_each_hop_and_are_null_until_a_quarter_window_is_there() -> None:
+def test_indicators_come_each_hop_and_are_null_for_a_quarter_window() -> None:
     found = judged(grid(members(20.0, 100.0)))
     assert np.unique(np.diff([i.first for i in found])).tolist() == [5]
     start = round(START * 5)
@@ -151,7 +166,7 @@ def test_hops_follow_the_epoch() -> None:
     assert {i.first % 10 for i in found} == {0}
 
 
-def test_one_member_alone_has_nobody_to_agree_with() -> None:
+def test_a_single_present_member_has_null_indicators() -> None:
     value = members(20.0, 100.0, count=2)
     value[:, 1] = np.nan
     g = grid(value)
@@ -168,14 +183,14 @@ def test_a_signal_of_one_member_has_null_indicators(hop_s: float) -> None:
     assert [i.first for i in found] == ticks
 
 
-def test_who_is_left_alone_has_null_indicators_within_a_hop() -> None:
+def test_the_last_present_member_has_null_indicators_within_a_hop() -> None:
     g = grid(members(20.0, 200.0, count=2))
     g.state[703:, 1] = STALE
     after = [known(i) for i in judged(g, hop_s=2.0) if i.first - g.first >= 703]
     assert after and not any(after)
 
 
-def test_a_member_that_is_gone_is_left_out_at_once() -> None:
+def test_an_absent_member_is_left_out_at_once() -> None:
     value = members(20.0, 200.0, count=3)
     value[:, 2] = np.random.default_rng(5).standard_normal(len(value))
     g = grid(value)
@@ -185,7 +200,7 @@ def test_a_member_that_is_gone_is_left_out_at_once() -> None:
     assert found[705].coherence > 0.95
 
 
-def test_the_heaviest_stands_in_for_a_reference_that_is_gone() -> None:
+def test_the_heaviest_member_replaces_an_absent_reference() -> None:
     value = members(20.0, 200.0, count=3)
     g = grid(value)
     g.state[700:, 0] = STALE
@@ -238,7 +253,7 @@ def test_a_member_sampled_too_seldom_for_the_movement_is_left_out() -> None:
     assert np.isnan([i[1:] for i in found if i.first >= sparse[-1].first]).all()
 
 
-def test_who_is_left_out_is_named_once() -> None:
+def test_a_sparse_member_is_named_once() -> None:
     x, _ = shaped(1, 300.0)
     x[700:1100] = np.nan  # absent for a while, and left out anew
     (note,) = notes(x, 2.0)
@@ -246,7 +261,7 @@ def test_who_is_left_out_is_named_once() -> None:
     assert note[2].startswith("a sample each 2 s is too seldom for this movement")
 
 
-def test_one_that_is_sampled_often_enough_is_judged() -> None:
+def test_a_member_sampled_often_enough_is_compared() -> None:
     rng = np.random.default_rng(2)
     slow = banded(rng, 3000, 0.02, 0.2)
     found, sparse = scraped(slow, 2.0)
@@ -255,7 +270,7 @@ def test_one_that_is_sampled_often_enough_is_judged() -> None:
     assert found[-1].sync_quality > 0.9
 
 
-def test_where_some_of_the_band_is_free_of_aliases_that_is_judged() -> None:
+def test_the_part_of_the_band_free_of_aliases_is_compared() -> None:
     rng = np.random.default_rng(3)
     found, sparse = scraped(banded(rng, 3000, 0.02, 0.9), 0.6)  # folded onto 0.77 Hz and above
     assert not any(any(s.members) for s in sparse)
@@ -263,7 +278,7 @@ def test_where_some_of_the_band_is_free_of_aliases_that_is_judged() -> None:
     assert found[-1].sync_quality > 0.95
 
 
-def test_movement_beyond_the_series_counts_too() -> None:
+def test_movement_beyond_the_series_counts() -> None:
     rng, hz = np.random.default_rng(4), 20.0
     f = np.fft.rfft(rng.standard_normal(round(300 * hz)))
     frequency = np.fft.rfftfreq(round(300 * hz), 1 / hz)
@@ -279,8 +294,9 @@ def test_a_finer_grid_gives_the_same_numbers() -> None:
 
     def at(t: F64, seed: int) -> F64:
         own = np.random.default_rng(seed)
-        noise = 0.3 * np.sin(2 * np.pi * own.uniform(0.1, 1.4, 100) * t[:, None]
-                             + own.uniform(0, 6.28, 100)).sum(axis=1)  # fmt: skip
+        noise = 0.3 * np.sin(
+            2 * np.pi * own.uniform(0.1, 1.4, 100) * t[:, None] + own.uniform(0, 6.28, 100)
+        ).sum(axis=1)
         return np.asarray(np.sin(2 * np.pi * f * t[:, None] + phase).sum(axis=1) + noise)
 
     fine = np.stack((at(t, 1), at(t, 2)), axis=1)
