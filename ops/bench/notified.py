@@ -202,7 +202,7 @@ class Stage:
         if page is None:
             return False
         alerts = {alert["labels"]["alertname"] for alert in json.loads(page)["data"]["alerts"]}
-        newest = {(t.alert, t.summary): t.status for t in self.slack.told if t.alert in _ASKED}
+        newest = {(t.alert, t.summary): t.status for t in self.slack.messages if t.alert in _ASKED}
         return _ASKED.isdisjoint(alerts) and "firing" not in newest.values()
 
 
@@ -237,7 +237,7 @@ def episode(stage: Stage) -> Episode:
     """
     # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
     wait_for("quiet", stage.quiet, _MAX_S)
-    told, before = stage.slack.told, len(stage.slack.told)
+    told, before = stage.slack.messages, len(stage.slack.messages)
     asked = ("FusionFailover ", *(f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS))
 
     def first(status: str, since: float) -> list[float]:
@@ -272,7 +272,7 @@ def main() -> int:
             return 2
         with stage:
             time.sleep(args.healthy_s)
-            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.told}))
+            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.messages}))
             print(f"told in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
             episodes = []
             for i in range(args.runs):
