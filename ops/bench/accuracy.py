@@ -1,11 +1,11 @@
-"""How right and how honest, over many seeds, beside what one would do without Lumen Fusion.
+"""Accuracy and honesty of the fused value over many seeds, beside common methods.
 
 `python -m ops.bench.accuracy [--seeds N] [--snr DB ...]`: five instruments for ten minutes a seed
-(`ops.simulate.scenario.laboratory`), errors pooled over seeds (`ops.evaluate.accuracy`). About eight seconds a
-recording.
+(`ops.simulate.scenario.laboratory`), errors pooled over seeds (`ops.evaluate.accuracy`). One
+recording takes about eight seconds.
 
-With `--hindsight`, the same recordings in both modes, from `--from` seconds to the first minute
-and from there to the end.
+With `--hindsight`, the same recordings run in both modes. Errors are given from `--from` seconds to
+the first minute, and from there to the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ops.simulate.scenario import laboratory
 from ops.text.table import number, table
 
 FIRST_SEED = 1000
-"""Seeds from here on: nothing was tuned on them."""
+"""First seed; no parameter was tuned on these seeds."""
 MINUTE_S = 60.0
 MODES: tuple[RunMode, ...] = ("causal", "hindsight")
 IN_HINDSIGHT = (
@@ -82,12 +82,12 @@ def main() -> int:
     parser.add_argument("--snr", type=float, nargs="+", default=[20.0, 10.0, 0.0], metavar="DB")
     parser.add_argument("--hindsight", action="store_true", help="both modes beside each other")
     parser.add_argument("--from", dest="since_s", type=float, default=3.0, metavar="S",
-                        help="where the first span begins; default %(default)s")  # fmt: skip
+                        help="begin (s) of the first span; default %(default)s")  # fmt: skip
     parser.add_argument("--members", type=int, default=5, choices=range(2, 6),
                         help="the reference and sensors; default %(default)s")  # fmt: skip
     parser.add_argument("--gains", type=float, default=0.0, metavar="PART",
-                        help="by how much the sensors' gains are off; the reference's scale is "
-                        "the signal's then; default %(default)s")  # fmt: skip
+                        help="gain error of the sensors; the scale of the reference is then "
+                        "that of the signal; default %(default)s")  # fmt: skip
     args = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
     if args.hindsight:
