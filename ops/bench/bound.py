@@ -43,9 +43,11 @@ SECONDS = 600.0
 LOSS, OUTLIERS = 0.02, 0.01
 RATES_HZ = (25.0, 31.7, 50.0, 64.0)
 STUDIO = {
-    "20 dB": (0.1, False), "10 dB": (0.316, False), "0 dB": (1.0, False),
+    "20 dB": (0.1, False),
+    "10 dB": (0.316, False),
+    "0 dB": (1.0, False),
     "10 dB, silences": (0.316, True),
-}  # fmt: skip
+}
 """Noise of one reading, and presence of silences, by case."""
 GIVEN_SD_S, MINUTES = 0.02, 25
 """Sd (s) of given lags, and short runs a seed: a run has only one error for each member."""
@@ -79,12 +81,19 @@ def scenario(noise: float, silences: bool, seed: int) -> Scenario:
         silent = (((120.0, 150.0),) if k == 1 else ()) + ((222.0, 252.0),)
         sensors.append(
             Sensor(
-                f"s{k}", "pulse", rate_hz, offset_s=rng.uniform(-5, 5),
-                skew_ppm=rng.uniform(-200, 200), lag_s=rng.uniform(-2, 2),
-                resets=((SECONDS / 2, 0.5),), silent=silent if silences else (), noise=noise,
-                loss=LOSS, outliers=OUTLIERS,
+                f"s{k}",
+                "pulse",
+                rate_hz,
+                offset_s=rng.uniform(-5, 5),
+                skew_ppm=rng.uniform(-200, 200),
+                lag_s=rng.uniform(-2, 2),
+                resets=((SECONDS / 2, 0.5),),
+                silent=silent if silences else (),
+                noise=noise,
+                loss=LOSS,
+                outliers=OUTLIERS,
             )
-        )  # fmt: skip
+        )
     return Scenario(SECONDS, tuple(sensors))
 
 
@@ -94,11 +103,18 @@ def batches(recording: SimulatedRecording) -> Iterator[Batch]:
     for a in range(0, n, _ROWS):
         cut = slice(a, min(a + _ROWS, n))
         yield Batch(
-            rig="bench", names=recording.names, name=rows.name[cut].astype(np.int32),
-            ts=rows.ts[cut], rx=START + rows.rx[cut], stamped=rows.stamped[cut],
-            wild=np.zeros(cut.stop - a, bool), value=rows.value[cut], seq=rows.seq[cut],
-            line=np.arange(a, cut.stop), end=cut.stop == n,
-        )  # fmt: skip
+            rig="bench",
+            names=recording.names,
+            name=rows.name[cut].astype(np.int32),
+            ts=rows.ts[cut],
+            rx=START + rows.rx[cut],
+            stamped=rows.stamped[cut],
+            wild=np.zeros(cut.stop - a, bool),
+            value=rows.value[cut],
+            seq=rows.seq[cut],
+            line=np.arange(a, cut.stop),
+            end=cut.stop == n,
+        )
 
 
 def studio(noise: float, silences: bool, seed: int) -> Found:
@@ -108,13 +124,14 @@ def studio(noise: float, silences: bool, seed: int) -> Found:
     members = {s.channel: {"group": s.group} for s in recording.scenario.sensors}
     chosen = msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}],
             "signals": {"pulse": {"reference": "ure:pulse", "members": members}},
             "align": {"max_lag_s": 2.5},
         },
         Config,
-    )  # fmt: skip
+    )
 
     def error(line: Any) -> float:
         new = abs(line.ts - START - SECONDS / 2 - _UNSETTLED_S / 2) < _UNSETTLED_S
@@ -159,8 +176,7 @@ def run(chosen: Config, rows: Any, channels: list[str], error_of: Callable[[Any]
             if line.why == "hop" and line.state == "live":
                 row = found.setdefault(line.ts, np.full(len(channels), np.nan))
                 row[channels.index(line.channel)] = error_of(line)
-    times = [t for t, row in found.items()
-             if np.isfinite(bounds[t][0]) and np.isfinite(row).any()]  # fmt: skip
+    times = [t for t, row in found.items() if np.isfinite(bounds[t][0]) and np.isfinite(row).any()]
     bound, estimate = np.array([bounds[t] for t in times]).reshape(-1, 2).T
     null = sum(not np.isfinite(b) for b, _ in bounds.values())
     error = np.array([found[t] for t in times]).reshape(-1, len(channels))
@@ -206,9 +222,11 @@ def scraping(seed: int) -> Found:
     engine = Instrument("ure", 1 / PERIOD_S, age, (PERIOD_S / 2, 0.01))
     phone = Instrument("phone", 50.0, constant(0.0))
     stream = {
-        "name": "ure", "type": "ure", "metrics_url": "http://127.0.0.1:9305/x",
+        "name": "ure",
+        "type": "ure",
+        "metrics_url": "http://127.0.0.1:9305/x",
         "pull_interval_s": PERIOD_S,
-    }  # fmt: skip
+    }
     return course([phone, engine], SECONDS, seed, stream)
 
 
@@ -225,9 +243,15 @@ def coarse(
         lag = rng.uniform(-0.5, 0.5)
         given = None if given_sd_s is None else (lag, given_sd_s)
         return Instrument(
-            "phone", rate_hz, constant(lag), given, stamped=True, skew_ppm=rng.uniform(-100, 100),
-            offset_s=rng.uniform(-5, 5), grain_s=grain_s,
-        )  # fmt: skip
+            "phone",
+            rate_hz,
+            constant(lag),
+            given,
+            stamped=True,
+            skew_ppm=rng.uniform(-100, 100),
+            offset_s=rng.uniform(-5, 5),
+            grain_s=grain_s,
+        )
 
     return loggers(phone, seed)
 
@@ -281,8 +305,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4, help="default %(default)s")
     parser.add_argument("--first", type=int, default=0, help="first seed, default %(default)s")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD",
-                        help="only cases whose name contains one of these")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="WORD",
+        help="only cases whose name contains one of these",
+    )
     given = parser.parse_args()
     rows = []
     for name, case in CASES.items():

@@ -34,8 +34,18 @@ from operators.scale import Scale
 from operators.types import F64
 from ops.text.table import table
 
-STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "scale",
-            "quality", "fuse", "evidence")  # fmt: skip
+STATIONS = (
+    "collect",
+    "normalize",
+    "drift",
+    "guard",
+    "align",
+    "resample",
+    "scale",
+    "quality",
+    "fuse",
+    "evidence",
+)
 BEGIN = 1_700_000_000.0
 _ROWS = 10_000
 
@@ -72,10 +82,16 @@ class Chain:
         plan = config.plan()
         self.collect = Collect(plan, config.block_s())
         self.others: list[Any] = [
-            Normalize(plan), Drift(plan), Guard(plan), Align(plan, config.align),
-            Resample(plan, config.align.max_lag_s), Scale(plan), Quality(plan, config.quality),
-            Fuse(plan), Evidence(plan, ()),
-        ]  # fmt: skip
+            Normalize(plan),
+            Drift(plan),
+            Guard(plan),
+            Align(plan, config.align),
+            Resample(plan, config.align.max_lag_s),
+            Scale(plan),
+            Quality(plan, config.quality),
+            Fuse(plan),
+            Evidence(plan, ()),
+        ]
         self.cpu_s = [0.0] * len(STATIONS)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Packet]:
@@ -118,14 +134,20 @@ def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
     cuts = [slice(i, min(i + _ROWS, n)) for i in range(0, n, _ROWS)]
     return n, [
         Batch(
-            rig="bench", names=names, name=name[cut].astype(np.int32), ts=BEGIN + ts[cut],
-            rx=BEGIN + rx[cut], stamped=np.ones(cut.stop - cut.start, bool),
-            wild=np.zeros(cut.stop - cut.start, bool), value=value[cut],
-            seq=np.full(cut.stop - cut.start, -1), line=np.arange(cut.start, cut.stop),
+            rig="bench",
+            names=names,
+            name=name[cut].astype(np.int32),
+            ts=BEGIN + ts[cut],
+            rx=BEGIN + rx[cut],
+            stamped=np.ones(cut.stop - cut.start, bool),
+            wild=np.zeros(cut.stop - cut.start, bool),
+            value=value[cut],
+            seq=np.full(cut.stop - cut.start, -1),
+            line=np.arange(cut.start, cut.stop),
             end=cut.stop == n,
         )
         for cut in cuts
-    ]  # fmt: skip
+    ]
 
 
 def configuration(case: Case) -> Config:

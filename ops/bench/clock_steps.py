@@ -128,10 +128,18 @@ class Flow:
         with (folder / "take.ndjson").open("w") as file:
             for n in range(_TAKE_S * _TAKE_HZ):
                 at = _THEN + n / _TAKE_HZ
-                file.write(json.dumps({
-                    "ts": at - 5.0, "source": "rec", "key": "/v", "value": n % 176 / 176,
-                    "meta": {"rx": at},
-                }) + "\n")  # fmt: skip
+                file.write(
+                    json.dumps(
+                        {
+                            "ts": at - 5.0,
+                            "source": "rec",
+                            "key": "/v",
+                            "value": n % 176 / 176,
+                            "meta": {"rx": at},
+                        }
+                    )
+                    + "\n"
+                )
         config = folder / "live.yaml"
         self._http = free_port()
         config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
@@ -141,8 +149,11 @@ class Flow:
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ops", "run", str(config), "--recover", folder / "store"],
-                cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=log,
-            )  # fmt: skip
+                cwd=ROOT,
+                env=environ,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
 
     def wait_up(self) -> None:
         """Wait until both streams are up."""
@@ -217,8 +228,10 @@ class Flow:
         config.write_text(_REPLAY.format(tape=tape, folder=self.folder))
         subprocess.run(
             [sys.executable, "-m", "ops", "run", str(config)],
-            cwd=ROOT, check=True, capture_output=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
         # The live run is paused, not ended: its last ticks are not written yet.
         live, again = ((self.folder / out / "fused.jsonl").read_bytes() for out in ("out", "again"))
         return len(live) > 0 and again.startswith(live)
@@ -257,11 +270,16 @@ def stepped(folder: Path, library: Path, step_s: float, after_s: float = AFTER_S
     last = max((i for i, value in enumerate(values) if value is not None), default=0)
     taped = flow.taped_steps()
     return {
-        "gap": gap, "stop": stop_s, "code": code,
+        "gap": gap,
+        "stop": stop_s,
+        "code": code,
         "null": sum(value is None for value in values[first:last]),
-        "ticks": len(ticks), "taped": taped, "ready": ready, "replay": flow.replays_alike(),
+        "ticks": len(ticks),
+        "taped": taped,
+        "ready": ready,
+        "replay": flow.replays_alike(),
         "named": f"{abs(step_s):g} s" in flow.log(),
-    }  # fmt: skip
+    }
 
 
 def stood_still(folder: Path, stop_s: float) -> dict[str, Any]:
@@ -301,16 +319,28 @@ def main() -> int:
             (folder := root / f"step{n}").mkdir()
             found = stepped(folder, library, step_s) if library else {}
             good = (
-                found["gap"] <= MAX_GAP_S and found["stop"] <= MAX_STOP_S and not found["code"]
-                and len(found["taped"]) == 1 and abs(found["taped"][0] - step_s) < 0.01
-                and found["named"] and found["replay"] and found["ticks"] < 20 * 60
+                found["gap"] <= MAX_GAP_S
+                and found["stop"] <= MAX_STOP_S
+                and not found["code"]
+                and len(found["taped"]) == 1
+                and abs(found["taped"][0] - step_s) < 0.01
+                and found["named"]
+                and found["replay"]
+                and found["ticks"] < 20 * 60
                 and not found["ready"].startswith("503")
-            )  # fmt: skip
+            )
             failed += not good
-            rows.append((
-                f"{step_s:+g}", f"{found['gap']:.2f}", f"{found['stop']:.2f}", str(found["null"]),
-                str(found["ticks"]), "yes" if found["replay"] else "no", "ok" if good else "!",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"{step_s:+g}",
+                    f"{found['gap']:.2f}",
+                    f"{found['stop']:.2f}",
+                    str(found["null"]),
+                    str(found["ticks"]),
+                    "yes" if found["replay"] else "no",
+                    "ok" if good else "!",
+                )
+            )
         if rows:
             print(table(("step s", "gap s", "stop s", "null", "ticks", "replay", ""), rows))
             print(f"{len(rows) - failed} of {len(rows)} unharmed\n")
@@ -325,10 +355,17 @@ def main() -> int:
             beyond = late + sum(lost.get(reason, 0) for reason in ("wild_stamp", "stopped"))
             failed += bool(beyond or found["code"])
             kept = found["sent"] - lost.get("kernel_full", 0)
-            rows.append((
-                f"{stop_s:g}", str(found["sent"]), str(kept), str(late),
-                str(lost.get("wild_stamp", 0)), json.dumps(lost), "!" if beyond else "ok",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"{stop_s:g}",
+                    str(found["sent"]),
+                    str(kept),
+                    str(late),
+                    str(lost.get("wild_stamp", 0)),
+                    json.dumps(lost),
+                    "!" if beyond else "ok",
+                )
+            )
         if rows:
             print(table(("stood still s", "sent", "kept", "late", "wild", "lost", ""), rows))
     return int(failed > 0)

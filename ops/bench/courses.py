@@ -118,10 +118,18 @@ def record(instruments: Sequence[Instrument], seconds: float, seed: int) -> Batc
     order = np.argsort(rx, kind="stable")
     n = len(order)
     return Batch(
-        "bench", tuple((i.name, "/x") for i in instruments), name[order].astype(np.int32),
-        START + ts[order], START + rx[order], stamped[order], np.zeros(n, bool), value[order],
-        np.full(n, -1), np.arange(n), end=True,
-    )  # fmt: skip
+        "bench",
+        tuple((i.name, "/x") for i in instruments),
+        name[order].astype(np.int32),
+        START + ts[order],
+        START + rx[order],
+        stamped[order],
+        np.zeros(n, bool),
+        value[order],
+        np.full(n, -1),
+        np.arange(n),
+        end=True,
+    )
 
 
 def config(instruments: Sequence[Instrument], streams: Sequence[dict[str, Any]] = ()) -> Config:
@@ -135,11 +143,13 @@ def config(instruments: Sequence[Instrument], streams: Sequence[dict[str, Any]] 
         members[one.channel] = given
     return msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}, *streams],
             "signals": {"x": {"reference": instruments[0].channel, "members": members}},
-            "align": {"max_lag_s": 2.5}, "collect": {"block_s": 1.0},
+            "align": {"max_lag_s": 2.5},
+            "collect": {"block_s": 1.0},
             "output": {"sync_every_s": 1.0},
         },
         Config,
-    )  # fmt: skip
+    )

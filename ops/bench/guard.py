@@ -83,9 +83,18 @@ def taken(value: F64, hz: float) -> Bool:
     n = len(value)
     time = BEGIN + np.arange(n) / hz
     block = Block(
-        "s", CHANNEL, np.arange(n), time, time, value, time, np.ones(n, bool), np.arange(n),
-        host_time=time, straggler=np.zeros(n, bool),
-    )  # fmt: skip
+        "s",
+        CHANNEL,
+        np.arange(n),
+        time,
+        time,
+        value,
+        time,
+        np.ones(n, bool),
+        np.arange(n),
+        host_time=time,
+        straggler=np.zeros(n, bool),
+    )
     packet = Packet(
         "bench", time[-1], True, time, (block,), first_host=BEGIN, newest_host=float(time[-1])
     )
@@ -134,16 +143,31 @@ def row(title: str, hz: float, value: F64) -> list[str]:
     peaks = float(np.mean(lost[at])) if len(at) else float("nan")
     clean, (recall, beside) = spoilt(value, hz, np.inf)[0], spoilt(value, hz, 20.0)
     return [
-        title, f"{hz:g}", *(number(float(f), 2, 100) for f in false), str(len(at)),
-        number(peaks, 1, 100), number(clean, 1, 100), number(recall, 1, 100),
+        title,
+        f"{hz:g}",
+        *(number(float(f), 2, 100) for f in false),
+        str(len(at)),
+        number(peaks, 1, 100),
+        number(clean, 1, 100),
+        number(recall, 1, 100),
         number(beside, 2, 100),
-    ]  # fmt: skip
+    ]
 
 
 def main() -> int:
     """Print the table."""
-    head = ["signal", "Hz", "false %", "20 dB", "10 dB", "peaks", "taken %", "recall %", "20 dB",
-            "beside %"]  # fmt: skip
+    head = [
+        "signal",
+        "Hz",
+        "false %",
+        "20 dB",
+        "10 dB",
+        "peaks",
+        "taken %",
+        "recall %",
+        "20 dB",
+        "beside %",
+    ]
     print(table(head, [row(*signal) for signal in signals()]))
     if not DATA.is_dir():
         print(f"no recordings: missing folder {DATA}")

@@ -3,8 +3,8 @@
     python -m ops.bench.healthy [--seconds 3600] [--silent FROM TO]
 
 The simulated hour includes the start: an engine and two sensors with their own clocks and lags, and
-a few readings lost, doubled or thrown off. It runs through the flow like a live run, and its page of
-metrics is scraped every 5 s of its time; the series of the engine and of the node exporter are
+a few readings lost, doubled or thrown off. It runs through the flow like a live run, and its page
+of metrics is scraped every 5 s of its time; the series of the engine and of the node exporter are
 added. All series become one unit test of all rule files, in which no alert may fire. `--silent`
 stops the sensors, so that alerts do fire.
 """
@@ -139,15 +139,33 @@ def hour(seconds: float, silent: tuple[Span, ...] = ()) -> SimulatedRecording:
             seconds=seconds,
             sensors=(
                 Sensor("ure", "ure_pulse", 10.0, "ure", stamped=False),
-                Sensor("osc_1", "/pulse", 50.0, offset_s=-3.2, skew_ppm=87.0, lag_s=0.18,
-                       loss=0.01, duplicates=20, silent=silent),
-                Sensor("osc_2", "/pulse", 31.7, offset_s=7.9, skew_ppm=-140.0, lag_s=0.42,
-                       loss=0.01, outliers=0.001, silent=silent),
+                Sensor(
+                    "osc_1",
+                    "/pulse",
+                    50.0,
+                    offset_s=-3.2,
+                    skew_ppm=87.0,
+                    lag_s=0.18,
+                    loss=0.01,
+                    duplicates=20,
+                    silent=silent,
+                ),
+                Sensor(
+                    "osc_2",
+                    "/pulse",
+                    31.7,
+                    offset_s=7.9,
+                    skew_ppm=-140.0,
+                    lag_s=0.42,
+                    loss=0.01,
+                    outliers=0.001,
+                    silent=silent,
+                ),
             ),
             facts_every_s=2.0,
         ),
         seed=1,
-    )  # fmt: skip
+    )
 
 
 def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
@@ -234,9 +252,10 @@ def fired(seconds: float, silent: tuple[Span, ...] = ()) -> str:
 def main() -> int:
     """Run the hour; return 1 if an alert fires."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.bench.healthy", description=__doc__,
+        prog="python -m ops.bench.healthy",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--seconds", type=float, default=3600.0, help="default %(default)s")
     parser.add_argument("--silent", type=float, nargs=2, metavar=("FROM", "TO"))
     args = parser.parse_args()

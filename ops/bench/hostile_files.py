@@ -34,11 +34,24 @@ from sources.tape.writer import TapError, TapeWriter, unfinished
 
 SECRET = b'{"tick":1.5}\n'
 NAMES = (
-    "../../canary/victim.txt", "../canary/000000.ndjson", "/etc/hostname", "..", ".", "", "a\0b",
-    "000000.ndjson/../../../canary/victim.txt", "x" * 5000, "canary", "\x1b[2J", "\u202e",
-    "%2e%2e/x", "link/fused.jsonl", "../canary/fused.jsonl", "000000.ndjson\n",
+    "../../canary/victim.txt",
+    "../canary/000000.ndjson",
+    "/etc/hostname",
+    "..",
+    ".",
+    "",
+    "a\0b",
+    "000000.ndjson/../../../canary/victim.txt",
+    "x" * 5000,
+    "canary",
+    "\x1b[2J",
+    "\u202e",
+    "%2e%2e/x",
+    "link/fused.jsonl",
+    "../canary/fused.jsonl",
+    "000000.ndjson\n",
     "rig/../../canary/fused.jsonl",
-)  # fmt: skip
+)
 NUMBERS = (-1, 0, 1, 2**31, 2**62, 2**63, 2**64, 10**400, 1.5, float("inf"), -(2**63))
 OTHERS: tuple[Any, ...] = (None, True, [], {}, "", [[]], {"files": {"../x": 1}})
 
@@ -212,8 +225,10 @@ def attack(folder: Path, mutants: int, seed: int) -> Found:
         place = folder / f"try_{i}"
         shutil.copytree(plain.folder, place, symlinks=True, copy_function=shutil.copy2)
         room = object.__new__(Room)
-        room.__dict__ |= {k: place / v.relative_to(plain.folder) if isinstance(v, Path) else v
-                          for k, v in vars(plain).items()}  # fmt: skip
+        room.__dict__ |= {
+            k: place / v.relative_to(plain.folder) if isinstance(v, Path) else v
+            for k, v in vars(plain).items()
+        }
         (place / "store").chmod(0o700)
         begun = room.shape()
         path = path_of(room)
@@ -256,8 +271,10 @@ def main() -> int:
             sys.stderr = stderr
     rows = [(kind, str(n), str(found.refused[kind])) for kind, n in found.tried.items()]
     print(table(("file", "mutants", "refused by name"), rows))
-    print(f"\n{found.tried.total()} mutants: {len(found.touched)} touched a file outside, "
-          f"{len(found.panics)} panicked")  # fmt: skip
+    print(
+        f"\n{found.tried.total()} mutants: {len(found.touched)} touched a file outside, "
+        f"{len(found.panics)} panicked"
+    )
     print(*found.touched[:20], *found.panics[:20], sep="\n")
     return 1 if found.touched or found.panics else 0
 
