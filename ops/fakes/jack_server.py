@@ -34,8 +34,10 @@ class JackServer:
     def __init__(self, name: str) -> None:
         self.environ = os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1"}
         if FETCHED.is_dir():
-            self.environ["LD_LIBRARY_PATH"] = str(LIBRARIES)
-            self.environ["JACK_DRIVER_DIR"] = str(LIBRARIES / "jack")
+            self.environ |= {
+                "LD_LIBRARY_PATH": str(LIBRARIES),
+                "JACK_DRIVER_DIR": str(LIBRARIES / "jack"),
+            }
         options = ("--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "256")
         self.server = self.start("jackd", *options)
         self.until("system:capture_1")
