@@ -1,5 +1,5 @@
-# Everything runs in .venv, which is made once, from requirements.lock alone. What is installed has
-# its hash in a file of this folder and is a wheel: no code of a package runs while it is installed.
+# Everything runs in .venv, which is built once, from requirements.lock alone. Each installed package is
+# a wheel with its hash in a file of this folder: no code of a package runs during the installation.
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check bench peers jack browser lock schemas release clean \
@@ -18,14 +18,14 @@ PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
 	liblo-tools puredata-core pd-osc supercollider-language
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# The first that really runs: what is on the PATH may be a shim without an interpreter behind it.
+# The first interpreter that runs: an entry on the PATH may be a shim without an interpreter.
 PYTHON ?= $(shell for p in $$(type -aP python3.12; type -aP python3.11); do \
 	"$$p" -c 'import ensurepip, venv' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 COMPILED = .tools/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --quiet
 
-# Unpacks packages into a folder, with those of their libraries that this machine lacks.
+# Unpack packages into a folder, with their libraries that this machine lacks.
 define unpacked
 mkdir -p $(1) && cd $(1) \
 	&& lacks=$$(apt-get -s install --no-install-recommends $(2) | awk '/^Inst/ {print $$2}') \
@@ -33,16 +33,16 @@ mkdir -p $(1) && cd $(1) \
 	&& for p in *.deb; do dpkg -x $$p . && rm -f $$p || exit 1; done
 endef
 
-help:  ## Say what can be made
+help:  ## List the targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
-	@echo "Names of v1.9 and v2.0a, and what stands behind them now:"
+	@echo "Names of v1.9 and v2.0a, and their present commands:"
 	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
 demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
 
-# Ctrl-C reaches both; the devices also end with a run that ends by itself.
-live: $(READY)  ## Run configs/stage.yaml, its phones and its controller played by this machine
+# Ctrl-C reaches both processes; the devices also end at the end of the run.
+live: $(READY)  ## Run configs/stage.yaml with simulated phones and controller
 	@$(BIN)/python -m ops simulate --live $(STAGE) & devices=$$!; \
 		trap "kill $$devices 2>/dev/null; wait" EXIT; \
 		$(BIN)/python -m ops run $(STAGE)
@@ -57,35 +57,35 @@ check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: $(READY)  ## Measure everything anew into ops/bench/RESULTS.md (half an hour, on a quiet machine)
+bench: $(READY)  ## Run all benches into ops/bench/RESULTS.md (half an hour, on a quiet machine)
 	@$(BIN)/python -m ops.bench
 
-peers:  ## Fetch programs of others that tests play with, where apt-get and npm are (nothing is installed)
+peers:  ## Fetch third-party programs for tests; needs apt-get and npm (nothing is installed)
 	@rm -rf .peers && $(call unpacked,.peers,$(PEERS))
-	@# Debian's Alertmanager wants its templates in /usr/share; this one, below where it is started.
+	@# Debian's Alertmanager reads its templates from /usr/share; this one, below its working directory.
 	@LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|usr/share/prometheus/alertmanager/|g' \
 		.peers/usr/bin/prometheus-alertmanager
 	@cp tests/fault/senders/package*.json .peers \
 		&& npm ci --prefix .peers --ignore-scripts --no-audit --no-fund --silent
 
-browser:  ## Fetch Chromium, for the tests of the live page, where apt-get is (nothing is installed)
+browser:  ## Fetch Chromium for the tests of the live page; needs apt-get (nothing is installed)
 	@rm -rf .browser && $(call unpacked,.browser,chromium chromium-common fonts-dejavu-core)
 
-grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types, which the dashboards are checked against (needs npm)
+grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
-lock: $(TOOLS)  ## Take the newest versions that fit pyproject.toml into requirements*.lock
+lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
 	$(COMPILED) --upgrade pyproject.toml --all-extras --output-file requirements.lock
 	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
 		--output-file requirements.run.lock
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
 
-schemas: $(READY)  ## Write anew what is made from the code: schemas, rules, dashboards
+schemas: $(READY)  ## Generate schemas, rules and dashboards from the code
 	@$(BIN)/python -m configs.generate
 	@$(BIN)/python -m ops.monitoring.prometheus.generate
 	@$(BIN)/python -m ops.monitoring.grafana.generate
 
-# The bill lists an environment that holds the product alone, and no tool of its developers.
-release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (CycloneDX), licences, sums
+# The bill of materials lists an environment of the product alone, without developer tools.
+release: $(READY) $(TOOLS)  ## Build dist/: wheel, source, bill of materials (CycloneDX), licences, sums
 	@rm -rf dist .release
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build -d dist
 	@$(BIN)/python -m venv .release
@@ -98,9 +98,9 @@ release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (Cyc
 	@cp requirements.run.lock dist && rm -rf .release
 	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
-jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
+jack: $(JACK)  ## Fetch a JACK server for the tests with real MIDI
 
-# Thin: each is one command, which takes more than its old name does.
+# Aliases of single commands, which have further options.
 smoke: $(READY)  #= lumen smoke [URL]
 	@$(BIN)/python -m ops smoke
 
@@ -128,13 +128,13 @@ promtool-check:  #= promtool check rules, and check config
 
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
-clean:  ## Remove the environment and what the tools left behind
+clean:  ## Remove the environment and the files of the tools
 	rm -rf $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
 	for instance 'apt install python3.11-venv', 'uv python install 3.12' or 'pyenv install 3.12'" >&2; exit 1; }
-	@echo "Making $(VENV) with $(PYTHON) (about a minute)"
+	@echo "Building $(VENV) with $(PYTHON) (about a minute)"
 	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/python -m $(PINNED) requirements.lock
 	@$(BIN)/python -m pip install -qq --no-deps --no-index --no-build-isolation -e .

@@ -1,8 +1,8 @@
-"""All measurements, written down: `python -m ops.bench [NAME ...]` writes `ops/bench/RESULTS.md`.
+"""Run the benches: `python -m ops.bench [NAME ...]` writes `ops/bench/RESULTS.md`.
 
-Each is a command of its own and can be run alone; what it prints is kept as it is. Named ones are
-run anew, the others stay as they are in the file; those that take long are run when named only.
-What was tried and lost is in `ops/bench/alternatives.md` and goes to the end.
+Each bench is a command of its own and can be run alone; its output is kept unchanged. Named benches
+are run, the sections of the others are kept; long benches are run only when named. Rejected
+alternatives are in `ops/bench/alternatives.md`, which is appended.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _FENCE = "```"
 
 
 class Bench(NamedTuple):
-    """One command and what it is about; `bars` are what is asked of it.
+    """One command, its title, and its requirements (`bars`).
 
-    `long`: it takes half an hour, or all of a machine.
+    `long`: it takes half an hour, or a whole machine.
     """
 
     name: str
@@ -52,7 +52,7 @@ BENCHES = (
         "Microseconds of CPU an event. Asked: 2 at 3.2 kev/s, 20 at 190 ev/s.",
     ),
     Bench(
-        "accuracy", "Accuracy and honesty, beside what one would do without", ("accuracy",),
+        "accuracy", "Accuracy and honesty, beside common methods", ("accuracy",),
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",
     ),
@@ -144,12 +144,12 @@ BENCHES = (
     Bench("soak", "Half an hour of a live flow", ("soak",),
           "Asked: the account balances, at most 2 MiB/h, threads and files as they were.", True),
     Bench("notified", "All sensors stop", ("notified",),
-          "Asked: told within 60 s in 20 of 20, goal 15; resolved within 60.", True),
+          "Asked: notified within 60 s in 20 of 20, goal 15; resolved within 60.", True),
     Bench("healthy", "A healthy hour", ("healthy",), "Asked: no alert.", True),
     Bench("quiet", "The live example under the shipped alerts", ("quiet",),
           "Asked: no alert in ten minutes beside a real Prometheus, and a good smoke test.", True),
     Bench("overload", "OSC out and Ctrl-C on a machine that is too busy", ("overload",),
-          "Asked at 12 busy loops: OSC out 50 times a second, the first word of Ctrl-C within "
+          "Asked at 12 busy loops: OSC out 50 times a second, the first line after Ctrl-C within "
           "0.2 s, nothing taken after it, the end within 10 s, of a second one within 1 s.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
@@ -157,19 +157,19 @@ BENCHES = (
 
 
 def section(bench: Bench) -> str:
-    """Return what a bench prints, as a section."""
+    """Run a bench; return its output as a section."""
     module, *args = bench.command
     line = " ".join(("python -m", f"ops.bench.{module}", *args))
     print(f"$ {line}", file=sys.stderr, flush=True)
     ran = subprocess.run(
         (sys.executable, "-m", f"ops.bench.{module}", *args), capture_output=True, text=True
     )
-    said = ran.stdout.rstrip() or ran.stderr.rstrip()[-2000:]
+    output = ran.stdout.rstrip() or ran.stderr.rstrip()[-2000:]
     failed = f"\n\nExit code {ran.returncode}." if ran.returncode else ""
-    print(said, file=sys.stderr)
+    print(output, file=sys.stderr)
     head = [f"## {bench.title}", "", f"`{line}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"]
-    told = [bench.bars, ""] if bench.bars else []
-    return "\n".join([*head, "", *told, f"{_FENCE}text", said, f"{_FENCE}{failed}", ""])
+    bars = [bench.bars, ""] if bench.bars else []
+    return "\n".join([*head, "", *bars, f"{_FENCE}text", output, f"{_FENCE}{failed}", ""])
 
 
 def sections(text: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""How right and how honest, over many seeds, beside what one would do without Lumen Fusion.
+"""Accuracy and honesty of the fused value over many seeds, beside common methods.
 
 `python -m ops.bench.accuracy [--seeds N] [--snr DB ...]`: five instruments for ten minutes a seed
-(`ops.simulate.scenario.laboratory`), errors pooled over seeds (`ops.evaluate.accuracy`). About eight seconds a
-recording.
+(`ops.simulate.scenario.laboratory`), errors pooled over seeds (`ops.evaluate.accuracy`). One
+recording takes about eight seconds.
 
-With `--hindsight`, the same recordings in both modes, from `--from` seconds to the first minute
-and from there to the end.
+With `--hindsight`, the same recordings run in both modes. Errors are given from `--from` seconds to
+the first minute, and from there to the end.
 """
 
 from __future__ import annotations
@@ -23,14 +23,20 @@ from ops.simulate.scenario import laboratory
 from ops.text.table import number, table
 
 FIRST_SEED = 1000
-"""Seeds from here on: nothing was tuned on them."""
+"""First seed; no parameter was tuned on these seeds."""
 MINUTE_S = 60.0
 MODES: tuple[RunMode, ...] = ("causal", "hindsight")
 IN_HINDSIGHT = (
-    ("fused_over_oracle", "fused/oracle", 3), ("fused_nees", "NEES", 2), ("lag_ms", "lag ms", 2),
-    ("lag_nees", "NEES", 2), ("map_median_ms", "mapped ms", 4), ("map_step_ms", "after a step", 4),
-    ("offset_nees", "NEES", 2), ("skew_nees", "NEES", 2), ("bound_pct", "in the bound %", 1),
-)  # fmt: skip
+    ("fused_over_oracle", "fused/oracle", 3),
+    ("fused_nees", "NEES", 2),
+    ("lag_ms", "lag ms", 2),
+    ("lag_nees", "NEES", 2),
+    ("map_median_ms", "mapped ms", 4),
+    ("map_step_ms", "after a step", 4),
+    ("offset_nees", "NEES", 2),
+    ("skew_nees", "NEES", 2),
+    ("bound_pct", "in the bound %", 1),
+)
 """Figures of `ops.evaluate.accuracy`: key, title, digits."""
 
 
@@ -81,13 +87,29 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=4, help="default %(default)s")
     parser.add_argument("--snr", type=float, nargs="+", default=[20.0, 10.0, 0.0], metavar="DB")
     parser.add_argument("--hindsight", action="store_true", help="both modes beside each other")
-    parser.add_argument("--from", dest="since_s", type=float, default=3.0, metavar="S",
-                        help="where the first span begins; default %(default)s")  # fmt: skip
-    parser.add_argument("--members", type=int, default=5, choices=range(2, 6),
-                        help="the reference and sensors; default %(default)s")  # fmt: skip
-    parser.add_argument("--gains", type=float, default=0.0, metavar="PART",
-                        help="by how much the sensors' gains are off; the reference's scale is "
-                        "the signal's then; default %(default)s")  # fmt: skip
+    parser.add_argument(
+        "--from",
+        dest="since_s",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="begin (s) of the first span; default %(default)s",
+    )
+    parser.add_argument(
+        "--members",
+        type=int,
+        default=5,
+        choices=range(2, 6),
+        help="the reference and sensors; default %(default)s",
+    )
+    parser.add_argument(
+        "--gains",
+        type=float,
+        default=0.0,
+        metavar="PART",
+        help="gain error of the sensors; the scale of the reference is then "
+        "that of the signal; default %(default)s",
+    )
     args = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
     if args.hindsight:

@@ -1,9 +1,9 @@
-"""What the flow is measured beside: a batch as-of join in polars, all in memory.
+"""Baseline of the throughput: a batch as-of join in polars, all in memory.
 
-`python ops/bench/asof.py INPUT OUTPUT HZ`: both streams of a recording of `events` brought to
-one grid, each tick the newest value of each stream, their mean weighted 0.7 and 0.3 over those
-that there are. It corrects no clock, no lag and no outlier, and is no stream. polars need not
-be installed: nothing else knows of it.
+`python ops/bench/asof.py INPUT OUTPUT HZ`: both streams of a recording of `events` are brought to
+one grid. A tick holds the newest value of each stream and their mean, with weights 0.7 and 0.3 over
+the available ones. No clock, lag or outlier is corrected, and it is no stream. polars is no
+dependency: only this file imports it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TOLERANCE_S = 0.25
 
 
 def join(recording: str, out: str, hz: float) -> None:
-    """Write a line a tick."""
+    """Write one line for each tick."""
     rows = pl.scan_ndjson(recording).select("ts", "source", "value").sort("ts").collect()
     first, last = math.ceil(rows["ts"][0] * hz), math.floor(rows["ts"][-1] * hz)
     grid = pl.DataFrame({"ts": pl.arange(first, last + 1, eager=True) / hz}).set_sorted("ts")

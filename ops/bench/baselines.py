@@ -1,12 +1,11 @@
-"""The same recording fused as one would without Lumen Fusion: what it is measured against.
+"""Baselines of the accuracy: one recording, fused by common methods.
 
-`nearest` joins the nearest sample by arrival, as pandas' `merge_asof` does; `clipped` does so
-after cutting each series to its 1st and 99th percentile; `first_draft` interpolates by source
-stamps less the first delay, brings the series to the grid by `resample_poly` at whole rates and
-shifts them by the one-sided cross-correlation's first peak; `xdf` corrects each clock as pyxdf
-does, with the least delay of eight packets each five seconds for a measured offset, and
-interpolates. All weigh the reference 0.7 and the mean of the sensors 0.3, and hold the whole
-recording in memory.
+`nearest` joins the nearest sample by arrival, as pandas' `merge_asof` does. `clipped` does the same
+after a clip of each series to its 1st and 99th percentile. `first_draft` interpolates by source
+stamps minus the first delay, resamples to the grid with `resample_poly` at whole rates, and shifts
+by the first peak of the one-sided cross-correlation. `xdf` corrects each clock as pyxdf does and
+interpolates; its measured offset is the smallest delay of eight packets each five seconds. All
+weigh the reference 0.7 and the mean of the sensors 0.3, and hold the whole recording in memory.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ def series(recording: SimulatedRecording) -> list[Series]:
 
 
 def nearest(channels: list[Series], grid: F64) -> F64:
-    """Return the nearest samples by arrival, weighed."""
+    """Return the weighted mean of the nearest samples by arrival."""
     return _weigh([_nearest(s.arrival, s.value, grid) for s in channels])
 
 
 def clipped(channels: list[Series], grid: F64) -> F64:
-    """Return the same after a percentile clip of each series."""
+    """Return the result of `nearest` after a percentile clip of each series."""
     return _weigh([_nearest(s.arrival, _clip(s.value), grid) for s in channels])
 
 
 def first_draft(channels: list[Series], grid: F64) -> F64:
-    """Return what clip, whole rates, a one-sided correlation and fixed weights give."""
+    """Return the result of clip, whole rates, one-sided correlation and fixed weights."""
     from scipy.signal import resample_poly
 
     step = float(grid[1] - grid[0])
@@ -75,7 +74,7 @@ def first_draft(channels: list[Series], grid: F64) -> F64:
 
 
 def xdf(channels: list[Series], grid: F64) -> F64:
-    """Return what pyxdf's clock synchronisation, a clip and interpolation give."""
+    """Return the result of pyxdf's clock synchronisation, clip and interpolation."""
     from pyxdf import pyxdf
 
     logging.getLogger("pyxdf").setLevel(logging.ERROR)
@@ -97,7 +96,7 @@ def xdf(channels: list[Series], grid: F64) -> F64:
 
 
 def fusers() -> dict[str, Fuser]:
-    """Return the methods that can be had here, by name."""
+    """Return the available methods, by name."""
     found: dict[str, Fuser] = {
         "nearest sample by arrival (merge_asof)": nearest,
         "the same, clipped to 1..99 %": clipped,

@@ -1,14 +1,14 @@
-"""How often the true error of time lies inside `sync_bound_s`.
+"""Coverage of `sync_bound_s`: the share of ticks whose true time error lies inside.
 
 `python -m ops.bench.bound [--seeds N] [--only WORD ...]`: all stations over simulated recordings.
-At each line of sync the error of every live channel is that of its mapped time less its lag;
-inside is where the largest of them is within the bound of its tick. 95 of 100 is what is promised.
+At each sync line, the error of a live channel is that of its mapped time minus that of its lag. A
+line is inside if the largest error is within the bound of its tick. The promise is 95 of 100.
 
-The studio's cases are ten minutes of an engine and four sensors with clocks of their own, lines
-each 10 s. The others have two to four channels, lines each second: two loggers without arrival
-stamps whose lag rests, moves along a ramp, jumps or walks; lags given wrong by an honest sd, a
-minute a seed; a scraped member, whose readings are of any age up to the period; stamps that are
-rounded down; one member alone, whose bound has to be null in all ticks.
+The studio cases are ten minutes of an engine and four sensors with clocks of their own, with lines
+each 10 s. The others have two to four channels, with lines each second: two loggers without arrival
+stamps whose lag rests, follows a ramp, jumps or walks; given lags with errors of their stated sd,
+one minute a seed; a scraped member with readings of any age up to the period; stamps that are
+rounded down; a lone member, whose bound has to be null in all ticks.
 """
 
 from __future__ import annotations
@@ -43,25 +43,27 @@ SECONDS = 600.0
 LOSS, OUTLIERS = 0.02, 0.01
 RATES_HZ = (25.0, 31.7, 50.0, 64.0)
 STUDIO = {
-    "20 dB": (0.1, False), "10 dB": (0.316, False), "0 dB": (1.0, False),
+    "20 dB": (0.1, False),
+    "10 dB": (0.316, False),
+    "0 dB": (1.0, False),
     "10 dB, silences": (0.316, True),
-}  # fmt: skip
-"""Noise of one reading, and whether sensors fall silent."""
+}
+"""Noise of one reading, and presence of silences, by case."""
 GIVEN_SD_S, MINUTES = 0.02, 25
-"""Of lags that are given wrong; so many short runs a seed, since each has one error a member."""
+"""Sd (s) of given lags, and short runs a seed: a run has only one error for each member."""
 PERIOD_S = 2.0
-"""Of the scraped member."""
+"""Period (s) of the scraped member."""
 WALK = 1e-8
 """Variance of a walking lag (s^2/s): 2.4 ms after ten minutes."""
 _ROWS = 10_000
 _UNSETTLED_S = 1.0
-"""A clock that has just stepped is not known yet."""
+"""Time (s) after a clock step without a known clock."""
 
 
 class Found(NamedTuple):
-    """Of runs: errors (n, channels) of live channels, NaN else, and the bounds (n,), in s.
+    """Errors (n, channels) of live channels (s; NaN for others) and bounds (n,) of runs.
 
-    `ticks` and `null`: how many there were, and at how many there was no bound.
+    `ticks` and `null`: number of ticks, and of ticks without a bound.
     """
 
     error: F64
@@ -72,19 +74,26 @@ class Found(NamedTuple):
 
 
 def scenario(noise: float, silences: bool, seed: int) -> Scenario:
-    """Return an engine and four sensors whose clocks, lags and steps the seed draws."""
+    """Return an engine and four sensors with random clocks, lags and steps."""
     rng = np.random.default_rng(seed)
     sensors = [Sensor("ure", "pulse", 20.0, "ure", noise=noise, loss=LOSS, outliers=OUTLIERS)]
     for k, rate_hz in enumerate(RATES_HZ):
         silent = (((120.0, 150.0),) if k == 1 else ()) + ((222.0, 252.0),)
         sensors.append(
             Sensor(
-                f"s{k}", "pulse", rate_hz, offset_s=rng.uniform(-5, 5),
-                skew_ppm=rng.uniform(-200, 200), lag_s=rng.uniform(-2, 2),
-                resets=((SECONDS / 2, 0.5),), silent=silent if silences else (), noise=noise,
-                loss=LOSS, outliers=OUTLIERS,
+                f"s{k}",
+                "pulse",
+                rate_hz,
+                offset_s=rng.uniform(-5, 5),
+                skew_ppm=rng.uniform(-200, 200),
+                lag_s=rng.uniform(-2, 2),
+                resets=((SECONDS / 2, 0.5),),
+                silent=silent if silences else (),
+                noise=noise,
+                loss=LOSS,
+                outliers=OUTLIERS,
             )
-        )  # fmt: skip
+        )
     return Scenario(SECONDS, tuple(sensors))
 
 
@@ -94,27 +103,35 @@ def batches(recording: SimulatedRecording) -> Iterator[Batch]:
     for a in range(0, n, _ROWS):
         cut = slice(a, min(a + _ROWS, n))
         yield Batch(
-            rig="bench", names=recording.names, name=rows.name[cut].astype(np.int32),
-            ts=rows.ts[cut], rx=START + rows.rx[cut], stamped=rows.stamped[cut],
-            wild=np.zeros(cut.stop - a, bool), value=rows.value[cut], seq=rows.seq[cut],
-            line=np.arange(a, cut.stop), end=cut.stop == n,
-        )  # fmt: skip
+            rig="bench",
+            names=recording.names,
+            name=rows.name[cut].astype(np.int32),
+            ts=rows.ts[cut],
+            rx=START + rows.rx[cut],
+            stamped=rows.stamped[cut],
+            wild=np.zeros(cut.stop - a, bool),
+            value=rows.value[cut],
+            seq=rows.seq[cut],
+            line=np.arange(a, cut.stop),
+            end=cut.stop == n,
+        )
 
 
 def studio(noise: float, silences: bool, seed: int) -> Found:
-    """Return what a run of the studio comes to."""
+    """Return the errors and bounds of a studio run."""
     recording = make(scenario(noise, silences, seed), seed)
     truth = msgspec.convert(recording.truth, Truth)
     members = {s.channel: {"group": s.group} for s in recording.scenario.sensors}
     chosen = msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}],
             "signals": {"pulse": {"reference": "ure:pulse", "members": members}},
             "align": {"max_lag_s": 2.5},
         },
         Config,
-    )  # fmt: skip
+    )
 
     def error(line: Any) -> float:
         new = abs(line.ts - START - SECONDS / 2 - _UNSETTLED_S / 2) < _UNSETTLED_S
@@ -129,7 +146,7 @@ def studio(noise: float, silences: bool, seed: int) -> Found:
 def course(
     instruments: list[Instrument], seconds: float, seed: int, *streams: dict[str, Any]
 ) -> Found:
-    """Return what a run of instruments comes to, of which the first is the reference."""
+    """Return the errors and bounds of a run of instruments; the first is the reference."""
     by_channel = {i.channel: i for i in instruments}
 
     def error(line: Any) -> float:
@@ -159,8 +176,7 @@ def run(chosen: Config, rows: Any, channels: list[str], error_of: Callable[[Any]
             if line.why == "hop" and line.state == "live":
                 row = found.setdefault(line.ts, np.full(len(channels), np.nan))
                 row[channels.index(line.channel)] = error_of(line)
-    times = [t for t, row in found.items()
-             if np.isfinite(bounds[t][0]) and np.isfinite(row).any()]  # fmt: skip
+    times = [t for t, row in found.items() if np.isfinite(bounds[t][0]) and np.isfinite(row).any()]
     bound, estimate = np.array([bounds[t] for t in times]).reshape(-1, 2).T
     null = sum(not np.isfinite(b) for b, _ in bounds.values())
     error = np.array([found[t] for t in times]).reshape(-1, len(channels))
@@ -171,20 +187,20 @@ def run(chosen: Config, rows: Any, channels: list[str], error_of: Callable[[Any]
 
 
 def loggers(other: Callable[[np.random.Generator], Instrument], seed: int) -> Found:
-    """Return what a logger of 100 Hz as reference and another one come to in ten minutes."""
+    """Return the errors and bounds of a 100 Hz reference logger and another, ten minutes."""
     rng = np.random.default_rng([seed, 7])
     return course([Instrument("imu", 100.0, constant(0.0)), other(rng)], SECONDS, seed)
 
 
 def moving(seed: int, make_course: Callable[[float, np.random.Generator], Any]) -> Found:
-    """Return what a logger of 50 Hz comes to whose lag takes a course from a drawn start on."""
+    """Return the errors and bounds of a 50 Hz logger whose lag follows a course."""
     return loggers(
         lambda rng: Instrument("phone", 50.0, make_course(rng.uniform(-0.5, 0.5), rng)), seed
     )
 
 
 def given_wrong(seed: int) -> Found:
-    """Return what lags come to that are given with errors of as much as their sd says."""
+    """Return the errors and bounds of given lags with errors of their stated sd."""
     parts = []
     for k in range(MINUTES):
         rng = np.random.default_rng([seed, 8, k])
@@ -200,40 +216,48 @@ def given_wrong(seed: int) -> Found:
 
 
 def scraping(seed: int) -> Found:
-    """Return what a scraped member comes to whose mean age is given as its lag."""
+    """Return the errors and bounds of a scraped member; its given lag is its mean age."""
     rng = np.random.default_rng([seed, 9])
     age = scraped(PERIOD_S, rng.uniform(0, PERIOD_S), rng.uniform(5e3, 2e4))
     engine = Instrument("ure", 1 / PERIOD_S, age, (PERIOD_S / 2, 0.01))
     phone = Instrument("phone", 50.0, constant(0.0))
     stream = {
-        "name": "ure", "type": "ure", "metrics_url": "http://127.0.0.1:9305/x",
+        "name": "ure",
+        "type": "ure",
+        "metrics_url": "http://127.0.0.1:9305/x",
         "pull_interval_s": PERIOD_S,
-    }  # fmt: skip
+    }
     return course([phone, engine], SECONDS, seed, stream)
 
 
 def coarse(
     seed: int, grain_s: float, rate_hz: float = 31.7, given_sd_s: float | None = None
 ) -> Found:
-    """Return what a sender comes to that rounds its stamps down.
+    """Return the errors and bounds of a sender that rounds its stamps down.
 
-    The mean of the rounding is a constant: of a quick sender it goes into the lag that is found;
-    of one with few stamps a second, whose clock is the mean of its delays, into the offset.
+    The mean of the rounding is a constant. For a fast sender it is part of the found lag; for a
+    sender with few stamps a second, whose clock is the mean of its delays, of the offset.
     """
 
     def phone(rng: np.random.Generator) -> Instrument:
         lag = rng.uniform(-0.5, 0.5)
         given = None if given_sd_s is None else (lag, given_sd_s)
         return Instrument(
-            "phone", rate_hz, constant(lag), given, stamped=True, skew_ppm=rng.uniform(-100, 100),
-            offset_s=rng.uniform(-5, 5), grain_s=grain_s,
-        )  # fmt: skip
+            "phone",
+            rate_hz,
+            constant(lag),
+            given,
+            stamped=True,
+            skew_ppm=rng.uniform(-100, 100),
+            offset_s=rng.uniform(-5, 5),
+            grain_s=grain_s,
+        )
 
     return loggers(phone, seed)
 
 
 def alone(seed: int) -> Found:
-    """Return what one member comes to."""
+    """Return the errors and bounds of a lone member."""
     return course([Instrument("phone", 50.0, constant(0.0), stamped=True)], 120.0, seed)
 
 
@@ -258,7 +282,7 @@ CASES: dict[str, Callable[[int], Found]] = {
 
 
 def pooled(parts: list[Found]) -> Found:
-    """Return several runs as one."""
+    """Return the pooled results of several runs."""
     error, bound, estimate, ticks, null = zip(*parts, strict=True)
     whole = [np.concatenate(x) for x in (error, bound, estimate)]
     return Found(whole[0], whole[1], whole[2], sum(ticks), sum(null))
@@ -281,8 +305,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4, help="default %(default)s")
     parser.add_argument("--first", type=int, default=0, help="first seed, default %(default)s")
-    parser.add_argument("--only", nargs="+", default=[""], metavar="WORD",
-                        help="cases in whose name one of these is")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="WORD",
+        help="only cases whose name contains one of these",
+    )
     given = parser.parse_args()
     rows = []
     for name, case in CASES.items():

@@ -1,9 +1,9 @@
-"""What the stations cost, without parsing and writing: microseconds of CPU an event.
+"""Cost of the stations without parsing and writing: microseconds of CPU an event.
 
-`python -m ops.bench.chain [--repeats N]`: all stations in their order, in this process, on rows
-that are made before. Every stream has stamps of its own and its own clock, rate and lag, so that
-all of them have to be found. Each repeat begins with empty stations; the least is what the work
-costs, the median what else the machine did.
+`python -m ops.bench.chain [--repeats N]`: all stations in their order, in this process, on rows in
+memory. Every stream has its own stamps, clock, rate and lag, so that all have to be estimated. Each
+repeat begins with empty stations. The minimum is the cost of the work, the median includes other
+load of the machine.
 """
 
 from __future__ import annotations
@@ -34,15 +34,25 @@ from operators.scale import Scale
 from operators.types import F64
 from ops.text.table import table
 
-STATIONS = ("collect", "normalize", "drift", "guard", "align", "resample", "scale",
-            "quality", "fuse", "evidence")  # fmt: skip
+STATIONS = (
+    "collect",
+    "normalize",
+    "drift",
+    "guard",
+    "align",
+    "resample",
+    "scale",
+    "quality",
+    "fuse",
+    "evidence",
+)
 BEGIN = 1_700_000_000.0
 _ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Case:
-    """Streams of these rates, read in blocks of `block_s`, brought to a grid of `hz`."""
+    """Streams by rate, read in blocks of `block_s`, resampled to a grid of `hz`."""
 
     name: str
     rates_hz: tuple[float, ...]
@@ -65,21 +75,27 @@ class Chain:
     Attributes
     ----------
     cpu_s : list of float
-        What each of STATIONS has taken (s).
+        CPU time of each of STATIONS (s).
     """
 
     def __init__(self, config: Config) -> None:
         plan = config.plan()
         self.collect = Collect(plan, config.block_s())
         self.others: list[Any] = [
-            Normalize(plan), Drift(plan), Guard(plan), Align(plan, config.align),
-            Resample(plan, config.align.max_lag_s), Scale(plan), Quality(plan, config.quality),
-            Fuse(plan), Evidence(plan, ()),
-        ]  # fmt: skip
+            Normalize(plan),
+            Drift(plan),
+            Guard(plan),
+            Align(plan, config.align),
+            Resample(plan, config.align.max_lag_s),
+            Scale(plan),
+            Quality(plan, config.quality),
+            Fuse(plan),
+            Evidence(plan, ()),
+        ]
         self.cpu_s = [0.0] * len(STATIONS)
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Packet]:
-        """Yield what leaves the last station."""
+        """Yield the output of the last station."""
         now = time.process_time
         for batch in batches:
             begin = now()
@@ -103,12 +119,12 @@ def movement(t: F64, seed: int) -> F64:
 
 
 def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
-    """Return how many events a case has, and all of them in order of arrival."""
+    """Return the number of events of a case, and the events in order of arrival."""
     columns = []
     for k, rate in enumerate(case.rates_hz):
         rng = np.random.default_rng([seed, k])
         t: F64 = np.arange(int(case.seconds * rate)) / rate + rng.random() / rate
-        value = movement(t - 0.1 * k, seed)  # each 0.1 s later than the one before
+        value = movement(t - 0.1 * k, seed)  # a lag of 0.1 s for each further stream
         value += 0.1 * rng.standard_normal(len(t))
         arrival = t + 0.002 + rng.exponential(0.005, len(t))
         columns.append((np.full(len(t), float(k)), t * (1 + 1e-5 * k) + k, arrival, value))
@@ -118,14 +134,20 @@ def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
     cuts = [slice(i, min(i + _ROWS, n)) for i in range(0, n, _ROWS)]
     return n, [
         Batch(
-            rig="bench", names=names, name=name[cut].astype(np.int32), ts=BEGIN + ts[cut],
-            rx=BEGIN + rx[cut], stamped=np.ones(cut.stop - cut.start, bool),
-            wild=np.zeros(cut.stop - cut.start, bool), value=value[cut],
-            seq=np.full(cut.stop - cut.start, -1), line=np.arange(cut.start, cut.stop),
+            rig="bench",
+            names=names,
+            name=name[cut].astype(np.int32),
+            ts=BEGIN + ts[cut],
+            rx=BEGIN + rx[cut],
+            stamped=np.ones(cut.stop - cut.start, bool),
+            wild=np.zeros(cut.stop - cut.start, bool),
+            value=value[cut],
+            seq=np.full(cut.stop - cut.start, -1),
+            line=np.arange(cut.start, cut.stop),
             end=cut.stop == n,
         )
         for cut in cuts
-    ]  # fmt: skip
+    ]
 
 
 def configuration(case: Case) -> Config:
@@ -146,7 +168,7 @@ def configuration(case: Case) -> Config:
 
 
 def measure(case: Case, repeats: int) -> list[list[float]]:
-    """Return what an event costs at each station (us of CPU), a list a repeat."""
+    """Return the cost of an event at each station (us of CPU), one list for each repeat."""
     n, rows = batches(case)
     config = configuration(case)
     costs = []
@@ -154,7 +176,7 @@ def measure(case: Case, repeats: int) -> list[list[float]]:
         chain = Chain(config)
         ticks = sum(len(packet.fused) for packet in chain.run(rows) if packet.fused is not None)
         if not ticks:
-            raise RuntimeError(f"{case.name}: no tick came out")
+            raise RuntimeError(f"{case.name}: there is no tick")
         costs.append([1e6 * cpu_s / n for cpu_s in chain.cpu_s])
     return costs
 

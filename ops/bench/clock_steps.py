@@ -1,16 +1,16 @@
-"""A live flow whose host's clock is set anew, and one that stands still: what does it lose?
+"""Losses of a live flow after steps of the host clock, and after a standstill.
 
     python -m ops.bench.clock_steps [--rounds 3] [--steps -3600 -25 -1 1 3600] [--stops 20 30 60]
 
-Nobody may set the clock of the machine that this runs on. So the flow runs with a library before
-the C library's (`shifted_clock.c`, made with `cc`) that shifts the wall clock as Python and the
-engine read it, and the kernel's receive stamps. Two senders at 100 Hz each are not shifted; a
-recording of 44 Hz is played beside them.
+The clock of the machine stays untouched. The flow runs with a preloaded library
+(`shifted_clock.c`, built with `cc`) that shifts the wall clock of Python and of the engine, and the
+receive stamps of the kernel. Two senders at 100 Hz each are not shifted; a recording of 44 Hz is
+played beside them.
 
-Steps: `gap` is the longest that `fused.jsonl` did not grow after the step (s), `stop` how long
-SIGTERM took, `null` the ticks without a value after the first value, `ticks` all of them (20 a
-second of the run, and none for the step), `replay` whether the tape gives the same bytes. Stops:
-the process gets SIGSTOP; of all that was sent, `kept` is what the kernel did not drop.
+Steps: `gap` is the longest time without growth of `fused.jsonl` after the step (s), `stop` the time
+until the end after SIGTERM, `null` the ticks without a value after the first value, `ticks` all
+ticks (20 a second of the run, and none for the step), `replay` whether the tape gives the same
+bytes. Stops: the process gets SIGSTOP; `kept` is the share of sent events that the kernel kept.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_GAP_S, MAX_STOP_S = 2.0, 3.0
 BEFORE_S, AFTER_S = 5.0, 6.0
 _HZ = 100
 _OWN_S = -77.7
-"""The second sender's clock - ours."""
+"""Clock of the second sender minus ours (s)."""
 _THEN, _TAKE_S, _TAKE_HZ = 1_700_000_000, 600, 44
 _NEVER = struct.pack("<qq", 0, 0)
 _CONFIG = """version: 2
@@ -73,7 +73,7 @@ output: {{dir: {folder}/again}}
 
 
 class Senders:
-    """Two senders of a slow wave, evenly paced; the second has a clock of its own."""
+    """Two evenly paced senders of a slow wave; the second has a clock of its own."""
 
     def __init__(self) -> None:
         self._out = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
@@ -83,13 +83,13 @@ class Senders:
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         for out, port in zip(self._out, self.ports, strict=True):
             out.connect(("127.0.0.1", port))
         self._thread.start()
 
     def stop(self) -> None:
-        """End."""
+        """Stop to send."""
         self._done.set()
         self._thread.join()
         for out in self._out:
@@ -105,7 +105,7 @@ class Senders:
                 try:
                     out.send(data)
                     self.sent += 1
-                except OSError:  # nobody listens any more
+                except OSError:  # the receiver has ended
                     pass
             n += 1
 
@@ -117,7 +117,7 @@ class Flow:
     ----------
     folder : Path
     library : Path or None
-        Of the shifted clock; None: the clock is as it is.
+        Library of the shifted clock; None: the clock is not shifted.
     """
 
     def __init__(self, folder: Path, library: Path | None) -> None:
@@ -128,10 +128,18 @@ class Flow:
         with (folder / "take.ndjson").open("w") as file:
             for n in range(_TAKE_S * _TAKE_HZ):
                 at = _THEN + n / _TAKE_HZ
-                file.write(json.dumps({
-                    "ts": at - 5.0, "source": "rec", "key": "/v", "value": n % 176 / 176,
-                    "meta": {"rx": at},
-                }) + "\n")  # fmt: skip
+                file.write(
+                    json.dumps(
+                        {
+                            "ts": at - 5.0,
+                            "source": "rec",
+                            "key": "/v",
+                            "value": n % 176 / 176,
+                            "meta": {"rx": at},
+                        }
+                    )
+                    + "\n"
+                )
         config = folder / "live.yaml"
         self._http = free_port()
         config.write_text(_CONFIG.format(ports=self.senders.ports, folder=folder, http=self._http))
@@ -141,11 +149,14 @@ class Flow:
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "ops", "run", str(config), "--recover", folder / "store"],
-                cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=log,
-            )  # fmt: skip
+                cwd=ROOT,
+                env=environ,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
 
     def wait_up(self) -> None:
-        """Wait until both streams are heard."""
+        """Wait until both streams are up."""
         end = time.monotonic() + 120
         while not all(f"{name} is up" in self.log() for name in ("one", "two")):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -154,12 +165,12 @@ class Flow:
         self.senders.start()
 
     def step(self, step_s: float) -> None:
-        """Set the flow's wall clock, now."""
+        """Shift the wall clock of the flow."""
         with self._shift.open("r+b") as file:
             file.write(struct.pack("<qq", time.time_ns(), int(step_s * 1e9)))
 
     def watch(self, seconds: float) -> float:
-        """Watch the ticks for a while; return the longest time without one (s)."""
+        """Watch the ticks for some seconds; return the longest time without a tick (s)."""
         path = self.folder / "out" / "fused.jsonl"
         begin = grown = time.monotonic()
         size, gap = path.stat().st_size, 0.0
@@ -171,7 +182,7 @@ class Flow:
         return gap
 
     def end(self, patience_s: float = 60.0) -> tuple[float, int]:
-        """Stop it by SIGTERM; return how long that took (s), and its exit code."""
+        """Stop the flow by SIGTERM; return the time until its end (s) and its exit code."""
         self.senders.stop()
         time.sleep(0.5)
         begin = time.monotonic()
@@ -194,7 +205,7 @@ class Flow:
             return f"{error.code}: {error.read().decode()}"
 
     def log(self) -> str:
-        """Return its standard error."""
+        """Return the standard error of the flow."""
         return (self.folder / "log").read_text()
 
     def ticks(self) -> list[dict[str, Any]]:
@@ -202,7 +213,7 @@ class Flow:
         return _ticks(self.folder / "out")
 
     def taped_steps(self) -> list[float]:
-        """Return the steps that are on the tape (s)."""
+        """Return the clock steps of the tape (s)."""
         lines = [
             json.loads(line)
             for segment in (self.folder / "tap").glob("2*/*.ndjson")
@@ -217,9 +228,11 @@ class Flow:
         config.write_text(_REPLAY.format(tape=tape, folder=self.folder))
         subprocess.run(
             [sys.executable, "-m", "ops", "run", str(config)],
-            cwd=ROOT, check=True, capture_output=True,
-        )  # fmt: skip
-        # The live run is paused, not ended: its last ticks are still to be written.
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        # The live run is paused, not ended: its last ticks are not written yet.
         live, again = ((self.folder / out / "fused.jsonl").read_bytes() for out in ("out", "again"))
         return len(live) > 0 and again.startswith(live)
 
@@ -229,7 +242,7 @@ def _ticks(folder: Path) -> list[dict[str, Any]]:
 
 
 def made(folder: Path) -> Path | None:
-    """Make the library of the shifted clock; None where there is no compiler."""
+    """Build the library of the shifted clock; return None without a compiler."""
     cc = shutil.which("cc") or shutil.which("gcc")
     if cc is None or sys.platform != "linux":
         return None
@@ -240,7 +253,7 @@ def made(folder: Path) -> Path | None:
 
 
 def stepped(folder: Path, library: Path, step_s: float, after_s: float = AFTER_S) -> dict[str, Any]:
-    """Set the clock of a flow; return what became of it."""
+    """Step the clock of a flow; return the figures of its run."""
     flow = Flow(folder, library)
     try:
         flow.wait_up()
@@ -257,15 +270,20 @@ def stepped(folder: Path, library: Path, step_s: float, after_s: float = AFTER_S
     last = max((i for i, value in enumerate(values) if value is not None), default=0)
     taped = flow.taped_steps()
     return {
-        "gap": gap, "stop": stop_s, "code": code,
+        "gap": gap,
+        "stop": stop_s,
+        "code": code,
         "null": sum(value is None for value in values[first:last]),
-        "ticks": len(ticks), "taped": taped, "ready": ready, "replay": flow.replays_alike(),
+        "ticks": len(ticks),
+        "taped": taped,
+        "ready": ready,
+        "replay": flow.replays_alike(),
         "named": f"{abs(step_s):g} s" in flow.log(),
-    }  # fmt: skip
+    }
 
 
 def stood_still(folder: Path, stop_s: float) -> dict[str, Any]:
-    """Let a flow stand still; return its account, and how much was sent."""
+    """Stop a flow for a while; return its account and the number of sent events."""
     flow = Flow(folder, None)
     try:
         flow.wait_up()
@@ -286,7 +304,7 @@ def stood_still(folder: Path, stop_s: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run all; 1 where a figure is beyond."""
+    """Run all rounds; return 1 if a figure is beyond its limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=float, nargs="*", default=STEPS_S)
@@ -301,16 +319,28 @@ def main() -> int:
             (folder := root / f"step{n}").mkdir()
             found = stepped(folder, library, step_s) if library else {}
             good = (
-                found["gap"] <= MAX_GAP_S and found["stop"] <= MAX_STOP_S and not found["code"]
-                and len(found["taped"]) == 1 and abs(found["taped"][0] - step_s) < 0.01
-                and found["named"] and found["replay"] and found["ticks"] < 20 * 60
+                found["gap"] <= MAX_GAP_S
+                and found["stop"] <= MAX_STOP_S
+                and not found["code"]
+                and len(found["taped"]) == 1
+                and abs(found["taped"][0] - step_s) < 0.01
+                and found["named"]
+                and found["replay"]
+                and found["ticks"] < 20 * 60
                 and not found["ready"].startswith("503")
-            )  # fmt: skip
+            )
             failed += not good
-            rows.append((
-                f"{step_s:+g}", f"{found['gap']:.2f}", f"{found['stop']:.2f}", str(found["null"]),
-                str(found["ticks"]), "yes" if found["replay"] else "no", "ok" if good else "!",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"{step_s:+g}",
+                    f"{found['gap']:.2f}",
+                    f"{found['stop']:.2f}",
+                    str(found["null"]),
+                    str(found["ticks"]),
+                    "yes" if found["replay"] else "no",
+                    "ok" if good else "!",
+                )
+            )
         if rows:
             print(table(("step s", "gap s", "stop s", "null", "ticks", "replay", ""), rows))
             print(f"{len(rows) - failed} of {len(rows)} unharmed\n")
@@ -325,10 +355,17 @@ def main() -> int:
             beyond = late + sum(lost.get(reason, 0) for reason in ("wild_stamp", "stopped"))
             failed += bool(beyond or found["code"])
             kept = found["sent"] - lost.get("kernel_full", 0)
-            rows.append((
-                f"{stop_s:g}", str(found["sent"]), str(kept), str(late),
-                str(lost.get("wild_stamp", 0)), json.dumps(lost), "!" if beyond else "ok",
-            ))  # fmt: skip
+            rows.append(
+                (
+                    f"{stop_s:g}",
+                    str(found["sent"]),
+                    str(kept),
+                    str(late),
+                    str(lost.get("wild_stamp", 0)),
+                    json.dumps(lost),
+                    "!" if beyond else "ok",
+                )
+            )
         if rows:
             print(table(("stood still s", "sent", "kept", "late", "wild", "lost", ""), rows))
     return int(failed > 0)

@@ -1,7 +1,7 @@
-"""Recordings whose errors of time follow a known course: lags that move, coarse stamps, scraping.
+"""Recordings with known time errors: moving lags, coarse stamps, scraping.
 
-A reading at host time h shows the movement at h - lag(h). Without a clock of its own a channel is
-stamped at h, as by a logger that gives no arrival; the skew of such a logger is a ramp of its lag.
+A reading at host time h shows the movement at h - lag(h). A channel without a clock is stamped at
+h, like a logger without arrival stamps; the skew of such a logger is a ramp of its lag.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ops.simulate.recording import START
 Course = Callable[[F64], F64]
 """The lag (s) at times in s after the start."""
 JITTER = 0.2
-"""Readings are uneven by this part of their interval."""
+"""Jitter of the reading times, as a share of their interval."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Instrument:
     Attributes
     ----------
     lag : callable
-        Its true lag.
+        True lag of the channel.
     given : (lag, sd) or None
-        What the configuration says of it (s); None: it is searched.
+        Configured lag (s); None: the lag is searched.
     stamped, skew_ppm, offset_s, queue_s
-        Whether it has a clock of its own, how that runs, and its mean delay on the way (s).
+        Presence of a clock of its own, its skew and offset, and its mean network delay (s).
     grain_s : float
-        Its stamps are rounded down to it; 0: they are not.
+        Grain to which its stamps are rounded down; 0: no rounding.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Instrument:
 
     @property
     def channel(self) -> str:
-        """Its name."""
+        """Name of the channel."""
         return f"{self.name}:/x"
 
     def clock(self, host: F64) -> F64:
-        """Return its own time at host times (n,), both in s after the start."""
+        """Return the channel's own time at host times (n,), both in s after the start."""
         own = host * (1 + self.skew_ppm * 1e-6) - self.offset_s
         return np.asarray(np.where(self.stamped, own, host), dtype=float)
 
     def early(self, host: F64) -> F64:
-        """Return by how much rounding makes its stamps early (s) at host times (n,)."""
+        """Return the rounding error of its stamps (s) at host times (n,)."""
         if not self.grain_s:
             return np.zeros(len(host))
         own = START + self.clock(host)
@@ -71,12 +71,12 @@ class Instrument:
 
 
 def constant(lag_s: float) -> Course:
-    """Return a lag that rests."""
+    """Return a constant lag."""
     return lambda t: np.full(len(t), lag_s)
 
 
 def ramp(lag_s: float, ppm: float) -> Course:
-    """Return a lag that grows by so many microseconds a second."""
+    """Return a lag that grows by `ppm` microseconds a second."""
     return lambda t: lag_s + ppm * 1e-6 * t
 
 
@@ -97,12 +97,12 @@ def walk(lag_s: float, q: float, seconds: float, rng: np.random.Generator) -> Co
 
 
 def scraped(period_s: float, phase_s: float, drift_ppm: float) -> Course:
-    """Return the age of the readings of an engine that renews them as often as it is scraped."""
+    """Return the age of readings that are renewed as often as they are scraped."""
     return lambda t: np.mod(phase_s + drift_ppm * 1e-6 * t, period_s)
 
 
 def record(instruments: Sequence[Instrument], seconds: float, seed: int) -> Batch:
-    """Return all rows of the instruments, which measure one movement, in order of arrival."""
+    """Return the rows of instruments of one movement, in order of arrival."""
     movement = Movement(np.random.default_rng([seed, 0]), flat=True)
     columns = []
     for k, one in enumerate(instruments):
@@ -118,25 +118,38 @@ def record(instruments: Sequence[Instrument], seconds: float, seed: int) -> Batc
     order = np.argsort(rx, kind="stable")
     n = len(order)
     return Batch(
-        "bench", tuple((i.name, "/x") for i in instruments), name[order].astype(np.int32),
-        START + ts[order], START + rx[order], stamped[order], np.zeros(n, bool), value[order],
-        np.full(n, -1), np.arange(n), end=True,
-    )  # fmt: skip
+        "bench",
+        tuple((i.name, "/x") for i in instruments),
+        name[order].astype(np.int32),
+        START + ts[order],
+        START + rx[order],
+        stamped[order],
+        np.zeros(n, bool),
+        value[order],
+        np.full(n, -1),
+        np.arange(n),
+        end=True,
+    )
 
 
 def config(instruments: Sequence[Instrument], streams: Sequence[dict[str, Any]] = ()) -> Config:
-    """Return what fuses them; the first is the reference. `streams` beside the recording."""
+    """Return the configuration of instruments; the first is the reference.
+
+    `streams` are further streams beside the recording.
+    """
     members: dict[str, dict[str, Any]] = {}
     for one in instruments:
         given = dict(zip(("lag_s", "lag_sd_s"), one.given, strict=True)) if one.given else {}
         members[one.channel] = given
     return msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}, *streams],
             "signals": {"x": {"reference": instruments[0].channel, "members": members}},
-            "align": {"max_lag_s": 2.5}, "collect": {"block_s": 1.0},
+            "align": {"max_lag_s": 2.5},
+            "collect": {"block_s": 1.0},
             "output": {"sync_every_s": 1.0},
         },
         Config,
-    )  # fmt: skip
+    )

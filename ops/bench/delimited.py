@@ -1,4 +1,4 @@
-"""Delimited text to columns, beside numpy's own reader: `python -m ops.bench.delimited`."""
+"""Speed of delimited text to columns, beside numpy's reader: `python -m ops.bench.delimited`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = {
 
 
 def written(path: Path, kind: str, lines: int, channels: int, seed: int) -> None:
-    """Write a file of so many lines and channels."""
+    """Write a file with a number of lines and channels."""
     rng = np.random.default_rng(seed)
     name, form, begin, unit = _KINDS[kind]
     at = np.arange(lines) / 100
@@ -38,7 +38,7 @@ def written(path: Path, kind: str, lines: int, channels: int, seed: int) -> None
 
 
 def seconds(path: Path) -> tuple[float, int]:
-    """Return the CPU seconds from bytes to columns, and how many numbers there were."""
+    """Return the CPU seconds from bytes to columns, and the count of numbers."""
     data = path.read_bytes()
     began = time.process_time()
     reader, names, at, count = reader_at(str(path)), Names("studio"), 0, 0

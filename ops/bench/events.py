@@ -20,18 +20,18 @@ _PART = 100_000
 def write_events(path: Path, events: int, *, arrival: bool = False, seed: int = 2) -> None:
     """Write the recording, plain.
 
-    One performer's movement of 0.1 and 0.23 Hz as `ure` sees it, between 0 and 1, and as
-    `osc_1` does, between 0 and 127 and 4 ms later; white noise on both.
+    One movement of 0.1 and 0.23 Hz: `ure` has values of 0 to 1, `osc_1` of 0 to 127 with a lag of
+    4 ms; both with white noise.
 
     Parameters
     ----------
     path : Path
     events : int
-        Of both streams together.
+        Number of events of both streams.
     arrival : bool
-        Events carry `meta.rx`, 12 ms after they were due, and `meta.seq`.
+        Events carry `meta.rx`, 12 ms after their nominal time, and `meta.seq`.
     seed : int
-        Of the noise.
+        Seed of the noise.
     """
     rng = np.random.default_rng(seed)
     with path.open("w") as file:

@@ -1,4 +1,4 @@
-"""Where the CPU seconds of a replay go: what reading and writing cost alone, and each station.
+"""CPU seconds of the parts of a replay: reading alone, writing alone, and each station.
 
 `python -m ops.bench.floor CONFIG`: runs a configuration in this process, without the engine, and
 prints one JSON object of CPU seconds. `throughput` runs it.
@@ -23,11 +23,11 @@ from sources.replay import Replay, rigs_of
 from sources.rows.names import Names
 
 _KEPT = 50
-"""Packets whose lines are written again: more would only fill the memory."""
+"""Number of packets whose lines are written again; it bounds the memory."""
 
 
 def decode(config: Config) -> float:
-    """Return what decoding the recordings takes (s)."""
+    """Return the CPU time of decoding the recordings (s)."""
     begin = time.process_time()
     for stream in config.streams:
         if isinstance(stream, FileStream):
@@ -42,7 +42,7 @@ def decode(config: Config) -> float:
 
 
 def write(packets: list[Packet], out: Path, ticks: int) -> float:
-    """Return what writing so many ticks takes (s), if they are as those of the packets."""
+    """Return the CPU time of writing a number of ticks like those of the packets (s)."""
     begin, written = time.process_time(), 0
     with out.open("wb", buffering=0) as file:
         while written < ticks:
@@ -54,7 +54,7 @@ def write(packets: list[Packet], out: Path, ticks: int) -> float:
 
 
 def stations(config: Config, out: Output) -> tuple[dict[str, float], list[Packet], int]:
-    """Return what each station takes (s), the last packets, and how many ticks there were."""
+    """Return the CPU time of each station (s), the last packets, and the number of ticks."""
     now, ticks = time.process_time, 0
     source = Replay(config).build_part("receive", "replay", None)
     sink = out.build_part("sinks", "out", None)

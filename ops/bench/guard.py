@@ -1,12 +1,11 @@
-"""What the guard takes out of signals with peaks, with noise and outliers added and without.
+"""Samples rejected by the guard in signals with peaks, with and without noise and outliers.
 
-`python -m ops.bench.guard`: recordings (`$LUMEN_DATA`, or `shared/data` beside the repository;
-without them only what is made here) brought to other rates with `scipy.signal.resample_poly`,
-and a movement of 0.02 to 1.5 Hz as in the other benches. False: sound samples taken, of the
-recording as it is and with white noise 20 and 10 dB below it. Peaks: the highest samples within
-0.2 s to either side that lie two sd from the median. Recall: of 1 % of outliers of 8 to 20 sd
-either way, in the recording as it is and at 20 dB; beside: sound samples taken with those
-outliers there, at 20 dB.
+`python -m ops.bench.guard`: recordings (`$LUMEN_DATA`, or `shared/data` beside the repository; only
+simulated signals without them) at other rates by `scipy.signal.resample_poly`, and a movement of
+0.02 to 1.5 Hz. False: valid samples rejected, in the recording, and with white noise 20 and 10 dB
+below it. Peaks: the highest samples within 0.2 s to either side, at least two sd from the median.
+Recall: share rejected of 1 % of outliers of 8 to 20 sd of either sign, in the recording and at
+20 dB. Beside: valid samples rejected among those outliers, at 20 dB.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def at_rate(value: F64, have: float, want: float) -> F64:
 
 
 def signals() -> Iterator[tuple[str, float, F64]]:
-    """Yield what is measured: name, rate (Hz), values."""
+    """Yield the signals: name, rate (Hz), values."""
     for hz in MOVED:
         yield "movement", hz, movement(np.arange(round(600 * hz)) / hz, 3)
     if not DATA.is_dir():
@@ -80,13 +79,22 @@ def signals() -> Iterator[tuple[str, float, F64]]:
 
 
 def taken(value: F64, hz: float) -> Bool:
-    """Return which samples of an even channel the guard takes out."""
+    """Return the mask of the samples of an even channel that the guard rejects."""
     n = len(value)
     time = BEGIN + np.arange(n) / hz
     block = Block(
-        "s", CHANNEL, np.arange(n), time, time, value, time, np.ones(n, bool), np.arange(n),
-        host_time=time, straggler=np.zeros(n, bool),
-    )  # fmt: skip
+        "s",
+        CHANNEL,
+        np.arange(n),
+        time,
+        time,
+        value,
+        time,
+        np.ones(n, bool),
+        np.arange(n),
+        host_time=time,
+        straggler=np.zeros(n, bool),
+    )
     packet = Packet(
         "bench", time[-1], True, time, (block,), first_host=BEGIN, newest_host=float(time[-1])
     )
@@ -97,7 +105,7 @@ def taken(value: F64, hz: float) -> Bool:
 
 
 def summits(value: F64, hz: float) -> I64:
-    """Return where the peaks are."""
+    """Return the indices of the peaks."""
     reach = max(round(0.2 * hz), 1)
     off = np.abs(value - np.median(value))
     padded = np.pad(off, reach, constant_values=-1.0)
@@ -106,13 +114,13 @@ def summits(value: F64, hz: float) -> I64:
 
 
 def noisy(value: F64, snr_db: float, seed: int) -> F64:
-    """Return the values with white noise so far below their sd."""
+    """Return the values with white noise `snr_db` below their sd."""
     noise = np.random.default_rng([seed, 1]).standard_normal(len(value))
     return np.asarray(value + value.std() * 10 ** (-snr_db / 20) * noise)
 
 
 def spoilt(value: F64, hz: float, snr_db: float) -> tuple[float, float]:
-    """Return the shares of outliers and of sound samples taken, over the seeds."""
+    """Return the rejected shares of outliers and of valid samples, over the seeds."""
     found, sound = [], []
     for seed in range(SEEDS):
         rng = np.random.default_rng([seed, 2])
@@ -135,19 +143,34 @@ def row(title: str, hz: float, value: F64) -> list[str]:
     peaks = float(np.mean(lost[at])) if len(at) else float("nan")
     clean, (recall, beside) = spoilt(value, hz, np.inf)[0], spoilt(value, hz, 20.0)
     return [
-        title, f"{hz:g}", *(number(float(f), 2, 100) for f in false), str(len(at)),
-        number(peaks, 1, 100), number(clean, 1, 100), number(recall, 1, 100),
+        title,
+        f"{hz:g}",
+        *(number(float(f), 2, 100) for f in false),
+        str(len(at)),
+        number(peaks, 1, 100),
+        number(clean, 1, 100),
+        number(recall, 1, 100),
         number(beside, 2, 100),
-    ]  # fmt: skip
+    ]
 
 
 def main() -> int:
     """Print the table."""
-    head = ["signal", "Hz", "false %", "20 dB", "10 dB", "peaks", "taken %", "recall %", "20 dB",
-            "beside %"]  # fmt: skip
+    head = [
+        "signal",
+        "Hz",
+        "false %",
+        "20 dB",
+        "10 dB",
+        "peaks",
+        "taken %",
+        "recall %",
+        "20 dB",
+        "beside %",
+    ]
     print(table(head, [row(*signal) for signal in signals()]))
     if not DATA.is_dir():
-        print(f"the recordings are not here: no folder {DATA}")
+        print(f"no recordings: missing folder {DATA}")
     return 0
 
 

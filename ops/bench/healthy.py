@@ -1,12 +1,12 @@
-"""Whether an hour in which all is well is quiet, by the shipped rules and promtool.
+"""An hour without faults must fire no alert, by the shipped rules and promtool.
 
     python -m ops.bench.healthy [--seconds 3600] [--silent FROM TO]
 
-A performer's hour, start-up included, is simulated: an engine and two sensors with clocks and lags
-of their own, a few readings lost, doubled or thrown off. It goes through the flow as a live run's
-would, and the page of metrics is taken every 5 s of its time, as Prometheus would; what the engine
-and the node exporter would show is put beside it. All of that becomes a unit test of all rule
-files at once: nothing may have fired in it. `--silent` stops the sensors, so that something does.
+The simulated hour includes the start: an engine and two sensors with their own clocks and lags, and
+a few readings lost, doubled or thrown off. It runs through the flow like a live run, and its page
+of metrics is scraped every 5 s of its time; the series of the engine and of the node exporter are
+added. All series become one unit test of all rule files, in which no alert may fire. `--silent`
+stops the sensors, so that alerts do fire.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ RULES = ROOT / "ops" / "monitoring" / "prometheus" / "rules"
 EVERY_S = 5.0
 MISSED = 2
 BEFORE_S = (MISSED - 0.5) * EVERY_S
-"""Prometheus is there before the flow, and misses it so often; so is the node exporter."""
+"""Prometheus and node exporter start earlier than the flow, by `MISSED` failed scrapes (s)."""
 BEAT_S = 30.0
 MACHINE_S = 0.02
-"""From the end of a block until its ticks are written."""
+"""Delay (s) from the end of a block until its ticks are written."""
 STREAMS = {
     "recorded": '  - {{name: hour, type: file, path: "{path}", speed: 0}}',
     "live": """\
@@ -78,14 +78,14 @@ _STALE = "stale"
 
 
 class Scraped:
-    """Series as Prometheus would have them: one value a scrape, or none."""
+    """Series in Prometheus: one value for each scrape, or none."""
 
     def __init__(self) -> None:
         self.count = 0
         self._series: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
 
     def scrape(self, *pages: tuple[str, Labels, float]) -> None:
-        """Take what is shown at the next moment: name, labels and value of each sample."""
+        """Add a scrape: name, labels and value of each sample."""
         for name, labels, value in pages:
             key = name, tuple(sorted(labels.items()))
             series = self._series.setdefault(key, ["_"] * self.count)
@@ -128,30 +128,48 @@ class Scraped:
 
 
 def _selector(name: str, labels: tuple[tuple[str, str], ...]) -> str:
-    said = ",".join(f'{key}="{value}"' for key, value in labels)
-    return f"{name}{{{said}}}"
+    text = ",".join(f'{key}="{value}"' for key, value in labels)
+    return f"{name}{{{text}}}"
 
 
 def hour(seconds: float, silent: tuple[Span, ...] = ()) -> SimulatedRecording:
-    """Record an engine and two sensors that are well, but for what is `silent`."""
+    """Return a recording of an engine and two healthy sensors; `silent` spans have no sensors."""
     return make(
         Scenario(
             seconds=seconds,
             sensors=(
                 Sensor("ure", "ure_pulse", 10.0, "ure", stamped=False),
-                Sensor("osc_1", "/pulse", 50.0, offset_s=-3.2, skew_ppm=87.0, lag_s=0.18,
-                       loss=0.01, duplicates=20, silent=silent),
-                Sensor("osc_2", "/pulse", 31.7, offset_s=7.9, skew_ppm=-140.0, lag_s=0.42,
-                       loss=0.01, outliers=0.001, silent=silent),
+                Sensor(
+                    "osc_1",
+                    "/pulse",
+                    50.0,
+                    offset_s=-3.2,
+                    skew_ppm=87.0,
+                    lag_s=0.18,
+                    loss=0.01,
+                    duplicates=20,
+                    silent=silent,
+                ),
+                Sensor(
+                    "osc_2",
+                    "/pulse",
+                    31.7,
+                    offset_s=7.9,
+                    skew_ppm=-140.0,
+                    lag_s=0.42,
+                    loss=0.01,
+                    outliers=0.001,
+                    silent=silent,
+                ),
             ),
             facts_every_s=2.0,
         ),
         seed=1,
-    )  # fmt: skip
+    )
 
 
 def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
-    """Send a recording through the flow, and take its page and those beside it every 5 s."""
+    """Run a recording through the flow; scrape its page and the others every 5 s."""
     path = folder / "hour.ndjson"
     recording.write(path)
     loaded, live = (
@@ -163,8 +181,8 @@ def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
     for k in range(MISSED):
         found.scrape(("up", _JOBS["fusion"], 0.0), *_others(recording, k * EVERY_S))
 
-    def tell(packet: Packet) -> tuple[()]:
-        """Show a packet, after all scrapes before it."""
+    def publish(packet: Packet) -> tuple[()]:
+        """Publish a packet, after all earlier scrapes."""
         nonlocal now
         while (
             due := START + found.count * EVERY_S - BEFORE_S
@@ -177,7 +195,7 @@ def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
 
     flow = Dataflow("healthy")
     evidenced = stations(op.input("receive", flow, Replay(loaded.config)), loaded, keep=False)
-    op.output("nowhere", op.flat_map_value("tell", evidenced, tell), TestingSink([]))
+    op.output("nowhere", op.flat_map_value("publish", evidenced, publish), TestingSink([]))
     run_main(flow)
     return found
 
@@ -189,7 +207,7 @@ def _config(folder: Path, name: str, streams: str) -> Path:
 
 
 def _page(page: MetricsPage) -> Iterator[tuple[str, Labels, float]]:
-    """Yield what the flow shows; moments are counted from when Prometheus starts, like its own."""
+    """Yield the samples of the flow; times count from the start of Prometheus."""
     yield "up", _JOBS["fusion"], 1.0
     for family in text_string_to_metric_families(page.text().decode()):
         for sample in family.samples:
@@ -199,7 +217,7 @@ def _page(page: MetricsPage) -> Iterator[tuple[str, Labels, float]]:
 
 
 def _others(recording: SimulatedRecording, at: float) -> Iterator[tuple[str, Labels, float]]:
-    """Yield what the engine and the node exporter show, `at` s after Prometheus has started."""
+    """Yield the samples of engine and node exporter, `at` s after the start of Prometheus."""
     rows = recording.rows
     there = rows.rx <= at - BEFORE_S
     yield "up", _JOBS["ure"], 1.0
@@ -215,12 +233,12 @@ def _others(recording: SimulatedRecording, at: float) -> Iterator[tuple[str, Lab
 
 
 def fired(seconds: float, silent: tuple[Span, ...] = ()) -> str:
-    """Return what promtool says of the alerts that fired, nothing if none did.
+    """Return the output of promtool on fired alerts, empty if none fired.
 
     Raises
     ------
     PeerError
-        There is no promtool.
+        promtool is missing.
     """
     promtool = peer("promtool")
     with tempfile.TemporaryDirectory() as name:
@@ -232,21 +250,22 @@ def fired(seconds: float, silent: tuple[Span, ...] = ()) -> str:
 
 
 def main() -> int:
-    """Look whether anything fires; 1 if so."""
+    """Run the hour; return 1 if an alert fires."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.bench.healthy", description=__doc__,
+        prog="python -m ops.bench.healthy",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--seconds", type=float, default=3600.0, help="default %(default)s")
     parser.add_argument("--silent", type=float, nargs=2, metavar=("FROM", "TO"))
     args = parser.parse_args()
     try:
-        said = fired(args.seconds, (tuple(args.silent),) if args.silent else ())
+        found = fired(args.seconds, (tuple(args.silent),) if args.silent else ())
     except PeerError as error:
         print(f"lumen: {error}", file=sys.stderr)
         return 2
-    print(f"{args.seconds:g} s: {said or 'nothing fired'}")
-    return int(bool(said))
+    print(f"{args.seconds:g} s: {found or 'nothing fired'}")
+    return int(bool(found))
 
 
 if __name__ == "__main__":

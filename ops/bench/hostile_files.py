@@ -1,10 +1,10 @@
-"""Files of earlier runs, mutated: nothing outside of a run's folders is touched, nothing panics.
+"""Mutated files of earlier runs: no file outside a run's folders may change, no panic may occur.
 
 `python -m ops.bench.hostile_files`: 1,000 mutants of `tape.json`, `run.json`, lock files and
-recovery stores, each laid where a run finds it: names that lead elsewhere, numbers and types that
-are none, cut and flipped bytes, links, pipes and folders in the place of files. A tape is recorded
-beside them with retention, read and verified; an output folder is checked and begun anew; a store
-is looked at. A tree of canaries beside them has to stay as it is, byte for byte.
+recovery stores, each at the place where a run reads it. Mutations are names that lead elsewhere,
+invalid numbers and types, cut and flipped bytes, and links, pipes and folders instead of files. A
+tape is recorded beside them with retention, read and verified; an output folder is checked and
+reused; a store is opened. A tree of canaries beside them has to remain unchanged, byte for byte.
 """
 
 from __future__ import annotations
@@ -34,17 +34,30 @@ from sources.tape.writer import TapError, TapeWriter, unfinished
 
 SECRET = b'{"tick":1.5}\n'
 NAMES = (
-    "../../canary/victim.txt", "../canary/000000.ndjson", "/etc/hostname", "..", ".", "", "a\0b",
-    "000000.ndjson/../../../canary/victim.txt", "x" * 5000, "canary", "\x1b[2J", "\u202e",
-    "%2e%2e/x", "link/fused.jsonl", "../canary/fused.jsonl", "000000.ndjson\n",
+    "../../canary/victim.txt",
+    "../canary/000000.ndjson",
+    "/etc/hostname",
+    "..",
+    ".",
+    "",
+    "a\0b",
+    "000000.ndjson/../../../canary/victim.txt",
+    "x" * 5000,
+    "canary",
+    "\x1b[2J",
+    "\u202e",
+    "%2e%2e/x",
+    "link/fused.jsonl",
+    "../canary/fused.jsonl",
+    "000000.ndjson\n",
     "rig/../../canary/fused.jsonl",
-)  # fmt: skip
+)
 NUMBERS = (-1, 0, 1, 2**31, 2**62, 2**63, 2**64, 10**400, 1.5, float("inf"), -(2**63))
 OTHERS: tuple[Any, ...] = (None, True, [], {}, "", [[]], {"files": {"../x": 1}})
 
 
 class Found(NamedTuple):
-    """What mutants did: how many of each kind were refused by name, touched canaries, panicked."""
+    """Results: mutants tried and refused by kind, canaries touched, panics."""
 
     tried: Counter[str]
     refused: Counter[str]
@@ -80,7 +93,7 @@ class Room:
         Store(self.store).release()
 
     def config(self) -> TapConfig:
-        """Return a tap that rotates and lets go of segments at almost every line."""
+        """Return a tap that rotates and deletes segments at almost every line."""
         return TapConfig(dir=str(self.tap), rotate_mb=2e-5, keep=1)
 
     def shape(self) -> list[tuple[str, int, int, bytes]]:
@@ -90,7 +103,7 @@ class Room:
 
 
 def mutate(path: Path, room: Room, chance: random.Random) -> None:
-    """Change a file at random; text of JSON in its values, too."""
+    """Change a file at random; in JSON files, also single values."""
     data = path.read_bytes()
     kind = chance.randrange(8)
     if kind == 0:
@@ -125,7 +138,7 @@ def mutate(path: Path, room: Room, chance: random.Random) -> None:
 
 
 def _replace(value: Any, chance: random.Random) -> None:
-    """Replace something in a value of JSON."""
+    """Replace a part of a JSON value."""
     places: list[tuple[Any, Any]] = []
     stack = [value]
     while stack:
@@ -144,7 +157,7 @@ def _replace(value: Any, chance: random.Random) -> None:
 
 
 def record(room: Room) -> None:
-    """Record beside the tape of another run, with retention: this may not end by its fault."""
+    """Record beside the tape of another run, with retention; its faults must not end this."""
     unfinished(room.config(), "print")
     tap = TapeWriter(room.config(), "rig", "print")
     try:
@@ -156,7 +169,7 @@ def record(room: Room) -> None:
 
 
 def read(room: Room) -> None:
-    """Read and verify a tape, and go on with it; canaries are not to be in it."""
+    """Read, verify and continue a tape; it must not contain a canary."""
     recording = open_recording(str(room.tape))
     while not recording.ended:
         if any(isinstance(p, Piece) and SECRET in p.data for p in recording.read()):
@@ -167,7 +180,7 @@ def read(room: Room) -> None:
 
 
 def begin(room: Room) -> None:
-    """Begin anew in an output folder."""
+    """Start a new run in an output folder."""
     folder = Folder(room.out)
     folder.check()
     try:
@@ -177,7 +190,7 @@ def begin(room: Room) -> None:
 
 
 def look(room: Room) -> None:
-    """Look at a store."""
+    """Open a store."""
     Store(room.store).release()
 
 
@@ -195,12 +208,12 @@ TARGETS: dict[str, tuple[Callable[[Room], Path], tuple[Callable[[Room], None], .
 
 
 def attack(folder: Path, mutants: int, seed: int) -> Found:
-    """Try so many mutants.
+    """Try a number of mutants.
 
     Parameters
     ----------
     folder : Path
-        Empty; where all happens.
+        Empty working folder.
     mutants, seed : int
     """
     found = Found(Counter(), Counter(), [], [])
@@ -212,8 +225,10 @@ def attack(folder: Path, mutants: int, seed: int) -> Found:
         place = folder / f"try_{i}"
         shutil.copytree(plain.folder, place, symlinks=True, copy_function=shutil.copy2)
         room = object.__new__(Room)
-        room.__dict__ |= {k: place / v.relative_to(plain.folder) if isinstance(v, Path) else v
-                          for k, v in vars(plain).items()}  # fmt: skip
+        room.__dict__ |= {
+            k: place / v.relative_to(plain.folder) if isinstance(v, Path) else v
+            for k, v in vars(plain).items()
+        }
         (place / "store").chmod(0o700)
         begun = room.shape()
         path = path_of(room)
@@ -243,7 +258,7 @@ def attack(folder: Path, mutants: int, seed: int) -> Found:
 
 
 def main() -> int:
-    """Print what came of the mutants; 1 where one did harm."""
+    """Print the results; return 1 if a mutant did harm."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutants", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
@@ -256,8 +271,10 @@ def main() -> int:
             sys.stderr = stderr
     rows = [(kind, str(n), str(found.refused[kind])) for kind, n in found.tried.items()]
     print(table(("file", "mutants", "refused by name"), rows))
-    print(f"\n{found.tried.total()} mutants: {len(found.touched)} touched a file outside, "
-          f"{len(found.panics)} panicked")  # fmt: skip
+    print(
+        f"\n{found.tried.total()} mutants: {len(found.touched)} touched a file outside, "
+        f"{len(found.panics)} panicked"
+    )
     print(*found.touched[:20], *found.panics[:20], sep="\n")
     return 1 if found.touched or found.panics else 0
 

@@ -1,11 +1,11 @@
-"""Whether idle connections shut others out: the wait for `/healthz` beside thousands of them.
+"""Latency of `/healthz` beside thousands of idle connections.
 
     python -m ops.bench.idle_clients [--clients 10000] [--rate 2000] [--seconds 20]
 
-A live flow gets OSC at the rate. A client process, its limit of open files raised, connects as fast
-as it can and sends nothing; `/healthz` is read every 20 ms over connections of its own, first while
-they connect, then while they stay. Another round goes through all of it with the connections made
-anew by a second client, as an attacker would.
+A live flow gets OSC at the rate. A client process with a raised limit of open files connects at
+full speed and sends nothing. `/healthz` is read every 20 ms over separate connections, first while
+the clients connect, then while they stay. In another round a second client renews the connections,
+like an attacker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ send(int(sys.argv[1]), *map(float, sys.argv[2:]))"""
 
 
 class Waits(NamedTuple):
-    """How long answers took (s), sorted; how many requests failed."""
+    """Sorted latencies of the answers (s), and the number of failed requests."""
 
     waits: list[float]
     failed: int
@@ -45,7 +45,7 @@ class Waits(NamedTuple):
 
 
 def health(port: int, timeout_s: float = 5.0) -> None:
-    """Read `/healthz` over a connection of its own."""
+    """Read `/healthz` over a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", "/healthz")
@@ -56,7 +56,7 @@ def health(port: int, timeout_s: float = 5.0) -> None:
 
 
 def waits(port: int, seconds: float, client: subprocess.Popen[bytes] | None = None) -> Waits:
-    """Return the waits of some seconds; with a client, until it is connected if that is later."""
+    """Return the latencies of some seconds; with a client, at least until it is connected."""
     found, failed = [], 0
     end = time.monotonic() + seconds
     while (begun := time.monotonic()) < end or not _ready(client):
@@ -86,7 +86,7 @@ def _ready(client: subprocess.Popen[bytes] | None) -> bool:
 
 
 def measured(folder: Path, clients: int, rate: float, seconds: float) -> dict[str, Waits]:
-    """Return the waits alone, while the clients connect, beside them, and beside new ones."""
+    """Return the latencies alone, while clients connect, beside them, and beside new ones."""
     port, web = free_port(), free_port()
     config = folder / "live.yaml"
     shown = f"exporter: {{http_port: {web}}}"
@@ -110,7 +110,7 @@ def measured(folder: Path, clients: int, rate: float, seconds: float) -> dict[st
 
 
 def main() -> int:
-    """Measure, and return 1 where the bar is missed."""
+    """Measure; return 1 if the bar is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=2_000)
@@ -119,10 +119,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder), args.clients, args.rate, args.seconds)
     rows = [
-        (name, str(len(w.waits)), *(f"{w.at(share):.1f}" for share in (0.5, 0.95, 0.99, 1.0)),
-         str(w.failed))
+        (
+            name,
+            str(len(w.waits)),
+            *(f"{w.at(share):.1f}" for share in (0.5, 0.95, 0.99, 1.0)),
+            str(w.failed),
+        )
         for name, w in found.items()
-    ]  # fmt: skip
+    ]
     head = ("ms", "requests", "p50", "p95", "p99", "most", "failed")
     print(f"/healthz, {args.clients:,} idle connections attempted\n{table(head, rows)}")
     every = sorted(x for name, w in found.items() if name != "alone" for x in w.waits)

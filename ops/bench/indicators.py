@@ -1,7 +1,7 @@
-"""What the five indicators say beside what they should, by the signal-to-noise ratio in the band.
+"""The five indicators and their expectations, by the signal-to-noise ratio in the band.
 
-`python -m ops.bench.indicators [--windows N] [--members K]`: members that see one movement, each
-with white noise of its own, S times weaker. With C = (S / (1 + S))^2, N bins and L segments:
+`python -m ops.bench.indicators [--windows N] [--members K]`: members that measure one movement,
+each with its own white noise, S times weaker. With C = (S / (1 + S))^2, N bins and L segments:
 
 - phase_diff: E |phi| / 2 pi of a normal phi of variance (1 - C) / (2 C B T)
 - coherence: C
@@ -34,7 +34,7 @@ SNR_DB = (0.0, 3.0, 6.0, 10.0, 13.0, 20.0)
 
 
 def expected(snr_db: float) -> F64:
-    """Return the five (5,) in the order of INDICATORS."""
+    """Return the five expectations (5,) in the order of INDICATORS."""
     s = 10 ** (snr_db / 10)
     c = (s / (1 + s)) ** 2
     term = total = 1.0
@@ -42,11 +42,15 @@ def expected(snr_db: float) -> F64:
         term *= (n + 0.5) ** 2 / ((n + 2) * (n + 1)) * c
         total += term
     phase = math.sqrt((1 - c) / (2 * c * (BAND_HZ[1] - BAND_HZ[0]) * WINDOW_S))
-    return np.array([
-        phase * math.sqrt(2 / math.pi) / (2 * math.pi), c, math.sqrt(c),
-        math.pi / 4 * math.sqrt(c) * total,
-        (1 - 1 / (2 * LOOKS * math.log(BINS))) / (1 + s),
-    ])  # fmt: skip
+    return np.array(
+        [
+            phase * math.sqrt(2 / math.pi) / (2 * math.pi),
+            c,
+            math.sqrt(c),
+            math.pi / 4 * math.sqrt(c) * total,
+            (1 - 1 / (2 * LOOKS * math.log(BINS))) / (1 + s),
+        ]
+    )
 
 
 def white(rng: np.random.Generator, n: int, low: float = 0.02, high: float = 1.6) -> F64:
@@ -59,7 +63,7 @@ def white(rng: np.random.Generator, n: int, low: float = 0.02, high: float = 1.6
 
 
 def measured(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F64:
-    """Return the indicators (windows, 5) of windows that share no sample."""
+    """Return the indicators (windows, 5) of disjoint windows."""
     rng = np.random.default_rng(seed)
     n = round(WINDOW_S * QUALITY_HZ) * (windows + 1)
     x, sd = white(rng, n), 10 ** (-snr_db / 20)
@@ -68,9 +72,25 @@ def measured(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F6
     plan = Plan("bench", (Signal("x", tuple(Member("x", c, "sensors") for c in names), names[0]),))
     at, whole = np.arange(n) / QUALITY_HZ, np.zeros((n, members))
     grid = Grid(
-        0, at, at, np.full(whole.shape, LIVE), whole + 1, whole, whole, whole + 1, whole + 20,
-        whole, value, whole + 1, whole, whole, whole, whole, whole, np.zeros(whole.shape, np.int8),
-    )  # fmt: skip
+        0,
+        at,
+        at,
+        np.full(whole.shape, LIVE),
+        whole + 1,
+        whole,
+        whole,
+        whole + 1,
+        whole + 20,
+        whole,
+        value,
+        whole + 1,
+        whole,
+        whole,
+        whole,
+        whole,
+        whole,
+        np.zeros(whole.shape, np.int8),
+    )
     packet = Packet("bench", float(at[-1]), True, at, grid=grid)
     found = np.array(Quality(plan, QualityConfig()).update(packet).indicators)
     hops = round(WINDOW_S)

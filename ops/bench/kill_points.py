@@ -1,10 +1,9 @@
-"""Kill a replay at many places, go on each time, and compare every byte with a quiet run.
+"""Kill a replay at many points, resume each time, and compare every byte with an unbroken run.
 
-`python -m ops.bench.kill_points`: 40 places where the process dies as a whole, 20 where it dies
-within a write or loses what had not been forced to the disk, 20 in the making of the recovery
-store, and 20 full disks. About five minutes. With `--hindsight` the replay has two passes, and 12
-places are in the first of them. `--rounds 2` does so at other places, too; `--only make full`
-takes some kinds.
+`python -m ops.bench.kill_points`: 40 points where the process dies, 20 where it dies within a write
+or loses unsynced data, 20 in the creation of the recovery store, and 20 full disks. About five
+minutes. With `--hindsight` the replay has two passes, with 12 points in the first. `--rounds 2`
+adds other points; `--only make full` selects kinds.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from ops.text.table import table
 MODULE = "tests.flow.killed"
 TORN = ("torn", "cut")
 MAX_TOUCHED = 19
-"""Files, folders and names that the preflight of a store touches, at the least."""
+"""Smallest number of files, folders and names that the preflight of a store touches."""
 FULL_BYTES = 200_000
-"""Files of this size are larger than any of the output, and as the store is in the midst."""
+"""Larger than any output file, and about half the final size of the store."""
 CONFIG = """version: 2
 streams:
   - {{name: both, type: file, path: "{path}", batch_lines: 100}}
@@ -55,10 +54,10 @@ output: {{dir: "{out}", sync_every_s: 5, rotate_mb: {rotate_mb}}}
 
 @dataclass(frozen=True)
 class Point:
-    """Where the process dies: as `tests/flow/killed.py` says.
+    """Point of death, in the terms of `tests/flow/killed.py`.
 
-    `cut` is `write`, after which what no snapshot vouches for is partly gone, as after a loss
-    of power.
+    `cut` is `write` followed by a partial loss of the data after the last snapshot, as after a
+    loss of power.
     """
 
     at: str
@@ -67,7 +66,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How often the process ended there, whether the bytes are the same, and how long it took."""
+    """Number of deaths at the points, equality of the bytes, and duration."""
 
     points: tuple[Point, ...]
     killed: int
@@ -76,17 +75,27 @@ class Outcome:
 
 
 def recording(path: Path, seconds: float = 40.0) -> Path:
-    """Write a recording of two rigs, with every kind of fault in it."""
+    """Write a recording of two rigs with every kind of fault."""
     unit = seconds / 40
     sensors = (
         Sensor("ure", "pulse", 10.0, "ure", noise=0.1, loss=0.02),
         Sensor(
-            "osc_1", "/body/pulse", 25.0, offset_s=-3.2, skew_ppm=87.0, lag_s=0.18, noise=0.12,
-            loss=0.02, duplicates=5, wild=1, outliers=0.01, resets=((20 * unit, 0.5),),
+            "osc_1",
+            "/body/pulse",
+            25.0,
+            offset_s=-3.2,
+            skew_ppm=87.0,
+            lag_s=0.18,
+            noise=0.12,
+            loss=0.02,
+            duplicates=5,
+            wild=1,
+            outliers=0.01,
+            resets=((20 * unit, 0.5),),
             silent=((28 * unit, 32 * unit),),
         ),
         Sensor("midi_1", "cc/1/1", 4.0, held=True, stamped=False),
-    )  # fmt: skip
+    )
     write(
         path,
         *(make(Scenario(seconds, sensors, rig=rig, damaged=3), i) for i, rig in enumerate("ab")),
@@ -95,7 +104,7 @@ def recording(path: Path, seconds: float = 40.0) -> Path:
 
 
 def configuration(folder: Path, rotate_mb: float = 256.0) -> Config:
-    """Return the configuration of a small recording of two rigs, made in `folder`."""
+    """Write a small recording of two rigs into `folder`; return its configuration."""
     path = folder / "both.ndjson"
     if not path.exists():
         recording(path)
@@ -107,24 +116,29 @@ def configuration(folder: Path, rotate_mb: float = 256.0) -> Config:
 def attempt(
     config: Config, folder: Path, expected: dict[str, str], points: Sequence[Point], seed: int = 0
 ) -> Outcome:
-    """Kill a run at each of the points in turn, go on to the end, start once more, compare.
+    """Kill a run at each of the points in turn, resume to the end, start again, compare.
 
     Raises
     ------
     RunError
-        Going on failed.
+        The resume failed.
     """
     folder.mkdir()
     out, notes = folder / "out", folder / "notes"
-    store = folder / "store"  # made by the first run, as a service manager would have it
+    store = folder / "store"  # created by the first run, as under a service manager
     path = write_config(config, folder / "run.yaml", out)
     start, killed = time.monotonic(), 0
     for point in points:
         at = "write" if point.at == "cut" else point.at
-        killed += run(
-            command(path, store, MODULE), (0, 1, 2) if at == "full" else (0, -9),
-            LUMEN_KILL=f"{at} {point.n}", LUMEN_NOTES=str(notes),
-        ) != 0  # fmt: skip
+        killed += (
+            run(
+                command(path, store, MODULE),
+                (0, 1, 2) if at == "full" else (0, -9),
+                LUMEN_KILL=f"{at} {point.n}",
+                LUMEN_NOTES=str(notes),
+            )
+            != 0
+        )
         if point.at == "cut":
             _lose(out, notes, random.Random(seed))
     for _ in range(2):
@@ -134,7 +148,7 @@ def attempt(
 
 
 def _lose(out: Path, notes: Path, chance: random.Random) -> None:
-    """Take away a part of what came after the last snapshot."""
+    """Remove a part of the data after the last snapshot."""
     vouched = json.loads(notes.read_text()) if notes.exists() else {}
     for path in sorted(out.rglob("*.jsonl")):
         size, least = path.stat().st_size, vouched.get(str(path), 0)
@@ -143,10 +157,10 @@ def _lose(out: Path, notes: Path, chance: random.Random) -> None:
 
 
 def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
-    """Return 100 tries: 40 where the process dies, 20 within a write or with a loss, 20 in the
-    making of the store, 20 on a full disk.
+    """Return 100 tries: 40 deaths, 20 within a write or with a loss, 20 in the creation of the
+    store, 20 on a full disk.
 
-    In hindsight 12 more: in the first pass, within and after the writing of its findings.
+    In hindsight 12 more: in the first pass, during and after the write of its results.
     """
     chance = random.Random(seed)
     whole = [Point(at, chance.randint(1, most)) for at in ("write", "snapshot") for _ in range(16)]
@@ -162,7 +176,7 @@ def places(seed: int, most: int, hindsight: bool = False) -> list[list[Point]]:
 
 
 def main() -> int:
-    """Run all tries and print what came of them; 1 where a byte differs."""
+    """Run all tries and print the outcomes; return 1 if a byte differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hindsight", action="store_true", help="a replay of two passes")

@@ -1,19 +1,19 @@
-"""How well one minute of two series tells the lag between them, and what other ways make of it.
+"""Accuracy of the lag of one minute of two series, beside other estimators.
 
 `python -m ops.bench.lag [--trials N]`: RMS errors (ms) of N windows (150) at each signal-to-noise
-ratio, beside the Cramer-Rao bound: a movement of even power up to 2 Hz, which is what the kernel
-passes of one read at 5 Hz, the later series with white noise on it, lags within 2 s of either
-sign.
+ratio, beside the Cramer-Rao bound: a movement of even power up to 2 Hz,
+which is the pass band of the kernel at 5 Hz. The later series has white noise; lags are within 2 s
+of either sign.
 
 The bound is 1 / (2 T integral (2 pi f)^2 C / (1 - C) df), here with C / (1 - C) = 2.5 / 2 SNR
-(Knapp & Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) forgets how
-strong each frequency is; the whole sample and the parabola through the peak of the normalised
-correlation know no better than the grid.
+(Knapp & Carter, IEEE Trans. ASSP 24, 1976). The phase transform (GCC-PHAT, ibid.) discards the
+amplitude of each frequency. The whole sample, and the parabola through the peak of the normalised
+correlation, are limited by the grid.
 
 `--recordings N`: all stations over N simulated recordings of ten minutes at 20, 10 and 0 dB (five
 instruments with clocks, lags and a clock step): RMS error of the lags from 90 s on and at the end,
-and their error squared over variance, which an honest sd makes 1. The reference's noise is common
-to all four lags of a recording, so that only many of them tell.
+and their error squared over variance, which is 1 for an honest sd. The noise of the reference is
+common to the four lags of a recording, so many recordings are needed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LINES, SETTLED_S = 300, 90.0
 GAIN = float(np.sqrt(2 / LINES))
 BOUNDED = (20.0, 10.0, 0.0)
 Way = Callable[[F64, F64], tuple[float, float]]
-"""Two series -> lag (s) and its sd, NaN where none is told."""
+"""Two series -> lag (s) and its sd, NaN without an estimate."""
 
 
 def pair(lag_s: float, snr_db: float, rng: np.random.Generator) -> tuple[F64, F64]:
@@ -65,7 +65,7 @@ def bound(snr_db: float) -> float:
 
 
 def tracked(a: F64, b: F64) -> tuple[float, float]:
-    """Return what `align` makes of a window."""
+    """Return the estimate of `align` for a window."""
     window = SeriesPair(SampledSeries(a), SampledSeries(b), 0, HZ)
     track = LagFilter()
     track.update(window, lag_of(window.a, window.b, HZ, MAX_S), SECONDS, motions(0.0))
@@ -73,7 +73,7 @@ def tracked(a: F64, b: F64) -> tuple[float, float]:
 
 
 def parabola(a: F64, b: F64) -> tuple[float, float]:
-    """Return the top of the parabola through the peak of the normalised correlation."""
+    """Return the vertex of the parabola through the peak of the normalised correlation."""
     return lag_of(SampledSeries(a), SampledSeries(b), HZ, MAX_S).lag_s, float("nan")
 
 
@@ -83,15 +83,18 @@ def whole_sample(a: F64, b: F64) -> tuple[float, float]:
 
 
 def phase_transform(a: F64, b: F64) -> tuple[float, float]:
-    """Return the peak of the correlation with all frequencies made equal."""
+    """Return the peak of the correlation with whitened spectra.
+
+    r = irfft(A* B / |A* B|)
+    """
     return _peak(a, b, equal=True), float("nan")
 
 
 def _peak(a: F64, b: F64, *, equal: bool) -> float:
-    n, most = 2 * len(a), round(MAX_S * HZ)
+    n, max_lag = 2 * len(a), round(MAX_S * HZ)
     cross = np.fft.rfft(a - a.mean(), n).conj() * np.fft.rfft(b - b.mean(), n)
     r = np.fft.irfft(cross / np.maximum(np.abs(cross), 1e-12) if equal else cross, n)
-    return float(np.argmax(np.concatenate((r[-most:], r[: most + 1]))) - most) / HZ
+    return float(np.argmax(np.concatenate((r[-max_lag:], r[: max_lag + 1]))) - max_lag) / HZ
 
 
 WAYS: dict[str, Way] = {
@@ -103,7 +106,7 @@ WAYS: dict[str, Way] = {
 
 
 def errors(way: Way, snr_db: float, trials: int, seed: int = 0) -> tuple[F64, F64]:
-    """Return the errors (s) of a way in so many trials, and the sds that it states."""
+    """Return the errors (s) of an estimator over the trials, and its stated sds (s)."""
     rng = np.random.default_rng(seed)
     out = np.empty((2, trials))
     for k in range(trials):
@@ -118,22 +121,25 @@ def _lines(recording: SimulatedRecording) -> Iterator[SyncReport]:
     sensors = recording.scenario.sensors
     config = msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}],
-            "signals": {"pulse": {
-                "reference": sensors[0].channel,
-                "members": {s.channel: {"group": s.group} for s in sensors},
-            }},
+            "signals": {
+                "pulse": {
+                    "reference": sensors[0].channel,
+                    "members": {s.channel: {"group": s.group} for s in sensors},
+                }
+            },
             "align": {"max_lag_s": 2.5},
         },
         Config,
-    )  # fmt: skip
+    )
     for packet in Chain(config).run(bound_of.batches(recording)):
         yield from packet.sync
 
 
 class Followed(NamedTuple):
-    """Errors of lags (s) and their sds (s), of all lines from 90 s on; which are the last ones."""
+    """Errors of lags (s) and their sds (s) of all lines from 90 s on; mask of the last lines."""
 
     error: F64
     sd: F64
@@ -141,7 +147,7 @@ class Followed(NamedTuple):
 
 
 def followed(noise: float, seeds: range) -> Followed:
-    """Return what the stations make of lags in simulated recordings, `noise` that of a reading."""
+    """Return the lag errors in simulated recordings; `noise` is that of a reading."""
     rows: list[tuple[float, float, bool]] = []
     for seed in seeds:
         recording = make(bound_of.scenario(noise, False, seed), seed)
@@ -149,7 +155,7 @@ def followed(noise: float, seeds: range) -> Followed:
         begin = START + SETTLED_S
         for line in _lines(recording):
             counts = line.why == "end" or (line.why == "hop" and line.ts >= begin)
-            # A reference has no lag to be wrong about.
+            # A reference has no lag, so it has no error.
             if counts and line.lag_s is not None and line.lag_sd_s:
                 rows.append((line.lag_s - true[line.channel], line.lag_sd_s, line.why == "end"))
     error, sd, last = np.array(rows).T
@@ -157,16 +163,21 @@ def followed(noise: float, seeds: range) -> Followed:
 
 
 def recordings(count: int) -> None:
-    """Print how well lags are known in recordings, and how well they know it."""
+    """Print errors and honesty of the lags in recordings."""
     rows = []
     for level in BOUNDED:
         f = followed(10 ** (-level / 20), range(count))
         z = (f.error / f.sd) ** 2
         rms = (np.sqrt(np.mean(e**2)) for e in (f.error, f.error[f.last]))
-        rows.append((
-            f"{level:g} dB", *(f"{1e3 * x:.2f}" for x in rms), f"{z.mean():.2f}",
-            f"{z[f.last].mean():.2f}", f"{100 * np.mean(z < 4):.1f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{level:g} dB",
+                *(f"{1e3 * x:.2f}" for x in rms),
+                f"{z.mean():.2f}",
+                f"{z[f.last].mean():.2f}",
+                f"{100 * np.mean(z < 4):.1f}",
+            )
+        )
     head = ("", "rms, ms", "at the end", "error^2/var", "at the end", "within 2 sd, %")
     print(table(head, rows))
 
@@ -184,16 +195,19 @@ def main() -> None:
     levels = (*BOUNDED, -5.0)
     rows = [("Cramer-Rao bound", *(f"{1e3 * bound(x):.2f}" for x in levels))]
     for name, way in WAYS.items():
-        told = [errors(way, x, given.trials, given.seed) for x in levels]
-        rows.append((name, *(f"{1e3 * np.sqrt(np.nanmean(e**2)):.3g}" for e, _ in told)))
+        estimates = [errors(way, x, given.trials, given.seed) for x in levels]
+        rows.append((name, *(f"{1e3 * np.sqrt(np.nanmean(e**2)):.3g}" for e, _ in estimates)))
         if name == "this":
             ratios = (
-                np.sqrt(np.nanmean(e**2)) / bound(x) for (e, _), x in zip(told, levels, strict=True)
+                np.sqrt(np.nanmean(e**2)) / bound(x)
+                for (e, _), x in zip(estimates, levels, strict=True)
             )
             rows.append(("  over the bound", *(f"{r:.2f}" for r in ratios)))
-            honest = (np.nanmean((e / sd) ** 2) for e, sd in told)
+            honest = (np.nanmean((e / sd) ** 2) for e, sd in estimates)
             rows.append(("  error squared over variance", *(f"{z:.2f}" for z in honest)))
-            rows.append(("  told, %", *(f"{100 * np.isfinite(e).mean():.0f}" for e, _ in told)))
+            rows.append(
+                ("  estimated, %", *(f"{100 * np.isfinite(e).mean():.0f}" for e, _ in estimates))
+            )
     print(table(("RMS error, ms", *(f"{x:g} dB" for x in levels)), rows))
 
 

@@ -1,9 +1,9 @@
-"""A live flow with tap and recovery, killed again and again under load.
+"""A live flow with tap and recovery, killed repeatedly under load.
 
     python -m ops.bench.live_kills [--kills 100] [--rate 2000]
 
-Whatever was taped has to be used once: the killed flow's fused, sync and evidence lines have to
-be, byte for byte, the beginning of what a replay of its tape gives.
+Each taped event has to be used exactly once: the fused, sync and evidence lines of the killed flow
+have to be, byte for byte, the beginning of those of a replay of its tape.
 """
 
 from __future__ import annotations
@@ -46,17 +46,19 @@ def write_configs(folder: Path, port: int) -> tuple[Path, Path]:
 
 
 def start(config: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """Start the live run, or go on with it."""
+    """Start or resume the live run."""
     store = ["--recover", str(folder / "store"), "--snapshot-s", "0.5"]
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "ops", "run", str(config), *store], cwd=ROOT,
-            stdout=subprocess.DEVNULL, stderr=log,
-        )  # fmt: skip
+            [sys.executable, "-m", "ops", "run", str(config), *store],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
 
 
 def kill_often(folder: Path, kills: int, rate: float, seed: int = 1) -> dict[str, int]:
-    """Kill, compare; return how many ticks were written live and are missing at its end.
+    """Kill and compare; return the number of live ticks, and of ticks missing at the end.
 
     Raises
     ------
@@ -89,9 +91,11 @@ def kill_often(folder: Path, kills: int, rate: float, seed: int = 1) -> dict[str
     assert len(tapes) == 1, tapes
     tapes[0].rename(folder / "tape")
     subprocess.run(
-        [sys.executable, "-m", "ops", "run", str(replay)], cwd=ROOT, check=True,
+        [sys.executable, "-m", "ops", "run", str(replay)],
+        cwd=ROOT,
+        check=True,
         capture_output=True,
-    )  # fmt: skip
+    )
     found = {"kills": kills, "segments": len(list((folder / "tape").glob("*.ndjson")))}
     for stem in STEMS:
         there = (folder / "live" / f"{stem}.jsonl").read_bytes().splitlines()
@@ -106,12 +110,12 @@ def _keep_sending(port: int, rate: float, done: threading.Event) -> None:
     while not done.is_set():
         try:
             send(port, rate, 0.5)
-        except ConnectionError:  # nobody is there just now
+        except ConnectionError:  # the flow is down
             time.sleep(0.01)
 
 
 def main() -> int:
-    """Kill a flow often, and say what came of it."""
+    """Kill a flow repeatedly, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rate", type=float, default=2_000)

@@ -1,10 +1,10 @@
-"""How soon a lag is found and confirmed on real recordings, and how far off it is.
+"""Time until a lag is found and confirmed on real recordings, and its error.
 
-`python -m ops.bench.lock`: recordings of other people (`$LUMEN_DATA`, or `../shared/data` beside
-the tree) and a fast movement of 3 to 8 Hz, second by second as `align` searches them: the
-end of the first window that counts, of the one that confirms it, the rate that won, the lag then
-and at the end, and what a second of the search costs. Asked: confirmed by 22 s of data (goal 14),
-within 20 ms of the truth (goal 5).
+`python -m ops.bench.lock`: third-party recordings (`$LUMEN_DATA`, or `../shared/data` beside the
+tree) and a fast movement of 3 to 8 Hz, second by second as `align` searches them. Printed are the
+end of the first valid window, the end of the confirming one, the rate of the search that confirmed
+it, the lag then and at the end, and the cost of a second of the search. Asked: confirmed by 22 s of
+data (goal 14), within 20 ms of the truth (goal 5).
 """
 
 from __future__ import annotations
@@ -40,19 +40,24 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("walking, foot and chest", "sevivi_walking", "imu_lf:acc_norm", "kinect:spine_acc_norm",
-         -4.08),
+    Case(
+        "walking, foot and chest",
+        "sevivi_walking",
+        "imu_lf:acc_norm",
+        "kinect:spine_acc_norm",
+        -4.08,
+    ),
     Case("nilspod, turning", "nilspod_synced", "pod_7fad:gyr_norm", "pod_922a:gyr_norm", 0.0),
     Case("nilspod, sway", "nilspod_synced", "pod_7fad:acc_x", "pod_922a:acc_x", 0.0),
-)  # fmt: skip
+)
 Channel = tuple[F64, F64]
 """Times (s) and values of a channel."""
 
 
 class Found(NamedTuple):
-    """Seconds of data until a window counted, until it was confirmed; the rate that won (Hz).
+    """Seconds of data until the first valid window and until the confirmation; the rate (Hz).
 
-    The lag when it was confirmed and at the end (s), and the CPU time of a second searched (s).
+    The lag at the confirmation and at the end (s), and the CPU time of a searched second (s).
     """
 
     first_s: float
@@ -87,7 +92,7 @@ def read(name: str) -> dict[str, Channel]:
 
 
 def fast(lag_s: float = -3.4, seed: int = 12, seconds: float = 60.0) -> tuple[Channel, Channel]:
-    """Return two loggers of a movement of 3 to 8 Hz, the second of another rate and lag."""
+    """Return two loggers of a movement of 3 to 8 Hz; the second has another rate and lag."""
     rng = np.random.default_rng(seed)
     hz, phase = rng.uniform(3.0, 8.0, 80), rng.uniform(0, 2 * np.pi, 80)
 
@@ -102,10 +107,12 @@ def fast(lag_s: float = -3.4, seed: int = 12, seconds: float = 60.0) -> tuple[Ch
 
 
 def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> Found:
-    """Return what the search makes of two channels, a second at a time."""
+    """Run the search over two channels, one second at a time."""
     config = config or AlignConfig(max_lag_s=6.0, window_s=30.0, hop_s=10.0)
-    plan = Plan("bench", (Signal("x", (Member("x", "a:x", "sensors"),
-                                       Member("x", "b:x", "sensors")), "a:x"),))  # fmt: skip
+    plan = Plan(
+        "bench",
+        (Signal("x", (Member("x", "a:x", "sensors"), Member("x", "b:x", "sensors")), "a:x"),),
+    )
     core = Align(plan, config)
     begin = max(one[0][0], other[0][0])
     first = min(one[0][0], other[0][0])
@@ -113,13 +120,20 @@ def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> F
     counted = locked = hz = lag = latest = float("nan")
     cost, seconds, known = 0.0, 0, -np.inf
     for upto in np.append(np.arange(first + BLOCK_S, last, BLOCK_S), last):
-        blocks = [_block(name, at[(at > known) & (at <= upto)], value[(at > known) & (at <= upto)])
-                  for name, (at, value) in (("a:x", one), ("b:x", other))]  # fmt: skip
+        blocks = [
+            _block(name, at[(at > known) & (at <= upto)], value[(at > known) & (at <= upto)])
+            for name, (at, value) in (("a:x", one), ("b:x", other))
+        ]
         arrivals = np.unique(np.concatenate([b.arrival for b in blocks]))
         packet = Packet(
-            "bench", float(upto), bool(upto == last), np.append(arrivals, upto), tuple(blocks),
-            first_host=float(first), newest_host=float(upto),
-        )  # fmt: skip
+            "bench",
+            float(upto),
+            bool(upto == last),
+            np.append(arrivals, upto),
+            tuple(blocks),
+            first_host=float(first),
+            newest_host=float(upto),
+        )
         before = time.process_time()
         reports: list[LagReport] = [r for r in core.update(packet).lags if r.channel == "b:x"]
         if np.isnan(locked):
@@ -138,9 +152,18 @@ def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> F
 def _block(channel: str, at: F64, value: F64) -> Block:
     n = len(at)
     return Block(
-        channel.partition(":")[0], channel, np.arange(n), at, at, value, at, np.zeros(n, bool),
-        np.arange(n), host_time=at, straggler=np.zeros(n, bool),
-    )  # fmt: skip
+        channel.partition(":")[0],
+        channel,
+        np.arange(n),
+        at,
+        at,
+        value,
+        at,
+        np.zeros(n, bool),
+        np.arange(n),
+        host_time=at,
+        straggler=np.zeros(n, bool),
+    )
 
 
 def _row(name: str, found: Found, lag_s: float | None) -> list[str]:
@@ -151,9 +174,14 @@ def _row(name: str, found: Found, lag_s: float | None) -> list[str]:
         return "-" if np.isnan(x) else f"{x:.0f}"
 
     return [
-        name, seconds(found.first_s), seconds(found.locked_s), seconds(found.hz),
-        off(found.lag_s), off(found.last_s), f"{1e3 * found.cost_s:.1f}",
-    ]  # fmt: skip
+        name,
+        seconds(found.first_s),
+        seconds(found.locked_s),
+        seconds(found.hz),
+        off(found.lag_s),
+        off(found.last_s),
+        f"{1e3 * found.cost_s:.1f}",
+    ]
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""Chords through JACK beside a busy flow: what is lost, what is doubled, how even stamps are.
+"""Chords through JACK beside a busy flow: losses, duplicates, and jitter of the stamps.
 
     python -m ops.bench.midi_chords [--chords 1000] [--races 100] [--busy 0.1]
 
-A keyboard plays chords of four and of eight notes in turn, each note-on with a velocity and a
-channel of its own, beside two phones that send at 100 Hz each. The flow's tape says what was
-heard; `counted` is how many messages its account knows to be lost, ends of notes too. The second
-round has a thread beside the flow that keeps the interpreter for `--busy` seconds at a time.
-Races: a device comes and goes before the one that is opened; heard must be what was named.
+A keyboard plays chords of four and of eight notes in turn, each note-on with a unique velocity and
+channel, beside two phones that send at 100 Hz each. The flow's tape holds the received notes;
+`counted` is the number of lost messages in its account, note-offs included. In the second round a
+thread beside the flow holds the interpreter for `--busy` seconds at a time. Races: a device appears
+and disappears before the opened one in the list; the received notes must be those of the named one.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ output: {{dir: {folder}/out}}
 NOTES = (60, 62, 64, 65, 67, 69, 71, 72)
 _PHONE_HZ = 100.0
 _REST_S = 0.05
-"""Between two times that the interpreter is kept."""
+"""Pause (s) between two times that the interpreter is held."""
 _HELD_S = 0.05
-"""How long a chord sounds, and how long nothing does."""
+"""Length (s) of a chord, and of the silence after it."""
 _MAX_LOST, _MAX_LOST_BUSY = 0.005, 0.03
 
 
 def chords(count: int) -> list[list[tuple[int, int, int]]]:
-    """Return chords of four and eight notes in turn, as messages that are never alike."""
+    """Return chords of four and eight notes in turn, as unique messages."""
     return [
         [(0x90 | k // 127 % 16, note, 1 + k % 127) for note in NOTES[: 8 if k % 2 else 4]]
         for k in range(count)
@@ -68,7 +68,7 @@ def chords(count: int) -> list[list[tuple[int, int, int]]]:
 
 
 def play(out: Any, sequence: list[list[tuple[int, int, int]]]) -> dict[tuple[str, float], float]:
-    """Play chords; return when each note-on was sent (s), by key and velocity."""
+    """Play chords; return the send time of each note-on (s), by key and velocity."""
     sent = {}
     for chord in sequence:
         for status, note, velocity in chord:
@@ -82,14 +82,14 @@ def play(out: Any, sequence: list[list[tuple[int, int, int]]]) -> dict[tuple[str
 
 
 def busy_flow(config: str, busy_s: float) -> None:
-    """Run a flow beside a thread that keeps the interpreter for so long at a time."""
+    """Run a flow beside a thread that holds the interpreter for `busy_s` at a time."""
     begin = time.perf_counter()
     sum(range(2_000_000))
     steps = int(2_000_000 * busy_s / (time.perf_counter() - begin))
 
     def keep() -> None:
         while True:
-            sum(range(steps))  # one instruction, within which no other thread has its turn
+            sum(range(steps))  # one instruction, during which no other thread runs
             time.sleep(_REST_S)
 
     if busy_s:
@@ -102,15 +102,15 @@ def busy_flow(config: str, busy_s: float) -> None:
 
 
 def measure(folder: Path, count: int, busy_s: float) -> dict[str, Any]:
-    """Play chords to a flow; return what became of them."""
+    """Play chords to a flow; return the figures."""
     ports = [free_port(), free_port()]
     config, log = folder / "chords.yaml", folder / "log"
     config.write_text(CONFIG.format(first=ports[0], second=ports[1], folder=folder))
     keys = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Keys")
     keys.open_virtual_port("out")
     command = [sys.executable, "-m", "ops.bench.midi_chords", "--flow", str(config)]
-    with log.open("wb") as said:
-        process = subprocess.Popen([*command, "--busy", str(busy_s)], cwd=ROOT, stderr=said)
+    with log.open("wb") as errors:
+        process = subprocess.Popen([*command, "--busy", str(busy_s)], cwd=ROOT, stderr=errors)
     try:
         until = time.monotonic() + 60
         while b"keys is up" not in log.read_bytes() and time.monotonic() < until:
@@ -132,8 +132,8 @@ def measure(folder: Path, count: int, busy_s: float) -> dict[str, Any]:
 
 
 def _fate(folder: Path, sent: dict[tuple[str, float], float], log: str) -> dict[str, Any]:
-    """Return what was heard of what was sent, and what the run itself knows of it."""
-    heard: Counter[tuple[str, float]] = Counter()
+    """Return the received and lost notes, and the run's own account of them."""
+    received: Counter[tuple[str, float]] = Counter()
     late: list[float] = []
     ends = 0
     for tape in sorted((folder / "tap").rglob("*.ndjson")):
@@ -143,25 +143,32 @@ def _fate(folder: Path, sent: dict[tuple[str, float], float], log: str) -> dict[
                 if not at[1]:
                     ends += 1
                     continue
-                heard[at] += 1
+                received[at] += 1
                 if at in sent:
                     late.append(line.get("meta", {}).get("rx", line["ts"]) - sent[at])
     account = json.loads((folder / "out" / "run.json").read_text())["account"]["by_source"]["keys"]
-    lost = len(sent) - len(heard.keys() & sent.keys())
+    lost = len(sent) - len(received.keys() & sent.keys())
     late.sort()
     return {
-        "note_ons": len(sent), "lost": lost, "lost_share": round(lost / len(sent), 5),
+        "note_ons": len(sent),
+        "lost": lost,
+        "lost_share": round(lost / len(sent), 5),
         "note_offs_lost": len(sent) - ends,
-        "counted": account["dropped"], "named": "JACK missed" in log,
-        "doubled": heard.total() - len(heard), "foreign": len(heard.keys() - sent.keys()),
-        **({f"late_p{p}_ms": round(late[len(late) * p // 100] * 1e3, 2) for p in (1, 50, 99)}
-           if late else {}),
+        "counted": account["dropped"],
+        "named": "JACK missed" in log,
+        "doubled": received.total() - len(received),
+        "foreign": len(received.keys() - sent.keys()),
+        **(
+            {f"late_p{p}_ms": round(late[len(late) * p // 100] * 1e3, 2) for p in (1, 50, 99)}
+            if late
+            else {}
+        ),
         "late_sd_ms": round(statistics.pstdev(late) * 1e3, 2) if late else None,
-    }  # fmt: skip
+    }
 
 
 def races(count: int) -> dict[str, int]:
-    """Open a device while another comes and goes before it in the list."""
+    """Open a device while another one appears and disappears before it in the list."""
     devices = []
     for name in ("Beta", "Gamma"):
         out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name=name)
@@ -185,7 +192,7 @@ def races(count: int) -> dict[str, int]:
             notes: set[int] = set()
             while time.monotonic() < end and not notes:
                 for note, out in zip((11, 99), devices, strict=True):
-                    out.send_message([0x90, note, 1])  # again: JACK may lose one
+                    out.send_message([0x90, note, 1])  # repeated: JACK may lose one
                 time.sleep(0.03)
                 notes = {message[1] for message, _ in port.take().messages}
             right = notes == {11} and port.facts[0] == "Beta:out"
@@ -203,7 +210,7 @@ def races(count: int) -> dict[str, int]:
 
 
 def _churn() -> None:
-    """Let a device come and go, and play note 55 as long as it is there."""
+    """Open and close a device repeatedly, which plays note 55 while it is open."""
     chance = random.Random(1)
     while True:
         out = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="Alpha")
@@ -217,7 +224,7 @@ def _churn() -> None:
 
 
 def main() -> int:
-    """Measure, and say whether the figures are met."""
+    """Measure; return 1 if a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--chords", type=int, default=1_000)
     parser.add_argument("--races", type=int, default=100)
@@ -237,12 +244,12 @@ def main() -> int:
     os.environ["JACK_DEFAULT_SERVER"] = name
     good = True
     with serving(name):
-        for busy_s, most in ((0.0, _MAX_LOST), (args.busy, _MAX_LOST_BUSY)):
+        for busy_s, max_lost in ((0.0, _MAX_LOST), (args.busy, _MAX_LOST_BUSY)):
             if args.chords:
                 with tempfile.TemporaryDirectory() as folder:
                     found = measure(Path(folder), args.chords, busy_s)
                 print(json.dumps(found), flush=True)
-                good &= found["lost_share"] <= most and not found["doubled"] + found["foreign"]
+                good &= found["lost_share"] <= max_lost and not found["doubled"] + found["foreign"]
         if args.races:
             raced = races(args.races)
             print(json.dumps(raced), flush=True)

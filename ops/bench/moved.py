@@ -1,4 +1,4 @@
-"""A shipped configuration on free ports of the loopback and in a folder of its own."""
+"""A shipped configuration on free loopback ports and in a separate folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ops.fakes.ports import free_port
 
 PAGE = 9310
-"""Where the exporter is found where none is given."""
+"""Default port of the exporter."""
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1|0\.0\.0\.0):(\d+)")
 _FOLDER = re.compile(r"\bdir: (\w+)")
 _PAGE = re.compile(r"\bhttp_port: *(\d+)")
@@ -21,7 +21,7 @@ def moved(folder: Path, name: str, text: str, root: Path) -> tuple[Path, dict[in
     Returns
     -------
     Path, dict
-        Where it is, and the port that stands for each of its ports; `PAGE` is among them.
+        Its path, and the new port by original port; `PAGE` is included.
     """
     ports: dict[int, int] = {}
 

@@ -1,11 +1,11 @@
-"""How soon somebody is told that all sensors have stopped, and that they are back.
+"""Time until a notification that all sensors have stopped, and until that of their return.
 
     python -m ops.bench.notified [--runs 20]
 
-A real live run, its sensors played by another process, scraped by a Prometheus with the shipped
-configuration and rules, which tells an Alertmanager with the shipped configuration; what that
-posts to Slack comes to this process instead. Only addresses and paths are replaced. Whoever is
-told of a sensor is told its name: first by the mode, then of each stream.
+A real live run with sensors of another process is scraped by a Prometheus with the shipped
+configuration and rules. Prometheus notifies an Alertmanager with the shipped configuration, whose
+posts to Slack reach this process instead. Only addresses and paths are replaced. The first
+notification is on the mode; further ones name each stream.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ signals:
       "osc_2:/pulse":  {{group: sensors, lag_s: 0.1}}
 facts: ["ure:ure_phase_diff_mean", "ure:ure_harmony_index", "ure:ure_coherence_level",
         "ure:ure_residual_entropy_last"]
-failover: {{stale_after_s: 1.0, rejoin_after_s: {rejoin}}}   # a busy machine may hold its breath
+failover: {{stale_after_s: 1.0, rejoin_after_s: {rejoin}}}   # a busy machine may pause
 exporter: {{http_port: {fusion}}}
 output: {{dir: "{folder}/out"}}
 """
@@ -74,8 +74,8 @@ _ASKED = {"FusionFailover", "FusionStreamLoss"}
 
 
 class Episode(NamedTuple):
-    """How long it took: from the stop to the first word of it, and until each sensor was named;
-    from the return until all of that was resolved. And what else was told.
+    """Times (s) from the stop to the first notification and to the last sensor's name, and from
+    the return until all alerts were resolved; other alerts.
     """
 
     first: float
@@ -85,14 +85,13 @@ class Episode(NamedTuple):
 
 
 class Stage:
-    """A run that is watched, in a folder of its own.
+    """A monitored run in a folder of its own.
 
     Parameters
     ----------
     folder : Path
     fast : bool
-        For a look in passing: all that is done every 5 s is done every second, and a sensor that
-        is back is taken in after a second.
+        For a quick test: intervals of 5 s become 1 s, and a returned sensor rejoins after 1 s.
     """
 
     def __init__(self, folder: Path, *, fast: bool = False) -> None:
@@ -123,24 +122,34 @@ class Stage:
         self._live = live
         addresses = {
             f"127.0.0.1:{port}": f"127.0.0.1:{ports[name]}"
-            for name, port in (("fusion", 9310), ("ure", 9305), ("node", 9100),
-                               ("alertmanager", 9093))
-        }  # fmt: skip
+            for name, port in (
+                ("fusion", 9310),
+                ("ure", 9305),
+                ("node", 9100),
+                ("alertmanager", 9093),
+            )
+        }
         watching = Path(shutil.copytree(MONITORING, folder / "prometheus")) / "prometheus.yml"
-        _replace(watching, {"  # - rules/heart": "  - rules/heart", "  # - job": "  - job",
-                            "  #   static": "    static"})  # fmt: skip
+        _replace(
+            watching,
+            {
+                "  # - rules/heart": "  - rules/heart",
+                "  # - job": "  - job",
+                "  #   static": "    static",
+            },
+        )
         _replace(watching, addresses)
         if self._fast:
             _replace(watching, {"scrape_timeout: 4s": "scrape_timeout: 1s"})
             for path in (watching, watching.parent / "rules" / "fusion.yml"):
                 _replace(path, {"interval: 5s": "interval: 1s"})
-        telling = Path(shutil.copytree(ALERTING, folder / "alertmanager")) / "alertmanager.yml"
+        alerting = Path(shutil.copytree(ALERTING, folder / "alertmanager")) / "alertmanager.yml"
         secrets = {f"/etc/lumen/slack_{to}_url": to for to in ("pages", "tickets")}
         for to in secrets.values():
             (folder / to).write_text(f"{self.slack.url}/{to}\n")
-        _replace(telling, {path: str(folder / to) for path, to in secrets.items()})
+        _replace(alerting, {path: str(folder / to) for path, to in secrets.items()})
 
-        enter(alertmanager(telling, ports["alertmanager"]))
+        enter(alertmanager(alerting, ports["alertmanager"]))
         enter(node_exporter(textfile, ports["node"]))
         enter(prometheus(watching, ports["prometheus"]))
         beat = (sys.executable, "-m", "ops", "heartbeat", f"--dir={textfile}", "--every=10")
@@ -159,7 +168,7 @@ class Stage:
 
     @contextmanager
     def _playing(self, *streams: str) -> Iterator[None]:
-        """Play streams in a process of its own until the end of the block."""
+        """Play streams in a separate process until the end of the block."""
         spawn = multiprocessing.get_context("spawn")
         process = spawn.Process(target=_play, args=(self._live, streams, self._began), daemon=True)
         process.start()
@@ -170,24 +179,24 @@ class Stage:
             process.join()
 
     def back(self) -> float:
-        """Start the sensors; return when (s since 1970): they speak about a second later."""
+        """Start the sensors; return the time (s since 1970). They send about a second later."""
         now = time.time()
         self._sensors.enter_context(self._playing(*SENSORS))
         return now
 
     def stop(self) -> float:
-        """End the sensors; return when (s since 1970)."""
+        """End the sensors; return the time (s since 1970)."""
         now = time.time()
         self._sensors.close()
         return now
 
     def fused(self) -> bool:
-        """Whether the newest tick is."""
+        """Whether the newest tick is fused."""
         state = json.loads(self._ask("fusion", "/state") or "{}")
         return bool(state) and state["rigs"]["studio"]["mode"] == "fused"
 
     def _ask(self, program: str, path: str) -> bytes | None:
-        """Return a page of a program, None where there is none."""
+        """Return a page of a program, None without an answer."""
         try:
             url = f"http://127.0.0.1:{self._ports[program]}{path}"
             with urllib.request.urlopen(url, timeout=5.0) as answer:
@@ -197,12 +206,12 @@ class Stage:
             return None
 
     def quiet(self) -> bool:
-        """Whether there is nothing to be told of sensors that stopped, and all is taken back."""
+        """Whether no sensor alert fires, and all notifications are resolved."""
         page = self._ask("prometheus", "/api/v1/alerts")
         if page is None:
             return False
         alerts = {alert["labels"]["alertname"] for alert in json.loads(page)["data"]["alerts"]}
-        newest = {(t.alert, t.summary): t.status for t in self.slack.told if t.alert in _ASKED}
+        newest = {(t.alert, t.summary): t.status for t in self.slack.messages if t.alert in _ASKED}
         return _ASKED.isdisjoint(alerts) and "firing" not in newest.values()
 
 
@@ -222,44 +231,49 @@ def _replace(path: Path, by: Mapping[str, str]) -> None:
     text = path.read_text("utf-8")
     for old, new in by.items():
         if old not in text:
-            raise ValueError(f"{path}: there is no {old} to be replaced")
+            raise ValueError(f"{path}: {old} is missing")
         text = text.replace(old, new)
     path.write_text(text, "utf-8")
 
 
 def episode(stage: Stage) -> Episode:
-    """Stop the sensors until each of them is named, and let them come back.
+    """Stop the sensors until each is named, then start them again.
 
     Raises
     ------
     TimeoutError
-        Nobody is told within three minutes.
+        There is no notification within three minutes.
     """
-    # Budgets of 30 days that are minutes old are used up soon: of them it may be spoken.
+    # Error budgets of a run of minutes are used up soon, so their alerts are permitted.
     wait_for("quiet", stage.quiet, _MAX_S)
-    told, before = stage.slack.told, len(stage.slack.told)
+    messages, before = stage.slack.messages, len(stage.slack.messages)
     asked = ("FusionFailover ", *(f"FusionStreamLoss Stream {sensor} " for sensor in SENSORS))
 
     def first(status: str, since: float) -> list[float]:
-        """Return how long after a moment each was first said to be so; infinity: not yet."""
+        """Return the time from `since` to the first message of each alert; infinity without one."""
         return [
-            min((t.at - since for t in told[before:]
-                 if t.at >= since and t.status == status and said in f"{t.alert} {t.summary}"),
-                default=inf)
-            for said in asked
-        ]  # fmt: skip
+            min(
+                (
+                    t.at - since
+                    for t in messages[before:]
+                    if t.at >= since and t.status == status and name in f"{t.alert} {t.summary}"
+                ),
+                default=inf,
+            )
+            for name in asked
+        ]
 
     stopped = stage.stop()
-    wait_for("told", lambda: max(first("firing", stopped)) < inf, _MAX_S)
+    wait_for("notified", lambda: max(first("firing", stopped)) < inf, _MAX_S)
     returned = stage.back()
     wait_for("resolved", lambda: max(first("resolved", returned)) < inf, _MAX_S)
-    also = {t.alert for t in told[before:]} - _ASKED
+    also = {t.alert for t in messages[before:]} - _ASKED
     named, resolved = first("firing", stopped), max(first("resolved", returned))
     return Episode(min(named), max(named), resolved, tuple(sorted(also)))
 
 
 def main() -> int:
-    """Stop and return often, and say how long it took; 1 if it was ever longer than a minute."""
+    """Run the episodes and print their times; return 1 if one was longer than a minute."""
     parser = argparse.ArgumentParser(prog="python -m ops.bench.notified", description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="default %(default)s")
     parser.add_argument("--healthy-s", type=float, default=60.0, help="before; default %(default)s")
@@ -272,11 +286,11 @@ def main() -> int:
             return 2
         with stage:
             time.sleep(args.healthy_s)
-            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.told}))
-            print(f"told in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
+            begun = ", ".join(sorted({f"{t.alert}: {t.summary}" for t in stage.slack.messages}))
+            print(f"notified in {args.healthy_s:g} s of a normal start: {begun or 'nothing'}")
             episodes = []
             for i in range(args.runs):
-                time.sleep(random.Random(i).uniform(0.0, 5.0))  # no step with the scrapes
+                time.sleep(random.Random(i).uniform(0.0, 5.0))  # a random phase to the scrapes
                 episodes.append(episode(stage))
                 print(i + 1, episodes[-1], file=sys.stderr, flush=True)
     print(_summary(episodes))
@@ -285,18 +299,21 @@ def main() -> int:
 
 def _summary(episodes: list[Episode]) -> str:
     rows = [
-        (said, *(f"{x:.1f}" for x in (min(column), sum(column) / len(column), max(column))),
-         f"{sum(x <= 60.0 for x in column)} of {len(column)}",
-         f"{sum(x <= 15.0 for x in column)} of {len(column)}")
-        for said, column in (
-            ("stop to the first word of it", [e.first for e in episodes]),
+        (
+            name,
+            *(f"{x:.1f}" for x in (min(column), sum(column) / len(column), max(column))),
+            f"{sum(x <= 60.0 for x in column)} of {len(column)}",
+            f"{sum(x <= 15.0 for x in column)} of {len(column)}",
+        )
+        for name, column in (
+            ("stop to the first notification", [e.first for e in episodes]),
             ("stop to the last sensor's name", [e.named for e in episodes]),
             ("return to all resolved", [e.resolved for e in episodes]),
         )
-    ]  # fmt: skip
+    ]
     also = sorted({alert for e in episodes for alert in e.also})
     shown = table(("seconds from", "least", "mean", "most", "within 60", "within 15"), rows)
-    return f"{shown}\ntold besides: {', '.join(also) or 'nothing'}"
+    return f"{shown}\nalso notified: {', '.join(also) or 'nothing'}"
 
 
 if __name__ == "__main__":

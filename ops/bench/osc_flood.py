@@ -1,19 +1,18 @@
-"""A flow under a flood of OSC: what was sent against its account, and how soon it is over.
+"""A flow under a flood of OSC: sent events against its account, and the recovery time.
 
     python -m ops.bench.osc_flood [--rate 20000] [--seconds 60] [--garbage 0.9] [--tap] [--calm 10]
 
-The flow runs in a process of its own; the account has to hold every datagram that the system
-took from the sender. What the kernel or the inbox dropped is in it, as `dropped`.
+The flow runs in a separate process; its account has to hold every datagram that the system accepted
+from the sender. Losses in the kernel or the inbox count as `dropped`.
 
-A second stream tells 100 numbers a second all the time, `--calm` seconds before the flood and
-after it. How late a tick is: when its line can be read, less its time and the delay that the
-algorithm has. Usual is the 95th percentile before the flood; a tick is as usual if it holds that
-stream and is no later than 1.5 times that and one tick more. The flow is back to normal at the
-first moment from which 95 % of a second's ticks are as usual: `back_s` after the flood's last
-datagram. That stream is stale only after a second, so that a sender which a busy machine keeps
-waiting is not taken for a flow that is late. `back_cpu_s` is the CPU that the flow took
-meanwhile: about what `back_s` is where nothing else wants its core. A rate beyond all that can
-be sent, as 1e9, sends as fast as it goes.
+A second stream sends 100 numbers a second all the time, `--calm` seconds before the flood and after
+it. The lateness of a tick is the time at which its line can be read, minus its own time and the
+delay of the algorithm. The usual lateness is the 95th percentile before the flood. A tick is normal
+if it holds that stream and is no later than 1.5 times the usual plus one tick. The flow is back to
+normal at the first time from which 95 % of a second's ticks are normal: `back_s` after the last
+datagram of the flood. That stream is stale only after a second, so that a sender delayed by the
+busy machine does not count as a late flow. `back_cpu_s` is the CPU time of the flow meanwhile,
+about `back_s` if its core is free. A rate above the possible one, such as 1e9, sends at full speed.
 """
 
 from __future__ import annotations
@@ -63,14 +62,14 @@ PROBE_HZ = 100.0
 USUAL, ENOUGH = 1.5, 0.95
 MAX_BACK_S = 1.0
 _BURST_S = 0.001
-_MOST = 1_000
-"""Datagrams in a row, between two looks at the clock."""
+_MAX_BURST = 1_000
+"""Most datagrams between two readings of the clock."""
 
 
 class Seen(NamedTuple):
-    """A tick: when its line could be read (s since 1970), how late that was, and of what.
+    """A tick: read time of its line (s since 1970), lateness, and members.
 
-    `cpu` is what the flow had taken by then (s).
+    `cpu` is the CPU time of the flow until then (s).
     """
 
     at: float
@@ -80,7 +79,7 @@ class Seen(NamedTuple):
 
 
 class Probe(threading.Thread):
-    """Tells a number again and again; `sent` is how often."""
+    """Sends a number periodically; `sent` counts them."""
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
@@ -89,13 +88,13 @@ class Probe(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Send until it is done."""
+        """Send until the end of the flood."""
         while not self.done.is_set():
             self.sent += send(self._port, PROBE_HZ, 0.5)
 
 
 class Ticks(threading.Thread):
-    """Notes when the line of each tick can be read."""
+    """Records the time at which the line of each tick can be read."""
 
     def __init__(self, path: Path, pid: int, delay_s: float) -> None:
         super().__init__(daemon=True)
@@ -104,7 +103,7 @@ class Ticks(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Look every 2 ms."""
+        """Read the file every 2 ms."""
         rest = b""
         with self._path.open("rb") as file:
             while not self.done.wait(0.002):
@@ -117,13 +116,13 @@ class Ticks(threading.Thread):
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU that a process has taken (s)."""
+    """Return the CPU time of a process (s)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def back(seen: list[Seen], begin: float, end: float) -> dict[str, float]:
-    """Return how late ticks were before a flood, and how long after it they were so again."""
+    """Return the usual lateness before a flood, and the time until it is reached again."""
     before = sorted(tick.late for tick in seen if tick.at < begin)
     usual = before[int(0.95 * len(before))] if before else math.inf
     limit = USUAL * usual + 1 / HZ
@@ -140,7 +139,7 @@ def back(seen: list[Seen], begin: float, end: float) -> dict[str, float]:
 
 
 def send(port: int, rate: float, seconds: float, garbage: float = 0.0) -> int:
-    """Send at a rate; return how many datagrams the system took."""
+    """Send at a rate; return the number of accepted datagrams."""
     chance = random.Random(1)
     bad = [chance.randbytes(chance.randrange(4, 64)) for _ in range(64)]
     sent, begin = 0, time.monotonic()
@@ -148,24 +147,25 @@ def send(port: int, rate: float, seconds: float, garbage: float = 0.0) -> int:
         out.connect(("127.0.0.1", port))
         while (now := time.monotonic() - begin) < seconds:
             due = int(now * rate) - sent
-            for _ in range(min(due, _MOST)):
+            for _ in range(min(due, _MAX_BURST)):
                 data = message("/flood", "d", struct.pack(">d", sent * 1e-3))
                 if garbage and chance.random() < garbage:
                     data = bad[sent % 64]
                 out.send(data)
                 sent += 1
-            if due < _MOST:
+            if due < _MAX_BURST:
                 time.sleep(_BURST_S)
     return sent
 
 
 def flow(config: Path, log: Path, streams: int = 1) -> subprocess.Popen[bytes]:
-    """Start a flow and wait until so many of its streams hear."""
-    with log.open("wb") as said:
+    """Start a flow and wait until a number of its streams is up."""
+    with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})"],
-            cwd=ROOT, stderr=said,
-        )  # fmt: skip
+            cwd=ROOT,
+            stderr=errors,
+        )
     for _ in range(600):
         if log.read_bytes().count(b" is up") >= streams:
             return process
@@ -177,7 +177,7 @@ def flow(config: Path, log: Path, streams: int = 1) -> subprocess.Popen[bytes]:
 def flood(
     folder: Path, rate: float, seconds: float, garbage: float, tap: bool, calm_s: float = 1.0
 ) -> dict[str, Any]:
-    """Flood a flow; return what was sent, its account, when it was over, CPU share and log."""
+    """Flood a flow; return sent events, account, recovery time, CPU share and log figures."""
     port, quiet = free_port(), free_port()
     config, log = folder / "flood.yaml", folder / "log"
     line = f"tap: {{dir: {folder}/tap}}" if tap else ""
@@ -204,22 +204,27 @@ def flood(
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     run = json.loads((folder / "out" / "run.json").read_text())
-    words = log.read_text()
+    text = log.read_text()
     lost: Counter[str] = Counter()
-    for count, reason in re.findall(r"(\d+) events lost \((\w+)\)", words):
+    for count, reason in re.findall(r"(\d+) events lost \((\w+)\)", text):
         lost[reason] += int(count)
     return {
-        "sent": sent + probe.sent, **run["account"]["total"], "balanced": run["balanced"],
-        "kernel_full": lost["kernel_full"], "inbox_full": lost["inbox_full"],
-        "sent_per_s": round(sent / (end - begin)), **back(ticks.seen, begin, end),
+        "sent": sent + probe.sent,
+        **run["account"]["total"],
+        "balanced": run["balanced"],
+        "kernel_full": lost["kernel_full"],
+        "inbox_full": lost["inbox_full"],
+        "sent_per_s": round(sent / (end - begin)),
+        **back(ticks.seen, begin, end),
         "status": process.returncode,
         "cpu": round((usage.ru_utime + usage.ru_stime) / (seconds + 2 * calm_s), 2),
-        "peak_mib": run["peak_mib"], "log_lines": words.count("\n"),
-    }  # fmt: skip
+        "peak_mib": run["peak_mib"],
+        "log_lines": text.count("\n"),
+    }
 
 
 def main() -> int:
-    """Flood a flow; 1 where the account does not hold it all, or it is not soon over."""
+    """Flood a flow; return 1 if the account is incomplete or the recovery too slow."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=20_000)
     parser.add_argument("--seconds", type=float, default=60)

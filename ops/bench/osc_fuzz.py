@@ -1,4 +1,4 @@
-"""Mutated datagrams through the OSC decoder: escapes, the slowest one, growth of memory.
+"""Mutated datagrams through the OSC decoder: exceptions, the slowest one, growth of memory.
 
 python -m ops.bench.osc_fuzz [COUNT] [--seed N]
 """
@@ -27,7 +27,7 @@ def message(address: str, tags: str, arguments: bytes = b"") -> bytes:
 
 
 def bundle(*elements: bytes, seconds: int = 0, fraction: int = 1) -> bytes:
-    """Return an OSC bundle; by default to be used at once."""
+    """Return an OSC bundle; by default with the time tag `immediately`."""
     parts = b"".join(struct.pack(">i", len(e)) + e for e in elements)
     return b"#bundle\0" + struct.pack(">II", seconds, fraction) + parts
 
@@ -37,7 +37,7 @@ def _padded(text: bytes) -> bytes:
 
 
 def nested(depth: int) -> bytes:
-    """Return bundles in bundles."""
+    """Return nested bundles."""
     data = message("/deep", "f", struct.pack(">f", 1.0))
     for _ in range(depth):
         data = bundle(data)
@@ -45,26 +45,34 @@ def nested(depth: int) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    """Return what the mutants are made from."""
+    """Return the seeds of the mutants."""
     number = message("/ure/velocity", "f", struct.pack(">f", 0.5))
     return [
         number,
         message("/accel", "fff", struct.pack(">3f", 0.1, 9.8, -0.2)),
-        message("/mixed", "ifsbTFNIhdt", struct.pack(">if", 1, 2.0) + b"text\0\0\0\0"
-                + struct.pack(">i3sx", 3, b"abc") + struct.pack(">qdQ", 1 << 60, 1e300, 1)),
+        message(
+            "/mixed",
+            "ifsbTFNIhdt",
+            struct.pack(">if", 1, 2.0)
+            + b"text\0\0\0\0"
+            + struct.pack(">i3sx", 3, b"abc")
+            + struct.pack(">qdQ", 1 << 60, 1e300, 1),
+        ),
         message("/arrays", "[ff][i]", struct.pack(">ffi", 1.0, 2.0, 3)),
         message("/empty", ""),
         message("/bad", "ff", struct.pack(">ff", float("nan"), float("inf"))),
         bundle(number, bundle(number, number, seconds=3_900_000_000), seconds=3_900_000_000),
         bundle(*[number] * 250),
-        nested(6), nested(300),
-        message("/tags", "f" * 1000, bytes(4000)), message("/unknown", "~" * 6000),
+        nested(6),
+        nested(300),
+        message("/tags", "f" * 1000, bytes(4000)),
+        message("/unknown", "~" * 6000),
         b"#bundle\0" + bytes(8) + struct.pack(">i", -4),
-    ]  # fmt: skip
+    ]
 
 
 def mutant(seed: bytes, chance: random.Random) -> bytes:
-    """Return a datagram that was damaged a few times."""
+    """Return a datagram with a few random faults."""
     data = bytearray(seed)
     for _ in range(chance.choice((0, 1, 1, 1, 2, 3))):
         how = chance.choice((0, 0, 0, 1, 2, 3, 3, 4, 5, 6))
@@ -87,36 +95,36 @@ def mutant(seed: bytes, chance: random.Random) -> bytes:
     return bytes(data[: 8 * MAX_DATAGRAM])
 
 
-def fuzz(count: int, seed: int, say: Callable[[str], None] = print) -> tuple[int, float, float]:
-    """Decode mutants; return escapes, CPU time of the slowest one (ms), growth (MB)."""
+def fuzz(count: int, seed: int, report: Callable[[str], None] = print) -> tuple[int, float, float]:
+    """Decode mutants; return exceptions, CPU time of the slowest one (ms), growth (MB)."""
     chance, kinds = random.Random(seed), seeds()
     datagrams = Datagrams()
     ends: Counter[str] = Counter()
     escapes, slowest = 0, 0
     grown_from = 0.0
     for i in range(count):
-        if i == count // 10:  # what is remembered on purpose is there by now
+        if i == count // 10:  # all intended caches are filled by now
             grown_from = resident_mb()
         data = mutant(chance.choice(kinds), chance)
         begin = time.thread_time_ns()
         try:
-            said = datagrams.decode(data, 1.0)
+            items = datagrams.decode(data, 1.0)
             took = time.thread_time_ns() - begin
         except Exception as error:
             escapes += 1
-            say(f"escaped: {error!r} from {data[:80]!r}")
+            report(f"escaped: {error!r} from {data[:80]!r}")
             continue
-        if took > 1e6:  # was it the datagram, or the machine?
+        if took > 1e6:  # measured again, to exclude a busy machine
             took = min(took, *(_time(data) for _ in range(3)))
         slowest = max(slowest, took)
-        ends[said[0].reason if said and isinstance(said[0], Unread) else "heard"] += 1
+        ends[items[0].reason if items and isinstance(items[0], Unread) else "decoded"] += 1
     growth = resident_mb() - grown_from
-    say(f"{count} datagrams: {dict(ends)}")
+    report(f"{count} datagrams: {dict(ends)}")
     return escapes, slowest / 1e6, growth
 
 
 def _time(data: bytes) -> int:
-    """Return the CPU time that a decoder which knows nothing yet takes (ns)."""
+    """Return the CPU time of a new decoder (ns)."""
     datagrams = Datagrams()
     begin = time.thread_time_ns()
     datagrams.decode(data, 1.0)
@@ -124,13 +132,13 @@ def _time(data: bytes) -> int:
 
 
 def resident_mb() -> float:
-    """Return the memory that this process has in use (MB)."""
+    """Return the resident memory of this process (MB)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def main() -> int:
-    """Fuzz, and say whether the figures are met."""
+    """Fuzz; return 1 if a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)

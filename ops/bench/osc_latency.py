@@ -1,9 +1,9 @@
-"""From an OSC datagram to the fused tick in the file, beyond the delay that the algorithm has.
+"""Latency from an OSC datagram to the fused tick in the file, beyond the algorithm's own delay.
 
     python -m ops.bench.osc_latency [--rate 1000] [--hz 100] [--seconds 20] [--idle]
 
-A tick at g may leave once g + kernel + wait has come: what is measured is how much later its line
-can be read. `--idle` sends no more after a while; what the flow takes of a core then is `share`.
+A tick at g is due at g + kernel + wait; the latency is the time from then until its line can be
+read. With `--idle` the sender stops after a while; `share` is then the flow's share of a core.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ output: {{dir: {folder}/out}}
 """
 _POLL_S = 0.0005
 _WARM_S = 3.0
-"""At the start, when much is imported."""
+"""Time (s) of the start, which is not measured."""
 
 
 def _cpu_s(pid: int) -> float:
@@ -41,7 +41,7 @@ def _cpu_s(pid: int) -> float:
 
 
 def measure(folder: Path, rate: float, hz: float, seconds: float) -> dict[str, float]:
-    """Run a flow; return ticks, the lateness of their lines (s), and the share of a core."""
+    """Run a flow; return ticks, the lateness of their lines, and the share of a core."""
     port = free_port()
     config = folder / "latency.yaml"
     profile = "low_latency" if hz > 20 else "accurate"
@@ -86,7 +86,7 @@ def measure(folder: Path, rate: float, hz: float, seconds: float) -> dict[str, f
 
 
 def main() -> int:
-    """Measure, and say whether the figures are met."""
+    """Measure; return 1 if a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=1_000)
     parser.add_argument("--hz", type=float, default=100)

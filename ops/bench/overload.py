@@ -1,21 +1,21 @@
-"""OSC out, and Ctrl-C, on a machine that has more to do than it can.
+"""OSC out, and Ctrl-C, on an overloaded machine.
 
     python -m ops.bench.overload [--load 12] [--seconds 30] [--config NAME ...]
 
-Busy loops, each a process of the run's own priority, are started first. Then `lumen run` takes a
+Busy loops, each a process of the run's own priority, are started first. Then `lumen run` runs a
 shipped configuration, `lumen simulate --live` plays its devices, and this process receives the OSC
-that the run sends. A configuration that sends none is given a destination, 60 messages a second.
-Devices stand for other machines: they have real-time priority where this one allows it.
-After the first ten seconds:
+of the run. A configuration without a destination gets one, with 60 messages a second. Devices stand
+for other machines: they have real-time priority where the system allows it. After the first ten
+seconds:
 
-- hz, least, gap: messages a second, the least of a second, and the longest gap, by the kernel's
-  stamps; asked: 50 a second
-- out, tick: the age of the tick that is sent, beside the age of the newest line of `fused.jsonl`
-  (50th and 95th percentile); both hold the delay that the algorithm has
+- hz, least, gap: messages a second, the smallest count of a second, and the longest gap, by the
+  kernel's stamps; asked: 50 a second
+- out, tick: age of the sent tick, and age of the newest line of `fused.jsonl` (50th and 95th
+  percentile); both include the delay of the algorithm
 
-Then the run is ended by Ctrl-C, and once more by two of them: when the first line came (asked:
-0.2 s), how much later than the signal the newest event on the tape arrived (0 s), and when the
-process had ended (10 s; 1 s after the second). Load of others is on top.
+Then the run is ended by one Ctrl-C, and in another run by two. Measured are the time to the first
+line (asked: 0.2 s), the delay from the signal to the newest arrival on the tape (0 s), and the time
+to the end (10 s; 1 s after the second). The load of other programs adds to the busy loops.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _NS = 35
 
 
 class Sent(NamedTuple):
-    """A message: when the kernel had it (s since 1970), and its number."""
+    """A message: receive time in the kernel (s since 1970), and its number."""
 
     at: float
     value: float
@@ -79,7 +79,7 @@ class Receiver(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Receive until it is done."""
+        """Receive until the end."""
         while not self.done.is_set():
             try:
                 data, notes, _, _ = self._socket.recvmsg(2048, 64)
@@ -94,7 +94,7 @@ class Receiver(threading.Thread):
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Keep so many processes busy until the end of the block."""
+    """Run a number of busy loops until the end of the block."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -105,7 +105,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 class Written(threading.Thread):
-    """Reads the lines of `fused.jsonl`: the tick of each value, and how old it was when read."""
+    """Reads the lines of `fused.jsonl`: tick by value, and age of each line when read."""
 
     def __init__(self, path: Path, signal_name: str) -> None:
         super().__init__(daemon=True)
@@ -115,7 +115,7 @@ class Written(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Look every 5 ms."""
+        """Read the file every 5 ms."""
         rest = b""
         with self._path.open("rb") as file:
             while not self.done.wait(0.005):
@@ -135,13 +135,13 @@ def _float32(value: float) -> float:
 
 
 def at(numbers: list[float], share: float) -> float:
-    """Return a quantile, NaN of none."""
+    """Return a quantile, NaN without numbers."""
     ordered = sorted(numbers)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else math.nan
 
 
 class Run:
-    """A run of a shipped configuration with its devices, elsewhere; used as a context."""
+    """A run of a shipped configuration with its devices in another folder; a context."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder
@@ -160,9 +160,12 @@ class Run:
         self.receiver = Receiver(self.ports[9010], self.address)
         self.receiver.start()
         self._stack.enter_context(
-            running((*_urgent(), *lumen, "simulate", "--live", str(self.path)), log,
-                    lambda: log.stat().st_size > 0)
-        )  # fmt: skip
+            running(
+                (*_urgent(), *lumen, "simulate", "--live", str(self.path)),
+                log,
+                lambda: log.stat().st_size > 0,
+            )
+        )
         self.log = self.folder / "run.log"
         with self.log.open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -183,7 +186,7 @@ class Run:
 
 
 def _urgent() -> tuple[str, ...]:
-    """Return what gives a command real-time priority, nothing where that is not allowed."""
+    """Return the prefix for real-time priority, empty where it is not permitted."""
     urgent = ("chrt", "--rr", "1")
     try:
         allowed = subprocess.run((*urgent, "true"), capture_output=True).returncode == 0
@@ -193,7 +196,7 @@ def _urgent() -> tuple[str, ...]:
 
 
 def out(run: Run, seconds: float) -> dict[str, float]:
-    """Return how OSC goes out for so long, once it does."""
+    """Return the figures of OSC out for some seconds after the first message."""
     fused = run.folder / "out" / "fused.jsonl"
     while not fused.exists():
         time.sleep(0.05)
@@ -223,16 +226,19 @@ def out(run: Run, seconds: float) -> dict[str, float]:
             ages.append(s.at - known[n - 1])
     fresh = [age for when, age in written.ages if begin <= when < stop]
     return {
-        "hz": len(sent) / seconds, "least": min(each),
+        "hz": len(sent) / seconds,
+        "least": min(each),
         "gap_ms": 1e3 * max(b - a for a, b in pairwise(times)),
-        "out50": 1e3 * at(ages, 0.5), "out95": 1e3 * at(ages, 0.95),
-        "tick50": 1e3 * at(fresh, 0.5), "tick95": 1e3 * at(fresh, 0.95),
-    }  # fmt: skip
+        "out50": 1e3 * at(ages, 0.5),
+        "out95": 1e3 * at(ages, 0.95),
+        "tick50": 1e3 * at(fresh, 0.5),
+        "tick95": 1e3 * at(fresh, 0.95),
+    }
 
 
 def stopped(run: Run, *, twice: bool) -> dict[str, float]:
-    """End a run by Ctrl-C; return when the first line came, the newest arrival on the tape after
-    the signal, and when it had ended (s).
+    """End a run by Ctrl-C; return the times from the signal (s) to the first line, to the newest
+    arrival on the tape, and to the end.
     """
     size = run.log.stat().st_size
     pressed, begin = time.time(), time.monotonic()
@@ -241,13 +247,13 @@ def stopped(run: Run, *, twice: bool) -> dict[str, float]:
         if time.monotonic() - begin > _MAX_S:
             raise TimeoutError(run.log.read_text()[-2000:])
         time.sleep(0.002)
-    word = time.monotonic() - begin
+    first_line = time.monotonic() - begin
     if twice:
         begin = time.monotonic()
         run.process.send_signal(signal.SIGINT)
     run.process.wait(_MAX_S)
     ended = time.monotonic() - begin
-    return {"word": word, "taken": _newest(run.folder / "tap") - pressed, "end": ended}
+    return {"line": first_line, "taken": _newest(run.folder / "tap") - pressed, "end": ended}
 
 
 def _newest(folder: Path) -> float:
@@ -273,15 +279,16 @@ def measured(name: str, load: int, seconds: float) -> dict[str, float]:
         with Run(Path(other), name) as run:
             time.sleep(WARM_S)
             second = stopped(run, twice=True)
-    return found | {"word": max(found["word"], second["word"]), "second": second["end"]}
+    return found | {"line": max(found["line"], second["line"]), "second": second["end"]}
 
 
 def main() -> int:
-    """Measure; 1 where a figure is missed."""
+    """Measure; return 1 if a figure is missed."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.bench.overload", description=__doc__,
+        prog="python -m ops.bench.overload",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--load", type=int, default=12, help="busy loops; default %(default)s")
     parser.add_argument("--seconds", type=float, default=30.0, help="default %(default)s")
     parser.add_argument("--config", nargs="+", choices=CONFIGS, default=CONFIGS)
@@ -289,15 +296,30 @@ def main() -> int:
     rows, missed = [], False
     for name in args.config:
         f = measured(name, args.load, args.seconds)
-        missed |= f["hz"] < MIN_HZ or f["word"] > FIRST_S or f["taken"] > 0
+        missed |= f["hz"] < MIN_HZ or f["line"] > FIRST_S or f["taken"] > 0
         missed |= f["end"] > END_S or f["second"] > SECOND_S
-        rows.append((
-            name, f"{f['hz']:.1f}", f"{f['least']:.0f}", f"{f['gap_ms']:.0f}",
-            *(f"{f[each + '50']:.0f} {f[each + '95']:.0f}" for each in ("out", "tick")),
-            *(f"{f[each]:.2f}" for each in ("word", "taken", "end", "second")),
-        ))  # fmt: skip
-    head = ("config", "hz", "least", "gap ms", "out ms", "tick ms",
-            "word s", "taken s", "end s", "second s")  # fmt: skip
+        rows.append(
+            (
+                name,
+                f"{f['hz']:.1f}",
+                f"{f['least']:.0f}",
+                f"{f['gap_ms']:.0f}",
+                *(f"{f[each + '50']:.0f} {f[each + '95']:.0f}" for each in ("out", "tick")),
+                *(f"{f[each]:.2f}" for each in ("line", "taken", "end", "second")),
+            )
+        )
+    head = (
+        "config",
+        "hz",
+        "least",
+        "gap ms",
+        "out ms",
+        "tick ms",
+        "line s",
+        "taken s",
+        "end s",
+        "second s",
+    )
     print(table(head, rows))
     load = os.getloadavg()[0]
     print(f"{args.load} busy loops on {os.cpu_count()} cores, load {load:.1f} at the end")

@@ -1,9 +1,9 @@
-"""What an hour of the live page costs the browser that shows it.
+"""Cost of an hour of the live page in the browser.
 
 `python -m ops.bench.page [--minutes N] [--csv FILE]`: two phones and an engine, played by this
 machine, are fused at 100 ticks a second; real headless Chromium shows the page. Each minute, after
-forced garbage collection: the JavaScript heap, DOM nodes, event listeners, and what the flow has
-told. Growth is the slope of a line through what comes after the first eleven minutes, in which
+forced garbage collection, the JavaScript heap, DOM nodes, event listeners and the newest tick are
+recorded. Growth is the slope of a line through the samples after the first eleven minutes, in which
 the bounded histories fill.
 """
 
@@ -54,7 +54,7 @@ output: {{dir: {4}, rotate_mb: 16, keep: 1}}
 
 
 class Sample(NamedTuple):
-    """One minute: heap (bytes) after garbage collection, and what else the page holds."""
+    """One minute: heap (bytes) after garbage collection, DOM nodes, listeners and newest tick."""
 
     minute: float
     heap: float
@@ -63,8 +63,10 @@ class Sample(NamedTuple):
     ts: float
 
 
-def watch(address: str, minutes: float, told: Any = print) -> tuple[list[Sample], list[str], float]:
-    """Return a sample a minute, what the page complained of, and when it first drew (ms)."""
+def watch(
+    address: str, minutes: float, report: Any = print
+) -> tuple[list[Sample], list[str], float]:
+    """Return one sample a minute, the page's errors, and the time of its first picture (ms)."""
     samples: list[Sample] = []
     errors: list[str] = []
     with browser() as chromium:
@@ -85,25 +87,28 @@ def watch(address: str, minutes: float, told: Any = print) -> tuple[list[Sample]
             minute = (time.monotonic() - began) / 60
             samples.append(
                 Sample(
-                    minute, metrics["JSHeapUsedSize"], metrics["Nodes"],
-                    metrics["JSEventListeners"], newest(address),
+                    minute,
+                    metrics["JSHeapUsedSize"],
+                    metrics["Nodes"],
+                    metrics["JSEventListeners"],
+                    newest(address),
                 )
-            )  # fmt: skip
-            told(",".join(f"{x:.2f}" for x in samples[-1]))
+            )
+            report(",".join(f"{x:.2f}" for x in samples[-1]))
             if minute >= minutes:
                 return samples, errors, drawn
             page.wait_for_timeout(1e3 * max(0.0, began + 60 * len(samples) - time.monotonic()))
 
 
 def newest(address: str) -> float:
-    """Return the time of the newest tick (s), NaN before there is one."""
+    """Return the time of the newest tick (s), NaN without one."""
     with urllib.request.urlopen(f"{address}state", timeout=10) as answer:
         shown = json.load(answer)["rigs"]["stage"]["ts"]
     return float("nan") if shown is None else float(shown)
 
 
 def growth(samples: Sequence[Sample], column: str) -> tuple[float, float]:
-    """Return a column's slope a minute, with its sd, once the histories are full."""
+    """Return a column's slope a minute and its sd, after the histories are full."""
     settled = [s for s in samples if s.minute >= FILLS_MIN]
     if len(settled) < 4:
         return float("nan"), float("nan")
@@ -116,7 +121,7 @@ def growth(samples: Sequence[Sample], column: str) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the flow, its devices and the browser; print what was seen."""
+    """Run the flow, its devices and the browser; print the figures."""
     parser = argparse.ArgumentParser(prog="ops.bench.page")
     parser.add_argument("--minutes", type=float, default=60.0, help="default %(default)s")
     args = parser.parse_args(argv)
@@ -125,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ports = [free_port() for _ in range(4)]
         config = folder / "stage.yaml"
         config.write_text(CONFIG.format(*ports, folder / "out"))
-        for words in (["simulate", "--live"], ["run"]):
-            command = [sys.executable, "-m", "ops", *words, str(config)]
+        for arguments in (["simulate", "--live"], ["run"]):
+            command = [sys.executable, "-m", "ops", *arguments, str(config)]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             stack.callback(process.wait)
             stack.callback(process.terminate)
@@ -139,19 +144,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     for column, unit in (("heap", 1024.0), ("nodes", 1.0), ("listeners", 1.0)):
         first, last = getattr(samples[0], column) / unit, getattr(samples[-1], column) / unit
         slope, sd = growth(samples, column)
-        rows.append((
-            column + (" KiB" if unit > 1 else ""), f"{first:.0f}", f"{last:.0f}",
-            f"{slope / unit:.3f} ±{sd / unit:.3f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                column + (" KiB" if unit > 1 else ""),
+                f"{first:.0f}",
+                f"{last:.0f}",
+                f"{slope / unit:.3f} ±{sd / unit:.3f}",
+            )
+        )
     print(table(("", "first", "last", "a minute"), rows))
-    print(f"{seconds * 100:.0f} ticks in {samples[-1].minute:.1f} minutes; first picture after"
-          f" {drawn:.0f} ms; {len(errors)} console errors")  # fmt: skip
+    print(
+        f"{seconds * 100:.0f} ticks in {samples[-1].minute:.1f} minutes; first picture after"
+        f" {drawn:.0f} ms; {len(errors)} console errors"
+    )
     for error in errors[:10]:
         print(error, file=sys.stderr)
 
 
 def wait_for(address: str) -> None:
-    """Wait until ticks come."""
+    """Wait for the first tick."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         try:
@@ -160,7 +171,7 @@ def wait_for(address: str) -> None:
         except OSError:
             pass
         time.sleep(0.2)
-    raise SystemExit("ops.bench.page: the flow has not told anything within a minute")
+    raise SystemExit("ops.bench.page: no tick of the flow within a minute")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""How often two series that have nothing in common are given a lag.
+"""Rate of false lags between two unrelated series.
 
 `python -m ops.bench.pairs [--pairs N]`: N pairs (1000) of each kind of noise, ten minutes of 5 Hz
 each, searched as `align` does: a window of a minute each ten seconds, both signs of lag up to 5 s.
-A pair counts when any of its 58 windows is sure enough of a lag to be used.
+A pair counts when the lag of any of its 58 windows is confident enough for use.
 
-`--ladder`: as a search without a lag goes (operators/align/lag_search.py), on series of 40 Hz and what is
-left of them at 20, 10 and 5: a window each second, growing from 13 s to a minute, for 75 s.
-Beside the noises, real pairs that have nothing in common: channels of different recordings
-(`$LUMEN_DATA`, or `../shared/data` beside the tree), random stretches of each. A pair counts when a
-lag is confirmed.
+`--ladder`: the search for a first lag (operators/align/lag_search.py), on series of 40 Hz and their
+versions at 20, 10 and 5: a window each second, growing from 13 s to a minute, for 75 s. Beside the
+noises, unrelated real pairs: random stretches of channels of different recordings (`$LUMEN_DATA`,
+or `../shared/data` beside the tree). A pair counts when a lag is confirmed.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ RECORDINGS = {
     "ecg_vp01": ("chest:ecg", "chest_acc:acc_norm"),
     "px4_2016": ("imu:acc_x", "imu:acc_z"),
 }
-"""What of each recording is a movement or a beat."""
+"""Channels of each recording that are a movement or a beat."""
 
 
 def noise(kind: str, n: int, rng: np.random.Generator) -> F64:
@@ -46,12 +45,12 @@ def noise(kind: str, n: int, rng: np.random.Generator) -> F64:
         shape = np.exp(-0.5 * ((hz - rng.uniform(0.2, 1.4)) / 0.05) ** 2)
     else:
         shape = np.maximum(hz, hz[1]) ** -{"white": 0.0, "1/f": 0.5, "1/f^2": 1.0}[kind]
-    # Of a longer series, so that its ends do not meet.
+    # A part of a longer series, so that its ends do not join.
     return np.asarray(np.fft.irfft((spectrum[0] + 1j * spectrum[1]) * shape)[:n])
 
 
 def windows_with_a_lag(a: F64, b: F64) -> int:
-    """Return how many windows of a pair are sure of a lag."""
+    """Return the number of windows of a pair with a confident lag."""
     window, hop = round(WINDOW_S * HZ), round(HOP_S * HZ)
     ends = range(window // 2, len(a) + 1, hop)
     return sum(
@@ -66,9 +65,9 @@ def windows_with_a_lag(a: F64, b: F64) -> int:
 
 
 def lowered(x: F64, hz: float) -> F64:
-    """Return a series of TOP_HZ at a lower rate, through the kernel that reads channels.
+    """Return a series of TOP_HZ at a lower rate, through the resampling kernel.
 
-    A second is lost at each end: there, what both series lack would be common to them.
+    One second is cut at each end: its missing samples would be common to both series.
     """
     ratio, edge = round(TOP_HZ / hz), round(TOP_HZ)
     u = np.arange(-HALF_WIDTH * ratio, HALF_WIDTH * ratio + 1) / ratio
@@ -77,7 +76,7 @@ def lowered(x: F64, hz: float) -> F64:
 
 
 def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bool:
-    """Return whether a search of two series of TOP_HZ ends with a lag."""
+    """Return whether a search of two series of TOP_HZ confirms a lag."""
     ladder = Ladder()
     views = [(hz, lowered(a, hz), lowered(b, hz)) for hz in RATES_HZ if hz <= top_hz]
     for end_s in np.arange(MIN_WINDOW_S, len(views[0][1]) / RATES_HZ[0] + 1e-9, step_s):
@@ -94,7 +93,7 @@ def confirmed(a: F64, b: F64, top_hz: float = TOP_HZ, step_s: float = 1.0) -> bo
 
 
 def recorded() -> dict[str, list[F64]]:
-    """Return by recording its channels, on an even grid of TOP_HZ."""
+    """Return the channels by recording, on an even grid of TOP_HZ."""
     out: dict[str, list[F64]] = {}
     for name, wanted in RECORDINGS.items():
         if not (lock.DATA / f"{name}.ndjson.gz").exists():
@@ -104,9 +103,12 @@ def recorded() -> dict[str, list[F64]]:
             at, value = channels[channel]
             grid = np.arange(at[0], at[-1], 1 / TOP_HZ)
             even = np.interp(grid, at, value - np.mean(value))
-            # The mean of what lies between two points, so that nothing folds.
-            total = np.interp(grid, at, np.concatenate(([0.0], np.cumsum(
-                np.diff(at) * (value[1:] + value[:-1]) / 2))))  # fmt: skip
+            # The mean of the samples between two points, against aliasing.
+            total = np.interp(
+                grid,
+                at,
+                np.concatenate(([0.0], np.cumsum(np.diff(at) * (value[1:] + value[:-1]) / 2))),
+            )
             even[:-1] = np.diff(total) * TOP_HZ
             out.setdefault(name, []).append(even[:-1])
     return out
@@ -127,7 +129,7 @@ def real_pair(channels: dict[str, list[F64]], rng: np.random.Generator) -> tuple
 
 
 def climb(pairs: int, seed: int, step_s: float, kinds: list[str]) -> None:
-    """Print how many pairs of each kind had a lag confirmed."""
+    """Print the number of pairs of each kind with a confirmed lag."""
     rows: list[tuple[str, str, str]] = []
     channels = recorded()
     for kind in kinds:
@@ -149,13 +151,17 @@ def climb(pairs: int, seed: int, step_s: float, kinds: list[str]) -> None:
 
 
 def main() -> None:
-    """Print how many pairs of each kind were given a lag."""
+    """Print the number of pairs of each kind with a lag."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--ladder", action="store_true", help="as a search without a lag goes")
+    parser.add_argument(
+        "--ladder", action="store_true", help="search for a first lag at several rates"
+    )
     parser.add_argument("--kinds", nargs="*", default=[*KINDS, "recordings"])
-    parser.add_argument("--every", type=float, default=1.0, help="seconds a look (%(default)s)")
+    parser.add_argument(
+        "--every", type=float, default=1.0, help="seconds between two searches (%(default)s)"
+    )
     given = parser.parse_args()
     if given.ladder:
         climb(given.pairs, given.seed, given.every, given.kinds)

@@ -1,11 +1,11 @@
-"""Whether the shipped live example is quiet under the shipped alerts, beside a real Prometheus.
+"""The shipped live example must fire no shipped alert, beside a real Prometheus.
 
     python -m ops.bench.quiet [--seconds 600] [--config configs/live.yaml]
 
-`lumen run` takes the configuration and `lumen simulate --live` plays its devices; a Prometheus with
+`lumen run` runs the configuration and `lumen simulate --live` plays its devices; a Prometheus with
 the shipped configuration and rules scrapes both. Only addresses and folders are replaced. Printed
-are the alerts that were pending or firing, and for how long, the machine's load, and the answer of
-`lumen smoke` at the end. Exit code 1: an alert fired, or smoke is not good.
+are the pending and firing alerts with their durations, the load of the machine, and the result of
+`lumen smoke` at the end. Exit code 1: an alert fired, or the smoke test failed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TAIL = 3_000
 
 
 class Fired(NamedTuple):
-    """An alert, its labels, its state (`pending` or `firing`), and for how long it was so (s)."""
+    """An alert: name, labels, state (`pending` or `firing`), and duration of the state (s)."""
 
     name: str
     labels: str
@@ -46,7 +46,7 @@ class Fired(NamedTuple):
 
 
 def watching(folder: Path, ports: dict[int, int]) -> Path:
-    """Copy the shipped Prometheus configuration and rules; return its path there."""
+    """Copy the shipped Prometheus configuration and rules; return the path of the copy."""
     copy = Path(shutil.copytree(RULES, folder / "prometheus")) / "prometheus.yml"
     text = copy.read_text("utf-8")
     for old, new in ports.items():
@@ -69,13 +69,13 @@ class Result(msgspec.Struct):
 
 
 class Answer(msgspec.Struct):
-    """What Prometheus answers a query with."""
+    """Answer of Prometheus to a query."""
 
     data: Result
 
 
 def asked(port: int, query: str) -> list[Series]:
-    """Return the series that Prometheus answers a query with."""
+    """Return the series of a query."""
     path = urllib.parse.urlencode({"query": query})
     url = f"http://127.0.0.1:{port}/api/v1/query?{path}"
     with urllib.request.urlopen(url, timeout=10.0) as answer:
@@ -94,8 +94,8 @@ def alerts(port: int, seconds: float) -> list[Fired]:
 
 
 def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool]:
-    """Run a configuration with its devices beside a Prometheus; return alerts, and whether smoke
-    is good.
+    """Run a configuration with its devices beside a Prometheus; return its alerts, and whether
+    the smoke test passed.
     """
     path, ports = moved(folder, config.stem, config.read_text("utf-8"), ROOT)
     page = ports[PAGE]
@@ -103,8 +103,13 @@ def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool
     with ExitStack() as stack:
         enter = stack.enter_context
         prometheus_port = free_port()
-        enter(running((*lumen, "simulate", "--live", str(path)), folder / "devices.log",
-                      lambda: (folder / "devices.log").stat().st_size > 0))  # fmt: skip
+        enter(
+            running(
+                (*lumen, "simulate", "--live", str(path)),
+                folder / "devices.log",
+                lambda: (folder / "devices.log").stat().st_size > 0,
+            )
+        )
         ready = f"http://127.0.0.1:{page}/healthz"
         enter(running((*lumen, "run", str(path)), folder / "run.log", lambda: answers(ready)))
         enter(prometheus(watching(folder, ports), prometheus_port))
@@ -112,8 +117,11 @@ def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool
         while (left := began + seconds - time.monotonic()) > 0:
             time.sleep(min(left, 60.0))
             now = [a for a in alerts(prometheus_port, seconds) if a.state == "firing"]
-            print(f"{time.monotonic() - began:5.0f} s, load {os.getloadavg()[0]:.1f}:"
-                  f" {len(now)} fired", file=sys.stderr)  # fmt: skip
+            print(
+                f"{time.monotonic() - began:5.0f} s, load {os.getloadavg()[0]:.1f}:"
+                f" {len(now)} fired",
+                file=sys.stderr,
+            )
         found = alerts(prometheus_port, seconds)
         smoke = subprocess.run(
             (*lumen, "smoke", f"http://127.0.0.1:{page}"), cwd=ROOT, capture_output=True, text=True
@@ -124,11 +132,12 @@ def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool
 
 
 def main() -> int:
-    """Watch, and print the alerts; 1 where one fired or smoke is not good."""
+    """Watch, and print the alerts; return 1 if one fired or the smoke test failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.bench.quiet", description=__doc__,
+        prog="python -m ops.bench.quiet",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--seconds", type=float, default=600.0, help="default %(default)s")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "live.yaml")
     args = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Lags that move: how far off they are, and how often the truth lies inside the sync bound.
+"""Moving lags: their errors, and the coverage of the sync bound.
 
 `python -m ops.bench.ramps [--seeds N] [--ppm P ...]`: two loggers without arrival stamps for ten
 minutes, an IMU of 100 Hz and a phone of 50 Hz that is 0.3 s late, with silences of 8, 3 and 20 s.
-The skew between their clocks makes the lag rise; besides, a lag that walks, and one that steps.
+The skew between their clocks makes the lag rise; other cases have a walking lag and a lag step.
 Each second with two live members counts: the error of the lag against the bound of that tick.
 Asked: the truth inside in 95 % of ticks, a median bound of 8 ms (goal 2), an RMS error after
 120 s of 3 ms (goal 0.5).
@@ -37,7 +37,7 @@ Course = Callable[[F64], F64]
 
 
 class Figures(NamedTuple):
-    """A run's seconds with two live members: error of the lag, its bound, time of each (s)."""
+    """Seconds with two live members of a run: error of the lag, bound, and time (s)."""
 
     error: F64
     bound: F64
@@ -45,12 +45,12 @@ class Figures(NamedTuple):
 
 
 def ramp(ppm: float) -> Course:
-    """Return a lag that rises by the skew between two clocks."""
+    """Return a lag that rises with the skew between two clocks."""
     return lambda t: LAG_S + 1e-6 * ppm * t
 
 
 def walk(q: float, seed: int) -> Course:
-    """Return a lag that walks q s^2/s."""
+    """Return a random walk of the lag with variance q (s^2/s)."""
     steps = np.random.default_rng([seed, 5]).standard_normal(int(10 * SECONDS) + 20)
     level = LAG_S + np.cumsum(np.sqrt(q / 10) * steps)
     return lambda t: np.interp(t, np.arange(len(level)) / 10, level)
@@ -86,34 +86,49 @@ def batches(course: Course, seed: int, noise: float = NOISE) -> Iterator[Batch]:
         cut = order[a : a + _ROWS]
         rx = START + ts[cut]
         yield Batch(
-            rig="bench", names=(("imu", "x"), ("phone", "x")), name=name[cut], ts=rx, rx=rx,
-            stamped=np.zeros(len(cut), bool), wild=np.zeros(len(cut), bool), value=values[cut],
-            seq=np.full(len(cut), -1), line=np.arange(a, a + len(cut)),
+            rig="bench",
+            names=(("imu", "x"), ("phone", "x")),
+            name=name[cut],
+            ts=rx,
+            rx=rx,
+            stamped=np.zeros(len(cut), bool),
+            wild=np.zeros(len(cut), bool),
+            value=values[cut],
+            seq=np.full(len(cut), -1),
+            line=np.arange(a, a + len(cut)),
             end=a + _ROWS >= len(order),
-        )  # fmt: skip
+        )
 
 
 def run(course: Course, seed: int, noise: float = NOISE) -> Figures:
-    """Return what the stations make of a recording."""
+    """Return the figures of the stations for a recording."""
     config = msgspec.convert(
         {
-            "version": 2, "rig": "bench",
+            "version": 2,
+            "rig": "bench",
             "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}],
-            "signals": {"s": {
-                "reference": "imu:x",
-                "members": {"imu:x": {"group": "sensors"}, "phone:x": {"group": "sensors"}},
-            }},
+            "signals": {
+                "s": {
+                    "reference": "imu:x",
+                    "members": {"imu:x": {"group": "sensors"}, "phone:x": {"group": "sensors"}},
+                }
+            },
             "output": {"sync_every_s": 1},
         },
         Config,
-    )  # fmt: skip
+    )
     rows: list[tuple[float, float]] = []
     bound: dict[float, float] = {}
     for packet in Chain(config).run(batches(course, seed, noise)):
         if packet.fused is not None:
             both = packet.fused.live >= 2
-            bound.update(zip(packet.fused.ts[both].tolist(),
-                             packet.fused.sync_bound_s[both].tolist(), strict=True))  # fmt: skip
+            bound.update(
+                zip(
+                    packet.fused.ts[both].tolist(),
+                    packet.fused.sync_bound_s[both].tolist(),
+                    strict=True,
+                )
+            )
         rows += [
             (line.ts, line.lag_s)
             for line in packet.sync
@@ -130,10 +145,13 @@ def row(name: str, runs: list[Figures]) -> list[str]:
     error, bound, at = (np.concatenate(x) for x in zip(*runs, strict=True))
     late = error[at > SETTLED_S]
     return [
-        name, f"{100 * np.mean(error <= bound):.1f}", f"{1e3 * np.median(bound):.2f}",
-        f"{1e3 * np.median(error):.2f}", f"{1e3 * np.sqrt(np.mean(late**2)):.2f}",
+        name,
+        f"{100 * np.mean(error <= bound):.1f}",
+        f"{1e3 * np.median(bound):.2f}",
+        f"{1e3 * np.median(error):.2f}",
+        f"{1e3 * np.sqrt(np.mean(late**2)):.2f}",
         f"{min(float(r.at[0]) for r in runs):.0f}",
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
@@ -141,7 +159,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=4, help="default %(default)s")
     parser.add_argument("--ppm", type=float, nargs="*", default=list(PPM))
-    parser.add_argument("--noise", type=float, default=NOISE, help="of a reading (%(default)s)")
+    parser.add_argument(
+        "--noise", type=float, default=NOISE, help="noise of a reading (%(default)s)"
+    )
     given = parser.parse_args()
     seeds = range(given.seeds)
     rows = [

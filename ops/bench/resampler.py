@@ -1,8 +1,8 @@
-"""What the resampler does to a signal: gains by frequency, losses, latency, for both profiles.
+"""Properties of the resampler: gain by frequency, error by losses, latency, for both profiles.
 
 `python -m ops.bench.resampler`: a channel of 10 samples a tick, evenly spaced, then with 2 % of
-them lost; frequencies in parts of the grid's rate. A loss is what it adds to a signal of the band
-from 0 to 0.3, dB against its power.
+them lost; frequencies as shares of the grid rate. The error by losses is that of a signal in the
+band from 0 to 0.3, in dB relative to its power.
 """
 
 from __future__ import annotations
@@ -21,24 +21,34 @@ SEEDS = 4
 
 
 def read(config: ResampleConfig, time: F64, value: F64) -> F64:
-    """Return the values at all ticks but those at the ends; time in ticks."""
+    """Return the values at all ticks except those at the ends; time in ticks."""
     n, hz = len(time), config.target_hz
     sampler = Sampler(hz, config.half_width_s(), False, eager=config.profile == "low_latency")
     at = time / hz
     sampler.push(
         Block(
-            "s", "s:x", np.arange(n), at, at, value, at, np.ones(n, bool), np.arange(n),
-            host_time=at, straggler=np.zeros(n, bool), spacing=np.full(n, 1 / RATE / hz),
+            "s",
+            "s:x",
+            np.arange(n),
+            at,
+            at,
+            value,
+            at,
+            np.ones(n, bool),
+            np.arange(n),
+            host_time=at,
+            straggler=np.zeros(n, bool),
+            spacing=np.full(n, 1 / RATE / hz),
             noise=np.full(n, np.nan),
         ),
         0,
-    )  # fmt: skip
+    )
     ticks = np.arange(FIRST, TICKS - FIRST)
     return sampler.read(ticks, 0.0, np.full(len(ticks), np.inf))[0]
 
 
 def gain_db(config: ResampleConfig, part: float) -> float:
-    """Return what is left of a sinusoid of so many parts of the grid's rate (dB)."""
+    """Return the gain (dB) of a sinusoid at a share of the grid rate."""
     time = np.arange(TICKS * RATE) / RATE
     power = [
         np.mean(read(config, time, np.cos(2 * np.pi * part * time + phase)) ** 2)
@@ -48,7 +58,7 @@ def gain_db(config: ResampleConfig, part: float) -> float:
 
 
 def loss_db(config: ResampleConfig) -> float:
-    """Return what 2 % of the samples lost add (dB)."""
+    """Return the error (dB) of 2 % lost samples."""
     errors, powers = [], []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)

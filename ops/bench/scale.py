@@ -1,10 +1,10 @@
-"""Members in other units, and members that disagree: gains, levels and the sd that follows.
+"""Members in other units, and members that disagree: gains, levels and the resulting sd.
 
 `python -m ops.bench.scale [--seeds N]`: the stations over simulated recordings.
 
 1. Gain of a member in other units against its reference after 40 and 300 s, of pairs and of five.
-2. Two members that disagree by a constant, the truth drawn anywhere between them: is it within
-   2 sd, and is the sd half of what they differ by, and noise?
+2. Two members that disagree by a constant, with a random truth between them: the share within
+   2 sd, and the sd beside half of the difference plus noise.
 """
 
 from __future__ import annotations
@@ -28,37 +28,48 @@ SECONDS = 400.0
 RATES_HZ = (25.0, 31.7, 50.0, 64.0)
 NOISE = {"20 dB": 0.1, "10 dB": 0.316, "0 dB": 1.0}
 BARS = {"20 dB": (0.8, 0.25), "10 dB": (2.5, 0.8), "0 dB": (7.0, 2.5)}
-"""Asked of the gain's rms error after 40 and 300 s of common data (%)."""
+"""Largest rms error of the gain after 40 and 300 s of common data (%)."""
 APART = (0.1, 0.3, 1.0)
 
 
 def config(sensors: Iterable[Sensor], learnt: bool) -> Config:
-    """Return the configuration of a recording; all but the first learnt, if so asked."""
+    """Return the configuration of a recording; with `learnt`, all gains but the first are."""
     names = [s.channel for s in sensors]
     channels = {n: {"gain": "auto", "offset": "auto"} for n in names[1:]} if learnt else {}
     data: dict[str, Any] = {
-        "version": 2, "rig": "bench",
+        "version": 2,
+        "rig": "bench",
         "streams": [{"name": "rows", "type": "file", "path": "rows", "speed": 0}],
         "channels": channels,
-        "signals": {"pulse": {
-            "reference": names[0],
-            "members": {n: {"group": "ure" if n == names[0] else "sensors"} for n in names},
-        }},
+        "signals": {
+            "pulse": {
+                "reference": names[0],
+                "members": {n: {"group": "ure" if n == names[0] else "sensors"} for n in names},
+            }
+        },
         "align": {"max_lag_s": 2.5},
         "output": {"sync_every_s": 1.0},
-    }  # fmt: skip
+    }
     return msgspec.convert(data, Config)
 
 
 def gains(noise: float, members: int, seed: int) -> dict[float, list[tuple[float, float]]]:
-    """Return by seconds of common data each member's relative error and its sd, in parts of it."""
+    """Return relative error and relative sd of each member, by seconds of common data."""
     rng = np.random.default_rng([seed, members])
     sensors = [Sensor("ure", "pulse", 20.0, "ure", noise=noise, loss=0.02)]
     for k, rate_hz in enumerate(RATES_HZ[: members - 1]):
-        sensors.append(Sensor(
-            f"s{k}", "pulse", rate_hz, lag_s=rng.uniform(-1, 1), noise=noise, loss=0.02,
-            gain=float(2.0 ** rng.choice([-1, 1]) * rng.uniform(0.8, 1.2)), bias=rng.uniform(-1, 1),
-        ))  # fmt: skip
+        sensors.append(
+            Sensor(
+                f"s{k}",
+                "pulse",
+                rate_hz,
+                lag_s=rng.uniform(-1, 1),
+                noise=noise,
+                loss=0.02,
+                gain=float(2.0 ** rng.choice([-1, 1]) * rng.uniform(0.8, 1.2)),
+                bias=rng.uniform(-1, 1),
+            )
+        )
     recording = make(Scenario(SECONDS, tuple(sensors), flat=True), seed)
     out: dict[float, list[tuple[float, float]]] = {40.0: [], 300.0: []}
     true = {s.channel: s.gain for s in sensors}
@@ -76,7 +87,7 @@ def gains(noise: float, members: int, seed: int) -> dict[float, list[tuple[float
 
 
 def disagreement(apart: float, seed: int) -> tuple[F64, F64]:
-    """Return errors and sd (k,) of two members that differ by a constant, settled ticks only."""
+    """Return errors and sd (k,) of the settled ticks of two members with a constant difference."""
     place = np.random.default_rng([seed, 7]).uniform(-0.5, 0.5)
     sensors = (
         Sensor("a", "pulse", 50.0, noise=0.1, bias=apart * (place - 0.5)),
@@ -114,23 +125,34 @@ def main() -> None:
                 ]
             rows.append(row)
     each = ("rms, %", "bar", "error squared / variance", "lines")
-    head = ["", "members", *(f"{x} at {s} s" if x == "rms, %" else x for s in (40, 300)
-                             for x in each)]  # fmt: skip
+    head = [
+        "",
+        "members",
+        *(f"{x} at {s} s" if x == "rms, %" else x for s in (40, 300) for x in each),
+    ]
     print("gain of a member in other units")
     print(table(head, [[str(x) for x in row] for row in rows]))
     rows = []
     for apart in APART:
-        error, sd = (np.concatenate(x) for x in
-                     zip(*(disagreement(apart, s) for s in seeds), strict=True))  # fmt: skip
-        rows.append([
-            f"{apart:g}", f"{100 * np.mean(np.abs(error) <= 2 * sd):.1f}",
-            f"{np.median(sd):.3f}", f"{np.sqrt(np.mean(error**2)):.3f}",
-            f"{np.mean((error / sd) ** 2):.2f}",
-        ])  # fmt: skip
+        error, sd = (
+            np.concatenate(x) for x in zip(*(disagreement(apart, s) for s in seeds), strict=True)
+        )
+        rows.append(
+            [
+                f"{apart:g}",
+                f"{100 * np.mean(np.abs(error) <= 2 * sd):.1f}",
+                f"{np.median(sd):.3f}",
+                f"{np.sqrt(np.mean(error**2)):.3f}",
+                f"{np.mean((error / sd) ** 2):.2f}",
+            ]
+        )
     print("\ntwo members that disagree, the truth anywhere between")
-    print(table(
-        ["apart by", "within 2 sd, %", "sd, median", "error, rms", "error squared / variance"], rows
-    ))  # fmt: skip
+    print(
+        table(
+            ["apart by", "within 2 sd, %", "sd, median", "error, rms", "error squared / variance"],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

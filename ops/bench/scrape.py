@@ -1,13 +1,13 @@
-"""What it costs to be watched: scrapes beside a busy flow, beside hostile clients, and the loss.
+"""Cost of scrapes: their latency beside a busy flow and slow clients, and the lost throughput.
 
     python -m ops.bench.scrape [--rate 20000] [--seconds 30] [--clients 200]
                                 [--events 2000000] [--pairs 7]
 
-A live flow gets OSC at the rate, and its metrics are read ten times a second; then again with slow
-clients of three kinds, who are replaced as they are thrown out. Then one recording is replayed at
-full speed in pairs, with exporter and a scrape a second or with neither: CPU seconds of the flow's
-process. Importing the server is done once, at the start, and told apart. The loss is that of the
-median pair; who is first in a pair alternates.
+A live flow gets OSC at the rate, and its metrics are read ten times a second; then again beside
+slow clients of three kinds, which are replaced when disconnected. Then one recording is replayed at
+full speed in pairs, with an exporter and one scrape a second, and without: CPU seconds of the
+flow's process. The import of the server is a cost of the start, and listed separately. The loss is
+that of the median pair; the order within a pair alternates.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ send(int(sys.argv[1]), *map(float, sys.argv[2:]))"""
 
 
 class Scrapes(NamedTuple):
-    """How long they took (s), in order of size; how many failed; most threads of the flow."""
+    """Sorted latencies (s), number of failures, largest number of threads of the flow."""
 
     waits: list[float]
     failed: int
@@ -58,7 +58,7 @@ class Scrapes(NamedTuple):
 
 
 def scrape(port: int, timeout_s: float = 5.0) -> None:
-    """Read the metrics over a connection of its own."""
+    """Read the metrics over a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", "/metrics_fusion")
@@ -70,7 +70,7 @@ def scrape(port: int, timeout_s: float = 5.0) -> None:
 
 
 def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
-    """Read the metrics of a live flow under load, beside so many slow clients."""
+    """Read the metrics of a live flow under load, beside a number of slow clients."""
     port, web = free_port(), free_port()
     config = folder / "live.yaml"
     shown = f"exporter: {{http_port: {web}}}"
@@ -82,8 +82,8 @@ def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
     waits, failed, threads = [], 0, 0
     try:
         with ended([sys.executable, "-c", _SEND, str(port), str(rate), str(seconds + 2)]):
-            words = [str(web), str(clients), "--renew-s", str(_RENEW_S)]
-            with ended([sys.executable, "-m", "ops.fakes.slow_clients", *words]) as slow:
+            arguments = [str(web), str(clients), "--renew-s", str(_RENEW_S)]
+            with ended([sys.executable, "-m", "ops.fakes.slow_clients", *arguments]) as slow:
                 assert slow.stdout is not None
                 slow.stdout.readline()
                 end = time.monotonic() + seconds
@@ -102,7 +102,7 @@ def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
 
 
 class Pairs:
-    """One recording, replayed with an exporter that is scraped, and without one.
+    """One recording, replayed with a scraped exporter and without one.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Pairs:
         self._shown.write_text(f"{text}exporter: {{http_port: {self._port}}}\n")
 
     def run(self, pairs: int) -> Iterator[tuple[float, float]]:
-        """Yield the CPU seconds without and with; who is first alternates."""
+        """Yield the CPU seconds without and with exporter; the order alternates."""
         for k in range(pairs):
             if k % 2:
                 shown, plain = self._with(), self._without()
@@ -139,7 +139,7 @@ class Pairs:
                 try:
                     scrape(self._port)
                 except (OSError, http.client.HTTPException):
-                    pass  # not up yet, or at its end
+                    pass  # not up yet, or already ended
 
         watching = threading.Thread(target=watch)
         watching.start()
@@ -155,16 +155,16 @@ def _replay(config: Path) -> float:
 
 
 def losses(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return the share of throughput that is lost: lower quartile, median, upper quartile."""
+    """Return the lost share of throughput: lower quartile, median, upper quartile."""
     shares = [1 - plain / shown for plain, shown in pairs]
     low, middle, high = statistics.quantiles([*shares, *shares], n=4, method="inclusive")
     return low, middle, high
 
 
 @contextmanager
-def ended(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run beside, and end it."""
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE)
+def ended(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program within the context."""
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -173,7 +173,7 @@ def ended(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def main() -> int:
-    """Measure, and say whether the bars are met."""
+    """Measure; return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=float, default=20_000)
     parser.add_argument("--seconds", type=float, default=30)
@@ -187,24 +187,29 @@ def main() -> int:
 
 
 def _quick(rate: float, seconds: float, clients: int) -> bool:
-    """Print how long scrapes take; return whether that is quick enough."""
+    """Print the latencies of scrapes; return whether they meet the bar."""
     met, rows = True, []
     for slow, bar in ((0, BESIDE_FLOW_MS), (clients, BESIDE_SLOW_MS)):
         with tempfile.TemporaryDirectory() as folder:
             found = beside(Path(folder), rate, seconds, slow)
         met &= found.at(0.99) <= bar and not found.failed
-        rows.append((
-            f"{slow} slow clients", str(len(found.waits)),
-            *(f"{found.at(share):.1f}" for share in (0.5, 0.95, 0.99, 1.0)), f"{bar:.0f}",
-            str(found.failed), str(found.threads),
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{slow} slow clients",
+                str(len(found.waits)),
+                *(f"{found.at(share):.1f}" for share in (0.5, 0.95, 0.99, 1.0)),
+                f"{bar:.0f}",
+                str(found.failed),
+                str(found.threads),
+            )
+        )
     head = ("ms", "scrapes", "p50", "p95", "p99", "most", "bar of p99", "failed", "threads")
     print(f"beside a flow of {rate:,.0f} events/s\n{table(head, rows)}", flush=True)
     return met
 
 
 def _cheap(events: int, count: int) -> bool:
-    """Print what throughput is lost; return whether that is little enough."""
+    """Print the lost throughput; return whether it meets the bar."""
     start = min(spend(["-c", SERVED]).cpu_s for _ in range(5))
     start -= min(spend(["-c", FLOW]).cpu_s for _ in range(5))
     with tempfile.TemporaryDirectory() as folder:

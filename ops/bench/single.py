@@ -1,10 +1,10 @@
-"""How much the figures of one seed spread, and the bars of `lumen selftest` that follow.
+"""Spread of the figures of one seed, and the resulting bars of `lumen selftest`.
 
-`python -m ops.bench.single [--seeds N] [--jobs N] [--add] [--keep]`: the self-test's recordings
-and the laboratory's, seed by seed; writes `ops/evaluate/single_seed.json`, by which one seed is judged, and
-prints the spread beside it. About 30 s of CPU a seed. To be run on a healthy build after each
-change to what is estimated; `--add` goes on from the seeds of the table, `--keep` writes nothing
-and only counts seeds that go beyond the shipped bars.
+`python -m ops.bench.single [--seeds N] [--jobs N] [--add] [--keep]`: the self-test's recordings and
+the laboratory's, seed by seed. Writes `ops/evaluate/single_seed.json`, the bars of a single seed,
+and prints the spread beside them. About 30 s of CPU a seed. Run it on a healthy build after each
+change of an estimator. `--add` continues from the seeds of the table; `--keep` writes nothing and
+only counts the seeds beyond the shipped bars.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from ops.evaluate.experiment import measure
 from ops.text.table import number, table
 
 FIRST_SEED = 5000
-"""Seeds from here on: nothing was tuned on them."""
+"""First seed; no parameter was tuned on these seeds."""
 RATIOS_DB = (20.0, 10.0, 0.0)
 
 
 class One(NamedTuple):
-    """What one seed comes to: errors by length and check, figures by ratio and key."""
+    """Results of one seed: errors by length and check, figures by ratio and key."""
 
     errors: dict[str, dict[str, float]]
     figures: dict[float, dict[str, float]]
 
 
 def one(seed: int) -> One:
-    """Run a seed's recordings."""
+    """Run the recordings of a seed."""
     errors = {
         single.length(quick): {
             c.what: c.found - c.true
@@ -54,7 +54,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=64, help="default %(default)s")
     parser.add_argument("--first", type=int, default=FIRST_SEED, help="default %(default)s")
     parser.add_argument("--jobs", type=int, default=1, help="default %(default)s")
-    parser.add_argument("--add", action="store_true", help="to the seeds of the shipped table")
+    parser.add_argument("--add", action="store_true", help="add to the seeds of the shipped table")
     parser.add_argument("--keep", action="store_true", help="write nothing")
     args = parser.parse_args()
     made = single.Table(args.first, args.seeds, {}, {})

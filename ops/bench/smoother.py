@@ -1,11 +1,11 @@
-"""One source's clock by its past alone, and from the whole of a recording.
+"""Clock of one source, estimated from its past alone and from the whole recording.
 
 `python -m ops.bench.smoother [--seeds N] [--seconds S] [NAME ...]`: for each kind of delays and
 clock, over N sources (24) of 25 to 64 Hz, the error of mapped time (ms, RMS over seeds) in the
-first 60 s, later, and in the 10 s after a step; (error / sd)^2 of offset and slope after 60 s, a
-line each ten seconds; how many steps were found of how many, and how many stamps, of all, were
-taken for the wrong side of one. The path of 2 ms is part of the offset; rounding and jitter of a
-stamp are no error of the clock's.
+first 60 s, later, and in the 10 s after a step; (error / sd)^2 of offset and slope after 60 s, one
+line each ten seconds; the number of steps found and present, and the number of stamps assigned to
+the wrong side of a step. The path of 2 ms is part of the offset; rounding and jitter of a stamp are
+no error of the clock.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ KINDS = {
 
 
 class Stamps(NamedTuple):
-    """Stamps in order of arrival (n,), and what is true of them."""
+    """Stamps in order of arrival (n,), and their truth."""
 
     source: F64
     arrival: F64
     host: F64
-    """When each was sent (s after the start)."""
+    """Send time of each (s after the start)."""
     offset: F64
-    """Host time, with the path in it, less the clock's reading (s)."""
+    """Host time, path included, minus the clock's reading (s)."""
     slope: F64
-    """Of the offset over the clock's reading (s/s)."""
+    """Slope of the offset over the clock's reading (s/s)."""
     part: I64
 
 
@@ -96,14 +96,18 @@ def stamps(kind: Kind, seed: int, seconds: float) -> Stamps:
     o = np.argsort(arrival, kind="stable")
     offset, slope = START + host + PATH_S - clock, -pace / (1 + pace)
     return Stamps(
-        np.round(stamp[o], 6), np.round(START + arrival[o], 6), np.asarray(host[o], np.float64),
-        offset[o], slope[o], part[o],
-    )  # fmt: skip
+        np.round(stamp[o], 6),
+        np.round(START + arrival[o], 6),
+        np.asarray(host[o], np.float64),
+        offset[o],
+        slope[o],
+        part[o],
+    )
 
 
 @dataclass
 class Figures:
-    """What is found over seeds: squared errors (s^2) by stretch, squared ratios, counts."""
+    """Results over seeds: squared errors (s^2) by stretch, squared ratios, counts."""
 
     first: list[float]
     later: list[float]
@@ -114,7 +118,7 @@ class Figures:
     wrong: int = 0
 
     def add(self, x: Stamps, error: F64, kind: Kind, seconds: float) -> None:
-        """Count the error of mapped time at each stamp (s), those of the wrong side left out."""
+        """Add the errors of mapped time at the stamps (s), without those of the wrong side."""
         after = _after(x.host, kind, seconds)
         early = x.host < SETTLED_S
         fine = np.abs(error) < 0.01
@@ -126,7 +130,7 @@ class Figures:
     def judge(
         self, x: Stamps, lines: Iterable[tuple[int, ClockLine]], kind: Kind, seconds: float
     ) -> None:
-        """Count the honesty of lines, each in force at a stamp."""
+        """Add the (error / sd)^2 of the lines, each in force at a stamp."""
         due = SETTLED_S
         after = _after(x.host, kind, seconds)
         for i, line in lines:
@@ -141,7 +145,7 @@ class Figures:
 
 
 def _after(host: F64, kind: Kind, seconds: float) -> Bool:
-    """Return which stamps come soon after a step."""
+    """Return the mask of the stamps within AFTER_S of a step."""
     out = np.zeros(len(host), bool)
     for share, _ in kind.steps:
         out |= (host >= share * seconds) & (host < share * seconds + AFTER_S)
@@ -149,7 +153,7 @@ def _after(host: F64, kind: Kind, seconds: float) -> Bool:
 
 
 def measure(kind: Kind, seeds: Iterable[int], seconds: float) -> tuple[Figures, Figures]:
-    """Return the figures by the past alone, and from the whole."""
+    """Return the figures of the past alone, and of the whole recording."""
     both = Figures([], [], [], [], []), Figures([], [], [], [], [])
     for seed in seeds:
         x = stamps(kind, seed, seconds)
@@ -159,7 +163,7 @@ def measure(kind: Kind, seeds: Iterable[int], seconds: float) -> tuple[Figures, 
         path = log.path()
         whole = Smoothed(path).feed(x.source, x.arrival, end=True)
         resets = log.clock.resets, len(path.reset_at) - 1
-        # A stamp's own jitter is no error of the clock's.
+        # The jitter of a stamp is no error of the clock.
         for found, judged, count in zip(both, (causal, whole), resets, strict=True):
             found.add(x, judged.host - x.source - x.offset, kind, seconds)
             found.judge(x, ((i, line) for i, _, line in judged.turns), kind, seconds)
@@ -182,18 +186,40 @@ def main() -> None:
     for name in asked.name or KINDS:
         kind = KINDS[name]
         old, new = measure(kind, range(asked.seeds), asked.seconds)
-        rows.append([
-            name, *_cells(old.first, new.first), *_cells(old.later, new.later),
-            *_cells(old.after, new.after),
-            *(number(float(np.mean(z)), 2) for z in
-              (old.offset_z, new.offset_z, old.slope_z, new.slope_z)),
-            f"{old.steps}/{new.steps}/{len(kind.steps) * asked.seeds}",
-            f"{old.wrong}/{new.wrong}",
-        ])  # fmt: skip
-    print(table(
-        ["", "first 60 s", "whole", "later", "whole", "after step", "whole",
-         "offset z2", "whole", "slope z2", "whole", "steps", "wrong side"], rows,
-    ))  # fmt: skip
+        rows.append(
+            [
+                name,
+                *_cells(old.first, new.first),
+                *_cells(old.later, new.later),
+                *_cells(old.after, new.after),
+                *(
+                    number(float(np.mean(z)), 2)
+                    for z in (old.offset_z, new.offset_z, old.slope_z, new.slope_z)
+                ),
+                f"{old.steps}/{new.steps}/{len(kind.steps) * asked.seeds}",
+                f"{old.wrong}/{new.wrong}",
+            ]
+        )
+    print(
+        table(
+            [
+                "",
+                "first 60 s",
+                "whole",
+                "later",
+                "whole",
+                "after step",
+                "whole",
+                "offset z2",
+                "whole",
+                "slope z2",
+                "whole",
+                "steps",
+                "wrong side",
+            ],
+            rows,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""A live flow for an hour beside a URE that flaps: does the account hold, does it grow?
+"""A live flow for an hour beside a flapping URE: balance of its account, and growth.
 
     python -m ops.bench.soak [--minutes 60] [--warm 15] [--recover] [--folder DIR]
 
-Four senders, two of them with clocks of their own, send 5,000 numbers a second from a process
-beside. Of the last sender's datagrams one in a hundred is garbage, and one in a hundred has a
-random address. Three streams flap: two senders pause for 10 s in each 40 s, and the URE is well
-for 20 s, then broken in one way or another for 10 s. Tape, evidence, exporter, OSC out and every
-output are on, and their files rotate.
+Four senders in a separate process, two of them with their own clocks, send 5,000 numbers a second.
+Of the last sender's datagrams one in a hundred is garbage, and one in a hundred has a random
+address. Three streams flap: two senders pause for 10 s in each 40 s, and the URE works for 20 s,
+then has one of several faults for 10 s. Tape, evidence, exporter, OSC out and every output are on,
+and their files rotate.
 
 The warm-up lasts until the tables of names are full (4,096 at 10 new ones a second: 7 minutes)
-and the heap has its lasting shape. `slope` is that of the resident memory after the warm-up, as the median of the slopes between
-any two samples (Theil and Sen), its sd from the 95 % interval of that median; samples that lie
-close together are alike, so that the sd is rather too small. On a busy machine memory rises by
-steps: a flow that was kept waiting has more to do at once, and what that takes it does not all
-give back. Threads and files are compared by the least of each half, since packing a segment or
-answering a scrape takes some for a moment. Each stream has to have received exactly what was
-sent to it, what the kernel dropped included.
+and the heap is stable. `slope` is that of the resident memory after the warm-up: the median of the
+slopes between any two samples (Theil and Sen), with an sd from its 95 % interval. Close samples are
+correlated, so that the sd is rather too small. On a busy machine memory rises by steps: a delayed
+flow processes more at once, and does not return all of that memory. Threads and files are compared
+by the minimum of each half, since a packed segment or a scrape needs some for a moment. Each stream
+has to account for exactly the events sent to it, kernel drops included.
 """
 
 from __future__ import annotations
@@ -85,13 +84,13 @@ BROKEN = (DOWN, "500", FROZEN, FLAPPING, "html", MUTE, "cut", "drip", RESET, "Na
 UP_S, DOWN_S = 20.0, 10.0
 SAMPLE_S = 10.0
 START_S = 3.0
-"""What the sender's process takes to start."""
+"""Start time (s) of the senders' process."""
 MAX_MIB_H = 2.0
 _MIB = 1 << 20
 
 
-class Teller(NamedTuple):
-    """A sender: `hz` datagrams a second of `parts` numbers each, by a clock of its own or none."""
+class Sender(NamedTuple):
+    """A sender of `hz` datagrams a second with `parts` numbers each; optionally with a clock."""
 
     name: str
     hz: int
@@ -101,18 +100,18 @@ class Teller(NamedTuple):
     pauses: bool = False
 
 
-TELLERS = (
-    Teller("phone_1", 500, 3, 0.05, (1234.5, 80.0)),
-    Teller("phone_2", 1500, 1, 0.12, (-77.7, -40.0), pauses=True),
-    Teller("wire", 1000, 1, 0.0),
-    Teller("desk", 1000, 1, 0.02, pauses=True),
+SENDERS = (
+    Sender("phone_1", 500, 3, 0.05, (1234.5, 80.0)),
+    Sender("phone_2", 1500, 1, 0.12, (-77.7, -40.0), pauses=True),
+    Sender("wire", 1000, 1, 0.0),
+    Sender("desk", 1000, 1, 0.02, pauses=True),
 )
 CYCLE_S, SENDING_S = 40, 30
-"""A sender that pauses sends in the first seconds of each cycle."""
+"""A pausing sender sends in the first `SENDING_S` of each cycle (s)."""
 
 
 class Sample(NamedTuple):
-    """A process at a moment after the start (s): memory (MiB), CPU (s), disk (MB) and counts."""
+    """A process at a time after the start (s): memory (MiB), CPU (s), disk (MB) and counts."""
 
     at: float
     rss: float
@@ -124,50 +123,50 @@ class Sample(NamedTuple):
     files: int
 
 
-def datagrams(teller: Teller, began: float) -> Iterator[bytes]:
+def datagrams(sender: Sender, began: float) -> Iterator[bytes]:
     """Return the datagrams of a sender in order; an empty one stands for a pause."""
     movement = Movement(np.random.default_rng([1, 0]))
-    noise = np.random.default_rng([2, teller.hz])
-    address = random.Random(teller.hz)
-    clock = DeviceClock(began, *teller.clock) if teller.clock else None
+    noise = np.random.default_rng([2, sender.hz])
+    address = random.Random(sender.hz)
+    clock = DeviceClock(began, *sender.clock) if sender.clock else None
     for second in count():
-        if teller.pauses and second % CYCLE_S >= SENDING_S:
-            for _ in range(teller.hz):
+        if sender.pauses and second % CYCLE_S >= SENDING_S:
+            for _ in range(sender.hz):
                 yield b""
             continue
-        at = second + np.arange(teller.hz) / teller.hz
-        values = movement.at(at - teller.lag_s) + 0.05 * noise.standard_normal(teller.hz)
+        at = second + np.arange(sender.hz) / sender.hz
+        values = movement.at(at - sender.lag_s) + 0.05 * noise.standard_normal(sender.hz)
         for n, (when, value) in enumerate(zip((began + at).tolist(), values.tolist(), strict=True)):
             if clock:
-                yield bundle(clock.at(when), [("/level", (value,) * teller.parts)])
-            elif teller.name == "desk" and n % 100 < 2:
+                yield bundle(clock.at(when), [("/level", (value,) * sender.parts)])
+            elif sender.name == "desk" and n % 100 < 2:
                 random_name = f"/random/{address.getrandbits(48):x}"
                 yield message(random_name, "d", struct.pack(">d", value)) if n % 2 else b"garbage"
             else:
                 yield message("/level", "d", struct.pack(">d", value))
 
 
-def tell(ports: list[int], began: float, sent: SynchronizedArray[int], done: Event) -> None:
-    """Send at a steady pace until it is done; what the system took is in `sent` (events)."""
+def send_all(ports: list[int], began: float, sent: SynchronizedArray[int], done: Event) -> None:
+    """Send at a steady pace until `done`; `sent` counts the accepted events."""
     sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in ports]
     for out, port in zip(sockets, ports, strict=True):
         out.connect(("127.0.0.1", port))
-    queued = [datagrams(teller, began) for teller in TELLERS]
-    taken = [0] * len(TELLERS)
+    queued = [datagrams(sender, began) for sender in SENDERS]
+    taken = [0] * len(SENDERS)
     while not done.is_set():
         elapsed = time.time() - began
-        for k, teller in enumerate(TELLERS):
-            due = int(elapsed * teller.hz)
+        for k, sender in enumerate(SENDERS):
+            due = int(elapsed * sender.hz)
             for datagram in islice(queued[k], max(0, due - taken[k])):
                 taken[k] += 1
                 if datagram:
                     sockets[k].send(datagram)
-                    sent[k] += teller.parts
+                    sent[k] += sender.parts
         time.sleep(0.001)
 
 
 class Ure:
-    """What the URE says of the same movement, and of itself; the same again while it is frozen."""
+    """Page of the URE: the same movement and its own facts; constant while frozen."""
 
     def __init__(self) -> None:
         self.began = time.time()
@@ -176,17 +175,17 @@ class Ure:
         self.frozen = False
 
     def __call__(self) -> bytes:
-        """Return the page as it is now."""
+        """Return the current page."""
         if not self.frozen or not self._page:
             level = float(self._movement.at(np.array([time.time() - self.began]))[0])
-            said = {key: calm + sd * level for key, (calm, _, sd) in FACTS.items()}
-            said["u_level"] = level
-            self._page = "".join(f"{key} {value:.6f}\n" for key, value in said.items()).encode()
+            values = {key: calm + sd * level for key, (calm, _, sd) in FACTS.items()}
+            values["u_level"] = level
+            self._page = "".join(f"{key} {value:.6f}\n" for key, value in values.items()).encode()
         return self._page
 
 
 def flap(server: Hostile, page: Ure, done: threading.Event) -> None:
-    """Break the URE in one way after another, and heal it in between."""
+    """Apply one fault of the URE after another, with healthy spans between."""
     for mode in cycle(BROKEN):
         if done.wait(UP_S):
             return
@@ -199,7 +198,7 @@ def flap(server: Hostile, page: Ure, done: threading.Event) -> None:
 
 
 def scrape(url: str, took: list[float], done: threading.Event) -> None:
-    """Ask for the metrics once a second; note how long each answer took (s)."""
+    """Read the metrics once a second; record the latency of each answer (s)."""
     while not done.wait(1.0):
         begin = time.monotonic()
         with urllib.request.urlopen(url, timeout=30) as answer:
@@ -208,7 +207,7 @@ def scrape(url: str, took: list[float], done: threading.Event) -> None:
 
 
 def look(pid: int, began: float, folder: Path) -> Sample:
-    """Return how a process is."""
+    """Return a sample of a process."""
     process = Path(f"/proc/{pid}")
     rollup = (process / "smaps_rollup").read_text()
     rss, pss, anonymous = (
@@ -218,7 +217,7 @@ def look(pid: int, began: float, folder: Path) -> Sample:
     status = (process / "status").read_text()
     disk = 0
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # replaced just now
+        with suppress(FileNotFoundError):  # just replaced
             disk += path.stat().st_blocks * 512
     threads = int(status.partition("Threads:")[2].split()[0])
     files = len(list((process / "fd").iterdir()))
@@ -227,16 +226,18 @@ def look(pid: int, began: float, folder: Path) -> Sample:
 
 
 def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
-    """Start a flow and wait until it hears every sender."""
+    """Start a flow and wait until every sender's stream is up."""
     store = ["--recover", str(folder / "store")] if recover else []
     log = folder / "log"
-    with log.open("wb") as said:
+    with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops", "run", str(config), *store], cwd=ROOT,
-            stdout=subprocess.DEVNULL, stderr=said,
-        )  # fmt: skip
+            [sys.executable, "-m", "ops", "run", str(config), *store],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
     end = time.monotonic() + 60
-    while not all(f"{teller.name} is up" in log.read_text() for teller in TELLERS):
+    while not all(f"{sender.name} is up" in log.read_text() for sender in SENDERS):
         if process.poll() is not None or time.monotonic() > end:
             process.kill()
             raise RuntimeError(log.read_text())
@@ -245,8 +246,8 @@ def start(folder: Path, config: Path, recover: bool) -> subprocess.Popen[bytes]:
 
 
 def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dict[str, Any]]:
-    """Run the flow; return its samples, and what was sent, received and how it ended."""
-    ports = [free_port() for _ in TELLERS]
+    """Run the flow; return its samples, and the sent and received events and its end."""
+    ports = [free_port() for _ in SENDERS]
     http, page, done = free_port(), Ure(), threading.Event()
     context = multiprocessing.get_context("spawn")
     sent, over = context.Array("Q", len(ports)), context.Event()
@@ -255,13 +256,19 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
     with Hostile(page) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
         sink.bind(("127.0.0.1", 0))
         config = folder / "soak.yaml"
-        config.write_text(CONFIG.format(
-            ports=ports, url=server.url, facts=", ".join(f'"ure:{key}"' for key in FACTS),
-            http=http, folder=folder, sink=sink.getsockname()[1],
-        ))  # fmt: skip
+        config.write_text(
+            CONFIG.format(
+                ports=ports,
+                url=server.url,
+                facts=", ".join(f'"ure:{key}"' for key in FACTS),
+                http=http,
+                folder=folder,
+                sink=sink.getsockname()[1],
+            )
+        )
         process = start(folder, config, recover)
         begin = page.began = time.time() + START_S
-        sender = context.Process(target=tell, args=(ports, begin, sent, over))
+        sender = context.Process(target=send_all, args=(ports, begin, sent, over))
         url = f"http://127.0.0.1:{http}/metrics_fusion"
         threads = [
             threading.Thread(target=flap, args=(server, page, done)),
@@ -295,7 +302,7 @@ def soak(folder: Path, minutes: float, recover: bool) -> tuple[list[Sample], dic
     return samples, {
         "status": status,
         "stopped_in_s": round(stopped_s, 2),
-        "sent": {teller.name: n for teller, n in zip(TELLERS, sent[:], strict=True)},
+        "sent": {sender.name: n for sender, n in zip(SENDERS, sent[:], strict=True)},
         "account": run["account"],
         "balanced": run["balanced"],
         "scrapes": len(took),
@@ -310,24 +317,36 @@ def slope(samples: list[Sample]) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Soak a flow; 1 where an event is missing, or something grows."""
+    """Soak a flow; return 1 if an event is missing, or a figure grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--warm", type=float, default=15, help="minutes")
     parser.add_argument("--recover", action="store_true", help="with a recovery store")
-    parser.add_argument("--folder", type=Path, help="where to keep what it writes")
+    parser.add_argument("--folder", type=Path, help="folder of its files")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lumen-soak-") as name:
         folder = args.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         samples, found = soak(folder, args.minutes, args.recover)
     each = max(1, len(samples) // 12)
-    print(table(
-        ("minute", "RSS MiB", "PSS", "anonymous", "threads", "files", "CPU %", "disk MB"),
-        [(f"{b.at / 60:.1f}", f"{b.rss:.1f}", f"{b.pss:.1f}", f"{b.anonymous:.1f}",
-          str(b.threads), str(b.files), f"{100 * (b.cpu - a.cpu) / (b.at - a.at):.0f}",
-          f"{b.disk:.0f}") for a, b in zip(samples[::each], samples[each::each], strict=False)],
-    ))  # fmt: skip
+    print(
+        table(
+            ("minute", "RSS MiB", "PSS", "anonymous", "threads", "files", "CPU %", "disk MB"),
+            [
+                (
+                    f"{b.at / 60:.1f}",
+                    f"{b.rss:.1f}",
+                    f"{b.pss:.1f}",
+                    f"{b.anonymous:.1f}",
+                    str(b.threads),
+                    str(b.files),
+                    f"{100 * (b.cpu - a.cpu) / (b.at - a.at):.0f}",
+                    f"{b.disk:.0f}",
+                )
+                for a, b in zip(samples[::each], samples[each::each], strict=False)
+            ],
+        )
+    )
     warm = [s for s in samples if s.at >= min(args.warm, args.minutes / 3) * 60]
     grows, sd = slope(warm)
     half = len(warm) // 2
@@ -337,9 +356,9 @@ def main() -> int:
         for what in ("threads", "files")
     }
     received = {name: ends["received"] for name, ends in found["account"]["by_source"].items()}
-    told = {"received": received, **found["account"]["total"]}
-    print(json.dumps({**found, "account": told}))
-    grown = ", ".join(f"{what} {n:+d}" for what, n in more.items())
+    account = {"received": received, **found["account"]["total"]}
+    print(json.dumps({**found, "account": account}))
+    grown = ", ".join(f"{name} {n:+d}" for name, n in more.items())
     print(f"slope {grows:.2f} MiB/h (sd {sd:.2f}), {grown}")
     exact = {name: n for name, n in received.items() if name != "ure"} == found["sent"]
     steady = grows <= MAX_MIB_H and not any(more.values())

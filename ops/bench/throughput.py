@@ -2,13 +2,13 @@
 
 `python -m ops.bench.throughput [--rounds N] [--events N] [--arrival] [--growth]`
 
-A recording is made (`events`), then the flow and `asof` run on it in turn, each as a process of
-its own with start and imports: CPU seconds of all its threads, user and system, from `wait4`.
-What else the machine does slows both, so only their ratio within a round is worth noting.
-Beside it the floor, in the same rounds: imports alone, decoding alone, writing as many ticks
-alone, and what each station takes (`floor`).
+A recording is written (`events`), then the flow and `asof` run on it in turn, each in a separate
+process with start and imports: CPU seconds of all its threads, user and system, from `wait4`. Other
+load of the machine slows both, so only their ratio within a round is significant. The floor is
+measured in the same rounds: imports alone, decoding alone, writing as many ticks alone, and each
+station (`floor`).
 
-`--growth` compares the peak memory of four times as many events instead.
+`--growth` instead compares the peak memory with that of four times as many events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# No numpy here: a process begins with the peak memory of the one that started it.
+# Without numpy: a process starts with the peak memory of its parent.
 
 ROOT = Path(__file__).resolve().parents[2]
 HZ = 100.0
@@ -49,23 +49,23 @@ output: {{dir: {out}}}
 
 
 class Usage(NamedTuple):
-    """What a process took."""
+    """Resources and output of a process."""
 
     cpu_s: float
     peak_mib: float
-    said: str
+    output: str
 
 
 class Race:
-    """A recording, its configuration, and who runs on it."""
+    """A recording, its configuration, and the programs that run on it."""
 
     def __init__(self, folder: Path, events: int, arrival: bool) -> None:
         self.recording = folder / f"events_{events}.ndjson"
         self.config = folder / f"events_{events}.yaml"
         self.out = folder / "out"
         self.joined = folder / "joined.jsonl"
-        words = ["-m", "ops.bench.events", str(self.recording), "--events", str(events)]
-        spend([*words, "--arrival"] if arrival else words)
+        arguments = ["-m", "ops.bench.events", str(self.recording), "--events", str(events)]
+        spend([*arguments, "--arrival"] if arrival else arguments)
         path, out = json.dumps(str(self.recording)), json.dumps(str(self.out))
         self.config.write_text(CONFIG.format(path=path, out=out, hz=HZ))
 
@@ -84,41 +84,43 @@ class Race:
         return spend([script, str(self.recording), str(self.joined), str(HZ)])
 
     def imports(self) -> Usage:
-        """Import the flow and the engine, and do nothing."""
+        """Import the flow and the engine only."""
         return spend(["-c", "import bytewax.run, flows.fusion"])
 
     def floor(self) -> dict[str, float]:
-        """Return what the parts take in one process (s)."""
+        """Return the CPU time of the parts in one process (s)."""
         shutil.rmtree(self.out, ignore_errors=True)
-        parts = json.loads(spend(["-m", "ops.bench.floor", str(self.config)]).said)
+        parts = json.loads(spend(["-m", "ops.bench.floor", str(self.config)]).output)
         stations = {f"  {name}": cpu_s for name, cpu_s in parts["stations"].items()}
         return {"decode": parts["decode"], "write": parts["write"], **stations}
 
 
-def spend(words: list[str]) -> Usage:
-    """Run Python and return what it took.
+def spend(arguments: list[str]) -> Usage:
+    """Run Python and return its resources and output.
 
     Raises
     ------
     RuntimeError
-        It failed; with what it said.
+        The process failed; the message ends with its errors.
     """
-    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=said, stderr=errors)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=errors
+        )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-        said.seek(0)
+        output.seek(0)
         if child.returncode:
             errors.seek(0)
             tail = errors.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"exit code {child.returncode} of {' '.join(words)}\n{tail}")
+            raise RuntimeError(f"exit code {child.returncode} of {' '.join(arguments)}\n{tail}")
         unit = 1 if sys.platform == "darwin" else 1024
         peak_mib = used.ru_maxrss * unit / 2**20
-        return Usage(used.ru_utime + used.ru_stime, peak_mib, said.read().decode())
+        return Usage(used.ru_utime + used.ru_stime, peak_mib, output.read().decode())
 
 
 def throughput(race: Race, events: int, rounds: int, beside: bool) -> Iterator[str]:
-    """Yield what the rounds showed."""
+    """Yield the results of the rounds."""
     flows, joins, ratios = [], [], []
     floors: dict[str, list[float]] = {}
     for i in range(1, rounds + 1):
@@ -147,7 +149,7 @@ def throughput(race: Race, events: int, rounds: int, beside: bool) -> Iterator[s
 
 
 def growth(folder: Path, events: int, arrival: bool) -> Iterator[str]:
-    """Yield what four times as many events do to the peak memory."""
+    """Yield the peak memory, and that of four times as many events."""
     one, four = (Race(folder, n, arrival).flow().peak_mib for n in (events, 4 * events))
     yield f"{events:,} events: peak {one:.1f} MiB (bar {MAX_MIB:.0f})"
     yield f"{4 * events:,} events: peak {four:.1f} MiB"

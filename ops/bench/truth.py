@@ -1,14 +1,14 @@
-"""Real signals and recordings whose truth is known, causal and in hindsight.
+"""Real signals and recordings with known truth, causal and in hindsight.
 
-`python -m ops.bench.truth [--seeds N]`: recordings of real devices are read where they lie, the
-folder `shared/data` beside the repository or `$LUMEN_DATA`.
+`python -m ops.bench.truth [--seeds N]`: recordings of real devices are read from
+`shared/data` beside the repository or `$LUMEN_DATA`.
 
 1. A real series is measured by four simulated instruments, each with its own clock, lag, noise
-   and unit (gains of 0.5 to 2, levels within 1, all learnt); beside the same with the true gains
-   typed in, and beside the best instrument alone, whose clock, lag and gain are known.
-2. Recordings of several devices: the lag that is found, and whether the truth is in the bound.
-3. Two receivers in one car, of which the better one stands for the truth: what the fused value is
-   off by, beside half of what they disagree by, at 1 and at 5 ticks a second.
+   and unit (gains of 0.5 to 2, levels within 1, all learnt). Compared with the run with configured
+   true gains, and with the best instrument alone at known clock, lag and gain.
+2. Recordings of several devices: the found lag, and the coverage of the bound.
+3. Two receivers in one car, the better one as truth: the error of the fused value, beside half of
+   the difference of the receivers, at 1 and at 5 ticks a second.
 """
 
 from __future__ import annotations
@@ -46,23 +46,31 @@ SERIES = {
     "foot, walking": ("sevivi_walking", "imu_lf", "acc_norm"),
     "turning of a pod": ("nilspod_synced", "pod_7fad", "gyr_norm"),
 }
-"""Real series by what they are: recording, source and key."""
+"""Real series by name: recording, source and key."""
 PAIRS = {
     "walking: foot and camera": (
-        "sevivi_walking", "imu_lf:acc_norm", "kinect:spine_acc_norm", -4.08, 6.0,
+        "sevivi_walking",
+        "imu_lf:acc_norm",
+        "kinect:spine_acc_norm",
+        -4.08,
+        6.0,
     ),
     "pods 7fad and 922a, turning": (
-        "nilspod_synced", "pod_7fad:gyr_norm", "pod_922a:gyr_norm", 0.0, 5.0,
+        "nilspod_synced",
+        "pod_7fad:gyr_norm",
+        "pod_922a:gyr_norm",
+        0.0,
+        5.0,
     ),
-}  # fmt: skip
-"""Two devices that measure one thing: recording, channels, true lag of the second, largest lag."""
+}
+"""Two devices of one quantity: recording, channels, true lag of the second, largest lag."""
 DRIVE, TRUE, OTHER = "gnss_vs_span", "reference", "ublox"
 AXES = ("east", "north", "alt")
 
 
 @dataclass(frozen=True)
 class Played:
-    """A real series as a movement: RMS 1, low-passed, played back and forth for ever."""
+    """A real series as an endless movement: RMS 1, low-passed, played forwards and backwards."""
 
     value: F64
 
@@ -97,34 +105,46 @@ def scenario(noise: float, seed: int) -> Scenario:
     rng = np.random.default_rng([seed, 11])
     sensors = [Sensor("s0", "x", RATES_HZ[0], noise=noise, loss=0.01)]
     for k, rate_hz in enumerate(RATES_HZ[1:], 1):
-        sensors.append(Sensor(
-            f"s{k}", "x", rate_hz, offset_s=rng.uniform(-5, 5), skew_ppm=rng.uniform(-50, 50),
-            lag_s=rng.uniform(0, 0.4), noise=noise, loss=0.01,
-            gain=float(np.exp2(rng.uniform(-1, 1))), bias=rng.uniform(-1, 1),
-        ))  # fmt: skip
+        sensors.append(
+            Sensor(
+                f"s{k}",
+                "x",
+                rate_hz,
+                offset_s=rng.uniform(-5, 5),
+                skew_ppm=rng.uniform(-50, 50),
+                lag_s=rng.uniform(0, 0.4),
+                noise=noise,
+                loss=0.01,
+                gain=float(np.exp2(rng.uniform(-1, 1))),
+                bias=rng.uniform(-1, 1),
+            )
+        )
     return Scenario(SECONDS, tuple(sensors))
 
 
 def config(recording: SimulatedRecording, mode: Mode, learnt: bool, place: Path) -> str:
-    """Return the configuration of a recording, its gains learnt or the true ones."""
+    """Return the configuration of a recording, with learnt or true gains."""
     sensors = recording.scenario.sensors
     channels = {
-        s.channel: {"gain": "auto", "offset": "auto"} if learnt
+        s.channel: {"gain": "auto", "offset": "auto"}
+        if learnt
         else {"gain": 1 / s.gain, "offset": -s.bias / s.gain}
         for s in sensors[1:]
-    }  # fmt: skip
+    }
     data: dict[str, Any] = {
-        "version": 2, "mode": mode,
+        "version": 2,
+        "mode": mode,
         "streams": [{"name": "r", "type": "file", "path": str(place / "r.ndjson"), "speed": 0}],
         "channels": channels,
         "signals": {"x": {"reference": "s0:x", "members": {s.channel: {} for s in sensors}}},
-        "align": {"max_lag_s": 2.0}, "output": {"dir": str(place / "out")},
-    }  # fmt: skip
+        "align": {"max_lag_s": 2.0},
+        "output": {"dir": str(place / "out")},
+    }
     return json.dumps(data)
 
 
 def settled(recording: SimulatedRecording, clean: F64, mode: Mode, learnt: bool) -> F64:
-    """Return error, sd, and whether the time error lies in the bound, of settled ticks (3, k)."""
+    """Return error, sd, and coverage of the time error of settled ticks (3, k)."""
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         recording.write(place / "r.ndjson")
@@ -142,7 +162,7 @@ def settled(recording: SimulatedRecording, clean: F64, mode: Mode, learnt: bool)
 
 
 def instruments(name: str, noise: float, seeds: range) -> list[list[str]]:
-    """Return the rows of a real series: causal and in hindsight."""
+    """Return the rows of a real series, causal and in hindsight."""
     played = Played.read(*SERIES[name])
     recordings = [make(scenario(noise, seed), seed, played) for seed in seeds]
     ticks = START + np.arange(int(SECONDS * 5) + 1) / 5
@@ -156,17 +176,25 @@ def instruments(name: str, noise: float, seeds: range) -> list[list[str]]:
             for learnt in (True, False)
         )
         rms, true = (float(np.sqrt(np.mean(x[0] ** 2))) for x in (own, given))
-        rows.append([
-            name, mode, f"{rms:.4f}", f"{best:.4f}", f"{rms / best:.2f}",
-            f"{np.median(own[1]):.4f}", f"{np.mean((own[0] / own[1]) ** 2):.2f}",
-            f"{rms / true:.3f}", f"{np.mean((given[0] / given[1]) ** 2):.2f}",
-            f"{100 * np.nanmean(own[2]):.1f}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                name,
+                mode,
+                f"{rms:.4f}",
+                f"{best:.4f}",
+                f"{rms / best:.2f}",
+                f"{np.median(own[1]):.4f}",
+                f"{np.mean((own[0] / own[1]) ** 2):.2f}",
+                f"{rms / true:.3f}",
+                f"{np.mean((given[0] / given[1]) ** 2):.2f}",
+                f"{100 * np.nanmean(own[2]):.1f}",
+            ]
+        )
     return rows
 
 
 def alone(recording: SimulatedRecording, clean: F64, ticks: F64) -> float:
-    """Return the RMS error of the best instrument, its clock, lag, gain and level known."""
+    """Return the RMS error of the best instrument with known clock, lag, gain and level."""
     errors = []
     for k, s in enumerate(recording.scenario.sensors):
         rows = recording.rows.take((recording.rows.name == k) & ~recording.rows.outlier)
@@ -179,18 +207,25 @@ def alone(recording: SimulatedRecording, clean: F64, ticks: F64) -> float:
 
 
 def pair(name: str, mode: Mode) -> list[str]:
-    """Return the row of two devices: when the lag was found, how far off, and in the bound."""
-    recording, first, second, true_s, most_s = PAIRS[name]
+    """Return the row of two devices: time and error of the found lag, coverage of the bound."""
+    recording, first, second, true_s, max_lag_s = PAIRS[name]
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder, "pair.yaml")
         data: dict[str, Any] = {
-            "version": 2, "mode": mode,
-            "streams": [{"name": "r", "type": "file", "speed": 0,
-                         "path": str(DATA / f"{recording}.ndjson.gz")}],
+            "version": 2,
+            "mode": mode,
+            "streams": [
+                {
+                    "name": "r",
+                    "type": "file",
+                    "speed": 0,
+                    "path": str(DATA / f"{recording}.ndjson.gz"),
+                }
+            ],
             "signals": {"x": {"reference": first, "members": {first: {}, second: {}}}},
-            "align": {"max_lag_s": most_s},
+            "align": {"max_lag_s": max_lag_s},
             "output": {"dir": str(Path(folder, "out")), "sync_every_s": 1},
-        }  # fmt: skip
+        }
         chosen.write_text(json.dumps(data), "utf-8")
         results = rigs(execute(chosen, progress=False))[0]
         ticks = list(results.ticks())
@@ -201,10 +236,14 @@ def pair(name: str, mode: Mode) -> list[str]:
     bounds = [t.sync_bound_s for t in both if t.sync_bound_s is not None]
     error = (lines[-1].lag_s or 0.0) - true_s
     return [
-        name, mode, f"{lines[0].ts - begin:.0f}", f"{1e3 * error:.1f}",
+        name,
+        mode,
+        f"{lines[0].ts - begin:.0f}",
+        f"{1e3 * error:.1f}",
         f"{1e3 * (lines[-1].lag_sd_s or 0.0):.1f}",
-        f"{1e3 * np.median(bounds):.1f}" if bounds else "null", f"{len(both)} of {len(ticks)}",
-    ]  # fmt: skip
+        f"{1e3 * np.median(bounds):.1f}" if bounds else "null",
+        f"{len(both)} of {len(ticks)}",
+    ]
 
 
 def positions(source: str, key: str) -> dict[int, float]:
@@ -224,13 +263,16 @@ def receivers(axis: str, mode: Mode, hz: float) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         chosen = Path(folder, "drive.yaml")
         data: dict[str, Any] = {
-            "version": 2, "mode": mode,
-            "streams": [{"name": "r", "type": "file", "speed": 0,
-                         "path": str(DATA / f"{DRIVE}.ndjson.gz")}],
+            "version": 2,
+            "mode": mode,
+            "streams": [
+                {"name": "r", "type": "file", "speed": 0, "path": str(DATA / f"{DRIVE}.ndjson.gz")}
+            ],
             "signals": {"x": {"reference": members[0], "members": {m: {} for m in members}}},
-            "align": {"max_lag_s": 2.0}, "resample": {"target_hz": hz},
+            "align": {"max_lag_s": 2.0},
+            "resample": {"target_hz": hz},
             "output": {"dir": str(Path(folder, "out"))},
-        }  # fmt: skip
+        }
         chosen.write_text(json.dumps(data), "utf-8")
         results = rigs(execute(chosen, progress=False))[0]
         ticks = [t for t in results.ticks() if t.live == 2 and t.ts == round(t.ts)]
@@ -238,16 +280,24 @@ def receivers(axis: str, mode: Mode, hz: float) -> list[str]:
     rows = [
         (s.value - first[t], s.sd, second[t] - first[t])
         for tick in ticks
-        if (t := round(tick.ts)) in first and t in second
-        and (s := tick.signals["x"]).value is not None and s.sd is not None
-    ]  # fmt: skip
+        if (t := round(tick.ts)) in first
+        and t in second
+        and (s := tick.signals["x"]).value is not None
+        and s.sd is not None
+    ]
     error, sd, apart = np.array(rows, np.float64).T
     rms, half = (float(np.sqrt(np.mean(x**2))) for x in (error, apart / 2))
     return [
-        f"{axis}, {hz:g} ticks a second", mode, f"{rms:.3f}", f"{half:.3f}", f"{rms / half:.2f}",
-        f"{np.median(sd):.3f}", f"{np.mean((error / sd) ** 2):.2f}",
-        f"{100 * np.mean(np.abs(error) <= 2 * sd):.1f}", str(len(rows)),
-    ]  # fmt: skip
+        f"{axis}, {hz:g} ticks a second",
+        mode,
+        f"{rms:.3f}",
+        f"{half:.3f}",
+        f"{rms / half:.2f}",
+        f"{np.median(sd):.3f}",
+        f"{np.mean((error / sd) ** 2):.2f}",
+        f"{100 * np.mean(np.abs(error) <= 2 * sd):.1f}",
+        str(len(rows)),
+    ]
 
 
 def main() -> int:
@@ -256,28 +306,47 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="default %(default)s")
     seeds = range(100, 100 + parser.parse_args().seeds)
     if not DATA.is_dir():
-        print(f"the recordings are not here: no folder {DATA}")
+        print(f"no recordings: missing folder {DATA}")
         return 1
     for name, noise in NOISE.items():
         rows = [row for series in SERIES for row in instruments(series, noise, seeds)]
         print(f"real series, four instruments, three in other units, {name}")
-        print(table([
-            "", "mode", "RMSE", "best alone", "ratio", "sd", "NEES", "beside true gains",
-            "NEES then", "in the bound, %",
-        ], rows))  # fmt: skip
+        print(
+            table(
+                [
+                    "",
+                    "mode",
+                    "RMSE",
+                    "best alone",
+                    "ratio",
+                    "sd",
+                    "NEES",
+                    "beside true gains",
+                    "NEES then",
+                    "in the bound, %",
+                ],
+                rows,
+            )
+        )
     print("\ntwo devices, lags in ms")
-    print(table(
-        ["", "mode", "found after, s", "error", "sd", "bound, median", "ticks with both"],
-        [pair(name, mode) for name in PAIRS for mode in ("causal", "hindsight")],
-    ))  # fmt: skip
+    print(
+        table(
+            ["", "mode", "found after, s", "error", "sd", "bound, median", "ticks with both"],
+            [pair(name, mode) for name in PAIRS for mode in ("causal", "hindsight")],
+        )
+    )
     print("\ntwo receivers in one car, m")
-    print(table(
-        ["", "mode", "RMSE", "half apart", "ratio", "sd", "NEES", "within 2 sd, %", "ticks"],
-        [
-            receivers(axis, mode, hz)
-            for axis in AXES for hz in (1.0, 5.0) for mode in ("causal", "hindsight")
-        ],
-    ))  # fmt: skip
+    print(
+        table(
+            ["", "mode", "RMSE", "half apart", "ratio", "sd", "NEES", "within 2 sd, %", "ticks"],
+            [
+                receivers(axis, mode, hz)
+                for axis in AXES
+                for hz in (1.0, 5.0)
+                for mode in ("causal", "hindsight")
+            ],
+        )
+    )
     return 0
 
 

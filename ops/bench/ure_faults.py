@@ -1,11 +1,11 @@
-"""A live flow beside a URE that breaks in every known way: are its ticks even, and its verdicts?
+"""A live flow beside a URE with every known fault: regularity of its ticks, and its verdicts.
 
     python -m ops.bench.ure_faults [--seconds 4] [--mode drip --mode down]
 
-One flow runs all the time, with OSC beside the URE; in each mode the URE is broken for some
-seconds, then well again for as long. Ticks are timed as their lines appear. A member goes stale
-three pulls after its last sample: the first tick of the fallback has to be the first one beyond
-that, and a second (`rejoin_after_s`) after the first new sample both groups have to be back.
+One flow runs all the time, with OSC beside the URE. In each mode the URE has a fault for some
+seconds, then works for as long. A tick is dated by the appearance of its line. A member is stale
+three pulls after its last sample: the first tick after that has to be the first of the fallback.
+One second (`rejoin_after_s`) after the first new sample, both groups have to be back.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ output: {{dir: {folder}/out, aligned: true}}
 
 @dataclass
 class Page:
-    """What the URE says: a level that moves, unless it is frozen."""
+    """Page of the URE: a moving level, constant while frozen."""
 
     frozen: bool = False
     stamped: bool = False
     at: float = field(default_factory=time.time)
 
     def __call__(self) -> bytes:
-        """Return it as it is now."""
+        """Return the current page."""
         if not self.frozen:
             self.at = time.time()
         stamp = f" {self.at * 1e3:.0f}" if self.stamped else ""
@@ -76,9 +76,9 @@ class Page:
 
 @dataclass
 class Trial:
-    """One mode: when it began and ended (s since 1970), and what was seen meanwhile.
+    """One mode: begin and end (s since 1970), and its figures.
 
-    `intervals` are those between two ticks as they appeared (s); `peak_mib` is over the base.
+    `intervals` are those between appearances of ticks (s); `peak_mib` is relative to the base.
     """
 
     mode: str
@@ -90,7 +90,7 @@ class Trial:
 
 
 class Watch(threading.Thread):
-    """Notes when each tick appears in a file."""
+    """Records the time at which each tick appears in a file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
@@ -99,7 +99,7 @@ class Watch(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Look every 2 ms."""
+        """Read the file every 2 ms."""
         with self.path.open("rb") as file:
             while not self.done.is_set():
                 self.seen += [time.time()] * file.read().count(b"\n")
@@ -109,7 +109,7 @@ class Watch(threading.Thread):
 def trials(
     server: Hostile, page: Page, modes: list[str], seconds: float, flow_: subprocess.Popen[bytes]
 ) -> list[Trial]:
-    """Break and heal the URE in each mode."""
+    """Apply and remove each fault of the URE."""
     done, base = [], _memory(flow_.pid, "VmRSS")
     for mode in modes:
         Path(f"/proc/{flow_.pid}/clear_refs").write_text("5")
@@ -141,14 +141,21 @@ def _send(port: int, done: threading.Event) -> None:
 
 
 def measure(folder: Path, modes: list[str], seconds: float) -> tuple[list[Trial], dict[str, Any]]:
-    """Run the flow through the modes; return what was seen, and its account."""
+    """Run the flow through the modes; return the trials and its account."""
     port = free_port()
     page, done = Page(), threading.Event()
     with Hostile(page) as server:
         config = folder / "ure.yaml"
-        config.write_text(CONFIG.format(
-            url=server.url, pull=PULL_S, stale=STALE_S, rejoin=REJOIN_S, port=port, folder=folder,
-        ))  # fmt: skip
+        config.write_text(
+            CONFIG.format(
+                url=server.url,
+                pull=PULL_S,
+                stale=STALE_S,
+                rejoin=REJOIN_S,
+                port=port,
+                folder=folder,
+            )
+        )
         sender = threading.Thread(target=_send, args=(port, done))
         sender.start()
         process = flow(config, folder / "log")
@@ -177,12 +184,13 @@ def measure(folder: Path, modes: list[str], seconds: float) -> tuple[list[Trial]
 
 
 def verdicts(folder: Path, found: list[Trial]) -> list[tuple[str, ...]]:
-    """Return a row for each mode: how even its ticks were, and how right its verdicts."""
+    """Return a row for each mode: regularity of the ticks, and correctness of the verdicts."""
     ticks = [(line["ts"], line["mode"]) for line in _lines(folder / "out" / "fused.jsonl")]
-    heard = [
-        (line["rx"], line["ts"]) for line in _lines(folder / "out" / "aligned.jsonl")
+    received = [
+        (line["rx"], line["ts"])
+        for line in _lines(folder / "out" / "aligned.jsonl")
         if line["channel"] == "ure:u_level"
-    ]  # fmt: skip
+    ]
     rows: list[tuple[str, ...]] = []
     for trial in found:
         p99 = sorted(trial.intervals)[int(0.99 * len(trial.intervals))] * HZ
@@ -191,25 +199,34 @@ def verdicts(folder: Path, found: list[Trial]) -> list[tuple[str, ...]]:
         if trial.mode in HARMLESS:
             failover = "none" if fell > trial.over else f"at {fell - trial.begin:.1f} s"
         elif fell < trial.over:
-            last_rx, last = _last_new(trial, heard)
+            last_rx, last = _last_new(trial, received)
             due = math.floor((last + STALE_S) * HZ) + 1
             failover = f"{round(fell * HZ) - due:+d}"
-            first = next(rx for rx, _ in heard if rx > max(trial.end, last_rx))
+            first = next(rx for rx, _ in received if rx > max(trial.end, last_rx))
             pulls = f"{(first - trial.end) / PULL_S:.1f}"
             again = next(ts for ts, mode in ticks if ts > trial.end and mode == "fused")
             back = f"{again - first:.1f}"
         else:
             failover = "MISSED"
-        rows.append((trial.mode, str(len(trial.intervals)), f"{p99:.2f}",
-                     f"{max(trial.intervals) * HZ:.2f}", failover, pulls, back,
-                     f"{trial.peak_mib:+.0f}"))  # fmt: skip
+        rows.append(
+            (
+                trial.mode,
+                str(len(trial.intervals)),
+                f"{p99:.2f}",
+                f"{max(trial.intervals) * HZ:.2f}",
+                failover,
+                pulls,
+                back,
+                f"{trial.peak_mib:+.0f}",
+            )
+        )
     return rows
 
 
-def _last_new(trial: Trial, heard: list[tuple[float, float]]) -> tuple[float, float]:
-    """Return arrival and host time of the last sample that said something new."""
+def _last_new(trial: Trial, received: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return arrival and host time of the last new sample."""
     until = trial.begin if trial.mode in (FROZEN, STUCK) else trial.end
-    return heard[bisect_left(heard, (until, 0.0)) - 1]
+    return received[bisect_left(received, (until, 0.0)) - 1]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -217,7 +234,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run all modes and print what came of them; 1 where a bar is missed."""
+    """Run all modes and print the results; return 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--mode", action="append", choices=EVERY)

@@ -1,4 +1,4 @@
-"""Host time of XDF files whose truth is known: ours beside pyxdf's.
+"""Host time of XDF files with known truth: ours beside that of pyxdf.
 
 `python -m ops.bench.xdf [--seeds N]` prints the RMS error over seeds, in microseconds: of our host
 time, and of pyxdf's stamps, synchronised, without and with its dejittering (its default).

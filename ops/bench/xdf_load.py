@@ -1,9 +1,9 @@
-"""The cost of loading an XDF file, in time and memory, beside pyxdf's own load.
+"""Cost of loading an XDF file, in time and memory, beside pyxdf.
 
-`python -m ops.bench.xdf_load [FILE ...]`: files of four kinds, or those that are named. Each is
-loaded in a process of its own, up to its columns (`Rows`), and by `pyxdf.load_xdf` as it is called
-without options, synchronised and freed of jitter. CPU seconds are of all threads; memory is the
-largest resident size less that before the load. Numbers are samples times channels.
+`python -m ops.bench.xdf_load [FILE ...]`: files of four kinds, or the named files. Each is
+loaded in a separate process up to its columns (`Rows`), and by `pyxdf.load_xdf` with its defaults,
+synchronised and dejittered. CPU seconds are of all threads; memory is the largest resident size
+minus that before the load. Numbers are samples times channels.
 """
 
 from __future__ import annotations
@@ -45,12 +45,17 @@ def files(folder: Path) -> Iterator[Path]:
 
 
 def _wide(name: str, rate_hz: float, width: int, seconds: float) -> XdfFileStream:
-    return XdfFileStream(name, regular(rate_hz, seconds), rate_hz, "float32",
-                  labels=tuple(f"c{k}" for k in range(width)))  # fmt: skip
+    return XdfFileStream(
+        name,
+        regular(rate_hz, seconds),
+        rate_hz,
+        "float32",
+        labels=tuple(f"c{k}" for k in range(width)),
+    )
 
 
 def ours(path: str) -> tuple[int, int]:
-    """Load a file and hand all its rows on; return samples and numbers."""
+    """Load a file and read all its rows; return samples and numbers."""
     from sources.rows.names import Names
     from sources.xdf import load
 
@@ -67,8 +72,9 @@ def theirs(path: str) -> tuple[int, int]:
 
     logging.getLogger("pyxdf").setLevel(logging.CRITICAL)
     series = [stream["time_series"] for stream in pyxdf.load_xdf(path)[0]]
-    return sum(map(len, series)), sum(x.size if isinstance(x, np.ndarray) else len(x)
-                                      for x in series)  # fmt: skip
+    return sum(map(len, series)), sum(
+        x.size if isinstance(x, np.ndarray) else len(x) for x in series
+    )
 
 
 def measure(how: str, path: str) -> None:
@@ -77,22 +83,22 @@ def measure(how: str, path: str) -> None:
 
     import sources.xdf.xdf  # noqa: F401
 
-    before = _most()
+    before = _peak()
     begin = time.process_time()
     samples, count = {"ours": ours, "theirs": theirs}[how](path)
     took = time.process_time() - begin
-    found = {"samples": samples, "numbers": count, "cpu_s": took, "peak": _most() - before}
+    found = {"samples": samples, "numbers": count, "cpu_s": took, "peak": _peak() - before}
     print(json.dumps(found))
 
 
-def _most() -> int:
-    """Return the largest resident size so far (bytes); rusage would begin with the parent's."""
+def _peak() -> int:
+    """Return the largest resident size so far (bytes); rusage would start with the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def measured(how: str, path: Path) -> dict[str, float]:
-    """Return the cost of a load in a process of its own."""
+    """Return the cost of a load in a separate process."""
     command = [sys.executable, "-m", "ops.bench.xdf_load", "--measure", how, str(path)]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(out)
@@ -112,13 +118,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in args.files or files(Path(folder)):
             one, other = measured("ours", path), measured("theirs", path)
-            rows.append([
-                path.stem, f"{one['samples']:,.0f}", number(one["numbers"] / one["cpu_s"], 2, 1e-6),
-                *(number(x["cpu_s"] / x["samples"], 2, 1e6) for x in (one, other)),
-                *(number(x["peak"] / x["numbers"], 1) for x in (one, other)),
-            ])  # fmt: skip
-    head = ("file", "samples", "M numbers / CPU s", "CPU s / M samples", "pyxdf", "B a number",
-            "pyxdf's")  # fmt: skip
+            rows.append(
+                [
+                    path.stem,
+                    f"{one['samples']:,.0f}",
+                    number(one["numbers"] / one["cpu_s"], 2, 1e-6),
+                    *(number(x["cpu_s"] / x["samples"], 2, 1e6) for x in (one, other)),
+                    *(number(x["peak"] / x["numbers"], 1) for x in (one, other)),
+                ]
+            )
+    head = (
+        "file",
+        "samples",
+        "M numbers / CPU s",
+        "CPU s / M samples",
+        "pyxdf",
+        "B a number",
+        "pyxdf's",
+    )
     print(table(head, rows))
 
 

@@ -1,4 +1,4 @@
-"""A real browser for what is seen: Debian's Chromium, unpacked by `make browser` or installed."""
+"""Chromium for tests of pages: Debian's, unpacked by `make browser`, or the installed one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 TARGET = "needs Chromium: make browser"
 _UNPACKED = Path(__file__).parents[2] / ".browser"
 _FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-"""Asks nobody on the network; needs neither a screen nor much shared memory."""
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""Flags for a browser without network requests, screen and large shared memory."""
 
 
 def found() -> str | None:
-    """Return the program, None where there is none."""
+    """Return the path of the browser, None if there is none."""
     unpacked = _UNPACKED / "usr/lib/chromium/chromium"
     return str(unpacked) if unpacked.exists() else shutil.which("chromium")
 
@@ -38,7 +44,7 @@ def browser() -> Iterator[Browser]:
         raise SystemExit(TARGET)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=program, args=list(_FLAGS), env=_surroundings()
+            executable_path=program, args=list(_FLAGS), env=_environment()
         )
         try:
             yield running
@@ -47,12 +53,14 @@ def browser() -> Iterator[Browser]:
 
 
 def until(page: Page, holds: str, given: object = None, seconds: float = 15.0) -> None:
-    """Wait until an expression holds in a page; its policy forbids the browser's own way.
+    """Wait until an expression holds in a page.
+
+    The page's security policy forbids `wait_for_function` of the browser.
 
     Raises
     ------
     TimeoutError
-        It does not.
+        The expression does not hold in time.
     """
     end = time.monotonic() + seconds
     while not page.evaluate(holds, given):
@@ -61,8 +69,8 @@ def until(page: Page, holds: str, given: object = None, seconds: float = 15.0) -
         page.wait_for_timeout(20)
 
 
-def _surroundings() -> dict[str, str | float | bool]:
-    """Return an environment in which what was unpacked finds its libraries and fonts."""
+def _environment() -> dict[str, str | float | bool]:
+    """Return the environment with the unpacked libraries and fonts."""
     found: dict[str, str | float | bool] = dict(os.environ)
     libraries = [*_UNPACKED.glob("usr/lib/*-linux-gnu*")]
     libraries += [folder / "pulseaudio" for folder in libraries]

@@ -1,6 +1,6 @@
 """A JACK server without hardware, for tests and measurements of MIDI.
 
-`make jack` fetches one; a JACK that the machine has will do as well.
+`make jack` fetches one; an installed JACK is used otherwise.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ LIBRARIES = FETCHED / "lib" / f"{os.uname().machine}-linux-gnu"
 
 
 def program(name: str) -> str | None:
-    """Return where a program of JACK is, if it can be had."""
+    """Return the path of a JACK program, None if it is missing."""
     fetched = FETCHED / "bin" / name
     return str(fetched) if fetched.is_file() else shutil.which(name)
 
 
 def missing(*names: str) -> str | None:
-    """Return why there is no JACK; None if its programs are there."""
+    """Return the reason why JACK cannot run; None if its programs exist."""
     return None if all(map(program, names)) else "no JACK on this machine: make jack"
 
 
 class JackServer:
-    """A running server; `environ` is what its clients need."""
+    """A running server; `environ` is the environment of its clients."""
 
     def __init__(self, name: str) -> None:
         self.environ = os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1"}
         if FETCHED.is_dir():
             self.environ |= {
-                "LD_LIBRARY_PATH": str(LIBRARIES), "JACK_DRIVER_DIR": str(LIBRARIES / "jack")
-            }  # fmt: skip
+                "LD_LIBRARY_PATH": str(LIBRARIES),
+                "JACK_DRIVER_DIR": str(LIBRARIES / "jack"),
+            }
         options = ("--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "256")
         self.server = self.start("jackd", *options)
         self.until("system:capture_1")
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start one of JACK's programs."""
+        """Start a JACK program."""
         command = [str(program(name)), *arguments]
         quiet = subprocess.DEVNULL
         return subprocess.Popen(command, env=self.environ, stdout=quiet, stderr=quiet)
 
-    def run(self, name: str, typed: bytes) -> None:
-        """Run one of JACK's programs that reads what is typed."""
+    def run(self, name: str, text: bytes) -> None:
+        """Run a JACK program with standard input."""
         command, quiet = [str(program(name))], subprocess.DEVNULL
-        subprocess.run(command, env=self.environ, input=typed, stdout=quiet, check=True)
+        subprocess.run(command, env=self.environ, input=text, stdout=quiet, check=True)
 
     def ports(self) -> list[str]:
-        """Return the ports that there are."""
+        """Return the names of the ports."""
         command = [str(program("jack_lsp"))]
         run = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
         return run.stdout.splitlines() if run.returncode == 0 else []
@@ -64,11 +65,11 @@ class JackServer:
             if port in self.ports():
                 return
             time.sleep(0.05)
-        raise AssertionError(f"{port} is not there but {self.ports()}")
+        raise AssertionError(f"{port} is not among {self.ports()}")
 
     @contextmanager
     def player(self, name: str) -> Iterator[str]:
-        """Let a sequencer play notes 60 and 63 four times a second; gives its port's name."""
+        """Run a sequencer that plays notes 60 and 63 four times a second; yield its port."""
         notes = ("24000", "0", "60", "8000", "12000", "63", "8000")
         process = self.start("jack_midiseq", name, *notes)
         try:
@@ -80,13 +81,13 @@ class JackServer:
 
 @contextmanager
 def serving(name: str) -> Iterator[JackServer]:
-    """Run a server for as long as this lasts, and leave nothing of it behind."""
+    """Run a server within the context, and remove its files afterwards."""
     server = JackServer(name)
     try:
         yield server
     finally:
         end(server.server)
-        for left in Path("/dev/shm").glob(f"jack*{name}*"):  # by a server that was killed
+        for left in Path("/dev/shm").glob(f"jack*{name}*"):  # left by a killed server
             left.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Prometheus and what belongs to it, on this machine alone, for as long as they are looked at."""
+"""Prometheus, Alertmanager, node exporter and a webhook receiver on loopback, for tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LINE = re.compile(r"^\*(firing|resolved) (\w+)\* (.*)$", re.MULTILINE)
 
 
 def answers(url: str) -> bool:
-    """Whether a page is there."""
+    """Whether a page answers."""
     try:
         with urllib.request.urlopen(url, timeout=2.0):
             return True
@@ -30,18 +30,18 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_for(what: str, true: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until it is true.
+def wait_for(name: str, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until a condition holds.
 
     Raises
     ------
     TimeoutError
-        It is not in time; `what` says what was waited for.
+        The condition does not hold in time; the message begins with `name`.
     """
     end = time.monotonic() + seconds
-    while not true():
+    while not holds():
         if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
+            raise TimeoutError(f"{name}: not within {seconds:g} s")
         time.sleep(0.05)
 
 
@@ -54,18 +54,18 @@ def running(
     Raises
     ------
     RuntimeError
-        It ends before it is ready; the end of its log says why.
+        The program ended before it was ready; the message is the end of its log.
     """
     with log.open("ab") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=cwd)
 
-    def there() -> bool:
+    def started() -> bool:
         if process.poll() is not None:
             raise RuntimeError(f"{command[0]}: {log.read_text(errors='replace')[-2000:]}")
         return ready()
 
     try:
-        wait_for(command[0], there)
+        wait_for(command[0], started)
         yield process
     finally:
         process.terminate()
@@ -80,11 +80,14 @@ def running(
 def prometheus(
     config: Path, port: int, flags: Sequence[str] = ("--web.enable-lifecycle",)
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a Prometheus; what it keeps lies beside its configuration."""
+    """Run a Prometheus; its data lie beside its configuration."""
     command = (
-        peer("prometheus"), f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={config.parent / 'tsdb'}", *flags,
-    )  # fmt: skip
+        peer("prometheus"),
+        f"--config.file={config}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={config.parent / 'tsdb'}",
+        *flags,
+    )
     ready = f"http://127.0.0.1:{port}/-/ready"
     with running(command, config.parent / "prometheus.log", lambda: answers(ready)) as process:
         yield process
@@ -92,14 +95,16 @@ def prometheus(
 
 @contextmanager
 def alertmanager(config: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an Alertmanager; what it keeps lies beside its configuration."""
+    """Run an Alertmanager; its data lie beside its configuration."""
     command = (
-        peer("prometheus-alertmanager"), f"--config.file={config}",
-        f"--storage.path={config.parent / 'alerts'}", f"--web.listen-address=127.0.0.1:{port}",
+        peer("prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={config.parent / 'alerts'}",
+        f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
-    )  # fmt: skip
+    )
     ready, log = f"http://127.0.0.1:{port}/-/ready", config.parent / "alertmanager.log"
-    # One that was fetched finds its templates from there alone.
+    # A fetched Alertmanager finds its templates only from its own folder.
     with running(
         command, log, lambda: answers(ready), cwd=_FETCHED if _FETCHED.exists() else ROOT
     ) as process:
@@ -108,18 +113,21 @@ def alertmanager(config: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def node_exporter(textfile: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a node exporter that shows a folder, and itself."""
+    """Run a node exporter that exports a textfile folder."""
     command = (
-        peer("prometheus-node-exporter"), "--collector.disable-defaults", "--collector.textfile",
-        f"--collector.textfile.directory={textfile}", f"--web.listen-address=127.0.0.1:{port}",
-    )  # fmt: skip
+        peer("prometheus-node-exporter"),
+        "--collector.disable-defaults",
+        "--collector.textfile",
+        f"--collector.textfile.directory={textfile}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
     page = f"http://127.0.0.1:{port}/metrics"
     with running(command, textfile.parent / "node.log", lambda: answers(page)) as process:
         yield process
 
 
 class AlertMessage(NamedTuple):
-    """An alert in a message: when it came (s since 1970), to whom, and what it said."""
+    """An alert in a message: arrival (s since 1970), receiver, status, name and summary."""
 
     at: float
     to: str
@@ -129,33 +137,33 @@ class AlertMessage(NamedTuple):
 
 
 class Slack:
-    """Hears what is posted to webhooks of its own.
+    """Receiver of webhooks in Slack's format.
 
     Attributes
     ----------
-    told : list of Told
-        In the order in which it came.
+    messages : list of AlertMessage
+        In order of arrival.
     """
 
     def __init__(self) -> None:
-        told = self.told = list[AlertMessage]()
+        messages = self.messages = list[AlertMessage]()
 
         class _HookHandler(BaseHTTPRequestHandler):
-            """Takes a message apart."""
+            """Parses posted messages."""
 
             def do_POST(self) -> None:
-                """Take it, and say so."""
+                """Record the alerts of a message, and confirm it."""
                 now = time.time()
-                message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                for attachment in message["attachments"]:
+                post = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                for attachment in post["attachments"]:
                     for found in _LINE.findall(attachment["text"]):
-                        told.append(AlertMessage(now, self.path.strip("/"), *found))
+                        messages.append(AlertMessage(now, self.path.strip("/"), *found))
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(b"ok")
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _HookHandler)
         self._server.daemon_threads = True

@@ -1,7 +1,7 @@
-"""Ports for programs that a bench or a test starts.
+"""Free ports for the programs of benches and tests.
 
-A port that the kernel picks lies where the kernel also picks the ports of outgoing connections:
-one of those can take it before the program binds it. These lie below that range.
+The kernel assigns port 0 from the range of outgoing connections, where a connection can take the
+port before the program binds it. The ports given here lie below that range.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _next = count(random.SystemRandom().randrange(LAST - FIRST))
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free for UDP and TCP; no call of a process repeats one.
+    """Return a port of 127.0.0.1 that is free for UDP and TCP, a new one with every call.
 
     Raises
     ------

@@ -1,10 +1,10 @@
-"""HTTP clients that a server could do without, of three kinds in equal parts.
+"""Slow HTTP clients of three kinds in equal parts.
 
     python -m ops.fakes.slow_clients PORT N [--renew-s S] [--idle]
 
-One drips its header a byte at a time, one sends nothing, one asks forty times for the metrics and
-never reads; with `--idle` none sends anything, and the limit of open files is raised for them.
-Prints `ready` when all are connected; goes on until it is ended.
+The first kind sends its header one byte at a time, the second sends nothing, the third requests the
+metrics forty times and never reads. With `--idle` no client sends, and the limit of open files is
+raised. The program prints `ready` when all are connected, and runs until it is ended.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = (
     b"",
     b"GET /metrics_fusion HTTP/1.1\r\nHost: localhost\r\n\r\n" * 40,
 )
-"""What each says at first; the first drips on."""
+"""First bytes of each kind; the first kind continues byte by byte."""
 _DRIP_S = 0.1
 
 
@@ -35,7 +35,7 @@ def connect(port: int, k: int) -> socket.socket:
 
 
 def idle(port: int, clients: int) -> NoReturn:
-    """Connect, as far as the system allows open files, and send nothing."""
+    """Connect up to the hard limit of open files, and send nothing."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(clients)]
@@ -46,12 +46,12 @@ def idle(port: int, clients: int) -> NoReturn:
 
 
 def main() -> None:
-    """Connect and go on."""
+    """Connect the clients and keep them busy."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("port", type=int)
     parser.add_argument("clients", type=int)
-    parser.add_argument("--renew-s", type=float, help="how long a client stays; default for ever")
-    parser.add_argument("--idle", action="store_true", help="none sends anything")
+    parser.add_argument("--renew-s", type=float, help="lifetime of a client; default unlimited")
+    parser.add_argument("--idle", action="store_true", help="no client sends")
     args = parser.parse_args()
     if args.idle:
         idle(args.port, args.clients)

@@ -1,7 +1,7 @@
-"""A URE on loopback that can be broken in every way that is known to happen.
+"""A URE on loopback with all known faults of an HTTP endpoint.
 
-`Hostile` serves `pages`, each connection as its `mode` says; `MODES` names them. A mode gets the
-connection after the request and writes raw bytes: nothing here keeps it from breaking HTTP.
+`Hostile` serves a page; its `mode`, one of `MODES`, selects the answer. A mode writes raw bytes
+after the request, so that it can violate HTTP.
 """
 
 from __future__ import annotations
@@ -24,33 +24,37 @@ _MIB = 1 << 20
 
 
 def answer(
-    body: bytes, status: bytes = b"200 OK", kind: bytes = TEXT, length: int | None = None,
+    body: bytes,
+    status: bytes = b"200 OK",
+    kind: bytes = TEXT,
+    length: int | None = None,
     *more: bytes,
-) -> bytes:  # fmt: skip
-    """Return an answer as it is on the wire; `length` instead of the true one."""
-    said = len(body) if length is None else length
-    head = (b"HTTP/1.1 " + status, b"Content-Type: " + kind, b"Content-Length: %d" % said, *more)
+) -> bytes:
+    """Return an answer in wire format; `length` replaces its true length."""
+    stated = len(body) if length is None else length
+    size = b"Content-Length: %d" % stated
+    head = (b"HTTP/1.1 " + status, b"Content-Type: " + kind, size, *more)
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 def unsized(body: bytes, *more: bytes) -> bytes:
-    """Return an answer that ends with its connection."""
+    """Return an answer without a length, which ends with its connection."""
     head = (b"HTTP/1.1 200 OK", b"Content-Type: " + TEXT, *more)
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """Return an answer in chunks as given, their sizes included."""
+    """Return a chunked answer; the chunks include their sizes."""
     return unsized(b"".join(chunks), b"Transfer-Encoding: chunked")
 
 
 def chunk(data: bytes) -> bytes:
-    """Return a chunk, its size before it."""
+    """Return a chunk with its size in front."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def bomb(size: int) -> bytes:
-    """Return so many zeros in gzip: one block said over and over, without an end."""
+    """Return `size` zeros in gzip: one repeated block, without a trailer."""
     packer = zlib.compressobj(9, wbits=-15)
     block = packer.compress(_ZEROS) + packer.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + block * (size // len(_ZEROS))
@@ -76,11 +80,11 @@ def _flood(head: bytes, block: bytes, size: int = 200 * _MIB) -> Iterator[bytes]
 
 
 _GZIP = b"Content-Encoding: gzip"
-_NEWS = b"# HELP u_level What it is.\n# TYPE u_level gauge\n"
+_NEWS = b"# HELP u_level A level.\n# TYPE u_level gauge\n"
 _BLOCK = b"".join(b"u_%d 1\n" % i for i in range(100_000))[:_MIB]
 
-Said = bytes | Iterator[bytes]
-MODES: dict[str, Callable[[bytes], Said]] = {
+Answer = bytes | Iterator[bytes]
+MODES: dict[str, Callable[[bytes], Answer]] = {
     "well": answer,
     "in chunks": lambda p: chunked(chunk(p[:9]), chunk(p[9:]), b"0\r\n\r\n"),
     "in gzip": lambda p: answer(packed(p), b"200 OK", TEXT, None, _GZIP),
@@ -127,9 +131,9 @@ MODES: dict[str, Callable[[bytes], Said]] = {
     "infinite": lambda p: answer(p.replace(p.split()[-1], b"1e999")),
     "renamed": lambda p: answer(p.replace(b"u_level", b"u_volume")),
 }  # fmt: skip
-"""What is said to a request, for the page that is to be served."""
+"""Answer to a request for a page, by mode."""
 RESET, MUTE, DEAF, DOWN, FLAPPING = "reset", "mute", "deaf", "down", "flapping"
-"""Modes of the connection rather than of the answer; `flapping`: reset, then well, in turn."""
+"""Modes of the connection rather than of the answer; `flapping`: reset and well in turn."""
 
 
 class Hostile:
@@ -138,14 +142,14 @@ class Hostile:
     Parameters
     ----------
     page : callable
-        Returns the page as it is now.
+        Returns the current page.
 
     Attributes
     ----------
     served : float
-        When the page was last served whole (s since 1970).
+        Time of the last complete page (s since 1970).
     requests : list of bytes
-        The request lines, as they came.
+        The request lines, in order of arrival.
     """
 
     def __init__(self, page: Callable[[], bytes]) -> None:
@@ -160,7 +164,7 @@ class Hostile:
 
     @property
     def mode(self) -> str:
-        """For connections to come; set, it holds at once."""
+        """Mode of new connections; a change takes effect at once."""
         return self._mode
 
     @mode.setter
@@ -174,7 +178,7 @@ class Hostile:
 
     @property
     def url(self) -> str:
-        """Where its page is."""
+        """Address of the page."""
         return f"http://127.0.0.1:{self.port}/metrics_ure"
 
     def __enter__(self) -> Self:
@@ -183,9 +187,11 @@ class Hostile:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._done.set()
         self._thread.join()
         for connection in list(self._open):
@@ -215,7 +221,7 @@ class Hostile:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _listen_without_accepting(self) -> None:
-        """Let the queue of connections be full, so that none can be made."""
+        """Fill the queue of connections, so that none can be made."""
         with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(("127.0.0.1", self.port))
@@ -230,10 +236,10 @@ class Hostile:
     def _answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             self.requests.append(connection.recv(65_536).partition(b"\r\n")[0])
-            self._say(connection, self.mode, self._page())
+            self._send(connection, self.mode, self._page())
         self._open.discard(connection)
 
-    def _say(self, connection: socket.socket, mode: str, page: bytes) -> None:
+    def _send(self, connection: socket.socket, mode: str, page: bytes) -> None:
         if mode == FLAPPING:
             mode = RESET if len(self.requests) % 2 else "well"
         if mode == MUTE:
@@ -242,10 +248,10 @@ class Hostile:
             linger = struct.pack("ii", 1, 0)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             connection.sendall(answer(page)[: -len(page) // 2])
-            time.sleep(0.1)  # so that it is read before the reset takes it away
+            time.sleep(0.1)  # the client reads it before the reset discards it
         elif mode in MODES:
-            said = MODES[mode](page)
-            for part in (said,) if isinstance(said, bytes) else said:
+            reply = MODES[mode](page)
+            for part in (reply,) if isinstance(reply, bytes) else reply:
                 connection.sendall(part)
             if mode == "well":
                 self.served = time.time()

@@ -1,4 +1,4 @@
-"""XDF files whose truth is known: chunks as LabRecorder writes them."""
+"""XDF files with known truth, in the chunk layout of LabRecorder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from operators.types import F64
 from sources.xdf.chunks import BOUNDARY
 
-FORMATS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "int16": "<i2",
-           "int8": "i1"}  # fmt: skip
+FORMATS = {
+    "double64": "<f8",
+    "float32": "<f4",
+    "int64": "<i8",
+    "int32": "<i4",
+    "int16": "<i2",
+    "int8": "i1",
+}
 
 
 def number(n: int) -> bytes:
-    """Return a number of variable length."""
+    """Return a number in variable-length format."""
     return struct.pack("<BB", 1, n) if n < 256 else struct.pack("<BI", 4, n)
 
 
@@ -27,7 +33,10 @@ def chunk(tag: int, content: bytes) -> bytes:
 
 
 def readings(rng: np.random.Generator, n: int, kind: str) -> F64:
-    """Return errors of n two-way readings: the quickest of eight there and back."""
+    """Return the errors (s) of n two-way readings, each the quickest of eight round trips.
+
+    error = (back - there) / 2
+    """
     if kind == "exact":
         return np.zeros(n)
     if kind == "gaussian":
@@ -43,13 +52,13 @@ def readings(rng: np.random.Generator, n: int, kind: str) -> F64:
 
 @dataclass
 class XdfFileStream:
-    """A stream and what is true of it.
+    """A stream and its truth.
 
-    `host` (n,): when the samples were taken, on the recorder's clock (s). The stream's own clock:
-    source = host * (1 + skew_ppm / 1e6) + wander - offset_s, and each of `steps`, (from when on,
-    by how much). Its stamps have errors of `jitter_s` besides, and samples are `lost`. It is asked
-    for its clock each `every_s`; `kind` is how well it answers (see `readings`). With `one_stamp`,
-    only the first sample of a chunk is stamped, and the others follow at the nominal rate.
+    `host` (n,) holds the sample times on the recorder's clock (s). The stream's own clock is
+    source = host * (1 + skew_ppm / 1e6) + wander - offset_s, plus each of `steps` (start, size).
+    Its stamps have errors of sd `jitter_s`, and a share `lost` of the samples is missing. Its clock
+    is read each `every_s`; `kind` is the quality of the readings (see `readings`). With
+    `one_stamp`, only the first sample of a chunk has a stamp; the nominal rate gives the others.
     """
 
     name: str
@@ -90,7 +99,7 @@ class XdfFileStream:
         asked = np.arange(self.host[0] + 1.0, self.host[-1], self.every_s) if n else np.empty(0)
         asked = asked + rng.uniform(0, 0.2, len(asked))
         error = readings(rng, len(asked), self.kind)
-        # LabRecorder dates a reading by the stream's clock, as far as it knows that.
+        # LabRecorder stamps a reading with its estimate of the stream's clock.
         self.reading = asked - self.source(asked) + error
         self.reading_at = asked - self.reading
         if not self.has_readings:
@@ -103,7 +112,7 @@ class XdfFileStream:
         return np.asarray(host * (1 + self.skew_ppm * 1e-6) + wander - self.offset_s + step)
 
     def header(self) -> bytes:
-        """Return the content of its header, behind its number."""
+        """Return the content of the header chunk, after the stream number."""
         channels = "".join(f"<channel><label>{x}</label></channel>" for x in self.labels)
         form = "string" if self.texts else self.form
         return (
@@ -115,7 +124,7 @@ class XdfFileStream:
         ).encode()
 
     def samples(self, first: int, last: int) -> bytes:
-        """Return the content of a chunk of samples, behind the stream's number."""
+        """Return the content of a chunk of samples, after the stream number."""
         if not self.texts:
             return number(last - first) + self._numbers(first, last)
         rows = []
@@ -138,7 +147,7 @@ class XdfFileStream:
 
 
 def write(path: Path, *streams: XdfFileStream) -> None:
-    """Write streams, their chunks of a second in the order of host time."""
+    """Write streams, with chunks of one second in order of host time."""
     out = [b"XDF:", chunk(1, b'<?xml version="1.0"?><info><version>1.0</version></info>')]
     parts: list[tuple[float, bytes]] = []
     for number_, s in enumerate(streams, 1):
@@ -155,8 +164,8 @@ def write(path: Path, *streams: XdfFileStream) -> None:
         if k % 20 == 0:
             out.append(chunk(5, BOUNDARY))
     for number_, s in enumerate(streams, 1):
-        said = f"<info><sample_count>{len(s.host)}</sample_count></info>".encode()
-        out.append(chunk(6, struct.pack("<I", number_) + said))
+        footer = f"<info><sample_count>{len(s.host)}</sample_count></info>".encode()
+        out.append(chunk(6, struct.pack("<I", number_) + footer))
     path.write_bytes(b"".join(out))
 
 

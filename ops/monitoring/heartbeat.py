@@ -1,7 +1,7 @@
-"""`lumen heartbeat`: a sign of life that a node exporter shows, through its textfile folder.
+"""`lumen heartbeat`: a heartbeat in the textfile folder of a node exporter.
 
-Two series for each realm: how many beats there were, and when the newest was. Readers see one
-beat or the next, never a part of one; several writers may beat for one realm.
+Each realm has two series: the number of beats, and the time of the newest. A beat replaces its
+file atomically; several writers may beat for one realm.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sources import shutdown as stop
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
 REALM = "metric_realm"
 MAX_S = 60.0
-"""Between two beats: the rules take two minutes without one for a standstill."""
+"""Longest interval (s) of beats: the rules report a stall after two minutes without one."""
 _PAGE = f"""# HELP {SEQ} Beats so far.
 # TYPE {SEQ} gauge
 {SEQ}{{{REALM}="%(realm)s"}} %(seq)d
-# HELP {TS} When the newest beat was, s since 1970.
+# HELP {TS} Time of the newest beat, s since 1970.
 # TYPE {TS} gauge
 {TS}{{{REALM}="%(realm)s"}} %(ts).3f
 """
@@ -31,24 +31,26 @@ _SEQ = re.compile(rf"^{SEQ}\{{.*\}} (\d{{1,15}})$", re.MULTILINE)
 
 
 def beat(folder: Path, realm: str) -> int:
-    """Beat once; return which beat it was.
+    """Beat once; return the number of the beat.
 
-    A first beat, or one over a file that is damaged, is number 1.
+    The first beat is number 1, as is the first one after a damaged file.
 
     Raises
     ------
     OSError
-        The folder is not there, cannot be written to, or is full; the beat before stays.
+        The folder is missing, not writable or full; the beat before remains.
     """
     page, made = folder / f"heartbeat_{realm}.prom", folder / f".heartbeat_{realm}.new"
-    # Beside the page, which is replaced: whoever waited for its lock would hold an old file's.
+    # The lock is a file of its own: the page is replaced, so its lock would be that of an old file.
     with (folder / f".heartbeat_{realm}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         seq = _newest(page) + 1
         with made.open("w", encoding="ascii") as file:
             file.write(_PAGE % {"realm": realm, "seq": seq, "ts": time.time()})
             file.flush()
-            os.fsync(file.fileno())  # else a crash could leave the new name with nothing in it
+            os.fsync(
+                file.fileno()
+            )  # otherwise a crash could leave an empty file under the new name
             os.fchmod(file.fileno(), 0o644)
         made.replace(page)
     return seq
@@ -63,21 +65,25 @@ def _newest(page: Path) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen heartbeat` takes."""
+    """Declare the arguments of `lumen heartbeat`."""
     parser.add_argument(
-        "--dir", type=Path, required=True, metavar="DIR",
+        "--dir",
+        type=Path,
+        required=True,
+        metavar="DIR",
         help="the node exporter's --collector.textfile.directory",
-    )  # fmt: skip
+    )
     parser.add_argument("--realm", type=realm_name, default="prod", help="default %(default)s")
     parser.add_argument(
-        "--every", type=_seconds, metavar="S",
-        help=f"beat on until Ctrl-C, with so many seconds between, at most {MAX_S:g};"
-        " once by default",
-    )  # fmt: skip
+        "--every",
+        type=_seconds,
+        metavar="S",
+        help=f"beat until Ctrl-C every S seconds, at most {MAX_S:g}; by default beat once",
+    )
 
 
 def realm_name(text: str) -> str:
-    """Return the name of a realm, refused as an argument where it is none."""
+    """Return the name of a realm; an invalid one is an argument error."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 64 letters, digits, _ or -")
     return text
@@ -94,15 +100,15 @@ def _seconds(text: str) -> float:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Beat once, or on and on; 1 if the last beat failed."""
+    """Beat once or periodically; return 1 if the last beat failed."""
     if args.every is None:
-        return int(_told(args.dir, args.realm, None) is not None)
+        return int(_reported(args.dir, args.realm, None) is not None)
     failed: str | None = None
     stop.install()
     try:
         due = time.monotonic()
         while True:
-            failed = _told(args.dir, args.realm, failed)
+            failed = _reported(args.dir, args.realm, failed)
             due = max(due + args.every, time.monotonic())
             if stop.wish().wait(due - time.monotonic()):
                 return int(failed is not None)
@@ -110,8 +116,8 @@ def main(args: argparse.Namespace) -> int:
         stop.reset()
 
 
-def _told(folder: Path, realm: str, before: str | None) -> str | None:
-    """Beat; return why it failed, said on standard error unless the one before failed likewise."""
+def _reported(folder: Path, realm: str, before: str | None) -> str | None:
+    """Beat; return the reason of a failure, which is printed unless it repeats the one before."""
     try:
         beat(folder, realm)
     except OSError as error:

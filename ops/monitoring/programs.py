@@ -1,4 +1,4 @@
-"""Programs of others: those on the PATH, else those that `make peers` has fetched."""
+"""Third-party programs: from the PATH, else from the folder of `make peers`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _FETCHED = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
 
 
 class PeerError(Exception):
-    """A program is not here: one line that says how to get it."""
+    """A missing program: one line with the command that fetches it."""
 
 
 def peer(name: str) -> str:
-    """Return the path of a program, by its name in Debian.
+    """Return the path of a program by its name in Debian.
 
     Raises
     ------
     PeerError
-        It is not here.
+        The program is missing.
     """
     found = shutil.which(name) or shutil.which(str(_FETCHED / name))
     if found is None:

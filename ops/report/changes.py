@@ -1,4 +1,4 @@
-"""What happened in a rig, as rows for people: a mode or a rule that flaps is one of them."""
+"""Events of a rig as table rows; a mode or a rule that flaps takes one row."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ops.text.numbers import count, unsure
 from sinks.advice.changes import Transition, fold
 
 Row = tuple[float, str, str]
-"""Host time (s), what, how."""
+"""Host time (s), event, details."""
 
 
 def moments(rig: RigData) -> list[Row]:
-    """Return modes, findings, resets of clocks and markers in the order of time."""
+    """Return modes, findings, clock resets and markers in order of time."""
     return sorted([*_modes(rig), *_rules(rig), *_others(rig)])
 
 
@@ -31,7 +31,7 @@ def _rules(rig: RigData) -> Iterator[Row]:
     begin = rig.course.begin or 0.0
     turns: list[Transition] = []
     found = {}
-    for finding in rig.findings.told:
+    for finding in rig.findings.listed:
         name = f"{finding.kind} {finding.rule}"
         found[finding.begin, name] = finding
         turns.append(Transition(finding.begin, "rule", name, "firing"))
@@ -40,13 +40,13 @@ def _rules(rig: RigData) -> Iterator[Row]:
     for entry in fold(turns):
         first = found.get((entry.since, entry.name))
         if first is None:
-            continue  # it is resolved, which stands beside its beginning
+            continue  # a resolved finding; its end stands in the row of its beginning
         end = first.end
         if entry.before:
             end = None if entry.text == "firing" else entry.ts
         until = "to the end" if end is None else f"until {end - begin:.1f} s"
         how = f"{entry.before} {until}" if entry.before else until
-        yield entry.since, entry.name, f"{how}. {first.said}"
+        yield entry.since, entry.name, f"{how}. {first.text}"
 
 
 def _others(rig: RigData) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Each channel's clock and lag as `sync.jsonl` tells them, in bounded room."""
+"""Clock and lag of each channel from `sync.jsonl`, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.results.lines import SyncLine
 
 MAX_RESETS = 200
 OFFSET, OFFSET_SD, LAG, LAG_SD, CONFIDENCE, RATE = range(6)
-"""Columns of a track's points; the offset with the clock's steps taken out."""
+"""Columns of a timeline's points; clock steps are removed from the offset."""
 _AT_ONCE = 256
 _NAN = math.nan
 
@@ -27,21 +27,21 @@ class Reset:
     at : float
         Host time of the first event after it.
     step_s, sd_s : float
-        By how much: the line before and the best line after it, both carried to where it was.
-    told_s : float
-        By how much as it was first told, at host time `ts`.
+        Size of the step: the line before minus the best line after, both carried to its time.
+    first_step_s : float
+        Size of the step in its first report, at host time `ts`.
     """
 
     at: float
     ts: float
-    told_s: float
+    first_step_s: float
     before_s: float
     before_sd_s: float
     step_s: float = _NAN
     sd_s: float = math.inf
 
     def refine(self, line: SyncLine) -> None:
-        """Learn from a line after the step if none was surer."""
+        """Refine the step with a later line if that line has the smallest sd so far."""
         carried_sd_s = 1e-6 * (line.skew_sd_ppm or 0.0) * (line.ts - self.ts)
         sd_s = math.hypot(self.before_sd_s, line.offset_sd_s or 0.0, carried_sd_s)
         if line.offset_s is not None and sd_s <= self.sd_s:
@@ -49,12 +49,12 @@ class Reset:
 
 
 def _carried(line: SyncLine, time: float) -> float:
-    """Return the offset (s) at another host time by a line's skew."""
+    """Return the offset (s) carried to another host time with the line's skew."""
     return (line.offset_s or 0.0) - 1e-6 * (line.skew_ppm or 0.0) * (time - line.ts)
 
 
 class ChannelTimeline:
-    """One channel.
+    """Clock and lag of one channel over the run.
 
     Attributes
     ----------
@@ -62,11 +62,11 @@ class ChannelTimeline:
     last : SyncLine
         The newest line.
     clock, lag : SyncLine or None
-        The newest line with an offset, with a lag.
+        The newest line with an offset; the newest line with a lag.
     resets : list of Reset
         The first `MAX_RESETS`.
     lags : int
-        How many values of the lag were told, each counted once.
+        Number of reported lag values; a repeated value counts once.
     lag_mean_s, lag_spread_s : float
         Their mean and standard deviation (s).
     live_since : float or None
@@ -90,16 +90,16 @@ class ChannelTimeline:
 
     @property
     def lag_spread_s(self) -> float:
-        """Standard deviation of the lags told, NaN with fewer than two."""
+        """Standard deviation of the reported lags (s), NaN with fewer than two."""
         return math.sqrt(self._squares / (self.lags - 1)) if self.lags > 1 else _NAN
 
     @property
     def fused(self) -> bool:
-        """Whether it is a member of a signal, as far as the lines show."""
+        """Whether the lines show the channel to be a member of a signal."""
         return self.lag is not None or self.last.confidence is not None
 
     def add(self, line: SyncLine) -> None:
-        """Take in a line."""
+        """Add a line."""
         if line.offset_s is not None:
             if line.why == "reset" and self.clock is not None:
                 self._step(line, self.clock)
@@ -118,27 +118,34 @@ class ChannelTimeline:
         self.last = line
         straight = None if line.offset_s is None else line.offset_s + self._steps_s
         self._rows.append(
-            (line.ts, straight, line.offset_sd_s, line.lag_s, line.lag_sd_s, line.confidence,
-             line.rate_hz)
-        )  # fmt: skip
+            (
+                line.ts,
+                straight,
+                line.offset_sd_s,
+                line.lag_s,
+                line.lag_sd_s,
+                line.confidence,
+                line.rate_hz,
+            )
+        )
         if len(self._rows) == _AT_ONCE:
             self._flush()
 
     def points(self) -> Points:
-        """Return what the pictures are drawn from."""
+        """Return the points of the pictures."""
         self._flush()
         points = self._envelope.points()
         for reset in self.resets:
-            points.mean[points.time >= reset.ts, OFFSET] += reset.step_s - reset.told_s
+            points.mean[points.time >= reset.ts, OFFSET] += reset.step_s - reset.first_step_s
         return points
 
     def _step(self, line: SyncLine, before: SyncLine) -> None:
         before_s = _carried(before, line.ts)
-        told_s = before_s - (line.offset_s or 0.0)
-        self._steps_s += told_s
+        first_step_s = before_s - (line.offset_s or 0.0)
+        self._steps_s += first_step_s
         if len(self.resets) < MAX_RESETS:
             sd_s = before.offset_sd_s or 0.0
-            reset = Reset(line.reset_at or line.ts, line.ts, told_s, before_s, sd_s)
+            reset = Reset(line.reset_at or line.ts, line.ts, first_step_s, before_s, sd_s)
             reset.refine(line)
             self.resets.append(reset)
 
@@ -149,7 +156,7 @@ class ChannelTimeline:
 
 
 def tracks(lines: Iterable[SyncLine]) -> dict[str, ChannelTimeline]:
-    """Return the track of each channel, in the order in which they are first told."""
+    """Return the timeline of each channel, in order of their first lines."""
     found: dict[str, ChannelTimeline] = {}
     for line in lines:
         if line.channel not in found:
@@ -159,7 +166,7 @@ def tracks(lines: Iterable[SyncLine]) -> dict[str, ChannelTimeline]:
 
 
 def clocks(found: dict[str, ChannelTimeline]) -> dict[str, ChannelTimeline]:
-    """Return a track for each source that has a clock: that of its busiest channel."""
+    """Return one timeline for each source with a clock: that of its busiest channel."""
     best: dict[str, ChannelTimeline] = {}
     for track in found.values():
         if track.clock is None:

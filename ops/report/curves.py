@@ -1,4 +1,4 @@
-"""The curves of clocks and lags: a row for each, its whole course left, what is unsure right."""
+"""Curves of clocks and lags, one row each: the course at left, its uncertainty at right."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _ROW_IN = 1.0
 
 
 def clocks(rig: RigData) -> Picture:
-    """Return how each source's clock ran away from the host's, and its distance from a line."""
+    """Return the drift of each source's clock, and its residual from a straight line."""
     shown = list(rig.clocks.items())[:MAX_ROWS]
-    skews = [t.clock.skew_ppm for t in rig.clocks.values()
-             if t.clock is not None and t.clock.skew_ppm is not None]  # fmt: skip
+    clocks_now = [track.clock for track in rig.clocks.values() if track.clock is not None]
+    skews = [line.skew_ppm for line in clocks_now if line.skew_ppm is not None]
     finding = "Clocks: no skew is known"
     if skews:
         finding = f"Clocks run from {_pace(min(skews))} to {_pace(max(skews))}"
@@ -65,17 +65,17 @@ def clocks(rig: RigData) -> Picture:
         _band(right, time, rest, sd, COLOURS[0])
         right.set_title("off a straight line, 95 % band")
     _time(cells, clock)
-    words = "; ".join(f"{source} {runs(track)}" for source, track in rig.clocks.items())
+    text = "; ".join(f"{source} {runs(track)}" for source, track in rig.clocks.items())
     note = (
         "Left: offset (host minus source time) since its first value, steps of the clock taken "
-        "out; a fast clock falls. Right: what is left of it when the line of the skew at the end "
-        "is taken off, with 1.96 sd. Dashed: a clock reset."
+        "out; a fast clock falls. Right: the offset minus the line of the skew at the end, with "
+        "1.96 sd. Dashed: a clock reset."
     )
-    return Picture("clocks", finding, words, _few(note, len(rig.clocks), "clock"), *drawn(figure))
+    return Picture("clocks", finding, text, _few(note, len(rig.clocks), "clock"), *drawn(figure))
 
 
 def lags(rig: RigData) -> Picture:
-    """Return each channel's lag with its band, and how sure it was."""
+    """Return the lag of each channel with its band, and its confidence."""
     tracked = [t for t in rig.members if t.lag is not None and not rig.is_reference(t)]
     reference = [label(t.channel) for t in rig.members if rig.is_reference(t)]
     shown = tracked[:MAX_ROWS]
@@ -98,31 +98,31 @@ def lags(rig: RigData) -> Picture:
         right.set_ylim(-0.05, 1.05)
         right.set_title("confidence")
     _time(cells, clock)
-    words = "; ".join(f"{track.channel} {late(track)}" for track in tracked) or finding
+    text = "; ".join(f"{track.channel} {late(track)}" for track in tracked) or finding
     note = f"Lag against {', '.join(reference) or 'the reference'}, with 1.96 sd."
-    return Picture("lags", finding, words, _few(note, len(tracked), "lag"), *drawn(figure))
+    return Picture("lags", finding, text, _few(note, len(tracked), "lag"), *drawn(figure))
 
 
 def runs(track: ChannelTimeline) -> str:
-    """Return how a source's clock runs, in words."""
+    """Return the skew of a source's clock as text."""
     clock = track.clock
     if clock is None or clock.skew_ppm is None:
         return "has no known skew"
     skew, sd = clock.skew_ppm, clock.skew_sd_ppm
     if sd is not None and abs(skew) < 2 * sd:
-        said = f"keeps time ({unsure(skew, sd)} ppm)"
+        text = f"keeps time ({unsure(skew, sd)} ppm)"
     else:
-        said = f"runs {unsure(abs(skew), sd)} ppm {'fast' if skew > 0 else 'slow'}"
+        text = f"runs {unsure(abs(skew), sd)} ppm {'fast' if skew > 0 else 'slow'}"
     resets = clock.clock_resets or 0
-    return said + (f", {count(resets, 'reset')}" if resets else "")
+    return text + (f", {count(resets, 'reset')}" if resets else "")
 
 
 def late(track: ChannelTimeline) -> str:
-    """Return how late a channel is, in words."""
+    """Return the lag of a channel as text."""
     if track.lag is None or track.lag.lag_s is None:
         return "has no known lag"
-    told = unsure(abs(track.lag.lag_s), track.lag.lag_sd_s, 1e3)
-    return f"is {told} ms {'late' if track.lag.lag_s >= 0 else 'early'}"
+    size = unsure(abs(track.lag.lag_s), track.lag.lag_sd_s, 1e3)
+    return f"is {size} ms {'late' if track.lag.lag_s >= 0 else 'early'}"
 
 
 def _pace(skew_ppm: float) -> str:
@@ -138,7 +138,7 @@ def _clock(rig: RigData) -> TimeAxis:
 
 
 def _band(cell: Any, time: F64, value: F64, sd: F64, shade: str) -> None:
-    """Draw values (s) with 1.96 sd in the unit that suits them."""
+    """Draw values (s) with a band of 1.96 sd, in the unit of their size."""
     low, high = value - 1.96 * sd, value + 1.96 * sd
     edges = limits(low, high, sd) or limits(value, value, sd)
     if edges is None:
@@ -151,7 +151,7 @@ def _band(cell: Any, time: F64, value: F64, sd: F64, shade: str) -> None:
 
 
 def _marks(points: int) -> dict[str, Any]:
-    """Return how single points are marked while they can be told apart."""
+    """Return the marker style: points are marked while there are few of them."""
     return {"marker": ".", "ms": 3} if points <= MAX_MARKED else {}
 
 

@@ -1,4 +1,4 @@
-"""A series of any length in bounded room: what a picture of it needs, and its quantiles."""
+"""A series of any length in bounded memory: the points of its picture, and its quantiles."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from operators.types import F64
 
-MOST = 1000
-"""Points that are kept at least, once there were as many; at most twice that."""
-LEAST, PER_DECADE, DECADES = 1e-9, 256, 14
+MIN_POINTS = 1000
+"""Fewest points of a long series; at most twice as many are kept."""
+MIN_VALUE, PER_DECADE, DECADES = 1e-9, 256, 14
 
 
 @dataclass
 class Points:
-    """Stretches of a series, a row each: when it begins; least, mean and largest by column."""
+    """Stretches of a series, one row each: begin time; minimum, mean and maximum by column."""
 
     time: F64
     low: F64
@@ -28,9 +28,9 @@ class Points:
 
 
 class Decimator:
-    """Columns of an even series: all of it while it is short, stretches of it as it grows.
+    """Columns of an even series: every row while it is short, then stretches of rows.
 
-    State: at most 2 `MOST` stretches, and the rows of one that is not full.
+    State: at most 2 `MIN_POINTS` stretches, and the rows of one incomplete stretch.
     """
 
     def __init__(self, columns: int) -> None:
@@ -40,12 +40,12 @@ class Decimator:
         self._rest = np.empty((0, columns + 1))
 
     def add(self, rows: F64) -> None:
-        """Take in rows (k, 1 + columns): their time and values, NaN where there is none."""
+        """Add rows (k, 1 + columns): time and values, NaN where a value is missing."""
         rows = np.concatenate((self._rest, rows))
         whole = len(rows) // self._rows * self._rows
         self._rest = rows[whole:]
         self._append(rows[:whole])
-        while len(self._time) > 2 * MOST:
+        while len(self._time) > 2 * MIN_POINTS:
             pairs = np.arange(0, len(self._time), 2)
             self._rows *= 2
             self._time = self._time[pairs]
@@ -79,30 +79,33 @@ class Decimator:
 
 
 class Quantiles:
-    """Quantiles of numbers that are not negative, to 0.5 %, by a histogram of their logarithm."""
+    """Quantiles of non-negative numbers, to 0.5 %, by a histogram of their logarithm.
+
+    Bin of value x: k = ceil(PER_DECADE * log10(max(x, MIN_VALUE) / MIN_VALUE)).
+    """
 
     def __init__(self) -> None:
         self._counts = np.zeros(PER_DECADE * DECADES + 1, np.int64)
-        self.most = math.nan
+        self.maximum = math.nan
 
     @property
     def count(self) -> int:
-        """How many numbers there were."""
+        """Number of values."""
         return int(self._counts.sum())
 
     def add(self, values: F64) -> None:
-        """Take in numbers; NaN is none."""
+        """Add numbers; NaN is skipped."""
         values = values[np.isfinite(values)]
         if not len(values):
             return
-        place = np.ceil(np.log10(np.maximum(values, LEAST) / LEAST) * PER_DECADE)
+        place = np.ceil(np.log10(np.maximum(values, MIN_VALUE) / MIN_VALUE) * PER_DECADE)
         place = np.minimum(place, len(self._counts) - 1).astype(np.int64)
         self._counts += np.bincount(place, minlength=len(self._counts))
-        self.most = float(np.fmax(self.most, values.max()))
+        self.maximum = float(np.fmax(self.maximum, values.max()))
 
     def at(self, share: float) -> float:
-        """Return what `share` of the numbers do not exceed, NaN where there was none."""
+        """Return the quantile at `share` (0 to 1), NaN without a number."""
         if not self.count:
             return math.nan
         place = int(np.searchsorted(np.cumsum(self._counts), share * self.count))
-        return float(min(LEAST * 10 ** (place / PER_DECADE) if place else 0.0, self.most))
+        return float(min(MIN_VALUE * 10 ** (place / PER_DECADE) if place else 0.0, self.maximum))

@@ -14,7 +14,7 @@ from ops.results.lines import LineReader, SampleLine, TickLine
 
 WIDTH_S, MIN_TICKS = 12.0, 60
 FURTHEST_S = 60.0
-"""Stamps that are further from the host's time than this tell of another epoch."""
+"""Stamps further from host time than this (s) belong to another epoch."""
 MAX_SAMPLES = 200_000
 MAX_COMPARED = 16
 _AXES = ("source_ts", "rx", "ts")
@@ -22,7 +22,7 @@ _SAME_S = 1e-4
 
 
 def width_s(tick_hz: float) -> float:
-    """Return how long a stretch is looked at."""
+    """Return the length (s) of the stretch."""
     return max(WIDTH_S, MIN_TICKS / tick_hz) if tick_hz > 0 else WIDTH_S
 
 
@@ -37,8 +37,8 @@ class Detail:
     time, value, sd : float64 (k,)
         The fused ticks.
     apart : dict
-        By time axis: the RMS difference between channels, interpolated to the ticks; NaN where
-        fewer than two channels can be compared.
+        By time axis: RMS difference between channels, interpolated to the ticks; NaN with
+        fewer than two comparable channels.
     """
 
     begin: float
@@ -51,14 +51,14 @@ class Detail:
 
     @property
     def own_stamps(self) -> bool:
-        """Whether two channels or more can be drawn by stamps that are not their arrival."""
+        """Whether two or more channels have stamps other than their arrival."""
         drawn = [axes for axes in self.samples.values() if len(axes["source_ts"][0]) > 1]
         own = any(not _equal(axes["source_ts"], axes["rx"]) for axes in drawn)
         return own and len(drawn) > 1
 
 
 def stretch(course: TickStats) -> tuple[float, float] | None:
-    """Return the last seconds of the longest spell in which all were live that ever were."""
+    """Return the end of the longest spell with the largest number of live channels."""
     if course.best is None:
         return None
     begin, end = course.best
@@ -68,12 +68,12 @@ def stretch(course: TickStats) -> tuple[float, float] | None:
 def windows(
     reader: LineReader, course: TickStats, offsets: Mapping[str, float]
 ) -> dict[str, Detail]:
-    """Return a window for each signal of which samples were written.
+    """Return a window for each signal with written samples.
 
     Parameters
     ----------
     offsets : mapping
-        Of channels, the newest clock offset (s): how far off their own stamps are.
+        Newest clock offset (s) by channel.
     """
     there = stretch(course)
     if there is None or not reader.has("aligned"):
@@ -84,9 +84,8 @@ def windows(
     rows: dict[str, list[tuple[float, ...]]] = {}
     count = 0
     for line in reader.near("aligned", SampleLine, begin - furthest, end + furthest):
-        if line.channel in members and count < MAX_SAMPLES and None not in (
-            line.value, line.rx, line.source_ts
-        ):  # fmt: skip
+        complete = None not in (line.value, line.rx, line.source_ts)
+        if line.channel in members and count < MAX_SAMPLES and complete:
             rows.setdefault(line.channel, []).append(
                 (line.source_ts, line.rx, line.ts, line.value)  # type: ignore[arg-type]
             )
@@ -119,14 +118,17 @@ def _window(
     begin: float,
     end: float,
 ) -> Detail:
-    told = [(t.ts, s.value, s.sd) for t in ticks if (s := t.signals.get(signal)) is not None]
-    time, value, sd = np.array(told, dtype=float).reshape(-1, 3).T
+    values = [(t.ts, s.value, s.sd) for t in ticks if (s := t.signals.get(signal)) is not None]
+    time, value, sd = np.array(values, dtype=float).reshape(-1, 3).T
     apart = {axis: _apart([axes[axis] for axes in samples.values()], time) for axis in _AXES}
     return Detail(begin, end, samples, time, value, sd, apart)
 
 
 def _apart(series: list[tuple[F64, F64]], time: F64) -> float:
-    """Return the RMS difference between channels at `time` (k,), over all pairs."""
+    """Return the RMS difference between channels at `time` (k,), over all pairs.
+
+    d = sqrt(mean over pairs (i, j) and ticks t of (x_i(t) - x_j(t))^2)
+    """
     read = [_at(*one, time) for one in series[:MAX_COMPARED] if len(one[0]) > 1]
     squares = [(a - b) ** 2 for a, b in combinations(read, 2)]
     known = np.concatenate(squares) if squares else np.empty(0)
@@ -135,7 +137,10 @@ def _apart(series: list[tuple[F64, F64]], time: F64) -> float:
 
 
 def _at(time: F64, value: F64, ticks: F64) -> F64:
-    """Return a series at `ticks` (k,), NaN in holes and beyond its ends."""
+    """Return a series interpolated at `ticks` (k,), NaN in holes and beyond its ends.
+
+    A hole is an interval above max(1 s, 3 median intervals).
+    """
     read = np.interp(ticks, time, value, left=np.nan, right=np.nan)
     after = np.clip(np.searchsorted(time, ticks), 1, len(time) - 1)
     interval = np.median(np.diff(time))

@@ -1,4 +1,4 @@
-"""The pictures of a rig: each shows one finding, and says it in its title."""
+"""Pictures of a rig: each shows one finding, which is its title."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHOWN = {
 
 
 def pictures(rig: RigData) -> Iterator[Picture]:
-    """Yield the pictures of a rig; what has no data has no picture."""
+    """Yield the pictures of a rig that have data."""
     if not rig.course.ticks:
         return
     with style():
@@ -61,16 +61,18 @@ def pictures(rig: RigData) -> Iterator[Picture]:
 
 
 def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:
-    """Return a short stretch of a signal's channels, before and after they were aligned."""
+    """Return a short stretch of a signal's channels, before and after alignment."""
     axes = [axis for axis in _SHOWN if axis != "source_ts" or window.own_stamps]
     before, after = window.apart["rx"], window.apart["ts"]
     unit = _unit(rig, signal)
     names = _heaviest(rig, signal, list(window.samples))
-    who = count(len(window.samples), "channel")
-    finding = f"{label(signal)}: {who}, as they arrived and aligned"
+    number = count(len(window.samples), "channel")
+    finding = f"{label(signal)}: {number}, as they arrived and aligned"
     if known(before) and known(after):
-        finding = (f"{label(signal)}: aligned, {who} differ by {plain(after, 2)}{unit} RMS "
-                   f"instead of {plain(before, 2)}")  # fmt: skip
+        finding = (
+            f"{label(signal)}: aligned, {number} differ by {plain(after, 2)}{unit} RMS "
+            f"instead of {plain(before, 2)}"
+        )
     figure, cells = sheet(finding, [1.6] * (len(axes) - 1) + [2.1], right_in=NAMES_IN)
     for axis, cell in zip(axes, cells[:, 0], strict=True):
         apart = window.apart[axis]
@@ -82,18 +84,18 @@ def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:
             cell.fill_between(window.time - window.begin, lower, upper, color=BAND, lw=0)
         for i, name in enumerate(names):
             time, value = thinned(*window.samples[name][axis])
-            lines += cell.plot(time - window.begin, value, color=colour(i), lw=1.0, alpha=0.9,
-                               zorder=2 - (i >= MAX_LINES))  # fmt: skip
-        said = [label(name) for name in names]
+            since_s, order = time - window.begin, 2 - (i >= MAX_LINES)
+            lines += cell.plot(since_s, value, color=colour(i), lw=1.0, alpha=0.9, zorder=order)
+        labels = [label(name) for name in names]
         if axis == "ts":
             lines[:0] = cell.plot(window.time - window.begin, window.value, color=INK, lw=1.8)
-            said.insert(0, "fused")
+            labels.insert(0, "fused")
         if axis == axes[-1]:
-            legend(cell, *_few(lines, said))
+            legend(cell, *_few(lines, labels))
     cells[-1, 0].set_xlim(0, window.end - window.begin)
     since = window.begin - (rig.course.begin or 0.0)
     cells[-1, 0].set_xlabel(f"time from {since:.0f} s after the first tick (s)")
-    words = "; ".join(
+    text = "; ".join(
         f"{_SHOWN[axis].lower()}: {plain(window.apart[axis])}{unit} RMS between channels"
         for axis in axes
     )
@@ -102,17 +104,17 @@ def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:
         f"{rig.course.most_live} channels were live. RMS: of the differences between all pairs of "
         "channels, each with its own noise, at the ticks."
     )
-    return Picture(f"alignment{place}", finding, words, note, *drawn(figure))
+    return Picture(f"alignment{place}", finding, text, note, *drawn(figure))
 
 
 def fused(rig: RigData, signal: str, place: str) -> Picture:
-    """Return a signal's value with its band, and the weights behind it, over the whole run."""
+    """Return a signal's value with its band and its weights, over the whole run."""
     course, points = rig.course, rig.course.points
     clock = _clock(rig)
     at = course.columns_of(signal)
     time = clock(points.time)
-    finding = (f"{label(signal)}: a value in {share(course.valued[signal], course.ticks)} "
-               f"of {count(course.ticks, 'tick')}")  # fmt: skip
+    valued = share(course.valued[signal], course.ticks)
+    finding = f"{label(signal)}: a value in {valued} of {count(course.ticks, 'tick')}"
     figure, cells = sheet(finding, [2.0, 1.6], right_in=NAMES_IN)
     value, weight = cells[:, 0]
     lower, upper = points.low[:, at + 1], points.high[:, at + 2]
@@ -129,13 +131,13 @@ def fused(rig: RigData, signal: str, place: str) -> Picture:
     weight.set_ylim(0, 1)
     weight.set_xlabel(clock.label)
     weight.set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
-    words = "mean weights: " + ", ".join(f"{name} {mean[name]:.2f}" for name in heavy)
+    text = "mean weights: " + ", ".join(f"{name} {mean[name]:.2f}" for name in heavy)
     note = "No value: a gap in the line, and no weight."
-    return Picture(f"fused{place}", finding, words, _stretched(note, rig), *drawn(figure))
+    return Picture(f"fused{place}", finding, text, _stretched(note, rig), *drawn(figure))
 
 
 def _stacked(cell: Any, time: F64, rig: RigData, signal: str, heavy: list[str]) -> None:
-    """Draw the weights over one another, those that are not `heavy` as one."""
+    """Draw the weights stacked; those not in `heavy` are one area."""
     points, at = rig.course.points, rig.course.columns_of(signal)
     weight = dict(zip(rig.course.channels[signal], points.mean[:, at + 3 :].T, strict=False))
     rows = [weight.pop(name) for name in heavy]
@@ -151,22 +153,24 @@ def _stacked(cell: Any, time: F64, rig: RigData, signal: str, heavy: list[str]) 
 
 
 def timeline(rig: RigData) -> Picture:
-    """Return when which mode held, which rule fired, which clock stepped, and the bound."""
+    """Return the course of modes, rules, clock resets and the sync error bound."""
     course, points, clock = rig.course, rig.course.points, _clock(rig)
     time = clock(points.time)
     bars = _bars(rig)
     p95 = course.bound.at(0.95)
     finding = f"Never were two channels live: {share(course.modes['fused'], course.ticks)} fused"
     if course.bound.count:
-        finding = (f"The stated bound of the sync error stayed within {milliseconds(p95)} "
-                   "in 95 % of the ticks")  # fmt: skip
+        finding = (
+            f"The stated bound of the sync error stayed within {milliseconds(p95)} "
+            "in 95 % of the ticks"
+        )
     figure, cells = sheet(finding, [0.22 * len(bars), 1.3, 0.8], left_in=NAMES_IN)
     strip, bound, live = cells[:, 0]
     for row, (_, shade, spans) in enumerate(bars):
         at = [(clock(a), max(clock(b) - clock(a), (time[-1] - time[0]) / 500)) for a, b in spans]
         strip.broken_barh(at, (len(bars) - row - 0.85, 0.7), color=shade, lw=0)
-    strip.set_yticks([len(bars) - i - 0.5 for i in range(len(bars))],
-                     [label(name) for name, _, _ in bars])  # fmt: skip
+    centres = [len(bars) - i - 0.5 for i in range(len(bars))]
+    strip.set_yticks(centres, [label(name) for name, _, _ in bars])
     strip.set_ylim(0, len(bars))
     strip.grid(axis="y", visible=False)
     strip.set_title("Modes, rules that held, and clock resets")
@@ -182,19 +186,21 @@ def timeline(rig: RigData) -> Picture:
     live.yaxis.get_major_locator().set_params(integer=True)
     live.set_xlabel(clock.label)
     live.set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
-    words = (f"bound: median {milliseconds(course.bound.at(0.5))}, 95 % {milliseconds(p95)}, "
-             f"at most {milliseconds(course.bound.most)}; modes: {modes(rig)}")  # fmt: skip
+    text = (
+        f"bound: median {milliseconds(course.bound.at(0.5))}, 95 % {milliseconds(p95)}, "
+        f"at most {milliseconds(course.bound.maximum)}; modes: {modes(rig)}"
+    )
     note = "Median, 95 % and most of the bound count ticks with two or more compared channels."
-    return Picture("timeline", finding, words, _stretched(note, rig), *drawn(figure))
+    return Picture("timeline", finding, text, _stretched(note, rig), *drawn(figure))
 
 
 def indicators(rig: RigData) -> Picture:
-    """Return the five indicators beside their budgets."""
+    """Return the five indicators with their budgets."""
     course, points, clock = rig.course, rig.course.points, _clock(rig)
     time = clock(points.time)
-    told = [n for n in INDICATORS if n in THRESHOLDS and course.within[n].known]
-    kept = {name: share(course.within[name].good, course.within[name].known) for name in told}
-    worst = min(told, key=lambda n: course.within[n].good / course.within[n].known, default=None)
+    judged = [n for n in INDICATORS if n in THRESHOLDS and course.within[n].known]
+    kept = {name: share(course.within[name].good, course.within[name].known) for name in judged}
+    worst = min(judged, key=lambda n: course.within[n].good / course.within[n].known, default=None)
     finding = "No indicator was known"
     if worst is not None:
         finding = f"Every indicator kept its budget in at least {kept[worst]} of the time"
@@ -208,28 +214,24 @@ def indicators(rig: RigData) -> Picture:
             sign = "at least" if budget.least else "at most"
             if name in kept:
                 title = f"{name}: {sign} {budget.good:g} in {kept[name]} of the time"
-            for level, shade, dash in (
-                (budget.good, COLOURS[2], "-"), (budget.crit, COLOURS[1], "--")
-            ):  # fmt: skip
-                cell.axhline(level, color=shade, lw=1.0, ls=dash)
+            cell.axhline(budget.good, color=COLOURS[2], lw=1.0, ls="-")
+            cell.axhline(budget.crit, color=COLOURS[1], lw=1.0, ls="--")
         cell.set_title(title)
     cells[-1, 0].set_xlabel(clock.label)
     cells[-1, 0].set_xlim(time[0], time[-1] if time[-1] > time[0] else time[0] + 1)
-    words = ", ".join(f"{name} within its budget in {kept[name]} of the time" for name in told)
+    text = ", ".join(f"{name} within its budget in {kept[name]} of the time" for name in judged)
     note = "Green: the budget; dashed: critical. phase_diff in cycles; the others from 0 to 1."
-    return Picture("indicators", finding, words, _stretched(note, rig), *drawn(figure))
+    return Picture("indicators", finding, text, _stretched(note, rig), *drawn(figure))
 
 
 def modes(rig: RigData) -> str:
-    """Return how much of the time each mode had."""
+    """Return the share of ticks of each mode."""
     course = rig.course
-    return ", ".join(
-        f"{mode} {share(n, course.ticks)}" for mode, n in course.modes.most_common()
-    )  # fmt: skip
+    return ", ".join(f"{mode} {share(n, course.ticks)}" for mode, n in course.modes.most_common())
 
 
 def _bars(rig: RigData) -> list[tuple[str, str, list[tuple[float, float]]]]:
-    """Return the rows of the strip: name, colour, and from when to when (host s)."""
+    """Return the rows of the strip: name, colour, spans of host time (s)."""
     course = rig.course
     end = course.end or 0.0
     bars: list[tuple[str, str, list[tuple[float, float]]]] = []
@@ -238,9 +240,9 @@ def _bars(rig: RigData) -> list[tuple[str, str, list[tuple[float, float]]]]:
         if spans:
             bars.append((mode, COLOURS[2] if mode == "fused" else COLOURS[4], spans))
     for rule in list(rig.findings.fired)[:MAX_RULES]:
-        told = [f for f in rig.findings.told if f.rule == rule]
+        held = [f for f in rig.findings.listed if f.rule == rule]
         shade = COLOURS[1] if rule in rig.findings.risks else COLOURS[5]
-        bars.append((rule, shade, [(f.begin, end if f.end is None else f.end) for f in told]))
+        bars.append((rule, shade, [(f.begin, end if f.end is None else f.end) for f in held]))
     for source, track in list(rig.clocks.items())[:MAX_RULES]:
         if track.resets:
             bars.append((f"reset {source}", INK, [(r.at, r.at) for r in track.resets]))
@@ -248,7 +250,7 @@ def _bars(rig: RigData) -> list[tuple[str, str, list[tuple[float, float]]]]:
 
 
 def _unit(rig: RigData, signal: str) -> str:
-    """Return a signal's unit as it stands behind a number; nothing where none is named."""
+    """Return a signal's unit as the suffix of a number; empty without a unit."""
     unit = rig.signal_units.get(signal)
     return f" {label(unit)}" if unit else ""
 
@@ -258,7 +260,7 @@ def _clock(rig: RigData) -> TimeAxis:
 
 
 def _heaviest(rig: RigData, signal: str, names: list[str]) -> list[str]:
-    """Return the names in their order, but what has least weight last where they are many."""
+    """Return the names in their order; more than `MAX_LINES` are sorted by falling weight."""
     if len(names) <= MAX_LINES:
         return names
     mean = rig.course.mean_weights(signal)
@@ -266,7 +268,7 @@ def _heaviest(rig: RigData, signal: str, names: list[str]) -> list[str]:
 
 
 def _few(lines: list[object], names: list[str]) -> tuple[list[object], list[str]]:
-    """Return as many of a legend's entries as there are colours, and one for all others."""
+    """Return one legend entry for each colour, and one for all other channels."""
     most = MAX_LINES + 1
     if len(names) <= most:
         return lines, names
@@ -274,7 +276,7 @@ def _few(lines: list[object], names: list[str]) -> tuple[list[object], list[str]
 
 
 def _extremes(cell: Any, time: F64, points: Points, column: int, scale: float = 1.0) -> None:
-    """Shade from the least to the largest where a point stands for many ticks."""
+    """Shade from minimum to maximum where a point stands for many ticks."""
     low, high = scale * points.low[:, column], scale * points.high[:, column]
     if np.any(high > low):
         cell.fill_between(time, low, high, color=COLOURS[5], alpha=0.45, lw=0)

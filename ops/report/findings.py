@@ -1,4 +1,4 @@
-"""What the rules found, what could not be used, and the markers, in bounded room."""
+"""Findings of the rules, dead letters and markers of a rig, in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 
 from ops.results.lines import DeadLineFields, EvidenceLine, LineReader, MarkerPart
 
-MAX_TOLD, MAX_KINDS, MAX_NAMES = 200, 64, 256
+MAX_LISTED, MAX_KINDS, MAX_NAMES = 200, 64, 256
 OTHERS = "*"
 
 
 @dataclass
 class ReportedFinding:
-    """A rule that held from `begin` to `end` (host s); without an end, it holds still."""
+    """A rule that held from `begin` to `end` (host s); it still holds without an end."""
 
     rule: str
     kind: str
     begin: float
     end: float | None
-    said: str
+    text: str
 
 
 @dataclass
 class CountedRejection:
-    """Losses of one stage, reason and source, and the first of them."""
+    """Rejected events of one stage, reason and source, with the first sample."""
 
     count: int = 0
     where: str = ""
@@ -34,13 +34,14 @@ class CountedRejection:
 
 @dataclass
 class Findings:
-    """Findings in order of time, the first `MAX_TOLD`; `fired` counts all, by rule.
+    """Findings, dead letters and markers of one rig.
 
-    `dead` by (stage, reason, source), what is beyond `MAX_NAMES` of them under `*`; the first
-    `MAX_TOLD` `markers`, of `marked` in all.
+    `listed` holds the first `MAX_LISTED` findings in order of time; `fired` counts all by rule.
+    `dead` is keyed by (stage, reason, source); keys beyond `MAX_NAMES` count under `*`.
+    `markers` holds the first `MAX_LISTED` markers, of `marked` in all.
     """
 
-    told: list[ReportedFinding] = field(default_factory=list)
+    listed: list[ReportedFinding] = field(default_factory=list)
     fired: Counter[str] = field(default_factory=Counter)
     risks: Counter[str] = field(default_factory=Counter)
     dead: dict[tuple[str, str, str], CountedRejection] = field(default_factory=dict)
@@ -49,14 +50,14 @@ class Findings:
 
 
 def findings(reader: LineReader) -> Findings:
-    """Return what a rig's files hold."""
+    """Return the findings, dead letters and markers of a rig's files."""
     found = Findings()
     _evidence(reader.lines("evidence", EvidenceLine), found)
     for letter in reader.lines("dead", DeadLineFields):
-        _bury(letter, found.dead)
+        _count(letter, found.dead)
     for marker in reader.lines("markers", MarkerPart):
         found.marked += 1
-        if len(found.markers) < MAX_TOLD:
+        if len(found.markers) < MAX_LISTED:
             found.markers.append(marker)
     return found
 
@@ -72,12 +73,13 @@ def _evidence(lines: Iterable[EvidenceLine], found: Findings) -> None:
         found.fired[rule] += 1
         if line.kind == "risk":
             found.risks[rule] += 1
-        firing[rule] = finding = ReportedFinding(rule, line.kind or "?", line.ts, None, _said(line))
-        if len(found.told) < MAX_TOLD:
-            found.told.append(finding)
+        finding = ReportedFinding(rule, line.kind or "?", line.ts, None, _text(line))
+        firing[rule] = finding
+        if len(found.listed) < MAX_LISTED:
+            found.listed.append(finding)
 
 
-def _said(line: EvidenceLine) -> str:
+def _text(line: EvidenceLine) -> str:
     facts = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, int | float) else f"{name} unknown"
         for name, value in line.facts.items()
@@ -85,11 +87,11 @@ def _said(line: EvidenceLine) -> str:
     return line.quote or " ".join(part for part in (facts and f"{facts}.", line.action) if part)
 
 
-def _bury(letter: DeadLineFields, dead: dict[tuple[str, str, str], CountedRejection]) -> None:
+def _count(letter: DeadLineFields, dead: dict[tuple[str, str, str], CountedRejection]) -> None:
     kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
     if kind not in dead and len(dead) >= MAX_NAMES:
         kind = OTHERS, OTHERS, OTHERS
-    grave = dead.setdefault(
+    counted = dead.setdefault(
         kind, CountedRejection(where=letter.where or "", sample=letter.sample or "")
     )
-    grave.count += letter.count or 0
+    counted.count += letter.count or 0

@@ -1,6 +1,6 @@
-"""The report as one page that needs nothing else: no script, no link, pictures within.
+"""The report as one self-contained page: no script, no link, embedded pictures.
 
-Every text of a run is escaped, and a policy in the page forbids it to load or run anything.
+Every text of a run is escaped. The page's security policy forbids it to load or run anything.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any
 
 from configs.document import one_line
 from operators.types import ENDS
@@ -22,7 +21,7 @@ from ops.text.numbers import NONE, count, plain, unsure, utc
 
 MAX_ROWS = 200
 MAX_SVG = 2 << 20
-"""Bytes of an SVG that is shown as such in the page; the PNG has one light and a bounded size."""
+"""Largest SVG (bytes) in the page; a larger one is replaced by its PNG of bounded size."""
 _NUMBER = re.compile(r"[-+]?[\d  ]*\d(\.\d+)?([eE][-+]?\d+)?( ± [\d.]+)?( %| ms)?|-")
 _SEPARATOR = re.compile(r"(?<=[/_@])|(?<=[:.,-])(?=[^\d\s])")
 _STYLE = """
@@ -61,11 +60,24 @@ pre { background: var(--soft); padding: .9rem 1rem; overflow-x: auto; font-size:
   table { font-size: 8pt; }
   h2, h3 { break-after: avoid; } figure, table, .verdict { break-inside: avoid; } }
 """
+_CHANNEL_COLUMNS = (
+    "channel",
+    "state",
+    "offset (ms)",
+    "skew (ppm)",
+    "resets",
+    "lag (ms)",
+    "confidence",
+    "rate (Hz)",
+    "used",
+    "gaps",
+    "unit",
+)
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def page(
-    story: RunData, told: Sequence[tuple[RigData, SyncVerdict, Sequence[Picture]]], methods: str
+    story: RunData, results: Sequence[tuple[RigData, SyncVerdict, Sequence[Picture]]], methods: str
 ) -> str:
     """Return the page: each rig with its verdict and pictures, the run, and the methods."""
     names = ", ".join(rig.name for rig in story.rigs)
@@ -77,7 +89,7 @@ def page(
         f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n<main>\n",
         f"<h1>{_text(title)}</h1>\n",
     ]
-    for rig, verdict, pictures in told:
+    for rig, verdict, pictures in results:
         head = f"Rig {rig.name}" if len(story.rigs) > 1 else ""
         parts += _rig(story, rig, verdict, pictures, head)
     parts += _run(story)
@@ -94,19 +106,19 @@ def _rig(
     if head:
         yield f"<h2>{_text(head)}</h2>\n"
     if course.begin is not None:
-        yield (f"<p>{count(course.ticks, 'tick')} in {plain(course.seconds, 4)} s, from "
-               f"{utc(course.begin)}.</p>\n")  # fmt: skip
+        length = f"{count(course.ticks, 'tick')} in {plain(course.seconds, 4)} s"
+        yield f"<p>{length}, from {utc(course.begin)}.</p>\n"
     yield "<h2>Was the sync correct?</h2>\n"
-    yield (f"<div class=verdict><p><strong>{_text(verdict.word)}</strong></p>"
-           f"<p>{_text(verdict.said)}</p></div>\n")  # fmt: skip
+    yield f"<div class=verdict><p><strong>{_text(verdict.word)}</strong></p>"
+    yield f"<p>{_text(verdict.sentence)}</p></div>\n"
     if verdict.exceptions:
         yield "<ul>\n"
-        yield from (f"<li>{_text(said)}</li>\n" for said in verdict.exceptions)
+        yield from (f"<li>{_text(text)}</li>\n" for text in verdict.exceptions)
         yield "</ul>\n"
     yield _table(("", ""), verdict.facts, "In short")
     yield (
         "<p class=note>The bound holds the true error in at least 95 % of the ticks. A constant "
-        "network delay is not in it: stamps that go one way cannot tell it from a clock offset."
+        "network delay is not in it: one-way time stamps cannot separate it from a clock offset."
         "</p>\n"
     )
     yield "<h2>Channels</h2>\n"
@@ -131,8 +143,10 @@ def _not_aligned(rig: RigData) -> str:
         else "they were not written; <code>output: {aligned: true}</code> in the configuration "
         "of the next run does that"
     )
-    return ("<p>There is no picture of before and after alignment: it needs the samples "
-            f"themselves, and {why}.</p>\n")  # fmt: skip
+    return (
+        "<p>There is no picture of before and after alignment: it needs the samples "
+        f"themselves, and {why}.</p>\n"
+    )
 
 
 def _channels(story: RunData, rig: RigData) -> Iterator[str]:
@@ -140,29 +154,30 @@ def _channels(story: RunData, rig: RigData) -> Iterator[str]:
     for track in list(rig.tracks.values())[:MAX_ROWS]:
         clock, lag, last = track.clock, track.lag, track.last
         rows.append(
-            (
-                track.channel, last.state or NONE,
-                unsure(clock.offset_s, clock.offset_sd_s, 1e3) if clock else "-",
-                unsure(clock.skew_ppm, clock.skew_sd_ppm) if clock else "-",
-                str(clock.clock_resets or 0) if clock else "-",
-                unsure(lag.lag_s, lag.lag_sd_s, 1e3) if lag else "-",
-                _or_dash(last.confidence, 2), _or_dash(last.rate_hz, 4),
-                str(last.used if last.used is not None else "-"), str(last.gaps or 0),
-                rig.units.get(track.channel, "-"),
-            )
-        )  # fmt: skip
-    head = ("channel", "state", "offset (ms)", "skew (ppm)", "resets", "lag (ms)", "confidence",
-            "rate (Hz)", "used", "gaps", "unit")  # fmt: skip
-    columns = len(head) - (not rig.units)
-    shown = [row[:columns] for row in rows]
-    yield _table(head[:columns], shown, "At the end, with one standard deviation", len(rig.tracks))
+            {
+                "channel": track.channel,
+                "state": last.state or NONE,
+                "offset (ms)": unsure(clock.offset_s, clock.offset_sd_s, 1e3) if clock else "-",
+                "skew (ppm)": unsure(clock.skew_ppm, clock.skew_sd_ppm) if clock else "-",
+                "resets": str(clock.clock_resets or 0) if clock else "-",
+                "lag (ms)": unsure(lag.lag_s, lag.lag_sd_s, 1e3) if lag else "-",
+                "confidence": _or_dash(last.confidence, 2),
+                "rate (Hz)": _or_dash(last.rate_hz, 4),
+                "used": str(last.used if last.used is not None else "-"),
+                "gaps": str(last.gaps or 0),
+                "unit": rig.units.get(track.channel, "-"),
+            }
+        )
+    head = _CHANNEL_COLUMNS if rig.units else _CHANNEL_COLUMNS[:-1]
+    shown = [[row[name] for name in head] for row in rows]
+    yield _table(head, shown, "At the end, with one standard deviation", len(rig.tracks))
     yield (
         "<p class=note>Host time is source time plus offset; a fast clock has a positive skew, a "
         "late channel a positive lag."
     )
     if sources := story.unstamped(rig):
-        yield (f" Without stamps of their own, so without a clock here: {_text(', '.join(sources))}"
-               "; all of their delay is called lag.")  # fmt: skip
+        yield f" Without stamps of their own, so without a clock here: {_text(', '.join(sources))}"
+        yield "; all of their delay is called lag."
     yield "</p>\n"
 
 
@@ -170,50 +185,55 @@ def _found(rig: RigData) -> Iterator[str]:
     begin = rig.course.begin or 0.0
     found = rig.findings
     yield "<h2>What happened</h2>\n"
-    rows = [(f"{ts - begin:.1f}", what, how) for ts, what, how in moments(rig)]
+    rows = [(f"{ts - begin:.1f}", event, how) for ts, event, how in moments(rig)]
     more = found.marked - len(found.markers) + rig.course.changes - len(rig.course.spells)
-    more += found.fired.total() - len(found.told)
+    more += found.fired.total() - len(found.listed)
     head = "second", "what", "how"
     yield _table(head, rows, "Modes, findings, resets and markers", len(rows) + more)
     yield "<h2>Dead letters</h2>\n"
     if not found.dead:
-        yield "<p>None: everything that came could be used, or is counted below.</p>\n"
+        yield "<p>None: every received event could be used, or is counted below.</p>\n"
         return
-    letters = [(*kind, str(dead.count), dead.where, dead.sample)
-               for kind, dead in sorted(found.dead.items())]  # fmt: skip
+    letters = [
+        (*kind, str(dead.count), dead.where, dead.sample)
+        for kind, dead in sorted(found.dead.items())
+    ]
     columns = ("stage", "reason", "source", "events", "first at", "first sample")
-    yield _table(columns, letters, "What could not be used")
+    yield _table(columns, letters, "Events that could not be used")
 
 
 def _run(story: RunData) -> Iterator[str]:
     run = story.run
     yield "<h2>Account</h2>\n"
     if not run:
-        yield ("<p>There is no run.json: the run has not ended, or was killed. The account of "
-               "events, versions, hashes and configuration are written at its end.</p>\n"
-               )  # fmt: skip
+        yield (
+            "<p>There is no run.json: the run has not ended, or was killed. The account of "
+            "events, versions, hashes and configuration are written at its end.</p>\n"
+        )
         return
     by_source = (run.get("account") or {}).get("by_source") or {}
     rows = [
         (name, *(str(ends.get(end, 0)) for end in ENDS))
         for name, ends in [*sorted(by_source.items()), ("total", story.account)]
     ]
-    said = "balanced" if balanced(story.account) else "NOT balanced, which is a bug"
-    yield _table(("source", *ENDS), rows, f"Where every event ended: {said}", len(rows))
+    balance = "balanced" if balanced(story.account) else "NOT balanced, which is a bug"
+    yield _table(("source", *ENDS), rows, f"Where every event ended: {balance}", len(rows))
     yield "<h2>Run</h2>\n"
     config = run.get("config") or {}
-    facts = [(f"version of {name}", str(number)) for name, number in
-             (run.get("versions") or {}).items()]  # fmt: skip
+    versions = run.get("versions") or {}
+    facts = [(f"version of {name}", str(number)) for name, number in versions.items()]
     facts += [
         ("configuration", f"{config.get('path')}"),
         ("its SHA-256", f"{config.get('sha256')}"),
     ]
     for recording in run.get("recordings") or []:
-        facts += [("recording", f"{recording.get('path')}, {recording.get('bytes')} bytes"),
-                  ("its SHA-256", f"{recording.get('sha256')}")]  # fmt: skip
+        facts += [
+            ("recording", f"{recording.get('path')}, {recording.get('bytes')} bytes"),
+            ("its SHA-256", f"{recording.get('sha256')}"),
+        ]
     facts += [("remark", remark) for remark in story.remarks]
     facts.append(("ended", "with its data" if run.get("ended") else "before its data"))
-    yield _table(("", ""), facts, "What made these numbers")
+    yield _table(("", ""), facts, "Origin of these numbers")
     yield "<h2>Configuration</h2>\n"
     if story.text is None:
         yield "<p>Its text is not known: the run was not made from a file.</p>\n"
@@ -221,18 +241,14 @@ def _run(story: RunData) -> Iterator[str]:
         yield f"<pre>{escape(story.text)}</pre>\n"
 
 
-def _hashed(what: str, file: dict[str, Any], said: str) -> list[tuple[str, str]]:
-    return [(what, said), ("its SHA-256", str(file.get("sha256") or NONE))]
-
-
 def _figure(picture: Picture) -> str:
     kind, data = "svg+xml", picture.svg
     if len(data) > MAX_SVG:
         kind, data = "png", picture.png
-    words = _text(f"{picture.finding}. {picture.words}")
+    description = _text(f"{picture.finding}. {picture.description}")
     files = _text(f"{picture.name}.svg, .png")
     return (
-        f'<figure><img alt="{words}" src="data:image/{kind};base64,'
+        f'<figure><img alt="{description}" src="data:image/{kind};base64,'
         f'{base64.b64encode(data).decode()}">\n'
         f"<figcaption>{_text(picture.note)} <span>({files})</span></figcaption></figure>\n"
     )
@@ -241,7 +257,7 @@ def _figure(picture: Picture) -> str:
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[str]], caption: str, number: int = 0
 ) -> str:
-    """Return a table of at most `MAX_ROWS` rows, `number` in all; numbers stand right."""
+    """Return a table of at most `MAX_ROWS` of `number` rows; numbers are right-aligned."""
     name = _text(caption)
     lines = [f'<div class=scroll tabindex=0 role=region aria-label="{name}">\n<table>\n']
     lines.append(f"<caption>{name}</caption>\n")
@@ -262,7 +278,7 @@ def _kind(cell: str) -> str:
 
 
 def _breakable(cell: str) -> str:
-    """Return a cell's text; names in it may break behind their separators."""
+    """Return a cell's text; its names may break behind their separators."""
     return "<wbr>".join(map(_text, _SEPARATOR.split(cell)))
 
 
@@ -271,5 +287,5 @@ def _or_dash(value: float | None, digits: int) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text of a run, or of ours, on one line and harmless."""
+    """Return a text escaped and on one line."""
     return escape(one_line(text), quote=True)

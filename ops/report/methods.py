@@ -1,4 +1,4 @@
-"""The Methods paragraphs: plain text to paste into a paper, every number from the run."""
+"""Methods paragraphs: plain text to paste into a paper, every number from the run."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ from ops.text.numbers import NONE, count, known, milliseconds, plain, share, uns
 
 _NAME = "Lumen Fusion"
 TWO_WAY = (
-    "Limits. Readings of a clock that go to and fro cannot tell a way that takes longer than the "
-    "way back from a clock offset; half the difference is in no bound given here.\n"
+    "Limits. Two-way clock readings cannot separate a path that is slower than the way back from "
+    "a clock offset; half the difference is in no bound given here.\n"
 )
 HINDSIGHT = (
     "Two passes were made (hindsight): clocks and lags are estimates of the whole recording, used "
     "from its first tick on, and not those that a live run would have had."
 )
 LIMITS = (
-    "Limits. Time stamps that go one way cannot tell a constant network delay from a clock "
-    "offset: such a delay is part of the host time of every source and of no bound given here; "
-    "where paths differ, the difference shows as a lag. Lag and clock offset of a source without "
-    "arrival stamps, or without stamps of its own, cannot be told apart"
+    "Limits. One-way time stamps cannot separate a constant network delay from a clock offset: "
+    "such a delay is part of the host time of every source and of no bound given here; where "
+    "paths differ, the difference shows as a lag. Lag and clock offset of a source without "
+    "arrival stamps, or without stamps of its own, cannot be separated"
 )
 
 
 def methods(story: RunData) -> str:
-    """Return the text, a paragraph a line."""
+    """Return the text, one paragraph a line."""
     paragraphs = [_software(story)]
     for rig in story.rigs:
         lead = f"Rig {rig.name}. " if len(story.rigs) > 1 else ""
-        told = [_clocks(story, rig), _lags(story, rig), _fusion(story, rig), _rates(story, rig),
-                _trust(story, rig)]  # fmt: skip
-        told[0] = lead + told[0]
-        paragraphs += told
+        paragraphs += [
+            lead + _clocks(story, rig),
+            _lags(story, rig),
+            _fusion(story, rig),
+            _rates(story, rig),
+            _trust(story, rig),
+        ]
     paragraphs.append(f"Losses. {_sentence(losses(story.account))}")
     if story.two_way:
         return "\n\n".join((*paragraphs, TWO_WAY))
@@ -54,37 +57,37 @@ def _software(story: RunData) -> str:
         for name, number in versions.items()
         if name != "lumen" and number
     )
-    said = f"Software. Streams were synchronised and fused with {_NAME} "
-    said += f"{versions.get('lumen') or '(version not known: the run has not ended)'}"
-    said += f" ({others})." if others else "."
+    text = f"Software. Streams were synchronised and fused with {_NAME} "
+    text += f"{versions.get('lumen') or '(version not known: the run has not ended)'}"
+    text += f" ({others})." if others else "."
     config = story.run.get("config") or {}
     if config.get("path"):
-        said += f" Configuration: {config['path']}, SHA-256 {config.get('sha256') or NONE}."
+        text += f" Configuration: {config['path']}, SHA-256 {config.get('sha256') or NONE}."
     if story.run.get("hindsight"):
-        said += f" {HINDSIGHT}"
+        text += f" {HINDSIGHT}"
     for recording in story.run.get("recordings") or []:
         size = recording.get("bytes")
-        said += (f" Recording: {recording.get('path')}, SHA-256 "
-                 f"{recording.get('sha256') or NONE}, {count(size or 0, 'byte')}.")  # fmt: skip
-    return said
+        text += f" Recording: {recording.get('path')}, SHA-256 {recording.get('sha256') or NONE}"
+        text += f", {count(size or 0, 'byte')}."
+    return text
 
 
 def _clocks(story: RunData, rig: RigData) -> str:
-    said = (
+    text = (
         "Clocks. Offset (host minus source time) and skew (positive: the source clock runs fast) "
         "of each source with stamps of its own were estimated from the lower envelope of arrival "
         "minus source time (Zhang, Liu & Xia 2002) by a bank of filters (Magill 1965; Minka 2001)"
         ", clock resets found on the way. At the end of the data "
         f"({plain(rig.course.seconds, 4)} s), with one standard deviation: "
     )
-    told = [_clock(story, source, track) for source, track in rig.clocks.items()]
-    said += ("; ".join(told) or "no source had a clock that could be estimated") + "."
+    parts = [_clock(story, source, track) for source, track in rig.clocks.items()]
+    text += ("; ".join(parts) or "no source had a clock that could be estimated") + "."
     if story.two_way:
-        said += " Stamps had been put on the recorder's clock by the file's two-way readings."
+        text += " Stamps had been put on the recorder's clock by the file's two-way readings."
         if story.unread:
-            said += (f" The clocks of {', '.join(story.unread)} were never read: their stamps were"
-                     " taken to be the recorder's and were not corrected.")  # fmt: skip
-    return said
+            text += f" The clocks of {', '.join(story.unread)} were never read: their stamps were"
+            text += " taken to be the recorder's and were not corrected."
+    return text
 
 
 def _clock(story: RunData, source: str, track: ChannelTimeline) -> str:
@@ -92,14 +95,14 @@ def _clock(story: RunData, source: str, track: ChannelTimeline) -> str:
     assert line is not None
     used = ((story.run.get("account") or {}).get("by_source") or {}).get(source, {}).get("used")
     n = used if used is not None else track.last.used
-    said = (
+    text = (
         f"{source}: offset {unsure(line.offset_s, line.offset_sd_s, 1e3)} ms, skew "
         f"{unsure(line.skew_ppm, line.skew_sd_ppm)} ppm (n = {NONE if n is None else n} events"
     )
-    said += f", jitter p95 {milliseconds(line.jitter_p95_s)})" if line.jitter_p95_s else ")"
+    text += f", jitter p95 {milliseconds(line.jitter_p95_s)})" if line.jitter_p95_s else ")"
     steps = [f"{unsure(r.step_s, r.sd_s, 1e3)} ms at host time {r.at:.3f} s" for r in track.resets]
     resets = line.clock_resets or 0
-    return said + (f", {count(resets, 'clock reset')} ({', '.join(steps)})" if steps else "")
+    return text + (f", {count(resets, 'clock reset')} ({', '.join(steps)})" if steps else "")
 
 
 def _lags(story: RunData, rig: RigData) -> str:
@@ -107,29 +110,31 @@ def _lags(story: RunData, rig: RigData) -> str:
     search = ""
     if config is not None:
         align = config.align
-        search = (f" in windows of {align.window_s:g} s every {align.hop_s:g} s, up to "
-                  f"{align.max_lag_s:g} s either way,")  # fmt: skip
+        search = (
+            f" in windows of {align.window_s:g} s every {align.hop_s:g} s, up to "
+            f"{align.max_lag_s:g} s either way,"
+        )
     reference = [t.channel for t in rig.members if rig.is_reference(t)]
-    said = (
+    text = (
         "Lags (positive: the channel is late) were found by cross-correlation"
         f"{search} against {', '.join(reference) or 'the reference'} (Knapp & Carter 1976; "
         "Hannan & Thomson 1973) and tracked by a Kalman filter. At the end, with one standard "
         "deviation; n estimates were written over the run, of which mean and SD: "
     )
-    told = [_lag(config, track) for track in rig.members if not rig.is_reference(track)]
-    return said + ("; ".join(told) or "no other channel had a lag") + "."
+    parts = [_lag(config, track) for track in rig.members if not rig.is_reference(track)]
+    return text + ("; ".join(parts) or "no other channel had a lag") + "."
 
 
 def _lag(config: Config | None, track: ChannelTimeline) -> str:
     line = track.lag
     if line is None:
         return f"{track.channel}: no lag was found, not used"
-    said = f"{track.channel}: {unsure(line.lag_s, line.lag_sd_s, 1e3)} ms"
+    text = f"{track.channel}: {unsure(line.lag_s, line.lag_sd_s, 1e3)} ms"
     if _given(config, track.channel):
         free = "" if line.lag_sd_s is not None else "; without an sd, so that it is not compared"
-        return f"{said} (given, not searched{free})"
+        return f"{text} (given, not searched{free})"
     return (
-        f"{said} (n = {track.lags}, {plain(1e3 * track.lag_mean_s, 4)} ms, "
+        f"{text} (n = {track.lags}, {plain(1e3 * track.lag_mean_s, 4)} ms, "
         f"{milliseconds(track.lag_spread_s)}; confidence {plain(track.last.confidence, 2)})"
     )
 
@@ -144,46 +149,46 @@ def _given(config: Config | None, channel: str) -> bool:
 def _fusion(story: RunData, rig: RigData) -> str:
     course = rig.course
     hz = plain(course.tick_hz) if known(course.tick_hz) else NONE
-    said = (
+    text = (
         "Fusion. Outliers were taken out by Hampel's test (Hampel 1974; Pearson 2002), channels "
         f"resampled to {hz} Hz with a Kaiser-windowed sinc (Kaiser & Schafer 1980) and averaged "
         "with inverse-variance weights from the three-cornered hat (Grubbs 1948; Gray & Allan "
         f"1974), shrunk to the prior. Of {count(course.ticks, 'tick')}, modes: "
     )
-    said += ", ".join(f"{m} {share(n, course.ticks)}" for m, n in course.modes.most_common())
-    said += "." if course.modes else "none."
+    text += ", ".join(f"{m} {share(n, course.ticks)}" for m, n in course.modes.most_common())
+    text += "." if course.modes else "none."
     for signal in course.channels:
         mean = course.mean_weights(signal)
         weights = ", ".join(f"{name} {weight:.3f}" for name, weight in mean.items())
         valued = course.valued[signal]
         unit = f" ({rig.signal_units[signal]})" if signal in rig.signal_units else ""
-        said += f" {signal}{unit}: n = {valued} ticks with a value, mean weights {weights or NONE}."
+        text += f" {signal}{unit}: n = {valued} ticks with a value, mean weights {weights or NONE}."
     points = course.points
-    told = []
+    parts = []
     for name in INDICATORS:
         if n := course.within[name].known:
             column = points.mean[:, course.column(name)]
-            told.append(f"{name} {plain(float(np.nanmean(column)))} (n = {n} ticks)")
+            parts.append(f"{name} {plain(float(np.nanmean(column)))} (n = {n} ticks)")
     window = f" over {story.config.quality.window_s:g} s" if story.config is not None else ""
-    if told:
-        said += f" Mean indicators of agreement{window} (Welch 1967): {', '.join(told)}."
-    return said
+    if parts:
+        text += f" Mean indicators of agreement{window} (Welch 1967): {', '.join(parts)}."
+    return text
 
 
 def _rates(story: RunData, rig: RigData) -> str:
     nominal = rates(story.config, story.run)
     seconds = rig.course.seconds
-    told = []
+    parts = []
     for track in rig.members:
         came = (track.last.received or 0) / seconds if seconds else float("nan")
-        told.append(
+        parts.append(
             f"{track.channel}: nominal {_hz(nominal.get(track.source), 'not stated')}, effective "
             f"{_hz(track.last.rate_hz, 'not even')}, {plain(came, 4)} events/s over all, "
             f"{count(track.last.gaps or 0, 'gap')}"
         )
     return (
         "Rates. Nominal is what the source states, effective one over the median interval at the "
-        f"end: {'; '.join(told) or NONE}."
+        f"end: {'; '.join(parts) or NONE}."
     )
 
 
@@ -200,7 +205,7 @@ def _trust(story: RunData, rig: RigData) -> str:
         "compared channels, of scraping and of coarse stamps so that the true error lies inside "
         "it in at least 95 % of the ticks, was "
         f"{milliseconds(bound.at(0.5))} in the median, "
-        f"{milliseconds(bound.at(0.95))} or less in 95 % and {milliseconds(bound.most)} at most "
+        f"{milliseconds(bound.at(0.95))} or less in 95 % and {milliseconds(bound.maximum)} at most "
         f"of n = {bound.count} ticks with two or more compared channels live."
     )
 

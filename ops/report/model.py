@@ -1,4 +1,4 @@
-"""Everything that a report tells: of the run, and of each of its rigs."""
+"""Data of a report: the run, and each of its rigs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from sources.recordings.remarks import unread
 
 @dataclass
 class RigData:
-    """One rig: its ticks, channels, findings, and a stretch of samples of each signal.
+    """One rig: ticks, channels, findings, and a stretch of samples of each signal.
 
-    `units` and `signal_units` hold the units of channels and signals that the configuration names.
+    `units` and `signal_units` hold the configured units of channels and signals.
     """
 
     name: str
@@ -42,30 +42,30 @@ class RigData:
 
     @property
     def members(self) -> list[ChannelTimeline]:
-        """The channels that are fused."""
+        """The fused channels."""
         named = {name for names in self.course.channels.values() for name in names}
         return [t for t in self.tracks.values() if t.channel in named or (not named and t.fused)]
 
     def is_reference(self, track: ChannelTimeline) -> bool:
-        """Whether the others' lags are measured against this channel."""
+        """Whether this channel is the reference of the lags."""
         lag = track.lag
         return lag is not None and lag.lag_s == 0 and lag.lag_sd_s == 0
 
 
 @dataclass
 class RunData:
-    """A run's folder, read.
+    """Contents of a run's folder.
 
     Attributes
     ----------
     folder : Path
-    rigs : list of Rig
+    rigs : list of RigData
     run : dict
-        What `run.json` says; empty while the run has not ended.
+        Contents of `run.json`; empty until the run has ended.
     text : str or None
-        Of the configuration's file.
+        Text of the configuration file.
     config : Config or None
-        As far as the text can still be read here.
+        The parsed text; None where it cannot be parsed here.
     """
 
     folder: Path
@@ -76,41 +76,41 @@ class RunData:
 
     @property
     def account(self) -> dict[str, int]:
-        """The eight counts of the whole run, empty where none was written."""
+        """The eight counts of the whole run; empty if none was written."""
         total: dict[str, int] = (self.run.get("account") or {}).get("total") or {}
         return total
 
     @property
     def by_source(self) -> dict[str, dict[str, int]]:
-        """The same of each source."""
+        """The eight counts by source."""
         every: dict[str, dict[str, int]] = (self.run.get("account") or {}).get("by_source") or {}
         return every
 
     @property
     def two_way(self) -> bool:
-        """Whether all came from XDF files, whose clocks were asked to and fro."""
+        """Whether all recordings are XDF files, which hold two-way clock readings."""
         paths = [str(recording.get("path")) for recording in self.run.get("recordings") or []]
         return bool(paths) and all(map(is_xdf, paths))
 
     @property
     def remarks(self) -> list[str]:
-        """The remarks on the recordings, a sentence each."""
-        return [str(remark) for recording in self.run.get("recordings") or []
-                for remark in recording.get("remarks") or []]  # fmt: skip
+        """Remarks on the recordings, one sentence each."""
+        recordings = self.run.get("recordings") or []
+        return [str(remark) for file in recordings for remark in file.get("remarks") or []]
 
     @property
     def unread(self) -> list[str]:
-        """The sources of XDF files whose clock was never read."""
+        """Sources of XDF files without a clock reading."""
         return unread(self.remarks)
 
     def unstamped(self, rig: RigData) -> list[str]:
-        """Return the sources of members whose clock nothing told of."""
+        """Return the sources of members without a clock estimate."""
         sources = dict.fromkeys(t.source for t in rig.members if t.source not in rig.clocks)
         return [s for s in sources if s in self.unread] if self.two_way else list(sources)
 
 
 def story(folder: Path) -> RunData:
-    """Read a run's folder; whatever is not there, or broken, is left out."""
+    """Read a run's folder; missing or broken parts are left out."""
     try:
         run = run_json(folder)
     except (msgspec.DecodeError, OSError):
@@ -136,9 +136,17 @@ def _rig(folder: Path, root: Path, plan: Plan | None) -> RigData:
     units = {c: unit for c in channels if plan and (unit := plan.channel(c).unit)}
     signal_units = {s: unit for s in course.channels if plan and (unit := plan.unit(s))}
     return RigData(
-        name, course, channels, clocks(channels), found, near, reader.has("aligned"),
-        reader.unread, units, signal_units,
-    )  # fmt: skip
+        name=name,
+        course=course,
+        tracks=channels,
+        clocks=clocks(channels),
+        findings=found,
+        windows=near,
+        aligned=reader.has("aligned"),
+        unread=reader.unread,
+        units=units,
+        signal_units=signal_units,
+    )
 
 
 class _NamedSource(TickLine):
@@ -150,7 +158,7 @@ def _own_name(reader: LineReader) -> str | None:
 
 
 def _plan(config: Config | None) -> Plan | None:
-    """Return what the configuration names; nothing of it where its paths are none here."""
+    """Return the plan of the configuration; None where its paths do not exist here."""
     try:
         return config.plan() if config is not None else None
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Rates as stated: how often an endpoint is asked, what the header of an XDF stream says."""
+"""Nominal rates: the scrape rate of an endpoint, the header rate of an XDF stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sources.rows.names import MAX_LENGTH
 from sources.xdf.chunks import Header, chunks
 
 _ROOM = 8
-"""Of a name's length, kept for a number behind it."""
+"""Characters of a name that are reserved for a number behind it."""
 
 
 def rates(config: Config | None, run: Mapping[str, Any]) -> dict[str, float]:
@@ -22,7 +22,7 @@ def rates(config: Config | None, run: Mapping[str, Any]) -> dict[str, float]:
     ----------
     config : Config or None
     run : mapping
-        What `run.json` says; a recording that is gone or has changed since says nothing.
+        Contents of `run.json`; a recording that is missing or has changed is skipped.
     """
     streams = config.streams if config is not None else []
     found = {s.name: 1 / s.pull_interval_s for s in streams if isinstance(s, UreStream)}
@@ -37,11 +37,13 @@ def rates(config: Config | None, run: Mapping[str, Any]) -> dict[str, float]:
 
 
 def headers(path: Path) -> dict[str, float]:
-    """Return the nominal rate (Hz) of each stream of an XDF file that has a name of its own."""
-    told: dict[str, list[float]] = {}
+    """Return the nominal rate (Hz) of each stream of an XDF file with a unique name."""
+    stated: dict[str, list[float]] = {}
     with path.open("rb") as file:
         for found in chunks(file, path.stat().st_size):
             if isinstance(found, Header):
                 name = found.name.strip().replace(":", "_")[: MAX_LENGTH - _ROOM]
-                told.setdefault(name, []).append(found.rate_hz)
-    return {name: told[name][0] for name in told if len(told[name]) == 1 and told[name][0] > 0}
+                stated.setdefault(name, []).append(found.rate_hz)
+    return {
+        name: stated[name][0] for name in stated if len(stated[name]) == 1 and stated[name][0] > 0
+    }

@@ -1,4 +1,4 @@
-"""The ticks of a rig, told in bounded room: modes, trust, indicators, value and weights."""
+"""Statistics of a rig's ticks in bounded memory: modes, bound, indicators, values, weights."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _AT_ONCE = 4096
 _LIVE, _BOUND, _LATENCY = 1, 2, 3
 _FIRST_INDICATOR = 4
 _COLUMNS = _FIRST_INDICATOR + len(INDICATORS)
-"""Columns of the ticks' matrix before those of the signals; the first is the time."""
+"""Columns of the tick matrix before those of the signals; the first is the time."""
 _NOTHING = SignalPart()
 
 
 class Spell(NamedTuple):
-    """Ticks in a row of one mode."""
+    """Consecutive ticks of one mode."""
 
     begin: float
     end: float
@@ -34,33 +34,33 @@ class Spell(NamedTuple):
 
 
 class Within(NamedTuple):
-    """Of the ticks at which an indicator was known, how many kept its budget."""
+    """Ticks with a known indicator, and those within its budget."""
 
     good: int
     known: int
 
 
 class TickStats:
-    """What the ticks say, read once.
+    """Statistics of the ticks, in one pass.
 
     Attributes
     ----------
     begin, end : float or None
-        Of the first and the last tick (host s).
+        Time of the first and the last tick (host s).
     ticks, valued : int, dict
-        How many there were; how many had a value, by signal.
+        Number of ticks; number of ticks with a value, by signal.
     modes, lives : Counter
-        Ticks by mode, and by how many channels were live.
+        Ticks by mode; ticks by number of live channels.
     spells : list of Spell
-        The first `MAX_SPELLS`; `changes` counts them all.
+        The first `MAX_SPELLS`; `changes` counts all.
     channels : dict
-        Of each signal, its members.
+        Members by signal.
     bound, latency : Quantiles
-        Of the stated bound while two or more channels were compared; of release minus tick (s).
+        The stated bound of ticks with two or more compared channels; release minus tick (s).
     best : (float, float) or None
-        The longest spell in which as many channels were live as ever for `width_s` (host s).
+        The longest spell (host s) with the largest number of channels live for `width_s`.
     most_live : int
-        How many those were.
+        The number of live channels in that spell.
     """
 
     def __init__(self, lines: Iterable[TickLine], width_s: float = 0.0) -> None:
@@ -86,7 +86,7 @@ class TickStats:
 
     @property
     def seconds(self) -> float:
-        """How long the data is (s)."""
+        """Length of the data (s)."""
         return 0.0 if self.begin is None or self.end is None else self.end - self.begin
 
     @property
@@ -96,12 +96,12 @@ class TickStats:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """The longest spell with as many channels live as ever for long enough."""
+        """The longest spell with `most_live` live channels (host s)."""
         return self._longest.get(self.most_live)
 
     @property
     def most_live(self) -> int:
-        """How many channels are live in the best spell."""
+        """Largest number of channels that were live for `width_s`."""
         long = [n for n, (a, b) in self._longest.items() if n and b - a >= self._width_s]
         return max(long or self._longest, default=0)
 
@@ -111,7 +111,7 @@ class TickStats:
         return (fixed.get(name) or _FIRST_INDICATOR + INDICATORS.index(name)) - 1
 
     def columns_of(self, signal: str) -> int:
-        """Return where in `points` a signal begins: value, its band's edges, then weights."""
+        """Return the first column of a signal in `points`: value, band edges, weights."""
         at = _COLUMNS - 1
         for name, channels in self.channels.items():
             if name == signal:
@@ -120,7 +120,7 @@ class TickStats:
         raise KeyError(signal)
 
     def mean_weights(self, signal: str) -> dict[str, float]:
-        """Return the mean weight of each member over the ticks that had a value."""
+        """Return the mean weight of each member over the ticks with a value."""
         names = self.channels[signal]
         mean = self._weight_sums[signal] / max(self.valued[signal], 1)
         return dict(zip(names, mean.tolist(), strict=True))
@@ -155,13 +155,13 @@ class TickStats:
         row = [line.ts, line.live, line.sync_bound_s, latency]
         row += map(line.indicators.get, INDICATORS)
         for name, channels in self.channels.items():
-            told = line.signals.get(name, _NOTHING)
-            row += (told.value, told.sd, None)
-            row += map(told.weights.get, channels)
+            part = line.signals.get(name, _NOTHING)
+            row += (part.value, part.sd, None)
+            row += map(part.weights.get, channels)
         return row
 
     def _judge(self, rows: F64) -> None:
-        # Runs of older versions gave one channel alone a bound.
+        # Runs of older versions state a bound for a single channel.
         rows[~(rows[:, _LIVE] >= 2), _BOUND] = np.nan
         self.bound.add(rows[:, _BOUND])
         self.latency.add(rows[:, _LATENCY])
@@ -190,7 +190,7 @@ class TickStats:
         self._live_until(line.ts, line.live or 0)
 
     def _live_until(self, ts: float, live: int | None) -> None:
-        """Note that `live` channels are there from `ts` on; None: that the data is over."""
+        """Note the number of live channels from `ts` on; None at the end of the data."""
         if self._since is not None and live == self._since[1]:
             return
         if self._since is not None:

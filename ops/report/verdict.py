@@ -1,4 +1,4 @@
-"""Was the sync correct? One word, one sentence, and what speaks for and against it."""
+"""Sync verdict: one word, one sentence, the exceptions and the facts."""
 
 from __future__ import annotations
 
@@ -19,50 +19,50 @@ from sinks.exporter.missing_indicator import needed
 
 MAX_LISTED = 12
 DOUBT = 0.5
-"""Share of the ticks that have to keep the budgets of phase and sync quality."""
+"""Smallest share of ticks within the budgets of phase and sync quality."""
 MOSTLY = 0.5
-"""Share of the ticks that have to be compared for a word about all of them."""
+"""Smallest share of compared ticks for a verdict on all ticks."""
 
 
 class SyncVerdict(NamedTuple):
-    """`word` for all of it, `said` in a sentence, `exceptions` from it, `facts` as (what, how)."""
+    """Verdict as a word and a sentence, exceptions from it, facts as (name, text)."""
 
     word: str
-    said: str
+    sentence: str
     exceptions: list[str]
     facts: list[tuple[str, str]]
 
 
 def verdict(story: RunData, rig: RigData) -> SyncVerdict:
-    """Return what is to be thought of a rig's sync."""
+    """Return the verdict on a rig's sync."""
     course = rig.course
     facts = list(_facts(story, rig))
     if not course.ticks:
-        return SyncVerdict("Nothing can be said", "No tick was written.", [], facts)
+        return SyncVerdict("No verdict", "No tick was written.", [], facts)
     exceptions = list(_exceptions(story, rig))
     bound = course.bound
     if not bound.count:
-        return SyncVerdict(NOT_COMPARED, f"{why_not(rig, story)}. No bound of the sync error is known.",
-                       exceptions, facts)  # fmt: skip
-    said = (
+        sentence = f"{why_not(rig, story)}. No bound of the sync error is known."
+        return SyncVerdict(NOT_COMPARED, sentence, exceptions, facts)
+    sentence = (
         f"While two or more channels were compared ({share(bound.count, course.ticks)} of "
         f"{count(course.ticks, 'tick')}), the stated bound of the sync error was "
         f"{milliseconds(bound.at(0.5))} in the median, at most {milliseconds(bound.at(0.95))} in "
-        f"95 % of the ticks, and never above {milliseconds(bound.most)}."
+        f"95 % of the ticks, and never above {milliseconds(bound.maximum)}."
     )
     judged = {name: course.within[name] for name in ("phase_diff", "sync_quality")}
     doubtful = [name for name, within in judged.items() if within.good < DOUBT * within.known]
     if doubtful:
-        said += f" But {' and '.join(doubtful)} kept the budget in less than half of the time."
-        return SyncVerdict("In doubt", said, exceptions, facts)
+        sentence += f" But {' and '.join(doubtful)} kept the budget in less than half of the time."
+        return SyncVerdict("In doubt", sentence, exceptions, facts)
     if bound.count < MOSTLY * course.ticks:
-        return SyncVerdict(f"{NOT_COMPARED}, most of the time", said, exceptions, facts)
+        return SyncVerdict(f"{NOT_COMPARED}, most of the time", sentence, exceptions, facts)
     word = "In sync, with exceptions" if exceptions else "In sync"
-    return SyncVerdict(word, said, exceptions, facts)
+    return SyncVerdict(word, sentence, exceptions, facts)
 
 
 def why_not(rig: RigData, story: RunData) -> str:
-    """Return why nothing was ever compared, and what mends it."""
+    """Return the reason why no channels were compared, and the remedy."""
     named = {
         track.channel: _seen(track)._replace(
             refused=refused(story.by_source, track.channel.partition(":")[0])
@@ -73,22 +73,25 @@ def why_not(rig: RigData, story: RunData) -> str:
         [named.get(c, MemberState(c, None, None, None, False)) for c in channels]
         for channels in rig.course.channels.values()
     ] or [list(named.values())]
-    said = reasons(signals)
-    return said[:1].upper() + said[1:]
+    text = reasons(signals)
+    return text[:1].upper() + text[1:]
 
 
 def _seen(track: ChannelTimeline) -> MemberState:
-    """Return a member as the whole run had it: live once is live."""
+    """Return a member's state over the whole run: live if it was ever live."""
     lag, last = track.lag, track.last
     state = "live" if track.live_since is not None else last.state
     return MemberState(
-        track.channel, cast("ChannelState | None", state), lag.lag_s if lag else None,
-        lag.lag_sd_s if lag else None, bool(last.received),
-    )  # fmt: skip
+        track.channel,
+        cast("ChannelState | None", state),
+        lag.lag_s if lag else None,
+        lag.lag_sd_s if lag else None,
+        bool(last.received),
+    )
 
 
 def unknown(story: RunData, rig: RigData) -> str:
-    """Return why no indicator was ever known."""
+    """Return the reason why no indicator was known."""
     if not rig.course.bound.count:
         return "none was known, since nothing was compared"
     quality = story.config.quality if story.config is not None else QualityConfig()
@@ -96,23 +99,23 @@ def unknown(story: RunData, rig: RigData) -> str:
 
 
 def losses(account: dict[str, int]) -> str:
-    """Return where events went that were not used."""
+    """Return the fate of the unused events."""
     if not account:
         return "The account is written when the run ends."
     received, used = account.get("received", 0), account.get("used", 0)
     went = ", ".join(f"{account[end]} {end}" for end in ENDS[2:] if account.get(end))
     lost = received - used
-    said = f"{share(lost, received)} of {count(received, 'event')} were not used"
-    return f"{said}: {went}" if went else f"all of {count(received, 'event')} were used"
+    text = f"{share(lost, received)} of {count(received, 'event')} were not used"
+    return f"{text}: {went}" if went else f"all of {count(received, 'event')} were used"
 
 
 def balanced(account: dict[str, int]) -> bool:
-    """Whether each event that came has one end."""
+    """Whether each received event has one end."""
     return account.get("received", 0) == sum(account.get(end, 0) for end in ENDS[1:])
 
 
 def resets(rig: RigData) -> list[str]:
-    """Return each step of a clock, in words."""
+    """Return the clock resets as text."""
     begin = rig.course.begin or 0.0
     return [
         f"{source} by {unsure(reset.step_s, reset.sd_s, 1e3)} ms at {reset.at - begin:.1f} s"
@@ -122,7 +125,7 @@ def resets(rig: RigData) -> list[str]:
 
 
 def failovers(rig: RigData) -> list[str]:
-    """Return the spells that were not fused, in words."""
+    """Return the spells in other modes than `fused` as text."""
     begin = rig.course.begin or 0.0
     return [
         f"{spell.mode} {spell.begin - begin:.1f} to {spell.end - begin:.1f} s"
@@ -147,15 +150,18 @@ def _exceptions(story: RunData, rig: RigData) -> Iterator[str]:
         away = share(course.ticks - course.modes["fused"], course.ticks)
         yield f"Not fused in {away} of the ticks: {listed(failovers(rig), course.changes)}."
     if never := _unlocked(rig):
-        yield (f"Never used, since no lag was found or nothing came: "
-               f"{listed([t.channel for t in never])}.")  # fmt: skip
+        names = listed([track.channel for track in never])
+        yield f"Never used, since no lag was found or no event was received: {names}."
     if free := loose(map(_seen, rig.members)):
         yield f"Used, but not compared: {free}."
     newest = {track.channel: track.last for track in rig.members}
     for members in course.channels.values():
         yield from (f"In unlike units: {x.text}." for x in unlike(members, newest))
-    gone = [f"{t.channel} ({t.last.state})" for t in rig.members
-            if t.last.state != "live" and t.live_since is not None]  # fmt: skip
+    gone = [
+        f"{track.channel} ({track.last.state})"
+        for track in rig.members
+        if track.last.state != "live" and track.live_since is not None
+    ]
     if gone:
         yield f"Not live at the end: {listed(gone)}."
     if stepped := resets(rig):
@@ -181,13 +187,11 @@ def _facts(story: RunData, rig: RigData) -> Iterator[tuple[str, str]]:
     lives = sorted(course.lives.items(), reverse=True)
     if story.run.get("hindsight"):
         yield "Passes", "two (hindsight): clocks and lags are those of the whole recording"
-    yield "Channels live", listed(
-        [f"{live} in {share(n, course.ticks)}" for live, n in lives], joint=", "
-    ) + " of the ticks"  # fmt: skip
-    yield "Compared", (
-        f"two channels or more in {share(course.bound.count, course.ticks)} of the ticks; not "
-        f"compared in {share(course.ticks - course.bound.count, course.ticks)}"
-    )  # fmt: skip
+    live_shares = [f"{live} in {share(n, course.ticks)}" for live, n in lives]
+    yield "Channels live", f"{listed(live_shares, joint=', ')} of the ticks"
+    compared, lone = course.bound.count, course.ticks - course.bound.count
+    text = f"two channels or more in {share(compared, course.ticks)} of the ticks; "
+    yield "Compared", f"{text}not compared in {share(lone, course.ticks)}"
     shares = [f"{mode} {share(n, course.ticks)}" for mode, n in course.modes.most_common()]
     yield "Mode", ", ".join(shares) or "none"
     kept = [
@@ -198,20 +202,18 @@ def _facts(story: RunData, rig: RigData) -> Iterator[tuple[str, str]]:
     yield "Within budget", ", ".join(kept) or unknown(story, rig)
     yield "Clock resets", listed(resets(rig)) or "none"
     if nameless := story.unstamped(rig):
-        yield "Without a clock", (
-            f"{listed(nameless)}: no time stamps of its own were found, so that a clock offset, "
-            "if any, is part of the lag"
-        )  # fmt: skip
+        text = "no time stamps of its own were found, so that a clock offset, if any, is part of"
+        yield "Without a clock", f"{listed(nameless)}: {text} the lag"
     fired = [f"{rule} {n}x" for rule, n in rig.findings.fired.items()]
     yield "Evidence", listed(fired) or "no rule held"
     yield "Events", losses(story.account)
-    yield "Latency", (f"a tick was released {milliseconds(course.latency.at(0.5))} after its time "
-                      f"in the median, {milliseconds(course.latency.at(0.95))} at most in 95 %"
-                      )  # fmt: skip
+    median, p95 = milliseconds(course.latency.at(0.5)), milliseconds(course.latency.at(0.95))
+    text = f"a tick was released {median} after its time in the median, {p95} at most in 95 %"
+    yield "Latency", text
 
 
-def listed(words: list[str], number: int = 0, joint: str = "; ") -> str:
-    """Return words in a row, the first `MAX_LISTED` and how many more there are."""
-    more = max(number, len(words)) - MAX_LISTED if len(words) > MAX_LISTED else 0
-    said = joint.join(words[:MAX_LISTED])
-    return f"{said}{joint}and {more} more" if more else said
+def listed(texts: list[str], number: int = 0, joint: str = "; ") -> str:
+    """Return texts in one line: the first `MAX_LISTED`, and the number of the others."""
+    more = max(number, len(texts)) - MAX_LISTED if len(texts) > MAX_LISTED else 0
+    line = joint.join(texts[:MAX_LISTED])
+    return f"{line}{joint}and {more} more" if more else line

@@ -27,18 +27,18 @@ class Api(BaseHTTPRequestHandler):
         self.server.asked += 1
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.server.answer:
-            return self.say(*self.server.answer)
+            return self.reply(*self.server.answer)
         if self.path != "/api/dashboards/db":
-            return self.say(404, {"message": "Not found"})
+            return self.reply(404, {"message": "Not found"})
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
-            return self.say(401, {"message": "Unauthorized"})
+            return self.reply(401, {"message": "Unauthorized"})
         made = body["dashboard"]
         if made["uid"] in self.server.kept and not body["overwrite"]:
-            return self.say(412, {"status": "name-exists"})
+            return self.reply(412, {"status": "name-exists"})
         self.server.kept[made["uid"]] = made
-        return self.say(200, {"uid": made["uid"], "url": f"/d/{made['uid']}/x", "version": 1})
+        return self.reply(200, {"uid": made["uid"], "url": f"/d/{made['uid']}/x", "version": 1})
 
-    def say(self, status, body):
+    def reply(self, status, body):
         text = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         for name, value in self.server.headers.items():
@@ -47,7 +47,7 @@ class Api(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def log_message(self, *said):
+    def log_message(self, *arguments):
         pass
 
 
@@ -65,7 +65,7 @@ def brought(url, token=TOKEN):
     return main({"GRAFANA_URL": url, "GRAFANA_TOKEN": token})
 
 
-def test_all_dashboards_are_there_and_it_is_said_where(grafana, capsys):
+def test_all_dashboards_are_uploaded_and_their_addresses_printed(grafana, capsys):
     assert brought(f"{grafana.url}/") == 0
     assert grafana.kept == {d["uid"]: {**d, "id": None} for d in DASHBOARDS}
     assert f"{grafana.url}/d/lumen-overview/x\n" in capsys.readouterr().out
@@ -86,29 +86,29 @@ def refused(capsys, url, token=TOKEN):
     return err.split(f"to {url}: ")[1].rstrip()
 
 
-def test_a_wrong_token_is_said_to_be_one(grafana, capsys):
-    assert refused(capsys, grafana.url, "glsa_wrong") == "it does not know $GRAFANA_TOKEN"
+def test_a_wrong_token_is_reported(grafana, capsys):
+    assert refused(capsys, grafana.url, "glsa_wrong") == "$GRAFANA_TOKEN is not valid there"
 
 
-def test_a_wrong_path_is_said_to_be_one(grafana, capsys):
-    said = refused(capsys, f"{grafana.url}/grafana")
-    assert said == "no Grafana answers there: does $GRAFANA_URL lack a path?"
+def test_a_wrong_path_is_reported(grafana, capsys):
+    message = refused(capsys, f"{grafana.url}/grafana")
+    assert message == "no Grafana answers there: does $GRAFANA_URL lack a path?"
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ((403, {}), "$GRAFANA_TOKEN may not write dashboards: it needs the role Editor"),
         ((412, {}), "the dashboard is provisioned there, and cannot be replaced from outside"),
         ((500, {}), "the answer is 500 Internal Server Error"),
-        ((200, b"<html>"), "what answers there is no Grafana"),
-        ((200, []), "what answers there is no Grafana"),
-        ((200, b"\xff"), "what answers there is no Grafana"),
+        ((200, b"<html>"), "the server there is no Grafana"),
+        ((200, []), "the server there is no Grafana"),
+        ((200, b"\xff"), "the server there is no Grafana"),
     ],
 )
-def test_any_other_answer_is_one_line(grafana, capsys, answer, said):
+def test_any_other_answer_is_one_line(grafana, capsys, answer, message):
     grafana.answer = answer
-    assert refused(capsys, grafana.url) == said
+    assert refused(capsys, grafana.url) == message
 
 
 def test_the_token_is_not_carried_elsewhere(grafana, capsys):
@@ -122,10 +122,10 @@ def test_nobody_there_is_one_line(capsys):
     assert refused(capsys, url) == "[Errno 111] Connection refused"
 
 
-def test_an_address_without_its_scheme_is_said_to_be_one(capsys):
+def test_an_address_without_a_scheme_is_reported(capsys):
     assert brought("127.0.0.1:3000") == 2
-    said = "lumen: $GRAFANA_URL has to begin with http:// or https://\n"
-    assert capsys.readouterr().err == said
+    message = "lumen: $GRAFANA_URL has to begin with http:// or https://\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize("url", ["http://[1", "http://a b", "https://127.0.0.1:1"])
@@ -135,5 +135,5 @@ def test_what_is_no_address_is_one_line(capsys, url):
 
 def test_what_is_missing_is_named_with_an_example(capsys):
     assert main({"GRAFANA_TOKEN": TOKEN}) == 2
-    said = "lumen: $GRAFANA_URL is not set: for instance GRAFANA_URL=http://127.0.0.1:3000\n"
-    assert capsys.readouterr().err == said
+    message = "lumen: $GRAFANA_URL is not set: for instance GRAFANA_URL=http://127.0.0.1:3000\n"
+    assert capsys.readouterr().err == message

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif(None in PROGRAMS, reason="no prometheus here: ru
 
 
 def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
-    """Return what the exporter says, and when."""
+    """Return the pages of the exporter with their times."""
     recording = studio(*scraped.STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now, due = 0.0, 0.0
     board = LiveState(scraped.config(), clock=lambda: now, wall=lambda: now)
@@ -54,14 +54,14 @@ def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
 def history(end: float) -> Iterator[str]:
     """Return the lines of the pages, scraped, the last of them at `end`; an engine's beside it."""
     shown = list(pages())
-    for told, text in shown:
-        when = end - shown[-1][0] + told
+    for at, text in shown:
+        when = end - shown[-1][0] + at
         for line in text.splitlines():
             if not line.startswith("#"):
                 name, labels, value = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line).groups()
                 place = f'job="fusion",instance="{CHOSEN["instance"]}"'
                 yield f"{name}{{{place},{labels}}} {value} {when:.3f}"
-        entropy = scraped.URE["ure_residual_entropy_last"] + 0.01 * math.sin(told)
+        entropy = scraped.URE["ure_residual_entropy_last"] + 0.01 * math.sin(at)
         yield f'ure_residual_entropy_last{{job="ure",instance="u"}} {entropy} {when:.3f}'
     yield "# EOF"
 

@@ -39,7 +39,7 @@ def test_every_line_of_panels_is_full(dashboard):
 
 
 @each
-def test_every_panel_says_what_it_shows_and_in_which_unit(dashboard):
+def test_every_panel_has_a_description_and_a_unit(dashboard):
     for panel in panels(dashboard):
         assert panel["description"].endswith("."), panel["title"]
         assert len(panel["description"]) > 30, panel["title"]
@@ -77,7 +77,7 @@ def test_each_dashboard_has_a_name_of_its_own_that_stays():
     assert all(d["graphTooltip"] == 2 for d in DASHBOARDS)
 
 
-def test_colours_change_where_the_budgets_say_so():
+def test_colours_change_at_the_thresholds_of_the_budgets():
     assert steps(THRESHOLDS["coherence"]) == (
         ("dark-red", None), ("red", 0.72), ("yellow", 0.86), ("green", 0.9),
     )  # fmt: skip

@@ -76,9 +76,9 @@ class Post:
 
     def said(self, awaited: str) -> list[AlertMessage]:
         """Return all that was said, once what is awaited was, and whoever was as quick."""
-        wait_for(awaited, lambda: any(t.alert == awaited for t in self.slack.told))
+        wait_for(awaited, lambda: any(t.alert == awaited for t in self.slack.messages))
         time.sleep(1.0)
-        return self.slack.told
+        return self.slack.messages
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sources.osc.datagram import Datagrams
 
 def test_mutants_are_refused_or_read_and_never_raise():
     said = []
-    escapes, slowest_ms, growth_mb = fuzz(30_000, seed=7, say=said.append)
+    escapes, slowest_ms, growth_mb = fuzz(30_000, seed=7, report=said.append)
 
     assert escapes == 0, said
     assert slowest_ms <= WORST_MS

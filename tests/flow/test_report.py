@@ -101,8 +101,8 @@ def test_the_methods_name_what_made_the_numbers(run, config):
     total = run_json(folder)["account"]["total"]
     assert f"of {total['received']:,} events were not used".replace(",", " ") in methods
     assert f"{total['outliers']} outliers" in methods
-    assert "cannot be told apart (here: midi_1)" in methods
-    assert "cannot tell a constant network delay from a clock offset" in methods
+    assert "cannot be separated (here: midi_1)" in methods
+    assert "cannot separate a constant network delay from a clock offset" in methods
 
 
 def test_the_bound_of_the_methods_is_that_of_the_ticks(run):

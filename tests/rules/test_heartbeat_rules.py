@@ -1,4 +1,4 @@
-"""The heartbeat's rules, by promtool: for every realm, and not whatever they say."""
+"""Heartbeat rules in promtool, for every realm, and their lint."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def promtool() -> str:
 
 
 @pytest.mark.parametrize("realm", ["prod", "stage-2"])
-def test_records_and_alerts_do_what_their_tests_say_in_any_realm(promtool: str, realm: str) -> None:
+def test_records_and_alerts_pass_their_tests_in_any_realm(promtool: str, realm: str) -> None:
     assert unit.run([*TESTS, *TESTS], realm) == 0
 
 
@@ -89,8 +89,8 @@ def test_what_the_rules_read_is_what_a_node_exporter_shows(tmp_path: Path) -> No
     for name, value in ((SEQ, 1.0), (TS, pytest.approx(time.time(), abs=60))):
         (sample,) = found[name]
         assert (sample.labels, sample.value) == ({"metric_realm": "prod"}, value)
-    told = "node_textfile_scrape_error"
-    assert (found[told][0].value, torn[told][0].value) == (0, 1)
+    series = "node_textfile_scrape_error"
+    assert (found[series][0].value, torn[series][0].value) == (0, 1)
 
 
 def lint(*files: Path) -> subprocess.CompletedProcess[str]:
@@ -106,7 +106,7 @@ def test_our_own_rules_keep_to_what_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expression", "said"),
+    ("name", "expression", "fault"),
     [
         ("alert: A", "sign(duri_textfile_heartbeat_seq) == 0", "sign()"),
         ("alert: A", "time() - abs ( duri_textfile_heartbeat_ts ) > 9", "abs()"),
@@ -117,14 +117,14 @@ def test_our_own_rules_keep_to_what_is_allowed() -> None:
     ],
 )
 def test_what_is_forbidden_is_refused_with_its_place(
-    tmp_path: Path, name: str, expression: str, said: str
+    tmp_path: Path, name: str, expression: str, fault: str
 ) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(f"groups:\n  - name: g\n    rules:\n    - {name}\n      expr: '{expression}'\n")
     done = lint(path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{path}:5:13: {name.partition(' ')[2]}: ")
-    assert said in done.stderr
+    assert fault in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The rules over what the exporter says, scrape by scrape: a studio well, without sensors, well."""
+"""Rules over the scraped exporter: a healthy studio, without sensors, and healthy again."""
 
 import pytest
 import yaml
@@ -55,21 +55,21 @@ def series():
         if now - START >= SCRAPE_S * len(scrapes):
             lines = [line for line in page.text().decode().splitlines() if line[0] != "#"]
             scrapes.append(dict(line.rsplit(" ", 1) for line in lines))
-    told = {key: [s.get(key, "_") for s in scrapes] for key in set().union(*scrapes)}
-    told = {key: values for key, values in told.items() if key.partition("{")[0] in read}
+    samples = {key: [s.get(key, "_") for s in scrapes] for key in set().union(*scrapes)}
+    samples = {key: values for key, values in samples.items() if key.partition("{")[0] in read}
     at = 'job="fusion", instance="a"'
     return [
         {"series": f"up{{{at}}}", "values": f"1x{len(scrapes)}"},
         *({"series": key.replace("{", f"{{{at}, ", 1), "values": " ".join(values)}
-          for key, values in sorted(told.items())),
+          for key, values in sorted(samples.items())),
     ]  # fmt: skip
 
 
 @pytest.fixture
 def fires(series, tmp_path):
-    """Say how many of the alerts of a name fire, each at a moment (s since the start)."""
+    """Return a check of the number of firing alerts of a name at a time (s since the start)."""
 
-    def say(*facts):
+    def check(*facts):
         test = {
             "rule_files": [str(path) for path in generate.shipped()],
             "evaluation_interval": f"{SCRAPE_S}s",
@@ -84,7 +84,7 @@ def fires(series, tmp_path):
         path.write_text(yaml.safe_dump(test), "utf-8")
         promtool("test", "rules", path)
 
-    return say
+    return check
 
 
 def _asked(at_s, alert, many, over_s=0):
@@ -97,7 +97,7 @@ def _asked(at_s, alert, many, over_s=0):
     return {"eval_time": f"{at_s}s"} | (counted if many else none)
 
 
-def test_sensors_that_stop_are_told_within_seconds_and_nothing_else_ever_is(fires):
+def test_stopped_sensors_fire_within_seconds_and_no_other_alert_does(fires):
     fires(
         (GONE_S - SCRAPE_S, ".*", 0, GONE_S),
         (GONE_S + 15, "FusionFailover", 1),

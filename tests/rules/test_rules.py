@@ -36,8 +36,10 @@ ELSEWHERE = {
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: run `make peers`")
 
 
-def promtool(*words):
-    done = subprocess.run((PROMTOOL, *map(str, words)), cwd=ROOT, capture_output=True, text=True)
+def promtool(*arguments):
+    done = subprocess.run(
+        (PROMTOOL, *map(str, arguments)), cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -59,7 +61,7 @@ def shown_in(kind):
 # -- made and sound ------------------------------------------------------------------------------
 
 
-def test_the_files_are_what_the_tables_say():
+def test_the_files_match_the_tables():
     for path, text in generate.shipped().items():
         assert path.read_text("utf-8") == text, "run `python -m ops.monitoring.prometheus.generate`"
 
@@ -74,7 +76,7 @@ def test_prometheus_takes_the_configuration():
     assert "SUCCESS" in promtool("check", "config", "ops/monitoring/prometheus/prometheus.yml")
 
 
-def test_the_heartbeat_is_asked_for_by_whoever_beats():
+def test_the_heartbeat_rules_are_optional():
     text = Path("ops/monitoring/prometheus/prometheus.yml").read_text("utf-8")
     config = yaml.safe_load(text)
     assert not any("heartbeat" in name for name in config["rule_files"])
@@ -155,7 +157,7 @@ def test_no_limit_is_written_twice():
 # -- for people ----------------------------------------------------------------------------------
 
 
-def test_every_alert_says_what_it_is_and_where_to_read_on():
+def test_every_alert_has_a_summary_and_a_runbook_section():
     headings = {line[4:].lower() for line in RUNBOOK.splitlines() if line.startswith("### ")}
     for path in FILES:
         for group in yaml.safe_load(path.read_text("utf-8"))["groups"]:
@@ -163,20 +165,20 @@ def test_every_alert_says_what_it_is_and_where_to_read_on():
                 if "alert" not in rule:
                     continue
                 assert rule["labels"].keys() >= {"severity", "family"}, rule["alert"]
-                said = rule["annotations"]
-                assert said["summary"] and said["description"].endswith(".")
-                page, _, anchor = said["runbook_url"].partition("#")
+                annotations = rule["annotations"]
+                assert annotations["summary"] and annotations["description"].endswith(".")
+                page, _, anchor = annotations["runbook_url"].partition("#")
                 assert page == "ops/monitoring/RUNBOOK.md"
                 assert anchor == rule["alert"].lower() and anchor in headings
 
 
-def test_the_runbook_tells_of_names_that_exist():
+def test_the_runbook_names_existing_series():
     names = {rule.name for rule in RULES}
     rows = re.findall(r"^\| (`.+?) \| (.+?) \| .+ \|$", RUNBOOK, re.MULTILINE)
     assert len(rows) > 10
     for old, new in rows:
-        told = re.findall(r"`([\w:]+)`", old if new == "the same names" else new)
-        assert told and set(told) <= names
+        named = re.findall(r"`([\w:]+)`", old if new == "the same names" else new)
+        assert named and set(named) <= names
 
 
 def test_numbers_are_readable():

@@ -1,6 +1,6 @@
-"""A test alert to an Alertmanager, to see it delivered: `python -m ops.monitoring.alertmanager.announce`.
+"""Send a test alert to an Alertmanager: `python -m ops.monitoring.alertmanager.announce`.
 
-It goes the way of a real one of its severity, and resolves by itself after a minute.
+It takes the route of a real alert of its severity, and resolves by itself after a minute.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _opener = build_opener(ProxyHandler({}))
 
 
 class AnnounceError(Exception):
-    """The alert was not taken: one line that says why."""
+    """The alert was not accepted: one line with the reason."""
 
 
 def alert(severity: str, now: datetime) -> dict[str, object]:
-    """Return the alert as Alertmanager takes it, in a list."""
+    """Return the alert in the format of Alertmanager's API."""
     return {
         "labels": {"alertname": "AlertTest", "family": "test", "severity": severity},
         "annotations": {
@@ -40,12 +40,12 @@ def alert(severity: str, now: datetime) -> dict[str, object]:
 
 
 def announce(url: str, severity: str) -> None:
-    """Bring the alert to an Alertmanager.
+    """Send the alert to an Alertmanager.
 
     Raises
     ------
     AnnounceError
-        It was not taken.
+        The alert was not accepted.
     """
     body = json.dumps([alert(severity, datetime.now(UTC))]).encode()
     try:
@@ -56,15 +56,15 @@ def announce(url: str, severity: str) -> None:
             pass
     except HTTPError as error:
         with error:
-            said = " ".join(error.read(500).decode(errors="replace").split())
-        raise AnnounceError(f"{url} answers {error.code}: {said or error.reason}") from None
+            answer = " ".join(error.read(500).decode(errors="replace").split())
+        raise AnnounceError(f"{url} answers {error.code}: {answer or error.reason}") from None
     except (OSError, ValueError, HTTPException) as error:
         why = getattr(error, "reason", error)
         raise AnnounceError(f"no Alertmanager answers at {url}: {why}") from None
 
 
 def main() -> int:
-    """Send it; 1 if it was not taken."""
+    """Send the alert; return 1 if it was not accepted."""
     parser = argparse.ArgumentParser(
         prog="python -m ops.monitoring.alertmanager.announce",
         description=(__doc__ or "").splitlines()[0],

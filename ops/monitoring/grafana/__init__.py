@@ -1,1 +1,1 @@
-"""Grafana dashboards as code: tables in, JSON out, and the way to a Grafana."""
+"""Grafana dashboards as code: tables, their JSON, and the upload to a Grafana."""

@@ -1,4 +1,4 @@
-"""The dashboards' JSON, made from the tables: `python -m ops.monitoring.grafana.generate`."""
+"""Write the dashboards' JSON from the tables: `python -m ops.monitoring.grafana.generate`."""
 
 from __future__ import annotations
 

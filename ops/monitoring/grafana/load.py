@@ -1,7 +1,7 @@
-"""Bring the dashboards to a running Grafana: `python -m ops.monitoring.grafana.load`.
+"""Upload the dashboards to a running Grafana: `python -m ops.monitoring.grafana.load`.
 
-Where is said by $GRAFANA_URL, who we are by $GRAFANA_TOKEN, a service account's token with the
-role Editor. What is there already under the same uid is replaced.
+$GRAFANA_URL is the address, $GRAFANA_TOKEN the token of a service account with the role Editor. A
+dashboard with the same uid is replaced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ops.monitoring.grafana.generate import shipped
 
 TIMEOUT_S = 10.0
 _MEANING = {
-    401: "it does not know $GRAFANA_TOKEN",
+    401: "$GRAFANA_TOKEN is not valid there",
     403: "$GRAFANA_TOKEN may not write dashboards: it needs the role Editor",
     404: "no Grafana answers there: does $GRAFANA_URL lack a path?",
     412: "the dashboard is provisioned there, and cannot be replaced from outside",
@@ -27,11 +27,11 @@ _MEANING = {
 
 
 class LoadError(Exception):
-    """A dashboard could not be brought: one line that says why."""
+    """A failed upload: one line with the reason."""
 
 
 class _Stay(HTTPRedirectHandler):
-    """Follows nobody elsewhere: the token is for one Grafana."""
+    """Follows no redirect: the token is for one Grafana."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -43,12 +43,12 @@ _opener = build_opener(_Stay)
 
 
 def load(url: str, token: str, text: str) -> str:
-    """Bring one dashboard.
+    """Upload one dashboard.
 
     Parameters
     ----------
     url : str
-        Of the Grafana.
+        Address of the Grafana.
     token : str
     text : str
         The dashboard's JSON.
@@ -56,12 +56,12 @@ def load(url: str, token: str, text: str) -> str:
     Returns
     -------
     str
-        Where it can be looked at.
+        Address of the dashboard.
 
     Raises
     ------
     LoadError
-        Nobody answers there, or the answer is no.
+        There is no answer, or the upload is refused.
     """
     root = url.rstrip("/")
     dashboard = json.loads(text)
@@ -71,21 +71,21 @@ def load(url: str, token: str, text: str) -> str:
     try:
         request = Request(f"{root}/api/dashboards/db", json.dumps(body).encode(), headers)
         with _opener.open(request, timeout=TIMEOUT_S) as answer:
-            said = answer.read()
+            body_read = answer.read()
     except HTTPError as error:
         why = _MEANING.get(error.code) or f"the answer is {error.code} {error.reason}"
         raise LoadError(f"{where}: {why}") from error
     except (OSError, HTTPException, ValueError) as error:
         raise LoadError(f"{where}: {getattr(error, 'reason', error)}") from error
     try:
-        path = json.loads(said)["url"]
+        path = json.loads(body_read)["url"]
     except (ValueError, KeyError, TypeError) as error:
-        raise LoadError(f"{where}: what answers there is no Grafana") from error
+        raise LoadError(f"{where}: the server there is no Grafana") from error
     return f"{root}{path}"
 
 
 def main(environment: Mapping[str, str]) -> int:
-    """Bring all dashboards; return 0 if they are there, 1 if one is not, 2 if called wrongly."""
+    """Upload all dashboards; return 0 on success, 1 on a failure, 2 on a wrong call."""
     for name, example in (("GRAFANA_URL", "http://127.0.0.1:3000"), ("GRAFANA_TOKEN", "glsa_...")):
         if not environment.get(name):
             print(f"lumen: ${name} is not set: for instance {name}={example}", file=sys.stderr)

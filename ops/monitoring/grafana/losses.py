@@ -1,4 +1,4 @@
-"""Losses and SLOs: what became of every event, how late ticks are, how much budget is left."""
+"""Dashboard of losses and SLOs: fate of every event, lateness of ticks, error budgets."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ def _burning(slo: Slo) -> Json:
     budget = 1 - OBJECTIVES[slo]
     return lines(
         f"Burn rate, {OBJECTIVE[slo]}",
-        f"How many times too fast the error budget is used up, over several windows; at 1 it lasts "
-        f"{PERIOD_D} days. Dashed: where an alert fires, if the short and the long window agree.",
+        f"Consumption rate of the error budget over several windows; at 1 it lasts "
+        f"{PERIOD_D} days. Dashed: an alert fires if the short and the long window exceed it.",
         {
             window: f'slo:sli_error:ratio_rate{window}{{rig="$rig", sloth_slo="{slo}"}}'
             f" / {budget:g}"
             for window in (*SHORT, *LONG)
         },
-        width=8, shown=SPEED, span=(0.0, None),
-    )  # fmt: skip
+        width=8,
+        shown=SPEED,
+        span=(0.0, None),
+    )
 
 
 LOSSES = dashboard(
     "lumen-losses", "Lumen Fusion · Losses and SLOs",
-    "What became of every event, how late ticks are, and how much of each error budget is left.",
+    "Fate of every event, lateness of ticks, and the rest of each error budget.",
     {
         "": (
             lines(
@@ -53,7 +55,7 @@ LOSSES = dashboard(
             ),
             lines(
                 "Discarded by stage and reason",
-                "Where events came to nothing, and why. guard outlier: the measurement; drift "
+                "Events discarded, by stage and reason. guard outlier: the measurement; drift "
                 "late: the network; receive dropped: this machine; the rest are dead letters, each "
                 "with a sample in dead.jsonl.",
                 {"{{stage}} {{reason}}": "sum by (stage, reason) "
@@ -62,15 +64,15 @@ LOSSES = dashboard(
             ),
             tile(
                 "Share lost",
-                "What is lost of the events of a minute, for the reason that costs the most; "
+                "Share of the events of a minute that is lost, for the most frequent reason; "
                 "duplicates and outliers are no loss. Red: an alert fires.",
                 {"lost": "max(fusion:lost_ratio_1m{@})"},
                 unit="percentunit", height=8, shown=steps(THRESHOLDS["lost"]), decimals=2,
             ),
             tile(
                 "On the way",
-                "Received, and without an end yet: what the buffers hold. It stays flat; if it "
-                "grows, the flow does not keep up.",
+                "Events received and not yet ended: the contents of the buffers. A growing value "
+                "means that the flow does not keep up.",
                 {"events": "sum(fusion_stream_ingest_total{@}) - sum(fusion_events_total{@})"},
                 unit="short", height=8,
             ),
@@ -82,8 +84,8 @@ LOSSES = dashboard(
             ),
             lines(
                 "Dead letters by stream",
-                "What could not be decoded, or was refused. One bad sender shows as one line; all "
-                "at once, and the configuration or the network has changed.",
+                "Events that could not be decoded, or were refused. One bad sender shows as one "
+                "line; a rise of all means a change of the configuration or of the network.",
                 {"{{stream}}": 'sum by (stream) '
                  '(rate(fusion_events_total{@, end="rejected"}[$__rate_interval]))'},
                 unit="eps", width=12, span=(0.0, None),
@@ -92,21 +94,20 @@ LOSSES = dashboard(
         "Lateness of ticks": (
             lines(
                 "Lateness",
-                "From the arrival that released a tick until it was written: what blocks and "
-                "machine add; a replay has none. Dashed: the budget of the 95th percentile.",
+                "From the arrival that released a tick until it was written: the delay of blocks "
+                "and machine; a replay has none. Dashed: the budget of the 95th percentile.",
                 {f"p{n}": f"histogram_quantile(0.{n}, {LATENESS})" for n in (50, 95, 99)},
                 unit="s", shown=steps(THRESHOLDS["lateness"]),
                 span=(LATENESS_S[0], LATENESS_S[-1]), log=True,
             ),
             heat(
                 "Lateness of all ticks",
-                "How many ticks a second were how late. Two bands: something runs beside it "
-                "now and then.",
+                "Ticks a second by lateness. Two bands: another program runs from time to time.",
                 {"{{le}}": LATENESS}, unit="s",
             ),
             lines(
                 "Ticks by mode",
-                "Ticks a second; together they are the rate of the grid. Less says that the flow "
+                "Ticks a second; together they are the rate of the grid. Less means that the flow "
                 "does not keep up.",
                 {"{{mode}}": "sum by (mode) (rate(fusion_ticks_total{@}[$__rate_interval]))"},
                 unit="hertz", width=24, stacked=True, span=(0.0, None),
@@ -115,22 +116,22 @@ LOSSES = dashboard(
         "Objectives": (
             tile(
                 "Error budget left",
-                f"Of the bad ticks that {PERIOD_D} days may have, the share that is left. Below 0 "
-                "the objective is missed.",
+                f"Remaining share of the permitted bad ticks of {PERIOD_D} days. Below 0 the "
+                "objective is missed.",
                 {"{{sloth_slo}}": 'slo:period_error_budget_remaining:ratio{rig="$rig"}'},
                 unit="percentunit", width=8, shown=(("red", None), ("green", 0.0)), decimals=1,
             ),
             tile(
                 f"Good ticks of {PERIOD_D} days",
-                "The share of ticks that kept their budget; the objectives are "
+                "Share of ticks within their budget; the objectives are "
                 + ", ".join(f"{share:g} ({slo})" for slo, share in OBJECTIVES.items()) + ".",
                 {slo: f'slo:{slo}_{PERIOD_D}d{{rig="$rig"}}' for slo in OBJECTIVES},
                 unit="percentunit", width=8, decimals=2,
             ),
             tile(
                 "Overrun of all budgets",
-                f"What the error budgets are overrun by, together. From {FREEZE:g} on there is a "
-                "feature freeze: only what mends it is released.",
+                f"Total excess over the error budgets. From {FREEZE:g} on there is a "
+                "feature freeze: only repairs are released.",
                 {"overrun": 'sum(slo:period_excess:ratio{rig="$rig"})'},
                 unit="percentunit", width=8, decimals=2,
                 shown=(("green", None), ("red", FREEZE)),

@@ -1,4 +1,4 @@
-"""The overview: is the signal there, is it in time, and if not, what is missing."""
+"""Overview dashboard: presence of the signal, its timing, and the missing parts."""
 
 from __future__ import annotations
 
@@ -12,76 +12,77 @@ SILENCE = (("green", None), ("red", SILENT_S))
 MODE = tuple(zip(MODES, ("green", "yellow", "purple", "orange", "red"), strict=True))
 
 
-def _indicator(title: str, metric: str, name: str, said: str, unit: str = "none") -> Json:
+def _indicator(title: str, metric: str, name: str, description: str, unit: str = "none") -> Json:
     budget = THRESHOLDS[name]
     return lines(
         title,
-        f"{said} Dashed: the budget. What is exported is made of what is measured here and what "
-        "the engine reports of itself; where the two part, one of them is wrong.",
+        f"{description} Dashed: the budget. The exported value combines the value measured here "
+        "and the value reported by the engine; where the two differ, one of them is wrong.",
         {
             "exported": f"{metric}{{@}}",
             "measured": f'fusion_indicator_measured{{@, indicator="{name}"}}',
             "reported": f'fusion_indicator_reported{{@, indicator="{name}"}}',
         },
-        unit=unit, shown=steps(budget), span=(None, 1.0) if budget.least else (0.0, None),
-    )  # fmt: skip
+        unit=unit,
+        shown=steps(budget),
+        span=(None, 1.0) if budget.least else (0.0, None),
+    )
 
 
-def _judged(title: str, name: str, expression: str, said: str) -> Json:
-    return tile(title, said, {title: expression}, shown=steps(THRESHOLDS[name]), decimals=3)
+def _judged(title: str, name: str, expression: str, description: str) -> Json:
+    return tile(title, description, {title: expression}, shown=steps(THRESHOLDS[name]), decimals=3)
 
 
 OVERVIEW = dashboard(
     "lumen-overview", "Lumen Fusion · Overview",
-    "Is the signal there, is it in time, and if not, what is missing?",
+    "Presence of the signal, its timing, and the missing parts.",
     {
         "": (
             lanes(
                 "Mode",
-                "Who takes part, the worst over a rig's signals; every rig is shown. ure_only and "
-                "sensors_only: a whole group is missing, look at the streams below. none: there "
+                "Mode of the fusion, the worst over a rig's signals; every rig is shown. ure_only "
+                "and sensors_only: a whole group is missing, see the streams below. none: there "
                 "is no signal.",
                 {"{{rig}} at {{instance}}": which("fusion_mode{", "mode", MODES, "instance, rig")},
                 MODE, width=24, height=5,
             ),
             tile(
                 "Live channels",
-                "Channels whose time is known and whose data are fresh. A fall is explained by "
-                "the state of each channel, on the dashboard of clocks and lags.",
+                "Channels with known time and fresh data. For the reason of a fall see the state "
+                "of each channel, on the dashboard of clocks and lags.",
                 {"live": "fusion_live_channels{@}"},
             ),
             tile(
                 "Sync estimate bound",
-                "No compared channel's time is further off than this in 95 of 100 ticks, "
-                "scraping and coarse stamps apart; a constant delay on the way to us is not in "
-                "it. Yellow: above what is good; red: alerts fire. Empty: not compared, fewer "
+                "Bound of the time error of all compared channels in 95 of 100 ticks, without "
+                "scraping and coarse stamps; a constant network delay is not in "
+                "it. Yellow: above the good level; red: alerts fire. Empty: not compared, fewer "
                 "than two channels with a known lag are live.",
                 {"bound": "fusion_sync_estimate_bound_seconds{@}"},
                 unit="s", shown=steps(THRESHOLDS["sync_bound"]),
             ),
             tile(
                 "Streams down",
-                "Configured streams that are not there. Each is named below.",
+                "Configured streams that are absent. Each is named below.",
                 {"down": "sum(fusion_stream_expected{@}) - sum(fusion_stream_up{@})"},
                 shown=NONE_ALLOWED,
             ),
             tile(
                 "Longest silence",
-                "Since the stream that has been silent longest last spoke. It grows while the "
-                "flow hangs, too.",
+                "Time since the last event of the stream with the longest silence. It also grows "
+                "while the flow hangs.",
                 {"age": "max(fusion_stream_age_seconds{@})"},
                 unit="s", shown=SILENCE,
             ),
             tile(
                 "Ingest",
-                "Events received from all streams. What becomes of them is on the dashboard of "
-                "losses.",
+                "Events received from all streams. Their fate is on the dashboard of losses.",
                 {"received": "sum(rate(fusion_stream_ingest_total{@}[$__rate_interval]))"},
                 unit="eps",
             ),
             tile(
                 "Alerts firing",
-                "All that fire at this Prometheus, of any rig.",
+                "All firing alerts of this Prometheus, of any rig.",
                 {"firing": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
                 shown=NONE_ALLOWED,
             ),
@@ -89,16 +90,16 @@ OVERVIEW = dashboard(
         "The signal": (
             lines(
                 "Fused value ±2 sd",
-                "The fused value; 95 of 100 true values lie in the band. A band that widens says "
+                "The fused value; 95 of 100 true values lie in the band. A widening band means "
                 "that the channels disagree, or that there are fewer of them.",
                 {"fused": 'fusion_signal_value{@, signal="$signal"}'},
                 width=16, sd='fusion_signal_sd{@, signal="$signal"}',
             ),
             lines(
                 "Sync error bound over time",
-                "It jumps when a channel comes or a clock steps, and falls as the lags settle. "
-                "The whole bound has the period of scraping and the grain of coarse stamps in "
-                "it; the estimate's, which the budget judges, has not.",
+                "It jumps when a channel appears or a clock steps, and falls as the lags settle. "
+                "The whole bound includes the period of scraping and the grain of coarse stamps; "
+                "the bound of the estimates, which has the budget, does not.",
                 {"whole": "fusion_sync_error_bound_seconds{@}",
                  "estimate": "fusion_sync_estimate_bound_seconds{@}"},
                 unit="s", width=8, shown=steps(THRESHOLDS["sync_bound"]), span=(0.0, None),
@@ -108,7 +109,7 @@ OVERVIEW = dashboard(
             _judged(
                 "phase_diff_mean_5m", "phase_diff", "fusion:phase_diff_mean_5m{@}",
                 "Mean phase difference over five minutes, cycles. Yellow: the objective is "
-                "missed; red: lags have moved, look at their tracks.",
+                "missed; red: lags have moved, see their curves.",
             ),
             _judged(
                 "coherence_p05_10m", "coherence", "fusion:coherence_p05_10m{@}",
@@ -127,9 +128,9 @@ OVERVIEW = dashboard(
             ),
             tile(
                 "residual_stddev_10m",
-                "Standard deviation of the entropy over ten minutes: as Prometheus scrapes it "
-                "from the engine, and of what is exported here. Orange: restless. 0 is no good "
-                "sign either: what does not move at all is frozen.",
+                "Standard deviation of the entropy over ten minutes: of the scraped engine, "
+                "and of the value exported here. Orange: restless. 0 is a fault as well: a "
+                "constant entropy is frozen.",
                 {
                     "engine": "max(ure:residual_stddev_10m)",
                     "here": "stddev_over_time(fusion_entropy_ratio{@}[10m])",
@@ -142,13 +143,13 @@ OVERVIEW = dashboard(
             ),
             _indicator(
                 "phase_diff_mean", "fusion_phase_diff_mean", "phase_diff",
-                "Phase difference of the channels against the reference, 0 to 0.5 cycles.",
+                "Phase difference of the channels to the reference, 0 to 0.5 cycles.",
                 "suffix: cycles",
             ),
             _indicator(
                 "coherence_level", "fusion_coherence_level", "coherence",
-                "Coherence with the reference, 0 to 1: low where channels measure different "
-                "things, or one is noise.",
+                "Coherence with the reference, 0 to 1: low if channels measure different "
+                "quantities, or one is noise.",
             ),
             lines(
                 "sync_quality",
@@ -159,34 +160,34 @@ OVERVIEW = dashboard(
             ),
             _indicator(
                 "entropy_ratio over time", "fusion_entropy_ratio", "entropy_ratio",
-                "Residual entropy, 0 to 1: how much of the spectrum is noise.",
+                "Residual entropy, 0 to 1: the share of noise in the spectrum.",
             ),
         ),
         "Streams": (
             lanes(
                 "Streams up",
-                "Whether each configured stream is there. A stream that never came is down from "
+                "Presence of each configured stream. A stream without a first event is down from "
                 "the start.",
                 {"{{stream}}": "fusion_stream_up{@}"}, (("down", "red"), ("up", "green")),
             ),
             lines(
                 "Silence of each stream",
-                "Since its last event. A saw-tooth is a stream at work; a slope that does not "
-                "end is one that is gone.",
+                "Time since its last event. A saw-tooth is an active stream; an endless slope "
+                "is a lost one.",
                 {"{{stream}}": "fusion_stream_age_seconds{@}"},
                 unit="s", shown=SILENCE, span=(0.0, None),
             ),
             lines(
                 "Ingest of each stream",
-                "Events received a second; * are sources that nobody expects, ? those without "
-                "a name. A stream at half its usual rate loses datagrams on the way.",
+                "Events received a second; * are unexpected sources, ? those without a name. "
+                "A stream at half its usual rate loses datagrams on the network.",
                 {"{{stream}}": "sum by (stream) "
                  "(rate(fusion_stream_ingest_total{@}[$__rate_interval]))"},
                 unit="eps", stacked=True, span=(0.0, None),
             ),
             lanes(
                 "Alerts",
-                "What fires, of any rig; ops/monitoring/RUNBOOK.md says what to do for each.",
+                "Firing alerts of any rig; ops/monitoring/RUNBOOK.md names the action for each.",
                 {"{{alertname}} {{severity}}": "max by (alertname, severity) "
                  '(ALERTS{alertstate="firing"})'},
                 (("", "green"), ("firing", "red")), empty="No alert fires.",

@@ -1,7 +1,7 @@
-"""The rules over a fusion's own metrics, and over the URE that it reads.
+"""Rules over the metrics of a fusion, and over those of its URE.
 
-Symptoms: each is told within a minute of its cause. Where a value is unknown it has no sample, so
-that what must not go unseen is asked by its absence, not by its value.
+Alerts are on symptoms: each fires within a minute of its cause. An unknown value has no sample, so
+alerts on missing data test for absence rather than for a value.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ops.monitoring.prometheus.rule import Alert, Group, Record, Severity
 from sinks.exporter.rig_state import DISCARDED
 
 HOLD = "15s"
-"""Of what is a mean already: long enough for no single evaluation to tell."""
+"""Hold time of alerts on means: a single evaluation must not fire."""
 RIG, STREAM = "(job, instance, rig)", "(job, instance, rig, stream)"
-_TOLD_ELSEWHERE = ("http", "timeout")
-"""A URE that does not answer is a stream that is down."""
+_STREAM_FAULTS = ("http", "timeout")
+"""Reasons of a URE that does not answer; FusionStreamLoss reports it."""
 _NO_LOSS = (
     *(DISCARDED[end][1] for end in ("duplicate", "outliers")),
     *(reason for reason, end in ENDED.items() if end in ("ignored", "duplicate")),
-    *_TOLD_ELSEWHERE,
+    *_STREAM_FAULTS,
 )
 _REPORTED = "ure_residual_entropy_last"
 
@@ -35,7 +35,7 @@ RECORDS: tuple[Record, ...] = (
     Record("fusion:sync_quality_p05_10m", "quantile_over_time(0.05, fusion_sync_quality[10m])"),
     Record("fusion:entropy_ratio_mean_30s", "avg_over_time(fusion_entropy_ratio[30s])"),
     Record("fusion:entropy_ratio_mean_10m", "avg_over_time(fusion_entropy_ratio[10m])"),
-    # Of no tick at all there is no quantile: NaN is left out.
+    # Without a tick the quantile is NaN; `>= 0` removes it.
     Record(
         "fusion:tick_lateness_p95_10m",
         "histogram_quantile(0.95, sum by (job, instance, rig, le)"
@@ -52,35 +52,41 @@ RECORDS: tuple[Record, ...] = (
 )
 RESIDUAL = Record(
     "ure:residual_stddev_10m",
-    # What never changes is frozen, not steady.
+    # A constant value is frozen, not steady.
     f"stddev_over_time({_REPORTED}[10m]) and changes({_REPORTED}[10m]) > 0",
 )
 
 
 def _beyond(
-    name: str, budget: str, series: str, family: str, summary: str, said: str, hold: str = HOLD
+    name: str, budget: str, series: str, family: str, summary: str, quantity: str, hold: str = HOLD
 ) -> tuple[Alert, ...]:
-    """Return the alerts over a budget: a warning, and a critical one where it has two limits."""
+    """Return the alerts on a budget: a warning, and a critical alert if it has two limits."""
     b = THRESHOLDS[budget]
     sign, word = ("<", "below") if b.least else (">", "above")
     value = '{{ printf "%.3f" $value }}'
     limits: tuple[tuple[float, Severity], ...] = ((b.crit, "critical"), (b.warn, "warning"))
     return tuple(
         Alert(
-            name, f"{series} {sign} {limit:g}", severity, family, summary,
-            f"{said} is {value}, {word} {limit:g}.", hold,
+            name,
+            f"{series} {sign} {limit:g}",
+            severity,
+            family,
+            summary,
+            f"{quantity} is {value}, {word} {limit:g}.",
+            hold,
         )
         for limit, severity in limits[: 1 if b.warn == b.crit else 2]
-    )  # fmt: skip
+    )
 
 
 _FAILOVERS: tuple[tuple[str, Severity], ...] = (
-    ('="none"', "critical"), ('!~"fused|none"', "warning"),
-)  # fmt: skip
+    ('="none"', "critical"),
+    ('!~"fused|none"', "warning"),
+)
 _RIG = "of rig {{ $labels.rig }}"
 _AT = "at {{ $labels.instance }}"
 ALERTS: tuple[Alert, ...] = (
-    # -- is anybody there?
+    # -- presence of processes and streams
     Alert(
         "FusionDown", 'up{job="fusion"} == 0 or absent(up{job="fusion"})', "critical", "stream",
         "The fusion does not answer",
@@ -94,8 +100,8 @@ ALERTS: tuple[Alert, ...] = (
         "The fusion has stopped ticking",
         f"Rig {{{{ $labels.rig }}}} {_AT} answers, but no tick has come out for 30 s.",
     ),
-    # Series end with their process: the last one is looked for. A controller that was never there
-    # is no loss, nor is a recording that has ended.
+    # Series end with their process, so the last sample is used. A controller that was never present
+    # is no loss, and neither is a recording that has ended.
     Alert(
         "FusionStreamLoss",
         f"(fusion_stream_age_seconds > {SILENT_S:g} and on {STREAM} fusion_stream_expected == 1)\n"
@@ -113,7 +119,7 @@ ALERTS: tuple[Alert, ...] = (
         '{{ if lt $value 0.0 }}went with its process'
         '{{ else }}is down or silent: nothing for {{ printf "%.0f" $value }} s{{ end }}.',
     ),
-    # -- is it fused? While it begins it is not yet, and that is no failover.
+    # -- mode of the fusion: the time before the first fused tick is no failover
     *(
         Alert(
             "FusionFailover",
@@ -131,7 +137,7 @@ ALERTS: tuple[Alert, ...] = (
         "Nothing has been fused since the start",
         f"No tick {_RIG} {_AT} has been fused for 5 minutes, nor any before.", "5m",
     ),
-    # -- how well is it fused?
+    # -- quality of the fusion
     *_beyond("FusionPhaseDrift", "phase_diff", "fusion:phase_diff_mean_30s", "phase",
              "The phases drift apart", f"The phase difference (cycles, mean of 30 s) {_RIG}"),
     *_beyond("FusionCoherenceLow", "coherence", "fusion:coherence_mean_30s", "coherence",
@@ -156,7 +162,7 @@ ALERTS: tuple[Alert, ...] = (
         f"The clock of {{{{ $labels.stream }}}} {_RIG} has stepped within 5 minutes"
         ' ({{ printf "%.0f" $value }} times); it was followed.',
     ),
-    # -- what is lost, and what is late?
+    # -- losses and lateness
     *_beyond("FusionDeadLettersRising", "lost", "fusion:lost_ratio_1m", "lost",
              "Events are lost: {{ $labels.reason }}",
              "The share of events that {{ $labels.stage }} loses ({{ $labels.reason }})"
@@ -169,7 +175,7 @@ URE: tuple[Record | Alert, ...] = (
     *_beyond("UreResidualHigh", "residual", RESIDUAL.name, "residual",
              "The entropy of the URE is restless",
              "The standard deviation (10 m) of the entropy that {{ $labels.instance }} reports"),
-    # Whoever never had a URE is not told that it is gone; once told, it stays told.
+    # Without an earlier answer of a URE there is no alert; a firing alert stays until it answers.
     Alert(
         "UreScrapeStale",
         'up{job="ure"} == 0\n'

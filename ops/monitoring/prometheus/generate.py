@@ -1,4 +1,4 @@
-"""The rule files that are shipped, made from tables: `python -m ops.monitoring.prometheus.generate`."""
+"""Write the shipped rule files from tables: `python -m ops.monitoring.prometheus.generate`."""
 
 from __future__ import annotations
 

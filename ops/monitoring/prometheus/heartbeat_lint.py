@@ -1,8 +1,9 @@
-"""What rules may not do with a heartbeat: `python -m ops.monitoring.prometheus.heartbeat_lint [FILE ...]`.
+"""Lint for heartbeat rules: `python -m ops.monitoring.prometheus.heartbeat_lint [FILE ...]`.
 
-- `sign`, `abs`, `increase` of it: the first two are 1, and a stamp, also of a writer that is
-  dead; the third takes a count that begins anew, or a second writer, for beats.
-- A record of a verdict whose comparison lacks `bool`: it vanishes just when it is to be 0.
+- `sign`, `abs` and `increase` of a heartbeat are faults. The first two are constant or a stamp even
+  for a dead writer. The third counts a restarted counter, or a second writer, as beats.
+- A verdict record with a comparison without `bool` is a fault: its series vanishes instead of
+  turning 0.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ VERDICTS = "duri_heartbeat_"
 _CALL = re.compile(r"\b(sign|abs|increase)\s*\(")
 _COMPARISON = re.compile(r"(?:[=!<>]=|[<>](?!=))(?!\s*bool\b)")
 _NO_OPERATOR = re.compile(r"""\{[^}]*\}|"[^"]*"|'[^']*'|#.*""")
-"""What holds `=` or any other sign without comparing: matchers, strings, comments."""
+"""Text with comparison signs that compares nothing: matchers, strings, comments."""
 
 
 def faults(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a rule file, a line each that begins with its place."""
+    """Yield the faults of a rule file, one line each, which begins with the position."""
     for name, expression in _rules(path):
         where = f"{path}:{expression.start_mark.line + 1}:{expression.start_mark.column + 1}"
         text = expression.value
         for call in _CALL.finditer(text):
             if SERIES in _argument(text[call.end() :]):
-                said = "use changes(...seq[6m]) and the age of ...ts"
-                yield f"{where}: {name}: {call[1]}() of {SERIES}_*: {said}"
+                remedy = "use changes(...seq[6m]) and the age of ...ts"
+                yield f"{where}: {name}: {call[1]}() of {SERIES}_*: {remedy}"
         if name.startswith(VERDICTS) and _COMPARISON.search(_NO_OPERATOR.sub("", text)):
             yield f"{where}: {name}: a comparison without bool: it is gone where it should be 0"
 
@@ -53,7 +54,7 @@ def _rules(path: Path) -> Iterator[tuple[str, yaml.ScalarNode]]:
 
 
 def _argument(text: str) -> str:
-    """Return what stands before the parenthesis that closes."""
+    """Return the text before the closing parenthesis."""
     depth = 1
     for i, character in enumerate(text):
         depth += (character == "(") - (character == ")")
@@ -63,11 +64,12 @@ def _argument(text: str) -> str:
 
 
 def main() -> int:
-    """Say what is wrong; 1 if anything is."""
+    """Print the faults; return 1 if there are any."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.monitoring.prometheus.heartbeat_lint", description=__doc__,
+        prog="python -m ops.monitoring.prometheus.heartbeat_lint",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="default: all rules")
     files = parser.parse_args().files or sorted(RULES.glob("*.yml"))
     found = [fault for path in files for fault in faults(path)]

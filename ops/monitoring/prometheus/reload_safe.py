@@ -1,12 +1,12 @@
-"""Reload a Prometheus and see that it has: `python -m ops.monitoring.prometheus.reload_safe`.
+"""Reload a Prometheus and verify the result: `python -m ops.monitoring.prometheus.reload_safe`.
 
-Checked before: the textfile folder can be written to, and promtool finds nothing wrong with the
-very configuration that the server was started with. Then it is reloaded, up to three times, until
-it says that it succeeded, and runs the jobs and rules that stand in the files. Last, its node
-exporter has to be up. A server that refuses goes on with the rules it has.
+Before the reload, the textfile folder has to be writable and the server's own configuration has to
+pass promtool. The server is then reloaded up to three times, until it reports success and runs the
+jobs and rules of the files. At last, its node exporter has to be up. A server that refuses the
+configuration keeps its current rules.
 
-Exit codes: 0 all is well; 1 the server, the reload or the node exporter is not as it should be;
-2 configuration, folder or command are wrong, and nothing was reloaded.
+Exit codes: 0 success; 1 a fault of the server, the reload or the node exporter;
+2 a fault of the configuration, the folder or the command, and nothing was reloaded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ops.monitoring.programs import PeerError, peer
 
 TRIES = 3
 PATIENCE_S = 15.0
-"""For a reload to be done, and for a scrape after it."""
+"""Longest wait (s) for a reload, and for the scrape after it."""
 _TIMEOUT_S = 10.0
 _POLL_S = 0.2
 
@@ -43,48 +43,48 @@ Running: TypeAlias = tuple[list[str], dict[tuple[Path, str], list[str]]]
 
 
 class ReloadError(Exception):
-    """Something is not as it should be: one line that says what. `code` is the exit code."""
+    """A fault, as one line of text; `code` is the exit code."""
 
     code = 1
 
 
 class WrongError(ReloadError):
-    """Nothing was reloaded, for what was to be is wrong."""
+    """Nothing was reloaded: configuration, folder or command is wrong."""
 
     code = 2
 
 
 class Prometheus:
-    """A server that runs, as it is seen from outside.
+    """Client of a running Prometheus.
 
     Parameters
     ----------
     url : str
     pid : int, optional
-        Reload it by SIGHUP, and not by a request.
+        Process to reload by SIGHUP instead of by a request.
     """
 
     def __init__(self, url: str, pid: int | None = None) -> None:
         self.url, self._pid = url.rstrip("/"), pid
 
     def config(self) -> Path:
-        """Return the path of the configuration that it was started with."""
+        """Return the path of the server's configuration."""
         return self._path(self._api("status/flags")["config.file"])
 
     def running(self) -> Running:
-        """Return what it runs."""
+        """Return the jobs and rules of the server."""
         return _jobs(self._config()), {
             (self._path(group["file"]), group["name"]): [rule["name"] for rule in group["rules"]]
             for group in self._api("rules")["groups"]
         }
 
     def reload(self) -> None:
-        """Reload it, and wait until it is done.
+        """Reload the server, and wait for the end of the reload.
 
         Raises
         ------
         ReloadError
-            It refused, or is not done in time.
+            The server refused, or the wait timed out.
         """
         before = self._reloaded()
         if self._pid is None:
@@ -95,13 +95,13 @@ class Prometheus:
             except OSError as error:
                 raise ReloadError(f"process {self._pid}: {error.strerror}") from None
         if not _soon(lambda: self._reloaded() != before) or not self._reloaded():
-            raise ReloadError(f"{self.url} has not taken the configuration: its log says why")
+            raise ReloadError(f"{self.url} has not taken the configuration: see its log")
 
     def down(self, job: str) -> str:
-        """Return what is wrong with the targets of a job, nothing if they are all up."""
+        """Return the faults of a job's targets; empty if all are up."""
         targets = self._api("targets?state=active")["activeTargets"]
         ours = {t["discoveredLabels"]["__address__"]: t for t in targets if t["scrapePool"] == job}
-        # For some seconds after a reload it goes on with the targets that it had.
+        # For some seconds after a reload, the server still has its former targets.
         missing = {
             address
             for scraped in self._config().get("scrape_configs", [])
@@ -112,11 +112,11 @@ class Prometheus:
         if missing or not ours:
             return f"{self.url} does not scrape {', '.join(sorted(missing)) or 'any'} of job {job}"
         bad = [target for target in ours.values() if target["health"] != "up"]
-        said = (f"{t['scrapeUrl']} is {t['health']}: {t['lastError']}".rstrip(": ") for t in bad)
-        return "; ".join(said)
+        lines = (f"{t['scrapeUrl']} is {t['health']}: {t['lastError']}".rstrip(": ") for t in bad)
+        return "; ".join(lines)
 
     def _reloaded(self) -> float:
-        """Return when it last took a configuration, 0 if the newest was refused."""
+        """Return the time of the last successful reload, 0 if the newest was refused."""
         page = self._get("/metrics").decode()
         values = {
             family.name: family.samples[0].value
@@ -137,7 +137,7 @@ class Prometheus:
         try:
             return json.loads(self._get(f"/api/v1/{path}"))["data"]
         except (ValueError, LookupError, TypeError):
-            raise ReloadError(f"who answers at {self.url} is no Prometheus") from None
+            raise ReloadError(f"the server at {self.url} is no Prometheus") from None
 
     def _get(self, path: str, method: str = "GET") -> bytes:
         request = urllib.request.Request(self.url + path, method=method)
@@ -146,32 +146,32 @@ class Prometheus:
                 body: bytes = answer.read()
                 return body
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace").strip().replace("\n", " ")
+            text = error.read().decode(errors="replace").strip().replace("\n", " ")
             if error.code == 403:
-                said += ": start it with --web.enable-lifecycle, or name its process by --pid"
-            raise ReloadError(f"{self.url}{path}: {said or error.reason}") from None
+                text += ": start it with --web.enable-lifecycle, or name its process by --pid"
+            raise ReloadError(f"{self.url}{path}: {text or error.reason}") from None
         except (OSError, HTTPException) as error:
             why = getattr(error, "reason", error)
             raise ReloadError(f"no Prometheus answers at {self.url}: {why}") from None
 
 
 def reload_safe(server: Prometheus, textfile: Path, promtool: str, node_job: str = "node") -> str:
-    """Check, reload, verify; return what runs now.
+    """Check, reload, verify; return a summary of the running configuration.
 
     Parameters
     ----------
     server : Prometheus
     textfile : Path
-        The node exporter's folder.
+        Folder of the node exporter.
     promtool : str
-        Its path.
+        Path of promtool.
     node_job : str
-        The job whose targets have to be up in the end.
+        Job whose targets have to be up after the reload.
 
     Raises
     ------
     ReloadError
-        Something is not as it should be.
+        A check, the reload or the verification failed.
     """
     _check_folder(textfile)
     config = server.config()
@@ -199,25 +199,25 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_config(config: Path, promtool: str) -> None:
-    """Refuse a configuration in which promtool finds anything wrong, its rules included."""
+    """Refuse a configuration with any fault that promtool finds, rules included."""
     done = subprocess.run((promtool, "check", "config", config), capture_output=True, text=True)
     if done.returncode:
-        said = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
-        wrong = " ".join(line for line in said if line and line != "FAILED:")
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
+        wrong = " ".join(line for line in lines if line and line != "FAILED:")
         raise WrongError(f"{config}: {wrong.removeprefix('FAILED: ')}")
 
 
 def _verified(server: Prometheus, config: Path) -> Running:
-    """Return what runs, if that is what stands in the files."""
+    """Return the running jobs and rules if they are those of the files."""
     wanted = _written(config)
     running = server.running()
     if running != wanted:
-        raise ReloadError(f"{server.url} does not run what stands in {config}")
+        raise ReloadError(f"{server.url} does not run the contents of {config}")
     return running
 
 
 def _written(config: Path) -> Running:
-    """Return what the files ask for."""
+    """Return the jobs and rules of the files."""
     text = yaml.safe_load(config.read_text("utf-8"))
     rules: dict[tuple[Path, str], list[str]] = {}
     for pattern in text.get("rule_files", []):
@@ -234,7 +234,7 @@ def _jobs(config: dict[str, Any]) -> list[str]:
 
 
 def _soon(true: Callable[[], bool]) -> bool:
-    """Wait until it is true; return whether it is in time."""
+    """Wait for a condition; return whether it held in time."""
     end = time.monotonic() + PATIENCE_S
     while not (done := true()) and time.monotonic() < end:
         time.sleep(_POLL_S)
@@ -242,16 +242,20 @@ def _soon(true: Callable[[], bool]) -> bool:
 
 
 def main() -> int:
-    """Reload, and say what runs, or what is wrong."""
+    """Reload, and print the running configuration or the fault."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops.monitoring.prometheus.reload_safe", description=__doc__,
+        prog="python -m ops.monitoring.prometheus.reload_safe",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--url", default="http://127.0.0.1:9090", help="default %(default)s")
     parser.add_argument(
-        "--textfile", type=Path, default=Path("/var/lib/prometheus/node-exporter"), metavar="DIR",
+        "--textfile",
+        type=Path,
+        default=Path("/var/lib/prometheus/node-exporter"),
+        metavar="DIR",
         help="the node exporter's --collector.textfile.directory; default %(default)s",
-    )  # fmt: skip
+    )
     parser.add_argument("--pid", type=int, help="reload by SIGHUP, where requests may not")
     args = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Records and alerts as Prometheus reads them."""
+"""Recording and alerting rules in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ Severity = Literal["critical", "warning"]
 
 
 class Record(NamedTuple):
-    """A series made of others."""
+    """A recording rule."""
 
     name: str
     expr: str
     labels: dict[str, str] = {}
 
     def rule(self) -> dict[str, Any]:
-        """Return it as a rule."""
+        """Return the rule as a mapping."""
         made: dict[str, Any] = {"record": self.name, "expr": self.expr}
         return made | ({"labels": self.labels} if self.labels else {})
 
 
 class Alert(NamedTuple):
-    """What is told to people.
+    """An alerting rule.
 
-    `family`: of those of one family and place, a critical one silences the warnings.
-    `hold`: how long the expression has to hold before it is told.
+    `family`: a critical alert inhibits the warnings of its family, rig and instance.
+    `hold`: time for which the expression has to hold before the alert fires.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Alert(NamedTuple):
     hold: str = "0s"
 
     def rule(self) -> dict[str, Any]:
-        """Return it as a rule."""
+        """Return the rule as a mapping."""
         return {
             "alert": self.name,
             "expr": self.expr,
@@ -54,7 +54,7 @@ class Alert(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Rules that are worked out one after the other: what is read stands above who reads it."""
+    """Rules in order of evaluation: a record stands above the rules that read it."""
 
     name: str
     interval: str
@@ -62,7 +62,7 @@ class Group(NamedTuple):
 
 
 def text(groups: tuple[Group, ...], command: str) -> str:
-    """Return a rule file that `command` made."""
+    """Return the text of a rule file; its header names `command`."""
     listed = [
         {"name": group.name, "interval": group.interval, "rules": [r.rule() for r in group.rules]}
         for group in groups
@@ -72,15 +72,15 @@ def text(groups: tuple[Group, ...], command: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as such, and lists set in."""
+    """YAML writer with block text for several lines, and indented lists."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, indentless=False)
 
 
-def _said(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _block_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     style = "|" if "\n" in value else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
-_Dumper.add_representer(str, _said)
+_Dumper.add_representer(str, _block_text)

@@ -1,6 +1,6 @@
-"""The rules of the objectives: burn rates over several windows, in the shape of Sloth.
+"""Rules of the objectives: burn rates over several windows, in the layout of Sloth.
 
-error ratio = bad / all ticks judged, burn rate = error ratio / error budget, by rig.
+error ratio = bad ticks / judged ticks, burn rate = error ratio / error budget, by rig.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ NAMES: dict[Slo, tuple[str, str]] = {
     "sync": ("SyncQuality", "sync quality within its budget"),
     "residual": ("Residual", "a steady entropy that is not frozen"),
 }
-"""How its alerts begin, and what is good about a good tick."""
+"""Prefix of the alert names, and the property of a good tick, by objective."""
 PERIOD = f"{PERIOD_D}d"
 NOW = "5m"
 SHORT, LONG = (NOW, "30m", "1h", "2h", "6h"), ("1d", "3d")
-"""Windows of the error ratio; a day's samples and more are not read every few seconds."""
+"""Windows of the error ratio; long windows are evaluated less often."""
 EXCESS = "slo:period_excess:ratio"
 _SPEED = {"critical": "Fast", "warning": "Slow"}
 
@@ -27,7 +27,7 @@ def _labels(slo: Slo) -> dict[str, str]:
 
 
 def _allowed(slo: Slo) -> str:
-    """Return the error budget: the share of ticks that may be bad."""
+    """Return the error budget: the permitted share of bad ticks."""
     return f"{1 - OBJECTIVES[slo]:g}"
 
 
@@ -40,7 +40,7 @@ def _error(window: str) -> str:
 
 
 def _ticks(slo: Slo, window: str, bad: str = "") -> str:
-    """Return how many ticks a second were judged, or were `bad_`."""
+    """Return the rate of judged ticks, or with `bad_` of bad ticks."""
     return f'sum by (rig) (rate(fusion_slo_{bad}ticks_total{{slo="{slo}"}}[{window}]))'
 
 
@@ -56,7 +56,7 @@ def _period(slo: Slo) -> Record:
 
 
 def _budget(slo: Slo) -> tuple[Record, ...]:
-    """Return the objective, and how fast its error budget is used up."""
+    """Return the records of an objective and of its burn rates."""
     labels, budget = _labels(slo), _allowed(slo)
     return (
         Record("slo:objective:ratio", f"vector({OBJECTIVES[slo]:g})", labels),
@@ -65,24 +65,25 @@ def _budget(slo: Slo) -> tuple[Record, ...]:
         Record("slo:period_burn_rate:ratio", f"{_rate(slo, PERIOD)} / {budget}", labels),
         Record(
             "slo:period_error_budget_remaining:ratio",
-            f"1 - {_rate(slo, PERIOD)} / {budget}", labels,
+            f"1 - {_rate(slo, PERIOD)} / {budget}",
+            labels,
         ),
         Record(f"sli:{slo}_ok", f"1 - {_rate(slo, NOW)}"),
         Record(f"slo:{slo}_{PERIOD}", f"1 - {_rate(slo, PERIOD)}"),
         Record(EXCESS, f"clamp_min({_rate(slo, PERIOD)} - {budget}, 0)", labels),
-    )  # fmt: skip
+    )
 
 
 def _rate(slo: Slo, window: str) -> str:
-    """Return the error ratio by rig alone."""
+    """Return the error ratio, summed by rig."""
     return f"sum by (rig) ({_of(_error(window), slo)})"
 
 
 def _burns(slo: Slo, burn: Burn) -> str:
-    """Return where a budget burns: over the window, and still now.
+    """Return the condition that a budget burns both over the window and now.
 
-    Of a window that is longer than the run, what is missing counts as good: a first minute that
-    is bad is not an hour of it.
+    The missing part of a window longer than the run counts as good: one bad first minute is not
+    one bad hour.
     """
     limit = f"{burn.factor:g} * {_allowed(slo)}"
     return (
@@ -98,27 +99,33 @@ def _alerts(slo: Slo) -> tuple[Alert, ...]:
         Alert(
             f"{name}BurnRate{_SPEED[severity]}",
             "\nor\n".join(_burns(slo, burn) for burn in burns),
-            severity, f"{slo}_slo",
+            severity,
+            f"{slo}_slo",
             f"The error budget of {slo} burns {_SPEED[severity].lower()}",
             f'{{{{ printf "%.3f" $value }}}} of the latest ticks of rig {{{{ $labels.rig }}}} lack'
             f" {good}; {_allowed(slo)} may, over {PERIOD_D} days.",
         )
         for severity, burns in BURNS.items()
-    )  # fmt: skip
+    )
 
 
 FREEZE_ALERT = Alert(
-    "FeatureFreeze", f"sum by (rig) ({EXCESS}) >= {FREEZE:g}", "warning", "freeze",
+    "FeatureFreeze",
+    f"sum by (rig) ({EXCESS}) >= {FREEZE:g}",
+    "warning",
+    "freeze",
     "Feature freeze: the error budgets are overrun",
     'Rig {{ $labels.rig }} has overrun its error budgets by {{ printf "%.3f" $value }} together'
-    f" over {PERIOD_D} days, {FREEZE:g} or more: only what mends it is released.", "6h",
-)  # fmt: skip
+    f" over {PERIOD_D} days, {FREEZE:g} or more: only what mends it is released.",
+    "6h",
+)
 GROUPS = (
     Group("slo_short", "30s", tuple(_ratio(slo, w) for slo in NAMES for w in SHORT)),
     Group(
-        "slo_long", "1m",
+        "slo_long",
+        "1m",
         (*(_ratio(slo, w) for slo in NAMES for w in LONG), *(_period(slo) for slo in NAMES)),
     ),
     Group("slo_budget", "1m", tuple(r for slo in NAMES for r in _budget(slo))),
     Group("slo_alerts", "1m", (*(a for slo in NAMES for a in _alerts(slo)), FREEZE_ALERT)),
-)  # fmt: skip
+)

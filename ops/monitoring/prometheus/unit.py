@@ -1,6 +1,6 @@
-"""Unit tests of rules, for any realm: `python -m ops.monitoring.prometheus.unit [--realm prod] [FILE ...]`.
+"""Unit tests of rules: `python -m ops.monitoring.prometheus.unit [--realm prod] [FILE ...]`.
 
-The tests are written for the realm `prod`; for another they are rewritten on the way to promtool.
+The tests are written for the realm `prod`; for another realm, a rewritten copy goes to promtool.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ WRITTEN_FOR = "prod"
 
 
 def run(files: Iterable[Path], realm: str = WRITTEN_FOR) -> int:
-    """Run unit tests of rules, each file once; return promtool's exit code.
+    """Run unit tests of rules, each file once; return the exit code of promtool.
 
     Raises
     ------
     PeerError
-        There is no promtool.
+        promtool is missing.
     """
     promtool = peer("promtool")
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def run(files: Iterable[Path], realm: str = WRITTEN_FOR) -> int:
 
 
 def _for_realm(path: Path, realm: str, made: Path) -> Path:
-    """Write a test anew for a realm; it finds its rules where they are."""
+    """Write a copy of a test for a realm, with absolute paths of its rule files."""
     text = path.read_text("utf-8")
     if "metric_realm" in text:
         text = re.sub(rf"\b{WRITTEN_FOR}\b", realm, text)
@@ -51,7 +51,7 @@ def _for_realm(path: Path, realm: str, made: Path) -> Path:
 
 
 def main() -> int:
-    """Run them; 2 if there is no promtool."""
+    """Run the tests; return 2 if promtool is missing."""
     parser = argparse.ArgumentParser(
         prog="python -m ops.monitoring.prometheus.unit", description=__doc__
     )

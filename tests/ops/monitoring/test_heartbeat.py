@@ -32,9 +32,9 @@ def shown(folder: Path, realm: str = "prod") -> dict[str, float]:
     return {name: sample.value for name, sample in found.items()}
 
 
-def lumen(*words: str) -> subprocess.Popen[str]:
+def lumen(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ops", "heartbeat", *words], cwd=ROOT, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "ops", "heartbeat", *arguments], cwd=ROOT, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
 
@@ -116,19 +116,19 @@ def test_a_folder_that_comes_back_is_beaten_into_again(tmp_path: Path) -> None:
     folder = tmp_path / "textfile"
     process = lumen("--dir", str(folder), "--every", "0.1")
     assert process.stderr is not None
-    said = process.stderr.readline()
-    assert said.startswith(f"lumen: no heartbeat in {folder}: No such file or directory")
+    message = process.stderr.readline()
+    assert message.startswith(f"lumen: no heartbeat in {folder}: No such file or directory")
     folder.mkdir()
     end = time.monotonic() + 30
     while not (folder / "heartbeat_prod.prom").exists():
         assert time.monotonic() < end
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == ""  # said once
+    assert process.communicate(timeout=30)[1] == ""  # reported once
     assert process.returncode == 0
 
 
-def test_a_single_beat_that_fails_is_told_by_the_exit_code(tmp_path: Path) -> None:
+def test_a_failed_single_beat_sets_the_exit_code(tmp_path: Path) -> None:
     process = lumen("--dir", str(tmp_path / "nowhere"))
     assert process.communicate(timeout=30)[1].count(os.linesep) == 1
     assert process.returncode == 1

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ops.report.decimate import MOST, Decimator, Quantiles
+from ops.report.decimate import MIN_POINTS, Decimator, Quantiles
 
 
 def series(n):
@@ -11,7 +11,7 @@ def series(n):
     return rows
 
 
-@pytest.mark.parametrize("n", [0, 1, 7, 2 * MOST, 2 * MOST + 1, 9_999, 123_457])
+@pytest.mark.parametrize("n", [0, 1, 7, 2 * MIN_POINTS, 2 * MIN_POINTS + 1, 9_999, 123_457])
 @pytest.mark.parametrize("cut", [1_000, 4_096])
 def test_nothing_that_sticks_out_is_lost_and_the_room_is_bounded(n, cut):
     rows = series(n)
@@ -19,7 +19,7 @@ def test_nothing_that_sticks_out_is_lost_and_the_room_is_bounded(n, cut):
     for i in range(0, n, cut):
         envelope.add(rows[i : i + cut])
     points = envelope.points()
-    assert min(n, MOST) <= len(points) <= 2 * MOST + 1
+    assert min(n, MIN_POINTS) <= len(points) <= 2 * MIN_POINTS + 1
     assert (np.diff(points.time) > 0).all()
     for k in range(2 if n > 1 else 0):
         known = rows[np.isfinite(rows[:, k + 1]), k + 1]
@@ -50,11 +50,11 @@ def test_quantiles_are_right_within_half_a_percent(share):
         quantiles.add(np.concatenate((part, [np.nan])))
     assert quantiles.count == len(values)
     assert quantiles.at(share) == pytest.approx(np.quantile(values, share), rel=0.01)
-    assert quantiles.most == values.max()
+    assert quantiles.maximum == values.max()
 
 
 def test_quantiles_of_nothing_are_unknown_and_of_zeros_zero():
     assert np.isnan(Quantiles().at(0.5))
     zeros = Quantiles()
     zeros.add(np.zeros(5))
-    assert zeros.at(0.95) == zeros.most == 0.0
+    assert zeros.at(0.95) == zeros.maximum == 0.0

@@ -1,4 +1,4 @@
-"""Reports of folders that no good run would leave behind, and what they say of good ones."""
+"""Reports of broken and of complete run folders."""
 
 import argparse
 import base64
@@ -32,12 +32,12 @@ START = 1730000000.0
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch):
-    """Draw with few dots: what is looked at here are the words."""
+    """Draw at low resolution: these tests read the text."""
     monkeypatch.setattr(canvas, "DPI", 30)
 
 
 @pytest.fixture
-def words(monkeypatch):
+def text_only(monkeypatch):
     """Draw nothing."""
     monkeypatch.setattr(pictures, "pictures", lambda rig: iter(()))
 
@@ -129,14 +129,14 @@ def tags(page):
          "one channel", "no value", "null ticks", "null sync", "null rest", "other channels",
          "time that leaps"],
 )  # fmt: skip
-def test_whatever_a_folder_holds_there_is_a_report(tmp_path, stems):
+def test_every_folder_has_a_report(tmp_path, stems):
     page, methods = written(fill(tmp_path / "out", **stems))
     assert "Was the sync correct?" in page
-    assert "Limits. Time stamps that go one way" in methods
+    assert "Limits. One-way time stamps" in methods
     assert not re.search(r"\b(nan|inf|None)\b", methods)
 
 
-def test_no_bound_is_given_where_there_was_nothing_to_be_in_sync_with(tmp_path, words):
+def test_a_lone_channel_has_no_bound(tmp_path, text_only):
     lone = [tick(i / 5, channels=("a:x",), live=1, sync_bound_s=None) for i in range(99)]
     page, methods = written(fill(tmp_path / "out", fused=lone, sync=[sync(0)]))
     assert "<strong>Not compared</strong>" in page and "In sync" not in page
@@ -150,7 +150,7 @@ NEVER = {"lag_s": None, "lag_sd_s": None, "state": "acquiring"}
 
 
 @pytest.mark.parametrize(
-    ("other", "said"),
+    ("other", "reason"),
     [
         (FREE, "Lag of b:x is given without an sd: type lag_sd_s."),
         (NEVER, "One channel live; lag of b:x not found yet"),
@@ -159,34 +159,34 @@ NEVER = {"lag_s": None, "lag_sd_s": None, "state": "acquiring"}
     ],
     ids=["given without an sd", "not found", "never came", "never together"],
 )
-def test_what_was_never_compared_has_its_reason_and_remedy(tmp_path, words, other, said):
+def test_channels_never_compared_have_a_reason_and_a_remedy(tmp_path, text_only, other, reason):
     never = [tick(i / 5, sync_bound_s=None) for i in range(99)]
     out = fill(tmp_path / "out", fused=never, sync=[sync(0), sync(0, "b:x", **other)])
     page, methods = written(out)
     assert "<strong>Not compared</strong>" in page and "In sync" not in page
-    assert said in page
+    assert reason in page
     assert "Not compared, so that no bound can be given" in methods
-    told = "\n".join(summary.summary(out))
-    assert f"Not compared: {said[:1].lower()}{said[1:]}" in told
+    report = "\n".join(summary.summary(out))
+    assert f"Not compared: {reason[:1].lower()}{reason[1:]}" in report
 
 
-def test_a_run_that_was_compared_for_a_moment_only_is_not_called_in_sync(tmp_path, words):
+def test_a_briefly_compared_run_is_not_called_in_sync(tmp_path, text_only):
     few = [tick(i / 5, sync_bound_s=0.004 if i < 20 else None) for i in range(99)]
     out = fill(tmp_path / "out", fused=few, sync=SYNC)
     page, _ = written(out)
     assert "<strong>Not compared, most of the time</strong>" in page
-    told = "\n".join(summary.summary(out))
-    assert "Sync error bound: 4.0 ms in the median, 4.0 in 95 % of the 20 % of ticks" in told
+    report = "\n".join(summary.summary(out))
+    assert "Sync error bound: 4.0 ms in the median, 4.0 in 95 % of the 20 % of ticks" in report
 
 
-def test_a_member_that_was_used_but_not_compared_is_an_exception(tmp_path, words):
+def test_a_member_that_was_used_but_not_compared_is_an_exception(tmp_path, text_only):
     lines = [*SYNC, sync(0, "c:x", **FREE)]
     three = [tick(i / 5, ("a:x", "b:x", "c:x"), 3) for i in range(200)]
     page, _ = written(fill(tmp_path / "out", fused=three, sync=lines))
     assert "Used, but not compared: lag of c:x is given without an sd: type lag_sd_s." in page
 
 
-def test_a_run_that_goes_on_is_told_as_such_and_its_torn_line_left_out(tmp_path, words):
+def test_an_unfinished_run_is_reported_without_its_torn_line(tmp_path, text_only):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     with (out / "fused.jsonl").open("a") as file:
         file.write('{"ts":1730000040.0,"rel')
@@ -196,7 +196,7 @@ def test_a_run_that_goes_on_is_told_as_such_and_its_torn_line_left_out(tmp_path,
     assert "200 ticks" in page
 
 
-def test_what_is_not_there_names_the_option_that_gives_it(tmp_path, words):
+def test_missing_samples_name_the_option_that_writes_them(tmp_path, text_only):
     page, _ = written(fill(tmp_path / "out", fused=TICKS, sync=SYNC))
     assert "output: {aligned: true}" in page
 
@@ -257,7 +257,7 @@ def rows(text, head):
 HAPPENED = "Modes, findings, resets and markers"
 
 
-def test_a_mode_and_a_rule_that_flap_are_a_row_each(tmp_path, words):
+def test_a_mode_and_a_rule_that_flap_are_a_row_each(tmp_path, text_only):
     flaps = [tick(i / 5, mode="ure_only" if 50 <= i < 100 and i % 10 < 5 else "fused")
              for i in range(200)]  # fmt: skip
     rule = [{"ts": START + 10 + k, "rule": "low", "kind": "risk", "facts": {}, "quote": "it drifts",
@@ -269,7 +269,7 @@ def test_a_mode_and_a_rule_that_flap_are_a_row_each(tmp_path, words):
     ]
 
 
-def test_names_break_at_their_separators(tmp_path, words):
+def test_names_break_at_their_separators(tmp_path, text_only):
     name = "phone_1@10.0.0.7:/acc/x[0]"
     out = fill(tmp_path / "out", fused=TICKS, sync=[sync(0, name)])
     text = written(out)[0]
@@ -277,7 +277,7 @@ def test_names_break_at_their_separators(tmp_path, words):
     assert "<wbr>" not in "".join(re.findall(r"<td class=n>.*?</td>", text))
 
 
-def test_what_does_not_flap_has_a_row_for_each(tmp_path, words):
+def test_each_steady_change_has_its_own_row(tmp_path, text_only):
     turns = [tick(i / 5, mode="ure_only" if i >= 100 else "fused") for i in range(200)]
     rule = [{"ts": START + 30, "rule": "low", "kind": "risk", "state": "firing", "quote": "q"}]
     text, _ = written(fill(tmp_path / "out", fused=turns, sync=SYNC, evidence=rule))
@@ -311,7 +311,7 @@ signals: {pulse: {members: {"a:x": {}, "b:x": {}}}}
     assert rows(written(out)[0], "At the end, with one standard deviation")[0][-1] == "gaps"
 
 
-def test_indicators_that_were_never_known_have_their_reason(tmp_path, words):
+def test_indicators_that_were_never_known_have_their_reason(tmp_path, text_only):
     short = [tick(i / 5, indicators={}) for i in range(50)]
     text, _ = written(fill(tmp_path / "out", fused=short, sync=SYNC))
     why = "none was known: it needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz"
@@ -382,7 +382,7 @@ def test_the_verdict_follows_from_the_ticks(tmp_path, change, word):
     assert verdict(read, read.rigs[0]).word == word
 
 
-def test_an_account_that_does_not_balance_is_called_a_bug(tmp_path, words):
+def test_an_account_that_does_not_balance_is_called_a_bug(tmp_path, text_only):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     total = {"received": 3, "used": 2, "ignored": 0, "late": 0, "duplicate": 0, "outliers": 0,
              "rejected": 0, "dropped": 0}  # fmt: skip
@@ -405,36 +405,36 @@ def test_a_stretch_of_a_long_file_is_found_without_reading_the_rest(tmp_path):
     assert {i / 5 for i in range(10_000, 10_050)} <= {round(at, 1) for at in found}
 
 
-def run(*words):
+def run(*arguments):
     parser = argparse.ArgumentParser()
     report.add_arguments(parser)
-    return report.main(parser.parse_args([str(word) for word in words]))
+    return report.main(parser.parse_args([str(argument) for argument in arguments]))
 
 
-def test_the_command_names_the_page(tmp_path, words, capsys):
+def test_the_command_names_the_page(tmp_path, text_only, capsys):
     fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     assert run(tmp_path / "out", "--to", tmp_path / "elsewhere") == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "elsewhere/report.html")
     assert (tmp_path / "elsewhere/methods.txt").exists()
 
 
-def test_where_no_run_wrote_it_says_so_and_ends_with_2(tmp_path, capsys):
+def test_a_folder_without_a_run_exits_with_2(tmp_path, capsys):
     assert run(tmp_path / "nowhere") == 2
     assert run(tmp_path) == 2
     assert capsys.readouterr().err.count("no run wrote here") == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_it_names_the_extra_in_one_line(tmp_path, capsys, monkeypatch):
+def test_missing_matplotlib_names_the_extra_in_one_line(tmp_path, capsys, monkeypatch):
     fill(tmp_path / "out", fused=TICKS)
     monkeypatch.setattr(report, "possible", lambda: False)
     assert run(tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "lumen-fusion[report]" in said
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "lumen-fusion[report]" in error
 
 
-def test_pictures_that_lie_where_no_report_is_are_left_alone(tmp_path, words):
+def test_pictures_in_a_folder_without_a_report_are_kept(tmp_path, text_only):
     mine = tmp_path / "paper/my.clocks.png"
     mine.parent.mkdir()
     mine.write_bytes(b"x")
@@ -442,7 +442,7 @@ def test_pictures_that_lie_where_no_report_is_are_left_alone(tmp_path, words):
     assert mine.exists()
 
 
-def test_the_demo_ends_by_naming_the_report_or_what_it_lacks(tmp_path, words, monkeypatch):
+def test_the_demo_names_its_report_or_the_missing_extra(tmp_path, text_only, monkeypatch):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     look, _ = demo.ending(out).splitlines()
     assert Path(look.removeprefix("Look at   ")).stat().st_size > 5_000
@@ -464,7 +464,7 @@ def test_the_citation_has_the_version_of_the_project():
     assert cited["authors"] == [{"name": "The Lumen Fusion developers"}]
 
 
-def test_nominal_rates_are_those_that_were_stated(tmp_path):
+def test_nominal_rates_are_the_stated_rates(tmp_path):
     path = tmp_path / "take.xdf"
     host = regular(50.0, 5.0)
     streams = [
@@ -483,7 +483,7 @@ def test_nominal_rates_are_those_that_were_stated(tmp_path):
     assert rates(None, run) == {}, "it has changed since"
 
 
-def test_remarks_on_a_recording_and_clocks_that_nobody_read_are_stated(tmp_path, words):
+def test_remarks_and_unread_clocks_of_a_recording_are_stated(tmp_path, text_only):
     out = fill(tmp_path / "out", fused=TICKS, sync=SYNC)
     remarks = [
         "stamps of b lie 1.688e9 s from its clock's readings: Unix time beside machine time?",

@@ -1,5 +1,5 @@
-// What a dashboard of ours is, in Grafana's own types: only these kinds of panel, each with the
-// options of its plug-in. Queries are ours: the package has no type for those of Prometheus.
+// Type of our dashboards in terms of Grafana's own types: only these kinds of panel, each with the
+// options of its plug-in. Queries are defined here: the package has no type for those of Prometheus.
 import type { Dashboard, DataSourceRef, FieldConfig, MatcherConfig, Panel, RowPanel } from '@grafana/schema';
 import type * as heatmap from '@grafana/schema/dist/types/raw/composable/heatmap/panelcfg/x/types.gen';
 import type * as stat from '@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen';

@@ -50,13 +50,13 @@ def test_a_list_of_one_alert_is_brought(server):
     assert (ends - begins).total_seconds() == 60
 
 
-def test_what_is_refused_is_said_in_one_line(server):
+def test_a_refused_alert_is_reported_in_one_line(server):
     server.refuses = True
     with pytest.raises(AnnounceError, match=r'answers 400: "bad label"$'):
         announce(server.url, "warning")
 
 
-def test_nobody_there_is_said_in_one_line(monkeypatch, capsys):
+def test_a_missing_alertmanager_is_reported_in_one_line(monkeypatch, capsys):
     url = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setattr("sys.argv", ["announce", "--url", url])
     assert main() == 1

@@ -88,7 +88,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> str:
     return done.stderr.removeprefix("lumen: ")
 
 
-def test_new_rules_run_after_it_and_it_says_what_runs(watched: Watched) -> None:
+def test_new_rules_run_after_the_reload_and_are_reported(watched: Watched) -> None:
     watched.write("second")
     done = reload(watched)
     assert (done.returncode, done.stderr) == (0, "")
@@ -104,10 +104,10 @@ def test_a_signal_does_as_well(watched: Watched, started: tuple[Watched, int]) -
 
 def test_a_broken_rule_file_is_named_and_the_old_rules_stay(watched: Watched) -> None:
     watched.rules.write_text(RULES.format(name="second").replace("vector(1)", "vector("))
-    said = refused(reload(watched), 2)
-    assert said.startswith(f"{watched.config}: ")
-    assert "some.yml" in said
-    assert "parse error" in said
+    message = refused(reload(watched), 2)
+    assert message.startswith(f"{watched.config}: ")
+    assert "some.yml" in message
+    assert "parse error" in message
     assert watched.runs() == [["first"]]
 
 
@@ -123,18 +123,18 @@ def test_what_only_the_server_refuses_is_tried_three_times_and_the_old_rules_sta
     assert watched.runs() == [["first"]]
 
 
-def test_a_server_that_runs_something_else_is_told(
+def test_a_server_with_other_contents_is_reported(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Prometheus, "running", lambda self: (["node"], {}))
-    with pytest.raises(ReloadError, match="does not run what stands in"):
+    with pytest.raises(ReloadError, match="does not run the contents of"):
         reload_safe(Prometheus(watched.url), watched.textfile, peer("promtool"))
 
 
 def test_a_dead_server_is_named(watched: Watched) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    said = refused(reload(watched, url=url), 1)
-    assert said == f"no Prometheus answers at {url}: [Errno 111] Connection refused\n"
+    message = refused(reload(watched, url=url), 1)
+    assert message == f"no Prometheus answers at {url}: [Errno 111] Connection refused\n"
 
 
 def test_somebody_else_who_answers_is_not_taken_for_it(watched: Watched) -> None:
@@ -147,8 +147,8 @@ def test_somebody_else_who_answers_is_not_taken_for_it(watched: Watched) -> None
 def test_a_process_that_is_not_there_is_named(watched: Watched) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    said = refused(reload(watched, pid=process.pid), 1)
-    assert said == f"tried 3 times: process {process.pid}: No such process\n"
+    message = refused(reload(watched, pid=process.pid), 1)
+    assert message == f"tried 3 times: process {process.pid}: No such process\n"
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -173,7 +173,7 @@ def test_a_node_exporter_that_is_down_is_named(
         reload_safe(Prometheus(watched.url), watched.textfile, peer("promtool"))
 
 
-def test_a_configuration_without_a_node_exporter_is_told(
+def test_a_configuration_without_a_node_exporter_is_reported(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched.config.write_text(CONFIG.format(port=1).replace("job_name: node", "job_name: other"))
@@ -189,14 +189,12 @@ def test_what_the_check_leaves_in_the_folder_is_nothing(watched: Watched) -> Non
     assert sorted(watched.textfile.iterdir()) == before
 
 
-def test_without_lifecycle_a_request_is_refused_and_it_says_what_helps(
-    watched: Watched, tmp_path: Path
-) -> None:
+def test_a_refusal_without_lifecycle_names_the_remedy(watched: Watched, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     config, port = Path(shutil.copy(watched.config, other)), free_port()
     with prometheus(config, port, flags=()):
         time.sleep(0.1)
-        said = refused(reload(watched, url=f"http://127.0.0.1:{port}"), 1)
-    assert "Lifecycle API is not enabled" in said
-    assert said.endswith("start it with --web.enable-lifecycle, or name its process by --pid\n")
+        message = refused(reload(watched, url=f"http://127.0.0.1:{port}"), 1)
+    assert "Lifecycle API is not enabled" in message
+    assert message.endswith("start it with --web.enable-lifecycle, or name its process by --pid\n")
