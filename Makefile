@@ -101,8 +101,8 @@ release: $(READY) $(TOOLS)  ## Make dist/: wheel, source, bill of materials (Cyc
 jack: $(JACK)  ## Fetch a JACK server, without which the tests against real MIDI are skipped
 
 # Thin: each is one command, which takes more than its old name does.
-smoke: $(READY)  #= lumen smoke [URL]
-	@$(BIN)/python -m ops smoke
+smoke: $(READY)  #= lumen watch --once --judge [URL]
+	@$(BIN)/python -m ops watch --once --judge
 
 alert.test: $(READY)  #= python -m ops.monitoring.alertmanager.announce [--severity critical]
 	@$(BIN)/python -m ops.monitoring.alertmanager.announce

@@ -19,7 +19,8 @@ from ops.cli.verify import write_config
 from ops.evaluate import truth
 from ops.evaluate.truth import Truth
 from ops.results import summary
-from ops.results.folder import FusedTick, Results, rigs
+from ops.results.folder import Results, rigs
+from ops.results.lines import TickLine
 from ops.results.summary import Moment
 from ops.text.table import number, table, with_sd
 
@@ -131,12 +132,12 @@ def _noisy(true: Truth, time: F64) -> Bool:
     return noisy
 
 
-def _weights(ticks: list[FusedTick], signal: str, spell: Bool) -> dict[str, float]:
+def _weights(ticks: list[TickLine], signal: str, spell: Bool) -> dict[str, float]:
     """Return the mean weight of each channel over some ticks (k,)."""
-    said = [tick.signals[signal].weights for tick, there in zip(ticks, spell, strict=True) if there]
+    chosen = [tick.signals[signal].weights for tick, in_ in zip(ticks, spell, strict=True) if in_]
     total: defaultdict[str, float] = defaultdict(float)
-    for channel, weight in (item for weights in said for item in weights.items()):
-        total[channel] += weight / len(said)
+    for channel, weight in (item for weights in chosen for item in weights.items()):
+        total[channel] += (weight or 0.0) / len(chosen)
     return total
 
 

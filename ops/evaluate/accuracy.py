@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.lines import SyncReport
 from operators.types import F64
 from ops.evaluate import truth as truths
 from ops.evaluate.truth import Truth
 from ops.results.folder import Results, rigs, run_json
+from ops.results.lines import SyncLine
 from ops.simulate.recording import START, SimulatedRecording
 
 SETTLED_S, LAGS_S, TAIL_S, AFTER_STEP_S = 60.0, 90.0, 10.0, 10.0
@@ -99,7 +99,7 @@ class Accuracy:
         """Add a finished run over a simulated recording without silences."""
         results = rigs(folder)[0]
         offsets: dict[str, tuple[F64, F64]] = {}
-        lines: dict[str, list[SyncReport]] = defaultdict(list)
+        lines: dict[str, list[SyncLine]] = defaultdict(list)
         for line in results.sync():
             lines[line.channel].append(line)
         reference = min(true.channels)  # has no lag; any other would shift all lags alike
@@ -120,7 +120,7 @@ class Accuracy:
         e["sound_taken"].append(max(account["outliers"] - thrown, 0))
 
     def _channel(
-        self, channel: str, lines: list[SyncReport], true: Truth, is_reference: bool
+        self, channel: str, lines: list[SyncLine], true: Truth, is_reference: bool
     ) -> tuple[F64, F64]:
         """Add a channel's errors; return the error of its aligned time at each line, and when."""
         e, known = self.errors, true.channels[channel]
@@ -229,7 +229,7 @@ def oracle(recording: SimulatedRecording, time: F64) -> F64:
     return np.asarray(top / np.where(below > 0, below, np.nan))
 
 
-def _column(lines: Iterable[SyncReport], name: str) -> F64:
+def _column(lines: Iterable[SyncLine], name: str) -> F64:
     return np.array([np.nan if (v := getattr(x, name)) is None else v for x in lines], float)
 
 

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from operators.types import F64, Bool
-from ops.results.folder import AlignedLine, FusedTick, Results
+from ops.results.folder import Results
+from ops.results.lines import SampleLine, TickLine
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
 _AWAY = np.linspace(0.0, 1.0, 8193)
@@ -75,14 +76,14 @@ def load(path: Path) -> Truth:
     return msgspec.json.decode(path.with_name(f"{name}.truth.json").read_bytes(), type=Truth)
 
 
-def fused(ticks: Iterable[FusedTick], signal: str) -> tuple[F64, F64, F64]:
+def fused(ticks: Iterable[TickLine], signal: str) -> tuple[F64, F64, F64]:
     """Return time, value and sd (k,) of the ticks, NaN where there is no value."""
     rows = [(t.ts, t.signals[signal].value, t.signals[signal].sd) for t in ticks]
     time, value, sd = np.array(rows, dtype=float).reshape(-1, 3).T
     return time, value, sd
 
 
-def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, tuple[F64, F64]]:
+def alone(lines: Iterable[SampleLine], truth: Truth, ticks: F64) -> dict[str, tuple[F64, F64]]:
     """Return, by channel, what it says at `ticks` (k,) when nothing else is listened to.
 
     Returns
@@ -93,7 +94,8 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
     """
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for line in lines:
-        rows.setdefault(line.channel, []).append((line.rx, line.ts, line.value))
+        if line.rx is not None and line.value is not None:
+            rows.setdefault(line.channel, []).append((line.rx, line.ts, line.value))
     out = {}
     for channel in rows:
         rx, ts, value = np.array(rows[channel]).T
@@ -103,7 +105,7 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
     return out
 
 
-def settled(ticks: Sequence[FusedTick], members: int) -> Bool:
+def settled(ticks: Sequence[TickLine], members: int) -> Bool:
     """Return at which ticks (k,) all have been live for as long as the low-pass looks back.
 
     Before, its samples were written without the lag that was not known yet.

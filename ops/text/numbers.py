@@ -53,9 +53,9 @@ def share(part: int, whole: int) -> str:
     return f"{rounded.removesuffix('.0')} %"
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, noun: str) -> str:
     """Return a number of things."""
-    return f"{number:,} {what if number == 1 else what + 's'}".replace(",", " ")
+    return f"{number:,} {noun if number == 1 else noun + 's'}".replace(",", " ")
 
 
 def milliseconds(value_s: float | None) -> str:

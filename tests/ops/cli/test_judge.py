@@ -1,10 +1,10 @@
-"""`lumen smoke`: known values keep their budgets; one that cannot be compared is named as such."""
+"""`lumen watch --once --judge`: known values meet their thresholds or are not compared."""
 
 from __future__ import annotations
 
 import pytest
 
-from ops.cli.smoke import judge
+from ops.cli.judge import judge
 
 GOOD = {"phase_diff": 0.01, "sync_quality": 0.9, "entropy_ratio": 0.1}
 SLOW = "ure:p, read each 2 s, is too slow for this movement: indicators leave it out"
