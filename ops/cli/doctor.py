@@ -36,9 +36,14 @@ from sources.ure.http_get import Deadline
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
 PACKAGES = {
-    "bytewax": "bytewax", "numpy": "numpy", "scipy": "scipy", "msgspec": "msgspec",
-    "PyYAML": "yaml", "backports.zstd": "backports.zstd", "python-rtmidi": "rtmidi",
-}  # fmt: skip
+    "bytewax": "bytewax",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "msgspec": "msgspec",
+    "PyYAML": "yaml",
+    "backports.zstd": "backports.zstd",
+    "python-rtmidi": "rtmidi",
+}
 """What a live run imports, by the package's name."""
 NEEDED = {"bytewax": "0.21.1"}
 MAX_LOAD = 1.0
@@ -71,9 +76,12 @@ class Diagnosis(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen doctor` takes."""
     parser.add_argument(
-        "config", type=Path, nargs="?", metavar="CONFIG",
+        "config",
+        type=Path,
+        nargs="?",
+        metavar="CONFIG",
         help="look at what this configuration needs, too",
-    )  # fmt: skip
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -220,9 +228,11 @@ def buffers() -> Iterator[Diagnosis]:
 
 def ports(config: Config | None) -> Iterator[Diagnosis]:
     """Look at whether the ports are free, and where devices are to send."""
-    streams = [s for s in config.streams if isinstance(s, OscStream)] if config else [
-        OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS
-    ]  # fmt: skip
+    streams = (
+        [s for s in config.streams if isinstance(s, OscStream)]
+        if config
+        else [OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS]
+    )
     for stream in streams:
         try:
             open_port(stream).close()

@@ -46,22 +46,33 @@ _CLEAR = "\x1b[H\x1b[2J"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `lumen listen` takes."""
     parser.add_argument(
-        "--osc", action="append", type=_address, metavar="[HOST:]PORT", default=[],
+        "--osc",
+        action="append",
+        type=_address,
+        metavar="[HOST:]PORT",
+        default=[],
         help=f"a UDP port, of all addresses where no host is given; {PORT} by default",
-    )  # fmt: skip
+    )
     parser.add_argument("--midi", action="store_true", help="every MIDI port there is")
     parser.add_argument(
-        "--out", type=Path, default=Path("heard.yaml"), metavar="FILE",
+        "--out",
+        type=Path,
+        default=Path("heard.yaml"),
+        metavar="FILE",
         help="the configuration; default %(default)s; never overwrites",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--stage", action="store_true",
+        "--stage",
+        action="store_true",
         help="little delay, the live page, and the result as OSC to the senders and this machine",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--back", type=_port, default=BACK, metavar="PORT",
+        "--back",
+        type=_port,
+        default=BACK,
+        metavar="PORT",
         help="the port at which senders receive what a stage sends back; default %(default)s",
-    )  # fmt: skip
+    )
     parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
 
 
@@ -227,8 +238,16 @@ def listen(
                 due = time.monotonic() + _SAY_EVERY_S[terminal]
                 if terminal:
                     unguarded(sys.stdout).write(_CLEAR)
-                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
-                          sep="\n", flush=True)  # fmt: skip
+                    print(
+                        *opening(osc, midi),
+                        *news,
+                        "",
+                        listener.told(),
+                        "",
+                        "Ctrl-C ends it.",
+                        sep="\n",
+                        flush=True,
+                    )
                 elif listener.hearing.channels:
                     print(listener.told(), flush=True)
     finally:
@@ -274,9 +293,11 @@ def main(args: argparse.Namespace) -> int:
     print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)
     if text is None:
-        print("\nNothing is written: no numbers were heard."
-              if not any(c.is_number() for c in listener.hearing.channels.values())
-              else "\nNothing is written: no number has changed.")  # fmt: skip
+        print(
+            "\nNothing is written: no numbers were heard."
+            if not any(c.is_number() for c in listener.hearing.channels.values())
+            else "\nNothing is written: no number has changed."
+        )
         return 1
     with args.out.open("x", encoding="utf-8") as file:
         file.write(text)

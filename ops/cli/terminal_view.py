@@ -33,8 +33,12 @@ ROWS = 5
 _MARGIN = 9
 """Columns left of a curve, for its scale."""
 _KINDS: dict[str, Kind] = {
-    "live": "plain", "waiting": "wait", "acquiring": "wait", "rejoining": "wait", "stale": "warn",
-}  # fmt: skip
+    "live": "plain",
+    "waiting": "wait",
+    "acquiring": "wait",
+    "rejoining": "wait",
+    "stale": "warn",
+}
 _LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
 
 
@@ -218,20 +222,41 @@ def _channels(rig: RigView, width: int) -> Iterator[TextLine]:
         (_KINDS.get(c.state, "crit"), _channel(c, ages.get(c.channel.partition(":")[0])))
         for c in rig.channels
     ]
-    head = ("channel", "state", "age s", "offset ms", "lag ms", "sure", "weight", "skew ppm",
-            "Hz", "jitter ms", "resets", "lost", "unit")  # fmt: skip
+    head = (
+        "channel",
+        "state",
+        "age s",
+        "offset ms",
+        "lag ms",
+        "sure",
+        "weight",
+        "skew ppm",
+        "Hz",
+        "jitter ms",
+        "resets",
+        "lost",
+        "unit",
+    )
     columns = len(head) - (not any(c.unit for c in rig.channels))
     return _table(head[:columns], [(kind, cells[:columns]) for kind, cells in rows], width)
 
 
 def _channel(c: ChannelView, age_s: float | None) -> list[str]:
     return [
-        c.channel, c.state, number(age_s, 1), measured(c.offset_s, c.offset_sd_s, 2, 1e3),
-        measured(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
-        measured(c.skew_ppm, c.skew_sd_ppm, 1), number(c.rate_hz, 1),
-        number(c.jitter_p95_s, 1, 1e3), str(c.clock_resets), str(c.lost),
+        c.channel,
+        c.state,
+        number(age_s, 1),
+        measured(c.offset_s, c.offset_sd_s, 2, 1e3),
+        measured(c.lag_s, c.lag_sd_s, 1, 1e3),
+        number(c.confidence, 2),
+        number(c.weight, 2),
+        measured(c.skew_ppm, c.skew_sd_ppm, 1),
+        number(c.rate_hz, 1),
+        number(c.jitter_p95_s, 1, 1e3),
+        str(c.clock_resets),
+        str(c.lost),
         c.unit or "-",
-    ]  # fmt: skip
+    ]
 
 
 def _changes(happened: Sequence[ChangeEntryView]) -> Iterator[TextLine]:

@@ -31,16 +31,17 @@ output: {{dir: {out}}}
 
 def config(scenario: Scenario, recording: Path, out: Path) -> str:
     """Return the configuration that replays a recording of `scenario` into `out`."""
-    members = "\n".join(
-        f'      "{s.channel}": {{group: {s.group}}}' for s in scenario.sensors
-    )  # fmt: skip
+    members = "\n".join(f'      "{s.channel}": {{group: {s.group}}}' for s in scenario.sensors)
     return CONFIG.format(recording=recording, members=members, out=out)
 
 
 def measure(
-    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, members: int = 5,
+    seeds: Iterable[int],
+    snr_db: float,
+    seconds: float = 600.0,
+    members: int = 5,
     gains: float = 0.0,
-) -> Accuracy:  # fmt: skip
+) -> Accuracy:
     """Record, run and measure each seed, in this process."""
     found = Accuracy()
     for run in runs(seeds, snr_db, seconds, members=members, gains=gains):
@@ -49,9 +50,13 @@ def measure(
 
 
 def runs(
-    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal",
-    members: int = 5, gains: float = 0.0,
-) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:  # fmt: skip
+    seeds: Iterable[int],
+    snr_db: float,
+    seconds: float = 600.0,
+    mode: RunMode = "causal",
+    members: int = 5,
+    gains: float = 0.0,
+) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:
     """Yield each seed's results, recording and truth; the results are there until the next.
 
     Where gains differ, the reference's scale is the signal's.

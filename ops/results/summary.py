@@ -34,7 +34,7 @@ def summary(folder: Path) -> Iterator[str]:
         yield f"{head}{channels(rig)}"
         start = next((tick.ts for tick in rig.ticks()), 0.0)
         events = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig, by_source(folder))}"
-        yield f"What was seen, at which second\n{events}"
+        yield f"Detected events, by second\n{events}"
         if odd := units(rig):
             yield f"Units\n{odd}"
         yield losses(rig)

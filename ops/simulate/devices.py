@@ -161,8 +161,9 @@ class UrePage:
         self._rng = rng
         self._readings = [r for r in readings if len(r.key) < MAX_PAGE]
         parts = urlsplit(stream.metrics_url)
-        self._at = _place(f"{parts.hostname if parts.hostname != 'localhost' else '127.0.0.1'}"
-                          f":{parts.port or 80}")  # fmt: skip
+        self._at = _place(
+            f"{parts.hostname if parts.hostname != 'localhost' else '127.0.0.1'}:{parts.port or 80}"
+        )
         self._path = parts.path or "/"
         self._url = public_url(stream.metrics_url)
         self._server: ThreadingHTTPServer | None = None

@@ -84,21 +84,29 @@ def play(
     for device in made:
         where, clock = device.start(), device.clock
         own = isinstance(device, DeviceSender)
-        rows.append((
-            device.name, where, f"{device.rate_hz:g}",
-            f"{clock.offset_s * 1e3:.2f}" if own else "-",
-            f"{clock.skew_ppm:.1f}" if own else "-", f"{clock.lag_s * 1e3:.1f}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                device.name,
+                where,
+                f"{device.rate_hz:g}",
+                f"{clock.offset_s * 1e3:.2f}" if own else "-",
+                f"{clock.skew_ppm:.1f}" if own else "-",
+                f"{clock.lag_s * 1e3:.1f}",
+            )
+        )
     for line in missing:
         print(f"lumen: {line}", file=sys.stderr)
     if not rows:
         return
     print(table(("stream", "plays", "Hz", "offset ms", "skew ppm", "lag ms"), rows), flush=True)
     threads = [
-        threading.Thread(target=_measure, args=(device, movement, began, np.random.default_rng(
-            [seed, 5, k]), done, host), daemon=True)
+        threading.Thread(
+            target=_measure,
+            args=(device, movement, began, np.random.default_rng([seed, 5, k]), done, host),
+            daemon=True,
+        )
         for k, device in enumerate(made)
-    ]  # fmt: skip
+    ]
     try:
         for thread in threads:
             thread.start()

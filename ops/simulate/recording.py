@@ -234,10 +234,15 @@ def _arrive(
     for at, step in sensor.resets:
         clock = clock + step * (host >= at)
     return SimulatedRows(
-        name=np.full(n, name), host=host, rx=rx, ts=START + (clock if sensor.stamped else rx),
-        value=value, seq=np.arange(n), stamped=np.full(n, sensor.stamped),
+        name=np.full(n, name),
+        host=host,
+        rx=rx,
+        ts=START + (clock if sensor.stamped else rx),
+        value=value,
+        seq=np.arange(n),
+        stamped=np.full(n, sensor.stamped),
         outlier=np.zeros(n, bool),
-    )  # fmt: skip
+    )
 
 
 def _within(time: F64, span: Span) -> Bool:

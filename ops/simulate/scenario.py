@@ -108,27 +108,56 @@ def studio(seconds: float = 180.0) -> Scenario:
         seconds=seconds,
         sensors=(
             Sensor(
-                "ure", "pulse", 20.0, "ure", noise=0.1, loss=0.02,
+                "ure",
+                "pulse",
+                20.0,
+                "ure",
+                noise=0.1,
+                loss=0.02,
                 silent=((150 * unit, 156 * unit),),
             ),
             Sensor(
-                "osc_1", "/body/pulse", 50.0, offset_s=-3.214, skew_ppm=87.0, lag_s=0.18,
-                noise=0.12, loss=0.02, duplicates=5, wild=1, resets=((90 * unit, 0.5),),
+                "osc_1",
+                "/body/pulse",
+                50.0,
+                offset_s=-3.214,
+                skew_ppm=87.0,
+                lag_s=0.18,
+                noise=0.12,
+                loss=0.02,
+                duplicates=5,
+                wild=1,
+                resets=((90 * unit, 0.5),),
                 silent=(silent,),
             ),
             Sensor(
-                "osc_2", "/wrist/pulse", 31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=0.42,
-                noise=0.12, loss=0.02, outliers=0.01, out_of_range=1, noisy=((noisy, 1.2),),
+                "osc_2",
+                "/wrist/pulse",
+                31.7,
+                offset_s=7.905,
+                skew_ppm=-140.0,
+                lag_s=0.42,
+                noise=0.12,
+                loss=0.02,
+                outliers=0.01,
+                out_of_range=1,
+                noisy=((noisy, 1.2),),
                 silent=(silent,),
             ),
             Sensor(
-                "midi_1", "cc/1/1", 38.3, lag_s=0.05, noise=0.02, held=True, stamped=False,
+                "midi_1",
+                "cc/1/1",
+                38.3,
+                lag_s=0.05,
+                noise=0.02,
+                held=True,
+                stamped=False,
             ),
         ),
         facts_every_s=2.0,
         trouble=(noisy,),
         damaged=3,
-    )  # fmt: skip
+    )
 
 
 def laboratory(
@@ -156,9 +185,17 @@ def laboratory(
         skew_ppm, lag_s, offset_s = rng.uniform(-1, 1, 3) * (200, 2, 5)
         sensors.append(
             Sensor(
-                f"s{k + 1}", "pulse", rate_hz, offset_s=float(offset_s), skew_ppm=float(skew_ppm),
-                lag_s=float(lag_s), noise=noise, loss=0.02, outliers=0.01,
-                resets=((seconds / 2, 0.5),), gain=float(gain[k]),
+                f"s{k + 1}",
+                "pulse",
+                rate_hz,
+                offset_s=float(offset_s),
+                skew_ppm=float(skew_ppm),
+                lag_s=float(lag_s),
+                noise=noise,
+                loss=0.02,
+                outliers=0.01,
+                resets=((seconds / 2, 0.5),),
+                gain=float(gain[k]),
             )
-        )  # fmt: skip
+        )
     return Scenario(seconds=seconds, sensors=tuple(sensors[:members]), flat=True)

@@ -100,9 +100,11 @@ class CommonGrid:
     def agreement(self, one: str, other: str) -> Agreement:
         """Return how two channels move together."""
         found = self._within(one, other, self.stretches, USUAL_S)
-        return found if found.agree else max(
-            found, self._within(one, other, self.stretches, MAX_S), key=lambda x: x.agree
-        )  # fmt: skip
+        return (
+            found
+            if found.agree
+            else max(found, self._within(one, other, self.stretches, MAX_S), key=lambda x: x.agree)
+        )
 
     def glance(self, one: str, other: str) -> Agreement:
         """Return how two channels move together in the middle of their time, at usual lags."""

@@ -142,12 +142,15 @@ class ChannelSurvey:
         """Return a line a channel: see `HEAD`."""
         return [
             (
-                shown(c.name), f"{c.rate_hz(now):.1f}", str(c.events),
+                shown(c.name),
+                f"{c.rate_hz(now):.1f}",
+                str(c.events),
                 f"{c.low:.4g} .. {c.high:.4g}" if c.is_number() else "-",
-                c.kind(now), "yes" if c.own_clock else "no",
+                c.kind(now),
+                "yes" if c.own_clock else "no",
             )
             for c in self.channels.values()
-        ]  # fmt: skip
+        ]
 
 
 HEAD = ("channel", "Hz", "events", "range", "kind", "own clock")

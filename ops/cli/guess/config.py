@@ -22,8 +22,11 @@ from sources.tape.reader import is_tape
 from sources.xdf.streams import READINGS
 
 FACTS = (
-    "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
-)  # fmt: skip
+    "ure_phase_diff_mean",
+    "ure_harmony_index",
+    "ure_coherence_level",
+    "ure_residual_entropy_last",
+)
 CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
 SPOKEN = re.compile(r"(note|program)/\d")
 """Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
@@ -83,9 +86,8 @@ def derive(
     every = merged(surveys)
     facts = [c.name for c in every if is_fact(c)]
     series = [
-        c for c in every
-        if c.count > MIN_COUNT and c.name not in facts and not SPOKEN.match(c.key)
-    ]  # fmt: skip
+        c for c in every if c.count > MIN_COUNT and c.name not in facts and not SPOKEN.match(c.key)
+    ]
     if not series:
         # What is held is measured, where nothing else is.
         series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READINGS]
@@ -118,10 +120,14 @@ def derive(
         show(f"Guess: {sentence}.")
     title = "\n# ".join(["Worked out from what the recordings hold.", *guesses])
     text = yaml_of(
-        title, streams, found.signals, facts, str(out),
+        title,
+        streams,
+        found.signals,
+        facts,
+        str(out),
         held=[c.name for c in series if c.held],
         learnt=unlike(found.signals, {c.name: c.unit for c in every if c.unit}),
-    )  # fmt: skip
+    )
     if found.lag_s > AlignConfig().max_lag_s - MARGIN_S:
         text += f"align: {{max_lag_s: {min(math.ceil(found.lag_s + MARGIN_S), MAX_S):g}}}\n"
     path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")

@@ -58,8 +58,10 @@ def dialects(
     since_1970 = {file: abs(table.first) >= _MAX_S for file, table in found.items()}
     if len(set(since_1970.values())) > 1:
         a, b = (next(f for f, x in since_1970.items() if x is kind) for kind in (False, True))
-        refused.append(f"{a} counts its time from an origin of its own, {b} since 1970: they have"
-                       " no time in common; replay one of them")  # fmt: skip
+        refused.append(
+            f"{a} counts its time from an origin of its own, {b} since 1970: they have"
+            " no time in common; replay one of them"
+        )
     if refused:
         print(*(f"lumen: {line}" for line in refused), sep="\n", file=sys.stderr)
         raise SystemExit(2)

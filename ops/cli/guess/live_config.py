@@ -120,9 +120,13 @@ def found(hearing: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
     beyond = len(numbers) - len(fit)
     beyond += sum(max(0, len(group) - MAX_MEMBERS) for group in (series, facts))
     return FoundSenders(
-        tuple(series[:MAX_MEMBERS]), tuple(facts[:MAX_MEMBERS]), frozenset(sizes),
-        tuple(constant), beyond, held,
-    )  # fmt: skip
+        tuple(series[:MAX_MEMBERS]),
+        tuple(facts[:MAX_MEMBERS]),
+        frozenset(sizes),
+        tuple(constant),
+        beyond,
+        held,
+    )
 
 
 def written(
@@ -191,12 +195,18 @@ def _staged(
     ]
     for name, place in destinations(streams, hosts, stage):
         lines += [
-            f"  - name: {name}", "    type: osc",
-            f"    to: {quoted(place)}" + ("" if name == "sound" else
-            "  # the sender; the port must be the one at which its app receives"),
-            f"    rate_hz: {_SEND_HZ}", "    map:",
+            f"  - name: {name}",
+            "    type: osc",
+            f"    to: {quoted(place)}"
+            + (
+                ""
+                if name == "sound"
+                else "  # the sender; the port must be the one at which its app receives"
+            ),
+            f"    rate_hz: {_SEND_HZ}",
+            "    map:",
             *(f"      {address}: {quoted(text)}" for address, text in _map(what, members).items()),
-        ]  # fmt: skip
+        ]
     return [*lines, "exporter: {}"]
 
 

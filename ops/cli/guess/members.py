@@ -118,8 +118,10 @@ def _apart(apart: Sequence[tuple[_Pair, Agreement]], of: dict[str, str]) -> Iter
         if len(two) == 2 and two not in seen:
             seen.add(two)
             because = found.why or "a signal has one channel of a source"
-            yield (f"{one.name} and {other.name} are not fused, though both are {why}: {because};"
-                   f" to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+            yield (
+                f"{one.name} and {other.name} are not fused, though both are {why}: {because};"
+                f" to fuse them: {line(of, one.name, other.name)}"
+            )
 
 
 def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iterator[str]:
@@ -133,8 +135,10 @@ def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iter
         if found.agree and found.rho > max(STRONG, best[key][2].rho if key in best else 0.0):
             best[key] = one, other, found
     for one, other, found in best.values():
-        yield (f"{one.name} and {other.name} agree ({_moves(found)}), but share no label, type or"
-               f" unit; to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+        yield (
+            f"{one.name} and {other.name} agree ({_moves(found)}), but share no label, type or"
+            f" unit; to fuse them: {line(of, one.name, other.name)}"
+        )
 
 
 def common(
@@ -210,8 +214,10 @@ def held(channels: Iterable[RecordedChannel]) -> Iterator[str]:
             )
             yield f"{c.name} is held, and a fact ({c.held}); to fuse it, not a fact but {fused}"
         elif c.guessed:
-            yield (f"{c.name} is taken to be sampled ({c.guessed}); if it speaks when it changes:"
-                   f" channels: {{{quoted(c.name)}: {{kind: held}}}}")  # fmt: skip
+            yield (
+                f"{c.name} is taken to be sampled ({c.guessed}); if it speaks when it changes:"
+                f" channels: {{{quoted(c.name)}: {{kind: held}}}}"
+            )
 
 
 def _name(channel: RecordedChannel) -> str:

@@ -170,9 +170,14 @@ def _of_track(track: XdfStream, counts: Counter[str]) -> Iterator[RecordedChanne
         name = f"{track.source}:{key}"
         label = key if labels[i].strip() else ""
         yield RecordedChannel(
-            name, counts[name], label, header.kind.strip(), units[i].strip(),
-            held[i] if held else "", guessed[i] if guessed else "",
-        )  # fmt: skip
+            name,
+            counts[name],
+            label,
+            header.kind.strip(),
+            units[i].strip(),
+            held[i] if held else "",
+            guessed[i] if guessed else "",
+        )
 
 
 def _pace(track: XdfStream) -> tuple[list[str], list[str]]:
@@ -283,12 +288,16 @@ def _no_numbers(file: Path, rows: DecodedRows, whole: bytes) -> str:
     rejects = [x for x in ([] if rows.notes is None else rows.notes) if isinstance(x, Reject)]
     texts = sum(isinstance(x, str) for x in ([] if rows.notes is None else rows.notes))
     if texts:
-        return (f"{file}: markers only ({texts:,} texts): nothing to fuse;"
-                " give a recording with numbers too")  # fmt: skip
+        return (
+            f"{file}: markers only ({texts:,} texts): nothing to fuse;"
+            " give a recording with numbers too"
+        )
     if rejects and len(rejects) == len(rows):
         expected = "lines of cells" if is_delimited(str(file)) else "one JSON object a line"
-        return (f"{file}: no line of it is an event ({rejects[0].reason}); it begins with"
-                f" {whole[:16]!r}; expected {expected}")  # fmt: skip
+        return (
+            f"{file}: no line of it is an event ({rejects[0].reason}); it begins with"
+            f" {whole[:16]!r}; expected {expected}"
+        )
     return f"{file}: no event among its first lines"
 
 
