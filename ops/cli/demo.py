@@ -97,7 +97,7 @@ def errors(results: Results, true: Truth) -> str:
     return (
         f"Error while all {len(true.channels)} are live (RMS; the movement itself has 1), "
         f"and the weight of each\n{table(head, rows)}\n"
-        "Corrected: the stream alone, with its clock and lag corrected. In noise: during that spell."
+        "Corrected: the stream alone, clock and lag corrected. In noise: during that spell."
         f"\nThe stated 95 % interval holds the truth in {100 * inside.mean():.0f} % of "
         f"{known.sum()} ticks."
     )

@@ -9,8 +9,8 @@ from flows.run import execute
 from ops.cli.run import add_mode, add_recovery, show
 
 MODES = {
-    "hindsight": "Hindsight, two passes: clocks and lags of the whole recording, from the first tick"
-    " on.\nA live run cannot have such figures; --causal gives those of a live run.",
+    "hindsight": "Hindsight, two passes: clocks and lags of the whole recording, from the first"
+    " tick on.\nA live run cannot have such figures; --causal gives those of a live run.",
     "causal": "Causal, one pass: at each moment the estimates that a live run would have had.",
 }
 

@@ -144,13 +144,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Watch a flow; 1 if `--once` gets no answer or `--judge` fails, 2 for an invalid call."""
-    if args.judge and not args.once:
-        print("lumen watch: --judge needs --once", file=sys.stderr)
-        return 2
     try:
         url = address(args.url)
     except NoAnswerError as error:
         print(f"lumen watch: {error}", file=sys.stderr)
+        return 2
+    if args.judge and not args.once:
+        print("lumen watch: --judge needs --once", file=sys.stderr)
         return 2
     if args.judge:
         from ops.cli.judge import report_on

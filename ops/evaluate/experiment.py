@@ -1,4 +1,4 @@
-"""Five instruments recorded, run and measured: one seed after the other, errors pooled."""
+"""Five instruments simulated, run and measured, seed by seed, with pooled errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def measure(
     members: int = 5,
     gains: float = 0.0,
 ) -> Accuracy:
-    """Record, run and measure each seed, in this process."""
+    """Simulate, run and measure each seed, in this process."""
     found = Accuracy()
     for run in runs(seeds, snr_db, seconds, members=members, gains=gains):
         found.add(*run)
@@ -57,9 +57,9 @@ def runs(
     members: int = 5,
     gains: float = 0.0,
 ) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:
-    """Yield each seed's results, recording and truth; the results are there until the next.
+    """Yield results, recording and truth of each seed; the next seed removes the results.
 
-    Where gains differ, the reference's scale is the signal's.
+    With unequal gains, the reference defines the scale of the signal.
     """
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
@@ -76,22 +76,22 @@ def runs(
 
 def show(
     figures: dict[float, dict[str, float]],
-    asked: Callable[[float], tuple[Bar, ...]] = bars,
+    bars_of: Callable[[float], tuple[Bar, ...]] = bars,
 ) -> str:
-    """Return the table of figures by signal-to-noise ratio (dB), a bar beside each.
+    """Return a table of figures by signal-to-noise ratio (dB), each beside its bar.
 
     Parameters
     ----------
-    asked : callable
-        Returns the bars of a ratio; of many seeds pooled by default.
+    bars_of : callable
+        Returns the bars of a ratio; those of pooled seeds by default.
     """
     ratios = list(figures)
     rows = []
-    for bar, *others in zip(*(asked(r) for r in ratios), strict=True):
-        row = [bar.what]
+    for bar, *others in zip(*(bars_of(r) for r in ratios), strict=True):
+        row = [bar.name]
         for each, r in zip((bar, *others), ratios, strict=True):
             figure = figures[r][bar.key]
-            row += [number(figure, bar.digits) + (" " if each.holds(figure) else "!"), each.told()]
+            row += [number(figure, bar.digits) + (" " if each.holds(figure) else "!"), each.text()]
         rows.append(row)
     head = ["", *(name for r in ratios for name in (f"{r:.0f} dB", "bar"))]
     return table(head, rows)

@@ -168,7 +168,7 @@ def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
             listener.take()
             with server.player("Sequencer"):
                 until = time.monotonic() + 15
-                while len(listener.hearing.channels) < 2 and time.monotonic() < until:
+                while len(listener.survey.channels) < 2 and time.monotonic() < until:
                     time.sleep(0.1)
                     listener.take()
         finally:

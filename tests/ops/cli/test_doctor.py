@@ -83,7 +83,7 @@ def test_of_two_streams_on_one_midi_port_the_second_is_bad(
 
 def test_every_line_says_ok_or_what_to_do(tmp_path: Path) -> None:
     found = list(doctor.examine(load(config(tmp_path, 1)).config))
-    assert {f.what for f in found} >= {
+    assert {f.subject for f in found} >= {
         "python", "system", "load", "package", "clock", "buffer", "port", "address", "midi", "disk",
     }  # fmt: skip
     for finding in found:

@@ -60,18 +60,18 @@ def test_two_who_send_to_one_port_are_named() -> None:
         listener.take()
     data = bundle(time.time(), [("/breath", (1.0,))])
     for host in ("127.0.0.1", "127.0.0.2"):
-        assert "is sent to" not in listener.told()
+        assert "is sent to" not in listener.report()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind((host, 0))
             for _ in range(3):
                 sender.sendto(data, ("127.0.0.1", port))
                 time.sleep(0.1)
         listener.take()
-    told = listener.told()
-    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in told
+    told = listener.report()
+    assert "osc_1 has 2 senders (127.0.0.1, 127.0.0.2)" in told
     for host in ("127.0.0.1", "127.0.0.2"):
-        assert listener.hearing.channels[f"osc_1@{host}:/breath"].events == 3
-    assert "osc_1:/breath" not in listener.hearing.channels
+        assert listener.survey.channels[f"osc_1@{host}:/breath"].events == 3
+    assert "osc_1:/breath" not in listener.survey.channels
 
 
 @pytest.mark.parametrize("wrong", ["0", "65536", "phone", "1" * 5000])
@@ -133,7 +133,7 @@ def test_nothing_heard_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     out = tmp_path / "heard.yaml"
     words = ["listen", "--osc", f"127.0.0.1:{free_port()}", "--seconds", "0.3", "--out", str(out)]
     assert main(words) == 1
-    assert "no numbers were heard" in capsys.readouterr().out
+    assert "no number was received" in capsys.readouterr().out
     assert not out.exists()
 
 
@@ -144,7 +144,7 @@ def test_a_file_that_is_there_is_not_overwritten_and_nothing_is_opened(
     out.write_text("mine")
     assert main(["listen", "--osc", "127.0.0.1:9", "--out", str(out)]) == 2
     said = capsys.readouterr()
-    assert "is there" in said.err
+    assert "exists already" in said.err
     assert (said.out, out.read_text()) == ("", "mine")
 
 
@@ -165,16 +165,16 @@ def test_what_is_no_port_is_refused(wrong: str) -> None:
 
 def test_the_network_is_opened_only_with_a_word_and_the_address_to_send_to() -> None:
     lines = opening(["0.0.0.0:9000"], midi=True)
-    assert lines[0].startswith("Opens UDP 0.0.0.0:9000 to the network: whoever reaches it can")
+    assert lines[0].startswith("Opens UDP 0.0.0.0:9000 to the network: any host that reaches it can")
     assert any(line.startswith("  send to 127.0.0.1:9000") for line in lines)
-    assert lines[-1] == "Opens every MIDI port there is."
+    assert lines[-1] == "Opens every MIDI port."
     assert "  send to 192.0.2.7:9000" in opening(["192.0.2.7:9000"], midi=False)
 
 
 def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
     listener = silent()
     for i in range(3):
-        listener.hearing.take("osc_1", Message(float(i), "/fader", float(i)))
+        listener.survey.take("osc_1", Message(float(i), "/fader", float(i)))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 100.0) or "")
     config = load(path).config
@@ -185,8 +185,8 @@ def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
 def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
     listener = silent("nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0")
     for i in range(100):
-        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
-    listener.hearing.take("midi_1", Message(0.5, "cc/1/74", 5.0))
+        listener.survey.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+    listener.survey.take("midi_1", Message(0.5, "cc/1/74", 5.0))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     config = load(path).config
@@ -199,8 +199,8 @@ def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
 def test_no_address_breaks_what_is_written(tmp_path: Path, key: str) -> None:
     listener = silent()
     for i in range(100):
-        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
-        listener.hearing.take("osc_1", Message(i / 50, key, cos(i / 9), nan))
+        listener.survey.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+        listener.survey.take("osc_1", Message(i / 50, key, cos(i / 9), nan))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     kept = {"osc_1:/x"} if "${" in key else {"osc_1:/x", f"osc_1:{key}"}
@@ -220,4 +220,4 @@ def test_a_wish_to_stop_ends_it_at_once() -> None:
     began = time.monotonic()
     listener = listen([f"127.0.0.1:{free_port()}"], False, None, done)
     assert time.monotonic() - began < 2.0
-    assert listener.told() == "Nothing heard yet."
+    assert listener.report() == "Nothing received yet."

@@ -188,11 +188,11 @@ def test_figures_that_are_old_are_dimmed():
 def test_a_flow_that_began_anew_is_said_and_its_curve_too():
     trace = Trace()
     shown(told(0), told(20), trace=trace)
-    assert not any("began anew" in line for line in shown(told(0), told(20), trace=trace))
-    assert "began anew" in shown(told(0), told(20), trace=trace, began=1.8e9)[0]
+    assert not any("restarted" in line for line in shown(told(0), told(20), trace=trace))
+    assert "restarted" in shown(told(0), told(20), trace=trace, began=1.8e9)[0]
     assert not trace.points
     lines = shown(told(0), told(20), trace=trace, began=1.8e9)
-    assert "began anew" in lines[0]
+    assert "restarted" in lines[0]
     assert sum(map(len, trace.points.values())) == 39
 
 
@@ -240,11 +240,11 @@ def test_what_is_no_address_is_refused(url, capsys):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"HTTP/1.0 404 No\r\n\r\n", "is no flow: /state is answered with 404"),
-        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer as a flow does"),
-        (b"HTTP/1.0 200 OK\r\n\r\n{}", "does not answer as a flow does"),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{", "does not answer as a flow does"),
-        (b"SSH-2.0-OpenSSH\x1b\r\n", "does not answer as a flow does: no HTTP"),
+        (b"HTTP/1.0 404 No\r\n\r\n", "is no flow: /state returned 404"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer like a flow"),
+        (b"HTTP/1.0 200 OK\r\n\r\n{}", "does not answer like a flow"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{", "does not answer like a flow"),
+        (b"SSH-2.0-OpenSSH\x1b\r\n", "does not answer like a flow: no HTTP"),
         (b"", "no answer from"),
     ],
 )
@@ -310,7 +310,7 @@ def test_it_outlives_the_flow_and_says_when_it_began_anew(serve, port):
         serve(told(n=50))
         terminal.until("In sync")
         serve(told(n=3))
-        terminal.until("began anew")
+        terminal.until("restarted")
     finally:
         code = terminal.end(signal.SIGINT)
     assert code == 0

@@ -89,12 +89,12 @@ def test_a_right_run_passes_every_check(recording, tmp_path):
 def test_a_wrong_skew_fails_its_check(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.01, skew_error=0.6)
     checks = list(selftest.checks(tmp_path, recording[1], quick=False))
-    assert {c.what.split()[1] for c in checks if not c.passed} == {"skew"}
+    assert {c.name.split()[1] for c in checks if not c.passed} == {"skew"}
 
 
 def test_a_signal_worse_than_its_best_stream_fails(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.3)
-    checks = {c.what: c for c in selftest.checks(tmp_path, recording[1], quick=False)}
+    checks = {c.name: c for c in selftest.checks(tmp_path, recording[1], quick=False)}
     assert not checks["fused RMS error"].passed
     assert checks["fused RMS error"].found == pytest.approx(0.3, rel=0.1)
 
@@ -102,7 +102,7 @@ def test_a_signal_worse_than_its_best_stream_fails(recording, tmp_path):
 def test_a_channel_that_was_never_told_of_fails(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.01)
     lines(tmp_path / "sync.jsonl", [])
-    failed = {c.what for c in selftest.checks(tmp_path, recording[1], True) if not c.passed}
+    failed = {c.name for c in selftest.checks(tmp_path, recording[1], True) if not c.passed}
     assert failed == {f"{name} sync lines" for name in recording[1].channels}
 
 

@@ -86,7 +86,7 @@ def test_a_page_holds_the_series_that_are_read() -> None:
     stream = UreStream(name="ure", metrics_url="http://127.0.0.1:9305/m")
     series = [Reading("ure_pulse", 1.0, 0.5), Reading("ure_harmony_index", 1.0, 0.0)]
     page = UrePage(stream, series, DeviceClock(NOW), np.random.default_rng(0))
-    page.tell(NOW, 0.25)
+    page.update(NOW, 0.25)
     told = {
         x.key: x.value for x in PageDecoder().decode(page.page, NOW, "") if isinstance(x, Message)
     }

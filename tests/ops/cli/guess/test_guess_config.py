@@ -180,9 +180,9 @@ def test_integers_beyond_two_to_the_53_are_named(tmp_path, capsys):
     ("content", "said"),
     [
         (b"", "empty"),
-        (b"time,value\n1,2\n" * 20, "no line of it is an event (json)"),
+        (b"time,value\n1,2\n" * 20, "no line is an event (json)"),
         (b'{"ts": 1, "source": "s", "key": "k", "value": ""}\n' * 20, "markers only (20 texts)"),
-        (b"\x00\x01" * 300, "no line of it is an event"),
+        (b"\x00\x01" * 300, "no line is an event"),
     ],
 )
 def test_a_file_without_numbers_is_refused_with_its_reason(tmp_path, capsys, content, said):
