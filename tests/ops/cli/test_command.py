@@ -94,7 +94,7 @@ def test_simulate_writes_a_recording_and_its_truth(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("wrong", [["--seconds", "0"], ["--seconds", "nan"], ["--seed", "-1"]])
-def test_simulate_refuses_what_cannot_be(wrong, tmp_path):
+def test_simulate_refuses_impossible_arguments(wrong, tmp_path):
     with pytest.raises(SystemExit) as end:
         main(["simulate", "--out", str(tmp_path / "x.ndjson"), *wrong])
     assert end.value.code == 2

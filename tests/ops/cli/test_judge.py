@@ -28,7 +28,7 @@ def test_an_unknown_value_of_members_that_are_left_out_is_not_compared() -> None
     assert shown.endswith(SLOW)
 
 
-def test_a_value_beyond_its_budget_is_bad_whoever_is_left_out() -> None:
+def test_a_value_beyond_its_threshold_is_bad_with_members_left_out() -> None:
     assert not judge({**GOOD, "sync_quality": None, "phase_diff": 0.1}, SLOW)[1]
 
 

@@ -99,7 +99,7 @@ def test_a_signal_worse_than_its_best_stream_fails(recording, tmp_path):
     assert checks["fused RMS error"].found == pytest.approx(0.3, rel=0.1)
 
 
-def test_a_channel_that_was_never_told_of_fails(recording, tmp_path):
+def test_a_channel_without_sync_lines_fails(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.01)
     lines(tmp_path / "sync.jsonl", [])
     failed = {c.name for c in selftest.checks(tmp_path, recording[1], True) if not c.passed}
@@ -116,7 +116,7 @@ def test_each_stream_alone_is_much_better_when_clock_and_lag_are_corrected(recor
         assert corrected < 0.06 < 0.2 < came
 
 
-def test_the_story_of_the_demo_names_what_matters(recording, tmp_path, tmp_path_factory):
+def test_the_sections_of_the_demo_are_complete(recording, tmp_path, tmp_path_factory):
     made, true = recording
     write_run(tmp_path, made, true, fused_error=0.01)
     lines(
@@ -153,7 +153,7 @@ def test_an_account_that_does_not_balance_is_called_so(recording, tmp_path):
     assert "NOT BALANCED" in summary.account(tmp_path)
 
 
-def test_a_clock_that_steps_is_told_of_once_whatever_its_channels(tmp_path):
+def test_a_clock_step_is_reported_once_for_all_channels(tmp_path):
     report = SyncReport(
         ts=10.0, rig="r", channel="a:x", why="hop", state="live", offset_s=3.0, offset_sd_s=1e-3,
         skew_ppm=0.0, skew_sd_ppm=0.1, clock_resets=0, reset_at=None, lag_s=0.0, lag_sd_s=0.0,
@@ -170,10 +170,10 @@ def test_a_clock_that_steps_is_told_of_once_whatever_its_channels(tmp_path):
     assert summary.seen(Results(tmp_path)) == [(11.5, "clock of a has stepped by 0.500 ±0.001 s")]
 
 
-def test_a_long_story_is_cut_and_says_so():
-    told = summary.timeline([(float(i), "mode fused") for i in range(100)], 0.0)
-    assert told.endswith("and 76 more")
-    assert len(told.splitlines()) == 25
+def test_a_long_timeline_is_cut_and_counted():
+    lines = summary.timeline([(float(i), "mode fused") for i in range(100)], 0.0)
+    assert lines.endswith("and 76 more")
+    assert len(lines.splitlines()) == 25
 
 
 def test_an_estimate_passes_within_its_bar_and_not_without_one_or_a_value():
