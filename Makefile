@@ -100,9 +100,9 @@ release: $(READY) $(TOOLS)  ## Build dist/: wheel, source, bill of materials (Cy
 
 jack: $(JACK)  ## Fetch a JACK server for the tests with real MIDI
 
-# Aliases of single commands, which have further options.
-smoke: $(READY)  #= lumen smoke [URL]
-	@$(BIN)/python -m ops smoke
+# Thin: each is one command, which takes more than its old name does.
+smoke: $(READY)  #= lumen watch --once --judge [URL]
+	@$(BIN)/python -m ops watch --once --judge
 
 alert.test: $(READY)  #= python -m ops.monitoring.alertmanager.announce [--severity critical]
 	@$(BIN)/python -m ops.monitoring.alertmanager.announce

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 
 from configs.inert import guard
 
-COMMANDS = {
-    "run": "run a configuration",
-    "replay": "replay bare recordings, with a configuration worked out from them",
-    "check": "check a configuration, and say what latency it will have",
-    "listen": "show what speaks to this machine, and write a configuration for it",
-    "doctor": "look at what a live run needs of this machine",
-    "record": "write the live streams of a configuration to a tape, and nothing else",
-    "simulate": "make a seeded recording whose truth is known, or play devices",
-    "watch": "show a running flow in the terminal, anew each second",
-    "smoke": "judge a running flow, or the shipped replay, by three budgets",
-    "report": "write what a run came to as one page with pictures, and a Methods paragraph",
-    "selftest": "inject known offset, skew, lag and dropouts; show them estimated beside true",
-    "verify": "show that a replay gives the same bytes however it is run",
-    "heartbeat": "beat into a node exporter's textfile folder, as a sign of life",
-    "demo": "replay three minutes of a studio and show every number beside its truth",
+GROUPS = {
+    "run": {
+        "run": "run a configuration",
+        "replay": "replay bare recordings with a derived configuration",
+        "record": "write the live streams of a configuration to a tape only",
+    },
+    "look": {
+        "watch": "show a running flow in the terminal, once a second",
+        "report": "write a page with figures and a Methods paragraph about a run",
+    },
+    "set up": {
+        "listen": "list the senders that reach this machine and write a configuration",
+        "doctor": "check this machine for a live run",
+        "check": "check a configuration and show its latency",
+    },
+    "prove": {
+        "demo": "replay a three-minute studio recording and show numbers beside truth",
+        "simulate": "write a seeded recording with known truth, or play devices",
+        "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
+        "verify": "show that a replay gives equal bytes in every way of running it",
+    },
 }
+"""Commands and their help lines, by group."""
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
+ALIASES = {"smoke": ("watch", "--once", "--judge")}
+"""Former commands that still run; no help text lists them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,26 +49,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 not as it should be, 2 wrongly called or configured.
+        Exit code: 0 success, 1 negative result, 2 wrong call or configuration.
     """
     guard()
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="lumen",
         description="Several streams, several clocks, one signal with its uncertainty.",
-        epilog="commands:\n"
-        + "".join(f"  {name:10}{what}\n" for name, what in COMMANDS.items())
-        + "\nlumen COMMAND --help says what a command takes.",
+        epilog=_listing(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
-    command = parser.parse_args(words[:1]).command
-    room = {"heartbeat": "ops.monitoring.heartbeat"}
-    module = importlib.import_module(room.get(command, f"ops.cli.{command}"))
-    own = argparse.ArgumentParser(prog=f"lumen {command}", description=COMMANDS[command])
-    module.add_arguments(own)
-    code: int = module.main(own.parse_args(words[1:]))
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    if not arguments:
+        parser.print_help()
+        return 0
+    chosen = parser.parse_args(arguments[:1])
+    if chosen.version:
+        print(f"lumen {_version()}")
+        return 0
+    name, *defaults = ALIASES.get(chosen.command, (chosen.command,))
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" (did you mean '{close[0]}'?)" if close else ""
+        parser.error(f"unknown command '{name}'{hint}; `lumen` lists the commands")
+    module = importlib.import_module(f"ops.cli.{name}")
+    subparser = argparse.ArgumentParser(prog=f"lumen {name}", description=COMMANDS[name])
+    module.add_arguments(subparser)
+    code: int = module.main(subparser.parse_args([*defaults, *arguments[1:]]))
     return code
+
+
+def _listing() -> str:
+    """Return the commands in their groups, a line each."""
+    lines = []
+    for group, commands in GROUPS.items():
+        lines += [f"{group}:", *(f"  {name:10}{text}" for name, text in commands.items()), ""]
+    return "\n".join([*lines, "`lumen COMMAND --help` lists the arguments of a command."])
+
+
+def _version() -> str:
+    """Return the installed version."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("lumen-fusion")
+    except PackageNotFoundError:
+        return "(not installed: no version)"
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class Stage:
         enter(alertmanager(alerting, ports["alertmanager"]))
         enter(node_exporter(textfile, ports["node"]))
         enter(prometheus(watching, ports["prometheus"]))
-        beat = (sys.executable, "-m", "ops", "heartbeat", f"--dir={textfile}", "--every=10")
+        beat = (sys.executable, "-m", "ops.monitoring.heartbeat", f"--dir={textfile}", "--every=10")
         enter(running(beat, folder / "heartbeat.log", lambda: any(textfile.glob("*.prom"))))
         enter(self._playing("ure"))
         enter(self._sensors)

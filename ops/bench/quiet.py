@@ -4,8 +4,8 @@
 
 `lumen run` runs the configuration and `lumen simulate --live` plays its devices; a Prometheus with
 the shipped configuration and rules scrapes both. Only addresses and folders are replaced. Printed
-are the pending and firing alerts with their durations, the load of the machine, and the result of
-`lumen smoke` at the end. Exit code 1: an alert fired, or the smoke test failed.
+are the alerts that were pending or firing, and for how long, the machine's load, and the answer of
+`lumen watch --once --judge` at the end. Exit code 1: an alert fired, or a threshold is not met.
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ def watch(folder: Path, config: Path, seconds: float) -> tuple[list[Fired], bool
             )
         found = alerts(prometheus_port, seconds)
         smoke = subprocess.run(
-            (*lumen, "smoke", f"http://127.0.0.1:{page}"), cwd=ROOT, capture_output=True, text=True
+            (*lumen, "watch", "--once", "--judge", f"http://127.0.0.1:{page}"),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         print(smoke.stdout + smoke.stderr)
     print((folder / "run.log").read_text("utf-8", "replace")[-_TAIL:], file=sys.stderr)

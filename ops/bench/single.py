@@ -39,7 +39,7 @@ def one(seed: int) -> One:
     """Run the recordings of a seed."""
     errors = {
         single.length(quick): {
-            c.what: c.found - c.true
+            c.name: c.found - c.true
             for c in selftest.recorded(seed, quick)
             if c.measured and c.found is not None
         }

@@ -1,6 +1,6 @@
-"""`lumen check`: is a configuration right, and what latency and members will the run have?
+"""`lumen check`: validity of a configuration, and the latency and members of its run.
 
-With `--upgrade`, a configuration of the first versions is written anew instead.
+`--upgrade` converts a configuration of version 1 instead.
 """
 
 from __future__ import annotations
@@ -21,19 +21,22 @@ TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the f
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen check` takes."""
+    """Declare the arguments of `lumen check`."""
     parser.add_argument("config", metavar="CONFIG", help="a configuration file")
     parser.add_argument(
         "--upgrade", action="store_true", help="write the file of an old version as version 2"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE",
-        help="where the upgraded file goes; standard output by default; never overwrites",
-    )  # fmt: skip
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="path of the upgraded file; default standard output; never overwrites",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Check or upgrade; 0 if the configuration is right, 2 if not."""
+    """Check or upgrade; return 0 for a valid configuration, else 2."""
     if args.upgrade:
         return _upgrade(args.config, args.output)
     if args.output is not None:
@@ -45,13 +48,15 @@ def main(args: argparse.Namespace) -> int:
 
 
 def describe(loaded: Loaded) -> list[str]:
-    """Return what there is to know of a run before it starts, a line each."""
+    """Return the properties of a run that are known before its start, a line each."""
     config, plan = loaded.config, loaded.config.plan()
     parts = [
-        _count(len(config.streams), "stream"), _count(len(plan.signals), "signal"),
-        _count(len(plan.members), "member"), _count(len(plan.facts), "fact"),
+        _count(len(config.streams), "stream"),
+        _count(len(plan.signals), "signal"),
+        _count(len(plan.members), "member"),
+        _count(len(plan.facts), "fact"),
         _count(len(loaded.rules), "rule"),
-    ]  # fmt: skip
+    ]
     lines = [f"OK        {loaded.path}: rig {plan.rig}, {', '.join(parts)}", *_latency(loaded)]
     if config.mode == "hindsight":
         lines.append(f"mode      {TWO_PASSES}")
@@ -72,7 +77,7 @@ def _latency(loaded: Loaded) -> list[str]:
     base = plan.half_width_s + plan.wait_s
     lines = [
         f"latency   {_duration(base, plan)}: kernel {plan.half_width_s:g} s,"
-        f" wait {plan.wait_s:g} s; and on top the largest lag of the members present"
+        f" wait {plan.wait_s:g} s; plus the largest lag of the members present"
     ]
     given = [m.lag_s for m in plan.members if m.lag_s is not None]
     if given:
@@ -82,12 +87,14 @@ def _latency(loaded: Loaded) -> list[str]:
         m.lag_s is None and m.channel != s.reference for s in plan.signals for m in s.members
     )
     if plan.wait_lag_s == 0:
-        lines[0] = lines[0].partition("; and on top")[0]
-        lines[1:] = ["          no lag is waited for: a channel later than 0 s gets no weight"]
+        lines[0] = lines[0].partition("; plus the largest")[0]
+        lines[1:] = [
+            "          no lag is waited for: a channel with a lag above 0 s gets no weight"
+        ]
     elif searched:
         lag = min(max([align.max_lag_s, *given]), plan.wait_lag_s)
         lines.append(
-            f"          with a lag of {lag:g} s, the largest that is waited for:"
+            f"          with a lag of {lag:g} s, the largest waited for:"
             f" {_duration(base + lag, plan)}"
         )
     return lines
@@ -122,12 +129,12 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
     fixed = {c: x.unit for c, x in units.items() if x.unit and x.gain != "auto"}
     if len(set(fixed.values())) > 1:
         named = ", ".join(f"{channel} in {unit}" for channel, unit in fixed.items())
-        lines.append(f"  unlike units: {named}; gain: auto for those that are to be converted")
+        lines.append(f"  unlike units: {named}; set gain: auto for those to be converted")
     voters = {m.origin for m in signal.members if not plan.channel(m.channel).learnt}
     if len(signal.members) > 1 and len(voters) == 1:
         lines.append(
-            f"  one origin votes on the scale ({voters.pop()}): what its members share is seen by"
-            " nobody, and systematic_sd is null unless sd is typed"
+            f"  one origin votes on the scale ({voters.pop()}): an error shared by its members"
+            " cannot be detected, and systematic_sd is null unless sd is given"
         )
     sensors = groups.count("sensors")
     if 0 < sensors < plan.failover.min_streams and "ure" in groups:
@@ -140,7 +147,7 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
 
 def _sd(sd: float | None) -> str:
     if sd is None:
-        return "sd not given: not compared, no bound from it (type lag_sd_s)"
+        return "sd not given: not compared, no bound (set lag_sd_s)"
     return f"sd {sd:g} s"
 
 
@@ -163,8 +170,8 @@ def _upgrade(path: str, output: Path | None) -> int:
     return 0
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float, plan: Plan) -> str:

@@ -1,7 +1,7 @@
-"""`lumen doctor`: what a live run needs of this machine, a line each: ok, warn or bad.
+"""`lumen doctor`: the requirements of a live run, a line each: ok, warn or bad.
 
-Looks, and changes nothing: ports are bound for a moment on loopback or as the configuration has
-them, a URE is asked for its page once.
+It changes nothing. Ports are bound for a moment, on loopback or as configured; the page of a URE
+is fetched once.
 """
 
 from __future__ import annotations
@@ -36,48 +36,56 @@ from sources.ure.http_get import Deadline
 PORTS = (9000, 9001)
 PYTHONS = ((3, 11), (3, 12))
 PACKAGES = {
-    "bytewax": "bytewax", "numpy": "numpy", "scipy": "scipy", "msgspec": "msgspec",
-    "PyYAML": "yaml", "backports.zstd": "backports.zstd", "python-rtmidi": "rtmidi",
-}  # fmt: skip
-"""What a live run imports, by the package's name."""
+    "bytewax": "bytewax",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "msgspec": "msgspec",
+    "PyYAML": "yaml",
+    "backports.zstd": "backports.zstd",
+    "python-rtmidi": "rtmidi",
+}
+"""Modules that a live run imports, by package."""
 NEEDED = {"bytewax": "0.21.1"}
 MAX_LOAD = 1.0
-"""For each processor."""
-MIN_FREE = 1 << 30
-WORST_CLOCK_S = 0.1
+"""Load for each processor."""
+MIN_FREE_BYTES = 1 << 30
+MAX_CLOCK_ERROR_S = 0.1
 _UNSYNCHRONISED = 0x40
 """STA_UNSYNC of the kernel's clock."""
 _TIME_ERROR = 5
-_NTP = "let one keep it: timedatectl set-ntp true, or chrony"
+_NTP = "start NTP: timedatectl set-ntp true, or chrony"
 
 Verdict = Literal["ok", "warn", "bad"]
 
 
 class Diagnosis(NamedTuple):
-    """One line: what was looked at, what was found, and what to do about it."""
+    """One line: the subject, the finding and the remedy."""
 
     verdict: Verdict
-    what: str
+    subject: str
     found: str
     todo: str = ""
 
     def __str__(self) -> str:
         """Return the line."""
-        return f"{self.verdict:4}  {self.what:8}  {self.found}" + (
+        return f"{self.verdict:4}  {self.subject:8}  {self.found}" + (
             f": {self.todo}" if self.todo else ""
         )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen doctor` takes."""
+    """Declare the arguments of `lumen doctor`."""
     parser.add_argument(
-        "config", type=Path, nargs="?", metavar="CONFIG",
-        help="look at what this configuration needs, too",
-    )  # fmt: skip
+        "config",
+        type=Path,
+        nargs="?",
+        metavar="CONFIG",
+        help="check the needs of this configuration, too",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Look at everything; 1 if something is bad."""
+    """Run all checks; return 1 if one is bad."""
     config = load_or_exit(args.config).config if args.config else None
     worst = 0
     for finding in examine(config):
@@ -87,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def examine(config: Config | None) -> Iterator[Diagnosis]:
-    """Yield what is found."""
+    """Yield all findings."""
     yield from environment()
     yield from packages()
     yield from clock()
@@ -99,7 +107,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
 
 
 def environment() -> Iterator[Diagnosis]:
-    """Look at Python, the system and how busy it is."""
+    """Check Python, the system and its load."""
     version = f"Python {platform.python_version()}"
     if sys.version_info[:2] in PYTHONS:
         yield Diagnosis("ok", "python", version)
@@ -109,19 +117,19 @@ def environment() -> Iterator[Diagnosis]:
     if sys.platform == "linux":
         yield Diagnosis("ok", "system", system)
     else:
-        todo = "datagrams are stamped late, and drops are not seen; Linux does better"
+        todo = "datagrams are stamped late and drops are not counted; use Linux"
         yield Diagnosis("warn", "system", system, todo)
     cores, load = os.cpu_count() or 1, os.getloadavg()[0]
     found = f"{cores} processors, load {load:.1f}"
     if load > MAX_LOAD * cores:
-        yield Diagnosis("warn", "load", found, "end what else is running, or ticks may be late")
+        yield Diagnosis("warn", "load", found, "end other programs, or ticks may be late")
     else:
         yield Diagnosis("ok", "load", found)
 
 
 def packages() -> Iterator[Diagnosis]:
-    """Look at what has to be installed."""
-    there: list[str] = []
+    """Check the installed packages."""
+    installed: list[str] = []
     for package, module in PACKAGES.items():
         try:
             version = importlib.metadata.version(package)
@@ -131,15 +139,15 @@ def packages() -> Iterator[Diagnosis]:
             found = f"{package} cannot be used ({error})"
             yield Diagnosis(verdict, "package", found, "pip install -r requirements.lock")
             continue
-        there.append(f"{package} {version}")
+        installed.append(f"{package} {version}")
         if version != NEEDED.get(package, version):
-            todo = f"install {NEEDED[package]}, the only one that is tested"
+            todo = f"install {NEEDED[package]}, the only tested version"
             yield Diagnosis("bad", "package", f"{package} {version}", todo)
-    yield Diagnosis("ok", "package", ", ".join(there))
+    yield Diagnosis("ok", "package", ", ".join(installed))
 
 
 class _Timex(ctypes.Structure):
-    """The beginning of `struct timex`; what follows is not read."""
+    """The beginning of `struct timex`; the rest is not read."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -153,7 +161,7 @@ class _Timex(ctypes.Structure):
 
 
 def clock() -> Iterator[Diagnosis]:
-    """Look at whether anything keeps the host's clock, and how well, as far as the kernel knows."""
+    """Check the synchronisation of the host clock, as reported by the kernel."""
     with suppress(OSError):
         path = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
         source = path.read_text().strip()
@@ -162,41 +170,39 @@ def clock() -> Iterator[Diagnosis]:
         else:
             yield Diagnosis("warn", "clock", f"counted by {source}", "stamps cost more time")
     if sys.platform != "linux":
-        yield Diagnosis(
-            "warn", "clock", "whether it is kept cannot be seen here", "look at its NTP"
-        )
+        yield Diagnosis("warn", "clock", "synchronisation cannot be checked here", "check its NTP")
         return
-    told = _Timex()
+    timex = _Timex()
     try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(told))
+        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(timex))
     except AttributeError:
         state = -1
-    yield judged_clock(state, told.status, told.maxerror / 1e6, told.esterror / 1e6)
+    yield judged_clock(state, timex.status, timex.maxerror / 1e6, timex.esterror / 1e6)
 
 
-def judged_clock(state: int, status: int, most_s: float, likely_s: float) -> Diagnosis:
-    """Say what the kernel's answer means.
+def judged_clock(state: int, status: int, max_s: float, likely_s: float) -> Diagnosis:
+    """Return the finding for the answer of the kernel.
 
     Parameters
     ----------
     state, status : int
-        What `adjtimex` returns, negative if it could not be asked; its status bits.
-    most_s, likely_s : float
+        Result of `adjtimex`, negative on failure; its status bits.
+    max_s, likely_s : float
         The largest and the likely error (s).
     """
     if state < 0:
-        return Diagnosis("warn", "clock", "the kernel does not say whether it is kept", _NTP)
+        return Diagnosis("warn", "clock", "the kernel does not report its synchronisation", _NTP)
     if state == _TIME_ERROR or status & _UNSYNCHRONISED:
-        said = "kept by nobody: it may drift and step, and all host times with it"
-        return Diagnosis("warn", "clock", said, _NTP)
-    found = f"kept, within {most_s * 1e3:.1f} ms, likely {likely_s * 1e3:.2f} ms"
-    if most_s > WORST_CLOCK_S:
-        return Diagnosis("warn", "clock", found, "wait until it has settled")
+        message = "not synchronised: it may drift and step, and all host times with it"
+        return Diagnosis("warn", "clock", message, _NTP)
+    found = f"synchronised within {max_s * 1e3:.1f} ms, likely {likely_s * 1e3:.2f} ms"
+    if max_s > MAX_CLOCK_ERROR_S:
+        return Diagnosis("warn", "clock", found, "wait until it has converged")
     return Diagnosis("ok", "clock", found)
 
 
 def buffers() -> Iterator[Diagnosis]:
-    """Look at how much the kernel keeps for a socket, and who stamps."""
+    """Check the receive buffer of a socket, and the origin of arrival stamps."""
     try:
         receiver = UdpReceiver("127.0.0.1", 0)
     except OSError as error:
@@ -219,10 +225,12 @@ def buffers() -> Iterator[Diagnosis]:
 
 
 def ports(config: Config | None) -> Iterator[Diagnosis]:
-    """Look at whether the ports are free, and where devices are to send."""
-    streams = [s for s in config.streams if isinstance(s, OscStream)] if config else [
-        OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS
-    ]  # fmt: skip
+    """Check that the ports are free, and list the addresses of this machine."""
+    streams = (
+        [s for s in config.streams if isinstance(s, OscStream)]
+        if config
+        else [OscStream(name="osc", addr=f"127.0.0.1:{port}") for port in PORTS]
+    )
     for stream in streams:
         try:
             open_port(stream).close()
@@ -245,7 +253,7 @@ def ports(config: Config | None) -> Iterator[Diagnosis]:
 
 
 def midi(config: Config | None) -> Iterator[Diagnosis]:
-    """Look at which MIDI ports there are, and whether those wanted are among them."""
+    """Check the MIDI ports, and the presence of the configured ones."""
     inputs = MidiInputs()
     try:
         present, why = inputs.look()
@@ -264,35 +272,35 @@ def midi(config: Config | None) -> Iterator[Diagnosis]:
             continue
         if fits := fitting(stream.device, present):
             if (holder := held.setdefault(fits[0], stream.name)) != stream.name:
-                said = f"{stream.name}: {fits[0]} is the port of {holder}"
+                message = f"{stream.name}: {fits[0]} is the port of {holder}"
                 todo = f"name each port, such as '{stream.device}#2' for the second of that name"
-                yield Diagnosis("bad", "midi", said, todo)
+                yield Diagnosis("bad", "midi", message, todo)
             else:
                 yield Diagnosis("ok", "midi", f"{stream.name}: {fits[0]}")
             continue
-        todo = "a run starts without it, and takes it in when it comes"
+        todo = "a run starts without it and connects when it appears"
         yield Diagnosis("warn", "midi", f"{stream.name}: no port fits '{stream.device}'", todo)
 
 
 def endpoints(config: Config | None) -> Iterator[Diagnosis]:
-    """Ask each URE for its page."""
+    """Fetch the page of each URE."""
     for stream in config.streams if config else ():
         if not isinstance(stream, UreStream):
             continue
         pages, url = PageDecoder(), public_url(stream.metrics_url)
         try:
-            patience = Deadline(stream.timeout_s, lambda: False)
-            answer = page_endpoint(stream).get(patience)
+            deadline = Deadline(stream.timeout_s, lambda: False)
+            answer = page_endpoint(stream).get(deadline)
             pages.decode(answer.page, stamp(), url[:255], answer.openmetrics)
         except PageError as error:
-            todo = "a run starts without it, and takes it in when it comes"
+            todo = "a run starts without it and connects when it appears"
             yield Diagnosis("warn", "ure", f"{url}: {error.why}", todo)
         else:
             yield Diagnosis("ok", "ure", f"{url}: {pages.series} series")
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:
-    """Look at the room for results and tapes."""
+    """Check the free space for results and tapes."""
     folders = [config.output.dir] if config else ["."]
     if config and config.tap:
         folders.append(config.tap.dir)
@@ -304,9 +312,9 @@ def disk(config: Config | None) -> Iterator[Diagnosis]:
         found = f"{free / 1e9:.1f} GB free for {folder}"
         if not os.access(path, os.W_OK):
             yield Diagnosis("bad", "disk", f"{path} cannot be written", "name another folder")
-        elif free < MIN_FREE:
+        elif free < MIN_FREE_BYTES:
             yield Diagnosis(
-                "warn", "disk", found, "a full disk stops a run: make room, or set keep"
+                "warn", "disk", found, "a full disk stops a run: free space, or set keep"
             )
         else:
             yield Diagnosis("ok", "disk", found)

@@ -1,4 +1,4 @@
-"""The beginning of recordings, for runs that would take too long on all of them."""
+"""The beginning of recordings, for runs that would take too long on the whole."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import msgspec
 from configs.schema import Config, FileStream
 from sources.recordings.recording import Recording
 
-_BEYOND = 10
-"""Lines in a row that must lie beyond the end: a single wild stamp does not end an excerpt."""
+_MIN_BEYOND = 10
+"""Lines in a row beyond the end; a single wild stamp does not end an excerpt."""
 
 
 class _Stamps(msgspec.Struct):
@@ -26,7 +26,7 @@ class _ExcerptLine(msgspec.Struct):
 
 
 def excerpt(config: Config, folder: Path, seconds: float) -> Config:
-    """Return a configuration of the first seconds (of arrival) of each recording."""
+    """Return a configuration of the first `seconds` (by arrival) of each recording."""
     streams: list[FileStream] = []
     for i, stream in enumerate(s for s in config.streams if isinstance(s, FileStream)):
         path = folder / f"excerpt_{i}.ndjson"
@@ -49,7 +49,7 @@ def _first(path: Path, seconds: float) -> Iterator[bytes]:
         arrival = stamps.ts if stamps.meta is None else stamps.meta.rx or stamps.ts
         end = arrival + seconds if end is None else end
         beyond = beyond + 1 if arrival > end else 0
-        if beyond == _BEYOND:
+        if beyond == _MIN_BEYOND:
             return
 
 

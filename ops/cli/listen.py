@@ -1,7 +1,7 @@
-"""`lumen listen`: first contact. What sends to this machine, and a configuration for it.
+"""`lumen listen`: first contact. Lists the senders to this machine and writes a configuration.
 
-Nothing is opened before it is named. What is received stands in a table that is renewed once a
-second; Ctrl-C ends it, and writes the configuration. Each sender to a port is a source of its own.
+Each port is named before it is opened. A table of the received channels is updated once a second.
+Ctrl-C ends the command and writes the configuration. Each sender to a port is a separate source.
 """
 
 from __future__ import annotations
@@ -32,37 +32,50 @@ from sources.osc import OscReceiver, open_port, refusal
 PORT = 9000
 _POLL_S = 0.1
 _MAX_SENDERS = 4
-_NEWS = 8
+_MAX_MESSAGES = 8
 _PORTS_EVERY_S = 2.0
-_SAY_EVERY_S = {True: 1.0, False: 10.0}
-"""By whether it is a terminal that is told."""
+_SHOW_EVERY_S = {True: 1.0, False: 10.0}
+"""Period of the table: on a terminal, or elsewhere."""
 _ENVIRONMENT = "${"
-"""What a configuration would put a variable for."""
+"""Text that a configuration replaces by a variable."""
 EXAMPLES = Path(__file__).parents[1] / "examples"
-"""Receivers of what a stage sends."""
+"""Receivers of the output of a stage."""
 _CLEAR = "\x1b[H\x1b[2J"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen listen` takes."""
+    """Declare the arguments of `lumen listen`."""
     parser.add_argument(
-        "--osc", action="append", type=_address, metavar="[HOST:]PORT", default=[],
-        help=f"a UDP port, of all addresses where no host is given; {PORT} by default",
-    )  # fmt: skip
-    parser.add_argument("--midi", action="store_true", help="every MIDI port there is")
+        "--osc",
+        action="append",
+        type=_address,
+        metavar="[HOST:]PORT",
+        default=[],
+        help=f"a UDP port, on all addresses unless a host is given; default {PORT}",
+    )
+    parser.add_argument("--midi", action="store_true", help="every MIDI port")
     parser.add_argument(
-        "--out", type=Path, default=Path("heard.yaml"), metavar="FILE",
+        "--out",
+        type=Path,
+        default=Path("heard.yaml"),
+        metavar="FILE",
         help="the configuration; default %(default)s; never overwrites",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--stage", action="store_true",
-        help="little delay, the live page, and the result as OSC to the senders and this machine",
-    )  # fmt: skip
+        "--stage",
+        action="store_true",
+        help="low latency, the live page, and the result as OSC to the senders and this machine",
+    )
     parser.add_argument(
-        "--back", type=_port, default=BACK, metavar="PORT",
-        help="the port at which senders receive what a stage sends back; default %(default)s",
-    )  # fmt: skip
-    parser.add_argument("--seconds", type=float, metavar="N", help="until Ctrl-C by default")
+        "--back",
+        type=_port,
+        default=BACK,
+        metavar="PORT",
+        help="the port at which senders receive the output of a stage; default %(default)s",
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="duration; until Ctrl-C by default"
+    )
 
 
 def _port(text: str) -> int:
@@ -85,32 +98,32 @@ def _address(text: str) -> str:
 
 
 class ListeningPort:
-    """Streams, and what they hear.
+    """Receivers of all streams, and a survey of their channels.
 
     Parameters
     ----------
     osc : list of str
         Addresses to be bound.
     midi : bool
-        Every MIDI port, also those that come later.
-    say : callable
-        Told a line at a time when a stream comes or goes.
+        Every MIDI port, also those that appear later.
+    log : callable
+        Called with a line for each change of a stream.
     """
 
     def __init__(
         self,
         osc: list[str],
         midi: bool,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         inputs: MidiInputs | None = None,
     ) -> None:
-        self.hearing, self.host = ChannelSurvey(), HostClock()
+        self.survey, self.host = ChannelSurvey(), HostClock()
         self.streams: dict[str, OscStream | MidiStream] = {}
-        self._say = say
+        self._log = log
         self._running: dict[str, tuple[Receiving, Inbox]] = {}
         self._inputs = (inputs or MidiInputs()) if midi else None
         self._why = ""
-        self._look_again = 0.0
+        self._next_look = 0.0
         self._sources: dict[str, list[str]] = {}
         for n, addr in enumerate(osc, 1):
             self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
@@ -123,40 +136,40 @@ class ListeningPort:
         stream.start(inbox)
 
     def take(self) -> None:
-        """Take what was heard, and listen to MIDI ports that are new."""
+        """Drain all inboxes, and open new MIDI ports."""
         for name, (_, inbox) in self._running.items():
             for item in inbox.take():
                 if isinstance(item, StreamChange):
-                    self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
+                    self._log(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
                 else:
                     self._put(name, item)
             for line in inbox.words():
-                self._say(shown(line, 200))
-        if self._inputs is not None and time.monotonic() >= self._look_again:
-            self._look_again = time.monotonic() + _PORTS_EVERY_S
+                self._log(shown(line, 200))
+        if self._inputs is not None and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _PORTS_EVERY_S
             present, why = self._inputs.look()
             if why and why != self._why:
-                self._say(f"no MIDI: {why}")
+                self._log(f"no MIDI: {why}")
             self._why = why
             known = {s.device for s in self.streams.values() if isinstance(s, MidiStream)}
             for port in present:
                 same = [other for other in present if bare(other) == bare(port)]
                 device = bare(port) if len(same) == 1 else port
-                if device not in known and _is_sayable(port):
+                if device not in known and _is_writable(port):
                     self._start(MidiStream(name=f"midi_{len(known) + 1}", device=device))
                     known.add(device)
 
     def _put(self, stream: str, item: Item) -> None:
-        """Take an event; the only sender to a port is called as its stream."""
+        """Add an event; a single sender to a port has the name of its stream."""
         if not isinstance(item, FromSource):
-            self.hearing.take(stream, item)
+            self.survey.take(stream, item)
             return
         sources = self._sources.setdefault(stream, [])
         if item.source not in sources:
             sources.append(item.source)
             if len(sources) == 2:
-                self.hearing.rename(stream, sources[0])
-        self.hearing.take(item.source if len(sources) > 1 else stream, item.item)
+                self.survey.rename(stream, sources[0])
+        self.survey.take(item.source if len(sources) > 1 else stream, item.item)
 
     def hosts(self) -> list[str]:
         """Return the addresses of the senders."""
@@ -165,24 +178,26 @@ class ListeningPort:
         ]
         return sorted({host for stream in streams for host in stream.senders})
 
-    def told(self) -> str:
-        """Return a table of what was received."""
-        hearing = self.hearing
-        rows = hearing.rows(self.host())
-        lines = [table(HEAD, rows) if rows else "Nothing heard yet."]
-        lines += [f"not used: {why}: {n}" for why, n in sorted(hearing.refused.items())]
+    def report(self) -> str:
+        """Return a table of the received channels."""
+        survey = self.survey
+        rows = survey.rows(self.host())
+        lines = [table(HEAD, rows) if rows else "Nothing received yet."]
+        lines += [f"not used: {why}: {n}" for why, n in sorted(survey.refused.items())]
         for name, (stream, _) in self._running.items():
             if isinstance(stream, OscReceiver) and len(senders := sorted(stream.senders)) > 1:
-                who = ", ".join(senders[:_MAX_SENDERS])
-                said = f"{name} is sent to by {len(senders)} ({who}): each is a source of its own,"
-                lines.append(f"{said} named by its address. A port each, --osc 9000 --osc 9001,")
-                lines.append("  gives names that stay when addresses change")
-        if hearing.others:
-            lines.append(f"and {hearing.others} events of further channels")
+                shown_senders = ", ".join(senders[:_MAX_SENDERS])
+                lines += [
+                    f"{name} has {len(senders)} senders ({shown_senders}): each is a source of its"
+                    " own, named by its address. A port each, --osc 9000 --osc 9001,",
+                    "  gives names that stay when addresses change",
+                ]
+        if survey.others:
+            lines.append(f"and {survey.others} events of further channels")
         return "\n".join(lines)
 
     def stop(self) -> None:
-        """Listen no more; what came is taken."""
+        """Close all receivers and drain their inboxes."""
         for stream, _ in self._running.values():
             stream.stop()
         if self._inputs is not None:
@@ -192,7 +207,7 @@ class ListeningPort:
 
 
 def opening(osc: list[str], midi: bool) -> list[str]:
-    """Return what is going to be opened, and where devices are to send."""
+    """Return the ports to be opened, and the addresses to send to."""
     lines = []
     here = addresses()
     for addr in osc:
@@ -201,36 +216,46 @@ def opening(osc: list[str], midi: bool) -> list[str]:
         if address.is_loopback:
             lines.append(f"Opens UDP {addr}, for programs on this machine only.")
             continue
-        lines.append(f"Opens UDP {addr} to the network: whoever reaches it can send, until Ctrl-C.")
+        lines.append(
+            f"Opens UDP {addr} to the network: any host that reaches it can send, until Ctrl-C."
+        )
         to = [(a, i) for a, i in here if address.is_unspecified and ("." in a or ":" in host)]
         for a, interface in to or [(host.strip("[]"), "")]:
             place = f"[{a}]:{port}" if ":" in a else f"{a}:{port}"
             lines.append(f"  send to {place}" + (f"  ({interface})" if interface else ""))
     if midi:
-        lines.append("Opens every MIDI port there is.")
+        lines.append("Opens every MIDI port.")
     return lines
 
 
 def listen(
     osc: list[str], midi: bool, seconds: float | None, done: threading.Event
 ) -> ListeningPort:
-    """Listen for a time or until `done`, and show what is heard."""
+    """Receive for a time or until `done`, and show the survey."""
     terminal = sys.stdout.isatty()
-    news: deque[str] = deque(maxlen=_NEWS)
-    listener = ListeningPort(osc, midi, news.append if terminal else print)
+    messages: deque[str] = deque(maxlen=_MAX_MESSAGES)
+    listener = ListeningPort(osc, midi, messages.append if terminal else print)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
         while time.monotonic() < end and not done.wait(_POLL_S):
             listener.take()
             if time.monotonic() >= due:
-                due = time.monotonic() + _SAY_EVERY_S[terminal]
+                due = time.monotonic() + _SHOW_EVERY_S[terminal]
                 if terminal:
                     unguarded(sys.stdout).write(_CLEAR)
-                    print(*opening(osc, midi), *news, "", listener.told(), "", "Ctrl-C ends it.",
-                          sep="\n", flush=True)  # fmt: skip
-                elif listener.hearing.channels:
-                    print(listener.told(), flush=True)
+                    print(
+                        *opening(osc, midi),
+                        *messages,
+                        "",
+                        listener.report(),
+                        "",
+                        "Ctrl-C ends it.",
+                        sep="\n",
+                        flush=True,
+                    )
+                elif listener.survey.channels:
+                    print(listener.report(), flush=True)
     finally:
         listener.stop()
     return listener
@@ -239,22 +264,23 @@ def listen(
 def configuration(
     listener: ListeningPort, now: float, stage: StageGuess | None = None
 ) -> str | None:
-    """Return a configuration for what was received; None if no number of it changed."""
-    what = found(listener.hearing, now, vectors=stage is not None)
-    return written(what, list(listener.streams.values()), listener.hosts(), stage)
+    """Return a configuration of the received channels; None if no number changed."""
+    senders = found(listener.survey, now, vectors=stage is not None)
+    return written(senders, list(listener.streams.values()), listener.hosts(), stage)
 
 
-def _is_sayable(port: str) -> bool:
+def _is_writable(port: str) -> bool:
     return port.isprintable() and _ENVIRONMENT not in port and bool(bare(port).strip())
 
 
 def main(args: argparse.Namespace) -> int:
-    """Listen until Ctrl-C, then write what was heard; 1 if that was nothing."""
+    """Receive until Ctrl-C, then write the configuration; return 1 if there is none."""
     osc = args.osc or ([] if args.midi else [f"0.0.0.0:{PORT}"])
     midi = args.midi or not args.osc
     if args.out.exists():
         print(
-            f"lumen listen: {args.out} is there already: name another with --out", file=sys.stderr
+            f"lumen listen: {args.out} exists already: choose another file with --out",
+            file=sys.stderr,
         )
         return 2
     print(*opening(osc, midi), sep="\n", flush=True)
@@ -271,12 +297,14 @@ def main(args: argparse.Namespace) -> int:
     finally:
         stop.reset()
     now = listener.host()
-    print(listener.told(), *found(listener.hearing, now, args.stage).left_out(), sep="\n")
+    print(listener.report(), *found(listener.survey, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)
     if text is None:
-        print("\nNothing is written: no numbers were heard."
-              if not any(c.is_number() for c in listener.hearing.channels.values())
-              else "\nNothing is written: no number has changed.")  # fmt: skip
+        print(
+            "\nNothing is written: no number was received."
+            if not any(c.is_number() for c in listener.survey.channels.values())
+            else "\nNothing is written: no number has changed."
+        )
         return 1
     with args.out.open("x", encoding="utf-8") as file:
         file.write(text)

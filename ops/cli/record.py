@@ -1,7 +1,7 @@
-"""`lumen record`: the live streams of a configuration, onto a tape and nowhere else.
+"""`lumen record`: the live streams of a configuration, to a tape only.
 
-What it writes is what a live run's tap would have written: `lumen replay` plays it, and so does
-the configuration itself, its streams replaced by the tape.
+The tape equals that of a live run with a tap. `lumen replay` plays it, and so does the
+configuration itself with its streams replaced by the tape.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ _POLL_S = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen record` takes."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="one with live streams")
+    """Declare the arguments of `lumen record`."""
     parser.add_argument(
-        "--out", type=Path, metavar="DIR",
-        help="folder of the tapes; default that of the configuration's tap, else 'tap'",
-    )  # fmt: skip
+        "config", type=Path, metavar="CONFIG", help="a configuration with live streams"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the tapes; default tap.dir of the configuration, else 'tap'",
+    )
     parser.add_argument(
         "--seconds", type=float, default=math.inf, metavar="N", help="until Ctrl-C by default"
     )
 
 
 class Count:
-    """How much came, by channel, and how much of it could not be used."""
+    """Received events by channel, and rejected events by source and reason."""
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
@@ -58,28 +62,28 @@ class Count:
             self.rejected[f"{reject.source}: {reject.reason}"] += reject.count
 
     def lines(self) -> str:
-        """Return a table of it."""
+        """Return the counts as a table."""
         rows = [(channel, str(n)) for channel, n in sorted(self.events.items())]
         rows += [(f"not used: {why}", str(n)) for why, n in sorted(self.rejected.items())]
-        return table(("channel", "events"), rows) if rows else "Nothing came."
+        return table(("channel", "events"), rows) if rows else "No event was received."
 
 
 def record(
     path: Path, out: Path | None = None, seconds: float = math.inf
 ) -> tuple[Path | None, Count]:
-    """Record until the time is over or the wish to stop comes.
+    """Record until the time is over or a stop is requested.
 
     Returns
     -------
     Path
         The tape.
     Count
-        What is on it.
+        Its events.
 
     Raises
     ------
     SystemExit
-        Code 2: no live stream, or a port or the folder is another run's.
+        Code 2: no live stream, or another run uses a port or the folder.
     """
     aside.install()
     loaded = load_or_exit(path)
@@ -119,7 +123,7 @@ def _refuse(why: str) -> NoReturn:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Record, and say what is on the tape."""
+    """Record, and print the counts and the path of the tape."""
     tape, count = record(args.config, args.out, args.seconds)
     print(f"{count.lines()}\n\n{tape}\n  lumen replay {tape}")
     return 0

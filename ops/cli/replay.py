@@ -1,4 +1,4 @@
-"""`lumen replay`: bare recordings, with a configuration worked out from what is in them."""
+"""`lumen replay`: bare recordings, with a configuration derived from their content."""
 
 from __future__ import annotations
 
@@ -9,35 +9,42 @@ from flows.run import execute
 from ops.cli.run import add_mode, add_recovery, show
 
 MODES = {
-    "hindsight": "Hindsight, two passes: clocks and lags are those of the whole recording, from the"
-    " first tick on.\nNo live run has such figures; --causal gives those that one would have had.",
-    "causal": "Causal, one pass: at each moment what a live run would have known by then.",
+    "hindsight": "Hindsight, two passes: clocks and lags of the whole recording, from the first"
+    " tick on.\nA live run cannot have such figures; --causal gives those of a live run.",
+    "causal": "Causal, one pass: at each moment the estimates that a live run would have had.",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen replay` takes."""
+    """Declare the arguments of `lumen replay`."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE",
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
         help=".ndjson, .csv, .xdf, also packed (.gz, .zst), or a tape",
-    )  # fmt: skip
-    parser.add_argument(
-        "--out", type=Path, default=Path("out"), metavar="DIR",
-        help="folder of the results and of the configuration; default %(default)s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--time", metavar="COLUMN", help="the time column of delimited files; else it is found"
     )
     parser.add_argument(
-        "--unit", choices=("s", "ms", "us", "ns"),
-        help="of source stamps; default: found in delimited files, else s",
-    )  # fmt: skip
+        "--out",
+        type=Path,
+        default=Path("out"),
+        metavar="DIR",
+        help="folder of the results and of the configuration; default %(default)s",
+    )
+    parser.add_argument(
+        "--time", metavar="COLUMN", help="the time column of delimited files; default: detected"
+    )
+    parser.add_argument(
+        "--unit",
+        choices=("s", "ms", "us", "ns"),
+        help="of source stamps; default: detected in delimited files, else s",
+    )
     add_mode(parser)
     add_recovery(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Work a configuration out, run it and show the summary."""
+    """Derive a configuration, run it and show the summary."""
     from ops.cli.guess.config import derive, usual_mode
     from ops.cli.guess.delimited_files import dialects, remarks
 
@@ -50,6 +57,6 @@ def main(args: argparse.Namespace) -> int:
     if guesses:
         print(*guesses, sep="\n", end="\n\n", flush=True)
     show(execute(config, args.recover, args.snapshot_s))
-    print(f"\nWhat is fused with what is a guess: it stands in {config}. Change it, then\n"
-          f"  lumen run {config}")  # fmt: skip
+    print(f"\nThe members of each signal are a guess, stored in {config}. Edit it, then")
+    print(f"  lumen run {config}")
     return 0

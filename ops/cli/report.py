@@ -1,8 +1,8 @@
-"""`lumen report`: what a run wrote, as one page with pictures, and a paragraph for a paper.
+"""`lumen report`: one page with figures about a run, and a paragraph for a paper.
 
-The report lies beside the run's folder, not in it, so that the next run finds there only what a
-run wrote: `out.report/` has `report.html`, which needs nothing else, its pictures, and
-`methods.txt`. Equal runs give equal bytes.
+The report lies beside the folder of the run, so that this folder has results only.
+`out.report/` contains the self-contained `report.html`, its figures and `methods.txt`. Equal runs
+give equal bytes.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from sinks.files.folder import rig_folder
 from sinks.files.jsonl import segments_of
 
 MAX_DRAWN = 8
-"""Rigs that have pictures; all have their verdict and their tables."""
+"""Rigs with figures; every rig has its verdict and its tables."""
 PAGE, METHODS = "report.html", "methods.txt"
-LACKING = "pictures need matplotlib: pip install 'lumen-fusion[report]'"
-_OURS = re.compile(r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)")
+LACKING = "figures need matplotlib: pip install 'lumen-fusion[report]'"
+_FIGURE_FILE = re.compile(
+    r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)"
+)
 
 
 def write(folder: Path, into: Path | None = None) -> Path:
-    """Write the report of a run, in place of an earlier one.
+    """Write the report of a run and replace an earlier one.
 
     Parameters
     ----------
     folder : Path
-        Of the results; the run may still be going on.
+        Folder of the results; the run may still be active.
     into : Path, optional
-        Where; `<folder>.report` by default.
+        Folder of the report; `<folder>.report` by default.
 
     Returns
     -------
     Path
-        Of the page.
+        The page.
     """
     from ops.report.figures import pictures
     from ops.report.html import page
@@ -49,10 +51,10 @@ def write(folder: Path, into: Path | None = None) -> Path:
     into.mkdir(parents=True, exist_ok=True)
     if (into / PAGE).exists():
         for path in (*into.glob("*.png"), *into.glob("*.svg")):
-            if _OURS.fullmatch(path.name):
+            if _FIGURE_FILE.fullmatch(path.name):
                 path.unlink()
     read = story(folder)
-    told = []
+    sections = []
     for place, rig in enumerate(read.rigs):
         prefix = f"{rig_folder(rig.name)}." if len(read.rigs) > 1 else ""
         drawn = [
@@ -62,35 +64,37 @@ def write(folder: Path, into: Path | None = None) -> Path:
         for picture in drawn:
             (into / f"{picture.name}.png").write_bytes(picture.png)
             (into / f"{picture.name}.svg").write_bytes(picture.svg)
-        told.append((rig, verdict(read, rig), drawn))
+        sections.append((rig, verdict(read, rig), drawn))
     text = methods(read)
     _text(into / METHODS, text)
-    _text(into / PAGE, page(read, told, text))
+    _text(into / PAGE, page(read, sections, text))
     return into / PAGE
 
 
 def beside(folder: Path) -> Path:
-    """Return where the report of a run's folder lies."""
+    """Return the folder of the report of a run."""
     whole = folder.resolve()
     return folder.parent / f"{whole.name}.report" if folder.name else whole.parent / "report"
 
 
 def possible() -> bool:
-    """Whether pictures can be drawn here."""
+    """Return whether figures can be drawn here."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen report` takes."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what a run wrote (output.dir)")
+    """Declare the arguments of `lumen report`."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="results of a run (output.dir)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="default: DIR.report")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the report and name it."""
+    """Write the report and print its path."""
     found = (args.folder, *args.folder.glob("*/"))
     if not any(segments_of(folder, "fused") for folder in found):
-        print(f"lumen: {args.folder}: no run wrote here: there is no fused.jsonl", file=sys.stderr)
+        print(
+            f"lumen: {args.folder}: no results of a run: there is no fused.jsonl", file=sys.stderr
+        )
         return 2
     if not possible():
         print(f"lumen: {LACKING}", file=sys.stderr)

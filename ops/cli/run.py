@@ -12,43 +12,56 @@ from ops.results.summary import summary
 
 
 def show(folder: Path) -> None:
-    """Print what a run in `folder` came to; a reader who is gone is no fault of the run."""
+    """Print the summary of the run in `folder`; a closed pipe is not an error."""
     try:
         print(*summary(folder), sep="\n\n", flush=True)
     except BrokenPipeError:
-        with Path(os.devnull).open("wb") as nowhere:  # what is left in the buffer goes at the exit
+        with Path(os.devnull).open(
+            "wb"
+        ) as nowhere:  # for the rest of the buffer, flushed at the exit
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen run` takes."""
+    """Declare the arguments of `lumen run`."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
     add_recovery(parser)
 
 
 def add_recovery(parser: argparse.ArgumentParser) -> None:
-    """Declare how a run is made resumable."""
+    """Declare the arguments of a resumable run."""
     parser.add_argument(
-        "--recover", type=Path, metavar="DIR",
-        help="keep state here, and go on from it when started again; keep others out of it",
-    )  # fmt: skip
+        "--recover",
+        type=Path,
+        metavar="DIR",
+        help="folder of the state, from which a restarted run resumes; keep it private",
+    )
     parser.add_argument(
-        "--snapshot-s", type=float, default=10.0, metavar="S",
-        help="seconds between two snapshots of it; default %(default)s",
-    )  # fmt: skip
+        "--snapshot-s",
+        type=float,
+        default=10.0,
+        metavar="S",
+        help="seconds between two snapshots; default %(default)s",
+    )
 
 
 def add_mode(parser: argparse.ArgumentParser) -> None:
     """Declare the mode of a run over bare recordings."""
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
-        "--hindsight", dest="mode", action="store_const", const="hindsight",
-        help="two passes: clocks and lags of the whole recording; default, but for tapes",
-    )  # fmt: skip
+        "--hindsight",
+        dest="mode",
+        action="store_const",
+        const="hindsight",
+        help="two passes: clocks and lags of the whole recording; default except for tapes",
+    )
     modes.add_argument(
-        "--causal", dest="mode", action="store_const", const="causal",
-        help="one pass: at each moment what a live run would have known by then",
-    )  # fmt: skip
+        "--causal",
+        dest="mode",
+        action="store_const",
+        const="causal",
+        help="one pass: at each moment the estimates of a live run",
+    )
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`lumen simulate`: a seeded recording whose truth is known, or the devices of a run."""
+"""`lumen simulate`: a seeded recording with known truth, or the devices of a run."""
 
 from __future__ import annotations
 
@@ -10,13 +10,23 @@ from ops.simulate.scenario import studio
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen simulate` takes."""
+    """Declare the arguments of `lumen simulate`."""
     parser.add_argument("--seed", type=_seed, default=1, help="default %(default)s")
-    parser.add_argument("--seconds", type=_seconds, help="default 180, but --live: no end")
-    parser.add_argument("--out", type=Path, default=Path("studio.ndjson.gz"), metavar="PATH",
-                        help="a .ndjson or .ndjson.gz file; default %(default)s")  # fmt: skip
-    parser.add_argument("--live", nargs="?", const="configs/stage.yaml", metavar="CONFIG",
-                        help="play the devices of a run instead; of %(const)s")  # fmt: skip
+    parser.add_argument("--seconds", type=_seconds, help="default 180; with --live until Ctrl-C")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("studio.ndjson.gz"),
+        metavar="PATH",
+        help="a .ndjson or .ndjson.gz file; default %(default)s",
+    )
+    parser.add_argument(
+        "--live",
+        nargs="?",
+        const="configs/stage.yaml",
+        metavar="CONFIG",
+        help="play the devices of a configuration instead, by default %(const)s",
+    )
 
 
 def _seed(text: str) -> int:

@@ -1,4 +1,4 @@
-"""A flow that shows itself, asked over HTTP: what `/state` tells, as far as it is needed here."""
+"""HTTP client of a running flow: the fields of `/state` that the terminal view needs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sinks.advice.changes import Kind
 from sinks.exporter.sync_status import Level, StreamState
 
 URL = "LUMEN_URL"
-"""The environment variable that names a flow."""
+"""The environment variable with the address of a flow."""
 _USUAL = ExporterConfig()
 USUAL = f"http://{_USUAL.host}:{_USUAL.http_port}"
-_LARGEST = 16 << 20
+_MAX_BYTES = 16 << 20
 
 
 class NoAnswerError(Exception):
-    """There is no answer, or none that can be read: one line that says why."""
+    """No answer, or an unreadable one; the text is one line with the reason."""
 
 
 class SignalView(msgspec.Struct):
@@ -40,9 +40,9 @@ class SignalView(msgspec.Struct):
 
 
 class Indicator(msgspec.Struct):
-    """An indicator at the newest tick; `least`: it has to stay above its budget.
+    """An indicator at the newest tick; `least`: its threshold is a lower limit.
 
-    `why` it has no value, where it has none.
+    `why` is the reason for an absent value.
     """
 
     value: float | None
@@ -53,7 +53,7 @@ class Indicator(msgspec.Struct):
 
 
 class StreamView(msgspec.Struct):
-    """A stream that is expected, and its counts."""
+    """An expected stream, and its counts."""
 
     stream: str
     state: StreamState
@@ -69,7 +69,7 @@ class StreamView(msgspec.Struct):
 
     @property
     def lost(self) -> int:
-        """Events that came to nothing."""
+        """Events that were not used."""
         return self.late + self.duplicate + self.outliers + self.rejected + self.dropped
 
 
@@ -81,12 +81,12 @@ class ChannelView(SyncReport, frozen=True, kw_only=True):
 
     @property
     def lost(self) -> int:
-        """Events that came to nothing."""
+        """Events that were not used."""
         return self.late + self.duplicate + self.outliers + self.rejected
 
 
 class StatusView(msgspec.Struct):
-    """What is to be said of a rig."""
+    """Verdict on a rig."""
 
     level: Level
     head: str
@@ -94,7 +94,7 @@ class StatusView(msgspec.Struct):
 
 
 class ChangeView(msgspec.Struct):
-    """Something became otherwise at `ts`."""
+    """A change at `ts`."""
 
     ts: float
     what: Literal["mode", "channel", "stream", "clock"]
@@ -104,7 +104,7 @@ class ChangeView(msgspec.Struct):
 
 
 class ChangeEntryView(msgspec.Struct):
-    """The newest change of a subject, and of a run of them what was `before` since `since`."""
+    """The newest change of a subject; `before` is its state before the changes since `since`."""
 
     ts: float
     kind: Kind
@@ -142,7 +142,7 @@ class LineView(msgspec.Struct):
 
 
 class HistoryView(msgspec.Struct):
-    """What is new of one rig's lines."""
+    """New points of one rig."""
 
     rig: str
     window_s: float
@@ -151,7 +151,7 @@ class HistoryView(msgspec.Struct):
 
 
 class State(msgspec.Struct):
-    """All of it; `started` and `version` say of which run, and of which moment of it."""
+    """The whole state; `started` identifies the run, `version` the moment in it."""
 
     now: float
     started: float
@@ -163,19 +163,19 @@ class State(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(State).decode
-# A proxy of the environment is for the world outside, not for a flow beside us.
+# Proxies of the environment do not apply to a local flow.
 _opener = build_opener(ProxyHandler({}))
 
 
-def address(said: str | None) -> str:
-    """Return the address of a flow: what was said, what the environment says, or the usual one.
+def address(given: str | None) -> str:
+    """Return the address of a flow: the given one, that of the environment, or the default.
 
     Raises
     ------
     NoAnswerError
-        It is no address.
+        The text is no address.
     """
-    url = said or os.environ.get(URL) or USUAL
+    url = given or os.environ.get(URL) or USUAL
     url = (url if "://" in url else f"http://{url}").rstrip("/")
     try:
         parts = urlsplit(url)
@@ -183,40 +183,40 @@ def address(said: str | None) -> str:
     except ValueError:
         port = -1
     if port == -1 or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NoAnswerError(f"'{said or os.environ[URL]}' is no address, expected such as {USUAL}")
+        raise NoAnswerError(f"'{given or os.environ[URL]}' is no address, expected such as {USUAL}")
     return url
 
 
-def ask(url: str, timeout_s: float = 3.0, **asked: str | int) -> State:
-    """Return what a flow shows of itself.
+def ask(url: str, timeout_s: float = 3.0, **query: str | int) -> State:
+    """Return the state of a flow.
 
     Parameters
     ----------
     url : str
     timeout_s : float
-    asked
-        `rig`, `since`: as the OpenAPI document has them.
+    query
+        `rig`, `since`: see the OpenAPI document.
 
     Raises
     ------
     NoAnswerError
-        It does not answer, or not as a flow does.
+        There is no answer, or it is not that of a flow.
     """
     try:
-        with _opener.open(f"{url}/state?{urlencode(asked)}", timeout=timeout_s) as answer:
-            body = answer.read(_LARGEST)
+        with _opener.open(f"{url}/state?{urlencode(query)}", timeout=timeout_s) as answer:
+            body = answer.read(_MAX_BYTES)
         return _decode(body)
     except HTTPError as error:
         error.close()
         if error.code == HTTPStatus.MISDIRECTED_REQUEST:
-            remedy = "name it in exporter.allow_hosts there, or use the address"
+            remedy = "add it to exporter.allow_hosts there, or use the address"
             raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
-        raise NoAnswerError(f"{url} is no flow: /state is answered with {error.code}") from error
+        raise NoAnswerError(f"{url} is no flow: /state returned {error.code}") from error
     except msgspec.DecodeError as error:
-        raise NoAnswerError(f"{url} does not answer as a flow does: {error}") from error
+        raise NoAnswerError(f"{url} does not answer like a flow: {error}") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
-        told = getattr(why, "strerror", None) or str(why) or type(why).__name__
-        raise NoAnswerError(f"no answer from {url}: {told}") from error
+        reason = getattr(why, "strerror", None) or str(why) or type(why).__name__
+        raise NoAnswerError(f"no answer from {url}: {reason}") from error
     except HTTPException as error:
-        raise NoAnswerError(f"{url} does not answer as a flow does: no HTTP") from error
+        raise NoAnswerError(f"{url} does not answer like a flow: no HTTP") from error

@@ -1,4 +1,4 @@
-"""One picture of a flow, as lines for a terminal of a given width.
+"""One frame of a flow: lines for a terminal of a given width.
 
 State: `POINTS` points of each signal, for the curves.
 """
@@ -26,20 +26,24 @@ from sinks.exporter.history import POINTS
 
 Kind = Literal["plain", "soft", "good", "warn", "crit", "wait"]
 Row: TypeAlias = tuple[Kind, list[str]]
-RECENT = 5
-"""Findings, and changes, that are shown."""
-ROWS = 5
-"""Lines of a curve."""
+MAX_RECENT = 5
+"""Findings, and changes, shown."""
+CURVE_ROWS = 5
+"""Rows of a curve."""
 _MARGIN = 9
-"""Columns left of a curve, for its scale."""
+"""Columns left of a curve for its scale."""
 _KINDS: dict[str, Kind] = {
-    "live": "plain", "waiting": "wait", "acquiring": "wait", "rejoining": "wait", "stale": "warn",
-}  # fmt: skip
+    "live": "plain",
+    "waiting": "wait",
+    "acquiring": "wait",
+    "rejoining": "wait",
+    "stale": "warn",
+}
 _LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
 
 
 class TextLine(NamedTuple):
-    """A line, and what it means."""
+    """A line and its kind."""
 
     text: str
     kind: Kind = "plain"
@@ -54,16 +58,16 @@ class Cell(NamedTuple):
 
 
 class Trace:
-    """The lines of a flow so far, a point as often as its history has one.
+    """The points of a flow so far, at the rate of its history.
 
     Attributes
     ----------
     points : dict
         Of each rig and signal, oldest first: time (s since the epoch), value, sd.
     versions : dict
-        Of each rig: what has been told already.
+        Of each rig: the last version received.
     restarted : float or None
-        When the flow was seen to have begun anew (s since the epoch).
+        Start of a restarted flow (s since the epoch).
     """
 
     def __init__(self) -> None:
@@ -73,12 +77,12 @@ class Trace:
         self._started: float | None = None
 
     def add(self, state: State) -> None:
-        """Take in what a flow told."""
+        """Add the new points of a state."""
         before, self._started = self._started, state.started
         if before not in (None, state.started):
             self.restarted = state.started
             self.points.clear()
-            # What came with it was new since another run's version: all is asked for next.
+            # These points are relative to a version of the former run: the next poll requests all.
             self.versions.clear()
             return
         history = state.history
@@ -93,7 +97,7 @@ class Trace:
 
 
 def frame(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
-    """Yield the picture; no line is longer than `width`."""
+    """Yield the frame; no line is longer than `width`."""
     for line in _lines(state, trace, width):
         text = _printable(line.text)
         yield TextLine(text if len(text) <= width else f"{text[: width - 1]}…", line.kind)
@@ -101,13 +105,13 @@ def frame(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
 
 def _lines(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
     if trace.restarted is not None:
-        began = f"The flow began anew at {_clock(trace.restarted)}; counts are since then"
-        yield TextLine(began, "warn")
+        restart = f"The flow restarted at {_clock(trace.restarted)}; counts are since then"
+        yield TextLine(restart, "warn")
     for name, rig in state.rigs.items():
-        said = rig.verdict
-        text = f"{name}: {said.head}{f', {said.text}' if said.text else ''}"
+        verdict = rig.verdict
+        text = f"{name}: {verdict.head}{f', {verdict.text}' if verdict.text else ''}"
         yield from (
-            TextLine(part, said.level) for part in wrap(text, width, subsequent_indent="  ")
+            TextLine(part, verdict.level) for part in wrap(text, width, subsequent_indent="  ")
         )
         figures = _rig(name, rig, trace, width)
         yield from dimmed(figures) if rig.stalled else figures
@@ -115,7 +119,7 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
 
 
 def dimmed(lines: Iterable[TextLine]) -> Iterator[TextLine]:
-    """Yield lines of which the figures are old."""
+    """Yield the lines in the style of old figures."""
     return (line._replace(kind="soft") for line in lines)
 
 
@@ -151,37 +155,37 @@ def _within(bound_s: float | None) -> str:
 def _curve(
     points: Collection[Cell], changes: Sequence[ChangeView], width: int
 ) -> Iterator[TextLine]:
-    """Yield a signal's value (•), its band of one sd (░), and the mode below."""
+    """Yield a curve of the value (•) in its band of one sd (░), with the modes below."""
     known = [(p.ts, p.value, p.sd or 0.0) for p in points if p.value is not None]
     if not known:
         return
     begin, end = known[0][0], known[-1][0]
     low, high = min(v - sd for _, v, sd in known), max(v + sd for _, v, sd in known)
-    scale = (ROWS - 1) / (high - low) if high > low else 0.0
+    scale = (CURVE_ROWS - 1) / (high - low) if high > low else 0.0
     width = min(width, len(points))
     per_s = (width - 1) / (end - begin) if end > begin else 0.0
-    cells = [[" "] * width for _ in range(ROWS)]
+    cells = [[" "] * width for _ in range(CURVE_ROWS)]
     for sign in "░•":
         for ts, value, sd in known:
             column, spread = int((ts - begin) * per_s), sd if sign == "░" else 0.0
             bottom, top = (round((v - low) * scale) for v in (value - spread, value + spread))
             for row in cells[bottom : top + 1]:
                 row[column] = sign
-    ends = {ROWS - 1: number(high, 2), 0: number(low, 2)}
-    for k in reversed(range(ROWS)):
+    ends = {CURVE_ROWS - 1: number(high, 2), 0: number(low, 2)}
+    for k in reversed(range(CURVE_ROWS)):
         yield TextLine(f"{ends.get(k, ''):>{_MARGIN - 1}} {''.join(cells[k])}")
-    turns = [
+    mode_changes = [
         (change.ts, _LETTERS.get(change.now, "?")) for change in changes if change.what == "mode"
     ]
     modes = [
-        next((letter for ts, letter in reversed(turns) if ts <= begin + k / per_s), " ")
+        next((letter for ts, letter in reversed(mode_changes) if ts <= begin + k / per_s), " ")
         for k in range(width if per_s else 0)
     ]
     yield TextLine(f"{'mode':>{_MARGIN - 1}} {''.join(modes)}")
     legend = ", ".join(f"{letter} {mode}" for mode, letter in _LETTERS.items() if letter in modes)
-    spoken = f"{legend}; " if legend else ""
+    modes_legend = f"{legend}; " if legend else ""
     span = f"{end - begin:.0f} s to {_clock(end)}"
-    yield TextLine(f"{'':{_MARGIN}}{spoken}• value, ░ one sd, {span}", "soft")
+    yield TextLine(f"{'':{_MARGIN}}{modes_legend}• value, ░ one sd, {span}", "soft")
 
 
 def _indicators(indicators: dict[str, Indicator], width: int) -> Iterator[TextLine]:
@@ -218,27 +222,48 @@ def _channels(rig: RigView, width: int) -> Iterator[TextLine]:
         (_KINDS.get(c.state, "crit"), _channel(c, ages.get(c.channel.partition(":")[0])))
         for c in rig.channels
     ]
-    head = ("channel", "state", "age s", "offset ms", "lag ms", "sure", "weight", "skew ppm",
-            "Hz", "jitter ms", "resets", "lost", "unit")  # fmt: skip
+    head = (
+        "channel",
+        "state",
+        "age s",
+        "offset ms",
+        "lag ms",
+        "sure",
+        "weight",
+        "skew ppm",
+        "Hz",
+        "jitter ms",
+        "resets",
+        "lost",
+        "unit",
+    )
     columns = len(head) - (not any(c.unit for c in rig.channels))
     return _table(head[:columns], [(kind, cells[:columns]) for kind, cells in rows], width)
 
 
 def _channel(c: ChannelView, age_s: float | None) -> list[str]:
     return [
-        c.channel, c.state, number(age_s, 1), measured(c.offset_s, c.offset_sd_s, 2, 1e3),
-        measured(c.lag_s, c.lag_sd_s, 1, 1e3), number(c.confidence, 2), number(c.weight, 2),
-        measured(c.skew_ppm, c.skew_sd_ppm, 1), number(c.rate_hz, 1),
-        number(c.jitter_p95_s, 1, 1e3), str(c.clock_resets), str(c.lost),
+        c.channel,
+        c.state,
+        number(age_s, 1),
+        measured(c.offset_s, c.offset_sd_s, 2, 1e3),
+        measured(c.lag_s, c.lag_sd_s, 1, 1e3),
+        number(c.confidence, 2),
+        number(c.weight, 2),
+        measured(c.skew_ppm, c.skew_sd_ppm, 1),
+        number(c.rate_hz, 1),
+        number(c.jitter_p95_s, 1, 1e3),
+        str(c.clock_resets),
+        str(c.lost),
         c.unit or "-",
-    ]  # fmt: skip
+    ]
 
 
 def _changes(happened: Sequence[ChangeEntryView]) -> Iterator[TextLine]:
-    """Yield the newest changes; findings stand apart."""
+    """Yield the newest changes; findings have their own section."""
     changes = [entry for entry in happened if entry.kind != "rule"]
-    yield TextLine("what changed, newest first" if changes else "what changed: nothing yet", "soft")
-    for entry in changes[:RECENT]:
+    yield TextLine("changes, newest first" if changes else "changes: none yet", "soft")
+    for entry in changes[:MAX_RECENT]:
         name = {"mode": "mode", "clock": f"clock of {entry.name}"}.get(entry.kind, entry.name)
         before = f"; {entry.before} since {_clock(entry.since)}" if entry.before else ""
         yield TextLine(f"{_clock(entry.ts)}  {name} {entry.text}{before}")
@@ -246,15 +271,15 @@ def _changes(happened: Sequence[ChangeEntryView]) -> Iterator[TextLine]:
 
 def _evidence(found: Sequence[EvidenceRecord]) -> Iterator[TextLine]:
     yield TextLine("evidence, newest first" if found else "evidence: none", "soft")
-    for f in reversed(found[-RECENT:]):
+    for f in reversed(found[-MAX_RECENT:]):
         facts = ", ".join(f"{name} {number(value, 3)}" for name, value in f.facts.items())
-        told = f": {f.quote or facts}" if f.state == "firing" else ""
+        detail = f": {f.quote or facts}" if f.state == "firing" else ""
         kind: Kind = "warn" if f.state == "firing" and f.kind == "risk" else "plain"
-        yield TextLine(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{told}", kind)
+        yield TextLine(f"{_clock(f.ts)}  {f.state:8}  {f.kind} {f.rule}{detail}", kind)
 
 
 def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[TextLine]:
-    """Yield a table; columns that do not fit beside the others follow in another below."""
+    """Yield a table; columns beyond the width follow in another table below."""
     if not rows:
         yield TextLine(f"{head[0]}s: none", "soft")
         return
@@ -280,18 +305,18 @@ def _table(head: Sequence[str], rows: Sequence[Row], width: int) -> Iterator[Tex
 
 
 def _printable(text: str) -> str:
-    """Return text that comes from elsewhere without what could command the terminal."""
+    """Return foreign text without control characters."""
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
-def _short(name: str, most: int) -> str:
-    """Return a name, or its end where it is too long: there names differ."""
+def _short(name: str, max_length: int) -> str:
+    """Return a name, or the end of a long one, where names differ."""
     name = _printable(name)
-    return name if len(name) <= most else f"…{name[1 - most :]}"
+    return name if len(name) <= max_length else f"…{name[1 - max_length :]}"
 
 
 def _clock(ts: float | None) -> str:
-    """Return a time of day, as the clock on the wall shows it."""
+    """Return the local time of day."""
     try:
         return "-" if ts is None else f"{datetime.fromtimestamp(ts):%H:%M:%S}"
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""`lumen verify`: the same bytes at any speed, batch size and after any kill, shown.
+"""`lumen verify`: equal bytes at any speed, at any batch size and after any kill.
 
-Each run is a process of its own, as a user would start it. What is compared is the content of
-fused, sync, evidence, dead and markers, segments put together, all rigs.
+Each run is a process of its own, as a user would start it. The comparison covers the content of
+fused, sync, evidence, dead and markers of all rigs, segments joined.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from operators.plan import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode
 from ops.results.folder import run_json
+from ops.results.lines import LineReader, Timed
 from ops.text.table import table
 from sinks.files.folder import LOCK
 from sinks.files.jsonl import segments_of
 
 PROMISED = ("fused", "sync", "evidence", "dead", "markers")
 SLOW_WALL_S = 15.0
-"""How long a run at a speed may take before an excerpt is taken."""
+"""Longest run at a given speed (s); longer recordings are cut to an excerpt."""
 FIRST_PASS = 0.3
-"""Share of a run of two passes that the first one takes, the start of the process aside."""
+"""Share of the first pass in a run of two passes, without the start of the process."""
 MAX_EVENTS = 40_000
-"""Recordings with more are cut for batches of one line and for kills, unless `--full`."""
+"""Longer recordings are cut for batches of one line and for kills, unless `--full`."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class VerifyResult:
     Attributes
     ----------
     digests : dict
-        By kind of file.
+        SHA-256 by file name.
     bytes, received : int
-        Written and taken in.
+        Bytes written, events received.
     span_s, wall_s : float
-        Seconds of data and of time.
+        Duration of the data and of the run.
     """
 
     name: str
@@ -66,7 +67,7 @@ class VerifyResult:
 
     @classmethod
     def read(cls, name: str, out: Path, start: float, kills: int = 0) -> VerifyResult:
-        """Read what a run wrote into `out`; it began at `start` (monotonic)."""
+        """Read the results in `out` of a run that began at `start` (monotonic)."""
         received = run_json(out)["account"]["total"]["received"]
         wall = time.monotonic() - start
         return cls(name, digests(out), written(out), received, _span(out), wall, kills)
@@ -78,11 +79,11 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
     Parameters
     ----------
     config : Config
-        Its block width is kept, whatever the speed.
+        The block width stays the same at any speed.
     path, out : Path
-        Where it is written, and where it writes.
+        The file to be written, and its `output.dir`.
     stream
-        What is to be different in every stream.
+        Keys to be changed in every stream.
     """
     files = [s for s in config.streams if isinstance(s, FileStream)]
     changed = msgspec.structs.replace(
@@ -92,7 +93,7 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
         output=msgspec.structs.replace(config.output, dir=str(out), keep=0),
     )
     data = _given(msgspec.to_builtins(changed))
-    # A default that is written counts as asked for, and is refused where it cannot be.
+    # A written default counts as an explicit value, which some configurations refuse.
     failover = data["failover"].items()
     data["failover"] = {key: value for key, value in failover if value != getattr(FAILOVER, key)}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(data)))
@@ -100,7 +101,7 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
 
 
 def _given(value: Any) -> Any:
-    """Return plain data without what is null, left out being the same, and with texts as meant."""
+    """Return plain data without nulls (equal to absent keys) and with escaped texts."""
     if isinstance(value, dict):
         return {literal(k): _given(v) for k, v in value.items() if v is not None}
     if isinstance(value, str):
@@ -109,7 +110,7 @@ def _given(value: Any) -> Any:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Return the SHA-256 of each promised kind of file, rigs and segments put together."""
+    """Return the SHA-256 of each promised file, rigs and segments joined."""
     folders = [out, *sorted(path for path in out.glob("*") if path.is_dir())]
     found = {}
     for stem in PROMISED:
@@ -133,7 +134,7 @@ def command(config: Path, store: Path | None = None, module: str = "flows.fusion
 
 
 def make_store(store: Path) -> Path:
-    """Make an empty recovery store that is its owner's alone."""
+    """Create an empty recovery store, accessible by its owner only."""
     from bytewax.recovery import init_db_dir
 
     store.mkdir(mode=0o700)
@@ -142,23 +143,23 @@ def make_store(store: Path) -> Path:
 
 
 class RunError(RuntimeError):
-    """A run that did not come to its end: what it said last."""
+    """A failed run, with the end of its standard error."""
 
 
-def run(words: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> int:
-    """Run a command in silence and return its exit code.
+def run(argv: Sequence[str], codes: Sequence[int] = (0,), **environ: str) -> int:
+    """Run a command without output and return its exit code.
 
     Raises
     ------
     RunError
-        The code is none of `codes`.
+        The code is not among `codes`.
     """
     done = subprocess.run(
-        words, capture_output=True, env=os.environ | {"RUST_BACKTRACE": "0"} | environ
+        argv, capture_output=True, env=os.environ | {"RUST_BACKTRACE": "0"} | environ
     )
     if done.returncode not in codes:
-        said = done.stderr.decode(errors="replace").strip()
-        raise RunError(f"exit code {done.returncode} of {' '.join(words)}\n{said[-4000:]}")
+        message = done.stderr.decode(errors="replace").strip()
+        raise RunError(f"exit code {done.returncode} of {' '.join(argv)}\n{message[-4000:]}")
     return done.returncode
 
 
@@ -168,7 +169,7 @@ def replay(name: str, config: Path, out: Path) -> VerifyResult:
     Raises
     ------
     RunError
-        It did not come to its end.
+        The run failed.
     """
     start = time.monotonic()
     run(command(config))
@@ -178,16 +179,16 @@ def replay(name: str, config: Path, out: Path) -> VerifyResult:
 def killed(
     name: str, config: Path, out: Path, store: Path, points: Sequence[Callable[[], bool]]
 ) -> VerifyResult:
-    """Run a configuration, kill it at some points, go on each time, start it once more.
+    """Run a configuration, kill and resume it at some points, and start it once more.
 
     Parameters
     ----------
     name, config, out : str, Path, Path
         As of `replay`.
     store : Path
-        Where the recovery store is to be.
+        Folder of the recovery store.
     points : sequence of callable
-        Each is asked again and again, and returns True when the process is to be killed.
+        Each is polled, and returns True when the process is to be killed.
     """
     start = time.monotonic()
     make_store(store)
@@ -206,12 +207,12 @@ def killed(
 
 
 def at_share(out: Path, size: float) -> Callable[[], bool]:
-    """Return the point at which so many bytes have been written into a folder."""
+    """Return a point: `size` bytes have been written into a folder."""
     return lambda: written(out) >= size
 
 
 def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
-    """Return the point so many seconds after a first pass has begun, which locks the folder."""
+    """Return a point: `seconds` after the start of a first pass, which locks the folder."""
     holders: list[int] = []
     began: list[float] = []
 
@@ -226,7 +227,7 @@ def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
 
 
 def written(out: Path) -> int:
-    """Return how many bytes of lines there are by now."""
+    """Return the number of bytes of lines so far."""
     total = 0
     for path in out.rglob("*.jsonl"):
         try:
@@ -237,7 +238,7 @@ def written(out: Path) -> int:
 
 
 def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[VerifyResult]]:
-    """Yield groups of runs whose bytes must be the same, the first of each the plain one."""
+    """Yield groups of runs whose bytes must be equal; the first of each is the plain run."""
 
     def one(name: str, of: Config, **stream: object) -> VerifyResult:
         out = folder / "out"
@@ -255,44 +256,41 @@ def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[V
         plain = one(f"first {longest:.0f} s", config, speed=0)
         group = [plain]
     group.append(one("batches of 1", config, speed=0, batch_lines=1))
-    if config.mode == "causal":  # two passes are made as fast as they go
+    if config.mode == "causal":  # two passes have no speed
         group += [one(f"speed {n}", config, speed=n) for n in (50, 1000)]
     chance = random.Random(seed)
     points = sorted(chance.random() for _ in range(10 if full else 3))
     out = folder / "killed"
     lines = plain.received // 100 + 1
     path = write_config(config, folder / "killed.yaml", out, speed=0, batch_lines=lines)
-    ripe = [at_share(out, point * plain.bytes) for point in points]
-    group.append(killed("killed and resumed", path, out, folder / "store", ripe))
+    kill_points = [at_share(out, point * plain.bytes) for point in points]
+    group.append(killed("killed and resumed", path, out, folder / "store", kill_points))
     if config.mode == "hindsight":
         shutil.rmtree(out)
-        ripe = [in_first_pass(out, point * FIRST_PASS * plain.wall_s) for point in points]
-        group.append(killed("killed in pass 1", path, out, folder / "store_1", ripe))
+        kill_points = [in_first_pass(out, point * FIRST_PASS * plain.wall_s) for point in points]
+        group.append(killed("killed in pass 1", path, out, folder / "store_1", kill_points))
     yield group
 
 
 def _span(out: Path) -> float:
-    """Return how many seconds of data a run had, by its longest rig."""
+    """Return the duration of the data (s), that of the longest rig."""
     spans = [0.0]
     for folder in (out, *(path for path in out.glob("*") if path.is_dir())):
-        lines = [path for _, path in segments_of(folder, "fused") if path.stat().st_size]
-        if lines:
-            first, last = (_tick(lines[i], i) for i in (0, -1))
-            spans.append(last - first)
+        ticks = [tick.ts for tick in LineReader(folder).lines("fused", Timed)]
+        if ticks:
+            spans.append(ticks[-1] - ticks[0])
     return max(spans)
 
 
-def _tick(path: Path, which: int) -> float:
-    tick = msgspec.json.decode(path.read_bytes().splitlines()[which])
-    return float(tick["ts"])
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen verify` takes."""
+    """Declare the arguments of `lumen verify`."""
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="FILE",
-        help="recordings, or one configuration (.yaml) whose streams are recordings",
-    )  # fmt: skip
+        "inputs",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recordings, or one configuration (.yaml) of recordings",
+    )
     parser.add_argument(
         "--full", action="store_true", help="never an excerpt; ten kills, not three"
     )
@@ -301,7 +299,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Replay in many ways and compare; 1 where a byte differs."""
+    """Replay in many ways and compare; return 1 if a byte differs."""
     with tempfile.TemporaryDirectory(prefix="lumen-verify-") as name:
         folder = Path(name)
         path = args.inputs[0]

@@ -1,6 +1,6 @@
-"""`lumen watch`: what the live page shows, drawn in a terminal once a second.
+"""`lumen watch`: the content of the live page in a terminal, drawn once a second.
 
-It asks the flow as a browser does, so that it can come and go, and the flow too.
+It polls the flow over HTTP like a browser. Either of the two may start, stop or restart first.
 """
 
 from __future__ import annotations
@@ -20,24 +20,28 @@ from ops.cli.state_client import URL, USUAL, NoAnswerError, State, address, ask
 from ops.cli.terminal_view import Kind, TextLine, Trace, dimmed, frame
 
 _STYLES: dict[Kind, str] = {
-    "plain": "", "soft": "\x1b[2m", "good": "\x1b[32m", "warn": "\x1b[33m", "crit": "\x1b[1;31m",
+    "plain": "",
+    "soft": "\x1b[2m",
+    "good": "\x1b[32m",
+    "warn": "\x1b[33m",
+    "crit": "\x1b[1;31m",
     "wait": "\x1b[36m",
-}  # fmt: skip
+}
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
-"""To a screen of its own, without cursor and line breaks, and back."""
+"""Enter and leave the alternate screen, without cursor and line wrap."""
 _HOME, _LINE_END, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _PLAIN = str.maketrans({"±": "+", "·": ".", "•": "*", "░": ":", "≥": ">", "≤": "<", "…": "~"})
-"""For terminals that have ASCII only; each takes one column, as what it stands for."""
+"""Substitutes for ASCII terminals; each is one column wide, as its original."""
 
 
 class Screen:
-    """Where frames are drawn: one over the other in a terminal, else one after the other.
+    """Output of frames: overdrawn in a terminal, else appended.
 
     Parameters
     ----------
     out : TextIO
     moving : bool
-        Draw over the frame before, where `out` is a terminal.
+        Overdraw the previous frame if `out` is a terminal.
     """
 
     def __init__(self, out: TextIO, moving: bool) -> None:
@@ -63,7 +67,7 @@ class Screen:
         return max(shutil.get_terminal_size().columns, 40)
 
     def draw(self, lines: Iterable[TextLine]) -> None:
-        """Draw a frame; what does not fit in height is said."""
+        """Draw a frame; the last row counts the lines beyond the height of the window."""
         shown = list(lines)
         if self._moving:
             height = shutil.get_terminal_size().lines
@@ -86,7 +90,7 @@ class Screen:
 
 
 def look(url: str, trace: Trace) -> State:
-    """Return what a flow shows, and take what is new of each rig's lines into the trace."""
+    """Return the state of a flow, and add the new points of each rig to the trace."""
     state = ask(url)
     for name in state.names:
         trace.add(ask(url, rig=name, since=trace.versions.get(name, 0)))
@@ -94,7 +98,7 @@ def look(url: str, trace: Trace) -> State:
 
 
 def watch(url: str, screen: Screen, every_s: float) -> None:
-    """Draw what a flow shows until Ctrl-C; wait for it where it is not there."""
+    """Draw the state of a flow until Ctrl-C; retry while there is no answer."""
     trace = Trace()
     state: State | None = None
     answered = time.monotonic()
@@ -102,38 +106,56 @@ def watch(url: str, screen: Screen, every_s: float) -> None:
         begun = time.monotonic()
         try:
             state = look(url, trace)
-            answered, told = begun, TextLine(url, "soft")
+            answered, header = begun, TextLine(url, "soft")
         except NoAnswerError as error:
-            old = f"; what is shown is {begun - answered:.0f} s old" if state else ""
-            told = TextLine(f"{error}; asking again each {every_s:g} s{old}", "crit")
+            old = f"; the figures below are {begun - answered:.0f} s old" if state else ""
+            header = TextLine(f"{error}; retry every {every_s:g} s{old}", "crit")
         width = screen.width
         shown = frame(state, trace, width) if state else iter(())
-        if told.kind == "crit":
+        if header.kind == "crit":
             shown = dimmed(shown)
-        screen.draw([TextLine(told.text[:width], told.kind), *shown])
+        screen.draw([TextLine(header.text[:width], header.kind), *shown])
         time.sleep(max(begun + every_s - time.monotonic(), 0.1))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `lumen watch` takes."""
+    """Declare the arguments of `lumen watch`."""
     parser.add_argument(
-        "url", nargs="?", metavar="URL",
-        help=f"where the flow shows itself; default ${URL}, else {USUAL}",
-    )  # fmt: skip
-    parser.add_argument("--once", action="store_true", help="print one frame and end")
+        "url",
+        nargs="?",
+        metavar="URL",
+        help=f"address of the exporter of the flow; default ${URL}, else {USUAL}",
+    )
+    parser.add_argument("--once", action="store_true", help="print one frame and exit")
     parser.add_argument(
-        "--every-s", type=_seconds, default=1.0, metavar="S",
+        "--judge",
+        action="store_true",
+        help="with --once: print three indicators beside their thresholds, and exit with 1 if one"
+        f" is not met; without URL and ${URL}, judge a replay of the shipped recording",
+    )
+    parser.add_argument(
+        "--every-s",
+        type=_seconds,
+        default=1.0,
+        metavar="S",
         help="seconds between two frames; default %(default)g",
-    )  # fmt: skip
+    )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Watch a flow; 1 where `--once` finds none, 2 where the address is none."""
+    """Watch a flow; 1 if `--once` gets no answer or `--judge` fails, 2 for an invalid call."""
     try:
         url = address(args.url)
     except NoAnswerError as error:
         print(f"lumen watch: {error}", file=sys.stderr)
         return 2
+    if args.judge and not args.once:
+        print("lumen watch: --judge needs --once", file=sys.stderr)
+        return 2
+    if args.judge:
+        from ops.cli.judge import report_on
+
+        return report_on(url if args.url or os.environ.get(URL) else None)
     screen = Screen(sys.stdout, moving=not args.once)
     if args.once:
         return _once(url, screen)
@@ -144,7 +166,7 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        # Nobody reads any more; nor is there anyone to flush to at the end.
+        # The reader is gone: flushing at the exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,11 +1,10 @@
-"""How right a run is, and how honest: errors against the truth, beside the bars.
+"""Accuracy and honesty of a run: errors against the truth, beside their bars.
 
-Errors are pooled over channels and over runs before they become a figure. Lines count once an
-estimate has had time to settle: clocks after 60 s and not within 10 s after a step, lags and
-fused values after 90 s.
+Errors are pooled over channels and over runs. Lines count after the estimates have converged:
+clocks after 60 s and not within 10 s after a step, lags and fused values after 90 s.
 
-The oracle knows clocks, lags, gains and outliers and fuses with the low-pass of `ops.evaluate.truth` and
-weights as the rates: the best of its kind, though not a bound.
+The oracle has the true clocks, lags, gains and outliers. It fuses with the low-pass of
+`ops.evaluate.truth` and weights proportional to the rates: the best of its kind, not a bound.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from operators.lines import SyncReport
 from operators.types import F64
 from ops.evaluate import truth as truths
 from ops.evaluate.truth import Truth
 from ops.results.folder import Results, rigs, run_json
+from ops.results.lines import SyncLine
 from ops.simulate.recording import START, SimulatedRecording
 
 SETTLED_S, LAGS_S, TAIL_S, AFTER_STEP_S = 60.0, 90.0, 10.0, 10.0
@@ -30,20 +29,20 @@ Errors = defaultdict[str, list[float]]
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked of a figure: from `low` to `high`; NaN where nothing is."""
+    """Allowed range of a figure, from `low` to `high`; NaN for no limit."""
 
-    what: str
+    name: str
     key: str
     high: float
     low: float = 0.0
     digits: int = 3
 
     def holds(self, figure: float) -> bool:
-        """Whether the figure is there and within the bar."""
+        """Return whether the figure exists and lies within the bar."""
         return self.low <= figure <= self.high
 
-    def told(self) -> str:
-        """Return the bar in words."""
+    def text(self) -> str:
+        """Return the bar as text."""
         high = f"{self.high:.{self.digits}f}"
         if self.low == self.high == 0:
             return "0"
@@ -51,7 +50,7 @@ class Bar:
 
 
 def bars(snr_db: float) -> tuple[Bar, ...]:
-    """Return what is asked of ten minutes of five instruments at this signal-to-noise ratio."""
+    """Return the bars for ten minutes of five instruments at a signal-to-noise ratio (dB)."""
     lag = {20.0: 0.6, 10.0: 1.5, 0.0: 5.0}.get(snr_db, float("nan"))
     return (
         Bar("fused RMSE / oracle", "fused_over_oracle", 1.05),
@@ -65,13 +64,13 @@ def bars(snr_db: float) -> tuple[Bar, ...]:
         Bar("offset, error squared / variance", "offset_nees", 1.5, 0.7, 2),
         Bar("skew, error squared / variance", "skew_nees", 1.5, 0.7, 2),
         Bar("clock resets not found", "resets_missed", 0, digits=0),
-        Bar("clock resets that were none", "resets_false", 0, digits=0),
+        Bar("false clock resets", "resets_false", 0, digits=0),
         Bar("clock reset found after, p95 (s)", "reset_latency_s", 0.25),
         Bar("lag, rms (ms)", "lag_ms", lag, digits=2),
         Bar("lag, error squared / variance", "lag_nees", 1.5, 0.7, 2),
         Bar("true error within the sync bound (%)", "bound_pct", 100.0, 95.0, 1),
-        Bar("outliers taken out (%)", "outlier_recall_pct", 100.0, 97.0, 1),
-        Bar("sound values taken out (%)", "outlier_false_pct", 0.3, digits=2),
+        Bar("outliers removed (%)", "outlier_recall_pct", 100.0, 97.0, 1),
+        Bar("sound values removed (%)", "outlier_false_pct", 0.3, digits=2),
         Bar("ticks without a value", "ticks_empty", 0, digits=0),
         Bar("ticks in a wrong mode", "modes_wrong", 0, digits=0),
         Bar("events without an end", "unaccounted", 0, digits=0),
@@ -84,9 +83,9 @@ class Accuracy:
     Parameters
     ----------
     since_s : float, optional
-        Seconds from the start from which on all lines and ticks count; by default as above.
+        Start of the counted lines and ticks, in seconds after the start; by default as above.
     until_s : float
-        Seconds from the start beyond which none counts.
+        End of the counted lines and ticks, in seconds after the start.
     """
 
     def __init__(self, since_s: float | None = None, until_s: float = np.inf) -> None:
@@ -99,10 +98,10 @@ class Accuracy:
         """Add a finished run over a simulated recording without silences."""
         results = rigs(folder)[0]
         offsets: dict[str, tuple[F64, F64]] = {}
-        lines: dict[str, list[SyncReport]] = defaultdict(list)
+        lines: dict[str, list[SyncLine]] = defaultdict(list)
         for line in results.sync():
             lines[line.channel].append(line)
-        reference = min(true.channels)  # has no lag; any other would shift all lags alike
+        reference = min(true.channels)  # without a lag; another one would shift all lags
         for channel, known in true.channels.items():
             reference = channel if known.lag_s == 0 else reference
         for channel in true.channels:
@@ -110,19 +109,19 @@ class Accuracy:
         self._fused(results, recording, true, offsets)
         account = run_json(folder)["account"]["total"]
         ends = sum(n for end, n in account.items() if end != "received")
-        thrown = sum(known.outliers for known in true.channels.values())
+        injected = sum(known.outliers for known in true.channels.values())
         e = self.errors
         e["unaccounted"].append(abs(true.received - account["received"]))
         e["unaccounted"].append(abs(account["received"] - ends))
-        e["thrown"].append(thrown)
-        e["taken"].append(min(account["outliers"], thrown))
-        e["sound"].append(account["received"] - thrown)
-        e["sound_taken"].append(max(account["outliers"] - thrown, 0))
+        e["injected"].append(injected)
+        e["removed"].append(min(account["outliers"], injected))
+        e["sound"].append(account["received"] - injected)
+        e["sound_removed"].append(max(account["outliers"] - injected, 0))
 
     def _channel(
-        self, channel: str, lines: list[SyncReport], true: Truth, is_reference: bool
+        self, channel: str, lines: list[SyncLine], true: Truth, is_reference: bool
     ) -> tuple[F64, F64]:
-        """Add a channel's errors; return the error of its aligned time at each line, and when."""
+        """Add the errors of a channel; return times and errors of its aligned time at the lines."""
         e, known = self.errors, true.channels[channel]
         ts = np.array([line.ts for line in lines])
         since = ts - true.start
@@ -182,13 +181,13 @@ class Accuracy:
         bound = np.array([np.nan if t.sync_bound_s is None else t.sync_bound_s for t in ticks])
         inside = np.ones(len(time), bool)
         for at, error in offsets.values():
-            # What was known at a tick: the newest line before it.
+            # The estimate in force at a tick is the newest line before it.
             i = np.maximum(np.searchsorted(at, time, "right") - 1, 0)
             inside &= np.abs(error[i]) <= bound
         e["bound"] += inside[scored & np.isfinite(bound)].astype(float).tolist()
 
     def figures(self) -> dict[str, float]:
-        """Return every figure by its key, as `bars` names them."""
+        """Return every figure by its key in `bars`."""
         e = self.errors
         out: dict[str, float] = {
             "fused_over_oracle": _rms(e["fused"]) / _rms(e["oracle"]),
@@ -202,8 +201,8 @@ class Accuracy:
             "reset_latency_s": _percentile(e["reset_latency_s"], 95),
             "lag_ms": 1e3 * _rms(e["lag_s"]),
             "bound_pct": 100 * float(np.mean(e["bound"] or [np.nan])),
-            "outlier_recall_pct": 100 * sum(e["taken"]) / max(sum(e["thrown"]), 1),
-            "outlier_false_pct": 100 * sum(e["sound_taken"]) / max(sum(e["sound"]), 1),
+            "outlier_recall_pct": 100 * sum(e["removed"]) / max(sum(e["injected"]), 1),
+            "outlier_false_pct": 100 * sum(e["sound_removed"]) / max(sum(e["sound"]), 1),
         }
         for key in ("fused", "offset", "skew", "lag"):
             out[f"{key}_nees"] = _rms(e[f"{key}_z"]) ** 2
@@ -213,23 +212,24 @@ class Accuracy:
 
 
 def oracle(recording: SimulatedRecording, time: F64) -> F64:
-    """Return what one who knows clocks, lags and outliers makes of a recording at `time` (k,)."""
+    """Return the fused value at `time` (k,) with known clocks, lags and outliers."""
     rows = recording.rows
-    top, below = np.zeros(len(time)), np.zeros(len(time))
+    numerator, denominator = np.zeros(len(time)), np.zeros(len(time))
     for k, sensor in enumerate(recording.scenario.sensors):
         mine = (rows.name == k) & ~rows.outlier
         host = rows.host[mine] - sensor.lag_s
         order = np.argsort(host, kind="stable")
         reading = (rows.value[mine][order] - sensor.bias) / sensor.gain
         value = truths.smooth(host[order] + START, reading, time)
-        there = np.isfinite(value)
+        known = np.isfinite(value)
+        # x(t) = sum_k w_k x_k(t) / sum_k w_k, w_k = rate_k / noise_k^2
         weight = sensor.rate_hz / sensor.noise**2
-        top[there] += weight * value[there]
-        below[there] += weight
-    return np.asarray(top / np.where(below > 0, below, np.nan))
+        numerator[known] += weight * value[known]
+        denominator[known] += weight
+    return np.asarray(numerator / np.where(denominator > 0, denominator, np.nan))
 
 
-def _column(lines: Iterable[SyncReport], name: str) -> F64:
+def _column(lines: Iterable[SyncLine], name: str) -> F64:
     return np.array([np.nan if (v := getattr(x, name)) is None else v for x in lines], float)
 
 

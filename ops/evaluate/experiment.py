@@ -1,4 +1,4 @@
-"""Five instruments recorded, run and measured: one seed after the other, errors pooled."""
+"""Five instruments simulated, run and measured, seed by seed, with pooled errors."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ output: {{dir: {out}}}
 
 def config(scenario: Scenario, recording: Path, out: Path) -> str:
     """Return the configuration that replays a recording of `scenario` into `out`."""
-    members = "\n".join(
-        f'      "{s.channel}": {{group: {s.group}}}' for s in scenario.sensors
-    )  # fmt: skip
+    members = "\n".join(f'      "{s.channel}": {{group: {s.group}}}' for s in scenario.sensors)
     return CONFIG.format(recording=recording, members=members, out=out)
 
 
 def measure(
-    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, members: int = 5,
+    seeds: Iterable[int],
+    snr_db: float,
+    seconds: float = 600.0,
+    members: int = 5,
     gains: float = 0.0,
-) -> Accuracy:  # fmt: skip
-    """Record, run and measure each seed, in this process."""
+) -> Accuracy:
+    """Simulate, run and measure each seed, in this process."""
     found = Accuracy()
     for run in runs(seeds, snr_db, seconds, members=members, gains=gains):
         found.add(*run)
@@ -49,12 +50,16 @@ def measure(
 
 
 def runs(
-    seeds: Iterable[int], snr_db: float, seconds: float = 600.0, mode: RunMode = "causal",
-    members: int = 5, gains: float = 0.0,
-) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:  # fmt: skip
-    """Yield each seed's results, recording and truth; the results are there until the next.
+    seeds: Iterable[int],
+    snr_db: float,
+    seconds: float = 600.0,
+    mode: RunMode = "causal",
+    members: int = 5,
+    gains: float = 0.0,
+) -> Iterator[tuple[Path, SimulatedRecording, Truth]]:
+    """Yield results, recording and truth of each seed; the next seed removes the results.
 
-    Where gains differ, the reference's scale is the signal's.
+    With unequal gains, the reference defines the scale of the signal.
     """
     for seed in seeds:
         with tempfile.TemporaryDirectory() as place:
@@ -71,22 +76,22 @@ def runs(
 
 def show(
     figures: dict[float, dict[str, float]],
-    asked: Callable[[float], tuple[Bar, ...]] = bars,
+    bars_of: Callable[[float], tuple[Bar, ...]] = bars,
 ) -> str:
-    """Return the table of figures by signal-to-noise ratio (dB), a bar beside each.
+    """Return a table of figures by signal-to-noise ratio (dB), each beside its bar.
 
     Parameters
     ----------
-    asked : callable
-        Returns the bars of a ratio; of many seeds pooled by default.
+    bars_of : callable
+        Returns the bars of a ratio; those of pooled seeds by default.
     """
     ratios = list(figures)
     rows = []
-    for bar, *others in zip(*(asked(r) for r in ratios), strict=True):
-        row = [bar.what]
+    for bar, *others in zip(*(bars_of(r) for r in ratios), strict=True):
+        row = [bar.name]
         for each, r in zip((bar, *others), ratios, strict=True):
             figure = figures[r][bar.key]
-            row += [number(figure, bar.digits) + (" " if each.holds(figure) else "!"), each.told()]
+            row += [number(figure, bar.digits) + (" " if each.holds(figure) else "!"), each.text()]
         rows.append(row)
     head = ["", *(name for r in ratios for name in (f"{r:.0f} dB", "bar"))]
     return table(head, rows)

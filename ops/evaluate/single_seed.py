@@ -1,20 +1,20 @@
-"""Bars that a single seed can be held to: quantiles of each figure's spread over seeds.
+"""Bars for a single seed: quantiles of the spread of each figure over seeds.
 
-The table `single_seed.json` is measured on a healthy build by `python -m ops.bench.single`. A bar is
-the `QUANTILE` of the figure's spread over its n seeds, by the wider of two rules: where figures
-are normal, k sd above the mean, with a confidence of 95 % for what so few seeds leave open,
+`python -m ops.bench.single` measures the table `single_seed.json` on a healthy build. A bar is the
+`QUANTILE` of the spread of a figure over n seeds, by the wider of two rules. For normal figures it
+lies k sd above the mean, with a confidence of 95 % for the small number of seeds,
 
-    k = (z_q + sqrt(z_q^2 - a b)) / a,   a = 1 - z_c^2 / (2 (n - 1)),   b = z_q^2 - z_c^2 / n;
+    k = (z_q + sqrt(z_q^2 - a b)) / a,   a = 1 - z_c^2 / (2 (n - 1)),   b = z_q^2 - z_c^2 / n.
 
-where a few seeds are harder than the rest, beyond the median by as much as an exponential tail
-goes on from the most of n,
+For a few seeds that are harder than the rest, it lies beyond the median by an exponential tail
+extended from the maximum of n,
 
-    ln(2 (1 - q)) / ln(2 / n) (most - median).
+    ln(2 (1 - q)) / ln(2 / n) (maximum - median).
 
-Both are of a figure's logarithm, since errors spread by factors; of the square root of a share,
-or of what it lacks of 100 %, since counts do; of an estimate's error itself on either side of
-zero. So of a thousand healthy seeds about one goes beyond a bar. A count that has to be zero has
-no spread.
+Both rules apply to the logarithm of a figure, since errors spread by factors. For a share they
+apply to the square root of the share, or of its distance from 100 %, since counts spread so. For
+an estimate they apply to its signed error. About one of a thousand healthy seeds exceeds a bar. A
+count that has to be zero has no spread.
 
 Source: one-sided tolerance limits, Natrella, NBS Handbook 91 (1963), section 2-13.
 """
@@ -38,20 +38,20 @@ from ops.evaluate.accuracy import bars as pooled
 TABLE = Path(__file__).with_name("single_seed.json")
 QUANTILE, CONFIDENCE = 0.999, 0.95
 SHARES = "_pct"
-"""How the names of figures in per cent end."""
+"""Ending of the names of figures in per cent."""
 
 
 class Table(msgspec.Struct):
-    """What was measured, seed by seed.
+    """Measured figures, seed by seed.
 
     Attributes
     ----------
     first, seeds : int
-        The first seed, and how many.
+        The first seed, and the number of seeds.
     checks : dict
-        By length of the self-test's recording, `quick` or `full`, and check: errors of estimates.
+        Errors of estimates by length of the recording (`quick` or `full`) and check.
     figures : dict
-        By signal-to-noise ratio (dB) and figure: its values in the laboratory.
+        Values in the laboratory by signal-to-noise ratio (dB) and figure.
     """
 
     first: int
@@ -62,27 +62,27 @@ class Table(msgspec.Struct):
 
 @lru_cache(maxsize=1)
 def table() -> Table:
-    """Return the table that is shipped."""
+    """Return the shipped table."""
     return msgspec.json.decode(TABLE.read_bytes(), type=Table)
 
 
 def length(quick: bool) -> str:
-    """Return what the self-test's recording is called in the table."""
+    """Return the key of a length of the self-test in the table."""
     return "quick" if quick else "full"
 
 
 def ratio(snr_db: float) -> str:
-    """Return what a signal-to-noise ratio is called in the table."""
+    """Return the key of a signal-to-noise ratio in the table."""
     return f"{snr_db:g}"
 
 
 def allowed(quick: bool) -> dict[str, float]:
-    """Return how far each estimate of the self-test's recording may be off."""
-    return {what: off(errors) for what, errors in table().checks.get(length(quick), {}).items()}
+    """Return the largest allowed error of each estimate of the self-test."""
+    return {name: off(errors) for name, errors in table().checks.get(length(quick), {}).items()}
 
 
 def bars(snr_db: float) -> tuple[Bar, ...]:
-    """Return what is asked of one seed of the laboratory; what was not measured holds never."""
+    """Return the bars for one seed of the laboratory; a figure without a measurement fails."""
     found = table().figures.get(ratio(snr_db), {})
     spans = (span(b, found[b.key]) if b.key in found else (math.nan,) * 2 for b in pooled(snr_db))
     return tuple(
@@ -92,14 +92,14 @@ def bars(snr_db: float) -> tuple[Bar, ...]:
 
 
 def factor(n: int) -> float:
-    """Return how many sd above the mean of n values the quantile lies for sure."""
+    """Return the distance of the quantile above the mean of n values, in sd (see k above)."""
     q, c = NormalDist().inv_cdf(QUANTILE), NormalDist().inv_cdf(CONFIDENCE)
     a, b = 1 - c * c / (2 * (n - 1)), q * q - c * c / n
     return (q + math.sqrt(q * q - a * b)) / a
 
 
 def tail(n: int) -> float:
-    """Return how far the quantile lies beyond the median, over how far the most of n does."""
+    """Return the distance of the quantile from the median, relative to the maximum of n values."""
     return math.log(2 * (1 - QUANTILE)) / math.log(2 / n)
 
 
@@ -112,18 +112,18 @@ def ends(x: F64) -> tuple[float, float]:
 
 
 def off(errors: Sequence[float]) -> float:
-    """Return how far an estimate may be off, given its errors by seed."""
+    """Return the largest allowed error of an estimate, from its errors by seed."""
     low, high = ends(np.asarray(errors))
     return _up(max(-low, high))
 
 
 def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
-    """Return least and most of a figure, given its values by seed.
+    """Return the smallest and the largest allowed value of a figure, from its values by seed.
 
     Parameters
     ----------
     bar : Bar
-        The figure, as it is asked of many seeds: which of its sides is bad.
+        The bar of pooled seeds; it defines the bad side of the figure.
     """
     if bar.low == bar.high:
         return bar.low, max(bar.high, *values)
@@ -131,10 +131,10 @@ def span(bar: Bar, values: Sequence[float]) -> tuple[float, float]:
     if not bar.key.endswith(SHARES):
         low, high = map(math.exp, ends(np.log(x)))
         return (_down(low) if bar.low else 0.0), _up(high)
-    # Counts of a rare event may be alike in all seeds: no more is asked than of many pooled.
+    # Counts of a rare event may be equal in all seeds: the bar is not tighter than the pooled one.
     if bar.high == 100.0:
-        most = _up(ends(np.sqrt(100.0 - x))[1] ** 2)
-        return max(min(100.0 - most, bar.low), 0.0), 100.0
+        largest = _up(ends(np.sqrt(100.0 - x))[1] ** 2)
+        return max(min(100.0 - largest, bar.low), 0.0), 100.0
     return 0.0, max(_up(ends(np.sqrt(x))[1] ** 2), bar.high)
 
 

@@ -1,4 +1,4 @@
-"""The truth about a simulated recording, and how far a run is from it."""
+"""The truth about a simulated recording, and the errors of a run against it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from operators.types import F64, Bool
-from ops.results.folder import AlignedLine, FusedTick, Results
+from ops.results.folder import Results
+from ops.results.lines import SampleLine, TickLine
 
 CUTOFF_HZ, HALF_WIDTH_S, BETA = 2.0, 2.0, 6.0
 _AWAY = np.linspace(0.0, 1.0, 8193)
@@ -25,7 +26,7 @@ class ClockStep(msgspec.Struct):
 
 
 class ChannelTruth(msgspec.Struct):
-    """What is true of a channel."""
+    """True properties of a channel."""
 
     source: str
     kind: str
@@ -41,7 +42,7 @@ class ChannelTruth(msgspec.Struct):
 
 
 class Truth(msgspec.Struct):
-    """What `<name>.truth.json` says."""
+    """Content of `<name>.truth.json`."""
 
     start: float
     signal: str
@@ -57,8 +58,9 @@ class Truth(msgspec.Struct):
         true = self.channels[channel]
         if true.offset_s is None or true.skew_ppm is None:
             return None
-        run_off = (host - self.start) * true.skew_ppm * 1e-6
-        return true.offset_s - run_off - sum(r.step_s for r in true.resets if r.at <= host)
+        # offset(t) = offset(0) - skew t - sum of the steps up to t
+        drifted_s = (host - self.start) * true.skew_ppm * 1e-6
+        return true.offset_s - drifted_s - sum(r.step_s for r in true.resets if r.at <= host)
 
     def at(self, ticks: F64) -> F64:
         """Return the signal itself at `ticks` (k,), NaN off its grid."""
@@ -70,30 +72,31 @@ class Truth(msgspec.Struct):
 
 
 def load(path: Path) -> Truth:
-    """Return the truth that lies beside a recording, or at `path` itself."""
+    """Return the truth beside a recording, or at `path` itself."""
     name = path.name.removesuffix(".gz").removesuffix(".ndjson").removesuffix(".truth.json")
     return msgspec.json.decode(path.with_name(f"{name}.truth.json").read_bytes(), type=Truth)
 
 
-def fused(ticks: Iterable[FusedTick], signal: str) -> tuple[F64, F64, F64]:
-    """Return time, value and sd (k,) of the ticks, NaN where there is no value."""
+def fused(ticks: Iterable[TickLine], signal: str) -> tuple[F64, F64, F64]:
+    """Return time, value and sd (k,) of the ticks, NaN for an absent value."""
     rows = [(t.ts, t.signals[signal].value, t.signals[signal].sd) for t in ticks]
     time, value, sd = np.array(rows, dtype=float).reshape(-1, 3).T
     return time, value, sd
 
 
-def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, tuple[F64, F64]]:
-    """Return, by channel, what it says at `ticks` (k,) when nothing else is listened to.
+def alone(lines: Iterable[SampleLine], truth: Truth, ticks: F64) -> dict[str, tuple[F64, F64]]:
+    """Return the value of each channel alone at `ticks` (k,).
 
     Returns
     -------
-    dict of (as it came, corrected)
-        The newest value at each tick by arrival; and at its best: clock and lag corrected,
-        outliers out, through the same low-pass as the fused signal. NaN where it is silent.
+    dict of (uncorrected, corrected)
+        The newest value at each tick by arrival; and the value with clock and lag corrected and
+        outliers removed, through the low-pass of the fused signal. NaN in silent spells.
     """
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for line in lines:
-        rows.setdefault(line.channel, []).append((line.rx, line.ts, line.value))
+        if line.rx is not None and line.value is not None:
+            rows.setdefault(line.channel, []).append((line.rx, line.ts, line.value))
     out = {}
     for channel in rows:
         rx, ts, value = np.array(rows[channel]).T
@@ -103,10 +106,10 @@ def alone(lines: Iterable[AlignedLine], truth: Truth, ticks: F64) -> dict[str, t
     return out
 
 
-def settled(ticks: Sequence[FusedTick], members: int) -> Bool:
-    """Return at which ticks (k,) all have been live for as long as the low-pass looks back.
+def settled(ticks: Sequence[TickLine], members: int) -> Bool:
+    """Return the ticks (k,) with all members live for the half width of the low-pass.
 
-    Before, its samples were written without the lag that was not known yet.
+    Earlier samples were written before the lag was known.
     """
     whole = np.array([tick.live == members for tick in ticks], dtype=bool)
     time = np.array([tick.ts for tick in ticks])
@@ -115,9 +118,9 @@ def settled(ticks: Sequence[FusedTick], members: int) -> Bool:
 
 
 def time_errors(results: Results, truth: Truth, ticks: F64) -> F64:
-    """Return at `ticks` (k,) the largest error of any live channel's aligned time (s).
+    """Return the largest error of the aligned time of the live channels at `ticks` (k,), in s.
 
-    By the newest sync line before each tick; of a source without a clock, of its lag alone.
+    The newest sync line before each tick counts; a source without a clock has a lag only.
     """
     lines: dict[str, list[tuple[float, float]]] = {}
     for line in results.sync():
@@ -135,7 +138,7 @@ def time_errors(results: Results, truth: Truth, ticks: F64) -> F64:
 
 
 def rms_error(value: F64, true: F64) -> float:
-    """Return the RMS difference where both are known."""
+    """Return the RMS difference over all pairs of finite values."""
     error = (value - true)[np.isfinite(value - true)]
     return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
 
@@ -152,7 +155,10 @@ def _newest(time: F64, value: F64, ticks: F64) -> F64:
 
 
 def smooth(time: F64, value: F64, ticks: F64) -> F64:
-    """Return a Kaiser-windowed sinc over uneven samples, each standing for its cell."""
+    """Return a Kaiser-windowed sinc filter of uneven samples, each weighted by its cell.
+
+    y(t) = sum_i k(t - t_i) d_i x_i / sum_i k(t - t_i) d_i, d_i the width of the cell (s).
+    """
     if len(time) < 2 or not len(ticks):
         return np.full(len(ticks), np.nan)
     cell = np.minimum(np.gradient(time), 0.5)
@@ -164,7 +170,7 @@ def smooth(time: F64, value: F64, ticks: F64) -> F64:
     x = np.abs(time[index] - ticks[:, None]) / HALF_WIDTH_S
     weight = inside * np.interp(x, _AWAY, _KERNEL) * cell[index]
     total = weight.sum(axis=1)
-    # A kernel that lacks part of its samples tells of something else.
+    # An incomplete kernel has another frequency response.
     whole = np.abs(2 * CUTOFF_HZ * total - 1) < 0.1
     return np.where(
         whole, (weight * value[index]).sum(axis=1) / np.where(whole, total, 1.0), np.nan

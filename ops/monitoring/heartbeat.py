@@ -1,4 +1,6 @@
-"""`lumen heartbeat`: a heartbeat in the textfile folder of a node exporter.
+"""A sign of life in the textfile folder of a node exporter.
+
+    python -m ops.monitoring.heartbeat --dir DIR [--realm REALM] [--every S]
 
 Each realm has two series: the number of beats, and the time of the newest. A beat replaces its
 file atomically; several writers may beat for one realm.
@@ -12,8 +14,10 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from configs.inert import guard
 from sources import shutdown as stop
 
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
@@ -65,7 +69,7 @@ def _newest(page: Path) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `lumen heartbeat`."""
+    """Declare the arguments."""
     parser.add_argument(
         "--dir",
         type=Path,
@@ -99,8 +103,15 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def main(args: argparse.Namespace) -> int:
-    """Beat once or periodically; return 1 if the last beat failed."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Beat once, or periodically; return 1 if the last beat failed."""
+    guard()
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.monitoring.heartbeat",
+        description="Write heartbeats into the textfile folder of a node exporter.",
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
     if args.every is None:
         return int(_reported(args.dir, args.realm, None) is not None)
     failed: str | None = None
@@ -129,3 +140,7 @@ def _reported(folder: Path, realm: str, before: str | None) -> str | None:
             )
         return failed
     return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

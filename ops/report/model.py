@@ -149,12 +149,8 @@ def _rig(folder: Path, root: Path, plan: Plan | None) -> RigData:
     )
 
 
-class _NamedSource(TickLine):
-    rig: str | None = None
-
-
 def _own_name(reader: LineReader) -> str | None:
-    return next((line.rig for line in LineReader(reader.folder).lines("fused", _NamedSource)), None)
+    return next((line.rig for line in LineReader(reader.folder).lines("fused", TickLine)), None)
 
 
 def _plan(config: Config | None) -> Plan | None:

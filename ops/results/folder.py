@@ -1,106 +1,86 @@
-"""What a run wrote, read back: one `Results` for each rig's folder."""
+"""Results of a run, read back as lines: one `Results` for the folder of each rig."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
-from operators.types import Mode
+from ops.results.lines import (
+    DeadLineFields,
+    EvidenceLine,
+    LineReader,
+    MarkerPart,
+    SampleLine,
+    SyncLine,
+    TickLine,
+)
 from sinks.files.jsonl import segments_of
-
-T = TypeVar("T")
-
-
-class TickSignal(msgspec.Struct):
-    """One signal of a tick."""
-
-    value: float | None
-    sd: float | None
-    systematic_sd: float | None = None
-    weights: dict[str, float] = {}
-
-
-class FusedTick(msgspec.Struct):
-    """What is needed here of a line of `fused.jsonl`."""
-
-    ts: float
-    released: float
-    mode: Mode
-    live: int
-    signals: dict[str, TickSignal]
-    sync_bound_s: float | None
-
-
-class AlignedLine(msgspec.Struct):
-    """A line of `aligned.jsonl`."""
-
-    ts: float
-    rx: float
-    channel: str
-    value: float
 
 
 class Results:
-    """The files of one rig, segments put together."""
+    """The files of one rig, segments joined.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with the rig's `fused.jsonl`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._reader = LineReader(folder)
 
-    def ticks(self) -> Iterator[FusedTick]:
+    def ticks(self) -> Iterator[TickLine]:
         """Yield the fused ticks."""
-        return self._lines("fused", FusedTick)
+        return self._reader.lines("fused", TickLine)
 
-    def sync(self) -> Iterator[SyncReport]:
+    def sync(self) -> Iterator[SyncLine]:
         """Yield the sync lines."""
-        return self._lines("sync", SyncReport)
+        return self._reader.lines("sync", SyncLine)
 
-    def evidence(self) -> Iterator[EvidenceRecord]:
+    def evidence(self) -> Iterator[EvidenceLine]:
         """Yield the evidence."""
-        return self._lines("evidence", EvidenceRecord)
+        return self._reader.lines("evidence", EvidenceLine)
 
-    def dead(self) -> Iterator[DeadLine]:
+    def dead(self) -> Iterator[DeadLineFields]:
         """Yield the dead letters."""
-        return self._lines("dead", DeadLine)
+        return self._reader.lines("dead", DeadLineFields)
 
-    def markers(self) -> Iterator[MarkerLine]:
+    def markers(self) -> Iterator[MarkerPart]:
         """Yield the markers."""
-        return self._lines("markers", MarkerLine)
+        return self._reader.lines("markers", MarkerPart)
 
-    def aligned(self) -> Iterator[AlignedLine]:
-        """Yield the used samples, where the run was to write them."""
-        return self._lines("aligned", AlignedLine)
+    def aligned(self) -> Iterator[SampleLine]:
+        """Yield the used samples, if the configuration asked for them."""
+        return self._reader.lines("aligned", SampleLine)
 
-    def last_sync(self) -> dict[str, SyncReport]:
+    def last_sync(self) -> dict[str, SyncLine]:
         """Return the newest sync line of each channel."""
         return {line.channel: line for line in self.sync()}
 
-    def modes(self) -> list[tuple[float, Mode, int]]:
-        """Return the spells of one mode: when it began, the mode, how many ticks."""
+    def modes(self) -> list[tuple[float, str, int]]:
+        """Return the spells of one mode: time of the first tick, mode, number of ticks."""
         return [
-            (next(spell).ts, mode, 1 + sum(1 for _ in spell))
+            (next(spell).ts, mode or "none", 1 + sum(1 for _ in spell))
             for mode, spell in itertools.groupby(self.ticks(), key=lambda tick: tick.mode)
         ]
 
-    def _lines(self, name: str, kind: type[T]) -> Iterator[T]:
-        decode = msgspec.json.Decoder(kind).decode
-        for _, path in segments_of(self.folder, name):
-            with path.open("rb") as file:
-                yield from map(decode, file)
-
 
 def rigs(folder: Path) -> list[Results]:
-    """Return the rigs of a run: the one in the folder itself, then those with their own."""
-    found = [*folder.glob("fused.jsonl"), *sorted(folder.glob("*/fused.jsonl"))]
-    return [Results(path.parent) for path in found]
+    """Return the rigs of a run: that of the folder itself, then those of its subfolders.
+
+    A rotated run may have removed `fused.jsonl` and kept `fused.000003.jsonl`; both count.
+    """
+    places = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+    return [Results(place) for place in places if segments_of(place, "fused")]
 
 
 def run_json(folder: Path) -> dict[str, Any]:
-    """Return what `run.json` says; empty where none was finished."""
+    """Return the content of `run.json`; empty for a run without one."""
     path = folder / "run.json"
     report: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
     return report

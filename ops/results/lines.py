@@ -1,7 +1,7 @@
-"""Lines of a run as they lie on the disk: also of one that still runs, was killed or was damaged.
+"""Lines of a run as stored on disk: the one schema of the output files, and their reader.
 
-Everything but the time may be null. A line that cannot be read, such as a torn last one, is
-counted and passed over.
+A run may be active, killed or damaged. Every field but the time may therefore be null or absent.
+A line that cannot be decoded, such as a torn last one, is counted and skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -18,12 +18,12 @@ from sinks.files.jsonl import segments_of
 
 T = TypeVar("T", bound="Timed")
 SLACK_S = 120.0
-"""Lines are in order of time but for what one block of arrivals, or a lag, may put between."""
-_NEAR = 1 << 16
+"""Largest disorder of the lines in time: one block of arrivals, or one lag (s)."""
+_NEAR_BYTES = 1 << 16
 
 
 class Timed(msgspec.Struct):
-    """What every line has."""
+    """The field of every line."""
 
     ts: float
 
@@ -33,6 +33,9 @@ class SignalPart(msgspec.Struct):
 
     value: float | None = None
     sd: float | None = None
+    systematic_sd: float | None = None
+    mode: str | None = None
+    live: int | None = None
     weights: dict[str, float | None] = {}
 
 
@@ -40,6 +43,7 @@ class TickLine(Timed):
     """A line of `fused.jsonl`."""
 
     released: float | None = None
+    rig: str | None = None
     mode: str | None = None
     live: int | None = None
     signals: dict[str, SignalPart] = {}
@@ -51,6 +55,7 @@ class SyncLine(Timed):
     """A line of `sync.jsonl`."""
 
     channel: str
+    rig: str | None = None
     why: str | None = None
     state: str | None = None
     offset_s: float | None = None
@@ -62,13 +67,21 @@ class SyncLine(Timed):
     lag_s: float | None = None
     lag_sd_s: float | None = None
     confidence: float | None = None
+    search_hz: float | None = None
     rate_hz: float | None = None
     jitter_p95_s: float | None = None
     gain: float | None = None
     gain_sd: float | None = None
+    level: float | None = None
+    level_sd: float | None = None
     scale_state: str | None = None
+    hindsight: bool | None = None
     received: int | None = None
     used: int | None = None
+    outliers: int | None = None
+    late: int | None = None
+    duplicate: int | None = None
+    rejected: int | None = None
     gaps: int | None = None
 
 
@@ -79,22 +92,28 @@ class SampleLine(Timed):
     value: float | None = None
     source_ts: float | None = None
     rx: float | None = None
+    rig: str | None = None
 
 
 class EvidenceLine(Timed):
     """A line of `evidence.jsonl`."""
 
     rule: str
+    rig: str | None = None
     kind: str | None = None
     state: str | None = None
-    quote: str | None = None
+    severity: str | None = None
+    risk: str | None = None
     action: str | None = None
-    facts: dict[str, Any] = {}
+    quote: str | None = None
+    facts: dict[str, float | None] = {}
+    since: float | None = None
 
 
 class DeadLineFields(Timed):
     """A line of `dead.jsonl`."""
 
+    rig: str | None = None
     stage: str | None = None
     reason: str | None = None
     source: str | None = None
@@ -106,23 +125,25 @@ class DeadLineFields(Timed):
 class MarkerPart(Timed):
     """A line of `markers.jsonl`."""
 
+    source_ts: float | None = None
+    rig: str | None = None
     channel: str | None = None
     value: str | None = None
 
 
 class LineReader:
-    """The files of one rig. `unread` counts the lines of which nothing could be made."""
+    """The files of one rig. `unread` counts the lines that could not be decoded."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unread = 0
 
     def has(self, stem: str) -> bool:
-        """Whether the run wrote anything of this name."""
+        """Return whether a file of this name has content."""
         return any(file.seek(0, os.SEEK_END) for file in self._segments(stem))
 
     def lines(self, stem: str, kind: type[T]) -> Iterator[T]:
-        """Yield all lines, segments put together."""
+        """Yield the lines of all segments, in their order."""
         decode = msgspec.json.Decoder(kind).decode
         for file in self._segments(stem):
             for line in file:
@@ -132,7 +153,7 @@ class LineReader:
                     self.unread += 1
 
     def near(self, stem: str, kind: type[T], begin: float, end: float) -> Iterator[T]:
-        """Yield the lines from `begin` to `end` (host s) and some around them, no others read."""
+        """Yield the lines from `begin` to `end` (host s), and up to `SLACK_S` beyond."""
         decode = msgspec.json.Decoder(kind).decode
         for file in self._segments(stem):
             _seek(file, begin - SLACK_S)
@@ -146,17 +167,17 @@ class LineReader:
                 yield found
 
     def _segments(self, stem: str) -> Iterator[BinaryIO]:
-        """Yield the segments; a run that goes on may let old ones go meanwhile."""
+        """Yield the open segments; an active run may remove old ones meanwhile."""
         for _, path in segments_of(self.folder, stem):
             with suppress(FileNotFoundError), path.open("rb") as file:
                 yield file
 
 
 def _seek(file: BinaryIO, time: float) -> None:
-    """Go to where a line begins before which all are older than `time`, found by halving."""
+    """Seek to the start of a line with only older lines before it, by bisection."""
     decode = msgspec.json.Decoder(Timed).decode
     low, high = 0, file.seek(0, os.SEEK_END)
-    while high - low > _NEAR:
+    while high - low > _NEAR_BYTES:
         middle = (low + high) // 2
         file.seek(middle)
         file.readline()

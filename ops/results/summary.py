@@ -1,4 +1,4 @@
-"""What became of a run, in words and tables for the terminal."""
+"""Summary of a run for the terminal: sentences and tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import collections
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from configs.inert import inert
-from operators.types import ENDS
+from operators.types import ENDS, ChannelState
 from ops.results.folder import Results, rigs, run_json
 from ops.results.unused import UnusedKind, refused
 from ops.results.unused import findings as unused
@@ -26,14 +27,14 @@ AT_THE_END = "Clocks and lags at the end"
 
 
 def summary(folder: Path) -> Iterator[str]:
-    """Yield what a run in `folder` came to, section by section."""
+    """Yield the sections of the summary of the run in `folder`."""
     results = rigs(folder)
     for rig in results:
         head = f"Rig {rig.folder.name}\n" if len(results) > 1 else ""
         yield f"{head}{channels(rig)}"
         start = next((tick.ts for tick in rig.ticks()), 0.0)
-        told = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig, by_source(folder))}"
-        yield f"What was seen, at which second\n{told}"
+        events = f"{timeline(seen(rig), start)}\n{modes(rig)}\n{sync(rig, by_source(folder))}"
+        yield f"Detected events, by second\n{events}"
         if odd := units(rig):
             yield f"Units\n{odd}"
         yield losses(rig)
@@ -47,25 +48,29 @@ def summary(folder: Path) -> Iterator[str]:
 
 def channels(results: Results) -> str:
     """Return the newest estimates of each channel."""
-    told = results.last_sync()
+    last = results.last_sync()
+    head = ["channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz", "events"]
     rows = [
         (
-            name, s.state, with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
-            with_sd(s.skew_ppm, s.skew_sd_ppm, 1), str(s.clock_resets),
-            with_sd(s.lag_s, s.lag_sd_s, 1, 1e3), number(s.confidence, 2), number(s.rate_hz, 1),
-            str(s.received),
+            name,
+            s.state or "-",
+            with_sd(s.offset_s, s.offset_sd_s, 2, 1e3),
+            with_sd(s.skew_ppm, s.skew_sd_ppm, 1),
+            number(s.clock_resets, 0),
+            with_sd(s.lag_s, s.lag_sd_s, 1, 1e3),
+            number(s.confidence, 2),
+            number(s.rate_hz, 1),
+            number(s.received, 0),
         )
-        for name, s in told.items()
-    ]  # fmt: skip
-    head = ("channel", "state", "offset ms", "skew ppm", "resets", "lag ms", "sure", "Hz",
-            "events")  # fmt: skip
-    whole = any(s.hindsight for s in told.values())
+        for name, s in last.items()
+    ]
+    whole = any(s.hindsight for s in last.values())
     title = "Clocks and lags in hindsight, of the whole recording" if whole else AT_THE_END
     return f"{title}\n{table(head, rows)}"
 
 
 def units(results: Results) -> str:
-    """Return the members that read in unlike units, a line each, with what mends it."""
+    """Return the members in unlike units, a line each, with the remedy."""
     last, signals = results.last_sync(), {}
     for tick in results.ticks():
         signals = tick.signals
@@ -74,26 +79,26 @@ def units(results: Results) -> str:
 
 
 def seen(results: Results) -> list[Moment]:
-    """Return when the mode changed, a clock stepped and a rule fired or was resolved."""
+    """Return the times of mode changes, clock steps, and rules fired or resolved."""
     moments = [(ts, f"mode {mode}") for ts, mode, _ in results.modes()]
     moments += _steps(results)
     for found in results.evidence():
-        told = ", ".join(f"{name} {number(value, 3)}" for name, value in found.facts.items())
-        what = found.quote or told if found.state == "firing" else "resolved"
-        moments.append((found.ts, f"{found.kind} {found.rule}: {what}"))
+        facts = ", ".join(f"{name} {number(value, 3)}" for name, value in found.facts.items())
+        text = found.quote or facts if found.state == "firing" else "resolved"
+        moments.append((found.ts, f"{found.kind} {found.rule}: {text}"))
     return sorted(moments)
 
 
 def _steps(results: Results) -> Iterator[Moment]:
-    """Yield each step of a clock once, whatever the number of its source's channels."""
+    """Yield each step of a clock once, for all channels of its source."""
     before: dict[str, float] = {}
-    told = set()
+    reported = set()
     for line in results.sync():
         if line.offset_s is None:
             continue
         source = line.channel.partition(":")[0]
-        if line.why == "reset" and (source, line.clock_resets) not in told:
-            told.add((source, line.clock_resets))
+        if line.why == "reset" and (source, line.clock_resets) not in reported:
+            reported.add((source, line.clock_resets))
             step_s = before.get(line.channel, line.offset_s) - line.offset_s
             by = with_sd(step_s, line.offset_sd_s, 3)
             yield line.reset_at or line.ts, f"clock of {source} has stepped by {by} s"
@@ -101,15 +106,15 @@ def _steps(results: Results) -> Iterator[Moment]:
 
 
 def timeline(moments: Iterable[Moment], start: float) -> str:
-    """Return moments, a line each, in seconds after `start`."""
-    lines = [f"{ts - start:7.1f}  {inert(what)}" for ts, what in moments]
+    """Return the events, a line each, in seconds after `start`."""
+    lines = [f"{ts - start:7.1f}  {inert(text)}" for ts, text in moments]
     if (more := len(lines) - MAX_MOMENTS) > 0:
         lines[MAX_MOMENTS:] = [f"         and {more} more"]
     return "\n".join(lines) or "         nothing"
 
 
 def modes(results: Results) -> str:
-    """Return how much of the time each mode had."""
+    """Return the share of each mode in the ticks."""
     counts: collections.Counter[str] = collections.Counter()
     for _, mode, count in results.modes():
         counts[mode] += count
@@ -120,7 +125,7 @@ def modes(results: Results) -> str:
 
 
 def sync(results: Results, accounts: Accounts) -> str:
-    """Return the bound of the sync error, or why there is none."""
+    """Return the bound of the sync error, or the reason for its absence."""
     bounds, ticks, signals = array("d"), 0, dict[str, list[str]]()
     for tick in results.ticks():
         ticks += 1
@@ -142,9 +147,9 @@ def _why_not(results: Results, signals: dict[str, list[str]], accounts: Accounts
     lines: dict[str, MemberState] = {}
     for line in results.sync():
         before = lines.get(line.channel)
-        state = "live" if before is not None and before.live else line.state
-        came = line.received > 0
-        lines[line.channel] = MemberState(line.channel, state, line.lag_s, line.lag_sd_s, came)
+        state = "live" if before is not None and before.live else cast(ChannelState, line.state)
+        arrived = (line.received or 0) > 0
+        lines[line.channel] = MemberState(line.channel, state, line.lag_s, line.lag_sd_s, arrived)
     return reasons(
         [
             lines.get(c, MemberState(c, None, None, None, False))._replace(
@@ -157,13 +162,14 @@ def _why_not(results: Results, signals: dict[str, list[str]], accounts: Accounts
 
 
 def losses(results: Results) -> str:
-    """Return what could not be used, and why."""
+    """Return the dead letters by stage, reason and source."""
     counts: collections.Counter[tuple[str, str, str]] = collections.Counter()
     for letter in results.dead():
-        counts[letter.stage, letter.reason, letter.source] += letter.count
+        kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
+        counts[kind] += letter.count or 0
     if not counts:
         return "Dead letters: none"
-    rows = [(*what, str(count)) for what, count in sorted(counts.items())]
+    rows = [(*kind, str(count)) for kind, count in sorted(counts.items())]
     return f"Dead letters\n{table(('stage', 'reason', 'source', 'events'), rows)}"
 
 
@@ -174,30 +180,33 @@ def remarks(folder: Path, results: Iterable[Results]) -> list[str]:
     counts, first = collections.Counter[str](), dict[str, str]()
     for rig in results:
         for marker in rig.markers():
-            if is_comma_number(marker.value):
-                counts[marker.channel] += 1
-                first.setdefault(marker.channel, marker.value)
+            channel, value = marker.channel or "?", marker.value or ""
+            if is_comma_number(value):
+                counts[channel] += 1
+                first.setdefault(channel, value)
     found += [comma(inert(channel), n, first[channel]) for channel, n in counts.items()]
     more = len(found) - MAX_REMARKS
     return found[:MAX_REMARKS] + ([f"and {more} more"] if more > 0 else [])
 
 
 def by_source(folder: Path) -> Accounts:
-    """Return the ends of each source's events, by name; empty where none were written."""
+    """Return the ends of each source's events, by name; empty for a run without an account."""
     accounts: Accounts = (run_json(folder).get("account") or {}).get("by_source") or {}
     return accounts
 
 
 def findings(folder: Path, results: Iterable[Results]) -> list[str]:
-    """Return the sources of which much could not be used, a sentence each."""
+    """Return the sources with many unused events, a sentence each."""
     letters = (
-        UnusedKind(x.source, x.reason, x.count, x.sample) for rig in results for x in rig.dead()
+        UnusedKind(x.source or "?", x.reason or "?", x.count or 0, x.sample or "")
+        for rig in results
+        for x in rig.dead()
     )
     return list(unused(by_source(folder), letters))
 
 
 def account(folder: Path) -> str:
-    """Return where every event ended."""
+    """Return the number of events by source and end."""
     report = run_json(folder)
     if not report:
         return "Account: none was written"
@@ -214,7 +223,7 @@ def account(folder: Path) -> str:
 
 
 def files(folder: Path) -> str:
-    """Return where the results lie."""
+    """Return the paths and sizes of the results."""
     paths = sorted([*folder.glob("*.json*"), *folder.glob("*/*.jsonl")])
     rows = [(str(p), f"{p.stat().st_size / 1000:.1f} kB") for p in paths]
     return f"Files\n{table(('path', 'size'), rows)}"

@@ -1,16 +1,16 @@
-"""Sources of which much could not be used: a sentence each, with the reason and the remedy."""
+"""Sources with many unused events: a sentence each, with the reason and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-LATE, REJECTED = 0.05, 0.05
-"""Shares of a source's events beyond which they are a finding."""
-HALF = 0.5
+MAX_LATE, MAX_REJECTED = 0.05, 0.05
+"""Shares of the events of a source; beyond them follows a finding."""
+MOSTLY = 0.5
 _LATE = (
-    "they came when every tick that they serve had been released: raise resample.wait_s,"
-    " or take resample.profile: accurate"
+    "they arrived after the release of all ticks that they serve: raise resample.wait_s,"
+    " or choose resample.profile: accurate"
 )
 
 
@@ -26,14 +26,14 @@ class UnusedKind(NamedTuple):
 def findings(
     accounts: Mapping[str, Mapping[str, int]], letters: Iterable[UnusedKind]
 ) -> Iterator[str]:
-    """Yield a sentence for each source of which much was late or rejected.
+    """Yield a sentence for each source with many late or rejected events.
 
     Parameters
     ----------
     accounts : mapping
         The ends of each source's events, by name.
-    letters : iterable of Refused
-        The main reason of a source's rejects is the one with the most of them.
+    letters : iterable of UnusedKind
+        The reason with the most events is the main reason of a source.
     """
     counts: dict[tuple[str, str], int] = {}
     samples: dict[tuple[str, str], str] = {}
@@ -43,21 +43,21 @@ def findings(
         samples.setdefault(kind, letter.sample)
     for source, ends in sorted(accounts.items()):
         received = ends.get("received", 0)
-        if (late := ends.get("late", 0)) > LATE * received:
+        if (late := ends.get("late", 0)) > MAX_LATE * received:
             yield f"{source}: {_of(late, received)} were late: {_LATE}"
-        if (rejected := ends.get("rejected", 0)) > REJECTED * received:
-            said = f"{source}: {_of(rejected, received)} were rejected"
+        if (rejected := ends.get("rejected", 0)) > MAX_REJECTED * received:
+            text = f"{source}: {_of(rejected, received)} were rejected"
             kinds = [kind for kind in counts if kind[0] == source]
             if kinds:
                 kind = max(kinds, key=lambda kind: counts[kind])
-                said += f", {counts[kind]:,} of them as {kind[1]} ({samples[kind]})"
-            yield said
+                text += f", {counts[kind]:,} of them as {kind[1]} ({samples[kind]})"
+            yield text
 
 
 def refused(accounts: Mapping[str, Mapping[str, int]], source: str) -> bool:
-    """Whether most of a source's events were rejected."""
+    """Return whether most events of a source were rejected."""
     ends = accounts.get(source, {})
-    return ends.get("rejected", 0) > HALF * ends.get("received", 0)
+    return ends.get("rejected", 0) > MOSTLY * ends.get("received", 0)
 
 
 def _of(part: int, whole: int) -> str:

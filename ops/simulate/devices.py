@@ -1,7 +1,7 @@
-"""Devices that can be played on this machine: an OSC sender, a MIDI controller, a URE's page.
+"""Simulated devices on this machine: an OSC sender, a MIDI controller, a URE page.
 
-Each tells, on its own clock, what the configuration reads of its stream, in the units that it
-expects. Only this machine is spoken to.
+Each device sends, on its own clock, the channels that the configuration uses, in their expected
+units. Data is sent to this machine only.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ from sources.midi.port import Port
 from sources.ure.exposition import MAX_PAGE
 
 OSC_HZ, MIDI_HZ, URE_HZ = 100.0, 25.0, 10.0
-_UNIX = 2_208_988_800
+_UNIX_EPOCH = 2_208_988_800
+"""1970 on the NTP time scale (s)."""
 _ELEMENT = re.compile(r"(.+)\[([0-9]{1,3})\]")
 _LEVEL = 8.0
-"""Behind the movement, in its RMS, where only its size is read: that never turns its sign."""
+"""Constant part of a vector, in RMS of the movement; it keeps the sign of its size."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one message holds: `parts` numbers, each `gain` times the movement and `level`."""
+    """Content of one message: `parts` numbers, each `gain` times the movement plus `level`."""
 
     key: str
     gain: float
@@ -47,13 +48,13 @@ class Reading:
     parts: int = 1
 
     def of(self, value: float) -> tuple[float, ...]:
-        """Return the numbers that say `value`, the movement having an RMS of 1."""
+        """Return the numbers for a `value` of the movement, which has an RMS of 1."""
         return (self.level + self.gain * value,) * self.parts
 
 
 @dataclass(frozen=True)
 class DeviceClock:
-    """A device's own: see the words `offset` and `skew`; and how late it measures (s)."""
+    """The clock of a device, with offset and skew, and the lag of its measurement (s)."""
 
     began: float
     offset_s: float = 0.0
@@ -61,29 +62,32 @@ class DeviceClock:
     lag_s: float = 0.0
 
     def at(self, host: float) -> float:
-        """Return what it shows (s since 1970)."""
+        """Return the source time at a host time (s since 1970).
+
+        source = host - offset + (host - began) skew
+        """
         return host - self.offset_s + (host - self.began) * self.skew_ppm * 1e-6
 
 
 class Device(Protocol):
-    """Something that measures and tells, `rate_hz` times a second."""
+    """A device that measures and sends `rate_hz` times a second."""
 
     name: str
     rate_hz: float
     clock: DeviceClock
 
     def start(self) -> str:
-        """Get ready; return what is played where."""
+        """Open the output; return its description."""
 
-    def tell(self, host: float, value: float) -> None:
-        """Say what was measured at a moment (s since 1970)."""
+    def update(self, host: float, value: float) -> None:
+        """Send the value measured at a host time (s since 1970)."""
 
     def stop(self) -> None:
-        """Say no more."""
+        """Close the output."""
 
 
 class DeviceSender:
-    """A phone, say: sends a bundle with a timetag for each moment."""
+    """An OSC sender, such as a phone: one bundle with a timetag for each measurement."""
 
     rate_hz = OSC_HZ
 
@@ -96,14 +100,14 @@ class DeviceSender:
         self._socket: socket.socket | None = None
 
     def start(self) -> str:
-        """Make a socket."""
+        """Open a socket."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         return f"osc to {self._host}:{self._port}"
 
-    def tell(self, host: float, value: float) -> None:
-        """Send all readings; who does not listen misses them."""
+    def update(self, host: float, value: float) -> None:
+        """Send all readings; without a receiver they are lost."""
         assert self._socket is not None
         try:
             data = bundle(self.clock.at(host), [(r.key, r.of(value)) for r in self._readings])
@@ -118,7 +122,7 @@ class DeviceSender:
 
 
 class Controller:
-    """A MIDI controller: a port that is there as long as it is played."""
+    """A MIDI controller, with a port between `start` and `stop`."""
 
     rate_hz = MIDI_HZ
 
@@ -131,12 +135,12 @@ class Controller:
         self._player = SendWorker(self.name, MIDI_HZ, MidiOutput(keys, port))
 
     def start(self) -> str:
-        """Open the port, now or as soon as there is MIDI; it says which."""
+        """Open the port, now or as soon as MIDI is available; return its name."""
         self._player.start()
         return f"midi port {self._port}"
 
-    def tell(self, host: float, value: float) -> None:
-        """Turn the knobs; what has not changed is not sent."""
+    def update(self, host: float, value: float) -> None:
+        """Set the controls; an unchanged value is not sent."""
         self._player.put({r.key: r.of(value)[0] for r in self._readings})
 
     def stop(self) -> None:
@@ -145,7 +149,7 @@ class Controller:
 
 
 class UrePage:
-    """A URE: serves its series, as they were last told."""
+    """A URE: serves the newest values of its series."""
 
     rate_hz = URE_HZ
 
@@ -161,21 +165,22 @@ class UrePage:
         self._rng = rng
         self._readings = [r for r in readings if len(r.key) < MAX_PAGE]
         parts = urlsplit(stream.metrics_url)
-        self._at = _place(f"{parts.hostname if parts.hostname != 'localhost' else '127.0.0.1'}"
-                          f":{parts.port or 80}")  # fmt: skip
+        self._at = _place(
+            f"{parts.hostname if parts.hostname != 'localhost' else '127.0.0.1'}:{parts.port or 80}"
+        )
         self._path = parts.path or "/"
         self._url = public_url(stream.metrics_url)
         self._server: ThreadingHTTPServer | None = None
 
     def start(self) -> str:
-        """Serve the page, unless somebody else does."""
+        """Serve the page, unless the address is in use."""
         if self._url.startswith("https://"):
             return f"nothing: {self._url} needs a certificate, and pages are played on http:// only"
-        self.tell(0.0, 0.0)
+        self.update(0.0, 0.0)
         page = self
 
         class _UreHandler(BaseHTTPRequestHandler):
-            """Answers with the page."""
+            """Responds with the page."""
 
             def do_GET(self) -> None:
                 """Send the page."""
@@ -188,18 +193,18 @@ class UrePage:
                 self.wfile.write(body)
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         try:
             self._server = ThreadingHTTPServer(self._at, _UreHandler)
         except OSError as error:
-            return f"nothing: {self._url} is somebody else's ({error.strerror})"
+            return f"nothing: {self._url} is in use by another program ({error.strerror})"
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
         return f"page {self._url}"
 
-    def tell(self, host: float, value: float) -> None:
-        """Write the page anew."""
+    def update(self, host: float, value: float) -> None:
+        """Update the page."""
         lines = []
         for reading in self._readings:
             number = reading.of(value)[0]
@@ -210,7 +215,7 @@ class UrePage:
         self.page = "".join(lines).encode()
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop the server."""
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -218,12 +223,12 @@ class UrePage:
 
 def bundle(source_time: float, messages: Iterable[tuple[str, Sequence[float]]]) -> bytes:
     """Return an OSC bundle of messages of float32 each, its timetag a source time (s)."""
-    ticks = round((source_time + _UNIX) * 2**32)
+    ticks = round((source_time + _UNIX_EPOCH) * 2**32)
     parts = [b"#bundle\0", struct.pack(">Q", min(max(ticks, 0), 2**64 - 1))]
     for address, values in messages:
-        said = _text(address) + _text("," + "f" * len(values))
-        said += struct.pack(f">{len(values)}f", *values)
-        parts += [struct.pack(">i", len(said)), said]
+        message = _text(address) + _text("," + "f" * len(values))
+        message += struct.pack(f">{len(values)}f", *values)
+        parts += [struct.pack(">i", len(message)), message]
     return b"".join(parts)
 
 
@@ -233,31 +238,31 @@ def _text(text: str) -> bytes:
 
 
 def _place(addr: str | int) -> tuple[str, int]:
-    """Return where on this machine an address is reached.
+    """Return host and port of an address on this machine.
 
     Raises
     ------
     ValueError
-        It is not on this machine alone.
+        The address is not on this machine only.
     """
     where = endpoint(addr)
     address = ip_of(where.host)
     if address is not None and address.is_unspecified:
         return "127.0.0.1" if address.version == 4 else "::1", where.port
     if address is None or not address.is_loopback:
-        raise ValueError(f"{addr} is not this machine alone")
+        raise ValueError(f"{addr} is not on this machine only")
     return str(address), where.port
 
 
 def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]:
-    """Return what a device has to tell: every channel of its that the configuration uses.
+    """Return the readings of a device: each channel that the configuration uses.
 
     Parameters
     ----------
     plan : Plan
     stream : str
     keys : iterable of str
-        Besides.
+        Additional keys.
     """
     sizes: dict[str, int] = defaultdict(int)
     wanted = [name.partition(":")[2] for name in sorted(plan.used) if name.startswith(f"{stream}:")]
@@ -269,7 +274,7 @@ def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]
 
 
 def _reading(plan: Plan, channel: str, key: str, parts: int) -> Reading:
-    """Return a reading that becomes, by the channel's gain and offset, what its range allows."""
+    """Return a reading that lies, after gain and offset of the channel, within its range."""
     set_up = plan.channel(channel if parts == 1 else f"{channel}[0]")
     gain, offset = set_up.conversion
     gain = gain or 1.0

@@ -1,4 +1,4 @@
-"""The movement that simulated instruments measure."""
+"""The movement measured by simulated instruments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ SWELL_HZ, SWELL = 0.013, 0.3
 
 
 class Movement:
-    """What is measured: a band-limited signal of RMS 1 that can be asked at any time."""
+    """A band-limited signal of RMS 1, defined at any time.
+
+    x(t) = (1 + S sin(2 pi f_s t + p_s)) sum_k a_k sin(2 pi f_k t + p_k)
+    """
 
     def __init__(self, rng: np.random.Generator, count: int = 160, *, flat: bool = False) -> None:
         if flat:

@@ -1,11 +1,11 @@
-"""Seeded recordings whose truth is known.
+"""Seeded recordings with known truth.
 
-A performer moves; several instruments measure it, each with its own clock, rate, lag and
-faults. The movement is a sum of sinusoids from 0.05 to 1.5 Hz, falling off like 1/f with a
-rise where breathing lies, under a slow swell: it never repeats, so that a lag is unique.
+Several instruments measure one movement, each with its own clock, rate, lag and faults. The
+movement is a sum of sinusoids from 0.05 to 1.5 Hz with a 1/f spectrum, a peak at the breathing
+rate and a slow swell. It never repeats, so that a lag is unique.
 
-All truth is on the host axis: what arrives less the queueing, the constant path delay left
-in, since no one-way stamp can show it. The same arguments give the same bytes.
+All truth is on the host axis: arrival less queueing. The constant path delay stays included, since
+one-way stamps cannot show it. Equal arguments give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ops.simulate.scenario import Scenario, Sensor, Span
 
 START = 1_730_000_000.0
 HELD_SPAN = 10.0
-"""A held controller's 0 to 127 covers this many units, zero in the middle."""
+"""Range of a held controller (0 to 127) in units of the signal, zero in the middle."""
 FACTS = {
     "ure_phase_diff_mean": (0.012, 0.046, 0.001),
     "ure_harmony_index": (0.90, 0.71, 0.006),
     "ure_coherence_level": (0.93, 0.70, 0.006),
     "ure_residual_entropy_last": (0.08, 0.34, 0.004),
 }
-"""What the engine says of itself: when all is calm, in trouble, and its noise (sd)."""
+"""Facts of the engine: value in calm, value in trouble, and noise (sd)."""
 DAMAGED = (
     '{"ts":1730000000.1,"source":"osc_1","key":',
     "#bundle /body/pulse ,f",
@@ -41,7 +41,7 @@ DAMAGED = (
 
 
 class Measured(Protocol):
-    """Anything that has a value at any time."""
+    """A signal, defined at any time."""
 
     def at(self, time: F64) -> F64:
         """Return the value at `time` (n,), in seconds after the start."""
@@ -61,19 +61,19 @@ class SimulatedRows:
     outlier: Bool
 
     def take(self, index: I64 | Bool) -> SimulatedRows:
-        """Return some of them."""
+        """Return the selected rows."""
         return SimulatedRows(**{k: v[index] for k, v in vars(self).items()})
 
     @staticmethod
     def join(parts: Iterable[SimulatedRows]) -> SimulatedRows:
-        """Return all of them, one part after the other."""
+        """Return the rows of all parts, in their order."""
         columns = [vars(p) for p in parts]
         return SimulatedRows(**{k: np.concatenate([c[k] for c in columns]) for k in columns[0]})
 
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """Rows in order of arrival, the lines that are none, and the truth about them."""
+    """Rows in order of arrival, damaged lines, and the truth about them."""
 
     scenario: Scenario
     seed: int
@@ -105,12 +105,12 @@ class SimulatedRecording:
             )
 
     def write(self, path: Path) -> Path:
-        """Write the recording, gzipped where its name ends in `.gz`, and the truth beside it.
+        """Write the recording, gzipped for a name in `.gz`, and the truth beside it.
 
         Returns
         -------
         Path
-            Of the truth: `<name>.truth.json`.
+            The truth: `<name>.truth.json`.
         """
         write(path, self)
         truth = path.with_name(path.name.removesuffix(".gz").removesuffix(".ndjson"))
@@ -137,12 +137,12 @@ def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) ->
     Parameters
     ----------
     scenario : Scenario
-        What is there to be recorded.
+        Instruments and their faults.
     seed : int
-        Chooses movement, noise, losses and delays; each sensor draws from a stream of its
-        own, so that a change to one leaves the others as they were.
+        Seed of movement, noise, losses and delays; each sensor has a random stream of its own,
+        so that a change of one leaves the others unchanged.
     movement : Measured, optional
-        What is measured; by default one that the seed draws.
+        The measured signal; by default drawn from the seed.
     """
     movement = movement or Movement(np.random.default_rng([seed, 0]), flat=scenario.flat)
     names = tuple((s.source, s.key) for s in scenario.sensors)
@@ -186,7 +186,7 @@ def _measure(
 
 
 def _spoil(sensor: Sensor, rows: SimulatedRows, rng: np.random.Generator) -> SimulatedRows:
-    """Return the rows with their faults: outliers, values and stamps beyond belief, copies."""
+    """Return the rows with faults: outliers, implausible values and stamps, duplicates."""
     n = len(rows.value)
     rows.outlier = rng.random(n) < sensor.outliers
     size = rng.choice([-1.0, 1.0], n) * rng.uniform(8, 20, n)
@@ -207,13 +207,13 @@ def _report(
     scenario: Scenario, name: int, calm: float, troubled: float, sd: float, rng: np.random.Generator
 ) -> SimulatedRows:
     sent = np.arange(0.5, scenario.seconds, scenario.facts_every_s)
-    # It notices within some seconds, and takes as long to calm down again.
+    # The facts rise and fall within 6 s.
     rise = [
         np.clip((sent - a) / 6, 0, 1) * np.clip((b + 6 - sent) / 6, 0, 1)
         for a, b in scenario.trouble
     ]
-    worry = np.max(rise, axis=0, initial=0.0) if rise else np.zeros(len(sent))
-    value = calm + (troubled - calm) * worry + sd * rng.standard_normal(len(sent))
+    level = np.max(rise, axis=0, initial=0.0) if rise else np.zeros(len(sent))
+    value = calm + (troubled - calm) * level + sd * rng.standard_normal(len(sent))
     engine = next((s for s in scenario.sensors if s.source == "ure"), Sensor("ure", "", 1.0))
     rows = _arrive(scenario, engine, name, sent, value, rng)
     for span in engine.silent:
@@ -224,20 +224,25 @@ def _report(
 def _arrive(
     scenario: Scenario, sensor: Sensor, name: int, sent: F64, value: F64, rng: np.random.Generator
 ) -> SimulatedRows:
-    """Return readings as they reach us: delayed, and stamped by the sensor's clock."""
+    """Return readings with their arrival times and the stamps of the sensor clock."""
     n = len(sent)
     host = sent + scenario.path_s
     rx = np.round(host + rng.exponential(scenario.queue_s, n), 6)
     if not sensor.stamped:
-        rx = np.maximum.accumulate(rx)  # a cable; only packets overtake each other
+        rx = np.maximum.accumulate(rx)  # a cable keeps the order, a network does not
     clock = sent * (1 + sensor.skew_ppm * 1e-6) - sensor.offset_s
     for at, step in sensor.resets:
         clock = clock + step * (host >= at)
     return SimulatedRows(
-        name=np.full(n, name), host=host, rx=rx, ts=START + (clock if sensor.stamped else rx),
-        value=value, seq=np.arange(n), stamped=np.full(n, sensor.stamped),
+        name=np.full(n, name),
+        host=host,
+        rx=rx,
+        ts=START + (clock if sensor.stamped else rx),
+        value=value,
+        seq=np.arange(n),
+        stamped=np.full(n, sensor.stamped),
         outlier=np.zeros(n, bool),
-    )  # fmt: skip
+    )
 
 
 def _within(time: F64, span: Span) -> Bool:
@@ -249,8 +254,8 @@ def _truth(recording: SimulatedRecording) -> dict[str, Any]:
     channels = {}
     for k, s in enumerate(scenario.sensors):
         mine = rows.name == k
-        # Without stamps of its own, what a reading waits in queues is lag; so is, on average,
-        # half of the time until a held one is read again.
+        # Without stamps, the mean queueing delay counts as lag. For a held channel, so does half
+        # of its reading period.
         lag = s.lag_s + scenario.queue_s * (not s.stamped) + s.held / s.rate_hz / 2
         offset = s.offset_s + scenario.path_s * (1 + s.skew_ppm * 1e-6)
         channels[s.channel] = {

@@ -1,4 +1,4 @@
-"""What a simulated recording is made of: instruments, clocks, ways and faults."""
+"""Content of a simulated recording: instruments, clocks, paths and faults."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Sensor:
-    """One channel: an instrument, its clock, its way to us and its faults.
+    """One channel: an instrument, its clock, its path to the host and its faults.
 
     Attributes
     ----------
     rate_hz : float
-        Readings a second; a `held` one is read so often and sent when it has changed.
+        Readings a second; a `held` channel is read at this rate and sent on change.
     offset_s, skew_ppm, lag_s : float
-        Of the clock at the start and of the reading, signs as everywhere. On the host axis
-        the offset is larger by the path delay.
+        Clock offset at the start, clock skew, and lag of the reading. On the host axis the
+        offset is larger by the path delay.
     noise : float
-        Standard deviation of one reading, the movement having an RMS of 1.
+        Standard deviation of one reading; the movement has an RMS of 1.
     gain, bias : float
-        What it makes of the movement and its noise.
+        Scale and offset of the reading: bias + gain (movement + noise).
     loss, outliers : float
-        Share of the readings lost; share thrown off by 8 to 20.
+        Share of the readings lost; share with an error of 8 to 20.
     duplicates, out_of_range, wild : int
-        Packets that come twice; values of 1000; stamps 1e6 s ahead.
+        Number of duplicate packets; of values of 1000; of stamps 1e6 s ahead.
     resets : tuple of (host s after the start, s)
-        When, and by how much, the source clock steps.
+        Times and sizes of the steps of the source clock.
     silent : tuple of (from, to)
         Host seconds after the start.
     noisy : tuple of ((from, to), sd)
         Spells of noise.
     held, stamped : bool
-        Quantised to 0..127 and sent on change; whether it has a clock of its own.
+        Quantised to 0..127 and sent on change; stamped by a clock of its own.
     """
 
     source: str
@@ -68,21 +68,21 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is to be recorded.
+    """Instruments of one recording, and the properties of their paths.
 
     Attributes
     ----------
     path_s, queue_s : float
         Constant delay of every path; mean of the exponential queueing on top (s).
     facts_every_s : float
-        How often the engine speaks of itself; 0: never.
+        Period of the facts of the engine (s); 0: no facts.
     trouble : tuple of (from, to)
-        When it has reason to complain (host s after the start).
+        Spells of bad facts (host s after the start).
     damaged : int
-        Lines that nobody can decode.
+        Number of undecodable lines.
     flat : bool
-        The movement has as much power at all frequencies from 0.02 to 1.5 Hz, as bars for
-        accuracy suppose, instead of a body's.
+        The movement has a flat spectrum from 0.02 to 1.5 Hz, as assumed by the accuracy bars,
+        instead of that of a body.
     """
 
     seconds: float
@@ -100,7 +100,7 @@ class Scenario:
 def studio(seconds: float = 180.0) -> Scenario:
     """Return the studio of the demo: one performer, four instruments, every kind of fault.
 
-    Times are those of three minutes and stretch with `seconds`.
+    Times are those of three minutes and scale with `seconds`.
     """
     unit = seconds / 180
     noisy, silent = (50 * unit, 75 * unit), (112 * unit, 124 * unit)
@@ -108,45 +108,74 @@ def studio(seconds: float = 180.0) -> Scenario:
         seconds=seconds,
         sensors=(
             Sensor(
-                "ure", "pulse", 20.0, "ure", noise=0.1, loss=0.02,
+                "ure",
+                "pulse",
+                20.0,
+                "ure",
+                noise=0.1,
+                loss=0.02,
                 silent=((150 * unit, 156 * unit),),
             ),
             Sensor(
-                "osc_1", "/body/pulse", 50.0, offset_s=-3.214, skew_ppm=87.0, lag_s=0.18,
-                noise=0.12, loss=0.02, duplicates=5, wild=1, resets=((90 * unit, 0.5),),
+                "osc_1",
+                "/body/pulse",
+                50.0,
+                offset_s=-3.214,
+                skew_ppm=87.0,
+                lag_s=0.18,
+                noise=0.12,
+                loss=0.02,
+                duplicates=5,
+                wild=1,
+                resets=((90 * unit, 0.5),),
                 silent=(silent,),
             ),
             Sensor(
-                "osc_2", "/wrist/pulse", 31.7, offset_s=7.905, skew_ppm=-140.0, lag_s=0.42,
-                noise=0.12, loss=0.02, outliers=0.01, out_of_range=1, noisy=((noisy, 1.2),),
+                "osc_2",
+                "/wrist/pulse",
+                31.7,
+                offset_s=7.905,
+                skew_ppm=-140.0,
+                lag_s=0.42,
+                noise=0.12,
+                loss=0.02,
+                outliers=0.01,
+                out_of_range=1,
+                noisy=((noisy, 1.2),),
                 silent=(silent,),
             ),
             Sensor(
-                "midi_1", "cc/1/1", 38.3, lag_s=0.05, noise=0.02, held=True, stamped=False,
+                "midi_1",
+                "cc/1/1",
+                38.3,
+                lag_s=0.05,
+                noise=0.02,
+                held=True,
+                stamped=False,
             ),
         ),
         facts_every_s=2.0,
         trouble=(noisy,),
         damaged=3,
-    )  # fmt: skip
+    )
 
 
 def laboratory(
     seed: int, snr_db: float = 20.0, seconds: float = 600.0, members: int = 5, gains: float = 0.0
 ) -> Scenario:
-    """Return the instruments by which accuracy is judged.
+    """Return the instruments of the accuracy figures.
 
-    A reference on the host's own clock and four sensors with clocks within 200 ppm, lags within
+    A reference on the host clock and four sensors with clocks within 200 ppm, lags within
     2 s and offsets within 5 s, drawn by the seed; each sensor's clock steps by 0.5 s at half time.
 
     Parameters
     ----------
     snr_db : float
-        Power of the movement over that of one reading's noise.
+        Power of the movement relative to the noise of one reading (dB).
     members : int
-        The reference and so many less one of the sensors, five at most.
+        Number of channels, the reference included, five at most.
     gains : float
-        The sensors' gains are within this of 1.
+        Largest deviation of the gains of the sensors from 1.
     """
     rng = np.random.default_rng([seed, 4])
     gain = 1 + gains * np.random.default_rng([seed, 5]).uniform(-1, 1, 4)
@@ -156,9 +185,17 @@ def laboratory(
         skew_ppm, lag_s, offset_s = rng.uniform(-1, 1, 3) * (200, 2, 5)
         sensors.append(
             Sensor(
-                f"s{k + 1}", "pulse", rate_hz, offset_s=float(offset_s), skew_ppm=float(skew_ppm),
-                lag_s=float(lag_s), noise=noise, loss=0.02, outliers=0.01,
-                resets=((seconds / 2, 0.5),), gain=float(gain[k]),
+                f"s{k + 1}",
+                "pulse",
+                rate_hz,
+                offset_s=float(offset_s),
+                skew_ppm=float(skew_ppm),
+                lag_s=float(lag_s),
+                noise=noise,
+                loss=0.02,
+                outliers=0.01,
+                resets=((seconds / 2, 0.5),),
+                gain=float(gain[k]),
             )
-        )  # fmt: skip
+        )
     return Scenario(seconds=seconds, sensors=tuple(sensors[:members]), flat=True)

@@ -1,8 +1,8 @@
-"""The licences of everything that a bill of materials lists, with their texts.
+"""Licences of all packages in a bill of materials, with their texts.
 
     python -m ops.text.licences SBOM.json LICENCES.txt
 
-runs in the environment that the bill lists. Source of the format: CycloneDX 1.6, ECMA-424.
+runs in the environment of the bill. Source of the format: CycloneDX 1.6, ECMA-424.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 TEXT = re.compile(r"(LICEN[CS]E|COPYING|NOTICE)[^/]*", re.IGNORECASE)
-"""The names of files with a text of a licence; wheels keep them in their `.dist-info`."""
+"""File names of licence texts in the `.dist-info` of wheels."""
 UNNAMED = "named in its text alone"
 
 
@@ -26,9 +26,9 @@ class Licensed(NamedTuple):
     Attributes
     ----------
     name, version : str
-        As the bill has them.
+        As in the bill.
     declared : str
-        SPDX expression, identifiers or trove classifiers; empty if it declares none.
+        SPDX expression, identifiers or trove classifiers; empty for none.
     texts : dict
         Texts by file, relative to where packages are installed.
     """
@@ -40,12 +40,12 @@ class Licensed(NamedTuple):
 
 
 def declared(component: Mapping[str, Any]) -> str:
-    """Return the licences that a component of a bill declares, in its order.
+    """Return the declared licences of a component of a bill, in its order.
 
     Parameters
     ----------
     component : dict
-        A component of CycloneDX. Whole texts that stand in place of a name are passed over.
+        A component of CycloneDX. Full texts in place of a name are skipped.
     """
     names: dict[str, None] = {}
     for entry in component.get("licenses", ()):
@@ -60,7 +60,7 @@ def declared(component: Mapping[str, Any]) -> str:
 
 
 def texts(name: str) -> dict[str, str]:
-    """Return the texts that an installed package brings in its metadata, by file."""
+    """Return the licence texts in the metadata of an installed package, by file."""
     try:
         files = distribution(name).files or ()
     except PackageNotFoundError:
@@ -73,13 +73,13 @@ def texts(name: str) -> dict[str, str]:
 
 
 def licensed(bill: Mapping[str, Any]) -> list[Licensed]:
-    """Return every package of a bill, by name."""
+    """Return the packages of a bill, sorted by name."""
     parts = sorted(bill["components"], key=lambda part: str(part["name"]).casefold())
     return [Licensed(p["name"], p["version"], declared(p), texts(p["name"])) for p in parts]
 
 
 def listing(packages: Iterable[Licensed]) -> str:
-    """Return the list: a line a package, then their texts."""
+    """Return the list: a line for each package, then their texts."""
     packages = list(packages)
     lines = [f"{p.name} {p.version}: {p.declared or UNNAMED}" for p in packages]
     for package in packages:
@@ -90,12 +90,12 @@ def listing(packages: Iterable[Licensed]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the list; refuse a bill that is empty or has a package without any licence."""
+    """Write the list; refuse an empty bill, or one with a package without a licence."""
     bill, target = map(Path, arguments)
     packages = licensed(json.loads(bill.read_text("utf-8")))
     without = [p.name for p in packages if not p.declared and not p.texts]
     if without or not packages:
-        named = ", ".join(without) or "everything, for it lists nothing"
+        named = ", ".join(without) or "any package, since the bill is empty"
         print(f"{bill}: no licence of {named}", file=sys.stderr)
         return 1
     target.write_text(listing(packages), "utf-8")

@@ -1,4 +1,4 @@
-"""Numbers as they stand in a text."""
+"""Numbers as text, for sentences."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ NONE = "not known"
 
 
 def known(value: float | None) -> bool:
-    """Whether there is a number."""
+    """Return whether the value is a finite number."""
     return value is not None and math.isfinite(value)
 
 
 def plain(value: float | None, digits: int = 3) -> str:
-    """Return a number to some significant digits, not in powers of ten while it is readable."""
+    """Return a number with `digits` significant digits, in powers of ten beyond 12 places."""
     if value is None or not math.isfinite(value):
         return NONE
     if not value:
@@ -28,7 +28,7 @@ def plain(value: float | None, digits: int = 3) -> str:
 
 
 def unsure(value: float | None, sd: float | None, scale: float = 1.0) -> str:
-    """Return `value ± sd`, the sd to two digits and the value to the same place."""
+    """Return `value ± sd`: the sd with two digits, the value to the same place."""
     if value is None or not math.isfinite(value):
         return NONE
     if sd is None or not math.isfinite(sd):
@@ -41,7 +41,7 @@ def unsure(value: float | None, sd: float | None, scale: float = 1.0) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """Return a part of a whole in per cent; what is not all is never said to be."""
+    """Return a part of a whole in per cent; an incomplete part never rounds to 100 %."""
     if not whole:
         return NONE
     percent = 100 * part / whole
@@ -53,9 +53,9 @@ def share(part: int, whole: int) -> str:
     return f"{rounded.removesuffix('.0')} %"
 
 
-def count(number: int, what: str) -> str:
-    """Return a number of things."""
-    return f"{number:,} {what if number == 1 else what + 's'}".replace(",", " ")
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}".replace(",", " ")
 
 
 def milliseconds(value_s: float | None) -> str:
@@ -64,7 +64,7 @@ def milliseconds(value_s: float | None) -> str:
 
 
 def utc(time: float | None) -> str:
-    """Return a host time as a date; where it is none since 1970, in seconds."""
+    """Return a host time as a UTC date, or in seconds for times that are no date."""
     if time is None:
         return NONE
     try:

@@ -1,4 +1,4 @@
-"""A table for the terminal: columns as wide as they need to be, numbers to the right."""
+"""A table for the terminal: minimal column widths, numbers right-aligned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from configs.inert import inert
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return the lines of a table; the first column stands left, the others right."""
+    """Return the lines of a table: first column left-aligned, the others right-aligned."""
     cells = [[inert(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
@@ -24,10 +24,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float | None, digits: int, scale: float = 1.0) -> str:
-    """Return a number, or a dash where there is none; `scale` turns s into ms, say."""
+    """Return a number times `scale`, or a dash for none."""
     if value is None or math.isnan(value):
         return "-"
-    # What rounds to nothing has no sign.
+    # Adding 0.0 removes the sign of a rounded zero.
     return f"{round(value * scale, digits) + 0.0:.{digits}f}"
 
 
@@ -43,6 +43,6 @@ def measured(value: float | None, sd: float | None, digits: int, scale: float = 
 
 
 def with_sd(value: float | None, sd: float | None, digits: int, scale: float = 1.0) -> str:
-    """Return `value ±sd`, as far as they are there."""
-    told = number(value, digits, scale)
-    return told if sd is None or told == "-" else f"{told} ±{number(sd, digits, scale)}"
+    """Return `value ±sd`, without an absent sd."""
+    text = number(value, digits, scale)
+    return text if sd is None or text == "-" else f"{text} ±{number(sd, digits, scale)}"

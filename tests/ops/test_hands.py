@@ -26,22 +26,22 @@ READ = r'environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z]
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
 
-def make(*words):
+def make(*arguments):
     """What `make` says, the environment taken as made."""
     done = subprocess.run(
-        ["make", "-s", "-o", ".venv/ready", *words], cwd=ROOT, capture_output=True, text=True,
+        ["make", "-s", "-o", ".venv/ready", *arguments], cwd=ROOT, capture_output=True, text=True,
         check=True, env={"PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     return done.stdout.replace("\\\n", " ")
 
 
 @needs_make
-def test_help_tells_every_target_old_names_beside_new_commands():
+def test_help_lists_every_target_with_its_command():
     new, _, old = make("help").partition("Names of v1.9 and v2.0a")
-    told = {line.split()[1]: " ".join(line.split()[2:]) for line in old.splitlines()[1:]}
-    assert set(told) >= OLD
-    assert set(re.findall(r"^  make (\S+)", new, re.MULTILINE)) | set(told) >= TARGETS - {"\\"}
-    for name, command in told.items():
+    stated = {line.split()[1]: " ".join(line.split()[2:]) for line in old.splitlines()[1:]}
+    assert set(stated) >= OLD
+    assert set(re.findall(r"^  make (\S+)", new, re.MULTILINE)) | set(stated) >= TARGETS - {"\\"}
+    for name, command in stated.items():
         if command.startswith(("lumen", "python -m")):
             first = command.partition(" [")[0].replace("lumen", "python -m ops")
             assert first.replace("$REALM", "prod") in make("-n", name)
@@ -49,7 +49,7 @@ def test_help_tells_every_target_old_names_beside_new_commands():
 
 @needs_make
 @pytest.mark.parametrize("target", sorted(OLD - {"obs-lint"}))
-def test_what_a_target_calls_is_there(target):
+def test_the_modules_of_each_target_exist(target):
     called = re.findall(r"python -m (\S+)(?: (\w+))?", make("-n", target))
     assert called
     for module, word in called:
@@ -65,24 +65,24 @@ def test_a_realm_can_be_named():
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_call_make_only(workflow):
-    told = yaml.safe_load(workflow.read_text())
-    assert told["name"] == workflow.stem
-    assert told["permissions"] == {"contents": "read"}
-    for job in told["jobs"].values():
+    stated = yaml.safe_load(workflow.read_text())
+    assert stated["name"] == workflow.stem
+    assert stated["permissions"] == {"contents": "read"}
+    for job in stated["jobs"].values():
         runs = [step["run"] for step in job["steps"] if "run" in step]
         assert runs
         for run in runs:
             if run == ".ci/run":
                 assert (ROOT / run).stat().st_mode & 0o111
             elif run != "sudo apt-get update":
-                words = run.split()
-                assert words[0] == "make"
-                assert {word for word in words[1:] if "=" not in word} <= TARGETS
+                argv = run.split()
+                assert argv[0] == "make"
+                assert {word for word in argv[1:] if "=" not in word} <= TARGETS
 
 
 def test_each_python_that_is_promised_is_checked():
-    told = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    versions = told["jobs"]["checks"]["strategy"]["matrix"]["python"]
+    stated = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    versions = stated["jobs"]["checks"]["strategy"]["matrix"]["python"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     low, high = re.findall(r"3\.(\d+)", project["requires-python"])
     minors = range(int(low), int(high))
@@ -103,8 +103,8 @@ def environment():
 
 def test_every_variable_is_in_the_example_and_no_other():
     example = (ROOT / ".env.example").read_text()
-    told = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
-    assert sorted(told) == sorted(environment())
+    stated = re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)
+    assert sorted(stated) == sorted(environment())
 
 
 SHOW = """
@@ -114,7 +114,7 @@ print(address(None), os.environ["LUMEN_CONFIG"] == DEFAULT)
 """
 
 
-def test_the_example_sets_what_holds_without_it():
+def test_the_example_environment_has_the_defaults():
     shown = subprocess.run(
         ["sh", "-ec", 'set -a; . ./.env.example; exec "$0" -c "$1"', sys.executable, SHOW],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -122,7 +122,7 @@ def test_the_example_sets_what_holds_without_it():
     assert shown.stdout == "http://127.0.0.1:9310 True\n"
 
 
-def test_what_is_said_not_to_be_carried_over_is_not_there():
+def test_names_not_carried_over_are_absent():
     text = (ROOT / "README.md").read_text()
     table = text.partition("## Coming from v1.9 or v2.0a")[2].partition("\n## ")[0]
     gone = [row.split("|")[1] for row in table.splitlines() if row.startswith("| ")][1:]

@@ -1,7 +1,7 @@
-"""What is heard of a channel: how often, between which numbers, at a rate or when it changes.
+"""Statistics of each received channel: rate, range, and kind (sampled or held).
 
-State: 1,024 events of each of 512 channels and 512 vectors; of further ones only how many events
-they were.
+State: 1,024 events of each of 512 channels and 512 vectors; of further channels the number of
+events only.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from math import hypot, inf, isnan, nan
 import numpy as np
 
 from operators.plan import MIDI_KEY
-from ops.cli.guess.kinds import MIN_COUNT, SWITCH, nature, steady
+from ops.cli.guess.kinds import MAX_SWITCH, MIN_COUNT, nature, steady
 from sources.inbox import Item, Message, Unread
 
 __all__ = ["HEAD", "MAX_CHANNELS", "MIN_COUNT", "ChannelSurvey", "SurveyedChannel", "shown"]
 
 MAX_CHANNELS = 512
-_EVENTS = 1024
+_MAX_EVENTS = 1024
 _SPACE = 3
-"""Numbers of a vector in space, whose size does not depend on how a device is turned."""
+"""Components of a vector in space, whose size is independent of the orientation of a device."""
 
 
 @dataclass(eq=False)
@@ -38,11 +38,11 @@ class SurveyedChannel:
     texts: int = 0
     own_clock: bool = False
     levels: set[float] = field(default_factory=set)
-    rx: deque[float] = field(default_factory=lambda: deque(maxlen=_EVENTS))
-    values: deque[float] = field(default_factory=lambda: deque(maxlen=_EVENTS))
+    rx: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_EVENTS))
 
-    def say(self, rx: float, value: float | str, ts: float) -> None:
-        """Take one event: arrival and source time (s, NaN: none)."""
+    def add(self, rx: float, value: float | str, ts: float) -> None:
+        """Add one event: arrival, value and source time (s, NaN: none)."""
         if not self.events:
             self.first = rx
         self.last = rx
@@ -54,15 +54,15 @@ class SurveyedChannel:
             self.low, self.high = min(self.low, value), max(self.high, value)
             self.rx.append(rx)
             self.values.append(value)
-            if len(self.levels) <= SWITCH:
+            if len(self.levels) <= MAX_SWITCH:
                 self.levels.add(value)
 
     def is_number(self) -> bool:
-        """Whether it has had a number."""
+        """Return whether a number was received."""
         return self.low <= self.high
 
     def rate_hz(self, now: float) -> float:
-        """Return events a second: lately if it is steady, else since the first one."""
+        """Return events per second: of the newest if the rate is steady, else since the first."""
         gaps = np.diff(np.array(self.rx))
         gaps = gaps[gaps > 0]
         if steady(gaps, now - self.last):
@@ -80,18 +80,18 @@ class SurveyedChannel:
 
 
 class ChannelSurvey:
-    """All channels that were heard.
+    """All received channels.
 
     Attributes
     ----------
     channels : dict
-        By name, in the order in which they were first heard.
+        By name, in order of the first event.
     vectors : dict
-        Sizes of arrays of three numbers, by the channel of the array.
+        Sizes of arrays of three numbers, by channel of the array.
     others : int
         Events of channels beyond the 512.
     refused : dict
-        Events that could not be used, by stream and reason.
+        Rejected events, by stream and reason.
     """
 
     def __init__(self) -> None:
@@ -101,23 +101,23 @@ class ChannelSurvey:
         self.refused: dict[str, int] = {}
 
     def take(self, stream: str, item: Item) -> None:
-        """Take what a stream's inbox held."""
+        """Add an item from the inbox of a stream."""
         if isinstance(item, Unread):
             why = f"{stream}: {item.reason}"
             self.refused[why] = self.refused.get(why, 0) + item.events
         elif isinstance(item, Message):
             name = f"{stream}:{item.key}"
             if not isinstance(item.value, tuple):
-                self._say(self.channels, name, item.rx, item.value, item.ts)
+                self._add(self.channels, name, item.rx, item.value, item.ts)
                 return
             numbers = [x for x in item.value if not isinstance(x, str) and not isnan(x)]
             for i, value in enumerate(item.value):
                 if not isinstance(value, str) and not isnan(value):
-                    self._say(self.channels, f"{name}[{i}]", item.rx, value, item.ts)
+                    self._add(self.channels, f"{name}[{i}]", item.rx, value, item.ts)
             if len(numbers) == len(item.value) == _SPACE:
-                self._say(self.vectors, name, item.rx, hypot(*numbers), item.ts)
+                self._add(self.vectors, name, item.rx, hypot(*numbers), item.ts)
 
-    def _say(
+    def _add(
         self, into: dict[str, SurveyedChannel], name: str, rx: float, value: float | str, ts: float
     ) -> None:
         channel = into.get(name)
@@ -126,10 +126,10 @@ class ChannelSurvey:
                 self.others += into is self.channels
                 return
             channel = into[name] = SurveyedChannel(name)
-        channel.say(rx, value, ts)
+        channel.add(rx, value, ts)
 
     def rename(self, source: str, name: str) -> None:
-        """Call a source by another name, which none has."""
+        """Rename a source to an unused name."""
         for group in (self.channels, self.vectors):
             for channel in list(group.values()):
                 group[channel.name] = group.pop(channel.name)
@@ -139,21 +139,24 @@ class ChannelSurvey:
                     group[channel.name] = channel
 
     def rows(self, now: float) -> list[tuple[str, ...]]:
-        """Return a line a channel: see `HEAD`."""
+        """Return the cells of each channel: see `HEAD`."""
         return [
             (
-                shown(c.name), f"{c.rate_hz(now):.1f}", str(c.events),
+                shown(c.name),
+                f"{c.rate_hz(now):.1f}",
+                str(c.events),
                 f"{c.low:.4g} .. {c.high:.4g}" if c.is_number() else "-",
-                c.kind(now), "yes" if c.own_clock else "no",
+                c.kind(now),
+                "yes" if c.own_clock else "no",
             )
             for c in self.channels.values()
-        ]  # fmt: skip
+        ]
 
 
 HEAD = ("channel", "Hz", "events", "range", "kind", "own clock")
 
 
-def shown(name: str, most: int = 48) -> str:
-    """Return a name that a terminal can show, cut where it is too long."""
+def shown(name: str, max_length: int = 48) -> str:
+    """Return the printable form of a name, cut to `max_length`."""
     clean = re.sub(r"[^ -~]", "?", name)
-    return clean if len(clean) <= most else f"{clean[: most - 3]}..."
+    return clean if len(clean) <= max_length else f"{clean[: max_length - 3]}..."

@@ -1,4 +1,4 @@
-"""A configuration worked out from what recordings hold."""
+"""A configuration derived from the content of recordings."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from sources.tape.reader import is_tape
 from sources.xdf.streams import READINGS
 
 FACTS = (
-    "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
-)  # fmt: skip
+    "ure_phase_diff_mean",
+    "ure_harmony_index",
+    "ure_coherence_level",
+    "ure_residual_entropy_last",
+)
 CONTROLLER = re.compile(r"(cc|cc14|nrpn|pitch|pressure)/\d")
-SPOKEN = re.compile(r"(note|program)/\d")
-"""Keys of MIDI, which speaks in steps of its own units: nothing to fuse with what is measured."""
+NOTE = re.compile(r"(note|program)/\d")
+"""Keys of MIDI in steps of its own units, which cannot be fused with measurements."""
 MARGIN_S = 1.0
 MAX_SHOWN = 16
+"""Guesses shown; the head of the configuration has all."""
 
 
 def derive(
@@ -39,13 +43,13 @@ def derive(
     unit: TimeUnit | None = None,
     show: Callable[[str], object] = lambda line: None,
 ) -> Path:
-    """Write a configuration that replays `files` into `out`; it lies beside it as `<out>.yaml`.
+    """Write the configuration `<out>.yaml` that replays `files` into `out`.
 
-    Facts are MIDI controllers, indicators of URE, readings of a clock, and streams of XDF that are
-    held: without a nominal rate, and codes, whole numbers or few of them. Of the rest, members of
-    one signal are channels of different sources that share a label, a type or a unit and agree
-    (`members`); each other channel is a signal. Members that name another unit than the first of
-    their signal are learnt. Each guess, and each that was not made, is a line at the head of the
+    Facts are MIDI controllers, indicators of URE, readings of a clock, and held streams of XDF:
+    those without a nominal rate that are codes, whole numbers or few. Of the rest, channels of
+    different sources become members of one signal if they share a label, a type or a unit and agree
+    (`members`). Each other channel is a signal. The scale of a member is learnt if its unit differs
+    from that of the first member. Each guess, made or rejected, is a line at the head of the
     configuration.
 
     Parameters
@@ -54,14 +58,14 @@ def derive(
     out : Path
         Folder of the results.
     mode : {'causal', 'hindsight'}, optional
-        By default `hindsight`, but `causal` where a tape is among the files: a tape replays its
-        live run.
+        By default `hindsight`, but `causal` with a tape among the files, since a tape replays
+        its live run.
     time : str, optional
         Name of the time column of delimited files.
     unit : {'s', 'ms', 'us', 'ns'}, optional
-        Of source stamps.
+        Unit of source stamps.
     show : callable
-        Called with the first of those lines.
+        Called with the first guesses.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def derive(
     surveys: list[Survey] = []
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
-            _refuse(f"{file}: there is no such file")
+            _refuse(f"{file}: no such file")
         try:
             surveys.append(survey(file, tables.get(file), unit))
         except (OSError, ValueError) as error:
@@ -83,11 +87,10 @@ def derive(
     every = merged(surveys)
     facts = [c.name for c in every if is_fact(c)]
     series = [
-        c for c in every
-        if c.count > MIN_COUNT and c.name not in facts and not SPOKEN.match(c.key)
-    ]  # fmt: skip
+        c for c in every if c.count > MIN_COUNT and c.name not in facts and not NOTE.match(c.key)
+    ]
     if not series:
-        # What is held is measured, where nothing else is.
+        # Without sampled channels, the held ones are fused.
         series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READINGS]
         facts = [name for name in facts if name not in {c.name for c in series}]
     if not series:
@@ -110,18 +113,22 @@ def derive(
         *held(c for c in every if c.name in facts or c in series),
         *found.unmade,
     ]
-    guesses = [inert(sentence) for sentence in guesses]  # names are comments in YAML there
+    guesses = [inert(sentence) for sentence in guesses]  # they become YAML comments
     shown = guesses[:MAX_SHOWN]
     if len(guesses) > MAX_SHOWN:
-        shown.append(f"{len(guesses) - MAX_SHOWN} more stand at the head of {path}")
+        shown.append(f"{len(guesses) - MAX_SHOWN} more are at the head of {path}")
     for sentence in shown:
         show(f"Guess: {sentence}.")
-    title = "\n# ".join(["Worked out from what the recordings hold.", *guesses])
+    title = "\n# ".join(["Derived from the content of the recordings.", *guesses])
     text = yaml_of(
-        title, streams, found.signals, facts, str(out),
+        title,
+        streams,
+        found.signals,
+        facts,
+        str(out),
         held=[c.name for c in series if c.held],
         learnt=unlike(found.signals, {c.name: c.unit for c in every if c.unit}),
-    )  # fmt: skip
+    )
     if found.lag_s > AlignConfig().max_lag_s - MARGIN_S:
         text += f"align: {{max_lag_s: {min(math.ceil(found.lag_s + MARGIN_S), MAX_S):g}}}\n"
     path.write_text(f"{text}mode: {mode or usual_mode(files)}\n", "utf-8")
@@ -129,12 +136,12 @@ def derive(
 
 
 def usual_mode(files: Sequence[Path]) -> RunMode:
-    """Return the mode in which recordings are replayed unless another is asked for."""
+    """Return the default mode for recordings."""
     return "causal" if any(is_tape(str(file)) for file in files) else "hindsight"
 
 
 def merged(surveys: Sequence[Survey]) -> list[RecordedChannel]:
-    """Return the channels of all recordings, by name; one that is in several counts once."""
+    """Return the channels of all recordings, sorted by name, each once."""
     every: dict[str, RecordedChannel] = {}
     for found in surveys:
         for c in found.channels:
@@ -145,13 +152,13 @@ def merged(surveys: Sequence[Survey]) -> list[RecordedChannel]:
 
 
 def is_fact(channel: RecordedChannel) -> bool:
-    """Whether a channel is read, not fused."""
+    """Return whether a channel is a fact, hence not fused."""
     known = channel.key in (*FACTS, READINGS) or CONTROLLER.match(channel.key)
     return bool(known or (channel.held and channel.count))
 
 
 def guess(series: Sequence[RecordedChannel], surveys: Sequence[Survey]) -> Proposal:
-    """Return the signals that channels make, by how they move together."""
+    """Return the signals of channels, by their agreement."""
     sampled = [c for c in series if not c.held]
     grid = CommonGrid(*span_of(surveys))
     if len({c.source for c in sampled}) > 1:
@@ -164,7 +171,7 @@ def guess(series: Sequence[RecordedChannel], surveys: Sequence[Survey]) -> Propo
 
 
 def unlike(signals: dict[str, list[str]], unit: dict[str, str]) -> list[str]:
-    """Return the members whose unit is another one than that of the first of their signal."""
+    """Return the members whose unit differs from that of the first member of their signal."""
     out = []
     for members in signals.values():
         given = [unit.get(m) for m in members]
@@ -174,10 +181,10 @@ def unlike(signals: dict[str, list[str]], unit: dict[str, str]) -> list[str]:
 
 
 def signals(series: Sequence[str]) -> dict[str, list[str]]:
-    """Return signals and their members by the names of channels alone.
+    """Return signals and their members by the names of channels only.
 
-    Where each source has one channel, they are taken to measure one quantity. Else channels that
-    share their key make a signal each; where no two share it, each channel is a signal.
+    If each source has one channel, all are members of one signal. Else channels with equal keys
+    are members of one signal; without equal keys, each channel is a signal.
     """
     if len({channel.partition(":")[0] for channel in series}) == len(series):
         return {"signal": list(series)}

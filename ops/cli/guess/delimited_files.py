@@ -14,9 +14,9 @@ from sources.recordings.recording import is_xdf
 from sources.rows.names import Names
 
 _MIN_COUNT = 8
-"""Texts of a channel from which it is judged."""
-_MAX_S = 1e8
-"""Three years: times below are no dates."""
+"""Texts needed for a remark on a channel."""
+_MIN_DATE_S = 1e8
+"""Smallest time that counts as a date since 1970 (three years)."""
 
 
 def dialects(
@@ -30,12 +30,12 @@ def dialects(
     time : str, optional
         Name of the time column, in the files that have it.
     unit : {'s', 'ms', 'us', 'ns'}, optional
-        Of times.
+        Unit of the times.
 
     Raises
     ------
     SystemExit
-        Code 2, after a line for each file that cannot be read, or when none has the column.
+        Code 2, after a line for each unreadable file, or if no file has the column.
     """
     found: dict[Path, Dialect] = {}
     refused: list[str] = []
@@ -55,11 +55,13 @@ def dialects(
     if time is not None and len(missed) == len(found) + len(refused):
         where = f": {', '.join(missed)}" if missed else ""
         refused = [*refused, f"--time {time}: no delimited file has a column of that name{where}"]
-    since_1970 = {file: abs(table.first) >= _MAX_S for file, table in found.items()}
+    since_1970 = {file: abs(table.first) >= _MIN_DATE_S for file, table in found.items()}
     if len(set(since_1970.values())) > 1:
         a, b = (next(f for f, x in since_1970.items() if x is kind) for kind in (False, True))
-        refused.append(f"{a} counts its time from an origin of its own, {b} since 1970: they have"
-                       " no time in common; replay one of them")  # fmt: skip
+        refused.append(
+            f"{a} has times from an origin of its own, {b} since 1970: they have"
+            " no time in common; replay one of them"
+        )
     if refused:
         print(*(f"lumen: {line}" for line in refused), sep="\n", file=sys.stderr)
         raise SystemExit(2)
@@ -67,12 +69,12 @@ def dialects(
 
 
 def _columns(path: str, start: bytes) -> tuple[str, ...]:
-    """Return the names of a file's columns, whichever of them is the time."""
+    """Return the names of the columns of a file."""
     return find(path, start, Columns(ts=None), None, any_time=True).names
 
 
 def of_time(table: Dialect | None, unit: TimeUnit | None) -> str:
-    """Return the part of a stream's flow mapping that names its time column and unit."""
+    """Return the keys of a stream that name its time column and unit, as YAML."""
     if table is None:
         return f", ts_unit: {unit}" if unit else ""
     named = f", columns: {{ts: {quoted(table.names[table.time])}}}"
@@ -80,24 +82,24 @@ def of_time(table: Dialect | None, unit: TimeUnit | None) -> str:
 
 
 def remarks(files: Sequence[Path], found: Mapping[Path, Dialect]) -> list[str]:
-    """Return what a person should know of files before they are replayed, a line each.
+    """Return remarks on files before their replay, a line each.
 
-    Of each delimited file, how it is read; of each channel of other lines whose texts are numbers
-    with a decimal comma, that they are markers as they stand.
+    A delimited file has a line on its dialect. A channel of other files whose texts are numbers
+    with a decimal comma has a line on their use as markers.
     """
     lines = [f"{file}: {table.report()}." for file, table in found.items()]
     for file in files:
         if file.is_file() and file not in found and not is_xdf(str(file)):
             lines += [
-                f"{file}: the texts of {channel} look like numbers ({text!r}): they are markers,"
-                " and are not fused; write them as numbers, with a point and without quotes."
+                f"{file}: the texts of {channel} look like numbers ({text!r}) but are markers and"
+                " not fused; write them as numbers, with a point and without quotes."
                 for channel, text in _quoted_numbers(file).items()
             ]
     return lines
 
 
 def _quoted_numbers(file: Path) -> dict[str, str]:
-    """Return the channels whose first texts are all numbers, and one of each."""
+    """Return the channels whose first texts are all numbers, each with an example."""
     rows = reader_at(str(file)).decode(head(str(file), LOOK), 0, Names("studio"))
     texts: dict[str, list[str]] = {}
     if rows.notes is not None:
@@ -105,7 +107,7 @@ def _quoted_numbers(file: Path) -> dict[str, str]:
             if name >= 0 and isinstance(note, str):
                 texts.setdefault(":".join(rows.names.pairs[name]), []).append(note.strip())
     return {
-        channel: said[0]
-        for channel, said in texts.items()
-        if len(said) >= _MIN_COUNT and all(is_number(x, ",") or is_number(x, ".") for x in said)
+        channel: found[0]
+        for channel, found in texts.items()
+        if len(found) >= _MIN_COUNT and all(is_number(x, ",") or is_number(x, ".") for x in found)
     }

@@ -1,8 +1,8 @@
-"""A configuration for what listening found.
+"""A configuration for the channels found by `lumen listen`.
 
-What has a rate makes signals; what is held is a fact. Where all is held, that is measured.
-Constants are left out, and stand in a comment. For a stage there is more: low latency, the live
-page, and everything back as OSC.
+Sampled channels are members of signals; held channels are facts. If all are held, they are the
+members. Constant channels are left out and listed in a comment. A stage adds low latency, the live
+page, and the results as OSC.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from ops.cli.guess.config import signals
 from ops.cli.guess.machine import addresses
 
 MAX_MEMBERS = 64
-"""Channels that are written down as members, or as facts, at most."""
+"""Members, and facts, written at most."""
 BACK = 9010
-"""Port of what makes the sound: that of `ops/examples` and `configs/stage.yaml`."""
+"""Port of the sound program, as in `ops/examples` and `configs/stage.yaml`."""
 _MAX_BACK = 4
 _MAX_FACTS = 16
-"""Facts that are sent back, and senders that they are sent to, at most."""
+"""Facts sent back, at most; `_MAX_BACK`: senders as destinations, at most."""
 _ENVIRONMENT = "${"
-"""What a configuration would put a variable for."""
+"""Text that a configuration replaces by a variable."""
 _SEND_HZ = 60
 _PRIVATE = "[127.0.0.0/8, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.0.0/16]"
-_TURNED = 1e-3
-"""Relative spread of the size of a vector that only turns: of gravity, of a magnetic field."""
-_STAGED = "A stage: what was received, fused with little delay, and sent back."
-_GUESSED = "What was received. Which channels belong together is a guess."
-_TAKEN = ("motion", "trust", "fader")
-_FULL = {"pitch": 8192, "cc14": 16383, "nrpn": 16383}
-"""Full scale of keys of MIDI; 127 of all others."""
+_MIN_SPREAD = 1e-3
+"""Relative spread of the size of a vector; below, it only turns (gravity, magnetic field)."""
+_STAGED = "A stage: received channels, fused with low latency, and sent back."
+_GUESSED = "Received channels. The members of each signal are a guess."
+_RESERVED_NAMES = ("motion", "trust", "fader")
+_FULL_SCALE = {"pitch": 8192, "cc14": 16383, "nrpn": 16383}
+"""Full scale of MIDI keys; 127 for all others."""
 _FADERS = ("cc/", "cc14/", "nrpn/")
 _MAX_LINES = 16
 
 
 @dataclass(frozen=True)
 class StageGuess:
-    """What a stage is sent to besides this machine: a port at the senders' addresses."""
+    """Destination of a stage besides this machine: a port at the addresses of the senders."""
 
     back: int = BACK
 
 
 @dataclass(frozen=True)
 class FoundSenders:
-    """What there is to write down.
+    """Content of the configuration.
 
     Attributes
     ----------
-    series, facts : tuple of Channel
-        Members of signals; held channels beside them.
+    series, facts : tuple of SurveyedChannel
+        Members of signals; held channels besides.
     vectors : frozenset of str
-        Names among `series` that stand for an array by its size.
-    constant : tuple of Channel
-        Left out for want of any change.
+        Names among `series` that are arrays, used by their size.
+    constant : tuple of SurveyedChannel
+        Left out: constant channels.
     beyond : int
-        Channels left out for want of room, or for a name that no configuration can hold.
+        Number of channels left out for the limits, or for an unusable name.
     held : bool
-        Whether the members are held.
+        True if the members are held.
     """
 
     series: tuple[SurveyedChannel, ...]
@@ -76,7 +76,7 @@ class FoundSenders:
     held: bool
 
     def left_out(self) -> list[str]:
-        """Return a line on each channel that is left out, or on many."""
+        """Return a line for each channel left out, and for the rest."""
         lines = [
             f"left out: {shown(c.name)} is constant: {c.low:g} in {c.events} events"
             for c in self.constant[:_MAX_LINES]
@@ -91,24 +91,24 @@ class FoundSenders:
         return lines
 
 
-def found(hearing: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
-    """Return what is to be written down.
+def found(survey: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
+    """Return the content of the configuration.
 
     Parameters
     ----------
-    hearing : Hearing
+    survey : ChannelSurvey
     now : float
         Host time (s).
     vectors : bool
-        Whether an array of three numbers is taken by its size, where that changes.
+        Use the size of an array of three numbers, if it changes.
     """
-    numbers = [c for c in hearing.channels.values() if c.is_number()]
+    numbers = [c for c in survey.channels.values() if c.is_number()]
     fit = [c for c in numbers if _ENVIRONMENT not in c.name]
     by_kind: dict[str, list[SurveyedChannel]] = {"sampled": [], "held": [], "constant": []}
     for channel in fit:
         by_kind[channel.kind(now)].append(channel)
-    sizes = {c.name: c for c in hearing.vectors.values() if vectors and _has_size(c, now)}
-    # Each in the place of what it was first received as; a vector once, for all its elements.
+    sizes = {c.name: c for c in survey.vectors.values() if vectors and _has_size(c, now)}
+    # In order of the first event; a vector once, in place of its elements.
     named = {c.name: c for c in (sizes.get(_array(c.name), c) for c in by_kind["sampled"])}
     series = list(named.values())
     facts, constant = (
@@ -120,98 +120,107 @@ def found(hearing: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
     beyond = len(numbers) - len(fit)
     beyond += sum(max(0, len(group) - MAX_MEMBERS) for group in (series, facts))
     return FoundSenders(
-        tuple(series[:MAX_MEMBERS]), tuple(facts[:MAX_MEMBERS]), frozenset(sizes),
-        tuple(constant), beyond, held,
-    )  # fmt: skip
+        tuple(series[:MAX_MEMBERS]),
+        tuple(facts[:MAX_MEMBERS]),
+        frozenset(sizes),
+        tuple(constant),
+        beyond,
+        held,
+    )
 
 
 def written(
-    what: FoundSenders,
+    senders: FoundSenders,
     streams: Sequence[OscStream | MidiStream],
     hosts: Sequence[str],
     stage: StageGuess | None,
 ) -> str | None:
-    """Return a configuration; None if there is no number that changes.
+    """Return a configuration; None if no number changes.
 
     Parameters
     ----------
-    what : Found
+    senders : FoundSenders
     streams : sequence of OscStream or MidiStream
-        Those that nothing is used of are left out.
+        Streams without a used channel are left out.
     hosts : sequence of str
         Addresses of the senders.
-    stage : Stage or None
+    stage : StageGuess or None
     """
-    if not what.series:
+    if not senders.series:
         return None
-    names = [c.name for c in what.series]
-    used = {_stream(c.name) for c in (*what.series, *what.facts)}
+    names = [c.name for c in senders.series]
+    used = {_stream(c.name) for c in (*senders.series, *senders.facts)}
     kept = [s for s in streams if s.name in used]
     members = signals(names)
     if stage:
         members = {_stage_name(k, name): m for k, (name, m) in enumerate(_by_size(members))}
     lines = [f"# {_STAGED if stage else _GUESSED}"]
-    lines += [f"# {line}" for line in what.left_out()]
+    lines += [f"# {line}" for line in senders.left_out()]
     lines += ["version: 2", *(["rig: stage"] if stage else []), "streams:"]
-    lines += [f"  - {_written(s, used, names, what, hosts if stage else ())}" for s in kept]
-    set_up = [f"  {quoted(n)}: {{reduce: norm}}" for n in names if n in what.vectors]
-    set_up += [f"  {quoted(n)}: {{kind: held}}" for n in names if what.held]
-    lines += ["channels:", *set_up] if set_up else []
+    lines += [f"  - {_written(s, used, names, senders, hosts if stage else ())}" for s in kept]
+    channels = [f"  {quoted(n)}: {{reduce: norm}}" for n in names if n in senders.vectors]
+    channels += [f"  {quoted(n)}: {{kind: held}}" for n in names if senders.held]
+    lines += ["channels:", *channels] if channels else []
     lines.append("signals:")
     for name, channels in members.items():
         lines.append(f"  {name}:")
-        # A value from the first tick on: of several members none need be compared to be chosen.
+        # An explicit reference gives a value from the first tick on, without a comparison.
         lines += [f"    reference: {quoted(channels[0])}"] if stage else []
         lines.append("    members:")
         lines += [f"      {quoted(channel)}: {{group: sensors}}" for channel in channels]
-    if what.facts:
-        lines.append(f"facts: [{', '.join(quoted(c.name) for c in what.facts)}]")
+    if senders.facts:
+        lines.append(f"facts: [{', '.join(quoted(c.name) for c in senders.facts)}]")
     if stage:
-        lines += _staged(what, streams, members, hosts, stage)
+        lines += _staged(senders, streams, members, hosts, stage)
     lines.append("output: {dir: out}")
     return "\n".join(lines) + "\n"
 
 
 def _staged(
-    what: FoundSenders,
+    senders: FoundSenders,
     streams: Sequence[OscStream | MidiStream],
     members: Mapping[str, Sequence[str]],
     hosts: Sequence[str],
     stage: StageGuess,
 ) -> list[str]:
-    """Return the sections that make a stage of a configuration."""
+    """Return the sections of a stage."""
     lines = [
         "resample: {target_hz: 100, profile: low_latency}",
-        "# Ticks wait 20 ms for a later member; one that is later still has no weight.",
+        "# Ticks wait 20 ms for a late member; a later one has no weight.",
         "align: {max_lag_s: 0.5, wait_lag_s: 0.02, window_s: 20, hop_s: 2}",
         f"quality: {{signal: {next(iter(members))}, window_s: 30}}",
         "failover: {fallback: sensors_only, rejoin_after_s: 1.0}",
         "send:",
-        "  # The first signal as 0 to 1 over the range that was received; its trust; what is held.",
+        "  # The first signal as 0 to 1 over its received range; its trust; the held channels.",
     ]
     for name, place in destinations(streams, hosts, stage):
         lines += [
-            f"  - name: {name}", "    type: osc",
-            f"    to: {quoted(place)}" + ("" if name == "sound" else
-            "  # the sender; the port must be the one at which its app receives"),
-            f"    rate_hz: {_SEND_HZ}", "    map:",
-            *(f"      {address}: {quoted(text)}" for address, text in _map(what, members).items()),
-        ]  # fmt: skip
+            f"  - name: {name}",
+            "    type: osc",
+            f"    to: {quoted(place)}"
+            + ("" if name == "sound" else "  # the sender; use the port at which its app receives"),
+            f"    rate_hz: {_SEND_HZ}",
+            "    map:",
+            *(
+                f"      {address}: {quoted(text)}"
+                for address, text in _map(senders, members).items()
+            ),
+        ]
     return [*lines, "exporter: {}"]
 
 
 def destinations(
     streams: Sequence[OscStream | MidiStream], hosts: Sequence[str], stage: StageGuess
 ) -> list[tuple[str, str]]:
-    """Return name and address of all that a stage is sent to: this machine, and the senders.
+    """Return name and address of each destination: this machine, and the senders.
 
     Parameters
     ----------
     streams : sequence of OscStream or MidiStream
-        On this machine, none of their ports is sent to.
+        Their ports are no destinations on this machine.
     hosts : sequence of str
         Addresses of the senders.
-    stage : Stage
+    stage : StageGuess
     """
     ports = {endpoint(s.addr).port for s in streams if isinstance(s, OscStream)}
     free = next(port for port in range(BACK, BACK + len(ports) + 1) if port not in ports)
@@ -222,18 +231,18 @@ def destinations(
     return [("sound", f"127.0.0.1:{free}"), *back]
 
 
-def _map(what: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return an expression for each address that is sent."""
+def _map(senders: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the expression of each address sent."""
     plan = Plan(
         rig="stage",
         signals=tuple(
             Signal(name, tuple(Member(name, c, "sensors") for c in channels), "auto")
             for name, channels in members.items()
         ),
-        facts=tuple(c.name for c in what.facts),
+        facts=tuple(c.name for c in senders.facts),
     )
     of = {(column.kind, column.index): name for name, column in readable(plan).items()}
-    by_name = {c.name: c for c in what.series}
+    by_name = {c.name: c for c in senders.series}
     texts: dict[str, str] = {}
     for k, (signal, channels) in enumerate(members.items()):
         if ("signal", k) not in of:
@@ -243,12 +252,12 @@ def _map(what: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, 
         texts[f"/stage/{signal}"] = _scaled(of["signal", k], low, high)
         if k == 0:
             texts["/stage/trust"] = "clamp(sync_quality, 0, 1)"
-    for k, fact in enumerate(what.facts[:_MAX_FACTS]):
+    for k, fact in enumerate(senders.facts[:_MAX_FACTS]):
         if ("fact", k) not in of:
             continue
         key, name = _key(fact), of["fact", k]
         if MIDI_KEY.fullmatch(key):
-            text = f"{name} / {_FULL.get(key.partition('/')[0], 127)}"
+            text = f"{name} / {_FULL_SCALE.get(key.partition('/')[0], 127)}"
         else:
             text = _scaled(name, fact.low, fact.high)
         if key.startswith(_FADERS) or (key.startswith("/") and len(fact.levels) > 2):
@@ -258,7 +267,7 @@ def _map(what: FoundSenders, members: Mapping[str, Sequence[str]]) -> dict[str, 
 
 
 def _scaled(name: str, low: float, high: float) -> str:
-    """Return an expression that is 0 at the lowest and 1 at the highest value received."""
+    """Return an expression: 0 at the lowest received value, 1 at the highest."""
     span = high - low
     if not 0 < span < inf or (low, high) == (0, 1):
         return name
@@ -267,12 +276,12 @@ def _scaled(name: str, low: float, high: float) -> str:
 
 
 def _stage_name(k: int, name: str) -> str:
-    """Return what a signal is called: the first one, by which it can be found, `motion`."""
-    return "motion" if k == 0 else name if name not in _TAKEN else f"{name}_{k + 1}"
+    """Return the name of a signal; the first is `motion`, for receivers to rely on."""
+    return "motion" if k == 0 else name if name not in _RESERVED_NAMES else f"{name}_{k + 1}"
 
 
 def _by_size(members: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
-    """Return signals, those of most members first."""
+    """Return the signals, sorted by number of members, largest first."""
     return sorted(members.items(), key=lambda item: -len(item[1]))
 
 
@@ -280,13 +289,13 @@ def _written(
     stream: OscStream | MidiStream,
     used: set[str],
     names: Sequence[str],
-    what: FoundSenders,
+    senders: FoundSenders,
     hosts: Sequence[str],
 ) -> str:
-    """Return a stream as a flow mapping: open to private networks only, where no other is seen."""
+    """Return a stream as a flow mapping, for private networks only if all senders are private."""
     if isinstance(stream, MidiStream):
         return f"{{name: {stream.name}, type: midi, device: {quoted(stream.device)}}}"
-    own = [c.name for c in (*what.series, *what.facts) if _stream(c.name) == stream.name]
+    own = [c.name for c in (*senders.series, *senders.facts) if _stream(c.name) == stream.name]
     parts = [f"name: {stream.name}", "type: osc", f"addr: {quoted(str(stream.addr))}"]
     if any("@" in name.partition(":")[0] for name in own):
         parts.append("per_sender: true")
@@ -298,17 +307,17 @@ def _written(
 
 
 def _has_size(vector: SurveyedChannel, now: float) -> bool:
-    """Whether a vector changes in more than its direction; names of patterns cannot be set up."""
+    """Return whether the size of a vector changes, and its name is no pattern."""
     return (
         vector.kind(now) == "sampled"
-        and vector.high - vector.low > _TURNED * vector.high
+        and vector.high - vector.low > _MIN_SPREAD * vector.high
         and not {"*", "?"} & set(vector.name)
         and _ENVIRONMENT not in vector.name
     )
 
 
 def _played(held: Sequence[SurveyedChannel]) -> tuple[list[SurveyedChannel], list[SurveyedChannel]]:
-    """Return members and facts of controls alone: what moves through values, and what is struck."""
+    """Return members and facts of controls alone: continuous controls, and notes."""
     moved = [c for c in held if not _key(c).startswith(("note/", "program/"))]
     if not moved:
         return list(held), []

@@ -1,4 +1,4 @@
-"""This machine as its devices see it: its addresses, its MIDI ports."""
+"""Addresses and MIDI ports of this machine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if sys.platform != "win32":
 
 _SIOCGIFADDR = 0x8915
 _NO_PORT = "\n"
-"""What no port is called."""
+"""A name that no port has."""
 
 
 def addresses() -> list[tuple[str, str]]:
-    """Return this machine's addresses, each with its interface, loopback last."""
+    """Return the addresses of this machine with their interfaces, loopback last."""
     found: list[tuple[str, str]] = []
     if sys.platform == "linux":
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             for _, name in socket.if_nameindex():
-                with suppress(OSError):  # it has none
+                with suppress(OSError):  # an interface without an address
                     request = struct.pack("256s", name.encode()[:15])
-                    answer = fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, request)
+                    answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
                     found.append((socket.inet_ntoa(answer[20:24]), name))
         with suppress(OSError):
             for line in Path("/proc/net/if_inet6").read_text().splitlines():
@@ -44,13 +44,13 @@ def addresses() -> list[tuple[str, str]]:
 
 
 class MidiInputs:
-    """The MIDI ports that can be heard; looked for with one client, made once."""
+    """The MIDI input ports, listed by one client that is created once."""
 
     def __init__(self) -> None:
         self._port = Port(_NO_PORT, listens=True)
 
     def look(self) -> tuple[tuple[str, ...], str]:
-        """Return the ports, and why there are none if there is a reason."""
+        """Return the ports, and the reason for their absence, if any."""
         try:
             self._port.open()
         except MidiPortError as error:
@@ -59,5 +59,5 @@ class MidiInputs:
         return self._port.present, ""
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Close the client."""
         self._port.close()

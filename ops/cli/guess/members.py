@@ -1,8 +1,9 @@
-"""Which channels are proposed as the members of one signal, and every guess that was not made.
+"""Proposed members of each signal, and the rejected guesses.
 
-Two channels of different sources are, if one and the same label, type or unit speaks for it and
-their series agree. A name that was made up (`ch1`, `column_2`) is no label. A type or a unit
-speaks for the only channel of its source, a label also by its last word (`/body/pulse`, `pulse`).
+Two channels of different sources become members of one signal if they share a label, a type or a
+unit, and if their series agree. A generated name (`ch1`, `column_2`) is no label. A type or a unit
+counts for the only channel of a source. A label counts also by its last part (`/body/pulse`,
+`pulse`).
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from sinks.advice.comparison import named as listed
 from sources.xdf.streams import READINGS
 
 MAX_PAIRS = 600
-"""Pairs of channels that share nothing which are compared."""
-STRONG = 0.6
-"""Of a correlation that is worth a line where nothing else speaks for it."""
+"""Compared pairs of channels without a common label, type or unit."""
+MIN_ALIKE_RHO = 0.6
+"""Smallest correlation of such a pair that is reported."""
 
 Compare = Callable[[str, str], Agreement]
 
 
 class Proposal(NamedTuple):
-    """Signals and what led to them.
+    """Signals and the reasons for them.
 
     Attributes
     ----------
     signals : dict
-        Members by name; those with several members come first.
+        Members by name; signals with several members come first.
     made, unmade : list of str
         A sentence for each guess.
     lag_s : float
@@ -48,13 +49,13 @@ class Proposal(NamedTuple):
 
 
 def propose(channels: Sequence[RecordedChannel], compare: Compare, glance: Compare) -> Proposal:
-    """Return the signals that sampled channels make.
+    """Return the signals of sampled channels.
 
     Parameters
     ----------
-    channels : sequence of Channel
+    channels : sequence of RecordedChannel
     compare, glance : callable
-        How two of them, by name, move together: with all care, and roughly.
+        Return the agreement of two channels, by name: in full, and coarsely.
     """
     groups = {c.name: [c.name] for c in channels}
     alone = {c.source for c in channels} - _repeated(c.source for c in channels)
@@ -87,7 +88,7 @@ def propose(channels: Sequence[RecordedChannel], compare: Compare, glance: Compa
 
 
 class _Pair(NamedTuple):
-    """Two channels, and what speaks for it that they measure one quantity."""
+    """Two channels, and the evidence that they measure one quantity."""
 
     one: RecordedChannel
     other: RecordedChannel
@@ -110,45 +111,49 @@ def _made(
 
 
 def _apart(apart: Sequence[tuple[_Pair, Agreement]], of: dict[str, str]) -> Iterator[str]:
-    """Yield a sentence for each two signals of which channels share a label, and no more."""
+    """Yield a sentence for each pair of signals whose channels share a label only."""
     seen = set()
     for pair, found in apart:
         one, other, why = pair
         two = frozenset((of[one.name], of[other.name]))
         if len(two) == 2 and two not in seen:
             seen.add(two)
-            because = found.why or "a signal has one channel of a source"
-            yield (f"{one.name} and {other.name} are not fused, though both are {why}: {because};"
-                   f" to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+            because = found.why or "a signal has at most one channel of a source"
+            yield (
+                f"{one.name} and {other.name} are not fused, though both are {why}: {because};"
+                f" to fuse them: {line(of, one.name, other.name)}"
+            )
 
 
 def _alike(pairs: Sequence[_Pair], compare: Compare, of: dict[str, str]) -> Iterator[str]:
-    """Yield the strongest agreement between two sources that share no label, type or unit."""
+    """Yield the strongest agreement of two sources without a common label, type or unit."""
     best: dict[frozenset[str], tuple[RecordedChannel, RecordedChannel, Agreement]] = {}
     for one, other, _ in pairs[:MAX_PAIRS]:
         if of[one.name] == of[other.name]:
             continue
         found = compare(one.name, other.name)
         key = frozenset((one.source, other.source))
-        if found.agree and found.rho > max(STRONG, best[key][2].rho if key in best else 0.0):
+        if found.agree and found.rho > max(MIN_ALIKE_RHO, best[key][2].rho if key in best else 0.0):
             best[key] = one, other, found
     for one, other, found in best.values():
-        yield (f"{one.name} and {other.name} agree ({_moves(found)}), but share no label, type or"
-               f" unit; to fuse them: {line(of, one.name, other.name)}")  # fmt: skip
+        yield (
+            f"{one.name} and {other.name} agree ({_moves(found)}), but share no label, type or"
+            f" unit; to fuse them: {line(of, one.name, other.name)}"
+        )
 
 
 def common(
     one: RecordedChannel, other: RecordedChannel, alone: Collection[str], repeated: Collection[str]
 ) -> str:
-    """Return what speaks for it that two channels measure one quantity; empty for nothing.
+    """Return the evidence that two channels measure one quantity; empty for none.
 
     Parameters
     ----------
-    one, other : Channel
+    one, other : RecordedChannel
     alone : collection of str
-        Sources of one channel.
+        Sources with a single channel.
     repeated : collection of str
-        `<source>:<word>` of channels that only share the last word of their labels.
+        `<source>:<word>` shared by several channels of a source.
     """
     if not one.label or not other.label:
         return ""
@@ -166,15 +171,15 @@ def common(
 
 
 def word(channel: RecordedChannel) -> str:
-    """Return the last word of a label, in lower case, without the name of its source."""
+    """Return the last part of a label, in lower case, without the name of its source."""
     last = channel.label.lower().rstrip("/").rpartition("/")[2].strip()
     return last.removeprefix(f"{channel.source.lower()}_") or last
 
 
 def line(of: dict[str, str], *members: str) -> str:
-    """Return the line of YAML that makes channels the members of one signal."""
-    said = ", ".join(f"{quoted(m)}: {{group: {group(m)}}}" for m in members)
-    return f"signals: {{{of[members[0]]}: {{members: {{{said}}}}}}}"
+    """Return the line of YAML that declares the members of a signal."""
+    text = ", ".join(f"{quoted(m)}: {{group: {group(m)}}}" for m in members)
+    return f"signals: {{{of[members[0]]}: {{members: {{{text}}}}}}}"
 
 
 def group(channel: str) -> str:
@@ -183,13 +188,13 @@ def group(channel: str) -> str:
 
 
 def named(groups: Iterable[list[str]]) -> dict[str, list[str]]:
-    """Return groups of channels by a name each: that of the key, else of source and key."""
+    """Return named groups of channels; the name is that of the key, else of source and key."""
     out: dict[str, list[str]] = {}
     for members in groups:
         source, _, key = members[0].partition(":")
-        words = re.findall(r"[A-Za-z0-9_]+", key)
+        parts = re.findall(r"[A-Za-z0-9_]+", key)
         of_source = re.sub(r"\W+", "_", source, flags=re.ASCII).strip("_")
-        names = [words[-1], f"{of_source}_{words[-1]}"] if words else []
+        names = [parts[-1], f"{of_source}_{parts[-1]}"] if parts else []
         names = [name for name in names if _fits(name) and name not in out]
         out[names[0] if names else f"signal_{len(out) + 1}"] = members
     return out
@@ -200,7 +205,7 @@ def _fits(name: str) -> bool:
 
 
 def held(channels: Iterable[RecordedChannel]) -> Iterator[str]:
-    """Yield a sentence for each channel that the file does not call held or sampled."""
+    """Yield a sentence for each channel whose kind the file does not declare."""
     for c in channels:
         if c.key == READINGS:
             continue
@@ -208,10 +213,15 @@ def held(channels: Iterable[RecordedChannel]) -> Iterator[str]:
             fused = (
                 f"signals: {{{_name(c)}: {{members: {{{quoted(c.name)}: {{group: sensors}}}}}}}}"
             )
-            yield f"{c.name} is held, and a fact ({c.held}); to fuse it, not a fact but {fused}"
+            yield (
+                f"{c.name} is held, and a fact ({c.held}); to fuse it, remove the fact and add"
+                f" {fused}"
+            )
         elif c.guessed:
-            yield (f"{c.name} is taken to be sampled ({c.guessed}); if it speaks when it changes:"
-                   f" channels: {{{quoted(c.name)}: {{kind: held}}}}")  # fmt: skip
+            yield (
+                f"{c.name} is assumed to be sampled ({c.guessed}); if it is sent on change:"
+                f" channels: {{{quoted(c.name)}: {{kind: held}}}}"
+            )
 
 
 def _name(channel: RecordedChannel) -> str:

@@ -1,7 +1,7 @@
-"""The channels that a recording holds, as the file describes them.
+"""The channels of a recording, as described by the file.
 
-Of an XDF file all is read, and its headers name type, nominal rate, format, labels and units of
-each stream; of lines the first MiB, whose keys, or titles of columns, are the labels.
+An XDF file is read in full; its headers give type, nominal rate, format, labels and units of each
+stream. Of a file of lines the first part is read; keys or column titles are the labels.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ from sources.xdf import xdf
 from sources.xdf.stream_columns import EXACT
 from sources.xdf.streams import XdfStream
 
-LOOK, LOOK_TABLE = 1 << 23, 1 << 26
-"""Bytes of a recording of events, and of a delimited file, that are looked at; the columns of the
-latter are kept for the run."""
+MAX_READ, MAX_READ_TABLE = 1 << 23, 1 << 26
+"""Bytes read of a recording of events, and of a delimited file, whose columns are kept for the
+run."""
 MIN_COUNT = 8
-"""Numbers that a channel must have more of to be taken for a sampled one."""
+"""A sampled channel has more numbers than this."""
 MAX_CODES, MIN_HZ = 32, 2.0
-"""An irregular stream with no more different whole numbers, or with fewer numbers a second, is
-held."""
-_MAX_LOOKED = 1 << 16
+"""An irregular stream is held if it has at most so many distinct whole numbers, or a lower rate."""
+_MAX_ROWS = 1 << 16
 _TITLE = re.compile(r"(.+?)\s*[\[(]([^\[\]()]+)[\])]")
 
 
@@ -51,15 +50,15 @@ class RecordedChannel:
     name : str
         `<source>:<key>`.
     count : int
-        Its numbers.
+        Number of its numbers.
     label : str
-        That the file gives it; empty where its name was made up.
+        Label in the file; empty for a generated name.
     type, unit : str
-        Of the content, as the file describes it; empty where it does not.
+        Type and unit in the file; empty if absent.
     held : str
-        Why it is taken to be held; empty for a sampled one.
+        Reason to assume a held channel; empty for a sampled one.
     guessed : str
-        Why it is taken to be sampled, where the file leaves that open.
+        Reason to assume a sampled channel, if the file leaves this open.
     """
 
     name: str
@@ -82,20 +81,20 @@ class RecordedChannel:
 
 
 Fill = Callable[[CommonGrid, frozenset[str]], None]
-"""Puts the numbers of some channels into a grid."""
+"""Adds the numbers of some channels to a grid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one recording holds.
+    """Content of one recording.
 
     Attributes
     ----------
-    channels : list of Channel
+    channels : list of RecordedChannel
     why : str or None
-        Why nothing of it can be fused.
+        Reason for the absence of a fusible channel.
     remarks : list of str
-        Values that are not used as they were meant, a sentence each.
+        Misinterpreted values, a sentence each.
     spans : dict
         First and last time (s) of each source.
     fill : callable
@@ -115,14 +114,14 @@ def survey(file: Path, table: Dialect | None = None, unit: TimeUnit | None = Non
     ----------
     file : Path
     table : Dialect, optional
-        Of a delimited file.
+        Dialect of a delimited file.
     unit : {'s', 'ms', 'us', 'ns'}, optional
-        Of source stamps.
+        Unit of source stamps.
 
     Raises
     ------
     OSError, ValueError
-        It cannot be opened.
+        The file cannot be opened.
     """
     return _of_streams(file) if is_xdf(str(file)) else _of_lines(file, table, unit)
 
@@ -144,7 +143,7 @@ def _of_streams(file: Path) -> Survey:
             some = [i for i, name in enumerate(names) if name in wanted]
             if not some or not isinstance(track.values, SpoolColumn):
                 continue
-            for s in pieces(len(track), _MAX_LOOKED):
+            for s in pieces(len(track), _MAX_ROWS):
                 time = track.rx.read(s.start, s.stop)
                 values = track.values.read(s.start, s.stop).reshape(len(time), -1)
                 for i in some:
@@ -170,15 +169,20 @@ def _of_track(track: XdfStream, counts: Counter[str]) -> Iterator[RecordedChanne
         name = f"{track.source}:{key}"
         label = key if labels[i].strip() else ""
         yield RecordedChannel(
-            name, counts[name], label, header.kind.strip(), units[i].strip(),
-            held[i] if held else "", guessed[i] if guessed else "",
-        )  # fmt: skip
+            name,
+            counts[name],
+            label,
+            header.kind.strip(),
+            units[i].strip(),
+            held[i] if held else "",
+            guessed[i] if guessed else "",
+        )
 
 
 def _pace(track: XdfStream) -> tuple[list[str], list[str]]:
-    """Return why each channel of a stream without a nominal rate is held, or is sampled."""
+    """Return the reasons to assume held or sampled channels in a stream without a nominal rate."""
     assert track.header is not None
-    n = min(len(track), _MAX_LOOKED)
+    n = min(len(track), _MAX_ROWS)
     time = track.rx.read(0, n)
     values = track.values.read(0, n)
     assert isinstance(values, np.ndarray)
@@ -241,12 +245,12 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
 def _blocks(
     file: Path, table: Dialect | None, unit: TimeUnit | None, names: Names
 ) -> Iterator[tuple[bytes, DecodedRows]]:
-    """Yield the first blocks of a recording of lines, and their rows, as a run reads them."""
+    """Yield the first blocks of a recording of lines, and their rows as in a run."""
     columns = Columns(ts=table.names[table.time]) if table else None
     given = None if table and table.dated else table.unit if table else unit
     reader = reader_at(str(file), columns, given, keep=True)
     recording = Tape(str(file)) if is_tape(str(file)) else Recording(str(file))
-    left = LOOK_TABLE if table else LOOK
+    left = MAX_READ_TABLE if table else MAX_READ
     try:
         while left > 0 and not recording.ended:
             for piece in recording.read():
@@ -259,7 +263,7 @@ def _blocks(
 
 
 def titled(key: str, table: Dialect | None) -> tuple[str, str]:
-    """Return the label of a key, empty where it was made up, and the unit in a column's title."""
+    """Return the label of a key (empty if generated), and the unit in the title of a column."""
     if table is None:
         return key, ""
     made_up = not table.header or re.fullmatch(r"column_[0-9]+", key)
@@ -269,7 +273,7 @@ def titled(key: str, table: Dialect | None) -> tuple[str, str]:
 
 
 def _commas(rows: DecodedRows, channels: list[str], found: dict[str, tuple[int, str]]) -> None:
-    """Count the texts of channels that are numbers with a decimal comma; keep one of each."""
+    """Count the texts with a decimal comma by channel; keep an example of each."""
     if rows.notes is None:
         return
     for name, note in zip(rows.name.tolist(), rows.notes.tolist(), strict=True):
@@ -279,16 +283,20 @@ def _commas(rows: DecodedRows, channels: list[str], found: dict[str, tuple[int, 
 
 
 def _no_numbers(file: Path, rows: DecodedRows, whole: bytes) -> str:
-    """Return why a recording of lines has no number."""
+    """Return the reason for the absence of numbers in a recording of lines."""
     rejects = [x for x in ([] if rows.notes is None else rows.notes) if isinstance(x, Reject)]
     texts = sum(isinstance(x, str) for x in ([] if rows.notes is None else rows.notes))
     if texts:
-        return (f"{file}: markers only ({texts:,} texts): nothing to fuse;"
-                " give a recording with numbers too")  # fmt: skip
+        return (
+            f"{file}: markers only ({texts:,} texts): nothing to fuse;"
+            " give a recording with numbers too"
+        )
     if rejects and len(rejects) == len(rows):
         expected = "lines of cells" if is_delimited(str(file)) else "one JSON object a line"
-        return (f"{file}: no line of it is an event ({rejects[0].reason}); it begins with"
-                f" {whole[:16]!r}; expected {expected}")  # fmt: skip
+        return (
+            f"{file}: no line is an event ({rejects[0].reason}); it begins with"
+            f" {whole[:16]!r}; expected {expected}"
+        )
     return f"{file}: no event among its first lines"
 
 
@@ -303,7 +311,7 @@ class _NamedColumns(msgspec.Struct):
 
 
 def units(start: bytes) -> dict[str, str]:
-    """Return the unit of each channel that names one in the first bytes of a recording."""
+    """Return the units named in the first bytes of a recording, by channel."""
     found: dict[str, str] = {}
     if b'"unit"' not in start:
         return found
@@ -319,7 +327,7 @@ def units(start: bytes) -> dict[str, str]:
 
 
 def span_of(surveys: Sequence[Survey]) -> tuple[float, float]:
-    """Return the time (s) in which sources are compared: from the latest start, if all overlap."""
+    """Return the time range (s) of the comparison: the overlap of all sources, else their union."""
     spans = [span for found in surveys for span in found.spans.values()]
     if not spans:
         return 0.0, 0.0

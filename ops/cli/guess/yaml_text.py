@@ -1,4 +1,4 @@
-"""A configuration as text, for those that work one out."""
+"""Text of a derived configuration."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def yaml_of(
     Parameters
     ----------
     title : str
-        What it says of itself.
+        Comment at the head.
     streams : sequence of str
-        As flow mappings.
+        Flow mappings.
     signals : dict
         Members by name.
     facts, held : sequence of str
-        Channels; `held` are members that speak when they change.
+        Channels; `held` are members sent on change.
     learnt : sequence of str
-        Members in other units.
+        Members with a learnt scale.
     out : str
         Folder of the results.
     """
     lines = [f"# {title}", "version: 2", "streams:", *(f"  - {stream}" for stream in streams)]
-    set_up = [f"  {quoted(channel)}: {{kind: held}}" for channel in held]
-    set_up += [f"  {quoted(channel)}: {{gain: auto, offset: auto}}" for channel in learnt]
-    if set_up:
-        lines += ["channels:", *set_up]
+    channels = [f"  {quoted(channel)}: {{kind: held}}" for channel in held]
+    channels += [f"  {quoted(channel)}: {{gain: auto, offset: auto}}" for channel in learnt]
+    if channels:
+        lines += ["channels:", *channels]
     lines.append("signals:")
     for name, members in signals.items():
         lines += [f"  {name}:", "    members:"]

@@ -52,7 +52,7 @@ def test_units_are_shown_and_unlike_ones_remarked_upon(tmp_path, capsys) -> None
 
     unlike = shown('{"a:*": {unit: m/s2}, "b:x": {unit: g}}')
     assert ", in m/s2" in unlike
-    assert "unlike units: a:x in m/s2, b:x in g; gain: auto" in unlike
+    assert "unlike units: a:x in m/s2, b:x in g; set gain: auto" in unlike
     assert "unlike" not in shown('{"a:*": {unit: m/s2}, "b:x": {unit: g, gain: auto}}')
     assert "unlike" not in shown('{"*:x": {unit: g}}')
 

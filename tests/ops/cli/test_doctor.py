@@ -56,9 +56,9 @@ def test_a_port_that_is_held_is_bad_and_its_holder_is_named(
     lines = capsys.readouterr().out.splitlines()
     (port,) = [line for line in lines if line.startswith("bad")]
     assert f"127.0.0.1:{held} is taken by process {os.getpid()}" in port
-    said = {line.split()[1]: line for line in lines if line.startswith("warn")}
-    assert "no port fits 'no such thing'" in said["midi"]
-    assert "http://127.0.0.1:1/m: Connection refused" in said["ure"]
+    warnings = {line.split()[1]: line for line in lines if line.startswith("warn")}
+    assert "no port fits 'no such thing'" in warnings["midi"]
+    assert "http://127.0.0.1:1/m: Connection refused" in warnings["ure"]
     assert not (tmp_path / "out").exists()
 
 
@@ -81,9 +81,9 @@ def test_of_two_streams_on_one_midi_port_the_second_is_bad(
     assert found["e"].verdict == "warn"
 
 
-def test_every_line_says_ok_or_what_to_do(tmp_path: Path) -> None:
+def test_every_line_is_ok_or_has_a_remedy(tmp_path: Path) -> None:
     found = list(doctor.examine(load(config(tmp_path, 1)).config))
-    assert {f.what for f in found} >= {
+    assert {f.subject for f in found} >= {
         "python", "system", "load", "package", "clock", "buffer", "port", "address", "midi", "disk",
     }  # fmt: skip
     for finding in found:
@@ -102,7 +102,7 @@ def test_every_line_says_ok_or_what_to_do(tmp_path: Path) -> None:
         (-1, 0, 0.0, "warn"),
     ],
 )
-def test_a_clock_is_judged_by_what_the_kernel_says(
+def test_a_clock_is_judged_by_the_status_of_the_kernel(
     state: int, status: int, most_s: float, verdict: str
 ) -> None:
     finding = judged_clock(state, status, most_s, 0.001)
@@ -110,7 +110,7 @@ def test_a_clock_is_judged_by_what_the_kernel_says(
     assert (finding.todo == "") == (verdict == "ok")
 
 
-def test_a_buffer_that_is_too_small_is_told_with_the_command(
+def test_a_small_buffer_is_reported_with_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(doctor, "BUFFER", 1 << 40)

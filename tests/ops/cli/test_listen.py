@@ -1,4 +1,4 @@
-"""First contact over loopback: what is said, heard and written."""
+"""First contact over loopback: received channels and the written configuration."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Ports:
 
 def silent(*ports: str) -> ListeningPort:
     """Return a listener that hears what the test gives it."""
-    said: list[str] = []
-    listener = ListeningPort([], bool(ports), said.append, Ports(*ports))  # type: ignore[arg-type]
+    printed: list[str] = []
+    listener = ListeningPort([], bool(ports), printed.append, Ports(*ports))  # type: ignore[arg-type]
     listener.streams["osc_1"] = OscStream(name="osc_1", addr="127.0.0.1:9000")
     listener.take()
     return listener
@@ -50,32 +50,32 @@ def speak(port: int, done: threading.Event) -> None:
             n += 1
 
 
-def test_two_who_send_to_one_port_are_named() -> None:
+def test_two_senders_to_one_port_are_named() -> None:
     port = free_port()
-    said: list[str] = []
-    listener = ListeningPort([f"127.0.0.1:{port}"], False, said.append)
+    printed: list[str] = []
+    listener = ListeningPort([f"127.0.0.1:{port}"], False, printed.append)
     until = time.monotonic() + 30
-    while not said and time.monotonic() < until:
+    while not printed and time.monotonic() < until:
         time.sleep(0.05)
         listener.take()
     data = bundle(time.time(), [("/breath", (1.0,))])
     for host in ("127.0.0.1", "127.0.0.2"):
-        assert "is sent to" not in listener.told()
+        assert "is sent to" not in listener.report()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.bind((host, 0))
             for _ in range(3):
                 sender.sendto(data, ("127.0.0.1", port))
                 time.sleep(0.1)
         listener.take()
-    told = listener.told()
-    assert "osc_1 is sent to by 2 (127.0.0.1, 127.0.0.2)" in told
+    report = listener.report()
+    assert "osc_1 has 2 senders (127.0.0.1, 127.0.0.2)" in report
     for host in ("127.0.0.1", "127.0.0.2"):
-        assert listener.hearing.channels[f"osc_1@{host}:/breath"].events == 3
-    assert "osc_1:/breath" not in listener.hearing.channels
+        assert listener.survey.channels[f"osc_1@{host}:/breath"].events == 3
+    assert "osc_1:/breath" not in listener.survey.channels
 
 
 @pytest.mark.parametrize("wrong", ["0", "65536", "phone", "1" * 5000])
-def test_what_is_no_port_to_send_back_to_is_refused(wrong: str) -> None:
+def test_an_invalid_return_port_is_refused(wrong: str) -> None:
     with pytest.raises(SystemExit) as end:
         main(["listen", "--stage", "--back", wrong])
     assert end.value.code == 2
@@ -94,32 +94,32 @@ def test_where_nothing_changes_that_is_stated(
     sender = threading.Thread(target=still)
     sender.start()
     try:
-        words = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "1.5", "--out", str(out)]
-        assert main(words) == 1
+        argv = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "1.5", "--out", str(out)]
+        assert main(argv) == 1
     finally:
         done.set()
         sender.join()
-    said = capsys.readouterr().out
-    assert "left out: osc_1:/battery is constant: 0.5 in" in said
-    assert "Nothing is written: no number has changed." in said
+    printed = capsys.readouterr().out
+    assert "left out: osc_1:/battery is constant: 0.5 in" in printed
+    assert "Nothing is written: no number has changed." in printed
     assert not out.exists()
 
 
-def test_what_is_heard_becomes_a_configuration_that_is_accepted(
+def test_received_channels_become_a_valid_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port, done, out = free_port(), threading.Event(), tmp_path / "heard.yaml"
     sender = threading.Thread(target=speak, args=(port, done))
     sender.start()
     try:
-        words = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "2", "--out", str(out)]
-        assert main(words) == 0
+        argv = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "2", "--out", str(out)]
+        assert main(argv) == 0
     finally:
         done.set()
         sender.join()
-    said = capsys.readouterr().out
-    assert said.startswith(f"Opens UDP 127.0.0.1:{port}, for programs on this machine only.\n")
-    breath = [line.split() for line in said.splitlines() if line.startswith("osc_1:/breath")]
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"Opens UDP 127.0.0.1:{port}, for programs on this machine only.\n")
+    breath = [line.split() for line in printed.splitlines() if line.startswith("osc_1:/breath")]
     assert breath[-1][-2:] == ["sampled", "yes"]
     config = load(out).config
     assert [s.name for s in config.streams] == ["osc_1"]
@@ -129,11 +129,13 @@ def test_what_is_heard_becomes_a_configuration_that_is_accepted(
     assert main(["check", str(out)]) == 0
 
 
-def test_nothing_heard_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_event_writes_no_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "heard.yaml"
-    words = ["listen", "--osc", f"127.0.0.1:{free_port()}", "--seconds", "0.3", "--out", str(out)]
-    assert main(words) == 1
-    assert "no numbers were heard" in capsys.readouterr().out
+    argv = ["listen", "--osc", f"127.0.0.1:{free_port()}", "--seconds", "0.3", "--out", str(out)]
+    assert main(argv) == 1
+    assert "no number was received" in capsys.readouterr().out
     assert not out.exists()
 
 
@@ -143,9 +145,9 @@ def test_a_file_that_is_there_is_not_overwritten_and_nothing_is_opened(
     out = tmp_path / "heard.yaml"
     out.write_text("mine")
     assert main(["listen", "--osc", "127.0.0.1:9", "--out", str(out)]) == 2
-    said = capsys.readouterr()
-    assert "is there" in said.err
-    assert (said.out, out.read_text()) == ("", "mine")
+    printed = capsys.readouterr()
+    assert "exists already" in printed.err
+    assert (printed.out, out.read_text()) == ("", "mine")
 
 
 def test_a_port_that_is_held_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +159,7 @@ def test_a_port_that_is_held_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("wrong", ["0", "70000", "phone:9000", "1.2.3.4.5:9000", "²"])
-def test_what_is_no_port_is_refused(wrong: str) -> None:
+def test_an_invalid_port_is_refused(wrong: str) -> None:
     with pytest.raises(SystemExit) as end:
         main(["listen", "--osc", wrong])
     assert end.value.code == 2
@@ -165,16 +167,18 @@ def test_what_is_no_port_is_refused(wrong: str) -> None:
 
 def test_the_network_is_opened_only_with_a_word_and_the_address_to_send_to() -> None:
     lines = opening(["0.0.0.0:9000"], midi=True)
-    assert lines[0].startswith("Opens UDP 0.0.0.0:9000 to the network: whoever reaches it can")
+    assert lines[0].startswith(
+        "Opens UDP 0.0.0.0:9000 to the network: any host that reaches it can"
+    )
     assert any(line.startswith("  send to 127.0.0.1:9000") for line in lines)
-    assert lines[-1] == "Opens every MIDI port there is."
+    assert lines[-1] == "Opens every MIDI port."
     assert "  send to 192.0.2.7:9000" in opening(["192.0.2.7:9000"], midi=False)
 
 
-def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
+def test_held_channels_alone_are_members(tmp_path: Path) -> None:
     listener = silent()
     for i in range(3):
-        listener.hearing.take("osc_1", Message(float(i), "/fader", float(i)))
+        listener.survey.take("osc_1", Message(float(i), "/fader", float(i)))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 100.0) or "")
     config = load(path).config
@@ -182,11 +186,11 @@ def test_where_all_is_held_that_is_what_is_measured(tmp_path: Path) -> None:
     assert [list(s.members) for s in config.signals.values()] == [["osc_1:/fader"]]
 
 
-def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
+def test_a_held_channel_beside_sampled_ones_is_a_fact(tmp_path: Path) -> None:
     listener = silent("nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0")
     for i in range(100):
-        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
-    listener.hearing.take("midi_1", Message(0.5, "cc/1/74", 5.0))
+        listener.survey.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+    listener.survey.take("midi_1", Message(0.5, "cc/1/74", 5.0))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     config = load(path).config
@@ -196,28 +200,28 @@ def test_what_is_held_beside_what_is_sampled_is_a_fact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["/a*", "/b?", "/${HOME}", '/q"uote', "/sl\\ash", "/#", "/a: b"])
-def test_no_address_breaks_what_is_written(tmp_path: Path, key: str) -> None:
+def test_no_address_breaks_the_configuration(tmp_path: Path, key: str) -> None:
     listener = silent()
     for i in range(100):
-        listener.hearing.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
-        listener.hearing.take("osc_1", Message(i / 50, key, cos(i / 9), nan))
+        listener.survey.take("osc_1", Message(i / 50, "/x", sin(i / 9)))
+        listener.survey.take("osc_1", Message(i / 50, key, cos(i / 9), nan))
     path = tmp_path / "c.yaml"
     path.write_text(configuration(listener, 2.0) or "")
     kept = {"osc_1:/x"} if "${" in key else {"osc_1:/x", f"osc_1:{key}"}
     assert {m for s in load(path).config.signals.values() for m in s.members} == kept
 
 
-def test_devices_of_one_name_are_told_apart_by_their_number() -> None:
+def test_devices_of_one_name_are_distinguished_by_number() -> None:
     listener = silent("pad:pad MIDI 1 20:0", "pad:pad MIDI 1 24:0", "key:key MIDI 1 28:0")
     devices = [s.device for s in listener.streams.values() if s.name.startswith("midi")]  # type: ignore[union-attr]
     assert devices == ["pad:pad MIDI 1 20:0", "pad:pad MIDI 1 24:0", "key:key MIDI 1"]
     listener.stop()
 
 
-def test_a_wish_to_stop_ends_it_at_once() -> None:
+def test_a_stop_request_ends_listening_at_once() -> None:
     done = threading.Event()
     done.set()
     began = time.monotonic()
     listener = listen([f"127.0.0.1:{free_port()}"], False, None, done)
     assert time.monotonic() - began < 2.0
-    assert listener.told() == "Nothing heard yet."
+    assert listener.report() == "Nothing received yet."

@@ -47,7 +47,7 @@ def speak(port: int, count: int) -> threading.Thread:
     return thread
 
 
-def test_what_came_is_on_the_tape_and_is_counted(tmp_path: Path) -> None:
+def test_received_events_are_on_the_tape_and_counted(tmp_path: Path) -> None:
     port = free_port()
     path = config(tmp_path, port, f"tap: {{dir: {tmp_path}/tap}}\n")
     sender = speak(port, 100)
@@ -71,8 +71,8 @@ def test_a_tape_is_replayed_like_any_recording(
 ) -> None:
     port = free_port()
     sender = speak(port, 40)
-    words = ["--seconds", "1.5", "--out", str(tmp_path / "tapes")]
-    assert main(["record", str(config(tmp_path, port)), *words]) == 0
+    argv = ["--seconds", "1.5", "--out", str(tmp_path / "tapes")]
+    assert main(["record", str(config(tmp_path, port)), *argv]) == 0
     sender.join()
     tape = capsys.readouterr().out.split()[-1]
     assert main(["replay", tape, "--out", str(tmp_path / "again")]) == 0
@@ -99,7 +99,7 @@ def test_a_port_that_another_run_has_is_refused_and_no_tape_is_begun(
     assert not (tmp_path / "tap").exists()
 
 
-def refused(words: list[str]) -> object:
+def refused(argv: list[str]) -> object:
     with pytest.raises(SystemExit) as end:
-        main(words)
+        main(argv)
     return end.value.code

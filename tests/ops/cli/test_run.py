@@ -42,10 +42,10 @@ def config(recording, tmp_path):
     return write
 
 
-def stop_soon(number, *words, written, environ=None):
-    """Start a command, signal it once it has written lines; return it, what it said, how long."""
+def stop_soon(number, *argv, written, environ=None):
+    """Start a command, signal it after its first lines; return process, output and duration."""
     process = subprocess.Popen(
-        [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=ROOT, env=environ,
     )  # fmt: skip
     until = time.monotonic() + 60
@@ -59,7 +59,7 @@ def stop_soon(number, *words, written, environ=None):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_drains_the_run_and_says_what_was_written(config, tmp_path, number):
+def test_a_signal_drains_the_run_and_prints_the_summary(config, tmp_path, number):
     path = config("out", 1)
     fused = tmp_path / "out/fused.jsonl"
     code, out, err, took = stop_soon(number, "-m", "ops", "run", path, written=fused)
@@ -73,7 +73,7 @@ def test_a_signal_drains_the_run_and_says_what_was_written(config, tmp_path, num
     assert 0 < run["account"]["total"]["received"] < 2000, "the rest has not come yet"
 
 
-def test_a_run_whose_terminal_is_closed_drains_though_nobody_can_be_written_to(config, tmp_path):
+def test_a_run_with_a_closed_terminal_drains(config, tmp_path):
     path = config("out", 1)
     fused = tmp_path / "out/fused.jsonl"
     pid, terminal = pty.fork()
@@ -119,9 +119,9 @@ def test_a_run_that_ignores_hang_ups_from_its_start_goes_on(config, tmp_path):
 
 def test_the_engine_s_own_command_drains_too(config, tmp_path):
     path = config("out", 1)
-    words = ("-m", "bytewax.run", f"flows.fusion:flow({str(path)!r})")
+    argv = ("-m", "bytewax.run", f"flows.fusion:flow({str(path)!r})")
     code, _, err, took = stop_soon(
-        signal.SIGINT, *words, written=tmp_path / "out/fused.jsonl"
+        signal.SIGINT, *argv, written=tmp_path / "out/fused.jsonl"
     )  # fmt: skip
     assert code == 0, err
     assert took < 3
@@ -131,9 +131,9 @@ def test_the_engine_s_own_command_drains_too(config, tmp_path):
 def test_a_paused_run_goes_on_and_repeats_nothing(config, tmp_path):
     whole = digests(execute(config("whole", 0), progress=False))
     path = config("paused", 20)
-    words = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", "0.2")
+    argv = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", "0.2")
     code, out, err, took = stop_soon(
-        signal.SIGINT, *words, written=tmp_path / "paused/fused.jsonl"
+        signal.SIGINT, *argv, written=tmp_path / "paused/fused.jsonl"
     )  # fmt: skip
     assert code == 0, err
     assert took < 3
@@ -142,7 +142,7 @@ def test_a_paused_run_goes_on_and_repeats_nothing(config, tmp_path):
     before = run_json(tmp_path / "paused")
     assert not before["ended"]
     again = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, *map(str, argv)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert PAUSED not in again.stderr
     assert digests(tmp_path / "paused") == whole

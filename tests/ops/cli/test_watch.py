@@ -57,14 +57,14 @@ def serve(port):
     servers[-1].stop()
 
 
-def told(first=0, n=1, channel="osc_1:p", mode=0, **indicators):
+def published(first=0, n=1, channel="osc_1:p", mode=0, **indicators):
     ends = tuple(end for source in ("osc_1", "ure") for end in events(source, n))
     well = ticks(first, 20, hz=5.0, mode=mode, **{**WELL, **indicators})
     return packet(well, sync=(report(channel),), ends=ends, evidence=(finding(1.0),))
 
 
 def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
-    """Return the frame of a board that was told the packets."""
+    """Return the frame of a live state after the packets."""
     time_ = Time()
     time_.wall = began
     board = time_.board(of)
@@ -77,13 +77,13 @@ def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
 
 
 def test_a_curve_ends_at_the_time_of_its_newest_tick_and_not_now():
-    (legend,) = [line for line in shown(told(first=500)) if "one sd" in line]
+    (legend,) = [line for line in shown(published(first=500)) if "one sd" in line]
     assert legend.endswith(f"4 s to {datetime.fromtimestamp(103):%H:%M:%S}")
 
 
 @pytest.mark.parametrize("width", [40, 62, 80, 132, 300])
 def test_every_number_is_there_at_any_width(width):
-    lines = shown(told(), width=width)
+    lines = shown(published(), width=width)
     assert max(map(len, lines)) <= width
     for word in ("osc_1:p", "live", "100.00 ±0.10", "10.0 ±1.0", "1.00", "0.25", "1.00 ±0.10",
                  "100.0", "phase_diff", "≤ 0.02", "≥ 0.85", "risk low"):  # fmt: skip
@@ -92,9 +92,9 @@ def test_every_number_is_there_at_any_width(width):
 
 def test_the_verdict_comes_first():
     assert shown()[0].startswith("r: Waiting for the first tick")
-    assert shown(told())[0] == "r: In sync, within 2 ms; 2 of 2 streams live"
-    assert "coherence 0.5 is below 0.72" in shown(told(coherence=0.5, channel="ure:p"))[0]
-    assert shown(told(), packet(end=True))[0].startswith("r: The data have ended")
+    assert shown(published())[0] == "r: In sync, within 2 ms; 2 of 2 streams live"
+    assert "coherence 0.5 is below 0.72" in shown(published(coherence=0.5, channel="ure:p"))[0]
+    assert shown(published(), packet(end=True))[0].startswith("r: The data have ended")
 
 
 def test_without_two_compared_members_nothing_is_in_sync():
@@ -103,19 +103,19 @@ def test_without_two_compared_members_nothing_is_in_sync():
     assert lines[0].startswith("r: Not compared, one channel live; nothing came from ure:p")
     assert any("sync not compared" in line for line in lines)
     assert not any("In sync" in line or "within" in line for line in lines)
-    assert any("sync within 2.0 ms" in line for line in shown(told()))
+    assert any("sync within 2.0 ms" in line for line in shown(published()))
 
 
-def test_what_is_beyond_its_budget_is_told_from_what_is_well():
-    lines = shown(told(phase_diff=0.028, coherence=0.5, entropy_ratio=NAN))
-    told_ = {line.split()[0]: line.split()[-1] for line in lines if line.startswith(tuple(WELL))}
-    assert told_ == {
+def test_values_beyond_their_thresholds_have_levels_of_their_own():
+    lines = shown(published(phase_diff=0.028, coherence=0.5, entropy_ratio=NAN))
+    levels = {line.split()[0]: line.split()[-1] for line in lines if line.startswith(tuple(WELL))}
+    assert levels == {
         "phase_diff": "warn", "coherence": "crit", "sync_quality": "good", "entropy_ratio": "-",
     }  # fmt: skip
 
 
 def test_the_value_is_drawn_within_its_band_above_the_mode():
-    lines = shown(told(0), told(20), told(40, mode=1), told(60), width=120)
+    lines = shown(published(0), published(20), published(40, mode=1), published(60), width=120)
     at = next(k for k, line in enumerate(lines) if line.startswith("pulse"))
     curve = [f"{line[9:]:79}" for line in lines[at + 1 : at + 6]]
     columns = ["".join(cells) for cells in zip(*curve, strict=True)]
@@ -133,11 +133,11 @@ def test_the_value_is_drawn_within_its_band_above_the_mode():
 
 def test_units_stand_beside_the_numbers():
     of = config(channels={"osc_1:*": ChannelConfig(unit="m/s2"), "ure:p": ChannelConfig(unit="g")})
-    lines = shown(told(), of=of)
+    lines = shown(published(), of=of)
     assert any(re.match(r"pulse  [-\d.]+ ±[-\d.]+ g  fused", line) for line in lines)
     rows = [line for line in lines if line.startswith("osc_1:p")]
     assert rows[-1].split()[-1] == "m/s2"
-    assert not any("unit" in line.split() for line in shown(told())), "no column without one"
+    assert not any("unit" in line.split() for line in shown(published())), "no column without one"
 
 
 def test_a_value_has_the_digits_of_its_sd():
@@ -148,13 +148,13 @@ def test_a_value_has_the_digits_of_its_sd():
 
 
 def test_an_indicator_without_a_value_has_its_reason():
-    lines = shown(told(sync_quality=NAN, entropy_ratio=NAN), width=120)
+    lines = shown(published(sync_quality=NAN, entropy_ratio=NAN), width=120)
     why = "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz"
     assert f"- sync_quality, entropy_ratio: {why}" in lines
     alone = ticks(0, sync_quality=NAN)
     alone.signals[0].live[:] = 1
     assert "- sync_quality: needs two live channels: 1 of 2 live" in shown(packet(alone))
-    assert not any("needs" in line for line in shown(told()))
+    assert not any("needs" in line for line in shown(published()))
 
 
 def test_a_channel_that_flaps_is_one_line():
@@ -162,7 +162,7 @@ def test_a_channel_that_flaps_is_one_line():
         return packet(sync=(report("osc_1:p", ts=100.0 + k, state=state, why="state"),))
 
     flaps = [turn(k, "stale" if k % 2 else "live") for k in range(20)]
-    lines = shown(told(), *flaps)
+    lines = shown(published(), *flaps)
     rows = [line for line in lines if re.match(r"[\d:]{8}  osc_1:p", line)]
     assert len(rows) == 2, "its first line is long ago"
     assert re.search(r"  osc_1:p stale; stale 10 times since [\d:]{8}$", rows[0])
@@ -171,7 +171,7 @@ def test_a_channel_that_flaps_is_one_line():
 def test_figures_that_are_old_are_dimmed():
     time = Time()
     board = time.board()
-    board.tell([told()])
+    board.tell([published()])
 
     def kinds():
         seen = [*frame(_decode(state(board, "r", 0)), Trace(), 80)]
@@ -185,32 +185,32 @@ def test_figures_that_are_old_are_dimmed():
     assert set(figures) == {"soft"}
 
 
-def test_a_flow_that_began_anew_is_said_and_its_curve_too():
+def test_a_restarted_flow_is_reported_with_a_new_curve():
     trace = Trace()
-    shown(told(0), told(20), trace=trace)
-    assert not any("began anew" in line for line in shown(told(0), told(20), trace=trace))
-    assert "began anew" in shown(told(0), told(20), trace=trace, began=1.8e9)[0]
+    shown(published(0), published(20), trace=trace)
+    assert not any("restarted" in line for line in shown(published(0), published(20), trace=trace))
+    assert "restarted" in shown(published(0), published(20), trace=trace, began=1.8e9)[0]
     assert not trace.points
-    lines = shown(told(0), told(20), trace=trace, began=1.8e9)
-    assert "began anew" in lines[0]
+    lines = shown(published(0), published(20), trace=trace, began=1.8e9)
+    assert "restarted" in lines[0]
     assert sum(map(len, trace.points.values())) == 39
 
 
 def test_a_name_cannot_command_the_terminal():
-    text = "".join(shown(told(channel="o:\x1b[2J\x07\n")))
+    text = "".join(shown(published(channel="o:\x1b[2J\x07\n")))
     assert "o:?[2J? " in text
     assert text.isprintable()
 
 
-def lumen(*words, **environ):
+def lumen(*argv, **environ):
     return subprocess.run(
-        [sys.executable, "-m", "ops", "watch", *words], cwd=ROOT, capture_output=True, text=True,
+        [sys.executable, "-m", "ops", "watch", *argv], cwd=ROOT, capture_output=True, text=True,
         timeout=30, check=False, env={**os.environ, "PYTHONUTF8": "1", **environ},
     )  # fmt: skip
 
 
 def test_one_frame_is_plain_text(serve, port):
-    serve(told())
+    serve(published())
     done = lumen("--once", f"http://127.0.0.1:{port}/", COLUMNS="100")
     assert (done.returncode, done.stderr) == (0, "")
     assert "r: In sync" in done.stdout
@@ -232,7 +232,7 @@ def test_without_a_flow_there_is_one_line(port):
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://x:99999", "http://[", "file:///x"])
-def test_what_is_no_address_is_refused(url, capsys):
+def test_an_invalid_address_is_refused(url, capsys):
     assert watch.main(argparse.Namespace(url=url)) == 2
     assert f"lumen watch: '{url}' is no address" in capsys.readouterr().err
 
@@ -240,30 +240,33 @@ def test_what_is_no_address_is_refused(url, capsys):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"HTTP/1.0 404 No\r\n\r\n", "is no flow: /state is answered with 404"),
-        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer as a flow does"),
-        (b"HTTP/1.0 200 OK\r\n\r\n{}", "does not answer as a flow does"),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{", "does not answer as a flow does"),
-        (b"SSH-2.0-OpenSSH\x1b\r\n", "does not answer as a flow does: no HTTP"),
+        (b"HTTP/1.0 404 No\r\n\r\n", "is no flow: /state returned 404"),
+        (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer like a flow"),
+        (b"HTTP/1.0 200 OK\r\n\r\n{}", "does not answer like a flow"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 99\r\n\r\n{", "does not answer like a flow"),
+        (b"SSH-2.0-OpenSSH\x1b\r\n", "does not answer like a flow: no HTTP"),
         (b"", "no answer from"),
     ],
 )
-def test_whoever_is_no_flow_is_named(answer, says):
+def test_a_server_that_is_no_flow_is_named(answer, says):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = address(f"127.0.0.1:{server.getsockname()[1]}")
-        code = f"from ops.cli.state_client import *\ntry: ask({url!r})\nexcept NoAnswerError as e: print(e)"
+        code = (
+            f"from ops.cli.state_client import *\ntry: ask({url!r})\n"
+            "except NoAnswerError as e: print(e)"
+        )
         asking = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
         client, _ = server.accept()
         with client:
             client.recv(4096)
             client.sendall(answer)
-        said = asking.communicate(timeout=20)[0].decode()
-    assert says in said
-    assert said.count("\n") == 1
+        printed = asking.communicate(timeout=20)[0].decode()
+    assert says in printed
+    assert printed.count("\n") == 1
 
 
-def test_only_what_is_new_is_asked_for(serve, port):
-    serve(told(0), told(20))
+def test_only_new_points_are_requested(serve, port):
+    serve(published(0), published(20))
     trace = Trace()
     for _ in range(3):
         seen = watch.look(f"http://127.0.0.1:{port}", trace)
@@ -275,77 +278,77 @@ def test_only_what_is_new_is_asked_for(serve, port):
 class Terminal:
     """`lumen watch` in a terminal of its own; what it says is collected."""
 
-    def __init__(self, *words, **environ):
+    def __init__(self, *argv, **environ):
         ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ops", "watch", "--every-s", "0.1", *words], cwd=ROOT,
+            [sys.executable, "-m", "ops", "watch", "--every-s", "0.1", *argv], cwd=ROOT,
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             env={**os.environ, "PYTHONUTF8": "1", "TERM": "xterm", "COLUMNS": "80", "LINES": "60",
                  **environ},
         )  # fmt: skip
         os.close(theirs)
-        self.ours, self.said = ours, ""
+        self.ours, self.printed = ours, ""
 
     def until(self, word):
         """Wait until it says a word; it may then say it again."""
-        start, end = len(self.said), time.monotonic() + 20
-        while word not in self.said[start:]:
-            assert time.monotonic() < end, f"{word!r} was never said: {self.said[-2000:]}"
+        start, end = len(self.printed), time.monotonic() + 20
+        while word not in self.printed[start:]:
+            assert time.monotonic() < end, f"{word!r} was never printed: {self.printed[-2000:]}"
             if select.select([self.ours], [], [], 0.1)[0]:
-                self.said += os.read(self.ours, 65536).decode(errors="replace")
+                self.printed += os.read(self.ours, 65536).decode(errors="replace")
 
     def end(self, sign):
         self.process.send_signal(sign)
         with suppress(OSError):
             while part := os.read(self.ours, 65536):
-                self.said += part.decode(errors="replace")
+                self.printed += part.decode(errors="replace")
         os.close(self.ours)
         return self.process.wait(timeout=20)
 
 
-def test_it_outlives_the_flow_and_says_when_it_began_anew(serve, port):
+def test_watch_outlives_the_flow_and_reports_its_restart(serve, port):
     terminal = Terminal(f"127.0.0.1:{port}")
     try:
         terminal.until("no answer from")
-        serve(told(n=50))
+        serve(published(n=50))
         terminal.until("In sync")
-        serve(told(n=3))
-        terminal.until("began anew")
+        serve(published(n=3))
+        terminal.until("restarted")
     finally:
         code = terminal.end(signal.SIGINT)
     assert code == 0
-    assert "Traceback" not in terminal.said
+    assert "Traceback" not in terminal.printed
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_the_terminal_is_left_as_it_was(serve, port, sign):
-    serve(told())
+    serve(published())
     terminal = Terminal(f"127.0.0.1:{port}", NO_COLOR="")
     terminal.until("In sync")
     assert terminal.end(sign) == 0
-    assert terminal.said.startswith("\x1b[?1049h\x1b[?25l\x1b[?7l")
-    assert terminal.said.endswith("\x1b[?7h\x1b[?25h\x1b[?1049l")
-    assert "\x1b[32mr: In sync" in terminal.said
+    assert terminal.printed.startswith("\x1b[?1049h\x1b[?25l\x1b[?7l")
+    assert terminal.printed.endswith("\x1b[?7h\x1b[?25h\x1b[?1049l")
+    assert "\x1b[32mr: In sync" in terminal.printed
 
 
 def test_no_colour_is_no_colour(serve, port):
-    serve(told())
+    serve(published())
     terminal = Terminal(f"127.0.0.1:{port}", NO_COLOR="1")
     terminal.until("In sync")
     terminal.end(signal.SIGINT)
-    assert not re.search(r"\x1b\[[0-9;]*m", terminal.said)
+    assert not re.search(r"\x1b\[[0-9;]*m", terminal.printed)
 
 
-def test_what_the_window_is_too_low_for_is_said(serve, port):
-    serve(told())
+def test_lines_beyond_the_window_are_counted(serve, port):
+    serve(published())
     terminal = Terminal(f"127.0.0.1:{port}", LINES="10")
     terminal.until("more lines, in a higher window")
     terminal.end(signal.SIGINT)
-    frames = terminal.said.split("\x1b[H")
+    frames = terminal.printed.split("\x1b[H")
     assert all(each.count("\n") == 9 for each in frames[1:-1])
 
 
-def test_a_stream_that_is_refused_says_so():
+def test_a_refused_stream_is_reported():
     time = Time()
     board = time.board()
     for _ in range(10):

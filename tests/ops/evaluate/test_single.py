@@ -37,7 +37,7 @@ def test_an_exponential_tail_goes_on_from_the_most_of_n(n: int) -> None:
     )
 
 
-def test_a_few_hard_seeds_widen_a_bar_beyond_what_is_normal() -> None:
+def test_a_few_hard_seeds_widen_a_bar_beyond_the_normal_one() -> None:
     x = np.random.default_rng(3).normal(0.0, 1.0, 24)
     _, before = single.ends(x)
     x[7] = 9.0
@@ -86,7 +86,7 @@ def test_the_shipped_table_has_a_bar_for_everything() -> None:
         assert all(math.isfinite(b.low) and math.isfinite(b.high) for b in single.bars(r))
 
 
-def test_what_was_not_measured_holds_never() -> None:
+def test_a_figure_without_a_measurement_never_holds() -> None:
     assert not any(bar.holds(0.0) or bar.holds(1.0) for bar in single.bars(7.0))
 
 

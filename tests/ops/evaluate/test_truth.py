@@ -89,20 +89,20 @@ def test_a_right_run_passes_every_check(recording, tmp_path):
 def test_a_wrong_skew_fails_its_check(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.01, skew_error=0.6)
     checks = list(selftest.checks(tmp_path, recording[1], quick=False))
-    assert {c.what.split()[1] for c in checks if not c.passed} == {"skew"}
+    assert {c.name.split()[1] for c in checks if not c.passed} == {"skew"}
 
 
 def test_a_signal_worse_than_its_best_stream_fails(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.3)
-    checks = {c.what: c for c in selftest.checks(tmp_path, recording[1], quick=False)}
+    checks = {c.name: c for c in selftest.checks(tmp_path, recording[1], quick=False)}
     assert not checks["fused RMS error"].passed
     assert checks["fused RMS error"].found == pytest.approx(0.3, rel=0.1)
 
 
-def test_a_channel_without_a_sync_line_fails(recording, tmp_path):
+def test_a_channel_without_sync_lines_fails(recording, tmp_path):
     write_run(tmp_path, *recording, fused_error=0.01)
     lines(tmp_path / "sync.jsonl", [])
-    failed = {c.what for c in selftest.checks(tmp_path, recording[1], True) if not c.passed}
+    failed = {c.name for c in selftest.checks(tmp_path, recording[1], True) if not c.passed}
     assert failed == {f"{name} sync lines" for name in recording[1].channels}
 
 
@@ -116,7 +116,7 @@ def test_each_stream_alone_is_much_better_when_clock_and_lag_are_corrected(recor
         assert corrected < 0.06 < 0.2 < came
 
 
-def test_the_story_of_the_demo_names_what_matters(recording, tmp_path, tmp_path_factory):
+def test_the_sections_of_the_demo_are_complete(recording, tmp_path, tmp_path_factory):
     made, true = recording
     write_run(tmp_path, made, true, fused_error=0.01)
     lines(
@@ -170,7 +170,7 @@ def test_a_clock_step_is_reported_once_for_all_channels(tmp_path):
     assert summary.seen(Results(tmp_path)) == [(11.5, "clock of a has stepped by 0.500 ±0.001 s")]
 
 
-def test_a_long_timeline_is_cut_with_a_note():
+def test_a_long_timeline_is_cut_and_counted():
     lines = summary.timeline([(float(i), "mode fused") for i in range(100)], 0.0)
     assert lines.endswith("and 76 more")
     assert len(lines.splitlines()) == 25

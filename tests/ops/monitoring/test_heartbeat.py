@@ -34,9 +34,11 @@ def shown(folder: Path, realm: str = "prod") -> dict[str, float]:
 
 def lumen(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ops", "heartbeat", *arguments], cwd=ROOT, stderr=subprocess.PIPE,
+        [sys.executable, "-m", "ops.monitoring.heartbeat", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
 
 
 def beat_often(folder: Path) -> None:

@@ -421,7 +421,7 @@ def test_the_command_names_the_page(tmp_path, text_only, capsys):
 def test_a_folder_without_a_run_exits_with_2(tmp_path, capsys):
     assert run(tmp_path / "nowhere") == 2
     assert run(tmp_path) == 2
-    assert capsys.readouterr().err.count("no run wrote here") == 2
+    assert capsys.readouterr().err.count("no results of a run") == 2
     assert not list(tmp_path.iterdir())
 
 

@@ -13,11 +13,11 @@ def ends(received, **more):
     return {"received": received, "late": 0, "rejected": 0} | more
 
 
-@pytest.mark.parametrize(("late", "said"), [(50, False), (51, True)])
-def test_more_than_five_per_cent_late_is_a_finding(late, said):
+@pytest.mark.parametrize(("late", "expected"), [(50, False), (51, True)])
+def test_more_than_five_per_cent_late_is_a_finding(late, expected):
     found = list(findings({"phone": ends(1000, late=late)}, []))
-    assert bool(found) is said
-    if said:
+    assert bool(found) is expected
+    if expected:
         assert found[0].startswith("phone: 51 of 1,000 events (5.1 %) were late")
         assert "resample.wait_s" in found[0]
 

@@ -40,9 +40,9 @@ def planned(channels: dict[str, object], *members: str, facts: tuple[str, ...] =
     return config.plan()
 
 
-def test_a_bundle_says_its_numbers_and_when_they_were_measured() -> None:
-    said = Datagrams().decode(bundle(NOW - 5.25, [("/x", (0.5,)), ("/acc", (1.0, 2.0))]), NOW)
-    assert said == [
+def test_a_bundle_has_its_numbers_and_source_time() -> None:
+    decoded = Datagrams().decode(bundle(NOW - 5.25, [("/x", (0.5,)), ("/acc", (1.0, 2.0))]), NOW)
+    assert decoded == [
         Message(NOW, "/x", 0.5, NOW - 5.25),
         Message(NOW, "/acc", (1.0, 2.0), NOW - 5.25),
     ]
@@ -63,7 +63,7 @@ def test_gain_and_offset_of_the_configuration_are_undone(value: float) -> None:
 
 @pytest.mark.parametrize("reduce", ["sum", "mean", "norm"])
 @pytest.mark.parametrize("value", [-3.0, 0.0, 2.0])
-def test_an_array_comes_to_what_was_measured(reduce: str, value: float) -> None:
+def test_an_array_reduces_to_the_measured_value(reduce: str, value: float) -> None:
     (reading,) = readings(planned({"a:/x": {"range": (0, 12), "reduce": reduce}}, "a:/x"), "a")
     numbers = np.array(reading.of(value))
     come_to = {"sum": np.sum, "mean": np.mean, "norm": np.linalg.norm}[reduce](numbers)
@@ -71,9 +71,9 @@ def test_an_array_comes_to_what_was_measured(reduce: str, value: float) -> None:
     assert come_to == pytest.approx(6.0 + value)
 
 
-def test_elements_of_an_array_are_told_in_one_message() -> None:
-    told = readings(planned({}, "a:/acc[0]", "a:/acc[2]", facts=("a:/x",)), "a")
-    assert {r.key: r.parts for r in told} == {"/acc": 3, "/x": 1}
+def test_elements_of_an_array_share_one_message() -> None:
+    found = readings(planned({}, "a:/acc[0]", "a:/acc[2]", facts=("a:/x",)), "a")
+    assert {r.key: r.parts for r in found} == {"/acc": 3, "/x": 1}
 
 
 def test_a_controller_stays_between_0_and_127_about_its_middle() -> None:
@@ -86,12 +86,12 @@ def test_a_page_holds_the_series_that_are_read() -> None:
     stream = UreStream(name="ure", metrics_url="http://127.0.0.1:9305/m")
     series = [Reading("ure_pulse", 1.0, 0.5), Reading("ure_harmony_index", 1.0, 0.0)]
     page = UrePage(stream, series, DeviceClock(NOW), np.random.default_rng(0))
-    page.tell(NOW, 0.25)
-    told = {
+    page.update(NOW, 0.25)
+    found = {
         x.key: x.value for x in PageDecoder().decode(page.page, NOW, "") if isinstance(x, Message)
     }
-    assert told["ure_pulse"] == 0.75
-    assert told["ure_harmony_index"] == pytest.approx(0.9, abs=0.05)  # what all is well looks like
+    assert found["ure_pulse"] == 0.75
+    assert found["ure_harmony_index"] == pytest.approx(0.9, abs=0.05)  # a healthy value
 
 
 @pytest.mark.parametrize("addr", ["192.0.2.1:9000", "[2001:db8::1]:9000", "phone.local:9000"])

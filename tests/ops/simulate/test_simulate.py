@@ -32,7 +32,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     assert (tmp_path / "a.truth.json").read_text() == (tmp_path / "b.truth.json").read_text()
 
 
-def test_the_shipped_recording_is_what_its_seed_gives(tmp_path):
+def test_the_shipped_recording_equals_that_of_its_seed(tmp_path):
     truth = make(studio(), 2).write(tmp_path / "demo.ndjson.gz")
     shipped = json.loads(DEMO.with_name("demo.truth.json").read_text())
     made = json.loads(truth.read_text())
@@ -67,7 +67,7 @@ def test_a_fast_clock_has_a_positive_skew():
     assert slope == pytest.approx(1 + 300e-6, abs=1e-9)
 
 
-def test_a_positive_lag_says_what_was_true_before():
+def test_a_positive_lag_shows_an_earlier_value():
     late = record(lag_s=0.7, noise=0.0)
     np.testing.assert_allclose(
         late.rows.value, late.clean(START + late.rows.host - 0.7), atol=1e-5
@@ -111,7 +111,7 @@ def test_faults_are_as_many_as_asked_for(tmp_path):
     assert (np.abs(rows.value) > 6).sum() == pytest.approx(0.02 * len(seq), rel=0.4)
 
 
-def test_a_silent_sensor_says_nothing_and_the_others_do_not_notice():
+def test_a_silent_sensor_leaves_the_others_unchanged():
     def two(silent):
         return Scenario(20.0, (Sensor("a", "x", 50.0, silent=silent), Sensor("b", "x", 20.0)))
 
@@ -121,7 +121,7 @@ def test_a_silent_sensor_says_nothing_and_the_others_do_not_notice():
     np.testing.assert_array_equal(spoken.value[spoken.name == 1], silent.value[silent.name == 1])
 
 
-def test_a_held_controller_speaks_whole_numbers_and_only_when_they_change():
+def test_a_held_controller_sends_whole_numbers_on_change():
     rows = record(held=True, stamped=False).rows
     assert (np.diff(rows.value) != 0).all()
     assert set(rows.value) <= set(range(128))

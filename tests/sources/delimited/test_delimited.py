@@ -328,7 +328,7 @@ def test_texts_that_look_like_numbers_are_named_with_the_remedy(tmp_path):
         for i in range(12) for key, value in values.items()
     ))  # fmt: skip
     assert remarks([path], {}) == [
-        f"{path}: the texts of s:{key} look like numbers ({text}): they are markers, and are not"
+        f"{path}: the texts of s:{key} look like numbers ({text}) but are markers and not"
         " fused; write them as numbers, with a point and without quotes."
         for key, text in (("comma", "'0,5'"), ("point", "'1.5'"))
     ]

@@ -50,7 +50,7 @@ def test_a_control_that_rests_and_goes_on_from_there_is_held(jitter: float) -> N
     assert nature(rx, movement(np.arange(moved.sum()) / RATE), 5, LONG) == "held"
 
 
-def test_what_is_sent_though_nothing_changed_is_sampled_whatever_its_pauses() -> None:
+def test_repeated_values_are_sampled_at_any_pauses() -> None:
     got = SENT % 5 < 3
     steps = np.round(movement(SENT) * 4)  # a sensor of few bits
     assert nature(SENT[got], steps[got], 5, LONG) == "sampled"

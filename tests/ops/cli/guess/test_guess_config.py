@@ -81,7 +81,7 @@ def test_names_that_yaml_would_read_otherwise_survive(tmp_path):
     assert members == ['a:"{#}: \\ é', "b:- yes"]
 
 
-def test_what_can_be_read_of_a_cut_archive_is_enough(tmp_path):
+def test_the_readable_part_of_a_cut_archive_is_enough(tmp_path):
     file = record(tmp_path / "a.ndjson.gz", "a:x", count=5000)
     file.write_bytes(file.read_bytes()[:-400])
     assert list(load(derive([file], tmp_path / "out")).config.signals) == ["signal"]
@@ -102,7 +102,7 @@ def test_a_missing_recording_is_named(tmp_path, capsys):
     assert "none.ndjson" in capsys.readouterr().err
 
 
-def test_midi_is_not_fused_with_what_is_measured(tmp_path):
+def test_midi_is_not_fused_with_measurements(tmp_path):
     keys = ("midi:cc/1/7", "midi:pitch/1", "midi:note/1/60", "midi:clock", "imu:x")
     config = load(derive([record(tmp_path / "a.ndjson", *keys)], tmp_path / "out")).config
     assert config.facts == ["midi:cc/1/7", "midi:pitch/1"]
@@ -117,10 +117,10 @@ def test_a_recording_in_two_files_replays_to_the_same_bytes(tmp_path, monkeypatc
     Path("a.ndjson").write_bytes(b"".join(x for x in lines if engine in x))
     Path("b.ndjson").write_bytes(b"".join(x for x in lines if engine not in x))
     assert main(["replay", "take.ndjson", "--out", "one"]) == 0
-    said = capsys.readouterr().out
-    assert "osc_1:/body/pulse" in said
-    assert "Account of events, balanced\n" in said
-    assert said.rstrip().endswith("lumen run one.yaml")
+    text = capsys.readouterr().out
+    assert "osc_1:/body/pulse" in text
+    assert "Account of events, balanced\n" in text
+    assert text.rstrip().endswith("lumen run one.yaml")
     assert main(["replay", "a.ndjson", "b.ndjson", "--out", "two"]) == 0
     one, two = digests(Path("one")), digests(Path("two"))
     assert one["fused"] != "empty"
@@ -159,9 +159,9 @@ def test_numbers_with_a_decimal_comma_are_named_before_and_after(tmp_path, monke
     good = record(tmp_path / "good.ndjson", "a:/p", count=200)
     assert main(["replay", str(lines(tmp_path / "b.ndjson", *commas)), str(good)]) == 0
     shown = capsys.readouterr()
-    said = "s:/p: 200 texts are numbers with a decimal comma ('0,000')"
-    assert said in shown.err
-    assert said in shown.out
+    text = "s:/p: 200 texts are numbers with a decimal comma ('0,000')"
+    assert text in shown.err
+    assert text in shown.out
 
 
 def test_texts_and_whole_numbers_are_no_remark(tmp_path, capsys):
@@ -177,18 +177,18 @@ def test_integers_beyond_two_to_the_53_are_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         (b"", "empty"),
-        (b"time,value\n1,2\n" * 20, "no line of it is an event (json)"),
+        (b"time,value\n1,2\n" * 20, "no line is an event (json)"),
         (b'{"ts": 1, "source": "s", "key": "k", "value": ""}\n' * 20, "markers only (20 texts)"),
-        (b"\x00\x01" * 300, "no line of it is an event"),
+        (b"\x00\x01" * 300, "no line is an event"),
     ],
 )
-def test_a_file_without_numbers_is_refused_with_its_reason(tmp_path, capsys, content, said):
+def test_a_file_without_numbers_is_refused_with_its_reason(tmp_path, capsys, content, text):
     file = tmp_path / "a.ndjson"
     file.write_bytes(content)
     with pytest.raises(SystemExit) as refused:
         derive([file], tmp_path / "out")
     assert refused.value.code == 2
-    assert said in capsys.readouterr().err
+    assert text in capsys.readouterr().err

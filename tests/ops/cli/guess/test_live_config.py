@@ -28,27 +28,27 @@ def shaken(i: int) -> tuple[float, float, float]:
 
 def phones(*sources: str) -> ChannelSurvey:
     """Return what two phones and a keyboard send in four seconds."""
-    hearing = ChannelSurvey()
+    survey = ChannelSurvey()
     for i in range(200):
         for source in sources:
-            hearing.take(source, Message(i / 50, "/acc", shaken(i)))
-            hearing.take(
+            survey.take(source, Message(i / 50, "/acc", shaken(i)))
+            survey.take(
                 source, Message(i / 50, "/gravity", (0.6 * cos(i / 50), 0.6 * sin(i / 50), 0.8))
             )
-            hearing.take(source, Message(i / 50, "/battery", 0.87))
+            survey.take(source, Message(i / 50, "/battery", 0.87))
     for i in range(3):
-        hearing.take("midi_1", Message(float(i), "note/1/60", 90.0 * (i % 2)))
-        hearing.take("midi_1", Message(float(i), "cc/1/1", 40.0 * i))
-    return hearing
+        survey.take("midi_1", Message(float(i), "note/1/60", 90.0 * (i % 2)))
+        survey.take("midi_1", Message(float(i), "cc/1/1", 40.0 * i))
+    return survey
 
 
 def configured(
-    hearing: ChannelSurvey,
+    survey: ChannelSurvey,
     path: Path,
     stage: StageGuess | None,
     hosts: tuple[str, ...] = ("192.168.7.9",),
 ) -> tuple[Config, str]:
-    text = written(found(hearing, NOW, stage is not None), STREAMS, hosts, stage) or ""
+    text = written(found(survey, NOW, stage is not None), STREAMS, hosts, stage) or ""
     path.write_text(text, "utf-8")
     return load(path).config, text
 
@@ -94,7 +94,7 @@ def test_without_a_stage_nothing_is_sent_and_arrays_stay_as_they_are(path: Path)
 
 
 @pytest.mark.parametrize("stage", [None, StageGuess()])
-def test_what_is_constant_is_left_out_and_stated(path: Path, stage: StageGuess | None) -> None:
+def test_a_constant_channel_is_left_out_and_listed(path: Path, stage: StageGuess | None) -> None:
     config, text = configured(phones("osc_1"), path, stage)
     used = {m for s in config.signals.values() for m in s.members} | set(config.facts)
     assert not {"osc_1:/battery", "osc_1:/acc[2]", "osc_1:/gravity[2]"} & used
@@ -103,10 +103,10 @@ def test_what_is_constant_is_left_out_and_stated(path: Path, stage: StageGuess |
 
 
 def test_where_nothing_changes_nothing_is_written() -> None:
-    hearing = ChannelSurvey()
+    survey = ChannelSurvey()
     for i in range(50):
-        hearing.take("osc_1", Message(i / 50, "/battery", 0.87))
-    assert written(found(hearing, NOW, False), STREAMS, (), None) is None
+        survey.take("osc_1", Message(i / 50, "/battery", 0.87))
+    assert written(found(survey, NOW, False), STREAMS, (), None) is None
 
 
 def test_streams_of_which_nothing_is_used_are_not_written(path: Path) -> None:
@@ -115,13 +115,13 @@ def test_streams_of_which_nothing_is_used_are_not_written(path: Path) -> None:
 
 
 def test_names_with_signs_of_patterns_are_kept_as_names(path: Path) -> None:
-    hearing = ChannelSurvey()
+    survey = ChannelSurvey()
     for i in range(200):
-        hearing.take("osc_1", Message(i / 50, "/a*", sin(i / 9)))
-        hearing.take("osc_1", Message(i / 50, "/b?", (sin(i / 9), cos(i / 8), sin(i / 7))))
-        hearing.take("osc_1", Message(i / 50, "/on*", float(i // 90 % 2)))
+        survey.take("osc_1", Message(i / 50, "/a*", sin(i / 9)))
+        survey.take("osc_1", Message(i / 50, "/b?", (sin(i / 9), cos(i / 8), sin(i / 7))))
+        survey.take("osc_1", Message(i / 50, "/on*", float(i // 90 % 2)))
     for stage in (None, StageGuess()):
-        config, _ = configured(hearing, path, stage)
+        config, _ = configured(survey, path, stage)
         members = {m for s in config.signals.values() for m in s.members}
         assert members == {"osc_1:/a*", "osc_1:/b?[0]", "osc_1:/b?[1]", "osc_1:/b?[2]"}
         assert config.facts == ["osc_1:/on*"]
@@ -134,21 +134,21 @@ def test_two_senders_to_one_port_are_sources_of_their_own(path: Path) -> None:
     assert set(config.signals["motion"].members) == {"osc_1@10.0.0.5:/acc", "osc_1@10.0.0.6:/acc"}
 
 
-def test_controls_alone_make_a_stage_of_what_moves_and_facts_of_what_is_struck(path: Path) -> None:
-    hearing = phones()
-    config, _ = configured(hearing, path, StageGuess(), hosts=())
+def test_controls_alone_become_members_and_notes_facts(path: Path) -> None:
+    survey = phones()
+    config, _ = configured(survey, path, StageGuess(), hosts=())
     assert [list(s.members) for s in config.signals.values()] == [["midi_1:cc/1/1"]]
     assert config.channels["midi_1:cc/1/1"].kind == "held"
     assert config.facts == ["midi_1:note/1/60"]
     assert [d.name for d in config.send] == ["sound"]
 
 
-def test_what_is_beyond_the_bounds_is_counted(path: Path) -> None:
-    hearing = phones("osc_1")
+def test_channels_beyond_the_limits_are_counted(path: Path) -> None:
+    survey = phones("osc_1")
     for n in range(100):
         for i in range(2):
-            hearing.take("midi_1", Message(float(i), f"note/2/{n}", 90.0 * i))
-    config, text = configured(hearing, path, StageGuess())
+            survey.take("midi_1", Message(float(i), f"note/2/{n}", 90.0 * i))
+    config, text = configured(survey, path, StageGuess())
     assert len(config.facts) == MAX_MEMBERS
     assert "# left out: 38 further channels" in text
 

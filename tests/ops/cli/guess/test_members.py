@@ -44,7 +44,7 @@ def test_a_label_and_agreement_make_one_signal(tmp_path):
     assert "labelled 'x'; correlation 1.00 at a lag of +0.40 s" in shown
 
 
-def test_a_label_without_agreement_makes_none_and_the_line_for_it_is_given(tmp_path):
+def test_a_label_without_agreement_makes_no_signal_and_is_reported(tmp_path):
     config, shown = guessed(tmp_path, stream("a"), stream("b", seed=6))
     assert members(config) == [["a:x"], ["b:x"]]
     line = re.search(r"to fuse them: (signals: .*)\.\n", shown)[1]
@@ -54,7 +54,7 @@ def test_a_label_without_agreement_makes_none_and_the_line_for_it_is_given(tmp_p
     assert members(load(tmp_path / "mended.yaml").config) == [["a:x", "b:x"]]
 
 
-def test_names_that_were_made_up_are_never_grouped_and_it_is_stated(tmp_path):
+def test_generated_names_are_never_grouped_and_reported(tmp_path):
     config, shown = guessed(tmp_path, stream("a", labels=("",)), stream("b", labels=("",)))
     assert members(config) == [["a:ch1"], ["b:ch1"]]
     assert "a:ch1 and b:ch1 agree (correlation 1.00" in shown
@@ -62,7 +62,7 @@ def test_names_that_were_made_up_are_never_grouped_and_it_is_stated(tmp_path):
 
 
 @pytest.mark.parametrize(("kinds", "count"), [(("Pulse", "pulse"), 1), (("Pulse", "Gaze"), 2)])
-def test_a_type_speaks_for_the_only_channel_of_a_stream(tmp_path, kinds, count):
+def test_a_type_counts_for_the_only_channel_of_a_stream(tmp_path, kinds, count):
     streams = [
         stream(name, labels=(label,), content=kind)
         for name, label, kind in zip("ab", ("bpm", "rate"), kinds, strict=True)
@@ -71,7 +71,7 @@ def test_a_type_speaks_for_the_only_channel_of_a_stream(tmp_path, kinds, count):
     assert len(members(config)) == count
 
 
-def test_a_type_does_not_speak_for_streams_of_several_channels(tmp_path):
+def test_a_type_does_not_count_for_streams_of_several_channels(tmp_path):
     streams = stream("a", labels=("C3", "C4"), content="EEG"), stream("b", labels=("Fz",))
     config, _ = guessed(tmp_path, *streams)
     assert members(config) == [["a:C3"], ["a:C4"], ["b:Fz"]]
@@ -96,7 +96,7 @@ def test_where_all_is_held_that_is_measured(tmp_path):
     assert config.channels["codes:c"].kind == "held"
 
 
-def test_a_dense_stream_of_numbers_without_a_rate_is_sampled_and_it_is_stated(tmp_path):
+def test_a_dense_stream_without_a_rate_is_sampled_and_reported(tmp_path):
     gaze = stream("gaze")
     gaze.rate_hz = 0.0
     config, shown = guessed(tmp_path, gaze, stream("a"))

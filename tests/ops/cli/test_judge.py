@@ -1,10 +1,10 @@
-"""`lumen smoke`: known values keep their budgets; one that cannot be compared is named as such."""
+"""`lumen watch --once --judge`: known values meet their thresholds or are not compared."""
 
 from __future__ import annotations
 
 import pytest
 
-from ops.cli.smoke import judge
+from ops.cli.judge import judge
 
 GOOD = {"phase_diff": 0.01, "sync_quality": 0.9, "entropy_ratio": 0.1}
 SLOW = "ure:p, read each 2 s, is too slow for this movement: indicators leave it out"
@@ -28,7 +28,7 @@ def test_an_unknown_value_of_members_that_are_left_out_is_not_compared() -> None
     assert shown.endswith(SLOW)
 
 
-def test_a_value_beyond_its_budget_is_bad_whoever_is_left_out() -> None:
+def test_a_value_beyond_its_threshold_is_bad_with_members_left_out() -> None:
     assert not judge({**GOOD, "sync_quality": None, "phase_diff": 0.1}, SLOW)[1]
 
 
