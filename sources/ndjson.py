@@ -23,15 +23,13 @@ from msgspec.json import Decoder as JsonDecoder
 
 from configs.inert import inert
 from operators.events import Event, Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.rows.columns import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import (
     BROKEN,
-    MAX_LINE,
     MAX_SHALLOW,
-    MAX_STAMP_S,
     NAN,
     Row,
     is_sound,

@@ -24,7 +24,8 @@ from sources.delimited.column_cache import Remembered, kept
 from sources.delimited.dialect import LOOK, PER_SECOND, find
 from sources.ndjson import Decoder
 from sources.rows.names import Names
-from sources.rows.one_line import MAX_STAMP_S, Row
+from operators.limits import MAX_STAMP_S
+from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
 
 

@@ -22,13 +22,13 @@ import numpy as np
 from configs.inert import inert
 from configs.schema import TimeUnit, stem
 from operators.events import Reject
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.delimited.dates import date_of, read_dates
 from sources.delimited.dialect import PER_SECOND, Dialect, is_number
 from sources.rows.columns import Text, read_digits, read_numbers
-from sources.rows.names import MAX_LENGTH, REJECT, Names
-from sources.rows.one_line import MAX_LINE, MAX_STAMP_S, Row
+from sources.rows.names import REJECT, Names
+from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
@@ -189,7 +189,7 @@ class TableDecoder:
         """Return what a cell of a channel is: a marker, a number, or nothing of use."""
         name = self.dialect.names[self._values[column]]
         if self._number[column] == REJECT:
-            return self._reject("schema", where, name[:MAX_LENGTH].encode()), np.nan
+            return self._reject("schema", where, name[:MAX_NAME_LENGTH].encode()), np.nan
         said = cell.decode(errors="replace").strip()
         if self._is_text[column]:
             if len(said) <= MAX_LINE:

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from operators.events import Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import I64, Reason
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
-from sources.rows.names import MAX_LENGTH, REJECT, Names, tick_of
+from sources.rows.names import REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
 
@@ -199,9 +199,9 @@ def _numbers(items: list[tuple[str, Message]], line: I64, names: Names) -> Decod
 
 
 def _unfit(stream: str, key: str) -> Reject:
-    return Reject(0, "schema", stream, key[:MAX_LENGTH], b"")
+    return Reject(0, "schema", stream, key[:MAX_NAME_LENGTH], b"")
 
 
 def _reject(stream: str, item: Unread) -> Reject:
     sample = item.sample[:MAX_SAMPLE]
-    return Reject(0, item.reason, stream, item.where[:MAX_LENGTH], sample, item.events)
+    return Reject(0, item.reason, stream, item.where[:MAX_NAME_LENGTH], sample, item.events)

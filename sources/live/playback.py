@@ -121,7 +121,7 @@ class Playback(Listener):
         """Return how much later than recorded it plays, and whether what is due is past."""
         while not feed.ended and feed.frontier()[0] == _UNKNOWN:
             feed.fill(self._names)
-        keys = np.concatenate([rows.key for rows in feed.ready] or [np.empty(0)])
+        keys = np.concatenate([rows.merge_time for rows in feed.ready] or [np.empty(0)])
         known = keys[np.isfinite(keys)]
         goes_on = self.began is not None
         if self.began is None:
@@ -140,10 +140,10 @@ class Playback(Listener):
             Rows that were due after this host time arrive when they were due (s): the process
             stood still meanwhile, and nothing else was taken.
         """
-        pairs = self._names.pairs
+        pairs = self._names.channels
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
         # A reject has no arrival of its own; what is played late arrives late.
-        arrival = np.round(np.where(np.isnan(rows.rx), rows.key, rows.rx) + shift, 6)
+        arrival = np.round(np.where(np.isnan(rows.rx), rows.merge_time, rows.rx) + shift, 6)
         now = self._host()
         arrival[~(arrival > since - 2 * _POLL_S) & ~rows.wild] = now
         for name, ts, rx, value, seq, stamped, note in zip(

@@ -15,7 +15,7 @@ import msgspec
 from configs.files import open_file
 from operators.types import Reason
 from sources.recordings.unpack import Unpacker
-from sources.rows.one_line import MAX_LINE
+from operators.limits import MAX_LINE
 
 READ = 1 << 19
 _HEAD = 256

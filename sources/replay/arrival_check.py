@@ -41,7 +41,7 @@ class _Group(NamedTuple):
 
     lines: list[_FittedLine]
     wild: list[bool]
-    running: float
+    reference_arrival: float
     stop: int
 
 
@@ -51,8 +51,8 @@ class ArrivalVerdicts:
     def __init__(self, n: int) -> None:
         self.count = 0
         self.wild: Bool = np.zeros(n, np.bool_)
-        self.key: F64 = np.empty(n)
-        self.running: F64 = np.empty(n)
+        self.merge_time: F64 = np.empty(n)
+        self.reference_arrival: F64 = np.empty(n)
         self.calm: Bool = np.ones(n, np.bool_)
 
 
@@ -64,9 +64,9 @@ class Arrivals:
     ----------
     max_delay_s, most_gap_s : float
         What is believed of a single line; the longest silence (s).
-    running : float
+    reference_arrival : float
         Newest accepted arrival since the last gap; -inf before the first.
-    key : float
+    merge_time : float
         Newest accepted arrival of all.
     verdicts : list of bool
         Whether the next lines are wild, where that is decided already.
@@ -74,8 +74,8 @@ class Arrivals:
 
     max_delay_s: float
     most_gap_s: float = float("inf")
-    running: float = _UNKNOWN
-    key: float = _UNKNOWN
+    reference_arrival: float = _UNKNOWN
+    merge_time: float = _UNKNOWN
     verdicts: list[bool] = field(default_factory=list)
 
     def judge(self, rx: F64, line: I64, end: bool) -> ArrivalVerdicts:
@@ -97,7 +97,7 @@ class Arrivals:
         judged = ArrivalVerdicts(len(rx))
         at, step = 0, _FIRST_STEP
         while at < len(rx):
-            if not self.verdicts and self.running > _UNKNOWN:
+            if not self.verdicts and self.reference_arrival > _UNKNOWN:
                 stop = at + step
                 at = self._believe(judged, rx, at, min(stop, len(rx)))
                 if at == stop or at == len(rx):
@@ -115,15 +115,15 @@ class Arrivals:
     def _believe(self, judged: ArrivalVerdicts, rx: F64, at: int, stop: int) -> int:
         """Accept rows up to the first that is in doubt."""
         part = rx[at:stop]
-        running = np.empty(len(part) + 1)
-        running[0] = self.running
-        np.fmax.accumulate(np.concatenate(([self.running], part)), out=running)
-        doubtful = np.flatnonzero(np.abs(part - running[:-1]) > self.max_delay_s)
+        reference = np.empty(len(part) + 1)
+        reference[0] = self.reference_arrival
+        np.fmax.accumulate(np.concatenate(([self.reference_arrival], part)), out=reference)
+        doubtful = np.flatnonzero(np.abs(part - reference[:-1]) > self.max_delay_s)
         n = int(doubtful[0]) if len(doubtful) else len(part)
-        judged.running[at : at + n] = running[1 : n + 1]
-        np.maximum(running[1 : n + 1], self.key, out=judged.key[at : at + n])
-        self.running = float(running[n])
-        self.key = max(self.key, self.running)
+        judged.reference_arrival[at : at + n] = reference[1 : n + 1]
+        np.maximum(reference[1 : n + 1], self.merge_time, out=judged.merge_time[at : at + n])
+        self.reference_arrival = float(reference[n])
+        self.merge_time = max(self.merge_time, self.reference_arrival)
         return at + n
 
     def _decide(self, lines: Iterator[_FittedLine], n: int, end: bool) -> _Group | None:
@@ -133,17 +133,17 @@ class Arrivals:
             if len(given) < len(self.verdicts) and not end:
                 return None
             wild, self.verdicts = self.verdicts[: len(given)], []
-            return _Group(given, wild, self.running, given[-1].stop if given else n)
+            return _Group(given, wild, self.reference_arrival, given[-1].stop if given else n)
         held: list[_FittedLine] = []
         for line in lines:
             if held and line.start - held[0].start > _MAX_HELD_ROWS:
                 return self._give_up(held, line.start)
             if np.isnan(line.rx):
                 if not held:
-                    return _Group([], [], self.running, line.stop)
+                    return _Group([], [], self.reference_arrival, line.stop)
                 continue
-            if self.running > _UNKNOWN:
-                if abs(line.rx - self.running) <= self.max_delay_s:
+            if self.reference_arrival > _UNKNOWN:
+                if abs(line.rx - self.reference_arrival) <= self.max_delay_s:
                     return self._give_up(held, line.start)
             else:
                 agrees = [abs(line.rx - other.rx) <= self.max_delay_s for other in held]
@@ -158,8 +158,8 @@ class Arrivals:
 
     def _give_up(self, held: list[_FittedLine], stop: int) -> _Group:
         """Reject what is held; where nothing was known before, the first line is believed."""
-        if self.running > _UNKNOWN:
-            return _Group(held, [True] * len(held), self.running, stop)
+        if self.reference_arrival > _UNKNOWN:
+            return _Group(held, [True] * len(held), self.reference_arrival, stop)
         return _Group(held, [i > 0 for i in range(len(held))], held[0].rx, stop)
 
     def _gap(self, held: list[_FittedLine]) -> _Group:
@@ -167,21 +167,21 @@ class Arrivals:
         first = GAP - 1
         while first and held[first].rx >= held[first - 1].rx - self.max_delay_s:
             first -= 1
-        running = max(line.rx for line in held[first:])
-        if running - self.key > self.most_gap_s and self.key > _UNKNOWN:
-            return _Group(held, [True] * GAP, self.running, held[-1].stop)
-        return _Group(held, [i < first for i in range(GAP)], running, held[-1].stop)
+        reference = max(line.rx for line in held[first:])
+        if reference - self.merge_time > self.most_gap_s and self.merge_time > _UNKNOWN:
+            return _Group(held, [True] * GAP, self.reference_arrival, held[-1].stop)
+        return _Group(held, [i < first for i in range(GAP)], reference, held[-1].stop)
 
     def _settle(self, judged: ArrivalVerdicts, at: int, group: _Group) -> None:
         """Enter a verdict."""
         rows = slice(at, group.stop)
-        judged.key[rows] = self.key
+        judged.merge_time[rows] = self.merge_time
         for line, wild in zip(group.lines, group.wild, strict=True):
             judged.wild[line.start : line.stop] = wild
             if not wild:
-                self.key = max(self.key, line.rx)
-                judged.key[line.start : group.stop] = self.key
-        judged.running[rows] = self.running = group.running
+                self.merge_time = max(self.merge_time, line.rx)
+                judged.merge_time[line.start : group.stop] = self.merge_time
+        judged.reference_arrival[rows] = self.reference_arrival = group.reference_arrival
         judged.calm[at : group.stop - 1] = not group.lines
 
 

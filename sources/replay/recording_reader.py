@@ -100,11 +100,11 @@ class RecordingReader:
         self._reader = reader
         self._arrivals = arrivals
         if state:
-            self._arrivals.running = _or_unknown(state.running)
-            self._arrivals.key = _or_unknown(state.key)
+            self._arrivals.reference_arrival = _or_unknown(state.reference_arrival)
+            self._arrivals.merge_time = _or_unknown(state.merge_time)
             self._arrivals.verdicts = list(state.verdicts)
         self._doubtful: list[DecodedRows] = []
-        self._done = (self._arrivals.running, self._arrivals.key, True)
+        self._done = (self._arrivals.reference_arrival, self._arrivals.merge_time, True)
         self._first_verdicts = list(self._arrivals.verdicts)
         self._line = 0
 
@@ -141,7 +141,7 @@ class RecordingReader:
             self.ready.append(Arrived(
                 **{field: getattr(final, field) for field in DecodedRows.__dataclass_fields__},
                 feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
-                key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
+                key=judged.merge_time[:n], running=judged.reference_arrival[:n], calm=judged.calm[:n],
             ))  # fmt: skip
 
     @property
@@ -157,14 +157,14 @@ class RecordingReader:
         """Return what no later row of this file comes before: its newest key, its number."""
         if not self.ready:
             return float("-inf"), -1
-        return float(self.ready[-1].key[-1]), self.number
+        return float(self.ready[-1].merge_time[-1]), self.number
 
     def take_up_to(self, key: float, number: int) -> list[Arrived]:
         """Take the ready rows that no row of file `number` after `key` can precede."""
         taken, left = [], []
         for rows in self.ready:
             side: Literal["left", "right"] = "right" if self.number <= number else "left"
-            n = len(rows) if key == float("inf") else int(np.searchsorted(rows.key, key, side))
+            n = len(rows) if key == float("inf") else int(np.searchsorted(rows.merge_time, key, side))
             taken += [rows.take(slice(0, n))] if n else []
             left += [rows.take(slice(n, None))] if n < len(rows) else []
         self.ready = left
@@ -201,7 +201,7 @@ class RecordingReader:
         own = np.flatnonzero(rows.feed == self.number)
         if len(own):
             i = own[-1]
-            self._done = (float(rows.running[i]), float(rows.key[i]), bool(rows.calm[i]))
+            self._done = (float(rows.reference_arrival[i]), float(rows.merge_time[i]), bool(rows.calm[i]))
             self._line = int(rows.line[i])
             self._first_verdicts = []
 

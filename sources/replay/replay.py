@@ -208,13 +208,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
     def _due(self, rows: Arrived) -> int:
         """Return how many rows have arrived by now, at the speed asked for."""
         if self._begin is None:
-            known = rows.key[np.isfinite(rows.key)]
+            known = rows.merge_time[np.isfinite(rows.merge_time)]
             if not len(known):
                 return len(rows)
             self._begin = (self._clock(), float(known[0]))
         wall, data = self._begin
         now = data + (self._clock() - wall) * self._speed
-        return int(np.searchsorted(rows.key, now, "right"))
+        return int(np.searchsorted(rows.merge_time, now, "right"))
 
     def _merge(self) -> bool:
         """Take what no file can precede any more; return whether there was any."""
@@ -226,13 +226,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if parts:
             rows = Arrived.join(parts)
             if len(self._feeds) > 1:
-                rows = rows.take(np.argsort(rows.key, kind="stable"))
+                rows = rows.take(np.argsort(rows.merge_time, kind="stable"))
             self._merged.append(rows)
         return bool(parts)
 
     def _read_on(self) -> bool:
         """Read the files that the merge waits for; return whether any moved."""
-        names = self._names.renewed()
+        names = self._names.rotated()
         if names is not self._names:
             self._names = names
             self._merged = [rows.renamed(names) for rows in self._merged]
@@ -355,7 +355,7 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
     numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
     rig_of = names.rig_of()
-    return [(names.rigs[rig_of[n]], names.pairs[n][0]) for n in numbers[np.argsort(first)]]
+    return [(names.rigs[rig_of[n]], names.channels[n][0]) for n in numbers[np.argsort(first)]]
 
 
 def _line_starts(rows: Arrived) -> I64:

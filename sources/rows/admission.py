@@ -18,11 +18,10 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from operators.limits import MAX_NAMES
 from operators.types import I64, Bool
 from sources.rows.names import Names
 
-MAX_NAMES = 65_536
-"""Channels that the configuration does not use, and sources of what cannot be decoded."""
 OTHERS = "*"
 """The source of what comes under further names."""
 _SIZE = 8
@@ -82,7 +81,7 @@ class Admission:
 
     def refused(self, names: Names, name: I64) -> Bool:
         """Return which of the numbers of channels (n,), in the order of the rows, are refused."""
-        if names is not self._names or len(self._judged) < len(names.pairs):
+        if names is not self._names or len(self._judged) < len(names.channels):
             self._grow(names)
         new = name[~self._judged[name]]
         if len(new):
@@ -90,8 +89,8 @@ class Admission:
             numbers = numbers[np.argsort(first)]
             self._judged[numbers] = True
             for number in numbers.tolist():
-                self._fits[number] = self._is_used(*names.pairs[number]) or self.admits(
-                    *names.pairs[number]
+                self._fits[number] = self._is_used(*names.channels[number]) or self.admits(
+                    *names.channels[number]
                 )
         return np.asarray(~self._fits[name])
 
@@ -102,7 +101,7 @@ class Admission:
 
     def _grow(self, names: Names) -> None:
         had = 0 if names is not self._names else len(self._judged)
-        size = max(2 * had, len(names.pairs), 256)
+        size = max(2 * had, len(names.channels), 256)
         judged, fits = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
         judged[:had], fits[:had] = self._judged[:had], self._fits[:had]
         self._names, self._judged, self._fits = names, judged, fits

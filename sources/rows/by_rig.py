@@ -128,7 +128,7 @@ class RigSplitter:
         if rows.notes is not None:
             notes[:] = rows.notes
         for k, (i, line) in enumerate(zip(at.tolist(), rows.line[at].tolist(), strict=True)):
-            source, key = rows.names.pairs[name[i]]
+            source, key = rows.names.channels[name[i]]
             sample = {"rig": rigs[k]} if rigs else {}
             sample |= {"source": source, "key": key}
             notes[i] = Reject(
@@ -185,9 +185,9 @@ class RigSplitter:
 def _listed(rows: Arrived) -> tuple[tuple[tuple[str, str], ...], I32]:
     """Return names and, into them, the number of each row; below 0: a tick."""
     name = np.maximum(rows.name, -1)
-    pairs = rows.names.pairs
+    pairs = rows.names.channels
     if len(pairs) <= max(len(rows), _MAX_LISTED):
-        return rows.names.listed(), name
+        return rows.names.as_tuple(), name
     own, place = np.unique(name, return_inverse=True)
     ticks = int(own[0] < 0) if len(own) else 0
     return tuple(pairs[n] for n in own[ticks:].tolist()), (place - ticks).astype(np.int32)

@@ -11,13 +11,11 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from operators.events import Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import MAX_LOST
-from sources.rows.names import MAX_LENGTH, REJECT, Names, is_rig, tick_of
+from sources.rows.names import REJECT, Names, is_rig, tick_of
 
-MAX_LINE = 1 << 20
-MAX_STAMP_S = 1e12
 MAX_ELEMENTS = 65_536
 """Of an array; those beyond are one refusal, with their count."""
 _MAX_DEPTH = 128
@@ -76,8 +74,8 @@ class UnreadLine(msgspec.Struct, gc=False):
     """What a live run could not use, as it is recorded."""
 
     reason: Reason
-    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
-    where: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+    where: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
     sample: Annotated[bytes, msgspec.Meta(max_length=MAX_SAMPLE)]
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOST)]
 
@@ -85,7 +83,7 @@ class UnreadLine(msgspec.Struct, gc=False):
 class Link(msgspec.Struct, gc=False):
     """A live stream that came up or went down, as it is recorded."""
 
-    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
     up: bool
 
 
@@ -249,7 +247,7 @@ def _name(raw: Raw) -> str:
         name = _TEXT.decode(raw)
     except msgspec.DecodeError:
         raise _RefusedError("schema") from None
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_NAME_LENGTH:
         raise _RefusedError("schema")
     return name
 

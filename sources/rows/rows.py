@@ -83,7 +83,7 @@ class DecodedRows:
         new = numbers.copy()
         for k, number in enumerate(numbers.tolist()):
             if number >= 0:
-                new[k] = names.add((old.rigs[rig_of[number]], *old.pairs[number]))
+                new[k] = names.add((old.rigs[rig_of[number]], *old.channels[number]))
             elif tick_of(number) >= 0:
                 new[k] = tick_of(names.rig(old.rigs[tick_of(number)]))
         name = new[place]

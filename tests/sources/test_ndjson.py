@@ -36,7 +36,7 @@ def reasons(rows):
 
 
 def channels(rows):
-    return [rows.names.pairs[n] if n >= 0 else n for n in rows.name.tolist()]
+    return [rows.names.channels[n] if n >= 0 else n for n in rows.name.tolist()]
 
 
 def bits(column):
@@ -362,13 +362,13 @@ def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
 
 
 def test_names_take_bounded_room(monkeypatch):
-    monkeypatch.setattr(table, "_MAX_NAMES", 100)
+    monkeypatch.setattr(table, "MAX_NAMES", 100)
     names = Names("studio")
     decoder = Decoder("f")
     for i in range(50):
-        names = names.renewed()
+        names = names.rotated()
         rows = decoder.decode(f"{event(key=f'k{i}')}\n{event(rig=f'r{i}')}\n".encode(), 0, names)
-        assert [rows.names.pairs[n] for n in rows.name] == [("a", f"k{i}"), ("a", "x")]
+        assert [rows.names.channels[n] for n in rows.name] == [("a", f"k{i}"), ("a", "x")]
         assert len(names) <= 100 + 4
 
 
@@ -376,7 +376,7 @@ def test_an_unfit_name_is_not_kept():
     names = Names("studio")
     Decoder("f").decode((event(key="k" * 1000) + "\n").encode(), 0, names)
     assert not names
-    assert not names.pairs
+    assert not names.channels
 
 
 PARTS = st.sampled_from(

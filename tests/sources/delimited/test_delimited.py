@@ -40,7 +40,7 @@ def rows_of(path, text, pieces=1, **how):
                 assert not rows.stamped[k]
                 out.append((note.reason, note.sample.decode()))
             else:
-                channel = ":".join(names.pairs[rows.name[k]])
+                channel = ":".join(names.channels[rows.name[k]])
                 value = note if note is not None else float(rows.value[k])
                 out.append((channel, float(rows.ts[k]), float(rows.rx[k]), value))
     return out

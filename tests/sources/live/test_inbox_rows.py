@@ -41,7 +41,7 @@ def heard(*said):
 
 
 def named(rows):
-    return [rows.names.pairs[n] if n >= 0 else n for n in rows.name.tolist()]
+    return [rows.names.channels[n] if n >= 0 else n for n in rows.name.tolist()]
 
 
 def told(rows):

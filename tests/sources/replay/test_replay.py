@@ -218,7 +218,7 @@ def test_small_reads_give_the_same_rows(recordings, quiet, monkeypatch):
 
 
 def test_a_full_table_of_names_gives_the_same_rows(recordings, quiet, monkeypatch):
-    monkeypatch.setattr(names, "_MAX_NAMES", 3)
+    monkeypatch.setattr(names, "MAX_NAMES", 3)
     monkeypatch.setattr(recording, "READ", 2000)
     assert replay(config(*recordings[:3], batch_lines=50)).everything() == quiet
 

@@ -2,7 +2,8 @@
 
 import tracemalloc
 
-from sources.rows.admission import MAX_NAMES, Admission
+from operators.limits import MAX_NAMES
+from sources.rows.admission import Admission
 
 
 def test_the_first_names_are_admitted_and_no_more_and_a_resumed_run_has_the_same() -> None:
