@@ -267,7 +267,7 @@ def main(args: argparse.Namespace) -> int:
             return 2
     stop.install()
     try:
-        listener = listen(osc, midi, args.seconds, stop.wish())
+        listener = listen(osc, midi, args.seconds, stop.event())
     finally:
         stop.reset()
     now = listener.host()

@@ -104,7 +104,7 @@ def main(args: argparse.Namespace) -> int:
         while True:
             failed = _told(args.dir, args.realm, failed)
             due = max(due + args.every, time.monotonic())
-            if stop.wish().wait(due - time.monotonic()):
+            if stop.event().wait(due - time.monotonic()):
                 return int(failed is not None)
     finally:
         stop.reset()

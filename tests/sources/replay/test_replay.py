@@ -297,10 +297,10 @@ def test_verdicts_do_not_depend_on_how_rows_are_shown():
         for stop_at in np.unique(np.append(cuts, len(rx))).tolist():
             judged = state.judge(rx[at:stop_at], line[at:stop_at], end=stop_at == len(rx))
             wild += judged.wild[: judged.count].tolist()
-            keys += judged.key[: judged.count].tolist()
+            keys += judged.merge_time[: judged.count].tolist()
             at += judged.count
         assert wild == whole.wild.tolist()
-        assert keys == whole.key.tolist()
+        assert keys == whole.merge_time.tolist()
 
 
 def test_rows_of_several_rigs_go_to_their_rigs(tmp_path):
