@@ -18,13 +18,13 @@ import numpy as np
 
 from configs.schema import Columns, FileStream, TimeUnit, is_delimited
 from operators.events import Reject
+from operators.limits import MAX_STAMP_S
 from operators.types import Reason
 from sources.delimited import TableDecoder
 from sources.delimited.column_cache import Remembered, kept
 from sources.delimited.dialect import LOOK, PER_SECOND, find
 from sources.ndjson import Decoder
 from sources.rows.names import Names
-from operators.limits import MAX_STAMP_S
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
 

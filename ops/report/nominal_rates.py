@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config, UreStream
-from sources.recordings.recording import is_xdf
 from operators.limits import MAX_NAME_LENGTH
+from sources.recordings.recording import is_xdf
 from sources.xdf.chunks import Header, chunks
 
 _ROOM = 8

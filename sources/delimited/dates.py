@@ -78,7 +78,7 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     n = len(start)
     if not n:
         return np.empty(0), np.ones(0, bool)
-    at = text.words(start, 3).view(np.uint8).reshape(n, 24)
+    at = text.blocks(start, 3).view(np.uint8).reshape(n, 24)
     digit = (at - np.uint8(48)).astype(np.int64)
     day_first = (at[:, 2] == _DOT) & (at[:, 5] == _DOT)
     good = (stop - start >= _LENGTH) & ((at[:, 10] == 32) | (at[:, 10] == 84))

@@ -24,10 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from operators.limits import MAX_NAME_LENGTH
 
 MAX_DATAGRAM = 8_192
 MAX_DEPTH = 8

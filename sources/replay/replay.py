@@ -105,7 +105,9 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         ValueError
             A file is shorter than before, or the state belongs to other files.
         """
-        shutdown.install("Ctrl-C: reading ends, rows already read are written; again to end at once")
+        shutdown.install(
+            "Ctrl-C: reading ends, rows already read are written; again to end at once"
+        )
         return ReplayPartition(
             self._config,
             resume_state,

@@ -23,11 +23,9 @@ from collections.abc import Callable
 from math import isfinite
 from typing import NamedTuple
 
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from operators.limits import MAX_NAME_LENGTH
-from operators.limits import MAX_STAMP_S
 
 MAX_PAGE = 4 << 20
 MAX_LINES = 65_536

@@ -18,10 +18,9 @@ from math import ceil, inf
 
 from configs.document import public_url
 from configs.schema import UreStream
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.plan import matches
 from sources.inbox import NEVER, Listener, Unread
-from operators.limits import MAX_NAME_LENGTH
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError
 from sources.ure.http_get import Deadline, HttpEndpoint, StoppedError

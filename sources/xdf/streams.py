@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.limits import MAX_NAME_LENGTH
 from operators.types import F64, I64, Bool, Reason
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
-from operators.limits import MAX_NAME_LENGTH
 from sources.xdf import plausibility as belief
 from sources.xdf.chunks import Header
 from sources.xdf.dejitter import evening

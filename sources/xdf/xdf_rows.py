@@ -18,9 +18,9 @@ import numpy as np
 
 from configs.inert import inert
 from operators.events import Reject
+from operators.limits import MAX_LINE
 from operators.types import F64, I32, I64, Reason
 from sources.rows.names import REJECT, Names
-from operators.limits import MAX_LINE
 from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
 from sources.xdf.streams import READINGS, Placed, XdfStream
