@@ -130,7 +130,7 @@ class ListeningPort:
                     self._say(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
                 else:
                     self._put(name, item)
-            for line in inbox.words():
+            for line in inbox.take_log():
                 self._say(shown(line, 200))
         if self._inputs is not None and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _PORTS_EVERY_S

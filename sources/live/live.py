@@ -231,7 +231,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             streams = live_streams(config, self._began, self._host)
         self._streams = streams
         if known:
-            self._host.go_on(known.axis or Axis("", 0, 0))
+            self._host.resume(known.axis or Axis("", 0, 0))
             self._idle.not_before(self._feed.newest)
         for stream in self._streams:
             self._inboxes[stream.name] = Inbox(stream.name, host=self._host)

@@ -121,7 +121,8 @@ class Layout:
     points : tuple
         Index of the mark that is the number's point; None without one.
     ends : tuple of (mark, back)
-        The number ends `back` bytes before the mark; the last one at a distance from the line's end.
+        The number ends `back` bytes before the mark. The last
+        one is found from the end of the line.
     marks : int
         Number of marks in the line.
     checks : tuple of (piece, blocks, masks)

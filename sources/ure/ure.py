@@ -96,7 +96,7 @@ class UreScraper(Listener):
             return
         self._faulty_said = now
         if not inbox.up and inbox.why != NEVER:  # else the turn quotes it
-            inbox.say(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
+            inbox.log(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)

@@ -103,7 +103,7 @@ def test_results_are_the_same_bytes_with_and_without_the_columns(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     table(Path("a.csv"), 8000)
     assert main(["replay", "a.csv", "--out", "one"]) == 0
-    monkeypatch.setattr(remembered, "MAX_KEPT", 0)
+    monkeypatch.setattr(remembered, "MAX_FILES", 0)
     assert main(["replay", "a.csv", "--out", "two"]) == 0
     assert digests(Path("one")) == digests(Path("two"))
 

@@ -34,7 +34,7 @@ def all_closed():
 
 
 @pytest.fixture(autouse=True)
-def no_wish_to_stop():
+def no_stop_request():
     stop.reset()
     yield
     stop.reset()
@@ -109,8 +109,8 @@ class Seen:
         return [r[0][0] for r in self.rows[rig]]
 
 
-def part(cfg, state=None, progress=False) -> ReplayPartition:
-    opened = Replay(cfg, progress).build_part("receive", "replay", state)
+def part(cfg, state=None, progress=False, recovering=False) -> ReplayPartition:
+    opened = Replay(cfg, progress, recovering=recovering).build_part("receive", "replay", state)
     OPENED.append(opened)
     return opened
 
@@ -408,7 +408,6 @@ def test_speed_paces_by_arrival(tmp_path):
 def test_a_stop_without_recovery_ends_every_rig(tmp_path):
     path = write(tmp_path / "f", [event(i, rig=r) for i, r in enumerate(["hall", "studio"] * 50)])
     source, seen = part(config(path, batch_lines=10)), Seen()
-    stop.set_recovering(False)
     seen.take(source.next_batch())
     stop.request()
     seen.take(source.next_batch())
@@ -419,38 +418,17 @@ def test_a_stop_without_recovery_ends_every_rig(tmp_path):
 
 def test_a_stop_under_recovery_is_a_pause(tmp_path):
     cfg = config(write(tmp_path / "f", [event(i) for i in range(100)]), batch_lines=10)
-    stop.set_recovering(True)
-    source, seen = part(cfg), Seen()
+    source, seen = part(cfg, recovering=True), Seen()
     seen.take(source.next_batch())
     stop.request()
     with pytest.raises(StopIteration):
         source.next_batch()
     assert seen.ended == []
     stop.reset()
-    again = part(cfg, source.snapshot())
+    again = part(cfg, source.snapshot(), recovering=True)
     for _ in range(9):
         seen.take(again.next_batch())
     assert seen.arrivals() == list(range(100))
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["-m", "bytewax.run", "flows.fusion"], False),
-        (["-m", "bytewax.run", "flows.fusion", "-r", "db"], True),
-        (["-m", "bytewax.run", "flows.fusion", "-rdb"], True),
-        (["-m", "bytewax.run", "--recovery-directory=db", "flows.fusion"], True),
-        (["-m", "bytewax.run", "--recovery-dir", "db", "flows.fusion"], True),
-        (["-m", "pytest", "-rA"], False),
-    ],
-)
-def test_recovery_is_read_from_the_command_line(monkeypatch, words, expected):
-    monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
-    monkeypatch.setattr("sys.argv", ["x", *words[2:]])
-    monkeypatch.setattr("sys.orig_argv", ["python", *words])
-    assert stop.recovering() is expected
-    monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", "db")
-    assert stop.recovering()
 
 
 def test_a_signal_asks_for_the_end_and_a_second_interrupt_is_one():
@@ -486,7 +464,6 @@ def test_a_growing_recording_is_followed_and_its_torn_line_waits(tmp_path):
         f.write(line[20:] + "\n" + event(1) + "\n" + "{")
     seen.take(source.next_batch())
     assert seen.arrivals() == [0, 1]
-    stop.set_recovering(False)
     stop.request()
     seen.take(source.next_batch())
     assert [s[1] for s in seen.said["studio"]] == ["torn"]
