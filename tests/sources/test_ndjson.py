@@ -67,7 +67,7 @@ def many(n=400, seed=1, arrival=True):
 
 @pytest.fixture
 def only_the_parser(monkeypatch):
-    monkeypatch.setattr(decode, "_FEW", 10**9)
+    monkeypatch.setattr(decode, "_MIN_COUNT", 10**9)
 
 
 def test_an_event_becomes_a_row():
@@ -274,7 +274,7 @@ def assert_same_without_layouts(block, monkeypatch):
         found = fast.decode(block, 7, names)
     assert fast._layouts
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_FEW", 10**9)
+        patch.setattr(decode, "_MIN_COUNT", 10**9)
         expected = Decoder("f").decode(block, 7, Names("studio"))
     assert as_columns(found) == as_columns(expected)
 
@@ -354,7 +354,7 @@ def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
         block = "".join(event(key=f"k{j}", value=i) + "\n" for j in range(100)).encode()
         found.append(as_columns(decoder.decode(block, i, Names("s"))))
         with monkeypatch.context() as patch:
-            patch.setattr(decode, "_FEW", 10**9)
+            patch.setattr(decode, "_MIN_COUNT", 10**9)
             expected.append(as_columns(parser.decode(block, i, Names("s"))))
     assert found == expected
     assert decoder._pause

@@ -59,8 +59,8 @@ def until(condition):
 
 
 def test_lines_are_written_whole_and_in_order(reader):
-    print("lumen: one", file=reader.aside)
-    print("lumen:", "two", file=reader.aside)
+    print("lumen: one", file=reader.queued)
+    print("lumen:", "two", file=reader.queued)
     reader.queued.drain(60)
     assert reader.read() == "lumen: one\nlumen: two\n"
 
@@ -68,7 +68,7 @@ def test_lines_are_written_whole_and_in_order(reader):
 def test_lines_of_several_threads_are_not_mixed(reader):
     def speak(name):
         for _ in range(20):
-            print(name, name, name, file=reader.aside)
+            print(name, name, name, file=reader.queued)
 
     threads = [threading.Thread(target=speak, args=(name,)) for name in "abc"]
     for thread in threads:
@@ -90,14 +90,14 @@ def test_a_reader_that_stalls_costs_messages_which_are_counted_and_named(reader)
     filled = reader.fill()
     used = time.process_time()
     for n in range(ROOM + 100):
-        print(n, file=reader.aside)
+        print(n, file=reader.queued)
     assert time.process_time() - used < 1.0
     assert reader.queued.lost in (99, 100)  # one may be with the writer
     lost = reader.queued.lost
     found = ""
     while len(found) < filled or f"{ROOM + 99 - lost}\n" not in found[filled:]:
         found += reader.read()
-    print("again", file=reader.aside)
+    print("again", file=reader.queued)
     reader.queued.drain(60)
     found += reader.read()
     said = found[filled:].splitlines()
@@ -110,7 +110,7 @@ def test_a_reader_that_stalls_costs_messages_which_are_counted_and_named(reader)
 def test_a_reader_that_is_gone_is_no_error_and_is_noted_once(reader):
     reader.go()
     for _ in range(3):
-        print("anybody?", file=reader.aside)
+        print("anybody?", file=reader.queued)
     reader.queued.drain(60)
     assert (reader.queued.lost, reader.queued.why) == (3, "Broken pipe")
 

@@ -133,10 +133,10 @@ def test_only_the_newest_segments_are_kept_and_none_that_is_needed_is_dropped(tm
     assert not (made.folder / "000000.ndjson").exists()
 
 
-def test_a_second_run_is_refused_and_told_who_is_recording(tmp_path):
+def test_a_second_run_is_refused_with_the_process_that_records(tmp_path):
     code = (
-        "import sys; from configs.schema import TapConfig; from sources.tape.writer import Tap\n"
-        "tap = Tap(TapConfig(dir=sys.argv[1]), 'studio', 'print', None)\n"
+        "import sys; from configs.schema import TapConfig; from sources.tape.writer import TapeWriter\n"
+        "tap = TapeWriter(TapConfig(dir=sys.argv[1]), 'studio', 'print', None)\n"
         "print('recording', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
