@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sources import stderr as aside
+from sources import stderr
 from sources.stderr import ROOM, QueuedStream
 
 ROOT = Path(__file__).parents[2]
@@ -117,9 +117,9 @@ def test_a_reader_that_is_gone_is_no_error_and_is_noted_once(reader):
 
 def test_standard_error_without_a_file_stays_as_it_is(capsys):
     before = sys.stderr
-    aside.install()
+    stderr.install()
     assert sys.stderr is before
-    assert aside.lost() == (0, None)
+    assert stderr.lost() == (0, None)
 
 
 def run(code, **more):
