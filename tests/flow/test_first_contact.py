@@ -94,9 +94,7 @@ def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
     assert set(without) == down
     assert len(without) == len(down)
     assert ("ure is up" in said) == (name == "live")
-    silent, again = (
-        re.findall(rf"lumen: (\S+) {x}", said) for x in ("is silent", "sends again")
-    )
+    silent, again = (re.findall(rf"lumen: (\S+) {x}", said) for x in ("is silent", "sends again"))
     assert set(silent) == set(again) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
     assert len(values(tmp_path)) > least
     account = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -107,7 +107,7 @@ def test_in_the_same_boot_a_run_goes_on_with_its_axis(clocks):
     assert [step for _, step in again.steps()] == [-3600.0]
 
 
-def test_after_a_boot_the_wall_clock_is_believed_and_the_distance_kept(clocks):
+def test_the_wall_clock_is_the_reference_after_a_boot_and_the_distance_is_kept(clocks):
     first = clocks.host()
     clocks.ahead = -3600.0
     assert len(first.steps()) == 1

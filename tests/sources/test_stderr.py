@@ -66,11 +66,11 @@ def test_lines_are_written_whole_and_in_order(reader):
 
 
 def test_lines_of_several_threads_are_not_mixed(reader):
-    def speak(name):
+    def write(name):
         for _ in range(20):
             print(name, name, name, file=reader.queued)
 
-    threads = [threading.Thread(target=speak, args=(name,)) for name in "abc"]
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abc"]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -100,11 +100,11 @@ def test_a_reader_that_stalls_costs_messages_which_are_counted_and_named(reader)
     print("again", file=reader.queued)
     reader.queued.drain(60)
     found += reader.read()
-    said = found[filled:].splitlines()
-    assert [x for x in said if "missing" in x] == [
+    lines = found[filled:].splitlines()
+    assert [x for x in lines if "missing" in x] == [
         f"lumen: {lost} messages are missing here: the reader was too slow"
     ]
-    assert said[-1] == "again"
+    assert lines[-1] == "again"
 
 
 def test_a_reader_that_is_gone_is_no_error_and_is_noted_once(reader):

@@ -16,7 +16,7 @@ def test_the_first_names_are_admitted_and_no_more_and_a_resumed_run_has_the_same
     assert resumed.snapshot() == admission.snapshot()
 
 
-def test_all_names_of_a_run_take_less_than_two_mebibytes() -> None:
+def test_the_names_of_a_run_take_less_than_two_mebibytes() -> None:
     tracemalloc.start()
     admission = Admission()
     for n in range(MAX_NAMES):
