@@ -7,8 +7,8 @@ typed parser. Lines that it refuses are read one by one, part by part, to find t
 (`rows/one_line.py`). Nothing raises on data.
 
 The block parser reads values, not lines: it accepts two objects on a line, and one torn over two
-lines. Lines that begin with `{` and end with `}` cannot be torn in a way that still parses, and
-with as many values as lines none holds two.
+lines. Lines that begin with `{` and end with `}` cannot be torn in a way that still parses. If
+there are as many values as lines, no line holds two.
 
 Cost: about 0.2 us an event with a known layout, 0.5 us else. State: at most 24 layouts.
 Losses: none; an unusable line is a reject in its place.

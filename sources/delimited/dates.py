@@ -101,6 +101,7 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     good &= day <= _DAYS[np.clip(month, 0, 12)] + (leap & (month == 2))
     east, end, fine = _zone(text, start + _LENGTH, stop)
     good &= fine
+    # seconds = 86400 days + 3600 h + 60 min + s - offset of the zone + fraction
     seconds = (_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - east).astype(
         np.float64
     )

@@ -112,6 +112,7 @@ class TableDecoder:
         ends = np.flatnonzero(is_end)
         stop = marks[ends]
         start = np.concatenate(([_PADDING], stop[:-1] + 1))
+        # A decimal sign is the mark directly before the end of a cell; without one, point is stop.
         pointed = np.diff(ends, prepend=-1) > 1
         point = np.where(pointed, marks[ends - 1], stop)
         last = np.flatnonzero(kind[ends] == 10)
@@ -126,6 +127,7 @@ class TableDecoder:
         np.minimum(point, stop, out=point)
         text = Text(bytes_, _NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
         fits = np.flatnonzero(regular & ~blank)
+        # cells[i, j] = first[i] + j: index of cell j of line i
         cells = first[fits, None] + np.arange(self._width)
         spans = np.stack((start, point, stop))
         rows = self._regular(text, spans[:, cells], offset[fits], names)
@@ -332,6 +334,7 @@ def _unquote(bytes_: np.ndarray, start: I64, stop: I64, first: I64, last: I64) -
     quoted = (bytes_[start] == _QUOTE) & (bytes_[stop - 1] == _QUOTE) & (stop - start >= 2)
     count = np.cumsum(np.concatenate(([0], bytes_ == _QUOTE)))
     inside = count[stop] - count[start]
+    # A cell is complete with two quotes, its first and last byte, or with none.
     sound = inside == 2 * quoted
     start += quoted
     stop -= quoted

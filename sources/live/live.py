@@ -1,8 +1,8 @@
 """The live streams of a configuration as a source: one partition for all of them.
 
-Receiver threads fill one inbox per stream. The partition drains the inboxes in arrival order,
-adds ticks of the host clock when they are idle, writes the batch to the tape if there is a tap,
-and emits it. Arrival check and batches are those of a recording, so that a replay of the tape
+Receiver threads fill one inbox per stream. The partition drains the inboxes in arrival order and
+adds ticks of the host clock when they are idle. It writes the batch to the tape, if there is a tap,
+then emits it. Arrival check and batches are those of a recording, so that a replay of the tape
 reproduces the live run.
 
 A run resumes from a position on its tape. The tape is read from there to its end while the

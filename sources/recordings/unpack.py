@@ -1,10 +1,10 @@
 """The content of a packed recording (gzip, zstd), within bounds.
 
 A small archive may expand to a large content: 268 kB of gzip are 256 MiB of blank lines. The
-content is read up to `MAX_RATIO` times the archive's size plus `FREE`, `MAX_BLANK` bytes of white
-space in a row, and `MAX_EMPTY` empty members or frames in a row. Beyond a bound, or a damaged
-byte, nothing is read; `fault` names the cause. All bounds count bytes of the archive or of its
-content, so that the cut does not depend on the sizes of the reads.
+content is read up to `MAX_RATIO` times the archive's size plus `FREE`. It ends as well after
+`MAX_BLANK` bytes of white space or `MAX_EMPTY` empty members or frames in a row. Beyond a bound,
+or a damaged byte, nothing is read; `fault` names the cause. All bounds count bytes of the archive
+or of its content, so that the cut does not depend on the sizes of the reads.
 
 Cost: that of zlib or zstd, and 2 us a member. State: 64 KiB, and the window of the format.
 

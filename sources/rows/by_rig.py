@@ -143,6 +143,7 @@ class RigSplitter:
         turned: list[StreamStatus] = []
         if rows.notes is not None:
             kept = rows.name != REJECT
+            # place[i] = number of kept rows before row i
             place = np.cumsum(kept) - kept
             rejects = [
                 msgspec.structs.replace(as_reject(note), row=row)

@@ -5,7 +5,7 @@ a line that the parser has accepted. A line fits if its text agrees byte for byt
 are plain decimals, so that a fit gives the result of the parser. The parser reads all other lines.
 
 The numbers equal, bit for bit, those of a parser that rounds correctly: the digits make an
-integer m below 2^53 with k decimals, m and 10^k are exact in float64, and IEEE division rounds
+integer m below 2^53 with k decimals. m and 10^k are exact in float64, and IEEE division rounds
 m / 10^k correctly (Clinger 1990, "How to read floating point numbers accurately").
 
 Eight digits are read at once from a 64-bit block (the first digit in the lowest byte):
