@@ -41,9 +41,9 @@ from sources.inbox import Inbox, Receiving, Unread, losses, size
 from sources.live.heap import Heap
 from sources.live.idle_clock import IdleClock
 from sources.live.inbox_rows import Arrival, HostTick, in_order, rows_of
+from sources.live.live_snapshot import VERSION, LiveSnapshot
 from sources.live.live_tape import LiveTape
 from sources.live.playback import Playback
-from sources.live.snapshot import VERSION, LiveSnapshot
 from sources.live.standstill import Standstill
 from sources.live.status import LATE_S, StatusReporter
 from sources.live.tape_position import TapePosition
