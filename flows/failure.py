@@ -79,7 +79,7 @@ class FailureWatch:
         self._thread.start()
         # Python's own messages take the short way: whoever reads them is not waited for here.
         if held := aside.current():
-            held.lead(self._kept)
+            held.redirect(self._kept)
         elif isinstance(self._stream, TextIOWrapper) and self._stream.fileno() == _STDERR:
             self._stream.flush()
             self._own = sys.stderr = open(  # noqa: SIM115
@@ -113,7 +113,7 @@ class FailureWatch:
             return
         os.dup2(self._kept, _STDERR)
         if held := aside.current():
-            held.lead(_STDERR)
+            held.redirect(_STDERR)
         self._thread.join(1.0)
         stop.set_terminal(_STDERR)
         replaced = self._own is not None and sys.stderr is not self._own

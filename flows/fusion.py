@@ -24,6 +24,7 @@ from configs.load import Loaded, load_or_exit
 from configs.schema import Config
 from flows.failure import watch_command
 from flows.first_pass import HEADINGS, hindsight
+from flows.recovery import Recovery, of_command
 from flows.store import hold, refuse_others
 from operators.align import Align
 from operators.collect import Collect
@@ -43,13 +44,12 @@ from operators.station import maker
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
-from sources import shutdown as stop
 from sources import stderr as aside
 from sources.host_clock import HostClock
 from sources.midi.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
-from sources.shutdown import at_abort, recovering
+from sources.shutdown import at_abort
 
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
@@ -91,7 +91,9 @@ def stations(
     return station("evidence", fused, maker(Evidence, plan, loaded.rules))
 
 
-def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
+def flow(
+    config: str | None = None, *, progress: bool = True, recovery: Recovery | None = None
+) -> Dataflow:
     """Return the dataflow of a configuration.
 
     Parameters
@@ -100,6 +102,8 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         Path of the YAML file; else `$LUMEN_CONFIG`, else the shipped demo.
     progress : bool
         Tell on standard error how far a replay has come.
+    recovery : Recovery, optional
+        Recovery of the run; else that of the command line.
 
     Raises
     ------
@@ -111,9 +115,10 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     aside.install()
     guard()
     loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
-    cfg, keep = loaded.config, recovering()
-    watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], stop.store())
-    held = hold(stop.store())
+    cfg = loaded.config
+    keep, store = recovery or of_command()
+    watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], store)
+    held = hold(store)
     preflight(cfg)
     recordings(cfg)
     known = None
@@ -122,7 +127,7 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     if held is not None:
         refuse_others(held, loaded.fingerprint)
     host = HostClock()
-    source = _source(loaded, progress, host)
+    source = _source(loaded, progress, host, keep)
     dataflow = Dataflow("lumen")
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep, known=known)
@@ -136,15 +141,17 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     return dataflow
 
 
-def _source(loaded: Loaded, progress: bool, host: HostClock) -> Source[tuple[str, Batch]]:
+def _source(
+    loaded: Loaded, progress: bool, host: HostClock, recovering: bool
+) -> Source[tuple[str, Batch]]:
     """Return what feeds the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
-        return Replay(loaded.config, progress, heading)
+        return Replay(loaded.config, progress, heading, recovering=recovering)
     from sources.live import live  # sockets and ports are nothing to one who replays
 
     live.preflight(loaded.config)
-    return live.Live(loaded.config, loaded.fingerprint, host)
+    return live.Live(loaded.config, loaded.fingerprint, host, recovering=recovering)
 
 
 def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:

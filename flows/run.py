@@ -52,6 +52,7 @@ def execute(
     from flows import store
     from flows.failure import watched
     from flows.fusion import flow
+    from flows.recovery import Recovery
     from sources import shutdown as stop
 
     output = load_or_exit(config).config.output
@@ -59,9 +60,9 @@ def execute(
     turn = FolderLock(folder, ACCESS[output.mode])
     try:
         with watched(folder, ACCESS[output.mode], recover):
-            stop.set_recovering(recover is not None, recover)
             try:
-                dataflow = flow(str(config), progress=progress)
+                known = Recovery(recover is not None, recover)
+                dataflow = flow(str(config), progress=progress, recovery=known)
                 recovery = None
                 if recover is not None:
                     recovery = RecoveryConfig(recover, datetime.timedelta(0))

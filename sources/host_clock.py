@@ -1,16 +1,17 @@
-"""The host's time in a run: steady from the start, dated by the wall clock there.
+"""Host time of a run: a steady clock with the date of the wall clock at the start.
 
-Host time is a clock that nobody can set (on Linux CLOCK_BOOTTIME, which goes on through a sleep
-of the machine) plus what the wall clock was ahead of it at the start. Both are slewed alike, so
-that their distance changes by steps only: `look` finds them, and host time goes on as it was.
-What the kernel stamps by the wall clock is brought back to host time with the distance that was
-in force at the stamp.
+    host time = steady clock + offset        wall clock = host time + ahead
 
-A run that goes on from a snapshot keeps its axis: in the same boot of the machine exactly, else by
-the wall clock and what that was ahead before, but never behind what the run has.
+The steady clock cannot be set (on Linux CLOCK_BOOTTIME, which runs during a sleep of the machine).
+Both clocks are slewed alike, so that their distance changes by steps only. `look` finds the steps;
+host time is continuous. Kernel stamps of the wall clock are converted to host time with the
+distance in force at the stamp.
 
-Accuracy: steps below 1 ms wait until they are 1 ms together. A step that comes while the process
-stands still for longer than the step cannot be told from later arrivals; those stamps are off by
+A run that resumes from a snapshot keeps its axis: exactly in the same boot of the machine, else by
+the wall clock and its earlier `ahead`, but never before the newest event of the run.
+
+Accuracy: steps below 1 ms accumulate until they make 1 ms. A step during a standstill of the
+process longer than the step cannot be separated from later arrivals; those stamps are wrong by
 it. Cost: 1 us a look. State: the 8 newest steps.
 """
 
@@ -34,17 +35,17 @@ _MAX_STEPS = 8
 _AFTER_NS = 1000
 _TRIES = 8
 _TIGHT_NS, _FAIR_NS = 2_000, 50_000
-"""How long the wall clock may take to be read: at the start; at a look."""
+"""Longest accepted duration of a reading of the wall clock: at the start; at a look."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """Where host time lies, for a run that goes on.
+    """The axis of host time, for a resumed run.
 
     Attributes
     ----------
     boot : str
-        Of the machine; empty where that is unknown.
+        Of the machine; empty if unknown.
     offset_ns : int
         Host time - steady clock.
     ahead_ns : int
@@ -57,7 +58,7 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def steady_ns() -> int:
-    """Return a clock that nobody can set, and that goes on while the machine sleeps (ns)."""
+    """Return a clock that cannot be set and runs during a sleep of the machine (ns)."""
     try:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     except AttributeError:  # not Linux
@@ -65,7 +66,7 @@ def steady_ns() -> int:
 
 
 def boot_id() -> str:
-    """Return what names this boot of the machine; nothing where it has no name."""
+    """Return the identifier of this boot of the machine; empty if it has none."""
     with suppress(OSError):
         return _BOOT_ID.read_text("ascii").strip()
     return ""
@@ -77,7 +78,7 @@ class HostClock:
     Parameters
     ----------
     wall, steady : callable
-        The wall clock (ns since 1970); a clock that is never set (ns).
+        The wall clock (ns since 1970); a clock that cannot be set (ns).
     boot : str or None
         Of the machine; None: as the system names it.
     """
@@ -93,7 +94,7 @@ class HostClock:
         self._lock = threading.Lock()
         self._offset = self._bracket(_TIGHT_NS)[0]
         self._ahead = 0
-        # Wall clock - host time as it was before each step, and host time at the last look then.
+        # Wall clock - host time before each step, and host time at the last look before it.
         self._before: deque[tuple[int, int]] = deque(maxlen=_MAX_STEPS)
         self._looked = self._now()
         self._steps: deque[tuple[float, float]] = deque(maxlen=_MAX_STEPS)
@@ -103,7 +104,7 @@ class HostClock:
         return self._now() // 1000 / 1e6
 
     def look(self) -> None:
-        """See whether the wall clock has been set."""
+        """Detect a step of the wall clock."""
         with self._lock:
             self._look()
 
@@ -113,7 +114,7 @@ class HostClock:
         return [self._steps.popleft() for _ in range(len(self._steps))]
 
     def of_wall(self, wall_us: I64) -> F64:
-        """Return the host time of stamps of the wall clock that are not of the future.
+        """Return the host time of stamps of the wall clock, none of them in the future.
 
         Parameters
         ----------
@@ -129,24 +130,24 @@ class HostClock:
             self._look()
             now, ahead, before = self._looked, self._ahead, list(self._before)
         host = wall_us - ahead // 1000
-        for was_ahead, until in reversed(before):
-            # Later than now, or before the clock was last seen as it was: stamped before the step.
+        for old_ahead, until in reversed(before):
+            # Later than now, or before the last look without the step: stamped before the step.
             early = (host > now // 1000) | (host <= until // 1000)
             if not early.any():
                 break
-            host = np.where(early, wall_us - was_ahead // 1000, host)
+            host = np.where(early, wall_us - old_ahead // 1000, host)
         return np.asarray(np.minimum(host, now // 1000) / 1e6)
 
     def axis(self) -> Axis:
-        """Return where host time lies, to go on from."""
+        """Return the axis of host time, for a snapshot."""
         with self._lock:
             return Axis(self._boot, self._offset, self._ahead)
 
-    def go_on(self, axis: Axis) -> None:
-        """Go on with the axis of an earlier run, before anything is stamped.
+    def resume(self, axis: Axis) -> None:
+        """Resume the axis of an earlier run, before the first stamp.
 
-        In the same boot of the machine host time goes on as if there had been no pause, and the
-        wall clock may have been set in it, which is a step. Else the wall clock is believed.
+        In the same boot of the machine host time continues as if without a pause; a set wall clock
+        is a step. In another boot the wall clock is the reference.
         """
         with self._lock:
             offset = self._bracket(_TIGHT_NS)[0]
@@ -155,9 +156,9 @@ class HostClock:
             self._set_ahead(offset - self._offset, axis.ahead_ns)
 
     def not_before(self, newest: float) -> float:
-        """Move host time forth where it is behind an arrival of the run (s); return by how much.
+        """Move host time forward to an arrival of the run (s); return the size of the move (s).
 
-        The wall clock is then behind host time by so much more, which is a step of it.
+        The wall clock is then behind host time by that amount, which is a step of it.
         """
         with self._lock:
             behind = 0
@@ -167,18 +168,18 @@ class HostClock:
             self._set_ahead(self._ahead - behind, self._ahead)
             return behind / 1e9
 
-    def _set_ahead(self, ahead: int, was: int) -> None:
+    def _set_ahead(self, ahead: int, before: int) -> None:
         self._ahead = ahead
         self._before.clear()
         self._looked = self._now()
-        if abs(ahead - was) >= MIN_STEP_NS:
-            self._steps.append((self._looked // 1000 / 1e6, (ahead - was) / 1e9))
+        if abs(ahead - before) >= MIN_STEP_NS:
+            self._steps.append((self._looked // 1000 / 1e6, (ahead - before) / 1e9))
 
     def _now(self) -> int:
         return self._steady() + self._offset
 
     def _bracket(self, enough_ns: int) -> tuple[int, int]:
-        """Return wall - steady clock, and how wrong that is at most (ns)."""
+        """Return wall - steady clock, and the bound of its error (ns)."""
         best: tuple[int, int] | None = None
         for _ in range(_TRIES):
             first = self._steady()
@@ -202,6 +203,6 @@ class HostClock:
 
 
 def stated(step_s: float) -> str:
-    """Return the sentence on a step of the wall clock."""
+    """Return the message on a step of the wall clock."""
     way = "back" if step_s < 0 else "forth"
     return f"the host's clock was set {way} by {abs(round(step_s, 3)):g} s: host time goes on"

@@ -1,7 +1,7 @@
-"""What a live stream hears on its way to the flow: a bounded queue that counts what it drops.
+"""Inbox of a live stream: a bounded queue between its thread and the flow, which counts drops.
 
-A stream's thread puts in, the flow takes out; neither ever waits. When there is no room the
-newest is dropped and counted, so that what is in there keeps its order and its arrival stamps.
+The thread puts items in, the flow takes them out; neither waits. A full inbox drops and counts the
+newest events, so that its contents keep their order and their arrival stamps.
 
 Cost: one append an item. State: `room` events. Losses: `inbox_full`, `kernel_full`, counted.
 """
@@ -19,11 +19,11 @@ from operators.types import Reason
 from sources.host_clock import HostClock
 
 ROOM = 65_536
-"""Events that wait for the flow at most: three seconds at 20,000 a second."""
+"""Events of an inbox: three seconds at 20,000 a second."""
 MAX_LOST = 1 << 20
-"""Events that one refusal may stand for."""
+"""Events of one `Unread`."""
 NO_TIME = float("nan")
-_MAX_WORDS = 16
+_MAX_LOG_LINES = 16
 NEVER = "not started"
 
 
@@ -37,12 +37,12 @@ class Message(NamedTuple):
     key : str
         At most 255 characters; the channel is `<stream>:<key>`.
     value : float, str or tuple
-        A finite number; a marker; the elements of an array: NaN where one is no finite number,
-        which is rejected alone (`value`), and a text where one is a text, which is ignored.
+        A finite number; a marker; the elements of an array. An element that is NaN stands for one
+        that is not finite, which is a reject (`value`); a text is ignored.
     ts : float
-        Source time (s, any epoch, within 1e12), NaN where the sender gave none.
+        Source time (s, any epoch, within 1e12); NaN without one.
     seq : int
-        The sender's number of the event, -1 where it gave none.
+        The sender's number of the event; -1 without one.
     """
 
     rx: float
@@ -53,7 +53,7 @@ class Message(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """Inputs that could not be used, `events` alike: the first one's peer and sample."""
+    """Inputs that could not be used, `events` of one kind; peer and sample are the first one's."""
 
     rx: float
     reason: Reason
@@ -63,7 +63,7 @@ class Unread(NamedTuple):
 
 
 class StreamChange(NamedTuple):
-    """The stream came up, or went down for a reason."""
+    """The stream came up or went down, and the reason."""
 
     rx: float
     up: bool
@@ -74,7 +74,7 @@ InboxItem: TypeAlias = Message | Unread | StreamChange
 
 
 class FromSource(NamedTuple):
-    """What a stream heard of a source that is not itself."""
+    """An item of a source other than the stream itself."""
 
     source: str
     item: InboxItem
@@ -89,12 +89,12 @@ Item: TypeAlias = InboxItem | FromSource
 
 
 def stamp() -> float:
-    """Return the host's time (s since 1970), in whole microseconds as recordings keep it."""
+    """Return the host's time (s since 1970), in whole microseconds as in recordings."""
     return time.time_ns() // 1000 / 1e6
 
 
 class Inbox:
-    """Where one stream puts what it hears. One thread may put, one may take.
+    """The queue of one stream. One thread may put, one may take.
 
     Parameters
     ----------
@@ -107,18 +107,18 @@ class Inbox:
     Attributes
     ----------
     host : HostClock
-        Stamps all that is put in.
+        Source of arrival stamps.
     up : bool
-        The stream works, as far as it can tell; False until it says so.
+        The stream receives; False until it reports so.
     why : str
-        What it said when it last went up or down.
+        Reason of its last change.
     received, dropped, lost : int
-        Events put in, dropped here for want of room among them; lost in the kernel before.
+        Events put in; those of them dropped by the full inbox; those lost earlier in the kernel.
     newest : float
         Arrival of the newest event; NaN before the first.
     settled : float
-        Host time up to which nothing waits unread in the kernel or a driver (s); NaN where the
-        stream cannot know.
+        Host time up to which the kernel and drivers hold no unread events (s); NaN for a stream
+        without that test.
     """
 
     def __init__(self, stream: str, room: int = ROOM, host: HostClock | None = None) -> None:
@@ -131,11 +131,11 @@ class Inbox:
         self.newest = self.settled = float("nan")
         self._parts: deque[tuple[list[Item], int]] = deque()
         self._into = self._out = 0
-        self._words: deque[str] = deque(maxlen=_MAX_WORDS)
-        self._told: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
+        self._log: deque[str] = deque(maxlen=_MAX_LOG_LINES)
+        self._reported: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
     def put(self, items: Iterable[Message | Unread | FromSource]) -> None:
-        """Put in what was heard, in order of arrival, as far as there is room."""
+        """Append items in order of arrival; drop those that do not fit."""
         kept: list[Item] = []
         room = self.room - self._into + self._out
         events = dropped = 0
@@ -154,23 +154,23 @@ class Inbox:
             self._parts.append((kept, events))
 
     def lose(self, count: int) -> None:
-        """Count events that were lost before the stream could hear them."""
+        """Count events that were lost before the stream could read them."""
         self.lost += count
 
     def settle(self, moment: float) -> None:
-        """Note that all that arrived by a moment (host time, s) has been put in."""
+        """State that all events up to a moment (host time, s) have been put in."""
         self.settled = moment
 
-    def say(self, line: str) -> None:
-        """Leave a line for whoever runs the flow; the newest 16 are kept."""
-        self._words.append(line)
+    def log(self, line: str) -> None:
+        """Append a line for the operator; the newest 16 are kept."""
+        self._log.append(line)
 
-    def words(self) -> list[str]:
-        """Take out the lines that were left."""
-        return [self._words.popleft() for _ in range(len(self._words))]
+    def take_log(self) -> list[str]:
+        """Take out the lines of the log."""
+        return [self._log.popleft() for _ in range(len(self._log))]
 
     def turn(self, up: bool, why: str) -> None:
-        """Say that the stream works, or does not and why; the edge travels as data."""
+        """Report that the stream came up or went down; a change is an item as well."""
         if up != self.up or self.why == NEVER:
             self._parts.append(([StreamChange(self.host(), up, why)], 0))
         self.up, self.why = up, why
@@ -178,7 +178,7 @@ class Inbox:
             self.settled = float("nan")
 
     def take(self) -> list[Item]:
-        """Take out all there is; what was lost and dropped meanwhile comes last."""
+        """Take out all items; losses since the last call come last."""
         items: list[Item] = []
         for _ in range(len(self._parts)):
             part, events = self._parts.popleft()
@@ -186,32 +186,32 @@ class Inbox:
             self._out += events
         now: dict[Reason, int] = {"inbox_full": self.dropped, "kernel_full": self.lost}
         for reason, count in now.items():
-            if count > self._told[reason]:
-                items += losses(self.host(), reason, count - self._told[reason])
-        self._told = now
+            if count > self._reported[reason]:
+                items += losses(self.host(), reason, count - self._reported[reason])
+        self._reported = now
         return items
 
 
 class Receiving(Protocol):
-    """A live input: hears in a thread of its own, from `start` to `stop`.
+    """A live input: receives in its own thread, from `start` to `stop`.
 
-    Making one opens nothing. `start` returns at once; what is not there yet is no error: the
-    stream says `inbox.turn(False, why)`, tries again by itself with growing pauses, and says
-    `inbox.turn(True, what)` when it hears. Nothing that comes from outside raises: it is
-    `Unread`. `stop` returns within two seconds, leaves no thread, socket or file, and may be
-    called twice; what was heard before it is in the inbox by then.
+    The constructor opens nothing. `start` returns at once; an absent device is no error: the
+    stream calls `inbox.turn(False, why)`, tries again with growing pauses, and calls
+    `inbox.turn(True, what)` once it receives. No input raises: bad input is `Unread`. `stop`
+    returns within two seconds, leaves no thread, socket or file, and may be called twice. Events
+    received before it are then in the inbox.
     """
 
     name: str
 
     def start(self, inbox: Inbox) -> None:
-        """Begin to hear."""
+        """Begin to receive."""
 
     def stop(self) -> None:
-        """Hear no more."""
+        """Receive no more."""
 
     def facts(self) -> Sequence[str]:
-        """Return what is worth telling once it is up: addresses, sizes of buffers, ports."""
+        """Return facts for the operator once it is up: addresses, sizes of buffers, ports."""
 
 
 def losses(rx: float, reason: Reason, events: int) -> list[Unread]:
@@ -221,7 +221,7 @@ def losses(rx: float, reason: Reason, events: int) -> list[Unread]:
 
 
 def size(item: Item) -> int:
-    """Return how many events an item is."""
+    """Return the number of events of an item."""
     if type(item) is Message:
         return len(item.value) if type(item.value) is tuple else 1
     if isinstance(item, FromSource):
@@ -233,7 +233,7 @@ _STOP_S = 2.0
 
 
 class Listener(ABC):
-    """A `Stream` with one thread.
+    """A `Receiving` with one thread.
 
     Parameters
     ----------
@@ -248,14 +248,14 @@ class Listener(ABC):
         self._thread: threading.Thread | None = None
 
     def start(self, inbox: Inbox) -> None:
-        """Begin to hear, into an inbox."""
+        """Begin to receive into an inbox."""
         self._inbox = inbox
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name=f"stream {self.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Hear no more; what was heard is in the inbox."""
+        """Receive no more; all events received are in the inbox."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_STOP_S)
@@ -263,8 +263,8 @@ class Listener(ABC):
 
     @abstractmethod
     def _run(self) -> None:
-        """Hear until `_stop` is set."""
+        """Receive until `_stop` is set."""
 
     @abstractmethod
     def facts(self) -> Sequence[str]:
-        """Return what is worth telling once it is up."""
+        """Return facts for the operator once it is up."""

@@ -1,16 +1,17 @@
-"""Lines of a recording in, columns out; a bad line costs that line only.
+"""Decoder of JSON lines into columns; a bad line costs that line only.
 
-Pure: bytes and their place in the file are all it sees. Three ways, each leaving to the next
-what it cannot read, no two of which differ on a line that both can: lines of a known layout as
-columns (`layout`), the others as one block by the typed parser, and what that refuses one by
-one, part by part, to say what is wrong with it (`line`). Nothing raises on data.
+Pure: the input is bytes and their offset in the file. Three readers follow one another, each for
+the lines that the one before cannot read. They agree on every line that two of them can read.
+Lines of a known layout are read as columns (`rows/columns.py`), the others as one block by the
+typed parser. Lines that it refuses are read one by one, part by part, to find the reason
+(`rows/one_line.py`). Nothing raises on data.
 
-The block parser reads values, not lines: two objects on a line pass, and so does one torn over
-two lines. Lines that begin with `{` and end with `}` cannot be torn in a way that still parses,
-and with as many values as lines none holds two.
+The block parser reads values, not lines: it accepts two objects on a line, and one torn over two
+lines. Lines that begin with `{` and end with `}` cannot be torn in a way that still parses. If
+there are as many values as lines, no line holds two.
 
 Cost: about 0.2 us an event with a known layout, 0.5 us else. State: at most 24 layouts.
-Losses: none; what cannot be used is a reject in its place.
+Losses: none; an unusable line is a reject in its place.
 """
 
 from __future__ import annotations
@@ -23,15 +24,13 @@ from msgspec.json import Decoder as JsonDecoder
 
 from configs.inert import inert
 from operators.events import Event, Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.rows.columns import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import (
     BROKEN,
-    MAX_LINE,
     MAX_SHALLOW,
-    MAX_STAMP_S,
     NAN,
     Row,
     is_sound,
@@ -40,12 +39,13 @@ from sources.rows.one_line import (
 from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
-"""Bytes that are decoded at once: their columns stay in the processor's cache."""
+"""Bytes decoded at once: their columns stay in the cache of the processor."""
 _MIN_COUNT = 48
-"""Lines for which columns do not pay."""
+"""Lines of a chunk below which columns are slower than the parser."""
 _MAX_LAYOUTS = 24
-_PATIENCE = 6
-_PAUSE = 64
+_MAX_POOR_CHUNKS = 6
+_PAUSE_CHUNKS = 64
+"""After so many chunks of mostly unknown layouts, layouts are not tried for so many."""
 
 _PARSER = JsonDecoder(Event)
 _owner = attrgetter("rig", "source", "key")
@@ -53,7 +53,7 @@ _owner = attrgetter("rig", "source", "key")
 
 @dataclass(slots=True)
 class _Table:
-    """One row a line: what the two fast ways fill in."""
+    """One row a line, filled by the two fast readers."""
 
     name: I32
     ts: F64
@@ -70,18 +70,18 @@ class _Table:
 
 
 class Decoder:
-    """Decodes the lines of one file; what it remembers only makes it faster.
+    """Decodes the lines of one file; its state affects the speed only.
 
     Parameters
     ----------
     file : str
-        How the file is called in rejects.
+        Name of the file in rejects.
     per_second : float
-        How many units of the source's stamps make a second.
+        Units of the source's stamps in a second.
     """
 
     torn: Reason = "json"
-    """Why a last line that is not whole is refused."""
+    """Reason of the reject of an incomplete last line."""
 
     def __init__(self, file: str, per_second: float = 1.0) -> None:
         self.file = inert(file)
@@ -96,7 +96,7 @@ class Decoder:
         Parameters
         ----------
         block : bytes
-            Ends with a newline, but for the last line of a file.
+            Ends with a newline, except at the end of a file.
         base : int
             Byte offset of the block in the file.
         names : Names
@@ -115,7 +115,7 @@ class Decoder:
         return DecodedRows.join(parts)
 
     def reject(self, row: Row, offset: int, line: bytes) -> Reject:
-        """Return what is said of a line, or part of one, that cannot be used."""
+        """Return the reject of a line, or of a part of one."""
         assert row.reason is not None
         where = f"{self.file}:{offset}"
         return Reject(0, row.reason, row.source, where, line[:MAX_SAMPLE], row.events)
@@ -123,8 +123,14 @@ class Decoder:
     def _chunk(self, chunk: bytes, base: int, names: Names) -> DecodedRows:
         text = survey(b"\n" if chunk.isspace() else chunk)
         n = len(text.start)
-        table = _Table(np.full(n, REJECT, np.int32), np.full(n, NAN), np.full(n, NAN),
-                       np.full(n, NAN), np.full(n, -1, np.int64), np.ones(n, np.bool_))  # fmt: skip
+        table = _Table(
+            name=np.full(n, REJECT, np.int32),
+            ts=np.full(n, NAN),
+            value=np.full(n, NAN),
+            rx=np.full(n, NAN),
+            seq=np.full(n, -1, np.int64),
+            own_time=np.ones(n, np.bool_),
+        )
         todo = np.arange(n)
         if n >= _MIN_COUNT and self._pause == 0 and self._layouts:
             todo = self._fit(text, table, names)
@@ -143,8 +149,16 @@ class Decoder:
             table.ts[~table.own_time] = NAN
         stamped = ~(np.isnan(table.rx) | np.isnan(table.ts))
         line = text.start + (base - PADDING)
-        rows = DecodedRows(names=names, name=table.name, ts=table.ts, rx=table.rx, value=table.value,
-                    stamped=stamped, seq=table.seq, line=line)  # fmt: skip
+        rows = DecodedRows(
+            names=names,
+            name=table.name,
+            ts=table.ts,
+            rx=table.rx,
+            value=table.value,
+            stamped=stamped,
+            seq=table.seq,
+            line=line,
+        )
         if not fine.all():
             rows = self._mend(chunk, rows, np.flatnonzero(~fine), text)
         np.copyto(rows.rx, rows.ts, where=np.isnan(rows.rx))
@@ -187,7 +201,7 @@ class Decoder:
         return np.flatnonzero(table.name == REJECT)
 
     def _parse(self, chunk: bytes, text: Text, todo: I64, table: _Table, names: Names) -> None:
-        """Read what can be read by type; the others stay rejects."""
+        """Read lines by the typed parser; the lines that it refuses stay rejects."""
         at = todo[_could_be_events(chunk, text, todo)]
         every = len(at) == chunk.count(b"\n")
         lines = [] if every else _cut(chunk, text, at)
@@ -218,14 +232,14 @@ class Decoder:
                 table.seq[at] = [s if fit else -1 for s, fit in zip(seqs, fits, strict=True)]
 
     def _adapt(self, chunk: bytes, text: Text, todo: I64, table: _Table) -> None:
-        """Learn the layouts of lines that had to be parsed, or give up for a while."""
+        """Learn the layouts of parsed lines, or pause after too many unknown ones."""
         if self._pause:
             self._pause -= 1
             return
         n = len(text.start)
         self._poor = self._poor + 1 if len(todo) > n / 2 else 0
-        if self._poor > _PATIENCE:
-            self._poor, self._pause, self._layouts = 0, _PAUSE, []
+        if self._poor > _MAX_POOR_CHUNKS:
+            self._poor, self._pause, self._layouts = 0, _PAUSE_CHUNKS, []
             return
         parsed = todo[table.name[todo] != REJECT]
         if len(parsed) < _MIN_COUNT // 2:
@@ -238,17 +252,19 @@ class Decoder:
                 self._layouts = [layout, *self._layouts[: _MAX_LAYOUTS - 1]]
 
     def _mend(self, chunk: bytes, rows: DecodedRows, bad: I64, text: Text) -> DecodedRows:
-        """Read the bad lines of a chunk one by one and put what they give in their places."""
+        """Read the bad lines of a chunk one by one, and replace their rows."""
         counts = np.ones(len(rows), np.int64)
         odd: list[Row] = []
         notes: list[str | Reject | StreamStatus | None] = []
-        for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), _cut(chunk, text, bad),
-                                   strict=True):  # fmt: skip
+        lines = _cut(chunk, text, bad)
+        for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), lines, strict=True):
             read = read_line(line, rows.names, self._per_second)
             counts[i] = len(read)
             odd += read
-            notes += [r.note or (self.reject(r, offset, line) if r.reason else r.text)
-                      for r in read]  # fmt: skip
+            notes += [
+                row.note or (self.reject(row, offset, line) if row.reason else row.text)
+                for row in read
+            ]
         is_bad = np.zeros(len(rows), np.bool_)
         is_bad[bad] = True
         which = np.repeat(np.arange(len(rows)), counts)
@@ -278,7 +294,7 @@ def _cut(chunk: bytes, text: Text, lines: I64) -> list[bytes]:
 
 
 def _could_be_events(chunk: bytes, text: Text, lines: I64) -> Bool:
-    """Whether each line is a sound text from `{` to `}`."""
+    """Whether each line is a valid text from `{` to `}`."""
     start, stop = text.start[lines], text.stop[lines]
     last = stop - 1
     last -= text.bytes_[last] == 13

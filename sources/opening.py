@@ -18,13 +18,14 @@ import numpy as np
 
 from configs.schema import Columns, FileStream, TimeUnit, is_delimited
 from operators.events import Reject
+from operators.limits import MAX_STAMP_S
 from operators.types import Reason
 from sources.delimited import TableDecoder
-from sources.delimited.column_cache import Remembered, kept
+from sources.delimited.column_cache import CachedDecoder, kept
 from sources.delimited.dialect import LOOK, PER_SECOND, find
 from sources.ndjson import Decoder
 from sources.rows.names import Names
-from sources.rows.one_line import MAX_STAMP_S, Row
+from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
 
 
@@ -42,11 +43,11 @@ def open_recording(
     path : str
     follow : bool
     mark : Mark, optional
-        Where to go on.
+        Position to resume from.
     used : collection of str, optional
-        Channels that the configuration uses; None: all.
+        Channels in use by the configuration; None: all.
     progress : bool
-        Show how far loading is, of a file that is loaded whole.
+        Show the progress of a file that is loaded as a whole.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def open_recording(
         As `Recording` and `Tape`.
     """
     if is_xdf(path):
-        from sources.xdf import XdfRecording  # takes long, and few have such a file
+        from sources.xdf import XdfRecording  # a slow import for a rare format
 
         return XdfRecording(path, follow, mark, used, progress)
     if not is_tape(path):
@@ -65,7 +66,7 @@ def open_recording(
 
 
 def head(path: str, size: int) -> bytes:
-    """Return the first bytes of a recording, whatever of them can be read."""
+    """Return the readable part of the first bytes of a recording."""
     recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0
     while length < size and not recording.ended:
@@ -77,23 +78,23 @@ def head(path: str, size: int) -> bytes:
 
 
 class FileDecoder:
-    """Makes rows of the pieces of one file, its source stamps in seconds.
+    """Decodes the pieces of one file, with source stamps in seconds.
 
     Parameters
     ----------
-    decoder : Decoder, TableDecoder or Remembered
+    decoder : Decoder, TableDecoder or CachedDecoder
     per_second : float
-        How many units of the source's stamps make a second, where a file has no lines.
+        Units of the source's stamps in a second, for a file without lines.
     """
 
     def __init__(
-        self, decoder: Decoder | TableDecoder | Remembered, per_second: float = 1.0
+        self, decoder: Decoder | TableDecoder | CachedDecoder, per_second: float = 1.0
     ) -> None:
         self._decoder, self._per_second = decoder, per_second
 
     @property
     def torn(self) -> Reason:
-        """Why a last line that is not whole is refused."""
+        """Reason of the reject of an incomplete last line."""
         return self._decoder.torn
 
     def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
@@ -105,13 +106,13 @@ class FileDecoder:
         return self._decoder.reject(row, offset, line)
 
     def scaled(self, rows: DecodedRows) -> DecodedRows:
-        """Return rows with source stamps in seconds; arrivals that are the stamps go with them."""
+        """Return rows with source stamps in seconds; arrivals equal to stamps are scaled too."""
         if self._per_second == 1:
             return rows
         own = (rows.name >= 0) & (np.abs(rows.ts) <= MAX_STAMP_S)
-        with_it = own & ~rows.stamped & (rows.rx == rows.ts)
+        is_stamp = own & ~rows.stamped & (rows.rx == rows.ts)
         ts = np.where(own, rows.ts / self._per_second, rows.ts)
-        return replace(rows, ts=ts, rx=np.where(with_it, ts, rows.rx))
+        return replace(rows, ts=ts, rx=np.where(is_stamp, ts, rows.rx))
 
 
 def reader_of(stream: FileStream, keep: bool = False) -> FileDecoder:
@@ -121,7 +122,7 @@ def reader_of(stream: FileStream, keep: bool = False) -> FileDecoder:
     ----------
     stream : FileStream
     keep : bool
-        The file is read again in this process: rows of a delimited one are kept.
+        The file is read again in this process: decoded columns of a delimited one are kept.
 
     Raises
     ------
@@ -141,6 +142,6 @@ def reader_at(
     if is_delimited(path):
         decoder = TableDecoder(path, find(path, head(path, LOOK), columns, unit))
         before = kept(path, decoder.dialect, begin=keep)
-        return FileDecoder(decoder if before is None else Remembered(decoder, before))
+        return FileDecoder(decoder if before is None else CachedDecoder(decoder, before))
     per_second = PER_SECOND[unit or "s"]
     return FileDecoder(Decoder(path, per_second), per_second)

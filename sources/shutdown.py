@@ -1,12 +1,13 @@
-"""The wish to stop, and whether a later run goes on from where this one stops.
+"""Shutdown request of the process, by signal or by call.
 
-The first Ctrl-C is a wish: whoever takes data takes no more, and what was taken is written. The
-second one ends the process within a second: what was entered with `at_abort` is done first.
+The first Ctrl-C is a request: sources take no more data, and data already taken are written. The
+second one ends the process within a second, after the actions registered with `at_abort`.
+
+The state is process-wide, as signal handlers are.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import stat
@@ -19,27 +20,25 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
-from sources import stderr as aside
+from sources import stderr
 
 _requested = threading.Event()
-_recovering: bool | None = None
 _before: dict[int, Any] = {}
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _INTERRUPTED = 130
 ABORT_S = 0.8
-"""For all that is done at a second Ctrl-C."""
-_LAST_WORDS_S = 0.1
+"""Time limit for all actions of a second Ctrl-C."""
+_LAST_LINES_S = 0.1
 _since = float("inf")
 _answer = ""
 _stderr = 2
-_store: Path | None = None
 _at_abort: list[Callable[[], None]] = []
 _aborting = False
 
 
 def request() -> None:
-    """Ask all sources to end."""
+    """Request the end of all sources."""
     global _since
     if not requested():
         _since = time.monotonic()
@@ -47,44 +46,47 @@ def request() -> None:
 
 
 def requested() -> bool:
-    """Whether sources are to end."""
+    """Whether sources have to end."""
     return _requested.is_set()
 
 
 def age_s() -> float:
-    """Return how long ago the wish to stop came (s); minus infinity before it."""
+    """Return the time since the request (s); minus infinity before it."""
     return time.monotonic() - _since
 
 
 def at_abort(act: Callable[[], None]) -> None:
-    """Enter an act for a second Ctrl-C; an earlier one of the same name and owner is the same."""
+    """Register an action for a second Ctrl-C, once for each name and owner."""
     if act not in _at_abort:
         _at_abort.append(act)
 
 
-def wish() -> threading.Event:
-    """Return what is set once sources are to end, to wait for."""
+def event() -> threading.Event:
+    """Return the event that a request sets."""
     return _requested
 
 
 def reset() -> None:
-    """Forget the wish and whether there is recovery; signals and standard error are as before."""
-    global _recovering, _since, _answer, _store
+    """Withdraw the request, and restore signal handlers and standard error."""
+    global _since, _answer
     _requested.clear()
-    _recovering, _since, _answer, _store = None, float("inf"), "", None
+    _since, _answer = float("inf"), ""
     _at_abort.clear()
-    aside.uninstall()
+    stderr.uninstall()
     while _before:
         signal.signal(*_before.popitem())
 
 
 def install(answer: str = "") -> None:
-    """Let SIGTERM, SIGINT and SIGHUP ask for the end; a second SIGINT interrupts at once.
+    """Let SIGTERM, SIGINT and SIGHUP request the end; a second SIGINT interrupts at once.
 
-    `answer` is a line for standard error at the first SIGINT, before anything else is done.
+    SIGHUP follows the end of the terminal. Where it is ignored at the start (`nohup`), it stays
+    so. Outside of the main thread, where no handler can be set, nothing is done.
 
-    SIGHUP comes when the terminal is closed. Where it is ignored at the start (`nohup`), it stays
-    so. Does nothing outside of the main thread, where no handler can be set.
+    Parameters
+    ----------
+    answer : str
+        A line for standard error at the first SIGINT, before all else.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -98,7 +100,7 @@ def install(answer: str = "") -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    # The wish first: a second signal may come while this one is answered.
+    # The request first: a second signal may interrupt the answer to this one.
     again = requested()
     request()
     if number == signal.SIGINT:
@@ -111,8 +113,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _write(line: str) -> None:
-    """Write a line past all buffers: the main thread may be in the midst of a `print`."""
-    if stream := aside.current():
+    """Write a line past all buffers: the signal may interrupt a `print` of the main thread."""
+    if stream := stderr.current():
         stream.hand_over(f"lumen: {line}\n")
         return
     with suppress(OSError):
@@ -120,7 +122,7 @@ def _write(line: str) -> None:
 
 
 def _interrupt() -> None:
-    """End the process at once, after what has been entered for that; else interrupt it."""
+    """End the process at once, after the registered actions; without any, interrupt it."""
     global _aborting
     if _aborting:
         os._exit(_INTERRUPTED)
@@ -134,24 +136,24 @@ def _interrupt() -> None:
     for act in _at_abort:
         with suppress(Exception):
             act()
-    aside.drain(_LAST_WORDS_S)
+    stderr.drain(_LAST_LINES_S)
     os._exit(_INTERRUPTED)
 
 
 class _Detached:
-    """A text stream whose reader may be gone: what cannot be written is nobody's loss."""
+    """A text stream whose reader may be gone: failed writes are no error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write as far as that goes."""
+        """Write if possible."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write out as far as that goes."""
+        """Flush if possible."""
         with suppress(OSError):
             self._stream.flush()
 
@@ -160,7 +162,7 @@ class _Detached:
 
 
 def _detach() -> None:
-    """Go on without the terminal: a write to one that is closed is an error, and would end us."""
+    """Continue without the terminal: a write to a closed one is an error and would end the run."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             number = stream.fileno()
@@ -171,55 +173,17 @@ def _detach() -> None:
     if isinstance(sys.stdout, _Detached):
         return  # terminal and shell may both send the signal
     sys.stdout = cast(TextIO, _Detached(sys.stdout))
-    if aside.current() is None:
+    if stderr.current() is None:
         sys.stderr = cast(TextIO, _Detached(sys.stderr))
 
 
 def _is_terminal(number: int) -> bool:
-    """Whether a file is a terminal, be it a closed one, which `isatty` denies."""
+    """Whether a file is a terminal, open or closed; `isatty` is False for a closed one."""
     found = os.fstat(number)
     return stat.S_ISCHR(found.st_mode) and found.st_rdev != Path(os.devnull).stat().st_rdev
 
 
 def set_terminal(number: int) -> None:
-    """Let answers to signals go to a descriptor, where standard error itself is led elsewhere."""
+    """Write answers to signals to a descriptor, where standard error is redirected."""
     global _stderr
     _stderr = number
-
-
-def set_recovering(value: bool, store: Path | None = None) -> None:
-    """Give the run a recovery store, or none, where the command line does not; and its folder."""
-    global _recovering, _store
-    _recovering, _store = value, store
-
-
-def store() -> Path | None:
-    """Return the folder of the run's recovery store, as far as it is known."""
-    if _recovering is not None:
-        return _store
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-    parser.add_argument("-r", "--recovery-directory", type=Path)
-    for option in ("-s", "--snapshot-interval"), ("-b", "--backup-interval"):
-        parser.add_argument(*option)
-    given: Path | None = None
-    if recovering():
-        with suppress(argparse.ArgumentError):
-            given = parser.parse_known_args(sys.argv[1:])[0].recovery_directory
-    environ = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
-    return given or (Path(environ) if environ else None)
-
-
-def recovering() -> bool:
-    """Whether the run has a recovery store: then a stop is a pause, not the end of data."""
-    if _recovering is not None:
-        return _recovering
-    if os.environ.get("BYTEWAX_RECOVERY_DIRECTORY"):
-        return True
-    given = [*sys.argv, *sys.orig_argv]
-    return any("bytewax" in a for a in given) and any(map(_names_recovery, given))
-
-
-def _names_recovery(argument: str) -> bool:
-    if argument.startswith("--"):
-        return len(argument) > 3 and "--recovery-directory".startswith(argument.partition("=")[0])
-    return argument.startswith("-r")

@@ -1,8 +1,8 @@
-"""Standard error beside the flow: messages never wait for their reader, and never end a run.
+"""Standard error without back-pressure: a slow or closed reader neither delays nor ends a run.
 
-In a run `sys.stderr` is an `Aside`: whatever is printed there goes into a bounded queue, and a
-thread of its own writes it. A reader that stalls costs messages, not ticks: they are counted, and
-the next line that can be written states how many are missing. A reader that is gone is no error.
+In a run `sys.stderr` is a `QueuedStream`: printed lines go into a bounded queue, and a thread
+writes them. A reader that stalls costs messages, not ticks: lost messages are counted, and the
+next written line states their number. A closed reader is no error.
 
 State: 256 messages. Losses: messages, counted (`lost`).
 """
@@ -23,20 +23,20 @@ from typing import Any, TextIO, cast
 from configs.inert import Guarded, unguarded
 
 ROOM = 256
-"""Messages that wait to be written at most."""
+"""Messages of the queue."""
 DRAIN_S = 1.0
-"""For what still waits at the end of a run."""
+"""Time for the queued messages at the end of a run."""
 _POLL_S = 0.01
 _RETRY_S = 0.1
 
 
-class Aside:
-    """A text stream that hands whole lines to a thread.
+class QueuedStream:
+    """A text stream that passes whole lines to a thread.
 
     Parameters
     ----------
     stream : text stream
-        Where it goes; its file is written past the stream's own buffer.
+        The destination; its file is written past the buffer of the stream.
 
     Attributes
     ----------
@@ -53,17 +53,17 @@ class Aside:
         self._number = stream.fileno()
         self._encoding = stream.encoding or "utf-8"
         self._parts = threading.local()
-        # Its `put` may be called in a signal handler amid another `put`.
+        # A signal handler may call its `put` during another `put`.
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._put = self._done = self._stated = 0
         self._thread: threading.Thread | None = None
 
-    def lead(self, number: int) -> None:
+    def redirect(self, number: int) -> None:
         """Write to another descriptor from now on."""
         self._number = number
 
     def write(self, text: str) -> int:
-        """Take a text; a line goes on its way once it is whole."""
+        """Take a text; a line is queued once it is complete."""
         held = getattr(self._parts, "text", "") + text
         if held.endswith("\n"):
             self._parts.text = ""
@@ -73,13 +73,13 @@ class Aside:
         return len(text)
 
     def flush(self) -> None:
-        """Let what this thread has written go on its way; return at once."""
+        """Queue the incomplete line of this thread; return at once."""
         if held := getattr(self._parts, "text", ""):
             self._parts.text = ""
             self.hand_over(held)
 
     def hand_over(self, text: str) -> None:
-        """Put whole lines into the queue; a signal handler may."""
+        """Queue whole lines; safe in a signal handler."""
         if self._queue.qsize() >= ROOM:
             self.lost += 1
             return
@@ -91,18 +91,18 @@ class Aside:
 
     @property
     def waiting(self) -> int:
-        """Messages that are not written yet."""
+        """Number of messages that are not written yet."""
         return self._put - self._done
 
     def drain(self, seconds: float = DRAIN_S) -> None:
-        """Wait until all is written, or for so long."""
+        """Wait until all messages are written, at most for `seconds`."""
         self.flush()
         end = time.monotonic() + seconds
         while self.waiting and time.monotonic() < end:
             time.sleep(_POLL_S)
 
     def close(self) -> None:
-        """Write what can still be written, and end the thread."""
+        """Write the queued messages if possible, and end the thread."""
         self.drain()
         if self._thread is not None:
             self._queue.put(None)
@@ -115,7 +115,9 @@ class Aside:
     def _run(self) -> None:
         while (text := self._queue.get()) is not None:
             if missing := self.lost - self._stated:
-                text = f"lumen: {missing} messages are missing here: nobody read them\n{text}"
+                text = (
+                    f"lumen: {missing} messages are missing here: the reader was too slow\n{text}"
+                )
             try:
                 self._write(text.encode(self._encoding, "backslashreplace"))
                 self._stated += missing
@@ -129,55 +131,55 @@ class Aside:
         while left:
             try:
                 left = left[os.write(self._number, left) :]
-            except BlockingIOError:  # another program made the file so
+            except BlockingIOError:  # another program has set the file to non-blocking
                 select.select([], [self._number], [], _RETRY_S)
 
 
 def install() -> None:
-    """Let `sys.stderr` be an `Aside`, where it is a file; a closed one is nowhere.
+    """Replace `sys.stderr` by a `QueuedStream` if it is a file; replace a closed one by /dev/null.
 
-    A standard file that is closed is opened on nothing first: its number would be given to the
-    next file of the run, and a message would be written into that.
+    A closed standard file is opened on /dev/null first: else the next file of the run would get
+    its number, and messages would be written into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     if current():
         return
-    with suppress(AttributeError, OSError, ValueError):  # a stream without a file waits for nobody
-        aside = Aside(sys.stderr)
-        sys.stderr = cast(TextIO, Guarded(cast(TextIO, aside)))
-        atexit.register(aside.close)
+    with suppress(AttributeError, OSError, ValueError):  # a stream without a file cannot stall
+        queued = QueuedStream(sys.stderr)
+        sys.stderr = cast(TextIO, Guarded(cast(TextIO, queued)))
+        atexit.register(queued.close)
 
 
-def current() -> Aside | None:
-    """Return what stands before standard error, if it is one."""
+def current() -> QueuedStream | None:
+    """Return the queued stream in place of standard error, if there is one."""
     stream: Any = unguarded(sys.stderr)
-    return stream if isinstance(stream, Aside) else None
+    return stream if isinstance(stream, QueuedStream) else None
 
 
 def uninstall() -> None:
-    """Let `sys.stderr` be what it was, once what waits is written."""
-    if aside := current():
-        aside.close()
-        atexit.unregister(aside.close)
-        sys.stderr = aside.stream
+    """Restore `sys.stderr` after the queued messages are written."""
+    if queued := current():
+        queued.close()
+        atexit.unregister(queued.close)
+        sys.stderr = queued.stream
 
 
 def drain(seconds: float) -> None:
-    """Wait until all messages are written, or for so long."""
-    if aside := current():
-        aside.drain(seconds)
+    """Wait until all messages are written, at most for `seconds`."""
+    if queued := current():
+        queued.drain(seconds)
 
 
 def lost() -> tuple[int, str | None]:
-    """Return how many messages have not been written, and the first error in writing."""
-    aside = current()
-    if aside is None:
+    """Return the number of messages not written, and the first error of a write."""
+    queued = current()
+    if queued is None:
         return 0, None
-    aside.drain(_RETRY_S)
-    return aside.lost + aside.waiting, aside.why
+    queued.drain(_RETRY_S)
+    return queued.lost + queued.waiting, queued.why

@@ -1,8 +1,8 @@
-"""Waiting for the next look without the wall clock, whatever the engine asks for.
+"""Waiting for the next look by a monotonic clock, independent of the wall clock.
 
-Bytewax takes the moment of the next look as a wall time: where the clock is set back meanwhile, a
-source would not be asked again before that time. So a source is always due (`AT_ONCE` is past
-under any clock), and waits the few milliseconds itself, by a monotonic clock.
+Bytewax schedules the next look of a source at a wall time: after a step back of the clock a source
+would be idle until that time. So a source is always due (`AT_ONCE` is past under any clock), and
+waits the few milliseconds itself, by a monotonic clock.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Poll:
-    """Keeps looks a few milliseconds apart.
+    """Keeps a minimum time between two looks.
 
     Parameters
     ----------
     look_s : float
         From one look to the next (s).
     clock, sleep : callable
-        Monotonic seconds; waits so many.
+        Monotonic seconds; waits a number of seconds.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Poll:
         self._looked = clock() - look_s
 
     def wait(self) -> None:
-        """Wait until the next look is due; never longer than one lasts."""
+        """Wait until the next look is due, at most `look_s`."""
         left = self._looked + self._look_s - self._clock()
         if left > 0:
             self._sleep(min(left, self._look_s))

@@ -143,7 +143,7 @@ class ListeningPort:
                     self._log(f"{name} is {'up' if item.up else 'down'}: {shown(item.why, 200)}")
                 else:
                     self._put(name, item)
-            for line in inbox.words():
+            for line in inbox.take_log():
                 self._log(shown(line, 200))
         if self._inputs is not None and time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + _PORTS_EVERY_S
@@ -293,7 +293,7 @@ def main(args: argparse.Namespace) -> int:
             return 2
     stop.install()
     try:
-        listener = listen(osc, midi, args.seconds, stop.wish())
+        listener = listen(osc, midi, args.seconds, stop.event())
     finally:
         stop.reset()
     now = listener.host()

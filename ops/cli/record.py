@@ -93,7 +93,6 @@ def record(
     tap = msgspec.structs.replace(tap, dir=str(out)) if out else tap
     config = msgspec.structs.replace(loaded.config, tap=tap)
     preflight(config)
-    stop.set_recovering(False)
     stop.install("Ctrl-C: the tape ends here; again to end at once")
     count, end = Count(), time.monotonic() + seconds
     try:

@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         while True:
             failed = _reported(args.dir, args.realm, failed)
             due = max(due + args.every, time.monotonic())
-            if stop.wish().wait(due - time.monotonic()):
+            if stop.event().wait(due - time.monotonic()):
                 return int(failed is not None)
     finally:
         stop.reset()

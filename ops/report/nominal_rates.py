@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from configs.schema import Config, UreStream
+from operators.limits import MAX_NAME_LENGTH
 from sources.recordings.recording import is_xdf
-from sources.rows.names import MAX_LENGTH
 from sources.xdf.chunks import Header, chunks
 
 _ROOM = 8
@@ -42,7 +42,7 @@ def headers(path: Path) -> dict[str, float]:
     with path.open("rb") as file:
         for found in chunks(file, path.stat().st_size):
             if isinstance(found, Header):
-                name = found.name.strip().replace(":", "_")[: MAX_LENGTH - _ROOM]
+                name = found.name.strip().replace(":", "_")[: MAX_NAME_LENGTH - _ROOM]
                 stated.setdefault(name, []).append(found.rate_hz)
     return {
         name: stated[name][0] for name in stated if len(stated[name]) == 1 and stated[name][0] > 0

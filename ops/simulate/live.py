@@ -150,7 +150,7 @@ def play_until_stopped(path: str, seconds: float | None, seed: int) -> int:
     config = load_or_exit(path).config
     stop.install()
     try:
-        play(config, seconds, seed, stop.wish())
+        play(config, seconds, seed, stop.event())
     finally:
         stop.reset()
     return 0

@@ -1,4 +1,4 @@
-"""Lines of delimited text in, columns out; a bad cell costs that cell only."""
+"""Decoder of delimited text into columns; a bad cell costs that cell only."""
 
 from sources.delimited.delimited import TableDecoder
 

@@ -1,8 +1,8 @@
-"""Rows of a delimited file decoded once, kept as columns on disk for who reads it again.
+"""Cache of decoded rows of delimited files, as columns on disk, for a second reading.
 
-The guess of `lumen replay` and both passes of a run read a file in the same pieces. A piece that
-was decoded is in the spool by its place, its size and its end; one with texts, rejects or names of
-its own is decoded anew, as are pieces of a file that has changed since.
+The guess of `lumen replay` and both passes of a run read a file in the same pieces. A decoded
+piece is found by its offset, its size and its end. A piece with texts, rejects or repeated names
+is decoded again, as are the pieces of a changed file.
 
 State in memory: 160 bytes a piece of 1 MiB; on disk 37 bytes a number. Cost: 0.03 us a number.
 """
@@ -22,12 +22,12 @@ from sources.rows.names import Names
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
 
-MAX_KEPT = 16
-"""Files whose columns are kept in a process."""
+MAX_FILES = 16
+"""Files with cached columns in a process."""
 _ENDS = 64
 
 
-class Kept:
+class CachedColumns:
     """The columns of one file, by piece."""
 
     def __init__(self) -> None:
@@ -39,73 +39,77 @@ class Kept:
         self.places: dict[tuple[int, int, bytes], tuple[int, int]] = {}
 
     def put(self, key: tuple[int, int, bytes], rows: DecodedRows, number: np.ndarray) -> None:
-        """Keep the rows of a piece; `number` (n,) is the channel of each."""
+        """Store the rows of a piece; `number` (n,) is the channel of each."""
         first = len(self.value)
-        for column, values in (
-            (self.number, number), (self.stamped, rows.stamped), (self.ts, rows.ts),
-            (self.rx, rows.rx), (self.value, rows.value), (self.line, rows.line),
-        ):  # fmt: skip
-            column.add(values)
+        self.number.add(number)
+        self.stamped.add(rows.stamped)
+        self.ts.add(rows.ts)
+        self.rx.add(rows.rx)
+        self.value.add(rows.value)
+        self.line.add(rows.line)
         self.places[key] = first, len(self.value)
 
-    def get(self, first: int, last: int, names: Names, of: np.ndarray) -> DecodedRows:
-        """Return rows; `of` has the number among `names` of each channel."""
-        n = last - first
+    def get(self, first: int, last: int, names: Names, numbers: np.ndarray) -> DecodedRows:
+        """Return rows; `numbers` has the number of each channel in `names`."""
         return DecodedRows(
-            names=names, name=of[self.number.read(first, last)], ts=self.ts.read(first, last),
-            rx=self.rx.read(first, last), value=self.value.read(first, last),
-            stamped=self.stamped.read(first, last), seq=np.full(n, -1),
+            names=names,
+            name=numbers[self.number.read(first, last)],
+            ts=self.ts.read(first, last),
+            rx=self.rx.read(first, last),
+            value=self.value.read(first, last),
+            stamped=self.stamped.read(first, last),
+            seq=np.full(last - first, -1),
             line=self.line.read(first, last),
-        )  # fmt: skip
+        )
 
 
-_kept: OrderedDict[tuple[object, ...], Kept] = OrderedDict()
+_kept: OrderedDict[tuple[object, ...], CachedColumns] = OrderedDict()
 
 
-def kept(path: str, dialect: Dialect, *, begin: bool) -> Kept | None:
-    """Return the columns of a file as it is now; None where there are none.
+def kept(path: str, dialect: Dialect, *, begin: bool) -> CachedColumns | None:
+    """Return the cached columns of a file in its present state; None without any.
 
     Parameters
     ----------
     path : str
     dialect : Dialect
     begin : bool
-        Begin to keep them.
+        Create them if missing.
     """
     status = Path(path).stat()
     key = (path, status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, dialect)
     if key in _kept:
         _kept.move_to_end(key)
     elif begin:
-        _kept[key] = Kept()
-        while len(_kept) > MAX_KEPT:
+        _kept[key] = CachedColumns()
+        while len(_kept) > MAX_FILES:
             _kept.popitem(last=False)
     return _kept.get(key)
 
 
-class Remembered:
-    """A `TableDecoder` whose rows are kept.
+class CachedDecoder:
+    """A `TableDecoder` with cached rows.
 
     Parameters
     ----------
     decoder : TableDecoder
-    columns : Kept
+    columns : CachedColumns
     """
 
-    def __init__(self, decoder: TableDecoder, columns: Kept) -> None:
+    def __init__(self, decoder: TableDecoder, columns: CachedColumns) -> None:
         self._decoder, self._columns = decoder, columns
         self.torn = decoder.torn
 
     def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
         """Decode whole lines, as `TableDecoder.decode`."""
         key = base, len(block), block[-_ENDS:]
-        of = self._decoder.numbers(names)
+        numbers = self._decoder.numbers(names)
         if key in self._columns.places:
-            return self._columns.get(*self._columns.places[key], names, of)
+            return self._columns.get(*self._columns.places[key], names, numbers)
         rows = self._decoder.decode(block, base, names)
-        if rows.notes is None and len(rows) and len(np.unique(of)) == len(of):
-            order = np.argsort(of)
-            number = order[np.searchsorted(of[order], rows.name)]
+        if rows.notes is None and len(rows) and len(np.unique(numbers)) == len(numbers):
+            order = np.argsort(numbers)
+            number = order[np.searchsorted(numbers[order], rows.name)]
             self._columns.put(key, rows, number.astype(np.int32))
         return rows
 

@@ -1,8 +1,8 @@
-"""Dates with time as texts: seconds since the Unix epoch, one by one and as columns.
+"""Reader of dates with time: seconds since the Unix epoch, one by one and as columns.
 
 Columns: `YYYY-MM-DD hh:mm:ss` (also with `/` or `.`, with `T`) and `DD.MM.YYYY hh:mm:ss`, a
-fraction of up to nine digits, and `Z`, `+hh`, `+hhmm` or `+hh:mm` or nothing, which is UTC. Other
-forms of ISO 8601 are read one by one. Which way a text is read follows from that text alone.
+fraction of up to nine digits, and `Z`, `+hh`, `+hhmm` or `+hh:mm`; UTC without a zone. Other forms
+of ISO 8601 are read one by one. The choice depends on the text alone.
 
 Days since 1970 of a date: H. Hinnant, "chrono-compatible low-level date algorithms" (2013).
 """
@@ -40,7 +40,7 @@ class Date(NamedTuple):
 
 
 def date_of(text: str) -> Date | None:
-    """Return the date and time that a text holds, None for any other text."""
+    """Return the date and time in a text, None for any other text."""
     text = text.strip()
     if found := _DOTTED.fullmatch(text):
         text = f"{found[3]}-{found[2]}-{found[1]}{found[4]}"
@@ -67,18 +67,18 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     Parameters
     ----------
     start, stop : int64 (n,)
-        Places of each text in `text`.
+        Offsets of each date in `text`.
 
     Returns
     -------
     seconds : float64 (n,)
     good : bool (n,)
-        Where it is False the text has to be read by `date_of`.
+        False where the caller has to use `date_of`.
     """
     n = len(start)
     if not n:
         return np.empty(0), np.ones(0, bool)
-    at = text.words(start, 3).view(np.uint8).reshape(n, 24)
+    at = text.blocks(start, 3).view(np.uint8).reshape(n, 24)
     digit = (at - np.uint8(48)).astype(np.int64)
     day_first = (at[:, 2] == _DOT) & (at[:, 5] == _DOT)
     good = (stop - start >= _LENGTH) & ((at[:, 10] == 32) | (at[:, 10] == 84))
@@ -101,6 +101,7 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     good &= day <= _DAYS[np.clip(month, 0, 12)] + (leap & (month == 2))
     east, end, fine = _zone(text, start + _LENGTH, stop)
     good &= fine
+    # seconds = 86400 days + 3600 h + 60 min + s - offset of the zone + fraction
     seconds = (_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - east).astype(
         np.float64
     )
@@ -108,8 +109,9 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
     if count.any():
         good &= (count == 0) | (
             np.isin(text.bytes_[start + _LENGTH], _POINTS)
-            & (count >= 2) & (count <= _MAX_DECIMALS + 1)
-        )  # fmt: skip
+            & (count >= 2)
+            & (count <= _MAX_DECIMALS + 1)
+        )
         count = np.clip(count - 1, 0, _MAX_DECIMALS)
         part, fine = read_digits(text, end, count)
         good &= fine
@@ -118,7 +120,10 @@ def read_dates(text: Text, start: I64, stop: I64) -> tuple[F64, Bool]:
 
 
 def _number(digit: I64, places: tuple[int, ...]) -> tuple[I64, Bool]:
-    """Return the number that digits (n, 24) at some places make, and whether all are digits."""
+    """Return the number of digits (n, 24) at some places, and whether all are digits.
+
+    number = 10 number + digit, place by place
+    """
     number, good = np.zeros(len(digit), np.int64), np.ones(len(digit), bool)
     for place in places:
         good &= digit[:, place] <= 9
@@ -127,7 +132,7 @@ def _number(digit: I64, places: tuple[int, ...]) -> tuple[I64, Bool]:
 
 
 def _zone(text: Text, least: I64, stop: I64) -> tuple[I64, I64, Bool]:
-    """Return how far east of UTC a zone lies (s), where it begins, and whether it can be read."""
+    """Return the offset of a zone east of UTC (s), its position, and whether it is valid."""
     east, end, good = np.zeros(len(stop), np.int64), stop.copy(), np.ones(len(stop), bool)
     long = stop - least
     utc = (long >= 1) & (text.bytes_[stop - 1] == 90)

@@ -1,14 +1,13 @@
-"""Lines of delimited text in, columns out; a bad cell costs that cell only.
+"""Decoder of delimited text into columns; a bad cell costs that cell only.
 
-Each line is one moment; each of its other columns a channel `<file>:<column>`. Cells that are
-empty are no events. A column without any number in the first lines holds markers. Plain numbers
-and dates are read as columns (layout.py, dates.py), all others cell by cell; both ways agree, and
-which is taken follows from the cell alone. Quotes are those of RFC 4180, but a quoted cell ends
-with its line.
+Each line is one moment; each other column is a channel `<file>:<column>`. An empty cell is no
+event. A column without a number in the first lines holds markers. Plain numbers and dates are read
+as columns (rows/columns.py, dates.py), all others cell by cell. Both ways agree, and the choice
+depends on the cell alone. Quotes are those of RFC 4180, but a quoted cell ends with its line.
 
-Cost: about 0.2 us a number. State: the names of the columns. Losses: none; what cannot be used
-is a reject in its place: `value` a cell, `stamp` a line without a time, `schema` a line with
-another number of cells than the header.
+Cost: about 0.2 us a number. State: the names of the columns. Losses: none; unusable input is a
+reject in its place: `value` for a cell, `stamp` for a line without a time, `schema` for a line
+with another number of cells than the header.
 """
 
 from __future__ import annotations
@@ -22,35 +21,35 @@ import numpy as np
 from configs.inert import inert
 from configs.schema import TimeUnit, stem
 from operators.events import Reject
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.delimited.dates import date_of, read_dates
 from sources.delimited.dialect import PER_SECOND, Dialect, is_number
 from sources.rows.columns import Text, read_digits, read_numbers
-from sources.rows.names import MAX_LENGTH, REJECT, Names
-from sources.rows.one_line import MAX_LINE, MAX_STAMP_S, Row
+from sources.rows.names import REJECT, Names
+from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows, no_notes
 
 _CHUNK = 512 << 10
 _PADDING = 64
 _MAX_TRIMMED = 8
-"""Spaces at an end of a cell that are taken off as columns."""
+"""Spaces at an end of a cell that are trimmed as columns."""
 _QUOTE, _CR, _SPACE = 34, 13, 32
 _NOTHING = np.empty(0, np.int64)
 
 
 class TableDecoder:
-    """Decodes the lines of one delimited file. The calls are `Decoder`'s.
+    """Decodes the lines of one delimited file, with the interface of `Decoder`.
 
     Parameters
     ----------
     file : str
-        How the file is called in rejects; its name is that of the source.
+        Name of the file in rejects; its stem is the source.
     dialect : Dialect
     """
 
     torn: Reason = "schema"
-    """Why a last line that is not whole is refused."""
+    """Reason of the reject of an incomplete last line."""
 
     def __init__(self, file: str, dialect: Dialect) -> None:
         self.file, self.dialect = inert(file), dialect
@@ -63,7 +62,7 @@ class TableDecoder:
         self._number = np.empty(0, np.int32)
 
     def decode(self, block: bytes, base: int, names: Names) -> DecodedRows:
-        """Decode whole lines, as `Decoder.decode`; those of the header give no rows."""
+        """Decode whole lines, as `Decoder.decode`; the header gives no rows."""
         if base < self.dialect.begin:
             block = block[self.dialect.begin - base :]
             base = self.dialect.begin
@@ -78,7 +77,7 @@ class TableDecoder:
         return DecodedRows.join(parts[1:] or parts)
 
     def numbers(self, names: Names) -> I32:
-        """Return the number of each channel among names."""
+        """Return the number of each channel in a table of names."""
         if names is not self._names:
             self._names = names
             every = self.dialect.names
@@ -113,6 +112,7 @@ class TableDecoder:
         ends = np.flatnonzero(is_end)
         stop = marks[ends]
         start = np.concatenate(([_PADDING], stop[:-1] + 1))
+        # A decimal sign is the mark directly before the end of a cell; without one, point is stop.
         pointed = np.diff(ends, prepend=-1) > 1
         point = np.where(pointed, marks[ends - 1], stop)
         last = np.flatnonzero(kind[ends] == 10)
@@ -127,6 +127,7 @@ class TableDecoder:
         np.minimum(point, stop, out=point)
         text = Text(bytes_, _NOTHING, _NOTHING, _NOTHING, _NOTHING, _NOTHING)
         fits = np.flatnonzero(regular & ~blank)
+        # cells[i, j] = first[i] + j: index of cell j of line i
         cells = first[fits, None] + np.arange(self._width)
         spans = np.stack((start, point, stop))
         rows = self._regular(text, spans[:, cells], offset[fits], names)
@@ -140,7 +141,7 @@ class TableDecoder:
         return rows.take(np.argsort(rows.line, kind="stable"))
 
     def _regular(self, text: Text, spans: I64, offset: I64, names: Names) -> DecodedRows:
-        """Return the rows of lines with as many cells as there are columns.
+        """Return the rows of lines with one cell a column.
 
         Parameters
         ----------
@@ -186,32 +187,35 @@ class TableDecoder:
         return self._reject("stamp", where, f"{name}=".encode() + cell)
 
     def _cell(self, cell: bytes, column: int, where: int) -> tuple[Reject | str | None, float]:
-        """Return what a cell of a channel is: a marker, a number, or nothing of use."""
+        """Return the content of a cell of a channel: a marker or reject, and a number."""
         name = self.dialect.names[self._values[column]]
         if self._number[column] == REJECT:
-            return self._reject("schema", where, name[:MAX_LENGTH].encode()), np.nan
-        said = cell.decode(errors="replace").strip()
+            return self._reject("schema", where, name[:MAX_NAME_LENGTH].encode()), np.nan
+        content = cell.decode(errors="replace").strip()
         if self._is_text[column]:
-            if len(said) <= MAX_LINE:
-                return said, np.nan
+            if len(content) <= MAX_LINE:
+                return content, np.nan
             return self._reject("too_long", where, cell), np.nan
-        number = self._float(said)
+        number = self._float(content)
         if np.isfinite(number):
             return None, number
         return self._reject("value", where, f"{name}=".encode() + cell), np.nan
 
-    def _float(self, said: str) -> float:
+    def _float(self, cell: str) -> float:
         point = self.dialect.point
-        if not is_number(said, point):
+        if not is_number(cell, point):
             return np.nan
-        return float(said.replace(",", ".") if point == "," else said)
+        return float(cell.replace(",", ".") if point == "," else cell)
 
     def _numbers(self, text: Text, spans: I64) -> tuple[F64, Bool]:
         value, good = read_numbers(text, spans, self._point)
         return value, good & (spans[2] > spans[0])
 
     def _times(self, text: Text, spans: I64, dated: bool | None, unit: TimeUnit) -> F64:
-        """Return the times of cells (s), NaN for what is none; dated None: dates and numbers."""
+        """Return the times of cells (s), NaN for other cells.
+
+        `dated`: the cells are dates; None: dates or numbers.
+        """
         seconds = np.full(spans.shape[1], np.nan)
         good = np.zeros(len(seconds), bool)
         if dated is not False:
@@ -228,15 +232,15 @@ class TableDecoder:
             seconds[i] = self._time(cell.decode(errors="replace").strip(), unit)
         return seconds
 
-    def _time(self, said: str, unit: TimeUnit) -> float:
-        date = date_of(said)
-        return date.seconds if date else self._float(said) / PER_SECOND[unit]
+    def _time(self, cell: str, unit: TimeUnit) -> float:
+        date = date_of(cell)
+        return date.seconds if date else self._float(cell) / PER_SECOND[unit]
 
     def _line(self, line: bytes, offset: int, names: Names) -> DecodedRows:
         """Return the rows of a line that is quoted or has another number of cells."""
-        said = line.decode(errors="replace").rstrip("\r\n")
+        text = line.decode(errors="replace").rstrip("\r\n")
         try:
-            cells = next(csv.reader(io.StringIO(said), delimiter=self.dialect.delimiter), [])
+            cells = next(csv.reader(io.StringIO(text), delimiter=self.dialect.delimiter), [])
         except csv.Error:
             cells = []
         if len(cells) != self._width or len(line) > MAX_LINE:
@@ -257,8 +261,14 @@ class TableDecoder:
         notes = no_notes(n)
         notes[:] = [note for note, _ in read]
         value = np.array([number for _, number in read], np.float64)
-        rows = self._rows(names, np.full(n, offset), np.full(n, ts), np.full(n, rx), value,
-                          self._number[at])  # fmt: skip
+        rows = self._rows(
+            names,
+            np.full(n, offset),
+            np.full(n, ts),
+            np.full(n, rx),
+            value,
+            self._number[at],
+        )
         return _judged(rows, notes, value)
 
     def _refused(self, note: Reject, names: Names) -> DecodedRows:
@@ -269,16 +279,26 @@ class TableDecoder:
         return replace(rows, notes=notes)
 
     def _rows(
-        self, names: Names, line: I64, ts: F64, rx: F64, value: F64 | None = None,
+        self,
+        names: Names,
+        line: I64,
+        ts: F64,
+        rx: F64,
+        value: F64 | None = None,
         name: np.ndarray | None = None,
-    ) -> DecodedRows:  # fmt: skip
+    ) -> DecodedRows:
         n = len(line)
         stamped = np.abs(rx) <= MAX_STAMP_S
         return DecodedRows(
-            names=names, name=np.full(n, REJECT, np.int32) if name is None else name, ts=ts,
-            rx=np.where(stamped, rx, ts), value=np.full(n, np.nan) if value is None else value,
-            stamped=stamped, seq=np.full(n, -1), line=line,
-        )  # fmt: skip
+            names=names,
+            name=np.full(n, REJECT, np.int32) if name is None else name,
+            ts=ts,
+            rx=np.where(stamped, rx, ts),
+            value=np.full(n, np.nan) if value is None else value,
+            stamped=stamped,
+            seq=np.full(n, -1),
+            line=line,
+        )
 
 
 def _judged(rows: DecodedRows, notes: np.ndarray, value: F64) -> DecodedRows:
@@ -287,14 +307,18 @@ def _judged(rows: DecodedRows, notes: np.ndarray, value: F64) -> DecodedRows:
     nan = np.where(refused, np.nan, 0.0)
     some = any(note is not None for note in notes)
     return replace(
-        rows, name=np.where(refused, REJECT, rows.name).astype(np.int32), ts=rows.ts + nan,
-        rx=rows.rx + nan, value=value + nan, stamped=rows.stamped & ~refused,
+        rows,
+        name=np.where(refused, REJECT, rows.name).astype(np.int32),
+        ts=rows.ts + nan,
+        rx=rows.rx + nan,
+        value=value + nan,
+        stamped=rows.stamped & ~refused,
         notes=notes if some else None,
-    )  # fmt: skip
+    )
 
 
 def _trim(bytes_: np.ndarray, start: I64, stop: I64) -> None:
-    """Take carriage returns and a few spaces off the cells, in place."""
+    """Trim carriage returns and a few spaces off the cells, in place."""
     stop -= (bytes_[stop - 1] == _CR) & (stop > start)
     for _ in range(_MAX_TRIMMED):
         front = (bytes_[start] == _SPACE) & (stop > start)
@@ -306,10 +330,11 @@ def _trim(bytes_: np.ndarray, start: I64, stop: I64) -> None:
 
 
 def _unquote(bytes_: np.ndarray, start: I64, stop: I64, first: I64, last: I64) -> Bool:
-    """Take the quotes off the cells, in place; return which lines (n,) are whole without more."""
+    """Strip the quotes of the cells, in place; return the lines (n,) without other ones."""
     quoted = (bytes_[start] == _QUOTE) & (bytes_[stop - 1] == _QUOTE) & (stop - start >= 2)
     count = np.cumsum(np.concatenate(([0], bytes_ == _QUOTE)))
     inside = count[stop] - count[start]
+    # A cell is complete with two quotes, its first and last byte, or with none.
     sound = inside == 2 * quoted
     start += quoted
     stop -= quoted
@@ -319,7 +344,7 @@ def _unquote(bytes_: np.ndarray, start: I64, stop: I64, first: I64, last: I64) -
 def _long(text: Text, spans: I64) -> tuple[F64, Bool]:
     """Read whole numbers of 17 to 19 digits, such as nanoseconds since 1970.
 
-    high 10^9 is exact below 4.6e9, so that the sum is rounded once.
+    number = high 10^9 + low. The product is exact for high below 4.6e9: the sum is rounded once.
     """
     start, point, stop = spans
     size = stop - start

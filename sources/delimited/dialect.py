@@ -1,10 +1,11 @@
 """The dialect of a delimited text file: delimiter, decimal sign, header, time column and unit.
 
-All of it is found from the first lines, once, so that each later line has a fate of its own.
-A semicolon or a tab that gives each line the same number of cells wins over a comma, which may be
-the decimal sign then. The time column is the one that is named; else one with the name of a time,
-else one of dates, else a first column of rising numbers. Its unit is that which makes times of
-this century of large numbers; else the one in its name (`time_ms`, `t [us]`); else seconds.
+The dialect is found once, from the first lines, so that later lines are independent of each other.
+A semicolon or a tab that gives each line the same number of cells takes precedence over a comma,
+which is then a possible decimal sign. The time column is the configured one; else one with the name
+of a time, else one of dates, else a first column of rising numbers. Its unit is the one by which
+large numbers are times of this century; else the one in its name (`time_ms`, `t [us]`); else
+seconds.
 
 Cost: that of csv.reader on `MAX_LINES` lines. Losses: none.
 
@@ -26,9 +27,9 @@ from sources.delimited.dates import date_of
 LOOK = 1 << 18
 MAX_LINES = 400
 PER_SECOND: dict[TimeUnit, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-WORDS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
-_MOST = 0.9
-"""So many of the lines agree on a delimiter; so many of the cells on what a column holds."""
+DELIMITER_NAMES: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab"}
+_MIN_SHARE = 0.9
+"""Share of the lines that agree on a delimiter; share of the cells that agree on a kind."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WITH_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
 _TIMES = re.compile(
@@ -45,21 +46,21 @@ _UNITS: tuple[tuple[TimeUnit, str], ...] = (
 _UNIT = {unit: re.compile(rf"(.*?)[ _.,/(\[]+(?:{names})[)\]]*") for unit, names in _UNITS}
 _NONE = frozenset(("", "-", "nan", "na", "n/a", "null", "none", "inf", "-inf"))
 _LARGE: tuple[tuple[float, TimeUnit], ...] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
-"""From so much on a time can only be one since 1970 in this unit."""
+"""From each number on, a time is one since 1970 in the unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the lines of a file are read.
+    """The format of the lines of a file.
 
     Attributes
     ----------
     delimiter, point : str
-        Between cells; the decimal sign.
+        The separator of cells; the decimal sign.
     begin : int
-        Byte offset of the first line behind the header.
+        Byte offset of the first line after the header.
     names : tuple of str
-        Of the columns, no two alike; made up where there is no header.
+        Of the columns, unique; generated if there is no header.
     header : bool
     time : int
         Index of the time column.
@@ -73,9 +74,9 @@ class Dialect:
     dated : bool
         Times are dates.
     zoned : bool
-        Each with its zone; else they are taken as UTC.
+        Each date has a zone; else UTC is assumed.
     first : float
-        The first time (s), NaN where there is none.
+        The first time (s), NaN without one.
     """
 
     delimiter: str
@@ -94,7 +95,7 @@ class Dialect:
     first: float
 
     def report(self) -> str:
-        """Return what was found, as a sentence."""
+        """Return the dialect as a sentence."""
         time = self.names[self.time]
         if self.dated:
             unit = "dates" if self.zoned else "dates without a zone, taken as UTC"
@@ -102,7 +103,7 @@ class Dialect:
             unit = self.unit
         sign = "comma" if self.point == "," else "point"
         return (
-            f"{WORDS[self.delimiter]} between cells, decimal {sign}, "
+            f"{DELIMITER_NAMES[self.delimiter]} between cells, decimal {sign}, "
             f"{'a header' if self.header else 'no header'}, time in {time!r} ({unit}), "
             f"{len(self.values)} channel{'' if len(self.values) == 1 else 's'}"
         )
@@ -128,14 +129,13 @@ def find(
     Raises
     ------
     ValueError
-        It is no delimited text, or its time column is not found or not there; the message
-        names the remedy.
+        It is no delimited text, or has no such time column; the message names the remedy.
     """
     columns = columns or Columns()
     lines = _lines(path, head)
     marker = "," if lines and lines[0][1].lower().strip() == "sep=," else None
-    if lines and (said := re.fullmatch(r"sep=([,;\t])\s*", lines[0][1])):
-        marker, lines = said[1], lines[1:]
+    if lines and (found := re.fullmatch(r"sep=([,;\t])\s*", lines[0][1])):
+        marker, lines = found[1], lines[1:]
     body = [line for line in lines if not line[1].startswith("#")]
     if not body:
         raise ValueError(f"{path}: no line of cells")
@@ -165,19 +165,28 @@ def find(
     )
     dated = kinds[time] == "date"
     cells = [row[time].strip() for row in data]
-    found = unit or _unit_of(names[time], cells, point)
+    time_unit = unit or _unit_of(names[time], cells, point)
     arrivals = [] if arrival is None else [row[arrival].strip() for row in data]
     return Dialect(
-        delimiter, point, begin, names, header, time, arrival, values,
-        frozenset(i for i in values if kinds[i] in ("text", "date")),
-        found, _unit_of("" if arrival is None else names[arrival], arrivals, point),
-        dated, dated and all(date is None or date.zoned for date in map(date_of, cells)),
-        _first(cells, found, point),
-    )  # fmt: skip
+        delimiter=delimiter,
+        point=point,
+        begin=begin,
+        names=names,
+        header=header,
+        time=time,
+        arrival=arrival,
+        values=values,
+        texts=frozenset(i for i in values if kinds[i] in ("text", "date")),
+        unit=time_unit,
+        arrival_unit=_unit_of("" if arrival is None else names[arrival], arrivals, point),
+        dated=dated,
+        zoned=dated and all(date is None or date.zoned for date in map(date_of, cells)),
+        first=_first(cells, time_unit, point),
+    )
 
 
 def _lines(path: str, head: bytes) -> list[tuple[int, str]]:
-    """Return the first whole lines that are not blank, with their byte offsets."""
+    """Return the first complete lines that are not blank, with their byte offsets."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head:
         raise ValueError(f"{path}: not UTF-8 text; save it as UTF-8 (iconv -t UTF-8)")
     out, at = [], 0
@@ -217,7 +226,7 @@ def _delimiter(path: str, lines: list[str]) -> str:
         width, n = max(counts.items(), key=lambda item: (item[1], item[0]))
         shares[delimiter] = n / len(lines) if width > 1 else 0.0
     for delimiter, share in shares.items():
-        if share >= _MOST:
+        if share >= _MIN_SHARE:
             return delimiter
     best = max(shares, key=lambda delimiter: shares[delimiter])
     if not shares[best]:
@@ -235,7 +244,7 @@ def _point(rows: list[list[str]], delimiter: str) -> str:
 
 
 def _kind(cells: list[str], point: str) -> str:
-    """Return what most cells of a column are: `number`, `date`, `text`; empty: nothing."""
+    """Return the kind of most cells of a column: `number`, `date`, `text`; empty: no content."""
     filled = [cell for cell in cells if cell.lower() not in _NONE]
     if not filled:
         return "number" if any(cells) else ""
@@ -243,7 +252,7 @@ def _kind(cells: list[str], point: str) -> str:
     if numbers * 2 >= len(filled):
         return "number"
     dates = sum(date_of(cell) is not None for cell in filled)
-    return "date" if dates >= _MOST * len(filled) else "text"
+    return "date" if dates >= _MIN_SHARE * len(filled) else "text"
 
 
 def _is_header(rows: list[list[str]], point: str) -> bool:
@@ -282,9 +291,13 @@ def _named(path: str, names: tuple[str, ...], name: str) -> int:
 
 
 def _time(
-    path: str, names: tuple[str, ...], kinds: list[str], rows: list[list[str]],
-    given: str | None, point: str,
-) -> int:  # fmt: skip
+    path: str,
+    names: tuple[str, ...],
+    kinds: list[str],
+    rows: list[list[str]],
+    given: str | None,
+    point: str,
+) -> int:
     """Return the index of the time column."""
     if given is not None:
         return _named(path, names, given)

@@ -1,4 +1,4 @@
-"""Free memory of a live run, given back to the system.
+"""Return of free memory to the system during a live run.
 
 The allocator of glibc keeps freed memory between blocks that are in use. Batches, lines and
 packed segments of many sizes come and go beside small blocks that stay, so that the free parts

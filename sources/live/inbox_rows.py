@@ -1,6 +1,6 @@
-"""What the inboxes held, in the order in which it arrived: rows for the flow, lines for the tape.
+"""Contents of the inboxes in order of arrival: rows for the flow, lines for the tape.
 
-Both say the same: what the tape's lines decode to are these rows, bit for bit.
+The lines of the tape decode to these rows, bit for bit.
 
 Cost: about 2 us an event, with its line 3 us. State: none. Losses: none.
 """
@@ -13,17 +13,17 @@ import msgspec
 import numpy as np
 
 from operators.events import Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
-from operators.types import I64, Reason
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
+from operators.types import I64
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
-from sources.rows.names import MAX_LENGTH, REJECT, Names, tick_of
+from sources.rows.names import REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
 
 
 class HostTick(NamedTuple):
-    """Host time, where nothing else gives it, or where the wall clock was set by `step` (s)."""
+    """Host time of an idle moment, or of a step of the wall clock by `step` (s)."""
 
     rx: float
     rig: str
@@ -31,7 +31,7 @@ class HostTick(NamedTuple):
 
 
 Arrival: TypeAlias = tuple[str, InboxItem | HostTick]
-"""What came, after the source that it is of: mostly the stream's own name."""
+"""A source, mostly the name of the stream, and its item."""
 
 
 class _Meta(msgspec.Struct, omit_defaults=True, gc=False):
@@ -64,11 +64,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def in_order(taken: dict[str, list[Item]]) -> list[Arrival]:
-    """Return what was taken from the inboxes, each with whom it is of, by arrival."""
+    """Return the items taken from the inboxes with their sources, by arrival."""
     every: list[Arrival] = [
         (item.source, item.item) if isinstance(item, FromSource) else (stream, item)
-        for stream, items in taken.items() for item in items
-    ]  # fmt: skip
+        for stream, items in taken.items()
+        for item in items
+    ]
     if len(taken) > 1:
         every.sort(key=lambda x: x[1].rx)
     return every
@@ -83,8 +84,11 @@ def _line(
     stream: str, item: InboxItem | HostTick, rig: str
 ) -> _EventLine | _TickLine | _UnreadLine:
     if isinstance(item, Message):
-        said = item.value
-        value = [None if x != x else x for x in said] if isinstance(said, tuple) else said
+        value: float | str | list[float | str | None]
+        if isinstance(item.value, tuple):
+            value = [None if x != x else x for x in item.value]
+        else:
+            value = item.value
         if item.ts != item.ts:
             meta = _NO_TIME if item.seq == -1 else _Meta(own_time=False, seq=item.seq)
             return _EventLine(item.rx, stream, item.key, value, meta)
@@ -98,7 +102,7 @@ def _line(
 
 
 def starts_of(lines: bytes) -> I64:
-    """Return where each line begins: a text holds no newline of its own."""
+    """Return the offset of each line; the text of a line holds no newline."""
     newlines = np.flatnonzero(np.frombuffer(lines, np.uint8) == 10)
     return np.concatenate(([0], newlines[:-1] + 1))
 
@@ -108,7 +112,7 @@ def rows_of(items: list[Arrival], line: I64, names: Names) -> DecodedRows:
 
     Parameters
     ----------
-    items : list of (stream, item)
+    items : list of (source, item)
         At least one.
     line : int64 (items,)
         Rising; elements of an array share it.
@@ -118,90 +122,110 @@ def rows_of(items: list[Arrival], line: I64, names: Names) -> DecodedRows:
     plain = [(s, x) for s, x in items if type(x) is Message and type(x.value) is float]
     if len(plain) == len(items) and (simple := _numbers(plain, line, names)):
         return simple
-    name: list[int] = []
-    ts: list[float] = []
-    rx: list[float] = []
-    value: list[float] = []
-    count: list[int] = []
-    noted: list[tuple[int, str | Reject | StreamStatus]] = []
-    for stream, item in items:
-        at = len(name)
-        if isinstance(item, Message):
-            said = item.value
-            if isinstance(said, float):
-                name.append(names[None, stream, item.key])
-                value.append(said)
-            elif isinstance(said, str):
-                name.append(names[None, stream, item.key])
-                value.append(NAN)
-                noted.append((at, said))
-            else:
-                numbers = [NAN if isinstance(x, str) else x for x in said]
-                value += numbers
-                for i, element in enumerate(numbers):
-                    name.append(names.add((None, stream, f"{item.key}[{i}]")))
-                    if element != element:
-                        name[-1] = REJECT
-                        reason: Reason = "text" if isinstance(said[i], str) else "value"
-                        noted.append((at + i, Reject(0, reason, stream, item.key, b"")))
-                ts += [item.ts if x == x else NAN for x in numbers]
-                rx += [item.rx if x == x else NAN for x in numbers]
-                count.append(len(said))
-                continue
-            if name[-1] == REJECT:  # too long a key
-                noted[:] = [*(n for n in noted if n[0] < at), (at, _unfit(stream, item.key))]
-                ts.append(NAN)
-                rx.append(NAN)
-                value[-1] = NAN
-            else:
-                ts.append(item.ts)
-                rx.append(item.rx)
-        elif isinstance(item, Unread):
-            name.append(REJECT)
-            ts.append(NAN)
-            rx.append(NAN)
-            value.append(NAN)
-            noted.append((at, _reject(stream, item)))
-        else:
-            name.append(tick_of(names.rig(item.rig if isinstance(item, HostTick) else None)))
-            ts.append(item.rx)
-            rx.append(item.rx)
-            value.append(NAN)
-            if isinstance(item, inbox.StreamChange):
-                noted.append((at, StreamStatus(0, stream, item.up)))
-        count.append(1)
-    notes = None
-    if noted:
-        notes = no_notes(len(name))
-        for at, note in noted:
-            notes[at] = note
-    channel, times = np.array(name, np.int32), np.array(ts)
+    rows = _RowLists(names)
+    count = [rows.add(source, item) for source, item in items]
     seqs = [item.seq if isinstance(item, Message) else -1 for _, item in items]
-    seq = np.where(channel >= 0, np.repeat(np.array(seqs, np.int64), count), -1)
-    return DecodedRows(
-        names=names, name=channel, ts=times, rx=np.array(rx), value=np.array(value),
-        stamped=~np.isnan(times) & (channel >= 0), seq=seq,
-        line=np.repeat(line, count), notes=notes,
-    )  # fmt: skip
+    return rows.decoded(np.repeat(line, count), np.repeat(np.array(seqs, np.int64), count))
+
+
+class _RowLists:
+    """Rows under construction, one list a column; a row is a number, marker, tick or reject."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._name: list[int] = []
+        self._ts: list[float] = []
+        self._rx: list[float] = []
+        self._value: list[float] = []
+        self._notes: list[tuple[int, str | Reject | StreamStatus]] = []
+
+    def add(self, source: str, item: InboxItem | HostTick) -> int:
+        """Append the rows of an item; return their number."""
+        if isinstance(item, Message):
+            if isinstance(item.value, tuple):
+                return self._add_array(source, item, item.value)
+            self._add_message(source, item, item.value)
+        elif isinstance(item, Unread):
+            self._add_reject(_reject(source, item))
+        else:
+            if isinstance(item, inbox.StreamChange):
+                self._notes.append((len(self._name), StreamStatus(0, source, item.up)))
+            rig = item.rig if isinstance(item, HostTick) else None
+            self._append(tick_of(self._names.rig(rig)), item.rx, item.rx, NAN)
+        return 1
+
+    def decoded(self, line: I64, seq: I64) -> DecodedRows:
+        """Return the rows; `line` and `seq` (n,) are those of their items."""
+        notes = None
+        if self._notes:
+            notes = no_notes(len(self._name))
+            for at, note in self._notes:
+                notes[at] = note
+        name, ts = np.array(self._name, np.int32), np.array(self._ts)
+        return DecodedRows(
+            names=self._names,
+            name=name,
+            ts=ts,
+            rx=np.array(self._rx),
+            value=np.array(self._value),
+            stamped=~np.isnan(ts) & (name >= 0),
+            seq=np.where(name >= 0, seq, -1),
+            line=line,
+            notes=notes,
+        )
+
+    def _append(self, name: int, ts: float, rx: float, value: float) -> None:
+        self._name.append(name)
+        self._ts.append(ts)
+        self._rx.append(rx)
+        self._value.append(value)
+
+    def _add_reject(self, reject: Reject) -> None:
+        self._notes.append((len(self._name), reject))
+        self._append(REJECT, NAN, NAN, NAN)
+
+    def _add_message(self, source: str, item: Message, value: float | str) -> None:
+        name = self._names[None, source, item.key]
+        if name == REJECT:  # the key is too long
+            self._add_reject(Reject(0, "schema", source, item.key[:MAX_NAME_LENGTH], b""))
+            return
+        if isinstance(value, str):
+            self._notes.append((len(self._name), value))
+            value = NAN
+        self._append(name, item.ts, item.rx, value)
+
+    def _add_array(self, source: str, item: Message, value: tuple[float | str, ...]) -> int:
+        """Append one row an element; a text or a number that is not finite is a reject."""
+        for i, element in enumerate(value):
+            name = self._names.add((None, source, f"{item.key}[{i}]"))
+            if isinstance(element, str):
+                self._add_reject(Reject(0, "text", source, item.key, b""))
+            elif element != element:
+                self._add_reject(Reject(0, "value", source, item.key, b""))
+            else:
+                self._append(name, item.ts, item.rx, element)
+        return len(value)
 
 
 def _numbers(items: list[tuple[str, Message]], line: I64, names: Names) -> DecodedRows | None:
-    """Return the rows of items that all are numbers, None where a key is unfit."""
-    owners = [(None, stream, item.key) for stream, item in items]
+    """Return the rows of items that are all numbers; None where a key is refused."""
+    owners = [(None, source, item.key) for source, item in items]
     name = np.array([names[owner] for owner in owners], np.int32)
     if (name < 0).any():
         return None
-    said = np.array([(item.ts, item.rx, item.value) for _, item in items]).T.copy()
+    ts, rx, value = np.array([(item.ts, item.rx, item.value) for _, item in items]).T.copy()
     return DecodedRows(
-        names=names, name=name, ts=said[0], rx=said[1], value=said[2], stamped=~np.isnan(said[0]),
-        seq=np.array([item.seq for _, item in items], np.int64), line=line,
-    )  # fmt: skip
+        names=names,
+        name=name,
+        ts=ts,
+        rx=rx,
+        value=value,
+        stamped=~np.isnan(ts),
+        seq=np.array([item.seq for _, item in items], np.int64),
+        line=line,
+    )
 
 
-def _unfit(stream: str, key: str) -> Reject:
-    return Reject(0, "schema", stream, key[:MAX_LENGTH], b"")
-
-
-def _reject(stream: str, item: Unread) -> Reject:
-    sample = item.sample[:MAX_SAMPLE]
-    return Reject(0, item.reason, stream, item.where[:MAX_LENGTH], sample, item.events)
+def _reject(source: str, item: Unread) -> Reject:
+    where, sample = item.where[:MAX_NAME_LENGTH], item.sample[:MAX_SAMPLE]
+    return Reject(0, item.reason, source, where, sample, item.events)

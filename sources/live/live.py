@@ -1,20 +1,20 @@
 """The live streams of a configuration as a source: one partition for all of them.
 
-Threads hear and put into inboxes; the partition takes what they hold in order of arrival, tells
-the host's time where nothing else tells it, writes all that to the tape when there is a tap, and
-hands it on. From there on it is a recording like any other: the same verdicts on arrivals, the
-same batches. So a replay of the tape gives what the live run gave.
+Receiver threads fill one inbox per stream. The partition drains the inboxes in arrival order and
+adds ticks of the host clock when they are idle. It writes the batch to the tape, if there is a tap,
+then emits it. Arrival check and batches are those of a recording, so that a replay of the tape
+reproduces the live run.
 
-What it goes on from is a place on the tape: from there to its end the tape is read, while the
-streams hear already; then it is live again. Without a tap, what came after the last snapshot
-is gone, and only the state is there again. A recording beside them is played as one more of them.
+A run resumes from a position on its tape. The tape is read from there to its end while the
+streams already receive; then the run is live again. Without a tap only the state is restored, and
+the events after the last snapshot are lost. A recording beside the streams is one more stream.
 
-A flow that is behind takes a quarter of a second of arrivals at a time, so that a stop is near. At
-a stop nothing more is taken: the tape ends there, and what still waits is dropped and counted
-(`stopped`); of a flow that keeps up only what arrived after the wish to stop.
+A flow that is behind takes a quarter of a second of arrivals at a time, so that a stop takes
+effect soon. At a stop nothing more is taken: the tape ends there, and waiting events are dropped
+and counted (`stopped`). A flow that keeps up drops only events that arrived after the request.
 
-State: the inboxes (65,536 events each) and as much that is taken and waits, 4,096 names. Losses:
-what the inboxes drop and what a stop leaves, counted.
+State: the inboxes (65,536 events each), as many events taken and not emitted, 4,096 names.
+Losses: events dropped by the inboxes and at a stop, counted.
 """
 
 from __future__ import annotations
@@ -30,20 +30,19 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeAlias
 
-import msgspec
-import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-from configs.files import ACCESS
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.events import Batch
-from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import ENDED, I64
-from sources import shutdown as stop
-from sources.host_clock import Axis, HostClock, stated
+from sources import shutdown
+from sources.host_clock import Axis, HostClock
 from sources.inbox import Inbox, Receiving, Unread, losses, size
 from sources.live.heap import Heap
-from sources.live.inbox_rows import Arrival, HostTick, in_order, lines_of, rows_of, starts_of
+from sources.live.idle_clock import IdleClock
+from sources.live.inbox_rows import Arrival, HostTick, in_order, rows_of
+from sources.live.live_snapshot import VERSION, LiveSnapshot
+from sources.live.live_tape import LiveTape
 from sources.live.playback import Playback
 from sources.live.standstill import Standstill
 from sources.live.status import LATE_S, StatusReporter
@@ -55,60 +54,30 @@ from sources.osc import OscReceiver, open_port, refusal
 from sources.recordings.recording import Mark
 from sources.replay import MAX_SILENT_TICKS, sources_of
 from sources.replay.arrival_check import Arrivals
-from sources.replay.recording_reader import FeedState, RecordingReader
+from sources.replay.recording_reader import RecordingReader
 from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 from sources.tape.reader import Tape
-from sources.tape.writer import Lock, TapError, TapeWriter, unfinished
+from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper
 from sources.wake import AT_ONCE, Poll
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
-TICK_S = 0.1
-"""The longest silence that is not told."""
-MAX_SLEEP_S = 86_400.0
 _POLL_S = 0.004
 _PORTION, _PORTION_S = 64, 0.25
+"""A portion of the waiting events: at least so many, at most so much arrival time (s)."""
 _MAX_IN_TABLE = 4096
-"""A batch with a new name costs all names of its table: random ones must not fill a large one."""
-"""Of what waits, so many events and so much of arrivals are taken at a time."""
+"""Names of a table: a batch with a new name carries them all, so that a table stays small."""
 _STOPPING = (
-    "Ctrl-C: nothing more is taken, what still waits is dropped, the rest is written; again to end"
+    "Ctrl-C: nothing more is taken, waiting events are dropped, the rest is written; again to end"
     " at once"
 )
-_VERSION = 1
-
-
-class LiveState(msgspec.Struct, frozen=True):
-    """What a live run goes on from; `tape` is the name of its tape, if it has one.
-
-    `began` holds at which host time the recordings beside it began (s), `axis` where host time
-    lies.
-    """
-
-    version: int
-    ended: bool
-    tape: str | None
-    rigs: list[str]
-    seen: list[str]
-    feed: FeedState
-    began: dict[str, float] = {}
-    axis: Axis | None = None
-    names: bytes = b""
-
-
-def _known(state: bytes) -> LiveState:
-    """Return a stored state."""
-    try:
-        return msgspec.msgpack.decode(unseal(state, "live"), type=LiveState)
-    except msgspec.DecodeError as error:
-        raise StateRefusedError(f"live: the stored state cannot be read ({error})") from error
 
 
 def steady(config: Config) -> set[str]:
-    """Return the OSC streams that are to speak at a rate: a sampled member comes from them."""
+    """Return the OSC streams of sampled members: they are expected to send at a rate."""
     plan = config.plan()
     measured = {config.stream_of(m.source) for m in plan.members if not plan.is_held(m.channel)}
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
@@ -126,12 +95,12 @@ def stream_of(config: LiveStream) -> Receiving:
 
 
 def preflight(config: Config) -> None:
-    """Refuse a port or tap that another run has, and what is heard twice, before anything starts.
+    """Refuse a port or tap in use by another run, and a source received twice, before any start.
 
     Raises
     ------
     SystemExit
-        Code 2, after one line on standard error that names who has it.
+        Code 2, after one line on standard error that names the holder.
     """
     streams = {s.name for s in config.streams if not isinstance(s, FileStream)}
     try:
@@ -139,13 +108,13 @@ def preflight(config: Config) -> None:
             Lock(Path(config.tap.dir), make=False).release()
         for stream in config.streams:
             if isinstance(stream, FileStream) and (both := streams & sources_of(stream.path)):
-                said = f"{stream.path} holds events of '{min(both)}', which is a live stream too"
-                raise TapError(f"{stream.name}: {said}: give that another name")
+                found = f"{stream.path} holds events of '{min(both)}', which is a live stream too"
+                raise TapError(f"{stream.name}: {found}: give that another name")
             if isinstance(stream, OscStream):
                 try:
                     open_port(stream).close()
                 except OSError as error:
-                    if error.errno == EADDRINUSE:  # what is not there yet may come
+                    if error.errno == EADDRINUSE:  # an absent address may appear later
                         raise TapError(f"{stream.name}: {refusal(stream, error)}") from None
     except TapError as error:
         print(f"lumen: {error}", file=sys.stderr)
@@ -153,12 +122,31 @@ def preflight(config: Config) -> None:
 
 
 class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
-    """The live streams of a configuration."""
+    """The live streams of a configuration.
 
-    def __init__(self, config: Config, fingerprint: str, host: HostClock | None = None) -> None:
+    Parameters
+    ----------
+    config : Config
+    fingerprint : str
+        Of the configuration.
+    host : HostClock, optional
+        Of the run; by default one of its own.
+    recovering : bool
+        The run has a recovery store.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fingerprint: str,
+        host: HostClock | None = None,
+        *,
+        recovering: bool = False,
+    ) -> None:
         self._config = config
         self._fingerprint = fingerprint
         self._host = host
+        self._recovering = recovering
 
     def list_parts(self) -> list[str]:
         """Name the one partition."""
@@ -166,12 +154,18 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LivePartition:
         """Open the tape and start the streams."""
-        stop.install(_STOPPING)
-        return LivePartition(self._config, self._fingerprint, resume_state, host=self._host)
+        shutdown.install(_STOPPING)
+        return LivePartition(
+            self._config,
+            self._fingerprint,
+            resume_state,
+            host=self._host,
+            recovering=self._recovering,
+        )
 
 
 class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
-    """Hands on all that came since it was last asked, as one batch.
+    """Emits all events received since the last call, as one batch for each rig.
 
     Parameters
     ----------
@@ -180,12 +174,14 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         Of the configuration.
     state : bytes or None
         Of `snapshot`.
-    streams : list of Stream or None
-        Instead of those of the configuration.
+    streams : list of Receiving or None
+        Replace those of the configuration.
     clock, sleep : callable
-        Monotonic seconds; waits so many.
+        Monotonic seconds; waits a number of seconds.
     host : HostClock or None
         Of the run; by default one of its own.
+    recovering : bool
+        The run has a recovery store: a stop is a pause, not the end of the rigs.
     """
 
     def __init__(
@@ -197,155 +193,138 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         clock: Callable[[], float] = time.monotonic,
         host: HostClock | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        recovering: bool = False,
     ) -> None:
-        known = _known(state) if state else None
-        if known and known.version != _VERSION:
-            raise StateRefusedError(
-                f"the recovery store is of version {known.version}, not {_VERSION}"
-            )
-        self._rig, self._believed_s = config.rig, config.drift.max_delay_s
+        known = LiveSnapshot.of(state) if state else None
         self._clock, self._host = clock, host or HostClock()
+        self._recovering = recovering
         self._ended = self._done = bool(known and known.ended)
         self._final = state if self._ended else None
-        self._tap: TapeWriter | None = None
+        self._tape: LiveTape | None = None
         self._streams: list[Receiving] = []
         self._inboxes: dict[str, Inbox] = {}
         if known and self._ended:
             return
-        recording = self._open(config, fingerprint, known)
-        reader = FileDecoder(Decoder(recording.path))
-        known_feed = known.feed if known else None
-        self._feed = RecordingReader(0, recording, _arrivals(config), known_feed, reader)
-        self._names = Names(config.rig)
-        admission = Admission(config.plan().used, known.names if known else b"")
-        self._dealer = RigSplitter([recording.path], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [],
-                              admission)  # fmt: skip
+        self._tape = LiveTape(
+            config,
+            fingerprint,
+            resumed=known is not None,
+            run=known.tape if known else None,
+            mark=known.feed.mark if known else Mark(),
+            recovering=recovering,
+        )
+        self._open_reader(self._tape.start, config, known)
         look_s = _POLL_S / 2 if config.resample.profile == "low_latency" else _POLL_S
         self._pace = Poll(look_s, clock, sleep)
-        self._heard = clock()
         self._standstill = Standstill(clock, self._host)
         self._heap = Heap()
         self._held: list[Arrival] = []
         self._torn = False
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
-        self._voice = StatusReporter(clock, steady(config), keys)
+        self._status = StatusReporter(clock, steady(config), keys)
+        self._idle = IdleClock(
+            config.rig, config.drift.max_delay_s, self._host, self._status.report, clock()
+        )
         self._began = dict(known.began) if known else {}
         if streams is None:
             streams = live_streams(config, self._began, self._host)
         self._streams = streams
         if known:
-            self._host.go_on(known.axis or Axis("", 0, 0))
-            self._not_before(self._feed.newest)
+            self._host.resume(known.axis or Axis("", 0, 0))
+            self._idle.not_before(self._feed.newest)
         for stream in self._streams:
             self._inboxes[stream.name] = Inbox(stream.name, host=self._host)
             stream.start(self._inboxes[stream.name])
 
-    def _open(
-        self, config: Config, fingerprint: str, known: LiveState | None
-    ) -> Tape | TapePosition:
-        """Open the tap; return what is to be read before the run is live."""
-        mark = known.feed.mark if known else Mark()
-        if config.tap is None:
-            return TapePosition("live", mark.offset)
-        run = known.tape if known else None
-        if known is None and stop.recovering():
-            run = unfinished(config.tap, fingerprint)
-        needed = mark.offset if stop.recovering() else None
-        self._tap = TapeWriter(
-            config.tap, config.rig, fingerprint, run, needed, ACCESS[config.output.mode]
+    def _open_reader(
+        self, recording: Tape | TapePosition, config: Config, known: LiveSnapshot | None
+    ) -> None:
+        """Set up the path of rows: reader, names, rigs."""
+        reader = FileDecoder(Decoder(recording.path))
+        known_feed = known.feed if known else None
+        self._feed = RecordingReader(0, recording, _arrivals(config), known_feed, reader)
+        self._names = Names(config.rig)
+        self._splitter = RigSplitter(
+            [recording.path],
+            config.rig,
+            config.max_rigs,
+            admitted=known.rigs if known else [],
+            seen=known.seen if known else [],
+            names=Admission(config.plan().used, known.names if known else b""),
         )
-        path = str(self._tap.folder)
-        return Tape(path, mark, growing=True) if run else TapePosition(path, 0)
 
     @property
     def tape(self) -> Path | None:
-        """Folder of the tape that is written, if one is."""
-        return self._tap.folder if self._tap else None
+        """Folder of the tape that is written; None without one."""
+        return self._tape.folder if self._tape else None
 
     def next_batch(self) -> list[tuple[str, Batch]]:
-        """Return what came; at the end of a run that is not gone on with, the end of every rig."""
+        """Return the received events; at the end of a run without recovery, every rig's end."""
         if self._done:
             raise StopIteration
-        names = self._names = self._names.renewed(_MAX_IN_TABLE)
+        names = self._names = self._names.rotated(_MAX_IN_TABLE)
         if self.next_awake() is not None:
             self._pace.wait()
         if isinstance(self._feed.recording, Tape):
             if not self._feed.fill(names):
-                tape = self._feed.recording
-                tape.close()
-                self._feed.recording = TapePosition(tape.path, tape.mark(None).offset)
-                self._not_before(self._feed.newest)
+                self._feed.recording = TapePosition.behind(self._feed.recording)
+                self._idle.not_before(self._feed.newest)
             return self._hand_on()
         self._heap.trim(self._clock())
-        self._done = stop.requested()
+        self._done = shutdown.requested()
         items: list[Arrival] = []
         if self._done:
             items = self._last()
         elif not self._standstill.lasts(self._inboxes.values(), self._behind()):
             items = self._take()
         if items:
-            self._feed.add([rows_of(items, self._tape(items), names)], names)
-        if self._done and not stop.recovering():
+            self._feed.add([rows_of(items, self._append(items), names)], names)
+        if self._done and not self._recovering:
             self._ended = True
             self._feed.finish(names)
         return self._hand_on() if items or self._ended else []
 
     def _behind(self) -> bool:
-        """Whether events that were taken before still wait to be handed on."""
+        """Whether events that were taken earlier still wait to be emitted."""
         return bool(self._held) and not self._torn
 
     def _take(self) -> list[Arrival]:
-        """Empty the inboxes, by portions; when nothing has come for a while, tell the time."""
+        """Empty the inboxes, by portions, and add ticks of the host clock."""
         now, host = self._clock(), self._host()
         fresh = self._torn or not self._held
         if fresh:
             emptied = self._emptied()
             self._held = sorted([*self._held, *emptied], key=_arrival) if self._torn else emptied
             self._torn = self._standstill.began()
-            if self._torn:  # some inboxes were emptied before, some after: the rest is to follow
+            if self._torn:  # a standstill between two inboxes: the second look sees the rest
                 return []
         items = self._portion()
         if items:
-            self._voice.wait(host - items[0][1].rx)
-        whole = fresh and not self._held
-        items = self._bridged(items, host, whole)
-        if any(type(item) is not Unread for _, item in items):
-            self._heard = now
-        elif now - self._heard >= TICK_S and not self._held:
-            self._heard = now
-            items.append(("", HostTick(host, self._rig)))
+            self._status.report_wait(host - items[0][1].rx)
+        items = self._idle.fill(
+            items,
+            newest=self._feed.newest,
+            now=now,
+            host=host,
+            complete=fresh and not self._held,
+            waiting=bool(self._held),
+        )
         for inbox in self._inboxes.values():
-            for line in inbox.words():
-                self._voice.say(line)
+            for line in inbox.take_log():
+                self._status.report(line)
         return items
 
-    def _stepped(self) -> list[Arrival]:
-        """Return a tick for each step of the wall clock, and state it."""
-        found: list[Arrival] = []
-        for rx, step_s in self._host.steps():
-            self._voice.say(stated(step_s))
-            found.append(("", HostTick(rx, self._rig, step_s)))
-        return found
-
-    def _not_before(self, newest: float) -> None:
-        """Let host time not begin before what the run has already."""
-        if behind_s := self._host.not_before(newest):
-            self._voice.say(
-                f"the host's clock is {behind_s:.3f} s behind the newest event of this run:"
-                " host time goes on from that event"
-            )
-
     def _emptied(self) -> list[Arrival]:
-        """Return all that the inboxes hold and the steps of the wall clock, by arrival."""
-        taken = {name: said for name, inbox in self._inboxes.items() if (said := inbox.take())}
-        self._voice.tell(taken)
+        """Return the contents of the inboxes and the steps of the wall clock, by arrival."""
+        taken = {name: items for name, inbox in self._inboxes.items() if (items := inbox.take())}
+        self._status.update(taken)
         found = in_order(taken)
-        steps = self._stepped()
+        steps = self._idle.steps()
         return sorted([*found, *steps], key=_arrival) if steps else found
 
     def _portion(self) -> list[Arrival]:
-        """Take of what is held as much as is soon worked off."""
+        """Take a portion of the held events that is soon processed."""
         held = self._held
         if len(held) <= _PORTION:
             self._held = []
@@ -356,8 +335,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return held[:n]
 
     def _last(self) -> list[Arrival]:
-        """Stop the streams; return what was there in time, and all else as dropped."""
-        host, wish = self._host(), self._host() - stop.age_s()
+        """Stop the streams; return the events received in time, and the others as losses."""
+        host, requested = self._host(), self._host() - shutdown.age_s()
         self._stop()
         waiting = [*self._held, *self._emptied()]
         if self._torn:
@@ -368,7 +347,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         dropped: Counter[str] = Counter()
         for source, item in waiting:
             counted = isinstance(item, Unread) and ENDED.get(item.reason) == "dropped"
-            if counted or (in_time and item.rx <= wish):
+            if counted or (in_time and item.rx <= requested):
                 taken.append((source, item))
             elif not isinstance(item, HostTick):
                 dropped[source] += size(item)
@@ -376,58 +355,14 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             taken += [(source, lost) for lost in losses(host, "stopped", events)]
         if count := dropped.total():
             print(f"lumen: stopped: {count} events that still waited are dropped", file=sys.stderr)
-        return self._bridged(taken, host, False)
+        return self._idle.bridge(taken, newest=self._feed.newest, host=host, complete=False)
 
-    def _bridged(self, items: list[Arrival], host: float, whole: bool) -> list[Arrival]:
-        """Add ticks where no stream gave the time, as after a sleep: no leap may be beyond belief.
-
-        A run that is gone on with after more than a day ends instead.
-
-        Parameters
-        ----------
-        items : list of Came
-        host : float
-            Host time (s).
-        whole : bool
-            Nothing else had come by then.
-        """
-        newest = self._feed.newest
-        leap = host - newest
-        if leap <= self._believed_s or newest == float("-inf"):
-            return items
-        if leap > MAX_SLEEP_S:
-            if not stop.requested():
-                self._voice.say(f"nothing came for {leap:.0f} s: this run ends here")
-            stop.request()
-            return items
-        found: list[Arrival] = []
-        for source, item in items:
-            if type(item) is not Unread and item.rx <= host:
-                found += self._ticks(newest, item.rx)
-                newest = max(newest, item.rx)
-            found.append((source, item))
-        return found + self._ticks(newest, host) if whole else found
-
-    def _ticks(self, newest: float, rx: float) -> list[Arrival]:
-        """Return ticks between two times, where these are further apart than is believed."""
-        if rx - newest <= self._believed_s:
-            return []
-        step = self._believed_s / 2
-        times = np.round(newest + np.arange(step, rx - newest, step), 6).tolist()
-        return [("", HostTick(time, self._rig)) for time in times]
-
-    def _tape(self, items: list[Arrival]) -> I64:
-        """Write the items to the tape, if there is one; return their places."""
-        place = self._feed.recording
-        assert isinstance(place, TapePosition)
-        before = place.offset
-        if self._tap is None:
-            place.offset += len(items)
-            return before + np.arange(len(items))
-        lines = lines_of(items, self._rig)
-        self._tap.write(lines)
-        place.offset += len(lines)
-        return before + starts_of(lines)
+    def _append(self, items: list[Arrival]) -> I64:
+        """Write the items to the tape, if there is one; return their positions."""
+        end = self._feed.recording
+        assert isinstance(end, TapePosition)
+        assert self._tape is not None
+        return self._tape.append(items, end)
 
     def _hand_on(self) -> list[tuple[str, Batch]]:
         parts = self._feed.take_up_to(float("inf"), 0)
@@ -435,35 +370,41 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             return []
         rows = Arrived.join(parts) if parts else Arrived.none(self._names)
         self._feed.used(rows)
-        return self._dealer.deal(rows, self._ended)
+        return self._splitter.split(rows, self._ended)
 
     def next_awake(self) -> datetime | None:
-        """Return a moment that is past: the next look waits for itself, where it has to wait."""
+        """Return a past moment if the next look has to wait: `next_batch` waits by itself."""
         if self._done or self._held or isinstance(self._feed.recording, Tape):
             return None
         return AT_ONCE
 
     def snapshot(self) -> bytes:
-        """Return the place on the tape from which it is to be gone on."""
+        """Return the state at the tape position from which a later run resumes."""
         if self._final is not None:
             return self._final
         feed = self._feed.state([])
-        if self._tap is not None and stop.recovering():
-            self._tap.sync(feed.mark.offset)
-        self._began |= {s.name: s.began for s in self._streams
-                        if isinstance(s, Playback) and s.began is not None}  # fmt: skip
-        return seal(msgspec.msgpack.encode(LiveState(
-            _VERSION, self._ended, self._tap.run if self._tap else None,
-            self._dealer.admitted, self._dealer.seen, feed, self._began, self._host.axis(),
-            self._dealer.names.snapshot(),
-        )))  # fmt: skip
+        if self._tape is not None:
+            self._tape.sync(feed.mark.offset)
+        for stream in self._streams:
+            if isinstance(stream, Playback) and stream.began is not None:
+                self._began[stream.name] = stream.began
+        return LiveSnapshot(
+            version=VERSION,
+            ended=self._ended,
+            tape=self._tape.run if self._tape else None,
+            rigs=self._splitter.admitted,
+            seen=self._splitter.seen,
+            feed=feed,
+            began=self._began,
+            axis=self._host.axis(),
+            names=self._splitter.names.snapshot(),
+        ).sealed()
 
     def close(self) -> None:
         """Stop the streams and complete the tape."""
         self._stop()
-        if self._tap is not None:
-            self._tap.close(self._ended)
-            self._tap = None
+        if self._tape is not None:
+            self._tape.close(self._ended)
 
     def _stop(self) -> None:
         threads = [Thread(target=stream.stop) for stream in self._streams]
@@ -481,21 +422,24 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
     ----------
     config : Config
     began : dict
-        Host times at which recordings began that are to be gone on with (s).
+        Host times at which resumed recordings began (s).
     host : HostClock
         Of the run.
     """
-    return [
-        Playback(s, config.rig, _arrivals(config), began.get(s.name), host)
-        if isinstance(s, FileStream) else stream_of(s)
-        for s in config.streams
-    ]  # fmt: skip
+    streams: list[Receiving] = []
+    for stream in config.streams:
+        if isinstance(stream, FileStream):
+            start = began.get(stream.name)
+            streams.append(Playback(stream, config.rig, _arrivals(config), start, host))
+        else:
+            streams.append(stream_of(stream))
+    return streams
 
 
-def _arrival(came: Arrival) -> float:
-    return came[1].rx
+def _arrival(arrival: Arrival) -> float:
+    return arrival[1].rx
 
 
 def _arrivals(config: Config) -> Arrivals:
-    """Return what judges arrivals."""
+    """Return the arrival check of a stream."""
     return Arrivals(config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz)

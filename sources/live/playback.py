@@ -1,14 +1,14 @@
-"""A recording beside live streams: a thread that plays it as it was recorded.
+"""A recording beside live streams: a thread plays it at its recorded rate.
 
-Its first arrival is laid on the moment at which it begins, and all others follow at their
-distance, as far as a busy machine lets them; source times are left as they are, for its clocks to
-be found as those of a device. Events keep the sources that they were recorded under, and belong to
-the run's rig. At its end its sources go down, as devices that were unplugged.
+The first arrival is mapped to the start of playback; all others keep their distance to it, within
+the delays of a busy machine. Source times are unchanged, so that its clocks are estimated as those
+of a device. Events keep their recorded sources and belong to the rig of the run. At its end its
+sources go down, as devices that were unplugged.
 
-A run that is gone on with goes on in it too: what would have been played in between is not, as
-with any device.
+A resumed run resumes the recording as well. Events due during the pause are not played, as with
+any device.
 
-State: two blocks of the file (2 MiB) and their columns. Losses: as in a replay, told as `Unread`.
+State: two blocks of the file (2 MiB) and their columns. Losses: as in a replay, as `Unread`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from sources.rows.rows import Arrived
 
 _POLL_S = 0.004
 _AHEAD_S = 1.0
-"""What is read ahead of what is due."""
+"""How far the reader is ahead of the due events."""
 _STILL_S = 1.0
-"""So long without a look, the process stood still."""
+"""A pause of this length between two looks is a standstill of the process."""
 _UNKNOWN = float("-inf")
 
 
@@ -45,16 +45,16 @@ class Playback(Listener):
     rig : str
         Of the run.
     arrivals : Arrivals
-        Judges the file's.
+        Arrival check of the file.
     began : float or None
-        Host time at which it began, where a run goes on in it (s).
+        Host time at which it began, in a resumed run (s).
     host : callable
         Host time (s).
 
     Attributes
     ----------
     began : float or None
-        Host time at which its first arrival is laid (s); None before that is known.
+        Host time of its first arrival (s); None before that is known.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Playback(Listener):
         self._sources: set[str] = set()
 
     def facts(self) -> Sequence[str]:
-        """Return the path, and how it is played."""
+        """Return the path and the manner of playback."""
         return self.config.path, "as recorded"
 
     def _run(self) -> None:
-        """Play what is due, to the end."""
+        """Play the recording to its end."""
         try:
             reader = reader_of(self.config)
             recording = open_recording(self.config.path)
@@ -118,44 +118,44 @@ class Playback(Listener):
             self._stop.wait(_POLL_S)
 
     def _shift(self, feed: RecordingReader) -> tuple[float, bool]:
-        """Return how much later than recorded it plays, and whether what is due is past."""
+        """Return the shift from recorded to host time (s), and whether events due are past ones."""
         while not feed.ended and feed.frontier()[0] == _UNKNOWN:
             feed.fill(self._names)
-        keys = np.concatenate([rows.key for rows in feed.ready] or [np.empty(0)])
-        known = keys[np.isfinite(keys)]
-        goes_on = self.began is not None
+        times = np.concatenate([rows.merge_time for rows in feed.ready] or [np.empty(0)])
+        known = times[np.isfinite(times)]
+        resumed = self.began is not None
         if self.began is None:
             self.began = self._host()
-        return self.began - (float(known[0]) if len(known) else 0.0), goes_on
+        return self.began - (float(known[0]) if len(known) else 0.0), resumed
 
     def _items(self, rows: Arrived, shift: float, since: float) -> Iterator[FromSource]:
-        """Yield what the rows say, each as of the source that it is of.
+        """Yield the items of rows under their sources.
 
         Parameters
         ----------
         rows : Arrived
         shift : float
-            How much later than recorded they are played (s).
+            From recorded to host time (s).
         since : float
-            Rows that were due after this host time arrive when they were due (s): the process
-            stood still meanwhile, and nothing else was taken.
+            Rows due after this host time (s) arrive at their due time: in a standstill of the
+            process nothing else was taken.
         """
-        pairs = self._names.pairs
+        channels = self._names.channels
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
-        # A reject has no arrival of its own; what is played late arrives late.
-        arrival = np.round(np.where(np.isnan(rows.rx), rows.key, rows.rx) + shift, 6)
+        # A reject has no arrival of its own; a row that is played late arrives late.
+        # arrival = rx + shift, rounded to microseconds
+        arrival = np.round(np.where(np.isnan(rows.rx), rows.merge_time, rows.rx) + shift, 6)
         now = self._host()
         arrival[~(arrival > since - 2 * _POLL_S) & ~rows.wild] = now
-        for name, ts, rx, value, seq, stamped, note in zip(
-            rows.name.tolist(), rows.ts.tolist(), arrival.tolist(), rows.value.tolist(),
-            rows.seq.tolist(), rows.stamped.tolist(), notes, strict=True,
-        ):  # fmt: skip
+        columns = (rows.name, rows.ts, arrival, rows.value, rows.seq, rows.stamped)
+        lists = (column.tolist() for column in columns)
+        for name, ts, rx, value, seq, stamped, note in zip(*lists, notes, strict=True):
             if name >= 0:
-                source, key = pairs[name]
+                source, key = channels[name]
                 self._sources.add(source)
-                said = note if isinstance(note, str) else value
+                content = note if isinstance(note, str) else value
                 own = ts if stamped else inbox.NO_TIME
-                yield FromSource(source, Message(rx, key, said, own, seq))
+                yield FromSource(source, Message(rx, key, content, own, seq))
             elif isinstance(note, Reject):
                 where = note.where or self.config.path
                 yield FromSource(

@@ -1,11 +1,11 @@
-"""The pause after a process stood still, until its streams have taken in what came meanwhile.
+"""The pause after a standstill of the process, until its streams have read the backlog.
 
-A process that was stopped, or a machine that slept, wakes all its threads at once. What one stream
-has put in by the first look would make late what the kernel still keeps for another one. So
-nothing is taken before each stream has found its socket or queue empty once since the process woke
-(`Inbox.settled`); streams that cannot know that are waited for while they still put in.
+All threads of a process that was stopped, or of a machine that slept, wake at once. Events that
+one stream delivers at the first look would make the backlog of another stream, still in the
+kernel, late. So nothing is taken before each stream has found its socket or queue empty once since
+the process woke (`Inbox.settled`). Streams without that test are awaited while they deliver.
 
-State: five numbers. Longest wait: 5 s for streams that know, a quarter of a second for others.
+State: five numbers. Longest wait: 5 s for streams with the test, a quarter of a second for others.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sources.host_clock import HostClock
 from sources.inbox import Inbox
 
 STILL_S = 0.1
-"""A pause of at least so long, of which the process worked none, is a standstill."""
+"""The shortest pause without CPU time of the process that is a standstill."""
 _LONG_S = 1.0
-"""Of shorter pauses amid the wait no new one begins: a process that is starved has them always."""
+"""During a wait only a pause of this length starts a new one: a starved process has short ones."""
 _CALM_S, _MAX_WAIT_S = 0.02, 0.25
 _MAX_SETTLE_S = 5.0
 
 
 class Standstill:
-    """Finds out at each look whether the process stood still, and whether that is over.
+    """Detects at each look whether the process stood still, and whether its backlog is read.
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ class Standstill:
         self._received = 0
 
     def began(self) -> bool:
-        """Whether the process has stood still since it was last asked."""
+        """Whether the process has stood still since the last call."""
         now, busy = self._clock(), time.process_time()
-        # Who was at work all the while has only been slow: nothing waits unheard.
+        # A process with CPU time in the pause was slow, not still: it has no unread backlog.
+        # still_s = elapsed time - CPU time
         still_s = now - self._looked - (busy - self._busy)
         still = still_s >= STILL_S
         if still:
@@ -59,13 +60,13 @@ class Standstill:
         return still
 
     def lasts(self, inboxes: Collection[Inbox], held: bool) -> bool:
-        """Whether streams still take in what came while the process stood still.
+        """Whether streams still read the backlog of a standstill.
 
         Parameters
         ----------
         inboxes : collection of Inbox
         held : bool
-            Events that were taken before still wait: there is no use in waiting for others.
+            Events that were taken earlier still wait: a wait for others is of no use.
         """
         self.began()
         now = self._looked

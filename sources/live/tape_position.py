@@ -1,8 +1,9 @@
-"""What a feed reads of a run that is live: nothing; it only knows how far the tape goes."""
+"""The recording of a run that is live: it delivers nothing and keeps the length of the tape."""
 
 from __future__ import annotations
 
 from sources.recordings.recording import Mark, Piece
+from sources.tape.reader import Tape
 
 
 class TapePosition:
@@ -12,7 +13,7 @@ class TapePosition:
     ----------
     path : str
     offset : int
-        Length of the tape (bytes); without a tape, events so far.
+        Length of the tape (bytes); without a tape, the number of events so far.
     """
 
     follow = idle = ended = False
@@ -22,21 +23,27 @@ class TapePosition:
         self.path = path
         self.offset = offset
 
+    @classmethod
+    def behind(cls, tape: Tape) -> TapePosition:
+        """Close a tape that has been read; return its end."""
+        tape.close()
+        return cls(tape.path, tape.mark(None).offset)
+
     def read(self) -> list[Piece]:
         """Return nothing."""
         return []
 
     def finish(self) -> list[Piece]:
-        """End here."""
+        """End the recording."""
         self.ended = True
         return []
 
     def mark(self, line: int | None) -> Mark:
-        """Return where to go on: at a line, or behind all there is."""
+        """Return the position to resume from: a line, or the end of the tape."""
         return Mark(self.offset if line is None else line)
 
     def position(self) -> int:
-        """Return how long the tape is (bytes)."""
+        """Return the length of the tape (bytes)."""
         return self.offset
 
     def close(self) -> None:

@@ -24,10 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from sources.rows.names import MAX_LENGTH
 
 MAX_DATAGRAM = 8_192
 MAX_DEPTH = 8
@@ -184,7 +183,7 @@ class Datagrams:
         if not _is_address(address):
             raise _BrokenError
         arguments = _flat(tags[1:])
-        if len(address) > MAX_LENGTH or len(arguments) > MAX_ARGUMENTS:
+        if len(address) > MAX_NAME_LENGTH or len(arguments) > MAX_ARGUMENTS:
             raise _BrokenError("osc_limit")
         formats = [_FORMATS.get(tag) for tag in arguments]
         numbers = None

@@ -123,12 +123,12 @@ class OscReceiver(Listener):
                     item = item._replace(where=f"{peer.host}:{peer.port}")
                 items.append(item if peer.source is None else FromSource(peer.source, item))
         for key in self._datagrams.news():
-            self._inbox.say(
+            self._inbox.log(
                 f"{self.name}: {key} has texts beside its numbers: they are ignored, the numbers"
                 f" are {key}[0], {key}[1], ... by their place"
             )
         for line in peers.news(endpoint(self.config.addr)):
-            self._inbox.say(line)
+            self._inbox.log(line)
         return items
 
     def _wants(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a replay says of itself on standard error while it runs."""
+"""Progress of a replay on standard error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
     clock : callable
         Monotonic seconds.
     heading : str
-        Stands before each line.
+        Prefix of each line.
     """
 
     def __init__(
@@ -40,16 +40,16 @@ class Progress:
         self._out = unguarded(out or sys.stderr)
         self._clock = clock
         self._rewrite = self._out.isatty()
-        self._begin = self._said = clock()
+        self._begin = self._shown = clock()
         self._events = 0
 
     def show(self, read: float, events: int, data_time: float, end: bool = False) -> None:
-        """Say how far it is, if it is time to.
+        """Show the progress, if a line is due.
 
         Parameters
         ----------
         read : float
-            Bytes so far.
+            Bytes read.
         events : int
             Since the last call.
         data_time : float
@@ -59,9 +59,9 @@ class Progress:
         """
         self._events += events
         now = self._clock()
-        if not end and now - self._said < (_ON_A_TERMINAL_S if self._rewrite else _ELSEWHERE_S):
+        if not end and now - self._shown < (_ON_A_TERMINAL_S if self._rewrite else _ELSEWHERE_S):
             return
-        self._said = now
+        self._shown = now
         percent = min(100 * read / self._total, 100.0) if self._total else 100.0
         rate = self._events / max(now - self._begin, 1e-9)
         counted = f"{self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"

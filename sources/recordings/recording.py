@@ -1,6 +1,6 @@
-"""A recording as a row of whole lines: plain, packed, or still growing.
+"""A recording as a sequence of whole lines: plain, packed, or still growing.
 
-Cost: one copy of the bytes. State: 2 MiB of a file at most, whatever is in it.
+Cost: one copy of the bytes. State: at most 2 MiB of a file, for any content.
 Losses: a line over 1 MiB, the rest of a cut archive, a torn end: each one fault.
 """
 
@@ -13,25 +13,25 @@ from typing import NamedTuple
 import msgspec
 
 from configs.files import open_file
+from operators.limits import MAX_LINE
 from operators.types import Reason
 from sources.recordings.unpack import Unpacker
-from sources.rows.one_line import MAX_LINE
 
 READ = 1 << 19
 _HEAD = 256
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Where to go on in a file.
+    """Position from which a file is resumed.
 
     Attributes
     ----------
     offset : int
-        Of the first line not yet used (bytes, unpacked).
+        Of the first line not yet emitted (bytes, unpacked).
     before : int
-        Bytes of the files that had this name earlier, when followed.
+        Bytes of earlier files of this name, if followed.
     inode : int
-        Of the file, when followed.
+        Of the file, if followed.
     skipping : bool
         `offset` is inside of a line that is too long.
     """
@@ -43,14 +43,14 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class UnusableError(ValueError):
-    """A recording that cannot be used, or gone on with: one line that names it."""
+    """A recording that cannot be used or resumed: one line that names it."""
 
 
 class Piece(NamedTuple):
-    """Lines; with `fault`, what is to be said of this place after them.
+    """Lines, and with `fault` the reason of a dead letter for the offset after them.
 
-    `last` is the end of a file without a newline: whole, or torn. `why` stands in the dead letter
-    of a fault in place of the data.
+    `last`: the end of a file without a newline, complete or torn. `why` replaces the data in the
+    dead letter of a fault.
     """
 
     data: bytes
@@ -67,15 +67,15 @@ class Recording:
     ----------
     path : str
     follow : bool
-        The file grows, and may be rotated or truncated; it has no end.
+        The file grows, may be rotated or truncated, and has no end.
     mark : Mark
     own : bool
-        Data names it: it is a plain file, no link.
+        Its name comes from data: it has to be a plain file, no link.
 
     Attributes
     ----------
     ended : bool
-        All has been read.
+        The whole file has been read.
     idle : bool
         A followed file that has not grown.
     size : int
@@ -86,7 +86,7 @@ class Recording:
     OSError
         It cannot be opened.
     ValueError
-        It is shorter than the mark says, or is packed and to be followed.
+        It is shorter than the mark, or packed and to be followed.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Recording:
         if follow and (self._inode != (mark.inode or self._inode) or self.size < mark.offset):
             self._before += mark.offset
             self._offset, self._skipping = 0, False
-        self._files = [(self._before, self._inode)]  # what has had this name, the newest last
+        self._files = [(self._before, self._inode)]  # files of this name, the newest last
         if not self._seek(self._offset):
             self.close()
             raise ValueError(f"{path}: shorter than when it was read ({self._offset} bytes)")
@@ -132,7 +132,7 @@ class Recording:
             self._packed = Unpacker(self._raw, path.endswith(".zst"), self.size)
 
     def _seek(self, offset: int) -> bool:
-        """Go on at an offset; return whether there is one."""
+        """Continue at an offset; return whether the file reaches it."""
         if self._packed is None:
             self._raw.seek(offset)
             return self.size >= offset
@@ -142,21 +142,21 @@ class Recording:
 
     @property
     def before(self) -> int:
-        """Bytes of the files that had this name earlier."""
+        """Bytes of earlier files of this name."""
         return self._before
 
     def position(self) -> int:
-        """Return how much of the file, packed or not, has been read (bytes)."""
+        """Return the number of bytes of the file, packed or not, that have been read."""
         return self._raw.tell()
 
     def mark(self, line: int | None) -> Mark:
-        """Return where to go on.
+        """Return the position to resume from.
 
         Parameters
         ----------
         line : int or None
-            Offset of the first line not yet used, counted through all files of this name;
-            None if all that was read has been used.
+            Offset of the first line not yet emitted, counted through all files of this name;
+            None if all lines read have been emitted.
         """
         if line is None:
             return Mark(self._offset, self._before, self._followed(self._inode), self._skipping)
@@ -167,7 +167,7 @@ class Recording:
         return inode if self.follow else 0
 
     def read(self) -> list[Piece]:
-        """Return what comes next; nothing if a followed file has not grown or all is read."""
+        """Return the next pieces; none if a followed file has not grown or the file is read."""
         self.idle = False
         if self._packed is not None:
             pieces = self._lines(data) if (data := self._packed.read(READ)) else []
@@ -177,7 +177,7 @@ class Recording:
             return pieces
         if data := self._raw.read(READ):
             return self._lines(data)
-        return self._turn() if self.follow else self._finish(None)
+        return self._rotate() if self.follow else self._finish(None)
 
     def _lines(self, data: bytes) -> list[Piece]:
         if self._skipping:
@@ -199,7 +199,7 @@ class Recording:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """End a followed file here."""
+        """End a followed file after the bytes read so far."""
         return self._finish(None)
 
     def _finish(self, fault: Reason | None, why: str = "") -> list[Piece]:
@@ -215,8 +215,8 @@ class Recording:
         self._tail, self._skipping = b"", False
         return tail, at
 
-    def _turn(self) -> list[Piece]:
-        """Look whether another file has the name now, or this one was emptied."""
+    def _rotate(self) -> list[Piece]:
+        """Continue with a new file of the same name, or from the start of a truncated one."""
         try:
             status = Path(self.path).stat()
         except FileNotFoundError:
@@ -225,7 +225,7 @@ class Recording:
             self.idle = True
             return []
         if status.st_ino != self._inode and (data := self._raw.read(READ)):
-            return self._lines(data)  # written after we read and before it was moved away
+            return self._lines(data)  # written between the last read and the rotation
         tail, at = self._end_of_file()
         pieces = [Piece(tail, at, last=True)] if tail else []
         if status.st_ino == self._inode:
@@ -248,7 +248,7 @@ class Recording:
 
 
 def _by_inode(path: str, inode: int) -> str:
-    """Return the path of a file that may have been moved aside in its folder."""
+    """Return the path of a file that may have been renamed in its folder."""
     for other in Path(path).parent.iterdir():
         if other.is_file() and other.stat().st_ino == inode:
             return str(other)
@@ -256,5 +256,5 @@ def _by_inode(path: str, inode: int) -> str:
 
 
 def is_xdf(path: str) -> bool:
-    """Whether a recording has no lines: it is an XDF file."""
+    """Whether a path is that of an XDF file, which has no lines."""
     return path.lower().endswith((".xdf", ".xdfz", ".xdf.gz"))

@@ -1,7 +1,7 @@
-"""Remarks on a recording for its user, beside its rows: a sentence each.
+"""Remarks on a recording for its user: a sentence each.
 
 Texts that are numbers with a decimal comma are markers, as all texts are; integers beyond 2^53
-are rounded. Neither is an error of a row, so that neither is a dead letter.
+are rounded. Neither is an error of a row, and neither is a dead letter.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ def is_comma_number(text: str) -> bool:
 
 
 def comma(channel: str, count: int, sample: str) -> str:
-    """Return the remark on texts of a channel that are such numbers."""
-    return (f"{channel}: {count:,} texts are numbers with a decimal comma ({sample.strip()!r}), and"
-            " texts are markers: write them with a point, without quotes")  # fmt: skip
+    """Return the remark on numbers with a decimal comma in a channel."""
+    return (
+        f"{channel}: {count:,} texts are numbers with a decimal comma ({sample.strip()!r}), and"
+        " texts are markers: write them with a point, without quotes"
+    )
 
 
 def wide(channel: str, count: int) -> str:
-    """Return the remark on integers that float64 cannot hold."""
-    return (f"{channel}: {count:,} integers beyond 2^53 are rounded to the 53 bits of a float64;"
-            " record their differences, or a larger unit")  # fmt: skip
+    """Return the remark on integers that float64 cannot represent."""
+    return (
+        f"{channel}: {count:,} integers beyond 2^53 are rounded to the 53 bits of a float64;"
+        " record their differences, or a larger unit"
+    )
 
 
 def unread(remarks: Iterable[str]) -> list[str]:
-    """Return the sources whose clock was never read, by the remarks on their recordings."""
+    """Return the sources whose clock was never read, from the remarks on their recordings."""
     end = f": {NEVER_READ}"
     return [remark.removesuffix(end) for remark in remarks if remark.endswith(end)]

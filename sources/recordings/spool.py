@@ -1,8 +1,8 @@
-"""Columns on disk: values decoded once, to be read again from any place.
+"""Columns on disk: values decoded once, to be read again from any row.
 
-A spool is one nameless file in the folder for temporary files. Parts of a column are appended
-as they come and found by their rows. Space is written, never mapped, so that a full disk is an
-OSError where it is written.
+A spool is one unnamed file in the folder for temporary files. Parts of a column are appended and
+found by their rows. The file is written, never mapped, so that a full disk is an OSError at the
+write.
 
 State in memory: 40 bytes a part. Cost: one copy of the bytes each way.
 """
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class Spool:
-    """The file behind columns. Lives as long as anyone holds it."""
+    """The file of columns; closed with its last reference."""
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="lumen-", buffering=0)  # noqa: SIM115
@@ -31,7 +31,7 @@ class Spool:
         self.size = 0
 
     def append(self, data: bytes | memoryview) -> int:
-        """Write bytes at the end; return where they begin."""
+        """Append bytes; return their offset."""
         at, view = self.size, memoryview(data).cast("B")
         while len(view):
             try:
@@ -44,13 +44,13 @@ class Spool:
         return at
 
     def fill(self, at: int, into: memoryview) -> None:
-        """Read bytes from a place on."""
+        """Read bytes from an offset on."""
         while len(into):
-            got = os.preadv(self._file.fileno(), [into], at)
-            if not got:
+            count = os.preadv(self._file.fileno(), [into], at)
+            if not count:
                 raise OSError("the spool of a recording is shorter than it was written")
-            at += got
-            into = into[got:]
+            at += count
+            into = into[count:]
 
 
 class SpoolColumn:
@@ -105,7 +105,7 @@ class SpoolColumn:
 
 
 class Texts:
-    """Rows of texts, as one column of bytes and one of where each ends."""
+    """Rows of texts, as one column of bytes and one of end offsets."""
 
     def __init__(self, spool: Spool, width: int = 1) -> None:
         self.width = width
@@ -116,7 +116,7 @@ class Texts:
         return self._count
 
     def add(self, rows: list[bytes]) -> None:
-        """Append texts, all of a row after one another."""
+        """Append texts, row by row."""
         ends = np.cumsum([len(x) for x in rows], dtype=np.int64) + len(self._bytes)
         self._bytes.add(np.frombuffer(b"".join(rows), np.uint8))
         self._ends.add(ends)

@@ -1,10 +1,10 @@
-"""The bytes of a packed recording (gzip, zstd), within stated bounds.
+"""The content of a packed recording (gzip, zstd), within bounds.
 
-An archive may hold much from little: 268 kB of gzip are 256 MiB of blank lines. It is read as far
-as `MAX_RATIO` times its size and `FREE` beyond that, `MAX_BLANK` bytes of white space in a row,
-and `MAX_EMPTY` members or frames in a row that hold nothing. Behind such a bound, as behind a
-damaged place, nothing is read; `fault` names the cause. All bounds count bytes of the archive or of
-its content, so that the cut is at the same byte however the content is asked for.
+A small archive may expand to a large content: 268 kB of gzip are 256 MiB of blank lines. The
+content is read up to `MAX_RATIO` times the archive's size plus `FREE`. It ends as well after
+`MAX_BLANK` bytes of white space or `MAX_EMPTY` empty members or frames in a row. Beyond a bound,
+or a damaged byte, nothing is read; `fault` names the cause. All bounds count bytes of the archive
+or of its content, so that the cut does not depend on the sizes of the reads.
 
 Cost: that of zlib or zstd, and 2 us a member. State: 64 KiB, and the window of the format.
 
@@ -19,13 +19,13 @@ from typing import Any, BinaryIO
 from backports import zstd
 
 FREE, MAX_RATIO = 1 << 26, 250
-"""Bytes of content that any archive may have; that it may have for each byte of its own."""
+"""Bytes of content of any archive; further ones for each byte of the archive."""
 MAX_BLANK = 1 << 24
 MAX_EMPTY = 65_536
 _SLICE = 1 << 14
 _OUT = 1 << 16
 _AT_ONCE = 1024
-"""Members in one call: a reader has to answer soon, whatever is in the file."""
+"""Members in one call: a read has to return soon for any content."""
 _DEFLATE = -15
 _EXTRA, _NAME, _COMMENT, _SUM = 4, 8, 16, 2
 """Flags of a gzip member."""
@@ -47,23 +47,23 @@ class Unpacker:
     Attributes
     ----------
     ended : bool
-        There is no more content, or none that can be read.
+        There is no more readable content.
     fault : str or None
-        Why the rest cannot be read.
+        The reason why the rest cannot be read.
     """
 
     def __init__(self, raw: BinaryIO, is_zstd: bool, size: int) -> None:
         self.ended = False
         self.fault: str | None = None
         self._raw, self._is_zstd = raw, is_zstd
-        self._most = FREE + MAX_RATIO * size
+        self._max_content = FREE + MAX_RATIO * size
         self._done = self._blank = self._empty = 0
         self._input = b""
         self._member: Any = None
         self._has_content, self._sum, self._count = False, 0, 0
 
     def read(self, size: int) -> bytes:
-        """Return content, at most `size` bytes; maybe nothing though there is more."""
+        """Return at most `size` bytes of content; an empty result is not the end."""
         parts: list[bytes] = []
         length = 0
         for _ in range(_AT_ONCE):
@@ -80,8 +80,8 @@ class Unpacker:
         if self._member is None and not self._begin():
             return b""
         member = self._member
-        hungry = not self._input and getattr(member, "needs_input", True)
-        if hungry:
+        needs_input = not self._input and getattr(member, "needs_input", True)
+        if needs_input:
             self._input = self._raw.read(_SLICE)
         try:
             data = bytes(member.decompress(self._input, size))
@@ -94,10 +94,10 @@ class Unpacker:
         if member.eof:
             self._input = member.unused_data
             self._end()
-        elif hungry and not self._input and not data:
+        elif needs_input and not self._input and not data:
             self._stop("cut off")
         else:
-            # A member of zstd keeps its own rest.
+            # A zstd member keeps its unread input itself.
             self._input = getattr(member, "unconsumed_tail", b"")
         return data
 
@@ -117,7 +117,7 @@ class Unpacker:
         return True
 
     def _header(self) -> bool:
-        """Read the head of a gzip member; return whether it is one."""
+        """Read the header of a gzip member; return whether it is valid."""
         head = self._take(10)
         if len(head) < 10 or head[:3] != b"\x1f\x8b\x08":
             return False
@@ -154,14 +154,14 @@ class Unpacker:
             self._stop(f"more than {MAX_EMPTY:,} parts in a row hold nothing")
 
     def _bounded(self, data: bytes) -> bytes:
-        """Return content up to the bound that it meets."""
+        """Return content, cut at a bound."""
         front = len(data) - len(data.lstrip())
         room = MAX_BLANK - self._blank
         if front > room:
             data = data[:room]
             self._stop(f"more than {MAX_BLANK >> 20} MiB without an event")
         self._blank = self._blank + front if front == len(data) else len(data) - len(data.rstrip())
-        left = self._most - self._done
+        left = self._max_content - self._done
         if len(data) > left:
             data = data[:left]
             self._stop(

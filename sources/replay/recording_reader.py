@@ -1,4 +1,4 @@
-"""One recording on its way into the merge: read, decoded, its arrivals judged."""
+"""Reader of one recording for the merge: bytes, rows, arrival verdicts."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 class FeedState(msgspec.Struct, frozen=True):
-    """Where a file is to be gone on with, and what was known there."""
+    """Position from which a file is resumed, and the state of its arrival check there."""
 
     path: str
     mark: Mark
-    running: float | None
-    key: float | None
+    reference_arrival: float | None = msgspec.field(name="running")
+    merge_time: float | None = msgspec.field(name="key")
     verdicts: list[bool]
 
 
-class Readable(Protocol):
-    """What a feed reads: see `Recording`."""
+class RecordingLike(Protocol):
+    """A source of pieces: see `Recording`."""
 
     path: str
     follow: bool
@@ -44,43 +44,43 @@ class Readable(Protocol):
 
     @property
     def before(self) -> int:
-        """Bytes of the files that had this name earlier."""
+        """Bytes of earlier files of this name."""
 
     def read(self) -> Sequence[Piece | XdfRecording]:
-        """Return what comes next."""
+        """Return the next pieces."""
 
     def finish(self) -> Sequence[Piece | XdfRecording]:
-        """End here."""
+        """End the recording."""
 
     def mark(self, line: int | None) -> Mark:
-        """Return where to go on."""
+        """Return the position to resume from."""
 
     def position(self) -> int:
-        """Return how much has been read (bytes)."""
+        """Return the number of bytes read."""
 
     def close(self) -> None:
         """Close the file."""
 
 
 class RecordingReader:
-    """The rows of one file, in its order, as far as they are final.
+    """The final rows of one file, in its order.
 
     Parameters
     ----------
     number : int
         Among the files of the run.
-    recording : Readable
+    recording : RecordingLike
         Opened at the state's mark.
     arrivals : Arrivals
-        See `Arrivals`.
+        Arrival check of the file.
     state : FeedState or None
-    reader : Reader
-        Makes rows of what is read.
+    reader : FileDecoder
+        Decodes the pieces.
 
     Attributes
     ----------
     ready : list of Arrived
-        Final rows that the merge has not taken yet.
+        Final rows that the merge has not taken.
     idle : bool
         A followed file that has not grown: the merge does not wait for it.
     """
@@ -88,7 +88,7 @@ class RecordingReader:
     def __init__(
         self,
         number: int,
-        recording: Readable,
+        recording: RecordingLike,
         arrivals: Arrivals,
         state: FeedState | None,
         reader: FileDecoder,
@@ -100,11 +100,11 @@ class RecordingReader:
         self._reader = reader
         self._arrivals = arrivals
         if state:
-            self._arrivals.running = _or_unknown(state.running)
-            self._arrivals.key = _or_unknown(state.key)
+            self._arrivals.reference_arrival = _or_unknown(state.reference_arrival)
+            self._arrivals.merge_time = _or_unknown(state.merge_time)
             self._arrivals.verdicts = list(state.verdicts)
         self._doubtful: list[DecodedRows] = []
-        self._done = (self._arrivals.running, self._arrivals.key, True)
+        self._done = (self._arrivals.reference_arrival, self._arrivals.merge_time, True)
         self._first_verdicts = list(self._arrivals.verdicts)
         self._line = 0
 
@@ -114,13 +114,13 @@ class RecordingReader:
         return self.recording.ended
 
     def fill(self, names: Names) -> bool:
-        """Read on once; return whether the file had anything, be it its end."""
+        """Read once; return whether the file delivered rows or its end."""
         self._take(self.recording.read(), names)
         self.idle = self.recording.idle
         return not self.idle
 
     def finish(self, names: Names) -> None:
-        """Take what was read as all there is."""
+        """End the file after the bytes read so far."""
         self._take(self.recording.finish(), names)
 
     def _take(self, pieces: Sequence[Piece | XdfRecording], names: Names) -> None:
@@ -129,7 +129,7 @@ class RecordingReader:
         self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
 
     def add(self, fresh: list[DecodedRows], names: Names) -> None:
-        """Take rows that follow those there are, and judge as many as can be."""
+        """Append rows, and check as many arrivals as possible."""
         if not fresh and not (self.ended and self._doubtful):
             return
         rows = DecodedRows.join([rows.renamed(names) for rows in [*self._doubtful, *fresh]])
@@ -138,33 +138,40 @@ class RecordingReader:
         self._doubtful = [rows.take(slice(n, None))] if n < len(rows) else []
         if n:
             final = rows.take(slice(0, n))
-            self.ready.append(Arrived(
-                **{field: getattr(final, field) for field in DecodedRows.__dataclass_fields__},
-                feed=np.full(n, self.number, np.int32), wild=judged.wild[:n],
-                key=judged.key[:n], running=judged.running[:n], calm=judged.calm[:n],
-            ))  # fmt: skip
+            columns = {field: getattr(final, field) for field in DecodedRows.__dataclass_fields__}
+            arrived = Arrived(
+                **columns,
+                feed=np.full(n, self.number, np.int32),
+                wild=judged.wild[:n],
+                merge_time=judged.merge_time[:n],
+                reference_arrival=judged.reference_arrival[:n],
+                calm=judged.calm[:n],
+            )
+            self.ready.append(arrived)
 
     @property
     def newest(self) -> float:
-        """Newest accepted arrival that was handed on."""
+        """Newest accepted arrival that was emitted."""
         return self._done[1]
 
     def holds_back(self) -> bool:
-        """Whether rows may still come that the merge has to wait for."""
+        """Whether the merge has to wait for rows of this file."""
         return not self.ended and not self.idle
 
     def frontier(self) -> tuple[float, int]:
-        """Return what no later row of this file comes before: its newest key, its number."""
+        """Return the lower bound of all later rows of this file: newest merge time, number."""
         if not self.ready:
             return float("-inf"), -1
-        return float(self.ready[-1].key[-1]), self.number
+        return float(self.ready[-1].merge_time[-1]), self.number
 
-    def take_up_to(self, key: float, number: int) -> list[Arrived]:
-        """Take the ready rows that no row of file `number` after `key` can precede."""
+    def take_up_to(self, merge_time: float, number: int) -> list[Arrived]:
+        """Take the ready rows that no row of file `number` after `merge_time` can precede."""
         taken, left = [], []
         for rows in self.ready:
             side: Literal["left", "right"] = "right" if self.number <= number else "left"
-            n = len(rows) if key == float("inf") else int(np.searchsorted(rows.key, key, side))
+            n = len(rows)
+            if merge_time != float("inf"):
+                n = int(np.searchsorted(rows.merge_time, merge_time, side))
             taken += [rows.take(slice(0, n))] if n else []
             left += [rows.take(slice(n, None))] if n < len(rows) else []
         self.ready = left
@@ -191,52 +198,68 @@ class RecordingReader:
         )
         nan = np.full(1, np.nan)
         return DecodedRows(
-            names=names, name=np.full(1, REJECT, np.int32), ts=nan, rx=nan, value=nan,
-            stamped=np.zeros(1, np.bool_), seq=np.full(1, -1), line=np.full(1, piece.offset),
+            names=names,
+            name=np.full(1, REJECT, np.int32),
+            ts=nan,
+            rx=nan,
+            value=nan,
+            stamped=np.zeros(1, np.bool_),
+            seq=np.full(1, -1),
+            line=np.full(1, piece.offset),
             notes=note,
-        )  # fmt: skip
+        )
 
     def used(self, rows: Arrived) -> None:
-        """Remember what was known after the newest rows of this file that were handed on."""
+        """Store the state of the arrival check after the newest emitted rows of this file."""
         own = np.flatnonzero(rows.feed == self.number)
         if len(own):
-            i = own[-1]
-            self._done = (float(rows.running[i]), float(rows.key[i]), bool(rows.calm[i]))
-            self._line = int(rows.line[i])
+            last = rows.take(own[-1:])
+            self._done = (
+                float(last.reference_arrival[0]),
+                float(last.merge_time[0]),
+                bool(last.calm[0]),
+            )
+            self._line = int(last.line[0])
             self._first_verdicts = []
 
     def progress(self) -> float:
-        """Return how much of the file, packed or not, lies before what was handed on (bytes)."""
+        """Return the number of bytes of the file, packed or not, before the next row to emit."""
         read = self.recording.mark(None).offset + self.recording.before
         return self.recording.position() * min(self._line / max(read, 1), 1.0)
 
     def state(self, merged: list[Arrived]) -> FeedState:
-        """Return where to go on.
+        """Return the position and state to resume from.
 
         Parameters
         ----------
         merged : list of Arrived
-            Rows that were taken by the merge and not handed on yet.
+            Rows taken by the merge and not emitted.
         """
         pending = [*(x.take(np.flatnonzero(x.feed == self.number)) for x in merged), *self.ready]
         pending = [rows for rows in pending if len(rows)]
         first = next((int(rows.line[0]) for rows in [*pending, *self._doubtful]), None)
-        running, key, calm = self._done
+        reference_arrival, merge_time, calm = self._done
         verdicts = self._first_verdicts
         if not calm:
             verdicts = _verdicts(pending)
         mark = self.recording.mark(first)
-        return FeedState(inert(self.recording.path), mark, _known(running), _known(key), verdicts)
+        return FeedState(
+            path=inert(self.recording.path),
+            mark=mark,
+            reference_arrival=_known(reference_arrival),
+            merge_time=_known(merge_time),
+            verdicts=verdicts,
+        )
 
 
 def _is_torn(rows: DecodedRows, why: Reason) -> bool:
-    """Whether a last line is no whole one."""
+    """Whether a last line is incomplete."""
     notes = [] if rows.notes is None else rows.notes.tolist()
     return len(notes) == 1 and isinstance(notes[0], Reject) and notes[0].reason == why
 
 
 def _verdicts(pending: list[Arrived]) -> list[bool]:
-    """Return the verdicts that were passed together with the last one that was used."""
+    """Return the pending verdicts that were decided together with the last emitted one."""
     verdicts: list[bool] = []
     last = -1
     for rows in pending:

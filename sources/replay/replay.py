@@ -1,11 +1,11 @@
 """Recordings as a source: one partition that merges all files by arrival.
 
 Lines of one file keep its order; files are merged by the newest accepted arrival of each, ties
-by their order in the configuration. How rows are cut into batches changes nothing: they are the
-same rows with the same verdicts whatever `batch_lines`, `speed` or the point of a resume.
+by their order in the configuration. Rows and verdicts do not depend on the batches: they are equal
+for every `batch_lines`, `speed` and position of a resume.
 
 State: two blocks of a file (2 MiB) and their columns, `batch_lines` rows, 65,536 names.
-Losses: none here; what cannot be used travels on as a reject in its place.
+Losses: none here; an unusable line is a reject in its place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from configs.schema import Config, FileStream, is_delimited, stem
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
-from sources import shutdown as stop
+from sources import shutdown
 from sources.ndjson import Decoder
 from sources.opening import head, open_recording, reader_of
 from sources.recordings.progress import Progress
@@ -43,16 +43,16 @@ from sources.wake import AT_ONCE, Poll
 _POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20
 _MAX_READS = 16
-"""In one call: a source has to answer soon, whatever is in the file."""
+"""In one call: a source has to return soon for any content of the file."""
 MAX_ROWS = 65_536
-"""Of whole lines, in one call: a line may be an array."""
+"""In one call, of whole lines: a line may be an array."""
 MAX_SILENT_TICKS = 100_000
-"""A recording that leaps further ahead than this many ticks is not followed there."""
+"""The longest leap of a recording that is accepted (ticks)."""
 _VERSION = 2
 
 
 class ReplayState(msgspec.Struct, frozen=True):
-    """What a replay goes on from."""
+    """The state from which a replay resumes."""
 
     version: int
     ended: bool
@@ -69,13 +69,23 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
     ----------
     config : Config
     progress : bool
-        Say on standard error how far it is.
+        Report the progress on standard error.
     heading : str
-        Stands before each line of it.
+        Prefix of each progress line.
+    recovering : bool
+        The run has a recovery store.
     """
 
-    def __init__(self, config: Config, progress: bool = False, heading: str = "") -> None:
+    def __init__(
+        self,
+        config: Config,
+        progress: bool = False,
+        heading: str = "",
+        *,
+        recovering: bool = False,
+    ) -> None:
         self._config = config
+        self._recovering = recovering
         self._progress = progress
         self._heading = heading
 
@@ -91,16 +101,39 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Raises
         ------
         OSError
-            One cannot be opened; it is named.
+            A file cannot be opened; it is named.
         ValueError
-            One is shorter than it was, or the state is of other files.
+            A file is shorter than before, or the state belongs to other files.
         """
-        stop.install("Ctrl-C: no more is read, what was read is written; again to end at once")
-        return ReplayPartition(self._config, resume_state, self._progress, heading=self._heading)
+        shutdown.install(
+            "Ctrl-C: reading ends, rows already read are written; again to end at once"
+        )
+        return ReplayPartition(
+            self._config,
+            resume_state,
+            self._progress,
+            heading=self._heading,
+            recovering=self._recovering,
+        )
 
 
 class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
-    """Hands on `batch_lines` lines at a time, each rig's rows as a batch of their own."""
+    """Emits `batch_lines` lines at a time, as one batch for each rig.
+
+    Parameters
+    ----------
+    config : Config
+    state : bytes or None
+        Of `snapshot`.
+    progress : bool
+        Report the progress on standard error.
+    clock : callable
+        Monotonic seconds.
+    heading : str
+        Prefix of each progress line.
+    recovering : bool
+        The run has a recovery store: a stop is a pause, not the end of the rigs.
+    """
 
     def __init__(
         self,
@@ -109,23 +142,32 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         progress: bool = False,
         clock: Callable[[], float] = time.monotonic,
         heading: str = "",
+        *,
+        recovering: bool = False,
     ) -> None:
+        self._recovering = recovering
         streams = [s for s in config.streams if isinstance(s, FileStream)]
         known = _known(state) if state else None
-        if known and (known.version, [f.path for f in known.feeds]) != (
-            _VERSION, [inert(s.path) for s in streams],
-        ):  # fmt: skip
-            raise StateRefusedError("the recovery store is of a run with other recordings: "
-                                    + ", ".join(f.path for f in known.feeds))  # fmt: skip
+        if known:
+            stored, paths = [f.path for f in known.feeds], [inert(s.path) for s in streams]
+            if known.version != _VERSION or stored != paths:
+                raise StateRefusedError(
+                    "the recovery store is of a run with other recordings: " + ", ".join(stored)
+                )
         self._feeds: list[RecordingReader] = []
         self._final = state if known and known.ended else None
         if self._final is None:
             self._open(streams, config, known.feeds if known else [], progress)
         self._names = Names(config.rig)
         admission = Admission(config.plan().used, known.names if known else b"")
-        self._dealer = RigSplitter([s.path for s in streams], config.rig, config.max_rigs,
-                              known.rigs if known else [], known.seen if known else [],
-                              admission)  # fmt: skip
+        self._splitter = RigSplitter(
+            [s.path for s in streams],
+            config.rig,
+            config.max_rigs,
+            admitted=known.rigs if known else [],
+            seen=known.seen if known else [],
+            names=admission,
+        )
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
         self._batch_lines = min((s.batch_lines for s in streams), default=1)
@@ -165,13 +207,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return the next rows; with the last ones, the end of every rig."""
         if self._idle and not self._busy and not self._ended:
             self._pace.wait()
-        stopped = stop.requested()
-        if self._ended or (stopped and stop.recovering()):
+        stopped = shutdown.requested()
+        if self._ended or (stopped and self._recovering):
             raise StopIteration
         if stopped:
             rows = self._rest()
             if self._speed and not self._follows:
-                rows = rows.take(slice(0, self._due(rows)))  # the others have not come yet
+                rows = rows.take(slice(0, self._due(rows)))  # the others are not due yet
             return self._hand_on(rows, end=True)
         self._busy = False
         rows = self._next_rows()
@@ -180,7 +222,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return [] if self._idle else self._hand_on(rows, end)
 
     def _next_rows(self) -> Arrived:
-        """Return what is due of at most `batch_lines` lines."""
+        """Return the due rows of at most `batch_lines` lines."""
         for feed in self._feeds:
             feed.idle = False
         for _ in range(_MAX_READS):
@@ -188,7 +230,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             full = sum(map(len, self._merged)) >= MAX_ROWS
             if full or _count(self._merged) >= self._batch_lines:
                 break
-            if stop.requested() or not self._read_on():
+            if shutdown.requested() or not self._read_on():
                 self._merge()
                 break
         else:
@@ -206,18 +248,21 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         return rows.take(slice(0, cut))
 
     def _due(self, rows: Arrived) -> int:
-        """Return how many rows have arrived by now, at the speed asked for."""
+        """Return the number of rows that are due, at the configured speed.
+
+        now = first arrival + elapsed wall time x speed
+        """
         if self._begin is None:
-            known = rows.key[np.isfinite(rows.key)]
+            known = rows.merge_time[np.isfinite(rows.merge_time)]
             if not len(known):
                 return len(rows)
             self._begin = (self._clock(), float(known[0]))
         wall, data = self._begin
         now = data + (self._clock() - wall) * self._speed
-        return int(np.searchsorted(rows.key, now, "right"))
+        return int(np.searchsorted(rows.merge_time, now, "right"))
 
     def _merge(self) -> bool:
-        """Take what no file can precede any more; return whether there was any."""
+        """Take the rows that no later row of a file can precede; return whether there are any."""
         bound = min((f.frontier() for f in self._feeds if f.holds_back()), default=(math.inf, 0))
         parts = [part for f in self._feeds for part in f.take_up_to(*bound)]
         return self._add(parts)
@@ -226,13 +271,13 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         if parts:
             rows = Arrived.join(parts)
             if len(self._feeds) > 1:
-                rows = rows.take(np.argsort(rows.key, kind="stable"))
+                rows = rows.take(np.argsort(rows.merge_time, kind="stable"))
             self._merged.append(rows)
         return bool(parts)
 
     def _read_on(self) -> bool:
-        """Read the files that the merge waits for; return whether any moved."""
-        names = self._names.renewed()
+        """Read the files that the merge waits for; return whether any delivered rows."""
+        names = self._names.rotated()
         if names is not self._names:
             self._names = names
             self._merged = [rows.renamed(names) for rows in self._merged]
@@ -241,11 +286,11 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         waiting = [f for f in self._feeds if f.holds_back()]
         first = min((f.frontier() for f in waiting), default=None)
         blocking = [f for f in waiting if not f.ready or f.frontier() == first]
-        moved = [f.fill(names) for f in blocking]
-        return any(moved)
+        filled = [f.fill(names) for f in blocking]
+        return any(filled)
 
     def _rest(self) -> Arrived:
-        """Return all that was read, for there will be no more."""
+        """Return all rows that have been read, at the end of the run."""
         for feed in self._feeds:
             if feed.recording.follow:
                 feed.finish(self._names)
@@ -264,22 +309,26 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             read = math.inf if self._is_empty() else sum(f.progress() for f in self._feeds)
             newest = max((f.newest for f in self._feeds), default=math.nan)
             self._progress.show(read, len(rows), newest, end)
-        return self._dealer.deal(rows, end)
+        return self._splitter.split(rows, end)
 
     def next_awake(self) -> datetime | None:
-        """Return a moment that is past: where nothing was due, the next look waits for itself."""
+        """Return a past moment if nothing was due: `next_batch` then waits by itself."""
         if self._busy or not self._idle:
             return None
         return AT_ONCE
 
     def snapshot(self) -> bytes:
-        """Return where the rows not yet handed on begin."""
+        """Return the state at the first row that is not emitted yet."""
         if self._final is not None:
             return self._final
         state = ReplayState(
-            _VERSION, self._ended, self._dealer.admitted, self._dealer.seen,
-            [f.state(self._merged) for f in self._feeds], self._dealer.names.snapshot(),
-        )  # fmt: skip
+            version=_VERSION,
+            ended=self._ended,
+            rigs=self._splitter.admitted,
+            seen=self._splitter.seen,
+            feeds=[f.state(self._merged) for f in self._feeds],
+            names=self._splitter.names.snapshot(),
+        )
         return seal(msgspec.msgpack.encode(state))
 
     def close(self) -> None:
@@ -297,7 +346,7 @@ def _known(state: bytes) -> ReplayState:
 
 
 def preflight(config: Config) -> None:
-    """Refuse delimited files without a dialect and tapes that no tap wrote, before any start.
+    """Refuse delimited files without a dialect and foreign tape folders, before any start.
 
     Raises
     ------
@@ -320,7 +369,7 @@ def preflight(config: Config) -> None:
 
 
 def rigs_of(config: Config) -> tuple[str, ...]:
-    """Return the rigs whose events begin the recordings (1 MiB of each), at least one."""
+    """Return the rigs in the first 1 MiB of each recording, at least one."""
     rigs: dict[str, None] = {}
     for stream in config.streams:
         if isinstance(stream, FileStream):
@@ -332,21 +381,21 @@ def remarks_on(path: str) -> list[str]:
     """Return the remarks on a recording, a sentence each."""
     if not is_xdf(path):
         return []
-    from sources import xdf  # takes long, and few have such a file
+    from sources import xdf  # a slow import for a rare format
 
     try:
         return list(xdf.load(path).remarks)
-    except (OSError, ValueError):  # gone, or changed, since it was read
+    except (OSError, ValueError):  # missing, or changed since it was read
         return []
 
 
 def sources_of(path: str) -> set[str]:
-    """Return the sources whose events begin a recording (1 MiB of it)."""
+    """Return the sources in the first 1 MiB of a recording."""
     return {source for _, source in _owners(path, "")}
 
 
 def _owners(path: str, rig: str) -> list[tuple[str, str]]:
-    """Return rigs and sources in the order in which they begin a recording."""
+    """Return rigs and sources in the order of their first rows in a recording."""
     if is_xdf(path):
         return []
     if is_delimited(path):
@@ -355,11 +404,11 @@ def _owners(path: str, rig: str) -> list[tuple[str, str]]:
     rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
     numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
     rig_of = names.rig_of()
-    return [(names.rigs[rig_of[n]], names.pairs[n][0]) for n in numbers[np.argsort(first)]]
+    return [(names.rigs[rig_of[n]], names.channels[n][0]) for n in numbers[np.argsort(first)]]
 
 
 def _line_starts(rows: Arrived) -> I64:
-    """Return where lines begin among rows."""
+    """Return the index of the first row of each line."""
     new = np.ones(len(rows), np.bool_)
     new[1:] = (rows.line[1:] != rows.line[:-1]) | (rows.feed[1:] != rows.feed[:-1])
     return np.flatnonzero(new)

@@ -1,4 +1,4 @@
-"""Rows dealt out to their rigs, as batches, which carry no more names than they need."""
+"""Split of rows into one batch for each rig; a batch carries only the names that it needs."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from sources.rows.names import REJECT
 from sources.rows.rows import Arrived, as_reject, no_notes
 
 _MAX_LISTED = 4096
-"""Names; a batch with fewer rows than there are names beyond that lists its own only."""
+"""A larger table of names than this and than the rows of a batch is cut to the names in use."""
 
 
 class RigSplitter:
-    """Knows which rigs there are.
+    """Splits rows into batches of rigs.
 
-    Events of more than `max_rigs` rigs are rejects of the configuration's rig, `too_many_rigs`;
-    which ones are admitted follows from the order of the rows alone.
+    The first `max_rigs` rigs are admitted, in the order of the rows. Events of further ones are
+    rejects of the configuration's rig (`too_many_rigs`).
 
     Parameters
     ----------
     files : list of str
         Paths by number.
     rig : str
-        Of events that name none, and of rejects; always admitted.
+        Of events without one, and of rejects; always admitted.
     max_rigs : int
     admitted, seen : list of str
-        As the attributes, of the run that is gone on with.
+        As the attributes, of the run that is resumed.
     names : Admission, optional
-        Names that are told apart; by default as many as there are at most, none of them in use.
+        Admitted names; by default `MAX_NAMES`, none of them in use.
 
     Attributes
     ----------
     admitted, seen : list of str
-        Rigs that may have batches; those that had one.
+        Rigs that are admitted; those that had a batch.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class RigSplitter:
         self.seen = list(seen)
         self.names = names or Admission()
 
-    def deal(self, rows: Arrived, end: bool) -> list[tuple[str, Batch]]:
-        """Return one batch a rig; at the end one for every rig there was."""
-        rows = self._told_apart(rows)
-        batches = {rig: self._batch(rig, part, end) for rig, part in self._split(rows)}
+    def split(self, rows: Arrived, end: bool) -> list[tuple[str, Batch]]:
+        """Return one batch a rig; at the end one for every rig of the run."""
+        rows = self._admit_names(rows)
+        batches = {rig: self._batch(rig, part, end) for rig, part in self._by_rig(rows)}
         self.seen += [rig for rig in batches if rig not in self.seen]
         if end:
             nothing = rows.take(slice(0, 0))
@@ -71,7 +71,7 @@ class RigSplitter:
                     batches[rig] = self._batch(rig, nothing, end)
         return list(batches.items())
 
-    def _split(self, rows: Arrived) -> list[tuple[str, Arrived]]:
+    def _by_rig(self, rows: Arrived) -> list[tuple[str, Arrived]]:
         if not len(rows):
             return []
         names = rows.names
@@ -97,7 +97,7 @@ class RigSplitter:
         return rig in self.admitted
 
     def _refuse(self, rows: Arrived, rig: I32, refused: Bool) -> tuple[Arrived, I32]:
-        """Turn events of further rigs into rejects; their ticks are nothing."""
+        """Turn events of further rigs into rejects; drop their ticks."""
         rig = rig.copy()
         at = np.flatnonzero(refused & (rows.name >= 0))
         rigs = [rows.names.rigs[n] for n in rig[at].tolist()]
@@ -106,8 +106,8 @@ class RigSplitter:
         keep = np.flatnonzero((rig == 0) | ~refused)
         return rows.take(keep), rig[keep]
 
-    def _told_apart(self, rows: Arrived) -> Arrived:
-        """Turn events of names that are too many into rejects of one source."""
+    def _admit_names(self, rows: Arrived) -> Arrived:
+        """Turn events of names that are not admitted into rejects of one source."""
         channels = np.flatnonzero(rows.name >= 0)
         if len(channels):
             refused = self.names.refused(rows.names, rows.name[channels].astype(np.int64))
@@ -128,13 +128,12 @@ class RigSplitter:
         if rows.notes is not None:
             notes[:] = rows.notes
         for k, (i, line) in enumerate(zip(at.tolist(), rows.line[at].tolist(), strict=True)):
-            source, key = rows.names.pairs[name[i]]
+            source, key = rows.names.channels[name[i]]
+            where = f"{self._files[rows.feed[i]]}:{line}"
             sample = {"rig": rigs[k]} if rigs else {}
             sample |= {"source": source, "key": key}
-            notes[i] = Reject(
-                0, reason, source if rigs else OTHERS, f"{self._files[rows.feed[i]]}:{line}",
-                msgspec.json.encode(sample)[:MAX_SAMPLE],
-            )  # fmt: skip
+            data = msgspec.json.encode(sample)[:MAX_SAMPLE]
+            notes[i] = Reject(0, reason, source if rigs else OTHERS, where, data)
         name[at], value[at] = REJECT, np.nan
         return replace(rows, name=name, value=value, notes=notes)
 
@@ -144,6 +143,7 @@ class RigSplitter:
         turned: list[StreamStatus] = []
         if rows.notes is not None:
             kept = rows.name != REJECT
+            # place[i] = number of kept rows before row i
             place = np.cumsum(kept) - kept
             rejects = [
                 msgspec.structs.replace(as_reject(note), row=row)
@@ -183,11 +183,11 @@ class RigSplitter:
 
 
 def _listed(rows: Arrived) -> tuple[tuple[tuple[str, str], ...], I32]:
-    """Return names and, into them, the number of each row; below 0: a tick."""
+    """Return names, and the index of each row into them; below 0: a tick."""
     name = np.maximum(rows.name, -1)
-    pairs = rows.names.pairs
-    if len(pairs) <= max(len(rows), _MAX_LISTED):
-        return rows.names.listed(), name
+    channels = rows.names.channels
+    if len(channels) <= max(len(rows), _MAX_LISTED):
+        return rows.names.as_tuple(), name
     own, place = np.unique(name, return_inverse=True)
     ticks = int(own[0] < 0) if len(own) else 0
-    return tuple(pairs[n] for n in own[ticks:].tolist()), (place - ticks).astype(np.int32)
+    return tuple(channels[n] for n in own[ticks:].tolist()), (place - ticks).astype(np.int32)

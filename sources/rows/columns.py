@@ -1,15 +1,14 @@
-"""Lines that differ in their numbers only, read as columns without an object a line.
+"""Column reader for lines that differ in their numbers only, without an object a line.
 
 A recording repeats few *layouts*: the same text around other numbers. A layout is learnt from
-a line that the parser has accepted. A line fits when its text agrees byte for byte and its
-numbers are plain decimals, so that a fit means what the parser would have said; all else is
-left to the parser.
+a line that the parser has accepted. A line fits if its text agrees byte for byte and its numbers
+are plain decimals, so that a fit gives the result of the parser. The parser reads all other lines.
 
-The numbers come out bit for bit as from a parser that rounds correctly: the digits make an
-integer m below 2^53 with k decimals, m and 10^k are exact in float64, and IEEE division rounds
+The numbers equal, bit for bit, those of a parser that rounds correctly: the digits make an
+integer m below 2^53 with k decimals. m and 10^k are exact in float64, and IEEE division rounds
 m / 10^k correctly (Clinger 1990, "How to read floating point numbers accurately").
 
-Eight digits are read at once from a 64-bit word (the first digit in the lowest byte):
+Eight digits are read at once from a 64-bit block (the first digit in the lowest byte):
 x = 10 x + (x >> 8), then 100 x + (x >> 16), then 10^4 x + (x >> 32), each masked to its lanes.
 """
 
@@ -30,16 +29,16 @@ from sources.rows.names import Owner
 from sources.rows.one_line import BROKEN
 
 U64: TypeAlias = NDArray[np.uint64]
-Words: TypeAlias = tuple[np.uint64, ...]
+Blocks: TypeAlias = tuple[np.uint64, ...]
 
 SLOTS = ("ts", "value", "rx", "seq")
-"""What a number can mean."""
-_MAX_LENGTH = 512
-"""Of a line that is worth a layout (bytes)."""
-PADDING = _MAX_LENGTH + 16
+"""Meanings of a number."""
+_MAX_LAYOUT_LINE = 512
+"""Of a line with a layout (bytes)."""
+PADDING = _MAX_LAYOUT_LINE + 16
 _MAX_NUMBERS = 16
 _MAX_DIGITS = 16
-"""On one side of the point; with more, the parser reads the line."""
+"""On one side of the point; the parser reads lines with more."""
 _EXACT = 9.0e15
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|(-?[0-9]+(?:\.[0-9]+)?)(?![0-9.eE+-])')
 _MARK = re.compile(rb"[,.]")
@@ -51,25 +50,25 @@ _STEPS = tuple(
     (np.uint64(10**n), np.uint64(8 * n), np.uint64(lanes))
     for n, lanes in ((1, 0x00FF00FF00FF00FF), (2, 0x0000FFFF0000FFFF), (4, 0x00000000FFFFFFFF))
 )
-_LEAST = np.array([np.inf, 0.0, *(10.0**n for n in range(1, _MAX_DIGITS)), np.inf])
-"""The least number of so many digits: no digit is no number, a leading zero is not JSON."""
+_MIN_NUMBER = np.array([np.inf, 0.0, *(10.0**n for n in range(1, _MAX_DIGITS)), np.inf])
+"""By number of digits: none is no number, and a leading zero is not JSON."""
 _SCALE = np.array([1.0, np.nan, *(10.0**n for n in range(1, _MAX_DIGITS + 1)), np.nan])
-"""By length of the fraction, its point included: none, a point alone, a point and digits."""
+"""10^k by length of the fraction with its point: none, a point alone, a point and digits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A chunk of whole lines, padded on both sides; places count from the padding's begin.
+    """A chunk of whole lines, padded on both sides; offsets count from the start of the padding.
 
     Attributes
     ----------
     bytes_ : uint8
     marks : int64
-        Places of all commas, points and newlines, rising.
+        Offsets of all commas, points and newlines, rising.
     first, count : int64 (lines,)
-        Of each line's marks in `marks`, its newline not counted.
+        Index of each line's first mark, and number of its marks without the newline.
     start, stop : int64 (lines,)
-        Places of the line's first byte and of its newline.
+        Offsets of the first byte of each line and of its newline.
     """
 
     bytes_: NDArray[np.uint8]
@@ -79,8 +78,8 @@ class Text:
     start: I64
     stop: I64
 
-    def words(self, at: I64, count: int) -> U64:
-        """Return `count` words (n, count) from each of the places (n,) on."""
+    def blocks(self, at: I64, count: int) -> U64:
+        """Return `count` 64-bit blocks (n, count) from each of the offsets (n,) on."""
         size = 8 * count
         shape = (len(self.bytes_) - size + 1,)
         every: NDArray[Any] = as_strided(self.bytes_[:size].view(f"V{size}"), shape, (1,))
@@ -89,7 +88,7 @@ class Text:
 
 
 def survey(chunk: bytes) -> Text:
-    """Find the lines of a chunk, which ends with a newline, and their marks; not empty lines."""
+    """Find the lines of a chunk, which ends with a newline, and their marks; skip empty lines."""
     padding = bytes(PADDING)
     bytes_ = np.frombuffer(b"".join((padding, chunk, padding)), np.uint8)
     body = bytes_[PADDING:-PADDING]
@@ -118,18 +117,19 @@ class Layout:
     pieces : tuple of bytes
         Before, between and after the numbers.
     slots : tuple of int
-        What each number means, an index into `SLOTS`; -1 where it has no meaning.
+        Meaning of each number, an index into `SLOTS`; -1 without one.
     points : tuple
-        Which mark is the number's point, None without one.
+        Index of the mark that is the number's point; None without one.
     ends : tuple of (mark, back)
-        The number ends so far before that mark; the last one's end follows from the line's.
+        The number ends `back` bytes before the mark. The last
+        one is found from the end of the line.
     marks : int
-        In the whole line.
-    checks : tuple of (piece, words, masks)
-        The pieces as words, longest first: that is the one with the names.
+        Number of marks in the line.
+    checks : tuple of (piece, blocks, masks)
+        The pieces as 64-bit blocks, longest first: the longest one holds the names.
     owner : (rig or None, source, key)
     own_time : bool
-        As in `Meta`; True where nothing is said.
+        As in `Meta`; True by default.
     """
 
     pieces: tuple[bytes, ...]
@@ -137,22 +137,22 @@ class Layout:
     points: tuple[int | None, ...]
     ends: tuple[tuple[int, int], ...]
     marks: int
-    checks: tuple[tuple[int, Words, Words], ...]
+    checks: tuple[tuple[int, Blocks, Blocks], ...]
     owner: Owner
     own_time: bool
 
     def fit(self, text: Text, lines: I64) -> tuple[I64, I64]:
-        """Find the lines whose text agrees, and where their numbers are.
+        """Find the lines whose text agrees, and the spans of their numbers.
 
         Parameters
         ----------
         lines : int64 (n,)
-            Those to try.
+            Candidates.
 
         Returns
         -------
         lines : int64 (m,)
-            Those that fit, if their numbers do.
+            Lines that fit if their numbers do.
         spans : int64 (numbers, 3, m)
             Start, point and end of each number; without a point, point is end.
         """
@@ -163,10 +163,10 @@ class Layout:
         for j, (mark, back) in enumerate(self.ends, 1):
             np.subtract(text.marks[first + mark], back, out=at[j])
         np.subtract(text.stop[lines], len(self.pieces[-1]), out=at[-1])
-        for piece, words, masks in self.checks:
-            found = text.words(at[piece], len(words))
+        for piece, blocks, masks in self.checks:
+            found = text.blocks(at[piece], len(blocks))
             differ = np.zeros(len(lines), np.uint64)
-            for j, (word, mask) in enumerate(zip(words, masks, strict=True)):
+            for j, (word, mask) in enumerate(zip(blocks, masks, strict=True)):
                 differ |= (found[:, j] ^ word) & mask if mask != _ALL else found[:, j] ^ word
             same = differ == 0
             if not same.all():
@@ -183,26 +183,26 @@ _ALL = np.uint64(2**64 - 1)
 
 
 def learn(line: bytes, parser: Decoder[Event]) -> Layout | None:
-    """Return the layout of a line that the parser accepts; None if there is none to rely on.
+    """Return the layout of a line that the parser accepts; None if there is no certain one.
 
-    What a number means is asked of the parser: it is shown other numbers in their places.
+    The parser reads the line with other numbers; their places in the event are their meanings.
     """
     tokens = [m for m in _TOKEN.finditer(line) if m[1] is not None]
-    if len(line) > _MAX_LENGTH or len(tokens) > _MAX_NUMBERS:
+    if len(line) > _MAX_LAYOUT_LINE or len(tokens) > _MAX_NUMBERS:
         return None
     cuts = [0, *(i for m in tokens for i in m.span()), len(line)]
     pieces = tuple(line[a:b] for a, b in zip(cuts[::2], cuts[1::2], strict=True))
     dotted = [b"." in m[1] for m in tokens]
-    shown = [b"%d.0" % j if dot else b"%d" % j for j, dot in enumerate(dotted, 100)]
+    probes = [b"%d.0" % j if dot else b"%d" % j for j, dot in enumerate(dotted, 100)]
     try:
-        event = parser.decode(b"".join(p + n for p, n in zip(pieces, [*shown, b""], strict=True)))
+        event = parser.decode(b"".join(p + n for p, n in zip(pieces, [*probes, b""], strict=True)))
     except BROKEN:
         return None
     meta = event.meta
     seen = (event.ts, event.value, meta.rx if meta else None, meta.seq if meta else None)
     meaning = {number: slot for slot, number in enumerate(seen) if number is not None}
     slots = tuple(meaning.pop(j, -1) for j in range(100, 100 + len(tokens)))
-    if meaning:  # a number that is no plain decimal
+    if meaning:  # a number that is not a plain decimal
         return None
     marks, points, ends = len(_MARK.findall(pieces[0])), [], []
     for dot, piece in zip(dotted, pieces[1:], strict=True):
@@ -221,13 +221,13 @@ def learn(line: bytes, parser: Decoder[Event]) -> Layout | None:
     )
 
 
-def _checks(pieces: tuple[bytes, ...]) -> tuple[tuple[int, Words, Words], ...]:
-    def words(data: bytes) -> Words:
+def _checks(pieces: tuple[bytes, ...]) -> tuple[tuple[int, Blocks, Blocks], ...]:
+    def blocks(data: bytes) -> Blocks:
         data += bytes(-len(data) % 8)
         return tuple(np.frombuffer(data, "<u8"))
 
     order = sorted(range(len(pieces)), key=lambda j: -len(pieces[j]))
-    return tuple((j, words(pieces[j]), words(b"\xff" * len(pieces[j]))) for j in order)
+    return tuple((j, blocks(pieces[j]), blocks(b"\xff" * len(pieces[j]))) for j in order)
 
 
 def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
@@ -244,8 +244,9 @@ def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
     -------
     numbers : float64 (n,)
     good : bool (n,)
-        Where it is False the parser has to judge: no plain decimal, too many digits, or -0.
+        False where the parser has to decide: no plain decimal, too many digits, or -0.
     """
+    # value = (whole 10^k + fraction) / 10^k, k digits behind the point
     start, point, end = spans
     negative = text.bytes_[start] == 45
     digits = point - start
@@ -253,7 +254,7 @@ def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
     np.minimum(digits, _MAX_DIGITS + 1, out=digits)
     np.maximum(digits, 0, out=digits)
     number, good = read_digits(text, point, digits)
-    good &= number >= _LEAST[digits]
+    good &= number >= _MIN_NUMBER[digits]
     fraction = end - point
     if fraction.any():
         np.minimum(fraction, _MAX_DIGITS + 2, out=fraction)
@@ -276,21 +277,24 @@ def read_numbers(text: Text, spans: I64, sign: int = 46) -> tuple[F64, Bool]:
 
 
 def read_digits(text: Text, end: I64, count: I64) -> tuple[F64, Bool]:
-    """Read the integer of `count` digits that ends before `end`; above 16 it is wrong."""
+    """Read the integer of `count` digits, at most 16, that ends before `end`."""
     if count.max(initial=0) <= 8:
-        return _eight(text.words(end - 8, 1)[:, 0], count)
-    words = text.words(end - 16, 2)
-    number, good = _eight(words[:, 1], np.minimum(count, 8))
-    high, fine = _eight(words[:, 0], np.minimum(np.maximum(count - 8, 0), 8))
+        return _eight(text.blocks(end - 8, 1)[:, 0], count)
+    blocks = text.blocks(end - 16, 2)
+    number, good = _eight(blocks[:, 1], np.minimum(count, 8))
+    high, fine = _eight(blocks[:, 0], np.minimum(np.maximum(count - 8, 0), 8))
     high *= 1e8
     number += high
     good &= fine
     return number, good
 
 
-def _eight(word: U64, count: I64) -> tuple[F64, Bool]:
-    """Read the last `count` of eight bytes as digits."""
-    x = word ^ _ZEROS
+def _eight(block: U64, count: I64) -> tuple[F64, Bool]:
+    """Read the last `count` of eight bytes as digits.
+
+    A byte is a digit if byte ^ 0x30 <= 9: byte + 0x76 then leaves the top bit clear.
+    """
+    x = block ^ _ZEROS
     x &= _KEEP[count]
     wrong = x + _OVER_NINE
     wrong |= x

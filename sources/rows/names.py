@@ -1,4 +1,4 @@
-"""Names of channels and rigs as small numbers, in bounded room."""
+"""Names of channels and rigs as small numbers, in a bounded table."""
 
 from __future__ import annotations
 
@@ -6,69 +6,72 @@ from typing import TypeAlias
 
 import numpy as np
 
+from operators.limits import MAX_NAME_LENGTH, MAX_NAMES
 from operators.types import I32
 
 Owner: TypeAlias = tuple[str | None, str, str]
 """Rig (None: that of the configuration), source and key."""
 
 REJECT = -2
-"""In place of a name: the row could not be decoded."""
-MAX_LENGTH = 255
-_MAX_NAMES = 65_536
+"""Number of a row that could not be decoded."""
 _MAX_CHARACTERS = 8 << 20
 _UNFIT = frozenset("/\\\x7f") | {chr(c) for c in range(32)}
 
 
 def is_rig(name: str) -> bool:
-    """Whether a rig may be called so: it becomes the name of a folder."""
-    return 0 < len(name.encode()) <= MAX_LENGTH and name[0] != "." and _UNFIT.isdisjoint(name)
+    """Whether a text is a valid name of a rig: it becomes the name of a folder."""
+    return 0 < len(name.encode()) <= MAX_NAME_LENGTH and name[0] != "." and _UNFIT.isdisjoint(name)
 
 
 def tick_of(rig: int) -> int:
-    """Return what a tick of the host clock has in place of a name; its own inverse."""
+    """Return the number of a tick of the host clock of a rig; its own inverse."""
     return REJECT - 1 - rig
 
 
 class Names(dict[Owner, int]):
-    """Numbers by owner: what is not in it yet is entered; an unfit name is `REJECT`.
+    """Numbers by owner: a new owner is entered; an invalid name is `REJECT`.
 
-    Bounded: `renewed` begins another table when this one holds 65,536 names or 8 Mi characters,
-    so that hostile names cost time, not room; a live run begins another one earlier. Rows keep
-    the table by which they were numbered.
+    Bounded: `rotated` begins another table after 65,536 names or 8 Mi characters, so that hostile
+    names cost time, not memory; a live run begins another one earlier. Rows keep the table by
+    which they were numbered.
 
     Attributes
     ----------
-    pairs : list of (source, key)
+    channels : list of (source, key)
         By number.
     rigs : list of str
-        That of the configuration is the first.
+        The first is that of the configuration.
     """
 
     def __init__(self, rig: str) -> None:
         super().__init__()
-        self.pairs: list[tuple[str, str]] = []
+        self.channels: list[tuple[str, str]] = []
         self.rigs = [rig]
         self._rig_of: list[int] = []
         self._rig_numbers = {rig: 0}
         self._characters = 0
-        self._pairs: tuple[tuple[str, str], ...] = ()
+        self._tuple: tuple[tuple[str, str], ...] = ()
         self._rigs: I32 = np.empty(0, np.int32)
         self._known = 0
 
     def __missing__(self, owner: Owner) -> int:
         rig, source, key = owner
-        if len(source) > MAX_LENGTH or len(key) > MAX_LENGTH or not (rig is None or is_rig(rig)):
+        if (
+            len(source) > MAX_NAME_LENGTH
+            or len(key) > MAX_NAME_LENGTH
+            or not (rig is None or is_rig(rig))
+        ):
             return REJECT
         return self.add(owner)
 
     def add(self, owner: Owner) -> int:
-        """Return the number of an owner that is known to be fit."""
+        """Return the number of a valid owner."""
         rig, source, key = owner
         full = (self.rigs[0] if rig is None else rig, source, key)
         number = self.get(full)
         if number is None:
-            number = self[full] = len(self.pairs)
-            self.pairs.append((source, key))
+            number = self[full] = len(self.channels)
+            self.channels.append((source, key))
             self._rig_of.append(self.rig(rig))
         self[owner] = number
         self._characters += len(source) + len(key)
@@ -84,17 +87,17 @@ class Names(dict[Owner, int]):
             self._characters += len(name)
         return number
 
-    def renewed(self, most: int | None = None) -> Names:
-        """Return this table, or an empty one when this holds `most` names, 65,536 by default."""
+    def rotated(self, max_names: int | None = None) -> Names:
+        """Return this table, or an empty one if this holds `max_names` names (65,536)."""
         names = len(self) + len(self.rigs)
-        full = names > (most or _MAX_NAMES) or self._characters > _MAX_CHARACTERS
+        full = names > (max_names or MAX_NAMES) or self._characters > _MAX_CHARACTERS
         return Names(self.rigs[0]) if full else self
 
-    def listed(self) -> tuple[tuple[str, str], ...]:
-        """Return `pairs` as a batch carries them: the same object while nothing is new."""
-        if len(self._pairs) != len(self.pairs):
-            self._pairs = tuple(self.pairs)
-        return self._pairs
+    def as_tuple(self) -> tuple[tuple[str, str], ...]:
+        """Return `channels` as a tuple: the same object until a channel is added."""
+        if len(self._tuple) != len(self.channels):
+            self._tuple = tuple(self.channels)
+        return self._tuple
 
     def rig_of(self) -> I32:
         """Return the rig's number of each name."""

@@ -1,4 +1,4 @@
-"""One line, part by part: what of it can be used, and what is wrong with the rest."""
+"""Parser of one line, part by part: its usable rows, and the reason for each other part."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from operators.events import Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import MAX_LOST
-from sources.rows.names import MAX_LENGTH, REJECT, Names, is_rig, tick_of
+from sources.rows.names import REJECT, Names, is_rig, tick_of
 
-MAX_LINE = 1 << 20
-MAX_STAMP_S = 1e12
 MAX_ELEMENTS = 65_536
-"""Of an array; those beyond are one refusal, with their count."""
+"""Of an array; further ones are one reject with their count."""
 _MAX_DEPTH = 128
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 MAX_SHALLOW = 2 * _MAX_DEPTH
-"""A line of JSON this short cannot be nested too deep."""
+"""A line of JSON of at most this length cannot be nested too deep."""
 
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 NAN = float("nan")
 
 
 class Row(NamedTuple):
-    """What becomes of a line, or of one element of its array.
+    """The result of a line, or of one element of its array.
 
-    `name` as in `Rows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. A refusal
-    stands for so many `events`. `note` is that of a recorded loss or turn.
+    `name` as in `DecodedRows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. A reject
+    stands for `events` events. `note` is that of a recorded loss or change of a stream.
     """
 
     name: int
@@ -49,7 +47,7 @@ class Row(NamedTuple):
 
 
 class _Parts(msgspec.Struct, gc=False):
-    """A line's parts as they stand there; empty where there is none."""
+    """The raw parts of a line; empty where there is none."""
 
     ts: Raw = Raw()
     source: Raw = Raw()
@@ -73,19 +71,19 @@ class _MetaParts(msgspec.Struct, gc=False):
 
 
 class UnreadLine(msgspec.Struct, gc=False):
-    """What a live run could not use, as it is recorded."""
+    """Inputs that a live run could not use, as recorded."""
 
     reason: Reason
-    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
-    where: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
+    where: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
     sample: Annotated[bytes, msgspec.Meta(max_length=MAX_SAMPLE)]
     count: Annotated[int, msgspec.Meta(ge=1, le=MAX_LOST)]
 
 
 class Link(msgspec.Struct, gc=False):
-    """A live stream that came up or went down, as it is recorded."""
+    """A live stream that came up or went down, as recorded."""
 
-    source: Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
+    source: Annotated[str, msgspec.Meta(max_length=MAX_NAME_LENGTH)]
     up: bool
 
 
@@ -106,7 +104,7 @@ class _RefusedError(Exception):
 
 
 def is_sound(line: bytes) -> bool:
-    """Whether a line is text that nests no deeper than the parser may go at any call depth."""
+    """Whether a line is UTF-8 text within the nesting depth that the parser accepts."""
     if len(line) > MAX_SHALLOW and line.count(b"[") + line.count(b"{") > _MAX_DEPTH:
         depth = deepest = 0
         for c in _STRINGS.sub(b"", line):
@@ -124,7 +122,7 @@ def is_sound(line: bytes) -> bool:
 
 
 def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
-    """Return the rows of a line: none if it is blank, one a number, one for what is refused.
+    """Return the rows of a line: none if it is blank, one a number, one for each rejected part.
 
     `per_second` units of the source's stamps make a second.
     """
@@ -144,8 +142,8 @@ def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
             return [_lost(parts.lost)]
         source = _name(parts.source)
         return list(_rows(parts, source, names, per_second))
-    except _RefusedError as refused:
-        return [Row(REJECT, reason=refused.reason, source=source)]
+    except _RefusedError as error:
+        return [Row(REJECT, reason=error.reason, source=source)]
 
 
 def _parts(line: bytes) -> _Parts:
@@ -154,14 +152,14 @@ def _parts(line: bytes) -> _Parts:
     try:
         return _PARTS.decode(line)
     except msgspec.ValidationError:
-        wrong: Reason = "schema"  # if it is JSON at all
+        reason: Reason = "schema"  # unless it is not JSON
     except BROKEN:
-        wrong = "json"
+        reason = "json"
     try:
         _RAW.decode(line)
     except BROKEN:
-        wrong = "json"
-    raise _RefusedError(wrong)
+        reason = "json"
+    raise _RefusedError(reason)
 
 
 def _lost(raw: Raw) -> Row:
@@ -184,7 +182,7 @@ def _turned(raw: Raw) -> StreamStatus | None:
 
 
 def _step(raw: Raw) -> None:
-    """Refuse a step of the wall clock that is no number: such a line is no tape's."""
+    """Refuse a step of the wall clock that is no number: no tape holds such a line."""
     if raw and _number(raw) is None:
         raise _RefusedError("schema")
 
@@ -211,8 +209,8 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
             if bytes(element)[:1] == b'"':
                 raise _RefusedError("text")
             number = _value(element)
-        except _RefusedError as refused:
-            yield Row(REJECT, reason=refused.reason, source=source)
+        except _RefusedError as error:
+            yield Row(REJECT, reason=error.reason, source=source)
         else:
             yield Row(names.add((rig, source, f"{key}[{i}]")), ts, number, rx, seq)
     if more := len(elements[MAX_ELEMENTS:]):
@@ -220,7 +218,7 @@ def _rows(parts: _Parts, source: str, names: Names, per_second: float) -> Iterat
 
 
 def _number(raw: Raw | bytes) -> float | None:
-    """Return a number, infinity for one beyond float64, None for what is none."""
+    """Return a number; infinity beyond float64; None for all else."""
     try:
         return _FLOAT.decode(raw)
     except msgspec.ValidationError:
@@ -249,7 +247,7 @@ def _name(raw: Raw) -> str:
         name = _TEXT.decode(raw)
     except msgspec.DecodeError:
         raise _RefusedError("schema") from None
-    if len(name) > MAX_LENGTH:
+    if len(name) > MAX_NAME_LENGTH:
         raise _RefusedError("schema")
     return name
 
@@ -264,7 +262,7 @@ def _rig(raw: Raw) -> str | None:
 
 
 def _meta(raw: Raw) -> tuple[float, int, bool]:
-    """Return arrival, number, and whether the sender gave the time."""
+    """Return arrival, sequence number, and whether the sender stamped the event."""
     if not raw or bytes(raw) == b"null":
         return NAN, -1, True
     try:

@@ -1,4 +1,4 @@
-"""Rows of a recording as columns, before they are dealt out to rigs."""
+"""Rows of a recording as columns, before they are split by rig."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class DecodedRows:
     Attributes
     ----------
     names : Names
-        What `name` points into.
+        Table that `name` points into.
     name : int32 (n,)
-        At least 0: a channel; -2: a reject, all its numbers NaN; below: a tick (`tick_of`).
+        At least 0: a channel; -2: a reject; below: a tick (`tick_of`).
     ts, rx, value : float64 (n,)
-        As in `Batch`; `value` is NaN for markers, ticks and rejects, and for them only; of
-        rejects all are.
+        As in `Batch`; `value` is NaN for markers, ticks and rejects only; all three are NaN for
+        rejects.
     stamped : bool (n,)
     seq : int64 (n,)
     line : int64 (n,)
         Byte offset of the line; elements of an array share it.
     notes : object (n,) or None
-        The text of a marker, the `Reject` of a reject, what a tick tells of a stream (`Turned`),
-        None for others; None where all are.
+        The text of a marker, the `Reject` of a reject, the `StreamStatus` of a tick, else None;
+        None instead of the array where all are None.
     """
 
     names: Names
@@ -52,7 +52,7 @@ class DecodedRows:
         return len(self.name)
 
     def take(self, which: slice | I64) -> Self:
-        """Return some of the rows; a slice does not copy."""
+        """Return a selection of the rows; a slice does not copy."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, column in columns.items():
             if isinstance(column, np.ndarray):
@@ -61,17 +61,19 @@ class DecodedRows:
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
-        """Put rows that share their names one after another."""
+        """Concatenate rows that share their table of names."""
         if len(parts) == 1:
             return parts[0]
         columns = {
             f.name: np.concatenate([getattr(p, f.name) for p in parts])
-            for f in fields(cls) if f.name not in ("names", "notes")
-        }  # fmt: skip
+            for f in fields(cls)
+            if f.name not in ("names", "notes")
+        }
         notes = None
         if any(p.notes is not None for p in parts):
-            notes = np.concatenate([no_notes(len(p)) if p.notes is None else p.notes
-                                    for p in parts])  # fmt: skip
+            notes = np.concatenate(
+                [no_notes(len(p)) if p.notes is None else p.notes for p in parts]
+            )
         return cls(names=parts[0].names, notes=notes, **columns)
 
     def renamed(self, names: Names) -> Self:
@@ -83,7 +85,7 @@ class DecodedRows:
         new = numbers.copy()
         for k, number in enumerate(numbers.tolist()):
             if number >= 0:
-                new[k] = names.add((old.rigs[rig_of[number]], *old.pairs[number]))
+                new[k] = names.add((old.rigs[rig_of[number]], *old.channels[number]))
             elif tick_of(number) >= 0:
                 new[k] = tick_of(names.rig(old.rigs[tick_of(number)]))
         name = new[place]
@@ -93,26 +95,26 @@ class DecodedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived(DecodedRows):
-    """Rows whose arrival has been judged.
+    """Rows with the verdicts of the arrival check.
 
     Attributes
     ----------
     feed : int32 (n,)
-        The file they come from.
+        Number of the file.
     wild : bool (n,)
         As in `Batch`.
-    key : float64 (n,)
+    merge_time : float64 (n,)
         Newest accepted arrival of the file up to this row: files are merged by it.
-    running : float64 (n,)
-        The arrival that the next row is compared with.
+    reference_arrival : float64 (n,)
+        The arrival with which the next row is compared.
     calm : bool (n,)
-        No verdict on later rows has been passed together with this row's.
+        No later row shares the verdict of this row.
     """
 
     feed: I32
     wild: Bool
-    key: F64
-    running: F64
+    merge_time: F64
+    reference_arrival: F64
     calm: Bool
 
     @classmethod
@@ -120,12 +122,25 @@ class Arrived(DecodedRows):
         """Return no rows."""
         f64, i64 = np.empty(0, np.float64), np.empty(0, np.int64)
         i32, flag = np.empty(0, np.int32), np.empty(0, np.bool_)
-        return cls(names=names, name=i32, ts=f64, rx=f64, value=f64, stamped=flag, seq=i64,
-                   line=i64, feed=i32, wild=flag, key=f64, running=f64, calm=flag)  # fmt: skip
+        return cls(
+            names=names,
+            name=i32,
+            ts=f64,
+            rx=f64,
+            value=f64,
+            stamped=flag,
+            seq=i64,
+            line=i64,
+            feed=i32,
+            wild=flag,
+            merge_time=f64,
+            reference_arrival=f64,
+            calm=flag,
+        )
 
 
 def no_notes(n: int) -> Notes:
-    """Return notes on n rows that need none."""
+    """Return n empty notes."""
     return np.full(n, None, np.object_)
 
 

@@ -1,9 +1,8 @@
-"""What a tap leaves behind, and reading it as one recording.
+"""Tapes: the recordings that a tap writes, read as one recording.
 
-A tape is a folder: segments of lines, and `tape.json`, which tells their order, where each
-begins, and how it is to be found: size and SHA-256 of its unpacked bytes. Each segment is a
-recording by itself; the tape is one too, with the byte offsets of all of them together, so that
-nothing tells where one segment ends and the next begins.
+A tape is a folder: segments of lines, and `tape.json` with their order, their offsets, and the
+size and SHA-256 of their unpacked bytes. Each segment is a recording by itself. The tape is one as
+well, with offsets that count through all segments, so that segment ends have no effect.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from sources.recordings.recording import Mark, Piece, Recording, UnusableError
 MANIFEST = TAPE
 VERSION = 1
 MAX_BYTES = 64 << 20
-"""Of a manifest that is read."""
+"""Of a manifest."""
 _SEGMENT = re.compile(r"\d{6,12}\.ndjson")
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{1,9})?")
 _BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -43,16 +42,16 @@ class Segment(msgspec.Struct):
 
 
 class Manifest(msgspec.Struct):
-    """What a tape says of itself.
+    """The contents of `tape.json`.
 
     Attributes
     ----------
     rig, config : str
         Of the run; the fingerprint of its configuration.
     snapshots : int
-        How often the run could have gone on from a later place than the tape's beginning.
+        Number of snapshots from which the run could resume later than at the tape's start.
     ended : bool
-        The run has come to its end.
+        The run has ended.
     """
 
     version: int
@@ -64,27 +63,27 @@ class Manifest(msgspec.Struct):
 
 
 def segment_name(number: int) -> str:
-    """Return what a segment is called: no other name is one."""
+    """Return the name of a segment: no other name is valid."""
     return f"{number:06}.ndjson"
 
 
 def is_run(name: str) -> bool:
-    """Whether a folder in `tap.dir` has the name that a tap gives to the tape of a run."""
+    """Whether a folder in `tap.dir` has the name of a tape."""
     return _RUN.fullmatch(name) is not None
 
 
 def is_tape(path: str) -> bool:
-    """Whether a path is that of a tape."""
+    """Whether a folder is a tape."""
     return os.path.lexists(Path(path) / MANIFEST)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return what a tape says of itself, none of whose names leads out of its folder.
+    """Return the manifest of a tape; no name in it leads out of its folder.
 
     Raises
     ------
     ValueError
-        It cannot be read, or is none that a tap has written; it is named.
+        The manifest cannot be read, or was not written by a tap; it is named.
     """
     path = folder / MANIFEST
     try:
@@ -110,13 +109,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def segment_path(folder: Path, segment: Segment) -> Path:
-    """Return where a segment lies, packed or plain."""
+    """Return the path of a segment, packed or plain."""
     packed = folder / f"{segment.name}.zst"
     return packed if packed.exists() else folder / segment.name
 
 
 def faults(folder: Path) -> list[str]:
-    """Return what of a tape is not as it was written, a line each."""
+    """Return a line for each segment that is missing or changed."""
     found = []
     for segment in read_manifest(folder).segments:
         path = segment_path(folder, segment)
@@ -146,19 +145,19 @@ class Tape:
         Of its folder.
     mark : Mark, optional
     growing : bool
-        The tape is gone on with: it has an end for now only.
+        The tape is continued: its end is temporary.
 
     Attributes
     ----------
     ended, idle : bool
-        All was read: for good, or for now.
+        The tape was read to its final or temporary end.
     size : int
         Of all segments on the disk (bytes).
 
     Raises
     ------
     OSError, ValueError
-        A segment that is needed is not there, or is shorter than the mark says.
+        A needed segment is missing, or is shorter than the mark.
     """
 
     follow = False
@@ -170,21 +169,21 @@ class Tape:
         self._growing = growing
         folder = Path(path)
         every = [(s.begin, segment_path(folder, s)) for s in read_manifest(folder).segments]
-        there = [part for part in every if part[1].exists()]
-        offset = mark.offset if mark else min((begin for begin, _ in there), default=0)
+        existing = [part for part in every if part[1].exists()]
+        offset = mark.offset if mark else min((begin for begin, _ in existing), default=0)
         needed = max((begin for begin, _ in every if begin <= offset), default=0)
         missing = next((part for b, part in every if b >= needed and not part.exists()), None)
         if missing or (every and every[0][0] > offset):
             raise FileNotFoundError(f"segment not found: {missing or path}")
-        self.size = sum(part.stat().st_size for _, part in there)
-        self._parts = [part for part in there if part[0] >= needed]
+        self.size = sum(part.stat().st_size for _, part in existing)
+        self._parts = [part for part in existing if part[0] >= needed]
         self._done = self.size - sum(part.stat().st_size for _, part in self._parts)
         self._begin = self._offset = offset
         self._current: Recording | None = None
         self._open(offset)
 
     def _open(self, offset: int) -> None:
-        """Go on with the next segment, at an offset of the tape."""
+        """Continue with the next segment, at an offset of the tape."""
         self.close()
         self._current = None
         if self._parts:
@@ -192,7 +191,7 @@ class Tape:
             self._current = Recording(str(path), mark=Mark(offset - self._begin), own=True)
 
     def read(self) -> list[Piece]:
-        """Return what comes next; nothing at the end."""
+        """Return the next pieces; none at the end."""
         while self._current is not None:
             pieces = [p._replace(offset=p.offset + self._begin) for p in self._current.read()]
             self._offset = self._current.mark(None).offset + self._begin
@@ -205,19 +204,19 @@ class Tape:
         return []
 
     def finish(self) -> list[Piece]:
-        """End here."""
+        """End the tape."""
         self.ended = True
         return []
 
     def mark(self, line: int | None) -> Mark:
-        """Return where to go on: at a line, or behind all that was read."""
+        """Return the position to resume from: a line, or the end of the bytes read."""
         return Mark(self._offset if line is None else line)
 
     def position(self) -> int:
-        """Return how much of the segments, packed or not, has been read (bytes)."""
+        """Return the number of bytes of the segments, packed or not, that have been read."""
         return self._done + (self._current.position() if self._current else 0)
 
     def close(self) -> None:
-        """Close the segment under way."""
+        """Close the open segment."""
         if self._current is not None:
             self._current.close()

@@ -1,11 +1,11 @@
-"""The tap: what a live flow consumes is on the tape before it is used.
+"""The tap: writes the events of a live flow to a tape before the flow uses them.
 
-Each run has a folder of its own in `tap.dir`, named after the moment at which it began, so that
-no run overwrites another. A segment is plain while it grows; with `zstd` it is packed, by a
-thread, once it is complete. `write` hands the lines to the system: a killed process loses
-nothing; `sync` waits for the disk, for the sake of a killed machine.
+Each run has its own folder in `tap.dir`, named after its start time, so that no run overwrites
+another. A segment is plain while it grows; with `zstd` a thread packs it once it is complete.
+`write` passes the lines to the system: a killed process loses nothing. `sync` waits for the disk:
+a crash of the machine loses nothing before it.
 
-State: one open file. Losses: none; a tape that cannot be written stops the flow, by its name.
+State: one open file. Losses: none; a tape that cannot be written stops the flow with its name.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ LOCK = ".lumen.lock"
 _MB = 1_000_000
 _PACK = 1 << 20
 _MAX_TROUBLED = 1024
-_YOUNG = 3
-"""Snapshots before which the store may hold none: they are taken first, and then stored."""
+_MIN_SNAPSHOTS = 3
+"""Below this number the store may hold no snapshot: each one is taken first, and stored later."""
 
 
 class TapError(Exception):
-    """The tap's folder cannot be had: one line that says why."""
+    """The folder of the tap cannot be used: one line with the reason."""
 
 
 class Lock:
-    """Keeps a folder for one process, whose number stands in it."""
+    """Locks a folder for one process, whose number is in the lock file."""
 
     def __init__(self, folder: Path, make: bool = True, access: Access = PRIVATE) -> None:
         self._file: int | None = None
@@ -82,7 +82,7 @@ class Lock:
             os.write(self._file, f"{os.getpid()}\n".encode())
 
     def release(self) -> None:
-        """Let others have the folder."""
+        """Release the folder."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -97,11 +97,11 @@ class TapeWriter:
     rig, fingerprint : str
         Of the run.
     run : str or None
-        The folder of a run that is gone on with; its torn end is cut off.
+        The folder of a resumed run; its torn end is cut off.
     needed : int or None
-        From where on the tape may have to be read again; None: nobody will go on with it.
+        Offset from which a resume may read the tape; None: no run resumes it.
     access : Access
-        Rights of what is made.
+        Permissions of new files and folders.
 
     Attributes
     ----------
@@ -113,9 +113,9 @@ class TapeWriter:
     Raises
     ------
     TapError
-        The folder cannot be had.
+        The folder cannot be used.
     ValueError
-        The run to go on with is not there.
+        The run to resume does not exist.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class TapeWriter:
                 self._manifest = read_manifest(self.folder)
                 if not self._manifest.segments:
                     raise UnusableError(f"{self.folder / MANIFEST}: names no segment")
-                self._go_on()
+                self._resume()
         except BaseException:
             self._lock.release()
             raise
@@ -161,11 +161,11 @@ class TapeWriter:
 
     @property
     def unkept(self) -> int:
-        """How many folders and segments of earlier runs retention could not deal with."""
+        """Number of folders and segments of earlier runs that could not be deleted or read."""
         return len(self._troubled)
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines; nothing of them is used before."""
+        """Write whole lines, before the flow uses them."""
         segment = self._manifest.segments[-1]
         size = self.offset - segment.begin
         if size and size + len(lines) > self._limit:
@@ -185,20 +185,20 @@ class TapeWriter:
         self.offset += len(lines)
 
     def sync(self, needed: int) -> None:
-        """Wait until all is on the disk: a snapshot needs the tape from here on.
+        """Wait for the disk: a snapshot needs the tape from an offset on.
 
-        What the snapshot before it needs is kept, for this one may never be stored.
+        Segments that the previous snapshot needs are kept, since this one may not be stored.
         """
         if self._file is not None:
             os.fdatasync(self._file)
-        if self._manifest.snapshots < _YOUNG:
+        if self._manifest.snapshots < _MIN_SNAPSHOTS:
             self._manifest.snapshots += 1
             self._save()
         self._drop_old()
         self._needed = needed
 
     def close(self, ended: bool) -> None:
-        """Complete the tape; `ended`: nobody will go on with it."""
+        """Complete the tape; `ended`: no run resumes it."""
         if self._file is not None:
             self._manifest.ended = ended
             self._complete()
@@ -209,17 +209,17 @@ class TapeWriter:
         self._lock.release()
 
     def _fresh(self) -> str:
-        """Return a name that no run has."""
-        name = begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        """Return an unused name, and make its folder."""
+        name = start = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         n = 1
         while os.path.lexists(self._root / name):
             n += 1
-            name = f"{begun}-{n}"
+            name = f"{start}-{n}"
         (self._root / name).mkdir(mode=self._access.folder)
         return name
 
     def _begin(self) -> None:
-        """Begin a segment: it is announced before it is there."""
+        """Begin a segment: its manifest entry precedes its file."""
         name = segment_name(len(self._manifest.segments))
         self._manifest.segments.append(Segment(name, self.offset))
         self._save()
@@ -231,7 +231,7 @@ class TapeWriter:
         self._digest, self._lines = hashlib.sha256(), 0
 
     def _complete(self) -> None:
-        """Say what the segment holds, and pack it if that is wanted."""
+        """Enter size, lines and digest of the segment, and pack it if configured."""
         assert self._file is not None
         os.fdatasync(self._file)
         os.close(self._file)
@@ -242,8 +242,8 @@ class TapeWriter:
         self._save()
         self._pack(segment)
 
-    def _go_on(self) -> None:
-        """Cut off what a killed writer left of a line, and open the last segment again."""
+    def _resume(self) -> None:
+        """Cut off the torn line of a killed writer, and reopen the last segment."""
         last = self._manifest.segments[-1]
         if last.sha256 is not None:
             assert last.size is not None
@@ -272,7 +272,7 @@ class TapeWriter:
             self._packing.append(thread)
 
     def _drop_old(self) -> None:
-        """Delete segments beyond the newest `keep`, of this run only what is not needed."""
+        """Delete segments beyond the newest `keep`, of this run only those not needed."""
         if not self._config.keep:
             return
         every: list[tuple[Path, Segment, bool]] = []
@@ -286,8 +286,11 @@ class TapeWriter:
             ends = [s.begin for s in segments[1:]]
             needed = self.offset if self._needed is None else self._needed
             unused = [not ours or end <= needed for end in ends] + [not ours]
-            every += [(folder, s, free) for s, free in zip(segments, unused, strict=False)
-                      if segment_path(folder, s).exists()]  # fmt: skip
+            every += [
+                (folder, segment, free)
+                for segment, free in zip(segments, unused, strict=False)
+                if segment_path(folder, segment).exists()
+            ]
         for folder, segment, free in every[: -self._config.keep]:
             path = segment_path(folder, segment)
             try:
@@ -297,7 +300,7 @@ class TapeWriter:
                 self._leave(path, f"{path}: {error.strerror}")
 
     def _runs(self) -> list[Path]:
-        """Return the tapes of all runs, the oldest first; a link is none."""
+        """Return the tapes of all runs, the oldest first, links excluded."""
         try:
             return tapes_in(self._root)
         except OSError as error:
@@ -305,7 +308,7 @@ class TapeWriter:
             return []
 
     def _leave(self, path: Path, why: str) -> None:
-        """Leave a thing of another run as it is: a note at the first time, a count, no fault."""
+        """Skip a path of another run: one message for each path, a count, no error."""
         if path not in self._troubled and len(self._troubled) < _MAX_TROUBLED:
             self._troubled.add(path)
             print(f"lumen: tap.keep leaves this as it is: {why}", file=sys.stderr)
@@ -328,7 +331,7 @@ def tapes_in(root: Path) -> list[Path]:
 
 
 def unfinished(config: TapConfig, fingerprint: str) -> str | None:
-    """Return the run that was killed before it had a snapshot to go on from, if the last was."""
+    """Return the last run if it was killed before its first stored snapshot."""
     root = Path(config.dir)
     try:
         tapes = tapes_in(root)
@@ -339,19 +342,19 @@ def unfinished(config: TapConfig, fingerprint: str) -> str | None:
     try:
         manifest = read_manifest(tapes[-1])
     except ValueError as error:
-        print(f"lumen: a new tape is begun: {error}", file=sys.stderr)
+        print(f"lumen: a new tape begins: {error}", file=sys.stderr)
         return None
-    young = manifest.snapshots < _YOUNG and not manifest.ended and manifest.segments
+    young = manifest.snapshots < _MIN_SNAPSHOTS and not manifest.ended and manifest.segments
     return tapes[-1].name if young and manifest.config == fingerprint else None
 
 
 def _order(folder: Path) -> tuple[str, int]:
-    begun, _, number = folder.name.partition("-")
-    return begun, int(number) if number.isdecimal() else 0
+    start, _, number = folder.name.partition("-")
+    return start, int(number) if number.isdecimal() else 0
 
 
 def _pack(path: Path, access: Access) -> None:
-    """Pack a complete segment; it stays plain where that fails."""
+    """Pack a complete segment; it stays plain after an error."""
     draft, packed = Path(f"{path}.tmp"), Path(f"{path}.zst")
     try:
         draft.unlink(missing_ok=True)

@@ -23,11 +23,9 @@ from collections.abc import Callable
 from math import isfinite
 from typing import NamedTuple
 
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
-from sources.rows.names import MAX_LENGTH
-from sources.rows.one_line import MAX_STAMP_S
 
 MAX_PAGE = 4 << 20
 MAX_LINES = 65_536
@@ -134,7 +132,7 @@ class PageDecoder:
     def _unfit(self, key: str, value: float, ts: float) -> Reason | None:
         if not self._wants(key):
             return "filtered"
-        if len(key) > MAX_LENGTH:
+        if len(key) > MAX_NAME_LENGTH:
             return "too_long"
         if not isfinite(value):
             return "value"

@@ -18,10 +18,9 @@ from math import ceil, inf
 
 from configs.document import public_url
 from configs.schema import UreStream
-from operators.limits import MAX_SAMPLE
+from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.plan import matches
 from sources.inbox import NEVER, Listener, Unread
-from sources.rows.names import MAX_LENGTH
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError
 from sources.ure.http_get import Deadline, HttpEndpoint, StoppedError
@@ -72,7 +71,7 @@ class UreScraper(Listener):
             answer = self._endpoint.get(Deadline(self.config.timeout_s, self._stop.is_set))
             rx = self._inbox.host()
             self._inbox.put(
-                self._pages.decode(answer.page, rx, url[:MAX_LENGTH], answer.openmetrics)
+                self._pages.decode(answer.page, rx, url[:MAX_NAME_LENGTH], answer.openmetrics)
             )
             if self._pages.wanted:
                 self._inbox.turn(True, ", ".join(self.facts()))
@@ -83,7 +82,7 @@ class UreScraper(Listener):
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
                 self._inbox.put(
-                    [Unread(self._inbox.host(), error.reason, url[:MAX_LENGTH], sample)]
+                    [Unread(self._inbox.host(), error.reason, url[:MAX_NAME_LENGTH], sample)]
                 )
             self._fault(error)
             self._inbox.turn(False, f"{url}: {error.why}")
@@ -97,7 +96,7 @@ class UreScraper(Listener):
             return
         self._faulty_said = now
         if not inbox.up and inbox.why != NEVER:  # else the turn quotes it
-            inbox.say(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
+            inbox.log(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
 
     def _wants(self, key: str) -> bool:
         return not self.config.keys or any(matches(known, key) for known in self.config.keys)

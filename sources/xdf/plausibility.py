@@ -20,9 +20,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from operators.limits import MAX_STAMP_S
 from operators.types import F64, I64, Bool
 from sources.recordings.spool import pieces
-from sources.rows.one_line import MAX_STAMP_S
 
 BEHIND_S, AHEAD_S = 400.0, 60.0
 REACH_S, SPANS = 600.0, 10.0

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators.limits import MAX_NAME_LENGTH
 from operators.types import F64, I64, Bool, Reason
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
-from sources.rows.names import MAX_LENGTH
 from sources.xdf import plausibility as belief
 from sources.xdf.chunks import Header
 from sources.xdf.dejitter import evening
@@ -305,7 +305,7 @@ def _kept(values: SpoolColumn | Texts, good: Bool, spool: Spool) -> SpoolColumn 
 
 def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
     """Return a name that can stand in a configuration and that nothing else has."""
-    name = name.strip().replace(":", "_")[: MAX_LENGTH - 8] or otherwise
+    name = name.strip().replace(":", "_")[: MAX_NAME_LENGTH - 8] or otherwise
     while taken[name]:
         taken[name] += 1
         name = f"{name}_{taken[name]}"

@@ -18,9 +18,9 @@ import numpy as np
 
 from configs.inert import inert
 from operators.events import Reject
+from operators.limits import MAX_LINE
 from operators.types import F64, I32, I64, Reason
 from sources.rows.names import REJECT, Names
-from sources.rows.one_line import MAX_LINE
 from sources.rows.rows import DecodedRows, no_notes
 from sources.xdf.chunks import Span
 from sources.xdf.streams import READINGS, Placed, XdfStream
@@ -150,7 +150,7 @@ class Recorded:
         notes = no_notes(len(rows)) if notes is None else notes
         for i in np.flatnonzero(bad).tolist():
             reason: Reason = "too_long" if i in long else "value"
-            source = rows.names.pairs[rows.name[i]][0] if rows.name[i] >= 0 else "?"
+            source = rows.names.channels[rows.name[i]][0] if rows.name[i] >= 0 else "?"
             sample = notes[i] if isinstance(notes[i], str) else f"ts={rows.ts[i]} {rows.value[i]}"
             notes[i] = Reject(0, reason, source, f"{self._path}:{rows.line[i]}",
                               sample[:_SAMPLE].encode()[:_SAMPLE])  # fmt: skip

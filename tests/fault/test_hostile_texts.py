@@ -125,7 +125,7 @@ def test_the_names_admitted_are_those_of_a_run_that_was_not_resumed(tmp_path, mo
 
 
 def _few(init):
-    return lambda self, used=(), known=b"", most=100: init(self, used, known, 100)
+    return lambda self, used=(), known=b"", max_names=100: init(self, used, known, 100)
 
 
 def test_rejects_of_many_sources_share_one(tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from flows.store import LOCK, MAKING, Store, StoreError
 from operators.snapshot import encode_state, pickled_bytes, seal
 from ops.bench.kill_points import configuration
 from ops.cli.verify import digests, write_config
-from sources import shutdown as stop
 
 ROOT = Path(__file__).parents[2]
 PART = "part-0.sqlite3"
@@ -228,31 +227,6 @@ def test_bytes_are_taken_out_of_a_pickle_that_holds_nothing_else(size, protocol)
     assert pickled_bytes(pickled + b".") is None
     assert pickled_bytes(pickled[:-1]) is None
     assert pickled_bytes(pickle.dumps((data,), protocol)) is None
-
-
-@pytest.mark.parametrize(
-    ("words", "environ", "expected"),
-    [
-        (["run.py", "flows.fusion", "-r", "a/b", "-s", "0"], {}, "a/b"),
-        (["run.py", "-w", "1", "flows.fusion", "-ra"], {}, "a"),
-        (["run.py", "flows.fusion", "--recovery-directory=a"], {}, "a"),
-        (["run.py", "flows.fusion", "--recov", "a", "-b", "0"], {}, "a"),
-        (["run.py", "flows.fusion"], {"BYTEWAX_RECOVERY_DIRECTORY": "a"}, "a"),
-        (["run.py", "flows.fusion", "-s", "0"], {}, None),
-    ],
-)
-def test_the_store_of_the_engines_own_command_is_found(monkeypatch, words, environ, expected):
-    monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["bytewax/" + words[0], *words[1:]])
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "bytewax.run", *words[1:]])
-    assert stop.store() == (Path(expected) if expected else None)
-    stop.set_recovering(True, Path("given"))
-    try:
-        assert stop.store() == Path("given")
-    finally:
-        stop.reset()
 
 
 @pytest.fixture(scope="module")

@@ -193,18 +193,18 @@ def test_a_faulty_page_after_no_answer_is_quoted_once(server):
     stream = UreScraper(config(server, pull_interval_s=0.1))
     stream.start(inbox)
     until(lambda: inbox.why != "not started")
-    assert inbox.words() == []
+    assert inbox.take_log() == []
     server.mode = "half bad"
     words = []
 
     def quoted():
-        words.extend(inbox.words())
+        words.extend(inbox.take_log())
         return bool(words)
 
     until(quoted)
     until(lambda: inbox.received >= 3)
     stream.stop()
-    (line,) = [*words, *inbox.words()]
+    (line,) = [*words, *inbox.take_log()]
     assert line.startswith(f"ure is still down: {server.url}: line ")
 
 

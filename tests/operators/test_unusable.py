@@ -17,11 +17,11 @@ class Reports:
     def __init__(self, capsys: pytest.CaptureFixture[str], *steady: str, **keys: list[str]) -> None:
         self.now = 100.0
         self._capsys = capsys
-        self._voice = StatusReporter(lambda: self.now, steady, keys)
+        self._status = StatusReporter(lambda: self.now, steady, keys)
 
     def over(self, seconds: float, *items: Item) -> list[str]:
         for _ in range(round(4 * seconds)):
-            self._voice.tell({"a": list(items)} if items else {})
+            self._status.update({"a": list(items)} if items else {})
             self.now += 0.25
         return self._capsys.readouterr().err.splitlines()
 

@@ -102,19 +102,19 @@ def test_in_the_same_boot_a_run_goes_on_with_its_axis(clocks):
     axis = clocks.host().axis()
     clocks.now, clocks.ahead = 60.0, -3600.0
     again = clocks.host()
-    again.go_on(axis)
+    again.resume(axis)
     assert again() == START / 1e9 + 60.0
     assert [step for _, step in again.steps()] == [-3600.0]
 
 
-def test_after_a_boot_the_wall_clock_is_believed_and_the_distance_kept(clocks):
+def test_the_wall_clock_is_the_reference_after_a_boot_and_the_distance_is_kept(clocks):
     first = clocks.host()
     clocks.ahead = -3600.0
     assert len(first.steps()) == 1
     other = Clocks()
     other.now, other.ahead = 5.0, -3600.0 + 95.0
     again = other.host("next")
-    again.go_on(first.axis())
+    again.resume(first.axis())
     assert again() == START / 1e9 + 100.0
     assert again.steps() == []
 

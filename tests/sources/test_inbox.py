@@ -1,23 +1,23 @@
 from sources.inbox import MAX_LOST, Inbox, Message, StreamChange, Unread, size
 
 
-def heard(rx, value=1.0):
+def message(rx, value=1.0):
     return Message(rx, "/a", value)
 
 
-def test_what_is_put_in_comes_out_in_its_order():
+def test_items_leave_in_their_order():
     inbox = Inbox("osc")
-    inbox.put([heard(1.0), Unread(2.0, "osc", "peer", b"x")])
-    inbox.put([heard(3.0)])
+    inbox.put([message(1.0), Unread(2.0, "osc", "peer", b"x")])
+    inbox.put([message(3.0)])
 
     assert [item.rx for item in inbox.take()] == [1.0, 2.0, 3.0]
     assert inbox.take() == []
     assert (inbox.received, inbox.newest) == (3, 3.0)
 
 
-def test_without_room_the_newest_is_dropped_and_counted_by_its_numbers():
+def test_a_full_inbox_drops_the_newest_and_counts_its_numbers():
     inbox = Inbox("osc", room=4)
-    inbox.put([heard(1.0), heard(2.0, (1.0, 2.0, 3.0)), heard(3.0, (1.0, 2.0)), heard(4.0)])
+    inbox.put([message(1.0), message(2.0, (1.0, 2.0, 3.0)), message(3.0, (1.0, 2.0)), message(4.0)])
 
     *kept, lost = inbox.take()
     assert [item.rx for item in kept] == [1.0, 2.0]
@@ -27,15 +27,15 @@ def test_without_room_the_newest_is_dropped_and_counted_by_its_numbers():
 
 def test_there_is_room_again_once_the_flow_has_taken():
     inbox = Inbox("osc", room=2)
-    inbox.put([heard(1.0), heard(2.0)])
+    inbox.put([message(1.0), message(2.0)])
     inbox.take()
-    inbox.put([heard(3.0)])
+    inbox.put([message(3.0)])
 
     assert [item.rx for item in inbox.take()] == [3.0]
     assert inbox.dropped == 0
 
 
-def test_what_was_lost_before_it_could_be_heard_is_told_once():
+def test_events_lost_before_they_were_received_are_counted_once():
     inbox = Inbox("osc")
     inbox.lose(5)
     inbox.lose(2)
@@ -56,6 +56,6 @@ def test_the_first_word_of_a_stream_and_each_change_are_told():
     for up, why in ((False, "no port"), (False, "still none"), (True, "LPK25"), (True, "LPK25")):
         inbox.turn(up, why)
 
-    told = [(x.up, x.why) for x in inbox.take() if isinstance(x, StreamChange)]
-    assert told == [(False, "no port"), (True, "LPK25")]
+    changes = [(x.up, x.why) for x in inbox.take() if isinstance(x, StreamChange)]
+    assert changes == [(False, "no port"), (True, "LPK25")]
     assert (inbox.up, inbox.why) == (True, "LPK25")

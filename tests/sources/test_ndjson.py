@@ -36,7 +36,7 @@ def reasons(rows):
 
 
 def channels(rows):
-    return [rows.names.pairs[n] if n >= 0 else n for n in rows.name.tolist()]
+    return [rows.names.channels[n] if n >= 0 else n for n in rows.name.tolist()]
 
 
 def bits(column):
@@ -44,7 +44,7 @@ def bits(column):
 
 
 def as_columns(rows):
-    """All that the rows say, names resolved, floats by their bits."""
+    """The columns of rows, with names resolved, floats by their bits."""
     notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
     return [
         channels(rows), bits(rows.ts), bits(rows.rx), bits(rows.value), rows.stamped.tolist(),
@@ -67,7 +67,7 @@ def many(n=400, seed=1, arrival=True):
 
 @pytest.fixture
 def only_the_parser(monkeypatch):
-    monkeypatch.setattr(decode, "_FEW", 10**9)
+    monkeypatch.setattr(decode, "_MIN_COUNT", 10**9)
 
 
 def test_an_event_becomes_a_row():
@@ -78,7 +78,7 @@ def test_an_event_becomes_a_row():
     assert rows.notes is None
 
 
-def test_without_arrival_the_source_time_stands_in_for_it():
+def test_the_source_time_replaces_a_missing_arrival():
     rows = decoded(LINE, event(meta={"seq": 3}), event(meta=None), event(meta={"rx": None}))
     assert rows.rx.tolist() == rows.ts.tolist() == [1700000000.25] * 4
     assert not rows.stamped.any()
@@ -132,10 +132,10 @@ def test_a_bad_part_rejects_the_event_and_the_source_is_named_where_it_can_be(
 ):
     rows = decoded(LINE, event(**changes), LINE, base=10)
     assert rows.name.tolist() == [0, REJECT, 0]
-    (said,) = rejects(rows)
+    (reject,) = rejects(rows)
     where = f"f.ndjson:{10 + len(LINE) + 1}"
-    assert (said.reason, said.source, said.where) == (reason, source, where)
-    assert said.sample == event(**changes).encode()[:256]
+    assert (reject.reason, reject.source, reject.where) == (reason, source, where)
+    assert reject.sample == event(**changes).encode()[:256]
     assert math.isnan(rows.ts[1])
     assert math.isnan(rows.value[1])
 
@@ -161,7 +161,7 @@ def test_a_bad_part_rejects_the_event_and_the_source_is_named_where_it_can_be(
         (b"", "json"),
     ],
 )
-def test_what_is_no_json_or_no_number_is_one_reject(part, reason):
+def test_a_line_without_json_or_number_is_one_reject(part, reason):
     bad = b'{"ts": 1, "source": "a", "key": "x", "value": ' + part + b"}"
     rows = decoded(LINE, bad, LINE)
     assert reasons(rows) == [reason]
@@ -264,8 +264,8 @@ def test_glued_and_torn_lines_that_make_up_for_each_other_are_all_rejects():
 
 
 def test_a_sample_is_no_longer_than_256_bytes():
-    (said,) = rejects(decoded("x" * 1000))
-    assert said.sample == b"x" * 256
+    (reject,) = rejects(decoded("x" * 1000))
+    assert reject.sample == b"x" * 256
 
 
 def assert_same_without_layouts(block, monkeypatch):
@@ -274,7 +274,7 @@ def assert_same_without_layouts(block, monkeypatch):
         found = fast.decode(block, 7, names)
     assert fast._layouts
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_FEW", 10**9)
+        patch.setattr(decode, "_MIN_COUNT", 10**9)
         expected = Decoder("f").decode(block, 7, Names("studio"))
     assert as_columns(found) == as_columns(expected)
 
@@ -282,7 +282,7 @@ def assert_same_without_layouts(block, monkeypatch):
 @pytest.mark.parametrize("arrival", [True, False])
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_layouts_say_what_the_parser_says(arrival, separators, newline, monkeypatch):
+def test_layouts_agree_with_the_parser(arrival, separators, newline, monkeypatch):
     lines = [json.dumps(json.loads(x), separators=separators) for x in many(arrival=arrival)]
     assert_same_without_layouts((newline.join(lines) + newline).encode(), monkeypatch)
 
@@ -346,7 +346,7 @@ def test_a_number_is_never_read_in_the_place_of_another(monkeypatch):
     assert_same_without_layouts(("\n".join(lines) + "\n").encode(), monkeypatch)
 
 
-def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
+def test_layouts_are_paused_where_they_do_not_pay(monkeypatch):
     """A channel a line: each has a text of its own."""
     decoder, parser = Decoder("f"), Decoder("f")
     found, expected = [], []
@@ -354,7 +354,7 @@ def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
         block = "".join(event(key=f"k{j}", value=i) + "\n" for j in range(100)).encode()
         found.append(as_columns(decoder.decode(block, i, Names("s"))))
         with monkeypatch.context() as patch:
-            patch.setattr(decode, "_FEW", 10**9)
+            patch.setattr(decode, "_MIN_COUNT", 10**9)
             expected.append(as_columns(parser.decode(block, i, Names("s"))))
     assert found == expected
     assert decoder._pause
@@ -362,13 +362,13 @@ def test_where_layouts_do_not_pay_they_are_left_alone(monkeypatch):
 
 
 def test_names_take_bounded_room(monkeypatch):
-    monkeypatch.setattr(table, "_MAX_NAMES", 100)
+    monkeypatch.setattr(table, "MAX_NAMES", 100)
     names = Names("studio")
     decoder = Decoder("f")
     for i in range(50):
-        names = names.renewed()
+        names = names.rotated()
         rows = decoder.decode(f"{event(key=f'k{i}')}\n{event(rig=f'r{i}')}\n".encode(), 0, names)
-        assert [rows.names.pairs[n] for n in rows.name] == [("a", f"k{i}"), ("a", "x")]
+        assert [rows.names.channels[n] for n in rows.name] == [("a", f"k{i}"), ("a", "x")]
         assert len(names) <= 100 + 4
 
 
@@ -376,7 +376,7 @@ def test_an_unfit_name_is_not_kept():
     names = Names("studio")
     Decoder("f").decode((event(key="k" * 1000) + "\n").encode(), 0, names)
     assert not names
-    assert not names.pairs
+    assert not names.channels
 
 
 PARTS = st.sampled_from(
@@ -391,7 +391,7 @@ CHANGES = st.lists(
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CHANGES, min_size=1, max_size=60), st.booleans())
-def test_whatever_a_line_holds_it_becomes_a_row_or_a_reject(changes, several):
+def test_any_line_becomes_a_row_or_a_reject(changes, several):
     lines = []
     for i, change in enumerate(changes):
         line = event(ts=1.7e9 + i / 8, meta={"rx": 1.7e9 + i / 4, "seq": i}).encode()

@@ -105,7 +105,7 @@ def _quoted_numbers(file: Path) -> dict[str, str]:
     if rows.notes is not None:
         for name, note in zip(rows.name.tolist(), rows.notes.tolist(), strict=True):
             if name >= 0 and isinstance(note, str):
-                texts.setdefault(":".join(rows.names.pairs[name]), []).append(note.strip())
+                texts.setdefault(":".join(rows.names.channels[name]), []).append(note.strip())
     return {
         channel: found[0]
         for channel, found in texts.items()

@@ -207,7 +207,7 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
     for block, rows in _blocks(file, table, unit, names):
         if first is None:
             start, first = block, rows
-        channels = [":".join(pair) for pair in names.pairs]
+        channels = [":".join(pair) for pair in names.channels]
         numbers = np.isfinite(rows.value) & (rows.name >= 0)
         name, time = rows.name[numbers], rows.rx[numbers]
         wide_ones = name[np.abs(rows.value[numbers]) > EXACT]
@@ -216,7 +216,7 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
             counts[channels[i]] += int((name == i).sum())
             beyond[channels[i]] += int((wide_ones == i).sum())
             if len(own):
-                source = names.pairs[i][0]
+                source = names.channels[i][0]
                 low, high = found.spans.get(source, (np.inf, -np.inf))
                 found.spans[source] = min(low, float(own.min())), max(high, float(own.max()))
         _commas(rows, channels, commas)
@@ -233,7 +233,7 @@ def _of_lines(file: Path, table: Dialect | None, unit: TimeUnit | None) -> Surve
     def fill(grid: CommonGrid, wanted: frozenset[str]) -> None:
         for _, rows in _blocks(file, table, unit, names):
             for i in np.unique(rows.name[rows.name >= 0]).tolist():
-                channel = ":".join(names.pairs[i])
+                channel = ":".join(names.channels[i])
                 if channel in wanted:
                     own = rows.name == i
                     grid.add(channel, rows.rx[own], rows.value[own])

@@ -67,8 +67,8 @@ def test_rows_from_the_columns_are_those_of_the_decoder(tmp_path, broken):
             a, b = plain.decode(block, base, theirs), kept.decode(block, base, mine)
             for column in ("ts", "rx", "value", "line", "seq", "stamped"):
                 assert np.array_equal(getattr(a, column), getattr(b, column), equal_nan=True)
-            assert [theirs.pairs[i] for i in a.name if i >= 0] == [
-                mine.pairs[i] for i in b.name if i >= 0
+            assert [theirs.channels[i] for i in a.name if i >= 0] == [
+                mine.channels[i] for i in b.name if i >= 0
             ]
             assert (a.name < 0).tolist() == (b.name < 0).tolist()
 
@@ -103,7 +103,7 @@ def test_results_are_the_same_bytes_with_and_without_the_columns(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     table(Path("a.csv"), 8000)
     assert main(["replay", "a.csv", "--out", "one"]) == 0
-    monkeypatch.setattr(remembered, "MAX_KEPT", 0)
+    monkeypatch.setattr(remembered, "MAX_FILES", 0)
     assert main(["replay", "a.csv", "--out", "two"]) == 0
     assert digests(Path("one")) == digests(Path("two"))
 

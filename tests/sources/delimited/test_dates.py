@@ -13,10 +13,10 @@ NONE = np.empty(0, np.int64)
 
 def read(*texts):
     """Read texts as columns; None where the other way has to."""
-    said = [t.encode() for t in texts]
-    data = bytes(64) + b"".join(said) + bytes(64)
-    stop = 64 + np.cumsum([len(t) for t in said])
-    start = stop - [len(t) for t in said]
+    encoded = [t.encode() for t in texts]
+    data = bytes(64) + b"".join(encoded) + bytes(64)
+    stop = 64 + np.cumsum([len(t) for t in encoded])
+    start = stop - [len(t) for t in encoded]
     text = Text(np.frombuffer(data, np.uint8), NONE, NONE, NONE, NONE, NONE)
     seconds, good = read_dates(text, start, stop)
     return [s if g else None for s, g in zip(seconds.tolist(), good.tolist(), strict=True)]

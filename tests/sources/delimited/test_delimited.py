@@ -40,7 +40,7 @@ def rows_of(path, text, pieces=1, **how):
                 assert not rows.stamped[k]
                 out.append((note.reason, note.sample.decode()))
             else:
-                channel = ":".join(names.pairs[rows.name[k]])
+                channel = ":".join(names.channels[rows.name[k]])
                 value = note if note is not None else float(rows.value[k])
                 out.append((channel, float(rows.ts[k]), float(rows.rx[k]), value))
     return out
@@ -146,15 +146,15 @@ def test_the_time_column_is_found_by_name_or_content(text, time):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "cause"),
     [("", "no line of cells"), ("one\ntwo\n", "no comma, semicolon or tab"),
      ("x,y\n3,1\n1,1\n2,1\n", "no column of times among x, y"),
      ("time,v\n10:00:01,1\n10:00:02,2\n", "'time' holds '10:00:01'"),
      ("time,v\n0,5,1,5\n0,6,1,7\n0,7,1,7\n", "a decimal comma beside commas"),
      ("time\0v\n", "not UTF-8")],
 )  # fmt: skip
-def test_what_cannot_be_read_is_refused_with_its_cause(text, said):
-    with pytest.raises(ValueError, match=said):
+def test_an_unreadable_file_is_refused_with_its_cause(text, cause):
+    with pytest.raises(ValueError, match=cause):
         dialect(text)
 
 
@@ -223,7 +223,7 @@ def test_a_torn_last_line_is_one_reject(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("time,x,y\n1,1,1\n2,2,2\n3,3")
     seen = replay(config(path))
-    assert [said[1] for said in seen.said["studio"]] == ["torn"]
+    assert [reject[1] for reject in seen.rejects["studio"]] == ["torn"]
     assert len(seen.rows["studio"]) == 4
 
 
@@ -277,8 +277,8 @@ def test_a_run_refuses_a_file_without_times_in_one_line(tmp_path, capsys, monkey
         with pytest.raises(SystemExit) as left:
             main(words)
         assert left.value.code == 2
-        said = capsys.readouterr().err.splitlines()
-        assert said == [
+        lines = capsys.readouterr().err.splitlines()
+        assert lines == [
             "lumen: a.csv: no column of times among x, y: name one, by --time COLUMN"
             " or in YAML columns: {ts: COLUMN}"
         ]
@@ -295,8 +295,8 @@ def test_replay_reports_what_it_found_and_writes_it_down(tmp_path, capsys, monke
     ]
     (tmp_path / "b.csv").write_text("Zeit;x\n" + "".join(lines))
     assert main(["replay", "a.csv", "b.csv", "--time", "when", "--unit", "ms"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[:2] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
         "a.csv: comma between cells, decimal point, a header, time in 'when' (ms), 1 channel.",
         "b.csv: semicolon between cells, decimal comma, a header, time in 'Zeit'"
         " (dates without a zone, taken as UTC), 1 channel.",

@@ -26,7 +26,7 @@ def test_free_pages_between_blocks_in_use_go_back() -> None:
     assert len(kept) == 100
 
 
-def test_it_is_done_at_intervals() -> None:
+def test_the_heap_is_trimmed_at_intervals() -> None:
     heap = Heap()
     assert [heap.trim(t) for t in (0.0, 1.0, TRIM_EVERY_S, TRIM_EVERY_S + 1.0)] == [
         True, False, True, False,

@@ -29,74 +29,75 @@ items = st.one_of(
     st.builds(inbox.StreamChange, stamps, st.booleans(), st.text(max_size=5)),
     st.builds(HostTick, stamps, st.sampled_from(["studio", "stage"])),
 )  # fmt: skip
-came = st.lists(st.tuples(st.sampled_from(["osc_1", "midi_1"]), items), min_size=1, max_size=20)
+arrivals = st.lists(st.tuples(st.sampled_from(["osc_1", "midi_1"]), items), min_size=1, max_size=20)
 
 
-def heard(*said):
-    """Return the rows of items, and those that their lines on the tape are read as."""
+def decoded(*items):
+    """Return the rows of items, and the rows of their lines on the tape."""
     names = Names("studio")
-    lines = lines_of(list(said), "studio")
-    live = rows_of(list(said), starts_of(lines), names)
+    lines = lines_of(list(items), "studio")
+    live = rows_of(list(items), starts_of(lines), names)
     return live, Decoder("tape").decode(lines, 0, Names("studio"))
 
 
 def named(rows):
-    return [rows.names.pairs[n] if n >= 0 else n for n in rows.name.tolist()]
+    return [rows.names.channels[n] if n >= 0 else n for n in rows.name.tolist()]
 
 
-def told(rows):
-    """Return the notes, but for where an array's bad element stood."""
-    notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
-    return [(n.reason, n.source, n.count) if isinstance(n, Reject) else n for n in notes]
+def notes(rows):
+    """Return the notes; of rejects, reason, source and count."""
+    found = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
+    return [(n.reason, n.source, n.count) if isinstance(n, Reject) else n for n in found]
 
 
-@given(came)
-def test_the_tape_says_bit_for_bit_what_was_handed_on(said):
-    live, read = heard(*said)
+@given(arrivals)
+def test_the_tape_decodes_to_the_emitted_rows_bit_for_bit(items):
+    live, read = decoded(*items)
 
     assert named(live) == named(read)
-    assert told(live) == told(read)
+    assert notes(live) == notes(read)
     for column in ("ts", "rx", "value", "stamped", "seq", "line"):
         ours, theirs = getattr(live, column), getattr(read, column)
         assert ours.dtype == theirs.dtype
         assert ours.tobytes() == theirs.tobytes(), column
 
 
-def test_a_message_without_a_time_of_its_own_has_none_and_teaches_no_clock():
-    live, _ = heard(("osc", Message(5.0, "/a", 1.0)), ("osc", Message(6.0, "/a", 1.0, 3.5)))
+def test_a_message_without_a_source_time_is_not_stamped():
+    live, _ = decoded(("osc", Message(5.0, "/a", 1.0)), ("osc", Message(6.0, "/a", 1.0, 3.5)))
 
     assert np.isnan(live.ts).tolist() == [True, False]
     assert live.stamped.tolist() == [False, True]
     assert live.rx.tolist() == [5.0, 6.0]
 
 
-def test_an_array_is_as_many_channels_of_one_line_and_its_bad_elements_are_lost_alone():
-    live, _ = heard(("osc", Message(5.0, "/a", (1.0, NAN, 3.0))), ("osc", Message(6.0, "/a", 1.0)))
+def test_an_array_is_one_line_of_channels_and_its_bad_elements_are_rejects():
+    array, number = Message(5.0, "/a", (1.0, NAN, 3.0)), Message(6.0, "/a", 1.0)
+    live, _ = decoded(("osc", array), ("osc", number))
 
     assert named(live) == [("osc", "/a[0]"), REJECT, ("osc", "/a[2]"), ("osc", "/a")]
     assert len(set(live.line[:3].tolist())) == 1 < len(set(live.line.tolist()))
-    assert told(live)[1] == ("value", "osc", 1)
+    assert notes(live)[1] == ("value", "osc", 1)
 
 
 def test_a_text_in_an_array_is_ignored_live_as_from_the_tape():
-    live, taped = heard(("osc", Message(5.0, "/a", (1.0, "Fader", NAN))))
+    live, taped = decoded(("osc", Message(5.0, "/a", (1.0, "Fader", NAN))))
 
     for rows in (live, taped):
         assert named(rows) == [("osc", "/a[0]"), REJECT, REJECT]
-        assert [told(rows)[i][0] for i in (1, 2)] == ["text", "value"]
+        assert [notes(rows)[i][0] for i in (1, 2)] == ["text", "value"]
     assert ENDED["text"] == "ignored"
 
 
-def test_a_stream_that_turns_tells_the_time_as_well():
-    live, _ = heard(
+def test_a_change_of_a_stream_is_a_tick_as_well():
+    live, _ = decoded(
         ("midi", inbox.StreamChange(5.0, False, "unplugged")), ("", HostTick(6.0, "stage"))
     )
 
-    assert told(live) == [StreamStatus(0, "midi", False), None]
+    assert notes(live) == [StreamStatus(0, "midi", False), None]
     assert live.rx.tolist() == [5.0, 6.0]
 
 
-def test_streams_are_merged_by_arrival_and_those_that_are_even_stay_in_turn():
+def test_streams_are_merged_by_arrival_and_ties_keep_their_order():
     def at(rx, key):
         return Message(rx, key, 1.0)
 

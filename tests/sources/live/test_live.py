@@ -11,7 +11,8 @@ from operators.snapshot import seal, unseal
 from sources import shutdown as stop
 from sources.host_clock import HostClock
 from sources.inbox import Message, Unread
-from sources.live.live import TICK_S, LivePartition
+from sources.live.idle_clock import TICK_S
+from sources.live.live import LivePartition
 from sources.replay.replay import ReplayPartition
 from sources.tape.reader import read_manifest
 
@@ -19,7 +20,7 @@ START = 1_750_000_000.0
 
 
 @pytest.fixture(autouse=True)
-def no_wish_to_stop():
+def no_stop_request():
     stop.reset()
     yield
     stop.reset()
@@ -37,8 +38,8 @@ def config(*streams, **more):
     )
 
 
-class Spoken:
-    """A stream into which a test speaks."""
+class Sender:
+    """A stream whose events a test sends."""
 
     def __init__(self, name="a"):
         self.name = name
@@ -54,12 +55,12 @@ class Spoken:
     def facts(self):
         return ()
 
-    def say(self, rx, value, key="x", ts=float("nan")):
+    def send(self, rx, value, key="x", ts=float("nan")):
         self.inbox.put([Message(START + rx, key, value, START + ts)])
 
 
 class Clock:
-    """What time it is, and how far the wall clock was set (s)."""
+    """A monotonic time, and the step of the wall clock (s)."""
 
     def __init__(self, at=0.0, ahead=0.0):
         self.now, self.ahead = at, ahead
@@ -77,14 +78,23 @@ class Clock:
 class Live:
     """A partition whose streams and clocks are a test's."""
 
-    def __init__(self, *names, state=None, at=0.0, tap=None, ahead=0.0, boot="this"):
-        self.streams = [Spoken(name) for name in names or ("a",)]
+    def __init__(
+        self, *names, state=None, at=0.0, tap=None, ahead=0.0, boot="this", recovering=False
+    ):
+        self.streams = [Sender(name) for name in names or ("a",)]
         self.clock = Clock(at, ahead)
         self.waited = []
         self.host = HostClock(self.clock.wall, self.clock.steady, boot)
         more = {} if tap is None else {"tap": {"dir": str(tap)}}
         self.part = LivePartition(
-            config(**more), "print", state, self.streams, self.clock, self.host, self.waited.append
+            config(**more),
+            "print",
+            state,
+            self.streams,
+            self.clock,
+            self.host,
+            self.waited.append,
+            recovering=recovering,
         )
 
     def batches(self, at=None):
@@ -100,7 +110,7 @@ class Live:
 
 
 def rows(batches):
-    """Return what came: channel (or `tick`), arrival and value."""
+    """Return the rows: channel (or `tick`), arrival and value."""
     found = []
     for batch in batches:
         for name, rx, value in zip(batch.name, batch.rx, batch.value, strict=True):
@@ -109,32 +119,32 @@ def rows(batches):
     return found
 
 
-def spoken(batches):
+def events(batches):
     return [row for row in rows(batches) if row[0] != "tick"]
 
 
-def test_what_several_streams_heard_leaves_in_order_of_arrival():
+def test_events_of_several_streams_leave_in_order_of_arrival():
     live = Live("a", "b")
     live.batches()
     a, b = live.streams
-    a.say(0.01, 1.0)
-    a.say(0.03, 3.0)
-    b.say(0.02, 2.0)
+    a.send(0.01, 1.0)
+    a.send(0.03, 3.0)
+    b.send(0.02, 2.0)
 
-    assert spoken(live.batches()) == [("a:x", 0.01, 1.0), ("b:x", 0.02, 2.0), ("a:x", 0.03, 3.0)]
+    assert events(live.batches()) == [("a:x", 0.01, 1.0), ("b:x", 0.02, 2.0), ("a:x", 0.03, 3.0)]
 
 
 def test_a_source_time_is_kept_and_its_absence_too():
     live = Live()
-    live.streams[0].say(0.01, 1.0, ts=-7.5)
-    live.streams[0].say(0.02, 2.0)
+    live.streams[0].send(0.01, 1.0, ts=-7.5)
+    live.streams[0].send(0.02, 2.0)
 
     (batch,) = live.batches()
     assert batch.ts[-2:].tolist() == pytest.approx([START - 7.5, np.nan], nan_ok=True)
     assert batch.stamped[-2:].tolist() == [True, False]
 
 
-def test_silence_is_told_ten_times_a_second_and_only_silence():
+def test_only_a_silence_has_ticks_ten_times_a_second():
     live = Live()
     live.batches()
     times = np.arange(1, 500) * 0.004
@@ -145,12 +155,12 @@ def test_silence_is_told_ten_times_a_second_and_only_silence():
 
     found = []
     for t in times + 2.0:
-        live.streams[0].say(t, 1.0)
+        live.streams[0].send(t, 1.0)
         found += live.batches(t)
-    assert len(spoken(found)) == len(rows(found)) == len(times)
+    assert len(events(found)) == len(rows(found)) == len(times)
 
 
-def test_refusals_do_not_pass_for_a_sign_of_life():
+def test_refused_inputs_do_not_replace_ticks():
     live = Live()
     live.batches()
     found = []
@@ -162,11 +172,11 @@ def test_refusals_do_not_pass_for_a_sign_of_life():
     assert sum(r.count for batch in found for r in batch.rejects) == 249
 
 
-def test_what_the_inbox_dropped_leaves_as_a_loss_of_the_stream():
+def test_events_dropped_by_the_inbox_are_losses_of_the_stream():
     live = Live()
     live.streams[0].inbox.room = 2
     for i in range(5):
-        live.streams[0].say(i * 1e-3, float(i))
+        live.streams[0].send(i * 1e-3, float(i))
     live.streams[0].inbox.lose(4)
 
     (batch,) = live.batches()
@@ -175,7 +185,7 @@ def test_what_the_inbox_dropped_leaves_as_a_loss_of_the_stream():
     }  # fmt: skip
 
 
-def test_it_looks_again_within_a_few_milliseconds_whatever_the_wall_clock():
+def test_the_next_look_is_a_few_milliseconds_later_for_any_wall_clock():
     live = Live()
     for t in (0.0, 0.001, 0.5):
         live.batches(t)
@@ -184,63 +194,63 @@ def test_it_looks_again_within_a_few_milliseconds_whatever_the_wall_clock():
     assert live.part.next_awake().timestamp() == 0.0
 
 
-def test_a_lone_arrival_beyond_belief_is_wild_and_five_are_a_new_time():
+def test_a_lone_implausible_arrival_is_wild_and_five_are_a_gap():
     live = Live()
     for i in range(10):
-        live.streams[0].say(i * 0.01, 1.0)
-    live.streams[0].say(1e6, 2.0)
-    live.streams[0].say(0.11, 3.0)
+        live.streams[0].send(i * 0.01, 1.0)
+    live.streams[0].send(1e6, 2.0)
+    live.streams[0].send(0.11, 3.0)
     batches = live.batches()
     assert [bool(w) for b in batches for w in b.wild if w] == [True]
 
     for i in range(5):
-        live.streams[0].say(5e3 + i, 4.0)
+        live.streams[0].send(5e3 + i, 4.0)
     assert not any(w for b in live.batches() for w in b.wild)
 
 
-def test_a_sleep_is_told_in_steps_that_are_believed():
+def test_a_sleep_is_bridged_by_ticks_within_the_accepted_delay():
     live = Live()
-    live.streams[0].say(0.01, 1.0)
+    live.streams[0].send(0.01, 1.0)
     live.batches()
-    live.streams[0].say(30_000.0, 2.0)
+    live.streams[0].send(30_000.0, 2.0)
     found = [*live.batches(30_000.0), *live.batches(30_000.03)]
 
-    assert spoken(found) == [("a:x", 30_000.0, 2.0)]
+    assert events(found) == [("a:x", 30_000.0, 2.0)]
     arrivals = [0.01, *(rx for _, rx, _ in rows(found))]
     assert max(np.diff(arrivals)) <= 30.0
     assert not any(w for b in found for w in b.wild)
 
 
-def test_after_standing_still_it_waits_until_its_streams_have_caught_up():
+def test_a_flow_waits_after_a_standstill_until_its_streams_have_caught_up():
     live = Live("a", "b")
     live.batches(0.0)
     a, b = live.streams
-    a.say(1.9, 1.0)
+    a.send(1.9, 1.0)
     assert live.batches(2.0) == []
-    b.say(0.5, 2.0)
+    b.send(0.5, 2.0)
     assert live.batches(2.01) == []
-    b.say(1.5, 3.0)
+    b.send(1.5, 3.0)
     assert live.batches(2.025) == []
     found = live.batches(2.05)
 
-    assert spoken(found) == [("b:x", 0.5, 2.0), ("b:x", 1.5, 3.0), ("a:x", 1.9, 1.0)]
+    assert events(found) == [("b:x", 0.5, 2.0), ("b:x", 1.5, 3.0), ("a:x", 1.9, 1.0)]
 
 
-def test_after_standing_still_a_slow_stream_is_waited_for_until_its_socket_is_empty():
+def test_a_flow_waits_after_a_standstill_until_each_socket_is_empty():
     live = Live("a", "b")
     live.batches(0.0)
     a, b = live.streams
     for stream in (a, b):
         stream.inbox.settle(START)
-    a.say(1.9, 1.0)
+    a.send(1.9, 1.0)
     assert live.batches(60.0) == []
     a.inbox.settle(START + 60.0)
     for t in 60 + 0.05 * np.arange(1, 21):  # nothing comes, and b's thread has not had its turn
         assert live.batches(t) == []
-    b.say(0.5, 2.0)
+    b.send(0.5, 2.0)
     b.inbox.settle(START + 61.0)
     found = live.batches(61.03) + live.batches(61.06)
-    assert spoken(found) == [("b:x", 0.5, 2.0), ("a:x", 1.9, 1.0)]
+    assert events(found) == [("b:x", 0.5, 2.0), ("a:x", 1.9, 1.0)]
 
 
 def test_a_starved_process_takes_what_its_streams_have_settled():
@@ -249,8 +259,8 @@ def test_a_starved_process_takes_what_its_streams_have_settled():
     found = []
     for t in 0.2 * np.arange(1, 21):  # each look comes late, and the stream's thread between them
         live.streams[0].inbox.settle(START + t - 0.1)
-        live.streams[0].say(t - 0.1, t)
-        found.append(len(spoken(live.batches(t))))
+        live.streams[0].send(t - 0.1, t)
+        found.append(len(events(live.batches(t))))
     assert sum(found) >= 17
     assert max(found) <= 4
 
@@ -261,7 +271,7 @@ def test_a_standstill_amid_a_look_makes_nothing_late():
     a, b = live.streams
     for stream in (a, b):
         stream.inbox.settle(START)
-    a.say(0.01, 1.0)
+    a.send(0.01, 1.0)
     take = b.inbox.take
 
     def stopped():
@@ -271,8 +281,8 @@ def test_a_standstill_amid_a_look_makes_nothing_late():
 
     b.inbox.take = stopped
     assert live.batches(0.02) == []
-    b.say(0.015, 2.0)
-    a.say(29.0, 3.0)
+    b.send(0.015, 2.0)
+    a.send(29.0, 3.0)
     for stream in (a, b):
         stream.inbox.settle(START + 30.01)
     found = live.batches(30.03) + live.batches(30.06)
@@ -286,9 +296,9 @@ def test_a_stream_that_went_down_is_not_waited_for():
     b.inbox.settle(START)
     b.inbox.turn(False, "gone")
     live.batches(0.05)
-    a.say(1.9, 1.0)
+    a.send(1.9, 1.0)
     assert live.batches(2.0) == []
-    assert spoken(live.batches(2.03)) == [("a:x", 1.9, 1.0)]
+    assert events(live.batches(2.03)) == [("a:x", 1.9, 1.0)]
 
 
 def test_streams_that_never_stop_are_waited_for_a_quarter_of_a_second():
@@ -296,8 +306,8 @@ def test_streams_that_never_stop_are_waited_for_a_quarter_of_a_second():
     live.batches(0.0)
     seen = []
     for i in range(40):
-        live.streams[0].say(2.0 + i / 100, float(i))
-        seen.append(len(spoken(live.batches(2.0 + i / 100))))
+        live.streams[0].send(2.0 + i / 100, float(i))
+        seen.append(len(events(live.batches(2.0 + i / 100))))
     assert seen[:25] == [0] * 25
     assert seen[25] == 26
     assert seen[26:] == [1] * 14
@@ -311,7 +321,7 @@ def test_a_wall_clock_that_is_set_changes_nothing_but_a_tick_on_the_tape(step, t
         capsys.readouterr()
         for i in range(100):
             t = i * 0.01
-            live.streams[0].say(t, float(i))
+            live.streams[0].send(t, float(i))
             live.clock.ahead = step if t >= 0.5 else 0.0
             found += live.batches(t)
         stop.request()
@@ -325,7 +335,7 @@ def test_a_wall_clock_that_is_set_changes_nothing_but_a_tick_on_the_tape(step, t
     calm, _ = run(tmp_path / "calm", 0.0)
     assert capsys.readouterr().err == ""
     found, tape = run(tmp_path / "set", step)
-    assert spoken(found) == spoken(calm)
+    assert events(found) == events(calm)
     assert [x for x in rows(found) if x not in rows(calm)] == [("tick", 0.5, None)]
     assert f'{{"tick":{START + 0.5},"rig":"studio","step":{step}}}' in tape
     way = "back" if step < 0 else "forth"
@@ -334,93 +344,89 @@ def test_a_wall_clock_that_is_set_changes_nothing_but_a_tick_on_the_tape(step, t
     )
 
 
-def test_a_step_while_events_wait_is_told_in_its_place():
+def test_a_step_while_events_wait_has_a_tick_in_its_place():
     live = Live()
     live.batches()
     for i in range(500):
-        live.streams[0].say(i * 0.01, float(i))
+        live.streams[0].send(i * 0.01, float(i))
     live.clock.now, live.clock.ahead = 5.0, -3600.0
     found = []
     for _ in range(30):
         found += live.batches(live.clock.now + 0.05)
     arrivals = [rx for _, rx, _ in rows(found)]
-    assert len(spoken(found)) == 500
+    assert len(events(found)) == 500
     assert arrivals == sorted(arrivals)
 
 
 @pytest.mark.parametrize(
     ("ahead", "boot"), [(-3600.0, "this"), (3600.0, "this"), (-7200.0, "next")]
 )
-def test_a_run_goes_on_with_its_axis_after_a_step_in_the_pause(ahead, boot, capsys):
-    stop.set_recovering(True)
-    live = Live(at=100.0)
-    live.streams[0].say(100.0, 1.0)
+def test_a_resumed_run_keeps_its_axis_after_a_step_in_the_pause(ahead, boot, capsys):
+    live = Live(at=100.0, recovering=True)
+    live.streams[0].send(100.0, 1.0)
     live.batches()
     state = live.part.snapshot()
 
-    again = Live(state=state, at=110.0, ahead=ahead, boot=boot)
+    again = Live(state=state, at=110.0, ahead=ahead, boot=boot, recovering=True)
     again.batches(110.05)
-    said = capsys.readouterr().err
+    report = capsys.readouterr().err
     if boot == "this":
         assert again.host() == START + 110.05
-        assert f"by {abs(ahead):g} s: host time goes on" in said
+        assert f"by {abs(ahead):g} s: host time goes on" in report
     else:
         assert again.host() == pytest.approx(START + 100.05, abs=1e-5)
-        assert "7190.000 s behind the newest event of this run" in said
-    again.streams[0].say(again.host() - START, 2.0)
+        assert "7190.000 s behind the newest event of this run" in report
+    again.streams[0].send(again.host() - START, 2.0)
     (batch,) = again.batches(110.06)
-    assert spoken([batch])
+    assert events([batch])
     assert not batch.wild.any()
 
 
 def test_a_run_keeps_its_distance_to_the_wall_clock_over_a_restart_of_the_machine(capsys):
-    stop.set_recovering(True)
-    live = Live(at=100.0)
+    live = Live(at=100.0, recovering=True)
     live.clock.ahead = -3600.0
     live.batches(100.1)
     state = live.part.snapshot()
     capsys.readouterr()
 
-    again = Live(state=state, at=5.0, ahead=-3600.0 + 200.0, boot="next")
+    again = Live(state=state, at=5.0, ahead=-3600.0 + 200.0, boot="next", recovering=True)
     assert again.host() == START + 205.0
     again.batches(5.05)
     assert "clock" not in capsys.readouterr().err
 
 
-def test_a_tape_without_a_snapshot_is_never_gone_on_with_before_its_end(tmp_path):
-    stop.set_recovering(True)
-    live = Live(at=100.0, tap=tmp_path)
-    live.streams[0].say(100.0, 1.0)
+def test_a_tape_without_a_snapshot_is_resumed_at_its_end(tmp_path):
+    live = Live(at=100.0, tap=tmp_path, recovering=True)
+    live.streams[0].send(100.0, 1.0)
     live.batches()
-    live.part._tap._lock.release()  # as a killed process does
+    live.part._tape.writer._lock.release()  # as a killed process does
 
-    again = Live(at=5.0, tap=tmp_path, boot="next")
-    assert spoken(again.drain()) == [("a:x", 100.0, 1.0)]
+    again = Live(at=5.0, tap=tmp_path, boot="next", recovering=True)
+    assert events(again.drain()) == [("a:x", 100.0, 1.0)]
     assert START + 100.0 < again.host() < START + 101.0
     again.part.close()
 
 
-def test_a_run_that_is_gone_on_with_after_more_than_a_day_ends(capsys):
-    stop.set_recovering(True)
-    live = Live(at=100.0)
-    live.streams[0].say(100.0, 1.0)
+def test_a_run_resumed_after_more_than_a_day_ends(capsys):
+    live = Live(at=100.0, recovering=True)
+    live.streams[0].send(100.0, 1.0)
     live.batches()
-    again = Live(state=live.part.snapshot(), at=90_000.0)
+    again = Live(state=live.part.snapshot(), at=90_000.0, recovering=True)
     again.batches()
     with pytest.raises(StopIteration):
         for _ in range(3):
             again.batches()
-    assert "nothing came for 89900 s: this run ends here" in capsys.readouterr().err
+    assert "no events for 89900 s: this run ends here" in capsys.readouterr().err
 
 
-def test_the_end_of_a_run_that_nobody_goes_on_with_is_data(tmp_path):
+def test_the_end_of_a_run_without_recovery_is_data(tmp_path):
     live = Live(tap=tmp_path)
-    live.streams[0].say(0.01, 1.0)
+    live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
     stop.request()
 
     (batch,) = live.batches()
-    assert (len(spoken([batch])), batch.end) == (1, True)
+    assert (len(events([batch])), batch.end) == (1, True)
     assert not live.streams[0].running
     with pytest.raises(StopIteration):
         live.part.next_batch()
@@ -428,26 +434,24 @@ def test_the_end_of_a_run_that_nobody_goes_on_with_is_data(tmp_path):
     assert read_manifest(next(tmp_path.glob("2*"))).ended
 
 
-def test_a_stop_under_recovery_hands_on_what_had_come_and_ends_nothing(tmp_path):
-    stop.set_recovering(True)
-    live = Live(tap=tmp_path)
-    live.streams[0].say(0.01, 1.0)
+def test_a_stop_under_recovery_emits_received_events_and_ends_no_rig(tmp_path):
+    live = Live(tap=tmp_path, recovering=True)
+    live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
     stop.request()
 
     (batch,) = live.batches()
-    assert (len(spoken([batch])), batch.end) == (1, False)
+    assert (len(events([batch])), batch.end) == (1, False)
     state = live.part.snapshot()
     with pytest.raises(StopIteration):
         live.part.next_batch()
     live.part.close()
 
     stop.reset()
-    stop.set_recovering(True)
-    again = Live(tap=tmp_path, state=state, at=1.0)
-    assert spoken(again.drain()) == []
-    again.streams[0].say(1.01, 2.0)
-    assert spoken(again.batches()) == [("a:x", 1.01, 2.0)]
+    again = Live(tap=tmp_path, state=state, at=1.0, recovering=True)
+    assert events(again.drain()) == []
+    again.streams[0].send(1.01, 2.0)
+    assert events(again.batches()) == [("a:x", 1.01, 2.0)]
     again.part.close()
 
 
@@ -464,9 +468,9 @@ def test_a_run_that_had_ended_stays_so():
     again.part.close()
 
 
-def test_what_is_handed_on_is_on_the_tape_before(tmp_path):
+def test_events_are_on_the_tape_before_they_are_emitted(tmp_path):
     live = Live(tap=tmp_path)
-    live.streams[0].say(0.01, 0.5)
+    live.streams[0].send(0.01, 0.5)
     live.batches()
 
     (tape,) = tmp_path.glob("2*/000000.ndjson")
@@ -474,22 +478,22 @@ def test_what_is_handed_on_is_on_the_tape_before(tmp_path):
     live.part.close()
 
 
-def speak(live, count, begin=0.0):
-    """Let streams say all kinds of things; return all that was handed on."""
+def send_all(live, count, begin=0.0):
+    """Let streams send all kinds of items; return the batches."""
     a, b = live.streams
     found = []
     for i in range(count):
         t = begin + i * 0.013
-        a.say(t, float(i), ts=t - 3.3)
+        a.send(t, float(i), ts=t - 3.3)
         if i % 3 == 0:
-            b.say(t + 0.001, (1.0, float("nan"), float(i)), key="/acc")
+            b.send(t + 0.001, (1.0, float("nan"), float(i)), key="/acc")
         if i % 7 == 0:
-            b.say(t + 0.002, f"marker {i}", key="/text")
+            b.send(t + 0.002, f"marker {i}", key="/text")
             b.inbox.put([Unread(START + t, "osc", "10.0.0.9:1", b"\xff\x00")])
         if i % 20 == 0:
             b.inbox.turn(i % 40 == 0, "a test")
         if i % 11 == 0:
-            a.say(t + 0.003, 1e9, key="other")
+            a.send(t + 0.003, 1e9, key="other")
         if i % 5 == 0:
             found += live.batches(t)
     return found + live.batches(begin + count * 0.013)
@@ -529,7 +533,7 @@ def replayed(tape: Path, lines=10_000) -> list[Batch]:
 @pytest.mark.parametrize("lines", [1, 7, 10_000])
 def test_a_replay_of_the_tape_hands_on_the_same_rows(tmp_path, lines):
     live = Live("a", "b", tap=tmp_path)
-    found = speak(live, 200)
+    found = send_all(live, 200)
     stop.request()
     found += live.batches()
     live.part.close()
@@ -540,17 +544,16 @@ def test_a_replay_of_the_tape_hands_on_the_same_rows(tmp_path, lines):
 
 
 @pytest.mark.parametrize("cut", [1, 50, 137])
-def test_a_killed_run_goes_on_from_its_snapshot_with_every_taped_row_once(tmp_path, cut):
-    stop.set_recovering(True)
-    live = Live("a", "b", tap=tmp_path)
-    found = speak(live, cut)
+def test_a_killed_run_resumes_from_its_snapshot_with_every_taped_row_once(tmp_path, cut):
+    live = Live("a", "b", tap=tmp_path, recovering=True)
+    found = send_all(live, cut)
     state = live.part.snapshot()
-    speak(live, 60, begin=cut * 0.013)  # handed on, but no snapshot tells
-    live.part._tap._lock.release()  # as a killed process does
+    send_all(live, 60, begin=cut * 0.013)  # emitted after the snapshot
+    live.part._tape.writer._lock.release()  # as a killed process does
 
-    again = Live("a", "b", tap=tmp_path, state=state, at=9.0)
+    again = Live("a", "b", tap=tmp_path, state=state, at=9.0, recovering=True)
     found += again.drain()
-    found += speak(again, 50, begin=9.0)
+    found += send_all(again, 50, begin=9.0)
     again.part.close()
 
     (tape,) = tmp_path.glob("2*")
@@ -559,18 +562,17 @@ def test_a_killed_run_goes_on_from_its_snapshot_with_every_taped_row_once(tmp_pa
     assert sum(channel == ("a", "x") for channel in columns(found)["channel"]) == cut + 110
 
 
-def test_without_a_tape_a_run_goes_on_with_what_comes_next():
-    stop.set_recovering(True)
-    live = Live()
-    live.streams[0].say(0.01, 1.0)
+def test_a_run_without_a_tape_resumes_with_new_events():
+    live = Live(recovering=True)
+    live.streams[0].send(0.01, 1.0)
     before = live.batches()
     state = live.part.snapshot()
     live.part.close()
 
-    again = Live(state=state, at=1.0)
-    again.streams[0].say(1.0, 2.0)
+    again = Live(state=state, at=1.0, recovering=True)
+    again.streams[0].send(1.0, 2.0)
     after = again.batches()
-    assert spoken(after) == [("a:x", 1.0, 2.0)]
+    assert events(after) == [("a:x", 1.0, 2.0)]
     assert set(before[0].line.tolist()).isdisjoint(after[0].line.tolist())
 
 
@@ -589,16 +591,16 @@ def test_a_flow_that_is_behind_takes_a_quarter_of_a_second_at_a_time():
     live = Live()
     live.batches()
     for i in range(1000):
-        live.streams[0].say(i * 0.01, float(i))
+        live.streams[0].send(i * 0.01, float(i))
     live.clock.now = 10.0
     while not (first := live.batches()):
         live.clock.now += 0.05
-    assert len(spoken(first)) == 64
+    assert len(events(first)) == 64
     assert live.part.next_awake() is None
     found = list(first)
     while live.part.next_awake() is None:
         found += live.batches()
-    assert [value for _, _, value in spoken(found)] == list(range(1000))
+    assert [value for _, _, value in events(found)] == list(range(1000))
     assert not any(w for b in found for w in b.wild)
 
 
@@ -606,8 +608,8 @@ def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, 
     live = Live("a", "b", tap=tmp_path)
     live.batches()
     for i in range(500):
-        live.streams[0].say(i * 0.01, float(i))
-    live.streams[1].say(1.0, (1.0, 2.0, 3.0))
+        live.streams[0].send(i * 0.01, float(i))
+    live.streams[1].send(1.0, (1.0, 2.0, 3.0))
     live.streams[1].inbox.lose(7)
     live.clock.now = 5.0
     while not (taken := live.batches()):
@@ -616,9 +618,9 @@ def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, 
     (last,) = live.batches()
     live.part.close()
 
-    n = len([row for row in spoken(taken) if row[0] == "a:x"])
+    n = len([row for row in events(taken) if row[0] == "a:x"])
     assert n < 100
-    assert spoken([last]) == []
+    assert events([last]) == []
     assert last.end
     assert counts([*taken, last]) == {
         ("stopped", "a"): 500 - n, ("stopped", "b"): 3, ("kernel_full", "b"): 7,
@@ -629,15 +631,15 @@ def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, 
     assert counts(replayed(tape)) == counts([*taken, last])
 
 
-def test_what_arrives_after_the_wish_to_stop_is_dropped():
+def test_an_event_after_the_stop_request_is_dropped():
     live = Live()
-    live.streams[0].say(0.01, 1.0)
+    live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
     stop.request()
-    live.streams[0].say(0.06, 2.0)
+    live.streams[0].send(0.06, 2.0)
 
     found = live.batches()
-    assert spoken(found) == [("a:x", 0.01, 1.0)]
+    assert events(found) == [("a:x", 0.01, 1.0)]
     assert counts(found) == {("stopped", "a"): 1}
 
 
@@ -646,9 +648,9 @@ def test_a_process_that_never_has_the_machine_to_itself_still_takes():
     live.batches()
     found = []
     for i in range(20):
-        live.streams[0].say(0.2 * i, float(i))
+        live.streams[0].send(0.2 * i, float(i))
         found += live.batches(0.2 * (i + 1))  # each time it stood still
-    assert len(spoken(found)) >= 18
+    assert len(events(found)) >= 18
 
 
 def test_random_names_fill_no_table():
@@ -656,7 +658,7 @@ def test_random_names_fill_no_table():
     (stream,) = live.streams
     sizes = []
     for n in range(10_000):
-        stream.say(n / 1000, 1.0, key=f"random/{n}")
+        stream.send(n / 1000, 1.0, key=f"random/{n}")
         if n % 100 == 99:
             sizes += [len(batch.names) for batch in live.batches(at=n / 1000)]
     assert 1000 < max(sizes) < 4400

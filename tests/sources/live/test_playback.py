@@ -31,7 +31,7 @@ def event(at, value, source="phone", key="/x", **meta):
 
 @pytest.fixture
 def player(tmp_path):
-    """Return what plays lines: a function that gives what is heard by a moment."""
+    """Return a function that plays lines and returns the items up to a moment."""
     running = []
 
     def play(*lines, began=None):
@@ -46,12 +46,12 @@ def player(tmp_path):
         while stream.began is None:
             time.sleep(0.001)
 
-        def heard_by(at):
+        def items_by(at):
             host.now = NOW + at
             time.sleep(0.1)
             return inbox.take()
 
-        return stream, heard_by
+        return stream, items_by
 
     yield play
     for stream in running:
@@ -65,29 +65,29 @@ def values(items):
 
 
 def test_events_come_at_the_distance_at_which_they_were_recorded(player):
-    _, heard_by = player(event(0, 1.0), event(0.5, 2.0), event(20, 3.0))
+    _, items_by = player(event(0, 1.0), event(0.5, 2.0), event(20, 3.0))
 
-    first, second = heard_by(0.0)
+    first, second = items_by(0.0)
     assert (first.up, second.item.rx) == (True, NOW)
     assert second.item.ts == THEN - 2.5
-    assert values(heard_by(0.49)) == []
-    (later,) = heard_by(0.505)
+    assert values(items_by(0.49)) == []
+    (later,) = items_by(0.505)
     assert (later.item.rx, later.item.ts, later.item.value) == (NOW + 0.5, THEN - 2.0, 2.0)
-    assert values(heard_by(19.9)) == []
-    assert values(heard_by(20.1)) == [3.0]
+    assert values(items_by(19.9)) == []
+    assert values(items_by(20.1)) == [3.0]
 
 
-def test_what_is_played_keeps_its_source_its_number_and_its_kind(player):
-    _, heard_by = player(
+def test_a_played_event_keeps_its_source_its_number_and_its_kind(player):
+    _, items_by = player(
         event(0, 1.5, seq=7), event(0, [1.0, None], key="/acc"), event(0, "go", "desk"),
         "no event", json.dumps({"ts": THEN, "source": "fader", "key": "/y", "value": 4.0}),
         event(0.1, 0.0),
     )  # fmt: skip
 
-    up, *items = heard_by(0.05)
+    up, *items = items_by(0.05)
     assert isinstance(up, StreamChange)
-    said = [(x.source, *x.item[1:3]) for x in items if isinstance(x.item, Message)]
-    assert said == [("phone", "/x", 1.5), ("phone", "/acc[0]", 1.0), ("desk", "/x", "go"),
+    played = [(x.source, *x.item[1:3]) for x in items if isinstance(x.item, Message)]
+    assert played == [("phone", "/x", 1.5), ("phone", "/acc[0]", 1.0), ("desk", "/x", "go"),
                     ("fader", "/y", 4.0)]  # fmt: skip
     assert [x.item.seq for x in items if isinstance(x.item, Message)] == [7, -1, -1, -1]
     unstamped = items[-1].item
@@ -96,25 +96,25 @@ def test_what_is_played_keeps_its_source_its_number_and_its_kind(player):
     assert lost == [("phone", "value"), ("?", "json")]
 
 
-def test_after_standing_still_events_arrive_when_they_were_due(player):
-    _, heard_by = player(*(event(i, float(i)) for i in range(40)))
-    heard_by(0.5)
-    found = heard_by(30.5)
+def test_events_arrive_at_their_due_time_after_a_standstill(player):
+    _, items_by = player(*(event(i, float(i)) for i in range(40)))
+    items_by(0.5)
+    found = items_by(30.5)
     assert [x.rx for x in found] == [NOW + i for i in range(1, 31)]
 
 
-def test_what_is_looked_for_too_late_without_a_standstill_arrives_late(player):
-    _, heard_by = player(*(event(i / 10, float(i)) for i in range(40)))
-    heard_by(0.05)
-    found = heard_by(0.65)
+def test_an_event_after_a_late_look_without_a_standstill_arrives_late(player):
+    _, items_by = player(*(event(i / 10, float(i)) for i in range(40)))
+    items_by(0.05)
+    found = items_by(0.65)
     assert [x.rx for x in found] == [NOW + 0.65] * 6
 
 
 def test_at_its_end_its_sources_go_down(player):
-    _, heard_by = player(event(0, 1.0, "phone"), event(0, 2.0, "desk"), event(1, 1.0))
+    _, items_by = player(event(0, 1.0, "phone"), event(0, 2.0, "desk"), event(1, 1.0))
 
-    assert [x for x in heard_by(0.5) if isinstance(x, StreamChange) and not x.up] == []
-    *_, desk, phone, own = heard_by(1.5)
+    assert [x for x in items_by(0.5) if isinstance(x, StreamChange) and not x.up] == []
+    *_, desk, phone, own = items_by(1.5)
     assert [(x.source, x.item.up) for x in (desk, phone)] == [("desk", False), ("phone", False)]
     assert not own.up
     assert own.why.endswith("played to its end")
@@ -122,14 +122,14 @@ def test_at_its_end_its_sources_go_down(player):
 
 def test_a_run_that_is_gone_on_with_goes_on_in_it(player):
     lines = [event(i, float(i)) for i in range(100)]
-    first, heard_by = player(*lines)
-    heard_by(10.2)
+    first, items_by = player(*lines)
+    items_by(10.2)
     began = first.began
     first.stop()
-    _, heard_by = player(*lines, began=began - 60)
+    _, items_by = player(*lines, began=began - 60)
 
-    heard_by(0.5)
-    assert values(heard_by(3.1)) == [61.0, 62.0, 63.0]
+    items_by(0.5)
+    assert values(items_by(3.1)) == [61.0, 62.0, 63.0]
 
 
 def test_a_recording_that_is_gone_is_down_and_no_more(tmp_path):

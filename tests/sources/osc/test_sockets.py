@@ -119,7 +119,7 @@ def test_two_senders_that_take_turns_are_named_once_with_the_remedy(free: int) -
         for i in range(20):
             (one if i % 2 else two).sendto(number(i), ("127.0.0.1", free))
         assert len(osc.items(20)) == 20
-        (line,) = osc.inbox.words()
+        (line,) = osc.inbox.take_log()
     assert line.startswith(f"a (udp 127.0.0.1:{free}): 127.0.0.")
     assert "127.0.0.1" in line.partition("): ")[2]
     assert "127.0.0.2" in line
@@ -131,7 +131,7 @@ def test_a_sender_that_moved_to_another_address_is_not_two(free: int) -> None:
         for phone in (one, one, two, two):
             phone.sendto(number(1), ("127.0.0.1", free))
         assert len(osc.items(4)) == 4
-        assert osc.inbox.words() == []
+        assert osc.inbox.take_log() == []
 
 
 def test_each_sender_is_a_source_of_its_own_on_request(free: int) -> None:
@@ -143,7 +143,7 @@ def test_each_sender_is_a_source_of_its_own_on_request(free: int) -> None:
             one.sendto(data, ("127.0.0.1", free))
             two.sendto(data, ("127.0.0.1", free))
         items = osc.items(4)
-        assert osc.inbox.words() == []
+        assert osc.inbox.take_log() == []
     found = [(x.source, type(x.item)) for x in items if isinstance(x, FromSource)]
     assert found == [
         ("a@127.0.0.1", Message), ("a@127.0.0.2", Message),
@@ -157,7 +157,7 @@ def test_the_seventeenth_sender_is_refused_and_that_is_said_once(free: int) -> N
             phone = stack.enter_context(sender(f"127.0.0.{i + 1}"))
             phone.sendto(number(i), ("127.0.0.1", free))
         items = osc.items(18)
-        (line,) = osc.inbox.words()
+        (line,) = osc.inbox.take_log()
     sources = {x.source for x in items if isinstance(x, FromSource)}
     assert len(sources) == 16
     refused = [x for x in items if isinstance(x, Unread)]

@@ -82,7 +82,7 @@ def test_a_changed_or_missing_segment_is_told(tmp_path):
         Tape(str(folder))
 
 
-def test_what_a_killed_writer_left_of_a_line_is_cut_off(tmp_path):
+def test_a_torn_line_of_a_killed_writer_is_cut_off(tmp_path):
     made = tap(tmp_path)
     made.write(line(1) + line(2))
     made.sync(0)
@@ -133,10 +133,11 @@ def test_only_the_newest_segments_are_kept_and_none_that_is_needed_is_dropped(tm
     assert not (made.folder / "000000.ndjson").exists()
 
 
-def test_a_second_run_is_refused_and_told_who_is_recording(tmp_path):
+def test_a_second_run_is_refused_with_the_process_that_records(tmp_path):
     code = (
-        "import sys; from configs.schema import TapConfig; from sources.tape.writer import Tap\n"
-        "tap = Tap(TapConfig(dir=sys.argv[1]), 'studio', 'print', None)\n"
+        "import sys; from configs.schema import TapConfig\n"
+        "from sources.tape.writer import TapeWriter\n"
+        "tap = TapeWriter(TapConfig(dir=sys.argv[1]), 'studio', 'print', None)\n"
         "print('recording', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

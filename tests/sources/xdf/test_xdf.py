@@ -43,7 +43,7 @@ def rows(path, **how):
             r = piece.rows(names)
             notes = [None] * len(r) if r.notes is None else r.notes.tolist()
             for i, note in enumerate(notes):
-                pair = ":".join(names.pairs[r.name[i]]) if r.name[i] >= 0 else "?"
+                pair = ":".join(names.channels[r.name[i]]) if r.name[i] >= 0 else "?"
                 said = note if note is not None else float(r.value[i])
                 out.append((pair, r.ts[i], r.rx[i], said, bool(r.stamped[i])))
     return out

@@ -202,7 +202,7 @@ def every_row(path, *, most=None, used=None, mark=None):
         rows = recording.rows(names)
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
         for i, note in enumerate(notes):
-            channel = ":".join(names.pairs[rows.name[i]]) if rows.name[i] >= 0 else "?"
+            channel = ":".join(names.channels[rows.name[i]]) if rows.name[i] >= 0 else "?"
             said = (note.reason, note.where, note.count) if hasattr(note, "reason") else note
             out.append((channel, float(rows.rx[i]), float(rows.value[i]) if note is None else said))
     return out
