@@ -34,9 +34,7 @@ def fuse(first: Path, second: Path, tick_hz: float = 5.0) -> tuple[F64, SyncRepo
         reports += [report for report in packet.sync if report.channel == CHANNELS[1]]
         if packet.fused is not None:
             signal = packet.fused.signals[0]
-            rows.append(
-                np.column_stack([packet.fused.ts, signal.value, signal.sd, signal.aligned])
-            )
+            rows.append(np.column_stack([packet.fused.ts, signal.value, signal.sd, signal.aligned]))
     return np.concatenate(rows), reports[-1]
 
 

@@ -72,7 +72,9 @@ def test_a_plan_takes_members_with_known_lags():
 
 @pytest.mark.parametrize("rows", [300, 10_000])
 def test_a_pipeline_gives_the_same_ticks_however_its_input_is_cut(rows):
-    source = studio(Source(source="ure", key="pulse"), Source(offset_s=3.0, lag_s=0.1), seconds=40.0)
+    source = studio(
+        Source(source="ure", key="pulse"), Source(offset_s=3.0, lag_s=0.1), seconds=40.0
+    )
     whole = ticks(Pipeline(plan()).run([source]))
     cut = ticks(Pipeline(plan()).run(every(source, rows)))
     for name in ("ts", "released", "sync_bound_s"):

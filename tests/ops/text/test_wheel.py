@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -206,13 +205,17 @@ def test_help_of_the_command_names_the_commands(run):
     assert "simulate" in done.stdout
 
 
-def test_the_wheel_is_made_alike_each_time(tmp_path):
-    digests = []
-    for name in ("one", "two"):
-        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path / name]
-        environ = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
-        subprocess.run(build, cwd=ROOT, check=True, capture_output=True, env=environ)
-        (wheel,) = (tmp_path / name).glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            digests.append([(i.filename, i.CRC, i.date_time) for i in archive.infolist()])
-    assert digests[0] == digests[1]
+def test_the_example_of_the_library_runs_below_the_package(run):
+    script = (
+        "import doctest\n"
+        "from lumen_fusion.flows import pipeline\n"
+        "print(tuple(doctest.testmod(pipeline)))\n"
+    )
+    done = run("python", "-c", script)
+    assert (done.returncode, done.stdout) == (0, "(0, 10)\n"), done.stdout + done.stderr
+
+
+def test_the_example_of_two_loggers_runs_below_the_package(run):
+    done = run("python", "-m", "lumen_fusion.ops.examples.two_loggers")
+    assert done.returncode == 0, done.stderr
+    assert "1499 ticks" in done.stdout
