@@ -68,8 +68,10 @@ def main(argv: list[str]) -> int:
         ("skew", report.skew_ppm, report.skew_sd_ppm, "ppm", 1.0),
         ("lag", report.lag_s, report.lag_sd_s, "ms", 1e3),
     ):
-        known = value is not None and sd is not None
-        print(f"{name:>7} " + (f"{value * scale:.3f} ±{sd * scale:.3f} {unit}" if known else "-"))
+        if value is None or sd is None:
+            print(f"{name:>7} unknown")
+        else:
+            print(f"{name:>7} {value * scale:.3f} ±{sd * scale:.3f} {unit}")
     return 0
 
 
