@@ -1,6 +1,6 @@
 # Everything runs in .venv. `make demo` and `make live` fill it from requirements.run.lock (about
-# 310 MB); all other targets add requirements.lock (about 650 MB together). Each package is a wheel whose hash
-# stands in a file of this folder: no code of a package runs while it is installed.
+# 310 MB); all other targets add requirements.lock (about 650 MB together). Each package is a wheel
+# whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check bench peers jack browser lock schemas release clean \
