@@ -1,5 +1,6 @@
-# Everything runs in .venv, which is built once, from requirements.lock alone. Each installed package is
-# a wheel with its hash in a file of this folder: no code of a package runs during the installation.
+# Everything runs in .venv. `make demo` and `make live` fill it from requirements.run.lock (about
+# 310 MB); all other targets add requirements.lock (about 650 MB together). Each package is a wheel
+# whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check bench peers jack browser lock schemas release clean \
@@ -8,6 +9,7 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/runs
 READY := $(VENV)/ready
 TOOLS := .tools/ready
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
@@ -38,11 +40,11 @@ help:  ## List the targets
 	@echo "Names of v1.9 and v2.0a, and their present commands:"
 	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
-demo: $(READY)  ## Replay three minutes of a studio and show every number beside its truth
+demo: $(RUNS)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
 
-# Ctrl-C reaches both processes; the devices also end at the end of the run.
-live: $(READY)  ## Run configs/stage.yaml with simulated phones and controller
+# Ctrl-C reaches both; the devices also end with a run that ends by itself.
+live: $(RUNS)  ## Run configs/stage.yaml, its phones and its controller played by this machine
 	@$(BIN)/python -m ops simulate --live $(STAGE) & devices=$$!; \
 		trap "kill $$devices 2>/dev/null; wait" EXIT; \
 		$(BIN)/python -m ops run $(STAGE)
@@ -131,11 +133,21 @@ obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 clean:  ## Remove the environment and the files of the tools
 	rm -rf $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-$(READY): requirements.lock pyproject.toml
+# The checkout is on the path by a .pth file; `lumen` is a script of two lines. Nothing is compiled
+# ahead: that saves 70 MB, and costs the first start about two seconds.
+$(RUNS): requirements.run.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Needs Python 3.12 or 3.11 with venv, on the PATH: \
 	for instance 'apt install python3.11-venv', 'uv python install 3.12' or 'pyenv install 3.12'" >&2; exit 1; }
-	@echo "Building $(VENV) with $(PYTHON) (about a minute)"
-	@"$(PYTHON)" -m venv $(VENV)
+	@echo "Making $(VENV) with $(PYTHON) (about a minute)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m $(PINNED) requirements.run.lock --no-compile
+	@test -e $(READY) || { pwd >"$$($(BIN)/python -c 'import sysconfig; \
+		print(sysconfig.get_path("purelib"))')/_lumen_fusion.pth" && printf '%s\n' '#!/bin/sh' \
+		'exec "$$(dirname "$$0")/python" -P -m ops "$$@"' >$(BIN)/lumen && chmod +x $(BIN)/lumen; }
+	@touch $@
+
+$(READY): requirements.lock pyproject.toml | $(RUNS)
+	@echo "Adding the tools of developers to $(VENV) (about a minute)"
 	@$(BIN)/python -m $(PINNED) requirements.lock
 	@$(BIN)/python -m pip install -qq --no-deps --no-index --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q flows operators sources sinks configs ops

@@ -22,6 +22,7 @@ from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import inert, path_of
 from configs.rulefiles import load_rules
 from configs.schema import Config, FileStream
+from configs.shipped import shipped
 from configs.typed import convert, expected, fields_of, found, unknown_key
 from operators.evidence import Rule, names
 
@@ -56,7 +57,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     ConfigError
         With all that is wrong with it.
     """
-    name = os.fspath(path)
+    name = shipped(os.fspath(path))
     document = read(name, environ)
     if upgrade.is_old(document):
         raise ConfigError(document.faults + upgrade.answers(document))
@@ -78,11 +79,17 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
 
 
 def _with_paths(config: Config) -> Config:
-    """Return a configuration whose paths may name files that are no UTF-8."""
+    """Return a configuration whose paths may name shipped files, and files that are no UTF-8."""
     streams = [
-        msgspec.structs.replace(s, path=path_of(s.path)) if isinstance(s, FileStream) else s
+        msgspec.structs.replace(s, path=shipped(path_of(s.path)))
+        if isinstance(s, FileStream)
+        else s
         for s in config.streams
     ]
+    if config.evidence is not None:
+        rules = [shipped(path) for path in config.evidence.rules]
+        evidence = msgspec.structs.replace(config.evidence, rules=rules)
+        config = msgspec.structs.replace(config, evidence=evidence)
     output = msgspec.structs.replace(config.output, dir=path_of(config.output.dir))
     return msgspec.structs.replace(config, streams=streams, output=output)
 

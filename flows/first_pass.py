@@ -12,26 +12,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from configs.files import ACCESS, read_own, write_whole
 from configs.load import Loaded
 from configs.schema import Config, FileStream
-from operators.align import Align
-from operators.collect import Collect
-from operators.drift import Drift
-from operators.events import Batch
-from operators.guard import Guard
-from operators.hindsight import Hindsight, Learner, decode, encode
-from operators.normalize import Normalize
-from operators.records import Packet
-from operators.resample import Resample
-from operators.scale import Scale
+from flows.stations import Settings, StationLine
+from operators.hindsight import Hindsight, decode, encode
 from operators.snapshot import StateRefusedError
-from operators.station import Core, updated
-from operators.types import State
 from sinks.files.folder import HINDSIGHT, Folder, FolderError
 from sinks.files.run_json import Digests
 from sources import shutdown as stop
@@ -39,49 +30,29 @@ from sources.replay import Replay
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
 _MAX_BYTES = 1 << 30
+Stations = Callable[..., StationLine]
 HEADINGS = ("pass 1 of 2", "pass 2 of 2")
 
 
-@dataclass
-class _StationLine:
-    """The stations of one rig, in order."""
-
-    collect: Core[Batch]
-    rest: dict[str, Core[Packet]]
-
-    def feed(self, batch: Batch) -> None:
-        """Run a batch through all stations."""
-        packets = updated(self.collect, batch, "collect")
-        for name, core in self.rest.items():
-            packets = [made for packet in packets for made in updated(core, packet, name)]
-
-    def shown(self) -> dict[str, State]:
-        """Return the findings by station."""
-        return {name: core.shown() for name, core in self.rest.items() if isinstance(core, Learner)}
-
-
-def _line(config: Config) -> _StationLine:
+def _line(config: Config, stations: Stations) -> StationLine:
     """Return the stations up to the last one that learns."""
-    plan = config.plan()
-    rest: dict[str, Core[Packet]] = {
-        "normalize": Normalize(plan),
-        "drift": Drift(plan, learn=True),
-        "guard": Guard(plan),
-        "align": Align(plan, config.align, learn=True),
-    }
-    if any(plan.channel(m.channel).learnt for m in plan.members):
-        rest["resample"] = Resample(plan, config.align.max_lag_s)
-        rest["scale"] = Scale(plan)
-    return _StationLine(Collect(plan, config.block_s()), rest)
+    settings = Settings.of(config)
+    learns = any(settings.plan.channel(m.channel).learnt for m in settings.plan.members)
+    line = StationLine(last="scale" if learns else "align")
+    return stations(line, line.add, settings, learn=True)
 
 
-def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight, Loaded]:
+def hindsight(
+    loaded: Loaded, stations: Stations, *, progress: bool, keep: bool
+) -> tuple[Hindsight, Loaded]:
     """Return the findings of the recordings as a whole, and the run's fingerprint bound to them.
 
     Parameters
     ----------
     loaded : Loaded
         A configuration in mode `hindsight`.
+    stations : callable
+        `flows.fusion.stations`, which puts all stations behind one another.
     progress : bool
         Report on standard error how far the pass is.
     keep : bool
@@ -103,7 +74,7 @@ def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight,
     recordings = _digests(config)
     data = _earlier(path, loaded.fingerprint, recordings) if keep else None
     if data is None:
-        data = _made(loaded, path, recordings, progress)
+        data = _made(loaded, stations, path, recordings, progress)
     bound = hashlib.sha256(loaded.fingerprint.encode() + hashlib.sha256(data).digest())
     found = decode(data, loaded.fingerprint, recordings)
     return found, replace(loaded, fingerprint=bound.hexdigest())
@@ -124,7 +95,13 @@ def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> byte
     return data
 
 
-def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bool) -> bytes:
+def _made(
+    loaded: Loaded,
+    stations: Stations,
+    path: Path,
+    recordings: list[str | None],
+    progress: bool,
+) -> bytes:
     """Make the pass and its file, the folder locked meanwhile."""
     access = ACCESS[loaded.config.output.mode]
     folder = Folder(path.parent, access)
@@ -134,7 +111,7 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
         print(f"lumen: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     try:
-        found = first_pass(loaded.config, progress)
+        found = first_pass(loaded.config, stations, progress)
         data = encode(found, loaded.fingerprint, recordings)
         write_whole(path, data, access)
     except OSError as error:
@@ -145,7 +122,7 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
     return data
 
 
-def first_pass(config: Config, progress: bool = False) -> Hindsight:
+def first_pass(config: Config, stations: Stations, progress: bool = False) -> Hindsight:
     """Run the recordings through the stations that learn, to their end.
 
     Raises
@@ -157,7 +134,7 @@ def first_pass(config: Config, progress: bool = False) -> Hindsight:
     SystemExit
         Code 0: a stop was requested.
     """
-    lines: dict[str, _StationLine] = {}
+    lines: dict[str, StationLine] = {}
     replay = Replay(config, progress, HEADINGS[0])
     part: Any = replay.build_part("first pass", replay.list_parts()[0], None)
     try:
@@ -166,7 +143,9 @@ def first_pass(config: Config, progress: bool = False) -> Hindsight:
                 print(STOPPED, file=sys.stderr)
                 raise SystemExit(0)
             for rig, batch in part.next_batch():
-                lines.setdefault(rig, _line(config)).feed(batch)
+                if rig not in lines:
+                    lines[rig] = _line(config, stations)
+                lines[rig].feed(batch)
     except StopIteration:
         return Hindsight({rig: line.shown() for rig, line in lines.items()})
     finally:

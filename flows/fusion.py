@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
@@ -25,6 +25,7 @@ from configs.schema import Config
 from flows.failure import watch_command
 from flows.first_pass import HEADINGS, hindsight
 from flows.recovery import Recovery, of_command
+from flows.stations import AddStation, S, Settings
 from flows.store import hold, refuse_others
 from operators.align import Align
 from operators.collect import Collect
@@ -37,7 +38,6 @@ from operators.guard import Guard
 from operators.hindsight import Hindsight
 from operators.normalize import Normalize
 from operators.quality import Quality
-from operators.records import Packet
 from operators.resample import Resample
 from operators.scale import Scale
 from operators.station import maker
@@ -58,37 +58,39 @@ DEFAULT = "configs/fusion.yaml"
 
 
 def stations(
-    received: KeyedStream[Batch],
-    loaded: Loaded,
+    received: S,
+    station: AddStation[S],
+    settings: Settings,
     *,
-    keep: bool,
     known: Hindsight | None = None,
-) -> KeyedStream[Packet]:
+    learn: bool = False,
+) -> S:
     """Put all stations behind one another.
 
     Parameters
     ----------
-    received : KeyedStream of Batch
-        Keyed by rig.
-    loaded : Loaded
-        The configuration.
-    keep : bool
-        Recovery is on.
+    received : stream of Batch
+        Keyed by rig; in this process, the line of one rig.
+    station : AddStation
+        Adds a station to a dataflow, or to a line in this process.
+    settings : Settings
+        Of the stations.
     known : Hindsight, optional
         Findings of a first pass, in mode `hindsight`.
+    learn : bool
+        This is the first pass: `drift` and `align` keep their findings.
     """
-    cfg, plan = loaded.config, loaded.config.plan()
-    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
-    collected = station("collect", received, maker(Collect, plan, cfg.block_s()))
+    plan, align = settings.plan, settings.align
+    collected = station("collect", received, maker(Collect, plan, settings.block_s))
     normalized = station("normalize", collected, maker(Normalize, plan))
-    drifted = station("drift", normalized, maker(Drift, plan, known=known))
+    drifted = station("drift", normalized, maker(Drift, plan, learn=learn, known=known))
     guarded = station("guard", drifted, maker(Guard, plan))
-    aligned = station("align", guarded, maker(Align, plan, cfg.align, known=known))
-    resampled = station("resample", aligned, maker(Resample, plan, cfg.align.max_lag_s))
+    aligned = station("align", guarded, maker(Align, plan, align, learn=learn, known=known))
+    resampled = station("resample", aligned, maker(Resample, plan, align.max_lag_s))
     scaled = station("scale", resampled, maker(Scale, plan, known=known))
-    judged = station("quality", scaled, maker(Quality, plan, cfg.quality))
+    judged = station("quality", scaled, maker(Quality, plan, settings.quality))
     fused = station("fuse", judged, maker(Fuse, plan))
-    return station("evidence", fused, maker(Evidence, plan, loaded.rules))
+    return station("evidence", fused, maker(Evidence, plan, settings.rules))
 
 
 def flow(
@@ -123,19 +125,27 @@ def flow(
     recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
-        known, loaded = hindsight(loaded, progress=progress, keep=keep)
+        known, loaded = hindsight(loaded, stations, progress=progress, keep=keep)
     if held is not None:
         refuse_others(held, loaded.fingerprint)
     host = HostClock()
     source = _source(loaded, progress, host, keep)
     dataflow = Dataflow("lumen")
-    received = op.input("receive", dataflow, source)
-    evidenced = stations(received, loaded, keep=keep, known=known)
+    received: KeyedStream[Any] = op.input("receive", dataflow, source)
+    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
+    evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
     output = Output(
-        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port),
-        _served(cfg, rigs, host), remarks_on, aside.lost,
-    )  # fmt: skip
+        cfg,
+        rigs,
+        loaded.path,
+        loaded.fingerprint,
+        keep,
+        played(cfg, Port),
+        _served(cfg, rigs, host),
+        remarks_on,
+        aside.lost,
+    )
     at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow

@@ -5,10 +5,13 @@ Times are seconds. *Source time* is the sender's stamp, *arrival* the stamp of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
 
 from operators.types import F64, I32, I64, Bool, Reason
 
@@ -104,3 +107,68 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     turned: tuple[StreamStatus, ...] = ()
     end: bool = False
+
+    @staticmethod
+    def of(
+        channels: Mapping[str, Sequence[ArrayLike | None]], *, rig: str = "studio", end: bool = True
+    ) -> Batch:
+        """Return the rows of several channels as one batch, in order of arrival.
+
+        Parameters
+        ----------
+        channels : mapping of str to (ts, rx, value)
+            By `<source>:<key>`: source times, arrivals and values (n,), times in seconds. With
+            `rx` None there is no arrival: rows are in order of source time, and clocks are not
+            estimated. With `ts` None the arrival stands for the source time.
+        rig : str
+        end : bool
+            No row of this rig follows.
+
+        Raises
+        ------
+        ValueError
+            A name has no colon, arrays differ in length, or a value or time is not finite.
+        """
+        parts = [_columns(name, *columns) for name, columns in channels.items()]
+        names = tuple(tuple(name.split(":", 1)) for name in channels)
+        number = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+        ts, rx, value, stamped = (
+            np.concatenate([part[k] for part in parts]) if parts else np.empty(0) for k in range(4)
+        )
+        order = np.argsort(rx, kind="stable")
+        n = len(order)
+        return Batch(
+            rig=rig,
+            names=names,  # type: ignore[arg-type]
+            name=number[order].astype(np.int32),
+            ts=ts[order],
+            rx=rx[order],
+            stamped=stamped[order].astype(bool),
+            wild=np.zeros(n, bool),
+            value=value[order],
+            seq=np.full(n, -1, np.int64),
+            line=np.arange(n),
+            end=end,
+        )
+
+
+def _columns(
+    name: str, ts: ArrayLike | None, rx: ArrayLike | None, value: ArrayLike | None
+) -> tuple[F64, F64, F64, Bool]:
+    """Return source times, arrivals, values and `stamped` of a channel."""
+    if ":" not in name:
+        raise ValueError(f"{name!r} is no channel, expected <source>:<key>")
+    values = np.asarray(value, np.float64)
+    if ts is None and rx is None:
+        raise ValueError(f"{name}: neither source times nor arrivals")
+    arrival = np.asarray(ts if rx is None else rx, np.float64)
+    source = np.full(len(values), np.nan) if ts is None else np.asarray(ts, np.float64)
+    if not len(source) == len(arrival) == len(values):
+        lengths = f"{len(source)}, {len(arrival)}, {len(values)}"
+        raise ValueError(f"{name}: arrays of {lengths} rows, expected equal lengths")
+    if not (np.isfinite(arrival).all() and np.isfinite(values).all()):
+        raise ValueError(f"{name}: a time or value is not finite")
+    if ts is not None and not np.isfinite(source).all():
+        raise ValueError(f"{name}: a time is not finite")
+    stamped = np.full(len(values), ts is not None and rx is not None)
+    return source, arrival, values, stamped

@@ -7,6 +7,7 @@ in the config type of that station.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Annotated, Literal
@@ -221,6 +222,29 @@ class Plan:
     files: tuple[str, ...] = ()
     hindsight: bool = False
 
+    @staticmethod
+    def of(*, tick_hz: float = 5.0, rig: str = "studio", **signals: Sequence[str | Member]) -> Plan:
+        """Return a plan with the defaults of a configuration.
+
+        Parameters
+        ----------
+        tick_hz : float
+            Rate of the grid (Hz). The kernel is 20 ticks long.
+        rig : str
+        **signals : sequence of str or Member
+            By the name of the quantity: its channels, `<source>:<key>`. The channels of a source
+            `ure` belong to the group `ure`, all others to `sensors`.
+        """
+        return Plan(
+            rig=rig,
+            signals=tuple(
+                Signal(name, tuple(_member(name, channel) for channel in channels), "auto")
+                for name, channels in signals.items()
+            ),
+            tick_hz=tick_hz,
+            half_width_s=10.0 / tick_hz,
+        )
+
     def where(self, line: int) -> str:
         """Return `file:offset` (bytes) of a row's `line`."""
         n = len(self.files)
@@ -290,6 +314,12 @@ class Plan:
         if kind:
             return kind == "held"
         return name in self.facts or bool(MIDI_KEY.fullmatch(name.partition(":")[2]))
+
+
+def _member(signal: str, channel: str | Member) -> Member:
+    if isinstance(channel, Member):
+        return channel
+    return Member(signal, channel, "ure" if channel.startswith("ure:") else "sensors")
 
 
 def matches(pattern: str, name: str) -> bool:

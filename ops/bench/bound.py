@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
+from flows.pipeline import Pipeline
 from operators.events import Batch
 from operators.types import F64
-from ops.bench.chain import Chain
 from ops.bench.courses import (
     Instrument,
     config,
@@ -168,7 +168,7 @@ def run(chosen: Config, rows: Any, channels: list[str], error_of: Callable[[Any]
     """Return the errors and bounds at the lines of sync of a run."""
     found: dict[float, F64] = {}
     bounds: dict[float, tuple[float, float]] = {}
-    for packet in Chain(chosen).run(rows):
+    for packet in Pipeline(chosen).run(rows):
         if (fused := packet.fused) is not None:
             both = fused.sync_bound_s.tolist(), fused.sync_estimate_bound_s.tolist()
             bounds.update(zip(fused.ts.tolist(), zip(*both, strict=True), strict=True))

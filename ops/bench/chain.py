@@ -1,9 +1,9 @@
-"""Cost of the stations without parsing and writing: microseconds of CPU an event.
+"""CPU time of the stations without parsing and writing (us an event).
 
-`python -m ops.bench.chain [--repeats N]`: all stations in their order, in this process, on rows in
-memory. Every stream has its own stamps, clock, rate and lag, so that all have to be estimated. Each
-repeat begins with empty stations. The minimum is the cost of the work, the median includes other
-load of the machine.
+`python -m ops.bench.chain [--repeats N]` runs all stations in their order, in this process, on
+rows that are made before. Every stream has its own stamps, clock, rate and lag, and all of them
+have to be found. Each repeat begins with empty stations. The least time is the cost of the work;
+the median includes the load of the machine.
 """
 
 from __future__ import annotations
@@ -19,33 +19,14 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
-from operators.align import Align
-from operators.collect import Collect
-from operators.drift import Drift
+from flows.fusion import stations
+from flows.pipeline import STATIONS
+from flows.stations import Settings, StationLine
 from operators.events import Batch
-from operators.evidence import Evidence
-from operators.fuse import Fuse
-from operators.guard import Guard
-from operators.normalize import Normalize
-from operators.quality import Quality
 from operators.records import Packet
-from operators.resample import Resample
-from operators.scale import Scale
 from operators.types import F64
 from ops.text.table import table
 
-STATIONS = (
-    "collect",
-    "normalize",
-    "drift",
-    "guard",
-    "align",
-    "resample",
-    "scale",
-    "quality",
-    "fuse",
-    "evidence",
-)
 BEGIN = 1_700_000_000.0
 _ROWS = 10_000
 
@@ -69,44 +50,40 @@ CASES = (
 )
 
 
-class Chain:
-    """All stations of a configuration, without an engine.
+class _Timed:
+    """A station whose CPU time (s) is added up."""
 
-    Attributes
-    ----------
-    cpu_s : list of float
-        CPU time of each of STATIONS (s).
-    """
+    def __init__(self, core: Any) -> None:
+        self._core = core
+        self.cpu_s = 0.0
+
+    def update(self, item: Any) -> Any:
+        begin = time.process_time()
+        made = self._core.update(item)
+        self.cpu_s += time.process_time() - begin
+        return made
+
+
+class TimedPipeline:
+    """All stations of a configuration for one rig; the CPU time of each is measured."""
 
     def __init__(self, config: Config) -> None:
-        plan = config.plan()
-        self.collect = Collect(plan, config.block_s())
-        self.others: list[Any] = [
-            Normalize(plan),
-            Drift(plan),
-            Guard(plan),
-            Align(plan, config.align),
-            Resample(plan, config.align.max_lag_s),
-            Scale(plan),
-            Quality(plan, config.quality),
-            Fuse(plan),
-            Evidence(plan, ()),
-        ]
-        self.cpu_s = [0.0] * len(STATIONS)
+        self._line = StationLine()
+        stations(self._line, self._line.add, Settings.of(config))
+        self._cores: dict[str, Any] = {
+            name: _Timed(core) for name, core in self._line.cores.items()
+        }
+        self._line.cores = self._cores
+
+    @property
+    def cpu_s(self) -> list[float]:
+        """The time that each of STATIONS took (s)."""
+        return [core.cpu_s for core in self._cores.values()]
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Packet]:
-        """Yield the output of the last station."""
-        now = time.process_time
+        """Yield the packets that leave the last station."""
         for batch in batches:
-            begin = now()
-            packets = self.collect.update(batch)
-            self.cpu_s[0] += now() - begin
-            for packet in packets:
-                for i, core in enumerate(self.others, 1):
-                    begin = now()
-                    packet = core.update(packet)
-                    self.cpu_s[i] += now() - begin
-                yield packet
+            yield from self._line.feed(batch)
 
 
 def movement(t: F64, seed: int) -> F64:
@@ -168,16 +145,16 @@ def configuration(case: Case) -> Config:
 
 
 def measure(case: Case, repeats: int) -> list[list[float]]:
-    """Return the cost of an event at each station (us of CPU), one list for each repeat."""
+    """Return the CPU time of an event at each station (us), a list a repeat."""
     n, rows = batches(case)
     config = configuration(case)
     costs = []
     for _ in range(repeats):
-        chain = Chain(config)
-        ticks = sum(len(packet.fused) for packet in chain.run(rows) if packet.fused is not None)
+        pipeline = TimedPipeline(config)
+        ticks = sum(len(packet.fused) for packet in pipeline.run(rows) if packet.fused is not None)
         if not ticks:
-            raise RuntimeError(f"{case.name}: there is no tick")
-        costs.append([1e6 * cpu_s / n for cpu_s in chain.cpu_s])
+            raise RuntimeError(f"{case.name}: no tick came out")
+        costs.append([1e6 * cpu_s / n for cpu_s in pipeline.cpu_s])
     return costs
 
 
@@ -190,9 +167,9 @@ def main() -> None:
     for case in CASES:
         costs = measure(case, args.repeats)
         sums = [sum(repeat) for repeat in costs]
-        stations = [*zip(*costs, strict=True), sums]
-        least.append([min(x) for x in stations])
-        typical.append([statistics.median(x) for x in stations])
+        columns = [*zip(*costs, strict=True), sums]
+        least.append([min(x) for x in columns])
+        typical.append([statistics.median(x) for x in columns])
     for k, case in enumerate(CASES):
         print(f"{'abc'[k]}: {case.name}; least and median of {args.repeats}")
     rows = [

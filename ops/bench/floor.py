@@ -13,8 +13,9 @@ from pathlib import Path
 
 from configs.load import load
 from configs.schema import Config, FileStream
+from flows.pipeline import STATIONS
 from operators.records import Packet
-from ops.bench.chain import STATIONS, Chain
+from ops.bench.chain import TimedPipeline
 from sinks.files.encode import packet_lines
 from sinks.output import Output
 from sources.ndjson import Decoder
@@ -58,7 +59,7 @@ def stations(config: Config, out: Output) -> tuple[dict[str, float], list[Packet
     now, ticks = time.process_time, 0
     source = Replay(config).build_part("receive", "replay", None)
     sink = out.build_part("sinks", "out", None)
-    chain = Chain(config)
+    chain = TimedPipeline(config)
     kept: list[Packet] = []
     receive_s = sinks_s = 0.0
     while True:

@@ -17,17 +17,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import bytewax.operators as op
 import yaml
 from bytewax.dataflow import Dataflow
+from bytewax.operators import KeyedStream
 from bytewax.testing import TestingSink, run_main
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.load import load
 from flows.fusion import stations
+from flows.stations import Settings
+from operators.engine import step
 from operators.records import Packet
 from ops.fakes.monitoring import ROOT
 from ops.monitoring import heartbeat
@@ -194,7 +198,9 @@ def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
         return ()
 
     flow = Dataflow("healthy")
-    evidenced = stations(op.input("receive", flow, Replay(loaded.config)), loaded, keep=False)
+    received: KeyedStream[Any] = op.input("receive", flow, Replay(loaded.config))
+    station = partial(step, fingerprint=loaded.fingerprint, keep=False)
+    evidenced = stations(received, station, Settings.of(loaded.config, loaded.rules))
     op.output("nowhere", op.flat_map_value("publish", evidenced, publish), TestingSink([]))
     run_main(flow)
     return found

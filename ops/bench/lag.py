@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
+from flows.pipeline import Pipeline
 from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_trend import motions
 from operators.correlation import SampledSeries, lag_of
@@ -33,7 +34,6 @@ from operators.lines import SyncReport
 from operators.sinc import CUTOFF
 from operators.types import F64, Bool
 from ops.bench import bound as bound_of
-from ops.bench.chain import Chain
 from ops.simulate.recording import START, SimulatedRecording, make
 from ops.text.table import table
 
@@ -133,8 +133,8 @@ def _lines(recording: SimulatedRecording) -> Iterator[SyncReport]:
             "align": {"max_lag_s": 2.5},
         },
         Config,
-    )
-    for packet in Chain(config).run(bound_of.batches(recording)):
+    )  # fmt: skip
+    for packet in Pipeline(config).run(bound_of.batches(recording)):
         yield from packet.sync
 
 

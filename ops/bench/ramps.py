@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
+from flows.pipeline import Pipeline
 from operators.events import Batch
 from operators.types import F64
-from ops.bench.chain import Chain
 from ops.simulate.recording import START
 from ops.text.table import table
 
@@ -119,7 +119,7 @@ def run(course: Course, seed: int, noise: float = NOISE) -> Figures:
     )
     rows: list[tuple[float, float]] = []
     bound: dict[float, float] = {}
-    for packet in Chain(config).run(batches(course, seed, noise)):
+    for packet in Pipeline(config).run(batches(course, seed, noise)):
         if packet.fused is not None:
             both = packet.fused.live >= 2
             bound.update(

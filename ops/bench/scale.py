@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from configs.schema import Config
+from flows.pipeline import Pipeline
 from operators.types import F64
 from ops.bench.bound import batches
-from ops.bench.chain import Chain
 from ops.simulate.recording import START, make
 from ops.simulate.scenario import Scenario, Sensor
 from ops.text.table import table
@@ -74,7 +74,7 @@ def gains(noise: float, members: int, seed: int) -> dict[float, list[tuple[float
     out: dict[float, list[tuple[float, float]]] = {40.0: [], 300.0: []}
     true = {s.channel: s.gain for s in sensors}
     began: dict[str, float] = {}
-    for packet in Chain(config(sensors, learnt=True)).run(batches(recording)):
+    for packet in Pipeline(config(sensors, learnt=True)).run(batches(recording)):
         for line in packet.sync:
             if line.why != "hop" or line.lag_s is None or line.channel == sensors[0].channel:
                 continue
@@ -95,7 +95,7 @@ def disagreement(apart: float, seed: int) -> tuple[F64, F64]:
     )
     recording = make(Scenario(150.0, sensors, flat=True), seed)
     error, sd = [], []
-    for packet in Chain(config(sensors, learnt=False)).run(batches(recording)):
+    for packet in Pipeline(config(sensors, learnt=False)).run(batches(recording)):
         if packet.fused is not None:
             signal, ts = packet.fused.signals[0], packet.fused.ts
             good = (ts > START + 70) & (signal.live == 2) & np.isfinite(signal.value)

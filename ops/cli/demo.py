@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import msgspec
 import numpy as np
 
 from configs.load import load_or_exit
+from configs.shipped import shipped
 from flows.run import execute
 from operators.types import F64, Bool
 from ops.cli import report
@@ -27,7 +30,7 @@ from ops.text.table import number, table, with_sd
 CONFIG = Path("configs/fusion.yaml")
 RECORDING = Path("configs/recordings/demo.ndjson.gz")
 MINUTE_S = 60.0
-NEXT = ".venv/bin/python -m bytewax.run flows.fusion"
+NEXT = "-m bytewax.run flows.fusion"
 
 
 def opening(true: Truth) -> str:
@@ -194,10 +197,17 @@ def story(folder: Path, hindsight: Results, true: Truth) -> Iterator[str]:
     yield summary.files(folder)
 
 
+def _interpreter() -> str:
+    """Return the path of this interpreter, relative where it lies below the current folder."""
+    path = Path(sys.executable)
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return shlex.quote(str(here))
+
+
 def ending(folder: Path) -> str:
     """Write the report; return its path and the next command."""
     look = report.write(folder) if report.possible() else f"no report: {report.LACKING}"
-    return f"Look at   {look}\nNow try   {NEXT}"
+    return f"Look at   {look}\nNow try   {_interpreter()} {NEXT}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -209,7 +219,7 @@ def main(args: argparse.Namespace) -> int:
     folder = execute(CONFIG)
     with tempfile.TemporaryDirectory(prefix="lumen-demo-") as place:
         hindsight = in_hindsight(CONFIG, Path(place))
-        sections = story(folder, hindsight, truth.load(RECORDING))
+        sections = story(folder, hindsight, truth.load(Path(shipped(str(RECORDING)))))
         print(*sections, sep="\n\n", end="\n\n", flush=True)
     print(ending(folder))
     return 0

@@ -86,7 +86,7 @@ class FragileSegments(Segments):
         self.announce = announce
 
 
-class FragileLine(first_pass._StationLine):
+class FragileLine(first_pass.StationLine):
     def feed(self, batch):
         super().feed(batch)
         die_at("first")
@@ -132,6 +132,6 @@ def flow(config=None):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(NUMBER), resource.RLIM_INFINITY))
     store.Store = FragileStore
 
-    first_pass._StationLine, first_pass.write_whole = FragileLine, fragile_write
+    first_pass.StationLine, first_pass.write_whole = FragileLine, fragile_write
     output.Exit, output.Segments = FragileExit, FragileSegments
     return fusion.flow(config)

@@ -15,30 +15,21 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from operators.align import Align, AlignConfig
-from operators.collect import Collect
-from operators.drift import Drift
+from flows import pipeline
+from flows.pipeline import STATIONS as STATIONS
+from flows.stations import Make as Make
+from flows.stations import Settings
+from operators.align import AlignConfig
 from operators.events import Batch, Marker, Reject
-from operators.evidence import Evidence, Rule
-from operators.fuse import Fuse
-from operators.guard import Guard
+from operators.evidence import Rule
 from operators.hindsight import Hindsight
-from operators.normalize import Normalize
 from operators.plan import ChannelConfig, Member, Plan, Signal
-from operators.quality import Quality, QualityConfig
+from operators.quality import QualityConfig
 from operators.records import Block, Packet
-from operators.resample import Resample
-from operators.scale import Scale
-from operators.station import maker
-from operators.types import F64, State
+from operators.types import F64
 from ops.simulate.movement import Movement
 
 START = 1_730_000_000.0
-Make = Callable[[State | None], Any]
-STATIONS = (
-    "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality", "fuse",
-    "evidence",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,15 +286,14 @@ def makers(
     known: Hindsight | None = None,
 ) -> dict[str, Make]:
     """Return, by station, what builds its core from a snapshot or None."""
-    align = align or AlignConfig()
-    made: tuple[Make, ...] = (
-        maker(Collect, p, block_s), maker(Normalize, p),
-        maker(Drift, p, known=known), maker(Guard, p), maker(Align, p, align, known=known),
-        maker(Resample, p, align.max_lag_s), maker(Scale, p, known=known),
-        maker(Quality, p, quality or QualityConfig()), maker(Fuse, p),
-        maker(Evidence, p, rules),
-    )  # fmt: skip
-    return dict(zip(STATIONS, made, strict=True))
+    settings = Settings(
+        plan=p,
+        block_s=block_s,
+        align=align or AlignConfig(),
+        quality=quality or QualityConfig(),
+        rules=rules,
+    )
+    return pipeline.makers(settings, known)
 
 
 def feed(core: Any, items: Iterable[Any]) -> list[Packet]:
