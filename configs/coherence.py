@@ -44,7 +44,7 @@ RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """A rig's name is that of a folder."""
 PAGES = (
     "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
-    "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",
+    "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/texts.js",
 )  # fmt: skip
 """What is served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "sync_estimate_bound_s", "live", "and", "or", "not")

@@ -20,7 +20,7 @@ class Threshold(NamedTuple):
     least: bool = False
     spike: float | None = None
 
-    def keeps(self, value: float) -> bool | None:
+    def ok(self, value: float) -> bool | None:
         """Whether a value is good; None where it is unknown."""
         if value != value:
             return None

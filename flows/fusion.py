@@ -127,10 +127,18 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     received = op.input("receive", dataflow, source)
     evidenced = stations(received, loaded, keep=keep, known=known)
     rigs = rigs_of(cfg)
+    destinations = played(cfg, Port)
+    exporter = _served(cfg, rigs, host)
     output = Output(
-        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port),
-        _served(cfg, rigs, host), remarks_on, aside.lost,
-    )  # fmt: skip
+        cfg,
+        rigs,
+        loaded.path,
+        loaded.fingerprint,
+        keep,
+        consumers=[consumer for consumer in (exporter, destinations) if consumer is not None],
+        remarks=remarks_on,
+        messages_lost=aside.lost,
+    )
     at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow

@@ -45,7 +45,7 @@ def judge(values: Values, left_out: str | None = None) -> tuple[str, bool]:
     for name in JUDGED:
         budget, value = THRESHOLDS[name], values.get(name)
         sign = "≥" if budget.least else "≤"
-        kept = value is not None and bool(budget.keeps(value))
+        kept = value is not None and bool(budget.ok(value))
         apart = value is None and bool(left_out)
         well, known = well and (kept or apart), known or value is not None
         verdict = "ok" if kept else "not compared" if apart else "BAD"

@@ -73,7 +73,7 @@ class LiveState:
         self.others = RigState({}, clock(), hz)
         self.findings: deque[NumberedFinding] = deque(maxlen=MAX_FINDINGS)
 
-    def tell(self, packets: list[Packet]) -> None:
+    def update(self, packets: list[Packet]) -> None:
         """Show what the packets hold."""
         now, wall = self.clock(), self.wall()
         with self._lock:
@@ -94,7 +94,7 @@ class LiveState:
                     self.findings.append(NumberedFinding(number, record.ts, line))
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
         """Let nothing be told while the panels, brought up to date, are read."""
         with self._lock:
             for panel in self.panels.values():
@@ -104,11 +104,11 @@ class LiveState:
     def stale(self) -> str:
         """Return why there is nothing fresh to be seen; nothing when there is."""
         now, panels = self.clock(), self.panels.values()
-        if all(now - panel.ticked > FRESH_S for panel in panels):
+        if all(now - panel.last_tick > FRESH_S for panel in panels):
             return f"no tick within {FRESH_S:g} s"
-        if all(now - panel.spoke > FRESH_S for panel in panels):
+        if all(now - panel.last_any > FRESH_S for panel in panels):
             return f"no event within {FRESH_S:g} s"
-        running = (p.behind_s for p in panels if not p.ended and now - p.ticked <= FRESH_S)
+        running = (p.behind_s for p in panels if not p.ended and now - p.last_tick <= FRESH_S)
         if (behind := max(running, default=0.0)) > FAR_BEHIND_S:
             return f"results come {behind:.1f} s late: this machine cannot keep up"
         return ""

@@ -198,7 +198,7 @@ def _age(board: LiveState) -> Metric:
     made = GaugeMetricFamily(AGE, said, labels=("rig", "stream"))
     now = board.clock()
     for rig, panel in board.panels.items():
-        for stream, heard in panel.heard.items():
+        for stream, heard in panel.last_event.items():
             made.add_metric((rig, stream), max(now - heard, 0.0))
     return made
 
@@ -210,7 +210,7 @@ class _Told(Collector):
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.settled():
+        with self._board.reading():
             return [*(_metric(family, self._board) for family in FAMILIES), _lateness(self._board)]
 
 
@@ -221,5 +221,5 @@ class _Ages(Collector):
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.settled():
+        with self._board.reading():
             return [_age(self._board)]

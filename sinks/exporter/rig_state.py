@@ -66,11 +66,11 @@ class RigState:
         was played to its end is not.
     ends : dict
         Counts of events by source and end.
-    heard : dict
+    last_event : dict
         When an event of a source last came here (s, monotonic); at first, the start.
     newest : dict
         Newest arrival known when a source's newest event came (s).
-    spoke : float
+    last_any : float
         When an event of any of the sources last came here (s, monotonic).
     up : dict
         Whether a source is there: as it was told, else whether it has spoken.
@@ -80,7 +80,7 @@ class RigState:
         Counts of losses by (stage, reason).
     fused : Fused or None
         The newest ticks; the last of them is what is so now.
-    ticked : float
+    last_tick : float
         When it came here (s, monotonic).
     sync : dict
         The newest report of each channel.
@@ -114,15 +114,15 @@ class RigState:
         self.sources = tuple(expected)
         everyone = (*self.sources, OTHERS, NAMELESS)
         self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
-        self.heard = dict.fromkeys(self.sources, started)
+        self.last_event = dict.fromkeys(self.sources, started)
         self.newest: dict[str, float] = {}
-        self.spoke = -np.inf
+        self.last_any = -np.inf
         self.up = dict.fromkeys(self.sources, False)
         self._turned: set[str] = set()
         self.discarded = dict.fromkeys((*DISCARDED.values(), *_LETTERS), 0)
         self.ticks = np.zeros(len(MODES), np.int64)
         self.fused: Fused | None = None
-        self.ticked = -np.inf
+        self.last_tick = -np.inf
         self.sync: dict[str, SyncReport] = {}
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
@@ -165,9 +165,9 @@ class RigState:
                 self.discarded[DISCARDED[end]] += len(before)
             # What cannot be decoded has no channel: a scrape that fails is no sign of life.
             heard = end == "ignored" or (end == "received" and channel)
-            if heard and name in self.heard:
+            if heard and name in self.last_event:
                 self.played.discard(name)
-                self.heard[name] = self.spoke = now
+                self.last_event[name] = self.last_any = now
                 self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
                 self.up[name] |= name not in self._turned
         for letter in packet.letters:
@@ -194,7 +194,7 @@ class RigState:
         fused = packet.fused
         if fused is None or not len(fused):
             return
-        self.fused, self.ticked = fused, now
+        self.fused, self.last_tick = fused, now
         self.ticks += np.bincount(fused.mode, minlength=len(MODES))
         self.history.mode(fused)
         self.history.ticks(fused, number)

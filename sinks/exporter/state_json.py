@@ -38,7 +38,7 @@ def state(board: LiveState, rig: str | None = None, since: int | None = None) ->
         of it where that is a version that never was.
     """
     now = board.clock()
-    with board.settled():
+    with board.reading():
         history = None
         if since is not None:
             rig = rig or next(iter(board.panels))
@@ -70,7 +70,7 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
         "stalled": stalled(panel, now),
         "began": panel.history.began,
         "ts": float(fused.ts[-1]) if fused else None,
-        "tick_age_s": now - panel.ticked if isfinite(panel.ticked) else None,
+        "tick_age_s": now - panel.last_tick if isfinite(panel.last_tick) else None,
         "behind_s": panel.behind_s if fused else None,
         "mode": MODES[int(fused.mode[-1])] if fused else None,
         "mode_since": panel.history.mode_since,
@@ -95,7 +95,7 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
             {"stream": name, "state": stream_state(panel, name), "up": panel.up[name],
              "age_s": now - heard,
              "spoken": name in panel.newest, "refused": panel.refused(name), **panel.ends[name]}
-            for name, heard in panel.heard.items()
+            for name, heard in panel.last_event.items()
         ],
         "channels": [
             {**msgspec.structs.asdict(report), "weight": weights.get(report.channel),
@@ -116,13 +116,13 @@ def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
         "warn": budget.warn if budget else None,
         "crit": budget.crit if budget else None,
         "least": budget.least if budget else None,
-        "good": budget.keeps(value) if budget else None,
+        "good": budget.ok(value) if budget else None,
         "level": _level(budget, value) if budget else None,
     }
 
 
 def _level(budget: Threshold, value: float) -> str | None:
-    good = budget.keeps(value)
+    good = budget.ok(value)
     if good is None:
         return None
     critical = value < budget.crit if budget.least else value > budget.crit

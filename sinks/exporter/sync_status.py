@@ -52,7 +52,7 @@ def verdict(panel: RigState, now: float) -> SyncStatus:
     fused = panel.fused
     if fused is None:
         return SyncStatus("wait", "Waiting for the first tick", _streams(panel))
-    age, ts = now - panel.ticked, float(fused.ts[-1])
+    age, ts = now - panel.last_tick, float(fused.ts[-1])
     if panel.ended:
         return SyncStatus(
             "wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts
@@ -96,7 +96,7 @@ def verdict(panel: RigState, now: float) -> SyncStatus:
 
 def stalled(panel: RigState, now: float) -> bool:
     """Whether ticks have come and, before the data ended, come no more: figures are old."""
-    return panel.fused is not None and not panel.ended and now - panel.ticked > STALLED_S
+    return panel.fused is not None and not panel.ended and now - panel.last_tick > STALLED_S
 
 
 def _behind(level: Level, panel: RigState) -> SyncStatus:

@@ -1,4 +1,4 @@
-"""Outputs to play with: expressions over the newest tick, as OSC messages or MIDI."""
+"""Destinations of a run: expressions over the newest tick, as OSC messages or MIDI."""
 
 from sinks.send.send import Send, played
 

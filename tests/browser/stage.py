@@ -140,7 +140,7 @@ class Stage:
             ts=self._now, rig="stage", rule=rule, kind="risk", state=state, severity="warn",
             risk="the streams drift apart", action=None, quote=None, facts={}, since=self._now,
         )  # fmt: skip
-        self.board.tell([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
+        self.board.update([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
 
     @property
     def _now(self) -> float:
@@ -169,7 +169,7 @@ class Stage:
             fused = self._fused(k)
         packet = Packet("stage", self._now, False, np.zeros(1), fused=fused, sync=tuple(sync),
                         ends=tuple(ends))  # fmt: skip
-        self.board.tell([packet])
+        self.board.update([packet])
 
     def _fused(self, k: int) -> Fused:
         ts = (self._told + np.arange(k)) / HZ

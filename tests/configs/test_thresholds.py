@@ -6,12 +6,12 @@ from sinks.exporter.rig_state import LATENESS_S
 
 def test_what_is_within_its_budget_is_kept():
     phase, sync = THRESHOLDS["phase_diff"], THRESHOLDS["sync_quality"]
-    assert phase.keeps(0.02) and not phase.keeps(0.021)
-    assert sync.keeps(0.85) and not sync.keeps(0.849)
+    assert phase.ok(0.02) and not phase.keeps(0.021)
+    assert sync.ok(0.85) and not sync.keeps(0.849)
 
 
 def test_of_the_unknown_nothing_is_said():
-    assert Threshold(1.0, 2.0, 3.0).keeps(float("nan")) is None
+    assert Threshold(1.0, 2.0, 3.0).ok(float("nan")) is None
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)

@@ -25,7 +25,7 @@ def serve():
     def _serve(*packets):
         port = free_port()
         board = Time().board()
-        board.tell([*packets])
+        board.update([*packets])
         servers.append(Server(ExporterConfig(http_port=port), board, listener))
         servers[-1].start()
         return f"http://127.0.0.1:{port}"

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from configs.files import open_file
-from configs.schema import Config, FileStream, OutputConfig
+from configs.schema import Config, ExporterConfig, FileStream, OutputConfig
 from operators.lines import DeadLine, MarkerLine
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import Ends, Fused, FusedSignal, Packet
 from operators.snapshot import StateRefusedError
+from sinks.exporter.server import Server
 from sinks.files.folder import Folder, FolderError, rig_folder
 from sinks.files.jsonl import ShortFileError, segments_of
 from sinks.output import Output, preflight
@@ -37,9 +38,9 @@ def config(out: Path, **output) -> Config:
 
 
 def begin(
-    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", server=None, **output
-):  # fmt: skip
-    sink = Output(config(out, **output), rigs, None, fingerprint, keep, server=server)
+    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", consumers=(), **output
+):
+    sink = Output(config(out, **output), rigs, None, fingerprint, keep, consumers)
     return sink.build_part("out", "out", state)
 
 
@@ -121,7 +122,7 @@ def test_going_on_gives_the_same_bytes_and_account(out, tmp_path):
     part.write_batch([*packets[4:6], packet(0, rig="later")])  # lost with the process
     with segments_of(out, "fused")[-1][1].open("ab") as file:
         file.write(b'{"ts":')
-    part.folder.release()
+    part.files.folder.release()
     again = begin(out, state, rotate_mb=0.001)
     again.write_batch(packets[4:])
     again.close()
@@ -136,7 +137,7 @@ def test_a_rig_keeps_its_place_when_the_recording_has_grown(out):
     part = begin(out, rigs=("r",))
     part.write_batch([packet(0)])
     state = part.snapshot()
-    part.folder.release()
+    part.files.folder.release()
     again = begin(out, state, rigs=("r", "s"))
     again.write_batch([packet(3)])
     assert len((out / "fused.jsonl").read_bytes().splitlines()) == 6
@@ -147,7 +148,7 @@ def test_a_short_file_is_refused_and_nothing_is_changed(out):
     part.write_batch([packet(0)])
     state = part.snapshot()
     part.write_batch([packet(3)])
-    part.folder.release()
+    part.files.folder.release()
     (out / "markers.jsonl").write_bytes(b"")
     before = texts(out)
     with pytest.raises(ShortFileError, match=r"markers\.jsonl"):
@@ -158,7 +159,7 @@ def test_a_short_file_is_refused_and_nothing_is_changed(out):
 def test_a_snapshot_under_another_configuration_is_refused(out):
     part = begin(out)
     state = part.snapshot()
-    part.folder.release()
+    part.files.folder.release()
     with pytest.raises(StateRefusedError, match="another configuration"):
         begin(out, state, fingerprint="other")
 
@@ -171,7 +172,7 @@ def test_without_recovery_no_state_is_made(out):
 def test_a_run_replaces_the_one_before_it(out, killed):
     part = begin(out, rigs=("a", "b"), rotate_mb=0.001)
     part.write_batch([packet(0, k=20, rig="a")])
-    part.folder.release() if killed else part.close()
+    part.files.folder.release() if killed else part.close()
     assert len(texts(out)) > 8
     preflight(config(out))
     begin(out).close()
@@ -335,19 +336,64 @@ def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(
     assert capsys.readouterr().err.count("dead letters are being lost") == 1
 
 
-class BrokenPage:
-    def start(self):
-        pass
+class BrokenState:
+    version = 0
 
-    def tell(self, packets):
+    def update(self, packets):
         raise KeyError("gauge")
 
-    def stop(self):
+
+class BrokenExporter(Server):
+    def __init__(self):
+        super().__init__(ExporterConfig(), BrokenState(), str)
+
+    def start(self, rig=None):
         pass
+
+
+class Recorder:
+    """A consumer that notes each call."""
+
+    missed = 0
+
+    def __init__(self, name: str, calls: list[str], fails: bool = False) -> None:
+        self.name, self.calls, self.fails = name, calls, fails
+
+    def start(self, rig=None):
+        self.calls.append(f"{self.name} start {rig}")
+        if self.fails:
+            raise OSError("no port")
+
+    def consume(self, packets):
+        self.calls.append(f"{self.name} {len(packets)}")
+
+    def abort(self):
+        self.calls.append(f"{self.name} abort")
+
+    def stop(self):
+        self.calls.append(f"{self.name} stop")
+
+
+def test_consumers_start_in_order_and_take_packets_in_reverse(out):
+    calls: list[str] = []
+    part = begin(out, consumers=(Recorder("page", calls), Recorder("send", calls)))
+    part.write_batch([packet(0), packet(3)])
+    part.abort()
+    part.close()
+    assert calls == [
+        "page start r", "send start r", "send 2", "page 2", "page abort", "send abort",
+        "send stop", "page stop",
+    ]  # fmt: skip
+
+
+def test_a_consumer_that_cannot_start_releases_the_folder(out):
+    with pytest.raises(OSError, match="no port"):
+        begin(out, consumers=(Recorder("page", [], fails=True),))
+    Folder(out).check()
 
 
 def test_a_page_that_cannot_be_kept_up_is_counted_and_ends_no_run(out, capsys):
-    part = begin(out, server=BrokenPage())
+    part = begin(out, consumers=[BrokenExporter()])
     for i in range(3):
         part.write_batch([packet(3 * i, end=i == 2)])
     part.close()

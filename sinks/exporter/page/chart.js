@@ -1,6 +1,6 @@
 // One signal: its channels, aligned, over one another, and the fused value with its band.
 
-import { clock, each, make, measured, number, put, putName, set, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, set, spaced } from "./texts.js";
 
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
 const COLOURS = 6;
@@ -25,7 +25,7 @@ export class Chart {
     this.name = name;
     this.node = make("section", "card signal");
     this.node.setAttribute("aria-label", `Signal ${name}`);
-    const title = make("h2", "", words(name));
+    const title = make("h2", "", spaced(name));
     this.value = make("span", "value");
     title.append(this.value);
     this.legend = make("div", "legend");
@@ -86,7 +86,7 @@ export class Chart {
       set(node, "data-colour", i % COLOURS);
       set(node, "data-dash", i % DASHES.length);
     });
-    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${words(this.name)}: ${this.channels.length} aligned channels and the fused value${signal.unit ? ` in ${signal.unit}` : ""}; the numbers stand above and below.`);
+    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${spaced(this.name)}: ${this.channels.length} aligned channels and the fused value${signal.unit ? ` in ${signal.unit}` : ""}; the numbers stand above and below.`);
   }
 
   key(name) {

@@ -4,7 +4,7 @@ import { Chart } from "./chart.js";
 import { gauges } from "./gauges.js";
 import { events, streams } from "./tables.js";
 import { timeline } from "./timeline.js";
-import { clock, each, make, put, putText, set, short, words } from "./words.js";
+import { clock, each, make, put, putText, set, short, spaced } from "./texts.js";
 
 const EVERY_MS = 500, PATIENCE_MS = 3000, MOMENTS = 60, NOTE_MS = 30_000;
 const at = id => document.getElementById(id);
@@ -52,7 +52,7 @@ function show(state) {
   each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
   verdict(shown.verdict);
   put(at("bound"), shown.sync_bound_s !== null ? `${short(shown.sync_bound_s * 1e3)}\u00a0ms` : shown.ts === null ? "–" : "not compared");
-  put(at("mode"), shown.mode ? words(shown.mode) : "–");
+  put(at("mode"), shown.mode ? spaced(shown.mode) : "–");
   put(at("live"), `${shown.live ?? 0} of ${new Set(Object.values(state.history.signals).flatMap(s => Object.keys(s.channels))).size}`);
   put(at("clock"), clock(state.now));
   each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).tell(shown.signals[n], shown.channels));

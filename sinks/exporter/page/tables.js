@@ -1,6 +1,6 @@
 // The tables: streams with their channels, and what happened.
 
-import { clock, each, make, measured, number, put, putName, putText, set, span, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, putText, set, span, spaced } from "./texts.js";
 
 const SIGNS = { live: "●", acquiring: "◐", rejoining: "◐", stale: "○", lost: "✕", down: "✕", waiting: "◌" };
 const HEADS = ["Channel", "State", "Weight", "Offset", "Skew", "Lag", "Confidence", "Rate", "Jitter", "Lost"];
@@ -110,6 +110,6 @@ export function events(frame, happened) {
   each(body, happened, e => `${e.kind} ${e.name} ${e.since}`, () => row("", ["Time", "What", "Became"], "row"), (node, { ts, kind, name, text, since, before }) => {
     put(node.children[0].firstChild, clock(ts));
     putName(node.children[1].firstChild, kind === "mode" ? "mode" : kind === "clock" ? `clock of ${name}` : name);
-    putText(node.children[2].firstChild, (kind === "mode" ? words : String)(before ? `${text}; ${before} since ${clock(since)}` : text));
+    putText(node.children[2].firstChild, (kind === "mode" ? spaced : String)(before ? `${text}; ${before} since ${clock(since)}` : text));
   });
 }

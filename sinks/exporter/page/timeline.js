@@ -1,6 +1,6 @@
 // Up to ten minutes in three lanes: the mode, what came and went, what the rules found.
 
-import { clock, each, make, number, put, set, words } from "./words.js";
+import { clock, each, make, number, put, set, spaced } from "./texts.js";
 
 const SPAN_S = 600, STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300];
 const LANES = [["mode", "Mode"], ["change", "Changes"], ["evidence", "Evidence"]];
@@ -27,7 +27,7 @@ export function findings(rig, evidence) {
 
 function describe(change) {
   const step = change.step_s === null ? "" : ` by ${number(change.step_s, 3, "always")}\u00a0s`;
-  if (change.what === "mode") return ["mode", words(change.now)];
+  if (change.what === "mode") return ["mode", spaced(change.now)];
   if (change.what === "clock") return [`clock of ${change.name}`, `stepped${step}`];
   return [change.name, change.now];
 }
@@ -54,10 +54,10 @@ export function timeline(title, parent, rig, evidence) {
   const begin = Math.max(rig.began, rig.ts - SPAN_S), long = Math.max(rig.ts - begin, 1), end = begin + long;
   put(title, begin > rig.began ? "The last ten minutes" : `Since the run began at ${clock(begin)}`);
   const seen = item => item.to >= begin;
-  const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${words(item.name)} from ${clock(item.from)}` });
+  const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${spaced(item.name)} from ${clock(item.from)}` });
   const [modes, changes, rules, axis] = [...parent.children].map(row => row.lastChild);
   const shown = spells(rig).filter(seen), wide = modes.clientWidth;
-  const label = (item, share) => share * wide > 12 + item.name.length * 8 ? words(item.name) : "";
+  const label = (item, share) => share * wide > 12 + item.name.length * 8 ? spaced(item.name) : "";
   const sign = change => SIGNS[change.what] ?? SIGNS[change.now];
   const marks = rig.changes.filter(change => change.what !== "mode" && sign(change) && change.ts >= begin);
   const fires = findings(rig, evidence).filter(seen);
@@ -70,6 +70,6 @@ export function timeline(title, parent, rig, evidence) {
   const times = [];
   for (let t = Math.ceil((begin + edge) / step) * step; t <= end - edge; t += step) times.push(t);
   lane(axis, times.map(t => ({ from: t, to: t, key: String(t), kind: "tick", title: clock(t) })), begin, end, item => step < 60 ? item.title : item.title.slice(0, 5));
-  set(parent, "aria-label", `Mode now ${words(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
+  set(parent, "aria-label", `Mode now ${spaced(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
     + `${marks.length} of channels, streams and clocks, ${fires.length} findings since ${clock(begin)}. The newest are listed below.`);
 }

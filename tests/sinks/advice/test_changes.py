@@ -63,10 +63,10 @@ def test_each_change_is_in_exactly_one_entry(found):
 
 def test_a_rig_shows_its_newest_with_findings_among_them():
     board = Time().board()
-    board.tell([packet(ticks(0), sync=(report("osc_1:p", ts=0.5),), evidence=(finding(1.0),))])
+    board.update([packet(ticks(0), sync=(report("osc_1:p", ts=0.5),), evidence=(finding(1.0),))])
     for k in range(100):
         line = report(f"osc_{k}:p", ts=2.0 + k)
-        board.tell([packet(sync=(line,), evidence=(finding(200.0 + k),))])
+        board.update([packet(sync=(line,), evidence=(finding(200.0 + k),))])
     shown = board.panels["r"].history.happened()
     assert len(shown) == 16
     assert shown[0].kind == "rule"
@@ -79,7 +79,7 @@ def test_a_run_begins_with_its_first_tick():
     history = board.panels["r"].history
     assert np.isnan(history.began)
     for first in (7, 20):
-        board.tell([packet(ticks(first))])
+        board.update([packet(ticks(first))])
     assert history.began == 7.0
 
 

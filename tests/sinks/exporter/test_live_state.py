@@ -22,7 +22,7 @@ def test_what_is_shown_is_the_same_however_often_somebody_asks(every):
         board = Time().board()
         for n, (a, b) in enumerate(zip([0, *cuts], [*cuts, 3000], strict=True)):
             fused = ticks(a, b - a, hz=100.0, sync_quality=quality[a:b], mode=n // 40 % 2)
-            board.tell([packet(fused)])
+            board.update([packet(fused)])
             if n % asks == 0:
                 state(board)
         told = json.loads(state(board, since=0))
@@ -34,7 +34,7 @@ def test_what_is_shown_is_the_same_however_often_somebody_asks(every):
 def test_what_waits_to_be_judged_is_bounded():
     board = Time().board()
     for n in range(300):
-        board.tell([packet(ticks(10 * n, 10, hz=100.0))])
+        board.update([packet(ticks(10 * n, 10, hz=100.0))])
     (panel,) = board.panels.values()
     assert panel.slo.ticks["sync"] > 3000 - MAX_WAITING
 
@@ -50,7 +50,7 @@ def test_a_stream_of_which_most_is_refused_says_so_in_the_state_until_it_is_over
     def told(**more: Any) -> dict[str, Any]:
         for _ in range(20):  # two windows
             time.now += 0.5
-            board.tell([packet(ticks(0), **more)])
+            board.update([packet(ticks(0), **more)])
         (rig,) = json.loads(state(board))["rigs"].values()
         return {s["stream"]: s["refused"] for s in rig["streams"]}
 
@@ -68,7 +68,7 @@ def test_a_member_whose_stream_is_refused_is_not_said_to_be_silent():
     for _ in range(10):
         time.now += 0.5
         alone = replace(ticks(0), sync_bound_s=np.array([np.nan]))
-        board.tell([packet(alone, letters=letters("osc_1", 5), sync=(report("ure:p"),))])
+        board.update([packet(alone, letters=letters("osc_1", 5), sync=(report("ure:p"),))])
     (line,) = board.uncompared()
     assert "what comes for osc_1:p cannot be used" in line
     assert "nothing came" not in line
@@ -77,7 +77,7 @@ def test_a_member_whose_stream_is_refused_is_not_said_to_be_silent():
 def test_one_sender_of_several_is_shown_as_its_stream():
     time = Time()
     board = time.board()
-    board.tell([packet(ticks(0), ends=events("osc_1@10.0.0.7", 3))])
+    board.update([packet(ticks(0), ends=events("osc_1@10.0.0.7", 3))])
     (panel,) = board.panels.values()
     assert panel.ends["osc_1"]["received"] == 3
     assert panel.ends["*"]["received"] == 0

@@ -67,12 +67,12 @@ def test_only_get_is_answered(pages, method):
 
 def test_readiness_follows_the_data(time, board, pages):
     assert get(pages, "/readyz")[0] == 503
-    board.tell([packet(ticks(0))])
+    board.update([packet(ticks(0))])
     assert b"no event" in get(pages, "/readyz")[2], "ticks alone are no data"
-    board.tell([packet(ticks(1), ends=events("osc_1"))])
+    board.update([packet(ticks(1), ends=events("osc_1"))])
     assert get(pages, "/readyz")[::2] == (200, b"ready\n")
     alone = replace(ticks(2), sync_bound_s=np.array([np.nan]))
-    board.tell([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
+    board.update([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
     assert get(pages, "/readyz")[::2] == (
         200, b"ready\nr: not compared: one channel live; osc_1:p silent\n"
     )  # fmt: skip
@@ -80,7 +80,7 @@ def test_readiness_follows_the_data(time, board, pages):
     assert get(pages, "/readyz")[0] == 200
     time.now += 2
     assert get(pages, "/readyz")[0] == 503
-    board.tell([packet(ends=events("osc_1"))])
+    board.update([packet(ends=events("osc_1"))])
     assert b"no tick" in get(pages, "/readyz")[2], "the flow hangs"
     assert get(pages, "/healthz")[0] == 200
 
@@ -88,7 +88,7 @@ def test_readiness_follows_the_data(time, board, pages):
 def test_results_later_than_five_seconds_are_not_ready(time, board, pages):
     def told(tick, late):
         time.wall = tick + 0.5 + late
-        board.tell([packet(ticks(tick), ends=events("osc_1"))])
+        board.update([packet(ticks(tick), ends=events("osc_1"))])
         return get(pages, "/readyz")[::2]
 
     assert told(1, 4.9) == (200, b"ready\n")
@@ -101,7 +101,7 @@ def test_results_later_than_five_seconds_are_not_ready(time, board, pages):
 
 def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
     for i in range(25):  # three at each moment: a page may end among them
-        board.tell([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])
+        board.update([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])
     found, answer = [], get(pages, "/evidence/bundle", since=5, limit=10)
     found += lines(answer)
     while link := answer[1].get("Link"):
@@ -114,7 +114,7 @@ def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
 
 def test_evidence_is_bounded(board, pages):
     for i in range(MAX_FINDINGS + 500):
-        board.tell([packet(evidence=(finding(float(i)),))])
+        board.update([packet(evidence=(finding(float(i)),))])
     assert len(board.findings) == MAX_FINDINGS
     assert [f.ts for f in lines(get(pages, "/evidence/bundle", limit=2))] == [500, 501]
     assert len(lines(get(pages, "/evidence/bundle"))) == 100
@@ -175,7 +175,7 @@ def _schema(name):
 @pytest.mark.parametrize("begun", [False, True])
 def test_the_answers_are_as_the_openapi_document_says(board, pages, begun):
     if begun:
-        board.tell([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
+        board.update([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
                             sync=(report("osc_1:p"),))])  # fmt: skip
     for path, methods in OPENAPI["paths"].items():
         status, headers, body = get(pages, path)
@@ -202,7 +202,7 @@ def test_the_documents_finding_is_the_record():
 
 
 def test_the_state_says_null_where_there_is_no_value(board, pages):
-    board.tell([packet(ticks(0, coherence=float("nan")))])
+    board.update([packet(ticks(0, coherence=float("nan")))])
     state = json.loads(get(pages, "/state")[2])
     assert state["rigs"]["r"]["indicators"]["coherence"] == {
         "value": None, "why": "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz",
@@ -215,7 +215,7 @@ def test_the_state_says_null_where_there_is_no_value(board, pages):
 def test_the_history_of_one_rig_is_told_once(time):
     board = time.board(rigs=("a", "b"))
     pages = Routes(METRICS, board)
-    board.tell([packet(ticks(0, 99, hz=5.0), rig="b")])
+    board.update([packet(ticks(0, 99, hz=5.0), rig="b")])
 
     def told(**asked):
         return json.loads(get(pages, "/state", **asked)[2])
@@ -225,7 +225,7 @@ def test_the_history_of_one_rig_is_told_once(time):
     assert list(first["rigs"]) == ["b"]
     assert len(first["history"]["ts"]) == 98, "the last point is not whole yet"
     assert told(rig="b", since=first["version"])["history"]["ts"] == []
-    board.tell([packet(ticks(99, 3, hz=5.0), rig="b")])
+    board.update([packet(ticks(99, 3, hz=5.0), rig="b")])
     assert len(told(rig="b", since=first["version"])["history"]["ts"]) == 3
     assert len(told(rig="b", since=10**6)["history"]["ts"]) == 101, "another run's version"
     assert told(since=0)["history"]["rig"] == "a"

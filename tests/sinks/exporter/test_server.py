@@ -31,7 +31,7 @@ def begin(port):
 
         def _begin(**given):
             board = Time().board()
-            board.tell([packet(ticks(0), ends=events("osc_1"))])
+            board.update([packet(ticks(0), ends=events("osc_1"))])
             server = Server(ExporterConfig(http_port=port, **given), board, listener)
             server.start()
             stack.callback(server.stop)
@@ -136,7 +136,7 @@ def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, m
         for _ in range(10):
             idle += [connect() for _ in range(64)]
             assert get(port, "/healthz") == (200, b"ok\n")
-        assert server._listening._server.connections <= 64
+        assert server._server._server.connections <= 64
         gone = [closed(client) for client in idle]
         assert gone.index(False) >= 640 - 64
         assert all(gone[: gone.index(False)])
@@ -157,7 +157,7 @@ def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypa
             while not answer.endswith(b"ok\n"):
                 answer += client.recv(4096)
             kept.append(client)
-        assert server._listening._server.connections <= 32
+        assert server._server._server.connections <= 32
         gone = [closed(client) for client in kept]
         assert sum(gone) == 68
         assert all(gone[:50])
@@ -240,7 +240,7 @@ def test_slow_clients_hold_up_no_scrape_and_lose_their_connections(begin, port, 
     )
     try:
         assert attack.stdout.readline() == "ready\n"
-        held = server._listening._server
+        held = server._server._server
         waits = []
         for _ in range(40):
             started = time.perf_counter()

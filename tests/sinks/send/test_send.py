@@ -22,7 +22,7 @@ from configs.load import load
 from configs.schema import Config, MidiDestination, OscDestination
 from operators.records import Fused, FusedSignal, Packet
 from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
-from sinks.send.send import Score, Send, played
+from sinks.send.send import ExpressionMap, Send, played
 from sinks.send.send_worker import SendWorker
 from sources.midi.midi import understood
 from sources.midi.port import MidiPortError
@@ -54,8 +54,8 @@ def osc(to: str = "127.0.0.1:9", **mapped: str) -> OscDestination:
     return OscDestination(name="music", to=to, map={f"/{k}": text for k, text in mapped.items()})
 
 
-def score(**mapped: str) -> Score:
-    return Score(osc(**mapped), CONFIG.plan())
+def score(**mapped: str) -> ExpressionMap:
+    return ExpressionMap(osc(**mapped), CONFIG.plan())
 
 
 def test_the_music_of_the_seed_is_loud_when_it_is_sure_and_long_when_it_agrees() -> None:
@@ -286,7 +286,7 @@ def test_what_was_played_once_is_not_played_again() -> None:
 
 def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none() -> None:
     instrument = Instrument()
-    player = SendWorker("music", 200.0, instrument, stands_s=60.0)
+    player = SendWorker("music", 200.0, instrument, repeat_s=60.0)
     player.start()
     player.put({"x": 1.0, "y": 1.0})
     until(lambda: len(instrument.played) >= 10)
@@ -306,7 +306,7 @@ def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none(
 
 def test_values_stand_no_longer_than_they_may() -> None:
     instrument = Instrument()
-    player = SendWorker("music", 200.0, instrument, stands_s=0.1)
+    player = SendWorker("music", 200.0, instrument, repeat_s=0.1)
     player.start()
     player.put({"x": 1.0})
     time.sleep(0.4)
@@ -320,7 +320,7 @@ def test_osc_goes_on_while_ticks_are_late() -> None:
         peer.settimeout(5)
         sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse")
         sent.start()
-        sent.tell(packet(fused(0.5)))
+        sent.consume([packet(fused(0.5))])
         for _ in range(5):
             assert OscMessage(peer.recv(100)).params == [0.5]
         sent.stop()
@@ -377,9 +377,9 @@ def test_ticks_become_datagrams() -> None:
         peer.settimeout(5)
         sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse", y="level")
         sent.start()
-        sent.tell(packet(None))
-        sent.tell(packet(fused(nan)))
-        sent.tell(packet(fused(0.5)))
+        sent.consume([packet(None)])
+        sent.consume([packet(fused(nan))])
+        sent.consume([packet(fused(0.5))])
         message = OscMessage(peer.recv(100))
         sent.stop()
     assert (message.address, message.params) == ("/x", [0.5])
@@ -390,7 +390,7 @@ def test_where_nobody_listens_nothing_fails() -> None:
     sent = run("127.0.0.1:9", x="pulse")
     sent.start()
     for n in range(5):
-        sent.tell(packet(fused(1.0, first=n)))
+        sent.consume([packet(fused(1.0, first=n))])
         time.sleep(0.06)
     sent.stop()
 
@@ -409,8 +409,8 @@ def test_the_shipped_music_is_that_of_the_seed_every_half_second() -> None:
     assert music.rate_hz == notes.rate_hz == 2
     ticks = fused(1.0, entropy=0.14, sync=2.0)
     plan = load(MUSIC).config.plan()
-    assert list(Score(music, plan).values(ticks).values()) == [127 * (1 - 0.14), 1.2]
-    assert list(Score(notes, plan).values(ticks)) == ["note/1/60", "note/1/60/length"]
+    assert list(ExpressionMap(music, plan).values(ticks).values()) == [127 * (1 - 0.14), 1.2]
+    assert list(ExpressionMap(notes, plan).values(ticks)) == ["note/1/60", "note/1/60/length"]
 
 
 def test_a_replay_plays_at_a_speed_and_not_as_fast_as_it_goes(
@@ -470,7 +470,7 @@ import sys, time
 from sinks.send import send
 from tests.sinks.send import test_send as t
 wire = t.Wire()
-send._player = lambda *_: t.SendWorker("music", 1000.0, t.MidiOutput(["note/1/60"], wire))
+send._worker = lambda *_: t.SendWorker("music", 1000.0, t.MidiOutput(["note/1/60"], wire))
 sent = t.run("127.0.0.1:9", x="1")
 wire.send = lambda message: print(message, file=sys.stderr, flush=True)
 sent.start()

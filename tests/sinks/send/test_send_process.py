@@ -106,7 +106,7 @@ def test_signals_to_the_group_are_the_run_s(
 def test_one_that_was_killed_is_started_again(
     sender: SendProcess, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.send.send_process._AGAIN_S", 0.0)
+    monkeypatch.setattr("sinks.send.send_process._RESTART_S", 0.0)
     sender.put({"/x": 1.0})
     heard(peer)
     process(sender).kill()
@@ -121,8 +121,8 @@ def test_one_that_was_killed_is_started_again(
 
 RUN = """
 import os, signal, sys
-from sinks.send.send_process import Sender
-sender = Sender("music", 100.0, sys.argv[1], 60.0)
+from sinks.send.send_process import SendProcess
+sender = SendProcess("music", 100.0, sys.argv[1], 60.0)
 sender.start()
 sender.put({"/x": 1.0})
 print(sender._process.pid, flush=True)

@@ -32,7 +32,7 @@ export function span(x, sd) {
   return measured(known(x) ? x * scale : x, known(sd) ? sd * scale : sd, small ? "ms" : "s");
 }
 export const clock = ts => known(ts) ? clockFormat.format(ts * 1e3) : NONE;
-export const words = name => name.replaceAll("_", " ");
+export const spaced = name => name.replaceAll("_", " ");
 
 export function make(tag, kind = "", text = "") {
   const made = document.createElement(tag);
