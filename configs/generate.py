@@ -1,4 +1,4 @@
-"""The JSON Schemas that are shipped, made from the types: `python -m configs.generate`."""
+"""The shipped JSON Schemas and REFERENCE.md, made from the types: `python -m configs.generate`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import msgspec
 from msgspec import Meta
 
 from configs.coherence import RIG
+from configs.reference import reference
 from configs.schema import Config
 
 FOLDER = Path(__file__).with_name("schemas")
+REFERENCE = Path(__file__).with_name("REFERENCE.md")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_NAME = 255
-LARGEST_STAMP_S = 1e12
+MAX_STAMP_S = 1e12
 
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
-Stamp = Annotated[float, Meta(ge=-LARGEST_STAMP_S, le=LARGEST_STAMP_S)]
+Stamp = Annotated[float, Meta(ge=-MAX_STAMP_S, le=MAX_STAMP_S)]
 
 
 class EventMeta(msgspec.Struct):
@@ -78,12 +80,13 @@ def event_schema() -> dict[str, Any]:
 
 
 def shipped() -> dict[Path, str]:
-    """Return the text of each schema file."""
+    """Return the text of each generated file."""
     schemas = {"config": config_schema(), "event": event_schema()}
-    return {
+    texts = {
         FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()
     }
+    return texts | {REFERENCE: reference()}
 
 
 def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from configs.document import BAD, MAX_FAULTS, DataPath, Document, one_line, without_password
-from configs.schema import END
 
 _SHOWN = 40
 _LISTED = 24
@@ -103,27 +102,18 @@ def expected(kind: Any) -> str:
     """Say in words what values a type has."""
     if get_origin(kind) is Annotated:
         base, *metas = get_args(kind)
-        if words := next((meta.description for meta in metas if meta.description), None):
-            return str(words)
+        if text := next((meta.extra["expected"] for meta in metas if _stated(meta)), None):
+            return str(text)
         bounds = [
             shape.format(f"{bound:g}")
             for meta in metas
             for name, shape in _BOUNDS.items()
             if (bound := getattr(meta, name, None)) is not None
         ]
-        described = [str(meta.description) for meta in metas if meta.description]
-        if described:
-            return described[0]
-        if any(meta.min_length or meta.pattern for meta in metas):
-            shape = next(
-                (
-                    f" that matches {meta.pattern.removesuffix(END)}$"
-                    for meta in metas
-                    if meta.pattern
-                ),
-                "",
-            )
-            return f"{expected(base)}{shape or ' that is not empty'}"
+        if any(meta.min_length for meta in metas):
+            longest = next((meta.max_length for meta in metas if meta.max_length), None)
+            limit = f", at most {longest} characters" if longest else ""
+            return f"{expected(base)} that is not empty{limit}"
         return " ".join([expected(base), " and ".join(bounds)]).strip()
     options = _options(kind)
     if options != [kind]:
@@ -139,6 +129,11 @@ def expected(kind: Any) -> str:
     if origin is dict or _is_struct(origin):
         return "a mapping"
     return _BASIC[origin]
+
+
+def _stated(meta: Any) -> bool:
+    """Whether a type states its expectation itself; each type with a pattern has to."""
+    return "expected" in (meta.extra or {})
 
 
 def _check(document: Document, at: DataPath, value: Any, kind: Any) -> None:

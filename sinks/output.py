@@ -20,7 +20,7 @@ from operators.snapshot import decode_state, encode_state
 from operators.types import State
 from sinks.files.folder import Folder, FolderError
 from sinks.files.result_files import ResultFiles
-from sinks.files.run_summary import NO_MESSAGES_LOST, NO_REMARKS, RunSummary
+from sinks.files.run_summary import RunSummary, no_remarks, none_lost
 from sinks.notices import Notices
 
 
@@ -91,8 +91,8 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         fingerprint: str,
         keep: bool,
         consumers: Sequence[Consumer] = (),
-        remarks: Callable[[str], list[str]] = NO_REMARKS,
-        messages_lost: Callable[[], tuple[int, str | None]] = NO_MESSAGES_LOST,
+        remarks: Callable[[str], list[str]] = no_remarks,
+        messages_lost: Callable[[], tuple[int, str | None]] = none_lost,
     ) -> None:
         self.config = config
         self.rigs = rigs or (config.rig,)

@@ -27,8 +27,10 @@ Losses: rejected (`wild_stamp`), late.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
@@ -68,8 +70,20 @@ _COARSE = (
 class DriftConfig(ConfigPart, frozen=True, kw_only=True):
     """What a clock and a network may do."""
 
-    max_disorder_s: Wait = 0.5
-    max_delay_s: Period = 30.0
+    max_disorder_s: Annotated[
+        Wait,
+        Meta(
+            description="Disorder of arrival that is sorted.",
+            examples=[1.0],
+        ),
+    ] = 0.5
+    max_delay_s: Annotated[
+        Period,
+        Meta(
+            description="Largest plausible delay of arrival; a larger one is a step of the clock.",
+            examples=[10.0],
+        ),
+    ] = 30.0
 
 
 class Drift:

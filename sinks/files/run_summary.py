@@ -14,8 +14,15 @@ from configs.schema import Config, FileStream
 from sinks.files.jsonl import Segments
 from sinks.files.run_json import Account, Digests, usage, versions
 
-NO_REMARKS: Callable[[str], list[str]] = lambda path: []
-NO_MESSAGES_LOST: Callable[[], tuple[int, str | None]] = lambda: (0, None)
+
+def no_remarks(path: str) -> list[str]:
+    """Return no remarks on a recording."""
+    return []
+
+
+def none_lost() -> tuple[int, str | None]:
+    """Return that no message was lost."""
+    return 0, None
 
 
 class RunSummary:
@@ -36,8 +43,8 @@ class RunSummary:
         self,
         config: Config,
         path: str | None,
-        remarks: Callable[[str], list[str]] = NO_REMARKS,
-        messages_lost: Callable[[], tuple[int, str | None]] = NO_MESSAGES_LOST,
+        remarks: Callable[[str], list[str]] = no_remarks,
+        messages_lost: Callable[[], tuple[int, str | None]] = none_lost,
     ) -> None:
         self._config, self._path = config, path
         self._remarks, self._messages_lost = remarks, messages_lost

@@ -1,5 +1,4 @@
-"""Destinations of a run: expressions over the newest tick, as OSC messages or MIDI."""
+"""Destinations of a run: expressions over the newest tick, as OSC messages or MIDI.
 
-from sinks.send.send import Send, played
-
-__all__ = ["Send", "played"]
+This file imports nothing: the OSC worker's process runs without the installed packages.
+"""

@@ -86,7 +86,9 @@ class Send:
     def __init__(self, config: Config, port: Callable[[str, bool], MidiPort]) -> None:
         plan = config.plan()
         self._rig: str | None = None
-        self._parts = [(ExpressionMap(each, plan), _worker(each, plan, port)) for each in config.send]
+        self._parts = [
+            (ExpressionMap(each, plan), _worker(each, plan, port)) for each in config.send
+        ]
 
     def start(self, rig: str | None = None) -> None:
         """Start the workers; notes end with the process even without a `stop`.
