@@ -34,10 +34,9 @@ def reference() -> str:
 
 def undescribed() -> list[str]:
     """Return the keys without a description, as `Type.key`."""
-    structs = [struct for _, struct in _structs(Config, "")]
     return [
         f"{struct.__name__}.{key}"
-        for struct in (*structs, Rule)
+        for struct in _all_structs()
         for key, field in fields_of(struct).items()
         if not _meta(field.type, "description")
     ]
@@ -45,13 +44,18 @@ def undescribed() -> list[str]:
 
 def without_example() -> list[str]:
     """Return the keys of plain values without an example, as `Type.key`."""
-    structs = [struct for _, struct in _structs(Config, "")]
     return [
         f"{struct.__name__}.{key}"
-        for struct in (*structs, Rule)
+        for struct in _all_structs()
         for key, field in fields_of(struct).items()
         if not _meta(field.type, "examples") and not list(_parts(field.type))
     ]
+
+
+def _all_structs() -> list[type[msgspec.Struct]]:
+    structs = [struct for _, struct in _structs(Config, "")]
+    structs.append(Rule)
+    return structs
 
 
 def _structs(struct: type[msgspec.Struct], path: str) -> Iterator[tuple[str, type[msgspec.Struct]]]:

@@ -4,7 +4,7 @@ Files are written in the order of the packets. A snapshot holds the position in 
 account, taken when all earlier lines are on the disk. A resumed run truncates the files to these
 positions, so that no line is written twice.
 
-State: the segments' positions and the account (at most 258 sources).
+State: the segments' positions and the account (at most 258 names).
 Cost: one write a file and batch.
 """
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records import Packet
-from sinks.exporter.history import CHANGES, MOMENTS, POINTS, RigHistory
+from sinks.exporter.history import MAX_CHANGES, MAX_POINTS, MAX_TRACK_POINTS, RigHistory
 from tests.support.shown import NAN, packet, report, ticks
 
 NOW = 1.7e9
@@ -74,7 +74,7 @@ def test_it_holds_a_screen_and_no_more():
     for second in range(100):
         history.ticks(fused(100 * second, 100), second)
     told = history.since(-1)
-    assert len(told["ts"]) == len(line(told)) == POINTS
+    assert len(told["ts"]) == len(line(told)) == MAX_POINTS
     assert line(told)[-1] == 9992.0, "the newest ones"
 
 
@@ -125,9 +125,9 @@ def test_changes_and_tracks_are_bounded():
         new = report("phone:x", ts=float(i), state=("live", "stale")[i % 2], lag_s=float(i))
         history.report(new, old, i)
         old = new
-    assert len(history.changes) == CHANGES
+    assert len(history.changes) == MAX_CHANGES
     track = history.since(-1)["tracks"]["phone:x"]
-    assert len(track) == MOMENTS
+    assert len(track) == MAX_TRACK_POINTS
     assert track[-1] == (999.0, 0.1, 999.0, 100.0)
     assert history.since(998)["tracks"]["phone:x"] == [track[-1]]
 

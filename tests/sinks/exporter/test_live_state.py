@@ -70,7 +70,7 @@ def test_a_member_whose_stream_is_refused_is_not_said_to_be_silent():
         alone = replace(ticks(0), sync_bound_s=np.array([np.nan]))
         board.update([packet(alone, letters=letters("osc_1", 5), sync=(report("ure:p"),))])
     (line,) = board.uncompared()
-    assert "what comes for osc_1:p cannot be used" in line
+    assert "events of osc_1:p cannot be used" in line
     assert "nothing came" not in line
 
 
