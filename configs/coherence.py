@@ -420,8 +420,8 @@ def _rule_files(document: Document, config: Config) -> None:
 def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
     if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
         return
-    what = "is not a file" if Path(path).exists() else "does not exist"
-    message = f"{document.shown(at, path)} {what}, expected a file"
+    fault = "is not a file" if Path(path).exists() else "does not exist"
+    message = f"{document.shown(at, path)} {fault}, expected a file"
     document.fault(document.place(at), message)
 
 

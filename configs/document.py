@@ -170,8 +170,8 @@ def text_of(path: str) -> str:
 
     try:
         if not Path(path).is_file():
-            what = "is not a file" if Path(path).exists() else "does not exist"
-            raise refuse(f"the file {path} {what}, expected a YAML file")
+            fault = "is not a file" if Path(path).exists() else "does not exist"
+            raise refuse(f"the file {path} {fault}, expected a YAML file")
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -51,7 +51,7 @@ class SensorEvent(msgspec.Struct):
     ts: Annotated[
         Stamp,
         Meta(
-            description="Source time in s, as stamped by the sender: of any epoch with meta.rx, else"
+            description="Source time in s, stamped by the sender: of any epoch with meta.rx, else"
             " since the Unix epoch. Without meta.rx it is also the arrival."
         ),
     ]

@@ -162,21 +162,21 @@ def test_a_line_can_be_hidden_and_the_page_paused_by_keyboard(stage, visit):
     until(page, "shown => document.querySelector('#clock').innerText !== shown", shown)
 
 
-def test_a_listener_is_told_when_words_change_and_not_when_numbers_do(stage, visit):
+def test_a_screen_reader_gets_changes_of_text_and_none_of_numbers(stage, visit):
     page = visit(stage)
     says(page, "In sync")
     page.evaluate("""() => {
-      window.told = [];
-      const said = document.querySelector("#said");
-      new MutationObserver(() => window.told.push(said.textContent))
-        .observe(said, { childList: true, characterData: true, subtree: true });
+      window.announced = [];
+      const region = document.querySelector("#announcement");
+      new MutationObserver(() => window.announced.push(region.textContent))
+        .observe(region, { childList: true, characterData: true, subtree: true });
     }""")
     page.wait_for_timeout(2500)
-    assert page.evaluate("told") == []
+    assert page.evaluate("announced") == []
     failed_over(stage)
     says(page, "Failed over")
     page.wait_for_timeout(2500)
-    assert len(page.evaluate("told")) == 1
+    assert len(page.evaluate("announced")) == 1
 
 
 def test_who_wants_no_motion_gets_none(stage, visit):

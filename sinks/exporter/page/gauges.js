@@ -1,4 +1,4 @@
-// Indicators against their budgets: a value on a scale of zones that differ in pattern too.
+// Indicators against their thresholds: a value on a scale of zones with different patterns.
 
 import { each, make, number, put, set, spaced } from "./texts.js";
 
