@@ -37,9 +37,7 @@ def config(out: Path, **output) -> Config:
     )
 
 
-def begin(
-    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", consumers=(), **output
-):
+def begin(out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", consumers=(), **output):
     sink = Output(config(out, **output), rigs, None, fingerprint, keep, consumers)
     return sink.build_part("out", "out", state)
 
@@ -88,7 +86,7 @@ def test_several_rigs_have_a_folder_each(out):
     assert not (out / "fused.jsonl").exists()
 
 
-def test_a_rig_that_turns_up_later_has_a_folder_of_its_own(out):
+def test_a_later_rig_has_a_folder_of_its_own(out):
     part = begin(out)
     part.write_batch([packet(0), packet(0, rig="late")])
     assert (out / "fused.jsonl").read_bytes().count(b'"rig":"r"') == 3
@@ -111,7 +109,7 @@ def test_rigs_never_share_a_folder():
     assert rig_folder("studio-1.left") == "studio-1.left"
 
 
-def test_going_on_gives_the_same_bytes_and_account(out, tmp_path):
+def test_a_resumed_run_has_the_same_bytes_and_account(out, tmp_path):
     packets = [packet(3 * i, end=i == 9) for i in range(10)]
     whole = begin(tmp_path / "whole", rotate_mb=0.001)
     whole.write_batch(packets)
@@ -187,9 +185,9 @@ def test_a_folder_with_other_files_is_refused_in_one_line(out, stranger, capsys)
     with pytest.raises(SystemExit) as caught:
         preflight(config(out))
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert stranger.split("/")[0] in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert stranger.split("/")[0] in stderr
     with pytest.raises(FolderError):
         begin(out)
     assert (out / stranger).read_text() == "mine"
@@ -215,7 +213,7 @@ def test_no_list_of_files_makes_a_run_remove_what_no_run_writes(out):
     assert victim.read_text() == "mine"
 
 
-def test_what_is_no_folder_is_refused(out):
+def test_an_output_folder_that_is_a_file_is_refused(out):
     out.write_text("a file")
     with pytest.raises(FolderError, match="is not a folder"):
         Folder(out).check()
@@ -226,7 +224,7 @@ def test_the_preflight_makes_nothing(out):
     assert not out.exists()
 
 
-def test_a_second_run_is_told_who_holds_the_folder(out, capsys):
+def test_a_second_run_gets_the_holder_of_the_folder(out, capsys):
     part = begin(out)
     part.write_batch([packet(0)])
     before = texts(out)
@@ -235,11 +233,11 @@ def test_a_second_run_is_told_who_holds_the_folder(out, capsys):
         "try: Folder(Path(sys.argv[1])).check()\n"
         "except Exception as error: print(error)"
     )
-    told = subprocess.run(
+    text = subprocess.run(
         [sys.executable, "-c", code, str(out)], capture_output=True, text=True, timeout=20,
         check=True,
     ).stdout  # fmt: skip
-    assert f"process {os.getpid()} is writing there" in told
+    assert f"process {os.getpid()} is writing there" in text
     with pytest.raises(FolderError, match="is writing there"):
         begin(out)
     assert texts(out) == before
@@ -273,7 +271,7 @@ def test_every_event_is_in_the_account_under_its_source(out):
     assert by_source["s000"] | {"used": 1, "late": 4} == by_source["s000"]
 
 
-def test_an_account_that_is_off_is_written_and_said(out, capsys):
+def test_an_unbalanced_account_is_written_and_reported(out, capsys):
     part = begin(out)
     part.write_batch([packet(0, ends=(Ends("a", "a:x", "received", np.zeros(3)),), end=True)])
     part.close()
@@ -281,7 +279,7 @@ def test_an_account_that_is_off_is_written_and_said(out, capsys):
     assert "does not balance" in capsys.readouterr().err
 
 
-def test_run_json_says_what_made_the_numbers(out):
+def test_run_json_has_the_origin_of_the_numbers(out):
     part = begin(out)
     part.write_batch([packet(0, end=True)])
     part.close()
@@ -295,7 +293,7 @@ def test_run_json_says_what_made_the_numbers(out):
     assert run["peak_mib"] > 10
 
 
-def test_a_run_that_was_stopped_is_not_called_ended(out):
+def test_a_stopped_run_has_not_ended(out):
     part = begin(out)
     part.write_batch([packet(0)])
     part.close()
@@ -392,7 +390,7 @@ def test_a_consumer_that_cannot_start_releases_the_folder(out):
     Folder(out).check()
 
 
-def test_a_page_that_cannot_be_kept_up_is_counted_and_ends_no_run(out, capsys):
+def test_a_failing_exporter_is_counted_and_ends_no_run(out, capsys):
     part = begin(out, consumers=[BrokenExporter()])
     for i in range(3):
         part.write_batch([packet(3 * i, end=i == 2)])

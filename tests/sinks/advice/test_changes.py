@@ -31,12 +31,12 @@ def test_a_subject_that_flaps_is_one_entry_beside_others():
     assert (other.text, other.before) == ("lost", "")
 
 
-def test_twice_is_no_flapping():
+def test_two_changes_are_no_flapping():
     turns = [channel(float(k), "live" if k % 2 else "stale") for k in range(4)]
     assert [entry.text for entry in fold(turns)] == ["stale", "live"] * 2
 
 
-def test_what_is_far_apart_is_no_run():
+def test_distant_changes_are_no_run():
     far = FOLD_S + 1
     entries = fold([channel(k * far, "stale" if k % 2 else "live") for k in range(6)])
     assert len(entries) == 6
@@ -90,7 +90,7 @@ def test_a_run_begins_with_its_first_tick():
      ("b:x", "auto", {"a:x": "g", "b:x": "mV"}, "mV"),
      ("consensus", "c:x", {"b:x": "g", "c:x": "mV"}, "g")],
 )  # fmt: skip
-def test_a_signal_has_the_unit_of_what_it_is_scaled_to(scale, reference, units, unit):
+def test_a_signal_has_the_unit_of_its_scale(scale, reference, units, unit):
     channels = {name: ChannelConfig(unit=text) for name, text in units.items()}
     channels["c:x"] = ChannelConfig(gain="auto", unit=units.get("c:x"))
     members = dict.fromkeys(("a:x", "b:x", "c:x"), MemberConfig())

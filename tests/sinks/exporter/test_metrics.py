@@ -34,12 +34,12 @@ def page(board):
 
 
 def report(channel="osc_1:p", **given):
-    said = dict.fromkeys(SyncReport.__struct_fields__) | {
+    fields = dict.fromkeys(SyncReport.__struct_fields__) | {
         "ts": 1.0, "rig": "r", "channel": channel, "why": "hop", "state": "live",
         "clock_resets": 0, "received": 1, "used": 1, "outliers": 0, "late": 0, "duplicate": 0,
         "rejected": 0, "gaps": 0,
     }  # fmt: skip
-    return SyncReport(**(said | given))
+    return SyncReport(**(fields | given))
 
 
 def test_the_newest_tick_is_shown(time):
@@ -75,7 +75,7 @@ def test_before_the_first_tick_nothing_looks_healthy(time):
     assert of(found, "fusion_stream_ingest_total", stream="ure") == 0
 
 
-def test_ages_grow_though_nothing_is_told(time):
+def test_ages_grow_without_updates(time):
     board = time.board()
     board.update([packet(ends=events("osc_1"))])
     shown = MetricsPage(board)
@@ -102,7 +102,7 @@ def test_every_event_has_its_end_and_every_loss_its_reason(time):
     assert of(found, "fusion_events_discarded_total", stage="guard", reason="outlier") == 8
 
 
-def test_nothing_that_comes_in_adds_a_series(time):
+def test_names_in_the_data_add_no_series(time):
     board = time.board()
     board.update([packet(ticks(0), ends=events("osc_1"))])
     before = page(board)
@@ -116,7 +116,7 @@ def test_nothing_that_comes_in_adds_a_series(time):
     assert of(after, "fusion_stream_ingest_total", stream="*", rig="*") == 100
 
 
-def test_a_stream_is_up_as_it_was_told(time):
+def test_a_stream_is_up_by_its_status(time):
     board = time.board()
     board.update([packet(turned=(("ure", 1.0, True), ("osc_1", 1.0, True)))])
     board.update([packet(turned=(("ure", 2.0, False),))])
@@ -134,7 +134,7 @@ def test_a_stream_is_up_as_it_was_told(time):
     assert of(found, "fusion_stream_last_event_timestamp_seconds", stream="ure") == 100
 
 
-def test_the_sources_of_a_recording_are_up_once_they_have_spoken(time):
+def test_the_sources_of_a_recording_are_up_after_an_event(time):
     board = time.board(config(live=False))
     board.update([packet(ends=events("osc_1"))])
     found = page(board)
@@ -184,7 +184,7 @@ def test_a_device_that_goes_down_has_not_ended(time):
     assert of(found, "fusion_stream_ended", stream="ure") == 0
 
 
-def test_who_speaks_only_when_something_changes_may_be_silent(time):
+def test_a_held_source_may_be_silent(time):
     streams = [
         OscStream(name="osc_1", addr="127.0.0.1:9000"), MidiStream(name="midi_1", device="pad"),
         UreStream(name="ure", metrics_url="http://127.0.0.1:9305/"),
@@ -199,7 +199,7 @@ def test_who_speaks_only_when_something_changes_may_be_silent(time):
     assert expected == {"osc_1": 1, "midi_1": 0, "ure": 1}
 
 
-def test_lateness_is_what_blocks_and_machine_add(time):
+def test_lateness_is_that_of_blocks_and_machine(time):
     board = time.board()
     time.wall = 10.52
     board.update([packet(ticks(10, released=0.5)), packet(ticks(10, released=-3))])
@@ -217,7 +217,7 @@ def test_a_replay_is_never_late(time):
     assert of(page(board), "fusion_tick_lateness_seconds_count") == 0
 
 
-def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
+def test_the_page_is_made_once_a_version(time, monkeypatch):
     from sinks.exporter import metrics
 
     made = []
