@@ -42,7 +42,7 @@ from operators.scale import Scale
 from operators.station import maker
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
-from sinks.send.send import played
+from sinks.send import played
 from sources import shutdown as stop
 from sources import stderr as aside
 from sources.host_clock import HostClock

@@ -30,7 +30,8 @@ from typing import IO
 from sinks.send.destination import OscOutput
 from sinks.send.send_worker import SendWorker
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[__name__.count(".")]
+"""The folder that the package lies in: the checkout, or `site-packages`."""
 _RESTART_S = 1.0
 _END_S = 2.0
 _READ = 1 << 16
@@ -62,7 +63,7 @@ class SendProcess:
         """Start the process."""
         self._begun = time.monotonic()
         self._process = subprocess.Popen(
-            (sys.executable, "-S", "-P", "-m", "sinks.send.send_process", *self._arguments),
+            (sys.executable, "-S", "-P", "-m", __name__, *self._arguments),
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
