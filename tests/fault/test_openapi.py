@@ -95,7 +95,7 @@ def test_what_reads_the_state_knows_no_field_that_the_document_does_not(kind):
     documented = {
         SignalView: within["signals"]["additionalProperties"],
         Indicator: within["indicators"]["additionalProperties"],
-    }.get(kind) or schemas[kind.__name__]
+    }.get(kind) or schemas[kind.__name__.removesuffix("View")]
     assert set(kind.__struct_fields__) <= set(documented["required"])
     assert set(documented["required"]) == set(documented["properties"])
     assert documented["additionalProperties"] is False
