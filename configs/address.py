@@ -1,6 +1,6 @@
-"""Where a stream listens, in parts: `9000`, `":9000"`, `host:9000`, `[::]:9000`, `tcp://host:9000`.
+"""Parts of a listening address: `9000`, `":9000"`, `host:9000`, `[::]:9000`, `tcp://host:9000`.
 
-A port alone is that port on all IPv4 interfaces. Names are not looked up here.
+A port alone is that port on all IPv4 interfaces. Names are not resolved here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Listen(NamedTuple):
 
     @property
     def needs_interface(self) -> bool:
-        """Whether the group exists on each link anew, so that an address of IPv6 has no default."""
+        """Whether the group is local to a link, without a default interface (IPv6)."""
         address = ip_of(self.host)
         return self.group and address is not None and address.version == 6 and _is_link(address)
 
@@ -50,13 +50,13 @@ def endpoint(addr: str | int) -> Listen:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone, as far as it is known without a look-up."""
+    """Whether a host is the local machine alone, without name resolution."""
     address = ip_of(host)
     return address is not None and address.is_loopback
 
 
 def ip_of(host: str) -> IPv4Address | IPv6Address | None:
-    """Return a host as an IP address, an IPv4 one out of its IPv6 mapping; None for a name."""
+    """Return a host as an IP address, with an IPv4-mapped one as IPv4; None for a name."""
     try:
         address = ip_address("127.0.0.1" if host.lower() == "localhost" else host)
     except ValueError:
@@ -65,9 +65,9 @@ def ip_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def overlap(a: Listen, b: Listen) -> bool:
-    """Whether two endpoints cannot be bound at once, as far as it shows without a look-up.
+    """Whether two endpoints cannot be bound at once, without name resolution.
 
-    The unspecified address of IPv4 covers all of IPv4; that of IPv6 is bound for both families.
+    The unspecified address of IPv4 covers IPv4; that of IPv6 covers both families.
     """
     if (a.tcp, a.port) != (b.tcp, b.port):
         return False

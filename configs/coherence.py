@@ -1,7 +1,7 @@
-"""What holds between the parts of a configuration: names that exist, numbers that fit together.
+"""Checks between the parts of a configuration: names that exist, numbers that fit together.
 
-Each check names the sections that it reads, and is left out where one of them is faulty, so
-that no fault is a mere consequence of another.
+Each check names the sections that it reads. It is skipped where one of them is faulty, so that no
+fault is a mere consequence of another.
 """
 
 from __future__ import annotations
@@ -32,26 +32,30 @@ from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 
 SEGMENT_S = 12.8
-"""Of the indicators' spectra; a window holds at least two."""
+"""Segment of the indicators' spectra (s); a window holds at least two."""
 SERIES_HZ = 5.0
-"""Of the series that the indicators are worked out from, or `target_hz` if that is lower."""
+"""Rate of the series behind the indicators, or `target_hz` if that is lower."""
 MAX_RULE_FILES = 64
 _ALSA_NUMBER = re.compile(r" \d+:\d+$")
-"""Changes with every connection."""
+"""Number of client and port, which changes with every connection."""
 MAX_SEARCHED = 150_000
-"""Samples of a member in which a lag is searched: an hour at 40 Hz."""
+"""Largest number of samples of a member for the search of a lag: an hour at 40 Hz."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
-"""A rig's name is that of a folder."""
+"""Form of a rig's name, which is also that of a folder."""
+_PAGE_FILES = (
+    "page.css",
+    *(f"{n}.js" for n in ("chart", "gauges", "main", "tables", "texts", "timeline")),
+)
 PAGES = (
-    "/", "/healthz", "/readyz", "/evidence/bundle", "/state", "/page/page.css", "/page/chart.js",
-    "/page/gauges.js", "/page/main.js", "/page/tables.js", "/page/timeline.js", "/page/words.js",
-)  # fmt: skip
-"""What is served beside the metrics."""
+    *("/", "/healthz", "/readyz", "/evidence/bundle", "/state"),
+    *(f"/page/{name}" for name in _PAGE_FILES),
+)
+"""Paths served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "sync_estimate_bound_s", "live", "and", "or", "not")
 
 
 def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
-    """Report what does not fit together, leaving out what reads a faulty section."""
+    """Report contradictions between sound sections."""
     for reads, holds in _CHECKS:
         if not faulty & set(reads):
             holds(document, config)
@@ -67,22 +71,22 @@ def _streams(document: Document, config: Config) -> None:
         if stream.name in first:
             line, _ = document.place(("streams", first[stream.name], "name"))
             name = document.shown((*at, "name"), stream.name)
-            said = f"a second stream called '{name}', expected a name of its own"
-            document.fault(document.place((*at, "name")), f"{said}: the first is on line {line}")
+            message = f"a second stream called '{name}', expected a name of its own"
+            document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(stream.name, index)
         if isinstance(stream, FileStream):
             _file(document, (*at, "path"), stream.path, or_tape=True)
             if is_delimited(stream.path):
                 source, path = stem(stream.path), document.shown((*at, "path"), stream.path)
                 if (other := stems.setdefault(source, stream.path)) != stream.path:
-                    said = f"{path} and {other} are both the source '{source}'"
+                    message = f"{path} and {other} are both the source '{source}'"
                     document.fault(
-                        document.place((*at, "path")), f"{said}, expected files of unlike names"
+                        document.place((*at, "path")), f"{message}, expected files of unlike names"
                     )
             if stream.columns is not None and not is_delimited(stream.path):
-                said = "'columns' of a file without columns, expected a path that ends in"
+                message = "'columns' of a file without columns, expected a path that ends in"
                 document.fault(
-                    document.key_place((*at, "columns")), f"{said} {', '.join(DELIMITED)}"
+                    document.key_place((*at, "columns")), f"{message} {', '.join(DELIMITED)}"
                 )
         elif isinstance(stream, OscStream):
             _port(document, at, stream, ports)
@@ -96,45 +100,45 @@ def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Liste
     where = endpoint(stream.addr)
     shown = document.shown((*at, "addr"), stream.addr)
     if not 1 <= where.port <= 65535:
-        said = f"the address '{shown}', expected a port from 1 to 65535"
-        document.fault(document.place((*at, "addr")), said)
+        message = f"the address '{shown}', expected a port from 1 to 65535"
+        document.fault(document.place((*at, "addr")), message)
     holder = next((name for other, name in ports.items() if overlap(where, other)), None)
     if holder is not None:
-        said = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
-        document.fault(document.place((*at, "addr")), said)
+        message = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
+        document.fault(document.place((*at, "addr")), message)
     ports.setdefault(where, stream.name)
     if where.group and where.tcp:
-        said = f"the address '{shown}' is a multicast group, expected one without tcp://"
-        document.fault(document.place((*at, "addr")), said)
+        message = f"the address '{shown}' is a multicast group, expected one without tcp://"
+        document.fault(document.place((*at, "addr")), message)
     if stream.interface is not None and not where.group:
-        said = f"an interface for '{shown}', expected it beside a multicast group only"
-        document.fault(document.place((*at, "interface")), said)
+        message = f"an interface for '{shown}', expected it beside a multicast group only"
+        document.fault(document.place((*at, "interface")), message)
     if stream.interface is None and where.needs_interface:
-        said = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
-        document.fault(document.place((*at, "addr")), said)
+        message = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
+        document.fault(document.place((*at, "addr")), message)
     for i, allowed in enumerate(stream.allow):
         try:
             ip_network(allowed, strict=False)
         except ValueError:
             place = (*at, "allow", i)
-            said = f"the peer '{document.shown(place, allowed)}'"
+            message = f"the peer '{document.shown(place, allowed)}'"
             document.fault(
-                document.place(place), f"{said}, expected an IP address or a network: 10.0.0.0/8"
+                document.place(place), f"{message}, expected an IP address or a network: 10.0.0.0/8"
             )
 
 
 def _device(
     document: Document, at: DataPath, stream: MidiStream, devices: dict[tuple[str, bool], str]
 ) -> None:
-    """Two names for one port are found out by the run only."""
+    """Report a device that another stream has; aliases of one port are found by the run only."""
     name = _ALSA_NUMBER.sub("", stream.device)
     name = stream.device if stream.virtual else name.removesuffix("#1")
     holder = devices.setdefault((name, stream.virtual), stream.name)
     if holder != stream.name:
         shown = document.shown((*at, "device"), stream.device)
-        said = f"the device '{shown}' is that of stream '{holder}', expected one of its own"
+        message = f"the device '{shown}' is that of stream '{holder}', expected one of its own"
         second = "" if stream.virtual else f": the second port of that name is '{name}#2'"
-        document.fault(document.place((*at, "device")), f"{said}{second}")
+        document.fault(document.place((*at, "device")), f"{message}{second}")
 
 
 def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
@@ -144,33 +148,33 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
         sound = False
     if not sound:
         where = (*at, "metrics_url")
-        said = f"the address '{document.shown(where, stream.metrics_url)}'"
+        message = f"the address '{document.shown(where, stream.metrics_url)}'"
         document.fault(
-            document.place(where), f"{said}, expected a host, and a port from 1 to 65535"
+            document.place(where), f"{message}, expected a host, and a port from 1 to 65535"
         )
     if stream.basic_auth is not None:
         _file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
     if stream.bearer_token_file is not None:
         _file(document, (*at, "bearer_token_file"), stream.bearer_token_file)
         if stream.basic_auth is not None:
-            said = "'bearer_token_file' beside 'basic_auth', expected one of the two"
-            document.fault(document.key_place((*at, "bearer_token_file")), said)
+            message = "'bearer_token_file' beside 'basic_auth', expected one of the two"
+            document.fault(document.key_place((*at, "bearer_token_file")), message)
     if stream.timeout_s > stream.pull_interval_s:
         # One pull must be over before the next is due.
-        said = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
+        message = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
         place = document.place((*at, "timeout_s"))
-        document.fault(place, f"{said} ({stream.pull_interval_s:g})")
+        document.fault(place, f"{message} ({stream.pull_interval_s:g})")
 
 
 def _exporter(document: Document, config: Config) -> None:
     if config.exporter and config.exporter.path in PAGES:
         at = ("exporter", "path")
-        said = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
-        document.fault(document.place(at), f"{said}, expected none of {', '.join(PAGES)}")
+        message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
+        document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
 
 
 def _kinds(document: Document, config: Config) -> None:
-    """Beside live streams a recording is played by the host's clock."""
+    """Check that a recording beside live streams is played once, at the recorded speed."""
     if not config.live:
         return
     for index, stream in enumerate(config.streams):
@@ -178,55 +182,55 @@ def _kinds(document: Document, config: Config) -> None:
             continue
         at = ("streams", index)
         if stream.speed not in (0, 1):
-            said = f"a recording beside live streams at speed {stream.speed:g}"
-            document.fault(document.place((*at, "speed")), f"{said}, expected 1")
+            message = f"a recording beside live streams at speed {stream.speed:g}"
+            document.fault(document.place((*at, "speed")), f"{message}, expected 1")
         if stream.follow:
-            said = "'follow' beside live streams, expected false: a recording has one beginning"
-            document.fault(document.place((*at, "follow")), said)
+            message = "'follow' beside live streams, expected false: a recording has one beginning"
+            document.fault(document.place((*at, "follow")), message)
 
 
 def _mode(document: Document, config: Config) -> None:
-    """Two passes need all of the data at once: recordings, as fast as they can be read."""
+    """Check the mode `hindsight`: two passes need recordings at full speed."""
     if config.mode != "hindsight":
         return
     live = [i for i, s in enumerate(config.streams) if not isinstance(s, FileStream)]
     if live:
         name = document.shown(("streams", live[0], "name"), config.streams[live[0]].name)
-        said = f"mode 'hindsight' with the live stream '{name}', expected recordings only"
-        document.fault(document.place(("mode",)), said)
+        message = f"mode 'hindsight' with the live stream '{name}', expected recordings only"
+        document.fault(document.place(("mode",)), message)
     for index, stream in enumerate(config.streams):
         at = ("streams", index)
         if not isinstance(stream, FileStream):
             continue
         if stream.follow:
-            said = "'follow' in mode 'hindsight', expected false: a first pass needs an end"
-            document.fault(document.place((*at, "follow")), said)
+            message = "'follow' in mode 'hindsight', expected false: a first pass needs an end"
+            document.fault(document.place((*at, "follow")), message)
         if stream.speed != 0:
-            said = f"a recording at speed {stream.speed:g} in mode 'hindsight'"
-            document.fault(document.place((*at, "speed")), f"{said}, expected 0")
+            message = f"a recording at speed {stream.speed:g} in mode 'hindsight'"
+            document.fault(document.place((*at, "speed")), f"{message}, expected 0")
         if (Path(stream.path) / TAPE).is_file():
-            said = f"{document.shown((*at, 'path'), stream.path)} is a tape, expected a file"
+            message = f"{document.shown((*at, 'path'), stream.path)} is a tape, expected a file"
             why = "in mode 'hindsight': a tape replays its live run, in mode 'causal'"
-            document.fault(document.place((*at, "path")), f"{said} {why}")
+            document.fault(document.place((*at, "path")), f"{message} {why}")
 
 
 def _tap(document: Document, config: Config) -> None:
     if config.tap is None:
         return
     if all(isinstance(stream, FileStream) for stream in config.streams):
-        said = "'tap' without a live stream, expected it to be left out"
-        document.fault(document.key_place(("tap",)), said)
+        message = "'tap' without a live stream, expected it to be left out"
+        document.fault(document.key_place(("tap",)), message)
     if Path(config.tap.dir).exists() and not Path(config.tap.dir).is_dir():
         at = ("tap", "dir")
-        said = f"{document.shown(at, config.tap.dir)} is a file, expected a folder"
-        document.fault(document.place(at), said)
+        message = f"{document.shown(at, config.tap.dir)} is a file, expected a folder"
+        document.fault(document.place(at), message)
 
 
 def _channel_names(document: Document, config: Config) -> None:
     for name in config.channels:
         if ":" not in name and not _is_pattern(name):
-            said = f"the channel '{name}', expected <source>:<key> or a pattern with * or ?"
-            document.fault(document.key_place(("channels", name)), said)
+            message = f"the channel '{name}', expected <source>:<key> or a pattern with * or ?"
+            document.fault(document.key_place(("channels", name)), message)
     for signal, settings in config.signals.items():
         for member in settings.members:
             _one_channel(document, config, ("signals", signal, "members", member), member, "member")
@@ -241,7 +245,7 @@ def _channel_names(document: Document, config: Config) -> None:
 
 
 def _literal(config: Config, source: str) -> bool:
-    """Whether names of a source are names, whatever they hold: in recordings, or as configured."""
+    """Whether `*` and `?` are plain characters in a source's channels: recordings, `literal`."""
     stream = config.stream_of(source)
     return all(isinstance(s, FileStream) for s in config.streams) or any(
         isinstance(s, OscStream) and s.literal and s.name == stream for s in config.streams
@@ -252,25 +256,25 @@ def _one_channel(document: Document, config: Config, at: DataPath, name: str, ro
     source, _, key = name.partition(":")
     shown = name if role == "member" else document.shown(at, name)
     if not source or not key:
-        said = f"the {role} '{shown}', expected <source>:<key>"
-        document.fault(document.key_place(at), said)
+        message = f"the {role} '{shown}', expected <source>:<key>"
+        document.fault(document.key_place(at), message)
     elif _is_pattern(name) and not _literal(config, source):
-        said = f"the {role} '{shown}' is a pattern, expected the name of one channel"
-        document.fault(document.key_place(at), said)
+        message = f"the {role} '{shown}' is a pattern, expected the name of one channel"
+        document.fault(document.key_place(at), message)
 
 
 def _roles(document: Document, config: Config) -> None:
-    # A fact is held and not fused; a member is what is fused: one channel cannot be both.
+    # A fact is held and not fused; a member is fused: one channel cannot be both.
     member_of = {member: name for name, s in config.signals.items() for member in s.members}
     for index, fact in enumerate(config.facts):
         if fact in member_of:
             at = ("facts", index)
-            said = f"the fact '{document.shown(at, fact)}' is a member of '{member_of[fact]}'"
-            document.fault(document.place(at), f"{said}, expected one of the two")
+            message = f"the fact '{document.shown(at, fact)}' is a member of '{member_of[fact]}'"
+            document.fault(document.place(at), f"{message}, expected one of the two")
 
 
 def _sources(document: Document, config: Config) -> None:
-    # A recording may hold any source; without one, the streams are all there is.
+    # A recording may hold any source; without one, only the streams are sources.
     if any(isinstance(stream, FileStream) for stream in config.streams):
         return
     streams = [stream.name for stream in config.streams]
@@ -283,26 +287,28 @@ def _sources(document: Document, config: Config) -> None:
         source = name.partition(":")[0]
         if config.stream_of(source) not in streams and not _is_pattern(source):
             shown = document.shown(at, source).partition(":")[0] if "facts" in at else source
-            said = f"'{shown}' is no stream{did_you_mean(document, shown, known)}"
-            document.fault(document.key_place(at), f"{said}, expected {one_of(known)}")
+            message = f"'{shown}' is no stream{did_you_mean(document, shown, known)}"
+            document.fault(document.key_place(at), f"{message}, expected {one_of(known)}")
 
 
 def _signals(document: Document, config: Config) -> None:
     for name, signal in config.signals.items():
         at = ("signals", name)
         if not (name.isascii() and name.isidentifier()) or name in RESERVED:
-            said = f"the signal '{name}', expected letters, digits and _ and none of"
-            document.fault(document.key_place(at), f"{said} {', '.join(RESERVED)}")
+            message = f"the signal '{name}', expected letters, digits and _ and none of"
+            document.fault(document.key_place(at), f"{message} {', '.join(RESERVED)}")
         if name.removesuffix("_sd") in config.signals and name.endswith("_sd"):
-            said = f"the signal '{name}' is how rules read the sd of '{name[:-3]}'"
-            document.fault(document.key_place(at), f"{said}, expected another name")
+            message = (
+                f"the signal '{name}' is the name under which rules read the sd of '{name[:-3]}'"
+            )
+            document.fault(document.key_place(at), f"{message}, expected another name")
         if signal.reference != "auto" and signal.reference not in signal.members:
             reference = document.shown((*at, "reference"), signal.reference)
             near = did_you_mean(document, reference, list(signal.members))
-            said = f"the reference '{reference}' is no member of {show(at)}{near}"
+            message = f"the reference '{reference}' is no member of {show(at)}{near}"
             members = one_of(list(signal.members))
             document.fault(
-                document.place((*at, "reference")), f"{said}, expected auto or {members}"
+                document.place((*at, "reference")), f"{message}, expected auto or {members}"
             )
 
 
@@ -311,8 +317,8 @@ def _quality_signal(document: Document, config: Config) -> None:
     if wanted is not None and wanted not in config.signals:
         at = ("quality", "signal")
         shown, known = document.shown(at, wanted), list(config.signals)
-        said = f"there is no signal '{shown}'{did_you_mean(document, shown, known)}"
-        document.fault(document.place(at), f"{said}, expected {one_of(known)}")
+        message = f"there is no signal '{shown}'{did_you_mean(document, shown, known)}"
+        document.fault(document.place(at), f"{message}, expected {one_of(known)}")
 
 
 def _weights(document: Document, config: Config) -> None:
@@ -325,8 +331,8 @@ def _weights(document: Document, config: Config) -> None:
     for name, signal in config.signals.items():
         groups = {member.group for member in signal.members.values()}
         if not any(prior[group] for group in groups):
-            said = f"signal '{name}' has members of group {groups.pop()} only, whose weight is 0"
-            document.fault(document.key_place(("signals", name)), f"{said}, expected it above 0")
+            message = f"signal '{name}' has members of group {groups.pop()} only, whose weight is 0"
+            document.fault(document.key_place(("signals", name)), f"{message}, expected it above 0")
 
 
 def _ranges(document: Document, config: Config) -> None:
@@ -345,18 +351,18 @@ def _band(document: Document, config: Config) -> None:
     low, high = config.quality.band_hz
     nyquist = min(SERIES_HZ, config.resample.target_hz) / 2
     if not 0 <= low < high <= nyquist:
-        said = f"the band [{low:g}, {high:g}] Hz, expected 0 <= low < high <= {nyquist:g}"
-        why = f"half of the {2 * nyquist:g} Hz at which the indicators see the signal"
-        document.fault(document.place(("quality", "band_hz")), f"{said}: {why}")
+        message = f"the band [{low:g}, {high:g}] Hz, expected 0 <= low < high <= {nyquist:g}"
+        why = f"half of the {2 * nyquist:g} Hz at which the indicators sample the signal"
+        document.fault(document.place(("quality", "band_hz")), f"{message}: {why}")
 
 
 def _windows(document: Document, config: Config) -> None:
-    # Two windows in a row must share at least half of their data: what happens at the border
-    # of one is then in the middle of another.
+    # Consecutive windows share at least half of their data: an event at the border of one is
+    # then in the middle of another.
     for section, part in (("align", config.align), ("quality", config.quality)):
         if part.hop_s > part.window_s / 2:
-            said = f"{section}.hop_s is {part.hop_s:g}, expected at most half of window_s"
-            document.fault(document.place((section, "hop_s")), f"{said} ({part.window_s:g})")
+            message = f"{section}.hop_s is {part.hop_s:g}, expected at most half of window_s"
+            document.fault(document.place((section, "hop_s")), f"{message} ({part.window_s:g})")
     if config.quality.window_s < 2 * SEGMENT_S:
         document.fault(
             document.place(("quality", "window_s")),
@@ -364,40 +370,43 @@ def _windows(document: Document, config: Config) -> None:
             f" {2 * SEGMENT_S:g}: two segments of a spectrum",
         )
     if config.align.window_s < config.align.least_window_s():
-        said = f"align.window_s is {config.align.window_s:g}, expected at least"
+        message = f"align.window_s is {config.align.window_s:g}, expected at least"
         why = "no lag is found in less"
         document.fault(
             document.place(("align", "window_s")),
-            f"{said} {config.align.least_window_s():g}: {why}",
+            f"{message} {config.align.least_window_s():g}: {why}",
         )
-    elif (held := config.align.window_s * max(config.align.rates())) > MAX_SEARCHED:
-        said = f"align holds {held:g} samples a member, window_s times the highest of search_hz"
+    elif (samples := config.align.window_s * max(config.align.rates())) > MAX_SEARCHED:
+        message = (
+            f"align holds {samples:g} samples a member, window_s times the highest of search_hz"
+        )
         document.fault(
-            document.place(("align", "window_s")), f"{said}, expected at most {MAX_SEARCHED:g}"
+            document.place(("align", "window_s")), f"{message}, expected at most {MAX_SEARCHED:g}"
         )
     elif config.align.max_lag_s >= config.align.window_s / 2:
         # Beyond that, less than half of a window overlaps with its shifted partner.
-        said = f"align.max_lag_s is {config.align.max_lag_s:g}, expected less than half of"
+        message = f"align.max_lag_s is {config.align.max_lag_s:g}, expected less than half of"
         document.fault(
-            document.place(("align", "max_lag_s")), f"{said} window_s ({config.align.window_s:g})"
+            document.place(("align", "max_lag_s")),
+            f"{message} window_s ({config.align.window_s:g})",
         )
 
 
 def _places_on_disk(document: Document, config: Config) -> None:
     if not re.match(RIG, config.rig):
-        said = f"the rig '{document.shown(('rig',), config.rig)}', expected a name for a folder"
-        document.fault(document.place(("rig",)), said)
+        message = f"the rig '{document.shown(('rig',), config.rig)}', expected a name for a folder"
+        document.fault(document.place(("rig",)), message)
     if Path(config.output.dir).exists() and not Path(config.output.dir).is_dir():
         at = ("output", "dir")
-        said = f"{document.shown(at, config.output.dir)} is a file, expected a folder"
-        document.fault(document.place(at), said)
+        message = f"{document.shown(at, config.output.dir)} is a file, expected a folder"
+        document.fault(document.place(at), message)
 
 
 def _rule_files(document: Document, config: Config) -> None:
     rules = config.evidence.rules if config.evidence else []
     if len(rules) > MAX_RULE_FILES:
-        said = f"{len(rules)} rule files, expected at most {MAX_RULE_FILES}"
-        document.fault(document.place(("evidence", "rules")), said)
+        message = f"{len(rules)} rule files, expected at most {MAX_RULE_FILES}"
+        document.fault(document.place(("evidence", "rules")), message)
     seen: set[Path] = set()
     for index, path in enumerate(rules[:MAX_RULE_FILES]):
         at = ("evidence", "rules", index)
@@ -411,9 +420,9 @@ def _rule_files(document: Document, config: Config) -> None:
 def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
     if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
         return
-    what = "is not a file" if Path(path).exists() else "does not exist"
-    said = f"{document.shown(at, path)} {what}, expected a file"
-    document.fault(document.place(at), said)
+    fault = "is not a file" if Path(path).exists() else "does not exist"
+    message = f"{document.shown(at, path)} {fault}, expected a file"
+    document.fault(document.place(at), message)
 
 
 def _is_pattern(name: str) -> bool:

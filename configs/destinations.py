@@ -1,5 +1,5 @@
-"""What is to be played: addresses and controllers that exist, expressions that can be read, and
-no destination that this run itself listens to."""
+"""Checks of `send`: valid addresses and controllers, valid expressions, and no destination that
+this run receives itself."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from operators.evidence.expression import ExpressionError, compile_expression
 from operators.plan import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64
-"""Each is a thread."""
+"""Each destination is a thread."""
 _ADDRESS = re.compile(r"/[!-~]{1,254}")
 _RESERVED = re.compile(r"[#*,?\[\]{}]")
 _BESIDE_NAME = re.compile(r" \d+:\d+$|#\d+$")
-"""The number that ALSA puts behind a name, or which of several it is."""
+"""The number that ALSA appends to a name, or the index among equal names."""
 _LENGTH = "/length"
 
 
 def check(document: Document, config: Config) -> None:
-    """Report what cannot be played."""
+    """Report destinations that cannot be sent to."""
     if not config.send:
         return
     if len(config.send) > MAX_DESTINATIONS:
-        said = f"{len(config.send)} destinations, expected at most {MAX_DESTINATIONS}"
-        document.fault(document.place(("send",)), said)
+        message = f"{len(config.send)} destinations, expected at most {MAX_DESTINATIONS}"
+        document.fault(document.place(("send",)), message)
     readable = names(config.plan())
     first: dict[str, int] = {}
     for index, destination in enumerate(config.send[:MAX_DESTINATIONS]):
@@ -38,12 +38,12 @@ def check(document: Document, config: Config) -> None:
         if destination.name in first:
             line, _ = document.place(("send", first[destination.name], "name"))
             shown = document.shown((*at, "name"), destination.name)
-            said = f"a second destination called '{shown}', expected a name of its own"
-            document.fault(document.place((*at, "name")), f"{said}: the first is on line {line}")
+            message = f"a second destination called '{shown}', expected a name of its own"
+            document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(destination.name, index)
         for key, text in destination.map.items():
             if len(document.faults) >= MAX_FAULTS:
-                return  # nobody reads on
+                return  # further faults are not shown
             _key(document, (*at, "map", key), key, destination)
             _expression(document, (*at, "map", key), text, readable)
         _loop(document, (*at, "to"), config, destination)
@@ -54,16 +54,16 @@ def _key(
 ) -> None:
     if isinstance(destination, OscDestination):
         if not _ADDRESS.fullmatch(key) or _RESERVED.search(key):
-            said = f"the address '{key}', expected one such as /ure/velocity, without #*,?[]{{}}"
-            document.fault(document.key_place(at), said)
+            message = f"the address '{key}', expected one such as /ure/velocity, without #*,?[]{{}}"
+            document.fault(document.key_place(at), message)
         return
     note = key.removesuffix(_LENGTH)
     if not MIDI_PLAYED.fullmatch(note) or (note != key and not key.startswith("note/")):
-        said = f"'{key}', expected note/1/60, note/1/60/length, cc/1/74, pitch/1, pressure/1"
-        document.fault(document.key_place(at), f"{said} or program/1")
+        message = f"'{key}', expected note/1/60, note/1/60/length, cc/1/74, pitch/1, pressure/1"
+        document.fault(document.key_place(at), f"{message} or program/1")
     elif note != key and note not in destination.map:
-        said = f"the length of '{note}', which is not played, expected '{note}' beside it"
-        document.fault(document.key_place(at), said)
+        message = f"the length of '{note}', which is not sent, expected '{note}' beside it"
+        document.fault(document.key_place(at), message)
 
 
 def _expression(document: Document, at: DataPath, text: str, readable: tuple[str, ...]) -> None:
@@ -83,30 +83,30 @@ def _loop(
     if isinstance(destination, OscDestination):
         port = int(destination.to.rpartition(":")[2])
         if not 1 <= port <= 65535:
-            said = f"the address '{shown}', expected a port from 1 to 65535"
-            document.fault(document.place(at), said)
+            message = f"the address '{shown}', expected a port from 1 to 65535"
+            document.fault(document.place(at), message)
             return
     if destination.loop:
         return
     for index, stream in enumerate(config.streams):
         match stream, destination:
             case OscStream(), OscDestination():
-                heard = _reaches(destination.to, stream.addr)
+                received = _reaches(destination.to, stream.addr)
             case MidiStream(), MidiDestination():
                 ours, theirs = _bare(destination.to), _bare(stream.device)
-                heard = ours in theirs or theirs in ours
+                received = ours in theirs or theirs in ours
             case _:
-                heard = False
-        if heard:
+                received = False
+        if received:
             listener = document.shown(("streams", index, "name"), stream.name)
-            said = f"'{shown}' is what stream '{listener}' listens to"
+            message = f"'{shown}' is the address of stream '{listener}'"
             document.fault(
-                document.place(at), f"{said}, expected another destination, or loop: true"
+                document.place(at), f"{message}, expected another destination, or loop: true"
             )
 
 
 def _reaches(to: str, addr: str | int) -> bool:
-    """Whether what is sent to one address is heard at the other, as far as this machine knows."""
+    """Whether messages to one address arrive at the other, without name resolution."""
     ours, theirs = endpoint(to), endpoint(addr)
     if ours.port != theirs.port or theirs.tcp:
         return False
@@ -117,7 +117,7 @@ def _reaches(to: str, addr: str | int) -> bool:
 
 
 def _is_here(host: str) -> bool:
-    """Whether an IP address is one of this machine's. Names are not looked up."""
+    """Whether an IP address belongs to this machine. Names are not resolved."""
     try:
         family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

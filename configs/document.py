@@ -1,11 +1,11 @@
-"""YAML text to plain data, each value with its place; what is unsafe or unclear is refused.
+"""YAML text to plain data, each value with its place; unsafe and ambiguous text is refused.
 
-The text is read as a stream of parser events, never composed: depth is counted before
-anything nests, and an alias is a fault and not an expansion, so no document can cost more than
-its own length. Plain scalars are numbers, `true`, `false` or `null` as in YAML 1.2 (`1e-3` is
-a number, `on` and `1:30` are text, `010` is ten). `${NAME}` in a value is replaced by the
-environment variable; what comes from there is never shown in a fault. `$${NAME}` is the text
-`${NAME}`: so `quoted` writes what data say, which is never to be replaced.
+The text is read as a stream of parser events, never composed. Depth is counted before nesting, and
+an alias is a fault and not an expansion, so that the cost is linear in the length of the text.
+Plain scalars are numbers, `true`, `false` or `null` as in YAML 1.2 (`1e-3` is a number, `on` and
+`1:30` are text, `010` is ten). `${NAME}` in a value is replaced by the environment variable; its
+value is never shown in a fault. `$${NAME}` is the text `${NAME}`; `quoted` writes text from data in
+this form.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ MAX_DEPTH = 32
 MAX_FAULTS = 50
 
 DataPath: TypeAlias = tuple[str | int, ...]
-"""Where a value stands in the data: keys and list positions from the root."""
+"""Path of a value in the data: keys and list positions from the root."""
 Place: TypeAlias = tuple[int, int]
 """Line and column, from 1."""
 
 BAD: Final = object()
-"""Stands for a value that a fault has already been reported for."""
+"""Placeholder for a value with a reported fault."""
 
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
@@ -37,20 +37,21 @@ _VARIABLE = re.compile(r"\$?\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _PASSWORD = re.compile(r"(?<=://).*@|^[^:@]*:(?!//).*@", re.S)
-"""Up to the last @, since a password may hold any character."""
+"""Up to the last @, since a password may contain any character."""
 _QUERY = re.compile(r"(?<=[?#])[^\s\"'<>]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff\u2028\u2029]"
 )
-_WORDS: Final[dict[str, bool | None]] = {
-    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
-    "": None, "~": None, "null": None, "Null": None, "NULL": None,
-}  # fmt: skip
+_LITERALS: Final[dict[str, bool | None]] = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+}
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong in one place of one file."""
+    """One fault at one place of a file."""
 
     path: str
     line: int
@@ -62,7 +63,7 @@ class Fault(NamedTuple):
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; `faults` says what is wrong, in order of place."""
+    """A configuration that cannot be used; `faults` are in order of place."""
 
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = tuple(sorted(set(faults)))
@@ -78,20 +79,20 @@ class ConfigError(Exception):
 
 @dataclass
 class Document:
-    """Plain data of one file, and where each value and key of it stands.
+    """Plain data of one file, with the place of each value and key.
 
     Attributes
     ----------
     path : str
-        Of the file, as faults name it.
+        Path of the file, as in faults.
     data : dict, list, str, int, float, bool, None, or BAD
     places, keys : dict
         Data path to the place of the value, of its key.
     written : dict
         Data path to a scalar as the file has it, before `${NAME}` was replaced.
     verbatim : dict
-        Data path of a text to the place of its first character, where it runs on from there
-        in the file as it is.
+        Data path of a text to the place of its first character, where the file has the text
+        unchanged on one line.
     faults : list of Fault
     """
 
@@ -104,30 +105,30 @@ class Document:
     faults: list[Fault] = field(default_factory=list)
 
     def place(self, at: DataPath) -> Place:
-        """Return the place of a value; of the nearest one around it when it is not there."""
+        """Return the place of a value, or of the nearest value around a missing one."""
         while at and at not in self.places:
             at = at[:-1]
         return self.places.get(at, (1, 1))
 
     def key_place(self, at: DataPath) -> Place:
-        """Return the place of a key, or of the value when it has none."""
+        """Return the place of a key, or of the value where it has none."""
         return self.keys.get(at) or self.place(at)
 
     def shown(self, at: DataPath, value: object) -> str:
-        """Return a value as it was written: no environment variable, no password of a URL."""
+        """Return a value as written, without environment variables and passwords of URLs."""
         return public_text(without_password(self.written.get(at, str(value))))
 
     def fault(self, place: Place, message: str) -> None:
-        """Report what is wrong at a place."""
+        """Report a fault at a place."""
         self.faults.append(Fault(self.path, *place, message))
 
 
 class _EndOfTrustError(Exception):
-    """Nothing that follows could be trusted, or enough has been said."""
+    """The rest of the text cannot be trusted, or enough faults are reported."""
 
 
 def one_line(text: str) -> str:
-    """Return the text with everything that could break a line, or a terminal, escaped."""
+    """Return the text with line ends and control characters escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -137,7 +138,7 @@ def without_password(text: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """Return a URL as it is shown and stored: without its user part, query and fragment."""
+    """Return a URL for display and storage: without its user part, query and fragment."""
     head, mark, rest = url.partition("://")
     place, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{head}{mark}{place.rpartition('@')[2]}{slash}{path}" if mark else url
@@ -169,8 +170,8 @@ def text_of(path: str) -> str:
 
     try:
         if not Path(path).is_file():
-            what = "is not a file" if Path(path).exists() else "does not exist"
-            raise refuse(f"the file {path} {what}, expected a YAML file")
+            fault = "is not a file" if Path(path).exists() else "does not exist"
+            raise refuse(f"the file {path} {fault}, expected a YAML file")
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -185,7 +186,7 @@ def text_of(path: str) -> str:
 
 
 def read(path: str, environ: Mapping[str, str]) -> Document:
-    """Read a file; one without a text is a fault of the document."""
+    """Read a file; a file that cannot be read is a fault of the document."""
     try:
         return parse(text_of(path), path, environ)
     except ConfigError as error:
@@ -193,7 +194,7 @@ def read(path: str, environ: Mapping[str, str]) -> Document:
 
 
 def parse(text: str, path: str, environ: Mapping[str, str]) -> Document:
-    """Parse YAML text. All faults are collected, up to where the text stops making sense."""
+    """Parse YAML text. Faults are collected up to the first place that cannot be parsed."""
     document = Document(path)
     if found := _UNPRINTABLE.search(text):
         where = _position(text[: found.start()])
@@ -206,8 +207,8 @@ def parse(text: str, path: str, environ: Mapping[str, str]) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        document.fault(place, f"this is not YAML: {said}")
+        message = ", ".join(part for part in (error.context, error.problem) if part)
+        document.fault(place, f"this is not YAML: {message}")
         document.data = BAD
     return document
 
@@ -333,9 +334,9 @@ class _Reader:
 
 
 def _resolve(plain: str) -> Any:
-    """Return what an unquoted scalar stands for."""
-    if plain in _WORDS:
-        return _WORDS[plain]
+    """Return the value of an unquoted scalar."""
+    if plain in _LITERALS:
+        return _LITERALS[plain]
     if _NUMBER.fullmatch(plain):
         value = int(plain) if _INTEGER.fullmatch(plain) else float(plain)
         if abs(value) == float("inf"):
@@ -352,6 +353,6 @@ def _place(event: yaml.Event) -> Place:
 
 
 def _position(before: str) -> Place:
-    """Return the place of what follows `before`."""
+    """Return the place after the text `before`."""
     lines = _LINE_BREAK.split(before)
     return len(lines), len(lines[-1]) + 1

@@ -1,7 +1,7 @@
-"""Files that this process makes and reads by name: no link followed, no more rights than meant.
+"""Files that this process makes and reads: no link is followed, and rights are as configured.
 
-Others may have put a link where a file of ours is to be, in a folder that they can write to, or
-in a folder that they handed over. So a name is opened as the file itself or not at all.
+Another user may have placed a link under the name of a file, in a shared or received folder. So a
+name is opened as a plain file or not at all.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 AccessMode = Literal["private", "group", "world"]
-"""Who may read results and tapes: their owner alone, the group too, or everybody."""
+"""Read access to results and tapes: the owner, the group, or all users."""
 
 NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)
-_AS_IT_IS: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY: int = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Access(NamedTuple):
@@ -37,7 +37,7 @@ ACCESS: dict[AccessMode, Access] = {
 
 
 class LinkError(OSError):
-    """A link, or what is no plain file, in the place of a file."""
+    """A link, a folder, a pipe or a device in the place of a file."""
 
 
 def open_own(path: Path, flags: int, access: Access = PRIVATE) -> int:
@@ -49,7 +49,7 @@ def open_own(path: Path, flags: int, access: Access = PRIVATE) -> int:
     flags : int
         As of `os.open`.
     access : Access
-        Rights of the file where it is made.
+        Rights of a new file.
 
     Returns
     -------
@@ -59,12 +59,12 @@ def open_own(path: Path, flags: int, access: Access = PRIVATE) -> int:
     Raises
     ------
     OSError
-        It cannot be opened; it is named. A `LinkError` where it is a link, a folder, a pipe or a
+        It cannot be opened; the path is named. A `LinkError` for a link, a folder, a pipe or a
         device.
     """
     try:
-        # A pipe would keep whoever opens it waiting.
-        number = os.open(path, flags | NO_FOLLOW | _NO_WAIT | _AS_IT_IS, access.file)
+        # Opening a pipe would block.
+        number = os.open(path, flags | NO_FOLLOW | _NO_WAIT | _BINARY, access.file)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK) or path.is_symlink():
             raise LinkError(errno.ELOOP, "a link, not a file", str(path)) from None
@@ -77,22 +77,22 @@ def open_own(path: Path, flags: int, access: Access = PRIVATE) -> int:
     return number
 
 
-def read_own(path: Path, most: int) -> bytes:
+def read_own(path: Path, max_bytes: int) -> bytes:
     """Return the content of a plain file.
 
     Raises
     ------
     OSError
-        It cannot be read, is a link, or has more than `most` bytes.
+        It cannot be read, is a link, or has more than `max_bytes` bytes.
     """
     with open_file(path, os.O_RDONLY) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"larger than {max_bytes:,} bytes", str(path))
         return file.readall()
 
 
 def open_file(path: Path, flags: int, access: Access = PRIVATE) -> FileIO:
-    """Return a plain file as an unbuffered one, opened as by `open_own`.
+    """Return a plain file, unbuffered, opened as by `open_own`.
 
     Raises
     ------
@@ -104,16 +104,16 @@ def open_file(path: Path, flags: int, access: Access = PRIVATE) -> FileIO:
 
 
 def write_whole(path: Path, data: bytes, access: Access = PRIVATE) -> None:
-    """Write a file whole or not at all, on the disk before this returns.
+    """Write a file atomically; it is on the disk before this returns.
 
     Raises
     ------
     OSError
-        It cannot be written; it is named.
+        It cannot be written; the path is named.
     """
     draft = path.with_name(path.name + ".tmp")
     try:
-        draft.unlink(missing_ok=True)  # of a killed writer, with rights of then
+        draft.unlink(missing_ok=True)  # of a killed writer, with its rights
         with open_file(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, access) as file:
             rest = memoryview(data)
             while rest:
@@ -126,7 +126,7 @@ def write_whole(path: Path, data: bytes, access: Access = PRIVATE) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's names on the disk; where folders cannot be opened, the system does it."""
+    """Sync a folder's names to the disk; where folders cannot be opened, the system does it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""The JSON Schemas that are shipped, made from the types: `python -m configs.generate`."""
+"""The shipped JSON Schemas and REFERENCE.md, made from the types: `python -m configs.generate`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,37 @@ import msgspec
 from msgspec import Meta
 
 from configs.coherence import RIG
+from configs.reference import reference
 from configs.schema import Config
 
 FOLDER = Path(__file__).with_name("schemas")
+REFERENCE = Path(__file__).with_name("REFERENCE.md")
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_NAME = 255
-LARGEST_STAMP_S = 1e12
+MAX_STAMP_S = 1e12
 
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
-Stamp = Annotated[float, Meta(ge=-LARGEST_STAMP_S, le=LARGEST_STAMP_S)]
+Stamp = Annotated[float, Meta(ge=-MAX_STAMP_S, le=MAX_STAMP_S)]
 
 
 class EventMeta(msgspec.Struct):
-    """What a sender or a recorder adds; further keys are free."""
+    """Additions of a sender or a recorder; further keys are free."""
 
     rx: Annotated[
         Stamp | None,
         Meta(description="Arrival, s since the Unix epoch, on the clock of the receiving host."),
     ] = None
     seq: Annotated[
-        int | None, Meta(description="The sender's running number, to tell copies from repeats.")
+        int | None,
+        Meta(
+            description="The sender's sequence number: separates duplicates from repeated values."
+        ),
     ] = None
     own_time: Annotated[
         bool | None,
         Meta(
-            description="False where the sender gave no time: ts is the arrival then, the source"
-            " gets no clock, and nothing of it is a duplicate."
+            description="False where the sender gave no time: ts is then the arrival, the source"
+            " has no clock, and none of its events is a duplicate."
         ),
     ] = None
 
@@ -46,23 +51,23 @@ class SensorEvent(msgspec.Struct):
     ts: Annotated[
         Stamp,
         Meta(
-            description="Source time in s: as the sender stamped it, of any epoch where meta.rx is"
-            " there, else since the Unix epoch; without meta.rx it counts as the arrival too."
+            description="Source time in s, stamped by the sender: of any epoch with meta.rx, else"
+            " since the Unix epoch. Without meta.rx it is also the arrival."
         ),
     ]
-    source: Annotated[Name, Meta(description="Who stamped it: one clock each.")]
-    key: Annotated[Name, Meta(description="What it measures; the channel is <source>:<key>.")]
+    source: Annotated[Name, Meta(description="Source of the stamp; each source has one clock.")]
+    key: Annotated[Name, Meta(description="The measured quantity; the channel is <source>:<key>.")]
     value: Annotated[
         float | str | Annotated[list[float], Meta(min_length=1)],
         Meta(
             description="A finite number. An array becomes the channels key[0], key[1], ...: a bad"
             " element is one rejected event, its neighbours live. A text is a marker: clock-"
-            "corrected, never fused. Anything else is a dead letter."
+            "corrected, never fused. Any other value is a dead letter."
         ),
     ]
     rig: Annotated[
         Annotated[str, Meta(pattern=RIG)] | None,
-        Meta(description="The streams that it is fused with; else that of the config."),
+        Meta(description="Rig of the event; by default that of the configuration."),
     ] = None
     meta: EventMeta | None = None
 
@@ -78,12 +83,13 @@ def event_schema() -> dict[str, Any]:
 
 
 def shipped() -> dict[Path, str]:
-    """Return the text of each schema file."""
+    """Return the text of each generated file."""
     schemas = {"config": config_schema(), "event": event_schema()}
-    return {
+    texts = {
         FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()
     }
+    return texts | {REFERENCE: reference()}
 
 
 def _schema(kind: type[msgspec.Struct], title: str) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Text of others made inert: what a recording or the network names moves no terminal.
+"""Text from data made inert: names from a recording or the network cannot control a terminal.
 
-Control characters (C0, DEL, C1), the controls of writing direction, the separators of lines and
-paragraphs, tags, what no text may hold and bytes of file names that are no UTF-8 are shown as
-their escapes, such as `\\x1b` and `\\u202e`. All else stays as it is, in any script.
+Escaped are control characters (C0, DEL, C1), the controls of writing direction, the separators of
+lines and paragraphs, tags, noncharacters, and bytes of file names that are not UTF-8. The escapes
+are such as `\\x1b` and `\\u202e`. All other characters stay, in any script.
 
-`guard` puts this before standard output and error, so that no way out can be forgotten; lines and
-tabs pass there, and whoever moves the terminal writes to `unguarded`. A name inside of a line goes
-through `inert`, where a line end is no less foreign.
+`guard` filters standard output and error, so that every output is covered. Line ends and tabs pass
+there; a program that controls the terminal writes to `unguarded`. A name inside a line goes through
+`inert`, which escapes line ends too.
 
 Cost: one pass of a regular expression. State: none.
 """
@@ -41,39 +41,39 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def inert(text: str) -> str:
-    """Return a text for the inside of a line, all that is foreign there escaped."""
+    """Return a text for the inside of a line, with control characters and line ends escaped."""
     return text if text.isalnum() else _IN_NAMES.sub(_escaped, text)
 
 
 def inert_lines(text: str) -> str:
-    """Return a text of lines; line ends and tabs stay."""
+    """Return a text of several lines with control characters escaped; line ends and tabs stay."""
     return _IN_LINES.sub(_escaped, text)
 
 
 def literal(text: str) -> str:
-    """Return a text as a configuration has it, where no `${NAME}` in it is to be replaced."""
+    """Return a text for a configuration, with `$${NAME}` for `${NAME}`: it is not replaced."""
     return _LOOKS_VARIABLE.sub(lambda found: f"${found[0]}", text)
 
 
 def quoted(text: str) -> str:
-    """Return a text as a configuration reads it back, whatever is in it, in double quotes."""
+    """Return a text in double quotes that a configuration parses to the same text."""
     return _IN_NAMES.sub(_escaped, json.dumps(literal(text), ensure_ascii=False))
 
 
 def quoted_path(path: str) -> str:
-    """Return a path for a configuration; bytes that are no UTF-8 stand as `\\xff` (`path_of`)."""
+    """Return a path for a configuration; bytes that are not UTF-8 become `\\xff` (`path_of`)."""
     return quoted(_NO_UTF_8.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path))
 
 
 def path_of(text: str) -> str:
-    """Return the path that a configuration names, with bytes for `\\xff` where there is one."""
+    """Return the path of a configuration's text; `\\xff` is a byte unless a file has that name."""
     if "\\x" not in text or Path(text).exists():
         return text
     return _BYTE.sub(lambda found: chr(0xDC00 + int(found[1], 16)), text)
 
 
 def inert_json(data: bytes) -> bytes:
-    """Return JSON whose texts mean the same, foreign characters in them as JSON escapes them."""
+    """Return equivalent JSON, with control characters in texts as JSON escapes."""
     return _IN_BYTES.sub(_as_json, data) if _IN_BYTES.search(data) else data
 
 
@@ -82,7 +82,7 @@ def _as_json(found: re.Match[bytes]) -> bytes:
 
 
 class Guarded:
-    """A text stream that passes lines, and shows all that is foreign in them as escapes.
+    """A text stream that escapes control characters in the lines written.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Guarded:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, made inert."""
+        """Write a text with control characters escaped."""
         self.stream.write(inert_lines(text))
         return len(text)
 
@@ -107,7 +107,7 @@ class Guarded:
 
 
 def guard() -> None:
-    """Put the guard before standard output and error, once."""
+    """Wrap standard output and error, once."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Guarded):
@@ -115,5 +115,5 @@ def guard() -> None:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """Return the stream behind the guard, for one's own control sequences only."""
+    """Return the wrapped stream, for control sequences of this program only."""
     return stream.stream if isinstance(stream, Guarded) else stream

@@ -1,7 +1,7 @@
-"""A configuration file, its rule files and the environment become one typed, checked whole.
+"""Load a configuration file with its rule files and the environment as one checked object.
 
-Nothing starts before all of it is right: every fault is found in one go, as
-`file:line:col: what is wrong, what was expected`.
+Nothing starts before all of it is valid. All faults are reported together, each as
+`file:line:col: fault, expectation`.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from operators.evidence import Rule, names
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a run is made from.
+    """A valid configuration with its rules.
 
     Attributes
     ----------
     config : Config
     rules : tuple of Rule
-        Of all rule files, in their order.
+        The rules of all rule files, in their order.
     path : str
-        Of the configuration file.
+        Path of the configuration file.
     fingerprint : str
-        SHA-256 of what the configuration and its rules say, defaults included, comments and
-        layout not.
+        SHA-256 of the values of the configuration and its rules, with defaults, without
+        comments and layout.
     """
 
     config: Config
@@ -55,7 +55,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     Raises
     ------
     ConfigError
-        With all that is wrong with it.
+        With all faults.
     """
     name = shipped(os.fspath(path))
     document = read(name, environ)
@@ -72,10 +72,10 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] = os.environ) 
     if document.faults or elsewhere or config is None:
         raise ConfigError(document.faults + elsewhere)
     try:
-        said = msgspec.json.encode([config, rules])
-    except UnicodeEncodeError:  # a file name that is no UTF-8
-        said = json.dumps(msgspec.to_builtins([config, rules])).encode()
-    return Loaded(config, rules, name, hashlib.sha256(said).hexdigest())
+        values = msgspec.json.encode([config, rules])
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        values = json.dumps(msgspec.to_builtins([config, rules])).encode()
+    return Loaded(config, rules, name, hashlib.sha256(values).hexdigest())
 
 
 def _with_paths(config: Config) -> Config:
@@ -95,7 +95,7 @@ def _with_paths(config: Config) -> Config:
 
 
 def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
-    """Load a configuration; if it is faulty, say so on standard error and exit with code 2."""
+    """Load a configuration; on faults, print them on standard error and exit with code 2."""
     try:
         return load(path)
     except ConfigError as error:
@@ -104,12 +104,12 @@ def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
 
 
 def _config(document: Document) -> tuple[Config | None, frozenset[str]]:
-    """Return the configuration as far as it is sound, and the sections that are not."""
+    """Return the configuration with its sound sections, and the names of the faulty ones."""
     data = document.data
     if not isinstance(data, dict):
         if data is not BAD and not document.faults:
-            said = f"the file {found(document, (), data)}, expected a configuration"
-            document.fault(document.place(()), said)
+            message = f"the file {found(document, (), data)}, expected a configuration"
+            document.fault(document.place(()), message)
         return None, frozenset()
     fields = fields_of(Config)
     sound: dict[str, Any] = {}
@@ -119,8 +119,8 @@ def _config(document: Document) -> tuple[Config | None, frozenset[str]]:
             if value is not BAD:
                 sound[name] = value
         elif field.required:
-            said = f"'{name}' is missing, expected {expected(field.type)}"
-            document.fault(document.place(()), said)
+            message = f"'{name}' is missing, expected {expected(field.type)}"
+            document.fault(document.place(()), message)
     for name in data:
         if name not in fields:
             unknown_key(document, (name,), fields)

@@ -1,5 +1,5 @@
-"""What can never work, however well everything runs: channels that no stream can have, members that
-no tick waits for, a fallback to a group that is not there."""
+"""Checks of settings that can never take effect: channels that no stream can have, members that no
+tick waits for, a fallback to a missing group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from configs.typed import did_you_mean, one_of
 from operators.plan import MIDI_KEY, Group, matches
 
 _ELEMENT = re.compile(r"\[\d+\]\Z")
-"""Behind an address: one number of a message of several."""
+"""Index behind an address: one number of a message with several."""
 _SERIES = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{(?P<labels>.*)\})?", re.S)
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,|$)', re.S)
 _MIDI_KEYS = "note/1/60, cc/1/74, pitch/1, pressure/1, program/1 or clock"
@@ -36,21 +36,22 @@ def channels(document: Document, config: Config) -> None:
         wanted = _form(stream, key) or (_wanted(document, stream, key) if role == "fact" else "")
         if wanted:
             shown = channel if role == "member" else document.shown(at, channel)
-            said = f"no stream has the {role} '{shown}', expected"
-            document.fault(document.key_place(at), f"{said} {wanted}")
+            message = f"no stream has the {role} '{shown}', expected"
+            document.fault(document.key_place(at), f"{message} {wanted}")
 
 
 def unwanted(config: Config) -> list[str]:
     """Return the members that `keys` of their own stream leave out."""
     streams = {s.name: s for s in config.streams if not isinstance(s, FileStream)}
     return [
-        m.channel for m in config.plan().members
+        m.channel
+        for m in config.plan().members
         if m.source in streams and not _passes(streams[m.source], m.channel.partition(":")[2])
-    ]  # fmt: skip
+    ]
 
 
 def lags(document: Document, config: Config) -> None:
-    """Report members whose given lag is longer than any tick waits for."""
+    """Report members whose given lag exceeds the wait of every tick."""
     longest = config.plan().wait_lag_s
     if math.isinf(longest):
         return
@@ -59,14 +60,16 @@ def lags(document: Document, config: Config) -> None:
             if settings.lag_s is None or settings.lag_s <= longest:
                 continue
             at = ("signals", name, "members", member, "lag_s")
-            said = f"the lag of '{member}' is {settings.lag_s:g} s, and no tick waits for more than"
+            message = (
+                f"the lag of '{member}' is {settings.lag_s:g} s, and no tick waits for more than"
+            )
             todo = f"expected align.wait_lag_s of at least {settings.lag_s:g}"
             why = "it would never have a weight"
-            document.fault(document.place(at), f"{said} {longest:g} s: {why}, {todo}")
+            document.fault(document.place(at), f"{message} {longest:g} s: {why}, {todo}")
 
 
 def fallback(document: Document, config: Config) -> None:
-    """Report a fallback, written and not the default, to a group that no signal has."""
+    """Report a written (not default) fallback to a group that no signal has."""
     at = ("failover", "fallback")
     group = _GROUPS.get(config.failover.fallback)
     if at not in document.places or group is None:
@@ -74,13 +77,15 @@ def fallback(document: Document, config: Config) -> None:
     groups = {m.group for signal in config.signals.values() for m in signal.members.values()}
     if group not in groups:
         shown = document.shown(at, config.failover.fallback)
-        known = [word for word, other in _GROUPS.items() if other in groups]
-        said = f"the fallback '{shown}', and no signal has a member of group {group}"
-        document.fault(document.place(at), f"{said}, expected {' or '.join([*known, 'degrade'])}")
+        known = [name for name, other in _GROUPS.items() if other in groups]
+        message = f"the fallback '{shown}', and no signal has a member of group {group}"
+        document.fault(
+            document.place(at), f"{message}, expected {' or '.join([*known, 'degrade'])}"
+        )
 
 
 def _form(stream: OscStream | MidiStream | UreStream, key: str) -> str:
-    """Return the form that the keys of a stream have; nothing where this one has it."""
+    """Return the expected form of a stream's keys; empty where `key` has it."""
     match stream:
         case OscStream():
             return "" if key.startswith("/") else f"an address: '{stream.name}:/{key}'"
@@ -95,7 +100,7 @@ def _form(stream: OscStream | MidiStream | UreStream, key: str) -> str:
 
 
 def _series(name: str, key: str) -> str:
-    """Return how a series is written where it is not written so: labels rise by name."""
+    """Return the canonical form of a series (labels sorted by name); empty where `key` has it."""
     found = _SERIES.fullmatch(key)
     if found is None:
         return f'a series such as {name}:up or {name}:up{{job="a"}}'

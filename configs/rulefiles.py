@@ -1,7 +1,7 @@
 """Rule files: a list of rules, or `rules:` with one, each condition checked by character.
 
-The first versions wrote `if:` and `match:` where it is `when:` now; both are still read, and so
-is the one sentence that was a condition then.
+The first versions had `if:` and `match:` in place of `when:`; both are still read, and so is the
+one sentence that was a condition then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def load_rules(
     ----------
     path : str
     names : collection of str or None
-        What a condition may read; None where that is not known: conditions stay unread.
+        Names that a condition may use; None where they are unknown: conditions are not checked.
     titles : dict
         Titles of the rules read so far, and their places; those of this file are added.
     environ : mapping
@@ -42,7 +42,7 @@ def load_rules(
     Returns
     -------
     rules, faults
-        Rules only when there is no fault.
+        Rules only where there is no fault.
     """
     document = read(path, environ)
     rules: list[Rule] = []
@@ -53,8 +53,8 @@ def load_rules(
             rule = _with_condition(document, at, rule, names)
             place = document.place(at)
             if rule.title in titles:
-                said = f"a second rule of the name (or risk) of that at {titles[rule.title]}"
-                document.fault(place, f"{said}, expected a 'name' of its own")
+                message = f"a second rule of the name (or risk) of that at {titles[rule.title]}"
+                document.fault(place, f"{message}, expected a 'name' of its own")
             titles.setdefault(rule.title, f"{path}:{place[0]}")
             rules.append(rule)
     return tuple(rules) if not document.faults else (), document.faults
@@ -68,15 +68,15 @@ def _entries(document: Document) -> list[DataPath]:
     if isinstance(data, list):
         return [(*at, index) for index in range(len(data)) if data[index] is not BAD]
     if data is not BAD and not document.faults:
-        what = found(document, at, data)
+        value = found(document, at, data)
         document.fault(
-            document.place(at), f"{show(at) or 'the file'} {what}, expected a list of rules"
+            document.place(at), f"{show(at) or 'the file'} {value}, expected a list of rules"
         )
     return []
 
 
 def _rename(document: Document, at: DataPath) -> None:
-    """Let the older words of a rule stand for `when`."""
+    """Rename the older keys of a rule to `when`."""
     rule: Any = value_at(document, at)
     if not isinstance(rule, dict):
         return
@@ -116,12 +116,12 @@ def _with_condition(
 def refuse_expression(
     document: Document, at: DataPath, text: str, error: ExpressionError, expected: str
 ) -> None:
-    """Report a text that is no expression, at the character that makes it none."""
+    """Report an invalid expression, at the character of the fault."""
     line, col = document.verbatim.get(at) or document.place(at)
     if at in document.verbatim:
         col += error.offset
-    said = str(error)
+    message = str(error)
     if "${" in document.shown(at, text):
-        said = f"not {expected} once the environment variables are in it"
-    hint = "" if "expected" in said else f", expected {expected}"
-    document.fault((line, col), f"in {show(at)}, {said}{hint}")
+        message = f"not {expected} once the environment variables are in it"
+    hint = "" if "expected" in message else f", expected {expected}"
+    document.fault((line, col), f"in {show(at)}, {message}{hint}")

@@ -1,4 +1,4 @@
-"""What holds of scales: whose level and slope a signal has, and what can be learnt against it."""
+"""Checks of scales: level and slope of each signal, and conversions learnt against it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from operators.plan import SignalConfig, matches
 
 
 def check(document: Document, config: Config) -> None:
-    """Report a scale that is no member, and channels that have nothing to be learnt against."""
+    """Report a scale that is no member, and channels without a reference to learn from."""
     for name, signal in config.signals.items():
         _scale(document, name, signal)
     plan = config.plan()
@@ -37,24 +37,26 @@ def _scale(document: Document, name: str, signal: SignalConfig) -> None:
     at: DataPath = ("signals", name, "scale")
     shown = document.shown(at, signal.scale)
     near = did_you_mean(document, shown, list(signal.members))
-    said = f"the scale '{shown}' is no member of {show(('signals', name))}{near}"
+    message = f"the scale '{shown}' is no member of {show(('signals', name))}{near}"
     members = one_of(list(signal.members))
-    document.fault(document.place(at), f"{said}, expected consensus or {members}")
+    document.fault(document.place(at), f"{message}, expected consensus or {members}")
 
 
 def _voters(document: Document, name: str, signal: SignalConfig, learnt: set[str]) -> None:
-    """A learnt member needs one that is not, and neither scale nor reference can be learnt."""
+    """Report a signal without a given member, and a learnt scale or reference."""
     at: DataPath = ("signals", name)
     if learnt.issuperset(signal.members):
-        said = f"every member of '{name}' has gain or offset auto"
-        document.fault(document.key_place(at), f"{said}, expected one to learn from")
+        message = f"every member of '{name}' has gain or offset auto"
+        document.fault(document.key_place(at), f"{message}, expected one to learn from")
         return
     for key in ("scale", "reference"):
         channel = getattr(signal, key)
         if channel in learnt:
             shown = document.shown((*at, key), channel)
-            said = f"the {key} '{shown}' has gain or offset auto"
-            document.fault(document.place((*at, key)), f"{said}, expected another member or a gain")
+            message = f"the {key} '{shown}' has gain or offset auto"
+            document.fault(
+                document.place((*at, key)), f"{message}, expected another member or a gain"
+            )
 
 
 def _place(document: Document, pattern: str) -> DataPath:
@@ -62,5 +64,5 @@ def _place(document: Document, pattern: str) -> DataPath:
     return ("channels", pattern, key)
 
 
-def _fault(document: Document, at: DataPath, said: str, expected: str) -> None:
-    document.fault(document.place(at), f"{said}, expected {expected}")
+def _fault(document: Document, at: DataPath, fault: str, expected: str) -> None:
+    document.fault(document.place(at), f"{fault}, expected {expected}")

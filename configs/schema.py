@@ -1,4 +1,8 @@
-"""The configuration: the stations' own config types, put together."""
+"""The configuration: the config types of the stations in one type.
+
+Each key has its meaning and an example in `Meta`; the JSON Schema and REFERENCE.md are made from
+them (`python -m configs.generate`).
+"""
 
 from __future__ import annotations
 
@@ -30,35 +34,34 @@ from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
 END = r"$(?!\n)"
-"""The end of a text: `$` alone is before a last line feed, too."""
+"""The end of a text: `$` alone also matches before a final line feed."""
 _URL = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-\"$-~]*)?" + END
-_PAGE = (
-    "a page such as http://127.0.0.1:9100/metrics or https://..., without name and password:"
-    " basic_auth takes a username and a password_file"
-)
 Size = Annotated[float, Meta(gt=0, le=1e6)]
-"""Of a file (MB)."""
-Kept = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""Size of a file (MB)."""
+SegmentCount = Annotated[int, Meta(ge=0, le=1_000_000)]
+Text = Annotated[str, Meta(min_length=1)]
 RunMode = Literal["causal", "hindsight"]
-"""`hindsight`: recordings in two passes, estimates of the whole from the first tick on."""
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TAPE = "tape.json"
-"""What makes a folder a recording."""
+"""The file that marks a folder as a tape."""
 Address = Annotated[
     str,
     Meta(
         pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}" + END,
-        description="an address such as 192.168.1.7:9000 or [::1]:9000",
+        extra={"expected": 'an address such as "192.168.1.7:9000" or "[::1]:9000"'},
     ),
 ]
-Port = Annotated[int, Meta(ge=1, le=65535, description="a port from 1 to 65535")]
+Port = Annotated[int, Meta(ge=1, le=65535, extra={"expected": "a port from 1 to 65535"})]
 Listening = (
     Port
     | Annotated[
         str,
         Meta(
             pattern=r"^(tcp://)?(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}" + END,
-            description="an address such as 0.0.0.0:9000, [::]:9000, :9000 or tcp://0.0.0.0:9000",
+            extra={
+                "expected": "an address such as"
+                ' ":9000", "192.168.1.5:9000", "[::]:9000" or "tcp://0.0.0.0:9000"'
+            },
         ),
     ]
 )
@@ -66,48 +69,104 @@ HostName = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?\.?" + END,
-        description="a host's name without port, such as stage.local",
+        extra={"expected": "a host name without a port, such as stage.local"},
     ),
+]
+StreamName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        pattern=r"^[^:\s]+" + END,
+        description="Name of the stream, unique in the run; it is the source of live channels.",
+        examples=["osc_1"],
+        extra={"expected": "a name without colons and spaces, such as osc_1"},
+    ),
+]
+Keep = Annotated[
+    SegmentCount,
+    Meta(description="Newest segments to keep; 0 keeps all.", examples=[16]),
 ]
 
 
 class StreamConfig(ConfigPart, frozen=True, tag_field="type", kw_only=True):
     """One input."""
 
-    name: Annotated[str, Meta(min_length=1, pattern=r"^[^:\s]+" + END)]
-    frozen_after_s: Period | None = None
+    name: StreamName
+    frozen_after_s: Annotated[
+        Period | None,
+        Meta(
+            description="Duration without any change of value after which the stream is stale.",
+            examples=[5.0],
+        ),
+    ] = None
 
 
 DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
-"""How the names of files of delimited text end, and of packed ones."""
+"""Endings of names of delimited text, and of compressed files."""
 
 
 class Columns(ConfigPart, frozen=True, kw_only=True):
-    """Columns of delimited text by their names: of times, of arrivals, and the channels.
+    """Columns of delimited text by name: source times, arrivals, channels.
 
-    Where none is named, the time column is found by name or content, and each other column is a
+    Without a name, the time column is found by name or content, and each other column is a
     channel.
     """
 
-    ts: Annotated[str, Meta(min_length=1)] | None = None
-    rx: Annotated[str, Meta(min_length=1)] | None = None
-    values: list[str] = []
+    ts: Annotated[
+        Text | None, Meta(description="Column of the source times.", examples=["time"])
+    ] = None
+    rx: Annotated[
+        Text | None, Meta(description="Column of the arrival times.", examples=["received"])
+    ] = None
+    values: Annotated[
+        list[str],
+        Meta(
+            description="Columns that become channels; all others where the list is empty.",
+            examples=[["x", "y"]],
+        ),
+    ] = []
 
 
 class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
-    """A recording. `batch_lines` lines are handed on at a time.
+    """A recording: NDJSON, delimited text, XDF, or the folder of a tape.
 
-    `ts_unit` is the unit of its source stamps, seconds where none is given; of delimited text it
-    is found, too. `columns` are those of delimited text.
-    Beside live streams it is played as it was recorded: one rig has one time axis.
+    Beside live streams it is played at speed 1, by the host's clock: a rig has one time axis.
     """
 
-    path: Annotated[str, Meta(min_length=1)]
-    speed: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
-    follow: bool = False
-    batch_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
-    ts_unit: TimeUnit | None = None
-    columns: Columns | None = None
+    path: Annotated[
+        Text,
+        Meta(
+            description="The file, or the folder of a tape.",
+            examples=["configs/recordings/demo.ndjson.gz"],
+        ),
+    ]
+    speed: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1e6,
+            description="Factor of the recorded speed; 0: as fast as the flow allows.",
+            examples=[1.0],
+        ),
+    ] = 0.0
+    follow: Annotated[
+        bool,
+        Meta(description="Wait at the end of the file for further lines.", examples=[True]),
+    ] = False
+    batch_lines: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Lines per batch of the flow.", examples=[1000]),
+    ] = 10_000
+    ts_unit: Annotated[
+        TimeUnit | None,
+        Meta(
+            description="Unit of the source times; by default seconds, in delimited text detected.",
+            examples=["ms"],
+        ),
+    ] = None
+    columns: Annotated[
+        Columns | None, Meta(description="Columns of delimited text; detected by default.")
+    ] = None
 
 
 def is_delimited(path: str) -> bool:
@@ -128,140 +187,326 @@ def stem(path: str) -> str:
 
 
 class OscStream(StreamConfig, frozen=True, tag="osc", kw_only=True):
-    """OSC over UDP, or over TCP as `tcp://`.
+    """OSC over UDP, or over TCP with `tcp://`."""
 
-    `keys` are addresses or patterns, `allow` peers or networks; none: all. A multicast group is
-    joined on `interface`, by default on all. With `per_sender` each peer is a source of its own,
-    `<stream>@<ip>` (`-` for `:` in it), with a clock of its own; at most sixteen. `timetags` that
-    cannot be a clock are found out (`auto`), believed all the same (`use`) or never read.
-    `literal` senders have `*` and `?` in addresses that are names: members and facts may have, too.
-    """
-
-    addr: Listening
-    literal: bool = False
-    keys: list[str] = []
-    allow: list[str] = []
-    interface: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    per_sender: bool = False
-    timetags: Literal["auto", "use", "ignore"] = "auto"
+    addr: Annotated[
+        Listening,
+        Meta(
+            description="Port, or address and port, to receive at; a port alone is that port on"
+            " all IPv4 interfaces.",
+            examples=["192.168.1.5:9000"],
+        ),
+    ]
+    literal: Annotated[
+        bool,
+        Meta(
+            description="Addresses may contain `*` and `?` as plain characters, also in members"
+            " and facts.",
+            examples=[True],
+        ),
+    ] = False
+    keys: Annotated[
+        list[str],
+        Meta(
+            description="Addresses or patterns to receive; all where the list is empty.",
+            examples=[["/accxyz", "/body/*"]],
+        ),
+    ] = []
+    allow: Annotated[
+        list[str],
+        Meta(
+            description="Peers or networks to accept; all where the list is empty.",
+            examples=[["127.0.0.0/8", "192.168.1.7"]],
+        ),
+    ] = []
+    interface: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(
+            description="Interface on which a multicast group is joined; all by default.",
+            examples=["eth0"],
+        ),
+    ] = None
+    per_sender: Annotated[
+        bool,
+        Meta(
+            description="Each peer is a source of its own, `<stream>@<ip>` (`-` for `:`), with its"
+            " own clock; at most sixteen.",
+            examples=[True],
+        ),
+    ] = False
+    timetags: Annotated[
+        Literal["auto", "use", "ignore"],
+        Meta(
+            description="Timetags of bundles: `auto` ignores those that cannot be of a clock,"
+            " `use` accepts all, `ignore` none.",
+            examples=["ignore"],
+        ),
+    ] = "auto"
 
 
 class MidiStream(StreamConfig, frozen=True, tag="midi", kw_only=True):
-    """A MIDI input: the port that `device` fits; `virtual` makes one of that name.
+    """A MIDI input."""
 
-    With `pair`, pairs of controllers are numbers of 14 bits too.
-    """
-
-    device: Annotated[str, Meta(min_length=1)]
-    virtual: bool = False
-    pair: bool = False
+    device: Annotated[
+        Text,
+        Meta(description="Name of the port, or a part of it.", examples=["nanoKONTROL"]),
+    ]
+    virtual: Annotated[
+        bool,
+        Meta(description="Create a port of this name, for others to connect to.", examples=[True]),
+    ] = False
+    pair: Annotated[
+        bool,
+        Meta(
+            description="Pairs of controllers also make numbers of 14 bits (`cc14/...`).",
+            examples=[True],
+        ),
+    ] = False
 
 
 class BasicAuth(ConfigPart, frozen=True, kw_only=True):
-    """Name and password of a scrape; the password stands in a file."""
+    """Name and password of a scrape; the password is in a file."""
 
-    username: Annotated[str, Meta(min_length=1, pattern=r"^[^:\x00-\x1f\x7f]+" + END)]
-    password_file: Annotated[str, Meta(min_length=1)]
+    username: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            pattern=r"^[^:\x00-\x1f\x7f]+" + END,
+            description="User name.",
+            examples=["lumen"],
+            extra={"expected": "a user name without colons and control characters"},
+        ),
+    ]
+    password_file: Annotated[
+        Text, Meta(description="File with the password.", examples=["secrets/ure"])
+    ]
 
 
 class UreStream(StreamConfig, frozen=True, tag="ure", kw_only=True):
-    """An endpoint that exposes Prometheus text. `keys` are series or patterns; none: all.
+    """An endpoint that exposes Prometheus text.
 
-    `https://` trusts what the system trusts. Credentials stand in files, read for each pull.
+    `https://` trusts the system's certificates. Credentials are in files, read for each scrape.
     """
 
-    metrics_url: Annotated[str, Meta(pattern=_URL, description=_PAGE)]
-    pull_interval_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 2.0
-    timeout_s: Period = 1.0
-    keys: list[str] = []
-    basic_auth: BasicAuth | None = None
-    bearer_token_file: Annotated[str, Meta(min_length=1)] | None = None
+    metrics_url: Annotated[
+        str,
+        Meta(
+            pattern=_URL,
+            description="URL to scrape, without name and password.",
+            examples=["http://127.0.0.1:9305/metrics_ure"],
+            extra={
+                "expected": "a page such as http://127.0.0.1:9100/metrics or https://..., without"
+                " name and password: basic_auth takes a username and a password_file"
+            },
+        ),
+    ]
+    pull_interval_s: Annotated[
+        float,
+        Meta(ge=0.1, le=86_400, description="Time from one scrape to the next.", examples=[0.5]),
+    ] = 2.0
+    timeout_s: Annotated[
+        Period,
+        Meta(description="Time limit of a scrape, at most `pull_interval_s`.", examples=[0.5]),
+    ] = 1.0
+    keys: Annotated[
+        list[str],
+        Meta(
+            description="Series or patterns to read; all where the list is empty.",
+            examples=[["ure_pulse", "ure_harmony_*"]],
+        ),
+    ] = []
+    basic_auth: Annotated[
+        BasicAuth | None, Meta(description="Name and password of the scrape.")
+    ] = None
+    bearer_token_file: Annotated[
+        Text | None,
+        Meta(description="File with a bearer token; excludes `basic_auth`.", examples=["token"]),
+    ] = None
 
 
 class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
-    """Where metrics and pages are served, to every client that can reach it.
+    """The HTTP server of metrics and pages, open to every client that can reach it.
 
-    A request names a literal address, `localhost`, `host` or one of `allow_hosts` in its Host
-    header; any other is refused (421), since it may come from a page of a stranger.
+    The Host header of a request must be a literal address, `localhost`, `host` or one of
+    `allow_hosts`. Any other is refused (421): the request may come from a hostile web page.
     """
 
-    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    http_port: Annotated[int, Meta(ge=1, le=65535)] = 9310
-    path: Annotated[str, Meta(pattern="^/[A-Za-z0-9._~/-]*" + END)] = "/metrics_fusion"
-    allow_hosts: Annotated[list[HostName], Meta(max_length=64)] = []
+    host: Annotated[Text, Meta(description="Address to serve at.", examples=["0.0.0.0"])] = (
+        "127.0.0.1"
+    )
+    http_port: Annotated[int, Meta(ge=1, le=65535, description="TCP port.", examples=[9310])] = 9310
+    path: Annotated[
+        str,
+        Meta(
+            pattern="^/[A-Za-z0-9._~/-]*" + END,
+            description="Path of the metrics.",
+            examples=["/metrics"],
+            extra={"expected": "a path such as /metrics of letters, digits and . _ ~ / -"},
+        ),
+    ] = "/metrics_fusion"
+    allow_hosts: Annotated[
+        list[HostName],
+        Meta(
+            max_length=64,
+            description="Further host names under which the pages are served.",
+            examples=[["stage.local"]],
+        ),
+    ] = []
 
 
 class TapConfig(ConfigPart, frozen=True, kw_only=True):
-    """Where a live run is recorded."""
+    """The tape: a live run's received rows, in their order."""
 
-    dir: Annotated[str, Meta(min_length=1)]
-    rotate_mb: Size = 256.0
-    keep: Kept = 0
-    zstd: bool = False
+    dir: Annotated[Text, Meta(description="Folder of the tape.", examples=["tap"])]
+    rotate_mb: Annotated[
+        Size, Meta(description="Size at which a new segment begins.", examples=[64.0])
+    ] = 256.0
+    keep: Keep = 0
+    zstd: Annotated[
+        bool, Meta(description="Compress full segments with zstd.", examples=[True])
+    ] = False
 
 
 class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
-    """What is played to: an expression for each address or controller.
+    """One destination of `send`: an expression for each address or controller."""
 
-    One that this run listens to is refused, unless `loop` says that it is meant.
-    """
-
-    name: Annotated[str, Meta(min_length=1)]
-    map: Annotated[dict[str, str], Meta(min_length=1)]
-    rate_hz: Annotated[float, Meta(gt=0, le=1000)] = 20.0
-    loop: bool = False
+    name: Annotated[
+        Text, Meta(description="Name of the destination, unique in the run.", examples=["sound"])
+    ]
+    map: Annotated[
+        dict[str, str],
+        Meta(
+            min_length=1,
+            description="Expression for each OSC address or MIDI controller.",
+            examples=[{"/stage/motion": "motion"}],
+        ),
+    ]
+    rate_hz: Annotated[
+        float, Meta(gt=0, le=1000, description="Largest rate of messages.", examples=[60.0])
+    ] = 20.0
+    loop: Annotated[
+        bool,
+        Meta(
+            description="Allow a destination that this run receives itself; refused by default.",
+            examples=[True],
+        ),
+    ] = False
 
 
 class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):
-    """An address over UDP."""
+    """An OSC receiver over UDP."""
 
-    to: Address
+    to: Annotated[
+        Address, Meta(description="Address and port to send to.", examples=["127.0.0.1:9001"])
+    ]
 
 
 class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
-    """A MIDI output: the port that `to` fits; `virtual` makes one of that name."""
+    """A MIDI output."""
 
-    to: Annotated[str, Meta(min_length=1)]
-    virtual: bool = False
+    to: Annotated[
+        Text, Meta(description="Name of the port, or a part of it.", examples=["FLUID Synth"])
+    ]
+    virtual: Annotated[
+        bool,
+        Meta(description="Create a port of this name, for others to connect to.", examples=[True]),
+    ] = False
 
 
 class OutputConfig(ConfigPart, frozen=True, kw_only=True):
-    """Where and how results are written, and who may read them and tapes: `mode`."""
+    """The result files."""
 
-    dir: Annotated[str, Meta(min_length=1)] = "out"
-    sync_every_s: Annotated[float, Meta(ge=0.01, le=86_400)] = 10.0
-    aligned: bool = False
-    rotate_mb: Size = 256.0
-    keep: Kept = 0
-    mode: AccessMode = "private"
+    dir: Annotated[Text, Meta(description="Output folder.", examples=["out"])] = "out"
+    sync_every_s: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=86_400,
+            description="Data time between two sync lines of a channel.",
+            examples=[2.0],
+        ),
+    ] = 10.0
+    aligned: Annotated[
+        bool, Meta(description="Also write every used sample (`aligned.jsonl`).", examples=[True])
+    ] = False
+    rotate_mb: Annotated[
+        Size, Meta(description="Size at which a new segment begins.", examples=[64.0])
+    ] = 256.0
+    keep: Keep = 0
+    mode: Annotated[
+        AccessMode,
+        Meta(
+            description="Read access to results and tapes: the owner, the group, or all users.",
+            examples=["group"],
+        ),
+    ] = "private"
 
 
 class Config(ConfigPart, frozen=True, kw_only=True):
     """One run."""
 
-    version: Literal[2]
-    streams: Annotated[list[FileStream | OscStream | MidiStream | UreStream], Meta(min_length=1)]
-    signals: Annotated[dict[str, SignalConfig], Meta(min_length=1)]
-    rig: Annotated[str, Meta(min_length=1)] = "studio"
-    max_rigs: Annotated[int, Meta(ge=1, le=1024)] = 64
-    channels: dict[str, ChannelConfig] = {}
-    facts: list[str] = []
-    collect: CollectConfig = CollectConfig()
-    drift: DriftConfig = DriftConfig()
-    align: AlignConfig = AlignConfig()
-    resample: ResampleConfig = ResampleConfig()
-    quality: QualityConfig = QualityConfig()
-    weights: WeightsConfig = WeightsConfig()
-    failover: FailoverConfig = FailoverConfig()
-    evidence: EvidenceConfig | None = None
-    exporter: ExporterConfig | None = None
-    tap: TapConfig | None = None
-    send: list[OscDestination | MidiDestination] = []
-    output: OutputConfig = OutputConfig()
-    mode: RunMode = "causal"
+    version: Annotated[Literal[2], Meta(description="Version of the format.", examples=[2])]
+    streams: Annotated[
+        list[FileStream | OscStream | MidiStream | UreStream],
+        Meta(min_length=1, description="The inputs."),
+    ]
+    signals: Annotated[
+        dict[str, SignalConfig],
+        Meta(
+            min_length=1,
+            description="Fused quantities by name; each has the channels that measure it.",
+        ),
+    ]
+    rig: Annotated[
+        Text,
+        Meta(description="Rig of the events that name none.", examples=["stage"]),
+    ] = "studio"
+    max_rigs: Annotated[
+        int, Meta(ge=1, le=1024, description="Rigs beyond this number are refused.", examples=[8])
+    ] = 64
+    channels: Annotated[
+        dict[str, ChannelConfig],
+        Meta(description="Conversion of the channels that match a name or pattern."),
+    ] = {}
+    facts: Annotated[
+        list[str],
+        Meta(
+            description="Channels that rules and indicators read; held, not fused.",
+            examples=[["midi_1:cc/1/1"]],
+        ),
+    ] = []
+    collect: Annotated[CollectConfig, Meta(description="Order of arrival.")] = CollectConfig()
+    drift: Annotated[DriftConfig, Meta(description="Clock offsets.")] = DriftConfig()
+    align: Annotated[AlignConfig, Meta(description="Lags.")] = AlignConfig()
+    resample: Annotated[ResampleConfig, Meta(description="The output grid.")] = ResampleConfig()
+    quality: Annotated[QualityConfig, Meta(description="The indicators.")] = QualityConfig()
+    weights: Annotated[WeightsConfig, Meta(description="Prior weights.")] = WeightsConfig()
+    failover: Annotated[FailoverConfig, Meta(description="Presence and fallback.")] = (
+        FailoverConfig()
+    )
+    evidence: Annotated[EvidenceConfig | None, Meta(description="Rules; none by default.")] = None
+    exporter: Annotated[
+        ExporterConfig | None, Meta(description="Metrics and live page; none by default.")
+    ] = None
+    tap: Annotated[TapConfig | None, Meta(description="Tape of a live run; none by default.")] = (
+        None
+    )
+    send: Annotated[
+        list[OscDestination | MidiDestination],
+        Meta(description="Destinations of OSC messages and MIDI; at most 64."),
+    ] = []
+    output: Annotated[OutputConfig, Meta(description="Result files.")] = OutputConfig()
+    mode: Annotated[
+        RunMode,
+        Meta(
+            description="`hindsight`: recordings in two passes, with estimates of the whole"
+            " recording from the first tick on.",
+            examples=["hindsight"],
+        ),
+    ] = "causal"
 
     def stream_of(self, source: str) -> str:
-        """Return the stream that a source is of: with `per_sender`, it is one of several."""
+        """Return the stream of a source; with `per_sender`, several sources have one stream."""
         stream = source.rpartition("@")[0]
         split = any(
             isinstance(s, OscStream) and s.per_sender and s.name == stream for s in self.streams
@@ -285,7 +530,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         )
 
     def plan(self) -> Plan:
-        """Return what the stations share."""
+        """Return the plan that the stations share."""
         signals = tuple(
             Signal(
                 name,
@@ -300,7 +545,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         )
         scraped = [s for s in self.streams if isinstance(s, UreStream)]
         judged = {s.name for s in self.streams if isinstance(s, OscStream) and s.timetags == "auto"}
-        # A tape's replay gives what the run gave; that its sources are OSC is seen by their keys.
+        # The replay of a tape equals its run; OSC sources are recognised by their keys.
         taped = any(
             isinstance(s, FileStream) and (Path(s.path) / TAPE).is_file() for s in self.streams
         )

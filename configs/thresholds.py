@@ -1,4 +1,4 @@
-"""How good is good enough: every threshold that is judged by, and the objectives over them."""
+"""Thresholds of all judged quantities, and the objectives over them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ Slo = Literal["phase", "sync", "residual"]
 
 
 class Threshold(NamedTuple):
-    """A quantity's thresholds: within `good` it is well; beyond `warn` or `crit`, it is said so.
+    """A quantity's thresholds: good within `good`; reported beyond `warn` and `crit`.
 
-    `least`: the quantity has to stay above them, not below. `spike`: what it may pass for a
-    moment only; None where a moment does not matter.
+    `least`: the quantity has to stay above them, not below. `spike`: a value that it may exceed
+    only briefly; None where short excesses do not matter.
     """
 
     good: float
@@ -20,7 +20,7 @@ class Threshold(NamedTuple):
     least: bool = False
     spike: float | None = None
 
-    def keeps(self, value: float) -> bool | None:
+    def ok(self, value: float) -> bool | None:
         """Whether a value is good; None where it is unknown."""
         if value != value:
             return None
@@ -44,20 +44,20 @@ THRESHOLDS: dict[str, Threshold] = {
 """
 
 SILENT_S = 10.0
-"""A stream that is expected to speak and has not for so long is lost."""
+"""Silence after which a steady stream is lost (s)."""
 
 OBJECTIVES: dict[Slo, float] = {"phase": 0.99, "sync": 0.99, "residual": 0.985}
-"""The share of ticks that has to be good."""
+"""Required share of good ticks."""
 
 PERIOD_D = 30
-"""Days that the objectives are to be met over."""
+"""Period of the objectives (days)."""
 
 FREEZE = 0.025
-"""What all error budgets together may be overrun by; then only what mends them is released."""
+"""Total overrun of all error budgets beyond which only corrections are released."""
 
 
 class Burn(NamedTuple):
-    """An error budget is used up `factor` times too fast, over a long window and just now."""
+    """An error budget is spent `factor` times too fast, over a long and a short window."""
 
     factor: float
     now: str
@@ -68,4 +68,4 @@ BURNS: dict[Literal["critical", "warning"], tuple[Burn, Burn]] = {
     "critical": (Burn(14.4, "5m", "1h"), Burn(6, "30m", "6h")),
     "warning": (Burn(3, "2h", "1d"), Burn(1, "6h", "3d")),
 }
-"""By how urgent it is: 2 and 5 % of the budget gone; 10 % of it."""
+"""By severity: 2 and 5 % of the budget spent; 10 % of it."""

@@ -1,7 +1,7 @@
-"""Plain data against the config types: every fault with its place, and what was expected.
+"""Conversion of plain data to the config types: every fault with its place and the expectation.
 
-msgspec decides what fits; this module walks the same types, so that one faulty value does not
-hide the next, and finds the words.
+msgspec validates; this module walks the same types, so that one faulty value does not hide the
+next, and composes the messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from configs.document import BAD, MAX_FAULTS, DataPath, Document, one_line, without_password
-from configs.schema import END
 
 _SHOWN = 40
 _LISTED = 24
@@ -25,7 +24,7 @@ _BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
 
 
 def convert(document: Document, at: DataPath, into: Any) -> Any:
-    """Return the data at a path as a type; BAD after having reported what is wrong."""
+    """Return the data at a path as a type; BAD after a reported fault."""
     data = value_at(document, at)
     try:
         return msgspec.convert(data, into)
@@ -36,7 +35,7 @@ def convert(document: Document, at: DataPath, into: Any) -> Any:
 
 @cache
 def fields_of(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    """Return what msgspec knows of a struct's fields, by key."""
+    """Return msgspec's description of a struct's fields, by key."""
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}
 
 
@@ -49,33 +48,33 @@ def value_at(document: Document, at: DataPath) -> Any:
 
 
 def unknown_key(document: Document, at: DataPath, allowed: Collection[str]) -> None:
-    """Report a key that nobody reads, what it may have meant and what there is."""
+    """Report an unknown key, the nearest known one and all known ones."""
     key, where = str(at[-1]), show(at[:-1])
     near = did_you_mean(document, key, sorted(allowed))
     inside = f" in {where}" if where else ""
-    said = f"unknown key '{_short(key)}'{inside}{near}, expected {one_of(sorted(allowed))}"
-    document.fault(document.key_place(at), said)
+    message = f"unknown key '{_short(key)}'{inside}{near}, expected {one_of(sorted(allowed))}"
+    document.fault(document.key_place(at), message)
 
 
-def did_you_mean(document: Document, word: str, known: Sequence[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the nearest known word, nothing when none is near.
+def did_you_mean(document: Document, name: str, known: Sequence[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the nearest known name, empty where none is near.
 
-    Likeness is costly: it is not looked for among thousands, nor once nobody reads on.
+    The search is costly: it covers 200 names, and stops at `MAX_FAULTS`.
     """
     if len(document.faults) >= MAX_FAULTS:
         return ""
-    near = difflib.get_close_matches(word[:64], known[:_COMPARED], n=1)
+    near = difflib.get_close_matches(name[:64], known[:_COMPARED], n=1)
     return f" (did you mean '{_short(near[0])}'?)" if near else ""
 
 
 def one_of(known: Sequence[str]) -> str:
-    """Return what there is to choose from, the first of it where it is much."""
-    listed = ", ".join(_short(word) for word in known[:_LISTED])
+    """Return the choices as text, the first ones of many."""
+    listed = ", ".join(_short(name) for name in known[:_LISTED])
     return f"one of {listed}" + (", ..." if len(known) > _LISTED else "")
 
 
 def show(at: DataPath) -> str:
-    """Return a path as people write it: `streams[0].name`, `signals.pulse.members["a:b"]`."""
+    """Return a path as text: `streams[0].name`, `signals.pulse.members["a:b"]`."""
     shown = ""
     for part in at:
         if isinstance(part, int):
@@ -88,7 +87,7 @@ def show(at: DataPath) -> str:
 
 
 def found(document: Document, at: DataPath, value: Any) -> str:
-    """Say what stands there, as written, so that no environment variable is shown."""
+    """Return the found value as text, as written: without values of environment variables."""
     if value is None:
         return "is empty"
     if isinstance(value, dict):
@@ -100,30 +99,21 @@ def found(document: Document, at: DataPath, value: Any) -> str:
 
 
 def expected(kind: Any) -> str:
-    """Say in words what values a type has."""
+    """Return the accepted values of a type as text."""
     if get_origin(kind) is Annotated:
         base, *metas = get_args(kind)
-        if words := next((meta.description for meta in metas if meta.description), None):
-            return str(words)
+        if text := next((meta.extra["expected"] for meta in metas if _stated(meta)), None):
+            return str(text)
         bounds = [
             shape.format(f"{bound:g}")
             for meta in metas
             for name, shape in _BOUNDS.items()
             if (bound := getattr(meta, name, None)) is not None
         ]
-        described = [str(meta.description) for meta in metas if meta.description]
-        if described:
-            return described[0]
-        if any(meta.min_length or meta.pattern for meta in metas):
-            shape = next(
-                (
-                    f" that matches {meta.pattern.removesuffix(END)}$"
-                    for meta in metas
-                    if meta.pattern
-                ),
-                "",
-            )
-            return f"{expected(base)}{shape or ' that is not empty'}"
+        if any(meta.min_length for meta in metas):
+            longest = next((meta.max_length for meta in metas if meta.max_length), None)
+            limit = f", at most {longest} characters" if longest else ""
+            return f"{expected(base)} that is not empty{limit}"
         return " ".join([expected(base), " and ".join(bounds)]).strip()
     options = _options(kind)
     if options != [kind]:
@@ -141,6 +131,11 @@ def expected(kind: Any) -> str:
     return _BASIC[origin]
 
 
+def _stated(meta: Any) -> bool:
+    """Whether a type states its expectation itself; each type with a pattern has to."""
+    return "expected" in (meta.extra or {})
+
+
 def _check(document: Document, at: DataPath, value: Any, kind: Any) -> None:
     try:
         msgspec.convert(value, kind)
@@ -149,7 +144,7 @@ def _check(document: Document, at: DataPath, value: Any, kind: Any) -> None:
 
 
 def _explain(document: Document, at: DataPath, value: Any, kind: Any) -> None:
-    """Report why a value is not of a type, part by part where it has parts."""
+    """Report why a value is not of a type, part by part."""
     if value is BAD:
         return
     options = [_bare(option) for option in _options(_bare(kind))]
@@ -168,10 +163,10 @@ def _explain(document: Document, at: DataPath, value: Any, kind: Any) -> None:
         for index, item in enumerate(value):
             _check(document, (*at, index), item, get_args(options[0])[0])
     if len(document.faults) == before and not _has_bad(value):
-        said = f"{show(at)} {found(document, at, value)}, expected {expected(kind)}"
+        message = f"{show(at)} {found(document, at, value)}, expected {expected(kind)}"
         if isinstance(value, int | float) and expected(kind).startswith("text"):
-            said += " (in quotes)"
-        document.fault(document.place(at), said)
+            message += " (in quotes)"
+        document.fault(document.place(at), message)
 
 
 def _explain_struct(document: Document, at: DataPath, value: dict[str, Any], struct: Any) -> None:
@@ -186,15 +181,15 @@ def _explain_struct(document: Document, at: DataPath, value: dict[str, Any], str
             unknown_key(document, (*at, key), allowed)
     for name, field in fields.items():
         if field.required and name not in value:
-            said = f"'{name}' is missing in {show(at)}, expected {expected(field.type)}"
-            document.fault(document.place(at), said)
+            message = f"'{name}' is missing in {show(at)}, expected {expected(field.type)}"
+            document.fault(document.place(at), message)
     if len(document.faults) == before and not _has_bad(value):
-        # No part is wrong by itself: the type itself objects to how they go together.
+        # Each part is valid by itself: the type refuses their combination.
         try:
             msgspec.convert(value, struct)
         except (msgspec.ValidationError, OverflowError) as error:
-            said = one_line(str(error)).partition(" - at ")[0]
-            document.fault(document.place(at), f"{show(at)}: {said}")
+            message = one_line(str(error)).partition(" - at ")[0]
+            document.fault(document.place(at), f"{show(at)}: {message}")
 
 
 def _tagged(document: Document, at: DataPath, value: dict[str, Any], structs: list[Any]) -> Any:
@@ -211,8 +206,8 @@ def _tagged(document: Document, at: DataPath, value: dict[str, Any], structs: li
         return by_tag[tag]
     if tag is not BAD:
         near = did_you_mean(document, tag, kinds) if isinstance(tag, str) else ""
-        said = f"{show(where)} {found(document, where, tag)}{near}, expected {one_of(kinds)}"
-        document.fault(document.place(where), said)
+        message = f"{show(where)} {found(document, where, tag)}{near}, expected {one_of(kinds)}"
+        document.fault(document.place(where), message)
     return None
 
 

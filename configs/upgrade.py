@@ -1,8 +1,8 @@
 """Configurations of the first versions: recognised, answered key by key, rewritten.
 
-Known are the bridge file (1.9), the fusion file (2.0a), the sensors file (`streams` alone) and
-the autotune file. Values are carried over as they stand; what has no place any more is named
-with its reason, and what only a person can know is a comment in the new file.
+The bridge file (1.9), the fusion file (2.0a), the sensors file (`streams` alone) and the autotune
+file are recognised. Values are carried over unchanged. A key without a successor is listed with its
+reason, and a decision for the user becomes a comment in the new file.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ _REASONS = {
     "storage": "results are lines of JSON in output.dir",
 }
 _FACTS = (
-    "ure_phase_diff_mean", "ure_harmony_index", "ure_coherence_level", "ure_residual_entropy_last",
-)  # fmt: skip
+    "ure_phase_diff_mean",
+    "ure_harmony_index",
+    "ure_coherence_level",
+    "ure_residual_entropy_last",
+)
 _DEMO = """\
   # The old file names no input. The shipped recording stands in: put your own here.
   - {name: demo, type: file, path: configs/recordings/demo.ndjson.gz}
@@ -63,7 +66,7 @@ _DEMO_SIGNAL = """\
 
 
 class _Untouched(dict[str, str]):
-    """An environment in which every variable stands for itself."""
+    """An environment in which the value of `NAME` is `${NAME}`."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -83,7 +86,7 @@ def is_old(document: Document) -> bool:
 
 
 def answers(document: Document) -> list[Fault]:
-    """Return, for each old key in its place, what it is called now or why it is gone."""
+    """Return a fault for each old key, with its new name or the reason for its removal."""
     first = (
         f"a configuration {_origin(document)}, expected version 2:"
         f" lumen check {document.path} --upgrade writes one"
@@ -93,14 +96,14 @@ def answers(document: Document) -> list[Fault]:
         if at == ("version",):
             continue
         new, reason = _answer(document, at)
-        said = f"expected {new}" if new else f"not carried over: {reason}"
+        message = f"expected {new}" if new else f"not carried over: {reason}"
         place = document.key_place(at)
-        faults.append(Fault(document.path, *place, f"old key '{show(at)}', {said}"))
+        faults.append(Fault(document.path, *place, f"old key '{show(at)}', {message}"))
     return faults
 
 
 def upgrade(text: str, path: str = "old.yaml") -> str:
-    """Return a version 2 file that says what the old one said.
+    """Return a version 2 file with the content of the old one.
 
     Raises
     ------
@@ -109,8 +112,8 @@ def upgrade(text: str, path: str = "old.yaml") -> str:
     """
     document = parse(text, path, _Untouched())
     if not document.faults and not is_old(document):
-        said = "nothing to upgrade, expected a configuration of version 1.9 or 2.0a"
-        document.fault(document.key_place(("version",)), said)
+        message = "nothing to upgrade, expected a configuration of version 1.9 or 2.0a"
+        document.fault(document.key_place(("version",)), message)
     if document.faults:
         raise ConfigError(document.faults)
     parts = [f"# Written anew, after a configuration {_origin(document)}.\nversion: 2\n"]
@@ -157,7 +160,7 @@ def _streams(document: Document) -> str:
 
 
 def _signals(document: Document) -> str:
-    """Return signals as far as the streams tell: one for each OSC key, one for the engine."""
+    """Return signals from the streams: one for each OSC key, one for the engine."""
     lines: list[str] = []
     facts: list[str] = []
     streams = [s for s in _list(document.data.get("streams")) if isinstance(s, dict)]
@@ -174,16 +177,16 @@ def _signals(document: Document) -> str:
             channels = [f"{name}:ure_pulse"]
             facts = [f"{name}:{fact}" for fact in _FACTS]
         elif kind == "midi":
-            said = f'Add channels of {name} to a signal, such as "{name}:cc/1/1".'
-            lines.append(f"  # {one_line(said)}\n")
+            message = f'Add channels of {name} to a signal, such as "{name}:cc/1/1".'
+            lines.append(f"  # {one_line(message)}\n")
             continue
         else:
-            said = f"Name the channels that {name} holds, as <source>:<key>."
-            lines.append(f"  # {one_line(said)}\n")
+            message = f"Name the channels that {name} holds, as <source>:<key>."
+            lines.append(f"  # {one_line(message)}\n")
             channels = [] if len(streams) > 1 else [f"{name}:value"]
         group = "ure" if kind == "ure" else "sensors"
         for channel in channels:
-            signal = _word(channel, taken)
+            signal = _signal_name(channel, taken)
             member = _text(channel)
             lines.append(f"  {signal}: {{members: {{{member}: {{group: {group}}}}}}}\n")
     if not taken:
@@ -231,7 +234,7 @@ def _known(document: Document, section: str) -> dict[str, Any]:
 
 
 def _target_hz(document: Document) -> str | None:
-    """Return the rate that an old tick stands for, where no rate is given."""
+    """Return the rate of an old tick, where no rate is given."""
     if "target_hz" in _dict(document.data.get("resample")):
         return None
     ticks = [_dict(document.data.get(section)).get("tick_ms") for section in ("fusion", "loop")]
@@ -256,10 +259,10 @@ def _text(value: str) -> str:
     return '"' + one_line(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
-def _word(channel: str, taken: set[str]) -> str:
-    """Return a name for the signal of a channel: the last word of its key, made one of a kind."""
-    words = re.findall(r"[A-Za-z0-9_]+", channel)
-    name = words[-1] if words and not words[-1][0].isdigit() else f"signal_{len(taken) + 1}"
+def _signal_name(channel: str, taken: set[str]) -> str:
+    """Return a unique name for the signal of a channel, from the last part of its key."""
+    parts = re.findall(r"[A-Za-z0-9_]+", channel)
+    name = parts[-1] if parts and not parts[-1][0].isdigit() else f"signal_{len(taken) + 1}"
     while name in taken or name in RESERVED:
         name += "_"
     taken.add(name)

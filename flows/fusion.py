@@ -135,16 +135,17 @@ def flow(
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
+    destinations = played(cfg, Port)
+    exporter = _served(cfg, rigs, host)
     output = Output(
         cfg,
         rigs,
         loaded.path,
         loaded.fingerprint,
         keep,
-        played(cfg, Port),
-        _served(cfg, rigs, host),
-        remarks_on,
-        aside.lost,
+        consumers=[consumer for consumer in (exporter, destinations) if consumer is not None],
+        remarks=remarks_on,
+        messages_lost=aside.lost,
     )
     at_abort(output.abort)
     op.output("sinks", evidenced, output)

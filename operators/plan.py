@@ -72,13 +72,57 @@ class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
             return 1.0, 0.0
         return 1.0 if self.gain is None else self.gain, self.given_offset
 
-    kind: Kind | None = None
-    gain: Number | Literal["auto"] | None = None
-    offset: Number | Literal["auto"] | None = None
-    range: tuple[Number, Number] | None = None
-    reduce: Reduce | None = None
-    stale_after_s: Period | None = None
-    unit: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    kind: Annotated[
+        Kind | None,
+        Meta(
+            description="`sampled` at a rate, or `held` until the next change; by default held for"
+            " facts and MIDI, sampled otherwise.",
+            examples=["held"],
+        ),
+    ] = None
+    gain: Annotated[
+        Number | Literal["auto"] | None,
+        Meta(
+            description="Factor applied to each value; `auto` learns it against the other members.",
+            examples=[0.007874],
+        ),
+    ] = None
+    offset: Annotated[
+        Number | Literal["auto"] | None,
+        Meta(
+            description="Added after the gain; `auto` learns it against the other members.",
+            examples=[-5.0],
+        ),
+    ] = None
+    range: Annotated[
+        tuple[Number, Number] | None,
+        Meta(
+            description="Smallest and largest accepted value, after gain and offset.",
+            examples=[[0.0, 1.0]],
+        ),
+    ] = None
+    reduce: Annotated[
+        Reduce | None,
+        Meta(
+            description="Reduces the numbers of one message to one value.",
+            examples=["norm"],
+        ),
+    ] = None
+    stale_after_s: Annotated[
+        Period | None,
+        Meta(
+            description="Silence after which the channel is stale; by default that of `failover`.",
+            examples=[1.0],
+        ),
+    ] = None
+    unit: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=32)] | None,
+        Meta(
+            description="Unit of the values after gain and offset, before them where a gain is"
+            " learnt; for display.",
+            examples=["g"],
+        ),
+    ] = None
 
 
 class MemberConfig(ConfigPart, frozen=True, kw_only=True):
@@ -90,11 +134,44 @@ class MemberConfig(ConfigPart, frozen=True, kw_only=True):
     independently known systematic standard deviation.
     """
 
-    group: Group = "sensors"
-    origin: Annotated[str, Meta(min_length=1)] | None = None
-    sd: Positive | None = None
-    lag_s: Annotated[float, Meta(ge=-3600, le=3600)] | None = None
-    lag_sd_s: Wait | None = None
+    group: Annotated[
+        Group,
+        Meta(
+            description="Group of the prior weight and of the mode.",
+            examples=["ure"],
+        ),
+    ] = "sensors"
+    origin: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(
+            description="Members of one origin share a fault: one vote on level and slope. By"
+            " default the source.",
+            examples=["phone"],
+        ),
+    ] = None
+    sd: Annotated[
+        Positive | None,
+        Meta(
+            description="Systematic standard deviation, known from elsewhere, in units of the"
+            " signal.",
+            examples=[0.05],
+        ),
+    ] = None
+    lag_s: Annotated[
+        Annotated[float, Meta(ge=-3600, le=3600)] | None,
+        Meta(
+            description="Known lag; searched where it is left out.",
+            examples=[0.0],
+        ),
+    ] = None
+    lag_sd_s: Annotated[
+        Wait | None,
+        Meta(
+            description="Standard deviation of `lag_s`; without it the member is used but not"
+            " compared.",
+            examples=[0.01],
+        ),
+    ] = None
 
 
 class SignalConfig(ConfigPart, frozen=True, kw_only=True):
@@ -103,25 +180,81 @@ class SignalConfig(ConfigPart, frozen=True, kw_only=True):
     `scale` defines its level and slope: the members' consensus, or one member.
     """
 
-    members: Annotated[dict[str, MemberConfig], Meta(min_length=1)]
-    reference: str = "auto"
-    scale: str = "consensus"
+    members: Annotated[
+        dict[str, MemberConfig],
+        Meta(min_length=1, description="Channels that measure the signal, as `<source>:<key>`."),
+    ]
+    reference: Annotated[
+        str,
+        Meta(
+            description="Member to which lags are relative; `auto` chooses one.",
+            examples=["ure:pulse"],
+        ),
+    ] = "auto"
+    scale: Annotated[
+        str,
+        Meta(
+            description="Level and slope of the signal: the `consensus` of the members, or one"
+            " member.",
+            examples=["ure:pulse"],
+        ),
+    ] = "consensus"
 
 
 class WeightsConfig(ConfigPart, frozen=True, kw_only=True):
     """Prior weight of each group, before estimates from data."""
 
-    ure: NotNegative = 0.7
-    sensors: NotNegative = 0.3
+    ure: Annotated[
+        NotNegative,
+        Meta(
+            description="Prior weight of the group `ure`.",
+            examples=[0.5],
+        ),
+    ] = 0.7
+    sensors: Annotated[
+        NotNegative,
+        Meta(
+            description="Prior weight of the group `sensors`.",
+            examples=[0.5],
+        ),
+    ] = 0.3
 
 
 class FailoverConfig(ConfigPart, frozen=True, kw_only=True):
     """Limits of presence, and the fallback of a signal."""
 
-    min_streams: Annotated[int, Meta(ge=1, le=65_536)] = 1
-    fallback: Literal["ure_only", "sensors_only", "degrade"] = "ure_only"
-    stale_after_s: Literal["auto"] | Period = "auto"
-    rejoin_after_s: Rest = 10.0
+    min_streams: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=65_536,
+            description="Present sensor streams that mode `fused` requires; fewer trigger the"
+            " fallback.",
+            examples=[2],
+        ),
+    ] = 1
+    fallback: Annotated[
+        Literal["ure_only", "sensors_only", "degrade"],
+        Meta(
+            description="Group that a signal falls back to; `degrade` keeps all present members.",
+            examples=["sensors_only"],
+        ),
+    ] = "ure_only"
+    stale_after_s: Annotated[
+        Literal["auto"] | Period,
+        Meta(
+            description="Silence after which a channel is stale; `auto` follows its rate.",
+            examples=[1.0],
+        ),
+    ] = "auto"
+    rejoin_after_s: Annotated[
+        Rest,
+        Meta(
+            description="Upper limit of the time for which a returned channel rejoins: as long as"
+            " its absence.",
+            examples=[1.0],
+        ),
+    ] = 10.0
 
 
 PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
@@ -158,7 +291,14 @@ class Signal:
     members: tuple[Member, ...]
     reference: str
     """A member's channel, or `auto`."""
-    scale: str = "consensus"
+    scale: Annotated[
+        str,
+        Meta(
+            description="Level and slope of the signal: the `consensus` of the members, or one"
+            " member.",
+            examples=["ure:pulse"],
+        ),
+    ] = "consensus"
     """A member's channel, or `consensus`."""
 
 

@@ -22,9 +22,10 @@ Losses: rejected (`wild_stamp`), late.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
@@ -61,8 +62,20 @@ _HELD_ROWS = 1 << 40
 class DriftConfig(ConfigPart, frozen=True, kw_only=True):
     """Limits of disorder and delay between sender and host."""
 
-    max_disorder_s: Wait = 0.5
-    max_delay_s: Period = 30.0
+    max_disorder_s: Annotated[
+        Wait,
+        Meta(
+            description="Disorder of arrival that is sorted.",
+            examples=[1.0],
+        ),
+    ] = 0.5
+    max_delay_s: Annotated[
+        Period,
+        Meta(
+            description="Largest plausible delay of arrival; a larger one is a step of the clock.",
+            examples=[10.0],
+        ),
+    ] = 30.0
 
 
 class _HostRows(NamedTuple):

@@ -20,9 +20,10 @@ import math
 import re
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.evidence.expression import KEYWORDS, compile_expression
@@ -35,7 +36,13 @@ from operators.types import F64, State
 class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
     """Files of rules, each a list of `Rule`; an empty list is no evidence."""
 
-    rules: list[str]
+    rules: Annotated[
+        list[str],
+        Meta(
+            description="Files of rules; at most 64.",
+            examples=[["configs/rules/risk_map.yaml"]],
+        ),
+    ]
 
 
 class Rule(ConfigPart, frozen=True, kw_only=True):
@@ -55,14 +62,50 @@ class Rule(ConfigPart, frozen=True, kw_only=True):
         Copied to the records; a rule with a quote is of kind `quote`, else `risk`.
     """
 
-    when: str
-    name: str | None = None
-    for_s: Rest = 0.0
-    keep_for_s: Rest = 0.0
-    severity: str | None = None
-    risk: str | None = None
-    action: str | None = None
-    quote: str | None = None
+    when: Annotated[
+        str,
+        Meta(
+            description="Condition over indicators, signals and facts.",
+            examples=["phase_diff > 0.025"],
+        ),
+    ]
+    name: Annotated[
+        str | None,
+        Meta(
+            description="Name of the records; else the risk, else the condition.",
+            examples=["clarity"],
+        ),
+    ] = None
+    for_s: Annotated[
+        Rest,
+        Meta(
+            description="Data time for which the condition must hold before the rule fires.",
+            examples=[10.0],
+        ),
+    ] = 0.0
+    keep_for_s: Annotated[
+        Rest,
+        Meta(
+            description="Data time for which the rule still fires after the condition last held.",
+            examples=[15.0],
+        ),
+    ] = 0.0
+    severity: Annotated[
+        str | None, Meta(description="Copied to the records.", examples=["warning"])
+    ] = None
+    risk: Annotated[
+        str | None, Meta(description="Copied to the records.", examples=["sync_degradation"])
+    ] = None
+    action: Annotated[
+        str | None, Meta(description="Copied to the records.", examples=["Increase kd by 0.02."])
+    ] = None
+    quote: Annotated[
+        str | None,
+        Meta(
+            description="Copied to the records; a rule with a quote is of kind `quote`.",
+            examples=["Clarity invites harmony."],
+        ),
+    ] = None
 
     @property
     def title(self) -> str:

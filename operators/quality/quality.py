@@ -32,9 +32,10 @@ Cimenser et al., PNAS 108 (2011); Inouye et al., EEG Clin. Neurophysiol. 79 (199
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.correlation import SEGMENT
@@ -61,10 +62,34 @@ HOLE_PARTS = 4
 class QualityConfig(ConfigPart, frozen=True, kw_only=True):
     """Signal of the indicators (default: the first), window, hop and band."""
 
-    signal: str | None = None
-    window_s: Span = 120.0
-    hop_s: Hop = 1.0
-    band_hz: Literal["auto"] | tuple[Number, Number] = "auto"
+    signal: Annotated[
+        str | None,
+        Meta(
+            description="Signal whose members the indicators compare; the first by default.",
+            examples=["pulse"],
+        ),
+    ] = None
+    window_s: Annotated[
+        Span,
+        Meta(
+            description="Window of the indicators; at least 25.6 s.",
+            examples=[40.0],
+        ),
+    ] = 120.0
+    hop_s: Annotated[
+        Hop,
+        Meta(
+            description="Time from one result to the next; at most half of `window_s`.",
+            examples=[0.5],
+        ),
+    ] = 1.0
+    band_hz: Annotated[
+        Literal["auto"] | tuple[Number, Number],
+        Meta(
+            description="Band of frequencies that is compared, low and high.",
+            examples=[[0.1, 2.0]],
+        ),
+    ] = "auto"
 
 
 class Quality:

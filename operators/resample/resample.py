@@ -32,10 +32,31 @@ from operators.types import F64, I64, Bool, State
 class ResampleConfig(ConfigPart, frozen=True, kw_only=True):
     """The output grid and the kernel: 20 ticks long, or 3 for `low_latency`."""
 
-    method: Literal["polyphase"] = "polyphase"
-    target_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 5.0
-    profile: Profile = "accurate"
-    wait_s: Literal["auto"] | Wait = "auto"
+    method: Annotated[
+        Literal["polyphase"],
+        Meta(
+            description="Polyphase windowed sinc kernel.",
+            examples=["polyphase"],
+        ),
+    ] = "polyphase"
+    target_hz: Annotated[
+        float, Meta(ge=0.01, le=1000, description="Ticks per second.", examples=[100.0])
+    ] = 5.0
+    profile: Annotated[
+        Profile,
+        Meta(
+            description="`accurate`: a kernel of 20 ticks. `low_latency`: 3 ticks, and no wait.",
+            examples=["low_latency"],
+        ),
+    ] = "accurate"
+    wait_s: Annotated[
+        Literal["auto"] | Wait,
+        Meta(
+            description="Wait for late rows beyond the kernel; `auto`: 0.1 s, or 0.005 s for"
+            " `low_latency`.",
+            examples=[0.05],
+        ),
+    ] = "auto"
 
     def half_width_s(self) -> float:
         """Return half of the kernel's support (s)."""

@@ -194,7 +194,7 @@ def scraped(recording: SimulatedRecording, folder: Path) -> Scraped:
             now = due
             found.scrape(*_page(page), *_others(recording, found.count * EVERY_S))
         now = packet.watermark + MACHINE_S
-        board.tell([packet])
+        board.update([packet])
         return ()
 
     flow = Dataflow("healthy")

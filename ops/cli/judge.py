@@ -35,7 +35,7 @@ def judge(values: Values, left_out: str | None = None) -> tuple[str, bool]:
     for name in JUDGED:
         threshold, value = THRESHOLDS[name], values.get(name)
         sign = "≥" if threshold.least else "≤"
-        kept = value is not None and bool(threshold.keeps(value))
+        kept = value is not None and bool(threshold.ok(value))
         uncompared = value is None and bool(left_out)
         passed, known = passed and (kept or uncompared), known or value is not None
         verdict = "ok" if kept else "not compared" if uncompared else "BAD"

@@ -1,6 +1,6 @@
 """One frame of a flow: lines for a terminal of a given width.
 
-State: `POINTS` points of each signal, for the curves.
+State: `MAX_POINTS` points of each signal, for the curves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ops.cli.state_client import (
     StreamView,
 )
 from ops.text.table import measured, number, table
-from sinks.exporter.history import POINTS
+from sinks.exporter.history import MAX_POINTS
 
 Kind = Literal["plain", "soft", "good", "warn", "crit", "wait"]
 Row: TypeAlias = tuple[Kind, list[str]]
@@ -90,7 +90,7 @@ class Trace:
             return
         self.versions[history.rig] = state.version
         for name, line in history.signals.items():
-            points = self.points.setdefault((history.rig, name), deque(maxlen=POINTS))
+            points = self.points.setdefault((history.rig, name), deque(maxlen=MAX_POINTS))
             points.extend(map(Cell, history.ts, line.value, line.sd))
             while points and points[0].ts <= points[-1].ts - history.window_s:
                 points.popleft()

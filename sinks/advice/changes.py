@@ -1,7 +1,7 @@
-"""Changes of state as they are read by people: a subject that flaps is one entry, not a hundred.
+"""Changes of state for display: a flapping subject is one entry, not a hundred.
 
-A run of changes of one subject, each within `FOLD_S` of the one before, is folded where it comes
-into a state for the third time.
+A run of changes of one subject, each within `FOLD_S` of the one before, is folded once a state
+occurs for the third time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Kind = Literal["mode", "channel", "stream", "clock", "rule"]
-FOLD_S, FLAPS = 60.0, 3
+FOLD_S, MIN_FLAPS = 60.0, 3
 _CALM = frozenset({"live", "up", "fused", "resolved"})
 
 
 class Transition(NamedTuple):
-    """A subject came into a state at `ts` (s); `detail` belongs to the state."""
+    """A subject enters a state at `ts` (s); `detail` belongs to the state."""
 
     ts: float
     kind: Kind
@@ -26,7 +26,7 @@ class Transition(NamedTuple):
 
 
 class ChangeEntry(NamedTuple):
-    """An entry: the newest change, and from `since` on (s) how often it was in which state.
+    """The newest change of a subject, and the counts of its states from `since` on (s).
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class ChangeEntry(NamedTuple):
     kind, name : str
         The subject.
     text : str
-        The state that it is in.
+        The current state.
     since : float
         Of the first change.
     before : str
-        Of a folded run, the states and how often; else empty.
+        Of a folded run, the states with their counts; else empty.
     """
 
     ts: float
@@ -66,7 +66,7 @@ def fold(transitions: Iterable[Transition]) -> list[ChangeEntry]:
 
 def _entries(run: list[Transition]) -> list[ChangeEntry]:
     counts = Counter(transition.state for transition in run)
-    if max(counts.values()) < FLAPS:
+    if max(counts.values()) < MIN_FLAPS:
         return [ChangeEntry(m.ts, m.kind, m.name, _text(m), m.ts) for m in run]
     last = run[-1]
     shown = [state for state in counts if state not in _CALM] or list(counts)

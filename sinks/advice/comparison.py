@@ -1,7 +1,7 @@
-"""Why nothing is compared, and what mends it: one sentence for every surface.
+"""The reason why no members are compared, with its remedy: one sentence for every surface.
 
-Two members have to be present whose lags are known with an sd; below that there is no bound, and
-nothing is called in sync.
+A comparison needs two present members whose lags are known with an sd. Below that there is no
+bound, and the status is never "in sync".
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ MAX_NAMED = 3
 
 
 class MemberState(NamedTuple):
-    """A member of a signal as its newest sync line has it.
+    """A member of a signal, from its newest sync line.
 
-    `came`: whether any event did; `refused`: most of its stream cannot be used.
+    `received`: whether any event was received; `refused`: its stream is mostly unusable.
     """
 
     channel: str
     state: ChannelState | None
     lag_s: float | None
     lag_sd_s: float | None
-    came: bool
+    received: bool
     refused: bool = False
 
     @property
@@ -40,12 +40,12 @@ class MemberState(NamedTuple):
 
     @property
     def searched(self) -> bool:
-        """Whether its lag is not found yet, though its events can be used."""
-        return self.state == "acquiring" and self.came and not self.refused
+        """Whether its lag is not found yet although its events are usable."""
+        return self.state == "acquiring" and self.received and not self.refused
 
 
 def loose(members: Iterable[MemberState]) -> str:
-    """Return the members whose lag has no sd, with the remedy; nothing where there is none."""
+    """Return the members whose lag has no sd, with the remedy; empty where there are none."""
     names = [m.channel for m in members if m.loose]
     if not names:
         return ""
@@ -54,33 +54,33 @@ def loose(members: Iterable[MemberState]) -> str:
 
 
 def reason(members: Iterable[MemberState]) -> str:
-    """Return why a signal's members are not compared, and what mends it."""
+    """Return why a signal's members are not compared, with the remedy."""
     seen = list(members)
     if len(seen) == 1:
         return f"{seen[0].channel} is the only member: name a second one that measures the same"
     live = sum(m.live for m in seen)
-    said = [f"{'one channel' if live == 1 else 'no channel'} live"] if live < 2 else []
-    said.append(loose(seen))
+    parts = [f"{'one channel' if live == 1 else 'no channel'} live"] if live < 2 else []
+    parts.append(loose(seen))
     if searched := [m.channel for m in seen if m.searched]:
         lag = "lag" if len(searched) == 1 else "lags"
-        said.append(f"{lag} of {named(searched)} not found yet: it takes both moving for a while")
-    absent = [m for m in seen if not m.live and (m.refused or not m.came)]
+        parts.append(f"{lag} of {named(searched)} not found yet: it takes both moving for a while")
+    absent = [m for m in seen if not m.live and (m.refused or not m.received)]
     if refused := [m.channel for m in absent if m.refused]:
-        said.append(f"what comes for {named(refused)} cannot be used: its stream says why")
+        parts.append(f"events of {named(refused)} cannot be used: see its stream")
     if waiting := [m.channel for m in absent if not m.refused]:
-        said.append(f"nothing came from {named(waiting)}: start it, or look at its stream")
+        parts.append(f"nothing came from {named(waiting)}: start it, or look at its stream")
     if gone := [
-        m.channel for m in seen if m.came and not m.refused and m.state in ("stale", "lost")
+        m.channel for m in seen if m.received and not m.refused and m.state in ("stale", "lost")
     ]:
-        said.append(f"{named(gone)} silent")
+        parts.append(f"{named(gone)} silent")
     if back := [m.channel for m in seen if m.state == "rejoining"]:
-        said.append(f"{named(back)} rejoining")
-    found = "; ".join(filter(None, said))
+        parts.append(f"{named(back)} rejoining")
+    found = "; ".join(filter(None, parts))
     return found or "fewer than two members with a known lag were live at once"
 
 
 def reasons(signals: Iterable[list[MemberState]]) -> str:
-    """Return the reasons of all signals that could be compared, or of all where none could."""
+    """Return the reasons of the signals with several members, or of all where there are none."""
     every = [members for members in signals if members]
     many = [members for members in every if len(members) > 1]
     if not many and len(every) > 1:
@@ -91,6 +91,6 @@ def reasons(signals: Iterable[list[MemberState]]) -> str:
 
 
 def named(names: list[str]) -> str:
-    """Return names in a row, the first few of many."""
+    """Return names as a list in text, the first few of many."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

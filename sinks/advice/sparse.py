@@ -1,4 +1,4 @@
-"""Members that the indicators leave out, since their samples are too far apart for the movement."""
+"""Members without a part in the indicators: their samples are too sparse for the movement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sinks.advice.comparison import named
 
 
 def counted(fused: Fused, name: str | None) -> I64:
-    """Return how many members of a signal (the first by default) are left out at k ticks."""
+    """Return the number of members of a signal (the first by default) left out, by tick (k,)."""
     if not fused.sparse.shape[1]:
         return np.zeros(len(fused), np.int64)
     first = 0
@@ -26,7 +26,7 @@ def counted(fused: Fused, name: str | None) -> I64:
 
 
 def sparse(fused: Fused | None) -> list[str]:
-    """Return the channels that are left out at the newest tick."""
+    """Return the channels left out at the newest tick."""
     if fused is None or not fused.sparse.any():
         return []
     channels = [channel for signal in fused.signals for channel in signal.channels]
@@ -34,7 +34,7 @@ def sparse(fused: Fused | None) -> list[str]:
 
 
 def left_out(fused: Fused | None, sync: Mapping[str, SyncReport]) -> str:
-    """Return who is left out and why, in words; nothing where nobody is."""
+    """Return the channels left out and the reason as text; empty where there are none."""
     names = sparse(fused)
     if not names:
         return ""

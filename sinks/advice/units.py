@@ -1,4 +1,4 @@
-"""Members of a signal that read it in unlike units, and the line of YAML that mends it."""
+"""Members of a signal with different units, and the line of YAML that corrects it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from math import hypot
 from statistics import median_low
 from typing import NamedTuple, Protocol
 
-UNLIKE, SURE = 0.10, 0.05
-"""How far from 1 a ratio of gains is another unit, and the most that its sd may be of it."""
+MIN_DIFFERENCE, MAX_RELATIVE_SD = 0.10, 0.05
+"""Distance of a gain ratio from 1 that is another unit; largest relative sd of the ratio."""
 
 
 class Scaled(Protocol):
-    """A channel's newest gain and level, as a sync line has them."""
+    """A channel's newest gain, from its sync line."""
 
     @property
     def gain(self) -> float | None:
-        """What the channel reads per unit of the signal."""
+        """Reading of the channel per unit of the signal."""
 
     @property
     def gain_sd(self) -> float | None:
@@ -25,11 +25,11 @@ class Scaled(Protocol):
 
     @property
     def scale_state(self) -> str | None:
-        """`given` where nobody asked for it to be learnt."""
+        """`given` where the gain is not learnt."""
 
 
 class Unlike(NamedTuple):
-    """A channel that reads `ratio` times what `other` reads."""
+    """A channel whose readings are `ratio` times those of `other`."""
 
     channel: str
     other: str
@@ -47,7 +47,7 @@ class Unlike(NamedTuple):
 
 
 def unlike(members: Sequence[str], newest: Mapping[str, Scaled]) -> Iterator[Unlike]:
-    """Yield the members whose gain is given and differs from the middle one's by more than 10 %.
+    """Yield the members with a given gain that differs from the median by more than 10 %.
 
     Parameters
     ----------
@@ -64,11 +64,12 @@ def unlike(members: Sequence[str], newest: Mapping[str, Scaled]) -> Iterator[Unl
     if len(known) < 2:
         return
     middle = median_low([gain for gain, _ in known.values()])
-    # Of two neither is in the middle: the first of the configuration stands for the signal.
+    # Of two, neither is the median: the first of the configuration represents the signal.
     base = next(c for c, (g, _) in known.items() if len(known) == 2 or g == middle)
     own, own_sd = known[base]
     for channel, (gain, sd) in known.items():
         ratio = gain / own
+        # sd(r) / r = sqrt((sd_g / g)^2 + (sd_o / o)^2), r = g / o
         error = ratio * hypot(sd / gain, own_sd / own)
-        if channel != base and abs(ratio - 1) > UNLIKE and error < SURE * ratio:
+        if channel != base and abs(ratio - 1) > MIN_DIFFERENCE and error < MAX_RELATIVE_SD * ratio:
             yield Unlike(channel, base, ratio, error)

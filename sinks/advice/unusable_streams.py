@@ -1,4 +1,4 @@
-"""Streams of which most is refused, filtered or late, as packets show it."""
+"""Streams whose events are mostly refused, filtered or late, counted from packets."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from operators.records import Packet
 from operators.unusable import FILTERED, UnusableStreams
 
 AFTER_ARRIVAL = ("late", "wild_stamp", "out_of_range")
-"""What is found out behind the sources, which say the other reasons themselves."""
+"""Reasons found behind the sources; the sources report the other reasons themselves."""
 
 
 def count(
     refusals: UnusableStreams, packet: Packet, now: float, stream_of: Callable[[str], str | None]
 ) -> None:
-    """Count what became of a packet's events.
+    """Count the ends of a packet's events.
 
     Parameters
     ----------
-    refusals : Refusals
+    refusals : UnusableStreams
     packet : Packet
     now : float
         s, monotonic.
     stream_of : callable
-        The stream of a source, None where it is not of interest.
+        Returns the stream of a source, None where it is not counted.
     """
-    for source, channel, end, before in packet.ends:
+    for source, channel, end, watermark in packet.ends:
         stream = stream_of(source)
-        if stream is None or not len(before):
+        if stream is None or not len(watermark):
             continue
         if end in ("used", "duplicate", "outliers"):
-            refusals.use(stream, len(before), now)
+            refusals.use(stream, len(watermark), now)
         elif end == "late":
-            refusals.lose(stream, "late", len(before), now, "", channel)
+            refusals.lose(stream, "late", len(watermark), now, "", channel)
         elif end == "ignored":
-            refusals.lose(stream, FILTERED, len(before), now)
+            refusals.lose(stream, FILTERED, len(watermark), now)
     for letter in packet.letters:
         if (stream := stream_of(letter.source)) is not None:
             refusals.lose(stream, letter.reason, letter.count, now, letter.where, letter.sample)

@@ -1,8 +1,8 @@
-"""The Host headers that are answered.
+"""Filter of HTTP requests by their Host header.
 
-A page of a stranger can make a browser ask any address under a name of its own (DNS rebinding);
-the Host header carries that name, and a script cannot change it. A literal address, `localhost`
-and the names of the configuration are no such names.
+A hostile web page can make a browser request any address under a name of its own (DNS rebinding).
+The Host header carries that name, and a script cannot change it. A literal address, `localhost`
+and the configured names cannot be such names.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ OPEN = (
 _HOST = re.compile(r"(?:\[(?P<literal>[^\[\]]*)\]|(?P<name>[^:\[\]]*))(?::[0-9]*)?")
 
 
-class Door:
-    """Decides by the Host header.
+class HostFilter:
+    """Admits or refuses a request by its Host header.
 
     Parameters
     ----------
     names : iterable of str
-        The configured host and `exporter.allow_hosts`; case and a last dot do not matter.
+        The configured host and `exporter.allow_hosts`; case and a final dot are ignored.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -36,7 +36,7 @@ class Door:
         Parameters
         ----------
         header : str or None
-            As it came; only HTTP/1.0, which no browser speaks, may go without.
+            As received. Only HTTP/1.0, which no browser uses, may omit it.
         protocol : str
         """
         if not header:

@@ -1,11 +1,11 @@
-"""What a run shows of itself while it runs: the newest of everything, counts, recent findings.
+"""The live state of a run: newest values, counts and recent findings.
 
-Told packet by packet by the one exit, read by whoever asks at any time. Names that come with the
-data add nothing: sources that the configuration does not name count under `*`, those without a
-name under `?`; rigs that were not known at the start count together as `*`, and show no values.
+The output updates it packet by packet; HTTP threads read it at any time. Names in the data do not
+enlarge it: sources that are not configured count under `*`, those without a name under `?`. Rigs
+that were not known at the start count together as `*`, without values.
 
-State: one panel a rig with its history, `MAX_FINDINGS` findings. Cost: 50 us a packet: ticks are
-judged many at once, or when somebody asks.
+State: one `RigState` a rig with its history, `MAX_FINDINGS` findings. Cost: 50 us a packet; ticks
+are judged in batches, or at a request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class LiveState:
-    """All that is shown.
+    """The live state of all rigs.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class LiveState:
     Attributes
     ----------
     version : int
-        Rises with all that is told.
+        Rises with each update.
     started : float
-        When it began to be told (s since the epoch): no other run has the same.
+        Start of the run (s since the epoch), which identifies it.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class LiveState:
         self.others = RigState({}, clock(), hz)
         self.findings: deque[NumberedFinding] = deque(maxlen=MAX_FINDINGS)
 
-    def tell(self, packets: list[Packet]) -> None:
-        """Show what the packets hold."""
+    def update(self, packets: list[Packet]) -> None:
+        """Update with the packets, as one version."""
         now, wall = self.clock(), self.wall()
         with self._lock:
             self.version += 1
@@ -94,27 +94,27 @@ class LiveState:
                     self.findings.append(NumberedFinding(number, record.ts, line))
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
-        """Let nothing be told while the panels, brought up to date, are read."""
+    def reading(self) -> Iterator[None]:
+        """Hold off updates while the panels, brought up to date, are read."""
         with self._lock:
             for panel in self.panels.values():
                 panel.settle()
             yield
 
     def stale(self) -> str:
-        """Return why there is nothing fresh to be seen; nothing when there is."""
+        """Return why the data are not fresh; empty where they are."""
         now, panels = self.clock(), self.panels.values()
-        if all(now - panel.ticked > FRESH_S for panel in panels):
+        if all(now - panel.last_tick > FRESH_S for panel in panels):
             return f"no tick within {FRESH_S:g} s"
-        if all(now - panel.spoke > FRESH_S for panel in panels):
+        if all(now - panel.last_any > FRESH_S for panel in panels):
             return f"no event within {FRESH_S:g} s"
-        running = (p.behind_s for p in panels if not p.ended and now - p.ticked <= FRESH_S)
+        running = (p.behind_s for p in panels if not p.ended and now - p.last_tick <= FRESH_S)
         if (behind := max(running, default=0.0)) > FAR_BEHIND_S:
             return f"results come {behind:.1f} s late: this machine cannot keep up"
         return ""
 
     def uncompared(self) -> list[str]:
-        """Return the rigs in which nothing is compared, and why, a line each."""
+        """Return a line for each rig without a comparison, with the reason."""
         with self._lock:
             found = {rig: uncompared(panel) for rig, panel in self.panels.items()}
         return [f"{rig}: not compared: {why}" for rig, why in found.items() if why]
@@ -129,7 +129,7 @@ class LiveState:
         after : int
             The number before the first.
         limit : int
-            The most.
+            Largest number of findings.
         """
         with self._lock:
             findings = list(self.findings)
@@ -138,9 +138,9 @@ class LiveState:
 
 
 def _sources(config: Config) -> dict[str, bool]:
-    """Return who may speak: the live streams, and whom a recording's channels name.
+    """Return the sources: live streams and those of a recording's channels; whether steady.
 
-    Expected to speak all the time is who is scraped, or has a channel that speaks at a rate.
+    A steady source is expected to send all the time: it is scraped, or has a sampled channel.
     """
     plan = config.plan()
     names = [s.name for s in config.streams if not isinstance(s, FileStream)]

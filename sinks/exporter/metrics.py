@@ -1,8 +1,8 @@
-"""The page that Prometheus reads: the one file that knows the names of metrics.
+"""The metrics page for Prometheus: the one file with the names of metrics.
 
-A value that is unknown has no sample: a stand-in would look healthy, and NaN would spoil every
-mean over it. Counts begin with the process. Made once for all that was told together, and kept;
-only ages are worked out at each request, so that a flow that hangs is seen.
+An unknown value has no sample: a substitute would look healthy, and NaN would spoil every mean.
+Counts begin with the process. The page is made once a version of the live state and kept; only
+ages are computed at each request, so that a hanging flow shows.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class Family(NamedTuple):
-    """A metric; a counter where its name ends so. `rows` are those of one rig."""
+    """A metric; a counter where its name ends in `_total`. `rows` returns those of one rig."""
 
     name: str
-    said: str
+    help: str
     labels: tuple[str, ...]
     rows: Callable[[RigState], Rows]
     of_others: bool = False
-    """Also of the rigs that were not known at the start, together."""
+    """Also for the rigs that were not known at the start, together."""
 
 
 def _now(rows: Callable[[Fused], Rows]) -> Callable[[RigState], Rows]:
@@ -45,27 +45,31 @@ def _now(rows: Callable[[Fused], Rows]) -> Callable[[RigState], Rows]:
     return lambda panel: () if panel.fused is None else rows(panel.fused)
 
 
-def _indicator(name: str, indicator: str, said: str) -> Family:
+def _indicator(name: str, indicator: str, text: str) -> Family:
     column = INDICATORS.index(indicator)
-    return Family(name, said, (), _now(lambda f: [((), f.indicators[-1, column])]))
+    return Family(name, text, (), _now(lambda f: [((), f.indicators[-1, column])]))
 
 
-def _part(name: str, said: str) -> Family:
+def _part(name: str, text: str) -> Family:
     return Family(
-        f"fusion_indicator_{name}", said, ("indicator",),
+        f"fusion_indicator_{name}",
+        text,
+        ("indicator",),
         _now(lambda f: zip(((i,) for i in INDICATORS), getattr(f, name)[-1], strict=True)),
-    )  # fmt: skip
+    )
 
 
-def _sync(name: str, field: str, said: str) -> Family:
+def _sync(name: str, field: str, text: str) -> Family:
     return Family(
-        name, said, ("channel",),
+        name,
+        text,
+        ("channel",),
         lambda panel: [((c,), getattr(report, field)) for c, report in panel.sync.items()],
-    )  # fmt: skip
+    )
 
 
 FAMILIES = (
-    Family("fusion_build_info", "Versions of what runs.", tuple(versions()),
+    Family("fusion_build_info", "Versions of the running software.", tuple(versions()),
            lambda panel: [(tuple(map(str, versions().values())), 1.0)]),
     _indicator("fusion_phase_diff_mean", "phase_diff",
                "Phase difference of the channels against the reference, cycles, 0 to 0.5."),
@@ -73,8 +77,8 @@ FAMILIES = (
     _indicator("fusion_harmony_index", "harmony", "Harmony of the channels, 0 to 1."),
     _indicator("fusion_sync_quality", "sync_quality", "Synchrony of the channels, 0 to 1."),
     _indicator("fusion_entropy_ratio", "entropy_ratio", "Residual entropy, 0 to 1."),
-    _part("measured", "As measured here: one part of what is exported."),
-    _part("reported", "As the engine reports it: the other part of what is exported."),
+    _part("measured", "As measured here: one part of the exported value."),
+    _part("reported", "As the engine reports it: the other part of the exported value."),
     Family("fusion_mode", "1 for the mode of the newest tick, the worst over its signals.",
            ("mode",),
            _now(lambda f: [((m,), float(f.mode[-1] == i)) for i, m in enumerate(MODES)])),
@@ -88,10 +92,10 @@ FAMILIES = (
            _now(lambda f: [((s.name, c), w) for s in f.signals
                            for c, w in zip(s.channels, s.weights[-1], strict=True)])),
     Family("fusion_sync_error_bound_seconds",
-           "What no compared channel's time is further off than, in 95 of 100 ticks.", (),
+           "Bound of the time error of the compared channels, in 95 of 100 ticks.", (),
            _now(lambda f: [((), f.sync_bound_s[-1])])),
     Family("fusion_sync_estimate_bound_seconds",
-           "The same without scraping and coarse stamps: what the budgets judge.", (),
+           "The same without scraping and coarse stamps: the part that the budgets judge.", (),
            _now(lambda f: [((), f.sync_estimate_bound_s[-1])])),
     Family("fusion_last_tick_timestamp_seconds", "Host time of the newest tick.", (),
            _now(lambda f: [((), f.ts[-1])])),
@@ -114,30 +118,30 @@ FAMILIES = (
     _sync("fusion_lag_confidence", "confidence", "Confidence in the lag, 0 to 1."),
     _sync("fusion_channel_rate_hz", "rate_hz", "Effective rate of the channel."),
     _sync("fusion_channel_jitter_p95_seconds", "jitter_p95_s", "95th percentile of the jitter."),
-    Family("fusion_channel_state", "1 for the channel's state; live is what is fused.",
+    Family("fusion_channel_state", "1 for the channel's state; live channels are fused.",
            ("channel", "state"),
            lambda panel: [((c, state), float(report.state == state))
                           for c, report in panel.sync.items() for state in STATES]),
     Family("fusion_stream_expected",
-           "1: the stream is expected to speak all the time; 0: when something changes, or never"
-           " again, as a recording that has ended.",
+           "1: the stream is expected to send all the time; 0: only at a change, or never again,"
+           " as a recording that has ended.",
            ("stream",), lambda panel: [((s,), float(e)) for s, e in panel.expected.items()]),
-    Family("fusion_stream_up", "1: the stream is there; of a recording: it has spoken.",
+    Family("fusion_stream_up", "1: the stream is up; of a recording: it has sent an event.",
            ("stream",), lambda panel: [((s,), float(up)) for s, up in panel.up.items()]),
     Family("fusion_stream_ended", "1: a recording that was played to its end; 0: any other stream.",
            ("stream",), lambda panel: [((s,), float(s in panel.played)) for s in panel.sources]),
     Family("fusion_stream_last_event_timestamp_seconds",
-           "Newest arrival known when the stream's newest event came.", ("stream",),
+           "Newest arrival known at the stream's newest event.", ("stream",),
            lambda panel: [((s,), ts) for s, ts in panel.newest.items()]),
     Family("fusion_stream_ingest_total",
-           "Events received; * is who is not expected, ? who has no name.", ("stream",),
+           "Events received; * are unexpected sources, ? those without a name.", ("stream",),
            lambda panel: [((s,), ends["received"]) for s, ends in panel.ends.items()],
            of_others=True),
     Family("fusion_events_total", "Events by the one end that each has.", ("stream", "end"),
            lambda panel: [((s, end), ends[end]) for s, ends in panel.ends.items()
                           for end in ENDS[1:]],
            of_others=True),
-    Family("fusion_events_discarded_total", "Events that came to nothing, by where and why.",
+    Family("fusion_events_discarded_total", "Events that were lost, by stage and reason.",
            ("stage", "reason"), lambda panel: panel.discarded.items(), of_others=True),
 )  # fmt: skip
 LATENESS = "fusion_tick_lateness_seconds"
@@ -145,25 +149,25 @@ AGE = "fusion_stream_age_seconds"
 
 
 class MetricsPage:
-    """The text of a board's metrics.
+    """The text of a live state's metrics.
 
     Parameters
     ----------
-    board : Board
+    board : LiveState
     """
 
     def __init__(self, board: LiveState) -> None:
         self._board = board
         self._made = (-1, b"")
         self._all = CollectorRegistry(auto_describe=False)
-        self._all.register(_Told(board))
+        self._all.register(_Values(board))
         self._ages = CollectorRegistry(auto_describe=False)
         self._ages.register(_Ages(board))
 
     def text(self) -> bytes:
-        """Return the page as it is now."""
-        # Two that ask at once may both make it; they make the same, and whatever is told while
-        # it is made, the next makes it anew for.
+        """Return the current page."""
+        # Two requests at once may both make the page, with the same result. An update
+        # meanwhile makes the next request make it again.
         version, text = self._made
         if version != self._board.version:
             version = self._board.version
@@ -174,7 +178,7 @@ class MetricsPage:
 
 def _metric(family: Family, board: LiveState) -> Metric:
     kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
-    made = kind(family.name, family.said, labels=("rig", *family.labels))
+    made = kind(family.name, family.help, labels=("rig", *family.labels))
     panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels
     for rig, panel in panels.items():
         for labels, value in family.rows(panel):
@@ -184,8 +188,8 @@ def _metric(family: Family, board: LiveState) -> Metric:
 
 
 def _lateness(board: LiveState) -> Metric:
-    said = "From the arrival that released a tick until it was written; live runs only."
-    made = HistogramMetricFamily(LATENESS, said, labels=("rig",))
+    text = "From the arrival that released a tick until it was written; live runs only."
+    made = HistogramMetricFamily(LATENESS, text, labels=("rig",))
     edges = [*map(str, LATENESS_S), "+Inf"]
     for rig, panel in board.panels.items():
         counts = np.cumsum(panel.late).tolist()
@@ -194,32 +198,32 @@ def _lateness(board: LiveState) -> Metric:
 
 
 def _age(board: LiveState) -> Metric:
-    said = "Since an event of the stream last came here; before the first, since the start."
-    made = GaugeMetricFamily(AGE, said, labels=("rig", "stream"))
+    text = "Since the stream's last event was received; before the first, since the start."
+    made = GaugeMetricFamily(AGE, text, labels=("rig", "stream"))
     now = board.clock()
     for rig, panel in board.panels.items():
-        for stream, heard in panel.heard.items():
-            made.add_metric((rig, stream), max(now - heard, 0.0))
+        for stream, last_event in panel.last_event.items():
+            made.add_metric((rig, stream), max(now - last_event, 0.0))
     return made
 
 
-class _Told(Collector):
-    """What changes with what is told."""
+class _Values(Collector):
+    """Metrics that change with an update."""
 
     def __init__(self, board: LiveState) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.settled():
+        with self._board.reading():
             return [*(_metric(family, self._board) for family in FAMILIES), _lateness(self._board)]
 
 
 class _Ages(Collector):
-    """What changes with time."""
+    """Metrics that change with time."""
 
     def __init__(self, board: LiveState) -> None:
         self._board = board
 
     def collect(self) -> Iterable[Metric]:
-        with self._board.settled():
+        with self._board.reading():
             return [_age(self._board)]

@@ -1,4 +1,4 @@
-"""Why an indicator has no value, in a few words."""
+"""The reason for an indicator without a value, as a short text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _TWO_SEGMENTS_S = 1.5 * SEGMENT / QUALITY_HZ
 
 
 def needed(window_s: float) -> str:
-    """Return how much has to be seen of two channels before they can be judged."""
+    """Return the data that two channels need before they can be compared."""
     seconds = max(window_s / 4, _TWO_SEGMENTS_S)
     low, high = BAND_HZ
     return f"needs {seconds:.0f} s of two channels live together, moving at {low:g} to {high:g} Hz"
 
 
 def why(panel: RigState) -> str:
-    """Return why the indicators of a rig that have no value have none."""
+    """Return the reason for the indicators of a rig without a value."""
     fused = panel.fused
     if fused is None:
         return "no tick yet"

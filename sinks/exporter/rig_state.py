@@ -1,11 +1,8 @@
-"""What a run shows of itself while it runs: the newest of everything, counts, recent findings.
+"""The live state of one rig: newest values, counts, presence of its streams, objectives.
 
-Told packet by packet by the one exit, read by whoever asks at any time. Names that come with the
-data add nothing: sources that the configuration does not name count under `*`, those without a
-name under `?`; rigs that were not known at the start count together as `*`, and show no values.
+Sources that are not configured count under `*`, those without a name under `?`.
 
-State: one panel a rig with its history, `MOST_FINDINGS` findings. Cost: 50 us a packet: ticks are
-judged many at once, or when somebody asks.
+State: the newest ticks and sync lines, counts by source, the history. Cost: see `LiveState`.
 """
 
 from __future__ import annotations
@@ -25,9 +22,9 @@ from sinks.exporter.history import RigHistory
 from sinks.exporter.slo import Judge
 
 MAX_WAITING = 2_048
-"""Ticks that wait to be judged."""
+"""Ticks held until they are judged."""
 MAX_BEHIND_S = 86_400.0
-"""A difference of clocks beyond it is a clock that was set, no lateness."""
+"""A larger difference of clocks is a clock that was set, not lateness (s)."""
 OTHERS, NAMELESS = "*", "?"
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper edges of the histogram's buckets."""
@@ -37,19 +34,24 @@ DISCARDED: dict[End, tuple[str, str]] = {
     "outliers": ("guard", "outlier"),
     "dropped": ("receive", "dropped"),
 }
-"""Stage and reason of what ends otherwise than by a dead letter."""
+"""Stage and reason of losses without a dead letter."""
 _LETTERS = (
-    *(("receive", reason) for reason in get_args(Reason)
-      if reason not in (*ENDED, "wild_stamp", "out_of_range")),
-    ("collect", "wild_stamp"), ("drift", "wild_stamp"), ("normalize", "out_of_range"),
-)  # fmt: skip
-"""Stage and reason of every dead letter that there can be."""
+    *(
+        ("receive", reason)
+        for reason in get_args(Reason)
+        if reason not in (*ENDED, "wild_stamp", "out_of_range")
+    ),
+    ("collect", "wild_stamp"),
+    ("drift", "wild_stamp"),
+    ("normalize", "out_of_range"),
+)
+"""Stage and reason of every possible dead letter."""
 
-USUAL = QualityConfig()
+DEFAULT_QUALITY = QualityConfig()
 
 
 class NumberedFinding(NamedTuple):
-    """A line of evidence. Numbers rise by one."""
+    """A line of evidence with its number; numbers rise by one."""
 
     number: int
     ts: float
@@ -62,40 +64,40 @@ class RigState:
     Attributes
     ----------
     expected : dict
-        Whether a source is expected to speak all the time, not only when something changes; what
-        was played to its end is not.
+        Whether a source is expected to send all the time, not only at a change. A recording
+        that has ended is not.
     ends : dict
         Counts of events by source and end.
-    heard : dict
-        When an event of a source last came here (s, monotonic); at first, the start.
+    last_event : dict
+        Time of a source's last event here (s, monotonic); at first, the start.
     newest : dict
-        Newest arrival known when a source's newest event came (s).
-    spoke : float
-        When an event of any of the sources last came here (s, monotonic).
+        Newest arrival known at a source's newest event (s).
+    last_any : float
+        Time of the last event of any source here (s, monotonic).
     up : dict
-        Whether a source is there: as it was told, else whether it has spoken.
+        Whether a source is up: by its status, else by whether it has sent an event.
     played : set
-        Sources of recordings that were played to their end: down, and no loss.
+        Sources of recordings that have ended: down, and no loss.
     discarded : dict
         Counts of losses by (stage, reason).
     fused : Fused or None
-        The newest ticks; the last of them is what is so now.
-    ticked : float
-        When it came here (s, monotonic).
+        The newest ticks; the last of them is the current one.
+    last_tick : float
+        Time at which the newest tick was received here (s, monotonic).
     sync : dict
         The newest report of each channel.
     behind_s : float
-        How long after the arrival that released it the newest tick came here (s); 0 of a replay.
+        Delay of the newest tick after the arrival that released it (s); 0 in a replay.
     late, late_s : int64 (edges + 1,), float
         Ticks by lateness, and its sum.
-    history : History
-        What it was before.
+    history : RigHistory
+        Earlier values and changes.
     quality : QualityConfig
-        What the indicators judge.
-    refusals : Refusals
-        The streams of which most cannot be used.
+        Settings of the indicators.
+    refusals : UnusableStreams
+        The streams whose events are mostly unusable.
     units, signal_units : dict
-        Units of the channels that have sync lines, and of the signals; None where none is named.
+        Units of the channels that have sync lines, and of the signals; None without a unit.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class RigState:
         expected: dict[str, bool],
         started: float,
         tick_hz: float,
-        quality: QualityConfig = USUAL,
+        quality: QualityConfig = DEFAULT_QUALITY,
         plan: Plan | None = None,
         recordings: frozenset[str] = frozenset(),
         live: frozenset[str] = frozenset(),
@@ -112,17 +114,17 @@ class RigState:
         self._recordings, self._recorded = recordings, frozenset(expected) - live
         self.played: set[str] = set()
         self.sources = tuple(expected)
-        everyone = (*self.sources, OTHERS, NAMELESS)
-        self.ends = {source: dict.fromkeys(ENDS, 0) for source in everyone}
-        self.heard = dict.fromkeys(self.sources, started)
+        names = (*self.sources, OTHERS, NAMELESS)
+        self.ends = {source: dict.fromkeys(ENDS, 0) for source in names}
+        self.last_event = dict.fromkeys(self.sources, started)
         self.newest: dict[str, float] = {}
-        self.spoke = -np.inf
+        self.last_any = -np.inf
         self.up = dict.fromkeys(self.sources, False)
         self._turned: set[str] = set()
         self.discarded = dict.fromkeys((*DISCARDED.values(), *_LETTERS), 0)
         self.ticks = np.zeros(len(MODES), np.int64)
         self.fused: Fused | None = None
-        self.ticked = -np.inf
+        self.last_tick = -np.inf
         self.sync: dict[str, SyncReport] = {}
         self.late = np.zeros(len(LATENESS_S) + 1, np.int64)
         self.late_s = 0.0
@@ -143,7 +145,7 @@ class RigState:
         return {s: steady and s not in self.played for s, steady in self._constant.items()}
 
     def refused(self, stream: str) -> str | None:
-        """Return how much of a stream cannot be used and why, None where most can."""
+        """Return the unusable share of a stream with its reason, None where most is usable."""
         refusal = self.refusals.standing.get(stream)
         return refusal.text() if refusal else None
 
@@ -152,23 +154,23 @@ class RigState:
         return stream if stream in self._constant else None
 
     def stream_of(self, source: str) -> str:
-        """Return the stream that a source is of: one sender of several is `<stream>@<ip>`."""
+        """Return the stream of a source; one sender of several is `<stream>@<ip>`."""
         return source if source in self.sources else source.rpartition("@")[0] or source
 
     def count(self, packet: Packet, now: float) -> None:
-        """Count what came and what was lost."""
-        for source, channel, end, before in packet.ends:
+        """Count received and lost events."""
+        for source, channel, end, watermark in packet.ends:
             stream = self.stream_of(source)
             name = stream if stream in self.ends else OTHERS if source else NAMELESS
-            self.ends[name][end] += len(before)
+            self.ends[name][end] += len(watermark)
             if end in DISCARDED:
-                self.discarded[DISCARDED[end]] += len(before)
-            # What cannot be decoded has no channel: a scrape that fails is no sign of life.
-            heard = end == "ignored" or (end == "received" and channel)
-            if heard and name in self.heard:
+                self.discarded[DISCARDED[end]] += len(watermark)
+            # An event that cannot be decoded has no channel: a failed scrape is no sign of life.
+            arrived = end == "ignored" or (end == "received" and channel)
+            if arrived and name in self.last_event:
                 self.played.discard(name)
-                self.heard[name] = self.spoke = now
-                self.newest[name] = max(float(before[-1]), self.newest.get(name, -np.inf))
+                self.last_event[name] = self.last_any = now
+                self.newest[name] = max(float(watermark[-1]), self.newest.get(name, -np.inf))
                 self.up[name] |= name not in self._turned
         for letter in packet.letters:
             self.discarded[letter.stage, letter.reason] += letter.count
@@ -179,11 +181,11 @@ class RigState:
                 self.up[source] = up
                 self._turned.add(source)
             if source in self._recordings and not up:
-                # Its sources went down before it, each by a turn of its own.
+                # The sources of a recording go down before it, each with its own status.
                 self.played |= {s for s in self._turned if s in self._recorded and not self.up[s]}
 
     def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
-        """Show what is new in a telling."""
+        """Update values with a packet; `number` is the version of the live state."""
         self.history.turned(packet)
         for report in packet.sync:
             self.history.report(report, self.sync.get(report.channel), number)
@@ -194,7 +196,7 @@ class RigState:
         fused = packet.fused
         if fused is None or not len(fused):
             return
-        self.fused, self.ticked = fused, now
+        self.fused, self.last_tick = fused, now
         self.ticks += np.bincount(fused.mode, minlength=len(MODES))
         self.history.mode(fused)
         self.history.ticks(fused, number)
@@ -209,7 +211,7 @@ class RigState:
             self.behind_s = newest if newest <= MAX_BEHIND_S else 0.0
 
     def settle(self) -> None:
-        """Judge the ticks that wait for it."""
+        """Judge the waiting ticks."""
         if self._waiting:
             self.slo.add(*self._waiting)
             self._waiting = []

@@ -1,16 +1,16 @@
-"""What is answered to a request: pages out of the board, known to nothing of sockets.
+"""HTTP routes: pure functions from (method, path, query) to a response, without sockets.
 
 | path | |
 |---|---|
 | `exporter.path` | the metrics |
 | `/healthz` | the process lives |
-| `/readyz` | data are fresh, else 503; below, rigs in which nothing is compared |
+| `/readyz` | data are fresh, else 503; then the rigs without a comparison |
 | `/evidence/bundle` | findings since the start, a page at a time |
-| `/state` | what the live page shows; with `since`, also the history of one `rig` |
+| `/state` | the state for the live page; with `since`, also the history of one `rig` |
 | `/` | the live page |
 | `/page/...` | its style and modules |
 
-All others are 404, all methods but GET 405; a Host header that is none of ours is 421.
+Other paths are 404, methods other than GET 405, unknown Host headers 421.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from sinks.exporter.state_json import state
 
 Answer: TypeAlias = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
-_USUAL = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-MOST, USUAL = 1_000, 100
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+MAX_FINDINGS, DEFAULT_FINDINGS = 1_000, 100
 """Findings a page."""
 BUNDLE = "/evidence/bundle"
 _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
@@ -47,7 +47,7 @@ class Routes:
     ----------
     path : str
         Of the metrics.
-    board : Board
+    board : LiveState
     """
 
     def __init__(self, path: str, board: LiveState) -> None:
@@ -68,39 +68,39 @@ class Routes:
                 self.routes[f"/page/{file.name}"] = _file(file.name, _TYPES[file.suffix], {})
 
     def answer(self, method: str, path: str, query: str) -> Answer:
-        """Return what is answered; never raises, whatever is asked."""
+        """Return the response; never raises."""
         found = self.routes.get(path)
         if found is None:
-            status, headers, body = _said(404, "There is no such page.")
+            status, headers, body = _text_answer(404, "There is no such page.")
         elif method != "GET":
-            status, headers, body = _said(405, "Only GET is answered.", Allow="GET")
+            status, headers, body = _text_answer(405, "Only GET is answered.", Allow="GET")
         else:
             status, headers, body = found(query)
-        return status, _USUAL | headers, body
+        return status, _HEADERS | headers, body
 
     def _page(self, query: str) -> Answer:
         return 200, {"Content-Type": CONTENT_TYPE}, self._metrics.text()
 
     def _health(self, query: str) -> Answer:
-        return _said(200, "ok")
+        return _text_answer(200, "ok")
 
     def _ready(self, query: str) -> Answer:
         why = self._board.stale()
         if why:
-            return _said(503, f"not ready: {why}")
-        return _said(200, "\n".join(("ready", *self._board.uncompared())))
+            return _text_answer(503, f"not ready: {why}")
+        return _text_answer(200, "\n".join(("ready", *self._board.uncompared())))
 
     def _bundle(self, query: str) -> Answer:
         try:
             asked = _numbers(_asked(query, "since", "after", "limit"))
             since, after = asked.get("since", -1e15), asked.get("after", -1.0)
-            limit = asked.get("limit", float(USUAL))
-            if not (1 <= limit <= MOST and limit.is_integer()):
-                raise ValueError(f"limit has to be a whole number from 1 to {MOST}")
+            limit = asked.get("limit", float(DEFAULT_FINDINGS))
+            if not (1 <= limit <= MAX_FINDINGS and limit.is_integer()):
+                raise ValueError(f"limit has to be a whole number from 1 to {MAX_FINDINGS}")
             if not (-1 <= after <= 1e15 and after.is_integer()):
-                raise ValueError("after has to be a whole number, as a Link gave it")
+                raise ValueError("after has to be a whole number, from a Link")
         except ValueError as error:
-            return _said(400, f"{error}.")
+            return _text_answer(400, f"{error}.")
         found, more = self._board.found(since, int(after), int(limit))
         headers = {"Content-Type": "application/jsonl"}
         if more:
@@ -115,30 +115,30 @@ class Routes:
             rig = asked.pop("rig", None)
             since = _numbers(asked).get("since")
             if since is not None and not (0 <= since <= 1e15 and since.is_integer()):
-                raise ValueError("since has to be a whole number, as `version` told it")
+                raise ValueError("since has to be a whole number, a former `version`")
         except ValueError as error:
-            return _said(400, f"{error}.")
+            return _text_answer(400, f"{error}.")
         if rig is not None and rig not in self._board.panels:
-            return _said(404, "There is no such rig: those there are stand in `names`.")
-        told = state(self._board, rig, None if since is None else int(since))
-        return 200, {"Content-Type": _JSON}, told
+            return _text_answer(404, "There is no such rig; `names` lists the rigs.")
+        body = state(self._board, rig, None if since is None else int(since))
+        return 200, {"Content-Type": _JSON}, body
 
 
 def misdirected() -> Answer:
-    """Return the answer to a request under a name that is none of ours."""
-    status, headers, body = _said(
+    """Return the response to a request with an unknown Host header."""
+    status, headers, body = _text_answer(
         421, "This host name is not served: name it in exporter.allow_hosts, or use the address."
     )
-    return status, _USUAL | headers, body
+    return status, _HEADERS | headers, body
 
 
 def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:
-    """Return what answers with a file of the live page, as it was at the start."""
+    """Return a handler for a file of the live page, as read at the start."""
     answer = 200, {"Content-Type": kind, **headers}, (_LIVE / name).read_bytes()
     return lambda query: answer
 
 
-def _said(status: int, text: str, **headers: str) -> Answer:
+def _text_answer(status: int, text: str, **headers: str) -> Answer:
     return status, {"Content-Type": _TEXT, **headers}, f"{text}\n".encode()
 
 

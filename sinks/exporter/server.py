@@ -1,6 +1,6 @@
-"""The pages of a run: one port, read-only, served beside the flow.
+"""The exporter: metrics and pages of a run on one read-only port, beside the flow.
 
-To be imported only where there is an `exporter`: it takes a tenth of a second.
+Import it only where the configuration has an `exporter`: the import takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from configs.address import is_loopback
 from configs.schema import ExporterConfig
 from operators.records import Packet
-from sinks.exporter.hosts import OPEN, Door
+from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.routes import Routes, misdirected
 from sinks.exporter.wsgi import WsgiServer
@@ -22,45 +22,55 @@ from sinks.exporter.wsgi import WsgiServer
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-Holder = Callable[[int], str]
-"""Says who has a TCP port."""
+PortHolder = Callable[[int], str]
+"""Returns the name of the process that holds a TCP port."""
 _STATUS = {
-    200: "200 OK", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
-    421: "421 Misdirected Request", 503: "503 Service Unavailable",
-}  # fmt: skip
+    200: "200 OK",
+    400: "400 Bad Request",
+    404: "404 Not Found",
+    405: "405 Method Not Allowed",
+    421: "421 Misdirected Request",
+    503: "503 Service Unavailable",
+}
 
 
 class HttpPortError(Exception):
-    """The port cannot be had: one line that says why."""
+    """The port cannot be bound: one line with the reason."""
 
 
 class Server:
-    """Serves what a run shows of itself.
+    """The consumer that updates the live state and serves it.
 
     Parameters
     ----------
     config : ExporterConfig
-    board : Board
+    board : LiveState
     holder : callable
-        Says who has a TCP port.
+        Returns the name of the process that holds a TCP port.
+
+    Attributes
+    ----------
+    missed : int
+        Batches that the live state failed to take. The run goes on; the first one is reported.
     """
 
-    def __init__(self, config: ExporterConfig, board: LiveState, holder: Holder) -> None:
+    def __init__(self, config: ExporterConfig, board: LiveState, holder: PortHolder) -> None:
         self._config, self._board, self._holder = config, board, holder
-        self._pages = Routes(config.path, board)
-        self._door = Door((config.host, *config.allow_hosts))
-        self._listening: WsgiServer | None = None
+        self._routes = Routes(config.path, board)
+        self._hosts = HostFilter((config.host, *config.allow_hosts))
+        self._server: WsgiServer | None = None
+        self.missed = 0
 
-    def start(self) -> None:
+    def start(self, rig: str | None = None) -> None:
         """Bind the port and serve.
 
         Raises
         ------
-        PortError
-            It cannot be had.
+        HttpPortError
+            The port cannot be bound.
         """
         taken = bound(self._config, self._holder)
-        self._listening = WsgiServer(self._answer, taken)
+        self._server = WsgiServer(self._answer, taken)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
         address, port = taken.getsockname()[:2]
@@ -68,20 +78,29 @@ class Server:
         if not is_loopback(address):
             print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
 
-    def tell(self, packets: list[Packet]) -> None:
-        """Show what the packets hold."""
-        self._board.tell(packets)
+    def consume(self, packets: list[Packet]) -> None:
+        """Update the live state; a failure is counted and does not end the run."""
+        try:
+            self._board.update(packets)
+        except Exception as error:
+            if not self.missed:
+                text = f"{type(error).__name__}: {error}"
+                print(f"lumen: a bug: the page is not kept up: {text}", file=sys.stderr)
+            self.missed += 1
+
+    def abort(self) -> None:
+        """Do nothing: the port closes with the process."""
 
     def stop(self) -> None:
         """Close the port."""
-        if self._listening is not None:
-            self._listening.close()
-            self._listening = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
-    def _answer(self, asked: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        if self._door.admits(asked.get("HTTP_HOST"), asked["SERVER_PROTOCOL"]):
-            status, headers, body = self._pages.answer(
-                asked["REQUEST_METHOD"], asked["PATH_INFO"], asked.get("QUERY_STRING", "")
+    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
+            status, headers, body = self._routes.answer(
+                environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")
             )
         else:
             status, headers, body = misdirected()
@@ -89,13 +108,13 @@ class Server:
         return [body]
 
 
-def served(config: ExporterConfig, board: LiveState, holder: Holder) -> Server:
-    """Return what serves a run; refuse a port that cannot be had, before anything starts.
+def served(config: ExporterConfig, board: LiveState, holder: PortHolder) -> Server:
+    """Return the exporter of a run; refuse a port that cannot be bound, before anything starts.
 
     Raises
     ------
     SystemExit
-        Code 2, after one line on standard error that names who has it.
+        Code 2, after one line on standard error that names the holder of the port.
     """
     try:
         bound(config, holder).close()
@@ -105,8 +124,8 @@ def served(config: ExporterConfig, board: LiveState, holder: Holder) -> Server:
     return Server(config, board, holder)
 
 
-def bound(config: ExporterConfig, holder: Holder) -> socket.socket:
-    """Return a socket bound to the port, not listening yet."""
+def bound(config: ExporterConfig, holder: PortHolder) -> socket.socket:
+    """Return a socket that is bound to the port and does not listen yet."""
     where = f"exporter: {config.host}:{config.http_port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -116,7 +135,7 @@ def bound(config: ExporterConfig, holder: Holder) -> socket.socket:
     except OSError as error:
         raise HttpPortError(f"{where}: {error.strerror}") from error
     try:
-        # As the server does: what a run before left behind is no holder.
+        # As the server does: connections left over from an earlier run do not hold the port.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Accepted connections that have not sent anything yet, the oldest first.
+"""Accepted connections without any received bytes, the oldest first.
 
-They wait in the kernel, so that thousands of them cost the server's loop one file to poll.
+They wait in the kernel: thousands of them cost the server's loop one file to poll.
 
 State: a socket and a time for each connection.
 """
@@ -14,13 +14,13 @@ from itertools import islice
 from typing import Any
 
 
-class Silent:
+class SilentConnections:
     """Connections, as one member of waitress's map of sockets.
 
     Parameters
     ----------
     opened : callable
-        Takes a connection, and its peer, once something has come.
+        Takes a connection and its peer once bytes have been received.
     """
 
     accepting = False
@@ -34,18 +34,18 @@ class Silent:
         return len(self._clients)
 
     def fileno(self) -> int:
-        """Return the file that is readable once something has come."""
+        """Return the file that is readable once bytes have been received."""
         return int(self._selector.fileno())
 
     def add(self, client: socket.socket, peer: Any, now: float) -> None:
-        """Take in a connection."""
+        """Add a connection."""
         client.setblocking(False)
         self._selector.register(client, selectors.EVENT_READ)
         self._clients[client] = peer, now
 
-    def oldest(self, most: int) -> list[tuple[float, socket.socket]]:
-        """Return the first few connections, and since when they wait (s)."""
-        first = islice(self._clients.items(), most)
+    def oldest(self, limit: int) -> list[tuple[float, socket.socket]]:
+        """Return the first few connections with their times of acceptance (s)."""
+        first = islice(self._clients.items(), limit)
         return [(since, client) for client, (_, since) in first]
 
     def drop(self, client: socket.socket) -> None:
@@ -54,15 +54,15 @@ class Silent:
         client.close()
 
     def readable(self) -> bool:
-        """Whether waitress's loop is to look here."""
+        """Whether waitress's loop polls this file."""
         return bool(self._clients)
 
     def writable(self) -> bool:
-        """Nothing is written to those that ask nothing."""
+        """Return False: nothing is written to a silent connection."""
         return False
 
     def handle_read_event(self) -> None:
-        """Hand on the connections of which something has come."""
+        """Hand on the connections with received bytes."""
         for key, _ in self._selector.select(0):
             client: Any = key.fileobj
             self._opened(client, self._remove(client))

@@ -1,16 +1,15 @@
-"""Good and bad ticks: what the service level objectives are counted from.
+"""Good and bad ticks, from which the service level objectives are computed.
 
-- phase: `phase_diff` within its budget; sync: `sync_quality` likewise.
-- residual: the standard deviation over the last ten minutes of what the engine reports of its
-  entropy, or else of `entropy_ratio`, a sample a second. What did not change in that time is
+- phase: `phase_diff` within its threshold; sync: `sync_quality` likewise.
+- residual: the standard deviation over the last ten minutes of the entropy that the engine
+  reports, else of `entropy_ratio`, one sample a second. A series without any change in that time is
   frozen, and bad.
 
-Before the first value nothing is judged; from then on an unknown one is bad. Where it is unknown
-because fewer than two members are present (and sampled densely enough for the movement) there is
-nothing to compare: such ticks, and those until the next value, as at the start, are *uncompared*,
-counted apart.
+Before the first value nothing is judged; afterwards an unknown value is bad. A value can be unknown
+because fewer than two members are present and densely sampled, so that nothing can be compared.
+Such ticks, and those until the next value, as at the start, are *uncompared* and counted apart.
 
-State: ten minutes of one sample a second. Cost: 10 us a packet, and as many where a second begins.
+State: ten minutes of one sample a second. Cost: 10 us a packet, and 10 us more at a new second.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from sinks.advice.sparse import counted
 SLOS: tuple[Slo, ...] = get_args(Slo)
 REPORTED = "ure_residual_entropy_last"
 WINDOW = 600
-LEAST = 60
-"""Samples before a deviation says anything."""
+MIN_SAMPLES = 60
+"""Samples before a standard deviation is judged."""
 FROZEN_SD = 1e-6
 
 
@@ -39,14 +38,14 @@ class Judge:
     Parameters
     ----------
     signal : str, optional
-        Whose members the indicators compare; the first by default.
+        Signal whose members the indicators compare; the first by default.
 
     Attributes
     ----------
     ticks, bad : dict
-        Ticks judged, and those of them that were bad.
+        Ticks judged, and the bad ones among them.
     uncompared : dict
-        Ticks at which there was nothing to judge, in none of the two others.
+        Ticks without anything to judge, not in the other two counts.
     """
 
     def __init__(self, signal: str | None = None) -> None:
@@ -72,22 +71,22 @@ class Judge:
         known, apart = np.isfinite(sync), self._aside("sync", sync, alone)
         self._count("sync", sync >= THRESHOLDS["sync_quality"].good, known, apart)
         names = parts[0].fact_names
-        told = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED}")]
-        if told:
-            entropy = np.concatenate([part.facts[:, told[0]] for part in parts])
+        reported = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED}")]
+        if reported:
+            entropy = np.concatenate([part.facts[:, reported[0]] for part in parts])
             alone = np.zeros(len(entropy), bool)
         ts = np.concatenate([part.ts for part in parts])
         apart = self._aside("residual", entropy, alone)
         self._count("residual", *self._steady(ts, entropy, apart))
 
     def _alone(self, part: Fused) -> Bool:
-        """Return at which ticks (k,) fewer than two members can be compared."""
+        """Return whether fewer than two members can be compared, by tick (k,)."""
         signals = part.signals
         signal = next((s for s in signals if s.name == self._signal), signals[0])
         return np.asarray(signal.live - counted(part, self._signal) < 2, bool)
 
     def _aside(self, slo: Slo, value: F64, alone: Bool) -> Bool:
-        """Return which ticks (k,) have no value since fewer than two members were compared."""
+        """Return whether a tick (k,) has no value because fewer than two members were compared."""
         known = np.isfinite(value)
         apart = alone & ~known
         last = np.maximum.accumulate(np.where(known | alone, np.arange(len(value)), -1))
@@ -98,7 +97,7 @@ class Judge:
     def _count(
         self, slo: Slo, good: Bool, known: Bool, apart: Bool, ticks: I64 | None = None
     ) -> None:
-        """Count verdicts: one a tick, or each over so many ticks."""
+        """Count verdicts: one a tick, or each for `ticks` ticks."""
         ticks = np.ones(len(good), np.int64) if ticks is None else ticks
         self.uncompared[slo] += int(ticks[apart].sum())
         judged = ~apart
@@ -111,10 +110,10 @@ class Judge:
         self.bad[slo] += int(ticks[judged & ~good].sum())
 
     def _steady(self, ts: F64, value: F64, apart: Bool) -> tuple[Bool, Bool, Bool, I64]:
-        """Return whether a series is steady without being frozen, known, and compared at all.
+        """Return steady (and not frozen), known, uncompared, and the number of ticks.
 
-        A verdict a second, beginning with that of the ticks before the first new one, and over
-        how many ticks it holds. Of a second whose first tick is uncompared, all are.
+        One verdict a second, beginning with that of the ticks before the first new second. A second
+        whose first tick is uncompared is uncompared as a whole.
         """
         verdicts, edges = [self._newest], np.array([0, len(ts)])
         if np.floor(ts[-1]) != self._second:
@@ -134,7 +133,7 @@ class Judge:
 
 
 class _Window:
-    """The last samples of a series, and sums over them."""
+    """The last samples of a series, with their sum and sum of squares."""
 
     def __init__(self) -> None:
         self._values = [nan] * WINDOW
@@ -142,18 +141,19 @@ class _Window:
         self._begin()
 
     def add(self, value: float) -> tuple[bool, bool]:
-        """Take in a sample; return whether the series is steady, and whether that is known."""
+        """Add a sample; return whether the series is steady, and whether that is known."""
         self._count(self._values[self._at], -1)
         self._values[self._at] = value
         self._at = (self._at + 1) % WINDOW
         if self._at:
             self._count(value, 1)
-        else:  # anew, so that what is rounded off does not add up
+        else:  # recomputed, so that rounding errors do not accumulate
             self._begin()
             for each in self._values:
                 self._count(each, 1)
-        if self._n < LEAST or not isfinite(value):
-            return False, self._n >= LEAST
+        if self._n < MIN_SAMPLES or not isfinite(value):
+            return False, self._n >= MIN_SAMPLES
+        # var = E[x^2] - E[x]^2, x relative to the first sample
         variance = self._squares / self._n - (self._sum / self._n) ** 2
         return FROZEN_SD**2 < variance <= THRESHOLDS["residual"].good ** 2, True
 

@@ -1,7 +1,7 @@
-"""What is shown of a run, as JSON: for each rig its verdict, mode, streams, channels, indicators.
+"""The live state as JSON: for each rig its verdict, mode, streams, channels and indicators.
 
-It is the newest of everything, and what changed. Who draws lines asks for the history of one rig,
-and after that only for what is new.
+It holds the newest values and the changes. A client that draws lines requests the history of one
+rig first, and then only newer items.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sinks.exporter.missing_indicator import why
 from sinks.exporter.rig_state import RigState
 from sinks.exporter.sync_status import stalled, stream_state, verdict
 
-RECENT = 20
-"""Findings that are shown."""
+MAX_FINDINGS = 20
+"""Findings in the state."""
 
 
 def state(board: LiveState, rig: str | None = None, since: int | None = None) -> bytes:
@@ -30,15 +30,15 @@ def state(board: LiveState, rig: str | None = None, since: int | None = None) ->
 
     Parameters
     ----------
-    board : Board
+    board : LiveState
     rig : str, optional
         All rigs by default.
     since : int, optional
-        Of one rig, the first by default, also the history: what came after this `version`, all
-        of it where that is a version that never was.
+        Also return the history of one rig, the first by default, after this `version`; all of it
+        where no such version exists.
     """
     now = board.clock()
-    with board.settled():
+    with board.reading():
         history = None
         if since is not None:
             rig = rig or next(iter(board.panels))
@@ -52,7 +52,7 @@ def state(board: LiveState, rig: str | None = None, since: int | None = None) ->
             "fresh": not board.stale(),
             "names": list(board.panels),
             "rigs": {name: _panel(panel, now) for name, panel in panels.items()},
-            "evidence": [msgspec.Raw(f.line[:-1]) for f in list(board.findings)[-RECENT:]],
+            "evidence": [msgspec.Raw(f.line[:-1]) for f in list(board.findings)[-MAX_FINDINGS:]],
             "history": history,
         }
     return msgspec.json.encode(shown)
@@ -70,7 +70,7 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
         "stalled": stalled(panel, now),
         "began": panel.history.began,
         "ts": float(fused.ts[-1]) if fused else None,
-        "tick_age_s": now - panel.ticked if isfinite(panel.ticked) else None,
+        "tick_age_s": now - panel.last_tick if isfinite(panel.last_tick) else None,
         "behind_s": panel.behind_s if fused else None,
         "mode": MODES[int(fused.mode[-1])] if fused else None,
         "mode_since": panel.history.mode_since,
@@ -78,9 +78,13 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
         "sync_bound_s": float(fused.sync_bound_s[-1]) if fused else None,
         "sync_estimate_bound_s": float(fused.sync_estimate_bound_s[-1]) if fused else None,
         "signals": {
-            s.name: {"value": float(s.value[-1]), "sd": float(s.sd[-1]),
-                     "unit": panel.signal_units.get(s.name),
-                     "mode": MODES[int(s.mode[-1])], "live": int(s.live[-1])}
+            s.name: {
+                "value": float(s.value[-1]),
+                "sd": float(s.sd[-1]),
+                "unit": panel.signal_units.get(s.name),
+                "mode": MODES[int(s.mode[-1])],
+                "live": int(s.live[-1]),
+            }
             for s in (fused.signals if fused else ())
         },
         "units": [
@@ -92,19 +96,28 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
             for i, name in enumerate(INDICATORS)
         },
         "streams": [
-            {"stream": name, "state": stream_state(panel, name), "up": panel.up[name],
-             "age_s": now - heard,
-             "spoken": name in panel.newest, "refused": panel.refused(name), **panel.ends[name]}
-            for name, heard in panel.heard.items()
+            {
+                "stream": name,
+                "state": stream_state(panel, name),
+                "up": panel.up[name],
+                "age_s": now - last_event,
+                "spoken": name in panel.newest,
+                "refused": panel.refused(name),
+                **panel.ends[name],
+            }
+            for name, last_event in panel.last_event.items()
         ],
         "channels": [
-            {**msgspec.structs.asdict(report), "weight": weights.get(report.channel),
-             "unit": panel.units.get(report.channel)}
+            {
+                **msgspec.structs.asdict(report),
+                "weight": weights.get(report.channel),
+                "unit": panel.units.get(report.channel),
+            }
             for report in panel.sync.values()
         ],
         "changes": [change._asdict() for change in panel.history.changes],
         "happened": [entry._asdict() for entry in panel.history.happened()],
-    }  # fmt: skip
+    }
 
 
 def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
@@ -116,13 +129,13 @@ def _indicator(name: str, value: float, why: str) -> dict[str, Any]:
         "warn": budget.warn if budget else None,
         "crit": budget.crit if budget else None,
         "least": budget.least if budget else None,
-        "good": budget.keeps(value) if budget else None,
+        "good": budget.ok(value) if budget else None,
         "level": _level(budget, value) if budget else None,
     }
 
 
 def _level(budget: Threshold, value: float) -> str | None:
-    good = budget.keeps(value)
+    good = budget.ok(value)
     if good is None:
         return None
     critical = value < budget.crit if budget.least else value > budget.crit

@@ -1,10 +1,10 @@
-"""One sentence that answers the question: is it in sync?
+"""The sync status of a rig in one sentence: is it in sync?
 
-The first of these that holds is said: no tick comes; the data have ended; results come more than
-`FAR_BEHIND_S` late; a member is silent and the mode shows it; a clock has just stepped; the mode is
-not `fused`; fewer than two compared members are present; results come more than `BEHIND_S` late; a
-member is missing or not compared; an indicator is beyond its critical threshold; all is well.
-"In sync" holds for compared members only.
+The first condition that holds gives the sentence: ticks stopped; the data have ended; results are
+more than `FAR_BEHIND_S` late; a member is silent and the mode shows it; a clock has just stepped;
+the mode is not `fused`; fewer than two compared members are present; results are more than
+`BEHIND_S` late; a member is missing or not compared; an indicator is beyond its critical threshold;
+in sync. "In sync" holds for compared members only.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Level = Literal["good", "warn", "crit", "wait"]
 StreamState = Literal["waiting", "down", "lost", "stale", "acquiring", "rejoining", "live"]
 STALLED_S = 5.0
 BEHIND_S, FAR_BEHIND_S = 1.0, 5.0
-"""Results that come later than this after their data are late, and no longer live."""
+"""Delay of results after their data: late, and no longer live (s)."""
 STEP_SHOWN_S = 20.0
-"""For so long it is said that a clock stepped (s of the data's time)."""
+"""Duration for which a step of a clock is shown (s, data time)."""
 _FROM_WORST: tuple[StreamState, ...] = ("lost", "stale", "acquiring", "rejoining", "live")
 _SILENT = ("stale", "lost")
 _MODES = {
@@ -39,7 +39,7 @@ _MODES = {
 
 
 class SyncStatus(NamedTuple):
-    """`head`, and since or at `since` (s, host time; None: now): `text`."""
+    """A `head`, its time `since` (s, host time; None: now), and the explanation `text`."""
 
     level: Level
     head: str
@@ -48,18 +48,18 @@ class SyncStatus(NamedTuple):
 
 
 def verdict(panel: RigState, now: float) -> SyncStatus:
-    """Return what is to be said of a rig at `now` (s, monotonic)."""
+    """Return the status of a rig at `now` (s, monotonic)."""
     fused = panel.fused
     if fused is None:
         return SyncStatus("wait", "Waiting for the first tick", _streams(panel))
-    age, ts = now - panel.ticked, float(fused.ts[-1])
+    age, ts = now - panel.last_tick, float(fused.ts[-1])
     if panel.ended:
         return SyncStatus(
             "wait", "The data have ended", f"{_within(panel)}: so it was at the end", ts
         )
     if stalled(panel, now):
-        said = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
-        return SyncStatus("crit", "No fresh data", said, ts)
+        text = f"nothing has come out for {age:.0f} s; {_streams(panel)}"
+        return SyncStatus("crit", "No fresh data", text, ts)
     if panel.behind_s > FAR_BEHIND_S:
         return _behind("crit", panel)
     mode, since = MODES[int(fused.mode[-1])], panel.history.mode_since
@@ -88,24 +88,24 @@ def verdict(panel: RigState, now: float) -> SyncStatus:
         _beyond(name, float(x)) for name, x in zip(INDICATORS, fused.indicators[-1], strict=True)
     ]
     if any(beyond):
-        said = ", ".join(filter(None, beyond))
-        return SyncStatus("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {said}")
+        text = ", ".join(filter(None, beyond))
+        return SyncStatus("warn", "Aligned, but the channels disagree", f"{_within(panel)}; {text}")
     parts = (_within(panel), _streams(panel), left_out(fused, panel.sync))
     return SyncStatus("good", "In sync", "; ".join(filter(None, parts)))
 
 
 def stalled(panel: RigState, now: float) -> bool:
-    """Whether ticks have come and, before the data ended, come no more: figures are old."""
-    return panel.fused is not None and not panel.ended and now - panel.ticked > STALLED_S
+    """Whether ticks have stopped before the data ended, so that all values are old."""
+    return panel.fused is not None and not panel.ended and now - panel.last_tick > STALLED_S
 
 
 def _behind(level: Level, panel: RigState) -> SyncStatus:
-    said = f"results come {panel.behind_s:.1f} s late: this machine cannot keep up"
-    return SyncStatus(level, "Behind", f"{said}; {_within(panel)}")
+    text = f"results come {panel.behind_s:.1f} s late: this machine cannot keep up"
+    return SyncStatus(level, "Behind", f"{text}; {_within(panel)}")
 
 
 def _step(panel: RigState, ts: float, missing: dict[str, str]) -> SyncStatus | None:
-    """Return what is to be said of the newest step of a clock; nothing once it is long ago."""
+    """Return the status of the newest step of a clock; None once it is `STEP_SHOWN_S` old."""
     back: set[str] = set()
     for change in reversed(panel.history.changes):
         source = change.name.partition(":")[0]
@@ -117,13 +117,13 @@ def _step(panel: RigState, ts: float, missing: dict[str, str]) -> SyncStatus | N
         if not again and ts - change.ts > STEP_SHOWN_S:
             return None
         by = f" by {change.step_s:+.3f}\u00a0s" if change.step_s is not None else ""
-        said = "re-acquiring" if again else f"corrected; {_within(panel)}"
-        return SyncStatus("warn", f"Clock of {source} stepped{by}", said, change.ts)
+        text = "re-acquiring" if again else f"corrected; {_within(panel)}"
+        return SyncStatus("warn", f"Clock of {source} stepped{by}", text, change.ts)
     return None
 
 
 def stream_state(panel: RigState, stream: str) -> StreamState:
-    """Return how a stream is: as the best of its channels."""
+    """Return the state of a stream: that of its best channel."""
     if stream not in panel.newest:
         return "waiting"
     if not panel.up[stream]:
@@ -140,14 +140,14 @@ def compared(panel: RigState) -> bool:
 
 
 def uncompared(panel: RigState) -> str:
-    """Return why nothing is compared, and what mends it; nothing where something is."""
+    """Return why nothing is compared, with the remedy; empty where members are compared."""
     if panel.fused is None or compared(panel):
         return ""
     return reasons(_members(panel))
 
 
 def _members(panel: RigState) -> list[list[MemberState]]:
-    """Return the members of each signal, as their newest lines have them."""
+    """Return the members of each signal, from their newest sync lines."""
     return [
         [_seen(panel, channel) for channel in signal.channels]
         for signal in (panel.fused.signals if panel.fused else ())
@@ -159,12 +159,12 @@ def _seen(panel: RigState, channel: str) -> MemberState:
     refused = panel.stream_of(channel.partition(":")[0]) in panel.refusals.standing
     if report is None:
         return MemberState(channel, None, None, None, False, refused)
-    came = report.received > 0
-    return MemberState(channel, report.state, report.lag_s, report.lag_sd_s, came, refused)
+    received = report.received > 0
+    return MemberState(channel, report.state, report.lag_s, report.lag_sd_s, received, refused)
 
 
 def _within(panel: RigState) -> str:
-    """Return the bound in words."""
+    """Return the bound as text."""
     if panel.fused is None or not compared(panel):
         return NOT_COMPARED.lower()
     bound = float(panel.fused.sync_bound_s[-1])
@@ -186,14 +186,14 @@ def _missing(panel: RigState) -> dict[str, str]:
 
 
 def _named(missing: dict[str, str]) -> str:
-    """Return who is missing and how, sources named once each."""
-    said: dict[str, list[str]] = {}
+    """Return the missing sources, each once, with their state."""
+    by_state: dict[str, list[str]] = {}
     for channel, state in missing.items():
-        names = said.setdefault("silent" if state in _SILENT else state, [])
+        names = by_state.setdefault("silent" if state in _SILENT else state, [])
         source = channel.partition(":")[0]
         if source not in names:
             names.append(source)
-    return "; ".join(f"{_list(names)} {state}" for state, names in said.items())
+    return "; ".join(f"{_list(names)} {state}" for state, names in by_state.items())
 
 
 def _list(names: Iterable[str]) -> str:
@@ -204,7 +204,7 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _beyond(name: str, value: float) -> str:
-    """Return what is beyond its critical threshold, in words; nothing if it is not."""
+    """Return a text on an indicator beyond its critical threshold; else empty."""
     budget = THRESHOLDS.get(name)
     if budget is None or value != value:
         return ""

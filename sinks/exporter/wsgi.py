@@ -1,12 +1,12 @@
-"""Waitress as it serves beside a flow: four threads, a deadline, and room for one more client.
+"""Waitress beside a flow: four threads, a deadline, and room for one more client.
 
-No thread ever waits for a client: what is sent and received waits in the one thread that holds
-all connections, and an answer is made in full before it is sent. A client that leaves a request
-unfinished or an answer unread for `_UNFINISHED_S`, however busily it drips, loses its connection.
-Beyond `_MAX_CONNECTIONS` a new connection takes the place of the one that is idle longest, and
-where none is idle, of the oldest that is unfinished: idle clients cannot shut others out.
+No thread waits for a client: one thread holds all connections with their received and unsent
+bytes, and a response is made in full before it is sent. A client that leaves a request unfinished
+or a response unread for `_UNFINISHED_S` loses its connection, even if it sends single bytes.
+Beyond `_MAX_CONNECTIONS` a new connection replaces the one that is idle longest, and where none is
+idle, the oldest unfinished one: idle clients cannot exclude others.
 
-State: `_MAX_CONNECTIONS` connections, an answer each at most.
+State: `_MAX_CONNECTIONS` connections, at most a response each.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
-from sinks.exporter.silent_connections import Silent
+from sinks.exporter.silent_connections import SilentConnections
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 _THREADS = 4
 _MAX_CONNECTIONS = 1_024
 _BACKLOG = 4_096
-"""Connections that the kernel holds until they are accepted; it drops more for a second."""
+"""Connections that the kernel holds until they are accepted; it drops further ones for a second."""
 _ACCEPT_S = 0.02
-"""For how long connections are accepted before requests are read again."""
+"""Time for accepting connections before requests are read again (s)."""
 _IDLE_S, _UNFINISHED_S = 20, 10.0
 _POLL_S = 0.25
-_LARGEST_HEADER, _LARGEST_BODY = 8_192, 1_024
+_MAX_HEADER, _MAX_BODY = 8_192, 1_024
 
 
 class WsgiServer:
@@ -56,7 +56,7 @@ class WsgiServer:
     """
 
     def __init__(self, application: WSGIApplication, bound: socket.socket) -> None:
-        # What a client does wrong is no news of ours.
+        # Faults of clients are not logged.
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._dispatcher = ThreadedTaskDispatcher()
         self._dispatcher.set_thread_count(_THREADS)
@@ -85,44 +85,55 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
     def __init__(self, answer: Any, bound: socket.socket, dispatcher: Any) -> None:
         self.sockets: dict[int, Any] = {}
         self._unfinished: dict[Any, float] = {}
-        self._most = _most_connections()
+        self._max_connections = _connection_limit()
         settings = Adjustments(
-            sockets=[bound], ident=None, asyncore_use_poll=True, log_socket_errors=False,
-            # Waitress would accept nobody at its own limit.
-            connection_limit=sys.maxsize, backlog=_BACKLOG,
-            cleanup_interval=1, channel_timeout=_IDLE_S,
-            max_request_header_size=_LARGEST_HEADER, max_request_body_size=_LARGEST_BODY,
-        )  # fmt: skip
+            sockets=[bound],
+            ident=None,
+            asyncore_use_poll=True,
+            log_socket_errors=False,
+            # At its own limit, waitress would accept no connection.
+            connection_limit=sys.maxsize,
+            backlog=_BACKLOG,
+            cleanup_interval=1,
+            channel_timeout=_IDLE_S,
+            max_request_header_size=_MAX_HEADER,
+            max_request_body_size=_MAX_BODY,
+        )
         info = (bound.family, bound.type, bound.proto, bound.getsockname())
         super().__init__(
-            answer, self.sockets, _sock=bound, dispatcher=dispatcher, adj=settings, sockinfo=info,
+            answer,
+            self.sockets,
+            _sock=bound,
+            dispatcher=dispatcher,
+            adj=settings,
+            sockinfo=info,
             bind_socket=False,
-        )  # fmt: skip
-        self._silent = Silent(self._open)
+        )
+        self._silent = SilentConnections(self._open)
         self.sockets[self._silent.fileno()] = self._silent
 
     @property
     def connections(self) -> int:
-        """How many there are."""
+        """Number of connections."""
         return len(self.active_channels) + len(self._silent)
 
     def handle_accept(self) -> None:
-        """Accept connections that wait, and close those beyond the limit."""
+        """Accept waiting connections, and close those beyond the limit."""
         now = time.time()
         end = time.monotonic() + _ACCEPT_S
         with suppress(OSError):
-            # A quarter of the room at once: a client that has just come in has time to ask.
-            for _ in range(self._most // 4):
+            # A quarter of the room at once: a new client then has time to send its request.
+            for _ in range(self._max_connections // 4):
                 client, peer = self.socket.accept()
                 self._silent.add(client, peer, now)
                 if time.monotonic() > end:
                     break
-        if self.connections > self._most:
+        if self.connections > self._max_connections:
             self._silent.handle_read_event()
-            self._make_room(self.connections - self._most, now)
+            self._make_room(self.connections - self._max_connections, now)
 
     def maintenance(self, now: float) -> None:
-        """Close connections that are idle, or have something unfinished for too long."""
+        """Close connections that are idle, or unfinished for too long."""
         super().maintenance(now)
         for since, client in self._silent.oldest(len(self._silent)):
             if now - since < _IDLE_S:
@@ -136,7 +147,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
                     channel.will_close = True
 
     def _open(self, client: socket.socket, peer: Any) -> None:
-        """Serve a connection that has sent something."""
+        """Serve a connection after its first bytes."""
         try:
             self.set_socket_options(client)
             self.channel_class(self, client, peer, self.adj, map=self._map)
@@ -144,35 +155,37 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             client.close()
 
     def _make_room(self, surplus: int, now: float) -> None:
-        """Close so many connections: the longest idle, then the longest unfinished.
+        """Close `surplus` connections: the longest idle, then the longest unfinished.
 
-        Where most are unfinished, those accepted just now (s) come last: what they ask may be on
-        its way.
+        Where most are unfinished, those accepted just `now` (s) are last: their requests may be
+        under way.
         """
         channels = sorted(self.active_channels.values(), key=_since)
         idle = [(_since(c), c.handle_close) for c in _quiet(filter(_idle, channels))]
-        silent = [(since, partial(self._silent.drop, client))
-                  for since, client in self._silent.oldest(surplus)]  # fmt: skip
+        silent = [
+            (since, partial(self._silent.drop, client))
+            for since, client in self._silent.oldest(surplus)
+        ]
         busy = [(_since(c), c.handle_close) for c in channels if not _idle(c)]
         new = [x for x in silent if x[0] >= now]
         old = merge(silent[: len(silent) - len(new)], idle, key=itemgetter(0))
-        last = [*busy, *new] if 2 * len(busy) > self._most else [*new, *busy]
+        last = [*busy, *new] if 2 * len(busy) > self._max_connections else [*new, *busy]
         for _, close in [*old, *last][:surplus]:
             close()
 
 
 def _since(channel: Any) -> float:
-    """Return when something was last sent or received (s)."""
+    """Return the time of the last transfer (s)."""
     return float(channel.last_activity)
 
 
 def _idle(channel: Any) -> bool:
-    """Whether a connection has neither a request, whole or in part, nor an answer to send."""
+    """Whether a connection has neither a request, whole or in part, nor a response to send."""
     return channel.request is None and not channel.requests and not channel.total_outbufs_len
 
 
 def _quiet(channels: Iterable[Any]) -> list[Any]:
-    """Return the connections of which nothing waits to be read, in their order."""
+    """Return the connections without unread bytes, in their order."""
     poll = select.poll()
     by_number = {channel.socket.fileno(): channel for channel in channels}
     for number in by_number:
@@ -182,10 +195,10 @@ def _quiet(channels: Iterable[Any]) -> list[Any]:
     return list(by_number.values())
 
 
-def _most_connections() -> int:
-    """Return how many connections there may be: a quarter of the files that may be open.
+def _connection_limit() -> int:
+    """Return the largest number of connections: a quarter of the open files allowed.
 
-    More are open while new ones are accepted, and the flow has files of its own.
+    More are open while new ones are accepted, and the flow needs files too.
     """
     files = 4 * _MAX_CONNECTIONS
     with suppress(OSError, ValueError):

@@ -1,9 +1,8 @@
 """Records as JSONL bytes, one object a line, fields in the order of their contract.
 
-Ticks and samples are many: their columns become records by `map`, and the records text in one
-call. What rests for many ticks (indicators, weights) becomes text once a run of equal values.
-Numbers are the shortest that read back as the same float; NaN is `null`; infinity is a bug and
-raises.
+Ticks and samples are many: `map` makes records from their columns, and one call encodes them.
+Values that stay equal for many ticks (indicators, weights) are encoded once a run. Numbers are the
+shortest that parse to the same float; NaN is `null`; infinity is a bug and raises.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from operators.types import F64, MODES
 
 _encoder = msgspec.json.Encoder()
 _MODES = np.array(MODES, dtype=object)
-_MANY = 32
-"""Ticks from which on it pays to look for runs."""
+_MIN_TICKS_FOR_RUNS = 32
+"""Fewer ticks than this are not searched for runs of equal values."""
 
 
 class _Kinds(NamedTuple):
-    """What makes the objects of a line out of their values."""
+    """Constructors of the objects of a line."""
 
     line: Callable[..., Any]
     signals: Callable[..., Any]
@@ -38,7 +37,7 @@ class _Kinds(NamedTuple):
 
 
 def _kind(names: Sequence[str]) -> Callable[..., Any]:
-    """Return what makes an object with these names out of as many values."""
+    """Return a constructor of an object with these names, from as many values."""
     places = [f"at_{i}" for i in range(len(names))]
     rename = dict(zip(places, names, strict=True))
     try:
@@ -62,7 +61,7 @@ _sample = _kind(("ts", "source_ts", "rx", "rig", "channel", "value"))
 
 
 def _finite(*columns: F64) -> F64:
-    """Return columns (n, k), of which none may be infinite."""
+    """Return columns (n, k); an infinite value raises."""
     rows = np.array(columns)
     if np.isinf(rows).any():
         raise ValueError("an infinite number was to be written")
@@ -72,7 +71,7 @@ def _finite(*columns: F64) -> F64:
 def _objects(kind: Callable[..., Any], rows: F64) -> Iterable[Any]:
     """Return k objects made of the rows (n, k)."""
     k = rows.shape[1]
-    if k >= _MANY:
+    if k >= _MIN_TICKS_FOR_RUNS:
         bits = np.ascontiguousarray(rows).view(np.int64)
         start = np.flatnonzero((bits[:, 1:] != bits[:, :-1]).any(axis=0)) + 1
         if len(start) < k // 4:
@@ -84,8 +83,8 @@ def _objects(kind: Callable[..., Any], rows: F64) -> Iterable[Any]:
 
 
 def _modes(modes: NDArray[Any]) -> list[str]:
-    words: list[str] = _MODES[modes].tolist()
-    return words
+    names: list[str] = _MODES[modes].tolist()
+    return names
 
 
 def fused_lines(fused: Fused, rig: str) -> bytes:
@@ -96,7 +95,7 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     fused : Fused
         k ticks.
     rig : str
-        Whose ticks they are.
+        The rig of the ticks.
 
     Raises
     ------
@@ -117,13 +116,19 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
         at += 3
         weights = _objects(kind, rows[at : at + len(s.channels)])
         at += len(s.channels)
-        signals.append(map(
-            kinds.signal, value, sd, systematic, _modes(s.mode), s.live.tolist(), weights
-        ))  # fmt: skip
-    lines = map(
-        kinds.line, ts, released, repeat(rig), _modes(fused.mode), fused.live.tolist(),
-        map(kinds.signals, *signals), indicators, bound,
-    )  # fmt: skip
+        mode, live = _modes(s.mode), s.live.tolist()
+        signals.append(map(kinds.signal, value, sd, systematic, mode, live, weights))
+    columns_of_line = (
+        ts,
+        released,
+        repeat(rig),
+        _modes(fused.mode),
+        fused.live.tolist(),
+        map(kinds.signals, *signals),
+        indicators,
+        bound,
+    )
+    lines: Iterable[Any] = map(kinds.line, *columns_of_line)
     return _encoder.encode_lines(list(lines))
 
 
@@ -136,12 +141,12 @@ def aligned_lines(channel: str, ts: F64, source_ts: F64, rx: F64, value: F64, ri
 
 def record_lines(records: Sequence[msgspec.Struct]) -> bytes:
     """Return one line a record, its fields as declared."""
-    # A list: msgspec 0.22 never gives back the iterator that it takes of anything else.
+    # A list: msgspec 0.22 leaks the iterator of any other iterable.
     return _encoder.encode_lines(list(records))
 
 
 def packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
-    """Yield what a packet has to write as (file's stem, lines); names in it move no terminal."""
+    """Yield a packet's lines as (file's stem, lines), with control characters escaped."""
     for stem, lines in _packet_lines(packet):
         yield stem, inert_json(lines)
 

@@ -1,7 +1,7 @@
-"""The folder that a run writes into: whose it is, and which files in it are a run's own.
+"""The output folder: its lock, and the list of files that a run wrote.
 
-A lock file says who writes, and names each file before it is begun. So a run without recovery
-can replace the one before it, even one that was killed, and never touches anything else.
+A lock file names the writing process, and each file before it is begun. So a run without recovery
+can replace the one before it, even a killed one, and never touches any other file.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ RUN = "run.json"
 HINDSIGHT = "hindsight.msgpack"
 """The findings of a first pass over recordings."""
 TRACEBACK = "traceback.txt"
-"""Where the last bug happened."""
+"""Traceback of the last bug."""
 STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
 _MAX_BYTES = 64 << 20
-"""Of a lock file or `run.json` that is looked at."""
+"""Largest lock file or `run.json` that is read."""
 _MAX_LENGTH = 255
 _BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
 
 
 class FolderError(Exception):
-    """The folder cannot be written into: one line that says why and what helps."""
+    """The folder cannot be used: one line with the reason and the remedy."""
 
 
 class _Files(msgspec.Struct):
@@ -45,10 +45,10 @@ class _Files(msgspec.Struct):
 
 
 def rig_folder(rig: str) -> str:
-    """Return a rig's name as that of a folder: itself, if it is a plain one.
+    """Return the folder name of a rig: the rig's name, if it is a plain one.
 
-    Names come with the data, so none may lead elsewhere, be too long or look like a file of
-    the run; such are written with `%` in them.
+    Names are part of the data: none may lead elsewhere, be too long or look like a file of the
+    run. Such names are escaped with `%`.
     """
     name = quote(rig, safe=" ", errors="surrogatepass") or "%"
     if name.startswith(".") or name.endswith((".json", ".jsonl", ".tmp")):
@@ -59,13 +59,13 @@ def rig_folder(rig: str) -> str:
 
 
 class Folder:
-    """An output folder, looked at until `take` makes it ours.
+    """An output folder, read-only until `take` locks it.
 
     Parameters
     ----------
     root : Path
     access : Access
-        Rights of what is made in it.
+        Rights of files and folders made in it.
     """
 
     def __init__(self, root: Path, access: Access = PRIVATE) -> None:
@@ -86,22 +86,22 @@ class Folder:
         """
         if self.root.exists() and not self.root.is_dir():
             raise FolderError(f"{self.root}: output.dir is not a folder")
-        there = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
-        if not os.access(there, os.W_OK):
+        existing = next(path for path in (self.root, *self.root.resolve().parents) if path.exists())
+        if not os.access(existing, os.W_OK):
             raise FolderError(f"{self.root}: nothing may be written there")
         if os.path.lexists(self.root / LOCK):
             os.close(self._locked(0))
         self._refuse_strangers(self.known())
 
     def take(self, *, fresh: bool, keep: Collection[str] = ()) -> None:
-        """Lock the folder; where a run begins anew, remove the files of the one before it.
+        """Lock the folder; for a fresh run, remove the files of the one before it.
 
         Parameters
         ----------
         fresh : bool
-            The run begins anew.
+            The run does not resume.
         keep : collection of str
-            Names of files that stay all the same.
+            Names of files that stay.
 
         Raises
         ------
@@ -124,11 +124,11 @@ class Folder:
         sync_folder(self.root)
 
     def announce(self, paths: Iterable[Path]) -> None:
-        """Note files before they are begun."""
+        """Record files before they are begun."""
         self._note([f"file {path.relative_to(self.root).as_posix()}" for path in paths])
 
     def release(self) -> None:
-        """Let others have the folder."""
+        """Release the lock."""
         self._close()
         self._lock = None
 
@@ -152,7 +152,7 @@ class Folder:
         folder, _, file = name.rpartition("/")
         if not _OWN.fullmatch(name) or not name.isprintable() or folder in (".", ".."):
             return False
-        # In a folder that is a link, even a file of the right name is somebody else's.
+        # In a folder that is a link, even a file of the right name belongs to another program.
         return len(file) <= _MAX_LENGTH and not (
             folder and (len(folder) > _MAX_LENGTH or (self.root / folder).is_symlink())
         )

@@ -1,8 +1,8 @@
 """Append-only JSONL in segments: `fused.jsonl`, `fused.000001.jsonl`, ...
 
-Segments are written under their final names; a new one is begun before the line that would
-pass the limit, so that where lines lie depends on the lines alone. A snapshot is a segment and
-an offset on the disk; going on from it cuts away whatever came after.
+Segments are written under their final names. A new one begins before the line that would exceed
+the limit, so that the places of lines depend on the lines alone. A snapshot is a segment and an
+offset on the disk; resuming from it truncates everything after it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Position = tuple[int, int]
 
 
 class ShortFileError(ValueError):
-    """A file is shorter than the recovery store says, or gone."""
+    """A file is missing, or shorter than the position in the recovery store."""
 
 
 def segment_path(folder: Path, stem: str, segment: int) -> Path:
-    """Return where a segment lies."""
+    """Return the path of a segment."""
     return folder / (f"{stem}.{segment:06d}.jsonl" if segment else f"{stem}.jsonl")
 
 
 def segments_of(folder: Path, stem: str) -> list[tuple[int, Path]]:
-    """Return the segments that are there, in the order in which they are to be read."""
+    """Return the existing segments in reading order."""
     name = re.compile(re.escape(stem) + r"(?:\.(\d{6,}))?\.jsonl")
     found = ((name.fullmatch(path.name), path) for path in folder.glob(f"{stem}*.jsonl"))
     return sorted((int(match[1] or 0), path) for match, path in found if match)
@@ -40,34 +40,34 @@ class Segments:
     Parameters
     ----------
     folder, stem : Path, str
-        Where, and the name without its ending.
+        The folder, and the name without its ending.
     limit : int
-        Bytes that a segment may have; a line that is longer has a segment of its own.
+        Largest size of a segment (bytes); a longer line has a segment of its own.
     keep : int
-        How many of the newest segments to keep; 0 keeps all.
+        Number of the newest segments to keep; 0 keeps all.
     durable : bool
-        Snapshots are to survive a loss of power.
+        Snapshots survive a loss of power.
     access : Access
-        Rights of the files that are made.
+        Rights of new files.
     announce : callable
-        Told the path of a segment before it is begun; of the first one, its maker knows.
+        Called with the path of a segment before it is begun, except for the first one.
     position : (int, int) or None
-        Go on from there; None begins anew where no file may be.
+        Resume from there; None begins anew, and no file may exist.
 
     Attributes
     ----------
     unkept : OSError or None
-        Why the last of the old segments that could not be removed is still there.
+        Error of the last old segment that could not be removed.
 
     Raises
     ------
     ShortFileError
-        At `position` there are fewer bytes than that. Nothing has been changed then.
+        The file ends before `position`. Nothing has been changed.
 
     Notes
     -----
-    No file is held open. An error of the disk is an OSError that names the path; what was
-    written of the failed lines stays until `trim`.
+    No file is held open. An error of the disk is an OSError that names the path; a partial
+    write stays until `trim`.
     """
 
     def __init__(
@@ -93,19 +93,19 @@ class Segments:
             self._begin(0)
         elif self.path.is_symlink() or not _has(self.path, self.size):
             raise ShortFileError(
-                f"{self.path}: shorter than the {self.size} bytes that the recovery store knows "
-                "of; put the file back, or start again with an empty recovery directory"
+                f"{self.path}: shorter than the {self.size} bytes recorded in the recovery store; "
+                "put the file back, or start again with an empty recovery directory"
             )
         self._vouched = self.segment
         self._oldest = segments_of(folder, stem)[0][0]
 
     @property
     def path(self) -> Path:
-        """The segment that is being written."""
+        """The current segment."""
         return segment_path(self.folder, self.stem, self.segment)
 
     def write(self, lines: bytes) -> None:
-        """Append whole lines: one write a segment that they touch."""
+        """Append whole lines: one write a segment."""
         while lines:
             room = max(self.limit - self.size, 0)
             fits = len(lines) if len(lines) <= room else lines.rfind(b"\n", 0, room) + 1
@@ -117,7 +117,7 @@ class Segments:
             lines = lines[fits:]
 
     def trim(self) -> None:
-        """Remove whatever lies beyond the last line that was written whole."""
+        """Remove everything after the last complete line."""
         for segment, path in segments_of(self.folder, self.stem):
             if segment > self.segment:
                 path.unlink()
@@ -128,10 +128,9 @@ class Segments:
                 self._unsynced.add(self.segment)
 
     def snapshot(self) -> Position:
-        """Return the position, once all before it is on the disk; let go of old segments.
+        """Return the position, once all earlier lines are on the disk; remove old segments.
 
-        The store may yet fall back on the snapshot before this one, so that what that one
-        needs stays.
+        The store may fall back on the snapshot before this one, so that its segments stay.
         """
         if self.durable:
             for segment in sorted(self._unsynced):
@@ -151,7 +150,7 @@ class Segments:
         return self.segment, self.size
 
     def _drop(self, needed: int) -> None:
-        """Let go of the segments before one; what cannot be removed stays, and is no fault."""
+        """Remove the segments before one; a failure is noted in `unkept`, and the segment stays."""
         for segment in range(self._oldest, needed):
             try:
                 segment_path(self.folder, self.stem, segment).unlink(missing_ok=True)
@@ -160,7 +159,7 @@ class Segments:
         self._oldest = max(self._oldest, needed)
 
     def paths(self) -> list[Path]:
-        """Return the segments that are kept, oldest first."""
+        """Return the kept segments, oldest first."""
         segments = range(self._oldest, self.segment + 1)
         return [segment_path(self.folder, self.stem, segment) for segment in segments]
 
@@ -177,7 +176,7 @@ class Segments:
         try:
             with open_file(self.path, os.O_RDWR) as file:
                 if file.seek(0, os.SEEK_END) != self.size:
-                    raise OSError(0, "changed by another hand")
+                    raise OSError(0, "changed by another program")
                 rest = memoryview(lines)
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -188,5 +187,5 @@ class Segments:
 
 
 def _has(path: Path, size: int) -> bool:
-    """Whether a file has at least so many bytes."""
+    """Whether a file has at least `size` bytes."""
     return path.is_file() and path.stat().st_size >= size

@@ -1,4 +1,4 @@
-"""What a run says of itself: `run.json`, with the account of every event."""
+"""Parts of `run.json`: the account of every event, hashes, versions and usage."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from operators.records import Packet
 from operators.types import ENDS, State
 
 _STARTED = time.monotonic()
-NAMES = 256
+MAX_SOURCES = 256
 _PACKAGES = ("numpy", "scipy", "bytewax", "msgspec")
 
 
 class Account:
-    """How many events came and where each ended: in all, and by source.
+    """Counts of received events and of their ends: in total, and by source.
 
-    The first 256 sources are counted by name, all others under `*`, and what names no source
-    under `?`. Counts go on where `state` left them.
+    The first 256 sources are counted by name, all others under `*`, and events without a source
+    under `?`. Counts continue from `state`.
     """
 
     def __init__(self, state: State | None = None) -> None:
         self.by_source: dict[str, dict[str, int]] = state["by_source"] if state else {}
 
     def add(self, packet: Packet) -> None:
-        """Count what a packet says."""
+        """Add the ends of a packet."""
         for ends in packet.ends:
             name = ends.source or "?"
-            if name not in self.by_source and len(self.by_source) >= NAMES:
+            if name not in self.by_source and len(self.by_source) >= MAX_SOURCES:
                 name = "*"
             counts = self.by_source.setdefault(name, dict.fromkeys(ENDS, 0))
             counts[ends.end] += len(ends.watermark)
@@ -49,7 +49,7 @@ class Account:
         return {end: sum(c[end] for c in self.by_source.values()) for end in ENDS}
 
     def balanced(self) -> bool:
-        """Whether each event that came has one end."""
+        """Whether each received event has one end."""
         total = self.total()
         return total["received"] == sum(total.values()) - total["received"]
 
@@ -79,13 +79,13 @@ class Digests:
 
 @cache
 def versions() -> dict[str, str | None]:
-    """Return the versions of what the numbers depend on, without importing any of it."""
+    """Return the versions of the packages that affect the numbers, without importing them."""
     found = {name: _version(name) for name in _PACKAGES}
     return {"python": platform.python_version(), **found, "lumen": _own_version()}
 
 
 def usage(events: int) -> dict[str, float | None]:
-    """Return what this process has taken: wall and CPU seconds, speed, peak memory.
+    """Return the usage of this process: wall and CPU seconds, speed, peak memory.
 
     Parameters
     ----------
@@ -103,13 +103,13 @@ def usage(events: int) -> dict[str, float | None]:
 
 
 def write_run(path: Path, run: dict[str, Any], access: Access = PRIVATE) -> None:
-    """Write the file whole or not at all."""
+    """Write the file atomically."""
     text = msgspec.json.format(msgspec.json.encode(run), indent=2)
     write_whole(path, inert_json(text) + b"\n", access)
 
 
 def _age_s() -> float:
-    """Return how long this process has run; where that is unknown, how long this module."""
+    """Return the age of this process (s); where unknown, the time since the import."""
     since_import = time.monotonic() - _STARTED
     try:
         ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
@@ -127,7 +127,7 @@ def _version(name: str) -> str | None:
 
 
 def _own_version() -> str | None:
-    """Return the version of the tree that runs; it need not be installed."""
+    """Return the version of the running tree, installed or not."""
     project = Path(__file__).parents[2] / "pyproject.toml"
     try:
         return str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])

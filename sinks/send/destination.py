@@ -1,8 +1,8 @@
-"""What can be played: an OSC destination, a MIDI port.
+"""Destinations of `send`: an OSC address, a MIDI port.
 
-OSC 1.0 (Wright 2002): a message a value, one float32 each. MIDI 1.0: what a key says of a device
-that is heard, it says of one that is played: `cc/1/74`, `note/1/60` and so on. A note ends when
-its `<note>/length` (s) is over, else with the next of its kind, and with the run in any case.
+OSC 1.0 (Wright 2002): one message a value, one float32 each. MIDI 1.0: a key has the same meaning
+as for a MIDI input, such as `cc/1/74` and `note/1/60`. A note ends after its `<note>/length` (s),
+else with the next note of its key, and at the latest with the run.
 """
 
 from __future__ import annotations
@@ -13,37 +13,36 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Protocol
 
-_LARGEST = 3.4028234663852886e38
-"""Of float32."""
+_MAX_FLOAT32 = 3.4028234663852886e38
 _STATUS = {"note": 0x90, "cc": 0xB0, "pressure": 0xD0, "program": 0xC0, "pitch": 0xE0}
-_OF_NOTE = 0xA0
-"""Pressure of one note."""
+_NOTE_PRESSURE = 0xA0
+"""Status of the pressure of one note."""
 
 
 class OutputDevice(Protocol):
-    """A destination. Whatever fails is an OSError; then it is opened again."""
+    """A destination. A failure is an OSError; the destination is then opened again."""
 
     def open(self) -> str:
-        """Get ready; return what is played to."""
+        """Get ready; return a description of the connection."""
 
     def there(self) -> bool:
-        """Whether it can still be played."""
+        """Whether the destination still exists."""
 
     def play(self, values: Mapping[str, float], now: float) -> None:
-        """Play finite values by address or controller."""
+        """Send finite values by address or controller."""
 
     def rest(self, now: float) -> float:
-        """End the notes whose time has come; return when the next one ends, inf without."""
+        """End the notes that are due; return the time of the next end, inf without one."""
 
     def release(self) -> None:
-        """Let go of it for now, with nothing left sounding."""
+        """Disconnect for now, with all notes ended."""
 
     def close(self) -> None:
-        """Let go of it for good."""
+        """Disconnect for good."""
 
 
 class MidiPort(Protocol):
-    """A MIDI output, as `sources.midi.port.Port` is one."""
+    """A MIDI output, such as `sources.midi.port.Port`."""
 
     facts: tuple[str, ...]
 
@@ -51,20 +50,20 @@ class MidiPort(Protocol):
         """Connect."""
 
     def there(self) -> bool:
-        """Whether what it is connected to still exists."""
+        """Whether the connected device still exists."""
 
     def send(self, message: Sequence[int]) -> None:
-        """Play one message."""
+        """Send one message."""
 
     def release(self) -> None:
         """Disconnect."""
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Release all resources."""
 
 
 class OscOutput:
-    """An OSC destination `host:port` over UDP: what nobody receives is gone."""
+    """An OSC destination `host:port` over UDP: messages without a receiver are lost."""
 
     def __init__(self, to: str) -> None:
         self._to = to
@@ -72,7 +71,7 @@ class OscOutput:
         self._address: tuple[str, int] | tuple[str, int, int, int] | None = None
 
     def open(self) -> str:
-        """Look up the host, and make a socket that never waits."""
+        """Resolve the host, and open a non-blocking socket."""
         host, _, port = self._to.rpartition(":")
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)
         family, kind, protocol, _, address = found[0]
@@ -83,11 +82,11 @@ class OscOutput:
         return f"udp {self._to}"
 
     def there(self) -> bool:
-        """Whether there is a socket."""
+        """Whether a socket is open."""
         return self._socket is not None
 
     def play(self, values: Mapping[str, float], now: float) -> None:
-        """Send a message a value."""
+        """Send one message a value."""
         assert self._socket is not None
         assert self._address is not None
         for address, value in values.items():
@@ -97,7 +96,7 @@ class OscOutput:
                 return
 
     def rest(self, now: float) -> float:
-        """Return that nothing sounds."""
+        """Return inf: OSC has no notes to end."""
         return inf
 
     def release(self) -> None:
@@ -117,7 +116,7 @@ class MidiOutput:
     Parameters
     ----------
     keys : collection of str
-        All that may be played.
+        All keys that may be sent.
     port : MidiPort
     """
 
@@ -125,32 +124,32 @@ class MidiOutput:
         self._timed = {key.removesuffix("/length") for key in keys if key.endswith("/length")}
         self._port = port
         self._ends: dict[str, float] = {}
-        self._said: dict[str, Sequence[int]] = {}
+        self._last_message: dict[str, Sequence[int]] = {}
 
     def open(self) -> str:
-        """Connect the port; nothing sounds on it yet."""
+        """Connect the port; no note is on after it."""
         self._port.open()
-        self._ends, self._said = {}, {}
+        self._ends, self._last_message = {}, {}
         return ", ".join(self._port.facts)
 
     def there(self) -> bool:
-        """Whether what the port is connected to still exists."""
+        """Whether the connected device still exists."""
         return self._port.there()
 
     def play(self, values: Mapping[str, float], now: float) -> None:
-        """Play notes; of controllers only what has changed."""
+        """Send notes, and the controllers that have changed."""
         for key, value in values.items():
             if key.startswith("note/"):
                 if not key.endswith("/length"):
                     self._note(key, value, values.get(f"{key}/length"), now)
                 continue
             message = encoded(key, value)
-            if message != self._said.get(key):
+            if message != self._last_message.get(key):
                 self._port.send(message)
-                self._said[key] = message
+                self._last_message[key] = message
 
     def rest(self, now: float) -> float:
-        """End the notes whose time has come; return when the next one ends."""
+        """End the notes that are due; return the time of the next end."""
         for key in [key for key, end in self._ends.items() if end <= now]:
             self._end(key)
         return min(self._ends.values(), default=inf)
@@ -159,18 +158,18 @@ class MidiOutput:
         """End all notes, and disconnect."""
         try:
             self.rest(inf)
-        except OSError:  # it went before us
+        except OSError:  # the device was removed before
             pass
         self._port.release()
 
     def close(self) -> None:
-        """End all notes, and leave nothing behind."""
+        """End all notes, and release all resources."""
         self.release()
         self._port.close()
 
     def _note(self, key: str, velocity: float, length: float | None, now: float) -> None:
         if key in self._timed and length is None:
-            return  # how long it would sound is not known
+            return  # its length is unknown
         message = encoded(key, velocity)
         if key in self._ends:
             self._end(key)
@@ -186,16 +185,16 @@ class MidiOutput:
 def packed(address: str, value: float) -> bytes:
     """Return an OSC message of one float."""
     text = address.encode("ascii")
-    number = struct.pack(">f", min(max(value, -_LARGEST), _LARGEST))
+    number = struct.pack(">f", min(max(value, -_MAX_FLOAT32), _MAX_FLOAT32))
     return text + bytes(4 - len(text) % 4) + b",f\0\0" + number
 
 
 def encoded(key: str, value: float) -> list[int]:
-    """Return a MIDI message: the nearest value that there is."""
+    """Return a MIDI message with the nearest value in range."""
     name, channel, *number = key.split("/")
-    status = _OF_NOTE if name == "pressure" and number else _STATUS[name]
+    status = _NOTE_PRESSURE if name == "pressure" and number else _STATUS[name]
     start = [status + int(channel) - 1, *map(int, number)]
     if name == "pitch":
-        bent = round(min(max(value, -8192), 8191)) + 8192
-        return [*start, bent & 0x7F, bent >> 7]
+        bend = round(min(max(value, -8192), 8191)) + 8192  # 14 bits, the low seven first
+        return [*start, bend & 0x7F, bend >> 7]
     return [*start, round(min(max(value, 0), 127))]

@@ -1,20 +1,20 @@
-"""Outputs to play with: expressions over the newest tick, as OSC messages or MIDI.
+"""Outputs of a run as OSC messages or MIDI: expressions over the newest tick.
 
-The flow works the values out and leaves the newest of them at a player's door; the player, a
-thread a destination, sends at most `rate_hz` times a second by the machine's own clock, so that
-the rhythm is even whatever the grid is. It never waits for anybody: what is newer replaces what
-was not sent yet. Null is not sent.
+The flow evaluates the expressions and hands the newest values to one worker a destination. The
+worker, a thread, sends at most `rate_hz` times a second by the host's clock, so that the rhythm
+is even for any grid. It never waits for the flow: newer values replace those not sent yet. Null
+is not sent.
 
-OSC goes out `rate_hz` times a second however late ticks are: the newest values stand, and are sent
-again, for `STANDS_S` or two ticks at most. A flow that hangs longer is silent. Its player is a
-process of its own (sinks/send/send_process.py): on a machine that is too busy a thread would wait for the
-flow's. Over MIDI a note is played once and a controller when it changes, so that nothing is to be
-sent again.
+OSC is sent `rate_hz` times a second even where ticks are late: the newest values are repeated for
+`REPEAT_S` or two ticks, the longer of the two. A flow that hangs longer is silent. The OSC worker
+is a process of its own (sinks/send/send_process.py): on an overloaded machine a thread would wait
+for the flow's thread. MIDI sends a note once, and a controller when it changes, so that nothing
+is repeated.
 
-Played are live runs, and replays that go at a speed; what is worked out as fast as it goes has no
-rhythm and is not played. A run gone on with plays on from its newest tick.
+Live runs are sent, and replays with a speed. A replay at speed 0 has no rhythm and is not sent. A
+resumed run sends from its newest tick on.
 
-Cost: the expressions once a packet. State: that of their windows; it is not kept over a stop.
+Cost: the expressions once a packet. State: that of their windows; it is lost at a stop.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from sinks.send.destination import MidiOutput, MidiPort
 from sinks.send.send_process import SendProcess
 from sinks.send.send_worker import SendWorker
 
-STANDS_S = 5.0
-"""For so long the newest values are sent again while nothing newer is there."""
+REPEAT_S = 5.0
+"""Duration for which the newest values are repeated while no newer ones exist."""
 
 
-class Score:
-    """What a destination is to be told of each tick.
+class ExpressionMap:
+    """The values of one destination at each tick.
 
     Parameters
     ----------
@@ -50,21 +50,21 @@ class Score:
     def __init__(self, destination: Destination, plan: Plan) -> None:
         self._readable = readable(plan)
         self._tick_hz = plan.tick_hz
-        self._voices = {
+        self._expressions = {
             key: compile_expression(text, self._readable, logical=False)
             for key, text in destination.map.items()
         }
-        self._carried: dict[str, State] = {}
+        self._states: dict[str, State] = {}
 
     def values(self, fused: Fused) -> dict[str, float]:
         """Return the values at the newest tick, without those that are unknown."""
         first = floor(float(fused.ts[0]) * self._tick_hz + 0.5)
         ticks = range(first, first + len(fused))
         values = {}
-        for key, voice in self._voices.items():
-            columns = {name: self._readable[name].of(fused) for name in voice.names}
-            result, self._carried[key] = voice.evaluate(
-                columns, ticks, self._tick_hz, self._carried.get(key)
+        for key, expression in self._expressions.items():
+            columns = {name: self._readable[name].of(fused) for name in expression.names}
+            result, self._states[key] = expression.evaluate(
+                columns, ticks, self._tick_hz, self._states.get(key)
             )
             if isfinite(newest := float(result[-1])):
                 values[key] = newest
@@ -72,40 +72,59 @@ class Score:
 
 
 class Send:
-    """All destinations of a run.
+    """The consumer that sends: all destinations of a run.
 
     Parameters
     ----------
     config : Config
     port : callable
-        What makes a MIDI port out of its name, and of whether it is virtual.
+        Makes a MIDI port from its name and from whether it is virtual.
     """
+
+    missed = 0
 
     def __init__(self, config: Config, port: Callable[[str, bool], MidiPort]) -> None:
         plan = config.plan()
-        self._parts = [(Score(each, plan), _player(each, plan, port)) for each in config.send]
+        self._rig: str | None = None
+        self._parts = [
+            (ExpressionMap(each, plan), _worker(each, plan, port)) for each in config.send
+        ]
 
-    def start(self) -> None:
-        """Begin to play; what sounds ends with the process too, if nobody stops it before."""
+    def start(self, rig: str | None = None) -> None:
+        """Start the workers; notes end with the process even without a `stop`.
+
+        Parameters
+        ----------
+        rig : str, optional
+            The rig whose ticks are sent; all packets where it is left out.
+        """
+        self._rig = rig
         atexit.register(self.stop)
-        for _, player in self._parts:
-            player.start()
+        for _, worker in self._parts:
+            worker.start()
 
-    def tell(self, packet: Packet) -> None:
-        """Play what a packet brought."""
-        if packet.fused is not None and len(packet.fused):
-            for score, player in self._parts:
-                player.put(score.values(packet.fused))
+    def consume(self, packets: list[Packet]) -> None:
+        """Send the newest values of each packet."""
+        for packet in packets:
+            if self._rig is not None and packet.rig != self._rig:
+                continue
+            if packet.fused is not None and len(packet.fused):
+                for expressions, worker in self._parts:
+                    worker.put(expressions.values(packet.fused))
+
+    def abort(self) -> None:
+        """End all notes."""
+        self.stop()
 
     def stop(self) -> None:
-        """End what sounds; may be called twice."""
+        """End all notes and stop the workers; may be called twice."""
         atexit.unregister(self.stop)
-        for _, player in self._parts:
-            player.stop()
+        for _, worker in self._parts:
+            worker.stop()
 
 
 def played(config: Config, port: Callable[[str, bool], MidiPort]) -> Send | None:
-    """Return what is to be played in a run, if anything is."""
+    """Return the destinations of a run, None where nothing is to be sent."""
     if not config.send:
         return None
     if all(isinstance(s, FileStream) and s.speed == 0 and not s.follow for s in config.streams):
@@ -114,13 +133,13 @@ def played(config: Config, port: Callable[[str, bool], MidiPort]) -> Send | None
     return Send(config, port)
 
 
-def _player(
+def _worker(
     destination: OscDestination | MidiDestination,
     plan: Plan,
     port: Callable[[str, bool], MidiPort],
 ) -> SendWorker | SendProcess:
     name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
-        return SendProcess(name, rate_hz, destination.to, max(STANDS_S, 2 / plan.tick_hz))
+        return SendProcess(name, rate_hz, destination.to, max(REPEAT_S, 2 / plan.tick_hz))
     made = port(destination.to, destination.virtual)
     return SendWorker(name, rate_hz, MidiOutput(list(destination.map), made))

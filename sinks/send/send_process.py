@@ -1,12 +1,13 @@
-"""A player of OSC in a process of its own, and the run's end of the pipe to it.
+"""The OSC worker in a process of its own, and the run's end of the pipe to it.
 
-A thread beside a flow gets the interpreter only when the flow's thread has the processor and lets
-go; on a machine that is too busy that is too seldom for an even rhythm. A process of one thread
-that mostly sleeps holds its rate where the flow falls behind: exactly where it may have real-time
-priority (`ulimit -r`, as audio programs have it, or root), else as well as the scheduler lets it.
+A thread beside the flow gets the interpreter only when the flow's thread releases it. On an
+overloaded machine that is too seldom for an even rhythm. A process of one thread that mostly
+sleeps holds its rate where the flow falls behind. The rate is exact with real-time priority
+(`ulimit -r`, as audio programs have it, or root); else it depends on the scheduler.
 
-Each line on the pipe is a JSON object of the newest values by address. The pipe's end ends it, so
-that it never outlives the run. A line that does not fit into the pipe replaces those that wait.
+Each line on the pipe is a JSON object of the newest values by address. The process ends at the
+end of the pipe, so that it never outlives the run. A line that does not fit into the pipe replaces
+the waiting one.
 
 Cost: 10 MiB, and one write a packet. State: the newest values.
 """
@@ -31,14 +32,14 @@ from sinks.send.send_worker import SendWorker
 
 _ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that the package lies in: the checkout, or `site-packages`."""
-_AGAIN_S = 1.0
+_RESTART_S = 1.0
 _END_S = 2.0
 _READ = 1 << 16
 _NICE = -10
 
 
 class SendProcess:
-    """The run's end.
+    """The run's end of the pipe.
 
     Parameters
     ----------
@@ -46,13 +47,13 @@ class SendProcess:
     rate_hz : float
     to : str
         `host:port`.
-    stands_s : float
+    repeat_s : float
         As of `SendWorker`.
     """
 
-    def __init__(self, name: str, rate_hz: float, to: str, stands_s: float) -> None:
+    def __init__(self, name: str, rate_hz: float, to: str, repeat_s: float) -> None:
         self.name = name
-        self._arguments = (name, repr(rate_hz), to, repr(stands_s))
+        self._arguments = (name, repr(rate_hz), to, repr(repeat_s))
         self._process: subprocess.Popen[bytes] | None = None
         self._begun = -inf
         self._rest = b""
@@ -63,9 +64,11 @@ class SendProcess:
         self._begun = time.monotonic()
         self._process = subprocess.Popen(
             (sys.executable, "-S", "-P", "-m", __name__, *self._arguments),
-            stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
-        )  # fmt: skip
+        )
         assert self._process.stdin is not None
         os.set_blocking(self._process.stdin.fileno(), False)
         self._rest = b""
@@ -73,21 +76,21 @@ class SendProcess:
         self._relay.start()
 
     def put(self, values: dict[str, float]) -> None:
-        """Let these be what is played next; never waits."""
+        """Replace the values to send next; never waits."""
         if self._process is None:
             return
         self._line = json.dumps(values).encode() + b"\n"
         try:
             self._write()
-        except OSError:  # it was ended by somebody else
-            if time.monotonic() - self._begun >= _AGAIN_S:
+        except OSError:  # the process was killed
+            if time.monotonic() - self._begun >= _RESTART_S:
                 self._end()
                 self.start()
                 with suppress(OSError):
                     self._write()
 
     def _write(self) -> None:
-        """Write the rest of a line that was begun, then the newest one, as far as there is room."""
+        """Write the rest of a begun line, then the newest one, as far as the pipe has room."""
         assert self._process is not None
         assert self._process.stdin is not None
         while data := self._rest or self._line:
@@ -99,7 +102,7 @@ class SendProcess:
             self._rest = data[written:]
 
     def stop(self) -> None:
-        """End it; may be called twice."""
+        """End the process; may be called twice."""
         if self._process is not None:
             self._end()
             self._process = None
@@ -119,18 +122,18 @@ class SendProcess:
 
 
 def _relay(lines: IO[bytes]) -> None:
-    """Pass the player's lines on: this process knows where its standard error is just now."""
+    """Copy the worker's lines to this process's standard error, which may be replaced."""
     with lines:
         for line in lines:
             with suppress(OSError, ValueError):
                 sys.stderr.write(line.decode("utf-8", "replace"))
 
 
-class Piped(SendWorker):
-    """The player at the other end: it waits on the pipe instead of a lock."""
+class PipedWorker(SendWorker):
+    """The worker at the other end: it waits on the pipe instead of a lock."""
 
-    def __init__(self, name: str, rate_hz: float, to: str, stands_s: float, pipe: int) -> None:
-        super().__init__(name, rate_hz, OscOutput(to), stands_s)
+    def __init__(self, name: str, rate_hz: float, to: str, repeat_s: float, pipe: int) -> None:
+        super().__init__(name, rate_hz, OscOutput(to), repeat_s)
         self._pipe = pipe
         self._rest = b""
 
@@ -139,7 +142,7 @@ class Piped(SendWorker):
         return super()._next(due, ends)
 
     def _wait(self, seconds: float) -> None:
-        """Read what the pipe has, for so long at most; its end is that of the player."""
+        """Read the pipe, waiting at most this long (s); the worker stops at its end."""
         if not select.select([self._pipe], [], [], max(seconds, 0.0))[0]:
             return
         data = os.read(self._pipe, _READ)
@@ -149,8 +152,8 @@ class Piped(SendWorker):
             self.put(json.loads(lines[-1]))
 
 
-def _hurry() -> None:
-    """Go before what is not urgent, as far as this machine allows it."""
+def _raise_priority() -> None:
+    """Raise this process's priority, as far as the system allows it."""
     with suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         return
@@ -159,13 +162,13 @@ def _hurry() -> None:
 
 
 def main() -> None:
-    """Play the newest line of standard input until its end."""
-    # A signal to the group or the unit means the run, which ends the pipe when it is done.
+    """Send the newest line of standard input until its end."""
+    # A signal to the process group or unit is for the run, which closes the pipe at its end.
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, signal.SIG_IGN)
-    _hurry()
-    name, rate_hz, to, stands_s = sys.argv[1:]
-    Piped(name, float(rate_hz), to, float(stands_s), sys.stdin.fileno()).run()
+    _raise_priority()
+    name, rate_hz, to, repeat_s = sys.argv[1:]
+    PipedWorker(name, float(rate_hz), to, float(repeat_s), sys.stdin.fileno()).run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The thread that plays one destination, at a rate of its own.
+"""The thread that sends to one destination, at its own rate.
 
-It takes standard library alone: it runs in the run's process (MIDI) or in one of its own (OSC).
+It uses the standard library alone: it runs in the run's process (MIDI) or in one of its own (OSC).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 4.0
 
 
 class SendWorker:
-    """The thread that plays one destination.
+    """The thread that sends to one destination.
 
     Parameters
     ----------
     name : str
     rate_hz : float
-    instrument : Instrument
-    stands_s : float
-        For so long values are played again while there are no newer ones; 0: they are played once.
+    device : OutputDevice
+    repeat_s : float
+        Duration for which values are repeated while no newer ones exist; 0: they are sent once.
     """
 
     def __init__(
-        self, name: str, rate_hz: float, instrument: OutputDevice, stands_s: float = 0.0
+        self, name: str, rate_hz: float, device: OutputDevice, repeat_s: float = 0.0
     ) -> None:
         self.name = name
         self._period = 1 / rate_hz
-        self._instrument = instrument
-        self._stands_s = stands_s
+        self._device = device
+        self._repeat_s = repeat_s
         self._changed = threading.Condition()
         self._newest: dict[str, float] = {}
         self._fresh = False
@@ -46,20 +46,20 @@ class SendWorker:
         self._thread = threading.Thread(target=self.run, name=f"send {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to play."""
+        """Start the thread."""
         self._thread.start()
 
     def put(self, values: dict[str, float]) -> None:
-        """Let these be what is played next; none end what is played again and again."""
-        if not values and not self._stands_s:
+        """Replace the values to send next; an empty dict ends a repetition."""
+        if not values and not self._repeat_s:
             return
         with self._changed:
             self._newest, self._fresh = values, True
-            self._until = time.monotonic() + self._stands_s
+            self._until = time.monotonic() + self._repeat_s
             self._changed.notify()
 
     def stop(self) -> None:
-        """End what sounds."""
+        """End all notes and the thread."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -67,11 +67,11 @@ class SendWorker:
             self._thread.join(2.0)
 
     def run(self) -> None:
-        """Play until the end; `start` does so in a thread."""
+        """Send until the end; `start` does so in a thread."""
         try:
             self._play()
-        finally:  # whatever ends this thread, nothing is left sounding
-            self._instrument.close()
+        finally:  # every exit of this thread ends all notes
+            self._device.close()
 
     def _play(self) -> None:
         due, ends = -inf, inf
@@ -84,60 +84,61 @@ class SendWorker:
                 if values:
                     # Even on average, and never two at once after a gap.
                     due = max(due + self._period, now + self._period / 2)
-                    self._instrument.play(values, now)
-                ends = self._instrument.rest(now)
+                    self._device.play(values, now)
+                ends = self._device.rest(now)
             except OSError as error:
-                self._turn(False, str(error))
+                self._set_up(False, str(error))
 
     def _next(self, due: float, ends: float) -> dict[str, float] | None:
-        """Return what is to be played once it is due; nothing at times; None at the end."""
+        """Return the values that are due; an empty dict after a wait; None at the end."""
         with self._changed:
             started = now = time.monotonic()
             while not self._stopped and now < min(ends, started + _POLL_S):
-                there = self._there(now)
-                if there and now >= due:
+                pending = self._pending(now)
+                if pending and now >= due:
                     break
-                wake = min(ends, started + _POLL_S, due if there else inf)
+                wake = min(ends, started + _POLL_S, due if pending else inf)
                 self._wait(wake - now)
                 now = time.monotonic()
             if self._stopped:
                 return None
-            if now < due or not self._there(now):
+            if now < due or not self._pending(now):
                 return {}
             self._fresh = False
             return self._newest
 
     def _wait(self, seconds: float) -> None:
-        """Wait until something has changed, for so long at most."""
+        """Wait for a change, for at most this long (s)."""
         self._changed.wait(seconds)
 
-    def _there(self, now: float) -> bool:
-        """Whether there is anything to play: new, or standing still."""
+    def _pending(self, now: float) -> bool:
+        """Whether values wait to be sent: new ones, or ones to repeat."""
         return bool(self._newest) and (self._fresh or now < self._until)
 
     def _ready(self, now: float) -> bool:
-        """Whether the instrument can be played; if not, try to open it, ever more seldom."""
+        """Whether the device is open; if not, try to open it, with growing pauses."""
         if self._up and now >= self._again:
             self._again = now + _POLL_S
-            if not self._instrument.there():
-                self._turn(False, "it is gone")
+            if not self._device.there():
+                self._set_up(False, "it is gone")
         if self._up or now < self._again:
             return bool(self._up)
         try:
-            to = self._instrument.open()
+            to = self._device.open()
         except OSError as error:
-            self._turn(False, str(error))
+            self._set_up(False, str(error))
             self._again = now + self._pause
             self._pause = min(2 * self._pause, _MAX_PAUSE_S)
             return False
         self._again, self._pause = now + _POLL_S, _FIRST_PAUSE_S
-        self._turn(True, to)
+        self._set_up(True, to)
         return True
 
-    def _turn(self, up: bool, why: str) -> None:
+    def _set_up(self, up: bool, why: str) -> None:
         if up != self._up:
-            said = "plays" if up else "is silent"
-            sys.stderr.write(f"lumen: {self.name} {said}: {why}\n")  # whole, among other threads'
+            state = "plays" if up else "is silent"
+            # One write, so that lines of other threads do not cut it.
+            sys.stderr.write(f"lumen: {self.name} {state}: {why}\n")
         if self._up and not up:
-            self._instrument.release()
+            self._device.release()
         self._up = up

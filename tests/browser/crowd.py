@@ -54,11 +54,11 @@ class Crowd:
         ends = tuple(
             x for c in NAMES for end_ in _ENDS for x in events(c.partition(":")[0], 12345, end_, c)
         )
-        board.tell([packet(_ticks(int(self.began)), sync=sync, ends=ends)])
+        board.update([packet(_ticks(int(self.began)), sync=sync, ends=ends)])
         for k in range(2 * FLAPS):
             state = "live" if k % 2 else "stale"
             line = report(NAMES[0], ts=end - FLAPS + k / 2, why="state", **_WIDE, state=state)
-            board.tell([packet(sync=(line,))])
+            board.update([packet(sync=(line,))])
         port = free_port()
         self._server = Server(ExporterConfig(http_port=port), board, str)
         self._server.start()

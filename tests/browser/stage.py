@@ -1,4 +1,4 @@
-"""A stage on which the live page is seen: a board that is told a show, served as in a run.
+"""A stage for the live page: a live state that is updated with a show, served as in a run.
 
 Three channels measure one movement, 100 ticks a second. Directions (`become`, `step`, ...) hold
 from the next tick on.
@@ -46,7 +46,7 @@ class Stage:
     live : bool
         The streams are live, or else a recording's.
     before_s : int
-        What has been told when the curtain rises (s).
+        Time of the show before the page is opened (s).
     rigs : tuple of str
         All of them; `stage` is the one that plays.
     """
@@ -140,7 +140,7 @@ class Stage:
             ts=self._now, rig="stage", rule=rule, kind="risk", state=state, severity="warn",
             risk="the streams drift apart", action=None, quote=None, facts={}, since=self._now,
         )  # fmt: skip
-        self.board.tell([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
+        self.board.update([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
 
     @property
     def _now(self) -> float:
@@ -169,7 +169,7 @@ class Stage:
             fused = self._fused(k)
         packet = Packet("stage", self._now, False, np.zeros(1), fused=fused, sync=tuple(sync),
                         ends=tuple(ends))  # fmt: skip
-        self.board.tell([packet])
+        self.board.update([packet])
 
     def _fused(self, k: int) -> Fused:
         ts = (self._told + np.arange(k)) / HZ
@@ -178,9 +178,9 @@ class Stage:
         weights = _PRIOR * here
         weights = weights / max(weights.sum(), 1e-9)
         clean = (np.sin(ts * 1.7) + 0.55 * np.sin(ts * 0.61 + 1) + 0.3 * np.sin(ts * 4.3)) / 2 + 2
-        speak = [s not in ("stale", "lost") for s in self.states.values()]
+        present = [s not in ("stale", "lost") for s in self.states.values()]
         noise = self._rng.standard_normal((k, 3)) * [0.02, 0.09, 0.12]
-        aligned = np.where(speak, clean[:, None] + noise + [0.02, -0.015, 0.01], np.nan)
+        aligned = np.where(present, clean[:, None] + noise + [0.02, -0.015, 0.01], np.nan)
         value = (np.nan_to_num(aligned) * weights).sum(1)
         value[~here.any()] = np.nan
         ure, sensors = here[0], here[1:].any()

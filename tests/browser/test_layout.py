@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from ops.fakes.browser import TARGET, found, until
 from tests.browser.crowd import FLAPS, NAMES, Crowd
 from tests.browser.stage import CHANNELS, DESKTOP
-from tests.browser.test_page import says
+from tests.browser.test_page import shows_verdict
 
 pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)
 NARROW = {"width": 390, "height": 844}
@@ -121,10 +121,10 @@ def test_a_run_of_more_than_ten_minutes_shows_the_last_ten(begin, visit):
 def test_one_channel_alone_is_not_in_sync_and_empty_indicators_have_their_reason(begin, visit):
     stage = begin()
     page = visit(stage)
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     for channel in CHANNELS[1:]:
         stage.become(channel, "lost")
-    says(page, "Failed over")
+    shows_verdict(page, "Failed over")
     until(page, "document.querySelector('.gauge[data-level=none] .budget')")
     assert "In sync" not in page.inner_text("body") + page.title()
     assert page.inner_text("#bound") == "not compared"
@@ -135,15 +135,15 @@ def test_one_channel_alone_is_not_in_sync_and_empty_indicators_have_their_reason
 
 
 @pytest.mark.parametrize("way", ["hangs", "is gone"])
-def test_figures_that_are_old_are_dimmed_and_can_still_be_read(begin, visit, way):
+def test_old_values_are_dimmed_and_readable(begin, visit, way):
     stage = begin()
     page = visit(stage)
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     shown = ("#bound", ".signal .value", ".gauge .value", "tr.channel th")
     colour = "name => getComputedStyle(document.querySelector(name)).color"
     fresh = {name: page.evaluate(colour, name) for name in shown}
     (stage.freeze if way == "hangs" else stage.close)()
-    says(page, "No fresh data" if way == "hangs" else "No answer")
+    shows_verdict(page, "No fresh data" if way == "hangs" else "No answer")
     until(page, "document.body.dataset.old === 'true'")
     for name in shown:
         assert page.evaluate(colour, name) != fresh[name], name

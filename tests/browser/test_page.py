@@ -1,4 +1,4 @@
-"""The live page in a real browser, over a board that is told a show."""
+"""The live page in a real browser, over a live state that is updated with a show."""
 
 import re
 import time
@@ -19,7 +19,7 @@ INK = """() => {
 """How many pixels of the first chart are not blank."""
 
 
-def says(page, head, text=""):
+def shows_verdict(page, head, text=""):
     until(
         page,
         "([head, text]) => document.querySelector('#head').textContent.startsWith(head)"
@@ -60,11 +60,11 @@ def test_there_is_a_picture_within_a_second_and_a_half(stage, visit):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_everybody_can_use_it(stage, visit, scene):
+def test_the_page_has_no_accessibility_fault(stage, visit, scene):
     direct, head = SCENES[scene]
     page = visit(stage)
     direct(stage)
-    says(page, head)
+    shows_verdict(page, head)
     for viewport in (DESKTOP, PHONE):
         for light in ("light", "dark"):
             page.set_viewport_size(viewport)
@@ -81,33 +81,33 @@ def test_everybody_can_use_it(stage, visit, scene):
      ("not compared", "is given without an sd: type lag_sd_s"),
      ("resetting", "re-acquiring")],
 )  # fmt: skip
-def test_what_is_so_is_said_within_a_second(stage, visit, scene, text):
+def test_a_change_is_shown_within_a_second(stage, visit, scene, text):
     direct, head = SCENES[scene]
     page = visit(stage)
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     direct(stage)
     began = time.monotonic()
-    says(page, head, text)
+    shows_verdict(page, head, text)
     assert time.monotonic() - began < 2, "a second, and another for a busy machine"
     within = page.text_content("#bound")
     assert within == ("3.1\u00a0ms" if scene == "healthy" else
                       "1.2\u00a0ms" if scene == "resetting" else "not compared")  # fmt: skip
 
 
-def test_a_flow_that_hangs_is_seen(stage, visit):
+def test_a_hanging_flow_is_shown(stage, visit):
     page = visit(stage)
     stage.freeze()
-    says(page, "No fresh data", "nothing has come out for")
+    shows_verdict(page, "No fresh data", "nothing has come out for")
 
 
-def test_a_flow_that_is_gone_is_seen_and_one_that_returns_begins_anew(stage, begin, visit):
+def test_a_stopped_flow_is_shown_and_a_new_one_begins_anew(stage, begin, visit):
     page = visit(stage)
     until(page, "document.querySelectorAll('tr.channel').length === 3")
     stage.close()
-    says(page, "No answer from the flow since")
+    shows_verdict(page, "No answer from the flow since")
     begin(port=stage.port, before_s=2)
     page.locator("#note", has_text="The flow was started anew at").wait_for()
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     page.wait_for_timeout(1000)
     assert page.evaluate(INK) > 1000, "the new lines are there"
     assert page.locator("#events tbody tr").count() == 4, "what happened before is not"
@@ -162,24 +162,24 @@ def test_a_line_can_be_hidden_and_the_page_paused_by_keyboard(stage, visit):
     until(page, "shown => document.querySelector('#clock').innerText !== shown", shown)
 
 
-def test_a_listener_is_told_when_words_change_and_not_when_numbers_do(stage, visit):
+def test_a_screen_reader_gets_changes_of_text_and_none_of_numbers(stage, visit):
     page = visit(stage)
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     page.evaluate("""() => {
-      window.told = [];
-      const said = document.querySelector("#said");
-      new MutationObserver(() => window.told.push(said.textContent))
-        .observe(said, { childList: true, characterData: true, subtree: true });
+      window.announced = [];
+      const region = document.querySelector("#announcement");
+      new MutationObserver(() => window.announced.push(region.textContent))
+        .observe(region, { childList: true, characterData: true, subtree: true });
     }""")
     page.wait_for_timeout(2500)
-    assert page.evaluate("told") == []
+    assert page.evaluate("announced") == []
     failed_over(stage)
-    says(page, "Failed over")
+    shows_verdict(page, "Failed over")
     page.wait_for_timeout(2500)
-    assert len(page.evaluate("told")) == 1
+    assert len(page.evaluate("announced")) == 1
 
 
-def test_who_wants_no_motion_gets_none(stage, visit):
+def test_reduced_motion_is_respected(stage, visit):
     def drawn(page):
         page.evaluate("""() => {
           window.drawings = 0;
@@ -196,33 +196,33 @@ def test_who_wants_no_motion_gets_none(stage, visit):
     assert drawn(visit(stage)) > 20
 
 
-def test_before_the_first_tick_it_says_so(begin, visit):
+def test_the_page_waits_for_the_first_tick(begin, visit):
     page = visit(begin(before_s=0, play=False), drawn=False)
-    says(page, "Waiting for the first tick", "0 of 3 streams live")
+    shows_verdict(page, "Waiting for the first tick", "0 of 3 streams live")
     assert Axe().run(page).violations_count == 0
 
 
 def test_one_rig_is_looked_at_and_then_another(begin, visit):
     page = visit(begin(rigs=("stage", "studio")))
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     page.get_by_label("Rig").select_option("studio")
-    says(page, "Waiting for the first tick")
+    shows_verdict(page, "Waiting for the first tick")
     page.get_by_label("Rig").select_option("stage")
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     page.wait_for_timeout(600)
     assert page.evaluate(INK) > 5000, "all of its lines are back"
 
 
-def test_a_rig_that_is_gone_gives_way_to_the_one_that_is_there(begin, visit):
+def test_a_missing_rig_gives_way_to_an_existing_one(begin, visit):
     first = begin(rigs=("stage", "studio"))
     page = visit(first)
     page.get_by_label("Rig").select_option("studio")
-    says(page, "Waiting for the first tick")
+    shows_verdict(page, "Waiting for the first tick")
     first.close()
     begin(port=first.port)
-    says(page, "In sync")
+    shows_verdict(page, "In sync")
     page.errors.clear()  # that nobody answered for a moment
 
 
 def test_a_recording_is_shown_too(begin, visit):
-    says(visit(begin(live=False)), "In sync")
+    shows_verdict(visit(begin(live=False)), "In sync")

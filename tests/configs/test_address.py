@@ -44,7 +44,7 @@ def faults(tmp_path: Path, *streams: str, member: str = "a:/x") -> str:
         ('"tcp://[::1]:9000"', (True, "::1", 9000)),
     ],
 )
-def test_an_address_is_taken_as_people_write_it(
+def test_each_form_of_an_address_is_accepted(
     tmp_path: Path, written: str, parts: tuple[bool, str, int]
 ) -> None:
     (stream,) = checked(tmp_path, f"addr: {written}")
@@ -52,10 +52,10 @@ def test_an_address_is_taken_as_people_write_it(
 
 
 @pytest.mark.parametrize("written", ["0", "70000", '"9000"', '"udp://a:9000"', '"a b:9000"', "no"])
-def test_what_is_no_address_is_refused_in_words(tmp_path: Path, written: str) -> None:
-    said = faults(tmp_path, f"addr: {written}")
-    assert "tcp://0.0.0.0:9000" in said
-    assert "^" not in said
+def test_an_invalid_address_is_refused_in_words(tmp_path: Path, written: str) -> None:
+    text = faults(tmp_path, f"addr: {written}")
+    assert "tcp://0.0.0.0:9000" in text
+    assert "^" not in text
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_timetags_are_judged_unless_they_are_to_be_used_or_ignored(tmp_path: Pat
     assert load(tmp_path / "c.yaml").config.plan().timetags == {"a", "d@10.0.0.7"}
 
 
-def test_a_tapes_replay_judges_them_as_the_run_did(tmp_path: Path) -> None:
+def test_the_replay_of_a_tape_judges_timetags_as_the_run_did(tmp_path: Path) -> None:
     for folder in ("tape", "folder"):
         (tmp_path / folder).mkdir()
     (tmp_path / "tape" / "tape.json").write_text("{}")

@@ -58,11 +58,11 @@ def test_the_variance_is_that_of_the_errors(size: F64, band: float) -> None:
     assert 0.65 < np.mean(z) < 1.4
 
 
-def test_segments_at_rest_tell_nothing() -> None:
+def test_constant_segments_have_no_weight() -> None:
     size = np.repeat([0.02, 3.0, 0.02, 0.02, 0.02], 8)
     _, var = readings(size, 1)
-    told = np.sort(1 / var)[::-1]
-    assert told[: len(told) // 4].sum() > 0.95 * told.sum()
+    precision = np.sort(1 / var)[::-1]
+    assert precision[: len(precision) // 4].sum() > 0.95 * precision.sum()
 
 
 def test_lines_that_fold_have_no_weight() -> None:
@@ -72,7 +72,7 @@ def test_lines_that_fold_have_no_weight() -> None:
     assert (mine.line[OMEGA > TOP] == 0).all() and (mine.line[OMEGA <= TOP] > 0).all()
 
 
-def test_nothing_weighs_where_no_line_is_coherent() -> None:
+def test_weights_are_zero_without_a_coherent_line() -> None:
     still = nodes(np.ones(2), 3)
     zero = still._replace(cross=0 * still.cross)
     assert weights(zero, OMEGA, INDEPENDENT * COUNT, TOP) is None

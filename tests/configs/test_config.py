@@ -1,4 +1,4 @@
-"""A configuration: what it may say, how it is read, what is made of the old ones."""
+"""Configurations: accepted content, parsing, and upgrades of old ones."""
 
 from __future__ import annotations
 
@@ -208,13 +208,13 @@ def test_the_environment_fills_in_values_and_types() -> None:
     assert config.align.hop_s == 2.5
 
 
-def test_what_the_environment_holds_is_never_read_as_yaml() -> None:
+def test_environment_variables_are_never_read_as_yaml() -> None:
     config = loaded(BASE + "rig: ${RIG}\n", {"RIG": "a, version: 3 # [b]"}).config
 
     assert config.rig == "a, version: 3 # [b]"
 
 
-def test_an_empty_config_but_for_what_is_needed_has_defaults() -> None:
+def test_a_minimal_config_has_defaults() -> None:
     run = loaded(BASE)
 
     assert run.rules == ()
@@ -222,7 +222,7 @@ def test_an_empty_config_but_for_what_is_needed_has_defaults() -> None:
     assert run.config.plan().signals[0].reference == "auto"
 
 
-def test_the_fingerprint_follows_what_is_said_and_not_how() -> None:
+def test_the_fingerprint_follows_values_and_not_layout() -> None:
     Path("r.yaml").write_text("- when: live < 1\n", "utf-8")
     rules = BASE + "evidence: {rules: [r.yaml]}\n"
     first = loaded(rules).fingerprint
@@ -275,7 +275,7 @@ def test_the_first_rule_files_load_as_they_are() -> None:
     assert quote.quote == "Stability favors clarity; clarity invites harmony."
 
 
-def test_the_shipped_rules_hold_for_a_while_and_say_how_grave_they_are() -> None:
+def test_the_shipped_rules_have_durations_and_severities() -> None:
     folder = ROOT / "configs" / "rules"
     rules = loaded(
         BASE + f"evidence: {{rules: ['{folder}/risk_map.yaml', '{folder}/quote_rules.yaml']}}\n"
@@ -307,7 +307,7 @@ def test_each_key_of_an_old_config_is_answered_in_its_line(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OLD)
-def test_an_upgraded_config_loads_but_for_what_is_not_built_yet(
+def test_an_upgraded_config_loads_but_for_missing_features(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     new = tmp_path / "new.yaml"
@@ -335,7 +335,7 @@ def test_an_upgrade_keeps_the_values_as_they_were_written() -> None:
     assert config["exporter"] == {"http_port": 9310, "path": "/metrics_fusion"}
 
 
-def test_an_upgrade_makes_signals_of_osc_keys_and_says_what_is_left_to_do() -> None:
+def test_an_upgrade_makes_signals_of_osc_keys_and_lists_the_rest() -> None:
     new = upgrade(SENSORS)
     config = document.parse(new, "new.yaml", {}).data
 
@@ -344,7 +344,7 @@ def test_an_upgrade_makes_signals_of_osc_keys_and_says_what_is_left_to_do() -> N
     assert "# Add channels of midi_1" in new
 
 
-def test_an_upgrade_names_what_it_leaves_behind() -> None:
+def test_an_upgrade_names_the_keys_left_behind() -> None:
     assert "#   line 13, phase.gain.kp: the bridge loop is not built yet" in upgrade(BRIDGE)
     assert "resample: {target_hz: 5}" in upgrade(BRIDGE)
 
@@ -360,7 +360,7 @@ def test_a_current_config_is_not_upgraded() -> None:
         upgrade(BASE)
 
 
-def test_check_says_what_latency_the_run_will_have(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_the_latency_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.yaml").write_text(
         BASE.replace("{}", "{lag_s: 0.25, lag_sd_s: 0.01}")
         + "resample: {target_hz: 10, wait_s: 0.5}\nalign: {max_lag_s: 4}\n",
@@ -369,27 +369,29 @@ def test_check_says_what_latency_the_run_will_have(capsys: pytest.CaptureFixture
 
     assert lumen.main(["check", "c.yaml"]) == 0
 
-    told = capsys.readouterr().out
-    assert told.startswith("OK ")
-    assert "1.5 s = 15 ticks of 0.1 s: kernel 1 s, wait 0.5 s" in told
-    assert "with the lags given: 1.75 s = 17.5 ticks" in told
-    assert "with a lag of 4 s, the largest that is waited for: 5.5 s = 55 ticks" in told
-    assert "prior 0.700" in told
-    assert "lag 0.25 s given, sd 0.01 s" in told
+    stdout = capsys.readouterr().out
+    assert stdout.startswith("OK ")
+    assert "1.5 s = 15 ticks of 0.1 s: kernel 1 s, wait 0.5 s" in stdout
+    assert "with the lags given: 1.75 s = 17.5 ticks" in stdout
+    assert "with a lag of 4 s, the largest that is waited for: 5.5 s = 55 ticks" in stdout
+    assert "prior 0.700" in stdout
+    assert "lag 0.25 s given, sd 0.01 s" in stdout
 
 
-def test_check_says_that_a_lag_without_an_sd_gives_no_bound(
+def test_check_warns_of_a_lag_without_an_sd(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("c.yaml").write_text(BASE.replace("{}", "{lag_s: 0.25}"), "utf-8")
 
     assert lumen.main(["check", "c.yaml"]) == 0
 
-    told = capsys.readouterr().out
-    assert "lag 0.25 s given, sd not given: not compared, no bound from it" in told
+    stdout = capsys.readouterr().out
+    assert "lag 0.25 s given, sd not given: not compared, no bound from it" in stdout
 
 
-def test_check_says_that_low_latency_waits_for_no_lag(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_that_low_latency_waits_for_no_lag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("c.yaml").write_text(BASE + "resample: {profile: low_latency, target_hz: 50}\n", "utf-8")
 
     assert lumen.main(["check", "c.yaml"]) == 0
@@ -409,11 +411,11 @@ def test_check_writes_the_upgrade_and_overwrites_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("old.yaml").write_text(FUSION, "utf-8")
-    words = ["check", "old.yaml", "--upgrade", "-o", "new.yaml"]
+    argv = ["check", "old.yaml", "--upgrade", "-o", "new.yaml"]
 
-    assert lumen.main(words) == 0
+    assert lumen.main(argv) == 0
     assert Path("new.yaml").read_text("utf-8") == upgrade(FUSION)
-    assert lumen.main(words) == 2
+    assert lumen.main(argv) == 2
     assert "new.yaml: File exists" in capsys.readouterr().err
 
 
@@ -513,7 +515,7 @@ def test_the_event_schema_and_the_decoder_need_the_same_parts(missing: str) -> N
         BASE.replace("{group: ure}", "{}"),
     ],
 )
-def test_what_can_work_passes(text: str) -> None:
+def test_reachable_channels_pass(text: str) -> None:
     text = text.replace('"b:y": {}', '"b:y": {lag_s: 0.25}')
     Path("demo.ndjson").touch()
     Path("c.yaml").write_text(text, "utf-8")

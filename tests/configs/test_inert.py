@@ -24,7 +24,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("foreign", FOREIGN, ids=ascii)
-def test_what_is_foreign_is_shown_as_its_escape(foreign):
+def test_control_characters_are_escaped(foreign):
     assert inert(f"a{foreign}b").isascii()
     assert inert(f"a{foreign}b").isprintable()
     assert inert_lines(f"a{foreign}b\n\t") == inert(f"a{foreign}b") + "\n\t"
@@ -43,7 +43,7 @@ def test_a_line_end_in_a_name_makes_no_line():
 
 
 @pytest.mark.parametrize("foreign", [*FOREIGN, "\n", "\t", '"', "\\", "👩‍🔬", "\x85"], ids=ascii)
-def test_what_is_quoted_reads_back(foreign):
+def test_a_quoted_text_reads_back(foreign):
     text = quoted(f"a{foreign}b")
     assert yaml.safe_load(f"x: {text}") == {"x": f"a{foreign}b"}
     assert text.replace("\u200d", "").isprintable()
@@ -96,7 +96,7 @@ def test_a_recording_of_foreign_names_makes_a_configuration_that_loads(tmp_path)
     assert all(line.isprintable() for line in path.read_text("utf-8").splitlines())
 
 
-def test_a_replay_of_foreign_names_and_of_a_name_that_is_no_utf_8_says_nothing_foreign(tmp_path):
+def test_a_replay_of_foreign_and_non_utf_8_names_prints_escapes(tmp_path):
     name = os.fsencode(tmp_path) + b"/r\xff\x1b[2J.ndjson"
     file = Path(os.fsdecode(name))
     recording(file, [f"a{ESCAPE}", "b\x9b2J\x7f\ufffe", "c\u202e"])

@@ -4,14 +4,14 @@ from configs.thresholds import BURNS, FREEZE, OBJECTIVES, PERIOD_D, THRESHOLDS, 
 from sinks.exporter.rig_state import LATENESS_S
 
 
-def test_what_is_within_its_budget_is_kept():
+def test_a_value_within_its_threshold_is_ok():
     phase, sync = THRESHOLDS["phase_diff"], THRESHOLDS["sync_quality"]
-    assert phase.keeps(0.02) and not phase.keeps(0.021)
-    assert sync.keeps(0.85) and not sync.keeps(0.849)
+    assert phase.ok(0.02) and not phase.ok(0.021)
+    assert sync.ok(0.85) and not sync.ok(0.849)
 
 
-def test_of_the_unknown_nothing_is_said():
-    assert Threshold(1.0, 2.0, 3.0).keeps(float("nan")) is None
+def test_an_unknown_value_is_neither_ok_nor_bad():
+    assert Threshold(1.0, 2.0, 3.0).ok(float("nan")) is None
 
 
 @pytest.mark.parametrize("name", THRESHOLDS)
@@ -35,7 +35,7 @@ def test_no_objective_is_kept_or_lost_by_itself():
 @pytest.mark.parametrize(
     ("severity", "spent"), [("critical", (0.02, 0.05)), ("warning", (0.1, 0.1))]
 )
-def test_a_burn_is_told_when_this_share_of_the_budget_is_gone(severity, spent):
+def test_a_burn_alerts_at_this_share_of_the_budget(severity, spent):
     hours = {"1h": 1, "6h": 6, "1d": 24, "3d": 72}
     burnt = [burn.factor * hours[burn.window] / (PERIOD_D * 24) for burn in BURNS[severity]]
     assert burnt == pytest.approx(spent)

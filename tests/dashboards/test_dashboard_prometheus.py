@@ -45,7 +45,7 @@ def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
     board = LiveState(scraped.config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(scraped.PLAN), every(recording, 997)):
         now = packet.watermark + 0.05
-        board.tell([packet])
+        board.update([packet])
         if now >= due:
             due = now + step_s
             yield now, MetricsPage(board).text().decode()

@@ -186,7 +186,7 @@ BAD = {
     "metrics in the place of another page": (
         f"exporter: {{path: {HERE}/healthz}}", "is that of another page"
     ),
-    "metrics under a question": (f"exporter: {{path: {HERE}/metrics?all}}", "that matches"),
+    "metrics under a question": (f"exporter: {{path: {HERE}/metrics?all}}", "a path such as /metrics"),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
     "a recording faster than the live streams beside it": (
         BASE.replace("type: file", f"type: file, speed: {HERE}2").replace("}]", f"}}, {OSC}]"),
@@ -327,7 +327,7 @@ BAD = {
     ),
     "what this run listens to": (
         BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"127.0.0.1:9000"'),
-        "'127.0.0.1:9000' is what stream 'o' listens to, expected another destination, or loop",
+        "'127.0.0.1:9000' is the address of stream 'o', expected another destination, or loop",
     ),
     "this run by another name": (
         BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"localhost:9000"'), "stream 'o'"
@@ -340,7 +340,7 @@ BAD = {
     "the MIDI port that is heard": (
         BASE.replace("}]", '}, {name: k, type: midi, device: "LPK25 MIDI 1 20:0"}]')
         + f"send: [{{name: m, type: midi, to: {HERE}LPK25, map: {{cc/1/1: pulse}}}}]",
-        "'LPK25' is what stream 'k' listens to",
+        "'LPK25' is the address of stream 'k'",
     ),
     "a recording that is not there": (
         BASE.replace("demo.ndjson", f"{HERE}gone.ndjson"), "gone.ndjson does not exist"

@@ -25,7 +25,7 @@ def serve():
     def _serve(*packets):
         port = free_port()
         board = Time().board()
-        board.tell([*packets])
+        board.update([*packets])
         servers.append(Server(ExporterConfig(http_port=port), board, listener))
         servers[-1].start()
         return f"http://127.0.0.1:{port}"
@@ -95,7 +95,7 @@ def test_what_reads_the_state_knows_no_field_that_the_document_does_not(kind):
     documented = {
         SignalView: within["signals"]["additionalProperties"],
         Indicator: within["indicators"]["additionalProperties"],
-    }.get(kind) or schemas[kind.__name__]
+    }.get(kind) or schemas[kind.__name__.removesuffix("View")]
     assert set(kind.__struct_fields__) <= set(documented["required"])
     assert set(documented["required"]) == set(documented["properties"])
     assert documented["additionalProperties"] is False

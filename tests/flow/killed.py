@@ -31,7 +31,7 @@ from bytewax import recovery
 from configs.files import write_whole
 from flows import first_pass, fusion, store
 from sinks.files.jsonl import Segments
-from sinks.output import Exit
+from sinks.output import OutputPartition
 
 POINT, _, NUMBER = os.environ.get("LUMEN_KILL", "none 0").partition(" ")
 reached: Counter[str] = Counter()
@@ -47,7 +47,7 @@ def is_reached(point: str) -> bool:
     return point == POINT and reached[point] == int(NUMBER)
 
 
-class FragileExit(Exit):
+class FragileOutput(OutputPartition):
     def write_batch(self, values):
         super().write_batch(values)
         die_at("write")
@@ -57,7 +57,7 @@ class FragileExit(Exit):
     def snapshot(self):
         state = super().snapshot()
         if notes := os.environ.get("LUMEN_NOTES"):
-            root = Path(self.config.output.dir)
+            root = self.files.folder.root
             sizes = {str(path): path.stat().st_size for path in root.rglob("*.jsonl")}
             draft = Path(notes + ".tmp")
             draft.write_text(json.dumps(sizes))
@@ -127,11 +127,12 @@ class FragileStore(store.Store):
 
 def flow(config=None):
     from sinks import output
+    from sinks.files import result_files
 
     if POINT == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(NUMBER), resource.RLIM_INFINITY))
     store.Store = FragileStore
 
     first_pass.StationLine, first_pass.write_whole = FragileLine, fragile_write
-    output.Exit, output.Segments = FragileExit, FragileSegments
+    output.OutputPartition, result_files.Segments = FragileOutput, FragileSegments
     return fusion.flow(config)

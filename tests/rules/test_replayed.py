@@ -51,7 +51,7 @@ def series():
     align = AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0)
     for packet in run(makers(CONFIG.plan(), 0.2, align=align), every(recording, 997)):
         now = packet.watermark
-        board.tell([packet])
+        board.update([packet])
         if now - START >= SCRAPE_S * len(scrapes):
             lines = [line for line in page.text().decode().splitlines() if line[0] != "#"]
             scrapes.append(dict(line.rsplit(" ", 1) for line in lines))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from configs.files import open_file
-from configs.schema import Config, FileStream, OutputConfig
+from configs.schema import Config, ExporterConfig, FileStream, OutputConfig
 from operators.lines import DeadLine, MarkerLine
 from operators.plan import MemberConfig, SignalConfig
 from operators.records import Ends, Fused, FusedSignal, Packet
 from operators.snapshot import StateRefusedError
+from sinks.exporter.server import Server
 from sinks.files.folder import Folder, FolderError, rig_folder
 from sinks.files.jsonl import ShortFileError, segments_of
 from sinks.output import Output, preflight
@@ -36,10 +37,8 @@ def config(out: Path, **output) -> Config:
     )
 
 
-def begin(
-    out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", server=None, **output
-):  # fmt: skip
-    sink = Output(config(out, **output), rigs, None, fingerprint, keep, server=server)
+def begin(out: Path, state=None, rigs=("r",), keep=True, fingerprint="f", consumers=(), **output):
+    sink = Output(config(out, **output), rigs, None, fingerprint, keep, consumers)
     return sink.build_part("out", "out", state)
 
 
@@ -87,7 +86,7 @@ def test_several_rigs_have_a_folder_each(out):
     assert not (out / "fused.jsonl").exists()
 
 
-def test_a_rig_that_turns_up_later_has_a_folder_of_its_own(out):
+def test_a_later_rig_has_a_folder_of_its_own(out):
     part = begin(out)
     part.write_batch([packet(0), packet(0, rig="late")])
     assert (out / "fused.jsonl").read_bytes().count(b'"rig":"r"') == 3
@@ -110,7 +109,7 @@ def test_rigs_never_share_a_folder():
     assert rig_folder("studio-1.left") == "studio-1.left"
 
 
-def test_going_on_gives_the_same_bytes_and_account(out, tmp_path):
+def test_a_resumed_run_has_the_same_bytes_and_account(out, tmp_path):
     packets = [packet(3 * i, end=i == 9) for i in range(10)]
     whole = begin(tmp_path / "whole", rotate_mb=0.001)
     whole.write_batch(packets)
@@ -121,7 +120,7 @@ def test_going_on_gives_the_same_bytes_and_account(out, tmp_path):
     part.write_batch([*packets[4:6], packet(0, rig="later")])  # lost with the process
     with segments_of(out, "fused")[-1][1].open("ab") as file:
         file.write(b'{"ts":')
-    part.folder.release()
+    part.files.folder.release()
     again = begin(out, state, rotate_mb=0.001)
     again.write_batch(packets[4:])
     again.close()
@@ -136,7 +135,7 @@ def test_a_rig_keeps_its_place_when_the_recording_has_grown(out):
     part = begin(out, rigs=("r",))
     part.write_batch([packet(0)])
     state = part.snapshot()
-    part.folder.release()
+    part.files.folder.release()
     again = begin(out, state, rigs=("r", "s"))
     again.write_batch([packet(3)])
     assert len((out / "fused.jsonl").read_bytes().splitlines()) == 6
@@ -147,7 +146,7 @@ def test_a_short_file_is_refused_and_nothing_is_changed(out):
     part.write_batch([packet(0)])
     state = part.snapshot()
     part.write_batch([packet(3)])
-    part.folder.release()
+    part.files.folder.release()
     (out / "markers.jsonl").write_bytes(b"")
     before = texts(out)
     with pytest.raises(ShortFileError, match=r"markers\.jsonl"):
@@ -158,7 +157,7 @@ def test_a_short_file_is_refused_and_nothing_is_changed(out):
 def test_a_snapshot_under_another_configuration_is_refused(out):
     part = begin(out)
     state = part.snapshot()
-    part.folder.release()
+    part.files.folder.release()
     with pytest.raises(StateRefusedError, match="another configuration"):
         begin(out, state, fingerprint="other")
 
@@ -171,7 +170,7 @@ def test_without_recovery_no_state_is_made(out):
 def test_a_run_replaces_the_one_before_it(out, killed):
     part = begin(out, rigs=("a", "b"), rotate_mb=0.001)
     part.write_batch([packet(0, k=20, rig="a")])
-    part.folder.release() if killed else part.close()
+    part.files.folder.release() if killed else part.close()
     assert len(texts(out)) > 8
     preflight(config(out))
     begin(out).close()
@@ -186,9 +185,9 @@ def test_a_folder_with_other_files_is_refused_in_one_line(out, stranger, capsys)
     with pytest.raises(SystemExit) as caught:
         preflight(config(out))
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert stranger.split("/")[0] in told
+    stderr = capsys.readouterr().err
+    assert stderr.count("\n") == 1
+    assert stranger.split("/")[0] in stderr
     with pytest.raises(FolderError):
         begin(out)
     assert (out / stranger).read_text() == "mine"
@@ -214,7 +213,7 @@ def test_no_list_of_files_makes_a_run_remove_what_no_run_writes(out):
     assert victim.read_text() == "mine"
 
 
-def test_what_is_no_folder_is_refused(out):
+def test_an_output_folder_that_is_a_file_is_refused(out):
     out.write_text("a file")
     with pytest.raises(FolderError, match="is not a folder"):
         Folder(out).check()
@@ -225,7 +224,7 @@ def test_the_preflight_makes_nothing(out):
     assert not out.exists()
 
 
-def test_a_second_run_is_told_who_holds_the_folder(out, capsys):
+def test_a_second_run_gets_the_holder_of_the_folder(out, capsys):
     part = begin(out)
     part.write_batch([packet(0)])
     before = texts(out)
@@ -234,11 +233,11 @@ def test_a_second_run_is_told_who_holds_the_folder(out, capsys):
         "try: Folder(Path(sys.argv[1])).check()\n"
         "except Exception as error: print(error)"
     )
-    told = subprocess.run(
+    text = subprocess.run(
         [sys.executable, "-c", code, str(out)], capture_output=True, text=True, timeout=20,
         check=True,
     ).stdout  # fmt: skip
-    assert f"process {os.getpid()} is writing there" in told
+    assert f"process {os.getpid()} is writing there" in text
     with pytest.raises(FolderError, match="is writing there"):
         begin(out)
     assert texts(out) == before
@@ -272,7 +271,7 @@ def test_every_event_is_in_the_account_under_its_source(out):
     assert by_source["s000"] | {"used": 1, "late": 4} == by_source["s000"]
 
 
-def test_an_account_that_is_off_is_written_and_said(out, capsys):
+def test_an_unbalanced_account_is_written_and_reported(out, capsys):
     part = begin(out)
     part.write_batch([packet(0, ends=(Ends("a", "a:x", "received", np.zeros(3)),), end=True)])
     part.close()
@@ -280,7 +279,7 @@ def test_an_account_that_is_off_is_written_and_said(out, capsys):
     assert "does not balance" in capsys.readouterr().err
 
 
-def test_run_json_says_what_made_the_numbers(out):
+def test_run_json_has_the_origin_of_the_numbers(out):
     part = begin(out)
     part.write_batch([packet(0, end=True)])
     part.close()
@@ -294,7 +293,7 @@ def test_run_json_says_what_made_the_numbers(out):
     assert run["peak_mib"] > 10
 
 
-def test_a_run_that_was_stopped_is_not_called_ended(out):
+def test_a_stopped_run_has_not_ended(out):
     part = begin(out)
     part.write_batch([packet(0)])
     part.close()
@@ -335,19 +334,64 @@ def test_dead_letters_that_cannot_be_written_are_counted_and_the_run_goes_on(
     assert capsys.readouterr().err.count("dead letters are being lost") == 1
 
 
-class BrokenPage:
-    def start(self):
-        pass
+class BrokenState:
+    version = 0
 
-    def tell(self, packets):
+    def update(self, packets):
         raise KeyError("gauge")
 
-    def stop(self):
+
+class BrokenExporter(Server):
+    def __init__(self):
+        super().__init__(ExporterConfig(), BrokenState(), str)
+
+    def start(self, rig=None):
         pass
 
 
-def test_a_page_that_cannot_be_kept_up_is_counted_and_ends_no_run(out, capsys):
-    part = begin(out, server=BrokenPage())
+class Recorder:
+    """A consumer that notes each call."""
+
+    missed = 0
+
+    def __init__(self, name: str, calls: list[str], fails: bool = False) -> None:
+        self.name, self.calls, self.fails = name, calls, fails
+
+    def start(self, rig=None):
+        self.calls.append(f"{self.name} start {rig}")
+        if self.fails:
+            raise OSError("no port")
+
+    def consume(self, packets):
+        self.calls.append(f"{self.name} {len(packets)}")
+
+    def abort(self):
+        self.calls.append(f"{self.name} abort")
+
+    def stop(self):
+        self.calls.append(f"{self.name} stop")
+
+
+def test_consumers_start_in_order_and_take_packets_in_reverse(out):
+    calls: list[str] = []
+    part = begin(out, consumers=(Recorder("page", calls), Recorder("send", calls)))
+    part.write_batch([packet(0), packet(3)])
+    part.abort()
+    part.close()
+    assert calls == [
+        "page start r", "send start r", "send 2", "page 2", "page abort", "send abort",
+        "send stop", "page stop",
+    ]  # fmt: skip
+
+
+def test_a_consumer_that_cannot_start_releases_the_folder(out):
+    with pytest.raises(OSError, match="no port"):
+        begin(out, consumers=(Recorder("page", [], fails=True),))
+    Folder(out).check()
+
+
+def test_a_failing_exporter_is_counted_and_ends_no_run(out, capsys):
+    part = begin(out, consumers=[BrokenExporter()])
     for i in range(3):
         part.write_batch([packet(3 * i, end=i == 2)])
     part.close()

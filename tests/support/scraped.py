@@ -57,7 +57,7 @@ def text() -> str:
     board = LiveState(config(), clock=lambda: now, wall=lambda: now)
     for packet in run(rich.stations(PLAN), every(recording, 997)):
         now = packet.watermark + 0.05
-        board.tell([packet])
+        board.update([packet])
     return MetricsPage(board).text().decode()
 
 

@@ -1,11 +1,11 @@
-// One signal: its channels, aligned, over one another, and the fused value with its band.
+// One signal: its aligned channels, and the fused value with its band.
 
-import { clock, each, make, measured, number, put, putName, set, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, set, spaced } from "./texts.js";
 
 const DASHES = [[], [7, 3], [2, 3], [10, 3, 2, 3]];
 const COLOURS = 6;
 const LEFT = 46, RIGHT = 12, TOP = 10, BOTTOM = 22;
-const MOST = 1300; // points kept: twice what the server has
+const MAX_POINTS = 1300; // points kept: twice those of the server
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let colours = null, seen = false;
@@ -25,7 +25,7 @@ export class Chart {
     this.name = name;
     this.node = make("section", "card signal");
     this.node.setAttribute("aria-label", `Signal ${name}`);
-    const title = make("h2", "", words(name));
+    const title = make("h2", "", spaced(name));
     this.value = make("span", "value");
     title.append(this.value);
     this.legend = make("div", "legend");
@@ -40,7 +40,7 @@ export class Chart {
     this.hidden = new Set();
     this.left = LEFT;
     this.clear();
-    // A size that changes asks for another picture.
+    // A new size needs a new picture.
     new ResizeObserver(() => this.fit()).observe(this.canvas);
   }
 
@@ -52,7 +52,7 @@ export class Chart {
     this.drawn = NaN;
   }
 
-  // Take in what is new; the right edge then moves to the newest point within one interval.
+  // Add newer points; the right edge then moves to the newest one within one interval.
   add(history, interval) {
     const signal = history.signals[this.name];
     this.window = history.window_s;
@@ -63,17 +63,17 @@ export class Chart {
       if (!this.lines.has(name)) this.lines.set(name, []);
       this.lines.get(name).push(...values);
     }
-    if (this.ts.length > MOST) {
-      const most = this.ts.length - MOST / 2;
-      for (const values of [this.ts, ...this.lines.values()]) values.splice(0, most);
+    if (this.ts.length > MAX_POINTS) {
+      const surplus = this.ts.length - MAX_POINTS / 2;
+      for (const values of [this.ts, ...this.lines.values()]) values.splice(0, surplus);
     }
     this.from = this.edge ?? this.ts.at(-1);
     this.began = performance.now();
     this.interval = interval;
   }
 
-  // What is said of the picture: the legend, its numbers, and the text for who does not see it.
-  tell(signal, channels) {
+  // Update the legend, its numbers, and the text alternative of the picture.
+  describe(signal, channels) {
     put(this.value, measured(signal.value, signal.sd, signal.unit ?? ""));
     put(this.fused, `fused ±2 sd${signal.unit ? `, ${signal.unit}` : ""}`);
     const known = new Map(channels.map(c => [c.channel, c]));
@@ -86,7 +86,7 @@ export class Chart {
       set(node, "data-colour", i % COLOURS);
       set(node, "data-dash", i % DASHES.length);
     });
-    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${words(this.name)}: ${this.channels.length} aligned channels and the fused value${signal.unit ? ` in ${signal.unit}` : ""}; the numbers stand above and below.`);
+    set(this.canvas, "aria-label", `The last ${number(this.window, 0)} seconds of ${spaced(this.name)}: ${this.channels.length} aligned channels and the fused value${signal.unit ? ` in ${signal.unit}` : ""}; the numbers are above and below.`);
   }
 
   key(name) {
@@ -115,7 +115,7 @@ export class Chart {
     this.frame(performance.now()); // a canvas of another size is blank
   }
 
-  // Called for each frame; draws only where something would move by a pixel.
+  // Called for each frame; draws only where a line would move by a pixel.
   frame(now) {
     if (!this.ts.length || !this.pen || !this.width) return;
     const newest = this.ts.at(-1);
@@ -150,7 +150,7 @@ export class Chart {
     let first = ts.findIndex(t => t >= begin);
     first = Math.max(0, first < 0 ? ts.length - 1 : first - 1);
     const [low, high] = this.range(first);
-    // The scale follows calmly, unless all is new.
+    // The scale follows slowly, except after a clear.
     const ease = this.low === null || still.matches ? 1 : 0.12;
     this.low = ease === 1 ? low : this.low + (low - this.low) * ease;
     this.high = ease === 1 ? high : this.high + (high - this.high) * ease;
@@ -184,7 +184,7 @@ export class Chart {
       pen.fill();
     }
     pen.restore();
-    if (!seen) seen = performance.mark("drawn"); // how soon there is a picture is measured from outside
+    if (!seen) seen = performance.mark("drawn"); // benches measure the time to the first picture
   }
 
   line(pen, x, y, first, values, colour, thick) {
@@ -217,7 +217,7 @@ export class Chart {
     pen.globalAlpha = 1;
   }
 
-  // The marks of the value's axis, as [value, text]; the widest of them has room.
+  // The marks of the value axis, as [value, text]; the left margin fits the widest one.
   marks(pen) {
     const span = this.high - this.low, rough = 10 ** Math.floor(Math.log10(span / 4));
     const step = [1, 2, 5, 10].map(n => n * rough).find(s => span / s <= 5);
@@ -247,7 +247,7 @@ export class Chart {
     for (let part = 0; part <= 3; part++) {
       const at = this.left + (this.width - this.left - RIGHT) * part / 3;
       pen.textAlign = ["left", "center", "center", "right"][part];
-      // The right edge is the newest tick, which need not be now: of a run that is behind, or a replay.
+      // The right edge is the newest tick, which is not now in a replay or a late run.
       pen.fillText(part === 3 ? clock(this.edge) : `−${number(seconds * (1 - part / 3), 0)} s`, at, this.height - 6);
     }
   }

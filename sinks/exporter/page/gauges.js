@@ -1,6 +1,6 @@
-// Indicators against their budgets: a value on a scale of zones that differ in pattern too.
+// Indicators against their thresholds: a value on a scale of zones with different patterns.
 
-import { each, make, number, put, set, words } from "./words.js";
+import { each, make, number, put, set, spaced } from "./texts.js";
 
 const SIGNS = { good: "✓ good", warn: "! watch", crit: "✕ beyond" };
 
@@ -22,7 +22,7 @@ function fill(node, [name, indicator]) {
   const most = budget === null || least ? 1 : crit * 1.6;
   const place = x => `${100 * Math.min(Math.max(x / most, 0), 1)}%`;
   const digits = most < 0.1 ? 4 : 3;
-  put(title, words(name));
+  put(title, spaced(name));
   put(verdict, SIGNS[level] ?? "");
   put(shown, number(value, digits));
   set(node, "data-level", level ?? "none");
@@ -33,7 +33,7 @@ function fill(node, [name, indicator]) {
   style.setProperty("--crit", place(crit ?? 0));
   style.setProperty("--at", place(value ?? 0));
   set(track, "data-known", value !== null);
-  set(track, "aria-label", words(name));
+  set(track, "aria-label", spaced(name));
   set(track, "aria-valuemax", number(most, 3));
   set(track, "aria-valuenow", number(Math.min(value ?? 0, most), digits));
   set(track, "aria-valuetext", value === null ? why : `${number(value, digits)} ${SIGNS[level]?.slice(2) ?? ""}`.trim());

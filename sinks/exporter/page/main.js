@@ -1,15 +1,15 @@
-// Asks for the state twice a second, and shows it. What is drawn is kept here; what is new is asked for.
+// Requests the state twice a second and shows it. Drawn points are kept here; only newer ones are requested.
 
 import { Chart } from "./chart.js";
 import { gauges } from "./gauges.js";
 import { events, streams } from "./tables.js";
 import { timeline } from "./timeline.js";
-import { clock, each, make, put, putText, set, short, words } from "./words.js";
+import { clock, each, make, put, putText, set, short, spaced } from "./texts.js";
 
 const EVERY_MS = 500, PATIENCE_MS = 3000, MOMENTS = 60, NOTE_MS = 30_000;
 const at = id => document.getElementById(id);
 const charts = new Map(), tracks = new Map();
-let version = 0, started = null, rig = "", answered = null, paused = false, interval = EVERY_MS, heard = "";
+let version = 0, started = null, rig = "", answered = null, paused = false, interval = EVERY_MS, announced = "";
 
 function clear() {
   version = 0;
@@ -22,15 +22,15 @@ function note(text) {
   at("note").hidden = !text;
 }
 
-// The one sentence on top. It is read aloud when its words change, not whenever a number does.
+// The sentence on top. A screen reader reads it when its text changes, not at each change of a number.
 function verdict({ level, head, text, since }) {
   const when = since === null ? "" : /stepped/.test(head) ? ` at ${clock(since)}` : ` since ${clock(since)}`;
   set(at("verdict"), "data-level", level);
   putText(at("head"), head + when);
   putText(at("text"), text);
-  const spoken = `${head}: ${text}`.replace(/[\d.]+/g, "");
-  if (spoken !== heard) put(at("said"), `${head}${when}: ${text}`);
-  heard = spoken;
+  const text_only = `${head}: ${text}`.replace(/[\d.]+/g, "");
+  if (text_only !== announced) put(at("announcement"), `${head}${when}: ${text}`);
+  announced = text_only;
   document.title = `${level === "good" ? "" : "! "}${head} – Lumen Fusion`;
 }
 
@@ -52,10 +52,10 @@ function show(state) {
   each(at("rig"), state.names, n => n, n => make("option", "", n), (option, n) => { option.selected = n === name; });
   verdict(shown.verdict);
   put(at("bound"), shown.sync_bound_s !== null ? `${short(shown.sync_bound_s * 1e3)}\u00a0ms` : shown.ts === null ? "–" : "not compared");
-  put(at("mode"), shown.mode ? words(shown.mode) : "–");
+  put(at("mode"), shown.mode ? spaced(shown.mode) : "–");
   put(at("live"), `${shown.live ?? 0} of ${new Set(Object.values(state.history.signals).flatMap(s => Object.keys(s.channels))).size}`);
   put(at("clock"), clock(state.now));
-  each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).tell(shown.signals[n], shown.channels));
+  each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).describe(shown.signals[n], shown.channels));
   gauges(at("gauges"), shown.indicators);
   timeline(at("h-timeline"), at("timeline"), shown, evidence);
   streams(at("channels"), shown, tracks);
@@ -70,10 +70,10 @@ async function ask() {
   const state = await answer.json();
   if (asked !== rig) return; // another rig was chosen meanwhile
   if (started !== null && state.started !== started) {
-    // What came is only what is new since a version of the run before: all of it is asked for.
+    // The response is relative to a version of the former run: the whole history is requested.
     clear();
     started = state.started;
-    note(`The flow was started anew at ${clock(started)}; what it showed before is cleared.`);
+    note(`The flow was started anew at ${clock(started)}; its former values are cleared.`);
     setTimeout(note, NOTE_MS, "");
     return ask();
   }
@@ -95,7 +95,7 @@ async function look() {
       document.body.dataset.link = "gone";
       document.body.dataset.old = true;
       console.error(error);
-      verdict({ level: "crit", head: "No answer from the flow", text: "It is asked again each second. What is shown below is old.", since: Date.now() / 1e3 });
+      verdict({ level: "crit", head: "No answer from the flow", text: "The page asks again each second. The values below are old.", since: Date.now() / 1e3 });
     }
   }
   setTimeout(look, document.body.dataset.link === "gone" ? 2 * EVERY_MS : EVERY_MS);

@@ -1,6 +1,6 @@
-// The tables: streams with their channels, and what happened.
+// The tables: streams with their channels, and the list of changes.
 
-import { clock, each, make, measured, number, put, putName, putText, set, span, words } from "./words.js";
+import { clock, each, make, measured, number, put, putName, putText, set, span, spaced } from "./texts.js";
 
 const SIGNS = { live: "●", acquiring: "◐", rejoining: "◐", stale: "○", lost: "✕", down: "✕", waiting: "◌" };
 const HEADS = ["Channel", "State", "Weight", "Offset", "Skew", "Lag", "Confidence", "Rate", "Jitter", "Lost"];
@@ -8,7 +8,7 @@ const SVG = document.querySelector("svg").namespaceURI;
 const lost = x => x.late + x.duplicate + x.outliers + x.rejected + (x.dropped ?? 0);
 const losses = x => ["late", "duplicate", "outliers", "rejected", "dropped"].filter(end => x[end]).map(end => `${number(x[end], 0)}\u00a0${end}`).join(", ");
 
-// On a narrow screen rows are laid out as cards; the roles keep it a table for who listens to it.
+// On a narrow screen rows are laid out as cards; the roles keep it a table for screen readers.
 function table(frame, caption, heads, kind) {
   if (frame.firstChild) return frame.firstChild;
   const made = make("table", kind), head = made.createTHead(), row = head.insertRow();
@@ -49,7 +49,7 @@ function state(cell, text) {
   set(cell.firstChild, "class", `state ${text}`);
 }
 
-// What a number did over the newest lines, without a scale: whether it is calm is what is seen.
+// The course of a number over the newest lines, without a scale: it shows whether it is steady.
 function spark(cell, values, floor) {
   const known = values.filter(v => v !== null);
   let picture = cell.querySelector("svg");
@@ -77,7 +77,7 @@ function channel(node, c, track) {
   put(node.children[0].lastChild, c.unit ?? "");
   set(node.lastChild, "data-long", lost(c) > 0);
   state(node.children[1], c.state);
-  // A millisecond of lag or offset, a thousandth of a rate: less than that is calm.
+  // Changes below 1 ms of lag or offset, or 0.1 % of a rate, are shown as flat.
   spark(node.children[3], track.map(m => m[1]), 1e-3);
   spark(node.children[5], track.map(m => m[2]), 1e-3);
   spark(node.children[7], track.map(m => m[3]), (c.rate_hz ?? 1) * 1e-3);
@@ -91,7 +91,7 @@ export function streams(frame, rig, tracks) {
     body.setAttribute("role", "rowgroup");
     return body;
   }, (body, s) => {
-    each(body, [s, ...of(s.stream)], item => item.channel ?? "", item => item.channel ? row("channel", HEADS, "row") : row("stream", ["Stream", "State", "Last heard", "Events", "Lost"], "rowgroup"),
+    each(body, [s, ...of(s.stream)], item => item.channel ?? "", item => item.channel ? row("channel", HEADS, "row") : row("stream", ["Stream", "State", "Last event", "Events", "Lost"], "rowgroup"),
       (node, item) => {
         if (item.channel) return channel(node, item, tracks.get(item.channel) ?? []);
         cells(node, [s.stream, "", s.spoken ? `${number(s.age_s, 1)}\u00a0s\u00a0ago` : "never", `${number(s.received, 0)}\u00a0received, ${number(s.used, 0)}\u00a0used`, s.refused ?? (lost(s) ? losses(s) : "none")]);
@@ -110,6 +110,6 @@ export function events(frame, happened) {
   each(body, happened, e => `${e.kind} ${e.name} ${e.since}`, () => row("", ["Time", "What", "Became"], "row"), (node, { ts, kind, name, text, since, before }) => {
     put(node.children[0].firstChild, clock(ts));
     putName(node.children[1].firstChild, kind === "mode" ? "mode" : kind === "clock" ? `clock of ${name}` : name);
-    putText(node.children[2].firstChild, (kind === "mode" ? words : String)(before ? `${text}; ${before} since ${clock(since)}` : text));
+    putText(node.children[2].firstChild, (kind === "mode" ? spaced : String)(before ? `${text}; ${before} since ${clock(since)}` : text));
   });
 }

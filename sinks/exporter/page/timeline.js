@@ -1,20 +1,20 @@
-// Up to ten minutes in three lanes: the mode, what came and went, what the rules found.
+// Up to ten minutes in three lanes: the mode, changes of channels and streams, findings.
 
-import { clock, each, make, number, put, set, words } from "./words.js";
+import { clock, each, make, number, put, set, spaced } from "./texts.js";
 
 const SPAN_S = 600, STEPS_S = [1, 2, 5, 10, 15, 30, 60, 120, 300];
 const LANES = [["mode", "Mode"], ["change", "Changes"], ["evidence", "Evidence"]];
-// Of channels and streams only what comes and goes; what is in between stands in the list.
+// Only ends and beginnings of presence are marked; the list has all changes.
 const SIGNS = { clock: "◆", lost: "✕", stale: "○", down: "✕", live: "●" };
 
-// Modes as spells; the last of them lasts until now.
-export function spells(rig) {
+// Modes as intervals; the last one lasts until now.
+export function intervals(rig) {
   const turns = rig.changes.filter(change => change.what === "mode");
   if (!turns.length && rig.mode) turns.push({ ts: rig.mode_since, now: rig.mode });
   return turns.map((turn, i) => ({ from: turn.ts, to: turns[i + 1]?.ts ?? rig.ts, name: turn.now, kind: turn.now }));
 }
 
-// Findings as spells; what still fires lasts until now.
+// Findings as intervals; a firing one lasts until now.
 export function findings(rig, evidence) {
   const found = new Map();
   for (const record of evidence) {
@@ -27,7 +27,7 @@ export function findings(rig, evidence) {
 
 function describe(change) {
   const step = change.step_s === null ? "" : ` by ${number(change.step_s, 3, "always")}\u00a0s`;
-  if (change.what === "mode") return ["mode", words(change.now)];
+  if (change.what === "mode") return ["mode", spaced(change.now)];
   if (change.what === "clock") return [`clock of ${change.name}`, `stepped${step}`];
   return [change.name, change.now];
 }
@@ -54,22 +54,22 @@ export function timeline(title, parent, rig, evidence) {
   const begin = Math.max(rig.began, rig.ts - SPAN_S), long = Math.max(rig.ts - begin, 1), end = begin + long;
   put(title, begin > rig.began ? "The last ten minutes" : `Since the run began at ${clock(begin)}`);
   const seen = item => item.to >= begin;
-  const spell = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${words(item.name)} from ${clock(item.from)}` });
+  const interval = item => ({ ...item, key: `${item.name} ${item.from}`, title: `${spaced(item.name)} from ${clock(item.from)}` });
   const [modes, changes, rules, axis] = [...parent.children].map(row => row.lastChild);
-  const shown = spells(rig).filter(seen), wide = modes.clientWidth;
-  const label = (item, share) => share * wide > 12 + item.name.length * 8 ? words(item.name) : "";
+  const shown = intervals(rig).filter(seen), wide = modes.clientWidth;
+  const label = (item, share) => share * wide > 12 + item.name.length * 8 ? spaced(item.name) : "";
   const sign = change => SIGNS[change.what] ?? SIGNS[change.now];
   const marks = rig.changes.filter(change => change.what !== "mode" && sign(change) && change.ts >= begin);
   const fires = findings(rig, evidence).filter(seen);
-  lane(modes, shown.map(spell), begin, end, label);
+  lane(modes, shown.map(interval), begin, end, label);
   lane(changes, marks.map(change => ({ from: change.ts, to: change.ts, kind: change.what === "clock" ? "clock" : change.now,
     key: `${change.what} ${change.name} ${change.ts}`, title: `${describe(change).join(" ")} at ${clock(change.ts)}` })), begin, end, item => SIGNS[item.kind]);
-  lane(rules, fires.map(spell), begin, end, label);
+  lane(rules, fires.map(interval), begin, end, label);
   // A label of seconds is wide: fewer of them.
   const step = STEPS_S.find(s => long / s <= (s < 60 ? 4 : 5)), edge = (step < 60 ? 0.12 : 0.08) * long;
   const times = [];
   for (let t = Math.ceil((begin + edge) / step) * step; t <= end - edge; t += step) times.push(t);
   lane(axis, times.map(t => ({ from: t, to: t, key: String(t), kind: "tick", title: clock(t) })), begin, end, item => step < 60 ? item.title : item.title.slice(0, 5));
-  set(parent, "aria-label", `Mode now ${words(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
+  set(parent, "aria-label", `Mode now ${spaced(rig.mode)} since ${clock(rig.mode_since)}; ${shown.length - 1} changes of mode, `
     + `${marks.length} of channels, streams and clocks, ${fires.length} findings since ${clock(begin)}. The newest are listed below.`);
 }

@@ -78,4 +78,4 @@ def test_a_host_name_with_a_port_is_refused(tmp_path, capsys) -> None:
         with pytest.raises(SystemExit) as caught:
             main(["check", str(tmp_path / "c.yaml")])
         assert caught.value.code == 2
-        assert "a host's name without port" in capsys.readouterr().err
+        assert "a host name without a port" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def serve(port):
         time_.wall += len(servers)
         board = time_.board()
         for each in packets:
-            board.tell([each])
+            board.update([each])
         servers.append(Server(ExporterConfig(http_port=port), board, listener))
         servers[-1].start()
 
@@ -69,7 +69,7 @@ def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
     time_.wall = began
     board = time_.board(of)
     for each in packets:
-        board.tell([each])
+        board.update([each])
     trace = trace or Trace()
     seen = _decode(state(board, "r", trace.versions.get("r", 0)))
     trace.add(seen)
@@ -171,7 +171,7 @@ def test_a_channel_that_flaps_is_one_line():
 def test_figures_that_are_old_are_dimmed():
     time = Time()
     board = time.board()
-    board.tell([published()])
+    board.update([published()])
 
     def kinds():
         seen = [*frame(_decode(state(board, "r", 0)), Trace(), 80)]
@@ -354,6 +354,6 @@ def test_a_refused_stream_is_reported():
     for _ in range(10):
         time.now += 0.5
         letter = DeadLetter(1.0, "receive", "osc_limit", "osc_1", "10.0.0.7:9", "#bundle", 5)
-        board.tell([packet(ticks(0), letters=(letter,))])
+        board.update([packet(ticks(0), letters=(letter,))])
     lines = frame(_decode(state(board, "r", 0)), Trace(), 80)
     assert any("osc_1: " in line.text and "not used" in line.text for line in lines)

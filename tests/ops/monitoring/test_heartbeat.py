@@ -34,7 +34,7 @@ def shown(folder: Path, realm: str = "prod") -> dict[str, float]:
 
 def lumen(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ops.monitoring.heartbeat", *words],
+        [sys.executable, "-m", "ops.monitoring.heartbeat", *arguments],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

@@ -55,7 +55,7 @@ def test_the_summary_names_the_key_that_mends_a_clock_and_not_that_nothing_came(
     shown = capsys.readouterr().out
     assert "Findings\nms: 1,200 of 1,200 events (100 %) were rejected" in shown
     assert "milliseconds? ts_unit: ms" in shown
-    assert "what comes for ms:/p cannot be used" in shown
+    assert "events of ms:/p cannot be used" in shown
     assert "not found yet" not in shown
 
 

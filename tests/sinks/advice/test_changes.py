@@ -31,12 +31,12 @@ def test_a_subject_that_flaps_is_one_entry_beside_others():
     assert (other.text, other.before) == ("lost", "")
 
 
-def test_twice_is_no_flapping():
+def test_two_changes_are_no_flapping():
     turns = [channel(float(k), "live" if k % 2 else "stale") for k in range(4)]
     assert [entry.text for entry in fold(turns)] == ["stale", "live"] * 2
 
 
-def test_what_is_far_apart_is_no_run():
+def test_distant_changes_are_no_run():
     far = FOLD_S + 1
     entries = fold([channel(k * far, "stale" if k % 2 else "live") for k in range(6)])
     assert len(entries) == 6
@@ -63,10 +63,10 @@ def test_each_change_is_in_exactly_one_entry(found):
 
 def test_a_rig_shows_its_newest_with_findings_among_them():
     board = Time().board()
-    board.tell([packet(ticks(0), sync=(report("osc_1:p", ts=0.5),), evidence=(finding(1.0),))])
+    board.update([packet(ticks(0), sync=(report("osc_1:p", ts=0.5),), evidence=(finding(1.0),))])
     for k in range(100):
         line = report(f"osc_{k}:p", ts=2.0 + k)
-        board.tell([packet(sync=(line,), evidence=(finding(200.0 + k),))])
+        board.update([packet(sync=(line,), evidence=(finding(200.0 + k),))])
     shown = board.panels["r"].history.happened()
     assert len(shown) == 16
     assert shown[0].kind == "rule"
@@ -79,7 +79,7 @@ def test_a_run_begins_with_its_first_tick():
     history = board.panels["r"].history
     assert np.isnan(history.began)
     for first in (7, 20):
-        board.tell([packet(ticks(first))])
+        board.update([packet(ticks(first))])
     assert history.began == 7.0
 
 
@@ -90,7 +90,7 @@ def test_a_run_begins_with_its_first_tick():
      ("b:x", "auto", {"a:x": "g", "b:x": "mV"}, "mV"),
      ("consensus", "c:x", {"b:x": "g", "c:x": "mV"}, "g")],
 )  # fmt: skip
-def test_a_signal_has_the_unit_of_what_it_is_scaled_to(scale, reference, units, unit):
+def test_a_signal_has_the_unit_of_its_scale(scale, reference, units, unit):
     channels = {name: ChannelConfig(unit=text) for name, text in units.items()}
     channels["c:x"] = ChannelConfig(gain="auto", unit=units.get("c:x"))
     members = dict.fromkeys(("a:x", "b:x", "c:x"), MemberConfig())

@@ -30,7 +30,7 @@ def test_the_remedy_is_yaml() -> None:
     assert written == {"b:x": {"gain": "auto", "offset": "auto"}}
 
 
-def test_nothing_is_named_that_is_alike_or_not_known_or_learnt() -> None:
+def test_equal_unknown_and_learnt_gains_are_not_named() -> None:
     for other in (line(1.05), line(2.0, 0.5), line(None), line(2.0, state="live")):
         assert not list(unlike("ab", {"a": line(1.0), "b": other}))
     assert not list(unlike("ab", {"a": line(1.0)}))

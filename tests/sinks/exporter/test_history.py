@@ -7,31 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records import Packet
-from sinks.exporter.history import CHANGES, MOMENTS, POINTS, RigHistory
+from sinks.exporter.history import MAX_CHANGES, MAX_POINTS, MAX_TRACK_POINTS, RigHistory
 from tests.support.shown import NAN, packet, report, ticks
 
 NOW = 1.7e9
 
 
 def fused(first, k, hz=100.0, **more):
-    """k ticks from tick `first` after NOW on; the two members say the tick's number and nothing."""
-    told = ticks(int(NOW * hz) + first, k, hz=hz, **more)
+    """k ticks from tick `first` after NOW on; the two members read the tick's number and NaN."""
+    made = ticks(int(NOW * hz) + first, k, hz=hz, **more)
     aligned = np.stack([first + np.arange(k) * 1.0, np.full(k, NAN)], axis=1)
-    return replace(told, signals=(replace(told.signals[0], aligned=aligned),))
+    return replace(made, signals=(replace(made.signals[0], aligned=aligned),))
 
 
-def line(told, channel="ure:p"):
-    return told["signals"]["pulse"]["channels"][channel]
+def line(shown, channel="ure:p"):
+    return shown["signals"]["pulse"]["channels"][channel]
 
 
 def test_a_point_is_the_mean_of_as_many_ticks_as_fit_the_screen():
     history = RigHistory(100.0)
     history.ticks(fused(0, 100), 1)
-    told = history.since(0)
-    assert told["window_s"] == 30
-    assert line(told)[:3] == [2.0, 7.0, 12.0], "of five ticks each, the first is 0 to 4"
-    assert told["ts"][0] == pytest.approx(NOW + 0.02)
-    assert len(told["ts"]) == 19, "the last is not whole yet"
+    shown = history.since(0)
+    assert shown["window_s"] == 30
+    assert line(shown)[:3] == [2.0, 7.0, 12.0], "of five ticks each, the first is 0 to 4"
+    assert shown["ts"][0] == pytest.approx(NOW + 0.02)
+    assert len(shown["ts"]) == 19, "the last is not whole yet"
 
 
 def test_slow_ticks_are_points_themselves():
@@ -52,14 +52,14 @@ def test_points_are_the_same_however_ticks_are_cut_into_packets(sizes):
     assert msgspec.json.encode(cut.since(0)) == msgspec.json.encode(whole.since(0))
 
 
-def test_what_is_unknown_is_null_and_not_nothing():
+def test_an_unknown_value_is_null_and_keeps_its_point():
     history = RigHistory(100.0)
     history.ticks(fused(0, 30), 1)
     assert np.isnan(line(history.since(0), "osc_1:p")).all()
     assert len(line(history.since(0), "osc_1:p")) == 5
 
 
-def test_what_was_told_once_is_not_told_again():
+def test_a_point_is_published_once():
     history = RigHistory(100.0)
     seen = []
     for number in range(1, 80):
@@ -69,13 +69,13 @@ def test_what_was_told_once_is_not_told_again():
     assert seen == line(history.since(0))[: len(seen)]
 
 
-def test_it_holds_a_screen_and_no_more():
+def test_the_history_holds_one_screen():
     history = RigHistory(100.0)
     for second in range(100):
         history.ticks(fused(100 * second, 100), second)
-    told = history.since(-1)
-    assert len(told["ts"]) == len(line(told)) == POINTS
-    assert line(told)[-1] == 9992.0, "the newest ones"
+    shown = history.since(-1)
+    assert len(shown["ts"]) == len(line(shown)) == MAX_POINTS
+    assert line(shown)[-1] == 9992.0, "the newest ones"
 
 
 def test_one_packet_may_hold_more_than_a_screen():
@@ -96,7 +96,7 @@ def test_a_mode_is_dated_by_its_first_tick():
     assert history.mode_since == pytest.approx(NOW + 0.3)
 
 
-def test_a_clock_that_is_set_forward_stepped_by_more_than_nothing():
+def test_a_clock_set_forward_has_a_positive_step():
     history, old = RigHistory(100.0), None
     for name in ("phone:x", "phone:y"):  # one clock
         old = report(name, offset_s=3.0)
@@ -125,9 +125,9 @@ def test_changes_and_tracks_are_bounded():
         new = report("phone:x", ts=float(i), state=("live", "stale")[i % 2], lag_s=float(i))
         history.report(new, old, i)
         old = new
-    assert len(history.changes) == CHANGES
+    assert len(history.changes) == MAX_CHANGES
     track = history.since(-1)["tracks"]["phone:x"]
-    assert len(track) == MOMENTS
+    assert len(track) == MAX_TRACK_POINTS
     assert track[-1] == (999.0, 0.1, 999.0, 100.0)
     assert history.since(998)["tracks"]["phone:x"] == [track[-1]]
 

@@ -34,17 +34,17 @@ def page(board):
 
 
 def report(channel="osc_1:p", **given):
-    said = dict.fromkeys(SyncReport.__struct_fields__) | {
+    fields = dict.fromkeys(SyncReport.__struct_fields__) | {
         "ts": 1.0, "rig": "r", "channel": channel, "why": "hop", "state": "live",
         "clock_resets": 0, "received": 1, "used": 1, "outliers": 0, "late": 0, "duplicate": 0,
         "rejected": 0, "gaps": 0,
     }  # fmt: skip
-    return SyncReport(**(said | given))
+    return SyncReport(**(fields | given))
 
 
 def test_the_newest_tick_is_shown(time):
     board = time.board()
-    board.tell([packet(ticks(0, 5, coherence=0.2)), packet(ticks(5, 2, coherence=0.9, mode=1))])
+    board.update([packet(ticks(0, 5, coherence=0.2)), packet(ticks(5, 2, coherence=0.9, mode=1))])
     found = page(board)
     assert of(found, "fusion_coherence_level") == 0.9
     assert of(found, "fusion_signal_value", signal="pulse") == 2.0
@@ -59,7 +59,7 @@ def test_the_newest_tick_is_shown(time):
 
 def test_an_unknown_value_has_no_sample(time):
     board = time.board()
-    board.tell([packet(ticks(0, phase_diff=NAN), sync=(report(lag_s=None, offset_s=-1.5),))])
+    board.update([packet(ticks(0, phase_diff=NAN), sync=(report(lag_s=None, offset_s=-1.5),))])
     found = page(board)
     assert of(found, "fusion_phase_diff_mean") is None
     assert of(found, "fusion_lag_seconds", channel="osc_1:p") is None
@@ -75,9 +75,9 @@ def test_before_the_first_tick_nothing_looks_healthy(time):
     assert of(found, "fusion_stream_ingest_total", stream="ure") == 0
 
 
-def test_ages_grow_though_nothing_is_told(time):
+def test_ages_grow_without_updates(time):
     board = time.board()
-    board.tell([packet(ends=events("osc_1"))])
+    board.update([packet(ends=events("osc_1"))])
     shown = MetricsPage(board)
     shown.text()
     time.now += 42
@@ -92,7 +92,7 @@ def test_every_event_has_its_end_and_every_loss_its_reason(time):
     lost = events("osc_1", 2, "late") + events("osc_1", 4, "outliers")
     more = events("osc_1", 3, "rejected", channel="")
     for _ in range(2):
-        board.tell([packet(ends=events("osc_1", 5) + lost + more, letters=(letter,))])
+        board.update([packet(ends=events("osc_1", 5) + lost + more, letters=(letter,))])
     found = page(board)
     assert of(found, "fusion_stream_ingest_total", stream="osc_1") == 28
     ends = {end: of(found, "fusion_events_total", stream="osc_1", end=end)
@@ -102,13 +102,13 @@ def test_every_event_has_its_end_and_every_loss_its_reason(time):
     assert of(found, "fusion_events_discarded_total", stage="guard", reason="outlier") == 8
 
 
-def test_nothing_that_comes_in_adds_a_series(time):
+def test_names_in_the_data_add_no_series(time):
     board = time.board()
-    board.tell([packet(ticks(0), ends=events("osc_1"))])
+    board.update([packet(ticks(0), ends=events("osc_1"))])
     before = page(board)
     for i in range(200):
         strange = events(f's{i}\n"', end="ignored", channel="") + events("", end="rejected")
-        board.tell([packet(ticks(i), ends=strange, rig="r" if i % 2 else f"rig{i}")])
+        board.update([packet(ticks(i), ends=strange, rig="r" if i % 2 else f"rig{i}")])
     after = page(board)
     assert after.keys() == before.keys()
     assert of(after, "fusion_stream_ingest_total", stream="*") == 100
@@ -116,27 +116,27 @@ def test_nothing_that_comes_in_adds_a_series(time):
     assert of(after, "fusion_stream_ingest_total", stream="*", rig="*") == 100
 
 
-def test_a_stream_is_up_as_it_was_told(time):
+def test_a_stream_is_up_by_its_status(time):
     board = time.board()
-    board.tell([packet(turned=(("ure", 1.0, True), ("osc_1", 1.0, True)))])
-    board.tell([packet(turned=(("ure", 2.0, False),))])
+    board.update([packet(turned=(("ure", 1.0, True), ("osc_1", 1.0, True)))])
+    board.update([packet(turned=(("ure", 2.0, False),))])
     time.now += 10
     failed = events("ure", 3, "rejected", channel="")
-    board.tell([packet(ends=failed)])
+    board.update([packet(ends=failed)])
     found = page(board)
     assert of(found, "fusion_stream_up", stream="osc_1") == 1
     assert of(found, "fusion_stream_up", stream="ure") == 0
     assert of(found, "fusion_stream_age_seconds", stream="ure") == 10, "a failure is no event"
-    board.tell([packet(turned=(("ure", 3.0, True),), ends=events("ure"))])
+    board.update([packet(turned=(("ure", 3.0, True),), ends=events("ure"))])
     found = page(board)
     assert of(found, "fusion_stream_up", stream="ure") == 1
     assert of(found, "fusion_stream_age_seconds", stream="ure") == 0
     assert of(found, "fusion_stream_last_event_timestamp_seconds", stream="ure") == 100
 
 
-def test_the_sources_of_a_recording_are_up_once_they_have_spoken(time):
+def test_the_sources_of_a_recording_are_up_after_an_event(time):
     board = time.board(config(live=False))
-    board.tell([packet(ends=events("osc_1"))])
+    board.update([packet(ends=events("osc_1"))])
     found = page(board)
     assert of(found, "fusion_stream_up", stream="osc_1") == 1
     assert of(found, "fusion_stream_up", stream="ure") == 0
@@ -157,34 +157,34 @@ def beside() -> Config:
 
 def test_a_recording_that_has_ended_is_expected_no_more(time):
     board = time.board(beside())
-    board.tell([packet(turned=(("demo", 1.0, True), ("ure", 1.0, True)), ends=events("osc_1"))])
+    board.update([packet(turned=(("demo", 1.0, True), ("ure", 1.0, True)), ends=events("osc_1"))])
     found = page(board)
     assert of(found, "fusion_stream_expected", stream="osc_1") == 1
     assert of(found, "fusion_stream_ended", stream="osc_1") == 0
-    board.tell([packet(turned=(("osc_1", 2.0, False), ("demo", 2.0, False)))])
+    board.update([packet(turned=(("osc_1", 2.0, False), ("demo", 2.0, False)))])
     found = page(board)
     assert of(found, "fusion_stream_expected", stream="osc_1") == 0
     assert of(found, "fusion_stream_ended", stream="osc_1") == 1
     assert of(found, "fusion_stream_expected", stream="ure") == 1
     assert of(found, "fusion_stream_ended", stream="ure") == 0
-    board.tell([packet(ends=events("osc_1"))])
+    board.update([packet(ends=events("osc_1"))])
     assert of(page(board), "fusion_stream_expected", stream="osc_1") == 1
 
 
 def test_a_device_that_goes_down_has_not_ended(time):
     board = time.board(beside())
     down = (("ure", 2.0, False), ("osc_1", 2.0, False))
-    board.tell([packet(turned=down, ends=events("osc_1"))])
+    board.update([packet(turned=down, ends=events("osc_1"))])
     found = page(board)
     assert of(found, "fusion_stream_expected", stream="osc_1") == 1
     assert of(found, "fusion_stream_ended", stream="osc_1") == 0
-    board.tell([packet(turned=(("demo", 3.0, False),))])
+    board.update([packet(turned=(("demo", 3.0, False),))])
     found = page(board)
     assert of(found, "fusion_stream_expected", stream="ure") == 1
     assert of(found, "fusion_stream_ended", stream="ure") == 0
 
 
-def test_who_speaks_only_when_something_changes_may_be_silent(time):
+def test_a_held_source_may_be_silent(time):
     streams = [
         OscStream(name="osc_1", addr="127.0.0.1:9000"), MidiStream(name="midi_1", device="pad"),
         UreStream(name="ure", metrics_url="http://127.0.0.1:9305/"),
@@ -199,10 +199,10 @@ def test_who_speaks_only_when_something_changes_may_be_silent(time):
     assert expected == {"osc_1": 1, "midi_1": 0, "ure": 1}
 
 
-def test_lateness_is_what_blocks_and_machine_add(time):
+def test_lateness_is_that_of_blocks_and_machine(time):
     board = time.board()
     time.wall = 10.52
-    board.tell([packet(ticks(10, released=0.5)), packet(ticks(10, released=-3))])
+    board.update([packet(ticks(10, released=0.5)), packet(ticks(10, released=-3))])
     found = page(board)
     name = "fusion_tick_lateness_seconds"
     counts = [of(found, f"{name}_bucket", le=le) for le in ("0.01", "0.025", "2.5", "5.0", "+Inf")]
@@ -213,11 +213,11 @@ def test_lateness_is_what_blocks_and_machine_add(time):
 
 def test_a_replay_is_never_late(time):
     board = time.board(config(live=False))
-    board.tell([packet(ticks(10))])
+    board.update([packet(ticks(10))])
     assert of(page(board), "fusion_tick_lateness_seconds_count") == 0
 
 
-def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
+def test_the_page_is_made_once_a_version(time, monkeypatch):
     from sinks.exporter import metrics
 
     made = []
@@ -226,7 +226,7 @@ def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
     board = time.board()
     shown = MetricsPage(board)
     for _ in range(3):
-        board.tell([packet(ticks(0)), packet(ticks(1))])
+        board.update([packet(ticks(0)), packet(ticks(1))])
         shown.text()
         shown.text()
     assert len(made) == 3
@@ -234,7 +234,7 @@ def test_the_page_is_made_once_for_what_was_told_together(time, monkeypatch):
 
 def test_names_follow_the_rules_of_prometheus(time):
     board = time.board()
-    board.tell([packet(ticks(0), sync=(report(),))])
+    board.update([packet(ticks(0), sync=(report(),))])
     for family in text_string_to_metric_families(MetricsPage(board).text().decode()):
         assert family.documentation
         for sample in family.samples:

@@ -53,7 +53,7 @@ def lines(answer):
     ["", "/metrics", "/metrics_fusion/", "//", "/../etc/passwd", "/page/index.html", "/state/",
      "/evidence", "/Healthz", "/%2e%2e/", "/\udcff", "x" * 9000],
 )  # fmt: skip
-def test_what_is_not_there_is_404(pages, path):
+def test_an_unknown_path_is_404(pages, path):
     for method in ("GET", "POST", "BREW"):
         assert pages.answer(method, path, "")[0] == 404
 
@@ -67,12 +67,12 @@ def test_only_get_is_answered(pages, method):
 
 def test_readiness_follows_the_data(time, board, pages):
     assert get(pages, "/readyz")[0] == 503
-    board.tell([packet(ticks(0))])
+    board.update([packet(ticks(0))])
     assert b"no event" in get(pages, "/readyz")[2], "ticks alone are no data"
-    board.tell([packet(ticks(1), ends=events("osc_1"))])
+    board.update([packet(ticks(1), ends=events("osc_1"))])
     assert get(pages, "/readyz")[::2] == (200, b"ready\n")
     alone = replace(ticks(2), sync_bound_s=np.array([np.nan]))
-    board.tell([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
+    board.update([packet(alone, sync=(report("ure:p"), report("osc_1:p", state="lost")))])
     assert get(pages, "/readyz")[::2] == (
         200, b"ready\nr: not compared: one channel live; osc_1:p silent\n"
     )  # fmt: skip
@@ -80,28 +80,28 @@ def test_readiness_follows_the_data(time, board, pages):
     assert get(pages, "/readyz")[0] == 200
     time.now += 2
     assert get(pages, "/readyz")[0] == 503
-    board.tell([packet(ends=events("osc_1"))])
+    board.update([packet(ends=events("osc_1"))])
     assert b"no tick" in get(pages, "/readyz")[2], "the flow hangs"
     assert get(pages, "/healthz")[0] == 200
 
 
 def test_results_later_than_five_seconds_are_not_ready(time, board, pages):
-    def told(tick, late):
+    def ready(tick, late):
         time.wall = tick + 0.5 + late
-        board.tell([packet(ticks(tick), ends=events("osc_1"))])
+        board.update([packet(ticks(tick), ends=events("osc_1"))])
         return get(pages, "/readyz")[::2]
 
-    assert told(1, 4.9) == (200, b"ready\n")
+    assert ready(1, 4.9) == (200, b"ready\n")
     why = b"not ready: results come 5.1 s late: this machine cannot keep up\n"
-    assert told(2, 5.1) == (503, why)
+    assert ready(2, 5.1) == (503, why)
     shown = json.loads(get(pages, "/state")[2])
     assert (shown["fresh"], shown["rigs"]["r"]["behind_s"]) == (False, pytest.approx(5.1))
-    assert told(3, 0.2) == (200, b"ready\n")
+    assert ready(3, 0.2) == (200, b"ready\n")
 
 
 def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
     for i in range(25):  # three at each moment: a page may end among them
-        board.tell([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])
+        board.update([packet(evidence=tuple(finding(float(i), f"{i} {n}") for n in range(3)))])
     found, answer = [], get(pages, "/evidence/bundle", since=5, limit=10)
     found += lines(answer)
     while link := answer[1].get("Link"):
@@ -114,7 +114,7 @@ def test_evidence_is_read_page_by_page_without_loss_or_repeat(board, pages):
 
 def test_evidence_is_bounded(board, pages):
     for i in range(MAX_FINDINGS + 500):
-        board.tell([packet(evidence=(finding(float(i)),))])
+        board.update([packet(evidence=(finding(float(i)),))])
     assert len(board.findings) == MAX_FINDINGS
     assert [f.ts for f in lines(get(pages, "/evidence/bundle", limit=2))] == [500, 501]
     assert len(lines(get(pages, "/evidence/bundle"))) == 100
@@ -127,7 +127,7 @@ def test_evidence_is_bounded(board, pages):
      "since=1&since=2", "after=-2", "after=1e300", "limit=9" + "9" * 5000, "depth=1",
      "since=%00", "&".join(["since=1"] * 40), "since=1_0;drop"],
 )  # fmt: skip
-def test_a_bad_question_is_400_in_one_line(pages, query):
+def test_a_bad_query_is_400_in_one_line(pages, query):
     status, headers, body = pages.answer("GET", "/evidence/bundle", query)
     assert status == 400
     assert headers["Content-Type"].startswith("text/plain")
@@ -150,7 +150,7 @@ _QUERY = st.one_of(
     path=st.one_of(st.sampled_from(list(OPENAPI["paths"])), st.text()),
     query=_QUERY,
 )
-def test_whatever_is_asked_is_answered_as_the_document_says(method, path, query):
+def test_any_request_has_a_documented_response(method, path, query):
     status, _, body = Routes(METRICS, Time().board()).answer(method, path, query)
     if path not in OPENAPI["paths"]:
         assert status == 404
@@ -173,16 +173,16 @@ def _schema(name):
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_the_answers_are_as_the_openapi_document_says(board, pages, begun):
+def test_the_responses_are_those_of_the_openapi_document(board, pages, begun):
     if begun:
-        board.tell([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
+        board.update([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
                             sync=(report("osc_1:p"),))])  # fmt: skip
     for path, methods in OPENAPI["paths"].items():
         status, headers, body = get(pages, path)
-        said = methods["get"]["responses"][str(status)]
-        if "$ref" in said:
-            said = OPENAPI["components"]["responses"][said["$ref"].rpartition("/")[2]]
-        assert headers["Content-Type"] in said["content"]
+        response = methods["get"]["responses"][str(status)]
+        if "$ref" in response:
+            response = OPENAPI["components"]["responses"][response["$ref"].rpartition("/")[2]]
+        assert headers["Content-Type"] in response["content"]
         assert headers["X-Content-Type-Options"] == "nosniff"
         if path == "/state":
             for asked in ({}, {"rig": "r"}, {"since": 0}, {"rig": "r", "since": 1}):
@@ -201,8 +201,8 @@ def test_the_documents_finding_is_the_record():
     )
 
 
-def test_the_state_says_null_where_there_is_no_value(board, pages):
-    board.tell([packet(ticks(0, coherence=float("nan")))])
+def test_the_state_has_null_without_a_value(board, pages):
+    board.update([packet(ticks(0, coherence=float("nan")))])
     state = json.loads(get(pages, "/state")[2])
     assert state["rigs"]["r"]["indicators"]["coherence"] == {
         "value": None, "why": "needs 30 s of two channels live together, moving at 0.08 to 1.5 Hz",
@@ -212,28 +212,28 @@ def test_the_state_says_null_where_there_is_no_value(board, pages):
     assert state["fresh"] is False
 
 
-def test_the_history_of_one_rig_is_told_once(time):
+def test_the_history_of_one_rig_is_sent_once(time):
     board = time.board(rigs=("a", "b"))
     pages = Routes(METRICS, board)
-    board.tell([packet(ticks(0, 99, hz=5.0), rig="b")])
+    board.update([packet(ticks(0, 99, hz=5.0), rig="b")])
 
-    def told(**asked):
+    def state_of(**asked):
         return json.loads(get(pages, "/state", **asked)[2])
 
-    first = told(rig="b", since=0)
+    first = state_of(rig="b", since=0)
     assert first["names"] == ["a", "b"]
     assert list(first["rigs"]) == ["b"]
     assert len(first["history"]["ts"]) == 98, "the last point is not whole yet"
-    assert told(rig="b", since=first["version"])["history"]["ts"] == []
-    board.tell([packet(ticks(99, 3, hz=5.0), rig="b")])
-    assert len(told(rig="b", since=first["version"])["history"]["ts"]) == 3
-    assert len(told(rig="b", since=10**6)["history"]["ts"]) == 101, "another run's version"
-    assert told(since=0)["history"]["rig"] == "a"
-    assert told(since=0)["history"]["signals"] == {}
+    assert state_of(rig="b", since=first["version"])["history"]["ts"] == []
+    board.update([packet(ticks(99, 3, hz=5.0), rig="b")])
+    assert len(state_of(rig="b", since=first["version"])["history"]["ts"]) == 3
+    assert len(state_of(rig="b", since=10**6)["history"]["ts"]) == 101, "another run's version"
+    assert state_of(since=0)["history"]["rig"] == "a"
+    assert state_of(since=0)["history"]["signals"] == {}
 
 
 @pytest.mark.parametrize("rig", ["x", "", "R", "r/"])
-def test_a_rig_that_is_not_there_is_404_in_one_line(pages, rig):
+def test_an_unknown_rig_is_404_in_one_line(pages, rig):
     status, _, body = get(pages, "/state", rig=rig)
     assert status == 404
     assert body.count(b"\n") == 1
@@ -242,13 +242,13 @@ def test_a_rig_that_is_not_there_is_404_in_one_line(pages, rig):
 @pytest.mark.parametrize(
     "query", ["since=-1", "since=0.5", "since=nan", "since=1&since=2", "limit=1"]
 )
-def test_a_bad_question_about_the_state_is_400_in_one_line(pages, query):
+def test_a_bad_query_of_the_state_is_400_in_one_line(pages, query):
     status, _, body = pages.answer("GET", "/state", query)
     assert status == 400
     assert body.count(b"\n") == 1
 
 
-def test_the_live_page_asks_nobody_else(pages):
+def test_the_live_page_requests_no_other_host(pages):
     policy = get(pages, "/")[1]["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -259,7 +259,7 @@ def test_the_live_page_asks_nobody_else(pages):
         assert b"https://" not in body
 
 
-def test_the_live_page_asks_for_what_is_served(pages):
+def test_the_live_page_requests_served_files(pages):
     index = get(pages, "/")[2].decode()
     asked = set(re.findall(r'(?:href|src)="(page/[^"]+)"', index))
     assert {path for path in pages.routes if path.startswith("/page/")} == {

@@ -31,7 +31,7 @@ def begin(port):
 
         def _begin(**given):
             board = Time().board()
-            board.tell([packet(ticks(0), ends=events("osc_1"))])
+            board.update([packet(ticks(0), ends=events("osc_1"))])
             server = Server(ExporterConfig(http_port=port, **given), board, listener)
             server.start()
             stack.callback(server.stop)
@@ -72,7 +72,7 @@ def test_the_pages_are_served(begin, port):
     assert get(port, "/healthz", "HEAD")[0] == 405
 
 
-def test_only_the_loopback_hears(begin, port):
+def test_only_the_loopback_is_served(begin, port):
     begin()
     with open("/proc/net/tcp") as table:  # noqa: PTH123
         bound = re.findall(rf"([0-9A-F]{{8}}):{port:04X} 00000000:0000 0A", table.read())
@@ -86,7 +86,7 @@ def asked_as(port, host, path="/state"):
 
 
 @pytest.mark.parametrize("path", ["/state", "/healthz", "/metrics_fusion", "/nowhere"])
-def test_a_page_of_a_stranger_reads_nothing_under_a_name_of_its_own(begin, port, path):
+def test_a_hostile_page_reads_nothing_under_its_own_name(begin, port, path):
     begin()
     answer = raw(port, f"GET {path} HTTP/1.0\r\nHost: evil.example:{port}\r\n\r\n".encode())
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -105,7 +105,7 @@ def test_names_of_the_configuration_are_served(begin, port):
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
-def test_an_exporter_that_leaves_loopback_says_so_at_the_start(begin, capsys, host, warned):
+def test_an_exporter_beyond_loopback_is_reported_at_the_start(begin, capsys, host, warned):
     begin(host=host)
     assert ("is open to other machines" in capsys.readouterr().err) == warned
 
@@ -121,7 +121,7 @@ def closed(client):
         return True
 
 
-def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, monkeypatch):
+def test_idle_connections_exclude_no_client_and_the_oldest_give_way(begin, port, monkeypatch):
     monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 64)
     server = begin()
     with ExitStack() as stack:
@@ -136,7 +136,7 @@ def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, m
         for _ in range(10):
             idle += [connect() for _ in range(64)]
             assert get(port, "/healthz") == (200, b"ok\n")
-        assert server._listening._server.connections <= 64
+        assert server._server._server.connections <= 64
         gone = [closed(client) for client in idle]
         assert gone.index(False) >= 640 - 64
         assert all(gone[: gone.index(False)])
@@ -145,7 +145,7 @@ def test_idle_connections_shut_nobody_out_and_the_oldest_give_way(begin, port, m
         assert unfinished.recv(4096).startswith(b"HTTP/1.1 200 OK"), "it was not idle"
 
 
-def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypatch):
+def test_connections_idle_after_a_request_give_way_too(begin, port, monkeypatch):
     monkeypatch.setattr(listening, "_MAX_CONNECTIONS", 32)
     server = begin()
     with ExitStack() as stack:
@@ -157,7 +157,7 @@ def test_connections_that_asked_once_and_stay_give_way_too(begin, port, monkeypa
             while not answer.endswith(b"ok\n"):
                 answer += client.recv(4096)
             kept.append(client)
-        assert server._listening._server.connections <= 32
+        assert server._server._server.connections <= 32
         gone = [closed(client) for client in kept]
         assert sum(gone) == 68
         assert all(gone[:50])
@@ -204,14 +204,16 @@ def test_a_port_of_another_is_refused_and_named(begin, port, capsys):
     with pytest.raises(SystemExit) as caught:
         served(ExporterConfig(http_port=port), Time().board(), listener)
     assert caught.value.code == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"lumen: exporter: 127.0.0.1:{port} is taken by process {os.getpid()} (")
-    assert told.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(
+        f"lumen: exporter: 127.0.0.1:{port} is taken by process {os.getpid()} ("
+    )
+    assert stderr.count("\n") == 1
     with pytest.raises(HttpPortError):
         begin()
 
 
-def test_what_a_run_before_left_behind_is_no_holder(begin, port):
+def test_connections_of_an_earlier_run_do_not_hold_the_port(begin, port):
     server = begin()
     kept = socket.create_connection(("127.0.0.1", port))
     kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -240,7 +242,7 @@ def test_slow_clients_hold_up_no_scrape_and_lose_their_connections(begin, port, 
     )
     try:
         assert attack.stdout.readline() == "ready\n"
-        held = server._listening._server
+        held = server._server._server
         waits = []
         for _ in range(40):
             started = time.perf_counter()

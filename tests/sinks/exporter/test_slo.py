@@ -53,7 +53,7 @@ def test_ticks_with_fewer_than_two_members_are_counted_apart():
     assert judge.uncompared["phase"] == 3
 
 
-def test_until_the_next_value_after_an_absence_they_stay_apart():
+def test_ticks_after_an_absence_stay_apart_until_the_next_value():
     judge = counted(
         ticks(0, 2, sync_quality=1.0), alone(2, 1, 0, sync_quality=NAN),
         ticks(3, 5, sync_quality=NAN), ticks(8, 1, sync_quality=1.0),
@@ -69,12 +69,12 @@ def test_a_member_alone_from_the_start_is_never_judged():
     assert judge.uncompared["phase"] == judge.uncompared["sync"] == 9
 
 
-def test_a_reported_value_is_judged_whoever_is_alone():
+def test_a_reported_value_is_judged_with_a_lone_member():
     judge = counted(alone(0, 4, 1, phase_diff=[0.01, 0.3, 0.01, 0.3]))
     assert (judge.ticks["phase"], judge.bad["phase"], judge.uncompared["phase"]) == (4, 2, 0)
 
 
-def test_an_entropy_without_a_second_member_is_apart_and_one_that_is_reported_is_not():
+def test_an_entropy_of_a_lone_member_is_apart_and_a_reported_one_is_judged():
     value = entropy(300, 0.02)
     value[200:] = NAN
     live = np.where(np.arange(300) < 200, 2, 1)
@@ -84,7 +84,7 @@ def test_an_entropy_without_a_second_member_is_apart_and_one_that_is_reported_is
     assert (judge.bad["residual"], judge.uncompared["residual"]) == (100, 0)
 
 
-def test_the_signal_that_the_indicators_judge_decides_who_is_alone():
+def test_the_judged_signal_decides_about_lone_members():
     made = ticks(0, 3, phase_diff=NAN)
     other = replace(made.signals[0], name="other", live=np.ones(3, np.int64))
     both = replace(made, signals=(made.signals[0], other))
@@ -121,7 +121,7 @@ def test_a_frozen_entropy_is_bad():
     assert bad == ticked == 41
 
 
-def test_what_the_engine_reports_goes_before_what_is_measured():
+def test_a_reported_entropy_goes_before_the_measured_one():
     facts = entropy(700, 0.05)[:, None]
     ticked, bad = judged(ticks(0, 700, facts=facts, entropy_ratio=entropy(700, 0.02)))["residual"]
     assert bad == ticked
@@ -145,7 +145,7 @@ def test_the_window_is_ten_minutes():
 
 @pytest.mark.parametrize("rows", [1, 7, 3000])
 @pytest.mark.parametrize("hz", [0.5, 5.0])
-def test_it_does_not_matter_how_ticks_come_in_packets(rows, hz):
+def test_counts_do_not_depend_on_the_packets_of_ticks(rows, hz):
     rng = np.random.default_rng(1)
     value = np.repeat(0.1 + 0.03 * rng.standard_normal(1500), 2)
     value[rng.random(3000) < 0.05] = NAN

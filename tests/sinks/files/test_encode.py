@@ -72,7 +72,7 @@ def one_by_one(f: Fused, rig: str) -> list[dict]:
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("signals", [1, 2])
 @pytest.mark.parametrize(("k", "run"), [(1, 1), (2, 1), (7, 3), (300, 1), (300, 5), (300, 400)])
-def test_ticks_are_what_they_would_be_one_by_one(k, run, members, signals):
+def test_lines_of_many_ticks_equal_those_of_single_ticks(k, run, members, signals):
     f = fused(k, members=members, signals=signals, run=run)
     lines = fused_lines(f, 'a "rig"').splitlines()
     expected = one_by_one(f, 'a "rig"')
@@ -130,7 +130,7 @@ def test_an_aligned_sample_has_its_fields_in_order():
     )
 
 
-def test_a_packet_says_what_goes_where():
+def test_each_part_of_a_packet_has_its_file():
     dead = DeadLine(
         ts=1.0, rig="r", stage="receive", reason="json", source="a", where="f:0", count=2,
         sample="{",

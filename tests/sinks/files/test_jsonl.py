@@ -76,7 +76,7 @@ def test_each_segment_after_the_first_is_announced_before_it_is_there(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"n":3}\n', b'{"n":', LINES])
-def test_going_on_cuts_away_what_came_after_the_snapshot(tmp_path, torn):
+def test_a_resumed_file_is_truncated_to_the_snapshot(tmp_path, torn):
     segments = begin(tmp_path)
     segments.write(FIRST)
     position = segments.snapshot()
@@ -100,7 +100,7 @@ def test_a_file_shorter_than_the_snapshot_is_refused_and_left_as_it_is(tmp_path)
     assert content(tmp_path) == LINES[:-1]
 
 
-def test_a_file_that_is_gone_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     position = begin(tmp_path).snapshot()
     (tmp_path / "fused.jsonl").unlink()
     with pytest.raises(ShortFileError):
@@ -118,7 +118,7 @@ def test_old_segments_go_only_with_a_snapshot(tmp_path):
     assert [path.name for path in segments.paths()] == before[-2:]
 
 
-def test_what_the_snapshot_before_needs_is_kept_too(tmp_path):
+def test_segments_of_the_previous_snapshot_are_kept(tmp_path):
     segments = begin(tmp_path, keep=1)
     segments.write(FIRST)
     position = segments.snapshot()
@@ -133,7 +133,7 @@ def test_what_the_snapshot_before_needs_is_kept_too(tmp_path):
     assert len(names(tmp_path)) == 1
 
 
-def test_a_file_that_another_hand_changed_is_named(tmp_path):
+def test_a_file_changed_by_another_program_is_named(tmp_path):
     segments = begin(tmp_path)
     segments.write(b"1\n")
     (tmp_path / "fused.jsonl").write_bytes(b"1\n2\n")

@@ -22,7 +22,7 @@ from configs.load import load
 from configs.schema import Config, MidiDestination, OscDestination
 from operators.records import Fused, FusedSignal, Packet
 from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
-from sinks.send.send import Score, Send, played
+from sinks.send.send import ExpressionMap, Send, played
 from sinks.send.send_worker import SendWorker
 from sources.midi.midi import understood
 from sources.midi.port import MidiPortError
@@ -54,8 +54,8 @@ def osc(to: str = "127.0.0.1:9", **mapped: str) -> OscDestination:
     return OscDestination(name="music", to=to, map={f"/{k}": text for k, text in mapped.items()})
 
 
-def score(**mapped: str) -> Score:
-    return Score(osc(**mapped), CONFIG.plan())
+def score(**mapped: str) -> ExpressionMap:
+    return ExpressionMap(osc(**mapped), CONFIG.plan())
 
 
 def test_the_music_of_the_seed_is_loud_when_it_is_sure_and_long_when_it_agrees() -> None:
@@ -66,7 +66,7 @@ def test_the_music_of_the_seed_is_loud_when_it_is_sure_and_long_when_it_agrees()
     assert music.values(fused(1.0, entropy=0.0, sync=0.0))["/note_len"] == 0.1
 
 
-def test_what_is_sent_is_of_the_newest_tick() -> None:
+def test_sent_values_are_those_of_the_newest_tick() -> None:
     assert score(x="pulse", y="level").values(fused(1.0, 2.0, 3.0, fact=7.0)) == {
         "/x": 3.0, "/y": 7.0
     }  # fmt: skip
@@ -88,17 +88,17 @@ def test_a_window_looks_back_over_all_ticks_however_they_come() -> None:
     st.from_regex(r"/[a-z/]{1,40}", fullmatch=True),
     st.floats(width=32, allow_nan=False, allow_infinity=False),
 )
-def test_others_read_our_osc(address: str, value: float) -> None:
+def test_osc_messages_are_read_by_another_library(address: str, value: float) -> None:
     message = OscMessage(packed(address, value))
     assert (message.address, message.params) == (address, [value])
 
 
-def test_what_no_float32_holds_is_the_largest_that_it_does() -> None:
+def test_values_beyond_float32_are_its_largest() -> None:
     assert OscMessage(packed("/x", -1e300)).params == [-3.4028234663852886e38]
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "heard"),
+    ("key", "value", "received"),
     [
         ("cc/1/74", 63.6, 64.0),
         ("cc/16/127", 900.0, 127.0),
@@ -112,11 +112,11 @@ def test_what_no_float32_holds_is_the_largest_that_it_does() -> None:
         ("pitch/1", 0.4, 0.0),
     ],
 )
-def test_a_controller_that_is_played_is_the_one_that_would_be_heard(
-    key: str, value: float, heard: float
+def test_a_sent_controller_has_the_key_of_a_received_one(
+    key: str, value: float, received: float
 ) -> None:
-    said = understood(encoded(key, value), 0.0, "")
-    assert (said.key, said.value) == (key, heard)  # type: ignore[union-attr]
+    event = understood(encoded(key, value), 0.0, "")
+    assert (event.key, event.value) == (key, received)  # type: ignore[union-attr]
 
 
 class Wire:
@@ -139,8 +139,8 @@ class Wire:
     def send(self, message: Sequence[int]) -> None:
         if not self.plugged:
             raise MidiPortError("synth: gone")
-        said = understood(message, 0.0, "")
-        self.sent.append((said.key, said.value))  # type: ignore[union-attr]
+        event = understood(message, 0.0, "")
+        self.sent.append((event.key, event.value))  # type: ignore[union-attr]
 
     def release(self) -> None:
         self.calls.append("release")
@@ -186,7 +186,7 @@ def test_a_note_of_unknown_length_or_velocity_is_not_played() -> None:
     assert wire.sent == []
 
 
-def test_nothing_sounds_on_after_the_end() -> None:
+def test_all_notes_end_with_the_run() -> None:
     made, wire = midi("note/1/60", "note/2/61")
     made.play({"note/1/60": 90.0, "note/2/61": 80.0}, 0.0)
     made.close()
@@ -194,7 +194,7 @@ def test_nothing_sounds_on_after_the_end() -> None:
     assert wire.calls == ["open", "release", "close"]
 
 
-def test_a_synthesizer_pulled_out_while_it_sounds_is_let_go_of() -> None:
+def test_a_synthesizer_removed_during_a_note_is_released() -> None:
     made, wire = midi("note/1/60")
     made.play({"note/1/60": 90.0}, 0.0)
     wire.plugged = False
@@ -246,7 +246,7 @@ def playing(instrument: Instrument, rate_hz: float) -> SendWorker:
     return player
 
 
-def test_it_is_played_no_faster_than_asked_for_and_with_the_newest() -> None:
+def test_values_are_sent_no_faster_than_configured() -> None:
     instrument = Instrument()
     player = playing(instrument, 20.0)
     started = time.monotonic()
@@ -263,7 +263,7 @@ def test_it_is_played_no_faster_than_asked_for_and_with_the_newest() -> None:
     assert values[-1] > n - 60
 
 
-def test_its_rhythm_is_even_though_ticks_are_not_in_step_with_it() -> None:
+def test_the_rhythm_is_even_for_any_ticks() -> None:
     instrument = Instrument()
     player = playing(instrument, 10.0)
     for n in range(30):
@@ -274,7 +274,7 @@ def test_its_rhythm_is_even_though_ticks_are_not_in_step_with_it() -> None:
     assert np.median(gaps) == pytest.approx(0.1, abs=0.015)
 
 
-def test_what_was_played_once_is_not_played_again() -> None:
+def test_a_value_without_repetition_is_sent_once() -> None:
     instrument = Instrument()
     player = playing(instrument, 1000.0)
     player.put({"x": 1.0})
@@ -284,9 +284,9 @@ def test_what_was_played_once_is_not_played_again() -> None:
     assert len(instrument.played) == 1
 
 
-def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none() -> None:
+def test_values_are_repeated_until_newer_ones_arrive() -> None:
     instrument = Instrument()
-    player = SendWorker("music", 200.0, instrument, stands_s=60.0)
+    player = SendWorker("music", 200.0, instrument, repeat_s=60.0)
     player.start()
     player.put({"x": 1.0, "y": 1.0})
     until(lambda: len(instrument.played) >= 10)
@@ -304,9 +304,9 @@ def test_values_that_stand_are_played_at_the_rate_until_newer_ones_come_or_none(
     assert values == sorted(values)
 
 
-def test_values_stand_no_longer_than_they_may() -> None:
+def test_values_are_repeated_for_a_limited_time() -> None:
     instrument = Instrument()
-    player = SendWorker("music", 200.0, instrument, stands_s=0.1)
+    player = SendWorker("music", 200.0, instrument, repeat_s=0.1)
     player.start()
     player.put({"x": 1.0})
     time.sleep(0.4)
@@ -314,19 +314,19 @@ def test_values_stand_no_longer_than_they_may() -> None:
     assert 2 <= len(instrument.played) <= 21
 
 
-def test_osc_goes_on_while_ticks_are_late() -> None:
+def test_osc_is_repeated_while_ticks_are_late() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(5)
         sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse")
         sent.start()
-        sent.tell(packet(fused(0.5)))
+        sent.consume([packet(fused(0.5))])
         for _ in range(5):
             assert OscMessage(peer.recv(100)).params == [0.5]
         sent.stop()
 
 
-def test_a_slow_destination_holds_nobody_up() -> None:
+def test_a_slow_destination_does_not_delay_the_flow() -> None:
     instrument = Instrument(slow=0.2)
     player = playing(instrument, 1000.0)
     started = time.monotonic()
@@ -338,7 +338,7 @@ def test_a_slow_destination_holds_nobody_up() -> None:
     assert instrument.closed == 1
 
 
-def test_a_destination_that_is_not_there_is_said_once_and_tried_again(
+def test_a_missing_destination_is_reported_once_and_tried_again(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sinks.send.send_worker._FIRST_PAUSE_S", 0.01)
@@ -350,11 +350,11 @@ def test_a_destination_that_is_not_there_is_said_once_and_tried_again(
     assert 2 <= instrument.tries <= 10
     instrument.broken = False
 
-    def heard() -> bool:
+    def was_played() -> bool:
         player.put({"x": 1.0})
         return bool(instrument.played)
 
-    until(heard)
+    until(was_played)
     player.stop()
     assert capsys.readouterr().err == (
         "lumen: music is silent: not there\nlumen: music plays: somewhere\n"
@@ -377,25 +377,25 @@ def test_ticks_become_datagrams() -> None:
         peer.settimeout(5)
         sent = run(f"127.0.0.1:{peer.getsockname()[1]}", x="pulse", y="level")
         sent.start()
-        sent.tell(packet(None))
-        sent.tell(packet(fused(nan)))
-        sent.tell(packet(fused(0.5)))
+        sent.consume([packet(None)])
+        sent.consume([packet(fused(nan))])
+        sent.consume([packet(fused(0.5))])
         message = OscMessage(peer.recv(100))
         sent.stop()
     assert (message.address, message.params) == ("/x", [0.5])
     assert threading.active_count() == before
 
 
-def test_where_nobody_listens_nothing_fails() -> None:
+def test_osc_without_a_receiver_does_not_fail() -> None:
     sent = run("127.0.0.1:9", x="pulse")
     sent.start()
     for n in range(5):
-        sent.tell(packet(fused(1.0, first=n)))
+        sent.consume([packet(fused(1.0, first=n))])
         time.sleep(0.06)
     sent.stop()
 
 
-def test_a_host_that_is_unknown_is_a_reason() -> None:
+def test_an_unknown_host_is_an_error_with_a_reason() -> None:
     with pytest.raises(OSError, match=r"\S"):
         OscOutput("no.such.host.invalid:9").open()
 
@@ -409,8 +409,8 @@ def test_the_shipped_music_is_that_of_the_seed_every_half_second() -> None:
     assert music.rate_hz == notes.rate_hz == 2
     ticks = fused(1.0, entropy=0.14, sync=2.0)
     plan = load(MUSIC).config.plan()
-    assert list(Score(music, plan).values(ticks).values()) == [127 * (1 - 0.14), 1.2]
-    assert list(Score(notes, plan).values(ticks)) == ["note/1/60", "note/1/60/length"]
+    assert list(ExpressionMap(music, plan).values(ticks).values()) == [127 * (1 - 0.14), 1.2]
+    assert list(ExpressionMap(notes, plan).values(ticks)) == ["note/1/60", "note/1/60/length"]
 
 
 def test_a_replay_plays_at_a_speed_and_not_as_fast_as_it_goes(
@@ -435,9 +435,7 @@ def test_a_replay_plays_at_a_speed_and_not_as_fast_as_it_goes(
         '"a.house.invalid:9000"',
     ],
 )
-def test_another_destination_may_be_played_and_oneself_if_it_is_meant(
-    to: str, tmp_path: Path
-) -> None:
+def test_an_own_address_is_a_destination_only_with_loop(to: str, tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(
         "version: 2\n"
@@ -449,7 +447,7 @@ def test_another_destination_may_be_played_and_oneself_if_it_is_meant(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_whatever_ends_the_player_s_thread_nothing_is_left_sounding() -> None:
+def test_any_end_of_the_worker_ends_all_notes() -> None:
     made, wire = midi("note/1/60")
     player = playing(made, 1000.0)  # type: ignore[arg-type]
     player.put({"note/1/60": 90.0})
@@ -470,7 +468,7 @@ import sys, time
 from sinks.send import send
 from tests.sinks.send import test_send as t
 wire = t.Wire()
-send._player = lambda *_: t.SendWorker("music", 1000.0, t.MidiOutput(["note/1/60"], wire))
+send._worker = lambda *_: t.SendWorker("music", 1000.0, t.MidiOutput(["note/1/60"], wire))
 sent = t.run("127.0.0.1:9", x="1")
 wire.send = lambda message: print(message, file=sys.stderr, flush=True)
 sent.start()

@@ -47,25 +47,21 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def heard(peer: socket.socket) -> tuple[str, float]:
+def receive(peer: socket.socket) -> tuple[str, float]:
     message = OscMessage(peer.recv(2048))
     return message.address, message.params[0]
 
 
-def test_the_newest_values_are_played_again_and_again(
-    sender: SendProcess, peer: socket.socket
-) -> None:
+def test_the_newest_values_are_repeated(sender: SendProcess, peer: socket.socket) -> None:
     sender.put({"/x": 1.0})
-    assert [heard(peer) for _ in range(5)] == [("/x", 1.0)] * 5
+    assert [receive(peer) for _ in range(5)] == [("/x", 1.0)] * 5
     sender.put({"/x": 2.0})
-    until(lambda: heard(peer) == ("/x", 2.0))
+    until(lambda: receive(peer) == ("/x", 2.0))
 
 
-def test_a_player_that_stands_still_holds_nobody_up(
-    sender: SendProcess, peer: socket.socket
-) -> None:
+def test_a_stopped_worker_does_not_delay_the_flow(sender: SendProcess, peer: socket.socket) -> None:
     sender.put({"/x": 0.0})
-    heard(peer)
+    receive(peer)
     os.kill(process(sender).pid, signal.SIGSTOP)
     many = {f"/{n}": 0.0 for n in range(100)}
     for n in range(1, 2001):  # 2 MB: more than any pipe holds
@@ -74,19 +70,19 @@ def test_a_player_that_stands_still_holds_nobody_up(
 
     def newest() -> bool:
         sender.put({"/x": 3000.0})
-        return heard(peer) == ("/x", 3000.0)
+        return receive(peer) == ("/x", 3000.0)
 
     until(newest)
 
 
-def test_null_ends_it(sender: SendProcess, peer: socket.socket) -> None:
+def test_null_ends_the_repetition(sender: SendProcess, peer: socket.socket) -> None:
     sender.put({"/x": 1.0})
-    heard(peer)
+    receive(peer)
     sender.put({})
     peer.settimeout(0.5)
     with pytest.raises(TimeoutError):
         for _ in range(1000):
-            heard(peer)
+            receive(peer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -94,35 +90,35 @@ def test_signals_to_the_group_are_the_run_s(
     number: signal.Signals, sender: SendProcess, peer: socket.socket
 ) -> None:
     sender.put({"/x": 1.0})
-    heard(peer)  # from then on signals are set up
+    receive(peer)  # from then on signals are set up
     os.kill(process(sender).pid, number)
     sender.put({"/x": 2.0})
-    until(lambda: heard(peer) == ("/x", 2.0))
+    until(lambda: receive(peer) == ("/x", 2.0))
     ended = process(sender)
     sender.stop()
     assert ended.returncode == 0
 
 
-def test_one_that_was_killed_is_started_again(
+def test_a_killed_worker_is_started_again(
     sender: SendProcess, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.send.send_process._AGAIN_S", 0.0)
+    monkeypatch.setattr("sinks.send.send_process._RESTART_S", 0.0)
     sender.put({"/x": 1.0})
-    heard(peer)
+    receive(peer)
     process(sender).kill()
     process(sender).wait()
 
     def again() -> bool:
         sender.put({"/x": 2.0})
-        return heard(peer) == ("/x", 2.0)
+        return receive(peer) == ("/x", 2.0)
 
     until(again)
 
 
 RUN = """
 import os, signal, sys
-from sinks.send.send_process import Sender
-sender = Sender("music", 100.0, sys.argv[1], 60.0)
+from sinks.send.send_process import SendProcess
+sender = SendProcess("music", 100.0, sys.argv[1], 60.0)
 sender.start()
 sender.put({"/x": 1.0})
 print(sender._process.pid, flush=True)
@@ -130,13 +126,13 @@ signal.pause()
 """
 
 
-def test_it_ends_with_a_run_that_is_killed(peer: socket.socket) -> None:
+def test_the_worker_ends_with_a_killed_run(peer: socket.socket) -> None:
     run = subprocess.Popen(
         [sys.executable, "-c", RUN, f"127.0.0.1:{peer.getsockname()[1]}"], stdout=subprocess.PIPE
     )
     assert run.stdout is not None
     pid = int(run.stdout.readline())
-    heard(peer)
+    receive(peer)
     run.kill()
     run.communicate()
     until(lambda: _ended(pid))

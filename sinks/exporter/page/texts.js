@@ -1,4 +1,4 @@
-// How numbers, times and elements are made: the same everywhere on the page.
+// Numbers, times and elements: one format for the whole page.
 
 const NONE = "–";
 const known = x => x !== null && x !== undefined;
@@ -14,10 +14,10 @@ export function number(x, digits = 2, sign = "negative") {
   return formats.get(key).format(x).replace("-", "−");
 }
 
-// Three digits that say something, whatever the size.
+// Three significant digits at any size.
 export const short = x => !known(x) ? NONE : Number(x.toPrecision(3)).toString().replace("-", "−");
 
-// A value and its sd to the same place, that of the sd's second digit.
+// A value and its sd to the same decimal place: that of the sd's second digit.
 export function measured(x, sd, unit = "") {
   const end = unit && `\u00a0${unit}`;
   if (!known(x)) return NONE;
@@ -26,13 +26,13 @@ export function measured(x, sd, unit = "") {
   return `${number(x, digits)} ±${number(sd, digits)}${end}`;
 }
 
-// Seconds in the unit that a reader would choose.
+// Seconds as ms or s, by size.
 export function span(x, sd) {
   const small = Math.abs(x) < 1, scale = small ? 1e3 : 1;
   return measured(known(x) ? x * scale : x, known(sd) ? sd * scale : sd, small ? "ms" : "s");
 }
 export const clock = ts => known(ts) ? clockFormat.format(ts * 1e3) : NONE;
-export const words = name => name.replaceAll("_", " ");
+export const spaced = name => name.replaceAll("_", " ");
 
 export function make(tag, kind = "", text = "") {
   const made = document.createElement(tag);
@@ -41,12 +41,12 @@ export function make(tag, kind = "", text = "") {
   return made;
 }
 
-// Only what differs is written: an unchanged page costs nothing, and no selection is lost.
+// Only differences are written: an unchanged page costs nothing, and a selection stays.
 export function put(node, text) {
   if (node.textContent !== String(text)) node.textContent = text;
 }
 
-// A name breaks at its separators; so do the names in a sentence, but not its numbers and times.
+// Names may break at their separators, also within a sentence; numbers and times may not.
 export const putName = (node, text) => broken(node, text, /(?<=[:/_@.,-])|(?=\[)/);
 export const putText = (node, text) => broken(node, text, /(?<=[/_@]|[:.,-](?=[^\d\s]))|(?=\[)/);
 
@@ -59,7 +59,7 @@ export function set(node, name, value) {
   if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
-// Make the children of a node one for each item, by key; those that stay are kept and filled anew.
+// Give a node one child for each item, by key; existing children are kept and refilled.
 export function each(parent, items, key, create, fill) {
   const old = new Map([...parent.children].map(child => [child.dataset.key, child]));
   items.forEach((item, i) => {
