@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
+from operators.errors import LumenError
+
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_FAULTS = 50
@@ -61,7 +63,7 @@ class Fault(NamedTuple):
         return one_line(f"{self.path}:{self.line}:{self.col}: {self.message}")
 
 
-class ConfigError(Exception):
+class ConfigError(LumenError):
     """A configuration that cannot be used; `faults` says what is wrong, in order of place."""
 
     def __init__(self, faults: list[Fault]) -> None:
@@ -122,7 +124,7 @@ class Document:
         self.faults.append(Fault(self.path, *place, message))
 
 
-class _EndOfTrustError(Exception):
+class _EndOfTrustError(LumenError):
     """Nothing that follows could be trusted, or enough has been said."""
 
 

@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from operators.errors import LumenError
+
 AccessMode = Literal["private", "group", "world"]
 """Who may read results and tapes: their owner alone, the group too, or everybody."""
 
@@ -36,7 +38,7 @@ ACCESS: dict[AccessMode, Access] = {
 }
 
 
-class LinkError(OSError):
+class LinkError(LumenError, OSError):
     """A link, or what is no plain file, in the place of a file."""
 
 

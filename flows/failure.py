@@ -14,28 +14,35 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from configs.document import one_line, public_text
+from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
-from flows.store import StoreError
+from flows.first_pass import FirstPassError, FirstPassStoppedError
+from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
 from operators.station import StationError
-from sinks.files.folder import TRACEBACK, FolderError
+from sinks.files.folder import TRACEBACK
 from sinks.files.jsonl import ShortFileError
 from sources import shutdown as stop
 from sources import stderr as aside
 from sources.recordings.recording import UnusableError
-from sources.tape.writer import TapError
+from sources.replay import RecordingsError
 
-REFUSALS = (
-    StateRefusedError, ShortFileError, FolderError, TapError, StoreError, UnusableError,
-)  # fmt: skip
+REFUSALS = (InUseError, StateRefusedError, ShortFileError, UnusableError)
+START_REFUSALS = (
+    ConfigError,
+    InUseError,
+    RecordingsError,
+    FirstPassError,
+    FirstPassStoppedError,
+)
+"""Errors raised before the engine starts: `watched` passes them on, lines and exit code alike."""
 _STDERR = 2
 _MOST = 1 << 18
 _MAX_LENGTH = 400
@@ -124,55 +131,68 @@ class FailureWatch:
         self._kept = None
 
 
+class RunFailedError(LumenError):
+    """The error that ended a run, as lines for standard error.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Problem, state of the results, remedy.
+    exit_code : int
+        2: a refusal. 1: a failure.
+    """
+
+    def __init__(self, lines: Sequence[str], exit_code: int) -> None:
+        self._lines = tuple(lines)
+        self.exit_code = exit_code
+        super().__init__("\n".join(lines))
+
+    def lines(self) -> list[str]:
+        """Return the lines, complete with the prefix."""
+        return list(self._lines)
+
+
 def report(
     error: BaseException, folder: Path, access: Access, store: Path | None, panic: bytes = b""
-) -> int:
-    """Print three lines on an error that ended a run; return the exit code.
+) -> RunFailedError:
+    """Return an error that ended a run as up to three lines and the exit code.
 
     Parameters
     ----------
     error : BaseException
     folder : Path
-        `output.dir`, where the traceback of a bug goes.
+        `output.dir`: the traceback of a bug is written there.
     access : Access
         Rights of that file.
     store : Path, optional
         The recovery store.
     panic : bytes
-        What the engine wrote of it.
+        Output of the engine about its panic.
     """
-    from sinks.exporter.server import HttpPortError  # nothing to one who has no page, until now
-
-    kinds = (*REFUSALS, HttpPortError)
-    refusal = next((e for e in _chain(error) if isinstance(e, kinds)), None)
+    refusal = next((e for e in _chain(error) if isinstance(e, REFUSALS)), None)
     disk = next((e for e in _chain(error) if isinstance(e, OSError) and e.filename), None)
     bug = next((e for e in _chain(error) if _is_station(e)), error)
     if type(bug).__name__ == "BytewaxRuntimeError":
         bug = bug.__cause__ or bug
-    what = f"{type(bug).__name__}: {bug}"
-    again = "it goes on from its last snapshot" if store else "it begins anew"
+    resume = "it goes on from its last snapshot" if store else "it begins anew"
     ended = "  The run ends here; what was written before is in " + (
         f"{folder}, and what a snapshot vouches for is whole." if store else f"{folder}."
     )
     if refusal is not None:
         problem, _, remedy = str(refusal).replace("\n  ", "; ").partition("; ")
-        _print(problem, *([f"  {remedy}"] if remedy else []))
-        return 2
+        return _failure(2, problem, *([f"  {remedy}"] if remedy else []))
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        _print(str(error), "  Put the file in its place, and start again.")
-        return 2
+        return _failure(2, str(error), "  Put the file in its place, and start again.")
     if "SqliteFailure" in str(error) and store is not None:
-        known = (text for code, text in _STORE_CODES.items() if code in str(error))
-        _print(f"{store}: the recovery store: {next(known, str(error))}", ended,
-               f"  Make room there, {_AGAIN}: {again}.")  # fmt: skip
-        return 1
+        reasons = (text for code, text in _STORE_CODES.items() if code in str(error))
+        problem = f"{store}: the recovery store: {next(reasons, str(error))}"
+        return _failure(1, problem, ended, f"  Make room there, {_AGAIN}: {resume}.")
     if disk is not None and not _is_station(bug):
-        _print(f"{disk.filename}: {disk.strerror}", ended,
-               f"  Make room or see to the rights there, {_AGAIN}: {again}.")  # fmt: skip
-        return 1
-    _print(f"a bug: {what}", ended, f"  The traceback is in {_kept(error, folder, access, panic)};"
-           " please report it with that file.")  # fmt: skip
-    return 1
+        remedy = f"  Make room or see to the rights there, {_AGAIN}: {resume}."
+        return _failure(1, f"{disk.filename}: {disk.strerror}", ended, remedy)
+    traceback_file = _kept(error, folder, access, panic)
+    remedy = f"  The traceback is in {traceback_file}; please report it with that file."
+    return _failure(1, f"a bug: {type(bug).__name__}: {bug}", ended, remedy)
 
 
 def _is_station(error: BaseException) -> bool:
@@ -189,9 +209,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__
 
 
-def _print(first: str, *more: str) -> None:
+def _failure(exit_code: int, first: str, *more: str) -> RunFailedError:
     lines = [f"lumen: {first}", *more]
-    print(*(one_line(public_text(line))[:_MAX_LENGTH] for line in lines), sep="\n", file=sys.stderr)
+    return RunFailedError([one_line(public_text(line))[:_MAX_LENGTH] for line in lines], exit_code)
 
 
 def _kept(error: BaseException, folder: Path, access: Access, panic: bytes) -> Path | str:
@@ -212,18 +232,20 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
 
     Raises
     ------
-    SystemExit
-        An error ended it, and has been reported.
+    RunFailedError
+        An error ended the run.
+    LumenError
+        The start was refused.
     """
     watch = FailureWatch()
     try:
         yield
-    except (SystemExit, KeyboardInterrupt, GeneratorExit):
+    except (SystemExit, KeyboardInterrupt, GeneratorExit, *START_REFUSALS):
         watch.close()
         raise
     except BaseException as error:  # a panic of the engine is no Exception
         watch.close()
-        raise SystemExit(report(error, folder, access, store, watch.panic)) from error
+        raise report(error, folder, access, store, watch.panic) from error
     finally:
         watch.close()
 
@@ -242,7 +264,8 @@ def watch_command(folder: Path, access: Access, store: Path | None) -> None:
         if isinstance(error, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
         else:
-            report(error, folder, access, store, watch.panic)
+            failure = report(error, folder, access, store, watch.panic)
+            print(*failure.lines(), sep="\n", file=sys.stderr)
 
     sys.excepthook = answer
     atexit.register(watch.close)

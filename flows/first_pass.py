@@ -11,7 +11,6 @@ it began with, and a pass that was cut short by a kill is made anew.
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from configs.schema import Config, FileStream
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
+from operators.errors import LumenError
 from operators.events import Batch
 from operators.guard import Guard
 from operators.hindsight import Hindsight, Learner, decode, encode
@@ -32,7 +32,7 @@ from operators.scale import Scale
 from operators.snapshot import StateRefusedError
 from operators.station import Core, updated
 from operators.types import State
-from sinks.files.folder import HINDSIGHT, Folder, FolderError
+from sinks.files.folder import HINDSIGHT, Folder
 from sinks.files.run_json import Digests
 from sources import shutdown as stop
 from sources.replay import Replay
@@ -40,6 +40,22 @@ from sources.replay import Replay
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
 _MAX_BYTES = 1 << 30
 HEADINGS = ("pass 1 of 2", "pass 2 of 2")
+
+
+class FirstPassError(LumenError):
+    """A file of the first pass that cannot be read or written."""
+
+    exit_code = 1
+
+
+class FirstPassStoppedError(LumenError):
+    """A stop that was requested during the first pass: no failure."""
+
+    exit_code = 0
+
+    def lines(self) -> list[str]:
+        """Return the message as it is."""
+        return [str(self)]
 
 
 @dataclass
@@ -94,9 +110,12 @@ def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight,
 
     Raises
     ------
-    SystemExit
-        Code 0: a stop was requested. Code 1: a file cannot be read or written; it is named.
-        Code 2: the folder is in use or is not a run's.
+    FirstPassStoppedError
+        A stop was requested.
+    FirstPassError
+        A file cannot be read or written; it is named.
+    FolderError
+        The folder is in use or is not a run's.
     """
     config = loaded.config
     path = Path(config.output.dir, HINDSIGHT)
@@ -128,18 +147,13 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
     """Make the pass and its file, the folder locked meanwhile."""
     access = ACCESS[loaded.config.output.mode]
     folder = Folder(path.parent, access)
-    try:
-        folder.take(fresh=False)
-    except FolderError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    folder.take(fresh=False)
     try:
         found = first_pass(loaded.config, progress)
         data = encode(found, loaded.fingerprint, recordings)
         write_whole(path, data, access)
     except OSError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise FirstPassError(str(error)) from error
     finally:
         folder.release()
     return data
@@ -154,8 +168,8 @@ def first_pass(config: Config, progress: bool = False) -> Hindsight:
         A recording cannot be opened; it is named.
     StationError
         A bug in a station; it is named.
-    SystemExit
-        Code 0: a stop was requested.
+    FirstPassStoppedError
+        A stop was requested.
     """
     lines: dict[str, _StationLine] = {}
     replay = Replay(config, progress, HEADINGS[0])
@@ -163,8 +177,7 @@ def first_pass(config: Config, progress: bool = False) -> Hindsight:
     try:
         while True:
             if stop.requested():
-                print(STOPPED, file=sys.stderr)
-                raise SystemExit(0)
+                raise FirstPassStoppedError(STOPPED)
             for rig, batch in part.next_batch():
                 lines.setdefault(rig, _line(config)).feed(batch)
     except StopIteration:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.files import PRIVATE, Access
+from operators.errors import InUseError
 
 if sys.platform != "win32":
     import fcntl
@@ -34,8 +35,8 @@ class FolderLock:
 
     Raises
     ------
-    SystemExit
-        Code 2: another run has it; its process is named.
+    InUseError
+        Another run has it; its process is named.
     """
 
     def __init__(self, folder: Path, access: Access = PRIVATE) -> None:
@@ -52,8 +53,7 @@ class FolderLock:
         except BlockingIOError:
             holder = _holder(os.fstat(self._held).st_ino)
             self.leave()
-            print(f"lumen: {folder}: process {holder} is writing there", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise InUseError(f"{folder}: process {holder} is writing there") from None
         except OSError:  # a file system without locks
             self.leave()
 

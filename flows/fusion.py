@@ -9,6 +9,7 @@ Keyed by rig, forward only, one exit. Nothing is opened when this module is impo
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +21,9 @@ from bytewax.operators import KeyedStream
 
 from configs.files import ACCESS
 from configs.inert import guard
-from configs.load import Loaded, load_or_exit
+from configs.load import Loaded, load
 from configs.schema import Config
-from flows.failure import watch_command
+from flows.failure import START_REFUSALS, watch_command
 from flows.first_pass import HEADINGS, hindsight
 from flows.store import hold, refuse_others
 from operators.align import Align
@@ -92,6 +93,27 @@ def stations(
 
 
 def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
+    """Return the dataflow of a configuration: the entry point of `python -m bytewax.run`.
+
+    Parameters
+    ----------
+    config, progress
+        As of `build`.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: the start was refused. Code 1: a file of the first pass failed. The lines are on
+        standard error. Code 0: a stop was requested in the first of two passes.
+    """
+    try:
+        return build(config, progress=progress)
+    except START_REFUSALS as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
+
+
+def build(config: str | None = None, *, progress: bool = True) -> Dataflow:
     """Return the dataflow of a configuration.
 
     Parameters
@@ -99,18 +121,20 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     config : str, optional
         Path of the YAML file; else `$LUMEN_CONFIG`, else the shipped demo.
     progress : bool
-        Tell on standard error how far a replay has come.
+        Report the progress of a replay on standard error.
 
     Raises
     ------
-    SystemExit
-        Code 2: the configuration is faulty, or its output folder or recovery store cannot be
-        had. All that is wrong stands on standard error, a line a fault. Code 0: a stop was
-        requested in the first of two passes.
+    ConfigError
+        The configuration is faulty.
+    InUseError, RecordingsError
+        The output folder, recovery store, exporter port, tape or a recording cannot be used.
+    FirstPassError, FirstPassStoppedError
+        The first of two passes failed, or was stopped.
     """
     aside.install()
     guard()
-    loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
+    loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg, keep = loaded.config, recovering()
     watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], stop.store())
     held = hold(stop.store())

@@ -40,28 +40,31 @@ def execute(
 
     Raises
     ------
-    SystemExit
-        Code 2: something was refused before the run. Code 1: an error ended it. It has been
-        reported in three lines.
+    ConfigError, InUseError, RecordingsError, FirstPassError
+        The start was refused.
+    FirstPassStoppedError
+        A stop was requested in the first of two passes.
+    RunFailedError
+        An error ended the run.
     """
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig
 
     from configs.files import ACCESS
-    from configs.load import load_or_exit
+    from configs.load import load
     from flows import store
     from flows.failure import watched
-    from flows.fusion import flow
+    from flows.fusion import build
     from sources import shutdown as stop
 
-    output = load_or_exit(config).config.output
+    output = load(config).config.output
     folder = Path(output.dir)
     turn = FolderLock(folder, ACCESS[output.mode])
     try:
         with watched(folder, ACCESS[output.mode], recover):
             stop.set_recovering(recover is not None, recover)
             try:
-                dataflow = flow(str(config), progress=progress)
+                dataflow = build(str(config), progress=progress)
                 recovery = None
                 if recover is not None:
                     recovery = RecoveryConfig(recover, datetime.timedelta(0))

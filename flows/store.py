@@ -19,9 +19,9 @@ import stat
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 from configs.files import LinkError, open_own, sync_folder
+from operators.errors import InUseError
 from operators.snapshot import StateRefusedError, origin_of, pickled_bytes
 
 if sys.platform != "win32":
@@ -41,7 +41,7 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 ANEW = "move the store away and start the same command again: the run begins anew"
 
 
-class StoreError(Exception):
+class StoreError(InUseError):
     """A store that cannot be used: which file, what is wrong, and the remedy; two lines."""
 
     def __init__(self, path: Path, what: str, remedy: str = ANEW) -> None:
@@ -328,21 +328,18 @@ def hold(folder: Path | None) -> Store | None:
 
     Raises
     ------
-    SystemExit
-        Code 2, after two lines on standard error: it cannot be used.
+    StoreError
+        It cannot be used.
     """
     global _held
     let_go()
     if folder is not None:
-        try:
-            _held = Store(folder)
-        except StoreError as error:
-            _refuse(error)
+        _held = Store(folder)
     return _held
 
 
 def let_go() -> None:
-    """Let others have the store that this process holds."""
+    """Release the store that this process holds."""
     global _held
     if _held is not None:
         _held.release()
@@ -350,20 +347,15 @@ def let_go() -> None:
 
 
 def refuse_others(store: Store, fingerprint: str) -> None:
-    """Refuse a store of another configuration.
+    """Refuse a store of another configuration, and release it.
 
     Raises
     ------
-    SystemExit
-        Code 2, after two lines on standard error.
+    StoreError
+        It is of another configuration or version.
     """
     try:
         store.refuse_others(fingerprint)
-    except StoreError as error:
-        _refuse(error)
-
-
-def _refuse(error: StoreError) -> NoReturn:
-    print(f"lumen: {error}", file=sys.stderr)
-    let_go()
-    raise SystemExit(2)
+    except StoreError:
+        let_go()
+        raise

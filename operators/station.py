@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from operators.errors import LumenError
 from operators.records import Packet
 from operators.types import State
 
@@ -22,7 +23,7 @@ class Core(Protocol[X_contra]):
         """Return a copy of the state, from which a new core goes on as this one would."""
 
 
-class StationError(RuntimeError):
+class StationError(LumenError, RuntimeError):
     """A bug in a station: which one, for which rig, and what was raised."""
 
 

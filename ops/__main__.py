@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from configs.inert import guard
+from operators.errors import LumenError
 
 COMMANDS = {
     "run": "run a configuration",
@@ -56,7 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(room.get(command, f"ops.cli.{command}"))
     own = argparse.ArgumentParser(prog=f"lumen {command}", description=COMMANDS[command])
     module.add_arguments(own)
-    code: int = module.main(own.parse_args(words[1:]))
+    args = own.parse_args(words[1:])
+    try:
+        code: int = module.main(args)
+    except LumenError as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
     return code
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -28,7 +28,7 @@ from operators.types import State
 from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import AFTER_ARRIVAL, count
 from sinks.files.encode import packet_lines
-from sinks.files.folder import HINDSIGHT, RUN, Folder, FolderError, rig_folder
+from sinks.files.folder import HINDSIGHT, RUN, Folder, rig_folder
 from sinks.files.jsonl import Position, Segments, segment_path
 from sinks.files.run_json import Account, Digests, usage, versions, write_run
 from sinks.send import Send
@@ -44,18 +44,10 @@ def preflight(config: Config) -> None:
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error. Nothing has been changed.
+    FolderError
+        The folder cannot be used. Nothing has been changed.
     """
-    try:
-        Folder(Path(config.output.dir)).check()
-    except FolderError as error:
-        _refuse(error)
-
-
-def _refuse(error: FolderError) -> NoReturn:
-    print(f"lumen: {error}", file=sys.stderr)
-    raise SystemExit(2)
+    Folder(Path(config.output.dir)).check()
 
 
 class Output(FixedPartitionedSink[Packet, bytes]):

@@ -38,6 +38,7 @@ from typing import NamedTuple, NoReturn, cast
 
 import numpy as np
 
+from operators.errors import LumenError
 from operators.evidence.sliding_window import WINDOWS, look_back
 from operators.types import F64, State
 
@@ -73,7 +74,7 @@ _TOKEN = re.compile(
 )
 
 
-class ExpressionError(ValueError):
+class ExpressionError(LumenError, ValueError):
     """A text that is no expression; `offset` (characters) says where."""
 
     def __init__(self, what: str, offset: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from configs.load import load_or_exit
+from configs.load import load
 from configs.thresholds import THRESHOLDS
 from flows.run import execute
 from ops.cli.state_client import URL, NoAnswerError, address, ask
@@ -64,9 +64,7 @@ def running(url: str) -> Iterator[tuple[str, Values, str | None]]:
 def replayed(config: Path) -> Iterator[tuple[str, Values, str | None]]:
     """Replay a configuration; yield the medians of its indicators."""
     with tempfile.TemporaryDirectory(prefix="lumen-smoke-") as place:
-        chosen = write_config(
-            load_or_exit(config).config, Path(place, "smoke.yaml"), Path(place, "out")
-        )
+        chosen = write_config(load(config).config, Path(place, "smoke.yaml"), Path(place, "out"))
         folder = execute(chosen, progress=False)
         decode = msgspec.json.Decoder(TickIndicators).decode
         ticks = [

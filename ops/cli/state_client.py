@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from configs.schema import ExporterConfig
+from operators.errors import ToolError
 from operators.lines import EvidenceRecord, SyncReport
 from operators.types import Mode
 from sinks.advice.changes import Kind
@@ -25,7 +26,7 @@ USUAL = f"http://{_USUAL.host}:{_USUAL.http_port}"
 _LARGEST = 16 << 20
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(ToolError):
     """There is no answer, or none that can be read: one line that says why."""
 
 

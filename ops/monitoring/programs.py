@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from operators.errors import ToolError
+
 _FETCHED = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
 
 
-class PeerError(Exception):
+class PeerError(ToolError):
     """A program is not here: one line that says how to get it."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from configs.address import is_loopback
 from configs.schema import ExporterConfig
+from operators.errors import InUseError
 from operators.records import Packet
 from sinks.exporter.hosts import OPEN, Door
 from sinks.exporter.live_state import LiveState
@@ -30,7 +31,7 @@ _STATUS = {
 }  # fmt: skip
 
 
-class HttpPortError(Exception):
+class HttpPortError(InUseError):
     """The port cannot be had: one line that says why."""
 
 
@@ -56,7 +57,7 @@ class Server:
 
         Raises
         ------
-        PortError
+        HttpPortError
             It cannot be had.
         """
         taken = bound(self._config, self._holder)
@@ -94,14 +95,10 @@ def served(config: ExporterConfig, board: LiveState, holder: Holder) -> Server:
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error that names who has it.
+    HttpPortError
+        The port is taken, and its holder is named; or the address cannot be bound.
     """
-    try:
-        bound(config, holder).close()
-    except HttpPortError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    bound(config, holder).close()
     return Server(config, board, holder)
 
 

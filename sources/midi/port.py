@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from operators.errors import InUseError
 from sources.inbox import stamp
 from sources.midi.jack import JackClient
 from sources.midi.port_name import ASOUND, connected, fitting, number, read
@@ -44,7 +45,7 @@ _taking = threading.Lock()
 _numbers = itertools.count(1)
 
 
-class MidiPortError(OSError):
+class MidiPortError(InUseError, OSError):
     """Why a port cannot be had, in one line."""
 
 

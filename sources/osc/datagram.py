@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
+from operators.errors import SourceError
 from operators.limits import MAX_SAMPLE
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
@@ -50,7 +51,7 @@ _LENGTH = struct.Struct(">i")
 _TIMETAG = struct.Struct(">II")
 
 
-class _BrokenError(Exception):
+class _BrokenError(SourceError):
     """The datagram is not OSC, or passes a bound."""
 
     def __init__(self, reason: Reason = "osc") -> None:

@@ -24,6 +24,7 @@ from backports import zstd
 
 from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
 from configs.schema import TapConfig
+from operators.errors import InUseError
 from sources.recordings.recording import UnusableError
 from sources.tape.reader import (
     MANIFEST,
@@ -48,7 +49,7 @@ _YOUNG = 3
 """Snapshots before which the store may hold none: they are taken first, and then stored."""
 
 
-class TapError(Exception):
+class TapError(InUseError):
     """The tap's folder cannot be had: one line that says why."""
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import NamedTuple
 
+from operators.errors import SourceError
 from operators.limits import MAX_SAMPLE
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
@@ -55,7 +56,7 @@ _QUOTED = 60
 """Bytes of a faulty line that are shown."""
 
 
-class PageError(Exception):
+class PageError(SourceError):
     """A page that cannot be used: why; as what it counts, if anything came; what came."""
 
     def __init__(self, why: str, reason: Reason | None = "exposition", sample: bytes = b"") -> None:

@@ -29,6 +29,7 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from operators.errors import SourceError
 from operators.types import Reason
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import MAX_PAGE, PageError
@@ -47,7 +48,7 @@ _ACCEPT = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;
 _Result = TypeVar("_Result")
 
 
-class StoppedError(Exception):
+class StoppedError(SourceError):
     """The wish to stop came first."""
 
 

@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from operators.errors import SourceError
 from sources import shutdown as stop
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
@@ -53,7 +54,7 @@ _MAX_KEPT = 16
 """Files that stay decoded in a process."""
 
 
-class LoadStoppedError(OSError):
+class LoadStoppedError(SourceError, OSError):
     """A stop was requested while a file was loaded."""
 
 

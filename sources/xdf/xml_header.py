@@ -14,6 +14,8 @@ from __future__ import annotations
 from typing import NoReturn
 from xml.parsers import expat
 
+from operators.errors import SourceError
+
 MAX_DEPTH, MAX_ELEMENTS, MAX_TEXT = 64, 1 << 19, 1 << 16
 """Elements inside of one another; of a header; characters of a text of use."""
 _ONE = {
@@ -23,7 +25,7 @@ _CHANNEL = ("info", "desc", "channels", "channel")
 _OF_EACH = ("label", "unit")
 
 
-class HeaderError(ValueError):
+class HeaderError(SourceError, ValueError):
     """No header can be made of it."""
 
 

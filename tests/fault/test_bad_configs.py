@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from configs.document import MAX_BYTES, ConfigError
-from configs.load import load, load_or_exit
+from configs.load import load
 
 ROOT = Path(__file__).parents[2]
 BASE = """version: 2
@@ -646,16 +646,14 @@ def test_a_fault_is_one_line_whatever_the_config_holds() -> None:
         assert fault.isprintable()
 
 
-def test_the_flow_prints_the_faults_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faulty_configuration_is_an_error_with_one_line_a_fault() -> None:
     Path("bad.yaml").write_text(BASE + "rigg: a\nmax_rigs: 0\n", "utf-8")
 
-    with pytest.raises(SystemExit) as left:
-        load_or_exit("bad.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load("bad.yaml")
 
-    told = capsys.readouterr()
-    assert left.value.code == 2
-    assert told.out == ""
-    assert [line.split(": ")[0] for line in told.err.splitlines()] == [
+    assert caught.value.exit_code == 2
+    assert [line.split(": ")[0] for line in caught.value.lines()] == [
         "bad.yaml:4:1",
         "bad.yaml:5:11",
     ]

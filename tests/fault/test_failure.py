@@ -16,13 +16,12 @@ from sources.recordings.recording import UnusableError
 ROOT = Path(__file__).parents[2]
 BROKEN = """
 import sys
-from pathlib import Path
 from operators.drift.drift import Drift
 def update(self, packet):
     raise ZeroDivisionError("divided")
 Drift.update = update
-from flows.run import execute
-execute(Path(sys.argv[1]))
+from ops.__main__ import main
+main(["run", sys.argv[1]])
 """
 
 
@@ -102,7 +101,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_three_lines(plain, tmp_path):
 
 def test_what_is_no_panic_is_passed_on_to_standard_error():
     code = (
-        "import os\nfrom flows.failure import Watch\nwatch = Watch()\n"
+        "import os\nfrom flows.failure import FailureWatch\nwatch = FailureWatch()\n"
         "os.write(2, b'of a library\\n')\nimport sys\nprint('of Python', file=sys.stderr)\n"
         "os.write(2, b\"of it\\nthread '<unnamed>' panicked at here\\n\")\n"
         "os.write(2, b'more\\n')\n"
@@ -115,8 +114,8 @@ def test_what_is_no_panic_is_passed_on_to_standard_error():
 
 def test_a_closed_standard_error_is_no_fault():
     code = (
-        "import os\nos.close(2)\nfrom flows.failure import Watch\nwatch = Watch()\nwatch.close()\n"
-        "print('done')"
+        "import os\nos.close(2)\nfrom flows.failure import FailureWatch\n"
+        "watch = FailureWatch()\nwatch.close()\nprint('done')"
     )
     assert run("-c", code).stdout == "done\n"
 
@@ -143,9 +142,10 @@ def test_a_watch_leaves_no_descriptor_and_no_thread_behind(capfd):
         (KeyError("k\x1b[2J"), 1, "a bug: KeyError: 'k\\x1b[2J'"),
     ],
 )
-def test_each_kind_of_error_has_its_lines(tmp_path, capsys, error, code, line):
-    assert report(error, tmp_path, PRIVATE, tmp_path / "store") == code
-    said = capsys.readouterr().err
-    assert line in said
-    assert "\x1b" not in said
-    assert len(said.splitlines()) <= 3
+def test_each_kind_of_error_has_its_lines(tmp_path, error, code, line):
+    failure = report(error, tmp_path, PRIVATE, tmp_path / "store")
+    text = "\n".join(failure.lines())
+    assert failure.exit_code == code
+    assert line in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) <= 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.folder_lock import FolderLock
+from operators.errors import InUseError
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,9 +55,8 @@ output: {{dir: {tmp_path}/out}}
 
 def test_a_turn_ends_and_another_begins(tmp_path: Path) -> None:
     first = FolderLock(tmp_path / "new" / "out")
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(InUseError, match=r"process .* is writing there"):
         FolderLock(tmp_path / "new" / "out")
-    assert refused.value.code == 2
     first.leave()
     first.leave()
     FolderLock(tmp_path / "new" / "out").leave()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from configs.load import load
+from flows.first_pass import FirstPassError
 from flows.run import execute
 from ops.__main__ import main
 from ops.cli.verify import digests, write_config
@@ -204,16 +205,16 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
     assert {p.name for p in (tmp_path / "o").iterdir()} == {LOCK}
 
 
-def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch):
     def full(path, data, access):
         raise OSError(28, "cannot write: No space left on device", str(path))
 
     monkeypatch.setattr("flows.first_pass.write_whole", full)
     path = write_config(load(place / "hindsight.yaml").config, tmp_path / "h.yaml", tmp_path / "o")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(FirstPassError) as ended:
         execute(path, progress=False)
-    assert ended.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.exit_code == 1
+    (line,) = ended.value.lines()
     assert "No space left" in line
     assert str(tmp_path / "o" / HINDSIGHT) in line
     monkeypatch.undo()
