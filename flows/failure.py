@@ -1,9 +1,9 @@
-"""How a run that cannot go on ends: three lines with the path and the remedy, no traceback.
+"""The report of a failed run: three lines with path and remedy, no traceback.
 
-An error of a disk or a file names its path. What is no such error is a bug: its traceback goes
-into a file in the output folder, together with what the engine wrote of it, and the terminal gets
-the name of that file. The engine writes past Python, to the descriptor of standard error: while
-a run is watched that is led through a thread, which passes on all but reports of a panic.
+An error of a disk or a file names its path. Any other error is a bug: its traceback and the panic
+report of the engine are written to a file in the output folder, and the terminal shows the name
+of that file. The engine bypasses Python and writes to the descriptor of standard error. While a
+run is watched, a thread reads that descriptor and forwards all but panic reports.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ START_REFUSALS = (
 )
 """Errors raised before the engine starts: `watched` passes them on, lines and exit code alike."""
 _STDERR = 2
-_MOST = 1 << 18
+_MAX_KEPT = 1 << 18
+"""Kept bytes of a traceback, of a panic, of a line without an end."""
 _MAX_LENGTH = 400
 _PANIC = b"' panicked at "
-_AGAIN = "then start the same command again"
+_RESTART = "then start the same command again"
 _STORE_CODES = {
     "DiskFull": "no space left on the disk",
     "SystemIoFailure": "an error of the disk: it may be full",
@@ -58,12 +59,12 @@ _STORE_CODES = {
 
 
 class FailureWatch:
-    """Standard error's descriptor led through a thread, until `close`.
+    """The descriptor of standard error, forwarded by a thread until `close`.
 
     Attributes
     ----------
     panic : bytes
-        What the engine wrote of a panic.
+        Output of the engine about its panic.
     """
 
     def __init__(self) -> None:
@@ -84,7 +85,7 @@ class FailureWatch:
             target=self._pass_on, args=(source, self._kept), name="engine", daemon=True
         )
         self._thread.start()
-        # Python's own messages take the short way: whoever reads them is not waited for here.
+        # Messages of Python bypass the thread: a slow reader must not delay them.
         if held := aside.current():
             held.lead(self._kept)
         elif isinstance(self._stream, TextIOWrapper) and self._stream.fileno() == _STDERR:
@@ -94,7 +95,7 @@ class FailureWatch:
             )
 
     def _pass_on(self, source: int, to: int) -> None:
-        """Pass on what comes, line by line; from a report of a panic on, keep it."""
+        """Forward each line; from the first line of a panic report on, keep the text."""
         held = b""
         with suppress(OSError):
             while data := os.read(source, 1 << 16):
@@ -103,10 +104,10 @@ class FailureWatch:
                 if self.panic or _PANIC in lines:
                     at = 0 if self.panic else max(lines.find(b"thread '"), 0)
                     passed, panic = lines[:at], lines[at:] + newline
-                    self.panic = (self.panic + panic)[:_MOST] or b"?"
+                    self.panic = (self.panic + panic)[:_MAX_KEPT] or b"?"
                 else:
                     passed = lines + newline
-                if len(held) > _MOST:
+                if len(held) > _MAX_KEPT:
                     passed, held = passed + held, b""
                 with suppress(OSError):
                     os.write(to, passed)
@@ -115,7 +116,7 @@ class FailureWatch:
         os.close(source)
 
     def close(self) -> None:
-        """Let standard error be what it was."""
+        """Restore standard error."""
         if self._kept is None:
             return
         os.dup2(self._kept, _STDERR)
@@ -126,7 +127,7 @@ class FailureWatch:
         replaced = self._own is not None and sys.stderr is not self._own
         if self._own is not None and not replaced:
             sys.stderr = self._stream
-        if not (replaced or self._thread.is_alive()):  # else there is one who still writes to it
+        if not (replaced or self._thread.is_alive()):  # else it is still in use
             os.close(self._kept)
         self._kept = None
 
@@ -186,9 +187,9 @@ def report(
     if "SqliteFailure" in str(error) and store is not None:
         reasons = (text for code, text in _STORE_CODES.items() if code in str(error))
         problem = f"{store}: the recovery store: {next(reasons, str(error))}"
-        return _failure(1, problem, ended, f"  Make room there, {_AGAIN}: {resume}.")
+        return _failure(1, problem, ended, f"  Make room there, {_RESTART}: {resume}.")
     if disk is not None and not _is_station(bug):
-        remedy = f"  Make room or see to the rights there, {_AGAIN}: {resume}."
+        remedy = f"  Make room or see to the rights there, {_RESTART}: {resume}."
         return _failure(1, f"{disk.filename}: {disk.strerror}", ended, remedy)
     traceback_file = _kept(error, folder, access, panic)
     remedy = f"  The traceback is in {traceback_file}; please report it with that file."
@@ -196,7 +197,7 @@ def report(
 
 
 def _is_station(error: BaseException) -> bool:
-    """Whether a station raised: stations have no files."""
+    """Whether a station raised the error: stations open no files."""
     return isinstance(error, StationError)
 
 
@@ -215,13 +216,13 @@ def _failure(exit_code: int, first: str, *more: str) -> RunFailedError:
 
 
 def _kept(error: BaseException, folder: Path, access: Access, panic: bytes) -> Path | str:
-    """Write a traceback into the folder, or where temporary files are; return its path."""
+    """Write a traceback into the folder, or a temporary one; return its path."""
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
     for place in (folder, Path(tempfile.gettempdir())):
         path = place / (TRACEBACK if place == folder else f"lumen-{os.getpid()}-{TRACEBACK}")
         with suppress(OSError):
             place.mkdir(mode=access.folder, parents=True, exist_ok=True)
-            write_whole(path, text[-_MOST:] + b"\n" + panic, access)
+            write_whole(path, text[-_MAX_KEPT:] + b"\n" + panic, access)
             return path
     return "no file: none could be written"
 

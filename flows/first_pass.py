@@ -1,11 +1,11 @@
-"""The first pass over recordings: the stations up to the last that learns, in this process.
+"""The first pass over recordings: the stations up to the last learning one, in this process.
 
-A run in mode `hindsight` reads its recordings twice. This pass feeds the partition of the replay
-to `collect` ... `align`, where a gain or level is to be learnt to `resample` and `scale` too,
-drops their packets, and keeps the findings of the stations that have any. They lie in
-`hindsight.msgpack` in `output.dir`, written whole or not at all. Its hash is part of the
-fingerprint that a recovery store is bound to: a resumed run goes on with the very findings that
-it began with, and a pass that was cut short by a kill is made anew.
+A run in mode `hindsight` reads its recordings twice. This pass feeds the replay partition to
+`collect` ... `align`; if a gain or level is to be learnt, to `resample` and `scale` too. Packets
+are dropped; the findings of learning stations are kept. They are written atomically to
+`hindsight.msgpack` in `output.dir`. The hash of that file is part of the fingerprint that a
+recovery store is bound to: a resumed run uses exactly the findings of its first start, and a
+killed pass is repeated.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _StationLine:
 
 
 def _line(config: Config) -> _StationLine:
-    """Return the stations up to the last one that learns."""
+    """Return the stations up to the last learning one."""
     plan = config.plan()
     rest: dict[str, Core[Packet]] = {
         "normalize": Normalize(plan),
@@ -99,9 +99,9 @@ def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight,
     loaded : Loaded
         A configuration in mode `hindsight`.
     progress : bool
-        Report on standard error how far the pass is.
+        Report the progress of the pass on standard error.
     keep : bool
-        Recovery is on: findings of an earlier start that fit are taken. Else the pass is made.
+        Recovery is on: matching findings of an earlier start are reused. Else the pass runs.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def hindsight(loaded: Loaded, *, progress: bool, keep: bool) -> tuple[Hindsight,
     recordings = _digests(config)
     data = _earlier(path, loaded.fingerprint, recordings) if keep else None
     if data is None:
-        data = _made(loaded, path, recordings, progress)
+        data = _run_pass(loaded, path, recordings, progress)
     bound = hashlib.sha256(loaded.fingerprint.encode() + hashlib.sha256(data).digest())
     found = decode(data, loaded.fingerprint, recordings)
     return found, replace(loaded, fingerprint=bound.hexdigest())
@@ -134,7 +134,7 @@ def _digests(config: Config) -> list[str | None]:
 
 
 def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> bytes | None:
-    """Return the file of an earlier start if it is whole and of this run."""
+    """Return the file of an earlier start if it is complete and belongs to this run."""
     try:
         data = read_own(path, _MAX_BYTES)
         decode(data, fingerprint, recordings)
@@ -143,8 +143,8 @@ def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> byte
     return data
 
 
-def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bool) -> bytes:
-    """Make the pass and its file, the folder locked meanwhile."""
+def _run_pass(loaded: Loaded, path: Path, recordings: list[str | None], progress: bool) -> bytes:
+    """Run the pass and write its file, with the folder locked."""
     access = ACCESS[loaded.config.output.mode]
     folder = Folder(path.parent, access)
     folder.take(fresh=False)
@@ -160,7 +160,7 @@ def _made(loaded: Loaded, path: Path, recordings: list[str | None], progress: bo
 
 
 def first_pass(config: Config, progress: bool = False) -> Hindsight:
-    """Run the recordings through the stations that learn, to their end.
+    """Run the recordings through the learning stations, to their end.
 
     Raises
     ------

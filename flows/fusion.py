@@ -3,7 +3,7 @@
     python -m bytewax.run flows.fusion
     python -m bytewax.run "flows.fusion:flow('configs/fusion.yaml')"
 
-Keyed by rig, forward only, one exit. Nothing is opened when this module is imported.
+Keyed by rig, forward only, one exit. Importing this module opens nothing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def stations(
     keep: bool,
     known: Hindsight | None = None,
 ) -> KeyedStream[Packet]:
-    """Put all stations behind one another.
+    """Connect all stations in order.
 
     Parameters
     ----------
@@ -152,30 +152,37 @@ def build(config: str | None = None, *, progress: bool = True) -> Dataflow:
     evidenced = stations(received, loaded, keep=keep, known=known)
     rigs = rigs_of(cfg)
     output = Output(
-        cfg, rigs, loaded.path, loaded.fingerprint, keep, played(cfg, Port),
-        _served(cfg, rigs, host), remarks_on, aside.lost,
-    )  # fmt: skip
+        cfg,
+        rigs,
+        loaded.path,
+        loaded.fingerprint,
+        keep,
+        send=played(cfg, Port),
+        server=_served(cfg, rigs, host),
+        remarks=remarks_on,
+        unsaid=aside.lost,
+    )
     at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
 
 
 def _source(loaded: Loaded, progress: bool, host: HostClock) -> Source[tuple[str, Batch]]:
-    """Return what feeds the flow: recordings, or the live streams."""
+    """Return the source of the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
         return Replay(loaded.config, progress, heading)
-    from sources.live import live  # sockets and ports are nothing to one who replays
+    from sources.live import live  # a replay needs neither sockets nor ports
 
     live.preflight(loaded.config)
     return live.Live(loaded.config, loaded.fingerprint, host)
 
 
 def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:
-    """Return what shows the run while it runs, if anything is to."""
+    """Return the exporter of the run, if one is configured."""
     if config.exporter is None:
         return None
-    from sinks.exporter.server import served  # likewise
+    from sinks.exporter.server import served  # only with an exporter
     from sources.osc.udp import listener
 
     return served(config.exporter, LiveState(config, rigs, wall=host), listener)

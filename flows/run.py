@@ -19,19 +19,19 @@ def execute(
     *,
     progress: bool = True,
 ) -> Path:
-    """Run a configuration in this process, to its end or to Ctrl-C, which drains.
+    """Run a configuration in this process, to its end or to Ctrl-C, which drains the flow.
 
     Parameters
     ----------
     config : Path
-        The YAML file; faults in it end the process with code 2.
+        The YAML file.
     recover : Path, optional
-        Folder of the recovery store: made when missing, resumed from when there, refused where
-        it is damaged or not this user's alone.
+        Folder of the recovery store: created if missing, else resumed from. A damaged store, or
+        one that others may write to, is refused.
     snapshot_s : float
-        Seconds between two snapshots.
+        Interval of snapshots (s).
     progress : bool
-        Tell on standard error how far a replay has come.
+        Report the progress of a replay on standard error.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def execute(
 
     output = load(config).config.output
     folder = Path(output.dir)
-    turn = FolderLock(folder, ACCESS[output.mode])
+    lock = FolderLock(folder, ACCESS[output.mode])
     try:
         with watched(folder, ACCESS[output.mode], recover):
             stop.set_recovering(recover is not None, recover)
@@ -80,5 +80,5 @@ def execute(
                 stop.reset()
                 store.let_go()
     finally:
-        turn.leave()
+        lock.leave()
     return folder
