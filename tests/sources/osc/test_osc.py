@@ -61,7 +61,7 @@ class Running:
 
 @pytest.mark.parametrize("gulps", [True, False])
 def test_datagrams_are_heard_in_order_with_their_arrival(port, gulps, monkeypatch):
-    monkeypatch.setattr(udp, "_can_gulp", lambda: gulps and os.name == "posix")
+    monkeypatch.setattr(udp, "_has_recvmmsg", lambda: gulps and os.name == "posix")
     with Running(port) as osc:
         before = stamp()
         osc.send(*(number("/a", i) for i in range(2_000)))

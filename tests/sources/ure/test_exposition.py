@@ -115,9 +115,9 @@ def test_one_line_that_is_no_sample_refuses_the_page(line):
     ("page", "openmetrics", "why"),
     [
         (b"a 1\nb 2", False, "its last line has no end"),
-        (b"a 1\na 2\n", False, "line 2 says a series again"),
-        (b'a{b="c",d="e"} 1\na{d="e",b="c"} 1\n', False, "line 2 says a series again"),
-        (b'a{b=""} 1\na 1\n', False, "line 2 says a series again"),
+        (b"a 1\na 2\n", False, "line 2 repeats a series"),
+        (b'a{b="c",d="e"} 1\na{d="e",b="c"} 1\n', False, "line 2 repeats a series"),
+        (b'a{b=""} 1\na 1\n', False, "line 2 repeats a series"),
         (b"", False, "no sample"),
         (b"# HELP a b\n\n", False, "no sample"),
         (b"a 1\n", True, "does not end in # EOF"),
