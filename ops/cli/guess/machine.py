@@ -47,7 +47,7 @@ class MidiInputs:
     """The MIDI ports that can be heard; looked for with one client, made once."""
 
     def __init__(self) -> None:
-        self._port = Port(_NO_PORT, listens=True)
+        self._port = Port(_NO_PORT, is_input=True)
 
     def look(self) -> tuple[tuple[str, ...], str]:
         """Return the ports, and why there are none if there is a reason."""

@@ -24,7 +24,7 @@ from operators.records import Fused, FusedSignal, Packet
 from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
 from sinks.send.send import Score, Send, played
 from sinks.send.send_worker import SendWorker
-from sources.midi.midi import understood
+from sources.midi.midi import decoded
 from sources.midi.port import MidiPortError
 
 CONFIG = msgspec.convert(
@@ -115,7 +115,7 @@ def test_what_no_float32_holds_is_the_largest_that_it_does() -> None:
 def test_a_controller_that_is_played_is_the_one_that_would_be_heard(
     key: str, value: float, heard: float
 ) -> None:
-    said = understood(encoded(key, value), 0.0, "")
+    said = decoded(encoded(key, value), 0.0, "")
     assert (said.key, said.value) == (key, heard)  # type: ignore[union-attr]
 
 
@@ -139,7 +139,7 @@ class Wire:
     def send(self, message: Sequence[int]) -> None:
         if not self.plugged:
             raise MidiPortError("synth: gone")
-        said = understood(message, 0.0, "")
+        said = decoded(message, 0.0, "")
         self.sent.append((said.key, said.value))  # type: ignore[union-attr]
 
     def release(self) -> None:

@@ -19,21 +19,21 @@ from configs.schema import MidiStream
 from operators.plan import MIDI_KEY
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
-from sources.midi.midi import MidiReceiver, understood
+from sources.midi.midi import MidiReceiver, decoded
 from sources.midi.port import MidiPortError, Taken
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
 
 def heard(*message: int) -> tuple[str, float]:
-    said = understood(message, 1.0, "a port")
+    said = decoded(message, 1.0, "a port")
     assert isinstance(said, Message), said
     assert said.rx == 1.0
     return said.key, said.value
 
 
 def refused(*message: int) -> str:
-    said = understood(message, 1.0, "a port")
+    said = decoded(message, 1.0, "a port")
     assert isinstance(said, Unread), said
     assert (said.where, said.sample) == ("a port", bytes(message))
     return said.reason
@@ -91,14 +91,14 @@ def test_what_is_no_channel_is_ignored(message: tuple[int, ...]) -> None:
 
 
 def test_of_a_long_sysex_that_a_driver_hands_over_only_the_start_is_kept() -> None:
-    said = understood([0xF0] + [1] * 1_000_000, 1.0, "")
+    said = decoded([0xF0] + [1] * 1_000_000, 1.0, "")
     assert isinstance(said, Unread)
     assert len(said.sample) == 256
 
 
 @given(st.lists(st.integers(0, 255), max_size=6))
 def test_noise_is_one_event_a_message_and_never_an_exception(message: list[int]) -> None:
-    said = understood(message, 1.0, "")
+    said = decoded(message, 1.0, "")
     if isinstance(said, Message):
         assert said.key == "clock" or MIDI_KEY.fullmatch(said.key)
 
@@ -113,8 +113,8 @@ class Device:
         self.overrun = False
         self.facts: tuple[str, ...] = ()
 
-    def port(self, device: str, virtual: bool, listens: bool) -> Any:
-        assert (device, virtual, listens) == ("LPK", False, True)
+    def port(self, device: str, virtual: bool, is_input: bool) -> Any:
+        assert (device, virtual, is_input) == ("LPK", False, True)
         return self
 
     def hear(self, message: Sequence[int], delta: float = 0.0) -> None:

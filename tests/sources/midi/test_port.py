@@ -194,16 +194,16 @@ def nothing_absent(rtmidi: Any, api: int) -> str | None:
     return None
 
 
-def made(driver: Driver, device: str = "LPK", virtual: bool = False, listens: bool = True) -> Port:
-    port = Port(device, virtual, listens, driver, nothing_absent, Path("/nowhere"))
+def made(driver: Driver, device: str = "LPK", virtual: bool = False, is_input: bool = True) -> Port:
+    port = Port(device, virtual, is_input, driver, nothing_absent, Path("/nowhere"))
     ports.append(port)
     return port
 
 
 def opened(
-    driver: Driver, device: str = "LPK", virtual: bool = False, listens: bool = True
+    driver: Driver, device: str = "LPK", virtual: bool = False, is_input: bool = True
 ) -> Port:
-    port = made(driver, device, virtual, listens)
+    port = made(driver, device, virtual, is_input)
     port.open()
     return port
 
@@ -342,7 +342,7 @@ def test_two_streams_never_have_one_port() -> None:
     assert second.facts == ()
     other = opened(driver, "Launch#2")
     assert (first.facts[0], other.facts[0]) == tuple(TWO)
-    assert opened(driver, "Launch", listens=False).facts[0] == TWO[0], "an output shares it"
+    assert opened(driver, "Launch", is_input=False).facts[0] == TWO[0], "an output shares it"
     first.release()
     second.open()
     assert second.facts[0] == TWO[0]
@@ -418,7 +418,7 @@ def test_a_port_that_another_has_is_a_reason() -> None:
 
 def test_a_driver_that_fails_later_means_that_the_port_is_gone() -> None:
     driver = Driver(KEYS)
-    found = opened(driver, listens=False)
+    found = opened(driver, is_input=False)
     found.send([0xB0, 1, 2])
     assert driver.clients[0].sent == [[0xB0, 1, 2]]
     driver.busy = SystemError("gone")

@@ -107,7 +107,7 @@ def test_a_broadcast_is_heard(free: int) -> None:
 
 def test_what_is_played_may_be_broadcast(free: int) -> None:
     with Running(f"0.0.0.0:{free}") as osc:
-        out = instrument.OscReceiver(f"127.255.255.255:{free}")
+        out = instrument.OscOutput(f"127.255.255.255:{free}")
         out.open()
         out.play({"/a": 0.5}, 0.0)
         out.close()
