@@ -175,9 +175,9 @@ def report(
     bug = next((e for e in _chain(error) if _is_station(e)), error)
     if type(bug).__name__ == "BytewaxRuntimeError":
         bug = bug.__cause__ or bug
-    resume = "it goes on from its last snapshot" if store else "it begins anew"
-    ended = "  The run ends here; what was written before is in " + (
-        f"{folder}, and what a snapshot vouches for is whole." if store else f"{folder}."
+    resume = "it resumes from its last snapshot" if store else "it starts from the beginning"
+    ended = f"  The run ends here; its results so far are in {folder}" + (
+        ", complete up to the last snapshot." if store else "."
     )
     if refusal is not None:
         problem, _, remedy = str(refusal).replace("\n  ", "; ").partition("; ")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flows.folder_lock import FolderLock
 
-STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
-PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
+STOPPED = "Stopped on request: all received events are written; nothing is pending."
+PAUSED = "Stopped on request: the same command resumes from here, without repetition."
 
 
 def execute(

@@ -206,8 +206,8 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
     if sys.platform != "win32" and found.st_uid != os.geteuid():
         raise StoreError(
             path,
-            f"of user {found.st_uid}, not of {os.geteuid()} who runs this",
-            "a store is its owner's alone, since what it holds is run: name another with --recover",
+            f"of user {found.st_uid}, not of {os.geteuid()}, the user of this run",
+            "a store must belong to its user, since its content is executed: name another with --recover",
         )
 
 

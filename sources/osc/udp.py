@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sources.host_clock import HostClock
 from sources.osc.datagram import MAX_DATAGRAM
@@ -174,7 +175,11 @@ class _BatchReceiver:
         self._control = np.zeros((_BATCH, _CONTROL // 8), np.int64)
         self._parts = np.zeros((_BATCH, 2), np.uint64)
         self._headers = np.zeros(_BATCH, _HEADERS)
-        buffers = {"peer": self._peers, "control": self._control, "part": self._parts}
+        buffers: dict[str, NDArray[Any]] = {
+            "peer": self._peers,
+            "control": self._control,
+            "part": self._parts,
+        }
         for column, buffer in buffers.items():
             self._headers[column] = buffer.ctypes.data + np.arange(_BATCH) * buffer.strides[0]
         self._parts[:, 0] = self._data.ctypes.data + np.arange(_BATCH) * _SIZE

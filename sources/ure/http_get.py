@@ -275,7 +275,7 @@ def _body(response: HTTPResponse, packing: str) -> bytes:
     while data := response.read(_READ):
         if gzip is not None:
             if gzip.eof:
-                raise PageError("the page goes on behind its gzip", "http")
+                raise PageError("the page has data after its gzip", "http")
             data = gzip.decompress(data, MAX_PAGE + 1 - len(page))
         page += data
         if len(page) > MAX_PAGE:
