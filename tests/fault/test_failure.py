@@ -35,7 +35,7 @@ def plain(tmp_path_factory):
     return config, digests(folder / "plain")
 
 
-def run(*words, room=None):
+def run(*arguments, room=None):
     """Run Python, its files no larger than `room` bytes: a write beyond fails as on a full disk."""
 
     def limit():
@@ -43,7 +43,7 @@ def run(*words, room=None):
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, text=True, timeout=120,
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, timeout=120,
         capture_output=True, preexec_fn=limit,
     )  # fmt: skip
 
@@ -68,13 +68,13 @@ def test_a_full_disk_under_the_output_is_three_lines_with_the_path(plain, tmp_pa
 def test_a_full_disk_under_the_store_is_three_lines_and_resumes_identically(plain, tmp_path):
     config, expected = plain
     path = write_config(config, tmp_path / "run.yaml", tmp_path / "out")
-    words = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", 0)
+    arguments = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", 0)
     for room in (20_000, 40_000, 200_000):
-        done = run(*words, room=room)
+        done = run(*arguments, room=room)
         assert done.returncode in (1, 2)
         assert len(done.stderr.splitlines()) <= 3
         assert str(tmp_path) in done.stderr.splitlines()[0]
-    done = run(*words)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "out") == expected
 

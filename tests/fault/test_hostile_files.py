@@ -290,9 +290,9 @@ def test_the_query_of_a_url_is_nowhere_in_what_a_run_leaves(tmp_path, capfd):
     inbox = Inbox("ure", host=stamp)
     stream._inbox = inbox
     stream._pull()
-    said = [*inbox.words(), *stream.facts(), *map(str, inbox.take())]
-    assert any("http://127.0.0.1:9/m" in x for x in said)
-    assert not any("s3cret" in x for x in said)
+    output = [*inbox.words(), *stream.facts(), *map(str, inbox.take())]
+    assert any("http://127.0.0.1:9/m" in x for x in output)
+    assert not any("s3cret" in x for x in output)
 
 
 def test_the_configuration_in_run_json_has_no_query(tmp_path):

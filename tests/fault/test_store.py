@@ -231,7 +231,7 @@ def test_bytes_are_taken_out_of_a_pickle_that_holds_nothing_else(size, protocol)
 
 
 @pytest.mark.parametrize(
-    ("words", "environ", "expected"),
+    ("arguments", "environ", "expected"),
     [
         (["run.py", "flows.fusion", "-r", "a/b", "-s", "0"], {}, "a/b"),
         (["run.py", "-w", "1", "flows.fusion", "-ra"], {}, "a"),
@@ -241,12 +241,12 @@ def test_bytes_are_taken_out_of_a_pickle_that_holds_nothing_else(size, protocol)
         (["run.py", "flows.fusion", "-s", "0"], {}, None),
     ],
 )
-def test_the_store_of_the_engines_own_command_is_found(monkeypatch, words, environ, expected):
+def test_the_store_of_the_engines_own_command_is_found(monkeypatch, arguments, environ, expected):
     monkeypatch.delenv("BYTEWAX_RECOVERY_DIRECTORY", raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys, "argv", ["bytewax/" + words[0], *words[1:]])
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "bytewax.run", *words[1:]])
+    monkeypatch.setattr(sys, "argv", ["bytewax/" + arguments[0], *arguments[1:]])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "bytewax.run", *arguments[1:]])
     assert stop.store() == (Path(expected) if expected else None)
     stop.set_recovering(True, Path("given"))
     try:
@@ -265,9 +265,9 @@ def quiet(tmp_path_factory):
     return config, digests(folder / "plain")
 
 
-def lumen(*words, environ=None):
+def lumen(*arguments, environ=None):
     return subprocess.run(
-        [sys.executable, "-m", "ops", *map(str, words)], cwd=ROOT, text=True, timeout=120,
+        [sys.executable, "-m", "ops", *map(str, arguments)], cwd=ROOT, text=True, timeout=120,
         capture_output=True, env=os.environ | (environ or {}),
     )  # fmt: skip
 

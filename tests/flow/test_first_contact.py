@@ -44,9 +44,9 @@ def moved(name: str, folder: Path) -> Path:
     return path
 
 
-def started(*words: str) -> subprocess.Popen[str]:
+def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ops", *words], cwd=ROOT, text=True,
+        [sys.executable, "-m", "ops", *arguments], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -69,15 +69,15 @@ def receiving(process: subprocess.Popen[str], channel: str) -> subprocess.Popen[
 
 def values(folder: Path) -> list[float]:
     lines = (folder / "out" / "fused.jsonl").read_text().splitlines()
-    told = [next(iter(json.loads(line)["signals"].values()))["value"] for line in lines]
-    return [value for value in told if value is not None]
+    printed = [next(iter(json.loads(line)["signals"].values()))["value"] for line in lines]
+    return [value for value in printed if value is not None]
 
 
 @pytest.mark.parametrize(
     ("name", "down", "least"),
     [("live", {"ure", "midi_1"}, 10), ("stage", {"pad"}, 200)],
 )
-def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
+def test_a_run_starts_without_its_devices_reports_it_once_and_takes_them_in(
     tmp_path: Path, name: str, down: set[str], least: int
 ) -> None:
     config = moved(name, tmp_path)
@@ -85,17 +85,17 @@ def test_a_run_starts_without_its_devices_says_so_once_and_takes_them_in(
     time.sleep(8.0)
     devices = started("simulate", "--live", str(config))
     time.sleep(10.0)
-    told, _ = ended(devices)
+    printed, _ = ended(devices)
     time.sleep(1.0)
-    _, said = ended(run)
+    _, output = ended(run)
 
-    assert told.startswith("stream")
-    without = re.findall(r"lumen: (\S+) is down", said.partition("is up: http")[0])
+    assert printed.startswith("stream")
+    without = re.findall(r"lumen: (\S+) is down", output.partition("is up: http")[0])
     assert set(without) == down
     assert len(without) == len(down)
-    assert ("ure is up" in said) == (name == "live")
-    silent, speak = (re.findall(rf"lumen: (\S+) {x}", said) for x in ("is silent", "speaks"))
-    assert set(silent) == set(speak) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
+    assert ("ure is up" in output) == (name == "live")
+    silent, active = (re.findall(rf"lumen: (\S+) {x}", output) for x in ("is silent", "speaks"))
+    assert set(silent) == set(active) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
     assert len(values(tmp_path)) > least
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["balanced"]
@@ -111,17 +111,17 @@ def test_what_listens_writes_a_configuration_on_ctrl_c(tmp_path: Path) -> None:
     listener = started("listen", "--osc", addr, "--out", str(out))
     try:
         time.sleep(3.0)
-        told, _ = ended(listener)
+        printed, _ = ended(listener)
     finally:
         done.set()
         player.join()
-    assert told.startswith(f"Opens UDP {addr}")
-    assert "osc_1:/accxyz[0]" in told
+    assert printed.startswith(f"Opens UDP {addr}")
+    assert "osc_1:/accxyz[0]" in printed
     assert "osc_1:/accxyz[0]" in {m for s in load(out).config.signals.values() for m in s.members}
 
 
 @needs_jack
-def test_a_controller_that_is_played_is_heard_under_its_name(
+def test_a_controller_that_is_played_is_received_under_its_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (pad,) = (s for s in load("configs/stage.yaml").config.streams if isinstance(s, MidiStream))
@@ -129,20 +129,20 @@ def test_a_controller_that_is_played_is_heard_under_its_name(
     with jack(monkeypatch):
         done = threading.Event()
         player = threading.Thread(target=play, args=(config, None, 1, done))
-        stream, inbox, heard = MidiReceiver(pad), Inbox("pad"), []
+        stream, inbox, received = MidiReceiver(pad), Inbox("pad"), []
         stream.start(inbox)
         player.start()
         try:
             until = time.monotonic() + 15
-            while len(heard) < 10 and time.monotonic() < until:
+            while len(received) < 10 and time.monotonic() < until:
                 time.sleep(0.1)
-                heard += [x for x in inbox.take() if isinstance(x, Message)]
+                received += [x for x in inbox.take() if isinstance(x, Message)]
         finally:
             done.set()
             player.join()
             stream.stop()
-    assert {x.key for x in heard} == {"cc/1/0"}
-    assert len({x.value for x in heard}) > 5
+    assert {x.key for x in received} == {"cc/1/0"}
+    assert len({x.value for x in received}) > 5
 
 
 def alone(pad: MidiStream) -> Config:
@@ -158,12 +158,12 @@ def alone(pad: MidiStream) -> Config:
 
 
 @needs_jack
-def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
+def test_a_midi_device_that_comes_while_listening_is_received_and_written_down(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    said: list[str] = []
+    output: list[str] = []
     with jack(monkeypatch) as server:
-        listener = ListeningPort([], True, said.append)
+        listener = ListeningPort([], True, output.append)
         try:
             listener.take()
             with server.player("Sequencer"):
@@ -183,7 +183,7 @@ def test_a_midi_device_that_comes_while_listening_is_heard_and_written_down(
 
 
 def test_a_stage_is_written_by_listening_and_plays_what_is_shaken(tmp_path: Path) -> None:
-    heard, sound, page = free_port(), free_port(), free_port()
+    received, sound, page = free_port(), free_port(), free_port()
     done = threading.Event()
 
     def phone() -> None:
@@ -191,15 +191,15 @@ def test_a_stage_is_written_by_listening_and_plays_what_is_shaken(tmp_path: Path
             while not done.wait(0.02):
                 size = 1 + 0.3 * math.sin(9 * time.time())
                 data = b"/acc\0\0\0\0,fff\0\0\0\0" + struct.pack(">3f", 0.6 * size, 0.8 * size, 0)
-                sender.sendto(data, ("127.0.0.1", heard))
+                sender.sendto(data, ("127.0.0.1", received))
 
     player = threading.Thread(target=phone)
     player.start()
     out = tmp_path / "heard.yaml"
     try:
-        words = ("listen", "--stage", "--osc", f"127.0.0.1:{heard}", "--out", str(out))
-        told, _ = ended(receiving(started(*words), "osc_1:/acc[0]"))
-        assert f"sends to 127.0.0.1:{BACK} (sound)" in told
+        arguments = ("listen", "--stage", "--osc", f"127.0.0.1:{received}", "--out", str(out))
+        printed, _ = ended(receiving(started(*arguments), "osc_1:/acc[0]"))
+        assert f"sends to 127.0.0.1:{BACK} (sound)" in printed
         text = out.read_text("utf-8").replace(f":{BACK}", f":{sound}")
         text = text.replace("exporter: {}", f"exporter: {{http_port: {page}}}")
         out.write_text(text.replace("{dir: out}", f"{{dir: {tmp_path}/out}}"), "utf-8")

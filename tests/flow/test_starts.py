@@ -41,12 +41,12 @@ output: {{dir: {tmp_path}/out}}
         for start in starts:
             if start is not runs:
                 assert start.returncode == 2
-                said = start.communicate()[1]
-                assert f"process {runs.pid} is writing there" in said
-                assert said.count("\n") == 1
+                output = start.communicate()[1]
+                assert f"process {runs.pid} is writing there" in output
+                assert output.count("\n") == 1
         runs.send_signal(signal.SIGINT)
-        _, said = runs.communicate(timeout=60)
-        assert runs.returncode == 0, said
+        _, output = runs.communicate(timeout=60)
+        assert runs.returncode == 0, output
     finally:
         for start in starts:
             start.kill()

@@ -182,8 +182,8 @@ def test_a_learnt_gain_is_in_force_from_the_first_tick_on(tmp_path):
 def test_progress_names_the_pass(place, tmp_path, capsys):
     path = write_config(load(place / "hindsight.yaml").config, tmp_path / "h.yaml", tmp_path / "o")
     execute(path)
-    said = capsys.readouterr().err.splitlines()
-    assert [line[:11] for line in said if "100.0 %" in line] == ["pass 1 of 2", "pass 2 of 2"]
+    output = capsys.readouterr().err.splitlines()
+    assert [line[:11] for line in output if "100.0 %" in line] == ["pass 1 of 2", "pass 2 of 2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -225,9 +225,9 @@ def test_replay_takes_hindsight_unless_causal_is_asked_for(place, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     recording = str(place / "r.ndjson")
     assert main(["replay", recording, "--out", "one"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("Hindsight, two passes")
-    assert "Clocks and lags in hindsight, of the whole recording\n" in said
+    output = capsys.readouterr().out
+    assert output.startswith("Hindsight, two passes")
+    assert "Clocks and lags in hindsight, of the whole recording\n" in output
     assert load("one.yaml").config.mode == "hindsight"
     assert main(["replay", recording, "--out", "two", "--causal"]) == 0
     assert capsys.readouterr().out.startswith("Causal, one pass")

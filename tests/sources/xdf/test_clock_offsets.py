@@ -53,7 +53,7 @@ def test_a_law_is_a_density_whose_weights_raise_it(law):
     x = np.linspace(-4000, 4000, 4_000_001)
     density = np.exp(law.log(x**2))
     assert np.trapezoid(density, x) == pytest.approx(1, abs=1e-3)
-    # d log p / dx = -x w: where the weights say that the top is, there it is.
+    # d log p / dx = -x w: the weights and the density have the same maximum.
     slope = np.gradient(law.log(x**2), x)
     near = (np.abs(x) < 8) & (np.abs(x) > 0.01)
     np.testing.assert_allclose(slope[near], -(x * law.weight(x**2))[near], rtol=1e-3)
