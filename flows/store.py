@@ -207,7 +207,8 @@ def _check_owner(path: Path, found: os.stat_result) -> None:
         raise StoreError(
             path,
             f"of user {found.st_uid}, not of {os.geteuid()}, the user of this run",
-            "a store must belong to its user, since its content is executed: name another with --recover",
+            "a store must be its user's own, since its content is executed: name another with"
+            " --recover",
         )
 
 

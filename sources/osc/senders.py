@@ -83,7 +83,7 @@ class Peers:
         if host not in self._sources:
             if len(self._sources) >= MAX_SENDERS:
                 self._news.append(
-                    f"there are more than {MAX_SENDERS} senders; datagrams of the others are refused"
+                    f"there are more than {MAX_SENDERS} senders; the other ones are refused"
                     " (peer): name the wanted ones in allow, or give some a port of their own"
                 )
                 return Peer(host, port, False, None)
