@@ -29,7 +29,8 @@
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── NoAnswerError           the exporter of another run
         ├── PeerError               a missing program
-        ├── ReloadError             a Prometheus server; WrongError: its files
+        ├── ReloadError             a Prometheus server
+        │   └── WrongError          its configuration or rules
         ├── AnnounceError           an Alertmanager server
         └── LoadError               a Grafana server
 
