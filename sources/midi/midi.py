@@ -138,7 +138,7 @@ class MidiReceiver(Listener):
         if missed > self._missed and now - self._last_report >= _REPORT_EVERY_S:
             self._last_report = now
             report = f"JACK missed {missed - self._missed} of its periods"
-            sys.stderr.write(f"lumen: {self.name}: {report}: what was played in them may be lost\n")
+            sys.stderr.write(f"lumen: {self.name}: {report}: their messages may be lost\n")
             self._missed = missed
         return self._port.there()
 

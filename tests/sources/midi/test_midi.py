@@ -289,9 +289,7 @@ def test_periods_that_jack_missed_are_named_seldom_and_halves_of_notes_counted(
     stream.stop()
     assert inbox.lost == 2, "two ends of notes"
     printed = capsys.readouterr().err
-    assert (
-        printed == "lumen: m: JACK missed 7 of its periods: what was played in them may be lost\n"
-    )
+    assert printed == "lumen: m: JACK missed 7 of its periods: their messages may be lost\n"
 
 
 def test_pairs_of_controllers_are_numbers_of_14_bits_where_asked_for() -> None:
