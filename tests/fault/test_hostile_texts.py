@@ -64,7 +64,7 @@ def run(path, lines=500):
             for _, batch in batches:
                 for packet in collect.update(batch):
                     for e in packet.ends:
-                        ends[e.end] += len(e.before)
+                        ends[e.end] += len(e.watermark)
                     for d in packet.letters:
                         dead[d.reason, d.source] += d.count
     except StopIteration:

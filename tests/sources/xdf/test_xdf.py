@@ -329,7 +329,7 @@ def test_a_replay_corrects_fuses_and_keeps_the_raw_stamps(tmp_path, monkeypatch,
     assert [m["source_ts"] for m in markers] == marks.stamps.tolist()
     assert [m["ts"] for m in markers] == pytest.approx(marks.host, abs=1e-4)
 
-    aligned = config.replace('content: {dir: "out"}', "content: {dir: two, aligned: true}")
+    aligned = config.replace('output: {dir: "out"}', "output: {dir: two, aligned: true}")
     (tmp_path / "two.yaml").write_text(aligned)
     assert main(["run", "two.yaml"]) == 0
     lines = [json.loads(x) for x in (tmp_path / "two/aligned.jsonl").read_text().splitlines()]
