@@ -111,7 +111,7 @@ def test_every_event_has_one_end(loaded):
     counts = Counter()
     for _, packet in out:
         for ends in packet.ends:
-            counts[ends.end] += len(ends.before)
+            counts[ends.end] += len(ends.watermark)
     assert counts["received"] == len(batch.ts) + len(batch.rejects)
     assert counts["received"] == sum(counts[end] for end in ENDS[1:])
     assert counts["duplicate"] == 3
