@@ -18,6 +18,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
+from operators.errors import LumenError
+
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 MAX_FAULTS = 50
@@ -62,7 +64,7 @@ class Fault(NamedTuple):
         return one_line(f"{self.path}:{self.line}:{self.col}: {self.message}")
 
 
-class ConfigError(Exception):
+class ConfigError(LumenError):
     """A configuration that cannot be used; `faults` are in order of place."""
 
     def __init__(self, faults: list[Fault]) -> None:
@@ -123,7 +125,7 @@ class Document:
         self.faults.append(Fault(self.path, *place, message))
 
 
-class _EndOfTrustError(Exception):
+class _EndOfTrustError(LumenError):
     """The rest of the text cannot be trusted, or enough faults are reported."""
 
 

@@ -13,6 +13,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from operators.errors import LumenError
+
 AccessMode = Literal["private", "group", "world"]
 """Read access to results and tapes: the owner, the group, or all users."""
 
@@ -36,7 +38,7 @@ ACCESS: dict[AccessMode, Access] = {
 }
 
 
-class LinkError(OSError):
+class LinkError(LumenError, OSError):
     """A link, a folder, a pipe or a device in the place of a file."""
 
 

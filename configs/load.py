@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import msgspec
 
 from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
-from configs.inert import inert, path_of
+from configs.inert import path_of
 from configs.rulefiles import load_rules
 from configs.schema import Config, FileStream
 from configs.shipped import shipped
@@ -92,15 +91,6 @@ def _with_paths(config: Config) -> Config:
         config = msgspec.structs.replace(config, evidence=evidence)
     output = msgspec.structs.replace(config.output, dir=path_of(config.output.dir))
     return msgspec.structs.replace(config, streams=streams, output=output)
-
-
-def load_or_exit(path: str | os.PathLike[str]) -> Loaded:
-    """Load a configuration; on faults, print them on standard error and exit with code 2."""
-    try:
-        return load(path)
-    except ConfigError as error:
-        print(*map(inert, error.lines()), sep="\n", file=sys.stderr)
-    raise SystemExit(2)
 
 
 def _config(document: Document) -> tuple[Config | None, frozenset[str]]:

@@ -1,9 +1,9 @@
-"""How a run that cannot go on ends: three lines with the path and the remedy, no traceback.
+"""The report of a failed run: three lines with path and remedy, no traceback.
 
-An error of a disk or a file names its path. What is no such error is a bug: its traceback goes
-into a file in the output folder, together with what the engine wrote of it, and the terminal gets
-the name of that file. The engine writes past Python, to the descriptor of standard error: while
-a run is watched that is led through a thread, which passes on all but reports of a panic.
+An error of a disk or a file names its path. Any other error is a bug: its traceback and the panic
+report of the engine are written to a file in the output folder, and the terminal shows the name
+of that file. The engine bypasses Python and writes to the descriptor of standard error. While a
+run is watched, a thread reads that descriptor and forwards all but panic reports.
 """
 
 from __future__ import annotations
@@ -14,33 +14,41 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from configs.document import one_line, public_text
+from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
-from flows.store import StoreError
+from flows.first_pass import FirstPassError, FirstPassStoppedError
+from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
 from operators.station import StationError
-from sinks.files.folder import TRACEBACK, FolderError
+from sinks.files.folder import TRACEBACK
 from sinks.files.jsonl import ShortFileError
 from sources import shutdown as stop
 from sources import stderr as aside
 from sources.recordings.recording import UnusableError
-from sources.tape.writer import TapError
+from sources.replay import RecordingsError
 
-REFUSALS = (
-    StateRefusedError, ShortFileError, FolderError, TapError, StoreError, UnusableError,
-)  # fmt: skip
+REFUSALS = (InUseError, StateRefusedError, ShortFileError, UnusableError)
+START_REFUSALS = (
+    ConfigError,
+    InUseError,
+    RecordingsError,
+    FirstPassError,
+    FirstPassStoppedError,
+)
+"""Errors raised before the engine starts: `watched` passes them on, lines and exit code alike."""
 _STDERR = 2
-_MOST = 1 << 18
+_MAX_KEPT = 1 << 18
+"""Kept bytes of a traceback, of a panic, of a line without an end."""
 _MAX_LENGTH = 400
 _PANIC = b"' panicked at "
-_AGAIN = "then start the same command again"
+_RESTART = "then start the same command again"
 _STORE_CODES = {
     "DiskFull": "no space left on the disk",
     "SystemIoFailure": "an error of the disk: it may be full",
@@ -51,12 +59,12 @@ _STORE_CODES = {
 
 
 class FailureWatch:
-    """Standard error's descriptor led through a thread, until `close`.
+    """The descriptor of standard error, forwarded by a thread until `close`.
 
     Attributes
     ----------
     panic : bytes
-        What the engine wrote of a panic.
+        Output of the engine about its panic.
     """
 
     def __init__(self) -> None:
@@ -77,7 +85,7 @@ class FailureWatch:
             target=self._pass_on, args=(source, self._kept), name="engine", daemon=True
         )
         self._thread.start()
-        # Python's own messages take the short way: whoever reads them is not waited for here.
+        # Messages of Python bypass the thread: a slow reader must not delay them.
         if held := aside.current():
             held.redirect(self._kept)
         elif isinstance(self._stream, TextIOWrapper) and self._stream.fileno() == _STDERR:
@@ -87,7 +95,7 @@ class FailureWatch:
             )
 
     def _pass_on(self, source: int, to: int) -> None:
-        """Pass on what comes, line by line; from a report of a panic on, keep it."""
+        """Forward each line; from the first line of a panic report on, keep the text."""
         held = b""
         with suppress(OSError):
             while data := os.read(source, 1 << 16):
@@ -96,10 +104,10 @@ class FailureWatch:
                 if self.panic or _PANIC in lines:
                     at = 0 if self.panic else max(lines.find(b"thread '"), 0)
                     passed, panic = lines[:at], lines[at:] + newline
-                    self.panic = (self.panic + panic)[:_MOST] or b"?"
+                    self.panic = (self.panic + panic)[:_MAX_KEPT] or b"?"
                 else:
                     passed = lines + newline
-                if len(held) > _MOST:
+                if len(held) > _MAX_KEPT:
                     passed, held = passed + held, b""
                 with suppress(OSError):
                     os.write(to, passed)
@@ -108,7 +116,7 @@ class FailureWatch:
         os.close(source)
 
     def close(self) -> None:
-        """Let standard error be what it was."""
+        """Restore standard error."""
         if self._kept is None:
             return
         os.dup2(self._kept, _STDERR)
@@ -119,64 +127,77 @@ class FailureWatch:
         replaced = self._own is not None and sys.stderr is not self._own
         if self._own is not None and not replaced:
             sys.stderr = self._stream
-        if not (replaced or self._thread.is_alive()):  # else there is one who still writes to it
+        if not (replaced or self._thread.is_alive()):  # else it is still in use
             os.close(self._kept)
         self._kept = None
 
 
+class RunFailedError(LumenError):
+    """The error that ended a run, as lines for standard error.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        Problem, state of the results, remedy.
+    exit_code : int
+        2: a refusal. 1: a failure.
+    """
+
+    def __init__(self, lines: Sequence[str], exit_code: int) -> None:
+        self._lines = tuple(lines)
+        self.exit_code = exit_code
+        super().__init__("\n".join(lines))
+
+    def lines(self) -> list[str]:
+        """Return the lines, complete with the prefix."""
+        return list(self._lines)
+
+
 def report(
     error: BaseException, folder: Path, access: Access, store: Path | None, panic: bytes = b""
-) -> int:
-    """Print three lines on an error that ended a run; return the exit code.
+) -> RunFailedError:
+    """Return an error that ended a run as up to three lines and the exit code.
 
     Parameters
     ----------
     error : BaseException
     folder : Path
-        `output.dir`, where the traceback of a bug goes.
+        `output.dir`: the traceback of a bug is written there.
     access : Access
         Rights of that file.
     store : Path, optional
         The recovery store.
     panic : bytes
-        What the engine wrote of it.
+        Output of the engine about its panic.
     """
-    from sinks.exporter.server import HttpPortError  # nothing to one who has no page, until now
-
-    kinds = (*REFUSALS, HttpPortError)
-    refusal = next((e for e in _chain(error) if isinstance(e, kinds)), None)
+    refusal = next((e for e in _chain(error) if isinstance(e, REFUSALS)), None)
     disk = next((e for e in _chain(error) if isinstance(e, OSError) and e.filename), None)
     bug = next((e for e in _chain(error) if _is_station(e)), error)
     if type(bug).__name__ == "BytewaxRuntimeError":
         bug = bug.__cause__ or bug
-    what = f"{type(bug).__name__}: {bug}"
-    again = "it goes on from its last snapshot" if store else "it begins anew"
-    ended = "  The run ends here; what was written before is in " + (
-        f"{folder}, and what a snapshot vouches for is whole." if store else f"{folder}."
+    resume = "it resumes from its last snapshot" if store else "it starts from the beginning"
+    ended = f"  The run ends here; its results so far are in {folder}" + (
+        ", complete up to the last snapshot." if store else "."
     )
     if refusal is not None:
         problem, _, remedy = str(refusal).replace("\n  ", "; ").partition("; ")
-        _print(problem, *([f"  {remedy}"] if remedy else []))
-        return 2
+        return _failure(2, problem, *([f"  {remedy}"] if remedy else []))
     if isinstance(error, FileNotFoundError) and error.filename is None:
-        _print(str(error), "  Put the file in its place, and start again.")
-        return 2
+        return _failure(2, str(error), "  Put the file in its place, and start again.")
     if "SqliteFailure" in str(error) and store is not None:
-        known = (text for code, text in _STORE_CODES.items() if code in str(error))
-        _print(f"{store}: the recovery store: {next(known, str(error))}", ended,
-               f"  Make room there, {_AGAIN}: {again}.")  # fmt: skip
-        return 1
+        reasons = (text for code, text in _STORE_CODES.items() if code in str(error))
+        problem = f"{store}: the recovery store: {next(reasons, str(error))}"
+        return _failure(1, problem, ended, f"  Make room there, {_RESTART}: {resume}.")
     if disk is not None and not _is_station(bug):
-        _print(f"{disk.filename}: {disk.strerror}", ended,
-               f"  Make room or see to the rights there, {_AGAIN}: {again}.")  # fmt: skip
-        return 1
-    _print(f"a bug: {what}", ended, f"  The traceback is in {_kept(error, folder, access, panic)};"
-           " please report it with that file.")  # fmt: skip
-    return 1
+        remedy = f"  Make room or see to the rights there, {_RESTART}: {resume}."
+        return _failure(1, f"{disk.filename}: {disk.strerror}", ended, remedy)
+    traceback_file = _kept(error, folder, access, panic)
+    remedy = f"  The traceback is in {traceback_file}; please report it with that file."
+    return _failure(1, f"a bug: {type(bug).__name__}: {bug}", ended, remedy)
 
 
 def _is_station(error: BaseException) -> bool:
-    """Whether a station raised: stations have no files."""
+    """Whether a station raised the error: stations open no files."""
     return isinstance(error, StationError)
 
 
@@ -189,19 +210,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__
 
 
-def _print(first: str, *more: str) -> None:
+def _failure(exit_code: int, first: str, *more: str) -> RunFailedError:
     lines = [f"lumen: {first}", *more]
-    print(*(one_line(public_text(line))[:_MAX_LENGTH] for line in lines), sep="\n", file=sys.stderr)
+    return RunFailedError([one_line(public_text(line))[:_MAX_LENGTH] for line in lines], exit_code)
 
 
 def _kept(error: BaseException, folder: Path, access: Access, panic: bytes) -> Path | str:
-    """Write a traceback into the folder, or where temporary files are; return its path."""
+    """Write a traceback into the folder, or a temporary one; return its path."""
     text = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace")
     for place in (folder, Path(tempfile.gettempdir())):
         path = place / (TRACEBACK if place == folder else f"lumen-{os.getpid()}-{TRACEBACK}")
         with suppress(OSError):
             place.mkdir(mode=access.folder, parents=True, exist_ok=True)
-            write_whole(path, text[-_MOST:] + b"\n" + panic, access)
+            write_whole(path, text[-_MAX_KEPT:] + b"\n" + panic, access)
             return path
     return "no file: none could be written"
 
@@ -212,18 +233,20 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
 
     Raises
     ------
-    SystemExit
-        An error ended it, and has been reported.
+    RunFailedError
+        An error ended the run.
+    LumenError
+        The start was refused.
     """
     watch = FailureWatch()
     try:
         yield
-    except (SystemExit, KeyboardInterrupt, GeneratorExit):
+    except (SystemExit, KeyboardInterrupt, GeneratorExit, *START_REFUSALS):
         watch.close()
         raise
     except BaseException as error:  # a panic of the engine is no Exception
         watch.close()
-        raise SystemExit(report(error, folder, access, store, watch.panic)) from error
+        raise report(error, folder, access, store, watch.panic) from error
     finally:
         watch.close()
 
@@ -242,7 +265,8 @@ def watch_command(folder: Path, access: Access, store: Path | None) -> None:
         if isinstance(error, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
         else:
-            report(error, folder, access, store, watch.panic)
+            failure = report(error, folder, access, store, watch.panic)
+            print(*failure.lines(), sep="\n", file=sys.stderr)
 
     sys.excepthook = answer
     atexit.register(watch.close)

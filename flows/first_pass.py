@@ -1,17 +1,16 @@
-"""The first pass over recordings: the stations up to the last that learns, in this process.
+"""The first pass over recordings: the stations up to the last learning one, in this process.
 
-A run in mode `hindsight` reads its recordings twice. This pass feeds the partition of the replay
-to `collect` ... `align`, where a gain or level is to be learnt to `resample` and `scale` too,
-drops their packets, and keeps the findings of the stations that have any. They lie in
-`hindsight.msgpack` in `output.dir`, written whole or not at all. Its hash is part of the
-fingerprint that a recovery store is bound to: a resumed run goes on with the very findings that
-it began with, and a pass that was cut short by a kill is made anew.
+A run in mode `hindsight` reads its recordings twice. This pass feeds the replay partition to
+`collect` ... `align`; if a gain or level is to be learnt, to `resample` and `scale` too. Packets
+are dropped; the findings of learning stations are kept. They are written atomically to
+`hindsight.msgpack` in `output.dir`. The hash of that file is part of the fingerprint that a
+recovery store is bound to: a resumed run uses exactly the findings of its first start, and a
+killed pass is repeated.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +20,10 @@ from configs.files import ACCESS, read_own, write_whole
 from configs.load import Loaded
 from configs.schema import Config, FileStream
 from flows.stations import Settings, StationLine
+from operators.errors import LumenError
 from operators.hindsight import Hindsight, decode, encode
 from operators.snapshot import StateRefusedError
-from sinks.files.folder import HINDSIGHT, Folder, FolderError
+from sinks.files.folder import HINDSIGHT, Folder
 from sinks.files.run_json import Digests
 from sources import shutdown as stop
 from sources.replay import Replay
@@ -32,6 +32,22 @@ STOPPED = "Stopped on request in the first of two passes: the same command begin
 _MAX_BYTES = 1 << 30
 Stations = Callable[..., StationLine]
 HEADINGS = ("pass 1 of 2", "pass 2 of 2")
+
+
+class FirstPassError(LumenError):
+    """A file of the first pass that cannot be read or written."""
+
+    exit_code = 1
+
+
+class FirstPassStoppedError(LumenError):
+    """A stop that was requested during the first pass: no failure."""
+
+    exit_code = 0
+
+    def lines(self) -> list[str]:
+        """Return the message as it is."""
+        return [str(self)]
 
 
 def _line(config: Config, stations: Stations) -> StationLine:
@@ -54,9 +70,9 @@ def hindsight(
     stations : callable
         `flows.fusion.stations`, which puts all stations behind one another.
     progress : bool
-        Report on standard error how far the pass is.
+        Report the progress of the pass on standard error.
     keep : bool
-        Recovery is on: findings of an earlier start that fit are taken. Else the pass is made.
+        Recovery is on: matching findings of an earlier start are reused. Else the pass runs.
 
     Returns
     -------
@@ -65,16 +81,19 @@ def hindsight(
 
     Raises
     ------
-    SystemExit
-        Code 0: a stop was requested. Code 1: a file cannot be read or written; it is named.
-        Code 2: the folder is in use or is not a run's.
+    FirstPassStoppedError
+        A stop was requested.
+    FirstPassError
+        A file cannot be read or written; it is named.
+    FolderError
+        The folder is in use or is not a run's.
     """
     config = loaded.config
     path = Path(config.output.dir, HINDSIGHT)
     recordings = _digests(config)
     data = _earlier(path, loaded.fingerprint, recordings) if keep else None
     if data is None:
-        data = _made(loaded, stations, path, recordings, progress)
+        data = _run_pass(loaded, stations, path, recordings, progress)
     bound = hashlib.sha256(loaded.fingerprint.encode() + hashlib.sha256(data).digest())
     found = decode(data, loaded.fingerprint, recordings)
     return found, replace(loaded, fingerprint=bound.hexdigest())
@@ -86,7 +105,7 @@ def _digests(config: Config) -> list[str | None]:
 
 
 def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> bytes | None:
-    """Return the file of an earlier start if it is whole and of this run."""
+    """Return the file of an earlier start if it is complete and belongs to this run."""
     try:
         data = read_own(path, _MAX_BYTES)
         decode(data, fingerprint, recordings)
@@ -95,28 +114,23 @@ def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> byte
     return data
 
 
-def _made(
+def _run_pass(
     loaded: Loaded,
     stations: Stations,
     path: Path,
     recordings: list[str | None],
     progress: bool,
 ) -> bytes:
-    """Make the pass and its file, the folder locked meanwhile."""
+    """Run the pass and write its file, with the folder locked."""
     access = ACCESS[loaded.config.output.mode]
     folder = Folder(path.parent, access)
-    try:
-        folder.take(fresh=False)
-    except FolderError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    folder.take(fresh=False)
     try:
         found = first_pass(loaded.config, stations, progress)
         data = encode(found, loaded.fingerprint, recordings)
         write_whole(path, data, access)
     except OSError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise FirstPassError(str(error)) from error
     finally:
         folder.release()
     return data
@@ -131,8 +145,8 @@ def first_pass(config: Config, stations: Stations, progress: bool = False) -> Hi
         A recording cannot be opened; it is named.
     StationError
         A bug in a station; it is named.
-    SystemExit
-        Code 0: a stop was requested.
+    FirstPassStoppedError
+        A stop was requested.
     """
     lines: dict[str, StationLine] = {}
     replay = Replay(config, progress, HEADINGS[0])
@@ -140,8 +154,7 @@ def first_pass(config: Config, stations: Stations, progress: bool = False) -> Hi
     try:
         while True:
             if stop.requested():
-                print(STOPPED, file=sys.stderr)
-                raise SystemExit(0)
+                raise FirstPassStoppedError(STOPPED)
             for rig, batch in part.next_batch():
                 if rig not in lines:
                     lines[rig] = _line(config, stations)

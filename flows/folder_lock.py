@@ -1,8 +1,8 @@
-"""Whose turn an output folder is: of several starts at once, one goes on.
+"""Lock of an output folder: of several simultaneous starts, one continues.
 
-A run looks at its folder before the engine starts, and locks the file of its own inside only once
-the engine has made the sinks. What starts between the two would fail within the engine. So the
-folder itself is locked from before the look until the end of the run; nothing is written for it.
+A run checks its folder before the engine starts, but locks its own file inside only when the
+engine builds the sinks. A second start between the two would fail within the engine. Therefore
+the folder itself is locked from before the check until the end of the run. No file is written.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from contextlib import suppress
 from pathlib import Path
 
 from configs.files import PRIVATE, Access
+from operators.errors import InUseError
 
 if sys.platform != "win32":
     import fcntl
 
 LOCKS = Path("/proc/locks")
-"""Where Linux lists who holds a lock on which file."""
+"""Where Linux lists file locks and their processes."""
 
 
 class FolderLock:
-    """A folder that is this run's until `leave`.
+    """An output folder, locked for this run until `leave`.
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing. Where it cannot be had, it is not locked: the look at it names
-        the reason.
+        Created if missing. If it cannot be opened, it is not locked: the later check of the
+        folder reports the reason.
     access : Access
-        Rights of the folder where it is made.
+        Rights of a created folder.
 
     Raises
     ------
-    SystemExit
-        Code 2: another run has it; its process is named.
+    InUseError
+        Another run holds the lock; its process is named.
     """
 
     def __init__(self, folder: Path, access: Access = PRIVATE) -> None:
@@ -52,24 +53,23 @@ class FolderLock:
         except BlockingIOError:
             holder = _holder(os.fstat(self._held).st_ino)
             self.leave()
-            print(f"lumen: {folder}: process {holder} is writing there", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise InUseError(f"{folder}: process {holder} is writing there") from None
         except OSError:  # a file system without locks
             self.leave()
 
     def leave(self) -> None:
-        """Let others have the folder; may be called twice."""
+        """Release the folder; may be called twice."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
 
 
 def _holder(inode: int) -> str:
-    """Return the process that holds the lock on a folder, as far as the system lists it."""
+    """Return the process that holds the lock on a folder, if the system lists it."""
     with suppress(OSError):
         for line in LOCKS.read_text().splitlines():
             # 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> <first> <last>
-            words = line.split()
-            if words[1] == "FLOCK" and words[5].endswith(f":{inode}"):
-                return words[4]
+            columns = line.split()
+            if columns[1] == "FLOCK" and columns[5].endswith(f":{inode}"):
+                return columns[4]
     return "?"

@@ -3,12 +3,13 @@
     python -m bytewax.run flows.fusion
     python -m bytewax.run "flows.fusion:flow('configs/fusion.yaml')"
 
-Keyed by rig, forward only, one exit. Nothing is opened when this module is imported.
+Keyed by rig, forward only, one exit. Importing this module opens nothing.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,9 @@ from bytewax.operators import KeyedStream
 
 from configs.files import ACCESS
 from configs.inert import guard
-from configs.load import Loaded, load_or_exit
+from configs.load import Loaded, load
 from configs.schema import Config
-from flows.failure import watch_command
+from flows.failure import START_REFUSALS, watch_command
 from flows.first_pass import HEADINGS, hindsight
 from flows.recovery import Recovery, of_command
 from flows.stations import AddStation, S, Settings
@@ -93,7 +94,28 @@ def stations(
     return station("evidence", fused, maker(Evidence, plan, settings.rules))
 
 
-def flow(
+def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
+    """Return the dataflow of a configuration: the entry point of `python -m bytewax.run`.
+
+    Parameters
+    ----------
+    config, progress
+        As of `build`.
+
+    Raises
+    ------
+    SystemExit
+        Code 2: the start was refused. Code 1: a file of the first pass failed. The lines are on
+        standard error. Code 0: a stop was requested in the first of two passes.
+    """
+    try:
+        return build(config, progress=progress)
+    except START_REFUSALS as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
+
+
+def build(
     config: str | None = None, *, progress: bool = True, recovery: Recovery | None = None
 ) -> Dataflow:
     """Return the dataflow of a configuration.
@@ -103,20 +125,22 @@ def flow(
     config : str, optional
         Path of the YAML file; else `$LUMEN_CONFIG`, else the shipped demo.
     progress : bool
-        Tell on standard error how far a replay has come.
+        Report the progress of a replay on standard error.
     recovery : Recovery, optional
         Recovery of the run; else that of the command line.
 
     Raises
     ------
-    SystemExit
-        Code 2: the configuration is faulty, or its output folder or recovery store cannot be
-        had. All that is wrong stands on standard error, a line a fault. Code 0: a stop was
-        requested in the first of two passes.
+    ConfigError
+        The configuration is faulty.
+    InUseError, RecordingsError
+        The output folder, recovery store, exporter port, tape or a recording cannot be used.
+    FirstPassError, FirstPassStoppedError
+        The first of two passes failed, or was stopped.
     """
     aside.install()
     guard()
-    loaded = load_or_exit(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
+    loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg = loaded.config
     keep, store = recovery or of_command()
     watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], store)
@@ -155,21 +179,21 @@ def flow(
 def _source(
     loaded: Loaded, progress: bool, host: HostClock, recovering: bool
 ) -> Source[tuple[str, Batch]]:
-    """Return what feeds the flow: recordings, or the live streams."""
+    """Return the source of the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
         return Replay(loaded.config, progress, heading, recovering=recovering)
-    from sources.live import live  # sockets and ports are nothing to one who replays
+    from sources.live import live  # a replay needs neither sockets nor ports
 
     live.preflight(loaded.config)
     return live.Live(loaded.config, loaded.fingerprint, host, recovering=recovering)
 
 
 def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:
-    """Return what shows the run while it runs, if anything is to."""
+    """Return the exporter of the run, if one is configured."""
     if config.exporter is None:
         return None
-    from sinks.exporter.server import served  # likewise
+    from sinks.exporter.server import served  # only with an exporter
     from sources.osc.udp import listener
 
     return served(config.exporter, LiveState(config, rigs, wall=host), listener)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flows.folder_lock import FolderLock
 
-STOPPED = "Stopped on request: what had come by then is written, and nothing waits."
-PAUSED = "Stopped on request: the same command goes on from here, and repeats nothing."
+STOPPED = "Stopped on request: all received events are written; nothing is pending."
+PAUSED = "Stopped on request: the same command resumes from here, without repetition."
 
 
 def execute(
@@ -19,19 +19,19 @@ def execute(
     *,
     progress: bool = True,
 ) -> Path:
-    """Run a configuration in this process, to its end or to Ctrl-C, which drains.
+    """Run a configuration in this process, to its end or to Ctrl-C, which drains the flow.
 
     Parameters
     ----------
     config : Path
-        The YAML file; faults in it end the process with code 2.
+        The YAML file.
     recover : Path, optional
-        Folder of the recovery store: made when missing, resumed from when there, refused where
-        it is damaged or not this user's alone.
+        Folder of the recovery store: created if missing, else resumed from. A damaged store, or
+        one that others may write to, is refused.
     snapshot_s : float
-        Seconds between two snapshots.
+        Interval of snapshots (s).
     progress : bool
-        Tell on standard error how far a replay has come.
+        Report the progress of a replay on standard error.
 
     Returns
     -------
@@ -40,29 +40,32 @@ def execute(
 
     Raises
     ------
-    SystemExit
-        Code 2: something was refused before the run. Code 1: an error ended it. It has been
-        reported in three lines.
+    ConfigError, InUseError, RecordingsError, FirstPassError
+        The start was refused.
+    FirstPassStoppedError
+        A stop was requested in the first of two passes.
+    RunFailedError
+        An error ended the run.
     """
     from bytewax._bytewax import cli_main
     from bytewax.recovery import RecoveryConfig
 
     from configs.files import ACCESS
-    from configs.load import load_or_exit
+    from configs.load import load
     from flows import store
     from flows.failure import watched
-    from flows.fusion import flow
+    from flows.fusion import build
     from flows.recovery import Recovery
     from sources import shutdown as stop
 
-    output = load_or_exit(config).config.output
+    output = load(config).config.output
     folder = Path(output.dir)
-    turn = FolderLock(folder, ACCESS[output.mode])
+    lock = FolderLock(folder, ACCESS[output.mode])
     try:
         with watched(folder, ACCESS[output.mode], recover):
             try:
                 known = Recovery(recover is not None, recover)
-                dataflow = flow(str(config), progress=progress, recovery=known)
+                dataflow = build(str(config), progress=progress, recovery=known)
                 recovery = None
                 if recover is not None:
                     recovery = RecoveryConfig(recover, datetime.timedelta(0))
@@ -78,5 +81,5 @@ def execute(
                 stop.reset()
                 store.let_go()
     finally:
-        turn.leave()
+        lock.leave()
     return folder

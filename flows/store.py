@@ -1,12 +1,13 @@
-"""The recovery store before a run: made whole or not at all; refused by name where it is unsafe.
+"""Check of the recovery store before a run: created atomically, refused by name if unsafe.
 
-The engine unpickles what a store holds, and ends in a panic where it cannot read it. So a store
-is looked at before the engine starts: whose it is and who may write to it, whether another
-process has it, whether SQLite finds it sound, and whether each snapshot is plain bytes of this
-program under their checksum. Nothing is unpickled here.
+The engine unpickles the content of a store, and panics if it cannot read it. Therefore a store is
+checked before the engine starts: its owner and write permissions, use by another process, SQLite's
+integrity check, and that each snapshot is plain bytes of this program with a valid checksum.
+Nothing is unpickled here.
 
-A store is made aside and renamed. A lock file names who has it, and notes once it was found
-whole: a store without that note whose making was cut short is made anew, one with it is damaged.
+A store is created beside its place and renamed. A lock file names the holding process, and records
+that the store was complete once. An incomplete store without that record is created anew; with
+the record it is damaged.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import stat
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 
 from configs.files import LinkError, open_own, sync_folder
+from operators.errors import InUseError
 from operators.snapshot import StateRefusedError, origin_of, pickled_bytes
 
 if sys.platform != "win32":
@@ -36,17 +37,17 @@ _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 _HEADER = b"SQLite format 3\0"
 _MAX_LOCK = 1 << 20
 _UNSOUND = (sqlite3.Error, ValueError, OverflowError)
-"""SQLite's errors, and those of texts and numbers that come of a damaged file."""
+"""Errors of SQLite, and of invalid texts and numbers in a damaged file."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 ANEW = "move the store away and start the same command again: the run begins anew"
 
 
-class StoreError(Exception):
-    """A store that cannot be used: which file, what is wrong, and the remedy; two lines."""
+class StoreError(InUseError):
+    """A store that cannot be used: file and problem, then the remedy; two lines."""
 
-    def __init__(self, path: Path, what: str, remedy: str = ANEW) -> None:
-        self.path, self.what, self.remedy = path, what, remedy
-        super().__init__(f"{path}: {what}\n  {remedy}")
+    def __init__(self, path: Path, problem: str, remedy: str = ANEW) -> None:
+        self.path, self.problem, self.remedy = path, problem, remedy
+        super().__init__(f"{path}: {problem}\n  {remedy}")
 
 
 class Store:
@@ -55,12 +56,12 @@ class Store:
     Parameters
     ----------
     folder : Path
-        Made where it is missing.
+        Created if missing.
 
     Raises
     ------
     StoreError
-        It cannot be used. Nothing but its lock file has been changed then.
+        The store cannot be used. Only its lock file has been changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,15 +71,15 @@ class Store:
             self._take()
         except OSError as error:
             self.release()
-            what = f"cannot be used: {error.strerror or error}"
+            problem = f"cannot be used: {error.strerror or error}"
             remedy = "make room, or see to the rights of the folder, and start again"
-            raise StoreError(Path(error.filename or folder), what, remedy) from error
+            raise StoreError(Path(error.filename or folder), problem, remedy) from error
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
-        """Let others have the store."""
+        """Release the store."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -89,27 +90,27 @@ class Store:
         Raises
         ------
         StoreError
-            It is one.
+            The store is of another configuration or version.
         """
         for part in self._parts():
             for _, data in _snapshots(part):
                 try:
                     origin_of(data, fingerprint)
                 except StateRefusedError as error:
-                    what, _, remedy = str(error).partition("; ")
-                    raise StoreError(part, what, remedy) from None
+                    problem, _, remedy = str(error).partition("; ")
+                    raise StoreError(part, problem, remedy) from None
 
     def _take(self) -> None:
         if not self.folder.exists():
             self.folder.mkdir(mode=0o700, parents=True)
-        self._judge_folder()
+        self._check_folder()
         self._hold()
-        ready = READY in self._noted()
+        ready = READY in self._recorded()
         if not ready and self._is_unfinished():
             self._make()
         for part in self._parts():
-            _judge_file(part)
-            _judge_content(part)
+            _check_file(part)
+            _check_content(part)
         if not self._parts():
             raise StoreError(self.folder / "part-0.sqlite3", "not there: the state is lost")
         assert self._lock is not None
@@ -120,14 +121,14 @@ class Store:
     def _parts(self) -> list[Path]:
         return sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name))
 
-    def _judge_folder(self) -> None:
+    def _check_folder(self) -> None:
         found = self.folder.stat()
         if not stat.S_ISDIR(found.st_mode):
             raise StoreError(self.folder, "not a folder", "name a folder with --recover")
-        _judge_owner(self.folder, found)
+        _check_owner(self.folder, found)
         names = {p.name for p in self.folder.iterdir()} - {LOCK, MAKING}
         if not names and found.st_mode & 0o077:
-            self.folder.chmod(0o700)  # nothing in it that others could have put there
+            self.folder.chmod(0o700)  # an empty folder: no content of others
         elif found.st_mode & _OTHERS:
             _refuse_writable(self.folder, found)
         strange = sorted(name for name in names if not _OURS.fullmatch(name))
@@ -139,7 +140,7 @@ class Store:
             )
         for path in self.folder.iterdir():
             if path.name == LOCK or _OURS.fullmatch(path.name):
-                _judge_file(path)
+                _check_file(path)
 
     def _hold(self) -> None:
         """Lock the store."""
@@ -153,26 +154,26 @@ class Store:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            holders = re.findall(rb"^pid (\d{1,10})$", b"\n".join(self._noted()), re.M)
-            who = holders[-1].decode() if holders else "?"
+            holders = re.findall(rb"^pid (\d{1,10})$", b"\n".join(self._recorded()), re.M)
+            holder = holders[-1].decode() if holders else "?"
             raise StoreError(
                 self.folder,
-                f"process {who} uses it",
+                f"process {holder} uses it",
                 "end that run, or name another with --recover",
             ) from None
 
-    def _noted(self) -> list[bytes]:
+    def _recorded(self) -> list[bytes]:
         """Return the lines of the lock file."""
         assert self._lock is not None
         size = os.fstat(self._lock).st_size
         return os.pread(self._lock, _MAX_LOCK, max(size - _MAX_LOCK, 0)).split(b"\n")
 
     def _is_unfinished(self) -> bool:
-        """Whether the making of the store was cut short, or has not begun."""
+        """Whether the creation of the store was interrupted, or has not begun."""
         return all(map(_is_torn, self._parts()))
 
     def _make(self) -> None:
-        """Make the store aside, on the disk, and put it in its place."""
+        """Create the store beside its place, flush it to disk, and rename it."""
         from bytewax.recovery import init_db_dir
 
         aside = self.folder / MAKING
@@ -185,10 +186,10 @@ class Store:
         aside.mkdir(mode=0o700)
         try:
             init_db_dir(aside, 1)
-        except Exception as error:  # the engine's own kinds: a full disk, mostly
-            what = f"cannot be made: {error}"
+        except Exception as error:  # exceptions of the engine: mostly a full disk
+            problem = f"cannot be made: {error}"
             remedy = "make room, or name a folder on another disk with --recover"
-            raise StoreError(self.folder, what, remedy) from error
+            raise StoreError(self.folder, problem, remedy) from error
         for path in sorted(aside.iterdir()):
             path.chmod(0o600)
             number = open_own(path, os.O_RDWR)
@@ -201,30 +202,31 @@ class Store:
         aside.rmdir()
 
 
-def _judge_owner(path: Path, found: os.stat_result) -> None:
+def _check_owner(path: Path, found: os.stat_result) -> None:
     if sys.platform != "win32" and found.st_uid != os.geteuid():
         raise StoreError(
             path,
-            f"of user {found.st_uid}, not of {os.geteuid()} who runs this",
-            "a store is its owner's alone, since what it holds is run: name another with --recover",
+            f"of user {found.st_uid}, not of {os.geteuid()}, the user of this run",
+            "a store must be its user's own, since its content is executed: name another with"
+            " --recover",
         )
 
 
 def _refuse_writable(path: Path, found: os.stat_result) -> None:
-    who = "everybody" if found.st_mode & stat.S_IWOTH else "its group"
+    writers = "everybody" if found.st_mode & stat.S_IWOTH else "its group"
     raise StoreError(
         path,
-        f"may be written by {who} (mode {stat.S_IMODE(found.st_mode):04o})",
+        f"may be written by {writers} (mode {stat.S_IMODE(found.st_mode):04o})",
         "if nobody else wrote there: chmod go-w on the folder and its files; else move it away",
     )
 
 
-def _judge_file(path: Path) -> None:
-    """Refuse a file of a store that is a link, another's, or others may write."""
+def _check_file(path: Path) -> None:
+    """Refuse a store file that is a link, of another user, or writable by others."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise StoreError(path, "not a plain file", "put the file itself there, or move it away")
-    _judge_owner(path, found)
+    _check_owner(path, found)
     if sys.platform != "win32" and found.st_mode & _OTHERS:
         _refuse_writable(path, found)
 
@@ -236,7 +238,7 @@ def _opened(part: Path) -> sqlite3.Connection:
 
 
 def _is_torn(part: Path) -> bool:
-    """Whether a file has only the beginnings of a store in it: no snapshot can be lost with it."""
+    """Whether a file holds an unfinished store: no snapshot can be lost with it."""
     with part.open("rb") as file:
         head = file.read(len(_HEADER))
         if head != _HEADER:
@@ -257,8 +259,8 @@ def _count(base: sqlite3.Connection, name: str) -> int:
     return int(base.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
-def _judge_content(part: Path) -> None:
-    """Refuse a file that SQLite finds unsound, or that holds what this program has not written."""
+def _check_content(part: Path) -> None:
+    """Refuse a file that SQLite reports as damaged, or with foreign content."""
     with part.open("rb") as file:
         if file.read(len(_HEADER)) != _HEADER:
             raise StoreError(part, "damaged, or foreign: it is no SQLite file")
@@ -291,12 +293,12 @@ def _judge_content(part: Path) -> None:
 
 
 def _snapshots(part: Path) -> list[tuple[str, bytes]]:
-    """Return step and bytes of each snapshot, taken out of what the engine pickled, not unpickled.
+    """Return step and bytes of each snapshot, cut out of the engine's pickles unread.
 
     Raises
     ------
     StoreError
-        One cannot be read, or is no plain bytes.
+        A snapshot cannot be read, or is not plain bytes.
     """
     found: list[tuple[str, bytes]] = []
     try:
@@ -307,8 +309,8 @@ def _snapshots(part: Path) -> list[tuple[str, bytes]]:
             for step, change in rows:
                 data = pickled_bytes(change) if isinstance(change, bytes) else None
                 if data is None:
-                    what = f"{_line(str(step))}: a snapshot that is no plain bytes: not loaded"
-                    raise StoreError(part, what)
+                    problem = f"{_line(str(step))}: a snapshot that is no plain bytes: not loaded"
+                    raise StoreError(part, problem)
                 found.append((_line(str(step)), data))
     except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
@@ -316,7 +318,7 @@ def _snapshots(part: Path) -> list[tuple[str, bytes]]:
 
 
 def _line(text: str) -> str:
-    """Return the text as a part of a line."""
+    """Return the text without line breaks, cut to 200 characters."""
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 
@@ -328,21 +330,18 @@ def hold(folder: Path | None) -> Store | None:
 
     Raises
     ------
-    SystemExit
-        Code 2, after two lines on standard error: it cannot be used.
+    StoreError
+        It cannot be used.
     """
     global _held
     let_go()
     if folder is not None:
-        try:
-            _held = Store(folder)
-        except StoreError as error:
-            _refuse(error)
+        _held = Store(folder)
     return _held
 
 
 def let_go() -> None:
-    """Let others have the store that this process holds."""
+    """Release the store that this process holds."""
     global _held
     if _held is not None:
         _held.release()
@@ -350,20 +349,15 @@ def let_go() -> None:
 
 
 def refuse_others(store: Store, fingerprint: str) -> None:
-    """Refuse a store of another configuration.
+    """Refuse a store of another configuration, and release it.
 
     Raises
     ------
-    SystemExit
-        Code 2, after two lines on standard error.
+    StoreError
+        It is of another configuration or version.
     """
     try:
         store.refuse_others(fingerprint)
-    except StoreError as error:
-        _refuse(error)
-
-
-def _refuse(error: StoreError) -> NoReturn:
-    print(f"lumen: {error}", file=sys.stderr)
-    let_go()
-    raise SystemExit(2)
+    except StoreError:
+        let_go()
+        raise

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from operators.errors import LumenError
 from operators.types import State
 
 VERSION = 8
@@ -33,7 +34,7 @@ _ARRAY = 1
 _KINDS = "biuf"
 
 
-class StateRefusedError(ValueError):
+class StateRefusedError(LumenError, ValueError):
     """A stored state of another station or configuration, or an altered one."""
 
 

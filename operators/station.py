@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from operators.errors import LumenError
 from operators.records import Packet
 from operators.types import State
 
@@ -22,7 +23,7 @@ class Core(Protocol[X_contra]):
         """Return a copy of the state; a core built from it continues as this one would."""
 
 
-class StationError(RuntimeError):
+class StationError(LumenError, RuntimeError):
     """A bug in a station; the message has station, rig and exception."""
 
 
@@ -55,8 +56,6 @@ def maker(station: Any, *args: Any, **options: Any) -> Callable[[State | None], 
     def make(state: State | None) -> Any:
         if state is None:
             return station(*args, **options)
-        if hasattr(station, "from_snapshot"):
-            return station.from_snapshot(state, *args, **options)
-        return station(*args, **options, state=state)
+        return station.from_snapshot(state, *args, **options)
 
     return make

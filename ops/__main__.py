@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from configs.inert import guard
+from operators.errors import LumenError
 
 GROUPS = {
     "run": {
@@ -76,7 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(f"ops.cli.{name}")
     subparser = argparse.ArgumentParser(prog=f"lumen {name}", description=COMMANDS[name])
     module.add_arguments(subparser)
-    code: int = module.main(subparser.parse_args([*defaults, *arguments[1:]]))
+    args = subparser.parse_args([*defaults, *arguments[1:]])
+    try:
+        code: int = module.main(args)
+    except LumenError as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
     return code
 
 

@@ -7,7 +7,6 @@ the files: the others begin anew when a run resumes.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +17,7 @@ from configs.schema import Config
 from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
 from operators.types import State
-from sinks.files.folder import Folder, FolderError
+from sinks.files.folder import Folder
 from sinks.files.result_files import ResultFiles
 from sinks.files.run_summary import RunSummary, no_remarks, none_lost
 from sinks.notices import Notices
@@ -29,14 +28,10 @@ def preflight(config: Config) -> None:
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error. Nothing has been changed.
+    FolderError
+        The folder cannot be used. Nothing has been changed.
     """
-    try:
-        Folder(Path(config.output.dir)).check()
-    except FolderError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    Folder(Path(config.output.dir)).check()
 
 
 class Consumer(Protocol):

@@ -38,6 +38,7 @@ from typing import NamedTuple, NoReturn, cast
 
 import numpy as np
 
+from operators.errors import LumenError
 from operators.evidence.sliding_window import WINDOWS, look_back
 from operators.types import F64, State
 
@@ -77,7 +78,7 @@ _TOKEN = re.compile(
 )
 
 
-class ExpressionError(ValueError):
+class ExpressionError(LumenError, ValueError):
     """A text that is no expression; `offset` is the position of the error (characters)."""
 
     def __init__(self, message: str, offset: int) -> None:

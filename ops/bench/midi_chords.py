@@ -176,7 +176,7 @@ def races(count: int) -> dict[str, int]:
         devices.append(out)
     churn = subprocess.Popen([sys.executable, "-m", "ops.bench.midi_chords", "--churn"], cwd=ROOT)
     found: Counter[str] = Counter()
-    port, inputs = Port("Beta", listens=True), MidiInputs()
+    port, inputs = Port("Beta", is_input=True), MidiInputs()
     try:
         until = time.monotonic() + 20
         while not any("Alpha" in each for each in inputs.look()[0]) and time.monotonic() < until:

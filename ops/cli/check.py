@@ -11,7 +11,7 @@ from pathlib import Path
 
 from configs.address import is_loopback
 from configs.document import ConfigError, text_of
-from configs.load import Loaded, load_or_exit
+from configs.load import Loaded, load
 from configs.reach import unwanted
 from configs.upgrade import upgrade
 from operators.plan import Plan, Signal
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     if args.output is not None:
         print("lumen check: -o needs --upgrade", file=sys.stderr)
         return 2
-    loaded = load_or_exit(args.config)
+    loaded = load(args.config)
     print(*describe(loaded), sep="\n")
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from configs.load import load_or_exit
+from configs.load import load
 from configs.shipped import shipped
 from flows.run import execute
 from operators.types import F64, Bool
@@ -179,7 +179,7 @@ def story_line(results: Results, true: Truth) -> str:
 
 def in_hindsight(config: Path, place: Path) -> Results:
     """Run a configuration in two passes, with its files in `place`."""
-    chosen = msgspec.structs.replace(load_or_exit(config).config, mode="hindsight")
+    chosen = msgspec.structs.replace(load(config).config, mode="hindsight")
     folder = execute(write_config(chosen, place / "hindsight.yaml", place / "out"))
     return rigs(folder)[0]
 

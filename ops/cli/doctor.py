@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 from configs.address import endpoint
 from configs.document import public_url
-from configs.load import load_or_exit
+from configs.load import load
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.cli.guess.machine import MidiInputs, addresses
 from sinks.exporter.server import HttpPortError, bound
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run all checks; return 1 if one is bad."""
-    config = load_or_exit(args.config).config if args.config else None
+    config = load(args.config).config if args.config else None
     worst = 0
     for finding in examine(config):
         print(finding, flush=True)

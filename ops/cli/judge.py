@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from configs.load import load_or_exit
+from configs.load import load
 from configs.thresholds import THRESHOLDS
 from flows.run import execute
 from ops.cli.state_client import URL, NoAnswerError, ask
@@ -54,9 +54,7 @@ def running(url: str) -> Iterator[tuple[str, Values, str | None]]:
 def replayed(config: Path) -> Iterator[tuple[str, Values, str | None]]:
     """Replay a configuration; yield the medians of its indicators."""
     with tempfile.TemporaryDirectory(prefix="lumen-judge-") as place:
-        chosen = write_config(
-            load_or_exit(config).config, Path(place, "judge.yaml"), Path(place, "out")
-        )
+        chosen = write_config(load(config).config, Path(place, "judge.yaml"), Path(place, "out"))
         folder = execute(chosen, progress=False)
         ticks = [tick.indicators for tick in Results(folder).ticks()]
     medians: Values = {}

@@ -17,7 +17,7 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
-from configs.load import load_or_exit
+from configs.load import load
 from configs.schema import TapConfig
 from operators.events import Batch
 from ops.text.table import table
@@ -82,11 +82,13 @@ def record(
 
     Raises
     ------
+    ConfigError, InUseError
+        The configuration is faulty; a port or the folder is another run's.
     SystemExit
-        Code 2: no live stream, or another run uses a port or the folder.
+        Code 2: no live stream, or the tape cannot be written.
     """
     aside.install()
-    loaded = load_or_exit(path)
+    loaded = load(path)
     if not loaded.config.live:
         _refuse(f"{path}: no live stream")
     tap = loaded.config.tap or TapConfig(dir="tap")

@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 
 from configs.schema import ExporterConfig
+from operators.errors import ToolError
 from operators.lines import EvidenceRecord, SyncReport
 from operators.types import Mode
 from sinks.advice.changes import Kind
@@ -25,7 +26,7 @@ USUAL = f"http://{_USUAL.host}:{_USUAL.http_port}"
 _MAX_BYTES = 16 << 20
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(ToolError):
     """No answer, or an unreadable one; the text is one line with the reason."""
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import msgspec
 
 from configs.inert import literal
-from configs.load import load_or_exit
+from configs.load import load
 from configs.schema import Config, FileStream
+from operators.errors import ToolError
 from operators.plan import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode
@@ -142,7 +143,7 @@ def make_store(store: Path) -> Path:
     return store
 
 
-class RunError(RuntimeError):
+class RunError(ToolError, RuntimeError):
     """A failed run, with the end of its standard error."""
 
 
@@ -307,7 +308,7 @@ def main(args: argparse.Namespace) -> int:
             from ops.cli.guess.config import derive
 
             path = derive(args.inputs, folder / "derived", args.mode)
-        config = load_or_exit(path).config
+        config = load(path).config
         config = msgspec.structs.replace(config, mode=args.mode or config.mode)
         if not all(isinstance(s, FileStream) for s in config.streams):
             print(f"lumen: {path}: only recordings can be replayed", file=sys.stderr)

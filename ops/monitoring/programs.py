@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from operators.errors import ToolError
+
 _FETCHED = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
 
 
-class PeerError(Exception):
+class PeerError(ToolError):
     """A missing program: one line with the command that fetches it."""
 
 

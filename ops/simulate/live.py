@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from configs.load import load_or_exit
+from configs.load import load
 from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
@@ -147,7 +147,7 @@ def _measure(
 
 def play_until_stopped(path: str, seconds: float | None, seed: int) -> int:
     """Simulate until the time is over, or SIGINT or SIGTERM."""
-    config = load_or_exit(path).config
+    config = load(path).config
     stop.install()
     try:
         play(config, seconds, seed, stop.event())

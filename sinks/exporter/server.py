@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from configs.address import is_loopback
 from configs.schema import ExporterConfig
+from operators.errors import InUseError
 from operators.records import Packet
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
@@ -34,7 +35,7 @@ _STATUS = {
 }
 
 
-class HttpPortError(Exception):
+class HttpPortError(InUseError):
     """The port cannot be bound: one line with the reason."""
 
 
@@ -113,14 +114,10 @@ def served(config: ExporterConfig, board: LiveState, holder: PortHolder) -> Serv
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error that names the holder of the port.
+    HttpPortError
+        The port is taken, and its holder is named; or the address cannot be bound.
     """
-    try:
-        bound(config, holder).close()
-    except HttpPortError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    bound(config, holder).close()
     return Server(config, board, holder)
 
 

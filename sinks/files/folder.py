@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
+from operators.errors import InUseError
 
 if sys.platform != "win32":
     import fcntl
@@ -36,7 +37,7 @@ _BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _OWN = re.compile(rf"(?:[^/]+/)?(?:{'|'.join(STEMS)})(?:\.\d{{6,}})?\.jsonl")
 
 
-class FolderError(Exception):
+class FolderError(InUseError):
     """The folder cannot be used: one line with the reason and the remedy."""
 
 

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from configs.files import PRIVATE, Access, open_file, sync_folder
+from operators.errors import LumenError
 
 Position = tuple[int, int]
 """Segment and offset (bytes) of the next line."""
 
 
-class ShortFileError(ValueError):
+class ShortFileError(LumenError, ValueError):
     """A file is missing, or shorter than the position in the recovery store."""
 
 

@@ -99,26 +99,22 @@ def preflight(config: Config) -> None:
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error that names the holder.
+    TapError
+        A port or the tape is taken, and its holder is named; or a stream has two sources.
     """
     streams = {s.name for s in config.streams if not isinstance(s, FileStream)}
-    try:
-        if config.tap is not None:
-            Lock(Path(config.tap.dir), make=False).release()
-        for stream in config.streams:
-            if isinstance(stream, FileStream) and (both := streams & sources_of(stream.path)):
-                found = f"{stream.path} holds events of '{min(both)}', which is a live stream too"
-                raise TapError(f"{stream.name}: {found}: give that another name")
-            if isinstance(stream, OscStream):
-                try:
-                    open_port(stream).close()
-                except OSError as error:
-                    if error.errno == EADDRINUSE:  # an absent address may appear later
-                        raise TapError(f"{stream.name}: {refusal(stream, error)}") from None
-    except TapError as error:
-        print(f"lumen: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    if config.tap is not None:
+        Lock(Path(config.tap.dir), make=False).release()
+    for stream in config.streams:
+        if isinstance(stream, FileStream) and (both := streams & sources_of(stream.path)):
+            report = f"{stream.path} holds events of '{min(both)}', which is a live stream too"
+            raise TapError(f"{stream.name}: {report}: give that another name")
+        if isinstance(stream, OscStream):
+            try:
+                open_port(stream).close()
+            except OSError as error:
+                if error.errno == EADDRINUSE:  # other errors may pass before the start
+                    raise TapError(f"{stream.name}: {refusal(stream, error)}") from None
 
 
 class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):

@@ -1,4 +1,4 @@
-"""MIDI: the messages of a port as channels, each stamped when the driver had it."""
+"""MIDI: the messages of a port as channels, stamped at their receipt by the driver."""
 
 from sources.midi.midi import MidiReceiver
 

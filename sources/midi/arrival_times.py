@@ -1,14 +1,14 @@
-"""When messages of a queue arrived, which is read every few milliseconds only.
+"""Arrival times of queued messages; the queue is read only every few milliseconds.
 
-The driver stamps each message with the time since the one before, by its own clock; whoever reads
-the queue knows between which two looks a message came. The first has no zero, the second is coarse
-where the reader waits for the interpreter: together they give the moment (set-membership
-estimation of one offset, as in Schweppe 1968). What the driver does not hand over, such as system
-exclusive on JACK, shortens its sums; the bracket puts that right with the next message.
+Two measurements are combined. The driver stamps each message with the time since the previous one,
+by its own clock, which has no zero. The reader of the queue brackets each message between two
+reads, which is coarse while it waits for the interpreter. Together they give the arrival
+(set-membership estimation of one offset, as in Schweppe 1968). Messages that the driver skips,
+such as system exclusive on JACK, shorten its sums; the bracket of the next message corrects that.
 
-Accuracy: the driver's own stamp, and of its zero what the best look leaves open, well below 1 ms.
-On JACK the driver's stamp is the moment at which it took the period up: messages of a period of
-p seconds are even within p. State: three numbers.
+Accuracy: that of the driver's stamp, plus the tightest bracket for its zero, well below 1 ms. On
+JACK the driver stamps at the start of a period: messages are exact within a period. State: three
+numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from operators.types import F64
 
 
 class ArrivalTimes:
-    """Arrival times of the messages of one queue, never falling while the host's do not."""
+    """Arrival times of the messages of one queue; they never fall unless the host time does."""
 
     def __init__(self) -> None:
         self._offset: float | None = None
@@ -29,25 +29,26 @@ class ArrivalTimes:
         self._last = -inf
 
     def at(self, deltas: list[float], empty: float, now: float) -> list[float]:
-        """Return when messages arrived.
+        """Return the arrival times of messages.
 
         Parameters
         ----------
         deltas : list of float
-            Time since the message before, as the driver gives it (s).
+            Time since the previous message, by the driver's clock (s).
         empty, now : float
-            The host's time when the queue was last found empty, and after these were taken (s).
+            Host time of the last empty queue, and after the read of these messages (s).
 
         Returns
         -------
         list of float
-            The host's time of each, in whole microseconds (s).
+            Host time of each message, in whole microseconds (s).
         """
         clock: F64 = self._clock + np.cumsum(np.maximum(np.nan_to_num(deltas), 0.0))
         latest = now - float(clock[-1])
         offset = latest if self._offset is None else min(self._offset, latest)
         self._offset = min(max(offset, empty - float(clock[0])), latest)
-        # Of what came after a stretch that the driver left out, only the bracket is known.
+        # offset in [empty - clock[0], now - clock[-1]]: after a skipped stretch only the bracket
+        # holds.
         self._clock = float(clock[-1])
         times = np.clip(clock + self._offset, min(max(empty, self._last), now), now)
         self._last = float(times[-1])

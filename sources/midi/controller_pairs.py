@@ -1,14 +1,14 @@
-"""Numbers of 14 bits out of pairs of controllers.
+"""Numbers of 14 bits from pairs of controllers.
 
-MIDI 1.0 detailed specification (M1 v4.2.1): controllers 0 to 31 have their fine part 32 higher;
-98 and 99 choose a non-registered parameter, 100 and 101 a registered one, 6 and 38 are its coarse
-and its fine part, 96 and 97 move it by one.
+MIDI 1.0 detailed specification (M1 v4.2.1): the fine part of controllers 0 to 31 has a number 32
+higher. Controllers 98 and 99 select a non-registered parameter, 100 and 101 a registered one; 6
+and 38 are its coarse and fine part, 96 and 97 change it by one.
 
-A coarse part sets the fine one to zero until that follows. Of a device that sends both, the coarse
-part waits for the fine one, so that no value between two steps appears; of one that never sends a
-fine part it counts at once.
+A coarse part sets the fine part to zero until the fine part follows. If a device sends both, the
+coarse part waits for the fine part, so that no intermediate value appears; if a device never
+sends a fine part, the coarse part counts at once.
 
-State: a few numbers for each controller and parameter that was used: at most 16 times 32 + 16,384.
+State: a few numbers for each used controller and parameter: at most 16 times 32 + 16,384.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 PATIENCE_S = 0.03
-"""How long a coarse part waits: three periods of 10 ms, over which a driver may spread a pair."""
+"""Wait of a coarse part (s): a driver may spread a pair over three periods of 10 ms."""
 _NULL = 127 << 7 | 127
 _COARSE, _FINE = 6, 38
 _UP, _DOWN = 96, 97
 _CHOICES = {99: 7, 101: 7, 98: 0, 100: 0}
-"""What chooses a parameter, and the place of its seven bits."""
+"""Controllers that select a parameter, and the position of their seven bits."""
 Stated: TypeAlias = tuple[float, str, float]
-"""When (s), of which key, which number."""
+"""Time (s), key, number."""
 
 
 class Fine:
-    """Numbers of 14 bits out of controllers: `cc14/<channel>/<n>`, `nrpn/<channel>/<n>`.
+    """Numbers of 14 bits from controllers: `cc14/<channel>/<n>`, `nrpn/<channel>/<n>`.
 
-    Registered parameters have the same key as the others of their number: a device uses one kind.
+    Registered and non-registered parameters of one number share a key: a device uses one kind.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Fine:
         self._chosen: dict[int, int] = {}
 
     def take(self, message: Sequence[int], rx: float) -> list[Stated]:
-        """Return what a message, which came at `rx`, makes known."""
+        """Return the numbers completed by a message that arrived at `rx`."""
         stated = self.due(rx)
         if len(message) != 3 or message[0] & 0xF0 != 0xB0 or max(message[1:]) > 0x7F:
             return stated
@@ -65,7 +65,7 @@ class Fine:
         return stated
 
     def due(self, now: float) -> list[Stated]:
-        """Return coarse parts whose fine part is not to be waited for any longer."""
+        """Return coarse parts whose wait for the fine part has ended."""
         over = [key for key, end in self._waiting.items() if not 0 <= end - now <= PATIENCE_S]
         for key in over:
             del self._waiting[key]
@@ -81,6 +81,6 @@ class Fine:
             self._fine.add(key)
             self._waiting.pop(key, None)
             if key not in self._value:
-                return []  # the fine part of an unknown coarse one
+                return []  # the coarse part is unknown
             self._value[key] = self._value[key] & ~0x7F | data
         return [(rx, key, float(self._value[key]))]

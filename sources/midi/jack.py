@@ -1,12 +1,11 @@
-"""A client of JACK beside RtMidi's: it connects by name, and counts the periods that were missed.
+"""A JACK client beside that of RtMidi: connects by name, and counts missed periods.
 
-RtMidi opens a port by its place in a list that it makes anew, so that a device which comes or goes
-meanwhile leads to another one; it has no word on what a port is connected to, nor on periods in
-which JACK found a client late (an xrun). So the library that RtMidi is linked with is asked
-itself. No Python runs in a thread of JACK's: the callback is libc's `sem_post`, whose count is
-read when somebody asks.
+RtMidi opens a port by its position in a fresh list: a device that appears or disappears meanwhile
+shifts the positions. RtMidi reports neither the connections of a port nor periods in which JACK
+found a client late (an xrun). Therefore this module calls the JACK library of RtMidi directly. No
+Python runs in a JACK thread: the callback is `sem_post` of libc, and its count is read on demand.
 
-Losses: of a missed period nobody knows what was in it; the periods are counted.
+Losses: the content of a missed period is unknown; the periods are counted.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import sys
 from typing import Any
 
 _NO_START = 0x01
-"""A server that does not run is not started."""
+"""Do not start a server."""
 _IS_PLAYED, _PLAYS = 0x01, 0x02
-"""A port's direction, as JACK sees it."""
+"""Direction of a port, as seen by JACK."""
 _MIDI = b"8 bit raw midi"
 _SEMAPHORE = 64
-"""More than any libc's `sem_t` (bytes)."""
-_MOST = 2**30
+"""Size of a buffer for any `sem_t` (bytes)."""
+_MAX_PORTS = 2**30
 
 
 class JackClient:
@@ -33,19 +32,19 @@ class JackClient:
     Parameters
     ----------
     rtmidi : module
-        The binding, whose own library of JACK is used.
+        The binding; its JACK library is used.
     name : str
         Of the client.
 
     Attributes
     ----------
     period_s : float
-        How often JACK hands messages over (s).
+        Duration of a period, after which JACK delivers messages (s).
 
     Raises
     ------
     OSError
-        There is no such library, or no such server.
+        The library or the server is missing.
     """
 
     def __init__(self, rtmidi: Any, name: str) -> None:
@@ -66,35 +65,35 @@ class JackClient:
             raise OSError(errno.ECONNREFUSED, "JACK refuses a client")
 
     def missed(self) -> int:
-        """Return how many periods were missed since this began."""
+        """Return the number of missed periods since the start."""
         value = ctypes.c_int()
         self._semaphores.sem_getvalue(self._missed, ctypes.byref(value))
         return value.value
 
     def ports(self, sources: bool) -> list[str]:
-        """Return the names of the MIDI ports that play, or of those that can be played to."""
+        """Return the names of MIDI outputs (`sources`), or of MIDI inputs."""
         flags = _PLAYS if sources else _IS_PLAYED
         return self._names(self._library.jack_get_ports(self._client, None, _MIDI, flags))
 
     def own(self, port: str) -> str | None:
-        """Return the whole name of a port of ours, from its part that no other port has."""
+        """Return the full name of an own port, given its unique part."""
         pattern = f":{re.escape(port)}$".encode()
         found = self._names(self._library.jack_get_ports(self._client, pattern, _MIDI, 0))
         return found[0] if found else None
 
     def connect(self, source: str, sink: str) -> bool:
-        """Connect two ports by their names; return whether they are, and stay so."""
+        """Connect two ports by name; return whether they are connected."""
         failed = self._library.jack_connect(self._client, source.encode(), sink.encode())
         return failed in (0, errno.EEXIST) and source in self.connected(sink)
 
     def disconnect(self, own: str, other: str) -> None:
-        """Let go of a port."""
+        """Disconnect an own port from another one."""
         for ends in ((own, other), (other, own)):
             if ends[1] in self.connected(ends[0]):
                 self._library.jack_disconnect(self._client, *(end.encode() for end in ends))
 
     def connected(self, port: str) -> list[str]:
-        """Return the names of what a port is connected to."""
+        """Return the names of the ports connected to a port."""
         known = self._library.jack_port_by_name(self._client, port.encode())
         if not known:
             return []
@@ -110,7 +109,7 @@ class JackClient:
         if not listed:
             return []
         names = []
-        for i in range(_MOST):
+        for i in range(_MAX_PORTS):
             if listed[i] is None:
                 break
             names.append(listed[i].decode("utf-8", "replace"))
@@ -119,11 +118,11 @@ class JackClient:
 
 
 def _library(rtmidi: Any) -> tuple[Any, Any]:
-    """Return the library of JACK that a binding is linked with, and the one with semaphores."""
+    """Return the JACK library of a binding, and the library with semaphores."""
     if not sys.platform.startswith("linux"):
         raise OSError(errno.ENOSYS, "no semaphores that another thread may post")
     try:
-        # What is linked with is searched too, whatever it is called.
+        # Linked libraries are searched too, independent of their file name.
         jack, libc = ctypes.CDLL(rtmidi._rtmidi.__file__), ctypes.CDLL(None)
         pointer, text = ctypes.c_void_p, ctypes.c_char_p
         names = ctypes.POINTER(text)

@@ -1,8 +1,8 @@
-"""What JACK and RtMidi lose of MIDI or make up, as far as the messages themselves show it.
+"""Detection of MIDI messages that JACK and RtMidi lose or repeat, from the messages themselves.
 
-JACK hands messages over by the period, and names the periods in which a client was late (an
-xrun); what was in them is gone. `Sounding` finds it by the other half of a note, `RepeatedMessages` by
-what RtMidi puts in its place.
+JACK delivers messages by period, and reports the periods in which a client was late (an xrun);
+their messages are lost. `Sounding` detects a loss by the other half of a note, `RepeatedMessages`
+by the copy that RtMidi delivers in its place.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 _ALL_OFF = 120
-"""From here on controllers are modes of the whole channel."""
+"""First controller number that is a mode of the whole channel."""
 _MIN_COUNT = 8
-"""Strange notes that prove nothing: JACK does not name every period that it misses."""
+"""Tolerated unpaired notes: JACK does not report every missed period."""
 _SYSTEM = 0xF0
 _AT_ONCE_S, _STANDSTILL_S = 50e-6, 0.1
-"""Within one call of the driver; as long as its thread may stand still in the midst of one."""
+"""Duration of one driver call; longest pause of its thread within a call (s)."""
 Fate: TypeAlias = Literal["sent", "lost", "shown", "again"]
 
 
 class Sounding:
-    """Counts notes whose beginning or end was lost, as far as the other half shows it.
+    """Counts notes with a lost beginning or end, detected by the other half.
 
-    Only where the driver has missed a period since that note's message before; and not for a
-    device that again and again ends notes which never began although no period was missed.
+    A loss requires a missed period since the previous message of the note. Devices that often end
+    notes without a beginning, although no period was missed, are excluded.
 
     Parameters
     ----------
     missed : int
-        Periods that the driver has missed so far.
+        Missed periods of the driver so far.
     """
 
     def __init__(self, missed: int) -> None:
@@ -38,20 +38,20 @@ class Sounding:
         self._halves = self._strange = 0
 
     def lost(self, message: Sequence[int], before: int, after: int) -> int:
-        """Return how many messages are known to be lost before this one: 0 or 1.
+        """Return the number of lost messages before this one: 0 or 1.
 
         Parameters
         ----------
         message : sequence of int
         before, after : int
-            Periods that the driver had missed when the queue was last found empty, and when the
-            message was taken: it came in between.
+            Missed periods at the last empty queue, and at the read of the message: it arrived in
+            between.
         """
         if len(message) != 3 or message[0] & 0xE0 != 0x80:
             if len(message) == 3 and message[0] & 0xF0 == 0xB0 and message[1] >= _ALL_OFF:
                 channel = message[0] & 0x0F
                 self._notes = {at: x for at, x in self._notes.items() if at[0] != channel}
-                self._begun = after  # whether each is ended too is the device's own affair
+                self._begun = after  # a device may or may not end each note too
             return 0
         begins = message[0] & 0xF0 == 0x90 and message[2] > 0
         at = (message[0] & 0x0F, message[1])
@@ -82,21 +82,21 @@ class RepeatedMessages:
         self._last: list[int] = []
 
     def judge(self, message: Sequence[int], delta: float, missed: bool) -> Fate:
-        """Return whether a message was sent.
+        """Return the fate of a message.
 
         Parameters
         ----------
         message : sequence of int
         delta : float
-            Time since the one before, by the driver's clock (s).
+            Time since the previous message, by the driver's clock (s).
         missed : bool
-            The driver has missed a period meanwhile.
+            The driver has missed a period since.
 
         Returns
         -------
         {"sent", "lost", "shown", "again"}
-            `lost`: it stands for one that is lost; `shown`: likewise, of a note, whose other half
-            shows it; `again`: the same was sent twice at once, which says nothing new.
+            `lost`: it replaces a lost message; `shown`: likewise, for a note, whose other half
+            shows the loss; `again`: an immediate duplicate.
         """
         last, self._last = self._last, list(message)
         if self._last != last or not last:

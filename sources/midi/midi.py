@@ -1,21 +1,21 @@
-"""MIDI: the messages of a port as channels, each stamped when the driver had it.
+"""MIDI: the messages of a port as channels, stamped at their receipt by the driver.
 
 A message of the standard (MIDI 1.0, M1 v4.2.1) is a channel and a number: `note/<channel>/<n>`
-(velocity, 0 when it ends), `cc/<channel>/<n>`, `pressure/<channel>` (with `/<n>`: of one note),
+(velocity, 0 at its end), `cc/<channel>/<n>`, `pressure/<channel>` (with `/<n>`: of one note),
 `program/<channel>`, `pitch/<channel>` (-8192 to 8191), and `clock` (1 at each of its pulses);
-channels 1 to 16. With `pair`, numbers of 14 bits too: see `midi_pairs.Fine`. There is no source
-time: the moment at which the driver had a message is its time, see `midi_time.Stamps`.
+channels 1 to 16. With `pair`, numbers of 14 bits too: see `controller_pairs.Fine`. There is no
+source time: the time of a message is its receipt by the driver, see `arrival_times.ArrivalTimes`.
 
-The stream's thread reads the driver's queue every 2 ms, looks four times a second whether the
-port is still there, and tries again when it is not. What sounds when a device goes is not ended
-by us: its stream is down, and so stale.
+The thread of the stream reads the driver's queue every 2 ms. It checks four times a second that
+the port still exists, and reconnects if not. Sounding notes of a removed device are not ended:
+its stream is down, and so stale.
 
-Losses: what is no whole message (`midi`); what is no channel, such as MIDI time code, active
-sensing or the song position, is ignored, and a channel's message that follows itself at once too
-(`filtered`). Of what the driver loses `kernel_full` counts at least one for a full queue, and on
-JACK what `midi_losses` finds; the periods that JACK missed are named on standard error. System
-exclusive is left to the driver, which lets it go unread, so that an endless one takes no memory;
-it is in no account. RtMidi holds back what follows an unfinished one on JACK until it ends.
+Losses: incomplete messages (`midi`). Messages without a channel, such as MIDI time code, active
+sensing or the song position, are ignored, and so are immediate duplicates (`filtered`). Losses of
+the driver are counted as `kernel_full`: at least one for a full queue, and on JACK those found by
+`losses`; periods missed by JACK are reported on standard error. System exclusive is discarded by
+the driver, so that an endless one takes no memory; it is not counted. On JACK, RtMidi holds back
+the messages after an unfinished one until its end.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from sources.midi.port import MidiPortError, Port
 
 _POLL_S = 0.002
 _LOOK_S = 0.25
-_SAY_EVERY_S = 60.0
-"""Of missed periods: a busy machine without real-time scheduling misses some all the time."""
+_REPORT_EVERY_S = 60.0
+"""Of missed periods: a busy machine without real-time scheduling misses some constantly."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 4.0
 _CLOCK = 0xF8
 _ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
 _TWO_BYTES = {0x80: "note", 0x90: "note", 0xA0: "pressure", 0xB0: "cc", 0xE0: "pitch"}
 
 
-def understood(message: Sequence[int], rx: float, where: str) -> Message | Unread:
-    """Return what a message of the wire says.
+def decoded(message: Sequence[int], rx: float, where: str) -> Message | Unread:
+    """Return a MIDI message as an inbox message, or its rejection.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def understood(message: Sequence[int], rx: float, where: str) -> Message | Unrea
     rx : float
         Arrival (s).
     where : str
-        The port, for what cannot be used.
+        The port, for dead letters.
     """
     status, data = (message[0], message[1:]) if message else (0, ())
     if status >= 0xF0:
@@ -82,7 +82,7 @@ class MidiReceiver(Listener):
     ----------
     config : MidiStream
     port : callable
-        What makes its port.
+        Factory of its port.
     """
 
     def __init__(self, config: MidiStream, port: Callable[[str, bool, bool], Port] = Port) -> None:
@@ -91,15 +91,15 @@ class MidiReceiver(Listener):
         self._port = port(config.device, config.virtual, True)
         self._stamps, self._fine, self._repeats = ArrivalTimes(), Fine(), RepeatedMessages()
         self._sounding = Sounding(0)
-        self._empty = self._said = self._looked = 0.0
-        self._missed = self._noted = 0
+        self._empty = self._last_report = self._last_check = 0.0
+        self._missed = self._missed_before = 0
 
     def facts(self) -> Sequence[str]:
-        """Return the port, and which others would have done."""
+        """Return the port, and the other matching ones."""
         return self._port.facts
 
     def _run(self) -> None:
-        """Open the port and hear; try again where it is not there; close it at the stop."""
+        """Open the port and receive; retry while it is missing; close it at the stop."""
         port, pause = self._port, _FIRST_PAUSE_S
         while not self._stop.is_set():
             before = self._inbox.host()
@@ -124,30 +124,30 @@ class MidiReceiver(Listener):
 
     def _begin(self, now: float) -> None:
         self._stamps, self._fine, self._repeats = ArrivalTimes(), Fine(), RepeatedMessages()
-        self._empty, self._looked = now, time.monotonic()
+        self._empty, self._last_check = now, time.monotonic()
         self._missed = self._port.missed()
-        self._sounding, self._noted = Sounding(self._missed), self._missed
+        self._sounding, self._missed_before = Sounding(self._missed), self._missed
 
     def _is_there(self) -> bool:
-        """Whether the port is there, as of the last look."""
+        """Whether the port existed at the last check."""
         now = time.monotonic()
-        if now - self._looked < _LOOK_S:
+        if now - self._last_check < _LOOK_S:
             return True
-        self._looked = now
+        self._last_check = now
         missed = self._port.missed()
-        if missed > self._missed and now - self._said >= _SAY_EVERY_S:
-            self._said = now
-            said = f"JACK missed {missed - self._missed} of its periods"
-            sys.stderr.write(f"lumen: {self.name}: {said}: what was played in them may be lost\n")
+        if missed > self._missed and now - self._last_report >= _REPORT_EVERY_S:
+            self._last_report = now
+            report = f"JACK missed {missed - self._missed} of its periods"
+            sys.stderr.write(f"lumen: {self.name}: {report}: their messages may be lost\n")
             self._missed = missed
         return self._port.there()
 
     def _take(self) -> None:
-        """Take what the driver has, each message with the moment of its arrival."""
-        before, self._noted = self._noted, self._port.missed()
+        """Read the driver's queue; each message gets its arrival time."""
+        before, self._missed_before = self._missed_before, self._port.missed()
         try:
             messages, empty, overrun = self._port.take(self._inbox.host)
-        except Exception:  # whatever the driver raises: the next look finds the port gone
+        except Exception:  # any exception of the driver: the next check finds the port missing
             return
         now = self._inbox.host()
         items: list[Message | Unread] = []
@@ -162,7 +162,7 @@ class MidiReceiver(Listener):
                     self._inbox.lose(1)
                 if fate != "sent":
                     continue
-                items.append(understood(message, rx, self.config.device))
+                items.append(decoded(message, rx, self.config.device))
                 if lost := self._sounding.lost(message, before, after):
                     self._inbox.lose(lost)
                 if self.config.pair:

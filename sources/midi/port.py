@@ -1,14 +1,14 @@
-"""MIDI ports of this machine: found by name, opened, verified, and seen to be gone.
+"""MIDI ports of this machine: found by name, opened, verified, and monitored.
 
-python-rtmidi does the talking. Where it is not installed, or neither an ALSA sequencer nor a JACK
-server runs, that is a reason like a missing device: the one exception that leaves is `MidiPortError`.
+python-rtmidi is the driver. A missing package, or neither an ALSA sequencer nor a JACK server, is
+handled like a missing device: `MidiPortError` is the only exception that leaves this module.
 
-RtMidi opens by place in a list of its own making, which is another one as soon as a device comes
-or goes. So on JACK ports are connected by name; elsewhere what was really opened is looked up
-(ALSA), or the list compared before and after, and what is wrong is let go of and tried again.
+RtMidi opens a port by its position in a list, which changes whenever a device appears or
+disappears. Therefore JACK ports are connected by name. On ALSA the opened port is looked up;
+elsewhere the lists before and after are compared. A wrong port is closed, and opening is retried.
 
-What comes is read from RtMidi's queue, which its own thread fills: no Python runs in a thread of
-the driver's, where it would wait for the interpreter while JACK goes on without it.
+Messages are read from RtMidi's queue, which its own thread fills: no Python runs in a driver
+thread, where it would wait for the interpreter while JACK continues without it.
 """
 
 from __future__ import annotations
@@ -24,39 +24,40 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from operators.errors import InUseError
 from sources.inbox import stamp
 from sources.midi.jack import JackClient
 from sources.midi.port_name import ASOUND, connected, fitting, number, read
 
 Absent: TypeAlias = Callable[[Any, int], str | None]
-"""Why an API of the driver cannot be used now; None if it can."""
+"""Returns the reason why a driver API cannot be used now, None if it can."""
 
 CLIENT = "lumen"
 QUEUE = 65_536
-"""Messages that the driver's queue holds, 2 MiB of them: 20 s of what a wire can carry at most."""
+"""Capacity of the driver's queue (messages, 2 MiB): 20 s of a cable's maximum rate."""
 _TRIES = 20
 _PERIODS = 3
 _SETTLE_S = 0.05
-"""A program on JACK lists a port before it can be connected to."""
+"""Pause before a retry (s): JACK programs list a port before it accepts connections."""
 _taken: dict[tuple[int, str], str] = {}
-"""What this process listens to, and under which name."""
+"""Ports that this process receives from, by API and name, and the own port of each."""
 _taking = threading.Lock()
 _numbers = itertools.count(1)
 
 
-class MidiPortError(OSError):
-    """Why a port cannot be had, in one line."""
+class MidiPortError(InUseError, OSError):
+    """A MIDI port that is not available: the reason in one line."""
 
 
 class Taken(NamedTuple):
-    """Messages out of the driver's queue.
+    """Messages read from the driver's queue.
 
     Attributes
     ----------
     messages : list
-        The bytes of each, and the time since the one before by the driver's clock (s).
+        The bytes of each, and the time since the previous one by the driver's clock (s).
     empty : float or None
-        The host's time just before the queue was found empty; None where it was not.
+        Host time just before the queue was found empty; None if it was not.
     overrun : bool
         The queue was full: at least one message was lost.
     """
@@ -67,59 +68,59 @@ class Taken(NamedTuple):
 
 
 def not_running(rtmidi: Any, api: int) -> str | None:
-    """Say which server of Linux is missing, so that its library need not complain of it."""
+    """Return the missing server on Linux; the check avoids error output of its library."""
     if sys.platform == "linux" and api == rtmidi.API_LINUX_ALSA:
         return None if Path("/dev/snd/seq").exists() else "no ALSA sequencer"
     if sys.platform == "linux" and api == rtmidi.API_UNIX_JACK:
         server = os.environ.get("JACK_DEFAULT_SERVER") or "default"
-        # A killed server leaves its socket's file behind, but nobody who has it open.
+        # A killed server leaves the file of its socket behind, but no process has it open.
         listening = f"/jack_{server}_" in read(Path("/proc/net/unix"))
         return None if listening else f"no JACK server '{server}'"
     return None
 
 
 class Port:
-    """A port of ours, and what it is connected to while that is there.
+    """An own port, and its connection to a device while that exists.
 
     Parameters
     ----------
     device : str
         See `fitting`.
     virtual : bool
-        Make a port of that name, for others to connect to.
-    listens : bool
-        An input, which gets every message but system exclusive; else an output.
+        Create a port of that name, for other programs to connect to.
+    is_input : bool
+        An input, which receives every message but system exclusive; else an output.
     rtmidi, absent
-        Instead of the module of that name, and of what finds out that a server does not run.
+        Replacements for the module `rtmidi` and for `not_running`.
 
     Attributes
     ----------
     facts : tuple of str
-        What it is connected to, the name first; empty while it is not.
+        Description of the connected device, its name first; empty while disconnected.
     present : tuple of str
-        The ports that were there when it last looked for one that fits.
+        The ports that existed at the last search.
     """
 
     def __init__(
         self,
         device: str,
         virtual: bool = False,
-        listens: bool = False,
+        is_input: bool = False,
         rtmidi: Any = None,
         absent: Absent = not_running,
         asound: Path = ASOUND,
     ) -> None:
         self.device = device
         self.virtual = virtual
-        self.listens = listens
+        self.is_input = is_input
         self.facts: tuple[str, ...] = ()
         self.present: tuple[str, ...] = ()
         self._rtmidi = rtmidi
         self._absent = absent
         self._asound = asound
         self._ours = f"{CLIENT} {os.getpid()}-{next(_numbers)}"
-        # Kept while there is nothing to connect to: a server of JACK that is asked for a second
-        # client of a name just let go of may leave it without a turn for ever.
+        # Clients are kept while disconnected: JACK may never schedule a second client whose name
+        # was released just before.
         self._clients: dict[int, Any] = {}
         self._jack: JackClient | None = None
         self._api = 0
@@ -129,7 +130,7 @@ class Port:
 
         Raises
         ------
-        PortError
+        MidiPortError
         """
         self._rtmidi = self._rtmidi or _rtmidi()
         present: list[str] | None = None
@@ -145,7 +146,7 @@ class Port:
                 ports = self._connect(api)
             except MidiPortError:
                 raise
-            except Exception as error:  # a SystemError, or another of the driver's own
+            except Exception as error:  # SystemError, or another exception of the driver
                 reasons.append(f"{self._rtmidi.get_api_display_name(api)}: {error}")
                 self._drop(api)
                 continue
@@ -160,7 +161,7 @@ class Port:
         )
 
     def there(self) -> bool:
-        """Whether what it is connected to still exists, and is still connected."""
+        """Whether the connected device still exists, and is still connected."""
         if not self.facts or self._absent(self._rtmidi, self._api):
             return False
         if self.virtual:
@@ -169,11 +170,11 @@ class Port:
             if self._jack is not None and (own := self._jack.own(self._ours)):
                 return self.facts[0] in self._jack.connected(own)
             return self.facts[0] in self._clients[self._api].get_ports()
-        except Exception:  # whatever the driver raises: it cannot be used
+        except Exception:  # any exception of the driver: unusable
             return False
 
     def take(self, host: Callable[[], float] = stamp) -> Taken:
-        """Take out of the driver's queue all there is, at most as much as it holds.
+        """Read all messages of the driver's queue, at most its capacity.
 
         Parameters
         ----------
@@ -183,23 +184,23 @@ class Port:
         get = self._clients[self._api].get_message
         messages: list[tuple[Sequence[int], float]] = []
         while len(messages) < QUEUE:
-            looked = host()
+            read_at = host()
             message = get()
             if message is None:
-                return Taken(messages, looked, len(messages) >= QUEUE - 1)
+                return Taken(messages, read_at, len(messages) >= QUEUE - 1)
             messages.append(message)
         return Taken(messages, None, True)
 
     def missed(self) -> int:
-        """Return how many periods the driver has missed, as far as it can be asked."""
+        """Return the number of missed periods, 0 if the driver does not count them."""
         return self._jack.missed() if self._jack is not None else 0
 
     def send(self, message: Sequence[int]) -> None:
-        """Play one message.
+        """Send one message.
 
         Raises
         ------
-        PortError
+        MidiPortError
         """
         try:
             self._clients[self._api].send_message(message)
@@ -207,52 +208,52 @@ class Port:
             raise MidiPortError(f"{self.facts[0]}: {error}") from None
 
     def release(self) -> None:
-        """Disconnect; nothing more comes."""
+        """Disconnect from the device."""
         if not self.facts:
             return
         port, self.facts = self.facts[0], ()
         try:
             if self._jack is not None and (own := self._jack.own(self._ours)):
-                if not self.listens:  # what was sent last is on its way for a period
+                if not self.is_input:  # the last message takes a period to arrive
                     time.sleep(_PERIODS * self._jack.period_s)
                 self._jack.disconnect(own, port)
             else:
                 self._clients[self._api].close_port()
-        except Exception:  # its server may be gone
+        except Exception:  # the server may have ended
             self._drop(self._api)
-        if self.virtual:  # closed with its client only
+        if self.virtual:  # only closing the client closes it
             self._drop(self._api)
-        self._let_go(self._api, port)
+        self._unregister(self._api, port)
 
     def close(self) -> None:
-        """Disconnect, and leave nothing behind."""
+        """Disconnect, and delete all clients."""
         self.release()
         for api in list(self._clients):
             self._drop(api)
 
     def _connect(self, api: int) -> list[str]:
-        """Connect if there is what fits; return the ports present."""
+        """Connect to a matching port, if there is one; return the ports present."""
         client = self._clients.get(api)
         if client is None:
             client = self._clients[api] = self._client(api)
         if api == self._rtmidi.API_UNIX_JACK and self._jack is None:
-            with suppress(OSError):  # without, ports are verified by their list
+            with suppress(OSError):  # else ports are verified by their list
                 self._jack = JackClient(self._rtmidi, f"{CLIENT}-watch")
         ports = [] if self.virtual else self._listed(client, api)
         fits = [self.device] if self.virtual else fitting(self.device, ports, self._asound)
         if not fits:
             return ports
-        if self.listens:
-            while client.get_message() is not None:  # of the time before
+        if self.is_input:
+            while client.get_message() is not None:  # discard messages from before
                 pass
-        self._take_hold(api, fits[0])
+        self._register(api, fits[0])
         try:
             if self.virtual:
                 client.open_virtual_port(self.device)
             else:
                 self._join(client, api, fits[0])
         except BaseException:
-            self._let_go(api, fits[0])
+            self._unregister(api, fits[0])
             raise
         shown = self._rtmidi.get_api_display_name(api)
         others = [f"also fits: {port}" for port in fits[1:]]
@@ -261,18 +262,18 @@ class Port:
         return ports
 
     def _client(self, api: int) -> Any:
-        if not self.listens:
+        if not self.is_input:
             return self._rtmidi.MidiOut(api, CLIENT)
         client = self._rtmidi.MidiIn(api, CLIENT, QUEUE)
-        # What is ignored there is in no account, and shortens the driver's own sums of time.
+        # Ignored messages are not counted, and shorten the time sums of the driver.
         client.ignore_types(sysex=True, timing=False, active_sense=False)
         return client
 
     def _listed(self, client: Any, api: int) -> list[str]:
-        """Return the ports present, but for those of this process."""
+        """Return the ports present, except those of this process."""
         ours = f":{CLIENT} {os.getpid()}-"
         by_name = self._jack if api == self._rtmidi.API_UNIX_JACK else None
-        found = _names(client) if by_name is None else by_name.ports(self.listens)
+        found = _names(client) if by_name is None else by_name.ports(self.is_input)
         return [port for port in found if ours not in port]
 
     def _join(self, client: Any, api: int, port: str) -> None:
@@ -281,9 +282,9 @@ class Port:
         for _ in range(_TRIES):
             if by_name is not None:
                 own = by_name.own(self._ours)
-                if own is None:  # made once: RtMidi makes no second one
+                if own is None:  # once: RtMidi opens no second one
                     client.open_virtual_port(self._ours)
-                elif by_name.connect(*((port, own) if self.listens else (own, port))):
+                elif by_name.connect(*((port, own) if self.is_input else (own, port))):
                     return
                 else:
                     time.sleep(_SETTLE_S)
@@ -299,7 +300,7 @@ class Port:
         raise MidiPortError(f"'{port}' went, or changed its place, while it was opened")
 
     def _is_joined(self, client: Any, api: int, port: str, before: list[str]) -> bool:
-        """Whether what was opened by its place is the port that was meant."""
+        """Whether the port opened by position is the requested one."""
         if api == self._rtmidi.API_LINUX_ALSA:
             clients = read(self._asound / "seq" / "clients")
             if found := connected(clients, self._ours):
@@ -307,25 +308,25 @@ class Port:
         after = _names(client)
         return after[: before.index(port) + 1] == before[: before.index(port) + 1]
 
-    def _take_hold(self, api: int, port: str) -> None:
-        """Note what this process listens to: a message is heard once.
+    def _register(self, api: int, port: str) -> None:
+        """Register a port of this process, so that no two streams receive its messages.
 
         Raises
         ------
-        PortError
-            Another stream listens to it.
+        MidiPortError
+            Another stream receives from it.
         """
-        if not self.listens:
+        if not self.is_input:
             return
         with _taking:
             other = _taken.setdefault((api, port), self._ours)
             if other != self._ours:
-                said = f"'{port}' is the port of another stream of this run"
+                reason = f"'{port}' is the port of another stream of this run"
                 raise MidiPortError(
-                    f"{said}: name each port, such as '{self.device}#2' for the second"
+                    f"{reason}: name each port, such as '{self.device}#2' for the second"
                 )
 
-    def _let_go(self, api: int, port: str) -> None:
+    def _unregister(self, api: int, port: str) -> None:
         with _taking:
             if _taken.get((api, port)) == self._ours:
                 del _taken[api, port]
@@ -335,7 +336,7 @@ class Port:
         if client is not None:
             try:
                 client.delete()
-            except Exception:  # what is left goes with the object
+            except Exception:  # the object frees the rest
                 pass
         if self._jack is not None and api == self._rtmidi.API_UNIX_JACK:
             self._jack.close()
@@ -343,9 +344,9 @@ class Port:
 
 
 def _names(client: Any) -> list[str]:
-    """Return the ports that there are, which RtMidi asks for one by one while they may change."""
+    """Return the ports present; RtMidi queries them one by one, while they may change."""
     for _ in range(_TRIES):
-        with suppress(ValueError):  # the last of them went meanwhile
+        with suppress(ValueError):  # the last port disappeared meanwhile
             return list(client.get_ports())
     return list(client.get_ports())
 

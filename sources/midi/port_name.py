@@ -1,4 +1,4 @@
-"""Names of MIDI ports: which of those present a configured name means."""
+"""Names of MIDI ports: the present ports that match a configured name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ASOUND = Path("/proc/asound")
 _ALSA_NUMBER = re.compile(r" (\d+:\d+)$")
 _NTH = re.compile(r"(.+)#([1-9]\d?)")
 _TWIN = re.compile(r"-\d\d(?=:|$)")
-"""What JACK adds to the second client of a name."""
+"""Suffix that JACK adds to the second client of a name."""
 _HARDWARE = re.compile(r"hw:(\w+)(?:,(\d+))?(?:,(\d+))?")
 _CARD = re.compile(r"^ *(\d+) \[(\S+) *\]: .*? - (.+)$", re.M)
 _SEQUENCER_PORT = re.compile(r'^  Port +\d+ : "(.*)" \(.*\)$')
@@ -18,21 +18,21 @@ _ADDRESS = re.compile(r"\b(\d+:\d+)\b")
 
 
 def fitting(device: str, present: Sequence[str], asound: Path = ASOUND) -> list[str]:
-    """Return the ports that a name fits, the best first.
+    """Return the ports that match a name, the best first.
 
-    The whole name, or the port's without its client's, wins over a part; the number `client:port`
-    that ALSA puts behind a name changes with every connection and does not count. `name#2` is the
-    second of the ports that `name` fits, unless a port has that very name. Of ports that fit alike
-    the order is the driver's, where JACK's `name-01` follows `name`. `hw:C,D,S` is the S-th port
-    of device D of card C (a number or an id), found by the names that card and device have.
+    The whole name, or the port name without its client, ranks above a part of it. The suffix
+    `client:port` of ALSA changes with every connection and is ignored. `name#2` is the second port
+    that matches `name`, unless a port has exactly that name. Equal matches keep the order of the
+    driver, with JACK's `name-01` after `name`. `hw:C,D,S` is the S-th port of device D of card C
+    (a number or an id), found by the names of card and device.
 
     Parameters
     ----------
     device : str
     present : sequence of str
-        As the driver lists them.
+        In the order of the driver.
     asound : Path
-        Where the kernel lists its cards.
+        Folder in which the kernel lists its cards.
     """
     nth = _NTH.fullmatch(device)
     if nth and not any(bare(device) in _whole(port) for port in present):
@@ -58,25 +58,25 @@ def fitting(device: str, present: Sequence[str], asound: Path = ASOUND) -> list[
 
 
 def bare(port: str) -> str:
-    """Return a port's name without the number that ALSA puts behind it."""
+    """Return a port name without the number suffix of ALSA."""
     return _ALSA_NUMBER.sub("", port)
 
 
 def number(port: str) -> str:
-    """Return the number `client:port` that ALSA puts behind a name; empty without."""
+    """Return the suffix `client:port` of ALSA; empty if there is none."""
     found = _ALSA_NUMBER.search(port)
     return found[1] if found else ""
 
 
 def connected(clients: str, ours: str) -> list[str]:
-    """Return the numbers `client:port` that a port of ours is connected to on ALSA.
+    """Return the numbers `client:port` of the ports connected to an own port on ALSA.
 
     Parameters
     ----------
     clients : str
         Text of `/proc/asound/seq/clients`.
     ours : str
-        The port's own name, which no other has.
+        Unique name of the own port.
     """
     found: list[str] = []
     inside = False
@@ -90,7 +90,7 @@ def connected(clients: str, ours: str) -> list[str]:
 
 
 def read(path: Path) -> str:
-    """Return a file's text; nothing where there is none."""
+    """Return the text of a file; empty if it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")
     except OSError:
@@ -98,7 +98,7 @@ def read(path: Path) -> str:
 
 
 def _exact(device: str, present: Sequence[str]) -> list[str]:
-    """Return the ports that have the whole name, the one with its number first."""
+    """Return the ports with the whole name, first the one with its number."""
     name = bare(device)
     whole = [port for port in present if port == device]
     whole += [port for port in present if name in _whole(port)[:2]]
@@ -106,7 +106,7 @@ def _exact(device: str, present: Sequence[str]) -> list[str]:
 
 
 def _whole(port: str) -> tuple[str, str, str]:
-    """Return what a port is called: all of it, without its client, its client alone."""
+    """Return the name of a port: complete, without its client, client only."""
     name = bare(port)
     client, _, own = name.partition(":")
     return name, own, client

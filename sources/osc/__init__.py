@@ -1,4 +1,4 @@
-"""OSC over UDP or TCP: a thread that reads the socket, decodes, and puts into the inbox."""
+"""OSC over UDP or TCP: a thread reads the socket, decodes, and fills the inbox."""
 
 from sources.osc.osc import OscReceiver, open_port, refusal
 

@@ -1,19 +1,19 @@
-"""One OSC datagram in, what it says out; a bad one costs itself only.
+"""Decoder of one OSC datagram into messages; a bad datagram affects no other.
 
-Pure: bytes are all it sees. Written for OSC 1.0 as senders speak it, and for whoever sends
-something else: no recursion, every size checked before it is believed, no work that is not
-bounded by the datagram's size. All or nothing: one fault refuses the whole datagram (`osc`, or
-`osc_limit` where a bound of this module is passed), as one event. A message without type tags, as
-some mixers send it, loses only itself (`no_type_tags`): nobody knows what its bytes are. A sound
-message whose arguments are no numbers loses only these (`value`).
+Pure: the only input is bytes. It accepts OSC 1.0 as senders implement it, and is safe against
+arbitrary bytes: no recursion, every size checked before use, all work bounded by the size of the
+datagram. All or nothing: one fault rejects the whole datagram as one event (`osc`; `osc_limit`
+beyond a limit of this module). A message without type tags, as some mixers send it, is rejected
+alone (`no_type_tags`), since its bytes cannot be interpreted. A valid message without numbers is
+rejected alone (`value`).
 
-- a number (i f d h) is a value, T, F and I are 1, 0 and 1, a text (s S) is a marker; N, blobs and
-  the rest are refused
-- several arguments are an array; in it all but finite numbers are NaN, to be refused alone, and
-  texts, to be ignored
-- the innermost bundle's timetag is the source time; none, 0 and 1 (immediately) are no time
+- a number (i f d h) is a value; T, F and I are 1, 0 and 1; a text (s S) is a marker; N, blobs and
+  other types are rejected
+- several arguments are an array; its non-finite elements are NaN and rejected alone, its texts
+  are ignored
+- the timetag of the innermost bundle is the source time; none, 0 and 1 (immediately) are no time
 
-Cost: about 2 us a message of a known header (address and type tags). State: 4,096 headers.
+Cost: about 2 us a message with a cached header (address and type tags). State: 4,096 headers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
+from operators.errors import SourceError
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
@@ -37,9 +38,9 @@ _MAX_HEADER = 512
 
 _BUNDLE = b"#bundle\0"
 _HEAD = 16
-"""Of a bundle: its name and its timetag."""
+"""Size of a bundle's name and timetag (bytes)."""
 _UNIX = 2_208_988_800
-"""1970 in seconds of NTP, which begins with 1900."""
+"""The year 1970 in NTP seconds, which begin in 1900."""
 _SIZES = dict.fromkeys(b"ifcrm", 4) | dict.fromkeys(b"hdt", 8) | dict.fromkeys(b"TFIN", 0)
 _FORMATS = {ord("i"): "i", ord("f"): "f", ord("d"): "d", ord("h"): "q"}
 _TEXTS = b"sS"
@@ -49,8 +50,8 @@ _LENGTH = struct.Struct(">i")
 _TIMETAG = struct.Struct(">II")
 
 
-class _BrokenError(Exception):
-    """The datagram is not OSC, or passes a bound."""
+class _BrokenError(SourceError):
+    """A datagram that is not OSC, or exceeds a limit."""
 
     def __init__(self, reason: Reason = "osc") -> None:
         self.reason: Reason = reason
@@ -58,9 +59,9 @@ class _BrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What a message's address and type tags say of it.
+    """The decoded address and type tags of a message.
 
-    `numbers` reads its arguments if all are numbers; `tags` are those of its arguments.
+    `numbers` unpacks the arguments if all are numbers; `tags` are the tags of the arguments.
     """
 
     key: str
@@ -70,29 +71,29 @@ class _Header:
 
 
 class Datagrams:
-    """Decodes datagrams; what it remembers only makes it faster.
+    """Decoder of datagrams; its cache affects the speed only.
 
     Parameters
     ----------
     wants : callable
-        Tells by its address whether a message is to be used; others are refused (`filtered`).
+        Whether a message is used, given its address; others are rejected (`filtered`).
     timed : bool
-        Timetags are read.
+        Timetags are used.
     """
 
     def __init__(self, wants: Callable[[str], bool] = lambda key: True, timed: bool = True) -> None:
         self._wants, self._timed = wants, timed
         self._headers: dict[bytes, _Header] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._news: list[str] = []
 
     def news(self) -> list[str]:
-        """Return the addresses whose arrays turned out to hold texts, each once, 16 at most."""
+        """Return the addresses with texts in their arrays, each once, at most 16."""
         news, self._news = self._news, []
         return news
 
     def decode(self, data: bytes, rx: float) -> list[Message | Unread]:
-        """Return what a datagram says, in its order; who sent it is not known here.
+        """Return the messages of a datagram, in its order, without their sender.
 
         Parameters
         ----------
@@ -113,8 +114,8 @@ class Datagrams:
     def _bundle(self, data: bytes, rx: float) -> list[Message | Unread]:
         if len(data) < _HEAD or len(data) % 4 or len(data) > MAX_DATAGRAM:
             raise _BrokenError
-        said: list[Message | Unread] = []
-        # Bundles begun: next element, end, time.
+        messages: list[Message | Unread] = []
+        # Open bundles: next element, end, time.
         todo = [(_HEAD, len(data), self._time_of(data, 8))]
         while todo:
             at, end, ts = todo.pop()
@@ -134,10 +135,10 @@ class Datagrams:
                     raise _BrokenError("osc_limit")
                 todo.append((start + _HEAD, stop, self._time_of(data, start + 8)))
             else:
-                if len(said) >= MAX_MESSAGES:
+                if len(messages) >= MAX_MESSAGES:
                     raise _BrokenError("osc_limit")
-                said.append(self._message(data[start:stop], rx, ts))
-        return said
+                messages.append(self._message(data[start:stop], rx, ts))
+        return messages
 
     def _time_of(self, data: bytes, at: int) -> float:
         seconds, fraction = _TIMETAG.unpack_from(data, at)
@@ -178,7 +179,7 @@ class Datagrams:
         return Message(rx, header.key, value, ts)
 
     def _learn(self, name: bytes, tags_at: int) -> _Header:
-        """Read a header that is new, or refuse it."""
+        """Decode a new header, or reject it."""
         address, tags = _text(name[:tags_at]), _text(name[tags_at:])
         if not _is_address(address):
             raise _BrokenError
@@ -192,16 +193,16 @@ class Datagrams:
         key = address.decode("ascii")
         header = _Header(key, arguments, numbers, self._wants(key))
         if header.wanted and len(arguments) > 1 and set(_TEXTS) & set(arguments):
-            self._tell(key)
+            self._report_texts(key)
         if len(name) <= _MAX_HEADER:
             if len(self._headers) >= _MAX_HEADERS:
                 self._headers.clear()
             self._headers[name] = header
         return header
 
-    def _tell(self, key: str) -> None:
-        if key not in self._told and len(self._told) < _MAX_NEWS:
-            self._told.add(key)
+    def _report_texts(self, key: str) -> None:
+        if key not in self._reported and len(self._reported) < _MAX_NEWS:
+            self._reported.add(key)
             self._news.append(key)
 
 
@@ -210,7 +211,7 @@ def _is_address(address: bytes) -> bool:
 
 
 def _text(padded: bytes) -> bytes:
-    """Return a text without its padding: one to four NULs, nothing else."""
+    """Return a text without its padding of one to four NULs."""
     text = padded.rstrip(b"\0")
     if not 1 <= len(padded) - len(text) <= 4 or b"\0" in text:
         raise _BrokenError
@@ -218,7 +219,7 @@ def _text(padded: bytes) -> bytes:
 
 
 def _flat(tags: bytes) -> bytes:
-    """Return type tags without the brackets of nested arrays, which have to be balanced."""
+    """Return type tags without the brackets of nested arrays, which must be balanced."""
     if b"[" not in tags and b"]" not in tags:
         return tags
     depth = 0
@@ -232,7 +233,7 @@ def _flat(tags: bytes) -> bytes:
 
 
 def _mixed(tags: bytes, data: bytes, at: int) -> float | str | tuple[float | str, ...] | None:
-    """Read arguments that are not all numbers; one alone that is neither is None."""
+    """Decode arguments of mixed types; None for a single one without a value."""
     values: list[float | str] = []
     for tag in tags:
         number: float | str = NO_TIME

@@ -1,9 +1,9 @@
-"""OSC packets out of a stream of bytes: length-prefixed (OSC 1.0) or SLIP (OSC 1.1).
+"""OSC packets in a byte stream: length-prefixed (OSC 1.0) or SLIP (OSC 1.1).
 
-The first byte tells which: a length below 16 MiB begins with NUL, a packet in SLIP with END, or
-with `/` or `#` where its sender writes END behind packets only. What is longer than a datagram may
-be is cut to one byte more than that, which whoever decodes it refuses by that. What cannot be
-framed is handed on as it is, to be refused, and the stream is `broken`.
+The first byte determines the framing. A length below 16 MiB begins with NUL; a SLIP packet begins
+with END, or with `/` or `#` if its sender writes END after packets only. A packet longer than a
+datagram may be is cut to one byte more; the decoder rejects it by its length. Bytes without valid
+framing are returned as they are, so that the decoder rejects them, and the stream is `broken`.
 
 Pure. State: one packet. Losses: none here.
 """
@@ -16,24 +16,24 @@ END, ESC = 0xC0, 0xDB
 _ESCAPED = {0xDC: END, 0xDD: ESC}
 _PLAIN = (ord("/"), ord("#"))
 MAX_SKIPPED = 1 << 24
-"""A length beyond it is none."""
+"""Maximum length (bytes); a larger one is invalid framing."""
 _SAMPLE = 256
 
 
 class Frames:
-    """The packets of one connection.
+    """Packet framing of one connection.
 
     Parameters
     ----------
     longest : int
-        Bytes of a packet.
+        Maximum size of a packet (bytes).
 
     Attributes
     ----------
     kind : str or None
         None before the first byte.
     broken : bool
-        The connection cannot be read on.
+        The framing is invalid: the connection cannot be read on.
     """
 
     def __init__(self, longest: int) -> None:
@@ -42,11 +42,11 @@ class Frames:
         self._longest = longest
         self._held = bytearray()
         self._left = 0
-        """Bytes of a length-prefixed packet that are still to come; 0: its length is."""
+        """Missing bytes of a length-prefixed packet; 0: the length comes next."""
         self._escaped = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the packets that are complete with these bytes."""
+        """Return the packets completed by these bytes."""
         if self.broken or not data:
             return []
         if self.kind is None:
@@ -60,7 +60,7 @@ class Frames:
         return self._prefixed(data) if self.kind == "length" else self._slip(data)
 
     def rest(self) -> list[bytes]:
-        """Return what was cut off at the end of the connection, so that it is refused."""
+        """Return the incomplete packet at the end of the connection, to be rejected."""
         held, self._held = bytes(self._held), bytearray()
         if not held and not self._left:
             return []
@@ -107,7 +107,7 @@ class Frames:
         return found
 
     def _unescape(self, part: bytes) -> None:
-        """Hold a part of a packet without its escapes; a wrong one stands for itself."""
+        """Append a part of a packet without its escapes; an invalid escape is kept as it is."""
         if self._escaped and part:
             self._hold(bytes((_ESCAPED.get(part[0], part[0]),)))
             part, self._escaped = part[1:], False

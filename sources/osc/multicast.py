@@ -1,7 +1,7 @@
 """Membership of multicast groups.
 
-A group is joined on each interface, as a sender may be on any of them, the loopback included; by
-default a system joins on that of its default route alone.
+A group is joined on each interface, since a sender may be on any of them, loopback included. By
+default, a system joins only on the interface of its default route.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from ipaddress import ip_address
 
 
 def is_group(host: str) -> bool:
-    """Whether an IP address is that of a group."""
+    """Whether an IP address is a multicast group."""
     return ip_address(host.partition("%")[0]).is_multicast
 
 
 def join(sock: socket.socket, group: str, interface: str | None = None) -> None:
-    """Join a group on one interface, or on all that can have it.
+    """Join a group on one interface, or on all that support it.
 
     Raises
     ------
     OSError
-        There is no such interface, or none on which the group can be joined.
+        The interface does not exist, or no interface can join the group.
     """
     address = ip_address(group.partition("%")[0]).packed
     if interface is not None:
@@ -36,7 +36,7 @@ def join(sock: socket.socket, group: str, interface: str | None = None) -> None:
         return
     joined = 0
     for index, _ in socket.if_nameindex():
-        with suppress(OSError):  # one that is down, or that knows no groups
+        with suppress(OSError):  # an interface that is down, or without multicast
             _join(sock, address, index)
             joined += 1
     if not joined:

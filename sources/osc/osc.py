@@ -1,9 +1,10 @@
-"""OSC over UDP or TCP: a thread that reads the socket, decodes, and puts into the inbox.
+"""OSC over UDP or TCP: a thread reads the socket, decodes, and fills the inbox.
 
-With `per_sender` each peer is a source of its own; without, two that take turns are named once.
+With `per_sender` each peer is a separate source; without it, two alternating peers are reported
+once.
 
-State: 1,024 peers. Losses: refused datagrams (`osc`, `value`, `too_long`, `peer`, `filtered`),
-counted with the first sample of each reading; what the kernel dropped, counted.
+State: 1,024 peers. Losses: rejected datagrams (`osc`, `value`, `too_long`, `peer`, `filtered`),
+counted with the first sample of each reading; datagrams dropped by the kernel, counted.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from sources.osc.tcp import TcpReceiver
 from sources.osc.udp import BUFFER, Datagram, UdpReceiver, holder, listener
 
 _POLL_S = 0.1
-"""How long the thread sleeps at most: it then looks whether it is to stop."""
+"""Longest sleep of the thread before it checks the stop request (s)."""
 _GATHER_S = 0.001
-"""After a reading, so that a fast sender does not wake the thread for each datagram."""
-_MAX_GULPS = 32
-"""In a row: more than a receive buffer holds."""
+"""Pause after a reading: a fast sender does not wake the thread for each datagram (s)."""
+_MAX_BATCHES = 32
+"""Consecutive batches: more than a receive buffer holds."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 5.0
 AnyReceiver: TypeAlias = UdpReceiver | TcpReceiver
 
@@ -51,15 +52,15 @@ class OscReceiver(Listener):
 
     @property
     def senders(self) -> set[str]:
-        """Addresses of those who were heard."""
+        """Addresses of the senders received so far."""
         return self._peers.hosts
 
     def facts(self) -> Sequence[str]:
-        """Return address, size of the receive buffer, and who stamps."""
+        """Return address, size of the receive buffer, and the origin of the stamps."""
         return self._facts
 
     def _run(self) -> None:
-        """Bind the port and hear; try again where it cannot be had yet."""
+        """Bind the port and receive; retry while the port is not available."""
         pause = _FIRST_PAUSE_S
         while not self._stop.is_set():
             try:
@@ -73,22 +74,22 @@ class OscReceiver(Listener):
             self._facts = _facts(self.config, receiver)
             self._inbox.turn(True, ", ".join(self._facts))
             try:
-                self._hear(receiver)
+                self._receive(receiver)
             except OSError as error:
                 self._inbox.turn(False, f"{self.config.addr}: {error.strerror}")
                 self._stop.wait(pause)
             finally:
                 receiver.close()
 
-    def _hear(self, receiver: AnyReceiver) -> None:
-        """Put in what comes; at the stop, what has come by then."""
+    def _receive(self, receiver: AnyReceiver) -> None:
+        """Put received messages into the inbox; at the stop, the last ones too."""
         while True:
             last = self._stop.is_set()
             looked = self._inbox.host()
             if not (last or receiver.wait(_POLL_S)):
                 self._inbox.settle(looked)
             else:
-                for _ in range(_MAX_GULPS):
+                for _ in range(_MAX_BATCHES):
                     looked = self._inbox.host()
                     if not (datagrams := receiver.read()):
                         self._inbox.settle(looked)
@@ -103,7 +104,7 @@ class OscReceiver(Listener):
     def _decoded(
         self, datagrams: Sequence[Datagram], receiver: AnyReceiver
     ) -> list[Message | Unread | FromSource]:
-        """Decode; what is refused for one reason shares the place of the first, and its peer."""
+        """Decode; rejects of one peer and reason are merged into the first of them."""
         decode, peers = self._datagrams.decode, self._peers
         items: list[Message | Unread | FromSource] = []
         places: dict[tuple[str, str | None], int] = {}
@@ -136,7 +137,7 @@ class OscReceiver(Listener):
 
 
 def _more(item: Message | Unread | FromSource, events: int) -> Unread | FromSource:
-    """Return a refusal that stands for more events."""
+    """Return a reject with more events."""
     if isinstance(item, FromSource):
         assert isinstance(item.item, Unread)
         return item._replace(item=item.item._replace(events=item.item.events + events))
@@ -145,7 +146,7 @@ def _more(item: Message | Unread | FromSource, events: int) -> Unread | FromSour
 
 
 def open_port(config: OscStream, clock: HostClock | None = None) -> AnyReceiver:
-    """Bind the port of a stream, whose arrivals are by the host time of a run."""
+    """Bind the port of a stream; arrivals are host time of the run."""
     where = endpoint(config.addr)
     if where.tcp:
         return TcpReceiver(where.host, where.port, clock)
@@ -153,11 +154,11 @@ def open_port(config: OscStream, clock: HostClock | None = None) -> AnyReceiver:
 
 
 def refusal(config: OscStream, error: OSError) -> str:
-    """Say why a port cannot be had; if somebody has it, who."""
+    """Return the reason why a port is not available, with its holder if there is one."""
     if error.errno == EADDRINUSE:
         where = endpoint(config.addr)
-        who = listener(where.port) if where.tcp else holder(where.port)
-        return f"{config.addr} is taken by {who}"
+        process = listener(where.port) if where.tcp else holder(where.port)
+        return f"{config.addr} is taken by {process}"
     return f"{config.addr}: {error.strerror}"
 
 

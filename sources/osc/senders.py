@@ -1,6 +1,6 @@
-"""Who sends to one port: who may, which source each is, and whether two share the port.
+"""The senders to one port: permission, source name, and detection of a shared port.
 
-State: 1,024 peers, sixteen sources. Losses: none here; who is not allowed is to be refused.
+State: 1,024 peers, sixteen sources. Losses: none here; the caller rejects datagrams of others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from configs.address import Listen
 
 MAX_PEERS = 1_024
 MAX_SENDERS = 16
-"""Sources that one stream with `per_sender` may be."""
+"""Maximum number of sources of one stream with `per_sender`."""
 
 
 class Peer(NamedTuple):
-    """A sender; `source` is None where it speaks as the stream itself."""
+    """A sender; `source` is None if its source is the stream itself."""
 
     host: str
     port: int
@@ -32,14 +32,14 @@ class Peers:
     ----------
     stream : str
     allow : sequence of str
-        Addresses and networks; none: all.
+        Addresses and networks; empty: all.
     per_sender : bool
-        Each address is a source of its own, the first `MAX_SENDERS` of them.
+        Each address is a separate source, up to `MAX_SENDERS`.
 
     Attributes
     ----------
     hosts : set of str
-        Addresses of those who were heard, `MAX_PEERS` at most.
+        Addresses of received senders, at most `MAX_PEERS`.
     """
 
     def __init__(self, stream: str, allow: Sequence[str], per_sender: bool) -> None:
@@ -51,25 +51,25 @@ class Peers:
         self._last: Peer | None = None
         self._left: set[str] = set()
         self._news: list[str] = []
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
 
     def of(self, raw: bytes, read: Callable[[bytes], tuple[str, int]]) -> Peer:
-        """Return who sent a datagram; `read` gives address and port of its raw address."""
+        """Return the sender of a datagram; `read` decodes its raw address."""
         peer = self._known.get(raw)
         if peer is None:
             if len(self._known) >= MAX_PEERS:
                 self._known.clear()
             peer = self._known[raw] = self._meet(*read(raw))
         if peer is not self._last and peer.allowed:
-            self._take_turns(peer)
+            self._detect_sharing(peer)
         return peer
 
     def news(self, where: Listen) -> list[str]:
-        """Return what is to be said since the last call, each once."""
+        """Return the messages since the last call, each once."""
         if not self._news:
             return []
-        lines = [line for line in dict.fromkeys(self._news) if line not in self._said]
-        self._said.update(lines)
+        lines = [line for line in dict.fromkeys(self._news) if line not in self._reported]
+        self._reported.update(lines)
         self._news = []
         return [f"{self._stream} ({where}): {line}" for line in lines]
 
@@ -83,7 +83,7 @@ class Peers:
         if host not in self._sources:
             if len(self._sources) >= MAX_SENDERS:
                 self._news.append(
-                    f"there are more than {MAX_SENDERS} senders; what the others send is refused"
+                    f"there are more than {MAX_SENDERS} senders; the other ones are refused"
                     " (peer): name the wanted ones in allow, or give some a port of their own"
                 )
                 return Peer(host, port, False, None)
@@ -91,12 +91,12 @@ class Peers:
             self._sources[host] = f"{self._stream}@{host.replace(':', '-')}"
         return Peer(host, port, True, self._sources[host])
 
-    def _take_turns(self, peer: Peer) -> None:
-        """Find out whether two hosts share the port: one comes back after another's turn."""
+    def _detect_sharing(self, peer: Peer) -> None:
+        """Detect two hosts on one port: a host sends again after another one."""
         last, self._last = self._last, peer
         if self._per_sender or last is None or last.host == peer.host:
             return
-        if peer.host in self._left and not self._said:
+        if peer.host in self._left and not self._reported:
             self._news[:] = [
                 f"{peer.host} and {last.host} share one port, and so one clock and the names of"
                 " their channels: give each a port of its own, or set per_sender: true"

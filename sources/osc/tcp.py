@@ -1,9 +1,9 @@
-"""A TCP port that is read as a UDP one is: see `sources.osc.udp.Receiver`.
+"""A TCP port with the interface of a UDP one: see `sources.osc.udp.UdpReceiver`.
 
-Up to `MAX_CONNECTIONS` senders are connected at once; one more is turned away. A packet is stamped
-when it is read. A connection that cannot be framed is closed, for nothing of it can be read on.
+At most `MAX_CONNECTIONS` senders are connected at once; another one is refused. A packet is
+stamped when it is read. A connection with broken framing is closed, since it cannot be read on.
 
-State: a packet a connection. Losses: none here; a sender waits where the flow is slower.
+State: one packet a connection. Losses: none here; if the flow is slower, the sender waits.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _MAPPED = "::ffff:"
 
 
 class TcpReceiver:
-    """A port that listens.
+    """A listening port.
 
     Parameters
     ----------
     host : str
     port : int
     clock : HostClock, optional
-        Of the run: arrivals are host time.
+        Clock of the run: arrivals are host time.
 
     Attributes
     ----------
     buffer : int
-        The receive buffer that the kernel granted (bytes).
+        Size of the granted receive buffer (bytes).
     stamped_by : str
         `receiver`.
 
     Raises
     ------
     OSError
-        It cannot be had.
+        The port cannot be bound.
     """
 
     stamped_by = "receiver"
@@ -54,7 +54,7 @@ class TcpReceiver:
         )[0]
         self._listener = socket.socket(family, kind, protocol)
         try:
-            if sys.platform != "win32":  # there it would let two listen
+            if sys.platform != "win32":  # on Windows it would allow two listeners
                 self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._listener.setblocking(False)
             self._listener.bind(address)
@@ -67,15 +67,15 @@ class TcpReceiver:
 
     @property
     def port(self) -> int:
-        """The port, also where any was asked for."""
+        """The port number, also if 0 was requested."""
         return int(self._listener.getsockname()[1])
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until there is something to be read; return whether there is."""
+        """Wait for data; return whether there is any."""
         return bool(select.select([self._listener, *self._senders], [], [], timeout_s)[0])
 
     def read(self) -> list[tuple[bytes, float, bytes]]:
-        """Return the packets that are there: each with its arrival (s) and its sender."""
+        """Return the available packets, each with its arrival (s) and sender."""
         self._accept()
         found: list[tuple[bytes, float, bytes]] = []
         for sender, (frames, raw) in list(self._senders.items()):
@@ -94,11 +94,11 @@ class TcpReceiver:
         return found
 
     def drops(self) -> int:
-        """Return 0: TCP loses nothing on the way."""
+        """Return 0: TCP loses no data."""
         return 0
 
     def peer(self, raw: bytes) -> tuple[str, int]:
-        """Return address and port of whoever sent a packet."""
+        """Return address and port of the sender of a packet."""
         host, _, port = raw.decode("ascii").rpartition(" ")
         return host, int(port)
 

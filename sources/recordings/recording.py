@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from configs.files import open_file
+from operators.errors import SourceError
 from operators.limits import MAX_LINE
 from operators.types import Reason
 from sources.recordings.unpack import Unpacker
@@ -42,7 +43,7 @@ class Mark(msgspec.Struct, frozen=True):
     skipping: bool = False
 
 
-class UnusableError(ValueError):
+class UnusableError(SourceError, ValueError):
     """A recording that cannot be used or resumed: one line that names it."""
 
 

@@ -2,6 +2,7 @@
 
 from sources.replay.replay import (
     MAX_SILENT_TICKS,
+    RecordingsError,
     Replay,
     preflight,
     remarks_on,
@@ -9,4 +10,12 @@ from sources.replay.replay import (
     sources_of,
 )
 
-__all__ = ["MAX_SILENT_TICKS", "Replay", "preflight", "remarks_on", "rigs_of", "sources_of"]
+__all__ = [
+    "MAX_SILENT_TICKS",
+    "RecordingsError",
+    "Replay",
+    "preflight",
+    "remarks_on",
+    "rigs_of",
+    "sources_of",
+]

@@ -11,7 +11,6 @@ Losses: none here; an unusable line is a reject in its place.
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -23,6 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inert import inert
 from configs.schema import Config, FileStream, is_delimited, stem
+from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
@@ -345,15 +345,27 @@ def _known(state: bytes) -> ReplayState:
         raise StateRefusedError(f"replay: the stored state cannot be read ({error})") from error
 
 
+class RecordingsError(SourceError):
+    """Recordings that are refused before a start: one report each."""
+
+    def __init__(self, reports: list[str]) -> None:
+        self.reports = tuple(reports)
+        super().__init__("\n".join(reports))
+
+    def lines(self) -> list[str]:
+        """Return a line for each recording."""
+        return [f"lumen: {report}" for report in self.reports]
+
+
 def preflight(config: Config) -> None:
     """Refuse delimited files without a dialect and foreign tape folders, before any start.
 
     Raises
     ------
-    SystemExit
-        Code 2, after one line on standard error for each.
+    RecordingsError
+        With one line for each.
     """
-    refused = []
+    refused: list[str] = []
     for stream in config.streams:
         if isinstance(stream, FileStream):
             try:
@@ -362,10 +374,9 @@ def preflight(config: Config) -> None:
                 elif is_delimited(stream.path):
                     reader_of(stream)
             except (OSError, ValueError) as error:
-                refused.append(f"lumen: {error}")
+                refused.append(str(error))
     if refused:
-        print(*refused, sep="\n", file=sys.stderr)
-        raise SystemExit(2)
+        raise RecordingsError(refused)
 
 
 def rigs_of(config: Config) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder
 
+from operators.errors import SourceError
 from operators.events import Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
@@ -98,7 +99,7 @@ _FLOAT = Decoder(float)
 _INTEGER = Decoder(int)
 
 
-class _RefusedError(Exception):
+class _RefusedError(SourceError):
     def __init__(self, reason: Reason) -> None:
         self.reason: Reason = reason
 

@@ -24,6 +24,7 @@ from backports import zstd
 
 from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
 from configs.schema import TapConfig
+from operators.errors import InUseError
 from sources.recordings.recording import UnusableError
 from sources.tape.reader import (
     MANIFEST,
@@ -48,7 +49,7 @@ _MIN_SNAPSHOTS = 3
 """Below this number the store may hold no snapshot: each one is taken first, and stored later."""
 
 
-class TapError(Exception):
+class TapError(InUseError):
     """The folder of the tap cannot be used: one line with the reason."""
 
 

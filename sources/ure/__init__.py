@@ -1,4 +1,4 @@
-"""URE: a thread that scrapes a page of Prometheus text on a fixed beat, into the inbox."""
+"""URE: a thread scrapes a page of Prometheus text at a fixed interval into the inbox."""
 
 from sources.ure.ure import UreScraper, endpoint
 

@@ -1,7 +1,7 @@
-"""Credentials of a scrape: the `Authorization` header, out of a file.
+"""Credentials of a scrape: the `Authorization` header, read from a file.
 
-The file is read for each request, so that a secret may be changed while the run goes on. Nothing of
-it is kept, shown or written; faults name the file only.
+The file is read for each request, so that a secret may change during a run. Its content is never
+kept, shown or written; errors name the file only.
 
 Source: RFC 7617 (Basic), RFC 6750 (Bearer).
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from sources.ure.exposition import PageError
 
 MAX_SECRET = 16_384
-"""Bytes of a file at most."""
+"""Maximum size of the file (bytes)."""
 _TOKEN = re.compile(rb"[!-~]+")
 
 
@@ -25,7 +25,7 @@ class Credentials:
     Parameters
     ----------
     path : str
-        Of the file that holds the password or token; white space around it is no part of it.
+        File with the password or token; surrounding white space is removed.
     username : str or None
         For a password (Basic); None for a token (Bearer).
     """
@@ -40,7 +40,7 @@ class Credentials:
         Raises
         ------
         PageError
-            The file cannot be read, or holds no secret. Its reason is None: no page is lost.
+            The file cannot be read or is empty. Its reason is None: no page is lost.
         """
         secret = self._secret()
         if self._username is not None:

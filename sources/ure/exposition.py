@@ -1,18 +1,18 @@
-"""One page of Prometheus text in, its samples out; a page with one fault gives nothing.
+"""Decoder of one page of Prometheus text into samples; one fault rejects the whole page.
 
-Pure: bytes are all it sees. Text format 0.0.4 and OpenMetrics 1.0, as exporters write them. All
-or nothing: a line that is neither a comment nor a sample, a series that stands there twice, bad
-UTF-8, a last line without its end (cut) or OpenMetrics without `# EOF` refuses the page. Comments
-are skipped: nothing here depends on what a metric's type is said to be.
+Pure: the only input is bytes. Formats: text 0.0.4 and OpenMetrics 1.0. All or nothing: a page is
+rejected for a line that is neither comment nor sample, a duplicate series, invalid UTF-8, a last
+line without an end (cut), or OpenMetrics without `# EOF`. Comments are skipped: the type of a
+metric is not used.
 
-- a series' key is its metric's name; with labels, these follow in order of their names, escaped
-  as in the text: `node_cpu{cpu="0",mode="idle"}`. An empty label is none
-- a sample that is no finite number, or has a stamp beyond belief, loses only itself
-- a series whose own stamp is that of the page before says nothing new (`repeated`)
-- a byte order mark is skipped; OpenMetrics is whole with `# EOF`, a line feed behind it or not
-- a line that is refused is quoted with its fault
+- the key of a series is its metric name; labels follow in the order of their names, escaped as in
+  the text: `node_cpu{cpu="0",mode="idle"}`. An empty label counts as absent
+- a sample that is not finite, or has an implausible stamp, is rejected alone
+- a series with the same stamp as on the page before is a duplicate (`repeated`)
+- a byte order mark is skipped; OpenMetrics is complete with `# EOF`, a line feed after it or not
+- a rejected line is quoted with its fault
 
-Cost: about 2 us a sample. State: the stamps of the last page. Bounds: 4 MiB, 65,536 lines, 16,384
+Cost: about 2 us a sample. State: the stamps of the last page. Limits: 4 MiB, 65,536 lines, 16,384
 samples, 8 KiB a line.
 """
 
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from math import isfinite
 from typing import NamedTuple
 
+from operators.errors import SourceError
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import Reason
 from sources.inbox import NO_TIME, Message, Unread
@@ -50,11 +51,11 @@ _NAME = re.compile(rb"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABELLED = re.compile(_SERIES)
 _PLAIN_VALUE = re.compile(_VALUE)
 _QUOTED = 60
-"""Bytes of a faulty line that are shown."""
+"""Quoted bytes of a faulty line."""
 
 
-class PageError(Exception):
-    """A page that cannot be used: why; as what it counts, if anything came; what came."""
+class PageError(SourceError):
+    """A rejected page: the cause, the reason of its dead letter (None: no data), a sample."""
 
     def __init__(self, why: str, reason: Reason | None = "exposition", sample: bytes = b"") -> None:
         super().__init__(why)
@@ -64,7 +65,7 @@ class PageError(Exception):
 
 
 class _Sample(NamedTuple):
-    """One line: `value` and `ts` (s) as they stand there, `ts` NaN where there is none."""
+    """One line: `value` and `ts` (s) as written; `ts` is NaN if absent."""
 
     value: float
     ts: float
@@ -72,17 +73,17 @@ class _Sample(NamedTuple):
 
 
 class PageDecoder:
-    """Decodes the pages of one endpoint, one after another.
+    """Decoder of the successive pages of one endpoint.
 
     Parameters
     ----------
     wants : callable
-        Tells by its key whether a series is to be used; others are refused (`filtered`).
+        Whether a series is used, given its key; others are rejected (`filtered`).
 
     Attributes
     ----------
     series, wanted : int
-        On the last page.
+        Number of series, and of used ones, on the last page.
     """
 
     def __init__(self, wants: Callable[[str], bool] = lambda key: True) -> None:
@@ -93,7 +94,7 @@ class PageDecoder:
     def decode(
         self, page: bytes, rx: float, where: str, openmetrics: bool = False
     ) -> list[Message | Unread]:
-        """Return what a page says, in its order; then what of it cannot be used, by reason.
+        """Return the samples of a page in its order, then one reject for each reason.
 
         Parameters
         ----------
@@ -101,17 +102,17 @@ class PageDecoder:
         rx : float
             Arrival (s), that of all its samples.
         where : str
-            Where it comes from.
+            Address of the page.
         openmetrics : bool
-            It says of itself that it is OpenMetrics, where stamps are in seconds.
+            The page is declared as OpenMetrics: stamps are in seconds.
 
         Raises
         ------
         PageError
-            It cannot be used, and nothing of it is.
+            The whole page is rejected.
         """
         samples = _samples(page, openmetrics)
-        heard: list[Message | Unread] = []
+        messages: list[Message | Unread] = []
         lost: dict[Reason, Unread] = {}
         stamps: dict[str, float] = {}
         for key, (value, ts, line) in samples.items():
@@ -119,7 +120,7 @@ class PageDecoder:
                 stamps[key] = ts
             reason = self._unfit(key, value, ts)
             if reason is None:
-                heard.append(Message(rx, key, value, ts))
+                messages.append(Message(rx, key, value, ts))
             elif reason in lost:
                 lost[reason] = lost[reason]._replace(events=lost[reason].events + 1)
             else:
@@ -127,7 +128,7 @@ class PageDecoder:
         unwanted = lost["filtered"].events if "filtered" in lost else 0
         self.series, self.wanted = len(samples), len(samples) - unwanted
         self._stamps = stamps
-        return heard + list(lost.values())
+        return messages + list(lost.values())
 
     def _unfit(self, key: str, value: float, ts: float) -> Reason | None:
         if not self._wants(key):
@@ -157,18 +158,18 @@ def _samples(page: bytes, openmetrics: bool) -> dict[str, _Sample]:
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            said = f"line {number} is not UTF-8: {_quoted(line)}"
-            raise PageError(said, sample=line) from None
+            fault = f"line {number} is not UTF-8: {_quoted(line)}"
+            raise PageError(fault, sample=line) from None
         if not text.strip() or (line.startswith(b"#") and line.strip() != _END):
             continue
         found = grammar.fullmatch(line) if len(line) <= MAX_LINE else None
         key = _key(*found.group("name", "labels")) if found else None
         if found is None or key is None:
-            said = f"line {number} is no sample: {_quoted(line)}: {_fault(line)}"
-            raise PageError(said, sample=line)
+            fault = f"line {number} is no sample: {_quoted(line)}: {_fault(line)}"
+            raise PageError(fault, sample=line)
         if key in samples:
-            said = f"line {number} says a series again: {_quoted(line)}"
-            raise PageError(said, sample=line)
+            fault = f"line {number} repeats a series: {_quoted(line)}"
+            raise PageError(fault, sample=line)
         if len(samples) >= MAX_SAMPLES:
             raise PageError(f"more than {MAX_SAMPLES} series", "too_long", line)
         ts = found["ts"]
@@ -202,13 +203,13 @@ def _fault(line: bytes) -> str:
 
 
 def _quoted(text: bytes) -> str:
-    """Return the beginning of a text in quotes and printable."""
+    """Return the first bytes of a text, printable and in quotes."""
     shown = text[:_QUOTED].decode("utf-8", "backslashreplace")
     return ascii(shown + ("..." if len(text) > _QUOTED else ""))
 
 
 def _key(name: bytes, labels: bytes | None) -> str | None:
-    """Return the name of a series; None where the labels are none."""
+    """Return the key of a series; None for invalid labels."""
     if not labels or not labels.strip():
         return name.decode()
     found: dict[bytes, bytes] = {}
@@ -219,5 +220,5 @@ def _key(name: bytes, labels: bytes | None) -> str | None:
             return None
         found[label[1]] = label[2]
         at = label.end()
-    said = b",".join(b'%b="%b"' % pair for pair in sorted(found.items()) if pair[1])
-    return (name + b"{" + said + b"}" if said else name).decode()
+    pairs = b",".join(b'%b="%b"' % pair for pair in sorted(found.items()) if pair[1])
+    return (name + b"{" + pairs + b"}" if pairs else name).decode()

@@ -1,13 +1,13 @@
-"""One GET, with one deadline over all of it: looking the name up, connecting, headers, body.
+"""One HTTP GET under one deadline for name look-up, connection, headers and body.
 
-No client's own timeout bounds a whole exchange: what drips in keeps each of them patient. Here
-all waiting is for a socket that does not block, and never beyond the deadline or a wish to stop.
-A body that is shorter than its length says, or packed in another way than gzip, or larger than a
-page may be, packed or not, is no page. Redirects are not followed, so
-that credentials reach nobody else. `https://` trusts what the system trusts; a body without a
-length that ends without the end of TLS is cut.
+The timeouts of HTTP clients do not bound a whole exchange: slowly dripping bytes restart each of
+them. Here every wait is for a non-blocking socket, and ends at the deadline or at a stop request.
+A body is rejected if it is shorter than its length field, compressed other than with gzip, or
+longer than a page may be, compressed or not. Redirects are not followed, so that credentials
+reach no other server. `https://` uses the certificates of the system; a body without a length
+that ends without the end of TLS is cut.
 
-Cost: 0.3 ms on loopback. State: none, but for a look-up of a name under way.
+Cost: 0.3 ms on loopback. State: none, except a running name look-up.
 """
 
 from __future__ import annotations
@@ -29,50 +29,51 @@ from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from operators.errors import SourceError
 from operators.types import Reason
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import MAX_PAGE, PageError
 
 _SLICE_S = 0.1
-"""Of waiting: then it is looked whether to go on."""
+"""Longest wait before the deadline and the stop request are checked (s)."""
 _READ = 1 << 16
 _MAX_WIRE = MAX_PAGE + _READ
-"""With the headers."""
+"""Maximum size of a response with its headers (bytes)."""
 _SAMPLE = 256
 _TYPES = {"": False, "text/plain": False, "application/openmetrics-text": True}
-"""What is read, and whether it is OpenMetrics; nothing said is plain text."""
+"""Accepted content types, and whether each is OpenMetrics; none means plain text."""
 _ACCEPT = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5"
 
 
 _Result = TypeVar("_Result")
 
 
-class StoppedError(Exception):
-    """The wish to stop came first."""
+class StoppedError(SourceError):
+    """A stop was requested before the end of the exchange."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A page and whether it is OpenMetrics."""
+    """A page, and whether it is OpenMetrics."""
 
     page: bytes
     openmetrics: bool
 
 
 class Deadline:
-    """How long to wait: until a moment, unless something else is wished first."""
+    """A deadline that a stop request cuts short."""
 
     def __init__(self, seconds: float, stopping: Callable[[], bool]) -> None:
         self._until = time.monotonic() + seconds
         self._stopping = stopping
 
     def slice(self) -> float:
-        """Return how long to wait before asking again (s).
+        """Return the longest wait before the next check (s).
 
         Raises
         ------
         TimeoutError, StoppedError
-            No longer.
+            The deadline has passed; a stop was requested.
         """
         if self._stopping():
             raise StoppedError
@@ -89,7 +90,7 @@ class Deadline:
                 pass
 
     def until(self, sock: socket.socket, event: int, call: Callable[[], _Result]) -> _Result:
-        """Call until the socket does not have to be waited for; TLS may want either direction."""
+        """Call until the socket no longer blocks; TLS may need either direction."""
         while True:
             self.slice()
             try:
@@ -103,7 +104,7 @@ class Deadline:
 
 
 class HttpEndpoint:
-    """Where a page is to be had.
+    """The address of a page.
 
     Parameters
     ----------
@@ -127,42 +128,42 @@ class HttpEndpoint:
         ).encode("ascii")
         self._looking: Future[list[Any]] | None = None
 
-    def get(self, patience: Deadline) -> HttpResponse:
+    def get(self, deadline: Deadline) -> HttpResponse:
         """Get the page.
 
         Raises
         ------
         PageError
-            There is none; `reason` is None where nothing came.
+            There is no page; `reason` is None if no byte was received.
         StoppedError
         """
         wire = None
         try:
             own = self._credentials.header() if self._credentials else b""
-            with self._connect(patience) as sock:
-                self._send(sock, patience, self._request + own + b"\r\n")
-                wire = _Wire(sock, patience)
+            with self._connect(deadline) as sock:
+                self._send(sock, deadline, self._request + own + b"\r\n")
+                wire = _Wire(sock, deadline)
                 return _read(wire)
         except (OSError, HTTPException, ValueError, zlib.error) as error:
-            came = wire.came if wire else b""
+            received = wire.received if wire else b""
             reason: Reason = "timeout" if isinstance(error, TimeoutError) else "http"
-            raise PageError(_why(error), reason if came else None, came) from error
+            raise PageError(_why(error), reason if received else None, received) from error
         except PageError as error:
-            error.sample = error.sample or (wire.came if wire else b"")
+            error.sample = error.sample or (wire.received if wire else b"")
             raise
 
-    def _connect(self, patience: Deadline) -> socket.socket:
+    def _connect(self, deadline: Deadline) -> socket.socket:
         failed: OSError | None = None
-        for family, kind, protocol, _, address in self._addresses(patience):
+        for family, kind, protocol, _, address in self._addresses(deadline):
             sock = socket.socket(family, kind, protocol)
             try:
                 sock.setblocking(False)
                 error = sock.connect_ex(address)
                 if error == EINPROGRESS:
-                    patience.ready(sock, EVENT_WRITE)
+                    deadline.ready(sock, EVENT_WRITE)
                     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not error:
-                    return self._secured(sock, patience) if self._tls else sock
+                    return self._secured(sock, deadline) if self._tls else sock
                 failed = OSError(error, strerror(error))
             except BaseException:
                 sock.close()
@@ -170,23 +171,25 @@ class HttpEndpoint:
             sock.close()
         raise failed or OSError(0, "the name has no address")
 
-    def _secured(self, sock: socket.socket, patience: Deadline) -> ssl.SSLSocket:
-        """Shake hands; the certificate has to be trusted and to name the host."""
+    def _secured(self, sock: socket.socket, deadline: Deadline) -> ssl.SSLSocket:
+        """Do the TLS handshake; the certificate must be trusted and name the host."""
         if self._trust is None:
             self._trust = ssl.create_default_context()
         secured = self._trust.wrap_socket(
-            sock, server_hostname=self._host, do_handshake_on_connect=False,
+            sock,
+            server_hostname=self._host,
+            do_handshake_on_connect=False,
             suppress_ragged_eofs=False,
-        )  # fmt: skip
+        )
         try:
-            patience.until(secured, EVENT_READ, secured.do_handshake)
+            deadline.until(secured, EVENT_READ, secured.do_handshake)
         except BaseException:
             secured.close()
             raise
         return secured
 
-    def _addresses(self, patience: Deadline) -> list[Any]:
-        """Look the host up; a name in a thread of its own, since nothing bounds how long."""
+    def _addresses(self, deadline: Deadline) -> list[Any]:
+        """Resolve the host; a name in a thread, since the look-up has no timeout."""
         try:
             return _look_up(self._host, self._port, socket.AI_NUMERICHOST)
         except socket.gaierror:
@@ -196,7 +199,7 @@ class HttpEndpoint:
             looking = self._looking = Future()
             threading.Thread(target=self._look, args=(looking,), daemon=True).start()
         while not looking.done():
-            wait([looking], patience.slice())
+            wait([looking], deadline.slice())
         self._looking = None
         return looking.result()
 
@@ -206,34 +209,34 @@ class HttpEndpoint:
         except (OSError, UnicodeError) as error:
             looking.set_exception(OSError(0, str(error)))
 
-    def _send(self, sock: socket.socket, patience: Deadline, request: bytes) -> None:
+    def _send(self, sock: socket.socket, deadline: Deadline, request: bytes) -> None:
         left = request
         while left:
-            left = left[patience.until(sock, EVENT_WRITE, partial(sock.send, left)) :]
+            left = left[deadline.until(sock, EVENT_WRITE, partial(sock.send, left)) :]
 
 
 class _Wire(io.RawIOBase):
-    """What comes in, as the response reads it; `came` is its beginning."""
+    """The incoming bytes, as the response reads them; `received` holds the first of them."""
 
-    def __init__(self, sock: socket.socket, patience: Deadline) -> None:
-        self.came = b""
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self.received = b""
         self._sock = sock
-        self._patience = patience
+        self._deadline = deadline
         self._left = _MAX_WIRE
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Return itself, buffered: what a response asks of a socket."""
+        """Return itself, buffered: the interface that a response expects of a socket."""
         return io.BufferedReader(self, _READ)
 
     def readable(self) -> bool:
-        """It can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what there is; wait while there is nothing."""
-        count = self._patience.until(self._sock, EVENT_READ, partial(self._sock.recv_into, buffer))
-        if len(self.came) < _SAMPLE:
-            self.came += bytes(buffer[: min(count, _SAMPLE)])
+        """Read the available bytes; wait for the first."""
+        count = self._deadline.until(self._sock, EVENT_READ, partial(self._sock.recv_into, buffer))
+        if len(self.received) < _SAMPLE:
+            self.received += bytes(buffer[: min(count, _SAMPLE)])
         self._left -= count
         if self._left < 0:
             raise PageError("the page is too long", "too_long")
@@ -241,7 +244,7 @@ class _Wire(io.RawIOBase):
 
 
 def _read(wire: _Wire) -> HttpResponse:
-    """Read a response, all of it."""
+    """Read a whole response."""
     response = HTTPResponse(wire)  # type: ignore[arg-type]
     try:
         response.begin()
@@ -272,7 +275,7 @@ def _body(response: HTTPResponse, packing: str) -> bytes:
     while data := response.read(_READ):
         if gzip is not None:
             if gzip.eof:
-                raise PageError("the page goes on behind its gzip", "http")
+                raise PageError("the page has data after its gzip", "http")
             data = gzip.decompress(data, MAX_PAGE + 1 - len(page))
         page += data
         if len(page) > MAX_PAGE:

@@ -1,13 +1,13 @@
-"""URE: a thread that scrapes a page of Prometheus text on a fixed beat, into the inbox.
+"""URE: a thread scrapes a page of Prometheus text at a fixed interval into the inbox.
 
-Each pull is one GET with one deadline, then all of the page or nothing of it. There is one at a
-time, on a beat that does not drift; the next beat is the retry, and there is no faster one. All
-samples of a page share the arrival of its end; those with stamps of their own keep them as source
-time. A series that is not there is not heard, and so goes stale: nothing stands in for it.
+Each pull is one GET with one deadline, and accepts a page as a whole or not at all. Pulls never
+overlap, and their interval does not drift; a failed pull is retried at the next interval only.
+All samples of a page share the arrival of its end; samples with stamps keep them as source time.
+A missing series gives no sample, and becomes stale: no value is substituted.
 
-Losses: pages that cannot be used, one event each (`http`, `timeout`, `too_long`, `exposition`);
-single samples (`value`, `stamp`, `too_long`), series that are not wanted (`filtered`) or say
-what they said before (`repeated`), counted. Where nothing answers, nothing is lost: it is down.
+Losses: rejected pages, one event each (`http`, `timeout`, `too_long`, `exposition`); rejected
+samples (`value`, `stamp`, `too_long`), unwanted series (`filtered`) and duplicates (`repeated`),
+counted. An endpoint that does not answer loses nothing: the stream is down.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError
 from sources.ure.http_get import Deadline, HttpEndpoint, StoppedError
 
-_AGAIN_S = 60.0
+_QUOTE_EVERY_S = 60.0
 
 
 def endpoint(config: UreStream) -> HttpEndpoint:
-    """Return where a stream's page is, with the credentials that it asks for."""
+    """Return the endpoint of a stream, with its credentials."""
     if config.basic_auth is not None:
         own = Credentials(config.basic_auth.password_file, config.basic_auth.username)
         return HttpEndpoint(config.metrics_url, own)
@@ -39,7 +39,7 @@ def endpoint(config: UreStream) -> HttpEndpoint:
 
 
 class UreScraper(Listener):
-    """One endpoint."""
+    """The receiver of one URE stream."""
 
     def __init__(self, config: UreStream) -> None:
         super().__init__(config.name)
@@ -47,17 +47,17 @@ class UreScraper(Listener):
         self._endpoint = endpoint(config)
         self._url = public_url(config.metrics_url)
         self._pages = PageDecoder(self._wants)
-        self._faulty_said = -inf
+        self._last_quote = -inf
 
     def facts(self) -> Sequence[str]:
-        """Return address and beat, and what is on its page."""
+        """Return address, interval, and the number of series on the page."""
         beat = f"{self._url} every {self.config.pull_interval_s:g} s"
         if not self._pages.series:
             return (beat,)
         return beat, f"{self._pages.wanted} of {self._pages.series} series"
 
     def _run(self) -> None:
-        """Pull on each beat; a pull that is under way at the stop is given up."""
+        """Pull at each interval; a stop cancels a running pull."""
         due, beat_s = time.monotonic(), self.config.pull_interval_s
         while not self._stop.is_set():
             self._pull()
@@ -76,8 +76,8 @@ class UreScraper(Listener):
             if self._pages.wanted:
                 self._inbox.turn(True, ", ".join(self.facts()))
             else:
-                said = f"none of its {self._pages.series} series is one of keys"
-                self._inbox.turn(False, f"{url}: {said}")
+                why = f"none of its {self._pages.series} series is one of keys"
+                self._inbox.turn(False, f"{url}: {why}")
         except PageError as error:
             if error.reason:
                 sample = error.sample[:MAX_SAMPLE]
@@ -90,12 +90,12 @@ class UreScraper(Listener):
             pass
 
     def _fault(self, error: PageError) -> None:
-        """Quote a faulty page of an endpoint that was down for another reason, now and then."""
+        """Quote a faulty page if the stream is down for another reason, once a minute."""
         now, inbox = time.monotonic(), self._inbox
-        if error.reason != "exposition" or now - self._faulty_said < _AGAIN_S:
+        if error.reason != "exposition" or now - self._last_quote < _QUOTE_EVERY_S:
             return
-        self._faulty_said = now
-        if not inbox.up and inbox.why != NEVER:  # else the turn quotes it
+        self._last_quote = now
+        if not inbox.up and inbox.why != NEVER:  # else the status change quotes it
             inbox.log(f"{self.name} is still down: {self.config.metrics_url}: {error.why}")
 
     def _wants(self, key: str) -> bool:

@@ -1,9 +1,9 @@
-"""The chunks of an XDF file, each checked against its header; damaged places beside them.
+"""The chunks of an XDF file, each checked against its header, and the damaged places.
 
-A chunk is [size of the length: 1, 4 or 8][length][tag: 2 bytes][content]; of tags 2 (stream
-header), 3 (samples) and 4 (clock offset) the content begins with the stream's number (4 bytes).
-After a damaged place the next boundary chunk (tag 5, sixteen fixed bytes) is looked for. A chunk
-of samples is whole where its samples, by their own flags and lengths, end where it ends.
+A chunk is [size of the length: 1, 4 or 8][length][tag: 2 bytes][content]. With tags 2 (stream
+header), 3 (samples) and 4 (clock offset) the content begins with the stream number (4 bytes).
+After a damaged place, reading continues at the next boundary chunk (tag 5, sixteen fixed bytes).
+A chunk of samples is complete if its samples, by their flags and lengths, end where it ends.
 
 Cost: the file read once. State: the headers, one chunk. Losses: damaged places, as `Span`.
 
@@ -24,16 +24,16 @@ HEADER, SAMPLES, OFFSET = 2, 3, 4
 BOUNDARY = bytes.fromhex("43a546dccbf5410fb30ed5467383cbe4")
 SIZES = {"double64": 8, "float32": 4, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "string": 0}
 MAX_CHANNELS, MAX_OF_ALL, MAX_STREAMS = 16_384, 262_144, 1024
-"""Channels of a stream; of a file; streams of a file."""
+"""Maximum channels of a stream; channels of a file; streams of a file."""
 MAX_HEADER, MAX_HEADERS = 1 << 24, 1 << 26
-"""Of a stream header; of all headers of a file together (bytes)."""
+"""Maximum size of a stream header; of all headers of a file together (bytes)."""
 _SCAN = 1 << 20
 _MAX_RATE = 1e7
 _NAMED = re.compile(rb"<!(DOCTYPE|ENTITY)")
 
 
 class Span(NamedTuple):
-    """Bytes from `start` up to `stop`."""
+    """The bytes from `start` up to `stop`."""
 
     start: int
     stop: int
@@ -46,12 +46,12 @@ class Header(NamedTuple):
     ----------
     number : int
     name, kind, form : str
-        Its name, the type of its content, the format of its numbers.
+        Name, content type, number format.
     channels : int
     rate_hz : float
-        Nominal; 0 of a stream without one.
+        Nominal rate; 0 if there is none.
     labels, units : tuple of str
-        Of the channels, as many as were given; empty where there is none.
+        Of the first channels, as many as declared; empty texts if absent.
     may_drop : bool
         The sender declares that its samples are not evenly spaced.
     """
@@ -68,14 +68,14 @@ class Header(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of a number, 0 for texts."""
+        """Size of a number (bytes), 0 for texts."""
         return SIZES[self.form]
 
 
 class Samples(NamedTuple):
     """Samples of one chunk.
 
-    `body` begins at `at` with the first of `samples` samples; `stamped`: all of them have stamps.
+    The first of `samples` samples begins at `body[at]`; `stamped`: all of them have stamps.
     """
 
     number: int
@@ -86,7 +86,7 @@ class Samples(NamedTuple):
 
 
 class Offset(NamedTuple):
-    """A reading of a stream's clock: host - source at a source time, 16 bytes."""
+    """A clock reading of a stream: source time and host - source, 16 bytes."""
 
     number: int
     body: bytes
@@ -96,13 +96,13 @@ Found: TypeAlias = Header | Samples | Offset | Span
 
 
 def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
-    """Yield headers, samples and readings in the order of the file, and the damaged places.
+    """Yield headers, samples, readings and damaged places, in the order of the file.
 
     Parameters
     ----------
     file : binary file
     size : int
-        Of the file (bytes).
+        Size of the file (bytes).
     """
     file.seek(0)
     if file.read(4) != MAGIC:
@@ -145,7 +145,7 @@ def chunks(file: BinaryIO, size: int) -> Iterator[Found]:
 
 
 def _chunk(file: BinaryIO, at: int, size: int) -> tuple[int, int, int] | None:
-    """Return a chunk's tag, where its content begins and where it ends; None for no chunk."""
+    """Return the tag of a chunk, the start and end of its content; None for no chunk."""
     file.seek(at)
     head = file.read(11)
     width = head[0]
@@ -160,7 +160,7 @@ def _chunk(file: BinaryIO, at: int, size: int) -> tuple[int, int, int] | None:
 
 
 def _boundary(file: BinaryIO, at: int, size: int) -> int:
-    """Return where the next boundary chunk ends; the end of the file if there is none."""
+    """Return the end of the next boundary chunk; the end of the file if there is none."""
     while at < size:
         file.seek(at)
         block = file.read(_SCAN + len(BOUNDARY))
@@ -174,7 +174,7 @@ def _boundary(file: BinaryIO, at: int, size: int) -> int:
 def _read(
     file: BinaryIO, tag: int, content: int, stop: int, streams: dict[int, Header]
 ) -> Found | None:
-    """Return the content of a chunk, None where it does not fit its tag and stream."""
+    """Return the content of a chunk; None if it does not match its tag and stream."""
     length = stop - content
     if length < 4:
         return None
@@ -196,7 +196,7 @@ def _read(
 
 
 def _header(number: int, content: bytes) -> Header | None:
-    """Return a stream header; None if nothing can be made of it."""
+    """Return a stream header; None if it is invalid."""
     if _NAMED.search(content):
         return None
     try:
@@ -211,14 +211,20 @@ def _header(number: int, content: bytes) -> Header | None:
         return None
     of_each = found.channels[:channels]
     return Header(
-        number, name, found["type"], form, channels, rate,
-        tuple(c.get("label", "") for c in of_each), tuple(c.get("unit", "") for c in of_each),
-        found["can_drop_samples"].lower() == "true",
-    )  # fmt: skip
+        number=number,
+        name=name,
+        kind=found["type"],
+        form=form,
+        channels=channels,
+        rate_hz=rate,
+        labels=tuple(c.get("label", "") for c in of_each),
+        units=tuple(c.get("unit", "") for c in of_each),
+        may_drop=found["can_drop_samples"].lower() == "true",
+    )
 
 
 def number_at(content: bytes, at: int) -> tuple[int, int]:
-    """Return a number of variable length, and where it ends; IndexError where there is none."""
+    """Return a number of variable length and its end; IndexError if there is none."""
     width = content[at]
     if width not in (1, 4, 8):
         raise IndexError
@@ -226,7 +232,7 @@ def number_at(content: bytes, at: int) -> tuple[int, int]:
 
 
 def _samples(number: int, content: bytes, stream: Header) -> Samples | None:
-    """Return the samples of a chunk if they end where it ends."""
+    """Return the samples of a chunk, if they end where the chunk ends."""
     count, at = number_at(content, 0)
     width = 1 + stream.size * stream.channels
     if count * (width if stream.size else 1 + stream.channels) > len(content):
@@ -250,9 +256,9 @@ def _samples(number: int, content: bytes, stream: Header) -> Samples | None:
 
 
 def runs(content: bytes, at: int, count: int, width: int) -> Iterator[tuple[int, int, bool]]:
-    """Yield runs of samples of numbers, (first, last, whether they have stamps).
+    """Yield runs of numeric samples: (first, last, whether they have stamps).
 
-    IndexError where the content ends before them.
+    Raises IndexError if the content ends early.
     """
     first = 0
     while first < count:

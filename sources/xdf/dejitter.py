@@ -1,16 +1,16 @@
-"""Stamps of a sampler that runs at a rate of its own, freed of their jitter.
+"""Removal of jitter from the stamps of a sampler with its own rate.
 
-A sample's place in the row of samples is a better clock than its stamp, where places can be told:
-samples can be lost, so that place is not order. Stamps modulo the period keep their phase through
-any loss; the mean phase of a block (a mean on the circle) says where the sampler's instants lie,
-and each stamp belongs to the nearest. Where jitter is too wide for that, order is place, and a
-gap of more than `GAP` periods counts as so many samples. What the sampler's clock does against
-the places is followed like any other (`two_way`), wander and steps included: samples that were
-lost unseen bend it, where they would break one line over a whole recording. Where more is bent
-than jitter is saved, stamps stay as they are.
+The index of a sample on the sampler's grid is a better clock than its stamp. Samples may be lost,
+so that the index is not the order of samples. Stamps modulo the period keep their phase through
+any loss. The circular mean of the phase in a block locates the grid, and each stamp belongs to
+the nearest grid point. If jitter is too wide for that, the index follows the order, and a gap of
+more than `GAP_PERIODS` periods counts as that many samples. The sampler clock against the index
+is fitted like any clock (`clock_offsets`), with wander and steps: undetected losses bend it, where
+they would break a single line over a whole recording. If the bend exceeds the removed jitter, the
+stamps are kept.
 
-Long runs are worked through in pieces of 131,072 samples, so that memory beside stamps
-and places is bounded; quantiles are then those of 64 stretches, even over the run.
+Long runs are processed in pieces of 131,072 samples, so that memory beside stamps and indices is
+bounded; quantiles are then those of 64 evenly spaced stretches.
 
 Cost: 0.5 us a sample, 16 bytes a sample. State: none.
 
@@ -29,32 +29,34 @@ from numpy.typing import NDArray
 
 from operators.types import F64, I64, Bool
 from sources.recordings.spool import pieces
-from sources.xdf.clock_offsets import coursing, straight
+from sources.xdf.clock_offsets import fit_work, straight
 from sources.xdf.offset_smoother import Ask, Work, alone
 
 BLOCK_S, MAX_BLOCKS = 1.0, 4096
 MIN_COUNT = 64
-"""Samples; fewer are left as they are."""
-GAP = 5.0
+"""Fewest samples; the stamps of shorter runs are kept."""
+GAP_PERIODS = 5.0
 BREAK_S, BREAK_PERIODS = 1.0, 50.0
-"""Silence after which a sampler may have been started anew."""
-CLEAR = 0.5
-"""Length of the mean direction from which phases are told: a jitter of a fifth of the period."""
-WINDOW, SHARP = 31, 0.1
-PIECE, SOME = 1 << 18, 64
-TELLING = 8
-"""Readings of a clock from which a line is drawn."""
+"""Gap after which the sampler may have been restarted (s; periods)."""
+MIN_DIRECTION = 0.5
+"""Shortest mean direction for usable phases: a jitter of a fifth of the period."""
+WINDOW, MAX_BLUR = 31, 0.1
+"""Samples of the median over blurred indices; deviation from the grid beyond it (periods)."""
+PIECE, STRETCHES = 1 << 18, 64
+"""Samples for a quantile; stretches of a long run that they are taken from."""
+MIN_READINGS = 8
+"""Fewest clock readings for a line."""
 
 
 class Readings(NamedTuple):
-    """How the clock that stamps are on was put right.
+    """Errors and readings of the clock that corrected the stamps.
 
     Attributes
     ----------
     sd : float (n,)
-        Of the clock at each stamp (s): what it can explain is no wander of the sampler.
+        Standard deviation of the clock at each stamp (s): not attributed to the sampler.
     at, left : float64 (m,)
-        When it was read, on the clock that it was put right to, and what was left over then (s).
+        Corrected time of each reading, and its residual (s).
     """
 
     sd: NDArray[Any]
@@ -63,32 +65,34 @@ class Readings(NamedTuple):
 
 
 def dejitter(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
-    """Return the times at which the samples were taken, as `evening`."""
-    return alone(evening(stamps, rate_hz, readings))
+    """Return the sampling times, as `dejitter_work`."""
+    return alone(dejitter_work(stamps, rate_hz, readings))
 
 
-def evening(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Work[F64]:
-    """Work out the times at which the samples were taken.
+def dejitter_work(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Work[F64]:
+    """Estimate the sampling times.
 
     Parameters
     ----------
     stamps : float64 (n,)
-        In the order of the samples (s), on a clock that has been put right.
+        In the order of the samples (s), on a corrected clock.
     rate_hz : float
         Nominal; within a few per cent.
     readings : Readings, optional
-        A sampler that kept its pace through all of them is the better clock: it is then the
-        line through them all.
+        If the sampler kept its pace through all of them, it is the better clock: the line through
+        all readings.
 
     Returns
     -------
     float64 (n,)
-        Rising; the stamps themselves where they are too few or do not fit the rate.
+        Rising; the stamps themselves if they are too few or do not match the rate.
     """
     period = 1 / rate_hz
     limit = max(BREAK_S, BREAK_PERIODS * period)
-    breaks = [s.start + np.flatnonzero(np.abs(_steps(stamps, s)) > limit) + 1
-              for s in pieces(max(len(stamps) - 1, 0))]  # fmt: skip
+    breaks = [
+        s.start + np.flatnonzero(np.abs(_steps(stamps, s)) > limit) + 1
+        for s in pieces(max(len(stamps) - 1, 0))
+    ]
     edges = [0, *np.concatenate([*breaks, [len(stamps)]]).astype(int).tolist()]
     none = np.empty(0)
     readings = readings or Readings(np.zeros(len(stamps), np.float32), none, none)
@@ -102,7 +106,7 @@ def evening(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Wo
 
 
 def _free(out: F64, stamps: F64, period: float, readings: Readings) -> Work[None]:
-    """Free one run of samples from jitter, into `out`; leave it where that cannot be done."""
+    """Remove the jitter of one run into `out`; keep `out` if that is impossible."""
     n = len(stamps)
     common = float(np.median(_sampled_steps(stamps)))
     if not 0.9 * period < common < 1.1 * period:
@@ -114,8 +118,8 @@ def _free(out: F64, stamps: F64, period: float, readings: Readings) -> Work[None
     line = straight(at, offset, count, run.means(run.calm(), readings.sd)[3])
     if line:
         readings_line = None
-        if len(readings.at) >= TELLING:
-            # The residual of each reading over the clock is now over the line.
+        if len(readings.at) >= MIN_READINGS:
+            # residual over the line = residual over the clock + (clock - line) at the reading
             asked = readings.at - run.base
             coarse = _coarse(at + offset, offset - line(at), count, 2 * len(asked))
             (moved,) = yield [Ask(*coarse)]
@@ -131,16 +135,17 @@ def _free(out: F64, stamps: F64, period: float, readings: Readings) -> Work[None
 
 
 def _coarse(at: F64, value: F64, weight: F64, most: int) -> tuple[F64, F64, F64]:
-    """Return means of neighbours, at most so many, and their weights, 1 in the mean."""
+    """Return at most `most` means of neighbours, and their weights, 1 on average."""
     first = np.arange(0, len(at), -(-len(at) // most))
     total = np.add.reduceat(weight, first)
-    return (np.add.reduceat(weight * at, first) / total,
-            np.add.reduceat(weight * value, first) / total, total / total.mean())  # fmt: skip
+    mean_at = np.add.reduceat(weight * at, first) / total
+    mean_value = np.add.reduceat(weight * value, first) / total
+    return mean_at, mean_value, total / total.mean()
 
 
 def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> Work[None]:
-    """Follow a sampler whose pace is no line; leave `out` where that bends more than it frees."""
-    lines, edges = yield from coursing(at, offset, count)
+    """Fit a sampler with a varying pace; keep `out` if the bend exceeds the removed jitter."""
+    lines, edges = yield from fit_work(at, offset, count)
     of = np.cumsum(full) - 1
     left = np.empty(len(out))
     for s in pieces(len(out)):
@@ -148,11 +153,11 @@ def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> 
         mine_of = of[run.block(s)]
         freed = np.full(len(nominal), np.nan)
         for course, first, last in zip(lines, edges, edges[1:], strict=False):
-            # A step lies somewhere between two blocks: their samples keep their stamps.
+            # A step lies between two blocks: the samples of both keep their stamps.
             mine = (mine_of >= first + (first > 0)) & (mine_of < last - (last < len(at)))
             freed[mine] = course(nominal[mine])
         left[s] = apart - freed
-    # A mean over blocks half a block further on is no jitter: samples lost unseen.
+    # The mean residual over blocks shifted by half a block is not jitter: undetected losses.
     calm, middles = run.calm(), ~np.isnan(left)
     np.nan_to_num(left, copy=False)
     _, _, _, unseen = run.means(lambda s: calm(s) * middles[s], left, shift=0.5)
@@ -163,13 +168,13 @@ def _bend(out: F64, run: _Run, full: Bool, at: F64, offset: F64, count: F64) -> 
 
 
 class _Run:
-    """Samples of a run beside their places, worked through in pieces of bounded size.
+    """Stamps and grid indices of a run, processed in pieces of bounded size.
 
     Parameters
     ----------
     stamps : float64 (n,)
     place : float64 (n,)
-        The sampler's instant of each sample, from 0 on.
+        Grid index of each sample, from 0 on.
     period : float
         Nominal (s).
     """
@@ -181,24 +186,24 @@ class _Run:
         self._calm: Callable[[slice], F64] | None = None
 
     def nominal(self, s: slice) -> F64:
-        """Return the time since the first sample by places alone (s)."""
+        """Return the time since the first sample by index alone (s): place * period."""
         return self.place[s] * self.period
 
     def apart(self, s: slice) -> F64:
-        """Return how much later stamps are than that (s)."""
+        """Return the stamps minus that time (s)."""
         return self.stamps[s] - self.base - self.nominal(s)
 
     def block(self, s: slice, shift: float = 0.0) -> I64:
-        """Return the block of each sample; with `shift`, blocks lie so many blocks earlier."""
+        """Return the block of each sample; blocks begin `shift` blocks earlier."""
         at = (self.nominal(s) / self.end * self.blocks + shift).astype(np.int64)
         return np.minimum(at, self.blocks - (shift == 0))
 
     def means(
         self, weight: Callable[[slice], F64], value: NDArray[Any] | None = None, shift: float = 0.0
     ) -> tuple[Bool, F64, F64, F64]:
-        """Return which blocks have any weight, and of those: weight, mean place, mean value.
+        """Return the blocks with any weight, and of those: weight, mean time, mean value.
 
-        The value is how much later stamps are than places, unless another is given.
+        The default value is the stamp minus the nominal time (`apart`).
         """
         size = self.blocks + (shift > 0)
         count, at, sums = np.zeros((3, size))
@@ -213,7 +218,7 @@ class _Run:
         return full, some, at[full] / some, sums[full] / some
 
     def calm(self) -> Callable[[slice], F64]:
-        """Return 1 for stamps that are near the others of their block, 0 for wild ones."""
+        """Return weights: 1 for stamps near the median of their block, 0 for outliers."""
         if self._calm is None:
             middle = self._middles()
             n = len(self.stamps)
@@ -223,7 +228,7 @@ class _Run:
         return self._calm
 
     def _middles(self) -> F64:
-        """Return the median of each block, 0 where it has no sample."""
+        """Return the median of each block, 0 for an empty one."""
         edges = np.array(self._edges())
         out = np.zeros(self.blocks)
         first = 0
@@ -243,7 +248,7 @@ class _Run:
         return np.abs(self.apart(s) - middle[self.block(s)])
 
     def _edges(self) -> list[int]:
-        """Return where each block begins among the samples, and their number."""
+        """Return the first sample of each block, and the number of samples."""
         count = np.zeros(self.blocks, np.int64)
         for s in pieces(len(self.stamps)):
             count += np.bincount(self.block(s), minlength=self.blocks)
@@ -251,16 +256,18 @@ class _Run:
 
 
 def _steps(time: F64, s: slice) -> F64:
-    """Return the steps from each sample of a piece to the next."""
+    """Return the difference from each sample of a piece to the next."""
     return np.diff(time[s.start : s.stop + 1])
 
 
 def _sampled(n: int) -> list[slice]:
-    """Return pieces of a run, even over it, of which a quantile is asked; all of a short one."""
+    """Return evenly spaced pieces of a run for quantiles; all of a short run."""
     if n <= PIECE:
         return [slice(0, n)]
-    size = PIECE // SOME
-    return [slice(a, a + size) for a in np.linspace(0, n - size - 1, SOME).astype(int).tolist()]
+    size = PIECE // STRETCHES
+    return [
+        slice(a, a + size) for a in np.linspace(0, n - size - 1, STRETCHES).astype(int).tolist()
+    ]
 
 
 def _sampled_steps(time: F64) -> F64:
@@ -268,7 +275,7 @@ def _sampled_steps(time: F64) -> F64:
 
 
 def _places(time: F64, period: float) -> F64:
-    """Return which of the sampler's instants each sample is, rising by at least one."""
+    """Return the grid index of each sample, rising by at least one."""
     n, base = len(time), time[0]
     usual = float(np.quantile(np.abs(_sampled_steps(time) - period), 0.99))
     size = max(16, min(round(BLOCK_S / period), 256))
@@ -284,11 +291,13 @@ def _places(time: F64, period: float) -> F64:
         sums[k] = (np.bincount(block, turn.real) + 1j * np.bincount(block, turn.imag)) / count
         middle[k] = np.bincount(block, part) / count
     place = np.arange(n, dtype=np.float64)
-    if len(sums) < 2 or np.median(np.abs(sums)) < CLEAR:
+    if len(sums) < 2 or np.median(np.abs(sums)) < MIN_DIRECTION:
         jumped = 0.0
         for s in pieces(n - 1):
             step = _steps(time, s)
-            gaps = np.where(step > GAP * max(period, usual), np.round(step / period) - 1, 0.0)
+            gaps = np.where(
+                step > GAP_PERIODS * max(period, usual), np.round(step / period) - 1, 0.0
+            )
             np.cumsum(gaps, out=gaps)
             place[s.start + 1 : s.start + 1 + len(step)] += jumped + gaps
             jumped += gaps[-1]
@@ -298,7 +307,7 @@ def _places(time: F64, period: float) -> F64:
     def exact(s: slice) -> F64:
         part = time[s] - base
         out: F64 = part / period - np.interp(part, middle, phase)
-        # Beyond the middles of the first and last block the phase goes on turning as it did.
+        # Beyond the middles of the first and last block the phase is extrapolated linearly.
         for end, near in ((part < middle[0], 0), (part > middle[-1], -2)):
             slope = (phase[near + 1] - phase[near]) / (middle[near + 1] - middle[near])
             at = middle[0] if near == 0 else middle[-1]
@@ -306,11 +315,11 @@ def _places(time: F64, period: float) -> F64:
         return out
 
     some = np.concatenate([exact(s) for s in _sampled(n)])
-    blurred = 1.4826 * np.median(np.abs(some - np.round(some))) > SHARP
+    blurred = 1.4826 * np.median(np.abs(some - np.round(some))) > MAX_BLUR
     for s in pieces(n):
         place[s] = np.round(exact(s)) - np.arange(s.start, min(s.stop, n))
     if blurred:
-        # Samples that are lost are a staircase, which a median leaves as it is.
+        # Lost samples form a staircase, which a median preserves.
         lost = np.pad(place, WINDOW // 2, "reflect")
         for s in pieces(n, PIECE // 16):
             around = sliding_window_view(lost[s.start : s.stop + WINDOW - 1], WINDOW)

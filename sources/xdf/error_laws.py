@@ -1,13 +1,13 @@
-"""Laws that the errors of a clock's readings may follow, for lines fitted by weights.
+"""Error distributions of clock readings, for lines fitted by iterated weights.
 
 With x = error / scale, an iteration weighs each reading by
 
-    Student       (nu + 1) / (nu + x^2)          long tails: a wild reading is outvoted
-    hyperbolic    zeta / sqrt(1 + x^2)           a narrow peak: calm readings count for more
+    Student       (nu + 1) / (nu + x^2)          long tails: outliers lose weight
+    hyperbolic    zeta / sqrt(1 + x^2)           a narrow peak: accurate readings gain weight
 
-and takes the mean of weight * error^2 for the scale's square, which raises the likelihood each
-time. Of the answers to several questions the one with the shortest way is kept, so that errors
-pile up around nothing as far as some ways are short: the narrow peak.
+and sets scale^2 to the mean of weight * error^2, which raises the likelihood at each iteration.
+Of several measurements, a recorder keeps the one with the shortest round trip. Short round trips
+therefore accumulate near error 0: the narrow peak.
 
 Sources: Lange, Little & Taylor, J. Am. Stat. Assoc. 84 (1989); Barndorff-Nielsen, Proc. R. Soc.
 Lond. A 353 (1977).
@@ -25,21 +25,21 @@ from operators.types import F64
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Student's law; of many degrees of freedom it is the normal one."""
+    """Student's distribution; with many degrees of freedom it is nearly normal."""
 
     nu: float
 
     @property
     def less(self) -> float:
-        """Inverse of Fisher's information, over what the weights alone say of the variance."""
+        """Inverse Fisher information, over the variance by the weights alone."""
         return (self.nu + 3) / (self.nu + 1)
 
     def weight(self, squared: F64) -> F64:
-        """Return the weights of errors over scale, squared."""
+        """Return the weights, given (error / scale)^2."""
         return np.asarray((self.nu + 1) / (self.nu + squared))
 
     def log(self, squared: F64) -> F64:
-        """Return the log density of errors over scale, by their squares."""
+        """Return the log density of error / scale, given its square."""
         nu = self.nu
         constant = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
         return np.asarray(constant - (nu + 1) / 2 * np.log1p(squared / nu))
@@ -51,18 +51,18 @@ _LOG_NORM = -1.810251
 
 @dataclass(frozen=True, slots=True)
 class Peaked:
-    """The hyperbolic law of zeta = 0.3: nearly two-sided exponential, its peak a little round."""
+    """The hyperbolic distribution of zeta = 0.3: nearly Laplacian, its peak slightly round."""
 
     zeta: float = 0.3
     less: float = 2.09169
-    """As of `Student`; by integration."""
+    """As of `Student`; by numerical integration."""
 
     def weight(self, squared: F64) -> F64:
-        """Return the weights of errors over scale, squared."""
+        """Return the weights, given (error / scale)^2."""
         return np.asarray(self.zeta / np.sqrt(1 + squared))
 
     def log(self, squared: F64) -> F64:
-        """Return the log density of errors over scale, by their squares."""
+        """Return the log density of error / scale, given its square."""
         return np.asarray(_LOG_NORM - self.zeta * np.sqrt(1 + squared))
 
 

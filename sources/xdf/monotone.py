@@ -1,11 +1,11 @@
-"""Times made to rise in the order of their samples, each moved as little as that takes.
+"""Least-squares correction of times to a non-decreasing sequence.
 
-The times that rise and are nearest to the given ones in the mean square are their isotonic
-regression: neighbours that fall are pooled into their mean until none fall. Pooling needs no
-order, so that all runs of falling means are pooled at once, round after round; each round leaves
-at most half of the means that took part in a fall.
+The non-decreasing times nearest to the given ones in the mean square are their isotonic
+regression: decreasing neighbours are pooled into their mean until none decrease. The order of
+pooling does not matter: each round pools all decreasing runs at once, and leaves at most half of
+the means that took part.
 
-Cost: about 15 numpy calls a round, over the stretches that fall. State: none.
+Cost: about 15 numpy calls a round, over the decreasing stretches. State: none.
 
 Source: Barlow, Bartholomew, Bremner & Brunk, Statistical Inference under Order Restrictions (1972).
 """
@@ -23,19 +23,19 @@ _MAX_ROUNDS = 200
 
 
 def rising(time: F64) -> F64:
-    """Return the nearest times (n,) that do not fall (s); the same object where none do."""
+    """Return the nearest non-decreasing times (n,) (s); the same object if unchanged."""
     if all((time[s.start + 1 : s.stop + 1] >= time[s.start : s.stop]).all() for s in _steps(time)):
         return time
     newest = np.maximum.accumulate(time)
     oldest = np.minimum.accumulate(time[::-1])[::-1]
-    # Where all before is earlier than all from here on, nothing is pooled across.
+    # No pooling across a point where all earlier times are below all later ones.
     joined = newest[:-1] > oldest[1:]
     del newest, oldest
     falling = np.append(joined, False)
     falling[1:] |= joined
     where = np.flatnonzero(falling)
     out = time.copy()
-    # All stretches that fall, one after another: none is pooled with the next.
+    # All decreasing stretches, concatenated: none is pooled with the next.
     out[where] = _pooled(time[where])
     return out
 
@@ -56,5 +56,5 @@ def _pooled(time: F64) -> F64:
         count = np.asarray(np.bincount(group, count), np.float64)
         mean = sums / count
     left = np.repeat(mean, count.astype(np.int64)) + time[0]
-    # Half-way between the newest before and the oldest after: rises too, and is never far.
+    # Midpoint of the running maximum and the reverse running minimum: non-decreasing too.
     return np.asarray((np.maximum.accumulate(left) + np.minimum.accumulate(left[::-1])[::-1]) / 2)

@@ -1,18 +1,18 @@
-"""Readings of many clocks smoothed at once.
+"""Simultaneous smoothing of the readings of many clocks.
 
-Between readings a clock's offset and slope follow
+Between readings, offset and slope of a clock follow
 
     offset' = slope,  slope' = white noise of density q = var / spacing^3 / steadiness^4
 
-Each series passes a Kalman filter and the backward pass of Rauch, Tung and Striebel; between two
+Each series passes a Kalman filter and the backward pass of Rauch, Tung and Striebel. Between two
 readings the mean of this model is the cubic through values and slopes, beyond them a line. The
-steadiness is the one of greatest likelihood, where a straight line has the odds on its side.
-Errors follow one of several laws (sources/xdf/error_laws.py), and what is fitted under each counts as much
-as its likelihood: a wild reading is outvoted, and calm ones count the more, the more of them lie
-close together.
+steadiness is that of greatest likelihood, with a prior in favour of a straight line. Errors follow
+one of several distributions (`error_laws`), and the curves fitted under each are averaged by
+likelihood: outliers lose weight, and accurate readings gain weight the closer they lie together.
 
-Series and laws go side by side, reading by reading, so that a step costs about as much for many
-as for one. Shorter series are padded with readings that weigh nothing; no series changes another.
+All series and distributions are processed together, reading by reading, so that a step costs
+about as much for many as for one. Shorter series are padded with readings of no weight; no series
+affects another.
 
 Cost: about 12 ms and 2 us a reading for all, 10 us a reading for each. State: none.
 
@@ -34,27 +34,29 @@ from operators.types import F64
 from sources.xdf.error_laws import Law, Peaked, Student
 
 STEADINESS = (math.inf, 256.0, 128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
-"""How many readings the slope holds for; the first is a straight line."""
-ODDS, TAILS = 4.0, 0.5
-"""Nats by which wander, and a law but the first, must explain the readings better."""
+"""Candidates: number of readings over which the slope holds; the first is a straight line."""
+WANDER_NATS, LAW_NATS = 4.0, 0.5
+"""Required gain of log likelihood: of wander; of any distribution but the first."""
 LAWS: tuple[Law, ...] = (Student(100.0), Student(4.0), Peaked())
 ROUNDS = 6
 SD_SLOPE = 300e-6
+"""Prior standard deviation of the slope (s/s)."""
 MIN_S = 1e-9
 LAST_DIGIT = 2.0**-52
+"""Relative resolution of float64."""
 MIN_COUNT, UNKNOWN_S = 5, 1e-3
-"""Fewer readings do not show their own error: it is taken to be this."""
+"""Fewest readings for an estimate of their error; the assumed error of fewer (s)."""
 LOOSE = 1e6
-"""Variance of a reset, over that of the readings."""
+"""Variance of the offset at a reset, over that of the readings."""
 SIGMA = 1.4826
-"""Of a normal distribution, in median absolute deviations."""
+"""Standard deviation of a normal distribution, in median absolute deviations."""
 T = TypeVar("T")
 
 
 class Ask(NamedTuple):
-    """Readings that have no resets: source time, offset (s), and how many stamps each is of.
+    """Readings to be smoothed: source time, offset (s), and the number of stamps of each.
 
-    At those of the indices `free` the offset is new.
+    At the indices `free` the offset restarts.
     """
 
     at: F64
@@ -65,7 +67,7 @@ class Ask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffsetCurve:
-    """An offset over source time: nodes and what lies between them.
+    """An offset over source time: nodes, and cubics between them.
 
     Attributes
     ----------
@@ -74,7 +76,7 @@ class OffsetCurve:
     line : float64 (2, m)
         Offset (s) and slope (s/s) there.
     covariance : float64 (3, m)
-        Variance of the offset, of both together, of the slope.
+        Variance of the offset, covariance of both, variance of the slope.
     wander : float
         Density of the slope's noise (1/s).
     """
@@ -91,7 +93,8 @@ class OffsetCurve:
             return np.asarray(offset[0] + slope[0] * (source - self.at[0]))
         width = np.diff(self.at)
         a, b, rise = slope[:-1] * width, slope[1:] * width, np.diff(offset)
-        # Before the first node and behind the last a line, between two a cubic.
+        # A line before the first node and after the last, a cubic between two:
+        # c0 + c1 x + c2 x^2 + c3 x^3 with x = (source - first) / width.
         spans = np.zeros((6, len(self.at) + 1))
         spans[:, 1:-1] = self.at[:-1], width, offset[:-1], a, 3 * rise - 2 * a - b, a + b - 2 * rise
         spans[:4, 0] = self.at[0], 1.0, offset[0], slope[0]
@@ -111,7 +114,7 @@ class OffsetCurve:
 
 
 def _each(edges: F64, table: F64, at: F64) -> F64:
-    """Return the columns (k, n) of a table for each time: of the stretch that it is in."""
+    """Return the columns (k, n) of a table, one for the interval of each time."""
     if len(at) > len(edges) and (at[1:] >= at[:-1]).all():
         first = np.searchsorted(at, edges, "left")
         return np.repeat(table, np.diff(first, prepend=0, append=len(at)), axis=1)
@@ -119,39 +122,39 @@ def _each(edges: F64, table: F64, at: F64) -> F64:
 
 
 Work: TypeAlias = Generator[list[Ask], list[OffsetCurve], T]
-"""What asks for readings to be smoothed, and goes on with the courses."""
+"""A generator that yields readings to be smoothed, and receives their curves."""
 
 
 def alone(work: Work[T]) -> T:
-    """Do a work that asks for courses."""
+    """Run one generator to its end."""
     (done,) = together([work])
     return done
 
 
 def together(works: Sequence[Work[T]]) -> list[T]:
-    """Do works side by side: all that they ask for at a time is smoothed at once."""
+    """Run generators together: their requests of one round are smoothed at once."""
     done: dict[int, T] = {}
     asked: dict[int, list[Ask]] = {}
 
-    def go_on(k: int, go: Callable[[], list[Ask]]) -> None:
+    def advance(k: int, resume: Callable[[], list[Ask]]) -> None:
         try:
-            asked[k] = go()
+            asked[k] = resume()
         except StopIteration as end:
             done[k] = end.value
 
     for k, work in enumerate(works):
-        go_on(k, lambda work=work: next(work))  # type: ignore[misc]
+        advance(k, lambda work=work: next(work))  # type: ignore[misc]
     while asked:
         now, asked = asked, {}
         found = iter(follow_all([ask for asks in now.values() for ask in asks]))
         for k, asks in now.items():
             mine = [next(found) for _ in asks]
-            go_on(k, lambda k=k, mine=mine: works[k].send(mine))  # type: ignore[misc]
+            advance(k, lambda k=k, mine=mine: works[k].send(mine))  # type: ignore[misc]
     return [done[k] for k in range(len(works))]
 
 
 def follow(at: F64, offset: F64, count: F64 | None = None, free: Sequence[int] = ()) -> OffsetCurve:
-    """Smooth readings, as `Ask` has them."""
+    """Smooth one series of readings; parameters as of `Ask`."""
     count = np.ones(len(at)) if count is None else count
     return follow_all([Ask(at, offset, count, free)])[0]
 
@@ -162,12 +165,10 @@ def follow_all(asks: Sequence[Ask]) -> list[OffsetCurve]:
         return []
     batch = _Batch([_sorted(ask) for ask in asks])
     out = []
-    for r, course in enumerate(batch.courses()):
+    for r, curve in enumerate(batch.curves()):
         at = batch.asks[r].at
-        new = np.append(np.diff(at) > 0, True)  # of readings at one time the last knows them all
-        out.append(
-            OffsetCurve(at[new], course.line[:, new], course.covariance[:, new], course.wander)
-        )
+        new = np.append(np.diff(at) > 0, True)  # of simultaneous readings the last includes all
+        out.append(OffsetCurve(at[new], curve.line[:, new], curve.covariance[:, new], curve.wander))
     return out
 
 
@@ -177,7 +178,7 @@ def _sorted(ask: Ask) -> Ask:
 
 
 def rough_of(at: F64, offset: F64) -> float:
-    """Return the readings' common error (s), whatever else they hold."""
+    """Return the noise of single readings (s), by their second differences."""
     if len(at) < MIN_COUNT:
         return UNKNOWN_S
     bend = offset[2:] - 2 * offset[1:-1] + offset[:-2]
@@ -185,7 +186,7 @@ def rough_of(at: F64, offset: F64) -> float:
 
 
 class _Passed(NamedTuple):
-    """What a forward pass gave: predicted and updated states (n, 5, w), and scores (w,)."""
+    """Result of a forward pass: predicted and updated states (n, 5, w), scores (w,)."""
 
     predicted: F64
     updated: F64
@@ -194,7 +195,7 @@ class _Passed(NamedTuple):
 
 
 class _Batch:
-    """Series side by side: a column (n, r) each, its readings from the first row on."""
+    """Series in columns (n, r), the readings of each from the first row on."""
 
     def __init__(self, asks: Sequence[Ask]) -> None:
         self.asks = asks
@@ -222,14 +223,14 @@ class _Batch:
         usual = 3 * rough + 2 * np.array(middle)
         self.first_weight = 1 / (1 + np.minimum(apart / usual, 30.0) ** 4)
 
-    def courses(self) -> list[OffsetCurve]:
-        """Return the mean of each series' courses under all laws."""
+    def curves(self) -> list[OffsetCurve]:
+        """Return the mean curve of each series over all distributions."""
         laws = len(LAWS)
-        of = np.tile(np.arange(len(self.asks)), laws)  # series of each column, law after law
+        of = np.tile(np.arange(len(self.asks)), laws)  # series of each column
         weight = self.first_weight
         density = np.zeros(len(self.asks))
         for k in range(ROUNDS):
-            # All laws begin alike.
+            # All distributions begin with the same weights.
             own = of if k else np.arange(len(self.asks))
             noise = np.where(self.known[:, own], 1 / (weight * self.count[:, own]), np.inf)
             if k % 2 == 0:
@@ -255,24 +256,24 @@ class _Batch:
         return [self._mean(r, score, line, covariance, wander) for r in range(len(self.asks))]
 
     def _scores(self, off: Sequence[F64], var: F64) -> F64:
-        """Return how likely each series is under each law (laws, r)."""
+        """Return the log likelihood of each series under each distribution (laws, r)."""
         logs = [
             np.add.reduce(np.where(self.known, law.log(x), 0.0), 0)
             for law, x in zip(LAWS, off, strict=True)
         ]
         score = np.array(logs) - 0.5 * self.size * np.log(var).reshape(len(LAWS), -1)
-        score[1:] -= TAILS
+        score[1:] -= LAW_NATS
         score[1:, self.few] = -np.inf
         return score
 
     def _mean(self, r: int, score: F64, line: F64, covariance: F64, wander: F64) -> OffsetCurve:
-        """Return the mean of a series' courses, and its covariance."""
+        """Return the mean of the curves of a series, and its covariance."""
         m, series = len(self.asks[r].at), len(self.asks)
         mine = [law * series + r for law in range(len(LAWS)) if np.isfinite(score[law, r])]
         own = score[np.isfinite(score[:, r]), r]
         share = np.exp(own - own.max())
         share /= share.sum()
-        # Weights that follow the errors know less than they seem to.
+        # Weights that follow the errors overstate the information: correction `less`.
         less = np.array([LAWS[k // series].less for k in mine])
         lines = np.moveaxis(line[:, :m, mine], 2, 0)
         first = lines[0]
@@ -281,23 +282,26 @@ class _Batch:
         offset, slope = np.moveaxis(lines - mean, 1, 0)
         apart = np.stack((offset * offset, offset * slope, slope * slope), 1)
         spread = np.moveaxis(covariance[:, :m, mine] * less, 2, 0)
-        return OffsetCurve(self.asks[r].at, first + mean, np.tensordot(share, spread + apart, 1),
-                      float(share @ (wander[mine] * less)))  # fmt: skip
+        # Covariance of a mixture: sum share * (covariance + deviation from the mean, squared).
+        mixed = np.tensordot(share, spread + apart, 1)
+        return OffsetCurve(
+            self.asks[r].at, first + mean, mixed, float(share @ (wander[mine] * less))
+        )
 
     def _density(self, own: NDArray[Any], noise: F64) -> F64:
-        """Return the density of the slope's noise that explains each column best."""
+        """Return the slope noise density of greatest likelihood for each column."""
         steadiness = np.array(STEADINESS)
         each = self.spacing[own, None] ** -3 * steadiness**-4
         score = self._forward(own, noise, each, keep=False).score
-        score[:, np.isfinite(steadiness)] -= ODDS
-        # Of equal scores the steadiest.
+        score[:, np.isfinite(steadiness)] -= WANDER_NATS
+        # argmax takes the first, steadiest one of equal scores.
         best = each[np.arange(len(own)), np.argmax(score, axis=1)]
         return np.where(self.few[own], 0.0, best)
 
     def _forward(
         self, own: NDArray[Any], noise: F64, density: F64, *, keep: bool = True
     ) -> _Passed:
-        """Filter columns (w,) under densities (w, d); variances in units of the readings' own."""
+        """Filter columns (w,) under densities (w, d); variances over that of readings."""
         n, w, d = len(noise), len(own), density.shape[1]
         step, offset, loose = (x[:, own, None] for x in (self.step, self.offset, self.loose))
         noise = noise[:, :, None]
@@ -335,7 +339,7 @@ class _Batch:
         return _Passed(state[0, ..., 0], state[1, ..., 0], var[:, 0], score)
 
     def _backward(self, own: NDArray[Any], passed: _Passed, density: F64) -> tuple[F64, F64]:
-        """Smooth what was filtered: line (2, n, w) and covariance (3, n, w)."""
+        """Smooth the filtered states: line (2, n, w) and covariance (3, n, w)."""
         n, w = len(passed.updated), len(own)
         out = np.empty((n, 5, w))
         th, g, p00, p01, p11 = out[-1] = passed.updated[-1]
@@ -344,7 +348,7 @@ class _Batch:
             dt = step[i + 1]
             a0, a1, b00, b01, b11 = passed.predicted[i + 1]
             f0, f1, q00, q01, q11 = passed.updated[i]
-            # Of readings without noise no more than the last digit is left of the difference.
+            # Readings without noise leave only rounding error in the difference.
             det = np.maximum(b00 * b11 - b01 * b01, LAST_DIGIT * b00 * b11)
             # C = P F' B^-1
             c00, c01, c10, c11 = q00 + dt * q01, q01, q01 + dt * q11, q11
@@ -358,7 +362,7 @@ class _Batch:
             p00, p01 = q00 + h00 * c00 + h01 * c01, q01 + h00 * c10 + h01 * c11
             p11 = q11 + h10 * c10 + h11 * c11
             if not self.full[i + 1]:
-                # Padding knows nothing that the last reading does not.
+                # Padding adds nothing to the last reading.
                 past = self.known[i + 1, own]
                 th, g = np.where(past, th, f0), np.where(past, g, f1)
                 p00, p01 = np.where(past, p00, q00), np.where(past, p01, q01)
@@ -369,13 +373,13 @@ class _Batch:
 
 
 def _scaled(covariance: F64, var: F64) -> F64:
-    """Return covariances (3, n, w) in s, from those in units of the readings' own variance."""
+    """Return covariances (3, n, w) in s^2, from those in units of the reading variance."""
     least = np.array([MIN_S**2, -np.inf, 0.0])[:, None, None]
     return np.asarray(np.maximum(covariance * var, least))
 
 
 def _near(offset: F64) -> F64:
-    """Return medians of five neighbours, of fewer readings themselves."""
+    """Return the medians of five neighbours; few readings are returned unchanged."""
     if len(offset) < MIN_COUNT:
         return offset
     padded = np.pad(offset, 2, "reflect")

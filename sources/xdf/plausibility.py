@@ -1,14 +1,14 @@
-"""Which stamps and clock readings of an XDF stream can be believed, each stream by itself.
+"""Plausibility of the stamps and clock readings of an XDF stream, each stream by itself.
 
-A recorder asks each clock every few seconds and writes the answers between the samples. A sample
-between two readings of the file was stamped between them: `BEHIND_S` earlier at most, which is
-the longest that Lab Streaming Layer buffers, and `AHEAD_S` later. Before the first reading and
-after the last, and where a file does not hold them among the samples, readings hold for ten times
-their span, `REACH_S` at least. A stream without readings is on the recorder's clock: its samples
-lie within the readings of the others, or with most streams where nobody has any.
+A recorder reads each clock every few seconds and writes the readings between the samples. A sample
+between two readings was stamped between them: at most `BEHIND_S` earlier, the longest buffer of
+Lab Streaming Layer, and at most `AHEAD_S` later. Before the first reading and after the last, and
+if a file does not interleave them with samples, readings are valid for ten times their span, at
+least `REACH_S`. A stream without readings is on the recorder's clock: its samples lie within the
+readings of the others or, if there are none, with those of most streams.
 
-Samples of one stream are in the order in which they were taken. A host time that runs against
-this order by more than `ORDER_S` is wrong, on its own or with those after it.
+Samples of one stream are in the order of measurement. A host time against this order by more than
+`ORDER_S` is wrong, alone or with the following ones.
 
 Cost: about 0.05 us a sample. State: none.
 """
@@ -26,22 +26,22 @@ from sources.recordings.spool import pieces
 
 BEHIND_S, AHEAD_S = 400.0, 60.0
 REACH_S, SPANS = 600.0, 10.0
-"""Readings hold so long, and for so many times their span (s)."""
+"""Validity of readings: at least (s); multiple of their span."""
 ORDER_S = 1.0
 ALONE_S, ALONE_SKEW, MAX_APART_S = 1.0, 1e-3, 3600.0
-"""An offset further than this from both neighbours is of a reading alone."""
+"""Tolerated difference to a neighbour (s), and its growth with distance (s/s; up to s)."""
 MIN_COUNT, AMONG = 3, 0.5
 SIDE = 15
 DAY_S, ZONE_S = 86_400.0, 1800.0
 
 
 def is_stamp(stamps: F64) -> Bool:
-    """Return which stamps are believable numbers."""
+    """Return the mask of stamps that are finite and within the range of times."""
     return np.asarray(np.abs(stamps) <= MAX_STAMP_S, bool)  # False for NaN
 
 
 def sound(at: F64, offset: F64) -> Bool:
-    """Return which readings agree with a reading beside them.
+    """Return the mask of readings that agree with a neighbour.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def sound(at: F64, offset: F64) -> Bool:
 
 
 def _alone(at: F64, offset: F64) -> Bool:
-    """Return which readings agree with neither neighbour."""
+    """Return the mask of readings that agree with neither neighbour."""
     apart = np.abs(np.diff(at))
     unlike = np.abs(np.diff(offset)) > ALONE_S + ALONE_SKEW * np.minimum(apart, MAX_APART_S)
     if len(at) == 2:
         return np.asarray(np.append(False, unlike), bool)
     lone: Bool = np.append(True, unlike) & np.append(unlike, True)
-    # A host time that comes back at once, or that lies far out at an end.
+    # A host time that returns at once, or an outlier at an end.
     host = at + offset
     step = np.diff(host)
     spike = (np.abs(step[:-1]) > AHEAD_S) & (np.abs(host[2:] - host[:-2]) < np.abs(step[:-1]) / 2)
@@ -79,16 +79,16 @@ def _alone(at: F64, offset: F64) -> Bool:
 
 
 def near(ts: F64, at: F64, before: I64) -> Bool:
-    """Return which raw stamps lie near the readings of their own clock.
+    """Return the mask of raw stamps near the readings of their clock.
 
     Parameters
     ----------
     ts : float64 (n,)
         In the order of the file (s).
     at : float64 (m,)
-        Source time of the believed readings, in the order of the file (s).
+        Source time of the plausible readings, in the order of the file (s).
     before : int64 (m,)
-        Samples that precede each of them in the file.
+        Number of samples before each of them in the file.
     """
     reach = max(REACH_S, SPANS * float(np.ptp(at)))
     n, m = len(ts), len(at)
@@ -106,7 +106,7 @@ def near(ts: F64, at: F64, before: I64) -> Bool:
 
 
 def distance(ts: F64, at: F64) -> float:
-    """Return how far stamps are from the nearest of some moments, in the median (s)."""
+    """Return the median distance of stamps from the nearest of several times (s)."""
     at = np.sort(at)
     i = np.searchsorted(at, ts)
     left, right = at[np.maximum(i - 1, 0)], at[np.minimum(i, len(at) - 1)]
@@ -114,13 +114,13 @@ def distance(ts: F64, at: F64) -> float:
 
 
 def in_order(host: F64) -> Bool:
-    """Return which host times (n,) run with the order of their samples, to `ORDER_S`."""
+    """Return the mask of host times (n,) in the order of their samples, within `ORDER_S`."""
     good = np.ones(len(host), bool)
     if not _falls(host):
         return good
     wide = len(host) > 2 * SIDE
     if wide:
-        # A few wrong ones between good ones: out of both the medians before and after.
+        # Few outliers between good times: outside of both medians, before and after.
         for s in pieces(len(host), 1 << 16):
             first = max(s.start - SIDE, 0)
             part = np.pad(host[first : s.stop + SIDE], SIDE, "edge")
@@ -152,12 +152,12 @@ def _falls(host: F64) -> bool:
 
 
 def majority(spans: Sequence[tuple[float, float, int]]) -> list[bool]:
-    """Return which streams lie on the time axis of most of them.
+    """Return the mask of streams on the time axis of most of them.
 
     Parameters
     ----------
     spans : sequence of (first, last, samples)
-        Of each stream without readings, where no stream has any.
+        Of each stream, if no stream has readings.
     """
     best: tuple[int, int, list[bool]] = (0, 0, [])
     for first, last, _ in spans:
@@ -169,7 +169,7 @@ def majority(spans: Sequence[tuple[float, float, int]]) -> list[bool]:
 
 
 def cause(apart_s: float) -> str:
-    """Return the likely cause of stamps so far from where they should be."""
+    """Return the likely cause of stamps at this distance from plausible ones."""
     if apart_s >= 1e11:
         return "milliseconds for seconds?"
     if apart_s >= 1e8:
@@ -181,7 +181,7 @@ def cause(apart_s: float) -> str:
 
 
 def seconds(apart_s: float) -> str:
-    """Return a time as it stands in a sentence."""
+    """Return a duration as text."""
     if apart_s < 1e6:
         return f"{apart_s:,.0f} s"
     digits, power = f"{apart_s:.3e}".split("e")

@@ -1,4 +1,4 @@
-"""The clock of an XDF stream: host time of its stamps, a part between resets after the other.
+"""The clock of an XDF stream: host time of its stamps, by the parts between clock resets.
 
 Cost: 0.2 us a stamp. State: none.
 """
@@ -12,31 +12,31 @@ import numpy as np
 
 from operators.types import F64, I64
 from sources.recordings.spool import pieces
-from sources.xdf.clock_offsets import coursing
+from sources.xdf.clock_offsets import fit_work
 from sources.xdf.dejitter import Readings
 from sources.xdf.offset_smoother import OffsetCurve, Work
 from sources.xdf.plausibility import SPANS
 
 SLACK_S = 60.0
-"""Samples come so long before a clock's first reading or after its last."""
-BACK = 2.0
-"""How much odder, than a gap that is longer than usual, one is that runs back."""
+"""Longest time of samples before the first clock reading, or after the last (s)."""
+BACKWARD_WEIGHT = 2.0
+"""Additional weight of a backward step, over that of an unusual gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamClock:
-    """A stream's clock: the parts between its resets.
+    """The clock of a stream, in parts between its resets.
 
     Attributes
     ----------
-    parts : list of Course
-        One at least.
+    parts : list of OffsetCurve
+        At least one.
     host : list of (float, float)
-        Host time (s) of each part's first and last reading.
+        Host time (s) of the first and last reading of each part.
     at, offset : float64 (m,)
         The readings (s).
     edges : list of int
-        Where the parts begin among them, and their number.
+        First reading of each part, and the number of readings.
     """
 
     parts: list[OffsetCurve]
@@ -47,17 +47,17 @@ class StreamClock:
 
     @staticmethod
     def reading(at: F64, offset: F64) -> Work[StreamClock]:
-        """Follow a clock through all its readings, in their order."""
-        parts, edges = yield from coursing(at, offset)
+        """Fit a clock to all its readings, in their order."""
+        parts, edges = yield from fit_work(at, offset)
         known = [(at + offset)[a:b] for a, b in pairwise(edges.tolist())]
         host = [(float(h.min()), float(h.max())) for h in known]
         return StreamClock(parts, host, at, offset, edges.tolist())
 
     def _part_of(self, stamps: F64) -> I64:
-        """Return for each stamp, in the order of the file, the part of the clock it is from.
+        """Return the part of the clock for each stamp, in the order of the file.
 
-        A part ends where the stamps jump as the offset does, among the places that agree with
-        when readings were taken.
+        A part ends where the stamps jump by the step of the offset, among the places consistent
+        with the times of the readings.
         """
         part = np.zeros(len(stamps), np.int64)
         if len(stamps) < 2:
@@ -88,11 +88,11 @@ class StreamClock:
         return part
 
     def host_time(self, stamps: F64) -> tuple[F64, Readings]:
-        """Return stamps, in the order of the file, as host time (s), and how sure that is."""
+        """Return the host time (s) of stamps, in the order of the file, and its errors."""
         part = self._part_of(stamps) if len(self.parts) > 1 else None
         host, sd = stamps.copy(), np.zeros(len(stamps), np.float32)
         at, left = [], []
-        for k, (course, (first, last)) in enumerate(
+        for k, (curve, (first, last)) in enumerate(
             zip(self.parts, pairwise(self.edges), strict=True)
         ):
             asked = self.at[first:last]
@@ -100,15 +100,15 @@ class StreamClock:
             far = SPANS * (high - low)
             for s in pieces(len(stamps)):
                 mine = slice(None) if part is None else part[s] == k
-                # A slope is not drawn out over more than ten times the readings' span.
+                # Extrapolation is limited to ten times the span of the readings.
                 own = stamps[s][mine]
-                host[s][mine] += course(np.clip(own, low - far, high + far))
-                sd[s][mine] = course.sd(own)
-            at.append(asked + course(asked))
-            left.append(self.offset[first:last] - course(asked))
+                host[s][mine] += curve(np.clip(own, low - far, high + far))
+                sd[s][mine] = curve.sd(own)
+            at.append(asked + curve(asked))
+            left.append(self.offset[first:last] - curve(asked))
         return host, Readings(sd, np.concatenate(at), np.concatenate(left))
 
 
 def _odd(gap: F64, usual: float) -> F64:
-    """Return how odd a gap between samples is (s), three times as odd where time runs back."""
-    return np.asarray(np.abs(gap - usual) + BACK * np.maximum(-gap, 0.0))
+    """Return |gap - usual| + 2 max(-gap, 0) (s): a backward step weighs three times."""
+    return np.asarray(np.abs(gap - usual) + BACKWARD_WEIGHT * np.maximum(-gap, 0.0))

@@ -1,8 +1,7 @@
-"""The streams of an XDF file as columns in a spool, stamps and numbers as they were written.
+"""The streams of an XDF file as columns in a spool, with stamps and numbers as written.
 
-Chunks are joined before they are read: samples with stamps as one structured array, samples
-whose stamps were left out (`stamp + k / nominal rate`, as the format has it) as another. Texts
-are read one by one.
+Chunks are joined before decoding: samples with stamps as one structured array, samples without
+(deduced as `stamp + k / nominal rate`, by the format) as another. Texts are decoded one by one.
 
 Cost: about 0.1 us a number, 10 us a chunk. State: 256 KiB a stream, 64 MiB of all, and 24 bytes a
 reading; the columns are on disk.
@@ -20,30 +19,37 @@ from operators.types import F64, I64
 from sources.recordings.spool import Array, Spool, SpoolColumn, Texts
 from sources.xdf.chunks import Header, Offset, Samples, Span, chunks, number_at, runs
 
-FORMS = {"double64": "<f8", "float32": "<f4", "int64": "<i8", "int32": "<i4", "int16": "<i2",
-         "int8": "<i1"}  # fmt: skip
+FORMS = {
+    "double64": "<f8",
+    "float32": "<f4",
+    "int64": "<i8",
+    "int32": "<i4",
+    "int16": "<i2",
+    "int8": "<i1",
+}
 EXACT = 1 << 53
-"""Integers beyond this are rounded in float64."""
+"""Largest integer that float64 holds exactly."""
 _FLUSH, _MAX_WAITING = 1 << 18, 1 << 26
-_EACH = 256
+_PROGRESS_EVERY = 256
+"""Chunks between two progress reports."""
 
 
 class StreamColumns:
-    """One stream: its header, columns, and the readings of its clock.
+    """One stream: header, columns, and clock readings.
 
     Attributes
     ----------
     header : Header
-    ts : Column
+    ts : SpoolColumn
         Raw stamps (s).
-    values : Column or Texts
+    values : SpoolColumn or Texts
         Rows of `header.channels`.
     at, offset : array of float
-        Source time and host - source (s) of each reading of its clock.
+        Source time and host - source (s) of each clock reading.
     before : array of int
-        Samples that precede each reading in the file.
+        Number of samples before each reading in the file.
     wide : int64 (channels,)
-        Integers of each channel that float64 cannot hold.
+        Number of integers of each channel that float64 rounds.
     """
 
     def __init__(self, header: Header, spool: Spool) -> None:
@@ -70,18 +76,18 @@ class StreamColumns:
 
     @property
     def readings(self) -> tuple[F64, F64, I64]:
-        """Source time, offset, samples before, of each reading, in the order of the file."""
+        """Source time, offset and preceding samples of each reading, in the order of the file."""
         return np.array(self.at), np.array(self.offset), np.array(self.before, np.int64)
 
     def reading(self, found: Offset) -> None:
-        """Take in a reading of the clock."""
+        """Add a clock reading."""
         at, offset = np.frombuffer(found.body, "<f8").tolist()
         self.at.append(at)
         self.offset.append(offset)
         self.before.append(self.count)
 
     def take(self, found: Samples) -> None:
-        """Take in the samples of a chunk."""
+        """Add the samples of a chunk."""
         body, at, count = found.body, found.at, found.samples
         self.count += count
         if not self.header.size:
@@ -92,12 +98,12 @@ class StreamColumns:
             self._runs(body, at, count)
 
     def _runs(self, body: bytes, at: int, count: int) -> None:
-        """Take in samples some of which have no stamp."""
+        """Add samples, some of which have no stamp."""
         width = self._bare.itemsize
         for first, last, flagged in runs(body, at, count, width):
             n = last - first
             if flagged and n == 1:
-                # The last byte of its stamp stands where a bare sample has its flag.
+                # The last byte of the stamp takes the position of the flag of a bare sample.
                 stamp = float(np.frombuffer(body, "<f8", 1, at + 1)[0])
                 self._wait(body[at + 8 : at + 8 + width], 1, bare=True, stamp=stamp)
             else:
@@ -117,7 +123,7 @@ class StreamColumns:
             self.flush()
 
     def flush(self) -> None:
-        """Write the samples that wait."""
+        """Write the pending samples."""
         if not self._n:
             return
         kind = self._bare if self._is_bare else self._stamped
@@ -127,7 +133,7 @@ class StreamColumns:
         self._write(ts, rows["v"])
 
     def _deduced(self) -> F64:
-        """Return the stamps of bare samples: those left out follow at the nominal rate."""
+        """Return the stamps of bare samples: last stamp + k / nominal rate."""
         places = [-1, *(i for i, _ in self._anchors)]
         stamps = np.array([self._last, *(t for _, t in self._anchors)])
         which = np.zeros(self._n, np.int64)
@@ -164,16 +170,16 @@ class StreamColumns:
 def decode(
     file: BinaryIO, size: int, spool: Spool, shown: Callable[[int, int], None]
 ) -> tuple[list[StreamColumns], list[Span]]:
-    """Read a file's streams into a spool.
+    """Decode the streams of a file into a spool.
 
     Parameters
     ----------
     file : binary file
     size : int
-        Of the file (bytes).
+        Size of the file (bytes).
     spool : Spool
     shown : callable
-        Called now and then with the bytes read and the samples found so far.
+        Called regularly with the bytes read and the samples found so far.
 
     Returns
     -------
@@ -199,7 +205,7 @@ def decode(
             streams[found.number] = StreamColumns(found, spool)
         else:
             damaged.append(found)
-        if k % _EACH == 0:
+        if k % _PROGRESS_EVERY == 0:
             shown(file.tell(), samples)
     for stream in streams.values():
         stream.flush()

@@ -1,12 +1,12 @@
 """Streams of an XDF file on the recorder's clock.
 
-A stream's stamps become host time by the readings of its clock (`two_way`), a part of the clock
-after the other; those of a stream with a nominal rate are then freed from jitter (`even`). Stamps
-that cannot be believed (`belief`) are left out, with their reason. Host times rise in the order
-of the file: where jitter is still in them, they are moved to the nearest that do (`monotone`).
+The stamps of a stream are converted to host time by its clock readings (`clock_offsets`), one
+part of the clock after the other. Streams with a nominal rate are then freed from jitter
+(`dejitter`). Implausible stamps (`plausibility`) are rejected with their reason. Host times rise
+in the order of the file: remaining jitter is removed by the nearest rising times (`monotone`).
 
-Cost: about 1 us a sample. State: 30 bytes a sample of the stream under way, or of
-several with up to 262,144 samples together, and pieces of them.
+Cost: about 1 us a sample. State: 30 bytes a sample of the current stream, or of several
+with up to 262,144 samples together, and pieces of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from operators.limits import MAX_NAME_LENGTH
 from operators.types import F64, I64, Bool, Reason
 from sources.recordings import remarks
 from sources.recordings.spool import Spool, SpoolColumn, Texts, pieces
-from sources.xdf import plausibility as belief
+from sources.xdf import plausibility
 from sources.xdf.chunks import Header
-from sources.xdf.dejitter import evening
+from sources.xdf.dejitter import dejitter_work
 from sources.xdf.monotone import rising
 from sources.xdf.offset_smoother import Work, together
 from sources.xdf.plausibility import cause, is_stamp, seconds
@@ -35,26 +35,26 @@ READINGS = "clock_offset"
 MOVED_S = 1e-6
 _PIECE = 1 << 16
 _TOGETHER = 1 << 18
-"""Samples of streams whose clocks are followed at once."""
+"""Maximum samples of streams that are processed together."""
 
 
 @dataclass(frozen=True, slots=True)
 class XdfStream:
-    """One stream, or the readings of its clock.
+    """One stream, or its clock readings.
 
     Attributes
     ----------
     source : str
     keys : tuple of str
-        A channel each.
-    ts, rx : Column
+        One for each channel.
+    ts, rx : SpoolColumn
         Raw stamps and host time (s), in the order of the file; host time rises.
-    values : Column or Texts
-        Rows of as many as there are keys.
+    values : SpoolColumn or Texts
+        Rows with one value for each key.
     stamped : bool
         `rx` was measured for each row.
     header : Header or None
-        Of the stream, None of readings.
+        Header of the stream, None for readings.
     """
 
     source: str
@@ -70,7 +70,7 @@ class XdfStream:
 
 
 class LeftOut(NamedTuple):
-    """Events of a stream that cannot be used, for one reason, stated in a sentence."""
+    """Rejected events of a stream for one reason, with a sentence about it."""
 
     source: str
     reason: Reason
@@ -81,29 +81,29 @@ class LeftOut(NamedTuple):
 
 @dataclass(slots=True)
 class Placed:
-    """Tracks, the events left out of them, and remarks for the user."""
+    """Streams on the recorder's clock, rejected events, and remarks for the user."""
 
     tracks: list[XdfStream] = field(default_factory=list)
     lost: list[LeftOut] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
-class _Judge:
-    """The time axis that the streams of one file are judged by.
+class _TimeAxis:
+    """The reference time axis of the streams of one file.
 
     Attributes
     ----------
     host : float64 (m,)
-        The recorder's clock at all believed readings (s).
+        Recorder's clock at all plausible readings (s).
     outside : set of int
-        Streams that lie on another time axis than most, where no stream has readings.
+        Streams on another time axis than most, if no stream has readings.
     """
 
     def __init__(self, streams: Sequence[StreamColumns]) -> None:
         hosts = []
         for stream in streams:
             at, offset, _ = stream.readings
-            good = belief.sound(at, offset)
+            good = plausibility.sound(at, offset)
             hosts.append((at + offset)[good])
         self.host = np.concatenate(hosts) if hosts else np.empty(0)
         self.outside: set[int] = set()
@@ -115,14 +115,14 @@ class _Judge:
         spans, numbers = [], []
         for k, stream in enumerate(streams):
             some = [stream.ts.read(s.start, s.stop) for s in pieces(len(stream.ts))]
-            quantiles = [np.quantile(x[is_stamp(x)], (0.05, 0.95)) for x in some
-                         if is_stamp(x).any()]  # fmt: skip
+            plausible = [x[is_stamp(x)] for x in some]
+            quantiles = [np.quantile(x, (0.05, 0.95)) for x in plausible if len(x)]
             if quantiles:
                 low, high = np.median(quantiles, axis=0).tolist()
                 low, high = min(low, quantiles[0][0]), max(high, quantiles[-1][1])
                 spans.append((float(low), float(high), len(stream.ts)))
                 numbers.append(k)
-        fits = belief.majority(spans)
+        fits = plausibility.majority(spans)
         self.outside = {k for k, fit in zip(numbers, fits, strict=True) if not fit}
         self.axis = np.array([x for s, fit in zip(spans, fits, strict=True) if fit for x in s[:2]])
 
@@ -134,17 +134,17 @@ def place(
 
     Parameters
     ----------
-    streams : sequence of Stream
-        As `decode` gives them; their columns are of `spool`.
+    streams : sequence of StreamColumns
+        Returned by `decode`; their columns are in `spool`.
     spool : Spool
     shown : callable
-        Called with the number of samples placed so far.
+        Called with the number of processed samples.
     """
-    out, judge, taken = Placed(), _Judge(streams), Counter[str]()
+    out, file_axis, taken = Placed(), _TimeAxis(streams), Counter[str]()
     names = [_unique(s.header.name, taken, f"stream_{s.header.number}") for s in streams]
     done = 0
     for group in _groups([len(stream.ts) for stream in streams]):
-        works = [_tracked(judge, k, streams[k], names[k], spool) for k in group]
+        works = [_tracked(file_axis, k, streams[k], names[k], spool) for k in group]
         for k, one in zip(group, together(works), strict=True):
             out.tracks += one.tracks
             out.lost += one.lost
@@ -155,7 +155,7 @@ def place(
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[range]:
-    """Yield streams in a row that together have no more than `_TOGETHER` samples, or are one."""
+    """Yield ranges of streams with at most `_TOGETHER` samples together, or of one stream."""
     first = total = 0
     for k, size in enumerate(sizes):
         if k > first and total + size > _TOGETHER:
@@ -166,10 +166,12 @@ def _groups(sizes: Sequence[int]) -> Iterator[range]:
         yield range(first, len(sizes))
 
 
-def _tracked(judge: _Judge, k: int, stream: StreamColumns, name: str, spool: Spool) -> Work[Placed]:
+def _tracked(
+    file_axis: _TimeAxis, k: int, stream: StreamColumns, name: str, spool: Spool
+) -> Work[Placed]:
     """Put one stream on the recorder's clock."""
     out, keys = Placed(), _keys(stream.header)
-    yield from _track(out, judge, k, stream, name, keys, spool)
+    yield from _track(out, file_axis, k, stream, name, keys, spool)
     for key, wide in zip(keys, stream.wide.tolist(), strict=True):
         if wide:
             out.remarks.append(remarks.wide(f"{name}:{key}", wide))
@@ -177,32 +179,40 @@ def _tracked(judge: _Judge, k: int, stream: StreamColumns, name: str, spool: Spo
 
 
 def _track(
-    out: Placed, judge: _Judge, k: int, stream: StreamColumns, name: str, keys: tuple[str, ...],
+    out: Placed,
+    file_axis: _TimeAxis,
+    k: int,
+    stream: StreamColumns,
+    name: str,
+    keys: tuple[str, ...],
     spool: Spool,
-) -> Work[None]:  # fmt: skip
-    """Add the track of a stream and that of its clock's readings."""
+) -> Work[None]:
+    """Add a stream and its clock readings."""
     header, raw = stream.header, stream.ts.read(0, len(stream.ts))
     at, offset, before = stream.readings
-    good_readings = belief.sound(at, offset)
+    good_readings = plausibility.sound(at, offset)
     good = is_stamp(raw)
     _leave_out(
         out, name, "stamp", np.flatnonzero(~good), len(keys), f"stamps of {name} are no times"
     )
     own = at[good_readings]
     if len(own):
-        fit = belief.near(raw, own, before[good_readings])
+        fit = plausibility.near(raw, own, before[good_readings])
         why = f"stamps of {name} lie {{}} from its clock's readings: {{}}"
         reference = own
-    elif len(judge.axis):
-        reference, reach = judge.axis, max(belief.REACH_S, belief.SPANS * float(np.ptp(judge.axis)))
+    elif len(file_axis.axis):
+        reference, reach = (
+            file_axis.axis,
+            max(plausibility.REACH_S, plausibility.SPANS * float(np.ptp(file_axis.axis))),
+        )
         fit = (raw >= reference.min() - reach) & (raw <= reference.max() + reach)
-        whose = "the recorder's clock" if len(judge.host) else "those of the other streams"
+        whose = "the recorder's clock" if len(file_axis.host) else "those of the other streams"
         why = f"stamps of {name} lie {{}} from {whose}, and its clock was never read: {{}}"
     else:
         fit, reference, why = good, raw[:0], ""
     bad = np.flatnonzero(good & ~fit)
     if len(bad):
-        apart = belief.distance(raw[bad], reference)
+        apart = plausibility.distance(raw[bad], reference)
         _leave_out(
             out, name, "wild_stamp", bad, len(keys), why.format(seconds(apart), cause(apart))
         )
@@ -213,7 +223,7 @@ def _track(
     if len(own) and len(ts):
         clock = yield from StreamClock.reading(own, offset[good_readings])
         rx, sure = clock.host_time(ts)
-    straight = belief.in_order(rx)
+    straight = plausibility.in_order(rx)
     if not straight.all():
         by = float((np.maximum.accumulate(rx) - rx).max())
         why = f"stamps of {name} run against the order of its samples by {seconds(by)}: {cause(by)}"
@@ -226,7 +236,7 @@ def _track(
     del ts, straight
     time = rx
     if header.rate_hz > 0 and not header.may_drop:
-        time = yield from evening(rx, header.rate_hz, sure)
+        time = yield from dejitter_work(rx, header.rate_hz, sure)
     del rx, sure
     values = _kept(stream.values, good, spool)
     track = XdfStream(
@@ -237,7 +247,7 @@ def _track(
 
 
 def _risen(out: Placed, name: str, time: F64) -> F64:
-    """Return host times that rise; say how far they were moved for it."""
+    """Return rising host times; add a remark on the largest correction."""
     risen = rising(time)
     if risen is not time:
         np.subtract(time, risen, out=time)
@@ -252,11 +262,11 @@ def _risen(out: Placed, name: str, time: F64) -> F64:
 
 
 def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spool: Spool) -> None:
-    """Add the readings of a clock as a track, in the order of host time."""
+    """Add the readings of a clock as a stream, in the order of host time."""
     bad = np.flatnonzero(~good)
     if len(bad):
         fine = good.any() and is_stamp(at[bad] + offset[bad]).all()
-        apart = belief.distance((at + offset)[bad], (at + offset)[good]) if fine else 0.0
+        apart = plausibility.distance((at + offset)[bad], (at + offset)[good]) if fine else 0.0
         by = f" by {seconds(apart)}" if apart else ""
         why = f"readings of the clock of {name} are apart from all others{by}"
         _leave_out(out, name, "wild_stamp" if fine else "stamp", bad, 1, why)
@@ -274,7 +284,7 @@ def _add_readings(out: Placed, name: str, at: F64, offset: F64, good: Bool, spoo
 def _leave_out(
     out: Placed, source: str, reason: Reason, samples: I64, width: int, why: str
 ) -> None:
-    """Note samples that cannot be used, with their reason; bounded numbers of events each."""
+    """Reject samples, in records of bounded size."""
     each = max(_PIECE // width, 1)
     for first in range(0, len(samples), each):
         part = samples[first : first + each]
@@ -288,7 +298,7 @@ def _column(spool: Spool, numbers: F64) -> SpoolColumn:
 
 
 def _kept(values: SpoolColumn | Texts, good: Bool, spool: Spool) -> SpoolColumn | Texts:
-    """Return the rows that are good, the column itself where all are."""
+    """Return the accepted rows; the column itself if all are accepted."""
     if good.all():
         return values
     if isinstance(values, Texts):
@@ -304,7 +314,7 @@ def _kept(values: SpoolColumn | Texts, good: Bool, spool: Spool) -> SpoolColumn 
 
 
 def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
-    """Return a name that can stand in a configuration and that nothing else has."""
+    """Return a unique name that is valid in a configuration."""
     name = name.strip().replace(":", "_")[: MAX_NAME_LENGTH - 8] or otherwise
     while taken[name]:
         taken[name] += 1
@@ -314,7 +324,7 @@ def _unique(name: str, taken: Counter[str], otherwise: str) -> str:
 
 
 def _keys(header: Header) -> tuple[str, ...]:
-    """Return a name for each channel: its label, else its number."""
+    """Return the name of each channel: its label, else its number."""
     labels = [*header.labels, *[""] * (header.channels - len(header.labels))]
     taken = Counter({READINGS: 1})
     return tuple(_unique(label, taken, f"ch{i + 1}") for i, label in enumerate(labels))

@@ -1,25 +1,24 @@
 """An XDF file (LabRecorder, Lab Streaming Layer) as rows of a recording.
 
-A stream is a source, each of its channels a channel. `ts` is the raw stamp. LabRecorder asks each
-stream's host for its clock every few seconds, to and fro, and writes the answers down: readings
-of host - source at a source time (`two_way`). They state more of a clock than any one-way arrival
-could, and the file has no arrivals: `rx` is the raw stamp plus the offset that the readings of the
-whole file give it; of a stream with a nominal rate the jitter of the stamps themselves is taken
-out too (`even`). These rows bear no evidence of their own (`stamped` is False). The readings do:
-each is a row of the channel `clock_offset` of its source, stamped, from which `drift` works out
-its report of the clock, where the configuration uses that channel; else its arrival is left
-away, and it moves nothing. A stream without readings keeps its stamps: its clock is taken to be
-the recorder's.
+A stream is a source, each of its channels a channel. `ts` is the raw stamp. LabRecorder measures
+the clock of each stream's host every few seconds, in both directions, and writes the readings:
+host - source at a source time (`clock_offsets`). They are more accurate than one-way arrivals,
+and the file has no arrivals. `rx` is therefore the raw stamp plus the offset by the readings of
+the whole file; for a stream with a nominal rate the jitter of the stamps is removed too
+(`dejitter`). These rows are no independent evidence (`stamped` is False). The readings are: each
+is a stamped row of the channel `clock_offset` of its source. `drift` estimates the clock from
+them if the configuration uses that channel; else their arrival is omitted, and they have no
+effect. A stream without readings keeps its stamps, as if on the recorder's clock.
 
-Rows come in the order of `rx`, those of a stream in the order of the file. `line` numbers samples
-in that order. The host axis is the recorder's clock; its epoch is that of the file, as a rule the
+Rows are in the order of `rx`, those of a stream in the order of the file. `line` numbers samples
+in that order. The host axis is the recorder's clock; its epoch is that of the file, usually the
 start of the machine.
 
-A file is decoded once a process, into columns on disk (`spool`), for all that ask for it.
+A file is decoded once in a process, into columns on disk (`spool`), for all readers.
 
-State: 30 bytes a sample of the longest stream while it is placed; then pages. Cost: 0.1 us a
-number and 1 us a sample to load, 0.2 us a number to read. Losses: damaged places (`archive`),
-stamps and numbers that are none, stamps that cannot be believed (`wild_stamp`).
+State: 30 bytes a sample of the longest stream during loading; then pages. Cost: 0.1 us a number
+and 1 us a sample to load, 0.2 us a number to read. Losses: damaged places (`archive`), invalid
+stamps and numbers, implausible stamps (`wild_stamp`).
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from operators.errors import SourceError
 from sources import shutdown as stop
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
@@ -50,10 +50,10 @@ MAX_BYTES = 1 << 30
 _PIECE = 65_536
 _HEAD = 8
 _MAX_KEPT = 16
-"""Files that stay decoded in a process."""
+"""Maximum number of decoded files kept in a process."""
 
 
-class LoadStoppedError(OSError):
+class LoadStoppedError(SourceError, OSError):
     """A stop was requested while a file was loaded."""
 
 
@@ -61,22 +61,22 @@ _kept: OrderedDict[tuple[object, ...], Recorded] = OrderedDict()
 
 
 def load(path: str, progress: bool = False) -> Recorded:
-    """Read a file, or return it as it was read before in this process.
+    """Load a file; a file loaded before in this process is returned again.
 
     Parameters
     ----------
     path : str
     progress : bool
-        Show on standard error how far it is.
+        Report the progress on standard error.
 
     Raises
     ------
     OSError
-        It cannot be opened, or the folder for temporary files is full.
+        The file cannot be opened, or the folder for temporary files is full.
     ValueError
-        It is too large.
+        The file is too large.
     LoadStoppedError
-        A stop was requested meanwhile.
+        A stop was requested during the load.
     """
     try:
         status = Path(path).stat()
@@ -105,16 +105,16 @@ def load(path: str, progress: bool = False) -> Recorded:
 
 def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
     spool = Spool()
-    # Placing takes about as long as decoding: each is half of the way.
-    way = Progress(2 * size, heading=f"{Path(path).name}: read") if progress else None
+    # Decoding and `place` take about equal time: each is half of the progress.
+    bar = Progress(2 * size, heading=f"{Path(path).name}: read") if progress else None
     read = samples = 0
 
     def shown(at: int, found: int) -> None:
         nonlocal read, samples
         if stop.requested():
             raise LoadStoppedError
-        if way:
-            way.show(at, found - samples, float("nan"))
+        if bar:
+            bar.show(at, found - samples, float("nan"))
         read, samples = at, found
 
     streams, damaged = decode(file, size, spool, shown)
@@ -126,12 +126,12 @@ def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
 
 
 def _unpacked(path: str, raw: Any) -> BinaryIO:
-    """Return a packed file's content, as far as it can be had.
+    """Return the content of a compressed file, as far as it is readable.
 
     Raises
     ------
     ValueError
-        It is no gzip archive, or too large.
+        The file is no gzip archive, or too large.
     """
     out = cast(BinaryIO, tempfile.TemporaryFile(prefix="lumen-"))  # noqa: SIM115
     try:
@@ -148,7 +148,7 @@ def _unpacked(path: str, raw: Any) -> BinaryIO:
 
 
 def why_not(path: str, recorded: Recorded, fewest: int) -> str | None:
-    """Return why nothing can be fused of a file, None where something can."""
+    """Return the reason why a file has nothing to fuse; None if it has."""
     if numbers_of(recorded, fewest):
         return None
     if not recorded.size:
@@ -156,48 +156,54 @@ def why_not(path: str, recorded: Recorded, fewest: int) -> str | None:
     streams = [t for t in recorded.tracks if not t.stamped]
     if not streams and recorded.damaged:
         if not recorded.head.startswith(MAGIC):
-            return (f"{path}: no XDF file: it begins with {recorded.head!r}, not with {MAGIC!r};"
-                    " give it the ending of its own format")  # fmt: skip
+            return (
+                f"{path}: no XDF file: it begins with {recorded.head!r}, not with {MAGIC!r};"
+                " give it the ending of its own format"
+            )
         lost = sum(x.stop - x.start for x in recorded.damaged)
-        return (f"{path}: damaged: {lost:,} bytes cannot be read, and no stream header is among the"
-                " rest; copy it anew from the recorder")  # fmt: skip
+        return (
+            f"{path}: damaged: {lost:,} bytes cannot be read, and no stream header is among the"
+            " rest; copy it anew from the recorder"
+        )
     if not streams:
         return f"{path}: holds no stream: choose streams in the recorder before it starts"
     texts = [t for t in streams if t.header and not t.header.size]
     if len(texts) == len(streams):
         count, named = sum(map(len, texts)), ", ".join(t.source for t in texts[:4])
-        return (f"{path}: markers only ({count:,} texts of {named}): nothing to fuse;"
-                " record a stream of numbers beside them, or give its file too")  # fmt: skip
+        return (
+            f"{path}: markers only ({count:,} texts of {named}): nothing to fuse;"
+            " record a stream of numbers beside them, or give its file too"
+        )
     most = max(len(t) for t in streams)
     why = f"; {recorded.remarks[0]}" if recorded.remarks else ""
     return f"{path}: no channel with more than {fewest} numbers ({most} at most){why}"
 
 
 def numbers_of(recorded: Recorded, fewest: int) -> bool:
-    """Whether any channel has more numbers than that."""
+    """Whether any channel has more than `fewest` numbers."""
     counts = _counts(recorded)
     return any(n > fewest for channel, n in counts.items() if not channel.endswith(f":{READINGS}"))
 
 
 class XdfRecording:
-    """An XDF file read from a mark on, as `Recording` reads lines.
+    """An XDF file, read from a mark on; the interface is that of `Recording`.
 
     Parameters
     ----------
     path : str
     follow : bool
-        Not possible.
+        Not supported: an error if set.
     mark : Mark, optional
-        Its offset is a line.
+        Its offset is a line number.
     used : collection of str, optional
-        Channels that the configuration uses; None: all.
+        Channels used by the configuration; None: all.
     progress : bool
-        Show on standard error how far loading is.
+        Report the progress of loading on standard error.
 
     Raises
     ------
     OSError, ValueError
-        As `load`; or the file is shorter than the mark says.
+        As of `load`; or the file is shorter than its mark.
     """
 
     before = 0
@@ -218,12 +224,10 @@ class XdfRecording:
             self._recorded = load(path, progress)
             stopped = False
         except LoadStoppedError:
-            # Nothing has been read, and a resumed run begins where this one would have.
+            # Nothing has been read: a resumed run begins at the same mark.
             self._recorded, stopped = Recorded(path, Placed(), []), True
-        self._unused = frozenset(
-            f"{t.source}:{READINGS}" for t in self._recorded.tracks
-            if used is not None and t.stamped and f"{t.source}:{READINGS}" not in used
-        )  # fmt: skip
+        readings = {f"{t.source}:{READINGS}" for t in self._recorded.tracks if t.stamped}
+        self._unused = frozenset(readings - set(used) if used is not None else ())
         self.size = Path(path).stat().st_size
         self.at = mark.offset if mark else 0
         if self.at > len(self._recorded) and not stopped:
@@ -231,34 +235,34 @@ class XdfRecording:
         self.ended = False
 
     def read(self) -> list[XdfRecording]:
-        """Return itself, for `rows` to be taken from, as long as there are any."""
+        """Return itself while rows are left, to be read by `rows`."""
         self.ended = self.at >= len(self._recorded)
         return [] if self.ended else [self]
 
     def rows(self, names: Names) -> DecodedRows:
-        """Return the next rows, and go on behind them."""
+        """Return the next rows, and advance past them."""
         rows, self.at = self._recorded.rows(self.at, names, self._unused)
         return rows
 
     def finish(self) -> list[XdfRecording]:
-        """Return nothing: only a followed file is ended from outside."""
+        """Return nothing: only a followed file has pending lines."""
         return []
 
     def position(self) -> int:
-        """Return how much of the file has been read (bytes)."""
+        """Return the position in the file (bytes)."""
         return self.size * self.at // max(len(self._recorded), 1)
 
     def mark(self, line: int | None) -> Mark:
-        """Return where to go on: at a line, or behind all that was read."""
+        """Return the mark of a line, or of the end of the read rows."""
         return Mark(self.at if line is None else line)
 
     def close(self) -> None:
-        """Let the samples go."""
+        """Release the samples."""
         self._recorded = Recorded(self.path, Placed(), [])
 
 
 def channels(path: str) -> Counter[str]:
-    """Return how many numbers each channel has."""
+    """Return the number of finite values of each channel."""
     return _counts(load(path))
 
 

@@ -1,10 +1,10 @@
-"""The rows of an XDF file's tracks, in the order of host time.
+"""The rows of all streams of an XDF file, in the order of host time.
 
-Pages of the merge are found once, by looking ahead in all tracks; a page is put in order when rows
-of it are asked for.
+The pages of the merge are determined once, by look-ahead in all streams; a page is sorted when its
+rows are read.
 
-State: where each page begins in each track, one page. Cost: 0.05 us a sample once, 0.1 us a number.
-Losses: numbers that are none, texts over 1 MiB, names that do not fit, and those handed in.
+State: the start of each page in each stream, one page. Cost: 0.05 us a sample once, 0.1 us a
+number. Losses: non-finite numbers, texts over 1 MiB, names beyond the limit, and the given ones.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _SAMPLE = 256
 
 
 class Recorded:
-    """The rows of tracks, in the order of host time.
+    """The merged rows of streams, in the order of host time.
 
     Parameters
     ----------
     path : str
-        How the file is called in rejects.
+        Name of the file in rejects.
     placed : Placed
-        Tracks and losses.
+        Streams and losses.
     damaged : list of Span
-        Places of the file that could not be read.
+        Unreadable places of the file.
     """
 
     def __init__(self, path: str, placed: Placed, damaged: list[Span]) -> None:
@@ -71,7 +71,7 @@ class Recorded:
         return self.samples + len(self._faults)
 
     def _ordered(self, k: int) -> tuple[I32, I64]:
-        """Return track and place of each sample of a page."""
+        """Return stream and position of each sample of a page."""
         if self._page is None or self._page[0] != k:
             begin, end = self._pages[k], self._pages[k + 1]
             some = np.flatnonzero(end > begin)
@@ -85,9 +85,9 @@ class Recorded:
     def rows(
         self, first: int, names: Names, unused: Collection[str] = ()
     ) -> tuple[DecodedRows, int]:
-        """Return the rows from a line on, not too many, and the line after them.
+        """Return a bounded number of rows from a line on, and the next line.
 
-        Channels of readings among the `unused` have no arrival.
+        Clock readings in `unused` have no arrival.
         """
         if first >= self.samples:
             return self._lost(first, names), len(self)
@@ -120,20 +120,27 @@ class Recorded:
             else:
                 value[rows] = values.astype(np.float64).ravel()
         rows_ = DecodedRows(
-            names=names, name=name, ts=ts[which], rx=rx[which], value=value,
-            stamped=stamped[which], seq=np.full(n, -1), line=first + which, notes=notes,
-        )  # fmt: skip
+            names=names,
+            name=name,
+            ts=ts[which],
+            rx=rx[which],
+            value=value,
+            stamped=stamped[which],
+            seq=np.full(n, -1),
+            line=first + which,
+            notes=notes,
+        )
         return self._judged(rows_), first + last
 
     def _numbers(self, track: int, names: Names) -> I32:
-        """Return the numbers of a track's channels."""
+        """Return the name numbers of a stream's channels."""
         if track not in self._table:
             of = self.tracks[track]
             self._table[track] = np.array([names[None, of.source, k] for k in of.keys], np.int32)
         return self._table[track]
 
     def _judged(self, rows: DecodedRows) -> DecodedRows:
-        """Make rejects of unusable rows; a text is a marker, the empty one too."""
+        """Replace unusable rows by rejects; a text is a marker, also an empty one."""
         notes = rows.notes
         bad = rows.name == REJECT
         if notes is None:
@@ -142,8 +149,9 @@ class Recorded:
         else:
             texts = np.array([isinstance(x, str) for x in notes], bool)
             bad |= ~np.isfinite(rows.value) & ~texts
-        long = [] if notes is None or texts is None else [
-            i for i in np.flatnonzero(texts).tolist() if len(notes[i]) > MAX_LINE]  # fmt: skip
+        long: list[int] = []
+        if notes is not None and texts is not None:
+            long = [i for i in np.flatnonzero(texts).tolist() if len(notes[i]) > MAX_LINE]
         bad[long] = True
         if not bad.any():
             return rows
@@ -152,8 +160,8 @@ class Recorded:
             reason: Reason = "too_long" if i in long else "value"
             source = rows.names.channels[rows.name[i]][0] if rows.name[i] >= 0 else "?"
             sample = notes[i] if isinstance(notes[i], str) else f"ts={rows.ts[i]} {rows.value[i]}"
-            notes[i] = Reject(0, reason, source, f"{self._path}:{rows.line[i]}",
-                              sample[:_SAMPLE].encode()[:_SAMPLE])  # fmt: skip
+            where = f"{self._path}:{rows.line[i]}"
+            notes[i] = Reject(0, reason, source, where, sample[:_SAMPLE].encode()[:_SAMPLE])
         for column in (rows.ts, rows.rx, rows.value):
             column[bad] = np.nan
         rows.name[bad] = REJECT
@@ -161,24 +169,30 @@ class Recorded:
         return replace(rows, notes=notes)
 
     def _lost(self, first: int, names: Names) -> DecodedRows:
-        """Return a reject for each loss and each damaged place, from a line on."""
+        """Return a reject for each loss and damaged place, from a line on."""
         faults = self._faults[first - self.samples :]
         n = len(faults)
         notes, nan = no_notes(n), np.full(n, np.nan)
         for i, (source, reason, where, sample, count) in enumerate(faults):
             notes[i] = Reject(0, reason, source, where, sample[:_SAMPLE], count)
         return DecodedRows(
-            names=names, name=np.full(n, REJECT, np.int32), ts=nan, rx=nan, value=nan,
-            stamped=np.zeros(n, np.bool_), seq=np.full(n, -1),
-            line=first + np.arange(n), notes=notes,
-        )  # fmt: skip
+            names=names,
+            name=np.full(n, REJECT, np.int32),
+            ts=nan,
+            rx=nan,
+            value=nan,
+            stamped=np.zeros(n, np.bool_),
+            seq=np.full(n, -1),
+            line=first + np.arange(n),
+            notes=notes,
+        )
 
 
 def _paged(tracks: list[XdfStream]) -> tuple[list[I64], list[int]]:
-    """Return where each page begins in each track, and its first line; both with their ends.
+    """Return the start of each page in each stream, and its first line; both with their ends.
 
-    A page ends where the first of the looked-ahead stretches of all tracks ends: all that comes
-    before that, by host time and then by track, is in it.
+    A page ends at the earliest end of the look-ahead stretches of all streams. It holds all
+    samples before that, by host time and then by stream.
     """
     size = np.array([len(t) for t in tracks], np.int64)
     at = np.zeros(len(tracks), np.int64)

@@ -1,10 +1,10 @@
-"""The header of an XDF stream read from its XML as a stream of elements: nothing else is kept.
+"""Streaming parser for the XML header of an XDF stream.
 
-The texts of few known paths are of use. Depth, elements and the length of a text are bounded, so
-that a header costs what its bytes cost: 16 MiB of `<a/>` made a tree of 600 MiB once. A document
-type or an entity is refused.
+Only the texts of a few known paths are kept. Depth, number of elements and length of a text are
+bounded, so that memory is bounded by the header's size: as a tree, 16 MiB of `<a/>` take 600 MiB.
+A document type or an entity is rejected.
 
-Cost: 1 us an element. State: the texts of use.
+Cost: 1 us an element. State: the kept texts.
 
 Source: XDF 1.0, https://github.com/sccn/xdf/wiki/Specifications.
 """
@@ -14,8 +14,10 @@ from __future__ import annotations
 from typing import NoReturn
 from xml.parsers import expat
 
+from operators.errors import SourceError
+
 MAX_DEPTH, MAX_ELEMENTS, MAX_TEXT = 64, 1 << 19, 1 << 16
-"""Elements inside of one another; of a header; characters of a text of use."""
+"""Nested elements; elements of a header; characters of a kept text."""
 _ONE = {
     ("info", name) for name in ("name", "type", "channel_count", "nominal_srate", "channel_format")
 } | {("info", "desc", "synchronization", "can_drop_samples")}
@@ -23,12 +25,12 @@ _CHANNEL = ("info", "desc", "channels", "channel")
 _OF_EACH = ("label", "unit")
 
 
-class HeaderError(ValueError):
-    """No header can be made of it."""
+class HeaderError(SourceError, ValueError):
+    """An invalid stream header."""
 
 
 class HeaderTexts:
-    """The texts of use of one header.
+    """The kept texts of one header.
 
     Parameters
     ----------
@@ -38,12 +40,12 @@ class HeaderTexts:
     Attributes
     ----------
     channels : list of dict
-        Label and unit, as far as given, of the channels of the first description.
+        Label and unit, if present, of the channels of the first description.
 
     Raises
     ------
     HeaderError
-        It is no XML, another element, or beyond a bound.
+        The content is not XML, has another root element, or exceeds a limit.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -65,7 +67,7 @@ class HeaderTexts:
             raise HeaderError(str(error)) from None
 
     def __getitem__(self, name: str) -> str:
-        """Return the text of an element, empty where there is none."""
+        """Return the text of an element, empty if absent."""
         return self._texts.get(name, "")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
@@ -101,5 +103,5 @@ class HeaderTexts:
         self._path.pop()
         self._into = None
 
-    def _declared(self, *what: object) -> NoReturn:
+    def _declared(self, *arguments: object) -> NoReturn:
         raise HeaderError("a document type")

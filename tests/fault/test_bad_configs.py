@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from configs.document import MAX_BYTES, ConfigError
-from configs.load import load, load_or_exit
+from configs.load import load
 
 ROOT = Path(__file__).parents[2]
 BASE = """version: 2
@@ -493,7 +493,7 @@ def _faults(path: str) -> list[str]:
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_config_is_refused_in_its_place(name: str) -> None:
-    text, said = BAD[name]
+    text, expected = BAD[name]
     whole = text[1:] if text.startswith("!") else text
     if not text.startswith("!") and "signals:" not in text:
         whole = BASE + text
@@ -503,13 +503,13 @@ def test_a_bad_config_is_refused_in_its_place(name: str) -> None:
     faults = _faults("bad.yaml")
 
     there = [fault for fault in faults if fault.startswith(f"bad.yaml:{line}:{col}: ")]
-    assert any(said in fault for fault in there), faults
+    assert any(expected in fault for fault in there), faults
     assert all(re.match(r"bad\.yaml:\d+:\d+: \S", fault) for fault in faults[:50])
 
 
 @pytest.mark.parametrize("name", BAD_RULES)
 def test_a_bad_rule_is_refused_in_its_place(name: str) -> None:
-    text, said = BAD_RULES[name]
+    text, expected = BAD_RULES[name]
     clean, line, col = _marked(text)
     Path("rules/r.yaml").write_text(clean, "utf-8")
     Path("c.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
@@ -518,10 +518,10 @@ def test_a_bad_rule_is_refused_in_its_place(name: str) -> None:
 
     assert len(faults) == 1
     assert faults[0].startswith(f"rules/r.yaml:{line}:{col}: ")
-    assert said in faults[0]
+    assert expected in faults[0]
 
 
-def test_several_faults_are_told_at_once_in_order() -> None:
+def test_several_faults_are_reported_at_once_in_order() -> None:
     Path("bad.yaml").write_text(
         BASE + "align: {window_s: x, hop: 1}\nweights: {ure: 0, sensors: 0}\nrigg: a\n", "utf-8"
     )
@@ -534,7 +534,7 @@ def test_several_faults_are_told_at_once_in_order() -> None:
     ]
 
 
-def test_a_fault_is_told_once_and_not_with_its_consequences() -> None:
+def test_a_fault_is_reported_once_and_not_with_its_consequences() -> None:
     Path("bad.yaml").write_text(
         BASE + "resample: {target_hz: fast}\nquality: {band_hz: [0.1, 3]}\nfacts: [5]\n",
         "utf-8",
@@ -587,7 +587,7 @@ def test_no_config_is_too_long_to_be_refused_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "expected"),
     [
         (b"# " + b"x" * MAX_BYTES, "c.yaml:1:1: the file is too large, expected at most 256 KiB"),
         (b"rig: a\nout: \xff", "c.yaml:2:6: byte 0xff, expected UTF-8 text"),
@@ -595,10 +595,10 @@ def test_no_config_is_too_long_to_be_refused_at_once(name: str) -> None:
     ],
     ids=["too large", "not UTF-8", "a picture"],
 )
-def test_a_file_that_is_no_text_is_refused(raw: bytes, said: str) -> None:
+def test_a_file_that_is_no_text_is_refused(raw: bytes, expected: str) -> None:
     Path("c.yaml").write_bytes(raw)
 
-    assert _faults("c.yaml") == [said]
+    assert _faults("c.yaml") == [expected]
 
 
 @pytest.mark.parametrize("path", ["missing.yaml", "rules", "demo.ndjson/x"])
@@ -624,19 +624,19 @@ output: {dir: "${CANARY}", rotate_mb: "${CANARY}"}
 """
     parts = text.splitlines(keepends=True)
     Path("whole.yaml").write_text(text, "utf-8")
-    told = _faults("whole.yaml")
+    printed = _faults("whole.yaml")
     for part in [*parts[7:8], *parts[9:10], parts[1]]:
         Path("part.yaml").write_text(BASE + part, "utf-8")
-        told += _faults("part.yaml")
+        printed += _faults("part.yaml")
     reference = BASE.replace("pulse: {", 'pulse: {reference: "${CANARY}", ')
     Path("part.yaml").write_text(reference, "utf-8")
-    told += _faults("part.yaml")
+    printed += _faults("part.yaml")
     Path("rules/r.yaml").write_text("- when: live < ${CANARY}", "utf-8")
     Path("part.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
-    told += _faults("part.yaml")
+    printed += _faults("part.yaml")
 
-    assert len(told) > 12
-    assert not [fault for fault in told if "s3cr3t" in fault]
+    assert len(printed) > 12
+    assert not [fault for fault in printed if "s3cr3t" in fault]
 
 
 def test_a_fault_is_one_line_whatever_the_config_holds() -> None:
@@ -646,16 +646,14 @@ def test_a_fault_is_one_line_whatever_the_config_holds() -> None:
         assert fault.isprintable()
 
 
-def test_the_flow_prints_the_faults_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faulty_configuration_is_an_error_with_one_line_a_fault() -> None:
     Path("bad.yaml").write_text(BASE + "rigg: a\nmax_rigs: 0\n", "utf-8")
 
-    with pytest.raises(SystemExit) as left:
-        load_or_exit("bad.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load("bad.yaml")
 
-    told = capsys.readouterr()
-    assert left.value.code == 2
-    assert told.out == ""
-    assert [line.split(": ")[0] for line in told.err.splitlines()] == [
+    assert caught.value.exit_code == 2
+    assert [line.split(": ")[0] for line in caught.value.lines()] == [
         "bad.yaml:4:1",
         "bad.yaml:5:11",
     ]

@@ -216,11 +216,11 @@ def test_packing_changes_nothing(folder, name, tmp_path):
     assert [r[:3] for r in found.rejects] == [r[:3] for r in plain.rejects]
 
 
-def test_a_reject_says_where_it_is(folder):
-    (said,) = Found(folder / "mark_inside.ndjson").rejects
+def test_a_reject_names_its_place(folder):
+    (reject,) = Found(folder / "mark_inside.ndjson").rejects
     at = sum(len(x) + 1 for x in LINES[:100])
     path = folder / "mark_inside.ndjson"
-    assert said == (100, "json", "?", f"{path}:{at}", (BOM + LINES[0])[:256])
+    assert reject == (100, "json", "?", f"{path}:{at}", (BOM + LINES[0])[:256])
 
 
 @pytest.mark.parametrize("pack", [lambda d: gzip.compress(d, mtime=0), zstd.compress])

@@ -16,13 +16,12 @@ from sources.recordings.recording import UnusableError
 ROOT = Path(__file__).parents[2]
 BROKEN = """
 import sys
-from pathlib import Path
 from operators.drift.drift import Drift
 def update(self, packet):
     raise ZeroDivisionError("divided")
 Drift.update = update
-from flows.run import execute
-execute(Path(sys.argv[1]))
+from ops.__main__ import main
+main(["run", sys.argv[1]])
 """
 
 
@@ -36,7 +35,7 @@ def plain(tmp_path_factory):
     return config, digests(folder / "plain")
 
 
-def run(*words, room=None):
+def run(*arguments, room=None):
     """Run Python, its files no larger than `room` bytes: a write beyond fails as on a full disk."""
 
     def limit():
@@ -44,7 +43,7 @@ def run(*words, room=None):
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, text=True, timeout=120,
+        [sys.executable, *map(str, arguments)], cwd=ROOT, text=True, timeout=120,
         capture_output=True, preexec_fn=limit,
     )  # fmt: skip
 
@@ -69,13 +68,13 @@ def test_a_full_disk_under_the_output_is_three_lines_with_the_path(plain, tmp_pa
 def test_a_full_disk_under_the_store_is_three_lines_and_resumes_identically(plain, tmp_path):
     config, expected = plain
     path = write_config(config, tmp_path / "run.yaml", tmp_path / "out")
-    words = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", 0)
+    arguments = ("-m", "ops", "run", path, "--recover", tmp_path / "store", "--snapshot-s", 0)
     for room in (20_000, 40_000, 200_000):
-        done = run(*words, room=room)
+        done = run(*arguments, room=room)
         assert done.returncode in (1, 2)
         assert len(done.stderr.splitlines()) <= 3
         assert str(tmp_path) in done.stderr.splitlines()[0]
-    done = run(*words)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "out") == expected
 
@@ -102,7 +101,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_three_lines(plain, tmp_path):
 
 def test_what_is_no_panic_is_passed_on_to_standard_error():
     code = (
-        "import os\nfrom flows.failure import Watch\nwatch = Watch()\n"
+        "import os\nfrom flows.failure import FailureWatch\nwatch = FailureWatch()\n"
         "os.write(2, b'of a library\\n')\nimport sys\nprint('of Python', file=sys.stderr)\n"
         "os.write(2, b\"of it\\nthread '<unnamed>' panicked at here\\n\")\n"
         "os.write(2, b'more\\n')\n"
@@ -115,8 +114,8 @@ def test_what_is_no_panic_is_passed_on_to_standard_error():
 
 def test_a_closed_standard_error_is_no_fault():
     code = (
-        "import os\nos.close(2)\nfrom flows.failure import Watch\nwatch = Watch()\nwatch.close()\n"
-        "print('done')"
+        "import os\nos.close(2)\nfrom flows.failure import FailureWatch\n"
+        "watch = FailureWatch()\nwatch.close()\nprint('done')"
     )
     assert run("-c", code).stdout == "done\n"
 
@@ -143,9 +142,10 @@ def test_a_watch_leaves_no_descriptor_and_no_thread_behind(capfd):
         (KeyError("k\x1b[2J"), 1, "a bug: KeyError: 'k\\x1b[2J'"),
     ],
 )
-def test_each_kind_of_error_has_its_lines(tmp_path, capsys, error, code, line):
-    assert report(error, tmp_path, PRIVATE, tmp_path / "store") == code
-    said = capsys.readouterr().err
-    assert line in said
-    assert "\x1b" not in said
-    assert len(said.splitlines()) <= 3
+def test_each_kind_of_error_has_its_lines(tmp_path, error, code, line):
+    failure = report(error, tmp_path, PRIVATE, tmp_path / "store")
+    text = "\n".join(failure.lines())
+    assert failure.exit_code == code
+    assert line in text
+    assert "\x1b" not in text
+    assert len(text.splitlines()) <= 3

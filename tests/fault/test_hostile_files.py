@@ -19,7 +19,7 @@ from ops.cli.guess.config import derive
 from ops.cli.verify import write_config
 from sinks.files.folder import LOCK, RUN, Folder, FolderError
 from sources.recordings.recording import UnusableError
-from sources.replay import preflight
+from sources.replay import RecordingsError, preflight
 from sources.tape.reader import MANIFEST, Manifest, Tape, read_manifest
 from sources.tape.writer import TapError, TapeWriter
 
@@ -86,16 +86,16 @@ def test_a_tape_with_a_foreign_name_is_refused_with_its_name(tmp_path, change, c
     assert f"lumen: {folder / MANIFEST}: " in capsys.readouterr().err
 
 
-def test_a_replay_of_such_a_tape_is_refused_before_it_starts(tmp_path, capsys):
+def test_a_replay_of_such_a_tape_is_refused_before_it_starts(tmp_path):
     folder = taped(tmp_path / "tap")
     config = configuration(tmp_path)
     stream = msgspec.structs.replace(config.streams[0], path=str(folder))
     preflight(msgspec.structs.replace(config, streams=[stream]))
     rewritten(folder, name="../x")
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(RecordingsError) as caught:
         preflight(msgspec.structs.replace(config, streams=[stream]))
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert caught.value.exit_code == 2
+    assert len(caught.value.lines()) == 1
 
 
 def test_a_segment_that_is_a_link_is_not_read(tmp_path):
@@ -290,9 +290,9 @@ def test_the_query_of_a_url_is_nowhere_in_what_a_run_leaves(tmp_path, capfd):
     inbox = Inbox("ure", host=stamp)
     stream._inbox = inbox
     stream._pull()
-    said = [*inbox.take_log(), *stream.facts(), *map(str, inbox.take())]
-    assert any("http://127.0.0.1:9/m" in x for x in said)
-    assert not any("s3cret" in x for x in said)
+    output = [*inbox.take_log(), *stream.facts(), *map(str, inbox.take())]
+    assert any("http://127.0.0.1:9/m" in x for x in output)
+    assert not any("s3cret" in x for x in output)
 
 
 def test_the_configuration_in_run_json_has_no_query(tmp_path):

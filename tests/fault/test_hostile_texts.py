@@ -64,7 +64,7 @@ def run(path, lines=500):
             for _, batch in batches:
                 for packet in collect.update(batch):
                     for e in packet.ends:
-                        ends[e.end] += len(e.before)
+                        ends[e.end] += len(e.watermark)
                     for d in packet.letters:
                         dead[d.reason, d.source] += d.count
     except StopIteration:
@@ -100,7 +100,7 @@ def test_sources_beyond_the_limit_are_one_letter_with_its_count(tmp_path, monkey
 def test_the_names_admitted_are_those_of_a_run_that_was_not_resumed(tmp_path, monkeypatch):
     path = many_sources(tmp_path / "s.ndjson", 2000)
 
-    def told(parts):
+    def printed(parts):
         return [(b.names[n], False) if n >= 0 else None for b in parts for n in b.name.tolist()]
 
     def drain(part):
@@ -120,7 +120,7 @@ def test_the_names_admitted_are_those_of_a_run_that_was_not_resumed(tmp_path, mo
     state = first.snapshot()
     first.close()
     rest = drain(partition(path, 150, state)[1])
-    assert told(begun + rest) == told(whole)
+    assert printed(begun + rest) == printed(whole)
     assert sum(len(b.rejects) for b in whole) == 1800
 
 

@@ -46,18 +46,18 @@ def url():
 
 def test_its_page_is_read_as_the_reference_parser_reads_it(url):
     answer = HttpEndpoint(url).get(Deadline(10.0, lambda: False))
-    heard = PageDecoder().decode(answer.page, 1.0, url)
+    received = PageDecoder().decode(answer.page, 1.0, url)
     reference = [
         sample.value
         for family in text_string_to_metric_families(answer.page.decode())
         for sample in family.samples
     ]
 
-    assert len(heard) > 100
-    assert sorted(x.value for x in heard if isinstance(x, Message)) == sorted(reference)
+    assert len(received) > 100
+    assert sorted(x.value for x in received if isinstance(x, Message)) == sorted(reference)
 
 
-def test_wanted_series_are_heard_pull_after_pull(url):
+def test_wanted_series_are_received_pull_after_pull(url):
     inbox = Inbox("ure")
     keys = ["node_load1", "node_cpu_seconds_total{*", "go_info*"]
     stream = UreScraper(
@@ -68,9 +68,9 @@ def test_wanted_series_are_heard_pull_after_pull(url):
     stream.stop()
     items = inbox.take()
 
-    heard = [x for x in items if isinstance(x, Message)]
-    pulls = {x.rx for x in heard if x.key == "node_load1"}
+    received = [x for x in items if isinstance(x, Message)]
+    pulls = {x.rx for x in received if x.key == "node_load1"}
     assert len(pulls) >= 3
-    assert 'node_cpu_seconds_total{cpu="0",mode="idle"}' in {x.key for x in heard}
+    assert 'node_cpu_seconds_total{cpu="0",mode="idle"}' in {x.key for x in received}
     assert {x.reason for x in items if isinstance(x, Unread)} == {"filtered"}
     assert [x.up for x in items if isinstance(x, StreamChange)] == [True]

@@ -1,4 +1,4 @@
-"""Who is told, and how soon: real Prometheus and Alertmanager, and a Slack of our own."""
+"""Delivery of alerts and its delay: real Prometheus and Alertmanager, a fake Slack."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def _programs() -> None:
         pytest.skip(str(error))
 
 
-def amtool(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([peer("amtool"), *words], capture_output=True, text=True)
+def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([peer("amtool"), *arguments], capture_output=True, text=True)
 
 
-def test_amtool_has_nothing_to_say() -> None:
+def test_amtool_finds_no_fault() -> None:
     done = amtool("check-config", str(CONFIG))
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -74,8 +74,8 @@ class Post:
             )
         ).close()
 
-    def said(self, awaited: str) -> list[AlertMessage]:
-        """Return all that was said, once what is awaited was, and whoever was as quick."""
+    def alerts_until(self, awaited: str) -> list[AlertMessage]:
+        """Return all alerts received until one second after the awaited one."""
         wait_for(awaited, lambda: any(t.alert == awaited for t in self.slack.messages))
         time.sleep(1.0)
         return self.slack.messages
@@ -98,7 +98,7 @@ def alert(name: str, severity: str, **more: str) -> dict[str, str]:
     return {"alertname": name, "severity": severity, **more}
 
 
-def test_of_one_family_and_rig_the_worst_speaks_and_strangers_are_heard(post: Post) -> None:
+def test_of_one_family_and_rig_the_worst_speaks_and_strangers_are_received(post: Post) -> None:
     post.put(alert("Bad", "critical", family="phase", rig="a"), alert("Lone", "critical"))
     time.sleep(0.5)
     post.put(
@@ -107,15 +107,15 @@ def test_of_one_family_and_rig_the_worst_speaks_and_strangers_are_heard(post: Po
         alert("OtherFamily", "warning", family="sync", rig="a"),
         alert("NoFamily", "warning"),
     )
-    post.said("OtherRig")
-    heard = {(t.to, t.alert) for t in post.said("NoFamily")}
-    assert heard == {
+    post.alerts_until("OtherRig")
+    received = {(t.to, t.alert) for t in post.alerts_until("NoFamily")}
+    assert received == {
         ("pages", "Bad"), ("pages", "Lone"), ("tickets", "OtherRig"),
         ("tickets", "OtherFamily"), ("tickets", "NoFamily"),
     }  # fmt: skip
 
 
-def test_of_a_process_that_is_gone_nothing_else_is_said(post: Post) -> None:
+def test_of_a_process_that_is_gone_nothing_else_is_reported(post: Post) -> None:
     here = {"job": "fusion", "instance": "here"}
     post.put(alert("FusionDown", "critical", family="stream", **here))
     time.sleep(0.5)
@@ -125,13 +125,17 @@ def test_of_a_process_that_is_gone_nothing_else_is_said(post: Post) -> None:
         alert("UreFrozen", "warning", family="ure", job="ure", instance="here"),
         alert("Elsewhere", "warning", family="stream", job="fusion", instance="there"),
     )
-    post.said("UreFrozen")
-    assert {t.alert for t in post.said("Elsewhere")} == {"FusionDown", "UreFrozen", "Elsewhere"}
+    post.alerts_until("UreFrozen")
+    assert {t.alert for t in post.alerts_until("Elsewhere")} == {
+        "FusionDown",
+        "UreFrozen",
+        "Elsewhere",
+    }
 
 
-def test_from_the_start_on_the_rules_speak_of_what_happens_and_of_nothing_else() -> None:
-    said = fired(120.0, silent=((60.0, 85.0),))
-    assert set(re.findall(r'alertname="(\w+)"', said)) == {"FusionFailover", "FusionStreamLoss"}
+def test_from_the_start_on_the_rules_report_each_event_and_nothing_else() -> None:
+    output = fired(120.0, silent=((60.0, 85.0),))
+    assert set(re.findall(r'alertname="(\w+)"', output)) == {"FusionFailover", "FusionStreamLoss"}
 
 
 @pytest.mark.timeout(900)

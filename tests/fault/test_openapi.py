@@ -1,4 +1,4 @@
-"""The pages, fuzzed from outside by what their OpenAPI document says of them."""
+"""The pages, fuzzed by their OpenAPI document."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ DOCUMENT = Path(__file__).parents[2] / "configs" / "schemas" / "openapi.json"
 
 @pytest.fixture
 def serve():
-    """Return what serves a board that was told packets, and its address."""
+    """Return a server of a live state with packets, and its address."""
     servers = []
 
     def _serve(*packets):
@@ -35,12 +35,12 @@ def serve():
         server.stop()
 
 
-def fuzz(document, url, folder, *words):
+def fuzz(document, url, folder, *arguments):
     """Ask everything that the document allows and much that it does not."""
     return subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "run", document, "--url", url,
          "--checks", "all", "--generation-deterministic",
-         "--max-response-time", "2", "--no-color", *words],
+         "--max-response-time", "2", "--no-color", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
 
@@ -53,16 +53,16 @@ BEGUN = [
 
 
 @pytest.mark.parametrize(
-    ("packets", "words"),
-    # Not ready is 503, as the document says; any other 5xx it does not know.
+    ("packets", "arguments"),
+    # Not ready is 503, as documented; no other 5xx is documented.
     [
         ([], ("--max-examples", "5", "--exclude-checks", "not_a_server_error")),
         (BEGUN, ("--max-examples", "25")),
     ],
     ids=["before the first tick", "under way"],
 )
-def test_every_answer_is_as_the_document_says(serve, tmp_path, packets, words):
-    done = fuzz(DOCUMENT, serve(*packets), tmp_path, *words)
+def test_every_answer_is_as_the_document_specifies(serve, tmp_path, packets, arguments):
+    done = fuzz(DOCUMENT, serve(*packets), tmp_path, *arguments)
     assert done.returncode == 0, done.stdout[-4000:]
     routes = len(json.loads(DOCUMENT.read_text())["paths"])
     assert f"Tested: {routes}" in done.stdout

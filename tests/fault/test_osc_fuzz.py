@@ -9,10 +9,10 @@ from sources.osc.datagram import Datagrams
 
 
 def test_mutants_are_refused_or_read_and_never_raise():
-    said = []
-    escapes, slowest_ms, growth_mb = fuzz(30_000, seed=7, report=said.append)
+    output = []
+    escapes, slowest_ms, growth_mb = fuzz(30_000, seed=7, report=output.append)
 
-    assert escapes == 0, said
+    assert escapes == 0, output
     assert slowest_ms <= WORST_MS
     assert growth_mb < GROWTH_MB
 

@@ -87,9 +87,9 @@ def test_the_patch_receives_what_a_stage_sends_and_lacks_no_object(
     with running(command, tmp_path, environment(tmp_path)) as (process, log):
         assert received(port, process, log) == {"motion": 0.25, "trust": 0.75, "fader": 1.0}
     # At the start what is not sent is open; a fader beyond its range is held to it.
-    said = log.read_text("utf-8", "replace")
-    assert said.startswith("trust: 1\nfader: 1\n")
-    assert "couldn't create" not in said
+    output = log.read_text("utf-8", "replace")
+    assert output.startswith("trust: 1\nfader: 1\n")
+    assert "couldn't create" not in output
 
 
 @needs(SCLANG)
@@ -108,9 +108,9 @@ def test_the_program_receives_what_a_stage_sends_and_its_sound_is_one(
     command, env = interpreter(tmp_path, program)
     with running(command, tmp_path, env) as (process, log):
         assert received(port, process, log) == {"motion": 0.25, "trust": 0.75, "fader": 1.0}
-    said = log.read_text("utf-8", "replace")
-    assert "sound: SynthDef [ motion, trust, fader ]" in said
-    assert "trust: 1\n" in said
+    output = log.read_text("utf-8", "replace")
+    assert "sound: SynthDef [ motion, trust, fader ]" in output
+    assert "trust: 1\n" in output
 
 
 def test_the_shipped_stage_sends_what_the_receivers_take() -> None:

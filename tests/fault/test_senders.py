@@ -1,6 +1,6 @@
 """OSC from senders of others: liblo's oscsend, Pd, SuperCollider and an npm package (`make peers`).
 
-Each runs as a program of its own and sends to a stream of ours; what it means is what is heard.
+Each runs as a separate program and sends to a stream; its messages arrive as it means them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def port() -> int:
     return free_port()
 
 
-def heard(port: int, send: Callable[[], object], count: int) -> list[Message | Unread]:
-    """Return what a stream hears while somebody sends `count` messages."""
+def received(port: int, send: Callable[[], object], count: int) -> list[Message | Unread]:
+    """Return the items of a stream while a sender sends `count` messages."""
     inbox, stream = Inbox("osc"), OscReceiver(OscStream(name="osc", addr=f"127.0.0.1:{port}"))
     stream.start(inbox)
     items: list[Message | Unread] = []
@@ -52,11 +52,11 @@ def heard(port: int, send: Callable[[], object], count: int) -> list[Message | U
 
 
 def run(
-    *command: str | Path, folder: Path, said: str = "", env: dict[str, str] | None = None
+    *command: str | Path, folder: Path, output: str = "", env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program that was unpacked and is not installed."""
     done = subprocess.run(
-        command, cwd=folder, input=said, timeout=60, capture_output=True, text=True,
+        command, cwd=folder, input=output, timeout=60, capture_output=True, text=True,
         env=env or environment(folder),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -88,11 +88,11 @@ def oscsend(port: int, folder: Path, *messages: tuple[str, ...]) -> list[Message
         for message in messages:
             run(OSCSEND, "127.0.0.1", str(port), *message, folder=folder)
 
-    return heard(port, send, len(messages))
+    return received(port, send, len(messages))
 
 
 @needs(OSCSEND)
-def test_oscsend_numbers_of_every_type_and_text_are_heard(port: int, tmp_path: Path) -> None:
+def test_oscsend_numbers_of_every_type_and_text_are_received(port: int, tmp_path: Path) -> None:
     items = oscsend(
         port, tmp_path, ("/a", "i", "-7"), ("/b", "f", "0.5"), ("/c", "d", "0.1"),
         ("/d", "h", "123456789012"), ("/e", "fff", "1", "2", "3"), ("/f", "s", "verse"),
@@ -117,7 +117,7 @@ def test_oscsend_a_truth_is_one_and_nil_is_refused(port: int, tmp_path: Path) ->
 def pd(
     port: int, folder: Path, packer: str, messages: list[str], count: int
 ) -> list[Message | Unread]:
-    """Return what is heard of messages that go through an object of Pd's."""
+    """Return the received messages of an object of Pd."""
     boxes = [
         "obj 0 0 loadbang", "obj 0 0 t b b b", f"msg 0 0 connect 127.0.0.1 {port}",
         f"msg 0 0 {' '.join(messages)}", f"obj 0 0 {packer}", "obj 0 0 netsend -u -b",
@@ -128,11 +128,11 @@ def pd(
     patch = folder / "send.pd"
     patch.write_text("".join(f"{x};\n" for x in [*lines, *(f"#X connect {w}" for w in wires)]))
     options = ("-nogui", "-batch", "-noaudio", "-nomidi", "-path", str(PACK_OSC))
-    return heard(port, lambda: run(PD, *options, patch, folder=folder), count)
+    return received(port, lambda: run(PD, *options, patch, folder=folder), count)
 
 
 @needs(PD)
-def test_pd_lists_of_numbers_and_words_are_heard(port: int, tmp_path: Path) -> None:
+def test_pd_lists_of_numbers_and_words_are_received(port: int, tmp_path: Path) -> None:
     items = pd(port, tmp_path, "oscformat", [
         r"set pd one \, 0.25 \,", r"set pd three \, 0.5 -2 7 \,", r"set pd word \, list verse \,",
         r"format i \, set pd whole \, 9",
@@ -169,11 +169,11 @@ def sclang(port: int, folder: Path, program: str, count: int) -> list[Message | 
         f'fork {{ var to = NetAddr("127.0.0.1", {port}); {program} 0.3.wait; 0.exit; }}'
     )
     command, env = interpreter(folder, folder / "send.scd")
-    return heard(port, lambda: run(*command, folder=folder, env=env), count)
+    return received(port, lambda: run(*command, folder=folder, env=env), count)
 
 
 @needs(SCLANG)
-def test_sclang_messages_and_bundles_are_heard(port: int, tmp_path: Path) -> None:
+def test_sclang_messages_and_bundles_are_received(port: int, tmp_path: Path) -> None:
     items = sclang(port, tmp_path, """
         to.sendMsg("/sc/int", -7);
         to.sendMsg("/sc/many", 1, 0.5);
@@ -208,11 +208,11 @@ def node(port: int, folder: Path, packets: str, count: int) -> list[Message | Un
         out.close();
     """
     command = ("node", "--input-type=module", "-")
-    return heard(port, lambda: run(*command, folder=folder, said=program), count)
+    return received(port, lambda: run(*command, folder=folder, output=program), count)
 
 
 @needs(OSC_MIN)
-def test_osc_min_every_type_is_heard_or_refused(port: int, tmp_path: Path) -> None:
+def test_osc_min_every_type_is_received_or_refused(port: int, tmp_path: Path) -> None:
     items = node(port, tmp_path, """
         {address: "/i", args: {type: "integer", value: -7}},
         {address: "/d", args: {type: "double", value: 0.1}},

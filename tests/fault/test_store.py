@@ -239,9 +239,9 @@ def quiet(tmp_path_factory):
     return config, digests(folder / "plain")
 
 
-def lumen(*words, environ=None):
+def lumen(*arguments, environ=None):
     return subprocess.run(
-        [sys.executable, "-m", "ops", *map(str, words)], cwd=ROOT, text=True, timeout=120,
+        [sys.executable, "-m", "ops", *map(str, arguments)], cwd=ROOT, text=True, timeout=120,
         capture_output=True, env=os.environ | (environ or {}),
     )  # fmt: skip
 

@@ -51,8 +51,8 @@ def server():
 
 
 def config(server, **changes):
-    said = {"name": "ure", "metrics_url": server.url, "pull_interval_s": 0.5, "timeout_s": 0.3}
-    return UreStream(**(said | changes))
+    fields = {"name": "ure", "metrics_url": server.url, "pull_interval_s": 0.5, "timeout_s": 0.3}
+    return UreStream(**(fields | changes))
 
 
 def until(true, timeout_s=5.0):
@@ -63,7 +63,7 @@ def until(true, timeout_s=5.0):
 
 
 def one_pull(server, mode, timeout_s=5.0):
-    """Let a stream pull once; return all it said, and how long it took."""
+    """Run one pull of a stream; return its items and its duration."""
     server.mode = mode
     inbox = Inbox("ure")
     stream = UreScraper(config(server, pull_interval_s=60.0, timeout_s=timeout_s, keys=[KEY]))
@@ -81,14 +81,14 @@ def test_every_way_to_break_is_tried():
 
 
 @pytest.mark.parametrize("mode", GOOD)
-def test_a_good_page_is_heard_with_one_arrival(server, mode):
+def test_a_good_page_is_received_with_one_arrival(server, mode):
     before = stamp()
     inbox, items, _ = one_pull(server, mode)
 
-    heard = [x for x in items if isinstance(x, Message)]
-    assert [(x.key, x.value) for x in heard] == [("u_level", 0.5)]
-    assert before <= heard[0].rx <= stamp()
-    assert heard[0].ts != heard[0].ts
+    arrived = [x for x in items if isinstance(x, Message)]
+    assert [(x.key, x.value) for x in arrived] == [("u_level", 0.5)]
+    assert before <= arrived[0].rx <= stamp()
+    assert arrived[0].ts != arrived[0].ts
     assert inbox.up
 
 
@@ -125,7 +125,7 @@ def test_what_is_no_finite_number_is_no_value(server, mode):
     assert not any(isinstance(x, Message) for x in items)
 
 
-def test_a_renamed_metric_is_missing_and_the_stream_says_so(server):
+def test_a_renamed_metric_is_missing_and_the_stream_reports_it(server):
     inbox, items, _ = one_pull(server, "renamed")
 
     assert [x.reason for x in items if isinstance(x, Unread)] == ["filtered"]
@@ -177,10 +177,10 @@ def test_it_flaps_without_harm(server):
     stream.stop()
     items = inbox.take()
 
-    heard = [x for x in items if isinstance(x, Message)]
+    arrived = [x for x in items if isinstance(x, Message)]
     lost = [x for x in items if isinstance(x, Unread)]
     turned = [x.up for x in items if isinstance(x, StreamChange)]
-    assert len(heard) >= 3
+    assert len(arrived) >= 3
     assert {x.reason for x in lost} <= {"http", "timeout"}
     assert len(lost) >= 3
     assert turned == [i % 2 == 1 for i in range(len(turned))]
@@ -195,16 +195,16 @@ def test_a_faulty_page_after_no_answer_is_quoted_once(server):
     until(lambda: inbox.why != "not started")
     assert inbox.take_log() == []
     server.mode = "half bad"
-    words = []
+    lines = []
 
     def quoted():
-        words.extend(inbox.take_log())
-        return bool(words)
+        lines.extend(inbox.take_log())
+        return bool(lines)
 
     until(quoted)
     until(lambda: inbox.received >= 3)
     stream.stop()
-    (line,) = [*words, *inbox.take_log()]
+    (line,) = [*lines, *inbox.take_log()]
     assert line.startswith(f"ure is still down: {server.url}: line ")
 
 

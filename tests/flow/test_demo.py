@@ -48,9 +48,9 @@ def test_no_line_is_too_wide_for_a_terminal(demo):
 
 def test_clocks_are_found(demo):
     _, results, true = demo
-    told = results.last_sync()
+    reports = results.last_sync()
     for channel, known in true.channels.items():
-        line = told[channel]
+        line = reports[channel]
         assert line.clock_resets == len(known.resets), channel
         if known.offset_s is not None:
             assert line.offset_s == pytest.approx(true.offset_s(channel, line.ts), abs=1e-3)
@@ -59,10 +59,10 @@ def test_clocks_are_found(demo):
 
 def test_lags_are_found(demo):
     _, results, true = demo
-    told = results.last_sync()
+    reports = results.last_sync()
     for channel, known in true.channels.items():
         bar = 0.03 if known.kind == "held" else 0.015
-        assert told[channel].lag_s == pytest.approx(known.lag_s, abs=bar), channel
+        assert reports[channel].lag_s == pytest.approx(known.lag_s, abs=bar), channel
 
 
 def test_the_engine_carries_on_alone_while_the_sensors_are_silent(demo):

@@ -58,6 +58,6 @@ def test_the_readme_draws_what_the_engine_does(dataflow):
     assert stations(drawing) == ["sources", *stations(to_mermaid(dataflow))]
 
 
-def test_the_readme_says_what_every_station_does():
+def test_the_readme_describes_every_station():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert re.findall(r"^\| `(\w+)` \|", readme, re.M)[: len(STEPS) - 1] == STEPS[:-1]

@@ -94,10 +94,10 @@ def test_a_run_starts_without_its_devices_and_connects_later(
     assert set(without) == down
     assert len(without) == len(down)
     assert ("ure is up" in messages) == (name == "live")
-    silent, again = (
+    silent, speak = (
         re.findall(rf"lumen: (\S+) {x}", messages) for x in ("is silent", "sends again")
     )
-    assert set(silent) == set(again) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
+    assert set(silent) == set(speak) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
     assert len(values(tmp_path)) > least
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["balanced"]

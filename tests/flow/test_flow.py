@@ -91,11 +91,11 @@ def test_several_streams_become_one_signal(loaded):
     value = np.array([t["signals"]["pulse"]["value"] for t in late])
     clean = movement(0)(np.array([t["ts"] for t in late]) - START)
     assert np.sqrt(np.mean((value - clean) ** 2)) < 0.06
-    told = {
+    printed = {
         line["channel"]: line
         for line in map(msgspec.json.decode, lines_of["studio", "sync"])
     }  # fmt: skip
-    osc = told["osc_1:/pulse"]
+    osc = printed["osc_1:/pulse"]
     assert osc["lag_s"] == pytest.approx(0.3, abs=0.01)
     assert osc["offset_s"] == pytest.approx(3.2 - SECONDS * 80e-6, abs=1e-3)
     assert any(t["live"] == 2 for t in late), "one was silent"
@@ -111,7 +111,7 @@ def test_every_event_has_one_end(loaded):
     counts = Counter()
     for _, packet in out:
         for ends in packet.ends:
-            counts[ends.end] += len(ends.before)
+            counts[ends.end] += len(ends.watermark)
     assert counts["received"] == len(batch.ts) + len(batch.rejects)
     assert counts["received"] == sum(counts[end] for end in ENDS[1:])
     assert counts["duplicate"] == 3
@@ -123,7 +123,7 @@ def test_it_does_not_matter_how_rows_come_in_batches(loaded):
     assert fused(loaded, of("studio", performer(0), 37)) == whole
 
 
-def test_two_rigs_on_two_workers_say_what_each_says_alone(loaded):
+def test_two_rigs_on_two_workers_give_the_results_of_each_alone(loaded):
     pieces = [of("left", performer(0), 500), of("right", performer(1), 500)]
     mixed = [item for both in zip(*pieces, strict=False) for item in both]
     mixed += [item for some in pieces for item in some[min(map(len, pieces)) :]]

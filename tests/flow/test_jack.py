@@ -64,30 +64,32 @@ def test_notes_of_a_sequencer_come_in_time(server: JackServer) -> None:
         made, inbox = stream("Sequencer")
         until(lambda: inbox.received >= 12)
         made.stop()
-    up, *heard = inbox.take()
+    up, *arrived = inbox.take()
     assert isinstance(up, StreamChange)
     assert up.why == "Sequencer:out, Jack"
-    notes = [(item.key, item.value) for item in heard if isinstance(item, Message)]
+    notes = [(item.key, item.value) for item in arrived if isinstance(item, Message)]
     assert {key for key, _ in notes} == {"note/1/60", "note/1/63"}
     assert {value for _, value in notes} == {0.0, 64.0}
-    begun = [item.rx for item in heard if isinstance(item, Message) and item.value]
+    begun = [item.rx for item in arrived if isinstance(item, Message) and item.value]
     assert np.diff(begun).mean() == pytest.approx(0.25, abs=0.05)
 
 
-def test_a_player_that_goes_and_comes_back_is_heard_within_five_seconds(server: JackServer) -> None:
+def test_a_player_that_goes_and_comes_back_is_received_within_five_seconds(
+    server: JackServer,
+) -> None:
     made, inbox = stream("Sequencer:out")
     for _ in range(3):
         with server.player("Sequencer"):
             assert until(lambda: inbox.up) < 5
             before = inbox.received
-            until(lambda heard=before: inbox.received > heard)
+            until(lambda arrived=before: inbox.received > arrived)
         until(lambda: not inbox.up)
     made.stop()
     edges = [item.why for item in inbox.take() if isinstance(item, StreamChange)]
     assert edges[-6:] == ["Sequencer:out, Jack", "Sequencer:out is gone"] * 3
 
 
-def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: JackServer) -> None:
+def test_a_clock_that_others_connect_to_our_own_port_is_received(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
     server.until("lumen:in")
@@ -100,7 +102,7 @@ def test_a_clock_that_others_connect_to_our_own_port_is_heard(server: JackServer
     assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
 
 
-def test_notes_that_are_sent_are_heard_and_end(server: JackServer) -> None:
+def test_notes_that_are_sent_are_received_and_end(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
     played = instrument.MidiReceiver(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
@@ -115,16 +117,16 @@ def test_notes_that_are_sent_are_heard_and_end(server: JackServer) -> None:
     player.stop()
     until(lambda: not server.ports() or "lumen:out" not in server.ports())
     made.stop()
-    heard = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
-    notes = [value for key, value in heard if key == "note/1/60"]
+    arrived = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
+    notes = [value for key, value in arrived if key == "note/1/60"]
     # A busy server may lose one; what sounds ends, also with the player.
     assert all(after == 0.0 for note, after in pairwise([*notes, None]) if note)
     assert notes.count(90.0) >= 3
-    controls = [value for key, value in heard if key == "cc/1/7"]
+    controls = [value for key, value in arrived if key == "cc/1/7"]
     assert controls == sorted(set(controls))
 
 
-def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(
+def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_received(
     server: JackServer,
 ) -> None:
     sender = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="peer")
@@ -146,7 +148,9 @@ def test_a_sysex_without_end_takes_no_memory_and_what_follows_it_is_heard(
     assert [x.key for x in inbox.take() if isinstance(x, Message)] == ["note/1/60"]
 
 
-def test_of_two_alike_each_is_heard_by_its_own_stream_and_none_by_two(server: JackServer) -> None:
+def test_of_two_alike_each_is_received_by_its_own_stream_and_none_by_two(
+    server: JackServer,
+) -> None:
     left, right = (rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="nano") for _ in range(2))
     for device in (left, right):
         device.open_virtual_port("out")
@@ -263,8 +267,8 @@ def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
     config, out, log = tmp_path / "midi.yaml", tmp_path / "out", tmp_path / "log"
     config.write_text(CONFIG.format(out=out))
     command = [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow('{config}')"]
-    with log.open("wb") as said:
-        run = subprocess.Popen(command, stderr=said)
+    with log.open("wb") as output:
+        run = subprocess.Popen(command, stderr=output)
     try:
         until(lambda: "midi_1 is down: no port fits 'Sequencer'" in log.read_text(), 60)
         with server.player("Sequencer"):

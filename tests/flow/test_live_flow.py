@@ -52,12 +52,12 @@ def started(config, *more):
         [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})", *more],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    said = process.stderr.readline()
-    assert "osc_1 is up" in said, said + process.stderr.read()
+    output = process.stderr.readline()
+    assert "osc_1 is up" in output, output + process.stderr.read()
     return process
 
 
-def speak(port, seconds):
+def send_values(port, seconds):
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender.connect(("127.0.0.1", port))
     sent, end = 0, time.time() + seconds
@@ -86,12 +86,12 @@ def lines(path):
 def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp_path):
     config, port = live
     process = started(config)
-    sent = speak(port, 4.0)
+    sent = send_values(port, 4.0)
     time.sleep(0.3)
     begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 0, output
     assert time.monotonic() - begin < 5.0
 
     run = json.loads((tmp_path / "live" / "run.json").read_text())
@@ -135,7 +135,7 @@ def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(liv
     config.write_text(config.read_text().replace("signals:\n  pulse", beside))
     assert "signals:\n  again" in config.read_text(), config.read_text()
     process = started(config)
-    sent = speak(port, 5.0)
+    sent = send_values(port, 5.0)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
 
@@ -166,8 +166,8 @@ def test_a_second_run_is_refused_at_once_and_told_who_has_the_port(live, tmp_pat
             cwd=ROOT, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert second.returncode == 2
-        said = f"lumen: osc_1: 127.0.0.1:{port} is taken by process {process.pid}"
-        assert second.stderr.startswith(said)
+        output = f"lumen: osc_1: 127.0.0.1:{port} is taken by process {process.pid}"
+        assert second.stderr.startswith(output)
         assert second.stderr.count("\n") == 1
     finally:
         process.send_signal(signal.SIGINT)
@@ -229,14 +229,14 @@ def first_word(process, after):
     """Interrupt; return the lines before one with this beginning, and how long it took (s)."""
     begin = time.monotonic()
     process.send_signal(signal.SIGINT)
-    said = []
+    output = []
     while not (line := process.stderr.readline()).startswith(after):
-        assert line, said
-        said.append(line)
-    return said, time.monotonic() - begin
+        assert line, output
+        output.append(line)
+    return output, time.monotonic() - begin
 
 
-def test_ctrl_c_under_overload_says_so_at_once_and_takes_nothing_more(tmp_path):
+def test_ctrl_c_under_overload_reports_it_at_once_and_takes_nothing_more(tmp_path):
     process = overloaded(tmp_path)
     before, took = first_word(process, "lumen: Ctrl-C: nothing more is taken")
     _, after = process.communicate(timeout=60)

@@ -22,7 +22,7 @@ def ran(folder: Path, name: str, text: str) -> bytes:
     return (out / "fused.jsonl").read_bytes()
 
 
-def test_the_shipped_music_is_heard_and_leaves_the_run_as_it_is(
+def test_the_shipped_music_is_received_and_leaves_the_run_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = MUSIC.read_text("utf-8").replace("speed: 1", "speed: 40").replace("0.05", "1")
@@ -31,9 +31,9 @@ def test_the_shipped_music_is_heard_and_leaves_the_run_as_it_is(
         peer.settimeout(1)
         to = f"127.0.0.1:{peer.getsockname()[1]}"
         played = ran(tmp_path, "played", text.replace("127.0.0.1:9001", to))
-        heard = [OscMessage(peer.recv(100)) for _ in range(2)]
-    assert [message.address for message in heard] == ["/ure/velocity", "/ure/note_len"]
-    velocity, length = (message.params[0] for message in heard)
+        received = [OscMessage(peer.recv(100)) for _ in range(2)]
+    assert [message.address for message in received] == ["/ure/velocity", "/ure/note_len"]
+    velocity, length = (message.params[0] for message in received)
     assert 0 < velocity <= 127
     assert 0.1 <= length <= 1.2
     assert f"lumen: music plays: udp {to}\n" in capsys.readouterr().err

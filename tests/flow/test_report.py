@@ -67,7 +67,7 @@ def test_alignment_brings_the_channels_together(run):
     assert apart["ts"] < 0.25 * apart["rx"] < 0.25 * apart["source_ts"]
 
 
-def test_the_step_of_the_clock_is_told_as_it_was(run):
+def test_the_step_of_the_clock_is_reported_as_it_was(run):
     folder, _, _ = run
     true = truth.load(RECORDING).channels["osc_1:/body/pulse"].resets[0]
     (reset,) = story(folder).rigs[0].clocks["osc_1"].resets
@@ -77,18 +77,18 @@ def test_the_step_of_the_clock_is_told_as_it_was(run):
 
 def test_every_estimate_of_the_methods_is_that_of_the_run(run):
     folder, _, methods = run
-    for channel, told in Results(folder).last_sync().items():
-        if told.offset_s is not None:
+    for channel, printed in Results(folder).last_sync().items():
+        if printed.offset_s is not None:
             source = channel.partition(":")[0]
             found = re.search(
                 rf"{source}: offset (-?[\d.]+) ± ([\d.]+) ms, skew (-?[\d.]+) ±", methods
             )
-            assert float(found[1]) == pytest.approx(1e3 * told.offset_s, abs=0.6e-3)
-            assert float(found[2]) == pytest.approx(1e3 * told.offset_sd_s, rel=0.06)
-            assert float(found[3]) == pytest.approx(told.skew_ppm, abs=0.006)
-        if told.lag_s:
+            assert float(found[1]) == pytest.approx(1e3 * printed.offset_s, abs=0.6e-3)
+            assert float(found[2]) == pytest.approx(1e3 * printed.offset_sd_s, rel=0.06)
+            assert float(found[3]) == pytest.approx(printed.skew_ppm, abs=0.006)
+        if printed.lag_s:
             found = re.search(rf"{channel}: (-?[\d.]+) ± ([\d.]+) ms \(n = (\d+),", methods)
-            assert float(found[1]) == pytest.approx(1e3 * told.lag_s, abs=0.06)
+            assert float(found[1]) == pytest.approx(1e3 * printed.lag_s, abs=0.06)
             assert int(found[3]) > 5
 
 
@@ -140,5 +140,5 @@ def test_a_run_that_was_moved_away_still_has_its_report(run, tmp_path, capsys):
     parser = argparse.ArgumentParser()
     report.add_arguments(parser)
     assert report.main(parser.parse_args([str(tmp_path / "archive")])) == 0
-    said = capsys.readouterr().out.strip()
-    assert Path(said).read_text("utf-8") == page
+    output = capsys.readouterr().out.strip()
+    assert Path(output).read_text("utf-8") == page

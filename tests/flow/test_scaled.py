@@ -1,4 +1,4 @@
-"""Members in other units through the whole flow: said, learnt, and told apart from a fault."""
+"""Members in other units through the whole flow: given, learnt, distinguished from a fault."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def errors(results: Results, recording: SimulatedRecording) -> tuple[Any, Any]:
     return value - clean, sd
 
 
-def test_a_unit_that_nobody_named_is_said_with_its_remedy_and_covered_by_the_sd(tmp_path) -> None:
+def test_a_unit_that_nobody_named_is_reported_with_its_remedy_and_covered_by_the_sd(
+    tmp_path,
+) -> None:
     results, recording = run(tmp_path)
     remedy = 'channels: {"b:x": {gain: auto, offset: auto}}'
     assert remedy in summary.units(results)

@@ -23,10 +23,10 @@ def first_table_alone(monkeypatch):
 @pytest.mark.usefixtures("first_table_alone")
 def test_what_is_injected_is_found(seed, capsys):
     code = main(["selftest", "--quick", "--seed", str(seed)])
-    said = capsys.readouterr().out
-    assert code == 0, said
-    assert "phone:/body lag ms" in said
-    assert "\n22 of 22 passed\n" in said
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert "phone:/body lag ms" in output
+    assert "\n22 of 22 passed\n" in output
 
 
 @pytest.mark.usefixtures("first_table_alone")
@@ -34,18 +34,18 @@ def test_a_missed_bar_ends_with_code_1(capsys, monkeypatch):
     table = msgspec.structs.replace(single.table(), checks={"quick": {}})
     monkeypatch.setattr(single, "table", lambda: table)
     assert main(["selftest", "--quick"]) == 1
-    said = capsys.readouterr().out
-    assert said.count("FAIL") == 10
-    assert "\n12 of 22 passed\n" in said
+    output = capsys.readouterr().out
+    assert output.count("FAIL") == 10
+    assert "\n12 of 22 passed\n" in output
 
 
 def test_a_newcomer_sees_no_fault_of_a_healthy_build(capsys):
     code = main(["selftest", "--quick", "--seed", "1"])
-    said = capsys.readouterr().out
-    assert code == 0, said
-    figures = said.partition("passed")[2].partition("within")[0]
+    output = capsys.readouterr().out
+    assert code == 0, output
+    figures = output.partition("passed")[2].partition("within")[0]
     assert "fused RMSE / oracle" in figures and "!" not in figures
-    assert "21 of 21 within their bars" in said
+    assert "21 of 21 within their bars" in output
 
 
 def test_an_accuracy_beyond_its_bar_ends_with_code_1(capsys, monkeypatch):
@@ -53,8 +53,8 @@ def test_an_accuracy_beyond_its_bar_ends_with_code_1(capsys, monkeypatch):
     monkeypatch.setattr(selftest, "recorded", lambda seed, quick: [])
     monkeypatch.setattr(selftest, "measure", lambda seeds, r: _Measured(nothing))
     assert main(["selftest", "--quick"]) == 1
-    said = capsys.readouterr().out
-    assert "of 21 within their bars" in said and re.search(r"\d!", said)
+    output = capsys.readouterr().out
+    assert "of 21 within their bars" in output and re.search(r"\d!", output)
 
 
 class _Measured:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.folder_lock import FolderLock
+from operators.errors import InUseError
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,12 +41,12 @@ output: {{dir: {tmp_path}/out}}
         for start in starts:
             if start is not runs:
                 assert start.returncode == 2
-                said = start.communicate()[1]
-                assert f"process {runs.pid} is writing there" in said
-                assert said.count("\n") == 1
+                output = start.communicate()[1]
+                assert f"process {runs.pid} is writing there" in output
+                assert output.count("\n") == 1
         runs.send_signal(signal.SIGINT)
-        _, said = runs.communicate(timeout=60)
-        assert runs.returncode == 0, said
+        _, output = runs.communicate(timeout=60)
+        assert runs.returncode == 0, output
     finally:
         for start in starts:
             start.kill()
@@ -54,9 +55,8 @@ output: {{dir: {tmp_path}/out}}
 
 def test_a_turn_ends_and_another_begins(tmp_path: Path) -> None:
     first = FolderLock(tmp_path / "new" / "out")
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(InUseError, match=r"process .* is writing there"):
         FolderLock(tmp_path / "new" / "out")
-    assert refused.value.code == 2
     first.leave()
     first.leave()
     FolderLock(tmp_path / "new" / "out").leave()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from configs.load import load
+from flows.first_pass import FirstPassError
 from flows.run import execute
 from ops.__main__ import main
 from ops.cli.verify import digests, write_config
@@ -181,8 +182,8 @@ def test_a_learnt_gain_is_in_force_from_the_first_tick_on(tmp_path):
 def test_progress_names_the_pass(place, tmp_path, capsys):
     path = write_config(load(place / "hindsight.yaml").config, tmp_path / "h.yaml", tmp_path / "o")
     execute(path)
-    said = capsys.readouterr().err.splitlines()
-    assert [line[:11] for line in said if "100.0 %" in line] == ["pass 1 of 2", "pass 2 of 2"]
+    output = capsys.readouterr().err.splitlines()
+    assert [line[:11] for line in output if "100.0 %" in line] == ["pass 1 of 2", "pass 2 of 2"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -204,16 +205,16 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
     assert {p.name for p in (tmp_path / "o").iterdir()} == {LOCK}
 
 
-def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch, capsys):
+def test_a_full_disk_ends_the_first_pass_in_one_line(place, tmp_path, monkeypatch):
     def full(path, data, access):
         raise OSError(28, "cannot write: No space left on device", str(path))
 
     monkeypatch.setattr("flows.first_pass.write_whole", full)
     path = write_config(load(place / "hindsight.yaml").config, tmp_path / "h.yaml", tmp_path / "o")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(FirstPassError) as ended:
         execute(path, progress=False)
-    assert ended.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.exit_code == 1
+    (line,) = ended.value.lines()
     assert "No space left" in line
     assert str(tmp_path / "o" / HINDSIGHT) in line
     monkeypatch.undo()
@@ -224,9 +225,9 @@ def test_replay_takes_hindsight_unless_causal_is_asked_for(place, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     recording = str(place / "r.ndjson")
     assert main(["replay", recording, "--out", "one"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("Hindsight, two passes")
-    assert "Clocks and lags in hindsight, of the whole recording\n" in said
+    output = capsys.readouterr().out
+    assert output.startswith("Hindsight, two passes")
+    assert "Clocks and lags in hindsight, of the whole recording\n" in output
     assert load("one.yaml").config.mode == "hindsight"
     assert main(["replay", recording, "--out", "two", "--causal"]) == 0
     assert capsys.readouterr().out.startswith("Causal, one pass")

@@ -103,13 +103,13 @@ def test_whoever_reads_standard_error_cannot_stop_a_flow(end, tmp_path):
     os.close(into)
     done = threading.Event()
 
-    def speak():
+    def send_values():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
             while not done.wait(0.01):
                 out.sendto(message("/v", "f", struct.pack(">f", time.monotonic() % 1)),
                            ("127.0.0.1", port))  # fmt: skip
 
-    sender = threading.Thread(target=speak)
+    sender = threading.Thread(target=send_values)
     sender.start()
     try:
         until(lambda: valued(tmp_path) > 20, process)

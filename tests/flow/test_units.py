@@ -1,4 +1,4 @@
-"""Source stamps in another unit than seconds: named where no key says so, used where one does."""
+"""Source stamps in a unit other than seconds: reported without `ts_unit`, used with it."""
 
 import json
 

@@ -179,15 +179,15 @@ def test_a_run_replaces_the_one_before_it(out, killed):
 
 
 @pytest.mark.parametrize("stranger", ["notes.txt", "fused.jsonl", "sub/notes.txt", ".hidden"])
-def test_a_folder_with_other_files_is_refused_in_one_line(out, stranger, capsys):
+def test_a_folder_with_other_files_is_refused_in_one_line(out, stranger):
     (out / stranger).parent.mkdir(parents=True)
     (out / stranger).write_text("mine")
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(FolderError) as caught:
         preflight(config(out))
-    assert caught.value.code == 2
-    stderr = capsys.readouterr().err
-    assert stderr.count("\n") == 1
-    assert stranger.split("/")[0] in stderr
+    assert caught.value.exit_code == 2
+    (line,) = caught.value.lines()
+    assert "\n" not in line
+    assert stranger.split("/")[0] in line
     with pytest.raises(FolderError):
         begin(out)
     assert (out / stranger).read_text() == "mine"

@@ -47,7 +47,7 @@ class MidiInputs:
     """The MIDI input ports, listed by one client that is created once."""
 
     def __init__(self) -> None:
-        self._port = Port(_NO_PORT, listens=True)
+        self._port = Port(_NO_PORT, is_input=True)
 
     def look(self) -> tuple[tuple[str, ...], str]:
         """Return the ports, and the reason for their absence, if any."""

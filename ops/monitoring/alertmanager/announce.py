@@ -14,6 +14,8 @@ from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from operators.errors import ToolError
+
 URL = "ALERTMANAGER_URL"
 USUAL = "http://127.0.0.1:9093"
 SEVERITIES = ("warning", "critical")
@@ -22,7 +24,7 @@ _TIMEOUT_S = 10.0
 _opener = build_opener(ProxyHandler({}))
 
 
-class AnnounceError(Exception):
+class AnnounceError(ToolError):
     """The alert was not accepted: one line with the reason."""
 
 

@@ -15,6 +15,7 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from operators.errors import ToolError
 from ops.monitoring.grafana.generate import shipped
 
 TIMEOUT_S = 10.0
@@ -26,7 +27,7 @@ _MEANING = {
 }
 
 
-class LoadError(Exception):
+class LoadError(ToolError):
     """A failed upload: one line with the reason."""
 
 

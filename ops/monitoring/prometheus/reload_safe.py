@@ -30,6 +30,7 @@ from typing import Any, TypeAlias
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from operators.errors import ToolError
 from ops.monitoring.programs import PeerError, peer
 
 TRIES = 3
@@ -42,7 +43,7 @@ Running: TypeAlias = tuple[list[str], dict[tuple[Path, str], list[str]]]
 """Jobs; the names of rules by file and group."""
 
 
-class ReloadError(Exception):
+class ReloadError(ToolError):
     """A fault, as one line of text; `code` is the exit code."""
 
     code = 1

@@ -24,7 +24,7 @@ from operators.records import Fused, FusedSignal, Packet
 from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
 from sinks.send.send import ExpressionMap, Send, played
 from sinks.send.send_worker import SendWorker
-from sources.midi.midi import understood
+from sources.midi.midi import decoded
 from sources.midi.port import MidiPortError
 
 CONFIG = msgspec.convert(
@@ -115,7 +115,7 @@ def test_values_beyond_float32_are_its_largest() -> None:
 def test_a_sent_controller_has_the_key_of_a_received_one(
     key: str, value: float, received: float
 ) -> None:
-    event = understood(encoded(key, value), 0.0, "")
+    event = decoded(encoded(key, value), 0.0, "")
     assert (event.key, event.value) == (key, received)  # type: ignore[union-attr]
 
 
@@ -139,7 +139,7 @@ class Wire:
     def send(self, message: Sequence[int]) -> None:
         if not self.plugged:
             raise MidiPortError("synth: gone")
-        event = understood(message, 0.0, "")
+        event = decoded(message, 0.0, "")
         self.sent.append((event.key, event.value))  # type: ignore[union-attr]
 
     def release(self) -> None:

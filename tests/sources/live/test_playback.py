@@ -9,6 +9,7 @@ from sources.inbox import FromSource, Inbox, Message, StreamChange, Unread
 from sources.live import preflight
 from sources.live.playback import Playback
 from sources.replay.arrival_check import Arrivals
+from sources.tape.writer import TapError
 
 THEN, NOW = 1_600_000_000.0, 1_750_000_000.0
 
@@ -146,7 +147,7 @@ def test_a_recording_that_is_gone_is_down_and_no_more(tmp_path):
     assert "recording not found" in down.why
 
 
-def test_a_recording_of_a_source_that_is_live_is_refused(tmp_path, capsys):
+def test_a_recording_of_a_source_that_is_live_is_refused(tmp_path):
     path = tmp_path / "take.ndjson"
     path.write_text(event(0, 1.0, "osc_1") + "\n")
     streams = [{"name": "take", "type": "file", "path": str(path)},
@@ -154,9 +155,10 @@ def test_a_recording_of_a_source_that_is_live_is_refused(tmp_path, capsys):
     signals = {"pulse": {"members": {"osc_1:/x": {}}}}
     config = msgspec.convert({"version": 2, "streams": streams, "signals": signals}, Config)
 
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(TapError) as refused:
         preflight(config)
-    assert capsys.readouterr().err == (
+    assert refused.value.exit_code == 2
+    assert refused.value.lines() == [
         f"lumen: take: {path} holds events of 'osc_1', which is a live stream too:"
-        " give that another name\n"
-    )
+        " give that another name"
+    ]

@@ -19,24 +19,24 @@ from configs.schema import MidiStream
 from operators.plan import MIDI_KEY
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
-from sources.midi.midi import MidiReceiver, understood
+from sources.midi.midi import MidiReceiver, decoded
 from sources.midi.port import MidiPortError, Taken
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
 
-def heard(*message: int) -> tuple[str, float]:
-    said = understood(message, 1.0, "a port")
-    assert isinstance(said, Message), said
-    assert said.rx == 1.0
-    return said.key, said.value
+def arrived(*message: int) -> tuple[str, float]:
+    item = decoded(message, 1.0, "a port")
+    assert isinstance(item, Message), item
+    assert item.rx == 1.0
+    return item.key, item.value
 
 
 def refused(*message: int) -> str:
-    said = understood(message, 1.0, "a port")
-    assert isinstance(said, Unread), said
-    assert (said.where, said.sample) == ("a port", bytes(message))
-    return said.reason
+    item = decoded(message, 1.0, "a port")
+    assert isinstance(item, Unread), item
+    assert (item.where, item.sample) == ("a port", bytes(message))
+    return item.reason
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def refused(*message: int) -> str:
 def test_a_message_is_a_channel_and_a_number(
     message: tuple[int, ...], key: str, value: float
 ) -> None:
-    assert heard(*message) == (key, value)
+    assert arrived(*message) == (key, value)
 
 
 @given(CHANNEL, DATA, DATA, st.integers(-8192, 8191))
 def test_an_encoder_of_others_is_understood(channel: int, n: int, value: int, pitch: int) -> None:
     def sent(kind: str, **fields: int) -> tuple[str, float]:
-        return heard(*mido.Message(kind, channel=channel, **fields).bytes())
+        return arrived(*mido.Message(kind, channel=channel, **fields).bytes())
 
     one = channel + 1
     assert sent("note_on", note=n, velocity=value) == (f"note/{one}/{n}", value)
@@ -91,16 +91,16 @@ def test_what_is_no_channel_is_ignored(message: tuple[int, ...]) -> None:
 
 
 def test_of_a_long_sysex_that_a_driver_hands_over_only_the_start_is_kept() -> None:
-    said = understood([0xF0] + [1] * 1_000_000, 1.0, "")
-    assert isinstance(said, Unread)
-    assert len(said.sample) == 256
+    item = decoded([0xF0] + [1] * 1_000_000, 1.0, "")
+    assert isinstance(item, Unread)
+    assert len(item.sample) == 256
 
 
 @given(st.lists(st.integers(0, 255), max_size=6))
 def test_noise_is_one_event_a_message_and_never_an_exception(message: list[int]) -> None:
-    said = understood(message, 1.0, "")
-    if isinstance(said, Message):
-        assert said.key == "clock" or MIDI_KEY.fullmatch(said.key)
+    item = decoded(message, 1.0, "")
+    if isinstance(item, Message):
+        assert item.key == "clock" or MIDI_KEY.fullmatch(item.key)
 
 
 class Device:
@@ -113,11 +113,11 @@ class Device:
         self.overrun = False
         self.facts: tuple[str, ...] = ()
 
-    def port(self, device: str, virtual: bool, listens: bool) -> Any:
-        assert (device, virtual, listens) == ("LPK", False, True)
+    def port(self, device: str, virtual: bool, is_input: bool) -> Any:
+        assert (device, virtual, is_input) == ("LPK", False, True)
         return self
 
-    def hear(self, message: Sequence[int], delta: float = 0.0) -> None:
+    def deliver(self, message: Sequence[int], delta: float = 0.0) -> None:
         self.queue.append((message, delta))
 
     def take(self, host: Callable[[], float]) -> Taken:
@@ -177,7 +177,7 @@ def test_a_device_that_is_absent_is_down_with_the_reason() -> None:
     assert inbox.why == "no port fits 'LPK'; present: none"
 
 
-def test_a_device_that_comes_is_heard_and_says_which_port_it_is() -> None:
+def test_a_device_that_comes_is_received_and_reports_its_port() -> None:
     device = Device(plugged=False)
     stream, inbox = listening(device)
     until(lambda: device.tries > 2)
@@ -185,21 +185,21 @@ def test_a_device_that_comes_is_heard_and_says_which_port_it_is() -> None:
     until(lambda: inbox.up)
     assert stream.facts() == ("LPK25", "ALSA")
     before = inbox.host()
-    device.hear([0xB0, 74, 5])
+    device.deliver([0xB0, 74, 5])
     stream.stop()
-    down, up, said = inbox.take()
+    down, up, item = inbox.take()
     assert (down.up, up.up, up.why) == (False, True, "LPK25, ALSA")
-    assert (said.key, said.value) == ("cc/1/74", 5.0)
-    assert before - 1e-5 <= said.rx <= inbox.host()
+    assert (item.key, item.value) == ("cc/1/74", 5.0)
+    assert before - 1e-5 <= item.rx <= inbox.host()
     assert stream.facts() == ()
 
 
-def test_twenty_times_unplugged_and_back_it_is_heard_again_and_leaves_nothing() -> None:
+def test_twenty_times_unplugged_and_back_it_is_received_again_and_leaves_nothing() -> None:
     device, before = Device(plugged=True), resources()
     stream, inbox = listening(device)
     for _ in range(20):
         until(lambda: inbox.up)
-        device.hear([0x90, 60, 1])
+        device.deliver([0x90, 60, 1])
         device.plugged = False
         until(lambda: not inbox.up)
         device.plugged = True
@@ -241,7 +241,7 @@ def test_a_megabyte_of_noise_is_accounted_for_within_bounds() -> None:
     noise = os.urandom(1_000_000)
     messages: Sequence[bytes] = [noise[i : i + 5] for i in range(0, len(noise), 5)]
     for message in messages:
-        device.hear(message, 0.001)
+        device.deliver(message, 0.001)
     stream.stop()
     _, *items = inbox.take()
     assert inbox.received == len(messages)
@@ -249,12 +249,12 @@ def test_a_megabyte_of_noise_is_accounted_for_within_bounds() -> None:
     assert len(items) <= inbox.room + 1
 
 
-def test_what_came_just_before_the_device_went_is_heard() -> None:
+def test_what_came_just_before_the_device_went_is_received() -> None:
     device = Device(plugged=True)
     stream, inbox = listening(device)
     until(lambda: inbox.up)
     for n in range(100):
-        device.hear([0x90, n, 1], 0.001)
+        device.deliver([0x90, n, 1], 0.001)
     device.plugged = False
     until(lambda: not inbox.up)
     stream.stop()
@@ -279,17 +279,17 @@ def test_periods_that_jack_missed_are_named_seldom_and_halves_of_notes_counted(
     stream, inbox = listening(device)
     until(lambda: inbox.up)
     for note in (60, 64):
-        device.hear([0x90, note, 1])
+        device.deliver([0x90, note, 1])
     until(lambda: inbox.received >= 2)
     device.periods = 7
     for note in (60, 64, 67):
-        device.hear([0x90, note, 2])
+        device.deliver([0x90, note, 2])
     until(lambda: inbox.received >= 5)
     time.sleep(0.02)
     stream.stop()
     assert inbox.lost == 2, "two ends of notes"
-    said = capsys.readouterr().err
-    assert said == "lumen: m: JACK missed 7 of its periods: what was played in them may be lost\n"
+    printed = capsys.readouterr().err
+    assert printed == "lumen: m: JACK missed 7 of its periods: their messages may be lost\n"
 
 
 def test_pairs_of_controllers_are_numbers_of_14_bits_where_asked_for() -> None:
@@ -300,45 +300,45 @@ def test_pairs_of_controllers_are_numbers_of_14_bits_where_asked_for() -> None:
         device = Device(plugged=True)
         stream, inbox = listening(device, pair)
         until(lambda inbox=inbox: inbox.up)
-        device.hear([0xB0, 1, 2])
-        device.hear([0xB0, 33, 3])
+        device.deliver([0xB0, 1, 2])
+        device.deliver([0xB0, 33, 3])
         until(lambda inbox=inbox, keys=keys: inbox.received >= len(keys))
-        device.hear([0xB0, 1, 4])
+        device.deliver([0xB0, 1, 4])
         until(lambda inbox=inbox, keys=keys, pair=pair: inbox.received >= len(keys) + 1 + pair)
         stream.stop()
-        said = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
-        assert [key for key, _ in said[: len(keys)]] == keys
+        values = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
+        assert [key for key, _ in values[: len(keys)]] == keys
         if pair:
-            assert said[3] == ("cc14/1/1", 259.0)
-            assert said[-2:] == [("cc/1/1", 4.0), ("cc14/1/1", 512.0)], "no fine part follows"
+            assert values[3] == ("cc14/1/1", 259.0)
+            assert values[-2:] == [("cc/1/1", 4.0), ("cc14/1/1", 512.0)], "no fine part follows"
 
 
 def test_active_sensing_and_time_code_are_in_the_account() -> None:
     device = Device(plugged=True)
     stream, inbox = listening(device)
     until(lambda: inbox.up)
-    device.hear([0xFE])
-    device.hear([0xF1, 0x23])
+    device.deliver([0xFE])
+    device.deliver([0xF1, 0x23])
     until(lambda: inbox.received == 2)
     stream.stop()
     _, *items = inbox.take()
     assert [getattr(item, "reason", "") for item in items] == ["filtered", "filtered"]
 
 
-def test_of_what_rtmidi_repeats_only_one_is_heard_and_the_rest_is_in_the_account() -> None:
+def test_of_what_rtmidi_repeats_only_one_is_received_and_the_rest_is_in_the_account() -> None:
     device = Device(plugged=True)
     stream, inbox = listening(device)
     until(lambda: inbox.up)
     time.sleep(0.01)
-    device.hear([0xB0, 1, 5], 1.0)
-    device.hear([0xB0, 1, 5], 0.0)
+    device.deliver([0xB0, 1, 5], 1.0)
+    device.deliver([0xB0, 1, 5], 0.0)
     until(lambda: inbox.received == 2)
     device.queue.extend([([0xB0, 1, 6], 1.0), ([0xB0, 1, 6], 0.0), ([0x90, 1, 6], 0.0)])
     device.periods = 1
     until(lambda: inbox.received == 4 and inbox.lost == 1)
     stream.stop()
     _, *items = inbox.take()
-    heard = [item.value for item in items if isinstance(item, Message)]
-    assert heard == [5.0, 6.0, 6.0]
+    arrived = [item.value for item in items if isinstance(item, Message)]
+    assert arrived == [5.0, 6.0, 6.0]
     reasons = [item.reason for item in items if isinstance(item, Unread)]
     assert reasons == ["filtered", "kernel_full"]

@@ -10,9 +10,9 @@ from sources.midi.losses import RepeatedMessages, Sounding
 ON, OFF = [0x90, 60, 100], [0x80, 60, 0]
 
 
-def lost(*heard: tuple[list[int], int]) -> int:
+def lost(*received: tuple[list[int], int]) -> int:
     sounding = Sounding(0)
-    return sum(sounding.lost(message, missed, missed) for message, missed in heard)
+    return sum(sounding.lost(message, missed, missed) for message, missed in received)
 
 
 def test_the_other_half_of_a_note_shows_what_was_lost_in_a_missed_period() -> None:
@@ -71,7 +71,7 @@ def test_what_was_sent_twice_is_not_taken_for_a_repeat() -> None:
     assert fates(([], 0.0, True), ([], 0.0, True)) == ["sent", "sent"]
 
 
-def test_the_same_twice_in_one_call_says_nothing_new() -> None:
+def test_the_same_twice_in_one_call_is_no_news() -> None:
     assert fates((CC, 1.0, False), (CC, 0.0, False)) == ["sent", "again"]
 
 

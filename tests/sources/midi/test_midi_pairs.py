@@ -31,9 +31,9 @@ def test_no_value_between_the_parts_of_a_pair_appears(
     sent = [cc(n + 32 * low, (v & 127 if low else v >> 7), channel) for v in values
             for low in (0, 1)]  # fmt: skip
     key = f"cc14/{channel + 1}/{n}"
-    said = [value for name, value in stated(*sent) if name == key]
-    assert said[0] == values[0] & ~127, "that it has a fine part is not known yet"
-    assert said[1:] == values
+    numbers = [value for name, value in stated(*sent) if name == key]
+    assert numbers[0] == values[0] & ~127, "that it has a fine part is not known yet"
+    assert numbers[1:] == values
     assert MIDI_KEY.fullmatch(key)
 
 
@@ -55,7 +55,7 @@ def test_a_clock_that_is_set_back_lets_nothing_wait_for_ever() -> None:
     assert fine.due(500.0) == [(500.0, "cc14/1/1", 384.0)]
 
 
-def test_a_fine_part_of_nothing_known_and_what_is_no_controller_say_nothing() -> None:
+def test_a_fine_part_of_nothing_known_and_what_is_no_controller_give_nothing() -> None:
     assert (
         stated(cc(33, 5), cc(64, 1), cc(98, 1), [0x90, 1, 2], [0xB0, 1], [0xB0, 200, 1], []) == []
     )
@@ -69,8 +69,8 @@ def test_parameters_are_numbers_of_14_bits(
     sent = [cc(high, parameter >> 7, channel), cc(low, parameter & 127, channel)]
     sent += [cc(n, x, channel) for v in values for n, x in ((6, v >> 7), (38, v & 127))]
     key = f"nrpn/{channel + 1}/{parameter}"
-    said = [value for name, value in stated(*sent) if name == key]
-    assert said[1:] == values
+    numbers = [value for name, value in stated(*sent) if name == key]
+    assert numbers[1:] == values
     assert MIDI_KEY.fullmatch(key)
     assert not MIDI_PLAYED.fullmatch(key)
 
@@ -78,10 +78,10 @@ def test_parameters_are_numbers_of_14_bits(
 def test_a_parameter_moves_by_one_within_its_range_and_ends_with_the_null_parameter() -> None:
     chosen = [cc(99, 1), cc(98, 2)]
     key = "nrpn/1/130"
-    said = stated(*chosen, cc(96, 0), cc(6, 127), cc(38, 126), *[cc(96, 0)] * 3, cc(97, 0))
-    assert [v for name, v in said if name == key] == [16256, 16382, 16383, 16383, 16383, 16382]
-    said = stated(*chosen, cc(99, 127), cc(98, 127), cc(6, 1))
-    assert said == [("cc14/1/6", 128.0)]
+    numbers = stated(*chosen, cc(96, 0), cc(6, 127), cc(38, 126), *[cc(96, 0)] * 3, cc(97, 0))
+    assert [v for name, v in numbers if name == key] == [16256, 16382, 16383, 16383, 16383, 16382]
+    numbers = stated(*chosen, cc(99, 127), cc(98, 127), cc(6, 1))
+    assert numbers == [("cc14/1/6", 128.0)]
 
 
 def test_keys_of_14_bits_end_where_their_numbers_do() -> None:

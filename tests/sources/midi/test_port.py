@@ -150,7 +150,7 @@ class Client:
     def get_message(self) -> Any:
         return self.queue.pop(0) if self.queue else None
 
-    def hear(self, *message: int) -> None:
+    def deliver(self, *message: int) -> None:
         if self.opened is not None:
             self.queue.append((list(message), 0.0))
 
@@ -194,21 +194,21 @@ def nothing_absent(rtmidi: Any, api: int) -> str | None:
     return None
 
 
-def made(driver: Driver, device: str = "LPK", virtual: bool = False, listens: bool = True) -> Port:
-    port = Port(device, virtual, listens, driver, nothing_absent, Path("/nowhere"))
+def made(driver: Driver, device: str = "LPK", virtual: bool = False, is_input: bool = True) -> Port:
+    port = Port(device, virtual, is_input, driver, nothing_absent, Path("/nowhere"))
     ports.append(port)
     return port
 
 
 def opened(
-    driver: Driver, device: str = "LPK", virtual: bool = False, listens: bool = True
+    driver: Driver, device: str = "LPK", virtual: bool = False, is_input: bool = True
 ) -> Port:
-    port = made(driver, device, virtual, listens)
+    port = made(driver, device, virtual, is_input)
     port.open()
     return port
 
 
-def heard(port: Port) -> list[Any]:
+def received(port: Port) -> list[Any]:
     return [message for message, _ in port.take().messages]
 
 
@@ -238,8 +238,8 @@ def test_an_input_hands_over_bytes_and_leaves_sysex_to_the_driver() -> None:
     driver = Driver(*PRESENT)
     found = opened(driver)
     (client,) = driver.clients
-    client.hear(0x90, 60, 1)
-    assert (heard(found), heard(found), client.opened) == ([[0x90, 60, 1]], [], KEYS)
+    client.deliver(0x90, 60, 1)
+    assert (received(found), received(found), client.opened) == ([[0x90, 60, 1]], [], KEYS)
     assert client.ignored == (True, False, False), "active sensing is in the account"
     assert found.facts == (KEYS, "ALSA")
     assert driver.queue_size == QUEUE
@@ -342,13 +342,13 @@ def test_two_streams_never_have_one_port() -> None:
     assert second.facts == ()
     other = opened(driver, "Launch#2")
     assert (first.facts[0], other.facts[0]) == tuple(TWO)
-    assert opened(driver, "Launch", listens=False).facts[0] == TWO[0], "an output shares it"
+    assert opened(driver, "Launch", is_input=False).facts[0] == TWO[0], "an output shares it"
     first.release()
     second.open()
     assert second.facts[0] == TWO[0]
 
 
-def test_the_other_ports_that_a_name_fits_are_told() -> None:
+def test_the_other_ports_that_a_name_fits_are_reported() -> None:
     assert opened(Driver(*TWO), "Launch").facts[2:] == (f"also fits: {TWO[1]}",)
 
 
@@ -360,22 +360,22 @@ def test_a_port_that_is_pulled_out_is_not_there() -> None:
     assert not found.there()
 
 
-def test_a_device_that_comes_back_is_heard_by_the_client_that_heard_it_before() -> None:
+def test_a_device_that_comes_back_is_received_by_the_client_that_heard_it_before() -> None:
     driver = Driver(KEYS)
     found = opened(driver)
     (client,) = driver.clients
     for _ in range(3):
-        client.hear(0x80, 60, 1)
+        client.deliver(0x80, 60, 1)
         driver.ports = []
         found.release()
-        client.hear(0x90, 60, 1)
+        client.deliver(0x90, 60, 1)
         with pytest.raises(MidiPortError):
             found.open()
         driver.ports = [KEYS]
         found.open()
-    assert (heard(found), driver.clients) == ([], [client]), "what is left is of the time before"
-    client.hear(0x90, 60, 1)
-    assert heard(found) == [[0x90, 60, 1]]
+    assert (received(found), driver.clients) == ([], [client]), "what is left is of the time before"
+    client.deliver(0x90, 60, 1)
+    assert received(found) == [[0x90, 60, 1]]
 
 
 def test_a_virtual_port_is_there_without_any_other() -> None:
@@ -394,7 +394,7 @@ def test_a_closed_port_hands_nothing_over_and_leaves_no_client() -> None:
     (client,) = driver.clients
     found.close()
     found.close()
-    client.hear(0x90, 60, 1)
+    client.deliver(0x90, 60, 1)
     assert (client.queue, driver.clients, client.opened) == ([], [], None)
 
 
@@ -418,7 +418,7 @@ def test_a_port_that_another_has_is_a_reason() -> None:
 
 def test_a_driver_that_fails_later_means_that_the_port_is_gone() -> None:
     driver = Driver(KEYS)
-    found = opened(driver, listens=False)
+    found = opened(driver, is_input=False)
     found.send([0xB0, 1, 2])
     assert driver.clients[0].sent == [[0xB0, 1, 2]]
     driver.busy = SystemError("gone")
@@ -453,7 +453,7 @@ def test_a_server_that_does_not_run_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert not_running(Driver, Driver.API_UNIX_JACK) == "no JACK server 'nobody-runs-this'"
 
 
-def test_without_the_package_it_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_it_is_reported_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(port.sys.modules, "rtmidi", None)
     with pytest.raises(MidiPortError, match="python-rtmidi cannot be used"):
         Port("LPK").open()

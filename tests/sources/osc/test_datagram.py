@@ -10,12 +10,12 @@ from sources.osc.datagram import MAX_ARGUMENTS, MAX_DATAGRAM, MAX_MESSAGES, Data
 UNIX = 2_208_988_800
 
 
-def said(data, **how):
+def items(data, **how):
     return Datagrams(**how).decode(data, 5.0)
 
 
 def one(data, **how):
-    (item,) = said(data, **how)
+    (item,) = items(data, **how)
     return item
 
 
@@ -101,7 +101,7 @@ def test_an_address_whose_arrays_hold_texts_is_named_once():
 def test_a_message_without_type_tags_is_refused_by_that_name_and_alone(data):
     assert reason(data) == "no_type_tags"
     assert one(data).sample == data
-    first, second, third = said(bundle(built("/b", 1), data, built("/c", 2)))
+    first, second, third = items(bundle(built("/b", 1), data, built("/c", 2)))
     assert (first.value, second.reason, third.value) == (1.0, "no_type_tags", 2.0)
     assert one(data, wants=lambda key: key == "/b").reason == "filtered"
 
@@ -126,7 +126,7 @@ def test_nested_arrays_are_flat():
 
 def test_a_bundles_timetag_is_the_source_time_and_the_innermost_counts():
     inner = bundle(built("/b", 1), seconds=UNIX + 200, fraction=1 << 31)
-    first, second, third = said(
+    first, second, third = items(
         bundle(built("/a", 1), inner, built("/c", 1), seconds=UNIX + 100, fraction=1 << 30)
     )
     assert [(x.key, x.ts) for x in (first, second, third)] == [
@@ -136,7 +136,7 @@ def test_a_bundles_timetag_is_the_source_time_and_the_innermost_counts():
 
 
 def test_timetags_may_be_left_unread():
-    first, second = said(
+    first, second = items(
         bundle(built("/a", 1), bundle(built("/b", 1), seconds=UNIX + 9), seconds=UNIX + 7),
         timed=False,
     )
@@ -191,7 +191,7 @@ def test_a_datagram_beyond_the_bound_is_too_long():
 
 def test_bundles_may_be_nested_and_full_up_to_the_bound():
     assert one(nested(7)).value == 1.0
-    assert len(said(bundle(*[built("/a", 1)] * MAX_MESSAGES))) == MAX_MESSAGES
+    assert len(items(bundle(*[built("/a", 1)] * MAX_MESSAGES))) == MAX_MESSAGES
     assert len(value(message("/a", "f" * MAX_ARGUMENTS, bytes(4 * MAX_ARGUMENTS)))) == MAX_ARGUMENTS
 
 

@@ -60,8 +60,8 @@ class Running:
 
 
 @pytest.mark.parametrize("gulps", [True, False])
-def test_datagrams_are_heard_in_order_with_their_arrival(port, gulps, monkeypatch):
-    monkeypatch.setattr(udp, "_can_gulp", lambda: gulps and os.name == "posix")
+def test_datagrams_are_received_in_order_with_their_arrival(port, gulps, monkeypatch):
+    monkeypatch.setattr(udp, "_has_recvmmsg", lambda: gulps and os.name == "posix")
     with Running(port) as osc:
         before = stamp()
         osc.send(*(number("/a", i) for i in range(2_000)))
@@ -113,7 +113,7 @@ def test_what_the_kernel_drops_is_counted(monkeypatch):
         receiver.close()
 
 
-def test_only_wanted_addresses_are_heard_and_the_others_are_one_count(port):
+def test_only_wanted_addresses_are_received_and_the_others_are_one_count(port):
     with Running(port, keys=["/ure/*", "/b"]) as osc:
         osc.send(number("/ure/v", 1), number("/b", 2), number("/c", 3), number("/bb", 4))
         items = osc.items()
@@ -126,14 +126,14 @@ def test_only_wanted_addresses_are_heard_and_the_others_are_one_count(port):
     assert {x.reason for x in items if isinstance(x, Unread)} == {"filtered"}
 
 
-@pytest.mark.parametrize(("allow", "heard"), [(["127.0.0.0/8"], 1), (["10.0.0.0/8", "::1"], 0)])
-def test_only_allowed_peers_are_heard(port, allow, heard):
+@pytest.mark.parametrize(("allow", "received"), [(["127.0.0.0/8"], 1), (["10.0.0.0/8", "::1"], 0)])
+def test_only_allowed_peers_are_received(port, allow, received):
     with Running(port, allow=allow) as osc:
         osc.send(number("/a", 1))
         items = osc.items()
 
-    assert sum(isinstance(x, Message) for x in items) == heard
-    assert [x.reason for x in items if isinstance(x, Unread)] == ["peer"] * (1 - heard)
+    assert sum(isinstance(x, Message) for x in items) == received
+    assert [x.reason for x in items if isinstance(x, Unread)] == ["peer"] * (1 - received)
 
 
 def test_refusals_of_one_reading_share_one_place_a_reason(port):
@@ -151,7 +151,7 @@ def test_refusals_of_one_reading_share_one_place_a_reason(port):
     assert items[2].value == 3.0
 
 
-def test_a_port_that_is_taken_is_heard_once_it_is_free(port):
+def test_a_port_that_is_taken_is_received_once_it_is_free(port):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", port))
         osc = Running(port)
@@ -175,7 +175,7 @@ def test_a_stream_stops_soon_and_leaves_nothing_behind(port):
     assert len(list(Path("/proc/self/fd").iterdir())) <= files
 
 
-def test_ipv6_is_heard_too():
+def test_ipv6_is_received_too():
     try:
         receiver = UdpReceiver("::1", 0)
     except OSError:

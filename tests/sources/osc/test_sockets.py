@@ -91,14 +91,14 @@ def test_a_group_is_joined(free: int, interface: str | None) -> None:
         assert values(osc.items(1)) == [1.0]
 
 
-def test_two_may_hear_one_group_and_an_unknown_interface_is_named() -> None:
+def test_two_may_join_one_group_and_an_unknown_interface_is_named() -> None:
     with closing(UdpReceiver("239.255.0.7", 0)) as first:
         UdpReceiver("239.255.0.7", first.port).close()
     with pytest.raises(OSError, match="there is no interface 'nowhere0'"):
         UdpReceiver("239.255.0.7", 0, "nowhere0")
 
 
-def test_a_broadcast_is_heard(free: int) -> None:
+def test_a_broadcast_is_received(free: int) -> None:
     with Running(f"0.0.0.0:{free}") as osc, sender() as phone:
         phone.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         phone.sendto(number(1), ("127.255.255.255", free))
@@ -107,7 +107,7 @@ def test_a_broadcast_is_heard(free: int) -> None:
 
 def test_what_is_played_may_be_broadcast(free: int) -> None:
     with Running(f"0.0.0.0:{free}") as osc:
-        out = instrument.OscReceiver(f"127.255.255.255:{free}")
+        out = instrument.OscOutput(f"127.255.255.255:{free}")
         out.open()
         out.play({"/a": 0.5}, 0.0)
         out.close()
@@ -151,7 +151,7 @@ def test_each_sender_is_a_source_of_its_own_on_request(free: int) -> None:
     ]  # fmt: skip
 
 
-def test_the_seventeenth_sender_is_refused_and_that_is_said_once(free: int) -> None:
+def test_the_seventeenth_sender_is_refused_and_that_is_reported_once(free: int) -> None:
     with Running(f"127.0.0.1:{free}", per_sender=True) as osc, ExitStack() as stack:
         for i in range(18):
             phone = stack.enter_context(sender(f"127.0.0.{i + 1}"))
@@ -172,7 +172,7 @@ def framed(data: bytes, slip: bool) -> bytes:
 
 
 @pytest.mark.parametrize("slip", [False, True])
-def test_tcp_is_heard_in_either_framing(free: int, slip: bool) -> None:
+def test_tcp_is_received_in_either_framing(free: int, slip: bool) -> None:
     with Running(f"tcp://127.0.0.1:{free}") as osc:
         assert osc.inbox.why.startswith(f"tcp 127.0.0.1:{free}")
         with socket.create_connection(("127.0.0.1", free)) as phone:
@@ -219,7 +219,7 @@ def test_connections_are_bounded_and_one_that_ends_makes_room() -> None:
         assert [data for data, _, _ in found] == [number(7)]
 
 
-def test_a_tcp_port_that_is_taken_says_by_whom() -> None:
+def test_a_tcp_port_that_is_taken_reports_its_holder() -> None:
     with closing(TcpReceiver("127.0.0.1", 0)) as receiver:
         stream = OscReceiver(OscStream(name="a", addr=f"tcp://127.0.0.1:{receiver.port}"))
         inbox = Inbox("a")

@@ -63,7 +63,7 @@ def test_a_stamp_of_its_own_is_source_time_in_the_unit_of_the_format():
     assert stamped.ts == 1_730_000_000.123
 
 
-def test_a_stamp_said_before_is_no_new_sample():
+def test_a_repeated_stamp_is_no_new_sample():
     pages = PageDecoder()
     first = decode(b"a 1 1000\nb 1\nc 1 1000\n", pages=pages)
     again = decode(b"a 1 1000\nb 1\nc 1 2000\n", pages=pages)
@@ -115,9 +115,9 @@ def test_one_line_that_is_no_sample_refuses_the_page(line):
     ("page", "openmetrics", "why"),
     [
         (b"a 1\nb 2", False, "its last line has no end"),
-        (b"a 1\na 2\n", False, "line 2 says a series again"),
-        (b'a{b="c",d="e"} 1\na{d="e",b="c"} 1\n', False, "line 2 says a series again"),
-        (b'a{b=""} 1\na 1\n', False, "line 2 says a series again"),
+        (b"a 1\na 2\n", False, "line 2 repeats a series"),
+        (b'a{b="c",d="e"} 1\na{d="e",b="c"} 1\n', False, "line 2 repeats a series"),
+        (b'a{b=""} 1\na 1\n', False, "line 2 repeats a series"),
         (b"", False, "no sample"),
         (b"# HELP a b\n\n", False, "no sample"),
         (b"a 1\n", True, "does not end in # EOF"),
@@ -202,8 +202,8 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def written(name, labels, value):
-    said = ",".join(f'{k}="{escaped(v)}"' for k, v in labels.items())
-    return f"{name}{{{said}}} {value!r}\n" if labels else f"{name} {value!r}\n"
+    pairs = ",".join(f'{k}="{escaped(v)}"' for k, v in labels.items())
+    return f"{name}{{{pairs}}} {value!r}\n" if labels else f"{name} {value!r}\n"
 
 
 def escaped(text):
@@ -213,7 +213,7 @@ def escaped(text):
 @given(st.dictionaries(names, st.tuples(st.dictionaries(label_names, texts, max_size=4), numbers),
                        min_size=1, max_size=8))  # fmt: skip
 def test_it_reads_what_the_reference_parser_reads(series):
-    page = "".join(written(name, *said) for name, said in series.items())
+    page = "".join(written(name, *pairs) for name, pairs in series.items())
     reference = {
         f.name + ("{" + ",".join(f'{k}="{escaped(v)}"' for k, v in sorted(s.labels.items())) + "}"
                   if s.labels else ""): s.value

@@ -7,7 +7,7 @@ PERIOD = 0.01
 
 
 def sampled(jitter_s, lost=0.0, seconds=120.0, gap=None, wander_s=0.0, seed=0):
-    """Return when samples were taken (s) and what their stamps say."""
+    """Return sampling times (s) and stamps."""
     rng = np.random.default_rng(seed)
     true = 1000.0 + np.arange(round(seconds / PERIOD)) * PERIOD * (1 + 3e-4)
     true = true + wander_s * np.sin(2 * np.pi * true / 600)

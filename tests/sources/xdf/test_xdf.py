@@ -1,4 +1,4 @@
-"""XDF files as recordings; what they say is in ops/fakes/xdf_files.py, with what is true of it."""
+"""XDF files as recordings; their content and truth are in ops/fakes/xdf_files.py."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ pyxdf = pytest.importorskip("pyxdf")
 
 
 @pytest.fixture(autouse=True)
-def pyxdf_says_nothing():
+def quiet_pyxdf():
     logging.getLogger("pyxdf").setLevel(logging.CRITICAL)
 
 
@@ -44,8 +44,8 @@ def rows(path, **how):
             notes = [None] * len(r) if r.notes is None else r.notes.tolist()
             for i, note in enumerate(notes):
                 pair = ":".join(names.channels[r.name[i]]) if r.name[i] >= 0 else "?"
-                said = note if note is not None else float(r.value[i])
-                out.append((pair, r.ts[i], r.rx[i], said, bool(r.stamped[i])))
+                content = note if note is not None else float(r.value[i])
+                out.append((pair, r.ts[i], r.rx[i], content, bool(r.stamped[i])))
     return out
 
 
@@ -124,8 +124,8 @@ def test_every_format_gives_its_numbers(tmp_path, form):
     stream = eeg(seconds=3.0, form=form, labels=("a", "b"))
     stream.values = np.array([[-100.0, 7.0], [100.0, 8.0]] * 75)
     got = [
-        said
-        for channel, _, _, said, _ in rows(written(tmp_path, stream))
+        content
+        for channel, _, _, content, _ in rows(written(tmp_path, stream))
         if "offset" not in channel
     ]
     assert got == stream.values.ravel().tolist()
@@ -141,17 +141,19 @@ def test_a_row_has_its_raw_stamp_and_no_evidence_of_its_own(tmp_path):
 def test_readings_are_rows_and_evidence(tmp_path):
     stream = eeg(seconds=20.0, **SKEWED)
     read = [r for r in rows(written(tmp_path, stream)) if r[0] == "eeg:clock_offset"]
-    assert [(ts, said) for _, ts, _, said, _ in read] == list(
+    assert [(ts, content) for _, ts, _, content, _ in read] == list(
         zip(stream.reading_at.tolist(), stream.reading.tolist(), strict=True)
     )
-    assert all(stamped and rx == pytest.approx(ts + said) for _, ts, rx, said, stamped in read)
+    assert all(
+        stamped and rx == pytest.approx(ts + content) for _, ts, rx, content, stamped in read
+    )
 
 
 def test_texts_are_markers_on_the_same_axis(tmp_path):
     host = 5000.0 + np.arange(12) * 7.0
     marks = XdfFileStream("marks", host, texts=("gö", "stop"), kind="exact", **SKEWED)
     got = [r for r in rows(written(tmp_path, marks)) if r[0] == "marks:x"]
-    assert [said for *_, said, _ in got] == ["gö", "stop"] * 6
+    assert [content for *_, content, _ in got] == ["gö", "stop"] * 6
     assert [rx for _, _, rx, *_ in got] == pytest.approx(host, abs=1e-6)
 
 
@@ -186,7 +188,7 @@ def test_numbers_that_are_none_cost_themselves_alone(tmp_path):
     stream.values[10, 1], stream.values[20, 0] = np.nan, np.inf
     stream.stamps[30] = np.nan
     got = rows(written(tmp_path, stream))
-    lost = [said for *_, said, _ in got if not isinstance(said, float)]
+    lost = [content for *_, content, _ in got if not isinstance(content, float)]
     assert sorted((x.reason, x.count) for x in lost) == [("stamp", 2), ("value", 1), ("value", 1)]
     assert len(got) - len(lost) + sum(x.count for x in lost) == 200
 
@@ -232,7 +234,7 @@ def test_nonsense_is_dead_letters_at_most(tmp_path, name):
     path = tmp_path / "bad.xdf"
     path.write_bytes(BAD[name])
     got = rows(path)
-    assert [said.reason for *_, said, _ in got] == ["archive"] * len(got)
+    assert [content.reason for *_, content, _ in got] == ["archive"] * len(got)
     assert len(got) == (name not in ("nothing", "magic alone"))
 
 
@@ -286,19 +288,34 @@ def test_a_replay_corrects_fuses_and_keeps_the_raw_stamps(tmp_path, monkeypatch,
         return np.sin(2 * np.pi * hz * t[:, None] + phase).sum(axis=1)[:, None] / 5
 
     first, second = regular(50.0, 120.0), regular(31.0, 120.0)
-    a = XdfFileStream("eeg", first, 50.0, values=movement(first), steps=((5060.0, 0.5),), kind="exact",
-               **SKEWED)  # fmt: skip
-    b = XdfFileStream("imu", second, 31.0, values=movement(second - 0.2), offset_s=-7.0, lost=0.02,
-               jitter_s=2e-3, kind="exact")  # fmt: skip
+    a = XdfFileStream(
+        "eeg",
+        first,
+        50.0,
+        values=movement(first),
+        steps=((5060.0, 0.5),),
+        kind="exact",
+        **SKEWED,
+    )
+    b = XdfFileStream(
+        "imu",
+        second,
+        31.0,
+        values=movement(second - 0.2),
+        offset_s=-7.0,
+        lost=0.02,
+        jitter_s=2e-3,
+        kind="exact",
+    )
     marks = XdfFileStream(
         "marks", 5010.0 + np.arange(9) * 10.0, texts=("go",), offset_s=3.0, kind="exact"
     )
     written(tmp_path, a, b, marks)
     monkeypatch.chdir(tmp_path)
     assert main(["replay", "my.xdf", "--out", "out"]) == 0
-    said = capsys.readouterr().out
-    assert "Account of events, balanced\n" in said
-    assert "Dead letters: none" in said
+    content = capsys.readouterr().out
+    assert "Account of events, balanced\n" in content
+    assert "Dead letters: none" in content
     config = (tmp_path / "out.yaml").read_text()
     assert 'facts: ["eeg:clock_offset", "imu:clock_offset", "marks:clock_offset"]' in config
     last = {}

@@ -89,7 +89,7 @@ FAULTS = {
 @pytest.mark.parametrize("offset_s", [0.0, -812.5])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_stream_does_not_decide_the_fate_of_others(tmp_path, fault, offset_s):
-    change, part, said = FAULTS[fault]
+    change, part, output = FAULTS[fault]
     good, bad = healthy(offset_s=3.0), healthy("bad", seed=4, offset_s=offset_s)
     count = len(bad.stamps)
     change(bad)
@@ -104,7 +104,7 @@ def test_one_stream_does_not_decide_the_fate_of_others(tmp_path, fault, offset_s
         assert good.host[0] - 1 < span[0] and span[1] < good.host[-1] + 1
         assert abs(span[1] - span[0]) < SECONDS + 1
     remarks = load(str(path)).remarks
-    assert any(said in x for x in remarks), remarks
+    assert any(output in x for x in remarks), remarks
 
 
 @pytest.mark.parametrize("fault", [far, local, jump(-2e5)])
@@ -118,9 +118,9 @@ def test_a_run_over_it_balances_and_names_the_stream(tmp_path, monkeypatch, caps
         "{'good:x': {}, 'muse:x': {}}}}\noutput: {dir: out}\n"
     )
     assert main(["run", "a.yaml"]) == 0
-    said = capsys.readouterr().out
-    assert "Account of events, balanced\n" in said
-    assert "stamps of muse lie" in said
+    output = capsys.readouterr().out
+    assert "Account of events, balanced\n" in output
+    assert "stamps of muse lie" in output
     run = json.loads((tmp_path / "out/run.json").read_text())
     ends = run["account"]["by_source"]
     assert ends["good"]["used"] >= 0.99 * len(good.host)
@@ -203,8 +203,10 @@ def every_row(path, *, most=None, used=None, mark=None):
         notes = [None] * len(rows) if rows.notes is None else rows.notes.tolist()
         for i, note in enumerate(notes):
             channel = ":".join(names.channels[rows.name[i]]) if rows.name[i] >= 0 else "?"
-            said = (note.reason, note.where, note.count) if hasattr(note, "reason") else note
-            out.append((channel, float(rows.rx[i]), float(rows.value[i]) if note is None else said))
+            output = (note.reason, note.where, note.count) if hasattr(note, "reason") else note
+            out.append(
+                (channel, float(rows.rx[i]), float(rows.value[i]) if note is None else output)
+            )
     return out
 
 
@@ -230,9 +232,9 @@ def test_the_fate_of_a_row_is_its_own_however_many_are_read(tmp_path, monkeypatc
     xdf._kept.clear()
     got = every_row(path)
     assert repr(got) == repr(whole)
-    texts = [said for channel, _, said in got if channel == "blank:x"]
+    texts = [output for channel, _, output in got if channel == "blank:x"]
     assert texts == [""] * 17
-    assert sum(said == "" for channel, _, said in got if channel == "marks:x") == 9
+    assert sum(output == "" for channel, _, output in got if channel == "marks:x") == 9
 
 
 @pytest.mark.parametrize("part", [0.001, 0.5, 0.99, 1.0])
@@ -263,7 +265,7 @@ def test_unused_readings_change_nothing_of_a_run(tmp_path, monkeypatch):
     stream.reading_at = np.append(stream.reading_at, [5200.0, 5205.0])
     stream.reading = np.append(stream.reading, [0.0, 0.0])
     monkeypatch.chdir(tmp_path)
-    told = []
+    printed = []
     for name, one in (("a", stream), ("b", quiet)):
         write(tmp_path / f"{name}.xdf", one)
         (tmp_path / f"{name}.yaml").write_text(
@@ -272,8 +274,8 @@ def test_unused_readings_change_nothing_of_a_run(tmp_path, monkeypatch):
         )
         assert main(["run", f"{name}.yaml"]) == 0
         lines = (tmp_path / name / "fused.jsonl").read_text().splitlines()
-        told.append([json.loads(x)["ts"] for x in lines])
-    assert told[0] == told[1]
+        printed.append([json.loads(x)["ts"] for x in lines])
+    assert printed[0] == printed[1]
 
 
 def texts_only():
@@ -297,15 +299,15 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_each_refusal_has_its_own_sentence(tmp_path, monkeypatch, capsys, name):
-    content, said = REFUSED[name]
+    content, output = REFUSED[name]
     path = tmp_path / "a.xdf"
     path.write_bytes(content) if isinstance(content, bytes) else write(path, *content)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as refused:
         main(["replay", "a.xdf"])
     assert refused.value.code == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told.startswith("lumen: a.xdf: ") and said in told
+    printed = capsys.readouterr().err.splitlines()[-1]
+    assert printed.startswith("lumen: a.xdf: ") and output in printed
 
 
 def test_a_packed_file_is_read_and_one_of_something_else_is_refused(tmp_path):
@@ -343,8 +345,8 @@ def test_integers_that_are_rounded_are_reported(tmp_path, least):
     stream.values = np.stack([least + np.arange(n), np.arange(n)], 1).astype(np.int64)
     write(tmp_path / "a.xdf", stream)
     xdf._kept.clear()
-    (said,) = load(str(tmp_path / "a.xdf")).remarks
-    assert said.startswith(f"counter:ns: {n:,} integers beyond 2^53")
+    (output,) = load(str(tmp_path / "a.xdf")).remarks
+    assert output.startswith(f"counter:ns: {n:,} integers beyond 2^53")
 
 
 def test_a_file_is_decoded_once_a_process_until_it_changes(tmp_path, monkeypatch):
@@ -398,10 +400,10 @@ def test_loading_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sources.recordings.progress._ELSEWHERE_S", 0.0)
     write(tmp_path / "a.xdf", healthy())
     load(str(tmp_path / "a.xdf"), progress=True)
-    told = capsys.readouterr().err.splitlines()
-    assert all(line.startswith("a.xdf: read ") for line in told)
-    assert told[-1].startswith("a.xdf: read  100.0 %  4,500 events")
-    assert "50.0 %" in told[0] or len(told) > 2
+    printed = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("a.xdf: read ") for line in printed)
+    assert printed[-1].startswith("a.xdf: read  100.0 %  4,500 events")
+    assert "50.0 %" in printed[0] or len(printed) > 2
 
 
 def test_a_full_disk_ends_the_load_with_an_error(tmp_path, monkeypatch):

@@ -1,0 +1,69 @@
+"""The exceptions of the program, one tree.
+
+::
+
+    LumenError
+    ├── ConfigError                 faults of a configuration (configs.document)
+    ├── InUseError                  a port, folder or tape that is taken or unusable
+    │   ├── FolderError             an output folder (sinks.files.folder)
+    │   ├── StoreError              a recovery store (flows.store)
+    │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
+    │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
+    │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
+    ├── SourceError                 input that cannot be read
+    │   ├── UnusableError           a recording; also ValueError (sources.recordings.recording)
+    │   ├── RecordingsError         all refused recordings of a start (sources.replay.replay)
+    │   ├── LoadStoppedError        a stop during a load; also OSError (sources.xdf.xdf)
+    │   ├── HeaderError             an XML header; also ValueError (sources.xdf.xml_header)
+    │   ├── PageError               a page of metrics (sources.ure.exposition)
+    │   └── StoppedError            a stop during a request (sources.ure.http_get)
+    ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
+    ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
+    ├── LinkError                   a link in place of a file; also OSError (configs.files)
+    ├── ExpressionError             text of a rule; also ValueError (operators.evidence.expression)
+    ├── StationError                a bug in a station; also RuntimeError (operators.station)
+    ├── FirstPassError              the first of two passes failed (flows.first_pass)
+    ├── FirstPassStoppedError       a stop during the first of two passes (flows.first_pass)
+    ├── RunFailedError              an error ended a run (flows.failure)
+    └── ToolError                   a command or an external program (ops)
+        ├── RunError                a child run of `lumen verify`; also RuntimeError
+        ├── NoAnswerError           the exporter of another run
+        ├── PeerError               a missing program
+        ├── ReloadError             a Prometheus server
+        │   └── WrongError          its configuration or rules
+        ├── AnnounceError           an Alertmanager server
+        └── LoadError               a Grafana server
+
+Libraries raise. Only entry points print `lines()` and exit with `exit_code`: the `lumen` command
+and `flows.fusion.flow`, which `python -m bytewax.run` calls.
+"""
+
+from __future__ import annotations
+
+
+class LumenError(Exception):
+    """An error of this program.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit code of the process if nothing handles the error.
+    """
+
+    exit_code = 2
+
+    def lines(self) -> list[str]:
+        """Return the lines for standard error."""
+        return [f"lumen: {self}"]
+
+
+class InUseError(LumenError):
+    """A port, folder or tape that another process uses, or that cannot be used."""
+
+
+class SourceError(LumenError):
+    """Input that cannot be read or continued."""
+
+
+class ToolError(LumenError):
+    """A failed command or external program."""
