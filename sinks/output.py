@@ -17,10 +17,10 @@ from configs.schema import Config
 from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
 from operators.types import State
+from sinks.advice.notices import Notices
 from sinks.files.folder import Folder
 from sinks.files.result_files import ResultFiles
 from sinks.files.run_summary import RunSummary, no_remarks, none_lost
-from sinks.notices import Notices
 
 
 def preflight(config: Config) -> None:
@@ -127,7 +127,7 @@ class OutputPartition(StatefulSinkPartition[Packet, bytes]):
             output.rigs,
             output.summary,
             durable=output.keep,
-            state=state,
+            resumed=state,
             batches_not_shown=lambda: sum(consumer.missed for consumer in output.consumers),
         )
         self._consumers: list[Consumer] = [self.files, Notices(output.config), *output.consumers]

@@ -56,7 +56,7 @@ NUMBERS = (-1, 0, 1, 2**31, 2**62, 2**63, 2**64, 10**400, 1.5, float("inf"), -(2
 OTHERS: tuple[Any, ...] = (None, True, [], {}, "", [[]], {"files": {"../x": 1}})
 
 
-class Found(NamedTuple):
+class FoundHarm(NamedTuple):
     """Results: mutants tried and refused by kind, canaries touched, panics."""
 
     tried: Counter[str]
@@ -207,7 +207,7 @@ TARGETS: dict[str, tuple[Callable[[Room], Path], tuple[Callable[[Room], None], .
 }
 
 
-def attack(folder: Path, mutants: int, seed: int) -> Found:
+def attack(folder: Path, mutants: int, seed: int) -> FoundHarm:
     """Try a number of mutants.
 
     Parameters
@@ -216,7 +216,7 @@ def attack(folder: Path, mutants: int, seed: int) -> Found:
         Empty working folder.
     mutants, seed : int
     """
-    found = Found(Counter(), Counter(), [], [])
+    found = FoundHarm(Counter(), Counter(), [], [])
     plain = Room(folder / "plain")
     for i in range(mutants):
         chance = random.Random(seed + i)

@@ -22,6 +22,8 @@ from ops.fakes.monitoring import ROOT
 from ops.text.table import table
 
 PACKAGES = ("flows", "operators", "sources", "sinks", "configs", "ops")
+HERE = Path(__file__)
+"""This file holds the patterns that it counts."""
 BIG = ("operators", "sources", "sinks", "ops")
 """Folders whose visible entries are counted."""
 SPEECH = re.compile(
@@ -39,8 +41,8 @@ LOSS = re.compile(r"Refus|Lost|Loss|Reject|Dropp|Letter|Dead(?!line(?:$|[A-Z]))"
 SNAPSHOTS = {
     "revive()": re.compile(r"\bdef revive\("),
     "restore()": re.compile(r"\bdef restore\("),
-    "plain()": re.compile(r"\bdef plain\("),
-    "state=None": re.compile(r"\bstate: State \| None = None"),
+    "plain()": re.compile(r"\bdef plain\(self\b"),
+    "state=None": re.compile(r"\bstate: State \| None = None[,)]"),
     "**saved": re.compile(r"\*\*saved\b"),
     "from_snapshot()": re.compile(r"\bdef from_snapshot\("),
 }
@@ -50,7 +52,7 @@ def sources(root: Path) -> Iterator[tuple[Path, str]]:
     """Return each Python file of the product and its text."""
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            if not {"node_modules", "__pycache__"} & set(path.parts):
+            if path != HERE and not {"node_modules", "__pycache__"} & set(path.parts):
                 yield path, path.read_text("utf-8")
 
 

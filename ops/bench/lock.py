@@ -29,7 +29,7 @@ BEGIN = 1_700_000_000.0
 DATA = Path(os.environ.get("LUMEN_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
 
-class Case(NamedTuple):
+class LockCase(NamedTuple):
     """Two channels of a recording: the reference and a member with a known lag (s)."""
 
     name: str
@@ -40,21 +40,21 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case(
+    LockCase(
         "walking, foot and chest",
         "sevivi_walking",
         "imu_lf:acc_norm",
         "kinect:spine_acc_norm",
         -4.08,
     ),
-    Case("nilspod, turning", "nilspod_synced", "pod_7fad:gyr_norm", "pod_922a:gyr_norm", 0.0),
-    Case("nilspod, sway", "nilspod_synced", "pod_7fad:acc_x", "pod_922a:acc_x", 0.0),
+    LockCase("nilspod, turning", "nilspod_synced", "pod_7fad:gyr_norm", "pod_922a:gyr_norm", 0.0),
+    LockCase("nilspod, sway", "nilspod_synced", "pod_7fad:acc_x", "pod_922a:acc_x", 0.0),
 )
 Channel = tuple[F64, F64]
 """Times (s) and values of a channel."""
 
 
-class Found(NamedTuple):
+class FoundLag(NamedTuple):
     """Seconds of data until the first valid window and until the confirmation; the rate (Hz).
 
     The lag at the confirmation and at the end (s), and the CPU time of a searched second (s).
@@ -106,7 +106,7 @@ def fast(lag_s: float = -3.4, seed: int = 12, seconds: float = 60.0) -> tuple[Ch
     return logger(64.0, 0.0), logger(60.0, lag_s)
 
 
-def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> Found:
+def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> FoundLag:
     """Run the search over two channels, one second at a time."""
     config = config or AlignConfig(max_lag_s=6.0, window_s=30.0, hop_s=10.0)
     plan = Plan(
@@ -146,7 +146,7 @@ def search(one: Channel, other: Channel, config: AlignConfig | None = None) -> F
                 locked, hz, lag = end_s, r.search_hz, r.lag_s
             latest = r.lag_s
         known = upto
-    return Found(counted, locked, hz, lag, latest, cost / max(seconds, 1))
+    return FoundLag(counted, locked, hz, lag, latest, cost / max(seconds, 1))
 
 
 def _block(channel: str, at: F64, value: F64) -> Block:
@@ -166,7 +166,7 @@ def _block(channel: str, at: F64, value: F64) -> Block:
     )
 
 
-def _row(name: str, found: Found, lag_s: float | None) -> list[str]:
+def _row(name: str, found: FoundLag, lag_s: float | None) -> list[str]:
     def off(x: float) -> str:
         return "-" if lag_s is None or np.isnan(x) else f"{1e3 * (x - lag_s):+.1f}"
 

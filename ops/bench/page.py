@@ -53,7 +53,7 @@ output: {{dir: {4}, rotate_mb: 16, keep: 1}}
 """
 
 
-class Sample(NamedTuple):
+class PageSample(NamedTuple):
     """One minute: heap (bytes) after garbage collection, DOM nodes, listeners and newest tick."""
 
     minute: float
@@ -65,9 +65,9 @@ class Sample(NamedTuple):
 
 def watch(
     address: str, minutes: float, report: Any = print
-) -> tuple[list[Sample], list[str], float]:
+) -> tuple[list[PageSample], list[str], float]:
     """Return one sample a minute, the page's errors, and the time of its first picture (ms)."""
-    samples: list[Sample] = []
+    samples: list[PageSample] = []
     errors: list[str] = []
     with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 800})
@@ -86,7 +86,7 @@ def watch(
             }
             minute = (time.monotonic() - began) / 60
             samples.append(
-                Sample(
+                PageSample(
                     minute,
                     metrics["JSHeapUsedSize"],
                     metrics["Nodes"],
@@ -107,7 +107,7 @@ def newest(address: str) -> float:
     return float("nan") if shown is None else float(shown)
 
 
-def growth(samples: Sequence[Sample], column: str) -> tuple[float, float]:
+def growth(samples: Sequence[PageSample], column: str) -> tuple[float, float]:
     """Return a column's slope a minute and its sd, after the histories are full."""
     settled = [s for s in samples if s.minute >= FILLS_MIN]
     if len(settled) < 4:

@@ -55,7 +55,7 @@ def watching(folder: Path, ports: dict[int, int]) -> Path:
     return copy
 
 
-class Series(msgspec.Struct):
+class AlertSeries(msgspec.Struct):
     """A series of an answer, and its newest sample."""
 
     metric: dict[str, str]
@@ -65,7 +65,7 @@ class Series(msgspec.Struct):
 class Result(msgspec.Struct):
     """The series of an answer."""
 
-    result: list[Series]
+    result: list[AlertSeries]
 
 
 class Answer(msgspec.Struct):
@@ -74,7 +74,7 @@ class Answer(msgspec.Struct):
     data: Result
 
 
-def asked(port: int, query: str) -> list[Series]:
+def asked(port: int, query: str) -> list[AlertSeries]:
     """Return the series of a query."""
     path = urllib.parse.urlencode({"query": query})
     url = f"http://127.0.0.1:{port}/api/v1/query?{path}"

@@ -106,7 +106,7 @@ def stamps(kind: Kind, seed: int, seconds: float) -> Stamps:
 
 
 @dataclass
-class Figures:
+class SmootherFigures:
     """Results over seeds: squared errors (s^2) by stretch, squared ratios, counts."""
 
     first: list[float]
@@ -152,9 +152,11 @@ def _after(host: F64, kind: Kind, seconds: float) -> Bool:
     return out
 
 
-def measure(kind: Kind, seeds: Iterable[int], seconds: float) -> tuple[Figures, Figures]:
+def measure(
+    kind: Kind, seeds: Iterable[int], seconds: float
+) -> tuple[SmootherFigures, SmootherFigures]:
     """Return the figures of the past alone, and of the whole recording."""
-    both = Figures([], [], [], [], []), Figures([], [], [], [], [])
+    both = SmootherFigures([], [], [], [], []), SmootherFigures([], [], [], [], [])
     for seed in seeds:
         x = stamps(kind, seed, seconds)
         log = ClockLog(30.0)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ops.results.lines import DeadLineFields, EvidenceLine, LineReader, MarkerPart
+from ops.results.lines import EvidenceLine, LineReader, MarkerPart, UnusedLine
 
 MAX_LISTED, MAX_KINDS, MAX_NAMES = 200, 64, 256
 OTHERS = "*"
@@ -24,7 +24,7 @@ class ReportedFinding:
 
 
 @dataclass
-class CountedRejection:
+class CountedUnused:
     """Rejected events of one stage, reason and source, with the first sample."""
 
     count: int = 0
@@ -44,7 +44,7 @@ class Findings:
     listed: list[ReportedFinding] = field(default_factory=list)
     fired: Counter[str] = field(default_factory=Counter)
     risks: Counter[str] = field(default_factory=Counter)
-    dead: dict[tuple[str, str, str], CountedRejection] = field(default_factory=dict)
+    dead: dict[tuple[str, str, str], CountedUnused] = field(default_factory=dict)
     markers: list[MarkerPart] = field(default_factory=list)
     marked: int = 0
 
@@ -53,7 +53,7 @@ def findings(reader: LineReader) -> Findings:
     """Return the findings, dead letters and markers of a rig's files."""
     found = Findings()
     _evidence(reader.lines("evidence", EvidenceLine), found)
-    for letter in reader.lines("dead", DeadLineFields):
+    for letter in reader.lines("dead", UnusedLine):
         _count(letter, found.dead)
     for marker in reader.lines("markers", MarkerPart):
         found.marked += 1
@@ -87,11 +87,11 @@ def _text(line: EvidenceLine) -> str:
     return line.quote or " ".join(part for part in (facts and f"{facts}.", line.action) if part)
 
 
-def _count(letter: DeadLineFields, dead: dict[tuple[str, str, str], CountedRejection]) -> None:
+def _count(letter: UnusedLine, dead: dict[tuple[str, str, str], CountedUnused]) -> None:
     kind = letter.stage or "?", letter.reason or "?", letter.source or "?"
     if kind not in dead and len(dead) >= MAX_NAMES:
         kind = OTHERS, OTHERS, OTHERS
     counted = dead.setdefault(
-        kind, CountedRejection(where=letter.where or "", sample=letter.sample or "")
+        kind, CountedUnused(where=letter.where or "", sample=letter.sample or "")
     )
     counted.count += letter.count or 0

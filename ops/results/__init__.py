@@ -6,7 +6,7 @@
 >>> run.sync.to_pandas()  # doctest: +SKIP
 """
 
-from ops.results.columns import Columns, RigColumns, RunColumns
+from ops.results.columns import RigColumns, RunColumns, TableColumns
 from ops.results.columns import open_run as open  # noqa: A004
 
-__all__ = ["Columns", "RigColumns", "RunColumns", "open"]
+__all__ = ["RigColumns", "RunColumns", "TableColumns", "open"]

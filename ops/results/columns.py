@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from ops.results.folder import rigs, run_json
 from ops.results.lines import (
-    DeadLineFields,
     EvidenceLine,
     LineReader,
     MarkerPart,
@@ -34,13 +33,14 @@ from ops.results.lines import (
     SyncLine,
     TickLine,
     Timed,
+    UnusedLine,
 )
 
 TABLES: dict[str, type[Timed]] = {
     "fused": TickLine,
     "sync": SyncLine,
     "evidence": EvidenceLine,
-    "dead": DeadLineFields,
+    "dead": UnusedLine,
     "markers": MarkerPart,
     "aligned": SampleLine,
 }
@@ -48,7 +48,7 @@ TABLES: dict[str, type[Timed]] = {
 ColumnKind = Literal["number", "count", "flag", "text"]
 
 
-class Columns(Mapping[str, NDArray[Any]]):
+class TableColumns(Mapping[str, NDArray[Any]]):
     """One table: arrays of equal length by column name, in the order of the file's fields.
 
     Examples
@@ -153,36 +153,36 @@ class RigColumns:
         return self._reader.unread
 
     @cached_property
-    def fused(self) -> Columns:
+    def fused(self) -> TableColumns:
         """Ticks: value, sd and weights of each signal, and the indicators."""
         return self._table("fused")
 
     @cached_property
-    def sync(self) -> Columns:
+    def sync(self) -> TableColumns:
         """Reports of each channel: clock, lag, unit and counts."""
         return self._table("sync")
 
     @cached_property
-    def evidence(self) -> Columns:
+    def evidence(self) -> TableColumns:
         """Rules that fired or were resolved."""
         return self._table("evidence")
 
     @cached_property
-    def dead(self) -> Columns:
+    def dead(self) -> TableColumns:
         """Dead letters by stage, reason and source."""
         return self._table("dead")
 
     @cached_property
-    def markers(self) -> Columns:
+    def markers(self) -> TableColumns:
         """Markers on the host time axis."""
         return self._table("markers")
 
     @cached_property
-    def aligned(self) -> Columns:
+    def aligned(self) -> TableColumns:
         """Used samples on the host time axis; no rows without `output.aligned`."""
         return self._table("aligned")
 
-    def tables(self) -> dict[str, Columns]:
+    def tables(self) -> dict[str, TableColumns]:
         """Return all tables by the name of their file."""
         return {name: getattr(self, name) for name in TABLES}
 
@@ -200,7 +200,7 @@ class RigColumns:
         for name, table in self.tables().items():
             table.to_parquet(Path(folder, f"{name}.parquet"))
 
-    def _table(self, stem: str) -> Columns:
+    def _table(self, stem: str) -> TableColumns:
         kind = TABLES[stem]
         found: dict[str, _Column] = {}
         for name, field in _fields(kind).items():
@@ -212,7 +212,7 @@ class RigColumns:
                 column = found.get(name) or found.setdefault(name, _Column(field))
                 column.put(rows, value)
             rows += 1
-        return Columns({name: column.array(rows) for name, column in found.items()})
+        return TableColumns({name: column.array(rows) for name, column in found.items()})
 
 
 class RunColumns:
@@ -236,32 +236,32 @@ class RunColumns:
         self.folder, self.run, self.rigs = folder, run, dict(found)
 
     @property
-    def fused(self) -> Columns:
+    def fused(self) -> TableColumns:
         """Ticks of the only rig."""
         return self._only.fused
 
     @property
-    def sync(self) -> Columns:
+    def sync(self) -> TableColumns:
         """Sync reports of the only rig."""
         return self._only.sync
 
     @property
-    def evidence(self) -> Columns:
+    def evidence(self) -> TableColumns:
         """Evidence of the only rig."""
         return self._only.evidence
 
     @property
-    def dead(self) -> Columns:
+    def dead(self) -> TableColumns:
         """Dead letters of the only rig."""
         return self._only.dead
 
     @property
-    def markers(self) -> Columns:
+    def markers(self) -> TableColumns:
         """Markers of the only rig."""
         return self._only.markers
 
     @property
-    def aligned(self) -> Columns:
+    def aligned(self) -> TableColumns:
         """Used samples of the only rig."""
         return self._only.aligned
 

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from ops.results.lines import (
-    DeadLineFields,
     EvidenceLine,
     LineReader,
     MarkerPart,
     SampleLine,
     SyncLine,
     TickLine,
+    UnusedLine,
 )
 from sinks.files.jsonl import segments_of
 
@@ -46,9 +46,9 @@ class Results:
         """Yield the evidence."""
         return self._reader.lines("evidence", EvidenceLine)
 
-    def dead(self) -> Iterator[DeadLineFields]:
+    def dead(self) -> Iterator[UnusedLine]:
         """Yield the dead letters."""
-        return self._reader.lines("dead", DeadLineFields)
+        return self._reader.lines("dead", UnusedLine)
 
     def markers(self) -> Iterator[MarkerPart]:
         """Yield the markers."""

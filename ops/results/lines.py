@@ -110,7 +110,7 @@ class EvidenceLine(Timed):
     since: float | None = None
 
 
-class DeadLineFields(Timed):
+class UnusedLine(Timed):
     """A line of `dead.jsonl`."""
 
     rig: str | None = None

@@ -66,13 +66,13 @@ class ResultFiles:
         summary: RunSummary,
         *,
         durable: bool,
-        state: State | None = None,
+        resumed: State | None = None,
         batches_not_shown: Callable[[], int] = lambda: 0,
     ) -> None:
         self._config, self._summary, self._durable = config, summary, durable
         self._batches_not_shown = batches_not_shown
         self._access = ACCESS[config.output.mode]
-        self._account = Account(state["account"] if state else None)
+        self._account = Account.from_snapshot(resumed["account"]) if resumed else Account()
         self._received_before = self._account.total()["received"]
         self._ended: dict[str, bool] = {}
         self._dead_lines_lost = 0
@@ -86,13 +86,13 @@ class ResultFiles:
         self.home: str | None = rigs[0] if len(rigs) == 1 else None
         self.folder = Folder(Path(config.output.dir), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()
-        self.folder.take(fresh=state is None, keep=keep)
+        self.folder.take(fresh=resumed is None, keep=keep)
         try:
-            if state is None:
+            if resumed is None:
                 for rig in rigs:
                     self._begin(rig)
             else:
-                self._resume(state)
+                self._resume(resumed)
         except BaseException:
             self.folder.release()
             raise

@@ -29,11 +29,18 @@ class Account:
     """Counts of received events and of their ends: in total, and by source.
 
     The first 256 sources are counted by name, all others under `*`, and events without a source
-    under `?`. Counts continue from `state`.
+    under `?`.
     """
 
-    def __init__(self, state: State | None = None) -> None:
-        self.by_source: dict[str, dict[str, int]] = state["by_source"] if state else {}
+    def __init__(self) -> None:
+        self.by_source: dict[str, dict[str, int]] = {}
+
+    @classmethod
+    def from_snapshot(cls, state: State) -> Account:
+        """Return an account that continues from a snapshot."""
+        account = cls()
+        account.by_source = {name: dict(counts) for name, counts in state["by_source"].items()}
+        return account
 
     def add(self, packet: Packet) -> None:
         """Add the ends of a packet."""

@@ -54,6 +54,7 @@ from sources.osc import OscReceiver, open_port, refusal
 from sources.recordings.recording import Mark
 from sources.replay import MAX_SILENT_TICKS, sources_of
 from sources.replay.arrival_check import Arrivals
+from sources.replay.poll import AT_ONCE, Poll
 from sources.replay.recording_reader import RecordingReader
 from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
@@ -62,7 +63,6 @@ from sources.rows.rows import Arrived
 from sources.tape.reader import Tape
 from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper
-from sources.wake import AT_ONCE, Poll
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 _POLL_S = 0.004

@@ -32,13 +32,13 @@ from sources.opening import head, open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_xdf
 from sources.replay.arrival_check import Arrivals
+from sources.replay.poll import AT_ONCE, Poll
 from sources.replay.recording_reader import FeedState, RecordingReader
 from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
 from sources.tape.reader import is_tape, read_manifest
-from sources.wake import AT_ONCE, Poll
 
 _POLL_S, _PACE_S = 0.010, 0.004
 _LOOK_AHEAD = 1 << 20

@@ -48,7 +48,7 @@ MIN_READINGS = 8
 """Fewest clock readings for a line."""
 
 
-class Readings(NamedTuple):
+class ClockReadings(NamedTuple):
     """Errors and readings of the clock that corrected the stamps.
 
     Attributes
@@ -64,12 +64,12 @@ class Readings(NamedTuple):
     left: F64
 
 
-def dejitter(stamps: F64, rate_hz: float, readings: Readings | None = None) -> F64:
+def dejitter(stamps: F64, rate_hz: float, readings: ClockReadings | None = None) -> F64:
     """Return the sampling times, as `dejitter_work`."""
     return alone(dejitter_work(stamps, rate_hz, readings))
 
 
-def dejitter_work(stamps: F64, rate_hz: float, readings: Readings | None = None) -> Work[F64]:
+def dejitter_work(stamps: F64, rate_hz: float, readings: ClockReadings | None = None) -> Work[F64]:
     """Estimate the sampling times.
 
     Parameters
@@ -95,17 +95,17 @@ def dejitter_work(stamps: F64, rate_hz: float, readings: Readings | None = None)
     ]
     edges = [0, *np.concatenate([*breaks, [len(stamps)]]).astype(int).tolist()]
     none = np.empty(0)
-    readings = readings or Readings(np.zeros(len(stamps), np.float32), none, none)
+    readings = readings or ClockReadings(np.zeros(len(stamps), np.float32), none, none)
     out = stamps.copy()
     for a, b in pairwise(edges):
         if b - a >= MIN_COUNT:
             within = (readings.at >= stamps[a]) & (readings.at <= stamps[b - 1])
-            own = Readings(readings.sd[a:b], readings.at[within], readings.left[within])
+            own = ClockReadings(readings.sd[a:b], readings.at[within], readings.left[within])
             yield from _free(out[a:b], stamps[a:b], period, own)
     return out
 
 
-def _free(out: F64, stamps: F64, period: float, readings: Readings) -> Work[None]:
+def _free(out: F64, stamps: F64, period: float, readings: ClockReadings) -> Work[None]:
     """Remove the jitter of one run into `out`; keep `out` if that is impossible."""
     n = len(stamps)
     common = float(np.median(_sampled_steps(stamps)))

@@ -13,7 +13,7 @@ import numpy as np
 from operators.types import F64, I64
 from sources.recordings.spool import pieces
 from sources.xdf.clock_offsets import fit_work
-from sources.xdf.dejitter import Readings
+from sources.xdf.dejitter import ClockReadings
 from sources.xdf.offset_smoother import OffsetCurve, Work
 from sources.xdf.plausibility import SPANS
 
@@ -87,7 +87,7 @@ class StreamClock:
             part[first:] = k + 1
         return part
 
-    def host_time(self, stamps: F64) -> tuple[F64, Readings]:
+    def host_time(self, stamps: F64) -> tuple[F64, ClockReadings]:
         """Return the host time (s) of stamps, in the order of the file, and its errors."""
         part = self._part_of(stamps) if len(self.parts) > 1 else None
         host, sd = stamps.copy(), np.zeros(len(stamps), np.float32)
@@ -106,7 +106,7 @@ class StreamClock:
                 sd[s][mine] = curve.sd(own)
             at.append(asked + curve(asked))
             left.append(self.offset[first:last] - curve(asked))
-        return host, Readings(sd, np.concatenate(at), np.concatenate(left))
+        return host, ClockReadings(sd, np.concatenate(at), np.concatenate(left))
 
 
 def _odd(gap: F64, usual: float) -> F64:

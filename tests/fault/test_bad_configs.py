@@ -186,7 +186,9 @@ BAD = {
     "metrics in the place of another page": (
         f"exporter: {{path: {HERE}/healthz}}", "is that of another page"
     ),
-    "metrics under a question": (f"exporter: {{path: {HERE}/metrics?all}}", "a path such as /metrics"),
+    "metrics under a question": (
+        f"exporter: {{path: {HERE}/metrics?all}}", "a path such as /metrics"
+    ),
     "an exporter's bad port": (f"exporter: {{http_port: {HERE}99999}}", "<= 65535"),
     "a recording faster than the live streams beside it": (
         BASE.replace("type: file", f"type: file, speed: {HERE}2").replace("}]", f"}}, {OSC}]"),

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from sources.wake import AT_ONCE, Poll
+from sources.replay.poll import AT_ONCE, Poll
 
 
 class Clock:

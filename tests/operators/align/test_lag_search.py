@@ -10,7 +10,7 @@ import pytest
 from operators.align.lag_search import Ladder, look, whitening
 from operators.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
-from ops.bench.lock import CASES, DATA, Case, read, search
+from ops.bench.lock import CASES, DATA, LockCase, read, search
 from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise
 
 HZ, SECONDS, STEEP = 10.0, 20.0, 1.6
@@ -110,7 +110,7 @@ def test_noise_is_never_confirmed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
-def test_a_real_recording_is_locked_within_22_seconds_and_20_ms(case: Case) -> None:
+def test_a_real_recording_is_locked_within_22_seconds_and_20_ms(case: LockCase) -> None:
     recording = Path(DATA, f"{case.file}.ndjson.gz")
     if not recording.exists():
         pytest.skip(f"{recording} is not there")

@@ -17,7 +17,7 @@ import ops.results
 from flows.run import execute
 from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
 from ops.results import columns
-from ops.results.columns import TABLES, Columns
+from ops.results.columns import TABLES, TableColumns
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
 
@@ -189,7 +189,7 @@ def test_a_missing_package_is_named(method: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(columns.importlib, "import_module", absent)
     arguments = ("x.parquet",) if method == "to_parquet" else ()
     with pytest.raises(ImportError, match=rf"{method}\(\) needs .*: pip install "):
-        getattr(Columns({"ts": np.zeros(1)}), method)(*arguments)
+        getattr(TableColumns({"ts": np.zeros(1)}), method)(*arguments)
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:
@@ -240,4 +240,4 @@ def test_parquet_files_read_back(
 
 def test_open_leaves_the_builtin_alone() -> None:
     assert ops.results.open is not builtins.open
-    assert sorted(ops.results.__all__) == ["Columns", "RigColumns", "RunColumns", "open"]
+    assert sorted(ops.results.__all__) == ["RigColumns", "RunColumns", "TableColumns", "open"]

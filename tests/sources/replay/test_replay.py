@@ -20,9 +20,9 @@ from sources import shutdown as stop
 from sources.recordings import recording
 from sources.recordings.progress import Progress
 from sources.replay.arrival_check import Arrivals
+from sources.replay.poll import AT_ONCE
 from sources.replay.replay import Replay, ReplayPartition, rigs_of
 from sources.rows import names
-from sources.wake import AT_ONCE
 
 OPENED = []
 
