@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-_VARIABLE = "BYTEWAX_RECOVERY_DIRECTORY"
-
 
 class Recovery(NamedTuple):
     """Recovery of a run.
@@ -33,7 +31,7 @@ class Recovery(NamedTuple):
 
 def of_command() -> Recovery:
     """Return the recovery of `python -m bytewax.run`, by its environment and arguments."""
-    variable = os.environ.get(_VARIABLE)
+    variable = os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
     on = bool(variable) or _in_arguments([*sys.argv, *sys.orig_argv])
     return Recovery(on, (_folder() if on else None) or (Path(variable) if variable else None))
 
