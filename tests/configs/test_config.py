@@ -373,7 +373,7 @@ def test_check_prints_the_latency_of_the_run(capsys: pytest.CaptureFixture[str])
     assert stdout.startswith("OK ")
     assert "1.5 s = 15 ticks of 0.1 s: kernel 1 s, wait 0.5 s" in stdout
     assert "with the lags given: 1.75 s = 17.5 ticks" in stdout
-    assert "with a lag of 4 s, the largest that is waited for: 5.5 s = 55 ticks" in stdout
+    assert "with a lag of 4 s, the largest waited for: 5.5 s = 55 ticks" in stdout
     assert "prior 0.700" in stdout
     assert "lag 0.25 s given, sd 0.01 s" in stdout
 
@@ -386,7 +386,7 @@ def test_check_warns_of_a_lag_without_an_sd(
     assert lumen.main(["check", "c.yaml"]) == 0
 
     stdout = capsys.readouterr().out
-    assert "lag 0.25 s given, sd not given: not compared, no bound from it" in stdout
+    assert "lag 0.25 s given, sd not given: not compared, no bound (set lag_sd_s)" in stdout
 
 
 def test_check_reports_that_low_latency_waits_for_no_lag(

@@ -105,7 +105,7 @@ def test_a_clock_that_others_connect_to_our_own_port_is_received(server: JackSer
 def test_notes_that_are_sent_are_received_and_end(server: JackServer) -> None:
     made, inbox = stream("in", virtual=True)
     until(lambda: inbox.up)
-    played = instrument.MidiReceiver(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
+    played = instrument.MidiOutput(["note/1/60", "note/1/60/length", "cc/1/7"], Port("lumen:in"))
     player = SendWorker("notes", 4.0, played)
     player.start()
     for n in range(8):
