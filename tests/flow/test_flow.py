@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import bytewax.operators as op
 import msgspec
@@ -14,6 +15,8 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 
 from configs.load import load
 from flows.fusion import stations
+from flows.stations import Settings
+from operators.engine import step
 from operators.types import ENDS
 from sinks.files.encode import packet_lines
 from tests.support.signals import START, Source, every, movement, studio
@@ -63,7 +66,9 @@ def loaded(tmp_path):
 def through(loaded, items, out, keep=False):
     dataflow = Dataflow("test")
     received = op.input("receive", dataflow, TestingSource(items))
-    op.output("sinks", stations(received, loaded, keep=keep), TestingSink(out))
+    station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
+    fused = stations(received, station, Settings.of(loaded.config, loaded.rules))
+    op.output("sinks", fused, TestingSink(out))
     return dataflow
 
 

@@ -161,7 +161,7 @@ def test_the_engine_runs_the_flow_below_the_package(run, tmp_path):
 def test_smoke_replays_the_shipped_recording(run):
     done = run("lumen", "smoke")
     assert done.returncode == 0, done.stderr
-    assert "smoke: OK" in done.stdout
+    assert "verdict: OK" in done.stdout
 
 
 def test_devices_of_a_shipped_configuration_play_by_its_name(run):
