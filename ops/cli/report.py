@@ -13,6 +13,7 @@ import re
 import sys
 from pathlib import Path
 
+from configs.files import ACCESS, write_whole
 from configs.inert import inert_lines
 from sinks.files.folder import rig_folder
 from sinks.files.jsonl import segments_of
@@ -62,8 +63,8 @@ def write(folder: Path, into: Path | None = None) -> Path:
             for picture in (pictures(rig) if place < MAX_DRAWN else ())
         ]
         for picture in drawn:
-            (into / f"{picture.name}.png").write_bytes(picture.png)
-            (into / f"{picture.name}.svg").write_bytes(picture.svg)
+            _write(into / f"{picture.name}.png", picture.png)
+            _write(into / f"{picture.name}.svg", picture.svg)
         sections.append((rig, verdict(read, rig), drawn))
     text = methods(read)
     _text(into / METHODS, text)
@@ -108,4 +109,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _text(path: Path, text: str) -> None:
-    path.write_text(inert_lines(text), "utf-8", newline="\n")
+    _write(path, inert_lines(text).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file for all readers; a link in its place is replaced, not followed."""
+    write_whole(path, data, ACCESS["world"])

@@ -142,3 +142,15 @@ def test_a_run_that_was_moved_away_still_has_its_report(run, tmp_path, capsys):
     assert report.main(parser.parse_args([str(tmp_path / "archive")])) == 0
     output = capsys.readouterr().out.strip()
     assert Path(output).read_text("utf-8") == page
+
+
+def test_a_link_in_the_place_of_a_report_s_file_is_not_followed(run, tmp_path):
+    folder, _, _ = run
+    victim, into = tmp_path / "victim.txt", tmp_path / "report"
+    victim.write_text("untouched")
+    into.mkdir()
+    for name in ("report.html", "methods.txt"):
+        (into / name).symlink_to(victim)
+    report.write(folder, into)
+    assert victim.read_text() == "untouched"
+    assert "<html" in (into / "report.html").read_text("utf-8")
