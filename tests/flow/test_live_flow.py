@@ -52,8 +52,13 @@ def started(config, *more):
         [sys.executable, "-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})", *more],
         cwd=ROOT, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    output = process.stderr.readline()
-    assert "osc_1 is up" in output, output + process.stderr.read()
+    output = ""
+    while "osc_1 is up" not in output:  # other streams may come up first
+        line = process.stderr.readline()
+        if not line:
+            process.kill()
+        assert line, output
+        output += line
     return process
 
 
