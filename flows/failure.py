@@ -23,6 +23,7 @@ from typing import TextIO
 
 from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
+from flows.engine_command import is_engine_command
 from flows.first_pass import FirstPassError, FirstPassStoppedError
 from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
@@ -253,8 +254,7 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
 
 def watch_command(folder: Path, access: Access, store: Path | None) -> None:
     """Watch this process to its end, where the engine's own command runs it."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is None or spec.name != "bytewax.run":
+    if not is_engine_command():
         return
     watch = FailureWatch()
 

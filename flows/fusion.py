@@ -14,6 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.one_thread import one_thread
+from flows.engine_command import is_engine_command
+
+if is_engine_command():
+    one_thread()
+
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source

@@ -16,7 +16,8 @@
     offset -7.000 s, lag 0.20 s
 
 The fused values lie in `packet.fused`: `ts` (k,) and, for each signal of the plan, `signals[i]`
-with `value` and `sd` (k,). The results are those of the dataflow, bit for bit.
+with `value` and `sd` (k,). The results are those of the dataflow, bit for bit, where linear
+algebra runs in one thread as in the commands (`configs.one_thread`, before numpy is loaded).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from configs.inert import guard
+from configs.one_thread import one_thread
 from operators.errors import LumenError
 
 GROUPS = {
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 success, 1 negative result, 2 wrong call or configuration.
     """
+    one_thread()
     guard()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
