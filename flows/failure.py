@@ -23,17 +23,16 @@ from typing import TextIO
 
 from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
-from flows.engine_command import is_engine_command
 from flows.first_pass import FirstPassError, FirstPassStoppedError
 from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
 from operators.station import StationError
 from sinks.files.folder import TRACEBACK
 from sinks.files.jsonl import ShortFileError
-from sources import shutdown as stop
 from sources import stderr as aside
 from sources.recordings.recording import UnusableError
 from sources.replay import RecordingsError
+from sources.signal_shutdown import SignalShutdown
 
 REFUSALS = (InUseError, StateRefusedError, ShortFileError, UnusableError)
 START_REFUSALS = (
@@ -62,14 +61,20 @@ _STORE_CODES = {
 class FailureWatch:
     """The descriptor of standard error, forwarded by a thread until `close`.
 
+    Parameters
+    ----------
+    shutdown : SignalShutdown
+        Of the run: its answers to signals bypass the thread.
+
     Attributes
     ----------
     panic : bytes
         Output of the engine about its panic.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shutdown: SignalShutdown) -> None:
         self.panic = b""
+        self._shutdown = shutdown
         self._kept: int | None = None
         self._stream: TextIO = sys.stderr
         self._own: TextIO | None = None
@@ -81,7 +86,7 @@ class FailureWatch:
         source, into = os.pipe()
         os.dup2(into, _STDERR)
         os.close(into)
-        stop.set_terminal(self._kept)
+        self._shutdown.set_terminal(self._kept)
         self._thread = threading.Thread(
             target=self._pass_on, args=(source, self._kept), name="engine", daemon=True
         )
@@ -124,7 +129,7 @@ class FailureWatch:
         if held := aside.current():
             held.redirect(_STDERR)
         self._thread.join(1.0)
-        stop.set_terminal(_STDERR)
+        self._shutdown.set_terminal(_STDERR)
         replaced = self._own is not None and sys.stderr is not self._own
         if self._own is not None and not replaced:
             sys.stderr = self._stream
@@ -229,7 +234,9 @@ def _kept(error: BaseException, folder: Path, access: Access, panic: bytes) -> P
 
 
 @contextmanager
-def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
+def watched(
+    folder: Path, access: Access, store: Path | None, shutdown: SignalShutdown
+) -> Iterator[None]:
     """Watch a run in this process.
 
     Raises
@@ -239,7 +246,7 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
     LumenError
         The start was refused.
     """
-    watch = FailureWatch()
+    watch = FailureWatch(shutdown)
     try:
         yield
     except (SystemExit, KeyboardInterrupt, GeneratorExit, *START_REFUSALS):
@@ -252,11 +259,11 @@ def watched(folder: Path, access: Access, store: Path | None) -> Iterator[None]:
         watch.close()
 
 
-def watch_command(folder: Path, access: Access, store: Path | None) -> None:
-    """Watch this process to its end, where the engine's own command runs it."""
-    if not is_engine_command():
-        return
-    watch = FailureWatch()
+def watch_process(
+    folder: Path, access: Access, store: Path | None, shutdown: SignalShutdown
+) -> None:
+    """Watch this process to its end, under the engine's own command."""
+    watch = FailureWatch(shutdown)
 
     def answer(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -25,8 +25,8 @@ from operators.hindsight import Hindsight, decode, encode
 from operators.snapshot import StateRefusedError
 from sinks.files.folder import HINDSIGHT, Folder
 from sinks.files.run_json import Digests
-from sources import shutdown as stop
 from sources.replay import Replay
+from sources.shutdown import Shutdown
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
 _MAX_BYTES = 1 << 30
@@ -59,7 +59,7 @@ def _line(config: Config, stations: Stations) -> StationLine:
 
 
 def hindsight(
-    loaded: Loaded, stations: Stations, *, progress: bool, keep: bool
+    loaded: Loaded, stations: Stations, shutdown: Shutdown, *, progress: bool, keep: bool
 ) -> tuple[Hindsight, Loaded]:
     """Return the findings of the recordings as a whole, and the run's fingerprint bound to them.
 
@@ -69,6 +69,8 @@ def hindsight(
         A configuration in mode `hindsight`.
     stations : callable
         `flows.fusion.stations`, which puts all stations behind one another.
+    shutdown : Shutdown
+        Of the run.
     progress : bool
         Report the progress of the pass on standard error.
     keep : bool
@@ -93,7 +95,7 @@ def hindsight(
     recordings = _digests(config)
     data = _earlier(path, loaded.fingerprint, recordings) if keep else None
     if data is None:
-        data = _run_pass(loaded, stations, path, recordings, progress)
+        data = _run_pass(loaded, stations, shutdown, path, recordings, progress)
     bound = hashlib.sha256(loaded.fingerprint.encode() + hashlib.sha256(data).digest())
     found = decode(data, loaded.fingerprint, recordings)
     return found, replace(loaded, fingerprint=bound.hexdigest())
@@ -117,6 +119,7 @@ def _earlier(path: Path, fingerprint: str, recordings: list[str | None]) -> byte
 def _run_pass(
     loaded: Loaded,
     stations: Stations,
+    shutdown: Shutdown,
     path: Path,
     recordings: list[str | None],
     progress: bool,
@@ -126,7 +129,7 @@ def _run_pass(
     folder = Folder(path.parent, access)
     folder.take(fresh=False)
     try:
-        found = first_pass(loaded.config, stations, progress)
+        found = first_pass(loaded.config, stations, shutdown, progress)
         data = encode(found, loaded.fingerprint, recordings)
         write_whole(path, data, access)
     except OSError as error:
@@ -136,7 +139,9 @@ def _run_pass(
     return data
 
 
-def first_pass(config: Config, stations: Stations, progress: bool = False) -> Hindsight:
+def first_pass(
+    config: Config, stations: Stations, shutdown: Shutdown, progress: bool = False
+) -> Hindsight:
     """Run the recordings through the stations that learn, to their end.
 
     Raises
@@ -149,11 +154,11 @@ def first_pass(config: Config, stations: Stations, progress: bool = False) -> Hi
         A stop was requested.
     """
     lines: dict[str, StationLine] = {}
-    replay = Replay(config, progress, HEADINGS[0])
+    replay = Replay(config, progress, HEADINGS[0], shutdown=shutdown)
     part: Any = replay.build_part("first pass", replay.list_parts()[0], None)
     try:
         while True:
-            if stop.requested():
+            if shutdown.requested():
                 raise FirstPassStoppedError(STOPPED)
             for rig, batch in part.next_batch():
                 if rig not in lines:

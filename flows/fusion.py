@@ -8,6 +8,7 @@ Keyed by rig, forward only, one exit. Importing this module opens nothing.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from functools import partial
@@ -29,11 +30,11 @@ from configs.files import ACCESS
 from configs.inert import guard
 from configs.load import Loaded, load
 from configs.schema import Config
-from flows.failure import START_REFUSALS, watch_command
+from flows.failure import START_REFUSALS, watch_process
 from flows.first_pass import HEADINGS, hindsight
-from flows.recovery import Recovery, of_command
+from flows.recovery import of_command
 from flows.stations import AddStation, S, Settings
-from flows.store import hold, refuse_others
+from flows.store import Store
 from operators.align import Align
 from operators.collect import Collect
 from operators.drift import Drift
@@ -56,7 +57,8 @@ from sources.host_clock import HostClock
 from sources.midi.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
-from sources.shutdown import at_abort
+from sources.shutdown import Shutdown
+from sources.signal_shutdown import SignalShutdown
 
 if TYPE_CHECKING:
     from sinks.exporter.server import Server
@@ -103,28 +105,7 @@ def stations(
 def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
     """Return the dataflow of a configuration: the entry point of `python -m bytewax.run`.
 
-    Parameters
-    ----------
-    config, progress
-        As of `build`.
-
-    Raises
-    ------
-    SystemExit
-        Code 2: the start was refused. Code 1: a file of the first pass failed. The lines are on
-        standard error. Code 0: a stop was requested in the first of two passes.
-    """
-    try:
-        return build(config, progress=progress)
-    except START_REFUSALS as error:
-        print(*error.lines(), sep="\n", file=sys.stderr)
-        raise SystemExit(error.exit_code) from error
-
-
-def build(
-    config: str | None = None, *, progress: bool = True, recovery: Recovery | None = None
-) -> Dataflow:
-    """Return the dataflow of a configuration.
+    Signal handlers, standard output and standard error are replaced for the rest of the process.
 
     Parameters
     ----------
@@ -132,34 +113,70 @@ def build(
         Path of the YAML file; else `$LUMEN_CONFIG`, else the shipped demo.
     progress : bool
         Report the progress of a replay on standard error.
-    recovery : Recovery, optional
-        Recovery of the run; else that of the command line.
 
     Raises
     ------
-    ConfigError
-        The configuration is faulty.
+    SystemExit
+        Code 2: the start was refused. Code 1: a file of the first pass failed. The lines are on
+        standard error. Code 0: a stop was requested in the first of two passes.
+    """
+    shutdown = SignalShutdown()
+    aside.install()
+    guard()
+    try:
+        loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
+        output = loaded.config.output
+        keep, folder = of_command()
+        if is_engine_command():
+            watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown)
+        store = Store(folder) if folder is not None else None
+        if store is not None:
+            atexit.register(store.release)
+        return build(loaded, shutdown, progress=progress, keep=keep, store=store)
+    except START_REFUSALS as error:
+        print(*error.lines(), sep="\n", file=sys.stderr)
+        raise SystemExit(error.exit_code) from error
+
+
+def build(
+    loaded: Loaded,
+    shutdown: Shutdown,
+    *,
+    progress: bool = True,
+    keep: bool = False,
+    store: Store | None = None,
+) -> Dataflow:
+    """Return the dataflow of a configuration.
+
+    Parameters
+    ----------
+    loaded : Loaded
+    shutdown : Shutdown
+        Of the run.
+    progress : bool
+        Report the progress of a replay on standard error.
+    keep : bool
+        The run has a recovery store: a stop is a pause, not the end of the data.
+    store : Store, optional
+        That store, where its folder is known: one of another configuration is refused.
+
+    Raises
+    ------
     InUseError, RecordingsError
         The output folder, recovery store, exporter port, tape or a recording cannot be used.
     FirstPassError, FirstPassStoppedError
         The first of two passes failed, or was stopped.
     """
-    aside.install()
-    guard()
-    loaded = load(config or os.environ.get("LUMEN_CONFIG") or DEFAULT)
     cfg = loaded.config
-    keep, store = recovery or of_command()
-    watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], store)
-    held = hold(store)
     preflight(cfg)
     recordings(cfg)
     known = None
     if cfg.mode == "hindsight":
-        known, loaded = hindsight(loaded, stations, progress=progress, keep=keep)
-    if held is not None:
-        refuse_others(held, loaded.fingerprint)
+        known, loaded = hindsight(loaded, stations, shutdown, progress=progress, keep=keep)
+    if store is not None:
+        store.refuse_others(loaded.fingerprint)
     host = HostClock()
-    source = _source(loaded, progress, host, keep)
+    source = _source(loaded, shutdown, progress, host, keep)
     dataflow = Dataflow("lumen")
     received: KeyedStream[Any] = op.input("receive", dataflow, source)
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
@@ -177,22 +194,24 @@ def build(
         remarks=remarks_on,
         messages_lost=aside.lost,
     )
-    at_abort(output.abort)
+    shutdown.at_abort(output.abort)
     op.output("sinks", evidenced, output)
     return dataflow
 
 
 def _source(
-    loaded: Loaded, progress: bool, host: HostClock, recovering: bool
+    loaded: Loaded, shutdown: Shutdown, progress: bool, host: HostClock, recovering: bool
 ) -> Source[tuple[str, Batch]]:
     """Return the source of the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
-        return Replay(loaded.config, progress, heading, recovering=recovering)
+        return Replay(loaded.config, progress, heading, recovering=recovering, shutdown=shutdown)
     from sources.live import live  # a replay needs neither sockets nor ports
 
     live.preflight(loaded.config)
-    return live.Live(loaded.config, loaded.fingerprint, host, recovering=recovering)
+    return live.Live(
+        loaded.config, loaded.fingerprint, host, recovering=recovering, shutdown=shutdown
+    )
 
 
 def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:

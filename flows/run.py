@@ -21,6 +21,9 @@ def execute(
 ) -> Path:
     """Run a configuration in this process, to its end or to Ctrl-C, which drains the flow.
 
+    A run owns the process: signal handlers and standard error are replaced, and restored at the
+    end.
+
     Parameters
     ----------
     config : Path
@@ -52,20 +55,25 @@ def execute(
 
     from configs.files import ACCESS
     from configs.load import load
-    from flows import store
     from flows.failure import watched
     from flows.fusion import build
-    from flows.recovery import Recovery
-    from sources import shutdown as stop
+    from flows.store import Store
+    from sources import stderr
+    from sources.signal_shutdown import SignalShutdown
 
-    output = load(config).config.output
+    loaded = load(config)
+    output = loaded.config.output
     folder = Path(output.dir)
     lock = FolderLock(folder, ACCESS[output.mode])
+    shutdown, store = SignalShutdown(), None
     try:
-        with watched(folder, ACCESS[output.mode], recover):
+        with watched(folder, ACCESS[output.mode], recover, shutdown):
             try:
-                known = Recovery(recover is not None, recover)
-                dataflow = build(str(config), progress=progress, recovery=known)
+                stderr.install()
+                store = Store(recover) if recover is not None else None
+                dataflow = build(
+                    loaded, shutdown, progress=progress, keep=store is not None, store=store
+                )
                 recovery = None
                 if recover is not None:
                     recovery = RecoveryConfig(recover, datetime.timedelta(0))
@@ -75,11 +83,13 @@ def execute(
                     epoch_interval=datetime.timedelta(seconds=snapshot_s),
                     recovery_config=recovery,
                 )
-                if stop.requested():
+                if shutdown.requested():
                     print(STOPPED if recover is None else PAUSED, file=sys.stderr)
             finally:
-                stop.reset()
-                store.let_go()
+                stderr.uninstall()
+                shutdown.close()
+                if store is not None:
+                    store.release()
     finally:
         lock.leave()
     return folder

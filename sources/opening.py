@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from sources.recordings.recording import Mark, Recording, UnusableError, is_xdf
@@ -35,6 +35,7 @@ def open_recording(
     mark: Mark | None = None,
     used: Collection[str] | None = None,
     progress: bool = False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Recording | Tape | XdfRecording:
     """Open a file of lines, one of XDF, or a tape.
 
@@ -48,6 +49,8 @@ def open_recording(
         Channels in use by the configuration; None: all.
     progress : bool
         Show the progress of a file that is loaded as a whole.
+    stopped : callable
+        Whether to end the load of such a file.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def open_recording(
     if is_xdf(path):
         from sources.xdf import XdfRecording  # a slow import for a rare format
 
-        return XdfRecording(path, follow, mark, used, progress)
+        return XdfRecording(path, follow, mark, used, progress, stopped)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:

@@ -22,12 +22,12 @@ from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.text.table import table
-from sources import shutdown as stop
 from sources.host_clock import HostClock
 from sources.inbox import FromSource, Inbox, Item, Receiving, StreamChange
 from sources.midi import MidiReceiver
 from sources.midi.port_name import bare
 from sources.osc import OscReceiver, open_port, refusal
+from sources.signal_shutdown import SignalShutdown
 
 PORT = 9000
 _POLL_S = 0.1
@@ -291,11 +291,9 @@ def main(args: argparse.Namespace) -> int:
         except OSError as error:
             print(f"lumen listen: {refusal(stream, error)}", file=sys.stderr)
             return 2
-    stop.install()
-    try:
-        listener = listen(osc, midi, args.seconds, stop.event())
-    finally:
-        stop.reset()
+    with SignalShutdown() as shutdown:
+        shutdown.start()
+        listener = listen(osc, midi, args.seconds, shutdown.event)
     now = listener.host()
     print(listener.report(), *found(listener.survey, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import msgspec
 import numpy as np
 
 from configs.load import load
 from configs.schema import TapConfig
+from operators.errors import ToolError
 from operators.events import Batch
+from ops.cli.run import remark
 from ops.text.table import table
-from sources import shutdown as stop
 from sources import stderr as aside
 from sources.live import LivePartition, preflight
+from sources.shutdown import Shutdown
+from sources.signal_shutdown import SignalShutdown
 from sources.tape.writer import TapError
 
 _POLL_S = 0.01
@@ -69,9 +71,25 @@ class Count:
 
 
 def record(
-    path: Path, out: Path | None = None, seconds: float = math.inf
+    path: Path,
+    shutdown: Shutdown,
+    out: Path | None = None,
+    seconds: float = math.inf,
+    show: Callable[[str], object] = lambda line: None,
 ) -> tuple[Path | None, Count]:
     """Record until the time is over or a stop is requested.
+
+    Parameters
+    ----------
+    path : Path
+        A configuration with live streams.
+    shutdown : Shutdown
+        Of the run.
+    out : Path, optional
+        Folder of the tapes.
+    seconds : float
+    show : callable
+        Called with a line once the streams are open.
 
     Returns
     -------
@@ -83,48 +101,46 @@ def record(
     Raises
     ------
     ConfigError, InUseError
-        The configuration is faulty; a port or the folder is another run's.
-    SystemExit
-        Code 2: no live stream, or the tape cannot be written.
+        The configuration is faulty; a port or the folder is another run's, or the tape cannot be
+        written.
+    ToolError
+        The configuration has no live stream.
     """
-    aside.install()
     loaded = load(path)
     if not loaded.config.live:
-        _refuse(f"{path}: no live stream")
+        raise ToolError(f"{path}: no live stream")
     tap = loaded.config.tap or TapConfig(dir="tap")
     tap = msgspec.structs.replace(tap, dir=str(out)) if out else tap
     config = msgspec.structs.replace(loaded.config, tap=tap)
     preflight(config)
-    stop.install("Ctrl-C: the tape ends here; again to end at once")
+    shutdown.start("Ctrl-C: the tape ends here; again to end at once")
     count, end = Count(), time.monotonic() + seconds
     try:
-        partition = LivePartition(config, loaded.fingerprint)
+        partition = LivePartition(config, loaded.fingerprint, shutdown=shutdown)
         tape = partition.tape
-        print(f"lumen: recording to {tape}", file=sys.stderr)
+        show(f"recording to {tape}")
         try:
             while True:
                 for _, batch in partition.next_batch():
                     count.add(batch)
                 if time.monotonic() >= end:
-                    stop.request()
+                    shutdown.request()
                 time.sleep(_POLL_S)
         except StopIteration:
             return tape, count
         finally:
             partition.close()
-    except (TapError, OSError) as error:
-        _refuse(str(error))
-    finally:
-        stop.reset()
-
-
-def _refuse(why: str) -> NoReturn:
-    print(f"lumen record: {why}", file=sys.stderr)
-    raise SystemExit(2)
+    except OSError as error:
+        raise TapError(str(error)) from error
 
 
 def main(args: argparse.Namespace) -> int:
     """Record, and print the counts and the path of the tape."""
-    tape, count = record(args.config, args.out, args.seconds)
+    aside.install()
+    try:
+        with SignalShutdown() as shutdown:
+            tape, count = record(args.config, shutdown, args.out, args.seconds, remark)
+    finally:
+        aside.uninstall()
     print(f"{count.lines()}\n\n{tape}\n  lumen replay {tape}")
     return 0

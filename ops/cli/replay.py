@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from flows.run import execute
-from ops.cli.run import add_mode, add_recovery, show
+from ops.cli.run import add_mode, add_recovery, remark, show
 
 MODES = {
     "hindsight": "Hindsight, two passes: clocks and lags of the whole recording, from the first"
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     for line in remarks(args.files, dialects(args.files, args.time, args.unit)):
         print(line, flush=True)
     guesses: list[str] = []
-    config = derive(args.files, args.out, mode, args.time, args.unit, guesses.append)
+    config = derive(args.files, args.out, mode, args.time, args.unit, guesses.append, remark)
     print(f"{MODES[mode]}\n", flush=True)
     if guesses:
         print(*guesses, sep="\n", end="\n\n", flush=True)

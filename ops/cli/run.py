@@ -22,6 +22,11 @@ def show(folder: Path) -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
+def remark(line: str) -> None:
+    """Print a remark on standard error."""
+    print(f"lumen: {line}", file=sys.stderr)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `lumen run`."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")

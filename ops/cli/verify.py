@@ -28,7 +28,7 @@ from configs.schema import Config, FileStream
 from operators.errors import ToolError
 from operators.plan import FAILOVER
 from ops.cli.excerpt import excerpt
-from ops.cli.run import add_mode
+from ops.cli.run import add_mode, remark
 from ops.results.folder import run_json
 from ops.results.lines import LineReader, Timed
 from ops.text.table import table
@@ -307,7 +307,7 @@ def main(args: argparse.Namespace) -> int:
         if path.suffix not in (".yaml", ".yml"):
             from ops.cli.guess.config import derive
 
-            path = derive(args.inputs, folder / "derived", args.mode)
+            path = derive(args.inputs, folder / "derived", args.mode, warn=remark)
         config = load(path).config
         config = msgspec.structs.replace(config, mode=args.mode or config.mode)
         if not all(isinstance(s, FileStream) for s in config.streams):

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.inert import guard
-from sources import shutdown as stop
+from sources.signal_shutdown import SignalShutdown
 
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
 REALM = "metric_realm"
@@ -115,16 +115,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.every is None:
         return int(_reported(args.dir, args.realm, None) is not None)
     failed: str | None = None
-    stop.install()
-    try:
+    with SignalShutdown() as shutdown:
+        shutdown.start()
         due = time.monotonic()
         while True:
             failed = _reported(args.dir, args.realm, failed)
             due = max(due + args.every, time.monotonic())
-            if stop.event().wait(due - time.monotonic()):
+            if shutdown.event.wait(due - time.monotonic()):
                 return int(failed is not None)
-    finally:
-        stop.reset()
 
 
 def _reported(folder: Path, realm: str, before: str | None) -> str | None:

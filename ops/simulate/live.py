@@ -16,8 +16,8 @@ from configs.schema import Config, MidiStream, OscStream, UreStream
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table
-from sources import shutdown as stop
 from sources.host_clock import HostClock
+from sources.signal_shutdown import SignalShutdown
 
 MAX_OFFSET_S = 3600.0
 """Largest offset of a device clock."""
@@ -148,9 +148,7 @@ def _measure(
 def play_until_stopped(path: str, seconds: float | None, seed: int) -> int:
     """Simulate until the time is over, or SIGINT or SIGTERM."""
     config = load(path).config
-    stop.install()
-    try:
-        play(config, seconds, seed, stop.event())
-    finally:
-        stop.reset()
+    with SignalShutdown() as shutdown:
+        shutdown.start()
+        play(config, seconds, seed, shutdown.event)
     return 0

@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sources import shutdown
 from sources.host_clock import HostClock, stated
 from sources.inbox import Unread
 from sources.live.inbox_rows import Arrival, HostTick
+from sources.shutdown import Shutdown
 
 TICK_S = 0.1
 """The longest silence without a tick."""
@@ -40,6 +40,8 @@ class IdleClock:
         Receives status messages.
     now : float
         Monotonic time (s).
+    shutdown : Shutdown
+        Of the run.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class IdleClock:
         host: HostClock,
         report: Callable[[str], None],
         now: float,
+        shutdown: Shutdown,
     ) -> None:
         self._rig = rig
         self._max_delay_s = max_delay_s
         self._host = host
         self._report = report
         self._last_event = now
+        self._shutdown = shutdown
 
     def not_before(self, newest: float) -> None:
         """Move host time to the newest event of the run where it is behind that event (s)."""
@@ -116,9 +120,9 @@ class IdleClock:
         if leap <= self._max_delay_s or newest == float("-inf"):
             return items
         if leap > MAX_SLEEP_S:
-            if not shutdown.requested():
+            if not self._shutdown.requested():
                 self._report(f"no events for {leap:.0f} s: this run ends here")
-            shutdown.request()
+            self._shutdown.request()
             return items
         found: list[Arrival] = []
         for source, item in items:

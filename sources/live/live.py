@@ -35,7 +35,6 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
 from operators.events import Batch
 from operators.types import ENDED, I64
-from sources import shutdown
 from sources.host_clock import Axis, HostClock
 from sources.inbox import Inbox, Receiving, Unread, losses, size
 from sources.live.heap import Heap
@@ -60,6 +59,7 @@ from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
+from sources.shutdown import Shutdown
 from sources.tape.reader import Tape
 from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper
@@ -129,6 +129,8 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Of the run; by default one of its own.
     recovering : bool
         The run has a recovery store.
+    shutdown : Shutdown, optional
+        Of the run; by default one of its own.
     """
 
     def __init__(
@@ -138,8 +140,10 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
         host: HostClock | None = None,
         *,
         recovering: bool = False,
+        shutdown: Shutdown | None = None,
     ) -> None:
         self._config = config
+        self._shutdown = shutdown or Shutdown()
         self._fingerprint = fingerprint
         self._host = host
         self._recovering = recovering
@@ -150,13 +154,14 @@ class Live(FixedPartitionedSource[tuple[str, Batch], bytes]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: bytes | None) -> LivePartition:
         """Open the tape and start the streams."""
-        shutdown.install(_STOPPING)
+        self._shutdown.start(_STOPPING)
         return LivePartition(
             self._config,
             self._fingerprint,
             resume_state,
             host=self._host,
             recovering=self._recovering,
+            shutdown=self._shutdown,
         )
 
 
@@ -178,6 +183,8 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         Of the run; by default one of its own.
     recovering : bool
         The run has a recovery store: a stop is a pause, not the end of the rigs.
+    shutdown : Shutdown or None
+        Of the run; by default one of its own.
     """
 
     def __init__(
@@ -191,7 +198,9 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         sleep: Callable[[float], None] = time.sleep,
         *,
         recovering: bool = False,
+        shutdown: Shutdown | None = None,
     ) -> None:
+        self._shutdown = shutdown or Shutdown()
         known = LiveSnapshot.of(state) if state else None
         self._clock, self._host = clock, host or HostClock()
         self._recovering = recovering
@@ -220,7 +229,12 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         keys = {s.name: s.keys for s in config.streams if isinstance(s, OscStream) and s.keys}
         self._status = StatusReporter(clock, steady(config), keys)
         self._idle = IdleClock(
-            config.rig, config.drift.max_delay_s, self._host, self._status.report, clock()
+            config.rig,
+            config.drift.max_delay_s,
+            self._host,
+            self._status.report,
+            clock(),
+            self._shutdown,
         )
         self._began = dict(known.began) if known else {}
         if streams is None:
@@ -268,7 +282,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                 self._idle.not_before(self._feed.newest)
             return self._hand_on()
         self._heap.trim(self._clock())
-        self._done = shutdown.requested()
+        self._done = self._shutdown.requested()
         items: list[Arrival] = []
         if self._done:
             items = self._last()
@@ -332,7 +346,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
 
     def _last(self) -> list[Arrival]:
         """Stop the streams; return the events received in time, and the others as losses."""
-        host, requested = self._host(), self._host() - shutdown.age_s()
+        host, requested = self._host(), self._host() - self._shutdown.age_s()
         self._stop()
         waiting = [*self._held, *self._emptied()]
         if self._torn:

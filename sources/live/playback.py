@@ -79,7 +79,7 @@ class Playback(Listener):
         """Play the recording to its end."""
         try:
             reader = reader_of(self.config)
-            recording = open_recording(self.config.path)
+            recording = open_recording(self.config.path, stopped=self._stop.is_set)
         except (OSError, ValueError) as error:
             self._inbox.turn(False, str(error))
             return

@@ -26,7 +26,6 @@ from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
-from sources import shutdown
 from sources.ndjson import Decoder
 from sources.opening import head, open_recording, reader_of
 from sources.recordings.progress import Progress
@@ -38,6 +37,7 @@ from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
+from sources.shutdown import Shutdown
 from sources.tape.reader import is_tape, read_manifest
 
 _POLL_S, _PACE_S = 0.010, 0.004
@@ -74,6 +74,8 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         Prefix of each progress line.
     recovering : bool
         The run has a recovery store.
+    shutdown : Shutdown, optional
+        Of the run; by default one of its own.
     """
 
     def __init__(
@@ -83,9 +85,11 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         heading: str = "",
         *,
         recovering: bool = False,
+        shutdown: Shutdown | None = None,
     ) -> None:
         self._config = config
         self._recovering = recovering
+        self._shutdown = shutdown or Shutdown()
         self._progress = progress
         self._heading = heading
 
@@ -105,7 +109,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         ValueError
             A file is shorter than before, or the state belongs to other files.
         """
-        shutdown.install(
+        self._shutdown.start(
             "Ctrl-C: reading ends, rows already read are written; again to end at once"
         )
         return ReplayPartition(
@@ -114,6 +118,7 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
             self._progress,
             heading=self._heading,
             recovering=self._recovering,
+            shutdown=self._shutdown,
         )
 
 
@@ -133,6 +138,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         Prefix of each progress line.
     recovering : bool
         The run has a recovery store: a stop is a pause, not the end of the rigs.
+    shutdown : Shutdown or None
+        Of the run; by default one of its own.
     """
 
     def __init__(
@@ -144,8 +151,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         heading: str = "",
         *,
         recovering: bool = False,
+        shutdown: Shutdown | None = None,
     ) -> None:
         self._recovering = recovering
+        self._shutdown = shutdown or Shutdown()
         streams = [s for s in config.streams if isinstance(s, FileStream)]
         known = _known(state) if state else None
         if known:
@@ -191,7 +200,12 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
                     config.drift.max_delay_s, MAX_SILENT_TICKS / config.resample.target_hz
                 )
                 recording = open_recording(
-                    s.path, s.follow, state.mark if state else None, used, progress
+                    s.path,
+                    s.follow,
+                    state.mark if state else None,
+                    used,
+                    progress,
+                    self._shutdown.requested,
                 )
                 self._feeds.append(
                     RecordingReader(i, recording, arrivals, state, reader_of(s, twice))
@@ -207,7 +221,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         """Return the next rows; with the last ones, the end of every rig."""
         if self._idle and not self._busy and not self._ended:
             self._pace.wait()
-        stopped = shutdown.requested()
+        stopped = self._shutdown.requested()
         if self._ended or (stopped and self._recovering):
             raise StopIteration
         if stopped:
@@ -230,7 +244,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             full = sum(map(len, self._merged)) >= MAX_ROWS
             if full or _count(self._merged) >= self._batch_lines:
                 break
-            if shutdown.requested() or not self._read_on():
+            if self._shutdown.requested() or not self._read_on():
                 self._merge()
                 break
         else:

@@ -28,14 +28,13 @@ import os
 import tempfile
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from operators.errors import SourceError
-from sources import shutdown as stop
 from sources.recordings.progress import Progress
 from sources.recordings.recording import Mark
 from sources.recordings.spool import Spool, pieces
@@ -60,7 +59,9 @@ class LoadStoppedError(SourceError, OSError):
 _kept: OrderedDict[tuple[object, ...], Recorded] = OrderedDict()
 
 
-def load(path: str, progress: bool = False) -> Recorded:
+def load(
+    path: str, progress: bool = False, stopped: Callable[[], bool] = lambda: False
+) -> Recorded:
     """Load a file; a file loaded before in this process is returned again.
 
     Parameters
@@ -68,6 +69,8 @@ def load(path: str, progress: bool = False) -> Recorded:
     path : str
     progress : bool
         Report the progress on standard error.
+    stopped : callable
+        Whether to end the load.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def load(path: str, progress: bool = False) -> Recorded:
         return _kept[key]
     with Path(path).open("rb") as raw:
         packed = not path.lower().endswith(".xdf")
-        file = _unpacked(path, raw) if packed else cast(BinaryIO, raw)
+        file = _unpacked(path, raw, stopped) if packed else cast(BinaryIO, raw)
         with file:
             size = file.seek(0, os.SEEK_END)
             if size > MAX_BYTES:
@@ -96,14 +99,16 @@ def load(path: str, progress: bool = False) -> Recorded:
                     f"{path}: {size / 2**30:.1f} GiB, and no more than {MAX_BYTES >> 30} GiB of an"
                     " XDF file can be read: cut it, or record fewer streams into one file"
                 )
-            recorded = _decoded(path, file, size, progress)
+            recorded = _decoded(path, file, size, progress, stopped)
     _kept[key] = recorded
     while len(_kept) > _MAX_KEPT:
         _kept.popitem(last=False)
     return recorded
 
 
-def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
+def _decoded(
+    path: str, file: BinaryIO, size: int, progress: bool, stopped: Callable[[], bool]
+) -> Recorded:
     spool = Spool()
     # Decoding and `place` take about equal time: each is half of the progress.
     bar = Progress(2 * size, heading=f"{Path(path).name}: read") if progress else None
@@ -111,7 +116,7 @@ def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
 
     def shown(at: int, found: int) -> None:
         nonlocal read, samples
-        if stop.requested():
+        if stopped():
             raise LoadStoppedError
         if bar:
             bar.show(at, found - samples, float("nan"))
@@ -125,7 +130,7 @@ def _decoded(path: str, file: BinaryIO, size: int, progress: bool) -> Recorded:
     return recorded
 
 
-def _unpacked(path: str, raw: Any) -> BinaryIO:
+def _unpacked(path: str, raw: Any, stopped: Callable[[], bool]) -> BinaryIO:
     """Return the content of a compressed file, as far as it is readable.
 
     Raises
@@ -138,7 +143,7 @@ def _unpacked(path: str, raw: Any) -> BinaryIO:
         with gzip.GzipFile(fileobj=raw) as packed:
             while (data := packed.read1(1 << 20)) and out.tell() <= MAX_BYTES:
                 out.write(data)
-                if stop.requested():
+                if stopped():
                     raise LoadStoppedError
     except (EOFError, OSError, zlib.error) as error:
         if not out.tell():
@@ -199,6 +204,8 @@ class XdfRecording:
         Channels used by the configuration; None: all.
     progress : bool
         Report the progress of loading on standard error.
+    stopped : callable
+        Whether to end the load.
 
     Raises
     ------
@@ -216,21 +223,22 @@ class XdfRecording:
         mark: Mark | None = None,
         used: Collection[str] | None = None,
         progress: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         if follow:
             raise ValueError(f"{path}: an XDF file cannot be followed")
         self.path, self.follow = path, bool(follow)
         try:
-            self._recorded = load(path, progress)
-            stopped = False
+            self._recorded = load(path, progress, stopped)
+            is_partial = False
         except LoadStoppedError:
             # Nothing has been read: a resumed run begins at the same mark.
-            self._recorded, stopped = Recorded(path, Placed(), []), True
+            self._recorded, is_partial = Recorded(path, Placed(), []), True
         readings = {f"{t.source}:{READINGS}" for t in self._recorded.tracks if t.stamped}
         self._unused = frozenset(readings - set(used) if used is not None else ())
         self.size = Path(path).stat().st_size
         self.at = mark.offset if mark else 0
-        if self.at > len(self._recorded) and not stopped:
+        if self.at > len(self._recorded) and not is_partial:
             raise ValueError(f"{path}: shorter than when it was read ({self.at} samples)")
         self.ended = False
 

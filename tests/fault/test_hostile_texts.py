@@ -16,7 +16,6 @@ from backports import zstd
 
 from configs.load import load
 from operators.collect import Collect
-from sources import shutdown as stop
 from sources.delimited.dialect import find
 from sources.osc.frames import Frames
 from sources.recordings import unpack
@@ -26,6 +25,7 @@ from sources.replay import replay
 from sources.replay.replay import ReplayPartition
 from sources.rows.admission import Admission
 from sources.rows.names import Names
+from sources.shutdown import Shutdown
 from sources.xdf import load as load_xdf
 from sources.xdf.chunks import MAX_HEADERS, Header, Samples, chunks
 from sources.xdf.xdf import LoadStoppedError
@@ -44,11 +44,11 @@ def line(i, source="a", key="k", value=1.0, n=1000):
     ).encode()
 
 
-def partition(path, lines=500, state=None):
+def partition(path, lines=500, state=None, shutdown=None):
     file = path.parent / "c.yaml"
     file.write_text(CONFIG.format(path=path, lines=lines, out=path.parent / "out"))
     config = load(file).config
-    return config, ReplayPartition(config, state)
+    return config, ReplayPartition(config, state, shutdown=shutdown)
 
 
 def run(path, lines=500):
@@ -294,15 +294,13 @@ def test_headers_are_bounded_in_sum(monkeypatch):
 def test_a_stop_ends_the_loading_of_an_xdf_file(tmp_path):
     path = tmp_path / "x.xdf"
     path.write_bytes(b"XDF:" + header(1) + samples(1))
-    stop.request()
-    try:
-        with pytest.raises(LoadStoppedError):
-            load_xdf(str(path))
-        _, part = partition(path)
-        assert [b.end for _, b in part.next_batch()] == [True]
-        part.close()
-    finally:
-        stop.reset()
+    shutdown = Shutdown()
+    shutdown.request()
+    with pytest.raises(LoadStoppedError):
+        load_xdf(str(path), stopped=shutdown.requested)
+    _, part = partition(path, shutdown=shutdown)
+    assert [b.end for _, b in part.next_batch()] == [True]
+    part.close()
     assert len(load_xdf(str(path))) == 50
 
 

@@ -131,7 +131,7 @@ def flow(config=None):
 
     if POINT == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(NUMBER), resource.RLIM_INFINITY))
-    store.Store = FragileStore
+    fusion.Store = FragileStore
 
     first_pass.StationLine, first_pass.write_whole = FragileLine, fragile_write
     output.OutputPartition, result_files.Segments = FragileOutput, FragileSegments

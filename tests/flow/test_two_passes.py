@@ -26,7 +26,6 @@ from ops.results.folder import rigs, run_json
 from ops.simulate.recording import START, make, write
 from ops.simulate.scenario import Scenario, Sensor, laboratory
 from sinks.files.folder import HINDSIGHT, LOCK
-from sources import shutdown as stop
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
@@ -235,4 +234,3 @@ def test_replay_takes_hindsight_unless_causal_is_asked_for(place, tmp_path, monk
     assert not run_json(Path("two"))["hindsight"]
     assert main(["replay", recording, "--out", "three", "--hindsight"]) == 0
     assert digests(Path("three")) == digests(Path("one"))
-    assert not stop.requested()

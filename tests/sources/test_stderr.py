@@ -137,9 +137,10 @@ def test_the_last_message_is_written_at_the_end_of_the_process():
 def test_a_closed_standard_error_is_no_other_file(tmp_path):
     path = tmp_path / "data"
     done = run(
-        "import os, sys; from sources import shutdown, stderr; stderr.install()\n"
+        "import os, sys; from sources import stderr; stderr.install()\n"
+        "from sources.signal_shutdown import SignalShutdown\n"
         f"file = open({str(path)!r}, 'w'); file.write('data'); file.flush()\n"
-        "print('a message', file=sys.stderr); shutdown._write('another'); stderr.drain(1)",
+        "print('a message', file=sys.stderr); SignalShutdown()._write('another'); stderr.drain(1)",
         stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2),
     )  # fmt: skip
     assert (done.returncode, done.stdout, path.read_text()) == (0, b"", "data")

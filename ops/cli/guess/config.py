@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from configs.inert import inert, quoted_path
 from configs.schema import RunMode, TimeUnit
@@ -18,6 +16,7 @@ from ops.cli.guess.delimited_files import dialects, of_time
 from ops.cli.guess.members import Proposal, held, named, propose
 from ops.cli.guess.survey import MIN_COUNT, RecordedChannel, Survey, span_of, survey
 from ops.cli.guess.yaml_text import yaml_of
+from sources.replay import RecordingsError
 from sources.tape.reader import is_tape
 from sources.xdf.streams import READINGS
 
@@ -42,6 +41,7 @@ def derive(
     time: str | None = None,
     unit: TimeUnit | None = None,
     show: Callable[[str], object] = lambda line: None,
+    warn: Callable[[str], object] = lambda line: None,
 ) -> Path:
     """Write the configuration `<out>.yaml` that replays `files` into `out`.
 
@@ -66,24 +66,26 @@ def derive(
         Unit of source stamps.
     show : callable
         Called with the first guesses.
+    warn : callable
+        Called with each remark on a file, and with each reason why a file is of no use.
 
     Raises
     ------
-    SystemExit
-        Code 2: a file is missing, or none of them holds a series of numbers.
+    RecordingsError
+        A file is missing, or none of them holds a series of numbers.
     """
     tables = dialects(files, time, unit)
     surveys: list[Survey] = []
     for file in files:
         if not (file.is_file() or is_tape(str(file))):
-            _refuse(f"{file}: no such file")
+            raise RecordingsError([f"{file}: no such file"])
         try:
             surveys.append(survey(file, tables.get(file), unit))
         except (OSError, ValueError) as error:
-            _refuse(str(error))
+            raise RecordingsError([str(error)]) from error
         for remark in surveys[-1].remarks:
-            print(f"lumen: {inert(remark)}", file=sys.stderr)
-    whys = [found.why for found in surveys if found.why]
+            warn(inert(remark))
+    whys = [inert(found.why) for found in surveys if found.why]
     every = merged(surveys)
     facts = [c.name for c in every if is_fact(c)]
     series = [
@@ -94,11 +96,11 @@ def derive(
         series = [c for c in every if c.count > MIN_COUNT and c.held and c.key != READINGS]
         facts = [name for name in facts if name not in {c.name for c in series}]
     if not series:
-        _refuse(
-            "\nlumen: ".join(whys) or f"{files[0]}: no channel with more than {MIN_COUNT} numbers"
+        raise RecordingsError(
+            whys or [f"{files[0]}: no channel with more than {MIN_COUNT} numbers"]
         )
     for why in whys:
-        print(f"lumen: {inert(why)}", file=sys.stderr)
+        warn(why)
     path = out.with_name(out.name + ".yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["recording"] if len(files) == 1 else [f"recording_{i + 1}" for i in range(len(files))]
@@ -193,8 +195,3 @@ def signals(series: Sequence[str]) -> dict[str, list[str]]:
         by_key[channel.partition(":")[2]].append(channel)
     shared = {key: members for key, members in by_key.items() if len(members) > 1}
     return named((shared or by_key).values())
-
-
-def _refuse(why: str) -> NoReturn:
-    print(f"lumen: {why}", file=sys.stderr)
-    raise SystemExit(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from configs.schema import Columns, TimeUnit, is_delimited
 from sources.delimited.dialect import LOOK, Dialect, find, is_number
 from sources.opening import head, reader_at
 from sources.recordings.recording import is_xdf
+from sources.replay import RecordingsError
 from sources.rows.names import Names
 
 _MIN_COUNT = 8
@@ -34,8 +34,8 @@ def dialects(
 
     Raises
     ------
-    SystemExit
-        Code 2, after a line for each unreadable file, or if no file has the column.
+    RecordingsError
+        With a line for each unreadable file, or no file has the column.
     """
     found: dict[Path, Dialect] = {}
     refused: list[str] = []
@@ -63,8 +63,7 @@ def dialects(
             " no time in common; replay one of them"
         )
     if refused:
-        print(*(f"lumen: {line}" for line in refused), sep="\n", file=sys.stderr)
-        raise SystemExit(2)
+        raise RecordingsError(refused)
     return found
 
 

@@ -15,6 +15,7 @@ from ops.cli.record import record
 from ops.fakes.ports import free_port
 from ops.simulate.devices import bundle
 from sources.opening import head
+from sources.shutdown import Shutdown
 from sources.tape.reader import read_manifest
 
 
@@ -51,7 +52,7 @@ def test_received_events_are_on_the_tape_and_counted(tmp_path: Path) -> None:
     port = free_port()
     path = config(tmp_path, port, f"tap: {{dir: {tmp_path}/tap}}\n")
     sender = speak(port, 100)
-    tape, count = record(path, seconds=2.0)
+    tape, count = record(path, Shutdown(), seconds=2.0)
     sender.join()
 
     assert tape is not None

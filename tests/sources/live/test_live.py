@@ -8,22 +8,15 @@ import pytest
 from configs.schema import Config
 from operators.events import Batch
 from operators.snapshot import seal, unseal
-from sources import shutdown as stop
 from sources.host_clock import HostClock
 from sources.inbox import Message, Unread
 from sources.live.idle_clock import TICK_S
 from sources.live.live import LivePartition
 from sources.replay.replay import ReplayPartition
+from sources.shutdown import Shutdown
 from sources.tape.reader import read_manifest
 
 START = 1_750_000_000.0
-
-
-@pytest.fixture(autouse=True)
-def no_stop_request():
-    stop.reset()
-    yield
-    stop.reset()
 
 
 def config(*streams, **more):
@@ -84,6 +77,7 @@ class Live:
         self.streams = [Sender(name) for name in names or ("a",)]
         self.clock = Clock(at, ahead)
         self.waited = []
+        self.shutdown = Shutdown()
         self.host = HostClock(self.clock.wall, self.clock.steady, boot)
         more = {} if tap is None else {"tap": {"dir": str(tap)}}
         self.part = LivePartition(
@@ -95,6 +89,7 @@ class Live:
             self.host,
             self.waited.append,
             recovering=recovering,
+            shutdown=self.shutdown,
         )
 
     def batches(self, at=None):
@@ -324,10 +319,9 @@ def test_a_wall_clock_that_is_set_changes_nothing_but_a_tick_on_the_tape(step, t
             live.streams[0].send(t, float(i))
             live.clock.ahead = step if t >= 0.5 else 0.0
             found += live.batches(t)
-        stop.request()
+        live.shutdown.request()
         found += live.batches()
         live.part.close()
-        stop.reset()
         (tape,) = folder.glob("2*")
         assert columns(replayed(tape)) == columns(found)
         return found, (tape / "000000.ndjson").read_text()
@@ -423,7 +417,7 @@ def test_the_end_of_a_run_without_recovery_is_data(tmp_path):
     live = Live(tap=tmp_path)
     live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
-    stop.request()
+    live.shutdown.request()
 
     (batch,) = live.batches()
     assert (len(events([batch])), batch.end) == (1, True)
@@ -438,7 +432,7 @@ def test_a_stop_under_recovery_emits_received_events_and_ends_no_rig(tmp_path):
     live = Live(tap=tmp_path, recovering=True)
     live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
-    stop.request()
+    live.shutdown.request()
 
     (batch,) = live.batches()
     assert (len(events([batch])), batch.end) == (1, False)
@@ -447,7 +441,6 @@ def test_a_stop_under_recovery_emits_received_events_and_ends_no_rig(tmp_path):
         live.part.next_batch()
     live.part.close()
 
-    stop.reset()
     again = Live(tap=tmp_path, state=state, at=1.0, recovering=True)
     assert events(again.drain()) == []
     again.streams[0].send(1.01, 2.0)
@@ -457,7 +450,7 @@ def test_a_stop_under_recovery_emits_received_events_and_ends_no_rig(tmp_path):
 
 def test_a_run_that_had_ended_stays_so():
     live = Live()
-    stop.request()
+    live.shutdown.request()
     live.batches()
     state = live.part.snapshot()
 
@@ -534,10 +527,9 @@ def replayed(tape: Path, lines=10_000) -> list[Batch]:
 def test_a_replay_of_the_tape_hands_on_the_same_rows(tmp_path, lines):
     live = Live("a", "b", tap=tmp_path)
     found = send_all(live, 200)
-    stop.request()
+    live.shutdown.request()
     found += live.batches()
     live.part.close()
-    stop.reset()
 
     (tape,) = tmp_path.glob("2*")
     assert columns(replayed(tape, lines)) == columns(found)
@@ -614,7 +606,7 @@ def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, 
     live.clock.now = 5.0
     while not (taken := live.batches()):
         live.clock.now += 0.05
-    stop.request()
+    live.shutdown.request()
     (last,) = live.batches()
     live.part.close()
 
@@ -626,7 +618,6 @@ def test_a_stop_of_a_flow_that_is_behind_takes_nothing_and_counts_all(tmp_path, 
         ("stopped", "a"): 500 - n, ("stopped", "b"): 3, ("kernel_full", "b"): 7,
     }  # fmt: skip
     assert f"stopped: {503 - n} events that still waited are dropped" in capsys.readouterr().err
-    stop.reset()
     (tape,) = tmp_path.glob("2*")
     assert counts(replayed(tape)) == counts([*taken, last])
 
@@ -635,7 +626,7 @@ def test_an_event_after_the_stop_request_is_dropped():
     live = Live()
     live.streams[0].send(0.01, 1.0)
     live.clock.now = 0.05
-    stop.request()
+    live.shutdown.request()
     live.streams[0].send(0.06, 2.0)
 
     found = live.batches()

@@ -16,13 +16,14 @@ from configs.schema import Config
 from operators.events import Batch
 from ops.fakes.xdf_files import XdfFileStream, regular
 from ops.fakes.xdf_files import write as write_xdf
-from sources import shutdown as stop
 from sources.recordings import recording
 from sources.recordings.progress import Progress
 from sources.replay.arrival_check import Arrivals
 from sources.replay.poll import AT_ONCE
 from sources.replay.replay import Replay, ReplayPartition, rigs_of
 from sources.rows import names
+from sources.shutdown import Shutdown
+from sources.signal_shutdown import SignalShutdown
 
 OPENED = []
 
@@ -34,10 +35,8 @@ def all_closed():
 
 
 @pytest.fixture(autouse=True)
-def no_stop_request():
-    stop.reset()
+def closed():
     yield
-    stop.reset()
     close_all()
 
 
@@ -109,8 +108,9 @@ class Seen:
         return [r[0][0] for r in self.rows[rig]]
 
 
-def part(cfg, state=None, progress=False, recovering=False) -> ReplayPartition:
-    opened = Replay(cfg, progress, recovering=recovering).build_part("receive", "replay", state)
+def part(cfg, state=None, progress=False, recovering=False, shutdown=None) -> ReplayPartition:
+    source = Replay(cfg, progress, recovering=recovering, shutdown=shutdown)
+    opened = source.build_part("receive", "replay", state)
     OPENED.append(opened)
     return opened
 
@@ -407,9 +407,10 @@ def test_speed_paces_by_arrival(tmp_path):
 
 def test_a_stop_without_recovery_ends_every_rig(tmp_path):
     path = write(tmp_path / "f", [event(i, rig=r) for i, r in enumerate(["hall", "studio"] * 50)])
-    source, seen = part(config(path, batch_lines=10)), Seen()
+    shutdown, seen = Shutdown(), Seen()
+    source = part(config(path, batch_lines=10), shutdown=shutdown)
     seen.take(source.next_batch())
-    stop.request()
+    shutdown.request()
     seen.take(source.next_batch())
     assert sorted(seen.ended) == ["hall", "studio"]
     with pytest.raises(StopIteration):
@@ -418,13 +419,13 @@ def test_a_stop_without_recovery_ends_every_rig(tmp_path):
 
 def test_a_stop_under_recovery_is_a_pause(tmp_path):
     cfg = config(write(tmp_path / "f", [event(i) for i in range(100)]), batch_lines=10)
-    source, seen = part(cfg, recovering=True), Seen()
+    shutdown, seen = Shutdown(), Seen()
+    source = part(cfg, recovering=True, shutdown=shutdown)
     seen.take(source.next_batch())
-    stop.request()
+    shutdown.request()
     with pytest.raises(StopIteration):
         source.next_batch()
     assert seen.ended == []
-    stop.reset()
     again = part(cfg, source.snapshot(), recovering=True)
     for _ in range(9):
         seen.take(again.next_batch())
@@ -433,38 +434,43 @@ def test_a_stop_under_recovery_is_a_pause(tmp_path):
 
 def test_a_signal_asks_for_the_end_and_a_second_interrupt_is_one():
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        elsewhere = threading.Thread(target=stop.install)
+    with SignalShutdown() as shutdown:
+        elsewhere = threading.Thread(target=shutdown.start)
         elsewhere.start()
         elsewhere.join()
         assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
-        stop.install()
+        shutdown.start()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested()
+        assert shutdown.requested()
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             signal.sigtimedwait([], 1)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    assert {n: signal.getsignal(n) for n in before} == before
 
 
-def follow(path, state=None):
-    return part(config(path, follow=True), state)
+def test_a_source_without_a_shutdown_leaves_the_handlers_of_signals_alone(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    part(config(write(tmp_path / "f", [event(0)])))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def follow(path, state=None, shutdown=None):
+    return part(config(path, follow=True), state, shutdown=shutdown)
 
 
 def test_a_growing_recording_is_followed_and_its_torn_line_waits(tmp_path):
     path, seen = tmp_path / "f", Seen()
     line = event(0)
     path.write_text(line[:20])
-    source = follow(path)
+    shutdown = Shutdown()
+    source = follow(path, shutdown=shutdown)
     assert source.next_batch() == []
     assert source.next_awake() == AT_ONCE
     with path.open("a") as f:
         f.write(line[20:] + "\n" + event(1) + "\n" + "{")
     seen.take(source.next_batch())
     assert seen.arrivals() == [0, 1]
-    stop.request()
+    shutdown.request()
     seen.take(source.next_batch())
     assert [s[1] for s in seen.rejects["studio"]] == ["torn"]
     assert seen.ended == ["studio"]
