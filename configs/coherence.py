@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from configs import destinations, reach, scales
 from configs.address import Listen, endpoint, overlap
 from configs.document import DataPath, Document
-from configs.schema import (
+from configs.forms import END
+from configs.schema import Config
+from configs.streams import (
     DELIMITED,
-    END,
     TAPE,
-    Config,
     FileStream,
     MidiStream,
     OscStream,

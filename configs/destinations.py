@@ -9,11 +9,13 @@ from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
 from configs.document import MAX_FAULTS, DataPath, Document
+from configs.outputs import MidiDestination, OscDestination
 from configs.rulefiles import refuse_expression
-from configs.schema import Config, MidiDestination, MidiStream, OscDestination, OscStream
+from configs.schema import Config
+from configs.streams import MidiStream, OscStream
+from operators.channels import MIDI_PLAYED
 from operators.evidence import names
 from operators.evidence.expression import ExpressionError, compile_expression
-from operators.plan import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64
 """Each destination is a thread."""

@@ -7,9 +7,11 @@ import math
 import re
 
 from configs.document import DataPath, Document
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import Config
+from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of
-from operators.plan import MIDI_KEY, Group, matches
+from operators.channels import MIDI_KEY, matches
+from operators.groups import Group
 
 _ELEMENT = re.compile(r"\[\d+\]\Z")
 """Index behind an address: one number of a message with several."""

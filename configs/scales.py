@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from configs.document import DataPath, Document
 from configs.schema import Config
+from configs.signals import SignalConfig
 from configs.typed import did_you_mean, one_of, show
-from operators.plan import SignalConfig, matches
+from operators.channels import matches
 
 
 def check(document: Document, config: Config) -> None:

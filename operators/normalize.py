@@ -16,7 +16,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
-from operators.plan import Plan, Reduce
+from operators.channels import Reduce
+from operators.plan import Plan
 from operators.records import Block, DeadLetter, Ends, Packet
 from operators.types import F64, I64, State
 

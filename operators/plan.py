@@ -6,258 +6,12 @@ in the config type of that station.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import Annotated, Literal
+from functools import cached_property
 
-import msgspec
-from msgspec import Meta
-
-Positive = Annotated[float, Meta(gt=0, le=1e15)]
-NotNegative = Annotated[float, Meta(ge=0, le=1e15)]
-Number = Annotated[float, Meta(ge=-1e300, le=1e300)]
-Span = Annotated[float, Meta(gt=0, le=3600)]
-"""Length of a window, or distance (s); its data are in memory."""
-Hop = Annotated[float, Meta(ge=0.1, le=3600)]
-"""Interval of a repeated computation (s); each run costs the same."""
-Wait = Annotated[float, Meta(ge=0, le=3600)]
-"""Waiting time (s); its data are in memory."""
-Rate = Annotated[float, Meta(gt=0, le=1000)]
-Period = Annotated[float, Meta(gt=0, le=86_400)]
-Rest = Annotated[float, Meta(ge=0, le=86_400)]
-"""Time span (s) without data in memory."""
-Group = Literal["ure", "sensors"]
-Kind = Literal["sampled", "held"]
-Reduce = Literal["norm", "sum", "mean"]
-Profile = Literal["accurate", "low_latency"]
-_CHANNEL, _DATA = r"(?:[1-9]|1[0-6])", r"(?:\d\d?|1[01]\d|12[0-7])"
-_14_BITS = r"(?:\d{1,4}|1[0-5]\d{3}|16[0-2]\d\d|163[0-7]\d|1638[0-3])"
-MIDI_PLAYED = re.compile(
-    rf"(?:note|cc)/{_CHANNEL}/{_DATA}|pressure/{_CHANNEL}(?:/{_DATA})?|(?:pitch|program)/{_CHANNEL}"
-)
-"""Keys of played MIDI messages."""
-MIDI_KEY = re.compile(
-    rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}"
-)
-"""Keys that a MIDI device sends on change; only its clock has a rate."""
-
-
-class ConfigPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of the configuration: immutable, unknown keys refused."""
-
-
-class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
-    """Conversion of the values of channels that match a name or pattern.
-
-    A `gain` or `offset` of `auto` is learnt against the members of the channel's signal. `unit` is
-    that of the values after `gain` and `offset`, or before a learnt gain; it is for display only.
-    """
-
-    @property
-    def learnt(self) -> bool:
-        """Whether a part of the conversion is learnt."""
-        return "auto" in (self.gain, self.offset)
-
-    @property
-    def given_offset(self) -> float:
-        """The configured offset, 0 where it is absent or learnt."""
-        return self.offset if isinstance(self.offset, float | int) else 0.0
-
-    @property
-    def conversion(self) -> tuple[float, float]:
-        """Gain and offset to apply in `normalize`: 1 and 0 before a learnt gain."""
-        if self.gain == "auto":
-            return 1.0, 0.0
-        return 1.0 if self.gain is None else self.gain, self.given_offset
-
-    kind: Annotated[
-        Kind | None,
-        Meta(
-            description="`sampled` at a rate, or `held` until the next change; by default held for"
-            " facts and MIDI, sampled otherwise.",
-            examples=["held"],
-        ),
-    ] = None
-    gain: Annotated[
-        Number | Literal["auto"] | None,
-        Meta(
-            description="Factor applied to each value; `auto` learns it against the other members.",
-            examples=[0.007874],
-        ),
-    ] = None
-    offset: Annotated[
-        Number | Literal["auto"] | None,
-        Meta(
-            description="Added after the gain; `auto` learns it against the other members.",
-            examples=[-5.0],
-        ),
-    ] = None
-    range: Annotated[
-        tuple[Number, Number] | None,
-        Meta(
-            description="Smallest and largest accepted value, after gain and offset.",
-            examples=[[0.0, 1.0]],
-        ),
-    ] = None
-    reduce: Annotated[
-        Reduce | None,
-        Meta(
-            description="Reduces the numbers of one message to one value.",
-            examples=["norm"],
-        ),
-    ] = None
-    stale_after_s: Annotated[
-        Period | None,
-        Meta(
-            description="Silence after which the channel is stale; by default that of `failover`.",
-            examples=[1.0],
-        ),
-    ] = None
-    unit: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=32)] | None,
-        Meta(
-            description="Unit of the values after gain and offset, before them where a gain is"
-            " learnt; for display.",
-            examples=["g"],
-        ),
-    ] = None
-
-
-class MemberConfig(ConfigPart, frozen=True, kw_only=True):
-    """A channel as a member of a signal; with `lag_s`, its lag is given and not searched.
-
-    A lag given without `lag_sd_s` is used but not compared: no bound covers it.
-
-    Members of one `origin` share a fault: they have one vote on level and slope. `sd` is an
-    independently known systematic standard deviation.
-    """
-
-    group: Annotated[
-        Group,
-        Meta(
-            description="Group of the prior weight and of the mode.",
-            examples=["ure"],
-        ),
-    ] = "sensors"
-    origin: Annotated[
-        Annotated[str, Meta(min_length=1)] | None,
-        Meta(
-            description="Members of one origin share a fault: one vote on level and slope. By"
-            " default the source.",
-            examples=["phone"],
-        ),
-    ] = None
-    sd: Annotated[
-        Positive | None,
-        Meta(
-            description="Systematic standard deviation, known from elsewhere, in units of the"
-            " signal.",
-            examples=[0.05],
-        ),
-    ] = None
-    lag_s: Annotated[
-        Annotated[float, Meta(ge=-3600, le=3600)] | None,
-        Meta(
-            description="Known lag; searched where it is left out.",
-            examples=[0.0],
-        ),
-    ] = None
-    lag_sd_s: Annotated[
-        Wait | None,
-        Meta(
-            description="Standard deviation of `lag_s`; without it the member is used but not"
-            " compared.",
-            examples=[0.01],
-        ),
-    ] = None
-
-
-class SignalConfig(ConfigPart, frozen=True, kw_only=True):
-    """A quantity and the channels that measure it.
-
-    `scale` defines its level and slope: the members' consensus, or one member.
-    """
-
-    members: Annotated[
-        dict[str, MemberConfig],
-        Meta(min_length=1, description="Channels that measure the signal, as `<source>:<key>`."),
-    ]
-    reference: Annotated[
-        str,
-        Meta(
-            description="Member to which lags are relative; `auto` chooses one.",
-            examples=["ure:pulse"],
-        ),
-    ] = "auto"
-    scale: Annotated[
-        str,
-        Meta(
-            description="Level and slope of the signal: the `consensus` of the members, or one"
-            " member.",
-            examples=["ure:pulse"],
-        ),
-    ] = "consensus"
-
-
-class WeightsConfig(ConfigPart, frozen=True, kw_only=True):
-    """Prior weight of each group, before estimates from data."""
-
-    ure: Annotated[
-        NotNegative,
-        Meta(
-            description="Prior weight of the group `ure`.",
-            examples=[0.5],
-        ),
-    ] = 0.7
-    sensors: Annotated[
-        NotNegative,
-        Meta(
-            description="Prior weight of the group `sensors`.",
-            examples=[0.5],
-        ),
-    ] = 0.3
-
-
-class FailoverConfig(ConfigPart, frozen=True, kw_only=True):
-    """Limits of presence, and the fallback of a signal."""
-
-    min_streams: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=65_536,
-            description="Present sensor streams that mode `fused` requires; fewer trigger the"
-            " fallback.",
-            examples=[2],
-        ),
-    ] = 1
-    fallback: Annotated[
-        Literal["ure_only", "sensors_only", "degrade"],
-        Meta(
-            description="Group that a signal falls back to; `degrade` keeps all present members.",
-            examples=["sensors_only"],
-        ),
-    ] = "ure_only"
-    stale_after_s: Annotated[
-        Literal["auto"] | Period,
-        Meta(
-            description="Silence after which a channel is stale; `auto` follows its rate.",
-            examples=[1.0],
-        ),
-    ] = "auto"
-    rejoin_after_s: Annotated[
-        Rest,
-        Meta(
-            description="Upper limit of the time for which a returned channel rejoins: as long as"
-            " its absence.",
-            examples=[1.0],
-        ),
-    ] = 10.0
-
-
-PRIOR, FAILOVER = WeightsConfig(), FailoverConfig()
+from operators.channels import MIDI_KEY, ChannelConfig, is_pattern, resolve
+from operators.groups import FAILOVER, PRIOR, FailoverConfig, Group, WeightsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,14 +45,7 @@ class Signal:
     members: tuple[Member, ...]
     reference: str
     """A member's channel, or `auto`."""
-    scale: Annotated[
-        str,
-        Meta(
-            description="Level and slope of the signal: the `consensus` of the members, or one"
-            " member.",
-            examples=["ure:pulse"],
-        ),
-    ] = "consensus"
+    scale: str = "consensus"
     """A member's channel, or `consensus`."""
 
 
@@ -398,7 +145,7 @@ class Plan:
     @cached_property
     def used(self) -> frozenset[str]:
         """The channels named in the configuration."""
-        exact = {name for name, _ in self.patterns if not _is_pattern(name)}
+        exact = {name for name, _ in self.patterns if not is_pattern(name)}
         return frozenset({m.channel for m in self.members} | set(self.facts) | exact)
 
     @cached_property
@@ -433,7 +180,7 @@ class Plan:
 
     def channel(self, name: str) -> ChannelConfig:
         """Return a channel's configuration: exact beats pattern, later beats earlier."""
-        return _resolve(self.patterns, name)
+        return resolve(self.patterns, name)
 
     def unit(self, signal: str) -> str | None:
         """Return the unit of a signal: that of its scale or reference member, else of the first.
@@ -460,25 +207,3 @@ def _member(signal: str, channel: str | Member) -> Member:
     if isinstance(channel, Member):
         return channel
     return Member(signal, channel, "ure" if channel.startswith("ure:") else "sensors")
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a name equals the pattern, or matches its wildcards."""
-    return bool(_compile(pattern).fullmatch(name)) if _is_pattern(pattern) else pattern == name
-
-
-def _is_pattern(name: str) -> bool:
-    return "*" in name or "?" in name
-
-
-@lru_cache(maxsize=4096)
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), re.S)
-
-
-def _resolve(patterns: tuple[tuple[str, ChannelConfig], ...], name: str) -> ChannelConfig:
-    merged: dict[str, object] = {}
-    matching = [p for p in patterns if _is_pattern(p[0]) and _compile(p[0]).fullmatch(name)]
-    for _, config in matching + [p for p in patterns if p[0] == name]:
-        merged |= {f: v for f in config.__struct_fields__ if (v := getattr(config, f)) is not None}
-    return msgspec.convert(merged, ChannelConfig)

@@ -29,9 +29,10 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, letters
 from operators.collect.duplicates import Duplicates
+from operators.config_part import ConfigPart
 from operators.events import Batch, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.plan import ConfigPart, Plan
+from operators.plan import Plan
 from operators.records import Block, DeadLetter, Ends, Packet
 from operators.types import ENDED, F64, I32, I64, Bool, End, Reason, State
 

@@ -29,6 +29,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
+from operators.config_part import ConfigPart, Period, Wait
 from operators.drift.clock import Clock
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
@@ -39,7 +40,7 @@ from operators.drift.smoother import ClockLog
 from operators.drift.stamp_checks import StampChecks
 from operators.hindsight import Hindsight
 from operators.lines import MarkerLine
-from operators.plan import ConfigPart, Period, Plan, Wait
+from operators.plan import Plan
 from operators.records import (
     NO_CLOCK,
     Block,

@@ -26,9 +26,10 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
+from operators.config_part import ConfigPart, Rest
 from operators.evidence.expression import KEYWORDS, compile_expression
 from operators.lines import EvidenceRecord
-from operators.plan import ConfigPart, Plan, Rest
+from operators.plan import Plan
 from operators.records import INDICATORS, Fused, Packet
 from operators.types import F64, State
 

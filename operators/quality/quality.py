@@ -38,8 +38,9 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
+from operators.config_part import ConfigPart, Hop, Number, Span
 from operators.correlation import SEGMENT
-from operators.plan import ConfigPart, Hop, Number, Plan, Signal, Span
+from operators.plan import Plan, Signal
 from operators.presence import LIVE
 from operators.quality.pair_spectra import BAND_HZ, QUALITY_HZ, PairSpectra
 from operators.quality.series import bridged, lowpass_taps, windows

@@ -22,7 +22,8 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.plan import ConfigPart, Plan, Profile, Wait
+from operators.config_part import ConfigPart, Profile, Wait
+from operators.plan import Plan
 from operators.presence import LIVE, StreamUptime
 from operators.records import Block, Grid, Packet
 from operators.resample.lane import NOT_READ, ChannelStatus, Lane, Readings, lane_of

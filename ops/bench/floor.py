@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from configs.load import load
-from configs.schema import Config, FileStream
+from configs.schema import Config
+from configs.streams import FileStream
 from flows.pipeline import STATIONS
 from operators.records import Packet
 from ops.bench.chain import TimedPipeline

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.schema import TapConfig
+from configs.outputs import TapConfig
 from flows.store import LOCK as HOLDER
 from flows.store import Store, StoreError
 from ops.text.table import table

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from configs.load import load
-from configs.schema import TapConfig
+from configs.outputs import TapConfig
 from operators.errors import ToolError
 from operators.events import Batch
 from ops.cli.run import remark

@@ -12,7 +12,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import msgspec
 
-from configs.schema import ExporterConfig
+from configs.outputs import ExporterConfig
 from operators.errors import ToolError
 from operators.lines import EvidenceRecord, SyncReport
 from operators.types import Mode

@@ -24,9 +24,10 @@ import msgspec
 
 from configs.inert import literal
 from configs.load import load
-from configs.schema import Config, FileStream
+from configs.schema import Config
+from configs.streams import FileStream
 from operators.errors import ToolError
-from operators.plan import FAILOVER
+from operators.groups import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode, remark
 from ops.results.folder import run_json

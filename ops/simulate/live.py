@@ -12,7 +12,8 @@ import threading
 import numpy as np
 
 from configs.load import load
-from configs.schema import Config, MidiStream, OscStream, UreStream
+from configs.schema import Config
+from configs.streams import MidiStream, OscStream, UreStream
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table

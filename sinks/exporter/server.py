@@ -12,7 +12,7 @@ from errno import EADDRINUSE
 from typing import TYPE_CHECKING
 
 from configs.address import is_loopback
-from configs.schema import ExporterConfig
+from configs.outputs import ExporterConfig
 from operators.errors import InUseError
 from operators.records import Packet
 from sinks.exporter.hosts import OPEN, HostFilter

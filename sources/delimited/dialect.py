@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.schema import Columns, TimeUnit
+from configs.streams import Columns, TimeUnit
 from sources.delimited.dates import date_of
 
 LOOK = 1 << 18

@@ -15,9 +15,9 @@ from time import sleep
 from typing import TypeAlias
 
 from configs.address import endpoint
-from configs.schema import OscStream
+from configs.streams import OscStream
+from operators.channels import matches
 from operators.limits import MAX_SAMPLE
-from operators.plan import matches
 from sources.host_clock import HostClock
 from sources.inbox import FromSource, Listener, Message, Unread
 from sources.osc.datagram import Datagrams

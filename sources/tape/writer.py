@@ -23,7 +23,7 @@ import msgspec
 from backports import zstd
 
 from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
-from configs.schema import TapConfig
+from configs.outputs import TapConfig
 from operators.errors import InUseError
 from sources.recordings.recording import UnusableError
 from sources.tape.reader import (

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from math import ceil, inf
 
 from configs.document import public_url
-from configs.schema import UreStream
+from configs.streams import UreStream
+from operators.channels import matches
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
-from operators.plan import matches
 from sources.inbox import NEVER, Listener, Unread
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError

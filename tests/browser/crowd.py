@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.schema import Config, ExporterConfig, OscStream, UreStream
-from operators.plan import ChannelConfig, MemberConfig, SignalConfig
+from configs.outputs import ExporterConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import OscStream, UreStream
+from operators.channels import ChannelConfig
 from operators.records import FusedSignal
 from ops.fakes.ports import free_port
 from sinks.exporter.live_state import LiveState

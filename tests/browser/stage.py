@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from configs.schema import Config, ExporterConfig, FileStream, OscStream, UreStream
+from configs.outputs import ExporterConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import FileStream, OscStream, UreStream
+from operators.channels import ChannelConfig
 from operators.lines import EvidenceRecord, SyncReport
-from operators.plan import ChannelConfig, MemberConfig, SignalConfig
 from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from operators.resample import ResampleConfig
 from operators.types import MODES

@@ -9,8 +9,9 @@ import pytest
 from configs.address import Listen, endpoint, overlap
 from configs.document import ConfigError
 from configs.load import load
-from configs.schema import Config, FileStream, OscStream
-from operators.plan import MemberConfig, SignalConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import FileStream, OscStream
 
 CONFIG = """version: 2
 streams:

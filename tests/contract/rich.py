@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 from operators.align import AlignConfig
+from operators.channels import ChannelConfig
 from operators.events import Batch
 from operators.evidence import Rule
+from operators.groups import FailoverConfig
 from operators.hindsight import Hindsight
-from operators.plan import ChannelConfig, FailoverConfig, Plan
+from operators.plan import Plan
 from operators.quality import QualityConfig
 from operators.records import Packet
 from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace

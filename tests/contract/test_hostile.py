@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.events import Batch, Marker, Reject
-from operators.plan import FailoverConfig, Member, Plan
+from operators.groups import FailoverConfig
+from operators.plan import Member, Plan
 from operators.records import Packet
 from operators.types import ENDS
 from tests.contract.outcome import assert_same, outcome

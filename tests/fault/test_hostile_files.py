@@ -12,7 +12,7 @@ from configs.document import parse, public_text, public_url
 from configs.files import ACCESS, LinkError, open_own, read_own, write_whole
 from configs.inert import literal, quoted
 from configs.load import load
-from configs.schema import TapConfig
+from configs.outputs import TapConfig
 from ops.bench.hostile_files import attack
 from ops.bench.kill_points import configuration
 from ops.cli.guess.config import derive
@@ -281,7 +281,7 @@ def test_a_url_is_shown_without_user_and_query(url, shown):
 
 
 def test_the_query_of_a_url_is_nowhere_in_what_a_run_leaves(tmp_path, capfd):
-    from configs.schema import UreStream
+    from configs.streams import UreStream
     from sources.inbox import Inbox, stamp
     from sources.ure import UreScraper
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.schema import ExporterConfig
+from configs.outputs import ExporterConfig
 from ops.cli.state_client import ChannelView, Indicator, RigView, SignalView, State, StreamView
 from ops.fakes.ports import free_port
 from sinks.exporter.server import Server

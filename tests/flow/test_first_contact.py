@@ -18,7 +18,8 @@ import msgspec
 import pytest
 
 from configs.load import load
-from configs.schema import Config, MidiStream, OscStream
+from configs.schema import Config
+from configs.streams import MidiStream, OscStream
 from ops.cli.guess.live_config import BACK
 from ops.cli.listen import ListeningPort, configuration
 from ops.fakes.ports import free_port

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import rtmidi
 
-from configs.schema import MidiStream
+from configs.streams import MidiStream
 from ops.bench import midi_chords
 from sinks.send import destination as instrument
 from sinks.send.send_worker import SendWorker

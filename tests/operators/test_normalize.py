@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from operators.channels import ChannelConfig
 from operators.normalize import MAX_VALUE, Normalize
-from operators.plan import ChannelConfig
 from operators.records import Packet
 from tests.support.signals import START, block, packet, plan
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from operators.plan import ChannelConfig, Member, Plan, Signal
+from operators.channels import ChannelConfig
+from operators.plan import Member, Plan, Signal
 
 PULSE = Signal("pulse", (Member("pulse", "osc_1:/pulse", "sensors"),), "auto")
 CHANNEL = "osc_1:/ure/velocity"

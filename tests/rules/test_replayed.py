@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
-from configs.schema import Config, OscStream, UreStream
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import OscStream, UreStream
 from operators.align import AlignConfig
-from operators.plan import MemberConfig, SignalConfig
 from ops.monitoring.prometheus import generate
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from configs.files import open_file
-from configs.schema import Config, ExporterConfig, FileStream, OutputConfig
+from configs.outputs import ExporterConfig, OutputConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import FileStream
 from operators.lines import DeadLine, MarkerLine
-from operators.plan import MemberConfig, SignalConfig
 from operators.records import Ends, Fused, FusedSignal, Packet
 from operators.snapshot import StateRefusedError
 from sinks.exporter.server import Server

@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from operators.align import Align, AlignConfig
-from operators.plan import ChannelConfig, Plan
+from operators.channels import ChannelConfig
+from operators.plan import Plan
 from operators.records import Block, LagReport, Packet
 from operators.types import F64
 from ops.bench.lock import BEGIN, fast

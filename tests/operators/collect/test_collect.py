@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from operators.channels import ChannelConfig
 from operators.collect import Collect, collect
 from operators.events import Batch, Marker, Reject, StreamStatus
-from operators.plan import ChannelConfig
 from operators.records import Packet
 from tests.support.signals import START, cut, feed, plan
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from operators.fuse import Fuse
-from operators.plan import FailoverConfig, Member, Plan, Signal, WeightsConfig
+from operators.groups import FailoverConfig, WeightsConfig
+from operators.plan import Member, Plan, Signal
 from operators.presence import ACQUIRING, GONE, LIVE, REJOINING, STALE
 from operators.records import INDICATORS, ClockReport, Fused, Grid, Indicators, Packet, Sparse
 from operators.types import MODES

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from operators.channels import ChannelConfig
 from operators.drift.packet_rate import Packets
-from operators.plan import ChannelConfig, FailoverConfig, Plan
+from operators.groups import FailoverConfig
+from operators.plan import Plan
 from operators.presence import Presence
 from operators.records import Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample

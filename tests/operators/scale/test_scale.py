@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.plan import ChannelConfig, Member, Plan, Signal
+from operators.channels import ChannelConfig
+from operators.plan import Member, Plan, Signal
 from operators.presence import ACQUIRING, LIVE, STALE
 from operators.records import Grid, Packet
 from operators.scale import Scale

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
-from configs.schema import Config, FileStream, OutputConfig
+from configs.outputs import OutputConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from configs.streams import FileStream
 from operators.collect import CollectConfig
-from operators.plan import MemberConfig, SignalConfig
 from ops.cli.excerpt import excerpt
 from ops.cli.verify import digests, write_config, written
 

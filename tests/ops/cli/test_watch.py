@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.schema import ExporterConfig
-from operators.plan import ChannelConfig
+from configs.outputs import ExporterConfig
+from operators.channels import ChannelConfig
 from operators.records import DeadLetter
 from ops.cli import watch
 from ops.cli.state_client import _decode, address, ask

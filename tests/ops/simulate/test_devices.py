@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs.load import load
-from configs.schema import Config, FileStream, MidiStream, OscStream, UreStream
+from configs.schema import Config
+from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate.devices import (
     Controller,

@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.plan import ChannelConfig, MemberConfig, Plan, SignalConfig
+from configs.signals import MemberConfig, SignalConfig
+from operators.channels import ChannelConfig
+from operators.plan import Plan
 from sinks.advice.changes import FOLD_S, Transition, fold
 from tests.support.shown import Time, config, finding, packet, report, ticks
 

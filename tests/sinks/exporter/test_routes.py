@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.coherence import PAGES
-from configs.schema import ExporterConfig
+from configs.outputs import ExporterConfig
 from operators.lines import EvidenceRecord
 from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from configs.schema import ExporterConfig
+from configs.outputs import ExporterConfig
 from ops.fakes.ports import free_port
 from sinks.exporter import wsgi as listening
 from sinks.exporter.server import HttpPortError, Server, served

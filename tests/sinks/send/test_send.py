@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pythonosc.osc_message import OscMessage
 
 from configs.load import load
-from configs.schema import Config, MidiDestination, OscDestination
+from configs.outputs import MidiDestination, OscDestination
+from configs.schema import Config
 from operators.records import Fused, FusedSignal, Packet
 from sinks.send.destination import MidiOutput, OscOutput, encoded, packed
 from sinks.send.send import ExpressionMap, Send, played

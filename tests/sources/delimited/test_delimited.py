@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from configs.load import ConfigError, load
-from configs.schema import Columns, Config
+from configs.schema import Config
+from configs.streams import Columns
 from ops.__main__ import main
 from ops.cli.guess.delimited_files import remarks
 from sources.delimited.dialect import find

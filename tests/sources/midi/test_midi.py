@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.schema import MidiStream
-from operators.plan import MIDI_KEY
+from configs.streams import MidiStream
+from operators.channels import MIDI_KEY
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
 from sources.midi.midi import MidiReceiver, decoded

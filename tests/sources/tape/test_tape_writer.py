@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.schema import TapConfig
+from configs.outputs import TapConfig
 from sources.opening import head, open_recording
 from sources.recordings.recording import Mark
 from sources.tape.reader import Tape, faults, read_manifest
@@ -135,7 +135,7 @@ def test_only_the_newest_segments_are_kept_and_none_that_is_needed_is_dropped(tm
 
 def test_a_second_run_is_refused_with_the_process_that_records(tmp_path):
     code = (
-        "import sys; from configs.schema import TapConfig\n"
+        "import sys; from configs.outputs import TapConfig\n"
         "from sources.tape.writer import TapeWriter\n"
         "tap = TapeWriter(TapConfig(dir=sys.argv[1]), 'studio', 'print', None)\n"
         "print('recording', flush=True); sys.stdin.read()"

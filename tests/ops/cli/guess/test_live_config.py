@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs.load import load
-from configs.schema import Config, MidiStream, OscDestination, OscStream
+from configs.outputs import OscDestination
+from configs.schema import Config
+from configs.streams import MidiStream, OscStream
 from ops.cli.guess.channel_survey import ChannelSurvey
 from ops.cli.guess.live_config import BACK, MAX_MEMBERS, StageGuess, destinations, found, written
 from sources.inbox import Message

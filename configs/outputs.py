@@ -1,0 +1,137 @@
+"""The outputs of a configuration: result files, tape, pages, and messages to others."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from configs.files import AccessMode
+from configs.forms import END, Address, HostName, Text
+from operators.config_part import ConfigPart
+
+Size = Annotated[float, Meta(gt=0, le=1e6)]
+"""Size of a file (MB)."""
+SegmentCount = Annotated[int, Meta(ge=0, le=1_000_000)]
+Keep = Annotated[
+    SegmentCount,
+    Meta(description="Newest segments to keep; 0 keeps all.", examples=[16]),
+]
+
+
+class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
+    """The HTTP server of metrics and pages, open to every client that can reach it.
+
+    The Host header of a request must be a literal address, `localhost`, `host` or one of
+    `allow_hosts`. Any other is refused (421): the request may come from a hostile web page.
+    """
+
+    host: Annotated[Text, Meta(description="Address to serve at.", examples=["0.0.0.0"])] = (
+        "127.0.0.1"
+    )
+    http_port: Annotated[int, Meta(ge=1, le=65535, description="TCP port.", examples=[9310])] = 9310
+    path: Annotated[
+        str,
+        Meta(
+            pattern="^/[A-Za-z0-9._~/-]*" + END,
+            description="Path of the metrics.",
+            examples=["/metrics"],
+            extra={"expected": "a path such as /metrics of letters, digits and . _ ~ / -"},
+        ),
+    ] = "/metrics_fusion"
+    allow_hosts: Annotated[
+        list[HostName],
+        Meta(
+            max_length=64,
+            description="Further host names under which the pages are served.",
+            examples=[["stage.local"]],
+        ),
+    ] = []
+
+
+class TapConfig(ConfigPart, frozen=True, kw_only=True):
+    """The tape: a live run's received rows, in their order."""
+
+    dir: Annotated[Text, Meta(description="Folder of the tape.", examples=["tap"])]
+    rotate_mb: Annotated[
+        Size, Meta(description="Size at which a new segment begins.", examples=[64.0])
+    ] = 256.0
+    keep: Keep = 0
+    zstd: Annotated[
+        bool, Meta(description="Compress full segments with zstd.", examples=[True])
+    ] = False
+
+
+class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
+    """One destination of `send`: an expression for each address or controller."""
+
+    name: Annotated[
+        Text, Meta(description="Name of the destination, unique in the run.", examples=["sound"])
+    ]
+    map: Annotated[
+        dict[str, str],
+        Meta(
+            min_length=1,
+            description="Expression for each OSC address or MIDI controller.",
+            examples=[{"/stage/motion": "motion"}],
+        ),
+    ]
+    rate_hz: Annotated[
+        float, Meta(gt=0, le=1000, description="Largest rate of messages.", examples=[60.0])
+    ] = 20.0
+    loop: Annotated[
+        bool,
+        Meta(
+            description="Allow a destination that this run receives itself; refused by default.",
+            examples=[True],
+        ),
+    ] = False
+
+
+class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):
+    """An OSC receiver over UDP."""
+
+    to: Annotated[
+        Address, Meta(description="Address and port to send to.", examples=["127.0.0.1:9001"])
+    ]
+
+
+class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
+    """A MIDI output."""
+
+    to: Annotated[
+        Text, Meta(description="Name of the port, or a part of it.", examples=["FLUID Synth"])
+    ]
+    virtual: Annotated[
+        bool,
+        Meta(description="Create a port of this name, for others to connect to.", examples=[True]),
+    ] = False
+
+
+class OutputConfig(ConfigPart, frozen=True, kw_only=True):
+    """The result files."""
+
+    dir: Annotated[Text, Meta(description="Output folder.", examples=["out"])] = "out"
+    sync_every_s: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=86_400,
+            description="Data time between two sync lines of a channel.",
+            examples=[2.0],
+        ),
+    ] = 10.0
+    aligned: Annotated[
+        bool, Meta(description="Also write every used sample (`aligned.jsonl`).", examples=[True])
+    ] = False
+    rotate_mb: Annotated[
+        Size, Meta(description="Size at which a new segment begins.", examples=[64.0])
+    ] = 256.0
+    keep: Keep = 0
+    mode: Annotated[
+        AccessMode,
+        Meta(
+            description="Read access to results and tapes: the owner, the group, or all users.",
+            examples=["group"],
+        ),
+    ] = "private"
