@@ -17,8 +17,7 @@ from configs import destinations, reach, scales
 from configs.address import Listen, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.forms import END
-from configs.schema import Config
-from configs.streams import (
+from configs.inputs import (
     DELIMITED,
     TAPE,
     FileStream,
@@ -28,6 +27,7 @@ from configs.streams import (
     is_delimited,
     stem,
 )
+from configs.schema import Config
 from configs.typed import did_you_mean, one_of, show
 from operators.records import INDICATORS
 

@@ -9,10 +9,10 @@ from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
 from configs.document import MAX_FAULTS, DataPath, Document
+from configs.inputs import MidiStream, OscStream
 from configs.outputs import MidiDestination, OscDestination
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
-from configs.streams import MidiStream, OscStream
 from operators.channels import MIDI_PLAYED
 from operators.evidence import names
 from operators.evidence.expression import ExpressionError, compile_expression

@@ -19,10 +19,10 @@ import msgspec
 from configs import coherence, upgrade
 from configs.document import BAD, ConfigError, Document, Fault, read
 from configs.inert import path_of
+from configs.inputs import FileStream
 from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.shipped import shipped
-from configs.streams import FileStream
 from configs.typed import convert, expected, fields_of, found, unknown_key
 from operators.evidence import Rule, names
 

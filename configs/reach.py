@@ -7,8 +7,8 @@ import math
 import re
 
 from configs.document import DataPath, Document
+from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
-from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from configs.typed import did_you_mean, one_of
 from operators.channels import MIDI_KEY, matches
 from operators.groups import Group

@@ -1,4 +1,4 @@
-"""The configuration: the config types of the stations, streams and outputs in one type.
+"""The configuration: the config types of inputs, stations and outputs in one type.
 
 Each key has its meaning and an example in `Meta`; the JSON Schema and REFERENCE.md are made from
 them (`python -m configs.generate`).
@@ -14,9 +14,9 @@ from msgspec import Meta
 
 from configs.forms import Text
 from configs.inert import inert
+from configs.inputs import TAPE, FileStream, MidiStream, OscStream, UreStream
 from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
 from configs.signals import SignalConfig
-from configs.streams import TAPE, FileStream, MidiStream, OscStream, UreStream
 from operators.align import AlignConfig
 from operators.channels import ChannelConfig
 from operators.collect import CollectConfig

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.files import ACCESS, read_own, write_whole
+from configs.inputs import FileStream
 from configs.load import Loaded
 from configs.schema import Config
-from configs.streams import FileStream
 from flows.stations import Settings, StationLine
 from operators.errors import LumenError
 from operators.hindsight import Hindsight, decode, encode

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.streams import Columns, FileStream, TimeUnit, is_delimited
+from configs.inputs import Columns, FileStream, TimeUnit, is_delimited
 from operators.events import Reject
 from operators.limits import MAX_STAMP_S
 from operators.types import Reason

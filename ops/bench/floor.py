@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from configs.inputs import FileStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import FileStream
 from flows.pipeline import STATIONS
 from operators.records import Packet
 from ops.bench.chain import TimedPipeline

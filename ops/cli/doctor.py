@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple
 
 from configs.address import endpoint
 from configs.document import public_url
+from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import MidiStream, OscStream, UreStream
 from ops.cli.guess.machine import MidiInputs, addresses
 from sinks.exporter.server import HttpPortError, bound
 from sources.inbox import stamp

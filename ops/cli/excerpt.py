@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from configs.inputs import FileStream
 from configs.schema import Config
-from configs.streams import FileStream
 from sources.recordings.recording import Recording
 
 _MIN_BEYOND = 10

@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from configs.inert import unguarded
-from configs.streams import MidiStream, OscStream
+from configs.inputs import MidiStream, OscStream
 from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses

@@ -23,9 +23,9 @@ from typing import Any
 import msgspec
 
 from configs.inert import literal
+from configs.inputs import FileStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import FileStream
 from operators.errors import ToolError
 from operators.groups import FAILOVER
 from ops.cli.excerpt import excerpt

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs.inputs import UreStream
 from configs.schema import Config
-from configs.streams import UreStream
 from operators.limits import MAX_NAME_LENGTH
 from sources.recordings.recording import is_xdf
 from sources.xdf.chunks import Header, chunks

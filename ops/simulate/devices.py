@@ -22,7 +22,7 @@ import numpy as np
 
 from configs.address import endpoint, ip_of
 from configs.document import public_url
-from configs.streams import MidiStream, OscStream, UreStream
+from configs.inputs import MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate.recording import FACTS, HELD_SPAN
 from sinks.send.destination import MidiOutput

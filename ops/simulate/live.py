@@ -11,9 +11,9 @@ import threading
 
 import numpy as np
 
+from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import MidiStream, OscStream, UreStream
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table

@@ -19,8 +19,8 @@ from contextlib import contextmanager
 import msgspec
 import numpy as np
 
+from configs.inputs import FileStream, UreStream
 from configs.schema import Config
-from configs.streams import FileStream, UreStream
 from operators.records import Packet
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared

@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.document import public_text
 from configs.inert import inert
+from configs.inputs import FileStream
 from configs.schema import Config
-from configs.streams import FileStream
 from sinks.files.jsonl import Segments
 from sinks.files.run_json import Account, Digests, usage, versions
 

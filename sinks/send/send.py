@@ -24,9 +24,9 @@ import sys
 from collections.abc import Callable
 from math import floor, isfinite
 
+from configs.inputs import FileStream
 from configs.outputs import Destination, MidiDestination, OscDestination
 from configs.schema import Config
-from configs.streams import FileStream
 from operators.evidence import readable
 from operators.evidence.expression import compile_expression
 from operators.plan import Plan

@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 
 from configs.inert import inert
-from configs.streams import TimeUnit, stem
+from configs.inputs import TimeUnit, stem
 from operators.events import Reject
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason

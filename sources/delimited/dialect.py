@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from configs.streams import Columns, TimeUnit
+from configs.inputs import Columns, TimeUnit
 from sources.delimited.dates import date_of
 
 LOOK = 1 << 18

@@ -32,8 +32,8 @@ from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
-from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from operators.events import Batch
 from operators.types import ENDED, I64
 from sources.host_clock import Axis, HostClock

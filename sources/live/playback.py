@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from configs.streams import FileStream
+from configs.inputs import FileStream
 from operators import events
 from operators.events import Reject
 from sources import inbox

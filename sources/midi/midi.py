@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from configs.streams import MidiStream
+from configs.inputs import MidiStream
 from operators.limits import MAX_SAMPLE
 from sources.inbox import Listener, Message, Unread
 from sources.midi.arrival_times import ArrivalTimes

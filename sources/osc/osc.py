@@ -15,7 +15,7 @@ from time import sleep
 from typing import TypeAlias
 
 from configs.address import endpoint
-from configs.streams import OscStream
+from configs.inputs import OscStream
 from operators.channels import matches
 from operators.limits import MAX_SAMPLE
 from sources.host_clock import HostClock

@@ -21,8 +21,8 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inert import inert
+from configs.inputs import FileStream, is_delimited, stem
 from configs.schema import Config
-from configs.streams import FileStream, is_delimited, stem
 from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal

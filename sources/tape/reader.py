@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 
 from configs.files import read_own
-from configs.streams import TAPE
+from configs.inputs import TAPE
 from sources.recordings.recording import Mark, Piece, Recording, UnusableError
 
 MANIFEST = TAPE

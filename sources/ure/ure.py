@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from math import ceil, inf
 
 from configs.document import public_url
-from configs.streams import UreStream
+from configs.inputs import UreStream
 from operators.channels import matches
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from sources.inbox import NEVER, Listener, Unread

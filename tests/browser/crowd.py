@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from configs.inputs import OscStream, UreStream
 from configs.outputs import ExporterConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import OscStream, UreStream
 from operators.channels import ChannelConfig
 from operators.records import FusedSignal
 from ops.fakes.ports import free_port

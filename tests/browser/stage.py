@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from configs.inputs import FileStream, OscStream, UreStream
 from configs.outputs import ExporterConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream, OscStream, UreStream
 from operators.channels import ChannelConfig
 from operators.lines import EvidenceRecord, SyncReport
 from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet

@@ -8,10 +8,10 @@ import pytest
 
 from configs.address import Listen, endpoint, overlap
 from configs.document import ConfigError
+from configs.inputs import FileStream, OscStream
 from configs.load import load
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream, OscStream
 
 CONFIG = """version: 2
 streams:

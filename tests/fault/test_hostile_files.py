@@ -281,7 +281,7 @@ def test_a_url_is_shown_without_user_and_query(url, shown):
 
 
 def test_the_query_of_a_url_is_nowhere_in_what_a_run_leaves(tmp_path, capfd):
-    from configs.streams import UreStream
+    from configs.inputs import UreStream
     from sources.inbox import Inbox, stamp
     from sources.ure import UreScraper
 

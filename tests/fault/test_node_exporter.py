@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from configs.streams import UreStream
+from configs.inputs import UreStream
 from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.ure import UreScraper

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.streams import BasicAuth, UreStream
+from configs.inputs import BasicAuth, UreStream
 from sources.ure import endpoint
 from sources.ure.exposition import PageError
 from sources.ure.http_get import Deadline, HttpResponse

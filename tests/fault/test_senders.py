@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.streams import OscStream
+from configs.inputs import OscStream
 from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, Unread
 from sources.osc import OscReceiver

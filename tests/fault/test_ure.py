@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from configs.streams import UreStream
+from configs.inputs import UreStream
 from ops.fakes.ure import DEAF, DOWN, FLAPPING, MODES, MUTE, RESET, Hostile
 from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
 from sources.ure import UreScraper

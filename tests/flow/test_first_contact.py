@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from configs.inputs import MidiStream, OscStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import MidiStream, OscStream
 from ops.cli.guess.live_config import BACK
 from ops.cli.listen import ListeningPort, configuration
 from ops.fakes.ports import free_port

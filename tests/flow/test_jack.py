@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import rtmidi
 
-from configs.streams import MidiStream
+from configs.inputs import MidiStream
 from ops.bench import midi_chords
 from sinks.send import destination as instrument
 from sinks.send.send_worker import SendWorker

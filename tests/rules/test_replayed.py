@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
+from configs.inputs import OscStream, UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import OscStream, UreStream
 from operators.align import AlignConfig
 from ops.monitoring.prometheus import generate
 from sinks.exporter.live_state import LiveState

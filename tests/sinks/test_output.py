@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from configs.files import open_file
+from configs.inputs import FileStream
 from configs.outputs import ExporterConfig, OutputConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream
 from operators.lines import DeadLine, MarkerLine
 from operators.records import Ends, Fused, FusedSignal, Packet
 from operators.snapshot import StateRefusedError

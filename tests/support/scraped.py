@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from configs.inputs import MidiStream, OscStream, UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import MidiStream, OscStream, UreStream
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from configs.inputs import FileStream, OscStream, UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream, OscStream, UreStream
 from operators.lines import EvidenceRecord, SyncReport
 from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from sinks.exporter.live_state import LiveState

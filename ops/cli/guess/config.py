@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from configs.inert import inert, quoted_path
+from configs.inputs import TimeUnit
 from configs.schema import RunMode
-from configs.streams import TimeUnit
 from operators.align import AlignConfig
 from ops.cli.guess.agreement import MAX_S, CommonGrid
 from ops.cli.guess.delimited_files import dialects, of_time

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from configs.inert import quoted
-from configs.streams import Columns, TimeUnit, is_delimited
+from configs.inputs import Columns, TimeUnit, is_delimited
 from sources.delimited.dialect import LOOK, Dialect, find, is_number
 from sources.opening import head, reader_at
 from sources.recordings.recording import is_xdf

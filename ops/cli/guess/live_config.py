@@ -14,7 +14,7 @@ from math import inf
 
 from configs.address import endpoint
 from configs.inert import quoted
-from configs.streams import MidiStream, OscStream
+from configs.inputs import MidiStream, OscStream
 from operators.channels import MIDI_KEY
 from operators.evidence import readable
 from operators.plan import Member, Plan, Signal

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from configs.streams import Columns, TimeUnit, is_delimited
+from configs.inputs import Columns, TimeUnit, is_delimited
 from operators.events import Reject
 from ops.cli.guess.agreement import CommonGrid
 from sources.delimited.dialect import Dialect

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from configs.inputs import OscStream
 from configs.load import load
-from configs.streams import OscStream
 from ops.__main__ import main
 from ops.cli.listen import ListeningPort, configuration, listen, opening
 from ops.fakes.ports import free_port

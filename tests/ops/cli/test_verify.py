@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from configs.inputs import FileStream
 from configs.load import load
 from configs.outputs import OutputConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream
 from operators.collect import CollectConfig
 from ops.cli.excerpt import excerpt
 from ops.cli.verify import digests, write_config, written

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from configs.inputs import UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import UreStream
 from ops.cli import demo, report
 from ops.fakes.xdf_files import XdfFileStream, regular, write
 from ops.report import figures as pictures

@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
-from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from operators.plan import Plan
 from ops.simulate.devices import (
     Controller,

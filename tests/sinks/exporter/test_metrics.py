@@ -3,9 +3,9 @@ import math
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from configs.streams import FileStream, MidiStream, OscStream, UreStream
 from operators.lines import SyncReport
 from operators.records import DeadLetter
 from sinks.exporter.metrics import FAMILIES, MetricsPage

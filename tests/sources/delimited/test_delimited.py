@@ -4,9 +4,9 @@ import random
 import numpy as np
 import pytest
 
+from configs.inputs import Columns
 from configs.load import ConfigError, load
 from configs.schema import Config
-from configs.streams import Columns
 from ops.__main__ import main
 from ops.cli.guess.delimited_files import remarks
 from sources.delimited.dialect import find

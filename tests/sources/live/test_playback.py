@@ -4,8 +4,8 @@ import time
 import msgspec
 import pytest
 
+from configs.inputs import FileStream
 from configs.schema import Config
-from configs.streams import FileStream
 from sources.inbox import FromSource, Inbox, Message, StreamChange, Unread
 from sources.live import preflight
 from sources.live.playback import Playback

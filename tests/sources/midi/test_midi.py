@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.streams import MidiStream
+from configs.inputs import MidiStream
 from operators.channels import MIDI_KEY
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.streams import OscStream
+from configs.inputs import OscStream
 from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, StreamChange, Unread, stamp

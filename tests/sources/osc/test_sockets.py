@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from configs.streams import OscStream
+from configs.inputs import OscStream
 from ops.bench.osc_fuzz import message
 from sinks.send import destination as instrument
 from sources.inbox import FromSource, Inbox, Item, Message, StreamChange, Unread

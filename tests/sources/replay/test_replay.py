@@ -1,11 +1,9 @@
 import gzip
 import io
 import json
-import os
 import random
 import signal
 import struct
-import threading
 
 import msgspec
 import numpy as np
@@ -23,7 +21,6 @@ from sources.replay.poll import AT_ONCE
 from sources.replay.replay import Replay, ReplayPartition, rigs_of
 from sources.rows import names
 from sources.shutdown import Shutdown
-from sources.signal_shutdown import SignalShutdown
 
 OPENED = []
 
@@ -430,22 +427,6 @@ def test_a_stop_under_recovery_is_a_pause(tmp_path):
     for _ in range(9):
         seen.take(again.next_batch())
     assert seen.arrivals() == list(range(100))
-
-
-def test_a_signal_asks_for_the_end_and_a_second_interrupt_is_one():
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    with SignalShutdown() as shutdown:
-        elsewhere = threading.Thread(target=shutdown.start)
-        elsewhere.start()
-        elsewhere.join()
-        assert signal.getsignal(signal.SIGINT) is before[signal.SIGINT]
-        shutdown.start()
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert shutdown.requested()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            signal.sigtimedwait([], 1)
-    assert {n: signal.getsignal(n) for n in before} == before
 
 
 def test_a_source_without_a_shutdown_leaves_the_handlers_of_signals_alone(tmp_path):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from configs.inputs import MidiStream, OscStream
 from configs.load import load
 from configs.outputs import OscDestination
 from configs.schema import Config
-from configs.streams import MidiStream, OscStream
 from ops.cli.guess.channel_survey import ChannelSurvey
 from ops.cli.guess.live_config import BACK, MAX_MEMBERS, StageGuess, destinations, found, written
 from sources.inbox import Message

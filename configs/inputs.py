@@ -1,4 +1,4 @@
-"""The streams of a configuration: recordings, OSC, MIDI, and scraped endpoints."""
+"""The inputs of a configuration: recordings, OSC, MIDI, and scraped endpoints."""
 
 from __future__ import annotations
 
