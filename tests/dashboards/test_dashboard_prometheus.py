@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from string import Template
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -22,20 +20,18 @@ import pytest
 
 from operators.types import MODES
 from ops.fakes.ports import free_port
+from ops.monitoring.programs import peer
 from ops.monitoring.prometheus.generate import FOLDER
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
 from tests.support import scraped
+from tests.support.programs import needs_peers
 from tests.support.signals import every, run, studio
 
-PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
-PROGRAMS = [
-    shutil.which(name) or shutil.which(name, path=PEERS) for name in ("prometheus", "promtool")
-]
 PATIENCE_S = 30.0
-pytestmark = pytest.mark.skipif(None in PROGRAMS, reason="no prometheus here: run `make peers`")
+pytestmark = needs_peers("prometheus", "promtool")
 
 
 def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
@@ -70,7 +66,7 @@ def history(end: float) -> Iterator[str]:
 def ask(tmp_path_factory):
     """Return what asks a Prometheus with that history a question, and gives its answer."""
     folder = tmp_path_factory.mktemp("prometheus")
-    prometheus, promtool = PROGRAMS
+    prometheus, promtool = peer("prometheus"), peer("promtool")
     (folder / "history").write_text("\n".join(history(time.time() - 1)) + "\n")
     subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", folder / "history", folder / "db"],

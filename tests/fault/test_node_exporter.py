@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import UreStream
 from ops.fakes.ports import free_port
+from ops.monitoring.programs import peer
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.ure import UreScraper
 from sources.ure.exposition import PageDecoder
 from sources.ure.http_get import Deadline, HttpEndpoint
+from tests.support.programs import needs_peers
 
 NAME = "prometheus-node-exporter"
-PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin" / NAME
-PROGRAM = shutil.which(NAME) or (str(PEERS) if PEERS.exists() else None)
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no {NAME} here: run `make peers`")
+pytestmark = needs_peers(NAME)
 
 
 @pytest.fixture(scope="module")
 def url():
     port = free_port()
     process = subprocess.Popen(
-        [PROGRAM, f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
+        [peer(NAME), f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
         stderr=subprocess.DEVNULL,
     )
     try:
