@@ -19,6 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from operators.types import MODES
+from ops.fakes.monitoring import answers
 from ops.fakes.ports import free_port
 from ops.monitoring.programs import peer
 from ops.monitoring.prometheus.generate import FOLDER
@@ -29,8 +30,8 @@ from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
 from tests.support import scraped
 from tests.support.programs import needs_peers
 from tests.support.signals import every, run, studio
+from tests.support.waiting import until
 
-PATIENCE_S = 30.0
 pytestmark = needs_peers("prometheus", "promtool")
 
 
@@ -91,21 +92,11 @@ def ask(tmp_path_factory):
             return json.loads(got.read())["data"]
 
     try:
-        while not _ready(f"{root}/-/ready"):
-            assert process.poll() is None, "it has ended"
-            time.sleep(0.05)
+        until(lambda: answers(f"{root}/-/ready"), process=process)
         yield answer
     finally:
         process.terminate()
         process.wait()
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=10):
-            return True
-    except OSError:
-        return False
 
 
 def shown(ask, query: Asked) -> bool:
@@ -116,11 +107,13 @@ def shown(ask, query: Asked) -> bool:
 
 
 def test_every_panel_shows_something(ask):
-    empty, end = asked(), time.monotonic() + PATIENCE_S
-    while empty and time.monotonic() < end:
-        time.sleep(0.5)
-        empty = [query for query in empty if not shown(ask, query)]
-    assert [query.where for query in empty] == []
+    empty = asked()
+
+    def all_shown() -> bool:
+        empty[:] = [query for query in empty if not shown(ask, query)]
+        return not empty
+
+    until(all_shown, lambda: [query.where for query in empty], every_s=0.5)
 
 
 def test_what_shows_nothing_is_found_out(ask):

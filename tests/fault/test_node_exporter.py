@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 
@@ -10,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.schema import UreStream
+from ops.fakes.monitoring import answers
 from ops.fakes.ports import free_port
 from ops.monitoring.programs import peer
 from sources.inbox import Inbox, Message, StreamChange, Unread
@@ -17,6 +17,7 @@ from sources.ure import UreScraper
 from sources.ure.exposition import PageDecoder
 from sources.ure.http_get import Deadline, HttpEndpoint
 from tests.support.programs import needs_peers
+from tests.support.waiting import until
 
 NAME = "prometheus-node-exporter"
 pytestmark = needs_peers(NAME)
@@ -30,12 +31,9 @@ def url():
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(200):
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/metrics_ure"
+        page = f"http://127.0.0.1:{port}/metrics_ure"
+        until(lambda: answers(page), process=process)
+        yield page
     finally:
         process.terminate()
         process.wait()

@@ -21,6 +21,7 @@ from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
 from sources.midi.midi import MidiReceiver, decoded
 from sources.midi.port import MidiPortError, Taken
+from tests.support.waiting import until
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
@@ -156,13 +157,6 @@ def listening(device: Device, pair: bool = False) -> tuple[MidiReceiver, Inbox]:
     stream, inbox = MidiReceiver(config, device.port), Inbox("m")
     stream.start(inbox)
     return stream, inbox
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def resources() -> tuple[int, int]:
