@@ -3,7 +3,7 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check bench peers jack browser lock schemas release clean \
+.PHONY: help demo live test check bench peers jack browser tables lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/runs
 READY := $(VENV)/ready
 TOOLS := .tools/ready
+TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
@@ -73,6 +74,9 @@ peers:  ## Fetch third-party programs for tests; needs apt-get and npm (nothing 
 browser:  ## Fetch Chromium for the tests of the live page; needs apt-get (nothing is installed)
 	@rm -rf .browser && $(call unpacked,.browser,chromium chromium-common fonts-dejavu-core)
 
+tables: $(READY)  ## Add pandas, polars and pyarrow for the tests of results (440 MB)
+	@$(BIN)/python -m $(PINNED) $(TABLES)
+
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
@@ -80,6 +84,7 @@ lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pypro
 	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
 		--output-file requirements.run.lock
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
+	$(COMPILED) --upgrade --group tables --constraint requirements.lock --output-file $(TABLES)
 
 schemas: $(READY)  ## Generate schemas, rules and dashboards from the code
 	@$(BIN)/python -m configs.generate

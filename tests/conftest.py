@@ -1,8 +1,12 @@
-"""What holds for all tests."""
+"""Rules that hold for all tests."""
 
+from __future__ import annotations
+
+import pytest
 from hypothesis import settings
 
 from configs.one_thread import one_thread
+from tests.support import skips
 
 # As in the commands: numpy is loaded later, and a child process inherits it.
 one_thread()
@@ -10,3 +14,10 @@ one_thread()
 # The same examples in every run: a failure is there for everybody, and not only now and then.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each kind of skipped test; workers report to the controller."""
+    reports = terminalreporter.stats.get("skipped", [])
+    for line in skips.lines(report.longrepr[2] for report in reports):
+        terminalreporter.write_line(line)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-TARGET = "needs Chromium: make browser"
+TARGET = "no Chromium here: run `make browser`"
 _UNPACKED = Path(__file__).parents[2] / ".browser"
 _FLAGS = (
     "--no-sandbox",

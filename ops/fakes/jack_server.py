@@ -25,7 +25,7 @@ def program(name: str) -> str | None:
 
 def missing(*names: str) -> str | None:
     """Return the reason why JACK cannot run; None if its programs exist."""
-    return None if all(map(program, names)) else "no JACK on this machine: make jack"
+    return None if all(map(program, names)) else "no JACK here: run `make jack`"
 
 
 class JackServer:

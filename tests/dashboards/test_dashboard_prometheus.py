@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from string import Template
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -21,21 +19,20 @@ from urllib.request import urlopen
 import pytest
 
 from operators.types import MODES
+from ops.fakes.monitoring import answers
 from ops.fakes.ports import free_port
+from ops.monitoring.programs import peer
 from ops.monitoring.prometheus.generate import FOLDER
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
 from tests.support import scraped
+from tests.support.programs import needs_peers
 from tests.support.signals import every, run, studio
+from tests.support.waiting import until
 
-PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin"
-PROGRAMS = [
-    shutil.which(name) or shutil.which(name, path=PEERS) for name in ("prometheus", "promtool")
-]
-PATIENCE_S = 30.0
-pytestmark = pytest.mark.skipif(None in PROGRAMS, reason="no prometheus here: run `make peers`")
+pytestmark = needs_peers("prometheus", "promtool")
 
 
 def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
@@ -70,7 +67,7 @@ def history(end: float) -> Iterator[str]:
 def ask(tmp_path_factory):
     """Return what asks a Prometheus with that history a question, and gives its answer."""
     folder = tmp_path_factory.mktemp("prometheus")
-    prometheus, promtool = PROGRAMS
+    prometheus, promtool = peer("prometheus"), peer("promtool")
     (folder / "history").write_text("\n".join(history(time.time() - 1)) + "\n")
     subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", folder / "history", folder / "db"],
@@ -95,21 +92,11 @@ def ask(tmp_path_factory):
             return json.loads(got.read())["data"]
 
     try:
-        while not _ready(f"{root}/-/ready"):
-            assert process.poll() is None, "it has ended"
-            time.sleep(0.05)
+        until(lambda: answers(f"{root}/-/ready"), process=process)
         yield answer
     finally:
         process.terminate()
         process.wait()
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=10):
-            return True
-    except OSError:
-        return False
 
 
 def shown(ask, query: Asked) -> bool:
@@ -120,11 +107,13 @@ def shown(ask, query: Asked) -> bool:
 
 
 def test_every_panel_shows_something(ask):
-    empty, end = asked(), time.monotonic() + PATIENCE_S
-    while empty and time.monotonic() < end:
-        time.sleep(0.5)
-        empty = [query for query in empty if not shown(ask, query)]
-    assert [query.where for query in empty] == []
+    empty = asked()
+
+    def all_shown() -> bool:
+        empty[:] = [query for query in empty if not shown(ask, query)]
+        return not empty
+
+    until(all_shown, lambda: [query.where for query in empty], every_s=0.5)
 
 
 def test_what_shows_nothing_is_found_out(ask):

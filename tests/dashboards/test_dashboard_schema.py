@@ -6,21 +6,22 @@ Grafana itself is nowhere to be had here; its types are, as a package.
 import copy
 import json
 import re
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 
 from ops.monitoring.grafana.dashboard import SCHEMA_VERSION
-from ops.monitoring.grafana.generate import FOLDER
 from tests.dashboards.looked import DASHBOARDS
+from tests.support import skips
 
-GRAFANA = FOLDER.parents[2] / ".grafana"
+GRAFANA = Path(__file__).parents[2] / ".grafana"
 SCHEMA = GRAFANA / "shipped.schema.json"
 TYPES = GRAFANA / "node_modules" / "@grafana" / "schema"
 
 pytestmark = pytest.mark.skipif(
-    not SCHEMA.exists(), reason="no schema of Grafana here: run `make grafana-schema`"
+    not SCHEMA.exists(), reason=skips.reason(["schema of Grafana"], "grafana-schema")
 )
 
 

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.inputs import UreStream
+from ops.fakes.monitoring import answers
 from ops.fakes.ports import free_port
+from ops.monitoring.programs import peer
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.ure import UreScraper
 from sources.ure.exposition import PageDecoder
 from sources.ure.http_get import Deadline, HttpEndpoint
+from tests.support.programs import needs_peers
+from tests.support.waiting import until
 
 NAME = "prometheus-node-exporter"
-PEERS = Path(__file__).parents[2] / ".peers" / "usr" / "bin" / NAME
-PROGRAM = shutil.which(NAME) or (str(PEERS) if PEERS.exists() else None)
-
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no {NAME} here: run `make peers`")
+pytestmark = needs_peers(NAME)
 
 
 @pytest.fixture(scope="module")
 def url():
     port = free_port()
     process = subprocess.Popen(
-        [PROGRAM, f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
+        [peer(NAME), f"--web.listen-address=127.0.0.1:{port}", "--web.telemetry-path=/metrics_ure"],
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(200):
-            with socket.socket() as attempt:
-                if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}/metrics_ure"
+        page = f"http://127.0.0.1:{port}/metrics_ure"
+        until(lambda: answers(page), process=process)
+        yield page
     finally:
         process.terminate()
         process.wait()

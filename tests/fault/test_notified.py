@@ -16,24 +16,15 @@ from ops.bench.healthy import fired
 from ops.bench.notified import ALERTING, Stage, episode
 from ops.fakes.monitoring import AlertMessage, Slack, alertmanager, wait_for
 from ops.fakes.ports import free_port
-from ops.monitoring.programs import PeerError, peer
+from ops.monitoring.programs import peer
+from tests.support.programs import needs_peers
 
 CONFIG = ALERTING / "alertmanager.yml"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _programs() -> None:
-    try:
-        for name in (
-            "amtool",
-            "promtool",
-            "prometheus-alertmanager",
-            "prometheus",
-            "prometheus-node-exporter",
-        ):
-            peer(name)
-    except PeerError as error:
-        pytest.skip(str(error))
+pytestmark = needs_peers(
+    "amtool", "promtool", "prometheus-alertmanager", "prometheus", "prometheus-node-exporter"
+)
 
 
 def amtool(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,7 @@ from ops.cli.listen import EXAMPLES
 from ops.fakes.ports import free_port
 from sinks.send.destination import OscOutput
 from tests.support.programs import PD, SCLANG, environment, interpreter, needs
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 PROBED = ("motion", "trust", "fader")
@@ -58,16 +59,18 @@ def received(port: int, process: subprocess.Popen[bytes], log: Path) -> dict[str
     osc = OscOutput(f"127.0.0.1:{port}")
     osc.open()
     sent = {"/stage/motion": 0.25, "/stage/trust": 0.75, "/stage/fader": 2.5, "/other": 9.0}
-    end = time.monotonic() + 60.0
     newest: dict[str, float] = {}
-    while newest != {"motion": 0.25, "trust": 0.75, "fader": 1.0} and time.monotonic() < end:
-        assert process.poll() is None, log.read_text("utf-8", "replace")[-2000:]
+
+    def text() -> str:
+        return log.read_text("utf-8", "replace")
+
+    def arrived() -> bool:
         osc.play(sent, time.monotonic())
-        time.sleep(0.05)
-        lines = re.findall(
-            r"(?m)^(motion|trust|fader): ([0-9.]+)$", log.read_text("utf-8", "replace")
-        )
-        newest = {name: float(value) for name, value in lines}
+        lines = re.findall(r"(?m)^(motion|trust|fader): ([0-9.]+)$", text())
+        newest.update((name, float(value)) for name, value in lines)
+        return newest == {"motion": 0.25, "trust": 0.75, "fader": 1.0}
+
+    until(arrived, lambda: text()[-2000:], process, every_s=0.05)
     osc.close()
     return newest
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, Unread
 from sources.osc import OscReceiver
 from tests.support.programs import OSCSEND, PD, PEERS, SCLANG, environment, interpreter, needs
+from tests.support.waiting import until
 
 PACK_OSC = PEERS / "usr" / "lib" / "pd" / "extra" / "osc"
 OSC_MIN = PEERS / "node_modules" / "osc-min"
@@ -37,15 +37,14 @@ def received(port: int, send: Callable[[], object], count: int) -> list[Message 
     stream.start(inbox)
     items: list[Message | Unread] = []
     try:
-        end = time.monotonic() + 5.0
-        while not inbox.up:
-            assert time.monotonic() < end
-            time.sleep(0.005)
+        until(lambda: inbox.up)
         send()
-        end = time.monotonic() + 5.0
-        while sum(getattr(x, "events", 1) for x in items) < count and time.monotonic() < end:
-            time.sleep(0.02)
-            items += (x for x in inbox.take() if isinstance(x, Message | Unread))
+
+        def arrived() -> bool:
+            items.extend(x for x in inbox.take() if isinstance(x, Message | Unread))
+            return sum(getattr(x, "events", 1) for x in items) >= count
+
+        until(arrived)
     finally:
         stream.stop()
     return [*items, *(x for x in inbox.take() if isinstance(x, Message | Unread))]

@@ -14,6 +14,7 @@ from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
 from sources.ure import UreScraper
 from sources.ure import http_get as scrape
 from sources.ure.http_get import Deadline, HttpEndpoint
+from tests.support.waiting import until
 
 PAGE = b"# TYPE u_level gauge\nu_level 0.5\n"
 KEY = "u_level"
@@ -53,13 +54,6 @@ def server():
 def config(server, **changes):
     fields = {"name": "ure", "metrics_url": server.url, "pull_interval_s": 0.5, "timeout_s": 0.3}
     return UreStream(**(fields | changes))
-
-
-def until(true, timeout_s=5.0):
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 def one_pull(server, mode, timeout_s=5.0):
@@ -149,7 +143,7 @@ def test_no_page_takes_much_memory(server, mode):
     try:
         before, _ = tracemalloc.get_traced_memory()
         stream.start(inbox)
-        until(lambda: inbox.why != "not started", 30)
+        until(lambda: inbox.why != "not started")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -173,7 +167,7 @@ def test_it_flaps_without_harm(server):
     inbox = Inbox("ure")
     stream = UreScraper(config(server, pull_interval_s=0.3, timeout_s=0.3))
     stream.start(inbox)
-    until(lambda: len(server.requests) >= 8, 10)
+    until(lambda: len(server.requests) >= 8)
     stream.stop()
     items = inbox.take()
 

@@ -27,6 +27,7 @@ from ops.simulate.live import play
 from sources.inbox import Inbox, Message, stamp
 from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,10 +137,8 @@ def test_a_simulated_controller_is_received_under_its_name(
         stream.start(inbox)
         player.start()
         try:
-            until = time.monotonic() + 15
-            while len(received) < 10 and time.monotonic() < until:
-                time.sleep(0.1)
-                received += [x for x in inbox.take() if isinstance(x, Message)]
+            until(lambda: inbox.received >= 10)
+            received += [x for x in inbox.take() if isinstance(x, Message)]
         finally:
             done.set()
             player.join()
@@ -160,6 +159,12 @@ def alone(pad: MidiStream) -> Config:
     )
 
 
+def taken(listener: ListeningPort) -> ListeningPort:
+    """Return a listener that has taken all that arrived."""
+    listener.take()
+    return listener
+
+
 @needs_jack
 def test_a_midi_device_connected_later_is_received_and_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -170,10 +175,7 @@ def test_a_midi_device_connected_later_is_received_and_written(
         try:
             listener.take()
             with server.player("Sequencer"):
-                until = time.monotonic() + 15
-                while len(listener.survey.channels) < 2 and time.monotonic() < until:
-                    time.sleep(0.1)
-                    listener.take()
+                until(lambda: len(taken(listener).survey.channels) >= 2)
         finally:
             listener.stop()
     path = tmp_path / "heard.yaml"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from flows.folder_lock import FolderLock
 from operators.errors import InUseError
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,10 +33,7 @@ output: {{dir: {tmp_path}/out}}
         for _ in range(6)
     ]
     try:
-        end = time.monotonic() + 120
-        while sum(start.poll() is None for start in starts) > 1:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(lambda: sum(start.poll() is None for start in starts) <= 1)
         (runs,) = (start for start in starts if start.poll() is None)
         for start in starts:
             if start is not runs:

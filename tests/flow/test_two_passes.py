@@ -26,6 +26,7 @@ from ops.results.folder import rigs, run_json
 from ops.simulate.recording import START, make, write
 from ops.simulate.scenario import Scenario, Sensor, laboratory
 from sinks.files.folder import HINDSIGHT, LOCK
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
@@ -193,9 +194,7 @@ def test_a_signal_ends_the_first_pass(place, tmp_path, number):
         [sys.executable, "-m", "ops", "run", str(path)], cwd=ROOT, stderr=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    until = time.monotonic() + 60
-    while not (tmp_path / "o" / LOCK).exists() and time.monotonic() < until:
-        time.sleep(0.01)
+    until((tmp_path / "o" / LOCK).exists, lambda: "the run takes its folder")
     time.sleep(0.2)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

@@ -17,6 +17,7 @@ import pytest
 from ops.bench.clock_steps import Flow, made
 from ops.bench.osc_fuzz import message
 from ops.fakes.ports import free_port
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """version: 2
@@ -40,14 +41,6 @@ def valued(folder):
     return sum(json.loads(line)["signals"]["pulse"]["value"] is not None for line in whole)
 
 
-def until(condition, process):
-    end = time.monotonic() + HUNG_S
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < end, "hung"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("step", [-3600.0, 3600.0])
 def test_a_clock_that_is_set_stops_neither_ticks_nor_the_end_and_is_on_the_tape(step, tmp_path):
     library = made(tmp_path)
@@ -56,10 +49,10 @@ def test_a_clock_that_is_set_stops_neither_ticks_nor_the_end_and_is_on_the_tape(
     flow = Flow(tmp_path, library)
     try:
         flow.wait_up()
-        until(lambda: valued(tmp_path) > 20, flow.process)
+        until(lambda: valued(tmp_path) > 20, process=flow.process)
         flow.step(step)
         before = valued(tmp_path)
-        until(lambda: valued(tmp_path) > before + 60, flow.process)
+        until(lambda: valued(tmp_path) > before + 60, process=flow.process)
         ready = flow.ready()
         _, code = flow.end(HUNG_S)
     finally:
@@ -112,7 +105,7 @@ def test_whoever_reads_standard_error_cannot_stop_a_flow(end, tmp_path):
     sender = threading.Thread(target=send_values)
     sender.start()
     try:
-        until(lambda: valued(tmp_path) > 20, process)
+        until(lambda: valued(tmp_path) > 20, process=process)
         process.send_signal(signal.SIGTERM)
         code = process.wait(HUNG_S)
     finally:

@@ -16,27 +16,21 @@ from prometheus_client.samples import Sample
 from ops.fakes.monitoring import node_exporter
 from ops.fakes.ports import free_port
 from ops.monitoring.heartbeat import SEQ, TS, beat
-from ops.monitoring.programs import PeerError, peer
 from ops.monitoring.prometheus import unit
 from ops.monitoring.prometheus.heartbeat_lint import RULES, faults
+from tests.support.programs import needs_peers
 
 ROOT = Path(__file__).parents[2]
 TESTS = sorted(Path(__file__).parent.glob("heartbeat*.yml"))
 
 
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    try:
-        return peer("promtool")
-    except PeerError as error:
-        pytest.skip(str(error))
-
-
+@needs_peers("promtool")
 @pytest.mark.parametrize("realm", ["prod", "stage-2"])
-def test_records_and_alerts_pass_their_tests_in_any_realm(promtool: str, realm: str) -> None:
+def test_records_and_alerts_pass_their_tests_in_any_realm(realm: str) -> None:
     assert unit.run([*TESTS, *TESTS], realm) == 0
 
 
+@needs_peers("promtool")
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -53,9 +47,7 @@ def test_records_and_alerts_pass_their_tests_in_any_realm(promtool: str, realm: 
         ("node_textfile_scrape_error == 1", "node_textfile_scrape_error == 2"),
     ],
 )
-def test_a_rule_that_is_wrong_is_noticed(
-    promtool: str, tmp_path: Path, right: str, wrong: str
-) -> None:
+def test_a_rule_that_is_wrong_is_noticed(tmp_path: Path, right: str, wrong: str) -> None:
     rules, tests = (
         tmp_path / "ops" / "monitoring" / "prometheus" / "rules",
         tmp_path / "tests" / "rules",
@@ -68,11 +60,8 @@ def test_a_rule_that_is_wrong_is_noticed(
     assert unit.run([tests / path.name for path in TESTS]) == 1
 
 
+@needs_peers("prometheus-node-exporter")
 def test_what_the_rules_read_is_what_a_node_exporter_shows(tmp_path: Path) -> None:
-    try:
-        peer("prometheus-node-exporter")
-    except PeerError as error:
-        pytest.skip(str(error))
     folder, port = tmp_path / "textfile", free_port()
     folder.mkdir()
     beat(folder, "prod")

@@ -1,7 +1,6 @@
 """The rules that are shipped: made from their tables, sound, tested, over metrics that exist."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import pytest
 import yaml
 
 from configs.thresholds import BURNS, FREEZE, OBJECTIVES, SILENT_S, THRESHOLDS
+from ops.monitoring.programs import peer
 from ops.monitoring.prometheus import generate
 from ops.monitoring.prometheus.rule import Alert, Record
 from tests.support import scraped
+from tests.support.programs import needs_peers
 
 ROOT = Path(__file__).parents[2]
-PEER = ROOT / ".peers" / "usr" / "bin" / "promtool"
-PROMTOOL = shutil.which("promtool") or (str(PEER) if PEER.exists() else None)
 RUNBOOK = (ROOT / "ops" / "monitoring" / "RUNBOOK.md").read_text("utf-8")
 FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.yml"))
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
@@ -33,12 +32,12 @@ ELSEWHERE = {
 }
 """What no scrape of ours can show."""
 
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: run `make peers`")
+needs_promtool = needs_peers("promtool")
 
 
 def promtool(*arguments):
     done = subprocess.run(
-        (PROMTOOL, *map(str, arguments)), cwd=ROOT, capture_output=True, text=True
+        (peer("promtool"), *map(str, arguments)), cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -51,13 +51,6 @@ def reader():
     made.stream.close()
 
 
-def until(condition):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def test_lines_are_written_whole_and_in_order(reader):
     print("lumen: one", file=reader.queued)
     print("lumen:", "two", file=reader.queued)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ops.monitoring.programs import PeerError, peer
+from tests.support import skips
+
 PEERS = Path(__file__).parents[2] / ".peers"
 OSCSEND = PEERS / "usr" / "bin" / "oscsend"
 PD = PEERS / "usr" / "bin" / "puredata"
@@ -17,7 +20,24 @@ SCLANG = PEERS / "usr" / "bin" / "sclang"
 def needs(*paths: Path) -> pytest.MarkDecorator:
     """Skip a test where a program is not there."""
     absent = [path.name for path in paths if not path.exists()]
-    return pytest.mark.skipif(bool(absent), reason=f"no {' '.join(absent)}: make peers")
+    return pytest.mark.skipif(bool(absent), reason=skips.reason(absent, "peers"))
+
+
+def needs_peers(*names: str) -> pytest.MarkDecorator:
+    """Skip a test where a program is neither installed nor fetched."""
+    absent = missing_peers(*names)
+    return pytest.mark.skipif(bool(absent), reason=skips.reason(absent, "peers"))
+
+
+def missing_peers(*names: str) -> list[str]:
+    """Return the programs that are neither installed nor fetched."""
+    absent = []
+    for name in names:
+        try:
+            peer(name)
+        except PeerError:
+            absent.append(name)
+    return absent
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:

@@ -113,7 +113,7 @@ def test_noise_is_never_confirmed(kind: str) -> None:
 def test_a_real_recording_is_locked_within_22_seconds_and_20_ms(case: LockCase) -> None:
     recording = Path(DATA, f"{case.file}.ndjson.gz")
     if not recording.exists():
-        pytest.skip(f"{recording} is not there")
+        pytest.skip(f"the recordings are not here: no folder {DATA}")
     channels = read(case.file)
     found = search(channels[case.one], channels[case.other])
     assert found.locked_s <= 22

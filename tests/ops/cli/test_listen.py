@@ -17,6 +17,7 @@ from ops.cli.listen import ListeningPort, configuration, listen, opening
 from ops.fakes.ports import free_port
 from ops.simulate.devices import bundle
 from sources.inbox import Message
+from tests.support.waiting import until
 
 
 class Ports:
@@ -54,10 +55,12 @@ def test_two_senders_to_one_port_are_named() -> None:
     port = free_port()
     printed: list[str] = []
     listener = ListeningPort([f"127.0.0.1:{port}"], False, printed.append)
-    until = time.monotonic() + 30
-    while not printed and time.monotonic() < until:
-        time.sleep(0.05)
+
+    def started() -> bool:
         listener.take()
+        return bool(printed)
+
+    until(started)
     data = bundle(time.time(), [("/breath", (1.0,))])
     for host in ("127.0.0.1", "127.0.0.2"):
         assert "is sent to" not in listener.report()

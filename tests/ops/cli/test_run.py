@@ -13,6 +13,7 @@ from ops.cli.verify import digests
 from ops.results.folder import run_json
 from ops.simulate.recording import make
 from ops.simulate.scenario import studio
+from tests.support.waiting import until
 
 SECONDS = 60.0
 ROOT = Path(__file__).parents[3]
@@ -41,16 +42,18 @@ def config(recording, tmp_path):
     return write
 
 
+def begun(path):
+    """Whether a run has written lines."""
+    return path.exists() and path.stat().st_size > 0
+
+
 def stop_soon(number, *argv, written, environ=None):
     """Start a command, signal it after its first lines; return process, output and duration."""
     process = subprocess.Popen(
         [sys.executable, *map(str, argv)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, cwd=ROOT, env=environ,
     )  # fmt: skip
-    until = time.monotonic() + 60
-    while not (written.exists() and written.stat().st_size) and time.monotonic() < until:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
+    until(lambda: begun(written), process=process)
     process.send_signal(number)
     asked = time.monotonic()
     out, err = process.communicate(timeout=60)
@@ -79,9 +82,7 @@ def test_a_run_with_a_closed_terminal_drains(config, tmp_path):
     if not pid:
         os.chdir(ROOT)
         os.execv(sys.executable, [sys.executable, "-m", "ops", "run", str(path)])
-    until = time.monotonic() + 60
-    while not (fused.exists() and fused.stat().st_size) and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: begun(fused))
     os.close(terminal)
     asked = time.monotonic()
     _, status = os.waitpid(pid, 0)
@@ -103,15 +104,13 @@ def test_a_run_that_ignores_hang_ups_from_its_start_goes_on(config, tmp_path):
         )  # fmt: skip
     finally:
         signal.signal(signal.SIGHUP, before)
-    fused, until = tmp_path / "out/fused.jsonl", time.monotonic() + 60
-    while not (fused.exists() and fused.stat().st_size) and time.monotonic() < until:
-        time.sleep(0.02)
+    fused = tmp_path / "out/fused.jsonl"
+    until(lambda: begun(fused), process=process)
     process.send_signal(signal.SIGHUP)
     time.sleep(1.0)
     size = fused.stat().st_size
-    time.sleep(2.5)
+    until(lambda: fused.stat().st_size > size, process=process)
     assert process.poll() is None
-    assert fused.stat().st_size > size
     process.terminate()
     assert process.wait(20) == 0
 

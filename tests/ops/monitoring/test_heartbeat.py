@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.monitoring.heartbeat import SEQ, TS, beat
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 PROCESSES, BEATS = 4, 100
@@ -105,10 +106,8 @@ def test_the_command_beats_once(tmp_path: Path) -> None:
 
 def test_the_command_beats_on_until_it_is_stopped(tmp_path: Path) -> None:
     process = lumen("--dir", str(tmp_path), "--every", "0.1")
-    end = time.monotonic() + 30
-    while not (tmp_path / "heartbeat_prod.prom").exists() or shown(tmp_path)[SEQ] < 5:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    page = tmp_path / "heartbeat_prod.prom"
+    until(lambda: page.exists() and shown(tmp_path)[SEQ] >= 5, process=process)
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=30)[1] == ""
     assert process.returncode == 0
@@ -121,10 +120,7 @@ def test_a_folder_that_comes_back_is_beaten_into_again(tmp_path: Path) -> None:
     message = process.stderr.readline()
     assert message.startswith(f"lumen: no heartbeat in {folder}: No such file or directory")
     folder.mkdir()
-    end = time.monotonic() + 30
-    while not (folder / "heartbeat_prod.prom").exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until((folder / "heartbeat_prod.prom").exists, lambda: "a beat", process)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == ""  # reported once
     assert process.returncode == 0

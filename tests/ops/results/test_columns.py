@@ -20,6 +20,7 @@ from ops.results import columns
 from ops.results.columns import TABLES, TableColumns
 from ops.simulate.recording import make, write
 from ops.simulate.scenario import Scenario, Sensor
+from tests.support import skips
 
 CONFIG = """\
 version: 2
@@ -194,7 +195,7 @@ def test_a_missing_package_is_named(method: str, monkeypatch: pytest.MonkeyPatch
 
 def needs(*packages: str) -> pytest.MarkDecorator:
     absent = [name for name in packages if importlib.util.find_spec(name) is None]
-    return pytest.mark.skipif(bool(absent), reason=f"{', '.join(absent)} not installed")
+    return pytest.mark.skipif(bool(absent), reason=skips.reason(absent, "tables"))
 
 
 @needs("pandas")

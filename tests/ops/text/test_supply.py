@@ -12,7 +12,8 @@ import pytest
 from ops.text.licences import declared, main
 
 ROOT = Path(__file__).parents[3]
-LOCKS = sorted(ROOT.glob("requirements*.lock"))
+TABLES = ROOT / "tests" / "ops" / "results" / "requirements.tables.lock"
+LOCKS = [*sorted(ROOT.glob("requirements*.lock")), TABLES]
 NPM_LOCKS = [
     ROOT / "ops/monitoring/grafana/schema/package-lock.json",
     ROOT / "tests/fault/senders/package-lock.json",
@@ -184,6 +185,10 @@ def test_the_locks_hold_what_they_are_for_and_agree():
     assert {"pip", "uv", "cyclonedx-bom"} <= tools.keys()
     assert not everything.keys() & {"uv", "cyclonedx-bom"}
     assert {name: everything.get(name) for name in product} == product
+    tables = pins(TABLES)
+    assert {"pandas", "polars", "pyarrow"} <= tables.keys()
+    shared = tables.keys() & everything.keys()
+    assert {name: tables[name] for name in shared} == {name: everything[name] for name in shared}
 
 
 @pytest.mark.parametrize("lock", NPM_LOCKS, ids=lambda lock: lock.parent.name)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, nan
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sinks.send.send import ExpressionMap, Send, played
 from sinks.send.send_worker import SendWorker
 from sources.midi.midi import decoded
 from sources.midi.port import MidiPortError
+from tests.support.waiting import until
 
 CONFIG = msgspec.convert(
     {
@@ -232,13 +233,6 @@ class Instrument:
 
     def close(self) -> None:
         self.closed += 1
-
-
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def playing(instrument: Instrument, rate_hz: float) -> SendWorker:

@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pythonosc.osc_message import OscMessage
 
 from sinks.send.send_process import SendProcess
+from tests.support.waiting import until
 
 PATIENCE_S = 20.0
 
@@ -38,13 +38,6 @@ def sender(peer: socket.socket) -> Iterator[SendProcess]:
 def process(sender: SendProcess) -> subprocess.Popen[bytes]:
     assert sender._process is not None
     return sender._process
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def receive(peer: socket.socket) -> tuple[str, float]:

@@ -11,6 +11,7 @@ from sources.live import preflight
 from sources.live.playback import Playback
 from sources.replay.arrival_check import Arrivals
 from sources.tape.writer import TapError
+from tests.support.waiting import until
 
 THEN, NOW = 1_600_000_000.0, 1_750_000_000.0
 
@@ -45,8 +46,7 @@ def player(tmp_path):
         )
         running.append(stream)
         stream.start(inbox)
-        while stream.began is None:
-            time.sleep(0.001)
+        until(lambda: stream.began is not None)
 
         def items_by(at):
             host.now = NOW + at

@@ -21,6 +21,7 @@ from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
 from sources.midi.midi import MidiReceiver, decoded
 from sources.midi.port import MidiPortError, Taken
+from tests.support.waiting import until
 
 CHANNEL, DATA = st.integers(0, 15), st.integers(0, 127)
 
@@ -158,13 +159,6 @@ def listening(device: Device, pair: bool = False) -> tuple[MidiReceiver, Inbox]:
     return stream, inbox
 
 
-def until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def resources() -> tuple[int, int]:
     return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
@@ -242,9 +236,9 @@ def test_a_megabyte_of_noise_is_accounted_for_within_bounds() -> None:
     messages: Sequence[bytes] = [noise[i : i + 5] for i in range(0, len(noise), 5)]
     for message in messages:
         device.deliver(message, 0.001)
+    until(lambda: inbox.received == len(messages))
     stream.stop()
     _, *items = inbox.take()
-    assert inbox.received == len(messages)
     assert sum(getattr(item, "events", 1) for item in items) == len(messages)
     assert len(items) <= inbox.room + 1
 

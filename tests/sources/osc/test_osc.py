@@ -14,6 +14,7 @@ from ops.fakes.ports import free_port
 from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
 from sources.osc import OscReceiver, udp
 from sources.osc.udp import UdpReceiver, holder
+from tests.support.waiting import until
 
 
 def number(address, value):
@@ -23,13 +24,6 @@ def number(address, value):
 @pytest.fixture
 def port():
     return free_port()
-
-
-def until(true, timeout_s=5.0):
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.005)
 
 
 class Running:

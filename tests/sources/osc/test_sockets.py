@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from contextlib import ExitStack, closing
 
 import pytest
@@ -16,6 +15,7 @@ from sources.inbox import FromSource, Inbox, Item, Message, StreamChange, Unread
 from sources.osc import OscReceiver
 from sources.osc.tcp import MAX_CONNECTIONS, TcpReceiver
 from sources.osc.udp import UdpReceiver
+from tests.support.waiting import until
 
 
 def number(value: float) -> bytes:
@@ -38,20 +38,15 @@ class Running:
 
     def __enter__(self) -> Running:
         self.stream.start(self.inbox)
-        end = time.monotonic() + 5
-        while not self.inbox.up:
-            assert time.monotonic() < end, self.inbox.why
-            time.sleep(0.005)
+        until(lambda: self.inbox.up, lambda: self.inbox.why)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stream.stop()
 
-    def items(self, events: int, timeout_s: float = 5.0) -> list[Item]:
+    def items(self, events: int) -> list[Item]:
         """Return what came, once that many events are there."""
-        end = time.monotonic() + timeout_s
-        while self.inbox.received < events and time.monotonic() < end:
-            time.sleep(0.005)
+        until(lambda: self.inbox.received >= events, lambda: self.inbox.received)
         self.stream.stop()
         return [item for item in self.inbox.take() if not isinstance(item, StreamChange)]
 
@@ -213,9 +208,8 @@ def test_connections_are_bounded_and_one_that_ends_makes_room() -> None:
         receiver.read()
         late = stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port)))
         late.sendall(framed(number(7), False))
-        end = time.monotonic() + 5
-        while not (found := receiver.read()) and time.monotonic() < end:
-            receiver.wait(0.1)
+        found: list[tuple[bytes, float, object]] = []
+        until(lambda: found.extend(receiver.read()) or found)
         assert [data for data, _, _ in found] == [number(7)]
 
 
@@ -224,8 +218,5 @@ def test_a_tcp_port_that_is_taken_reports_its_holder() -> None:
         stream = OscReceiver(OscStream(name="a", addr=f"tcp://127.0.0.1:{receiver.port}"))
         inbox = Inbox("a")
         stream.start(inbox)
-        end = time.monotonic() + 5
-        while "is taken by process" not in inbox.why and time.monotonic() < end:
-            time.sleep(0.005)
+        until(lambda: "is taken by process" in inbox.why, lambda: inbox.why)
         stream.stop()
-        assert "is taken by process" in inbox.why

@@ -9,7 +9,7 @@ import pytest
 from ops.fakes.monitoring import alertmanager
 from ops.fakes.ports import free_port
 from ops.monitoring.alertmanager.announce import AnnounceError, alert, announce, main
-from ops.monitoring.programs import PeerError, peer
+from tests.support.programs import needs_peers
 
 CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
@@ -65,11 +65,8 @@ def test_a_missing_alertmanager_is_reported_in_one_line(monkeypatch, capsys):
     )
 
 
+@needs_peers("prometheus-alertmanager")
 def test_a_real_alertmanager_takes_it(tmp_path):
-    try:
-        peer("prometheus-alertmanager")
-    except PeerError as error:
-        pytest.skip(str(error))
     (tmp_path / "alertmanager.yml").write_text(CONFIG)
     port = free_port()
     with alertmanager(tmp_path / "alertmanager.yml", port):

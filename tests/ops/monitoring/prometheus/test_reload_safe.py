@@ -15,8 +15,10 @@ import pytest
 from ops.fakes.monitoring import Slack, node_exporter, prometheus, wait_for
 from ops.fakes.ports import free_port
 from ops.monitoring.heartbeat import beat
-from ops.monitoring.programs import PeerError, peer
+from ops.monitoring.programs import peer
 from ops.monitoring.prometheus.reload_safe import Prometheus, ReloadError, reload_safe
+from tests.support import skips
+from tests.support.programs import missing_peers
 
 ROOT = Path(__file__).parents[4]
 CONFIG = """global: {{scrape_interval: 1s, scrape_timeout: 1s}}
@@ -49,11 +51,8 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watched, int]]:
-    try:
-        for name in ("prometheus", "promtool", "prometheus-node-exporter"):
-            peer(name)
-    except PeerError as error:
-        pytest.skip(str(error))
+    if absent := missing_peers("prometheus", "promtool", "prometheus-node-exporter"):
+        pytest.skip(skips.reason(absent, "peers"))
     watched = Watched(tmp_path_factory.mktemp("watched"))
     with (
         node_exporter(watched.textfile, watched.node_port),
