@@ -18,11 +18,13 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
+from msgspec.structs import replace
 
 from configs.files import ACCESS
 from configs.inert import guard
 from configs.load import Loaded, load
 from configs.schema import Config
+from flows.cluster import Place, place_of_command
 from flows.failure import START_REFUSALS, watch_command
 from flows.first_pass import HEADINGS, hindsight
 from flows.recovery import Recovery, of_command
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from sinks.exporter.server import Server
 
 DEFAULT = "configs/fusion.yaml"
+_PORTS_APART = 10
+"""Distance of the exporter's ports of two processes of a cluster."""
 
 
 def stations(
@@ -144,7 +148,8 @@ def build(
     cfg = loaded.config
     keep, store = recovery or of_command()
     watch_command(Path(cfg.output.dir), ACCESS[cfg.output.mode], store)
-    held = hold(store)
+    place = place_of_command()
+    held = hold(store, place.addresses, cfg.output.parts)
     preflight(cfg)
     recordings(cfg)
     known = None
@@ -160,7 +165,7 @@ def build(
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
     destinations = played(cfg, Port)
-    exporter = _served(cfg, rigs, host)
+    exporter = _served(cfg, rigs, host, place)
     output = Output(
         cfg,
         rigs,
@@ -182,18 +187,23 @@ def _source(
     """Return the source of the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
-        return Replay(loaded.config, progress, heading, recovering=recovering)
+        replay = Replay(loaded.config, progress, heading, recovering=recovering)
+        if replay.undealt:
+            print(f"lumen: one process reads all recordings: {replay.undealt}", file=sys.stderr)
+        return replay
     from sources.live import live  # a replay needs neither sockets nor ports
 
     live.preflight(loaded.config)
     return live.Live(loaded.config, loaded.fingerprint, host, recovering=recovering)
 
 
-def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:
-    """Return the exporter of the run, if one is configured."""
+def _served(config: Config, rigs: tuple[str, ...], host: HostClock, place: Place) -> Server | None:
+    """Return the exporter of the run, if one is configured; each process has a port."""
     if config.exporter is None:
         return None
     from sinks.exporter.server import served  # only with an exporter
     from sources.osc.udp import listener
 
-    return served(config.exporter, LiveState(config, rigs, wall=host), listener)
+    port = config.exporter.http_port + _PORTS_APART * place.number
+    exporter = replace(config.exporter, http_port=port)
+    return served(exporter, LiveState(config, rigs, wall=host), listener)
