@@ -74,7 +74,7 @@ class Store:
 
     def __init__(self, folder: Path, cluster: str = "", parts: int = 1) -> None:
         self.folder = folder
-        self._cluster = b"cluster " + cluster.encode() if cluster else b""
+        self._cluster = b"cluster %s\n" % cluster.encode() if cluster else b""
         self._count = parts
         self._lock: int | None = None
         try:
@@ -125,6 +125,7 @@ class Store:
             raise StoreError(self.folder / "part-0.sqlite3", "not there: the state is lost")
         assert self._lock is not None
         os.write(self._lock, b"" if ready else READY + b"\n")
+        os.write(self._lock, b"pid %d\n%s" % (os.getpid(), self._cluster))
         os.fsync(self._lock)
         if self._cluster and sys.platform != "win32":
             fcntl.flock(self._lock, fcntl.LOCK_SH)  # the other processes may take it now
@@ -168,7 +169,7 @@ class Store:
                 f"process {holder} uses it",
                 "end that run, or name another with --recover",
             )
-        os.write(self._lock, b"%s\npid %d\n" % (self._cluster, os.getpid()))
+        os.write(self._lock, self._cluster)
 
     def _joined(self) -> bool:
         """Whether this process has the lock, alone or with the others of its cluster.
@@ -181,8 +182,8 @@ class Store:
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
-            notes = [line for line in self._recorded() if line.startswith((b"cluster ", b"pid "))]
-            if not self._cluster or self._cluster not in notes[-2:]:
+            # The last note of a holder outside a cluster is its pid.
+            if not self._cluster or self._recorded()[-2:] != [self._cluster.rstrip(), b""]:
                 return False
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
