@@ -214,6 +214,20 @@ def _mode(document: Document, config: Config) -> None:
             document.fault(document.place((*at, "path")), f"{message} {why}")
 
 
+def _parts(document: Document, config: Config) -> None:
+    """Check the parts of the output: several processes read recordings at full speed."""
+    if config.output.parts == 1:
+        return
+    at, number = ("output", "parts"), config.output.parts
+    message = f"output.parts {number} with"
+    streams = config.streams
+    if any(not isinstance(s, FileStream) or s.follow or s.speed for s in streams):
+        found = "a stream that is live, followed or has a speed"
+        document.fault(document.place(at), f"{message} {found}, expected recordings at speed 0")
+    if config.mode == "hindsight":
+        document.fault(document.place(at), f"{message} mode 'hindsight', expected 'causal'")
+
+
 def _tap(document: Document, config: Config) -> None:
     if config.tap is None:
         return
@@ -440,6 +454,7 @@ _CHECKS = (
     _Check(("streams", "signals", "facts", "send"), destinations.check),
     _Check(("streams",), _kinds),
     _Check(("streams", "mode"), _mode),
+    _Check(("streams", "mode", "output"), _parts),
     _Check(("streams", "tap"), _tap),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),

@@ -128,6 +128,16 @@ class OutputConfig(ConfigPart, frozen=True, kw_only=True):
         Size, Meta(description="Size at which a new segment begins.", examples=[64.0])
     ] = 256.0
     keep: Keep = 0
+    parts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=64,
+            description="Partitions of the output, for several processes: each rig is in one of"
+            " them, each has its folder `part-N` and its `run.json`.",
+            examples=[2],
+        ),
+    ] = 1
     mode: Annotated[
         AccessMode,
         Meta(

@@ -24,6 +24,7 @@ from typing import TextIO
 from configs.document import ConfigError, one_line, public_text
 from configs.files import Access, write_whole
 from flows.first_pass import FirstPassError, FirstPassStoppedError
+from operators.collect import SharedRigError
 from operators.errors import InUseError, LumenError
 from operators.snapshot import StateRefusedError
 from operators.station import StationError
@@ -34,7 +35,7 @@ from sources.recordings.recording import UnusableError
 from sources.replay import RecordingsError
 from sources.signal_shutdown import SignalShutdown
 
-REFUSALS = (InUseError, StateRefusedError, ShortFileError, UnusableError)
+REFUSALS = (InUseError, SharedRigError, StateRefusedError, ShortFileError, UnusableError)
 START_REFUSALS = (
     ConfigError,
     InUseError,

@@ -25,11 +25,13 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
+from msgspec.structs import replace
 
 from configs.files import ACCESS
 from configs.inert import guard
 from configs.load import Loaded, load
 from configs.schema import Config
+from flows.cluster import ALONE, Place, place_of_command
 from flows.failure import START_REFUSALS, watch_process
 from flows.first_pass import HEADINGS, hindsight
 from flows.recovery import of_command
@@ -64,6 +66,8 @@ if TYPE_CHECKING:
     from sinks.exporter.server import Server
 
 DEFAULT = "configs/fusion.yaml"
+_PORTS_APART = 10
+"""Distance of the exporter's ports of two processes of a cluster."""
 
 
 def stations(
@@ -129,10 +133,11 @@ def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:
         keep, folder = of_command()
         if is_engine_command():
             watch_process(Path(output.dir), ACCESS[output.mode], folder, shutdown)
-        store = Store(folder) if folder is not None else None
+        place = place_of_command()
+        store = Store(folder, place.addresses, output.parts) if folder is not None else None
         if store is not None:
             atexit.register(store.release)
-        return build(loaded, shutdown, progress=progress, keep=keep, store=store)
+        return build(loaded, shutdown, progress=progress, keep=keep, store=store, place=place)
     except START_REFUSALS as error:
         print(*error.lines(), sep="\n", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
@@ -145,6 +150,7 @@ def build(
     progress: bool = True,
     keep: bool = False,
     store: Store | None = None,
+    place: Place = ALONE,
 ) -> Dataflow:
     """Return the dataflow of a configuration.
 
@@ -159,6 +165,8 @@ def build(
         The run has a recovery store: a stop is a pause, not the end of the data.
     store : Store, optional
         That store, where its folder is known: one of another configuration is refused.
+    place : Place
+        Of this process in a cluster.
 
     Raises
     ------
@@ -183,7 +191,7 @@ def build(
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
     destinations = played(cfg, Port)
-    exporter = _served(cfg, rigs, host)
+    exporter = _served(cfg, rigs, host, place)
     output = Output(
         cfg,
         rigs,
@@ -205,7 +213,10 @@ def _source(
     """Return the source of the flow: recordings, or the live streams."""
     if not loaded.config.live:
         heading = HEADINGS[1] if loaded.config.mode == "hindsight" else ""
-        return Replay(loaded.config, progress, heading, recovering=recovering, shutdown=shutdown)
+        replay = Replay(loaded.config, progress, heading, recovering=recovering, shutdown=shutdown)
+        if replay.undealt:
+            print(f"lumen: one process reads all recordings: {replay.undealt}", file=sys.stderr)
+        return replay
     from sources.live import live  # a replay needs neither sockets nor ports
 
     live.preflight(loaded.config)
@@ -214,11 +225,13 @@ def _source(
     )
 
 
-def _served(config: Config, rigs: tuple[str, ...], host: HostClock) -> Server | None:
-    """Return the exporter of the run, if one is configured."""
+def _served(config: Config, rigs: tuple[str, ...], host: HostClock, place: Place) -> Server | None:
+    """Return the exporter of the run, if one is configured; each process has a port."""
     if config.exporter is None:
         return None
     from sinks.exporter.server import served  # only with an exporter
     from sources.osc.udp import listener
 
-    return served(config.exporter, LiveState(config, rigs, wall=host), listener)
+    port = config.exporter.http_port + _PORTS_APART * place.number
+    exporter = replace(config.exporter, http_port=port)
+    return served(exporter, LiveState(config, rigs, wall=host), listener)

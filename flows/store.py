@@ -12,13 +12,15 @@ the record it is damaged.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
 import sqlite3
 import stat
 import sys
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 from configs.files import LinkError, open_own, sync_folder
@@ -36,6 +38,8 @@ _OURS = re.compile(r"part-\d{1,9}\.sqlite3(-wal|-shm|-journal)?")
 _TABLES = {"parts", "exs", "fronts", "commits", "snaps"}
 _HEADER = b"SQLite format 3\0"
 _MAX_LOCK = 1 << 20
+_JOIN_POLL_S, _JOIN_POLLS = 0.05, 600
+"""A process waits half a minute for the first one of its cluster to make and check the store."""
 _UNSOUND = (sqlite3.Error, ValueError, OverflowError)
 """Errors of SQLite, and of invalid texts and numbers in a damaged file."""
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -57,6 +61,10 @@ class Store:
     ----------
     folder : Path
         Created if missing.
+    cluster : str
+        Addresses of the processes of a cluster, which share the store; empty: one process.
+    parts : int
+        Files of a new store.
 
     Raises
     ------
@@ -64,8 +72,10 @@ class Store:
         The store cannot be used. Only its lock file has been changed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cluster: str = "", parts: int = 1) -> None:
         self.folder = folder
+        self._cluster = b"cluster %s\n" % cluster.encode() if cluster else b""
+        self._count = parts
         self._lock: int | None = None
         try:
             self._take()
@@ -115,8 +125,10 @@ class Store:
             raise StoreError(self.folder / "part-0.sqlite3", "not there: the state is lost")
         assert self._lock is not None
         os.write(self._lock, b"" if ready else READY + b"\n")
-        os.write(self._lock, b"pid %d\n" % os.getpid())
+        os.write(self._lock, b"pid %d\n%s" % (os.getpid(), self._cluster))
         os.fsync(self._lock)
+        if self._cluster and sys.platform != "win32":
+            fcntl.flock(self._lock, fcntl.LOCK_SH)  # the other processes may take it now
 
     def _parts(self) -> list[Path]:
         return sorted(p for p in self.folder.iterdir() if _PART.fullmatch(p.name))
@@ -149,18 +161,34 @@ class Store:
             self._lock = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except LinkError as error:
             raise StoreError(path, f"{error.strerror}", "remove it and start again") from None
-        if sys.platform == "win32":
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if sys.platform != "win32" and not self._joined():
             holders = re.findall(rb"^pid (\d{1,10})$", b"\n".join(self._recorded()), re.M)
             holder = holders[-1].decode() if holders else "?"
             raise StoreError(
                 self.folder,
                 f"process {holder} uses it",
                 "end that run, or name another with --recover",
-            ) from None
+            )
+        os.write(self._lock, self._cluster)
+
+    def _joined(self) -> bool:
+        """Whether this process has the lock, alone or with the others of its cluster.
+
+        The first process of a cluster has it alone until the store is complete.
+        """
+        assert self._lock is not None
+        for wait_s in (0.0, *itertools.repeat(_JOIN_POLL_S, _JOIN_POLLS)):
+            time.sleep(wait_s)
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            # The last note of a holder outside a cluster is its pid.
+            if not self._cluster or self._recorded()[-2:] != [self._cluster.rstrip(), b""]:
+                return False
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return True
+        return False
 
     def _recorded(self) -> list[bytes]:
         """Return the lines of the lock file."""
@@ -185,7 +213,7 @@ class Store:
                 path.unlink()
         aside.mkdir(mode=0o700)
         try:
-            init_db_dir(aside, 1)
+            init_db_dir(aside, self._count)
         except Exception as error:  # exceptions of the engine: mostly a full disk
             problem = f"cannot be made: {error}"
             remedy = "make room, or name a folder on another disk with --recover"

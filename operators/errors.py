@@ -21,6 +21,7 @@
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
     ├── ExpressionError             text of a rule; also ValueError (operators.evidence.expression)
+    ├── SharedRigError              a rig in two partitions; also ValueError (operators.collect)
     ├── StationError                a bug in a station; also RuntimeError (operators.station)
     ├── FirstPassError              the first of two passes failed (flows.first_pass)
     ├── FirstPassStoppedError       a stop during the first of two passes (flows.first_pass)

@@ -91,6 +91,8 @@ class Batch:
         In order of `row`.
     end : bool
         This is the last batch of the rig.
+    part : int
+        Partition of the source that read the rows; a rig belongs to one.
     """
 
     rig: str
@@ -107,6 +109,7 @@ class Batch:
     rejects: tuple[Reject, ...] = ()
     turned: tuple[StreamStatus, ...] = ()
     end: bool = False
+    part: int = 0
 
     @staticmethod
     def of(

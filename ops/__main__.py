@@ -20,6 +20,7 @@ GROUPS = {
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",
+        "account": "add up the account of a run over its parts, and check it",
         "report": "write a page with figures and a Methods paragraph about a run",
     },
     "set up": {

@@ -1,24 +1,26 @@
 """The output of a run: hands each packet to a list of consumers (files, notices, exporter, send).
 
-One partition feeds all consumers, in the order of the packets. They start in the order of the
-list; packets and stops go in reverse, so that no note waits for a disk. The snapshot is that of
-the files: the others begin anew when a run resumes.
+Each part of the output feeds all consumers, in the order of its packets. They start in the order
+of the list; packets and stops go in reverse, so that no note waits for a disk. The snapshot is that
+of the files: the others begin anew when a run resumes. A rig is in one part, written by the process
+that has its stations. Parts of one process share the consumers beside files and notices.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from configs.schema import Config
+from operators.engine import route
 from operators.records import Packet
 from operators.snapshot import decode_state, encode_state
 from operators.types import State
 from sinks.advice.notices import Notices
-from sinks.files.folder import Folder
+from sinks.files import parts
 from sinks.files.result_files import ResultFiles
 from sinks.files.run_summary import RunSummary, no_remarks, none_lost
 
@@ -31,7 +33,7 @@ def preflight(config: Config) -> None:
     FolderError
         The folder cannot be used. Nothing has been changed.
     """
-    Folder(Path(config.output.dir)).check()
+    parts.check(config.output)
 
 
 class Consumer(Protocol):
@@ -93,18 +95,24 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         self.rigs = rigs or (config.rig,)
         self.fingerprint = fingerprint
         self.keep = keep
-        self.consumers = tuple(consumers)
+        many = config.output.parts > 1
+        self.consumers = [SharedConsumer(each) if many else each for each in consumers]
         self.summary = RunSummary(config, path, remarks, messages_lost)
-        self.part: OutputPartition | None = None
+        self.parts: list[OutputPartition] = []
 
     def abort(self) -> None:
         """Mark the run as aborted in `run.json`, and end all notes."""
-        if self.part is not None:
-            self.part.abort()
+        for part in self.parts:
+            part.abort()
 
     def list_parts(self) -> list[str]:
-        """Return the one constant name."""
-        return ["out"]
+        """Return the constant names, in the order of the numbers."""
+        count = self.config.output.parts
+        return ["out"] if count == 1 else [f"out-{number:02d}" for number in range(count)]
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the number of a rig's part, modulo the number of parts."""
+        return route(item_key)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
@@ -113,19 +121,62 @@ class Output(FixedPartitionedSink[Packet, bytes]):
         state = None
         if resume_state is not None:
             state = decode_state(resume_state, "output", self.fingerprint)
-        self.part = OutputPartition(self, state)
-        return self.part
+        part = OutputPartition(self, self.list_parts().index(for_part), state)
+        self.parts.append(part)
+        return part
+
+
+class SharedConsumer:
+    """A consumer that several parts of one process share: it starts and stops once.
+
+    Workers are threads: one part at a time has the consumer.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._users = 0
+        self._lock = threading.Lock()
+
+    @property
+    def missed(self) -> int:
+        """Batches that the consumer failed to take."""
+        return self._consumer.missed
+
+    def start(self, rig: str | None = None) -> None:
+        """Begin with the first part."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._consumer.start(rig)
+
+    def consume(self, packets: list[Packet]) -> None:
+        """Take one batch of packets of a part."""
+        with self._lock:
+            self._consumer.consume(packets)
+
+    def abort(self) -> None:
+        """Prepare for an abort of the process."""
+        self._consumer.abort()
+
+    def stop(self) -> None:
+        """End with the last part."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._consumer.stop()
 
 
 class OutputPartition(StatefulSinkPartition[Packet, bytes]):
-    """All consumers of a run while it runs."""
+    """All consumers of one part of the output while it runs."""
 
-    def __init__(self, output: Output, state: State | None) -> None:
+    def __init__(self, output: Output, number: int, state: State | None) -> None:
         self._keep, self._fingerprint = output.keep, output.fingerprint
+        count = output.config.output.parts
         self.files = ResultFiles(
             output.config,
-            output.rigs,
+            [rig for rig in output.rigs if count == 1 or route(rig) % count == number],
             output.summary,
+            part=number,
             durable=output.keep,
             resumed=state,
             batches_not_shown=lambda: sum(consumer.missed for consumer in output.consumers),

@@ -30,6 +30,7 @@ from msgspec.structs import replace
 from operators.accounting import ended, letters
 from operators.collect.duplicates import Duplicates
 from operators.config_part import ConfigPart
+from operators.errors import LumenError
 from operators.events import Batch, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
 from operators.plan import Plan
@@ -90,6 +91,16 @@ class _Rows(NamedTuple):
     watermark: F64
 
 
+class SharedRigError(LumenError, ValueError):
+    """Two partitions of the source have rows of one rig."""
+
+    def __init__(self, rig: str) -> None:
+        super().__init__(
+            f"rig {rig!r} is in recordings that different processes read; "
+            "set output.parts to 1, or put each rig into one recording"
+        )
+
+
 class Collect:
     """One rig's rows as packets."""
 
@@ -108,6 +119,7 @@ class Collect:
         self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
         self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
         self._ticks = 0  # each ends a block and advances the block number
+        self._part: int | None = None
         self._index_names()
 
     @classmethod
@@ -122,6 +134,7 @@ class Collect:
         core._turned = [StreamStatus(*t) for t in state["turned"]]
         core._running = state["running"]
         core._ticks = state["ticks"]
+        core._part = state["part"]
         core._duplicates = Duplicates.from_snapshot(state["tails"], plan.max_disorder_s, MAX_ROWS)
         core._index_names()
         return core
@@ -142,11 +155,22 @@ class Collect:
             "turned": [list(t) for t in self._turned],
             "running": self._running,
             "ticks": self._ticks,
+            "part": self._part,
             "tails": self._duplicates.snapshot(),
         }
 
     def update(self, batch: Batch) -> list[Packet]:
-        """Append a batch; return the packets of all blocks that are complete."""
+        """Append a batch; return the packets of all blocks that are complete.
+
+        Raises
+        ------
+        SharedRigError
+            Two partitions of the source have rows of this rig: their order is not determined.
+        """
+        if self._part is None:
+            self._part = batch.part
+        elif self._part != batch.part:
+            raise SharedRigError(batch.rig)
         self._append(batch)
         packets: list[Packet] = []
         while (cut := self._next_cut()) is not None:

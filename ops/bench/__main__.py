@@ -44,6 +44,10 @@ BENCHES = (
         "nothing. The floor is imports, decoding and writing alone.",
     ),
     Bench(
+        "processes", "One replay in two processes", ("processes",),
+        "Asked of two over one, 32 rigs evenly dealt: 1.8, goal 1.9; equal bytes.",
+    ),
+    Bench(
         "growth", "Memory", ("throughput", "--growth"),
         "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6.",
     ),

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from operators.errors import ToolError
 from operators.groups import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode, remark
-from ops.results.folder import run_json
+from ops.fakes.ports import free_port
+from ops.results.folder import rig_folders, run_json
 from ops.results.lines import LineReader, Timed
 from ops.text.table import table
 from sinks.files.folder import LOCK
@@ -112,13 +114,12 @@ def _given(value: Any) -> Any:
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Return the SHA-256 of each promised file, rigs and segments joined."""
-    folders = [out, *sorted(path for path in out.glob("*") if path.is_dir())]
+    """Return the SHA-256 of each promised file; rigs, parts and segments joined."""
     found = {}
     for stem in PROMISED:
         digest, size = hashlib.sha256(), 0
-        for folder in folders:
-            digest.update(f"\n{folder.relative_to(out)}\n".encode())
+        for folder in rig_folders(out):
+            digest.update(f"\n{'.' if folder == out else folder.name}\n".encode())
             for _, path in segments_of(folder, stem):
                 size += path.stat().st_size
                 with path.open("rb") as file:
@@ -175,6 +176,40 @@ def replay(name: str, config: Path, out: Path) -> VerifyResult:
     """
     start = time.monotonic()
     run(command(config))
+    return VerifyResult.read(name, out, start)
+
+
+def in_processes(name: str, config: Path, out: Path, processes: int) -> VerifyResult:
+    """Run a configuration from start to end in a cluster of the engine on this machine.
+
+    Raises
+    ------
+    RunError
+        A process failed.
+    """
+    start = time.monotonic()
+    commands = cluster(command(config), processes)
+    with ThreadPoolExecutor(processes) as pool:
+        list(pool.map(run, commands))
+    return VerifyResult.read(name, out, start)
+
+
+def cluster(argv: Sequence[str], processes: int) -> list[list[str]]:
+    """Return the command of each process of a cluster on this machine."""
+    addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
+    return [[*argv, "-i", str(number), "-a", addresses] for number in range(processes)]
+
+
+def in_threads(name: str, config: Path, out: Path, workers: int) -> VerifyResult:
+    """Run a configuration from start to end with several workers in one process.
+
+    Raises
+    ------
+    RunError
+        The run failed.
+    """
+    start = time.monotonic()
+    run([*command(config), "-w", str(workers)])
     return VerifyResult.read(name, out, start)
 
 
@@ -258,7 +293,16 @@ def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[V
         plain = one(f"first {longest:.0f} s", config, speed=0)
         group = [plain]
     group.append(one("batches of 1", config, speed=0, batch_lines=1))
-    if config.mode == "causal":  # two passes have no speed
+    if config.output.parts > 1:  # recordings that processes share have no speed
+        path = write_config(config, folder / "parts.yaml", folder / "parts", speed=0)
+        for form, name, number in (
+            (in_threads, "2 workers", 2),
+            (in_processes, "2 processes", 2),
+            (in_processes, "3 processes", 3),
+        ):
+            group.append(form(name, path, folder / "parts", number))
+            shutil.rmtree(folder / "parts")
+    elif config.mode == "causal":  # two passes have no speed
         group += [one(f"speed {n}", config, speed=n) for n in (50, 1000)]
     chance = random.Random(seed)
     points = sorted(chance.random() for _ in range(10 if full else 3))
@@ -277,7 +321,7 @@ def runs(config: Config, folder: Path, full: bool, seed: int) -> Iterator[list[V
 def _span(out: Path) -> float:
     """Return the duration of the data (s), that of the longest rig."""
     spans = [0.0]
-    for folder in (out, *(path for path in out.glob("*") if path.is_dir())):
+    for folder in rig_folders(out):
         ticks = [tick.ts for tick in LineReader(folder).lines("fused", Timed)]
         if ticks:
             spans.append(ticks[-1] - ticks[0])

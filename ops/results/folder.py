@@ -19,6 +19,7 @@ from ops.results.lines import (
     UnusedLine,
 )
 from sinks.files.jsonl import segments_of
+from sinks.files.parts import parts_of
 
 
 class Results:
@@ -71,16 +72,71 @@ class Results:
 
 
 def rigs(folder: Path) -> list[Results]:
-    """Return the rigs of a run: that of the folder itself, then those of its subfolders.
+    """Return the rigs of a run, in the order of `rig_folders`.
 
     A rotated run may have removed `fused.jsonl` and kept `fused.000003.jsonl`; both count.
     """
-    places = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
-    return [Results(place) for place in places if segments_of(place, "fused")]
+    return [Results(place) for place in rig_folders(folder) if segments_of(place, "fused")]
+
+
+def rig_folders(folder: Path) -> list[Path]:
+    """Return the folder of a run, then its subfolders in the order of their names.
+
+    Folders of rigs in several parts of an output are mixed.
+    """
+    found = [path for part in parts_of(folder) for path in part.glob("*") if path.is_dir()]
+    return [folder, *sorted(found, key=lambda path: path.name)]
 
 
 def run_json(folder: Path) -> dict[str, Any]:
-    """Return the content of `run.json`; empty for a run without one."""
+    """Return the content of `run.json`; empty for a run without one.
+
+    That of several parts is added up: counts, CPU and memory are sums, the wall time is the
+    longest, a flag holds if it holds in all parts (`aborted`: in any).
+    """
+    parts = [(part, _run_json(part)) for part in parts_of(folder)]
+    found = [(part, run) for part, run in parts if run]
+    if len(parts) == 1 or not found:
+        return parts[0][1]
+    runs = [run for _, run in found]
+    by_source: dict[str, dict[str, int]] = {}
+    for run in runs:
+        for source, counts in run["account"]["by_source"].items():
+            by_source[source] = _sum(by_source.get(source, {}), counts)
+    total: dict[str, int] = {}
+    for run in runs:
+        total = _sum(total, run["account"]["total"])
+    wall = max(run["wall_s"] for run in runs)
+    events = sum(run["events"] for run in runs)
+    complete = len(found) == len(parts) == runs[0]["part"]["of"]
+    return {
+        **runs[0],
+        "part": {"number": None, "of": runs[0]["part"]["of"]},
+        "wall_s": wall,
+        "cpu_s": round(sum(run["cpu_s"] for run in runs), 3),
+        "events": events,
+        "events_per_s": round(events / wall, 1) if wall > 0 else None,
+        "peak_mib": None,
+        "ended": complete and all(run["ended"] for run in runs if run["rigs"]),
+        "aborted": any(run["aborted"] for run in runs),
+        "balanced": complete and all(run["balanced"] for run in runs),
+        "account": {"total": total, "by_source": by_source},
+        "dead_lines_lost": sum(run["dead_lines_lost"] for run in runs),
+        "batches_not_shown": sum(run["batches_not_shown"] for run in runs),
+        "rigs": sorted(rig for run in runs for rig in run["rigs"]),
+        "files": {
+            f"{part.name}/{name}": size
+            for part, run in found
+            for name, size in run["files"].items()
+        },
+    }
+
+
+def _run_json(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
-    report: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-    return report
+    content: dict[str, Any] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+    return content
+
+
+def _sum(counts: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return {end: counts.get(end, 0) + more.get(end, 0) for end in counts | more}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from operators.types import State
 from sinks.files.encode import packet_lines
 from sinks.files.folder import HINDSIGHT, RUN, Folder, rig_folder
 from sinks.files.jsonl import Position, Segments, segment_path
+from sinks.files.parts import part_folder
 from sinks.files.run_json import Account, write_run
 from sinks.files.run_summary import RunSummary
 
@@ -35,10 +36,12 @@ class ResultFiles:
     Parameters
     ----------
     config : Config
-    rigs : tuple of str
-        Known before the run. If it is one, its files lie in `output.dir` itself; all others
-        have a folder each.
+    rigs : sequence of str
+        Known before the run. If it is one, its files lie in `output.dir` itself; all others, and
+        those of a run with several parts, have a folder each.
     summary : RunSummary
+    part : int
+        Number of this part of the output.
     durable : bool
         Recovery is on: snapshots survive a loss of power.
     state : State or None
@@ -62,9 +65,10 @@ class ResultFiles:
     def __init__(
         self,
         config: Config,
-        rigs: tuple[str, ...],
+        rigs: Sequence[str],
         summary: RunSummary,
         *,
+        part: int = 0,
         durable: bool,
         resumed: State | None = None,
         batches_not_shown: Callable[[], int] = lambda: 0,
@@ -83,8 +87,10 @@ class ResultFiles:
         if config.output.aligned:
             self._stems.append("aligned")
         self._files: dict[str, dict[str, Segments]] = {}
-        self.home: str | None = rigs[0] if len(rigs) == 1 else None
-        self.folder = Folder(Path(config.output.dir), self._access)
+        self._part = part
+        alone = len(rigs) == 1 and config.output.parts == 1
+        self.home: str | None = rigs[0] if alone else None
+        self.folder = Folder(part_folder(config.output, part), self._access)
         keep = (HINDSIGHT,) if config.mode == "hindsight" else ()
         self.folder.take(fresh=resumed is None, keep=keep)
         try:
@@ -217,6 +223,7 @@ class ResultFiles:
             self.folder.root,
             self._files,
             self._account,
+            part=self._part,
             events=self._account.total()["received"] - self._received_before,
             ended=self._has_ended() and not aborted,
             aborted=aborted,

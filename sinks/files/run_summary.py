@@ -57,6 +57,7 @@ class RunSummary:
         files: Mapping[str, Mapping[str, Segments]],
         account: Account,
         *,
+        part: int,
         events: int,
         ended: bool,
         aborted: bool,
@@ -72,6 +73,8 @@ class RunSummary:
         files : mapping
             Segments by rig and stem.
         account : Account
+        part : int
+            Number of the part of the output.
         events : int
             Events that this process received.
         ended, aborted : bool
@@ -95,6 +98,7 @@ class RunSummary:
                 }
                 for stream in streams
             ],
+            "part": {"number": part, "of": self._config.output.parts},
             **usage(events),
             "hindsight": self._config.mode == "hindsight",
             "ended": ended,

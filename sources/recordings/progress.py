@@ -26,43 +26,54 @@ class Progress:
         Monotonic seconds.
     heading : str
         Prefix of each line.
+
+    Attributes
+    ----------
+    total : int
+        Bytes of all files; each partition adds those of its own.
     """
 
     def __init__(
         self,
-        total: int,
+        total: int = 0,
         out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         heading: str = "",
     ) -> None:
-        self._total = total
+        self.total = total
         self._heading = heading and f"{inert(heading)}  "
         self._out = unguarded(out or sys.stderr)
         self._clock = clock
         self._rewrite = self._out.isatty()
         self._begin = self._shown = clock()
         self._events = 0
+        self._read: dict[int, float] = {}
 
-    def show(self, read: float, events: int, data_time: float, end: bool = False) -> None:
+    def show(
+        self, read: float, events: int, data_time: float, end: bool = False, part: int = 0
+    ) -> None:
         """Show the progress, if a line is due.
 
         Parameters
         ----------
         read : float
-            Bytes read.
+            Bytes read by this part.
         events : int
             Since the last call.
         data_time : float
             Newest arrival (s since 1970).
         end : bool
-            This is the last call.
+            This is the last call of this part.
+        part : int
+            Partition of the source.
         """
         self._events += events
+        self._read[part] = read
         now = self._clock()
         if not end and now - self._shown < (_ON_A_TERMINAL_S if self._rewrite else _ELSEWHERE_S):
             return
         self._shown = now
-        percent = min(100 * read / self._total, 100.0) if self._total else 100.0
+        percent = min(100 * sum(self._read.values()) / self.total, 100.0) if self.total else 100.0
         rate = self._events / max(now - self._begin, 1e-9)
         counted = f"{self._events:,} events  {rate:,.0f}/s  {_clock_time(data_time)}"
         line = f"{self._heading}{percent:5.1f} %  {counted}"

@@ -1,7 +1,8 @@
-"""Recordings as a source: one partition that merges all files by arrival.
+"""Recordings as a source: a partition merges its files by arrival.
 
-Lines of one file keep its order; files are merged by the newest accepted arrival of each, ties
-by their order in the configuration. Rows and verdicts do not depend on the batches: they are equal
+One partition has all files, or each has files of its own rigs (`partitions`). Lines of one file
+keep its order; files are merged by the newest accepted arrival of each, ties by their order in the
+configuration. Rows and verdicts do not depend on the batches: they are equal
 for every `batch_lines`, `speed` and position of a resume.
 
 State: two blocks of a file (2 MiB) and their columns, `batch_lines` rows, 65,536 names.
@@ -21,17 +22,17 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inert import inert
-from configs.inputs import FileStream, is_delimited, stem
+from configs.inputs import FileStream, is_delimited
 from configs.schema import Config
 from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
-from sources.ndjson import Decoder
-from sources.opening import head, open_recording, reader_of
+from sources.opening import open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_xdf
 from sources.replay.arrival_check import Arrivals
+from sources.replay.partitions import deal
 from sources.replay.poll import AT_ONCE, Poll
 from sources.replay.recording_reader import FeedState, RecordingReader
 from sources.rows.admission import Admission
@@ -42,7 +43,6 @@ from sources.shutdown import Shutdown
 from sources.tape.reader import is_tape, read_manifest
 
 _POLL_S, _PACE_S = 0.010, 0.004
-_LOOK_AHEAD = 1 << 20
 _MAX_READS = 16
 """In one call: a source has to return soon for any content of the file."""
 MAX_ROWS = 65_536
@@ -77,6 +77,11 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         The run has a recovery store.
     shutdown : Shutdown, optional
         Of the run; by default one of its own.
+
+    Attributes
+    ----------
+    undealt : str
+        Reason why one partition has all recordings of a run with several output parts, or empty.
     """
 
     def __init__(
@@ -88,15 +93,15 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         recovering: bool = False,
         shutdown: Shutdown | None = None,
     ) -> None:
-        self._config = config
         self._recovering = recovering
         self._shutdown = shutdown or Shutdown()
-        self._progress = progress
-        self._heading = heading
+        self._progress = Progress(heading=heading) if progress else None
+        dealt, self.undealt = deal(config)
+        self._partitions = {partition.name: partition for partition in dealt}
 
     def list_parts(self) -> list[str]:
-        """Name the one partition."""
-        return ["replay"]
+        """Return the names of the partitions."""
+        return list(self._partitions)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: bytes | None
@@ -113,11 +118,13 @@ class Replay(FixedPartitionedSource[tuple[str, Batch], bytes]):
         self._shutdown.start(
             "Ctrl-C: reading ends, rows already read are written; again to end at once"
         )
+        partition = self._partitions[for_part]
         return ReplayPartition(
-            self._config,
+            partition.config,
             resume_state,
             self._progress,
-            heading=self._heading,
+            number=list(self._partitions).index(for_part),
+            home=partition.home,
             recovering=self._recovering,
             shutdown=self._shutdown,
         )
@@ -129,14 +136,17 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
     Parameters
     ----------
     config : Config
+        With the files of this partition.
     state : bytes or None
         Of `snapshot`.
-    progress : bool
-        Report the progress on standard error.
+    progress : Progress, optional
+        Of all partitions of this process.
     clock : callable
         Monotonic seconds.
-    heading : str
-        Prefix of each progress line.
+    number : int
+        Among the partitions of the run.
+    home : str
+        Rig of undecodable lines; by default that of the configuration.
     recovering : bool
         The run has a recovery store: a stop is a pause, not the end of the rigs.
     shutdown : Shutdown or None
@@ -147,13 +157,15 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self,
         config: Config,
         state: bytes | None = None,
-        progress: bool = False,
+        progress: Progress | None = None,
         clock: Callable[[], float] = time.monotonic,
-        heading: str = "",
         *,
+        number: int = 0,
+        home: str = "",
         recovering: bool = False,
         shutdown: Shutdown | None = None,
     ) -> None:
+        self._number = number
         self._recovering = recovering
         self._shutdown = shutdown or Shutdown()
         streams = [s for s in config.streams if isinstance(s, FileStream)]
@@ -167,7 +179,7 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._feeds: list[RecordingReader] = []
         self._final = state if known and known.ended else None
         if self._final is None:
-            self._open(streams, config, known.feeds if known else [], progress)
+            self._open(streams, config, known.feeds if known else [], progress is not None)
         self._names = Names(config.rig)
         admission = Admission(config.plan().used, known.names if known else b"")
         self._splitter = RigSplitter(
@@ -177,6 +189,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             admitted=known.rigs if known else [],
             seen=known.seen if known else [],
             names=admission,
+            home=home,
+            part=number,
         )
         self._ended = self._final is not None
         self._merged: list[Arrived] = []
@@ -187,8 +201,10 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         self._pace = Poll(_POLL_S if self._follows else _PACE_S, clock)
         self._begin: tuple[float, float] | None = None
         self._idle = self._busy = False
-        size = sum(f.recording.size for f in self._feeds)
-        self._progress = Progress(size, heading=heading) if progress else None
+        self._progress = progress
+        self._size = sum(f.recording.size for f in self._feeds)
+        if progress is not None:
+            progress.total += self._size
 
     def _open(
         self, streams: list[FileStream], config: Config, known: list[FeedState], progress: bool
@@ -321,9 +337,9 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             feed.used(rows)
         self._ended = end
         if self._progress:
-            read = math.inf if self._is_empty() else sum(f.progress() for f in self._feeds)
+            read = self._size if self._is_empty() else sum(f.progress() for f in self._feeds)
             newest = max((f.newest for f in self._feeds), default=math.nan)
-            self._progress.show(read, len(rows), newest, end)
+            self._progress.show(read, len(rows), newest, end, part=self._number)
         return self._splitter.split(rows, end)
 
     def next_awake(self) -> datetime | None:
@@ -394,15 +410,6 @@ def preflight(config: Config) -> None:
         raise RecordingsError(refused)
 
 
-def rigs_of(config: Config) -> tuple[str, ...]:
-    """Return the rigs in the first 1 MiB of each recording, at least one."""
-    rigs: dict[str, None] = {}
-    for stream in config.streams:
-        if isinstance(stream, FileStream):
-            rigs |= {rig: None for rig, _ in _owners(stream.path, config.rig)}
-    return tuple(rigs)[: config.max_rigs] or (config.rig,)
-
-
 def remarks_on(path: str) -> list[str]:
     """Return the remarks on a recording, a sentence each."""
     if not is_xdf(path):
@@ -413,24 +420,6 @@ def remarks_on(path: str) -> list[str]:
         return list(xdf.load(path).remarks)
     except (OSError, ValueError):  # missing, or changed since it was read
         return []
-
-
-def sources_of(path: str) -> set[str]:
-    """Return the sources in the first 1 MiB of a recording."""
-    return {source for _, source in _owners(path, "")}
-
-
-def _owners(path: str, rig: str) -> list[tuple[str, str]]:
-    """Return rigs and sources in the order of their first rows in a recording."""
-    if is_xdf(path):
-        return []
-    if is_delimited(path):
-        return [(rig, stem(path))]
-    names = Names(rig)
-    rows = Decoder(path).decode(head(path, _LOOK_AHEAD), 0, names)
-    numbers, first = np.unique(rows.name[rows.name >= 0], return_index=True)
-    rig_of = names.rig_of()
-    return [(names.rigs[rig_of[n]], names.channels[n][0]) for n in numbers[np.argsort(first)]]
 
 
 def _line_starts(rows: Arrived) -> I64:

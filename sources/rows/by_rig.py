@@ -23,19 +23,23 @@ class RigSplitter:
     """Splits rows into batches of rigs.
 
     The first `max_rigs` rigs are admitted, in the order of the rows. Events of further ones are
-    rejects of the configuration's rig (`too_many_rigs`).
+    rejects of the rig `home` (`too_many_rigs`).
 
     Parameters
     ----------
     files : list of str
         Paths by number.
     rig : str
-        Of events without one, and of rejects; always admitted.
+        Of events without one; always admitted.
     max_rigs : int
     admitted, seen : list of str
         As the attributes, of the run that is resumed.
     names : Admission, optional
         Admitted names; by default `MAX_NAMES`, none of them in use.
+    home : str, optional
+        Rig of rejects; by default `rig`.
+    part : int
+        Partition of the source, for the batches.
 
     Attributes
     ----------
@@ -51,11 +55,14 @@ class RigSplitter:
         admitted: list[str],
         seen: list[str],
         names: Admission | None = None,
+        home: str = "",
+        part: int = 0,
     ) -> None:
         self._files = [inert(file) for file in files]
         self._rig = rig
+        self._home, self._part = home or rig, part
         self._max_rigs = max_rigs
-        self.admitted = admitted or [rig]
+        self.admitted = admitted or list(dict.fromkeys([rig, self._home]))
         self.seen = list(seen)
         self.names = names or Admission()
 
@@ -66,7 +73,7 @@ class RigSplitter:
         self.seen += [rig for rig in batches if rig not in self.seen]
         if end:
             nothing = rows.take(slice(0, 0))
-            for rig in self.seen or [self._rig]:
+            for rig in self.seen or [self._home]:
                 if rig not in batches:
                     batches[rig] = self._batch(rig, nothing, end)
         return list(batches.items())
@@ -75,7 +82,7 @@ class RigSplitter:
         if not len(rows):
             return []
         names = rows.names
-        rig = np.zeros(len(rows), np.int32)
+        rig = np.full(len(rows), names.rig(self._home), np.int32)
         if len(names.rigs) > 1:
             is_channel = rows.name >= 0
             rig[is_channel] = names.rig_of()[rows.name[is_channel]]
@@ -102,8 +109,9 @@ class RigSplitter:
         at = np.flatnonzero(refused & (rows.name >= 0))
         rigs = [rows.names.rigs[n] for n in rig[at].tolist()]
         rows = self._rejected(rows, at, "too_many_rigs", rigs)
-        rig[at] = 0
-        keep = np.flatnonzero((rig == 0) | ~refused)
+        home = rows.names.rig(self._home)
+        rig[at] = home
+        keep = np.flatnonzero((rig == home) | ~refused)
         return rows.take(keep), rig[keep]
 
     def _admit_names(self, rows: Arrived) -> Arrived:
@@ -179,6 +187,7 @@ class RigSplitter:
             rejects=tuple(rejects),
             turned=tuple(turned),
             end=end,
+            part=self._part,
         )
 
 

@@ -489,7 +489,7 @@ def _faults(path: str) -> list[str]:
     begun = time.process_time()
     with pytest.raises(ConfigError) as refused:
         load(path)
-    assert time.process_time() - begun < 1.0
+    assert time.process_time() - begun < HUNG_S
     return refused.value.lines()
 
 

@@ -16,9 +16,10 @@ from ops.fakes.xdf_files import XdfFileStream, regular
 from ops.fakes.xdf_files import write as write_xdf
 from sources.recordings import recording
 from sources.recordings.progress import Progress
+from sources.replay import Replay, rigs_of
 from sources.replay.arrival_check import Arrivals
 from sources.replay.poll import AT_ONCE
-from sources.replay.replay import Replay, ReplayPartition, rigs_of
+from sources.replay.replay import ReplayPartition
 from sources.rows import names
 from sources.shutdown import Shutdown
 
