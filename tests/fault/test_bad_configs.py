@@ -485,6 +485,10 @@ def _marked(text: str) -> tuple[str, int, int]:
     return text.replace(HERE, ""), before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
 
 
+HUNG_S = 20.0
+"""CPU time (s) that only a cost beyond linear reaches; a second suffices on an idle machine."""
+
+
 def _faults(path: str) -> list[str]:
     begun = time.process_time()
     with pytest.raises(ConfigError) as refused:

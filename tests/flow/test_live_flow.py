@@ -150,7 +150,8 @@ def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(liv
     assert by_source["osc_1"]["received"] == 7 * sent
     recorded = by_source["take"]
     assert 200 < recorded["received"] < 400
-    assert recorded["used"] + recorded["late"] == recorded["received"]  # late: a busy machine
+    # On a busy machine some rows are late, or the first beyond a gap outliers.
+    assert recorded["used"] + recorded["late"] + recorded["outliers"] == recorded["received"]
     assert recorded["used"] > 200
     sync = [x for x in lines(tmp_path / "live" / "sync.jsonl") if x["channel"] == "take:/y"]
     assert abs(sync[-1]["offset_s"] - (time.time() - 5e8)) < 60

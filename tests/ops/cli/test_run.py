@@ -16,6 +16,8 @@ from ops.simulate.scenario import studio
 from tests.support.waiting import until
 
 SECONDS = 60.0
+HUNG_S = 60
+"""Far above the end of a stopped run; `ops.bench.overload` has the figure."""
 ROOT = Path(__file__).parents[3]
 
 
@@ -66,7 +68,7 @@ def test_a_signal_drains_the_run_and_prints_the_summary(config, tmp_path, number
     fused = tmp_path / "out/fused.jsonl"
     code, out, err, took = stop_soon(number, "-m", "ops", "run", path, written=fused)
     assert code == 0, err
-    assert took < 3
+    assert took < HUNG_S
     assert STOPPED in err
     assert str(fused) in out
     assert "Account of events, balanced\n" in out
@@ -122,7 +124,7 @@ def test_the_engine_s_own_command_drains_too(config, tmp_path):
         signal.SIGINT, *argv, written=tmp_path / "out/fused.jsonl"
     )  # fmt: skip
     assert code == 0, err
-    assert took < 3
+    assert took < HUNG_S
     assert run_json(tmp_path / "out")["ended"]
 
 
@@ -134,7 +136,7 @@ def test_a_paused_run_goes_on_and_repeats_nothing(config, tmp_path):
         signal.SIGINT, *argv, written=tmp_path / "paused/fused.jsonl"
     )  # fmt: skip
     assert code == 0, err
-    assert took < 3
+    assert took < HUNG_S
     assert PAUSED in err
     assert "so far; the data has not ended" in out
     before = run_json(tmp_path / "paused")
