@@ -27,6 +27,7 @@ Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
@@ -100,8 +101,8 @@ class Clock:
     rounding: float = 0.0
     low: tuple[float, float, int] = (0.0, 0.0, 0)
     """Time and delay (s) of the lowest stamp since the last step, and the number of stamps."""
-    bin_source: F64 = field(default_factory=lambda: np.empty(0))
-    bin_delay: F64 = field(default_factory=lambda: np.empty(0))
+    bin_source: array[float] = field(default_factory=lambda: array("d"))
+    bin_delay: array[float] = field(default_factory=lambda: array("d"))
     least: float = float("nan")
     """The least delay before the first bin is closed (s)."""
     above: float = float("nan")
@@ -109,13 +110,15 @@ class Clock:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return asdict(self)
+        opened = {k: np.array(getattr(self, k)) for k in ("bin_source", "bin_delay")}
+        return {**asdict(self), **opened}
 
     @classmethod
     def from_snapshot(cls, state: State) -> Clock:
         """Return the clock of a snapshot."""
         bank = state["bank"] and OffsetFilterBank.from_snapshot(state["bank"])
-        return cls(**{**state, "bank": bank, "low": tuple(state["low"])})
+        opened = {k: array("d", state[k]) for k in ("bin_source", "bin_delay")}
+        return cls(**{**state, **opened, "bank": bank, "low": tuple(state["low"])})
 
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""
@@ -131,6 +134,40 @@ class Clock:
             reset_at=self.reset_at,
             stepped=stepped,
         )
+
+    def sure(self, source: list[float], arrival: list[float]) -> list[float] | None:
+        """Process few stamps if none is in doubt and none closes the bin.
+
+        Parameters
+        ----------
+        source, arrival : list of float
+            As in `feed`; a stamp may repeat its predecessor.
+
+        Returns
+        -------
+        list of float or None
+            Host time of each (s), as from `feed`. None: nothing is processed.
+        """
+        bank = self.bank
+        if bank is None or len(self.bin_source) + len(source) >= MAX_IN_BIN:
+            return None
+        low, high = self._gates()
+        host, delays, fresh = [], [], []
+        last = None
+        for stamp in zip(source, arrival, strict=True):
+            s = stamp[0]
+            delay = stamp[1] - s
+            predicted = bank.offset + bank.slope * (s - bank.at)
+            if not (s < self.due and -low <= delay - predicted <= high):
+                return None
+            host.append(s + predicted)
+            if stamp != last:
+                fresh.append(s)
+                delays.append(delay)
+                last = stamp
+        self.bin_source.extend(fresh)
+        self.bin_delay.extend(delays)
+        return host
 
     def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
         """Process distinct stamps in order of arrival.
@@ -249,14 +286,21 @@ class Clock:
         """Return the distance from the prediction (s): above it a stamp is in doubt, below wild."""
         if self.bank is None or not (self.bank.settled or self.jitter > 0):
             return self.max_delay_s
-        return float(np.fmax(max(GATE_S, GATE_EDGES * self.bank.edge), GATE_JITTERS * self.jitter))
+        near = max(GATE_S, GATE_EDGES * self.bank.edge)
+        far = GATE_JITTERS * self.jitter
+        return far if far > near else near  # far is NaN while the jitter is unknown
 
     def _doubtful(self, e: F64) -> Bool:
         """Return which residuals (n,) lie outside the gate, e > high or e < -low."""
+        low, high = self._gates()
+        return np.asarray((e > high) | (e < -low), bool)
+
+    def _gates(self) -> tuple[float, float]:
+        """Return the distances below and above the prediction (s) that are not in doubt."""
         low = high = self._gate()
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
-        return np.asarray((e > high) | (e < -low), bool)
+        return low, high
 
     def _predict(self, source: F64, delay: F64) -> F64:
         """Return the offset (s) at each source time."""
@@ -267,19 +311,19 @@ class Clock:
         return np.minimum(np.minimum.accumulate(near), self.least)
 
     def _gather(self, source: F64, delay: F64) -> None:
-        self.bin_source = np.concatenate((self.bin_source, source))
-        self.bin_delay = np.concatenate((self.bin_delay, delay))
+        self.bin_source.frombytes(source.tobytes())
+        self.bin_delay.frombytes(delay.tobytes())
         if not self.bank:
             self.least = min(self.least, float(np.min(delay)))
         if len(self.bin_source) >= MAX_IN_BIN:
-            self.due = float(np.max(self.bin_source))
+            self.due = max(self.bin_source)
 
     def _close(self, now: float) -> ClockLine | None:
         """Read the bin and open the next; return the line if it changed."""
-        s, d = self.bin_source, self.bin_delay
+        s, d = np.frombuffer(self.bin_source), np.frombuffer(self.bin_delay)
         if not (fresh := _fresh(s)).all():
             s, d = s[fresh], d[fresh]
-        self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + self.span
+        self.bin_source, self.bin_delay, self.due = array("d"), array("d"), now + self.span
         self.span = min(2 * self.span, BIN_S)
         n = len(s)
         if not n:
@@ -348,7 +392,7 @@ class Clock:
         """Move the offset to these stamps; the slope stays."""
         self.resets += 1
         self.above = float("nan")
-        self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
+        self.bin_source, self.bin_delay = array("d"), array("d")
         self.span, self.stepped_at = HOLD_S, float(source[0])
         self.due = float(source[-1]) + self.span
         if self.bank is None:

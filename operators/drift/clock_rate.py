@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from operators.limits import MAX_FEW
 from operators.records import Block
 from operators.types import F64, State
 
@@ -100,6 +101,17 @@ class Rate:
         self.newest = float(run[-1]) if n else self.newest
         return out
 
+    def passes(self, newest: float) -> bool:
+        """Process stamps up to the arrival `newest` (s); return whether none is held or sampled.
+
+        Otherwise nothing is changed: they have to be fed.
+        """
+        newest = max(self.newest, newest)
+        if self.wrong is not None or not newest < self.due:
+            return False
+        self.newest = newest
+        return True
+
     def _held(self) -> float:
         return np.nan if self.wrong is None else self.wrong
 
@@ -116,8 +128,8 @@ class Rate:
             self._judge()
         elif first and self.wrong is None and len(self.source) >= MIN_COUNT:
             ahead = self.source[-1] - self.source[0] - (arrival - self.arrival[0])
-            rate = self._rate()
-            if rate is not None and rate > 2 and ahead > self.max_delay_s:
+            rate = self._rate() if ahead > self.max_delay_s else None
+            if rate is not None and rate > 2:
                 self.wrong = rate
 
     def _judge(self) -> None:
@@ -182,6 +194,9 @@ class Rates:
         for block in blocks:
             by_source.setdefault(block.source, []).append(block)
         for source, mine in by_source.items():
+            if self._passes(source, mine):
+                good += mine
+                continue
             for block, rate in zip(mine, self._rates(source, mine), strict=True):
                 wrong = ~np.isnan(rate)
                 if not wrong.any():
@@ -191,6 +206,20 @@ class Rates:
                 if not wrong.all():
                     good.append(block.take(~wrong))
         return good, held
+
+    def _passes(self, source: str, blocks: list[Block]) -> bool:
+        """Return whether no row of a source is held back or sampled; process the rows if so."""
+        rate = self.rates.get(source)
+        if rate is None or source in self.known:
+            return False
+        newest = -np.inf
+        for b in blocks:
+            if len(b) > MAX_FEW:
+                return False
+            for arrival, stamped in zip(b.arrival.tolist(), b.stamped.tolist(), strict=True):
+                if stamped and arrival > newest:
+                    newest = arrival
+        return rate.passes(newest)
 
     def _rates(self, source: str, blocks: list[Block]) -> list[F64]:
         """Return the rate for which each row of each block is held back, NaN where it is not."""

@@ -21,6 +21,7 @@ Losses: rejected (`wild_stamp`), late.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Annotated, NamedTuple
 
@@ -38,6 +39,7 @@ from operators.drift.reorder_buffer import ReorderBuffer
 from operators.drift.smoother import ClockLog
 from operators.drift.stamp_checks import StampChecks
 from operators.hindsight import Hindsight
+from operators.limits import MAX_FEW
 from operators.lines import MarkerLine
 from operators.plan import ConfigPart, Period, Plan, Wait
 from operators.records import (
@@ -113,6 +115,7 @@ class Drift:
         self._seen: dict[str, float] = {}
         self._doubtful: dict[str, list[Block]] = {}
         self._buffer = ReorderBuffer(plan.settle_s)
+        self._held: dict[str, bool] = {}
         self._first = self._newest = float("nan")
         self._rates = Rates(plan.max_delay_s)
 
@@ -261,6 +264,9 @@ class Drift:
         kept = []
         paces: list[PaceReport] = []
         for b in blocks:
+            if self._in_time(b):
+                kept.append(b)
+                continue
             length_s: F64 | float = 0.0
             if b.channel in self._packets:
                 length_s, found = self._packets[b.channel].feed(b.arrival, b.host_time, b.watermark)
@@ -303,6 +309,8 @@ class Drift:
 
         Rows in doubt are kept for the next packet.
         """
+        if sure := self._sure(source, blocks):
+            return sure, [], []
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
         rows, reports = self._on_host_axis(source, whole, watermark, end)
         good: list[Block] = []
@@ -329,6 +337,38 @@ class Drift:
             good.append(b.take(ok & ~doubtful))
             wild.append(b.take(~ok & ~doubtful))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
+
+    def _sure(self, source: str, blocks: list[Block]) -> list[Block] | None:
+        """Return a source's few rows with host time if its clock is sure of them.
+
+        None if a row is in doubt or closes a bin of the clock; then nothing is processed.
+        """
+        if sum(map(len, blocks)) > MAX_FEW:
+            return None
+        rows = [
+            (row, stamp, arrival)
+            for b in blocks
+            for row, stamp, arrival, stamped in zip(
+                b.row.tolist(),
+                b.source_time.tolist(),
+                b.arrival.tolist(),
+                b.stamped.tolist(),
+                strict=True,
+            )
+            if stamped
+        ]
+        if not rows:
+            return [_dated(b, {}) for b in blocks]
+        clock = self._clocks.get(source)
+        if not isinstance(clock, Clock):
+            return None
+        if len(blocks) > 1:
+            rows.sort()
+        host = clock.sure([stamp for _, stamp, _ in rows], [arrival for *_, arrival in rows])
+        if host is None:
+            return None
+        by_row = {row: h for (row, *_), h in zip(rows, host, strict=True)}
+        return [_dated(b, by_row) for b in blocks]
 
     def _on_host_axis(
         self, source: str, whole: Block, watermark: float, end: bool
@@ -373,21 +413,59 @@ class Drift:
         """Keep the host time of the first event, by watermark, and the newest host time."""
         heads: list[tuple[float, int, float]] = []
         for b in mapped:
-            self._newest = float(np.fmax(self._newest, np.max(b.host_time)))
-            i = int(np.lexsort((b.row, b.watermark))[0]) if np.isnan(self._first) else 0
+            newest = max(b.host_time.tolist()) if len(b) <= MAX_FEW else float(b.host_time.max())
+            self._newest = float(np.fmax(self._newest, newest))
+            if not math.isnan(self._first):
+                continue
+            i = int(np.lexsort((b.row, b.watermark))[0])
             heads.append((float(b.watermark[i]), int(b.row[i]), float(b.host_time[i])))
-        if np.isnan(self._first) and heads:
+        if heads:
             self._first = min(heads)[2]
 
+    def _in_time(self, block: Block) -> bool:
+        """Process the arrivals of few rows if none is late and no pace is due.
+
+        False otherwise; then nothing is processed.
+        """
+        if len(block) > MAX_FEW:
+            return False
+        packets = self._packets.get(block.channel)
+        host = block.host_time.tolist()
+        if not self._is_held(block.channel):
+            late_s = float(self._late_s(packets.numbers[2] if packets else 0.0))
+            times = zip(block.watermark.tolist(), host, strict=True)
+            if any(watermark >= h + late_s for watermark, h in times):
+                return False
+        return packets is None or packets.passes(block.arrival.tolist(), host)
+
     def _late(self, block: Block, length_s: F64 | float) -> Bool:
-        """Return which rows are too old for any tick; a held value is never late.
+        """Return which rows are too old for any tick; a held value is never late."""
+        if self._is_held(block.channel):
+            return np.zeros(len(block), bool)
+        return np.asarray(block.watermark >= block.host_time + self._late_s(length_s), bool)
+
+    def _late_s(self, length_s: F64 | float) -> F64 | float:
+        """Return the lateness (s) of a row without a tick left.
 
         Ticks wait for packets of this length (s), except in the low-latency profile.
         """
-        if self.plan.is_held(block.channel):
-            return np.zeros(len(block), bool)
-        late_s = self.plan.late_s + (0.0 if self.plan.eager else length_s)
-        return np.asarray(block.watermark >= block.host_time + late_s, bool)
+        return self.plan.late_s + (0.0 if self.plan.eager else length_s)
+
+    def _is_held(self, channel: str) -> bool:
+        held = self._held.get(channel)
+        if held is None:
+            held = self._held[channel] = self.plan.is_held(channel)
+        return held
+
+
+def _dated(block: Block, host: dict[int, float]) -> Block:
+    """Return a block with the host times of its rows by `row`; the arrival of all others."""
+    times = zip(block.row.tolist(), block.arrival.tolist(), strict=True)
+    return replace(
+        block,
+        host_time=np.array([host.get(row, arrival) for row, arrival in times]),
+        straggler=np.zeros(len(block), bool),
+    )
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:

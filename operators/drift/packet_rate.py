@@ -20,6 +20,7 @@ Losses: none.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -68,7 +69,7 @@ class Packets:
     seen : int
         Samples so far.
     numbers : (rate, silence, length), in force
-    arrival, host : float64
+    arrival, host : array of float
         Of the samples since the last update, and of their predecessor.
     head : (first host, last host, samples) of the open packet
     packets : float64 (3, at most 64)
@@ -82,8 +83,8 @@ class Packets:
 
     seen: int = 0
     numbers: tuple[float, float, float] = (NAN, NAN, 0.0)
-    arrival: F64 = field(default_factory=lambda: np.empty(0))
-    host: F64 = field(default_factory=lambda: np.empty(0))
+    arrival: array[float] = field(default_factory=lambda: array("d"))
+    host: array[float] = field(default_factory=lambda: array("d"))
     head: tuple[float, float, int] = (NAN, NAN, 0)
     packets: F64 = field(default_factory=lambda: np.empty((3, 0)))
     seconds: F64 = field(default_factory=lambda: np.empty((7, 0)))
@@ -91,12 +92,24 @@ class Packets:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return asdict(self)
+        waiting = {k: np.array(getattr(self, k)) for k in ("arrival", "host")}
+        return {**asdict(self), **waiting}
 
     @classmethod
     def from_snapshot(cls, state: State) -> Packets:
         """Return the packets of a snapshot."""
-        return cls(**state)
+        waiting = {k: array("d", state[k]) for k in ("arrival", "host")}
+        return cls(**{**state, **waiting})
+
+    def passes(self, arrival: list[float], host: list[float]) -> bool:
+        """Process few rows if they complete no count; otherwise return False, nothing changed."""
+        n = len(host)
+        if self.seen < EARLY[-1] or n > EVERY - 1 - self.seen % EVERY:
+            return False
+        self.seen += n
+        self.arrival.extend(arrival)
+        self.host.extend(host)
+        return True
 
     def feed(self, arrival: F64, host: F64, watermark: F64) -> tuple[F64 | float, list[PacketRate]]:
         """Process rows in order of arrival.
@@ -118,20 +131,20 @@ class Packets:
         due += range(EVERY - seen % EVERY, n + 1, EVERY)
         self.seen += n
         if n and not seen:
-            self.arrival, self.host = arrival[:1], host[:1]  # no gap lies before the first
+            # No gap lies before the first.
+            self.arrival, self.host = array("d", arrival[:1]), array("d", host[:1])
             self.origin = float(arrival[0])
-        if not due:
-            self.arrival = np.concatenate((self.arrival, arrival))
-            self.host = np.concatenate((self.host, host))
-            return self.numbers[2], []
         waiting = len(self.arrival) - 1
+        self.arrival.frombytes(arrival.tobytes())
+        self.host.frombytes(host.tobytes())
+        if not due:
+            return self.numbers[2], []
         last = waiting + due[-1]
-        whole = np.concatenate((self.arrival, arrival))
-        hosts = np.concatenate((self.host, host))
+        whole, hosts = np.frombuffer(self.arrival), np.frombuffer(self.host)
         edge = np.array([0, *(waiting + d for d in due)])
         whole = np.maximum.accumulate(whole)
         numbers = self._renewed(whole[: last + 1], hosts[1 : last + 1], edge, seen - waiting)
-        self.arrival, self.host = whole[last:], hosts[last:]
+        self.arrival, self.host = array("d", whole[last:]), array("d", hosts[last:])
         rates = [
             PacketRate(float(watermark[d - 1]), *x)
             for d, x in zip(due, numbers.T.tolist(), strict=True)

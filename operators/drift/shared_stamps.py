@@ -11,16 +11,18 @@ samples or more. All other stamps are unchanged, as are those of the first two r
 sample stays at the stamp, and so the clock's offset is unchanged. A run cut short by a loss has a
 wide spacing, one across a loss a long d: the smaller value of the two runs is used.
 
-State: five numbers a channel. Cost: a dozen numpy calls a block with repeated stamps.
+State: five numbers a channel. Cost: 40 numpy calls a block with repeated stamps, 3 with few rows.
 Losses: none.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from operators.limits import MAX_FEW
 from operators.types import F64, State
 
 MIN_COUNT = 4
@@ -71,8 +73,8 @@ class SharedStamps:
             Delay of each sample after its stamp (s); None where all are 0.
         """
         n = len(stamps)
-        if not n:
-            return None
+        if n <= MAX_FEW:
+            return self._feed_few(stamps.tolist())
         new = np.ones(n, bool)
         new[1:] = stamps[1:] != stamps[:-1]
         new[0] = stamps[0] != self.stamp
@@ -113,6 +115,36 @@ class SharedStamps:
         with np.errstate(invalid="ignore", over="ignore"):
             later = np.minimum(k * spacing[run], longest[run])
         return np.where(fit[run], later, 0.0)
+
+    def _feed_few(self, stamps: list[float]) -> F64 | None:
+        """Process few stamps; as `feed`."""
+        later = []
+        fits = self._spacing()
+        any_fit = False
+        for stamp in stamps:
+            if stamp == self.stamp:
+                self.count += 1
+            else:
+                length = stamp - self.stamp
+                if not math.isnan(length):
+                    self.runs = (*self.runs[-1:], (length, float(self.count)))
+                self.stamp, self.count = stamp, 1
+                fits = self._spacing()
+            any_fit |= fits is not None
+            k = self.count - 1
+            later.append(min(k * fits[0], fits[1]) if fits else 0.0)
+        return np.array(later) if any_fit else None
+
+    def _spacing(self) -> tuple[float, float] | None:
+        """Return spacing and largest delay (s) in the open run, None where it is not spread."""
+        if len(self.runs) < 2:
+            return None
+        (d, n), (d_before, n_before) = self.runs
+        if min(n, n_before) < MIN_COUNT or d <= 0 or d_before <= 0:
+            return None
+        if not _on_grid(np.array([self.stamp]))[0]:
+            return None
+        return min(d / n, d_before / n_before), min(d, d_before)
 
 
 def _on_grid(stamps: F64) -> np.ndarray:
