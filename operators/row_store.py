@@ -10,6 +10,7 @@ each append, a view a column for each block. Losses: none.
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ _FIELDS = (
     "host_time",
     "straggler",
 )
-_HOST, _STRAGGLER = _FIELDS.index("host_time"), _FIELDS.index("straggler")
+_HOST, _VALUE, _WATERMARK, _STRAGGLER = map(
+    _FIELDS.index, ("host_time", "value", "watermark", "straggler")
+)
 _fields = attrgetter(*_FIELDS)
 
 
@@ -45,7 +48,7 @@ class RowStore:
         self.source, self.channel = first.source, first.channel
         self._begin = self._end = self._room = 0
         fields = _fields(first)
-        self._columns = [np.empty(0, x.dtype) for x in fields]
+        self._columns: list[Any] = [np.empty(0, x.dtype) for x in fields]
         if first.weight is not None:
             self._columns.append(np.empty(0, np.int64))
         self.append(first)
@@ -55,15 +58,20 @@ class RowStore:
 
     @property
     def host_time(self) -> F64:
-        """Host times of the rows (n,), as a view."""
-        host: F64 = self._columns[_HOST][self._begin : self._end]
-        return host
+        """Host times of the rows (n,), as a view; likewise the others."""
+        return self._columns[_HOST][self._begin : self._end]
+
+    @property
+    def value(self) -> F64:
+        return self._columns[_VALUE][self._begin : self._end]
+
+    @property
+    def watermark(self) -> F64:
+        return self._columns[_WATERMARK][self._begin : self._end]
 
     @property
     def straggler(self) -> Bool:
-        """Whether each row is a straggler (n,), as a view."""
-        straggler: Bool = self._columns[_STRAGGLER][self._begin : self._end]
-        return straggler
+        return self._columns[_STRAGGLER][self._begin : self._end]
 
     def append(self, block: Block) -> None:
         """Append the rows of a block of this channel."""
@@ -80,8 +88,22 @@ class RowStore:
     def block(self, count: int) -> Block:
         """Return the first `count` rows as views."""
         place = slice(self._begin, self._begin + count)
-        names = zip((*_FIELDS, "weight"), self._columns, strict=False)
-        return Block(self.source, self.channel, **{name: c[place] for name, c in names})
+        row, source_time, arrival, value, watermark, *rest = [c[place] for c in self._columns]
+        stamped, line, host_time, straggler, *weight = rest
+        return Block(
+            source=self.source,
+            channel=self.channel,
+            row=row,
+            source_time=source_time,
+            arrival=arrival,
+            value=value,
+            watermark=watermark,
+            stamped=stamped,
+            line=line,
+            weight=weight[0] if weight else None,
+            host_time=host_time,
+            straggler=straggler,
+        )
 
     def take(self, count: int) -> Block:
         """Remove and return the first `count` rows."""
