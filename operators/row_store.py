@@ -10,7 +10,6 @@ each append, a view a column for each block. Losses: none.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class RowStore:
         self.source, self.channel = first.source, first.channel
         self._begin = self._end = self._room = 0
         fields = _fields(first)
-        self._columns: list[Any] = [np.empty(0, x.dtype) for x in fields]
+        self._columns: list[np.ndarray] = [np.empty(0, x.dtype) for x in fields]
         if first.weight is not None:
             self._columns.append(np.empty(0, np.int64))
         self.append(first)
@@ -58,19 +57,22 @@ class RowStore:
 
     @property
     def host_time(self) -> F64:
-        """Host times of the rows (n,), as a view; likewise the others."""
+        """Host times of the rows (n,), as a view."""
         return self._columns[_HOST][self._begin : self._end]
 
     @property
     def value(self) -> F64:
+        """Values of the rows (n,), as a view."""
         return self._columns[_VALUE][self._begin : self._end]
 
     @property
     def watermark(self) -> F64:
+        """Watermarks of the rows (n,), as a view."""
         return self._columns[_WATERMARK][self._begin : self._end]
 
     @property
     def straggler(self) -> Bool:
+        """Whether each row is a straggler (n,), as a view."""
         return self._columns[_STRAGGLER][self._begin : self._end]
 
     def append(self, block: Block) -> None:
