@@ -21,13 +21,15 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from operators.accounting import ended, spread
-from operators.guard.hampel import WIDTH, least_scale, outliers, shifted, step, suspect
+from operators.guard.hampel import WIDTH, least_scale, outliers, shifted, step
+from operators.guard.hampel_single import is_outlier
 from operators.guard.peaks import Looks, Peaks, looks
 from operators.guard.running_statistic import RunningStatistic
 from operators.limits import GUARD_SIDE as SIDE
@@ -39,6 +41,8 @@ from operators.types import F64, I64, Bool, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
 MAX_HISTORY, MIN_FORGOTTEN = 8192, 64
+MAX_PLAIN = 24
+"""Undecided rows of a channel up to which plain numbers are faster than arrays."""
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
 NOT_OLD = np.zeros(SIDE, bool)
 
@@ -97,12 +101,14 @@ _COLUMNS = ("past_time", "past", "scale")
 class _Case(NamedTuple):
     """Undecided rows of a channel: all rows in order, or one straggler.
 
+    `place`: that of the channel among all.
     `before` (5,): the values before them, the last `had` known, the others NaN.
     `next_time`, `next_value` (5,): the samples after them, inf and NaN for none.
     `scale` (n,): the least scale. `ordered`: all rows in order.
     """
 
     kept: _Channel
+    place: int
     rows: Block
     scale: F64
     before: F64
@@ -110,9 +116,6 @@ class _Case(NamedTuple):
     next_time: F64 = NEVER
     next_value: F64 = NONE
     ordered: bool = False
-
-
-_NO_ROWS = Block("", "", *(np.empty(0, t) for t in (int, float, float, float, float, bool, int)))
 
 
 class Guard:
@@ -150,9 +153,8 @@ class Guard:
         ends: list[Ends] = list(packet.ends)
         removed: list[Block] = []
         for rows, bad in self._verdicts(packet.watermark, packet.end):
-            at = () if bad is None else bad.nonzero()[0]
-            if bad is not None and len(at):
-                lost = rows.take(at)
+            if bad is not None and bad.any():
+                lost = rows.take(bad)
                 moment = spread(lost.watermark, lost.weight)
                 ends += ended(rows.source, rows.channel, "outliers", moment)
                 removed.append(lost)
@@ -188,34 +190,34 @@ class Guard:
         A row is due at host time + decide_s + settle_s; full with five successors within decide_s.
         None stands for no outliers.
         """
-        found: list[tuple[Block, Bool | None]] = []
+        verdicts: list[tuple[int, Block, Bool | None]] = []
         cases: list[_Case] = []
-        for kept in self._channels.values():
-            if kept.pending and not kept.stragglers and len(kept.pending) <= MAX_FEW:
-                few = self._plain(kept, kept.pending, known, end)
-                if few is not None:
-                    # The verdicts are in the order of the channels.
-                    if len(few) and cases:
-                        found += self._of_cases(cases, known, end)
-                        cases = []
-                    found += [(few, None)] if len(few) else []
+        for place, kept in enumerate(self._channels.values()):
+            if kept.pending and not kept.stragglers and len(kept.past) >= SIDE:
+                n = len(kept.pending)
+                if n <= MAX_PLAIN and (few := self._plain(kept, kept.pending, known, end)):
+                    verdicts += [(place, *few)] if len(few[0]) else []
                     continue
-            cases += _stragglers(kept, self.plan.decide_s)
+            cases += _stragglers(kept, place, self.plan.decide_s)
             if kept.pending:
                 rows = kept.pending.block(len(kept.pending))
                 past, had = _last(np.array(kept.past[-SIDE:]))
-                cases.append(_Case(kept, rows, np.array(kept.scale), past, had, ordered=True))
-        return found + self._of_cases(cases, known, end)
+                scale = np.array(kept.scale)
+                cases.append(_Case(kept, place, rows, scale, past, had, ordered=True))
+        if cases:
+            verdicts += self._of_cases(cases, known, end)
+            verdicts.sort(key=itemgetter(0))
+        return [(rows, bad) for _, rows, bad in verdicts]
 
-    def _plain(self, c: _Channel, rows: RowStore, known: float, end: bool) -> Block | None:
-        """Return the final rows of a channel with few rows, none of which is suspect.
+    def _plain(
+        self, c: _Channel, rows: RowStore, known: float, end: bool
+    ) -> tuple[Block, Bool | None] | None:
+        """Return the final rows of a channel with few rows, and their outliers.
 
-        None if one is suspect or stands among the first five of its channel: then nothing is
-        changed. The formulas are those of `_of_cases`, row by row.
+        None if an outlier may be a peak: then nothing is changed. The formulas are those of
+        `_of_cases`, row by row.
         """
         n = len(rows)
-        if len(c.past) < SIDE:
-            return None
         settle, reach = self.plan.settle_s, self.plan.decide_s
         time, mark = rows.host_time.tolist(), rows.watermark.tolist()
         due = [
@@ -226,41 +228,42 @@ class Guard:
         value = [*c.past[-SIDE:], *rows.value.tolist()]
         newest = c.ready
         moments: list[float] = []
+        bad: list[bool] = []
         for i in range(n):
             limit = time[i] + reach
             last = min(i + SIDE, n - 1)
-            after = sum(time[j] <= limit and mark[j] <= due[i] for j in range(i + 1, last + 1))
+            after = _usable(time[i + 1 : last + 1], mark[i + 1 : last + 1], limit, due[i])
             if after == SIDE:
                 decided = max(time[last] + settle, *mark[i : last + 1])
             elif i < first_open:
                 decided = due[i]
             else:
                 break
-            if suspect(value, i + SIDE, after, c.scale[i]):
+            bad.append(is_outlier(value, i + SIDE, after, c.scale[i]))
+            if bad[-1] and after == SIDE:
                 return None
             newest = max(newest, decided, mark[i])
             moments.append(newest)
         k = len(moments)
-        if not k:
-            return _NO_ROWS
         final = rows.take(k)
+        if not k:
+            return final, None
         c.ready = newest
         c.past_time.extend(time[:k])
         c.past.extend(value[SIDE : SIDE + k])
         c.forget(known - self.plan.late_s - self.plan.decide_s)
         del c.scale[:k]
         c.pending = rows if k < n else None
-        return replace(final, watermark=np.array(moments))
+        final = replace(final, watermark=np.array(moments))
+        return final, np.array(bad) if any(bad) else None
 
     def _of_cases(
         self, cases: list[_Case], known: float, end: bool
-    ) -> list[tuple[Block, Bool | None]]:
-        """Return the final rows of the cases, and their outliers.
+    ) -> list[tuple[int, Block, Bool | None]]:
+        """Return the places of the cases' channels, their final rows, and their outliers.
 
         All cases form one line of samples, each between its five predecessors and successors.
         """
-        if not cases:
-            return []
         settle, reach = self.plan.settle_s, self.plan.decide_s
         time = np.concatenate([x for c in cases for x in (NEVER, c.rows.host_time, c.next_time)])
         value = np.concatenate([x for c in cases for x in (c.before, c.rows.value, c.next_value)])
@@ -292,13 +295,13 @@ class Guard:
         # An outlier of a complete window may be a peak.
         far = (bad & (count == WIDTH)).nonzero()[0]
         seen = looks(shifted(value, WIDTH).T[far], scale[far]) if len(far) else None
-        out: list[tuple[Block, Bool | None]] = []
+        out: list[tuple[int, Block, Bool | None]] = []
         for c, span in zip(cases, spans, strict=True):
             k = _how_many(due[span], full[span], known, end)
             if seen:
                 _spare(c, bad[span], far, seen, span.start, k)
             if rows := self._finish(c, moment[span][:k], known):
-                out.append((rows, bad[span][:k]))
+                out.append((c.place, rows, bad[span][:k]))
         return out
 
     def _finish(self, case: _Case, moment: F64, known: float) -> Block | None:
@@ -344,7 +347,14 @@ def _last(past: F64) -> tuple[F64, int]:
     return past[-SIDE:] if had == SIDE else np.concatenate((NONE[had:], past)), had
 
 
-def _stragglers(c: _Channel, reach: float) -> list[_Case]:
+def _usable(time: list[float], mark: list[float], limit: float, due: float) -> int:
+    """Return the number of successors up to `limit` that are known by `due`."""
+    if not time or (max(time) <= limit and max(mark) <= due):
+        return len(time)
+    return sum(t <= limit and m <= due for t, m in zip(time, mark, strict=True))
+
+
+def _stragglers(c: _Channel, place: int, reach: float) -> list[_Case]:
     """Return the channel's stragglers, each among the samples around it."""
     rows, waiting = c.stragglers, c.pending
     c.stragglers = None
@@ -362,7 +372,7 @@ def _stragglers(c: _Channel, reach: float) -> list[_Case]:
         beside = after[span][time[span] <= row.host_time + reach]
         near = np.concatenate((before[SIDE - had :], row.value, beside))
         scale = 2 * step(near[None])
-        out.append(_Case(c, row, scale, before, had, time[span], after[span]))
+        out.append(_Case(c, place, row, scale, before, had, time[span], after[span]))
     return out
 
 

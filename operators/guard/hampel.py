@@ -108,25 +108,6 @@ def outliers(value: F64, after: I8, count: I8, scale: F64) -> Bool:
     return suspect
 
 
-def suspect(value: list[float], i: int, after: int, scale: float) -> bool:
-    """Return whether a sample may be an outlier: the suspects of `outliers`, for one sample.
-
-    `value`: samples in order, none missing, five before place `i`; the other arguments are those
-    of `outliers` at this sample. Its window begins five samples before it.
-    """
-    here = value[i]
-    window = sorted(value[i - SIDE : i + after + 1])
-    half = (len(window) + 1) >> 1
-    apart = MIN_SIGMAS * scale
-    if window[half - 1] < here - apart or window[-half] > here + apart:
-        return True
-    if i + 1 == len(value):
-        return False
-    left, right = value[i - 1], value[i + 1]
-    apart = SPIKE / 2 * scale
-    return here - max(left, right) > apart or min(left, right) - here > apart
-
-
 def _judge(near: F64, after: I8, count: I8, least: F64) -> Bool:
     """Return which of the samples in the middle of windows `near` (m, 11) are outliers."""
     window = np.where(after[:, None] >= REACH.T, near, np.nan)
