@@ -1,7 +1,7 @@
 """Rows of one channel that wait, in preallocated columns: appended behind, taken in front.
 
 A place is written once, so that rows may be taken as views. When the columns are full the waiting
-rows move to new ones.
+rows move to new ones. The columns of the first block serve until then.
 
 State: the rows, and room for as many again, at least `MIN_ROOM`. Cost: an assignment a column for
 each append, a view a column for each block. Losses: none.
@@ -45,12 +45,10 @@ class RowStore:
 
     def __init__(self, first: Block) -> None:
         self.source, self.channel = first.source, first.channel
-        self._begin = self._end = self._room = 0
-        fields = _fields(first)
-        self._columns: list[np.ndarray] = [np.empty(0, x.dtype) for x in fields]
+        self._begin, self._end, self._room = 0, len(first), len(first)
+        self._columns: list[np.ndarray] = list(_fields(first))
         if first.weight is not None:
-            self._columns.append(np.empty(0, np.int64))
-        self.append(first)
+            self._columns.append(first.weight)
 
     def __len__(self) -> int:
         return self._end - self._begin

@@ -47,7 +47,7 @@ class RunningStatistic:
     def passes(self, samples: list[float]) -> bool:
         """Process samples if no update is due at them; otherwise return False, nothing changed."""
         seen = self.seen + len(samples)
-        if self.seen < self.every or seen // self.every > self.seen // self.every:
+        if seen >= self._next():
             return False
         self.seen = seen
         self.last.extend(samples)
@@ -70,6 +70,15 @@ class RunningStatistic:
         self._trim()
         edges = (start + 1, *due, self.seen + 1)
         return np.repeat(table.T, [b - a for a, b in pairwise(edges)], axis=1)
+
+    def _next(self) -> int:
+        """Return the count of the next update."""
+        if self.seen >= self.every:
+            return (self.seen // self.every + 1) * self.every
+        count = self.first
+        while count <= self.seen:
+            count *= 2
+        return min(count, self.every)
 
     def _renewed(self, due: list[int], measure: Measure) -> F64:
         """Return the numbers in force and those after each count that is due."""
