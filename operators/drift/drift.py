@@ -30,7 +30,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
-from operators.drift.clock import Clock
+from operators.drift.clock import NOT_BEGUN, Clock, Run
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
 from operators.drift.clock_reports import PathReports
@@ -55,6 +55,7 @@ from operators.records import (
 from operators.types import F64, I64, Bool, State
 
 AnyClock = Clock | ClockLog | Smoothed
+_NO_ROW = (-1, math.nan, math.nan, math.nan)
 _LAST_ROW = 1 << 60
 """A row number behind all rows."""
 _HELD_ROWS = 1 << 40
@@ -309,10 +310,14 @@ class Drift:
 
         Rows in doubt are kept for the next packet.
         """
-        if sure := self._sure(source, blocks):
-            return sure, [], []
+        begun = NOT_BEGUN
+        if sum(map(len, blocks)) <= MAX_FEW:
+            run, mapped, reports = self._few(source, blocks)
+            if run is None:
+                return mapped, [], reports
+            begun = run
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
-        rows, reports = self._on_host_axis(source, whole, watermark, end)
+        rows, reports = self._on_host_axis(source, whole, watermark, end, begun)
         good: list[Block] = []
         wild: list[Block] = []
         last = 0
@@ -338,44 +343,56 @@ class Drift:
             wild.append(b.take(~ok & ~doubtful))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
 
-    def _sure(self, source: str, blocks: list[Block]) -> list[Block] | None:
-        """Return a source's few rows with host time if its clock is sure of them.
+    def _few(
+        self, source: str, blocks: list[Block]
+    ) -> tuple[Run | None, list[Block], list[ClockReport]]:
+        """Map a source's few rows in plain numbers, as far as none is in doubt.
 
-        None if a row is in doubt or closes a bin of the clock; then nothing is processed.
+        Returns
+        -------
+        begun : Run or None
+            The stamps of this source that its clock has processed. None: all rows are mapped.
+        blocks, reports
+            The rows with host time, and the clock reports; empty if `begun` is given.
         """
-        if sum(map(len, blocks)) > MAX_FEW:
-            return None
         rows = [
-            (row, stamp, arrival)
+            (row, stamp, arrival, watermark)
             for b in blocks
-            for row, stamp, arrival, stamped in zip(
+            for row, stamp, arrival, watermark, stamped in zip(
                 b.row.tolist(),
                 b.source_time.tolist(),
                 b.arrival.tolist(),
+                b.watermark.tolist(),
                 b.stamped.tolist(),
                 strict=True,
             )
             if stamped
         ]
         if not rows:
-            return [_dated(b, {}) for b in blocks]
+            return None, [_dated(b, {}) for b in blocks], []
         clock = self._clocks.get(source)
         if not isinstance(clock, Clock):
-            return None
+            return NOT_BEGUN, [], []
         if len(blocks) > 1:
             rows.sort()
-        host = clock.sure([stamp for _, stamp, _ in rows], [arrival for *_, arrival in rows])
-        if host is None:
-            return None
-        by_row = {row: h for (row, *_), h in zip(rows, host, strict=True)}
-        return [_dated(b, by_row) for b in blocks]
+        # Rows that share stamp and arrival are fed once.
+        fed = [r for r, last in zip(rows, (_NO_ROW, *rows), strict=False) if r[1:3] != last[1:3]]
+        run = clock.run([r[1] for r in fed], [r[2] for r in fed])
+        if len(run.host) < len(fed):
+            return run, [], []
+        host = dict(zip([r[1:3] for r in fed], run.host, strict=True))
+        by_row = {r[0]: host[r[1:3]] for r in rows}
+        turns = [] if source in self._paths else run.turns
+        reports = [report(source, fed[by][3], known, line) for by, known, line in turns]
+        return None, [_dated(b, by_row) for b in blocks], reports
 
     def _on_host_axis(
-        self, source: str, whole: Block, watermark: float, end: bool
+        self, source: str, whole: Block, watermark: float, end: bool, begun: Run
     ) -> tuple[_HostRows, list[ClockReport]]:
         """Feed a source's stamps to its clock; return its rows and its clock reports.
 
-        Rows that share stamp and arrival are fed once. `watermark` is that of the packet.
+        Rows that share stamp and arrival are fed once. `watermark` is that of the packet. `begun`:
+        the first of these stamps, processed already.
         """
         n = len(whole)
         rows = _HostRows(
@@ -395,7 +412,10 @@ class Drift:
         new = np.ones(len(fed), bool)
         new[1:] = (stamp[1:] != stamp[:-1]) | (arrival[1:] != arrival[:-1])
         first, group = fed[new], np.cumsum(new) - 1
-        verdicts = clock.feed(stamp[new], arrival[new], end)
+        if isinstance(clock, Clock):
+            verdicts = clock.feed(stamp[new], arrival[new], end, begun)
+        else:
+            verdicts = clock.feed(stamp[new], arrival[new], end)
         rows.host[fed], rows.ok[fed] = verdicts.host[group], verdicts.ok[group]
         rows.doubtful[fed] = group >= verdicts.decided
         # A row takes the watermark and the place of the row that decided it.
