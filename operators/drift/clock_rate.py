@@ -19,6 +19,7 @@ Source: Theil-Sen slope, P. K. Sen, J. Am. Stat. Assoc. 63 (1968).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -101,16 +102,14 @@ class Rate:
         self.newest = float(run[-1]) if n else self.newest
         return out
 
-    def passes(self, newest: float) -> bool:
-        """Process stamps up to the arrival `newest` (s); return whether none is held or sampled.
-
-        Otherwise nothing is changed: they have to be fed.
-        """
-        newest = max(self.newest, newest)
-        if self.wrong is not None or not newest < self.due:
-            return False
-        self.newest = newest
-        return True
+    def held(self, source: float, arrival: float) -> float | None:
+        """Process the next stamp; return the rate for which it is held back, None if it is not."""
+        self.newest = newest = max(self.newest, arrival)
+        if math.isnan(self.begin):
+            self.begin = self.due = newest
+        if newest >= self.due:
+            self._add(source, newest)
+        return self.wrong
 
     def _held(self) -> float:
         return np.nan if self.wrong is None else self.wrong
@@ -194,10 +193,12 @@ class Rates:
         for block in blocks:
             by_source.setdefault(block.source, []).append(block)
         for source, mine in by_source.items():
-            if self._passes(source, mine):
+            few = self._few(source, mine) if sum(map(len, mine)) <= MAX_FEW else None
+            if few == {}:
                 good += mine
                 continue
-            for block, rate in zip(mine, self._rates(source, mine), strict=True):
+            rates = self._rates(source, mine) if few is None else _by_row(mine, few)
+            for block, rate in zip(mine, rates, strict=True):
                 wrong = ~np.isnan(rate)
                 if not wrong.any():
                     good.append(block)
@@ -207,19 +208,38 @@ class Rates:
                     good.append(block.take(~wrong))
         return good, held
 
-    def _passes(self, source: str, blocks: list[Block]) -> bool:
-        """Return whether no row of a source is held back or sampled; process the rows if so."""
+    def _few(self, source: str, blocks: list[Block]) -> dict[int, float]:
+        """Process few rows of a source; return the rates of those that are held back, by `row`."""
+        columns = [
+            x
+            for b in blocks
+            for x in zip(
+                b.row.tolist(),
+                b.source_time.tolist(),
+                b.arrival.tolist(),
+                b.stamped.tolist(),
+                strict=True,
+            )
+        ]
+        if len(blocks) > 1:
+            columns.sort()
+        known = self.known.get(source)
+        if known is not None:
+            return {row: known for row, _, _, stamped in columns if stamped}
+        held = {}
+        for row, stamp, arrival, stamped in columns:
+            if stamped:
+                wrong = self._rate(source).held(stamp, arrival)
+                if wrong is not None:
+                    held[row] = wrong
+        return held
+
+    def _rate(self, source: str) -> Rate:
+        """Return the rate of a source."""
         rate = self.rates.get(source)
-        if rate is None or source in self.known:
-            return False
-        newest = -np.inf
-        for b in blocks:
-            if len(b) > MAX_FEW:
-                return False
-            for arrival, stamped in zip(b.arrival.tolist(), b.stamped.tolist(), strict=True):
-                if stamped and arrival > newest:
-                    newest = arrival
-        return rate.passes(newest)
+        if rate is None:
+            rate = self.rates[source] = Rate(self.max_delay_s)
+        return rate
 
     def _rates(self, source: str, blocks: list[Block]) -> list[F64]:
         """Return the rate for which each row of each block is held back, NaN where it is not."""
@@ -229,15 +249,12 @@ class Rates:
         if source in self.known:
             out[stamped] = self.known[source]
         elif stamped.any():
-            rate = self.rates.get(source)
-            if rate is None:
-                rate = self.rates[source] = Rate(self.max_delay_s)
             row = np.concatenate([b.row for b in blocks])
             order = np.argsort(row, kind="stable")
             order = order[stamped[order]]
             at = np.concatenate([b.source_time for b in blocks])[order]
             arrival = np.concatenate([b.arrival for b in blocks])[order]
-            out[order] = rate.feed(at, arrival)
+            out[order] = self._rate(source).feed(at, arrival)
         return np.split(out, cuts)
 
     def wrong(self) -> dict[str, float]:
@@ -247,6 +264,11 @@ class Rates:
             for source, rate in self.rates.items()
             if rate.judged and not rate.right and rate.wrong is not None
         }
+
+
+def _by_row(blocks: list[Block], held: dict[int, float]) -> list[F64]:
+    """Return the rate of each row of each block, NaN where it is not in `held`."""
+    return [np.array([held.get(row, np.nan) for row in b.row.tolist()]) for b in blocks]
 
 
 def cause(rate: float) -> str:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import compress
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -55,7 +56,6 @@ from operators.records import (
 from operators.types import F64, I64, Bool, State
 
 AnyClock = Clock | ClockLog | Smoothed
-_NO_ROW = (-1, math.nan, math.nan, math.nan)
 _LAST_ROW = 1 << 60
 """A row number behind all rows."""
 _HELD_ROWS = 1 << 40
@@ -355,19 +355,7 @@ class Drift:
         blocks, reports
             The rows with host time, and the clock reports; empty if `begun` is given.
         """
-        rows = [
-            (row, stamp, arrival, watermark)
-            for b in blocks
-            for row, stamp, arrival, watermark, stamped in zip(
-                b.row.tolist(),
-                b.source_time.tolist(),
-                b.arrival.tolist(),
-                b.watermark.tolist(),
-                b.stamped.tolist(),
-                strict=True,
-            )
-            if stamped
-        ]
+        rows = [r for b in blocks for r in _stamped(b)]
         if not rows:
             return None, [_dated(b, {}) for b in blocks], []
         clock = self._clocks.get(source)
@@ -376,15 +364,22 @@ class Drift:
         if len(blocks) > 1:
             rows.sort()
         # Rows that share stamp and arrival are fed once.
-        fed = [r for r, last in zip(rows, (_NO_ROW, *rows), strict=False) if r[1:3] != last[1:3]]
-        run = clock.run([r[1] for r in fed], [r[2] for r in fed])
-        if len(run.host) < len(fed):
+        stamps, arrivals, marks, place = [], [], [], []
+        last = (math.nan, math.nan)
+        for row, stamp, arrival, watermark in rows:
+            if (stamp, arrival) != last:
+                last = (stamp, arrival)
+                stamps.append(stamp)
+                arrivals.append(arrival)
+                marks.append(watermark)
+            place.append((row, len(stamps) - 1))
+        run = clock.run(stamps, arrivals)
+        if len(run.host) < len(stamps):
             return run, [], []
-        host = dict(zip([r[1:3] for r in fed], run.host, strict=True))
-        by_row = {r[0]: host[r[1:3]] for r in rows}
+        host = {row: run.host[k] for row, k in place}
         turns = [] if source in self._paths else run.turns
-        reports = [report(source, fed[by][3], known, line) for by, known, line in turns]
-        return None, [_dated(b, by_row) for b in blocks], reports
+        reports = [report(source, marks[by], known, line) for by, known, line in turns]
+        return None, [_dated(b, host) for b in blocks], reports
 
     def _on_host_axis(
         self, source: str, whole: Block, watermark: float, end: bool, begun: Run
@@ -480,12 +475,17 @@ class Drift:
 
 def _dated(block: Block, host: dict[int, float]) -> Block:
     """Return a block with the host times of its rows by `row`; the arrival of all others."""
-    times = zip(block.row.tolist(), block.arrival.tolist(), strict=True)
-    return replace(
-        block,
-        host_time=np.array([host.get(row, arrival) for row, arrival in times]),
-        straggler=np.zeros(len(block), bool),
-    )
+    rows = zip(block.row.tolist(), block.arrival.tolist(), strict=True)
+    times = np.array([host.get(row, arrival) for row, arrival in rows])
+    return replace(block, host_time=times, straggler=np.zeros(len(times), bool))
+
+
+def _stamped(b: Block) -> list[tuple[int, float, float, float]]:
+    """Return row, stamp, arrival and watermark of each stamped row."""
+    columns = (b.row, b.source_time, b.arrival, b.watermark)
+    rows = list(zip(*(x.tolist() for x in columns), strict=True))
+    stamped = b.stamped.tolist()
+    return rows if all(stamped) else list(compress(rows, stamped))
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:

@@ -10,7 +10,6 @@ Cost: about 20 numpy calls a block, and a sort for one that is out of order. Los
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import numpy as np
 from msgspec.structs import replace
@@ -105,9 +104,12 @@ class ReorderBuffer:
                 return None
             return len(rows) if end else int(np.count_nonzero(host + self.settle_s <= watermark))
         times = rows.host_time.tolist()
-        if any(rows.straggler.tolist()) or any(b < a for a, b in pairwise(times)):
+        if any(rows.straggler.tolist()) or times != sorted(times):
             return None
-        return len(rows) if end else sum(t + self.settle_s <= watermark for t in times)
+        if end:
+            return len(times)
+        waiting = (k for k, t in enumerate(times) if t + self.settle_s > watermark)
+        return next(waiting, len(times))
 
     def _old(self, block: Block) -> bool:
         """Return whether any row may be a straggler."""

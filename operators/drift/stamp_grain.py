@@ -107,7 +107,7 @@ class Grain:
             Each change of the grain (s), with the watermark of the row that completed it.
         """
         if len(stamps) <= MAX_FEW:
-            return self._feed_few(stamps.tolist(), delays.tolist(), watermark.tolist())
+            return self.feed_few(stamps.tolist(), delays.tolist(), watermark.tolist())
         waiting = len(self.stamps)
         every = np.append(self.stamps, stamps)
         fresh = np.ones(len(every), bool)
@@ -137,7 +137,7 @@ class Grain:
             (moment, self.grain_s) for *each, moment in windows if self._changed(_Window(*each))
         ]
 
-    def _feed_few(
+    def feed_few(
         self, stamps: list[float], delays: list[float], watermark: list[float]
     ) -> list[tuple[float, float]]:
         """Process few stamps; as `feed`."""
