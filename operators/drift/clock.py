@@ -38,7 +38,7 @@ from operators.drift.clock_bin import ROUNDED_S, fresh, summed
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
 
-MAX_SPARSE = 48
+MAX_SPARSE = 80
 """Stamps of a bin up to which plain numbers are faster than arrays."""
 BIN_S = 0.9
 """Slightly under a second: each stamp of a 1 Hz source has a bin of its own."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from operators.types import F64, Bool
 
-MAX_PLAIN_BIN = 128
+MAX_PLAIN_BIN = 48
 ROUNDED_S = 1e-3
 """Stamps of whole milliseconds are assumed to be rounded (s)."""
 _NEAR = 2e-3
