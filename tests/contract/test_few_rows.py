@@ -70,9 +70,9 @@ def parts(item: Any) -> Iterator[Any]:
 
 def guarded(plan: Plan, block_s: float) -> dict[str, list[Packet]]:
     """Return the packets of drift and guard."""
-    make = {name: m for name, m in stations(plan, block_s).items()}
-    last = list(make).index("guard") + 1
-    traced = trace(dict(list(make.items())[:last]), every(recording(), 997))
+    make = stations(plan, block_s)
+    first = dict(list(make.items())[: list(make).index("guard") + 1])
+    traced = trace(first, every(recording(), 997))
     return {name: traced[name] for name in ("drift", "guard")}
 
 
