@@ -116,6 +116,23 @@ def test_the_grain(sender: tuple[F64, F64], sizes: list[int]) -> None:
     assert repr(found[0]) == repr(found[1])
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(1, 3), min_size=16, max_size=16),
+    st.lists(st.integers(0, 15), max_size=3),
+    st.sampled_from(stamp_grain.STEPS),
+    st.sampled_from([0.0, 0.004]),
+    st.integers(0, 2),
+)
+def test_one_window_of_stamps(
+    steps: list[int], off: list[int], size: float, spread: float, repeated: int
+) -> None:
+    stamps = START + np.cumsum(steps) * size
+    stamps[off] += 0.37 * size
+    each = stamps.tolist(), (spread * np.arange(16)).tolist(), [repeated] + [0] * 15
+    assert stamp_grain._window(*each) == stamp_grain._by_arrays(*each)
+
+
 @settings(max_examples=60, deadline=None)
 @given(senders(), PIECES)
 def test_shared_stamps(sender: tuple[F64, F64], sizes: list[int]) -> None:
