@@ -357,7 +357,7 @@ class Drift:
         """
         rows = [r for b in blocks for r in _stamped(b)]
         if not rows:
-            return None, [_dated(b, {}) for b in blocks], []
+            return None, [_dated(b, b.arrival) for b in blocks], []
         clock = self._clocks.get(source)
         if not isinstance(clock, Clock):
             return NOT_BEGUN, [], []
@@ -365,21 +365,24 @@ class Drift:
             rows.sort()
         # Rows that share stamp and arrival are fed once.
         stamps, arrivals, marks, place = [], [], [], []
-        last = (math.nan, math.nan)
-        for row, stamp, arrival, watermark in rows:
-            if (stamp, arrival) != last:
-                last = (stamp, arrival)
+        before = before_arrival = math.nan
+        for _, stamp, arrival, watermark in rows:
+            if stamp != before or arrival != before_arrival:
+                before, before_arrival = stamp, arrival
                 stamps.append(stamp)
                 arrivals.append(arrival)
                 marks.append(watermark)
-            place.append((row, len(stamps) - 1))
+            place.append(len(stamps) - 1)
         run = clock.run(stamps, arrivals)
         if len(run.host) < len(stamps):
             return run, [], []
-        host = {row: run.host[k] for row, k in place}
+        times = [run.host[k] for k in place]
         turns = [] if source in self._paths else run.turns
         reports = [report(source, marks[by], known, line) for by, known, line in turns]
-        return None, [_dated(b, host) for b in blocks], reports
+        if len(blocks) == 1 and len(times) == len(blocks[0]):
+            return None, [_dated(blocks[0], np.array(times))], reports
+        host = dict(zip((r[0] for r in rows), times, strict=True))
+        return None, [_dated(b, _by_row(b, host)) for b in blocks], reports
 
     def _on_host_axis(
         self, source: str, whole: Block, watermark: float, end: bool, begun: Run
@@ -473,11 +476,15 @@ class Drift:
         return held
 
 
-def _dated(block: Block, host: dict[int, float]) -> Block:
-    """Return a block with the host times of its rows by `row`; the arrival of all others."""
+def _dated(block: Block, host: F64) -> Block:
+    """Return a block with the host times of its rows."""
+    return replace(block, host_time=host, straggler=np.zeros(len(host), bool))
+
+
+def _by_row(block: Block, host: dict[int, float]) -> F64:
+    """Return the host times of a block's rows, given by `row`; the arrival of all others."""
     rows = zip(block.row.tolist(), block.arrival.tolist(), strict=True)
-    times = np.array([host.get(row, arrival) for row, arrival in rows])
-    return replace(block, host_time=times, straggler=np.zeros(len(times), bool))
+    return np.array([host.get(row, arrival) for row, arrival in rows])
 
 
 def _stamped(b: Block) -> list[tuple[int, float, float, float]]:
