@@ -20,29 +20,37 @@ Losses: none.
 
 from __future__ import annotations
 
-import math
 from array import array
-from bisect import bisect_left, bisect_right
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from operators.drift.packet_window import (
+    GAPS,
+    MAX_GAP,
+    MAX_LENGTH_S,
+    MAX_QUIET_S,
+    MIN_COUNT,
+    MIN_IN_PACKET,
+    MIN_S,
+    MINUTE_S,
+    NAN,
+    OUTAGE,
+    PACKETS,
+    QUANTILE,
+    RATE_S,
+    TOGETHER,
+    Head,
+    window,
+)
 from operators.types import F64, I64, Bool, State
 
 EVERY, EARLY = 64, (9, 18, 36)
-PACKETS, MIN_COUNT, MIN_S = 64, 8, 1.0
-TOGETHER = 0.25
-MINUTE_S = 60.0
-GAPS, MAX_GAP, MAX_QUIET_S = 3.0, 1.5, 5.0
-RATE_S, OUTAGE = 10.0, 5.0
-"""Median gaps from which an unusual silence is an outage."""
-MAX_EACH = 4
+MAX_EACH = 7
 """Windows of one block that are processed one by one: more of them are faster as arrays."""
-MIN_IN_PACKET, QUANTILE, MAX_LENGTH_S = 3, 0.95, 10.0
-"""Samples from which coincident arrivals are a packet and no accident of jitter."""
-NAN = float("nan")
+_COLUMNS = ("arrival", "host", "packets", "seconds")
 
 
 class PacketRate(NamedTuple):
@@ -76,9 +84,9 @@ class Packets:
     arrival, host : array of float
         Of the samples since the last update, and of their predecessor.
     head : (first host, last host, samples) of the open packet
-    packets : float64 (3, at most 64)
+    packets : three lists of at most 64
         Gap after each, time of its stamps, samples.
-    seconds : float64 (7, at most 63)
+    seconds : seven lists of at most 63
         Of each second with an update: number, begin, samples, the two longest gaps, arrival of
         the newest packet's first sample, samples before it.
     origin : float
@@ -89,21 +97,22 @@ class Packets:
     numbers: tuple[float, float, float] = (NAN, NAN, 0.0)
     arrival: array[float] = field(default_factory=lambda: array("d"))
     host: array[float] = field(default_factory=lambda: array("d"))
-    head: tuple[float, float, int] = (NAN, NAN, 0)
-    packets: F64 = field(default_factory=lambda: np.empty((3, 0)))
-    seconds: F64 = field(default_factory=lambda: np.empty((7, 0)))
+    head: Head = (NAN, NAN, 0)
+    packets: list[list[float]] = field(default_factory=lambda: [[] for _ in range(3)])
+    seconds: list[list[float]] = field(default_factory=lambda: [[] for _ in range(7)])
     origin: float = NAN
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        waiting = {k: np.array(getattr(self, k)) for k in ("arrival", "host")}
-        return {**asdict(self), **waiting}
+        columns = {k: np.array(getattr(self, k)) for k in _COLUMNS}
+        return {k: columns.get(k, getattr(self, k)) for k in self.__dataclass_fields__}
 
     @classmethod
     def from_snapshot(cls, state: State) -> Packets:
         """Return the packets of a snapshot."""
         waiting = {k: array("d", state[k]) for k in ("arrival", "host")}
-        return cls(**{**state, **waiting})
+        past = {k: state[k].tolist() for k in ("packets", "seconds")}
+        return cls(**{**state, **waiting, **past})
 
     def passes(self, arrival: list[float], host: list[float]) -> bool:
         """Process few rows if they complete no count; otherwise return False, nothing changed."""
@@ -169,20 +178,21 @@ class Packets:
         windows = _windows(arrival, gap, edge)
         second = np.floor(windows.end)
         new = np.stack((second, windows.begin, windows.samples, windows.longest, windows.second))
-        minute = np.concatenate((self.seconds[:5], new), axis=1)
+        seconds = np.array(self.seconds)
+        minute = np.concatenate((seconds[:5], new), axis=1)
         mean, longest, clear = _last_minute(minute, windows.end)
         begins = gap >= np.repeat(TOGETHER * mean, np.diff(edge))
         begins[0] |= np.isnan(self.head[0])
         start = _newest_start(begins, arrival, edge, past)
-        minute = np.concatenate((minute, np.concatenate((self.seconds[5:], start), axis=1)))
-        self.seconds = _by_second(minute)
+        minute = np.concatenate((minute, np.concatenate((seconds[5:], start), axis=1)))
+        self.seconds = _by_second(minute).tolist()
         closed = self._close(begins, gap, host)
         # The newest 64 packets closed by each window's end.
-        total = self.packets.shape[1]
-        packets = np.concatenate((self.packets, closed), axis=1)
+        total = len(self.packets[0])
+        packets = np.concatenate((np.array(self.packets), closed), axis=1)
         stop = total + np.cumsum(begins)[edge[1:] - 1] - np.isnan(self.head[0])
         self._open(begins, host)
-        self.packets = packets[:, -PACKETS:]
+        self.packets = packets[:, -PACKETS:].tolist()
         at = stop[:, None] - PACKETS + np.arange(PACKETS)
         exists = at >= 0
         gaps, lengths, counts = (
@@ -207,83 +217,18 @@ class Packets:
         numbers = self.numbers
         found = []
         for a, b in pairwise(edge.tolist()):
-            numbers = self._window(arrivals[a : b + 1], hosts[a:b], past + a) or numbers
+            self.head, new = window(
+                arrivals[a : b + 1],
+                hosts[a:b],
+                past + a,
+                self.head,
+                self.packets,
+                self.seconds,
+                self.origin,
+            )
+            numbers = new or numbers
             found.append(numbers)
         return np.array(found).T
-
-    def _window(
-        self, arrival: list[float], host: list[float], past: int
-    ) -> tuple[float, float, float] | None:
-        """Process one window (`arrival` starts one sample earlier); return its numbers.
-
-        None while they are unknown. The figures are those of `_renewed`, bit for bit.
-        """
-        end = arrival[-1]
-        gap = [b - a for a, b in pairwise(arrival)]
-        longest, second = sorted(gap)[-1], sorted((0.0, *gap))[-2]
-        # The last minute with this window: number, begin, samples, gaps of each second.
-        number, begin, samples, first_gap, second_gap, starts, counts = self.seconds.tolist()
-        number.append(float(math.floor(end)))
-        begin.append(arrival[0])
-        samples.append(float(len(gap)))
-        first_gap.append(longest)
-        second_gap.append(second)
-        first = bisect_left(number, number[-1] - MINUTE_S)
-        next_longest, most = sorted(first_gap[first:] + second_gap[first:])[-2:]
-        span = end - begin[first]
-        mean = max((span - most) / max(sum(samples[first:]) - 1, 1), 0.0)
-        together = TOGETHER * mean
-        # Packets: those closed by this window, and the one that it leaves open.
-        opened, newest, size = self.head
-        start, before = (starts[-1], counts[-1]) if starts else (NAN, NAN)
-        closed = []
-        for i, (g, h) in enumerate(zip(gap, host, strict=True)):
-            known = opened == opened
-            if g >= together or not known:
-                if known:
-                    closed.append((g, newest - opened, float(size)))
-                opened, size = h, 0
-                start, before = arrival[i + 1], float(past + i)
-            newest, size = h, size + 1
-        self.head = opened, newest, size
-        if closed:
-            self.packets = np.concatenate((self.packets, np.array(closed).T), axis=1)[:, -PACKETS:]
-        gaps, lengths, sizes = self.packets.tolist()
-        fit = [k for k, g in enumerate(gaps) if g >= together]
-        median = _ranked([gaps[k] for k in fit], 0.5)
-        quiet = max(GAPS * median, MAX_GAP * next_longest)
-        ranked = [lengths[k] if sizes[k] >= MIN_IN_PACKET else 0.0 for k in fit]
-        length = min(_ranked(ranked, QUANTILE), MAX_LENGTH_S)
-        # Rate over the last seconds, from packet to packet.
-        base = bisect_right(number, number[-1] - RATE_S) - 1
-        known = base >= 0 and starts[base] == starts[base]
-        begun, count = (starts[base], counts[base]) if known else (self.origin, 0.0)
-        most_recent = max(first_gap[base + 1 if known else 0 :])
-        outage = most_recent > max(OUTAGE * median, quiet)
-        over = start - begun - (most_recent - median if outage else 0.0)
-        self._store(number, begin, samples, (longest, second), (start, before))
-        enough = most <= span / 2 and len(fit) >= MIN_COUNT and end - self.origin >= MIN_S
-        rate = (before - count) / over if over > 0 else NAN
-        return (rate, min(quiet, MAX_QUIET_S), length) if enough and rate > 0 else None
-
-    def _store(
-        self,
-        number: list[float],
-        begin: list[float],
-        samples: list[float],
-        gaps: tuple[float, float],
-        start: tuple[float, float],
-    ) -> None:
-        """Store the window that ends these columns, joined with the others of its second."""
-        seconds = self.seconds
-        new = (number[-1], begin[-1], samples[-1], *gaps, *start)
-        if len(number) > 1 and number[-2] == number[-1]:
-            had = seconds[3:5, -1].tolist()
-            two = sorted((*had, *gaps))[-2:]
-            new = (number[-1], begin[-2], samples[-2] + samples[-1], two[1], two[0], *start)
-            seconds = seconds[:, :-1]
-        first = max(bisect_left(number, number[-1] - MINUTE_S) - 1, 0)
-        self.seconds = np.concatenate((seconds[:, first:], np.array(new)[:, None]), axis=1)
 
     def _close(self, begins: Bool, gap: F64, host: F64) -> F64:
         """Return the packets (3, k) that are closed within the new samples."""
@@ -390,11 +335,6 @@ def _by_second(minute: F64) -> F64:
     second = np.maximum.reduceat(np.maximum(rest, minute[4]), at)
     samples = np.add.reduceat(minute[2], at)
     return np.stack((minute[0, at], minute[1, at], samples, longest, second, *starts[:, last]))
-
-
-def _ranked(values: list[float], part: float) -> float:
-    """Return a quantile, 0 for no values; as `_quantile`."""
-    return sorted(values)[math.ceil(part * len(values)) - 1] if values else 0.0
 
 
 def _quantile(values: F64, fit: Bool, part: float) -> F64:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from operator import ne
 
 import numpy as np
 
@@ -118,6 +119,8 @@ class SharedStamps:
 
     def _feed_few(self, stamps: list[float]) -> F64 | None:
         """Process few stamps; as `feed`."""
+        if self._pass_single(stamps):
+            return None
         later = []
         fits = self._spacing()
         any_fit = False
@@ -134,6 +137,16 @@ class SharedStamps:
             k = self.count - 1
             later.append(min(k * fits[0], fits[1]) if fits else 0.0)
         return np.array(later) if any_fit else None
+
+    def _pass_single(self, stamps: list[float]) -> bool:
+        """Process stamps none of which is shared or spread; False otherwise, nothing changed."""
+        if len(stamps) < 3 or self.count >= MIN_COUNT or stamps[0] == self.stamp:
+            return False
+        if not all(map(ne, stamps, stamps[1:])) or not math.isfinite(sum(stamps)):
+            return False
+        *_, a, b, c = stamps
+        self.runs, self.stamp, self.count = ((b - a, 1.0), (c - b, 1.0)), c, 1
+        return True
 
     def _spacing(self) -> tuple[float, float] | None:
         """Return spacing and largest delay (s) in the open run, None where it is not spread."""
