@@ -45,6 +45,7 @@ class RowStore:
 
     def __init__(self, first: Block) -> None:
         self.source, self.channel = first.source, first.channel
+        self._first: Block | None = first
         self._begin, self._end, self._room = 0, len(first), len(first)
         self._columns: list[np.ndarray] = list(_fields(first))
         if first.weight is not None:
@@ -87,6 +88,8 @@ class RowStore:
 
     def block(self, count: int) -> Block:
         """Return the first `count` rows as views."""
+        if self._first is not None and count == self._room and not self._begin:
+            return self._first
         place = slice(self._begin, self._begin + count)
         row, source_time, arrival, value, watermark, *rest = [c[place] for c in self._columns]
         stamped, line, host_time, straggler, *weight = rest
@@ -118,5 +121,5 @@ class RowStore:
         moved = [np.empty(self._room, column.dtype) for column in self._columns]
         for new, old in zip(moved, self._columns, strict=True):
             new[: len(self)] = old[place]
-        self._columns = moved
+        self._columns, self._first = moved, None
         self._begin, self._end = 0, place.stop - place.start

@@ -200,7 +200,7 @@ class Drift:
             notes=(*packet.notes, *self._stamps.form_notes(formless), *notes),
             ends=tuple[Ends, ...](ends),
             letters=tuple[DeadLetter, ...](dead),
-            markers=_lines(packet.rig, markers),
+            markers=_lines(packet.rig, markers) if markers else (),
             first_host=self._first,
             newest_host=self._newest,
         )
@@ -432,7 +432,8 @@ class Drift:
         heads: list[tuple[float, int, float]] = []
         for b in mapped:
             newest = max(b.host_time.tolist()) if len(b) <= MAX_FEW else float(b.host_time.max())
-            self._newest = float(np.fmax(self._newest, newest))
+            if newest > self._newest or math.isnan(self._newest):
+                self._newest = newest
             if not math.isnan(self._first):
                 continue
             i = int(np.lexsort((b.row, b.watermark))[0])

@@ -75,15 +75,15 @@ class ReorderBuffer:
 
     def _ready(self, channel: str, rows: RowStore, watermark: float, end: bool) -> Block | None:
         """Remove and return the released rows of a channel, None for none."""
-        n = len(rows)
-        if not n:
-            return None
         k = self._first_ready(rows, watermark, end)
+        if k == 0:
+            return None
         if k is not None:
-            if k == n:
+            first = rows.take(k)
+            if not len(rows):
                 del self._waiting[channel]
-            return rows.take(k) if k else None
-        b = rows.block(n)
+            return first
+        b = rows.block(len(rows))
         ready = b.straggler | (b.host_time + self.settle_s <= watermark) | end
         if ready.all():
             del self._waiting[channel]

@@ -138,7 +138,8 @@ class StampChecks:
                     arrival=b.arrival + np.where(not_own, later, 0.0),
                 )
             blocks.append(b)
-        return replace(packet, blocks=tuple(blocks)), notes
+        changed = any(new is not old for new, old in zip(blocks, packet.blocks, strict=True))
+        return replace(packet, blocks=tuple(blocks)) if changed else packet, notes
 
     def form_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
         """Yield a note for each source of `without_false`: source, watermark, text."""

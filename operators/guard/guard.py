@@ -179,10 +179,10 @@ class Guard:
                 c.scale.extend(c.renewal.numbers.tolist() * len(block))
             else:
                 c.scale.frombytes(c.renewal.push(block.value, least_scale)[0].tobytes())
-            if c.pending:
-                c.pending.append(block)
-            else:
+            if c.pending is None:
                 c.pending = RowStore(block)
+            else:
+                c.pending.append(block)
 
     def _verdicts(self, known: float, end: bool) -> list[tuple[Block, Bool | None]]:
         """Return the rows that became final by the watermark `known`, and their outliers.
@@ -193,7 +193,7 @@ class Guard:
         verdicts: list[tuple[int, Block, Bool | None]] = []
         cases: list[_Case] = []
         for place, kept in enumerate(self._channels.values()):
-            if kept.pending and not kept.stragglers and len(kept.past) >= SIDE:
+            if kept.pending is not None and kept.stragglers is None and len(kept.past) >= SIDE:
                 n = len(kept.pending)
                 if n <= MAX_PLAIN and (few := self._plain(kept, kept.pending, known, end)):
                     verdicts += [(place, *few)] if len(few[0]) else []

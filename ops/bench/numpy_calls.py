@@ -2,7 +2,7 @@
 
 `python -m ops.bench.chain --calls` runs this module, since the counters have to be in place before
 the stations are imported. The source of `operators` is compiled with a counter around each
-expression that may reach numpy. Counted are
+expression that may reach numpy. _Counted are
 
 - calls of numpy's functions, ufuncs and their methods, and of methods of arrays and numpy scalars,
 - arithmetic, comparison and assignment in place with an array or numpy scalar as result,
@@ -100,6 +100,12 @@ class _Counted(ast.NodeTransformer):
     visit_BinOp = visit_UnaryOp = visit_Compare = _result  # noqa: N815
 
 
+def counting(source: str | bytes) -> ast.Module:
+    """Return the tree of a module that counts its calls by `__numpy_calls__`."""
+    tree: ast.Module = _Counted().visit(ast.parse(source))
+    return ast.fix_missing_locations(tree)
+
+
 def _around(method: str, node: ast.expr) -> ast.expr:
     """Return the node as the argument of one of the counter's methods."""
     counter = ast.Name("__numpy_calls__", ast.Load())
@@ -109,8 +115,7 @@ def _around(method: str, node: ast.expr) -> ast.expr:
 class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        tree = _Counted().visit(ast.parse(self.get_data(path)))
-        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        return compile(counting(self.get_data(path)), path, "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):
