@@ -25,18 +25,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from itertools import compress
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
-from operators.drift.clock import NOT_BEGUN, Clock, Run
+from operators.drift.clock import NOT_BEGUN, Clock
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
 from operators.drift.clock_reports import PathReports
+from operators.drift.host_axis import AnyClock, every_row, few_rows
 from operators.drift.packet_rate import Packets
 from operators.drift.reorder_buffer import ReorderBuffer
 from operators.drift.smoother import ClockLog
@@ -55,11 +55,8 @@ from operators.records import (
     PaceReport,
     Packet,
 )
-from operators.types import F64, I64, Bool, State
+from operators.types import F64, Bool, State
 
-AnyClock = Clock | ClockLog | Smoothed
-_LAST_ROW = 1 << 60
-"""A row number behind all rows."""
 _HELD_ROWS = 1 << 40
 """Offset that puts held rows before all rows of the next packet."""
 
@@ -81,20 +78,6 @@ class DriftConfig(ConfigPart, frozen=True, kw_only=True):
             examples=[10.0],
         ),
     ] = 30.0
-
-
-class _HostRows(NamedTuple):
-    """A source's rows (n,) on the host axis.
-
-    `host` (s); `ok`: False for wild rows; `doubtful`: still undecided; `watermark`, `row`: those
-    of the row that decided each.
-    """
-
-    host: F64
-    ok: Bool
-    doubtful: Bool
-    watermark: F64
-    row: I64
 
 
 class Drift:
@@ -314,12 +297,14 @@ class Drift:
         """
         begun = NOT_BEGUN
         if sum(map(len, blocks)) <= MAX_FEW:
-            run, mapped, reports = self._few(source, blocks)
-            if run is None:
+            begun, mapped, reports = few_rows(source, self._clocks.get(source), blocks)
+            if mapped:
                 return mapped, [], reports
-            begun = run
         whole = blocks[0] if len(blocks) == 1 else Block.join(blocks)
-        rows, reports = self._on_host_axis(source, whole, watermark, end, begun)
+        clock = self._clocks.get(source)
+        if clock is None and whole.stamped.any():
+            clock = self._clocks[source] = self._new_clock(source)
+        rows, reports = every_row(source, clock, whole, watermark, end, begun)
         good: list[Block] = []
         wild: list[Block] = []
         last = 0
@@ -344,90 +329,6 @@ class Drift:
             good.append(b.take(ok & ~doubtful))
             wild.append(b.take(~ok & ~doubtful))
         return [b for b in good if len(b)], [b for b in wild if len(b)], reports
-
-    def _few(
-        self, source: str, blocks: list[Block]
-    ) -> tuple[Run | None, list[Block], list[ClockReport]]:
-        """Map a source's few rows in plain numbers, as far as none is in doubt.
-
-        Returns
-        -------
-        begun : Run or None
-            The stamps of this source that its clock has processed. None: all rows are mapped.
-        blocks, reports
-            The rows with host time, and the clock reports; empty if `begun` is given.
-        """
-        rows = [r for b in blocks for r in _stamped(b)]
-        if not rows:
-            return None, [_dated(b, b.arrival) for b in blocks], []
-        clock = self._clocks.get(source)
-        if not isinstance(clock, Clock):
-            return NOT_BEGUN, [], []
-        if len(blocks) > 1:
-            rows.sort()
-        # Rows that share stamp and arrival are fed once.
-        stamps, arrivals, marks, place = [], [], [], []
-        before = before_arrival = math.nan
-        for _, stamp, arrival, watermark in rows:
-            if stamp != before or arrival != before_arrival:
-                before, before_arrival = stamp, arrival
-                stamps.append(stamp)
-                arrivals.append(arrival)
-                marks.append(watermark)
-            place.append(len(stamps) - 1)
-        run = clock.run(stamps, arrivals)
-        if len(run.host) < len(stamps):
-            return run, [], []
-        times = [run.host[k] for k in place]
-        turns = [] if source in self._paths else run.turns
-        reports = [report(source, marks[by], known, line) for by, known, line in turns]
-        if len(blocks) == 1 and len(times) == len(blocks[0]):
-            return None, [_dated(blocks[0], np.array(times))], reports
-        host = dict(zip((r[0] for r in rows), times, strict=True))
-        return None, [_dated(b, _by_row(b, host)) for b in blocks], reports
-
-    def _on_host_axis(
-        self, source: str, whole: Block, watermark: float, end: bool, begun: Run
-    ) -> tuple[_HostRows, list[ClockReport]]:
-        """Feed a source's stamps to its clock; return its rows and its clock reports.
-
-        Rows that share stamp and arrival are fed once. `watermark` is that of the packet. `begun`:
-        the first of these stamps, processed already.
-        """
-        n = len(whole)
-        rows = _HostRows(
-            host=whole.arrival.copy(),
-            ok=np.ones(n, bool),
-            doubtful=np.zeros(n, bool),
-            watermark=whole.watermark.copy(),
-            row=whole.row.copy(),
-        )
-        order = np.argsort(whole.row, kind="stable")
-        fed = order[whole.stamped[order]]
-        if not len(fed):
-            return rows, []
-        clock = self._clocks.get(source) or self._new_clock(source)
-        self._clocks[source] = clock
-        stamp, arrival = whole.source_time[fed], whole.arrival[fed]
-        new = np.ones(len(fed), bool)
-        new[1:] = (stamp[1:] != stamp[:-1]) | (arrival[1:] != arrival[:-1])
-        first, group = fed[new], np.cumsum(new) - 1
-        if isinstance(clock, Clock):
-            verdicts = clock.feed(stamp[new], arrival[new], end, begun)
-        else:
-            verdicts = clock.feed(stamp[new], arrival[new], end)
-        rows.host[fed], rows.ok[fed] = verdicts.host[group], verdicts.ok[group]
-        rows.doubtful[fed] = group >= verdicts.decided
-        # A row takes the watermark and the place of the row that decided it.
-        moment = np.append(rows.watermark[first], watermark)
-        place = np.append(rows.row[first], _LAST_ROW)
-        rows.watermark[fed] = np.maximum(rows.watermark[fed], moment[verdicts.by][group])
-        rows.row[fed] = np.maximum(rows.row[fed], place[verdicts.by][group])
-        if source in self._paths:
-            return rows, []
-        return rows, [
-            report(source, float(moment[by]), known, line) for by, known, line in verdicts.turns
-        ]
 
     def _date(self, mapped: Iterable[Block]) -> None:
         """Keep the host time of the first event, by watermark, and the newest host time."""
@@ -477,25 +378,6 @@ class Drift:
         if held is None:
             held = self._held[channel] = self.plan.is_held(channel)
         return held
-
-
-def _dated(block: Block, host: F64) -> Block:
-    """Return a block with the host times of its rows."""
-    return replace(block, host_time=host, straggler=np.zeros(len(host), bool))
-
-
-def _by_row(block: Block, host: dict[int, float]) -> F64:
-    """Return the host times of a block's rows, given by `row`; the arrival of all others."""
-    rows = zip(block.row.tolist(), block.arrival.tolist(), strict=True)
-    return np.array([host.get(row, arrival) for row, arrival in rows])
-
-
-def _stamped(b: Block) -> list[tuple[int, float, float, float]]:
-    """Return row, stamp, arrival and watermark of each stamped row."""
-    columns = (b.row, b.source_time, b.arrival, b.watermark)
-    rows = list(zip(*(x.tolist() for x in columns), strict=True))
-    stamped = b.stamped.tolist()
-    return rows if all(stamped) else list(compress(rows, stamped))
 
 
 def _lines(rig: str, blocks: list[Block]) -> tuple[MarkerLine, ...]:

@@ -94,17 +94,17 @@ def test_few_rows_give_the_packets_of_the_array_forms(
 def test_a_live_packet_is_processed_in_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a healthy rig, the array forms process few packets after the start."""
     arrays = {"clock": 0, "guard": 0}
-    mapped, decided = drift.Drift._on_host_axis, guard.Guard._of_cases
+    mapped, decided = drift.every_row, guard.Guard._of_cases
 
-    def counted_map(self: drift.Drift, *given: Any) -> Any:
+    def counted_map(*given: Any) -> Any:
         arrays["clock"] += 1
-        return mapped(self, *given)
+        return mapped(*given)
 
     def counted_cases(self: guard.Guard, *given: Any) -> Any:
         arrays["guard"] += 1
         return decided(self, *given)
 
-    monkeypatch.setattr(drift.Drift, "_on_host_axis", counted_map)
+    monkeypatch.setattr(drift, "every_row", counted_map)
     monkeypatch.setattr(guard.Guard, "_of_cases", counted_cases)
     make = stations(PLAN, 0.05)
     packets = feed(make["collect"](None), every(recording(), 997))
