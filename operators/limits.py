@@ -8,6 +8,8 @@ MIN_COVERAGE = 0.9
 """Part of the resampler's window that samples must cover for a value."""
 GUARD_SIDE = 5
 """Samples that the guard uses on each side of the tested one."""
+MAX_FEW = 64
+"""Rows up to which plain numbers are faster than arrays."""
 MAX_LINE = 1 << 20
 """Of a line of a recording (bytes)."""
 MAX_STAMP_S = 1e12

@@ -4,7 +4,7 @@ value' = gain * value + offset. Values outside `range`, or beyond 1e100, are rej
 (`out_of_range`). With `reduce` the elements of an array (rows that share a line) first become
 their norm, sum or mean; the row then counts as all of them in the account.
 
-State: none. Cost: at most six numpy calls a block. Losses: rejected.
+State: none. Cost: at most six numpy calls a block, two for few rows. Losses: rejected.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
 from operators.channels import Reduce
+from operators.limits import MAX_FEW
 from operators.plan import Plan
 from operators.records import Block, DeadLetter, Ends, Packet
 from operators.types import F64, I64, State
@@ -70,6 +71,8 @@ class Normalize:
     def update(self, packet: Packet) -> Packet:
         """Normalize every block."""
         blocks: list[Block] = []
+        if not packet.blocks:
+            return packet
         ends = list(packet.ends)
         dead = list(packet.letters)
         with np.errstate(over="ignore"):
@@ -121,6 +124,8 @@ class Normalize:
         if rule.offset:
             value = value + rule.offset
         normalized = block if value is block.value else replace(block, value=value)
+        if len(value) <= MAX_FEW and all(rule.low <= x <= rule.high for x in value.tolist()):
+            return normalized, None
         good = (value >= rule.low) & (value <= rule.high)
         if np.count_nonzero(good) == len(good):
             return normalized, None

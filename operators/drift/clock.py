@@ -27,14 +27,19 @@ Source: lower envelope, Zhang, Liu & Xia, INFOCOM 2002.
 from __future__ import annotations
 
 import math
+from array import array
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from operators.drift.clock_bin import ROUNDED_S, fresh, summed
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
 
+MAX_SPARSE = 80
+"""Stamps of a bin up to which plain numbers are faster than arrays."""
 BIN_S = 0.9
 """Slightly under a second: each stamp of a 1 Hz source has a bin of its own."""
 MIN_IN_BIN, MAX_IN_BIN = 5, 4096
@@ -44,8 +49,8 @@ RUN_ABOVE, RUN_BELOW, MAX_RUN, HOLD_S = 5, 3, 32, 0.075
 """Stamps that make a reset; the most stamps, and the longest time (s), in doubt."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
 FORGET = 0.98
-NEW_STEP_S, ROUNDED_S = 4.0, 1e-3
-"""Time for which a step is new; stamps of whole milliseconds are assumed to be rounded."""
+NEW_STEP_S = 4.0
+"""Time for which a step is new (s)."""
 
 
 class StampVerdicts(NamedTuple):
@@ -67,6 +72,18 @@ class StampVerdicts(NamedTuple):
     decided: int
     turns: list[tuple[int, float, ClockLine]]
     steps: list[int]
+
+
+class Run(NamedTuple):
+    """Verdicts on stamps without doubt, in order: those of `StampVerdicts`."""
+
+    host: list[float]
+    turns: list[tuple[int, float, ClockLine]]
+    steps: list[int]
+
+
+NOT_BEGUN = Run([], [], [])
+"""No stamp is processed yet."""
 
 
 class ClockLine(NamedTuple):
@@ -100,8 +117,8 @@ class Clock:
     rounding: float = 0.0
     low: tuple[float, float, int] = (0.0, 0.0, 0)
     """Time and delay (s) of the lowest stamp since the last step, and the number of stamps."""
-    bin_source: F64 = field(default_factory=lambda: np.empty(0))
-    bin_delay: F64 = field(default_factory=lambda: np.empty(0))
+    bin_source: array[float] = field(default_factory=lambda: array("d"))
+    bin_delay: array[float] = field(default_factory=lambda: array("d"))
     least: float = float("nan")
     """The least delay before the first bin is closed (s)."""
     above: float = float("nan")
@@ -109,13 +126,15 @@ class Clock:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return asdict(self)
+        opened = {k: np.array(getattr(self, k)) for k in ("bin_source", "bin_delay")}
+        return {**asdict(self), **opened}
 
     @classmethod
     def from_snapshot(cls, state: State) -> Clock:
         """Return the clock of a snapshot."""
         bank = state["bank"] and OffsetFilterBank.from_snapshot(state["bank"])
-        return cls(**{**state, "bank": bank, "low": tuple(state["low"])})
+        opened = {k: array("d", state[k]) for k in ("bin_source", "bin_delay")}
+        return cls(**{**state, **opened, "bank": bank, "low": tuple(state["low"])})
 
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""
@@ -132,7 +151,45 @@ class Clock:
             stepped=stepped,
         )
 
-    def feed(self, source: F64, arrival: F64, end: bool) -> StampVerdicts:
+    def run(self, source: Sequence[float], arrival: Sequence[float], first: int = 0) -> Run:
+        """Process stamps from `first` on in plain numbers, up to one that is in doubt.
+
+        Parameters
+        ----------
+        source, arrival : sequence of float
+            As in `feed`, which decides the rest.
+        """
+        run = Run([], [], [])
+        bank = self.bank
+        if bank is None:
+            return run
+        low, high = self._gates()
+        offset, slope, at = bank.offset, bank.slope, bank.at
+        due, room = self.due, MAX_IN_BIN - 1 - len(self.bin_source)
+        for i in range(first, len(source)):
+            s = source[i]
+            delay = arrival[i] - s
+            predicted = offset + slope * (s - at)
+            if not -low <= delay - predicted <= high or not room:
+                break
+            if s >= due:
+                line = self._close(s)
+                low, high = self._gates()
+                offset, slope, at = bank.offset, bank.slope, bank.at
+                due, room = self.due, MAX_IN_BIN - 1
+                predicted = offset + slope * (s - at)
+                if line:
+                    run.steps.extend([i] if line.stepped else [])
+                    run.turns.append((i, s + predicted, line))
+                if not -low <= delay - predicted <= high or s >= due:
+                    break
+            room -= 1
+            run.host.append(s + predicted)
+            self.bin_source.append(s)
+            self.bin_delay.append(delay)
+        return run
+
+    def feed(self, source: F64, arrival: F64, end: bool, begun: Run = NOT_BEGUN) -> StampVerdicts:
         """Process distinct stamps in order of arrival.
 
         Parameters
@@ -141,16 +198,27 @@ class Clock:
             Source time and arrival (s); the undecided stamps of the last call first.
         end : bool
             The data end here: every stamp is decided.
+        begun : Run, optional
+            The first of these stamps, processed already.
         """
         n = len(source)
         delay = arrival - source
         host, ok, by = np.empty(n), np.ones(n, bool), np.arange(n)
-        turns: list[tuple[int, float, ClockLine]] = []
-        steps: list[int] = []
-        if n and np.isnan(self.due):
+        i, turns, steps = len(begun.host), [*begun.turns], [*begun.steps]
+        host[:i] = begun.host
+        sparse = n > 0 and n <= MAX_SPARSE * (1 + (source[-1] - source[0]) / BIN_S)
+        plain = (source.tolist(), arrival.tolist()) if sparse else None
+        if n and math.isnan(self.due):
             self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
-        i = 0
         while i < n:
+            if plain and self.bank:
+                run = self.run(*plain, i)
+                host[i : i + len(run.host)] = run.host
+                turns += [(int(by[k]), known, line) for k, known, line in run.turns]
+                steps += run.steps
+                i += len(run.host)
+                if i == n:
+                    break
             stop = n
             past = np.flatnonzero(source[i:] >= self.due)
             if len(past):
@@ -204,7 +272,7 @@ class Clock:
         Returns the index of the first undecided row, and the number of rows of a reset (0: none).
         """
         # Rows that share a stamp have one vote, that of the first arrival.
-        vote = i + np.flatnonzero(_fresh(source[i:]))[:MAX_RUN]
+        vote = i + np.flatnonzero(fresh(source[i:]))[:MAX_RUN]
         s, d = source[vote], (arrival - source)[vote]
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
@@ -249,14 +317,21 @@ class Clock:
         """Return the distance from the prediction (s): above it a stamp is in doubt, below wild."""
         if self.bank is None or not (self.bank.settled or self.jitter > 0):
             return self.max_delay_s
-        return float(np.fmax(max(GATE_S, GATE_EDGES * self.bank.edge), GATE_JITTERS * self.jitter))
+        near = max(GATE_S, GATE_EDGES * self.bank.edge)
+        far = GATE_JITTERS * self.jitter
+        return far if far > near else near  # far is NaN while the jitter is unknown
 
     def _doubtful(self, e: F64) -> Bool:
         """Return which residuals (n,) lie outside the gate, e > high or e < -low."""
+        low, high = self._gates()
+        return np.asarray((e > high) | (e < -low), bool)
+
+    def _gates(self) -> tuple[float, float]:
+        """Return the distances below and above the prediction (s) that are not in doubt."""
         low = high = self._gate()
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
-        return np.asarray((e > high) | (e < -low), bool)
+        return low, high
 
     def _predict(self, source: F64, delay: F64) -> F64:
         """Return the offset (s) at each source time."""
@@ -267,41 +342,36 @@ class Clock:
         return np.minimum(np.minimum.accumulate(near), self.least)
 
     def _gather(self, source: F64, delay: F64) -> None:
-        self.bin_source = np.concatenate((self.bin_source, source))
-        self.bin_delay = np.concatenate((self.bin_delay, delay))
+        self.bin_source.frombytes(source.tobytes())
+        self.bin_delay.frombytes(delay.tobytes())
         if not self.bank:
             self.least = min(self.least, float(np.min(delay)))
         if len(self.bin_source) >= MAX_IN_BIN:
-            self.due = float(np.max(self.bin_source))
+            self.due = max(self.bin_source)
 
     def _close(self, now: float) -> ClockLine | None:
         """Read the bin and open the next; return the line if it changed."""
-        s, d = self.bin_source, self.bin_delay
-        if not (fresh := _fresh(s)).all():
-            s, d = s[fresh], d[fresh]
-        self.bin_source, self.bin_delay, self.due = np.empty(0), np.empty(0), now + self.span
+        source, delay = self.bin_source, self.bin_delay
+        self.bin_source, self.bin_delay, self.due = array("d"), array("d"), now + self.span
         self.span = min(2 * self.span, BIN_S)
-        n = len(s)
-        if not n:
+        if not source:
             return None
-        self.rounding = ROUNDED_S if _whole(s[:1]) and _whole(s) else 0.0
-        e = d - (self._predict(s, d) if self.bank else d[0])
-        k = int(e.argmin())
-        least = float(e[k])
-        e -= least
+        bank = self.bank
+        line = (bank.offset, bank.slope, bank.at) if bank else (delay[0], 0.0, 0.0)
+        found = summed(source, delay, line)
+        n = found.number
+        self.rounding = ROUNDED_S if found.whole else 0.0
         if n >= MIN_IN_BIN:
-            if self._above(s, d, least):
-                return self.line(self.bank, stepped=True) if self.bank else None
-            half, high = n // 2, int(0.95 * (n - 1))
-            e.sort()
+            if self._above(found.least):
+                self._move_above(np.array(source), np.array(delay))
+                return self.line(bank, stepped=True) if bank else None
             # js of this bin: e at rank half over ln((n - 1/2) / (n - 1/2 - half)).
-            spread = float(e[half]) / math.log((n - 0.5) / (n - 0.5 - half))
-            p95 = float(e[high])
-            if np.isnan(self.jitter):
-                self.jitter, self.jitter_p95 = spread, p95
+            spread = found.middle / math.log((n - 0.5) / (n - 0.5 - n // 2))
+            if math.isnan(self.jitter):
+                self.jitter, self.jitter_p95 = spread, found.high
             self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
-            self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * p95
-        self._read(float(s[k]), float(d[k]), n)
+            self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * found.high
+        self._read(found.at, found.delay, n)
         return self.line(self.bank) if self.bank else None
 
     def _read(self, at: float, least: float, n: int) -> None:
@@ -314,7 +384,7 @@ class Clock:
             self._restart(at, least, n + before)
             return
         own = self._own(n)
-        r = max(own, UNKNOWN_S if np.isnan(self.jitter) else FLOOR_S) ** 2
+        r = max(own, UNKNOWN_S if math.isnan(self.jitter) else FLOOR_S) ** 2
         if self.bank is None:
             self.bank = OffsetFilterBank.start(at, least - own, r)
         else:
@@ -328,27 +398,30 @@ class Clock:
 
     def _own(self, n: int) -> float:
         """Return own = js / n (s), 0 while the jitter is unknown."""
-        return 0.0 if np.isnan(self.jitter) else self.jitter / n
+        return 0.0 if math.isnan(self.jitter) else self.jitter / n
 
-    def _above(self, source: F64, delay: F64, least: float) -> bool:
-        """Move the line if this bin and the last lie too far above it, by the same distance."""
+    def _above(self, least: float) -> bool:
+        """Return whether this bin and the last lie too far above the line, by one distance."""
         before, self.above = self.above, float("nan")
         if self.bank is None or not self.bank.settled:
             return False
         if least <= max(GATE_S, 2 * GATE_EDGES * self.bank.edge):
             return False
         self.above = least
-        if not abs(least - before) <= max(GATE_S / 2, GATE_EDGES * self.bank.edge):
-            return False
+        return abs(least - before) <= max(GATE_S / 2, GATE_EDGES * self.bank.edge)
+
+    def _move_above(self, source: F64, delay: F64) -> None:
+        """Move the line to the stamps of a bin above it."""
+        new = fresh(source)
+        source, delay = source[new], delay[new]
         self._reset(source, delay)
         self.reset_at = float(source[0] + self._predict(source[:1], delay[:1])[0])
-        return True
 
     def _reset(self, source: F64, delay: F64) -> None:
         """Move the offset to these stamps; the slope stays."""
         self.resets += 1
         self.above = float("nan")
-        self.bin_source, self.bin_delay = np.empty(0), np.empty(0)
+        self.bin_source, self.bin_delay = array("d"), array("d")
         self.span, self.stepped_at = HOLD_S, float(source[0])
         self.due = float(source[-1]) + self.span
         if self.bank is None:
@@ -356,16 +429,3 @@ class Clock:
             return
         k = int(np.argmin(delay - self._predict(source, delay)))
         self._restart(float(source[k]), float(delay[k]), len(source))
-
-
-def _whole(source: F64) -> bool:
-    """Return whether all stamps are whole milliseconds."""
-    count = source / ROUNDED_S
-    return bool((np.abs(count - np.round(count)) < 2e-3).all())
-
-
-def _fresh(source: F64) -> Bool:
-    """Return which stamps differ from their predecessor."""
-    fresh = np.ones(len(source), bool)
-    np.not_equal(source[1:], source[:-1], out=fresh[1:])
-    return fresh

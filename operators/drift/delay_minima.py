@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.drift.clock import BIN_S, FLOOR_S, FORGET, MIN_IN_BIN, ROUNDED_S, UNKNOWN_S
+from operators.drift.clock import BIN_S, FLOOR_S, FORGET, MIN_IN_BIN, UNKNOWN_S
+from operators.drift.clock_bin import ROUNDED_S
 from operators.drift.offset_filter import ROUNDING_VAR
 from operators.drift.reset_times import Cuts
 from operators.types import F64, I64, Bool

@@ -259,8 +259,9 @@ def _sharp(f: OffsetFilter, least: float, own: float, var: float, rounding: floa
     """
     e, s = least - f.offset, f.p00 + var
     root = math.sqrt(s)
-    log, _ = _normal(e / root - root / own)
-    f.update(*sharpened(e, own, s))
+    b = e / root - root / own
+    log, mills = _normal(b)
+    f.update(*_derivatives(b, mills, own, s, root))
     if rounding:
         e = own + _beyond(e - own, rounding)
         log, _ = _normal(e / root - root / own)
@@ -276,6 +277,11 @@ def sharpened(e: float, own: float, s: float) -> tuple[float, float]:
     root = math.sqrt(s)
     b = e / root - root / own
     _, mills = _normal(b)
+    return _derivatives(b, mills, own, s, root)
+
+
+def _derivatives(b: float, mills: float, own: float, s: float, root: float) -> tuple[float, float]:
+    """Return G and H of `sharpened` from b and Mills' ratio; root = sqrt(s)."""
     # Far from the edge the sum cancels; the remaining variance cannot be negative.
     return 1 / own - mills / root, min(mills * (b + mills), 1.0) / s
 

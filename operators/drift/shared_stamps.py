@@ -11,16 +11,19 @@ samples or more. All other stamps are unchanged, as are those of the first two r
 sample stays at the stamp, and so the clock's offset is unchanged. A run cut short by a loss has a
 wide spacing, one across a loss a long d: the smaller value of the two runs is used.
 
-State: five numbers a channel. Cost: a dozen numpy calls a block with repeated stamps.
+State: five numbers a channel. Cost: 40 numpy calls a block with repeated stamps, 3 with few rows.
 Losses: none.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
+from operator import ne
 
 import numpy as np
 
+from operators.limits import MAX_FEW
 from operators.types import F64, State
 
 MIN_COUNT = 4
@@ -71,8 +74,8 @@ class SharedStamps:
             Delay of each sample after its stamp (s); None where all are 0.
         """
         n = len(stamps)
-        if not n:
-            return None
+        if n <= MAX_FEW:
+            return self._feed_few(stamps.tolist())
         new = np.ones(n, bool)
         new[1:] = stamps[1:] != stamps[:-1]
         new[0] = stamps[0] != self.stamp
@@ -113,6 +116,48 @@ class SharedStamps:
         with np.errstate(invalid="ignore", over="ignore"):
             later = np.minimum(k * spacing[run], longest[run])
         return np.where(fit[run], later, 0.0)
+
+    def _feed_few(self, stamps: list[float]) -> F64 | None:
+        """Process few stamps; as `feed`."""
+        if self._pass_single(stamps):
+            return None
+        later = []
+        fits = self._spacing()
+        any_fit = False
+        for stamp in stamps:
+            if stamp == self.stamp:
+                self.count += 1
+            else:
+                length = stamp - self.stamp
+                if not math.isnan(length):
+                    self.runs = (*self.runs[-1:], (length, float(self.count)))
+                self.stamp, self.count = stamp, 1
+                fits = self._spacing()
+            any_fit |= fits is not None
+            k = self.count - 1
+            later.append(min(k * fits[0], fits[1]) if fits else 0.0)
+        return np.array(later) if any_fit else None
+
+    def _pass_single(self, stamps: list[float]) -> bool:
+        """Process stamps none of which is shared or spread; False otherwise, nothing changed."""
+        if len(stamps) < 3 or self.count >= MIN_COUNT or stamps[0] == self.stamp:
+            return False
+        if not all(map(ne, stamps, stamps[1:])) or not math.isfinite(sum(stamps)):
+            return False
+        *_, a, b, c = stamps
+        self.runs, self.stamp, self.count = ((b - a, 1.0), (c - b, 1.0)), c, 1
+        return True
+
+    def _spacing(self) -> tuple[float, float] | None:
+        """Return spacing and largest delay (s) in the open run, None where it is not spread."""
+        if len(self.runs) < 2:
+            return None
+        (d, n), (d_before, n_before) = self.runs
+        if min(n, n_before) < MIN_COUNT or d <= 0 or d_before <= 0:
+            return None
+        if not _on_grid(np.array([self.stamp]))[0]:
+            return None
+        return min(d / n, d_before / n_before), min(d, d_before)
 
 
 def _on_grid(stamps: F64) -> np.ndarray:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from operators.drift.shared_stamps import SharedStamps
 from operators.drift.stamp_grain import Grain
 from operators.drift.timetags import Timetags
+from operators.limits import MAX_FEW
 from operators.plan import Plan
 from operators.records import Block, GrainReport, Packet
 from operators.types import Bool, State
@@ -99,10 +100,18 @@ class StampChecks:
         """Return each change of the grain of a member's stamps."""
         reports: list[GrainReport] = []
         for b in packet.blocks:
-            if b.channel in self._grains and not b.text:
+            grain = None if b.text else self._grains.get(b.channel)
+            if not grain:
+                continue
+            if len(b) <= MAX_FEW:
+                stamps = b.source_time.tolist()
+                rows = zip(stamps, b.arrival.tolist(), b.stamped.tolist(), strict=True)
+                delays = [arrival - stamp if known else np.nan for stamp, arrival, known in rows]
+                changes = grain.feed_few(stamps, delays, b.watermark.tolist())
+            else:
                 delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)
-                changes = self._grains[b.channel].feed(b.source_time, delay, b.watermark)
-                reports += [GrainReport(b.channel, *change) for change in changes]
+                changes = grain.feed(b.source_time, delay, b.watermark)
+            reports += [GrainReport(b.channel, *change) for change in changes]
         return reports
 
     def spread(self, packet: Packet) -> tuple[Packet, list[tuple[str, float, str]]]:
@@ -129,7 +138,8 @@ class StampChecks:
                     arrival=b.arrival + np.where(not_own, later, 0.0),
                 )
             blocks.append(b)
-        return replace(packet, blocks=tuple(blocks)), notes
+        changed = any(new is not old for new, old in zip(blocks, packet.blocks, strict=True))
+        return replace(packet, blocks=tuple(blocks)) if changed else packet, notes
 
     def form_notes(self, formless: dict[str, float]) -> Iterator[tuple[str, float, str]]:
         """Yield a note for each source of `without_false`: source, watermark, text."""

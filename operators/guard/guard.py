@@ -10,14 +10,18 @@ change other verdicts. Held channels pass.
 
 State: each channel's undecided rows, its samples of the last `late_s`, and the last 128 samples
 that differed from their neighbours.
-Cost: about 50 numpy calls a block, 25 for each channel of it, 35 with a suspect sample, 25 with a
-distinct one, 30 for each channel that has one.
+Cost: for a channel of few rows without a suspect one, 25 numpy calls, most of them assignments
+and views. Otherwise about 50 a block, 25 for each channel of it, 35 with a suspect sample, 25 with
+a distinct one, 30 for each channel that has one.
 Losses: outliers.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,15 +29,20 @@ from msgspec.structs import replace
 
 from operators.accounting import ended, spread
 from operators.guard.hampel import WIDTH, least_scale, outliers, shifted, step
+from operators.guard.hampel_single import is_outlier
 from operators.guard.peaks import Looks, Peaks, looks
 from operators.guard.running_statistic import RunningStatistic
 from operators.limits import GUARD_SIDE as SIDE
+from operators.limits import MAX_FEW
 from operators.plan import Plan
 from operators.records import Block, Ends, Packet
+from operators.row_store import RowStore
 from operators.types import F64, I64, Bool, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
-MAX_HISTORY = 8192
+MAX_HISTORY, MIN_FORGOTTEN = 8192, 64
+MAX_PLAIN = 24
+"""Undecided rows of a channel up to which plain numbers are faster than arrays."""
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
 NOT_OLD = np.zeros(SIDE, bool)
 
@@ -42,14 +51,14 @@ NOT_OLD = np.zeros(SIDE, bool)
 class _Channel:
     """State of one channel; `renewal` yields its least scale, `scale` is that of `pending`."""
 
-    past_time: F64 = field(default_factory=lambda: np.empty(0))
-    past: F64 = field(default_factory=lambda: np.empty(0))
+    past_time: array[float] = field(default_factory=lambda: array("d"))
+    past: array[float] = field(default_factory=lambda: array("d"))
     renewal: RunningStatistic = field(
         default_factory=lambda: RunningStatistic(MEMORY, FIRST, RENEW, np.zeros(1))
     )
     ready: float = -np.inf
-    pending: Block | None = None
-    scale: F64 = field(default_factory=lambda: np.empty(0))
+    pending: RowStore | None = None
+    scale: array[float] = field(default_factory=lambda: array("d"))
     stragglers: Block | None = None
     peaks: Peaks = field(default_factory=Peaks)
 
@@ -58,8 +67,10 @@ class _Channel:
         out: dict[str, Any] = {k: getattr(self, k) for k in self.__dataclass_fields__}
         for k in ("renewal", "peaks"):
             out[k] = out[k].snapshot()
-        for k in ("pending", "stragglers"):
-            out[k] = out[k] and out[k].snapshot()
+        for k in _COLUMNS:
+            out[k] = np.array(out[k])
+        out["pending"] = self.pending and self.pending.block(len(self.pending)).snapshot()
+        out["stragglers"] = self.stragglers and self.stragglers.snapshot()
         return out
 
     @classmethod
@@ -69,25 +80,42 @@ class _Channel:
             "renewal": RunningStatistic.from_snapshot(state["renewal"]),
             "peaks": Peaks.from_snapshot(state["peaks"]),
         }
+        columns = {k: array("d", state[k]) for k in _COLUMNS}
         blocks = {k: state[k] and Block.from_snapshot(state[k]) for k in ("pending", "stragglers")}
-        return cls(**{**state, **parts, **blocks})
+        pending = blocks.pop("pending")
+        return cls(
+            **{**state, **parts, **columns, **blocks, "pending": pending and RowStore(pending)}
+        )
+
+    def forget(self, least: float) -> None:
+        """Drop the past before host time `least`, once it is half of it or too long."""
+        n = len(self.past_time)
+        if n > MAX_HISTORY or (n > MIN_FORGOTTEN and self.past_time[n // 2] < least):
+            first = max(bisect_left(self.past_time, least) - SIDE, n - MAX_HISTORY, 0)
+            del self.past_time[:first], self.past[:first]
+
+
+_COLUMNS = ("past_time", "past", "scale")
 
 
 class _Case(NamedTuple):
     """Undecided rows of a channel: all rows in order, or one straggler.
 
+    `place`: that of the channel among all.
     `before` (5,): the values before them, the last `had` known, the others NaN.
     `next_time`, `next_value` (5,): the samples after them, inf and NaN for none.
-    `scale` (n,): the least scale.
+    `scale` (n,): the least scale. `ordered`: all rows in order.
     """
 
     kept: _Channel
+    place: int
     rows: Block
     scale: F64
     before: F64
     had: int
     next_time: F64 = NEVER
     next_value: F64 = NONE
+    ordered: bool = False
 
 
 class Guard:
@@ -125,9 +153,8 @@ class Guard:
         ends: list[Ends] = list(packet.ends)
         removed: list[Block] = []
         for rows, bad in self._verdicts(packet.watermark, packet.end):
-            at = bad.nonzero()[0]
-            if len(at):
-                lost = rows.take(at)
+            if bad is not None and bad.any():
+                lost = rows.take(bad)
                 moment = spread(lost.watermark, lost.weight)
                 ends += ended(rows.source, rows.channel, "outliers", moment)
                 removed.append(lost)
@@ -148,24 +175,96 @@ class Guard:
             c.stragglers = Block.join((c.stragglers, astray)) if c.stragglers else astray
             block = block.take(~block.straggler)
         if len(block):
-            scale = c.renewal.push(block.value[None], least_scale)[0]
-            c.scale = np.concatenate((c.scale, scale))
-            c.pending = Block.join((c.pending, block)) if c.pending else block
+            if len(block) <= MAX_FEW and c.renewal.passes(block.value.tolist()):
+                c.scale.extend(c.renewal.numbers.tolist() * len(block))
+            else:
+                c.scale.frombytes(c.renewal.push(block.value, least_scale)[0].tobytes())
+            if c.pending is None:
+                c.pending = RowStore(block)
+            else:
+                c.pending.append(block)
 
-    def _verdicts(self, known: float, end: bool) -> list[tuple[Block, Bool]]:
+    def _verdicts(self, known: float, end: bool) -> list[tuple[Block, Bool | None]]:
         """Return the rows that became final by the watermark `known`, and their outliers.
 
-        All cases form one line of samples, each between its five predecessors and successors. A
-        row is due at host time + decide_s + settle_s; full with five successors within decide_s.
+        A row is due at host time + decide_s + settle_s; full with five successors within decide_s.
+        None stands for no outliers.
+        """
+        verdicts: list[tuple[int, Block, Bool | None]] = []
+        cases: list[_Case] = []
+        for place, kept in enumerate(self._channels.values()):
+            if kept.pending is not None and kept.stragglers is None and len(kept.past) >= SIDE:
+                n = len(kept.pending)
+                if n <= MAX_PLAIN and (few := self._plain(kept, kept.pending, known, end)):
+                    verdicts += [(place, *few)] if len(few[0]) else []
+                    continue
+            cases += _stragglers(kept, place, self.plan.decide_s)
+            if kept.pending:
+                rows = kept.pending.block(len(kept.pending))
+                past, had = _last(np.array(kept.past[-SIDE:]))
+                scale = np.array(kept.scale)
+                cases.append(_Case(kept, place, rows, scale, past, had, ordered=True))
+        if cases:
+            verdicts += self._of_cases(cases, known, end)
+            verdicts.sort(key=itemgetter(0))
+        return [(rows, bad) for _, rows, bad in verdicts]
+
+    def _plain(
+        self, c: _Channel, rows: RowStore, known: float, end: bool
+    ) -> tuple[Block, Bool | None] | None:
+        """Return the final rows of a channel with few rows, and their outliers.
+
+        None if an outlier may be a peak: then nothing is changed. The formulas are those of
+        `_of_cases`, row by row.
+        """
+        n = len(rows)
+        settle, reach = self.plan.settle_s, self.plan.decide_s
+        time, mark = rows.host_time.tolist(), rows.watermark.tolist()
+        due = [
+            m + reach if m >= t + settle else t + reach + settle
+            for t, m in zip(time, mark, strict=True)
+        ]
+        first_open = n if end else bisect_right(due, known)
+        value = [*c.past[-SIDE:], *rows.value.tolist()]
+        newest = c.ready
+        moments: list[float] = []
+        bad: list[bool] = []
+        for i in range(n):
+            limit = time[i] + reach
+            last = min(i + SIDE, n - 1)
+            after = _usable(time[i + 1 : last + 1], mark[i + 1 : last + 1], limit, due[i])
+            if after == SIDE:
+                decided = max(time[last] + settle, *mark[i : last + 1])
+            elif i < first_open:
+                decided = due[i]
+            else:
+                break
+            bad.append(is_outlier(value, i + SIDE, after, c.scale[i]))
+            if bad[-1] and after == SIDE:
+                return None
+            newest = max(newest, decided, mark[i])
+            moments.append(newest)
+        k = len(moments)
+        final = rows.take(k)
+        if not k:
+            return final, None
+        c.ready = newest
+        c.past_time.extend(time[:k])
+        c.past.extend(value[SIDE : SIDE + k])
+        c.forget(known - self.plan.late_s - self.plan.decide_s)
+        del c.scale[:k]
+        c.pending = rows if k < n else None
+        final = replace(final, watermark=np.array(moments))
+        return final, np.array(bad) if any(bad) else None
+
+    def _of_cases(
+        self, cases: list[_Case], known: float, end: bool
+    ) -> list[tuple[int, Block, Bool | None]]:
+        """Return the places of the cases' channels, their final rows, and their outliers.
+
+        All cases form one line of samples, each between its five predecessors and successors.
         """
         settle, reach = self.plan.settle_s, self.plan.decide_s
-        cases: list[_Case] = []
-        for kept in self._channels.values():
-            cases += _stragglers(kept, reach)
-            if kept.pending:
-                cases.append(_Case(kept, kept.pending, kept.scale, *_last(kept.past)))
-        if not cases:
-            return []
         time = np.concatenate([x for c in cases for x in (NEVER, c.rows.host_time, c.next_time)])
         value = np.concatenate([x for c in cases for x in (c.before, c.rows.value, c.next_value)])
         known_at = np.concatenate([x for c in cases for x in (EVER, c.rows.watermark, EVER)])
@@ -196,29 +295,30 @@ class Guard:
         # An outlier of a complete window may be a peak.
         far = (bad & (count == WIDTH)).nonzero()[0]
         seen = looks(shifted(value, WIDTH).T[far], scale[far]) if len(far) else None
-        out = []
+        out: list[tuple[int, Block, Bool | None]] = []
         for c, span in zip(cases, spans, strict=True):
             k = _how_many(due[span], full[span], known, end)
             if seen:
                 _spare(c, bad[span], far, seen, span.start, k)
             if rows := self._finish(c, moment[span][:k], known):
-                out.append((rows, bad[span][:k]))
+                out.append((c.place, rows, bad[span][:k]))
         return out
 
     def _finish(self, case: _Case, moment: F64, known: float) -> Block | None:
         """Return the first rows of a case with their watermarks, None for none; keep the rest."""
         c, rows, k = case.kept, case.rows, len(moment)
-        if rows is c.pending and k:
+        if case.ordered and k:
             moment = np.maximum.accumulate(np.maximum(moment, c.ready))
             c.ready = float(moment[-1])
-            time = np.concatenate((c.past_time, rows.host_time[:k]))
-            value = np.concatenate((c.past, rows.value[:k]))
-            least = known - self.plan.late_s - self.plan.decide_s
-            keep = max(int(time.searchsorted(least)) - SIDE, len(time) - MAX_HISTORY, 0)
-            c.past_time, c.past = time[keep:], value[keep:]
-            c.pending = rows.take(slice(k, None)) if k < len(rows) else None
-            c.scale = c.scale[k:]
-        elif not k and rows is not c.pending:
+            c.past_time.frombytes(rows.host_time[:k].tobytes())
+            c.past.frombytes(rows.value[:k].tobytes())
+            c.forget(known - self.plan.late_s - self.plan.decide_s)
+            if c.pending:
+                c.pending.take(k)
+            if k == len(rows):
+                c.pending = None
+            del c.scale[:k]
+        elif not k and not case.ordered:
             c.stragglers = Block.join((c.stragglers, rows)) if c.stragglers else rows
         if not k:
             return None
@@ -235,7 +335,7 @@ def _spare(case: _Case, bad: Bool, far: I64, seen: Looks, start: int, final: int
         return
     mine, peaks = seen.part(slice(first, end)), case.kept.peaks
     spared = mine.rough
-    if case.rows is case.kept.pending:
+    if case.ordered:
         spared = spared | peaks.recurring(mine)
         peaks.push(seen.part(slice(first, last)))
     bad[far[first:end][spared] - start] = False
@@ -247,13 +347,20 @@ def _last(past: F64) -> tuple[F64, int]:
     return past[-SIDE:] if had == SIDE else np.concatenate((NONE[had:], past)), had
 
 
-def _stragglers(c: _Channel, reach: float) -> list[_Case]:
+def _usable(time: list[float], mark: list[float], limit: float, due: float) -> int:
+    """Return the number of successors up to `limit` that are known by `due`."""
+    if not time or (max(time) <= limit and max(mark) <= due):
+        return len(time)
+    return sum(t <= limit and m <= due for t, m in zip(time, mark, strict=True))
+
+
+def _stragglers(c: _Channel, place: int, reach: float) -> list[_Case]:
     """Return the channel's stragglers, each among the samples around it."""
     rows, waiting = c.stragglers, c.pending
     c.stragglers = None
     if rows is None:
         return []
-    time, value = c.past_time, c.past
+    time, value = np.array(c.past_time), np.array(c.past)
     if waiting:
         time = np.concatenate((time, waiting.host_time))
         value = np.concatenate((value, waiting.value))
@@ -265,7 +372,7 @@ def _stragglers(c: _Channel, reach: float) -> list[_Case]:
         beside = after[span][time[span] <= row.host_time + reach]
         near = np.concatenate((before[SIDE - had :], row.value, beside))
         scale = 2 * step(near[None])
-        out.append(_Case(c, row, scale, before, had, time[span], after[span]))
+        out.append(_Case(c, place, row, scale, before, had, time[span], after[span]))
     return out
 
 

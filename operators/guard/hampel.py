@@ -32,7 +32,8 @@ from operators.limits import GUARD_SIDE as SIDE
 from operators.types import F64, I8, Bool
 
 WIDTH = 2 * SIDE + 1
-SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, 4.0])
+MIN_SIGMAS = 4.0
+SIGMAS = np.array([1e9, 1e9, 1e9, 1e9, 7.5, 8.6, 5.3, 5.5, 4.4, 4.5, 4.0, MIN_SIGMAS])
 """Scales by number of samples in the window: normal noise exceeds them as rarely as 4 of 11."""
 MAD_TO_SD = 1.4826
 CUBIC = np.sqrt(35 / 18)
@@ -49,9 +50,8 @@ def shifted(x: F64, shifts: int) -> F64:
     return np.ndarray((shifts, len(x) - shifts + 1), float, x, 0, (size, size))
 
 
-def least_scale(windows: F64) -> F64:
-    """Return the least scale of windows (h, 1, w), (h, 1)."""
-    x = windows[:, 0]
+def least_scale(x: F64) -> F64:
+    """Return the least scale of windows (h, w), (h, 1)."""
     off = np.abs(_off_cubic(x.T).T)
     middle = off.shape[1] // 2
     off.partition(middle, axis=1)
@@ -96,7 +96,7 @@ def outliers(value: F64, after: I8, count: I8, scale: F64) -> Bool:
     apart = SPIKE / 2 * scale
     suspect: Bool = here - np.maximum(left, right) > apart
     suspect |= np.minimum(left, right) - here > apart
-    apart = SIGMAS[-1] * scale
+    apart = MIN_SIGMAS * scale
     inside = after >= REACH
     half = (count + np.int8(1)) >> 1
     for far in (near < here - apart, near > here + apart):

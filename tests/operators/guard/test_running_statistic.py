@@ -11,7 +11,7 @@ from operators.types import F64
 
 def newest(windows: F64) -> F64:
     """Sum a window up as its newest and its oldest sample."""
-    return windows[:, 0][:, [-1, 0]]
+    return windows[:, [-1, 0]]
 
 
 def renewal() -> RunningStatistic:
@@ -19,7 +19,7 @@ def renewal() -> RunningStatistic:
 
 
 def samples(n: int) -> F64:
-    return np.arange(1.0, n + 1)[None]
+    return np.arange(1.0, n + 1)
 
 
 def test_numbers_are_renewed_at_doubling_counts_and_then_at_each_multiple() -> None:
@@ -33,7 +33,7 @@ def test_numbers_are_renewed_at_doubling_counts_and_then_at_each_multiple() -> N
 def test_numbers_do_not_depend_on_how_samples_come(cuts: list[int]) -> None:
     core = renewal()
     pieces = []
-    for part in np.split(samples(25), cuts, axis=1):
+    for part in np.split(samples(25), cuts):
         pieces.append(core.push(part, newest))
         core = RunningStatistic.from_snapshot(core.snapshot())
     assert np.concatenate(pieces, axis=1).tolist() == renewal().push(samples(25), newest).tolist()
@@ -43,6 +43,6 @@ def test_no_samples_change_nothing() -> None:
     core = renewal()
     core.push(samples(5), newest)
     before = core.snapshot()
-    assert core.push(np.empty((1, 0)), newest).shape == (2, 0)
+    assert core.push(np.empty(0), newest).shape == (2, 0)
     assert core.snapshot()["numbers"].tolist() == before["numbers"].tolist()
     assert core.seen == 5
