@@ -52,6 +52,12 @@ BENCHES = (
         "Microseconds of CPU an event. Asked: 2 at 3.2 kev/s, 20 at 190 ev/s.",
     ),
     Bench(
+        "packets", "The stations alone by block length", ("chain", "--packets", "--calls"),
+        "One rig of 190 events/s, 5 Hz: numpy calls a packet, and microseconds of CPU an event. "
+        "Asked of 10 s / 1 s / live: 5 / 15 / 60 us, goal 3 / 8 / 30; low latency at 100 Hz: 10 % "
+        "of a core, goal 5.",
+    ),
+    Bench(
         "accuracy", "Accuracy and honesty, beside common methods", ("accuracy",),
         "Five instruments for ten minutes a seed, each sensor's clock stepping by 0.5 s at half "
         "time. Bars are for many seeds pooled; ! is beyond.",

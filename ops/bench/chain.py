@@ -4,16 +4,21 @@
 rows that are made before. Every stream has its own stamps, clock, rate and lag, and all of them
 have to be found. Each repeat begins with empty stations. The least time is the cost of the work;
 the median includes the load of the machine.
+
+`--packets` prints the least time of one rig of 190 events/s by block length instead, `--calls`
+the number of numpy calls a packet (ops/bench/numpy_calls.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -40,6 +45,7 @@ class Case:
     seconds: float
     block_s: float
     hz: float
+    profile: Literal["accurate", "low_latency"] = "accurate"
 
 
 _FIVE = (20.0, 25.0, 31.7, 50.0, 64.0)
@@ -48,37 +54,50 @@ CASES = (
     Case("190 ev/s, 1 s blocks, 5 Hz", _FIVE, 180.0, 1.0, 5.0),
     Case("200 ev/s, 10 s blocks, 100 Hz", (100.0, 100.0), 600.0, 10.0, 100.0),
 )
+PACKETS = (
+    Case("60 s", _FIVE, 300.0, 60.0, 5.0),
+    Case("10 s", _FIVE, 180.0, 10.0, 5.0),
+    Case("1 s", _FIVE, 120.0, 1.0, 5.0),
+    Case("0.25 s", _FIVE, 60.0, 0.25, 5.0),
+    Case("0.05 s", _FIVE, 60.0, 0.05, 5.0),
+    Case("0.05 s, 100 Hz", _FIVE, 60.0, 0.05, 100.0),
+    Case("0.01 s, 100 Hz, low latency", _FIVE, 40.0, 0.01, 100.0, "low_latency"),
+)
+"""One rig, in packets from a recording's to a live one; 5 Hz where nothing else is given."""
 
 
-class _Timed:
-    """A station whose CPU time (s) is added up."""
+class _Metered:
+    """A station whose use of a resource is added up."""
 
-    def __init__(self, core: Any) -> None:
-        self._core = core
-        self.cpu_s = 0.0
+    def __init__(self, core: Any, meter: Callable[[], float]) -> None:
+        self._core, self._meter = core, meter
+        self.used = 0.0
 
     def update(self, item: Any) -> Any:
-        begin = time.process_time()
+        begin = self._meter()
         made = self._core.update(item)
-        self.cpu_s += time.process_time() - begin
+        self.used += self._meter() - begin
         return made
 
 
 class TimedPipeline:
-    """All stations of a configuration for one rig; the CPU time of each is measured."""
+    """All stations of a configuration for one rig; the CPU time of each is measured.
 
-    def __init__(self, config: Config) -> None:
+    Another `meter` than the CPU time (s) is a count that grows.
+    """
+
+    def __init__(self, config: Config, meter: Callable[[], float] = time.process_time) -> None:
         self._line = StationLine()
         stations(self._line, self._line.add, Settings.of(config))
         self._cores: dict[str, Any] = {
-            name: _Timed(core) for name, core in self._line.cores.items()
+            name: _Metered(core, meter) for name, core in self._line.cores.items()
         }
         self._line.cores = self._cores
 
     @property
     def cpu_s(self) -> list[float]:
-        """The time that each of STATIONS took (s)."""
-        return [core.cpu_s for core in self._cores.values()]
+        """The time that each of STATIONS took (s), or its count."""
+        return [core.used for core in self._cores.values()]
 
     def run(self, batches: Iterable[Batch]) -> Iterator[Packet]:
         """Yield the packets that leave the last station."""
@@ -138,7 +157,7 @@ def configuration(case: Case) -> Config:
             "signals": {"pulse": {"reference": "s0:x", "members": members}},
             "collect": {"block_s": case.block_s},
             "align": {"max_lag_s": 2.5},
-            "resample": {"target_hz": case.hz},
+            "resample": {"target_hz": case.hz, "profile": case.profile},
         },
         Config,
     )
@@ -158,11 +177,40 @@ def measure(case: Case, repeats: int) -> list[list[float]]:
     return costs
 
 
+def calls(case: Case, count: Callable[[], int]) -> list[float]:
+    """Return the numpy calls of a packet at each station, and of all; `count`: calls so far."""
+    pipeline = TimedPipeline(configuration(case), count)
+    packets = sum(1 for _ in pipeline.run(batches(case)[1]))
+    each = [used / packets for used in pipeline.cpu_s]
+    return [*each, sum(each)]
+
+
+def by_packets(repeats: int) -> str:
+    """Return the table of the least times by block length."""
+    columns = []
+    for case in PACKETS:
+        costs = measure(case, repeats)
+        every = [*zip(*costs, strict=True), [sum(repeat) for repeat in costs]]
+        columns.append([min(x) for x in every])
+    rows = [[name, *(f"{c[i]:.2f}" for c in columns)] for i, name in enumerate([*STATIONS, "all"])]
+    rate = sum(_FIVE)
+    rows.append(["share of a core (%)", *(f"{c[-1] * rate / 1e4:.2f}" for c in columns)])
+    return table(["us an event", *(case.name for case in PACKETS)], rows)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--packets", action="store_true", help="one rig by block length")
+    parser.add_argument("--calls", action="store_true", help="numpy calls a packet instead")
     args = parser.parse_args()
+    if args.calls:
+        subprocess.run((sys.executable, "-m", "ops.bench.numpy_calls"), check=True)
+    if args.packets:
+        print(by_packets(args.repeats))
+    if args.calls or args.packets:
+        return
     least, typical = [], []
     for case in CASES:
         costs = measure(case, args.repeats)
