@@ -44,6 +44,9 @@ class DeadLetter(msgspec.Struct, frozen=True):
     count: int = 1
 
 
+_NONE: F64 = np.empty(0)
+
+
 class Block(msgspec.Struct, frozen=True):
     """One channel's rows as columns.
 
@@ -86,10 +89,10 @@ class Block(msgspec.Struct, frozen=True):
     line: I64
     weight: I64 | None = None
     text: tuple[str, ...] = ()
-    host_time: F64 = msgspec.field(default_factory=lambda: np.empty(0))
-    straggler: Bool = msgspec.field(default_factory=lambda: np.empty(0, bool))
-    spacing: F64 = msgspec.field(default_factory=lambda: np.empty(0))
-    noise: F64 = msgspec.field(default_factory=lambda: np.empty(0))
+    host_time: F64 = _NONE
+    straggler: Bool = np.empty(0, bool)
+    spacing: F64 = _NONE
+    noise: F64 = _NONE
 
     def __len__(self) -> int:
         return len(self.value)

@@ -17,6 +17,7 @@ be decoded).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -79,16 +80,20 @@ _MAX_SMALL_LANES = 1 << 14
 
 
 class _Rows(NamedTuple):
-    """The rows of a packet as columns (n,), and the watermark before each row (n + 1,)."""
+    """The rows of a packet as columns (n,), and the watermark before each row (n + 1,).
+
+    `missing` is the mask of rows without source time. `wild` and `missing` are None without one.
+    """
 
     ts: F64
     rx: F64
     stamped: Bool
-    wild: Bool
+    wild: Bool | None
     value: F64
     seq: I64
     line: I64
     watermark: F64
+    missing: Bool | None
 
 
 class SharedRigError(LumenError, ValueError):
@@ -192,10 +197,13 @@ class Collect:
         # Rows before the first arrival belong to the first block.
         number = np.floor((running - self._phase_s) / self.block_s)
         if self.block_s <= SILENCE_S:
+            number += self._ticks
             is_tick = lane == TICK
-            number += self._ticks + is_tick.cumsum() - is_tick
-            self._ticks += int(is_tick.sum())
-        number[np.isnan(number)] = -np.inf
+            if n_ticks := int(np.count_nonzero(is_tick)):
+                number += is_tick.cumsum() - is_tick
+                self._ticks += n_ticks
+        if len(number) and math.isnan(number[0]):
+            number[np.isnan(number)] = -np.inf
         columns: tuple[np.ndarray, ...] = (
             lane,
             batch.ts,
@@ -268,7 +276,17 @@ class Collect:
         lane, ts, rx, stamped, wild, value, seq, line, running, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
         watermark, arrivals = self._watermarks(running)
-        taken = _Rows(ts, rx, stamped, wild, value, seq, line, watermark)
+        taken = _Rows(
+            ts=ts,
+            rx=rx,
+            stamped=stamped,
+            wild=wild if np.count_nonzero(wild) else None,
+            value=value,
+            seq=seq,
+            line=line,
+            watermark=watermark,
+            missing=missing if np.count_nonzero(missing := np.isnan(ts)) else None,
+        )
         rejects = self._rejects[:n_rejects]
         self._rejects = [
             msgspec.structs.replace(r, row=r.row - n) for r in self._rejects[n_rejects:]
@@ -280,8 +298,9 @@ class Collect:
         )
         self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
         ends, dead = _reject_losses(rejects, watermark, self.plan.sync_every_s)
-        is_marker = np.zeros(n, bool)
-        is_marker[[m.row for m in markers]] = True
+        if markers:
+            is_marker = np.zeros(n, bool)
+            is_marker[[m.row for m in markers]] = True
         blocks: list[Block | None] = []
         for k, rows in self._by_lane(lane):
             if k == TICK:
@@ -311,15 +330,16 @@ class Collect:
 
         `running` (n,) is the running arrival; its last value is kept for the next packet.
         """
-        watermark = np.concatenate(([self._running], running))
-        last, self._running = self._running, float(watermark[-1])
-        if np.isnan(watermark[0]):
+        watermark = np.empty(len(running) + 1)
+        watermark[0], watermark[1:] = self._running, running
+        self._running = float(watermark[-1])
+        if math.isnan(watermark[0]):
             running = running[~np.isnan(running)]
             # Rows before the first arrival are dated by it.
             watermark[np.isnan(watermark)] = running[0] if len(running) else 0.0
-        rises = np.ones(len(running), bool)
-        rises[:1] = ~(running[:1] <= last)
-        np.greater(running[1:], running[:-1], out=rises[1:])
+            rises = np.append(True, running[1:] > running[:-1])[: len(running)]
+        else:
+            rises = running > watermark[:-1]
         return watermark, running[rises]
 
     def _block(
@@ -331,8 +351,7 @@ class Collect:
         """
         source, channel = self._channels[lane]
         ends += ended(source, channel, "received", r.watermark[rows])
-        wild = r.wild[rows]
-        if np.count_nonzero(wild):
+        if r.wild is not None and np.count_nonzero(wild := r.wild[rows]):
             lost, rows = rows[wild], rows[~wild]
             ends += ended(source, channel, "rejected", r.watermark[lost])
             stamps = zip(r.rx[lost].tolist(), r.watermark[1:][lost].tolist(), strict=True)
@@ -355,9 +374,9 @@ class Collect:
         if duplicate is not None:
             ends += ended(source, channel, "duplicate", block.watermark[duplicate])
             block = block.take(~duplicate)
-        missing = np.isnan(block.source_time)
-        if np.count_nonzero(missing):
+        if r.missing is not None:
             # After the search for duplicates: a row without source time is none.
+            missing = r.missing[block.row]
             source_time = np.where(missing, block.arrival, block.source_time)
             block = replace(block, source_time=source_time)
         return block if len(block) else None
@@ -368,7 +387,7 @@ class Collect:
         """Return a marker as a block of one row, None if its arrival is wild."""
         row = np.array([m.row])
         ends += ended(m.source, m.channel, "received", r.watermark[row])
-        if r.wild[m.row]:
+        if r.wild is not None and r.wild[m.row]:
             ends += ended(m.source, m.channel, "rejected", r.watermark[row])
             sample = f"{m.channel} rx={r.rx[m.row]:.6f}"
             dead += self._wild_letters(m.source, r.watermark[row], r.line[row], [sample])
@@ -409,6 +428,8 @@ def _reject_losses(
 
     Rejects of one kind share a dead letter within a window, by the rule of `LossCounter.add`.
     """
+    if not rejects:
+        return [], []
     moments: dict[tuple[str, End], list[Reject]] = {}
     kinds: dict[tuple[float, Reason, str], list[Reject]] = {}
     window = np.floor(watermark / window_s).tolist()

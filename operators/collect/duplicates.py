@@ -11,10 +11,60 @@ State: each channel's newest arrival, and its rows of the last `within_s`, at mo
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from operators.records import Block
 from operators.types import F64, I64, Bool, State
+
+MAX_PLAIN = 32
+"""Rows up to which plain floats are faster than arrays."""
+_EMPTY: tuple[np.ndarray, ...] = tuple(np.empty(0, t) for t in (float, float, int, float, int))
+"""Columns of a tail: source time, value, sequence number, arrival, line."""
+
+
+class _Tail:
+    """The newest rows of a channel: pieces of five columns, with the newest arrival of each.
+
+    `newest` is the channel's newest arrival, `latest` the latest source time of the pieces. Old
+    rows leave by whole pieces; `cut` removes all rows that `find` must not see.
+    """
+
+    __slots__ = ("latest", "newest", "pieces")
+
+    def __init__(self) -> None:
+        self.newest = self.latest = -math.inf
+        self.pieces: list[tuple[float, list[np.ndarray]]] = []
+
+    def add(self, columns: list[np.ndarray], newest: float) -> None:
+        """Append rows (n,) whose newest arrival is given."""
+        self.newest = max(self.newest, newest)
+        if len(columns[0]):
+            self.pieces.append((newest, columns))
+
+    def forget(self, before: float) -> None:
+        """Drop leading pieces that arrived before a time."""
+        while self.pieces and self.pieces[0][0] < before:
+            del self.pieces[0]
+
+    def cut(self, within_s: float, max_rows: int) -> list[np.ndarray]:
+        """Join the pieces from the first row of the last `within_s` on; return the columns."""
+        if not self.pieces:
+            self.latest = -math.inf
+            return list(_EMPTY)
+        columns = self.pieces[0][1]
+        if len(self.pieces) > 1:
+            every = (piece for _, piece in self.pieces)
+            columns = [np.concatenate(c) for c in zip(*every, strict=True)]
+        recent = columns[3] >= self.newest - within_s
+        n = len(recent)
+        first = max(int(recent.argmax()) if np.count_nonzero(recent) else n, n - max_rows)
+        if first:
+            columns = [c[first:].copy() for c in columns]
+        self.latest = float(np.fmax.reduce(columns[0], initial=-np.inf))
+        self.pieces = [(float(columns[3].max()), columns)] if n > first else []
+        return columns
 
 
 class Duplicates:
@@ -30,22 +80,24 @@ class Duplicates:
 
     def __init__(self, within_s: float, max_rows: int) -> None:
         self._within_s, self._max_rows = within_s, max_rows
-        self._tails: dict[str, list[np.ndarray]] = {}
-        self._newest: dict[str, float] = {}
+        self._tails: dict[str, _Tail] = {}
 
     @classmethod
     def from_snapshot(cls, state: State, within_s: float, max_rows: int) -> Duplicates:
         """Return the finder of a snapshot."""
         core = cls(within_s, max_rows)
-        core._tails = {c: list(t) for c, t in state["tails"].items()}
-        core._newest = dict(state["newest"])
+        for channel, newest in state["newest"].items():
+            tail = core._tails[channel] = _Tail()
+            tail.add(list(state["tails"][channel]), newest)
+            tail.cut(within_s, max_rows)
         return core
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
+        every = self._tails.items()
         return {
-            "tails": {c: list(t) for c, t in self._tails.items()},
-            "newest": dict(self._newest),
+            "tails": {c: t.cut(self._within_s, self._max_rows) for c, t in every},
+            "newest": {c: t.newest for c, t in every},
         }
 
     def find(self, block: Block, seq: I64) -> Bool | None:
@@ -59,27 +111,57 @@ class Duplicates:
         """
         new: list[np.ndarray] = [block.source_time, block.value, seq, block.arrival, block.line]
         tail = self._tails.get(block.channel)
-        had = len(tail[0]) if tail else 0
-        ts, rx = (np.concatenate((tail[i], new[i])) if tail else new[i] for i in (0, 3))
-        # newest[i] = max(rx[0..i]), duplicates included: the window never moves back.
-        newest = np.maximum.accumulate(rx)
-        newest = np.maximum(newest, self._newest.get(block.channel, -np.inf))
-        self._newest[block.channel] = float(newest[-1])
-        ordered = np.sort(ts)
+        if tail is None:
+            tail = self._tails[block.channel] = _Tail()
         duplicate = None
-        if np.count_nonzero(ordered[1:] == ordered[:-1]):
-            both = [np.concatenate(c) for c in zip(tail, new, strict=True)] if tail else new
-            repeated = _repeats(both, had, newest - self._within_s)
-            if np.count_nonzero(repeated):
-                duplicate = repeated[had:]
-                new, rx = [c[~duplicate] for c in new], rx[~repeated]
-        recent = rx >= newest[-1] - self._within_s
-        oldest = int(recent.argmax()) if recent.any() else len(rx)
-        first = max(oldest, len(rx) - self._max_rows)
-        if tail and first < had:
-            new = [np.concatenate((a[first:], b)) for a, b in zip(tail, new, strict=True)]
-        self._tails[block.channel] = [c[max(first - had, 0) :].copy() for c in new]
+        rising, latest = rises(block.source_time, tail.latest)
+        if not rising:
+            duplicate = self._repeated(tail, new)
+            latest = rises(block.source_time, tail.latest)[1]
+            if duplicate is not None:
+                new = [c[~duplicate] for c in new]
+        tail.latest = latest
+        tail.add(new, _newest(block.arrival))
+        tail.forget(tail.newest - self._within_s)
+        if len(block) > MAX_PLAIN:
+            # Long pieces must not keep rows that have left.
+            tail.cut(self._within_s, self._max_rows)
         return duplicate
+
+    def _repeated(self, tail: _Tail, new: list[np.ndarray]) -> Bool | None:
+        """Return which new rows repeat an earlier one, None without one."""
+        old = tail.cut(self._within_s, self._max_rows)
+        both = [np.concatenate(c) for c in zip(old, new, strict=True)]
+        ordered = np.sort(both[0])
+        if not np.count_nonzero(ordered[1:] == ordered[:-1]):
+            return None
+        # newest[i] = max(rx[0..i]), duplicates included: the window never moves back.
+        newest = np.maximum(np.maximum.accumulate(both[3]), tail.newest)
+        had = len(old[0])
+        repeated = _repeats(both, had, newest - self._within_s)
+        return repeated[had:] if np.count_nonzero(repeated) else None
+
+
+def rises(time: F64, latest: float) -> tuple[bool, float]:
+    """Return whether each time (n,) exceeds all before it and `latest`, and the new latest time.
+
+    Unknown times (NaN) repeat none.
+    """
+    if len(time) > MAX_PLAIN:
+        before = np.fmax.accumulate(np.concatenate(([latest], time)))
+        return not np.count_nonzero(time <= before[:-1]), float(before[-1])
+    rising = True
+    for t in time.tolist():
+        if t > latest:
+            latest = t
+        elif t <= latest:
+            rising = False
+    return rising, latest
+
+
+def _newest(arrival: F64) -> float:
+    """Return the newest arrival of at least one row."""
+    return max(arrival.tolist()) if len(arrival) <= MAX_PLAIN else float(arrival.max())
 
 
 def _repeats(columns: list[np.ndarray], had: int, since: F64) -> Bool:

@@ -29,25 +29,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from dataclasses import replace as dataclass_replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from operators.fuse.sync_bound import Bound
-from operators.fuse.sync_report import Reporter
+from operators.fuse.sync_report import MemberScales, Reporter, ScaledGrid
 from operators.limits import MIN_COVERAGE
 from operators.plan import Plan, Signal
 from operators.presence import LIVE
 from operators.records import INDICATORS, Fused, FusedSignal, Grid, Indicators, Packet, Sparse
 from operators.types import F64, I64, MODES, SCALE_STATES, Bool, State
 from operators.weights.consensus import Consensus, Force
+from operators.weights.moments import over_members
 from operators.weights.three_cornered_hat import weigh
 
 FULL_COVERAGE = 0.99
 MAX_CACHED_MODES = 4096
-GIVEN, LEARNT = SCALE_STATES.index("given"), SCALE_STATES.index("live")
+SAME: F64 = np.ones((1, 1))
+"""Factor of the weights where no fused member returns or has gaps."""
+LEARNT = SCALE_STATES.index("live")
 FUSED, URE_ONLY, SENSORS_ONLY, DEGRADED, NONE = range(len(MODES))
 REPORTED = {
     "ure_phase_diff_mean": "phase_diff",
@@ -58,6 +61,40 @@ REPORTED = {
 """Indicators reported by the engine, by the key of the fact."""
 
 
+class _Shares(NamedTuple):
+    """Weights and parts of the variance at k ticks, or one column for all of them.
+
+    Attributes
+    ----------
+    weights, variance : float64 (m, k)
+        Of the members.
+    var, level, slope : float64 (k,)
+        Variance of the noise; level and slope of the systematic variance.
+    whole : bool
+        Whether all members are fused at each tick.
+    none : bool (k,) or None
+        Ticks without a fused member, None without one.
+    """
+
+    weights: F64
+    variance: F64
+    var: F64
+    level: F64
+    slope: F64
+    whole: bool
+    none: Bool | None
+
+
+class _Held(NamedTuple):
+    """The shares of a signal, and the estimates, priors, factors and members they are from."""
+
+    force: Force
+    prior: F64
+    share: F64 | None
+    key: bytes
+    shares: _Shares
+
+
 @dataclass
 class _SignalState:
     """Columns of one signal in the grid, and the consensus of its members."""
@@ -66,8 +103,11 @@ class _SignalState:
     columns: slice
     names: tuple[str, ...]
     consensus: Consensus
-    modes: dict[bytes, tuple[int, list[float]]] = field(default_factory=dict)
-    """Cache of `Fuse._mode_and_prior` by the mask of present members."""
+    learns: bool
+    """Whether a member has a learnt scale."""
+    modes: dict[bytes, tuple[int, int, F64]] = field(default_factory=dict)
+    """Mode, number and priors (m, 1) by the mask of present members."""
+    shares: _Held | None = None
 
 
 class Fuse:
@@ -80,7 +120,9 @@ class Fuse:
             first = self._signals[-1].columns.stop if self._signals else 0
             columns = slice(first, first + len(s.members))
             names = tuple(m.channel for m in s.members)
-            self._signals.append(_SignalState(s, columns, names, Consensus(s, plan.tick_hz)))
+            learns = any(plan.channel(name).learnt for name in names)
+            consensus = Consensus(s, plan.tick_hz)
+            self._signals.append(_SignalState(s, columns, names, consensus, learns))
         first = len(plan.members)
         self._facts = slice(first, first + len(plan.facts))
         self._has_reported = any(n.partition(":")[2] in REPORTED for n in plan.facts)
@@ -124,12 +166,11 @@ class Fuse:
         self._coming += packet.indicators
         self._turning += packet.sparse
         grid = packet.grid
-        if grid is not None:
-            # `_write_scale` changes these columns: they are copied first.
-            own = ("gain", "gain_var", "level", "level_var")
-            grid = dataclass_replace(grid, **{name: getattr(grid, name).copy() for name in own})
-        fused = self._fused(grid) if grid is not None and len(grid) else None
-        sync, dead = self._reporter.lines(packet.rig, grid, packet.end)
+        fused = ticks = None
+        if grid is not None and len(grid):
+            ticks = ScaledGrid(grid, self.plan.tick_hz)
+            fused = self._fused(grid, ticks.ts, ticks.scales)
+        sync, dead = self._reporter.lines(packet.rig, ticks, packet.end)
         return replace(
             packet,
             fused=fused,
@@ -143,14 +184,16 @@ class Fuse:
             sparse=(),
         )
 
-    def _fused(self, grid: Grid) -> Fused:
-        ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
+    def _fused(self, grid: Grid, ts: F64, scales: list[MemberScales]) -> Fused:
+        """Return the ticks at times `ts` (k,); append the scales of each signal's members."""
+        k = len(grid)
         live = grid.state == LIVE
         sparse = self._sparse_members(grid)
-        signals = tuple(self._fuse(signal, grid, live, sparse) for signal in self._signals)
-        facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
+        signals = tuple(self._fuse(signal, grid, live, sparse, scales) for signal in self._signals)
         exported = measured = self._indicators(grid)
-        reported = np.full(measured.shape, np.nan)
+        reported, facts = np.full(measured.shape, np.nan), np.empty((k, 0))
+        if self.plan.facts:
+            facts = np.where(live[:, self._facts], grid.value[:, self._facts], np.nan)
         if self._has_reported:
             self._write_reported(facts, reported)
             w = self.plan.weights
@@ -175,62 +218,67 @@ class Fuse:
             fact_names=self.plan.facts,
             sync_bound_s=bound,
             sync_estimate_bound_s=estimate_bound,
-            sparse=sparse,
+            sparse=np.zeros((k, len(self._sparse.members)), bool) if sparse is None else sparse,
         )
 
-    def _fuse(self, signal: _SignalState, grid: Grid, live: Bool, sparse: Bool) -> FusedSignal:
+    def _fuse(
+        self,
+        signal: _SignalState,
+        grid: Grid,
+        live: Bool,
+        sparse: Bool | None,
+        scales: list[MemberScales],
+    ) -> FusedSignal:
         """Return the ticks of one signal. Shapes: m members, k ticks.
 
-        fade = u^2 (3 - 2 u), u = (coverage - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE);
         y~ = ratio y + shift; value = sum w y~; var = sum w^2 v. A learnt member adds
         w^2 (var(level) + var(gain) (value - m)^2) / gain^2.
+
+        All that is the same at each tick is one column, (m, 1).
         """
-        columns = signal.columns
+        columns, k = signal.columns, len(grid)
         live = np.ascontiguousarray(live[:, columns].T)
         value = np.ascontiguousarray(grid.value[:, columns].T)
-        mode, prior = self._modes(signal, live)
+        mode, present, prior = self._modes(signal, live)
         there = live & np.isfinite(value)
         kept = there & (prior > 0)
         if math.isfinite(self.plan.wait_lag_s):
             # A lag beyond the waiting limit: the kernel would be truncated.
             kept &= ~(self.plan.wait_lag_s < grid.lag_s[:, columns].T)
         noise = grid.noise_var[:, columns].T
-        learnt = grid.scale_state[:, columns].T == LEARNT
+        learnt = grid.scale_state[:, columns].T == LEARNT if signal.learns else None
+        left_out = None if sparse is None else sparse[:, columns].T
         force, samples, size = signal.consensus.read(
-            grid.first, value, noise, there, learnt, sparse[:, columns].T
+            grid.first, value, noise, there, learnt, left_out
         )
-        found = Force(*np.repeat(np.array(force), size, axis=2))
-        self._write_scale(signal, grid, found)
-        variance, corrected = found.variance, found.ratio * value + found.shift
-        unknown = np.isnan(variance)
-        if unknown.any():
-            variance = np.where(unknown, found.ratio * found.ratio * noise, variance)
-        share = None
-        ramp, coverage = grid.ramp[:, columns].T, grid.coverage[:, columns].T
-        if ramp.min() < 1 or coverage.min() < FULL_COVERAGE:
-            fade = (coverage - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE)
-            fade = np.clip(fade, 1e-6, 1.0)
-            share = ramp * fade * fade * (3 - 2 * fade)
-        weights = weigh(prior, variance, np.repeat(samples, size, axis=1), share, kept)
-        parts, parts_var = weights * corrected, weights * weights * variance
-        if not kept.all():
-            parts, parts_var = np.where(kept, parts, 0.0), np.where(weights > 0, parts_var, 0.0)
-        fused, var = np.add.reduce(parts, 0), np.add.reduce(parts_var, 0)
-        if learnt.any():
-            gain, off = grid.gain[:, columns].T, fused - found.pivot
+        scales.append(MemberScales(columns, force, size))
+        if len(size) > 1:
+            force = Force(*np.repeat(np.array(force), size, axis=2))
+            samples = np.repeat(samples, size, axis=1)
+        if _is_even(kept):
+            kept = kept[:, :1]
+        share = _share(grid, columns, kept)
+        shares = self._shares(signal, prior, force, noise, samples, share, kept)
+        weights, variance, var = shares.weights, shares.variance, shares.var
+        corrected = force.ratio * value + force.shift
+        parts = weights * corrected
+        if not shares.whole:
+            parts = np.where(kept, parts, 0.0)
+        fused = over_members(parts)
+        off = fused - force.pivot[0]
+        if learnt is not None and np.count_nonzero(learnt):
+            gain = grid.gain[:, columns].T
             doubt = grid.level_var[:, columns].T + grid.gain_var[:, columns].T * off * off
             doubt = np.where(learnt & (weights > 0), doubt / (gain * gain), 0.0)
-            var += np.add.reduce(weights * weights * doubt, 0)
-        systematic = signal.consensus.systematic(weights, fused, found)
+            var = var + over_members(weights * weights * doubt)
+        systematic = besides = shares.level + shares.slope * (off * off)
         unknown = np.isnan(systematic)
-        sd = np.sqrt(var + np.where(unknown, 0.0, systematic))
-        if unknown.any():
-            spread = _spread(weights[:, unknown], corrected[:, unknown], variance[:, unknown])
-            sd[unknown] = np.sqrt(var[unknown] + spread)
-        none = ~weights.any(axis=0)
-        if none.any():
+        if np.count_nonzero(unknown):
+            besides = np.where(unknown, _spread(weights, corrected, variance), systematic)
+        sd = np.sqrt(var + besides)
+        if shares.none is not None:
+            none = np.broadcast_to(shares.none, k)
             fused[none] = sd[none] = systematic[none] = np.nan
-        present = np.add.reduce(live, 0, dtype=np.int64)
         return FusedSignal(
             name=signal.signal.name,
             channels=signal.names,
@@ -239,26 +287,64 @@ class Fuse:
             systematic_sd=np.sqrt(systematic),
             mode=mode,
             live=present,
-            weights=weights.T,
+            weights=(weights if weights.shape[1] == k else np.repeat(weights, k, axis=1)).T,
             aligned=value.T,
         )
 
-    def _write_scale(self, signal: _SignalState, grid: Grid, found: Force) -> None:
-        """Write gains and levels of members with a given scale into the grid."""
-        given = grid.scale_state[:, signal.columns] == GIVEN
-        for column, mine in (
-            (grid.gain, np.exp(found.slope)),
-            (grid.gain_var, found.slope_var),
-            (grid.level, found.level),
-            (grid.level_var, found.level_var),
-        ):
-            np.copyto(column[:, signal.columns], mine.T, where=given)
+    def _shares(
+        self,
+        signal: _SignalState,
+        prior: F64,
+        force: Force,
+        noise: F64,
+        samples: F64,
+        share: F64 | None,
+        kept: Bool,
+    ) -> _Shares:
+        """Return the weights and the parts of the variance that do not depend on the values.
 
-    def _modes(self, signal: _SignalState, live: Bool) -> tuple[I64, F64]:
-        """Return the mode (k,), and the priors of the fused members (m, k) or (m, 1)."""
+        They are the same until the force or the fused members change.
+        """
+        last, key = signal.shares, kept.tobytes()
+        if (
+            last is not None
+            and last.force is force
+            and last.prior is prior
+            and last.share is share
+            and last.key == key
+        ):
+            return last.shares
+        variance, unknown = force.variance, np.isnan(force.variance)
+        if has_unknown := bool(unknown.any()):
+            variance = np.where(unknown, force.ratio * force.ratio * noise, variance)
+        weights = weigh(prior, variance, samples, share, kept)
+        parts, whole = weights * weights * variance, bool(kept.all())
+        if not whole:
+            parts = np.where(weights > 0, parts, 0.0)
+        level, slope = signal.consensus.systematic(weights, force)
+        none = ~weights.any(axis=0)
+        shares = _Shares(
+            weights=weights,
+            variance=variance,
+            var=over_members(parts),
+            level=level,
+            slope=slope,
+            whole=whole,
+            none=np.asarray(none) if none.any() else None,
+        )
+        signal.shares = None
+        if weights.shape[1] == force.ratio.shape[1] == 1 and not has_unknown:
+            signal.shares = _Held(force, prior, share, key, shares)
+        return shares
+
+    def _modes(self, signal: _SignalState, live: Bool) -> tuple[I64, I64, F64]:
+        """Return modes and numbers of present members (k,), and priors (m, k) or (m, 1).
+
+        The prior of a member that is not fused is 0.
+        """
         k = live.shape[1]
         turn: list[int] = []
-        if (live != live[:, :1]).any():
+        if not _is_even(live):
             turn = (np.flatnonzero((live[:, 1:] != live[:, :-1]).any(axis=0)) + 1).tolist()
         found = []
         for a in (0, *turn):
@@ -266,13 +352,20 @@ class Fuse:
             if key not in signal.modes:
                 if len(signal.modes) >= MAX_CACHED_MODES:
                     signal.modes.clear()
-                signal.modes[key] = self._mode_and_prior(signal.signal, live[:, a].tolist())
+                there = live[:, a].tolist()
+                mode, prior = self._mode_and_prior(signal.signal, there)
+                signal.modes[key] = mode, sum(there), np.array(prior)[:, None]
             found.append(signal.modes[key])
         if not turn:
-            return np.full(k, found[0][0]), np.array(found[0][1])[:, None]
-        mode, prior = np.array([f[0] for f in found]), np.array([f[1] for f in found]).T
+            mode, present, one = found[0]
+            return np.full(k, mode), np.full(k, present), one
         size = np.diff((0, *turn, k))
-        return np.repeat(mode, size), np.repeat(prior, size, axis=1)
+        modes, presents, priors = zip(*found, strict=True)
+        return (
+            np.repeat(modes, size),
+            np.repeat(presents, size),
+            np.repeat(np.concatenate(priors, axis=1), size, axis=1),
+        )
 
     def _mode_and_prior(self, signal: Signal, live: list[bool]) -> tuple[int, list[float]]:
         """Return the mode, and each member's prior; 0 for a member that is not fused."""
@@ -302,6 +395,8 @@ class Fuse:
 
     def _indicators(self, grid: Grid) -> F64:
         """Return the measured indicators in force at each tick (k, 5)."""
+        if not self._coming:
+            return np.array([self._measured] * len(grid))
         stop = grid.first + len(grid)
         due = [i for i in self._coming if i.first < stop]
         self._coming = self._coming[len(due) :]
@@ -310,8 +405,10 @@ class Fuse:
         self._measured = list(table[-1])
         return np.repeat(table, [b - a for a, b in pairwise(edges)], axis=0)
 
-    def _sparse_members(self, grid: Grid) -> Bool:
-        """Return the members left out of the indicators, at each tick (k, members)."""
+    def _sparse_members(self, grid: Grid) -> Bool | None:
+        """Return the members left out of the indicators at each tick (k, members), None without."""
+        if not self._turning and not any(self._sparse.members):
+            return None
         stop = grid.first + len(grid)
         due = [s for s in self._turning if s.first < stop]
         self._turning = self._turning[len(due) :]
@@ -330,6 +427,29 @@ class Fuse:
                 out[:, INDICATORS.index(indicator)] = np.abs(facts[:, i])
 
 
+def _is_even(mask: Bool) -> bool:
+    """Whether a mask (m, k) is the same at each tick."""
+    true = np.count_nonzero(mask)
+    return mask.shape[1] == 1 or true in (0, mask.size) or bool((mask == mask[:, :1]).all())
+
+
+def _share(grid: Grid, columns: slice, kept: Bool) -> F64 | None:
+    """Return the factor of each weight (m, k) by ramp and coverage, None where all are 1.
+
+    ramp u^2 (3 - 2 u), u = (coverage - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE). Where all
+    fused members have the factor 1, it is `SAME`.
+    """
+    ramp, coverage = grid.ramp[:, columns], grid.coverage[:, columns]
+    less = (ramp < 1) | (coverage < FULL_COVERAGE)
+    if not np.count_nonzero(less):
+        return None
+    if not np.count_nonzero(less.T & kept):
+        return SAME
+    fade = (coverage.T - MIN_COVERAGE) / (FULL_COVERAGE - MIN_COVERAGE)
+    fade = np.clip(fade, 1e-6, 1.0)
+    return np.asarray(ramp.T * fade * fade * (3 - 2 * fade))
+
+
 def _spread(weights: F64, value: F64, variance: F64) -> F64:
     """Return the variance (k,) among members (m, k) at a tick in excess of their noise.
 
@@ -337,6 +457,6 @@ def _spread(weights: F64, value: F64, variance: F64) -> F64:
     """
     used = weights > 0
     value = np.where(used, value, 0.0)
-    off = np.where(used, value - np.add.reduce(weights * value, 0), 0.0)
+    off = np.where(used, value - over_members(weights * value), 0.0)
     explained = weights * (1 - weights) * np.where(used, variance, 0.0)
-    return np.asarray(np.maximum(np.add.reduce(weights * off * off - explained, 0), 0.0))
+    return np.asarray(np.maximum(over_members(weights * off * off - explained), 0.0))

@@ -7,9 +7,10 @@ state, and at the end. Its counts are those known at the release of its tick.
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,61 @@ from operators.accounting import LossCounter
 from operators.lines import DeadLine, SyncReport
 from operators.plan import Plan
 from operators.records import NO_CLOCK, ClockReport, Grid, Packet
-from operators.types import F64, SCALE_STATES, STATES, State, Why
+from operators.types import F64, I64, SCALE_STATES, STATES, State, Why
+from operators.weights.consensus import Force
 
 MAX_HZ = 100_000.0
 """Largest plausible rate of a channel; audio has half of it."""
+GIVEN = SCALE_STATES.index("given")
 _COLUMNS = tuple(f.name for f in fields(Grid) if f.name != "first")
+
+
+class MemberScales(NamedTuple):
+    """Levels and slopes of members: columns of the grid, estimates by stretch, ticks of each."""
+
+    columns: slice
+    force: Force
+    size: I64
+
+
+class ScaledGrid:
+    """Ticks as received, with gain and level of members whose scale is given.
+
+    These are written only when they are read: few ticks have a line. `ts` (k,) in s.
+    """
+
+    def __init__(self, ticks: Grid, tick_hz: float) -> None:
+        self.ticks = ticks
+        self.ts: F64 = (ticks.first + np.arange(len(ticks))) / tick_hz
+        self.scales: list[MemberScales] = []
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The grid with all gains and levels."""
+        own = ("gain", "gain_var", "level", "level_var")
+        grid = replace(self.ticks, **{name: getattr(self.ticks, name).copy() for name in own})
+        for columns, f, size in self.scales:
+            given = grid.scale_state[:, columns] == GIVEN
+            for column, mine in (
+                (grid.gain, np.exp(f.slope)),
+                (grid.gain_var, f.slope_var),
+                (grid.level, f.level),
+                (grid.level_var, f.level_var),
+            ):
+                np.copyto(column[:, columns], np.repeat(mine, size, axis=1).T, where=given)
+        return grid
+
+
+class _ClockTerms(NamedTuple):
+    """Terms of the variance (4, sources, 1) that hold from `begin` until before `end` (s)."""
+
+    sources: tuple[str, ...]
+    begin: float
+    end: float
+    terms: F64
 
 
 class Clocks:
@@ -29,6 +80,7 @@ class Clocks:
 
     def __init__(self) -> None:
         self._reports: dict[str, list[ClockReport]] = {}
+        self._held: _ClockTerms | None = None
 
     @classmethod
     def from_snapshot(cls, state: State) -> Clocks:
@@ -47,6 +99,8 @@ class Clocks:
             mine = self._reports.setdefault(r.source, [])
             known = max(r.known, mine[-1].known) if mine else r.known
             mine.append(r._replace(known=known))
+        if reports:
+            self._held = None
 
     def forget(self, time: float) -> None:
         """Drop reports that no tick from `time` on needs."""
@@ -73,23 +127,39 @@ class Clocks:
 
         offset_var + dt (2 cross_var + dt slope_var), dt = time - at.
         """
-        if not any(s in self._reports for s in sources):
+        if not self._reports:
             return np.zeros((len(sources), 1))
-        rows: list[ClockReport] = []
-        ends: list[int] = []
-        for source in sources:
-            rows += (NO_CLOCK, *self._reports.get(source, ()))
-            ends.append(len(rows))
+        at, offset, cross, slope = self._in_force(sources, time)
+        dt = time - at
+        return np.asarray(offset + dt * (cross + dt * slope))
+
+    def _in_force(self, sources: tuple[str, ...], time: F64) -> F64:
+        """Return the terms of the variance (4, sources, k) at rising times, or one column."""
+        first, last = float(time[0]), float(time[-1])
+        held = self._held
+        if held and held.sources == sources and held.begin <= first and last < held.end:
+            return held.terms
+        each = [[NO_CLOCK, *self._reports.get(source, ())] for source in sources]
+        at = [sum(r.known <= first for r in reports) - 1 for reports in each]
+        end = min(
+            (r[i + 1].known for r, i in zip(each, at, strict=True) if i + 1 < len(r)),
+            default=math.inf,
+        )
+        if last < end:
+            now = [r[i] for r, i in zip(each, at, strict=True)]
+            terms = np.array([(r.at, r.offset_var, 2 * r.cross_var, r.slope_var) for r in now])
+            self._held = _ClockTerms(sources, max(r.known for r in now), end, terms.T[:, :, None])
+            return self._held.terms
+        rows = [r for reports in each for r in reports]
         edges = np.searchsorted(time, [r.known for r in rows]).tolist()
         edges.append(0)
         size = [b - a for a, b in pairwise(edges)]
-        for end in ends:
+        end = 0
+        for reports in each:
+            end += len(reports)
             size[end - 1] += len(time)
-        terms = [(r.at, r.offset_var, 2 * r.cross_var, r.slope_var) for r in rows]
-        at, offset, cross, slope = np.repeat(np.array(terms).T, size, axis=1)
-        dt = np.tile(time, len(sources)) - at
-        found = offset + dt * (cross + dt * slope)
-        return np.asarray(found.reshape(len(sources), -1))
+        columns = [(r.at, r.offset_var, 2 * r.cross_var, r.slope_var) for r in rows]
+        return np.repeat(np.array(columns).T, size, axis=1).reshape(4, len(each), -1)
 
 
 class Reporter:
@@ -104,7 +174,7 @@ class Reporter:
         self._columns = [i for i, n in enumerate(names) if n not in names[:i]]
         self._state = [0] * len(names)
         self._resets: list[ClockReport] = []
-        self._last: Grid | None = None
+        self._last: ScaledGrid | None = None
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan) -> Reporter:
@@ -114,20 +184,22 @@ class Reporter:
         reporter.losses = LossCounter.from_snapshot(state["losses"], plan.sync_every_s)
         reporter._state = list(state["state"])
         reporter._resets = [ClockReport(*r) for r in state["resets"]]
-        reporter._last = Grid(**state["last"]) if state["last"] else None
+        if state["last"]:
+            reporter._last = ScaledGrid(Grid(**state["last"]), plan.tick_hz)
         return reporter
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
+        last = self._last.grid if self._last else None
         return {
             "clocks": self.clocks.snapshot(),
             "losses": self.losses.snapshot(),
             "state": list(self._state),
             "resets": [list(r) for r in self._resets],
-            "last": self._last
+            "last": last
             and {
-                "first": self._last.first + len(self._last) - 1,
-                **{n: getattr(self._last, n)[-1:].copy() for n in _COLUMNS},
+                "first": last.first + len(last) - 1,
+                **{n: getattr(last, n)[-1:].copy() for n in _COLUMNS},
             },
         }
 
@@ -144,32 +216,29 @@ class Reporter:
         return report._replace(known=max(report.known, least))
 
     def lines(
-        self, rig: str, grid: Grid | None, end: bool
+        self, rig: str, scaled: ScaledGrid | None, end: bool
     ) -> tuple[tuple[SyncReport, ...], tuple[DeadLine, ...]]:
         """Return the lines of the ticks of a grid, in order of time."""
         sync: list[SyncReport] = []
         dead: list[DeadLine] = []
-        if grid is not None and len(grid):
-            ts = (grid.first + np.arange(len(grid))) / self.plan.tick_hz
+        if scaled is not None:
+            grid, ts = scaled.ticks, scaled.ts
             due = self._due(grid, ts)
             for i, (tick, time, column, why, reset) in enumerate(due):
                 if not i or tick != due[i - 1][0]:
                     dead += self.losses.advance(rig, float(grid.due[tick]))
-                sync.append(self._line(rig, grid, tick, time, column, why, reset))
+                sync.append(self._line(rig, scaled.grid, tick, time, column, why, reset))
             if self.losses.waits:
                 dead += self.losses.advance(rig, float(grid.due[-1]))
-            self._state = grid.state[-1].tolist()
-            self._last = grid
+            self._last = scaled
             self.clocks.forget(float(ts[-1]))
         if end:
             # The last packet may release no tick.
             dead += self.losses.advance(rig, float("inf"))
             if self._last is not None:
-                tick = len(self._last) - 1
-                time = (self._last.first + tick) / self.plan.tick_hz
-                sync += [
-                    self._line(rig, self._last, tick, time, c, "end", None) for c in self._columns
-                ]
+                last, tick = self._last.grid, len(self._last) - 1
+                time = (last.first + tick) / self.plan.tick_hz
+                sync += [self._line(rig, last, tick, time, c, "end", None) for c in self._columns]
         return tuple(sync), tuple(dead)
 
     def _due(self, grid: Grid, ts: F64) -> list[tuple[int, float, int, Why, ClockReport | None]]:
@@ -177,11 +246,14 @@ class Reporter:
         out: list[tuple[int, float, int, Why, ClockReport | None]] = []
         for t in self._hops(grid.first, grid.first + len(grid)):
             out += [(t, float(ts[t]), c, "hop", None) for c in self._columns]
-        if (grid.state != self._state).any():
+        if grid.state.tobytes() != bytes(self._state) * len(grid):
             previous = np.vstack((self._state, grid.state[:-1]))
+            self._state = grid.state[-1].tolist()
             for t, c in np.argwhere(grid.state != previous).tolist():
                 if c in self._columns:
                     out.append((t, float(ts[t]), c, "state", None))
+        if not self._resets and not out:
+            return out
         waiting = []
         for r in self._resets:
             t = int(np.searchsorted(ts, r.known))

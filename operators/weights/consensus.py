@@ -43,7 +43,14 @@ from operators.weights.effects import (
     paule_mandel,
     together,
 )
-from operators.weights.moments import TINY, Moments, MomentWindow, PairMoments, Seconds
+from operators.weights.moments import (
+    TINY,
+    Moments,
+    MomentWindow,
+    PairMoments,
+    Seconds,
+    over_members,
+)
 from operators.weights.three_cornered_hat import hat
 
 NOISE = MomentWindow(60.0, shared=False)
@@ -143,6 +150,7 @@ class Consensus:
         self._moments = Moments(m, tick_hz, (NOISE, LEVEL), one_anchor=True)
         self._force = np.repeat(INITIAL[:, None], m, axis=1)
         self._force[Force._fields.index("level_tau")] = self.floor
+        self._now: tuple[float, Force, F64] | None = None
 
     @classmethod
     def from_snapshot(cls, state: State, signal: Signal, tick_hz: float) -> Consensus:
@@ -164,7 +172,7 @@ class Consensus:
         value: F64,
         noise: F64,
         there: Bool,
-        learnt: Bool,
+        learnt: Bool | None = None,
         sparse: Bool | None = None,
     ) -> tuple[Force, F64, I64]:
         """Add ticks from index `first` on.
@@ -175,7 +183,7 @@ class Consensus:
             Values, and the variance of their out-of-band residual.
         there : bool (m, k)
             Where the value is known.
-        learnt : bool (m, k)
+        learnt : bool (m, k), optional
             Members with a learnt scale: they have no vote on level and slope.
         sparse : bool (m, k), optional
             Members with samples too far apart for the movement: their slope is unknown.
@@ -184,46 +192,62 @@ class Consensus:
         -------
         Force of float64 (m, n), float64 (m, n), int64 (n,)
             For each stretch of ticks within one second: the estimates known before it, the
-            number of independent samples behind the noise, and its number of ticks.
+            number of independent samples behind the noise, and its number of ticks. The same
+            objects are returned while they hold.
         """
-        moments, m = self._moments, len(value)
+        moments, m, now = self._moments, len(value), self._now
         seconds = moments.read(first, value, noise, there)
         n, over = len(seconds.size), seconds.over
-        table = np.empty((len(INITIAL), m, over + 1))
-        table[:, :, 0] = self._force
+        if now is None or n > 1 or now[0] != seconds.begin[0]:
+            now = None
+        table = self._force[:, :, None]
         if over:
+            self._now = None
+            table = np.empty((len(INITIAL), m, over + 1))
+            table[:, :, 0] = self._force
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 last = np.cumsum(seconds.size)[:over] - 1
-                votes = ~learnt[:, last].T
-                dense = np.ones_like(votes) if sparse is None else ~sparse[:, last].T
+                votes, dense = (
+                    np.ones((over, m), bool) if mask is None else ~mask[:, last].T
+                    for mask in (learnt, sparse)
+                )
                 self._estimate(seconds, votes, dense, table)
             self._force = table[:, :, over].copy()
-        force = Force(*table[:, :, :n])
-        age = (seconds.begin - force.measured) * (moments.seconds / 60)
-        grown = force.variance * INFLATION ** np.maximum(age, 0.0)
+        if now is not None:
+            return now[1], now[2], seconds.size
         own = np.diagonal(seconds.rows[:n, 0, :m, :m], axis1=1, axis2=2).T
-        since = np.where(force.compared > -np.inf, seconds.begin - force.compared, 0.0)
+        force = self._grown(Force(*table[:, :, :n]), seconds.begin)
+        samples = own * moments.independent
+        if n == 1 and not over:
+            self._now = float(seconds.begin[0]), force, samples
+        return force, samples, seconds.size
+
+    def _grown(self, force: Force, begin: F64) -> Force:
+        """Return estimates (m, n) at the seconds `begin` (n,): their variances grow with age."""
+        moments = self._moments
+        age = (begin - force.measured) * (moments.seconds / 60)
+        grown = force.variance * INFLATION ** np.maximum(age, 0.0)
+        since = np.where(force.compared > -np.inf, begin - force.compared, 0.0)
         growth = INFLATION ** (np.maximum(since, 0.0) * (moments.seconds / 60))
         floor = self.floor[:, None]
         tau = floor + (force.level_tau - floor) * growth
-        force = force._replace(variance=grown, level_tau=tau, slope_tau=force.slope_tau * growth)
-        return force, own * moments.independent, seconds.size
+        return force._replace(variance=grown, level_tau=tau, slope_tau=force.slope_tau * growth)
 
-    def systematic(self, weights: F64, value: F64, force: Force) -> F64:
-        """Return the systematic part of the variance of `value` (k,), NaN where unknown.
+    def systematic(self, weights: F64, force: Force) -> tuple[F64, F64]:
+        """Return level and slope of the systematic variance of a mean, (k,); NaN where unknown.
 
-        sum_c e_c^2 tau_c^2 (level) + sum_c f_c^2 a_c^2 (value - m)^2 (slope), over origins c.
-        `weights` (m, k) of the members' detail; `force` by tick.
+        The variance of a value is level + slope (value - m)^2, with
+        level = sum_c e_c^2 tau_c^2 and slope = sum_c f_c^2 a_c^2 over origins c.
+        `weights` (m, k) of the members' detail; `force` by tick. Each may be one column.
         """
         f = force
-        out = self._spread(weights, f.level_part, f.level_share, f.level_tau)
+        level = self._spread(weights, f.level_part, f.level_share, f.level_tau)
         slope = self._spread(weights, f.slope_part, f.slope_share, f.slope_tau)
-        out += slope * (value - f.pivot[0]) ** 2
         known = f.compared[0] > -np.inf
         if not known.all():
-            known = known | (np.add.reduce(weights * self.floor[:, None], 0) > 0)
-            out[~known] = np.nan
-        return out
+            known = known | (over_members(weights * self.floor[:, None]) > 0)
+            level = np.where(known, level, np.nan)
+        return level, slope
 
     def _spread(self, weights: F64, part: F64, share: F64, tau: F64) -> F64:
         """Return the variance (k,) of a mean from the origins' spread `tau` (m, k).
@@ -231,13 +255,13 @@ class Consensus:
         sum_c e_c^2 tau_c, e = w (1 - part) + share sum(w part), added up over each origin c.
         """
         if not tau.any():
-            return np.zeros(weights.shape[1])
+            return np.zeros(1)
         taken = weights * part
-        each = weights - taken + share * np.add.reduce(taken, 0)
+        each = weights - taken + share * over_members(taken)
         if self._one_each:
-            return np.asarray(np.add.reduce(each * each * tau, 0))
+            return over_members(each * each * tau)
         each, tau = self._origin @ each, tau[self._first]
-        return np.asarray(np.add.reduce(each * each * tau, 0))
+        return over_members(each * each * tau)
 
     def _estimate(self, seconds: Seconds, votes: Bool, dense: Bool, table: F64) -> None:
         """Write the estimates after each second (fields, m, n + 1); column 0 is the previous one.

@@ -26,8 +26,22 @@ RENEW_S = 1.0
 INDEPENDENT_HZ = 5.0
 """Rate of independent ticks: on a finer grid, neighbouring ticks share their noise."""
 TINY = 1e-300
+MIN_PAIRWISE = 8
 PARTS = 4
 """Rows of the product a member: presence, value, its square, variance of its noise."""
+
+
+_NO_SECOND: Bool = np.empty((0, 0), bool)
+
+
+def over_members(x: F64) -> F64:
+    """Return the sum over the members (axis 0), one after another for any number of ticks.
+
+    numpy adds up a single column of eight and more in another order.
+    """
+    if x.shape[1] == 1 and len(x) >= MIN_PAIRWISE:
+        return np.asarray(np.add.accumulate(x, 0)[-1])
+    return np.asarray(np.add.reduce(x, 0))
 
 
 class MomentWindow(NamedTuple):
@@ -85,6 +99,7 @@ class Moments:
         self._shared = np.array([[[w.shared]] for w in windows])
         self._one_anchor = one_anchor
         self.anchor = np.full(m, np.nan)
+        self._anchored = False
         self._sums = np.zeros((len(windows), PARTS * m, 2 * m))
         self._open = np.zeros((PARTS * m, 2 * m))
 
@@ -119,7 +134,7 @@ class Moments:
             Mask of known values.
         """
         m, k, every = self._members, value.shape[1], self.every
-        if np.isnan(self.anchor).any():
+        if not self._anchored:
             self._set_anchor(value, there)
         phase = first % every
         n = -(-(k + phase) // every)
@@ -134,22 +149,25 @@ class Moments:
         with np.errstate(over="ignore", invalid="ignore"):
             sums = parts @ parts[:, : 2 * m].transpose(0, 2, 1)
         sums[0] += self._open
-        both = np.tile(sums[:over, :m, :m] > 0, (1, PARTS, 2))
-        rows = np.empty((over + 1, *self._sums.shape))
-        rows[0] = self._sums
-        for i in range(over):
-            keep = np.where(self._shared & ~both[i], 1.0, self._keep)
-            rows[i + 1] = keep * rows[i] + sums[i]
-        self._sums = rows[over].copy()
-        self._open = sums[over].copy() if over < n else np.zeros_like(self._open)
-        edges = np.minimum(np.maximum(np.arange(n + 1) * every - phase, 0), k)
-        return Seconds(
-            size=edges[1:] - edges[:-1],
-            over=over,
-            begin=first // every + np.arange(float(n)),
-            rows=rows,
-            active=np.diagonal(sums[:over, :m, :m], axis1=1, axis2=2) > 0,
-        )
+        if not over:
+            self._open = sums[0]
+            rows, active = self._sums[None], _NO_SECOND
+        else:
+            rows = np.empty((over + 1, *self._sums.shape))
+            rows[0] = self._sums
+            both = np.tile(sums[:over, None, :m, :m] > 0, (1, 1, PARTS, 2))
+            keep = np.where(self._shared & ~both, 1.0, self._keep)
+            for i in range(over):
+                rows[i + 1] = keep[i] * rows[i] + sums[i]
+            self._sums = rows[over].copy()
+            self._open = sums[over].copy() if over < n else np.zeros_like(self._open)
+            active = np.diagonal(sums[:over, :m, :m], axis1=1, axis2=2) > 0
+        if n == 1:
+            size, begin = np.array([k]), np.array([float(first // every)])
+        else:
+            edges = np.minimum(np.maximum(np.arange(n + 1) * every - phase, 0), k)
+            size, begin = edges[1:] - edges[:-1], first // every + np.arange(float(n))
+        return Seconds(size=size, over=over, begin=begin, rows=rows, active=active)
 
     def _set_anchor(self, value: F64, there: Bool) -> None:
         """Set missing anchors: each member's first value, or the first value of any member."""
@@ -160,6 +178,7 @@ class Moments:
             self.anchor[:] = value[i, at[i]]
         elif new.any():
             self.anchor[new] = value[new, at[new]]
+        self._anchored = not np.isnan(self.anchor).any()
 
     def pairs(self, rows: F64) -> PairMoments:
         """Return the moments from the sums (n, 4 m, 2 m) of one window.

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from operators.types import F64, Bool
-from operators.weights.moments import TINY
+from operators.weights.moments import TINY, over_members
 
 MIN_DIFFERENCE, MIN_VARIANCE = 1e-4, 0.02
 """Smallest difference, as a part of the largest; smallest variance, as a part of the nearest."""
@@ -61,17 +61,19 @@ def weigh(prior: F64, variance: F64, samples: F64, share: F64 | None, kept: Bool
     ----------
     prior : float64 (m, k) or (m, 1)
         Prior weights, any scale.
-    variance : float64 (m, k)
+    variance : float64 (m, k) or (m, 1)
         NaN where unknown: the tick then has prior weights.
-    samples : float64 (m, k)
+    samples : float64 (m, k) or (m, 1)
         Independent samples behind the variances; n is the smallest of the fused members.
     share : float64 (m, k), optional
         Factor of each weight (ramp and coverage), 0 to 1.
-    kept : bool (m, k)
+    kept : bool (m, k) or (m, 1)
         Mask of the fused members.
+
+    The result is (m, 1) if all of them are.
     """
     inverse = 1 / np.maximum(np.where(kept, variance, np.inf), TINY)
-    total = np.add.reduce(inverse, 0)
+    total = over_members(inverse)
     fewest = np.minimum.reduce(np.where(kept, samples, np.inf), 0)
     w = _unit(prior * kept)
     a = 1 - PRIOR_SAMPLES / (fewest + PRIOR_SAMPLES)
@@ -79,9 +81,9 @@ def weigh(prior: F64, variance: F64, samples: F64, share: F64 | None, kept: Bool
     if not known.all():
         a, total = np.where(known, a, 0.0), np.where(known, total, 1.0)
         inverse = np.where(known, inverse, 0.0)
-    w += a * (inverse / np.maximum(total, TINY) - w)
+    w = w + a * (inverse / np.maximum(total, TINY) - w)
     return w if share is None else _unit(w * share)
 
 
 def _unit(x: F64) -> F64:
-    return np.asarray(x / np.maximum(np.add.reduce(x, 0), TINY))
+    return np.asarray(x / np.maximum(over_members(x), TINY))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.fuse.sync_report import Clocks, Reporter
+from operators.fuse.sync_report import Clocks, Reporter, ScaledGrid
 from operators.lines import DeadLine, SyncReport
 from operators.plan import Plan
 from operators.presence import ACQUIRING, GONE, LIVE, STALE
@@ -83,7 +83,9 @@ def reported(
         first = {"clocks": clocks, "ends": ends, "letters": letters} if a == 0 else {}
         reporter.add(Packet("studio", 0.0, False, np.empty(0), **first))
         last = end and a + piece >= len(g)
-        some, others = reporter.lines("studio", Grid(g.first + a, **part), last)
+        some, others = reporter.lines(
+            "studio", ScaledGrid(Grid(g.first + a, **part), p.tick_hz), last
+        )
         sync += some
         dead += others
     return sync, dead
@@ -137,10 +139,10 @@ def test_a_reset_known_after_the_newest_tick_waits_for_the_next() -> None:
     reporter = Reporter(p)
     step = clock("osc_1", START + 4.37, True, resets=1, reset_at=START + 4.25)
     reporter.add(Packet("studio", 0.0, False, np.empty(0), clocks=(step,)))
-    first = reporter.lines("studio", grid(p, 3), False)[0]
+    first = reporter.lines("studio", ScaledGrid(grid(p, 3), p.tick_hz), False)[0]
     again = Reporter.from_snapshot(reporter.snapshot(), p)
-    second = again.lines("studio", grid(p, 3, START + 3), False)[0]
-    third = again.lines("studio", grid(p, 3, START + 6), False)[0]
+    second = again.lines("studio", ScaledGrid(grid(p, 3, START + 3), p.tick_hz), False)[0]
+    third = again.lines("studio", ScaledGrid(grid(p, 3, START + 6), p.tick_hz), False)[0]
     assert [len(of(list(x), "reset")) for x in (first, second, third)] == [0, 1, 0]
 
 
@@ -162,7 +164,7 @@ def test_the_end_has_a_line_a_channel_at_the_last_tick() -> None:
 def test_the_end_has_its_lines_also_when_the_last_packet_releases_no_tick() -> None:
     p = plan((A,))
     reporter = Reporter(p)
-    reporter.lines("studio", grid(p, 10), False)
+    reporter.lines("studio", ScaledGrid(grid(p, 10), p.tick_hz), False)
     again = Reporter.from_snapshot(reporter.snapshot(), p)
     again.add(
         Packet(
