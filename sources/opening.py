@@ -1,14 +1,23 @@
-"""Opening a recording of any kind: a file of lines, an XDF file, a tape."""
+"""Opening a recording of any kind: a file of lines, a columnar or XDF file, a tape."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from sources.recordings.recording import Mark, Recording, UnusableError, is_xdf
+from sources.recordings.recording import (
+    ColumnPiece,
+    Mark,
+    Piece,
+    Recording,
+    UnusableError,
+    is_columnar,
+    is_xdf,
+)
 from sources.tape.reader import Tape, is_tape
 
 if TYPE_CHECKING:
+    from sources.columnar import ColumnarRecording
     from sources.xdf import XdfRecording
 
 
@@ -35,8 +44,8 @@ def open_recording(
     mark: Mark | None = None,
     used: Collection[str] | None = None,
     progress: bool = False,
-) -> Recording | Tape | XdfRecording:
-    """Open a file of lines, one of XDF, or a tape.
+) -> Recording | Tape | XdfRecording | ColumnarRecording:
+    """Open a file of lines, a columnar or XDF file, or a tape.
 
     Parameters
     ----------
@@ -58,6 +67,8 @@ def open_recording(
         from sources.xdf import XdfRecording  # a slow import for a rare format
 
         return XdfRecording(path, follow, mark, used, progress)
+    if is_columnar(path):
+        return columnar(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
@@ -65,14 +76,35 @@ def open_recording(
     return Tape(path, mark)
 
 
+def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> ColumnarRecording:
+    """Open a Parquet or Arrow file.
+
+    Raises
+    ------
+    UnusableError
+        The extra is not installed.
+    OSError, ValueError
+        As `ColumnarRecording`.
+    """
+    try:
+        from sources.columnar import ColumnarRecording  # an extra
+    except ImportError as error:
+        raise UnusableError(f"{path}: {error}") from None
+    return ColumnarRecording(path, follow, mark)
+
+
 def head(path: str, size: int) -> bytes:
-    """Return the readable part of the first bytes of a recording."""
-    recording = Tape(path) if is_tape(path) else Recording(path)
+    """Return the readable part of the first bytes of a recording; of columns, their lines."""
+    recording: Recording | Tape | ColumnarRecording
+    if is_columnar(path):
+        recording = columnar(path)
+    else:
+        recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0
     while length < size and not recording.ended:
         for piece in recording.read():
-            parts.append(piece.data)
-            length += len(piece.data)
+            parts.append(piece.data if isinstance(piece, Piece) else piece.lines())
+            length += len(parts[-1])
     recording.close()
     return b"".join(parts)[:size]
 
@@ -90,7 +122,7 @@ class FileDecoder:
     def __init__(
         self, decoder: Decoder | TableDecoder | CachedDecoder, per_second: float = 1.0
     ) -> None:
-        self._decoder, self._per_second = decoder, per_second
+        self._decoder, self.per_second = decoder, per_second
 
     @property
     def torn(self) -> Reason:
@@ -105,13 +137,19 @@ class FileDecoder:
         """Return the reject of a line, as `Decoder.reject`."""
         return self._decoder.reject(row, offset, line)
 
+    def rows(self, piece: ColumnPiece | XdfRecording, names: Names) -> DecodedRows:
+        """Return the next rows of a recording without lines, with source stamps in seconds."""
+        if isinstance(piece, ColumnPiece):
+            return piece.rows(names, self.per_second)
+        return self.scaled(piece.rows(names))
+
     def scaled(self, rows: DecodedRows) -> DecodedRows:
         """Return rows with source stamps in seconds; arrivals equal to stamps are scaled too."""
-        if self._per_second == 1:
+        if self.per_second == 1:
             return rows
         own = (rows.name >= 0) & (np.abs(rows.ts) <= MAX_STAMP_S)
         is_stamp = own & ~rows.stamped & (rows.rx == rows.ts)
-        ts = np.where(own, rows.ts / self._per_second, rows.ts)
+        ts = np.where(own, rows.ts / self.per_second, rows.ts)
         return replace(rows, ts=ts, rx=np.where(is_stamp, ts, rows.rx))
 
 

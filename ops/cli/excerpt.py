@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 
 from configs.schema import Config, FileStream
-from sources.recordings.recording import Recording
+from sources.opening import columnar
+from sources.recordings.recording import Piece, Recording, is_columnar
 
 _MIN_BEYOND = 10
 """Lines in a row beyond the end; a single wild stamp does not end an excerpt."""
@@ -54,7 +55,8 @@ def _first(path: Path, seconds: float) -> Iterator[bytes]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with closing(Recording(str(path))) as recording:
+    recording = columnar(str(path)) if is_columnar(str(path)) else Recording(str(path))
+    with closing(recording):
         while not recording.ended:
             for piece in recording.read():
-                yield from io.BytesIO(piece.data)
+                yield from io.BytesIO(piece.data if isinstance(piece, Piece) else piece.lines())

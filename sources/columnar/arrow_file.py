@@ -133,7 +133,8 @@ class ArrowFile:
             raise ValueError(f"{what} is outside of the file")
         if body > MAX_BATCH:
             raise ValueError(
-                f"{what} has {body:,} bytes, expected at most {MAX_BATCH:,}: write fewer rows at once"
+                f"{what} has {body:,} bytes, expected at most {MAX_BATCH:,}:"
+                " write fewer rows at once"
             )
         data = read_at(self._raw, offset, header)
         prefix = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
@@ -145,6 +146,7 @@ class ArrowFile:
             raise ValueError(f"{what} is none")
         if batch.place(3):
             raise ValueError(f"{what} is compressed, expected none: Parquet files may be")
+        size: int = body
         count = batch.number(0, "<q")
         for buffer in batch.vector(2, 16):
             begin, length = struct.unpack("<qq", buffer)
@@ -154,4 +156,4 @@ class ArrowFile:
             raise ValueError(f"{what} claims {count:,} rows in {body:,} bytes")
         if kind == _RECORD_BATCH:
             self.counts.append(count)
-        return body
+        return size

@@ -21,7 +21,7 @@ import numpy as np
 from configs.inert import inert
 from operators.events import Reject
 from operators.limits import MAX_SAMPLE
-from sources.recordings.recording import Mark
+from sources.recordings.recording import ColumnPiece, Mark
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, no_notes
 
@@ -33,8 +33,8 @@ except ImportError:
 
 from sources.columnar.arrow_file import ArrowFile
 from sources.columnar.parquet_file import ParquetFile
-from sources.columnar.table import COLUMNS, DICTIONARY, TEXTS, TableReader, why_not
-from sources.rows.written import LineDetails
+from sources.columnar.table import COLUMNS, DICTIONARY, TEXTS, TableReader, merged, why_not
+from sources.rows.written import LineDetails, lines_of_rows
 
 BATCH_ROWS = 16_384
 """Decoded at once: their columns stay in the cache of the processor."""
@@ -139,7 +139,9 @@ def _reason(error: BaseException) -> BaseException:
         isinstance(error, Exception) or type(error).__name__ == _PANIC
     ):
         return error
-    return ValueError(f"cannot be read: {str(error).splitlines()[0][:200] if str(error) else error}")
+    return ValueError(
+        f"cannot be read: {str(error).splitlines()[0][:200] if str(error) else error}"
+    )
 
 
 def _hint(form: Schema) -> bytes:
@@ -155,7 +157,7 @@ def _hint(form: Schema) -> bytes:
     return ParquetFile(BytesIO(data), len(data), ()).note(b"ARROW:schema")
 
 
-class ColumnarRecording:
+class ColumnarRecording(ColumnPiece):
     """A Parquet or Arrow file, read from a mark on; the interface is that of `Recording`.
 
     Parameters
@@ -184,7 +186,7 @@ class ColumnarRecording:
             raise ValueError(f"{path}: a columnar file cannot be followed")
         self.path, self.follow, self.ended = path, False, False
         try:
-            self._raw = Path(path).open("rb")
+            self._raw = Path(path).open("rb")  # noqa: SIM115
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
         try:
@@ -213,6 +215,10 @@ class ColumnarRecording:
     def rows(self, names: Names, per_second: float = 1.0) -> DecodedRows:
         """Return the next rows, and advance past them."""
         return self.rows_and_details(names, per_second)[0]
+
+    def lines(self) -> bytes:
+        """Return the next rows as lines, and advance past them."""
+        return lines_of_rows(*self.rows_and_details(Names("")))
 
     def rows_and_details(
         self, names: Names, per_second: float = 1.0
@@ -255,13 +261,10 @@ class ColumnarRecording:
         """Return parts behind the open array."""
         if self._open is not None:
             parts = [(self._open[0].renamed(names), self._open[1]), *parts]
-        if len(parts) == 1:
-            return parts[0]
         if not parts:
             nothing = self._fault("", names)
             return nothing[0].take(slice(0, 0)), nothing[1].take(slice(0, 0))
-        joined = [np.concatenate(columns) for columns in zip(*(d for _, d in parts), strict=True)]
-        return DecodedRows.join([rows for rows, _ in parts]), LineDetails(*joined)
+        return merged(parts)
 
     def _fault(self, why: str, names: Names) -> tuple[DecodedRows, LineDetails]:
         """Return the reject of a place from which on the file cannot be read."""

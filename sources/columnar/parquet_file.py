@@ -152,8 +152,7 @@ class ParquetFile:
                 named = _OTHER_CODECS.get(codec, f"number {codec}")
                 expected = ", ".join(_CODECS.values())
                 raise ValueError(
-                    f"compression {named} in row group {number}, column {name};"
-                    f" expected {expected}"
+                    f"compression {named} in row group {number}, column {name}; expected {expected}"
                 )
 
     def _chunks(self) -> Iterator[tuple[int, tuple[str, Structure]]]:
@@ -248,9 +247,7 @@ class ParquetFile:
         if values != count:
             raise DamagedError(f"{values:,} values for {count:,} rows")
 
-    def _check_page(
-        self, header: Structure, kind: int, codec: int, at: int, physical: int
-    ) -> None:
+    def _check_page(self, header: Structure, kind: int, codec: int, at: int, physical: int) -> None:
         unpacked, packed = header[2].value, header[3].value
         skip, is_packed = 0, codec != _PLAIN
         if kind == _DATA_PAGE:

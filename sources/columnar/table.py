@@ -30,9 +30,9 @@ from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.columnar.buffers import indices, numbers, validity, with_nulls
 from sources.rows.names import REJECT, Names, is_rig, tick_of
-from sources.rows.one_line import BROKEN, MAX_ELEMENTS, NAN, UnreadLine
+from sources.rows.one_line import BROKEN, MAX_ELEMENTS, UnreadLine
 from sources.rows.rows import DecodedRows, as_reject, no_notes
-from sources.rows.written import LineDetails, details_of, unread
+from sources.rows.written import LineDetails, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,7 +125,7 @@ def batch_of(rows: DecodedRows, details: LineDetails, form: Schema) -> RecordBat
         "value": with_nulls(value, np.isnan(value)),
         "text": _taken(texts, text),
         "seq": with_nulls(rows.seq.astype(np.int64), rows.seq == -1),
-        "rig": _taken(names.rigs, np.where(rig == 0, -1, rig)),
+        "rig": _taken(names.rigs, rig if names.rigs[0] else np.where(rig == 0, -1, rig)),
         "element": with_nulls(details.place.astype(np.int32), details.place < 0),
         "offset": Array.from_numpy(rows.line.astype(np.int64)),
     }
@@ -136,6 +136,14 @@ def batch_of(rows: DecodedRows, details: LineDetails, form: Schema) -> RecordBat
 
 def _taken(texts: Sequence[str], number: np.ndarray) -> Array:
     return Array(list(texts) or [""], _UTF8).take(indices(number))
+
+
+def merged(parts: Sequence[tuple[DecodedRows, LineDetails]]) -> tuple[DecodedRows, LineDetails]:
+    """Concatenate rows that share their table of names, and the details of their lines."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = [np.concatenate(columns) for columns in zip(*(d for _, d in parts), strict=True)]
+    return DecodedRows.join([rows for rows, _ in parts]), LineDetails(*joined)
 
 
 def why_not(form: Schema) -> str | None:
@@ -218,13 +226,13 @@ class TableReader:
         columns = {name: batch.column(name) for name in batch.schema.names}
         has: dict[str, Bool] = {}
         number: dict[str, F64] = {}
-        for name in NUMBERS:
-            if name not in columns:
-                has[name], number[name] = np.zeros(n, np.bool_), np.full(n, np.nan)
+        for title in NUMBERS:
+            if title not in columns:
+                has[title], number[title] = np.zeros(n, np.bool_), np.full(n, np.nan)
                 continue
-            column = columns[name].cast(DataType.float64())
-            has[name] = validity(column)
-            number[name] = numbers(column, has[name], np.float64, np.nan)
+            column = columns[title].cast(DataType.float64())
+            has[title] = validity(column)
+            number[title] = numbers(column, has[title], np.float64, np.nan)
         kind, source, key, text, rig = (
             self._texts(columns.get(name), n) for name in ("kind", "source", "key", "text", "rig")
         )
@@ -252,7 +260,7 @@ class TableReader:
             ("schema", wild_seq | wild_element | (which < 0)),
             ("schema", (element < -1) | (element >= MAX_ELEMENTS)),
         ]
-        name = self._numbers(names, which, source, key, rig, element >= 0)
+        name = self._numbers(names, which, source, key, rig, element)
         faults.append(("schema", (name == REJECT) & (which != CONTROL)))
         line = self._lines(line, element)
         notes = no_notes(n) if (text.code >= 0).any() or (which >= STATUS).any() else None
@@ -312,32 +320,33 @@ class TableReader:
         return _Texts(new[code], ["" if value is None else value for value in values])
 
     def _numbers(
-        self, names: Names, which: I64, source: _Texts, key: _Texts, rig: _Texts, array: Bool
+        self, names: Names, which: I64, source: _Texts, key: _Texts, rig: _Texts, element: I64
     ) -> I32:
         """Return the number of each row's channel or tick; `REJECT` for invalid names."""
         sent = (which == EVENT) | (which == MARKER)
-        # combination = ((rig n_source + source) n_key + key) 2 + array, each from 0: null
-        sizes = len(rig.values) + 1, len(source.values) + 1, len(key.values) + 1
-        mixed = ((rig.code + 1) * sizes[1] + source.code + 1) * sizes[2] + key.code + 1
-        mixed = mixed * 2 + array
+        # combination = ((rig n_source + source) n_key + key) n_place + place, each from 0: null
+        place = np.clip(element, -1, MAX_ELEMENTS) + 1
+        sizes = len(source.values) + 1, len(key.values) + 1, int(place.max(initial=0)) + 1
+        mixed = (rig.code + 1) * sizes[0] + source.code + 1
+        mixed = (mixed * sizes[1] + key.code + 1) * sizes[2] + place
         mixed[~sent] = 0
-        total = 2 * sizes[0] * sizes[1] * sizes[2]
+        total = (len(rig.values) + 1) * sizes[0] * sizes[1] * sizes[2]
         if total <= _MAX_TABLE:
             found = np.flatnonzero(np.bincount(mixed, minlength=1))
-            place = np.zeros(int(found[-1]) + 1 if len(found) else 1, np.int64)
-            place[found] = np.arange(len(found))
-            of = place[mixed]
+            lookup = np.zeros(int(found[-1]) + 1 if len(found) else 1, np.int64)
+            lookup[found] = np.arange(len(found))
+            of = lookup[mixed]
         else:
             found, of = np.unique(mixed, return_inverse=True)
         table = np.full(max(len(found), 1), REJECT, np.int32)
         for i, combination in enumerate(found.tolist()):
-            rest, is_array = divmod(combination, 2)
-            rest, k = divmod(rest, sizes[2])
-            r, s = divmod(rest, sizes[1])
+            rest, at = divmod(combination, sizes[2])
+            rest, k = divmod(rest, sizes[1])
+            r, s = divmod(rest, sizes[0])
             if s and k:
                 owner = (rig.values[r - 1] if r else None, source.values[s - 1], key.values[k - 1])
-                table[i] = _number(names, owner, bool(is_array))
-        name = table[of]
+                table[i] = _number(names, owner, at - 1)
+        name: I32 = table[of]
         for i in np.flatnonzero((which == TICK) | (which == STATUS)).tolist():
             own = rig.values[rig.code[i]] if rig.code[i] >= 0 else None
             name[i] = tick_of(names.rig(own)) if own is None or is_rig(own) else REJECT
@@ -395,14 +404,15 @@ class TableReader:
         return Reject(0, reason, "?" if source is None else source, self._place(row), sample)
 
 
-def _number(names: Names, owner: tuple[str | None, str, str], array: bool) -> int:
+def _number(names: Names, owner: tuple[str | None, str, str], place: int) -> int:
     rig, source, key = owner
-    if not array:
+    if place < 0:
         return names[owner]
+    end = f"[{place}]"
     # The limit is that of the array's own key.
-    if len(source) > MAX_NAME_LENGTH or len(key.rpartition("[")[0]) > MAX_NAME_LENGTH:
+    if len(source) > MAX_NAME_LENGTH or len(key) - len(end) > MAX_NAME_LENGTH:
         return REJECT
-    if not key.endswith("]") or not (rig is None or is_rig(rig)):
+    if not key.endswith(end) or not (rig is None or is_rig(rig)):
         return REJECT
     return names.add(owner)
 
@@ -421,8 +431,10 @@ def _integers(column: Array | None, n: int) -> tuple[I64, Bool]:
         return np.full(n, -1), np.zeros(n, np.bool_)
     cast = column.cast(DataType.int64())  # null beyond its range
     valid = validity(cast)
-    wild = np.zeros(n, np.bool_) if cast.null_count == column.null_count else (
-        validity(column) & ~valid
+    wild = (
+        np.zeros(n, np.bool_)
+        if cast.null_count == column.null_count
+        else (validity(column) & ~valid)
     )
     return numbers(cast, valid, np.int64, -1), wild
 

@@ -55,9 +55,7 @@ def lines_of(items: list[Arrival], rig: str) -> bytes:
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(
-    stream: str, item: InboxItem | HostTick, rig: str
-) -> EventLine | TickLine | LostLine:
+def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventLine | TickLine | LostLine:
     if isinstance(item, Message):
         value: float | str | list[float | str | None]
         if isinstance(item.value, tuple):
@@ -67,9 +65,7 @@ def _line(
         if item.ts != item.ts:
             meta = NO_TIME if item.seq == -1 else LineMeta(own_time=False, seq=item.seq)
             return EventLine(item.rx, stream, item.key, value, meta=meta)
-        return EventLine(
-            item.ts, stream, item.key, value, meta=LineMeta(rx=item.rx, seq=item.seq)
-        )
+        return EventLine(item.ts, stream, item.key, value, meta=LineMeta(rx=item.rx, seq=item.seq))
     if isinstance(item, HostTick):
         return TickLine(item.rx, item.rig, step=item.step)
     if isinstance(item, inbox.StreamChange):

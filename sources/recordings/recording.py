@@ -7,8 +7,9 @@ Losses: a line over 1 MiB, the rest of a cut archive, a torn end: each one fault
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,12 @@ from operators.limits import MAX_LINE
 from operators.types import Reason
 from sources.recordings.unpack import Unpacker
 
+if TYPE_CHECKING:
+    from sources.rows.names import Names
+    from sources.rows.rows import DecodedRows
+
+COLUMNAR = (".parquet", ".arrow")
+"""Endings of columnar recordings."""
 READ = 1 << 19
 _HEAD = 256
 
@@ -59,6 +66,18 @@ class Piece(NamedTuple):
     fault: Reason | None = None
     last: bool = False
     why: bytes = b""
+
+
+class ColumnPiece(ABC):
+    """Rows of a columnar recording, which has no lines to decode."""
+
+    @abstractmethod
+    def rows(self, names: Names, per_second: float = 1.0) -> DecodedRows:
+        """Return the next rows; `per_second` units of the source's stamps make a second."""
+
+    @abstractmethod
+    def lines(self) -> bytes:
+        """Return the next rows as lines instead."""
 
 
 class Recording:
@@ -254,6 +273,11 @@ def _by_inode(path: str, inode: int) -> str:
         if other.is_file() and other.stat().st_ino == inode:
             return str(other)
     return path
+
+
+def is_columnar(path: str) -> bool:
+    """Whether a path is that of a Parquet or Arrow file, which has columns instead of lines."""
+    return path.lower().endswith(COLUMNAR)
 
 
 def is_xdf(path: str) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from operators.events import Reject, StreamStatus
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
@@ -26,6 +26,7 @@ from sources.rows.one_line import MAX_ELEMENTS, NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, as_reject
 
 _ARRAY = re.compile(rb'"value"\s*:\s*\[')
+BOM = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder()
 
 
@@ -95,6 +96,7 @@ def details_of(rows: DecodedRows, block: bytes = b"", base: int = 0) -> LineDeta
 
 def _line(block: bytes, begin: int) -> bytes:
     end = block.find(b"\n", begin)
+    begin += 3 * block.startswith(BOM, begin)
     return block[begin : end if end >= 0 else len(block)]
 
 
@@ -124,34 +126,22 @@ def lines_of_rows(rows: DecodedRows, details: LineDetails | None = None) -> byte
 
 def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventLine | TickLine | LostLine]:
     names = rows.names
-    rigs = [UNSET, *names.rigs[1:]]
+    rigs: list[str | UnsetType] = [names.rigs[0] or UNSET, *names.rigs[1:]]
     channels, rig_of = names.channels, names.rig_of().tolist()
     n = len(rows)
     notes = [None] * n if rows.notes is None else rows.notes.tolist()
     step = details.step.tolist()
     columns = (rows.name, rows.ts, rows.rx, rows.stamped, rows.value, rows.seq, details.place)
     lists = [column.tolist() for column in columns]
-    array: EventLine | None = None
-    lost: list[float | str | None] = []
+    array = _Array()
     for i, (name, ts, rx, stamped, value, seq, place) in enumerate(zip(*lists, strict=True)):
         note = notes[i]
-        if place <= 0 and array is not None:
-            yield array
-            array = None
-        if place == 0:
-            lost = []
-        if place >= 0 and name == REJECT:
-            missing = "" if as_reject(note).reason == "text" else None
-            lost.append(missing)
-            if array is not None:
-                assert isinstance(array.value, list)
-                array.value.append(missing)
-            continue
-        if name >= 0:
-            if array is not None:
-                assert isinstance(array.value, list)
-                array.value.append(value)
-                continue
+        if place <= 0:
+            yield from array.taken()
+        if name < 0 and place >= 0:
+            array.add_lost(place, as_reject(note))
+        elif name >= 0:
+            meta: LineMeta | UnsetType
             if ts != ts:
                 meta = NO_TIME if seq == -1 else LineMeta(own_time=False, seq=seq)
             elif stamped:
@@ -161,17 +151,58 @@ def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventLine | Tick
             source, key = channels[name]
             content = note if isinstance(note, str) else value
             form = EventLine(rx if ts != ts else ts, source, key, content, rigs[rig_of[name]], meta)
-            if place < 0:
+            if not array.add(place, form):
+                yield from array.taken()
                 yield form
-                continue
-            form.key = key[: -len(f"[{place}]")]
-            form.value = [*lost, value]
-            array = form
         elif name == REJECT:
             yield LostLine(unread(as_reject(note)))
         else:
             link = Link(note.source, note.up) if isinstance(note, StreamStatus) else None
             moved = None if step[i] != step[i] else step[i]
             yield TickLine(ts, rigs[tick_of(name)], link, moved)
-    if array is not None:
-        yield array
+    yield from array.taken()
+
+
+class _Array:
+    """An array under construction: its first element with a number, and all contents."""
+
+    def __init__(self) -> None:
+        self._first: EventLine | None = None
+        self._key = ""
+        self._values: list[float | str | None] = []
+        self._lost: list[Reject] = []
+
+    def add_lost(self, place: int, reject: Reject) -> None:
+        """Add an element that could not be used."""
+        if place == len(self._values):
+            self._values.append("" if reject.reason == "text" else None)
+            self._lost.append(reject)
+
+    def add(self, place: int, form: EventLine) -> bool:
+        """Add the event of an element; return whether it belongs to the array."""
+        end = f"[{place}]"
+        if place < 0 or place != len(self._values) or not form.key.endswith(end):
+            return False
+        key = form.key[: -len(end)]
+        if self._first is None:
+            self._first, self._key = form, key
+        elif (key, form.ts, form.source, form.rig, form.meta) != (
+            self._key,
+            self._first.ts,
+            self._first.source,
+            self._first.rig,
+            self._first.meta,
+        ):
+            return False
+        assert not isinstance(form.value, list)
+        self._values.append(form.value)
+        return True
+
+    def taken(self) -> Iterator[EventLine | LostLine]:
+        """Yield the line of the array; without a number, that of each loss."""
+        if self._first is None:
+            yield from (LostLine(unread(reject)) for reject in self._lost)
+        else:
+            self._first.key, self._first.value = self._key, self._values
+            yield self._first
+        self._first, self._values, self._lost = None, [], []
