@@ -141,7 +141,7 @@ def _packer(raw: IO[bytes], packed: str) -> IO[bytes]:
         return gzip.GzipFile(fileobj=raw, mode="wb", mtime=0)  # type: ignore[return-value]
     if packed == ".zst":
         return zstd.ZstdFile(raw, "w")  # type: ignore[return-value]
-    return io.BufferedWriter(os.fdopen(os.dup(raw.fileno()), "wb", buffering=0))  # type: ignore[arg-type]
+    return io.BufferedWriter(os.fdopen(os.dup(raw.fileno()), "wb", buffering=0))
 
 
 def _parts(path: str, rig: str, unit: TimeUnit | None) -> Iterator[Part]:
