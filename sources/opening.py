@@ -36,6 +36,7 @@ from sources.ndjson import Decoder
 from sources.rows.names import Names
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
+from sources.rows.written import lines_of_rows
 
 
 def open_recording(
@@ -93,6 +94,11 @@ def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> Colum
     return ColumnarRecording(path, follow, mark)
 
 
+def lines_of(piece: ColumnPiece) -> bytes:
+    """Return the next rows of a columnar recording as lines."""
+    return lines_of_rows(*piece.rows_and_details(Names("")))
+
+
 def head(path: str, size: int) -> bytes:
     """Return the readable part of the first bytes of a recording; of columns, their lines."""
     recording: Recording | Tape | ColumnarRecording
@@ -103,7 +109,7 @@ def head(path: str, size: int) -> bytes:
     parts, length = [], 0
     while length < size and not recording.ended:
         for piece in recording.read():
-            parts.append(piece.data if isinstance(piece, Piece) else piece.lines())
+            parts.append(piece.data if isinstance(piece, Piece) else lines_of(piece))
             length += len(parts[-1])
     recording.close()
     return b"".join(parts)[:size]
@@ -140,7 +146,7 @@ class FileDecoder:
     def rows(self, piece: ColumnPiece | XdfRecording, names: Names) -> DecodedRows:
         """Return the next rows of a recording without lines, with source stamps in seconds."""
         if isinstance(piece, ColumnPiece):
-            return piece.rows(names, self.per_second)
+            return piece.rows_and_details(names, self.per_second)[0]
         return self.scaled(piece.rows(names))
 
     def scaled(self, rows: DecodedRows) -> DecodedRows:

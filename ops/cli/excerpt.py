@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from configs.schema import Config, FileStream
-from sources.opening import columnar
+from sources.opening import columnar, lines_of
 from sources.recordings.recording import Piece, Recording, is_columnar
 
 _MIN_BEYOND = 10
@@ -59,4 +59,4 @@ def _lines(path: Path) -> Iterator[bytes]:
     with closing(recording):
         while not recording.ended:
             for piece in recording.read():
-                yield from io.BytesIO(piece.data if isinstance(piece, Piece) else piece.lines())
+                yield from io.BytesIO(piece.data if isinstance(piece, Piece) else lines_of(piece))

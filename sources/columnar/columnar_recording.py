@@ -10,6 +10,7 @@ Losses: a damaged row group ends the file with one reject (`archive`), as a cut 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from io import BytesIO
 from itertools import accumulate
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from configs.files import open_file
 from configs.inert import inert
 from operators.events import Reject
 from operators.limits import MAX_SAMPLE
@@ -34,7 +36,7 @@ except ImportError:
 from sources.columnar.arrow_file import ArrowFile
 from sources.columnar.parquet_file import ParquetFile
 from sources.columnar.table import COLUMNS, DICTIONARY, TEXTS, TableReader, merged, why_not
-from sources.rows.written import LineDetails, lines_of_rows
+from sources.rows.written import LineDetails
 
 BATCH_ROWS = 16_384
 """Decoded at once: their columns stay in the cache of the processor."""
@@ -157,6 +159,10 @@ def _hint(form: Schema) -> bytes:
     return ParquetFile(BytesIO(data), len(data), ()).note(b"ARROW:schema")
 
 
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb", buffering=0)  # noqa: PTH123
+
+
 class ColumnarRecording(ColumnPiece):
     """A Parquet or Arrow file, read from a mark on; the interface is that of `Recording`.
 
@@ -169,6 +175,8 @@ class ColumnarRecording(ColumnPiece):
         Its offset is the number of a row; by offset, that of a line (bytes).
     by_offset : bool
         The file is a segment of a tape: lines are numbered by the column `offset`.
+    own : bool
+        Its name comes from data: it has to be a plain file, no link.
 
     Raises
     ------
@@ -180,13 +188,19 @@ class ColumnarRecording(ColumnPiece):
     idle = False
 
     def __init__(
-        self, path: str, follow: bool = False, mark: Mark | None = None, by_offset: bool = False
+        self,
+        path: str,
+        follow: bool = False,
+        mark: Mark | None = None,
+        *,
+        by_offset: bool = False,
+        own: bool = False,
     ) -> None:
         if follow:
             raise ValueError(f"{path}: a columnar file cannot be followed")
         self.path, self.follow, self.ended = path, False, False
         try:
-            self._raw = Path(path).open("rb")  # noqa: SIM115
+            self._raw: BinaryIO = open_file(Path(path), os.O_RDONLY) if own else _open(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
         try:
@@ -197,7 +211,7 @@ class ColumnarRecording(ColumnPiece):
             raise ValueError(f"{path}: {error}") from None
         self.total = self._tables.firsts[-1]
         self.at = mark.offset if mark else 0
-        self._skip = self.at if by_offset else 0
+        self._by_offset, self._skip = by_offset, self.at if by_offset else 0
         self._row = 0 if by_offset else self.at
         if self._row > self.total:
             self._raw.close()
@@ -212,18 +226,10 @@ class ColumnarRecording(ColumnPiece):
         self.ended = self._over
         return [] if self.ended else [self]
 
-    def rows(self, names: Names, per_second: float = 1.0) -> DecodedRows:
-        """Return the next rows, and advance past them."""
-        return self.rows_and_details(names, per_second)[0]
-
-    def lines(self) -> bytes:
-        """Return the next rows as lines, and advance past them."""
-        return lines_of_rows(*self.rows_and_details(Names("")))
-
     def rows_and_details(
         self, names: Names, per_second: float = 1.0
     ) -> tuple[DecodedRows, LineDetails]:
-        """Return the next rows with the details of their lines, and advance past them."""
+        """Return the next rows and the details of their lines."""
         try:
             found = next(self._batches, None)
         except ValueError as error:
@@ -238,7 +244,7 @@ class ColumnarRecording(ColumnPiece):
         if len(rows) and details.place[-1] >= 0:  # the array may go on
             keep = int(np.searchsorted(rows.line, rows.line[-1]))
         self._open = None
-        self.at = self._row
+        self.at = self._row if not self._by_offset else int(rows.line[-1]) + 1 if len(rows) else 0
         if keep < len(rows):
             rest = slice(keep, None)
             self._open, self.at = (rows.take(rest), details.take(rest)), int(rows.line[-1])

@@ -306,6 +306,8 @@ def _extent(elements: list[Structure], i: int) -> tuple[int, int]:
 def _chunk(chunk: Structure) -> Structure:
     """Return a column of a row group without its places of statistics and indices."""
     meta = {k: v for k, v in chunk[3].value.items() if k in (1, 2, 3, 4, 5, 6, 7, 9, 11)}
+    if 11 in meta and not 0 < meta[11].value < meta[9].value:
+        del meta[11]  # no place of a dictionary
     return {2: chunk[2], 3: Field(STRUCT, meta)}
 
 

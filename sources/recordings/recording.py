@@ -22,6 +22,7 @@ from sources.recordings.unpack import Unpacker
 if TYPE_CHECKING:
     from sources.rows.names import Names
     from sources.rows.rows import DecodedRows
+    from sources.rows.written import LineDetails
 
 COLUMNAR = (".parquet", ".arrow")
 """Endings of columnar recordings."""
@@ -72,12 +73,18 @@ class ColumnPiece(ABC):
     """Rows of a columnar recording, which has no lines to decode."""
 
     @abstractmethod
-    def rows(self, names: Names, per_second: float = 1.0) -> DecodedRows:
-        """Return the next rows; `per_second` units of the source's stamps make a second."""
+    def rows_and_details(
+        self, names: Names, per_second: float = 1.0
+    ) -> tuple[DecodedRows, LineDetails]:
+        """Return the next rows with the details of their lines, and advance past them.
 
-    @abstractmethod
-    def lines(self) -> bytes:
-        """Return the next rows as lines instead."""
+        Parameters
+        ----------
+        names : Names
+            Numbers the channels; new ones are entered.
+        per_second : float
+            Units of the source's stamps in a second.
+        """
 
 
 class Recording:
