@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import numpy as np
 
 from configs.files import read_own
+from configs.inert import inert
 from configs.schema import TAPE
 from sources.recordings.recording import ColumnPiece, Mark, Piece, Recording, UnusableError
-from sources.rows.names import Names
-from sources.rows.rows import DecodedRows
+from sources.rows.names import REJECT, Names
+from sources.rows.rows import DecodedRows, as_reject
 from sources.rows.written import LineDetails, lines_of_rows
 
 if TYPE_CHECKING:
@@ -160,15 +162,21 @@ def _opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecordi
 class _SegmentRows(ColumnPiece):
     """The next rows of a converted segment, with offsets of the tape."""
 
-    def __init__(self, recording: ColumnarRecording, begin: int) -> None:
-        self._recording, self._begin = recording, begin
+    def __init__(self, recording: ColumnarRecording, begin: int, tape: str) -> None:
+        self._recording, self._begin, self._tape = recording, begin, inert(tape)
 
     def rows_and_details(
         self, names: Names, per_second: float = 1.0
     ) -> tuple[DecodedRows, LineDetails]:
         """Return the next rows and the details of their lines."""
         rows, details = self._recording.rows_and_details(names, per_second)
-        return replace(rows, line=rows.line + self._begin), details
+        rows = replace(rows, line=rows.line + self._begin)
+        if rows.notes is not None:
+            # An element that could not be used is at the place of its array, on this tape.
+            for i in np.flatnonzero((rows.name == REJECT) & (details.place >= 0)).tolist():
+                where = f"{self._tape}:{rows.line[i]}"
+                rows.notes[i] = msgspec.structs.replace(as_reject(rows.notes[i]), where=where)
+        return rows, details
 
 
 class Tape:
@@ -236,7 +244,7 @@ class Tape:
                 pieces += [p._replace(offset=p.offset + self._begin) for p in found]
                 self._offset = self._current.mark(None).offset + self._begin
             else:
-                pieces += [_SegmentRows(p, self._begin) for p in self._current.read()]
+                pieces += [_SegmentRows(p, self._begin, self.path) for p in self._current.read()]
                 if self._current.ended:
                     self._offset = self._ends[self._begin]
             if self._current.ended:

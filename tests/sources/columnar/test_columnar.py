@@ -48,14 +48,14 @@ def rows_of(recording, per_second=1.0):
     return DecodedRows.join(parts), b"".join(lines)
 
 
-def table(path, **columns):
+def table(path, options=None, **columns):
     """Write a Parquet or Arrow file of columns."""
     batch = RecordBatch.from_pydict(columns)
     reader = RecordBatchReader.from_batches(batch.schema, [batch])
     if path.suffix == ".arrow":
         write_ipc(reader, path, compression=None)
     else:
-        write_parquet(reader, path)
+        write_parquet(reader, path, **options or {})
     return str(path)
 
 
@@ -334,10 +334,11 @@ def test_a_page_that_unpacks_to_more_than_it_claims_is_not_unpacked(tmp_path):
     many = 1 << 20
     path = Path(table(
         tmp_path / "bomb.parquet",
-        ts=Array.from_numpy(np.zeros(8)),
-        source=texts(*["a"] * 8),
-        key=texts(*["k"] * 8),
-        text=texts(*(str(i) + "x" * many * 4 for i in range(8))),
+        options={"data_page_size_limit": 1 << 30, "dictionary_enabled": False},
+        ts=Array.from_numpy(np.zeros(40)),
+        source=texts(*["a"] * 40),
+        key=texts(*["k"] * 40),
+        text=texts(*(str(i) + "x" * many for i in range(40))),
     ))  # fmt: skip
     raw = path.read_bytes()
     file = ParquetFile(io.BytesIO(raw), len(raw), COLUMNS)
