@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from sources.recordings.recording import (
+    NEEDS_EXTRA,
     ColumnPiece,
     Mark,
     Piece,
@@ -17,7 +18,7 @@ from sources.recordings.recording import (
 from sources.tape.reader import Tape, is_tape
 
 if TYPE_CHECKING:
-    from sources.columnar import ColumnarRecording
+    from sources.columnar.columnar_recording import ColumnarRecording
     from sources.xdf import XdfRecording
 
 
@@ -88,9 +89,9 @@ def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> Colum
         As `ColumnarRecording`.
     """
     try:
-        from sources.columnar import ColumnarRecording  # an extra
-    except ImportError as error:
-        raise UnusableError(f"{path}: {error}") from None
+        from sources.columnar.columnar_recording import ColumnarRecording  # an extra
+    except ImportError:
+        raise UnusableError(f"{path}: {NEEDS_EXTRA}") from None
     return ColumnarRecording(path, follow, mark)
 
 

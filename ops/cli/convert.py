@@ -27,7 +27,7 @@ from operators.limits import MAX_NAME_LENGTH
 from ops.text.table import table
 from sources.delimited.dialect import PER_SECOND
 from sources.opening import head, open_recording, reader_at
-from sources.recordings.recording import COLUMNAR, ColumnPiece, Piece, is_xdf
+from sources.recordings.recording import COLUMNAR, NEEDS_EXTRA, ColumnPiece, Piece, is_xdf
 from sources.replay.recording_reader import rows_of
 from sources.rows.names import REJECT, Names, is_rig
 from sources.rows.rows import DecodedRows, as_reject
@@ -191,8 +191,8 @@ def _written(parts: Iterator[Part], form: str, file: IO[bytes], target: str) -> 
         return
     try:
         from sources.columnar import columnar_csv, columnar_writer  # an extra
-    except ImportError as error:
-        raise ValueError(f"{target}: {error}") from None
+    except ImportError:
+        raise ValueError(f"{target}: {NEEDS_EXTRA}") from None
     if form == ".csv":
         columnar_csv.write(file, parts)
     else:

@@ -4,6 +4,8 @@ Rows are numbered in their order; a row is a line, as are the rows of an array t
 of a reject is the row group (of Arrow: the record batch) and the row in it: `a.parquet:2[1017]`.
 A resumed file is read from its row group on; an Arrow file is read and dropped up to the mark.
 
+Bytes of others are decoded in a process of their own: the library may end its process for them.
+
 State: `BATCH_ROWS` rows, a page of each column; of Arrow one record batch. Cost: 0.2 us a row.
 Losses: a damaged row group ends the file with one reject (`archive`), as a cut archive does.
 """
@@ -11,45 +13,45 @@ Losses: a damaged row group ends the file with one reject (`archive`), as a cut 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
-from io import BytesIO
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
+from arro3 import io as arrow_io
+from arro3.core import RecordBatch, RecordBatchReader
 
 from configs.files import open_file
 from configs.inert import inert
 from operators.events import Reject
 from operators.limits import MAX_SAMPLE
+from sources.columnar.arrow_file import ArrowFile
+from sources.columnar.parquet_file import ParquetFile
+from sources.columnar.table import TableReader, merged, why_not
+from sources.columnar.table_process import COLUMNS, REASON
 from sources.recordings.recording import ColumnPiece, Mark
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, no_notes
-
-try:
-    from arro3 import io as arrow_io
-    from arro3.core import Field, RecordBatch, RecordBatchReader, Schema
-except ImportError:
-    raise ImportError("a columnar recording needs the extra: lumen-fusion[columnar]") from None
-
-from sources.columnar.arrow_file import ArrowFile
-from sources.columnar.parquet_file import ParquetFile
-from sources.columnar.table import COLUMNS, DICTIONARY, TEXTS, TableReader, merged, why_not
 from sources.rows.written import LineDetails
 
 BATCH_ROWS = 16_384
 """Decoded at once: their columns stay in the cache of the processor."""
-_PANIC = "PanicException"
+_MAX_REASON = 1 << 16
 
 
 class _Tables:
-    """The tables of a file, in order.
+    """The tables of a file, in order, from a process of their own (`table_process`).
 
     Parameters
     ----------
     path : str
     raw : binary file
+    row : int
+        Number of the first row to be read.
 
     Attributes
     ----------
@@ -62,40 +64,58 @@ class _Tables:
         The file is no recording.
     """
 
-    def __init__(self, path: str, raw: BinaryIO) -> None:
-        self.path = path
+    def __init__(self, path: str, raw: BinaryIO, row: int) -> None:
+        self.path, self._row = path, row
         size = raw.seek(0, 2)
-        self._parquet: ParquetFile | None = None
         if path.lower().endswith(".parquet"):
-            self._parquet = ParquetFile(raw, size, COLUMNS)
-            counts = [group.count for group in self._parquet.groups]
-            form = _opened(arrow_io.read_parquet, self._parquet.view(None)).schema
+            counts = [group.count for group in ParquetFile(raw, size, COLUMNS).groups]
         else:
             counts = ArrowFile(raw, size).counts
-            form = _opened(arrow_io.read_ipc, path).schema
         self.firsts = [0, *accumulate(counts)]
-        if why := why_not(form):
-            raise ValueError(why)
-        if self._parquet:
-            self._parquet.hint = _hint(form)
+        self._errors = cast(BinaryIO, tempfile.TemporaryFile(prefix="lumen-"))  # noqa: SIM115
+        command = [sys.executable, "-m", f"{__package__}.table_process", path, str(row)]
+        # A session of its own: Ctrl-C is for the run, which reads on to its end.
+        self._child = subprocess.Popen(
+            [*command, str(BATCH_ROWS)],
+            stdin=raw.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        try:
+            self._stream = _opened(self._child.stdout)
+            if self._stream is None:
+                raise ValueError(self._why() or "cannot be read")
+            if why := why_not(self._stream.schema):
+                raise ValueError(why)
+        except ValueError:
+            self.close()
+            raise
 
-    def batches(self, row: int) -> Iterator[tuple[int, RecordBatch]]:
-        """Yield tables from a row on, each with the number of its first row.
+    def batches(self) -> Iterator[tuple[int, RecordBatch]]:
+        """Yield tables, each with the number of its first row.
 
         Raises
         ------
         ValueError
             A row group cannot be read, with the reason.
         """
-        if self._parquet is None:
-            yield from _from(_read(_opened(arrow_io.read_ipc, self.path)), 0, row)
-            return
-        for number, group in enumerate(self._parquet.groups):
-            if group.first + group.count > row:
-                self._parquet.check(number)
-                view = self._parquet.view(number)
-                reader = _opened(arrow_io.read_parquet, view, batch_size=BATCH_ROWS)
-                yield from _from(_read(reader), group.first, row)
+        row = self._row
+        while (batch := _next(self._stream)) is not None:
+            yield row, batch
+            row += batch.num_rows
+        if (why := self._why()) or row < self.firsts[-1]:
+            raise ValueError(why or "its rows are fewer than it claims")
+
+    def _why(self) -> str:
+        """Return the reason why the process ended early; empty if it ended well."""
+        if not self._child.wait():
+            return ""
+        self._errors.seek(0)
+        lines = self._errors.read(_MAX_REASON).decode(errors="replace").splitlines()
+        known = [line for line in lines if line.startswith(REASON)]
+        return known[-1].removeprefix(REASON) if known else "cannot be read: its reader failed"
 
     def place(self, row: int) -> str:
         """Return the place of a row: row group and row in it."""
@@ -103,60 +123,31 @@ class _Tables:
         group = min(group, max(len(self.firsts) - 2, 0))
         return f"{inert(self.path)}:{group}[{row - self.firsts[group]}]"
 
-
-def _from(
-    batches: Iterator[RecordBatch], first: int, row: int
-) -> Iterator[tuple[int, RecordBatch]]:
-    """Yield the rows from a row on, in tables of a bounded number of rows."""
-    for batch in batches:
-        count = batch.num_rows
-        begin = max(row - first, 0)
-        for at in range(begin, count, BATCH_ROWS):
-            yield first + at, batch.slice(at, min(BATCH_ROWS, count - at))
-        first += count
+    def close(self) -> None:
+        """End the process."""
+        self._child.kill()
+        self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        self._errors.close()
 
 
-def _opened(read: Any, *arguments: Any, **options: Any) -> RecordBatchReader:
+def _opened(pipe: IO[bytes] | None) -> RecordBatchReader | None:
+    """Return the tables in a pipe; None if the process ended before it wrote their columns."""
+    assert pipe is not None
     try:
-        reader: RecordBatchReader = read(*arguments, **options)
-        return reader
-    except BaseException as error:
-        raise _reason(error) from None
+        return arrow_io.read_ipc_stream(pipe)
+    except Exception:
+        return None
 
 
-def _read(reader: RecordBatchReader) -> Iterator[RecordBatch]:
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except BaseException as error:
-            raise _reason(error) from None
-        yield batch
-
-
-def _reason(error: BaseException) -> BaseException:
-    """Return a ValueError for an error of the library; a panic of it is no `Exception`."""
-    if isinstance(error, OSError) or not (
-        isinstance(error, Exception) or type(error).__name__ == _PANIC
-    ):
-        return error
-    return ValueError(
-        f"cannot be read: {str(error).splitlines()[0][:200] if str(error) else error}"
-    )
-
-
-def _hint(form: Schema) -> bytes:
-    """Return the library's note on the types of columns, with texts as dictionaries."""
-    types = [
-        DICTIONARY if name in TEXTS else type_
-        for name, type_ in zip(form.names, form.types, strict=True)
-    ]
-    wanted = Schema([Field(n, t, nullable=True) for n, t in zip(form.names, types, strict=True)])
-    file = BytesIO()
-    arrow_io.write_parquet(RecordBatchReader.from_batches(wanted, ()), file)
-    data = file.getvalue()
-    return ParquetFile(BytesIO(data), len(data), ()).note(b"ARROW:schema")
+def _next(stream: RecordBatchReader | None) -> RecordBatch | None:
+    """Return the next table; None at the end of the stream, and where it is cut off."""
+    assert stream is not None
+    try:
+        return stream.read_next_batch()
+    except Exception:
+        return None
 
 
 def _open(path: str) -> BinaryIO:
@@ -203,20 +194,20 @@ class ColumnarRecording(ColumnPiece):
             self._raw: BinaryIO = open_file(Path(path), os.O_RDONLY) if own else _open(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"recording not found: {path}") from None
+        self.at = mark.offset if mark else 0
+        self._by_offset, self._skip = by_offset, self.at if by_offset else 0
+        self._row = 0 if by_offset else self.at
         try:
             self.size = self._raw.seek(0, 2)
-            self._tables = _Tables(path, self._raw)
+            self._tables = _Tables(path, self._raw, self._row)
         except ValueError as error:
             self._raw.close()
             raise ValueError(f"{path}: {error}") from None
         self.total = self._tables.firsts[-1]
-        self.at = mark.offset if mark else 0
-        self._by_offset, self._skip = by_offset, self.at if by_offset else 0
-        self._row = 0 if by_offset else self.at
         if self._row > self.total:
-            self._raw.close()
+            self.close()
             raise ValueError(f"{path}: shorter than when it was read ({self._row} rows)")
-        self._batches = self._tables.batches(self._row)
+        self._batches = self._tables.batches()
         self._reader = TableReader(self._tables.place, by_offset)
         self._open: tuple[DecodedRows, LineDetails] | None = None
         self._over = False
@@ -304,4 +295,5 @@ class ColumnarRecording(ColumnPiece):
 
     def close(self) -> None:
         """Close the file."""
+        self._tables.close()
         self._raw.close()

@@ -20,7 +20,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from backports import zstd
 
@@ -181,7 +181,7 @@ class ParquetFile:
                 return bytes(pair[2].value)
         raise ValueError(f"no note {key!r}")
 
-    def view(self, number: int | None) -> GroupView:
+    def view(self, number: int | None) -> IO[bytes]:
         """Return one row group as a file of the wanted columns; None: no row group."""
         group = self.groups[number].structure if number is not None else None
         chosen = []
@@ -203,7 +203,7 @@ class ParquetFile:
         if self.hint is not None:
             hint = {1: Field(BINARY, b"ARROW:schema"), 2: Field(BINARY, self.hint)}
             meta[5] = Field(LIST, [hint], STRUCT)
-        return GroupView(self._raw, self._size, thrift.encoded(meta))
+        return cast(IO[bytes], GroupView(self._raw, self._size, thrift.encoded(meta)))
 
     def check(self, number: int) -> None:
         """Check the pages of a row group.

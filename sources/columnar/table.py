@@ -29,6 +29,7 @@ from operators.events import Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.columnar.buffers import indices, numbers, validity, with_nulls
+from sources.columnar.table_process import DICTIONARY, INTEGERS, NUMBERS, TEXTS
 from sources.rows.names import REJECT, Names, is_rig, tick_of
 from sources.rows.one_line import BROKEN, MAX_ELEMENTS, UnreadLine
 from sources.rows.rows import DecodedRows, as_reject, no_notes
@@ -39,13 +40,8 @@ if TYPE_CHECKING:
 
 KINDS = ("event", "marker", "tick", "status", "control")
 EVENT, MARKER, TICK, STATUS, CONTROL = range(5)
-TEXTS = ("kind", "source", "key", "text", "rig")
-NUMBERS = ("ts", "rx", "value")
-INTEGERS = ("seq", "element", "offset")
 ORDER = ("kind", "ts", "rx", "source", "key", "value", "text", "seq", "rig", "element")
-COLUMNS = frozenset((*TEXTS, *NUMBERS, *INTEGERS))
 _UTF8 = DataType.utf8()
-DICTIONARY = DataType.dictionary(DataType.int32(), _UTF8)
 _MAX_TABLE = 1 << 18
 """Size of a table of combinations of names; above it they are sorted."""
 _LOST = msgspec.json.Decoder(UnreadLine)

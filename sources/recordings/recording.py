@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNAR = (".parquet", ".arrow")
 """Endings of columnar recordings."""
+NEEDS_EXTRA = "needs the extra: lumen-fusion[columnar]"
 READ = 1 << 19
 _HEAD = 256
 

@@ -21,13 +21,20 @@ import numpy as np
 from configs.files import read_own
 from configs.inert import inert
 from configs.schema import TAPE
-from sources.recordings.recording import ColumnPiece, Mark, Piece, Recording, UnusableError
+from sources.recordings.recording import (
+    NEEDS_EXTRA,
+    ColumnPiece,
+    Mark,
+    Piece,
+    Recording,
+    UnusableError,
+)
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, as_reject
 from sources.rows.written import LineDetails, lines_of_rows
 
 if TYPE_CHECKING:
-    from sources.columnar import ColumnarRecording
+    from sources.columnar.columnar_recording import ColumnarRecording
 
 MANIFEST = TAPE
 VERSION = 1
@@ -153,9 +160,9 @@ def _opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecordi
     if path.suffix != ".parquet":
         return Recording(str(path), mark=mark, own=True)
     try:
-        from sources.columnar import ColumnarRecording  # an extra
-    except ImportError as error:
-        raise UnusableError(f"{path}: {error}") from None
+        from sources.columnar.columnar_recording import ColumnarRecording  # an extra
+    except ImportError:
+        raise UnusableError(f"{path}: {NEEDS_EXTRA}") from None
     return ColumnarRecording(str(path), mark=mark, by_offset=True, own=True)
 
 

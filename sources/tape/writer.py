@@ -36,7 +36,7 @@ from configs.files import (
 from configs.schema import TapConfig
 from operators.errors import InUseError
 from sources.ndjson import Decoder
-from sources.recordings.recording import Recording, UnusableError
+from sources.recordings.recording import NEEDS_EXTRA, Recording, UnusableError
 from sources.rows.names import Names
 from sources.rows.rows import DecodedRows
 from sources.rows.written import LineDetails, details_of
@@ -355,9 +355,9 @@ class TapeWriter:
 
 def _check_extra() -> None:
     try:
-        import sources.columnar  # noqa: F401
-    except ImportError as error:
-        raise TapError(f"tap.format parquet: {error}") from None
+        import sources.columnar.columnar_writer  # noqa: F401
+    except ImportError:
+        raise TapError(f"tap.format parquet {NEEDS_EXTRA}") from None
 
 
 def tapes_in(root: Path) -> list[Path]:

@@ -10,9 +10,10 @@ from arro3.io import write_ipc, write_parquet
 
 from operators.events import Reject
 from ops.cli.convert import convert
-from sources.columnar import ColumnarRecording, columnar_recording, columnar_writer
+from sources.columnar import columnar_recording, columnar_writer
+from sources.columnar.columnar_recording import ColumnarRecording
 from sources.columnar.parquet_file import MAGIC, ParquetFile
-from sources.columnar.table import COLUMNS
+from sources.columnar.table_process import COLUMNS
 from sources.columnar.thrift import Field, ThriftReader, encoded
 from sources.ndjson import Decoder
 from sources.opening import head
