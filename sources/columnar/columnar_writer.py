@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Parts: TypeAlias = Iterable[tuple[DecodedRows, LineDetails]]
 GROUP_ROWS = 131_072
-_BATCH_ROWS = 65_536
+BATCH_ROWS = 65_536
 _ENCODINGS: dict[ParquetColumnPath, ParquetEncoding] = {
     **dict.fromkeys(NUMBERS, "byte_stream_split"),
     "seq": "delta_binary_packed",
@@ -87,11 +87,11 @@ def _tables(parts: Parts, form: Schema, errors: list[BaseException]) -> Iterator
 
 
 def _pieces(parts: Parts) -> Iterator[tuple[DecodedRows, LineDetails]]:
-    """Yield parts of about `_BATCH_ROWS` rows in one table of names."""
+    """Yield parts of about `BATCH_ROWS` rows in one table of names."""
     pending: list[tuple[DecodedRows, LineDetails]] = []
     count = 0
     for rows, details in parts:
-        if pending and (rows.names is not pending[0][0].names or count >= _BATCH_ROWS):
+        if pending and (rows.names is not pending[0][0].names or count >= BATCH_ROWS):
             yield merged(pending)
             pending, count = [], 0
         if len(rows):

@@ -95,7 +95,7 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv", ".ndjson.gz", ".ndjson.zst"])
 def test_a_converted_recording_has_the_same_lines(demo, tmp_path, monkeypatch, ending, group_rows):
     monkeypatch.setattr(columnar_writer, "GROUP_ROWS", group_rows)
-    monkeypatch.setattr(columnar_writer, "_BATCH_ROWS", group_rows)
+    monkeypatch.setattr(columnar_writer, "BATCH_ROWS", group_rows)
     source = demo
     if group_rows == 7:  # as many row groups as fit into a moment
         source = tmp_path / "short.ndjson"
