@@ -238,6 +238,9 @@ def _tap(document: Document, config: Config) -> None:
         at = ("tap", "dir")
         message = f"{document.shown(at, config.tap.dir)} is a file, expected a folder"
         document.fault(document.place(at), message)
+    if config.tap.zstd and config.tap.format == "parquet":
+        message = "'zstd' beside format: parquet, expected one of them: Parquet files are packed"
+        document.fault(document.key_place(("tap", "zstd")), message)
 
 
 def _channel_names(document: Document, config: Config) -> None:

@@ -57,7 +57,7 @@ class Columns(ConfigPart, frozen=True, kw_only=True):
 
 
 class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
-    """A recording: NDJSON, delimited text, XDF, or the folder of a tape.
+    """A recording: NDJSON, delimited text, Parquet, Arrow, XDF, or the folder of a tape.
 
     Beside live streams it is played at speed 1, by the host's clock: a rig has one time axis.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -60,6 +60,13 @@ class TapConfig(ConfigPart, frozen=True, kw_only=True):
     zstd: Annotated[
         bool, Meta(description="Compress full segments with zstd.", examples=[True])
     ] = False
+    format: Annotated[
+        Literal["ndjson", "parquet"],
+        Meta(
+            description="Form of full segments that no resume reads; needs the extra columnar.",
+            examples=["parquet"],
+        ),
+    ] = "ndjson"
 
 
 class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):

@@ -26,6 +26,7 @@ GROUPS = {
     "set up": {
         "listen": "list the senders that reach this machine and write a configuration",
         "doctor": "check this machine for a live run",
+        "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
     },
     "prove": {

@@ -1,14 +1,24 @@
-"""Opening a recording of any kind: a file of lines, an XDF file, a tape."""
+"""Opening a recording of any kind: a file of lines, a columnar or XDF file, a tape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from sources.recordings.recording import Mark, Recording, UnusableError, is_xdf
+from sources.recordings.recording import (
+    NEEDS_EXTRA,
+    ColumnPiece,
+    Mark,
+    Piece,
+    Recording,
+    UnusableError,
+    is_columnar,
+    is_xdf,
+)
 from sources.tape.reader import Tape, is_tape
 
 if TYPE_CHECKING:
+    from sources.columnar.columnar_recording import ColumnarRecording
     from sources.xdf import XdfRecording
 
 
@@ -27,6 +37,7 @@ from sources.ndjson import Decoder
 from sources.rows.names import Names
 from sources.rows.one_line import Row
 from sources.rows.rows import DecodedRows
+from sources.rows.written import lines_of_rows
 
 
 def open_recording(
@@ -36,8 +47,8 @@ def open_recording(
     used: Collection[str] | None = None,
     progress: bool = False,
     stopped: Callable[[], bool] = lambda: False,
-) -> Recording | Tape | XdfRecording:
-    """Open a file of lines, one of XDF, or a tape.
+) -> Recording | Tape | XdfRecording | ColumnarRecording:
+    """Open a file of lines, a columnar or XDF file, or a tape.
 
     Parameters
     ----------
@@ -61,6 +72,8 @@ def open_recording(
         from sources.xdf import XdfRecording  # a slow import for a rare format
 
         return XdfRecording(path, follow, mark, used, progress, stopped)
+    if is_columnar(path):
+        return columnar(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
@@ -68,14 +81,40 @@ def open_recording(
     return Tape(path, mark)
 
 
+def columnar(path: str, follow: bool = False, mark: Mark | None = None) -> ColumnarRecording:
+    """Open a Parquet or Arrow file.
+
+    Raises
+    ------
+    UnusableError
+        The extra is not installed.
+    OSError, ValueError
+        As `ColumnarRecording`.
+    """
+    try:
+        from sources.columnar.columnar_recording import ColumnarRecording  # an extra
+    except ImportError:
+        raise UnusableError(f"{path}: {NEEDS_EXTRA}") from None
+    return ColumnarRecording(path, follow, mark)
+
+
+def lines_of(piece: ColumnPiece) -> bytes:
+    """Return the next rows of a columnar recording as lines."""
+    return lines_of_rows(*piece.rows_and_details(Names("")))
+
+
 def head(path: str, size: int) -> bytes:
-    """Return the readable part of the first bytes of a recording."""
-    recording = Tape(path) if is_tape(path) else Recording(path)
+    """Return the readable part of the first bytes of a recording; of columns, their lines."""
+    recording: Recording | Tape | ColumnarRecording
+    if is_columnar(path):
+        recording = columnar(path)
+    else:
+        recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0
     while length < size and not recording.ended:
         for piece in recording.read():
-            parts.append(piece.data)
-            length += len(piece.data)
+            parts.append(piece.data if isinstance(piece, Piece) else lines_of(piece))
+            length += len(parts[-1])
     recording.close()
     return b"".join(parts)[:size]
 
@@ -93,7 +132,7 @@ class FileDecoder:
     def __init__(
         self, decoder: Decoder | TableDecoder | CachedDecoder, per_second: float = 1.0
     ) -> None:
-        self._decoder, self._per_second = decoder, per_second
+        self._decoder, self.per_second = decoder, per_second
 
     @property
     def torn(self) -> Reason:
@@ -108,13 +147,19 @@ class FileDecoder:
         """Return the reject of a line, as `Decoder.reject`."""
         return self._decoder.reject(row, offset, line)
 
+    def rows(self, piece: ColumnPiece | XdfRecording, names: Names) -> DecodedRows:
+        """Return the next rows of a recording without lines, with source stamps in seconds."""
+        if isinstance(piece, ColumnPiece):
+            return piece.rows_and_details(names, self.per_second)[0]
+        return self.scaled(piece.rows(names))
+
     def scaled(self, rows: DecodedRows) -> DecodedRows:
         """Return rows with source stamps in seconds; arrivals equal to stamps are scaled too."""
-        if self._per_second == 1:
+        if self.per_second == 1:
             return rows
         own = (rows.name >= 0) & (np.abs(rows.ts) <= MAX_STAMP_S)
         is_stamp = own & ~rows.stamped & (rows.rx == rows.ts)
-        ts = np.where(own, rows.ts / self._per_second, rows.ts)
+        ts = np.where(own, rows.ts / self.per_second, rows.ts)
         return replace(rows, ts=ts, rx=np.where(is_stamp, ts, rows.rx))
 
 

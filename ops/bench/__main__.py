@@ -129,6 +129,10 @@ BENCHES = (
     Bench("xdf", "XDF files beside pyxdf", ("xdf",), "RMS error of the host time."),
     Bench("xdf_load", "Loading XDF files beside pyxdf", ("xdf_load",),
           "Asked: a million numbers a CPU second, 40 B a number."),
+    Bench("columnar", "Parquet and Arrow beside JSON lines", ("columnar",),
+          "Asked: 0.6 of polars' join from JSON lines, goal 1.0, and equal results."),
+    Bench("columnar_growth", "Memory of a replay from Parquet", ("columnar", "--growth"),
+          "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6."),
     Bench("delimited", "Delimited text to columns", ("delimited",), "Beside numpy's own reader."),
     Bench("kill_points", "Exactness", ("kill_points",),
           "Kills, torn writes, half-made stores and full disks after which a resumed run must give "

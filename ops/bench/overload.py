@@ -43,6 +43,7 @@ from typing import NamedTuple
 from ops.bench.moved import PAGE, moved
 from ops.fakes.monitoring import ROOT, answers, running
 from ops.text.table import table
+from sources.recordings.recording import Piece
 from sources.tape.reader import Tape
 
 CONFIGS = ("stage", "live")
@@ -261,7 +262,8 @@ def _newest(folder: Path) -> float:
     tape = Tape(str(next(folder.glob("*/"))))
     newest = -math.inf
     while pieces := tape.read():
-        for line in (line for piece in pieces for line in piece.data.splitlines()):
+        plain = (piece.data for piece in pieces if isinstance(piece, Piece))
+        for line in (line for data in plain for line in data.splitlines()):
             found = json.loads(line)
             arrival = found.get("tick") or found.get("meta", {}).get("rx") or 0.0
             newest = max(newest, arrival)

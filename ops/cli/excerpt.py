@@ -11,7 +11,8 @@ import msgspec
 
 from configs.inputs import FileStream
 from configs.schema import Config
-from sources.recordings.recording import Recording
+from sources.opening import columnar, lines_of
+from sources.recordings.recording import Piece, Recording, is_columnar
 
 _MIN_BEYOND = 10
 """Lines in a row beyond the end; a single wild stamp does not end an excerpt."""
@@ -55,7 +56,8 @@ def _first(path: Path, seconds: float) -> Iterator[bytes]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    with closing(Recording(str(path))) as recording:
+    recording = columnar(str(path)) if is_columnar(str(path)) else Recording(str(path))
+    with closing(recording):
         while not recording.ended:
             for piece in recording.read():
-                yield from io.BytesIO(piece.data)
+                yield from io.BytesIO(piece.data if isinstance(piece, Piece) else lines_of(piece))

@@ -17,6 +17,7 @@ from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import I64
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
+from sources.rows.line_forms import NO_TIME, EventLine, LineMeta, LostLine, TickLine
 from sources.rows.names import REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
@@ -34,32 +35,6 @@ Arrival: TypeAlias = tuple[str, InboxItem | HostTick]
 """A source, mostly the name of the stream, and its item."""
 
 
-class _Meta(msgspec.Struct, omit_defaults=True, gc=False):
-    rx: float | None = None
-    own_time: bool | None = None
-    seq: int = -1
-
-
-class _EventLine(msgspec.Struct, gc=False):
-    ts: float
-    source: str
-    key: str
-    value: float | str | list[float | str | None]
-    meta: _Meta
-
-
-class _TickLine(msgspec.Struct, omit_defaults=True, gc=False):
-    tick: float
-    rig: str
-    turned: Link | None = None
-    step: float | None = None
-
-
-class _UnreadLine(msgspec.Struct, gc=False):
-    lost: UnreadLine
-
-
-_NO_TIME = _Meta(own_time=False)
 _encoder = msgspec.json.Encoder()
 
 
@@ -80,9 +55,7 @@ def lines_of(items: list[Arrival], rig: str) -> bytes:
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(
-    stream: str, item: InboxItem | HostTick, rig: str
-) -> _EventLine | _TickLine | _UnreadLine:
+def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventLine | TickLine | LostLine:
     if isinstance(item, Message):
         value: float | str | list[float | str | None]
         if isinstance(item.value, tuple):
@@ -90,15 +63,15 @@ def _line(
         else:
             value = item.value
         if item.ts != item.ts:
-            meta = _NO_TIME if item.seq == -1 else _Meta(own_time=False, seq=item.seq)
-            return _EventLine(item.rx, stream, item.key, value, meta)
-        return _EventLine(item.ts, stream, item.key, value, _Meta(rx=item.rx, seq=item.seq))
+            meta = NO_TIME if item.seq == -1 else LineMeta(own_time=False, seq=item.seq)
+            return EventLine(item.rx, stream, item.key, value, meta=meta)
+        return EventLine(item.ts, stream, item.key, value, meta=LineMeta(rx=item.rx, seq=item.seq))
     if isinstance(item, HostTick):
-        return _TickLine(item.rx, item.rig, step=item.step)
+        return TickLine(item.rx, item.rig, step=item.step)
     if isinstance(item, inbox.StreamChange):
-        return _TickLine(item.rx, rig, Link(stream, item.up))
+        return TickLine(item.rx, rig, Link(stream, item.up))
     reject = _reject(stream, item)
-    return _UnreadLine(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
+    return LostLine(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
 
 
 def starts_of(lines: bytes) -> I64:

@@ -7,8 +7,9 @@ Losses: a line over 1 MiB, the rest of a cut archive, a torn end: each one fault
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -18,6 +19,14 @@ from operators.limits import MAX_LINE
 from operators.types import Reason
 from sources.recordings.unpack import Unpacker
 
+if TYPE_CHECKING:
+    from sources.rows.names import Names
+    from sources.rows.rows import DecodedRows
+    from sources.rows.written import LineDetails
+
+COLUMNAR = (".parquet", ".arrow")
+"""Endings of columnar recordings."""
+NEEDS_EXTRA = "needs the extra: lumen-fusion[columnar]"
 READ = 1 << 19
 _HEAD = 256
 
@@ -59,6 +68,24 @@ class Piece(NamedTuple):
     fault: Reason | None = None
     last: bool = False
     why: bytes = b""
+
+
+class ColumnPiece(ABC):
+    """Rows of a columnar recording, which has no lines to decode."""
+
+    @abstractmethod
+    def rows_and_details(
+        self, names: Names, per_second: float = 1.0
+    ) -> tuple[DecodedRows, LineDetails]:
+        """Return the next rows with the details of their lines, and advance past them.
+
+        Parameters
+        ----------
+        names : Names
+            Numbers the channels; new ones are entered.
+        per_second : float
+            Units of the source's stamps in a second.
+        """
 
 
 class Recording:
@@ -254,6 +281,11 @@ def _by_inode(path: str, inode: int) -> str:
         if other.is_file() and other.stat().st_ino == inode:
             return str(other)
     return path
+
+
+def is_columnar(path: str) -> bool:
+    """Whether a path is that of a Parquet or Arrow file, which has columns instead of lines."""
+    return path.lower().endswith(COLUMNAR)
 
 
 def is_xdf(path: str) -> bool:

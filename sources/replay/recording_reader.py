@@ -13,7 +13,7 @@ from configs.inert import inert
 from operators.events import Reject
 from operators.types import Reason
 from sources.opening import FileDecoder
-from sources.recordings.recording import Mark, Piece
+from sources.recordings.recording import ColumnPiece, Mark, Piece
 from sources.replay.arrival_check import Arrivals
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import Row
@@ -46,10 +46,10 @@ class RecordingLike(Protocol):
     def before(self) -> int:
         """Bytes of earlier files of this name."""
 
-    def read(self) -> Sequence[Piece | XdfRecording]:
+    def read(self) -> Sequence[Piece | ColumnPiece | XdfRecording]:
         """Return the next pieces."""
 
-    def finish(self) -> Sequence[Piece | XdfRecording]:
+    def finish(self) -> Sequence[Piece | ColumnPiece | XdfRecording]:
         """End the recording."""
 
     def mark(self, line: int | None) -> Mark:
@@ -123,9 +123,10 @@ class RecordingReader:
         """End the file after the bytes read so far."""
         self._take(self.recording.finish(), names)
 
-    def _take(self, pieces: Sequence[Piece | XdfRecording], names: Names) -> None:
+    def _take(self, pieces: Sequence[Piece | ColumnPiece | XdfRecording], names: Names) -> None:
         before = self.recording.before
-        parts = [rows for piece in pieces for rows in self._decode(piece, names) if len(rows)]
+        decoded = (rows_of(piece, self._reader, names) for piece in pieces)
+        parts = [rows for found in decoded for rows in found if len(rows)]
         self.add([replace(x, line=x.line + before) for x in parts] if before else parts, names)
 
     def add(self, fresh: list[DecodedRows], names: Names) -> None:
@@ -177,38 +178,6 @@ class RecordingReader:
         self.ready = left
         return taken
 
-    def _decode(self, piece: Piece | XdfRecording, names: Names) -> Iterator[DecodedRows]:
-        if not isinstance(piece, Piece):
-            yield self._reader.scaled(piece.rows(names))
-            return
-        fault = piece.fault
-        if piece.data and fault != "too_long":
-            rows = self._reader.decode(piece.data, piece.offset, names)
-            if piece.last and _is_torn(rows, self._reader.torn):
-                fault = fault or "torn"
-            else:
-                yield rows
-        if fault:
-            yield self._fault(fault, piece, names)
-
-    def _fault(self, reason: Reason, piece: Piece, names: Names) -> DecodedRows:
-        note = no_notes(1)
-        note[0] = self._reader.reject(
-            Row(REJECT, reason=reason), piece.offset, piece.why or piece.data
-        )
-        nan = np.full(1, np.nan)
-        return DecodedRows(
-            names=names,
-            name=np.full(1, REJECT, np.int32),
-            ts=nan,
-            rx=nan,
-            value=nan,
-            stamped=np.zeros(1, np.bool_),
-            seq=np.full(1, -1),
-            line=np.full(1, piece.offset),
-            notes=note,
-        )
-
     def used(self, rows: Arrived) -> None:
         """Store the state of the arrival check after the newest emitted rows of this file."""
         own = np.flatnonzero(rows.feed == self.number)
@@ -250,6 +219,41 @@ class RecordingReader:
             merge_time=_known(merge_time),
             verdicts=verdicts,
         )
+
+
+def rows_of(
+    piece: Piece | ColumnPiece | XdfRecording, reader: FileDecoder, names: Names
+) -> Iterator[DecodedRows]:
+    """Yield the rows of a piece, and a reject for its fault."""
+    if not isinstance(piece, Piece):
+        yield reader.rows(piece, names)
+        return
+    fault = piece.fault
+    if piece.data and fault != "too_long":
+        rows = reader.decode(piece.data, piece.offset, names)
+        if piece.last and _is_torn(rows, reader.torn):
+            fault = fault or "torn"
+        else:
+            yield rows
+    if fault:
+        yield _fault(fault, piece, reader, names)
+
+
+def _fault(reason: Reason, piece: Piece, reader: FileDecoder, names: Names) -> DecodedRows:
+    note = no_notes(1)
+    note[0] = reader.reject(Row(REJECT, reason=reason), piece.offset, piece.why or piece.data)
+    nan = np.full(1, np.nan)
+    return DecodedRows(
+        names=names,
+        name=np.full(1, REJECT, np.int32),
+        ts=nan,
+        rx=nan,
+        value=nan,
+        stamped=np.zeros(1, np.bool_),
+        seq=np.full(1, -1),
+        line=np.full(1, piece.offset),
+        notes=note,
+    )
 
 
 def _is_torn(rows: DecodedRows, why: Reason) -> bool:

@@ -30,7 +30,7 @@ from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
 from sources.opening import open_recording, reader_of
 from sources.recordings.progress import Progress
-from sources.recordings.recording import UnusableError, is_xdf
+from sources.recordings.recording import UnusableError, is_columnar, is_xdf
 from sources.replay.arrival_check import Arrivals
 from sources.replay.partitions import deal
 from sources.replay.poll import AT_ONCE, Poll
@@ -389,7 +389,7 @@ class RecordingsError(SourceError):
 
 
 def preflight(config: Config) -> None:
-    """Refuse delimited files without a dialect and foreign tape folders, before any start.
+    """Refuse tables without a meaning and foreign tape folders, before any start.
 
     Raises
     ------
@@ -404,6 +404,8 @@ def preflight(config: Config) -> None:
                     read_manifest(Path(stream.path))
                 elif is_delimited(stream.path):
                     reader_of(stream)
+                elif is_columnar(stream.path):
+                    open_recording(stream.path, stream.follow).close()
             except (OSError, ValueError) as error:
                 refused.append(str(error))
     if refused:

@@ -10,14 +10,31 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import numpy as np
 
 from configs.files import read_own
+from configs.inert import inert
 from configs.inputs import TAPE
-from sources.recordings.recording import Mark, Piece, Recording, UnusableError
+from sources.recordings.recording import (
+    NEEDS_EXTRA,
+    ColumnPiece,
+    Mark,
+    Piece,
+    Recording,
+    UnusableError,
+)
+from sources.rows.names import REJECT, Names
+from sources.rows.rows import DecodedRows, as_reject
+from sources.rows.written import LineDetails, lines_of_rows
+
+if TYPE_CHECKING:
+    from sources.columnar.columnar_recording import ColumnarRecording
 
 MANIFEST = TAPE
 VERSION = 1
@@ -109,9 +126,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def segment_path(folder: Path, segment: Segment) -> Path:
-    """Return the path of a segment, packed or plain."""
-    packed = folder / f"{segment.name}.zst"
-    return packed if packed.exists() else folder / segment.name
+    """Return the path of a segment, converted, packed or plain: the one form that is read."""
+    forms = [folder / f"{segment.name}{ending}" for ending in (".parquet", ".zst")]
+    return next((path for path in forms if path.exists()), folder / segment.name)
 
 
 def faults(folder: Path) -> list[str]:
@@ -121,19 +138,52 @@ def faults(folder: Path) -> list[str]:
         path = segment_path(folder, segment)
         if not path.exists():
             found.append(f"{path}: not there")
-        elif segment.sha256 is not None and _digest(path) != segment.sha256:
+        elif segment.sha256 is not None and digest_of(path) != segment.sha256:
             found.append(f"{path}: not as it was written")
     return found
 
 
-def _digest(path: Path) -> str:
-    recording = Recording(str(path), own=True)
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of the lines of a segment."""
     digest = hashlib.sha256()
-    while not recording.ended:
-        for piece in recording.read():
-            digest.update(piece.data)
-    recording.close()
+    with closing(_opened(path)) as recording:
+        while not recording.ended:
+            for piece in recording.read():
+                if isinstance(piece, Piece):
+                    digest.update(piece.data)
+                else:
+                    digest.update(lines_of_rows(*piece.rows_and_details(Names(""))))
     return digest.hexdigest()
+
+
+def _opened(path: Path, mark: Mark | None = None) -> Recording | ColumnarRecording:
+    if path.suffix != ".parquet":
+        return Recording(str(path), mark=mark, own=True)
+    try:
+        from sources.columnar.columnar_recording import ColumnarRecording  # an extra
+    except ImportError:
+        raise UnusableError(f"{path}: {NEEDS_EXTRA}") from None
+    return ColumnarRecording(str(path), mark=mark, by_offset=True, own=True)
+
+
+class _SegmentRows(ColumnPiece):
+    """The next rows of a converted segment, with offsets of the tape."""
+
+    def __init__(self, recording: ColumnarRecording, begin: int, tape: str) -> None:
+        self._recording, self._begin, self._tape = recording, begin, inert(tape)
+
+    def rows_and_details(
+        self, names: Names, per_second: float = 1.0
+    ) -> tuple[DecodedRows, LineDetails]:
+        """Return the next rows and the details of their lines."""
+        rows, details = self._recording.rows_and_details(names, per_second)
+        rows = replace(rows, line=rows.line + self._begin)
+        if rows.notes is not None:
+            # An element that could not be used is at the place of its array, on this tape.
+            for i in np.flatnonzero((rows.name == REJECT) & (details.place >= 0)).tolist():
+                where = f"{self._tape}:{rows.line[i]}"
+                rows.notes[i] = msgspec.structs.replace(as_reject(rows.notes[i]), where=where)
+        return rows, details
 
 
 class Tape:
@@ -168,7 +218,9 @@ class Tape:
         self.ended = self.idle = False
         self._growing = growing
         folder = Path(path)
-        every = [(s.begin, segment_path(folder, s)) for s in read_manifest(folder).segments]
+        segments = read_manifest(folder).segments
+        every = [(s.begin, segment_path(folder, s)) for s in segments]
+        self._ends = {s.begin: s.begin + (s.size or 0) for s in segments}
         existing = [part for part in every if part[1].exists()]
         offset = mark.offset if mark else min((begin for begin, _ in existing), default=0)
         needed = max((begin for begin, _ in every if begin <= offset), default=0)
@@ -179,7 +231,7 @@ class Tape:
         self._parts = [part for part in existing if part[0] >= needed]
         self._done = self.size - sum(part.stat().st_size for _, part in self._parts)
         self._begin = self._offset = offset
-        self._current: Recording | None = None
+        self._current: Recording | ColumnarRecording | None = None
         self._open(offset)
 
     def _open(self, offset: int) -> None:
@@ -188,13 +240,20 @@ class Tape:
         self._current = None
         if self._parts:
             self._begin, path = self._parts.pop(0)
-            self._current = Recording(str(path), mark=Mark(offset - self._begin), own=True)
+            self._current = _opened(path, Mark(offset - self._begin))
 
-    def read(self) -> list[Piece]:
+    def read(self) -> list[Piece | ColumnPiece]:
         """Return the next pieces; none at the end."""
         while self._current is not None:
-            pieces = [p._replace(offset=p.offset + self._begin) for p in self._current.read()]
-            self._offset = self._current.mark(None).offset + self._begin
+            pieces: list[Piece | ColumnPiece] = []
+            if isinstance(self._current, Recording):
+                found = self._current.read()
+                pieces += [p._replace(offset=p.offset + self._begin) for p in found]
+                self._offset = self._current.mark(None).offset + self._begin
+            else:
+                pieces += [_SegmentRows(p, self._begin, self.path) for p in self._current.read()]
+                if self._current.ended:
+                    self._offset = self._ends[self._begin]
             if self._current.ended:
                 self._done += self._current.size
                 self._open(self._offset)
@@ -203,13 +262,15 @@ class Tape:
         self.idle, self.ended = self._growing, not self._growing
         return []
 
-    def finish(self) -> list[Piece]:
+    def finish(self) -> list[Piece | ColumnPiece]:
         """End the tape."""
         self.ended = True
         return []
 
     def mark(self, line: int | None) -> Mark:
         """Return the position to resume from: a line, or the end of the bytes read."""
+        if line is None and self._current is not None and not isinstance(self._current, Recording):
+            return Mark(max(self._current.mark(None).offset + self._begin, self._offset))
         return Mark(self._offset if line is None else line)
 
     def position(self) -> int:

@@ -15,6 +15,8 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
@@ -22,15 +24,28 @@ from pathlib import Path
 import msgspec
 from backports import zstd
 
-from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
+from configs.files import (
+    PRIVATE,
+    Access,
+    LinkError,
+    open_file,
+    open_own,
+    sync_folder,
+    write_whole,
+)
 from configs.outputs import TapConfig
 from operators.errors import InUseError
-from sources.recordings.recording import UnusableError
+from sources.ndjson import Decoder
+from sources.recordings.recording import NEEDS_EXTRA, Recording, UnusableError
+from sources.rows.names import Names
+from sources.rows.rows import DecodedRows
+from sources.rows.written import LineDetails, details_of
 from sources.tape.reader import (
     MANIFEST,
     VERSION,
     Manifest,
     Segment,
+    digest_of,
     is_run,
     is_tape,
     read_manifest,
@@ -43,6 +58,7 @@ if sys.platform != "win32":
 
 LOCK = ".lumen.lock"
 _MB = 1_000_000
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _PACK = 1 << 20
 _MAX_TROUBLED = 1024
 _MIN_SNAPSHOTS = 3
@@ -138,6 +154,8 @@ class TapeWriter:
         self._file: int | None = None
         self._needed = needed
         try:
+            if config.format == "parquet":
+                _check_extra()
             if run is None:
                 self.run = self._fresh()
                 self._manifest = Manifest(VERSION, rig, fingerprint)
@@ -192,6 +210,7 @@ class TapeWriter:
         """
         if self._file is not None:
             os.fdatasync(self._file)
+        self._pack_free()
         if self._manifest.snapshots < _MIN_SNAPSHOTS:
             self._manifest.snapshots += 1
             self._save()
@@ -203,8 +222,7 @@ class TapeWriter:
         if self._file is not None:
             self._manifest.ended = ended
             self._complete()
-            for segment in self._manifest.segments:  # also those that a killed run left plain
-                self._pack(segment)
+            self._pack_free(every=ended)  # also those that a killed run left plain
             for thread in self._packing:
                 thread.join()
         self._lock.release()
@@ -241,7 +259,7 @@ class TapeWriter:
         segment.size, segment.lines = self.offset - segment.begin, self._lines
         segment.sha256 = self._digest.hexdigest()
         self._save()
-        self._pack(segment)
+        self._pack_free()
 
     def _resume(self) -> None:
         """Cut off the torn line of a killed writer, and reopen the last segment."""
@@ -263,12 +281,28 @@ class TapeWriter:
         os.ftruncate(self._file, whole)
         self.offset = last.begin + whole
 
-    def _pack(self, segment: Segment) -> None:
+    def _pack_free(self, every: bool = False) -> None:
+        """Pack or convert the complete segments.
+
+        Only those are converted that no resume reads, after a snapshot that has been stored.
+        """
+        for segment in self._manifest.segments:
+            if segment.sha256 is None:
+                continue
+            end = segment.begin + (segment.size or 0)
+            if self._config.format == "ndjson":
+                if self._config.zstd:
+                    self._start(_pack, segment)
+            elif every or self._needed is None or end <= self._needed:
+                self._start(_convert, segment)
+
+    def _start(self, work: Callable[[Path, Segment, Access], None], segment: Segment) -> None:
+        """Work on a plain segment in a thread."""
         path = self.folder / segment.name
         self._packing = [t for t in self._packing if t.is_alive()]
-        packing = {thread.name for thread in self._packing}
-        if self._config.zstd and path.name not in packing and path.exists():
-            thread = threading.Thread(target=_pack, args=(path, self._access), name=path.name)
+        if path.exists() and path.name not in {thread.name for thread in self._packing}:
+            arguments = (path, segment, self._access)
+            thread = threading.Thread(target=work, args=arguments, name=path.name)
             thread.start()
             self._packing.append(thread)
 
@@ -319,6 +353,13 @@ class TapeWriter:
         write_whole(self.folder / MANIFEST, data, self._access)
 
 
+def _check_extra() -> None:
+    try:
+        import sources.columnar.columnar_writer  # noqa: F401
+    except ImportError:
+        raise TapError(f"tap.format parquet {NEEDS_EXTRA}") from None
+
+
 def tapes_in(root: Path) -> list[Path]:
     """Return the folders of tapes that runs made in `root`, the oldest first.
 
@@ -354,15 +395,49 @@ def _order(folder: Path) -> tuple[str, int]:
     return start, int(number) if number.isdecimal() else 0
 
 
-def _pack(path: Path, access: Access) -> None:
+def _convert(path: Path, segment: Segment, access: Access) -> None:
+    """Convert a complete segment to Parquet; it stays plain after an error.
+
+    The lines of the new file are compared with the digest of the old one before that is deleted.
+    At each moment one of both is whole, and `segment_path` names one.
+    """
+    draft, converted = Path(f"{path}.tmp.parquet"), Path(f"{path}.parquet")
+    try:
+        from sources.columnar import columnar_writer  # an extra
+
+        draft.unlink(missing_ok=True)
+        with BufferedWriter(open_file(draft, _NEW, access)) as file:
+            columnar_writer.write(file, _lines_of(path), "parquet", offset=True)
+            file.flush()
+            os.fsync(file.fileno())
+        if digest_of(draft) != segment.sha256:
+            raise ValueError("its lines are not those that this program writes")
+        draft.replace(converted)
+        sync_folder(path.parent)
+        path.unlink()
+    except (OSError, ValueError, ImportError) as error:
+        draft.unlink(missing_ok=True)
+        print(f"lumen: {path} stays unconverted: {error}", file=sys.stderr)
+
+
+def _lines_of(path: Path) -> Iterator[tuple[DecodedRows, LineDetails]]:
+    names, decoder = Names(""), Decoder(str(path))
+    with closing(Recording(str(path), own=True)) as recording:
+        while not recording.ended:
+            names = names.rotated()
+            for piece in recording.read():
+                rows = decoder.decode(piece.data, piece.offset, names)
+                yield rows, details_of(rows, piece.data, piece.offset)
+
+
+def _pack(path: Path, segment: Segment, access: Access) -> None:
     """Pack a complete segment; it stays plain after an error."""
     draft, packed = Path(f"{path}.tmp"), Path(f"{path}.zst")
     try:
         draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with (
             open_file(path, os.O_RDONLY) as plain,
-            BufferedWriter(open_file(draft, flags, access)) as file,
+            BufferedWriter(open_file(draft, _NEW, access)) as file,
         ):
             with zstd.ZstdFile(file, "w") as out:
                 while data := plain.read(_PACK):

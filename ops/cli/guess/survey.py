@@ -19,13 +19,13 @@ from configs.inputs import Columns, TimeUnit, is_delimited
 from operators.events import Reject
 from ops.cli.guess.agreement import CommonGrid
 from sources.delimited.dialect import Dialect
-from sources.opening import reader_at
-from sources.recordings.recording import Recording, is_xdf
+from sources.opening import open_recording, reader_at
+from sources.recordings.recording import Piece, is_xdf
 from sources.recordings.remarks import comma, is_comma_number, wide
 from sources.recordings.spool import SpoolColumn, pieces
 from sources.rows.names import Names
 from sources.rows.rows import DecodedRows
-from sources.tape.reader import Tape, is_tape
+from sources.rows.written import lines_of_rows
 from sources.xdf import xdf
 from sources.xdf.stream_columns import EXACT
 from sources.xdf.streams import XdfStream
@@ -249,11 +249,17 @@ def _blocks(
     columns = Columns(ts=table.names[table.time]) if table else None
     given = None if table and table.dated else table.unit if table else unit
     reader = reader_at(str(file), columns, given, keep=True)
-    recording = Tape(str(file)) if is_tape(str(file)) else Recording(str(file))
+    recording = open_recording(str(file))
     left = MAX_READ_TABLE if table else MAX_READ
     try:
         while left > 0 and not recording.ended:
             for piece in recording.read():
+                if not isinstance(piece, Piece):
+                    rows = reader.rows(piece, names)
+                    lines = lines_of_rows(rows)
+                    left -= len(lines)
+                    yield lines, rows
+                    continue
                 left -= len(piece.data)
                 if piece.data and piece.fault != "too_long":
                     rows = reader.decode(piece.data, piece.offset, names)
