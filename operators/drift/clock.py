@@ -74,7 +74,7 @@ class StampVerdicts(NamedTuple):
     steps: list[int]
 
 
-class Run(NamedTuple):
+class SureStamps(NamedTuple):
     """Verdicts on stamps without doubt, in order: those of `StampVerdicts`."""
 
     host: list[float]
@@ -82,7 +82,7 @@ class Run(NamedTuple):
     steps: list[int]
 
 
-NOT_BEGUN = Run([], [], [])
+NOT_BEGUN = SureStamps([], [], [])
 """No stamp is processed yet."""
 
 
@@ -151,7 +151,7 @@ class Clock:
             stepped=stepped,
         )
 
-    def run(self, source: Sequence[float], arrival: Sequence[float], first: int = 0) -> Run:
+    def run(self, source: Sequence[float], arrival: Sequence[float], first: int = 0) -> SureStamps:
         """Process stamps from `first` on in plain numbers, up to one that is in doubt.
 
         Parameters
@@ -159,7 +159,7 @@ class Clock:
         source, arrival : sequence of float
             As in `feed`, which decides the rest.
         """
-        run = Run([], [], [])
+        run = SureStamps([], [], [])
         bank = self.bank
         if bank is None:
             return run
@@ -189,7 +189,9 @@ class Clock:
             self.bin_delay.append(delay)
         return run
 
-    def feed(self, source: F64, arrival: F64, end: bool, begun: Run = NOT_BEGUN) -> StampVerdicts:
+    def feed(
+        self, source: F64, arrival: F64, end: bool, begun: SureStamps = NOT_BEGUN
+    ) -> StampVerdicts:
         """Process distinct stamps in order of arrival.
 
         Parameters
@@ -198,7 +200,7 @@ class Clock:
             Source time and arrival (s); the undecided stamps of the last call first.
         end : bool
             The data end here: every stamp is decided.
-        begun : Run, optional
+        begun : SureStamps, optional
             The first of these stamps, processed already.
         """
         n = len(source)

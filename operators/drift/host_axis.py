@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from operators.drift.clock import NOT_BEGUN, Clock, Run
+from operators.drift.clock import NOT_BEGUN, Clock, SureStamps
 from operators.drift.clock_path import Smoothed, report
 from operators.drift.smoother import ClockLog
 from operators.records import Block, ClockReport
@@ -41,12 +41,12 @@ class HostRows(NamedTuple):
 
 def few_rows(
     source: str, clock: AnyClock | None, blocks: list[Block]
-) -> tuple[Run, list[Block], list[ClockReport]]:
+) -> tuple[SureStamps, list[Block], list[ClockReport]]:
     """Map a source's few rows in plain numbers, as far as none is in doubt.
 
     Returns
     -------
-    begun : Run
+    begun : SureStamps
         The first stamps of this source, which its clock has processed.
     blocks, reports
         The rows with host time, and the clock reports; empty if not all rows are mapped.
@@ -80,7 +80,12 @@ def few_rows(
 
 
 def every_row(
-    source: str, clock: AnyClock | None, whole: Block, watermark: float, end: bool, begun: Run
+    source: str,
+    clock: AnyClock | None,
+    whole: Block,
+    watermark: float,
+    end: bool,
+    begun: SureStamps,
 ) -> tuple[HostRows, list[ClockReport]]:
     """Feed a source's stamps to its clock; return its rows and its clock reports.
 

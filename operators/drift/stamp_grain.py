@@ -47,7 +47,7 @@ _OFF_LINE = np.eye(WINDOW) - np.linalg.pinv(_LINE) @ _LINE
 _NEVER = np.iinfo(np.int64).max
 
 
-class _Window(NamedTuple):
+class _GrainWindow(NamedTuple):
     """Of one window: the grid, 0 for none, and the evidence that it is a grain."""
 
     grid: float
@@ -134,7 +134,9 @@ class Grain:
         dated = watermark[first[WINDOW : used + 1 : WINDOW] - waiting]
         windows = zip(*(x.tolist() for x in (*found, dated)), strict=True)
         return [
-            (moment, self.grain_s) for *each, moment in windows if self._changed(_Window(*each))
+            (moment, self.grain_s)
+            for *each, moment in windows
+            if self._changed(_GrainWindow(*each))
         ]
 
     def feed_few(
@@ -155,7 +157,7 @@ class Grain:
             self.repeated.append(0)
         return changes
 
-    def _changed(self, found: _Window) -> bool:
+    def _changed(self, found: _GrainWindow) -> bool:
         """Process a window; return whether it changes the grain."""
         before = self.grain_s
         if found.strong:
@@ -165,7 +167,7 @@ class Grain:
         return self.grain_s != before
 
 
-def _window(stamps: list[float], delays: list[float], repeated: list[int]) -> _Window:
+def _window(stamps: list[float], delays: list[float], repeated: list[int]) -> _GrainWindow:
     """Return the grid of one window; the numbers of `_grids`, bit for bit."""
     steps = [b - a for a, b in pairwise(stamps)]
     far = [abs(x) for x in stamps]
@@ -187,19 +189,19 @@ def _window(stamps: list[float], delays: list[float], repeated: list[int]) -> _W
         else:
             common = math.gcd(*multiple)
             if min(multiple) > common or sum(repeated) >= MIN_REPEATED:
-                return _Window(size, strong=True, weak=False)
+                return _GrainWindow(size, strong=True, weak=False)
             ones, twos = multiple.count(common), multiple.count(2 * common)
             if off or ones + twos < len(multiple) or min(ones, twos) < MIN_OF_EACH:
-                return _Window(size, strong=False, weak=False)
+                return _GrainWindow(size, strong=False, weak=False)
             return _by_arrays(stamps, delays, repeated)
-    return _Window(0.0, strong=False, weak=False)
+    return _GrainWindow(0.0, strong=False, weak=False)
 
 
-def _by_arrays(stamps: list[float], delays: list[float], repeated: list[int]) -> _Window:
+def _by_arrays(stamps: list[float], delays: list[float], repeated: list[int]) -> _GrainWindow:
     """Return the grid of one window from the array form."""
     with np.errstate(over="ignore", invalid="ignore"):
         found = _grids(np.array([stamps]), np.array([delays]), np.array([repeated]))
-    return _Window(float(found.grid[0]), bool(found.strong[0]), bool(found.weak[0]))
+    return _GrainWindow(float(found.grid[0]), bool(found.strong[0]), bool(found.weak[0]))
 
 
 def _grids(stamps: F64, delays: F64, repeated: I64) -> _GrainWindows:

@@ -40,7 +40,7 @@ from operators.row_store import RowStore
 from operators.types import F64, I64, Bool, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16
-MAX_HISTORY, MIN_FORGOTTEN = 8192, 64
+MAX_HISTORY = 8192
 MAX_PLAIN = 24
 """Undecided rows of a channel up to which plain numbers are faster than arrays."""
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
@@ -88,11 +88,10 @@ class _Channel:
         )
 
     def forget(self, least: float) -> None:
-        """Drop the past before host time `least`, once it is half of it or too long."""
-        n = len(self.past_time)
-        if n > MAX_HISTORY or (n > MIN_FORGOTTEN and self.past_time[n // 2] < least):
-            first = max(bisect_left(self.past_time, least) - SIDE, n - MAX_HISTORY, 0)
-            del self.past_time[:first], self.past[:first]
+        """Drop the past before host time `least` (s), but for the last five of it."""
+        first = bisect_left(self.past_time, least) - SIDE
+        first = max(first, len(self.past_time) - MAX_HISTORY, 0)
+        del self.past_time[:first], self.past[:first]
 
 
 _COLUMNS = ("past_time", "past", "scale")

@@ -37,7 +37,7 @@ class RunningStatistic:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
-        return {**asdict(self), "last": np.array(self.last)}
+        return {**asdict(self), "last": np.array(self.last[-self.memory :])}
 
     @classmethod
     def from_snapshot(cls, state: State) -> RunningStatistic:
