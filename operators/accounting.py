@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from operators.lines import DeadLine
 from operators.plan import Plan
 from operators.records import DeadLetter, Ends
-from operators.types import ENDS, F64, I64, Bool, End, Reason, State
+from operators.types import ENDS, F64, I64, End, Reason, State
 
 T = TypeVar("T", bound=np.generic)
+MAX_PLAIN = 8
+"""Watermarks up to which plain floats are faster than an array."""
 MAX_COMING = 256
 """Packets whose events may wait to be counted; beyond it they are counted without a request."""
 
@@ -52,6 +54,13 @@ def letters(
         DeadLetter(float(before[i]), stage, reason, source, where[i], samples[i], n)
         for i, n in zip((order[k] for k in first.tolist()), count.tolist(), strict=True)
     )
+
+
+def _known(before: F64, moment: float) -> int:
+    """Return the number of watermarks before a moment."""
+    if len(before) > MAX_PLAIN:
+        return int(np.count_nonzero(before < moment))
+    return sum(watermark < moment for watermark in before.tolist())
 
 
 class LossCounter:
@@ -109,12 +118,11 @@ class LossCounter:
         """Count the events known before `moment`; return the dead lines of closed windows."""
         coming: list[tuple[str, int, F64]] = []
         for channel, end, before in self._coming:
-            known: Bool = before < moment
-            n = int(np.count_nonzero(known))
+            n = _known(before, moment)
             if n:
                 self.counts.setdefault(channel, [0] * len(ENDS))[end] += n
             if n < len(before):
-                coming.append((channel, end, before[~known] if n else before))
+                coming.append((channel, end, before[~(before < moment)] if n else before))
         self._coming = coming
         if not self._open:
             return ()

@@ -20,6 +20,8 @@ from operators.types import F64, I64, Bool, State
 
 MAX_PLAIN = 32
 """Rows up to which plain floats are faster than arrays."""
+MAX_PIECES = 1024
+"""Pieces of a channel at which they are joined: the state is bounded."""
 _EMPTY: tuple[np.ndarray, ...] = tuple(np.empty(0, t) for t in (float, float, int, float, int))
 """Columns of a tail: source time, value, sequence number, arrival, line."""
 
@@ -123,8 +125,8 @@ class Duplicates:
         tail.latest = latest
         tail.add(new, _newest(block.arrival))
         tail.forget(tail.newest - self._within_s)
-        if len(block) > MAX_PLAIN:
-            # Long pieces must not keep rows that have left.
+        if len(block) > MAX_PLAIN or len(tail.pieces) > MAX_PIECES:
+            # Long pieces must not keep rows that have left, nor may pieces add up.
             tail.cut(self._within_s, self._max_rows)
         return duplicate
 

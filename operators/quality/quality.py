@@ -172,12 +172,17 @@ class Quality:
         if grid is None:
             return packet
         step, hole, reach = self._step, self._hole, len(self._taps) // 2 + self._hole
-        value = np.where(grid.state == LIVE, grid.value, np.nan)[:, self._columns].T
+        columns = self._columns
+        value = np.where(grid.state[:, columns] == LIVE, grid.value[:, columns], np.nan).T
         if self._next is None:
             # The series begins at the first tick; samples before it are unknown.
             self._next = -(-grid.first // step)
             self._fine = np.full((len(value), grid.first - self._next * step + reach), np.nan)
         raw = np.concatenate((self._fine, value), axis=1)
+        if raw.shape[1] <= 2 * reach:
+            # No sample of the series is due.
+            self._fine = raw
+            return packet
         fine, start = bridged(raw, hole) if hole else raw, 0
         found: list[Indicators] = []
         while (n := min((raw.shape[1] - start - 2 * reach - 1) // step + 1, MAX_AT_ONCE)) > 0:
