@@ -31,7 +31,7 @@ from operators.events import Reject
 from operators.limits import MAX_SAMPLE
 from sources.columnar.arrow_file import ArrowFile
 from sources.columnar.parquet_file import ParquetFile
-from sources.columnar.table import TableReader, merged, why_not
+from sources.columnar.row_tables import TableReader, merged, why_not
 from sources.columnar.table_process import COLUMNS, REASON
 from sources.recordings.recording import ColumnPiece, Mark, UnusableError
 from sources.rows.names import REJECT, Names
