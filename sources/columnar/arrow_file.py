@@ -23,7 +23,7 @@ _BLOCK = struct.Struct("<qi4xq")
 _RECORD_BATCH, _DICTIONARY = 3, 2
 
 
-class _Table:
+class _FlatTable:
     """A table of FlatBuffers: fields by number.
 
     Raises
@@ -38,7 +38,7 @@ class _Table:
         self._size = _number("<H", data, self._fields)
 
     @classmethod
-    def root(cls, data: bytes) -> _Table:
+    def root(cls, data: bytes) -> _FlatTable:
         return cls(data, _number("<I", data, 0))
 
     def place(self, field: int) -> int:
@@ -53,9 +53,9 @@ class _Table:
         place = self.place(field)
         return _number(form, self.data, place) if place else 0
 
-    def table(self, field: int) -> _Table | None:
+    def table(self, field: int) -> _FlatTable | None:
         place = self.place(field)
-        return _Table(self.data, place + _number("<I", self.data, place)) if place else None
+        return _FlatTable(self.data, place + _number("<I", self.data, place)) if place else None
 
     def vector(self, field: int, size: int) -> list[bytes]:
         """Return the elements of a vector of structures."""
@@ -111,7 +111,7 @@ class ArrowFile:
             raise ValueError(f"its footer claims {length:,} bytes")
         self.counts: list[int] = []
         try:
-            footer = _Table.root(read_at(raw, size - 10 - length, length))
+            footer = _FlatTable.root(read_at(raw, size - 10 - length, length))
             dictionaries = sum(self._check(b, _DICTIONARY) for b in footer.vector(2, _BLOCK.size))
             if dictionaries > MAX_BATCH:
                 raise ValueError(f"dictionaries of {dictionaries:,} bytes, expected {MAX_BATCH:,}")
@@ -138,7 +138,7 @@ class ArrowFile:
             )
         data = read_at(self._raw, offset, header)
         prefix = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
-        message = _Table.root(data[prefix:])
+        message = _FlatTable.root(data[prefix:])
         batch = message.table(2)
         if batch is not None and kind == _DICTIONARY:
             batch = batch.table(1)

@@ -13,7 +13,7 @@ from arro3 import io as arrow_io
 
 from configs.inert import inert
 from sources.columnar.columnar_writer import Parts, tables
-from sources.columnar.table import TableReader, schema
+from sources.columnar.row_tables import TableReader, schema
 from sources.rows.names import Names
 from sources.rows.rows import DecodedRows
 from sources.rows.written import LineDetails

@@ -31,9 +31,9 @@ from operators.events import Reject
 from operators.limits import MAX_SAMPLE
 from sources.columnar.arrow_file import ArrowFile
 from sources.columnar.parquet_file import ParquetFile
-from sources.columnar.table import TableReader, merged, why_not
+from sources.columnar.row_tables import TableReader, merged, why_not
 from sources.columnar.table_process import COLUMNS, REASON
-from sources.recordings.recording import ColumnPiece, Mark
+from sources.recordings.recording import ColumnPiece, Mark, UnusableError
 from sources.rows.names import REJECT, Names
 from sources.rows.rows import DecodedRows, no_notes
 from sources.rows.written import LineDetails
@@ -171,8 +171,10 @@ class ColumnarRecording(ColumnPiece):
 
     Raises
     ------
-    OSError, ValueError
-        The file cannot be used; or it is shorter than its mark.
+    OSError
+        The file cannot be opened.
+    UnusableError
+        It is no recording; or it is shorter than its mark.
     """
 
     before = 0
@@ -188,7 +190,7 @@ class ColumnarRecording(ColumnPiece):
         own: bool = False,
     ) -> None:
         if follow:
-            raise ValueError(f"{path}: a columnar file cannot be followed")
+            raise UnusableError(f"{path}: a columnar file cannot be followed")
         self.path, self.follow, self.ended = path, False, False
         try:
             self._raw: BinaryIO = open_file(Path(path), os.O_RDONLY) if own else _open(path)
@@ -202,11 +204,11 @@ class ColumnarRecording(ColumnPiece):
             self._tables = _Tables(path, self._raw, self._row)
         except ValueError as error:
             self._raw.close()
-            raise ValueError(f"{path}: {error}") from None
+            raise UnusableError(f"{path}: {error}") from None
         self.total = self._tables.firsts[-1]
         if self._row > self.total:
             self.close()
-            raise ValueError(f"{path}: shorter than when it was read ({self._row} rows)")
+            raise UnusableError(f"{path}: shorter than when it was read ({self._row} rows)")
         self._batches = self._tables.batches()
         self._reader = TableReader(self._tables.place, by_offset)
         self._open: tuple[DecodedRows, LineDetails] | None = None

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from arro3.core import RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_ipc, write_parquet
 
-from sources.columnar.table import batch_of, merged, schema
+from sources.columnar.row_tables import batch_of, merged, schema
 from sources.columnar.table_process import NUMBERS
 from sources.rows.rows import DecodedRows
 from sources.rows.written import LineDetails

@@ -26,7 +26,7 @@ COLUMNS = frozenset((*TEXTS, *NUMBERS, *INTEGERS))
 DICTIONARY = DataType.dictionary(DataType.int32(), DataType.utf8())
 REASON = "lumen: "
 """Begins the line of a reason."""
-MAX_MEMORY = 2 << 30
+MAX_MEMORY = 768 << 20
 """Address space of the process (bytes)."""
 
 

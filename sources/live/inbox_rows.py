@@ -17,7 +17,7 @@ from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import I64
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
-from sources.rows.line_forms import NO_TIME, EventLine, LineMeta, LostLine, TickLine
+from sources.rows.line_forms import NO_TIME, EventForm, LineMeta, TickForm, UnreadForm
 from sources.rows.names import REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
@@ -55,7 +55,7 @@ def lines_of(items: list[Arrival], rig: str) -> bytes:
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventLine | TickLine | LostLine:
+def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventForm | TickForm | UnreadForm:
     if isinstance(item, Message):
         value: float | str | list[float | str | None]
         if isinstance(item.value, tuple):
@@ -64,14 +64,14 @@ def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventLine | Tick
             value = item.value
         if item.ts != item.ts:
             meta = NO_TIME if item.seq == -1 else LineMeta(own_time=False, seq=item.seq)
-            return EventLine(item.rx, stream, item.key, value, meta=meta)
-        return EventLine(item.ts, stream, item.key, value, meta=LineMeta(rx=item.rx, seq=item.seq))
+            return EventForm(item.rx, stream, item.key, value, meta=meta)
+        return EventForm(item.ts, stream, item.key, value, meta=LineMeta(rx=item.rx, seq=item.seq))
     if isinstance(item, HostTick):
-        return TickLine(item.rx, item.rig, step=item.step)
+        return TickForm(item.rx, item.rig, step=item.step)
     if isinstance(item, inbox.StreamChange):
-        return TickLine(item.rx, rig, Link(stream, item.up))
+        return TickForm(item.rx, rig, Link(stream, item.up))
     reject = _reject(stream, item)
-    return LostLine(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
+    return UnreadForm(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
 
 
 def starts_of(lines: bytes) -> I64:

@@ -16,7 +16,7 @@ class LineMeta(msgspec.Struct, omit_defaults=True, gc=False):
     seq: int = -1
 
 
-class EventLine(msgspec.Struct, gc=False):
+class EventForm(msgspec.Struct, gc=False):
     """An event; without the sender's time, `ts` is the arrival."""
 
     ts: float
@@ -27,7 +27,7 @@ class EventLine(msgspec.Struct, gc=False):
     meta: LineMeta | UnsetType = UNSET
 
 
-class TickLine(msgspec.Struct, omit_defaults=True, gc=False):
+class TickForm(msgspec.Struct, omit_defaults=True, gc=False):
     """A tick of the host clock, with a stream that came up or went down, or a step (s)."""
 
     tick: float
@@ -36,7 +36,7 @@ class TickLine(msgspec.Struct, omit_defaults=True, gc=False):
     step: float | None = None
 
 
-class LostLine(msgspec.Struct, gc=False):
+class UnreadForm(msgspec.Struct, gc=False):
     """Inputs that could not be used."""
 
     lost: UnreadLine

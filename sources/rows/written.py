@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType
 from operators.events import Reject, StreamStatus
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import F64, I64
-from sources.rows.line_forms import NO_TIME, EventLine, LineMeta, LostLine, TickLine
+from sources.rows.line_forms import NO_TIME, EventForm, LineMeta, TickForm, UnreadForm
 from sources.rows.names import REJECT, tick_of
 from sources.rows.one_line import MAX_ELEMENTS, NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, as_reject
@@ -124,7 +124,7 @@ def lines_of_rows(rows: DecodedRows, details: LineDetails | None = None) -> byte
     return _encoder.encode_lines(list(_forms(rows, details or details_of(rows))))
 
 
-def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventLine | TickLine | LostLine]:
+def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventForm | TickForm | UnreadForm]:
     names = rows.names
     rigs: list[str | UnsetType] = [names.rigs[0] or UNSET, *names.rigs[1:]]
     channels, rig_of = names.channels, names.rig_of().tolist()
@@ -150,16 +150,16 @@ def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventLine | Tick
                 meta = UNSET if seq == -1 else LineMeta(seq=seq)
             source, key = channels[name]
             content = note if isinstance(note, str) else value
-            form = EventLine(rx if ts != ts else ts, source, key, content, rigs[rig_of[name]], meta)
+            form = EventForm(rx if ts != ts else ts, source, key, content, rigs[rig_of[name]], meta)
             if not array.add(place, form):
                 yield from array.taken()
                 yield form
         elif name == REJECT:
-            yield LostLine(unread(as_reject(note)))
+            yield UnreadForm(unread(as_reject(note)))
         else:
             link = Link(note.source, note.up) if isinstance(note, StreamStatus) else None
             moved = None if step[i] != step[i] else step[i]
-            yield TickLine(ts, rigs[tick_of(name)], link, moved)
+            yield TickForm(ts, rigs[tick_of(name)], link, moved)
     yield from array.taken()
 
 
@@ -167,7 +167,7 @@ class _Array:
     """An array under construction: its first element with a number, and all contents."""
 
     def __init__(self) -> None:
-        self._first: EventLine | None = None
+        self._first: EventForm | None = None
         self._key = ""
         self._values: list[float | str | None] = []
         self._lost: list[Reject] = []
@@ -178,7 +178,7 @@ class _Array:
             self._values.append("" if reject.reason == "text" else None)
             self._lost.append(reject)
 
-    def add(self, place: int, form: EventLine) -> bool:
+    def add(self, place: int, form: EventForm) -> bool:
         """Add the event of an element; return whether it belongs to the array."""
         end = f"[{place}]"
         if place < 0 or place != len(self._values) or not form.key.endswith(end):
@@ -198,10 +198,10 @@ class _Array:
         self._values.append(form.value)
         return True
 
-    def taken(self) -> Iterator[EventLine | LostLine]:
+    def taken(self) -> Iterator[EventForm | UnreadForm]:
         """Yield the line of the array; without a number, that of each loss."""
         if self._first is None:
-            yield from (LostLine(unread(reject)) for reject in self._lost)
+            yield from (UnreadForm(unread(reject)) for reject in self._lost)
         else:
             self._first.key, self._first.value = self._key, self._values
             yield self._first

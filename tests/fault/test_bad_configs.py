@@ -202,6 +202,15 @@ BAD = {
     "a tap that is a file": (
         BASE.replace("}]", f'}}, {OSC}]') + f"tap: {{dir: {HERE}demo.ndjson}}", "is a file"
     ),
+    "a tape packed twice": (
+        BASE.replace("}]", f"}}, {OSC}]")
+        + f"tap: {{dir: tapes, {HERE}zstd: true, format: parquet}}",
+        "'zstd' beside format: parquet, expected one of them",
+    ),
+    "a tape in a form that is none": (
+        BASE.replace("}]", f"}}, {OSC}]") + f"tap: {{dir: tapes, format: {HERE}csv}}",
+        "expected",
+    ),
     "an address without a port": (
         BASE.replace("}]", f'}}, {OSC}]').replace('"127.0.0.1:9000"', f"{HERE}127.0.0.1"),
         "expected a port from 1 to 65535 or an address such as",

@@ -110,6 +110,24 @@ def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
 
 
+def test_a_tape_that_became_parquet_gives_the_same_again(live, tmp_path):
+    config, port = live
+    config.write_text(
+        config.read_text().replace("/tap}", "/tap, format: parquet, rotate_mb: 0.02}")
+    )
+    process = started(config)
+    send_values(port, 2.0)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    (tape,) = (tmp_path / "tap").glob("2*")
+    assert len(list(tape.glob("*.parquet"))) > 3
+    assert list(tape.glob("*.ndjson")) == []
+
+    assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+
+
 def assert_the_tape_gives_the_same(text, folder):
     """Replay the tape of a run; its outputs and its account are those of the run."""
     (tape,) = (folder / "tap").glob("2*")

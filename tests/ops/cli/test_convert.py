@@ -118,3 +118,21 @@ def test_without_the_extra_the_commands_name_it(plain):
         assert done.returncode == 2, done.stderr
         assert "needs the extra: lumen-fusion[columnar]" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["replay", "run"])
+def test_a_cut_file_is_refused_before_a_start(plain, command, capsys):
+    path = plain.with_suffix(".parquet")
+    convert(str(plain), path)
+    path.write_bytes(path.read_bytes()[:-9])
+    config, out = plain.with_name("a.yaml"), plain.with_name("out")
+    config.write_text(
+        f"version: 2\nstreams: [{{name: a, type: file, path: {path}}}]\n"
+        f'signals: {{p: {{members: {{"a:x": {{}}}}}}}}\noutput: {{dir: {out}}}\n'
+    )
+    arguments = ["replay", str(path), "--out", str(out)] if command == "replay" else None
+    with pytest.raises(SystemExit) as ended:
+        main(arguments or ["run", str(config)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"lumen: {path}: cut off")
+    assert not list(out.glob("*.jsonl"))
