@@ -7,16 +7,18 @@ them (`python -m configs.generate`).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
-from configs.files import AccessMode
+from configs.files import AccessMode, read_own
 from configs.inert import inert
 from operators.align import AlignConfig
-from operators.collect import CollectConfig
+from operators.collect import BlockRule, CollectConfig
 from operators.drift import DriftConfig
 from operators.evidence import EvidenceConfig
 from operators.plan import (
@@ -44,6 +46,8 @@ RunMode = Literal["causal", "hindsight"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TAPE = "tape.json"
 """The file that marks a folder as a tape."""
+MAX_MANIFEST = 64 << 20
+"""Largest manifest of a tape (bytes)."""
 Address = Annotated[
     str,
     Meta(
@@ -442,6 +446,19 @@ class OutputConfig(ConfigPart, frozen=True, kw_only=True):
     ] = "private"
 
 
+class _Taped(msgspec.Struct):
+    """The key of `tape.json` that a replay needs before it opens the tape."""
+
+    block_s: BlockRule | None = None
+
+
+def _rule_of_tape(folder: Path) -> BlockRule | None:
+    """Return the blocks of the run that wrote a tape; None without one."""
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(read_own(folder / TAPE, MAX_MANIFEST), type=_Taped).block_s
+    return None
+
+
 class Config(ConfigPart, frozen=True, kw_only=True):
     """One run."""
 
@@ -518,16 +535,21 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         """Whether there is a live stream."""
         return not all(isinstance(s, FileStream) for s in self.streams)
 
-    def block_s(self) -> float:
-        """Return the width of a block of arrival time (s)."""
+    def block_s(self) -> BlockRule:
+        """Return the width of a block of arrival time (s), or `density`.
+
+        The replay of a tape has the blocks of its run, and so its bytes.
+        """
         if self.collect.block_s != "auto":
             return self.collect.block_s
+        if self.live:
+            tick_s = 1 / self.resample.target_hz
+            return 0.05 if self.resample.profile == "accurate" else min(tick_s, 0.05)
         files = [s for s in self.streams if isinstance(s, FileStream)]
-        if len(files) == len(self.streams):
-            return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
-        return (
-            0.05 if self.resample.profile == "accurate" else min(1 / self.resample.target_hz, 0.05)
-        )
+        for taped in (_rule_of_tape(Path(s.path)) for s in files):
+            if taped is not None:
+                return taped
+        return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
 
     def plan(self) -> Plan:
         """Return the plan that the stations share."""

@@ -1,10 +1,10 @@
 """collect: rows of all sources as one block per channel, cut at edges of arrival time.
 
 A packet holds the rows whose *running arrival* (newest accepted arrival so far) lies in one
-window of `block_s`. The cut depends on the rows alone, not on their batches, so that every later
-station gets the same blocks in every replay. Two rules close blocks early. Blocks no wider than a
-tick of the grid end just behind the moments at which ticks are due. Blocks narrower than the
-longest silence also end at a tick of the host clock.
+window, of a fixed width or of one by density (`density.py`). The cut depends on the rows alone,
+not on their batches, so that every later station gets the same blocks in every replay. Two rules
+close blocks early. Blocks no wider than a tick of the grid end just behind the moments at which
+ticks are due. Blocks narrower than the longest silence also end at a tick of the host clock.
 
 Events that the configuration does not use end here, as do duplicates (operators/collect/
 duplicates.py).
@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters
+from operators.collect.density import CELL_S, Spans
 from operators.collect.duplicates import Duplicates
 from operators.events import Batch, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
@@ -48,14 +49,19 @@ _BEHIND_S = 0.001
 _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
+BlockRule: TypeAlias = Literal["density"] | Annotated[float, Meta(ge=1e-4, le=3600)]
+"""Width of blocks of arrival time (s), or `density`: about 4,096 rows a block, 10 to 320 s."""
+
+
 class CollectConfig(ConfigPart, frozen=True, kw_only=True):
     """Width of a block of arrival time (s): trades latency for speed, results are the same."""
 
     block_s: Annotated[
-        Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)],
+        Literal["auto"] | BlockRule,
         Meta(
             description="Width of a block of arrival time: latency against speed, with equal"
-            " results. `auto`: 10 s for recordings, 1 s with a speed, at most 0.05 s live.",
+            " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: 10 s for"
+            " recordings, 1 s with a speed, at most 0.05 s live; a tape has that of its run.",
             examples=[0.05],
         ),
     ] = "auto"
@@ -92,8 +98,10 @@ class _Rows(NamedTuple):
 class Collect:
     """One rig's rows as packets."""
 
-    def __init__(self, plan: Plan, block_s: float) -> None:
-        self.plan, self.block_s = plan, block_s
+    def __init__(self, plan: Plan, rule: BlockRule) -> None:
+        self.plan = plan
+        self._spans = Spans(plan) if rule == "density" else None
+        self.block_s = CELL_S if rule == "density" else rule
         self._channels: list[tuple[str, str]] = []
         self._lane: dict[tuple[str, str], int] = {}
         self._sources: list[str] = ["*"]
@@ -105,14 +113,17 @@ class Collect:
         self._turned: list[StreamStatus] = []
         self._running = float("nan")
         self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
-        self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
+        paced = self._spans is None and self.block_s <= 1 / plan.tick_hz
+        self._phase_s = plan.base_delay_s + _BEHIND_S if paced else 0.0
         self._ticks = 0  # each ends a block and advances the block number
         self._index_names()
 
     @classmethod
-    def from_snapshot(cls, state: State, plan: Plan, block_s: float) -> Collect:
+    def from_snapshot(cls, state: State, plan: Plan, rule: BlockRule) -> Collect:
         """Return the station of a snapshot."""
-        core = cls(plan, block_s)
+        core = cls(plan, rule)
+        if core._spans is not None:
+            core._spans = Spans.from_snapshot(state["spans"], plan)
         core._channels = [(s, c) for s, c in state["channels"]]
         core._sources = list(state["sources"])
         core._rows = list(state["rows"])
@@ -142,6 +153,7 @@ class Collect:
             "running": self._running,
             "ticks": self._ticks,
             "tails": self._duplicates.snapshot(),
+            "spans": self._spans.snapshot() if self._spans is not None else None,
         }
 
     def update(self, batch: Batch) -> list[Packet]:
@@ -222,7 +234,10 @@ class Collect:
         if n:
             started = int(number.searchsorted(-np.inf, "right"))
             if started < n:
-                later = int(number.searchsorted(number[started], "right"))
+                last = number[started]
+                if self._spans is not None:
+                    last = self._spans.last(float(last))
+                later = int(number.searchsorted(last, "right"))
                 by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
                 cut = later if later < n or by_tick else None
             # An early cut needs the row after it: then all rejects before it are there.
@@ -242,6 +257,8 @@ class Collect:
         """Remove the first rows and rejects from the buffer; return them as a packet."""
         lane, ts, rx, stamped, wild, value, seq, line, running, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
+        if self._spans is not None:
+            self._spans.count(n)
         watermark, arrivals = self._watermarks(running)
         taken = _Rows(ts, rx, stamped, wild, value, seq, line, watermark)
         rejects = self._rejects[:n_rejects]

@@ -96,6 +96,7 @@ class RunSummary:
             ],
             **usage(events),
             "hindsight": self._config.mode == "hindsight",
+            "block_s": self._config.block_s(),
             "ended": ended,
             "aborted": aborted,
             "balanced": account.balanced(),

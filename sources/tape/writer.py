@@ -24,6 +24,7 @@ from backports import zstd
 
 from configs.files import PRIVATE, Access, LinkError, open_file, open_own, write_whole
 from configs.schema import TapConfig
+from operators.collect import BlockRule
 from operators.errors import InUseError
 from sources.recordings.recording import UnusableError
 from sources.tape.reader import (
@@ -103,6 +104,8 @@ class TapeWriter:
         Offset from which a resume may read the tape; None: no run resumes it.
     access : Access
         Permissions of new files and folders.
+    block_s : float, "density" or None
+        Blocks of arrival time of the run, entered in a new tape.
 
     Attributes
     ----------
@@ -127,6 +130,7 @@ class TapeWriter:
         run: str | None = None,
         needed: int | None = None,
         access: Access = PRIVATE,
+        block_s: BlockRule | None = None,
     ) -> None:
         self._config = config
         self._access = access
@@ -140,7 +144,7 @@ class TapeWriter:
         try:
             if run is None:
                 self.run = self._fresh()
-                self._manifest = Manifest(VERSION, rig, fingerprint)
+                self._manifest = Manifest(VERSION, rig, fingerprint, block_s=block_s)
                 self.offset = 0
                 self._begin()
             else:
