@@ -549,7 +549,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         for taped in (_rule_of_tape(Path(s.path)) for s in files):
             if taped is not None:
                 return taped
-        return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
+        return "density" if all(s.speed == 0 and not s.follow for s in files) else 1.0
 
     def plan(self) -> Plan:
         """Return the plan that the stations share."""

@@ -38,7 +38,7 @@ class Settings:
     ----------
     plan : Plan
     block_s : float or "density"
-        Width of a block of arrival time (s), 10 for recordings.
+        Width of a block of arrival time (s), by density for recordings.
     align : AlignConfig
     quality : QualityConfig
     rules : tuple of Rule
@@ -46,7 +46,7 @@ class Settings:
     """
 
     plan: Plan
-    block_s: BlockRule = 10.0
+    block_s: BlockRule = "density"
     align: AlignConfig = field(default_factory=AlignConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     rules: tuple[Rule, ...] = ()

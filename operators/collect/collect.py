@@ -60,7 +60,7 @@ class CollectConfig(ConfigPart, frozen=True, kw_only=True):
         Literal["auto"] | BlockRule,
         Meta(
             description="Width of a block of arrival time: latency against speed, with equal"
-            " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: 10 s for"
+            " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: `density` for"
             " recordings, 1 s with a speed, at most 0.05 s live; a tape has that of its run.",
             examples=[0.05],
         ),

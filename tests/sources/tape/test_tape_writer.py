@@ -206,10 +206,10 @@ def test_the_blocks_of_a_run_lie_on_its_tape_and_replays_use_them(tmp_path):
     assert chosen.block_s() == "density"
 
 
-def test_a_tape_of_an_earlier_version_has_the_blocks_of_a_recording(tmp_path):
+def test_a_tape_of_an_earlier_version_is_replayed_by_density(tmp_path):
     folder = written(tmp_path)
     assert read_manifest(folder).block_s is None
-    assert replay_of(folder).block_s() == 10.0
+    assert replay_of(folder).block_s() == "density"
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "1e9", '"auto"', "[1]"])
@@ -217,7 +217,7 @@ def test_impossible_blocks_on_a_tape_are_refused_and_never_used(tmp_path, given)
     folder = written(tmp_path)
     manifest = folder / "tape.json"
     manifest.write_text(manifest.read_text().replace('"block_s": null', f'"block_s": {given}'))
-    assert replay_of(folder).block_s() == 10.0
+    assert replay_of(folder).block_s() == "density"
     with pytest.raises(ValueError, match="block_s"):
         read_manifest(folder)
 
