@@ -479,7 +479,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         Meta(description="Rig of the events that name none.", examples=["stage"]),
     ] = "studio"
     max_rigs: Annotated[
-        int, Meta(ge=1, le=1024, description="Rigs beyond this number are refused.", examples=[8])
+        int, Meta(ge=1, le=16_384, description="Rigs beyond this number are refused.", examples=[8])
     ] = 64
     channels: Annotated[
         dict[str, ChannelConfig],

@@ -10,9 +10,9 @@ Events that the configuration does not use end here, as do duplicates (operators
 duplicates.py).
 
 State: the rows of the open block (at most MAX_ROWS, then it is cut early), and each channel's
-rows of the last `max_disorder_s`. Cost: about ten numpy calls a batch and a dozen for each
-channel of a block. Losses: ignored, duplicate, rejected (`wild_stamp`, and events that could not
-be decoded).
+rows of the last `max_disorder_s`. Cost: a copy of the columns for a batch that ends no block, about
+ten numpy calls for one that does, and a dozen for each channel of a block. Losses: ignored,
+duplicate, rejected (`wild_stamp`, and events that could not be decoded).
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ _MAX_SMALL_LANES = 1 << 14
 """Up to this many lanes are sorted as 16-bit numbers, which takes one pass."""
 
 
+_MAX_HELD = 64
+"""Batches that are kept apart: an array takes a hundred bytes beside its rows."""
+
+
 class _Rows(NamedTuple):
     """The rows of a packet as columns (n,), and the watermark before each row (n + 1,)."""
 
@@ -108,6 +112,9 @@ class Collect:
         self._names: tuple[tuple[str, str], ...] = ()
         self._table: I32 = np.array([TICK], np.int32)
         self._rows: list[np.ndarray] = [np.empty(0, t) for t in _TYPES]
+        self._held: list[tuple[np.ndarray, ...]] = []
+        self._count = 0  # rows, held ones included
+        self._last = float("-inf")
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
@@ -127,6 +134,7 @@ class Collect:
         core._channels = [(s, c) for s, c in state["channels"]]
         core._sources = list(state["sources"])
         core._rows = list(state["rows"])
+        core._count = len(core._rows[0])
         core._markers = [_Marker(*m) for m in state["markers"]]
         core._rejects = [Reject(*r) for r in state["rejects"]]
         core._turned = [StreamStatus(*t) for t in state["turned"]]
@@ -143,6 +151,7 @@ class Collect:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
+        self._join()
         return {
             "channels": [list(c) for c in self._channels],
             "sources": list(self._sources),
@@ -158,7 +167,12 @@ class Collect:
 
     def update(self, batch: Batch) -> list[Packet]:
         """Append a batch; return the packets of all blocks that are complete."""
-        self._append(batch)
+        columns = self._columns(batch)
+        if self._may_wait(batch):
+            self._hold(columns)
+            return []
+        self._held.append(columns)
+        self._join()
         packets: list[Packet] = []
         while (cut := self._next_cut()) is not None:
             packets.append(self._packet(batch.rig, *cut, end=False))
@@ -168,23 +182,38 @@ class Collect:
             )
         return packets
 
-    def _append(self, batch: Batch) -> None:
-        had = len(self._rows[0])
+    def _may_wait(self, batch: Batch) -> bool:
+        """Whether a batch ends no block: its rows are only kept."""
+        if batch.end or batch.rejects or self._count >= MAX_ROWS or self.block_s <= SILENCE_S:
+            return False
+        if not len(batch.rx):
+            return True
+        if np.count_nonzero(batch.wild):
+            return False
+        newest = float(np.fmax.reduce(batch.rx))
+        return bool(np.floor((newest - self._phase_s) / self.block_s) <= self._last)
+
+    def _hold(self, columns: tuple[np.ndarray, ...]) -> None:
+        """Keep rows without a look at them, as copies: they may be parts of larger arrays."""
+        if len(columns[0]):
+            self._held.append((columns[0], *(c.copy() for c in columns[1:])))
+        if len(self._held) >= _MAX_HELD:
+            self._held = [tuple(map(np.concatenate, zip(*self._held, strict=True)))]
+
+    def _columns(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """Return the columns of a batch, by lane; keep its markers, status changes and rejects."""
         if batch.names is not self._names:
             self._names = batch.names
             self._table = np.array([self._lane_of(*n) for n in batch.names] + [TICK], np.int32)
-        lane = self._table[batch.name]
-        newest = self._rows[-2][-1] if had else self._running
-        running = _running(batch.rx, batch.wild, newest)
-        # Rows before the first arrival belong to the first block.
-        number = np.floor((running - self._phase_s) / self.block_s)
-        if self.block_s <= SILENCE_S:
-            is_tick = lane == TICK
-            number += self._ticks + is_tick.cumsum() - is_tick
-            self._ticks += int(is_tick.sum())
-        number[np.isnan(number)] = -np.inf
-        columns: tuple[np.ndarray, ...] = (
-            lane,
+        had = self._count
+        self._count += len(batch.rx)
+        for row, text in batch.markers:
+            source, key = batch.names[batch.name[row]]
+            self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
+        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
+        self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
+        return (
+            self._table[batch.name],
             batch.ts,
             batch.rx,
             batch.stamped,
@@ -192,17 +221,29 @@ class Collect:
             batch.value,
             batch.seq,
             batch.line,
-            running,
-            number,
         )
+
+    def _join(self) -> None:
+        """Append the held rows to the others, with their running arrival and block number."""
+        if not self._held:
+            return
+        had = len(self._rows[0])
+        held = self._held
+        columns = list(held[0] if len(held) == 1 else map(np.concatenate, zip(*held, strict=True)))
+        self._held = []
+        lane, rx, wild = columns[0], columns[2], columns[4]
+        running = _running(rx, wild, self._rows[-2][-1] if had else self._running)
+        # Rows before the first arrival belong to the first block.
+        number = np.floor((running - self._phase_s) / self.block_s)
+        if self.block_s <= SILENCE_S:
+            is_tick = lane == TICK
+            number += self._ticks + is_tick.cumsum() - is_tick
+            self._ticks += int(is_tick.sum())
+        number[np.isnan(number)] = -np.inf
+        columns += [running, number]
         self._rows = [
             np.concatenate((a, b)) if had else b for a, b in zip(self._rows, columns, strict=True)
         ]
-        for row, text in batch.markers:
-            source, key = batch.names[batch.name[row]]
-            self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
-        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
-        self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
 
     def _lane_of(self, source: str, key: str) -> int:
         """Return the index of a used channel; else IGNORED or below, by source."""
@@ -229,15 +270,16 @@ class Collect:
         """Return the numbers of rows and rejects of the next packet, None while it is open."""
         cut = None
         by_tick = False
+        self._last = float("-inf")
         lane, number = self._rows[0], self._rows[-1]
         n = len(number)
         if n:
             started = int(number.searchsorted(-np.inf, "right"))
             if started < n:
-                last = number[started]
+                self._last = float(number[started])
                 if self._spans is not None:
-                    last = self._spans.last(float(last))
-                later = int(number.searchsorted(last, "right"))
+                    self._last = self._spans.last(self._last)
+                later = int(number.searchsorted(self._last, "right"))
                 by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
                 cut = later if later < n or by_tick else None
             # An early cut needs the row after it: then all rejects before it are there.
@@ -257,6 +299,7 @@ class Collect:
         """Remove the first rows and rejects from the buffer; return them as a packet."""
         lane, ts, rx, stamped, wild, value, seq, line, running, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
+        self._count -= n
         if self._spans is not None:
             self._spans.count(n)
         watermark, arrivals = self._watermarks(running)

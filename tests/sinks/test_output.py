@@ -93,6 +93,23 @@ def test_a_later_rig_has_a_folder_of_its_own(out):
     assert (out / "late" / "fused.jsonl").read_bytes().count(b'"rig":"late"') == 3
 
 
+def test_many_rigs_need_few_descriptors(out):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    part = begin(out, rigs=("a", "b"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        for tick in range(3):
+            part.write_batch([packet(tick, rig=f"rig_{i}", end=tick == 2) for i in range(120)])
+            part.snapshot()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    part.close()
+    assert len(list(out.glob("rig_*/fused.jsonl"))) == 120
+    assert account(out)["ended"]
+
+
 @pytest.mark.parametrize(
     "rig", ["", ".", "..", "../up", "/etc", "a/b", "fused.jsonl", "run.json", "é" * 300, "a\0b"]
 )
