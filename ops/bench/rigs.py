@@ -76,7 +76,7 @@ def write(path: Path, rigs: int, seconds: int, stamped: bool) -> int:
             columns = [ts, rig, stream, value, rx][: 5 if stamped else 4]
             made = zip(*(c[order].tolist() for c in columns), strict=True)
             file.writelines(line % row for row in made)
-    return rigs * rows.shape[1]
+    return rigs * len(rows[0])
 
 
 def measure(folder: Path, rigs: int, events: int, stamped: bool) -> tuple[str, ...]:
