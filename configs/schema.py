@@ -542,14 +542,15 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         """
         if self.collect.block_s != "auto":
             return self.collect.block_s
-        if self.live:
-            tick_s = 1 / self.resample.target_hz
-            return 0.05 if self.resample.profile == "accurate" else min(tick_s, 0.05)
         files = [s for s in self.streams if isinstance(s, FileStream)]
-        for taped in (_rule_of_tape(Path(s.path)) for s in files):
-            if taped is not None:
-                return taped
-        return "density" if all(s.speed == 0 and not s.follow for s in files) else 1.0
+        if not self.live:
+            for taped in (_rule_of_tape(Path(s.path)) for s in files):
+                if taped is not None:
+                    return taped
+        if self.live or any(s.follow for s in files):
+            longest_s = 0.05 if self.resample.profile == "accurate" else 0.005
+            return min(1 / self.resample.target_hz, longest_s)
+        return "density" if all(s.speed == 0 for s in files) else 1.0
 
     def plan(self) -> Plan:
         """Return the plan that the stations share."""

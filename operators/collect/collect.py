@@ -61,7 +61,8 @@ class CollectConfig(ConfigPart, frozen=True, kw_only=True):
         Meta(
             description="Width of a block of arrival time: latency against speed, with equal"
             " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: `density` for"
-            " recordings, 1 s with a speed, at most 0.05 s live; a tape has that of its run.",
+            " recordings, 1 s with a speed; live and for followed files a tick of the grid, at most"
+            " 0.05 s, with low latency 0.005 s; a tape has that of its run.",
             examples=[0.05],
         ),
     ] = "auto"
