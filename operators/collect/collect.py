@@ -177,6 +177,9 @@ class Collect:
         packets: list[Packet] = []
         while (cut := self._next_cut()) is not None:
             packets.append(self._packet(batch.rig, *cut, end=False))
+        if packets:
+            # Copies: the rest may wait long, and the rows before it are needed no more.
+            self._rows = [c.copy() for c in self._rows]
         if batch.end:
             packets.append(
                 self._packet(batch.rig, len(self._rows[0]), len(self._rejects), end=True)
