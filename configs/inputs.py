@@ -15,6 +15,8 @@ from operators.config_part import ConfigPart, Period
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TAPE = "tape.json"
 """The file that marks a folder as a tape."""
+MAX_MANIFEST = 64 << 20
+"""Largest manifest of a tape (bytes)."""
 
 
 class StreamConfig(ConfigPart, frozen=True, tag_field="type", kw_only=True):

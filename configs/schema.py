@@ -6,20 +6,23 @@ them (`python -m configs.generate`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
+from configs.files import read_own
 from configs.forms import Text
 from configs.inert import inert
-from configs.inputs import TAPE, FileStream, MidiStream, OscStream, UreStream
+from configs.inputs import MAX_MANIFEST, TAPE, FileStream, MidiStream, OscStream, UreStream
 from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
 from operators.channels import ChannelConfig
-from operators.collect import CollectConfig
+from operators.collect import BlockRule, CollectConfig
 from operators.config_part import ConfigPart
 from operators.drift import DriftConfig
 from operators.evidence import EvidenceConfig
@@ -29,6 +32,19 @@ from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
 
 RunMode = Literal["causal", "hindsight"]
+
+
+class _Taped(msgspec.Struct):
+    """The key of `tape.json` that a replay needs before it opens the tape."""
+
+    block_s: BlockRule | None = None
+
+
+def _rule_of_tape(folder: Path) -> BlockRule | None:
+    """Return the blocks of the run that wrote a tape; None without one."""
+    with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(read_own(folder / TAPE, MAX_MANIFEST), type=_Taped).block_s
+    return None
 
 
 class Config(ConfigPart, frozen=True, kw_only=True):
@@ -51,7 +67,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         Meta(description="Rig of the events that name none.", examples=["stage"]),
     ] = "studio"
     max_rigs: Annotated[
-        int, Meta(ge=1, le=1024, description="Rigs beyond this number are refused.", examples=[8])
+        int, Meta(ge=1, le=16_384, description="Rigs beyond this number are refused.", examples=[8])
     ] = 64
     channels: Annotated[
         dict[str, ChannelConfig],
@@ -107,16 +123,23 @@ class Config(ConfigPart, frozen=True, kw_only=True):
         """Whether there is a live stream."""
         return not all(isinstance(s, FileStream) for s in self.streams)
 
-    def block_s(self) -> float:
-        """Return the width of a block of arrival time (s)."""
+    def block_s(self) -> BlockRule:
+        """Return the width of a block of arrival time (s), or `density`.
+
+        The replay of a tape has the blocks of its run, and so its bytes.
+        """
         if self.collect.block_s != "auto":
             return self.collect.block_s
         files = [s for s in self.streams if isinstance(s, FileStream)]
-        if len(files) == len(self.streams):
-            return 10.0 if all(s.speed == 0 and not s.follow for s in files) else 1.0
-        return (
-            0.05 if self.resample.profile == "accurate" else min(1 / self.resample.target_hz, 0.05)
-        )
+        if not self.live:
+            for taped in (_rule_of_tape(Path(s.path)) for s in files):
+                if taped is not None:
+                    return taped
+        if self.live or any(s.follow for s in files):
+            # An accurate tick waits for two seconds: blocks below 0.05 s bring it nothing.
+            accurate = self.resample.profile == "accurate"
+            return 0.05 if accurate else min(1 / self.resample.target_hz, 0.005)
+        return "density" if all(s.speed == 0 for s in files) else 1.0
 
     def plan(self) -> Plan:
         """Return the plan that the stations share."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from configs.schema import Config
 from operators.align import AlignConfig
+from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
 from operators.hindsight import Learner
@@ -36,8 +37,8 @@ class Settings:
     Attributes
     ----------
     plan : Plan
-    block_s : float
-        Width of a block of arrival time (s), 10 for recordings.
+    block_s : float or "density"
+        Width of a block of arrival time (s), by density for recordings.
     align : AlignConfig
     quality : QualityConfig
     rules : tuple of Rule
@@ -45,7 +46,7 @@ class Settings:
     """
 
     plan: Plan
-    block_s: float = 10.0
+    block_s: BlockRule = "density"
     align: AlignConfig = field(default_factory=AlignConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     rules: tuple[Rule, ...] = ()

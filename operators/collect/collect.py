@@ -1,18 +1,18 @@
 """collect: rows of all sources as one block per channel, cut at edges of arrival time.
 
 A packet holds the rows whose *running arrival* (newest accepted arrival so far) lies in one
-window of `block_s`. The cut depends on the rows alone, not on their batches, so that every later
-station gets the same blocks in every replay. Two rules close blocks early. Blocks no wider than a
-tick of the grid end just behind the moments at which ticks are due. Blocks narrower than the
-longest silence also end at a tick of the host clock.
+window, of a fixed width or of one by density (`density.py`). The cut depends on the rows alone,
+not on their batches, so that every later station gets the same blocks in every replay. Two rules
+close blocks early. Blocks no wider than a tick of the grid end just behind the moments at which
+ticks are due. Blocks narrower than the longest silence also end at a tick of the host clock.
 
 Events that the configuration does not use end here, as do duplicates (operators/collect/
 duplicates.py).
 
 State: the rows of the open block (at most MAX_ROWS, then it is cut early), and each channel's
-rows of the last `max_disorder_s`. Cost: about ten numpy calls a batch and a dozen for each
-channel of a block. Losses: ignored, duplicate, rejected (`wild_stamp`, and events that could not
-be decoded).
+rows of the last `max_disorder_s`. Cost: a copy of the columns for a batch that ends no block, about
+ten numpy calls for one that does, and a dozen for each channel of a block. Losses: ignored,
+duplicate, rejected (`wild_stamp`, and events that could not be decoded).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters
+from operators.collect.density import CELL_S, Spans
 from operators.collect.duplicates import Duplicates
 from operators.config_part import ConfigPart
 from operators.errors import LumenError
@@ -51,14 +52,20 @@ _BEHIND_S = 0.001
 _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
 
 
+BlockRule: TypeAlias = Literal["density"] | Annotated[float, Meta(ge=1e-4, le=3600)]
+"""Width of blocks of arrival time (s), or `density`: about 4,096 rows a block, 10 to 320 s."""
+
+
 class CollectConfig(ConfigPart, frozen=True, kw_only=True):
     """Width of a block of arrival time (s): trades latency for speed, results are the same."""
 
     block_s: Annotated[
-        Literal["auto"] | Annotated[float, Meta(ge=1e-4, le=3600)],
+        Literal["auto"] | BlockRule,
         Meta(
             description="Width of a block of arrival time: latency against speed, with equal"
-            " results. `auto`: 10 s for recordings, 1 s with a speed, at most 0.05 s live.",
+            " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: `density` for"
+            " recordings, 1 s with a speed; live and for followed files a tick of the grid, at most"
+            " 0.05 s, with low latency 0.005 s; a tape has that of its run.",
             examples=[0.05],
         ),
     ] = "auto"
@@ -77,6 +84,10 @@ _QUARTER_S, _ZONE_OFF_S = 900.0, 30.0
 """Time zones differ by whole quarters of an hour; the clocks in them by at most this (s)."""
 _MAX_SMALL_LANES = 1 << 14
 """Up to this many lanes are sorted as 16-bit numbers, which takes one pass."""
+
+
+_MAX_HELD = 64
+"""Batches that are kept apart: an array takes a hundred bytes beside its rows."""
 
 
 class _Rows(NamedTuple):
@@ -109,31 +120,40 @@ class SharedRigError(LumenError, ValueError):
 class Collect:
     """One rig's rows as packets."""
 
-    def __init__(self, plan: Plan, block_s: float) -> None:
-        self.plan, self.block_s = plan, block_s
+    def __init__(self, plan: Plan, rule: BlockRule) -> None:
+        self.plan = plan
+        self._spans = Spans(plan) if rule == "density" else None
+        self.block_s = CELL_S if rule == "density" else rule
         self._channels: list[tuple[str, str]] = []
         self._lane: dict[tuple[str, str], int] = {}
         self._sources: list[str] = ["*"]
         self._names: tuple[tuple[str, str], ...] = ()
         self._table: I32 = np.array([TICK], np.int32)
         self._rows: list[np.ndarray] = [np.empty(0, t) for t in _TYPES]
+        self._held: list[tuple[np.ndarray, ...]] = []
+        self._count = 0  # rows, held ones included
+        self._last = float("-inf")
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
         self._running = float("nan")
         self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
-        self._phase_s = plan.base_delay_s + _BEHIND_S if block_s <= 1 / plan.tick_hz else 0.0
+        paced = self._spans is None and self.block_s <= 1 / plan.tick_hz
+        self._phase_s = plan.base_delay_s + _BEHIND_S if paced else 0.0
         self._ticks = 0  # each ends a block and advances the block number
         self._part: int | None = None
         self._index_names()
 
     @classmethod
-    def from_snapshot(cls, state: State, plan: Plan, block_s: float) -> Collect:
+    def from_snapshot(cls, state: State, plan: Plan, rule: BlockRule) -> Collect:
         """Return the station of a snapshot."""
-        core = cls(plan, block_s)
+        core = cls(plan, rule)
+        if core._spans is not None:
+            core._spans = Spans.from_snapshot(state["spans"], plan)
         core._channels = [(s, c) for s, c in state["channels"]]
         core._sources = list(state["sources"])
         core._rows = list(state["rows"])
+        core._count = len(core._rows[0])
         core._markers = [_Marker(*m) for m in state["markers"]]
         core._rejects = [Reject(*r) for r in state["rejects"]]
         core._turned = [StreamStatus(*t) for t in state["turned"]]
@@ -151,6 +171,7 @@ class Collect:
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
+        self._join()
         return {
             "channels": [list(c) for c in self._channels],
             "sources": list(self._sources),
@@ -162,6 +183,7 @@ class Collect:
             "ticks": self._ticks,
             "part": self._part,
             "tails": self._duplicates.snapshot(),
+            "spans": self._spans.snapshot() if self._spans is not None else None,
         }
 
     def update(self, batch: Batch) -> list[Packet]:
@@ -176,24 +198,75 @@ class Collect:
             self._part = batch.part
         elif self._part != batch.part:
             raise SharedRigError(batch.rig)
-        self._append(batch)
+        columns = self._columns(batch)
+        if self._may_wait(batch):
+            self._hold(columns)
+            return []
+        self._held.append(columns)
+        self._join()
         packets: list[Packet] = []
         while (cut := self._next_cut()) is not None:
             packets.append(self._packet(batch.rig, *cut, end=False))
+        if packets:
+            # Copies: the rest may wait long, and the rows before it are needed no more.
+            self._rows = [c.copy() for c in self._rows]
         if batch.end:
             packets.append(
                 self._packet(batch.rig, len(self._rows[0]), len(self._rejects), end=True)
             )
         return packets
 
-    def _append(self, batch: Batch) -> None:
-        had = len(self._rows[0])
+    def _may_wait(self, batch: Batch) -> bool:
+        """Whether a batch ends no block: its rows are only kept."""
+        if batch.end or batch.rejects or self._count >= MAX_ROWS or self.block_s <= SILENCE_S:
+            return False
+        if not len(batch.rx):
+            return True
+        if np.count_nonzero(batch.wild):
+            return False
+        newest = float(np.fmax.reduce(batch.rx))
+        return bool(np.floor((newest - self._phase_s) / self.block_s) <= self._last)
+
+    def _hold(self, columns: tuple[np.ndarray, ...]) -> None:
+        """Keep rows without a look at them, as copies: they may be parts of larger arrays."""
+        if len(columns[0]):
+            self._held.append((columns[0], *(c.copy() for c in columns[1:])))
+        if len(self._held) >= _MAX_HELD:
+            self._held = [tuple(map(np.concatenate, zip(*self._held, strict=True)))]
+
+    def _columns(self, batch: Batch) -> tuple[np.ndarray, ...]:
+        """Return the columns of a batch, by lane; keep its markers, status changes and rejects."""
         if batch.names is not self._names:
             self._names = batch.names
             self._table = np.array([self._lane_of(*n) for n in batch.names] + [TICK], np.int32)
-        lane = self._table[batch.name]
-        newest = self._rows[-2][-1] if had else self._running
-        running = _running(batch.rx, batch.wild, newest)
+        had = self._count
+        self._count += len(batch.rx)
+        for row, text in batch.markers:
+            source, key = batch.names[batch.name[row]]
+            self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
+        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
+        self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
+        return (
+            self._table[batch.name],
+            batch.ts,
+            batch.rx,
+            batch.stamped,
+            batch.wild,
+            batch.value,
+            batch.seq,
+            batch.line,
+        )
+
+    def _join(self) -> None:
+        """Append the held rows to the others, with their running arrival and block number."""
+        if not self._held:
+            return
+        had = len(self._rows[0])
+        held = self._held
+        columns = list(held[0] if len(held) == 1 else map(np.concatenate, zip(*held, strict=True)))
+        self._held = []
+        lane, rx, wild = columns[0], columns[2], columns[4]
+        running = _running(rx, wild, self._rows[-2][-1] if had else self._running)
         # Rows before the first arrival belong to the first block.
         number = np.floor((running - self._phase_s) / self.block_s)
         if self.block_s <= SILENCE_S:
@@ -204,26 +277,10 @@ class Collect:
                 self._ticks += n_ticks
         if len(number) and math.isnan(number[0]):
             number[np.isnan(number)] = -np.inf
-        columns: tuple[np.ndarray, ...] = (
-            lane,
-            batch.ts,
-            batch.rx,
-            batch.stamped,
-            batch.wild,
-            batch.value,
-            batch.seq,
-            batch.line,
-            running,
-            number,
-        )
+        columns += [running, number]
         self._rows = [
             np.concatenate((a, b)) if had else b for a, b in zip(self._rows, columns, strict=True)
         ]
-        for row, text in batch.markers:
-            source, key = batch.names[batch.name[row]]
-            self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
-        self._turned += [t._replace(row=had + t.row) for t in batch.turned]
-        self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
 
     def _lane_of(self, source: str, key: str) -> int:
         """Return the index of a used channel; else IGNORED or below, by source."""
@@ -250,12 +307,16 @@ class Collect:
         """Return the numbers of rows and rejects of the next packet, None while it is open."""
         cut = None
         by_tick = False
+        self._last = float("-inf")
         lane, number = self._rows[0], self._rows[-1]
         n = len(number)
         if n:
             started = int(number.searchsorted(-np.inf, "right"))
             if started < n:
-                later = int(number.searchsorted(number[started], "right"))
+                self._last = float(number[started])
+                if self._spans is not None:
+                    self._last = self._spans.last(self._last)
+                later = int(number.searchsorted(self._last, "right"))
                 by_tick = self.block_s <= SILENCE_S and lane[later - 1] == TICK
                 cut = later if later < n or by_tick else None
             # An early cut needs the row after it: then all rejects before it are there.
@@ -275,6 +336,9 @@ class Collect:
         """Remove the first rows and rejects from the buffer; return them as a packet."""
         lane, ts, rx, stamped, wild, value, seq, line, running, _ = (c[:n] for c in self._rows)
         self._rows = [c[n:] for c in self._rows]
+        self._count -= n
+        if self._spans is not None:
+            self._spans.count(n)
         watermark, arrivals = self._watermarks(running)
         taken = _Rows(
             ts=ts,

@@ -114,6 +114,8 @@ BENCHES = (
     ),
     Bench("indicators", "The five indicators", ("indicators",),
           "Asked: the mean over 20 windows within 0.02 at 6, 10 and 20 dB."),
+    Bench("rigs", "Many rigs in one recording", ("rigs",),
+          "Asked of 64 rigs: 6 us an event, goal 3."),
     Bench("bound", "The sync bound", ("bound",), "Asked: the true error inside in 95 % of ticks."),
     Bench("single", "What one seed spreads", ("single", "--keep", "--first", "9000"),
           "Seeds that go beyond the bars of the self-test; about one of a thousand each.", True),

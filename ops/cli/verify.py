@@ -83,7 +83,7 @@ def write_config(config: Config, path: Path, out: Path, **stream: object) -> Pat
     Parameters
     ----------
     config : Config
-        The block width stays the same at any speed.
+        The blocks stay the same at any speed.
     path, out : Path
         The file to be written, and its `output.dir`.
     stream
@@ -354,7 +354,9 @@ def main(args: argparse.Namespace) -> int:
 
             path = derive(args.inputs, folder / "derived", args.mode, warn=remark)
         config = load(path).config
-        config = msgspec.structs.replace(config, mode=args.mode or config.mode)
+        # An excerpt of a tape has the blocks of the tape, too.
+        collect = msgspec.structs.replace(config.collect, block_s=config.block_s())
+        config = msgspec.structs.replace(config, mode=args.mode or config.mode, collect=collect)
         if not all(isinstance(s, FileStream) for s in config.streams):
             print(f"lumen: {path}: only recordings can be replayed", file=sys.stderr)
             return 2

@@ -98,7 +98,7 @@ class Segments:
                 "put the file back, or start again with an empty recovery directory"
             )
         self._vouched = self.segment
-        self._oldest = segments_of(folder, stem)[0][0]
+        self._oldest = 0 if position is None else segments_of(folder, stem)[0][0]
 
     @property
     def path(self) -> Path:

@@ -5,14 +5,15 @@ account, taken when all earlier lines are on the disk. A resumed run truncates t
 positions, so that no line is written twice.
 
 State: the segments' positions and the account (at most 258 names).
-Cost: one write a file and batch.
+Cost: one write a file and batch. No file is held open, so that the rigs of a run are not limited by
+the descriptors of the process.
 """
 
 from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -95,8 +96,7 @@ class ResultFiles:
         self.folder.take(fresh=resumed is None, keep=keep)
         try:
             if resumed is None:
-                for rig in rigs:
-                    self._begin(rig)
+                self._begin(rigs)
             else:
                 self._resume(resumed)
         except BaseException:
@@ -109,13 +109,12 @@ class ResultFiles:
     def consume(self, packets: list[Packet]) -> None:
         """Write the lines of the packets: one write a file."""
         lines: dict[tuple[str, str], list[bytes]] = {}
+        self._begin(dict.fromkeys(p.rig for p in packets if p.rig not in self._files))
         for packet in packets:
             self._account.add(packet)
             for stem, text in packet_lines(packet):
                 if text:
                     lines.setdefault((packet.rig, stem), []).append(text)
-            if packet.rig not in self._files:
-                self._begin(packet.rig)
             self._ended[packet.rig] = packet.end
         for (rig, stem), texts in lines.items():
             self._write(self._files[rig][stem], b"".join(texts))
@@ -161,13 +160,23 @@ class ResultFiles:
                 self._reported_unkept.add(name)
                 print(f"lumen: old segments stay: {segments.unkept}", file=sys.stderr)
 
-    def _begin(self, rig: str) -> None:
-        folder = self._folder(rig)
-        folder.mkdir(mode=self._access.folder, exist_ok=True)
-        if folder != self.folder.root and folder.is_symlink():
-            raise LinkError(errno.ELOOP, "a link, not a folder", str(folder))
-        self.folder.announce([segment_path(folder, stem, 0) for stem in self._stems])
-        self._files[rig] = {stem: self._segments(rig, stem, None) for stem in self._stems}
+    def _begin(self, rigs: Iterable[str]) -> None:
+        """Begin the files of rigs, all announced at once."""
+        folders = {rig: self._folder(rig) for rig in rigs}
+        for folder in folders.values():
+            folder.mkdir(mode=self._access.folder, exist_ok=True)
+            if folder != self.folder.root and folder.is_symlink():
+                raise LinkError(errno.ELOOP, "a link, not a folder", str(folder))
+        if folders:
+            self.folder.announce(
+                [
+                    segment_path(folder, stem, 0)
+                    for folder in folders.values()
+                    for stem in self._stems
+                ]
+            )
+        for rig in folders:
+            self._files[rig] = {stem: self._segments(rig, stem, None) for stem in self._stems}
 
     def _resume(self, state: State) -> None:
         self.home, self._ended = state["home"], state["ended"]

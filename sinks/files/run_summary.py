@@ -101,6 +101,7 @@ class RunSummary:
             "part": {"number": part, "of": self._config.output.parts},
             **usage(events),
             "hindsight": self._config.mode == "hindsight",
+            "block_s": self._config.block_s(),
             "ended": ended,
             "aborted": aborted,
             "balanced": account.balanced(),

@@ -67,7 +67,9 @@ class LiveTape:
             run = unfinished(config.tap, fingerprint)
         needed = mark.offset if recovering else None
         access = ACCESS[config.output.mode]
-        self.writer = TapeWriter(config.tap, config.rig, fingerprint, run, needed, access)
+        self.writer = TapeWriter(
+            config.tap, config.rig, fingerprint, run, needed, access, config.block_s()
+        )
         path = str(self.writer.folder)
         self.start = Tape(path, mark, growing=True) if run else TapePosition(path, 0)
 

@@ -355,8 +355,8 @@ class ReplayPartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
         state = ReplayState(
             version=_VERSION,
             ended=self._ended,
-            rigs=self._splitter.admitted,
-            seen=self._splitter.seen,
+            rigs=list(self._splitter.admitted),
+            seen=list(self._splitter.seen),
             feeds=[f.state(self._merged) for f in self._feeds],
             names=self._splitter.names.snapshot(),
         )

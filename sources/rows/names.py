@@ -50,8 +50,10 @@ class Names(dict[Owner, int]):
         self._rig_of: list[int] = []
         self._rig_numbers = {rig: 0}
         self._characters = 0
-        self._tuple: tuple[tuple[str, str], ...] = ()
-        self._rigs: I32 = np.empty(0, np.int32)
+        self._of_rig: list[list[tuple[str, str]]] = [[]]
+        self._tuples: list[tuple[tuple[str, str], ...]] = [()]
+        self._places: list[int] = []
+        self._columns: I32 = np.empty((2, 0), np.int32)
         self._known = 0
 
     def __missing__(self, owner: Owner) -> int:
@@ -72,7 +74,10 @@ class Names(dict[Owner, int]):
         if number is None:
             number = self[full] = len(self.channels)
             self.channels.append((source, key))
+            owned = self._of_rig[self.rig(rig)]
             self._rig_of.append(self.rig(rig))
+            self._places.append(len(owned))
+            owned.append((source, key))
         self[owner] = number
         self._characters += len(source) + len(key)
         return number
@@ -84,6 +89,8 @@ class Names(dict[Owner, int]):
         number = self._rig_numbers.setdefault(name, len(self.rigs))
         if number == len(self.rigs):
             self.rigs.append(name)
+            self._of_rig.append([])
+            self._tuples.append(())
             self._characters += len(name)
         return number
 
@@ -93,19 +100,33 @@ class Names(dict[Owner, int]):
         full = names > (max_names or MAX_NAMES) or self._characters > _MAX_CHARACTERS
         return Names(self.rigs[0]) if full else self
 
-    def as_tuple(self) -> tuple[tuple[str, str], ...]:
-        """Return `channels` as a tuple: the same object until a channel is added."""
-        if len(self._tuple) != len(self.channels):
-            self._tuple = tuple(self.channels)
-        return self._tuple
+    def of_rig(self, rig: int) -> tuple[tuple[str, str], ...]:
+        """Return a rig's channels, of which `places` are the places.
+
+        The tuple is the same object until the rig has another channel.
+        """
+        if len(self._tuples[rig]) != len(self._of_rig[rig]):
+            self._tuples[rig] = tuple(self._of_rig[rig])
+        return self._tuples[rig]
+
+    def places(self) -> I32:
+        """Return the place of each name among the channels of its rig (names,)."""
+        places: I32 = self._table()[1]
+        return places
 
     def rig_of(self) -> I32:
-        """Return the rig's number of each name."""
+        """Return the rig's number of each name (names,)."""
+        rigs: I32 = self._table()[0]
+        return rigs
+
+    def _table(self) -> I32:
+        """Return rig and place of each name (2, names), with the names that are new."""
         known, n = self._known, len(self._rig_of)
-        if n > len(self._rigs):
-            room = np.empty(2 * n, np.int32)
-            room[:known] = self._rigs[:known]
-            self._rigs = room
-        self._rigs[known:n] = self._rig_of[known:]
+        if n > self._columns.shape[1]:
+            room = np.empty((2, 2 * n), np.int32)
+            room[:, :known] = self._columns[:, :known]
+            self._columns = room
+        self._columns[0, known:n] = self._rig_of[known:]
+        self._columns[1, known:n] = self._places[known:]
         self._known = n
-        return self._rigs[:n]
+        return self._columns[:, :n]

@@ -20,7 +20,8 @@ import numpy as np
 
 from configs.files import read_own
 from configs.inert import inert
-from configs.inputs import TAPE
+from configs.inputs import MAX_MANIFEST, TAPE
+from operators.collect import BlockRule
 from sources.recordings.recording import (
     NEEDS_EXTRA,
     ColumnPiece,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 MANIFEST = TAPE
 VERSION = 1
-MAX_BYTES = 64 << 20
-"""Of a manifest."""
 _SEGMENT = re.compile(r"\d{6,12}\.ndjson")
 _RUN = re.compile(r"\d{8}T\d{6}Z(-\d{1,9})?")
 _BROKEN = (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -69,6 +68,8 @@ class Manifest(msgspec.Struct):
         Number of snapshots from which the run could resume later than at the tape's start.
     ended : bool
         The run has ended.
+    block_s : float, "density" or None
+        Blocks of arrival time of the run (s), for replays; None in tapes of earlier versions.
     """
 
     version: int
@@ -76,6 +77,7 @@ class Manifest(msgspec.Struct):
     config: str
     snapshots: int = 0
     ended: bool = False
+    block_s: BlockRule | None = None
     segments: list[Segment] = []
 
 
@@ -104,7 +106,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = msgspec.json.decode(read_own(path, MAX_BYTES), type=Manifest)
+        manifest = msgspec.json.decode(read_own(path, MAX_MANIFEST), type=Manifest)
     except OSError as error:
         raise UnusableError(f"{path}: cannot be read: {error.strerror}") from None
     except _BROKEN as error:

@@ -34,6 +34,7 @@ from configs.files import (
     write_whole,
 )
 from configs.outputs import TapConfig
+from operators.collect import BlockRule
 from operators.errors import InUseError
 from sources.ndjson import Decoder
 from sources.recordings.recording import NEEDS_EXTRA, Recording, UnusableError
@@ -119,6 +120,8 @@ class TapeWriter:
         Offset from which a resume may read the tape; None: no run resumes it.
     access : Access
         Permissions of new files and folders.
+    block_s : float, "density" or None
+        Blocks of arrival time of the run, entered in a new tape.
 
     Attributes
     ----------
@@ -143,6 +146,7 @@ class TapeWriter:
         run: str | None = None,
         needed: int | None = None,
         access: Access = PRIVATE,
+        block_s: BlockRule | None = None,
     ) -> None:
         self._config = config
         self._access = access
@@ -158,7 +162,7 @@ class TapeWriter:
                 _check_extra()
             if run is None:
                 self.run = self._fresh()
-                self._manifest = Manifest(VERSION, rig, fingerprint)
+                self._manifest = Manifest(VERSION, rig, fingerprint, block_s=block_s)
                 self.offset = 0
                 self._begin()
             else:

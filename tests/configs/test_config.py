@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from configs import document
 from configs.document import ConfigError
 from configs.generate import config_schema, event_schema, shipped
 from configs.load import Loaded, load
+from configs.schema import Config
 from configs.upgrade import upgrade
 from ops import __main__ as lumen
 from sources.ndjson import Decoder
@@ -560,3 +563,33 @@ def test_check_names_a_member_that_the_keys_of_its_stream_leave_out(
         "never     s:/accxyz: the keys of stream s leave it out; add /accxyz to them"
         in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("profile", "hz", "live_s"),
+    [
+        ("accurate", 5.0, 0.05),
+        ("accurate", 100.0, 0.01),
+        ("low_latency", 5.0, 0.005),
+        ("low_latency", 100.0, 0.005),
+        ("low_latency", 1000.0, 0.001),
+    ],
+)
+def test_the_blocks_of_a_run_follow_its_streams_and_its_profile(
+    profile: str, hz: float, live_s: float
+) -> None:
+    def blocks(*streams: dict[str, Any]) -> object:
+        given = {
+            "version": 2,
+            "streams": streams,
+            "signals": {"pulse": {"members": {"a:x": {}}}},
+            "resample": {"profile": profile, "target_hz": hz},
+        }
+        return msgspec.convert(given, Config).block_s()
+
+    recording = {"name": "r", "type": "file", "path": "r.ndjson"}
+    osc = {"name": "o", "type": "osc", "addr": 9000}
+    assert blocks(osc) == blocks(osc, recording) == live_s
+    assert blocks(recording | {"follow": True}) == live_s
+    assert blocks(recording) == "density"
+    assert blocks(recording, recording | {"speed": 2.0}) == 1.0

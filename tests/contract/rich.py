@@ -7,6 +7,7 @@ from typing import Any
 
 from operators.align import AlignConfig
 from operators.channels import ChannelConfig
+from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
 from operators.groups import FailoverConfig
@@ -68,14 +69,14 @@ STUDIO = (
     Source(source="osc_2", key="/unused", rate_hz=3.0),
 )
 SECONDS = 75.0
-BLOCKS = (0.05, 0.5, 10.0)
+BLOCKS: tuple[BlockRule, ...] = (0.05, 0.5, 10.0, "density")
 
 
 ALIGN = AlignConfig(window_s=20.0, hop_s=5.0, max_lag_s=2.0)
 
 
 def stations(
-    p: Plan = PLAN, block_s: float = 1.0, known: Hindsight | None = None
+    p: Plan = PLAN, block_s: BlockRule = 1.0, known: Hindsight | None = None
 ) -> dict[str, Make]:
     return makers(
         p, block_s, align=ALIGN, quality=QualityConfig(window_s=20.0), rules=RULES, known=known
@@ -88,8 +89,8 @@ def recording() -> Batch:
 
 
 @lru_cache(maxsize=8)
-def traced(block_s: float = 1.0) -> dict[str, list[Packet]]:
-    """Return the output of each station for blocks of this width."""
+def traced(block_s: BlockRule = 1.0) -> dict[str, list[Packet]]:
+    """Return the output of each station for blocks by this rule."""
     return trace(stations(block_s=block_s), every(recording(), 997))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators.collect import BlockRule
 from operators.events import Batch, Marker, Reject
 from operators.groups import FailoverConfig
 from operators.plan import Member, Plan
@@ -162,7 +163,7 @@ PLANS = (
 @settings(max_examples=150, deadline=None)
 @given(hostile(), st.sampled_from(PLANS), st.sampled_from([0.01, 1.0, 10.0]))
 def test_hostile_rows_raise_nothing_and_each_has_one_end(
-    batches: list[Batch], p: Plan, block_s: float
+    batches: list[Batch], p: Plan, block_s: BlockRule
 ) -> None:
     packets = trace(stations(p, block_s), batches)["evidence"]
     assert_balanced(batches, packets)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import snapshot as state
-from operators.collect import collect
+from operators.collect import BlockRule, collect
 from operators.records import Packet
 from operators.snapshot import StateRefusedError, decode_state, encode_state
 from operators.types import ENDS
@@ -105,7 +105,7 @@ def test_collect_cuts_early_at_the_same_row_for_any_batches(
 @pytest.mark.parametrize("block_s", BLOCKS)
 @pytest.mark.parametrize("station", STATIONS)
 def test_the_output_of_a_station_does_not_depend_on_the_width_of_blocks(
-    station: str, block_s: float
+    station: str, block_s: BlockRule
 ) -> None:
     one, other = outcome(traced()[station]), outcome(traced(block_s)[station])
     assert_same(other, one, 1e-9)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from operators.align import Align
+from operators.collect import BlockRule
 from operators.drift import Drift
 from operators.hindsight import Hindsight, Learner, decode, encode
 from operators.records import Packet
@@ -25,7 +26,7 @@ LEARNERS = ("drift", "align", "scale")
 
 
 @lru_cache(maxsize=4)
-def found(block_s: float = 1.0) -> Hindsight:
+def found(block_s: BlockRule = 1.0) -> Hindsight:
     """Return the findings of a first pass, decoded from their file."""
     make = stations(TWO, block_s)
     make |= {"drift": maker(Drift, TWO, learn=True), "align": maker(Align, TWO, ALIGN, learn=True)}
@@ -41,7 +42,7 @@ def found(block_s: float = 1.0) -> Hindsight:
 
 
 @lru_cache(maxsize=4)
-def traced(block_s: float = 1.0) -> dict[str, list[Packet]]:
+def traced(block_s: BlockRule = 1.0) -> dict[str, list[Packet]]:
     return trace(stations(TWO, block_s, found()), every(recording(), 997))
 
 
@@ -69,7 +70,7 @@ def test_clock_resets_are_reported_as_they_happen() -> None:
 @pytest.mark.parametrize("block_s", BLOCKS)
 @pytest.mark.parametrize("station", STATIONS[1:])
 def test_the_output_of_a_station_does_not_depend_on_the_width_of_blocks(
-    station: str, block_s: float
+    station: str, block_s: BlockRule
 ) -> None:
     assert_same(outcome(traced(block_s)[station]), outcome(traced()[station]), 1e-9)
 

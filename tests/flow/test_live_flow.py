@@ -25,7 +25,6 @@ streams:
 signals:
   pulse: {{members: {{"osc_1:/v": {{lag_s: 0.0}}, "osc_1:/acc": {{lag_s: 0.0}}}}}}
 channels: {{"osc_1:/acc": {{reduce: norm}}, "osc_1:/text": {{}}}}
-collect: {{block_s: 0.05}}
 failover: {{fallback: sensors_only}}
 resample: {{target_hz: 20}}
 evidence: {{rules: [{folder}/rules.yaml]}}
@@ -143,6 +142,7 @@ def assert_the_tape_gives_the_same(text, folder):
         assert ours == theirs, name
     runs = [json.loads((folder / d / "run.json").read_text()) for d in ("live", "replay")]
     assert runs[0]["account"] == runs[1]["account"]
+    assert runs[0]["block_s"] == runs[1]["block_s"] == 0.05
 
 
 def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(live, tmp_path):

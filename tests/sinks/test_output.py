@@ -95,6 +95,23 @@ def test_a_later_rig_has_a_folder_of_its_own(out):
     assert (out / "late" / "fused.jsonl").read_bytes().count(b'"rig":"late"') == 3
 
 
+def test_many_rigs_need_few_descriptors(out):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    part = begin(out, rigs=("a", "b"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        for tick in range(3):
+            part.write_batch([packet(tick, rig=f"rig_{i}", end=tick == 2) for i in range(120)])
+            part.snapshot()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    part.close()
+    assert len(list(out.glob("rig_*/fused.jsonl"))) == 120
+    assert account(out)["ended"]
+
+
 @pytest.mark.parametrize(
     "rig", ["", ".", "..", "../up", "/etc", "a/b", "fused.jsonl", "run.json", "é" * 300, "a\0b"]
 )
@@ -291,6 +308,7 @@ def test_run_json_has_the_origin_of_the_numbers(out):
     # of the three bytes "{}" and a newline
     assert run["recordings"][0]["sha256"].startswith("ca3d163bab055381827226140568f3be")
     assert run["files"]["fused.jsonl"] == (out / "fused.jsonl").stat().st_size
+    assert run["block_s"] == "density"
     assert run["wall_s"] > 0
     assert run["peak_mib"] > 10
 

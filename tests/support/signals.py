@@ -21,6 +21,7 @@ from flows.stations import Make as Make
 from flows.stations import Settings
 from operators.align import AlignConfig
 from operators.channels import ChannelConfig
+from operators.collect import BlockRule
 from operators.events import Batch, Marker, Reject
 from operators.evidence import Rule
 from operators.hindsight import Hindsight
@@ -279,7 +280,7 @@ def known(channel: str, lag_s: float = 0.0, sd: float = 0.001, group: Any = None
 
 def makers(
     p: Plan,
-    block_s: float = 1.0,
+    block_s: BlockRule = 1.0,
     *,
     align: AlignConfig | None = None,
     quality: QualityConfig | None = None,

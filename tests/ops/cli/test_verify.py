@@ -45,7 +45,7 @@ def test_a_written_configuration_differs_only_in_output_and_streams(tmp_path):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("block", "same"), [("auto", 1.0), (0.25, 0.25)])
+@pytest.mark.parametrize(("block", "same"), [("auto", 0.05), ("density", "density"), (0.25, 0.25)])
 def test_the_width_of_blocks_stays_whatever_the_speed(tmp_path, block, same):
     recording = record(tmp_path / "r.ndjson", [1.0])
     before = config(tmp_path, recording, collect=CollectConfig(block_s=block))

@@ -4,6 +4,7 @@ import json
 import random
 import signal
 import struct
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -320,7 +321,7 @@ def test_rows_of_several_rigs_go_to_their_rigs(tmp_path):
 def test_events_of_too_many_rigs_are_rejects_of_the_first(tmp_path, lines):
     named = [event(i, rig=r) for i, r in enumerate(["p", "q", "p", "r", "studio", "q"])]
     path = write(tmp_path / "f", [*named, '{"tick":7,"rig":"q"}'])
-    seen = replay(config(path, max_rigs=2, batch_lines=lines), resume_every=2)
+    seen = replay(config(path, max_rigs=1, batch_lines=lines), resume_every=2)
     assert seen.arrivals("p") == [0, 2]
     assert seen.arrivals() == [4]
     assert sorted(seen.ended) == ["p", "studio"]
@@ -330,6 +331,37 @@ def test_events_of_too_many_rigs_are_rejects_of_the_first(tmp_path, lines):
         (0, "too_many_rigs", "a", f"{path}:{offsets[1]}"),
         (1, "too_many_rigs", "a", f"{path}:{offsets[2]}"),
     ]
+
+
+@pytest.mark.parametrize("lines", [1, 7, 100])
+def test_the_configured_rig_counts_only_with_events(tmp_path, lines):
+    rigs = [f"rig_{i}" for i in range(8)]
+    events = [event(i, rig=r) for i, r in enumerate(rigs * 2)]
+    path = write(tmp_path / "f", ["{", *events])
+    seen = replay(config(path, max_rigs=8, batch_lines=lines), resume_every=3)
+    assert sorted(seen.ended) == [*rigs, "studio"]
+    assert [s[1] for s in seen.rejects["studio"]] == ["json"]
+    first = write(tmp_path / "g", [event(0), *events])
+    seen = replay(config(first, max_rigs=8, batch_lines=lines), resume_every=3)
+    assert sorted(seen.ended) == [*rigs[:7], "studio"]
+    assert [s[1] for s in seen.rejects["studio"]] == ["too_many_rigs"] * 2
+
+
+def test_the_names_of_a_rig_do_not_depend_on_its_neighbours(tmp_path):
+    def names(*others):
+        mine = [event(i, source=s, rig="p") for i, s in enumerate("bab")]
+        batches = []
+        path = write(tmp_path / "f", [*others, *mine])
+        part = ReplayPartition(config(path))
+        with suppress(StopIteration):
+            while True:
+                batches += [b for rig, b in part.next_batch() if rig == "p"]
+        part.close()
+        return [(b.names, b.name.tolist()) for b in batches if len(b.name)]
+
+    alone = names()
+    assert alone == [((("b", "x"), ("a", "x")), [0, 1, 0])]
+    assert names(event(0, source="a"), event(0, source="a", rig="q"), "{") == alone
 
 
 def test_the_rigs_of_a_run_are_known_before_it(tmp_path):

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from configs.inputs import FileStream
 from configs.outputs import TapConfig
+from configs.schema import Config
+from configs.signals import MemberConfig, SignalConfig
+from operators.collect import CollectConfig
 from sources.opening import head, open_recording
 from sources.recordings.recording import Mark
 from sources.tape.reader import Tape, faults, read_manifest
@@ -191,3 +195,39 @@ def test_a_manifest_of_another_version_is_refused(tmp_path):
     (folder / "tape.json").write_text(json.dumps(manifest | {"version": 9}))
     with pytest.raises(ValueError, match="of version 9, not 1"):
         Tape(str(folder))
+
+
+def test_the_blocks_of_a_run_lie_on_its_tape_and_replays_use_them(tmp_path):
+    made = TapeWriter(TapConfig(dir=str(tmp_path)), "studio", "print", block_s=0.02)
+    made.write(line(1))
+    made.close(ended=True)
+    assert read_manifest(made.folder).block_s == 0.02
+    assert replay_of(made.folder).block_s() == 0.02
+    assert replay_of(made.folder, speed=50.0).block_s() == 0.02
+    chosen = replay_of(made.folder, collect=CollectConfig(block_s="density"))
+    assert chosen.block_s() == "density"
+
+
+def test_a_tape_of_an_earlier_version_is_replayed_by_density(tmp_path):
+    folder = written(tmp_path)
+    assert read_manifest(folder).block_s is None
+    assert replay_of(folder).block_s() == "density"
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1e9", '"auto"', "[1]"])
+def test_impossible_blocks_on_a_tape_are_refused_and_never_used(tmp_path, given):
+    folder = written(tmp_path)
+    manifest = folder / "tape.json"
+    manifest.write_text(manifest.read_text().replace('"block_s": null', f'"block_s": {given}'))
+    assert replay_of(folder).block_s() == "density"
+    with pytest.raises(ValueError, match="block_s"):
+        read_manifest(folder)
+
+
+def replay_of(folder, speed=0.0, **more):
+    return Config(
+        version=2,
+        streams=[FileStream(name="tape", path=str(folder), speed=speed)],
+        signals={"pulse": SignalConfig(members={"a:x": MemberConfig(lag_s=0.0)})},
+        **more,
+    )
