@@ -11,6 +11,7 @@ from typing import Any
 from configs.document import public_text
 from configs.inert import inert
 from configs.schema import Config, FileStream
+from operators import native
 from sinks.files.jsonl import Segments
 from sinks.files.run_json import Account, Digests, usage, versions
 
@@ -84,6 +85,7 @@ class RunSummary:
         return {
             "version": 1,
             "versions": versions(),
+            "kernels": native.form,
             "config": {"path": inert(self._path or "") or None, **self._config_text()},
             "recordings": [
                 {
