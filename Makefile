@@ -3,7 +3,7 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check bench peers jack browser tables lock schemas release clean \
+.PHONY: help demo live test check native bench peers jack browser tables lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
@@ -16,6 +16,7 @@ TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
+NATIVE := operators/native/compiled.abi3.so
 REALM ?= prod
 PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
 	liblo-tools puredata-core pd-osc supercollider-language
@@ -41,7 +42,7 @@ help:  ## List the targets
 	@echo "Names of v1.9 and v2.0a, and their present commands:"
 	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
-demo: $(RUNS)  ## Replay three minutes of a studio and show every number beside its truth
+demo: $(RUNS) $(NATIVE)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
 
 # Ctrl-C reaches both; the devices also end with a run that ends by itself.
@@ -50,7 +51,7 @@ live: $(RUNS)  ## Run configs/stage.yaml, its phones and its controller played b
 		trap "kill $$devices 2>/dev/null; wait" EXIT; \
 		$(BIN)/python -m ops run $(STAGE)
 
-test: $(READY)  ## Run the tests
+test: $(READY) $(NATIVE)  ## Run the tests
 	@$(BIN)/python -m pytest
 
 check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
@@ -60,7 +61,10 @@ check: $(READY)  ## All checks: ruff, mypy, import-linter, tests
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory test
 
-bench: $(READY)  ## Run all benches into ops/bench/RESULTS.md (half an hour, on a quiet machine)
+native: $(RUNS)  ## Compile the dearest loops; needs a C compiler and the headers of Python
+	@$(BIN)/python -m ops.text.extension
+
+bench: $(READY) $(NATIVE)  ## Run all benches into ops/bench/RESULTS.md (half an hour, on a quiet machine)
 	@$(BIN)/python -m ops.bench
 
 peers:  ## Fetch third-party programs for tests; needs apt-get and npm (nothing is installed)
@@ -136,7 +140,7 @@ promtool-check:  #= promtool check rules, and check config
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and the files of the tools
-	rm -rf $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The checkout is on the path by a .pth file; `lumen` is a script of two lines. Nothing is compiled
 # ahead: that saves 70 MB, and costs the first start about two seconds.
@@ -150,6 +154,10 @@ $(RUNS): requirements.run.lock pyproject.toml
 		print(sysconfig.get_path("purelib"))')/_lumen_fusion.pth" && printf '%s\n' '#!/bin/sh' \
 		'exec "$$(dirname "$$0")/python" -P -m ops "$$@"' >$(BIN)/lumen && chmod +x $(BIN)/lumen; }
 	@touch $@
+
+# Optional: where it cannot be made, one line gives the reason, and Python runs instead.
+$(NATIVE): $(wildcard operators/native/*.[ch]) | $(RUNS)
+	@$(BIN)/python -m ops.text.extension || true
 
 $(READY): requirements.lock pyproject.toml | $(RUNS)
 	@echo "Adding the tools of developers to $(VENV) (about a minute)"

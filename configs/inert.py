@@ -74,7 +74,10 @@ def path_of(text: str) -> str:
 
 def inert_json(data: bytes) -> bytes:
     """Return equivalent JSON, with control characters in texts as JSON escapes."""
-    return _IN_BYTES.sub(_as_json, data) if _IN_BYTES.search(data) else data
+    # JSON escapes the controls of ASCII but for DEL. These tests cost 1/60 of the expression.
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _IN_BYTES.sub(_as_json, data)
 
 
 def _as_json(found: re.Match[bytes]) -> bytes:

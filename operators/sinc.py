@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators import native
 from operators.types import F64, I64
 
 BETA = 6.0
@@ -107,6 +108,10 @@ def _by_sample(
     k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: int
 ) -> tuple[F64, F64]:
     """Return the sums of `_by_tick`, each sample weighed once for all ticks in its reach."""
+    if native.kernels is not None:
+        sums = np.empty((2, k))
+        native.kernels.spread(k_of.bank, BITS, node, cell, value, first, sums[0], sums[1])
+        return sums[0], sums[1]
     width = k_of.bank.shape[1]
     base = node >> BITS
     taps = k_of.bank.take(node & (PHASES - 1), axis=0, mode="clip")

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators import native
 from operators.types import F64, I64, Bool, State
 
 HALF_WIDTH = 5
@@ -248,6 +249,13 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
     """
     ticks = out.shape[1]
     node = np.rint(c.at * PHASES).astype(np.int64)
+    if native.kernels is not None:
+        sums = np.empty((2, *out.shape))
+        for lane, (a, b) in enumerate(pairwise(c.edge)):
+            cells = node[a:b], reach[a:b], c.value[a:b], None
+            native.kernels.spread(_bank(), BITS, *cells, sums[0, lane], sums[1, lane])
+        np.divide(sums[1], sums[0], out=out, where=sums[0] > 0)
+        return
     taps = _bank()[node & (PHASES - 1)]
     taps *= reach[:, None]
     width = ticks + 4 * HALF_WIDTH

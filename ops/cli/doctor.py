@@ -24,6 +24,7 @@ from configs.document import public_url
 from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
+from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
 from sinks.exporter.server import HttpPortError, bound
 from sources.inbox import stamp
@@ -99,6 +100,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     """Yield all findings."""
     yield from environment()
     yield from packages()
+    yield kernels()
     yield from clock()
     yield from buffers()
     yield from ports(config)
@@ -145,6 +147,13 @@ def packages() -> Iterator[Diagnosis]:
             todo = f"install {NEEDED[package]}, the only tested version"
             yield Diagnosis("bad", "package", f"{package} {version}", todo)
     yield Diagnosis("ok", "package", ", ".join(installed))
+
+
+def kernels() -> Diagnosis:
+    """Return the form of the dearest loops that runs: compiled, or Python with the reason."""
+    if native.form.startswith(native.REFUSED):
+        return Diagnosis("warn", "kernels", native.form, "make native, or set LUMEN_NATIVE=0")
+    return Diagnosis("ok", "kernels", native.form)
 
 
 class _Timex(ctypes.Structure):

@@ -13,14 +13,20 @@ A plain `import sources.xdf` without `as` is refused while building if the modul
 strings; other data files are copied as they are.
 
 An editable install has no copy: it puts the checkout on the path.
+
+The wheel is pure Python. With `LUMEN_WHEEL_NATIVE=1` in the environment it also holds the compiled
+extension (`extension.py` beside this file), for this platform and Python 3.11 or later.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import io
+import os
 import re
 import shutil
+import sysconfig
 import tempfile
 import tokenize
 from collections.abc import Iterator
@@ -33,6 +39,7 @@ PACKAGE = "lumen_fusion"
 ROOMS = ("flows", "operators", "sources", "sinks", "configs", "ops")
 _INIT = '''"""Lumen Fusion: several streams, several clocks, one signal with its uncertainty."""
 '''
+_LEFT_OUT = ("__pycache__", "*.pyc", "*.so", "*.sum", ".*", "node_modules")
 _ROOM = "|".join(ROOMS)
 _DOTTED = re.compile(rf"(?<![\w./\\-])(?:{_ROOM})(?:\.[a-z_]\w*)+")
 _LONE = re.compile(rf"(?<=-m )ops(?![\w./])|(?<=from )(?:{_ROOM})(?= import )")
@@ -156,7 +163,9 @@ def assemble(root: Path, target: Path) -> None:
         shutil.copytree(
             root / room,
             target / room,
-            ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "node_modules"),
+            ignore=shutil.ignore_patterns(
+                "__pycache__", "*.pyc", "*.so", "*.sum", ".*", "node_modules"
+            ),
         )
     for path in target.rglob("*.py"):
         try:
@@ -170,6 +179,24 @@ def assemble(root: Path, target: Path) -> None:
     (target / "py.typed").touch()
 
 
+def compiled(root: Path, target: Path) -> str:
+    """Put the extension into the package of a folder; return the tag of such a wheel.
+
+    Raises
+    ------
+    RuntimeError
+        The extension cannot be compiled here.
+    """
+    # By its path: the hook runs where the checkout is not on the path.
+    spec = importlib.util.spec_from_file_location("extension", root / "ops/text/extension.py")
+    assert spec is not None
+    assert spec.loader is not None
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    extension.build(target / "operators" / "native")
+    return "cp311-abi3-" + re.sub(r"\W", "_", sysconfig.get_platform())
+
+
 class WheelHook(BuildHookInterface):  # type: ignore[type-arg]
     """Puts the package into the wheel. Cost: about 2 s."""
 
@@ -181,6 +208,9 @@ class WheelHook(BuildHookInterface):  # type: ignore[type-arg]
         target = Path(self._folder.name, PACKAGE)
         target.mkdir()
         assemble(Path(self.root), target)
+        if os.environ.get("LUMEN_WHEEL_NATIVE") == "1":
+            build_data["tag"] = compiled(Path(self.root), target)
+            build_data["pure_python"] = False
         build_data["force_include"][str(target)] = PACKAGE
         scripts = self.metadata.core.scripts
         scripts.update({name: _below(entry) for name, entry in scripts.items()})

@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.inert import inert_json
+from operators import native
 from operators.records import INDICATORS, Fused, Packet
-from operators.types import F64, MODES
+from operators.types import F64, I64, MODES
 
 _encoder = msgspec.json.Encoder()
 _MODES = np.array(MODES, dtype=object)
+_MODE_TEXTS = tuple(_encoder.encode(mode) for mode in MODES)
+_Shape: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""Name and channels of each signal."""
 _MIN_TICKS_FOR_RUNS = 32
 """Fewer ticks than this are not searched for runs of equal values."""
 
@@ -47,7 +51,7 @@ def _kind(names: Sequence[str]) -> Callable[..., Any]:
 
 
 @lru_cache(maxsize=16)
-def _kinds(signals: tuple[tuple[str, tuple[str, ...]], ...]) -> _Kinds:
+def _kinds(signals: _Shape) -> _Kinds:
     return _Kinds(
         _kind(("ts", "released", "rig", "mode", "live", "signals", "indicators", "sync_bound_s")),
         _kind([name for name, _ in signals]),
@@ -102,10 +106,16 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     ValueError
         A number is infinite.
     """
-    kinds = _kinds(tuple((s.name, s.channels) for s in fused.signals))
+    shape = tuple((s.name, s.channels) for s in fused.signals)
     columns = [fused.ts, fused.released, fused.sync_bound_s, *fused.indicators.T]
     for s in fused.signals:
         columns += [s.value, s.sd, s.systematic_sd, *s.weights.T]
+    if native.kernels is not None:
+        codes = [fused.mode, fused.live]
+        for s in fused.signals:
+            codes += [s.mode, s.live]
+        return _rendered(native.kernels, shape, rig, columns, np.array(codes, np.int64))
+    kinds = _kinds(shape)
     rows = _finite(*columns)
     ts, released, bound = rows[:3].tolist()
     at = 3 + len(INDICATORS)
@@ -130,6 +140,46 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     )
     lines: Iterable[Any] = map(kinds.line, *columns_of_line)
     return _encoder.encode_lines(list(lines))
+
+
+class _Template(NamedTuple):
+    """The text between the values of a line, and the row of each value; ~j is row j of codes."""
+
+    pieces: tuple[bytes, ...]
+    values: tuple[int, ...]
+
+
+@lru_cache(maxsize=16)
+def _template(shape: _Shape, rig: str) -> _Template:
+    kinds, value = _kinds(shape), msgspec.Raw(b"\0")  # no text has this byte: JSON escapes it
+    first = 3 + len(INDICATORS)
+    order, signals = [0, 1, ~0, ~1], []
+    for j, (kind, (_, channels)) in enumerate(zip(kinds.weights, shape, strict=True), 1):
+        members = len(channels)
+        weights = kind(*repeat(value, members))
+        signals.append(kinds.signal(*repeat(value, 5), weights))
+        order += [first, first + 1, first + 2, ~(2 * j), ~(2 * j + 1)]
+        order += range(first + 3, first + 3 + members)
+        first += 3 + members
+    indicators = kinds.indicators(*repeat(value, len(INDICATORS)))
+    order += [*range(3, 3 + len(INDICATORS)), 2]
+    line = kinds.line(value, value, rig, value, value, kinds.signals(*signals), indicators, value)
+    return _Template(tuple(_encoder.encode_lines([line]).split(b"\0")), tuple(order))
+
+
+@lru_cache(maxsize=16)
+def _counts(below: int) -> tuple[bytes, ...]:
+    return tuple(b"%d" % count for count in range(below))
+
+
+def _rendered(
+    kernels: native.Kernels, shape: _Shape, rig: str, columns: list[F64], codes: I64
+) -> bytes:
+    """Return the lines of `fused_lines` from their columns (k,) and codes (n, k), compiled."""
+    pieces, values = _template(shape, rig)
+    counts = _counts(int(codes[1::2].max(initial=0)) + 1)
+    tables = (_MODE_TEXTS, counts) * (len(shape) + 1)
+    return kernels.render(codes.shape[1], pieces, values, np.array(columns), codes, tables)
 
 
 def aligned_lines(channel: str, ts: F64, source_ts: F64, rx: F64, value: F64, rig: str) -> bytes:

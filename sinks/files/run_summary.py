@@ -12,6 +12,7 @@ from configs.document import public_text
 from configs.inert import inert
 from configs.inputs import FileStream
 from configs.schema import Config
+from operators import native
 from sinks.files.jsonl import Segments
 from sinks.files.run_json import Account, Digests, usage, versions
 
@@ -88,6 +89,7 @@ class RunSummary:
         return {
             "version": 1,
             "versions": versions(),
+            "kernels": native.form,
             "config": {"path": inert(self._path or "") or None, **self._config_text()},
             "recordings": [
                 {

@@ -23,6 +23,7 @@ from msgspec.json import Decoder
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from operators import native
 from operators.events import Event
 from operators.types import F64, I64, Bool
 from sources.rows.names import Owner
@@ -140,6 +141,11 @@ class Layout:
     checks: tuple[tuple[int, Blocks, Blocks], ...]
     owner: Owner
     own_time: bool
+
+    @property
+    def text(self) -> native.Layout:
+        """Pieces, slots, and whether each number has a point: the layout in compiled form."""
+        return self.pieces, self.slots, tuple(point is not None for point in self.points)
 
     def fit(self, text: Text, lines: I64) -> tuple[I64, I64]:
         """Find the lines whose text agrees, and the spans of their numbers.

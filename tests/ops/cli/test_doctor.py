@@ -12,6 +12,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config
+from operators import native
 from ops.__main__ import main
 from ops.cli import doctor
 from ops.cli.doctor import Diagnosis, judged_clock
@@ -128,6 +129,22 @@ def test_a_missing_package_is_bad_and_another_version_of_the_engine_too(
     assert (missing.verdict, other.verdict, there.verdict) == ("bad", "bad", "ok")
     assert "no-such-thing" in missing.found
     assert "install 0.1" in other.todo
+
+
+@pytest.mark.parametrize(
+    ("form", "verdict"),
+    [
+        ("compiled", "ok"),
+        ("python (not built)", "ok"),
+        (f"{native.REFUSED} it was built from other sources)", "warn"),
+    ],
+)
+def test_a_refused_extension_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, form: str, verdict: str
+) -> None:
+    monkeypatch.setattr(native, "form", form)
+    finding = doctor.kernels()
+    assert (finding.verdict, finding.found) == (verdict, form)
 
 
 def test_this_machine_has_its_loopback_last() -> None:

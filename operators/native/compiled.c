@@ -1,0 +1,40 @@
+/* The extension module `operators.native.compiled`; operators/native/__init__.py loads it. */
+#include "native.h"
+
+bool take_buffer(PyObject *from, char type, bool writable, Py_ssize_t size, Py_buffer *to)
+{
+    int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+    if (PyObject_GetBuffer(from, to, flags) < 0)
+        return false;
+    const char *format = to->format ? to->format : "B";
+    Py_ssize_t item = type == 'i' ? 4 : 8;
+    bool is_integer = *format == 'l' || *format == 'q' || *format == 'i';
+    if (to->itemsize == item && format[1] == 0 && to->len == size * item
+        && (type == 'd' ? *format == 'd' : is_integer))
+        return true;
+    PyErr_Format(PyExc_ValueError, "%zd items '%c' were expected, not %zd bytes '%s'", size, type,
+                 to->len, format);
+    PyBuffer_Release(to);
+    return false;
+}
+
+static PyMethodDef methods[] = {
+    {"render", lumen_render, METH_VARARGS, NULL},
+    {"fit", lumen_fit, METH_VARARGS, NULL},
+    {"spread", lumen_spread, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef_Slot slots[] = {{0, NULL}};
+
+static struct PyModuleDef definition = {
+    .m_base = PyModuleDef_HEAD_INIT,
+    .m_name = "compiled",
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit_compiled(void)
+{
+    return PyModuleDef_Init(&definition);
+}

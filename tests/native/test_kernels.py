@@ -1,0 +1,233 @@
+"""The compiled form of each loop gives the bytes of its Python form, for any input."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from operators.align.coarse_grid import Coarse
+from operators.sinc import _by_sample, kernel
+from operators.types import F64
+from sinks.files.encode import fused_lines
+from sources.rows.rows import DecodedRows
+from tests.native.hostile_lines import NUMBERS, decoded, kernel_case, line, text
+from tests.sinks.files.test_encode import fused
+
+MANY = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+SEEDS = st.integers(0, 2**32 - 1)
+COLUMNS = ("name", "ts", "rx", "value", "stamped", "seq", "line")
+
+
+# -- numbers and lines ----------------------------------------------------------------------------
+
+
+def rendered(kernels, numbers: F64) -> bytes:
+    codes = np.empty((0, len(numbers)), np.int64)
+    return kernels.render(len(numbers), (b"", b"\n"), (0,), numbers[None], codes, ())
+
+
+def as_json(numbers: F64) -> bytes:
+    return msgspec.json.Encoder().encode_lines(numbers.tolist())
+
+
+@MANY
+@given(st.lists(st.floats(allow_infinity=False), max_size=40))
+def test_numbers_have_the_digits_of_the_encoder(kernels, numbers):
+    x = np.array(numbers, np.float64)
+    assert rendered(kernels, x) == as_json(x)
+
+
+@MANY
+@given(SEEDS)
+def test_numbers_of_any_bits_have_the_digits_of_the_encoder(kernels, seed):
+    x = np.random.default_rng(seed).integers(0, 2**64, 2000, np.uint64).view(np.float64)
+    x = x[~np.isinf(x)]
+    assert rendered(kernels, x) == as_json(x)
+
+
+def test_numbers_at_the_borders_have_the_digits_of_the_encoder(kernels):
+    powers = np.concatenate(
+        [
+            2.0 ** np.arange(-1074, 1024),
+            [float(f"{digit}e{power}") for digit in (1, 2, 5, 9) for power in range(-323, 308)],
+            [9007199254740991.0, 9007199254740992.0, 9007199254740994.0, 0.0],
+            np.arange(5000.0),
+            np.arange(5000.0) / 1000,
+        ]
+    )
+    x = np.concatenate([powers, np.nextafter(powers, np.inf), np.nextafter(powers, -np.inf)])
+    x = x[np.isfinite(x)]
+    x = np.concatenate([x, -x])
+    assert rendered(kernels, x) == as_json(x)
+
+
+@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (300, 400)])
+@pytest.mark.parametrize(("members", "signals"), [(1, 1), (3, 2)])
+def test_lines_of_ticks_are_the_same(both, k, run, members, signals):
+    for seed in range(5):
+        ticks = fused(k, members=members, signals=signals, run=run, seed=seed)
+        python, compiled = both(fused_lines, ticks, 'a "rig"\x00\x7f')
+        assert compiled == python
+
+
+def test_an_infinite_number_is_refused_in_both_forms(both):
+    ticks = fused(5)
+    ticks.signals[0].sd[4] = -np.inf
+    with pytest.raises(ValueError, match="an infinite number was to be written"):
+        both(fused_lines, ticks, "r")
+
+
+# -- lines of layouts -----------------------------------------------------------------------------
+
+
+def assert_same_rows(python: list[DecodedRows], compiled: list[DecodedRows]) -> None:
+    for one, other in zip(python, compiled, strict=True):
+        for name in COLUMNS:
+            a, b = getattr(one, name), getattr(other, name)
+            assert a.dtype == b.dtype
+            assert a.tobytes() == b.tobytes(), name
+        assert one.names.as_tuple() == other.names.as_tuple()
+        assert one.names.rigs == other.names.rigs
+        assert (one.notes is None) == (other.notes is None)
+        assert one.notes is None or one.notes.tolist() == other.notes.tolist()
+
+
+@MANY
+@given(SEEDS, st.sampled_from([0.0, 0.02, 0.3, 1.0]))
+def test_rows_of_any_lines_are_the_same(both, seed, harm):
+    rng = np.random.default_rng(seed)
+    blocks = [text(rng, 80, 0.0), *(text(rng, int(rng.integers(1, 150)), harm) for _ in range(3))]
+    assert_same_rows(*both(decoded, blocks))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_is_read_as_the_parser_reads_it(both, number):
+    known = b"".join(line(b"1.5", b"%d.25" % i, 0) + b"\n" for i in range(60))
+    known += b"".join(line(b"1.5", b"%d" % i, 1) + b"\n" for i in range(60))
+    odd = b"".join(
+        line(number, b"2.5", s) + b"\n" + line(b"2.5", number, s) + b"\n" for s in (0, 1)
+    )
+    assert_same_rows(*both(decoded, [known, known + odd]))
+
+
+def test_regular_lines_are_read_by_the_extension(kernels):
+    piece = (b'{"ts":', b',"value":', b"}\r")
+    start, stop, which = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int32)
+    columns = np.full((4, 3), np.nan)
+    lines = b'{"ts":12.25,"value":-3}\r\n\n\r\n{"ts":1,"value":2}\r\n{"ts":2.5,"value":7}\r\n'
+    layouts = ((piece, (0, 1), (True, False)),)
+    assert kernels.fit(lines, layouts, start, stop, which, columns) == 3
+    assert which.tolist() == [0, -1, 0]
+    assert columns[:2, [0, 2]].tolist() == [[12.25, 2.5], [-3.0, 7.0]]
+    whole = [lines[a:b] for a, b in zip(start, stop, strict=True)]
+    assert whole == [line for line in lines.split(b"\n") if line.strip()]
+
+
+# -- sums -----------------------------------------------------------------------------------------
+
+
+@MANY
+@given(SEEDS, st.booleans())
+def test_sums_of_kernels_are_the_same(both, seed, waits):
+    node, cell, value, first, k = kernel_case(np.random.default_rng(seed))
+    k_of = kernel(2.0, 1.9, 5.0)
+    reach = len(k_of.table) - 1
+    near = (node > -reach) & (node < (k - 1) * 4096 + reach)
+    late = first[near] if waits else None
+    python, compiled = both(_by_sample, k_of, node[near], cell[near], value[near], late, k)
+    assert [x.tobytes() for x in python] == [x.tobytes() for x in compiled]
+
+
+@MANY
+@given(SEEDS)
+def test_stretches_of_the_coarse_grid_are_the_same(both, seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 400))
+    rows = [(lane, np.sort(rng.uniform(-3, 13, n)), rng.standard_normal(n)) for lane in range(3)]
+
+    def read() -> bytes:
+        coarse = Coarse(5.0, [False, True, False], 2.0)
+        for lane, time, value in rows:
+            coarse.push(lane, time, value, time + 0.01)
+        return coarse.read(0, 50).tobytes()
+
+    python, compiled = both(read)
+    assert python == compiled
+
+
+# -- wrong arguments ------------------------------------------------------------------------------
+
+NONE = np.empty((0, 2), np.int64)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (2, (b"",), (0,), np.zeros((1, 2)), NONE, ()),
+        (-1, (b"", b""), (0,), np.zeros((1, 2)), NONE, ()),
+        (3, (b"", b""), (0,), np.zeros((1, 2)), NONE, ()),
+        (2, (b"", b""), (1,), np.zeros((1, 2)), NONE, ()),
+        (2, (b"", b""), (-1,), np.zeros((1, 2)), NONE, ()),
+        (2, (b"", "x"), (0,), np.zeros((1, 2)), NONE, ()),
+        (2, (b"", b""), (0.5,), np.zeros((1, 2)), NONE, ()),
+        (2, (b"", b""), (0,), np.zeros((1, 2), np.float32), NONE, ()),
+        (2, (b"", b""), (0,), np.zeros((2, 2))[:, ::2], NONE, ()),
+        (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 1]]), ((b"a",),)),
+        (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, -1]]), ((b"a",),)),
+        (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 0]]), ([b"a"],)),
+        (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 0]]), (("a",),)),
+    ],
+)
+def test_a_line_of_the_wrong_shape_is_refused(kernels, arguments):
+    with pytest.raises((ValueError, TypeError, IndexError, BufferError)):
+        kernels.render(*arguments)
+
+
+@pytest.mark.parametrize(
+    "layouts",
+    [
+        (),
+        [],
+        ((),),
+        (((b"a",), (0,), (True,)),),
+        (((b"a", b"b"), (0,), ()),),
+        (((b"a", b"b"), (4,), (True,)),),
+        (((b"a", b"b"), (-2,), (True,)),),
+        (((b"a", 1), (0,), (True,)),),
+        (((b"a",) * 18, (0,) * 17, (True,) * 17),),
+        (((b"a", b"b"), (0,), (True,)),) * 65,
+    ],
+)
+def test_a_layout_of_the_wrong_shape_is_refused(kernels, layouts):
+    start, stop, which = np.empty(3, np.int64), np.empty(3, np.int64), np.empty(3, np.int32)
+    with pytest.raises((ValueError, TypeError)):
+        kernels.fit(b"a1b\n", layouts, start, stop, which, np.zeros((4, 3)))
+
+
+def test_more_lines_than_room_are_refused(kernels):
+    layouts = (((b"a", b"b"), (0,), (False,)),)
+    start, stop, which = np.empty(2, np.int64), np.empty(2, np.int64), np.empty(2, np.int32)
+    with pytest.raises(ValueError, match="more lines than room"):
+        kernels.fit(b"a1b\n" * 3, layouts, start, stop, which, np.zeros((4, 2)))
+    which.setflags(write=False)
+    with pytest.raises((ValueError, BufferError)):
+        kernels.fit(b"a1b\n", layouts, start, stop, which, np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("wrong", range(8))
+def test_a_sum_of_the_wrong_shape_is_refused(kernels, wrong):
+    node, ones = np.arange(3), np.ones(3)
+    right = [np.ones((4, 2)), 2, node, ones, ones, node, np.empty(5), np.empty(5)]
+    kernels.spread(*right)
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), 0, None if wrong != 5 else "x"):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.spread(*arguments)
