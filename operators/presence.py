@@ -20,6 +20,7 @@ LOST_AFTER = 10.0
 TINY_S = 1e-9
 NEVER = -(1 << 62)
 ACQUIRING, LIVE, STALE, GONE, REJOINING = (np.int8(i) for i in range(len(STATES)))
+_ACQUIRING, _LIVE, _STALE, _GONE, _REJOINING = range(len(STATES))
 
 
 class StreamUptime:
@@ -135,3 +136,28 @@ class Presence:
             self.first_stale, self.last_stale = int(begin[-1]), int(last[-1])
             self.gaps = int(gaps[-1])
         return state, ramp, gaps
+
+    def step_at(
+        self, tick: int, hz: float, age: float, stale_after: float, locked: bool, rejoin_s: float
+    ) -> tuple[int, float, int]:
+        """Return state, ramp and number of gaps at one tick: `step` in plain numbers."""
+        received = age < np.inf
+        stale = received and age > stale_after
+        if stale:
+            if self.last_stale != tick - 1:
+                self.first_stale, self.gaps = tick, self.gaps + 1
+            self.last_stale = tick
+        elif self.last_stale == NEVER:
+            return _LIVE if locked and received else _ACQUIRING, 1.0, self.gaps
+        fresh_for = (tick - self.last_stale - 1) / hz
+        absence = (self.last_stale - self.first_stale + 1) / hz
+        hold = min(absence, rejoin_s)
+        state = _LIVE
+        if stale:
+            state = _GONE if age > LOST_AFTER * stale_after else _STALE
+        elif not (locked and received):
+            state = _ACQUIRING
+        elif fresh_for < hold - TINY_S:
+            state = _REJOINING
+        ramp = (fresh_for - hold + 1 / hz) / min(absence, MAX_RAMP_S)
+        return state, min(max(ramp, 0.0), 1.0), self.gaps

@@ -74,8 +74,8 @@ def weigh(k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: 
         The first tick that may use each sample, rising; None: every tick uses all in its reach.
     """
     reach = len(k_of.table) - 1
-    a = int(np.searchsorted(node, -reach, "right"))
-    b = int(np.searchsorted(node, (k - 1) * PHASES + reach, "left"))
+    a = int(node.searchsorted(-reach, "right"))
+    b = int(node.searchsorted((k - 1) * PHASES + reach, "left"))
     node, cell, value = node[a:b], cell[a:b], value[a:b]
     first = first if first is None else first[a:b]
     # Cost by tick: 8 us a tick and 4 ns a kernel value; by sample: 15 us and 5 ns a kernel value.
@@ -86,15 +86,28 @@ def weigh(k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: 
     return np.asarray(top / np.where(below > 0, below, np.nan))
 
 
+def weigh_at(k_of: Kernel, node: I64, cell: F64, value: F64, known: int) -> float:
+    """Return y at tick 0 from the first `known` samples: `weigh` of one tick."""
+    reach = len(k_of.table) - 1
+    a = int(node.searchsorted(-reach, "right"))
+    b = min(int(node.searchsorted(reach, "left")), known)
+    if b <= a:
+        return float("nan")
+    w = k_of.mirrored[node[a:b] + reach]
+    cell = cell[a:b]
+    below = float(w @ cell)
+    return float(w @ (cell * value[a:b])) / below if below > 0 else float("nan")
+
+
 def _by_tick(
     k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: int
 ) -> tuple[F64, F64]:
     """Return sum K D and sum K D x, tick by tick."""
     reach = len(k_of.table) - 1
     tick = np.arange(k) * PHASES
-    lo, hi = np.searchsorted(node, tick - reach), np.searchsorted(node, tick + reach)
+    lo, hi = node.searchsorted(tick - reach), node.searchsorted(tick + reach)
     if first is not None:
-        hi = np.minimum(hi, np.searchsorted(first, np.arange(k), "right"))
+        hi = np.minimum(hi, first.searchsorted(np.arange(k), "right"))
     weighted = cell * value
     below, top = np.zeros(k), np.zeros(k)
     for n, (a, b) in enumerate(zip(lo.tolist(), hi.tolist(), strict=True)):

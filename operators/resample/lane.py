@@ -2,60 +2,33 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from operators.plan import Member, Plan
 from operators.presence import Presence
-from operators.records import Block, LagReport
+from operators.records import Block, LagReport, PaceReport
 from operators.resample.sampler import Sampler, newest
 from operators.types import F64, State
 
 MAX_CLUMPED_SPACING = 0.1
 """In mean intervals: samples closer than this share one moment."""
-
-
-class Readings(NamedTuple):
-    """Values read at k ticks, each (k,)."""
-
-    value: F64
-    coverage: F64
-    noise_var: F64
-
-
-class ChannelStatus(NamedTuple):
-    """State of a channel at k ticks, known without its value; each (k,), or (c, k) of c channels.
-
-    Units: s, s^2, s/s, (s/s)^2, Hz; `length_s` is the length of its packets. Names as in `Grid`.
-    """
-
-    state: F64
-    ramp: F64
-    lag_s: F64
-    lag_var: F64
-    lag_rate: F64
-    lag_rate_var: F64
-    search_hz: F64
-    confidence: F64
-    rate_hz: F64
-    gaps: F64
-    length_s: F64
-
-
-NOT_READ = np.array([[np.nan], [0.0], [np.nan]])
-"""The columns of `Readings` at a tick without a value."""
+UNKNOWN_PACE = (float("nan"), float("nan"), float("nan"))
 
 
 @dataclass
 class Lane:
-    """One channel: samples, lag estimates, readings of unreleased ticks, and pending rows.
+    """One channel: samples, lag estimates, and pending rows.
 
     `stale_s`: age at which it is stale, None for an age from its own rate. `frozen_s`: longest
-    time without a change of value, None without limit. `pending`: rows not yet written as
-    aligned. `rejected` (2, n): time and watermark of rejected rows.
+    time without a change of value, None without limit. `read`: number of open ticks that are read.
+    `pending`: rows not yet written as aligned. `rejected` (2, n): time and watermark of rejected
+    rows. `paces`: rate, silence and packet length from each watermark of `pace_from` on, as far
+    back as a tick may need.
     """
 
     member: Member
@@ -65,11 +38,11 @@ class Lane:
     frozen_s: float | None
     presence: Presence = field(default_factory=Presence)
     lags: list[LagReport] = field(default_factory=list)
-    values: F64 = field(default_factory=lambda: np.empty((len(Readings._fields), 0)))
+    read: int = 0
     pending: Block | None = None
     rejected: F64 = field(default_factory=lambda: np.empty((2, 0)))
-    paces: F64 = field(default_factory=lambda: np.empty((4, 0)))
-    """Watermark, rate, silence and packet length, of each `PaceReport` that a tick may need."""
+    pace_from: list[float] = field(default_factory=list)
+    paces: list[tuple[float, float, float]] = field(default_factory=list)
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan, member: Member) -> Lane:
@@ -78,39 +51,51 @@ class Lane:
         lane.sampler = Sampler.from_snapshot(state["sampler"], **_sampler_arguments(plan, member))
         lane.presence = Presence.from_snapshot(state["presence"])
         lane.lags = [LagReport(*report) for report in state["lags"]]
-        lane.values = state["values"]
         lane.rejected = state["rejected"]
-        lane.paces = state["paces"]
+        lane.read = state["values"].shape[1]
+        for since, rate, quiet, length in state["paces"].T.tolist():
+            lane.note_pace(PaceReport(member.channel, since, rate, quiet, length))
         lane.pending = state["pending"] and Block.from_snapshot(state["pending"])
         return lane
 
     def snapshot(self) -> State:
-        """Return the state as plain values."""
+        """Return the state as plain values, without the readings of open ticks."""
         return {
             "sampler": self.sampler.snapshot(),
             "presence": self.presence.snapshot(),
             "lags": [list(report) for report in self.lags],
-            "values": self.values,
             "rejected": self.rejected,
-            "paces": self.paces,
+            "paces": np.array([self.pace_from, *self._pace_columns()]),
             "pending": self.pending and self.pending.snapshot(),
         }
 
-    def pace(self, at: F64) -> F64:
-        """Return rate (Hz), silence limit and packet length (s), (3, k).
+    def _pace_columns(self) -> list[list[float]]:
+        """Return rates, silence limits and packet lengths."""
+        return [[pace[i] for pace in self.paces] for i in range(len(UNKNOWN_PACE))]
 
-        Known before each of the moments `at` (k,), NaN where unknown.
-        """
-        i = np.searchsorted(self.paces[0], at, "left") - 1
-        if not self.paces.size:
-            return np.full((3, len(at)), np.nan)
-        return np.where(i >= 0, self.paces[1:, np.maximum(i, 0)], np.nan)
+    def note_pace(self, report: PaceReport) -> None:
+        """Note a rate (Hz), silence limit and packet length (s)."""
+        newest = self.pace_from[-1] if self.pace_from else report.watermark
+        self.pace_from.append(max(report.watermark, newest))
+        self.paces.append((report.rate_hz, report.quiet_s, report.length_s))
+
+    def pace_at(self, at: float) -> tuple[float, float, float]:
+        """Return rate (Hz), silence limit and packet length (s) known before a moment, or NaN."""
+        i = bisect_left(self.pace_from, at) - 1
+        return self.paces[i] if i >= 0 else UNKNOWN_PACE
+
+    def pace(self, at: F64) -> F64:
+        """Return `pace_at` moments (k,) as (3, k)."""
+        i = np.searchsorted(self.pace_from, at, "left")
+        return np.array([UNKNOWN_PACE, *self.paces])[i].T
 
     def take(self, block: Block, origin: int) -> None:
         """Add samples; those with stamps of one moment get the mean interval as spacing."""
-        mean = 1 / self.pace(block.watermark)[0]
-        clumped = block.spacing < MAX_CLUMPED_SPACING * mean
-        if clumped.any():
+        rates = (rate for rate, _, _ in self.paces if rate == rate)
+        longest = max((1 / rate if rate else np.inf for rate in rates), default=0.0)
+        if longest and (block.spacing < MAX_CLUMPED_SPACING * longest).any():
+            mean = 1 / self.pace(block.watermark)[0]
+            clumped = block.spacing < MAX_CLUMPED_SPACING * mean
             block = replace(block, spacing=np.where(clumped, mean, block.spacing))
         self.sampler.push(block, origin)
 

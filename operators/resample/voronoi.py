@@ -56,6 +56,12 @@ class Cells(NamedTuple):
             whole = np.repeat(whole, np.diff(self.place, append=len(self.time)))
         return np.maximum.accumulate(whole, out=whole)
 
+    def whole_at(self, due: float, known: int) -> int:
+        """Return the number of samples that are whole before `due`; `known` of them are ready."""
+        if len(self.wide) or self.place is not None:
+            return int(self.whole().searchsorted(due))
+        return known if self.led else max(known - 1, 0)
+
 
 def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
     """Return samples with Voronoi cells, capped at holes; small holes are filled first.
@@ -64,7 +70,7 @@ def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
     """
     time, value, ready, spacing = rows[:4]
     apart = time[1:] - time[:-1]
-    widest, least = float(apart.max()), float(np.fmin.reduce(spacing))
+    widest, least = float(np.maximum.reduce(apart)), float(np.fmin.reduce(spacing))
     wide, place = _NONE, None
     if least < dense_s and not widest <= HOLE * least:
         ratio = apart / spacing[1:]
@@ -76,7 +82,7 @@ def cells_of(rows: F64, half_width_s: float, dense_s: float) -> Cells:
             missing = np.rint(ratio[hole]).astype(np.int64) - 1
             time, value, spacing, place = _filled(time, value, spacing, hole, missing)
             apart = time[1:] - time[:-1]
-            widest = float(apart.max())
+            widest = float(np.maximum.reduce(apart))
     cell = np.empty(len(time))
     np.add(apart[1:], apart[:-1], out=cell[1:-1])
     cell[1:-1] *= 0.5
@@ -94,8 +100,8 @@ def led_by(rows: F64, half_width_s: float) -> Cells:
     """
     time, value, ready, spacing = rows[:4]
     apart = time[1:] - time[:-1]
-    cell = np.append(apart[:1], apart)
-    closed = float(apart.max()) <= half_width_s / 4
+    cell = np.concatenate((apart[:1], apart))
+    closed = float(np.maximum.reduce(apart)) <= half_width_s / 4
     if not closed:
         np.fmin(cell, np.maximum(half_width_s / 4, GAP_SPACINGS * spacing), out=cell)
     return Cells(time, value, cell, closed, ready, _NONE, None, led=True)
@@ -145,3 +151,12 @@ def covered(cells: Cells, at: F64, lobe_s: float, known: I64 | None) -> F64:
     if known is not None:
         right = np.minimum(right, filled[known])
     return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
+
+
+def covered_at(cells: Cells, at: float, lobe_s: float, known: int) -> float:
+    """Return `covered` at one time, by the first `known` samples."""
+    time = cells.time
+    within = cells.closed and at - lobe_s >= time[0]
+    if within and known and at + lobe_s <= time[known - 1]:
+        return 1.0
+    return float(covered(cells, np.array([at]), lobe_s, np.array([known]))[0])
