@@ -54,8 +54,8 @@ def run(path: str) -> dict[str, float]:
     """Run a configuration; return the CPU seconds of its parts."""
     from bytewax._bytewax import cli_main
 
-    import flows.fusion
-    import operators.engine
+    from flows import fusion
+    from operators import engine
     from configs.load import load
     from sinks.output import OutputPartition
     from sources.replay.replay import ReplayPartition
@@ -66,14 +66,14 @@ def run(path: str) -> dict[str, float]:
     ReplayPartition.next_batch = budget.timed(  # type: ignore[method-assign]
         lambda part: "source", ReplayPartition.next_batch
     )
-    operators.engine.updated = budget.timed(  # type: ignore[attr-defined]
+    engine.updated = budget.timed(  # type: ignore[attr-defined]
         lambda core, item, name: name,
-        operators.engine.updated,  # type: ignore[attr-defined]
+        engine.updated,  # type: ignore[attr-defined]
     )
     for method in ("write_batch", "close"):
         wrapped = budget.timed(lambda *args: "sinks", getattr(OutputPartition, method))
         setattr(OutputPartition, method, wrapped)
-    dataflow = flows.fusion.build(load(path), Shutdown(), progress=False)
+    dataflow = fusion.build(load(path), Shutdown(), progress=False)
     built = _now()
     cli_main(dataflow, workers_per_process=1)
     whole = _now()

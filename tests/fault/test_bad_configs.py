@@ -149,7 +149,7 @@ BAD = {
     "a switch for a number": (f"max_rigs: {HERE}true", "max_rigs is true, expected a whole number"),
     "a word for a switch": (f"output: {{aligned: {HERE}on}}", "'on', expected true or false"),
     "half a rig": (f"max_rigs: {HERE}1.5", "max_rigs is 1.5, expected a whole number"),
-    "more rigs than there may be": (f"max_rigs: {HERE}5000", ">= 1 and <= 1024"),
+    "more rigs than there may be": (f"max_rigs: {HERE}50000", ">= 1 and <= 16384"),
     "an empty section": (f"align:{HERE}", "align is empty, expected a mapping"),
     "a list for a section": (f"align: {HERE}[1]", "align is a list, expected a mapping"),
     "an unknown method": (f"align: {{method: {HERE}magic}}", "'magic', expected xcorr_kalman"),

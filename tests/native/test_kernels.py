@@ -93,7 +93,7 @@ def assert_same_rows(python: list[DecodedRows], compiled: list[DecodedRows]) -> 
             a, b = getattr(one, name), getattr(other, name)
             assert a.dtype == b.dtype
             assert a.tobytes() == b.tobytes(), name
-        assert one.names.as_tuple() == other.names.as_tuple()
+        assert one.names.channels == other.names.channels
         assert one.names.rigs == other.names.rigs
         assert (one.notes is None) == (other.notes is None)
         assert one.notes is None or one.notes.tolist() == other.notes.tolist()

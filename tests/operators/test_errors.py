@@ -21,7 +21,8 @@ def exceptions() -> dict[str, list[str]]:
     found = {}
     for package in PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
-            if path == ROOT / "ops" / "text" / "wheel.py":  # the build imports no room
+            if path.parent.name == "text" and path.stem in ("wheel", "extension"):
+                # The build imports no room.
                 continue
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
