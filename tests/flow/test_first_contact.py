@@ -96,10 +96,10 @@ def test_a_run_starts_without_its_devices_and_connects_later(
     assert set(without) == down
     assert len(without) == len(down)
     assert ("ure is up" in messages) == (name == "live")
-    silent, speak = (
+    silent, active = (
         re.findall(rf"lumen: (\S+) {x}", messages) for x in ("is silent", "sends again")
     )
-    assert set(silent) == set(speak) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
+    assert set(silent) == set(active) == {"live": {"osc_1"}, "stage": {"phone_1", "phone_2"}}[name]
     assert len(values(tmp_path)) > least
     account = json.loads((tmp_path / "out" / "run.json").read_text())
     assert account["balanced"]
@@ -108,7 +108,7 @@ def test_a_run_starts_without_its_devices_and_connects_later(
 def test_listen_writes_a_configuration_on_ctrl_c(tmp_path: Path) -> None:
     config = moved("stage", tmp_path)
     (addr, _) = (s.addr for s in load(config).config.streams if isinstance(s, OscStream))
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     done = threading.Event()
     player = threading.Thread(target=play, args=(load(config).config, None, 1, done))
     player.start()
@@ -178,7 +178,7 @@ def test_a_midi_device_connected_later_is_received_and_written(
                 until(lambda: len(taken(listener).survey.channels) >= 2)
         finally:
             listener.stop()
-    path = tmp_path / "heard.yaml"
+    path = tmp_path / "received.yaml"
     path.write_text(configuration(listener, stamp()) or "")
     config = load(path).config
     (device,) = (s.device for s in config.streams if isinstance(s, MidiStream))
@@ -200,7 +200,7 @@ def test_listen_writes_a_stage_that_sends_the_movement(tmp_path: Path) -> None:
 
     player = threading.Thread(target=phone)
     player.start()
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     try:
         argv = ("listen", "--stage", "--osc", f"127.0.0.1:{osc_port}", "--out", str(out))
         shown, _ = ended(receiving(started(*argv), "osc_1:/acc[0]"))
