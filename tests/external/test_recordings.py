@@ -1,8 +1,4 @@
-"""Recordings of real devices, held against their known truth.
-
-They are read where they lie, the folder `shared/data` beside the repository, or `$LUMEN_DATA`;
-none of them is part of it.
-"""
+"""Recordings of real devices, held against their known truth."""
 
 import gzip
 import json
@@ -14,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from ops.results.folder import Results, run_json
+from tests.support.real_recordings import DATA, needs_recordings
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()
 
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"the recordings are not here: no folder {DATA}"
-)
+pytestmark = needs_recordings
 
 
 def replay(name, folder, data=DATA):
