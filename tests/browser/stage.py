@@ -96,7 +96,7 @@ class Stage:
 
     def open(self, *, play: bool = True) -> Stage:
         for _ in range(self._before_s):
-            self._tell(HZ)
+            self._send(HZ)
         self._server.start()
         if not play:
             self._over.set()
@@ -153,9 +153,9 @@ class Stage:
         while not self._over.wait(0.05):
             due = int(time.time() * HZ) - self._sent
             if due > 0:
-                self._tell(due)
+                self._send(due)
 
-    def _tell(self, k: int) -> None:
+    def _send(self, k: int) -> None:
         with self._lock:
             sync, self._due = self._due, []
             if self._sent == self._began or self._sent // (2 * HZ) != (self._sent + k) // (2 * HZ):

@@ -8,6 +8,7 @@ import pytest
 
 from configs.document import ConfigError
 from configs.load import load
+from tests.support.waiting import HUNG_S
 
 BASE = """version: 2
 streams: [{name: demo, type: file, path: demo.ndjson}]
@@ -23,10 +24,6 @@ def marked(text: str) -> tuple[str, int, int]:
     """Return the text without its mark, and the mark's line and column."""
     before = text.partition(HERE)[0]
     return text.replace(HERE, ""), before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
-
-
-HUNG_S = 20.0
-"""CPU time (s) that only a cost beyond linear reaches; a second suffices on an idle machine."""
 
 
 def faults(path: str) -> list[str]:

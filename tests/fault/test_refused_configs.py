@@ -11,7 +11,8 @@ import pytest
 
 from configs.document import MAX_BYTES, ConfigError
 from configs.load import load
-from tests.fault.refused import BASE, HUNG_S, faults
+from tests.fault.refused import BASE, faults
+from tests.support.waiting import HUNG_S
 
 pytestmark = pytest.mark.usefixtures("run_folder")
 

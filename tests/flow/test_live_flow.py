@@ -277,7 +277,7 @@ def test_ctrl_c_under_overload_reports_it_at_once_and_takes_nothing_more(tmp_pat
     assert taken == total["received"] - total["dropped"]  # none after the signal
 
 
-def test_a_second_ctrl_c_ends_at_once_and_run_json_says_aborted(tmp_path):
+def test_a_second_ctrl_c_ends_at_once_and_run_json_has_aborted(tmp_path):
     process = overloaded(tmp_path)
     first_word(process, "lumen: Ctrl-C: nothing more is taken")
     first_word(process, "lumen: a second Ctrl-C: this run is aborted")

@@ -48,7 +48,7 @@ def test_the_page_is_whole_in_itself(run):
     assert re.sub(r"&#x27;", "'", page).count(methods[:200]) == 1
 
 
-def test_its_pictures_say_what_they_show(run):
+def test_its_pictures_have_descriptions(run):
     _, page, _ = run
     alts = re.findall(r'<img alt="([^"]*)"', page)
     # True: 87 ppm, one reset, 420 ms.
