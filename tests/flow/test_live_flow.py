@@ -235,7 +235,7 @@ def flooded(port, process, seconds):
         for _ in range(10):
             i += 1
             sender.send(message("/v", "f", struct.pack(">f", math.sin(i / 50))))
-            time.sleep(0.0004)
+            time.sleep(0.0001)
     sender.close()
 
 
