@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -14,6 +16,16 @@ one_thread()
 # The same examples in every run: a failure is there for everybody, and not only now and then.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test in a folder with a recording, an empty folder of rules and a tape."""
+    (tmp_path / "demo.ndjson").touch()
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "tape").mkdir()
+    (tmp_path / "tape/tape.json").touch()
+    monkeypatch.chdir(tmp_path)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

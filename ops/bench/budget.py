@@ -54,9 +54,9 @@ def run(path: str) -> dict[str, float]:
     """Run a configuration; return the CPU seconds of its parts."""
     from bytewax._bytewax import cli_main
 
+    from configs.load import load
     from flows import fusion
     from operators import engine
-    from configs.load import load
     from sinks.output import OutputPartition
     from sources.replay.replay import ReplayPartition
     from sources.shutdown import Shutdown

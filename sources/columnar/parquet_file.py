@@ -24,6 +24,7 @@ from typing import IO, BinaryIO, cast
 
 from backports import zstd
 
+from operators.errors import SourceError
 from sources.columnar import thrift
 from sources.columnar.thrift import BINARY, I64, LIST, STRUCT, Field, Structure, ThriftReader
 
@@ -42,7 +43,7 @@ _DELTA_BYTE_ARRAY = 7
 _DATA_PAGE, _INDEX_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = range(4)
 
 
-class DamagedError(ValueError):
+class DamagedError(SourceError, ValueError):
     """A place of a file that cannot be read."""
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, TypeAlias
 
+from operators.errors import SourceError
+
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 """Types of values."""
 _MAX_DEPTH = 16
@@ -27,7 +29,7 @@ class Field(NamedTuple):
 Structure: TypeAlias = dict[int, Field]
 
 
-class ThriftError(ValueError):
+class ThriftError(SourceError, ValueError):
     """Bytes that are no structure."""
 
 

@@ -82,8 +82,8 @@ class Stage:
         self.compared = True
         self._rng = np.random.default_rng(4)
         self._counts = dict.fromkeys(CHANNELS, 0)
-        self._told = int(time.time() * HZ) - before_s * HZ
-        self._began = self._told
+        self._sent = int(time.time() * HZ) - before_s * HZ
+        self._began = self._sent
         self._due: list[Any] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -96,7 +96,7 @@ class Stage:
 
     def open(self, *, play: bool = True) -> Stage:
         for _ in range(self._before_s):
-            self._tell(HZ)
+            self._send(HZ)
         self._server.start()
         if not play:
             self._over.set()
@@ -147,18 +147,18 @@ class Stage:
 
     @property
     def _now(self) -> float:
-        return self._told / HZ
+        return self._sent / HZ
 
     def _play(self) -> None:
         while not self._over.wait(0.05):
-            due = int(time.time() * HZ) - self._told
+            due = int(time.time() * HZ) - self._sent
             if due > 0:
-                self._tell(due)
+                self._send(due)
 
-    def _tell(self, k: int) -> None:
+    def _send(self, k: int) -> None:
         with self._lock:
             sync, self._due = self._due, []
-            if self._told == self._began or self._told // (2 * HZ) != (self._told + k) // (2 * HZ):
+            if self._sent == self._began or self._sent // (2 * HZ) != (self._sent + k) // (2 * HZ):
                 sync += [self._report(channel, "hop") for channel in CHANNELS]
             ends = []
             for channel, state in self.states.items():
@@ -175,8 +175,8 @@ class Stage:
         self.board.update([packet])
 
     def _fused(self, k: int) -> Fused:
-        ts = (self._told + np.arange(k)) / HZ
-        self._told += k
+        ts = (self._sent + np.arange(k)) / HZ
+        self._sent += k
         here = np.array([state == "live" for state in self.states.values()])
         weights = _PRIOR * here
         weights = weights / max(weights.sum(), 1e-9)
@@ -204,7 +204,7 @@ class Stage:
     def _report(self, channel: str, why: Any) -> SyncReport:
         source = channel.partition(":")[0]
         own, wander = source in _OFFSET, self._rng.standard_normal(3).tolist()
-        age, state = (self._told - self._began) / HZ, self.states[channel]
+        age, state = (self._sent - self._began) / HZ, self.states[channel]
         offset = _OFFSET[source] + _SKEW[source] * 1e-6 * age - self.steps[source] if own else None
         used = self._counts[channel]
         return SyncReport(

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from ops.cli import report
 from ops.fakes.browser import TARGET, found
-from tests.ops.report.test_reporting import SYNC, TICKS, fill
+from tests.ops.report.run_lines import SYNC, TICKS, fill
 
 pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)
 

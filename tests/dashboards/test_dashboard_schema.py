@@ -61,7 +61,7 @@ def _applied(panel):
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda d: d["uid"])
-def test_grafana_knows_every_key_and_every_value(schema, dashboard):
+def test_grafana_has_every_key_and_every_value(schema, dashboard):
     assert faults(schema, dashboard) == []
 
 

@@ -1,8 +1,4 @@
-"""Recordings of real devices, held against what is known of them.
-
-They are read where they lie, the folder `shared/data` beside the repository, or `$LUMEN_DATA`;
-none of them is part of it.
-"""
+"""Recordings of real devices, held against their known truth."""
 
 import gzip
 import json
@@ -14,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from ops.results.folder import Results, run_json
+from tests.support.real_recordings import DATA, needs_recordings
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()
 
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"the recordings are not here: no folder {DATA}"
-)
+pytestmark = needs_recordings
 
 
 def replay(name, folder, data=DATA):
@@ -41,7 +35,7 @@ def truth_of(name):
     return json.loads((DATA / f"{name}.truth.json").read_text())["truth"]
 
 
-def lags_told(results):
+def stated_lags(results):
     """Every lag that was ever stated, by channel."""
     lags = {}
     for line in results.sync():
@@ -53,10 +47,10 @@ def lags_told(results):
 def test_the_camera_stamps_a_step_four_seconds_before_the_foot_does(tmp_path):
     results = replay("walking", tmp_path)
     true = truth_of("sevivi_walking")["kinect_minus_imu_ts_s"]
-    told = lags_told(results)["kinect:spine_acc_norm"]
-    # What the foot has at T the camera has at T - 4.08: it is early, its lag below zero.
+    stated = stated_lags(results)["kinect:spine_acc_norm"]
+    # The camera stamps at T - 4.08 the step of the foot at T: it is early, its lag below zero.
     assert true == -4.08
-    assert told == pytest.approx([true] * len(told), abs=0.05)
+    assert stated == pytest.approx([true] * len(stated), abs=0.05)
     line = results.last_sync()["kinect:spine_acc_norm"]
     assert line.lag_sd_s < 0.02
     assert line.clock_resets == 0
@@ -77,10 +71,10 @@ def test_sensors_in_step_by_radio_have_no_lag_and_no_clock_reset(tmp_path):
 def test_quantities_that_have_nothing_in_common_are_given_no_lag(tmp_path):
     results = replay("empatica", tmp_path)
     last = results.last_sync()
-    told = lags_told(results)
-    assert set(told) <= {"e4_bvp:bvp", "e4_acc:acc_x", "e4_acc:acc_y"}
-    assert set(told["e4_bvp:bvp"]) == set(told["e4_acc:acc_x"]) == {0.0}
-    assert all(abs(lag) < 0.02 for lag in told.get("e4_acc:acc_y", []))
+    stated = stated_lags(results)
+    assert set(stated) <= {"e4_bvp:bvp", "e4_acc:acc_x", "e4_acc:acc_y"}
+    assert set(stated["e4_bvp:bvp"]) == set(stated["e4_acc:acc_x"]) == {0.0}
+    assert all(abs(lag) < 0.02 for lag in stated.get("e4_acc:acc_y", []))
     for key in ("e4_acc:acc_z", "e4_eda:eda", "e4_temp:temp", "e4_hr:hr"):
         assert last[key].state == "acquiring"
         assert last[key].confidence == 0
@@ -94,7 +88,7 @@ def test_the_phones_clock_is_found_under_twenty_milliseconds_of_jitter(tmp_path)
     line = results.last_sync()["phone_gnss:cn0/G02"]
     # Arrival runs slow against the receiver's stamps: the receiver runs fast.
     assert line.skew_ppm == pytest.approx(-true["rx_minus_device_ppm"], abs=1.0)
-    # 207 readings of 20.5 ms tell a slope to 24 ppm, no better, and so it is said.
+    # 207 readings of 20.5 ms fix a slope to 24 ppm, no better: its sd is so large.
     assert line.skew_sd_ppm == pytest.approx(23.8, rel=0.2)
     assert line.clock_resets == line.rejected == 0
     assert not list(results.dead())

@@ -1,29 +1,25 @@
-"""Every bad configuration is refused at once, in its place, with what was expected."""
+"""Every bad configuration is refused at once, in its place, with the expected value."""
 
 from __future__ import annotations
 
 import re
-import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from configs.document import MAX_BYTES, ConfigError
-from configs.load import load
+from tests.fault.refused import BASE, HERE, faults, marked
 
-ROOT = Path(__file__).parents[2]
-BASE = """version: 2
-streams: [{name: demo, type: file, path: demo.ndjson}]
-signals: {pulse: {members: {"a:x": {group: ure}, "b:y": {}}}}
-"""
+pytestmark = pytest.mark.usefixtures("run_folder")
+
+
 MIDI = "{name: m, type: midi, device: 'Keys 20:0'}"
+
+
 OSC = '{name: o, type: osc, addr: "127.0.0.1:9000"}'
+
+
 URE = '{name: u, type: ure, metrics_url: "http://127.0.0.1:9305/metrics_ure"}'
-HERE = "▶"
-"""Stands before the character that the fault must name."""
+
 
 BOMB = "".join(
     f"l{i}: {HERE if i == 0 else ''}&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" if i else
@@ -48,7 +44,7 @@ def live(stream: str, rest: str, member: str) -> str:
     return f"!version: 2\nstreams: [{stream}]\nsignals: {signals}\n{rest}"
 
 
-# name: (what follows BASE, or is the whole file when it begins with "!"; what the fault says)
+# name: (the text after BASE, or the whole file when it begins with "!"; a part of the fault)
 BAD = {
     "hindsight live": (
         BASE.replace("{name: demo, type: file, path: demo.ndjson}", OSC).replace("a:x", "o:x")
@@ -336,19 +332,19 @@ BAD = {
         f"send: {HERE}[" + "{name: m, type: midi, to: s, map: {cc/1/1: pulse}}," * 65 + "]",
         "65 destinations, expected at most 64",
     ),
-    "what this run listens to": (
+    "an address of this run's own stream": (
         BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"127.0.0.1:9000"'),
         "'127.0.0.1:9000' is the address of stream 'o', expected another destination, or loop",
     ),
     "this run by another name": (
         BASE.replace("}]", f"}}, {OSC}]") + sent_to(f'{HERE}"localhost:9000"'), "stream 'o'"
     ),
-    "this machine where all of it listens": (
+    "this machine where all its addresses are a stream's": (
         BASE.replace("}]", f"}}, {OSC}]").replace("127.0.0.1", "0.0.0.0")
         + sent_to(f'{HERE}"127.0.0.2:9000"'),
         "stream 'o'",
     ),
-    "the MIDI port that is heard": (
+    "the MIDI port of a stream": (
         BASE.replace("}]", '}, {name: k, type: midi, device: "LPK25 MIDI 1 20:0"}]')
         + f"send: [{{name: m, type: midi, to: {HERE}LPK25, map: {{cc/1/1: pulse}}}}]",
         "'LPK25' is the address of stream 'k'",
@@ -461,50 +457,6 @@ BAD = {
     "lags beyond the window": (f"align: {{max_lag_s: {HERE}30}}", "than half of window_s (60)"),
 }  # fmt: skip
 
-BAD_RULES = {
-    "a mapping": (f"{HERE}a: 1", "is a mapping, expected a list of rules"),
-    "a rule without a condition": (f"- {HERE}risk: a", "'when' is missing"),
-    "two conditions": (f"- when: live < 1\n  {HERE}if: live < 2", "beside another condition"),
-    "an unknown key": (f"- when: live < 1\n  {HERE}sverity: high", "(did you mean 'severity'?)"),
-    "an unknown name": (f"- when: live < 1 and {HERE}coherense > 0", "did you mean 'coherence'?"),
-    "a quoted unknown name": (f'- if: "live < 1 or {HERE}puls > 0"', "did you mean 'pulse'?"),
-    "a number for a condition": (f"- when: {HERE}live + 1", "expected a condition"),
-    "Python": (f"- when: {HERE}__import__('os').system('ls')", "unknown function '__import__'"),
-    "a sentence": (f"- match: coherence {HERE}falls", "unexpected 'falls'"),
-    "a negative duration": (f"- when: live < 1\n  for_s: {HERE}-5", "expected a number >= 0"),
-    "two rules of one name": (
-        f"- {{when: live < 1, risk: a}}\n- {HERE}{{when: live < 2, risk: a}}",
-        "a second rule",
-    ),
-}
-
-
-@pytest.fixture(autouse=True)
-def _run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "demo.ndjson").touch()
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "tape").mkdir()
-    (tmp_path / "tape/tape.json").touch()
-    monkeypatch.chdir(tmp_path)
-
-
-def _marked(text: str) -> tuple[str, int, int]:
-    """Return the text without its mark, and the mark's line and column."""
-    before = text.partition(HERE)[0]
-    return text.replace(HERE, ""), before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
-
-
-HUNG_S = 20.0
-"""CPU time (s) that only a cost beyond linear reaches; a second suffices on an idle machine."""
-
-
-def _faults(path: str) -> list[str]:
-    begun = time.process_time()
-    with pytest.raises(ConfigError) as refused:
-        load(path)
-    assert time.process_time() - begun < HUNG_S
-    return refused.value.lines()
-
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_config_is_refused_in_its_place(name: str) -> None:
@@ -512,224 +464,11 @@ def test_a_bad_config_is_refused_in_its_place(name: str) -> None:
     whole = text[1:] if text.startswith("!") else text
     if not text.startswith("!") and "signals:" not in text:
         whole = BASE + text
-    clean, line, col = _marked(whole.replace("!version", "version"))
+    clean, line, col = marked(whole.replace("!version", "version"))
     Path("bad.yaml").write_text(clean, "utf-8")
 
-    faults = _faults("bad.yaml")
+    found = faults("bad.yaml")
 
-    there = [fault for fault in faults if fault.startswith(f"bad.yaml:{line}:{col}: ")]
-    assert any(expected in fault for fault in there), faults
-    assert all(re.match(r"bad\.yaml:\d+:\d+: \S", fault) for fault in faults[:50])
-
-
-@pytest.mark.parametrize("name", BAD_RULES)
-def test_a_bad_rule_is_refused_in_its_place(name: str) -> None:
-    text, expected = BAD_RULES[name]
-    clean, line, col = _marked(text)
-    Path("rules/r.yaml").write_text(clean, "utf-8")
-    Path("c.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
-
-    faults = _faults("c.yaml")
-
-    assert len(faults) == 1
-    assert faults[0].startswith(f"rules/r.yaml:{line}:{col}: ")
-    assert expected in faults[0]
-
-
-def test_several_faults_are_reported_at_once_in_order() -> None:
-    Path("bad.yaml").write_text(
-        BASE + "align: {window_s: x, hop: 1}\nweights: {ure: 0, sensors: 0}\nrigg: a\n", "utf-8"
-    )
-
-    assert [fault.split(": ")[0] for fault in _faults("bad.yaml")] == [
-        "bad.yaml:4:19",
-        "bad.yaml:4:22",
-        "bad.yaml:5:10",
-        "bad.yaml:6:1",
-    ]
-
-
-def test_a_fault_is_reported_once_and_not_with_its_consequences() -> None:
-    Path("bad.yaml").write_text(
-        BASE + "resample: {target_hz: fast}\nquality: {band_hz: [0.1, 3]}\nfacts: [5]\n",
-        "utf-8",
-    )
-
-    assert [fault.split(": ")[0] for fault in _faults("bad.yaml")] == [
-        "bad.yaml:4:23",
-        "bad.yaml:6:9",
-    ]
-
-
-def test_a_thousand_faults_are_counted_and_not_listed() -> None:
-    Path("bad.yaml").write_text(BASE + "".join(f"k{i}: 1\n" for i in range(1000)), "utf-8")
-
-    faults = _faults("bad.yaml")
-
-    assert len(faults) == 51
-    assert faults[-1] == "and 950 more"
-
-
-MANY = {
-    "unknown keys": "".join(f"k{i}: 1\n" for i in range(25_000)),
-    "facts": f"facts: [{','.join(['a'] * 30_000)}]\n",
-    "rule files": f"evidence: {{rules: [{','.join(['rules'] * 30_000)}]}}\n",
-    "channels": "channels:\n" + "".join(f"  c{i}: {{knid: 1}}\n" for i in range(9_000)),
-    "streams": BASE.replace("version: 2\n", "").replace(
-        "}]", "}" + ", {name: s, type: osc, addr: 1}" * 6_000 + "]"
-    ),
-    "destinations": "send: [" + '{name: m, type: osc, to: "h:9", map: {/x: a}},' * 5_000 + "]\n",
-    "what is sent": "send: [{name: m, type: osc, to: 'h:9', map: {"
-    + "".join(f"/{i}: pulze," for i in range(14_000))
-    + "}}]\n",
-    "members of no stream": (
-        "streams:\n"
-        + "".join(f'  - {{name: s{i}, type: osc, addr: "a"}}\n' for i in range(2_500))
-        + "signals:\n  p:\n    members:\n"
-        + "".join(f'      "t{i}:x": {{}}\n' for i in range(6_000))
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MANY)
-def test_no_config_is_too_long_to_be_refused_at_once(name: str) -> None:
-    text = MANY[name]
-    whole = "version: 2\n" + text if "streams:" in text else BASE + text
-    assert len(whole) < MAX_BYTES
-    Path("bad.yaml").write_text(whole, "utf-8")
-
-    assert _faults("bad.yaml")
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        (b"# " + b"x" * MAX_BYTES, "c.yaml:1:1: the file is too large, expected at most 256 KiB"),
-        (b"rig: a\nout: \xff", "c.yaml:2:6: byte 0xff, expected UTF-8 text"),
-        (b"\x89PNG\r\n\x1a\n", "c.yaml:1:1: byte 0x89, expected UTF-8 text"),
-    ],
-    ids=["too large", "not UTF-8", "a picture"],
-)
-def test_a_file_that_is_no_text_is_refused(raw: bytes, expected: str) -> None:
-    Path("c.yaml").write_bytes(raw)
-
-    assert _faults("c.yaml") == [expected]
-
-
-@pytest.mark.parametrize("path", ["missing.yaml", "rules", "demo.ndjson/x"])
-def test_a_missing_file_is_one_line_that_names_it(path: str) -> None:
-    (fault,) = _faults(path)
-
-    assert fault.startswith(f"{path}:1:1: the file {path} ")
-
-
-def test_what_the_environment_holds_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CANARY", "s3cr3t-canary")
-    text = """version: ${CANARY}
-rig: ${CANARY}/x
-streams:
-  - {name: "${CANARY}", type: file, path: "gone/${CANARY}"}
-  - {name: "${CANARY}", type: "${CANARY}", path: demo.ndjson}
-  - {name: "${CANARY} ${CANARY}", type: file, path: demo.ndjson}
-signals: {pulse: {reference: "${CANARY}", members: {"a:x": {group: "${CANARY}"}, "b:y": {}}}}
-facts: ["${CANARY}", "${CANARY}"]
-align: {window_s: "${CANARY}", method: "${CANARY}"}
-quality: {signal: "${CANARY}"}
-output: {dir: "${CANARY}", rotate_mb: "${CANARY}"}
-"""
-    parts = text.splitlines(keepends=True)
-    Path("whole.yaml").write_text(text, "utf-8")
-    printed = _faults("whole.yaml")
-    for part in [*parts[7:8], *parts[9:10], parts[1]]:
-        Path("part.yaml").write_text(BASE + part, "utf-8")
-        printed += _faults("part.yaml")
-    reference = BASE.replace("pulse: {", 'pulse: {reference: "${CANARY}", ')
-    Path("part.yaml").write_text(reference, "utf-8")
-    printed += _faults("part.yaml")
-    Path("rules/r.yaml").write_text("- when: live < ${CANARY}", "utf-8")
-    Path("part.yaml").write_text(BASE + "evidence: {rules: [rules/r.yaml]}", "utf-8")
-    printed += _faults("part.yaml")
-
-    assert len(printed) > 12
-    assert not [fault for fault in printed if "s3cr3t" in fault]
-
-
-def test_a_fault_is_one_line_whatever_the_config_holds() -> None:
-    Path("bad.yaml").write_text(BASE + '"a\\nb\\e[31m": 1\nrig: "\\n\\r/"\n', "utf-8")
-
-    for fault in _faults("bad.yaml"):
-        assert fault.isprintable()
-
-
-def test_a_faulty_configuration_is_an_error_with_one_line_a_fault() -> None:
-    Path("bad.yaml").write_text(BASE + "rigg: a\nmax_rigs: 0\n", "utf-8")
-
-    with pytest.raises(ConfigError) as caught:
-        load("bad.yaml")
-
-    assert caught.value.exit_code == 2
-    assert [line.split(": ")[0] for line in caught.value.lines()] == [
-        "bad.yaml:4:1",
-        "bad.yaml:5:11",
-    ]
-
-
-COMMANDS = {
-    "the flow": ["-m", "bytewax.run", "flows.fusion:flow('{}')"],
-    "lumen check": ["-m", "ops", "check", "{}"],
-}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_bad_config_ends_the_process_at_once(name: str, tmp_path: Path) -> None:
-    if name == "the flow" and not (ROOT / "flows" / "fusion.py").exists():
-        pytest.skip("there is no flow")
-    bad = tmp_path / "bad.yaml"
-    bad.write_text(BASE + "algin: {}\n", "utf-8")
-    command = [sys.executable, *(word.format(bad) for word in COMMANDS[name])]
-    begun = _children_cpu_s()
-    ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
-    # The machine may be busy: what counts is what the program needs.
-    seconds = _children_cpu_s() - begun
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert "Traceback" not in ended.stderr
-    assert f"{bad}:4:1: unknown key 'algin'" in ended.stderr
-    assert seconds < 1.5
-
-
-def _children_cpu_s() -> float:
-    """Return the CPU time of all processes that this one has waited for (s)."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://me:S3cret@127.0.0.1:1/m", "https://me:S3cret@h/m", "me:S3cret@127.0.0.1:1/m",
-        "http://me:S3/cr@S3cret@h/m", f"http://me:{'long' * 12}S3cret@h/m", "http://S3cret@h/m",
-    ],
-)  # fmt: skip
-def test_a_password_in_a_url_is_never_shown(url: str) -> None:
-    page = f"{{name: u, type: ure, metrics_url: '{url}'}}"
-    Path("bad.yaml").write_text(BASE.replace("}]", f"}}, {page}]"), "utf-8")
-
-    (fault,) = _faults("bad.yaml")
-
-    assert "S3cret" not in fault
-    assert "long" not in fault
-    assert "***@" in fault
-    assert "basic_auth takes a username and a password_file" in fault
-
-
-def test_a_password_that_stands_elsewhere_is_not_shown_either() -> None:
-    text = BASE + 'http://me:S3cret@h: 1\noutput: {dir: 1, "me:S3cret@h": 2}\nrig: [me:S3cret@h]\n'
-    Path("bad.yaml").write_text(text, "utf-8")
-
-    faults = _faults("bad.yaml")
-
-    assert len(faults) >= 3
-    assert not any("S3cret" in fault for fault in faults)
+    there = [fault for fault in found if fault.startswith(f"bad.yaml:{line}:{col}: ")]
+    assert any(expected in fault for fault in there), found
+    assert all(re.match(r"bad\.yaml:\d+:\d+: \S", fault) for fault in found[:50])

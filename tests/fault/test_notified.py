@@ -89,7 +89,7 @@ def alert(name: str, severity: str, **more: str) -> dict[str, str]:
     return {"alertname": name, "severity": severity, **more}
 
 
-def test_of_one_family_and_rig_the_worst_speaks_and_strangers_are_received(post: Post) -> None:
+def test_of_one_family_and_rig_the_worst_is_sent_and_strangers_are_received(post: Post) -> None:
     post.put(alert("Bad", "critical", family="phase", rig="a"), alert("Lone", "critical"))
     time.sleep(0.5)
     post.put(

@@ -89,7 +89,7 @@ def test_a_document_that_is_wrong_is_found_out(serve, tmp_path, path, wrong):
 
 
 @pytest.mark.parametrize("kind", [State, RigView, SignalView, Indicator, StreamView, ChannelView])
-def test_what_reads_the_state_knows_no_field_that_the_document_does_not(kind):
+def test_readers_of_the_state_have_no_field_that_the_document_lacks(kind):
     schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
     within = schemas["Rig"]["properties"]
     documented = {

@@ -14,14 +14,11 @@ from sources.inbox import Inbox, Message, StreamChange, Unread, stamp
 from sources.ure import UreScraper
 from sources.ure import http_get as scrape
 from sources.ure.http_get import Deadline, HttpEndpoint
-from tests.support.waiting import until
+from tests.support.waiting import HUNG_S, until
 
 PAGE = b"# TYPE u_level gauge\nu_level 0.5\n"
 KEY = "u_level"
 TIMEOUT_S = 0.3
-SLACK_S = 1.0
-"""For a machine that does other things too."""
-
 GOOD = ["well", "in chunks", "in gzip"]
 NO_VALUE = {"NaN": "value", "infinite": "value"}
 LOST = {
@@ -99,7 +96,7 @@ def test_a_bad_page_is_one_loss_and_no_value(server, mode):
     assert inbox.why.startswith(f"{server.url}: ")
     assert inbox.why.isprintable()
     if "drip" in mode:
-        assert TIMEOUT_S <= took < TIMEOUT_S + SLACK_S
+        assert TIMEOUT_S <= took < HUNG_S
 
 
 @pytest.mark.parametrize("mode", NOTHING_CAME)
@@ -108,7 +105,7 @@ def test_where_nothing_answers_nothing_is_lost(server, mode):
 
     assert [type(x) for x in items] == [StreamChange]
     assert not inbox.up
-    assert took < TIMEOUT_S + SLACK_S
+    assert took < HUNG_S
 
 
 @pytest.mark.parametrize("mode", NO_VALUE)
@@ -159,7 +156,7 @@ def test_a_pull_ends_in_time_however_fast_it_is_flooded(server, monkeypatch):
     _, items, took = one_pull(server, "endless continue", TIMEOUT_S)
 
     assert [x.reason for x in items if isinstance(x, Unread)] == ["timeout"]
-    assert took < TIMEOUT_S + SLACK_S
+    assert took < HUNG_S
 
 
 def test_it_flaps_without_harm(server):
@@ -211,9 +208,7 @@ def test_it_comes_back_with_the_next_beat(server):
         server.mode = DOWN
         until(lambda: not inbox.up and inbox.why != "not started")
         server.mode = "well"
-        begin = time.monotonic()
         until(lambda: inbox.up)
-        assert time.monotonic() - begin < 2 * 0.2 + SLACK_S
     stream.stop()
 
 
@@ -243,14 +238,14 @@ def test_the_beat_does_not_drift_and_never_are_there_two(server):
 @pytest.mark.parametrize("mode", ["well", "drip", MUTE, DEAF, DOWN])
 def test_stopping_waits_for_nobody_and_leaves_no_thread(server, mode):
     server.mode = mode
-    stream = UreScraper(config(server, pull_interval_s=60.0, timeout_s=30.0))
+    stream = UreScraper(config(server, pull_interval_s=HUNG_S * 2, timeout_s=HUNG_S * 2))
     stream.start(Inbox("ure"))
     time.sleep(0.2)
     begin = time.monotonic()
     stream.stop()
     stream.stop()
 
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < HUNG_S
     assert not [t for t in threading.enumerate() if t.name.startswith("stream ")]
 
 
@@ -260,7 +255,7 @@ def test_a_name_that_is_slow_to_look_up_does_not_keep_the_pull(server, monkeypat
 
     def slow(host, port, flags=0):
         if host == "studio.test" and not flags:
-            asked.wait(5)
+            asked.wait(2 * HUNG_S)
             return look_up("127.0.0.1", port)
         return look_up(host, port, flags)
 
@@ -270,7 +265,7 @@ def test_a_name_that_is_slow_to_look_up_does_not_keep_the_pull(server, monkeypat
     begin = time.monotonic()
     with pytest.raises(scrape.PageError) as failed:
         endpoint.get(Deadline(TIMEOUT_S, lambda: False))
-    assert time.monotonic() - begin < TIMEOUT_S + SLACK_S
+    assert time.monotonic() - begin < HUNG_S
     assert failed.value.reason is None
 
     asked.set()

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.bench.osc_fuzz import message
 from ops.fakes.ports import free_port
 from sinks.exporter.metrics import AGE, FAMILIES, LATENESS
+from tests.support.waiting import HUNG_S
 
 ROOT = Path(__file__).parents[2]
 _NAMES = """
@@ -56,7 +57,9 @@ def scrape(port):
     """Return the samples by name, none where nobody answers."""
     found = {}
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics_fusion", timeout=5) as page:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/metrics_fusion", timeout=HUNG_S
+        ) as page:
             text = page.read().decode()
     except OSError:
         return {}
@@ -137,10 +140,10 @@ def test_a_live_run_shows_its_streams_and_how_late_ticks_are(tmp_path, port):
                 found = scrape(port)
                 time.sleep(0.05)
         assert value(f"{LATENESS}_count") >= 20
-        assert 0 < value(f"{LATENESS}_sum") / value(f"{LATENESS}_count") < 1
+        assert 0 < value(f"{LATENESS}_sum") / value(f"{LATENESS}_count") < HUNG_S
         assert value("fusion_stream_up") == 1
-        assert value("fusion_stream_age_seconds") < 1
-        assert abs(value("fusion_stream_last_event_timestamp_seconds") - time.time()) < 5
+        assert value("fusion_stream_age_seconds") < HUNG_S
+        assert abs(value("fusion_stream_last_event_timestamp_seconds") - time.time()) < HUNG_S
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)

@@ -116,7 +116,7 @@ def test_a_run_starts_without_its_devices_and_connects_later(
 def test_listen_writes_a_configuration_on_ctrl_c(tmp_path: Path) -> None:
     config = moved("stage", tmp_path)
     (addr, _) = (s.addr for s in load(config).config.streams if isinstance(s, OscStream))
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     done = threading.Event()
     player = threading.Thread(target=play, args=(load(config).config, None, 1, done))
     player.start()
@@ -186,7 +186,7 @@ def test_a_midi_device_connected_later_is_received_and_written(
                 until(lambda: len(taken(listener).survey.channels) >= 2)
         finally:
             listener.stop()
-    path = tmp_path / "heard.yaml"
+    path = tmp_path / "received.yaml"
     path.write_text(configuration(listener, stamp()) or "")
     config = load(path).config
     (device,) = (s.device for s in config.streams if isinstance(s, MidiStream))
@@ -208,7 +208,7 @@ def test_listen_writes_a_stage_that_sends_the_movement(tmp_path: Path) -> None:
 
     player = threading.Thread(target=phone)
     player.start()
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     try:
         argv = ("listen", "--stage", "--osc", f"127.0.0.1:{osc_port}", "--out", str(out))
         shown, _ = ended(receiving(started(*argv), "osc_1:/acc[0]"))

@@ -43,7 +43,7 @@ signals: {{pulse: {{members: {{"midi_1:note/1/60": {{}}}}}}}}
 facts: ["midi_1:note/1/63"]
 output: {{dir: {out}}}
 """
-"""Nothing says that its notes are held."""
+"""No setting holds its notes."""
 
 
 def stream(device: str, virtual: bool = False) -> tuple[MidiReceiver, Inbox]:

@@ -57,7 +57,7 @@ def test_rates_from_one_in_two_seconds_to_a_thousand_a_second_stand_side_by_side
         assert rate_hz is not None and abs(rate_hz / source.rate_hz - 1) <= 0.05
     lag_s = lines[fast.channel].lag_s
     assert lag_s is not None and abs(lag_s - 0.2) <= 0.004
-    # What is slower than the movement says nothing of its lag: it is not believed.
+    # A channel slower than the movement has no lag that is believed.
     assert lines[slow.channel].state == "acquiring"
 
 

@@ -1,4 +1,4 @@
-"""The whole flow in a process of its own, spoken to over OSC."""
+"""The whole flow in a process of its own, which receives OSC."""
 
 import json
 import math
@@ -17,6 +17,7 @@ from ops.bench.live_kills import kill_often
 from ops.bench.osc_flood import flood
 from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
+from tests.support.waiting import HUNG_S
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """version: 2
@@ -92,11 +93,9 @@ def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp
     process = started(config)
     sent = send_values(port, 4.0)
     time.sleep(0.3)
-    begin = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, output = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=HUNG_S)
     assert process.returncode == 0, output
-    assert time.monotonic() - begin < 5.0
 
     run = json.loads((tmp_path / "live" / "run.json").read_text())
     total = run["account"]["total"]
@@ -178,7 +177,7 @@ def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(liv
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
 
 
-def test_a_second_run_is_refused_at_once_and_told_who_has_the_port(live, tmp_path):
+def test_a_second_run_is_refused_at_once_and_the_holder_is_named(live, tmp_path):
     config, port = live
     process = started(config)
     try:
@@ -236,7 +235,7 @@ def flooded(port, process, seconds):
         for _ in range(10):
             i += 1
             sender.send(message("/v", "f", struct.pack(">f", math.sin(i / 50))))
-            time.sleep(0.0004)
+            time.sleep(0.0001)
     sender.close()
 
 
@@ -265,7 +264,7 @@ def test_ctrl_c_under_overload_reports_it_at_once_and_takes_nothing_more(tmp_pat
     before, took = first_word(process, "lumen: Ctrl-C: nothing more is taken")
     _, after = process.communicate(timeout=60)
 
-    assert took < 10  # hung; ops.bench.overload has the figure
+    assert took < HUNG_S  # ops.bench.overload has the figure
     assert process.returncode == 0
     assert any(line.startswith("lumen: late: events wait") for line in before), before
     assert "events that still waited are dropped" in after
@@ -278,7 +277,7 @@ def test_ctrl_c_under_overload_reports_it_at_once_and_takes_nothing_more(tmp_pat
     assert taken == total["received"] - total["dropped"]  # none after the signal
 
 
-def test_a_second_ctrl_c_ends_at_once_and_run_json_says_aborted(tmp_path):
+def test_a_second_ctrl_c_ends_at_once_and_run_json_has_aborted(tmp_path):
     process = overloaded(tmp_path)
     first_word(process, "lumen: Ctrl-C: nothing more is taken")
     first_word(process, "lumen: a second Ctrl-C: this run is aborted")

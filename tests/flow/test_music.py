@@ -1,4 +1,4 @@
-"""The shipped music, played: what is heard of a replay, and that playing changes nothing."""
+"""The shipped music, played: the sound of a replay, and that playing changes nothing."""
 
 from __future__ import annotations
 

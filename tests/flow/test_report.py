@@ -48,7 +48,7 @@ def test_the_page_is_whole_in_itself(run):
     assert re.sub(r"&#x27;", "'", page).count(methods[:200]) == 1
 
 
-def test_its_pictures_say_what_they_show(run):
+def test_its_pictures_have_descriptions(run):
     _, page, _ = run
     alts = re.findall(r'<img alt="([^"]*)"', page)
     # True: 87 ppm, one reset, 420 ms.
@@ -117,7 +117,7 @@ def test_the_bound_of_the_methods_is_that_of_the_ticks(run):
     assert float(most) == pytest.approx(1e3 * bounds[-1], rel=0.01)
 
 
-def test_the_run_s_folder_tells_its_configuration_even_when_that_is_gone(run, config):
+def test_the_run_s_folder_has_its_configuration_even_when_that_is_gone(run, config):
     folder, page, _ = run
     assert run_json(folder)["config"]["text"] == config.read_text("utf-8")
     assert story(folder).config.resample.target_hz == 5.0

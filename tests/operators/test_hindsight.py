@@ -93,7 +93,7 @@ def test_stations_that_learn_have_findings() -> None:
     assert [LagReport(*r).channel for r in learner.shown()["lags"]] == ["ure:pulse"]
 
 
-def test_drift_knows_clock_and_grain_before_the_first_row() -> None:
+def test_drift_has_clock_and_grain_before_the_first_row() -> None:
     source = Source(
         source="osc_1",
         key="/pulse",

@@ -27,7 +27,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make he
 
 
 def make(*arguments):
-    """What `make` says, the environment taken as made."""
+    """Return the output of `make`, the environment taken as made."""
     done = subprocess.run(
         ["make", "-s", "-o", ".venv/ready", *arguments], cwd=ROOT, capture_output=True, text=True,
         check=True, env={"PATH": "/usr/bin:/bin"},

@@ -44,14 +44,14 @@ def test_events_lost_before_they_were_received_are_counted_once():
     assert inbox.take() == []
 
 
-def test_more_losses_than_one_refusal_may_tell_are_told_in_several():
+def test_more_losses_than_one_refusal_holds_are_in_several():
     inbox = Inbox("osc")
     inbox.lose(2 * MAX_LOST + 5)
 
     assert [x.events for x in inbox.take()] == [MAX_LOST, MAX_LOST, 5]
 
 
-def test_the_first_word_of_a_stream_and_each_change_are_told():
+def test_the_first_state_of_a_stream_and_each_change_are_items():
     inbox = Inbox("midi")
     for up, why in ((False, "no port"), (False, "still none"), (True, "LPK25"), (True, "LPK25")):
         inbox.turn(up, why)

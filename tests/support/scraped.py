@@ -1,4 +1,4 @@
-"""A real scrape: what the exporter says at the end of a recording in which all happens.
+"""A real scrape: the exporter's page at the end of a recording in which all happens.
 
 Rules, dashboards and pages that name a metric are held against it.
 """

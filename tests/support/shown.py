@@ -35,7 +35,7 @@ def ticks(
     first: int, k: int = 1, *, hz: float = 1.0, facts: Any = None, released: float = 0.5,
     mode: int = 0, **indicators: Any,
 ) -> Fused:  # fmt: skip
-    """k ticks; indicators by name, all others 0.5; `facts`: what the engine says of its entropy."""
+    """k ticks; indicators by name, all others 0.5; `facts`: the residual entropy."""
     ts = (first + np.arange(k)) / hz
     table = np.full((k, len(INDICATORS)), 0.5)
     for name, value in indicators.items():
@@ -44,11 +44,11 @@ def ticks(
         "pulse", ("ure:p", "osc_1:p"), ts / 3, ts / 7, ts / 9, np.full(k, mode), np.full(k, 2),
         np.tile([0.75, 0.25], (k, 1)),
     )  # fmt: skip
-    told = facts is not None
+    given = facts is not None
     return Fused(
         ts, ts + released, np.full(k, mode), np.full(k, 2), (signal,), table, table, table * NAN,
-        np.full((k, 1), facts) if told else np.empty((k, 0)),
-        ("ure:ure_residual_entropy_last",) if told else (), ts * 0 + 0.002,
+        np.full((k, 1), facts) if given else np.empty((k, 0)),
+        ("ure:ure_residual_entropy_last",) if given else (), ts * 0 + 0.002,
         ts * 0 + 0.001,
     )  # fmt: skip
 
@@ -73,14 +73,14 @@ def finding(ts: float, rule: str = "low") -> EvidenceRecord:
 
 def report(channel: str, **given: Any) -> SyncReport:
     """A channel's line: live, and all is known."""
-    said: dict[str, Any] = {
+    known: dict[str, Any] = {
         "ts": 1.0, "why": "hop", "state": "live", "offset_s": 0.1, "offset_sd_s": 1e-4,
         "skew_ppm": 1.0, "skew_sd_ppm": 0.1, "clock_resets": 0, "reset_at": None, "lag_s": 0.01,
         "lag_sd_s": 1e-3, "confidence": 1.0, "rate_hz": 100.0, "jitter_p95_s": 1e-3,
         "received": 9, "used": 4, "outliers": 1, "late": 2, "duplicate": 1, "rejected": 1,
         "gaps": 0,
     }  # fmt: skip
-    return SyncReport(rig="r", channel=channel, **{**said, **given})
+    return SyncReport(rig="r", channel=channel, **{**known, **given})
 
 
 class Time:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 
 FETCHED = re.compile(r"no (?P<programs>.+) here: run `make (?P<target>\S+)`")
 """The reason of a test whose programs a make target fetches."""
@@ -13,6 +14,11 @@ FETCHED = re.compile(r"no (?P<programs>.+) here: run `make (?P<target>\S+)`")
 def reason(programs: Iterable[str], target: str) -> str:
     """Return the reason of a test that lacks programs of a make target."""
     return f"no {', '.join(programs)} here: run `make {target}`"
+
+
+def no_folder(content: str, folder: Path) -> str:
+    """Return the reason of a test that lacks a folder of files; no make target fetches them."""
+    return f"no {content} here: no folder {folder}"
 
 
 def lines(reasons: Iterable[str]) -> list[str]:

@@ -11,9 +11,9 @@ TRIALS = 150
 
 
 @pytest.mark.parametrize("snr_db", BOUNDED)
-def test_one_window_comes_near_the_cramer_rao_bound_and_knows_how_near(snr_db: float) -> None:
+def test_one_window_comes_near_the_cramer_rao_bound_with_a_true_sd(snr_db: float) -> None:
     found, sd = errors(WAYS["this"], snr_db, TRIALS, seed=1)
-    # 150 trials know their RMS to 6 %.
+    # The RMS of 150 trials is good to 6 %.
     assert np.sqrt(np.mean(found**2)) <= 1.3 * bound(snr_db)
     assert 0.6 < np.mean((found / sd) ** 2) < 1.5
 

@@ -64,7 +64,7 @@ def test_one_segment_is_not_enough_to_begin() -> None:
 
 
 @pytest.mark.parametrize("lag", [-3.3, -0.31, 0.0, 0.1, 0.77, 2.0])
-def test_the_longer_it_follows_the_better_it_knows(lag: float) -> None:
+def test_the_longer_it_follows_the_smaller_its_sd(lag: float) -> None:
     tracks = followed(series(), series(lag))
     sds = [np.sqrt(t.trend.var) for t in tracks]
     assert all(abs(t.trend.lag - lag) < 5 * sd for t, sd in zip(tracks, sds, strict=True))
@@ -75,7 +75,7 @@ def test_the_longer_it_follows_the_better_it_knows(lag: float) -> None:
 def test_its_variance_is_that_of_its_errors() -> None:
     tracks = [followed(series(seed=s), series(0.001 * s, seed=s))[-1] for s in range(40)]
     z = [(t.trend.lag - 0.001 * s) ** 2 / t.trend.var for s, t in enumerate(tracks)]
-    # 40 of them know their mean to 22 %.
+    # The mean of 40 is good to 22 %.
     assert 0.4 < np.mean(z) < 1.6
 
 

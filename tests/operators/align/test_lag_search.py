@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from operators.align.lag_search import Ladder, look, whitening
 from operators.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
-from ops.bench.lock import CASES, DATA, LockCase, read, search
+from ops.bench.lock import CASES, LockCase, read, search
 from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise
+from tests.support.real_recordings import needs_recordings
 
 HZ, SECONDS, STEEP = 10.0, 20.0, 1.6
 
@@ -109,11 +108,9 @@ def test_noise_is_never_confirmed(kind: str) -> None:
     )
 
 
+@needs_recordings
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_a_real_recording_is_locked_within_22_seconds_and_20_ms(case: LockCase) -> None:
-    recording = Path(DATA, f"{case.file}.ndjson.gz")
-    if not recording.exists():
-        pytest.skip(f"the recordings are not here: no folder {DATA}")
     channels = read(case.file)
     found = search(channels[case.one], channels[case.other])
     assert found.locked_s <= 22

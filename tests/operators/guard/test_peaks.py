@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +18,10 @@ from operators.limits import GUARD_SIDE as SIDE
 from operators.records import Block, Packet
 from operators.snapshot import decode_state, encode_state
 from operators.types import F64, I64, Bool
+from tests.support.real_recordings import DATA, needs_recordings
 from tests.support.signals import START, block, feed, packet, plan
 
 CHANNEL = "osc_1:/pulse"
-ROOT = Path(__file__).parents[3]
-DATA = Path(os.environ.get("LUMEN_DATA", ROOT.parent / "shared" / "data")).resolve()
 RATES = (50.0, 62.5, 100.0, 125.0, 250.0)
 
 
@@ -358,7 +355,7 @@ RECORDED = (
 REAL = [(name, channel, have, hz) for name, channel, have, rates in RECORDED for hz in rates]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the recordings are not here: no folder {DATA}")
+@needs_recordings
 @pytest.mark.parametrize(("name", "channel", "have", "hz"), REAL)
 def test_recordings_lose_hardly_a_sample(name: str, channel: str, have: float, hz: float) -> None:
     value = at_rate(recorded(name)[channel], have, hz)

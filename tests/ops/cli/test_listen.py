@@ -17,7 +17,7 @@ from ops.cli.listen import ListeningPort, configuration, listen, opening
 from ops.fakes.ports import free_port
 from ops.simulate.devices import bundle
 from sources.inbox import Message
-from tests.support.waiting import until
+from tests.support.waiting import HUNG_S, until
 
 
 class Ports:
@@ -34,7 +34,7 @@ class Ports:
 
 
 def silent(*ports: str) -> ListeningPort:
-    """Return a listener that hears what the test gives it."""
+    """Return a listener that receives the messages of a test."""
     printed: list[str] = []
     listener = ListeningPort([], bool(ports), printed.append, Ports(*ports))  # type: ignore[arg-type]
     listener.streams["osc_1"] = OscStream(name="osc_1", addr="127.0.0.1:9000")
@@ -42,7 +42,7 @@ def silent(*ports: str) -> ListeningPort:
     return listener
 
 
-def speak(port: int, done: threading.Event) -> None:
+def send_steadily(port: int, done: threading.Event) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         n = 0
         while not done.wait(0.01):
@@ -87,7 +87,7 @@ def test_an_invalid_return_port_is_refused(wrong: str) -> None:
 def test_where_nothing_changes_that_is_stated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port, out, done = free_port(), tmp_path / "heard.yaml", threading.Event()
+    port, out, done = free_port(), tmp_path / "received.yaml", threading.Event()
 
     def still() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -111,8 +111,8 @@ def test_where_nothing_changes_that_is_stated(
 def test_received_channels_become_a_valid_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port, done, out = free_port(), threading.Event(), tmp_path / "heard.yaml"
-    sender = threading.Thread(target=speak, args=(port, done))
+    port, done, out = free_port(), threading.Event(), tmp_path / "received.yaml"
+    sender = threading.Thread(target=send_steadily, args=(port, done))
     sender.start()
     try:
         argv = ["listen", "--osc", f"127.0.0.1:{port}", "--seconds", "2", "--out", str(out)]
@@ -135,7 +135,7 @@ def test_received_channels_become_a_valid_configuration(
 def test_no_event_writes_no_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     argv = ["listen", "--osc", f"127.0.0.1:{free_port()}", "--seconds", "0.3", "--out", str(out)]
     assert main(argv) == 1
     assert "no number was received" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_no_event_writes_no_configuration(
 def test_a_file_that_is_there_is_not_overwritten_and_nothing_is_opened(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "heard.yaml"
+    out = tmp_path / "received.yaml"
     out.write_text("mine")
     assert main(["listen", "--osc", "127.0.0.1:9", "--out", str(out)]) == 2
     printed = capsys.readouterr()
@@ -226,5 +226,5 @@ def test_a_stop_request_ends_listening_at_once() -> None:
     done.set()
     began = time.monotonic()
     listener = listen([f"127.0.0.1:{free_port()}"], False, None, done)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < HUNG_S
     assert listener.report() == "Nothing received yet."

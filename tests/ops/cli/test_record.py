@@ -31,7 +31,7 @@ output: {{dir: {folder}/out}}
     return path
 
 
-def speak(port: int, count: int) -> threading.Thread:
+def send_numbers(port: int, count: int) -> threading.Thread:
     """Send `count` numbers, and as many messages that are not wanted and that are none."""
 
     def run() -> None:
@@ -51,7 +51,7 @@ def speak(port: int, count: int) -> threading.Thread:
 def test_received_events_are_on_the_tape_and_counted(tmp_path: Path) -> None:
     port = free_port()
     path = config(tmp_path, port, f"tap: {{dir: {tmp_path}/tap}}\n")
-    sender = speak(port, 100)
+    sender = send_numbers(port, 100)
     tape, count = record(path, Shutdown(), seconds=2.0)
     sender.join()
 
@@ -71,7 +71,7 @@ def test_a_tape_is_replayed_like_any_recording(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
-    sender = speak(port, 40)
+    sender = send_numbers(port, 40)
     argv = ["--seconds", "1.5", "--out", str(tmp_path / "tapes")]
     assert main(["record", str(config(tmp_path, port)), *argv]) == 0
     sender.join()

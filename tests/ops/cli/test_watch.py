@@ -27,6 +27,7 @@ from sinks.exporter.server import Server
 from sinks.exporter.state_json import state
 from sources.osc.udp import listener
 from tests.support.shown import NAN, Time, config, events, finding, packet, report, ticks
+from tests.support.waiting import HUNG_S
 
 ROOT = Path(__file__).parents[3]
 WELL = {"phase_diff": 0.01, "coherence": 0.95, "sync_quality": 0.9, "entropy_ratio": 0.1}
@@ -238,7 +239,7 @@ def test_an_invalid_address_is_refused(url, capsys):
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "expected"),
     [
         (b"HTTP/1.0 404 No\r\n\r\n", "is no flow: /state returned 404"),
         (b"HTTP/1.0 200 OK\r\n\r\n<html>", "does not answer like a flow"),
@@ -248,7 +249,7 @@ def test_an_invalid_address_is_refused(url, capsys):
         (b"", "no answer from"),
     ],
 )
-def test_a_server_that_is_no_flow_is_named(answer, says):
+def test_a_server_that_is_no_flow_is_named(answer, expected):
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = address(f"127.0.0.1:{server.getsockname()[1]}")
         code = (
@@ -261,7 +262,7 @@ def test_a_server_that_is_no_flow_is_named(answer, says):
             client.recv(4096)
             client.sendall(answer)
         printed = asking.communicate(timeout=20)[0].decode()
-    assert says in printed
+    assert expected in printed
     assert printed.count("\n") == 1
 
 
@@ -276,7 +277,7 @@ def test_only_new_points_are_requested(serve, port):
 
 
 class Terminal:
-    """`lumen watch` in a terminal of its own; what it says is collected."""
+    """`lumen watch` in a terminal of its own; its output is collected."""
 
     def __init__(self, *argv, **environ):
         ours, theirs = pty.openpty()
@@ -290,8 +291,8 @@ class Terminal:
         self.ours, self.printed = ours, ""
 
     def until(self, word):
-        """Wait until it says a word; it may then say it again."""
-        start, end = len(self.printed), time.monotonic() + 20
+        """Wait until it prints a word after this call."""
+        start, end = len(self.printed), time.monotonic() + HUNG_S
         while word not in self.printed[start:]:
             assert time.monotonic() < end, f"{word!r} was never printed: {self.printed[-2000:]}"
             if select.select([self.ours], [], [], 0.1)[0]:

@@ -1,4 +1,4 @@
-"""Devices that are played: what they tell, by which clock, and to whom."""
+"""Devices that are played: their messages, clocks and destinations."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_page_holds_the_series_that_are_read() -> None:
 
 
 @pytest.mark.parametrize("addr", ["192.0.2.1:9000", "[2001:db8::1]:9000", "phone.local:9000"])
-def test_nobody_but_this_machine_is_spoken_to(addr: str) -> None:
+def test_no_other_machine_is_a_destination(addr: str) -> None:
     with pytest.raises(ValueError, match=r"IPv4|this machine"):
         DeviceSender(OscStream(name="a", addr=addr), [], DeviceClock(NOW))
 

@@ -115,10 +115,10 @@ def test_a_silent_sensor_leaves_the_others_unchanged():
     def two(silent):
         return Scenario(20.0, (Sensor("a", "x", 50.0, silent=silent), Sensor("b", "x", 20.0)))
 
-    spoken, silent = make(two(()), 1).rows, make(two(((5.0, 9.0),)), 1).rows
+    active, silent = make(two(()), 1).rows, make(two(((5.0, 9.0),)), 1).rows
     a = silent.host[silent.name == 0] - 0.002
     assert not ((a >= 5) & (a < 9)).any()
-    np.testing.assert_array_equal(spoken.value[spoken.name == 1], silent.value[silent.name == 1])
+    np.testing.assert_array_equal(active.value[active.name == 1], silent.value[silent.name == 1])
 
 
 def test_a_held_controller_sends_whole_numbers_on_change():

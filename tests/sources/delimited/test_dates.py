@@ -53,7 +53,7 @@ def test_no_way_reads_what_is_no_date(text):
     assert read(text) == [None]
 
 
-def test_a_text_without_a_zone_says_so():
+def test_a_text_without_a_zone_is_reported():
     assert date_of("2024-01-01 00:00:00Z").zoned
     assert not date_of("2024-01-01 00:00:00").zoned
 

@@ -13,7 +13,7 @@ from sources.delimited.dialect import find
 from sources.opening import reader_at
 from sources.recordings import recording
 from sources.rows.names import Names
-from tests.sources.replay.test_replay import close_all, replay
+from tests.sources.replay.replayed import close_all, replay
 
 import msgspec  # isort: skip
 

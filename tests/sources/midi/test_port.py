@@ -360,7 +360,7 @@ def test_a_port_that_is_pulled_out_is_not_there() -> None:
     assert not found.there()
 
 
-def test_a_device_that_comes_back_is_received_by_the_client_that_heard_it_before() -> None:
+def test_a_device_that_comes_back_is_received_by_the_client_that_had_it_before() -> None:
     driver = Driver(KEYS)
     found = opened(driver)
     (client,) = driver.clients

@@ -1,132 +1,23 @@
+"""Rows of a replay: the same however cut, merged by arrival, paced by its speed."""
+
 import gzip
 import io
 import json
 import random
-import signal
-import struct
-from contextlib import suppress
 
-import msgspec
 import numpy as np
 import pytest
 from backports import zstd
 
-from configs.schema import Config
-from operators.events import Batch
 from ops.fakes.xdf_files import XdfFileStream, regular
 from ops.fakes.xdf_files import write as write_xdf
 from sources.recordings import recording
 from sources.recordings.progress import Progress
-from sources.replay import Replay, rigs_of
 from sources.replay.arrival_check import Arrivals
 from sources.replay.poll import AT_ONCE
 from sources.replay.replay import ReplayPartition
 from sources.rows import names
-from sources.shutdown import Shutdown
-
-OPENED = []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def all_closed():
-    yield
-    close_all()
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    close_all()
-
-
-def close_all():
-    while OPENED:
-        OPENED.pop().close()
-
-
-def config(*paths, rig="studio", max_rigs=64, **stream):
-    return msgspec.convert(
-        {
-            "version": 2,
-            "rig": rig,
-            "max_rigs": max_rigs,
-            "streams": [
-                {"name": f"f{i}", "type": "file", "path": str(p)} | stream
-                for i, p in enumerate(paths)
-            ],
-            "signals": {"pulse": {"members": {"a:x": {}}}},
-        },
-        Config,
-    )
-
-
-def event(rx, value=0.5, source="a", **more):
-    meta = {"meta": {"rx": rx}} if rx is not None else {}
-    return json.dumps({"ts": rx or 0.0, "source": source, "key": "x", "value": value} | meta | more)
-
-
-def write(path, lines):
-    path.write_text("".join(f"{x}\n" for x in lines))
-    return path
-
-
-class Seen:
-    """The rows of each rig, with names resolved and rejects at their place among all rows."""
-
-    def __init__(self):
-        self.rows, self.rejects, self.texts, self.ended = {}, {}, {}, []
-
-    def take(self, items):
-        for rig, b in items:
-            assert isinstance(b, Batch)
-            assert b.rig == rig
-            assert rig not in self.ended
-            rows = self.rows.setdefault(rig, [])
-            at = len(rows)
-            rejects, texts = self.rejects.setdefault(rig, []), self.texts.setdefault(rig, [])
-            rejects += [(at + r.row, r.reason, r.source, r.where, r.sample) for r in b.rejects]
-            texts += [(at + m.row, m.text) for m in b.markers]
-            names = [b.names[n] if n >= 0 else None for n in b.name.tolist()]
-            columns = (b.ts, b.rx, b.value)
-            times = [[struct.pack("<d", v) for v in c.tolist()] for c in columns]
-            flags = (b.stamped.tolist(), b.wild.tolist(), b.seq.tolist(), b.line.tolist())
-            rows += zip(names, *times, *flags, strict=True)
-            if b.end:
-                self.ended.append(rig)
-
-    def everything(self):
-        return self.rows, self.rejects, self.texts, sorted(self.ended)
-
-    def arrivals(self, rig="studio"):
-        return [struct.unpack("<d", r[2])[0] for r in self.rows[rig]]
-
-    def wild(self, rig="studio"):
-        return [r[5] for r in self.rows[rig]]
-
-    def sources(self, rig="studio"):
-        return [r[0][0] for r in self.rows[rig]]
-
-
-def part(cfg, state=None, progress=False, recovering=False, shutdown=None) -> ReplayPartition:
-    source = Replay(cfg, progress, recovering=recovering, shutdown=shutdown)
-    opened = source.build_part("receive", "replay", state)
-    OPENED.append(opened)
-    return opened
-
-
-def replay(cfg, resume_every=None):
-    """Run to the end; with `resume_every`, from a new partition after so many batches."""
-    seen, source, batches = Seen(), part(cfg), 0
-    while True:
-        try:
-            seen.take(source.next_batch())
-        except StopIteration:
-            return seen
-        batches += 1
-        if resume_every and batches % resume_every == 0:
-            state = source.snapshot()
-            assert isinstance(state, bytes)
-            source = part(cfg, state)
+from tests.sources.replay.replayed import OPENED, Seen, config, event, part, replay, write
 
 
 def lively(n=900, seed=0, source="a"):
@@ -302,92 +193,6 @@ def test_verdicts_do_not_depend_on_how_rows_are_shown():
         assert keys == whole.merge_time.tolist()
 
 
-def test_rows_of_several_rigs_go_to_their_rigs(tmp_path):
-    lines = [event(0), event(1, rig="hall"), "{", event(2, "now", rig="hall"), '{"tick":3}']
-    path = write(tmp_path / "f", [*lines, '{"tick":3.5,"rig":"hall"}', event(4)])
-    (first, *_rest) = [part(config(path)).next_batch()]
-    batches = dict(first)
-    assert list(batches) == ["studio", "hall"]
-    assert batches["studio"].rx.tolist() == [0, 3, 4]
-    assert batches["studio"].name.tolist()[1] == -1
-    assert [(r.row, r.reason) for r in batches["studio"].rejects] == [(1, "json")]
-    assert batches["hall"].rx.tolist() == [1, 2, 3.5]
-    assert [(m.row, m.text) for m in batches["hall"].markers] == [(1, "now")]
-    assert batches["hall"].rejects == ()
-    assert all(b.end for b in batches.values())
-
-
-@pytest.mark.parametrize("lines", [1, 2, 100])
-def test_events_of_too_many_rigs_are_rejects_of_the_first(tmp_path, lines):
-    named = [event(i, rig=r) for i, r in enumerate(["p", "q", "p", "r", "studio", "q"])]
-    path = write(tmp_path / "f", [*named, '{"tick":7,"rig":"q"}'])
-    seen = replay(config(path, max_rigs=1, batch_lines=lines), resume_every=2)
-    assert seen.arrivals("p") == [0, 2]
-    assert seen.arrivals() == [4]
-    assert sorted(seen.ended) == ["p", "studio"]
-    offsets = [sum(len(x) + 1 for x in named[:i]) for i in (1, 3, 5)]
-    assert [(s[0], s[1], s[2], s[3]) for s in seen.rejects["studio"]] == [
-        (0, "too_many_rigs", "a", f"{path}:{offsets[0]}"),
-        (0, "too_many_rigs", "a", f"{path}:{offsets[1]}"),
-        (1, "too_many_rigs", "a", f"{path}:{offsets[2]}"),
-    ]
-
-
-@pytest.mark.parametrize("lines", [1, 7, 100])
-def test_the_configured_rig_counts_only_with_events(tmp_path, lines):
-    rigs = [f"rig_{i}" for i in range(8)]
-    events = [event(i, rig=r) for i, r in enumerate(rigs * 2)]
-    path = write(tmp_path / "f", ["{", *events])
-    seen = replay(config(path, max_rigs=8, batch_lines=lines), resume_every=3)
-    assert sorted(seen.ended) == [*rigs, "studio"]
-    assert [s[1] for s in seen.rejects["studio"]] == ["json"]
-    first = write(tmp_path / "g", [event(0), *events])
-    seen = replay(config(first, max_rigs=8, batch_lines=lines), resume_every=3)
-    assert sorted(seen.ended) == [*rigs[:7], "studio"]
-    assert [s[1] for s in seen.rejects["studio"]] == ["too_many_rigs"] * 2
-
-
-def test_the_names_of_a_rig_do_not_depend_on_its_neighbours(tmp_path):
-    def names(*others):
-        mine = [event(i, source=s, rig="p") for i, s in enumerate("bab")]
-        batches = []
-        path = write(tmp_path / "f", [*others, *mine])
-        part = ReplayPartition(config(path))
-        with suppress(StopIteration):
-            while True:
-                batches += [b for rig, b in part.next_batch() if rig == "p"]
-        part.close()
-        return [(b.names, b.name.tolist()) for b in batches if len(b.name)]
-
-    alone = names()
-    assert alone == [((("b", "x"), ("a", "x")), [0, 1, 0])]
-    assert names(event(0, source="a"), event(0, source="a", rig="q"), "{") == alone
-
-
-def test_the_rigs_of_a_run_are_known_before_it(tmp_path):
-    one = write(tmp_path / "1", [event(0, rig="hall"), "{", event(1), event(2, rig="yard")])
-    two = write(tmp_path / "2", [event(0, rig="tent")])
-    assert rigs_of(config(one, two)) == ("hall", "studio", "yard", "tent")
-    assert rigs_of(config(one, max_rigs=2)) == ("hall", "studio")
-    assert rigs_of(config(two)) == ("tent",)
-    assert rigs_of(config(write(tmp_path / "3", []))) == ("studio",)
-
-
-def test_a_finished_run_that_is_started_again_says_nothing(tmp_path):
-    cfg = config(write(tmp_path / "f", [event(0)]))
-    source = part(cfg)
-    ((_, last),) = source.next_batch()
-    assert last.end
-    for again in (source, part(cfg, source.snapshot())):
-        with pytest.raises(StopIteration):
-            again.next_batch()
-
-
-def test_the_rig_of_the_configuration_ends_without_any_event(tmp_path):
-    ((rig, batch),) = part(config(write(tmp_path / "f", []))).next_batch()
-    assert (rig, len(batch.name), batch.end) == ("studio", 0, True)
-
-
 def test_a_missing_recording_is_an_error_that_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"recording not found: .*nowhere\.ndjson"):
         part(config(tmp_path / "nowhere.ndjson"))
@@ -435,115 +240,13 @@ def test_speed_paces_by_arrival(tmp_path):
     assert seen.arrivals() == [1000, 1001, 1002, 1010]
 
 
-def test_a_stop_without_recovery_ends_every_rig(tmp_path):
-    path = write(tmp_path / "f", [event(i, rig=r) for i, r in enumerate(["hall", "studio"] * 50)])
-    shutdown, seen = Shutdown(), Seen()
-    source = part(config(path, batch_lines=10), shutdown=shutdown)
-    seen.take(source.next_batch())
-    shutdown.request()
-    seen.take(source.next_batch())
-    assert sorted(seen.ended) == ["hall", "studio"]
-    with pytest.raises(StopIteration):
-        source.next_batch()
-
-
-def test_a_stop_under_recovery_is_a_pause(tmp_path):
-    cfg = config(write(tmp_path / "f", [event(i) for i in range(100)]), batch_lines=10)
-    shutdown, seen = Shutdown(), Seen()
-    source = part(cfg, recovering=True, shutdown=shutdown)
-    seen.take(source.next_batch())
-    shutdown.request()
-    with pytest.raises(StopIteration):
-        source.next_batch()
-    assert seen.ended == []
-    again = part(cfg, source.snapshot(), recovering=True)
-    for _ in range(9):
-        seen.take(again.next_batch())
-    assert seen.arrivals() == list(range(100))
-
-
-def test_a_source_without_a_shutdown_leaves_the_handlers_of_signals_alone(tmp_path):
-    before = signal.getsignal(signal.SIGINT)
-    part(config(write(tmp_path / "f", [event(0)])))
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def follow(path, state=None, shutdown=None):
-    return part(config(path, follow=True), state, shutdown=shutdown)
-
-
-def test_a_growing_recording_is_followed_and_its_torn_line_waits(tmp_path):
-    path, seen = tmp_path / "f", Seen()
-    line = event(0)
-    path.write_text(line[:20])
-    shutdown = Shutdown()
-    source = follow(path, shutdown=shutdown)
-    assert source.next_batch() == []
-    assert source.next_awake() == AT_ONCE
-    with path.open("a") as f:
-        f.write(line[20:] + "\n" + event(1) + "\n" + "{")
-    seen.take(source.next_batch())
-    assert seen.arrivals() == [0, 1]
-    shutdown.request()
-    seen.take(source.next_batch())
-    assert [s[1] for s in seen.rejects["studio"]] == ["torn"]
-    assert seen.ended == ["studio"]
-
-
-@pytest.mark.parametrize("resumed", [False, True])
-def test_a_hundred_rotations_lose_nothing_and_repeat_nothing(tmp_path, resumed):
-    path, seen, n = tmp_path / "f", Seen(), 0
-    path.touch()
-    source = follow(path)
-    for turn in range(100):
-        with path.open("a") as f:
-            for _ in range(3):
-                f.write(event(n / 10) + "\n")
-                n += 1
-            f.flush()
-            if turn % 3 == 0:
-                seen.take(source.next_batch())
-            f.write(event(n / 10) + "\n")  # just before it is moved away
-            n += 1
-        path.rename(tmp_path / f"f.{turn}")
-        path.touch()
-        if resumed and turn % 7 == 0:
-            state = source.snapshot()
-            source = follow(path, state)
-        for _ in range(3):
-            seen.take(source.next_batch())
-    assert seen.arrivals() == [i / 10 for i in range(n)]
-    assert seen.rejects["studio"] == []
-    assert len({r[7] for r in seen.rows["studio"]}) == n
-
-
-def test_a_truncated_recording_is_read_anew(tmp_path):
-    path, seen = write(tmp_path / "f", [event(i) for i in range(5)]), Seen()
-    with path.open("a") as f:
-        f.write("{")
-    source = follow(path)
-    seen.take(source.next_batch())
-    write(path, [event(9)])
-    for _ in range(3):
-        seen.take(source.next_batch())
-    assert seen.arrivals() == [0, 1, 2, 3, 4, 9]
-    assert [(s[0], s[1]) for s in seen.rejects["studio"]] == [(5, "torn")]
-
-
-def test_a_packed_recording_cannot_be_followed(tmp_path):
-    path = tmp_path / "f.gz"
-    path.write_bytes(gzip.compress(b""))
-    with pytest.raises(ValueError, match="cannot be followed"):
-        follow(path)
-
-
 class Terminal(io.StringIO):
     def isatty(self):
         return True
 
 
 @pytest.mark.parametrize(("out", "least", "most"), [(Terminal(), 45, 51), (io.StringIO(), 2, 3)])
-def test_progress_is_said_a_few_times_a_second_at_most(out, least, most):
+def test_progress_is_shown_a_few_times_a_second_at_most(out, least, most):
     now = 0.0
     progress = Progress(1000, out, lambda: now)
     for i in range(1001):

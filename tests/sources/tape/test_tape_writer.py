@@ -73,7 +73,7 @@ def test_a_tape_is_gone_on_with_at_any_of_its_lines(tmp_path, zstd):
         assert read(Tape(str(folder), Mark(offset))) == WHOLE[offset:]
 
 
-def test_a_changed_or_missing_segment_is_told(tmp_path):
+def test_a_changed_or_missing_segment_is_named(tmp_path):
     folder = written(tmp_path, rotate_mb=0.0003)
     assert faults(folder) == []
 

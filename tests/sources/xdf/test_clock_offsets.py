@@ -124,7 +124,7 @@ def test_few_readings_give_what_they_can(n):
     assert parts[0].sd(np.array([100.0]))[0] > 1e-6
 
 
-def test_readings_at_one_time_are_all_heard():
+def test_readings_at_one_time_are_all_used():
     at = np.repeat([0.0, 5.0, 10.0, 15.0, 20.0], 2)
     offset = np.tile([1.0, 1.1], 5)
     (course,), _ = fit_offset_curves(at, offset)

@@ -84,7 +84,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_no_time_is_worse_than_that_of_pyxdf(tmp_path, case):
-    """Where both follow one line through the same readings, chance tells them apart."""
+    """Where both follow one line through the same readings, only chance separates them."""
     found = []
     for seed in range(4):
         stream = eeg(seconds=200.0, seed=seed, **(SKEWED | CASES[case]))

@@ -57,7 +57,7 @@ def configured(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "heard.yaml"
+    return tmp_path / "received.yaml"
 
 
 def test_a_stage_compares_phones_by_size_whichever_way_they_are_held(path: Path) -> None:
