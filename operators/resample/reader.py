@@ -85,11 +85,16 @@ class Reader(NamedTuple):
                 continue
             wide = float(width[a]) / WIDTHS
             k_of, lobe = _kernel(level, wide, half * hz, hz)
+            # Samples in reach of ticks a to b - 1.
+            begin, reach = (first + a) * PHASES, len(k_of.table) - 1
+            lo = int(node.searchsorted(begin - reach, "right"))
+            hi = int(node.searchsorted(begin + (b - a - 1) * PHASES + reach, "left"))
             last = None
             if known is not None:
-                last = np.searchsorted(known[mine], np.arange(len(node)), "right")
-            shifted = node - (first + a) * PHASES
-            value[mine] = weigh(k_of, shifted, cells.cell, cells.value, last, b - a)
+                last = np.searchsorted(known[mine], np.arange(lo, hi), "right")
+            near = slice(lo, hi)
+            shifted = node[near] - begin
+            value[mine] = weigh(k_of, shifted, cells.cell[near], cells.value[near], last, b - a)
             coverage[mine] = covered(cells, at[mine], lobe, known if known is None else known[mine])
             gain[mine] = k_of.energy * spacing[mine]
         value[coverage < MIN_COVERAGE] = np.nan

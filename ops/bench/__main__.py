@@ -172,6 +172,12 @@ BENCHES = (
 )  # fmt: skip
 
 
+SPEED = (
+    "throughput", "growth", "columnar", "packets", "rigs", "processes", "start", "watched",
+)  # fmt: skip
+"""The benches of `python -m ops.bench speed`."""
+
+
 def section(bench: Bench) -> str:
     """Run a bench; return its output as a section."""
     module, *args = bench.command
@@ -208,8 +214,11 @@ def machine() -> str:
 def main() -> int:
     """Run the benches and write the file."""
     parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
-    parser.add_argument("name", nargs="*", choices=[[], *(b.name for b in BENCHES)], default=[])
+    names = ["speed", *(b.name for b in BENCHES)]
+    parser.add_argument("name", nargs="*", choices=[[], *names], default=[])
     chosen = set(parser.parse_args().name) or {b.name for b in BENCHES if not b.long}
+    if "speed" in chosen:
+        chosen |= set(SPEED)
     kept = sections(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
     parts = []
     for bench in BENCHES:

@@ -94,6 +94,8 @@ class Race:
 def spend(arguments: list[str]) -> Usage:
     """Run Python and return its resources and output.
 
+    Compiled modules are kept, as on a user's machine.
+
     Raises
     ------
     RuntimeError
@@ -101,7 +103,11 @@ def spend(arguments: list[str]) -> Usage:
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=errors
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+            stdout=output,
+            stderr=errors,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
