@@ -13,9 +13,9 @@ from configs.inputs import MidiStream, OscStream
 from configs.outputs import MidiDestination, OscDestination
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
-from operators.channels import MIDI_PLAYED
 from operators.evidence import names
 from operators.evidence.expression import ExpressionError, compile_expression
+from operators.settings.channels import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64
 """Each destination is a thread."""

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from configs.forms import END, URL, Listening, StreamName, Text
 from configs.inert import inert
-from operators.config_part import ConfigPart, Period
+from operators.settings.config_part import ConfigPart, Period
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 TAPE = "tape.json"

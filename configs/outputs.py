@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
-from operators.config_part import ConfigPart
+from operators.settings.config_part import ConfigPart
 
 Size = Annotated[float, Meta(gt=0, le=1e6)]
 """Size of a file (MB)."""

@@ -10,8 +10,8 @@ from configs.document import DataPath, Document
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of
-from operators.channels import MIDI_KEY, matches
-from operators.groups import Group
+from operators.settings.channels import MIDI_KEY, matches
+from operators.settings.groups import Group
 
 _ELEMENT = re.compile(r"\[\d+\]\Z")
 """Index behind an address: one number of a message with several."""

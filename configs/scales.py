@@ -6,7 +6,7 @@ from configs.document import DataPath, Document
 from configs.schema import Config
 from configs.signals import SignalConfig
 from configs.typed import did_you_mean, one_of, show
-from operators.channels import matches
+from operators.settings.channels import matches
 
 
 def check(document: Document, config: Config) -> None:

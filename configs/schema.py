@@ -21,15 +21,15 @@ from configs.inputs import MAX_MANIFEST, TAPE, FileStream, MidiStream, OscStream
 from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
-from operators.channels import ChannelConfig
 from operators.collect import BlockRule, CollectConfig
-from operators.config_part import ConfigPart
 from operators.drift import DriftConfig
 from operators.evidence import EvidenceConfig
-from operators.groups import FailoverConfig, WeightsConfig
-from operators.plan import Member, Plan, Signal
 from operators.quality import QualityConfig
 from operators.resample import ResampleConfig
+from operators.settings.channels import ChannelConfig
+from operators.settings.config_part import ConfigPart
+from operators.settings.groups import FailoverConfig, WeightsConfig
+from operators.settings.plan import Member, Plan, Signal
 
 RunMode = Literal["causal", "hindsight"]
 

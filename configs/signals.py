@@ -6,8 +6,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from operators.config_part import ConfigPart, Positive, Wait
-from operators.groups import Group
+from operators.settings.config_part import ConfigPart, Positive, Wait
+from operators.settings.groups import Group
 
 
 class MemberConfig(ConfigPart, frozen=True, kw_only=True):

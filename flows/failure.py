@@ -30,10 +30,10 @@ from operators.snapshot import StateRefusedError
 from operators.station import StationError
 from sinks.files.folder import TRACEBACK
 from sinks.files.jsonl import ShortFileError
-from sources import stderr as aside
+from sources.host import stderr as aside
+from sources.host.signal_shutdown import SignalShutdown
 from sources.recordings.recording import UnusableError
 from sources.replay import RecordingsError
-from sources.signal_shutdown import SignalShutdown
 
 REFUSALS = (InUseError, SharedRigError, StateRefusedError, ShortFileError, UnusableError)
 START_REFUSALS = (

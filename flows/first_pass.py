@@ -26,8 +26,8 @@ from operators.hindsight import Hindsight, decode, encode
 from operators.snapshot import StateRefusedError
 from sinks.files.folder import HINDSIGHT, Folder
 from sinks.files.run_json import Digests
+from sources.host.shutdown import Shutdown
 from sources.replay import Replay
-from sources.shutdown import Shutdown
 
 STOPPED = "Stopped on request in the first of two passes: the same command begins anew."
 _MAX_BYTES = 1 << 30

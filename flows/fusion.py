@@ -54,13 +54,13 @@ from operators.station import maker
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
-from sources import stderr as aside
-from sources.host_clock import HostClock
+from sources.host import stderr as aside
+from sources.host.host_clock import HostClock
+from sources.host.shutdown import Shutdown
+from sources.host.signal_shutdown import SignalShutdown
 from sources.midi.port import Port
 from sources.replay import Replay, remarks_on, rigs_of
 from sources.replay import preflight as recordings
-from sources.shutdown import Shutdown
-from sources.signal_shutdown import SignalShutdown
 
 if TYPE_CHECKING:
     from sinks.exporter.server import Server

@@ -30,8 +30,8 @@ from flows.fusion import stations
 from flows.stations import Make, Settings, StationLine
 from operators.events import Batch
 from operators.hindsight import Hindsight
-from operators.plan import Plan
 from operators.records import Packet
+from operators.settings.plan import Plan
 
 
 class Pipeline:

@@ -58,8 +58,8 @@ def execute(
     from flows.failure import watched
     from flows.fusion import build
     from flows.store import Store
-    from sources import stderr
-    from sources.signal_shutdown import SignalShutdown
+    from sources.host import stderr
+    from sources.host.signal_shutdown import SignalShutdown
 
     loaded = load(config)
     output = loaded.config.output

@@ -12,9 +12,9 @@ from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
 from operators.hindsight import Learner
-from operators.plan import Plan
 from operators.quality import QualityConfig
 from operators.records import Packet
+from operators.settings.plan import Plan
 from operators.station import Core, updated
 from operators.types import State
 

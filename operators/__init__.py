@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from operators.events import Batch
-    from operators.plan import Plan
     from operators.records import Fused, Packet
+    from operators.settings.plan import Plan
 
 __all__ = ["Batch", "Fused", "Packet", "Plan"]
 
@@ -20,6 +20,7 @@ def __getattr__(name: str) -> Any:
     """Return a public name of this package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from operators import events, plan, records
+    from operators import events, records
+    from operators.settings import plan
 
     return {**vars(events), **vars(plan), **vars(records)}[name]

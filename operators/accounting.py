@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from operators.lines import DeadLine
-from operators.plan import Plan
 from operators.records import DeadLetter, Ends
+from operators.settings.plan import Plan
 from operators.types import ENDS, F64, I64, End, Reason, State
 
 T = TypeVar("T", bound=np.generic)

@@ -16,10 +16,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
-from operators.channels import Reduce
 from operators.limits import MAX_FEW
-from operators.plan import Plan
 from operators.records import Block, DeadLetter, Ends, Packet
+from operators.settings.channels import Reduce
+from operators.settings.plan import Plan
 from operators.types import F64, I64, State
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from operators.types import Reason
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
 
 ROOM = 65_536
 """Events of an inbox: three seconds at 20,000 a second."""

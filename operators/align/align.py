@@ -21,8 +21,8 @@ from operators.align.lag_path import path_of
 from operators.align.lag_tracker import LagTracker, fixed_reference, reference_report
 from operators.align.rate_noise import RateNoise
 from operators.hindsight import Hindsight
-from operators.plan import Plan
 from operators.records import Block, LagReport, Packet
+from operators.settings.plan import Plan
 from operators.types import State
 
 

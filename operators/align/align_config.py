@@ -8,8 +8,17 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from operators.align.lag_search import MIN_WINDOW_S, RATES_HZ
-from operators.config_part import ConfigPart, Hop, NotNegative, Positive, Profile, Rate, Span, Wait
-from operators.correlation import SEGMENT
+from operators.numeric.correlation import SEGMENT
+from operators.settings.config_part import (
+    ConfigPart,
+    Hop,
+    NotNegative,
+    Positive,
+    Profile,
+    Rate,
+    Span,
+    Wait,
+)
 
 
 class KalmanConfig(ConfigPart, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from operators.align.coarse_grid import Coarse
-from operators.correlation import SampledSeries
+from operators.numeric.correlation import SampledSeries
 from operators.types import F64, State
 
 

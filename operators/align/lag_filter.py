@@ -34,7 +34,7 @@ import numpy as np
 
 from operators.align.lag_trend import Motions, Trend, fitted, motions
 from operators.align.spectral_weights import Complex, Nodes, Weights, weights
-from operators.correlation import APART_S, SEGMENT, Lag, SampledSeries
+from operators.numeric.correlation import APART_S, SEGMENT, Lag, SampledSeries
 from operators.types import F64, State
 
 STEP = SEGMENT // 2

@@ -4,8 +4,8 @@ At each rate (operators/align/even_series.py) a window has two views: the series
 both series through one filter 1 - sum a_k z^-k that whitens their common spectrum. The filter is
 AR(8) by Yule-Walker on the mean of their autocorrelations, with 2 % of the variance added, so that
 an empty band stays empty. One filter for both keeps the lag. A view counts if its correlation has
-a single peak (operators/correlation.py) and the other view's highest peak lies at the same place.
-The rate with the highest confidence counts.
+a single peak (operators/numeric/correlation.py) and the other view's highest peak lies at the same
+place. The rate with the highest confidence counts.
 
 A lag is found once two counts agree within 0.1 s, from windows of 13 s or more whose ends lie half
 a window apart. A chance agreement in one window is absent from the next. Of the rates that count
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.correlation import Lag, SampledSeries, lag_of
+from operators.numeric.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
 
 RATES_HZ = (5.0, 10.0, 20.0, 40.0)

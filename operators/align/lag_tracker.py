@@ -35,9 +35,9 @@ from operators.align.even_series import Rung
 from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_search import MIN_COMMON_S, MIN_WINDOW_S, Ladder, agree, look
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
-from operators.correlation import ROUNDING, SEGMENT, UNKNOWN, Lag
-from operators.plan import Plan, Signal
+from operators.numeric.correlation import ROUNDING, SEGMENT, UNKNOWN, Lag
 from operators.records import Block, LagReport, Packet
+from operators.settings.plan import Plan, Signal
 from operators.types import State
 
 REFERENCE_RATE = 4.0

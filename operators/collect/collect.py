@@ -31,12 +31,12 @@ from msgspec.structs import replace
 from operators.accounting import ended, letters
 from operators.collect.density import CELL_S, Spans
 from operators.collect.duplicates import Duplicates
-from operators.config_part import ConfigPart
 from operators.errors import LumenError
 from operators.events import Batch, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
-from operators.plan import Plan
 from operators.records import Block, DeadLetter, Ends, Packet
+from operators.settings.config_part import ConfigPart
+from operators.settings.plan import Plan
 from operators.types import ENDED, F64, I32, I64, Bool, End, Reason, State
 
 MAX_ROWS = 65_536

@@ -9,7 +9,7 @@ State: three numbers. Cost: a few comparisons a block.
 
 from __future__ import annotations
 
-from operators.plan import Plan
+from operators.settings.plan import Plan
 from operators.types import State
 
 CELL_S = 10.0

@@ -32,7 +32,6 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters, spread
-from operators.config_part import ConfigPart, Period, Wait
 from operators.drift.clock import NOT_BEGUN, Clock
 from operators.drift.clock_path import ClockPath, Smoothed, report
 from operators.drift.clock_rate import Rates, cause
@@ -45,7 +44,6 @@ from operators.drift.stamp_checks import StampChecks
 from operators.hindsight import Hindsight
 from operators.limits import MAX_FEW
 from operators.lines import MarkerLine
-from operators.plan import Plan
 from operators.records import (
     NO_CLOCK,
     Block,
@@ -56,6 +54,8 @@ from operators.records import (
     PaceReport,
     Packet,
 )
+from operators.settings.config_part import ConfigPart, Period, Wait
+from operators.settings.plan import Plan
 from operators.types import F64, Bool, State
 
 _HELD_ROWS = 1 << 40

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.limits import MAX_FEW
+from operators.numeric.row_store import RowStore
 from operators.records import Block
-from operators.row_store import RowStore
 from operators.types import F64, Bool, State
 
 MAX_ORDERED = 64

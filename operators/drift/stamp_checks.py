@@ -20,8 +20,8 @@ from operators.drift.shared_stamps import SharedStamps
 from operators.drift.stamp_grain import Grain
 from operators.drift.timetags import Timetags
 from operators.limits import MAX_FEW
-from operators.plan import Plan
 from operators.records import Block, GrainReport, Packet
+from operators.settings.plan import Plan
 from operators.types import Bool, State
 
 _COARSE = (

@@ -26,11 +26,11 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.config_part import ConfigPart, Rest
 from operators.evidence.expression import KEYWORDS, compile_expression
 from operators.lines import EvidenceRecord
-from operators.plan import Plan
 from operators.records import INDICATORS, Fused, Packet
+from operators.settings.config_part import ConfigPart, Rest
+from operators.settings.plan import Plan
 from operators.types import F64, State
 
 

@@ -38,9 +38,9 @@ from msgspec.structs import replace
 from operators.fuse.sync_bound import Bound
 from operators.fuse.sync_report import MemberScales, Reporter, ScaledGrid
 from operators.limits import MIN_COVERAGE
-from operators.plan import Plan, Signal
 from operators.presence import LIVE
 from operators.records import INDICATORS, Fused, FusedSignal, Grid, Indicators, Packet, Sparse
+from operators.settings.plan import Plan, Signal
 from operators.types import F64, I64, MODES, SCALE_STATES, Bool, State
 from operators.weights.consensus import Consensus, Force
 from operators.weights.moments import over_members

@@ -25,8 +25,8 @@ from __future__ import annotations
 import numpy as np
 
 from operators.fuse.sync_report import Clocks
-from operators.plan import Plan
 from operators.records import GrainReport, Grid
+from operators.settings.plan import Plan
 from operators.types import F64, Bool, State
 
 ONE_MEMBER, SIDAK = 4.0, 1.7

@@ -16,8 +16,8 @@ import numpy as np
 
 from operators.accounting import LossCounter
 from operators.lines import DeadLine, SyncReport
-from operators.plan import Plan
 from operators.records import NO_CLOCK, ClockReport, Grid, Packet
+from operators.settings.plan import Plan
 from operators.types import F64, I64, SCALE_STATES, STATES, State, Why
 from operators.weights.consensus import Force
 

@@ -34,9 +34,9 @@ from operators.guard.peaks import Looks, Peaks, looks
 from operators.guard.running_statistic import RunningStatistic
 from operators.limits import GUARD_SIDE as SIDE
 from operators.limits import MAX_FEW
-from operators.plan import Plan
+from operators.numeric.row_store import RowStore
 from operators.records import Block, Ends, Packet
-from operators.row_store import RowStore
+from operators.settings.plan import Plan
 from operators.types import F64, I64, Bool, State
 
 MEMORY, RENEW, FIRST = 256, 1024, 16

@@ -5,7 +5,8 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/sinc.py, operators/align/coarse_grid.py)
+- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
+  operators/align/coarse_grid.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and

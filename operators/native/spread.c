@@ -1,4 +1,4 @@
-/* Sums of kernel-weighted samples on a grid: operators/sinc.py has the formula. */
+/* Sums of kernel-weighted samples on a grid: operators/numeric/sinc.py has the formula. */
 #include "native.h"
 
 PyObject *lumen_spread(PyObject *self, PyObject *args)

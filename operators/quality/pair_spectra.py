@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.correlation import HALF_OVERLAP, SEGMENT
+from operators.numeric.correlation import HALF_OVERLAP, SEGMENT
 from operators.types import F64, I64, Bool
 
 QUALITY_HZ = 5.0

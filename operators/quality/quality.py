@@ -38,14 +38,14 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.config_part import ConfigPart, Hop, Number, Span
-from operators.correlation import SEGMENT
-from operators.plan import Plan, Signal
+from operators.numeric.correlation import SEGMENT
+from operators.numeric.sinc import CUTOFF
 from operators.presence import LIVE
 from operators.quality.pair_spectra import BAND_HZ, QUALITY_HZ, PairSpectra
 from operators.quality.series import bridged, lowpass_taps, windows
 from operators.records import Grid, Indicators, Packet, Sparse
-from operators.sinc import CUTOFF
+from operators.settings.config_part import ConfigPart, Hop, Number, Span
+from operators.settings.plan import Plan, Signal
 from operators.types import F64, Bool, State
 
 MAX_ALIASED = 0.05

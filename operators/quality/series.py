@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.sinc import CUTOFF, PHASES, kernel
+from operators.numeric.sinc import CUTOFF, PHASES, kernel
 from operators.types import F64
 
 T = TypeVar("T", bound=np.generic)

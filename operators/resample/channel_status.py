@@ -10,11 +10,11 @@ import math
 
 import numpy as np
 
-from operators.plan import Plan
 from operators.presence import StreamUptime
 from operators.records import LagReport
 from operators.resample.lane import Lane
 from operators.resample.open_ticks import FIELDS, ChannelStatus, StatusAt
+from operators.settings.plan import Plan
 from operators.types import F64, I64, Bool
 
 LAG_STEP_S = 1e-4

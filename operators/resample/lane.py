@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from operators.plan import Member, Plan
 from operators.presence import Presence
 from operators.records import Block, LagReport, PaceReport
 from operators.resample.sampler import Sampler, newest
+from operators.settings.plan import Member, Plan
 from operators.types import F64, State
 
 MAX_CLUMPED_SPACING = 0.1

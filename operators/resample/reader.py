@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.limits import GUARD_SIDE, MIN_COVERAGE
+from operators.numeric.sinc import BETA, CUTOFF, PHASES, Kernel, kernel, weigh, weigh_at
 from operators.resample.voronoi import Cells, cells_of, covered, covered_at, led_by
-from operators.sinc import BETA, CUTOFF, PHASES, Kernel, kernel, weigh, weigh_at
 from operators.types import F64, Bool
 
 MIN_SAMPLES = 4.0

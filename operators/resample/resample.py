@@ -23,13 +23,13 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.config_part import ConfigPart, Profile, Wait
-from operators.plan import Plan
 from operators.presence import LIVE, StreamUptime
 from operators.records import Block, Grid, Packet
 from operators.resample.channel_status import status_at, status_of, write_lag
 from operators.resample.lane import Lane, lane_of
 from operators.resample.open_ticks import FIELDS, ChannelStatus, OpenTicks, Readings
+from operators.settings.config_part import ConfigPart, Profile, Wait
+from operators.settings.plan import Plan
 from operators.types import F64, State
 
 

@@ -2,8 +2,8 @@
 
 A sample takes part in tick g only if it was known when the tick was due, and also the later samples
 that its cell depends on: results do not depend on the blocks. The kernel is that of
-operators/sinc.py, the cells those of operators/resample/voronoi.py, the choice between kernel and
-straight lines that of operators/resample/reader.py.
+operators/numeric/sinc.py, the cells those of operators/resample/voronoi.py, the choice between
+kernel and straight lines that of operators/resample/reader.py.
 
 With `eager` (low latency) cells do not wait for the next sample, and no hole is filled.
 """

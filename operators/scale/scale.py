@@ -32,10 +32,10 @@ import numpy as np
 from msgspec.structs import replace
 
 from operators.hindsight import Hindsight
-from operators.plan import Plan, Signal
 from operators.presence import ACQUIRING, LIVE
 from operators.records import Grid, Packet
 from operators.scale.nonlinearity import bends, products
+from operators.settings.plan import Plan, Signal
 from operators.types import F64, SCALE_STATES, Bool, State
 from operators.weights.consensus import LEVEL, MAX_LOG_SD
 from operators.weights.effects import INDEPENDENT, MIN_COMMON_TICKS, deming, noise_of

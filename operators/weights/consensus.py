@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.plan import Signal
+from operators.settings.plan import Signal
 from operators.types import F64, I64, Bool, State
 from operators.weights.effects import (
     INDEPENDENT,

@@ -58,8 +58,8 @@ def run(path: str) -> dict[str, float]:
     from flows import fusion
     from operators import engine
     from sinks.output import OutputPartition
+    from sources.host.shutdown import Shutdown
     from sources.replay.replay import ReplayPartition
-    from sources.shutdown import Shutdown
 
     imported = _now()
     budget = Budget()

@@ -22,8 +22,8 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from operators.guard import Guard
-from operators.plan import Member, Plan, Signal
 from operators.records import Block, Packet
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import F64, I64, Bool
 from ops.bench.chain import movement
 from ops.text.table import number, table

@@ -20,11 +20,11 @@ import math
 
 import numpy as np
 
-from operators.correlation import HALF_OVERLAP
-from operators.plan import Member, Plan, Signal
+from operators.numeric.correlation import HALF_OVERLAP
 from operators.presence import LIVE
 from operators.quality import BAND_HZ, QUALITY_HZ, Quality, QualityConfig
 from operators.records import INDICATORS, Grid, Packet
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import F64
 from ops.text.table import table
 

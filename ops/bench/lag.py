@@ -29,9 +29,9 @@ from configs.schema import Config
 from flows.pipeline import Pipeline
 from operators.align.lag_filter import LagFilter, SeriesPair
 from operators.align.lag_trend import motions
-from operators.correlation import SampledSeries, lag_of
 from operators.lines import SyncReport
-from operators.sinc import CUTOFF
+from operators.numeric.correlation import SampledSeries, lag_of
+from operators.numeric.sinc import CUTOFF
 from operators.types import F64, Bool
 from ops.bench import bound as bound_of
 from ops.simulate.recording import START, SimulatedRecording, make

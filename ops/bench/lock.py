@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators.align import Align, AlignConfig
-from operators.plan import Member, Plan, Signal
 from operators.records import Block, LagReport, Packet
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import F64
 from ops.text.table import table
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from operators.align.coarse_grid import BETA, CUTOFF, HALF_WIDTH
 from operators.align.lag_search import MIN_WINDOW_S, RATES_HZ, Ladder, look
-from operators.correlation import UNKNOWN, SampledSeries, lag_of
+from operators.numeric.correlation import UNKNOWN, SampledSeries, lag_of
 from operators.types import F64
 from ops.bench import lock
 from ops.text.table import table

@@ -14,7 +14,7 @@ from configs.document import ConfigError, text_of
 from configs.load import Loaded, load
 from configs.reach import unwanted
 from configs.upgrade import upgrade
-from operators.plan import Plan, Signal
+from operators.settings.plan import Plan, Signal
 from sinks.exporter.hosts import OPEN
 
 TWO_PASSES = "hindsight: two passes, estimates of the whole recording from the first tick on"

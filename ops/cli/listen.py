@@ -22,12 +22,12 @@ from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.text.table import table
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
+from sources.host.signal_shutdown import SignalShutdown
 from sources.inbox import FromSource, Inbox, Item, Receiving, StreamChange
 from sources.midi import MidiReceiver
 from sources.midi.port_name import bare
 from sources.osc import OscReceiver, open_port, refusal
-from sources.signal_shutdown import SignalShutdown
 
 PORT = 9000
 _POLL_S = 0.1

@@ -22,10 +22,10 @@ from operators.errors import ToolError
 from operators.events import Batch
 from ops.cli.run import remark
 from ops.text.table import table
-from sources import stderr as aside
+from sources.host import stderr as aside
+from sources.host.shutdown import Shutdown
+from sources.host.signal_shutdown import SignalShutdown
 from sources.live import LivePartition, preflight
-from sources.shutdown import Shutdown
-from sources.signal_shutdown import SignalShutdown
 from sources.tape.writer import TapError
 
 _POLL_S = 0.01

@@ -28,7 +28,7 @@ from configs.inputs import FileStream
 from configs.load import load
 from configs.schema import Config
 from operators.errors import ToolError
-from operators.groups import FAILOVER
+from operators.settings.groups import FAILOVER
 from ops.cli.excerpt import excerpt
 from ops.cli.run import add_mode, remark
 from ops.fakes.ports import free_port

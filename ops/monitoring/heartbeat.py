@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.inert import guard
-from sources.signal_shutdown import SignalShutdown
+from sources.host.signal_shutdown import SignalShutdown
 
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
 REALM = "metric_realm"

@@ -11,7 +11,7 @@ import msgspec
 
 from configs.document import parse
 from configs.schema import Config
-from operators.plan import Plan
+from operators.settings.plan import Plan
 from ops.report.clocks_lags import ChannelTimeline, clocks, tracks
 from ops.report.detail import WIDTH_S, Detail, windows
 from ops.report.findings import Findings, findings

@@ -23,7 +23,7 @@ import numpy as np
 from configs.address import endpoint, ip_of
 from configs.document import public_url
 from configs.inputs import MidiStream, OscStream, UreStream
-from operators.plan import Plan
+from operators.settings.plan import Plan
 from ops.simulate.recording import FACTS, HELD_SPAN
 from sinks.send.destination import MidiOutput
 from sinks.send.send_worker import SendWorker

@@ -17,8 +17,8 @@ from configs.schema import Config
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table
-from sources.host_clock import HostClock
-from sources.signal_shutdown import SignalShutdown
+from sources.host.host_clock import HostClock
+from sources.host.signal_shutdown import SignalShutdown
 
 MAX_OFFSET_S = 3600.0
 """Largest offset of a device clock."""

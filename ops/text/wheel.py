@@ -3,7 +3,7 @@
 In a checkout the rooms are top-level packages, in the wheel they are subpackages. The hook copies
 the rooms to a temporary folder, rewrites each module there, and gives the copy to hatchling:
 
-- import statements: `from operators.plan import Plan`, `import flows.fusion as f`;
+- import statements: `from operators.settings.plan import Plan`, `import flows.fusion as f`;
 - dotted names of modules of the tree within strings: step names, `-m` targets, help texts;
 - `-m ops` and `from operators import` within strings, and the pair of arguments `"-m", "ops"`;
 - the entry point `lumen`.

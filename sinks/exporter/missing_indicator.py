@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from operators.correlation import SEGMENT
+from operators.numeric.correlation import SEGMENT
 from operators.quality import BAND_HZ, QUALITY_HZ
 from sinks.advice.sparse import counted, left_out
 

@@ -12,9 +12,9 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from operators.lines import SyncReport
-from operators.plan import Plan
 from operators.quality import QualityConfig
 from operators.records import Fused, Packet
+from operators.settings.plan import Plan
 from operators.types import ENDED, ENDS, F64, MODES, End, Reason
 from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import count

@@ -29,8 +29,8 @@ from configs.outputs import Destination, MidiDestination, OscDestination
 from configs.schema import Config
 from operators.evidence import readable
 from operators.evidence.expression import compile_expression
-from operators.plan import Plan
 from operators.records import Fused, Packet
+from operators.settings.plan import Plan
 from operators.types import State
 from sinks.send.destination import MidiOutput, MidiPort
 from sinks.send.send_process import SendProcess

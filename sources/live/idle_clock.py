@@ -14,10 +14,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sources.host_clock import HostClock, stated
+from sources.host.host_clock import HostClock, stated
+from sources.host.shutdown import Shutdown
 from sources.inbox import Unread
 from sources.live.inbox_rows import Arrival, HostTick
-from sources.shutdown import Shutdown
 
 TICK_S = 0.1
 """The longest silence without a tick."""

@@ -36,7 +36,8 @@ from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
 from operators.events import Batch
 from operators.types import ENDED, I64
-from sources.host_clock import Axis, HostClock
+from sources.host.host_clock import Axis, HostClock
+from sources.host.shutdown import Shutdown
 from sources.inbox import Inbox, Receiving, Unread, losses, size
 from sources.live.heap import Heap
 from sources.live.idle_clock import IdleClock
@@ -60,7 +61,6 @@ from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
-from sources.shutdown import Shutdown
 from sources.tape.reader import Tape
 from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper

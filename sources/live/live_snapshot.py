@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from operators.snapshot import StateRefusedError, seal, unseal
-from sources.host_clock import Axis
+from sources.host.host_clock import Axis
 from sources.replay.recording_reader import FeedState
 
 VERSION = 1

@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Collection
 
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
 from sources.inbox import Inbox
 
 STILL_S = 0.1

@@ -16,9 +16,9 @@ from typing import TypeAlias
 
 from configs.address import endpoint
 from configs.inputs import OscStream
-from operators.channels import matches
 from operators.limits import MAX_SAMPLE
-from sources.host_clock import HostClock
+from operators.settings.channels import matches
+from sources.host.host_clock import HostClock
 from sources.inbox import FromSource, Listener, Message, Unread
 from sources.osc.datagram import Datagrams
 from sources.osc.senders import Peers

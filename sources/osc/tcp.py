@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import suppress
 
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
 from sources.osc.datagram import MAX_DATAGRAM
 from sources.osc.frames import Frames
 

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
 from sources.osc.datagram import MAX_DATAGRAM
 from sources.osc.multicast import is_group, join
 

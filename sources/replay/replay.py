@@ -28,6 +28,7 @@ from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
+from sources.host.shutdown import Shutdown
 from sources.opening import open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_columnar, is_xdf
@@ -39,7 +40,6 @@ from sources.rows.admission import Admission
 from sources.rows.by_rig import RigSplitter
 from sources.rows.names import Names
 from sources.rows.rows import Arrived
-from sources.shutdown import Shutdown
 from sources.tape.reader import is_tape, read_manifest
 
 _POLL_S, _PACE_S = 0.010, 0.004

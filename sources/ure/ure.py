@@ -18,8 +18,8 @@ from math import ceil, inf
 
 from configs.document import public_url
 from configs.inputs import UreStream
-from operators.channels import matches
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
+from operators.settings.channels import matches
 from sources.inbox import NEVER, Listener, Unread
 from sources.ure.credentials import Credentials
 from sources.ure.exposition import PageDecoder, PageError

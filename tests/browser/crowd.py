@@ -11,8 +11,8 @@ from configs.inputs import OscStream, UreStream
 from configs.outputs import ExporterConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from operators.channels import ChannelConfig
 from operators.records import FusedSignal
+from operators.settings.channels import ChannelConfig
 from ops.fakes.ports import free_port
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.server import Server

@@ -16,10 +16,10 @@ from configs.inputs import FileStream, OscStream, UreStream
 from configs.outputs import ExporterConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
-from operators.channels import ChannelConfig
 from operators.lines import EvidenceRecord, SyncReport
 from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from operators.resample import ResampleConfig
+from operators.settings.channels import ChannelConfig
 from operators.types import MODES
 from ops.fakes.ports import free_port
 from sinks.exporter.live_state import LiveState

@@ -7,7 +7,7 @@ import pytest
 
 from operators.align.lag_filter import INDEPENDENT, OMEGA, STEP, TOP, TRANSFORM, WINDOW
 from operators.align.spectral_weights import SHARED, Nodes, weights
-from operators.correlation import SEGMENT
+from operators.numeric.correlation import SEGMENT
 from operators.types import F64
 
 LAG, NOISE, COUNT = 0.3, 0.3, 400

@@ -6,15 +6,15 @@ from functools import lru_cache
 from typing import Any
 
 from operators.align import AlignConfig
-from operators.channels import ChannelConfig
 from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
-from operators.groups import FailoverConfig
 from operators.hindsight import Hindsight
-from operators.plan import Plan
 from operators.quality import QualityConfig
 from operators.records import Packet
+from operators.settings.channels import ChannelConfig
+from operators.settings.groups import FailoverConfig
+from operators.settings.plan import Plan
 from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
 
 PLAN = plan(

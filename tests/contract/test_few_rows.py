@@ -25,8 +25,8 @@ from operators.drift import (
     stamp_grain,
 )
 from operators.guard import guard
-from operators.plan import Plan
 from operators.records import Packet
+from operators.settings.plan import Plan
 from tests.contract.rich import PLAN, recording, stations
 from tests.support.signals import every, feed, trace
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from operators.collect import BlockRule
 from operators.events import Batch, Marker, Reject
-from operators.groups import FailoverConfig
-from operators.plan import Member, Plan
 from operators.records import Packet
+from operators.settings.groups import FailoverConfig
+from operators.settings.plan import Member, Plan
 from operators.types import ENDS
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, recording, stations, traced

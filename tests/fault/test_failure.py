@@ -11,8 +11,8 @@ from configs.files import PRIVATE
 from flows.failure import FailureWatch, report
 from ops.bench.kill_points import configuration
 from ops.cli.verify import digests, write_config
+from sources.host.signal_shutdown import SignalShutdown
 from sources.recordings.recording import UnusableError
-from sources.signal_shutdown import SignalShutdown
 
 ROOT = Path(__file__).parents[2]
 BROKEN = """
@@ -103,7 +103,7 @@ def test_a_bug_leaves_its_traceback_in_a_file_and_three_lines(plain, tmp_path):
 def test_what_is_no_panic_is_passed_on_to_standard_error():
     code = (
         "import os\nfrom flows.failure import FailureWatch\n"
-        "from sources.signal_shutdown import SignalShutdown\n"
+        "from sources.host.signal_shutdown import SignalShutdown\n"
         "watch = FailureWatch(SignalShutdown())\n"
         "os.write(2, b'of a library\\n')\nimport sys\nprint('of Python', file=sys.stderr)\n"
         "os.write(2, b\"of it\\nthread '<unnamed>' panicked at here\\n\")\n"
@@ -118,7 +118,7 @@ def test_what_is_no_panic_is_passed_on_to_standard_error():
 def test_a_closed_standard_error_is_no_fault():
     code = (
         "import os\nos.close(2)\nfrom flows.failure import FailureWatch\n"
-        "from sources.signal_shutdown import SignalShutdown\n"
+        "from sources.host.signal_shutdown import SignalShutdown\n"
         "watch = FailureWatch(SignalShutdown())\nwatch.close()\nprint('done')"
     )
     assert run("-c", code).stdout == "done\n"

@@ -17,6 +17,7 @@ from backports import zstd
 from configs.load import load
 from operators.collect import Collect
 from sources.delimited.dialect import find
+from sources.host.shutdown import Shutdown
 from sources.osc.frames import Frames
 from sources.recordings import unpack
 from sources.recordings.recording import Recording
@@ -25,7 +26,6 @@ from sources.replay import replay
 from sources.replay.replay import ReplayPartition
 from sources.rows.admission import Admission
 from sources.rows.names import Names
-from sources.shutdown import Shutdown
 from sources.xdf import load as load_xdf
 from sources.xdf.chunks import MAX_HEADERS, Header, Samples, chunks
 from sources.xdf.xdf import LoadStoppedError

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.channels import ChannelConfig
 from operators.events import Batch
 from operators.lines import SyncReport
 from operators.records import Packet
+from operators.settings.channels import ChannelConfig
 from operators.types import F64
 from tests.support.signals import START, Source, every, makers, movement, plan, run, studio
 

@@ -14,7 +14,7 @@ from flows.pipeline import STATIONS, Pipeline
 from flows.stations import Settings, StationLine
 from operators import Batch, Fused, Packet, Plan
 from operators.align import AlignConfig
-from operators.plan import Member
+from operators.settings.plan import Member
 from tests.flow.test_diagram import STEPS
 from tests.support.signals import Source, every, plan, studio
 

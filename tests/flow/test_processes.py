@@ -27,8 +27,8 @@ from ops.results.folder import rig_folders, run_json
 from sinks.files.folder import FolderError
 from sinks.files.jsonl import segments_of
 from sinks.output import OutputPartition, preflight
+from sources.host.shutdown import Shutdown
 from sources.replay.partitions import deal
-from sources.shutdown import Shutdown
 
 RIGS = ("north", "east", "south", "west", "mid", "hall")
 HUNG_S = 300

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.align.coarse_grid import Coarse
-from operators.sinc import _by_sample, kernel
+from operators.numeric.sinc import _by_sample, kernel
 from operators.types import F64
 from sinks.files.encode import fused_lines
 from sources.rows.rows import DecodedRows

@@ -8,8 +8,8 @@ import numpy as np
 
 from operators.accounting import LossCounter, ended, letters, spread
 from operators.lines import DeadLine
-from operators.plan import Plan
 from operators.records import DeadLetter, Ends
+from operators.settings.plan import Plan
 from operators.snapshot import decode_state, encode_state
 from operators.types import End
 

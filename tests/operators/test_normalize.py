@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.channels import ChannelConfig
 from operators.normalize import MAX_VALUE, Normalize
 from operators.records import Packet
+from operators.settings.channels import ChannelConfig
 from tests.support.signals import START, block, packet, plan
 
 CHANNEL = "osc_1:/pulse"

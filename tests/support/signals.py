@@ -20,14 +20,14 @@ from flows.pipeline import STATIONS as STATIONS
 from flows.stations import Make as Make
 from flows.stations import Settings
 from operators.align import AlignConfig
-from operators.channels import ChannelConfig
 from operators.collect import BlockRule
 from operators.events import Batch, Marker, Reject
 from operators.evidence import Rule
 from operators.hindsight import Hindsight
-from operators.plan import Member, Plan, Signal
 from operators.quality import QualityConfig
 from operators.records import Block, Packet
+from operators.settings.channels import ChannelConfig
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import F64
 from ops.simulate.movement import Movement
 

@@ -2,7 +2,7 @@
 
 Numbers are averaged in cells of 1/20 s. Two channels agree if their correlation is significant in
 one of a few stretches of two minutes, at a lag of either sign that `align` would find. It has to
-exceed the correlations of unrelated series with equal spectra (operators/correlation.py).
+exceed the correlations of unrelated series with equal spectra (operators/numeric/correlation.py).
 
 Cost: 0.05 us a number, 1 ms a stretch of a pair. State: 16 bytes a cell and channel, and the
 spectra of its stretches, 0.2 MB each.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.correlation import SampledSeries, lag_of
+from operators.numeric.correlation import SampledSeries, lag_of
 from operators.types import F64
 
 HZ = 20.0

@@ -13,7 +13,7 @@ from math import hypot, inf, isnan, nan
 
 import numpy as np
 
-from operators.channels import MIDI_KEY
+from operators.settings.channels import MIDI_KEY
 from ops.cli.guess.kinds import MAX_SWITCH, MIN_COUNT, nature, steady
 from sources.inbox import Item, Message, Unread
 

@@ -15,9 +15,9 @@ from math import inf
 from configs.address import endpoint
 from configs.inert import quoted
 from configs.inputs import MidiStream, OscStream
-from operators.channels import MIDI_KEY
 from operators.evidence import readable
-from operators.plan import Member, Plan, Signal
+from operators.settings.channels import MIDI_KEY
+from operators.settings.plan import Member, Plan, Signal
 from ops.cli.guess.channel_survey import ChannelSurvey, SurveyedChannel, shown
 from ops.cli.guess.config import signals
 from ops.cli.guess.machine import addresses

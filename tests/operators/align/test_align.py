@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from operators.align import Align, AlignConfig
-from operators.channels import ChannelConfig
-from operators.plan import Plan
 from operators.records import Block, LagReport, Packet
+from operators.settings.channels import ChannelConfig
+from operators.settings.plan import Plan
 from operators.types import F64
 from ops.bench.lock import BEGIN, fast
 from tests.support.signals import START, block, known, movement, packet, plan

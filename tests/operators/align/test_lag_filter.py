@@ -9,7 +9,7 @@ import pytest
 
 from operators.align.lag_filter import NODES, SEGMENT, STEP, LagFilter, SeriesPair
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
-from operators.correlation import Lag, SampledSeries, lag_of
+from operators.numeric.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
 from tests.support.signals import movement
 

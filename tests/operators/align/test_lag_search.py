@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from operators.align.lag_search import Ladder, look, whitening
-from operators.correlation import Lag, SampledSeries, lag_of
+from operators.numeric.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
 from ops.bench.lock import CASES, LockCase, read, search
 from ops.bench.pairs import KINDS, TOP_HZ, confirmed, noise

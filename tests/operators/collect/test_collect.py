@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.channels import ChannelConfig
 from operators.collect import Collect, collect
 from operators.events import Batch, Marker, Reject, StreamStatus
 from operators.records import Packet
+from operators.settings.channels import ChannelConfig
 from tests.support.signals import START, cut, feed, plan
 
 PLAN = plan(

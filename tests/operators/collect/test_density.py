@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from operators.collect import Collect, density
 from operators.collect.density import AIM_ROWS, CELL_S, MAX_SPAN, Spans
 from operators.events import Batch
-from operators.plan import Plan
 from operators.records import Packet
+from operators.settings.plan import Plan
 from operators.snapshot import decode_state, encode_state
 from tests.contract.outcome import assert_same
 from tests.support.signals import cut, every, feed, plan

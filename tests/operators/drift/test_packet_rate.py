@@ -9,8 +9,8 @@ import pytest
 
 from operators.drift import Drift
 from operators.drift.packet_rate import PacketRate, Packets
-from operators.plan import Plan
 from operators.records import Packet
+from operators.settings.plan import Plan
 from operators.types import F64
 from ops.__main__ import main
 from ops.fakes.xdf_files import XdfFileStream, regular, write

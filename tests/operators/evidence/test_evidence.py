@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from operators.evidence import Evidence, Rule, names
 from operators.evidence.expression import ExpressionError
 from operators.lines import EvidenceRecord
-from operators.plan import Member, Plan, Signal
 from operators.records import INDICATORS, Fused, FusedSignal, Packet
+from operators.settings.plan import Member, Plan, Signal
 
 FIRST = 8_650_000_000  # 1 730 000 000 s at 5 Hz
 PLAN = Plan(

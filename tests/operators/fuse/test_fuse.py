@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from operators.fuse import Fuse
-from operators.groups import FailoverConfig, WeightsConfig
-from operators.plan import Member, Plan, Signal
 from operators.presence import ACQUIRING, GONE, LIVE, REJOINING, STALE
 from operators.records import INDICATORS, ClockReport, Fused, Grid, Indicators, Packet, Sparse
+from operators.settings.groups import FailoverConfig, WeightsConfig
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import MODES
 from tests.support.signals import START, plan
 

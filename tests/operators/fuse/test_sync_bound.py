@@ -11,10 +11,10 @@ from msgspec import structs
 
 from operators.fuse import Fuse
 from operators.fuse.sync_bound import Bound
-from operators.plan import Member, Plan, Signal
 from operators.presence import LIVE, STALE
 from operators.records import ClockReport, Fused, GrainReport, LagReport
 from operators.resample import Resample
+from operators.settings.plan import Member, Plan, Signal
 from tests.operators.fuse.test_fuse import ALL, HZ, URE, A, B, fuse, grid, live
 from tests.operators.fuse.test_fuse import packet as ticked
 from tests.support.signals import START, block, known, packet, plan

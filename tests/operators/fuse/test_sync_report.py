@@ -9,9 +9,9 @@ import pytest
 
 from operators.fuse.sync_report import Clocks, Reporter, ScaledGrid
 from operators.lines import DeadLine, SyncReport
-from operators.plan import Plan
 from operators.presence import ACQUIRING, GONE, LIVE, STALE
 from operators.records import ClockReport, DeadLetter, Ends, Grid, Packet
+from operators.settings.plan import Plan
 from operators.types import End
 from tests.support.signals import START, plan
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.channels import ChannelConfig
 from operators.guard import Guard, hampel
 from operators.records import Block, Packet
+from operators.settings.channels import ChannelConfig
 from operators.types import F64, Bool
 from tests.support.signals import START, block, feed, packet, plan
 

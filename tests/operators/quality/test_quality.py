@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.plan import Plan
 from operators.presence import LIVE, STALE
 from operators.quality import Quality, QualityConfig
 from operators.records import Grid, Indicators, Packet, Sparse
+from operators.settings.plan import Plan
 from operators.types import F64
 from ops.bench.indicators import expected, measured
 from tests.support.signals import START, feed, packet, plan

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from operators.channels import ChannelConfig
-from operators.groups import FailoverConfig
-from operators.plan import Member, Plan
 from operators.presence import Presence
 from operators.records import Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample, resample
 from operators.resample.sampler import Sampler
+from operators.settings.channels import ChannelConfig
+from operators.settings.groups import FailoverConfig
+from operators.settings.plan import Member, Plan
 from tests.support.signals import START, block, feed, known, plan
 
 HZ = 5.0

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.channels import ChannelConfig
 from operators.drift.packet_rate import Packets
-from operators.groups import FailoverConfig
-from operators.plan import Plan
 from operators.presence import Presence
 from operators.records import Block, Grid, LagReport, PaceReport, Packet
 from operators.resample import Resample
+from operators.settings.channels import ChannelConfig
+from operators.settings.groups import FailoverConfig
+from operators.settings.plan import Plan
 from operators.types import F64, STATES
 from tests.support.signals import START, block, feed, known, plan
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.channels import ChannelConfig
-from operators.plan import Member, Plan, Signal
 from operators.presence import ACQUIRING, LIVE, STALE
 from operators.records import Grid, Packet
 from operators.scale import Scale
+from operators.settings.channels import ChannelConfig
+from operators.settings.plan import Member, Plan, Signal
 from operators.types import F64, SCALE_STATES
 from tests.support.signals import plan
 

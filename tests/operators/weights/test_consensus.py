@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.plan import Member, Signal
+from operators.settings.plan import Member, Signal
 from operators.types import F64, Bool
 from operators.weights.consensus import INFLATION, WEIGHT_NOISE, Consensus, Force
 

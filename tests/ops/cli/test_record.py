@@ -14,8 +14,8 @@ from ops.__main__ import main
 from ops.cli.record import record
 from ops.fakes.ports import free_port
 from ops.simulate.devices import bundle
+from sources.host.shutdown import Shutdown
 from sources.opening import head
-from sources.shutdown import Shutdown
 from sources.tape.reader import read_manifest
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from configs.outputs import ExporterConfig
-from operators.channels import ChannelConfig
 from operators.records import DeadLetter
+from operators.settings.channels import ChannelConfig
 from ops.cli import watch
 from ops.cli.state_client import _decode, address, ask
 from ops.cli.terminal_view import Trace, frame

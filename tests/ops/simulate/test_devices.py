@@ -9,7 +9,7 @@ import pytest
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
-from operators.plan import Plan
+from operators.settings.plan import Plan
 from ops.simulate.devices import (
     Controller,
     DeviceClock,

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.signals import MemberConfig, SignalConfig
-from operators.channels import ChannelConfig
-from operators.plan import Plan
+from operators.settings.channels import ChannelConfig
+from operators.settings.plan import Plan
 from sinks.advice.changes import FOLD_S, Transition, fold
 from tests.support.shown import Time, config, finding, packet, report, ticks
 

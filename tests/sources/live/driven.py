@@ -9,11 +9,11 @@ import pytest
 
 from configs.schema import Config
 from operators.events import Batch
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
+from sources.host.shutdown import Shutdown
 from sources.inbox import Message, Unread
 from sources.live.live import LivePartition
 from sources.replay.replay import ReplayPartition
-from sources.shutdown import Shutdown
 
 START = 1_750_000_000.0
 

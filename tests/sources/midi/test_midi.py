@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.inputs import MidiStream
-from operators.channels import MIDI_KEY
+from operators.settings.channels import MIDI_KEY
 from sources.inbox import Inbox, Message, StreamChange, Unread
 from sources.midi import midi
 from sources.midi.midi import MidiReceiver, decoded

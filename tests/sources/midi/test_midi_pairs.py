@@ -6,7 +6,7 @@ import mido
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.channels import MIDI_KEY, MIDI_PLAYED
+from operators.settings.channels import MIDI_KEY, MIDI_PLAYED
 from sources.midi.controller_pairs import PATIENCE_S, Fine
 
 CHANNEL, DATA, FINE = st.integers(0, 15), st.integers(0, 127), st.integers(0, 0x3FFF)

@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
+from sources.host.shutdown import Shutdown
 from sources.replay.poll import AT_ONCE
-from sources.shutdown import Shutdown
 from tests.sources.replay.replayed import Seen, config, event, part, write
 
 

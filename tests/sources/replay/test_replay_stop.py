@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from sources.shutdown import Shutdown
+from sources.host.shutdown import Shutdown
 from tests.sources.replay.replayed import Seen, config, event, part, write
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sources.host_clock import HostClock
+from sources.host.host_clock import HostClock
 
 START = 1_750_000_000_000_000_000
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from operators.config_part import ConfigPart, NotNegative, Period, Rest
+from operators.settings.config_part import ConfigPart, NotNegative, Period, Rest
 
 Group = Literal["ure", "sensors"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from operators import correlation as correlate
-from operators.correlation import Lag, SampledSeries
+from operators.numeric import correlation as correlate
+from operators.numeric.correlation import Lag, SampledSeries
 from operators.types import F64
 from ops.bench.pairs import KINDS, noise, windows_with_a_lag
 

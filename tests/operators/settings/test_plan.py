@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from operators.channels import ChannelConfig
-from operators.plan import Member, Plan, Signal
+from operators.settings.channels import ChannelConfig
+from operators.settings.plan import Member, Plan, Signal
 
 PULSE = Signal("pulse", (Member("pulse", "osc_1:/pulse", "sensors"),), "auto")
 CHANNEL = "osc_1:/ure/velocity"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from operators.config_part import ConfigPart, Number, Period
+from operators.settings.config_part import ConfigPart, Number, Period
 
 Kind = Literal["sampled", "held"]
 Reduce = Literal["norm", "sum", "mean"]

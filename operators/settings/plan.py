@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from operators.channels import MIDI_KEY, ChannelConfig, is_pattern, resolve
-from operators.groups import FAILOVER, PRIOR, FailoverConfig, Group, WeightsConfig
+from operators.settings.channels import MIDI_KEY, ChannelConfig, is_pattern, resolve
+from operators.settings.groups import FAILOVER, PRIOR, FailoverConfig, Group, WeightsConfig
 
 
 @dataclass(frozen=True, slots=True)

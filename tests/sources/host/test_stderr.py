@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sources import stderr
-from sources.stderr import ROOM, QueuedStream
+from sources.host import stderr
+from sources.host.stderr import ROOM, QueuedStream
 from tests.support.waiting import HUNG_S
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Reader:
@@ -122,7 +122,8 @@ def run(code, **more):
 
 def test_the_last_message_is_written_at_the_end_of_the_process():
     done = run(
-        "import sys; from sources import stderr; stderr.install(); print('last', file=sys.stderr)",
+        "import sys; from sources.host import stderr; stderr.install();"
+        " print('last', file=sys.stderr)",
         stderr=subprocess.PIPE,
     )
     assert (done.returncode, done.stderr) == (0, b"last\n")
@@ -131,8 +132,8 @@ def test_the_last_message_is_written_at_the_end_of_the_process():
 def test_a_closed_standard_error_is_no_other_file(tmp_path):
     path = tmp_path / "data"
     done = run(
-        "import os, sys; from sources import stderr; stderr.install()\n"
-        "from sources.signal_shutdown import SignalShutdown\n"
+        "import os, sys; from sources.host import stderr; stderr.install()\n"
+        "from sources.host.signal_shutdown import SignalShutdown\n"
         f"file = open({str(path)!r}, 'w'); file.write('data'); file.flush()\n"
         "print('a message', file=sys.stderr); SignalShutdown()._write('another'); stderr.drain(1)",
         stdout=subprocess.PIPE, preexec_fn=lambda: os.close(2),

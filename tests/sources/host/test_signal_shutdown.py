@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sources.shutdown import Shutdown
-from sources.signal_shutdown import SignalShutdown
+from sources.host.shutdown import Shutdown
+from sources.host.signal_shutdown import SignalShutdown
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -72,7 +72,7 @@ def test_a_hang_up_that_is_ignored_stays_so():
 def test_an_abort_acts_and_ends_the_process_at_once():
     code = (
         "import os, signal\n"
-        "from sources.signal_shutdown import SignalShutdown\n"
+        "from sources.host.signal_shutdown import SignalShutdown\n"
         "shutdown = SignalShutdown(); shutdown.start('the answer')\n"
         "def fail(): raise ValueError\n"
         "shutdown.at_abort(fail); shutdown.at_abort(lambda: print('acted', flush=True))\n"

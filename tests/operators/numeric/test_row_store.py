@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from operators.numeric.row_store import MIN_ROOM, RowStore
 from operators.records import Block
-from operators.row_store import MIN_ROOM, RowStore
 from tests.support.signals import START, block
 
 FIELDS = ("row", "source_time", "arrival", "value", "watermark", "stamped", "line", "host_time")

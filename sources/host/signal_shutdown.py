@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TextIO, cast
 
-from sources import stderr
-from sources.shutdown import Shutdown
+from sources.host import stderr
+from sources.host.shutdown import Shutdown
 
 _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from operators.numeric.sinc import kernel
 from operators.resample.sampler import Sampler
-from operators.sinc import kernel
 from operators.types import F64
 from tests.support.signals import START, block
 

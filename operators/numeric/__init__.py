@@ -1,0 +1,1 @@
+"""Numeric tools of several stations: kernel sums, correlations, waiting rows."""

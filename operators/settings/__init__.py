@@ -1,0 +1,1 @@
+"""Settings that stations share: plan, channels, groups, bounds of numbers."""
