@@ -27,7 +27,7 @@ from ops.simulate.live import play
 from sources.inbox import Inbox, Message, stamp
 from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
-from tests.support.waiting import until
+from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,8 +96,11 @@ def test_a_run_starts_without_its_devices_and_connects_later(
     until(lambda: len(values(tmp_path)) > least)
     shown, _ = ended(devices)
     run.send_signal(signal.SIGINT)
-    assert run.wait(60) == 0
+    assert run.wait(HUNG_S) == 0
     reader.join()
+    for pipe in (run.stdout, run.stderr):
+        assert pipe is not None
+        pipe.close()
     messages = "".join(lines)
 
     assert shown.startswith("stream")
