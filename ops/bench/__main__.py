@@ -114,6 +114,8 @@ BENCHES = (
     ),
     Bench("indicators", "The five indicators", ("indicators",),
           "Asked: the mean over 20 windows within 0.02 at 6, 10 and 20 dB."),
+    Bench("start", "The start of a process", ("start",),
+          "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),
           "Asked of 64 rigs: 6 us an event, goal 3."),
     Bench("bound", "The sync bound", ("bound",), "Asked: the true error inside in 95 % of ticks."),
@@ -173,7 +175,8 @@ BENCHES = (
 
 
 SPEED = (
-    "throughput", "growth", "columnar", "packets", "rigs", "processes", "start", "watched",
+    "throughput", "growth", "columnar", "packets", "rigs", "processes", "start", "scrape",
+    "osc_latency",
 )  # fmt: skip
 """The benches of `python -m ops.bench speed`."""
 
