@@ -44,6 +44,10 @@ BENCHES = (
         "nothing. The floor is imports, decoding and writing alone.",
     ),
     Bench(
+        "compiled_loops", "The compiled loops and their Python forms", ("compiled_loops",),
+        "Asked of all together: 20 % of a replay. Bytes are equal.",
+    ),
+    Bench(
         "growth", "Memory", ("throughput", "--growth"),
         "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6.",
     ),

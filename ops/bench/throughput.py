@@ -69,10 +69,10 @@ class Race:
         path, out = json.dumps(str(self.recording)), json.dumps(str(self.out))
         self.config.write_text(CONFIG.format(path=path, out=out, hz=HZ))
 
-    def flow(self) -> Usage:
-        """Run the whole flow."""
+    def flow(self, **environ: str) -> Usage:
+        """Run the whole flow, with these variables in its environment."""
         shutil.rmtree(self.out, ignore_errors=True)
-        usage = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(self.config)!r})"])
+        usage = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(self.config)!r})"], **environ)
         total = json.loads((self.out / "run.json").read_bytes())
         if not (total["ended"] and total["balanced"]):
             raise RuntimeError("the run did not end, or its account does not balance")
@@ -95,8 +95,8 @@ class Race:
         return {"decode": parts["decode"], "write": parts["write"], **stations}
 
 
-def spend(arguments: list[str]) -> Usage:
-    """Run Python and return its resources and output.
+def spend(arguments: list[str], **environ: str) -> Usage:
+    """Run Python, with these variables in its environment; return its resources and output.
 
     Raises
     ------
@@ -105,7 +105,11 @@ def spend(arguments: list[str]) -> Usage:
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, stdout=output, stderr=errors
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=os.environ | environ,
+            stdout=output,
+            stderr=errors,
         )
         _, status, used = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
