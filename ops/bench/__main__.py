@@ -48,6 +48,10 @@ BENCHES = (
         "Asked of two over one, 32 rigs evenly dealt: 1.8, goal 1.9; equal bytes.",
     ),
     Bench(
+        "compiled_loops", "The compiled loops and their Python forms", ("compiled_loops",),
+        "Asked of all together: 20 % of a replay. Bytes are equal.",
+    ),
+    Bench(
         "growth", "Memory", ("throughput", "--growth"),
         "Asked: at most 256 MiB, and 4e6 events within 16 MiB of 1e6.",
     ),

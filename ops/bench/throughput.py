@@ -68,10 +68,10 @@ class Race:
         path, out = json.dumps(str(self.recording)), json.dumps(str(self.out))
         self.config.write_text(CONFIG.format(path=path, out=out, hz=HZ))
 
-    def flow(self) -> Usage:
-        """Run the whole flow."""
+    def flow(self, **environ: str) -> Usage:
+        """Run the whole flow, with these variables in its environment."""
         shutil.rmtree(self.out, ignore_errors=True)
-        usage = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(self.config)!r})"])
+        usage = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(self.config)!r})"], **environ)
         total = json.loads((self.out / "run.json").read_bytes())
         if not (total["ended"] and total["balanced"]):
             raise RuntimeError("the run did not end, or its account does not balance")
@@ -91,8 +91,8 @@ class Race:
         return parts
 
 
-def spend(arguments: list[str]) -> Usage:
-    """Run Python and return its resources and output.
+def spend(arguments: list[str], **environ: str) -> Usage:
+    """Run Python, with these variables in its environment; return its resources and output.
 
     Compiled modules are kept, as on a user's machine.
 
@@ -105,7 +105,7 @@ def spend(arguments: list[str]) -> Usage:
         child = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
+            env={k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | environ,
             stdout=output,
             stderr=errors,
         )
