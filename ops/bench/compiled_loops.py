@@ -38,8 +38,8 @@ def loops(recording: Path) -> Iterator[Loop]:
     # Here, not above: processes that are measured start with the peak memory of this one.
     import numpy as np
 
-    from operators import sinc
     from operators.align.coarse_grid import Coarse
+    from operators.numeric import sinc
     from operators.records import Fused, FusedSignal
     from operators.types import MODES
     from sinks.files.encode import fused_lines
