@@ -21,23 +21,22 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from msgspec import Meta
 from msgspec.structs import replace
 
 from operators.accounting import ended, letters
+from operators.collect.collect_config import BlockRule
 from operators.collect.density import CELL_S, Spans
 from operators.collect.duplicates import Duplicates
+from operators.collect.reject_losses import reject_losses
 from operators.errors import LumenError
 from operators.events import Batch, Reject, StreamStatus
-from operators.limits import MAX_SAMPLE
 from operators.records import Block, DeadLetter, Ends, Packet
-from operators.settings.config_part import ConfigPart
 from operators.settings.plan import Plan
-from operators.types import ENDED, F64, I32, I64, Bool, End, Reason, State
+from operators.types import F64, I32, I64, Bool, State
 
 MAX_ROWS = 65_536
 """Rows, or rejects, at which a block is cut early."""
@@ -50,25 +49,6 @@ _BEHIND_S = 0.001
 """A tick due at t is still released by this block if the arrival is at most t plus this (s)."""
 
 _ELEMENT = re.compile(r"(.*)\[\d+\]", re.S)
-
-
-BlockRule: TypeAlias = Literal["density"] | Annotated[float, Meta(ge=1e-4, le=3600)]
-"""Width of blocks of arrival time (s), or `density`: about 4,096 rows a block, 10 to 320 s."""
-
-
-class CollectConfig(ConfigPart, frozen=True, kw_only=True):
-    """Width of a block of arrival time (s): trades latency for speed, results are the same."""
-
-    block_s: Annotated[
-        Literal["auto"] | BlockRule,
-        Meta(
-            description="Width of a block of arrival time: latency against speed, with equal"
-            " results. `density`: about 4,096 rows of a rig, 10 to 320 s. `auto`: `density` for"
-            " recordings, 1 s with a speed; live and for followed files a tick of the grid, at most"
-            " 0.05 s, with low latency 0.005 s; a tape has that of its run.",
-            examples=[0.05],
-        ),
-    ] = "auto"
 
 
 class _Marker(NamedTuple):
@@ -361,7 +341,7 @@ class Collect:
             (t.source, float(watermark[t.row + 1]), t.up) for t in self._turned if t.row < n
         )
         self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
-        ends, dead = _reject_losses(rejects, watermark, self.plan.sync_every_s)
+        ends, dead = reject_losses(rejects, watermark, self.plan.sync_every_s)
         if markers:
             is_marker = np.zeros(n, bool)
             is_marker[[m.row for m in markers]] = True
@@ -483,40 +463,6 @@ class Collect:
         edges = (np.flatnonzero(key[1:] != key[:-1]) + 1).tolist()
         for a, b in pairwise([0, *edges, len(lane)] if len(lane) else []):
             yield int(key[a]), order[a:b]
-
-
-def _reject_losses(
-    rejects: list[Reject], watermark: F64, window_s: float
-) -> tuple[list[Ends], list[DeadLetter]]:
-    """Return the ends and dead letters of rejects; `watermark` is that before each row.
-
-    Rejects of one kind share a dead letter within a window, by the rule of `LossCounter.add`.
-    """
-    if not rejects:
-        return [], []
-    moments: dict[tuple[str, End], list[Reject]] = {}
-    kinds: dict[tuple[float, Reason, str], list[Reject]] = {}
-    window = np.floor(watermark / window_s).tolist()
-    for r in rejects:
-        end = ENDED.get(r.reason, "rejected")
-        moments.setdefault((r.source, end), []).append(r)
-        if end == "rejected":
-            kinds.setdefault((window[r.row], r.reason, r.source), []).append(r)
-    ends: list[Ends] = []
-    for (source, end), group in moments.items():
-        moment = np.repeat(watermark[[r.row for r in group]], [r.count for r in group])
-        ends += ended(source, "", "received", moment)
-        ends += ended(source, "", end, moment)
-    dead: list[DeadLetter] = []
-    for (_, reason, source), group in kinds.items():
-        ts = float(min(watermark[[r.row for r in group]]))
-        first = [r for r in group if watermark[r.row] == ts]
-        where, sample = min(
-            (r.where, r.sample[:MAX_SAMPLE].decode("utf-8", "replace")) for r in first
-        )
-        count = sum(r.count for r in group)
-        dead.append(DeadLetter(ts, "receive", reason, source, where, sample, count))
-    return ends, dead
 
 
 def _zone(away: float) -> str:
