@@ -123,7 +123,8 @@ class _Finder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         spec = PathFinder.find_spec(fullname, path, target)
-        if fullname.partition(".")[0] == _ROOM and spec and spec.origin:
+        own = fullname.partition(".")[0] == _ROOM
+        if own and spec and spec.origin and spec.origin.endswith(".py"):
             spec.loader = _Loader(fullname, spec.origin)
             return spec
         return None
