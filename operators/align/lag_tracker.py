@@ -182,10 +182,15 @@ class LagTracker:
         last_s = packet.watermark - self.delay_s
         if packet.end:
             last_s = max(last_s, packet.newest_host)
+        done = self._next or 0
+        # Step of each time: floor((floor(time hz) + 1) / ticks a step). Arrivals rise.
+        newest = last_s
+        if len(packet.arrivals):
+            newest = max(newest, packet.arrivals.item(-1) - self.delay_s)
+        if math.isfinite(newest) and (math.floor(newest * hz + 1e-6) + 1) // ticks <= done:
+            return
         times = np.append(packet.arrivals - self.delay_s, last_s)
         max_steps = -(-self._rungs[0].max_ticks // ticks) + 1
-        done = self._next or 0
-        # Step of each time: floor((floor(time hz) + 1) / ticks a step).
         for last in np.unique((np.floor(times * hz + 1e-6) + 1) // ticks).tolist():
             if last > done:
                 first = max(done, int(last) - max_steps)

@@ -114,12 +114,13 @@ class RateNoise:
             table.append(p.numbers)
             edge = [1, *due, len(time) + 1]
             count += [b - a for a, b in pairwise(edge)]
+        if not ripe:
+            return np.repeat(np.array(table).T, count, axis=1)
         force = np.empty((2, len(count)))
         new = np.ones(len(count), bool)
         new[old] = False
         force[:, old] = np.array(table).T
-        if ripe:
-            force[:, new] = _renewed(ripe)
+        force[:, new] = _renewed(ripe)
         return np.repeat(force, count, axis=1)
 
 
