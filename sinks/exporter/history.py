@@ -83,6 +83,7 @@ class RigHistory:
         self.window_s = max(WINDOW_S, MIN_TICKS / tick_hz)
         self._ticks = ceil(tick_hz * self.window_s / MAX_POINTS)
         self._waiting: deque[Fused] = deque()
+        self._held = 0
         self._number = 0
         self._names: list[tuple[str, tuple[str, ...]]] = []
         self._cell = -1
@@ -131,10 +132,11 @@ class RigHistory:
         """Keep ticks until they are drawn, or older than the window."""
         self._waiting.append(fused)
         self._number = number
-        n = sum(map(len, self._waiting))
-        while n - len(self._waiting[0]) >= (MAX_POINTS + 1) * self._ticks:
-            n -= len(self._waiting.popleft())
-        if n >= MAX_WAITING:
+        self._held += len(fused)
+        while self._held - (oldest := len(self._waiting[0])) >= (MAX_POINTS + 1) * self._ticks:
+            self._waiting.popleft()
+            self._held -= oldest
+        if self._held >= MAX_WAITING:
             self._draw()
 
     def _draw(self) -> None:
@@ -143,6 +145,7 @@ class RigHistory:
             return
         parts, number = [*self._waiting], self._number
         self._waiting.clear()
+        self._held = 0
         values = np.concatenate([np.array(list(_columns(part))).T for part in parts])
         if not self._names:
             self._names = [(s.name, s.channels) for s in parts[0].signals]
@@ -191,7 +194,7 @@ class RigHistory:
         mode, ts = fused.mode, fused.ts
         if isnan(self.began):
             self.began = float(ts[0])
-        if mode[0] == self._mode and (mode == mode[0]).all():
+        if mode[0] == self._mode and (len(mode) == 1 or (mode == mode[0]).all()):
             return
         for i in np.flatnonzero(np.diff(mode, prepend=self._mode)).tolist():
             self.mode_since = float(ts[i])

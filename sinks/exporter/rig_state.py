@@ -15,7 +15,7 @@ from operators.lines import SyncReport
 from operators.quality import QualityConfig
 from operators.records import Fused, Packet
 from operators.settings.plan import Plan
-from operators.types import ENDED, ENDS, F64, MODES, End, Reason
+from operators.types import ENDED, ENDS, MODES, End, Reason
 from operators.unusable import UnusableStreams
 from sinks.advice.unusable_streams import count
 from sinks.exporter.history import RigHistory
@@ -136,7 +136,8 @@ class RigState:
         self._plan = plan
         self.units: dict[str, str | None] = {}
         self.signal_units = {s.name: plan.unit(s.name) for s in plan.signals} if plan else {}
-        self._waiting: list[Fused] = []
+        self._waiting: list[tuple[Fused, float | None]] = []
+        self._held = 0
         self.ended = False
 
     @property
@@ -184,8 +185,19 @@ class RigState:
                 # The sources of a recording go down before it, each with its own status.
                 self.played |= {s for s in self._turned if s in self._recorded and not self.up[s]}
 
-    def show(self, packet: Packet, now: float, lateness: F64 | None, number: int) -> None:
-        """Update values with a packet; `number` is the version of the live state."""
+    def show(self, packet: Packet, now: float, wall: float | None, number: int) -> None:
+        """Update values with a packet.
+
+        Parameters
+        ----------
+        packet : Packet
+        now : float
+            s, monotonic.
+        wall : float or None
+            Host time (s); None in a replay, whose ticks are never late.
+        number : int
+            The version of the live state.
+        """
         self.history.turned(packet)
         for report in packet.sync:
             self.history.report(report, self.sync.get(report.channel), number)
@@ -194,24 +206,32 @@ class RigState:
             self.sync[report.channel] = report
         self.ended = packet.end
         fused = packet.fused
-        if fused is None or not len(fused):
+        if fused is None or not (k := len(fused)):
             return
         self.fused, self.last_tick = fused, now
-        self.ticks += np.bincount(fused.mode, minlength=len(MODES))
         self.history.mode(fused)
         self.history.ticks(fused, number)
-        self._waiting.append(fused)
-        if sum(map(len, self._waiting)) >= MAX_WAITING:
+        self._waiting.append((fused, wall))
+        self._held += k
+        if self._held >= MAX_WAITING:
             self.settle()
-        if lateness is not None:
-            bucket = np.searchsorted(LATENESS_S, lateness)
-            self.late += np.bincount(bucket, minlength=len(self.late))
-            self.late_s += float(lateness.sum())
-            newest = float(lateness[-1])
+        if wall is not None:
+            newest = max(0.0, wall - float(fused.released[-1]))
             self.behind_s = newest if newest <= MAX_BEHIND_S else 0.0
 
     def settle(self) -> None:
-        """Judge the waiting ticks."""
-        if self._waiting:
-            self.slo.add(*self._waiting)
-            self._waiting = []
+        """Count and judge the waiting ticks."""
+        if not self._waiting:
+            return
+        parts, walls = zip(*self._waiting, strict=True)
+        self._waiting, self._held = [], 0
+        self.slo.add(*parts)
+        mode = np.concatenate([part.mode for part in parts])
+        self.ticks += np.bincount(mode, minlength=len(MODES))
+        if walls[0] is not None:
+            released = np.concatenate([part.released for part in parts])
+            late = np.fmax(np.repeat(walls, [len(part) for part in parts]) - released, 0.0)
+            bucket = np.searchsorted(LATENESS_S, late)
+            self.late += np.bincount(bucket, minlength=len(self.late))
+            for each in late.tolist():  # one by one: the sum is that of any cutting
+                self.late_s += each

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from operators.records import DeadLetter
+from operators.records import DeadLetter, Fused
 from sinks.exporter.metrics import MetricsPage
 from sinks.exporter.rig_state import MAX_WAITING
 from sinks.exporter.state_json import state
@@ -37,6 +37,20 @@ def test_waiting_ticks_are_bounded():
         board.update([packet(ticks(10 * n, 10, hz=100.0))])
     (panel,) = board.panels.values()
     assert panel.slo.ticks["sync"] > 3000 - MAX_WAITING
+
+
+def test_an_update_visits_no_earlier_packet(monkeypatch):
+    visits = []
+    length = Fused.__len__
+    monkeypatch.setattr(Fused, "__len__", lambda fused: visits.append(fused) or length(fused))
+    board = Time().board()
+
+    def visited(n: int) -> int:
+        visits.clear()
+        board.update([packet(ticks(n))])
+        return len(visits)
+
+    assert max(visited(n) for n in range(1_000)) < 10
 
 
 def letters(source: str, n: int, reason: Any = "no_type_tags") -> tuple[DeadLetter, ...]:
