@@ -22,7 +22,7 @@ def counted(fused: Fused, name: str | None) -> I64:
             break
         first += len(signal.channels)
     mine = fused.sparse[:, first : first + len(signal.channels)]
-    return np.asarray(np.count_nonzero(mine, axis=1))
+    return np.asarray(mine.sum(axis=1, dtype=np.int64))
 
 
 def sparse(fused: Fused | None) -> list[str]:

@@ -12,13 +12,12 @@ from math import isfinite
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from operators.records import INDICATORS, Fused
 from operators.types import ENDS, MODES, STATES
+from sinks.exporter.exposition import Exposition
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
@@ -159,10 +158,7 @@ class MetricsPage:
     def __init__(self, board: LiveState) -> None:
         self._board = board
         self._made = (-1, b"")
-        self._all = CollectorRegistry(auto_describe=False)
-        self._all.register(_Values(board))
-        self._ages = CollectorRegistry(auto_describe=False)
-        self._ages.register(_Ages(board))
+        self._exposition = Exposition()
 
     def text(self) -> bytes:
         """Return the current page."""
@@ -171,9 +167,21 @@ class MetricsPage:
         version, text = self._made
         if version != self._board.version:
             version = self._board.version
-            text = generate_latest(self._all)
+            text = self._exposition.text(values(self._board))
             self._made = version, text
-        return text + generate_latest(self._ages)
+        return text + self._exposition.text(ages(self._board))
+
+
+def values(board: LiveState) -> list[Metric]:
+    """Return the metrics that change with an update."""
+    with board.reading():
+        return [*(_metric(family, board) for family in FAMILIES), _lateness(board)]
+
+
+def ages(board: LiveState) -> list[Metric]:
+    """Return the metrics that change with time."""
+    with board.reading():
+        return [_age(board)]
 
 
 def _metric(family: Family, board: LiveState) -> Metric:
@@ -205,25 +213,3 @@ def _age(board: LiveState) -> Metric:
         for stream, last_event in panel.last_event.items():
             made.add_metric((rig, stream), max(now - last_event, 0.0))
     return made
-
-
-class _Values(Collector):
-    """Metrics that change with an update."""
-
-    def __init__(self, board: LiveState) -> None:
-        self._board = board
-
-    def collect(self) -> Iterable[Metric]:
-        with self._board.reading():
-            return [*(_metric(family, self._board) for family in FAMILIES), _lateness(self._board)]
-
-
-class _Ages(Collector):
-    """Metrics that change with time."""
-
-    def __init__(self, board: LiveState) -> None:
-        self._board = board
-
-    def collect(self) -> Iterable[Metric]:
-        with self._board.reading():
-            return [_age(self._board)]
