@@ -12,16 +12,16 @@ from operators.types import I64
 from sinks.advice.comparison import named
 
 
-def counted(fused: Fused, name: str | None) -> I64:
+def counted(name: str | None, *parts: Fused) -> I64:
     """Return the number of members of a signal (the first by default) left out, by tick (k,)."""
-    if not fused.sparse.shape[1]:
-        return np.zeros(len(fused), np.int64)
     first = 0
-    for signal in fused.signals:
+    for signal in parts[0].signals:
         if name in (None, signal.name):
             break
         first += len(signal.channels)
-    mine = fused.sparse[:, first : first + len(signal.channels)]
+    if not parts[0].sparse.shape[1]:
+        return np.zeros(sum(map(len, parts)), np.int64)
+    mine = np.concatenate([part.sparse for part in parts])[:, first : first + len(signal.channels)]
     return np.asarray(mine.sum(axis=1, dtype=np.int64))
 
 

@@ -34,6 +34,6 @@ def why(panel: RigState) -> str:
         return f"needs two channels: {signal.name} has one member"
     if live < 2:
         return f"needs two live channels: {live} of {members} live"
-    if left_out(fused, panel.sync) and live - int(counted(fused, signal.name)[-1]) < 2:
+    if left_out(fused, panel.sync) and live - int(counted(signal.name, fused)[-1]) < 2:
         return left_out(fused, panel.sync)
     return needed(panel.quality.window_s)

@@ -65,7 +65,7 @@ class Judge:
             np.concatenate([part.indicators[:, INDICATORS.index(name)] for part in parts])
             for name in ("phase_diff", "sync_quality", "entropy_ratio")
         )
-        alone = np.concatenate([self._alone(part) for part in parts])
+        alone = self._alone(parts)
         known, apart = np.isfinite(phase), self._aside("phase", phase, alone)
         self._count("phase", phase <= THRESHOLDS["phase_diff"].good, known, apart)
         known, apart = np.isfinite(sync), self._aside("sync", sync, alone)
@@ -79,11 +79,12 @@ class Judge:
         apart = self._aside("residual", entropy, alone)
         self._count("residual", *self._steady(ts, entropy, apart))
 
-    def _alone(self, part: Fused) -> Bool:
+    def _alone(self, parts: tuple[Fused, ...]) -> Bool:
         """Return whether fewer than two members can be compared, by tick (k,)."""
-        signals = part.signals
-        signal = next((s for s in signals if s.name == self._signal), signals[0])
-        return np.asarray(signal.live - counted(part, self._signal) < 2, bool)
+        names = [signal.name for signal in parts[0].signals]
+        i = names.index(self._signal) if self._signal in names else 0
+        live = np.concatenate([part.signals[i].live for part in parts])
+        return np.asarray(live - counted(self._signal, *parts) < 2, bool)
 
     def _aside(self, slo: Slo, value: F64, alone: Bool) -> Bool:
         """Return whether a tick (k,) has no value because fewer than two members were compared."""
