@@ -1,13 +1,9 @@
-"""Cost of scrapes: their latency beside a busy flow and slow clients, and the lost throughput.
+"""Latency of scrapes beside a busy flow and slow clients. Their cost: `watched`.
 
     python -m ops.bench.scrape [--rate 20000] [--seconds 30] [--clients 200]
-                                [--events 2000000] [--pairs 7]
 
 A live flow gets OSC at the rate, and its metrics are read ten times a second; then again beside
-slow clients of three kinds, which are replaced when disconnected. Then one recording is replayed at
-full speed in pairs, with an exporter and one scrape a second, and without: CPU seconds of the
-flow's process. The import of the server is a cost of the start, and listed separately. The loss is
-that of the median pair; the order within a pair alternates.
+slow clients of three kinds, which are replaced when disconnected.
 """
 
 from __future__ import annotations
@@ -15,31 +11,24 @@ from __future__ import annotations
 import argparse
 import http.client
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.events import HZ, write_events
 from ops.bench.osc_flood import CONFIG as FLOOD
 from ops.bench.osc_flood import HZ as FLOOD_HZ
 from ops.bench.osc_flood import ROOT, flow
-from ops.bench.throughput import CONFIG as REPLAY
-from ops.bench.throughput import spend
 from ops.fakes.ports import free_port
 from ops.text.table import table
 
-BESIDE_FLOW_MS, BESIDE_SLOW_MS, MAX_LOSS = 50.0, 150.0, 0.02
+BESIDE_FLOW_MS, BESIDE_SLOW_MS = 50.0, 150.0
 _EACH_S = 0.1
 _RENEW_S = 8.0
-FLOW = "import bytewax.run, flows.fusion"
-SERVED = f"{FLOW}, sinks.exporter.server"
 _SEND = """import sys
 from ops.bench.osc_flood import send
 send(int(sys.argv[1]), *map(float, sys.argv[2:]))"""
@@ -101,66 +90,6 @@ def beside(folder: Path, rate: float, seconds: float, clients: int) -> Scrapes:
     return Scrapes(sorted(waits), failed, threads)
 
 
-class Pairs:
-    """One recording, replayed with a scraped exporter and without one.
-
-    Parameters
-    ----------
-    folder : Path
-    events : int
-    """
-
-    def __init__(self, folder: Path, events: int) -> None:
-        self._port = free_port()
-        recording = folder / "recording.ndjson"
-        write_events(recording, events)
-        self._plain, self._shown = folder / "plain.yaml", folder / "shown.yaml"
-        text = REPLAY.format(path=recording, hz=HZ, out=folder / "out")
-        self._plain.write_text(text)
-        self._shown.write_text(f"{text}exporter: {{http_port: {self._port}}}\n")
-
-    def run(self, pairs: int) -> Iterator[tuple[float, float]]:
-        """Yield the CPU seconds without and with exporter; the order alternates."""
-        for k in range(pairs):
-            if k % 2:
-                shown, plain = self._with(), self._without()
-            else:
-                plain, shown = self._without(), self._with()
-            yield plain, shown
-
-    def _without(self) -> float:
-        return _replay(self._plain)
-
-    def _with(self) -> float:
-        done = threading.Event()
-
-        def watch() -> None:
-            while not done.wait(1.0):
-                try:
-                    scrape(self._port)
-                except (OSError, http.client.HTTPException):
-                    pass  # not up yet, or already ended
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        try:
-            return _replay(self._shown)
-        finally:
-            done.set()
-            watching.join()
-
-
-def _replay(config: Path) -> float:
-    return spend(["-m", "bytewax.run", f"flows.fusion:flow({str(config)!r})"]).cpu_s
-
-
-def losses(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
-    """Return the lost share of throughput: lower quartile, median, upper quartile."""
-    shares = [1 - plain / shown for plain, shown in pairs]
-    low, middle, high = statistics.quantiles([*shares, *shares], n=4, method="inclusive")
-    return low, middle, high
-
-
 @contextmanager
 def ended(argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program within the context."""
@@ -178,12 +107,8 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=20_000)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--events", type=int, default=2_000_000)
-    parser.add_argument("--pairs", type=int, default=7)
     args = parser.parse_args()
-    quick = _quick(args.rate, args.seconds, args.clients)
-    cheap = _cheap(args.events, args.pairs)
-    return int(not (quick and cheap))
+    return int(not _quick(args.rate, args.seconds, args.clients))
 
 
 def _quick(rate: float, seconds: float, clients: int) -> bool:
@@ -206,26 +131,6 @@ def _quick(rate: float, seconds: float, clients: int) -> bool:
     head = ("ms", "scrapes", "p50", "p95", "p99", "most", "bar of p99", "failed", "threads")
     print(f"beside a flow of {rate:,.0f} events/s\n{table(head, rows)}", flush=True)
     return met
-
-
-def _cheap(events: int, count: int) -> bool:
-    """Print the lost throughput; return whether it meets the bar."""
-    start = min(spend(["-c", SERVED]).cpu_s for _ in range(5))
-    start -= min(spend(["-c", FLOW]).cpu_s for _ in range(5))
-    with tempfile.TemporaryDirectory() as folder:
-        found = [(a, b - start) for a, b in Pairs(Path(folder), events).run(count)]
-    low, middle, high = losses(found)
-    plain, shown = (min(cpu_s) for cpu_s in zip(*found, strict=True))
-    rows = [
-        ("CPU s, least", f"{plain:.2f}", f"{shown:.2f}", f"{1 - plain / shown:+.1%}"),
-        ("lower quartile", "", "", f"{low:+.1%}"),
-        ("median", "", "", f"{middle:+.1%}"),
-        ("upper quartile", "", "", f"{high:+.1%}"),
-    ]
-    head = (f"{count} pairs of {events:,} events", "alone", "scraped", "loss")
-    print(f"{table(head, rows)}\nbar of the median: {MAX_LOSS:.0%}")
-    print(f"at the start, once: {start:.2f} CPU s")
-    return middle <= MAX_LOSS
 
 
 if __name__ == "__main__":
