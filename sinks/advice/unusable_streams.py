@@ -9,6 +9,7 @@ from operators.unusable import FILTERED, UnusableStreams
 
 AFTER_ARRIVAL = ("late", "wild_stamp", "out_of_range")
 """Reasons found behind the sources; the sources report the other reasons themselves."""
+_COUNTED = frozenset(("used", "duplicate", "outliers", "late", "ignored"))
 
 
 def count(
@@ -26,15 +27,15 @@ def count(
         Returns the stream of a source, None where it is not counted.
     """
     for source, channel, end, watermark in packet.ends:
-        stream = stream_of(source)
-        if stream is None or not len(watermark):
+        # The end is checked first: half of those of a live packet are not counted.
+        if end not in _COUNTED or (stream := stream_of(source)) is None or not len(watermark):
             continue
-        if end in ("used", "duplicate", "outliers"):
-            refusals.use(stream, len(watermark), now)
-        elif end == "late":
+        if end == "late":
             refusals.lose(stream, "late", len(watermark), now, "", channel)
         elif end == "ignored":
             refusals.lose(stream, FILTERED, len(watermark), now)
+        else:
+            refusals.use(stream, len(watermark), now)
     for letter in packet.letters:
         if (stream := stream_of(letter.source)) is not None:
             refusals.lose(stream, letter.reason, letter.count, now, letter.where, letter.sample)

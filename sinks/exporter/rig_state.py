@@ -161,14 +161,15 @@ class RigState:
     def count(self, packet: Packet, now: float) -> None:
         """Count received and lost events."""
         for source, channel, end, watermark in packet.ends:
-            stream = self.stream_of(source)
-            name = stream if stream in self.ends else OTHERS if source else NAMELESS
-            self.ends[name][end] += len(watermark)
+            name, n = source, len(watermark)
+            if name not in self.ends:
+                stream = self.stream_of(source)
+                name = stream if stream in self.ends else OTHERS if source else NAMELESS
+            self.ends[name][end] += n
             if end in DISCARDED:
-                self.discarded[DISCARDED[end]] += len(watermark)
+                self.discarded[DISCARDED[end]] += n
             # An event that cannot be decoded has no channel: a failed scrape is no sign of life.
-            arrived = end == "ignored" or (end == "received" and channel)
-            if arrived and name in self.last_event:
+            elif ((end == "received" and channel) or end == "ignored") and name in self.last_event:
                 self.played.discard(name)
                 self.last_event[name] = self.last_any = now
                 self.newest[name] = max(float(watermark[-1]), self.newest.get(name, -np.inf))
