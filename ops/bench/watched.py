@@ -64,7 +64,7 @@ GRIDS = {"live, 5 Hz": (5.0, "accurate"), "live, 100 Hz, low latency": (100.0, "
 """Grid (Hz) and profile of the live flows."""
 
 
-class Spent(NamedTuple):
+class ExporterCost(NamedTuple):
     """CPU seconds of one flow: updates of the live state, its server, everything else."""
 
     updates: float
@@ -95,7 +95,7 @@ def interval(values: list[float]) -> Interval:
     return Interval(ranked[first], statistics.median(ranked), ranked[-1 - first])
 
 
-def inside(path: str) -> Spent:
+def inside(path: str) -> ExporterCost:
     """Run a configuration with an exporter in this process; return its CPU seconds."""
     from bytewax._bytewax import cli_main
 
@@ -125,7 +125,7 @@ def inside(path: str) -> Spent:
 
     Server.start, Server.consume, Server.stop = started, consumed, stopped  # type: ignore[method-assign]
     cli_main(dataflow(path, progress=False), workers_per_process=1)
-    return Spent(updates, server, time.process_time() - begun - updates - server)
+    return ExporterCost(updates, server, time.process_time() - begun - updates - server)
 
 
 @contextmanager
@@ -164,11 +164,11 @@ class Replays:
         )
         self.import_s = served_s - flow_s
 
-    def inside(self) -> Spent:
+    def inside(self) -> ExporterCost:
         """Return the CPU seconds of one replay by part."""
         with scraped(self._port):
             output = spend(["-c", _INSIDE.format(str(self._folder / "read.yaml"))]).output
-        return Spent(*json.loads(output))
+        return ExporterCost(*json.loads(output))
 
     def pair(self, number: int) -> float:
         """Return the excess of the CPU time of the watched replay."""
@@ -197,7 +197,7 @@ class Lives:
         path.write_text(text + shown)
         return path, port
 
-    def inside(self) -> Spent:
+    def inside(self) -> ExporterCost:
         """Return the CPU seconds of one live flow by part."""
         web = free_port()
         with tempfile.TemporaryDirectory() as place:
@@ -217,7 +217,7 @@ class Lives:
             with scraped(web):
                 play((port,), self._seconds)
             process.send_signal(signal.SIGTERM)
-            return Spent(*json.loads(process.communicate()[0]))
+            return ExporterCost(*json.loads(process.communicate()[0]))
 
     def pair(self, number: int) -> float:
         """Return the excess of the CPU time of the watched flow of two that run side by side."""

@@ -17,8 +17,8 @@ from prometheus_client.metrics_core import Metric
 
 from operators.records import INDICATORS, Fused
 from operators.types import ENDS, MODES, STATES
-from sinks.exporter.exposition import Exposition
 from sinks.exporter.live_state import LiveState
+from sinks.exporter.metrics_text import MetricsText
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
 from sinks.files.run_json import versions
@@ -158,7 +158,7 @@ class MetricsPage:
     def __init__(self, board: LiveState) -> None:
         self._board = board
         self._made = (-1, b"")
-        self._exposition = Exposition()
+        self._writer = MetricsText()
 
     def text(self) -> bytes:
         """Return the current page."""
@@ -167,9 +167,9 @@ class MetricsPage:
         version, text = self._made
         if version != self._board.version:
             version = self._board.version
-            text = self._exposition.text(values(self._board))
+            text = self._writer.text(values(self._board))
             self._made = version, text
-        return text + self._exposition.text(ages(self._board))
+        return text + self._writer.text(ages(self._board))
 
 
 def values(board: LiveState) -> list[Metric]:

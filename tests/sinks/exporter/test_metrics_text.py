@@ -7,8 +7,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sinks.exporter.exposition import Exposition
 from sinks.exporter.metrics import ages, values
+from sinks.exporter.metrics_text import MetricsText
 from tests.support.shown import Time, events, packet, report, ticks
 
 
@@ -27,12 +27,12 @@ def of_library(metrics: Iterable[Metric]) -> bytes:
 
 
 def test_the_pages_of_a_run_are_the_bytes_of_the_library():
-    board, exposition = Time().board(), Exposition()
+    board, writer = Time().board(), MetricsText()
     for n in range(3):
         ends = events("osc_1", 100_000)
         board.update([packet(ticks(9 * n, 9), sync=(report("osc_1:p"),), ends=ends)])
         for metrics in (values(board), ages(board)):
-            assert exposition.text(metrics) == of_library(metrics)
+            assert writer.text(metrics) == of_library(metrics)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5, 1e-300, 1e6, 1234567.25, 1e22, np.inf, -np.inf])
@@ -49,16 +49,16 @@ def test_any_label_and_number_are_the_bytes_of_the_library(label, value):
     histogram = HistogramMetricFamily("h", "Buckets.", labels=("rig",))
     histogram.add_metric((label,), [("0.5", 1), ("+Inf", 3)], value)
     metrics.append(histogram)
-    exposition = Exposition()
+    writer = MetricsText()
     for _ in range(2):  # made, then kept
-        assert exposition.text(metrics) == of_library(metrics)
+        assert writer.text(metrics) == of_library(metrics)
 
 
 def test_no_series_is_kept_twice():
-    board, exposition = Time().board(), Exposition()
+    board, writer = Time().board(), MetricsText()
     sizes = []
     for n in range(20):
         board.update([packet(ticks(n), ends=events(f"stranger{n}"))])
-        lines = exposition.text(values(board)).splitlines()
-        sizes.append(len(exposition._series))
+        lines = writer.text(values(board)).splitlines()
+        sizes.append(len(writer._series))
     assert sizes[-1] == sizes[0] == sum(not line.startswith(b"#") for line in lines)

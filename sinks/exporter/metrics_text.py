@@ -18,7 +18,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 
 
-class Exposition:
+class MetricsText:
     """Writes gauges, counters and histograms without timestamps."""
 
     def __init__(self) -> None:
