@@ -92,7 +92,7 @@ class SharedRigError(LumenError, ValueError):
 
     def __init__(self, rig: str) -> None:
         super().__init__(
-            f"rig {rig!r} is in recordings that different processes read; "
+            f"rig {rig!r} is in recordings of two partitions; "
             "set output.parts to 1, or put each rig into one recording"
         )
 

@@ -1,4 +1,4 @@
-"""What it costs a flow to be watched: the CPU time of its exporter, read once a second.
+"""CPU time of an exporter that is read once a second, beside that of its flow.
 
     python -m ops.bench.watched [--pairs 20] [--events 1000000] [--seconds 10]
 

@@ -23,7 +23,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"lumen: {args.folder}: no run.json, expected the folder of a run", file=sys.stderr)
         return 2
     print(account(args.folder))
-    parts, count = len(parts_of(args.folder)), run["part"]["of"]
+    parts, count = len(parts_of(args.folder)), run.get("part", {"of": 1})["of"]
     if count > 1:
         print(f"{parts} of {count} parts, {len(run['rigs'])} rigs")
     return 0 if run["balanced"] and parts == count else 1

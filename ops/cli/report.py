@@ -15,8 +15,8 @@ from pathlib import Path
 
 from configs.files import ACCESS, write_whole
 from configs.inert import inert_lines
+from ops.results.folder import rigs
 from sinks.files.folder import rig_folder
-from sinks.files.jsonl import segments_of
 
 MAX_DRAWN = 8
 """Rigs with figures; every rig has its verdict and its tables."""
@@ -91,8 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the report and print its path."""
-    found = (args.folder, *args.folder.glob("*/"))
-    if not any(segments_of(folder, "fused") for folder in found):
+    if not rigs(args.folder):
         print(
             f"lumen: {args.folder}: no results of a run: there is no fused.jsonl", file=sys.stderr
         )

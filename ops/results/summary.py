@@ -18,6 +18,7 @@ from ops.results.unused import findings as unused
 from ops.text.table import number, table, with_sd
 from sinks.advice.comparison import NOT_COMPARED, MemberState, reasons
 from sinks.advice.units import unlike
+from sinks.files.parts import parts_of
 from sources.recordings.remarks import comma, is_comma_number
 
 MAX_MOMENTS, MAX_REMARKS = 24, 24
@@ -224,6 +225,7 @@ def account(folder: Path) -> str:
 
 def files(folder: Path) -> str:
     """Return the paths and sizes of the results."""
-    paths = sorted([*folder.glob("*.json*"), *folder.glob("*/*.jsonl")])
+    found = ((*part.glob("*.json*"), *part.glob("*/*.jsonl")) for part in parts_of(folder))
+    paths = sorted(path for part in found for path in part)
     rows = [(str(p), f"{p.stat().st_size / 1000:.1f} kB") for p in paths]
     return f"Files\n{table(('path', 'size'), rows)}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from arro3 import io as arrow_io
+from arro3.core import RecordBatch
 
 from configs.inert import inert
 from sources.columnar.columnar_writer import Parts, tables
@@ -24,7 +25,7 @@ def write(file: IO[bytes], parts: Parts) -> None:
     errors: list[BaseException] = []
     try:
         arrow_io.write_csv(tables(parts, schema(dictionaries=False), errors), file, header=True)
-    except Exception as error:
+    except Exception as error:  # the library raises bare exceptions, and hides those of `parts`
         raise (errors[0] if errors else OSError(f"cannot write: {error}")) from None
 
 
@@ -39,10 +40,14 @@ def read(path: str, names: Names, per_second: float) -> Iterator[tuple[DecodedRo
     reader = TableReader(lambda row: f"{inert(path)}:[{row}]")
     first = 0
     with Path(path).open("rb") as file:
-        try:
-            for batch in arrow_io.read_csv(file, schema(dictionaries=False), has_header=True):
-                names = names.rotated()
-                yield reader.rows(batch, first, names, per_second)
-                first += batch.num_rows
-        except Exception as error:
-            raise ValueError(f"{path}: {error}") from None
+        for batch in _batches(file, path):
+            names = names.rotated()
+            yield reader.rows(batch, first, names, per_second)
+            first += batch.num_rows
+
+
+def _batches(file: IO[bytes], path: str) -> Iterator[RecordBatch]:
+    try:
+        yield from arrow_io.read_csv(file, schema(dictionaries=False), has_header=True)
+    except Exception as error:  # the library raises bare exceptions
+        raise ValueError(f"{path}: {error}") from None

@@ -34,8 +34,8 @@ from sources.columnar.parquet_file import ParquetFile
 from sources.columnar.row_tables import TableReader, merged, why_not
 from sources.columnar.table_process import COLUMNS, REASON
 from sources.recordings.recording import ColumnPiece, Mark, UnusableError
-from sources.rows.names import REJECT, Names
-from sources.rows.rows import DecodedRows, no_notes
+from sources.rows.names import Names
+from sources.rows.rows import DecodedRows
 from sources.rows.written import LineDetails
 
 BATCH_ROWS = 16_384
@@ -137,7 +137,7 @@ def _opened(pipe: IO[bytes] | None) -> RecordBatchReader | None:
     assert pipe is not None
     try:
         return arrow_io.read_ipc_stream(pipe)
-    except Exception:
+    except Exception:  # the library raises bare exceptions; the process states the reason
         return None
 
 
@@ -146,7 +146,7 @@ def _next(stream: RecordBatchReader | None) -> RecordBatch | None:
     assert stream is not None
     try:
         return stream.read_next_batch()
-    except Exception:
+    except Exception:  # as above
         return None
 
 
@@ -267,21 +267,10 @@ class ColumnarRecording(ColumnPiece):
 
     def _fault(self, why: str, names: Names) -> tuple[DecodedRows, LineDetails]:
         """Return the reject of a place from which on the file cannot be read."""
-        note, nan = no_notes(1), np.full(1, np.nan)
         where = self._tables.place(self._row)
-        note[0] = Reject(0, "archive", "?", where, why.encode()[:MAX_SAMPLE])
-        rows = DecodedRows(
-            names=names,
-            name=np.full(1, REJECT, np.int32),
-            ts=nan,
-            rx=nan,
-            value=nan,
-            stamped=np.zeros(1, np.bool_),
-            seq=np.full(1, -1),
-            line=np.full(1, self._row),
-            notes=note,
-        )
-        return rows, LineDetails(np.full(1, -1), nan)
+        reject = Reject(0, "archive", "?", where, why.encode()[:MAX_SAMPLE])
+        rows = DecodedRows.of_reject(reject, self._row, names)
+        return rows, LineDetails(np.full(1, -1), np.full(1, np.nan))
 
     def finish(self) -> list[ColumnarRecording]:
         """Return nothing: only a followed file has pending lines."""

@@ -39,6 +39,7 @@ def main(path: str, row: int, batch_rows: int) -> int:
     except (ImportError, ValueError, OSError):
         pass  # no limit on this system
     raw = os.fdopen(os.dup(0), "rb", buffering=0)
+    failed: list[Exception] = []
     try:
         if path.lower().endswith(".parquet"):
             parquet = ParquetFile(raw, raw.seek(0, 2), COLUMNS)
@@ -50,25 +51,24 @@ def main(path: str, row: int, batch_rows: int) -> int:
             form = reader.schema
             tables = _from(reader, row, batch_rows)
         with os.fdopen(os.dup(1), "wb", buffering=0) as out:
-            arrow_io.write_ipc_stream(_guarded(form, tables), out, compression=None)
-    except Exception as error:
-        reason = _failed[0] if _failed else error
+            arrow_io.write_ipc_stream(_guarded(form, tables, failed), out, compression=None)
+    except Exception as error:  # the library raises bare exceptions, and hides those of `tables`
+        reason = failed[0] if failed else error
         print(f"{REASON}{' '.join(str(reason).split())[:500]}", file=sys.stderr)
         return 3
     return 0
 
 
-_failed: list[Exception] = []
-
-
-def _guarded(form: Schema, tables: Iterator[RecordBatch]) -> RecordBatchReader:
-    """Return a stream of tables that keeps the reason of its failure."""
+def _guarded(
+    form: Schema, tables: Iterator[RecordBatch], failed: list[Exception]
+) -> RecordBatchReader:
+    """Return a stream of tables; the reason of its failure is entered in `failed`."""
 
     def kept() -> Iterator[RecordBatch]:
         try:
             yield from tables
         except Exception as error:
-            _failed.append(error)
+            failed.append(error)
             raise
 
     return RecordBatchReader.from_batches(form, kept())

@@ -17,7 +17,7 @@ from sources.recordings.recording import ColumnPiece, Mark, Piece
 from sources.replay.arrival_check import Arrivals
 from sources.rows.names import REJECT, Names
 from sources.rows.one_line import Row
-from sources.rows.rows import Arrived, DecodedRows, no_notes
+from sources.rows.rows import Arrived, DecodedRows
 
 if TYPE_CHECKING:
     from sources.xdf import XdfRecording
@@ -240,20 +240,8 @@ def rows_of(
 
 
 def _fault(reason: Reason, piece: Piece, reader: FileDecoder, names: Names) -> DecodedRows:
-    note = no_notes(1)
-    note[0] = reader.reject(Row(REJECT, reason=reason), piece.offset, piece.why or piece.data)
-    nan = np.full(1, np.nan)
-    return DecodedRows(
-        names=names,
-        name=np.full(1, REJECT, np.int32),
-        ts=nan,
-        rx=nan,
-        value=nan,
-        stamped=np.zeros(1, np.bool_),
-        seq=np.full(1, -1),
-        line=np.full(1, piece.offset),
-        notes=note,
-    )
+    reject = reader.reject(Row(REJECT, reason=reason), piece.offset, piece.why or piece.data)
+    return DecodedRows.of_reject(reject, piece.offset, names)
 
 
 def _is_torn(rows: DecodedRows, why: Reason) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from operators.events import Reject
 from operators.types import F64, I32, I64, Bool
-from sources.rows.names import Names, tick_of
+from sources.rows.names import REJECT, Names, tick_of
 
 Notes: TypeAlias = NDArray[np.object_]
 
@@ -58,6 +58,23 @@ class DecodedRows:
             if isinstance(column, np.ndarray):
                 columns[name] = column[which]
         return type(self)(**columns)
+
+    @classmethod
+    def of_reject(cls, reject: Reject, line: int, names: Names) -> Self:
+        """Return one reject as a row."""
+        note, nan = no_notes(1), np.full(1, np.nan)
+        note[0] = reject
+        return cls(
+            names=names,
+            name=np.full(1, REJECT, np.int32),
+            ts=nan,
+            rx=nan,
+            value=nan,
+            stamped=np.zeros(1, np.bool_),
+            seq=np.full(1, -1),
+            line=np.full(1, line),
+            notes=note,
+        )
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:

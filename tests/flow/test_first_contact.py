@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,7 @@ from sources.midi import MidiReceiver
 from tests.support.jack import jack, needs_jack
 from tests.support.waiting import HUNG_S, until
 
+RUNNING: list[subprocess.Popen[str]] = []
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,11 +48,27 @@ def moved(name: str, folder: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def running() -> Iterator[list[subprocess.Popen[str]]]:
+    """Programs that a test started; those it left behind are ended."""
+    RUNNING.clear()
+    yield RUNNING
+    for process in RUNNING:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
 def started(*argv: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "ops", *argv], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+    RUNNING.append(process)
+    return process
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -98,9 +116,6 @@ def test_a_run_starts_without_its_devices_and_connects_later(
     run.send_signal(signal.SIGINT)
     assert run.wait(HUNG_S) == 0
     reader.join()
-    for pipe in (run.stdout, run.stderr):
-        assert pipe is not None
-        pipe.close()
     messages = "".join(lines)
 
     assert shown.startswith("stream")

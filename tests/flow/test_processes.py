@@ -1,6 +1,7 @@
 """A replay that several processes share: the same bytes a rig as in one process."""
 
 import json
+import re
 import subprocess
 import threading
 import time
@@ -24,6 +25,7 @@ from ops.__main__ import main
 from ops.cli.verify import cluster, command, make_store
 from ops.results import open as results
 from ops.results.folder import rig_folders, run_json
+from ops.results.summary import summary
 from sinks.files.folder import FolderError
 from sinks.files.jsonl import segments_of
 from sinks.output import OutputPartition, preflight
@@ -150,6 +152,14 @@ def test_each_part_has_an_account_and_the_command_adds_them_up(tmp_path, shared,
     assert main(["account", str(out)]) == 0
     assert "2 of 2 parts, 6 rigs" in capsys.readouterr().out
     assert sorted(results(out).rigs) == sorted(RIGS)
+    listed = "\n".join(summary(out))
+    for rig in RIGS:
+        assert f"Rig {rig}\n" in listed
+        assert f"/{rig}/fused.jsonl" in listed
+    assert main(["report", str(out)]) == 0
+    assert set(RIGS) <= set(
+        re.findall(r"\w+", (tmp_path / "out-two.report/report.html").read_text())
+    )
     (out / "part-1" / "run.json").unlink()
     assert main(["account", str(out)]) == 1
     assert main(["account", str(tmp_path)]) == 2
@@ -237,7 +247,7 @@ def test_a_rig_that_appears_in_two_partitions_later_ends_the_run(tmp_path, monke
             file.write("\n".join(rows("late", 1.0, begin=3.0)) + "\n")
     monkeypatch.setattr(sources.replay.heads, "_LOOK_AHEAD", 2_000)
     path, _ = configured(tmp_path, paths)
-    with pytest.raises(RunFailedError, match=r"rig 'late' is in recordings that different") as it:
+    with pytest.raises(RunFailedError, match="rig 'late' is in recordings of two") as it:
         execute(path, progress=False)
     assert it.value.exit_code == 2
     assert "set output.parts to 1" in str(it.value)
