@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -266,11 +267,11 @@ def in_first_pass(out: Path, seconds: float) -> Callable[[], bool]:
 def written(out: Path) -> int:
     """Return the number of bytes of lines so far."""
     total = 0
-    for path in out.rglob("*.jsonl"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue
+    for folder, _, names in os.walk(out):  # a started run may remove folders meanwhile
+        for name in names:
+            if name.endswith(".jsonl"):
+                with suppress(FileNotFoundError):
+                    total += Path(folder, name).stat().st_size
     return total
 
 

@@ -22,7 +22,7 @@ from flows.store import Store, StoreError
 from operators.collect import Collect
 from operators.engine import route
 from ops.__main__ import main
-from ops.cli.verify import cluster, command, make_store
+from ops.cli.verify import cluster, command, make_store, written
 from ops.results import open as results
 from ops.results.folder import rig_folders, run_json
 from ops.results.summary import summary
@@ -202,19 +202,17 @@ def test_a_killed_cluster_resumes_to_the_same_bytes(tmp_path, shared):
             for argv in cluster(command(path, store), 2)
         ]
         size += 40_000
-        while all(child.poll() is None for child in children) and bytes_in(out) < size:
-            time.sleep(0.002)
-        for child in children:
-            child.kill()
-            child.wait()
+        try:
+            while all(child.poll() is None for child in children) and written(out) < size:
+                time.sleep(0.002)
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
     for _ in range(2):  # the second finds a finished run, and writes nothing
         assert [code for code, _ in in_processes(path, 2, store)] == [0, 0]
         assert digests(out) == expected
     assert run_json(out)["balanced"]
-
-
-def bytes_in(out):
-    return sum(path.stat().st_size for path in out.rglob("*.jsonl"))
 
 
 def test_a_store_is_refused_with_another_number_of_parts(tmp_path, shared):
