@@ -21,6 +21,7 @@ from configs.inputs import MAX_MANIFEST, TAPE, FileStream, MidiStream, OscStream
 from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
+from operators.bridge.bridge_config import BridgeConfig, LoopConfig
 from operators.collect import BlockRule, CollectConfig
 from operators.drift import DriftConfig
 from operators.evidence import EvidenceConfig
@@ -89,6 +90,9 @@ class Config(ConfigPart, frozen=True, kw_only=True):
     failover: Annotated[FailoverConfig, Meta(description="Presence and fallback.")] = (
         FailoverConfig()
     )
+    bridge: Annotated[BridgeConfig | None, Meta(description="The beat clock; none by default.")] = (
+        None
+    )
     evidence: Annotated[EvidenceConfig | None, Meta(description="Rules; none by default.")] = None
     exporter: Annotated[
         ExporterConfig | None, Meta(description="Metrics and live page; none by default.")
@@ -136,10 +140,20 @@ class Config(ConfigPart, frozen=True, kw_only=True):
                 if taped is not None:
                     return taped
         if self.live or any(s.follow for s in files):
-            # An accurate tick waits for two seconds: blocks below 0.05 s bring it nothing.
-            accurate = self.resample.profile == "accurate"
-            return 0.05 if accurate else min(1 / self.resample.target_hz, 0.005)
+            return self._live_block_s
         return "density" if all(s.speed == 0 for s in files) else 1.0
+
+    @property
+    def _live_block_s(self) -> float:
+        # An accurate tick waits for two seconds: blocks below 0.05 s bring it nothing.
+        accurate = self.resample.profile == "accurate"
+        return 0.05 if accurate else min(1 / self.resample.target_hz, 0.005)
+
+    def lead_s(self) -> float:
+        """Return the time from the decision of a bridge tick to the tick (s), as in a live run."""
+        block_s = self.collect.block_s
+        loop = self.bridge.loop if self.bridge else LoopConfig()
+        return loop.lead_s(self._live_block_s if isinstance(block_s, str) else block_s)
 
     def plan(self) -> Plan:
         """Return the plan that the stations share."""
@@ -185,6 +199,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
             if self.live
             else tuple(inert(s.path) for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
+            beats=self.bridge.channels if self.bridge else (),
         )
         timetags = {
             lane.source

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from operators.types import ChannelState, Reason, ScaleState, Why
+from operators.types import BridgeState, BridgeWhy, ChannelState, Lock, Reason, ScaleState, Why
 
 
 class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,3 +83,35 @@ class MarkerLine(msgspec.Struct, frozen=True, kw_only=True):
     rig: str
     channel: str
     value: str
+
+
+class BridgeFrame(msgspec.Struct, frozen=True, kw_only=True):
+    """One tick of the output clock, or one change of the bridge's state.
+
+    `ts` is the host time of the tick, `known` the control step that settled it. For a change, `why`
+    is its cause, `ts` the grid tick that decided it, `beat` and `tick_ms` those in force. Phases
+    are in cycles of a tick, rates in Hz, gains in 1/s, 1/s^2 and 1.
+    """
+
+    ts: float
+    known: float
+    rig: str
+    beat: int
+    tick_ms: float
+    rate_hz: float
+    phase_error: float | None
+    phase_sd: float | None
+    lock: Lock
+    state: BridgeState
+    why: BridgeWhy | None
+    safety_gain: float
+    withheld: bool
+    slips: int
+    steps: int
+    kp: float
+    ki: float
+    kd: float
+    phase_diff: float | None
+    sync_quality: float | None
+    entropy_ratio: float | None
+    applied: list[str]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
+from operators.lines import BridgeFrame, DeadLine, EvidenceRecord, MarkerLine, SyncReport
 from operators.types import F64, I8, I64, Bool, End, Reason, State
 
 
@@ -325,6 +325,18 @@ class Grid:
         return len(self.due)
 
 
+class Control(NamedTuple):
+    """A command from a person: `bridge.release` or `bridge.rollback`.
+
+    `arrival` is the newest arrival of the rig with the command itself. It is known at control step
+    s if `arrival < s`.
+    """
+
+    arrival: float
+    command: str
+    by: str
+
+
 class Indicators(NamedTuple):
     """The five measured indicators from tick `first` on, until the next; NaN where unknown."""
 
@@ -347,6 +359,16 @@ class Sparse(NamedTuple):
 
 
 INDICATORS = ("phase_diff", "coherence", "harmony", "sync_quality", "entropy_ratio")
+BRIDGE_NAMES = (
+    "bridge_phase_diff",
+    "bridge_sync_quality",
+    "bridge_tick_ms",
+    "bridge_state",
+    "safety_gain",
+    "rollback_ratio_5m",
+    "residual_stddev_10m",
+)
+"""Columns of `Fused.bridge`: cycles, 0 to 1, ms, 0 to 4, 0 to 1, 0 to 1, sd of the entropy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +400,9 @@ class Fused:
     `ts`, `released`, `sync_bound_s`, `sync_estimate_bound_s` (k,) in s; the bounds are NaN with
     fewer than two compared members present (operators/fuse/sync_bound.py). `indicators`,
     `measured`, `reported` (k, 5) in the order of INDICATORS; `facts` (k, number of facts), NaN
-    where null or stale. `sparse` (k, members of all signals): see `Sparse`.
+    where null or stale. `sparse` (k, members of all signals): see `Sparse`. `bridge` (k, 7), in the
+    order of BRIDGE_NAMES, is as of the last control step before the tick's release; empty without
+    a bridge.
     """
 
     ts: F64
@@ -394,9 +418,52 @@ class Fused:
     sync_bound_s: F64
     sync_estimate_bound_s: F64
     sparse: Bool = field(default_factory=lambda: np.empty((0, 0), bool))
+    bridge: F64 = field(default_factory=lambda: np.empty((0, len(BRIDGE_NAMES))))
 
     def __len__(self) -> int:
         return len(self.ts)
+
+
+class BridgeStatus(NamedTuple):
+    """State of `bridge` after a packet, for metrics, pages and `lumen bridge status`.
+
+    Rates in Hz, phases in cycles of a tick, times in s; NaN is unknown. Counts are since the start
+    of the run: `slips`, `steps` and `locks` of the loop, `beats` by use (used, outlier, close),
+    `transitions` by pair of states.
+    """
+
+    at: float
+    """Control step of the status."""
+    state: str
+    since: float
+    """Grid tick since which the state is in force."""
+    lock: str
+    tick_s: float
+    reference_hz: float
+    phase_error: float
+    phase_sd: float
+    phase_diff: float
+    sync_quality: float
+    entropy_ratio: float
+    safety_gain: float
+    hard_stop: bool
+    rollback_ratio_5m: float
+    residual_stddev_10m: float
+    phase_diff_mean_5m: float
+    sync_quality_p05_10m: float
+    entropy_ratio_mean_10m: float
+    kp: float
+    ki: float
+    kd: float
+    targets: dict[str, bool | None]
+    """Whether `harmony` and `coherence` meet their targets; None where unknown."""
+    slips: int
+    steps: int
+    locks: int
+    beats: dict[str, int]
+    transitions: dict[tuple[str, str], int]
+    unmet: tuple[str, ...]
+    """Sentences: each dwell that runs, and each condition that is unmet."""
 
 
 class Packet(msgspec.Struct, frozen=True):
@@ -420,6 +487,11 @@ class Packet(msgspec.Struct, frozen=True):
     clocks, grains, paces, lags : reports of `drift` and `align` made in this packet
     ends, letters : losses and counts from the stations
     sync, dead, markers, evidence : lines for the sinks
+    beats : tuple of Block
+        Rows of the reference of `bridge`, its transport included, in the order of host time.
+    controls : tuple of Control
+        Commands from persons.
+    bridge, bridge_status : frames and newest counts of `bridge`
     aligned : tuple of (channel, ts, source_ts, arrival, value) columns, if configured
     first_host : float
         Host time of the rig's first event, NaN before it is known.
@@ -450,5 +522,9 @@ class Packet(msgspec.Struct, frozen=True):
     markers: tuple[MarkerLine, ...] = ()
     aligned: tuple[tuple[str, F64, F64, F64, F64], ...] = ()
     evidence: tuple[EvidenceRecord, ...] = ()
+    beats: tuple[Block, ...] = ()
+    controls: tuple[Control, ...] = ()
+    bridge: tuple[BridgeFrame, ...] = ()
+    bridge_status: BridgeStatus | None = None
     first_host: float = float("nan")
     newest_host: float = float("-inf")

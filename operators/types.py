@@ -60,3 +60,13 @@ SCALE_STATES: tuple[ScaleState, ...] = (
     "nonlinear",
 )
 STATES: tuple[ChannelState, ...] = ("acquiring", "live", "stale", "lost", "rejoining")
+
+Lock = Literal["none", "locked", "holdover", "saturated"]
+LOCKS: tuple[Lock, ...] = ("none", "locked", "holdover", "saturated")
+BridgeState = Literal["E0", "E1", "E2", "E3", "E4"]
+"""idle, syncing, bridged, guarded, rollback."""
+BRIDGE_STATES: tuple[BridgeState, ...] = ("E0", "E1", "E2", "E3", "E4")
+BridgeWhy = Literal[
+    "present", "good", "unmet", "entropy", "calm", "residual", "ratio", "rollback", "release"
+]
+"""Cause of a change of the bridge's state."""

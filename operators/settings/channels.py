@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from operators.settings.config_part import ConfigPart, Number, Period
 
-Kind = Literal["sampled", "held"]
+Kind = Literal["sampled", "held", "beat"]
 Reduce = Literal["norm", "sum", "mean"]
 _CHANNEL, _DATA = r"(?:[1-9]|1[0-6])", r"(?:\d\d?|1[01]\d|12[0-7])"
 _14_BITS = r"(?:\d{1,4}|1[0-5]\d{3}|16[0-2]\d\d|163[0-7]\d|1638[0-3])"
@@ -35,8 +35,8 @@ class ChannelConfig(ConfigPart, frozen=True, kw_only=True):
     kind: Annotated[
         Kind | None,
         Meta(
-            description="`sampled` at a rate, or `held` until the next change; by default held for"
-            " facts and MIDI, sampled otherwise.",
+            description="`sampled` at a rate, `held` until the next change, or a `beat` of the"
+            " bridge's reference; by default held for facts and MIDI, sampled otherwise.",
             examples=["held"],
         ),
     ] = None

@@ -85,6 +85,8 @@ class Plan:
         The recordings; their order defines the numbers of lines.
     hindsight : bool
         Second of two passes: estimates are of the whole recording.
+    beats : tuple of str
+        Channels of the reference of `bridge`: used, neither guarded nor on the grid.
     """
 
     rig: str
@@ -108,6 +110,7 @@ class Plan:
     aligned: bool = False
     files: tuple[str, ...] = ()
     hindsight: bool = False
+    beats: tuple[str, ...] = ()
 
     @staticmethod
     def of(*, tick_hz: float = 5.0, rig: str = "studio", **signals: Sequence[str | Member]) -> Plan:
@@ -146,7 +149,8 @@ class Plan:
     def used(self) -> frozenset[str]:
         """The channels named in the configuration."""
         exact = {name for name, _ in self.patterns if not is_pattern(name)}
-        return frozenset({m.channel for m in self.members} | set(self.facts) | exact)
+        named = {m.channel for m in self.members} | {*self.facts, *self.beats}
+        return frozenset(named | exact)
 
     @cached_property
     def lanes(self) -> tuple[Member, ...]:
@@ -154,7 +158,7 @@ class Plan:
 
         Other channels have no signal and no lag.
         """
-        others = self.used - {m.channel for m in self.members} - set(self.facts)
+        others = self.used - {m.channel for m in self.members} - {*self.facts, *self.beats}
         rest = (*self.facts, *sorted(others))
         return (*self.members, *(Member("", c, "ure", lag_s=0.0) for c in rest))
 
@@ -196,11 +200,13 @@ class Plan:
         return next(filter(None, units), None)
 
     def is_held(self, name: str) -> bool:
-        """Whether the channel sends on change only: as configured, a fact, or MIDI."""
+        """Whether the channel sends on change only: as configured, a fact, a beat, or MIDI."""
         kind = self.channel(name).kind
         if kind:
-            return kind == "held"
-        return name in self.facts or bool(MIDI_KEY.fullmatch(name.partition(":")[2]))
+            return kind != "sampled"
+        return name in (*self.facts, *self.beats) or bool(
+            MIDI_KEY.fullmatch(name.partition(":")[2])
+        )
 
 
 def _member(signal: str, channel: str | Member) -> Member:

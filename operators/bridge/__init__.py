@@ -1,0 +1,1 @@
+"""bridge: a beat clock in rate and phase with a reference, and the states in which it plays."""
