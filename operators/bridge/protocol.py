@@ -307,7 +307,7 @@ def _met(tests: tuple[_Test, ...], judged: Judged) -> bool:
 def _reason(quantity: str, value: float, bound: float) -> str:
     """Return the side of a limit on which a quantity is."""
     if quantity == "present":
-        return "with a reference" if value else "with nothing present"
+        return "with data present" if value else "with nothing present"
     if math.isnan(value):
         return f"with {quantity} unknown"
     side = "below" if value < bound else "above" if value > bound else "at"
