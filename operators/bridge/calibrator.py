@@ -87,8 +87,8 @@ class Calibrator:
         }
 
     def add(self, ts: float, error: float) -> None:
-        """Add the phase error (cycles) of a beat at ts (s)."""
-        if self._mode != "off" and math.isfinite(ts) and math.isfinite(error):
+        """Add the phase error (cycles, -0.5 to 0.5) of a beat at ts (s)."""
+        if self._mode != "off" and math.isfinite(ts) and abs(error) <= 0.5:
             self._errors.append((ts, error))
 
     def tick(self, ts: float, actions: Actions, configured: Gains) -> tuple[EvidenceRecord, ...]:
