@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated
 
@@ -173,17 +172,10 @@ class RuleWatch:
         return changes
 
     def record(
-        self,
-        rig: str,
-        ts: F64,
-        columns: dict[str, F64],
-        at: int,
-        since: float,
-        firing: bool,
-        effects: Mapping[str, float] | None = None,
+        self, rig: str, ts: F64, columns: dict[str, F64], at: int, since: float, firing: bool
     ) -> EvidenceRecord:
-        """Return the evidence line of a change at position `at`; facts of its effects beside it."""
-        values = {name: float(columns[name][at]) for name in self.names} | dict(effects or {})
+        """Return the evidence line of a change at position `at`."""
+        values = {name: float(columns[name][at]) for name in self.names}
         return EvidenceRecord(
             ts=float(ts[at]),
             rig=rig,

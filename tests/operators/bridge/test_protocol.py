@@ -22,6 +22,13 @@ from operators.bridge.protocol import (
     bounds,
 )
 from operators.types import BRIDGE_STATES
+from ops.bench.bridge_protocol import (
+    WITHOUT_DWELLS,
+    changes,
+    red_noise,
+    silences,
+    wandering,
+)
 from tests.operators.bridge.judged_ticks import CONFIG, GOOD, NAN, SAFETY, UNKNOWN, Fed
 
 TINY = ProtocolConfig(idle_s=2, syncing_s=3, bridged_s=3, guard_s=2, calm_s=2, guarded_s=3)
@@ -363,27 +370,23 @@ def test_random_histories_follow_the_words_of_the_specification() -> None:
 
 @pytest.mark.parametrize("correlation_s", [2.0, 20.0, 120.0])
 def test_indicators_about_every_threshold_change_the_state_ten_times_an_hour(correlation_s) -> None:
-    hours, tick_hz = 3, 1.0
+    hours, tick_hz = 6, 1.0
     rng = np.random.default_rng(3)
-    count = int(hours * 3600 * tick_hz)
-    core = Protocol(CONFIG, SAFETY, tick_hz)
-    changes = sum(
-        core.tick(i / tick_hz, each) is not None
-        for i, each in enumerate(wandering(rng, count, correlation_s * tick_hz))
-    )
-    assert changes <= 10 * hours
+    ticks = wandering(rng, round(hours * 3600 * tick_hz), correlation_s, tick_hz)
+    found, _ = changes(ticks, tick_hz, CONFIG)
+    undelayed, _ = changes(ticks, tick_hz, WITHOUT_DWELLS)
+    assert found <= 10 * hours
+    assert undelayed > 100 * hours, "the indicators do hover at the thresholds"
 
 
-def wandering(rng: np.random.Generator, count: int, correlation: float) -> list[Judged]:
-    """Return ticks whose quantities are red noise about the protocol's thresholds."""
-    keep = math.exp(-1 / correlation)
-    noise = rng.standard_normal((count, 4)) * math.sqrt(1 - keep * keep)
-    x = np.empty_like(noise)
-    x[0] = 0
-    for i in range(1, count):
-        x[i] = keep * x[i - 1] + noise[i]
-    centre, spread = (0.85, 0.02, 0.15, 0.03), (0.05, 0.01, 0.05, 0.01)
-    return [Judged(True, *row, 0.0) for row in (centre + spread * x).tolist()]
+@pytest.mark.parametrize("correlation_s", [2.0, 20.0, 120.0])
+def test_coherence_about_its_threshold_silences_three_times_in_five_minutes(correlation_s) -> None:
+    noise = red_noise(np.random.default_rng(4), (6 * 18_000, 1), 5 * correlation_s)
+    coherence = (0.72 + 0.01 * noise[:, 0]).tolist()
+    kept, most = silences(coherence, 5.0, 10.0)
+    at_once, _ = silences(coherence, 5.0, 0.0)
+    assert 1 <= most <= 3
+    assert 5 * kept < at_once
 
 
 # -- the laws of every core -------------------------------------------------------------------
