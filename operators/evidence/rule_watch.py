@@ -15,6 +15,9 @@ from operators.lines import EvidenceRecord
 from operators.settings.config_part import ConfigPart, Rest
 from operators.types import F64, State
 
+MAX_APPLY = 8
+"""Actions of a rule."""
+
 
 class Rule(ConfigPart, frozen=True, kw_only=True):
     """One rule.
@@ -82,7 +85,7 @@ class Rule(ConfigPart, frozen=True, kw_only=True):
     apply: Annotated[
         tuple[str, ...],
         Meta(
-            max_length=8,
+            max_length=MAX_APPLY,
             description="Actions of the bridge while the rule fires: changes of a gain,"
             " `safety gain 0.9`, `hard stop`.",
             examples=[["increase kd by 0.02"]],

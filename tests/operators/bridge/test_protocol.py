@@ -180,6 +180,16 @@ def test_the_unknown_is_unmet(state: str, to: str) -> None:
     assert not any(change.after in ("E2", "E3", "E4") for change in changes)
 
 
+@pytest.mark.parametrize("value", [NAN, math.inf, -math.inf])
+def test_what_is_not_finite_is_unknown(value: float) -> None:
+    fed = Fed.in_state("E1")
+    assert fed.feed(500, sync=value, phase=value) == fed.feed(99, phase=value) == []
+    assert Fed.in_state("E2").feed(400, entropy=value, ratio=value) == []
+    fed = Fed.in_state("E3")
+    assert fed.feed(899, residual=value, entropy=value, ratio=value) == []
+    assert [change.why for change in fed.feed(1, residual=value, entropy=value)] == ["residual"]
+
+
 # -- commands ---------------------------------------------------------------------------------
 
 

@@ -206,7 +206,7 @@ def test_missed_seconds_are_unknown_samples() -> None:
 def test_figures_do_not_drift() -> None:
     rng = np.random.default_rng(11)
     trends, samples = Trends(), np.empty((0, 4))
-    for scale in (1e12, 1e-3):
+    for scale in (1e6, 1e-3):
         samples = rng.uniform(0, scale, (5 * LONG_S, 4))
         fed(trends, samples, FIRST + (0 if scale > 1 else 5 * LONG_S))
     last = samples[-LONG_S:]
@@ -241,6 +241,14 @@ def test_trends_raise_on_no_data() -> None:
         trends.tick(float(ts), 0.01, 0.9, 0.1, 0.1 + ts * 1e-5)
     assert trends.newest[:3] == pytest.approx((0.01, 0.9, 0.1))
     assert ratio.value == 0.0
+
+
+def test_a_wild_sample_is_unknown() -> None:
+    trends = Trends()
+    samples = series(np.random.default_rng(14), 200)
+    samples[50] = (1e308, -1e308, math.inf, 1e7)
+    assert fed(trends, samples)[-1] == fed(Trends(), np.where(samples > 1e3, NAN, samples))[-1]
+    assert np.isfinite(trends.newest[:3]).all()
 
 
 def test_a_quantile_is_interpolated() -> None:
