@@ -33,7 +33,6 @@ from operators.settings.config_part import ConfigPart, Rest
 from operators.settings.plan import Plan
 from operators.types import F64, State
 
-
 SECOND_NAMES = {
     "coherence_level": "coherence",
     "harmony_index": "harmony",
