@@ -44,8 +44,8 @@ class Settings:
     quality : QualityConfig
     rules : tuple of Rule
         The conditions of `evidence`.
-    bridge : BridgeConfig or None
-        Of the beat clock; `lead_s` is the time from the decision of its ticks to the ticks (s).
+    bridge : BridgeConfig
+        Of the beat clock, where the plan has one; its ticks are decided `lead_s` (s) before.
     """
 
     plan: Plan
@@ -53,7 +53,7 @@ class Settings:
     align: AlignConfig = field(default_factory=AlignConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     rules: tuple[Rule, ...] = ()
-    bridge: BridgeConfig | None = None
+    bridge: BridgeConfig = field(default_factory=BridgeConfig)
     lead_s: float = 0.2
 
     @staticmethod
@@ -65,7 +65,7 @@ class Settings:
             align=config.align,
             quality=config.quality,
             rules=rules,
-            bridge=config.bridge,
+            bridge=config.bridge or BridgeConfig(),
             lead_s=config.lead_s(),
         )
 

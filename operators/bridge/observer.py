@@ -31,6 +31,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
+from operators.bridge.gains_in_force import Gains
 from operators.types import State
 
 Use = Literal["used", "outlier", "close"]
@@ -38,14 +39,6 @@ MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
 MAX_RESIDUALS, MAX_TIMES = 32, 11
 MAX_BACK = 8
 """Beats running before the newest one, after which all begins anew."""
-
-
-class Gains(NamedTuple):
-    """Gains in force: kp (1/s), ki (1/s^2), kd (1)."""
-
-    kp: float
-    ki: float
-    kd: float
 
 
 class Line(NamedTuple):
@@ -77,8 +70,10 @@ class Line(NamedTuple):
 def _most(gains: Gains) -> float:
     """Return the time (s) after which the gains have replaced least squares."""
     kp, ki = gains.kp, gains.ki
-    if not kp > 0 or not ki > 0: return 200.
-    return max(4/kp, math.sqrt(6/ki))
+    if not kp > 0 or not ki > 0:
+        return 200.0
+    return max(4 / kp, math.sqrt(6 / ki))
+
 
 _NOWHERE = Line(-math.inf, 0.0, 0.0, 0)
 _NO_FLOOR = Gains(0.0, 0.0, 0.0)
@@ -222,8 +217,11 @@ class Observer:
         gap = max(number - self.number, 1.0)
         undo = (line, self.long, self.number, self.strays, self.run, self.total)
         if abs(r) > max(4 * self.sigma, 0.03):
-            self.strays = self.strays + 1 if r > 0 and self.strays > 0 else (
-                self.strays - 1 if r < 0 and self.strays < 0 else (1 if r > 0 else -1))
+            self.strays = (
+                self.strays + 1
+                if r > 0 and self.strays > 0
+                else (self.strays - 1 if r < 0 and self.strays < 0 else (1 if r > 0 else -1))
+            )
             if abs(self.strays) < 3:
                 self.undo = None
                 return "outlier"
@@ -236,7 +234,9 @@ class Observer:
         self.undo = undo
         moved = line.moved(t, number, gap, gains, self.frozen)
         most = _most(gains) * line.rate
-        self.line = moved if moved.memory <= most else moved._replace(memory=max(MIN_MEMORY, int(most)))
+        self.line = (
+            moved if moved.memory <= most else moved._replace(memory=max(MIN_MEMORY, int(most)))
+        )
         self._extend(t, number, gap)
         self.number = number
         self._spread(r)
@@ -248,7 +248,9 @@ class Observer:
             self.long = self.line
             return
         long = self.long.moved(t, number, gap, _NO_FLOOR, False)
-        self.long = long._replace(memory=min(long.memory, MAX_LONG)) if long.memory > MAX_LONG else long
+        self.long = (
+            long._replace(memory=min(long.memory, MAX_LONG)) if long.memory > MAX_LONG else long
+        )
 
     def _tested(self, r: float, line: Line) -> Line:
         """Return the line, with a shorter memory after a run of one sign."""
@@ -322,7 +324,9 @@ class Observer:
         self.number = float(round(first)) + n
         late = mean + period * middle
         self.line = self.long = Line(origin, self.number - late / period, 1 / period, n + 1)
-        self.residuals = [abs(t - origin - mean - (k - middle) * period) / period for k, t in enumerate(times)]
+        self.residuals = [
+            abs(t - origin - mean - (k - middle) * period) / period for k, t in enumerate(times)
+        ]
         self._spread(0.0)
         del self.residuals[-1]
         self.locked, self.undo, self.strays, self.run = True, None, 0, 0

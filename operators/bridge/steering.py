@@ -25,7 +25,8 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from operators.bridge.bridge_config import CONTROL_S, LoopConfig
-from operators.bridge.observer import Gains, Observer
+from operators.bridge.gains_in_force import Gains
+from operators.bridge.observer import Observer
 from operators.types import Lock, State
 
 MAX_PULL = 2.5
