@@ -42,7 +42,7 @@ class GridTick(NamedTuple):
 
     ts: float
     released: float
-    indicators: tuple[float, float, float, float, float]
+    indicators: tuple[float, ...]
     reported: float
     measured: bool
     stop: float
@@ -125,10 +125,10 @@ class GridTicks:
         if self._reported is not None:
             reported = fused.facts[:, self._reported]
         value = unknown if self._signal is None else fused.signals[self._signal].value
-        columns_of_ticks = zip(
+        listed = zip(
             fused.ts.tolist(),
             fused.released.tolist(),
-            map(tuple, fused.indicators.tolist()),
+            fused.indicators.tolist(),
             reported.tolist(),
             (fused.mode != _NO_MODE).tolist(),
             stop.tolist(),
@@ -136,7 +136,10 @@ class GridTicks:
             strict=True,
         )
         return [
-            GridTick(*row, tuple(changes.get(at, ()))) for at, row in enumerate(columns_of_ticks)
+            GridTick(
+                ts, known, tuple(five), entropy, measured, truth, x, tuple(changes.get(at, ()))
+            )
+            for at, (ts, known, five, entropy, measured, truth, x) in enumerate(listed)
         ]
 
     def _stop(self, columns: dict[str, F64], ticks: range) -> F64:

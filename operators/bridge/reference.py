@@ -34,12 +34,10 @@ def rows_of(blocks: Iterable[Block]) -> list[BeatRow]:
     """Return the rows of a packet, by moment."""
     rows: list[BeatRow] = []
     for block in blocks:
-        columns = (block.watermark, block.host_time, block.row)
-        moments, times, places = (column.tolist() for column in columns)
-        values = block.value.tolist()
-        rows += map(
-            BeatRow, moments, times, places, [block.channel] * len(block), values, strict=True
-        )
+        channel = block.channel
+        columns = (block.watermark, block.host_time, block.row, block.value)
+        listed = zip(*(column.tolist() for column in columns), strict=True)
+        rows += [BeatRow(moment, at, row, channel, x) for moment, at, row, x in listed]
     return sorted(rows)
 
 
