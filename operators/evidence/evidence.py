@@ -26,10 +26,17 @@ from msgspec.structs import replace
 
 from operators.evidence.expression import KEYWORDS
 from operators.evidence.rule_watch import Rule, RuleWatch
-from operators.records import INDICATORS, Fused, Packet
+from operators.records import BRIDGE_NAMES, INDICATORS, Fused, Packet
 from operators.settings.config_part import ConfigPart
 from operators.settings.plan import Plan
 from operators.types import F64, State
+
+SECOND_NAMES = {
+    "coherence_level": "coherence",
+    "harmony_index": "harmony",
+    "phase_diff_mean": "phase_diff",
+}
+"""Further names of indicators."""
 
 
 class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
@@ -48,7 +55,7 @@ class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
 class RuleColumn:
     """Source of a name's values in a `Fused`."""
 
-    kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact"]
+    kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact", "bridge"]
     index: int = 0
 
     def of(self, fused: Fused) -> F64:
@@ -68,6 +75,8 @@ class RuleColumn:
                 return fused.signals[self.index].sd
             case "fact":
                 return fused.facts[:, self.index]
+            case "bridge":
+                return fused.bridge[:, self.index]
 
 
 def _identifier(text: str) -> str:
@@ -79,10 +88,11 @@ def _identifier(text: str) -> str:
 def readable(plan: Plan) -> dict[str, RuleColumn]:
     """Return each name that an expression may read.
 
-    The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels),
-    `<signal>`, `<signal>_sd`, and for each fact its key. Characters that are illegal in identifiers
-    become `_`. If a name is taken, the later entry gets a longer one: `signal_<signal>`, or the
-    whole channel name of a fact. If that is taken too, it cannot be read.
+    The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels), the
+    names of the bridge where there is one, `<signal>`, `<signal>_sd`, for each fact its key, and
+    second names of indicators. Characters that are illegal in identifiers become `_`. If a name is
+    taken, the later entry gets a longer one: `signal_<signal>`, or the whole channel name of a
+    fact. If that is taken too, it cannot be read.
     """
     columns = {name: RuleColumn("indicator", i) for i, name in enumerate(INDICATORS)}
     columns |= {
@@ -90,6 +100,8 @@ def readable(plan: Plan) -> dict[str, RuleColumn]:
         "sync_estimate_bound_s": RuleColumn("estimate"),
         "live": RuleColumn("live"),
     }
+    if plan.bridge:
+        columns |= {name: RuleColumn("bridge", i) for i, name in enumerate(BRIDGE_NAMES)}
     wanted: list[tuple[str, str, RuleColumn]] = []
     for i, signal in enumerate(plan.signals):
         name = _identifier(signal.name)
@@ -100,6 +112,8 @@ def readable(plan: Plan) -> dict[str, RuleColumn]:
         wanted.append((_identifier(key), _identifier(channel), RuleColumn("fact", i)))
     for short, long, column in wanted:
         columns.setdefault(long if short in columns or short in KEYWORDS else short, column)
+    for second, name in SECOND_NAMES.items():
+        columns.setdefault(second, columns[name])
     return columns
 
 
