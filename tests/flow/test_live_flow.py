@@ -110,6 +110,68 @@ def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
 
 
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, form):
+    config, port = live
+    text = config.read_text().replace("/acc,", "/acc, /unknown,")
+    text = text.replace("/tap}", f"/tap, format: {form}, rotate_mb: 0.02}}")
+    config.write_text(text + 'bridge: {reference: {beat: "osc_1:/unknown"}}\n')
+    out = tmp_path / "live"
+    process = started(config)
+    sent = send_values(port, 1.0)
+    commands.send(out, "bridge.rollback")
+    commands.send(out, "bridge.release", "studio")
+    commands.send(out, "bridge.release", "nowhere")
+    commands.send(out, "bridge.release")
+    sent += send_values(port, 1.0)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, output = process.communicate(timeout=HUNG_S)
+    assert process.returncode == 0, output
+    assert not (out / "control.sock").exists()
+
+    assert re.findall(r"lumen: (bridge\.\w+) by ", output) == [
+        "bridge.rollback",
+        "bridge.release",
+        "bridge.release",
+    ]
+    (letter,) = [x for x in lines(out / "dead.jsonl") if x["reason"] == "control"]
+    assert (letter["source"], letter["sample"]) == (
+        "bridge commands",
+        '{"command":"bridge.release","rig":"nowhere"}',
+    )
+    account = json.loads((out / "run.json").read_text())["account"]["by_source"]
+    assert account["bridge commands"] == account["bridge commands"] | {
+        "received": 1,
+        "rejected": 1,
+        "used": 0,
+    }
+    assert account["osc_1"]["ignored"] == 0
+    (tape,) = (tmp_path / "tap").glob("2*")
+    controls = [c for p in tape_packets(tape, config) for c in p.controls]
+    assert [c.command for c in controls] == ["bridge.rollback", "bridge.release", "bridge.release"]
+    beats = [b for p in tape_packets(tape, config) for b in p.beats]
+    assert {b.channel for b in beats} == {"osc_1:/unknown"}
+    assert sum(map(len, beats)) == sent
+
+    assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+
+
+def tape_packets(tape, config):
+    """Return the packets of a tape behind the last station."""
+    cfg = load(str(config)).config
+    stream = FileStream(name="tape", path=str(tape))
+    part = ReplayPartition(msgspec.structs.replace(cfg, streams=[stream], tap=None))
+    line = Pipeline(pipeline.makers(Settings.of(cfg, ())))
+    found = []
+    with contextlib.suppress(StopIteration):
+        while True:
+            for _, batch in part.next_batch():
+                found += line.update(batch)
+    part.close()
+    return found
+
+
 def test_a_tape_that_became_parquet_gives_the_same_again(live, tmp_path):
     config, port = live
     config.write_text(
