@@ -1,5 +1,6 @@
 """The whole flow in a process of its own, which receives OSC."""
 
+import contextlib
 import json
 import math
 import re
@@ -13,12 +14,18 @@ import time
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from configs.inputs import FileStream
+from configs.load import load
+from flows.pipeline import Pipeline
 from ops.bench.live_kills import kill_often
 from ops.bench.osc_flood import flood
 from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
+from sources import control
+from sources.replay.replay import ReplayPartition
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -119,10 +126,10 @@ def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, fo
     out = tmp_path / "live"
     process = started(config)
     sent = send_values(port, 1.0)
-    commands.send(out, "bridge.rollback")
-    commands.send(out, "bridge.release", "studio")
-    commands.send(out, "bridge.release", "nowhere")
-    commands.send(out, "bridge.release")
+    control.send(out, "bridge.rollback")
+    control.send(out, "bridge.release", "studio")
+    control.send(out, "bridge.release", "nowhere")
+    control.send(out, "bridge.release")
     sent += send_values(port, 1.0)
     time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
@@ -159,17 +166,14 @@ def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, fo
 
 def tape_packets(tape, config):
     """Return the packets of a tape behind the last station."""
-    cfg = load(str(config)).config
     stream = FileStream(name="tape", path=str(tape))
-    part = ReplayPartition(msgspec.structs.replace(cfg, streams=[stream], tap=None))
-    line = Pipeline(pipeline.makers(Settings.of(cfg, ())))
-    found = []
+    replayed = msgspec.structs.replace(load(str(config)).config, streams=[stream], tap=None)
+    part, batches = ReplayPartition(replayed), []
     with contextlib.suppress(StopIteration):
         while True:
-            for _, batch in part.next_batch():
-                found += line.update(batch)
+            batches += [batch for _, batch in part.next_batch()]
     part.close()
-    return found
+    return list(Pipeline(replayed).run(batches))
 
 
 def test_a_tape_that_became_parquet_gives_the_same_again(live, tmp_path):

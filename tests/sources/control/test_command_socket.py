@@ -134,7 +134,7 @@ def test_the_socket_of_a_killed_run_is_replaced(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
         killed.bind(str(tmp_path / CONTROL))
     made = Taken(tmp_path)
-    until(lambda: os.path.exists(tmp_path / CONTROL) and works(tmp_path))
+    until(lambda: works(tmp_path))
     items = made.stop()
 
     assert isinstance(items[0], Commanded)
