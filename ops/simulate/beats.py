@@ -10,7 +10,7 @@ Equal arguments give equal beats.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,12 @@ class BeatScenario:
         """Whether the sender stamps its beats."""
         return self.name[1] != "clock"
 
+    def at_rate(self, rate_hz: float) -> BeatScenario:
+        """Return the scenario with all its rates in proportion to another first rate (Hz)."""
+        factor = rate_hz / self.rate_hz
+        changes = tuple(replace(c, to_hz=c.to_hz * factor) for c in self.changes)
+        return replace(self, rate_hz=rate_hz, changes=changes)
+
     def profile(self, time: F64) -> F64:
         """Return the rate (Hz) without wander and drift at `time` (n,), in s after the start."""
         rate, before = np.full(len(time), self.rate_hz), self.rate_hz
@@ -91,7 +97,7 @@ class BeatScenario:
             part = np.clip(past / change.over_s, 0, 1) if change.over_s else np.ones(len(time))
             rate = np.where(past >= 0, before + (change.to_hz - before) * part, rate)
             before = change.to_hz
-        return np.maximum(rate, _LEAST_HZ)
+        return np.asarray(np.maximum(rate, _LEAST_HZ))
 
 
 @dataclass(frozen=True)
@@ -166,10 +172,12 @@ def _times(scenario: BeatScenario, seconds: float, rng: np.random.Generator) -> 
     rate = rate * (1 + scenario.drift * np.sin(2 * np.pi * middle / scenario.drift_period_s))
     phase = np.concatenate(([0.0], np.cumsum(rate * width)))
     beats = np.arange(np.floor(phase[-1]) + 1)
-    return np.interp(beats, phase, edges)
+    return np.asarray(np.interp(beats, phase, edges))
 
 
-def truth_of(scenario: BeatScenario, made: BeatTrain, start: float, path_s: float) -> dict[str, Any]:
+def truth_of(
+    scenario: BeatScenario, made: BeatTrain, start: float, path_s: float
+) -> dict[str, Any]:
     """Return the truth about beats.
 
     Parameters
