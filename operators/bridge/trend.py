@@ -8,7 +8,7 @@
 - `RollbackRatio`: the part of the ticks in E2 and E3 that was silenced or at a limit.
 
 State: at most 15,000 beats; 2,100 samples; a byte for each grid tick in 300 s. Cost: 2 us a beat,
-6 us a second, 0.3 us a grid tick.
+6 us a second, 0.5 us a grid tick.
 """
 
 from __future__ import annotations
