@@ -20,7 +20,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EADDRINUSE, ENOTSOCK
+from errno import EADDRINUSE, ENOTSOCK, ENOTSUP
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,8 @@ class CommandSocket(Listener):
 
     def _opened(self) -> socket.socket | None:
         """Return the bound socket; None if the run stops before its folder exists."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(ENOTSUP, "this system has no such sockets")
         waited = 0.0
         while not self._folder.is_dir() and waited < _FOLDER_S:
             if self._stop.wait(_POLL_S):
