@@ -89,6 +89,13 @@ class BeatScenario:
         changes = tuple(replace(c, to_hz=c.to_hz * factor) for c in self.changes)
         return replace(self, rate_hz=rate_hz, changes=changes)
 
+    def described(self) -> str:
+        """Return its rates and gaps as text, in s after the start."""
+        parts = [f"{self.rate_hz:g} beats a second"]
+        parts += [f"{c.to_hz:g} from {c.at_s + c.over_s:g} s on" for c in self.changes]
+        parts += [f"none from {begin:g} to {end:g} s" for begin, end in self.gaps]
+        return ", ".join(parts)
+
     def profile(self, time: F64) -> F64:
         """Return the rate (Hz) without wander and drift at `time` (n,), in s after the start."""
         rate, before = np.full(len(time), self.rate_hz), self.rate_hz

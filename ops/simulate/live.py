@@ -119,6 +119,10 @@ def play(
         for k, device in enumerate(made)
     ]
     scenario = beats or BeatScenario().at_rate(expected_hz(config))
+    for device in made:
+        if device.beats:
+            keys = ", ".join(device.beats)
+            print(f"{device.name}:{keys}: {scenario.described()}", flush=True)
     threads += [
         threading.Thread(
             target=_beat,

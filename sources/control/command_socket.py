@@ -20,7 +20,7 @@ import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from errno import EADDRINUSE, ENOTSOCK
+from errno import EADDRINUSE, ENOTSOCK, ENOTSUP
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,8 @@ class CommandSocket(Listener):
 
     def _opened(self) -> socket.socket | None:
         """Return the bound socket; None if the run stops before its folder exists."""
+        if not hasattr(socket, "AF_UNIX"):
+            raise OSError(ENOTSUP, "this system has no such sockets")
         waited = 0.0
         while not self._folder.is_dir() and waited < _FOLDER_S:
             if self._stop.wait(_POLL_S):
@@ -129,7 +131,7 @@ class CommandSocket(Listener):
             return False
         rx = self._inbox.host()
         sender = f"user {datagram.user}, process {datagram.process}"
-        order, fault = self._read(datagram)
+        order, fault = self.read(datagram.data, datagram.whole, datagram.user)
         if order is None:
             self._inbox.put([Unread(rx, "control", sender, datagram.data[:MAX_SAMPLE])])
             self._inbox.log(f"a command is refused: {fault} ({sender})")
@@ -139,14 +141,23 @@ class CommandSocket(Listener):
         self._inbox.log(f"{order.command} by {by}")
         return True
 
-    def _read(self, datagram: _Datagram) -> tuple[Order | None, str]:
-        """Return the command of a datagram, or None and the reason."""
-        if datagram.user not in (None, os.geteuid()):
+    def read(self, data: bytes, whole: bool, user: int | None) -> tuple[Order | None, str]:
+        """Return the command of a datagram, or None and the reason.
+
+        Parameters
+        ----------
+        data : bytes
+        whole : bool
+            Nothing of it was cut off.
+        user : int or None
+            Its sender; None where the system names none.
+        """
+        if user not in (None, os.geteuid()):
             return None, "it is of another user"
-        if not datagram.whole:
+        if not whole:
             return None, f"it is longer than {_MAX_DATAGRAM} bytes"
         try:
-            order = _ORDER.decode(datagram.data)
+            order = _ORDER.decode(data)
         except _BROKEN as error:
             return None, f"it cannot be read: {error}"
         if order.rig not in (None, self._rig):

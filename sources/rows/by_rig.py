@@ -228,7 +228,8 @@ class RigSplitter:
                 for note, row in zip(rows.notes[texts], place[texts].tolist(), strict=True)
                 if isinstance(note, str)
             ]
-            for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True):
+            for i in np.flatnonzero(rows.name < REJECT).tolist():
+                note, row = rows.notes[i], int(place[i])
                 if isinstance(note, StreamStatus):
                     turned.append(note._replace(row=row))
                 elif isinstance(note, CommandRow):

@@ -137,6 +137,11 @@ def test_rates_of_a_profile_are_in_proportion_to_a_given_one() -> None:
     assert (scenario.rate_hz, [c.to_hz for c in scenario.changes]) == (30.0, [36.0, 30.0])
 
 
+def test_a_scenario_is_described_by_its_rates_and_gaps() -> None:
+    text = PROFILES["tour"](100.0).described()
+    assert text == "5 beats a second, 6 from 25 s on, 5 from 55 s on, none from 70 to 78 s"
+
+
 @pytest.mark.parametrize(
     "given",
     [

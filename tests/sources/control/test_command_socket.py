@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from configs.outputs import CONTROL
 from operators.events import COMMAND_SOURCE
@@ -115,6 +117,12 @@ def test_a_bad_datagram_is_one_loss_and_the_next_one_is_taken(taken: Taken, data
     assert f"user {os.geteuid()}, process {os.getpid()}" == bad.where
     assert isinstance(good, Commanded)
     assert taken.log[0].startswith("a command is refused: ")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=50).map(str.encode), st.booleans())
+def test_no_datagram_raises(data: bytes, whole: bool) -> None:
+    order, fault = CommandSocket(Path("out"), "studio").read(data, whole, os.geteuid())
+    assert (order is None) == bool(fault)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems name no sender")
