@@ -39,6 +39,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
+from operators.bridge.gains_in_force import Gains
 from operators.types import State
 
 Use = Literal["used", "outlier", "close"]
@@ -57,14 +58,6 @@ _ROBUST = 1.4826 * math.sqrt(0.5)
 
 
 MAX_HZ = 1e6
-
-
-class Gains(NamedTuple):
-    """Gains in force: kp (1/s), ki (1/s^2), kd (1)."""
-
-    kp: float
-    ki: float
-    kd: float
 
 
 class Line(NamedTuple):

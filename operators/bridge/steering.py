@@ -7,7 +7,8 @@ s and x = s + lead
     u = f + clip(g e / (1 + kd), -slew f, slew f), clipped to the limits of the tick,
 
 and q runs with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
-while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. is the weight of the measured rate: u = f + g e + kd (f - u).
+while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. kd is
+the weight of the measured rate: u = f + g e + kd (f - u).
 
 At a new lock the phase may be set at once (a step). The next tick is then kept within the limits
 of the interval, and the rest of the error is slewed. Before the first lock the clock runs freely.
@@ -24,7 +25,8 @@ from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 from operators.bridge.bridge_config import CONTROL_S, LoopConfig
-from operators.bridge.observer import Gains, Observer
+from operators.bridge.gains_in_force import Gains
+from operators.bridge.observer import Observer
 from operators.types import Lock, State
 
 MAX_PULL = 2.5
