@@ -46,7 +46,7 @@ Use = Literal["used", "outlier", "close"]
 MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
 MIN_RUN = 6
 """Least memory (beats) after a run."""
-MAX_RESIDUALS, MAX_TIMES = 32, 11
+MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 32, 11
 MAX_BACK = 8
 """Beats running before the newest one, after which all begins anew."""
 MAX_STRAYS = 3
@@ -58,6 +58,8 @@ _ROBUST = 1.4826 * math.sqrt(0.5)
 
 
 MAX_HZ = 1e6
+MAX_TIME_S = 1e12
+"""A time further from 0 is none."""
 
 
 class Line(NamedTuple):
@@ -133,12 +135,14 @@ class Observer:
 
     Attributes
     ----------
+    quantum : float
+        Part of a beat to which beats are numbered: 1/6 where pulses are dropped between beats of 6.
     quiet_s : float
         Least silence of hold-over (s).
     locked : bool
         Phase and rate are known.
     locks : int
-        Locks since the start, tempo steps included.
+        Locks since the start, tempo steps and new alignments included.
     line, long : Line
         Fit in force, and the fit of the rate in hold-over.
     full : bool
@@ -149,6 +153,7 @@ class Observer:
         Spread of beats about the fit (beats).
     """
 
+    quantum: float = 1.0
     quiet_s: float = 2.0
     locked: bool = False
     locks: int = 0
@@ -209,27 +214,50 @@ class Observer:
 
     def realign(self, t: float) -> None:
         """Number the beat nearest to t 0, so that it is a whole tick."""
-        if not math.isfinite(t):
+        if not (self.locks and abs(t) < MAX_TIME_S):
             return
-        shift = float(round(self.line.phase_at(t))) if self.locks else 0.0
+        shift = self._nearest(self.line.phase_at(t))
         self.line = self.line._replace(phase=self.line.phase - shift)
         self.long = self.long._replace(phase=self.long.phase - shift)
         self.number -= shift
+        self.locks += 1
         self.undo = None
 
     def follow(self, t: float, hz: float) -> None:
-        """Take a rate (Hz) as known from t on; the phase runs on."""
-        if not (math.isfinite(t) and 0 < hz < MAX_HZ and t >= self.line.at):
-            return
-        phase = self.line.phase_at(t) if self.locks else 0.0
-        self.locks += not self.locked
-        self.locked, self.full, self.undo = True, True, None
-        self.line = self.long = Line(t, phase, hz, MAX_LONG)
-        self.number = phase
+        """Take a rate (Hz) as known from t on; the phase runs on from 0."""
+        if self.line.at <= t < MAX_TIME_S and 0 < hz < MAX_HZ:
+            phase = self.phase_at(t) if self.locks else 0.0
+            self.locks += not self.locked
+            self._begin(Line(t, phase, hz, MAX_LONG))
+
+    def place(self, t: float, hz: float) -> None:
+        """Lock to a beat at t and a known rate (Hz)."""
+        if self.line.at < t < MAX_TIME_S and 0 < hz < MAX_HZ:
+            number = self._nearest(self.phase_at(t)) if self.locks else 0.0
+            self.locks += 1
+            self._begin(Line(t, number, hz, MIN_RUN))
+
+    def _begin(self, line: Line) -> None:
+        """Begin anew at a line."""
+        self.line = self.long = line
+        self.number = line.phase
+        self.locked, self.full, self.undo = True, False, None
+        self.strays, self.run = 0, _NO_RUN
+        self.changes, self.newest, self.sigma = [], 0.0, 0.0
+
+    def _nearest(self, phase: float) -> float:
+        """Return the number next to a phase."""
+        return round(phase / self.quantum) * self.quantum
+
+    def look(self, t: float, gains: Gains) -> Use:
+        """Process a beat after beats that were not seen; it is newer than the newest one."""
+        if not (self.locked and self.line.at < t < MAX_TIME_S):
+            return "outlier"
+        return self._take(t, gains)
 
     def beat(self, t: float, gains: Gains) -> Use:
         """Process a beat at host time t (s)."""
-        if not math.isfinite(t):
+        if not abs(t) < MAX_TIME_S:
             return "outlier"
         since = t - self.times[-1] if self.times else math.inf
         if self.locked and abs(since) < min(0.35 / self.line.rate, 0.06):
@@ -264,7 +292,9 @@ class Observer:
             return self._take(t, gains)
         line = self.undo[0]
         ahead, earlier = line.phase_at(t), line.phase_at(self.times[-1])
-        if t > line.at and abs(round(ahead) - ahead) < abs(round(earlier) - earlier):
+        if t > line.at and abs(self._nearest(ahead) - ahead) < abs(
+            self._nearest(earlier) - earlier
+        ):
             self.line, self.long, self.number, self.strays, self.run, self.newest = self.undo
             del self.changes[-1:]
             self.times[-1] = t
@@ -275,11 +305,11 @@ class Observer:
         """Use a beat, unless it is an outlier."""
         line, long = self.line, self.long
         ahead = line.phase_at(t)
-        number = float(round(ahead))
-        gap = max(number - self.number, 1.0)
+        number = self._nearest(ahead)
+        gap = max(number - self.number, self.quantum)
         z = (number - ahead) * math.sqrt(1 - line.gain(gap, gains.kp))
         undo = (line, long, self.number, self.strays, self.run, self.newest)
-        if abs(z) > max(4 * self.sigma, 0.03):
+        if abs(z) > max(4 * self.sigma, 0.03) and len(self.changes) >= MIN_RESIDUALS:
             sign = 1 if z > 0 else -1
             self.strays = self.strays + sign if self.strays * sign > 0 else sign
             if abs(self.strays) < MAX_STRAYS:
@@ -357,8 +387,8 @@ class Observer:
         mean = sum(late) / (n + 1)
         weight = sum((k - middle) ** 2 for k in range(n + 1))
         period = sum((k - middle) * x for k, x in enumerate(late)) / weight
-        first = round(self.line.phase_at(times[0])) if self.locks else 0
-        self.number = float(first + n)
+        first = self._nearest(self.line.phase_at(times[0])) if self.locks else 0.0
+        self.number = first + n
         phase = self.number - (mean + middle * period) / period
         self.line = self.long = Line(last, phase, 1 / period, n + 1)
         off = [(x - mean) / period - (k - middle) for k, x in enumerate(late)]
@@ -394,8 +424,8 @@ class Observer:
         return self.line.phase_at(silent) + self._hold_rate() * (t - silent)
 
     def phase_sd(self, t: float) -> float:
-        """Return the standard deviation (beats) of the phase at t, NaN before the first lock."""
-        if not self.locks:
+        """Return the standard deviation (beats) of the phase at t, NaN without beats."""
+        if not self.changes:
             return math.nan
         line = self.line
         m = max(line.memory, 2)
