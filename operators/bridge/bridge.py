@@ -70,7 +70,6 @@ class Bridge:
         self, plan: Plan, config: BridgeConfig, lead_s: float, rules: tuple[Rule, ...] = ()
     ) -> None:
         self._plan, self._config, self._lead_s = plan, config, lead_s
-        self._per_tick = config.reference.per_tick if config.reference else 1.0
         self._base_hz = config.phase.gain.base_hz or 1000 / config.loop.tick_ms
         self._grid = GridTicks(plan, config, rules)
         self._waiting: list[GridTick] = []
@@ -86,7 +85,8 @@ class Bridge:
         self._gains = self._schedule.at(math.nan)
         self._actions = Actions()
         self._reference = Reference(config.reference)
-        self._observer = Observer()
+        self._per_tick = self._reference.per_tick
+        self._observer = self._reference.observer()
         self._clock = OutputClock(config.loop, lead_s, self._base_hz)
         self._window = SyncWindow(config.phase.rebalance_window_s)
         self._trends = Trends()
