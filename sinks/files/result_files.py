@@ -85,6 +85,8 @@ class ResultFiles:
         self._stems = ["fused", "sync", "dead", "markers"]
         if config.evidence and config.evidence.rules:
             self._stems.append("evidence")
+        if config.bridge:
+            self._stems.append("bridge")
         if config.output.aligned:
             self._stems.append("aligned")
         self._files: dict[str, dict[str, Segments]] = {}
