@@ -454,7 +454,9 @@ class _Check(NamedTuple):
 _CHECKS = (
     _Check(("streams",), _streams),
     _Check(("exporter",), _exporter),
-    _Check(("streams", "signals", "facts", "send"), destinations.check),
+    _Check(
+        ("streams", "signals", "facts", "bridge", "collect", "resample", "send"), destinations.check
+    ),
     _Check(("streams",), _kinds),
     _Check(("streams", "mode"), _mode),
     _Check(("streams", "mode", "output"), _parts),
