@@ -51,6 +51,7 @@ from operators.quality import Quality
 from operators.resample import Resample
 from operators.scale import Scale
 from operators.station import maker
+from sinks.conductor import conducted
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
@@ -191,6 +192,7 @@ def build(
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
     destinations = played(cfg, Port)
+    conductor = conducted(cfg, host)
     exporter = _served(cfg, rigs, host, place)
     output = Output(
         cfg,
@@ -198,7 +200,7 @@ def build(
         loaded.path,
         loaded.fingerprint,
         keep,
-        consumers=[consumer for consumer in (exporter, destinations) if consumer is not None],
+        consumers=[each for each in (exporter, destinations, conductor) if each is not None],
         remarks=remarks_on,
         messages_lost=aside.lost,
     )

@@ -89,7 +89,9 @@ class Send:
         plan = config.plan()
         self._rig: str | None = None
         self._parts = [
-            (ExpressionMap(each, plan), _worker(each, plan, port)) for each in config.send
+            (ExpressionMap(each, plan), _worker(each, plan, port))
+            for each in config.send
+            if each.map
         ]
 
     def start(self, rig: str | None = None) -> None:
@@ -129,10 +131,15 @@ def played(config: Config, port: Callable[[str, bool], MidiPort]) -> Send | None
     """Return the destinations of a run, None where nothing is to be sent."""
     if not config.send:
         return None
-    if all(isinstance(s, FileStream) and s.speed == 0 and not s.follow for s in config.streams):
+    if not paced(config):
         print("lumen: nothing is sent: a replay at speed 0 has no rhythm", file=sys.stderr)
         return None
     return Send(config, port)
+
+
+def paced(config: Config) -> bool:
+    """Whether a run has a rhythm: it is live, follows a recording, or replays with a speed."""
+    return any(not isinstance(s, FileStream) or s.speed > 0 or s.follow for s in config.streams)
 
 
 def _worker(
