@@ -191,8 +191,8 @@ def build(
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
-    destinations = played(cfg, Port)
-    conductor = conducted(cfg, host)
+    conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
+    destinations = played(cfg, Port, conductor.senders if conductor else None)
     exporter = _served(cfg, rigs, host, place)
     output = Output(
         cfg,

@@ -68,7 +68,7 @@ def receiver() -> socket.socket:
 
 def received(peer: socket.socket) -> list[tuple[float, bytes]]:
     """Return the datagrams with their stamps by the wall clock (s)."""
-    found = []
+    found: list[tuple[float, bytes]] = []
     while True:
         try:
             data, more, _, _ = peer.recvmsg(2048, 256)

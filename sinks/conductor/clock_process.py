@@ -11,8 +11,10 @@ import os
 import select
 import sys
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from math import inf
+from typing import Any
 
 from sinks.conductor.osc_clock import tick_bundle
 from sinks.conductor.tick_counts import TickCounts
@@ -35,7 +37,40 @@ def steady() -> float:
         return time.monotonic()
 
 
-class OscClock:
+class PipedClock(ABC):
+    """A clock at the other end of a pipe.
+
+    Parameters
+    ----------
+    schedule : TickSchedule
+    """
+
+    def __init__(self, schedule: TickSchedule) -> None:
+        self.schedule, self.counts = schedule, TickCounts()
+
+    def add(self, ticks: list[Tick], decided: float) -> None:
+        """Add ticks; see `TickSchedule.add`."""
+        for _ in range(self.schedule.add(ticks, decided)):
+            self.counts.add("dropped")
+
+    @abstractmethod
+    def due(self) -> float:
+        """Return the time at which `play` has something to do (steady s)."""
+
+    @abstractmethod
+    def take_line(self, line: list[Any]) -> None:
+        """Take a line of the pipe."""
+
+    @abstractmethod
+    def play(self) -> None:
+        """Send the ticks that are due."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the sending, and disconnect."""
+
+
+class OscClock(PipedClock):
     """The ticks of one OSC destination.
 
     Parameters
@@ -55,12 +90,20 @@ class OscClock:
         ahead_s: float,
         min_tick_s: float,
     ) -> None:
-        self.counts = TickCounts()
-        self.schedule = TickSchedule(offset_s, ahead_s, min_tick_s)
+        super().__init__(TickSchedule(offset_s, ahead_s, min_tick_s))
         self._name, self._output, self._address = name, OscOutput(to), address
         self._offset_s, self._ahead_s = offset_s, ahead_s
         self._up: bool | None = None
         self._again = -inf
+
+    def due(self) -> float:
+        """Return the time of the next tick's sending (steady s)."""
+        return self.schedule.due()
+
+    def take_line(self, line: list[Any]) -> None:
+        """Take ticks."""
+        ticks, decided = line
+        self.add([Tick(*each) for each in ticks], decided)
 
     def play(self) -> None:
         """Send the ticks that are due."""
@@ -99,19 +142,13 @@ class OscClock:
         self._up = up
 
 
-def read_ticks(line: bytes) -> tuple[list[Tick], float]:
-    """Return the ticks and the decided time of a line."""
-    ticks, decided = json.loads(line)
-    return [Tick(*each) for each in ticks], decided
-
-
-def run(clock: OscClock, pipe: int, reports: int) -> None:
+def run(clock: PipedClock, pipe: int, reports: int) -> None:
     """Play the lines of a pipe until its end."""
     rest, reported, written = b"", b"", -inf
     while True:
         now = steady()
         line = clock.counts.line()
-        waits = [clock.schedule.due() - now, _MAX_WAIT_S]
+        waits = [clock.due() - now, _MAX_WAIT_S]
         if line != reported:
             if now >= written + _REPORT_S:
                 with suppress(OSError):  # the run has ended
@@ -125,8 +162,7 @@ def run(clock: OscClock, pipe: int, reports: int) -> None:
                 break
             *lines, rest = (rest + data).split(b"\n")
             for each in lines:
-                for _ in range(clock.schedule.add(*read_ticks(each))):
-                    clock.counts.add("dropped")
+                clock.take_line(json.loads(each))
         clock.play()
     clock.close()
     with suppress(OSError):

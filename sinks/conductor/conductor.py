@@ -14,23 +14,22 @@ from __future__ import annotations
 import atexit
 import json
 from collections import deque
-from collections.abc import Mapping
 from math import isfinite, nan
-from typing import Protocol
+from typing import Any, Protocol
 
 from configs.inputs import FileStream
-from configs.outputs import OscClockConfig, OscDestination
+from configs.outputs import MidiClockConfig, MidiDestination, OscClockConfig, OscDestination
 from configs.schema import Config
 from operators.lines import BridgeFrame
 from operators.records import Packet
 from operators.types import BRIDGE_STATES
-from sinks.conductor import clock_process
+from sinks.conductor import clock_process, midi_process
 from sinks.conductor.clock_process import steady
 from sinks.conductor.play_axis import HostTime, LiveAxis, PlayAxis, ReplayAxis
 from sinks.conductor.tick_counts import TickTotals
 from sinks.conductor.tick_schedule import Tick
 from sinks.send.child_process import ChildProcess
-from sinks.send.send import paced
+from sinks.send.send import Sender, paced
 
 MAX_WAITING = 256
 """Lines that wait for room in the pipe to a player."""
@@ -67,29 +66,125 @@ class OscTickPlayer:
     def __init__(self, name: str, to: str, clock: OscClockConfig, min_tick_s: float) -> None:
         self.name, self.totals = name, TickTotals()
         times = (clock.offset_ms / 1000, clock.ahead_ms / 1000, min_tick_s)
-        self._child = ChildProcess(
-            clock_process.__name__,
-            (name, to, clock.address, *map(repr, times)),
-            reports=self.totals.report,
-            ended=self.totals.restarted,
+        self._ticks = TickPipe(
+            ChildProcess(
+                clock_process.__name__,
+                (name, to, clock.address, *map(repr, times)),
+                reports=self.totals.report,
+                ended=self.totals.restarted,
+            ),
+            self.totals,
         )
-        self._waiting: deque[tuple[bytes, int]] = deque()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process."""
+        return self._ticks.child.pid
 
     def start(self) -> None:
         """Start the process."""
-        self._child.start()
+        self._ticks.child.start()
 
     def put(self, ticks: list[Tick], decided: float) -> None:
         """Add ticks; those that a full pipe takes too late are dropped."""
-        if len(self._waiting) >= MAX_WAITING:
-            self.totals.add("dropped", self._waiting.popleft()[1])
-        self._waiting.append((json.dumps([ticks, decided]).encode() + b"\n", len(ticks)))
-        while self._waiting and self._child.write(self._waiting[0][0]):
-            self._waiting.popleft()
+        self._ticks.write([ticks, decided], len(ticks))
 
     def stop(self) -> None:
         """End the process; may be called twice."""
-        self._child.stop()
+        self._ticks.child.stop()
+
+
+class MidiTickPlayer:
+    """The player of a MIDI destination: a process that sends its values too, over one port.
+
+    Parameters
+    ----------
+    destination : MidiDestination
+    clock : MidiClockConfig
+    min_tick_s : float
+        As of `TickSchedule`.
+    port : str
+        Module and name of the function that makes a MIDI port.
+    """
+
+    def __init__(
+        self, destination: MidiDestination, clock: MidiClockConfig, min_tick_s: float, port: str
+    ) -> None:
+        self.name, self.totals = destination.name, TickTotals()
+        given = [
+            *(destination.name, destination.to, destination.virtual, list(destination.map)),
+            *(destination.rate_hz, clock.offset_ms / 1000, min_tick_s),
+            *(clock.per_tick, clock.transport),
+        ]
+        self._ticks = TickPipe(
+            ChildProcess(
+                midi_process.__name__,
+                (port, json.dumps(given)),
+                reports=self.totals.report,
+                ended=self.totals.restarted,
+                packages=True,
+            ),
+            self.totals,
+        )
+        self.sender = PipedSender(self._ticks.child)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process."""
+        return self._ticks.child.pid
+
+    def start(self) -> None:
+        """Start the process."""
+        self._ticks.child.start()
+
+    def put(self, ticks: list[Tick], decided: float) -> None:
+        """Add ticks; those that a full pipe takes too late are dropped."""
+        self._ticks.write(["ticks", ticks, decided], len(ticks))
+
+    def stop(self) -> None:
+        """End the process; may be called twice."""
+        self._ticks.child.stop()
+
+
+class PipedSender:
+    """Sends the values of a destination through the process of its player."""
+
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
+
+    def start(self) -> None:
+        """Do nothing: the player starts the process."""
+
+    def put(self, values: dict[str, float]) -> None:
+        """Replace the values to send next; never waits."""
+        self._child.write(_line(["values", values]))
+
+    def end_notes(self) -> None:
+        """End all notes."""
+        self._child.write(_line(["end_notes"]))
+
+    def stop(self) -> None:
+        """Do nothing: the player ends the process."""
+
+
+class TickPipe:
+    """Lines of ticks that wait for room in the pipe to a player; the oldest are dropped."""
+
+    def __init__(self, child: ChildProcess, totals: TickTotals) -> None:
+        self.child, self._totals = child, totals
+        self._waiting: deque[tuple[bytes, int]] = deque()
+
+    def write(self, line: list[Any], ticks: int) -> None:
+        """Write a line with a number of ticks after those that wait."""
+        if len(self._waiting) >= MAX_WAITING:
+            self._totals.add("dropped", self._waiting.popleft()[1])
+        self._waiting.append((_line(line), ticks))
+        while self._waiting and self.child.write(self._waiting[0][0]):
+            self._waiting.popleft()
+
+
+def _line(values: list[Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"
 
 
 class Conductor:
@@ -114,9 +209,14 @@ class Conductor:
         self._rig: str | None = None
 
     @property
-    def totals(self) -> Mapping[str, TickTotals]:
+    def totals(self) -> dict[str, TickTotals]:
         """Counts by destination."""
         return {player.name: player.totals for player in self._players}
+
+    @property
+    def senders(self) -> dict[str, Sender]:
+        """Senders of values by destination, where they share a port with a clock."""
+        return {p.name: p.sender for p in self._players if isinstance(p, MidiTickPlayer)}
 
     def start(self, rig: str | None = None) -> None:
         """Start the players; they end with the process even without a `stop`.
@@ -171,7 +271,7 @@ class Conductor:
         )
 
 
-def conducted(config: Config, host: HostTime) -> Conductor | None:
+def conducted(config: Config, host: HostTime, port: str) -> Conductor | None:
     """Return the player of a run's ticks, None where none are to be played.
 
     Parameters
@@ -179,17 +279,22 @@ def conducted(config: Config, host: HostTime) -> Conductor | None:
     config : Config
     host : HostTime
         Of a live run.
+    port : str
+        Module and name of the function that makes a MIDI port from its name and from whether it is
+        virtual, such as `sources.midi.port:Port`; players import it.
     """
     if config.bridge is None or not paced(config):
         return None
     speed = 1.0 if config.live else playback_speed(config)
     axis = LiveAxis(host, steady) if config.live else ReplayAxis(speed, steady)
     min_tick_s = config.bridge.loop.min_tick_ms / 1000 / speed
-    players: list[TickPlayer] = [
-        OscTickPlayer(each.name, each.to, each.clock, min_tick_s)
-        for each in config.send
-        if isinstance(each, OscDestination) and each.clock is not None
-    ]
+    players: list[TickPlayer] = []
+    for each in config.send:
+        match each, each.clock:
+            case OscDestination(), OscClockConfig() as clock:
+                players.append(OscTickPlayer(each.name, each.to, clock, min_tick_s))
+            case MidiDestination(), MidiClockConfig() as clock:
+                players.append(MidiTickPlayer(each, clock, min_tick_s, port))
     return Conductor(config, axis, speed, players) if players else None
 
 

@@ -57,7 +57,7 @@ class TickSchedule:
 
     def __init__(self, offset_s: float, ahead_s: float, min_tick_s: float) -> None:
         self.playing = False
-        self._offset_s, self._ahead_s, self._min_tick_s = offset_s, ahead_s, min_tick_s
+        self.offset_s, self._ahead_s, self._min_tick_s = offset_s, ahead_s, min_tick_s
         self._waiting: deque[Tick] = deque()
         self._decided = -inf
         self._last: Tick | None = None
@@ -85,7 +85,7 @@ class TickSchedule:
 
     def upcoming(self) -> float | None:
         """Return the time at which the next known tick sounds (steady s); None without one."""
-        return self._waiting[0].at + self._offset_s if self._waiting else None
+        return self._waiting[0].at + self.offset_s if self._waiting else None
 
     def due(self) -> float:
         """Return the time at which `take` has something to do (steady s); inf without any."""
@@ -128,7 +128,7 @@ class TickSchedule:
         if tick.withheld:
             self.playing = False
             return "withheld"
-        late = now > tick.at + self._offset_s + tick.tick_s / 2
+        late = now > tick.at + self.offset_s + tick.tick_s / 2
         if late or tick.at < self._last_sent + self._min_tick_s - _ROUNDING_S:
             return "dropped"
         self.playing, self._last_sent = True, tick.at
@@ -138,7 +138,7 @@ class TickSchedule:
         """Return the next tick at the last rate; None where it is too late or the time is over."""
         assert self._last is not None
         on = self._next(self._last)
-        missed = ceil((now - on.at - self._offset_s) / on.tick_s - 0.5)
+        missed = ceil((now - on.at - self.offset_s) / on.tick_s - 0.5)
         if missed > 0:  # this process stood still
             on = _later(on, missed)
         if on.at > self._decided + GO_ON_S:
@@ -154,7 +154,7 @@ class TickSchedule:
         return _later(last, 1, at_least=self._decided)
 
     def _sending(self, tick: Tick) -> float:
-        return tick.at + self._offset_s - self._ahead_s
+        return tick.at + self.offset_s - self._ahead_s
 
 
 def _later(tick: Tick, count: int, at_least: float = -inf) -> Tick:

@@ -44,7 +44,9 @@ class OutputDevice(Protocol):
 class MidiPort(Protocol):
     """A MIDI output, such as `sources.midi.port.Port`."""
 
-    facts: tuple[str, ...]
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Description of the connected device; empty while disconnected."""
 
     def open(self) -> None:
         """Connect."""

@@ -46,6 +46,9 @@ class SendProcess:
         """Replace the values to send next; never waits."""
         self._child.write(json.dumps(values).encode() + b"\n")
 
+    def end_notes(self) -> None:
+        """Do nothing: OSC has no notes."""
+
     def stop(self) -> None:
         """End the process; may be called twice."""
         self._child.stop()

@@ -16,6 +16,7 @@ from sinks.conductor.tick_schedule import Tick
 from tests.support.bridge_frames import frame, frames, packet
 
 BRIDGE = 'bridge: {reference: {beat: "a:/tick"}}\n'
+PORT = "tests.support.logged_port:LoggedPort"
 SEND = 'send: [{name: m, type: osc, to: "127.0.0.1:9", map: {}, clock: {}}]\n'
 
 
@@ -184,6 +185,6 @@ def test_the_speed_of_a_replay(stream, speed):
     ],
 )
 def test_runs_with_a_rhythm_and_a_clock_are_played(rest, stream, played):
-    made = conducted(config(rest, stream) if stream else config(rest), Clock())
+    made = conducted(config(rest, stream) if stream else config(rest), Clock(), PORT)
 
     assert (made is not None) == played

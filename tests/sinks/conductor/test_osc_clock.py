@@ -129,11 +129,11 @@ def test_a_stopped_process_sends_no_burst_and_is_in_time_again(play, peer) -> No
     start = steady() + 0.5
     player.put(ticks(0, 1, start), start)
     assert beat(peer) == 0
-    os.kill(player._child.pid, signal.SIGSTOP)
+    os.kill(player.pid, signal.SIGSTOP)
     start = steady()
     player.put(ticks(1, 100, start), start + 2.0)
     time.sleep(1.0)
-    os.kill(player._child.pid, signal.SIGCONT)
+    os.kill(player.pid, signal.SIGCONT)
     first = beat(peer)
     assert first > 40
     assert [beat(peer) for _ in range(10)] == list(range(first + 1, first + 11))
@@ -142,12 +142,12 @@ def test_a_stopped_process_sends_no_burst_and_is_in_time_again(play, peer) -> No
 
 def test_a_full_pipe_drops_and_counts_the_oldest(play, peer) -> None:
     player = play()
-    os.kill(player._child.pid, signal.SIGSTOP)
+    os.kill(player.pid, signal.SIGSTOP)
     now = steady()
     many = 2 * MAX_WAITING
     for n in range(many):
         player.put(ticks(10 * n, 10, now), now)
-    os.kill(player._child.pid, signal.SIGCONT)
+    os.kill(player.pid, signal.SIGCONT)
 
     assert player.totals.total().outcomes["dropped"] > 0
     until(lambda: (player.put([], now), sum(player.totals.total().outcomes.values()))[1] > many)
@@ -159,7 +159,7 @@ def test_a_killed_process_is_started_again_and_its_counts_stay(play, peer, monke
     player.put(ticks(0, 1, steady()), steady())
     player.put(ticks(1, 1, steady(), withheld=True), steady())
     until(lambda: sum(player.totals.total().outcomes.values()) == 2)
-    before = player._child.pid
+    before = player.pid
     os.kill(before, signal.SIGKILL)
 
     def again() -> bool:
@@ -167,7 +167,7 @@ def test_a_killed_process_is_started_again_and_its_counts_stay(play, peer, monke
         return player.totals.total().outcomes["withheld"] > 1
 
     until(again)
-    assert player._child.pid != before
+    assert player.pid != before
     found = player.totals.total().outcomes
     assert found["sent"] + found["dropped"] == 1
 
