@@ -1,4 +1,4 @@
-"""Input of the flow: events, rejects, markers, stream status changes, batches.
+"""Input of the flow: events, rejects, markers, stream status changes, commands, batches.
 
 Times are seconds. *Source time* is the sender's stamp, *arrival* the stamp of the receiving host.
 """
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.types import F64, I32, I64, Bool, Reason
+from operators.types import F64, I32, I64, Bool, BridgeCommand, Reason
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -64,6 +64,15 @@ class StreamStatus(NamedTuple):
     up: bool
 
 
+class CommandRow(NamedTuple):
+    """A command of a person to the bridge, at the tick in this row of a batch."""
+
+    row: int
+    command: BridgeCommand
+    by: str
+    """User that sent it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Rows of one rig as columns, in order of arrival, rejects among them.
@@ -87,7 +96,7 @@ class Batch:
         The sender's sequence number, -1 without one.
     line : int64 (n,)
         Rows of one array share it.
-    markers, rejects, turned : tuple
+    markers, rejects, turned, controls : tuple
         In order of `row`.
     end : bool
         This is the last batch of the rig.
@@ -108,6 +117,7 @@ class Batch:
     markers: tuple[Marker, ...] = ()
     rejects: tuple[Reject, ...] = ()
     turned: tuple[StreamStatus, ...] = ()
+    controls: tuple[CommandRow, ...] = ()
     end: bool = False
     part: int = 0
 

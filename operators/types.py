@@ -41,7 +41,7 @@ Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text", "too_many_names",
+    "no_type_tags", "text", "too_many_names", "control",
 ]  # fmt: skip
 """Reason of an unusable input; a closed list, since it is a metric label."""
 
@@ -66,6 +66,9 @@ LOCKS: tuple[Lock, ...] = ("none", "locked", "holdover", "saturated")
 BridgeState = Literal["E0", "E1", "E2", "E3", "E4"]
 """idle, syncing, bridged, guarded, rollback."""
 BRIDGE_STATES: tuple[BridgeState, ...] = ("E0", "E1", "E2", "E3", "E4")
+BridgeCommand = Literal["bridge.release", "bridge.rollback"]
+BRIDGE_COMMANDS: tuple[BridgeCommand, ...] = ("bridge.release", "bridge.rollback")
+"""Commands of a person to the bridge."""
 BridgeWhy = Literal[
     "present", "good", "unmet", "entropy", "calm", "residual", "ratio", "rollback", "release"
 ]

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-from operators.types import Reason
+from operators.types import BridgeCommand, Reason
 from sources.host.host_clock import HostClock
 
 ROOM = 65_536
@@ -70,7 +70,15 @@ class StreamChange(NamedTuple):
     why: str
 
 
-InboxItem: TypeAlias = Message | Unread | StreamChange
+class Commanded(NamedTuple):
+    """A command of a person, and the user."""
+
+    rx: float
+    command: BridgeCommand
+    by: str
+
+
+InboxItem: TypeAlias = Message | Unread | StreamChange | Commanded
 
 
 class FromSource(NamedTuple):
@@ -134,7 +142,7 @@ class Inbox:
         self._log: deque[str] = deque(maxlen=_MAX_LOG_LINES)
         self._reported: dict[Reason, int] = {"inbox_full": 0, "kernel_full": 0}
 
-    def put(self, items: Iterable[Message | Unread | FromSource]) -> None:
+    def put(self, items: Iterable[Message | Unread | Commanded | FromSource]) -> None:
         """Append items in order of arrival; drop those that do not fit."""
         kept: list[Item] = []
         room = self.room - self._into + self._out
@@ -221,12 +229,14 @@ def losses(rx: float, reason: Reason, events: int) -> list[Unread]:
 
 
 def size(item: Item) -> int:
-    """Return the number of events of an item."""
+    """Return the number of events of an item; a command counts as one while it may be lost."""
     if type(item) is Message:
         return len(item.value) if type(item.value) is tuple else 1
     if isinstance(item, FromSource):
         return size(item.item)
-    return item.events if isinstance(item, Unread) else 0
+    if isinstance(item, Unread):
+        return item.events
+    return int(isinstance(item, Commanded))
 
 
 _STOP_S = 2.0

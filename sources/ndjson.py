@@ -26,7 +26,7 @@ from msgspec.json import Decoder as JsonDecoder
 
 from configs.inert import inert
 from operators import native
-from operators.events import Event, Reject, StreamStatus
+from operators.events import CommandRow, Event, Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_SAMPLE, MAX_STAMP_S
 from operators.types import F64, I32, I64, Bool, Reason
 from sources.rows.columns import PADDING, SLOTS, Layout, Text, learn, read_numbers, survey
@@ -308,7 +308,7 @@ class Decoder:
         """Read the bad lines of a chunk one by one, and replace their rows."""
         counts = np.ones(len(rows), np.int64)
         odd: list[Row] = []
-        notes: list[str | Reject | StreamStatus | None] = []
+        notes: list[str | Reject | StreamStatus | CommandRow | None] = []
         lines = _cut(chunk, text, bad)
         for i, offset, line in zip(bad.tolist(), rows.line[bad].tolist(), lines, strict=True):
             read = read_line(line, rows.names, self._per_second)

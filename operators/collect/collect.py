@@ -7,7 +7,7 @@ close blocks early. Blocks no wider than a tick of the grid end just behind the 
 ticks are due. Blocks narrower than the longest silence also end at a tick of the host clock.
 
 Events that the configuration does not use end here, as do duplicates (operators/collect/
-duplicates.py).
+duplicates.py). A command of a person is a tick of the host clock, and no event of the accounts.
 
 State: the rows of the open block (at most MAX_ROWS, then it is cut early), and each channel's
 rows of the last `max_disorder_s`. Cost: a copy of the columns for a batch that ends no block, about
@@ -33,8 +33,8 @@ from operators.collect.density import CELL_S, Spans
 from operators.collect.duplicates import Duplicates
 from operators.collect.reject_losses import reject_losses
 from operators.errors import LumenError
-from operators.events import Batch, Reject, StreamStatus
-from operators.records import Block, DeadLetter, Ends, Packet
+from operators.events import Batch, CommandRow, Reject, StreamStatus
+from operators.records import Block, Control, DeadLetter, Ends, Packet
 from operators.settings.plan import Plan
 from operators.types import F64, I32, I64, Bool, State
 
@@ -116,6 +116,7 @@ class Collect:
         self._markers: list[_Marker] = []
         self._rejects: list[Reject] = []
         self._turned: list[StreamStatus] = []
+        self._controls: list[CommandRow] = []
         self._running = float("nan")
         self._duplicates = Duplicates(plan.max_disorder_s, MAX_ROWS)
         paced = self._spans is None and self.block_s <= 1 / plan.tick_hz
@@ -137,6 +138,7 @@ class Collect:
         core._markers = [_Marker(*m) for m in state["markers"]]
         core._rejects = [Reject(*r) for r in state["rejects"]]
         core._turned = [StreamStatus(*t) for t in state["turned"]]
+        core._controls = [CommandRow(*c) for c in state["controls"]]
         core._running = state["running"]
         core._ticks = state["ticks"]
         core._part = state["part"]
@@ -159,6 +161,7 @@ class Collect:
             "markers": [list(m) for m in self._markers],
             "rejects": [list(msgspec.structs.astuple(r)) for r in self._rejects],
             "turned": [list(t) for t in self._turned],
+            "controls": [list(c) for c in self._controls],
             "running": self._running,
             "ticks": self._ticks,
             "part": self._part,
@@ -215,7 +218,7 @@ class Collect:
             self._held = [tuple(map(np.concatenate, zip(*self._held, strict=True)))]
 
     def _columns(self, batch: Batch) -> tuple[np.ndarray, ...]:
-        """Return the columns of a batch, by lane; keep its markers, status changes and rejects."""
+        """Return the columns of a batch, by lane; keep all that is noted at its rows."""
         if batch.names is not self._names:
             self._names = batch.names
             self._table = np.array([self._lane_of(*n) for n in batch.names] + [TICK], np.int32)
@@ -225,6 +228,7 @@ class Collect:
             source, key = batch.names[batch.name[row]]
             self._markers.append(_Marker(had + row, text, source, f"{source}:{key}"))
         self._turned += [t._replace(row=had + t.row) for t in batch.turned]
+        self._controls += [c._replace(row=had + c.row) for c in batch.controls]
         self._rejects += [msgspec.structs.replace(r, row=had + r.row) for r in batch.rejects]
         return (
             self._table[batch.name],
@@ -341,6 +345,12 @@ class Collect:
             (t.source, float(watermark[t.row + 1]), t.up) for t in self._turned if t.row < n
         )
         self._turned = [t._replace(row=t.row - n) for t in self._turned if t.row >= n]
+        controls = tuple(
+            Control(float(watermark[c.row + 1]), c.command, c.by)
+            for c in self._controls
+            if c.row < n
+        )
+        self._controls = [c._replace(row=c.row - n) for c in self._controls if c.row >= n]
         ends, dead = reject_losses(rejects, watermark, self.plan.sync_every_s)
         if markers:
             is_marker = np.zeros(n, bool)
@@ -365,6 +375,7 @@ class Collect:
             arrivals=arrivals,
             blocks=tuple(b for b in blocks if b),
             turned=turned,
+            controls=controls,
             ends=tuple(ends),
             letters=tuple(dead),
         )

@@ -6,7 +6,8 @@ operators/guard/peaks.py spares the peaks of the signal: those with flanks and t
 The verdict on a sample uses the five samples before and the five after it. It is final when the
 five successors are there or, on a slow channel, when `decide_s` has passed; the watermark of the
 row becomes that of the decision. Stragglers are tested among the samples around them and do not
-change other verdicts. Held channels pass.
+change other verdicts. Held channels pass. So do the beats of the bridge's reference, which end
+here, but for those of a channel that is on the grid as well: these go both ways.
 
 State: each channel's undecided rows, its samples of the last `late_s`, and the last 128 samples
 that differed from their neighbours.
@@ -124,6 +125,7 @@ class Guard:
         self.plan = plan
         self._held: dict[str, bool] = {}
         self._channels: dict[str, _Channel] = {}
+        self._on_grid = {lane.channel for lane in plan.lanes}
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan) -> Guard:
@@ -139,17 +141,22 @@ class Guard:
     def update(self, packet: Packet) -> Packet:
         """Decide the rows that are ready; return the accepted ones, each with its watermark."""
         good: dict[str, list[Block]] = {}
+        beats: list[Block] = []
+        ends: list[Ends] = list(packet.ends)
         for block in packet.blocks:
             channel = block.channel
+            if channel in self.plan.beats:
+                beat = self._passed(block)
+                beats.append(beat)
+                if channel not in self._on_grid:
+                    ends += _used(beat)
+                    continue
             if channel not in self._held:
                 self._held[channel] = self.plan.is_held(channel)
             if self._held[channel]:
-                # The row waited in the reorder buffer of `drift`.
-                moment = np.maximum(block.watermark, block.host_time + self.plan.settle_s)
-                good[channel] = [replace(block, watermark=moment)]
+                good[channel] = [self._passed(block)]
             else:
                 self._append(block)
-        ends: list[Ends] = list(packet.ends)
         removed: list[Block] = []
         for rows, bad in self._verdicts(packet.watermark, packet.end):
             if bad is not None and bad.any():
@@ -162,8 +169,19 @@ class Guard:
                 good.setdefault(rows.channel, []).append(rows)
         out = tuple(b[0] if len(b) == 1 else Block.join(b) for b in good.values())
         for b in out:
-            ends += ended(b.source, b.channel, "used", spread(b.watermark, b.weight))
-        return replace(packet, blocks=out, outliers=tuple(removed), ends=tuple(ends))
+            ends += _used(b)
+        return replace(
+            packet,
+            blocks=out,
+            beats=tuple(beats),
+            outliers=tuple(removed),
+            ends=tuple(ends),
+        )
+
+    def _passed(self, block: Block) -> Block:
+        """Return rows without a verdict, each known once it left the reorder buffer of `drift`."""
+        moment = np.maximum(block.watermark, block.host_time + self.plan.settle_s)
+        return replace(block, watermark=moment)
 
     def _append(self, block: Block) -> None:
         c = self._channels.get(block.channel)
@@ -322,6 +340,10 @@ class Guard:
         if not k:
             return None
         return replace(rows.take(slice(0, k)), watermark=moment)
+
+
+def _used(b: Block) -> tuple[Ends, ...]:
+    return ended(b.source, b.channel, "used", spread(b.watermark, b.weight))
 
 
 def _spare(case: _Case, bad: Bool, far: I64, seen: Looks, start: int, final: int) -> None:

@@ -203,13 +203,16 @@ class Plan:
         return next(filter(None, units), None)
 
     def is_held(self, name: str) -> bool:
-        """Whether the channel sends on change only: as configured, a fact, a beat, or MIDI."""
+        """Whether the channel sends on change only: as configured, a fact, a beat, or MIDI.
+
+        A beat channel that is also a member is treated as that member.
+        """
         kind = self.channel(name).kind
         if kind:
             return kind != "sampled"
-        return name in (*self.facts, *self.beats) or bool(
-            MIDI_KEY.fullmatch(name.partition(":")[2])
-        )
+        if name in self.facts or MIDI_KEY.fullmatch(name.partition(":")[2]):
+            return True
+        return name in self.beats and all(name != m.channel for m in self.members)
 
 
 def _member(signal: str, channel: str | Member) -> Member:

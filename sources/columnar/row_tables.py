@@ -2,12 +2,12 @@
 
 | column | content |
 |---|---|
-| `kind` | `event`, `marker`, `tick`, `status`, `control`; else by the content |
-| `ts` | source time (s, or `ts_unit`); null without one; host time of a tick (s) |
+| `kind` | `event`, `marker`, `tick`, `status`, `control`, `command`; else by the content |
+| `ts` | source time (s, or `ts_unit`); null without one; host time of a tick or command (s) |
 | `rx` | arrival (s); null without one |
-| `source`, `key` | the channel; of a status or control row the source |
+| `source`, `key` | the channel; of a status or control row the source; of a command the user |
 | `value` | a number; of a status row 1: up, 0: down; of a tick the step of the wall clock (s) |
-| `text` | text of a marker; of a control row the recorded loss, as JSON |
+| `text` | text of a marker; of a control row the recorded loss, as JSON; a command |
 | `seq` | sequence number; null without one |
 | `rig` | null: the rig of the configuration |
 | `element` | place in an array; its rows follow one another |
@@ -25,9 +25,9 @@ import msgspec
 import numpy as np
 from arro3.core import Array, DataType, Field, RecordBatch, Schema
 
-from operators.events import Reject, StreamStatus
+from operators.events import CommandRow, Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
-from operators.types import F64, I32, I64, Bool, Reason
+from operators.types import BRIDGE_COMMANDS, F64, I32, I64, Bool, Reason
 from sources.columnar.buffers import indices, numbers, validity, with_nulls
 from sources.columnar.table_process import DICTIONARY, INTEGERS, NUMBERS, TEXTS
 from sources.rows.names import REJECT, Names, is_rig, tick_of
@@ -38,8 +38,9 @@ from sources.rows.written import LineDetails, unread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-KINDS = ("event", "marker", "tick", "status", "control")
-EVENT, MARKER, TICK, STATUS, CONTROL = range(5)
+KINDS = ("event", "marker", "tick", "status", "control", "command")
+EVENT, MARKER, TICK, STATUS, CONTROL, COMMAND = range(6)
+_AT_TICKS = (TICK, STATUS, COMMAND)
 ORDER = ("kind", "ts", "rx", "source", "key", "value", "text", "seq", "rig", "element")
 _UTF8 = DataType.utf8()
 _MAX_TABLE = 1 << 18
@@ -104,6 +105,11 @@ def batch_of(rows: DecodedRows, details: LineDetails, form: Schema) -> RecordBat
         if isinstance(note, str):
             kind[i], text[i] = MARKER, len(texts)
             texts.append(note)
+            continue
+        if isinstance(note, CommandRow):
+            kind[i], value[i], text[i] = COMMAND, np.nan, len(texts)
+            texts.append(note.command)
+            source[i] = sources.setdefault(note.by, len(sources))
             continue
         if isinstance(note, StreamStatus):
             kind[i], value[i] = STATUS, note.up
@@ -251,7 +257,7 @@ class TableReader:
             ("schema", (which == EVENT) & ~has["value"]),
             ("schema", (which == MARKER) & (text.code < 0)),
             ("schema", sent & ~has["ts"] & ~has["rx"]),
-            ("schema", ((which == TICK) | (which == STATUS)) & ~has["ts"]),
+            ("schema", np.isin(which, _AT_TICKS) & ~has["ts"]),
             ("schema", (which == STATUS) & ~np.isfinite(number["value"])),
             ("schema", wild_seq | wild_element | (which < 0)),
             ("schema", (element < -1) | (element >= MAX_ELEMENTS)),
@@ -343,7 +349,7 @@ class TableReader:
                 owner = (rig.values[r - 1] if r else None, source.values[s - 1], key.values[k - 1])
                 table[i] = _number(names, owner, at - 1)
         name: I32 = table[of]
-        for i in np.flatnonzero((which == TICK) | (which == STATUS)).tolist():
+        for i in np.flatnonzero(np.isin(which, _AT_TICKS)).tolist():
             own = rig.values[rig.code[i]] if rig.code[i] >= 0 else None
             name[i] = tick_of(names.rig(own)) if own is None or is_rig(own) else REJECT
         return name
@@ -371,7 +377,7 @@ class TableReader:
         value: F64,
         reasons: dict[int, Reason],
     ) -> None:
-        """Enter markers, changes of streams and recorded losses; add the reasons of others."""
+        """Enter markers, changes of streams, commands and losses; add the reasons of others."""
         for i in np.flatnonzero(which == MARKER).tolist():
             content = _text(text, i)
             if content is not None and len(content) > MAX_LINE:
@@ -383,6 +389,13 @@ class TableReader:
                 reasons[i] = "schema"
             else:
                 notes[i] = StreamStatus(0, own, bool(value[i] != 0))
+        for i in np.flatnonzero(which == COMMAND).tolist():
+            command = next((c for c in BRIDGE_COMMANDS if c == _text(text, i)), None)
+            by = _text(source, i)
+            if command is None or by is None or len(by) > MAX_NAME_LENGTH:
+                reasons[i] = "schema"
+            else:
+                notes[i] = CommandRow(0, command, by)
         for i in np.flatnonzero(which == CONTROL).tolist():
             try:
                 lost = _LOST.decode(_text(text, i) or "")

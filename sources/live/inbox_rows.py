@@ -12,12 +12,19 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from operators.events import Reject, StreamStatus
+from operators.events import CommandRow, Reject, StreamStatus
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import I64
 from sources import inbox
 from sources.inbox import FromSource, InboxItem, Item, Message, Unread
-from sources.rows.line_forms import NO_TIME, EventForm, LineMeta, TickForm, UnreadForm
+from sources.rows.line_forms import (
+    NO_TIME,
+    ControlForm,
+    EventForm,
+    LineMeta,
+    TickForm,
+    UnreadForm,
+)
 from sources.rows.names import REJECT, Names, tick_of
 from sources.rows.one_line import NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, no_notes
@@ -31,6 +38,7 @@ class HostTick(NamedTuple):
     step: float | None = None
 
 
+_Form: TypeAlias = EventForm | TickForm | ControlForm | UnreadForm
 Arrival: TypeAlias = tuple[str, InboxItem | HostTick]
 """A source, mostly the name of the stream, and its item."""
 
@@ -55,7 +63,7 @@ def lines_of(items: list[Arrival], rig: str) -> bytes:
     return _encoder.encode_lines([_line(stream, item, rig) for stream, item in items])
 
 
-def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventForm | TickForm | UnreadForm:
+def _line(stream: str, item: InboxItem | HostTick, rig: str) -> _Form:
     if isinstance(item, Message):
         value: float | str | list[float | str | None]
         if isinstance(item.value, tuple):
@@ -70,6 +78,8 @@ def _line(stream: str, item: InboxItem | HostTick, rig: str) -> EventForm | Tick
         return TickForm(item.rx, item.rig, step=item.step)
     if isinstance(item, inbox.StreamChange):
         return TickForm(item.rx, rig, Link(stream, item.up))
+    if isinstance(item, inbox.Commanded):
+        return ControlForm(item.command, item.rx, rig, item.by)
     reject = _reject(stream, item)
     return UnreadForm(UnreadLine(reject.reason, stream, reject.where, reject.sample, reject.count))
 
@@ -110,7 +120,7 @@ class _RowLists:
         self._ts: list[float] = []
         self._rx: list[float] = []
         self._value: list[float] = []
-        self._notes: list[tuple[int, str | Reject | StreamStatus]] = []
+        self._notes: list[tuple[int, str | Reject | StreamStatus | CommandRow]] = []
 
     def add(self, source: str, item: InboxItem | HostTick) -> int:
         """Append the rows of an item; return their number."""
@@ -123,6 +133,8 @@ class _RowLists:
         else:
             if isinstance(item, inbox.StreamChange):
                 self._notes.append((len(self._name), StreamStatus(0, source, item.up)))
+            elif isinstance(item, inbox.Commanded):
+                self._notes.append((len(self._name), CommandRow(0, item.command, item.by)))
             rig = item.rig if isinstance(item, HostTick) else None
             self._append(tick_of(self._names.rig(rig)), item.rx, item.rx, NAN)
         return 1

@@ -164,3 +164,5 @@ class Playback(Listener):
                 )
             elif isinstance(note, events.StreamStatus):
                 yield FromSource(note.source, inbox.StreamChange(rx, note.up, "as recorded"))
+            elif isinstance(note, events.CommandRow):
+                yield FromSource(self.name, inbox.Commanded(rx, note.command, note.by))

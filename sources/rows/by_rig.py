@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from configs.inert import inert
-from operators.events import Batch, Marker, Reject, StreamStatus
+from operators.events import Batch, CommandRow, Marker, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
 from operators.types import I32, I64, Bool, Reason
 from sources.rows.admission import OTHERS, Admission
@@ -103,9 +103,14 @@ class RigSplitter:
                 self.admitted[self._rig] = None
             return rows, [(0, slice(0, len(rows)))]
         numbers, order, edges = _sorted_by(rig)
+        earlier = set(self.admitted)
         refused = self._refused(rows, numbers, order, edges)
+        strange = self._strange(rows, rig, earlier)
+        if strange:
+            rows, rig = self._reject_commands(rows, rig, strange)
         if refused:
             rows, rig = self._refuse(rows, rig, np.isin(rig, refused))
+        if refused or strange:
             numbers, order, edges = _sorted_by(rig)
         parts = [slice(a, b) for a, b in pairwise(edges)]
         return rows.take(order), list(zip(numbers, parts, strict=True))
@@ -126,6 +131,37 @@ class RigSplitter:
             if n in always or len(self.admitted) < self._max_rigs:
                 self.admitted[rigs[n]] = None
         return [n for n in numbers if n not in always and rigs[n] not in self.admitted]
+
+    def _strange(self, rows: Arrived, rig: I32, earlier: set[str]) -> list[int]:
+        """Return the commands to rigs without an admitted event before them.
+
+        `earlier`: the rigs that were admitted before these rows.
+        """
+        found: list[int] = []
+        if rows.notes is None:
+            return found
+        always = {rows.names.rigs[0], self._home}
+        for i in np.flatnonzero(rows.name < REJECT).tolist():
+            name = rows.names.rigs[rig[i]]
+            if not isinstance(rows.notes[i], CommandRow) or name in always or name in earlier:
+                continue
+            has_event = (rig[:i] == rig[i]) & (rows.name[:i] >= 0)
+            if name not in self.admitted or not has_event.any():
+                found.append(i)
+        return found
+
+    def _reject_commands(self, rows: Arrived, rig: I32, strange: list[int]) -> tuple[Arrived, I32]:
+        """Turn commands to unknown rigs into rejects of the rig `home`."""
+        name, rig, notes = rows.name.copy(), rig.copy(), no_notes(len(rows))
+        notes[:] = rows.notes
+        for i in strange:
+            note = notes[i]
+            where = f"{self._files[rows.feed[i]]}:{rows.line[i]}"
+            sample = {"control": note.command, "rig": rows.names.rigs[rig[i]], "by": note.by}
+            data = msgspec.json.encode(sample)[:MAX_SAMPLE]
+            notes[i] = Reject(0, "control", "control", where, data)
+        name[strange], rig[strange] = REJECT, rows.names.rig(self._home)
+        return replace(rows, name=name, notes=notes), rig
 
     def _refuse(self, rows: Arrived, rig: I32, refused: Bool) -> tuple[Arrived, I32]:
         """Turn events of further rigs into rejects; drop their ticks."""
@@ -174,6 +210,7 @@ class RigSplitter:
         rejects: list[Reject] = []
         markers: list[Marker] = []
         turned: list[StreamStatus] = []
+        controls: list[CommandRow] = []
         if rows.notes is not None and (rows.notes[part] != None).any():  # noqa: E711
             rows, places = rows.take(part), places[part]
             part = slice(0, len(rows))
@@ -191,11 +228,11 @@ class RigSplitter:
                 for note, row in zip(rows.notes[texts], place[texts].tolist(), strict=True)
                 if isinstance(note, str)
             ]
-            turned = [
-                note._replace(row=row)
-                for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True)
-                if isinstance(note, StreamStatus)
-            ]
+            for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True):
+                if isinstance(note, StreamStatus):
+                    turned.append(note._replace(row=row))
+                elif isinstance(note, CommandRow):
+                    controls.append(note._replace(row=row))
             if rejects:
                 rows, places = rows.take(np.flatnonzero(kept)), places[kept]
                 part = slice(0, len(rows))
@@ -216,6 +253,7 @@ class RigSplitter:
             markers=tuple(markers),
             rejects=tuple(rejects),
             turned=tuple(turned),
+            controls=tuple(controls),
             end=end,
             part=self._part,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from operators.types import BridgeCommand
 from sources.rows.one_line import Link, UnreadLine
 
 
@@ -34,6 +35,15 @@ class TickForm(msgspec.Struct, omit_defaults=True, gc=False):
     rig: str | UnsetType = UNSET
     turned: Link | None = None
     step: float | None = None
+
+
+class ControlForm(msgspec.Struct, gc=False):
+    """A command of a person."""
+
+    control: BridgeCommand
+    rx: float
+    rig: str | UnsetType
+    by: str
 
 
 class UnreadForm(msgspec.Struct, gc=False):

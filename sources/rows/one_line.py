@@ -11,9 +11,9 @@ from msgspec import Raw
 from msgspec.json import Decoder
 
 from operators.errors import SourceError
-from operators.events import Reject, StreamStatus
+from operators.events import CommandRow, Reject, StreamStatus
 from operators.limits import MAX_LINE, MAX_NAME_LENGTH, MAX_SAMPLE, MAX_STAMP_S
-from operators.types import Reason
+from operators.types import BridgeCommand, Reason
 from sources.inbox import MAX_LOST
 from sources.rows.names import REJECT, Names, is_rig, tick_of
 
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     """The result of a line, or of one element of its array.
 
     `name` as in `DecodedRows`; `ts`, `rx` are NaN and `seq` -1 where the line has none. A reject
-    stands for `events` events. `note` is that of a recorded loss or change of a stream.
+    stands for `events` events. `note` is that of a recorded loss, change of a stream, or command.
     """
 
     name: int
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     reason: Reason | None = None
     source: str = "?"
     events: int = 1
-    note: Reject | StreamStatus | None = None
+    note: Reject | StreamStatus | CommandRow | None = None
 
 
 class _Parts(msgspec.Struct, gc=False):
@@ -60,6 +60,9 @@ class _Parts(msgspec.Struct, gc=False):
     lost: Raw = Raw()
     turned: Raw = Raw()
     step: Raw = Raw()
+    control: Raw = Raw()
+    rx: Raw = Raw()
+    by: Raw = Raw()
 
     def is_event(self) -> bool:
         return bool(self.ts or self.source or self.key or self.value)
@@ -94,6 +97,7 @@ _ARRAY = Decoder(list[Raw])
 _RAW = Decoder(Raw)
 _LOST = Decoder(UnreadLine)
 _LINK = Decoder(Link)
+_COMMAND = Decoder(BridgeCommand)
 _TEXT = Decoder(str)
 _FLOAT = Decoder(float)
 _INTEGER = Decoder(int)
@@ -136,9 +140,12 @@ def read_line(line: bytes, names: Names, per_second: float = 1.0) -> list[Row]:
     try:
         parts = _parts(line)
         if parts.tick and not parts.is_event():
-            note = _turned(parts.turned)
+            link = _turned(parts.turned)
             _step(parts.step)
-            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick), note=note)]
+            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.tick), note=link)]
+        if parts.control and not parts.is_event():
+            note = CommandRow(0, _command(parts.control), _name(parts.by))
+            return [Row(tick_of(names.rig(_rig(parts.rig))), ts=_stamp(parts.rx), note=note)]
         if parts.lost and not parts.is_event():
             return [_lost(parts.lost)]
         source = _name(parts.source)
@@ -180,6 +187,14 @@ def _turned(raw: Raw) -> StreamStatus | None:
     except BROKEN:
         raise _RefusedError("schema") from None
     return StreamStatus(0, link.source, link.up)
+
+
+def _command(raw: Raw) -> BridgeCommand:
+    try:
+        command: BridgeCommand = _COMMAND.decode(raw)
+        return command
+    except BROKEN:
+        raise _RefusedError("schema") from None
 
 
 def _step(raw: Raw) -> None:

@@ -34,8 +34,8 @@ class DecodedRows:
     line : int64 (n,)
         Byte offset of the line; elements of an array share it.
     notes : object (n,) or None
-        The text of a marker, the `Reject` of a reject, the `StreamStatus` of a tick, else None;
-        None instead of the array where all are None.
+        The text of a marker, the `Reject` of a reject, the `StreamStatus` or `CommandRow` of a
+        tick, else None; None instead of the array where all are None.
     """
 
     names: Names

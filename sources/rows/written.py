@@ -11,21 +11,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from operators.events import Reject, StreamStatus
+from operators.events import CommandRow, Reject, StreamStatus
 from operators.limits import MAX_NAME_LENGTH, MAX_SAMPLE
 from operators.types import F64, I64
-from sources.rows.line_forms import NO_TIME, EventForm, LineMeta, TickForm, UnreadForm
+from sources.rows.line_forms import (
+    NO_TIME,
+    ControlForm,
+    EventForm,
+    LineMeta,
+    TickForm,
+    UnreadForm,
+)
 from sources.rows.names import REJECT, tick_of
 from sources.rows.one_line import MAX_ELEMENTS, NAN, Link, UnreadLine
 from sources.rows.rows import DecodedRows, as_reject
 
 _ARRAY = re.compile(rb'"value"\s*:\s*\[')
+_Form: TypeAlias = EventForm | TickForm | ControlForm | UnreadForm
 BOM = b"\xef\xbb\xbf"
 _encoder = msgspec.json.Encoder()
 
@@ -124,7 +132,7 @@ def lines_of_rows(rows: DecodedRows, details: LineDetails | None = None) -> byte
     return _encoder.encode_lines(list(_forms(rows, details or details_of(rows))))
 
 
-def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventForm | TickForm | UnreadForm]:
+def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[_Form]:
     names = rows.names
     rigs: list[str | UnsetType] = [names.rigs[0] or UNSET, *names.rigs[1:]]
     channels, rig_of = names.channels, names.rig_of().tolist()
@@ -156,6 +164,8 @@ def _forms(rows: DecodedRows, details: LineDetails) -> Iterator[EventForm | Tick
                 yield form
         elif name == REJECT:
             yield UnreadForm(unread(as_reject(note)))
+        elif isinstance(note, CommandRow):
+            yield ControlForm(note.command, ts, rigs[tick_of(name)], note.by)
         else:
             link = Link(note.source, note.up) if isinstance(note, StreamStatus) else None
             moved = None if step[i] != step[i] else step[i]

@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 LIVE = b"""{"ts":17300000
 {"tick":1730000001.5,"rig":"studio","turned":{"source":"osc_1","up":true}}
 {"tick":1730000001.6,"rig":"studio"}
+{"control":"bridge.release","rx":1730000001.65,"rig":"studio","by":"ann"}
+{"control":"bridge.release","rx":1730000001.65,"rig":"nowhere","by":"ann"}
+{"control":"bridge.explode","rx":1730000001.65,"rig":"studio","by":"ann"}
 {"ts":1730000001.5,"source":"osc_1","key":"/acc","value":[1.0,null,3.0],"meta":{"rx":1730000001.7}}
 {"lost":{"reason":"osc","source":"osc_2","where":"127.0.0.1:9","sample":"AAEC","count":3}}
 {"ts":1730000001.8,"source":"osc_1","key":"/text","value":"go","meta":{"own_time":false}}

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # The address of all stored state: a change of a name or of the order orphans every store.
 STEPS = [
     "receive", "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality",
-    "fuse", "evidence", "sinks",
+    "fuse", "bridge", "evidence", "sinks",
 ]  # fmt: skip
 
 

@@ -4,11 +4,12 @@ import random
 import struct
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from operators.events import Event, Reject
+from operators.events import CommandRow, Event, Reject
 from sources import ndjson as decode
 from sources.ndjson import Decoder
 from sources.rows import names as table
@@ -223,6 +224,50 @@ def test_a_tick_is_a_row_without_channel():
     assert rows.ts[:2].tolist() == rows.rx[:2].tolist() == [5.5, 6.0]
     assert rows.names.rigs == ["studio", "hall"]
     assert reasons(rows) == ["schema", "stamp"]
+
+
+def control(**changes):
+    fields = {"control": "bridge.release", "rx": 5.5, "rig": "hall", "by": "ann"} | changes
+    return json.dumps({k: v for k, v in fields.items() if v is not ...})
+
+
+def test_a_command_is_a_tick_with_its_user():
+    rows = decoded(LINE, control(), control(control="bridge.rollback", rig=..., rx=6), LINE)
+    assert rows.name.tolist() == [0, tick_of(1), tick_of(0), 0]
+    assert rows.rx[1:3].tolist() == [5.5, 6.0]
+    assert np.isnan(rows.value[1:3]).all()
+    assert rows.notes is not None
+    assert rows.notes.tolist() == [
+        None,
+        CommandRow(0, "bridge.release", "ann"),
+        CommandRow(0, "bridge.rollback", "ann"),
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (control()[:30], "json"),
+        (control()[:-1], "json"),
+        (control(control="bridge.explode"), "schema"),
+        (control(control=5), "schema"),
+        (control(control=["bridge.release"]), "schema"),
+        (control(control=None), "schema"),
+        (control(rx=...), "schema"),
+        (control(rx="5"), "schema"),
+        (control(rx=1e300), "stamp"),
+        (control(by=...), "schema"),
+        (control(by=5), "schema"),
+        (control(by="u" * 256), "schema"),
+        (control(rig=5), "schema"),
+        (control(rig="../x"), "schema"),
+    ],
+)
+def test_a_bad_command_is_a_reject(line, reason):
+    rows = decoded(LINE, line, LINE)
+    assert reasons(rows) == [reason]
+    assert rows.name.tolist() == [0, REJECT, 0]
 
 
 def test_a_step_of_the_wall_clock_is_a_tick():

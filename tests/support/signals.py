@@ -233,6 +233,7 @@ def cut(batch: Batch, places: Iterable[int], *, rejects_first: bool = True) -> l
                 line=batch.line[rows],
                 markers=tuple(m._replace(row=m.row - a) for m in batch.markers if a <= m.row < b),
                 rejects=tuple(msgspec.structs.replace(r, row=r.row - a) for r in mine),
+                controls=tuple(c._replace(row=c.row - a) for c in batch.controls if a <= c.row < b),
                 end=batch.end and last,
             )
         )

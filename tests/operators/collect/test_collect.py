@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from operators.collect import Collect, collect
-from operators.events import Batch, Marker, Reject, StreamStatus
-from operators.records import Packet
+from operators.collect import BlockRule, Collect, collect
+from operators.events import Batch, CommandRow, Marker, Reject, StreamStatus
+from operators.records import Control, Packet
 from operators.settings.channels import ChannelConfig
+from operators.types import BRIDGE_COMMANDS
 from tests.support.signals import START, cut, feed, plan
 
 PLAN = plan(
@@ -60,7 +61,7 @@ def rows(*events: dict[str, Any], **given: Any) -> Batch:
     return replace(batch, **given)
 
 
-def collected(batch: Batch, block_s: float = 1.0) -> list[Packet]:
+def collected(batch: Batch, block_s: BlockRule = 1.0) -> list[Packet]:
     return feed(Collect(PLAN, block_s), [batch])
 
 
@@ -118,6 +119,40 @@ def test_a_stream_that_turns_is_reported_with_the_arrival_of_its_tick() -> None:
         (("midi_1", pytest.approx(START + 0.9), False),),
         (("midi_1", pytest.approx(START + 1.1), True),),
     ]
+
+
+def test_a_command_is_known_at_the_arrival_of_its_tick_and_is_no_event() -> None:
+    commands = (CommandRow(1, "bridge.release", "ann"), CommandRow(3, "bridge.rollback", "bo"))
+    events = [{"rx": 0.2}, {"rx": 0.9, "tick": True}, {"rx": 0.95}, {"rx": 0.7, "tick": True}]
+    packets = collected(rows(*events, {"rx": 1.1}, controls=commands))
+
+    assert [p.controls for p in packets] == [
+        (
+            Control(pytest.approx(START + 0.9), "bridge.release", "ann"),
+            # It arrived late: the rig's newest arrival was later.
+            Control(pytest.approx(START + 0.95), "bridge.rollback", "bo"),
+        ),
+        (),
+    ]
+    assert _ends(packets) == {"received": 3}
+
+
+@pytest.mark.parametrize("block_s", [0.05, 1.0, "density"])
+def test_commands_are_the_same_in_any_cutting_and_after_any_resume(block_s: BlockRule) -> None:
+    events = [{"rx": i * 0.21, "value": float(i), "tick": i % 4 == 1} for i in range(40)]
+    commands = tuple(
+        CommandRow(i, BRIDGE_COMMANDS[i % 8 == 1], f"user {i}") for i in range(1, 40, 4)
+    )
+    whole = rows(*events, controls=commands)
+
+    expected = [c for p in collected(whole, block_s) for c in p.controls]
+    assert [c.by for c in expected] == [c.by for c in commands]
+    for places in ([5], range(1, 40), range(3, 40, 7)):
+        core, found = Collect(PLAN, block_s), []
+        for piece in cut(whole, places):
+            core = Collect.from_snapshot(core.snapshot(), PLAN, block_s)
+            found += [c for p in core.update(piece) for c in p.controls]
+        assert found == expected
 
 
 def test_in_narrow_blocks_a_tick_of_the_host_clock_ends_its_own_at_once() -> None:

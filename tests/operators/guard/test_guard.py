@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -36,6 +38,14 @@ def kept(*packets: Packet, held: bool = False) -> Block:
 def gone(time: F64, value: F64) -> Bool:
     """Return which rows of a channel the guard takes for outliers."""
     return ~np.isin(time, kept(packet(block(CHANNEL, time, value))).host_time)
+
+
+def ends_of(packets: list[Packet]) -> Counter[tuple[str, str]]:
+    """Return the number of events by channel and end."""
+    out: Counter[tuple[str, str]] = Counter()
+    for e in (e for p in packets for e in p.ends):
+        out[e.channel, e.end] += len(e.watermark)
+    return out
 
 
 def noise(time: F64, sd: float) -> F64:
@@ -183,6 +193,40 @@ def test_held_channels_pass_as_they_are() -> None:
     assert out.value.tolist() == value.tolist()
     # settle_s: a row waits for rows that may overtake it.
     assert out.watermark == pytest.approx(time + 0.1, abs=1e-6)
+
+
+def test_beats_end_here_as_they_are_with_the_moment_of_held_channels() -> None:
+    time = evenly(5.0, 10.0)
+    value = hit(time, fader(time), [20, 30], 1e6)
+    beat, other = "midi_1:clock", block(CHANNEL, time, np.zeros(len(time)))
+    guard = Guard(plan((CHANNEL,), beats=(beat,)))
+
+    out = feed(guard, [packet(block(beat, time, value), other)])
+
+    (beats,) = [b for p in out for b in p.beats]
+    assert (beats.channel, beats.value.tolist()) == (beat, value.tolist())
+    assert beats.watermark == pytest.approx(time + 0.1, abs=1e-6)
+    assert {b.channel for p in out for b in p.blocks} == {CHANNEL}
+    assert ends_of(out) == {(beat, "used"): len(time), (CHANNEL, "used"): len(time)}
+
+
+@pytest.mark.parametrize("kind", ["sampled", "held"])
+def test_beats_of_a_member_go_both_ways_and_are_counted_once(
+    kind: Literal["sampled", "held"],
+) -> None:
+    time = evenly(20.0, 10.0)
+    value = hit(time, noise(time, 0.1), [50, 60])
+    channels = {CHANNEL: ChannelConfig(kind=kind)}
+    plans = [plan((CHANNEL,), channels=channels, beats=b) for b in ((CHANNEL,), ())]
+    given = packet(block(CHANNEL, time, value))
+    with_beats, without = (feed(Guard(p), [given]) for p in plans)
+    beats = Block.join(b for p in with_beats for b in p.beats)
+    assert beats.value.tolist() == value.tolist()
+    assert not any(p.beats for p in without)
+    assert ends_of(with_beats) == ends_of(without)
+    there, here = (Block.join(b for p in out for b in p.blocks) for out in (with_beats, without))
+    assert there.value.tobytes() == here.value.tobytes()
+    assert there.watermark.tobytes() == here.watermark.tobytes()
 
 
 # -- when a row is final --------------------------------------------------------------------------

@@ -34,6 +34,8 @@ LINES = b"""{"ts":1.5,"source":"a","key":"x","value":2.25,"meta":{"rx":1.75,"seq
 {"tick":4.0,"rig":"north"}
 {"tick":4.5,"turned":{"source":"a","up":false}}
 {"tick":5.0,"step":-0.25}
+{"control":"bridge.release","rx":5.25,"rig":"north","by":"ann"}
+{"control":"bridge.rollback","rx":5.5,"by":""}
 {"lost":{"reason":"osc","source":"a","where":"127.0.0.1:9","sample":"AAEC","count":3}}
 """
 

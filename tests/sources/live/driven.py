@@ -11,7 +11,7 @@ from configs.schema import Config
 from operators.events import Batch
 from sources.host.host_clock import HostClock
 from sources.host.shutdown import Shutdown
-from sources.inbox import Message, Unread
+from sources.inbox import Commanded, Message, Unread
 from sources.live.live import LivePartition
 from sources.replay.replay import ReplayPartition
 
@@ -131,6 +131,8 @@ def send_all(live, count, begin=0.0):
             b.inbox.put([Unread(START + t, "osc", "10.0.0.9:1", b"\xff\x00")])
         if i % 20 == 0:
             b.inbox.turn(i % 40 == 0, "a test")
+        if i % 17 == 0:
+            b.inbox.put([Commanded(START + t + 0.002, "bridge.release", f"user {i}")])
         if i % 11 == 0:
             a.send(t + 0.003, 1e9, key="other")
         if i % 5 == 0:
@@ -145,6 +147,7 @@ def columns(batches):
         "channel": [b.names[n] if n >= 0 else n for b in batches for n in b.name.tolist()],
         "markers": [(p + m.row, m.text) for p, b in zip(place, batches) for m in b.markers],  # noqa: B905
         "turned": [t._replace(row=p + t.row) for p, b in zip(place, batches) for t in b.turned],  # noqa: B905
+        "controls": [c._replace(row=p + c.row) for p, b in zip(place, batches) for c in b.controls],  # noqa: B905
         "rejects": [
             (p + r.row, r.reason, r.source, r.count)
             for p, b in zip(place, batches)  # noqa: B905

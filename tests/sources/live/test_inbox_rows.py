@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.events import Reject, StreamStatus
-from operators.types import ENDED
+from operators.types import BRIDGE_COMMANDS, ENDED
 from sources import inbox
 from sources.inbox import Message, Unread
 from sources.live.inbox_rows import HostTick, in_order, lines_of, rows_of, starts_of
@@ -28,6 +28,10 @@ items = st.one_of(
     ),
     st.builds(inbox.StreamChange, stamps, st.booleans(), st.text(max_size=5)),
     st.builds(HostTick, stamps, st.sampled_from(["studio", "stage"])),
+    st.builds(
+        inbox.Commanded, stamps, st.sampled_from(BRIDGE_COMMANDS),
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=255),
+    ),
 )  # fmt: skip
 arrivals = st.lists(st.tuples(st.sampled_from(["osc_1", "midi_1"]), items), min_size=1, max_size=20)
 

@@ -49,6 +49,7 @@ class Seen:
 
     def __init__(self):
         self.rows, self.rejects, self.texts, self.ended = {}, {}, {}, []
+        self.controls = {}
 
     def take(self, items):
         for rig, b in items:
@@ -60,6 +61,8 @@ class Seen:
             rejects, texts = self.rejects.setdefault(rig, []), self.texts.setdefault(rig, [])
             rejects += [(at + r.row, r.reason, r.source, r.where, r.sample) for r in b.rejects]
             texts += [(at + m.row, m.text) for m in b.markers]
+            controls = self.controls.setdefault(rig, [])
+            controls += [(at + c.row, c.command, c.by) for c in b.controls]
             names = [b.names[n] if n >= 0 else None for n in b.name.tolist()]
             columns = (b.ts, b.rx, b.value)
             times = [[struct.pack("<d", v) for v in c.tolist()] for c in columns]
@@ -69,7 +72,7 @@ class Seen:
                 self.ended.append(rig)
 
     def everything(self):
-        return self.rows, self.rejects, self.texts, sorted(self.ended)
+        return self.rows, self.rejects, self.texts, self.controls, sorted(self.ended)
 
     def arrivals(self, rig="studio"):
         return [struct.unpack("<d", r[2])[0] for r in self.rows[rig]]

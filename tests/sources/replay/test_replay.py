@@ -34,6 +34,8 @@ def lively(n=900, seed=0, source="a"):
             lines.append(event(t, [1, True, 2.5], source, **rig))
         elif roll < 0.09:
             lines.append(event(t, rng.choice(["now", ""]), source, **rig))
+        elif roll < 0.095:
+            lines.append(json.dumps({"control": "bridge.release", "rx": t, "by": source} | rig))
         elif roll < 0.11:
             lines.append(json.dumps({"tick": t} | rig))
         elif roll < 0.15:
@@ -62,11 +64,13 @@ def quiet(recordings):
 
 
 def test_the_recording_of_these_tests_has_everything_in_it(quiet):
-    rows, rejects, texts, ended = quiet
+    rows, rejects, texts, controls, ended = quiet
     assert sorted(rows) == ended == ["hall", "studio"]
     assert {s[1] for s in rejects["studio"]} == {"json", "schema", "value"}
     assert not rejects["hall"]
     assert all({text for _, text in x} == {"now", ""} for x in texts.values())
+    assert all({by for _, _, by in x} <= {*"abc"} for x in controls.values())
+    assert all(len(x) > 3 for x in controls.values())
     assert 0.02 < np.mean([r[5] for r in rows["studio"]]) < 0.3
     assert any(r[0] is None for r in rows["studio"])
 

@@ -1,5 +1,6 @@
 """Rows of several rigs in one recording."""
 
+import json
 from contextlib import suppress
 
 import pytest
@@ -38,6 +39,42 @@ def test_events_of_too_many_rigs_are_rejects_of_the_first(tmp_path, lines):
         (0, "too_many_rigs", "a", f"{path}:{offsets[1]}"),
         (1, "too_many_rigs", "a", f"{path}:{offsets[2]}"),
     ]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 3, 100])
+@pytest.mark.parametrize("resume_every", [None, 1, 3])
+def test_a_command_is_for_a_rig_with_an_event_before_it_or_the_configured_one(
+    tmp_path, lines, resume_every
+):
+    def command(rx, rig=None, by="ann"):
+        named = {} if rig is None else {"rig": rig}
+        return json.dumps({"control": "bridge.release", "rx": rx, "by": by} | named)
+
+    given = [
+        command(1),
+        command(2, "hall", "too early"),
+        event(3, rig="hall"),
+        command(4, "hall", "bo"),
+        command(5, "nowhere"),
+        command(6, "studio"),
+        command(6, "studio"),
+        event(7, rig="third"),
+        command(8, "third"),
+    ]
+    path = write(tmp_path / "f", given)
+    seen = replay(config(path, max_rigs=1, batch_lines=lines), resume_every)
+    assert seen.controls["studio"] == [(0, "bridge.release", "ann")] + [
+        (row, "bridge.release", "ann") for row in (1, 2)
+    ]
+    assert seen.controls["hall"] == [(1, "bridge.release", "bo")]
+    assert seen.arrivals() == [1, 6, 6]
+    assert [s[1:3] for s in seen.rejects["studio"]] == [
+        ("control", "control"),
+        ("control", "control"),
+        ("too_many_rigs", "a"),
+        ("control", "control"),
+    ]
+    assert b'"by":"too early"' in seen.rejects["studio"][0][4]
 
 
 @pytest.mark.parametrize("lines", [1, 7, 100])

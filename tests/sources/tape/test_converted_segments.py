@@ -25,6 +25,7 @@ KINDS = (
     b'{"ts":%d.5,"source":"a","key":"m","value":"go %d","meta":{"own_time":false}}\n',
     b'{"lost":{"reason":"osc","source":"a","where":"%d","sample":"","count":%d}}\n',
     b'{"tick":%d.5,"rig":"studio","turned":{"source":"a %d","up":true}}\n',
+    b'{"control":"bridge.release","rx":%d.5,"rig":"studio","by":"user %d"}\n',
 )
 LINES = [KINDS[i % len(KINDS)] % (i + 1, i + 1) for i in range(120)]
 WHOLE = b"".join(LINES)
