@@ -476,5 +476,7 @@ _CHECKS = (
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),
     _Check(("evidence",), _rule_files),
-    _Check(("streams", "signals", "facts", "bridge", "exporter"), bridge_checks.check),
+    _Check(
+        ("streams", "signals", "facts", "bridge", "exporter", "output", "tap"), bridge_checks.check
+    ),
 )

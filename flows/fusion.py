@@ -53,6 +53,7 @@ from operators.resample import Resample
 from operators.scale import Scale
 from operators.station import maker
 from sinks.conductor import conducted
+from sinks.conductor.state_file import state_file
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
@@ -203,7 +204,11 @@ def build(
         loaded.path,
         loaded.fingerprint,
         keep,
-        consumers=[each for each in (exporter, destinations, conductor) if each is not None],
+        consumers=[
+            each
+            for each in (exporter, destinations, state_file(cfg), conductor)
+            if each is not None
+        ],
         remarks=remarks_on,
         messages_lost=aside.lost,
     )

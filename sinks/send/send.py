@@ -32,7 +32,7 @@ from configs.outputs import Destination, MidiDestination, OscDestination
 from configs.schema import Config
 from operators.evidence import readable
 from operators.evidence.expression import compile_expression
-from operators.records import BRIDGE_NAMES, Fused, Packet
+from operators.records import Fused, Packet
 from operators.settings.plan import Plan
 from operators.types import State
 from sinks.send.destination import MidiOutput, MidiPort
@@ -161,13 +161,9 @@ class Send:
 
 
 def is_silent(packet: Packet, before: bool = False) -> bool:
-    """Return whether the bridge allows no sound: its newest safety gain is 0; else as `before`."""
-    if packet.bridge:
-        return packet.bridge[-1].safety_gain == 0
-    if packet.fused is not None and packet.fused.bridge.size:
-        gain = float(packet.fused.bridge[-1, BRIDGE_NAMES.index("safety_gain")])
-        return gain == 0 if isfinite(gain) else before
-    return before
+    """Return whether the bridge allows no sound: its safety gain is 0; else as `before`."""
+    status = packet.bridge_status
+    return before if status is None else status.safety_gain == 0
 
 
 def is_note(key: str) -> bool:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from configs.schema import Config
-from operators.records import BRIDGE_NAMES, Fused, FusedSignal, Packet
+from operators.records import Fused, FusedSignal
 from sinks.send.destination import MidiOutput
 from sinks.send.send import Send, is_silent
 from sinks.send.send_worker import SendWorker
-from tests.support.bridge_frames import frame, packet
+from tests.support.bridge_frames import packet, status
 from tests.support.waiting import until
 
 CONFIG = msgspec.convert(
@@ -48,40 +48,28 @@ class Sender:
         pass
 
 
-def fused(gain: float | None = None) -> Fused:
+def fused() -> Fused:
     one, whole = np.ones(1), np.zeros(1, np.int64)
     signal = FusedSignal("pulse", ("a:/x",), one, one, one, whole, whole, np.ones((1, 1)))
     five = np.ones((1, 5))
-    made = np.full((0 if gain is None else 1, len(BRIDGE_NAMES)), 0.5)
-    if gain is not None:
-        made[0, BRIDGE_NAMES.index("safety_gain")] = gain
-    return Fused(one, one, whole, whole, (signal,), five, five, five, np.empty((1, 0)), (), one,
-                 one, bridge=made)  # fmt: skip
+    return Fused(
+        one, one, whole, whole, (signal,), five, five, five, np.empty((1, 0)), (), one, one
+    )
 
 
-@pytest.mark.parametrize(
-    ("given", "before", "silent"),
-    [
-        (packet(frame(safety_gain=0.0)), False, True),
-        (packet(frame(safety_gain=0.9)), True, False),
-        (packet(frame(safety_gain=0.0), frame(safety_gain=1.0)), True, False),
-        (packet(fused=fused(0.0)), False, True),
-        (packet(fused=fused(1.0)), True, False),
-        (packet(fused=fused(float("nan"))), True, True),
-        (packet(fused=fused()), False, False),
-        (packet(frame(safety_gain=1.0), fused=fused(0.0)), True, False),
-        (packet(), True, True),
-    ],
-)
-def test_the_newest_safety_gain_decides(given: Packet, before: bool, silent: bool) -> None:
-    assert is_silent(given, before) is silent
+@pytest.mark.parametrize(("gain", "silent"), [(0.0, True), (0.9, False), (1.0, False)])
+def test_the_newest_safety_gain_decides(gain: float, silent: bool) -> None:
+    given = packet(at=1.0, bridge_status=status(1.0, safety_gain=gain))
+
+    assert is_silent(given, not silent) is silent
+    assert is_silent(packet(), silent) is silent
 
 
 def test_notes_end_once_and_none_begins_until_sound_is_allowed() -> None:
     sender = Sender()
     send = Send(CONFIG, lambda *_: None, {"s": sender})  # type: ignore[arg-type, return-value]
     for gain in (1.0, 0.0, 0.0, 0.9):
-        send.consume([packet(fused=fused(gain))])
+        send.consume([packet(fused=fused(), bridge_status=status(safety_gain=gain))])
     sounds, rests = {"note/1/60": 100.0, "cc/1/1": 7.0}, {"cc/1/1": 7.0}
 
     assert sender.given == [sounds, rests, "end", rests, sounds]
