@@ -29,6 +29,7 @@ from configs.inputs import (
 )
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of, show
+from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.records import INDICATORS
 
 SEGMENT_S = 12.8
@@ -171,6 +172,14 @@ def _exporter(document: Document, config: Config) -> None:
         at = ("exporter", "path")
         message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
         document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
+    if config.bridge is None:
+        return
+    own = config.bridge.exporter or BridgeExporterConfig()
+    taken = [*PAGES, *([config.exporter.path] if config.exporter else [])]
+    if own.path in taken:
+        at = ("bridge", "exporter", "path") if config.bridge.exporter else ("exporter", "path")
+        message = f"the path '{document.shown(at, own.path)}' is that of another page"
+        document.fault(document.place(at), f"{message}, expected none of {', '.join(taken)}")
 
 
 def _kinds(document: Document, config: Config) -> None:
@@ -453,7 +462,7 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter",), _exporter),
+    _Check(("exporter", "bridge"), _exporter),
     _Check(
         ("streams", "signals", "facts", "bridge", "collect", "resample", "send"), destinations.check
     ),

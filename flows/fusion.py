@@ -25,7 +25,6 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
-from msgspec.structs import replace
 
 from configs.files import ACCESS
 from configs.inert import guard
@@ -52,7 +51,7 @@ from operators.quality import Quality
 from operators.resample import Resample
 from operators.scale import Scale
 from operators.station import maker
-from sinks.conductor import conducted
+from sinks.conductor import Conductor, conducted
 from sinks.conductor.state_file import state_file
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
@@ -197,7 +196,7 @@ def build(
     rigs = rigs_of(cfg)
     conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
     destinations = played(cfg, Port, conductor.senders if conductor else None)
-    exporter = _served(cfg, rigs, host, place)
+    exporters = _served(cfg, rigs, host, place, conductor)
     output = Output(
         cfg,
         rigs,
@@ -206,7 +205,7 @@ def build(
         keep,
         consumers=[
             each
-            for each in (exporter, destinations, state_file(cfg), conductor)
+            for each in (*exporters, destinations, state_file(cfg), conductor)
             if each is not None
         ],
         remarks=remarks_on,
@@ -235,13 +234,19 @@ def _source(
     )
 
 
-def _served(config: Config, rigs: tuple[str, ...], host: HostClock, place: Place) -> Server | None:
-    """Return the exporter of the run, if one is configured; each process has a port."""
-    if config.exporter is None:
-        return None
-    from sinks.exporter.server import served  # only with an exporter
+def _served(
+    config: Config,
+    rigs: tuple[str, ...],
+    host: HostClock,
+    place: Place,
+    conductor: Conductor | None,
+) -> list[Server]:
+    """Return the exporters that are configured; each process has ports of its own."""
+    if config.exporter is None and not (config.bridge and config.bridge.exporter):
+        return []
+    from sinks.exporter.server import all_served  # only with an exporter
     from sources.osc.udp import listener
 
-    port = config.exporter.http_port + _PORTS_APART * place.number
-    exporter = replace(config.exporter, http_port=port)
-    return served(exporter, LiveState(config, rigs, wall=host), listener)
+    played = conductor.played if conductor is not None else None
+    board = LiveState(config, rigs, wall=host, played=played)
+    return all_served(config, board, listener, _PORTS_APART * place.number)

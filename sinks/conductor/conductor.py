@@ -26,7 +26,7 @@ from operators.types import BRIDGE_STATES
 from sinks.conductor import clock_process, midi_process
 from sinks.conductor.clock_process import steady
 from sinks.conductor.play_axis import HostTime, LiveAxis, PlayAxis, ReplayAxis
-from sinks.conductor.tick_counts import TickTotals
+from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.conductor.tick_schedule import Tick
 from sinks.send.child_process import ChildProcess
 from sinks.send.send import Sender, paced
@@ -197,6 +197,11 @@ class Conductor:
     speed : float
         Of the replay; 1 live.
     players : list of TickPlayer
+
+    Attributes
+    ----------
+    played : PlayedTicks
+        Counts of what was sent.
     """
 
     missed = 0
@@ -207,11 +212,9 @@ class Conductor:
         self._lead_s, self._speed = config.lead_s(), speed
         self._axis, self._players = axis, players
         self._rig: str | None = None
-
-    @property
-    def totals(self) -> dict[str, TickTotals]:
-        """Counts by destination."""
-        return {player.name: player.totals for player in self._players}
+        self.played = PlayedTicks()
+        self.played.rig = config.rig
+        self.played.totals = {player.name: player.totals for player in players}
 
     @property
     def senders(self) -> dict[str, Sender]:
@@ -227,6 +230,7 @@ class Conductor:
             The rig whose ticks are played; all packets where it is left out.
         """
         self._rig = rig
+        self.played.rig = rig or self.played.rig
         atexit.register(self.stop)
         for player in self._players:
             player.start()

@@ -79,3 +79,23 @@ class TickTotals:
         made.jitter = [a + b for a, b in zip(old.jitter, new.jitter, strict=True)]
         made.jitter_s = old.jitter_s + new.jitter_s
         return made
+
+
+class PlayedTicks:
+    """Counts of the destinations of a run, for metrics and pages.
+
+    Attributes
+    ----------
+    rig : str
+        Whose ticks are played.
+    totals : dict
+        By destination.
+    """
+
+    def __init__(self) -> None:
+        self.rig = ""
+        self.totals: dict[str, TickTotals] = {}
+
+    def counts(self) -> dict[str, TickCounts]:
+        """Return the counts by destination."""
+        return {name: totals.total() for name, totals in self.totals.items()}
