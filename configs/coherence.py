@@ -45,7 +45,7 @@ RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """Form of a rig's name, which is also that of a folder."""
 _PAGE_FILES = (
     "page.css",
-    *(f"{n}.js" for n in ("chart", "gauges", "main", "tables", "texts", "timeline")),
+    *(f"{n}.js" for n in ("bridge", "chart", "gauges", "main", "tables", "texts", "timeline")),
 )
 PAGES = (
     *("/", "/healthz", "/readyz", "/evidence/bundle", "/state"),
@@ -169,7 +169,7 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
 
 def _exporter(document: Document, config: Config) -> None:
     if config.exporter and config.exporter.path in PAGES:
-        at = ("exporter", "path")
+        at: DataPath = ("exporter", "path")
         message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
         document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
     if config.bridge is None:
