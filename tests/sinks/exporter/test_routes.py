@@ -19,7 +19,7 @@ from operators.records import BridgeStatus
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes
-from tests.support.bridge_frames import status as bridge_status
+from tests.support.bridge_frames import status as known
 from tests.support.shown import Time, events, finding, packet, report, ticks
 
 OPENAPI = json.loads(
@@ -181,7 +181,7 @@ def test_the_responses_are_those_of_the_openapi_document(board, pages, begun):
     if begun:
         board.update([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
                             sync=(report("osc_1:p"),),
-                            bridge_status=bridge_status(10.0, unmet=("for 3 s of 300 s",)))])  # fmt: skip
+                            bridge_status=known(10.0, unmet=("sync < 0.85",)))])  # fmt: skip
     for path, methods in OPENAPI["paths"].items():
         status, headers, body = get(pages, path)
         response = methods["get"]["responses"][str(status)]
@@ -208,7 +208,7 @@ def test_the_documents_finding_is_the_record():
 
 def test_the_documents_bridge_is_the_status_without_its_counts(board, pages):
     assert json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"] is None
-    board.update([packet(bridge_status=bridge_status(10.0, unmet=("sync is unmet",)))])
+    board.update([packet(bridge_status=known(10.0, unmet=("sync is unmet",)))])
     shown = json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"]
     counts = {"slips", "steps", "locks", "beats", "transitions"}
 
