@@ -22,8 +22,6 @@ from operators.bridge.gains_in_force import Gains
 from operators.errors import LumenError
 from operators.types import State
 
-MAX_APPLY = 8
-"""Actions of a rule."""
 MAX_CHANGE = 100.0
 """Largest change of a gain."""
 TERMS: tuple[str, ...] = Gains._fields

@@ -57,7 +57,8 @@ class Calibrator:
     def __init__(
         self, mode: Literal["off", "advise", "apply"], phase: PhaseConfig, rig: str
     ) -> None:
-        self._mode, self._phase, self._rig = mode, phase, rig
+        self._mode, self._rig = mode, rig
+        self._window_s, self._drift_budget = phase.rebalance_window_s, phase.drift_budget
         self._errors: deque[tuple[float, float]] = deque(maxlen=MAX_ERRORS)
         self._edge = math.nan
         self._advice = ""
@@ -87,8 +88,8 @@ class Calibrator:
         }
 
     def add(self, ts: float, error: float) -> None:
-        """Add the phase error (cycles) of a beat at ts (s)."""
-        if self._mode != "off" and math.isfinite(ts) and math.isfinite(error):
+        """Add the phase error (cycles, -0.5 to 0.5) of a beat at ts (s)."""
+        if self._mode != "off" and math.isfinite(ts) and abs(error) <= 0.5:
             self._errors.append((ts, error))
 
     def tick(self, ts: float, actions: Actions, configured: Gains) -> tuple[EvidenceRecord, ...]:
@@ -109,7 +110,7 @@ class Calibrator:
         """
         if self._mode == "off" or not math.isfinite(ts):
             return ()
-        edge = math.floor(ts / self._phase.rebalance_window_s)
+        edge = math.floor(ts / self._window_s)
         due = edge != self._edge and not math.isnan(self._edge)
         self._edge = edge
         recent = [(at, e) for at, e in self._errors if -LOOK_BACK_S < at - ts <= 0] if due else []
@@ -120,7 +121,7 @@ class Calibrator:
         advice = None
         if p95 > P95_BUDGET:
             advice = KP_DOWN
-        elif abs(mean) > self._phase.drift_budget:
+        elif abs(mean) > self._drift_budget:
             advice = KI_DOWN
         return self._records(
             ts,
@@ -133,7 +134,7 @@ class Calibrator:
     def _covers(self, recent: list[tuple[float, float]]) -> bool:
         """Whether the beats span the least part of a window."""
         times = [at for at, _ in recent]
-        least = KNOWN_PART * min(self._phase.rebalance_window_s, LOOK_BACK_S)
+        least = KNOWN_PART * min(self._window_s, LOOK_BACK_S)
         return max(times) - min(times) >= least
 
     def _records(

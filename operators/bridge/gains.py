@@ -8,7 +8,7 @@ kp / (2 sqrt(ki)); it is the same at every entropy, because
 
 with kp(0) of the first point: higher entropy narrows the bandwidth only.
 
-State: the newest known entropy. Cost: 2 us.
+State: the newest known entropy. Cost: 3 us at a new entropy.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class GainSchedule:
             self._curves = MonotoneCurve(curves.kp_curve), MonotoneCurve(curves.kd_curve)
             self._kp0, self._ki_base = curves.kp_curve[0][1], curves.ki_base
         self._entropy = math.inf
+        self._gains = self._of_curves()
 
     @classmethod
     def from_snapshot(
@@ -109,6 +110,7 @@ class GainSchedule:
         """Return the schedule of a snapshot."""
         found = cls(phase, curves)
         found._entropy = state["entropy"]
+        found._gains = found._of_curves()
         return found
 
     def at(self, entropy: float) -> Gains:
@@ -117,10 +119,14 @@ class GainSchedule:
         Where it is unknown (NaN), those at the last known one; before any, those of the last
         point, the most careful.
         """
+        if entropy != self._entropy and math.isfinite(entropy):
+            self._entropy = entropy
+            self._gains = self._of_curves()
+        return self._gains
+
+    def _of_curves(self) -> Gains:
         if self._curves is None:
             return self._constant
-        if math.isfinite(entropy):
-            self._entropy = entropy
         kp, kd = (curve(self._entropy) for curve in self._curves)
         ki = self._ki_base * (kp / self._kp0) ** 2 if self._kp0 else self._ki_base
         return Gains(kp, ki, kd)

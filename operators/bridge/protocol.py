@@ -220,6 +220,9 @@ class Protocol:
             self.since = ts
         period = 1 / self._tick_hz
         consecutive = abs(ts - self._newest - period) < period / 2
+        if not all(map(math.isfinite, judged)):
+            known = (x if math.isfinite(x) else math.nan for x in judged[1:])
+            judged = Judged(judged.present, *known)
         self._newest, self._judged = ts, judged
         reached: ProtocolRow | None = None
         counts = self._counts

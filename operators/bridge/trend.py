@@ -36,6 +36,8 @@ HOLDOVER_BEATS = 4
 """A longer gap between beats is hold-over, and not covered."""
 MIN_SAMPLES = 60
 """Known samples of a figure over time."""
+MAX_SAMPLE = 1e6
+"""A larger sample is unknown: its rounding error would hide the others."""
 FROZEN_SD = 1e-6
 """A standard deviation not above it is that of a frozen series, and unknown."""
 REPORTED_ENTROPY = "ure_residual_entropy_last"
@@ -131,7 +133,7 @@ class SyncWindow:
         self._covered -= covered
 
 
-class Trend(NamedTuple):
+class TrendFigures(NamedTuple):
     """Figures over time at one second; NaN where fewer than `MIN_SAMPLES` samples are known."""
 
     phase_diff_mean_5m: float = math.nan
@@ -145,12 +147,12 @@ class Trends:
 
     Attributes
     ----------
-    newest : Trend
+    newest : TrendFigures
         Those of the newest second.
     """
 
     def __init__(self) -> None:
-        self.newest = Trend()
+        self.newest = TrendFigures()
         self._second = math.nan
         self._phase = SampleWindow(MEAN_S)
         self._sync = SampleWindow(LONG_S)
@@ -163,7 +165,7 @@ class Trends:
     def from_snapshot(cls, state: State) -> Trends:
         """Return the figures of a snapshot."""
         found = cls()
-        found.newest, found._second = Trend(*state["newest"]), state["second"]
+        found.newest, found._second = TrendFigures(*state["newest"]), state["second"]
         found._phase, found._sync, found._entropy, found._residual = (
             SampleWindow.from_snapshot(window) for window in state["windows"]
         )
@@ -180,7 +182,9 @@ class Trends:
             "sorted": list(self._sorted),
         }
 
-    def tick(self, ts: float, phase: float, sync: float, entropy: float, reported: float) -> Trend:
+    def tick(
+        self, ts: float, phase: float, sync: float, entropy: float, reported: float
+    ) -> TrendFigures:
         """Take the first grid tick of a second as its sample; return the newest figures.
 
         Parameters
@@ -204,7 +208,7 @@ class Trends:
         variance = self._residual.variance
         # An unknown entropy is no steady one, nor is a frozen one.
         steady = math.isfinite(reported) and variance > FROZEN_SD**2
-        self.newest = Trend(
+        self.newest = TrendFigures(
             self._phase.mean if self._phase.known >= MIN_SAMPLES else math.nan,
             quantile(self._sorted, 0.05) if len(self._sorted) >= MIN_SAMPLES else math.nan,
             self._entropy.mean if self._entropy.known >= MIN_SAMPLES else math.nan,
@@ -213,9 +217,10 @@ class Trends:
         return self.newest
 
     def _add(self, phase: float, sync: float, entropy: float, reported: float) -> None:
-        self._phase.add(phase)
-        self._entropy.add(entropy)
-        self._residual.add(reported)
+        self._phase.add(_sound(phase))
+        self._entropy.add(_sound(entropy))
+        self._residual.add(_sound(reported))
+        sync = _sound(sync)
         oldest = self._sync.add(sync)
         if math.isfinite(oldest):
             del self._sorted[bisect_left(self._sorted, oldest)]
@@ -293,6 +298,10 @@ class RollbackRatio:
         self._flags = bytearray(self._length)
         self._at = self._ticks = self._bad = 0
         self._rolled_back = False
+
+
+def _sound(value: float) -> float:
+    return value if abs(value) <= MAX_SAMPLE else math.nan
 
 
 def quantile(ordered: Sequence[float], part: float) -> float:

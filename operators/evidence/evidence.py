@@ -129,6 +129,7 @@ class Evidence:
     ----------
     plan : Plan
     rules : tuple of Rule
+        Those with actions belong to the bridge, where there is one.
 
     Raises
     ------
@@ -137,6 +138,7 @@ class Evidence:
     """
 
     def __init__(self, plan: Plan, rules: tuple[Rule, ...]) -> None:
+        rules = _without_actions(plan, rules)
         self._tick_hz = plan.tick_hz
         self._readable = readable(plan)
         self._rules = [RuleWatch(rule, tuple(self._readable), plan.tick_hz) for rule in rules]
@@ -150,6 +152,7 @@ class Evidence:
         ValueError
             The snapshot is of other rules.
         """
+        rules = _without_actions(plan, rules)
         texts = [rule.when for rule in rules]
         if state["rules"] != texts:
             raise ValueError(f"the snapshot is of other rules: {state['rules']}, not {texts}")
@@ -183,3 +186,7 @@ class Evidence:
             "rules": [rule.rule.when for rule in self._rules],
             "states": [rule.snapshot() for rule in self._rules],
         }
+
+
+def _without_actions(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if not (plan.bridge and rule.apply))

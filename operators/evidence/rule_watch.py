@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from copy import deepcopy
 from typing import Annotated
 
@@ -15,6 +14,9 @@ from operators.evidence.expression import compile_expression
 from operators.lines import EvidenceRecord
 from operators.settings.config_part import ConfigPart, Rest
 from operators.types import F64, State
+
+MAX_APPLY = 8
+"""Actions of a rule."""
 
 
 class Rule(ConfigPart, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ class Rule(ConfigPart, frozen=True, kw_only=True):
     apply: Annotated[
         tuple[str, ...],
         Meta(
-            max_length=8,
+            max_length=MAX_APPLY,
             description="Actions of the bridge while the rule fires: changes of a gain,"
             " `safety gain 0.9`, `hard stop`.",
             examples=[["increase kd by 0.02"]],
@@ -173,17 +175,10 @@ class RuleWatch:
         return changes
 
     def record(
-        self,
-        rig: str,
-        ts: F64,
-        columns: dict[str, F64],
-        at: int,
-        since: float,
-        firing: bool,
-        effects: Mapping[str, float] | None = None,
+        self, rig: str, ts: F64, columns: dict[str, F64], at: int, since: float, firing: bool
     ) -> EvidenceRecord:
-        """Return the evidence line of a change at position `at`; facts of its effects beside it."""
-        values = {name: float(columns[name][at]) for name in self.names} | dict(effects or {})
+        """Return the evidence line of a change at position `at`."""
+        values = {name: float(columns[name][at]) for name in self.names}
         return EvidenceRecord(
             ts=float(ts[at]),
             rig=rig,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from operators.align import AlignConfig
+from operators.bridge import BridgeConfig
+from operators.bridge.bridge_config import PhaseConfig, ProtocolConfig, ReferenceConfig, SafetyConfig
 from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
@@ -17,6 +20,13 @@ from operators.settings.groups import FailoverConfig
 from operators.settings.plan import Plan
 from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
 
+BRIDGE = BridgeConfig(
+    reference=ReferenceConfig(beat="osc_4:/beat"),
+    phase=PhaseConfig(rebalance_window_s=6.0),
+    safety=SafetyConfig(hard_stop_on=("coherence_level < 0.5",), hard_stop_keep_s=1.0),
+    protocol=ProtocolConfig(idle_s=2.0, syncing_s=5.0, bridged_s=4.0, guard_s=3.0, calm_s=2.0),
+    calibrate="apply",
+)
 PLAN = plan(
     ("ure:pulse", "osc_1:/pulse", "osc_1:/array", "osc_2:/pulse", "osc_3:/slow"),
     channels={
@@ -30,10 +40,13 @@ PLAN = plan(
     reference="ure:pulse",
     aligned=True,
 )
+PLAN = replace(PLAN, beats=BRIDGE.channels, bridge=True)
 RULES = (
     Rule(name="weak", when="coherence < 0.9", for_s=2.0, keep_for_s=3.0),
     Rule(name="low", when="pulse < -0.5 or slope(pulse, 5s) > 0.1"),
     Rule(name="blurred", when="sync_bound_s > 0.01 and live >= 2"),
+    Rule(name="slow", when="entropy_ratio > 0.02", for_s=1.0, apply=("decrease kp by 0.05",)),
+    Rule(name="bridged", when="bridge_state == 2 and bridge_sync_quality > 0.9"),
 )
 SKEWED = {"offset_s": -3.214, "skew_ppm": 87.0, "resets": ((35.0, 0.5), (60.0, -0.8))}
 STUDIO = (
@@ -67,6 +80,7 @@ STUDIO = (
     Source(source="midi_1", key="cc/1/1", rate_hz=40.0, held=True, stamped=False),
     Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
     Source(source="osc_2", key="/unused", rate_hz=3.0),
+    Source(source="osc_4", key="/beat", rate_hz=5.0, loss=0.05, held=True, silent=((35.0, 42.0),)),
 )
 SECONDS = 75.0
 BLOCKS: tuple[BlockRule, ...] = (0.05, 0.5, 10.0, "density")
@@ -79,7 +93,13 @@ def stations(
     p: Plan = PLAN, block_s: BlockRule = 1.0, known: Hindsight | None = None
 ) -> dict[str, Make]:
     return makers(
-        p, block_s, align=ALIGN, quality=QualityConfig(window_s=20.0), rules=RULES, known=known
+        p,
+        block_s,
+        align=ALIGN,
+        quality=QualityConfig(window_s=20.0),
+        rules=RULES if p.bridge else RULES[:3],
+        bridge=BRIDGE,
+        known=known,
     )
 
 

@@ -102,6 +102,6 @@ def test_findings_hardly_depend_on_the_width_of_blocks() -> None:
     lags = [np.array([r[3] for r in x.of(PLAN.rig, "align")["lags"]]) for x in (one, other)]
     np.testing.assert_allclose(lags[0], lags[1], atol=1e-9)
     paths = [x.of(PLAN.rig, "drift")["paths"] for x in (one, other)]
-    assert paths[0].keys() == paths[1].keys() == {"ure", "osc_1", "osc_2", "osc_3"}
+    assert paths[0].keys() == paths[1].keys() == {"ure", "osc_1", "osc_2", "osc_3", "osc_4"}
     for source in paths[0]:
         np.testing.assert_allclose(paths[0][source]["line"], paths[1][source]["line"], atol=1e-9)
