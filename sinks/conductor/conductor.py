@@ -4,7 +4,7 @@ The flow decides a tick some time before it (`bridge.loop.lead_ms`). The conduct
 its time by the steady clock; each destination has a player of its own, which waits for that time.
 
 Live runs are played, and replays with a speed, as `send` is. Of several rigs only the run's own is
-played. What was decided stands in `bridge.jsonl`; the counts here are of what was sent.
+played. The decided ticks stand in `bridge.jsonl`; the counts here are of the sent ones.
 
 Cost: 30 us a tick and destination. State: at most `MAX_WAITING` lines a destination.
 """
@@ -29,7 +29,7 @@ from sinks.conductor.play_axis import HostTime, LiveAxis, PlayAxis, ReplayAxis
 from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.conductor.tick_schedule import Tick
 from sinks.send.child_process import ChildProcess
-from sinks.send.send import Sender, paced
+from sinks.send.send import ValueSender, paced
 
 MAX_WAITING = 256
 """Lines that wait for room in the pipe to a player."""
@@ -201,7 +201,7 @@ class Conductor:
     Attributes
     ----------
     played : PlayedTicks
-        Counts of what was sent.
+        Counts of the sent ticks.
     """
 
     missed = 0
@@ -217,7 +217,7 @@ class Conductor:
         self.played.totals = {player.name: player.totals for player in players}
 
     @property
-    def senders(self) -> dict[str, Sender]:
+    def senders(self) -> dict[str, ValueSender]:
         """Senders of values by destination, where they share a port with a clock."""
         return {p.name: p.sender for p in self._players if isinstance(p, MidiTickPlayer)}
 

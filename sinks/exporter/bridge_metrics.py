@@ -137,7 +137,7 @@ def values(board: LiveState) -> list[Metric]:
 def counted(board: LiveState, scrapes: ScrapeTimes) -> list[Metric]:
     """Return the metrics that change between updates: ticks sent, and scrapes."""
     ticks = CounterMetricFamily(
-        TICKS, "Ticks by what became of them.", labels=("rig", "destination", "outcome")
+        TICKS, "Ticks by their outcome.", labels=("rig", "destination", "outcome")
     )
     jitter = HistogramMetricFamily(
         JITTER, "Sent minus planned time of ticks, absolute.", labels=("rig", "destination")

@@ -76,7 +76,7 @@ class ExpressionMap:
         return values
 
 
-class Sender(Protocol):
+class ValueSender(Protocol):
     """Sends the values of one destination."""
 
     def start(self) -> None:
@@ -110,7 +110,7 @@ class Send:
         self,
         config: Config,
         port: Callable[[str, bool], MidiPort],
-        own: Mapping[str, Sender] | None = None,
+        own: Mapping[str, ValueSender] | None = None,
     ) -> None:
         plan = config.plan()
         self._rig: str | None = None
@@ -174,7 +174,7 @@ def is_note(key: str) -> bool:
 def played(
     config: Config,
     port: Callable[[str, bool], MidiPort],
-    own: Mapping[str, Sender] | None = None,
+    own: Mapping[str, ValueSender] | None = None,
 ) -> Send | None:
     """Return the destinations of a run, None where nothing is to be sent.
 
@@ -203,7 +203,7 @@ def _worker(
     destination: OscDestination | MidiDestination,
     plan: Plan,
     port: Callable[[str, bool], MidiPort],
-) -> Sender:
+) -> ValueSender:
     name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
         return SendProcess(name, rate_hz, destination.to, max(REPEAT_S, 2 / plan.tick_hz))

@@ -29,7 +29,7 @@ CONFIG = msgspec.convert(
 )
 
 
-class Sender:
+class ValueSender:
     """Keeps what it was given."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ def test_the_newest_safety_gain_decides(gain: float, silent: bool) -> None:
 
 
 def test_notes_end_once_and_none_begins_until_sound_is_allowed() -> None:
-    sender = Sender()
+    sender = ValueSender()
     send = Send(CONFIG, lambda *_: None, {"s": sender})  # type: ignore[arg-type, return-value]
     for gain in (1.0, 0.0, 0.0, 0.9):
         send.consume([packet(fused=fused(), bridge_status=status(safety_gain=gain))])
