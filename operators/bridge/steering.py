@@ -106,6 +106,8 @@ class OutputClock:
     """Time since the newest tick (s)."""
     settled: float = math.nan
     """End of the settled phase (host time)."""
+    set_at: float = math.nan
+    """Time at which the phase was set last (s), NaN before the first lock."""
     pieces: list[Piece] = field(default_factory=list)
 
     def snapshot(self) -> State:
@@ -160,6 +162,7 @@ class OutputClock:
                 self.locks = observer.locks
                 if stepping:
                     self._set(phase, held)
+                    self.set_at = start
             error = self._error(phase, stepping)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
             most = min(self.loop.slew * rate, abs(error) / span)
@@ -241,6 +244,7 @@ class OutputClock:
     def error_at(self, t: float, ticks: float = 0.0) -> float:
         """Return the error (cycles of a tick) where the reference is at `ticks` at time t.
 
-        By default the reference is at a whole tick. NaN where the output was not running.
+        By default the reference is at a whole tick. NaN where the output did not follow it yet.
         """
-        return wrapped(ticks - self.phase_at(t)) if self.pieces and t <= self.settled else math.nan
+        followed = self.set_at <= t <= self.settled
+        return wrapped(ticks - self.phase_at(t)) if followed else math.nan

@@ -75,7 +75,7 @@ class Course:
 
 def course(rates: Rates, seconds: float, rng: np.random.Generator) -> Course:
     """Return a reference with drift."""
-    t: F64 = (np.arange(round(seconds / _GRID_S)) + 0.5) * _GRID_S
+    t = np.linspace(0.5 * _GRID_S, seconds - 0.5 * _GRID_S, round(seconds / _GRID_S))
     drift = DRIFT * np.sin(2 * np.pi * (t / WANDER_S + rng.uniform()))
     return Course(rates(t) * (1 + drift))
 
