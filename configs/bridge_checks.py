@@ -11,8 +11,8 @@ from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of
 from operators.bridge.bridge_config import BridgeConfig, ReferenceConfig
-from operators.evidence import names
-from operators.evidence.expression import ExpressionError, compile_expression
+from operators.conditions import names
+from operators.conditions.expression import ExpressionError, compile_expression
 from operators.records import BRIDGE_NAMES
 
 MAX_OFF = 0.01

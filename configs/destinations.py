@@ -14,8 +14,8 @@ from configs.outputs import MidiDestination, OscClockConfig, OscDestination
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from operators.bridge.bridge_config import MARGIN_S
-from operators.evidence import names
-from operators.evidence.expression import ExpressionError, compile_expression
+from operators.conditions import names
+from operators.conditions.expression import ExpressionError, compile_expression
 from operators.settings.channels import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64

@@ -24,7 +24,7 @@ from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.shipped import shipped
 from configs.typed import convert, expected, fields_of, found, unknown_key
-from operators.evidence import Rule, names
+from operators.conditions import Rule, names
 
 
 @dataclass(frozen=True)

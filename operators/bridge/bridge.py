@@ -40,7 +40,7 @@ from operators.bridge.protocol import SENT, Change, Judged, Protocol
 from operators.bridge.reference import Beat, BeatRow, Reference, rows_of
 from operators.bridge.steering import ClockTick, OutputClock
 from operators.bridge.trend import RollbackRatio, SyncWindow, Trends
-from operators.evidence import Rule
+from operators.conditions import Rule
 from operators.lines import BridgeFrame, EvidenceRecord
 from operators.records import BRIDGE_NAMES, BridgeStatus, Control, Packet
 from operators.settings.plan import Plan

@@ -82,7 +82,8 @@ class OutputClock:
     lock : {'none', 'locked', 'holdover', 'saturated'}
         As of the newest control step.
     rate_hz, phase_error, phase_sd : float
-        Rate of the output, error (cycles, NaN before the first lock) and its sd at the newest step.
+        Rate of the output and error (cycles, NaN before the first lock) at the newest step, and the
+        sd of the error at the newest tick.
     slips, steps : int
         Whole ticks lost to or gained on the reference; phases that were set.
     """
@@ -216,7 +217,7 @@ class OutputClock:
         while offset < span:
             self.beat += 1
             at = start + offset
-            sd = observer.phase_sd(at) / per_tick
+            sd = self.phase_sd = observer.phase_sd(at) / per_tick
             ticks.append(
                 ClockTick(at, self.beat, offset - last, rate, self.phase_error, sd, self.lock)
             )

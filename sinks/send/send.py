@@ -30,8 +30,8 @@ from typing import Protocol
 from configs.inputs import FileStream
 from configs.outputs import Destination, MidiDestination, OscDestination
 from configs.schema import Config
-from operators.evidence import readable
-from operators.evidence.expression import compile_expression
+from operators.conditions import readable
+from operators.conditions.expression import compile_expression
 from operators.records import Fused, Packet
 from operators.settings.plan import Plan
 from operators.types import State

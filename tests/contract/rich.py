@@ -17,8 +17,8 @@ from operators.bridge.bridge_config import (
     SafetyConfig,
 )
 from operators.collect import BlockRule
+from operators.conditions import Rule
 from operators.events import Batch, CommandRow
-from operators.evidence import Rule
 from operators.hindsight import Hindsight
 from operators.quality import QualityConfig
 from operators.records import Packet

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from operators.evidence import Evidence, Rule, names
-from operators.evidence.expression import ExpressionError
+from operators.conditions import Rule, names
+from operators.conditions.expression import ExpressionError
+from operators.evidence import Evidence
 from operators.lines import EvidenceRecord
 from operators.records import INDICATORS, Fused, FusedSignal, Packet
 from operators.settings.plan import Member, Plan, Signal
