@@ -8,7 +8,12 @@ from typing import Any
 
 from operators.align import AlignConfig
 from operators.bridge import BridgeConfig
-from operators.bridge.bridge_config import PhaseConfig, ProtocolConfig, ReferenceConfig, SafetyConfig
+from operators.bridge.bridge_config import (
+    PhaseConfig,
+    ProtocolConfig,
+    ReferenceConfig,
+    SafetyConfig,
+)
 from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
