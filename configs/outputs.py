@@ -10,6 +10,8 @@ from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
 from operators.settings.config_part import ConfigPart
 
+CONTROL = "control.sock"
+"""The socket in the output folder of a live run that takes commands to the bridge."""
 Size = Annotated[float, Meta(gt=0, le=1e6)]
 """Size of a file (MB)."""
 SegmentCount = Annotated[int, Meta(ge=0, le=1_000_000)]

@@ -148,7 +148,8 @@ def _sources(config: Config) -> dict[str, bool]:
     plan = config.plan()
     names = [s.name for s in config.streams if not isinstance(s, FileStream)]
     if len(names) < len(config.streams):
-        names += [config.stream_of(lane.source) for lane in plan.lanes]
+        channels = [*(lane.channel for lane in plan.lanes), *plan.beats]
+        names += [config.stream_of(channel.partition(":")[0]) for channel in channels]
     steady = {s.name for s in config.streams if isinstance(s, UreStream)}
     steady |= {
         config.stream_of(lane.source) for lane in plan.lanes if not plan.is_held(lane.channel)

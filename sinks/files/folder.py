@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
+from configs.outputs import CONTROL
 from operators.errors import InUseError
 
 if sys.platform != "win32":
@@ -167,7 +168,7 @@ class Folder:
     def _refuse_strangers(self, known: set[str]) -> None:
         ours = (
             known
-            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp"}
+            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp", CONTROL}
             | {str(Path(name).parent) for name in known}
         )
         for path in sorted(self.root.glob("*")):
