@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from configs import destinations, reach, scales
+from configs import bridge_checks, destinations, reach, scales
 from configs.address import Listen, endpoint, overlap
 from configs.document import DataPath, Document
 from configs.forms import END
@@ -474,4 +474,5 @@ _CHECKS = (
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),
     _Check(("evidence",), _rule_files),
+    _Check(("streams", "signals", "facts", "bridge", "exporter"), bridge_checks.check),
 )

@@ -6,6 +6,7 @@ one sentence that was a condition then.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,10 +14,14 @@ import msgspec
 
 from configs.document import BAD, DataPath, Document, Fault, read
 from configs.typed import convert, found, show, value_at
+from operators.bridge.actions import ActionError, parse_action
+from operators.bridge.calibrator import RULE as CALIBRATE
 from operators.evidence import Rule
 from operators.evidence.expression import ExpressionError, compile_expression
+from operators.records import BRIDGE_NAMES
 
 SYNONYMS = ("if", "match")
+_EFFECT = re.compile(rf"\b(?:{'|'.join(BRIDGE_NAMES)})\b")
 SENTENCES = {
     "coherence improves with lower entropy": (
         "slope(coherence, 60s) > 0 and slope(entropy_ratio, 60s) < 0"
@@ -101,6 +106,7 @@ def _with_condition(
     document: Document, at: DataPath, rule: Rule, names: Collection[str] | None
 ) -> Rule:
     where = (*at, "when")
+    _check_actions(document, at, rule)
     sentence = SENTENCES.get(" ".join(rule.when.lower().split()))
     if sentence is not None:
         return msgspec.structs.replace(rule, when=sentence)
@@ -113,10 +119,31 @@ def _with_condition(
     return rule
 
 
+def _check_actions(document: Document, at: DataPath, rule: Rule) -> None:
+    """Check the actions of a rule, and that its condition reads none of their effects."""
+    for index, text in enumerate(rule.apply):
+        try:
+            parse_action(text)
+        except ActionError as error:
+            place = (*at, "apply", index)
+            refuse_expression(document, place, text, error, "an action of the bridge")
+    if rule.apply and (name := _EFFECT.search(rule.when)):
+        circle = ExpressionError(f"'{name[0]}' beside 'apply' is a circle", name.start())
+        expected = "a condition without the results of the bridge"
+        refuse_expression(document, (*at, "when"), rule.when, circle, expected)
+    if rule.apply and rule.title == CALIBRATE:
+        message = f"a rule with 'apply' is called '{CALIBRATE}', as the calibrator's records are"
+        document.fault(document.place(at), f"{message}, expected a 'name' of its own")
+
+
 def refuse_expression(
-    document: Document, at: DataPath, text: str, error: ExpressionError, expected: str
+    document: Document,
+    at: DataPath,
+    text: str,
+    error: ExpressionError | ActionError,
+    expected: str,
 ) -> None:
-    """Report an invalid expression, at the character of the fault."""
+    """Report an invalid expression or action, at the character of the fault."""
     line, col = document.verbatim.get(at) or document.place(at)
     if at in document.verbatim:
         col += error.offset

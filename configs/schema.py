@@ -200,6 +200,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
             else tuple(inert(s.path) for s in self.streams if isinstance(s, FileStream)),
             hindsight=self.mode == "hindsight",
             beats=self.bridge.channels if self.bridge else (),
+            bridge=self.bridge is not None,
         )
         named = [c.partition(":") for c in (*(lane.channel for lane in plan.lanes), *plan.beats)]
         timetags = {

@@ -110,8 +110,11 @@ def expected(kind: Any) -> str:
             for name, shape in _BOUNDS.items()
             if (bound := getattr(meta, name, None)) is not None
         ]
+        longest = next((meta.max_length for meta in metas if meta.max_length), None)
+        if longest and expected(base) == "a list":
+            least = next((meta.min_length for meta in metas if meta.min_length), None)
+            return f"a list of {f'{least} to' if least else 'at most'} {longest}"
         if any(meta.min_length for meta in metas):
-            longest = next((meta.max_length for meta in metas if meta.max_length), None)
             limit = f", at most {longest} characters" if longest else ""
             return f"{expected(base)} that is not empty{limit}"
         return " ".join([expected(base), " and ".join(bounds)]).strip()
@@ -122,9 +125,9 @@ def expected(kind: Any) -> str:
     if origin is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    if origin is tuple:
+    if origin is tuple and get_args(kind)[-1] is not Ellipsis:
         return f"a list of {len(get_args(kind))} values, each {expected(get_args(kind)[0])}"
-    if origin is list:
+    if origin in (list, tuple):
         return "a list"
     if origin is dict or _is_struct(origin):
         return "a mapping"
@@ -159,7 +162,7 @@ def _explain(document: Document, at: DataPath, value: Any, kind: Any) -> None:
     if origin is dict and isinstance(value, dict):
         for key, item in value.items():
             _check(document, (*at, key), item, get_args(options[0])[1])
-    elif origin is list and isinstance(value, list):
+    elif isinstance(value, list) and _is_list(options[0], origin):
         for index, item in enumerate(value):
             _check(document, (*at, index), item, get_args(options[0])[0])
     if len(document.faults) == before and not _has_bad(value):
@@ -221,6 +224,10 @@ def _options(kind: Any) -> list[Any]:
 def _bare(kind: Any) -> Any:
     """Return a type without its bounds."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _is_list(kind: Any, origin: Any) -> bool:
+    return origin is list or (origin is tuple and get_args(kind)[-1] is Ellipsis)
 
 
 def _is_struct(kind: Any) -> bool:

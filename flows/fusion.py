@@ -38,6 +38,7 @@ from flows.recovery import of_command
 from flows.stations import AddStation, S, Settings
 from flows.store import Store
 from operators.align import Align
+from operators.bridge import Bridge
 from operators.collect import Collect
 from operators.drift import Drift
 from operators.engine import step
@@ -103,7 +104,9 @@ def stations(
     scaled = station("scale", resampled, maker(Scale, plan, known=known))
     judged = station("quality", scaled, maker(Quality, plan, settings.quality))
     fused = station("fuse", judged, maker(Fuse, plan))
-    return station("evidence", fused, maker(Evidence, plan, settings.rules))
+    bridge = maker(Bridge, plan, settings.bridge, settings.lead_s, settings.rules)
+    bridged = station("bridge", fused, bridge)
+    return station("evidence", bridged, maker(Evidence, plan, settings.rules))
 
 
 def flow(config: str | None = None, *, progress: bool = True) -> Dataflow:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from configs.schema import Config
 from operators.align import AlignConfig
+from operators.bridge import BridgeConfig
 from operators.collect import BlockRule
 from operators.events import Batch
 from operators.evidence import Rule
@@ -43,6 +44,8 @@ class Settings:
     quality : QualityConfig
     rules : tuple of Rule
         The conditions of `evidence`.
+    bridge : BridgeConfig
+        Of the beat clock, where the plan has one; its ticks are decided `lead_s` (s) before.
     """
 
     plan: Plan
@@ -50,6 +53,8 @@ class Settings:
     align: AlignConfig = field(default_factory=AlignConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     rules: tuple[Rule, ...] = ()
+    bridge: BridgeConfig = field(default_factory=BridgeConfig)
+    lead_s: float = 0.2
 
     @staticmethod
     def of(config: Config, rules: tuple[Rule, ...] = ()) -> Settings:
@@ -60,6 +65,8 @@ class Settings:
             align=config.align,
             quality=config.quality,
             rules=rules,
+            bridge=config.bridge or BridgeConfig(),
+            lead_s=config.lead_s(),
         )
 
 

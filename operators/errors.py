@@ -24,6 +24,7 @@
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
     ├── ExpressionError             text of a rule; also ValueError (operators.evidence.expression)
+    ├── ActionError                 an action of a rule; also ValueError (operators.bridge.actions)
     ├── SharedRigError              a rig in two partitions; also ValueError (operators.collect)
     ├── StationError                a bug in a station; also RuntimeError (operators.station)
     ├── FirstPassError              the first of two passes failed (flows.first_pass)

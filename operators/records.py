@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from operators.lines import BridgeFrame, DeadLine, EvidenceRecord, MarkerLine, SyncReport
-from operators.types import F64, I8, I64, Bool, End, Reason, State
+from operators.types import F64, I8, I64, Bool, BridgeState, End, Reason, State
 
 
 class Ends(NamedTuple):
@@ -461,7 +461,7 @@ class BridgeStatus(NamedTuple):
     steps: int
     locks: int
     beats: dict[str, int]
-    transitions: dict[tuple[str, str], int]
+    transitions: dict[tuple[BridgeState, BridgeState], int]
     unmet: tuple[str, ...]
     """Sentences: each dwell that runs, and each condition that is unmet."""
 

@@ -16,9 +16,7 @@ four numbers, and at most 600 for each of its window functions. Losses: none.
 
 from __future__ import annotations
 
-import math
 import re
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -26,12 +24,19 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from operators.evidence.expression import KEYWORDS, compile_expression
-from operators.lines import EvidenceRecord
-from operators.records import INDICATORS, Fused, Packet
-from operators.settings.config_part import ConfigPart, Rest
+from operators.evidence.expression import KEYWORDS
+from operators.evidence.rule_watch import Rule, RuleWatch
+from operators.records import BRIDGE_NAMES, INDICATORS, Fused, Packet
+from operators.settings.config_part import ConfigPart
 from operators.settings.plan import Plan
 from operators.types import F64, State
+
+SECOND_NAMES = {
+    "coherence_level": "coherence",
+    "harmony_index": "harmony",
+    "phase_diff_mean": "phase_diff",
+}
+"""Further names of indicators."""
 
 
 class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
@@ -46,79 +51,11 @@ class EvidenceConfig(ConfigPart, frozen=True, kw_only=True):
     ]
 
 
-class Rule(ConfigPart, frozen=True, kw_only=True):
-    """One rule.
-
-    Attributes
-    ----------
-    when : str
-        The condition, over `names(plan)`.
-    name : str or None
-        Name of its records; default: its risk, else its condition as an identifier.
-    for_s : float
-        Time for which the condition must be true before the rule fires (s, data time).
-    keep_for_s : float
-        Time after the last true tick for which the rule keeps firing (s, data time).
-    severity, risk, action, quote : str or None
-        Copied to the records; a rule with a quote is of kind `quote`, else `risk`.
-    """
-
-    when: Annotated[
-        str,
-        Meta(
-            description="Condition over indicators, signals and facts.",
-            examples=["phase_diff > 0.025"],
-        ),
-    ]
-    name: Annotated[
-        str | None,
-        Meta(
-            description="Name of the records; else the risk, else the condition.",
-            examples=["clarity"],
-        ),
-    ] = None
-    for_s: Annotated[
-        Rest,
-        Meta(
-            description="Data time for which the condition must hold before the rule fires.",
-            examples=[10.0],
-        ),
-    ] = 0.0
-    keep_for_s: Annotated[
-        Rest,
-        Meta(
-            description="Data time for which the rule still fires after the condition last held.",
-            examples=[15.0],
-        ),
-    ] = 0.0
-    severity: Annotated[
-        str | None, Meta(description="Copied to the records.", examples=["warning"])
-    ] = None
-    risk: Annotated[
-        str | None, Meta(description="Copied to the records.", examples=["sync_degradation"])
-    ] = None
-    action: Annotated[
-        str | None, Meta(description="Copied to the records.", examples=["Increase kd by 0.02."])
-    ] = None
-    quote: Annotated[
-        str | None,
-        Meta(
-            description="Copied to the records; a rule with a quote is of kind `quote`.",
-            examples=["Clarity invites harmony."],
-        ),
-    ] = None
-
-    @property
-    def title(self) -> str:
-        """Name of its records."""
-        return self.name or self.risk or "_".join(re.findall(r"\w+", self.when))
-
-
 @dataclass(frozen=True, slots=True)
 class RuleColumn:
     """Source of a name's values in a `Fused`."""
 
-    kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact"]
+    kind: Literal["indicator", "bound", "estimate", "live", "signal", "sd", "fact", "bridge"]
     index: int = 0
 
     def of(self, fused: Fused) -> F64:
@@ -138,6 +75,8 @@ class RuleColumn:
                 return fused.signals[self.index].sd
             case "fact":
                 return fused.facts[:, self.index]
+            case "bridge":
+                return fused.bridge[:, self.index]
 
 
 def _identifier(text: str) -> str:
@@ -149,10 +88,11 @@ def _identifier(text: str) -> str:
 def readable(plan: Plan) -> dict[str, RuleColumn]:
     """Return each name that an expression may read.
 
-    The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels),
-    `<signal>`, `<signal>_sd`, and for each fact its key. Characters that are illegal in identifiers
-    become `_`. If a name is taken, the later entry gets a longer one: `signal_<signal>`, or the
-    whole channel name of a fact. If that is taken too, it cannot be read.
+    The five indicators, `sync_bound_s`, `sync_estimate_bound_s`, `live` (present channels), the
+    names of the bridge where there is one, `<signal>`, `<signal>_sd`, for each fact its key, and
+    second names of indicators. Characters that are illegal in identifiers become `_`. If a name is
+    taken, the later entry gets a longer one: `signal_<signal>`, or the whole channel name of a
+    fact. If that is taken too, it cannot be read.
     """
     columns = {name: RuleColumn("indicator", i) for i, name in enumerate(INDICATORS)}
     columns |= {
@@ -160,6 +100,8 @@ def readable(plan: Plan) -> dict[str, RuleColumn]:
         "sync_estimate_bound_s": RuleColumn("estimate"),
         "live": RuleColumn("live"),
     }
+    if plan.bridge:
+        columns |= {name: RuleColumn("bridge", i) for i, name in enumerate(BRIDGE_NAMES)}
     wanted: list[tuple[str, str, RuleColumn]] = []
     for i, signal in enumerate(plan.signals):
         name = _identifier(signal.name)
@@ -170,6 +112,8 @@ def readable(plan: Plan) -> dict[str, RuleColumn]:
         wanted.append((_identifier(key), _identifier(channel), RuleColumn("fact", i)))
     for short, long, column in wanted:
         columns.setdefault(long if short in columns or short in KEYWORDS else short, column)
+    for second, name in SECOND_NAMES.items():
+        columns.setdefault(second, columns[name])
     return columns
 
 
@@ -185,6 +129,7 @@ class Evidence:
     ----------
     plan : Plan
     rules : tuple of Rule
+        Those with actions belong to the bridge, where there is one.
 
     Raises
     ------
@@ -193,9 +138,10 @@ class Evidence:
     """
 
     def __init__(self, plan: Plan, rules: tuple[Rule, ...]) -> None:
+        rules = _without_actions(plan, rules)
         self._tick_hz = plan.tick_hz
         self._readable = readable(plan)
-        self._rules = [_RuleState(rule, tuple(self._readable), plan.tick_hz) for rule in rules]
+        self._rules = [RuleWatch(rule, tuple(self._readable), plan.tick_hz) for rule in rules]
 
     @classmethod
     def from_snapshot(cls, state: State, plan: Plan, rules: tuple[Rule, ...]) -> Evidence:
@@ -206,12 +152,13 @@ class Evidence:
         ValueError
             The snapshot is of other rules.
         """
+        rules = _without_actions(plan, rules)
         texts = [rule.when for rule in rules]
         if state["rules"] != texts:
             raise ValueError(f"the snapshot is of other rules: {state['rules']}, not {texts}")
         station = cls(plan, rules)
         station._rules = [
-            _RuleState.from_snapshot(each, rule, tuple(station._readable), plan.tick_hz)
+            RuleWatch.from_snapshot(each, rule, tuple(station._readable), plan.tick_hz)
             for rule, each in zip(rules, state["states"], strict=True)
         ]
         return station
@@ -241,108 +188,5 @@ class Evidence:
         }
 
 
-class _RuleState:
-    """State of one rule.
-
-    `since` (s) is set while it fires. `begun` (tick, and `begun_ts` in s) is the beginning of the
-    run of true ticks up to the newest tick, None without one. `last` is the last true tick.
-    """
-
-    def __init__(self, rule: Rule, readable: tuple[str, ...], tick_hz: float) -> None:
-        self.rule = rule
-        self._expression = compile_expression(rule.when, readable, logical=True)
-        self.names = self._expression.names
-        self._tick_hz = tick_hz
-        self._since: float | None = None
-        self._begun: int | None = None
-        self._begun_ts = 0.0
-        self._last = 0
-        self._windows: State | None = None
-
-    @classmethod
-    def from_snapshot(
-        cls, state: State, rule: Rule, readable: tuple[str, ...], tick_hz: float
-    ) -> _RuleState:
-        """Return the rule's state of a snapshot."""
-        found = cls(rule, readable, tick_hz)
-        found._since, found._windows = state["since"], state["windows"]
-        found._begun, found._begun_ts = state["begun"], state["begun_ts"]
-        found._last = state["last"]
-        return found
-
-    def changes(
-        self, columns: dict[str, F64], ticks: range, ts: F64
-    ) -> list[tuple[int, float, bool]]:
-        """Return (position, since, whether it fires from then on) of each change."""
-        if self._windows is None or self._windows["next"] != ticks.start:
-            self._begun = None  # the ticks between are unknown
-            self._last = min(self._last, ticks.start - 1)
-        truth, self._windows = self._expression.evaluate(
-            columns, ticks, self._tick_hz, self._windows
-        )
-        true = truth > 0
-        at = np.arange(len(ticks))
-        run = 0 if self._begun is None else self._begun - ticks.start
-        broken = np.maximum.accumulate(np.where(true, -1, at))
-        begun = np.where(broken < 0, run, broken + 1)
-        last = np.maximum.accumulate(np.where(true, at, self._last - ticks.start))
-        # Decimal seconds may lose up to a millionth of a tick on the grid.
-        waited, kept = (s * self._tick_hz - 1e-6 for s in (self.rule.for_s, self.rule.keep_for_s))
-        fires = np.flatnonzero(true & (at - begun >= waited))
-        ends = np.flatnonzero((truth < 0) & (at - last >= kept))
-
-        def begun_ts(position: int) -> float:
-            start = int(begun[position])
-            return self._begun_ts if start < 0 else float(ts[start])
-
-        changes: list[tuple[int, float, bool]] = []
-        position = 0
-        while True:
-            following = fires if self._since is None else ends
-            index = int(np.searchsorted(following, position))
-            if index == len(following):
-                break
-            position = int(following[index])
-            if self._since is None:
-                self._since = begun_ts(position)
-                changes.append((position, self._since, True))
-            else:
-                changes.append((position, self._since, False))
-                self._since = None
-            position += 1
-        if true[-1]:
-            self._begun, self._begun_ts = ticks.start + int(begun[-1]), begun_ts(-1)
-        else:
-            self._begun = None
-        self._last = ticks.start + int(last[-1])
-        return changes
-
-    def record(
-        self, rig: str, ts: F64, columns: dict[str, F64], at: int, since: float, firing: bool
-    ) -> EvidenceRecord:
-        """Return the evidence line of a change at position `at`."""
-        values = {name: float(columns[name][at]) for name in self.names}
-        return EvidenceRecord(
-            ts=float(ts[at]),
-            rig=rig,
-            rule=self.rule.title,
-            kind="quote" if self.rule.quote else "risk",
-            state="firing" if firing else "resolved",
-            severity=self.rule.severity,
-            risk=self.rule.risk,
-            action=self.rule.action,
-            quote=self.rule.quote,
-            facts={name: v if math.isfinite(v) else None for name, v in values.items()},
-            since=since,
-        )
-
-    def snapshot(self) -> State:
-        return deepcopy(
-            {
-                "since": self._since,
-                "begun": self._begun,
-                "begun_ts": self._begun_ts,
-                "last": self._last,
-                "windows": self._windows,
-            }
-        )
+def _without_actions(plan: Plan, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if not (plan.bridge and rule.apply))

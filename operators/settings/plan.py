@@ -87,6 +87,8 @@ class Plan:
         Second of two passes: estimates are of the whole recording.
     beats : tuple of str
         Channels of the reference of `bridge`: used, neither guarded nor on the grid.
+    bridge : bool
+        Whether there is a bridge, with or without a reference.
     """
 
     rig: str
@@ -111,6 +113,7 @@ class Plan:
     files: tuple[str, ...] = ()
     hindsight: bool = False
     beats: tuple[str, ...] = ()
+    bridge: bool = False
 
     @staticmethod
     def of(*, tick_hz: float = 5.0, rig: str = "studio", **signals: Sequence[str | Member]) -> Plan:

@@ -118,6 +118,8 @@ BENCHES = (
     ),
     Bench("indicators", "The five indicators", ("indicators",),
           "Asked: the mean over 20 windows within 0.02 at 6, 10 and 20 dB."),
+    Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
+          "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
     Bench("start", "The start of a process", ("start",),
           "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),

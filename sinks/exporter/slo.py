@@ -14,22 +14,19 @@ State: ten minutes of one sample a second. Cost: 10 us a packet, and 10 us more 
 
 from __future__ import annotations
 
-from math import isfinite, nan
+from math import isfinite
 from typing import get_args
 
 import numpy as np
 
 from configs.thresholds import THRESHOLDS, Slo
+from operators.bridge.trend import FROZEN_SD, LONG_S, MIN_SAMPLES, REPORTED_ENTROPY
+from operators.numeric.sample_window import SampleWindow
 from operators.records import INDICATORS, Fused
 from operators.types import F64, I64, Bool
 from sinks.advice.sparse import counted
 
 SLOS: tuple[Slo, ...] = get_args(Slo)
-REPORTED = "ure_residual_entropy_last"
-WINDOW = 600
-MIN_SAMPLES = 60
-"""Samples before a standard deviation is judged."""
-FROZEN_SD = 1e-6
 
 
 class Judge:
@@ -55,7 +52,7 @@ class Judge:
         self._signal = signal
         self._begun: set[Slo] = set()
         self._second = -np.inf
-        self._window = _Window()
+        self._window = SampleWindow(LONG_S)
         self._newest = (False, False, False)
         self._apart = dict.fromkeys(SLOS, False)
 
@@ -71,7 +68,7 @@ class Judge:
         known, apart = np.isfinite(sync), self._aside("sync", sync, alone)
         self._count("sync", sync >= THRESHOLDS["sync_quality"].good, known, apart)
         names = parts[0].fact_names
-        reported = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED}")]
+        reported = [i for i, name in enumerate(names) if name.endswith(f":{REPORTED_ENTROPY}")]
         if reported:
             entropy = np.concatenate([part.facts[:, reported[0]] for part in parts])
             alone = np.zeros(len(entropy), bool)
@@ -124,7 +121,7 @@ class Judge:
                 new = np.concatenate((edges[:1], new))
             self._second = second[-1]
             verdicts += [
-                (*self._window.add(x), aside)
+                (*self._verdict(x), aside)
                 for x, aside in zip(value[new].tolist(), apart[new].tolist(), strict=True)
             ]
             edges = np.concatenate((edges[:1], new, edges[1:]))
@@ -132,41 +129,10 @@ class Judge:
         good, known, aside = np.array(verdicts).T
         return good, known, aside, edges[1:] - edges[:-1]
 
-
-class _Window:
-    """The last samples of a series, with their sum and sum of squares."""
-
-    def __init__(self) -> None:
-        self._values = [nan] * WINDOW
-        self._at = 0
-        self._begin()
-
-    def add(self, value: float) -> tuple[bool, bool]:
+    def _verdict(self, value: float) -> tuple[bool, bool]:
         """Add a sample; return whether the series is steady, and whether that is known."""
-        self._count(self._values[self._at], -1)
-        self._values[self._at] = value
-        self._at = (self._at + 1) % WINDOW
-        if self._at:
-            self._count(value, 1)
-        else:  # recomputed, so that rounding errors do not accumulate
-            self._begin()
-            for each in self._values:
-                self._count(each, 1)
-        if self._n < MIN_SAMPLES or not isfinite(value):
-            return False, self._n >= MIN_SAMPLES
-        # var = E[x^2] - E[x]^2, x relative to the first sample
-        variance = self._squares / self._n - (self._sum / self._n) ** 2
-        return FROZEN_SD**2 < variance <= THRESHOLDS["residual"].good ** 2, True
-
-    def _begin(self) -> None:
-        self._n, self._sum, self._squares, self._centre = 0, 0.0, 0.0, nan
-
-    def _count(self, value: float, by: int) -> None:
-        if not isfinite(value):
-            return
-        if not self._n:
-            self._centre = value
-        x = value - self._centre
-        self._n += by
-        self._sum += by * x
-        self._squares += by * x * x
+        window = self._window
+        window.add(value)
+        if window.known < MIN_SAMPLES or not isfinite(value):
+            return False, window.known >= MIN_SAMPLES
+        return FROZEN_SD**2 < window.variance <= THRESHOLDS["residual"].good ** 2, True

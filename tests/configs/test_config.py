@@ -170,6 +170,46 @@ def test_rules_may_read_signals_facts_and_indicators() -> None:
     assert len(loaded(BASE + facts).rules) == 1
 
 
+def test_a_rule_has_actions_of_the_bridge() -> None:
+    Path("r.yaml").write_text(
+        "- {when: live < 1, apply: [increase kd by 0.02, safety gain 0.9, hard stop]}\n", "utf-8"
+    )
+
+    (rule,) = loaded(BASE + "evidence: {rules: [r.yaml]}\n").rules
+
+    assert rule.apply == ("increase kd by 0.02", "safety gain 0.9", "hard stop")
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("{when: live < 1, apply: [hard stop, raise kp by 1]}", "1:39: in [0].apply[1], character"),
+        ("{when: live < 1, apply: [decrease kp by x]}", "1:43: in [0].apply[0], character 16: un"),
+        ("{when: live < 1, apply: [5]}", "1:28: [0].apply[0] is 5, expected text"),
+        ("{when: live < 1, apply: hard stop}", "1:27: [0].apply is the text 'hard stop', expect"),
+        (
+            f"{{when: live < 1, apply: [{'hard stop, ' * 9}]}}",
+            "1:27: [0].apply is a list, expected a list of at most 8",
+        ),
+        (
+            "{when: live < 1 or bridge_state > 2, apply: [hard stop]}",
+            "1:22: in [0].when, character 13: 'bridge_state' beside 'apply' is a circle, expected a"
+            " condition without the results of the bridge",
+        ),
+        (
+            "{when: live < 1, name: calibrate, apply: [hard stop]}",
+            "1:3: a rule with 'apply' is called 'calibrate', as the calibrator's records are",
+        ),
+    ],
+)
+def test_actions_are_checked_by_character(rule: str, fault: str) -> None:
+    Path("r.yaml").write_text(f"- {rule}\n", "utf-8")
+
+    first, *_ = refused(BASE + "evidence: {rules: [r.yaml]}\n")
+
+    assert first.startswith(f"r.yaml:{fault}")
+
+
 def test_the_first_rule_files_load_as_they_are() -> None:
     Path("risk_map.yaml").write_text(RISK_MAP, "utf-8")
     Path("quote_rules.yaml").write_text(QUOTE_RULES, "utf-8")

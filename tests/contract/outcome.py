@@ -36,6 +36,7 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
         _gather(out, f"ends {source} {channel} {end}", before)
     for key in [k for k in out if k.startswith("ends ")]:
         out[key] = np.sort(np.concatenate(out[key]))
+    out["status"] = packets[-1].bridge_status
     _letters(out, [d for p in packets for d in p.letters])
     for r in (r for p in packets for r in p.clocks):
         _gather(out, f"clock {r.source}", r)
@@ -45,8 +46,10 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
         _gather(out, f"lag {lag.signal} {lag.channel}", lag)
     _columns(out, "grid", [p.grid for p in packets if p.grid is not None])
     _columns(out, "fused", [p.fused for p in packets if p.fused is not None])
-    for name in ("indicators", "sync", "dead", "markers", "evidence", "controls"):
+    for name in ("indicators", "sync", "dead", "markers", "evidence", "controls", "bridge"):
         out[name] = [x for p in packets for x in getattr(p, name)]
+    # The bridge judges a tick at the next control step, which may be in a later packet.
+    out["evidence"].sort(key=lambda record: (record.ts, record.rule))
     for channel, *columns in (a for p in packets for a in p.aligned):
         _gather(out, f"aligned {channel}", np.stack(columns))
     for key in [k for k in out if k.startswith("aligned ")]:

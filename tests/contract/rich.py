@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 
 from operators.align import AlignConfig
+from operators.bridge import BridgeConfig
+from operators.bridge.bridge_config import (
+    PhaseConfig,
+    ProtocolConfig,
+    ReferenceConfig,
+    SafetyConfig,
+)
 from operators.collect import BlockRule
 from operators.events import Batch, CommandRow
 from operators.evidence import Rule
@@ -21,6 +28,13 @@ from operators.settings.plan import Plan
 from operators.types import BRIDGE_COMMANDS
 from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
 
+BRIDGE = BridgeConfig(
+    reference=ReferenceConfig(beat="osc_4:/beat"),
+    phase=PhaseConfig(rebalance_window_s=6.0),
+    safety=SafetyConfig(hard_stop_on=("coherence_level < 0.5",), hard_stop_keep_s=1.0),
+    protocol=ProtocolConfig(idle_s=2.0, syncing_s=5.0, bridged_s=4.0, guard_s=3.0, calm_s=2.0),
+    calibrate="apply",
+)
 PLAN = plan(
     ("ure:pulse", "osc_1:/pulse", "osc_1:/array", "osc_2:/pulse", "osc_3:/slow"),
     channels={
@@ -33,12 +47,15 @@ PLAN = plan(
     failover=FailoverConfig(min_streams=2, rejoin_after_s=4.0),
     reference="ure:pulse",
     aligned=True,
-    beats=("midi_2:clock", "osc_4:/beat", "osc_2:/pulse"),
+    beats=("midi_2:clock", *BRIDGE.channels, "osc_2:/pulse"),
+    bridge=True,
 )
 RULES = (
     Rule(name="weak", when="coherence < 0.9", for_s=2.0, keep_for_s=3.0),
     Rule(name="low", when="pulse < -0.5 or slope(pulse, 5s) > 0.1"),
     Rule(name="blurred", when="sync_bound_s > 0.01 and live >= 2"),
+    Rule(name="slow", when="entropy_ratio > 0.02", for_s=1.0, apply=("decrease kp by 0.05",)),
+    Rule(name="bridged", when="bridge_state == 2 and bridge_sync_quality > 0.9"),
 )
 SKEWED = {"offset_s": -3.214, "skew_ppm": 87.0, "resets": ((35.0, 0.5), (60.0, -0.8))}
 STUDIO = (
@@ -73,15 +90,7 @@ STUDIO = (
     Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
     Source(source="osc_2", key="/unused", rate_hz=3.0),
     Source(source="midi_2", key="clock", rate_hz=30.0, stamped=False, loss=0.1),
-    Source(
-        source="osc_4",
-        key="/beat",
-        rate_hz=5.0,
-        offset_s=4.25,
-        duplicates=5,
-        delays=((30.0, 31.0, 1.4),),
-        silent=((55.0, 58.0),),
-    ),
+    Source(source="osc_4", key="/beat", rate_hz=5.0, loss=0.05, held=True, silent=((35.0, 42.0),)),
 )
 SECONDS = 75.0
 BLOCKS: tuple[BlockRule, ...] = (0.05, 0.5, 10.0, "density")
@@ -94,7 +103,13 @@ def stations(
     p: Plan = PLAN, block_s: BlockRule = 1.0, known: Hindsight | None = None
 ) -> dict[str, Make]:
     return makers(
-        p, block_s, align=ALIGN, quality=QualityConfig(window_s=20.0), rules=RULES, known=known
+        p,
+        block_s,
+        align=ALIGN,
+        quality=QualityConfig(window_s=20.0),
+        rules=RULES if p.bridge else RULES[:3],
+        bridge=BRIDGE,
+        known=known,
     )
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # The address of all stored state: a change of a name or of the order orphans every store.
 STEPS = [
     "receive", "collect", "normalize", "drift", "guard", "align", "resample", "scale", "quality",
-    "fuse", "evidence", "sinks",
+    "fuse", "bridge", "evidence", "sinks",
 ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def test_the_engine_draws_one_lane(dataflow):
 
 def test_the_readme_draws_what_the_engine_does(dataflow):
     readme = (ROOT / "README.md").read_text("utf-8")
-    (drawing,) = re.findall(r"```mermaid\n(.*?)```", readme, re.S)
+    (drawing,) = re.findall(r"```mermaid\n(flowchart.*?)```", readme, re.S)
     assert stations(drawing) == ["sources", *stations(to_mermaid(dataflow))]
 
 

@@ -20,6 +20,7 @@ from flows.pipeline import STATIONS as STATIONS
 from flows.stations import Make as Make
 from flows.stations import Settings
 from operators.align import AlignConfig
+from operators.bridge import BridgeConfig
 from operators.collect import BlockRule
 from operators.events import Batch, Marker, Reject
 from operators.evidence import Rule
@@ -286,6 +287,7 @@ def makers(
     align: AlignConfig | None = None,
     quality: QualityConfig | None = None,
     rules: tuple[Rule, ...] = (),
+    bridge: BridgeConfig | None = None,
     known: Hindsight | None = None,
 ) -> dict[str, Make]:
     """Return, by station, what builds its core from a snapshot or None."""
@@ -295,6 +297,7 @@ def makers(
         align=align or AlignConfig(),
         quality=quality or QualityConfig(),
         rules=rules,
+        bridge=bridge or BridgeConfig(),
     )
     return pipeline.makers(settings, known)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from configs.thresholds import OBJECTIVES, THRESHOLDS
-from sinks.exporter.slo import SLOS, WINDOW, Judge
+from operators.bridge.trend import LONG_S
+from sinks.exporter.slo import SLOS, Judge
 from tests.support.shown import NAN, ticks
 
 
@@ -134,7 +135,7 @@ def test_an_entropy_that_is_gone_is_bad():
 
 
 def test_the_window_is_ten_minutes():
-    calm = np.concatenate([entropy(100, 0.2), entropy(WINDOW, 0.01)])
+    calm = np.concatenate([entropy(100, 0.2), entropy(LONG_S, 0.01)])
     judge = Judge()
     judge.add(ticks(0, len(calm) - 1, entropy_ratio=calm[:-1]))
     before = judge.bad["residual"]
