@@ -70,7 +70,6 @@ class Bridge:
         self, plan: Plan, config: BridgeConfig, lead_s: float, rules: tuple[Rule, ...] = ()
     ) -> None:
         self._plan, self._config, self._lead_s = plan, config, lead_s
-        self._per_tick = config.reference.per_tick if config.reference else 1.0
         self._base_hz = config.phase.gain.base_hz or 1000 / config.loop.tick_ms
         self._grid = GridTicks(plan, config, rules)
         self._waiting: list[GridTick] = []
@@ -86,7 +85,8 @@ class Bridge:
         self._gains = self._schedule.at(math.nan)
         self._actions = Actions()
         self._reference = Reference(config.reference)
-        self._observer = Observer()
+        self._per_tick = self._reference.per_tick
+        self._observer = self._reference.observer()
         self._clock = OutputClock(config.loop, lead_s, self._base_hz)
         self._window = SyncWindow(config.phase.rebalance_window_s)
         self._trends = Trends()
@@ -94,7 +94,7 @@ class Bridge:
         self._protocol = Protocol(
             config.protocol, config.safety, plan.tick_hz, config.phase.drift_budget
         )
-        self._calibrator = Calibrator(config.calibrate, config.phase, plan.rig)
+        self._calibrator = Calibrator(config.calibrate, config.phase)
 
     @classmethod
     def from_snapshot(
@@ -128,9 +128,7 @@ class Bridge:
         core._protocol = Protocol.from_snapshot(
             state["protocol"], config.protocol, config.safety, plan.tick_hz, phase.drift_budget
         )
-        core._calibrator = Calibrator.from_snapshot(
-            state["calibrator"], config.calibrate, phase, plan.rig
-        )
+        core._calibrator = Calibrator.from_snapshot(state["calibrator"], config.calibrate, phase)
         return core
 
     def snapshot(self) -> State:
@@ -290,7 +288,7 @@ class Bridge:
         )
         self._changed(protocol.tick(tick.ts, judged), out)
         if protocol.state != "E4":
-            out.evidence += self._calibrator.tick(tick.ts, actions, configured)
+            out.evidence += self._calibrator.tick(tick.ts, out.rig, actions, configured)
 
     def _present(self, tick: GridTick) -> bool:
         """Whether the reference is there; without one, whether anything is."""

@@ -5,30 +5,38 @@ remembered beats, T = 1/f, and a gap of n beats (1 without losses)
 
     a = min(1, n max(kp T, 2 (2m - 1) / (m (m + 1))))
     b = min(a, n^2 max(ki T^2, 6 / (m (m + 1))))
-    p += a r,  f += b r / dt.
+    p += a r,  f += b r f / n.
 
-The second terms are those of least squares over m beats. As the memory grows, they fall below kp
-and ki, which then are the gains of a second-order loop. sigma = 1.4826 median |r| of 32 beats.
+The second terms are those of least squares over m beats. The memory grows until they fall below kp
+and ki, which then are the gains of a second-order loop. (r / dt in place of r f / n would add a
+rate of sigma^2 f: a late beat has the longer dt.)
 
-- Outlier, |r| > max(4 sigma, 0.03): not used, but for the third running of one sign, which begins
+z = r sqrt(1 - a) has the variance of one beat. sigma = 1.4826 / sqrt 2 of the median |difference|
+of the last 32 z: a reference that runs away does not widen it.
+
+- Outlier, |z| > max(4 sigma, 0.03): not used, but for the third running of one sign, which begins
   a memory of 4 beats.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
+- Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
+  passes once in an hour, the memory becomes half of the beats since the sum left 0.
 - First lock: four intervals within 12 % of their median.
 - New lock: five intervals that agree, with another mean; ten, if that is near a multiple of T.
 
 Silent for max(2 s, 4 T), the phase runs on with the rate of a second line of up to 400 beats.
 
-Cost: some microseconds a beat. State: 32 residuals, 11 times. Losses: none; each beat is `used`,
+Cost: about 6 us a beat. State: 32 residuals, 11 times. Losses: none; each beat is `used`,
 `outlier` or `close`.
 
 Source: T. R. Benedict and G. W. Bordner, IRE Trans. Autom. Control 7 (1962) for the filter;
-E. S. Page, Biometrika 41 (1954) for the test.
+E. S. Page, Biometrika 41 (1954) for the sums; D. Siegmund, Sequential Analysis (1985) for their
+limit.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from operators.bridge.gains_in_force import Gains
@@ -36,9 +44,22 @@ from operators.types import State
 
 Use = Literal["used", "outlier", "close"]
 MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
-MAX_RESIDUALS, MAX_TIMES = 32, 11
+MIN_RUN = 6
+"""Least memory (beats) after a run."""
+MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 32, 11
 MAX_BACK = 8
 """Beats running before the newest one, after which all begins anew."""
+MAX_STRAYS = 3
+FALSE_S = 3_600.0
+"""Mean time between two runs by chance (s)."""
+SLACK = 0.5
+"""Part of z / sigma that is not summed."""
+_ROBUST = 1.4826 * math.sqrt(0.5)
+
+
+MAX_HZ = 1e6
+MAX_TIME_S = 1e12
+"""A time further from 0 is none."""
 
 
 class Line(NamedTuple):
@@ -53,30 +74,59 @@ class Line(NamedTuple):
         """Return the phase at time t."""
         return self.phase + self.rate * (t - self.at)
 
-    def moved(self, t: float, number: float, gap: float, floor: Gains, frozen: bool) -> Line:
-        """Return the line after a beat `number` at `t`, `gap` beats after its last."""
-        dt = t - self.at
-        period = 1.0 / self.rate
+    def gain(self, gap: float, kp: float) -> float:
+        """Return a, the gain in phase, `gap` beats after the last beat."""
         m = self.memory + 1
-        square = m * (m + 1)
-        a = min(1.0, gap * max(floor.kp * period, 2 * (2 * m - 1) / square))
-        b = min(a, gap * gap * max(floor.ki * period * period, 6 / square))
-        ahead = self.phase + self.rate * dt
+        return min(1.0, gap * max(kp / self.rate, 2 * (2 * m - 1) / (m * (m + 1))))
+
+    def moved(self, t: float, number: float, gap: float, gains: Gains, frozen: bool) -> Line:
+        """Return the line after a beat `number` at `t`; its rate stays where frozen."""
+        kp, ki, _ = gains
+        f = self.rate
+        m = self.memory + 1
+        a = self.gain(gap, kp)
+        b = min(a, gap * gap * max(ki / (f * f), 6 / (m * (m + 1))))
+        ahead = self.phase + f * (t - self.at)
         r = number - ahead
-        rate = self.rate if frozen else self.rate + b * r / dt
-        return Line(t, ahead + a * r, rate if rate > 0 else self.rate, m)
+        return Line(t, ahead + a * r, f if frozen else f * (1 + b * r / gap), m)
 
 
-def _most(gains: Gains) -> float:
-    """Return the time (s) after which the gains have replaced least squares."""
-    kp, ki = gains.kp, gains.ki
-    if not kp > 0 or not ki > 0:
-        return 200.0
-    return max(4 / kp, math.sqrt(6 / ki))
+class Run(NamedTuple):
+    """Sums of residuals of either sign, and the beats since each left 0."""
+
+    up: float = 0.0
+    down: float = 0.0
+    ups: int = 0
+    downs: int = 0
+
+    def added(self, z: float) -> Run:
+        """Return the sums with the next residual (sigmas)."""
+        up, down = self.up + z - SLACK, self.down - z - SLACK
+        return Run(
+            max(up, 0.0), max(down, 0.0), self.ups + 1 if up > 0 else 0,
+            self.downs + 1 if down > 0 else 0,
+        )  # fmt: skip
+
+    def length(self, rate: float) -> int:
+        """Return the beats of a sum beyond its limit, 0 where neither is.
+
+        Two sums pass the limit h once in (exp(x) - x - 1) / (4 k^2) beats, with the slack k and
+        x = 2 k (h + 1.166).
+        """
+        if max(self.up, self.down) < MIN_SUM:
+            return 0
+        mean = 4 * SLACK * SLACK * FALSE_S * rate
+        x = math.log(mean + math.log(mean + 1) + 1)
+        if max(self.up, self.down) < x / (2 * SLACK) - 1.166:
+            return 0
+        return self.ups if self.up > self.down else self.downs
 
 
+MIN_SUM = 4.0
+"""Below any limit; spares its computation."""
 _NOWHERE = Line(-math.inf, 0.0, 0.0, 0)
-_NO_FLOOR = Gains(0.0, 0.0, 0.0)
+_NO_GAINS = Gains(0.0, 0.0, 0.0)
+_NO_RUN = Run()
 
 
 @dataclass(slots=True)
@@ -85,39 +135,46 @@ class Observer:
 
     Attributes
     ----------
+    quantum : float
+        Part of a beat to which beats are numbered: 1/6 where pulses are dropped between beats of 6.
     quiet_s : float
         Least silence of hold-over (s).
     locked : bool
         Phase and rate are known.
     locks : int
-        Locks since the start, tempo steps included.
+        Locks since the start, tempo steps and new alignments included.
     line, long : Line
         Fit in force, and the fit of the rate in hold-over.
+    full : bool
+        The memory has reached the gains.
     number : float
         Whole number of the newest used beat.
     sigma : float
-        Spread of residuals (beats).
+        Spread of beats about the fit (beats).
     """
 
+    quantum: float = 1.0
     quiet_s: float = 2.0
     locked: bool = False
     locks: int = 0
     line: Line = _NOWHERE
     long: Line = _NOWHERE
+    full: bool = False
     number: float = 0.0
     sigma: float = 0.0
     frozen: bool = False
     strays: int = 0
     """Outliers running of one sign, with that sign."""
     back: int = 0
-    run: int = 0
-    """Residuals running of one sign, with that sign."""
-    total: float = 0.0
-    """Sum of the residuals of the run."""
-    residuals: list[float] = field(default_factory=list)
+    """Beats running before the newest one."""
+    run: Run = _NO_RUN
+    newest: float = 0.0
+    """Newest z."""
+    changes: list[float] = field(default_factory=list)
+    """Differences of z, absolute."""
     times: list[float] = field(default_factory=list)
     """Newest beats, used or not, without close ones."""
-    undo: tuple[Line, Line, float, int, int, float] | None = None
+    undo: tuple[Line, Line, float, int, Run, float] | None = None
     """State before the newest beat; None where it was not used."""
 
     @property
@@ -132,57 +189,91 @@ class Observer:
 
     @property
     def pull(self) -> float:
-        """Gain by which a residual moves the phase (1/s)."""
-        m = self.line.memory
-        return min(1.0, 2 * (2 * m - 1) / (m * (m + 1))) * self.line.rate if m else 0.0
+        """Gain in phase (1/s) while the memory grows; 0 once it is full, and before a lock."""
+        line = self.line
+        return line.gain(1.0, 0.0) * line.rate if self.locks and not self.full else 0.0
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**state, "residuals": self.residuals[:], "times": self.times[:]}
+        return {**state, "changes": self.changes[:], "times": self.times[:]}
 
     @classmethod
     def from_snapshot(cls, state: State) -> Observer:
         """Return the observer of a snapshot."""
-        line, long, undo = state["line"], state["long"], state["undo"]
+        kept = {key: Line(*state[key]) for key in ("line", "long")}
+        undo = state["undo"]
         if undo is not None:
-            undo = (Line(*undo[0]), Line(*undo[1]), *undo[2:])
-        return cls(**{**state, "line": Line(*line), "long": Line(*long), "undo": undo})
+            line, long, number, strays, run, newest = undo
+            undo = (Line(*line), Line(*long), number, strays, Run(*run), newest)
+        return cls(**{**state, **kept, "run": Run(*state["run"]), "undo": undo})
 
     def freeze(self, frozen: bool) -> None:
-        """Let the rate take in nothing, but for a new lock."""
+        """Keep the rate as it is until a new lock, or release it."""
         self.frozen = frozen
+
+    def realign(self, t: float) -> None:
+        """Number the beat nearest to t 0, so that it is a whole tick."""
+        if not (self.locks and abs(t) < MAX_TIME_S):
+            return
+        shift = self._nearest(self.line.phase_at(t))
+        self.line = self.line._replace(phase=self.line.phase - shift)
+        self.long = self.long._replace(phase=self.long.phase - shift)
+        self.number -= shift
+        self.locks += 1
+        self.undo = None
+
+    def follow(self, t: float, hz: float) -> None:
+        """Take a rate (Hz) as known from t on; the phase runs on from 0."""
+        if self.line.at <= t < MAX_TIME_S and 0 < hz < MAX_HZ:
+            phase = self.phase_at(t) if self.locks else 0.0
+            self.locks += not self.locked
+            self._begin(Line(t, phase, hz, MAX_LONG))
+
+    def place(self, t: float, hz: float) -> None:
+        """Lock to a beat at t and a known rate (Hz)."""
+        if self.line.at < t < MAX_TIME_S and 0 < hz < MAX_HZ:
+            number = self._nearest(self.phase_at(t)) if self.locks else 0.0
+            self.locks += 1
+            self._begin(Line(t, number, hz, MIN_RUN))
+
+    def _begin(self, line: Line) -> None:
+        """Begin anew at a line."""
+        self.line = self.long = line
+        self.number = line.phase
+        self.locked, self.full, self.undo = True, False, None
+        self.strays, self.run = 0, _NO_RUN
+        self.changes, self.newest, self.sigma = [], 0.0, 0.0
+
+    def _nearest(self, phase: float) -> float:
+        """Return the number next to a phase."""
+        return round(phase / self.quantum) * self.quantum
+
+    def look(self, t: float, gains: Gains) -> Use:
+        """Process a beat after beats that were not seen; it is newer than the newest one."""
+        if not (self.locked and self.line.at < t < MAX_TIME_S):
+            return "outlier"
+        return self._take(t, gains)
 
     def beat(self, t: float, gains: Gains) -> Use:
         """Process a beat at host time t (s)."""
-        if not math.isfinite(t):
+        if not abs(t) < MAX_TIME_S:
             return "outlier"
-        times = self.times
-        if not self.locked:
-            if times and t <= times[-1]:
-                return self._backwards(t)
-            self.back = 0
-            self._note(t)
-            self._search()
-            return "used"
-        period = 1.0 / self.line.rate
-        since = t - times[-1] if times else math.inf
-        if abs(since) < min(0.35 * period, 0.06):
+        since = t - self.times[-1] if self.times else math.inf
+        if self.locked and abs(since) < min(0.35 / self.line.rate, 0.06):
             return self._pair(t, gains)
         if since <= 0:
             return self._backwards(t)
         self.back = 0
-        self._note(t)
-        use = self._take(t, gains)
-        if self._stepped(period):
-            return "used"
-        return use
-
-    def _note(self, t: float) -> None:
-        """Remember the time of a beat."""
         self.times.append(t)
         if len(self.times) > MAX_TIMES:
             del self.times[0]
+        if not self.locked:
+            self._search()
+            return "used"
+        period = 1.0 / self.line.rate
+        use = self._take(t, gains)
+        return "used" if self._stepped(period) else use
 
     def _backwards(self, t: float) -> Use:
         """Refuse a beat before the newest one; begin anew after many."""
@@ -195,141 +286,117 @@ class Observer:
     def _pair(self, t: float, gains: Gains) -> Use:
         """Use the likelier of two close beats."""
         if self.undo is None:
-            self.times[-1] = max(t, self.times[-1])
-            return self._take(t, gains) if t > self.line.at else "close"
+            if t <= self.times[-1] or t <= self.line.at:
+                return "close"
+            self.times[-1] = t
+            return self._take(t, gains)
         line = self.undo[0]
-        ahead = line.phase_at(t)
-        if t > line.at and abs(round(ahead) - ahead) < abs(
-            self.number - line.phase_at(self.line.at)
+        ahead, earlier = line.phase_at(t), line.phase_at(self.times[-1])
+        if t > line.at and abs(self._nearest(ahead) - ahead) < abs(
+            self._nearest(earlier) - earlier
         ):
-            self.line, self.long, self.number, self.strays, self.run, self.total = self.undo
-            del self.residuals[-1:]
+            self.line, self.long, self.number, self.strays, self.run, self.newest = self.undo
+            del self.changes[-1:]
             self.times[-1] = t
             self._take(t, gains)
         return "close"
 
     def _take(self, t: float, gains: Gains) -> Use:
         """Use a beat, unless it is an outlier."""
-        line = self.line
+        line, long = self.line, self.long
         ahead = line.phase_at(t)
-        number = float(round(ahead))
-        r = number - ahead
-        gap = max(number - self.number, 1.0)
-        undo = (line, self.long, self.number, self.strays, self.run, self.total)
-        if abs(r) > max(4 * self.sigma, 0.03):
-            self.strays = (
-                self.strays + 1
-                if r > 0 and self.strays > 0
-                else (self.strays - 1 if r < 0 and self.strays < 0 else (1 if r > 0 else -1))
-            )
-            if abs(self.strays) < 3:
+        number = self._nearest(ahead)
+        gap = max(number - self.number, self.quantum)
+        z = (number - ahead) * math.sqrt(1 - line.gain(gap, gains.kp))
+        undo = (line, long, self.number, self.strays, self.run, self.newest)
+        if abs(z) > max(4 * self.sigma, 0.03) and len(self.changes) >= MIN_RESIDUALS:
+            sign = 1 if z > 0 else -1
+            self.strays = self.strays + sign if self.strays * sign > 0 else sign
+            if abs(self.strays) < MAX_STRAYS:
                 self.undo = None
                 return "outlier"
-            line = line._replace(memory=MIN_MEMORY - 1)
-            self.run = 0
-            self.long = self.long._replace(memory=0)
+            line, long = line._replace(memory=MIN_MEMORY - 1), _NOWHERE
+            self.run = _NO_RUN
+        elif self.sigma:
+            self.run = self.run.added(min(max(z / self.sigma, -4.0), 4.0))
+            length = self.run.length(line.rate)
+            if length:
+                memory = min(line.memory, max(MIN_RUN, length // 2))
+                line, long = line._replace(memory=memory), _NOWHERE
+                self.run = _NO_RUN
+        self.strays, self.undo = 0, undo
+        line = line.moved(t, number, gap, gains, self.frozen)
+        most = memory_limit(line.rate, gains)
+        self.full = line.memory >= most
+        self.line = line if line.memory <= most else line._replace(memory=most)
+        if long.memory:
+            long = long.moved(t, number, gap, _NO_GAINS, False)
+            self.long = long if long.memory <= MAX_LONG else long._replace(memory=MAX_LONG)
         else:
-            line = self._tested(r, line)
-        self.strays = 0
-        self.undo = undo
-        moved = line.moved(t, number, gap, gains, self.frozen)
-        most = _most(gains) * line.rate
-        self.line = (
-            moved if moved.memory <= most else moved._replace(memory=max(MIN_MEMORY, int(most)))
-        )
-        self._extend(t, number, gap)
+            self.long = self.line
         self.number = number
-        self._spread(r)
+        self._spread(z)
         return "used"
 
-    def _extend(self, t: float, number: float, gap: float) -> None:
-        """Add a beat to the long line; begin it anew at the line in force."""
-        if self.long.memory == 0:
-            self.long = self.line
-            return
-        long = self.long.moved(t, number, gap, _NO_FLOOR, False)
-        self.long = (
-            long._replace(memory=min(long.memory, MAX_LONG)) if long.memory > MAX_LONG else long
-        )
-
-    def _tested(self, r: float, line: Line) -> Line:
-        """Return the line, with a shorter memory after a run of one sign."""
-        if r * self.run > 0:
-            self.run += 1 if r > 0 else -1
-            self.total += r
-        else:
-            self.run, self.total = (1 if r > 0 else -1), r
-        if abs(self.run) >= 4:
-            mean = abs(self.total / self.run)
-            if mean > 1.6 * self.sigma:
-                self.long = self.long._replace(memory=0)
-            if mean > 1.1 * self.sigma:
-                self.run = 0
-                return line._replace(memory=max(MIN_MEMORY, line.memory // 2))
-        return line
-
-    def _spread(self, r: float) -> None:
+    def _spread(self, z: float) -> None:
         """Add a residual to sigma."""
-        self.residuals.append(abs(r))
-        if len(self.residuals) > MAX_RESIDUALS:
-            del self.residuals[0]
-        ordered = sorted(self.residuals)
-        self.sigma = 1.4826 * ordered[len(ordered) // 2]
+        changes = self.changes
+        changes.append(abs(z - self.newest))
+        if len(changes) > MAX_RESIDUALS:
+            del changes[0]
+        self.newest = z
+        self.sigma = _ROBUST * sorted(changes)[len(changes) // 2]
 
     def _search(self) -> None:
         """Lock at four intervals within 12 % of their median."""
-        times = self.times
-        if len(times) < 5:
+        gaps = sorted(b - a for a, b in pairwise(self.times[-5:]))
+        if len(gaps) < 4:
             return
-        gaps = sorted(b - a for a, b in zip(times[-5:], times[-4:], strict=False))
         middle = 0.5 * (gaps[1] + gaps[2])
-        if gaps[3] - middle > 0.12 * middle or middle - gaps[0] > 0.12 * middle:
-            return
-        self._lock(4)
+        if max(gaps[3] - middle, middle - gaps[0]) <= 0.12 * middle:
+            self._lock(4)
 
     def _stepped(self, period: float) -> bool:
         """Lock anew if the tempo has stepped; return whether it has."""
         times = self.times
         if len(times) < 6:
             return False
-        sigma = self.sigma * period
         mean = (times[-1] - times[-6]) / 5
-        off = max(6 * math.sqrt(2) * sigma / 5, 0.02 * period)
+        sigma = self.sigma * period * math.sqrt(2)
+        off = max(6 * sigma / 5, 0.02 * period)
         if abs(mean - period) <= off:
             return False
-        gaps = sorted(b - a for a, b in zip(times[-6:], times[-5:], strict=False))
-        agree = max(4.5 * math.sqrt(2) * sigma, 0.03 * mean)
-        if gaps[4] - gaps[0] > agree:
-            return False
-        if (gaps[2] - period) * math.copysign(1.0, mean - period) < 0.6 * off:
+        gaps = sorted(b - a for a, b in pairwise(times[-6:]))
+        agree = max(4.5 * sigma, 0.03 * mean)
+        middle = (gaps[2] - period) * math.copysign(1.0, mean - period)
+        if gaps[4] - gaps[0] > agree or middle < 0.6 * off:
             return False
         multiple = round(mean / period)
-        if multiple >= 2 and abs(mean / period - multiple) < 0.1 * multiple:
-            if len(times) < 11:
-                return False
-            all_gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-            if max(all_gaps) - min(all_gaps) > agree:
+        if multiple > 1 and abs(mean / period - multiple) < 0.1 * multiple:
+            gaps = [b - a for a, b in pairwise(times)]
+            if len(gaps) < MAX_TIMES - 1 or max(gaps) - min(gaps) > agree:
                 return False
         self._lock(5)
         return True
 
     def _lock(self, n: int) -> None:
-        """Lock to the n newest intervals, by least squares."""
+        """Lock to the n newest intervals, by least squares; the count of beats goes on."""
         times = self.times[-n - 1 :]
-        origin, middle = times[-1], n / 2
-        mean = sum(t - origin for t in times) / (n + 1)
+        last, middle = times[-1], n / 2
+        late = [t - last for t in times]
+        mean = sum(late) / (n + 1)
         weight = sum((k - middle) ** 2 for k in range(n + 1))
-        period = sum((k - middle) * (t - origin) for k, t in enumerate(times)) / weight
-        first = self.line.phase_at(times[0]) if self.locks else 0.0
-        self.number = float(round(first)) + n
-        late = mean + period * middle
-        self.line = self.long = Line(origin, self.number - late / period, 1 / period, n + 1)
-        self.residuals = [
-            abs(t - origin - mean - (k - middle) * period) / period for k, t in enumerate(times)
-        ]
-        self._spread(0.0)
-        del self.residuals[-1]
-        self.locked, self.undo, self.strays, self.run = True, None, 0, 0
+        period = sum((k - middle) * x for k, x in enumerate(late)) / weight
+        first = self._nearest(self.line.phase_at(times[0])) if self.locks else 0.0
+        self.number = first + n
+        phase = self.number - (mean + middle * period) / period
+        self.line = self.long = Line(last, phase, 1 / period, n + 1)
+        off = [(x - mean) / period - (k - middle) for k, x in enumerate(late)]
+        self.changes = [abs(b - a) for a, b in pairwise(off)]
+        self.sigma = _ROBUST * sorted(self.changes)[n // 2]
+        self.newest = off[-1]
+        self.locked, self.full, self.undo = True, False, None
+        self.strays, self.run = 0, _NO_RUN
         self.locks += 1
 
     def _silent_at(self) -> float:
@@ -357,10 +424,21 @@ class Observer:
         return self.line.phase_at(silent) + self._hold_rate() * (t - silent)
 
     def phase_sd(self, t: float) -> float:
-        """Return the standard deviation (beats) of the phase at t, NaN before the first lock."""
-        if not self.locks:
+        """Return the standard deviation (beats) of the phase at t, NaN without beats."""
+        if not self.changes:
             return math.nan
-        line, long = self.line, self.long if self.hold_over(t) else self.line
-        m, n = max(line.memory, 2), max(long.memory, 2)
-        dt = (t - line.at) * line.rate
-        return self.sigma * math.sqrt(2 * (2 * m - 1) / (m * (m + 1)) + 12 * dt * dt / n**3)
+        line = self.line
+        m = max(line.memory, 2)
+        n = max(self.long.memory, 2) if self.hold_over(t) else m
+        beats = (t - line.at) * line.rate
+        return self.sigma * math.sqrt(
+            2 * (2 * m - 1) / (m * (m + 1)) + 12 * beats * beats / (n * (n * n - 1))
+        )
+
+
+def memory_limit(rate: float, gains: Gains) -> int:
+    """Return the memory (beats) at which the gains have replaced least squares."""
+    kp, ki, _ = gains
+    if not (kp > 0 and ki > 0):
+        return MAX_MEMORY
+    return min(max(int(rate * max(4 / kp, math.sqrt(6 / ki))), MIN_MEMORY), MAX_MEMORY)

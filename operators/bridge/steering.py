@@ -7,8 +7,8 @@ s and x = s + lead
     u = f + clip(g e / (1 + kd), -slew f, slew f), clipped to the limits of the tick,
 
 and q runs with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
-while the observer's memory is short, at least half of the observer's own gain, at most 2.5 1/s.
-kd is the weight of the measured rate: u = f + g e + kd (f - u).
+while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. kd is
+the weight of the measured rate: u = f + g e + kd (f - u).
 
 At a new lock the phase may be set at once (a step). The next tick is then kept within the limits
 of the interval, and the rest of the error is slewed. Before the first lock the clock runs freely.
@@ -31,16 +31,19 @@ from operators.types import Lock, State
 
 MAX_PULL = 2.5
 """Largest gain of the pull-in (1/s)."""
-SHORT_MEMORY = 40
+PULL = 1.5
+"""Gain of the pull-in over the observer's own."""
 MAX_LISTED_S = 60.0
+"""Age of the oldest listed tick at its control step (s)."""
 KEPT_S = 1.0
+"""Time that the output's phase is kept beyond the lead (s)."""
 MAX_PIECES = 4_096
 
 
 class ClockTick(NamedTuple):
     """One tick of the output clock.
 
-    `time` (s, host), `beat` (count), `interval_s` since the tick before, NaN for the first.
+    `time` (s, host), `beat` (count), `interval_s` since the tick before.
     `rate_hz` is that of the output. `phase_error` and `phase_sd` are in cycles of a tick, NaN while
     unknown.
     """
@@ -103,6 +106,8 @@ class OutputClock:
     """Time since the newest tick (s)."""
     settled: float = math.nan
     """End of the settled phase (host time)."""
+    set_at: float = math.nan
+    """Time at which the phase was set last (s), NaN before the first lock."""
     pieces: list[Piece] = field(default_factory=list)
 
     def snapshot(self) -> State:
@@ -157,10 +162,9 @@ class OutputClock:
                 self.locks = observer.locks
                 if stepping:
                     self._set(phase, held)
+                    self.set_at = start
             error = self._error(phase, stepping)
-            pull = gains.kp
-            if observer.memory < SHORT_MEMORY:
-                pull = max(pull, min(MAX_PULL, 0.5 * observer.pull))
+            pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
             most = min(self.loop.slew * rate, abs(error) / span)
             wanted = rate + min(max(pull * error / (1 + gains.kd), -most), most)
             u = min(max(wanted, low), high)
@@ -240,6 +244,7 @@ class OutputClock:
     def error_at(self, t: float, ticks: float = 0.0) -> float:
         """Return the error (cycles of a tick) where the reference is at `ticks` at time t.
 
-        By default the reference is at a whole tick. NaN where the output was not running.
+        By default the reference is at a whole tick. NaN where the output did not follow it yet.
         """
-        return wrapped(ticks - self.phase_at(t)) if self.pieces and t <= self.settled else math.nan
+        followed = self.set_at <= t <= self.settled
+        return wrapped(ticks - self.phase_at(t)) if followed else math.nan

@@ -21,6 +21,7 @@ import msgspec
 from configs.inputs import FileStream, UreStream
 from configs.schema import Config
 from operators.records import Packet
+from sinks.conductor.tick_counts import PlayedTicks
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
@@ -41,6 +42,9 @@ class LiveState:
     clock, wall : callable
         Monotonic seconds; host time (s since the epoch).
 
+    played : PlayedTicks, optional
+        Counts of the ticks of the bridge that were sent.
+
     Attributes
     ----------
     version : int
@@ -55,8 +59,10 @@ class LiveState:
         rigs: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        played: PlayedTicks | None = None,
     ) -> None:
         self.clock, self.wall = clock, wall
+        self.played = played or PlayedTicks()
         self._lock = threading.Lock()
         self.version = 0
         self.started = wall()

@@ -30,7 +30,7 @@ HINDSIGHT = "hindsight.msgpack"
 """The findings of a first pass over recordings."""
 TRACEBACK = "traceback.txt"
 """Traceback of the last bug."""
-STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
+STEMS = ("fused", "sync", "evidence", "dead", "markers", "bridge", "aligned")
 _MAX_BYTES = 64 << 20
 """Largest lock file or `run.json` that is read."""
 _MAX_LENGTH = 255

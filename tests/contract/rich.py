@@ -47,9 +47,9 @@ PLAN = plan(
     failover=FailoverConfig(min_streams=2, rejoin_after_s=4.0),
     reference="ure:pulse",
     aligned=True,
-    beats=("midi_2:clock", *BRIDGE.channels, "osc_2:/pulse"),
-    bridge=True,
+    beats=("midi_2:clock", "osc_4:/beat", "osc_2:/pulse"),
 )
+PLAN = replace(PLAN, bridge=True)
 RULES = (
     Rule(name="weak", when="coherence < 0.9", for_s=2.0, keep_for_s=3.0),
     Rule(name="low", when="pulse < -0.5 or slope(pulse, 5s) > 0.1"),
@@ -90,7 +90,15 @@ STUDIO = (
     Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
     Source(source="osc_2", key="/unused", rate_hz=3.0),
     Source(source="midi_2", key="clock", rate_hz=30.0, stamped=False, loss=0.1),
-    Source(source="osc_4", key="/beat", rate_hz=5.0, loss=0.05, held=True, silent=((35.0, 42.0),)),
+    Source(
+        source="osc_4",
+        key="/beat",
+        rate_hz=5.0,
+        offset_s=4.25,
+        duplicates=5,
+        delays=((30.0, 31.0, 1.4),),
+        silent=((55.0, 58.0),),
+    ),
 )
 SECONDS = 75.0
 BLOCKS: tuple[BlockRule, ...] = (0.05, 0.5, 10.0, "density")
