@@ -163,6 +163,9 @@ def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, fo
     assert sum(map(len, beats)) == sent
 
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+    bridge = [(tmp_path / d / "bridge.jsonl").read_bytes() for d in ("live", "replay")]
+    assert bridge[0] == bridge[1]
+    assert [x["why"] for x in lines(out / "bridge.jsonl") if x["why"]] == ["rollback", "release"]
 
 
 def tape_packets(tape, config):
