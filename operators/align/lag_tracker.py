@@ -183,14 +183,19 @@ class LagTracker:
         if packet.end:
             last_s = max(last_s, packet.newest_host)
         done = self._next or 0
+        max_steps = -(-self._rungs[0].max_ticks // ticks) + 1
         # Step of each time: floor((floor(time hz) + 1) / ticks a step). Arrivals rise.
         newest = last_s
         if len(packet.arrivals):
             newest = max(newest, packet.arrivals.item(-1) - self.delay_s)
-        if math.isfinite(newest) and (math.floor(newest * hz + 1e-6) + 1) // ticks <= done:
-            return
+        if math.isfinite(newest):
+            to = (math.floor(newest * hz + 1e-6) + 1) // ticks
+            if to <= done + max_steps:
+                # Too few steps for a silence among them.
+                if to > done:
+                    yield done, to, False
+                return
         times = np.append(packet.arrivals - self.delay_s, last_s)
-        max_steps = -(-self._rungs[0].max_ticks // ticks) + 1
         for last in np.unique((np.floor(times * hz + 1e-6) + 1) // ticks).tolist():
             if last > done:
                 first = max(done, int(last) - max_steps)
