@@ -322,7 +322,6 @@ def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     a, b = pair.a, pair.b
     k = round(lag * pair.hz)
     rest = lag * pair.hz - k
-    late = np.convolve(b.steps, _between(rest))[REACH : REACH + len(b.steps)]
     i, j = max(-k, 0), max(k, 0)
     n = len(a.x) - 1 - i - j
     start = np.arange(max(since - pair.first - i, 0), n - SEGMENT + 1, STEP)
@@ -334,9 +333,12 @@ def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     if not len(index):
         none = np.empty((0, LINES))
         return _Spectra(np.empty(0), np.empty(0), none + 0j, np.empty((0, 2, LINES)), seen)
+    # Only the samples that the segments reach are interpolated.
+    begin = max(int(index[0, 0]) + j - REACH, 0)
+    late = np.convolve(b.steps[begin:], _between(rest))[REACH:]
     parts = np.empty((2, len(index), SEGMENT))
     a.steps.take(index + i, out=parts[0])
-    late.take(index + j, out=parts[1])
+    late.take(index + (j - begin), out=parts[1])
     # For so few segments and lines a matrix product is faster than a fast transform.
     spectra = parts @ TRANSFORM
     first = index[:, 0]
