@@ -26,6 +26,7 @@ in Wavelets: Mathematics and Applications (1994).
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators import native
-from operators.types import F64, I64, Bool, State
+from operators.types import F64, Bool, State
 
 HALF_WIDTH = 5
 FINE = 5
@@ -64,10 +65,13 @@ def _bank() -> F64:
 class _Cells(NamedTuple):
     """Cells in order of lane, then time (`at`, in ticks): lane i has edge[i] to edge[i + 1]."""
 
-    lane: I64
     at: F64
     value: F64
     edge: list[int]
+
+
+def _no_cells(lanes: int) -> _Cells:
+    return _Cells(np.empty(0), np.empty(0), [0] * (lanes + 1))
 
 
 class Coarse:
@@ -75,12 +79,13 @@ class Coarse:
 
     def __init__(self, hz: float, held: list[bool], patience_s: float) -> None:
         self.hz, self.held, self.patience_s = hz, held, patience_s
+        self._rests = np.array(held, np.int64)
         self._rows: list[tuple[int, F64, F64, F64]] = []
         self._count = 0
         self._parts: list[F64] = []
         self._past: list[F64] = [np.empty((2, 0)) for _ in held]
         self._width = 2 * HALF_WIDTH
-        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(held) + 1))
+        self._cells = _no_cells(len(held))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -90,7 +95,7 @@ class Coarse:
             "lane": list(lane),
             "size": [len(x) for x in columns[0]],
             **{n: np.concatenate((np.empty(0), *c)) for n, c in zip(names, columns, strict=True)},
-            "parts": list(self._parts),
+            "parts": [part.copy() for part in self._parts],
             "past": list(self._past),
         }
 
@@ -102,7 +107,7 @@ class Coarse:
         columns = (np.split(state[c], edge) for c in ("time", "value", "watermark"))
         core._rows = list(zip(state["lane"], *columns, strict=False))
         core._count = sum(state["size"])
-        core._parts, core._past = list(state["parts"]), list(state["past"])
+        core._parts, core._past = [x.copy() for x in state["parts"]], list(state["past"])
         return core
 
     def push(self, lane: int, time: F64, value: F64, watermark: F64) -> None:
@@ -131,7 +136,8 @@ class Coarse:
         part[2] = 1.0
         if behind.max() >= self.patience_s:
             # The wait counts from the end of the row's cell, not from its own time.
-            part = part[:, behind < self.patience_s + (1 - place) / (self.hz * FINE)]
+            in_time = behind < self.patience_s + (1 - place) / (self.hz * FINE)
+            part = part.compress(in_time, axis=1)
         self._parts.append(part)
         self._rows, self._count = [], 0
 
@@ -143,14 +149,22 @@ class Coarse:
         self._placed()
         out = np.full((len(self.held), ticks), np.nan)
         self._width = ticks - 1 + 2 * HALF_WIDTH
-        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(out) + 1))
+        self._cells = _no_cells(len(out))
         if not self._parts:
             return out
         part = np.concatenate(self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
+        gathered = self._gathered if native.kernels is None else self._gathered_compiled
+        self._cells, rest = gathered(part, first, ticks)
+        self._parts = [rest]
+        self._fill(self._cells, first, out)
+        return out
+
+    def _gathered(self, part: F64, first: int, ticks: int) -> tuple[_Cells, F64]:
+        """Return the cells of a stretch from rows (5, n), and the rows that a later one needs."""
         width = self._width * FINE
         number = part[1] - (first - HALF_WIDTH) * FINE
-        self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
-        size = len(out) * width
+        rest = part.take(np.flatnonzero(number >= ticks * FINE), axis=1)
+        size = len(self.held) * width
         place = part[0] * width + number
         # Rows of another stretch get a place beyond the end.
         place[(number < 0) | (number >= width)] = size
@@ -163,12 +177,25 @@ class Coarse:
             rows[index[mine]], past[index[mine]], total[index[mine]] = part[2:, mine]
         full = np.flatnonzero(rows)
         rows = rows[full]
-        lane = full // width
-        at = (full - lane * width + past[full] / rows) / FINE - HALF_WIDTH
-        edge = np.searchsorted(full, np.arange(len(out) + 1) * width).tolist()
-        self._cells = _Cells(lane, at, total[full] / rows, edge)
-        self._fill(self._cells, first, out)
-        return out
+        at = (full % width + past[full] / rows) / FINE - HALF_WIDTH
+        edge = np.searchsorted(full, np.arange(len(self.held) + 1) * width).tolist()
+        return _Cells(at, total[full] / rows, edge), rest
+
+    def _gathered_compiled(self, part: F64, first: int, ticks: int) -> tuple[_Cells, F64]:
+        """Return the result of `_gathered`; the rows that remain are moved within `part`."""
+        kernels = native.kernels
+        assert kernels is not None
+        start, width = (first - HALF_WIDTH) * FINE, self._width * FINE
+        room = min(part.shape[1], len(self.held) * width)
+        at, value = np.empty(room), np.empty(room)
+        edge = np.empty(len(self.held) + 1, np.int64)
+        stretch = start, start + ticks * FINE, width, FINE, HALF_WIDTH
+        kept = kernels.cells(part, *stretch, self._rests, edge, at, value)
+        rest = part.ravel()[: len(part) * kept].reshape(len(part), kept)
+        if 2 * kept < part.shape[1]:
+            rest = rest.copy()
+        edges = edge.tolist()
+        return _Cells(at[: edges[-1]], value[: edges[-1]], edges), rest
 
     def _fill(self, c: _Cells, first: int, out: F64) -> None:
         """Write the values of cells into `out`: by the kernel, or by linear interpolation."""
@@ -193,7 +220,7 @@ class Coarse:
         gap[hole] = 0.0
         _filter(c, gap[1:] + gap[:-1], out)
         for i in hole.tolist():
-            _empty(out[c.lane[i]], float(c.at[i - 1]), float(c.at[i]))
+            _empty(out[bisect_right(c.edge, i) - 1], float(c.at[i - 1]), float(c.at[i]))
         for lane, (a, b) in enumerate(pairwise(c.edge)):
             if b > a:
                 _empty(out[lane], -np.inf, float(c.at[a]))
@@ -259,7 +286,8 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
     taps = _bank()[node & (PHASES - 1)]
     taps *= reach[:, None]
     width = ticks + 4 * HALF_WIDTH
-    base = c.lane * width + (node >> BITS) + (HALF_WIDTH + 1)
+    lanes = np.repeat(np.arange(len(out)), np.diff(c.edge))
+    base = lanes * width + (node >> BITS) + (HALF_WIDTH + 1)
     place = (base[:, None] + np.arange(2 * HALF_WIDTH)).ravel()
     size = len(out) * width + 1
     below = np.bincount(place, taps.ravel(), size)

@@ -7,6 +7,7 @@ tests/native holds them to it. Without the extension Python runs, and nothing el
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
 - `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
   operators/align/coarse_grid.py)
+- `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
@@ -102,6 +103,47 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             An array has a wrong shape or type.
+        """
+
+    def cells(
+        self,
+        part: F64,
+        first: int,
+        later: int,
+        width: int,
+        fine: int,
+        before: int,
+        held: I64,
+        edge: I64,
+        at: F64,
+        value: F64,
+        /,
+    ) -> int:
+        """Gather rows into the cells `first` to before `first + width`; keep those from `later` on.
+
+        Parameters
+        ----------
+        part : float64 (5, n)
+            Lane, cell, number of rows, place in the cell, value; the latter three as sums. Its
+            first 5 * kept numbers are filled with the rows that are kept, (5, kept).
+        fine, before : int
+            Cells a tick; ticks of the stretch before tick 0.
+        held : int64 (lanes,)
+            Whether a cell has its latest row instead of the mean.
+        edge : int64 (lanes + 1,)
+            Filled: lane i has the cells from edge[i] to before edge[i + 1].
+        at, value : float64 (room,)
+            Filled: mean time (ticks) and mean value of each cell that is not empty.
+
+        Returns
+        -------
+        int
+            Number of kept rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, a row no lane, or there are more than `room` cells.
         """
 
     def render(

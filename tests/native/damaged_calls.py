@@ -37,6 +37,11 @@ def main() -> None:
                 rng.random((64, 8)), 6, nodes, np.resize(cell, n), np.resize(value, n),
                 firsts, np.empty(k), np.empty(k),
             )  # fmt: skip
+        part = rng.integers(-3, 40, (5, 200)).astype(float)
+        part[0] = rng.integers(0, 3, 200)
+        part[1, ::7], part[3, ::9] = np.nan, np.inf
+        held, edge = np.array([0, 1, 0]), np.empty(4, np.int64)
+        kernels.cells(part, -5, 20, 30, 5, 5, held, edge, np.empty(90), np.empty(90))
     print("no finding")
 
 

@@ -146,17 +146,25 @@ def test_sums_of_kernels_are_the_same(both, seed, waits):
 
 
 @MANY
-@given(SEEDS)
-def test_stretches_of_the_coarse_grid_are_the_same(both, seed):
+@given(SEEDS, st.sampled_from([40, 6000]))
+def test_stretches_of_the_coarse_grid_are_the_same(both, seed, most):
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(0, 400))
-    rows = [(lane, np.sort(rng.uniform(-3, 13, n)), rng.standard_normal(n)) for lane in range(3)]
+    pieces = [
+        (lane, rng.uniform(-3, 43, n).round(2), rng.standard_normal(n))
+        for n in rng.integers(0, most, 12).tolist()
+        for lane in range(3)
+    ]
 
-    def read() -> bytes:
+    def read() -> list[bytes]:
         coarse = Coarse(5.0, [False, True, False], 2.0)
-        for lane, time, value in rows:
-            coarse.push(lane, time, value, time + 0.01)
-        return coarse.read(0, 50).tobytes()
+        out = []
+        for first, some in zip((0, 50, 60, 100), (20, 21, 30, 36), strict=True):
+            for lane, time, value in pieces[:some]:
+                coarse.push(lane, time, value, time + 10 * abs(value - 1))
+            out.append(coarse.read(first, 40 if first == 60 else 50 if first == 0 else 10))
+            out += [np.array(coarse.noise(lane)) for lane in range(3)]
+            out += coarse.snapshot()["parts"]
+        return [x.tobytes() for x in out]
 
     python, compiled = both(read)
     assert python == compiled
@@ -219,6 +227,32 @@ def test_more_lines_than_room_are_refused(kernels):
     which.setflags(write=False)
     with pytest.raises((ValueError, BufferError)):
         kernels.fit(b"a1b\n", layouts, start, stop, which, np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("wrong", range(10))
+def test_cells_of_the_wrong_shape_are_refused(kernels, wrong):
+    part, held, edge = np.ones((5, 3)), np.zeros(2, np.int64), np.empty(3, np.int64)
+    right = [part, 0, 9, 9, 5, 5, held, edge, np.empty(3), np.empty(3)]
+    assert kernels.cells(*right) == 0
+    assert (edge.tolist(), right[8][0], right[9][0]) == ([0, 0, 1], (1 + 1) / 5 - 5, 1.0)
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", 0.5):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.cells(*arguments)
+
+
+def test_rows_of_no_lane_and_cells_without_room_are_refused(kernels):
+    held, edge = np.zeros(2, np.int64), np.empty(3, np.int64)
+    for lane in (-1.0, 2.0, np.nan):
+        part = np.full((5, 1), lane)
+        part[1:] = 1.0
+        with pytest.raises(ValueError, match="a row of no lane"):
+            kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+    part = np.ones((5, 2))
+    part[1] = (1, 2)
+    with pytest.raises(ValueError, match="more cells than room"):
+        kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
 
 
 @pytest.mark.parametrize("wrong", range(8))
