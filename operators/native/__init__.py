@@ -8,6 +8,7 @@ tests/native holds them to it. Without the extension Python runs, and nothing el
 - `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
   operators/align/coarse_grid.py)
 - `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
+- `trend`: filter and smoother of several motions of a lag (operators/align/lag_trend.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
@@ -144,6 +145,43 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             An array has a wrong shape or type, a row no lane, or there are more than `room` cells.
+        """
+
+    def trend(
+        self,
+        step: F64,
+        lag: F64,
+        var: F64,
+        ahead: float,
+        level: float,
+        walk: F64,
+        rate: F64,
+        drift: F64,
+        state: F64,
+        spread: F64,
+        off: F64,
+        path: F64,
+        /,
+    ) -> None:
+        """Filter and smooth a lag under k motions; operators/align/lag_trend.py has the formula.
+
+        Parameters
+        ----------
+        step, lag, var : float64 (m,)
+            Time since the previous reading (s), the reading (s) and its variance (s^2).
+        ahead, level : float
+            Time from the last reading to the end (s); variance of the lag at first (s^2).
+        walk, rate, drift : float64 (k,)
+            q (s^2/s), B^2 and p (1/s) of each motion.
+        state : float64 (5, k)
+            Filled: lag (s) and rate (s/s) at the end, and their covariance.
+        spread, off, path : float64 (m, k)
+            Filled: S (s^2), e / S (1/s) and the smoothed lag (s) of each reading.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
         """
 
     def render(

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.align.coarse_grid import Coarse
+from operators.align.lag_trend import CORRECTED, FREE, fitted, motions
 from operators.numeric.sinc import _by_sample, kernel
 from operators.types import F64
 from sinks.files.encode import fused_lines
@@ -170,6 +171,17 @@ def test_stretches_of_the_coarse_grid_are_the_same(both, seed, most):
     assert python == compiled
 
 
+@MANY
+@given(SEEDS, st.integers(1, 30), st.sampled_from([CORRECTED, FREE]))
+def test_trends_of_a_lag_are_the_same(both, seed, count, shares):
+    rng = np.random.default_rng(seed)
+    at = 1.7e9 + np.cumsum(rng.uniform(0.1, 900, count))
+    lag, var = rng.standard_normal(count), 10.0 ** rng.uniform(-12, 15, count)
+    python, compiled = both(fitted, at, lag, var, at[-1] + 5.0, motions("auto", *shares))
+    assert python[0] == compiled[0]
+    assert python[1].tobytes() == compiled[1].tobytes()
+
+
 # -- wrong arguments ------------------------------------------------------------------------------
 
 NONE = np.empty((0, 2), np.int64)
@@ -253,6 +265,18 @@ def test_rows_of_no_lane_and_cells_without_room_are_refused(kernels):
     part[1] = (1, 2)
     with pytest.raises(ValueError, match="more cells than room"):
         kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+
+
+@pytest.mark.parametrize("wrong", range(12))
+def test_a_trend_of_the_wrong_shape_is_refused(kernels, wrong):
+    readings, kinds = [np.ones(3)] * 3, [np.ones(2)] * 3
+    right = [*readings, 1.0, 0.01, *kinds, np.empty((5, 2)), *(np.empty((3, 2)) for _ in range(3))]
+    kernels.trend(*right)
+    for other in (np.ones((3, 3)), np.ones(3, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.trend(*arguments)
 
 
 @pytest.mark.parametrize("wrong", range(8))
