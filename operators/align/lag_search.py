@@ -73,8 +73,8 @@ def _filtered(x: SampledSeries, taps: F64) -> SampledSeries:
     """Return a filtered series, NaN where one of its inputs is unknown."""
     n = len(x.x)
     y = np.convolve(x.x, taps)[:n]
-    y[:ORDER] = np.nan
-    if not x.whole:
+    y[: ORDER + (x.lead or 0)] = np.nan
+    if x.lead is None:
         y[np.convolve(~x.known, np.ones(ORDER + 1))[:n] > 0.5] = np.nan
     return SampledSeries(y)
 
