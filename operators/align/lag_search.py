@@ -31,6 +31,8 @@ AGREE_S = 0.1
 SAME_S, SAME_SAMPLES = 0.15, 1.5
 ORDER, RIDGE = 8, 0.02
 MAX_COUNTS = 1024
+_APART = np.abs(np.subtract.outer(np.arange(ORDER), np.arange(ORDER)))
+_RIDGE = RIDGE * np.eye(ORDER)
 
 
 def look(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
@@ -64,9 +66,9 @@ def whitening(a: SampledSeries, b: SampledSeries) -> F64:
     (1, -a), a = (R + 0.02 I)^-1 r, r the mean autocorrelation.
     """
     r = (a.auto[: ORDER + 1] + b.auto[: ORDER + 1]) / 2
-    order = np.arange(ORDER)
-    square = r[np.abs(order[:, None] - order)] + RIDGE * np.eye(ORDER)
-    return np.append(1.0, -np.linalg.solve(square, r[1:]))
+    taps = np.ones(ORDER + 1)
+    np.negative(np.linalg.solve(r[_APART] + _RIDGE, r[1:]), out=taps[1:])
+    return taps
 
 
 def _filtered(x: SampledSeries, taps: F64) -> SampledSeries:

@@ -24,6 +24,7 @@ IEEE Trans. Signal Processing 41 (1993), for the parabola.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -92,23 +93,27 @@ class SampledSeries:
         self.whole = self.count == n
         gaps = not (self.whole or self.known[n - self.count :].all())
         self.lead = None if gaps else n - self.count
-        if not self.whole:
+        if gaps:
             x = np.where(self.known, x, 0.0)
-        mean = float(x.sum()) / max(self.count, 1)
-        if self.whole and n:
-            ramp, size = _ramp(n)
-            x = x - mean
-            x -= float(ramp @ x) / size * ramp
-        elif self.count:
+            mean = float(x.sum()) / self.count
             x = x - mean * self.mask
             ramp = _ramp(n)[0]
             ramp = self.mask * (ramp - float(ramp @ self.mask) / self.count)
             x -= float(ramp @ x) / max(float(ramp @ ramp), 1.0) * ramp
+        else:
+            x = x[n - self.count :]
+            mean = float(x.sum()) / max(self.count, 1)
+            ramp, size = _ramp(self.count)
+            x = x - mean
+            x -= float(ramp @ x) / size * ramp
+            if not self.whole:
+                x = np.concatenate((np.zeros(n - self.count), x))
         self.x = x
         self.squares = x * x
         self.energy = float(self.squares.sum())
         self.moves = ROUNDING * n * mean * mean < self.energy < np.inf
         self._transform: Complex | None = None
+        self._auto: F64 | None = None
 
     @cached_property
     def mask(self) -> F64:
@@ -127,23 +132,44 @@ class SampledSeries:
         np.cumsum(self.squares, out=out[1:])
         return out
 
-    @cached_property
+    @property
     def auto(self) -> F64:
         """The autocorrelation at the first half of all lags, 1 at lag 0."""
+        if self._auto is None:
+            _autocorrelate([self])
+        assert self._auto is not None
+        return self._auto
+
+    def size(self, max_shift: int) -> int:
+        """Return the length of a transform for lags up to `max_shift` samples."""
         n = len(self.x)
-        if n > MAX_DIRECT_SAMPLES:
-            r = np.fft.irfft(np.abs(self.transform(n // 2)) ** 2)[: n // 2]
-        else:
-            r = np.correlate(np.concatenate((self.x, np.zeros(n // 2 - 1))), self.x, "valid")
-        return np.asarray(r / r[0])
+        return 1 << (n + max(max_shift, n // 2)).bit_length()
 
     def transform(self, max_shift: int) -> Complex:
         """Return the transform of the series, for lags up to `max_shift` samples."""
-        n = len(self.x)
-        size = 1 << (n + max(max_shift, n // 2)).bit_length()
+        size = self.size(max_shift)
         if self._transform is None or len(self._transform) != size // 2 + 1:
             self._transform = np.fft.rfft(self.x, size)
         return self._transform
+
+
+def _autocorrelate(series: Sequence[SampledSeries]) -> None:
+    """Set the autocorrelation of series of one length that have none yet, by one transform."""
+    new = [s for s in series if s._auto is None]
+    if not new:
+        return
+    n = len(new[0].x)
+    r: Sequence[F64] | F64
+    if n > MAX_DIRECT_SAMPLES:
+        found = np.fft.rfft([s.x for s in new], new[0].size(0))
+        for s, x in zip(new, found, strict=True):
+            s._transform = x
+        r = np.fft.irfft(found.real**2 + found.imag**2)[:, : n // 2]
+    else:
+        edge = np.zeros(n // 2 - 1)
+        r = [np.correlate(np.concatenate((s.x, edge)), s.x, "valid") for s in new]
+    for s, x in zip(new, r, strict=True):
+        s._auto = x / x[0]
 
 
 @lru_cache(maxsize=16)
@@ -156,13 +182,13 @@ def _ramp(n: int) -> tuple[F64, float]:
 @lru_cache(maxsize=16)
 def _taper(n: int) -> F64:
     """Return 1 - k / n for the first half of the lags k."""
-    return 1 - np.arange(n // 2) / n
+    return np.asarray(1 - np.arange(n // 2) / n)
 
 
 @lru_cache(maxsize=16)
 def _distance(max_shift: int) -> F64:
     """Return |k| for k from -max_shift to max_shift."""
-    return np.abs(np.arange(-max_shift, max_shift + 1.0))
+    return np.asarray(np.abs(np.arange(-max_shift, max_shift + 1.0)))
 
 
 def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
@@ -181,6 +207,7 @@ def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> L
     if not (a.moves and b.moves):
         return UNKNOWN._replace(note="constant")
     max_shift = min(round(max_lag_s * hz), n - SEGMENT // 2)
+    _autocorrelate((a, b))
     rho, overlap = _correlation(a, b, max_shift)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
@@ -256,7 +283,7 @@ def _short(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64
 
 def _long(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
     """Return the columns of `_short` by fast transforms."""
-    size = 2 * (len(a.transform(max_shift)) - 1)
+    size = a.size(max_shift)
     one, other = (
         np.stack((x.transform(max_shift), *np.fft.rfft(np.stack((x.squares, x.mask)), size)))
         for x in (a, b)
