@@ -26,7 +26,6 @@ in Wavelets: Mathematics and Applications (1994).
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -199,13 +198,13 @@ class Coarse:
 
     def _fill(self, c: _Cells, first: int, out: F64) -> None:
         """Write the values of cells into `out`: by the kernel, or by linear interpolation."""
-        gap = np.zeros(len(c.at) + 1)
-        np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
-        gap[c.edge] = 0.0
-        cap = np.full(1, MAX_SPACING)
+        widest = np.full(len(out), MAX_SPACING)
         slow: list[tuple[int, F64, float]] = []
         for lane, (a, b) in enumerate(pairwise(c.edge)):
-            few = b - a < 2 or c.at[b - 1] - c.at[a] > (b - a - 1) * MAX_SPACING / WIDE_INTERVALS
+            few = (
+                b - a < 2
+                or c.at.item(b - 1) - c.at.item(a) > (b - a - 1) * MAX_SPACING / WIDE_INTERVALS
+            )
             if not (few or self.held[lane]):
                 self._past[lane] = self._past[lane][:, :0]
                 continue
@@ -213,18 +212,13 @@ class Coarse:
             interval = float(np.median(np.diff(cells[0]))) if cells.shape[1] > 1 else 0.0
             if self.held[lane] or interval > MAX_SPACING:
                 slow.append((lane, cells, interval))
-            elif interval * WIDE_INTERVALS > MAX_SPACING:
-                cap = np.broadcast_to(cap, len(gap)).copy()
-                cap[a:b] = interval * WIDE_INTERVALS
-        hole = np.flatnonzero(gap > cap)
-        gap[hole] = 0.0
-        _filter(c, gap[1:] + gap[:-1], out)
-        for i in hole.tolist():
-            _empty(out[bisect_right(c.edge, i) - 1], float(c.at[i - 1]), float(c.at[i]))
-        for lane, (a, b) in enumerate(pairwise(c.edge)):
-            if b > a:
-                _empty(out[lane], -np.inf, float(c.at[a]))
-                _empty(out[lane], float(c.at[b - 1]), np.inf)
+            else:
+                widest[lane] = max(interval * WIDE_INTERVALS, MAX_SPACING)
+        if native.kernels is None:
+            _filter(c, widest, out)
+        else:
+            edge = np.array(c.edge)
+            native.kernels.fill(_bank(), BITS, c.at, c.value, edge, widest, HOLE_EDGE, out)
         for lane, cells, interval in slow:
             out[lane] = _interpolated(cells, out.shape[1], None if self.held[lane] else interval)
 
@@ -269,24 +263,24 @@ def _joined(part: F64, held: Bool) -> F64:
     return joined
 
 
-def _filter(c: _Cells, reach: F64, out: F64) -> None:
-    """Write into `out` (lanes, ticks) the kernel average of cells; `reach` is D of each.
+def _filter(c: _Cells, widest: F64, out: F64) -> None:
+    """Write into `out` (lanes, ticks) the kernel average of cells, NaN in holes and beyond.
 
-    y(g) = sum K D x / sum K D.
+    y(g) = sum K D x / sum K D; a gap wider than `widest` (lanes,), in ticks, is a hole.
     """
+    gap = np.zeros(len(c.at) + 1)
+    np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
+    gap[c.edge] = 0.0
+    lanes = np.repeat(np.arange(len(out)), np.diff(c.edge))
+    hole = np.flatnonzero(gap[:-1] > widest[lanes])
+    gap[hole] = 0.0
+    reach = gap[1:] + gap[:-1]
     ticks = out.shape[1]
     node = np.rint(c.at * PHASES).astype(np.int64)
-    if native.kernels is not None:
-        sums = np.empty((2, *out.shape))
-        for lane, (a, b) in enumerate(pairwise(c.edge)):
-            cells = node[a:b], reach[a:b], c.value[a:b], None
-            native.kernels.spread(_bank(), BITS, *cells, sums[0, lane], sums[1, lane])
-        np.divide(sums[1], sums[0], out=out, where=sums[0] > 0)
-        return
     taps = _bank()[node & (PHASES - 1)]
     taps *= reach[:, None]
+    # Cells lie up to the half-width and half a tick beyond both ends.
     width = ticks + 4 * HALF_WIDTH
-    lanes = np.repeat(np.arange(len(out)), np.diff(c.edge))
     base = lanes * width + (node >> BITS) + (HALF_WIDTH + 1)
     place = (base[:, None] + np.arange(2 * HALF_WIDTH)).ravel()
     size = len(out) * width + 1
@@ -297,6 +291,12 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
         x[:-1].reshape(-1, width)[:, 2 * HALF_WIDTH : 2 * HALF_WIDTH + ticks] for x in (below, top)
     )
     np.divide(top, below, out=out, where=below > 0)
+    for i in hole.tolist():
+        _empty(out[lanes[i]], float(c.at[i - 1]), float(c.at[i]))
+    for lane, (a, b) in enumerate(pairwise(c.edge)):
+        if b > a:
+            _empty(out[lane], -np.inf, float(c.at[a]))
+            _empty(out[lane], float(c.at[b - 1]), np.inf)
 
 
 def _empty(row: F64, left: float, right: float) -> None:

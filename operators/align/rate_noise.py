@@ -151,8 +151,9 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
     if len(time) >= MEMORY:
         # Windows that are too short get some other window here and their values below.
         start = np.maximum(np.array(end) - MEMORY, 0)[:, None] + np.arange(MEMORY - 1)
-        out[0] = np.partition(apart[start], MIDDLE, axis=1)[:, MIDDLE]
-        out[1] = _mean(third[start[:, :-2]], apart[start], out[0])
+        near = apart.take(start)
+        out[0] = np.partition(near, MIDDLE, axis=1)[:, MIDDLE]
+        out[1] = _mean(third.take(start[:, :-2]), near, out[0])
     for i, a, b in short:
         out[0, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2]
         out[1, i] = _mean(third[None, a : b - 3], apart[None, a : b - 1], out[0, i : i + 1])[0]

@@ -5,9 +5,9 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
-  operators/align/coarse_grid.py)
+- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py)
 - `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
+- `fill`: kernel averages of those cells on the grid (operators/align/coarse_grid.py)
 - `trend`: filter and smoother of several motions of a lag (operators/align/lag_trend.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
@@ -145,6 +145,41 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             An array has a wrong shape or type, a row no lane, or there are more than `room` cells.
+        """
+
+    def fill(
+        self,
+        bank: F64,
+        bits: int,
+        at: F64,
+        value: F64,
+        edge: I64,
+        widest: F64,
+        margin: float,
+        out: F64,
+        /,
+    ) -> None:
+        """Write the kernel averages of the cells of each lane, NaN in holes and beyond the cells.
+
+        Parameters
+        ----------
+        bank : float64 (2^bits, width)
+            That of `spread`.
+        at, value : float64 (n,)
+            Times of the cells (ticks) and their values, lane after lane.
+        edge : int64 (lanes + 1,)
+            Lane i has the cells from edge[i] to before edge[i + 1].
+        widest : float64 (lanes,)
+            Widest gap that is no hole (ticks).
+        margin : float
+            Ticks without a value at the edges of a hole.
+        out : float64 (lanes, ticks)
+            Filled.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or a cell lies far off the grid.
         """
 
     def trend(

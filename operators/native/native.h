@@ -23,6 +23,7 @@ PyObject *lumen_render(PyObject *self, PyObject *args);
 PyObject *lumen_fit(PyObject *self, PyObject *args);
 PyObject *lumen_spread(PyObject *self, PyObject *args);
 PyObject *lumen_cells(PyObject *self, PyObject *args);
+PyObject *lumen_fill(PyObject *self, PyObject *args);
 PyObject *lumen_trend(PyObject *self, PyObject *args);
 
 #endif

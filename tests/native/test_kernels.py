@@ -267,6 +267,29 @@ def test_rows_of_no_lane_and_cells_without_room_are_refused(kernels):
         kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
 
 
+@pytest.mark.parametrize("wrong", range(8))
+def test_averages_of_the_wrong_shape_are_refused(kernels, wrong):
+    edge, out = np.array([0, 3, 3]), np.empty((2, 5))
+    right = [np.ones((4, 2)), 2, np.arange(3.0), np.ones(3), edge, np.ones(2), 0.5, out]
+    kernels.fill(*right)
+    np.testing.assert_array_equal(out, [[np.nan, 1, np.nan, np.nan, np.nan], [np.nan] * 5])
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.fill(*arguments)
+
+
+@pytest.mark.parametrize("edge", [[0, 2, 4], [-1, 2, 3], [2, 1, 3], [4, 4, 4]])
+def test_cells_of_no_lane_are_refused(kernels, edge):
+    bank, cells, out = np.ones((4, 2)), np.ones(3), np.empty((2, 5))
+    with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+        kernels.fill(bank, 2, cells, cells, np.array(edge), np.ones(2), 0.5, out)
+    for far in (np.nan, np.inf, -1e300):
+        with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+            kernels.fill(bank, 2, cells * far, cells, np.array([0, 1, 3]), np.ones(2), 0.5, out)
+
+
 @pytest.mark.parametrize("wrong", range(12))
 def test_a_trend_of_the_wrong_shape_is_refused(kernels, wrong):
     readings, kinds = [np.ones(3)] * 3, [np.ones(2)] * 3
