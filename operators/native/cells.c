@@ -43,11 +43,19 @@ static Py_ssize_t keep_rows(double *part, Py_ssize_t n, double later, unsigned c
     Py_ssize_t kept = 0;
     for (Py_ssize_t i = 0; i < n; i++)
         kept += mark[i] = part[CELL * n + i] >= later;
+    /* Rows that are kept lie in a few runs; a column is never moved over one that follows. */
     double *to = part;
     for (int column = 0; column < COLUMNS; column++)
-        for (Py_ssize_t i = 0; i < n; i++)
-            if (mark[i])
-                *to++ = part[column * n + i];
+        for (Py_ssize_t i = 0, stop; i < n; i = stop) {
+            const unsigned char *found = memchr(mark + i, 1, (size_t)(n - i));
+            if (!found)
+                break;
+            i = found - mark;
+            found = memchr(mark + i, 0, (size_t)(n - i));
+            stop = found ? found - mark : n;
+            memmove(to, part + column * n + i, (size_t)(stop - i) * 8);
+            to += stop - i;
+        }
     return kept;
 }
 
