@@ -367,11 +367,14 @@ def _segments(pair: SeriesPair, lag: float, since: int) -> _Spectra:
     late.take(index + (j - begin), out=parts[1], mode="clip")
     # For so few segments and lines a matrix product is faster than a fast transform.
     spectra = (parts.reshape(-1, SEGMENT) @ PARTS).view(complex).reshape(2, -1, LINES)
-    first = index[:, 0]
-    group = (first - first[0]) // max(int(NODE_S * pair.hz), STEP)
-    edge = np.flatnonzero(np.append(True, group[1:] != group[:-1]))
-    count = np.diff(np.append(edge, len(first))).astype(float)
-    at = (pair.first + i + np.add.reduceat(first, edge) / count + STEP) / pair.hz
+    first = index[:, 0].tolist()
+    length = max(int(NODE_S * pair.hz), STEP)
+    group = [(x - first[0]) // length for x in first]
+    edge = [n for n, x in enumerate(group) if n == 0 or x != group[n - 1]]
+    ends = [*edge[1:], len(first)]
+    count = np.array([float(stop - n) for n, stop in zip(edge, ends, strict=True)])
+    middle = [sum(first[n:stop]) / (stop - n) for n, stop in zip(edge, ends, strict=True)]
+    at = (pair.first + i + np.array(middle) + STEP) / pair.hz
     cross = np.add.reduceat(spectra[0].conj() * spectra[1], edge, axis=0)
     power = np.add.reduceat(spectra.real**2 + spectra.imag**2, edge, axis=1).transpose(1, 0, 2)
     turn: Complex = np.exp((-1j * (k + rest)) * OMEGA)

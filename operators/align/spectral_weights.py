@@ -118,9 +118,10 @@ class Weights(NamedTuple):
 
     def _bends(self, nodes: Nodes, omega: F64) -> tuple[F64, F64, F64]:
         """Return each node's bend, its V, and the noise variance of the bend."""
-        lines = np.einsum("kif,if->kf", nodes.power, self.noise)
-        noise = np.maximum(lines.sum(axis=1), TINY)
-        return nodes.cross.real @ (self.line * omega), noise, lines @ (omega * omega) / nodes.number
+        power = nodes.power.reshape(len(nodes.number), -1)
+        noise = np.maximum(power @ self.noise.ravel(), TINY)
+        blur = power @ (self.noise * (omega * omega)).ravel()
+        return nodes.cross.real @ (self.line * omega), noise, blur / nodes.number
 
 
 def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | None:
