@@ -33,6 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from operators import native
+from operators.numeric.medians import median
 from operators.types import F64, Bool, State
 
 HALF_WIDTH = 5
@@ -209,7 +210,7 @@ class Coarse:
                 self._past[lane] = self._past[lane][:, :0]
                 continue
             cells = self._followed(lane, first, np.stack((c.at[a:b], c.value[a:b])))
-            interval = float(np.median(np.diff(cells[0]))) if cells.shape[1] > 1 else 0.0
+            interval = median(cells[0, 1:] - cells[0, :-1]) if cells.shape[1] > 1 else 0.0
             if self.held[lane] or interval > MAX_SPACING:
                 slow.append((lane, cells, interval))
             else:
@@ -236,7 +237,8 @@ class Coarse:
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return self._width / self.hz / (b - a) if b > a else float("nan")
-        return float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
+        at = self._cells.at
+        return median(at[a + 1 : b] - at[a : b - 1]) / self.hz
 
     def noise(self, lane: int) -> tuple[float, float]:
         """Return the usual interval (s) and the noise density (per Hz) of the stretch just read.
@@ -247,7 +249,7 @@ class Coarse:
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return float("inf"), float("inf")
-        interval = float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
+        interval = self.interval(lane)
         third = np.diff(self._cells.value[a:b], 3)
         return interval, interval * float(np.mean(third * third)) / THIRD_DIFF_GAIN
 

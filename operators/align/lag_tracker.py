@@ -216,8 +216,10 @@ class LagTracker:
             interval = quick.interval(lane)
             if math.isfinite(interval):
                 self._interval[:, lane] += (1.0, interval)
+            if all(self._reference):
+                continue
             pace = base.noise(lane)
-            if not all(self._reference) and math.isfinite(pace[0]):
+            if math.isfinite(pace[0]):
                 self._noise[:, lane] += (1.0, *pace)
 
     def _measure(self, stop: int) -> list[LagReport]:
@@ -288,10 +290,10 @@ class LagTracker:
         """Return whether both members are fast enough for a rung; the slowest rung suits any."""
         if rung is self._rungs[0]:
             return True
-        times, total = self._interval[:, [edge.one, edge.other]]
-        if times.min() < MIN_MEASURED_S:
+        sums = [self._interval[:, lane].tolist() for lane in (edge.one, edge.other)]
+        if min(times for times, _ in sums) < MIN_MEASURED_S:
             return True
-        return bool((total / times).max() * rung.hz * MIN_ROWS <= 1)
+        return bool(max(total / times for times, total in sums) * rung.hz * MIN_ROWS <= 1)
 
     def _search(self, edge: _Edge, end_s: float, known: float) -> Lag | None:
         """Search a lag at every rate; start a filter when the lag is confirmed.
