@@ -204,7 +204,7 @@ class LagFilter:
         off, var = self.weights.reading(mean, omega)
         spread = due.var + self._optimism() * float(var[0])
         # A walk that has just started is not in the trend yet.
-        spread += kinds.room() * max(due.at - float(self.nodes["at"][self.size - 1]), 0.0)
+        spread += kinds.room * max(due.at - float(self.nodes["at"][self.size - 1]), 0.0)
         if elsewhere or float(off[0]) ** 2 > GATE**2 * spread:
             # The first rejected segments may lie across the step.
             self.since = new.seen if self.rejects == 0 else self.since

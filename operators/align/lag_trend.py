@@ -55,16 +55,16 @@ RARE = 0.01
 
 
 class Motions(NamedTuple):
-    """Motions of a lag: q (s^2/s), B^2, p (1/s) and the log of the prior share of each."""
+    """Motions of a lag: q (s^2/s), B^2, p (1/s) and the log of the prior share of each.
+
+    `room`: the largest density of a walk that is not rare (s^2/s).
+    """
 
     walk: F64
     rate: F64
     drift: F64
     share: F64
-
-    def room(self) -> float:
-        """Return the largest density of a walk that is not rare (s^2/s)."""
-        return float(self.walk[np.exp(self.share) >= RARE].max())
+    room: float
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +94,8 @@ def motions(
         if b or p == STEADY
     ]
     walks, squares, drifts, shares = np.array([x for x in rows if x[-1] > 0]).T.copy()
-    return Motions(walks, squares, drifts, np.log(shares / shares.sum()))
+    log = np.log(shares / shares.sum())
+    return Motions(walks, squares, drifts, log, float(walks[np.exp(log) >= RARE].max()))
 
 
 class Trend(NamedTuple):

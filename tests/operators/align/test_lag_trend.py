@@ -85,7 +85,7 @@ def test_the_trend_is_that_of_the_gaussian_process() -> None:
     end, base = float(t[-1]) + 7.0, lag[0]
     found, path = fitted(START + t, lag, var, START + end, ANY)
     logs, ends, paths = [], [], []
-    for q, b, p, share in zip(*ANY, strict=True):
+    for q, b, p, share in zip(*ANY[:4], strict=True):
         both = np.append(t, end)
         s, late = np.minimum.outer(both, both), np.maximum.outer(both, both)
         cov = LEVEL_SD**2 + b * s * late + q * s + p * s**2 * (3 * late - s) / 6
