@@ -5,8 +5,10 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
-  operators/align/coarse_grid.py)
+- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py)
+- `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
+- `fill`: kernel averages of those cells on the grid (operators/align/coarse_grid.py)
+- `trend`: filter and smoother of several motions of a lag (operators/align/lag_trend.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
@@ -97,6 +99,119 @@ class Kernels(Protocol):
             The first tick that may use each sample; None: every tick.
         below, top : float64 (k,)
             Filled with the sums.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
+        """
+
+    def cells(
+        self,
+        part: F64,
+        first: int,
+        later: int,
+        width: int,
+        fine: int,
+        before: int,
+        held: I64,
+        edge: I64,
+        at: F64,
+        value: F64,
+        /,
+    ) -> int:
+        """Gather rows into the cells `first` to before `first + width`; keep those from `later` on.
+
+        Parameters
+        ----------
+        part : float64 (5, n)
+            Lane, cell, number of rows, place in the cell, value; the latter three as sums. Its
+            first 5 * kept numbers are filled with the rows that are kept, (5, kept).
+        fine, before : int
+            Cells a tick; ticks of the stretch before tick 0.
+        held : int64 (lanes,)
+            Whether a cell has its latest row instead of the mean.
+        edge : int64 (lanes + 1,)
+            Filled: lane i has the cells from edge[i] to before edge[i + 1].
+        at, value : float64 (room,)
+            Filled: mean time (ticks) and mean value of each cell that is not empty.
+
+        Returns
+        -------
+        int
+            Number of kept rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, a row no lane, or there are more than `room` cells.
+        """
+
+    def fill(
+        self,
+        bank: F64,
+        bits: int,
+        at: F64,
+        value: F64,
+        edge: I64,
+        widest: F64,
+        margin: float,
+        out: F64,
+        /,
+    ) -> None:
+        """Write the kernel averages of the cells of each lane, NaN in holes and beyond the cells.
+
+        Parameters
+        ----------
+        bank : float64 (2^bits, width)
+            That of `spread`.
+        at, value : float64 (n,)
+            Times of the cells (ticks) and their values, lane after lane.
+        edge : int64 (lanes + 1,)
+            Lane i has the cells from edge[i] to before edge[i + 1].
+        widest : float64 (lanes,)
+            Widest gap that is no hole (ticks).
+        margin : float
+            Ticks without a value at the edges of a hole.
+        out : float64 (lanes, ticks)
+            Filled.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or a cell lies far off the grid.
+        """
+
+    def trend(
+        self,
+        step: F64,
+        lag: F64,
+        var: F64,
+        ahead: float,
+        level: float,
+        walk: F64,
+        rate: F64,
+        drift: F64,
+        state: F64,
+        spread: F64,
+        off: F64,
+        path: F64,
+        /,
+    ) -> None:
+        """Filter and smooth a lag under k motions; operators/align/lag_trend.py has the formula.
+
+        Parameters
+        ----------
+        step, lag, var : float64 (m,)
+            Time since the previous reading (s), the reading (s) and its variance (s^2).
+        ahead, level : float
+            Time from the last reading to the end (s); variance of the lag at first (s^2).
+        walk, rate, drift : float64 (k,)
+            q (s^2/s), B^2 and p (1/s) of each motion.
+        state : float64 (5, k)
+            Filled: lag (s) and rate (s/s) at the end, and their covariance.
+        spread, off, path : float64 (m, k)
+            Filled: S (s^2), e / S (1/s) and the smoothed lag (s) of each reading.
 
         Raises
         ------

@@ -22,6 +22,9 @@ static PyMethodDef methods[] = {
     {"render", lumen_render, METH_VARARGS, NULL},
     {"fit", lumen_fit, METH_VARARGS, NULL},
     {"spread", lumen_spread, METH_VARARGS, NULL},
+    {"cells", lumen_cells, METH_VARARGS, NULL},
+    {"fill", lumen_fill, METH_VARARGS, NULL},
+    {"trend", lumen_trend, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

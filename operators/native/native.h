@@ -22,5 +22,8 @@ bool take_buffer(PyObject *from, char type, bool writable, Py_ssize_t size, Py_b
 PyObject *lumen_render(PyObject *self, PyObject *args);
 PyObject *lumen_fit(PyObject *self, PyObject *args);
 PyObject *lumen_spread(PyObject *self, PyObject *args);
+PyObject *lumen_cells(PyObject *self, PyObject *args);
+PyObject *lumen_fill(PyObject *self, PyObject *args);
+PyObject *lumen_trend(PyObject *self, PyObject *args);
 
 #endif

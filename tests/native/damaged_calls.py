@@ -37,6 +37,17 @@ def main() -> None:
                 rng.random((64, 8)), 6, nodes, np.resize(cell, n), np.resize(value, n),
                 firsts, np.empty(k), np.empty(k),
             )  # fmt: skip
+        part = rng.integers(-3, 40, (5, 200)).astype(float)
+        part[0] = rng.integers(0, 3, 200)
+        part[1, ::7], part[3, ::9] = np.nan, np.inf
+        held, edge = np.array([0, 1, 0]), np.empty(4, np.int64)
+        kernels.cells(part, -5, 20, 30, 5, 5, held, edge, np.empty(90), np.empty(90))
+        at = np.sort(rng.uniform(-1e9 if seed % 2 else -20, 60, 90))
+        grid = np.array([0, 30, 30, 90]), np.array([0.0, 2.0, np.inf]), 0.6, np.empty((3, 40))
+        kernels.fill(rng.random((64, 10)), 6, at, at, *grid)
+        k, m = int(rng.integers(0, 9)), int(rng.integers(0, 30))
+        kinds, made = rng.random((3, k)), rng.random((3, m, k))
+        kernels.trend(*rng.standard_normal((3, m)), 1.0, 0.0, *kinds, np.empty((5, k)), *made)
     print("no finding")
 
 
