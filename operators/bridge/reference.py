@@ -1,8 +1,8 @@
 """The rows of a reference, as beats of the observer.
 
-- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a group is used, the largest
-  divisor of `per_tick` up to 6; it is numbered to the pulse, so that a lost pulse shifts nothing.
-  At a transport of 1 (Start) the next pulse is a whole tick.
+- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a
+  group is used, the largest divisor of `per_tick` up to 6; it is numbered to the pulse, so that a
+  lost pulse shifts nothing. At a transport of 1 (Start) the next pulse is a whole tick.
 - `stamp` with `rate`: a new value is the time of a beat, by the clock of its source; the beats
   between two looks were not seen. Two rates running that are 5 % off begin anew.
 - `rate`: a rate in Hz, or that of a counter by least squares over 30 s. The phase is counted.
