@@ -12,6 +12,8 @@ tests/native holds them to it. Without the extension Python runs, and nothing el
   clock_bin.py, offset_filter.py)
 - `grid`, `window`: the grid of stamps and the packets of samples (operators/drift/stamp_grain.py,
   packet_window.py)
+- `decide`: the final rows of a channel, and those that differ from their neighbours
+  (operators/guard/guard.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
 one from other sources than those of this folder.
@@ -262,6 +264,49 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             An argument has a wrong shape or type.
+        """
+
+    def decide(
+        self,
+        time: F64,
+        mark: F64,
+        value: F64,
+        past: array[float],
+        scale: array[float],
+        moment: F64,
+        settle_s: float,
+        decide_s: float,
+        known: float,
+        ready: float,
+        end: bool,
+        /,
+    ) -> tuple[int, list[tuple[int, int]]]:
+        """Date a channel's first rows that are final, and find those that may be outliers.
+
+        Parameters
+        ----------
+        time, mark, value, scale : float64 (n,)
+            Host time and watermark (s), value and least scale of the undecided rows.
+        past : array of float (5,)
+            The values before them.
+        moment : float64 (n,)
+            Filled: the watermark of each final row's decision (s).
+        settle_s, decide_s : float
+            As in the plan (s).
+        known, ready : float
+            Watermark of the packet, and that of the last decision (s).
+        end : bool
+            The data end here: all rows are final.
+
+        Returns
+        -------
+        (int, list of (int, int))
+            Number of final rows; place and number of successors of each that differs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
         """
 
 

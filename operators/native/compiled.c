@@ -27,6 +27,7 @@ static PyMethodDef methods[] = {
     {"read", lumen_read, METH_VARARGS, NULL},
     {"grid", lumen_grid, METH_VARARGS, NULL},
     {"window", lumen_window, METH_VARARGS, NULL},
+    {"decide", lumen_decide, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -27,5 +27,6 @@ PyObject *lumen_lowest(PyObject *self, PyObject *args);
 PyObject *lumen_read(PyObject *self, PyObject *args);
 PyObject *lumen_grid(PyObject *self, PyObject *args);
 PyObject *lumen_window(PyObject *self, PyObject *args);
+PyObject *lumen_decide(PyObject *self, PyObject *args);
 
 #endif

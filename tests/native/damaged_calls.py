@@ -60,6 +60,8 @@ def clock_calls(kernels: Any, times: F64, rng: np.random.Generator) -> None:
     for first in range(0, 64, 16):
         last = min(first + 16, 63)
         head, _ = kernels.window(times, delay[:63], first, last, 0, head, packets, seconds, 0.0)
+    past, scale = array("d", delay[:5]), array("d", delay)
+    kernels.decide(times, times, delay, past, scale, np.empty(64), 0.5, 1.0, 1e9, 0.0, False)
     bank = OffsetFilterBank.start(0.0, 0.5, 1e-8)
     for at, least in zip(times.tolist(), delay.tolist(), strict=True):
         kernels.read(bank, at, least, 1e-4, 1e-8, 0.0)
