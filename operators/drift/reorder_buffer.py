@@ -135,8 +135,11 @@ class ReorderBuffer:
         """Return whether any row may be a straggler."""
         if len(block) > MAX_FEW:
             return bool((block.watermark >= block.host_time + self.settle_s).any())
-        times = zip(block.watermark.tolist(), block.host_time.tolist(), strict=True)
-        return any(watermark >= host + self.settle_s for watermark, host in times)
+        marks, times = block.watermark.tolist(), block.host_time.tolist()
+        if not times or max(marks) < min(times) + self.settle_s:
+            return False
+        rows = zip(marks, times, strict=True)
+        return any(watermark >= host + self.settle_s for watermark, host in rows)
 
     def _stragglers(self, block: Block, waiting: RowStore | None) -> Bool:
         """Return which rows arrive after later rows of their channel were released.
