@@ -25,5 +25,11 @@ PyObject *lumen_spread(PyObject *self, PyObject *args);
 PyObject *lumen_cells(PyObject *self, PyObject *args);
 PyObject *lumen_fill(PyObject *self, PyObject *args);
 PyObject *lumen_trend(PyObject *self, PyObject *args);
+PyObject *lumen_follow(PyObject *self, PyObject *args);
+PyObject *lumen_lowest(PyObject *self, PyObject *args);
+PyObject *lumen_read(PyObject *self, PyObject *args);
+PyObject *lumen_grid(PyObject *self, PyObject *args);
+PyObject *lumen_window(PyObject *self, PyObject *args);
+PyObject *lumen_decide(PyObject *self, PyObject *args);
 
 #endif
