@@ -123,7 +123,8 @@ class Kernels(Protocol):
         values : tuple of int
             j is row j of `numbers`, ~j is row j of `codes`.
         numbers : float64 (rows, k)
-            Written as the shortest decimal that parses to the same number; NaN as `null`.
+            May be columns of a wider array, as `codes`. Written as the shortest decimal that
+            parses to the same number; NaN as `null`.
         codes : int64 (rows, k)
             Index of a text.
         texts : tuple of tuples of bytes

@@ -68,13 +68,20 @@ def test_numbers_at_the_borders_have_the_digits_of_the_encoder(kernels):
     assert rendered(kernels, x) == as_json(x)
 
 
-@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (300, 400)])
+@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (2500, 400)])
 @pytest.mark.parametrize(("members", "signals"), [(1, 1), (3, 2)])
 def test_lines_of_ticks_are_the_same(both, k, run, members, signals):
     for seed in range(5):
         ticks = fused(k, members=members, signals=signals, run=run, seed=seed)
         python, compiled = both(fused_lines, ticks, 'a "rig"\x00\x7f')
         assert compiled == python
+
+
+def test_rows_may_lie_apart(kernels):
+    numbers, codes = np.arange(30.0).reshape(3, 10), np.arange(20).reshape(2, 10) % 2
+    pieces, values, texts = (b"", b",", b"\n"), (2, ~1), ((), (b"a", b"b"))
+    some = kernels.render(4, pieces, values, numbers[:, 3:7], codes[:, 3:7], texts)
+    assert some == b"23.0,b\n24.0,a\n25.0,b\n26.0,a\n"
 
 
 def test_an_infinite_number_is_refused_in_both_forms(both):
@@ -179,6 +186,8 @@ NONE = np.empty((0, 2), np.int64)
         (2, (b"", b""), (0.5,), np.zeros((1, 2)), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((1, 2), np.float32), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((2, 2))[:, ::2], NONE, ()),
+        (2, (b"", b""), (0,), np.zeros((2, 2)).T, NONE, ()),
+        (2, (b"", b""), (0,), np.zeros(2), NONE, ()),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, -1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 0]]), ([b"a"],)),
