@@ -5,8 +5,9 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py,
-  operators/align/coarse_grid.py)
+- `spread`: kernel sums of samples on a grid (operators/align/coarse_grid.py)
+- `spread_runs`: the same sums for runs of ticks, each with its kernel (operators/numeric/sinc.py)
+- `search`: places of numbers in a rising array (operators/numeric/search.py)
 - `render`: columns into lines (sinks/files/encode.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
@@ -97,6 +98,58 @@ class Kernels(Protocol):
             The first tick that may use each sample; None: every tick.
         below, top : float64 (k,)
             Filled with the sums.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
+        """
+
+    def spread_runs(
+        self,
+        banks: tuple[F64, ...],
+        bits: int,
+        runs: I64,
+        node: I64,
+        cell: F64,
+        value: F64,
+        known: I64 | None,
+        below: F64,
+        top: F64,
+        /,
+    ) -> None:
+        """Sum as `spread`, each run of ticks with a bank and samples of its own.
+
+        Parameters
+        ----------
+        banks : tuple of float64 (2^bits, width)
+        bits : int
+        runs : int64 (r, 5)
+            First tick, the tick behind the last, index of the bank, first sample, the sample
+            behind the last. Ticks of no run keep their sums.
+        node, cell, value : as `spread`
+        known : int64 (k,) or None
+            Number of samples that each tick may use, rising in a run; None: all.
+        below, top : float64 (k,)
+            Filled with the sums.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or a run exceeds the ticks, samples or banks.
+        """
+
+    def search(self, rising: F64, at: F64, right: bool, out: I64, /) -> None:
+        """Count the items of a rising array before each number.
+
+        Parameters
+        ----------
+        rising : float64 (n,)
+        at : float64 (k,)
+        right : bool
+            Items equal to the number count too.
+        out : int64 (k,)
+            Filled with the counts.
 
         Raises
         ------

@@ -36,6 +36,8 @@ static PyMethodDef methods[] = {
     {"render", lumen_render, METH_VARARGS, NULL},
     {"fit", lumen_fit, METH_VARARGS, NULL},
     {"spread", lumen_spread, METH_VARARGS, NULL},
+    {"spread_runs", lumen_spread_runs, METH_VARARGS, NULL},
+    {"search", lumen_search, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -25,5 +25,7 @@ bool take_rows(PyObject *from, char type, Py_ssize_t size, Py_buffer *to);
 PyObject *lumen_render(PyObject *self, PyObject *args);
 PyObject *lumen_fit(PyObject *self, PyObject *args);
 PyObject *lumen_spread(PyObject *self, PyObject *args);
+PyObject *lumen_spread_runs(PyObject *self, PyObject *args);
+PyObject *lumen_search(PyObject *self, PyObject *args);
 
 #endif

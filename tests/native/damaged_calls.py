@@ -37,6 +37,12 @@ def main() -> None:
                 rng.random((64, 8)), 6, nodes, np.resize(cell, n), np.resize(value, n),
                 firsts, np.empty(k), np.empty(k),
             )  # fmt: skip
+            runs, known = np.array([[0, k, 0, 0, n]]), rng.integers(-(2**63), 2**63 - 1, k)
+            kernels.spread_runs(
+                (rng.random((64, 8)),), 6, runs, nodes, np.resize(cell, n), np.resize(value, n),
+                known, np.empty(k), np.empty(k),
+            )  # fmt: skip
+        kernels.search(numbers[:100].copy(), numbers, True, np.empty(len(numbers), np.int64))
     print("no finding")
 
 
