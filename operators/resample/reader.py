@@ -14,6 +14,7 @@ a live packet cheap; both have the same bits.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -138,9 +139,9 @@ class Reader(NamedTuple):
         spacing, turns = spacing[start], falls[start]
         ratio, width = spacing * self.tick_hz, self._widths(spacing)
         slow = MIN_SAMPLES * ratio > width / WIDTHS
-        ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
-        level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - LEVEL_TOLERANCE, 0.0)).astype(int)
-        level[slow & (level > 0)] = -1
+        steps = LEVELS * np.log2(np.fmax(ratio, 1.0))  # 0 where the spacing is unknown
+        level = np.ceil(np.maximum(steps - LEVEL_TOLERANCE, 0.0))
+        level = np.where(slow & (level > 0), -1, level).astype(int)
         turns[1:] |= (level[1:] != level[:-1]) | (width[1:] != width[:-1])
         turns[0] = True
         begin = start[turns].tolist()
@@ -157,9 +158,12 @@ class Reader(NamedTuple):
 
         half-width - max(min(GUARD_SIDE spacing, decide_s) + spacing - spare_s, 0); full if eager.
         """
-        late = np.minimum(GUARD_SIDE * spacing, self.decide_s) + spacing - self.spare_s
-        late = np.nan_to_num(np.where(self.eager, 0.0, np.maximum(late, 0.0)))
-        return np.floor((self.half_width_s - late) * (self.tick_hz * WIDTHS) + TINY_S)
+        late: F64 | float = 0.0
+        if not self.eager:
+            late = np.minimum(GUARD_SIDE * spacing, self.decide_s) + spacing - self.spare_s
+            late = np.fmax(late, 0.0)  # 0 where the spacing is unknown
+        wide = (self.half_width_s - late) * (self.tick_hz * WIDTHS) + TINY_S
+        return np.full(len(spacing), np.floor(wide))
 
     def _width(self, spacing: float) -> float:
         """Return `_widths` of one spacing."""
@@ -170,6 +174,7 @@ class Reader(NamedTuple):
         return float(math.floor(wide))
 
 
+@lru_cache(maxsize=32)
 def _kernel(level: int, wide: float, full: float, hz: float) -> tuple[Kernel, float]:
     """Return the kernel of a half-width (ticks, of a `full` one), and its main lobe (s)."""
     cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
