@@ -95,12 +95,11 @@ def weigh(runs: Sequence[Run], node: I64, cell: F64, value: F64, known: I64 | No
     below, top = np.zeros((2, k))
     each = np.arange(len(runs))
     if native.kernels is not None:
-        by_sample, each = np.flatnonzero(~by_tick), np.flatnonzero(by_tick)
-        banks = {id(runs[j].kernel): runs[j].kernel.bank for j in by_sample.tolist()}
-        index = {key: i for i, key in enumerate(banks)}
-        bank = [index[id(runs[j].kernel)] for j in by_sample.tolist()]
-        columns = (begin[by_sample], end[by_sample], bank, lo[by_sample], hi[by_sample])
-        rows = np.stack(columns, axis=1).astype(np.int64)
+        index: dict[int, int] = {}
+        bank = [index.setdefault(id(run.kernel), len(index)) for run in runs]
+        banks = {id(run.kernel): run.kernel.bank for run in runs}
+        rows = np.array((begin, end, bank, lo, hi), np.int64).T[~by_tick].copy()
+        each = np.flatnonzero(by_tick)
         native.kernels.spread_runs(
             tuple(banks.values()), BITS, rows, node, cell, value, known, below, top
         )
