@@ -67,7 +67,8 @@ def loops(recording: Path) -> Iterator[Loop]:
     cell, value = rng.random(TICKS), rng.standard_normal(TICKS)
 
     def sums() -> bytes:
-        return sinc.weigh(k_of, node, cell, value, None, TICKS).tobytes()
+        run = sinc.Run(0, TICKS, k_of)
+        return sinc.weigh([run], node, cell, value, None, TICKS).tobytes()
 
     yield Loop("kernel sums", "tick", TICKS, sums)
     coarse = np.sort(rng.uniform(-1.0, 61.0, TICKS))
