@@ -7,25 +7,19 @@ ages are computed at each request, so that a hanging flow shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from math import isfinite
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+from typing import NamedTuple
 
 from operators.records import INDICATORS, Fused
 from operators.types import ENDS, MODES, STATES
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.metrics_text import MetricsText
+from sinks.exporter.metrics_text import Metric, MetricsText, Rows, Samples
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
 from sinks.files.run_json import versions
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
-"""Values of the labels after `rig`, with a sample; None or NaN: there is none."""
 
 
 class Family(NamedTuple):
@@ -145,6 +139,7 @@ FAMILIES = (
 )  # fmt: skip
 LATENESS = "fusion_tick_lateness_seconds"
 AGE = "fusion_stream_age_seconds"
+_EDGES = tuple((edge,) for edge in (*map(str, LATENESS_S), "+Inf"))
 
 
 class MetricsPage:
@@ -162,54 +157,53 @@ class MetricsPage:
 
     def text(self) -> bytes:
         """Return the current page."""
-        # Two requests at once may both make the page, with the same result. An update
-        # meanwhile makes the next request make it again.
-        version, text = self._made
-        if version != self._board.version:
-            version = self._board.version
-            text = self._writer.text(values(self._board))
-            self._made = version, text
-        return text + self._writer.text(ages(self._board))
+        with self._board.reading():
+            version, text = self._made
+            if version != self._board.version:
+                text = self._writer.text(values(self._board))
+                self._made = self._board.version, text
+            return text + self._writer.text([age(self._board)])
 
 
-def values(board: LiveState) -> list[Metric]:
-    """Return the metrics that change with an update."""
-    with board.reading():
-        return [*(_metric(family, board) for family in FAMILIES), _lateness(board)]
+def values(board: LiveState) -> Iterator[Metric]:
+    """Yield the metrics that change with an update, read within `LiveState.reading`."""
+    for family in FAMILIES:
+        yield _metric(family, board)
+    yield _lateness(board)
 
 
-def ages(board: LiveState) -> list[Metric]:
-    """Return the metrics that change with time."""
-    with board.reading():
-        return [_age(board)]
+def age(board: LiveState) -> Metric:
+    """Return the metric that changes with time, read within `LiveState.reading`."""
+    text = "Since the stream's last event was received; before the first, since the start."
+    now = board.clock()
+    samples = (
+        Samples(AGE, ("stream",), rig, _ages(panel, now)) for rig, panel in board.panels.items()
+    )
+    return Metric(AGE, "gauge", text, samples)
+
+
+def _ages(panel: RigState, now: float) -> Rows:
+    return [((stream,), max(now - last, 0.0)) for stream, last in panel.last_event.items()]
 
 
 def _metric(family: Family, board: LiveState) -> Metric:
-    kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
-    made = kind(family.name, family.help, labels=("rig", *family.labels))
     panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels
-    for rig, panel in panels.items():
-        for labels, value in family.rows(panel):
-            if value is not None and isfinite(value):
-                made.add_metric((rig, *labels), float(value))
-    return made
+    return Metric(
+        family.name,
+        "counter" if family.name.endswith("_total") else "gauge",
+        family.help,
+        (Samples(family.name, family.labels, r, family.rows(p)) for r, p in panels.items()),
+    )
 
 
 def _lateness(board: LiveState) -> Metric:
     text = "From the arrival that released a tick until it was written; live runs only."
-    made = HistogramMetricFamily(LATENESS, text, labels=("rig",))
-    edges = [*map(str, LATENESS_S), "+Inf"]
-    for rig, panel in board.panels.items():
-        counts = np.cumsum(panel.late).tolist()
-        made.add_metric((rig,), list(zip(edges, counts, strict=True)), panel.late_s)
-    return made
+    samples = (s for rig, panel in board.panels.items() for s in _histogram(rig, panel))
+    return Metric(LATENESS, "histogram", text, samples)
 
 
-def _age(board: LiveState) -> Metric:
-    text = "Since the stream's last event was received; before the first, since the start."
-    made = GaugeMetricFamily(AGE, text, labels=("rig", "stream"))
-    now = board.clock()
-    for rig, panel in board.panels.items():
-        for stream, last_event in panel.last_event.items():
-            made.add_metric((rig, stream), max(now - last_event, 0.0))
-    return made
+def _histogram(rig: str, panel: RigState) -> Iterator[Samples]:
+    counts = [*accumulate(panel.late.tolist())]
+    yield Samples(f"{LATENESS}_bucket", ("le",), rig, zip(_EDGES, counts, strict=True))
+    yield Samples(f"{LATENESS}_count", (), rig, [((), counts[-1])])
+    yield Samples(f"{LATENESS}_sum", (), rig, [((), panel.late_s)])
