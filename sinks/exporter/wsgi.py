@@ -131,8 +131,9 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
                 self._silent.add(client, peer, now)
                 if time.monotonic() > end:
                     break
+        # Most clients have sent their request by now: it is read without another poll.
+        self._silent.handle_read_event()
         if self.connections > self._max_connections:
-            self._silent.handle_read_event()
             self._make_room(self.connections - self._max_connections, now)
 
     def maintenance(self, now: float) -> None:
