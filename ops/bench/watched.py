@@ -188,10 +188,8 @@ class Lives:
 
     def _config(self, folder: Path, name: str, web: int | None) -> tuple[Path, int]:
         """Write a configuration; return it and the port of its messages."""
-        port, (hz, profile) = free_port(), self._grid
-        text = _LIVE.format(
-            port=port, members=_MEMBERS, hz=hz, profile=profile, out=folder / f"out_{name}"
-        )
+        port = free_port()
+        text = live_rig(port, self._grid, folder / f"out_{name}")
         shown = "" if web is None else f"exporter: {{http_port: {web}}}\n"
         path = folder / f"{name}.yaml"
         path.write_text(text + shown)
@@ -237,6 +235,11 @@ class Lives:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
         return cost["read"] / cost["alone"] - 1
+
+
+def live_rig(port: int, grid: tuple[float, str], out: Path) -> str:
+    """Return the configuration of a rig whose five streams arrive at one port."""
+    return _LIVE.format(port=port, members=_MEMBERS, hz=grid[0], profile=grid[1], out=out)
 
 
 def cpu_s(pid: int) -> float:
