@@ -24,7 +24,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple

@@ -113,7 +113,8 @@ class LiveState:
         for record in packet.evidence:
             panel.history.found(record)
             number = self.findings[-1].number + 1 if self.findings else 0
-            self.findings.append(NumberedFinding(number, record.ts, _encoder.encode(record) + b"\n"))
+            line = _encoder.encode(record) + b"\n"
+            self.findings.append(NumberedFinding(number, record.ts, line))
 
     @contextmanager
     def reading(self) -> Iterator[None]:
