@@ -97,7 +97,7 @@ def has_polars() -> bool:
     """Return whether polars is here; else print the extra that has it."""
     found = importlib.util.find_spec("polars") is not None
     if not found:
-        print("polars is not installed, nothing to compare with: pip install 'lumen-fusion[bench]'")
+        print("no ratios: polars is missing (extra `bench`; in a checkout `make polars`)")
     return found
 
 
