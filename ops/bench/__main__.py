@@ -123,8 +123,8 @@ BENCHES = (
     Bench("rigs", "Many rigs in one recording", ("rigs",),
           "Asked of 64 rigs: 6 us an event, goal 3."),
     Bench("live_rigs", "Live rigs", ("live_rigs",),
-          "Asked of 190 events/s, accurate: 80 rigs a core, goal 300; low latency at 100 Hz: 10 % of "
-          "a core, goal 5."),
+          "Asked of 190 events/s, accurate: 80 rigs a core, goal 300; low latency at 100 Hz: 10 % "
+          "of a core, goal 5."),
     Bench("wide", "32 channels at 1 kHz", ("wide",),
           "Asked of a number: 3 us, goal 1.5, and 0.5 of polars' join, goal 1.0; 300 MiB."),
     Bench("bound", "The sync bound", ("bound",), "Asked: the true error inside in 95 % of ticks."),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from operators.records import INDICATORS, Fused
 from operators.types import ENDS, MODES, STATES
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.metrics_text import Metric, MetricsText, Rows, Samples
+from sinks.exporter.metrics_text import Metric, MetricsText, RigSamples, Rows
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
 from sinks.files.run_json import versions
@@ -177,7 +177,7 @@ def age(board: LiveState) -> Metric:
     text = "Since the stream's last event was received; before the first, since the start."
     now = board.clock()
     samples = (
-        Samples(AGE, ("stream",), rig, _ages(panel, now)) for rig, panel in board.panels.items()
+        RigSamples(AGE, ("stream",), rig, _ages(panel, now)) for rig, panel in board.panels.items()
     )
     return Metric(AGE, "gauge", text, samples)
 
@@ -192,7 +192,7 @@ def _metric(family: Family, board: LiveState) -> Metric:
         family.name,
         "counter" if family.name.endswith("_total") else "gauge",
         family.help,
-        (Samples(family.name, family.labels, r, family.rows(p)) for r, p in panels.items()),
+        (RigSamples(family.name, family.labels, r, family.rows(p)) for r, p in panels.items()),
     )
 
 
@@ -202,8 +202,8 @@ def _lateness(board: LiveState) -> Metric:
     return Metric(LATENESS, "histogram", text, samples)
 
 
-def _histogram(rig: str, panel: RigState) -> Iterator[Samples]:
+def _histogram(rig: str, panel: RigState) -> Iterator[RigSamples]:
     counts = [*accumulate(panel.late.tolist())]
-    yield Samples(f"{LATENESS}_bucket", ("le",), rig, zip(_EDGES, counts, strict=True))
-    yield Samples(f"{LATENESS}_count", (), rig, [((), counts[-1])])
-    yield Samples(f"{LATENESS}_sum", (), rig, [((), panel.late_s)])
+    yield RigSamples(f"{LATENESS}_bucket", ("le",), rig, zip(_EDGES, counts, strict=True))
+    yield RigSamples(f"{LATENESS}_count", (), rig, [((), counts[-1])])
+    yield RigSamples(f"{LATENESS}_sum", (), rig, [((), panel.late_s)])

@@ -18,8 +18,8 @@ Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
 """Values of the labels after `rig`, with a sample; None, NaN, infinite: there is none."""
 
 
-class Samples(NamedTuple):
-    """Samples of one rig: their name, `labels` after `rig`, rows."""
+class RigSamples(NamedTuple):
+    """RigSamples of one rig: their name, `labels` after `rig`, rows."""
 
     name: str
     labels: tuple[str, ...]
@@ -33,7 +33,7 @@ class Metric(NamedTuple):
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    samples: Iterable[Samples]
+    samples: Iterable[RigSamples]
 
 
 class _Line(NamedTuple):
@@ -63,7 +63,7 @@ class MetricsText:
                 self._write(page, samples)
         return "".join(page).encode()
 
-    def _write(self, page: list[str], samples: Samples) -> None:
+    def _write(self, page: list[str], samples: RigSamples) -> None:
         """Append the lines of the samples to the page."""
         known = self._lines.setdefault((samples.name, samples.rig), {})
         for labels, value in samples.rows:
@@ -82,7 +82,7 @@ def _head(metric: Metric) -> str:
     return f"# HELP {metric.name} {text}\n# TYPE {metric.name} {metric.kind}\n"
 
 
-def _series(samples: Samples, values: tuple[str, ...]) -> str:
+def _series(samples: RigSamples, values: tuple[str, ...]) -> str:
     """Return a sample's name and labels, the labels by name."""
     labels = sorted(zip(("rig", *samples.labels), (samples.rig, *values), strict=True))
     pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)

@@ -8,7 +8,7 @@ from prometheus_client.metrics_core import Metric as LibraryMetric
 from prometheus_client.registry import Collector
 
 from sinks.exporter.metrics import age, values
-from sinks.exporter.metrics_text import Metric, MetricsText, Samples
+from sinks.exporter.metrics_text import Metric, MetricsText, RigSamples
 from tests.support.shown import Time, events, packet, report, ticks
 
 
@@ -56,14 +56,16 @@ def test_the_pages_of_a_run_are_the_bytes_of_the_library():
 def given(label: str, value: float) -> list[Metric]:
     rows = {"r": [((label, "x"), value)], label: [(("x", label), 1.0)]}
     samples = {
-        name: [Samples(name, ("channel", "a"), rig, found) for rig, found in rows.items()]
+        name: [RigSamples(name, ("channel", "a"), rig, found) for rig, found in rows.items()]
         for name in ("g", "c_total")
     }
-    buckets = [Samples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
+    buckets = [RigSamples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
     return [
         Metric("g", "gauge", 'Back\\slash, "quote"\nand line.', samples["g"]),
         Metric("c_total", "counter", "Counts.", samples["c_total"]),
-        Metric("h", "histogram", "Text.", [*buckets, Samples("h_sum", (), label, [((), value)])]),
+        Metric(
+            "h", "histogram", "Text.", [*buckets, RigSamples("h_sum", (), label, [((), value)])]
+        ),
     ]
 
 
@@ -81,7 +83,7 @@ def test_any_label_and_number_are_the_bytes_of_the_library(label, value):
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
 def test_a_value_that_is_none_has_no_line_and_leaves_none(value):
     def page(now):
-        return writer.text([Metric("g", "gauge", "Text.", [Samples("g", (), "r", [((), now)])])])
+        return writer.text([Metric("g", "gauge", "Text.", [RigSamples("g", (), "r", [((), now)])])])
 
     writer = MetricsText()
     empty = page(value)
