@@ -141,6 +141,31 @@ def test_regular_lines_are_read_by_the_extension(kernels):
     assert whole == [line for line in lines.split(b"\n") if line.strip()]
 
 
+def test_layouts_that_begin_alike_stay_apart(kernels):
+    """Text before a number, its form, the text behind it: each differs alone."""
+    layouts = tuple(
+        ((before, behind, b"}"), (0, 1), (pointed, False))
+        for before in (b'{"ts":', b'{"t":', b"")
+        for pointed in (True, False)
+        for behind in (b',"rig":"a","value":', b',"rig":"b","value":')
+    )
+    layouts += (((b"-7.5",), (), ()),)
+    lines = [
+        b"".join((before, b"%d.5" % n if point else b"%d" % n, behind, b"9", end))
+        for n, ((before, behind, end), _, (point, _)) in enumerate(layouts[:-1])
+    ]
+    lines += [b"-7.5", b'{"ts":1.5,"rig":"c","value":1}', *lines[::-1]]
+    n = len(lines)
+    start, stop, which = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32)
+    columns = np.full((4, n), np.nan)
+    text = b"".join(one + b"\n" for one in lines)
+    assert kernels.fit(text, layouts, start, stop, which, columns) == n
+    assert which.tolist() == [*range(13), -1, *range(11, -1, -1)]
+    first = [k + 0.5 * point for k, (_, _, (point, _)) in enumerate(layouts[:-1])]
+    assert columns[0, :12].tolist() == first
+    assert columns[0, 14:].tolist() == first[::-1]
+
+
 # -- sums -----------------------------------------------------------------------------------------
 
 
@@ -246,7 +271,7 @@ def test_a_line_of_the_wrong_shape_is_refused(kernels, arguments):
         (((b"a", b"b"), (-2,), (True,)),),
         (((b"a", 1), (0,), (True,)),),
         (((b"a",) * 18, (0,) * 17, (True,) * 17),),
-        (((b"a", b"b"), (0,), (True,)),) * 65,
+        (((b"a", b"b"), (0,), (True,)),) * 257,
     ],
 )
 def test_a_layout_of_the_wrong_shape_is_refused(kernels, layouts):
