@@ -5,7 +5,7 @@
 A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, or closer than
 the shortest tick to the one before. All ticks before `decided` are known. Where no newer ones come
 by then, the clock goes on at the last rate for `GO_ON_S`, then stops. A frame of a tick that was
-sent meanwhile is left out.
+sent meanwhile is not sent again; it corrects the time and the rate at which the clock goes on.
 
 The core reads no clock and uses the standard library alone. State: at most `MAX_TICKS` ticks.
 """
@@ -109,13 +109,14 @@ class TickSchedule:
         taken: list[tuple[Tick, Outcome]] = []
         while self._waiting and self._sending(self._waiting[0]) <= now:
             tick = self._waiting.popleft()
-            repeated = self._last is not None and (
-                self._last_beat_of_frames < tick.beat <= self._last.beat
-            )
+            last, before = self._last, self._last_beat_of_frames
             self._last_beat_of_frames = tick.beat
-            if not repeated:
+            if last is None or not before < tick.beat <= last.beat:
                 taken.append((tick, self._play(tick, now)))
-            elif tick.withheld:
+                continue
+            # Sent meanwhile; but the clock goes on from it, at its rate.
+            self._last = _later(tick, last.beat - tick.beat)
+            if tick.withheld:
                 self.playing = False
         if not self._waiting and self.due() <= now:
             made_up = self._go_on(now)
@@ -151,7 +152,7 @@ class TickSchedule:
 
     def _next(self, last: Tick) -> Tick:
         """Return the tick after the last one: none is before `decided`, else it were known."""
-        return _later(last, 1, at_least=self._decided)
+        return _later(last, 1, max(self._decided, self._last_sent + self._min_tick_s))
 
     def _sending(self, tick: Tick) -> float:
         return tick.at + self.offset_s - self._ahead_s
