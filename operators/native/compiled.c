@@ -22,6 +22,15 @@ static PyMethodDef methods[] = {
     {"render", lumen_render, METH_VARARGS, NULL},
     {"fit", lumen_fit, METH_VARARGS, NULL},
     {"spread", lumen_spread, METH_VARARGS, NULL},
+    {"cells", lumen_cells, METH_VARARGS, NULL},
+    {"fill", lumen_fill, METH_VARARGS, NULL},
+    {"trend", lumen_trend, METH_VARARGS, NULL},
+    {"follow", lumen_follow, METH_VARARGS, NULL},
+    {"lowest", lumen_lowest, METH_VARARGS, NULL},
+    {"read", lumen_read, METH_VARARGS, NULL},
+    {"grid", lumen_grid, METH_VARARGS, NULL},
+    {"window", lumen_window, METH_VARARGS, NULL},
+    {"decide", lumen_decide, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

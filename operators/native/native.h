@@ -22,5 +22,14 @@ bool take_buffer(PyObject *from, char type, bool writable, Py_ssize_t size, Py_b
 PyObject *lumen_render(PyObject *self, PyObject *args);
 PyObject *lumen_fit(PyObject *self, PyObject *args);
 PyObject *lumen_spread(PyObject *self, PyObject *args);
+PyObject *lumen_cells(PyObject *self, PyObject *args);
+PyObject *lumen_fill(PyObject *self, PyObject *args);
+PyObject *lumen_trend(PyObject *self, PyObject *args);
+PyObject *lumen_follow(PyObject *self, PyObject *args);
+PyObject *lumen_lowest(PyObject *self, PyObject *args);
+PyObject *lumen_read(PyObject *self, PyObject *args);
+PyObject *lumen_grid(PyObject *self, PyObject *args);
+PyObject *lumen_window(PyObject *self, PyObject *args);
+PyObject *lumen_decide(PyObject *self, PyObject *args);
 
 #endif

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ops.bench.throughput import Race
 from ops.text.table import table
 
-TICKS = 12_000
+TICKS, READINGS = 12_000, 24
 LINES = 20 << 20
 """Bytes of the recording that are decoded."""
 
@@ -39,6 +39,7 @@ def loops(recording: Path) -> Iterator[Loop]:
     import numpy as np
 
     from operators.align.coarse_grid import Coarse
+    from operators.align.lag_trend import CORRECTED, fitted, motions
     from operators.numeric import sinc
     from operators.records import Fused, FusedSignal
     from operators.types import MODES
@@ -78,6 +79,14 @@ def loops(recording: Path) -> Iterator[Loop]:
         return grid.read(0, 600).tobytes()
 
     yield Loop("coarse stretch", "row", 2 * TICKS, stretch)
+    at, var = np.arange(0.0, 10.0 * READINGS, 10.0), np.full(READINGS, 1e-8)
+    readings, kinds = rng.standard_normal(READINGS) * 1e-4, motions("auto", *CORRECTED)
+
+    def trend() -> bytes:
+        found, path = fitted(at, readings, var, 10.0 * READINGS, kinds)
+        return np.append(path, found).tobytes()
+
+    yield Loop("trend of a lag", "reading", READINGS, trend)
     ts, flat = (170_000_000_000 + np.arange(TICKS)) / 100.0, np.zeros(TICKS, np.int64)
     signal = FusedSignal(
         "velocity", ("ure:velocity", "osc_1:velocity"), rng.random(TICKS), rng.random(TICKS),

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.align.coarse_grid import Coarse
+from operators.align.lag_trend import CORRECTED, FREE, fitted, motions
 from operators.numeric.sinc import _by_sample, kernel
 from operators.types import F64
 from sinks.files.encode import fused_lines
@@ -146,20 +147,39 @@ def test_sums_of_kernels_are_the_same(both, seed, waits):
 
 
 @MANY
-@given(SEEDS)
-def test_stretches_of_the_coarse_grid_are_the_same(both, seed):
+@given(SEEDS, st.sampled_from([40, 6000]))
+def test_stretches_of_the_coarse_grid_are_the_same(both, seed, most):
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(0, 400))
-    rows = [(lane, np.sort(rng.uniform(-3, 13, n)), rng.standard_normal(n)) for lane in range(3)]
+    pieces = [
+        (lane, rng.uniform(-3, 43, n).round(2), rng.standard_normal(n))
+        for n in rng.integers(0, most, 12).tolist()
+        for lane in range(3)
+    ]
 
-    def read() -> bytes:
+    def read() -> list[bytes]:
         coarse = Coarse(5.0, [False, True, False], 2.0)
-        for lane, time, value in rows:
-            coarse.push(lane, time, value, time + 0.01)
-        return coarse.read(0, 50).tobytes()
+        out = []
+        for first, some in zip((0, 50, 60, 100), (20, 21, 30, 36), strict=True):
+            for lane, time, value in pieces[:some]:
+                coarse.push(lane, time, value, time + 10 * abs(value - 1))
+            out.append(coarse.read(first, 40 if first == 60 else 50 if first == 0 else 10))
+            out += [np.array(coarse.noise(lane)) for lane in range(3)]
+            out += coarse.snapshot()["parts"]
+        return [x.tobytes() for x in out]
 
     python, compiled = both(read)
     assert python == compiled
+
+
+@MANY
+@given(SEEDS, st.integers(1, 30), st.sampled_from([CORRECTED, FREE]))
+def test_trends_of_a_lag_are_the_same(both, seed, count, shares):
+    rng = np.random.default_rng(seed)
+    at = 1.7e9 + np.cumsum(rng.uniform(0.1, 900, count))
+    lag, var = rng.standard_normal(count), 10.0 ** rng.uniform(-12, 15, count)
+    python, compiled = both(fitted, at, lag, var, at[-1] + 5.0, motions("auto", *shares))
+    assert python[0] == compiled[0]
+    assert python[1].tobytes() == compiled[1].tobytes()
 
 
 # -- wrong arguments ------------------------------------------------------------------------------
@@ -219,6 +239,67 @@ def test_more_lines_than_room_are_refused(kernels):
     which.setflags(write=False)
     with pytest.raises((ValueError, BufferError)):
         kernels.fit(b"a1b\n", layouts, start, stop, which, np.zeros((4, 2)))
+
+
+@pytest.mark.parametrize("wrong", range(10))
+def test_cells_of_the_wrong_shape_are_refused(kernels, wrong):
+    part, held, edge = np.ones((5, 3)), np.zeros(2, np.int64), np.empty(3, np.int64)
+    right = [part, 0, 9, 9, 5, 5, held, edge, np.empty(3), np.empty(3)]
+    assert kernels.cells(*right) == 0
+    assert (edge.tolist(), right[8][0], right[9][0]) == ([0, 0, 1], (1 + 1) / 5 - 5, 1.0)
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", 0.5):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.cells(*arguments)
+
+
+def test_rows_of_no_lane_and_cells_without_room_are_refused(kernels):
+    held, edge = np.zeros(2, np.int64), np.empty(3, np.int64)
+    for lane in (-1.0, 2.0, np.nan):
+        part = np.full((5, 1), lane)
+        part[1:] = 1.0
+        with pytest.raises(ValueError, match="a row of no lane"):
+            kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+    part = np.ones((5, 2))
+    part[1] = (1, 2)
+    with pytest.raises(ValueError, match="more cells than room"):
+        kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+
+
+@pytest.mark.parametrize("wrong", range(8))
+def test_averages_of_the_wrong_shape_are_refused(kernels, wrong):
+    edge, out = np.array([0, 3, 3]), np.empty((2, 5))
+    right = [np.ones((4, 2)), 2, np.arange(3.0), np.ones(3), edge, np.ones(2), 0.5, out]
+    kernels.fill(*right)
+    np.testing.assert_array_equal(out, [[np.nan, 1, np.nan, np.nan, np.nan], [np.nan] * 5])
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.fill(*arguments)
+
+
+@pytest.mark.parametrize("edge", [[0, 2, 4], [-1, 2, 3], [2, 1, 3], [4, 4, 4]])
+def test_cells_of_no_lane_are_refused(kernels, edge):
+    bank, cells, out = np.ones((4, 2)), np.ones(3), np.empty((2, 5))
+    with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+        kernels.fill(bank, 2, cells, cells, np.array(edge), np.ones(2), 0.5, out)
+    for far in (np.nan, np.inf, -1e300):
+        with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+            kernels.fill(bank, 2, cells * far, cells, np.array([0, 1, 3]), np.ones(2), 0.5, out)
+
+
+@pytest.mark.parametrize("wrong", range(12))
+def test_a_trend_of_the_wrong_shape_is_refused(kernels, wrong):
+    readings, kinds = [np.ones(3)] * 3, [np.ones(2)] * 3
+    right = [*readings, 1.0, 0.01, *kinds, np.empty((5, 2)), *(np.empty((3, 2)) for _ in range(3))]
+    kernels.trend(*right)
+    for other in (np.ones((3, 3)), np.ones(3, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.trend(*arguments)
 
 
 @pytest.mark.parametrize("wrong", range(8))
