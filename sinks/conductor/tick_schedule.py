@@ -2,8 +2,8 @@
 
     sending of a tick = its time + offset - ahead
 
-A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, or closer than
-the shortest tick to the one before. All ticks before `decided` are known. Where no newer ones come
+A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, closer than the
+shortest tick to the one before or, after a gap, so late that the next one would be. All ticks before `decided` are known. Where no newer ones come
 by then, the clock goes on at the last rate for `GO_ON_S`, then stops. A frame of a tick that was
 sent meanwhile is not sent again; it corrects the time and the rate at which the clock goes on.
 
@@ -22,6 +22,8 @@ OUTCOMES: tuple[Outcome, ...] = ("sent", "withheld", "dropped")
 GO_ON_S = 2.0
 """Time for which the clock goes on without frames (s)."""
 MAX_TICKS = 4096
+_PUNCTUAL_S = 5e-3
+"""A tick with this lateness is in time (s)."""
 _ROUNDING_S = 1e-3
 """A tick may be shorter than the shortest one by the rounding of its times (s)."""
 
@@ -63,6 +65,7 @@ class TickSchedule:
         self._last: Tick | None = None
         self._last_beat_of_frames = -1
         self._last_sent = -inf
+        self._gap = True
 
     def add(self, ticks: Iterable[Tick], decided: float) -> int:
         """Add ticks in their order; return the number of those beyond `MAX_TICKS`, left out.
@@ -127,12 +130,17 @@ class TickSchedule:
     def _play(self, tick: Tick, now: float) -> Outcome:
         self._last = tick
         if tick.withheld:
-            self.playing = False
+            self.playing, self._gap = False, True
             return "withheld"
-        late = now > tick.at + self.offset_s + tick.tick_s / 2
-        if late or tick.at < self._last_sent + self._min_tick_s - _ROUNDING_S:
+        late_s, half_s = now - tick.at - self.offset_s, tick.tick_s / 2
+        close = tick.at < self._last_sent + self._min_tick_s - _ROUNDING_S
+        # After a gap, the first tick is not so late that the next one is too close to it; once, so
+        # that a machine that is always late is not silent.
+        room_s = max(tick.tick_s - self._min_tick_s, _PUNCTUAL_S)
+        if close or late_s > half_s or (self._gap and late_s > room_s):
+            self._gap = close or late_s > half_s
             return "dropped"
-        self.playing, self._last_sent = True, tick.at
+        self.playing, self._last_sent, self._gap = True, tick.at, False
         return "sent"
 
     def _go_on(self, now: float) -> Tick | None:

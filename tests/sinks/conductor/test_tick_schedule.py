@@ -78,9 +78,18 @@ def test_a_tick_is_late_by_half_a_tick_at_most() -> None:
     schedule = TickSchedule(0.0, 0.0, 0.12)
     schedule.add(even(0, 8, 1.0), 2.5)
 
-    outcomes = [outcome for _, outcome in schedule.take(1.69)]
-    assert outcomes == ["dropped"] * 3 + ["sent"]  # at 1.6: 0.09 s late
-    assert schedule.due() == pytest.approx(1.8)
+    outcomes = [outcome for _, outcome in schedule.take(1.67)]
+    assert outcomes == ["dropped"] * 3 + ["sent"]  # at 1.6: 0.07 s late
+    assert [outcome for _, outcome in schedule.take(1.89)] == ["sent"]
+    assert [outcome for _, outcome in schedule.take(2.11)] == ["dropped"]
+
+
+def test_after_a_gap_the_first_tick_leaves_the_shortest_tick_to_the_next() -> None:
+    schedule = TickSchedule(0.0, 0.0, 0.12)
+    schedule.add(even(0, 8, 1.0), 2.5)
+
+    assert [outcome for _, outcome in schedule.take(1.29)] == ["dropped", "dropped"]
+    assert [outcome for _, outcome in schedule.take(1.49)] == ["sent"]  # always late
 
 
 def test_a_tick_sent_ahead_is_late_by_its_time_not_by_its_sending() -> None:
