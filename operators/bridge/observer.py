@@ -12,19 +12,21 @@ and ki, which then are the gains of a second-order loop. (r / dt in place of r f
 rate of sigma^2 f: a late beat has the longer dt.)
 
 z = r sqrt(1 - a) has the variance of one beat. sigma = 1.4826 / sqrt 2 of the median |difference|
-of the last 32 z: a reference that runs away does not widen it.
+of the last 64 z: a reference that runs away does not widen it.
 
-- Outlier, |z| > max(4 sigma, 0.03): not used, but for the third running of one sign, which begins
-  a memory of 4 beats.
+- Outlier, |z| > max(4 sigma, 0.03): not used, but for the fourth running of one sign, which begins
+  a memory of 6 beats.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
 - Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
   passes once in an hour, the memory becomes half of the beats since the sum left 0.
 - First lock: four intervals within 12 % of their median.
-- New lock: five intervals that agree, with another mean; ten, if that is near a multiple of T.
+- New lock: five intervals within max(4.5 sqrt 2 sigma T, 3 %) whose mean is off by more than
+  max(9 sqrt 2 sigma T / 5, 2 %), and whose median and inner mean are off by 0.6 of that to the same
+  side. Near a multiple of T ten must agree, since lost beats look like that.
 
 Silent for max(2 s, 4 T), the phase runs on with the rate of a second line of up to 400 beats.
 
-Cost: about 6 us a beat. State: 32 residuals, 11 times. Losses: none; each beat is `used`,
+Cost: about 6 us a beat. State: 64 residuals, 11 times. Losses: none; each beat is `used`,
 `outlier` or `close`.
 
 Source: T. R. Benedict and G. W. Bordner, IRE Trans. Autom. Control 7 (1962) for the filter;
@@ -46,10 +48,13 @@ Use = Literal["used", "outlier", "close"]
 MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
 MIN_RUN = 6
 """Least memory (beats) after a run."""
-MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 32, 11
+MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 64, 11
 MAX_BACK = 8
 """Beats running before the newest one, after which all begins anew."""
-MAX_STRAYS = 3
+MAX_STRAYS = 4
+"""Outliers running of one sign, of which the last is used."""
+STEP_SIGMAS = 9.0
+"""Standard deviations of a mean interval at which the tempo has stepped."""
 FALSE_S = 3_600.0
 """Mean time between two runs by chance (s)."""
 SLACK = 0.5
@@ -193,6 +198,12 @@ class Observer:
         line = self.line
         return line.gain(1.0, 0.0) * line.rate if self.locks and not self.full else 0.0
 
+    @property
+    def rate_sd(self) -> float:
+        """Standard deviation of the rate, as a part of it."""
+        m = max(self.line.memory, 2)
+        return self.sigma * math.sqrt(12 / (m * (m * m - 1)))
+
     def snapshot(self) -> State:
         """Return the state as plain values."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -315,7 +326,7 @@ class Observer:
             if abs(self.strays) < MAX_STRAYS:
                 self.undo = None
                 return "outlier"
-            line, long = line._replace(memory=MIN_MEMORY - 1), _NOWHERE
+            line, long = line._replace(memory=MIN_RUN - 1), _NOWHERE
             self.run = _NO_RUN
         elif self.sigma:
             self.run = self.run.added(min(max(z / self.sigma, -4.0), 4.0))
@@ -363,13 +374,15 @@ class Observer:
             return False
         mean = (times[-1] - times[-6]) / 5
         sigma = self.sigma * period * math.sqrt(2)
-        off = max(6 * sigma / 5, 0.02 * period)
+        off = max(STEP_SIGMAS * sigma / 5, 0.02 * period)
         if abs(mean - period) <= off:
             return False
         gaps = sorted(b - a for a, b in pairwise(times[-6:]))
         agree = max(4.5 * sigma, 0.03 * mean)
-        middle = (gaps[2] - period) * math.copysign(1.0, mean - period)
-        if gaps[4] - gaps[0] > agree or middle < 0.6 * off:
+        sign = math.copysign(1.0, mean - period)
+        inner = (times[-2] - times[-5]) / 3
+        least = min(sign * (gaps[2] - period), sign * (inner - period))
+        if gaps[4] - gaps[0] > agree or least < 0.6 * off:
             return False
         multiple = round(mean / period)
         if multiple > 1 and abs(mean / period - multiple) < 0.1 * multiple:

@@ -6,7 +6,8 @@ s and x = s + lead
     e = wrap(p(x) - q(x)),
     u = f + clip(g e / (1 + kd), -slew f, slew f), clipped to the limits of the tick,
 
-and q runs with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
+The slew is less by three standard deviations of f, at most by half: it is of the true rate. q runs
+with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
 while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. kd is
 the weight of the measured rate: u = f + g e + kd (f - u).
 
@@ -162,7 +163,7 @@ class OutputClock:
                     self._set(phase, held)
             error = self._error(phase, stepping)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
-            most = min(self.loop.slew * rate, abs(error) / span)
+            most = min(self._slew(observer) * rate, abs(error) / span)
             wanted = rate + min(max(pull * error / (1 + gains.kd), -most), most)
             u = min(max(wanted, low), high)
             beyond = wanted > high or wanted < low
@@ -174,6 +175,11 @@ class OutputClock:
         self.rate_hz = u
         self._keep(Piece(start, self.beat + self.fraction, u), s)
         return self._run(start, span, u, observer, per_tick)
+
+    def _slew(self, observer: Observer) -> float:
+        """Return the largest correction (a part of the rate) that keeps to the true rate's slew."""
+        slew = self.loop.slew
+        return max(slew - 3 * observer.rate_sd, slew / 2)
 
     def _error(self, phase: float, stepping: bool) -> float:
         """Return the phase error (cycles); count a slip where it passes half a cycle."""

@@ -75,7 +75,7 @@ class Course:
 
 def course(rates: Rates, seconds: float, rng: np.random.Generator) -> Course:
     """Return a reference with drift."""
-    t: F64 = (np.arange(round(seconds / _GRID_S)) + 0.5) * _GRID_S
+    t: F64 = (np.arange(round(seconds / _GRID_S), dtype=np.float64) + 0.5) * _GRID_S
     drift = DRIFT * np.sin(2 * np.pi * (t / WANDER_S + rng.uniform()))
     return Course(rates(t) * (1 + drift))
 
@@ -142,7 +142,8 @@ class Run:
     interval: F64
     error: F64
     turns: F64
-    locks: int = 0
+    locked: tuple[float, ...] = ()
+    """Times from which the output is settled with a new lock (s)."""
     cost_s: float = 0.0
 
     @staticmethod
@@ -198,6 +199,7 @@ def steered(observer: Callable[[], Observer]) -> Controller:
         seen, n = observer(), len(at)
         clock = OutputClock(setting.loop, LEAD_S, 1000 / setting.loop.tick_ms)
         ticks: list[ClockTick] = []
+        locked: list[float] = []
         first = round(START / CONTROL_S)
         i, until, begin = 0, START + setting.steps_until_s, time.process_time()
         for k in range(first, first + round(seconds / CONTROL_S)):
@@ -205,11 +207,13 @@ def steered(observer: Callable[[], Observer]) -> Controller:
             while i < n and due[i] < s:
                 seen.beat(at[i], setting.gains)
                 i += 1
+            if seen.locks > len(locked):
+                locked.append(s - START + LEAD_S)
             ticks += clock.step(s, seen, 1.0, setting.gains, stepping=s < until)
         cost = time.process_time() - begin
         columns = [(t.time - START, t.interval_s, t.beat) for t in ticks]
         made = Run.make(of, *np.array(columns).T)
-        made.locks, made.cost_s = seen.locks, cost
+        made.locked, made.cost_s = tuple(locked), cost
         return made
 
     return run
@@ -292,12 +296,11 @@ def step(before: float, after: float) -> Callable[[Trial], Figures]:
     def case(trial: Trial) -> Figures:
         at = SETTLED_S + math.floor(60 * trial.rng.uniform()) * _GRID_S
         run = trial.run(lambda t: np.where(t < at, before, after), 120.0)
-        # The reference is found by six beats, and its ticks are settled one lead ahead.
-        locked = at + 6 / after + LEAD_S + 2 * CONTROL_S + trial.delay_s
+        locked = next((t for t in run.locked if at < t < at + 5), at + 2)
         return {
             "rate": run.settled(np.abs(run.off) > 0.02, at),
             "phase": run.settled(np.abs(run.error) > 0.08, at),
-            "off": float(np.max(np.abs(run.off[run.time > locked + 1 / before]))),
+            "off": float(np.max(np.abs(run.off[run.time - run.interval > locked]))),
         }
 
     return case
@@ -377,7 +380,12 @@ def faulty(faults: Faults) -> Callable[[Trial], Figures]:
     def case(trial: Trial) -> Figures:
         run = trial.run(constant(5.0), 1560.0, faults)
         worst = float(np.max(np.abs(run.error[run.time > SETTLED_S])))
-        return {"rms": run.rms(), "slips": run.slips(), "worst": worst, "locks": run.locks}
+        return {
+            "rms": run.rms(),
+            "slips": run.slips(),
+            "worst": worst,
+            "locks": float(len(run.locked)),
+        }
 
     return case
 
