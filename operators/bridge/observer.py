@@ -129,7 +129,7 @@ class Run(NamedTuple):
 
 MIN_SUM = 4.0
 """Below any limit; spares its computation."""
-_NOWHERE = Line(-math.inf, 0.0, 0.0, 0)
+_NOWHERE = Line(-MAX_TIME_S, 0.0, 0.0, 0)
 _NO_GAINS = Gains(0.0, 0.0, 0.0)
 _NO_RUN = Run()
 

@@ -83,7 +83,8 @@ class OutputClock:
     lock : {'none', 'locked', 'holdover', 'saturated'}
         As of the newest control step.
     rate_hz, phase_error, phase_sd : float
-        Rate of the output, error (cycles, NaN before the first lock) and its sd at the newest step.
+        Rate of the output and error at the newest step (Hz, cycles), and the error's sd at the
+        newest tick; NaN before the first lock.
     slips, steps : int
         Whole ticks lost to or gained on the reference; phases that were set.
     """
@@ -105,6 +106,8 @@ class OutputClock:
     """Phase since the newest tick (cycles)."""
     elapsed: float = 0.0
     """Time since the newest tick (s)."""
+    placed: bool = False
+    """The phase was set since the newest tick."""
     settled: float = math.nan
     """End of the settled phase (host time)."""
     pieces: list[Piece] = field(default_factory=list)
@@ -172,6 +175,8 @@ class OutputClock:
             self.phase_error = error
         else:
             u = min(max(self.base_hz, low), high)
+        if self.placed:
+            u = self._within(u)
         self.rate_hz = u
         self._keep(Piece(start, self.beat + self.fraction, u), s)
         return self._run(start, span, u, observer, per_tick)
@@ -202,6 +207,16 @@ class OutputClock:
         self.fraction = min(max(1 - (interval - self.elapsed) * rate, 0.0), 1.0)
         self.turns = round(phase - (self.beat + self.fraction))
         self.steps += 1
+        self.placed = True
+
+    def _within(self, rate: float) -> float:
+        """Return the rate, so that the next tick is within its limits though the phase was set."""
+        left, loop = 1 - self.fraction, self.loop
+        soonest = loop.min_tick_ms / 1000 - self.elapsed
+        latest = loop.max_tick_ms / 1000 - self.elapsed
+        if soonest > 0:
+            rate = min(rate, left / soonest)
+        return max(rate, left / latest) if latest > 0 else 1000 / loop.min_tick_ms
 
     def _run(
         self, start: float, span: float, rate: float, observer: Observer, per_tick: float
@@ -216,10 +231,11 @@ class OutputClock:
             last = offset + (count - 1) / rate if count else last
             offset += count / rate
         ticks = []
+        self.placed = self.placed and offset >= span
         while offset < span:
             self.beat += 1
             at = start + offset
-            sd = observer.phase_sd(at) / per_tick
+            self.phase_sd = sd = observer.phase_sd(at) / per_tick
             ticks.append(
                 ClockTick(at, self.beat, offset - last, rate, self.phase_error, sd, self.lock)
             )
