@@ -62,7 +62,7 @@ SLACK = 0.5
 _ROBUST = 1.4826 * math.sqrt(0.5)
 
 
-MAX_HZ = 1e6
+MIN_HZ, MAX_HZ = 1e-6, 1e6
 MAX_TIME_S = 1e12
 """A time further from 0 is none."""
 
@@ -93,7 +93,8 @@ class Line(NamedTuple):
         b = min(a, gap * gap * max(ki / (f * f), 6 / (m * (m + 1))))
         ahead = self.phase + f * (t - self.at)
         r = number - ahead
-        return Line(t, ahead + a * r, f if frozen else f * (1 + b * r / gap), m)
+        rate = f if frozen else max(f * (1 + b * r / gap), MIN_HZ)
+        return Line(t, ahead + a * r, rate, m)
 
 
 class Run(NamedTuple):
@@ -236,14 +237,14 @@ class Observer:
 
     def follow(self, t: float, hz: float) -> None:
         """Take a rate (Hz) as known from t on; the phase runs on from 0."""
-        if self.line.at <= t < MAX_TIME_S and 0 < hz < MAX_HZ:
+        if self.line.at <= t < MAX_TIME_S and MIN_HZ < hz < MAX_HZ:
             phase = self.phase_at(t) if self.locks else 0.0
             self.locks += not self.locked
             self._begin(Line(t, phase, hz, MAX_LONG))
 
     def place(self, t: float, hz: float) -> None:
         """Lock to a beat at t and a known rate (Hz)."""
-        if self.line.at < t < MAX_TIME_S and 0 < hz < MAX_HZ:
+        if self.line.at < t < MAX_TIME_S and MIN_HZ < hz < MAX_HZ:
             number = self._nearest(self.phase_at(t)) if self.locks else 0.0
             self.locks += 1
             self._begin(Line(t, number, hz, MIN_RUN))

@@ -156,7 +156,7 @@ def test_the_rate_is_frozen_only_while_the_error_pushes_beyond_a_limit() -> None
     for k in range(100):
         clock.step((K0 + k) * CONTROL_S, observer, 1.0, GAINS, stepping=False)
         frozen.append((observer.frozen, clock.phase_error > 0))
-    assert {pair for pair in frozen} == {(True, True), (False, False)}
+    assert set(frozen) == {(True, True), (False, False)}
     observer.follow(START + 5, 5.0)
     driven(clock, observer, 5, first=100)
     assert not observer.frozen
