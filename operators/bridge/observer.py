@@ -84,8 +84,13 @@ class Line(NamedTuple):
         m = self.memory + 1
         return min(1.0, gap * max(kp / self.rate, 2 * (2 * m - 1) / (m * (m + 1))))
 
-    def moved(self, t: float, number: float, gap: float, gains: Gains, frozen: bool) -> Line:
-        """Return the line after a beat `number` at `t`; its rate stays where frozen."""
+    def moved(
+        self, t: float, number: float, gap: float, gains: Gains, most: int, *, frozen: bool = False
+    ) -> Line:
+        """Return the line after a beat `number` at `t`, with a memory of at most `most`.
+
+        Its rate stays where frozen.
+        """
         kp, ki, _ = gains
         f = self.rate
         m = self.memory + 1
@@ -94,7 +99,7 @@ class Line(NamedTuple):
         ahead = self.phase + f * (t - self.at)
         r = number - ahead
         rate = f if frozen else max(f * (1 + b * r / gap), MIN_HZ)
-        return Line(t, ahead + a * r, rate, m)
+        return Line(t, ahead + a * r, rate, min(m, most))
 
 
 class Run(NamedTuple):
@@ -337,15 +342,10 @@ class Observer:
                 line, long = line._replace(memory=memory), _NOWHERE
                 self.run = _NO_RUN
         self.strays, self.undo = 0, undo
-        line = line.moved(t, number, gap, gains, self.frozen)
         most = memory_limit(line.rate, gains)
-        self.full = line.memory >= most
-        self.line = line if line.memory <= most else line._replace(memory=most)
-        if long.memory:
-            long = long.moved(t, number, gap, _NO_GAINS, False)
-            self.long = long if long.memory <= MAX_LONG else long._replace(memory=MAX_LONG)
-        else:
-            self.long = self.line
+        self.line = line.moved(t, number, gap, gains, most, frozen=self.frozen)
+        self.full = self.line.memory == most
+        self.long = long.moved(t, number, gap, _NO_GAINS, MAX_LONG) if long.memory else self.line
         self.number = number
         self._spread(z)
         return "used"
@@ -426,16 +426,21 @@ class Observer:
         """Whether the reference is silent at t."""
         return self.locks > 0 and t > self._silent_at()
 
+    def ahead(self, t: float) -> tuple[float, float]:
+        """Return phase (beats, on the real line) and rate (Hz) at t; before a lock both are 0."""
+        line = self.line
+        if not self.locks or t <= (silent := self._silent_at()):
+            return line.phase + line.rate * (t - line.at), line.rate
+        rate = self._hold_rate()
+        return line.phase_at(silent) + rate * (t - silent), rate
+
     def effective_rate(self, t: float) -> float:
         """Return the rate (Hz) with which the phase runs at t."""
-        return self._hold_rate() if self.hold_over(t) else self.line.rate
+        return self.ahead(t)[1]
 
     def phase_at(self, t: float) -> float:
         """Return the phase (beats, on the real line) at t."""
-        if not self.hold_over(t):
-            return self.line.phase_at(t)
-        silent = self._silent_at()
-        return self.line.phase_at(silent) + self._hold_rate() * (t - silent)
+        return self.ahead(t)[0]
 
     def phase_sd(self, t: float) -> float:
         """Return the standard deviation (beats) of the phase at t, NaN without beats."""

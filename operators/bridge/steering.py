@@ -157,17 +157,19 @@ class OutputClock:
         low, high = 1000.0 / self.loop.max_tick_ms, 1000.0 / self.loop.min_tick_ms
         if observer.locks:
             silent = observer.hold_over(s)
-            rate = observer.effective_rate(start) / per_tick
-            phase = observer.phase_at(start) / per_tick
-            held = min(max(rate, low), high)
+            beats, hz = observer.ahead(start)
+            phase, rate = beats / per_tick, hz / per_tick
             if self.locks != observer.locks:
                 self.locks = observer.locks
                 if stepping:
-                    self._set(phase, held)
+                    self._set(phase, min(max(rate, low), high))
             error = self._error(phase, stepping)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
-            most = min(self._slew(observer) * rate, abs(error) / span)
-            wanted = rate + min(max(pull * error / (1 + gains.kd), -most), most)
+            most = min(0.5 * self.loop.slew * rate, abs(error) / span)
+            wanted = rate + pull * error / (1 + gains.kd)
+            if not -most <= wanted - rate <= most:
+                most = min(self._slew(observer) * rate, abs(error) / span)
+                wanted = min(max(wanted, rate - most), rate + most)
             u = min(max(wanted, low), high)
             beyond = wanted > high or wanted < low
             observer.freeze(beyond and (wanted > high) == (error > 0))
@@ -184,7 +186,7 @@ class OutputClock:
     def _slew(self, observer: Observer) -> float:
         """Return the largest correction (a part of the rate) that keeps to the true rate's slew."""
         slew = self.loop.slew
-        return max(slew - 3 * observer.rate_sd, slew / 2)
+        return max(slew - 3 * observer.rate_sd, 0.5 * slew)
 
     def _error(self, phase: float, stepping: bool) -> float:
         """Return the phase error (cycles); count a slip where it passes half a cycle."""

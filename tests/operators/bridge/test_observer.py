@@ -348,6 +348,6 @@ def test_a_line_of_least_squares() -> None:
     slope = sum((t - mt) * (p - mp) for t, p in points) / sum((t - mt) ** 2 for t, _ in points)
     line = Line(points[1][0], 1.0, 1 / (points[1][0] - points[0][0]), 2)
     for t, p in points[2:]:
-        line = line.moved(t, p, 1.0, Gains(0.0, 0.0, 0.0), False)
+        line = line.moved(t, p, 1.0, Gains(0.0, 0.0, 0.0), 1000)
     assert line.rate == pytest.approx(slope, rel=2e-3)
     assert line.phase == pytest.approx(mp + slope * (points[-1][0] - mt), abs=0.01)
