@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 from configs.document import DataPath, Document
 from configs.inputs import FileStream
@@ -10,8 +11,8 @@ from configs.rulefiles import refuse_expression
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of
 from operators.bridge.bridge_config import BridgeConfig, ReferenceConfig
-from operators.evidence import names
-from operators.evidence.expression import ExpressionError, compile_expression
+from operators.conditions import names
+from operators.conditions.expression import ExpressionError, compile_expression
 from operators.records import BRIDGE_NAMES
 
 MAX_OFF = 0.01
@@ -28,6 +29,7 @@ def check(document: Document, config: Config) -> None:
     _loop(document, bridge)
     _gains(document, bridge)
     _exporters(document, config, bridge)
+    _state_file(document, config, bridge)
     # A condition over values of the bridge itself would be a circle.
     readable = tuple(name for name in names(config.plan()) if name not in BRIDGE_NAMES)
     for index, text in enumerate(bridge.safety.hard_stop_on):
@@ -122,6 +124,18 @@ def _exporters(document: Document, config: Config, bridge: BridgeConfig) -> None
     if own is not None and shared is not None and own.http_port == shared.http_port:
         at = ("bridge", "exporter", "http_port")
         _fault(document, at, f"the port {own.http_port} is that of the exporter", "another port")
+
+
+def _state_file(document: Document, config: Config, bridge: BridgeConfig) -> None:
+    if bridge.state_file is None:
+        return
+    at, path = ("bridge", "state_file"), Path(bridge.state_file)
+    shown = document.shown(at, bridge.state_file)
+    folders = [config.output.dir, *([config.tap.dir] if config.tap else [])]
+    if any(path.resolve().is_relative_to(Path(folder).resolve()) for folder in folders):
+        _fault(document, at, f"{shown} is in a folder of the run", "a place outside of it")
+    elif path.is_dir():
+        _fault(document, at, f"{shown} is a folder", "a file")
 
 
 def _fault(document: Document, at: DataPath, message: str, expected: str) -> None:

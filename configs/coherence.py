@@ -29,6 +29,7 @@ from configs.inputs import (
 )
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of, show
+from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.records import INDICATORS
 
 SEGMENT_S = 12.8
@@ -44,7 +45,7 @@ RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
 """Form of a rig's name, which is also that of a folder."""
 _PAGE_FILES = (
     "page.css",
-    *(f"{n}.js" for n in ("chart", "gauges", "main", "tables", "texts", "timeline")),
+    *(f"{n}.js" for n in ("bridge", "chart", "gauges", "main", "tables", "texts", "timeline")),
 )
 PAGES = (
     *("/", "/healthz", "/readyz", "/evidence/bundle", "/state"),
@@ -168,9 +169,17 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
 
 def _exporter(document: Document, config: Config) -> None:
     if config.exporter and config.exporter.path in PAGES:
-        at = ("exporter", "path")
+        at: DataPath = ("exporter", "path")
         message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
         document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
+    if config.bridge is None:
+        return
+    own = config.bridge.exporter or BridgeExporterConfig()
+    taken = [*PAGES, *([config.exporter.path] if config.exporter else [])]
+    if own.path in taken:
+        at = ("bridge", "exporter", "path") if config.bridge.exporter else ("exporter", "path")
+        message = f"the path '{document.shown(at, own.path)}' is that of another page"
+        document.fault(document.place(at), f"{message}, expected none of {', '.join(taken)}")
 
 
 def _kinds(document: Document, config: Config) -> None:
@@ -453,8 +462,10 @@ class _Check(NamedTuple):
 
 _CHECKS = (
     _Check(("streams",), _streams),
-    _Check(("exporter",), _exporter),
-    _Check(("streams", "signals", "facts", "send"), destinations.check),
+    _Check(("exporter", "bridge"), _exporter),
+    _Check(
+        ("streams", "signals", "facts", "bridge", "collect", "resample", "send"), destinations.check
+    ),
     _Check(("streams",), _kinds),
     _Check(("streams", "mode"), _mode),
     _Check(("streams", "mode", "output"), _parts),
@@ -474,5 +485,7 @@ _CHECKS = (
     _Check(("align", "quality"), _windows),
     _Check(("rig", "output"), _places_on_disk),
     _Check(("evidence",), _rule_files),
-    _Check(("streams", "signals", "facts", "bridge", "exporter"), bridge_checks.check),
+    _Check(
+        ("streams", "signals", "facts", "bridge", "exporter", "output", "tap"), bridge_checks.check
+    ),
 )

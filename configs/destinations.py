@@ -8,13 +8,14 @@ import socket
 from ipaddress import ip_address
 
 from configs.address import endpoint, ip_of
-from configs.document import MAX_FAULTS, DataPath, Document
+from configs.document import MAX_FAULTS, DataPath, Document, Place
 from configs.inputs import MidiStream, OscStream
-from configs.outputs import MidiDestination, OscDestination
+from configs.outputs import MidiDestination, OscClockConfig, OscDestination
 from configs.rulefiles import refuse_expression
 from configs.schema import Config
-from operators.evidence import names
-from operators.evidence.expression import ExpressionError, compile_expression
+from operators.bridge.bridge_config import MARGIN_S
+from operators.conditions import names
+from operators.conditions.expression import ExpressionError, compile_expression
 from operators.settings.channels import MIDI_PLAYED
 
 MAX_DESTINATIONS = 64
@@ -43,6 +44,10 @@ def check(document: Document, config: Config) -> None:
             message = f"a second destination called '{shown}', expected a name of its own"
             document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
         first.setdefault(destination.name, index)
+        if not destination.map and destination.clock is None:
+            message = "nothing to send, expected at least one address or controller, or a clock"
+            document.fault(document.place((*at, "map")), message)
+        _clock(document, (*at, "clock"), config, destination)
         for key, text in destination.map.items():
             if len(document.faults) >= MAX_FAULTS:
                 return  # further faults are not shown
@@ -51,13 +56,44 @@ def check(document: Document, config: Config) -> None:
         _loop(document, (*at, "to"), config, destination)
 
 
+def _clock(
+    document: Document,
+    at: DataPath,
+    config: Config,
+    destination: OscDestination | MidiDestination,
+) -> None:
+    clock = destination.clock
+    if clock is None:
+        return
+    if config.bridge is None or config.bridge.reference is None:
+        message = "a clock without ticks, expected bridge.reference beside it"
+        document.fault(document.key_place(at), message)
+        return
+    latest_ms = (config.lead_s() - MARGIN_S) * 1000
+    if clock.before_s * 1000 > latest_ms:
+        message = f"ticks sent {clock.before_s * 1000:g} ms before their time"
+        why = f"at most {latest_ms:g}: lead_ms less {MARGIN_S * 1000:g}"
+        document.fault(document.place(at), f"{message}, expected {why}")
+    if not isinstance(clock, OscClockConfig):
+        return
+    where = (*at, "address")
+    _address(document, document.place(where), clock.address)
+    if clock.address in destination.map:
+        message = f"the address '{clock.address}' of the clock is in 'map' too"
+        document.fault(document.place(where), f"{message}, expected another address")
+
+
+def _address(document: Document, place: Place, address: str) -> None:
+    if not _ADDRESS.fullmatch(address) or _RESERVED.search(address):
+        message = f"the address '{address}', expected one such as /ure/velocity, without #*,?[]{{}}"
+        document.fault(place, message)
+
+
 def _key(
     document: Document, at: DataPath, key: str, destination: OscDestination | MidiDestination
 ) -> None:
     if isinstance(destination, OscDestination):
-        if not _ADDRESS.fullmatch(key) or _RESERVED.search(key):
-            message = f"the address '{key}', expected one such as /ure/velocity, without #*,?[]{{}}"
-            document.fault(document.key_place(at), message)
+        _address(document, document.key_place(at), key)
         return
     note = key.removesuffix(_LENGTH)
     if not MIDI_PLAYED.fullmatch(note) or (note != key and not key.startswith("note/")):

@@ -105,8 +105,8 @@ def open_file(path: Path, flags: int, access: Access = PRIVATE) -> FileIO:
     return FileIO(open_own(path, flags, access), mode)
 
 
-def write_whole(path: Path, data: bytes, access: Access = PRIVATE) -> None:
-    """Write a file atomically; it is on the disk before this returns.
+def write_whole(path: Path, data: bytes, access: Access = PRIVATE, *, durable: bool = True) -> None:
+    """Write a file atomically; a durable one is on the disk before this returns.
 
     Raises
     ------
@@ -120,9 +120,11 @@ def write_whole(path: Path, data: bytes, access: Access = PRIVATE) -> None:
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         draft.replace(path)
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 

@@ -24,7 +24,7 @@ from configs.rulefiles import load_rules
 from configs.schema import Config
 from configs.shipped import shipped
 from configs.typed import convert, expected, fields_of, found, unknown_key
-from operators.evidence import Rule, names
+from operators.conditions import Rule, names
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,11 @@ def _with_paths(config: Config) -> Config:
         rules = [shipped(path) for path in config.evidence.rules]
         evidence = msgspec.structs.replace(config.evidence, rules=rules)
         config = msgspec.structs.replace(config, evidence=evidence)
+    if config.bridge is not None and config.bridge.state_file is not None:
+        bridge = msgspec.structs.replace(
+            config.bridge, state_file=path_of(config.bridge.state_file)
+        )
+        config = msgspec.structs.replace(config, bridge=bridge)
     output = msgspec.structs.replace(config.output, dir=path_of(config.output.dir))
     return msgspec.structs.replace(config, streams=streams, output=output)
 

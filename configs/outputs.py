@@ -10,6 +10,8 @@ from configs.files import AccessMode
 from configs.forms import END, Address, HostName, Text
 from operators.settings.config_part import ConfigPart
 
+CONTROL = "control.sock"
+"""The socket in the output folder of a live run that takes commands to the bridge."""
 Size = Annotated[float, Meta(gt=0, le=1e6)]
 """Size of a file (MB)."""
 SegmentCount = Annotated[int, Meta(ge=0, le=1_000_000)]
@@ -69,8 +71,64 @@ class TapConfig(ConfigPart, frozen=True, kw_only=True):
     ] = "ndjson"
 
 
+OffsetMs = Annotated[
+    float,
+    Meta(
+        ge=-1000,
+        le=1000,
+        description="Time from a tick of the bridge to its message; negative: before the tick.",
+        examples=[-12],
+    ),
+]
+
+
+class OscClockConfig(ConfigPart, frozen=True, kw_only=True):
+    """The ticks of the bridge as OSC bundles: beat, rate (Hz), phase error (cycles), state."""
+
+    address: Annotated[Text, Meta(description="Address of a tick.", examples=["/lumen/tick"])] = (
+        "/lumen/tick"
+    )
+    offset_ms: OffsetMs = 0.0
+    ahead_ms: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Time from the sending of a bundle to its time tag, for receivers that"
+            " obey time tags.",
+            examples=[50],
+        ),
+    ] = 0.0
+
+    @property
+    def before_s(self) -> float:
+        """Time from the sending to the tick (s); negative: after the tick."""
+        return (self.ahead_ms - self.offset_ms) / 1000
+
+
+class MidiClockConfig(ConfigPart, frozen=True, kw_only=True):
+    """The ticks of the bridge as MIDI clock."""
+
+    per_tick: Annotated[
+        int, Meta(ge=1, le=96, description="Pulses (0xF8) of a tick.", examples=[6])
+    ] = 6
+    transport: Annotated[
+        bool,
+        Meta(
+            description="Send Start at the first tick, and Stop where sending ends.",
+            examples=[False],
+        ),
+    ] = True
+    offset_ms: OffsetMs = 0.0
+
+    @property
+    def before_s(self) -> float:
+        """Time from the sending to the tick (s); negative: after the tick."""
+        return -self.offset_ms / 1000
+
+
 class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
-    """One destination of `send`: an expression for each address or controller."""
+    """One destination of `send`: an expression for each address or controller, and a clock."""
 
     name: Annotated[
         Text, Meta(description="Name of the destination, unique in the run.", examples=["sound"])
@@ -78,8 +136,8 @@ class Destination(ConfigPart, frozen=True, tag_field="type", kw_only=True):
     map: Annotated[
         dict[str, str],
         Meta(
-            min_length=1,
-            description="Expression for each OSC address or MIDI controller.",
+            description="Expression for each OSC address or MIDI controller; `{}` for a clock"
+            " alone.",
             examples=[{"/stage/motion": "motion"}],
         ),
     ]
@@ -101,6 +159,10 @@ class OscDestination(Destination, frozen=True, tag="osc", kw_only=True):
     to: Annotated[
         Address, Meta(description="Address and port to send to.", examples=["127.0.0.1:9001"])
     ]
+    clock: Annotated[
+        OscClockConfig | None,
+        Meta(description="Also send the ticks of the bridge; not by default."),
+    ] = None
 
 
 class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
@@ -113,6 +175,10 @@ class MidiDestination(Destination, frozen=True, tag="midi", kw_only=True):
         bool,
         Meta(description="Create a port of this name, for others to connect to.", examples=[True]),
     ] = False
+    clock: Annotated[
+        MidiClockConfig | None,
+        Meta(description="Also send the ticks of the bridge; not by default."),
+    ] = None
 
 
 class OutputConfig(ConfigPart, frozen=True, kw_only=True):

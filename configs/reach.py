@@ -17,7 +17,7 @@ _ELEMENT = re.compile(r"\[\d+\]\Z")
 """Index behind an address: one number of a message with several."""
 _SERIES = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*(\{(?P<labels>.*)\})?", re.S)
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*("(?:[^"\\]|\\.)*")\s*(?:,|$)', re.S)
-_MIDI_KEYS = "note/1/60, cc/1/74, pitch/1, pressure/1, program/1 or clock"
+_MIDI_KEYS = "note/1/60, cc/1/74, pitch/1, pressure/1, program/1, transport or clock"
 _GROUPS: dict[str, Group] = {"ure_only": "ure", "sensors_only": "sensors"}
 
 
@@ -43,12 +43,14 @@ def channels(document: Document, config: Config) -> None:
 
 
 def unwanted(config: Config) -> list[str]:
-    """Return the members that `keys` of their own stream leave out."""
+    """Return the members and beat channels that `keys` of their own stream leave out."""
     streams = {s.name: s for s in config.streams if not isinstance(s, FileStream)}
+    plan = config.plan()
+    parts = {c: c.partition(":") for c in (*(m.channel for m in plan.members), *plan.beats)}
     return [
-        m.channel
-        for m in config.plan().members
-        if m.source in streams and not _passes(streams[m.source], m.channel.partition(":")[2])
+        channel
+        for channel, (source, _, key) in parts.items()
+        if source in streams and not _passes(streams[source], key)
     ]
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from configs.schema import Config
 from configs.typed import expected, fields_of
-from operators.evidence import Rule
+from operators.conditions import Rule
 
 _UNITS = {"_hz": "Hz", "_mb": "MB", "_s": "s"}
 """Units by the ending of a key."""

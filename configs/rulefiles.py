@@ -16,8 +16,8 @@ from configs.document import BAD, DataPath, Document, Fault, read
 from configs.typed import convert, found, show, value_at
 from operators.bridge.actions import ActionError, parse_action
 from operators.bridge.calibrator import RULE as CALIBRATE
-from operators.evidence import Rule
-from operators.evidence.expression import ExpressionError, compile_expression
+from operators.conditions import Rule
+from operators.conditions.expression import ExpressionError, compile_expression
 from operators.records import BRIDGE_NAMES
 
 SYNONYMS = ("if", "match")

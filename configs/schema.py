@@ -202,10 +202,10 @@ class Config(ConfigPart, frozen=True, kw_only=True):
             beats=self.bridge.channels if self.bridge else (),
             bridge=self.bridge is not None,
         )
+        named = [c.partition(":") for c in (*(lane.channel for lane in plan.lanes), *plan.beats)]
         timetags = {
-            lane.source
-            for lane in plan.lanes
-            if self.stream_of(lane.source) in judged
-            or (taped and lane.channel.partition(":")[2].startswith("/"))
+            source
+            for source, _, key in named
+            if self.stream_of(source) in judged or (taped and key.startswith("/"))
         }
         return replace(plan, timetags=frozenset(timetags))

@@ -36,11 +36,16 @@ THRESHOLDS: dict[str, Threshold] = {
     "sync_bound": Threshold(0.02, 0.05, 0.1),
     "lateness": Threshold(0.1, 0.25, 1.0),
     "lost": Threshold(0.001, 0.01, 0.1),
+    "bridge_phase": Threshold(0.02, 0.025, 0.03),
+    "bridge_sync": Threshold(0.85, 0.85, 0.85, least=True),
+    "bridge_entropy": Threshold(0.15, 0.18, 0.22),
+    "bridge_jitter": Threshold(0.025, 0.025, 0.025),
 }
 """Phase in cycles; `residual` is the standard deviation of the entropy over ten minutes.
 
 `sync_bound` and `lateness` in s, the latter one of the edges that ticks are counted between;
-`lost` is a share of the events received.
+`lost` is a share of the events received. `bridge_phase` is in cycles of a tick, slow and fast burn
+its last two; `bridge_jitter` in s.
 """
 
 SILENT_S = 10.0

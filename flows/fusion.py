@@ -25,7 +25,6 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.operators import KeyedStream
-from msgspec.structs import replace
 
 from configs.files import ACCESS
 from configs.inert import guard
@@ -52,6 +51,8 @@ from operators.quality import Quality
 from operators.resample import Resample
 from operators.scale import Scale
 from operators.station import maker
+from sinks.conductor import Conductor, conducted
+from sinks.conductor.state_file import state_file
 from sinks.exporter.live_state import LiveState
 from sinks.output import Output, preflight
 from sinks.send import played
@@ -193,15 +194,20 @@ def build(
     station = partial(step, fingerprint=loaded.fingerprint, keep=keep)
     evidenced = stations(received, station, Settings.of(cfg, loaded.rules), known=known)
     rigs = rigs_of(cfg)
-    destinations = played(cfg, Port)
-    exporter = _served(cfg, rigs, host, place)
+    conductor = conducted(cfg, host, f"{Port.__module__}:{Port.__qualname__}")
+    destinations = played(cfg, Port, conductor.senders if conductor else None)
+    exporters = _served(cfg, rigs, host, place, conductor)
     output = Output(
         cfg,
         rigs,
         loaded.path,
         loaded.fingerprint,
         keep,
-        consumers=[consumer for consumer in (exporter, destinations) if consumer is not None],
+        consumers=[
+            each
+            for each in (*exporters, destinations, state_file(cfg), conductor)
+            if each is not None
+        ],
         remarks=remarks_on,
         messages_lost=aside.lost,
     )
@@ -228,13 +234,19 @@ def _source(
     )
 
 
-def _served(config: Config, rigs: tuple[str, ...], host: HostClock, place: Place) -> Server | None:
-    """Return the exporter of the run, if one is configured; each process has a port."""
-    if config.exporter is None:
-        return None
-    from sinks.exporter.server import served  # only with an exporter
+def _served(
+    config: Config,
+    rigs: tuple[str, ...],
+    host: HostClock,
+    place: Place,
+    conductor: Conductor | None,
+) -> list[Server]:
+    """Return the exporters that are configured; each process has ports of its own."""
+    if config.exporter is None and not (config.bridge and config.bridge.exporter):
+        return []
+    from sinks.exporter.server import all_served  # only with an exporter
     from sources.osc.udp import listener
 
-    port = config.exporter.http_port + _PORTS_APART * place.number
-    exporter = replace(config.exporter, http_port=port)
-    return served(exporter, LiveState(config, rigs, wall=host), listener)
+    played = conductor.played if conductor is not None else None
+    board = LiveState(config, rigs, wall=host, played=played)
+    return all_served(config, board, listener, _PORTS_APART * place.number)

@@ -10,8 +10,8 @@ from configs.schema import Config
 from operators.align import AlignConfig
 from operators.bridge import BridgeConfig
 from operators.collect import BlockRule
+from operators.conditions import Rule
 from operators.events import Batch
-from operators.evidence import Rule
 from operators.hindsight import Learner
 from operators.quality import QualityConfig
 from operators.records import Packet

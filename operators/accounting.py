@@ -1,8 +1,9 @@
 """Counts of losses by watermark.
 
-Every event has one end. Stations add `Ends` with one watermark per event. A sync line therefore
-has the counts known when its tick was released, at any width of blocks. Dead letters of one kind
-share a line within fixed windows of data time.
+Every event has one end; ticks of the host clock and commands of persons are no events, a refused
+command is one. Stations add `Ends` with one watermark per event. A sync line therefore has the
+counts known when its tick was released, at any width of blocks. Dead letters of one kind share a
+line within fixed windows of data time.
 """
 
 from __future__ import annotations

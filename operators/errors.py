@@ -23,7 +23,7 @@
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)
-    ├── ExpressionError             text of a rule; also ValueError (operators.evidence.expression)
+    ├── ExpressionError             a condition; also ValueError (operators.conditions.expression)
     ├── ActionError                 an action of a rule; also ValueError (operators.bridge.actions)
     ├── SharedRigError              a rig in two partitions; also ValueError (operators.collect)
     ├── StationError                a bug in a station; also RuntimeError (operators.station)

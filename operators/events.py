@@ -64,6 +64,10 @@ class StreamStatus(NamedTuple):
     up: bool
 
 
+COMMAND_SOURCE = "bridge commands"
+"""Source of refused commands; no stream has a name with a space."""
+
+
 class CommandRow(NamedTuple):
     """A command of a person to the bridge, at the tick in this row of a batch."""
 

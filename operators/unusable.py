@@ -30,6 +30,7 @@ REMEDIES: Mapping[str, str] = {
     FILTERED: "keys, members and facts name none of it",
     "late": "it came after its ticks: raise resample.wait_s, or look at its clock and network",
     "wild_stamp": "its stamps leap: mend its clock, or set timetags: ignore on an OSC stream",
+    "control": "it is no command to the bridge of this rig by its own user",
     "out_of_range": "it lies outside of the channel's range",
 }
 

@@ -40,7 +40,7 @@ from operators.bridge.protocol import SENT, Change, Judged, Protocol
 from operators.bridge.reference import Beat, BeatRow, Reference, rows_of
 from operators.bridge.steering import ClockTick, OutputClock
 from operators.bridge.trend import RollbackRatio, SyncWindow, Trends
-from operators.evidence import Rule
+from operators.conditions import Rule
 from operators.lines import BridgeFrame, EvidenceRecord
 from operators.records import BRIDGE_NAMES, BridgeStatus, Control, Packet
 from operators.settings.plan import Plan
@@ -94,7 +94,7 @@ class Bridge:
         self._protocol = Protocol(
             config.protocol, config.safety, plan.tick_hz, config.phase.drift_budget
         )
-        self._calibrator = Calibrator(config.calibrate, config.phase, plan.rig)
+        self._calibrator = Calibrator(config.calibrate, config.phase)
 
     @classmethod
     def from_snapshot(
@@ -128,9 +128,7 @@ class Bridge:
         core._protocol = Protocol.from_snapshot(
             state["protocol"], config.protocol, config.safety, plan.tick_hz, phase.drift_budget
         )
-        core._calibrator = Calibrator.from_snapshot(
-            state["calibrator"], config.calibrate, phase, plan.rig
-        )
+        core._calibrator = Calibrator.from_snapshot(state["calibrator"], config.calibrate, phase)
         return core
 
     def snapshot(self) -> State:
@@ -290,7 +288,7 @@ class Bridge:
         )
         self._changed(protocol.tick(tick.ts, judged), out)
         if protocol.state != "E4":
-            out.evidence += self._calibrator.tick(tick.ts, actions, configured)
+            out.evidence += self._calibrator.tick(tick.ts, out.rig, actions, configured)
 
     def _present(self, tick: GridTick) -> bool:
         """Whether the reference is there; without one, whether anything is."""

@@ -51,13 +51,10 @@ class Calibrator:
     ----------
     mode : off, advise or apply
     phase : PhaseConfig
-    rig : str
     """
 
-    def __init__(
-        self, mode: Literal["off", "advise", "apply"], phase: PhaseConfig, rig: str
-    ) -> None:
-        self._mode, self._rig = mode, rig
+    def __init__(self, mode: Literal["off", "advise", "apply"], phase: PhaseConfig) -> None:
+        self._mode = mode
         self._window_s, self._drift_budget = phase.rebalance_window_s, phase.drift_budget
         self._errors: deque[tuple[float, float]] = deque(maxlen=MAX_ERRORS)
         self._edge = math.nan
@@ -66,14 +63,10 @@ class Calibrator:
 
     @classmethod
     def from_snapshot(
-        cls,
-        state: State,
-        mode: Literal["off", "advise", "apply"],
-        phase: PhaseConfig,
-        rig: str,
+        cls, state: State, mode: Literal["off", "advise", "apply"], phase: PhaseConfig
     ) -> Calibrator:
         """Return the calibrator of a snapshot."""
-        found = cls(mode, phase, rig)
+        found = cls(mode, phase)
         found._errors.extend(map(tuple, state["errors"].tolist()))
         found._edge, found._advice, found._since = state["edge"], state["advice"], state["since"]
         return found
@@ -92,13 +85,16 @@ class Calibrator:
         if self._mode != "off" and math.isfinite(ts) and abs(error) <= 0.5:
             self._errors.append((ts, error))
 
-    def tick(self, ts: float, actions: Actions, configured: Gains) -> tuple[EvidenceRecord, ...]:
+    def tick(
+        self, ts: float, rig: str, actions: Actions, configured: Gains
+    ) -> tuple[EvidenceRecord, ...]:
         """Judge the last five minutes at the first grid tick of a window; not in state E4.
 
         Parameters
         ----------
         ts : float
             The grid tick (s).
+        rig : str
         actions : Actions
             Those in force; with `apply` it takes the changes, as of rule `calibrate`.
         configured : Gains
@@ -123,12 +119,23 @@ class Calibrator:
             advice = KP_DOWN
         elif abs(mean) > self._drift_budget:
             advice = KI_DOWN
-        return self._records(
-            ts,
-            advice,
-            {"phase_error_p95_5m": p95, "phase_error_mean_5m": mean},
-            actions,
-            configured,
+        facts: dict[str, float | None] = {"phase_error_p95_5m": p95, "phase_error_mean_5m": mean}
+        found = self._advise(ts, advice, facts, actions, configured)
+        return tuple(
+            EvidenceRecord(
+                ts=ts,
+                rig=rig,
+                rule=RULE,
+                kind="risk",
+                state=state,
+                severity=None,
+                risk="phase_error",
+                action=text,
+                quote=None,
+                facts=facts,
+                since=self._since,
+            )
+            for state, text in found
         )
 
     def _covers(self, recent: list[tuple[float, float]]) -> bool:
@@ -137,61 +144,33 @@ class Calibrator:
         least = KNOWN_PART * min(self._window_s, LOOK_BACK_S)
         return max(times) - min(times) >= least
 
-    def _records(
+    def _advise(
         self,
         ts: float,
         advice: _Advice | None,
         facts: dict[str, float | None],
         actions: Actions,
         configured: Gains,
-    ) -> tuple[EvidenceRecord, ...]:
-        """Change the gains if asked for; return the records of ended and of new advice."""
+    ) -> list[tuple[Literal["firing", "resolved"], str]]:
+        """Change the gains if asked for; return ended and new advice, and add to the facts."""
         text = advice.text if advice else ""
         before, earlier = actions.gains(configured), actions.of(RULE)
-        if advice:
-            actions.take(RULE, (*earlier, parse_action(text)))
-        else:
-            actions.undo(RULE)
+        actions.take(RULE, (*earlier, parse_action(text)) if advice else ())
         after = actions.gains(configured)
         applied = self._mode == "apply" and before != after
         if advice and not applied:
             actions.take(RULE, earlier)
         if text == self._advice and not applied:
-            return ()
-        facts |= {
-            fact: value
-            for term, old, new in changes(before, after)
-            for fact, value in ((term, old), (f"{term}_after", new))
-        }
-        if advice:
-            facts["tick_delta_ms"] = advice.tick_delta_ms
-        records = []
+            return []
+        for term, old, new in changes(before, after):
+            facts |= {term: old, f"{term}_after": new}
+        found: list[tuple[Literal["firing", "resolved"], str]] = []
         if self._advice:
-            records.append(self._record(ts, "resolved", self._advice, facts))
+            found.append(("resolved", self._advice))
         else:
             self._since = ts
         if advice:
-            records.append(self._record(ts, "firing", text, facts))
+            facts["tick_delta_ms"] = advice.tick_delta_ms
+            found.append(("firing", text))
         self._advice = text
-        return tuple(records)
-
-    def _record(
-        self,
-        ts: float,
-        state: Literal["firing", "resolved"],
-        text: str,
-        facts: dict[str, float | None],
-    ) -> EvidenceRecord:
-        return EvidenceRecord(
-            ts=ts,
-            rig=self._rig,
-            rule=RULE,
-            kind="risk",
-            state=state,
-            severity=None,
-            risk="phase_error",
-            action=text,
-            quote=None,
-            facts=facts,
-            since=self._since,
-        )
+        return found

@@ -15,8 +15,8 @@ import numpy as np
 from operators.bridge.actions import Action, parse_action
 from operators.bridge.bridge_config import BridgeConfig
 from operators.bridge.trend import REPORTED_ENTROPY
-from operators.evidence import Rule, RuleWatch, readable
-from operators.evidence.expression import compile_expression
+from operators.conditions import Rule, RuleWatch, readable
+from operators.conditions.expression import compile_expression
 from operators.lines import EvidenceRecord
 from operators.records import BRIDGE_NAMES, Fused
 from operators.settings.plan import Plan

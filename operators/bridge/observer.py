@@ -17,7 +17,7 @@ of the last 64 z: a reference that runs away does not widen it.
 - Outlier, |z| > max(4 sigma, 0.03): not used, but for the fourth running of one sign, which begins
   a memory of 6 beats.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
-- Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
+- SignSums: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
   passes once in an hour, the memory becomes half of the beats since the sum left 0.
 - First lock: four intervals within 12 % of their median.
 - New lock: five intervals within max(4.5 sqrt 2 sigma T, 3 %) whose mean is off by more than
@@ -102,7 +102,7 @@ class Line(NamedTuple):
         return Line(t, ahead + a * r, rate, min(m, most))
 
 
-class Run(NamedTuple):
+class SignSums(NamedTuple):
     """Sums of residuals of either sign, and the beats since each left 0."""
 
     up: float = 0.0
@@ -110,10 +110,10 @@ class Run(NamedTuple):
     ups: int = 0
     downs: int = 0
 
-    def added(self, z: float) -> Run:
+    def added(self, z: float) -> SignSums:
         """Return the sums with the next residual (sigmas)."""
         up, down = self.up + z - SLACK, self.down - z - SLACK
-        return Run(
+        return SignSums(
             max(up, 0.0), max(down, 0.0), self.ups + 1 if up > 0 else 0,
             self.downs + 1 if down > 0 else 0,
         )  # fmt: skip
@@ -137,7 +137,7 @@ MIN_SUM = 4.0
 """Below any limit; spares its computation."""
 _NOWHERE = Line(-MAX_TIME_S, 0.0, 0.0, 0)
 _NO_GAINS = Gains(0.0, 0.0, 0.0)
-_NO_RUN = Run()
+_NO_SUMS = SignSums()
 
 
 @dataclass(slots=True)
@@ -178,14 +178,14 @@ class Observer:
     """Outliers running of one sign, with that sign."""
     back: int = 0
     """Beats running before the newest one."""
-    run: Run = _NO_RUN
+    run: SignSums = _NO_SUMS
     newest: float = 0.0
     """Newest z."""
     changes: list[float] = field(default_factory=list)
     """Differences of z, absolute."""
     times: list[float] = field(default_factory=list)
     """Newest beats, used or not, without close ones."""
-    undo: tuple[Line, Line, float, int, Run, float] | None = None
+    undo: tuple[Line, Line, float, int, SignSums, float] | None = None
     """State before the newest beat; None where it was not used."""
 
     @property
@@ -222,8 +222,8 @@ class Observer:
         undo = state["undo"]
         if undo is not None:
             line, long, number, strays, run, newest = undo
-            undo = (Line(*line), Line(*long), number, strays, Run(*run), newest)
-        return cls(**{**state, **kept, "run": Run(*state["run"]), "undo": undo})
+            undo = (Line(*line), Line(*long), number, strays, SignSums(*run), newest)
+        return cls(**{**state, **kept, "run": SignSums(*state["run"]), "undo": undo})
 
     def freeze(self, frozen: bool) -> None:
         """Keep the rate as it is until a new lock, or release it."""
@@ -259,7 +259,7 @@ class Observer:
         self.line = self.long = line
         self.number = line.phase
         self.locked, self.full, self.undo = True, False, None
-        self.strays, self.run = 0, _NO_RUN
+        self.strays, self.run = 0, _NO_SUMS
         self.changes, self.newest, self.sigma = [], 0.0, 0.0
 
     def _nearest(self, phase: float) -> float:
@@ -333,14 +333,14 @@ class Observer:
                 self.undo = None
                 return "outlier"
             line, long = line._replace(memory=MIN_RUN - 1), _NOWHERE
-            self.run = _NO_RUN
+            self.run = _NO_SUMS
         elif self.sigma:
             self.run = self.run.added(min(max(z / self.sigma, -4.0), 4.0))
             length = self.run.length(line.rate)
             if length:
                 memory = min(line.memory, max(MIN_RUN, length // 2))
                 line, long = line._replace(memory=memory), _NOWHERE
-                self.run = _NO_RUN
+                self.run = _NO_SUMS
         self.strays, self.undo = 0, undo
         most = memory_limit(line.rate, gains)
         self.line = line.moved(t, number, gap, gains, most, frozen=self.frozen)
@@ -410,7 +410,7 @@ class Observer:
         self.sigma = _ROBUST * sorted(self.changes)[n // 2]
         self.newest = off[-1]
         self.locked, self.full, self.undo = True, False, None
-        self.strays, self.run = 0, _NO_RUN
+        self.strays, self.run = 0, _NO_SUMS
         self.locks += 1
 
     def _silent_at(self) -> float:

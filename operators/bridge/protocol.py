@@ -14,7 +14,7 @@ counts grid ticks in a row, from the tick after the state was entered:
 A dwell of d seconds is ceil(d tick_hz) ticks, at least one. Missing grid ticks interrupt a `met`
 dwell; they neither count in the others nor interrupt them.
 
-State: a count for each row of the state in force, and of each pair of states. Cost: 5 us a tick.
+State: a count for each row of the state in force, and of each pair of states. Cost: 3 us a tick.
 """
 
 from __future__ import annotations

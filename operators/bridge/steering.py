@@ -58,7 +58,7 @@ class ClockTick(NamedTuple):
     lock: Lock
 
 
-class Piece(NamedTuple):
+class PhasePiece(NamedTuple):
     """The output's phase (ticks) from a time (s) on, and its rate (Hz)."""
 
     at: float
@@ -83,8 +83,13 @@ class OutputClock:
     lock : {'none', 'locked', 'holdover', 'saturated'}
         As of the newest control step.
     rate_hz, phase_error, phase_sd : float
+<<<<<<< HEAD
         Rate of the output and error at the newest step (Hz, cycles), and the error's sd at the
         newest tick; NaN before the first lock.
+=======
+        Rate of the output and error (cycles, NaN before the first lock) at the newest step, and the
+        sd of the error at the newest tick.
+>>>>>>> bridge
     slips, steps : int
         Whole ticks lost to or gained on the reference; phases that were set.
     """
@@ -110,7 +115,9 @@ class OutputClock:
     """The phase was set since the newest tick."""
     settled: float = math.nan
     """End of the settled phase (host time)."""
-    pieces: list[Piece] = field(default_factory=list)
+    set_at: float = math.nan
+    """Time at which the phase was set last (s), NaN before the first lock."""
+    pieces: list[PhasePiece] = field(default_factory=list)
 
     def snapshot(self) -> State:
         """Return the state as plain values, without the settings."""
@@ -122,7 +129,7 @@ class OutputClock:
         cls, state: State, loop: LoopConfig, lead_s: float, base_hz: float
     ) -> OutputClock:
         """Return the clock of a snapshot."""
-        pieces = [Piece(*p) for p in state["pieces"]]
+        pieces = [PhasePiece(*p) for p in state["pieces"]]
         return cls(loop, lead_s, base_hz, **{**state, "pieces": pieces})
 
     def step(
@@ -162,7 +169,12 @@ class OutputClock:
             if self.locks != observer.locks:
                 self.locks = observer.locks
                 if stepping:
+<<<<<<< HEAD
                     self._set(phase, min(max(rate, low), high))
+=======
+                    self._set(phase, held)
+                    self.set_at = start
+>>>>>>> bridge
             error = self._error(phase, stepping)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
             most = min(0.5 * self.loop.slew * rate, abs(error) / span)
@@ -180,7 +192,7 @@ class OutputClock:
         if self.placed:
             u = self._within(u)
         self.rate_hz = u
-        self._keep(Piece(start, self.beat + self.fraction, u), s)
+        self._keep(PhasePiece(start, self.beat + self.fraction, u), s)
         return self._run(start, span, u, observer, per_tick)
 
     def _slew(self, observer: Observer) -> float:
@@ -237,7 +249,11 @@ class OutputClock:
         while offset < span:
             self.beat += 1
             at = start + offset
+<<<<<<< HEAD
             self.phase_sd = sd = observer.phase_sd(at) / per_tick
+=======
+            sd = self.phase_sd = observer.phase_sd(at) / per_tick
+>>>>>>> bridge
             ticks.append(
                 ClockTick(at, self.beat, offset - last, rate, self.phase_error, sd, self.lock)
             )
@@ -247,7 +263,7 @@ class OutputClock:
         self.elapsed = span - last
         return ticks
 
-    def _keep(self, piece: Piece, s: float) -> None:
+    def _keep(self, piece: PhasePiece, s: float) -> None:
         """Keep the pieces of the last lead, and those ahead."""
         pieces = self.pieces
         pieces.append(piece)
@@ -265,6 +281,7 @@ class OutputClock:
     def error_at(self, t: float, ticks: float = 0.0) -> float:
         """Return the error (cycles of a tick) where the reference is at `ticks` at time t.
 
-        By default the reference is at a whole tick. NaN where the output was not running.
+        By default the reference is at a whole tick. NaN where the output did not follow it yet.
         """
-        return wrapped(ticks - self.phase_at(t)) if self.pieces and t <= self.settled else math.nan
+        followed = self.set_at <= t <= self.settled
+        return wrapped(ticks - self.phase_at(t)) if followed else math.nan

@@ -20,7 +20,7 @@ MIDI_PLAYED = re.compile(
 )
 """Keys of played MIDI messages."""
 MIDI_KEY = re.compile(
-    rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}"
+    rf"{MIDI_PLAYED.pattern}|cc14/{_CHANNEL}/(?:[12]?\d|3[01])|nrpn/{_CHANNEL}/{_14_BITS}|transport"
 )
 """Keys that a MIDI device sends on change; only its clock has a rate."""
 

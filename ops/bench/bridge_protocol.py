@@ -114,7 +114,7 @@ def parts() -> list[tuple[str, str]]:
     window, ratio, trends = SyncWindow(90.0), RollbackRatio(5.0), Trends()
     schedule, actions = GainSchedule(PhaseConfig(), curves), Actions()
     actions.take("rule", [parse_action("increase kd by 0.02"), parse_action("safety gain 0.9")])
-    calibrator = Calibrator("advise", PhaseConfig(), "rig")
+    calibrator = Calibrator("advise", PhaseConfig())
 
     def beat(i: int) -> None:
         window.add(i / 5, 0.01, 0.2)
@@ -126,7 +126,10 @@ def parts() -> list[tuple[str, str]]:
         ("windows of a beat", cost(beat)),
         ("figures over time, a grid tick", cost(lambda i: trends.tick(i / 5, 0.01, 0.9, 0.1, 0.1))),
         ("rollback ratio, a grid tick", cost(lambda i: ratio.tick("E2", False))),
-        ("calibrator, a grid tick", cost(lambda i: calibrator.tick(i / 5, actions, configured))),
+        (
+            "calibrator, a grid tick",
+            cost(lambda i: calibrator.tick(i / 5, "rig", actions, configured)),
+        ),
         ("gains at an entropy", cost(lambda i: schedule.at(i % 300 / 1000))),
         ("gains with actions", cost(lambda i: actions.gains(configured))),
     ]

@@ -114,8 +114,8 @@ def movement(t: F64, seed: int) -> F64:
     return total
 
 
-def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
-    """Return the number of events of a case, and the events in order of arrival."""
+def batches(case: Case, seed: int = 3, size: int = _ROWS) -> tuple[int, list[Batch]]:
+    """Return the number of events of a case, and batches of `size` in order of arrival."""
     columns = []
     for k, rate in enumerate(case.rates_hz):
         rng = np.random.default_rng([seed, k])
@@ -127,7 +127,7 @@ def batches(case: Case, seed: int = 3) -> tuple[int, list[Batch]]:
     rows = np.concatenate(columns, axis=1)
     name, ts, rx, value = rows[:, np.argsort(rows[2], kind="stable")]
     names, n = tuple((f"s{k}", "x") for k in range(len(case.rates_hz))), len(name)
-    cuts = [slice(i, min(i + _ROWS, n)) for i in range(0, n, _ROWS)]
+    cuts = [slice(i, min(i + size, n)) for i in range(0, n, size)]
     return n, [
         Batch(
             rig="bench",

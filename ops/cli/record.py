@@ -111,7 +111,8 @@ def record(
         raise ToolError(f"{path}: no live stream")
     tap = loaded.config.tap or TapConfig(dir="tap")
     tap = msgspec.structs.replace(tap, dir=str(out)) if out else tap
-    config = msgspec.structs.replace(loaded.config, tap=tap)
+    # Without a bridge there are no commands, and no socket for them.
+    config = msgspec.structs.replace(loaded.config, tap=tap, bridge=None)
     preflight(config)
     shutdown.start("Ctrl-C: the tape ends here; again to end at once")
     count, end = Count(), time.monotonic() + seconds

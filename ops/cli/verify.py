@@ -1,7 +1,7 @@
 """`lumen verify`: equal bytes at any speed, at any batch size and after any kill.
 
 Each run is a process of its own, as a user would start it. The comparison covers the content of
-fused, sync, evidence, dead and markers of all rigs, segments joined.
+the files of `PROMISED` of all rigs, segments joined.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ops.text.table import table
 from sinks.files.folder import LOCK
 from sinks.files.jsonl import segments_of
 
-PROMISED = ("fused", "sync", "evidence", "dead", "markers")
+PROMISED = ("fused", "sync", "evidence", "dead", "markers", "bridge")
 SLOW_WALL_S = 15.0
 """Longest run at a given speed (s); longer recordings are cut to an excerpt."""
 FIRST_PASS = 0.3

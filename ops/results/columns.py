@@ -3,7 +3,8 @@
 A column is called after its field; nested fields are joined with dots:
 `signals.pulse.value`, `signals.pulse.weights.osc_1:/pulse`, `indicators.coherence`,
 `facts.entropy_ratio`. Numbers are float64, with NaN for null; counts are int64 and flags bool
-while none is null. Text is an object array of str, with None for null.
+while none is null. Text is an object array of str, with None for null; a list of texts is one text,
+joined with `; `.
 
 Cost: about 20 us a tick. Memory: 8 bytes a number; a text is stored once for all equal ones.
 """
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from ops.results.folder import rigs, run_json
 from ops.results.lines import (
+    BridgeLine,
     EvidenceLine,
     LineReader,
     MarkerPart,
@@ -42,6 +44,7 @@ TABLES: dict[str, type[Timed]] = {
     "evidence": EvidenceLine,
     "dead": UnusedLine,
     "markers": MarkerPart,
+    "bridge": BridgeLine,
     "aligned": SampleLine,
 }
 """Files of a rig, and the type of their lines."""
@@ -178,6 +181,11 @@ class RigColumns:
         return self._table("markers")
 
     @cached_property
+    def bridge(self) -> TableColumns:
+        """Ticks of the bridge's clock and changes of its state; no rows without a bridge."""
+        return self._table("bridge")
+
+    @cached_property
     def aligned(self) -> TableColumns:
         """Used samples on the host time axis; no rows without `output.aligned`."""
         return self._table("aligned")
@@ -228,8 +236,8 @@ class RunColumns:
 
     Notes
     -----
-    `fused`, `sync`, `evidence`, `dead`, `markers` and `aligned` are those of the only rig. With
-    several rigs they raise ValueError: use `rigs[name].fused`.
+    `fused`, `sync`, `evidence`, `dead`, `markers`, `bridge` and `aligned` are those of the only
+    rig. With several rigs they raise ValueError: use `rigs[name].fused`.
     """
 
     def __init__(self, folder: Path, run: dict[str, Any], found: Mapping[str, RigColumns]) -> None:
@@ -259,6 +267,11 @@ class RunColumns:
     def markers(self) -> TableColumns:
         """Markers of the only rig."""
         return self._only.markers
+
+    @property
+    def bridge(self) -> TableColumns:
+        """Ticks of the bridge's clock of the only rig."""
+        return self._only.bridge
 
     @property
     def aligned(self) -> TableColumns:
@@ -366,6 +379,7 @@ def _fields(kind: type[msgspec.Struct]) -> dict[str, ColumnKind | None]:
     for name in kind.__struct_fields__:
         hint = hints[name]
         nested = get_origin(hint) is dict
+        # Of `float | None` and `list[str]` alike, the first argument is the type of a value.
         found[name] = None if nested else kinds[(get_args(hint) or (hint,))[0]]
     return found
 
@@ -375,7 +389,7 @@ def _leaves(line: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, Colum
     for name, field in _fields(type(line)).items():
         value = getattr(line, name)
         if field is not None:
-            yield prefix + name, field, value
+            yield prefix + name, field, "; ".join(value) if isinstance(value, list) else value
             continue
         for key, part in value.items():
             if isinstance(part, msgspec.Struct):

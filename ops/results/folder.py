@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ops.results.lines import (
+    BridgeLine,
     EvidenceLine,
     LineReader,
     MarkerPart,
@@ -54,6 +55,10 @@ class Results:
     def markers(self) -> Iterator[MarkerPart]:
         """Yield the markers."""
         return self._reader.lines("markers", MarkerPart)
+
+    def bridge(self) -> Iterator[BridgeLine]:
+        """Yield the ticks and changes of the bridge, if the configuration has one."""
+        return self._reader.lines("bridge", BridgeLine)
 
     def aligned(self) -> Iterator[SampleLine]:
         """Yield the used samples, if the configuration asked for them."""

@@ -131,6 +131,32 @@ class MarkerPart(Timed):
     value: str | None = None
 
 
+class BridgeLine(Timed):
+    """A line of `bridge.jsonl`: a tick of the clock, or a change of state, in order of `known`."""
+
+    known: float | None = None
+    rig: str | None = None
+    beat: int | None = None
+    tick_ms: float | None = None
+    rate_hz: float | None = None
+    phase_error: float | None = None
+    phase_sd: float | None = None
+    lock: str | None = None
+    state: str | None = None
+    why: str | None = None
+    safety_gain: float | None = None
+    withheld: bool | None = None
+    slips: int | None = None
+    steps: int | None = None
+    kp: float | None = None
+    ki: float | None = None
+    kd: float | None = None
+    phase_diff: float | None = None
+    sync_quality: float | None = None
+    entropy_ratio: float | None = None
+    applied: list[str] = []
+
+
 class LineReader:
     """The files of one rig. `unread` counts the lines that could not be decoded."""
 

@@ -10,8 +10,9 @@ import re
 import socket
 import struct
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import isfinite
@@ -25,15 +26,20 @@ from configs.document import public_url
 from configs.inputs import MidiStream, OscStream, UreStream
 from operators.settings.plan import Plan
 from ops.simulate.recording import FACTS, HELD_SPAN
-from sinks.send.destination import MidiOutput
+from sinks.send.destination import MidiOutput, encoded
 from sinks.send.send_worker import SendWorker
 from sources.midi.port import Port
 from sources.ure.exposition import MAX_PAGE
 
 OSC_HZ, MIDI_HZ, URE_HZ = 100.0, 25.0, 10.0
+_RATE_BEATS = 9
+"""Newest beats whose rate a page shows."""
 _UNIX_EPOCH = 2_208_988_800
 """1970 on the NTP time scale (s)."""
 _ELEMENT = re.compile(r"(.+)\[([0-9]{1,3})\]")
+_PULSE, _START, _STOP = 0xF8, 0xFA, 0xFC
+_TAP = 100.0
+"""Value of a beat that is a note or a control."""
 _LEVEL = 8.0
 """Constant part of a vector, in RMS of the movement; it keeps the sign of its size."""
 
@@ -70,17 +76,24 @@ class DeviceClock:
 
 
 class Device(Protocol):
-    """A device that measures and sends `rate_hz` times a second."""
+    """A device that measures and sends `rate_hz` times a second, and may send beats.
+
+    `beats` are the keys of its beats.
+    """
 
     name: str
     rate_hz: float
     clock: DeviceClock
+    beats: tuple[str, ...]
 
     def start(self) -> str:
         """Open the output; return its description."""
 
     def update(self, host: float, value: float) -> None:
         """Send the value measured at a host time (s since 1970)."""
+
+    def beat(self, host: float) -> None:
+        """Send a beat of a host time (s since 1970)."""
 
     def stop(self) -> None:
         """Close the output."""
@@ -91,8 +104,14 @@ class DeviceSender:
 
     rate_hz = OSC_HZ
 
-    def __init__(self, stream: OscStream, readings: Sequence[Reading], clock: DeviceClock) -> None:
-        self.name, self.clock = stream.name, clock
+    def __init__(
+        self,
+        stream: OscStream,
+        readings: Sequence[Reading],
+        clock: DeviceClock,
+        beats: Sequence[str] = (),
+    ) -> None:
+        self.name, self.clock, self.beats = stream.name, clock, tuple(beats)
         if endpoint(stream.addr).tcp:
             raise ValueError(f"{stream.addr} is TCP, and devices play UDP")
         self._host, self._port = _place(stream.addr)
@@ -108,12 +127,17 @@ class DeviceSender:
 
     def update(self, host: float, value: float) -> None:
         """Send all readings; without a receiver they are lost."""
+        if self._readings:
+            self._send(host, [(r.key, r.of(value)) for r in self._readings])
+
+    def beat(self, host: float) -> None:
+        """Send a beat; without a receiver it is lost."""
+        self._send(host, [(key, (1.0,)) for key in self.beats])
+
+    def _send(self, host: float, messages: Sequence[tuple[str, Sequence[float]]]) -> None:
         assert self._socket is not None
-        try:
-            data = bundle(self.clock.at(host), [(r.key, r.of(value)) for r in self._readings])
-            self._socket.sendto(data, (self._host, self._port))
-        except OSError:
-            pass
+        with suppress(OSError):
+            self._socket.sendto(bundle(self.clock.at(host), messages), (self._host, self._port))
 
     def stop(self) -> None:
         """Close the socket."""
@@ -121,18 +145,42 @@ class DeviceSender:
             self._socket.close()
 
 
+class _SharedPort(Port):
+    """A MIDI port that two threads send to: that of the controls and that of the beats."""
+
+    def __init__(self, device: str, virtual: bool) -> None:
+        super().__init__(device, virtual)
+        self._sending = threading.Lock()
+
+    def send(self, message: Sequence[int]) -> None:
+        """Send one message."""
+        with self._sending:
+            super().send(message)
+
+
 class Controller:
-    """A MIDI controller, with a port between `start` and `stop`."""
+    """A MIDI controller, with a port between `start` and `stop`.
+
+    Its clock begins with a Start and ends with a Stop; other beats are the messages of their keys.
+    """
 
     rate_hz = MIDI_HZ
 
-    def __init__(self, stream: MidiStream, readings: Sequence[Reading], clock: DeviceClock) -> None:
+    def __init__(
+        self,
+        stream: MidiStream,
+        readings: Sequence[Reading],
+        clock: DeviceClock,
+        beats: Sequence[str] = (),
+    ) -> None:
         self.name, self.clock = stream.name, clock
-        self._readings = [r for r in readings if r.key != "clock"]
+        self.beats = tuple(key for key in beats if key != "transport")
+        self._readings = [r for r in readings if r.key not in ("clock", "transport")]
         keys = [r.key for r in self._readings]
-        port = Port(stream.device, virtual=not stream.virtual)
+        self._out = _SharedPort(stream.device, not stream.virtual)
         self._port = stream.device
-        self._player = SendWorker(self.name, MIDI_HZ, MidiOutput(keys, port))
+        self._player = SendWorker(self.name, MIDI_HZ, MidiOutput(keys, self._out))
+        self._runs = False
 
     def start(self) -> str:
         """Open the port, now or as soon as MIDI is available; return its name."""
@@ -143,8 +191,24 @@ class Controller:
         """Set the controls; an unchanged value is not sent."""
         self._player.put({r.key: r.of(value)[0] for r in self._readings})
 
+    def beat(self, host: float) -> None:
+        """Send a beat now; before the first one of a clock, or of a new connection, a Start."""
+        if not self._out.facts:
+            self._runs = False
+            return
+        messages = [[_PULSE] if key == "clock" else encoded(key, _TAP) for key in self.beats]
+        if "clock" in self.beats and not self._runs:
+            messages.insert(0, [_START])
+        self._runs = True
+        with suppress(OSError):
+            for message in messages:
+                self._out.send(message)
+
     def stop(self) -> None:
-        """Close the port."""
+        """End the clock, and close the port."""
+        if self._runs and self._out.facts and "clock" in self.beats:
+            with suppress(OSError):
+                self._out.send([_STOP])
         self._player.stop()
 
 
@@ -159,9 +223,12 @@ class UrePage:
         readings: Sequence[Reading],
         clock: DeviceClock,
         rng: np.random.Generator,
+        beats: Sequence[str] = (),
     ) -> None:
-        self.name, self.clock = stream.name, clock
+        self.name, self.clock, self.beats = stream.name, clock, tuple(beats)
         self.page = b""
+        self._newest: deque[float] = deque(maxlen=_RATE_BEATS)
+        self._count = 0
         self._rng = rng
         self._readings = [r for r in readings if len(r.key) < MAX_PAGE]
         parts = urlsplit(stream.metrics_url)
@@ -212,7 +279,22 @@ class UrePage:
                 calm, _, sd = FACTS[reading.key]
                 number = calm + sd * float(self._rng.standard_normal())
             lines.append(f"{reading.key} {number:.6g}\n")
+        lines += [f"{key} {self._of_beats(key):.6f}\n" for key in self.beats]
         self.page = "".join(lines).encode()
+
+    def beat(self, host: float) -> None:
+        """Count a beat."""
+        self._newest.append(host)
+        self._count += 1
+
+    def _of_beats(self, key: str) -> float:
+        """Return the number of beats, the time of the newest one, or their rate, by the name."""
+        newest = list(self._newest)
+        if key.endswith("_total"):
+            return self._count
+        if key.endswith("_timestamp_seconds"):
+            return newest[-1] if newest else 0.0
+        return (len(newest) - 1) / (newest[-1] - newest[0]) if len(newest) > 1 else 0.0
 
     def stop(self) -> None:
         """Stop the server."""
@@ -255,7 +337,7 @@ def _place(addr: str | int) -> tuple[str, int]:
 
 
 def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]:
-    """Return the readings of a device: each channel that the configuration uses.
+    """Return the readings of a device: each channel that the configuration uses, but beats.
 
     Parameters
     ----------
@@ -265,8 +347,11 @@ def readings(plan: Plan, stream: str, keys: Iterable[str] = ()) -> list[Reading]
         Additional keys.
     """
     sizes: dict[str, int] = defaultdict(int)
-    wanted = [name.partition(":")[2] for name in sorted(plan.used) if name.startswith(f"{stream}:")]
+    named = plan.used - {*plan.beats}
+    wanted = [name.partition(":")[2] for name in sorted(named) if name.startswith(f"{stream}:")]
     for key in [*wanted, *(key for key in keys if not {"*", "?"} & set(key))]:
+        if f"{stream}:{key}" in plan.beats:
+            continue
         element = _ELEMENT.fullmatch(key)
         base, parts = (element[1], int(element[2]) + 1) if element else (key, 1)
         sizes[base] = max(sizes[base], parts)

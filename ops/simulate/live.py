@@ -12,8 +12,8 @@ import threading
 import numpy as np
 
 from configs.inputs import MidiStream, OscStream, UreStream
-from configs.load import load
 from configs.schema import Config
+from ops.simulate.beats import BeatScenario, train
 from ops.simulate.devices import Controller, Device, DeviceClock, DeviceSender, UrePage, readings
 from ops.simulate.movement import Movement
 from ops.text.table import table
@@ -26,6 +26,10 @@ MAX_SKEW_PPM = 150.0
 NOISE = 0.05
 """Noise of a reading (sd); the movement has an RMS of 1."""
 _MAX_LAG_S = 0.2
+_BEATS_S = 3600.0
+"""Length of the beats of a run without end."""
+_MAX_LATE_S = 0.05
+"""Lateness of a beat beyond which it is not sent."""
 
 
 def devices(
@@ -44,18 +48,20 @@ def devices(
         far, skew = rng.uniform(-MAX_OFFSET_S, MAX_OFFSET_S), rng.uniform(-1, 1) * MAX_SKEW_PPM
         clock = DeviceClock(began, lag_s=lag)
         contents = readings(plan, stream.name, getattr(stream, "keys", ()))
+        beats = [c.partition(":")[2] for c in plan.beats if c.startswith(f"{stream.name}:")]
         try:
             match stream:
                 case OscStream():
-                    made.append(DeviceSender(stream, contents, DeviceClock(began, far, skew, lag)))
+                    own = DeviceClock(began, far, skew, lag)
+                    made.append(DeviceSender(stream, contents, own, beats))
                 case MidiStream():
                     if stream.device.startswith("hw:"):
                         raise ValueError(
                             f"{stream.device} is the port of a card, which cannot be created"
                         )
-                    made.append(Controller(stream, contents, clock))
+                    made.append(Controller(stream, contents, clock, beats))
                 case UreStream():
-                    made.append(UrePage(stream, contents, clock, rng))
+                    made.append(UrePage(stream, contents, clock, rng, beats))
                 case _:
                     continue
         except ValueError as error:
@@ -69,11 +75,13 @@ def play(
     seed: int = 1,
     done: threading.Event | None = None,
     began: float | None = None,
+    beats: BeatScenario | None = None,
 ) -> None:
     """Simulate the devices of a configuration, for a time or until `done`.
 
     The movement and the clocks begin at `began` (s since 1970), now by default. A later call with
-    the same value continues them.
+    the same value continues them. `beats` are those of the bridge's reference, by default steady at
+    the rate that its configuration expects; after an hour, or `seconds`, they begin again.
 
     The truth about each device is printed on standard output, missing devices on standard error.
     """
@@ -109,6 +117,20 @@ def play(
             daemon=True,
         )
         for k, device in enumerate(made)
+    ]
+    scenario = beats or BeatScenario().at_rate(expected_hz(config))
+    for device in made:
+        if device.beats:
+            keys = ", ".join(device.beats)
+            print(f"{device.name}:{keys}: {scenario.described()}", flush=True)
+    threads += [
+        threading.Thread(
+            target=_beat,
+            args=(device, scenario, seconds or _BEATS_S, seed, host, done),
+            daemon=True,
+        )
+        for device in made
+        if device.beats
     ]
     try:
         for thread in threads:
@@ -146,10 +168,37 @@ def _measure(
         n += block
 
 
-def play_until_stopped(path: str, seconds: float | None, seed: int) -> int:
+def expected_hz(config: Config) -> float:
+    """Return the rate of beats (Hz) at which the bridge's clock runs freely; 5 Hz without one."""
+    bridge = config.bridge
+    per_tick = bridge.reference.per_tick if bridge and bridge.reference else 1.0
+    return per_tick * 1000 / bridge.loop.tick_ms if bridge else 5.0
+
+
+def _beat(
+    device: Device,
+    scenario: BeatScenario,
+    seconds: float,
+    seed: int,
+    host: HostClock,
+    done: threading.Event,
+) -> None:
+    """Send the beats of a scenario, again and again; a missed one is skipped."""
+    begin = host()
+    while True:
+        for at in train(scenario, seconds, seed).sent.tolist():
+            if done.wait(max(0.0, begin + at - host())):
+                return
+            if host() - begin - at < _MAX_LATE_S:
+                device.beat(begin + at)
+        begin, seed = begin + seconds, seed + 1
+
+
+def play_until_stopped(
+    config: Config, seconds: float | None, seed: int, beats: BeatScenario | None = None
+) -> int:
     """Simulate until the time is over, or SIGINT or SIGTERM."""
-    config = load(path).config
     with SignalShutdown() as shutdown:
         shutdown.start()
-        play(config, seconds, seed, shutdown.event)
+        play(config, seconds, seed, shutdown.event, beats=beats)
     return 0

@@ -13,13 +13,14 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from operators.types import F64, I64, Bool
+from ops.simulate.beats import BeatScenario, BeatTrain, train, truth_of
 from ops.simulate.movement import Movement
 from ops.simulate.scenario import Scenario, Sensor, Span
 
@@ -60,7 +61,7 @@ class SimulatedRows:
     stamped: Bool
     outlier: Bool
 
-    def take(self, index: I64 | Bool) -> SimulatedRows:
+    def take(self, index: I64 | Bool | slice) -> SimulatedRows:
         """Return the selected rows."""
         return SimulatedRows(**{k: v[index] for k, v in vars(self).items()})
 
@@ -155,6 +156,12 @@ def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) ->
         facts = range(len(parts), len(names))
         rng = np.random.default_rng([seed, 2])
         parts += [_report(scenario, k, *FACTS[names[k][1]], rng) for k in facts]
+    beats = scenario.beats
+    if beats is not None:
+        made = train(beats, scenario.seconds, seed)
+        parts += _beat_rows(scenario, beats, made, len(names), np.random.default_rng([seed, 7]))
+        source, key = beats.name
+        names += ((source, key), (source, "transport"))
     rows = SimulatedRows.join(parts)
     rows = rows.take(np.argsort(rows.rx, kind="stable"))
     rng = np.random.default_rng([seed, 3])
@@ -162,7 +169,23 @@ def make(scenario: Scenario, seed: int = 0, movement: Measured | None = None) ->
     damaged = [(float(t), DAMAGED[k % len(DAMAGED)]) for k, t in enumerate(at)]
     recording = SimulatedRecording(scenario, seed, movement, names, rows, tuple(damaged))
     recording.truth.update(_truth(recording))
+    if beats is not None:
+        recording.truth["beats"] = truth_of(beats, made, START, scenario.path_s)
     return recording
+
+
+def _beat_rows(
+    scenario: Scenario, beats: BeatScenario, made: BeatTrain, name: int, rng: np.random.Generator
+) -> list[SimulatedRows]:
+    """Return the beats as they arrive; before those of a MIDI clock a Start."""
+    sender = Sensor(
+        *beats.name, 1.0, offset_s=beats.offset_s, skew_ppm=beats.skew_ppm, stamped=beats.stamped
+    )
+    rows = _arrive(scenario, sender, name, made.sent, np.ones(len(made.sent)), rng)
+    if beats.stamped or not len(made.sent):
+        return [rows]
+    first = rows.take(slice(0, 1))
+    return [replace(first, name=first.name + 1, seq=first.seq - 1), rows]
 
 
 def _measure(

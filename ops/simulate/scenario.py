@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from ops.simulate.beats import BeatScenario
+
 Span = tuple[float, float]
 
 
@@ -80,6 +82,8 @@ class Scenario:
         Spells of bad facts (host s after the start).
     damaged : int
         Number of undecodable lines.
+    beats : BeatScenario or None
+        The reference of a bridge, beside the instruments.
     flat : bool
         The movement has a flat spectrum from 0.02 to 1.5 Hz, as assumed by the accuracy bars,
         instead of that of a body.
@@ -95,6 +99,7 @@ class Scenario:
     damaged: int = 0
     tick_hz: float = 5.0
     flat: bool = False
+    beats: BeatScenario | None = None
 
 
 def studio(seconds: float = 180.0) -> Scenario:
@@ -157,6 +162,18 @@ def studio(seconds: float = 180.0) -> Scenario:
         facts_every_s=2.0,
         trouble=(noisy,),
         damaged=3,
+    )
+
+
+def band(beats: BeatScenario, seconds: float = 180.0) -> Scenario:
+    """Return a band of two instruments that move alike, and the beats of a third."""
+    return Scenario(
+        seconds=seconds,
+        sensors=(
+            Sensor("ure", "pulse", 10.0, "ure"),
+            Sensor("osc_2", "/wrist/pulse", 15.0, offset_s=7.905, skew_ppm=-140.0, lag_s=0.42),
+        ),
+        beats=beats,
     )
 
 

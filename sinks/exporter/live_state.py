@@ -21,6 +21,7 @@ import msgspec
 from configs.inputs import FileStream, UreStream
 from configs.schema import Config
 from operators.records import Packet
+from sinks.conductor.tick_counts import PlayedTicks
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
@@ -41,6 +42,9 @@ class LiveState:
     clock, wall : callable
         Monotonic seconds; host time (s since the epoch).
 
+    played : PlayedTicks, optional
+        Counts of the ticks of the bridge that were sent.
+
     Attributes
     ----------
     version : int
@@ -55,8 +59,10 @@ class LiveState:
         rigs: tuple[str, ...] = (),
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        played: PlayedTicks | None = None,
     ) -> None:
         self.clock, self.wall = clock, wall
+        self.played = played or PlayedTicks()
         self._lock = threading.Lock()
         self.version = 0
         self.started = wall()
@@ -142,7 +148,8 @@ def _sources(config: Config) -> dict[str, bool]:
     plan = config.plan()
     names = [s.name for s in config.streams if not isinstance(s, FileStream)]
     if len(names) < len(config.streams):
-        names += [config.stream_of(lane.source) for lane in plan.lanes]
+        channels = [*(lane.channel for lane in plan.lanes), *plan.beats]
+        names += [config.stream_of(channel.partition(":")[0]) for channel in channels]
     steady = {s.name for s in config.streams if isinstance(s, UreStream)}
     steady |= {
         config.stream_of(lane.source) for lane in plan.lanes if not plan.is_held(lane.channel)

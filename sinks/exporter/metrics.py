@@ -1,4 +1,4 @@
-"""The metrics page for Prometheus: the one file with the names of metrics.
+"""The metrics page for Prometheus: the one file with the names of `fusion_*` metrics.
 
 An unknown value has no sample: a substitute would look healthy, and NaN would spoil every mean.
 Counts begin with the process. The page is made once a version of the live state and kept; only
@@ -153,10 +153,19 @@ class MetricsPage:
     Parameters
     ----------
     board : LiveState
+    values, ages : callable, optional
+        Return the metrics that change with an update, and those that change with time; those of
+        the fusion by default.
     """
 
-    def __init__(self, board: LiveState) -> None:
+    def __init__(
+        self,
+        board: LiveState,
+        values: Callable[[LiveState], list[Metric]] | None = None,
+        ages: Callable[[LiveState], list[Metric]] | None = None,
+    ) -> None:
         self._board = board
+        self._values, self._ages = values or fusion_values, ages or fusion_ages
         self._made = (-1, b"")
         self._writer = MetricsText()
 
@@ -167,24 +176,25 @@ class MetricsPage:
         version, text = self._made
         if version != self._board.version:
             version = self._board.version
-            text = self._writer.text(values(self._board))
+            text = self._writer.text(self._values(self._board))
             self._made = version, text
-        return text + self._writer.text(ages(self._board))
+        return text + self._writer.text(self._ages(self._board))
 
 
-def values(board: LiveState) -> list[Metric]:
+def fusion_values(board: LiveState) -> list[Metric]:
     """Return the metrics that change with an update."""
     with board.reading():
-        return [*(_metric(family, board) for family in FAMILIES), _lateness(board)]
+        return [*(metric(family, board) for family in FAMILIES), _lateness(board)]
 
 
-def ages(board: LiveState) -> list[Metric]:
+def fusion_ages(board: LiveState) -> list[Metric]:
     """Return the metrics that change with time."""
     with board.reading():
         return [_age(board)]
 
 
-def _metric(family: Family, board: LiveState) -> Metric:
+def metric(family: Family, board: LiveState) -> Metric:
+    """Return a metric with the samples of all rigs."""
     kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
     made = kind(family.name, family.help, labels=("rig", *family.labels))
     panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels

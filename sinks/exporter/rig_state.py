@@ -13,7 +13,7 @@ import numpy as np
 
 from operators.lines import SyncReport
 from operators.quality import QualityConfig
-from operators.records import Fused, Packet
+from operators.records import BridgeStatus, Fused, Packet
 from operators.settings.plan import Plan
 from operators.types import ENDED, ENDS, MODES, End, Reason
 from operators.unusable import UnusableStreams
@@ -94,6 +94,8 @@ class RigState:
         Earlier values and changes.
     quality : QualityConfig
         Settings of the indicators.
+    bridge : BridgeStatus or None
+        The newest status of the bridge, None without one.
     refusals : UnusableStreams
         The streams whose events are mostly unusable.
     units, signal_units : dict
@@ -130,6 +132,7 @@ class RigState:
         self.late_s = 0.0
         self.behind_s = 0.0
         self.quality = quality
+        self.bridge: BridgeStatus | None = None
         self.slo = Judge(quality.signal)
         self.history = RigHistory(tick_hz)
         self.refusals = UnusableStreams({source for source, steady in expected.items() if steady})
@@ -200,6 +203,8 @@ class RigState:
             The version of the live state.
         """
         self.history.turned(packet)
+        if packet.bridge_status is not None:
+            self.bridge = packet.bridge_status
         for report in packet.sync:
             self.history.report(report, self.sync.get(report.channel), number)
             if report.channel not in self.sync and self._plan is not None:

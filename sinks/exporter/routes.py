@@ -3,6 +3,7 @@
 | path | |
 |---|---|
 | `exporter.path` | the metrics |
+| `bridge.exporter.path` | those of the bridge, if there is one |
 | `/healthz` | the process lives |
 | `/readyz` | data are fresh, else 503; then the rigs without a comparison |
 | `/evidence/bundle` | findings since the start, a page at a time |
@@ -10,12 +11,13 @@
 | `/` | the live page |
 | `/page/...` | its style and modules |
 
-Other paths are 404, methods other than GET 405, unknown Host headers 421.
+Other paths are 404, methods other than GET 405, unknown Host headers 421. The port of the bridge
+has its metrics, `/healthz` and `/readyz` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TypeAlias
@@ -40,32 +42,23 @@ _POLICY = (
 )
 
 
-class Routes:
-    """All pages of a run.
+class MetricsRoutes:
+    """Pages of metrics, and whether the run lives and its data are fresh.
 
     Parameters
     ----------
-    path : str
-        Of the metrics.
     board : LiveState
+    metrics : mapping
+        Callables that return a page of metrics, by path.
     """
 
-    def __init__(self, path: str, board: LiveState) -> None:
+    def __init__(self, board: LiveState, metrics: Mapping[str, Callable[[], bytes]]) -> None:
         self._board = board
-        self._metrics = MetricsPage(board)
         self.routes: dict[str, Callable[[str], Answer]] = {
-            path: self._page,
+            **{path: _metrics(text) for path, text in metrics.items()},
             "/healthz": self._health,
             "/readyz": self._ready,
-            BUNDLE: self._bundle,
-            "/state": self._state,
-            "/": _file(
-                "index.html", "text/html; charset=utf-8", {"Content-Security-Policy": _POLICY}
-            ),
         }
-        for file in sorted(_LIVE.iterdir()):
-            if file.suffix in _TYPES:
-                self.routes[f"/page/{file.name}"] = _file(file.name, _TYPES[file.suffix], {})
 
     def answer(self, method: str, path: str, query: str) -> Answer:
         """Return the response; never raises."""
@@ -78,9 +71,6 @@ class Routes:
             status, headers, body = found(query)
         return status, _HEADERS | headers, body
 
-    def _page(self, query: str) -> Answer:
-        return 200, {"Content-Type": CONTENT_TYPE}, self._metrics.text()
-
     def _health(self, query: str) -> Answer:
         return _text_answer(200, "ok")
 
@@ -89,6 +79,34 @@ class Routes:
         if why:
             return _text_answer(503, f"not ready: {why}")
         return _text_answer(200, "\n".join(("ready", *self._board.uncompared())))
+
+
+class Routes(MetricsRoutes):
+    """All pages of a run.
+
+    Parameters
+    ----------
+    path : str
+        Of the metrics.
+    board : LiveState
+    more : mapping, optional
+        Further pages of metrics.
+    """
+
+    def __init__(
+        self, path: str, board: LiveState, more: Mapping[str, Callable[[], bytes]] | None = None
+    ) -> None:
+        super().__init__(board, {path: MetricsPage(board).text, **(more or {})})
+        self.routes |= {
+            BUNDLE: self._bundle,
+            "/state": self._state,
+            "/": _file(
+                "index.html", "text/html; charset=utf-8", {"Content-Security-Policy": _POLICY}
+            ),
+        }
+        for file in sorted(_LIVE.iterdir()):
+            if file.suffix in _TYPES:
+                self.routes[f"/page/{file.name}"] = _file(file.name, _TYPES[file.suffix], {})
 
     def _bundle(self, query: str) -> Answer:
         try:
@@ -130,6 +148,11 @@ def misdirected() -> Answer:
         421, "This host name is not served: name it in exporter.allow_hosts, or use the address."
     )
     return status, _HEADERS | headers, body
+
+
+def _metrics(text: Callable[[], bytes]) -> Callable[[str], Answer]:
+    """Return a handler for a page of metrics."""
+    return lambda query: (200, {"Content-Type": CONTENT_TYPE}, text())
 
 
 def _file(name: str, kind: str, headers: dict[str, str]) -> Callable[[str], Answer]:

@@ -11,13 +11,18 @@ from collections.abc import Callable, Iterable
 from errno import EADDRINUSE
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from configs.address import is_loopback
 from configs.outputs import ExporterConfig
+from configs.schema import Config
+from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.errors import InUseError
 from operators.records import Packet
+from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.routes import Routes, misdirected
+from sinks.exporter.routes import MetricsRoutes, Routes, misdirected
 from sinks.exporter.wsgi import WsgiServer
 
 if TYPE_CHECKING:
@@ -48,6 +53,10 @@ class Server:
     board : LiveState
     holder : callable
         Returns the name of the process that holds a TCP port.
+    routes : MetricsRoutes, optional
+        All pages of a run by default; else pages of metrics alone.
+    updates : bool
+        Update the live state; of several servers of one state, one does.
 
     Attributes
     ----------
@@ -55,9 +64,18 @@ class Server:
         Batches that the live state failed to take. The run goes on; the first one is reported.
     """
 
-    def __init__(self, config: ExporterConfig, board: LiveState, holder: PortHolder) -> None:
+    def __init__(
+        self,
+        config: ExporterConfig,
+        board: LiveState,
+        holder: PortHolder,
+        routes: MetricsRoutes | None = None,
+        *,
+        updates: bool = True,
+    ) -> None:
         self._config, self._board, self._holder = config, board, holder
-        self._routes = Routes(config.path, board)
+        self._routes = routes or Routes(config.path, board)
+        self._updates = updates
         self._hosts = HostFilter((config.host, *config.allow_hosts))
         self._server: WsgiServer | None = None
         self.missed = 0
@@ -75,12 +93,15 @@ class Server:
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
         address, port = taken.getsockname()[:2]
-        print(f"lumen: look at http://{shown}:{port}/", file=sys.stderr)
+        page, what = ("/", "look") if "/" in self._routes.routes else (self._config.path, "metrics")
+        print(f"lumen: {what} at http://{shown}:{port}{page}", file=sys.stderr)
         if not is_loopback(address):
             print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
 
     def consume(self, packets: list[Packet]) -> None:
         """Update the live state; a failure is counted and does not end the run."""
+        if not self._updates:
+            return
         try:
             self._board.update(packets)
         except Exception as error:
@@ -109,8 +130,20 @@ class Server:
         return [body]
 
 
-def served(config: ExporterConfig, board: LiveState, holder: PortHolder) -> Server:
+def served(
+    config: ExporterConfig,
+    board: LiveState,
+    holder: PortHolder,
+    routes: MetricsRoutes | None = None,
+    *,
+    updates: bool = True,
+) -> Server:
     """Return the exporter of a run; refuse a port that cannot be bound, before anything starts.
+
+    Parameters
+    ----------
+    config, board, holder, routes, updates
+        As of `Server`.
 
     Raises
     ------
@@ -118,7 +151,42 @@ def served(config: ExporterConfig, board: LiveState, holder: PortHolder) -> Serv
         The port is taken, and its holder is named; or the address cannot be bound.
     """
     bound(config, holder).close()
-    return Server(config, board, holder)
+    return Server(config, board, holder, routes, updates=updates)
+
+
+def all_served(
+    config: Config, board: LiveState, holder: PortHolder, apart: int = 0
+) -> list[Server]:
+    """Return the exporter of a run, and that of its bridge, as far as they are configured.
+
+    Parameters
+    ----------
+    config : Config
+    board, holder
+        As of `Server`.
+    apart : int
+        Added to the ports.
+
+    Raises
+    ------
+    HttpPortError
+        As `served`.
+    """
+    bridge, made = config.bridge, []
+    own = (bridge.exporter if bridge else None) or BridgeExporterConfig()
+    more = {own.path: BridgePage(board).text} if bridge else {}
+    if config.exporter is not None:
+        shared = _moved(config.exporter, apart)
+        made.append(served(shared, board, holder, Routes(shared.path, board, more)))
+    if bridge is not None and bridge.exporter is not None:
+        at = replace(config.exporter or ExporterConfig(), http_port=own.http_port, path=own.path)
+        routes = MetricsRoutes(board, more)
+        made.append(served(_moved(at, apart), board, holder, routes, updates=not made))
+    return made
+
+
+def _moved(config: ExporterConfig, apart: int) -> ExporterConfig:
+    return replace(config, http_port=config.http_port + apart)
 
 
 def bound(config: ExporterConfig, holder: PortHolder) -> socket.socket:

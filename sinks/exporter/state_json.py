@@ -7,13 +7,14 @@ rig first, and then only newer items.
 from __future__ import annotations
 
 from math import isfinite, isnan, nan
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from configs.thresholds import THRESHOLDS, Threshold
-from operators.records import INDICATORS
-from operators.types import MODES
+from operators.bridge.protocol_text import NAMES
+from operators.records import INDICATORS, BridgeStatus
+from operators.types import MODES, BridgeState
 from sinks.advice.sparse import left_out
 from sinks.advice.units import unlike
 from sinks.exporter.live_state import LiveState
@@ -95,6 +96,7 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
             name: _indicator(name, float(fused.indicators[-1, i]) if fused else nan, empty)
             for i, name in enumerate(INDICATORS)
         },
+        "bridge": None if panel.bridge is None else _bridge(panel.bridge),
         "streams": [
             {
                 "stream": name,
@@ -118,6 +120,13 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
         "changes": [change._asdict() for change in panel.history.changes],
         "happened": [entry._asdict() for entry in panel.history.happened()],
     }
+
+
+def _bridge(status: BridgeStatus) -> dict[str, Any]:
+    """Return the status of the bridge without its counts, which are among the metrics."""
+    counts = ("slips", "steps", "locks", "beats", "transitions")
+    shown = {name: value for name, value in status._asdict().items() if name not in counts}
+    return {"name": NAMES[cast(BridgeState, status.state)], **shown}
 
 
 def _indicator(name: str, value: float, why: str) -> dict[str, Any]:

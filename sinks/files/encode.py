@@ -208,4 +208,5 @@ def _packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
     yield "evidence", record_lines(packet.evidence)
     yield "dead", record_lines(packet.dead)
     yield "markers", record_lines(packet.markers)
+    yield "bridge", record_lines(packet.bridge)
     yield "aligned", b"".join(aligned_lines(*columns, packet.rig) for columns in packet.aligned)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from configs.files import PRIVATE, Access, LinkError, open_own, read_own, sync_folder
+from configs.outputs import CONTROL
 from operators.errors import InUseError
 
 if sys.platform != "win32":
@@ -29,7 +30,7 @@ HINDSIGHT = "hindsight.msgpack"
 """The findings of a first pass over recordings."""
 TRACEBACK = "traceback.txt"
 """Traceback of the last bug."""
-STEMS = ("fused", "sync", "evidence", "dead", "markers", "aligned")
+STEMS = ("fused", "sync", "evidence", "dead", "markers", "bridge", "aligned")
 _MAX_BYTES = 64 << 20
 """Largest lock file or `run.json` that is read."""
 _MAX_LENGTH = 255
@@ -167,7 +168,7 @@ class Folder:
     def _refuse_strangers(self, known: set[str]) -> None:
         ours = (
             known
-            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp"}
+            | {LOCK, TRACEBACK, f"{TRACEBACK}.tmp", CONTROL}
             | {str(Path(name).parent) for name in known}
         )
         for path in sorted(self.root.glob("*")):

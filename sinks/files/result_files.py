@@ -83,7 +83,10 @@ class ResultFiles:
         self._dead_lines_lost = 0
         self._reported_unkept: set[str] = set()
         self._stems = ["fused", "sync", "dead", "markers"]
-        if config.evidence and config.evidence.rules:
+        if config.bridge:
+            self._stems.append("bridge")
+        # Advice of the bridge's calibrator is evidence too.
+        if config.bridge or (config.evidence and config.evidence.rules):
             self._stems.append("evidence")
         if config.output.aligned:
             self._stems.append("aligned")

@@ -44,7 +44,9 @@ class OutputDevice(Protocol):
 class MidiPort(Protocol):
     """A MIDI output, such as `sources.midi.port.Port`."""
 
-    facts: tuple[str, ...]
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Description of the connected device; empty while disconnected."""
 
     def open(self) -> None:
         """Connect."""
@@ -87,13 +89,19 @@ class OscOutput:
 
     def play(self, values: Mapping[str, float], now: float) -> None:
         """Send one message a value."""
+        for address, value in values.items():
+            if not self.send(packed(address, value)):
+                return  # newer values will follow
+
+    def send(self, datagram: bytes) -> bool:
+        """Send a datagram; return False where the socket's buffer is full."""
         assert self._socket is not None
         assert self._address is not None
-        for address, value in values.items():
-            try:
-                self._socket.sendto(packed(address, value), self._address)
-            except BlockingIOError:  # the socket's buffer is full: newer values will follow
-                return
+        try:
+            self._socket.sendto(datagram, self._address)
+        except BlockingIOError:
+            return False
+        return True
 
     def rest(self, now: float) -> float:
         """Return inf: OSC has no notes to end."""
@@ -184,9 +192,18 @@ class MidiOutput:
 
 def packed(address: str, value: float) -> bytes:
     """Return an OSC message of one float."""
+    return padded(address) + b",f\0\0" + float32(value)
+
+
+def padded(address: str) -> bytes:
+    """Return an OSC string: ended by zeros up to a multiple of four bytes."""
     text = address.encode("ascii")
-    number = struct.pack(">f", min(max(value, -_MAX_FLOAT32), _MAX_FLOAT32))
-    return text + bytes(4 - len(text) % 4) + b",f\0\0" + number
+    return text + bytes(4 - len(text) % 4)
+
+
+def float32(value: float) -> bytes:
+    """Return the nearest float32 that is finite; NaN as it is."""
+    return struct.pack(">f", min(max(value, -_MAX_FLOAT32), _MAX_FLOAT32))
 
 
 def encoded(key: str, value: float) -> list[int]:

@@ -11,6 +11,8 @@ is a process of its own (sinks/send/send_process.py): on an overloaded machine a
 for the flow's thread. MIDI sends a note once, and a controller when it changes, so that nothing
 is repeated.
 
+While the safety gain of a bridge is 0, notes are ended and none begins.
+
 Live runs are sent, and replays with a speed. A replay at speed 0 has no rhythm and is not sent. A
 resumed run sends from its newest tick on.
 
@@ -21,14 +23,15 @@ from __future__ import annotations
 
 import atexit
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import floor, isfinite
+from typing import Protocol
 
 from configs.inputs import FileStream
 from configs.outputs import Destination, MidiDestination, OscDestination
 from configs.schema import Config
-from operators.evidence import readable
-from operators.evidence.expression import compile_expression
+from operators.conditions import readable
+from operators.conditions.expression import compile_expression
 from operators.records import Fused, Packet
 from operators.settings.plan import Plan
 from operators.types import State
@@ -73,6 +76,22 @@ class ExpressionMap:
         return values
 
 
+class ValueSender(Protocol):
+    """Sends the values of one destination."""
+
+    def start(self) -> None:
+        """Start."""
+
+    def put(self, values: dict[str, float]) -> None:
+        """Replace the values to send next; never waits."""
+
+    def end_notes(self) -> None:
+        """End all notes."""
+
+    def stop(self) -> None:
+        """End all notes, and stop; may be called twice."""
+
+
 class Send:
     """The consumer that sends: all destinations of a run.
 
@@ -81,16 +100,26 @@ class Send:
     config : Config
     port : callable
         Makes a MIDI port from its name and from whether it is virtual.
+    own : mapping, optional
+        Senders by destination, where they share a port with a clock.
     """
 
     missed = 0
 
-    def __init__(self, config: Config, port: Callable[[str, bool], MidiPort]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        port: Callable[[str, bool], MidiPort],
+        own: Mapping[str, ValueSender] | None = None,
+    ) -> None:
         plan = config.plan()
         self._rig: str | None = None
         self._parts = [
-            (ExpressionMap(each, plan), _worker(each, plan, port)) for each in config.send
+            (ExpressionMap(each, plan), (own or {}).get(each.name) or _worker(each, plan, port))
+            for each in config.send
+            if each.map
         ]
+        self._silent = False
 
     def start(self, rig: str | None = None) -> None:
         """Start the workers; notes end with the process even without a `stop`.
@@ -110,9 +139,15 @@ class Send:
         for packet in packets:
             if self._rig is not None and packet.rig != self._rig:
                 continue
+            silent = is_silent(packet, self._silent)
             if packet.fused is not None and len(packet.fused):
                 for expressions, worker in self._parts:
-                    worker.put(expressions.values(packet.fused))
+                    values = expressions.values(packet.fused)
+                    worker.put({k: v for k, v in values.items() if not (silent and is_note(k))})
+            if silent and not self._silent:
+                for _, worker in self._parts:
+                    worker.end_notes()
+            self._silent = silent
 
     def abort(self) -> None:
         """End all notes."""
@@ -125,21 +160,50 @@ class Send:
             worker.stop()
 
 
-def played(config: Config, port: Callable[[str, bool], MidiPort]) -> Send | None:
-    """Return the destinations of a run, None where nothing is to be sent."""
+def is_silent(packet: Packet, before: bool = False) -> bool:
+    """Return whether the bridge allows no sound: its safety gain is 0; else as `before`."""
+    status = packet.bridge_status
+    return before if status is None else status.safety_gain == 0
+
+
+def is_note(key: str) -> bool:
+    """Whether a value begins a note; the address of an OSC message does not."""
+    return key.startswith("note/")
+
+
+def played(
+    config: Config,
+    port: Callable[[str, bool], MidiPort],
+    own: Mapping[str, ValueSender] | None = None,
+) -> Send | None:
+    """Return the destinations of a run, None where nothing is to be sent.
+
+    Parameters
+    ----------
+    config : Config
+    port : callable
+        Makes a MIDI port from its name and from whether it is virtual.
+    own : mapping, optional
+        Senders by destination, where they share a port with a clock.
+    """
     if not config.send:
         return None
-    if all(isinstance(s, FileStream) and s.speed == 0 and not s.follow for s in config.streams):
+    if not paced(config):
         print("lumen: nothing is sent: a replay at speed 0 has no rhythm", file=sys.stderr)
         return None
-    return Send(config, port)
+    return Send(config, port, own) if any(each.map for each in config.send) else None
+
+
+def paced(config: Config) -> bool:
+    """Whether a run has a rhythm: it is live, follows a recording, or replays with a speed."""
+    return any(not isinstance(s, FileStream) or s.speed > 0 or s.follow for s in config.streams)
 
 
 def _worker(
     destination: OscDestination | MidiDestination,
     plan: Plan,
     port: Callable[[str, bool], MidiPort],
-) -> SendWorker | SendProcess:
+) -> ValueSender:
     name, rate_hz = destination.name, destination.rate_hz
     if isinstance(destination, OscDestination):
         return SendProcess(name, rate_hz, destination.to, max(REPEAT_S, 2 / plan.tick_hz))

@@ -39,7 +39,7 @@ class SendWorker:
         self._newest: dict[str, float] = {}
         self._fresh = False
         self._until = -inf
-        self._stopped = False
+        self._stopped = self._notes_end = False
         self._up: bool | None = None
         self._again = -inf
         self._pause = _FIRST_PAUSE_S
@@ -56,6 +56,13 @@ class SendWorker:
         with self._changed:
             self._newest, self._fresh = values, True
             self._until = time.monotonic() + self._repeat_s
+            self._changed.notify()
+
+    def end_notes(self) -> None:
+        """End all notes; values that are not sent yet begin none, later ones do."""
+        with self._changed:
+            self._notes_end = True
+            self._fresh = False
             self._changed.notify()
 
     def stop(self) -> None:
@@ -85,7 +92,7 @@ class SendWorker:
                     # Even on average, and never two at once after a gap.
                     due = max(due + self._period, now + self._period / 2)
                     self._device.play(values, now)
-                ends = self._device.rest(now)
+                ends = self._device.rest(inf if self._taken_end() else now)
             except OSError as error:
                 self._set_up(False, str(error))
 
@@ -93,7 +100,7 @@ class SendWorker:
         """Return the values that are due; an empty dict after a wait; None at the end."""
         with self._changed:
             started = now = time.monotonic()
-            while not self._stopped and now < min(ends, started + _POLL_S):
+            while not (self._stopped or self._notes_end) and now < min(ends, started + _POLL_S):
                 pending = self._pending(now)
                 if pending and now >= due:
                     break
@@ -106,6 +113,12 @@ class SendWorker:
                 return {}
             self._fresh = False
             return self._newest
+
+    def _taken_end(self) -> bool:
+        """Return whether all notes are to end, once."""
+        with self._changed:
+            taken, self._notes_end = self._notes_end, False
+            return taken
 
     def _wait(self, seconds: float) -> None:
         """Wait for a change, for at most this long (s)."""

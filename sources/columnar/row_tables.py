@@ -391,8 +391,8 @@ class TableReader:
                 notes[i] = StreamStatus(0, own, bool(value[i] != 0))
         for i in np.flatnonzero(which == COMMAND).tolist():
             command = next((c for c in BRIDGE_COMMANDS if c == _text(text, i)), None)
-            by = _text(source, i)
-            if command is None or by is None or len(by) > MAX_NAME_LENGTH:
+            by = _text(source, i) or ""
+            if command is None or len(by) > MAX_NAME_LENGTH:
                 reasons[i] = "schema"
             else:
                 notes[i] = CommandRow(0, command, by)

@@ -103,6 +103,12 @@ class HostClock:
         """Return host time (s since 1970, in whole microseconds)."""
         return self._now() // 1000 / 1e6
 
+    @property
+    def ahead_s(self) -> float:
+        """Wall clock less host time (s), without steps below 1 ms."""
+        with self._lock:
+            return self._ahead / 1e9
+
     def look(self) -> None:
         """Detect a step of the wall clock."""
         with self._lock:

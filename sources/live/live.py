@@ -36,6 +36,7 @@ from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
 from operators.events import Batch
 from operators.types import ENDED, I64
+from sources.control import CommandSocket
 from sources.host.host_clock import Axis, HostClock
 from sources.host.shutdown import Shutdown
 from sources.inbox import Inbox, Receiving, Unread, losses, size
@@ -444,6 +445,8 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
             streams.append(Playback(stream, config.rig, _arrivals(config), start, host))
         else:
             streams.append(stream_of(stream))
+    if config.bridge is not None:
+        streams.append(CommandSocket(Path(config.output.dir), config.rig))
     return streams
 
 

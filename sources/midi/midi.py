@@ -2,9 +2,10 @@
 
 A message of the standard (MIDI 1.0, M1 v4.2.1) is a channel and a number: `note/<channel>/<n>`
 (velocity, 0 at its end), `cc/<channel>/<n>`, `pressure/<channel>` (with `/<n>`: of one note),
-`program/<channel>`, `pitch/<channel>` (-8192 to 8191), and `clock` (1 at each of its pulses);
-channels 1 to 16. With `pair`, numbers of 14 bits too: see `controller_pairs.Fine`. There is no
-source time: the time of a message is its receipt by the driver, see `arrival_times.ArrivalTimes`.
+`program/<channel>`, `pitch/<channel>` (-8192 to 8191), `clock` (1 at each of its pulses), and
+`transport` (Start 1, Continue 2, Stop 0); channels 1 to 16. With `pair`, numbers of 14 bits too:
+see `controller_pairs.Fine`. There is no source time: the time of a message is its receipt by the
+driver, see `arrival_times.ArrivalTimes`.
 
 The thread of the stream reads the driver's queue every 2 ms. It checks four times a second that
 the port still exists, and reconnects if not. Sounding notes of a removed device are not ended:
@@ -37,7 +38,13 @@ _LOOK_S = 0.25
 _REPORT_EVERY_S = 60.0
 """Of missed periods: a busy machine without real-time scheduling misses some constantly."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 4.0
-_CLOCK = 0xF8
+_SYSTEM: dict[int, tuple[str, float]] = {
+    0xF8: ("clock", 1.0),
+    0xFA: ("transport", 1.0),
+    0xFB: ("transport", 2.0),
+    0xFC: ("transport", 0.0),
+}
+"""Messages of the whole system by status: key and value."""
 _ONE_BYTE = {0xC0: "program", 0xD0: "pressure"}
 _TWO_BYTES = {0x80: "note", 0x90: "note", 0xA0: "pressure", 0xB0: "cc", 0xE0: "pitch"}
 
@@ -56,8 +63,8 @@ def decoded(message: Sequence[int], rx: float, where: str) -> Message | Unread:
     """
     status, data = (message[0], message[1:]) if message else (0, ())
     if status >= 0xF0:
-        if status == _CLOCK and not data:
-            return Message(rx, "clock", 1.0)
+        if status in _SYSTEM and not data:
+            return Message(rx, *_SYSTEM[status])
         return _refused(message, rx, where, whole=True)
     kind, channel = status & 0xF0, (status & 0x0F) + 1
     name = _ONE_BYTE.get(kind) or _TWO_BYTES.get(kind)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from configs.inert import inert
-from operators.events import Batch, CommandRow, Marker, Reject, StreamStatus
+from operators.events import COMMAND_SOURCE, Batch, CommandRow, Marker, Reject, StreamStatus
 from operators.limits import MAX_SAMPLE
 from operators.types import I32, I64, Bool, Reason
 from sources.rows.admission import OTHERS, Admission
@@ -159,7 +159,7 @@ class RigSplitter:
             where = f"{self._files[rows.feed[i]]}:{rows.line[i]}"
             sample = {"control": note.command, "rig": rows.names.rigs[rig[i]], "by": note.by}
             data = msgspec.json.encode(sample)[:MAX_SAMPLE]
-            notes[i] = Reject(0, "control", "control", where, data)
+            notes[i] = Reject(0, "control", COMMAND_SOURCE, where, data)
         name[strange], rig[strange] = REJECT, rows.names.rig(self._home)
         return replace(rows, name=name, notes=notes), rig
 
@@ -228,7 +228,8 @@ class RigSplitter:
                 for note, row in zip(rows.notes[texts], place[texts].tolist(), strict=True)
                 if isinstance(note, str)
             ]
-            for note, row in zip(rows.notes[kept], place[kept].tolist(), strict=True):
+            for i in np.flatnonzero(rows.name < REJECT).tolist():
+                note, row = rows.notes[i], int(place[i])
                 if isinstance(note, StreamStatus):
                     turned.append(note._replace(row=row))
                 elif isinstance(note, CommandRow):

@@ -24,6 +24,7 @@ from operators.types import MODES
 from ops.fakes.ports import free_port
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.server import Server
+from tests.support.bridge_frames import status
 
 HZ = 100
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
@@ -144,6 +145,11 @@ class Stage:
             risk="the streams drift apart", action=None, quote=None, facts={}, since=self._now,
         )  # fmt: skip
         self.board.update([Packet("stage", self._now, False, np.zeros(1), evidence=(record,))])
+
+    def clock(self, **given: Any) -> None:
+        """The beat clock runs; `given` are fields of its status."""
+        known = status(self._now, **{"since": self._now - 60.0, **given})
+        self.board.update([Packet("stage", self._now, False, np.zeros(1), bridge_status=known)])
 
     @property
     def _now(self) -> float:

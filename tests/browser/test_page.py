@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from ops.fakes.browser import TARGET, found, until
 from tests.browser.stage import CHANNELS, DESKTOP, PHONE
+from tests.support.shown import NAN
 
 pytestmark = pytest.mark.skipif(found() is None, reason=TARGET)
 INK = """() => {
@@ -16,6 +17,7 @@ INK = """() => {
   return all.filter((alpha, i) => i % 4 === 3 && alpha).length;
 }"""
 """How many pixels of the first chart are not blank."""
+UNMET = "E3, 14 s of 60 s with entropy_ratio <= 0.15 and sync >= 0.85; then E2"
 
 
 def shows_verdict(page, head, text=""):
@@ -41,12 +43,37 @@ def loose(stage):
     stage.loosen("ure:ure_pulse")
 
 
+def ticking(stage):
+    stage.clock(state="E3", lock="holdover", safety_gain=0.9, unmet=(UNMET,))
+
+
 SCENES = {
+    "ticking": (ticking, "In sync"),
     "healthy": (lambda stage: None, "In sync"),
     "failed over": (failed_over, "Failed over to URE since"),
     "not compared": (loose, "Not compared"),
     "resetting": (resetting, "Clock of phone_2 stepped by +0.500\u00a0s at"),
 }
+
+
+def test_the_beat_clock_is_shown_where_there_is_one(stage, visit):
+    page = visit(stage)
+    assert page.locator("#bridge").is_hidden()
+    stage.clock()
+    until(page, "!document.querySelector('#bridge').hidden")
+    facts = dict(zip(*(page.locator(f"#bridge {tag}").all_inner_texts() for tag in ("dt", "dd")),
+                     strict=True))  # fmt: skip
+    assert facts.pop("State").startswith("E2 bridged since ")
+    assert facts == {
+        "Rate": "5.00\u00a0Hz", "Phase error": "+2.0\u00a0ms", "Lock": "locked",
+        "Sync quality": "0.970", "Sound": "gain 1.00",
+    }  # fmt: skip
+    assert page.locator("#bridge li").all_inner_texts() == ["Nothing is unmet."]
+    stage.clock(state="E4", hard_stop=True, safety_gain=0.0, phase_error=NAN, unmet=(UNMET, "b"))
+    until(page, "document.querySelectorAll('#bridge li').length === 2")
+    assert page.locator("#bridge dd").all_inner_texts()[2:6:3] == ["–", "hard stop"]
+    assert page.locator("#bridge dd[data-level=crit]").count() == 2
+    assert page.locator("#bridge li").all_inner_texts() == [UNMET, "b"]
 
 
 def test_a_picture_is_drawn(stage, visit):

@@ -86,3 +86,25 @@ def test_a_port_of_its_own_is_not_the_exporters():
     both = "exporter: {http_port: 9306}\nbridge: {exporter: {http_port: 9306}}\n"
 
     assert "is that of the exporter" in refused(BASE + both)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        ("bridge: {exporter: {path: /healthz}}\n", "expected none of"),
+        ("exporter: {path: /metrics_bridge}\nbridge: {}\n", "is that of another page"),
+        ("exporter: {path: /m}\nbridge: {exporter: {path: /m}}\n", "is that of another page"),
+        ("bridge: {state_file: out/tick.json}\n", "is in a folder of the run"),
+        ("output: {dir: .}\nbridge: {state_file: run/tick.json}\n", "is in a folder of the run"),
+    ],
+)
+def test_a_path_of_another_use_is_refused(text, report):
+    (line,) = refused(BASE + text)
+
+    assert report in line
+
+
+def test_a_state_file_elsewhere_is_accepted():
+    config = loaded(BASE + "bridge: {state_file: run/tick.json}\n").config
+
+    assert config.bridge.state_file == "run/tick.json"

@@ -10,7 +10,7 @@ import yaml
 from configs import generate, reference
 from configs.schema import Config
 from configs.typed import expected, fields_of
-from operators.evidence import Rule
+from operators.conditions import Rule
 
 STRUCTS = [struct for _, struct in reference._structs(Config, "")] + [Rule]
 

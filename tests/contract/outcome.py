@@ -30,7 +30,8 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
         "first_host": packets[-1].first_host,
         "newest_host": packets[-1].newest_host,
     }
-    _rows(out, [b for p in packets for b in p.blocks])
+    _rows(out, "block", [b for p in packets for b in p.blocks])
+    _rows(out, "beat", [b for p in packets for b in p.beats])
     for source, channel, end, before in (e for p in packets for e in p.ends):
         _gather(out, f"ends {source} {channel} {end}", before)
     for key in [k for k in out if k.startswith("ends ")]:
@@ -45,7 +46,6 @@ def outcome(packets: Iterable[Packet]) -> Outcome:
         _gather(out, f"lag {lag.signal} {lag.channel}", lag)
     _columns(out, "grid", [p.grid for p in packets if p.grid is not None])
     _columns(out, "fused", [p.fused for p in packets if p.fused is not None])
-    _rows(out, [b for p in packets for b in p.beats])
     for name in ("indicators", "sync", "dead", "markers", "evidence", "controls", "bridge"):
         out[name] = [x for p in packets for x in getattr(p, name)]
     # The bridge judges a tick at the next control step, which may be in a later packet.
@@ -62,7 +62,7 @@ def _gather(out: Outcome, key: str, item: Any) -> None:
     out.setdefault(key, []).append(item)
 
 
-def _rows(out: Outcome, blocks: list[Block]) -> None:
+def _rows(out: Outcome, kind: str, blocks: list[Block]) -> None:
     """Join the blocks of each channel, rows in order of time; `row` is of a packet alone."""
     for channel in {(b.channel, bool(b.text)) for b in blocks}:
         mine = [b for b in blocks if (b.channel, bool(b.text)) == channel]
@@ -72,7 +72,7 @@ def _rows(out: Outcome, blocks: list[Block]) -> None:
         joined = joined.take(order)
         for name in joined.__struct_fields__:
             if name not in ("row", "source", "channel"):
-                out[f"block {channel} {name}"] = getattr(joined, name)
+                out[f"{kind} {channel} {name}"] = getattr(joined, name)
 
 
 def _letters(out: Outcome, letters: list[DeadLetter]) -> None:

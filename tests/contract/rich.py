@@ -6,18 +6,26 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 from operators.align import AlignConfig
 from operators.bridge import BridgeConfig
-from operators.bridge.bridge_config import PhaseConfig, ProtocolConfig, ReferenceConfig, SafetyConfig
+from operators.bridge.bridge_config import (
+    PhaseConfig,
+    ProtocolConfig,
+    ReferenceConfig,
+    SafetyConfig,
+)
 from operators.collect import BlockRule
-from operators.events import Batch
-from operators.evidence import Rule
+from operators.conditions import Rule
+from operators.events import Batch, CommandRow
 from operators.hindsight import Hindsight
 from operators.quality import QualityConfig
 from operators.records import Packet
 from operators.settings.channels import ChannelConfig
 from operators.settings.groups import FailoverConfig
 from operators.settings.plan import Plan
+from operators.types import BRIDGE_COMMANDS
 from tests.support.signals import STATIONS, Make, Source, every, makers, plan, studio, trace
 
 BRIDGE = BridgeConfig(
@@ -39,8 +47,9 @@ PLAN = plan(
     failover=FailoverConfig(min_streams=2, rejoin_after_s=4.0),
     reference="ure:pulse",
     aligned=True,
+    beats=("midi_2:clock", "osc_4:/beat", "osc_2:/pulse"),
 )
-PLAN = replace(PLAN, beats=BRIDGE.channels, bridge=True)
+PLAN = replace(PLAN, bridge=True)
 RULES = (
     Rule(name="weak", when="coherence < 0.9", for_s=2.0, keep_for_s=3.0),
     Rule(name="low", when="pulse < -0.5 or slope(pulse, 5s) > 0.1"),
@@ -80,7 +89,16 @@ STUDIO = (
     Source(source="midi_1", key="cc/1/1", rate_hz=40.0, held=True, stamped=False),
     Source(source="ure", key="ure_coherence_level", rate_hz=0.5, value=lambda t: 0.9 + 0 * t),
     Source(source="osc_2", key="/unused", rate_hz=3.0),
-    Source(source="osc_4", key="/beat", rate_hz=5.0, loss=0.05, held=True, silent=((35.0, 42.0),)),
+    Source(source="midi_2", key="clock", rate_hz=30.0, stamped=False, loss=0.1),
+    Source(
+        source="osc_4",
+        key="/beat",
+        rate_hz=5.0,
+        offset_s=4.25,
+        duplicates=5,
+        delays=((30.0, 31.0, 1.4),),
+        silent=((55.0, 58.0),),
+    ),
 )
 SECONDS = 75.0
 BLOCKS: tuple[BlockRule, ...] = (0.05, 0.5, 10.0, "density")
@@ -105,7 +123,10 @@ def stations(
 
 @lru_cache(maxsize=1)
 def recording() -> Batch:
-    return studio(*STUDIO, seconds=SECONDS, seed=3, ticks_s=0.5, rejects=4)
+    batch = studio(*STUDIO, seconds=SECONDS, seed=3, ticks_s=0.5, rejects=4)
+    ticks = np.flatnonzero(batch.name < 0)[3::20].tolist()
+    controls = (CommandRow(row, BRIDGE_COMMANDS[row % 2], f"user {row}") for row in ticks)
+    return replace(batch, controls=tuple(controls))
 
 
 @lru_cache(maxsize=8)

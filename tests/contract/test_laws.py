@@ -17,7 +17,7 @@ from operators import snapshot as state
 from operators.collect import BlockRule, collect
 from operators.records import Packet
 from operators.snapshot import StateRefusedError, decode_state, encode_state
-from operators.types import ENDS
+from operators.types import BRIDGE_COMMANDS, ENDS
 from tests.contract.outcome import assert_same, outcome
 from tests.contract.rich import BLOCKS, PLAN, into, recording, stations, traced
 from tests.support.signals import (
@@ -48,6 +48,9 @@ def test_the_rich_recording_has_every_kind_of_result() -> None:
     assert {s.state for s in out["sync"]} >= {"acquiring", "live", "stale", "rejoining"}
     assert [m.value for m in out["markers"]] == ["verse", "chorus", "coda"]
     assert {e.state for e in out["evidence"]} == {"firing", "resolved"}
+    beats = {b.channel for p in traced()["guard"] for b in p.beats}
+    assert beats == set(PLAN.beats)
+    assert {c.command for c in out["controls"]} == set(BRIDGE_COMMANDS)
     assert len(out["indicators"]) == 0
     assert len(np.unique(out["fused mode"])) >= 2
     assert {r.grain_s for p in traced()["drift"] for r in p.grains} == {0.001}

@@ -24,7 +24,6 @@ from ops.fakes.ports import free_port
 from ops.monitoring.programs import peer
 from ops.monitoring.prometheus.generate import FOLDER
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.dashboards.looked import CHOSEN, DASHBOARDS, Asked, asked
 from tests.support import scraped
@@ -39,13 +38,15 @@ def pages(step_s: float = 5.0) -> Iterator[tuple[float, str]]:
     """Return the pages of the exporter with their times."""
     recording = studio(*scraped.STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now, due = 0.0, 0.0
-    board = LiveState(scraped.config(), clock=lambda: now, wall=lambda: now)
+    board = LiveState(
+        scraped.config(), clock=lambda: now, wall=lambda: now, played=scraped.played()
+    )
     for packet in run(rich.stations(scraped.PLAN), every(recording, 997)):
         now = packet.watermark + 0.05
-        board.update([packet])
+        board.update([scraped.ticking(packet, now)])
         if now >= due:
             due = now + step_s
-            yield now, MetricsPage(board).text().decode()
+            yield now, scraped.shown(board)
 
 
 def history(end: float) -> Iterator[str]:

@@ -294,7 +294,7 @@ BAD = {
     "a destination without a map": (
         f'send: [{HERE}{{name: m, type: osc, to: "127.0.0.1:9001"}}]', "'map' is missing in send[0]"
     ),
-    "an empty map": (send(f"map: {HERE}{{}}"), "send[0].map is a mapping, expected a mapping that"),
+    "an empty map": (send(f"map: {HERE}{{}}"), "nothing to send, expected at least one address"),
     "a destination of no known type": (
         f"send: [{{name: m, type: {HERE}udp, to: x, map: {{/x: pulse}}}}]", "one of midi, osc"
     ),

@@ -10,6 +10,8 @@ import pytest
 from configs.outputs import ExporterConfig
 from ops.cli.state_client import ChannelView, Indicator, RigView, SignalView, State, StreamView
 from ops.fakes.ports import free_port
+from sinks.exporter.bridge_metrics import BridgePage
+from sinks.exporter.routes import Routes
 from sinks.exporter.server import Server
 from sources.osc.udp import listener
 from tests.support.shown import NAN, Time, events, finding, packet, report, ticks
@@ -26,7 +28,8 @@ def serve():
         port = free_port()
         board = Time().board()
         board.update([*packets])
-        servers.append(Server(ExporterConfig(http_port=port), board, listener))
+        routes = Routes(ExporterConfig().path, board, {"/metrics_bridge": BridgePage(board).text})
+        servers.append(Server(ExporterConfig(http_port=port), board, listener, routes))
         servers[-1].start()
         return f"http://127.0.0.1:{port}"
 

@@ -19,6 +19,7 @@ import rtmidi
 
 from configs.inputs import MidiStream
 from ops.bench import midi_chords
+from ops.simulate.devices import Controller, DeviceClock
 from sinks.send import destination as instrument
 from sinks.send.send_worker import SendWorker
 from sources.inbox import Inbox, Message, StreamChange
@@ -93,6 +94,29 @@ def test_a_clock_that_others_connect_to_our_own_port_is_received(server: JackSer
     made.stop()
     pulses = [item.rx for item in inbox.take() if isinstance(item, Message) and item.key == "clock"]
     assert np.median(np.diff(pulses)) == pytest.approx(60 / 120 / 24, rel=0.15)
+
+
+def test_a_simulated_clock_is_received_with_its_start_and_stop(server: JackServer) -> None:
+    made, inbox = stream("in", virtual=True)
+    until(lambda: inbox.up)
+    player = Controller(
+        MidiStream(name="m", device="lumen:in", virtual=True), [], DeviceClock(0.0), ["clock"]
+    )
+    player.start()
+
+    def beat() -> bool:
+        player.beat(0.0)
+        time.sleep(0.01)
+        return inbox.received >= 40
+
+    until(beat)
+    player.stop()
+    until(lambda: not server.ports() or "lumen:out" not in server.ports())
+    made.stop()
+    arrived = [(item.key, item.value) for item in inbox.take() if isinstance(item, Message)]
+    # A busy server may lose one.
+    assert {*arrived} <= {("transport", 1.0), ("clock", 1.0), ("transport", 0.0)}
+    assert arrived.count(("clock", 1.0)) >= 30
 
 
 def test_notes_that_are_sent_are_received_and_end(server: JackServer) -> None:

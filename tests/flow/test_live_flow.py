@@ -1,5 +1,6 @@
 """The whole flow in a process of its own, which receives OSC."""
 
+import contextlib
 import json
 import math
 import re
@@ -13,12 +14,19 @@ import time
 from itertools import count
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from configs.inputs import FileStream
+from configs.load import load
+from flows.fusion import stations
+from flows.stations import Settings, StationLine
 from ops.bench.live_kills import kill_often
 from ops.bench.osc_flood import flood
 from ops.bench.osc_fuzz import bundle, message
 from ops.fakes.ports import free_port
+from sources import control
+from sources.replay.replay import ReplayPartition
 from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +116,70 @@ def test_a_live_run_accounts_for_all_and_its_tape_gives_the_same_again(live, tmp
     assert sum(x["signals"]["pulse"]["value"] is not None for x in fused) > 40
 
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+
+
+@pytest.mark.parametrize("form", ["ndjson", "parquet"])
+def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, form):
+    config, port = live
+    text = config.read_text().replace("/acc,", "/acc, /unknown,")
+    text = text.replace("/tap}", f"/tap, format: {form}, rotate_mb: 0.02}}")
+    config.write_text(text + 'bridge: {reference: {beat: "osc_1:/unknown"}}\n')
+    out = tmp_path / "live"
+    process = started(config)
+    sent = send_values(port, 1.0)
+    control.send(out, "bridge.rollback")
+    control.send(out, "bridge.release", "studio")
+    control.send(out, "bridge.release", "nowhere")
+    control.send(out, "bridge.release")
+    sent += send_values(port, 1.0)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, output = process.communicate(timeout=HUNG_S)
+    assert process.returncode == 0, output
+    assert not (out / "control.sock").exists()
+
+    assert re.findall(r"lumen: (bridge\.\w+) by ", output) == [
+        "bridge.rollback",
+        "bridge.release",
+        "bridge.release",
+    ]
+    (letter,) = [x for x in lines(out / "dead.jsonl") if x["reason"] == "control"]
+    assert (letter["source"], letter["sample"]) == (
+        "bridge commands",
+        '{"command":"bridge.release","rig":"nowhere"}',
+    )
+    account = json.loads((out / "run.json").read_text())["account"]["by_source"]
+    assert account["bridge commands"] == account["bridge commands"] | {
+        "received": 1,
+        "rejected": 1,
+        "used": 0,
+    }
+    assert account["osc_1"]["ignored"] == 0
+    (tape,) = (tmp_path / "tap").glob("2*")
+    controls = [c for p in tape_packets(tape, config) for c in p.controls]
+    assert [c.command for c in controls] == ["bridge.rollback", "bridge.release", "bridge.release"]
+    beats = [b for p in tape_packets(tape, config) for b in p.beats]
+    assert {b.channel for b in beats} == {"osc_1:/unknown"}
+    assert sum(map(len, beats)) == sent
+
+    assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+    bridge = [(tmp_path / d / "bridge.jsonl").read_bytes() for d in ("live", "replay")]
+    assert bridge[0] == bridge[1]
+    assert [x["why"] for x in lines(out / "bridge.jsonl") if x["why"]] == ["rollback", "release"]
+
+
+def tape_packets(tape, config):
+    """Return the packets of a tape behind `guard`: the bridge consumes its beats."""
+    stream = FileStream(name="tape", path=str(tape))
+    replayed = msgspec.structs.replace(load(str(config)).config, streams=[stream], tap=None)
+    part, batches = ReplayPartition(replayed), []
+    with contextlib.suppress(StopIteration):
+        while True:
+            batches += [batch for _, batch in part.next_batch()]
+    part.close()
+    line = StationLine("guard")
+    stations(line, line.add, Settings.of(replayed))
+    return [packet for batch in batches for packet in line.feed(batch)]
 
 
 def test_a_tape_that_became_parquet_gives_the_same_again(live, tmp_path):

@@ -21,7 +21,7 @@ FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.ym
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
 RECORDS = [rule for rule in RULES if isinstance(rule, Record)]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
-NAMES = ("presence", "quality", "ure", "slo_page", "slo_ticket")
+NAMES = ("presence", "quality", "ure", "bridge", "slo_page", "slo_ticket")
 TESTS = [
     yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text("utf-8")) for name in NAMES
 ]
@@ -80,7 +80,7 @@ def test_the_heartbeat_rules_are_optional():
     config = yaml.safe_load(text)
     assert not any("heartbeat" in name for name in config["rule_files"])
     assert {job["job_name"] for job in config["scrape_configs"]} == {"fusion", "ure"}
-    asked = yaml.safe_load(text.replace("# - ", "- ").replace("  #   static", "    static"))
+    asked = yaml.safe_load(text.replace("# - ", "- ").replace("  #   ", "    "))
     assert "rules/heartbeat.yml" in asked["rule_files"]
     assert asked["scrape_configs"][-1]["static_configs"] == [{"targets": ["127.0.0.1:9100"]}]
 

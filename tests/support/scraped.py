@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.inputs import MidiStream, OscStream, UreStream
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
+from operators.records import Packet
+from sinks.conductor.tick_counts import PlayedTicks, TickTotals
+from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
+from tests.support.bridge_frames import status
 from tests.support.signals import Source, every, run
 from tests.support.signals import studio as recorded
 
@@ -52,14 +57,33 @@ def config() -> Config:
 
 @lru_cache(maxsize=1)
 def text() -> str:
-    """Return the page: several streams, facts of an engine, clock resets, losses, dead letters."""
+    """Return the pages: several streams, facts of an engine, clock resets, losses, dead letters."""
     recording = recorded(*STUDIO, seconds=rich.SECONDS, seed=3, ticks_s=0.5, rejects=4)
     now = 0.0
-    board = LiveState(config(), clock=lambda: now, wall=lambda: now)
+    board = LiveState(config(), clock=lambda: now, wall=lambda: now, played=played())
     for packet in run(rich.stations(PLAN), every(recording, 997)):
         now = packet.watermark + 0.05
-        board.update([packet])
-    return MetricsPage(board).text().decode()
+        board.update([ticking(packet, now)])
+    return shown(board)
+
+
+def played() -> PlayedTicks:
+    """Return counts of one destination of the beat clock."""
+    made = PlayedTicks()
+    made.rig, made.totals = PLAN.rig, {"music": TickTotals()}
+    return made
+
+
+def ticking(packet: Packet, now: float) -> Packet:
+    """Return a packet with the status of a beat clock of which all is known."""
+    known = {"phase_sd": 0.004, "entropy_ratio": 0.12, "residual_stddev_10m": 0.01}
+    targets = {"harmony": True, "coherence": False}
+    return structs.replace(packet, bridge_status=status(now, targets=targets, **known))
+
+
+def shown(board: LiveState) -> str:
+    """Return both pages of metrics as one."""
+    return (MetricsPage(board).text() + BridgePage(board).text()).decode()
 
 
 @lru_cache(maxsize=1)

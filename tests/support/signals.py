@@ -22,8 +22,8 @@ from flows.stations import Settings
 from operators.align import AlignConfig
 from operators.bridge import BridgeConfig
 from operators.collect import BlockRule
+from operators.conditions import Rule
 from operators.events import Batch, Marker, Reject
-from operators.evidence import Rule
 from operators.hindsight import Hindsight
 from operators.quality import QualityConfig
 from operators.records import Block, Packet

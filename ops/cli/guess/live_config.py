@@ -15,7 +15,7 @@ from math import inf
 from configs.address import endpoint
 from configs.inert import quoted
 from configs.inputs import MidiStream, OscStream
-from operators.evidence import readable
+from operators.conditions import readable
 from operators.settings.channels import MIDI_KEY
 from operators.settings.plan import Member, Plan, Signal
 from ops.cli.guess.channel_survey import ChannelSurvey, SurveyedChannel, shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from configs.thresholds import SILENT_S, THRESHOLDS
-from operators.types import MODES
+from operators.types import BRIDGE_STATES, MODES
 from ops.monitoring.grafana.dashboard import choice, dashboard
 from ops.monitoring.grafana.panel import Json, lanes, lines, steps, tile, which
 
@@ -161,6 +161,39 @@ OVERVIEW = dashboard(
             _indicator(
                 "entropy_ratio over time", "fusion_entropy_ratio", "entropy_ratio",
                 "Residual entropy, 0 to 1: the share of noise in the spectrum.",
+            ),
+        ),
+        "Beat clock": (
+            lanes(
+                "Clock state",
+                "State of the bridge: it plays in E2 and, with a reduced safety gain, in E3. E4 "
+                "ends by a release alone. Empty: no bridge is configured.",
+                {"{{rig}} at {{instance}}":
+                 which("bridge_state{@, ", "state", BRIDGE_STATES, "instance, rig")},
+                tuple(zip(BRIDGE_STATES, ("gray", "yellow", "green", "orange", "red"),
+                          strict=True)),
+                empty="No bridge.",
+            ),
+            lines(
+                "Phase error ±2 sd",
+                "Reference minus output in cycles of a tick; above 0 the output is late. The band "
+                "widens while the reference is silent.",
+                {"phase error": "bridge_phase_error_cycles{@}"},
+                unit="suffix: cycles", sd="bridge_phase_error_sd_cycles{@}", empty="No bridge.",
+            ),
+            lines(
+                "Rate",
+                "Ticks a second of the output and of the reference. A gap between them closes "
+                "within seconds; one that stays is a limit of the tick.",
+                {"output": "1 / bridge_tick_seconds{@}",
+                 "reference": "bridge_reference_rate_hertz{@}"},
+                unit="hertz", empty="No bridge.",
+            ),
+            lines(
+                "Gains",
+                "Gains in force: kp (1/s), ki (1/s²), kd (1). They fall as the entropy rises, and "
+                "change with actions of rules.",
+                {"{{term}}": "bridge_gain{@}"}, span=(0.0, None), empty="No bridge.",
             ),
         ),
         "Streams": (

@@ -57,7 +57,7 @@ RESIDUAL = Record(
 )
 
 
-def _beyond(
+def beyond(
     name: str, budget: str, series: str, family: str, summary: str, quantity: str, hold: str = HOLD
 ) -> tuple[Alert, ...]:
     """Return the alerts on a budget: a warning, and a critical alert if it has two limits."""
@@ -138,13 +138,13 @@ ALERTS: tuple[Alert, ...] = (
         f"No tick {_RIG} {_AT} has been fused for 5 minutes, nor any before.", "5m",
     ),
     # -- quality of the fusion
-    *_beyond("FusionPhaseDrift", "phase_diff", "fusion:phase_diff_mean_30s", "phase",
+    *beyond("FusionPhaseDrift", "phase_diff", "fusion:phase_diff_mean_30s", "phase",
              "The phases drift apart", f"The phase difference (cycles, mean of 30 s) {_RIG}"),
-    *_beyond("FusionCoherenceLow", "coherence", "fusion:coherence_mean_30s", "coherence",
+    *beyond("FusionCoherenceLow", "coherence", "fusion:coherence_mean_30s", "coherence",
              "The coherence is low", f"The coherence (mean of 30 s) {_RIG}"),
-    *_beyond("FusionSyncQualityLow", "sync_quality", "fusion:sync_quality_mean_30s", "sync",
+    *beyond("FusionSyncQualityLow", "sync_quality", "fusion:sync_quality_mean_30s", "sync",
              "The sync quality is low", f"The sync quality (mean of 30 s) {_RIG}"),
-    *_beyond("FusionEntropyHigh", "entropy_ratio", "fusion:entropy_ratio_mean_30s", "entropy",
+    *beyond("FusionEntropyHigh", "entropy_ratio", "fusion:entropy_ratio_mean_30s", "entropy",
              "The entropy is high", f"The entropy ratio (mean of 30 s) {_RIG}"),
     Alert(
         "EntropySpike", f"fusion_entropy_ratio > {THRESHOLDS['entropy_ratio'].spike:g}",
@@ -152,7 +152,7 @@ ALERTS: tuple[Alert, ...] = (
         f'The entropy ratio {_RIG} is {{{{ printf "%.3f" $value }}}}, above'
         f" {THRESHOLDS['entropy_ratio'].spike:g} for 30 s.", "30s",
     ),
-    *_beyond("FusionSyncBoundHigh", "sync_bound", "fusion_sync_estimate_bound_seconds", "bound",
+    *beyond("FusionSyncBoundHigh", "sync_bound", "fusion_sync_estimate_bound_seconds", "bound",
              "Times are uncertain", f"The bound of the sync estimates (s) {_RIG}", "30s"),
     Alert(
         "FusionClockReset",
@@ -163,16 +163,16 @@ ALERTS: tuple[Alert, ...] = (
         ' ({{ printf "%.0f" $value }} times); it was followed.',
     ),
     # -- losses and lateness
-    *_beyond("FusionDeadLettersRising", "lost", "fusion:lost_ratio_1m", "lost",
+    *beyond("FusionDeadLettersRising", "lost", "fusion:lost_ratio_1m", "lost",
              "Events are lost: {{ $labels.reason }}",
              "The share of events that {{ $labels.stage }} loses ({{ $labels.reason }})"
              f" {_RIG}"),
-    *_beyond("FusionTicksLate", "lateness", "fusion:tick_lateness_p95_10m", "late",
+    *beyond("FusionTicksLate", "lateness", "fusion:tick_lateness_p95_10m", "late",
              "Ticks come late", f"The lateness of ticks (s, 95th percentile of 10 m) {_RIG}"),
 )  # fmt: skip
 URE: tuple[Record | Alert, ...] = (
     RESIDUAL,
-    *_beyond("UreResidualHigh", "residual", RESIDUAL.name, "residual",
+    *beyond("UreResidualHigh", "residual", RESIDUAL.name, "residual",
              "The entropy of the URE is restless",
              "The standard deviation (10 m) of the entropy that {{ $labels.instance }} reports"),
     # Without an earlier answer of a URE there is no alert; a firing alert stays until it answers.

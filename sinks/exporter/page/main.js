@@ -1,5 +1,6 @@
 // Requests the state twice a second and shows it. Drawn points are kept here; only newer ones are requested.
 
+import { bridge } from "./bridge.js";
 import { Chart } from "./chart.js";
 import { gauges } from "./gauges.js";
 import { events, streams } from "./tables.js";
@@ -57,6 +58,7 @@ function show(state) {
   put(at("clock"), clock(state.now));
   each(at("signals"), Object.keys(shown.signals), n => n, n => charts.get(n).node, (_, n) => charts.get(n).describe(shown.signals[n], shown.channels));
   gauges(at("gauges"), shown.indicators);
+  bridge(at("bridge"), shown.bridge);
   timeline(at("h-timeline"), at("timeline"), shown, evidence);
   streams(at("channels"), shown, tracks);
   events(at("events"), shown.happened);

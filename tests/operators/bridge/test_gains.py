@@ -239,7 +239,7 @@ class Calibrated:
 
     def __init__(self, mode: str = "advise", window_s: float = 90.0) -> None:
         phase = PhaseConfig(rebalance_window_s=window_s)
-        self.core = Calibrator(mode, phase, "studio")  # type: ignore[arg-type]
+        self.core = Calibrator(mode, phase)  # type: ignore[arg-type]
         self.actions = Actions()
         self.tick = 0
 
@@ -249,7 +249,7 @@ class Calibrated:
         for error in itertools.islice(itertools.cycle(errors or (NAN,)), round(5 * seconds)):
             self.tick += 1
             self.core.add(self.tick / 5 - 0.01, error)
-            records += self.core.tick(self.tick / 5, self.actions, CONFIGURED)
+            records += self.core.tick(self.tick / 5, "studio", self.actions, CONFIGURED)
         return records
 
 
@@ -260,7 +260,8 @@ def test_good_errors_give_no_advice() -> None:
 def test_large_errors_advise_a_lower_kp_once() -> None:
     fed = Calibrated()
     (record,) = fed.feed(900, 0.04, -0.04)
-    assert (record.kind, record.rule, record.state) == ("risk", RULE, "firing")
+    assert (record.rig, record.kind, record.rule) == ("studio", "risk", RULE)
+    assert record.state == "firing"
     assert record.action == "decrease kp by 0.05"
     assert record.ts == record.since == 90.0
     assert record.facts == {
@@ -350,7 +351,7 @@ def test_the_calibrator_resumes_at_any_tick_and_is_bounded() -> None:
         for fed, found in zip((whole, pieces), records, strict=True):
             found += fed.feed(7.0, *errors)
         state = pickle.loads(pickle.dumps(pieces.core.snapshot()))
-        pieces.core = Calibrator.from_snapshot(state, "apply", PHASE, "studio")
+        pieces.core = Calibrator.from_snapshot(state, "apply", PHASE)
     assert records[0] == records[1]
     assert len(records[0]) > 4
     for i in range(20_000):
@@ -359,9 +360,9 @@ def test_the_calibrator_resumes_at_any_tick_and_is_bounded() -> None:
 
 
 def test_the_calibrator_raises_on_no_data() -> None:
-    core, actions = Calibrator("apply", PHASE, "studio"), Actions()
+    core, actions = Calibrator("apply", PHASE), Actions()
     odd = (NAN, math.inf, -math.inf, 1e308, -1e308, 0.0, 1e9)
     for ts, error in itertools.product(odd, odd):
         core.add(ts, error)
-        core.tick(ts, actions, CONFIGURED)
-        core.tick(error, actions, Gains(0.0, 1e300, NAN))
+        core.tick(ts, "studio", actions, CONFIGURED)
+        core.tick(error, "studio", actions, Gains(0.0, 1e300, NAN))

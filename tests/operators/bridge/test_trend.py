@@ -97,7 +97,17 @@ def test_silence_is_not_covered() -> None:
     assert math.isnan(window.at(newest + 70.0)[1]), "less than a quarter of it is there"
     assert math.isnan(window.at(newest + 1000.0)[1])
     window.add(newest + 70.0, 0.0, 0.2)
-    assert math.isnan(window.at(newest + 70.0)[1]), "one beat covers two seconds of silence"
+    assert math.isnan(window.at(newest + 70.0)[1]), "a beat covers no silence before it"
+
+
+def test_beats_that_are_dated_seldom_are_no_silence() -> None:
+    window = SyncWindow(90.0)
+    for i in range(20):
+        window.add(i * 10.0, 0.0, 0.2)
+    assert window.at(190.0)[1] == 1.0
+    window.add(300.0, 0.0, 0.2)
+    window.add(310.0, 0.0, 0.2)
+    assert math.isnan(window.at(310.0)[1]), "10 s after a silence that is longer than the window"
 
 
 def test_lost_beats_do_not_delay_the_first_figure() -> None:

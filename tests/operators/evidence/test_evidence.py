@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from operators.evidence import Evidence, Rule, names
-from operators.evidence.expression import ExpressionError
+from operators.conditions import Rule, names
+from operators.conditions.expression import ExpressionError
+from operators.evidence import Evidence
 from operators.lines import EvidenceRecord
 from operators.records import INDICATORS, Fused, FusedSignal, Packet
 from operators.settings.plan import Member, Plan, Signal
@@ -266,6 +267,9 @@ def test_an_entry_with_a_taken_name_gets_a_longer_one() -> None:
         "level",
         "b_level",
         "level_",
+        "coherence_level",
+        "harmony_index",
+        "phase_diff_mean",
     )
     ticks = fused(plan=plan, **{"a:level": [1.0], "b:level": [2.0]})
     (record,) = found(Rule(when="level < b_level"), ticks, plan)

@@ -15,7 +15,7 @@ import pytest
 
 import ops.results
 from flows.run import execute
-from operators.lines import DeadLine, EvidenceRecord, MarkerLine, SyncReport
+from operators.lines import BridgeFrame, DeadLine, EvidenceRecord, MarkerLine, SyncReport
 from ops.results import columns
 from ops.results.columns import TABLES, TableColumns
 from ops.simulate.recording import make, write
@@ -172,6 +172,7 @@ def test_a_column_that_appears_late_is_null_before(tmp_path: Path) -> None:
         ("evidence", EvidenceRecord),
         ("dead", DeadLine),
         ("markers", MarkerLine),
+        ("bridge", BridgeFrame),
     ],
 )
 def test_the_schema_read_is_the_schema_written(stem: str, written: type[msgspec.Struct]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
 from operators.settings.plan import Plan
+from ops.fakes.ports import free_port
 from ops.simulate.devices import (
     Controller,
     DeviceClock,
@@ -19,7 +22,7 @@ from ops.simulate.devices import (
     bundle,
     readings,
 )
-from ops.simulate.live import devices
+from ops.simulate.live import devices, expected_hz
 from sources.inbox import Message
 from sources.osc.datagram import Datagrams
 from sources.ure.exposition import PageDecoder
@@ -93,6 +96,112 @@ def test_a_page_holds_the_series_that_are_read() -> None:
     }
     assert found["ure_pulse"] == 0.75
     assert found["ure_harmony_index"] == pytest.approx(0.9, abs=0.05)  # a healthy value
+
+
+def with_bridge(reference: dict[str, object]) -> Config:
+    return msgspec.convert(
+        {
+            "version": 2,
+            "streams": [
+                {"name": "a", "type": "osc", "addr": f"127.0.0.1:{free_port()}"},
+                {"name": "m", "type": "midi", "device": "pad", "virtual": True},
+                {"name": "ure", "type": "ure", "metrics_url": f"http://127.0.0.1:{free_port()}/m"},
+            ],
+            "signals": {"s": {"members": {"a:/x": {}, "ure:pulse": {}, "m:cc/1/2": {}}}},
+            "bridge": {"reference": reference, "loop": {"tick_ms": 20}},
+        },
+        Config,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "beats"),
+    [
+        ({"beat": "a:/beat"}, {"a": ("/beat",), "m": (), "ure": ()}),
+        ({"beat": "m:clock", "per_tick": 6}, {"a": (), "m": ("clock",), "ure": ()}),
+        (
+            {"stamp": "ure:t_timestamp_seconds", "rate": "ure:t_total"},
+            {"a": (), "m": (), "ure": ("t_timestamp_seconds", "t_total")},
+        ),
+    ],
+)
+def test_the_reference_of_the_bridge_is_played_by_its_device(
+    reference: dict[str, object], beats: dict[str, tuple[str, ...]]
+) -> None:
+    made, why = devices(with_bridge(reference), np.random.default_rng(1), NOW)
+    assert not why
+    assert {device.name: device.beats for device in made} == beats
+    assert expected_hz(with_bridge(reference)) == (300.0 if "m:clock" in reference.values() else 50)
+
+
+def test_beats_of_osc_are_stamped_with_their_own_time() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        addr = f"127.0.0.1:{receiver.getsockname()[1]}"
+        clock = DeviceClock(NOW, offset_s=3.0)
+        sender = DeviceSender(OscStream(name="a", addr=addr), [], clock, ["/beat"])
+        sender.start()
+        sender.update(NOW + 1, 0.5)  # nothing to measure: nothing is sent
+        sender.beat(NOW + 2)
+        receiver.settimeout(5.0)
+        data = receiver.recv(1000)
+        sender.stop()
+    assert Datagrams().decode(data, NOW) == [Message(NOW, "/beat", 1.0, NOW - 1.0)]
+
+
+class Heard:
+    """A MIDI port that keeps its messages."""
+
+    def __init__(self, facts: tuple[str, ...]) -> None:
+        self.facts = facts
+        self.messages: list[list[int]] = []
+
+    def send(self, message: list[int]) -> None:
+        self.messages.append(message)
+
+
+def test_a_midi_clock_starts_with_its_port_and_stops_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = MidiStream(name="m", device="pad", virtual=True)
+    player = Controller(stream, [], DeviceClock(NOW), ["clock", "transport"])
+    port = Heard(())
+    monkeypatch.setattr(player, "_out", port)
+    player.beat(NOW)
+    assert port.messages == []
+    port.facts = ("pad",)
+    player.beat(NOW)
+    player.beat(NOW)
+    port.facts = ()
+    player.beat(NOW)
+    port.facts = ("pad",)
+    player.beat(NOW)
+    player.stop()
+    assert port.messages == [[0xFA], [0xF8], [0xF8], [0xFA], [0xF8], [0xFC]]
+
+
+def test_a_tap_is_a_note() -> None:
+    stream = MidiStream(name="m", device="pad", virtual=True)
+    player = Controller(stream, [], DeviceClock(NOW), ["note/10/36"])
+    player._out = port = Heard(("pad",))  # type: ignore[assignment]
+    player.beat(NOW)
+    assert port.messages == [[0x99, 36, 100]]
+
+
+def test_a_page_shows_the_time_the_number_and_the_rate_of_beats() -> None:
+    stream = UreStream(name="ure", metrics_url="http://127.0.0.1:9305/m")
+    keys = ["t_timestamp_seconds", "t_total", "t_hz"]
+    page = UrePage(stream, [], DeviceClock(NOW), np.random.default_rng(0), keys)
+
+    def shown() -> list[float]:
+        page.update(NOW, 0.0)
+        items = PageDecoder().decode(page.page, NOW, "")
+        return [x.value for x in items if isinstance(x, Message) and isinstance(x.value, float)]
+
+    assert shown() == [0.0, 0.0, 0.0]
+    for k in range(20):
+        page.beat(NOW + k / 4)
+    assert shown() == pytest.approx([NOW + 19 / 4, 20.0, 4.0])
 
 
 @pytest.mark.parametrize("addr", ["192.0.2.1:9000", "[2001:db8::1]:9000", "phone.local:9000"])

@@ -175,7 +175,7 @@ def test_a_process_of_the_flow_starts_from_the_package(run):
         "from lumen_fusion.sinks.send.send_process import SendProcess\n"
         "player = SendProcess('x', 20.0, '127.0.0.1:9', 1.0)\n"
         "player.start()\n"
-        "process = player._process\n"
+        "process = player._child._process\n"
         "player.stop()\n"
         "print(process.returncode)\n"
     )

@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from sinks.exporter.metrics import ages, values
+from sinks.exporter.metrics import fusion_ages, fusion_values
 from sinks.exporter.metrics_text import MetricsText
 from tests.support.shown import Time, events, packet, report, ticks
 
@@ -31,7 +31,7 @@ def test_the_pages_of_a_run_are_the_bytes_of_the_library():
     for n in range(3):
         ends = events("osc_1", 100_000)
         board.update([packet(ticks(9 * n, 9), sync=(report("osc_1:p"),), ends=ends)])
-        for metrics in (values(board), ages(board)):
+        for metrics in (fusion_values(board), fusion_ages(board)):
             assert writer.text(metrics) == of_library(metrics)
 
 
@@ -59,6 +59,6 @@ def test_no_series_is_kept_twice():
     sizes = []
     for n in range(20):
         board.update([packet(ticks(n), ends=events(f"stranger{n}"))])
-        lines = writer.text(values(board)).splitlines()
+        lines = writer.text(fusion_values(board)).splitlines()
         sizes.append(len(writer._series))
     assert sizes[-1] == sizes[0] == sum(not line.startswith(b"#") for line in lines)

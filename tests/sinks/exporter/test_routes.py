@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 
 from configs.coherence import PAGES
 from configs.outputs import ExporterConfig
+from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.lines import EvidenceRecord
+from operators.records import BridgeStatus
+from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes
+from tests.support.bridge_frames import status as known
 from tests.support.shown import Time, events, finding, packet, report, ticks
 
 OPENAPI = json.loads(
     (Path(__file__).parents[3] / "configs" / "schemas" / "openapi.json").read_text()
 )
-METRICS = ExporterConfig().path
+METRICS, BRIDGE = ExporterConfig().path, BridgeExporterConfig().path
 
 
 @pytest.fixture
@@ -36,7 +40,7 @@ def board(time):
 
 @pytest.fixture
 def pages(board):
-    return Routes(METRICS, board)
+    return Routes(METRICS, board, {BRIDGE: BridgePage(board).text})
 
 
 def get(pages, path, **query):
@@ -163,7 +167,7 @@ def test_any_request_has_a_documented_response(method, path, query):
 
 def test_the_routes_are_those_of_the_openapi_document(pages):
     assert set(pages.routes) == set(OPENAPI["paths"])
-    assert set(PAGES) == set(pages.routes) - {METRICS}
+    assert set(PAGES) == set(pages.routes) - {METRICS, BRIDGE}
     for methods in OPENAPI["paths"].values():
         assert set(methods) == {"get"}
 
@@ -176,7 +180,8 @@ def _schema(name):
 def test_the_responses_are_those_of_the_openapi_document(board, pages, begun):
     if begun:
         board.update([packet(ticks(0, 99), ends=events("osc_1"), evidence=(finding(1.0),),
-                            sync=(report("osc_1:p"),))])  # fmt: skip
+                            sync=(report("osc_1:p"),),
+                            bridge_status=known(10.0, unmet=("sync < 0.85",)))])  # fmt: skip
     for path, methods in OPENAPI["paths"].items():
         status, headers, body = get(pages, path)
         response = methods["get"]["responses"][str(status)]
@@ -199,6 +204,17 @@ def test_the_documents_finding_is_the_record():
     assert OPENAPI["components"]["schemas"]["Finding"]["required"] == list(
         EvidenceRecord.__struct_fields__
     )
+
+
+def test_the_documents_bridge_is_the_status_without_its_counts(board, pages):
+    assert json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"] is None
+    board.update([packet(bridge_status=known(10.0, unmet=("sync is unmet",)))])
+    shown = json.loads(get(pages, "/state")[2])["rigs"]["r"]["bridge"]
+    counts = {"slips", "steps", "locks", "beats", "transitions"}
+
+    assert set(shown) == {"name", *BridgeStatus._fields} - counts
+    assert (shown["name"], shown["unmet"]) == ("bridged", ["sync is unmet"])
+    assert shown["entropy_ratio"] is None
 
 
 def test_the_state_has_null_without_a_value(board, pages):

@@ -36,8 +36,8 @@ def sender(peer: socket.socket) -> Iterator[SendProcess]:
 
 
 def process(sender: SendProcess) -> subprocess.Popen[bytes]:
-    assert sender._process is not None
-    return sender._process
+    assert sender._child._process is not None
+    return sender._child._process
 
 
 def receive(peer: socket.socket) -> tuple[str, float]:
@@ -95,7 +95,7 @@ def test_signals_to_the_group_are_the_run_s(
 def test_a_killed_worker_is_started_again(
     sender: SendProcess, peer: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.send.send_process._RESTART_S", 0.0)
+    monkeypatch.setattr("sinks.send.child_process._RESTART_S", 0.0)
     sender.put({"/x": 1.0})
     receive(peer)
     process(sender).kill()
@@ -114,7 +114,7 @@ from sinks.send.send_process import SendProcess
 sender = SendProcess("music", 100.0, sys.argv[1], 60.0)
 sender.start()
 sender.put({"/x": 1.0})
-print(sender._process.pid, flush=True)
+print(sender._child.pid, flush=True)
 signal.pause()
 """
 

@@ -55,6 +55,9 @@ def refused(*message: int) -> str:
         ((0xA1, 60, 9), "pressure/2/60", 9.0),
         ((0xC0, 4), "program/1", 4.0),
         ((0xF8,), "clock", 1.0),
+        ((0xFA,), "transport", 1.0),
+        ((0xFB,), "transport", 2.0),
+        ((0xFC,), "transport", 0.0),
     ],
 )
 def test_a_message_is_a_channel_and_a_number(
@@ -86,7 +89,7 @@ def test_what_is_no_whole_message_is_rejected(message: tuple[int, ...]) -> None:
     assert refused(*message) == "midi"
 
 
-@pytest.mark.parametrize("message", [(0xFA,), (0xFC,), (0xFE,), (0xFF,), (0xF2, 1, 2), (0xF0, 1)])
+@pytest.mark.parametrize("message", [(0xFA, 1), (0xF9,), (0xFE,), (0xFF,), (0xF2, 1, 2), (0xF0, 1)])
 def test_what_is_no_channel_is_ignored(message: tuple[int, ...]) -> None:
     assert refused(*message) == "filtered"
 

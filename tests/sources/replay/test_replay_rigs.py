@@ -69,10 +69,10 @@ def test_a_command_is_for_a_rig_with_an_event_before_it_or_the_configured_one(
     assert seen.controls["hall"] == [(1, "bridge.release", "bo")]
     assert seen.arrivals() == [1, 6, 6]
     assert [s[1:3] for s in seen.rejects["studio"]] == [
-        ("control", "control"),
-        ("control", "control"),
+        ("control", "bridge commands"),
+        ("control", "bridge commands"),
         ("too_many_rigs", "a"),
-        ("control", "control"),
+        ("control", "bridge commands"),
     ]
     assert b'"by":"too early"' in seen.rejects["studio"][0][4]
 

@@ -27,7 +27,7 @@ KINDS = (
     b'{"tick":%d.5,"rig":"studio","turned":{"source":"a %d","up":true}}\n',
     b'{"control":"bridge.release","rx":%d.5,"rig":"studio","by":"user %d"}\n',
 )
-LINES = [KINDS[i % len(KINDS)] % (i + 1, i + 1) for i in range(120)]
+LINES = [KINDS[i % len(KINDS)] % (i + 1, i + 1) for i in range(119)]
 WHOLE = b"".join(LINES)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
-from operators.evidence.expression import compile_expression
+from operators.conditions.expression import compile_expression
 from operators.lines import EvidenceRecord
 from operators.settings.config_part import ConfigPart, Rest
 from operators.types import F64, State

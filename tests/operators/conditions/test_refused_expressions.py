@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from operators.evidence import expression
-from operators.evidence import sliding_window as window
-from operators.evidence.expression import ExpressionError, compile_expression
-from tests.operators.evidence.evaluated import NAMES
+from operators.conditions import expression
+from operators.conditions import sliding_window as window
+from operators.conditions.expression import ExpressionError, compile_expression
+from tests.operators.conditions.evaluated import NAMES
 from tests.support.waiting import HUNG_S
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.evidence import sliding_window as window
-from operators.evidence.expression import compile_expression
+from operators.conditions import sliding_window as window
+from operators.conditions.expression import compile_expression
 from operators.types import F64, State
-from tests.operators.evidence.evaluated import NAMES, TRUTH
+from tests.operators.conditions.evaluated import NAMES, TRUTH
 
 WRITTEN = {True: "1 > 0", False: "1 < 0", None: "a > 0"}
 

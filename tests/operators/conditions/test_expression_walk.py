@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from operators.evidence import expression
-from operators.evidence.expression import compile_expression
-from tests.operators.evidence.evaluated import NAMES, TRUTH
+from operators.conditions import expression
+from operators.conditions.expression import compile_expression
+from tests.operators.conditions.evaluated import NAMES, TRUTH
 
 Tree = Any
 

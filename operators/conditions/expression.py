@@ -21,7 +21,7 @@ A window function covers the ticks of the duration up to its own tick, at least 
 squares, per second), `mean`, `min`, `max` of the known ticks. It is unknown while fewer than half
 of them are known, so also during the first half window. Windows do not nest.
 
-A window is at most 10 minutes long; long windows are thinned (`operators.evidence.sliding_window`).
+A window is at most 10 minutes long; long ones are thinned (`operators.conditions.sliding_window`).
 
 State: at most 600 numbers for each window function, at most 128 of these in a text. Cost: a few
 microseconds for a block and an operator, about 100 for a window function.
@@ -38,8 +38,8 @@ from typing import NamedTuple, NoReturn, cast
 
 import numpy as np
 
+from operators.conditions.sliding_window import WINDOWS, look_back
 from operators.errors import LumenError
-from operators.evidence.sliding_window import WINDOWS, look_back
 from operators.types import F64, State
 
 MAX_LENGTH = 1024
