@@ -17,7 +17,7 @@ of the last 64 z: a reference that runs away does not widen it.
 - Outlier, |z| > max(4 sigma, 0.03): not used, but for the fourth running of one sign, which begins
   a memory of 6 beats.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
-- SignSums: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
+- Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
   passes once in an hour, the memory becomes half of the beats since the sum left 0.
 - First lock: four intervals within 12 % of their median.
 - New lock: five intervals within max(4.5 sqrt 2 sigma T, 3 %) whose mean is off by more than

@@ -83,13 +83,8 @@ class OutputClock:
     lock : {'none', 'locked', 'holdover', 'saturated'}
         As of the newest control step.
     rate_hz, phase_error, phase_sd : float
-<<<<<<< HEAD
         Rate of the output and error at the newest step (Hz, cycles), and the error's sd at the
         newest tick; NaN before the first lock.
-=======
-        Rate of the output and error (cycles, NaN before the first lock) at the newest step, and the
-        sd of the error at the newest tick.
->>>>>>> bridge
     slips, steps : int
         Whole ticks lost to or gained on the reference; phases that were set.
     """
@@ -116,7 +111,7 @@ class OutputClock:
     settled: float = math.nan
     """End of the settled phase (host time)."""
     set_at: float = math.nan
-    """Time at which the phase was set last (s), NaN before the first lock."""
+    """Time from which the output follows the newest set phase (s), NaN before the first lock."""
     pieces: list[PhasePiece] = field(default_factory=list)
 
     def snapshot(self) -> State:
@@ -169,12 +164,9 @@ class OutputClock:
             if self.locks != observer.locks:
                 self.locks = observer.locks
                 if stepping:
-<<<<<<< HEAD
                     self._set(phase, min(max(rate, low), high))
-=======
-                    self._set(phase, held)
+                if stepping or self.turns is None:
                     self.set_at = start
->>>>>>> bridge
             error = self._error(phase, stepping)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
             most = min(0.5 * self.loop.slew * rate, abs(error) / span)
@@ -249,11 +241,7 @@ class OutputClock:
         while offset < span:
             self.beat += 1
             at = start + offset
-<<<<<<< HEAD
             self.phase_sd = sd = observer.phase_sd(at) / per_tick
-=======
-            sd = self.phase_sd = observer.phase_sd(at) / per_tick
->>>>>>> bridge
             ticks.append(
                 ClockTick(at, self.beat, offset - last, rate, self.phase_error, sd, self.lock)
             )
