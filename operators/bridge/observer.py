@@ -19,7 +19,8 @@ of the last 64 z: a reference that runs away does not widen it.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
 - Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
   passes once in an hour, the memory becomes half of the beats since the sum left 0.
-- First lock: four intervals within 12 % of their median.
+- First lock: four intervals within 12 % of their median; within 0.36 of a pulse, so that a lost
+  pulse between beats is no lock.
 - New lock: five intervals within max(4.5 sqrt 2 sigma T, 3 %) whose mean is off by more than
   max(9 sqrt 2 sigma T / 5, 2 %), and whose median and inner mean are off by 0.6 of that to the same
   side. Near a multiple of T ten must agree, since lost beats look like that.
@@ -360,12 +361,13 @@ class Observer:
         self.sigma = _ROBUST * sorted(changes)[len(changes) // 2]
 
     def _search(self) -> None:
-        """Lock at four intervals within 12 % of their median."""
+        """Lock at four intervals that are near their median."""
         gaps = sorted(b - a for a, b in pairwise(self.times[-5:]))
         if len(gaps) < 4:
             return
         middle = 0.5 * (gaps[1] + gaps[2])
-        if max(gaps[3] - middle, middle - gaps[0]) <= 0.12 * middle:
+        most = min(0.12, 0.36 * self.quantum) * middle
+        if max(gaps[3] - middle, middle - gaps[0]) <= most:
             self._lock(4)
 
     def _stepped(self, period: float) -> bool:

@@ -246,6 +246,14 @@ def test_numbers_go_on_after_a_lost_pulse_of_a_group() -> None:
     assert wrapped(observer.number) == pytest.approx(1 / 6, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_many_lost_pulses_are_no_other_rate(seed: int) -> None:
+    rng = random.Random(seed)
+    pulses = [t for t in stamps(seed, (30.0, 3000), jitter_s=0.001) if rng.random() > 0.05]
+    observer = fed(pulses[::6], Observer(quantum=1 / 6))
+    assert observer.rate_hz == pytest.approx(5.0, rel=0.003)
+
+
 def test_known_rates_lock_without_beats() -> None:
     observer = Observer()
     observer.follow(START, 5.0)
