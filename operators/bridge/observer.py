@@ -462,4 +462,5 @@ def memory_limit(rate: float, gains: Gains) -> int:
     kp, ki, _ = gains
     if not (kp > 0 and ki > 0):
         return MAX_MEMORY
-    return min(max(int(rate * max(4 / kp, math.sqrt(6 / ki))), MIN_MEMORY), MAX_MEMORY)
+    beats = rate * max(4 / kp, math.sqrt(6 / ki))
+    return int(min(max(beats, MIN_MEMORY), MAX_MEMORY))

@@ -167,7 +167,7 @@ class OutputClock:
                     self._set(phase, min(max(rate, low), high))
                 if stepping or self.turns is None:
                     self.set_at = start
-            error = self._error(phase, stepping)
+            error = self._error(phase)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
             most = min(0.5 * self.loop.slew * rate, abs(error) / span)
             wanted = rate + pull * error / (1 + gains.kd)
@@ -192,17 +192,20 @@ class OutputClock:
         slew = self.loop.slew
         return max(slew - 3 * observer.rate_sd, 0.5 * slew)
 
-    def _error(self, phase: float, stepping: bool) -> float:
-        """Return the phase error (cycles); count a slip where it passes half a cycle."""
+    def _error(self, phase: float) -> float:
+        """Return the phase error (cycles); count a slip where it passes half a cycle.
+
+        A jump by more is no slip: the beats were numbered anew.
+        """
         ahead = phase - (self.beat + self.fraction)
-        if self.turns is None:
-            self.turns = round(ahead)
-        error = ahead - self.turns
-        if abs(error) > 0.5:
-            self.turns = round(ahead)
-            self.slips += 1
-            error = ahead - self.turns
-        return error
+        turns = round(ahead)
+        if self.turns is not None and turns != self.turns:
+            if abs(ahead - self.turns) <= 0.5:
+                turns = self.turns
+            elif abs(turns - self.turns) == 1:
+                self.slips += 1
+        self.turns = turns
+        return ahead - turns
 
     def _set(self, phase: float, rate: float) -> None:
         """Set the output to a phase, if the next tick is then within its limits."""

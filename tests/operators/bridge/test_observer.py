@@ -348,6 +348,13 @@ def test_no_beats_break_it_and_a_snapshot_changes_nothing(
     assert whole.locked == (whole.locked and whole.rate_hz > 0)
 
 
+def test_the_memory_ends_where_the_gains_begin() -> None:
+    assert memory_limit(5.0, GAINS) == 57
+    assert memory_limit(5.0, Gains(1.0, 0.5, 0.1)) == 20
+    assert memory_limit(5.0, Gains(100.0, 100.0, 0.1)) == 4
+    assert {memory_limit(5.0, Gains(g, g, 0.0)) for g in (0.0, 1e-320, 5e-324)} == {1000}
+
+
 def test_a_line_of_least_squares() -> None:
     rng = random.Random(1)
     points = [(0.2 * k + rng.gauss(0, 0.005), float(k)) for k in range(40)]

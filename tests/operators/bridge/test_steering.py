@@ -170,6 +170,15 @@ def test_a_slip_is_counted_for_each_tick_that_is_lost() -> None:
     assert clock.slips > 20
 
 
+def test_beats_that_are_numbered_anew_are_no_slip() -> None:
+    clock, observer = new(), known(5.0)
+    driven(clock, observer, 10)
+    observer.realign(START + 10)
+    driven(clock, observer, 10, first=200)
+    assert clock.slips == 0
+    assert abs(clock.phase_error) < 0.01
+
+
 def test_hold_over_goes_on_in_rate_and_phase() -> None:
     clock, observer = new(), Observer()
     ticks = driven(clock, observer, 90, beats=beats(5.0, 60), stepping=True)
