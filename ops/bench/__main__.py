@@ -181,6 +181,9 @@ BENCHES = (
     Bench("overload", "OSC out and Ctrl-C on a machine that is too busy", ("overload",),
           "Asked at 12 busy loops: OSC out 50 times a second, the first line after Ctrl-C within "
           "0.2 s, nothing taken after it, the end within 10 s, of a second one within 1 s.", True),
+    Bench("tick_jitter", "Ticks of the clock beside a flow", ("tick_jitter", "--seconds", "20"),
+          "Asked: p95 of 5 ms and p99 of 10 on a quiet machine, else the p95 of a bare sleeping "
+          "process + 5 ms; ahead: none after its time.", True),
     Bench("page", "An hour of the live page", ("page",),
           "Asked: no growth, no error, a first picture within 1.5 s.", True),
 )  # fmt: skip

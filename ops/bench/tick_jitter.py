@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from pythonosc.osc_bundle import OscBundle
@@ -98,8 +99,8 @@ class ThreadClock:
         self._thread.join()
 
 
-def work(load: str, until: float) -> None:
-    """Run the flow in this thread up to a time (steady s)."""
+def work(load: str, until: float, flush: Callable[[], None]) -> None:
+    """Run the flow in this thread up to a time (steady s); `flush` is called with each batch."""
     _, rows = batches(FLOW, size=EVENTS_S // 20)
     while steady() < until:
         pipeline = Pipeline(configuration(FLOW))
@@ -109,6 +110,7 @@ def work(load: str, until: float) -> None:
                 time.sleep(max(begin + at / 20 - steady(), 0.0))
             if steady() >= until:
                 return
+            flush()
             if load != "quiet":
                 deque(pipeline.run((batch,)), maxlen=0)
 
@@ -141,7 +143,12 @@ def measure(seconds: float, tick_s: float, ahead_s: float, load: str) -> dict[st
         for player in players:
             player.put(part, part[-1].at)
         thread.write(json.dumps([part, part[-1].at]).encode() + b"\n")
-    work(load, start + seconds + 0.5)
+
+    def flush() -> None:  # the pipe does not hold all ticks at once
+        for player in players:
+            player.put([], ticks[-1].at)
+
+    work(load, start + seconds + 0.5, flush)
     thread.stop()
     for player in players:
         player.stop()

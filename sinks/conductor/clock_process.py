@@ -121,19 +121,29 @@ class OscClock(PipedClock):
         """Disconnect."""
         self._output.close()
 
+    def connect(self) -> bool:
+        """Return whether the destination is resolved; if not, try it, with pauses."""
+        if self._output.there() or steady() < self._again:
+            return self._output.there()
+        try:
+            self._set_up(True, self._output.open())
+        except OSError as error:
+            self._lost(error)
+        return self._output.there()
+
     def _send(self, bundle: bytes) -> bool:
-        now = steady()
-        if not self._output.there() and now < self._again:
+        if not self.connect():
             return False
         try:
-            if not self._output.there():
-                self._set_up(True, self._output.open())
             return self._output.send(bundle)
         except OSError as error:
-            self._set_up(False, str(error))
-            self._again = now + _PAUSE_S
-            self._output.release()
+            self._lost(error)
             return False
+
+    def _lost(self, error: OSError) -> None:
+        self._set_up(False, str(error))
+        self._again = steady() + _PAUSE_S
+        self._output.release()
 
     def _set_up(self, up: bool, why: str) -> None:
         if up != self._up:
@@ -175,6 +185,7 @@ def main() -> None:
     os.set_blocking(sys.stdout.fileno(), False)  # nobody reads while the run stands still
     name, to, address, *times = sys.argv[1:]
     clock = OscClock(name, to, address, *map(float, times))
+    clock.connect()  # before the first tick, which would wait for it
     run(clock, sys.stdin.fileno(), sys.stdout.fileno())
 
 

@@ -6,7 +6,8 @@ its time by the steady clock; each destination has a player of its own, which wa
 Live runs are played, and replays with a speed, as `send` is. Of several rigs only the run's own is
 played. The decided ticks stand in `bridge.jsonl`; the counts here are of the sent ones.
 
-Cost: 30 us a tick and destination. State: at most `MAX_WAITING` lines a destination.
+Cost: 10 us a packet and 30 us a tick, for each destination. State: at most `MAX_WAITING` lines a
+destination.
 """
 
 from __future__ import annotations
@@ -240,7 +241,7 @@ class Conductor:
         for packet in packets:
             if self._rig is not None and packet.rig != self._rig:
                 continue
-            frames = [f for f in packet.bridge if f.why is None and isfinite(f.ts + f.known)]
+            frames = [f for f in packet.bridge if f.why is None and _is_sound(f)]
             known = [f.known for f in frames]
             if packet.bridge_status is not None and isfinite(packet.bridge_status.at):
                 known.append(packet.bridge_status.at)
@@ -273,6 +274,11 @@ class Conductor:
             BRIDGE_STATES.index(frame.state),
             frame.withheld,
         )
+
+
+def _is_sound(frame: BridgeFrame) -> bool:
+    """Whether a tick has a time and an interval."""
+    return isfinite(frame.ts + frame.known + frame.tick_ms) and frame.tick_ms > 0
 
 
 def conducted(config: Config, host: HostTime, port: str) -> Conductor | None:

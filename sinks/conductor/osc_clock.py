@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 
 from sinks.conductor.tick_schedule import Tick
+from sinks.send.destination import float32, padded
 
 _SINCE_1900_S = 2_208_988_800
 _TICKS_A_SECOND = 1 << 32
@@ -24,8 +25,8 @@ def time_tag(wall: float) -> int:
 
 def tick_bundle(address: str, tick: Tick, offset_s: float) -> bytes:
     """Return the bundle of a tick that is to sound `offset_s` after its time."""
-    text = address.encode("ascii")
-    message = text + bytes(4 - len(text) % 4) + b",iffi\0\0\0"
     beat = (tick.beat + _MAX_INT32 + 1) % (1 << 32) - _MAX_INT32 - 1
-    message += struct.pack(">iffi", beat, tick.rate_hz, tick.phase_error, tick.state)
+    values = struct.pack(">i", beat) + float32(tick.rate_hz)
+    values += float32(tick.phase_error) + struct.pack(">i", tick.state)
+    message = padded(address) + padded(",iffi") + values
     return struct.pack(">8sQi", b"#bundle", time_tag(tick.wall + offset_s), len(message)) + message

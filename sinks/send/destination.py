@@ -192,9 +192,18 @@ class MidiOutput:
 
 def packed(address: str, value: float) -> bytes:
     """Return an OSC message of one float."""
+    return padded(address) + b",f\0\0" + float32(value)
+
+
+def padded(address: str) -> bytes:
+    """Return an OSC string: ended by zeros up to a multiple of four bytes."""
     text = address.encode("ascii")
-    number = struct.pack(">f", min(max(value, -_MAX_FLOAT32), _MAX_FLOAT32))
-    return text + bytes(4 - len(text) % 4) + b",f\0\0" + number
+    return text + bytes(4 - len(text) % 4)
+
+
+def float32(value: float) -> bytes:
+    """Return the nearest float32 that is finite; NaN as it is."""
+    return struct.pack(">f", min(max(value, -_MAX_FLOAT32), _MAX_FLOAT32))
 
 
 def encoded(key: str, value: float) -> list[int]:

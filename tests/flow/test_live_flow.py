@@ -19,7 +19,8 @@ import pytest
 
 from configs.inputs import FileStream
 from configs.load import load
-from flows.pipeline import Pipeline
+from flows.fusion import stations
+from flows.stations import Settings, StationLine
 from ops.bench.live_kills import kill_often
 from ops.bench.osc_flood import flood
 from ops.bench.osc_fuzz import bundle, message
@@ -162,10 +163,13 @@ def test_commands_and_beats_are_on_the_tape_and_in_its_replay(live, tmp_path, fo
     assert sum(map(len, beats)) == sent
 
     assert_the_tape_gives_the_same(config.read_text(), tmp_path)
+    bridge = [(tmp_path / d / "bridge.jsonl").read_bytes() for d in ("live", "replay")]
+    assert bridge[0] == bridge[1]
+    assert [x["why"] for x in lines(out / "bridge.jsonl") if x["why"]] == ["rollback", "release"]
 
 
 def tape_packets(tape, config):
-    """Return the packets of a tape behind the last station."""
+    """Return the packets of a tape behind `guard`: the bridge consumes its beats."""
     stream = FileStream(name="tape", path=str(tape))
     replayed = msgspec.structs.replace(load(str(config)).config, streams=[stream], tap=None)
     part, batches = ReplayPartition(replayed), []
@@ -173,7 +177,9 @@ def tape_packets(tape, config):
         while True:
             batches += [batch for _, batch in part.next_batch()]
     part.close()
-    return list(Pipeline(replayed).run(batches))
+    line = StationLine("guard")
+    stations(line, line.add, Settings.of(replayed))
+    return [packet for batch in batches for packet in line.feed(batch)]
 
 
 def test_a_tape_that_became_parquet_gives_the_same_again(live, tmp_path):

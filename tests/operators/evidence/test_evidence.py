@@ -267,6 +267,9 @@ def test_an_entry_with_a_taken_name_gets_a_longer_one() -> None:
         "level",
         "b_level",
         "level_",
+        "coherence_level",
+        "harmony_index",
+        "phase_diff_mean",
     )
     ticks = fused(plan=plan, **{"a:level": [1.0], "b:level": [2.0]})
     (record,) = found(Rule(when="level < b_level"), ticks, plan)

@@ -107,6 +107,7 @@ def test_an_unknown_time_is_not_played() -> None:
     clock, player = Clock(), Player()
     conductor = Conductor(config(BRIDGE), LiveAxis(clock, clock.steady), 1.0, [player])
     conductor.consume([packet(frame(1, nan), frame(2, inf), at=nan)])
+    conductor.consume([packet(frame(3, 1050.0, tick_ms=0.0), frame(4, 1050.0, tick_ms=inf))])
 
     assert player.ticks == []
 

@@ -85,6 +85,13 @@ def test_an_unknown_phase_error_is_no_number_and_a_long_count_goes_round() -> No
     assert found[0] == -(1 << 31) + 5
 
 
+def test_numbers_beyond_float32_are_its_largest() -> None:
+    tick = Tick(0.0, 0.0, 1, 0.2, 1e300, -1e300, 0, False)
+    found = OscBundle(tick_bundle("/t", tick, 0.0)).content(0).params
+
+    assert found[1:3] == [3.4028234663852886e38, -3.4028234663852886e38]
+
+
 def test_ticks_come_in_their_order_and_not_before_their_time(play, peer) -> None:
     player = play()
     start = steady() + 1.0

@@ -40,6 +40,7 @@ def test_host_time_goes_on_through_a_step_which_is_seen_once(clocks, step):
     assert host() == START / 1e9 + 1.05
     assert host.steps() == [(START / 1e9 + 1.05, pytest.approx(step, abs=1e-9))]
     assert host.steps() == []
+    assert host.ahead_s == pytest.approx(step, abs=1e-9)
 
 
 def test_steps_that_are_too_small_are_seen_once_they_are_a_millisecond_together(clocks):
