@@ -20,11 +20,13 @@ GROUPS = {
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",
+        "bridge": "show the state of the beat clock, release it or roll it back",
         "account": "add up the account of a run over its parts, and check it",
         "report": "write a page with figures and a Methods paragraph about a run",
     },
     "set up": {
         "listen": "list the senders that reach this machine and write a configuration",
+        "probe": "measure the time of a scrape, or the offset of the beat clock",
         "doctor": "check this machine for a live run",
         "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
