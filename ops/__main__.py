@@ -30,6 +30,7 @@ GROUPS = {
         "doctor": "check this machine for a live run",
         "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
+        "tune": "find settings that hold on the other half of a recording",
     },
     "prove": {
         "demo": "replay a three-minute studio recording and show numbers beside truth",
