@@ -106,7 +106,7 @@ def end(process: subprocess.Popen[bytes], out: Path) -> tuple[float, int]:
 def row(name: str, rigs: int, seconds: float, cost: LiveCost) -> tuple[str, ...]:
     """Return the row of a table."""
     events = cost.taken * seconds / (WARM_S + seconds)
-    share = cost.cpu_s / seconds / rigs
+    share = cost.cpu_s / events * sum(STAMPED_HZ)  # also of a flow that is behind
     return (
         name,
         f"{rigs}",

@@ -63,9 +63,7 @@ def given(label: str, value: float) -> list[Metric]:
     return [
         Metric("g", "gauge", 'Back\\slash, "quote"\nand line.', samples["g"]),
         Metric("c_total", "counter", "Counts.", samples["c_total"]),
-        Metric(
-            "h", "histogram", "Text.", [*buckets, RigSamples("h_sum", (), label, [((), value)])]
-        ),
+        Metric("h", "histogram", "Buckets.", [*buckets, total]),
     ]
 
 
