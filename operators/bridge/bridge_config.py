@@ -27,7 +27,8 @@ class ReferenceConfig(ConfigPart, frozen=True, kw_only=True):
     beat: Annotated[
         str | None,
         Meta(
-            description="Channel of which each event is a beat, whatever its value.",
+            description="Channel of which each event is a beat, whatever its value; the end of a"
+            " MIDI note is none.",
             examples=["midi_1:clock"],
         ),
     ] = None

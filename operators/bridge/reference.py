@@ -1,8 +1,8 @@
 """The rows of a reference, as beats of the observer.
 
-- `beat`: each row is a beat. Of the pulses of a MIDI clock one in a group is used, the largest
-  divisor of `per_tick` up to 6; it is numbered to the pulse, so that a lost pulse shifts nothing.
-  At a transport of 1 (Start) the next pulse is a whole tick.
+- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a
+  group is used, the largest divisor of `per_tick` up to 6; it is numbered to the pulse, so that a
+  lost pulse shifts nothing. At a transport of 1 (Start) the next pulse is a whole tick.
 - `stamp` with `rate`: a new value is the time of a beat, by the clock of its source; the beats
   between two looks were not seen. Two rates running that are 5 % off begin anew.
 - `rate`: a rate in Hz, or that of a counter by least squares over 30 s. The phase is counted.
@@ -168,6 +168,7 @@ class Reference:
         self._transport = config.channels[1] if config.beat and len(config.channels) > 1 else ""
         self.group = _group(config.per_tick) if self._transport else 1
         self.per_tick = config.per_tick / self.group
+        self._note = ":note/" in (config.beat or "")
         self._pulses, self._start = 0, False
         self._looked = math.nan
         self._stamp = self._hz = math.nan
@@ -203,6 +204,10 @@ class Reference:
     def observer(self) -> Observer:
         """Return a new observer of the reference."""
         return Observer(quantum=1 / self.group)
+
+    def is_end(self, row: BeatRow) -> bool:
+        """Whether a row is the end of a MIDI note: a key that is released is no beat."""
+        return self._note and row.value == 0
 
     def row(self, row: BeatRow, observer: Observer, gains: Gains) -> list[Beat]:
         """Process a row; return its beats."""
