@@ -219,6 +219,8 @@ class Bridge:
             self._changed(self._protocol.command(command, s), out)
         due = bisect_left(self._rows, (s,))
         for row in self._rows[:due]:
+            if self._reference.is_end(row):
+                continue
             self._heard.append(row.host_time)
             for beat in self._reference.row(row, self._observer, self._gains):
                 self._beat(beat)

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from operators.bridge.bridge_config import ReferenceConfig
 from operators.bridge.gains_in_force import Gains
-from operators.bridge.observer import MAX_HZ, MAX_TIME_S, Observer, Use
+from operators.bridge.observer import MAX_HZ, MAX_TIME_S, MIN_HZ, Observer, Use
 from operators.records import Block
 from operators.types import State
 
@@ -259,7 +259,7 @@ class Reference:
         t, hz = row.host_time, row.value
         if (self._config.rate or "").endswith("_total"):
             hz = self._count.hz(t, hz) if abs(t) < MAX_TIME_S and abs(hz) < MAX_VALUE else math.nan
-        if not 0 < hz < MAX_HZ:
+        if not MIN_HZ < hz < MAX_HZ:
             return []
         self._hz = hz
         if self._config.stamp is not None:
@@ -279,7 +279,7 @@ class Reference:
             return [Beat(t, observer.number, "outlier")]
         self._stamp = stamp
         if not observer.locked or self._off > 1:
-            if not 0 < self._hz < MAX_HZ:
+            if not MIN_HZ < self._hz < MAX_HZ:
                 return []
             self._off = 0
             observer.place(t, self._hz)

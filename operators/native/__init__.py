@@ -5,7 +5,9 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py)
+- `spread_runs`: kernel sums of samples for runs of ticks, each with its kernel
+  (operators/numeric/sinc.py)
+- `search`: places of numbers in a rising array (operators/numeric/search.py)
 - `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
 - `fill`: kernel averages of those cells on the grid (operators/align/coarse_grid.py)
 - `trend`: filter and smoother of several motions of a lag (operators/align/lag_trend.py)
@@ -78,39 +80,6 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             A layout or an array has a wrong shape or type, or there are more than `room` lines.
-        """
-
-    def spread(
-        self,
-        bank: F64,
-        bits: int,
-        node: I64,
-        cell: F64,
-        value: F64,
-        first: I64 | None,
-        below: F64,
-        top: F64,
-        /,
-    ) -> None:
-        """Sum K D and K D x at ticks 0 to k - 1, over the samples in their order.
-
-        Parameters
-        ----------
-        bank : float64 (2^bits, width)
-            Row r, column q: K of a sample r / 2^bits past tick m at tick m + q - width / 2 + 1.
-        node : int64 (n,)
-            Times of the samples in 2^-bits tick.
-        cell, value : float64 (n,)
-            Their D and x.
-        first : int64 (n,) or None
-            The first tick that may use each sample; None: every tick.
-        below, top : float64 (k,)
-            Filled with the sums.
-
-        Raises
-        ------
-        ValueError, TypeError
-            An array has a wrong shape or type.
         """
 
     def cells(
@@ -245,7 +214,8 @@ class Kernels(Protocol):
         values : tuple of int
             j is row j of `numbers`, ~j is row j of `codes`.
         numbers : float64 (rows, k)
-            Written as the shortest decimal that parses to the same number; NaN as `null`.
+            May be columns of a wider array, as `codes`. Written as the shortest decimal that
+            parses to the same number; NaN as `null`.
         codes : int64 (rows, k)
             Index of a text.
         texts : tuple of tuples of bytes
@@ -417,6 +387,62 @@ class Kernels(Protocol):
         -------
         (int, list of (int, int))
             Number of final rows; place and number of successors of each that differs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
+        """
+
+    def spread_runs(
+        self,
+        banks: tuple[F64, ...],
+        bits: int,
+        runs: I64,
+        node: I64,
+        cell: F64,
+        value: F64,
+        known: I64 | None,
+        below: F64,
+        top: F64,
+        /,
+    ) -> None:
+        """Sum K D and K D x at ticks 0 to k - 1, each run of ticks with samples of its own.
+
+        Parameters
+        ----------
+        banks : tuple of float64 (2^bits, width)
+            Row r, column q: K of a sample r / 2^bits past tick m at tick m + q - width / 2 + 1.
+        bits : int
+        runs : int64 (r, 5)
+            First tick, the tick behind the last, index of the bank, first sample, the sample
+            behind the last. Ticks of no run keep their sums.
+        node : int64 (n,)
+            Times of the samples in 2^-bits tick.
+        cell, value : float64 (n,)
+            Their D and x.
+        known : int64 (k,) or None
+            Number of samples that each tick may use, rising in a run; None: all.
+        below, top : float64 (k,)
+            Filled with the sums.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or a run exceeds the ticks, samples or banks.
+        """
+
+    def search(self, rising: F64, at: F64, right: bool, out: I64, /) -> None:
+        """Count the items of a rising array before each number.
+
+        Parameters
+        ----------
+        rising : float64 (n,)
+        at : float64 (k,)
+        right : bool
+            Items equal to the number count too.
+        out : int64 (k,)
+            Filled with the counts.
 
         Raises
         ------

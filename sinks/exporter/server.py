@@ -114,8 +114,9 @@ class Server:
         """Do nothing: the port closes with the process."""
 
     def stop(self) -> None:
-        """Close the port."""
+        """Close the port, once all packets are counted."""
         if self._server is not None:
+            self.consume([])
             self._server.close()
             self._server = None
 

@@ -34,13 +34,14 @@ def main() -> None:
         codes = np.empty((0, len(numbers)), np.int64)
         kernels.render(len(numbers), (b"", b"\n"), (0,), numbers[None], codes, ())
         fused_lines(fused(50, members=3, signals=2, run=7, seed=seed), "rig")
-        node, cell, value, first, k = kernel_case(rng)
+        node, cell, value, _, k = kernel_case(rng)
         far = np.array([-(2**63), -1, 0, 2**63 - 1])
-        for nodes, firsts in ((node, first), (far, far), (far, None)):
+        for nodes in (node, far):
             n = len(nodes)
-            kernels.spread(
-                rng.random((64, 8)), 6, nodes, np.resize(cell, n), np.resize(value, n),
-                firsts, np.empty(k), np.empty(k),
+            runs, known = np.array([[0, k, 0, 0, n]]), rng.integers(-(2**63), 2**63 - 1, k)
+            kernels.spread_runs(
+                (rng.random((64, 8)),), 6, runs, nodes, np.resize(cell, n), np.resize(value, n),
+                known, np.empty(k), np.empty(k),
             )  # fmt: skip
         part = rng.integers(-3, 40, (5, 200)).astype(float)
         part[0] = rng.integers(0, 3, 200)
@@ -56,6 +57,7 @@ def main() -> None:
         stamps = rng.integers(0, 2**64, 64, np.uint64).view(np.float64)
         for times in (stamps, np.sort(1e9 + rng.random(64))):
             clock_calls(kernels, times, rng)
+        kernels.search(numbers[:100].copy(), numbers, True, np.empty(len(numbers), np.int64))
     print("no finding")
 
 
