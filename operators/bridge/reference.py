@@ -205,6 +205,10 @@ class Reference:
         """Return a new observer of the reference."""
         return Observer(quantum=1 / self.group)
 
+    def is_end(self, row: BeatRow) -> bool:
+        """Whether a row is the end of a MIDI note: a key that is released is no beat."""
+        return self._note and row.value == 0
+
     def row(self, row: BeatRow, observer: Observer, gains: Gains) -> list[Beat]:
         """Process a row; return its beats."""
         config, channel = self._config, row.channel
@@ -230,8 +234,6 @@ class Reference:
     def _pulse(self, row: BeatRow, observer: Observer, gains: Gains) -> list[Beat]:
         """Process a beat, or a pulse of a group."""
         t = row.host_time
-        if self._note and row.value == 0:
-            return []
         if not t <= max(row.moment, row.arrival) + MAX_AHEAD_S:
             return [Beat(t, observer.number, "outlier")]
         if self._start:

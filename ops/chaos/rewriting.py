@@ -243,9 +243,7 @@ class _Keyed:
     horizon: float
 
     @staticmethod
-    def of(
-        rows: DecodedRows, details: LineDetails, key: F64, horizon: float, kept: Bool
-    ) -> _Keyed:
+    def of(rows: DecodedRows, details: LineDetails, key: F64, horizon: float, kept: Bool) -> _Keyed:
         """Return the kept rows."""
         at = np.flatnonzero(kept)
         details = LineDetails(details.place[at], details.step[at])

@@ -13,11 +13,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from configs.inert import inert
 from configs.load import load
 from configs.outputs import CONTROL, OutputConfig
+from operators.bridge.protocol import RELEASE, ROLLBACK
 from operators.bridge.protocol_text import NAMES
 from operators.errors import ToolError
 from operators.types import BridgeState
@@ -27,7 +28,7 @@ from ops.text.numbers import known, plain
 from sources import control
 
 Found = TypeVar("Found")
-ROLLBACK: BridgeState = "E4"
+HELD: BridgeState = "E4"
 
 
 class NoBridgeError(ToolError):
@@ -81,14 +82,14 @@ def main(args: argparse.Namespace) -> int:
             " bridge does"
         )
     states = _of_rig(recorded(run.folder), args.rig)
-    held = [rig for rig, found in states.items() if found.state == ROLLBACK]
+    held = [rig for rig, found in states.items() if found.state == HELD]
     if args.action == "release" and not held:
         where = ", ".join(f"{rig} is in {_named(x.state)}" for rig, x in states.items())
         print(inert(f"nothing to release: {where or 'no state is decided yet'}"))
         return 1
     try:
         # By hand is the last way to silence: `rollback` depends on no file.
-        control.send(run.folder, f"bridge.{args.action}", args.rig)
+        control.send(run.folder, RELEASE if args.action == "release" else ROLLBACK, args.rig)
     except OSError as error:
         reason = error.strerror or str(error)
         raise NoBridgeError(f"the run takes no command: {reason}") from None
@@ -186,7 +187,7 @@ def _shown(rig: str, bridge: BridgeView) -> Iterator[str]:
 
 
 def _named(state: str) -> str:
-    return f"{state} {NAMES[cast(BridgeState, state)]}" if state in NAMES else state
+    return f"{state} {NAMES[state]}" if state in NAMES else state
 
 
 def _since(since: float | None, now: float | None) -> str:

@@ -4,9 +4,9 @@
 
 A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, closer than the
 shortest tick to the one before or, after a gap, so late that the next one would be. All ticks
-before `decided` are known. Where no newer ones come by then, the clock goes on at the last rate for
-`GO_ON_S`, then stops. A frame of a tick that was sent meanwhile is not sent again; it corrects the
-time and the rate at which the clock goes on.
+before `decided` are known. Where no newer ones are there by then, the clock goes on at the last
+rate for `GO_ON_S`, then stops. A frame of a tick that was sent meanwhile is not sent again; it
+corrects the time and the rate at which the clock goes on.
 
 The core reads no clock and uses the standard library alone. State: at most `MAX_TICKS` ticks.
 """
