@@ -170,20 +170,28 @@ def test_the_clock_of_a_live_run_is_received(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "reason"),
+    ("changes", "reason"),
     [
-        ("beat:", "rate:", "no bridge.reference.beat"),
-        ('type: osc, addr: "127.0.0.1:{port}"', "type: midi, device: pad", "of no live OSC stream"),
-        ('"127.0.0.1:{port}"', '"192.0.2.1:{port}"', "not on this machine only"),
-        (", clock: {{ahead_ms: 20}}", "", "no OSC destination with a clock"),
+        ({"beat:": "rate:"}, "no bridge.reference.beat"),
+        (
+            {
+                '{port}"}}]': '{port}"}}, {{name: pad, type: midi, device: pad}}]',
+                "osc_1:/be": "pad:be",
+            },
+            "of no live OSC stream",
+        ),
+        ({'"127.0.0.1:{port}"': '"192.0.2.1:{port}"'}, "not on this machine only"),
+        ({", clock: {{ahead_ms: 20}}": ""}, "no OSC destination with a clock"),
     ],
 )
 def test_a_configuration_without_a_reference_or_a_clock_is_refused(
-    tmp_path: Path, before: str, after: str, reason: str
+    tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
-    assert before in CONFIG
+    text = CONFIG.replace("map: {{}}", 'map: {{/a: "pulse"}}')
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
     path = tmp_path / "c.yaml"
-    text = CONFIG.replace(before, after).replace("map: {{}}", 'map: {{/a: "pulse"}}')
     path.write_text(text.format(port=9, to=8, folder=tmp_path))
     with pytest.raises(ToolError, match=reason):
         beat(load(path).config, 1.0)
