@@ -3,7 +3,7 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check native bench peers jack browser tables lock schemas release clean \
+.PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
@@ -82,13 +82,18 @@ browser:  ## Fetch Chromium for the tests of the live page; needs apt-get (nothi
 tables: $(READY)  ## Add pandas, polars and pyarrow for the tests of results (440 MB)
 	@$(BIN)/python -m $(PINNED) $(TABLES)
 
+polars: $(READY)  ## Add polars for the ratios of the benches (180 MB)
+	@$(BIN)/python -m $(PINNED) requirements.bench.lock
+
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
-	$(COMPILED) --upgrade pyproject.toml --all-extras --output-file requirements.lock
+	$(COMPILED) --upgrade pyproject.toml --extra xdf --extra columnar --extra report --extra dev \
+		--output-file requirements.lock
 	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
 		--output-file requirements.run.lock
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
+	$(COMPILED) --upgrade --group bench --output-file requirements.bench.lock
 	$(COMPILED) --upgrade --group tables --constraint requirements.lock --output-file $(TABLES)
 
 schemas: $(READY)  ## Generate schemas, rules and dashboards from the code

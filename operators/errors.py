@@ -32,6 +32,7 @@
     ├── RunFailedError              an error ended a run (flows.failure)
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError
+        ├── TuneError               a recording that cannot be tuned from (ops.tune)
         ├── NoAnswerError           the exporter of another run
         ├── PeerError               a missing program
         ├── ReloadError             a Prometheus server

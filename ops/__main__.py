@@ -30,12 +30,14 @@ GROUPS = {
         "doctor": "check this machine for a live run",
         "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
+        "tune": "find settings that hold on the other half of a recording",
     },
     "prove": {
         "demo": "replay a three-minute studio recording and show numbers beside truth",
         "simulate": "write a seeded recording with known truth, or play devices",
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
         "verify": "show that a replay gives equal bytes in every way of running it",
+        "chaos": "write a recording with one fault and its truth, or disturb a live stream",
     },
 }
 """Commands and their help lines, by group."""

@@ -11,6 +11,7 @@ Losses: none.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import accumulate
 from operator import attrgetter
 
 import numpy as np
@@ -123,13 +124,13 @@ class Align:
     def _with_rate_noise(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with the interval and noise of their channels at each row."""
         ordered = [
-            b.take(~b.straggler) if b.straggler.any() else b
+            b.take(~b.straggler) if np.count_nonzero(b.straggler) else b
             for b in blocks
             if self._is_sampled(b.channel)
         ]
         old = [self._rate_noise.of(b.channel) for b in ordered]
         pace = self._rate_noise.push([(b.channel, b.host_time, b.value) for b in ordered])
-        edge = np.cumsum([0, *(len(b) for b in ordered)]).tolist()
+        edge = list(accumulate(map(len, ordered), initial=0))
         place = {b.channel: i for i, b in enumerate(ordered)}
         out = []
         for b in blocks:

@@ -17,7 +17,7 @@ depend on how rows are cut into blocks. A stretch may be read when the watermark
 past the 5 ticks that follow it.
 
 State: the rows of at most one stretch, as cells beyond 8192 of them. Cost: about 40 numpy calls
-a stretch for all channels, and 10 values of K a cell. Losses: none.
+a stretch for all channels, 20 with the extension, and 10 values of K a cell. Losses: none.
 
 Source: Kaiser & Schafer, IEEE Trans. ASSP 28 (1980); Voronoi weights, Feichtinger & Groechenig,
 in Wavelets: Mathematics and Applications (1994).
@@ -33,7 +33,8 @@ from typing import NamedTuple
 import numpy as np
 
 from operators import native
-from operators.types import F64, I64, Bool, State
+from operators.numeric.medians import median
+from operators.types import F64, Bool, State
 
 HALF_WIDTH = 5
 FINE = 5
@@ -64,10 +65,13 @@ def _bank() -> F64:
 class _Cells(NamedTuple):
     """Cells in order of lane, then time (`at`, in ticks): lane i has edge[i] to edge[i + 1]."""
 
-    lane: I64
     at: F64
     value: F64
     edge: list[int]
+
+
+def _no_cells(lanes: int) -> _Cells:
+    return _Cells(np.empty(0), np.empty(0), [0] * (lanes + 1))
 
 
 class Coarse:
@@ -75,12 +79,13 @@ class Coarse:
 
     def __init__(self, hz: float, held: list[bool], patience_s: float) -> None:
         self.hz, self.held, self.patience_s = hz, held, patience_s
+        self._rests = np.array(held, np.int64)
         self._rows: list[tuple[int, F64, F64, F64]] = []
         self._count = 0
         self._parts: list[F64] = []
         self._past: list[F64] = [np.empty((2, 0)) for _ in held]
         self._width = 2 * HALF_WIDTH
-        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(held) + 1))
+        self._cells = _no_cells(len(held))
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -90,7 +95,7 @@ class Coarse:
             "lane": list(lane),
             "size": [len(x) for x in columns[0]],
             **{n: np.concatenate((np.empty(0), *c)) for n, c in zip(names, columns, strict=True)},
-            "parts": list(self._parts),
+            "parts": [part.copy() for part in self._parts],
             "past": list(self._past),
         }
 
@@ -102,7 +107,7 @@ class Coarse:
         columns = (np.split(state[c], edge) for c in ("time", "value", "watermark"))
         core._rows = list(zip(state["lane"], *columns, strict=False))
         core._count = sum(state["size"])
-        core._parts, core._past = list(state["parts"]), list(state["past"])
+        core._parts, core._past = [x.copy() for x in state["parts"]], list(state["past"])
         return core
 
     def push(self, lane: int, time: F64, value: F64, watermark: F64) -> None:
@@ -131,7 +136,8 @@ class Coarse:
         part[2] = 1.0
         if behind.max() >= self.patience_s:
             # The wait counts from the end of the row's cell, not from its own time.
-            part = part[:, behind < self.patience_s + (1 - place) / (self.hz * FINE)]
+            in_time = behind < self.patience_s + (1 - place) / (self.hz * FINE)
+            part = part.compress(in_time, axis=1)
         self._parts.append(part)
         self._rows, self._count = [], 0
 
@@ -143,14 +149,22 @@ class Coarse:
         self._placed()
         out = np.full((len(self.held), ticks), np.nan)
         self._width = ticks - 1 + 2 * HALF_WIDTH
-        self._cells = _Cells(np.empty(0, np.int64), np.empty(0), np.empty(0), [0] * (len(out) + 1))
+        self._cells = _no_cells(len(out))
         if not self._parts:
             return out
         part = np.concatenate(self._parts, axis=1) if len(self._parts) > 1 else self._parts[0]
+        gathered = self._gathered if native.kernels is None else self._gathered_compiled
+        self._cells, rest = gathered(part, first, ticks)
+        self._parts = [rest]
+        self._fill(self._cells, first, out)
+        return out
+
+    def _gathered(self, part: F64, first: int, ticks: int) -> tuple[_Cells, F64]:
+        """Return the cells of a stretch from rows (5, n), and the rows that a later one needs."""
         width = self._width * FINE
         number = part[1] - (first - HALF_WIDTH) * FINE
-        self._parts = [part.take(np.flatnonzero(number >= ticks * FINE), axis=1)]
-        size = len(out) * width
+        rest = part.take(np.flatnonzero(number >= ticks * FINE), axis=1)
+        size = len(self.held) * width
         place = part[0] * width + number
         # Rows of another stretch get a place beyond the end.
         place[(number < 0) | (number >= width)] = size
@@ -163,41 +177,49 @@ class Coarse:
             rows[index[mine]], past[index[mine]], total[index[mine]] = part[2:, mine]
         full = np.flatnonzero(rows)
         rows = rows[full]
-        lane = full // width
-        at = (full - lane * width + past[full] / rows) / FINE - HALF_WIDTH
-        edge = np.searchsorted(full, np.arange(len(out) + 1) * width).tolist()
-        self._cells = _Cells(lane, at, total[full] / rows, edge)
-        self._fill(self._cells, first, out)
-        return out
+        at = (full % width + past[full] / rows) / FINE - HALF_WIDTH
+        edge = np.searchsorted(full, np.arange(len(self.held) + 1) * width).tolist()
+        return _Cells(at, total[full] / rows, edge), rest
+
+    def _gathered_compiled(self, part: F64, first: int, ticks: int) -> tuple[_Cells, F64]:
+        """Return the result of `_gathered`; the rows that remain are moved within `part`."""
+        kernels = native.kernels
+        assert kernels is not None
+        start, width = (first - HALF_WIDTH) * FINE, self._width * FINE
+        room = min(part.shape[1], len(self.held) * width)
+        at, value = np.empty(room), np.empty(room)
+        edge = np.empty(len(self.held) + 1, np.int64)
+        stretch = start, start + ticks * FINE, width, FINE, HALF_WIDTH
+        kept = kernels.cells(part, *stretch, self._rests, edge, at, value)
+        rest = part.ravel()[: len(part) * kept].reshape(len(part), kept)
+        if 2 * kept < part.shape[1]:
+            rest = rest.copy()
+        edges = edge.tolist()
+        return _Cells(at[: edges[-1]], value[: edges[-1]], edges), rest
 
     def _fill(self, c: _Cells, first: int, out: F64) -> None:
         """Write the values of cells into `out`: by the kernel, or by linear interpolation."""
-        gap = np.zeros(len(c.at) + 1)
-        np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
-        gap[c.edge] = 0.0
-        cap = np.full(1, MAX_SPACING)
+        widest = np.full(len(out), MAX_SPACING)
         slow: list[tuple[int, F64, float]] = []
         for lane, (a, b) in enumerate(pairwise(c.edge)):
-            few = b - a < 2 or c.at[b - 1] - c.at[a] > (b - a - 1) * MAX_SPACING / WIDE_INTERVALS
+            few = (
+                b - a < 2
+                or c.at.item(b - 1) - c.at.item(a) > (b - a - 1) * MAX_SPACING / WIDE_INTERVALS
+            )
             if not (few or self.held[lane]):
                 self._past[lane] = self._past[lane][:, :0]
                 continue
             cells = self._followed(lane, first, np.stack((c.at[a:b], c.value[a:b])))
-            interval = float(np.median(np.diff(cells[0]))) if cells.shape[1] > 1 else 0.0
+            interval = median(cells[0, 1:] - cells[0, :-1]) if cells.shape[1] > 1 else 0.0
             if self.held[lane] or interval > MAX_SPACING:
                 slow.append((lane, cells, interval))
-            elif interval * WIDE_INTERVALS > MAX_SPACING:
-                cap = np.broadcast_to(cap, len(gap)).copy()
-                cap[a:b] = interval * WIDE_INTERVALS
-        hole = np.flatnonzero(gap > cap)
-        gap[hole] = 0.0
-        _filter(c, gap[1:] + gap[:-1], out)
-        for i in hole.tolist():
-            _empty(out[c.lane[i]], float(c.at[i - 1]), float(c.at[i]))
-        for lane, (a, b) in enumerate(pairwise(c.edge)):
-            if b > a:
-                _empty(out[lane], -np.inf, float(c.at[a]))
-                _empty(out[lane], float(c.at[b - 1]), np.inf)
+            else:
+                widest[lane] = max(interval * WIDE_INTERVALS, MAX_SPACING)
+        if native.kernels is None:
+            _filter(c, widest, out)
+        else:
+            edge = np.array(c.edge)
+            native.kernels.fill(_bank(), BITS, c.at, c.value, edge, widest, HOLE_EDGE, out)
         for lane, cells, interval in slow:
             out[lane] = _interpolated(cells, out.shape[1], None if self.held[lane] else interval)
 
@@ -215,7 +237,8 @@ class Coarse:
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return self._width / self.hz / (b - a) if b > a else float("nan")
-        return float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
+        at = self._cells.at
+        return median(at[a + 1 : b] - at[a : b - 1]) / self.hz
 
     def noise(self, lane: int) -> tuple[float, float]:
         """Return the usual interval (s) and the noise density (per Hz) of the stretch just read.
@@ -226,7 +249,7 @@ class Coarse:
         a, b = self._cells.edge[lane : lane + 2]
         if b - a < 4:
             return float("inf"), float("inf")
-        interval = float(np.median(np.diff(self._cells.at[a:b]))) / self.hz
+        interval = self.interval(lane)
         third = np.diff(self._cells.value[a:b], 3)
         return interval, interval * float(np.mean(third * third)) / THIRD_DIFF_GAIN
 
@@ -242,24 +265,25 @@ def _joined(part: F64, held: Bool) -> F64:
     return joined
 
 
-def _filter(c: _Cells, reach: F64, out: F64) -> None:
-    """Write into `out` (lanes, ticks) the kernel average of cells; `reach` is D of each.
+def _filter(c: _Cells, widest: F64, out: F64) -> None:
+    """Write into `out` (lanes, ticks) the kernel average of cells, NaN in holes and beyond.
 
-    y(g) = sum K D x / sum K D.
+    y(g) = sum K D x / sum K D; a gap wider than `widest` (lanes,), in ticks, is a hole.
     """
+    gap = np.zeros(len(c.at) + 1)
+    np.subtract(c.at[1:], c.at[:-1], out=gap[1:-1])
+    gap[c.edge] = 0.0
+    lanes = np.repeat(np.arange(len(out)), np.diff(c.edge))
+    hole = np.flatnonzero(gap[:-1] > widest[lanes])
+    gap[hole] = 0.0
+    reach = gap[1:] + gap[:-1]
     ticks = out.shape[1]
     node = np.rint(c.at * PHASES).astype(np.int64)
-    if native.kernels is not None:
-        sums = np.empty((2, *out.shape))
-        for lane, (a, b) in enumerate(pairwise(c.edge)):
-            cells = node[a:b], reach[a:b], c.value[a:b], None
-            native.kernels.spread(_bank(), BITS, *cells, sums[0, lane], sums[1, lane])
-        np.divide(sums[1], sums[0], out=out, where=sums[0] > 0)
-        return
     taps = _bank()[node & (PHASES - 1)]
     taps *= reach[:, None]
+    # Cells lie up to the half-width and half a tick beyond both ends.
     width = ticks + 4 * HALF_WIDTH
-    base = c.lane * width + (node >> BITS) + (HALF_WIDTH + 1)
+    base = lanes * width + (node >> BITS) + (HALF_WIDTH + 1)
     place = (base[:, None] + np.arange(2 * HALF_WIDTH)).ravel()
     size = len(out) * width + 1
     below = np.bincount(place, taps.ravel(), size)
@@ -269,6 +293,12 @@ def _filter(c: _Cells, reach: F64, out: F64) -> None:
         x[:-1].reshape(-1, width)[:, 2 * HALF_WIDTH : 2 * HALF_WIDTH + ticks] for x in (below, top)
     )
     np.divide(top, below, out=out, where=below > 0)
+    for i in hole.tolist():
+        _empty(out[lanes[i]], float(c.at[i - 1]), float(c.at[i]))
+    for lane, (a, b) in enumerate(pairwise(c.edge)):
+        if b > a:
+            _empty(out[lane], -np.inf, float(c.at[a]))
+            _empty(out[lane], float(c.at[b - 1]), np.inf)
 
 
 def _empty(row: F64, left: float, right: float) -> None:

@@ -102,26 +102,30 @@ class RateNoise:
             p = self._of.get(channel)
             if p is None:
                 p = self._of[channel] = _Pace()
-            due = p.due(len(time))
+            n = len(time)
+            old.append(len(count))
+            table.append(p.numbers)
+            due = p.due(n)
             if due:
                 past = sum(map(len, p.time))
                 ripe.append((p, [past + d for d in due]))
-            # Kept samples are copied, so that they do not keep a packet's arrays alive.
-            p.time.append(time if due else time.copy())
-            p.value.append(value if due else value.copy())
-            p.seen += len(time)
-            old.append(len(count))
-            table.append(p.numbers)
-            edge = [1, *due, len(time) + 1]
-            count += [b - a for a, b in pairwise(edge)]
+                p.time.append(time)
+                p.value.append(value)
+                count += [b - a for a, b in pairwise((1, *due, n + 1))]
+            else:
+                # Kept samples are copied, so that they do not keep a packet's arrays alive.
+                p.time.append(time.copy())
+                p.value.append(value.copy())
+                count.append(n)
+            p.seen += n
         if not ripe:
-            return np.repeat(np.array(table).T, count, axis=1)
+            return np.array(table).T.repeat(count, axis=1)
         force = np.empty((2, len(count)))
         new = np.ones(len(count), bool)
         new[old] = False
         force[:, old] = np.array(table).T
         force[:, new] = _renewed(ripe)
-        return np.repeat(force, count, axis=1)
+        return force.repeat(count, axis=1)
 
 
 def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
@@ -151,8 +155,9 @@ def _renewed(ripe: list[tuple[_Pace, list[int]]]) -> F64:
     if len(time) >= MEMORY:
         # Windows that are too short get some other window here and their values below.
         start = np.maximum(np.array(end) - MEMORY, 0)[:, None] + np.arange(MEMORY - 1)
-        out[0] = np.partition(apart[start], MIDDLE, axis=1)[:, MIDDLE]
-        out[1] = _mean(third[start[:, :-2]], apart[start], out[0])
+        near = apart.take(start)
+        out[0] = np.partition(near, MIDDLE, axis=1)[:, MIDDLE]
+        out[1] = _mean(third.take(start[:, :-2]), near, out[0])
     for i, a, b in short:
         out[0, i] = np.sort(apart[a : b - 1])[(b - 1 - a) // 2]
         out[1, i] = _mean(third[None, a : b - 3], apart[None, a : b - 1], out[0, i : i + 1])[0]

@@ -57,14 +57,27 @@ class Nodes(NamedTuple):
 
     def turned(self, lags: F64, omega: F64) -> Nodes:
         """Return the nodes with lags (k,) removed: G_j exp(i omega lag_j) (s, rad/s)."""
-        return self._replace(cross=self.cross * np.exp(1j * lags[:, None] * omega))
+        return self._replace(cross=self.cross * turns(lags * omega[0], len(omega)))
 
     def mean(self) -> Nodes:
         """Return all nodes joined."""
         total = self.number.sum()
         share = self.number / total
-        power = np.tensordot(share, self.power, 1)[None]
-        return Nodes(np.array([total]), (share @ self.cross)[None], power)
+        return Nodes(
+            np.array([total]), (share @ self.cross)[None], weighted(share, self.power)[None]
+        )
+
+
+def turns(angle: F64, lines: int) -> Complex:
+    """Return exp(i l angle) for l = 1 to `lines`, (k, lines), as powers of the first (rad)."""
+    out = np.empty((len(angle), lines), complex)
+    out[:] = np.exp(1j * angle)[:, None]
+    return np.multiply.accumulate(out, axis=1, out=out)
+
+
+def weighted(share: F64, power: F64) -> F64:
+    """Return the mean (2, lines) of powers (k, 2, lines) by their shares (k,)."""
+    return (share @ power.reshape(len(share), -1)).reshape(power.shape[1:])
 
 
 class Weights(NamedTuple):
@@ -87,7 +100,7 @@ class Weights(NamedTuple):
         nodes : Nodes
             Turned back by their expected lags.
         omega : float64 (lines,)
-            Angular frequencies (rad/s).
+            Angular frequencies, multiples of the first (rad/s).
         """
         raw, noise, blur = self._bends(nodes, omega)
         mean, spread = self.bend
@@ -105,9 +118,10 @@ class Weights(NamedTuple):
 
     def _bends(self, nodes: Nodes, omega: F64) -> tuple[F64, F64, F64]:
         """Return each node's bend, its V, and the noise variance of the bend."""
-        lines = np.einsum("kif,if->kf", nodes.power, self.noise)
-        noise = np.maximum(lines.sum(axis=1), TINY)
-        return nodes.cross.real @ (self.line * omega), noise, lines @ (omega * omega) / nodes.number
+        power = nodes.power.reshape(len(nodes.number), -1)
+        noise = np.maximum(power @ self.noise.ravel(), TINY)
+        blur = power @ (self.noise * (omega * omega)).ravel()
+        return nodes.cross.real @ (self.line * omega), noise, blur / nodes.number
 
 
 def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | None:
@@ -118,7 +132,7 @@ def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | Non
     nodes : Nodes
         Each node turned back by its own lag.
     omega : float64 (lines,)
-        Angular frequencies (rad/s).
+        Angular frequencies, multiples of the first (rad/s).
     looks : float
         Number of independent segments.
     top : float
@@ -130,7 +144,8 @@ def weights(nodes: Nodes, omega: F64, looks: float, top: float) -> Weights | Non
     raw = size * size / np.maximum(power[0] * power[1], TINY)
     coherence = np.empty(len(omega) + 2)
     mine = coherence[1:-1]
-    np.clip((raw * looks - 1) / (looks - 1), 0.0, MAX_COHERENCE, out=mine)
+    np.maximum((raw * looks - 1) / (looks - 1), 0.0, out=mine)
+    np.minimum(mine, MAX_COHERENCE, out=mine)
     coherence[0], coherence[-1] = mine[1], mine[-2]
     smooth = (coherence[:-2] + mine + coherence[2:]) / 3
     weight = omega * np.minimum(mine, smooth) / (1 - smooth)

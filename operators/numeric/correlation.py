@@ -24,6 +24,7 @@ IEEE Trans. Signal Processing 41 (1993), for the parabola.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -53,8 +54,10 @@ ROUNDING = 1e-20
 SEGMENT = 64
 HALF_OVERLAP = 0.95
 """Independent part of half-overlapped Hann segments (Welch 1967)."""
+MAX_DIRECT_PRODUCTS = 150_000
 MAX_DIRECT_SAMPLES = 512
-"""Above this length a fast transform is faster than a sum of products."""
+"""Above these a fast transform is faster than a sum of products: one sum for every lag of a search,
+or several of them."""
 Complex = NDArray[np.complexfloating[Any, Any]]
 
 
@@ -78,28 +81,44 @@ NO_PEAK = Lag(NAN, NAN, 0.0, False, "weak")
 
 
 class SampledSeries:
-    """A series less mean and slope, 0 for unknown samples, with cached quantities for searches."""
+    """A series less mean and slope, 0 for unknown samples, with cached quantities for searches.
+
+    `lead`: the number of unknown samples where all of them come first, else None.
+    """
 
     def __init__(self, x: F64) -> None:
         n = len(x)
         self.known = np.isfinite(x)
         self.count = int(np.count_nonzero(self.known))
         self.whole = self.count == n
-        self.mask = self.known.astype(float)
-        if not self.whole:
+        gaps = not (self.whole or self.known[n - self.count :].all())
+        self.lead = None if gaps else n - self.count
+        if gaps:
             x = np.where(self.known, x, 0.0)
-        mean = float(x.sum()) / max(self.count, 1)
-        if self.count:
+            mean = float(x.sum()) / self.count
             x = x - mean * self.mask
-            ramp = _ramp(n)
-            if not self.whole:
-                ramp = self.mask * (ramp - float(ramp @ self.mask) / self.count)
+            ramp = _ramp(n)[0]
+            ramp = self.mask * (ramp - float(ramp @ self.mask) / self.count)
             x -= float(ramp @ x) / max(float(ramp @ ramp), 1.0) * ramp
+        else:
+            x = x[n - self.count :]
+            mean = float(x.sum()) / max(self.count, 1)
+            ramp, size = _ramp(self.count)
+            x = x - mean
+            x -= float(ramp @ x) / size * ramp
+            if not self.whole:
+                x = np.concatenate((np.zeros(n - self.count), x))
         self.x = x
         self.squares = x * x
         self.energy = float(self.squares.sum())
         self.moves = ROUNDING * n * mean * mean < self.energy < np.inf
-        self._spectra: Complex | None = None
+        self._transform: Complex | None = None
+        self._auto: F64 | None = None
+
+    @cached_property
+    def mask(self) -> F64:
+        """1 for known samples, 0 for others."""
+        return self.known.astype(float)
 
     @cached_property
     def steps(self) -> F64:
@@ -107,27 +126,69 @@ class SampledSeries:
         return np.asarray(self.x[1:] - self.x[:-1])
 
     @cached_property
+    def energies(self) -> F64:
+        """The energy of the first 0 to n samples."""
+        out = np.zeros(len(self.x) + 1)
+        np.cumsum(self.squares, out=out[1:])
+        return out
+
+    @property
     def auto(self) -> F64:
         """The autocorrelation at the first half of all lags, 1 at lag 0."""
+        if self._auto is None:
+            _autocorrelate([self])
+        assert self._auto is not None
+        return self._auto
+
+    def size(self, max_shift: int) -> int:
+        """Return the length of a transform for lags up to `max_shift` samples."""
         n = len(self.x)
-        if n > MAX_DIRECT_SAMPLES:
-            r = np.fft.irfft(np.abs(self.spectra(n // 2)[0]) ** 2)[: n // 2]
-        else:
-            r = np.correlate(np.concatenate((self.x, np.zeros(n // 2 - 1))), self.x, "valid")
-        return np.asarray(r / r[0])
+        return 1 << (n + max(max_shift, n // 2)).bit_length()
 
-    def spectra(self, max_shift: int) -> Complex:
-        """Return the transforms of series, squares and mask, for lags up to `max_shift` samples."""
-        n = len(self.x)
-        size = 1 << (n + max(max_shift, n // 2)).bit_length()
-        if self._spectra is None or self._spectra.shape[1] != size // 2 + 1:
-            self._spectra = np.fft.rfft(np.stack((self.x, self.squares, self.mask)), size)
-        return self._spectra
+    def transform(self, max_shift: int) -> Complex:
+        """Return the transform of the series, for lags up to `max_shift` samples."""
+        size = self.size(max_shift)
+        if self._transform is None or len(self._transform) != size // 2 + 1:
+            self._transform = np.fft.rfft(self.x, size)
+        return self._transform
 
 
-@lru_cache(maxsize=8)
-def _ramp(n: int) -> F64:
-    return np.arange(float(n)) - (n - 1) / 2
+def _autocorrelate(series: Sequence[SampledSeries]) -> None:
+    """Set the autocorrelation of series of one length that have none yet, by one transform."""
+    new = [s for s in series if s._auto is None]
+    if not new:
+        return
+    n = len(new[0].x)
+    r: Sequence[F64] | F64
+    if n > MAX_DIRECT_SAMPLES:
+        found = np.fft.rfft([s.x for s in new], new[0].size(0))
+        for s, x in zip(new, found, strict=True):
+            s._transform = x
+        r = np.fft.irfft(found.real**2 + found.imag**2)[:, : n // 2]
+    else:
+        edge = np.zeros(n // 2 - 1)
+        r = [np.correlate(np.concatenate((s.x, edge)), s.x, "valid") for s in new]
+    for s, x in zip(new, r, strict=True):
+        s._auto = x / x[0]
+
+
+@lru_cache(maxsize=16)
+def _ramp(n: int) -> tuple[F64, float]:
+    """Return a ramp of mean 0, and its energy (at least 1)."""
+    ramp = np.arange(float(n)) - (n - 1) / 2
+    return ramp, max(float(ramp @ ramp), 1.0)
+
+
+@lru_cache(maxsize=16)
+def _taper(n: int) -> F64:
+    """Return 1 - k / n for the first half of the lags k."""
+    return np.asarray(1 - np.arange(n // 2) / n)
+
+
+@lru_cache(maxsize=16)
+def _distance(max_shift: int) -> F64:
+    """Return |k| for k from -max_shift to max_shift."""
+    return np.asarray(np.abs(np.arange(-max_shift, max_shift + 1.0)))
 
 
 def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> Lag:
@@ -146,6 +207,7 @@ def lag_of(a: SampledSeries, b: SampledSeries, hz: float, max_lag_s: float) -> L
     if not (a.moves and b.moves):
         return UNKNOWN._replace(note="constant")
     max_shift = min(round(max_lag_s * hz), n - SEGMENT // 2)
+    _autocorrelate((a, b))
     rho, overlap = _correlation(a, b, max_shift)
     peak, trough = int(rho.argmax()), int(rho.argmin())
     top, low = float(rho[peak]), float(rho[trough])
@@ -177,13 +239,37 @@ def _correlation(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F6
 
     rho = sum a b / sqrt(sum a^2 sum b^2), each sum over the overlap; 0 below half of the samples.
     """
-    if len(a.x) > MAX_DIRECT_SAMPLES:
+    if a.lead == b.lead is not None and max_shift <= a.count:
+        overlap, energy, cross = _without_gaps(a, b, max_shift)
+    elif len(a.x) > MAX_DIRECT_SAMPLES:
         overlap, energy, cross = _long(a, b, max_shift)
     else:
         overlap, energy, cross = _short(a, b, max_shift)
     rho = cross / np.sqrt(np.maximum(energy, 1e-12 * a.energy * b.energy))
     rho[overlap <= 0.5 * min(a.count, b.count) - 0.5] = 0.0
     return rho, overlap
+
+
+def _without_gaps(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
+    """Return the columns of `_short` where both series are known from one sample on.
+
+    The overlap at lag k >= 0 is the first n - k samples of a and those of b from k on.
+    """
+    n, lead, m = len(a.x), a.lead or 0, max_shift
+    overlap = a.count - _distance(m)
+    # From lag -m to -1, and from 0 to m, of the later and the earlier series.
+    first, last = slice(lead + m, lead, -1), slice(n, n - m - 1, -1)
+    one, other = a.energies, b.energies
+    energy = np.empty(2 * m + 1)
+    np.multiply(one[n] - one[first], other[n - m : n], out=energy[:m])
+    np.multiply(one[last], other[n] - other[lead : lead + m + 1], out=energy[m:])
+    if n * len(energy) <= MAX_DIRECT_PRODUCTS:
+        edge = np.zeros(m)
+        cross = np.correlate(np.concatenate((edge, b.x, edge)), a.x, "valid")
+    else:
+        every = np.fft.irfft(a.transform(m).conj() * b.transform(m))
+        cross = np.concatenate((every[len(every) - m :], every[: m + 1]))
+    return overlap, energy, cross
 
 
 def _short(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
@@ -197,7 +283,11 @@ def _short(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64
 
 def _long(a: SampledSeries, b: SampledSeries, max_shift: int) -> tuple[F64, F64, F64]:
     """Return the columns of `_short` by fast transforms."""
-    one, other = a.spectra(max_shift), b.spectra(max_shift)
+    size = a.size(max_shift)
+    one, other = (
+        np.stack((x.transform(max_shift), *np.fft.rfft(np.stack((x.squares, x.mask)), size)))
+        for x in (a, b)
+    )
     # Products of the series, of squares and mask (both ways), and of the masks.
     pairs = one[[0, 1, 2, 2]].conj() * other[[0, 2, 1, 2]]
     every = np.fft.irfft(pairs)
@@ -212,9 +302,11 @@ def _second(rho: F64, peak: int, apart: float) -> float:
 
     Troughs are ignored: a member that measures the same quantity is never its mirror image.
     """
-    r = rho.tolist()
-    away = (k for k in range(1, len(r) - 1) if abs(k - peak) > apart)
-    return max((r[k] for k in away if r[k - 1] <= r[k] >= r[k + 1]), default=0.0)
+    below, above = math.ceil(peak - apart), math.floor(peak + apart) + 1
+    top = rho[1:-1]
+    peaks = (top >= rho[:-2]) & (top >= rho[2:])
+    peaks[max(below - 1, 0) : max(above - 1, 0)] = False
+    return float(np.where(peaks, top, 0.0).max(initial=0.0))
 
 
 def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: float) -> float:
@@ -226,10 +318,12 @@ def _chance(a: SampledSeries, b: SampledSeries, overlap: F64, place: int, rho: f
     """
     size, shift = len(a.x), place - len(overlap) // 2
     both = a.auto * b.auto
-    total = 2 * float(both.sum() - both @ np.arange(len(both)) / size) - 1
+    total = 2 * float(both @ _taper(size)) - 1
     early, late = (a, b) if shift >= 0 else (b, a)
-    u, v = early.squares[: size - abs(shift)], late.squares[abs(shift) :]
-    bursts = len(u) * float(u @ v) / max(float(u.sum() * v.sum()), 1e-300) / (1 + 2 * rho**2)
+    n, k = size - abs(shift), abs(shift)
+    level = early.energies.item(n) * (late.energy - late.energies.item(k))
+    bursts = n * float(early.squares[:n] @ late.squares[k:]) / max(level, 1e-300)
+    bursts /= 1 + 2 * rho**2
     pairs = float(overlap[place]) / max(total, 1.0)
     return max(_bound(MIN_SIGMAS, pairs), _bound(MIN_SIGMAS_OF_BURSTS, pairs / max(bursts, 1.0)))
 

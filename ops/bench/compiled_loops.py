@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.throughput import Race
+from ops.bench.throughput import Race, has_polars
 from ops.text.table import table
 
-TICKS = 12_000
+TICKS, READINGS = 12_000, 24
 LINES = 20 << 20
 """Bytes of the recording that are decoded."""
 
@@ -39,6 +38,7 @@ def loops(recording: Path) -> Iterator[Loop]:
     import numpy as np
 
     from operators.align.coarse_grid import Coarse
+    from operators.align.lag_trend import CORRECTED, fitted, motions
     from operators.numeric import sinc
     from operators.records import Fused, FusedSignal
     from operators.types import MODES
@@ -66,7 +66,8 @@ def loops(recording: Path) -> Iterator[Loop]:
     cell, value = rng.random(TICKS), rng.standard_normal(TICKS)
 
     def sums() -> bytes:
-        return sinc.weigh(k_of, node, cell, value, None, TICKS).tobytes()
+        run = sinc.Run(0, TICKS, k_of)
+        return sinc.weigh([run], node, cell, value, None, TICKS).tobytes()
 
     yield Loop("kernel sums", "tick", TICKS, sums)
     coarse = np.sort(rng.uniform(-1.0, 61.0, TICKS))
@@ -78,6 +79,14 @@ def loops(recording: Path) -> Iterator[Loop]:
         return grid.read(0, 600).tobytes()
 
     yield Loop("coarse stretch", "row", 2 * TICKS, stretch)
+    at, var = np.arange(0.0, 10.0 * READINGS, 10.0), np.full(READINGS, 1e-8)
+    readings, kinds = rng.standard_normal(READINGS) * 1e-4, motions("auto", *CORRECTED)
+
+    def trend() -> bytes:
+        found, path = fitted(at, readings, var, 10.0 * READINGS, kinds)
+        return np.append(path, found).tobytes()
+
+    yield Loop("trend of a lag", "reading", READINGS, trend)
     ts, flat = (170_000_000_000 + np.arange(TICKS)) / 100.0, np.zeros(TICKS, np.int64)
     signal = FusedSignal(
         "velocity", ("ure:velocity", "osc_1:velocity"), rng.random(TICKS), rng.random(TICKS),
@@ -120,7 +129,7 @@ def replays(race: Race, events: int, rounds: int) -> Iterator[str]:
     """Yield the results of whole replays in both forms, beside the join where polars is."""
     forms = {"python": "0", "compiled": "1"}
     least, sums = dict.fromkeys(forms, float("inf")), {}
-    beside, joined = importlib.util.find_spec("polars") is not None, float("inf")
+    beside, joined = has_polars(), float("inf")
     for _ in range(rounds):
         for name, switch in forms.items():
             least[name] = min(least[name], race.flow(LUMEN_NATIVE=switch).cpu_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from operators.align.coarse_grid import Coarse
-from operators.numeric.sinc import _by_sample, kernel
+from operators.align.lag_trend import CORRECTED, FREE, fitted, motions
+from operators.numeric.search import places
+from operators.numeric.sinc import Run, kernel, weigh
 from operators.types import F64
 from sinks.files.encode import fused_lines
 from sources.rows.rows import DecodedRows
@@ -68,13 +72,20 @@ def test_numbers_at_the_borders_have_the_digits_of_the_encoder(kernels):
     assert rendered(kernels, x) == as_json(x)
 
 
-@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (300, 400)])
+@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (2500, 400)])
 @pytest.mark.parametrize(("members", "signals"), [(1, 1), (3, 2)])
 def test_lines_of_ticks_are_the_same(both, k, run, members, signals):
     for seed in range(5):
         ticks = fused(k, members=members, signals=signals, run=run, seed=seed)
         python, compiled = both(fused_lines, ticks, 'a "rig"\x00\x7f')
         assert compiled == python
+
+
+def test_rows_may_lie_apart(kernels):
+    numbers, codes = np.arange(30.0).reshape(3, 10), np.arange(20).reshape(2, 10) % 2
+    pieces, values, texts = (b"", b",", b"\n"), (2, ~1), ((), (b"a", b"b"))
+    some = kernels.render(4, pieces, values, numbers[:, 3:7], codes[:, 3:7], texts)
+    assert some == b"23.0,b\n24.0,a\n25.0,b\n26.0,a\n"
 
 
 def test_an_infinite_number_is_refused_in_both_forms(both):
@@ -130,36 +141,92 @@ def test_regular_lines_are_read_by_the_extension(kernels):
     assert whole == [line for line in lines.split(b"\n") if line.strip()]
 
 
+def test_layouts_that_begin_alike_stay_apart(kernels):
+    """Text before a number, its form, the text behind it: each differs alone."""
+    layouts = tuple(
+        ((before, behind, b"}"), (0, 1), (pointed, False))
+        for before in (b'{"ts":', b'{"t":', b"")
+        for pointed in (True, False)
+        for behind in (b',"rig":"a","value":', b',"rig":"b","value":')
+    )
+    layouts += (((b"-7.5",), (), ()),)
+    lines = [
+        b"".join((before, b"%d.5" % n if point else b"%d" % n, behind, b"9", end))
+        for n, ((before, behind, end), _, (point, _)) in enumerate(layouts[:-1])
+    ]
+    lines += [b"-7.5", b'{"ts":1.5,"rig":"c","value":1}', *lines[::-1]]
+    n = len(lines)
+    start, stop, which = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32)
+    columns = np.full((4, n), np.nan)
+    text = b"".join(one + b"\n" for one in lines)
+    assert kernels.fit(text, layouts, start, stop, which, columns) == n
+    assert which.tolist() == [*range(13), -1, *range(11, -1, -1)]
+    first = [k + 0.5 * point for k, (_, _, (point, _)) in enumerate(layouts[:-1])]
+    assert columns[0, :12].tolist() == first
+    assert columns[0, 14:].tolist() == first[::-1]
+
+
 # -- sums -----------------------------------------------------------------------------------------
 
 
 @MANY
 @given(SEEDS, st.booleans())
 def test_sums_of_kernels_are_the_same(both, seed, waits):
-    node, cell, value, first, k = kernel_case(np.random.default_rng(seed))
-    k_of = kernel(2.0, 1.9, 5.0)
-    reach = len(k_of.table) - 1
-    near = (node > -reach) & (node < (k - 1) * 4096 + reach)
-    late = first[near] if waits else None
-    python, compiled = both(_by_sample, k_of, node[near], cell[near], value[near], late, k)
-    assert [x.tobytes() for x in python] == [x.tobytes() for x in compiled]
+    rng = np.random.default_rng(seed)
+    node, cell, value, _, k = kernel_case(rng)
+    known = np.sort(rng.integers(0, len(node) + 1, k))
+    turn = [0, *np.flatnonzero(rng.random(k - 1) < 0.1) + 1, k]
+    kernels = (kernel(2.0, 1.9, 5.0), kernel(1.5, 1.25, 5.0))
+    runs = [Run(a, b, kernels[rng.integers(2)]) for a, b in pairwise(turn) if rng.random() < 0.9]
+    python, compiled = both(weigh, runs, node, cell, value, known if waits else None, k)
+    assert python.tobytes() == compiled.tobytes()
 
 
 @MANY
-@given(SEEDS)
-def test_stretches_of_the_coarse_grid_are_the_same(both, seed):
+@given(SEEDS, st.sampled_from(["left", "right"]))
+def test_places_are_those_of_numpy(both, seed, side):
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(0, 400))
-    rows = [(lane, np.sort(rng.uniform(-3, 13, n)), rng.standard_normal(n)) for lane in range(3)]
+    rising, at = np.sort(rng.integers(0, 50, rng.integers(0, 90)) / 7), rng.integers(-5, 60, 80) / 7
+    at[rng.random(80) < 0.05] = rng.choice([np.nan, np.inf, -np.inf])
+    for numbers in (at, np.sort(at)):
+        python, compiled = both(places, rising, numbers, side)
+        assert python.tolist() == compiled.tolist()
 
-    def read() -> bytes:
+
+@MANY
+@given(SEEDS, st.sampled_from([40, 6000]))
+def test_stretches_of_the_coarse_grid_are_the_same(both, seed, most):
+    rng = np.random.default_rng(seed)
+    pieces = [
+        (lane, rng.uniform(-3, 43, n).round(2), rng.standard_normal(n))
+        for n in rng.integers(0, most, 12).tolist()
+        for lane in range(3)
+    ]
+
+    def read() -> list[bytes]:
         coarse = Coarse(5.0, [False, True, False], 2.0)
-        for lane, time, value in rows:
-            coarse.push(lane, time, value, time + 0.01)
-        return coarse.read(0, 50).tobytes()
+        out = []
+        for first, some in zip((0, 50, 60, 100), (20, 21, 30, 36), strict=True):
+            for lane, time, value in pieces[:some]:
+                coarse.push(lane, time, value, time + 10 * abs(value - 1))
+            out.append(coarse.read(first, 40 if first == 60 else 50 if first == 0 else 10))
+            out += [np.array(coarse.noise(lane)) for lane in range(3)]
+            out += coarse.snapshot()["parts"]
+        return [x.tobytes() for x in out]
 
     python, compiled = both(read)
     assert python == compiled
+
+
+@MANY
+@given(SEEDS, st.integers(1, 30), st.sampled_from([CORRECTED, FREE]))
+def test_trends_of_a_lag_are_the_same(both, seed, count, shares):
+    rng = np.random.default_rng(seed)
+    at = 1.7e9 + np.cumsum(rng.uniform(0.1, 900, count))
+    lag, var = rng.standard_normal(count), 10.0 ** rng.uniform(-12, 15, count)
+    python, compiled = both(fitted, at, lag, var, at[-1] + 5.0, motions("auto", *shares))
+    assert python[0] == compiled[0]
+    assert python[1].tobytes() == compiled[1].tobytes()
 
 
 # -- wrong arguments ------------------------------------------------------------------------------
@@ -179,6 +246,8 @@ NONE = np.empty((0, 2), np.int64)
         (2, (b"", b""), (0.5,), np.zeros((1, 2)), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((1, 2), np.float32), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((2, 2))[:, ::2], NONE, ()),
+        (2, (b"", b""), (0,), np.zeros((2, 2)).T, NONE, ()),
+        (2, (b"", b""), (0,), np.zeros(2), NONE, ()),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, -1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 0]]), ([b"a"],)),
@@ -202,7 +271,7 @@ def test_a_line_of_the_wrong_shape_is_refused(kernels, arguments):
         (((b"a", b"b"), (-2,), (True,)),),
         (((b"a", 1), (0,), (True,)),),
         (((b"a",) * 18, (0,) * 17, (True,) * 17),),
-        (((b"a", b"b"), (0,), (True,)),) * 65,
+        (((b"a", b"b"), (0,), (True,)),) * 257,
     ],
 )
 def test_a_layout_of_the_wrong_shape_is_refused(kernels, layouts):
@@ -221,13 +290,100 @@ def test_more_lines_than_room_are_refused(kernels):
         kernels.fit(b"a1b\n", layouts, start, stop, which, np.zeros((4, 2)))
 
 
-@pytest.mark.parametrize("wrong", range(8))
-def test_a_sum_of_the_wrong_shape_is_refused(kernels, wrong):
-    node, ones = np.arange(3), np.ones(3)
-    right = [np.ones((4, 2)), 2, node, ones, ones, node, np.empty(5), np.empty(5)]
-    kernels.spread(*right)
-    for other in (np.ones((3, 2)), np.ones(4, np.float32), 0, None if wrong != 5 else "x"):
+@pytest.mark.parametrize("wrong", range(10))
+def test_cells_of_the_wrong_shape_are_refused(kernels, wrong):
+    part, held, edge = np.ones((5, 3)), np.zeros(2, np.int64), np.empty(3, np.int64)
+    right = [part, 0, 9, 9, 5, 5, held, edge, np.empty(3), np.empty(3)]
+    assert kernels.cells(*right) == 0
+    assert (edge.tolist(), right[8][0], right[9][0]) == ([0, 0, 1], (1 + 1) / 5 - 5, 1.0)
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", 0.5):
         arguments = [*right]
         arguments[wrong] = other
         with pytest.raises((ValueError, TypeError)):
-            kernels.spread(*arguments)
+            kernels.cells(*arguments)
+
+
+def test_rows_of_no_lane_and_cells_without_room_are_refused(kernels):
+    held, edge = np.zeros(2, np.int64), np.empty(3, np.int64)
+    for lane in (-1.0, 2.0, np.nan):
+        part = np.full((5, 1), lane)
+        part[1:] = 1.0
+        with pytest.raises(ValueError, match="a row of no lane"):
+            kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+    part = np.ones((5, 2))
+    part[1] = (1, 2)
+    with pytest.raises(ValueError, match="more cells than room"):
+        kernels.cells(part, 0, 9, 9, 5, 5, held, edge, np.empty(1), np.empty(1))
+
+
+@pytest.mark.parametrize("wrong", range(8))
+def test_averages_of_the_wrong_shape_are_refused(kernels, wrong):
+    edge, out = np.array([0, 3, 3]), np.empty((2, 5))
+    right = [np.ones((4, 2)), 2, np.arange(3.0), np.ones(3), edge, np.ones(2), 0.5, out]
+    kernels.fill(*right)
+    np.testing.assert_array_equal(out, [[np.nan, 1, np.nan, np.nan, np.nan], [np.nan] * 5])
+    for other in (np.ones((3, 2)), np.ones(4, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.fill(*arguments)
+
+
+@pytest.mark.parametrize("edge", [[0, 2, 4], [-1, 2, 3], [2, 1, 3], [4, 4, 4]])
+def test_cells_of_no_lane_are_refused(kernels, edge):
+    bank, cells, out = np.ones((4, 2)), np.ones(3), np.empty((2, 5))
+    with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+        kernels.fill(bank, 2, cells, cells, np.array(edge), np.ones(2), 0.5, out)
+    for far in (np.nan, np.inf, -1e300):
+        with pytest.raises(ValueError, match="a cell of no lane or beyond the grid"):
+            kernels.fill(bank, 2, cells * far, cells, np.array([0, 1, 3]), np.ones(2), 0.5, out)
+
+
+@pytest.mark.parametrize("wrong", range(12))
+def test_a_trend_of_the_wrong_shape_is_refused(kernels, wrong):
+    readings, kinds = [np.ones(3)] * 3, [np.ones(2)] * 3
+    right = [*readings, 1.0, 0.01, *kinds, np.empty((5, 2)), *(np.empty((3, 2)) for _ in range(3))]
+    kernels.trend(*right)
+    for other in (np.ones((3, 3)), np.ones(3, np.float32), "x", None):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.trend(*arguments)
+
+
+RUNS = np.array([[0, 3, 0, 0, 3], [3, 5, 1, 1, 3]])
+
+
+@pytest.mark.parametrize("wrong", range(9))
+def test_sums_of_runs_of_the_wrong_shape_are_refused(kernels, wrong):
+    node, ones, bank = np.arange(3), np.ones(3), np.ones((4, 2))
+    right = [(bank, bank), 2, RUNS, node, ones, ones, np.arange(5), np.empty(5), np.empty(5)]
+    kernels.spread_runs(*right)
+    for other in (np.ones((3, 2)), (bank, ones), 0, None if wrong != 6 else "x"):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.spread_runs(*arguments)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [(-1, 3, 0, 0, 3), (4, 3, 0, 0, 3), (0, 6, 0, 0, 3), (0, 3, 2, 0, 3), (0, 3, -1, 0, 3),
+     (0, 3, 0, -1, 3), (0, 3, 0, 4, 3), (0, 3, 0, 0, 4)],
+)  # fmt: skip
+def test_a_run_beyond_its_arrays_is_refused(kernels, run):
+    ones, bank = np.ones(3), np.ones((4, 2))
+    sums = np.empty(5), np.empty(5)
+    with pytest.raises(ValueError, match="exceeds"):
+        kernels.spread_runs((bank,), 2, np.array([run]), np.arange(3), ones, ones, None, *sums)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+def test_a_search_of_the_wrong_shape_is_refused(kernels, wrong):
+    right = [np.arange(3.0), np.arange(4.0), True, np.empty(4, np.int64)]
+    kernels.search(*right)
+    for other in (np.ones(5, np.float32), 0):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.search(*arguments)

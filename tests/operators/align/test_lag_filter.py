@@ -7,7 +7,16 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from operators.align.lag_filter import NODES, SEGMENT, STEP, LagFilter, SeriesPair
+from operators.align.lag_filter import (
+    BETA,
+    NODES,
+    REACH,
+    SEGMENT,
+    STEP,
+    LagFilter,
+    SeriesPair,
+    _between,
+)
 from operators.align.lag_trend import CORRECTED, FREE, Trend, motions
 from operators.numeric.correlation import Lag, SampledSeries, lag_of
 from operators.types import F64
@@ -229,3 +238,10 @@ def test_a_walk_that_is_not_rare_is_let_in() -> None:
     course = 0.4 + np.cumsum(np.sqrt(1e-6 / HZ) * rng.standard_normal(3000))
     free = followed(series(noise=0.02), series(course, noise=0.02), "auto", shares=FREE)
     assert all(t.rejects == 0 for t in free)
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-13, -1e-11, 3e-5, 0.25, -0.4999, 0.5, -0.5])
+def test_the_delay_by_a_part_of_a_sample_is_a_windowed_sinc(rest: float) -> None:
+    u = np.arange(REACH, -REACH - 1, -1) - rest
+    taps = np.sinc(u) * np.i0(BETA * np.sqrt(1 - (u / (REACH + 1)) ** 2))
+    np.testing.assert_allclose(_between(rest), taps / taps.sum(), rtol=0, atol=1e-12)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from operators.align.lag_trend import CORRECTED, FREE, Motions, Trend, fitted, motions
+from operators.align.lag_trend import CORRECTED, FREE, LEVEL_SD, Motions, Trend, fitted, motions
 from operators.types import F64
 
 EVERY_S, COUNT, SD = 25.0, 24, 4e-3
@@ -75,3 +75,31 @@ def test_a_trend_at_another_time_has_its_covariance_there() -> None:
     assert there.lag == pytest.approx(x.lag + 100 * x.rate)
     assert there.var == pytest.approx(x.var + 200 * x.cross_var + 1e4 * x.rate_var + 100 * x.growth)
     assert there.cross_var == pytest.approx(x.cross_var + 100 * x.rate_var)
+
+
+def test_the_trend_is_that_of_the_gaussian_process() -> None:
+    rng = np.random.default_rng(4)
+    t = np.cumsum(rng.uniform(5, 60, COUNT))
+    t -= t[0]
+    lag, var = 0.3 + 3e-5 * t + 2e-4 * rng.standard_normal(COUNT), np.full(COUNT, 4e-8)
+    end, base = float(t[-1]) + 7.0, lag[0]
+    found, path = fitted(START + t, lag, var, START + end, ANY)
+    logs, ends, paths = [], [], []
+    for q, b, p, share in zip(*ANY[:4], strict=True):
+        both = np.append(t, end)
+        s, late = np.minimum.outer(both, both), np.maximum.outer(both, both)
+        cov = LEVEL_SD**2 + b * s * late + q * s + p * s**2 * (3 * late - s) / 6
+        own = cov[:-1, :-1] + np.diag(var)
+        gain = np.linalg.solve(own, cov[:-1]).T
+        miss = lag - base
+        logs.append(share - (miss @ np.linalg.solve(own, miss) + np.linalg.slogdet(own)[1]) / 2)
+        *smooth, last = gain @ miss
+        paths.append(smooth)
+        ends.append((last, cov[-1, -1] - gain[-1] @ cov[:-1, -1]))
+    weight = np.exp(logs - np.max(logs))
+    weight /= weight.sum()
+    means, variances = np.array(ends).T
+    mean = weight @ means
+    assert found.lag == pytest.approx(base + mean, abs=1e-9)
+    assert found.var == pytest.approx(weight @ (variances + (means - mean) ** 2), rel=1e-4)
+    np.testing.assert_allclose(path, base + weight @ np.array(paths), atol=1e-9)

@@ -145,3 +145,39 @@ def test_the_side_lobe_of_a_mirror_image_is_no_lag() -> None:
     found = lag_of(a, b, 40.0, 5.0)
     assert found.note == "anti-correlated" and not found.ok
     assert lag_of(a, -b, 40.0, 5.0).lag_s == pytest.approx(0.0, abs=2e-3)
+
+
+@pytest.mark.parametrize(("n", "max_shift"), [(90, 20), (400, 50), (1200, 100), (2400, 200)])
+@pytest.mark.parametrize("lead", [0, 8])
+def test_series_without_gaps_have_the_sums_of_any_series(n: int, max_shift: int, lead: int) -> None:
+    x, y = np.random.default_rng(n + lead).standard_normal((2, n))
+    x[:lead] = y[:lead] = np.nan
+    a, b = SampledSeries(x), SampledSeries(y)
+    expected = correlate._short(a, b, max_shift)
+    for found in (correlate._without_gaps, correlate._long):
+        for one, other in zip(found(a, b, max_shift), expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [110, 300])
+def test_a_search_wider_than_the_data_is_possible(n: int) -> None:
+    x, y = pair(0.2)
+    a, b = x[:n].copy(), y[:n].copy()
+    a[: n - 64] = b[: n - 64] = np.nan
+    shorter = lag_of(a[n - 64 :], b[n - 64 :], HZ, 1.0)
+    found = lag_of(a, b, HZ, n / HZ)
+    assert (found.rho, found.peak_s) == pytest.approx((shorter.rho, shorter.peak_s))
+
+
+def test_the_second_peak_is_the_highest_far_from_the_first() -> None:
+    rng = np.random.default_rng(5)
+    for n in (1, 3, 21, 60):
+        rho = rng.uniform(-1, 1, n)
+        for peak in range(n):
+            for apart in (0.0, 2.4, 3.0, 100.0):
+                far = [
+                    rho[k]
+                    for k in range(1, n - 1)
+                    if abs(k - peak) > apart and rho[k - 1] <= rho[k] >= rho[k + 1]
+                ]
+                assert correlate._second(rho, peak, apart) == max([*far, 0.0])

@@ -1,0 +1,1 @@
+"""Settings that a recording shows to be better, each judged on data that did not choose it."""
