@@ -60,6 +60,7 @@ def given(label: str, value: float) -> list[Metric]:
         for name in ("g", "c_total")
     }
     buckets = [RigSamples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
+    total = RigSamples("h_sum", (), label, [((), value)])
     return [
         Metric("g", "gauge", 'Back\\slash, "quote"\nand line.', samples["g"]),
         Metric("c_total", "counter", "Counts.", samples["c_total"]),
