@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,17 @@ import numpy as np
 import pytest
 from bytewax.testing import run_main
 
+from configs.inputs import MidiStream
 from configs.load import load
 from flows.fusion import flow
+from ops.fakes.ports import free_port
 from ops.simulate.beats import PROFILES
 from ops.simulate.recording import make
 from ops.simulate.scenario import band
+from sources.inbox import Inbox, Message
+from sources.midi import MidiReceiver
+from tests.support.jack import jack, needs_jack
+from tests.support.waiting import HUNG_S, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,3 +98,47 @@ def test_a_shipped_clock_has_a_clock_and_its_state_on_the_page(name: str) -> Non
 def test_gains_for_people_are_those_of_the_stage() -> None:
     phase = load("beat").config.bridge.phase
     assert (phase.gain.kp, phase.gain.ki, phase.rebalance_window_s) == (1.0, 0.5, 12.0)
+
+
+@needs_jack
+def test_the_stage_plays_a_midi_clock_after_taps(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (
+        (ROOT / "configs/beat.yaml").read_text().replace("{dir: out}", f"{{dir: {tmp_path}/out}}")
+    )
+    ports = {f":{port}": f":{free_port()}" for port in (9000, 9001, 9010)}
+    for before, after in ports.items():
+        assert before in text
+        text = text.replace(before, after)
+    text = text.replace("exporter: {}", "").replace('"0.0.0.0', '"127.0.0.1')
+    config = tmp_path / "beat.yaml"
+    config.write_text(text)
+    with jack(monkeypatch):
+        programs = [
+            subprocess.Popen(
+                (sys.executable, "-m", "ops", *command, str(config)),
+                cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for command in (("run",), ("simulate", "--live"))
+        ]  # fmt: skip
+        clock = MidiReceiver(MidiStream(name="synth", device="lumen clock"))
+        inbox = Inbox("synth")
+        clock.start(inbox)
+        keys: list[str] = []
+        try:
+            until(lambda: _keys(inbox, keys).count("clock") >= 48, process=programs[0])
+        finally:
+            clock.stop()
+            for program in programs:
+                program.terminate()
+            for program in programs:
+                program.wait(HUNG_S)
+    assert "transport" in keys
+    assert keys.index("transport") < keys.index("clock")
+
+
+def _keys(inbox: Inbox, keys: list[str]) -> list[str]:
+    """Return the keys of all messages so far."""
+    keys += [item.key for item in inbox.take() if isinstance(item, Message)]
+    return keys
