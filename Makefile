@@ -5,6 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
+	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -40,7 +41,7 @@ endef
 help:  ## List the targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 	@echo "Names of v1.9 and v2.0a, and their present commands:"
-	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
+	@sed -n 's/^\([a-z0-9_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
 demo: $(RUNS) $(NATIVE)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
@@ -128,6 +129,20 @@ grafana.import.min: $(READY)  #= python -m ops.monitoring.grafana.load
 
 bench.scrape: $(READY)  #= python -m ops.bench.scrape
 	@$(BIN)/python -m ops.bench.scrape
+
+ure.sync: bridge.adaptive.start  #= lumen run configs/bridge.yaml
+
+bridge.adaptive.start: $(READY)  #= lumen run configs/bridge.yaml
+	@$(BIN)/python -m ops run configs/bridge.yaml
+
+bridge.midi.poc: $(READY)  #= lumen run configs/beat.yaml
+	@$(BIN)/python -m ops run configs/beat.yaml
+
+bench.bridge: $(READY)  #= python -m ops.bench.half_hour
+	@$(BIN)/python -m ops.bench.half_hour
+
+e2e.probe: $(READY)  #= lumen probe [URL] [-n 50] [--every 1]
+	@$(BIN)/python -m ops probe
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint

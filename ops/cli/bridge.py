@@ -21,14 +21,15 @@ from configs.outputs import CONTROL, OutputConfig
 from operators.bridge.protocol import RELEASE, ROLLBACK
 from operators.bridge.protocol_text import NAMES
 from operators.errors import ToolError
-from operators.types import BridgeState
+from operators.types import BridgeCommand
 from ops.cli.state_client import URL, USUAL, BridgeView, NoAnswerError, address, ask
 from ops.results.folder import Results, rig_folders
 from ops.text.numbers import known, plain
 from sources import control
 
 Found = TypeVar("Found")
-HELD: BridgeState = "E4"
+IN_ROLLBACK = "E4"
+COMMANDS: dict[str, BridgeCommand] = {"release": RELEASE, "rollback": ROLLBACK}
 
 
 class NoBridgeError(ToolError):
@@ -45,7 +46,7 @@ class FileState:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunAddress:
     """Where a run can be reached; `url` is None without an exporter."""
 
     folder: Path
@@ -81,15 +82,14 @@ def main(args: argparse.Namespace) -> int:
             f"no run takes commands in {inert(str(run.folder / CONTROL))}: a live one with a"
             " bridge does"
         )
-    states = _of_rig(recorded(run.folder), args.rig)
-    held = [rig for rig, found in states.items() if found.state == HELD]
-    if args.action == "release" and not held:
-        where = ", ".join(f"{rig} is in {_named(x.state)}" for rig, x in states.items())
-        print(inert(f"nothing to release: {where or 'no state is decided yet'}"))
-        return 1
+    if args.action == "release" or args.rig is not None:
+        states = _of_rig(recorded(run.folder), args.rig)
+        if args.action == "release" and not any(x.state == IN_ROLLBACK for x in states.values()):
+            where = ", ".join(f"{rig} is in {_named(x.state)}" for rig, x in states.items())
+            print(inert(f"nothing to release: {where or 'no state is decided yet'}"))
+            return 1
     try:
-        # By hand is the last way to silence: `rollback` depends on no file.
-        control.send(run.folder, RELEASE if args.action == "release" else ROLLBACK, args.rig)
+        control.send(run.folder, COMMANDS[args.action], args.rig)
     except OSError as error:
         reason = error.strerror or str(error)
         raise NoBridgeError(f"the run takes no command: {reason}") from None
@@ -98,9 +98,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run(config: Path | None) -> Run:
+def _run(config: Path | None) -> RunAddress:
     if config is None:
-        return Run(Path(OutputConfig().dir), address(None))
+        return RunAddress(Path(OutputConfig().dir), address(None))
     loaded = load(config).config
     if loaded.bridge is None:
         raise NoBridgeError(f"{inert(str(config))} has no bridge")
@@ -109,15 +109,15 @@ def _run(config: Path | None) -> Run:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     host = f"[{host}]" if ":" in host else host
     url = os.environ.get(URL) or (f"http://{host}:{served.http_port}" if served else None)
-    return Run(Path(loaded.output.dir), address(url) if url else None)
+    return RunAddress(Path(loaded.output.dir), address(url) if url else None)
 
 
-def status(run: Run, rig: str | None = None) -> Iterator[str]:
+def status(run: RunAddress, rig: str | None = None) -> Iterator[str]:
     """Yield the state of the bridge of each rig as lines.
 
     Parameters
     ----------
-    run : Run
+    run : RunAddress
     rig : str, optional
         All rigs by default.
 

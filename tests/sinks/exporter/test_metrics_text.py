@@ -61,6 +61,7 @@ def given(label: str, value: float) -> list[Metric]:
     }
     total = RigSamples("h_sum", (), label, [((), value)])
     buckets = [RigSamples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
+    total = RigSamples("h_sum", (), label, [((), value)])
     return [
         Metric("g", "gauge", 'Back\\slash, "quote"\nand line.', samples["g"]),
         Metric("c_total", "counter", "Counts.", samples["c_total"]),
