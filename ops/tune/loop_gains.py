@@ -80,7 +80,7 @@ class RecordedReference:
         Raises
         ------
         TuneError
-            The configuration has no reference, or the recording cannot be read.
+            The configuration has no reference; the recording has no event of it.
         """
         bridge = config.bridge
         if bridge is None or bridge.reference is None:
@@ -231,7 +231,7 @@ def tune_gains(config: Config, recording: Path) -> Decision:
     Raises
     ------
     TuneError
-        Without a reference or recording; too few beats.
+        Without a reference; too few beats.
     """
     recorded = RecordedReference.read(config, recording)
     bridge = config.bridge
