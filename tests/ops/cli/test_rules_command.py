@@ -109,6 +109,7 @@ def test_a_recording_is_replayed(tmp_path, capsys, config) -> None:
     (tmp_path / "quality.yaml").write_text("- {name: begun, when: live > 0}\n")
     config = config.replace("CONFIG", str(tmp_path / "c.yaml"))
     rules = tmp_path / "quality.yaml"
-    cases = f"- {{rules: {rules}, recording: {path}{config}, expect: [{{rule: begun, fires: [5, 30]}}]}}"
+    data = f"recording: {path}{config}"
+    cases = f"- {{rules: {rules}, {data}, expect: [{{rule: begun, fires: [5, 30]}}]}}"
     code, out, err = answer_of(tmp_path, cases, capsys)
     assert (code, err) == (0, ""), out

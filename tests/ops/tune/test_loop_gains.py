@@ -46,8 +46,10 @@ def test_a_candidate_has_the_ticks_of_the_station(tmp_path) -> None:
     path = recorded(tmp_path, 60.0, wander=0.003)
     chosen = config(path)
     frames = [f for _, p in packets(chosen, path, "bridge") for f in p.bridge if f.why is None]
-    assert chosen.bridge is not None
-    found = follow(RecordedReference.read(chosen, path), chosen.bridge, chosen.lead_s())
+    bridge = chosen.bridge
+    assert bridge is not None and bridge.reference is not None
+    beats = RecordedReference.read(chosen, bridge.reference, path)
+    found = follow(beats, bridge, chosen.lead_s())
 
     late = frames[0].ts + 25
     station = np.array([f.ts for f in frames if f.ts > late])
