@@ -6,6 +6,7 @@ SHELL := bash
 .PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
+	tune.bridge autotune.bridge autotune.risk \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -19,6 +20,8 @@ STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 NATIVE := operators/native/compiled.abi3.so
 REALM ?= prod
+BRIDGE ?= configs/bridge.yaml
+ENTROPY ?= 0.14
 PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
 	liblo-tools puredata-core pd-osc supercollider-language
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -143,6 +146,14 @@ bench.bridge: $(READY)  #= python -m ops.bench.half_hour
 
 e2e.probe: $(READY)  #= lumen probe [URL] [-n 50] [--every 1]
 	@$(BIN)/python -m ops probe
+tune.bridge: $(READY)  #= lumen tune [$RECORDING] [$BRIDGE]
+	@$(BIN)/python -m ops tune $(RECORDING) $(BRIDGE)
+
+autotune.bridge: $(READY)  #= lumen tune --method rules [$BRIDGE]
+	@$(BIN)/python -m ops tune --method rules $(BRIDGE)
+
+autotune.risk: $(READY)  #= lumen tune --entropy [$ENTROPY] [$BRIDGE]
+	@$(BIN)/python -m ops tune --entropy $(ENTROPY) $(BRIDGE)
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint

@@ -158,13 +158,14 @@ def _explain(document: Document, at: DataPath, value: Any, kind: Any) -> None:
             _explain_struct(document, at, value, struct)
         return
     origin = get_origin(options[0]) if len(options) == 1 else None
+    lists = [option for option in options if _is_list(option, get_origin(option))]
     before = len(document.faults)
     if origin is dict and isinstance(value, dict):
         for key, item in value.items():
             _check(document, (*at, key), item, get_args(options[0])[1])
-    elif isinstance(value, list) and _is_list(options[0], origin):
+    elif isinstance(value, list) and len(lists) == 1:
         for index, item in enumerate(value):
-            _check(document, (*at, index), item, get_args(options[0])[0])
+            _check(document, (*at, index), item, get_args(lists[0])[0])
     if len(document.faults) == before and not _has_bad(value):
         message = f"{show(at)} {found(document, at, value)}, expected {expected(kind)}"
         if isinstance(value, int | float) and expected(kind).startswith("text"):

@@ -36,6 +36,7 @@ GROUPS = {
         "demo": "replay a three-minute studio recording and show numbers beside truth",
         "simulate": "write a seeded recording with known truth, or play devices",
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
+        "rules": "test rules on series of values or on a recording",
         "verify": "show that a replay gives equal bytes in every way of running it",
         "chaos": "write a recording with one fault and its truth, or disturb a stream",
     },

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from configs.inputs import FileStream
 from configs.load import load
 from configs.schema import Config
 from operators.bridge.bridge_config import GainConfig
@@ -25,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths",
         nargs="+",
-        metavar="RECORDING CONFIG",
-        help="a recording or tape, and a configuration; with --entropy the configuration alone;"
-        " with --method rules a bridge.jsonl or bench log in place of the recording",
+        metavar="[RECORDING] CONFIG",
+        help="a recording or tape, by default that of the configuration; with --method rules a"
+        " bridge.jsonl or bench log, by default that of its output folder",
     )
     parser.add_argument(
         "--over",
@@ -73,21 +74,30 @@ def main(args: argparse.Namespace) -> int:
     int
         0, also where nothing is found; 2 for a wrong call.
     """
-    wanted = 1 if args.entropy is not None else 2
-    if len(args.paths) != wanted:
-        usage = "--entropy RATIO CONFIG" if wanted == 1 else "RECORDING CONFIG"
-        raise TuneError(f"expected {usage}")
+    if len(args.paths) > (2 if args.entropy is None else 1):
+        usage = "[RECORDING] CONFIG" if args.entropy is None else "--entropy RATIO CONFIG"
+        raise TuneError(f"{len(args.paths)} paths, expected {usage}")
     config = load(args.paths[-1]).config
     if args.entropy is not None:
         print(gains_at(config, args.entropy))
         return 0
     if args.out is not None and args.out.exists():
         raise TuneError(f"{args.out} exists; a patch never overwrites")
-    source = Path(args.paths[0])
+    source = Path(args.paths[0]) if len(args.paths) > 1 else _own(config, args.method)
     patch = _by_rules(config, source) if args.method == "rules" else _replay(config, source, args)
     if patch:
         _write(patch, args.out)
     return 0
+
+
+def _own(config: Config, method: str) -> Path:
+    """Return the recording of a configuration, or its results for the rule of thumb."""
+    if method == "rules":
+        return Path(config.output.dir, "bridge.jsonl")
+    files = [stream.path for stream in config.streams if isinstance(stream, FileStream)]
+    if len(files) != 1:
+        raise TuneError(f"the configuration has {len(files)} recordings, expected one, or a path")
+    return Path(files[0])
 
 
 def gains_at(config: Config, entropy: float) -> str:

@@ -100,4 +100,4 @@ def _gain(error: float, current: float) -> float:
 
 
 def _percent(part: float) -> str:
-    return f"{100 * part:.1f} %"
+    return f"{number(part, 1, 100)} %"

@@ -84,7 +84,7 @@ def tune_align(config: Config, recording: Path) -> Decision:
     Raises
     ------
     TuneError
-        No signal has three members; too few ticks to compare; the recording cannot be read.
+        No signal has three members; too few ticks to compare.
     """
     check_members(config)
     tried = list(candidates(config))

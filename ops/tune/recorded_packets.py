@@ -14,11 +14,11 @@ from flows.fusion import stations
 from flows.stations import Settings, StationLine
 from operators.errors import ToolError
 from operators.records import Packet
-from sources.replay import Replay
+from sources.replay import RecordingsError, Replay, preflight
 
 
 class TuneError(ToolError):
-    """A recording or configuration from which nothing can be chosen."""
+    """A recording or configuration without a choice of settings."""
 
     def lines(self) -> list[str]:
         """Return the line for standard error."""
@@ -41,7 +41,7 @@ def packets(config: Config, recording: Path, last: str) -> Iterator[tuple[str, P
 
     Raises
     ------
-    TuneError
+    RecordingsError
         The recording cannot be read.
     StationError
         A bug in a station; it is named.
@@ -57,11 +57,12 @@ def packets(config: Config, recording: Path, last: str) -> Iterator[tuple[str, P
     )
     settings = with_fields(settings, plan=plan, block_s=recorded.block_s())
     lines: dict[str, StationLine] = {}
+    preflight(recorded)
     replay = Replay(recorded)
     try:
         part = replay.build_part("tune", replay.list_parts()[0], None)
     except (OSError, ValueError) as error:
-        raise TuneError(f"{recording}: {error}") from error
+        raise RecordingsError([str(error)]) from error
     try:
         while True:
             for rig, batch in part.next_batch():
