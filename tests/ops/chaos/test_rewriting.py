@@ -1,6 +1,7 @@
 """Faults on recordings: exact, seeded, in order of arrival."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,7 @@ def events():
         made.append((t + queue[0], "a", "x", t - 7.0, [float(i), -float(i)], i))
         made.append((t + 0.03 + queue[1], "b", "x", t + 3.0, round(float(rng.normal()), 3), i))
         made.append((t + 0.06, "c", "clock", None, 1.0, i))
-    for i in range(15):
-        made.append((2.0 * i + 0.5, "ure", ENTROPY, 2.0 * i, 0.08 + 0.001 * (i % 3), i))
+    made += [(2.0 * i + 0.5, "ure", ENTROPY, 2.0 * i, 0.08 + 0.001 * (i % 3), i) for i in range(15)]
     return sorted(made, key=lambda event: event[0])
 
 
@@ -168,7 +168,7 @@ def test_a_tempo_changes_one_stream_on_its_own_clock(recording, tempo, for_s) ->
     # Faster events overtake one another in the queue of the network.
     moved = sorted((x for x in after if x.get("source") == "a"), key=lambda x: x["meta"]["seq"])
     assert [line["meta"]["seq"] for line in moved] == list(range(300))
-    for one, other in zip(moved, moved[1:], strict=False):
+    for one, other in pairwise(moved):
         later = other["ts"] - one["ts"]
         time = one["ts"] + 7.0
         inside = time > begin + 0.2 and (end is None or time < end - 0.3)
