@@ -49,7 +49,7 @@ AT_S, AFTER_S, RELEASE_S, SETTLED_S = 200.0, 330.0, 150.0, 60.0
 MAX_ALARM_S, MAX_RECOVERY_S, MIN_BREAK_S, GOOD_S = 60.0, 300.0, 10.0, 10.0
 WINDOW_S, SYNC, PHASE = 90.0, 0.85, 0.02
 _Line = TypeVar("_Line")
-SKEW_PPM = 35.0
+WHOLE, DISTURBED = "whole.ndjson", "disturbed.ndjson"
 BEAT, REPORTED_CHANNEL = "osc_1:/beat", f"ure:{REPORTED}"
 CONFIG = """\
 version: 2
@@ -121,7 +121,7 @@ def scenario(seconds: float, seed: int) -> Scenario:
             Sensor("osc_3", "/chest/pulse", 20.0, offset_s=-1.2, skew_ppm=60.0, lag_s=0.2),
         ),
         facts_every_s=2.0,
-        beats=BeatScenario(channel=BEAT, rate_hz=rate_hz, offset_s=-3.2, skew_ppm=SKEW_PPM),
+        beats=BeatScenario(channel=BEAT, rate_hz=rate_hz, offset_s=-3.2, skew_ppm=35.0),
     )
 
 
@@ -130,9 +130,9 @@ def run(name: str, seed: int, place: Path) -> ChaosFigures:
     fault = CASES[name]
     fault = fault._replace(for_s=DURATIONS[fault.mode], seed=seed)
     whole = make(scenario(AT_S + fault.for_s + AFTER_S, seed), seed)
-    whole.write(place / "whole.ndjson")
-    disturbed = place / "disturbed.ndjson"
-    begin, end = rewrite(str(place / "whole.ndjson"), disturbed, fault)["window"]
+    whole.write(place / WHOLE)
+    disturbed = place / DISTURBED
+    begin, end = rewrite(str(place / WHOLE), disturbed, fault)["window"]
     over = begin if end is None else end
     _release(disturbed, over + RELEASE_S)
     (place / "rules.yaml").write_text(RULES, "utf-8")
@@ -151,7 +151,7 @@ def run(name: str, seed: int, place: Path) -> ChaosFigures:
         for record in _read(out / "evidence.jsonl", EvidenceRecord)
         if record.state == "firing" and record.rule != "calibrate"
     ]
-    times = _true_times(np.array(whole.truth["beats"]["times"]), fault, begin, over)
+    times = _true_times(np.array(whole.truth["beats"]["times"]), fault, begin, over, place)
     breaks = list(true_breaks(frames, times))
     broken = sum(b - a for a, b in breaks)
     ended = max((b for _, b in breaks), default=over)
@@ -190,18 +190,30 @@ def _read(path: Path, kind: type[_Line]) -> list[_Line]:
     return [decoder.decode(line) for line in path.read_bytes().splitlines()]
 
 
-def _true_times(times: F64, fault: Fault, begin: float, end: float) -> F64:
+def _true_times(times: F64, fault: Fault, begin: float, end: float, place: Path) -> F64:
     """Return the beats' host times (n,) with the constant part of the fault."""
     inside = (times >= begin) & (times < end)
     if fault.tempo is not None:
-        after = times >= begin
-        first = float(times[after][0])
-        # The arrival moves as much as the stamp, in seconds of the sender.
-        earlier = (times - first) * (1 - 1 / fault.tempo) * (1 + SKEW_PPM * 1e-6)
-        return np.where(after, times - earlier, times)
+        # By how much the beats moved, as a line without their jitter.
+        before, after = (_arrivals(place / name) for name in (WHOLE, DISTURBED))
+        moved = np.array([(rx, after[seq] - rx) for seq, rx in before.items() if rx >= begin])
+        line = np.polynomial.Polynomial.fit(*moved.T, deg=1)
+        return np.where(times >= begin, times + line(times), times)
     if fault.mode == "delay":
         return times + inside * DELAY_S
     return times + inside * JITTER_S[0] if fault.mode == "jitter" else times
+
+
+def _arrivals(recording: Path) -> dict[int, float]:
+    """Return the arrivals of the beats by their numbers."""
+    source, _, key = BEAT.partition(":")
+    decoder = msgspec.json.Decoder(dict)
+    events = (decoder.decode(line) for line in recording.read_bytes().splitlines())
+    return {
+        x["meta"]["seq"]: x["meta"]["rx"]
+        for x in events
+        if (x.get("source"), x.get("key")) == (source, key)
+    }
 
 
 def true_breaks(frames: Sequence[BridgeFrame], times: F64) -> Iterator[tuple[float, float]]:
