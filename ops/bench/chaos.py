@@ -197,7 +197,7 @@ def _true_times(times: F64, fault: Fault, begin: float, end: float, place: Path)
         # By how much the beats moved, as a line without their jitter.
         before, after = (_arrivals(place / name) for name in (WHOLE, DISTURBED))
         moved = np.array([(rx, after[seq] - rx) for seq, rx in before.items() if rx >= begin])
-        line = np.polynomial.Polynomial.fit(*moved.T, deg=1)
+        line = np.polynomial.Polynomial.fit(moved[:, 0], moved[:, 1], deg=1)
         return np.where(times >= begin, times + line(times), times)
     if fault.mode == "delay":
         return times + inside * DELAY_S
