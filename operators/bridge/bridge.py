@@ -107,7 +107,7 @@ class Bridge:
     ) -> Bridge:
         """Return the station of a snapshot."""
         core = cls(plan, config, lead_s, rules)
-        core._grid.restore(state["grid"])
+        core._grid = GridTicks.from_snapshot(state["grid"], plan, config, rules)
         core._waiting = [core._grid.tick(tick) for tick in state["waiting"]]
         core._rows = [BeatRow(*row) for row in state["rows"]]
         core._controls = [Control(*control) for control in state["controls"]]

@@ -62,7 +62,7 @@ def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float, beta: float = 
     return Kernel(table, mirrored, table[np.minimum(np.abs(away), n)], float(energy))
 
 
-class Run(NamedTuple):
+class TickRun(NamedTuple):
     """Ticks `begin` to `end` - 1, read with one kernel."""
 
     begin: int
@@ -70,12 +70,12 @@ class Run(NamedTuple):
     kernel: Kernel
 
 
-def weigh(runs: Sequence[Run], node: I64, cell: F64, value: F64, known: I64 | None, k: int) -> F64:
+def weigh(runs: Sequence[TickRun], node: I64, cell: F64, value: F64, known: I64 | None, k: int) -> F64:
     """Return y at ticks 0 to k - 1; NaN without a sample in the kernel, and in no run.
 
     Parameters
     ----------
-    runs : sequence of Run
+    runs : sequence of TickRun
         Disjoint.
     node : int64 (n,)
         Times of the samples in 1 / PHASES tick, rising.

@@ -21,7 +21,7 @@ import numpy as np
 
 from operators.limits import GUARD_SIDE, MIN_COVERAGE
 from operators.numeric.search import places
-from operators.numeric.sinc import BETA, CUTOFF, PHASES, Kernel, Run, kernel, weigh, weigh_at
+from operators.numeric.sinc import BETA, CUTOFF, PHASES, Kernel, TickRun, kernel, weigh, weigh_at
 from operators.resample.voronoi import Cells, cells_of, covered, covered_at, led_by
 from operators.types import F64, I64
 
@@ -79,7 +79,7 @@ class Reader(NamedTuple):
             if level >= 0:
                 k_of, lobe = _kernel(level, width / WIDTHS, full, self.tick_hz)
                 energy = k_of.energy
-                sums.append(Run(a, b, k_of))
+                sums.append(TickRun(a, b, k_of))
             lobes.append(lobe)
             energies.append(energy)
         node = np.rint((cells.time - lag_s) * (self.tick_hz * PHASES)).astype(np.int64)

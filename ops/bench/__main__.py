@@ -1,8 +1,9 @@
 """Run the benches: `python -m ops.bench [NAME ...]` writes `ops/bench/RESULTS.md`.
 
 Each bench is a command of its own and can be run alone; its output is kept unchanged. Named benches
-are run, the sections of the others are kept; long benches are run only when named. Rejected
-alternatives are in `ops/bench/alternatives.md`, which is appended.
+are run, the sections of the others are kept; long benches are run only when named. Appended are
+figures of speed beside earlier ones (`ops/bench/speed.md`), and rejected alternatives
+(`ops/bench/alternatives.md`).
 """
 
 from __future__ import annotations
@@ -251,8 +252,8 @@ def main() -> int:
             parts.append(section(bench))
         elif bench.title in kept:
             parts.append(kept[bench.title])
-    lost = (HERE / "alternatives.md").read_text("utf-8")
-    RESULTS.write_text("\n".join((f"# Figures\n\n{machine()}\n", *parts, lost)), "utf-8")
+    notes = [(HERE / name).read_text("utf-8") for name in ("speed.md", "alternatives.md")]
+    RESULTS.write_text("\n".join((f"# Figures\n\n{machine()}\n", *parts, *notes)), "utf-8")
     return 0
 
 

@@ -66,7 +66,7 @@ def loops(recording: Path) -> Iterator[Loop]:
     cell, value = rng.random(TICKS), rng.standard_normal(TICKS)
 
     def sums() -> bytes:
-        run = sinc.Run(0, TICKS, k_of)
+        run = sinc.TickRun(0, TICKS, k_of)
         return sinc.weigh([run], node, cell, value, None, TICKS).tobytes()
 
     yield Loop("kernel sums", "tick", TICKS, sums)

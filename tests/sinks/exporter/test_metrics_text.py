@@ -59,6 +59,7 @@ def given(label: str, value: float) -> list[Metric]:
         name: [RigSamples(name, ("channel", "a"), rig, found) for rig, found in rows.items()]
         for name in ("g", "c_total")
     }
+    total = RigSamples("h_sum", (), label, [((), value)])
     buckets = [RigSamples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
     total = RigSamples("h_sum", (), label, [((), value)])
     return [
