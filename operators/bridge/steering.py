@@ -36,7 +36,7 @@ PULL = 1.5
 """Gain of the pull-in over the observer's own."""
 MAX_LISTED_S = 60.0
 """Age of the oldest listed tick at its control step (s)."""
-KEPT_S = 1.0
+KEPT_S = 10.0
 """Time that the output's phase is kept beyond the lead (s)."""
 MAX_PIECES = 4_096
 

@@ -249,3 +249,24 @@ def test_a_station_without_a_bridge_hands_packets_on() -> None:
     items = packets(seconds=10.0)
 
     assert feed(Bridge(PLAN, BridgeConfig(), 0.2), items) == items
+
+
+def test_the_rises_of_a_fused_signal_are_beats_too() -> None:
+    t = np.arange(0, 60, 0.05)
+    plan = with_fields(Plan.of(pulse=["ure:pulse", "osc_1:/pulse"], tick_hz=20.0), bridge=True)
+    config = msgspec.structs.replace(
+        CONFIG,
+        reference=ReferenceConfig(signal="pulse", per_tick=0.25),
+        safety=SafetyConfig(hard_stop_on=()),
+    )
+    wave = np.sin(2.4 * np.pi * t) + 0.1 * np.sin(0.3 * t)
+    items: list[Any] = [
+        Batch.of(dict.fromkeys(sorted(plan.used), (START + t, START + t + 0.01, wave)))
+    ]
+    for make in makers(Settings(plan=plan, block_s=1.0, bridge=config, lead_s=0.2)).values():
+        items = feed(make(None), items)
+
+    assert changes(items)[-1] == ("E2", "good")
+    late = [tick for tick in ticks(items) if tick.ts > START + 40]
+    assert {tick.lock for tick in late} == {"locked"}
+    assert 1 / np.mean(np.diff([tick.ts for tick in late])) == pytest.approx(4.8, rel=0.01)
