@@ -107,13 +107,15 @@ class RecordedReference:
 
     def steps(self) -> Iterator[float]:
         """Yield the control steps (s); none in a silence of more than an hour."""
-        moments = sorted({row.moment for row in self.rows} | {g.released for g in self.grid})
+        found = {row.moment for row in self.rows} | {g.released for g in self.grid}
+        moments = sorted(moment for moment in found if math.isfinite(moment))
         k = math.ceil(self.first * _STEPS_HZ) if moments else 0
         while moments and (s := k / _STEPS_HZ) <= self.last:
             yield s
+            k += 1
             at = bisect_left(moments, s)
-            quiet = 0 < at < len(moments) and moments[at] - moments[at - 1] > MAX_SILENCE_S
-            k = math.ceil(moments[at] * _STEPS_HZ) if quiet else k + 1
+            if 0 < at < len(moments) and moments[at] - moments[at - 1] > MAX_SILENCE_S:
+                k = max(k, math.ceil(moments[at] * _STEPS_HZ))
 
 
 class FollowedBeat(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config
+from operators.bridge.reference import BeatRow
 from ops.simulate.beats import BeatScenario
 from ops.simulate.recording import make
 from ops.simulate.scenario import band
@@ -113,3 +116,12 @@ def test_a_recording_without_a_choice_is_refused(tmp_path, bridge, seconds, mess
     path = recorded(tmp_path, seconds)
     with pytest.raises(TuneError, match=message):
         tune_gains(config(path, bridge), path)
+
+
+def test_a_silence_of_hours_costs_no_steps() -> None:
+    times = [1e9 + k / 5 for k in range(50)] + [1e9 + 1e6 + k / 5 for k in range(50)]
+    rows = [BeatRow(t, t, k, "a:b", 1.0, t, t) for k, t in enumerate(times)]
+    rows[0] = rows[0]._replace(moment=-math.inf)
+    steps = list(RecordedReference(rows, [], times[0], times[-1]).steps())
+    assert 390 <= len(steps) <= 410
+    assert all(b > a for a, b in pairwise(steps))
