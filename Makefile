@@ -3,8 +3,9 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check native bench peers jack browser tables lock schemas release clean \
+.PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
+	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	tune.bridge autotune.bridge autotune.risk \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
@@ -43,7 +44,7 @@ endef
 help:  ## List the targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 	@echo "Names of v1.9 and v2.0a, and their present commands:"
-	@sed -n 's/^\([a-z_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
+	@sed -n 's/^\([a-z0-9_.-]*\):.*  #= \(.*\)/  make \1\t\2/p' Makefile | expand -t 29
 
 demo: $(RUNS) $(NATIVE)  ## Replay three minutes of a studio and show every number beside its truth
 	@$(BIN)/python -m ops demo
@@ -84,13 +85,18 @@ browser:  ## Fetch Chromium for the tests of the live page; needs apt-get (nothi
 tables: $(READY)  ## Add pandas, polars and pyarrow for the tests of results (440 MB)
 	@$(BIN)/python -m $(PINNED) $(TABLES)
 
+polars: $(READY)  ## Add polars for the ratios of the benches (180 MB)
+	@$(BIN)/python -m $(PINNED) requirements.bench.lock
+
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
-	$(COMPILED) --upgrade pyproject.toml --all-extras --output-file requirements.lock
+	$(COMPILED) --upgrade pyproject.toml --extra xdf --extra columnar --extra report --extra dev \
+		--output-file requirements.lock
 	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
 		--output-file requirements.run.lock
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
+	$(COMPILED) --upgrade --group bench --output-file requirements.bench.lock
 	$(COMPILED) --upgrade --group tables --constraint requirements.lock --output-file $(TABLES)
 
 schemas: $(READY)  ## Generate schemas, rules and dashboards from the code
@@ -126,6 +132,20 @@ grafana.import.min: $(READY)  #= python -m ops.monitoring.grafana.load
 
 bench.scrape: $(READY)  #= python -m ops.bench.scrape
 	@$(BIN)/python -m ops.bench.scrape
+
+ure.sync: bridge.adaptive.start  #= lumen run configs/bridge.yaml
+
+bridge.adaptive.start: $(READY)  #= lumen run configs/bridge.yaml
+	@$(BIN)/python -m ops run configs/bridge.yaml
+
+bridge.midi.poc: $(READY)  #= lumen run configs/beat.yaml
+	@$(BIN)/python -m ops run configs/beat.yaml
+
+bench.bridge: $(READY)  #= python -m ops.bench.half_hour
+	@$(BIN)/python -m ops.bench.half_hour
+
+e2e.probe: $(READY)  #= lumen probe [URL] [-n 50] [--every 1]
+	@$(BIN)/python -m ops probe
 
 tune.bridge: $(READY)  #= lumen tune [$RECORDING] [$BRIDGE]
 	@$(BIN)/python -m ops tune $(RECORDING) $(BRIDGE)

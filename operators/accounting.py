@@ -9,6 +9,8 @@ line within fixed windows of data time.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import repeat
+from operator import lt
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +23,7 @@ from operators.settings.plan import Plan
 from operators.types import ENDS, F64, I64, End, Reason, State
 
 T = TypeVar("T", bound=np.generic)
+_PLACE = {end: i for i, end in enumerate(ENDS)}
 MAX_PLAIN = 8
 """Watermarks up to which plain floats are faster than an array."""
 MAX_COMING = 256
@@ -61,7 +64,7 @@ def _known(before: F64, moment: float) -> int:
     """Return the number of watermarks before a moment."""
     if len(before) > MAX_PLAIN:
         return int(np.count_nonzero(before < moment))
-    return sum(watermark < moment for watermark in before.tolist())
+    return sum(map(lt, before.tolist(), repeat(moment)))
 
 
 class LossCounter:
@@ -100,7 +103,7 @@ class LossCounter:
 
     def add(self, ends: Iterable[Ends], dead: Iterable[DeadLetter]) -> None:
         """Add the losses of a packet."""
-        self._coming += [(e.channel, ENDS.index(e.end), e.watermark) for e in ends if e.channel]
+        self._coming += [(e.channel, _PLACE[e.end], e.watermark) for e in ends if e.channel]
         for d in dead:
             key = (float(np.floor(d.watermark / self.window_s)), d.stage, d.reason, d.source)
             had = self._open.get(key)
@@ -121,7 +124,10 @@ class LossCounter:
         for channel, end, before in self._coming:
             n = _known(before, moment)
             if n:
-                self.counts.setdefault(channel, [0] * len(ENDS))[end] += n
+                counts = self.counts.get(channel)
+                if counts is None:
+                    counts = self.counts[channel] = [0] * len(ENDS)
+                counts[end] += n
             if n < len(before):
                 coming.append((channel, end, before[~(before < moment)] if n else before))
         self._coming = coming

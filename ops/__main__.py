@@ -20,11 +20,13 @@ GROUPS = {
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",
+        "bridge": "show the state of the beat clock, release it or roll it back",
         "account": "add up the account of a run over its parts, and check it",
         "report": "write a page with figures and a Methods paragraph about a run",
     },
     "set up": {
         "listen": "list the senders that reach this machine and write a configuration",
+        "probe": "measure the time of a scrape, or the offset of the beat clock",
         "doctor": "check this machine for a live run",
         "convert": "write a recording as .ndjson, .parquet, .arrow or .csv",
         "check": "check a configuration and show its latency",
@@ -36,6 +38,7 @@ GROUPS = {
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
         "rules": "test rules on series of values or on a recording",
         "verify": "show that a replay gives equal bytes in every way of running it",
+        "chaos": "write a recording with one fault and its truth, or disturb a stream",
     },
 }
 """Commands and their help lines, by group."""

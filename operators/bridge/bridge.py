@@ -107,7 +107,7 @@ class Bridge:
     ) -> Bridge:
         """Return the station of a snapshot."""
         core = cls(plan, config, lead_s, rules)
-        core._grid.restore(state["grid"])
+        core._grid = GridTicks.from_snapshot(state["grid"], plan, config, rules)
         core._waiting = [core._grid.tick(tick) for tick in state["waiting"]]
         core._rows = [BeatRow(*row) for row in state["rows"]]
         core._controls = [Control(*control) for control in state["controls"]]
@@ -219,6 +219,8 @@ class Bridge:
             self._changed(self._protocol.command(command, s), out)
         due = bisect_left(self._rows, (s,))
         for row in self._rows[:due]:
+            if self._reference.is_end(row):
+                continue
             self._heard.append(row.host_time)
             for beat in self._reference.row(row, self._observer, self._gains):
                 self._beat(beat)

@@ -83,14 +83,19 @@ class GridTicks:
         signals = [each.name for each in plan.signals]
         self._signal = signals.index(signal) if signal in signals else None
 
-    def restore(self, state: State) -> None:
-        """Continue from a snapshot."""
-        self._windows = list(state["windows"])
-        names = tuple(self._readable)
-        self._rules = [
-            RuleWatch.from_snapshot(each, watch.rule, names, self._tick_hz)
-            for watch, each in zip(self._rules, state["rules"], strict=True)
+    @classmethod
+    def from_snapshot(
+        cls, state: State, plan: Plan, config: BridgeConfig, rules: tuple[Rule, ...]
+    ) -> GridTicks:
+        """Return the reader of a snapshot."""
+        reader = cls(plan, config, rules)
+        reader._windows = list(state["windows"])
+        names = tuple(reader._readable)
+        reader._rules = [
+            RuleWatch.from_snapshot(each, watch.rule, names, plan.tick_hz)
+            for watch, each in zip(reader._rules, state["rules"], strict=True)
         ]
+        return reader
 
     def snapshot(self) -> State:
         """Return the state as plain values."""

@@ -12,19 +12,22 @@ and ki, which then are the gains of a second-order loop. (r / dt in place of r f
 rate of sigma^2 f: a late beat has the longer dt.)
 
 z = r sqrt(1 - a) has the variance of one beat. sigma = 1.4826 / sqrt 2 of the median |difference|
-of the last 32 z: a reference that runs away does not widen it.
+of the last 64 z: a reference that runs away does not widen it.
 
-- Outlier, |z| > max(4 sigma, 0.03): not used, but for the third running of one sign, which begins
-  a memory of 4 beats.
+- Outlier, |z| > max(4 sigma, 0.03): not used, but for the fourth running of one sign, which begins
+  a memory of 6 beats.
 - Two beats closer than min(0.35 T, 60 ms): the one nearer to its prediction is used.
 - Run: two cumulative sums, max(0, S + |z| / sigma - 1/2) for either sign. At a limit that chance
   passes once in an hour, the memory becomes half of the beats since the sum left 0.
-- First lock: four intervals within 12 % of their median.
-- New lock: five intervals that agree, with another mean; ten, if that is near a multiple of T.
+- First lock: four intervals within 12 % of their median; within 0.36 of a pulse, so that a lost
+  pulse between beats is no lock.
+- New lock: five intervals within max(4.5 sqrt 2 sigma T, 3 %) whose mean is off by more than
+  max(9 sqrt 2 sigma T / 5, 2 %), and whose median and inner mean are off by 0.6 of that to the same
+  side. Near a multiple of T ten must agree, since lost beats look like that.
 
 Silent for max(2 s, 4 T), the phase runs on with the rate of a second line of up to 400 beats.
 
-Cost: about 6 us a beat. State: 32 residuals, 11 times. Losses: none; each beat is `used`,
+Cost: about 6 us a beat. State: 64 residuals, 11 times. Losses: none; each beat is `used`,
 `outlier` or `close`.
 
 Source: T. R. Benedict and G. W. Bordner, IRE Trans. Autom. Control 7 (1962) for the filter;
@@ -46,10 +49,13 @@ Use = Literal["used", "outlier", "close"]
 MIN_MEMORY, MAX_MEMORY, MAX_LONG = 4, 1_000, 400
 MIN_RUN = 6
 """Least memory (beats) after a run."""
-MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 32, 11
+MIN_RESIDUALS, MAX_RESIDUALS, MAX_TIMES = 3, 64, 11
 MAX_BACK = 8
 """Beats running before the newest one, after which all begins anew."""
-MAX_STRAYS = 3
+MAX_STRAYS = 4
+"""Outliers running of one sign, of which the last is used."""
+STEP_SIGMAS = 9.0
+"""Standard deviations of a mean interval at which the tempo has stepped."""
 FALSE_S = 3_600.0
 """Mean time between two runs by chance (s)."""
 SLACK = 0.5
@@ -57,7 +63,7 @@ SLACK = 0.5
 _ROBUST = 1.4826 * math.sqrt(0.5)
 
 
-MAX_HZ = 1e6
+MIN_HZ, MAX_HZ = 1e-6, 1e6
 MAX_TIME_S = 1e12
 """A time further from 0 is none."""
 
@@ -79,8 +85,13 @@ class Line(NamedTuple):
         m = self.memory + 1
         return min(1.0, gap * max(kp / self.rate, 2 * (2 * m - 1) / (m * (m + 1))))
 
-    def moved(self, t: float, number: float, gap: float, gains: Gains, frozen: bool) -> Line:
-        """Return the line after a beat `number` at `t`; its rate stays where frozen."""
+    def moved(
+        self, t: float, number: float, gap: float, gains: Gains, most: int, *, frozen: bool = False
+    ) -> Line:
+        """Return the line after a beat `number` at `t`, with a memory of at most `most`.
+
+        Its rate stays where frozen.
+        """
         kp, ki, _ = gains
         f = self.rate
         m = self.memory + 1
@@ -88,10 +99,11 @@ class Line(NamedTuple):
         b = min(a, gap * gap * max(ki / (f * f), 6 / (m * (m + 1))))
         ahead = self.phase + f * (t - self.at)
         r = number - ahead
-        return Line(t, ahead + a * r, f if frozen else f * (1 + b * r / gap), m)
+        rate = f if frozen else max(f * (1 + b * r / gap), MIN_HZ)
+        return Line(t, ahead + a * r, rate, min(m, most))
 
 
-class Run(NamedTuple):
+class SignSums(NamedTuple):
     """Sums of residuals of either sign, and the beats since each left 0."""
 
     up: float = 0.0
@@ -99,10 +111,10 @@ class Run(NamedTuple):
     ups: int = 0
     downs: int = 0
 
-    def added(self, z: float) -> Run:
+    def added(self, z: float) -> SignSums:
         """Return the sums with the next residual (sigmas)."""
         up, down = self.up + z - SLACK, self.down - z - SLACK
-        return Run(
+        return SignSums(
             max(up, 0.0), max(down, 0.0), self.ups + 1 if up > 0 else 0,
             self.downs + 1 if down > 0 else 0,
         )  # fmt: skip
@@ -124,9 +136,9 @@ class Run(NamedTuple):
 
 MIN_SUM = 4.0
 """Below any limit; spares its computation."""
-_NOWHERE = Line(-math.inf, 0.0, 0.0, 0)
+_NOWHERE = Line(-MAX_TIME_S, 0.0, 0.0, 0)
 _NO_GAINS = Gains(0.0, 0.0, 0.0)
-_NO_RUN = Run()
+_NO_SUMS = SignSums()
 
 
 @dataclass(slots=True)
@@ -167,14 +179,14 @@ class Observer:
     """Outliers running of one sign, with that sign."""
     back: int = 0
     """Beats running before the newest one."""
-    run: Run = _NO_RUN
+    run: SignSums = _NO_SUMS
     newest: float = 0.0
     """Newest z."""
     changes: list[float] = field(default_factory=list)
     """Differences of z, absolute."""
     times: list[float] = field(default_factory=list)
     """Newest beats, used or not, without close ones."""
-    undo: tuple[Line, Line, float, int, Run, float] | None = None
+    undo: tuple[Line, Line, float, int, SignSums, float] | None = None
     """State before the newest beat; None where it was not used."""
 
     @property
@@ -193,6 +205,12 @@ class Observer:
         line = self.line
         return line.gain(1.0, 0.0) * line.rate if self.locks and not self.full else 0.0
 
+    @property
+    def rate_sd(self) -> float:
+        """Standard deviation of the rate, as a part of it."""
+        m = max(self.line.memory, 2)
+        return self.sigma * math.sqrt(12 / (m * (m * m - 1)))
+
     def snapshot(self) -> State:
         """Return the state as plain values."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -205,8 +223,8 @@ class Observer:
         undo = state["undo"]
         if undo is not None:
             line, long, number, strays, run, newest = undo
-            undo = (Line(*line), Line(*long), number, strays, Run(*run), newest)
-        return cls(**{**state, **kept, "run": Run(*state["run"]), "undo": undo})
+            undo = (Line(*line), Line(*long), number, strays, SignSums(*run), newest)
+        return cls(**{**state, **kept, "run": SignSums(*state["run"]), "undo": undo})
 
     def freeze(self, frozen: bool) -> None:
         """Keep the rate as it is until a new lock, or release it."""
@@ -225,14 +243,14 @@ class Observer:
 
     def follow(self, t: float, hz: float) -> None:
         """Take a rate (Hz) as known from t on; the phase runs on from 0."""
-        if self.line.at <= t < MAX_TIME_S and 0 < hz < MAX_HZ:
+        if self.line.at <= t < MAX_TIME_S and MIN_HZ < hz < MAX_HZ:
             phase = self.phase_at(t) if self.locks else 0.0
             self.locks += not self.locked
             self._begin(Line(t, phase, hz, MAX_LONG))
 
     def place(self, t: float, hz: float) -> None:
         """Lock to a beat at t and a known rate (Hz)."""
-        if self.line.at < t < MAX_TIME_S and 0 < hz < MAX_HZ:
+        if self.line.at < t < MAX_TIME_S and MIN_HZ < hz < MAX_HZ:
             number = self._nearest(self.phase_at(t)) if self.locks else 0.0
             self.locks += 1
             self._begin(Line(t, number, hz, MIN_RUN))
@@ -242,7 +260,7 @@ class Observer:
         self.line = self.long = line
         self.number = line.phase
         self.locked, self.full, self.undo = True, False, None
-        self.strays, self.run = 0, _NO_RUN
+        self.strays, self.run = 0, _NO_SUMS
         self.changes, self.newest, self.sigma = [], 0.0, 0.0
 
     def _nearest(self, phase: float) -> float:
@@ -315,25 +333,20 @@ class Observer:
             if abs(self.strays) < MAX_STRAYS:
                 self.undo = None
                 return "outlier"
-            line, long = line._replace(memory=MIN_MEMORY - 1), _NOWHERE
-            self.run = _NO_RUN
+            line, long = line._replace(memory=MIN_RUN - 1), _NOWHERE
+            self.run = _NO_SUMS
         elif self.sigma:
             self.run = self.run.added(min(max(z / self.sigma, -4.0), 4.0))
             length = self.run.length(line.rate)
             if length:
                 memory = min(line.memory, max(MIN_RUN, length // 2))
                 line, long = line._replace(memory=memory), _NOWHERE
-                self.run = _NO_RUN
+                self.run = _NO_SUMS
         self.strays, self.undo = 0, undo
-        line = line.moved(t, number, gap, gains, self.frozen)
         most = memory_limit(line.rate, gains)
-        self.full = line.memory >= most
-        self.line = line if line.memory <= most else line._replace(memory=most)
-        if long.memory:
-            long = long.moved(t, number, gap, _NO_GAINS, False)
-            self.long = long if long.memory <= MAX_LONG else long._replace(memory=MAX_LONG)
-        else:
-            self.long = self.line
+        self.line = line.moved(t, number, gap, gains, most, frozen=self.frozen)
+        self.full = self.line.memory == most
+        self.long = long.moved(t, number, gap, _NO_GAINS, MAX_LONG) if long.memory else self.line
         self.number = number
         self._spread(z)
         return "used"
@@ -348,12 +361,13 @@ class Observer:
         self.sigma = _ROBUST * sorted(changes)[len(changes) // 2]
 
     def _search(self) -> None:
-        """Lock at four intervals within 12 % of their median."""
+        """Lock at four intervals that are near their median."""
         gaps = sorted(b - a for a, b in pairwise(self.times[-5:]))
         if len(gaps) < 4:
             return
         middle = 0.5 * (gaps[1] + gaps[2])
-        if max(gaps[3] - middle, middle - gaps[0]) <= 0.12 * middle:
+        most = min(0.12, 0.36 * self.quantum) * middle
+        if max(gaps[3] - middle, middle - gaps[0]) <= most:
             self._lock(4)
 
     def _stepped(self, period: float) -> bool:
@@ -363,13 +377,15 @@ class Observer:
             return False
         mean = (times[-1] - times[-6]) / 5
         sigma = self.sigma * period * math.sqrt(2)
-        off = max(6 * sigma / 5, 0.02 * period)
+        off = max(STEP_SIGMAS * sigma / 5, 0.02 * period)
         if abs(mean - period) <= off:
             return False
         gaps = sorted(b - a for a, b in pairwise(times[-6:]))
         agree = max(4.5 * sigma, 0.03 * mean)
-        middle = (gaps[2] - period) * math.copysign(1.0, mean - period)
-        if gaps[4] - gaps[0] > agree or middle < 0.6 * off:
+        sign = math.copysign(1.0, mean - period)
+        inner = (times[-2] - times[-5]) / 3
+        least = min(sign * (gaps[2] - period), sign * (inner - period))
+        if gaps[4] - gaps[0] > agree or least < 0.6 * off:
             return False
         multiple = round(mean / period)
         if multiple > 1 and abs(mean / period - multiple) < 0.1 * multiple:
@@ -396,7 +412,7 @@ class Observer:
         self.sigma = _ROBUST * sorted(self.changes)[n // 2]
         self.newest = off[-1]
         self.locked, self.full, self.undo = True, False, None
-        self.strays, self.run = 0, _NO_RUN
+        self.strays, self.run = 0, _NO_SUMS
         self.locks += 1
 
     def _silent_at(self) -> float:
@@ -412,16 +428,21 @@ class Observer:
         """Whether the reference is silent at t."""
         return self.locks > 0 and t > self._silent_at()
 
+    def ahead(self, t: float) -> tuple[float, float]:
+        """Return phase (beats, on the real line) and rate (Hz) at t; before a lock both are 0."""
+        line = self.line
+        if not self.locks or t <= (silent := self._silent_at()):
+            return line.phase + line.rate * (t - line.at), line.rate
+        rate = self._hold_rate()
+        return line.phase_at(silent) + rate * (t - silent), rate
+
     def effective_rate(self, t: float) -> float:
         """Return the rate (Hz) with which the phase runs at t."""
-        return self._hold_rate() if self.hold_over(t) else self.line.rate
+        return self.ahead(t)[1]
 
     def phase_at(self, t: float) -> float:
         """Return the phase (beats, on the real line) at t."""
-        if not self.hold_over(t):
-            return self.line.phase_at(t)
-        silent = self._silent_at()
-        return self.line.phase_at(silent) + self._hold_rate() * (t - silent)
+        return self.ahead(t)[0]
 
     def phase_sd(self, t: float) -> float:
         """Return the standard deviation (beats) of the phase at t, NaN without beats."""
@@ -441,4 +462,5 @@ def memory_limit(rate: float, gains: Gains) -> int:
     kp, ki, _ = gains
     if not (kp > 0 and ki > 0):
         return MAX_MEMORY
-    return min(max(int(rate * max(4 / kp, math.sqrt(6 / ki))), MIN_MEMORY), MAX_MEMORY)
+    beats = rate * max(4 / kp, math.sqrt(6 / ki))
+    return int(min(max(beats, MIN_MEMORY), MAX_MEMORY))

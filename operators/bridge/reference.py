@@ -1,8 +1,8 @@
 """The rows of a reference, as beats of the observer.
 
-- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a group is used, the largest
-  divisor of `per_tick` up to 6; it is numbered to the pulse, so that a lost pulse shifts nothing.
-  At a transport of 1 (Start) the next pulse is a whole tick.
+- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a
+  group is used, the largest divisor of `per_tick` up to 6; it is numbered to the pulse, so that a
+  lost pulse shifts nothing. At a transport of 1 (Start) the next pulse is a whole tick.
 - `stamp` with `rate`: a new value is the time of a beat, by the clock of its source; the beats
   between two looks were not seen. Two rates running that are 5 % off begin anew.
 - `rate`: a rate in Hz, or that of a counter by least squares over 30 s. The phase is counted.
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from operators.bridge.bridge_config import ReferenceConfig
 from operators.bridge.gains_in_force import Gains
-from operators.bridge.observer import MAX_HZ, MAX_TIME_S, Observer, Use
+from operators.bridge.observer import MAX_HZ, MAX_TIME_S, MIN_HZ, Observer, Use
 from operators.records import Block
 from operators.types import State
 
@@ -205,6 +205,10 @@ class Reference:
         """Return a new observer of the reference."""
         return Observer(quantum=1 / self.group)
 
+    def is_end(self, row: BeatRow) -> bool:
+        """Whether a row is the end of a MIDI note: a key that is released is no beat."""
+        return self._note and row.value == 0
+
     def row(self, row: BeatRow, observer: Observer, gains: Gains) -> list[Beat]:
         """Process a row; return its beats."""
         config, channel = self._config, row.channel
@@ -230,8 +234,6 @@ class Reference:
     def _pulse(self, row: BeatRow, observer: Observer, gains: Gains) -> list[Beat]:
         """Process a beat, or a pulse of a group."""
         t = row.host_time
-        if self._note and row.value == 0:
-            return []
         if not t <= max(row.moment, row.arrival) + MAX_AHEAD_S:
             return [Beat(t, observer.number, "outlier")]
         if self._start:
@@ -259,7 +261,7 @@ class Reference:
         t, hz = row.host_time, row.value
         if (self._config.rate or "").endswith("_total"):
             hz = self._count.hz(t, hz) if abs(t) < MAX_TIME_S and abs(hz) < MAX_VALUE else math.nan
-        if not 0 < hz < MAX_HZ:
+        if not MIN_HZ < hz < MAX_HZ:
             return []
         self._hz = hz
         if self._config.stamp is not None:
@@ -279,7 +281,7 @@ class Reference:
             return [Beat(t, observer.number, "outlier")]
         self._stamp = stamp
         if not observer.locked or self._off > 1:
-            if not 0 < self._hz < MAX_HZ:
+            if not MIN_HZ < self._hz < MAX_HZ:
                 return []
             self._off = 0
             observer.place(t, self._hz)

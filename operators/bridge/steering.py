@@ -6,7 +6,8 @@ s and x = s + lead
     e = wrap(p(x) - q(x)),
     u = f + clip(g e / (1 + kd), -slew f, slew f), clipped to the limits of the tick,
 
-and q runs with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
+The slew is less by three standard deviations of f, at most by half: it is of the true rate. q runs
+with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
 while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. kd is
 the weight of the measured rate: u = f + g e + kd (f - u).
 
@@ -57,7 +58,7 @@ class ClockTick(NamedTuple):
     lock: Lock
 
 
-class Piece(NamedTuple):
+class PhasePiece(NamedTuple):
     """The output's phase (ticks) from a time (s) on, and its rate (Hz)."""
 
     at: float
@@ -82,8 +83,8 @@ class OutputClock:
     lock : {'none', 'locked', 'holdover', 'saturated'}
         As of the newest control step.
     rate_hz, phase_error, phase_sd : float
-        Rate of the output and error (cycles, NaN before the first lock) at the newest step, and the
-        sd of the error at the newest tick.
+        Rate of the output and error at the newest step (Hz, cycles), and the error's sd at the
+        newest tick; NaN before the first lock.
     slips, steps : int
         Whole ticks lost to or gained on the reference; phases that were set.
     """
@@ -105,11 +106,13 @@ class OutputClock:
     """Phase since the newest tick (cycles)."""
     elapsed: float = 0.0
     """Time since the newest tick (s)."""
+    placed: bool = False
+    """The phase was set since the newest tick."""
     settled: float = math.nan
     """End of the settled phase (host time)."""
     set_at: float = math.nan
-    """Time at which the phase was set last (s), NaN before the first lock."""
-    pieces: list[Piece] = field(default_factory=list)
+    """Time from which the output follows the newest set phase (s), NaN before the first lock."""
+    pieces: list[PhasePiece] = field(default_factory=list)
 
     def snapshot(self) -> State:
         """Return the state as plain values, without the settings."""
@@ -121,7 +124,7 @@ class OutputClock:
         cls, state: State, loop: LoopConfig, lead_s: float, base_hz: float
     ) -> OutputClock:
         """Return the clock of a snapshot."""
-        pieces = [Piece(*p) for p in state["pieces"]]
+        pieces = [PhasePiece(*p) for p in state["pieces"]]
         return cls(loop, lead_s, base_hz, **{**state, "pieces": pieces})
 
     def step(
@@ -156,18 +159,21 @@ class OutputClock:
         low, high = 1000.0 / self.loop.max_tick_ms, 1000.0 / self.loop.min_tick_ms
         if observer.locks:
             silent = observer.hold_over(s)
-            rate = observer.effective_rate(start) / per_tick
-            phase = observer.phase_at(start) / per_tick
-            held = min(max(rate, low), high)
+            beats, hz = observer.ahead(start)
+            phase, rate = beats / per_tick, hz / per_tick
             if self.locks != observer.locks:
                 self.locks = observer.locks
                 if stepping:
-                    self._set(phase, held)
+                    self._set(phase, min(max(rate, low), high))
+                if stepping or self.turns is None:
                     self.set_at = start
-            error = self._error(phase, stepping)
+            error = self._error(phase)
             pull = max(gains.kp, min(MAX_PULL, PULL * observer.pull))
-            most = min(self.loop.slew * rate, abs(error) / span)
-            wanted = rate + min(max(pull * error / (1 + gains.kd), -most), most)
+            most = min(0.5 * self.loop.slew * rate, abs(error) / span)
+            wanted = rate + pull * error / (1 + gains.kd)
+            if not -most <= wanted - rate <= most:
+                most = min(self._slew(observer) * rate, abs(error) / span)
+                wanted = min(max(wanted, rate - most), rate + most)
             u = min(max(wanted, low), high)
             beyond = wanted > high or wanted < low
             observer.freeze(beyond and (wanted > high) == (error > 0))
@@ -175,21 +181,31 @@ class OutputClock:
             self.phase_error = error
         else:
             u = min(max(self.base_hz, low), high)
+        if self.placed:
+            u = self._within(u)
         self.rate_hz = u
-        self._keep(Piece(start, self.beat + self.fraction, u), s)
+        self._keep(PhasePiece(start, self.beat + self.fraction, u), s)
         return self._run(start, span, u, observer, per_tick)
 
-    def _error(self, phase: float, stepping: bool) -> float:
-        """Return the phase error (cycles); count a slip where it passes half a cycle."""
+    def _slew(self, observer: Observer) -> float:
+        """Return the largest correction (a part of the rate) that keeps to the true rate's slew."""
+        slew = self.loop.slew
+        return max(slew - 3 * observer.rate_sd, 0.5 * slew)
+
+    def _error(self, phase: float) -> float:
+        """Return the phase error (cycles); count a slip where it passes half a cycle.
+
+        A jump by more is no slip: the beats were numbered anew.
+        """
         ahead = phase - (self.beat + self.fraction)
-        if self.turns is None:
-            self.turns = round(ahead)
-        error = ahead - self.turns
-        if abs(error) > 0.5:
-            self.turns = round(ahead)
-            self.slips += 1
-            error = ahead - self.turns
-        return error
+        turns = round(ahead)
+        if self.turns is not None and turns != self.turns:
+            if abs(ahead - self.turns) <= 0.5:
+                turns = self.turns
+            elif abs(turns - self.turns) == 1:
+                self.slips += 1
+        self.turns = turns
+        return ahead - turns
 
     def _set(self, phase: float, rate: float) -> None:
         """Set the output to a phase, if the next tick is then within its limits."""
@@ -200,6 +216,16 @@ class OutputClock:
         self.fraction = min(max(1 - (interval - self.elapsed) * rate, 0.0), 1.0)
         self.turns = round(phase - (self.beat + self.fraction))
         self.steps += 1
+        self.placed = True
+
+    def _within(self, rate: float) -> float:
+        """Return the rate, so that the next tick is within its limits though the phase was set."""
+        left, loop = 1 - self.fraction, self.loop
+        soonest = loop.min_tick_ms / 1000 - self.elapsed
+        latest = loop.max_tick_ms / 1000 - self.elapsed
+        if soonest > 0:
+            rate = min(rate, left / soonest)
+        return max(rate, left / latest) if latest > 0 else 1000 / loop.min_tick_ms
 
     def _run(
         self, start: float, span: float, rate: float, observer: Observer, per_tick: float
@@ -214,10 +240,11 @@ class OutputClock:
             last = offset + (count - 1) / rate if count else last
             offset += count / rate
         ticks = []
+        self.placed = self.placed and offset >= span
         while offset < span:
             self.beat += 1
             at = start + offset
-            sd = self.phase_sd = observer.phase_sd(at) / per_tick
+            self.phase_sd = sd = observer.phase_sd(at) / per_tick
             ticks.append(
                 ClockTick(at, self.beat, offset - last, rate, self.phase_error, sd, self.lock)
             )
@@ -227,7 +254,7 @@ class OutputClock:
         self.elapsed = span - last
         return ticks
 
-    def _keep(self, piece: Piece, s: float) -> None:
+    def _keep(self, piece: PhasePiece, s: float) -> None:
         """Keep the pieces of the last lead, and those ahead."""
         pieces = self.pieces
         pieces.append(piece)

@@ -405,9 +405,10 @@ class Collect:
         Losses are appended to `ends` and `dead`.
         """
         source, channel = self._channels[lane]
-        ends += ended(source, channel, "received", r.watermark[rows])
+        watermark = r.watermark[rows]
+        ends += ended(source, channel, "received", watermark)
         if r.wild is not None and np.count_nonzero(wild := r.wild[rows]):
-            lost, rows = rows[wild], rows[~wild]
+            lost, rows, watermark = rows[wild], rows[~wild], watermark[~wild]
             ends += ended(source, channel, "rejected", r.watermark[lost])
             stamps = zip(r.rx[lost].tolist(), r.watermark[1:][lost].tolist(), strict=True)
             samples = [f"{channel} rx={rx:.6f}{_zone(rx - newest)}" for rx, newest in stamps]
@@ -421,7 +422,7 @@ class Collect:
             source_time=r.ts[rows],
             arrival=r.rx[rows],
             value=r.value[rows],
-            watermark=r.watermark[rows],
+            watermark=watermark,
             stamped=r.stamped[rows],
             line=r.line[rows],
         )

@@ -34,6 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators import native
 from operators.drift.clock_bin import ROUNDED_S, fresh, summed
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
@@ -209,16 +210,19 @@ class Clock:
         i, turns, steps = len(begun.host), [*begun.turns], [*begun.steps]
         host[:i] = begun.host
         sparse = n > 0 and n <= MAX_SPARSE * (1 + (source[-1] - source[0]) / BIN_S)
-        plain = (source.tolist(), arrival.tolist()) if sparse else None
+        plain = (source.tolist(), arrival.tolist()) if sparse and not native.kernels else None
         if n and math.isnan(self.due):
             self.due, self.least = float(source[0]) + BIN_S, float(delay[0])
         while i < n:
-            if plain and self.bank:
-                run = self.run(*plain, i)
-                host[i : i + len(run.host)] = run.host
+            if self.bank and (native.kernels or plain):
+                if native.kernels:
+                    i, run = self._follow(native.kernels, source, delay, host, i)
+                elif plain:
+                    run = self.run(*plain, i)
+                    host[i : i + len(run.host)] = run.host
+                    i += len(run.host)
                 turns += [(int(by[k]), known, line) for k, known, line in run.turns]
                 steps += run.steps
-                i += len(run.host)
                 if i == n:
                     break
             stop = n
@@ -261,6 +265,37 @@ class Clock:
                     turns.append((int(by[i]), float(known), line))
             i = settled
         return StampVerdicts(host, ok, by, n, turns, steps)
+
+    def _follow(
+        self, kernels: native.Kernels, source: F64, delay: F64, host: F64, i: int
+    ) -> tuple[int, SureStamps]:
+        """Process stamps from i on as `run` does, and write their host times.
+
+        Returns the first stamp that is not processed, and the verdicts without host times.
+        """
+        run = SureStamps([], [], [])
+        bank = self.bank
+        while bank:
+            low, high = self._gates()
+            line = bank.offset, bank.slope, bank.at
+            room = MAX_IN_BIN - 1 - len(self.bin_source)
+            stop = kernels.follow(source, delay, host, i, line, low, high, self.due, room)
+            if stop > i:
+                self.bin_source.frombytes(source[i:stop].tobytes())
+                self.bin_delay.frombytes(delay[i:stop].tobytes())
+            room -= stop - i
+            i = stop
+            if i == len(source) or not room:
+                break
+            s, d = float(source[i]), float(delay[i])
+            predicted = bank.offset + bank.slope * (s - bank.at)
+            if s < self.due or not -low <= d - predicted <= high:
+                break
+            if line_now := self._close(s):
+                predicted = bank.offset + bank.slope * (s - bank.at)
+                run.steps.extend([i] if line_now.stepped else [])
+                run.turns.append((i, s + predicted, line_now))
+        return i, run
 
     def finish(self) -> ClockLine | None:
         """Close the last bin at the end of the data; return the line."""

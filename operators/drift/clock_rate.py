@@ -111,6 +111,19 @@ class Rate:
             self._add(source, newest)
         return self.wrong
 
+    def passes(self, block: Block) -> bool:
+        """Process few rows if none is sampled or held back; return False otherwise.
+
+        Only the newest arrival counts then: the rows may be processed again with later ones.
+        """
+        if self.wrong is not None or not all(block.stamped.tolist()):
+            return False
+        newest = max(block.arrival.tolist())
+        if not newest < self.due:
+            return False
+        self.newest = max(self.newest, newest)
+        return True
+
     def _held(self) -> float:
         return np.nan if self.wrong is None else self.wrong
 
@@ -221,6 +234,9 @@ class Rates:
 
     def _few(self, source: str, blocks: list[Block]) -> dict[int, float]:
         """Process few rows of a source; return the rates of those that are held back, by `row`."""
+        rate = self.rates.get(source)
+        if rate and source not in self.known and all(rate.passes(b) for b in blocks):
+            return {}
         columns = [
             x
             for b in blocks

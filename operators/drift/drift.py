@@ -356,8 +356,10 @@ class Drift:
         host = block.host_time.tolist()
         if not self._is_held(block.channel):
             late_s = float(self._late_s(packets.numbers[2] if packets else 0.0))
-            times = zip(block.watermark.tolist(), host, strict=True)
-            if any(watermark >= h + late_s for watermark, h in times):
+            marks = block.watermark.tolist()
+            if max(marks) >= min(host) + late_s and any(
+                watermark >= h + late_s for watermark, h in zip(marks, host, strict=True)
+            ):
                 return False
         return packets is None or packets.passes(block.arrival.tolist(), host)
 

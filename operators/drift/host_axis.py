@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import compress
+from operator import ne
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,16 @@ def few_rows(
     blocks, reports
         The rows with host time, and the clock reports; empty if not all rows are mapped.
     """
+    if len(blocks) == 1 and isinstance(clock, Clock):
+        block = blocks[0]
+        stamps, arrivals = block.source_time.tolist(), block.arrival.tolist()
+        if all(block.stamped.tolist()) and all(map(ne, stamps, stamps[1:])):
+            run = clock.run(stamps, arrivals)
+            if len(run.host) < len(stamps):
+                return run, [], []
+            at = block.watermark
+            reports = [report(source, float(at[by]), known, line) for by, known, line in run.turns]
+            return run, [_dated(block, np.array(run.host))], reports
     rows = [r for b in blocks for r in _stamped(b)]
     if not rows:
         return NOT_BEGUN, [_dated(b, b.arrival) for b in blocks], []

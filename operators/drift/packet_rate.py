@@ -14,7 +14,8 @@ of that minute. They are updated at 9, 18 and 36 samples and at each multiple of
 do not depend on how samples are cut into blocks.
 
 State: 64 packets and a minute of seconds a channel, and 64 samples. Cost: about 90 numpy calls a
-block with many windows of 64 new samples, 4 a window in a block with few.
+block with many windows of 64 new samples, 4 a window in a block with few. A compiled window
+(operators/native/stamps.c) takes 8 us.
 Losses: none.
 """
 
@@ -27,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from operators import native
 from operators.drift.packet_window import (
     GAPS,
     MAX_GAP,
@@ -156,7 +158,8 @@ class Packets:
         whole, hosts = np.frombuffer(self.arrival), np.frombuffer(self.host)
         edge = np.array([0, *(waiting + d for d in due)])
         whole = np.maximum.accumulate(whole)
-        renew = self._renewed_each if len(due) <= MAX_EACH else self._renewed
+        each = native.kernels is not None or len(due) <= MAX_EACH
+        renew = self._renewed_each if each else self._renewed
         numbers = renew(whole[: last + 1], hosts[1 : last + 1], edge, seen - waiting)
         self.arrival, self.host = array("d", whole[last:]), array("d", hosts[last:])
         rates = [
@@ -213,19 +216,21 @@ class Packets:
 
     def _renewed_each(self, arrival: F64, host: F64, edge: I64, past: int) -> F64:
         """Return the same, window by window."""
-        arrivals, hosts = arrival.tolist(), host.tolist()
+        kernels = native.kernels
+        packets, seconds, origin = self.packets, self.seconds, self.origin
+        arrivals, hosts = ([], []) if kernels else (arrival.tolist(), host.tolist())
         numbers = self.numbers
         found = []
         for a, b in pairwise(edge.tolist()):
-            self.head, new = window(
-                arrivals[a : b + 1],
-                hosts[a:b],
-                past + a,
-                self.head,
-                self.packets,
-                self.seconds,
-                self.origin,
-            )
+            if kernels:
+                self.head, new = kernels.window(
+                    arrival, host, a, b, past + a, self.head, packets, seconds, origin
+                )
+            else:
+                times, places = arrivals[a : b + 1], hosts[a:b]
+                self.head, new = window(
+                    times, places, past + a, self.head, packets, seconds, origin
+                )
             numbers = new or numbers
             found.append(numbers)
         return np.array(found).T

@@ -9,7 +9,9 @@ Cost: about 20 numpy calls a block, and a sort for one that is out of order. Los
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from operator import le
 
 import numpy as np
 from msgspec.structs import replace
@@ -24,12 +26,16 @@ MAX_ORDERED = 64
 
 
 class ReorderBuffer:
-    """The waiting rows of all channels."""
+    """The waiting rows of all channels.
+
+    `_rising` has the last host time of channels whose rows are known to rise, without stragglers.
+    """
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
         self._waiting: dict[str, RowStore] = {}
         self._released: dict[str, float] = {}
+        self._rising: dict[str, float] = {}
 
     @classmethod
     def from_snapshot(cls, state: State, settle_s: float) -> ReorderBuffer:
@@ -65,17 +71,25 @@ class ReorderBuffer:
 
     def _add(self, block: Block) -> None:
         """Add the rows of a block to the waiting ones."""
-        waiting = self._waiting.get(block.channel)
+        channel = block.channel
+        waiting = self._waiting.get(channel)
+        newest = self._rising.pop(channel, None)
+        if waiting is None:
+            newest = -math.inf
         if self._old(block):
             block = replace(block, straggler=self._stragglers(block, waiting))
+        elif newest is not None and 0 < len(block) <= MAX_FEW:
+            times = block.host_time.tolist()
+            if times[0] >= newest and all(map(le, times, times[1:])):
+                self._rising[channel] = times[-1]
         if waiting is None:
-            self._waiting[block.channel] = RowStore(block)
+            self._waiting[channel] = RowStore(block)
         else:
             waiting.append(block)
 
     def _ready(self, channel: str, rows: RowStore, watermark: float, end: bool) -> Block | None:
         """Remove and return the released rows of a channel, None for none."""
-        k = self._first_ready(rows, watermark, end)
+        k = self._first_ready(channel, rows, watermark, end)
         if k == 0:
             return None
         if k is not None:
@@ -96,7 +110,7 @@ class ReorderBuffer:
             b = b.take(np.argsort(b.host_time, kind="stable"))
         return b
 
-    def _first_ready(self, rows: RowStore, watermark: float, end: bool) -> int | None:
+    def _first_ready(self, channel: str, rows: RowStore, watermark: float, end: bool) -> int | None:
         """Return the number of released rows if these are the first ones in order, else None."""
         if len(rows) > MAX_ORDERED:
             host = rows.host_time
@@ -104,19 +118,28 @@ class ReorderBuffer:
                 return None
             return len(rows) if end else int(np.count_nonzero(host + self.settle_s <= watermark))
         times = rows.host_time.tolist()
-        if any(rows.straggler.tolist()) or times != sorted(times):
-            return None
+        if channel not in self._rising:
+            if any(rows.straggler.tolist()) or not all(map(le, times, times[1:])):
+                return None
+            if times:
+                self._rising[channel] = times[-1]
         if end:
             return len(times)
-        waiting = (k for k, t in enumerate(times) if t + self.settle_s > watermark)
-        return next(waiting, len(times))
+        settle_s = self.settle_s
+        for k, time in enumerate(times):
+            if time + settle_s > watermark:
+                return k
+        return len(times)
 
     def _old(self, block: Block) -> bool:
         """Return whether any row may be a straggler."""
         if len(block) > MAX_FEW:
             return bool((block.watermark >= block.host_time + self.settle_s).any())
-        times = zip(block.watermark.tolist(), block.host_time.tolist(), strict=True)
-        return any(watermark >= host + self.settle_s for watermark, host in times)
+        marks, times = block.watermark.tolist(), block.host_time.tolist()
+        if not times or max(marks) < min(times) + self.settle_s:
+            return False
+        rows = zip(marks, times, strict=True)
+        return any(watermark >= host + self.settle_s for watermark, host in rows)
 
     def _stragglers(self, block: Block, waiting: RowStore | None) -> Bool:
         """Return which rows arrive after later rows of their channel were released.

@@ -122,17 +122,18 @@ class SharedStamps:
         if self._pass_single(stamps):
             return None
         later = []
-        fits = self._spacing()
+        fits = self._spacing() if stamps and stamps[0] == self.stamp else None
         any_fit = False
         for stamp in stamps:
             if stamp == self.stamp:
                 self.count += 1
             else:
                 length = stamp - self.stamp
-                if not math.isnan(length):
+                if length == length:
                     self.runs = (*self.runs[-1:], (length, float(self.count)))
+                single = length == length and self.count < MIN_COUNT
                 self.stamp, self.count = stamp, 1
-                fits = self._spacing()
+                fits = None if single else self._spacing()
             any_fit |= fits is not None
             k = self.count - 1
             later.append(min(k * fits[0], fits[1]) if fits else 0.0)

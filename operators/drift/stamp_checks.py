@@ -12,6 +12,7 @@ State: that of the three modules. Cost: a few numpy calls a block. Losses: none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import sub
 
 import numpy as np
 from msgspec.structs import replace
@@ -104,9 +105,12 @@ class StampChecks:
             if not grain:
                 continue
             if len(b) <= MAX_FEW:
-                stamps = b.source_time.tolist()
-                rows = zip(stamps, b.arrival.tolist(), b.stamped.tolist(), strict=True)
-                delays = [arrival - stamp if known else np.nan for stamp, arrival, known in rows]
+                stamps, stamped = b.source_time.tolist(), b.stamped.tolist()
+                delays = list(map(sub, b.arrival.tolist(), stamps))
+                if not all(stamped):
+                    delays = [
+                        d if known else np.nan for d, known in zip(delays, stamped, strict=True)
+                    ]
                 changes = grain.feed_few(stamps, delays, b.watermark.tolist())
             else:
                 delay = np.where(b.stamped, b.arrival - b.source_time, np.nan)

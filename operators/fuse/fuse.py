@@ -315,14 +315,14 @@ class Fuse:
         ):
             return last.shares
         variance, unknown = force.variance, np.isnan(force.variance)
-        if has_unknown := bool(unknown.any()):
+        if has_unknown := bool(np.count_nonzero(unknown)):
             variance = np.where(unknown, force.ratio * force.ratio * noise, variance)
         weights = weigh(prior, variance, samples, share, kept)
-        parts, whole = weights * weights * variance, bool(kept.all())
+        parts, whole = weights * weights * variance, np.count_nonzero(kept) == kept.size
         if not whole:
             parts = np.where(weights > 0, parts, 0.0)
         level, slope = signal.consensus.systematic(weights, force)
-        none = ~weights.any(axis=0)
+        none = ~np.logical_or.reduce(weights, 0)
         shares = _Shares(
             weights=weights,
             variance=variance,
@@ -330,7 +330,7 @@ class Fuse:
             level=level,
             slope=slope,
             whole=whole,
-            none=np.asarray(none) if none.any() else None,
+            none=np.asarray(none) if np.count_nonzero(none) else None,
         )
         signal.shares = None
         if weights.shape[1] == force.ratio.shape[1] == 1 and not has_unknown:

@@ -12,8 +12,9 @@ here, but for those of a channel that is on the grid as well: these go both ways
 State: each channel's undecided rows, its samples of the last `late_s`, and the last 128 samples
 that differed from their neighbours.
 Cost: for a channel of few rows without a suspect one, 25 numpy calls, most of them assignments
-and views. Otherwise about 50 a block, 25 for each channel of it, 35 with a suspect sample, 25 with
-a distinct one, 30 for each channel that has one.
+and views; few are 24, or 128 where that is compiled (operators/native/verdicts.c). Otherwise about
+50 a block, 25 for each channel of it, 35 with a suspect sample, 25 with a distinct one, 30 for each
+channel that has one.
 Losses: outliers.
 """
 
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
+from operators import native
 from operators.accounting import ended, spread
 from operators.guard.hampel import WIDTH, least_scale, outliers, shifted, step
 from operators.guard.hampel_single import is_outlier
@@ -44,6 +46,8 @@ MEMORY, RENEW, FIRST = 256, 1024, 16
 MAX_HISTORY = 8192
 MAX_PLAIN = 24
 """Undecided rows of a channel up to which plain numbers are faster than arrays."""
+MAX_COMPILED = 128
+"""The same of the compiled form: of more rows, one is likely to need the arrays."""
 NONE, EVER, NEVER = (np.full(SIDE, v) for v in (np.nan, -np.inf, np.inf))
 NOT_OLD = np.zeros(SIDE, bool)
 
@@ -211,9 +215,13 @@ class Guard:
         cases: list[_Case] = []
         for place, kept in enumerate(self._channels.values()):
             if kept.pending is not None and kept.stragglers is None and len(kept.past) >= SIDE:
-                n = len(kept.pending)
-                if n <= MAX_PLAIN and (few := self._plain(kept, kept.pending, known, end)):
-                    verdicts += [(place, *few)] if len(few[0]) else []
+                n, found = len(kept.pending), None
+                if native.kernels is not None and n <= MAX_COMPILED:
+                    found = self._compiled(native.kernels, kept, kept.pending, known, end)
+                elif n <= MAX_PLAIN:
+                    found = self._plain(kept, kept.pending, known, end)
+                if found:
+                    verdicts += [(place, *found)] if len(found[0]) else []
                     continue
             cases += _stragglers(kept, place, self.plan.decide_s)
             if kept.pending:
@@ -261,18 +269,48 @@ class Guard:
                 return None
             newest = max(newest, decided, mark[i])
             moments.append(newest)
-        k = len(moments)
+        return self._taken(c, rows, np.array(moments), np.array(bad) if any(bad) else None, known)
+
+    def _compiled(
+        self, kernels: native.Kernels, c: _Channel, rows: RowStore, known: float, end: bool
+    ) -> tuple[Block, Bool | None] | None:
+        """Return the final rows of a channel, and their outliers, as `_plain`.
+
+        The compiled form dates the rows; those that differ from their neighbours are tested here.
+        """
+        n = len(rows)
+        past, moment = c.past[-SIDE:], np.empty(n)
+        k, suspects = kernels.decide(
+            rows.host_time, rows.watermark, rows.value, past, c.scale, moment,
+            self.plan.settle_s, self.plan.decide_s, known, c.ready, end,
+        )  # fmt: skip
+        bad = None
+        if suspects:
+            value = [*past, *rows.value.tolist()]
+            for i, after in suspects:
+                if not is_outlier(value, i + SIDE, after, c.scale[i]):
+                    continue
+                if after == SIDE:
+                    return None
+                bad = np.zeros(k, bool) if bad is None else bad
+                bad[i] = True
+        return self._taken(c, rows, moment[:k], bad, known)
+
+    def _taken(
+        self, c: _Channel, rows: RowStore, moment: F64, bad: Bool | None, known: float
+    ) -> tuple[Block, Bool | None]:
+        """Remove and return the first rows, dated by `moment`, with their outliers."""
+        k = len(moment)
         final = rows.take(k)
         if not k:
             return final, None
-        c.ready = newest
-        c.past_time.extend(time[:k])
-        c.past.extend(value[SIDE : SIDE + k])
+        c.ready = float(moment[-1])
+        c.past_time.frombytes(final.host_time.tobytes())
+        c.past.frombytes(final.value.tobytes())
         c.forget(known - self.plan.late_s - self.plan.decide_s)
         del c.scale[:k]
-        c.pending = rows if k < n else None
-        final = replace(final, watermark=np.array(moments))
-        return final, np.array(bad) if any(bad) else None
+        c.pending = rows if len(rows) else None
+        return replace(final, watermark=moment), bad
 
     def _of_cases(
         self, cases: list[_Case], known: float, end: bool

@@ -5,11 +5,19 @@ ABI. Each function has its Python form beside its caller. Both forms give the sa
 tests/native holds them to it. Without the extension Python runs, and nothing else changes.
 
 - `fit`: lines of known layouts into columns (sources/ndjson.py)
-- `spread`: kernel sums of samples on a grid (operators/numeric/sinc.py)
+- `spread_runs`: kernel sums of samples for runs of ticks, each with its kernel
+  (operators/numeric/sinc.py)
+- `search`: places of numbers in a rising array (operators/numeric/search.py)
 - `cells`: rows gathered into cells of a grid (operators/align/coarse_grid.py)
 - `fill`: kernel averages of those cells on the grid (operators/align/coarse_grid.py)
 - `trend`: filter and smoother of several motions of a lag (operators/align/lag_trend.py)
 - `render`: columns into lines (sinks/files/encode.py)
+- `follow`, `lowest`, `read`: a clock's stamps, bins and readings (operators/drift/clock.py,
+  clock_bin.py, offset_filter.py)
+- `grid`, `window`: the grid of stamps and the packets of samples (operators/drift/stamp_grain.py,
+  packet_window.py)
+- `decide`: the final rows of a channel, and those that differ from their neighbours
+  (operators/guard/guard.py)
 
 `LUMEN_NATIVE=0` in the environment switches the extension off. A damaged extension is refused, and
 one from other sources than those of this folder.
@@ -21,6 +29,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from array import array
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -71,39 +80,6 @@ class Kernels(Protocol):
         ------
         ValueError, TypeError
             A layout or an array has a wrong shape or type, or there are more than `room` lines.
-        """
-
-    def spread(
-        self,
-        bank: F64,
-        bits: int,
-        node: I64,
-        cell: F64,
-        value: F64,
-        first: I64 | None,
-        below: F64,
-        top: F64,
-        /,
-    ) -> None:
-        """Sum K D and K D x at ticks 0 to k - 1, over the samples in their order.
-
-        Parameters
-        ----------
-        bank : float64 (2^bits, width)
-            Row r, column q: K of a sample r / 2^bits past tick m at tick m + q - width / 2 + 1.
-        node : int64 (n,)
-            Times of the samples in 2^-bits tick.
-        cell, value : float64 (n,)
-            Their D and x.
-        first : int64 (n,) or None
-            The first tick that may use each sample; None: every tick.
-        below, top : float64 (k,)
-            Filled with the sums.
-
-        Raises
-        ------
-        ValueError, TypeError
-            An array has a wrong shape or type.
         """
 
     def cells(
@@ -238,7 +214,8 @@ class Kernels(Protocol):
         values : tuple of int
             j is row j of `numbers`, ~j is row j of `codes`.
         numbers : float64 (rows, k)
-            Written as the shortest decimal that parses to the same number; NaN as `null`.
+            May be columns of a wider array, as `codes`. Written as the shortest decimal that
+            parses to the same number; NaN as `null`.
         codes : int64 (rows, k)
             Index of a text.
         texts : tuple of tuples of bytes
@@ -250,6 +227,227 @@ class Kernels(Protocol):
             A number is infinite, or an argument has a wrong shape or type.
         IndexError
             A code has no text.
+        """
+
+    def follow(
+        self,
+        source: F64,
+        delay: F64,
+        host: F64,
+        first: int,
+        line: tuple[float, float, float],
+        low: float,
+        high: float,
+        due: float,
+        room: int,
+        /,
+    ) -> int:
+        """Map stamps with a line up to one that is in doubt, past an edge, or without room.
+
+        Parameters
+        ----------
+        source, delay : float64 (n,)
+            Source time, and arrival - source (s).
+        host : float64 (n,)
+            Filled from `first` on: host time of the mapped stamps (s).
+        first : int
+            The first stamp.
+        line : (offset, slope, at)
+            The predicted delay is offset + slope * (source - at) (s).
+        low, high : float
+            Distances below and above it that are not in doubt (s).
+        due : float
+            Source time of the edge (s).
+        room : int
+            The most stamps; no limit where it is negative.
+
+        Returns
+        -------
+        int
+            Index of the first stamp that is not mapped.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or `first` is no index.
+        """
+
+    def lowest(
+        self, source: array[float], delay: array[float], line: tuple[float, float, float], /
+    ) -> tuple[int, float, float, float, float, float, bool] | None:
+        """Return the figures of `operators.drift.clock_bin.Bin`, None where a stamp is not finite.
+
+        Parameters
+        ----------
+        source, delay : array of float
+            Source time and delay (s) of 1 to 1024 stamps.
+        line : (offset, slope, at)
+            The predicted delay is offset + slope * (source - at) (s).
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument has a wrong shape or type.
+        """
+
+    def read(
+        self, bank: object, at: float, least: float, own: float, r: float, rounding: float, /
+    ) -> None:
+        """Update a bank as `operators.drift.offset_filter.OffsetFilterBank.read` does.
+
+        Raises
+        ------
+        ValueError, TypeError, AttributeError
+            An argument has a wrong type, or the bank has no filters or more than six.
+        """
+
+    def grid(self, stamps: F64 | array[float], first: int, repeated: int, /) -> tuple[float, int]:
+        """Return the grid of a window of sixteen stamps (s), 0 for none, and the evidence of it.
+
+        The evidence is 0 for none, 1 for a strong one, 2 where the array form has to decide.
+
+        Parameters
+        ----------
+        stamps : float64 (n,)
+            Distinct stamps (s).
+        first : int
+            The first stamp of the window.
+        repeated : int
+            Repetitions of its stamps.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument has a wrong shape or type.
+        """
+
+    def window(
+        self,
+        arrival: F64,
+        host: F64,
+        first: int,
+        stop: int,
+        past: int,
+        head: tuple[float, float, int],
+        packets: list[list[float]],
+        seconds: list[list[float]],
+        origin: float,
+        /,
+    ) -> tuple[tuple[float, float, int], tuple[float, float, float] | None]:
+        """Process a window of samples as `operators.drift.packet_window.window` does.
+
+        Parameters
+        ----------
+        arrival, host : float64 (n + 1,), (n,)
+            Running arrivals from the sample before the first on, and host times (s).
+        first, stop : int
+            The samples of the window, at most 64.
+        past, head, packets, seconds, origin
+            As there; `packets` and `seconds` are changed.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An argument has a wrong shape or type.
+        """
+
+    def decide(
+        self,
+        time: F64,
+        mark: F64,
+        value: F64,
+        past: array[float],
+        scale: array[float],
+        moment: F64,
+        settle_s: float,
+        decide_s: float,
+        known: float,
+        ready: float,
+        end: bool,
+        /,
+    ) -> tuple[int, list[tuple[int, int]]]:
+        """Date a channel's first rows that are final, and find those that may be outliers.
+
+        Parameters
+        ----------
+        time, mark, value, scale : float64 (n,)
+            Host time and watermark (s), value and least scale of the undecided rows.
+        past : array of float (5,)
+            The values before them.
+        moment : float64 (n,)
+            Filled: the watermark of each final row's decision (s).
+        settle_s, decide_s : float
+            As in the plan (s).
+        known, ready : float
+            Watermark of the packet, and that of the last decision (s).
+        end : bool
+            The data end here: all rows are final.
+
+        Returns
+        -------
+        (int, list of (int, int))
+            Number of final rows; place and number of successors of each that differs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
+        """
+
+    def spread_runs(
+        self,
+        banks: tuple[F64, ...],
+        bits: int,
+        runs: I64,
+        node: I64,
+        cell: F64,
+        value: F64,
+        known: I64 | None,
+        below: F64,
+        top: F64,
+        /,
+    ) -> None:
+        """Sum K D and K D x at ticks 0 to k - 1, each run of ticks with samples of its own.
+
+        Parameters
+        ----------
+        banks : tuple of float64 (2^bits, width)
+            Row r, column q: K of a sample r / 2^bits past tick m at tick m + q - width / 2 + 1.
+        bits : int
+        runs : int64 (r, 5)
+            First tick, the tick behind the last, index of the bank, first sample, the sample
+            behind the last. Ticks of no run keep their sums.
+        node : int64 (n,)
+            Times of the samples in 2^-bits tick.
+        cell, value : float64 (n,)
+            Their D and x.
+        known : int64 (k,) or None
+            Number of samples that each tick may use, rising in a run; None: all.
+        below, top : float64 (k,)
+            Filled with the sums.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type, or a run exceeds the ticks, samples or banks.
+        """
+
+    def search(self, rising: F64, at: F64, right: bool, out: I64, /) -> None:
+        """Count the items of a rising array before each number.
+
+        Parameters
+        ----------
+        rising : float64 (n,)
+        at : float64 (k,)
+        right : bool
+            Items equal to the number count too.
+        out : int64 (k,)
+            Filled with the counts.
+
+        Raises
+        ------
+        ValueError, TypeError
+            An array has a wrong shape or type.
         """
 
 

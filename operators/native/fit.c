@@ -3,7 +3,7 @@
 #include "native.h"
 
 #define SLOTS 4
-#define MAX_LAYOUTS 64
+#define MAX_LAYOUTS 256
 #define MAX_NUMBERS 16
 #define MAX_DIGITS 16
 
@@ -18,7 +18,15 @@ typedef struct {
     Py_ssize_t size[MAX_NUMBERS + 1];
     int slot[MAX_NUMBERS];
     bool pointed[MAX_NUMBERS];
+    int like; /* the first layout with the same text before and form of the first number */
 } Layout;
+
+/* The beginning of a line as a layout reads it, up to the end of the first number. */
+typedef struct {
+    int like; /* -1: none has been read */
+    const char *at;
+    double x;
+} Beginning;
 
 /* Read digits before `stop`, continuing `m`; return NULL where the parser has to decide. */
 static const char *digits(const char *at, const char *stop, uint64_t *m)
@@ -58,9 +66,25 @@ static const char *number(const char *at, const char *stop, bool pointed, double
     return at;
 }
 
-static bool fits(const Layout *layout, const char *at, const char *stop, double x[])
+static bool fits(const Layout *layout, const char *at, const char *stop, double x[],
+                 Beginning *known)
 {
-    for (Py_ssize_t j = 0; j <= layout->numbers; j++) {
+    Py_ssize_t j = 0;
+    if (layout->numbers) {
+        if (known->like != layout->like) {
+            Py_ssize_t size = layout->size[0];
+            known->like = layout->like;
+            known->at = NULL;
+            if (stop - at >= size && !memcmp(at, layout->piece[0], (size_t)size))
+                known->at = number(at + size, stop, layout->pointed[0], &known->x);
+        }
+        if (!known->at)
+            return false;
+        at = known->at;
+        x[0] = known->x;
+        j = 1;
+    }
+    for (; j <= layout->numbers; j++) {
         Py_ssize_t size = layout->size[j];
         if (stop - at < size || memcmp(at, layout->piece[j], (size_t)size))
             return false;
@@ -72,6 +96,13 @@ static bool fits(const Layout *layout, const char *at, const char *stop, double 
             return false;
     }
     return at == stop;
+}
+
+/* Whether two layouts begin alike, up to their second piece. */
+static bool alike(const Layout *a, const Layout *b)
+{
+    return a->numbers && b->numbers && a->pointed[0] == b->pointed[0]
+        && a->size[0] == b->size[0] && !memcmp(a->piece[0], b->piece[0], (size_t)a->size[0]);
 }
 
 /* Set a layout from (pieces, slots, whether each number has a point). */
@@ -126,9 +157,10 @@ static Py_ssize_t read_lines(const char *text, Py_ssize_t size, const Layout *la
         if (n == room)
             return -1;
         int found = -1;
+        Beginning known = {-1, NULL, 0.0};
         for (int j = -1; j < count; j++) {
             int layout = j < 0 ? after[last] : j;
-            if (fits(layouts + layout, at, end, x)) {
+            if (fits(layouts + layout, at, end, x, &known)) {
                 found = layout;
                 break;
             }
@@ -165,9 +197,12 @@ PyObject *lumen_fit(PyObject *self, PyObject *args)
     Layout *layouts = PyMem_Calloc((size_t)count, sizeof *layouts);
     if (!layouts)
         return PyErr_NoMemory();
-    for (Py_ssize_t j = 0; j < count; j++)
+    for (int j = 0; j < (int)count; j++) {
         if (!layout_of(PyTuple_GetItem(layouts_of, j), layouts + j))
             goto free_layouts;
+        while (layouts[j].like < j && !alike(layouts + layouts[j].like, layouts + j))
+            layouts[j].like++;
+    }
     if (!take_buffer(start_of, 'q', true, room, &start))
         goto free_layouts;
     if (!take_buffer(stop_of, 'q', true, room, &stop))

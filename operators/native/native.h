@@ -19,11 +19,21 @@
    On failure a Python error is set and nothing has to be released. */
 bool take_buffer(PyObject *from, char type, bool writable, Py_ssize_t size, Py_buffer *to);
 
+/* Take a buffer of rows of `size` neighbouring items; the rows may lie apart. */
+bool take_rows(PyObject *from, char type, Py_ssize_t size, Py_buffer *to);
+
 PyObject *lumen_render(PyObject *self, PyObject *args);
 PyObject *lumen_fit(PyObject *self, PyObject *args);
-PyObject *lumen_spread(PyObject *self, PyObject *args);
 PyObject *lumen_cells(PyObject *self, PyObject *args);
 PyObject *lumen_fill(PyObject *self, PyObject *args);
 PyObject *lumen_trend(PyObject *self, PyObject *args);
+PyObject *lumen_follow(PyObject *self, PyObject *args);
+PyObject *lumen_lowest(PyObject *self, PyObject *args);
+PyObject *lumen_read(PyObject *self, PyObject *args);
+PyObject *lumen_grid(PyObject *self, PyObject *args);
+PyObject *lumen_window(PyObject *self, PyObject *args);
+PyObject *lumen_decide(PyObject *self, PyObject *args);
+PyObject *lumen_spread_runs(PyObject *self, PyObject *args);
+PyObject *lumen_search(PyObject *self, PyObject *args);
 
 #endif

@@ -5,7 +5,9 @@
 #include "native.h"
 #include "powers.h"
 
-#define MAX_NUMBER 25
+#define MAX_NUMBER 25 /* bytes of a number */
+#define MAX_DIGITS 18
+#define MAX_ROOM 48 /* bytes that may be overwritten while a number is written */
 
 static uint64_t round_to_odd(const uint64_t power[2], uint64_t c)
 {
@@ -52,23 +54,37 @@ static uint64_t shortest(uint64_t bits, int *exponent)
     return s + (middle > half || (middle == half && (s & 1)));
 }
 
-/* Write an integer below 10^18 in front of `end`; return its first digit. */
-static const char *put_digits(char *end, uint64_t number)
+/* Two digits of each number below 100. */
+static const char PAIRS[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
+
+/* Write an integer below 10^8 with leading zeros. */
+static void put_eight(char *at, uint32_t number)
 {
-    while (number >= 100) {
-        uint64_t rest = number / 100;
-        unsigned two = (unsigned)(number - 100 * rest);
-        *--end = (char)('0' + two % 10);
-        *--end = (char)('0' + two / 10);
-        number = rest;
-    }
-    if (number >= 10)
-        *--end = (char)('0' + number % 10);
-    *--end = (char)('0' + (number >= 10 ? number / 10 : number));
-    return end;
+    uint32_t high = number / 10000, low = number % 10000;
+    memcpy(at, PAIRS + 2 * (high / 100), 2);
+    memcpy(at + 2, PAIRS + 2 * (high % 100), 2);
+    memcpy(at + 4, PAIRS + 2 * (low / 100), 2);
+    memcpy(at + 6, PAIRS + 2 * (low % 100), 2);
 }
 
-/* Write a finite number as msgspec does: fixed from 1e-5 to below 1e16, else with an exponent. */
+/* Write an integer below 10^18 in front of `end`, with leading zeros; return its first digit. */
+static const char *put_digits(char *end, uint64_t number)
+{
+    uint64_t high = number / 100000000;
+    put_eight(end - 8, (uint32_t)(number % 100000000));
+    put_eight(end - 16, (uint32_t)(high % 100000000));
+    memcpy(end - 18, PAIRS + 2 * (high / 100000000), 2);
+    const char *first = end - 18;
+    while (*first == '0' && first < end - 1)
+        first++;
+    return first;
+}
+
+/* Write a finite number as msgspec does: fixed from 1e-5 to below 1e16, else with an exponent.
+   Bytes behind the number are overwritten, at most up to MAX_ROOM. */
 static char *put_number(char *at, double x)
 {
     uint64_t bits;
@@ -87,15 +103,15 @@ static char *put_number(char *at, double x)
         number /= 10;
         exponent++;
     }
-    char text[20];
-    const char *first = put_digits(text + sizeof text, number);
-    int digits = (int)(text + sizeof text - first);
+    char text[2 * MAX_DIGITS]; /* the second half is copied along, and overwritten there */
+    const char *first = put_digits(text + MAX_DIGITS, number);
+    int digits = (int)(text + MAX_DIGITS - first);
     int point = digits + exponent; /* digits before the point */
     if (point > 16 || point < -4) {
         *at++ = *first;
         if (digits > 1) {
             *at++ = '.';
-            memcpy(at, first + 1, (size_t)digits - 1);
+            memcpy(at, first + 1, MAX_DIGITS - 1);
             at += digits - 1;
         }
         *at++ = 'e';
@@ -113,18 +129,17 @@ static char *put_number(char *at, double x)
     }
     if (point <= 0) {
         memcpy(at, "0.0000", 6);
-        memcpy(at + 2 - point, first, (size_t)digits);
+        memcpy(at + 2 - point, first, MAX_DIGITS);
         return at + 2 - point + digits;
     }
+    memcpy(at, first, MAX_DIGITS);
     if (exponent >= 0) {
-        memcpy(at, first, (size_t)digits);
         memset(at + digits, '0', (size_t)exponent);
         memcpy(at + point, ".0", 2);
         return at + point + 2;
     }
-    memcpy(at, first, (size_t)point);
     at[point] = '.';
-    memcpy(at + point + 1, first + point, (size_t)(digits - point));
+    memcpy(at + point + 1, first + point, MAX_DIGITS - 1);
     return at + digits + 1;
 }
 
@@ -140,8 +155,8 @@ typedef struct {
     const int64_t *code;
     const Text *texts;
     int64_t count;
-    int64_t last; /* bits of the value in the line before */
-    Py_ssize_t last_at, last_size;
+    int64_t last; /* the code, or the bits of the number, in the line before */
+    Py_ssize_t size; /* of both texts in the line before */
 } Value;
 
 static bool text_of(PyObject *from, Text *to)
@@ -154,32 +169,32 @@ static bool text_of(PyObject *from, Text *to)
 }
 
 /* Set the values from their descriptions; return the greatest size of a line, -1 on failure. */
-static Py_ssize_t described(PyObject *pieces, PyObject *sources, Py_ssize_t k, const double *numbers,
-                            Py_ssize_t columns, const int64_t *codes, Py_ssize_t coded,
-                            PyObject *tables, Value *values, Text *texts, Text *after)
+static Py_ssize_t described(PyObject *pieces, PyObject *sources, const Py_buffer *numbers,
+                            const Py_buffer *codes, PyObject *tables, Value *values, Text *texts,
+                            Text *after)
 {
     Py_ssize_t m = PyTuple_Size(sources), most = 0;
     for (Py_ssize_t j = 0; j < m; j++) {
         Value *v = values + j;
         memset(v, 0, sizeof *v);
-        v->last_at = -1;
         if (!text_of(PyTuple_GetItem(pieces, j), &v->before))
             return -1;
         most += v->before.size;
         Py_ssize_t source = PyLong_AsSsize_t(PyTuple_GetItem(sources, j));
         if (source == -1 && PyErr_Occurred())
             return -1;
-        if (source >= columns || source < -coded) {
+        if (source >= numbers->shape[0] || source < -codes->shape[0]) {
             PyErr_SetString(PyExc_ValueError, "a value of no column");
             return -1;
         }
         if (source >= 0) {
-            v->number = numbers + source * k;
+            v->number = (const void *)((const char *)numbers->buf + source * numbers->strides[0]);
             most += MAX_NUMBER;
             continue;
         }
-        v->code = codes + (-1 - source) * k;
-        PyObject *table = PyTuple_GetItem(tables, -1 - source);
+        source = -1 - source;
+        v->code = (const void *)((const char *)codes->buf + source * codes->strides[0]);
+        PyObject *table = PyTuple_GetItem(tables, source);
         if (!PyTuple_Check(table)) {
             PyErr_SetString(PyExc_TypeError, "a table is a tuple of bytes");
             return -1;
@@ -197,47 +212,59 @@ static Py_ssize_t described(PyObject *pieces, PyObject *sources, Py_ssize_t k, c
     return text_of(PyTuple_GetItem(pieces, m), after) ? most + after->size : -1;
 }
 
-/* Write k lines; return their end, NULL with an error set. */
-static char *put_lines(char *begin, Py_ssize_t k, Value *values, Py_ssize_t m, Text after)
+/* Write the text of a value; return its end, NULL with an error set. */
+static char *put_value(char *at, const Value *v, Py_ssize_t i)
 {
-    char *at = begin;
-    for (Py_ssize_t i = 0; i < k; i++) {
-        for (Value *v = values; v < values + m; v++) {
-            memcpy(at, v->before.bytes, (size_t)v->before.size);
-            at += v->before.size;
-            if (v->code) {
-                int64_t code = v->code[i];
-                if (code < 0 || code >= v->count) {
-                    PyErr_SetString(PyExc_IndexError, "a code without a text");
-                    return NULL;
-                }
-                memcpy(at, v->texts[code].bytes, (size_t)v->texts[code].size);
-                at += v->texts[code].size;
-                continue;
-            }
-            int64_t bits;
-            memcpy(&bits, v->number + i, 8);
-            if (v->last_at >= 0 && bits == v->last) {
-                memcpy(at, begin + v->last_at, (size_t)v->last_size);
-                v->last_at = at - begin;
-                at += v->last_size;
-                continue;
-            }
-            char *from = at;
-            double x = v->number[i];
-            if (x != x) {
-                memcpy(at, "null", 4);
-                at += 4;
-            } else if (x - x != 0) {
-                PyErr_SetString(PyExc_ValueError, "an infinite number was to be written");
-                return NULL;
-            } else {
-                at = put_number(at, x);
-            }
-            v->last = bits;
-            v->last_at = from - begin;
-            v->last_size = at - from;
+    if (v->code) {
+        int64_t code = v->code[i];
+        if (code < 0 || code >= v->count) {
+            PyErr_SetString(PyExc_IndexError, "a code without a text");
+            return NULL;
         }
+        memcpy(at, v->texts[code].bytes, (size_t)v->texts[code].size);
+        return at + v->texts[code].size;
+    }
+    double x = v->number[i];
+    if (x != x) {
+        memcpy(at, "null", 4);
+        return at + 4;
+    }
+    if (x - x != 0) {
+        PyErr_SetString(PyExc_ValueError, "an infinite number was to be written");
+        return NULL;
+    }
+    return put_number(at, x);
+}
+
+/* Write k lines; return their end, NULL with an error set. Neighbouring values that are those of
+   the line before are copied from there, in one piece with the texts between them. */
+static char *put_lines(char *at, Py_ssize_t k, Value *values, Py_ssize_t m, Text after)
+{
+    const char *before = at; /* the place in the line before */
+    for (Py_ssize_t i = 0; i < k; i++) {
+        Py_ssize_t same = 0; /* bytes from that place on that stay */
+        for (Value *v = values; v < values + m; v++) {
+            int64_t bits;
+            memcpy(&bits, v->code ? (const void *)(v->code + i) : v->number + i, 8);
+            if (i && bits == v->last) {
+                same += v->size;
+                continue;
+            }
+            memcpy(at, before, (size_t)same);
+            at += same;
+            before += same + v->size;
+            same = 0;
+            char *from = at;
+            memcpy(at, v->before.bytes, (size_t)v->before.size);
+            at = put_value(at + v->before.size, v, i);
+            if (!at)
+                return NULL;
+            v->last = bits;
+            v->size = at - from;
+        }
+        memcpy(at, before, (size_t)same);
+        at += same;
+        before += same + (i ? after.size : 0);
         memcpy(at, after.bytes, (size_t)after.size);
         at += after.size;
     }
@@ -256,33 +283,37 @@ PyObject *lumen_render(PyObject *self, PyObject *args)
     if (PyTuple_Size(pieces) != m + 1 || k < 0)
         return PyErr_Format(PyExc_ValueError, "%zd values need %zd pieces", m, m + 1);
     Py_buffer numbers, codes;
-    Py_ssize_t columns = PyObject_Size(number_of);
-    if (columns < 0 || !take_buffer(number_of, 'd', false, columns * k, &numbers))
+    if (!take_rows(number_of, 'd', k, &numbers))
         return NULL;
-    if (!take_buffer(code_of, 'q', false, coded * k, &codes)) {
+    if (!take_rows(code_of, 'q', k, &codes)) {
         PyBuffer_Release(&numbers);
         return NULL;
+    }
+    char *begin = NULL;
+    Value *values = NULL;
+    Text after, *all = NULL;
+    if (codes.shape[0] != coded) {
+        PyErr_Format(PyExc_ValueError, "%zd rows of codes need as many tables", codes.shape[0]);
+        goto done;
     }
     /* A table may serve several values. */
     for (Py_ssize_t j = 0; j < coded; j++)
         texts += PyTuple_Check(PyTuple_GetItem(tables, j))
                      ? PyTuple_Size(PyTuple_GetItem(tables, j)) : 0;
-    char *begin = NULL;
-    Value *values = PyMem_Calloc((size_t)m + 1, sizeof *values);
-    Text after, *all = PyMem_Calloc((size_t)(texts * m) + 1, sizeof *all);
+    values = PyMem_Calloc((size_t)m + 1, sizeof *values);
+    all = PyMem_Calloc((size_t)(texts * m) + 1, sizeof *all);
     if (!values || !all) {
         PyErr_NoMemory();
         goto done;
     }
-    Py_ssize_t most = described(pieces, sources, k, numbers.buf, columns, codes.buf, coded, tables,
-                                values, all, &after);
+    Py_ssize_t most = described(pieces, sources, &numbers, &codes, tables, values, all, &after);
     if (most < 0)
         goto done;
-    if (most && k > (PY_SSIZE_T_MAX - 64) / most) {
+    if (most && k > (PY_SSIZE_T_MAX - MAX_ROOM) / most) {
         PyErr_NoMemory();
         goto done;
     }
-    begin = PyMem_Malloc((size_t)(k * most) + 1);
+    begin = PyMem_Malloc((size_t)(k * most) + MAX_ROOM);
     if (!begin) {
         PyErr_NoMemory();
         goto done;

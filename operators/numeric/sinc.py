@@ -15,13 +15,14 @@ Applications (1994).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from operators import native
-from operators.types import F64, I64
+from operators.types import F64, I64, Bool
 
 BETA = 6.0
 CUTOFF = 0.4
@@ -61,29 +62,66 @@ def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float, beta: float = 
     return Kernel(table, mirrored, table[np.minimum(np.abs(away), n)], float(energy))
 
 
-def weigh(k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: int) -> F64:
-    """Return y at ticks 0 to k - 1; NaN without a sample in the kernel.
+class TickRun(NamedTuple):
+    """Ticks `begin` to `end` - 1, read with one kernel."""
+
+    begin: int
+    end: int
+    kernel: Kernel
+
+
+def weigh(runs: Sequence[TickRun], node: I64, cell: F64, value: F64, known: I64 | None, k: int) -> F64:
+    """Return y at ticks 0 to k - 1; NaN without a sample in the kernel, and in no run.
 
     Parameters
     ----------
+    runs : sequence of TickRun
+        Disjoint.
     node : int64 (n,)
         Times of the samples in 1 / PHASES tick, rising.
     cell, value : float64 (n,)
         Their D and x.
-    first : int64 (n,) or None
-        The first tick that may use each sample, rising; None: every tick uses all in its reach.
+    known : int64 (k,) or None
+        Number of samples that each tick may use, rising in a run; None: all in its reach.
     """
-    reach = len(k_of.table) - 1
-    a = int(node.searchsorted(-reach, "right"))
-    b = int(node.searchsorted((k - 1) * PHASES + reach, "left"))
-    node, cell, value = node[a:b], cell[a:b], value[a:b]
-    first = first if first is None else first[a:b]
-    # Cost by tick: 8 us a tick and 4 ns a kernel value; by sample: 15 us and 5 ns a kernel value.
-    span = 2 * reach / PHASES
-    by_tick = k * (8.0 + 0.004 * len(node) * min(1.0, span / (k + span)))
-    sums = _by_tick if by_tick < 15.0 + 0.005 * len(node) * span else _by_sample
-    below, top = sums(k_of, node, cell, value, first, k)
+    begin, end, reach = (
+        np.array([(run.begin, run.end, len(run.kernel.table) - 1) for run in runs], np.int64)
+        .reshape(-1, 3)
+        .T
+    )
+    lo = node.searchsorted(begin * PHASES - reach, "right")
+    hi = node.searchsorted((end - 1) * PHASES + reach, "left")
+    by_tick = _costs_less_by_tick(end - begin, hi - lo, 2 * reach / PHASES)
+    below, top = np.zeros((2, k))
+    each = np.arange(len(runs))
+    if native.kernels is not None:
+        index: dict[int, int] = {}
+        bank = [index.setdefault(id(run.kernel), len(index)) for run in runs]
+        banks = {id(run.kernel): run.kernel.bank for run in runs}
+        rows = np.array((begin, end, bank, lo, hi), np.int64).T[~by_tick].copy()
+        each = np.flatnonzero(by_tick)
+        native.kernels.spread_runs(
+            tuple(banks.values()), BITS, rows, node, cell, value, known, below, top
+        )
+    for j in each.tolist():
+        (a, b, k_of), near = runs[j], slice(lo[j], hi[j])
+        first = None
+        if known is not None:
+            first = np.searchsorted(known[a:b], np.arange(lo[j], hi[j]), "right")
+        sums = _by_tick if by_tick[j] else _by_sample
+        below[a:b], top[a:b] = sums(
+            k_of, node[near] - a * PHASES, cell[near], value[near], first, b - a
+        )
     return np.asarray(top / np.where(below > 0, below, np.nan))
+
+
+def _costs_less_by_tick(k: I64, n: I64, span: F64) -> Bool:
+    """Return whether k ticks with n samples in reach, of a kernel of `span` ticks, go tick by tick.
+
+    Cost by tick: 8 us a tick and 4 ns a kernel value; by sample: 15 us and 5 ns a kernel value.
+    """
+    by_tick = k * (8.0 + 0.004 * n * np.minimum(1.0, span / (k + span)))
+    return np.asarray(by_tick < 15.0 + 0.005 * n * span)
 
 
 def weigh_at(k_of: Kernel, node: I64, cell: F64, value: F64, known: int) -> float:
@@ -121,10 +159,6 @@ def _by_sample(
     k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: int
 ) -> tuple[F64, F64]:
     """Return the sums of `_by_tick`, each sample weighed once for all ticks in its reach."""
-    if native.kernels is not None:
-        sums = np.empty((2, k))
-        native.kernels.spread(k_of.bank, BITS, node, cell, value, first, sums[0], sums[1])
-        return sums[0], sums[1]
     width = k_of.bank.shape[1]
     base = node >> BITS
     taps = k_of.bank.take(node & (PHASES - 1), axis=0, mode="clip")

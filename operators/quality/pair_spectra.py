@@ -84,7 +84,7 @@ class PairSpectra:
         full = full[..., self._used.start :]
         # Parseval's theorem, one side of the spectrum: sum |X|^2 + SEGMENT / 2 sum rest window^2.
         every = np.add.reduce(full.real**2 + full.imag**2, 2) + SEGMENT / 2 * (rest @ WINDOW**2)
-        if not whole.all():
+        if np.count_nonzero(whole) < whole.size:
             x[~whole], every[~whole] = 0.0, 0.0
         both = whole[:, left] & whole[:, right]
         # G_xy = conj(X) Y, P_x = |X|^2
@@ -93,7 +93,7 @@ class PairSpectra:
         out[:, 0, :, :-2], out[:, 1, :, :-2] = cross.real, cross.imag
         out[:, 2, :, :-2], out[:, 3, :, :-2] = power[:, left], power[:, right]
         out[:, 2, :, -2], out[:, 3, :, -2] = every[:, left], every[:, right]
-        if not both.all():
+        if np.count_nonzero(both) < both.size:
             out[:, 2:, :, :-1] *= both[:, None, :, None]
         out[:, 0, :, -1] = both
         return out, x

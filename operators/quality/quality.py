@@ -220,7 +220,7 @@ class Quality:
         rows = slice(tick - grid.first, tick - grid.first + (h - 1) * step + 1, step)
         live = grid.state[rows, self._columns] == LIVE
         known = np.isfinite(self._series)
-        if not known.all():
+        if np.count_nonzero(known) < known.size:
             seen = windows(known, self._length, wait + 1, self._hop, h)
             live = live & (np.add.reduce(seen, 2, dtype=int) >= self._length / 4)
         ticks = range(tick, tick + h * step, step)
@@ -281,7 +281,7 @@ class Quality:
         left, right, frequency = self._spectra.left, self._spectra.right, self._spectra.frequency
         edge = rate / 2
         slow = rate < self.hz
-        if not slow.any():
+        if not np.count_nonzero(slow):
             return edge, slow
         fastest = np.where(np.isnan(rate), -1.0, rate).argmax(axis=1)
         top = np.full(len(rate), self.hz)

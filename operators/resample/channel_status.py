@@ -13,7 +13,7 @@ import numpy as np
 from operators.presence import StreamUptime
 from operators.records import LagReport
 from operators.resample.lane import Lane
-from operators.resample.open_ticks import FIELDS, ChannelStatus, StatusAt
+from operators.resample.open_ticks import ChannelStatus, StatusAt
 from operators.settings.plan import Plan
 from operators.types import F64, I64, Bool
 
@@ -30,8 +30,9 @@ def status_of(
     tick: I64,
     since: F64,
     due: F64,
-) -> F64:
-    """Return the columns of `ChannelStatus` at k consecutive ticks, (fields, k).
+    out: ChannelStatus,
+) -> None:
+    """Write the status at k consecutive ticks into `out`.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ def status_of(
         The ticks as times of the sampler (s).
     due : float64 (k,)
         Rows that are ready before this are known (s); inf: all.
+    out : ChannelStatus
+        Filled.
     """
     at, sampler, frozen = tick / plan.tick_hz, lane.sampler, None
     age, spacing = np.full(len(at), np.inf), np.full(len(at), np.nan)
@@ -60,15 +63,12 @@ def status_of(
     down = uptime.down(lane.member.source, at) if lane.held else None
     if down is not None:  # a value is held only while its stream is up
         stale_after = np.where(down, np.minimum(stale_after, age / 2), stale_after)
-    out = np.empty((FIELDS, len(at)))
-    status = ChannelStatus(*out)
-    locked = write_lag(lane, at, max_lag_s, status)
-    status.state[:], status.ramp[:], status.gaps[:] = lane.presence.step(
+    locked = write_lag(lane, at, max_lag_s, out)
+    out.state[:], out.ramp[:], out.gaps[:] = lane.presence.step(
         int(tick[0]), plan.tick_hz, age, stale_after, locked, plan.failover.rejoin_after_s
     )
-    status.rate_hz[:] = np.where(np.isnan(rate), 1.0 / spacing, rate)
-    status.length_s[:] = 0.0 if plan.eager else np.nan_to_num(length)
-    return out
+    out.rate_hz[:] = np.where(np.isnan(rate), 1.0 / spacing, rate)
+    out.length_s[:] = 0.0 if plan.eager else np.nan_to_num(length)
 
 
 def status_at(

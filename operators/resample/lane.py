@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from operators.numeric.search import places
 from operators.presence import Presence
 from operators.records import Block, LagReport, PaceReport
 from operators.resample.sampler import Sampler, newest
@@ -86,7 +87,7 @@ class Lane:
 
     def pace(self, at: F64) -> F64:
         """Return `pace_at` moments (k,) as (3, k)."""
-        i = np.searchsorted(self.pace_from, at, "left")
+        i = places(np.array(self.pace_from, np.float64), at)
         return np.array([UNKNOWN_PACE, *self.paces])[i].T
 
     def take(self, block: Block, origin: int) -> None:

@@ -14,16 +14,16 @@ a live packet cheap; both have the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import pairwise
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from operators.limits import GUARD_SIDE, MIN_COVERAGE
-from operators.numeric.sinc import BETA, CUTOFF, PHASES, Kernel, kernel, weigh, weigh_at
+from operators.numeric.search import places
+from operators.numeric.sinc import BETA, CUTOFF, PHASES, Kernel, TickRun, kernel, weigh, weigh_at
 from operators.resample.voronoi import Cells, cells_of, covered, covered_at, led_by
-from operators.types import F64, Bool
+from operators.types import F64, I64
 
 MIN_SAMPLES = 4.0
 """Samples a half-width below which a channel is interpolated linearly."""
@@ -59,44 +59,41 @@ class Reader(NamedTuple):
         `rows` are columns of a sampler, `first` counts from its origin. `due` None: every tick
         knows all samples; else the known samples precede all others.
         """
-        hz, half = self.tick_hz, self.half_width_s
         time, _, ready = rows[:3]
-        i = time.searchsorted(at, "right")
+        i = places(time, at, "right")
         if due is not None:
-            i = np.minimum(i, np.maximum.accumulate(ready).searchsorted(due))
+            i = np.minimum(i, places(np.maximum.accumulate(ready), due))
         i = np.maximum(i - 1, 0)
         spacing = rows[3, i]
-        ratio = spacing * hz
         cells = self._cells(rows)
-        node = np.rint((cells.time - lag_s) * (hz * PHASES)).astype(np.int64)
         known = None
         if due is not None:
-            known = cells.whole().searchsorted(due, "left")
+            known = places(cells.whole(), due)
             if np.isinf(due[-1]):
-                known[np.isinf(due)] = len(node)
-        value, coverage, gain = np.empty((3, len(at)))
-        width = self._widths(spacing)
-        for a, b, level in _runs(ratio, width, MIN_SAMPLES * ratio > width / WIDTHS):
-            mine = slice(a, b)
+                known[np.isinf(due)] = len(cells.time)
+        runs = self._runs(spacing, known)
+        full = self.half_width_s * self.tick_hz
+        sums, lobes, energies = [], [], []
+        for a, b, level, width in runs:
+            lobe, energy = 1.0, 1.0
+            if level >= 0:
+                k_of, lobe = _kernel(level, width / WIDTHS, full, self.tick_hz)
+                energy = k_of.energy
+                sums.append(TickRun(a, b, k_of))
+            lobes.append(lobe)
+            energies.append(energy)
+        node = np.rint((cells.time - lag_s) * (self.tick_hz * PHASES)).astype(np.int64)
+        value = weigh(sums, node - first * PHASES, cells.cell, cells.value, known, len(at))
+        begin = np.array([a for a, _, _, _ in runs])
+        length = np.diff(begin, append=len(at))
+        coverage = covered(cells, at, np.repeat(lobes, length), begin, known)
+        gain = np.repeat(energies, length) * spacing
+        for a, b, level, _ in runs:
             if level < 0:
+                mine = slice(a, b)
                 limit = np.full(b - a, np.inf) if due is None else due[mine]
                 value[mine], coverage[mine] = _lerp(rows, at[mine], limit, spacing[mine])
                 gain[mine] = 1.0
-                continue
-            wide = float(width[a]) / WIDTHS
-            k_of, lobe = _kernel(level, wide, half * hz, hz)
-            # Samples in reach of ticks a to b - 1.
-            begin, reach = (first + a) * PHASES, len(k_of.table) - 1
-            lo = int(node.searchsorted(begin - reach, "right"))
-            hi = int(node.searchsorted(begin + (b - a - 1) * PHASES + reach, "left"))
-            last = None
-            if known is not None:
-                last = np.searchsorted(known[mine], np.arange(lo, hi), "right")
-            near = slice(lo, hi)
-            shifted = node[near] - begin
-            value[mine] = weigh(k_of, shifted, cells.cell[near], cells.value[near], last, b - a)
-            coverage[mine] = covered(cells, at[mine], lobe, known if known is None else known[mine])
-            gain[mine] = k_of.energy * spacing[mine]
         value[coverage < MIN_COVERAGE] = np.nan
         return value, np.minimum(coverage, 1.0), rows[4, i] * gain
 
@@ -125,6 +122,32 @@ class Reader(NamedTuple):
         gain = k_of.energy * spacing
         return value if coverage >= MIN_COVERAGE else NAN, min(coverage, 1.0), noise * gain
 
+    def _runs(self, spacing: F64, known: I64 | None) -> list[tuple[int, int, int, float]]:
+        """Return runs (start, stop) of ticks with their cut-off level and `_widths`.
+
+        The cut-off is CUTOFF 2^(-level / LEVELS), level = ceil(LEVELS log2(ratio) - tolerance), the
+        ratio being the channel's spacing (k,) in ticks. Level -1: too slow for a kernel. In a run,
+        `known` (k,) does not fall.
+        """
+        falls = np.zeros(len(spacing), bool)
+        if known is not None:
+            falls[1:] = known[1:] < known[:-1]
+        turns = falls.copy()
+        turns[1:] |= spacing[1:] != spacing[:-1]
+        turns[0] = True
+        start = np.flatnonzero(turns)
+        spacing, turns = spacing[start], falls[start]
+        ratio, width = spacing * self.tick_hz, self._widths(spacing)
+        slow = MIN_SAMPLES * ratio > width / WIDTHS
+        steps = LEVELS * np.log2(np.fmax(ratio, 1.0))  # 0 where the spacing is unknown
+        level = np.ceil(np.maximum(steps - LEVEL_TOLERANCE, 0.0))
+        level = np.where(slow & (level > 0), -1, level).astype(int)
+        turns[1:] |= (level[1:] != level[:-1]) | (width[1:] != width[:-1])
+        turns[0] = True
+        begin = start[turns].tolist()
+        end = [*begin[1:], len(falls)]
+        return list(zip(begin, end, level[turns].tolist(), width[turns].tolist(), strict=True))
+
     def _cells(self, rows: F64) -> Cells:
         if self.eager:
             return led_by(rows, self.half_width_s)
@@ -135,9 +158,12 @@ class Reader(NamedTuple):
 
         half-width - max(min(GUARD_SIDE spacing, decide_s) + spacing - spare_s, 0); full if eager.
         """
-        late = np.minimum(GUARD_SIDE * spacing, self.decide_s) + spacing - self.spare_s
-        late = np.nan_to_num(np.where(self.eager, 0.0, np.maximum(late, 0.0)))
-        return np.floor((self.half_width_s - late) * (self.tick_hz * WIDTHS) + TINY_S)
+        late: F64 | float = 0.0
+        if not self.eager:
+            late = np.minimum(GUARD_SIDE * spacing, self.decide_s) + spacing - self.spare_s
+            late = np.fmax(late, 0.0)  # 0 where the spacing is unknown
+        wide = (self.half_width_s - late) * (self.tick_hz * WIDTHS) + TINY_S
+        return np.full(len(spacing), np.floor(wide))
 
     def _width(self, spacing: float) -> float:
         """Return `_widths` of one spacing."""
@@ -148,6 +174,7 @@ class Reader(NamedTuple):
         return float(math.floor(wide))
 
 
+@lru_cache(maxsize=32)
 def _kernel(level: int, wide: float, full: float, hz: float) -> tuple[Kernel, float]:
     """Return the kernel of a half-width (ticks, of a `full` one), and its main lobe (s)."""
     cutoff = CUTOFF * hz * 2.0 ** (-level / LEVELS)
@@ -156,22 +183,8 @@ def _kernel(level: int, wide: float, full: float, hz: float) -> tuple[Kernel, fl
     return kernel(cutoff, wide / hz, hz, beta), min(0.5 / cutoff, wide / hz)
 
 
-def _runs(ratio: F64, width: F64, slow: Bool) -> Iterable[tuple[int, int, int]]:
-    """Yield runs (start, stop) of ticks of one `width`, with their cut-off level.
-
-    The cut-off is CUTOFF 2^(-level / LEVELS), level = ceil(LEVELS log2(ratio) - tolerance). `ratio`
-    (k,) is the channel's spacing in ticks. Level -1: too slow for a kernel.
-    """
-    ratio = np.maximum(np.nan_to_num(ratio, nan=1.0), 1.0)
-    level = np.ceil(np.maximum(LEVELS * np.log2(ratio) - LEVEL_TOLERANCE, 0.0))
-    level[slow & (level > 0)] = -1
-    turn = np.flatnonzero((level[1:] != level[:-1]) | (width[1:] != width[:-1])) + 1
-    for a, b in pairwise([0, *turn.tolist(), len(ratio)]):
-        yield a, b, int(level[a])
-
-
 def _level(ratio: float, slow: bool) -> int:
-    """Return the level of `_runs` for one ratio."""
+    """Return the level of `Reader._runs` for one ratio."""
     if not ratio > 1.0:
         return 0
     level = math.ceil(max(LEVELS * float(np.log2(ratio)) - LEVEL_TOLERANCE, 0.0))
@@ -181,8 +194,8 @@ def _level(ratio: float, slow: bool) -> int:
 def _lerp(rows: F64, at: F64, due: F64, spacing: F64) -> tuple[F64, F64]:
     """Return the linearly interpolated or held value, and its coverage (0 or 1)."""
     time, value, ready = rows[:3]
-    known = np.maximum.accumulate(ready).searchsorted(due, "left")
-    right = time.searchsorted(at, "right")
+    known = places(np.maximum.accumulate(ready), due)
+    right = places(time, at, "right")
     left = np.minimum(right, known) - 1
     between = (right < known) & (left >= 0)
     old, new = np.maximum(left, 0), np.minimum(right, len(time) - 1)

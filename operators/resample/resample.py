@@ -250,7 +250,8 @@ class Resample:
         due = _due(tick / plan.tick_hz + self._delay_s, packet)
         out = np.empty((FIELDS, len(self._lanes), len(tick)))
         for k, lane in enumerate(self._lanes):
-            out[:, k] = status_of(lane, plan, self._uptime, self.max_lag_s, tick, since, due)
+            status = ChannelStatus(*out[:, k])
+            status_of(lane, plan, self._uptime, self.max_lag_s, tick, since, due, status)
         return out
 
     def _append(self, start: int, columns: F64) -> None:

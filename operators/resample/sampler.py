@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from operators.numeric.search import places
 from operators.records import Block
 from operators.resample.reader import NAN, TINY_S, Reader
 from operators.types import F64, I64, State
@@ -30,7 +31,7 @@ def newest(time: F64, ready: F64, at: F64, due: F64) -> I64:
 
     -1 where there is none.
     """
-    i = time.searchsorted(at, "right") - 1
+    i = places(time, at, "right") - 1
     if not len(time) or not (ready[i] >= due).any():
         return i
     while True:
@@ -183,7 +184,8 @@ class Sampler:
             if known.sum() > 1:
                 known[np.flatnonzero(known)[-1] + 1 :] = True
                 one = slice(j, j + 1)
-                out[:, one] = self.reader.of(rows[:, known], first + j, lag_s, at[one], due[one])
+                ready = rows.compress(known, axis=1)
+                out[:, one] = self.reader.of(ready, first + j, lag_s, at[one], due[one])
         return out[0], out[1], out[2]
 
     def read_at(self, tick: int, lag_s: float, due: float) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from operators.types import F64, I64
+from operators.types import F64, I64, Bool
 
 GAP_SPACINGS = 2.5
 HOLE, MAX_FILLED = 1.5, 5
@@ -133,24 +133,31 @@ def _filled(
     return out[0], out[1], out[2], place
 
 
-def covered(cells: Cells, at: F64, lobe_s: float, known: I64 | None) -> F64:
-    """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill."""
+def covered(cells: Cells, at: F64, lobe_s: F64, begin: I64, known: I64 | None) -> F64:
+    """Return the part of at - lobe to at + lobe (s) that the cells of known samples fill.
+
+    Runs of ticks `begin` (r,) in known samples without a hole are filled, whatever the rounding.
+    """
     time, cell = cells.time, cells.cell
     left, right = at - lobe_s, at + lobe_s
-    if cells.closed and left[0] >= time[0]:
-        if known is None and right[-1] <= time[-1]:
-            return np.ones(len(at))
-        if known is not None and known[0] and (right <= time[known - 1]).all():
-            return np.ones(len(at))
+    part = np.ones(len(at))
+    rest: slice | Bool = slice(None)
+    if cells.closed:
+        newest = time[-1] if known is None else np.where(known, time[known - 1], -np.inf)
+        within = np.logical_and.reduceat((left >= time[0]) & (right <= newest), begin)
+        if within.all():
+            return part
+        rest = np.repeat(~within, np.diff(begin, append=len(at)))
     edge = np.empty(len(cell) + 1)
     np.add(time[1:], time[:-1], out=edge[1:-1])
     edge[1:-1] *= 0.5
     edge[0], edge[-1] = time[0] - cell[0] / 2, time[-1] + cell[-1] / 2
     filled = np.concatenate(([0.0], np.cumsum(cell)))
-    left, right = np.interp(left, edge, filled), np.interp(right, edge, filled)
+    left, right = np.interp(left[rest], edge, filled), np.interp(right[rest], edge, filled)
     if known is not None:
-        right = np.minimum(right, filled[known])
-    return np.asarray(np.maximum(right - left, 0.0) / (2 * lobe_s))
+        right = np.minimum(right, filled[known[rest]])
+    part[rest] = np.maximum(right - left, 0.0) / (2 * lobe_s[rest])
+    return part
 
 
 def covered_at(cells: Cells, at: float, lobe_s: float, known: int) -> float:
@@ -159,4 +166,5 @@ def covered_at(cells: Cells, at: float, lobe_s: float, known: int) -> float:
     within = cells.closed and at - lobe_s >= time[0]
     if within and known and at + lobe_s <= time[known - 1]:
         return 1.0
-    return float(covered(cells, np.array([at]), lobe_s, np.array([known]))[0])
+    one = (np.array([at]), np.array([lobe_s]), np.array([0]), np.array([known]))
+    return float(covered(cells, *one)[0])

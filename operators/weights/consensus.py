@@ -244,7 +244,7 @@ class Consensus:
         level = self._spread(weights, f.level_part, f.level_share, f.level_tau)
         slope = self._spread(weights, f.slope_part, f.slope_share, f.slope_tau)
         known = f.compared[0] > -np.inf
-        if not known.all():
+        if np.count_nonzero(known) < known.size:
             known = known | (over_members(weights * self.floor[:, None]) > 0)
             level = np.where(known, level, np.nan)
         return level, slope
@@ -254,7 +254,7 @@ class Consensus:
 
         sum_c e_c^2 tau_c, e = w (1 - part) + share sum(w part), added up over each origin c.
         """
-        if not tau.any():
+        if not np.count_nonzero(tau):
             return np.zeros(1)
         taken = weights * part
         each = weights - taken + share * over_members(taken)
@@ -278,16 +278,16 @@ class Consensus:
         slope = self._slopes(pairs, looks, met, noise, votes, dense)
         gain = np.exp(np.where(slope.known, slope.part * slope.excess, 0.0))
         weight = np.where(met, pairs.ticks, 0.0)
-        total = np.maximum(weight.sum(axis=(1, 2)), TINY)
-        pivot = ((weight * pairs.mean).sum(axis=(1, 2)) / total)[:, None]
+        total = np.maximum(np.add.reduce(weight, (1, 2)), TINY)
+        pivot = (np.add.reduce(weight * pairs.mean, (1, 2)) / total)[:, None]
         other = pairs.mean.transpose(0, 2, 1)
         bent = (gain[:, :, None] - gain[:, None]) * ((pairs.mean + other) / 2 - pivot[:, :, None])
         apart = np.where(met, pairs.mean - other - bent, 0.0)
-        most = np.where(met, looks, 0.0).max(axis=2)
+        most = np.maximum.reduce(np.where(met, looks, 0.0), 2)
         level = self._effect(
             together(apart, met),
             noise / np.maximum(most, TINY),
-            np.asarray(met.any(axis=2)),
+            np.logical_or.reduce(met, 2),
             votes,
             self._floor,
         )
@@ -296,8 +296,8 @@ class Consensus:
         shift = pivot - ratio * (pivot + taken)
         anchor = self._moments.anchor
         end = seconds.begin[: seconds.over] + 1
-        several = (((active & votes) @ self._origin.T) > 0).sum(axis=1) > 1
-        both = (((level.known & votes) @ self._origin.T) > 0).sum(axis=1) > 1
+        several = np.add.reduce(((active & votes) @ self._origin.T) > 0, 1, dtype=int) > 1
+        both = np.add.reduce(((level.known & votes) @ self._origin.T) > 0, 1, dtype=int) > 1
         met_at = np.where(several & both, end, -np.inf)
         met_at = np.maximum.accumulate(np.append(table[-1, 0, 0], met_at))[1:]
         # Moments are relative to an anchor a:
@@ -335,11 +335,11 @@ class Consensus:
         met = met & dense[:, :, None] & dense[:, None]
         log, var, signal = deming(pairs, looks, noise)
         good = met & (pairs.cov > 0) & (var <= MAX_LOG_SD**2)
-        known_by = np.where(good, looks * signal, 0.0).max(axis=2)
+        known_by = np.maximum.reduce(np.where(good, looks * signal, 0.0), 2)
         return self._effect(
             together(np.where(good, log, 0.0), good),
             noise / np.maximum(known_by, TINY),
-            np.asarray(good.any(axis=2)),
+            np.logical_or.reduce(good, 2),
             votes,
             np.zeros_like(self._floor),
         )
@@ -357,15 +357,15 @@ class Consensus:
         mean, own = ((weight * z) @ origin.T) / sure, 1 / sure
         tau = np.maximum(paule_mandel(mean, own, valid)[:, None], floor)
         vote = np.where(valid, 1 / (own + tau), 0.0)
-        vote /= np.maximum(vote.sum(axis=1, keepdims=True), TINY)
+        vote /= np.maximum(np.add.reduce(vote, 1, keepdims=True), TINY)
         share = (vote @ origin) * weight / np.maximum(total @ origin, TINY)
         if self._scale is not None:
             given = known[:, self._scale, None]
             alone = np.arange(z.shape[1]) == self._scale
             share = np.where(given, alone, share)
-        excess = np.where(known, z - (share * z).sum(axis=1, keepdims=True), np.nan)
+        excess = np.where(known, z - np.add.reduce(share * z, 1, keepdims=True), np.nan)
         spread = tau @ origin
-        compared = known & (valid.sum(axis=1, keepdims=True) > 1)
+        compared = known & (np.add.reduce(valid, 1, dtype=int, keepdims=True) > 1)
         part = np.where(compared, spread / np.maximum(spread + var, TINY), 0.0)
         # A learnt member follows the consensus: its deviation is 0.
         excess, part = np.where(votes, excess, known * 0.0), np.where(votes, part, compared * 1.0)
@@ -386,16 +386,16 @@ class Consensus:
         apart -= 2 * ratio[:, :, None] * ratio[:, None] * pairs.cov
         apart = np.maximum(apart, 0.0) + (mean - mean.transpose(0, 2, 1)) ** 2
         looks = pairs.ticks * self._moments.independent
-        turn = np.flatnonzero((active[1:] != active[:-1]).any(axis=1)) + 1
+        turn = np.flatnonzero(np.logical_or.reduce(active[1:] != active[:-1], 1)) + 1
         for a, b in pairwise((0, *turn.tolist(), len(active))):
             for row in (variance, measured, by_hat):
                 row[:, a + 1 : b + 1] = row[:, a, None]
             mine = np.flatnonzero(active[a])
-            few = len(mine) == 2 and not by_hat[mine, a].any()
+            few = len(mine) == 2 and not np.count_nonzero(by_hat[mine, a])
             if len(mine) < 3 and not few:
                 continue
             square = (slice(a, b), mine[:, None], mine)
-            v, n = apart[square], looks[square].min(axis=(1, 2))
+            v, n = apart[square], np.minimum.reduce(looks[square], (1, 2))
             if few:
                 own = np.diagonal(ratio[a:b, :, None] ** 2 * pairs.noise[a:b], axis1=1, axis2=2)
                 found = of_two(v[:, 0, 1], own[:, mine], n)

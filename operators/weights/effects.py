@@ -51,20 +51,22 @@ def paule_mandel(z: F64, var: F64, valid: Bool) -> F64:
     The root of sum w (z - mean)^2 = count - 1, w = 1 / (var + tau^2), 0 without a root.
     """
     tau = np.zeros(len(z))
-    wanted = valid.sum(axis=1) - 1
-    if not (wanted > 0).any():
+    wanted = np.add.reduce(valid, 1, dtype=int) - 1
+    several = wanted > 0
+    if not np.count_nonzero(several):
         return tau
     for _ in range(MAX_NEWTON_STEPS):
         weight = np.where(valid, 1 / np.maximum(var + tau[:, None], TINY), 0.0)
-        total = np.maximum(weight.sum(axis=1, keepdims=True), TINY)
-        off = weight * (z - (weight * z).sum(axis=1, keepdims=True) / total)
-        over = (off * off / np.maximum(weight, TINY)).sum(axis=1) - wanted
+        total = np.maximum(np.add.reduce(weight, 1, keepdims=True), TINY)
+        off = weight * (z - np.add.reduce(weight * z, 1, keepdims=True) / total)
+        square = off * off
+        over = np.add.reduce(square / np.maximum(weight, TINY), 1) - wanted
         # The sum is convex in tau^2: Newton's steps from 0 never pass the root.
         step = np.where(
-            (wanted > 0) & (over > 0), over / np.maximum((off * off).sum(axis=1), TINY), 0.0
+            several & (over > 0), over / np.maximum(np.add.reduce(square, 1), TINY), 0.0
         )
         tau += step
-        if (step <= NEWTON_TOLERANCE * tau).all():
+        if np.count_nonzero(step <= NEWTON_TOLERANCE * tau) == len(tau):
             break
     return tau
 
@@ -80,7 +82,7 @@ def noise_of(pairs: PairMoments, met: Bool) -> F64:
     apart = 2 * pairs.var * (1 - pairs.cov / np.maximum(both, TINY))
     ratio = pairs.var / np.maximum(pairs.var.transpose(0, 2, 1), TINY)
     besides = apart - pairs.noise - ratio * pairs.noise.transpose(0, 2, 1)
-    nearest = np.where(met, np.maximum(besides, 0.0), np.inf).min(axis=2)
+    nearest = np.minimum.reduce(np.where(met, np.maximum(besides, 0.0), np.inf), 2)
     own = np.diagonal(pairs.noise, axis1=1, axis2=2)
     moves = np.diagonal(pairs.var, axis1=1, axis2=2)
     found = own + np.where(np.isfinite(nearest), nearest, 0.0) / 2
@@ -94,7 +96,7 @@ def of_two(apart: F64, own: F64, looks: F64) -> F64:
     sqrt(2 / n), is subtracted: otherwise chance counts as noise in every other second.
     """
     margin = 1 - 0.5 * np.sqrt(2 / np.maximum(looks, 2.0))
-    besides = np.maximum(apart * margin - own.sum(axis=1), 0.0)
+    besides = np.maximum(apart * margin - np.add.reduce(own, 1), 0.0)
     return np.asarray(own + besides[:, None] / 2)
 
 
@@ -103,8 +105,8 @@ def together(apart: F64, good: Bool) -> F64:
 
     Normal equations: count_i z_i - sum_j z_j = sum_j apart_ij.
     """
-    count = good.sum(axis=2)
+    count = np.add.reduce(good, 2, dtype=int)
     matrix = np.where(good, -1.0, 0.0)
     index = np.arange(good.shape[1])
     matrix[:, index, index] = count + MEAN_RIDGE
-    return np.asarray(np.linalg.solve(matrix, apart.sum(axis=2)[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(matrix, np.add.reduce(apart, 2)[..., None])[..., 0])

@@ -36,8 +36,8 @@ def hat(pairs: F64, samples: F64) -> F64:
     largest = np.max(pairs, axis=(1, 2), where=off, initial=0.0, keepdims=True)
     scaled = np.maximum(pairs / np.maximum(largest, TINY), MIN_DIFFERENCE)
     weight = np.where(off, scaled**-2.0, 0.0)
-    matrix = weight + ~off * weight.sum(axis=2, keepdims=True)
-    solved = np.linalg.solve(matrix, (weight * scaled).sum(axis=2, keepdims=True))[..., 0]
+    matrix = weight + ~off * np.add.reduce(weight, 2, keepdims=True)
+    solved = np.linalg.solve(matrix, np.add.reduce(weight * scaled, 2, keepdims=True))[..., 0]
     nearest, next_nearest = np.partition(np.where(off, scaled, np.inf), 1, axis=2)[..., :2].T
     nearest, next_nearest = nearest.T, next_nearest.T
     solved = np.clip(solved, 0.0, nearest)
@@ -78,7 +78,7 @@ def weigh(prior: F64, variance: F64, samples: F64, share: F64 | None, kept: Bool
     w = _unit(prior * kept)
     a = 1 - PRIOR_SAMPLES / (fewest + PRIOR_SAMPLES)
     known = np.isfinite(total)
-    if not known.all():
+    if np.count_nonzero(known) < len(known):
         a, total = np.where(known, a, 0.0), np.where(known, total, 1.0)
         inverse = np.where(known, inverse, 0.0)
     w = w + a * (inverse / np.maximum(total, TINY) - w)

@@ -1,8 +1,9 @@
 """Run the benches: `python -m ops.bench [NAME ...]` writes `ops/bench/RESULTS.md`.
 
 Each bench is a command of its own and can be run alone; its output is kept unchanged. Named benches
-are run, the sections of the others are kept; long benches are run only when named. Rejected
-alternatives are in `ops/bench/alternatives.md`, which is appended.
+are run, the sections of the others are kept; long benches are run only when named. Appended are
+figures of speed beside earlier ones (`ops/bench/speed.md`), and rejected alternatives
+(`ops/bench/alternatives.md`).
 """
 
 from __future__ import annotations
@@ -124,6 +125,8 @@ BENCHES = (
           ("bridge", "--delay", "0.1"), "As above, beats known 0.1 s later."),
     Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
           "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
+    Bench("half_hour", "Half an hour of the beat clock in the whole flow", ("half_hour",),
+          "Asked: phase_diff at most 0.03 cycles, sync_quality p05 at least 0.85."),
     Bench("tuned", "Gains of the beat clock, tuned", ("tuned",),
           "Asked: gains for machines, people and the heart in 4 of 5, none worse on another "
           "recording, ten candidates of ten minutes in 60 s."),
@@ -133,6 +136,11 @@ BENCHES = (
           "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),
           "Asked of 64 rigs: 6 us an event, goal 3."),
+    Bench("live_rigs", "Live rigs", ("live_rigs",),
+          "Asked of 190 events/s, accurate: 80 rigs a core, goal 300; low latency at 100 Hz: 10 % "
+          "of a core, goal 5."),
+    Bench("wide", "32 channels at 1 kHz", ("wide",),
+          "Asked of a number: 3 us, goal 1.5, and 0.5 of polars' join, goal 1.0; 300 MiB."),
     Bench("bound", "The sync bound", ("bound",), "Asked: the true error inside in 95 % of ticks."),
     Bench("single", "What one seed spreads", ("single", "--keep", "--first", "9000"),
           "Seeds that go beyond the bars of the self-test; about one of a thousand each.", True),
@@ -195,8 +203,8 @@ BENCHES = (
 
 
 SPEED = (
-    "throughput", "growth", "columnar", "packets", "rigs", "processes", "start", "scrape",
-    "osc_latency",
+    "throughput", "growth", "columnar", "packets", "rigs", "live_rigs", "wide", "processes",
+    "start", "watched", "scrape", "osc_latency",
 )  # fmt: skip
 """The benches of `python -m ops.bench speed`."""
 
@@ -249,8 +257,8 @@ def main() -> int:
             parts.append(section(bench))
         elif bench.title in kept:
             parts.append(kept[bench.title])
-    lost = (HERE / "alternatives.md").read_text("utf-8")
-    RESULTS.write_text("\n".join((f"# Figures\n\n{machine()}\n", *parts, lost)), "utf-8")
+    notes = [(HERE / name).read_text("utf-8") for name in ("speed.md", "alternatives.md")]
+    RESULTS.write_text("\n".join((f"# Figures\n\n{machine()}\n", *parts, *notes)), "utf-8")
     return 0
 
 

@@ -2,8 +2,11 @@
 
 `python ops/bench/asof.py INPUT OUTPUT HZ`: both streams of a recording of `events` are brought to
 one grid. A tick holds the newest value of each stream and their mean, with weights 0.7 and 0.3 over
-the available ones. No clock, lag or outlier is corrected, and it is no stream. polars is no
-dependency: only this file imports it.
+the available ones. `python ops/bench/asof.py INPUT OUTPUT HZ CHANNELS` does the same with the first
+channels of a recording of `wide`, with equal weights.
+
+No clock, lag or outlier is corrected, and it is no stream. polars is the extra `bench`: only this
+file imports it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,21 @@ import polars as pl
 
 WEIGHTS, FULL_SCALE = {"ure": 0.7, "osc_1": 0.3}, {"ure": 1.0, "osc_1": 127.0}
 TOLERANCE_S = 0.25
+
+
+def join_wide(recording: str, out: str, hz: float, channels: int) -> None:
+    """Write one line for each tick; the channels are the elements of an array, or keys."""
+    rows = pl.scan_ndjson(recording).collect()
+    arrays = rows["value"].dtype == pl.List
+    first, last = math.ceil(rows["ts"][0] * hz), math.floor(rows["ts"][-1] * hz)
+    grid = pl.DataFrame({"ts": pl.arange(first, last + 1, eager=True) / hz}).set_sorted("ts")
+    names = [f"x{n}" for n in range(channels)]
+    for n, name in enumerate(names):
+        value = pl.col("value").list.get(n) if arrays else pl.col("value")
+        own = rows if arrays else rows.filter(pl.col("key") == name)
+        stream = own.select("ts", value.alias(name)).set_sorted("ts")
+        grid = grid.join_asof(stream, on="ts", tolerance=TOLERANCE_S)
+    grid.select("ts", pl.mean_horizontal(names).alias("value")).write_ndjson(out)
 
 
 def join(recording: str, out: str, hz: float) -> None:
@@ -34,4 +52,8 @@ def join(recording: str, out: str, hz: float) -> None:
 
 
 if __name__ == "__main__":
-    join(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    _recording, _out, _hz, *_channels = sys.argv[1:]
+    if _channels:
+        join_wide(_recording, _out, float(_hz), int(_channels[0]))
+    else:
+        join(_recording, _out, float(_hz))

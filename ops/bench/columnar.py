@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import json
 import statistics
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ops.bench.throughput import CONFIG, HZ, MAX_GROWTH_MIB, MAX_MIB, Race, spend
+from ops.bench.throughput import CONFIG, HZ, MAX_GROWTH_MIB, MAX_MIB, Race, has_polars, spend
 from ops.text.table import table
 
 _FORMS = (".ndjson", ".parquet", ".arrow")
@@ -72,7 +71,7 @@ class FormRace(Race):
 
 def speed(race: FormRace, events: int, rounds: int) -> Iterator[str]:
     """Yield the CPU time of each form, and its ratio to the join."""
-    beside = importlib.util.find_spec("polars") is not None
+    beside = has_polars()
     spent: dict[str, list[float]] = {form: [] for form in _FORMS}
     decoded: dict[str, list[float]] = {form: [] for form in _FORMS}
     peaks = dict.fromkeys(_FORMS, 0.0)
@@ -110,8 +109,6 @@ def speed(race: FormRace, events: int, rounds: int) -> Iterator[str]:
         )
     titles = ["from", "CPU s a 1e6", "decode alone", "over the join", "peak MiB", "bytes an event"]
     yield table(titles, rows)
-    if not beside:
-        yield "polars is not installed: nothing to compare with"
     yield f"results of {len(_FORMS)} forms: {len(digests)} different"
     if len(digests) != 1:
         raise SystemExit("the forms give unlike results")

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.bench.throughput import Race
+from ops.bench.throughput import Race, has_polars
 from ops.text.table import table
 
 TICKS, READINGS = 12_000, 24
@@ -67,7 +66,8 @@ def loops(recording: Path) -> Iterator[Loop]:
     cell, value = rng.random(TICKS), rng.standard_normal(TICKS)
 
     def sums() -> bytes:
-        return sinc.weigh(k_of, node, cell, value, None, TICKS).tobytes()
+        run = sinc.TickRun(0, TICKS, k_of)
+        return sinc.weigh([run], node, cell, value, None, TICKS).tobytes()
 
     yield Loop("kernel sums", "tick", TICKS, sums)
     coarse = np.sort(rng.uniform(-1.0, 61.0, TICKS))
@@ -129,7 +129,7 @@ def replays(race: Race, events: int, rounds: int) -> Iterator[str]:
     """Yield the results of whole replays in both forms, beside the join where polars is."""
     forms = {"python": "0", "compiled": "1"}
     least, sums = dict.fromkeys(forms, float("inf")), {}
-    beside, joined = importlib.util.find_spec("polars") is not None, float("inf")
+    beside, joined = has_polars(), float("inf")
     for _ in range(rounds):
         for name, switch in forms.items():
             least[name] = min(least[name], race.flow(LUMEN_NATIVE=switch).cpu_s)

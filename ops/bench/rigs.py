@@ -7,7 +7,7 @@ two streams without a recorded arrival, or with `--stamped` five streams with cl
 their own, as in `chain`. Each run is a process of its own: CPU seconds with start and imports, from
 `wait4`. More rigs have shorter recordings.
 
-Last come the bytes of the state of one rig at each station.
+Last come the bytes of the state of one rig at each station, read in blocks and live.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from flows.fusion import stations
 from flows.stations import Settings, StationLine
-from operators.collect import CollectConfig
+from operators.collect import BlockRule, CollectConfig
 from operators.snapshot import encode_state
 from ops.bench.chain import BEGIN, Case, batches, configuration, movement
 from ops.bench.throughput import spend
@@ -32,11 +31,12 @@ from ops.text.table import table
 PLAIN_HZ = (100.0, 90.0)
 STAMPED_HZ = (20.0, 25.0, 31.7, 50.0, 64.0)
 SHORTEST_S, LONGEST_S, STATE_S = 12, 600, 300
+LIVE_BLOCK_S = 0.05
 CONFIG = """version: 2
 rig: bench
 max_rigs: 16384
 streams:
-  - {{name: recording, type: file, path: {path}, speed: 0}}
+  - {{name: recording, type: file, path: {path}, speed: 0{more}}}
 signals:
   pulse:
     reference: "s0:x"
@@ -79,16 +79,22 @@ def write(path: Path, rigs: int, seconds: int, stamped: bool) -> int:
     return rigs * len(rows[0])
 
 
+def config_of(recording: Path, out: Path, stamped: bool, more: str = "") -> str:
+    """Return the configuration of a recording, with `more` settings of its stream."""
+    count = len(STAMPED_HZ if stamped else PLAIN_HZ)
+    groups = ["sensors" if k else "ure" for k in range(count)]
+    members = ", ".join(f'"s{k}:x": {{group: {group}}}' for k, group in enumerate(groups))
+    path, written = json.dumps(str(recording)), json.dumps(str(out))
+    return CONFIG.format(path=path, out=written, members=members, more=more)
+
+
 def measure(folder: Path, rigs: int, events: int, stamped: bool) -> tuple[str, ...]:
     """Run the flow on one recording; return the row of the table."""
     rates = STAMPED_HZ if stamped else PLAIN_HZ
     seconds = int(min(max(events / (sum(rates) * rigs), SHORTEST_S), LONGEST_S))
     recording, out, config = folder / "rigs.ndjson", folder / "out", folder / "rigs.yaml"
     count = write(recording, rigs, seconds, stamped)
-    groups = ["sensors" if k else "ure" for k in range(len(rates))]
-    members = ", ".join(f'"s{k}:x": {{group: {group}}}' for k, group in enumerate(groups))
-    path, written = json.dumps(str(recording)), json.dumps(str(out))
-    config.write_text(CONFIG.format(path=path, out=written, members=members), "utf-8")
+    config.write_text(config_of(recording, out, stamped), "utf-8")
     used = spend(["-m", "bytewax.run", f"flows.fusion:flow({str(config)!r}, progress=False)"])
     run = json.loads((out / "run.json").read_bytes())
     if not (run["ended"] and run["balanced"]) or run["account"]["total"]["received"] != count:
@@ -106,17 +112,16 @@ def measure(folder: Path, rigs: int, events: int, stamped: bool) -> tuple[str, .
     )
 
 
-def state_sizes() -> Iterator[tuple[str, str]]:
-    """Yield each station, and the bytes of its state in the middle of a recording."""
+def state_sizes(block_s: BlockRule) -> dict[str, int]:
+    """Return the bytes of each station's state in the middle of a recording, and of all."""
     case = Case("rig", STAMPED_HZ, STATE_S, 10.0, 5.0)
-    config = msgspec.structs.replace(configuration(case), collect=CollectConfig())
+    collect = CollectConfig(block_s=block_s)
     line = StationLine()
-    stations(line, line.add, Settings.of(config))
+    stations(line, line.add, Settings.of(replace(configuration(case), collect=collect)))
     for batch in batches(case)[1][:-1]:
         line.feed(batch)
     sizes = {n: len(encode_state(core.snapshot(), n, "")) for n, core in line.cores.items()}
-    for name, size in [*sizes.items(), ("all", sum(sizes.values()))]:
-        yield name, f"{size:,}"
+    return {**sizes, "all": sum(sizes.values())}
 
 
 def main() -> None:
@@ -133,7 +138,9 @@ def main() -> None:
             rows.append(measure(Path(name), rigs, args.events, args.stamped))
     print(table(head, rows))
     print()
-    print(table(("state of a rig", "bytes"), list(state_sizes())))
+    blocks, live = state_sizes("density"), state_sizes(LIVE_BLOCK_S)
+    sizes = [(name, f"{blocks[name]:,}", f"{live[name]:,}") for name in blocks]
+    print(table(("state of a rig, bytes", "recorded", "live"), sizes))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,15 @@ class Race:
         return parts
 
 
+@cache
+def has_polars() -> bool:
+    """Return whether polars is here; else print the extra that has it."""
+    found = importlib.util.find_spec("polars") is not None
+    if not found:
+        print("no ratios: polars is missing (extra `bench`; in a checkout `make polars`)")
+    return found
+
+
 def spend(arguments: list[str], **environ: str) -> Usage:
     """Run Python, with these variables in its environment; return its resources and output.
 
@@ -142,8 +152,6 @@ def throughput(race: Race, events: int, rounds: int, beside: bool) -> Iterator[s
         join_s = statistics.median(j.cpu_s for j in joins)
         yield f"join: {events / join_s:,.0f}"
         yield f"ratio: {statistics.median(ratios):.3f} (median; bar 0.40, goal 0.60)"
-    else:
-        yield "polars is not installed: nothing to compare with"
     taken = {name: statistics.median(cpu_s) for name, cpu_s in budgets.items()}
     whole = taken.pop("whole")
     yield f"parts of the flow (CPU s): together {whole:.2f}, without their clocks {flow_s:.2f}"
@@ -173,9 +181,8 @@ def main() -> None:
         if args.growth:
             lines = growth(folder, args.events, args.arrival)
         else:
-            beside = importlib.util.find_spec("polars") is not None
             race = Race(folder, args.events, args.arrival)
-            lines = throughput(race, args.events, args.rounds, beside)
+            lines = throughput(race, args.events, args.rounds, has_polars())
         for line in lines:
             print(line, flush=True)
 

@@ -2,7 +2,8 @@
 
     python -m ops.bench.watched [--pairs 20] [--events 1000000] [--seconds 10]
 
-Loads: a replay at full speed, and live rigs of 190 OSC messages a second.
+Loads: a replay at full speed, and live rigs of 190 OSC messages a second. The reader keeps its
+connection, as Prometheus does.
 
 `inside`: in one flow, the CPU time of the calls that update the live state, and of the threads that
 serve it, over that of everything else since the exporter began.
@@ -29,21 +30,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ops.bench.events import HZ, write_events
 from ops.bench.osc_flood import flow
 from ops.bench.osc_fuzz import message
-from ops.bench.scrape import scrape
 from ops.bench.throughput import CONFIG as REPLAY
 from ops.bench.throughput import ROOT, spend
 from ops.fakes.ports import free_port
 from ops.text.table import table
 
 MAX_SHARE = 0.02
-_EACH_S, _WARM_S, _STEP_S = 1.0, 3.0, 0.005
+_EACH_S, _TIMEOUT_S, _WARM_S, _STEP_S = 1.0, 5.0, 3.0, 0.005
 _RATES_HZ = (20.0, 25.0, 31.7, 50.0, 64.0)
 _FLOW = "import bytewax.run, flows.fusion"
 _SERVED = f"{_FLOW}, sinks.exporter.server"
@@ -130,15 +130,17 @@ def inside(path: str) -> ExporterCost:
 
 @contextmanager
 def scraped(port: int) -> Iterator[None]:
-    """Read the metrics once a second within the context."""
+    """Read the metrics once a second within the context, over one connection if it lasts."""
     done = threading.Event()
 
     def read() -> None:
-        while not done.wait(_EACH_S):
-            try:
-                scrape(port)
-            except (OSError, http.client.HTTPException):
-                pass  # not up yet, or already ended
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)) as client:
+            while not done.wait(_EACH_S):
+                try:
+                    client.request("GET", "/metrics_fusion")
+                    client.getresponse().read()
+                except (OSError, http.client.HTTPException):
+                    client.close()  # not up yet, or already ended
 
     reading = threading.Thread(target=read)
     reading.start()
@@ -188,10 +190,8 @@ class Lives:
 
     def _config(self, folder: Path, name: str, web: int | None) -> tuple[Path, int]:
         """Write a configuration; return it and the port of its messages."""
-        port, (hz, profile) = free_port(), self._grid
-        text = _LIVE.format(
-            port=port, members=_MEMBERS, hz=hz, profile=profile, out=folder / f"out_{name}"
-        )
+        port = free_port()
+        text = live_rig(port, self._grid, folder / f"out_{name}")
         shown = "" if web is None else f"exporter: {{http_port: {web}}}\n"
         path = folder / f"{name}.yaml"
         path.write_text(text + shown)
@@ -237,6 +237,11 @@ class Lives:
                 process.send_signal(signal.SIGTERM)
                 process.wait()
         return cost["read"] / cost["alone"] - 1
+
+
+def live_rig(port: int, grid: tuple[float, str], out: Path) -> str:
+    """Return the configuration of a rig whose five streams arrive at one port."""
+    return _LIVE.format(port=port, members=_MEMBERS, hz=grid[0], profile=grid[1], out=out)
 
 
 def cpu_s(pid: int) -> float:

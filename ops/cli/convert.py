@@ -11,8 +11,9 @@ import errno
 import gzip
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, get_args
 
@@ -37,6 +38,7 @@ _FORMS = (".ndjson", ".csv")
 TABLE = b"kind,ts,rx,source,key,value,text,seq,rig,element\n"
 """First line of the CSV files of this command; those of others are tables of channels."""
 Part = tuple[DecodedRows, LineDetails]
+Change = Callable[[Callable[[], Iterator[Part]]], Iterator[Part]]
 
 
 class ConvertError(SourceError):
@@ -74,7 +76,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def convert(
-    source: str, target: Path, rig: str | None = None, unit: TimeUnit | None = None
+    source: str,
+    target: Path,
+    rig: str | None = None,
+    unit: TimeUnit | None = None,
+    change: Change | None = None,
 ) -> dict[str, int]:
     """Write a recording in the form that the target's name ends with.
 
@@ -87,6 +93,8 @@ def convert(
         Of events without one.
     unit : {'s', 'ms', 'us', 'ns'}, optional
         Of source stamps.
+    change : callable, optional
+        Takes the begin of a reading of the recording, and yields the rows to be written.
 
     Returns
     -------
@@ -113,7 +121,8 @@ def convert(
     counts = dict.fromkeys(("events", "markers", "ticks", "not used"), 0)
     draft = target.with_name(target.name + ".tmp")
     try:
-        parts = _counted(_parts(source, rig or "", unit), counts)
+        reading = partial(parts_of, source, rig or "", unit)
+        parts = _counted(change(reading) if change else reading(), counts)
         draft.unlink(missing_ok=True)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -144,8 +153,14 @@ def _packer(raw: IO[bytes], packed: str) -> IO[bytes]:
     return io.BufferedWriter(os.fdopen(os.dup(raw.fileno()), "wb", buffering=0))
 
 
-def _parts(path: str, rig: str, unit: TimeUnit | None) -> Iterator[Part]:
-    """Yield the rows of a recording in whole lines."""
+def parts_of(path: str, rig: str = "", unit: TimeUnit | None = None) -> Iterator[Part]:
+    """Yield the rows of a recording in whole lines.
+
+    Raises
+    ------
+    OSError, ValueError
+        The recording cannot be read.
+    """
     if is_xdf(path):
         raise ValueError(f"{path}: an XDF file; its clocks are corrected as a whole, in a replay")
     names = Names(rig)

@@ -26,7 +26,7 @@ from configs.load import load
 from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
-from sinks.exporter.server import HttpPortError, bound
+from sinks.exporter.server import HttpPortError, bound, exporters
 from sources.inbox import stamp
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
@@ -250,10 +250,10 @@ def ports(config: Config | None) -> Iterator[Diagnosis]:
             yield Diagnosis(verdict, "port", refusal(stream, error), todo)
         else:
             yield Diagnosis("ok", "port", f"{endpoint(stream.addr)} is free")
-    if config and config.exporter:
-        where = f"tcp {config.exporter.host}:{config.exporter.http_port}"
+    for exporter in exporters(config) if config else ():
+        where = f"tcp {exporter.host}:{exporter.http_port}"
         try:
-            bound(config.exporter, listener).close()
+            bound(exporter, listener).close()
         except HttpPortError as error:
             yield Diagnosis("bad", "port", str(error), "end it, or take another http_port")
         else:

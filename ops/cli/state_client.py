@@ -115,6 +115,24 @@ class ChangeEntryView(msgspec.Struct):
     before: str
 
 
+class BridgeView(msgspec.Struct):
+    """The bridge after its newest control step `at`; `unmet` are sentences."""
+
+    name: str
+    at: float | None
+    state: str
+    since: float | None
+    lock: str
+    tick_s: float | None
+    phase_error: float | None
+    phase_diff: float | None
+    sync_quality: float | None
+    entropy_ratio: float | None
+    safety_gain: float | None
+    hard_stop: bool
+    unmet: list[str]
+
+
 class RigView(msgspec.Struct):
     """One rig at its newest tick."""
 
@@ -133,6 +151,7 @@ class RigView(msgspec.Struct):
     changes: list[ChangeView]
     happened: list[ChangeEntryView]
     left_out: str | None = None
+    bridge: BridgeView | None = None
 
 
 class LineView(msgspec.Struct):

@@ -65,7 +65,8 @@ def build(folder: Path, *, sanitize: bool = False) -> Path:
         Path(scratch, "powers.h").write_text(powers(), "ascii")
         made = Path(scratch, NAME)
         command = [
-            *compiler, *FLAGS, *more, f"-I{scratch}", f"-I{include}", *sources, "-o", str(made),
+            *compiler, *FLAGS, *more, f"-I{scratch}", f"-I{include}", *sources,
+            "-o", str(made), "-lm",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -9,7 +9,8 @@ from operators.unusable import FILTERED, UnusableStreams
 
 AFTER_ARRIVAL = ("late", "wild_stamp", "out_of_range")
 """Reasons found behind the sources; the sources report the other reasons themselves."""
-_COUNTED = frozenset(("used", "duplicate", "outliers", "late", "ignored"))
+_USED = frozenset(("used", "duplicate", "outliers"))
+_LOST = frozenset(("late", "ignored"))
 
 
 def count(
@@ -26,16 +27,20 @@ def count(
     stream_of : callable
         Returns the stream of a source, None where it is not counted.
     """
+    used: dict[str, int] = {}
     for source, channel, end, watermark in packet.ends:
-        # The end is checked first: half of those of a live packet are not counted.
-        if end not in _COUNTED or (stream := stream_of(source)) is None or not len(watermark):
+        if not (n := len(watermark)):
             continue
-        if end == "late":
-            refusals.lose(stream, "late", len(watermark), now, "", channel)
-        elif end == "ignored":
-            refusals.lose(stream, FILTERED, len(watermark), now)
-        else:
-            refusals.use(stream, len(watermark), now)
+        if end in _USED:
+            used[source] = used.get(source, 0) + n
+        elif end in _LOST and (stream := stream_of(source)) is not None:
+            if end == "late":
+                refusals.lose(stream, "late", n, now, "", channel)
+            else:
+                refusals.lose(stream, FILTERED, n, now)
+    for source, n in used.items():
+        if (stream := stream_of(source)) is not None:
+            refusals.use(stream, n, now)
     for letter in packet.letters:
         if (stream := stream_of(letter.source)) is not None:
             refusals.lose(stream, letter.reason, letter.count, now, letter.where, letter.sample)

@@ -2,10 +2,11 @@
 
     sending of a tick = its time + offset - ahead
 
-A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, or closer than
-the shortest tick to the one before. All ticks before `decided` are known. Where no newer ones come
-by then, the clock goes on at the last rate for `GO_ON_S`, then stops. A frame of a tick that was
-sent meanwhile is left out.
+A tick is sent once, or withheld by the bridge, or dropped: later than half a tick, closer than the
+shortest tick to the one before or, after a gap, so late that the next one would be. All ticks
+before `decided` are known. Where no newer ones are there by then, the clock goes on at the last
+rate for `GO_ON_S`, then stops. A frame of a tick that was sent meanwhile is not sent again; it
+corrects the time and the rate at which the clock goes on.
 
 The core reads no clock and uses the standard library alone. State: at most `MAX_TICKS` ticks.
 """
@@ -22,6 +23,8 @@ OUTCOMES: tuple[Outcome, ...] = ("sent", "withheld", "dropped")
 GO_ON_S = 2.0
 """Time for which the clock goes on without frames (s)."""
 MAX_TICKS = 4096
+_PUNCTUAL_S = 5e-3
+"""A tick with this lateness is in time (s)."""
 _ROUNDING_S = 1e-3
 """A tick may be shorter than the shortest one by the rounding of its times (s)."""
 
@@ -63,6 +66,7 @@ class TickSchedule:
         self._last: Tick | None = None
         self._last_beat_of_frames = -1
         self._last_sent = -inf
+        self._gap = True
 
     def add(self, ticks: Iterable[Tick], decided: float) -> int:
         """Add ticks in their order; return the number of those beyond `MAX_TICKS`, left out.
@@ -109,13 +113,14 @@ class TickSchedule:
         taken: list[tuple[Tick, Outcome]] = []
         while self._waiting and self._sending(self._waiting[0]) <= now:
             tick = self._waiting.popleft()
-            repeated = self._last is not None and (
-                self._last_beat_of_frames < tick.beat <= self._last.beat
-            )
+            last, before = self._last, self._last_beat_of_frames
             self._last_beat_of_frames = tick.beat
-            if not repeated:
+            if last is None or not before < tick.beat <= last.beat:
                 taken.append((tick, self._play(tick, now)))
-            elif tick.withheld:
+                continue
+            # Sent meanwhile; but the clock goes on from it, at its rate.
+            self._last = _later(tick, last.beat - tick.beat)
+            if tick.withheld:
                 self.playing = False
         if not self._waiting and self.due() <= now:
             made_up = self._go_on(now)
@@ -126,12 +131,17 @@ class TickSchedule:
     def _play(self, tick: Tick, now: float) -> Outcome:
         self._last = tick
         if tick.withheld:
-            self.playing = False
+            self.playing, self._gap = False, True
             return "withheld"
-        late = now > tick.at + self.offset_s + tick.tick_s / 2
-        if late or tick.at < self._last_sent + self._min_tick_s - _ROUNDING_S:
+        late_s, half_s = now - tick.at - self.offset_s, tick.tick_s / 2
+        close = tick.at < self._last_sent + self._min_tick_s - _ROUNDING_S
+        # After a gap, the first tick is not so late that the next one is too close to it; once, so
+        # that a machine that is always late is not silent.
+        room_s = max(tick.tick_s - self._min_tick_s, _PUNCTUAL_S)
+        if close or late_s > half_s or (self._gap and late_s > room_s):
+            self._gap = close or late_s > half_s
             return "dropped"
-        self.playing, self._last_sent = True, tick.at
+        self.playing, self._last_sent, self._gap = True, tick.at, False
         return "sent"
 
     def _go_on(self, now: float) -> Tick | None:
@@ -151,7 +161,7 @@ class TickSchedule:
 
     def _next(self, last: Tick) -> Tick:
         """Return the tick after the last one: none is before `decided`, else it were known."""
-        return _later(last, 1, at_least=self._decided)
+        return _later(last, 1, max(self._decided, self._last_sent + self._min_tick_s))
 
     def _sending(self, tick: Tick) -> float:
         return tick.at + self.offset_s - self._ahead_s

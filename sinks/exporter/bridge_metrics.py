@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable
-from itertools import accumulate
+from collections.abc import Callable, Iterator
 from math import isnan
-
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
 
 from operators.bridge.protocol import TRANSITIONS
 from operators.records import BridgeStatus
@@ -22,7 +18,8 @@ from operators.types import BRIDGE_STATES, LOCKS
 from sinks.conductor.tick_counts import JITTER_S
 from sinks.conductor.tick_schedule import OUTCOMES
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.metrics import Family, MetricsPage, Rows, metric
+from sinks.exporter.metrics import Family, MetricsPage, histogram, metric
+from sinks.exporter.metrics_text import Metric, RigSamples, Rows
 from sinks.exporter.rig_state import RigState
 
 TICKS = "bridge_ticks_total"
@@ -128,31 +125,34 @@ class BridgePage:
         return text
 
 
-def values(board: LiveState) -> list[Metric]:
-    """Return the metrics that change with an update."""
-    with board.reading():
-        return [metric(family, board) for family in FAMILIES]
+def values(board: LiveState) -> Iterator[Metric]:
+    """Yield the metrics that change with an update, read within `LiveState.reading`."""
+    for family in FAMILIES:
+        yield metric(family, board)
 
 
-def counted(board: LiveState, scrapes: ScrapeTimes) -> list[Metric]:
-    """Return the metrics that change between updates: ticks sent, and scrapes."""
-    ticks = CounterMetricFamily(
-        TICKS, "Ticks by their outcome.", labels=("rig", "destination", "outcome")
+def counted(board: LiveState, scrapes: ScrapeTimes) -> Iterator[Metric]:
+    """Yield the metrics that change between updates: ticks sent, and scrapes."""
+    rig, counts = board.played.rig, board.played.counts()
+    rows = [
+        ((destination, outcome), total.outcomes[outcome])
+        for destination, total in counts.items()
+        for outcome in OUTCOMES
+    ]
+    ticks = [RigSamples(TICKS, ("destination", "outcome"), rig, rows)]
+    yield Metric(TICKS, "counter", "Ticks by their outcome.", ticks)
+    jitter = (
+        sample
+        for name, total in counts.items()
+        for sample in histogram(
+            JITTER, {"destination": name}, rig, JITTER_S, total.jitter, total.jitter_s
+        )
     )
-    jitter = HistogramMetricFamily(
-        JITTER, "Sent minus planned time of ticks, absolute.", labels=("rig", "destination")
+    yield Metric(JITTER, "histogram", "Sent minus planned time of ticks, absolute.", jitter)
+    buckets, seconds = scrapes.read()
+    scraped = (
+        sample
+        for name in board.panels
+        for sample in histogram(SCRAPES, {}, name, SCRAPE_S, buckets, seconds)
     )
-    for destination, total in board.played.counts().items():
-        labels = (board.played.rig, destination)
-        for outcome in OUTCOMES:
-            ticks.add_metric((*labels, outcome), total.outcomes[outcome])
-        jitter.add_metric(labels, _buckets(JITTER_S, total.jitter), total.jitter_s)
-    counts, seconds = scrapes.read()
-    scraped = HistogramMetricFamily(SCRAPES, "Time to answer a scrape.", labels=("rig",))
-    for rig in board.panels:
-        scraped.add_metric((rig,), _buckets(SCRAPE_S, counts), seconds)
-    return [ticks, jitter, scraped]
-
-
-def _buckets(edges: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
-    return list(zip((*map(str, edges), "+Inf"), accumulate(counts), strict=True))
+    yield Metric(SCRAPES, "histogram", "Time to answer a scrape.", scraped)

@@ -7,25 +7,19 @@ ages are computed at each request, so that a hanging flow shows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from math import isfinite
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
 from operators.records import INDICATORS, Fused
 from operators.types import ENDS, MODES, STATES
 from sinks.exporter.live_state import LiveState
-from sinks.exporter.metrics_text import MetricsText
+from sinks.exporter.metrics_text import Metric, MetricsText, RigSamples, Rows
 from sinks.exporter.rig_state import LATENESS_S, OTHERS, RigState
 from sinks.exporter.slo import SLOS
 from sinks.files.run_json import versions
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
-"""Values of the labels after `rig`, with a sample; None or NaN: there is none."""
 
 
 class Family(NamedTuple):
@@ -154,15 +148,15 @@ class MetricsPage:
     ----------
     board : LiveState
     values, ages : callable, optional
-        Return the metrics that change with an update, and those that change with time; those of
-        the fusion by default.
+        Return the metrics that change with an update, and those that change with time, read within
+        `LiveState.reading`; those of the fusion by default.
     """
 
     def __init__(
         self,
         board: LiveState,
-        values: Callable[[LiveState], list[Metric]] | None = None,
-        ages: Callable[[LiveState], list[Metric]] | None = None,
+        values: Callable[[LiveState], Iterable[Metric]] | None = None,
+        ages: Callable[[LiveState], Iterable[Metric]] | None = None,
     ) -> None:
         self._board = board
         self._values, self._ages = values or fusion_values, ages or fusion_ages
@@ -171,55 +165,80 @@ class MetricsPage:
 
     def text(self) -> bytes:
         """Return the current page."""
-        # Two requests at once may both make the page, with the same result. An update
-        # meanwhile makes the next request make it again.
-        version, text = self._made
-        if version != self._board.version:
-            version = self._board.version
-            text = self._writer.text(self._values(self._board))
-            self._made = version, text
-        return text + self._writer.text(self._ages(self._board))
+        with self._board.reading():
+            version, text = self._made
+            if version != self._board.version:
+                text = self._writer.text(self._values(self._board))
+                self._made = self._board.version, text
+            return text + self._writer.text(self._ages(self._board))
 
 
-def fusion_values(board: LiveState) -> list[Metric]:
-    """Return the metrics that change with an update."""
-    with board.reading():
-        return [*(metric(family, board) for family in FAMILIES), _lateness(board)]
+def fusion_values(board: LiveState) -> Iterator[Metric]:
+    """Yield the metrics that change with an update, read within `LiveState.reading`."""
+    for family in FAMILIES:
+        yield metric(family, board)
+    yield _lateness(board)
 
 
-def fusion_ages(board: LiveState) -> list[Metric]:
-    """Return the metrics that change with time."""
-    with board.reading():
-        return [_age(board)]
+def fusion_ages(board: LiveState) -> Iterator[Metric]:
+    """Yield the metric that changes with time, read within `LiveState.reading`."""
+    text = "Since the stream's last event was received; before the first, since the start."
+    now = board.clock()
+    samples = (
+        RigSamples(AGE, ("stream",), rig, _ages(panel, now)) for rig, panel in board.panels.items()
+    )
+    yield Metric(AGE, "gauge", text, samples)
+
+
+def _ages(panel: RigState, now: float) -> Rows:
+    return [((stream,), max(now - last, 0.0)) for stream, last in panel.last_event.items()]
 
 
 def metric(family: Family, board: LiveState) -> Metric:
     """Return a metric with the samples of all rigs."""
-    kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
-    made = kind(family.name, family.help, labels=("rig", *family.labels))
     panels = {**board.panels, OTHERS: board.others} if family.of_others else board.panels
-    for rig, panel in panels.items():
-        for labels, value in family.rows(panel):
-            if value is not None and isfinite(value):
-                made.add_metric((rig, *labels), float(value))
-    return made
+    return Metric(
+        family.name,
+        "counter" if family.name.endswith("_total") else "gauge",
+        family.help,
+        (RigSamples(family.name, family.labels, r, family.rows(p)) for r, p in panels.items()),
+    )
 
 
 def _lateness(board: LiveState) -> Metric:
     text = "From the arrival that released a tick until it was written; live runs only."
-    made = HistogramMetricFamily(LATENESS, text, labels=("rig",))
-    edges = [*map(str, LATENESS_S), "+Inf"]
-    for rig, panel in board.panels.items():
-        counts = np.cumsum(panel.late).tolist()
-        made.add_metric((rig,), list(zip(edges, counts, strict=True)), panel.late_s)
-    return made
+    samples = (
+        sample
+        for rig, panel in board.panels.items()
+        for sample in histogram(LATENESS, {}, rig, LATENESS_S, panel.late.tolist(), panel.late_s)
+    )
+    return Metric(LATENESS, "histogram", text, samples)
 
 
-def _age(board: LiveState) -> Metric:
-    text = "Since the stream's last event was received; before the first, since the start."
-    made = GaugeMetricFamily(AGE, text, labels=("rig", "stream"))
-    now = board.clock()
-    for rig, panel in board.panels.items():
-        for stream, last_event in panel.last_event.items():
-            made.add_metric((rig, stream), max(now - last_event, 0.0))
-    return made
+def histogram(
+    name: str,
+    labels: Mapping[str, str],
+    rig: str,
+    edges: Sequence[float],
+    counts: Sequence[int],
+    total: float,
+) -> Iterator[RigSamples]:
+    """Yield the samples of one histogram.
+
+    Parameters
+    ----------
+    name, labels, rig
+        Labels are those beside `rig`, with their values.
+    edges : sequence of float (k,)
+        Upper edges of the buckets.
+    counts : sequence of int (k + 1,)
+        Observations of each bucket; the last is above all edges.
+    total : float
+        Sum of the observations.
+    """
+    names, values = tuple(labels), tuple(labels.values())
+    added = [*accumulate(counts)]
+    places = [(*values, str(edge)) for edge in edges] + [(*values, "+Inf")]
+    yield RigSamples(f"{name}_bucket", (*names, "le"), rig, zip(places, added, strict=True))
+    yield RigSamples(f"{name}_count", names, rig, [(values, added[-1])])
+    yield RigSamples(f"{name}_sum", names, rig, [(values, total)])

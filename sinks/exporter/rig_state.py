@@ -153,6 +153,10 @@ class RigState:
         refusal = self.refusals.standing.get(stream)
         return refusal.text() if refusal else None
 
+    def _counted_as(self, source: str) -> str:
+        stream = self.stream_of(source)
+        return stream if stream in self.ends else OTHERS if source else NAMELESS
+
     def _of_interest(self, source: str) -> str | None:
         stream = self.stream_of(source)
         return stream if stream in self._constant else None
@@ -163,20 +167,22 @@ class RigState:
 
     def count(self, packet: Packet, now: float) -> None:
         """Count received and lost events."""
+        alive: dict[str, float] = {}
         for source, channel, end, watermark in packet.ends:
-            name, n = source, len(watermark)
-            if name not in self.ends:
-                stream = self.stream_of(source)
-                name = stream if stream in self.ends else OTHERS if source else NAMELESS
-            self.ends[name][end] += n
+            name = source if source in self.ends else self._counted_as(source)
+            self.ends[name][end] += len(watermark)
+            if end == "used":
+                continue  # half of the ends of a live packet
             if end in DISCARDED:
-                self.discarded[DISCARDED[end]] += n
+                self.discarded[DISCARDED[end]] += len(watermark)
             # An event that cannot be decoded has no channel: a failed scrape is no sign of life.
             elif ((end == "received" and channel) or end == "ignored") and name in self.last_event:
-                self.played.discard(name)
-                self.last_event[name] = self.last_any = now
-                self.newest[name] = max(float(watermark[-1]), self.newest.get(name, -np.inf))
-                self.up[name] |= name not in self._turned
+                alive[name] = max(watermark.item(-1), alive.get(name, -np.inf))
+        for name, newest in alive.items():
+            self.played.discard(name)
+            self.last_event[name] = self.last_any = now
+            self.newest[name] = max(newest, self.newest.get(name, -np.inf))
+            self.up[name] |= name not in self._turned
         for letter in packet.letters:
             self.discarded[letter.stage, letter.reason] += letter.count
         count(self.refusals, packet, now, self._of_interest)

@@ -114,8 +114,9 @@ class Server:
         """Do nothing: the port closes with the process."""
 
     def stop(self) -> None:
-        """Close the port."""
+        """Close the port, once all packets are counted."""
         if self._server is not None:
+            self.consume([])
             self._server.close()
             self._server = None
 
@@ -172,21 +173,25 @@ def all_served(
     HttpPortError
         As `served`.
     """
-    bridge, made = config.bridge, []
+    bridge, made = config.bridge, list[Server]()
     own = (bridge.exporter if bridge else None) or BridgeExporterConfig()
     more = {own.path: BridgePage(board).text} if bridge else {}
-    if config.exporter is not None:
-        shared = _moved(config.exporter, apart)
-        made.append(served(shared, board, holder, Routes(shared.path, board, more)))
-    if bridge is not None and bridge.exporter is not None:
-        at = replace(config.exporter or ExporterConfig(), http_port=own.http_port, path=own.path)
-        routes = MetricsRoutes(board, more)
-        made.append(served(_moved(at, apart), board, holder, routes, updates=not made))
+    for each in exporters(config):
+        at = replace(each, http_port=each.http_port + apart)
+        shared = each is config.exporter
+        routes = Routes(at.path, board, more) if shared else MetricsRoutes(board, more)
+        made.append(served(at, board, holder, routes, updates=not made))
     return made
 
 
-def _moved(config: ExporterConfig, apart: int) -> ExporterConfig:
-    return replace(config, http_port=config.http_port + apart)
+def exporters(config: Config) -> list[ExporterConfig]:
+    """Return the exporter of a run, and that of its bridge, which has the same host."""
+    found = [config.exporter] if config.exporter is not None else []
+    own = config.bridge.exporter if config.bridge is not None else None
+    if own is not None:
+        host = config.exporter or ExporterConfig()
+        found.append(replace(host, http_port=own.http_port, path=own.path))
+    return found
 
 
 def bound(config: ExporterConfig, holder: PortHolder) -> socket.socket:

@@ -58,8 +58,9 @@ class Judge:
 
     def add(self, *parts: Fused) -> None:
         """Judge consecutive ticks, all at once."""
+        values = np.concatenate([part.indicators for part in parts])
         phase, sync, entropy = (
-            np.concatenate([part.indicators[:, INDICATORS.index(name)] for part in parts])
+            values[:, INDICATORS.index(name)]
             for name in ("phase_diff", "sync_quality", "entropy_ratio")
         )
         alone = self._alone(parts)
@@ -86,6 +87,9 @@ class Judge:
     def _aside(self, slo: Slo, value: F64, alone: Bool) -> Bool:
         """Return whether a tick (k,) has no value because fewer than two members were compared."""
         known = np.isfinite(value)
+        if known.all():
+            self._apart[slo] = False
+            return np.zeros(len(value), bool)
         apart = alone & ~known
         last = np.maximum.accumulate(np.where(known | alone, np.arange(len(value)), -1))
         apart = np.where(last >= 0, apart[last], self._apart[slo])
@@ -96,7 +100,12 @@ class Judge:
         self, slo: Slo, good: Bool, known: Bool, apart: Bool, ticks: I64 | None = None
     ) -> None:
         """Count verdicts: one a tick, or each for `ticks` ticks."""
-        ticks = np.ones(len(good), np.int64) if ticks is None else ticks
+        if ticks is None:
+            if slo in self._begun and not apart.any():
+                self.ticks[slo] += len(good)
+                self.bad[slo] += len(good) - int(np.count_nonzero(good))
+                return
+            ticks = np.ones(len(good), np.int64)
         self.uncompared[slo] += int(ticks[apart].sum())
         judged = ~apart
         if slo not in self._begun:

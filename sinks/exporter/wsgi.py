@@ -42,7 +42,7 @@ _BACKLOG = 4_096
 _ACCEPT_S = 0.02
 """Time for accepting connections before requests are read again (s)."""
 _IDLE_S, _UNFINISHED_S = 20, 10.0
-_POLL_S = 0.25
+_POLL_S, _STOP_S = 1.0, 2.0
 _MAX_HEADER, _MAX_BODY = 8_192, 1_024
 
 
@@ -61,20 +61,23 @@ class WsgiServer:
         self._dispatcher = ThreadedTaskDispatcher()
         self._dispatcher.set_thread_count(_THREADS)
         self._server = _Server(application, bound, self._dispatcher)
-        self._closed = threading.Event()
+        self._closing, self._woken = False, threading.Event()
         self._thread = threading.Thread(target=self._run, name="exporter", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Close the port and all connections."""
-        self._closed.set()
-        self._thread.join(8 * _POLL_S)
+        self._closing = True
+        self._server.pull_trigger()
+        self._woken.set()
+        self._thread.join(_STOP_S)
 
     def _run(self) -> None:
         sockets = self._server.sockets
-        while not self._closed.is_set():
+        while not self._closing:
             wasyncore.loop(_POLL_S, use_poll=True, map=sockets, count=1)
-        self._dispatcher.shutdown(timeout=4 * _POLL_S)
+        self._woken.wait(_STOP_S)  # the trigger's file stays open until it has been used
+        self._dispatcher.shutdown(timeout=_STOP_S / 2)
         self._server.close()
         wasyncore.close_all(sockets, ignore_all=True)
 
@@ -128,8 +131,9 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
                 self._silent.add(client, peer, now)
                 if time.monotonic() > end:
                     break
+        # Most clients have sent their request by now: it is read without another poll.
+        self._silent.handle_read_event()
         if self.connections > self._max_connections:
-            self._silent.handle_read_event()
             self._make_room(self.connections - self._max_connections, now)
 
     def maintenance(self, now: float) -> None:

@@ -8,13 +8,12 @@ shortest that parse to the same float; NaN is `null`; infinity is a bug and rais
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, repeat
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from configs.inert import inert_json
 from operators import native
@@ -26,6 +25,8 @@ _MODES = np.array(MODES, dtype=object)
 _MODE_TEXTS = tuple(_encoder.encode(mode) for mode in MODES)
 _Shape: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
 """Name and channels of each signal."""
+MAX_TICKS = 1024
+"""Ticks whose lines are made at once."""
 _MIN_TICKS_FOR_RUNS = 32
 """Fewer ticks than this are not searched for runs of equal values."""
 
@@ -86,13 +87,15 @@ def _objects(kind: Callable[..., Any], rows: F64) -> Iterable[Any]:
     return map(kind, *rows.tolist())
 
 
-def _modes(modes: NDArray[Any]) -> list[str]:
-    names: list[str] = _MODES[modes].tolist()
-    return names
-
-
 def fused_lines(fused: Fused, rig: str) -> bytes:
-    """Return the lines of consecutive ticks.
+    """Return `fused_texts` as one text."""
+    return b"".join(fused_texts(fused, rig))
+
+
+def fused_texts(fused: Fused, rig: str) -> Iterator[bytes]:
+    """Yield the lines of consecutive ticks, control characters escaped, MAX_TICKS at once.
+
+    The lines of so many ticks stay in the processor's cache until they are written.
 
     Parameters
     ----------
@@ -108,38 +111,45 @@ def fused_lines(fused: Fused, rig: str) -> bytes:
     """
     shape = tuple((s.name, s.channels) for s in fused.signals)
     columns = [fused.ts, fused.released, fused.sync_bound_s, *fused.indicators.T]
+    codes = [fused.mode, fused.live]
     for s in fused.signals:
         columns += [s.value, s.sd, s.systematic_sd, *s.weights.T]
-    if native.kernels is not None:
-        codes = [fused.mode, fused.live]
-        for s in fused.signals:
-            codes += [s.mode, s.live]
-        return _rendered(native.kernels, shape, rig, columns, np.array(codes, np.int64))
+        codes += [s.mode, s.live]
+    lines = partial(_rendered, native.kernels) if native.kernels is not None else _encoded
+    numbers, indexes = np.array(columns), np.array(codes, np.int64)
+    for first in range(0, len(fused), MAX_TICKS):
+        ticks = slice(first, first + MAX_TICKS)
+        yield lines(shape, rig, numbers[:, ticks], indexes[:, ticks])
+
+
+def _encoded(shape: _Shape, rig: str, numbers: F64, codes: I64) -> bytes:
+    """Return the lines of k ticks from their columns (n, k) and codes (2 + 2 signals, k)."""
+    if np.isinf(numbers).any():
+        raise ValueError("an infinite number was to be written")
     kinds = _kinds(shape)
-    rows = _finite(*columns)
-    ts, released, bound = rows[:3].tolist()
+    ts, released, bound = numbers[:3].tolist()
+    modes, live = _MODES[codes[::2]].tolist(), codes[1::2].tolist()
     at = 3 + len(INDICATORS)
-    indicators = _objects(kinds.indicators, rows[3:at])
+    indicators = _objects(kinds.indicators, numbers[3:at])
     signals = []
-    for s, kind in zip(fused.signals, kinds.weights, strict=True):
-        value, sd, systematic = rows[at : at + 3].tolist()
+    for j, (kind, (_, channels)) in enumerate(zip(kinds.weights, shape, strict=True), 1):
+        value, sd, systematic = numbers[at : at + 3].tolist()
         at += 3
-        weights = _objects(kind, rows[at : at + len(s.channels)])
-        at += len(s.channels)
-        mode, live = _modes(s.mode), s.live.tolist()
-        signals.append(map(kinds.signal, value, sd, systematic, mode, live, weights))
-    columns_of_line = (
+        weights = _objects(kind, numbers[at : at + len(channels)])
+        at += len(channels)
+        signals.append(map(kinds.signal, value, sd, systematic, modes[j], live[j], weights))
+    lines: Iterable[Any] = map(
+        kinds.line,
         ts,
         released,
         repeat(rig),
-        _modes(fused.mode),
-        fused.live.tolist(),
+        modes[0],
+        live[0],
         map(kinds.signals, *signals),
         indicators,
         bound,
     )
-    lines: Iterable[Any] = map(kinds.line, *columns_of_line)
-    return _encoder.encode_lines(list(lines))
+    return inert_json(_encoder.encode_lines(list(lines)))
 
 
 class _Template(NamedTuple):
@@ -164,7 +174,8 @@ def _template(shape: _Shape, rig: str) -> _Template:
     indicators = kinds.indicators(*repeat(value, len(INDICATORS)))
     order += [*range(3, 3 + len(INDICATORS)), 2]
     line = kinds.line(value, value, rig, value, value, kinds.signals(*signals), indicators, value)
-    return _Template(tuple(_encoder.encode_lines([line]).split(b"\0")), tuple(order))
+    pieces = inert_json(_encoder.encode_lines([line])).split(b"\0")
+    return _Template(tuple(pieces), tuple(order))
 
 
 @lru_cache(maxsize=16)
@@ -172,14 +183,12 @@ def _counts(below: int) -> tuple[bytes, ...]:
     return tuple(b"%d" % count for count in range(below))
 
 
-def _rendered(
-    kernels: native.Kernels, shape: _Shape, rig: str, columns: list[F64], codes: I64
-) -> bytes:
-    """Return the lines of `fused_lines` from their columns (k,) and codes (n, k), compiled."""
+def _rendered(kernels: native.Kernels, shape: _Shape, rig: str, numbers: F64, codes: I64) -> bytes:
+    """Return the lines of `_encoded`, compiled."""
     pieces, values = _template(shape, rig)
     counts = _counts(int(codes[1::2].max(initial=0)) + 1)
     tables = (_MODE_TEXTS, counts) * (len(shape) + 1)
-    return kernels.render(codes.shape[1], pieces, values, np.array(columns), codes, tables)
+    return kernels.render(codes.shape[1], pieces, values, numbers, codes, tables)
 
 
 def aligned_lines(channel: str, ts: F64, source_ts: F64, rx: F64, value: F64, rig: str) -> bytes:
@@ -197,13 +206,14 @@ def record_lines(records: Sequence[msgspec.Struct]) -> bytes:
 
 def packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
     """Yield a packet's lines as (file's stem, lines), with control characters escaped."""
-    for stem, lines in _packet_lines(packet):
+    if packet.fused is not None:
+        for lines in fused_texts(packet.fused, packet.rig):
+            yield "fused", lines
+    for stem, lines in _record_lines(packet):
         yield stem, inert_json(lines)
 
 
-def _packet_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
-    if packet.fused is not None:
-        yield "fused", fused_lines(packet.fused, packet.rig)
+def _record_lines(packet: Packet) -> Iterator[tuple[str, bytes]]:
     yield "sync", record_lines(packet.sync)
     yield "evidence", record_lines(packet.evidence)
     yield "dead", record_lines(packet.dead)

@@ -5,8 +5,8 @@ account, taken when all earlier lines are on the disk. A resumed run truncates t
 positions, so that no line is written twice.
 
 State: the segments' positions and the account (at most 258 names).
-Cost: one write a file and batch. No file is held open, so that the rigs of a run are not limited by
-the descriptors of the process.
+Cost: one write a file and batch, and one for each long piece of lines. No file is held open, so
+that the rigs of a run are not limited by the descriptors of the process.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from sinks.files.parts import part_folder
 from sinks.files.run_json import Account, write_run
 from sinks.files.run_summary import RunSummary
 
+MIN_WRITE = 1 << 16
+"""Lines of so many bytes are written at once, out of the processor's cache."""
 _MB = 1_000_000
 
 
@@ -110,17 +112,20 @@ class ResultFiles:
         """Do nothing: the files are open for writing once the folder is taken."""
 
     def consume(self, packets: list[Packet]) -> None:
-        """Write the lines of the packets: one write a file."""
-        lines: dict[tuple[str, str], list[bytes]] = {}
+        """Write the lines of the packets; few lines wait for those of the next packets."""
+        few: dict[tuple[str, str], list[bytes]] = {}
         self._begin(dict.fromkeys(p.rig for p in packets if p.rig not in self._files))
         for packet in packets:
             self._account.add(packet)
             for stem, text in packet_lines(packet):
-                if text:
-                    lines.setdefault((packet.rig, stem), []).append(text)
+                if not text:
+                    continue
+                few.setdefault((packet.rig, stem), []).append(text)
+                if len(text) >= MIN_WRITE:
+                    self._write(packet.rig, stem, few.pop((packet.rig, stem)))
             self._ended[packet.rig] = packet.end
-        for (rig, stem), texts in lines.items():
-            self._write(self._files[rig][stem], b"".join(texts))
+        for (rig, stem), texts in few.items():
+            self._write(rig, stem, texts)
         if any(packet.end for packet in packets):
             self._write_run()
 
@@ -213,7 +218,8 @@ class ResultFiles:
             position=position,
         )
 
-    def _write(self, segments: Segments, lines: bytes) -> None:
+    def _write(self, rig: str, stem: str, texts: list[bytes]) -> None:
+        segments, lines = self._files[rig][stem], b"".join(texts)
         if segments.stem != "dead":
             segments.write(lines)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from errno import ENOTSUP
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,22 @@ from sources.control.control_address import control_address
 from sources.control.order import Order
 
 _WAIT_S = 1.0
+
+
+def listening(folder: Path) -> bool:
+    """Whether a run takes commands in an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        `output.dir` of the run.
+    """
+    try:
+        with control_address(folder) as where, _socket() as out:
+            out.connect(where)
+    except OSError:
+        return False
+    return True
 
 
 def send(folder: Path, command: BridgeCommand, rig: str | None = None) -> None:
@@ -30,7 +47,20 @@ def send(folder: Path, command: BridgeCommand, rig: str | None = None) -> None:
     OSError
         No run takes commands there, or this user may not send any.
     """
-    with control_address(folder) as where, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+    with control_address(folder) as where, _socket() as out:
         out.settimeout(_WAIT_S)
         out.connect(where)
         out.send(msgspec.json.encode(Order(command, rig)))
+
+
+def _socket() -> socket.socket:
+    """Return a new socket.
+
+    Raises
+    ------
+    OSError
+        This system has no such sockets.
+    """
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(ENOTSUP, "this system has no such sockets")
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

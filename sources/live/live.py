@@ -34,6 +34,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
 from configs.schema import Config
+from operators.collect import BlockRule
 from operators.events import Batch
 from operators.types import ENDED, I64
 from sources.control import CommandSocket
@@ -67,7 +68,8 @@ from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper
 
 LiveStream: TypeAlias = MidiStream | OscStream | UreStream
-_POLL_S = 0.004
+_LOOK, _MIN_LOOK_S, _MAX_LOOK_S = 0.4, 0.002, 0.02
+"""Time from one look at the inboxes to the next, in blocks and within these limits (s)."""
 _PORTION, _PORTION_S = 64, 0.25
 """A portion of the waiting events: at least so many, at most so much arrival time (s)."""
 _MAX_IN_TABLE = 4096
@@ -222,8 +224,7 @@ class LivePartition(StatefulSourcePartition[tuple[str, Batch], bytes]):
             recovering=recovering,
         )
         self._open_reader(self._tape.start, config, known)
-        look_s = _POLL_S / 2 if config.resample.profile == "low_latency" else _POLL_S
-        self._pace = Poll(look_s, clock, sleep)
+        self._pace = Poll(_look_s(config.block_s()), clock, sleep)
         self._standstill = Standstill(clock, self._host)
         self._heap = Heap()
         self._held: list[Arrival] = []
@@ -448,6 +449,13 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
     if config.bridge is not None:
         streams.append(CommandSocket(Path(config.output.dir), config.rig))
     return streams
+
+
+def _look_s(block_s: BlockRule) -> float:
+    """Return the time between two looks: a look costs as much as a block, and gives no result."""
+    if block_s == "density":
+        return _MAX_LOOK_S
+    return min(max(_LOOK * block_s, _MIN_LOOK_S), _MAX_LOOK_S)
 
 
 def _arrival(arrival: Arrival) -> float:

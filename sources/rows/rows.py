@@ -53,10 +53,10 @@ class DecodedRows:
 
     def take(self, which: slice | I64) -> Self:
         """Return a selection of the rows; a slice does not copy."""
-        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, column in columns.items():
-            if isinstance(column, np.ndarray):
-                columns[name] = column[which]
+        columns: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:  # of a live batch, `fields` takes half the time
+            column = getattr(self, name)
+            columns[name] = column[which] if isinstance(column, np.ndarray) else column
         return type(self)(**columns)
 
     @classmethod

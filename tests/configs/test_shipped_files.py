@@ -19,6 +19,7 @@ def an_empty_folder(monkeypatch, tmp_path):
     ("name", "file"),
     [
         ("stage", "stage.yaml"),
+        ("bridge", "bridge.yaml"),
         ("configs/fusion.yaml", "fusion.yaml"),
         ("configs/rules/risk_map.yaml", "rules/risk_map.yaml"),
     ],

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from operators import native
 from operators.drift import (
     clock,
     clock_bin,
@@ -84,6 +85,7 @@ def test_few_rows_give_the_packets_of_the_array_forms(
     plain = guarded(PLANS[plan], block_s)
     for module, limit in LIMITS:
         monkeypatch.setattr(module, limit, 0)
+    monkeypatch.setattr(native, "kernels", None)
     arrays = guarded(PLANS[plan], block_s)
     for name, packets in plain.items():
         assert len(packets) == len(arrays[name])

@@ -22,7 +22,7 @@ def test_the_example_of_two_arrays_finds_offset_and_lag(capsys: pytest.CaptureFi
 def test_the_station_lines_are_those_of_the_flow() -> None:
     flow = (ROOT / "flows" / "fusion.py").read_text("utf-8")
     lines = BLOCKS[1].splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 12
     assert all(f"    {line}\n" in flow for line in lines)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from operators.align.coarse_grid import Coarse
 from operators.align.lag_trend import CORRECTED, FREE, fitted, motions
-from operators.numeric.sinc import _by_sample, kernel
+from operators.numeric.search import places
+from operators.numeric.sinc import Run, kernel, weigh
 from operators.types import F64
 from sinks.files.encode import fused_lines
 from sources.rows.rows import DecodedRows
@@ -69,13 +72,20 @@ def test_numbers_at_the_borders_have_the_digits_of_the_encoder(kernels):
     assert rendered(kernels, x) == as_json(x)
 
 
-@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (300, 400)])
+@pytest.mark.parametrize(("k", "run"), [(0, 1), (1, 1), (7, 3), (300, 1), (300, 5), (2500, 400)])
 @pytest.mark.parametrize(("members", "signals"), [(1, 1), (3, 2)])
 def test_lines_of_ticks_are_the_same(both, k, run, members, signals):
     for seed in range(5):
         ticks = fused(k, members=members, signals=signals, run=run, seed=seed)
         python, compiled = both(fused_lines, ticks, 'a "rig"\x00\x7f')
         assert compiled == python
+
+
+def test_rows_may_lie_apart(kernels):
+    numbers, codes = np.arange(30.0).reshape(3, 10), np.arange(20).reshape(2, 10) % 2
+    pieces, values, texts = (b"", b",", b"\n"), (2, ~1), ((), (b"a", b"b"))
+    some = kernels.render(4, pieces, values, numbers[:, 3:7], codes[:, 3:7], texts)
+    assert some == b"23.0,b\n24.0,a\n25.0,b\n26.0,a\n"
 
 
 def test_an_infinite_number_is_refused_in_both_forms(both):
@@ -131,19 +141,56 @@ def test_regular_lines_are_read_by_the_extension(kernels):
     assert whole == [line for line in lines.split(b"\n") if line.strip()]
 
 
+def test_layouts_that_begin_alike_stay_apart(kernels):
+    """Text before a number, its form, the text behind it: each differs alone."""
+    layouts = tuple(
+        ((before, behind, b"}"), (0, 1), (pointed, False))
+        for before in (b'{"ts":', b'{"t":', b"")
+        for pointed in (True, False)
+        for behind in (b',"rig":"a","value":', b',"rig":"b","value":')
+    )
+    layouts += (((b"-7.5",), (), ()),)
+    lines = [
+        b"".join((before, b"%d.5" % n if point else b"%d" % n, behind, b"9", end))
+        for n, ((before, behind, end), _, (point, _)) in enumerate(layouts[:-1])
+    ]
+    lines += [b"-7.5", b'{"ts":1.5,"rig":"c","value":1}', *lines[::-1]]
+    n = len(lines)
+    start, stop, which = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int32)
+    columns = np.full((4, n), np.nan)
+    text = b"".join(one + b"\n" for one in lines)
+    assert kernels.fit(text, layouts, start, stop, which, columns) == n
+    assert which.tolist() == [*range(13), -1, *range(11, -1, -1)]
+    first = [k + 0.5 * point for k, (_, _, (point, _)) in enumerate(layouts[:-1])]
+    assert columns[0, :12].tolist() == first
+    assert columns[0, 14:].tolist() == first[::-1]
+
+
 # -- sums -----------------------------------------------------------------------------------------
 
 
 @MANY
 @given(SEEDS, st.booleans())
 def test_sums_of_kernels_are_the_same(both, seed, waits):
-    node, cell, value, first, k = kernel_case(np.random.default_rng(seed))
-    k_of = kernel(2.0, 1.9, 5.0)
-    reach = len(k_of.table) - 1
-    near = (node > -reach) & (node < (k - 1) * 4096 + reach)
-    late = first[near] if waits else None
-    python, compiled = both(_by_sample, k_of, node[near], cell[near], value[near], late, k)
-    assert [x.tobytes() for x in python] == [x.tobytes() for x in compiled]
+    rng = np.random.default_rng(seed)
+    node, cell, value, _, k = kernel_case(rng)
+    known = np.sort(rng.integers(0, len(node) + 1, k))
+    turn = [0, *np.flatnonzero(rng.random(k - 1) < 0.1) + 1, k]
+    kernels = (kernel(2.0, 1.9, 5.0), kernel(1.5, 1.25, 5.0))
+    runs = [Run(a, b, kernels[rng.integers(2)]) for a, b in pairwise(turn) if rng.random() < 0.9]
+    python, compiled = both(weigh, runs, node, cell, value, known if waits else None, k)
+    assert python.tobytes() == compiled.tobytes()
+
+
+@MANY
+@given(SEEDS, st.sampled_from(["left", "right"]))
+def test_places_are_those_of_numpy(both, seed, side):
+    rng = np.random.default_rng(seed)
+    rising, at = np.sort(rng.integers(0, 50, rng.integers(0, 90)) / 7), rng.integers(-5, 60, 80) / 7
+    at[rng.random(80) < 0.05] = rng.choice([np.nan, np.inf, -np.inf])
+    for numbers in (at, np.sort(at)):
+        python, compiled = both(places, rising, numbers, side)
+        assert python.tolist() == compiled.tolist()
 
 
 @MANY
@@ -199,6 +246,8 @@ NONE = np.empty((0, 2), np.int64)
         (2, (b"", b""), (0.5,), np.zeros((1, 2)), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((1, 2), np.float32), NONE, ()),
         (2, (b"", b""), (0,), np.zeros((2, 2))[:, ::2], NONE, ()),
+        (2, (b"", b""), (0,), np.zeros((2, 2)).T, NONE, ()),
+        (2, (b"", b""), (0,), np.zeros(2), NONE, ()),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, -1]]), ((b"a",),)),
         (2, (b"", b""), (-1,), np.zeros((1, 2)), np.array([[0, 0]]), ([b"a"],)),
@@ -222,7 +271,7 @@ def test_a_line_of_the_wrong_shape_is_refused(kernels, arguments):
         (((b"a", b"b"), (-2,), (True,)),),
         (((b"a", 1), (0,), (True,)),),
         (((b"a",) * 18, (0,) * 17, (True,) * 17),),
-        (((b"a", b"b"), (0,), (True,)),) * 65,
+        (((b"a", b"b"), (0,), (True,)),) * 257,
     ],
 )
 def test_a_layout_of_the_wrong_shape_is_refused(kernels, layouts):
@@ -302,13 +351,39 @@ def test_a_trend_of_the_wrong_shape_is_refused(kernels, wrong):
             kernels.trend(*arguments)
 
 
-@pytest.mark.parametrize("wrong", range(8))
-def test_a_sum_of_the_wrong_shape_is_refused(kernels, wrong):
-    node, ones = np.arange(3), np.ones(3)
-    right = [np.ones((4, 2)), 2, node, ones, ones, node, np.empty(5), np.empty(5)]
-    kernels.spread(*right)
-    for other in (np.ones((3, 2)), np.ones(4, np.float32), 0, None if wrong != 5 else "x"):
+RUNS = np.array([[0, 3, 0, 0, 3], [3, 5, 1, 1, 3]])
+
+
+@pytest.mark.parametrize("wrong", range(9))
+def test_sums_of_runs_of_the_wrong_shape_are_refused(kernels, wrong):
+    node, ones, bank = np.arange(3), np.ones(3), np.ones((4, 2))
+    right = [(bank, bank), 2, RUNS, node, ones, ones, np.arange(5), np.empty(5), np.empty(5)]
+    kernels.spread_runs(*right)
+    for other in (np.ones((3, 2)), (bank, ones), 0, None if wrong != 6 else "x"):
         arguments = [*right]
         arguments[wrong] = other
         with pytest.raises((ValueError, TypeError)):
-            kernels.spread(*arguments)
+            kernels.spread_runs(*arguments)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [(-1, 3, 0, 0, 3), (4, 3, 0, 0, 3), (0, 6, 0, 0, 3), (0, 3, 2, 0, 3), (0, 3, -1, 0, 3),
+     (0, 3, 0, -1, 3), (0, 3, 0, 4, 3), (0, 3, 0, 0, 4)],
+)  # fmt: skip
+def test_a_run_beyond_its_arrays_is_refused(kernels, run):
+    ones, bank = np.ones(3), np.ones((4, 2))
+    sums = np.empty(5), np.empty(5)
+    with pytest.raises(ValueError, match="exceeds"):
+        kernels.spread_runs((bank,), 2, np.array([run]), np.arange(3), ones, ones, None, *sums)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 3])
+def test_a_search_of_the_wrong_shape_is_refused(kernels, wrong):
+    right = [np.arange(3.0), np.arange(4.0), True, np.empty(4, np.int64)]
+    kernels.search(*right)
+    for other in (np.ones(5, np.float32), 0):
+        arguments = [*right]
+        arguments[wrong] = other
+        with pytest.raises((ValueError, TypeError)):
+            kernels.search(*arguments)

@@ -95,6 +95,14 @@ def test_a_later_rig_has_a_folder_of_its_own(out):
     assert (out / "late" / "fused.jsonl").read_bytes().count(b'"rig":"late"') == 3
 
 
+def test_long_and_short_packets_keep_their_order(out):
+    part = begin(out)
+    part.write_batch([packet(0), packet(3, k=2000), packet(2003), packet(2006, k=2000, end=True)])
+    part.close()
+    ticks = [json.loads(line)["ts"] for line in (out / "fused.jsonl").read_text().splitlines()]
+    assert ticks == list(range(4006))
+
+
 def test_many_rigs_need_few_descriptors(out):
     import resource
 

@@ -396,7 +396,7 @@ def test_layouts_are_paused_where_they_do_not_pay(monkeypatch):
     decoder, parser = Decoder("f"), Decoder("f")
     found, expected = [], []
     for i in range(20):
-        block = "".join(event(key=f"k{j}", value=i) + "\n" for j in range(100)).encode()
+        block = "".join(event(key=f"k{j}", value=i) + "\n" for j in range(400)).encode()
         found.append(as_columns(decoder.decode(block, i, Names("s"))))
         with monkeypatch.context() as patch:
             patch.setattr(decode, "_MIN_COUNT", 10**9)

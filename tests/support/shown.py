@@ -12,6 +12,7 @@ from configs.signals import MemberConfig, SignalConfig
 from operators.lines import EvidenceRecord, SyncReport
 from operators.records import INDICATORS, Ends, Fused, FusedSignal, Packet
 from sinks.exporter.live_state import LiveState
+from sinks.exporter.rig_state import RigState
 
 NAN = float("nan")
 
@@ -81,6 +82,12 @@ def report(channel: str, **given: Any) -> SyncReport:
         "gaps": 0,
     }  # fmt: skip
     return SyncReport(rig="r", channel=channel, **{**known, **given})
+
+
+def rig_of(board: LiveState, rig: str = "r") -> RigState:
+    """Return a rig of a board, brought up to date."""
+    with board.reading():
+        return board.panels[rig]
 
 
 class Time:

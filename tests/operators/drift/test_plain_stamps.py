@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from operators import native
 from operators.drift import clock, clock_bin, clock_rate, packet_rate, shared_stamps, stamp_grain
 from operators.drift.clock import Clock
 from operators.drift.clock_rate import Rate, Rates
@@ -19,6 +21,15 @@ from operators.drift.shared_stamps import SharedStamps
 from operators.drift.stamp_grain import Grain
 from operators.types import F64
 from tests.support.signals import START, block
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_the_extension() -> Iterator[None]:
+    """Run Python's forms, which tests/native compares with the compiled ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "kernels", None)
+        yield
+
 
 GRIDS = (0.0, 1.0, 0.1, 0.01, 0.001)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from operators.numeric.sinc import kernel
+from operators.numeric.sinc import kernel, weigh
 from operators.resample.sampler import Sampler
 from operators.types import F64
 from tests.support.signals import START, block
@@ -190,3 +190,19 @@ def test_dropping_keeps_the_samples_of_the_kernel() -> None:
     assert len(s.time) < len(all_of_it.time)
     at = np.arange(40.0, 50.0, 1 / HZ)
     assert np.array_equal(read(s, at)[0], read(all_of_it, at)[0])
+
+
+def test_without_a_run_there_is_no_value() -> None:
+    empty = np.empty(0)
+    assert np.isnan(weigh([], np.empty(0, np.int64), empty, empty, None, 4)).all()
+
+
+def test_ticks_around_a_due_time_that_falls_are_read_as_if_alone() -> None:
+    t = uneven(10.0)
+    at = np.arange(20.0, 24.0, 1 / HZ)
+    due = at + HALF + 1.0
+    due[10:] -= 2.0
+    whole = read(sampler(t, np.cos(t), t), at, due=due)[0]
+    for part in (slice(10), slice(10, None)):
+        alone = read(sampler(t, np.cos(t), t), at[part], due=due[part])[0]
+        assert whole[part].tolist() == alone.tolist()

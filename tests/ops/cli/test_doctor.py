@@ -41,11 +41,14 @@ output: {{dir: {folder}/out}}
     return path
 
 
-def test_an_exporter_s_port_that_is_held_is_bad(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "section", ["exporter: {{http_port: {}}}\n", "bridge: {{exporter: {{http_port: {}}}}}\n"]
+)
+def test_an_exporter_s_port_that_is_held_is_bad(tmp_path: Path, section: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         path = config(tmp_path, 1)
-        path.write_text(path.read_text() + f"exporter: {{http_port: {port}}}\n")
+        path.write_text(path.read_text() + section.format(port))
         found = [str(f) for f in doctor.ports(load(str(path)).config) if f.verdict == "bad"]
     assert f"127.0.0.1:{port} is taken by process {os.getpid()}" in "".join(found)
 

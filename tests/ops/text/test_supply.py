@@ -185,7 +185,10 @@ def test_the_locks_hold_what_they_are_for_and_agree():
     assert {"pip", "uv", "cyclonedx-bom"} <= tools.keys()
     assert not everything.keys() & {"uv", "cyclonedx-bom"}
     assert {name: everything.get(name) for name in product} == product
-    tables = pins(TABLES)
+    tables, bench = pins(TABLES), pins(ROOT / "requirements.bench.lock")
+    assert project["optional-dependencies"]["bench"] == [f"polars=={min(bench['polars'])}"]
+    assert {name: tables.get(name) for name in bench} == bench
+    assert not bench.keys() & everything.keys()
     assert {"pandas", "polars", "pyarrow"} <= tables.keys()
     shared = tables.keys() & everything.keys()
     assert {name: tables[name] for name in shared} == {name: everything[name] for name in shared}

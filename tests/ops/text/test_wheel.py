@@ -140,7 +140,8 @@ def test_the_wheel_has_one_package_that_imports_no_room_from_outside(installed):
 def test_the_wheel_holds_every_module_and_shipped_file(installed):
     inside = package(installed)
     assert modules(inside) == modules(ROOT)
-    for name in ("configs/stage.yaml", "configs/recordings/demo.ndjson.gz", "ops/examples"):
+    recordings = ("configs/recordings/demo.ndjson.gz", "configs/recordings/beats.ndjson.gz")
+    for name in ("configs/stage.yaml", "configs/bridge.yaml", *recordings, "ops/examples"):
         assert (inside / name).exists()
 
 

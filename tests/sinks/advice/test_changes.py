@@ -7,7 +7,7 @@ from configs.signals import MemberConfig, SignalConfig
 from operators.settings.channels import ChannelConfig
 from operators.settings.plan import Plan
 from sinks.advice.changes import FOLD_S, Transition, fold
-from tests.support.shown import Time, config, finding, packet, report, ticks
+from tests.support.shown import Time, config, finding, packet, report, rig_of, ticks
 
 
 def channel(ts, state, name="a:x"):
@@ -69,7 +69,7 @@ def test_a_rig_shows_its_newest_with_findings_among_them():
     for k in range(100):
         line = report(f"osc_{k}:p", ts=2.0 + k)
         board.update([packet(sync=(line,), evidence=(finding(200.0 + k),))])
-    shown = board.panels["r"].history.happened()
+    shown = rig_of(board).history.happened()
     assert len(shown) == 16
     assert shown[0].kind == "rule"
     assert shown[0].before == "firing 100 times"
@@ -78,11 +78,10 @@ def test_a_rig_shows_its_newest_with_findings_among_them():
 
 def test_a_run_begins_with_its_first_tick():
     board = Time().board()
-    history = board.panels["r"].history
-    assert np.isnan(history.began)
+    assert np.isnan(rig_of(board).history.began)
     for first in (7, 20):
         board.update([packet(ticks(first))])
-    assert history.began == 7.0
+    assert rig_of(board).history.began == 7.0
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from itertools import pairwise
 from math import inf
 
 import pytest
@@ -78,9 +78,18 @@ def test_a_tick_is_late_by_half_a_tick_at_most() -> None:
     schedule = TickSchedule(0.0, 0.0, 0.12)
     schedule.add(even(0, 8, 1.0), 2.5)
 
-    outcomes = [outcome for _, outcome in schedule.take(1.69)]
-    assert outcomes == ["dropped"] * 3 + ["sent"]  # at 1.6: 0.09 s late
-    assert schedule.due() == pytest.approx(1.8)
+    outcomes = [outcome for _, outcome in schedule.take(1.67)]
+    assert outcomes == ["dropped"] * 3 + ["sent"]  # at 1.6: 0.07 s late
+    assert [outcome for _, outcome in schedule.take(1.89)] == ["sent"]
+    assert [outcome for _, outcome in schedule.take(2.11)] == ["dropped"]
+
+
+def test_after_a_gap_the_first_tick_leaves_the_shortest_tick_to_the_next() -> None:
+    schedule = TickSchedule(0.0, 0.0, 0.12)
+    schedule.add(even(0, 8, 1.0), 2.5)
+
+    assert [outcome for _, outcome in schedule.take(1.29)] == ["dropped", "dropped"]
+    assert [outcome for _, outcome in schedule.take(1.49)] == ["sent"]  # always late
 
 
 def test_a_tick_sent_ahead_is_late_by_its_time_not_by_its_sending() -> None:
@@ -127,6 +136,20 @@ def test_a_frame_of_a_tick_that_was_made_up_is_left_out() -> None:
     assert [beat for _, beat, _ in before] == [0, 1, 2, 3, 4]
     assert [beat for _, beat, _ in after] == [5, 6, 7]
     assert after[0][0] == pytest.approx(1.0 + 0.21 * 5)
+
+
+def test_frames_that_always_come_too_late_still_lead_the_clock() -> None:
+    ticks = even(0, 20, 1.0) + even(20, 40, 5.0, 0.25)
+    news = [(t.at - LEAD_S + 0.25, [t], t.at) for t in ticks]
+    news[0] = (0.5, [ticks[0]], 1.0)
+    played = run(TickSchedule(0.0, 0.0, 0.12), 14.0, news)
+    sent = [now for now, _, outcome in played if outcome == "sent"]
+
+    assert [beat for _, beat, _ in played] == list(range(len(played)))
+    assert {outcome for *_, outcome in played} == {"sent"}
+    assert all(b - a >= 0.12 - 1e-6 for a, b in pairwise(sent))
+    assert [b - a for a, b in pairwise(sent)][-10:] == pytest.approx([0.25] * 10, abs=1e-3)
+    assert min(abs(sent[-1] - t.at) for t in ticks) < 1e-3
 
 
 def test_a_withheld_frame_of_a_tick_that_was_made_up_still_silences() -> None:
@@ -199,5 +222,5 @@ def test_whatever_is_late_no_tick_is_sent_twice_or_too_close(
                 assert clock <= found.at + offset_s + found.tick_s / 2 + 0.02
     beats = [t.beat for t in sent]
     assert beats == sorted(set(beats))
-    assert all(b.at - a.at >= 0.12 - 2e-3 for a, b in itertools.pairwise(sent))
+    assert all(b.at - a.at >= 0.12 - 2e-3 for a, b in pairwise(sent))
     assert schedule.due() == inf

@@ -1,29 +1,45 @@
 from collections.abc import Iterable
+from math import isfinite
 
-import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import Metric as LibraryMetric
 from prometheus_client.registry import Collector
 
 from sinks.exporter.metrics import fusion_ages, fusion_values
-from sinks.exporter.metrics_text import MetricsText
+from sinks.exporter.metrics_text import Metric, MetricsText, RigSamples
 from tests.support.shown import Time, events, packet, report, ticks
 
 
 class Given(Collector):
-    def __init__(self, metrics: Iterable[Metric]) -> None:
+    def __init__(self, metrics: Iterable[LibraryMetric]) -> None:
         self.metrics = metrics
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[LibraryMetric]:
         return self.metrics
 
 
 def of_library(metrics: Iterable[Metric]) -> bytes:
+    """Return the page that the library makes of the same samples."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Given(metrics))
+    registry.register(Given([library_metric(metric) for metric in metrics]))
     return generate_latest(registry)
+
+
+def library_metric(metric: Metric) -> LibraryMetric:
+    kinds = {
+        "gauge": GaugeMetricFamily,
+        "counter": CounterMetricFamily,
+        "histogram": HistogramMetricFamily,
+    }
+    made = kinds[metric.kind](metric.name, metric.help)
+    for samples in metric.samples:
+        for labels, value in samples.rows:
+            if value is not None and isfinite(value):
+                named = zip(("rig", *samples.labels), (samples.rig, *labels), strict=True)
+                made.add_sample(samples.name, dict(named), value)
+    return made
 
 
 def test_the_pages_of_a_run_are_the_bytes_of_the_library():
@@ -31,27 +47,48 @@ def test_the_pages_of_a_run_are_the_bytes_of_the_library():
     for n in range(3):
         ends = events("osc_1", 100_000)
         board.update([packet(ticks(9 * n, 9), sync=(report("osc_1:p"),), ends=ends)])
-        for metrics in (fusion_values(board), fusion_ages(board)):
-            assert writer.text(metrics) == of_library(metrics)
+        with board.reading():
+            made = writer.text([*fusion_values(board), *fusion_ages(board)])
+            assert made == of_library([*fusion_values(board), *fusion_ages(board)])
+        assert b"fusion_tick_lateness_seconds_count" in made
 
 
-@pytest.mark.parametrize("value", [0.0, -1.5, 1e-300, 1e6, 1234567.25, 1e22, np.inf, -np.inf])
+def given(label: str, value: float) -> list[Metric]:
+    rows = {"r": [((label, "x"), value)], label: [(("x", label), 1.0)]}
+    samples = {
+        name: [RigSamples(name, ("channel", "a"), rig, found) for rig, found in rows.items()]
+        for name in ("g", "c_total")
+    }
+    total = RigSamples("h_sum", (), label, [((), value)])
+    buckets = [RigSamples("h_bucket", ("le",), label, [(("0.5",), 1), (("+Inf",), 3)])]
+    total = RigSamples("h_sum", (), label, [((), value)])
+    return [
+        Metric("g", "gauge", 'Back\\slash, "quote"\nand line.', samples["g"]),
+        Metric("c_total", "counter", "Counts.", samples["c_total"]),
+        Metric("h", "histogram", "Buckets.", [*buckets, total]),
+    ]
+
+
+VALUES = [0.0, -1.5, 1e-300, 1e6, 999999.5, 1234567.25, 1.79e9 + 0.1, 1e15 / 3, 1e22]
+
+
+@pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("label", ["", "a", 'quoted "name"', "back\\slash", "two\nlines", "Größe"])
 def test_any_label_and_number_are_the_bytes_of_the_library(label, value):
-    labels = ("rig", "channel", "a")
-    metrics = [
-        GaugeMetricFamily("g", 'Back\\slash, "quote"\nand line.', labels=labels),
-        CounterMetricFamily("c_total", "Counts.", labels=labels),
-    ]
-    for metric in metrics:
-        metric.add_metric(("r", label, "x"), value)
-        metric.add_metric(("s", "x", label), 1.0)
-    histogram = HistogramMetricFamily("h", "Buckets.", labels=("rig",))
-    histogram.add_metric((label,), [("0.5", 1), ("+Inf", 3)], value)
-    metrics.append(histogram)
     writer = MetricsText()
-    for _ in range(2):  # made, then kept
-        assert writer.text(metrics) == of_library(metrics)
+    for now in (value, value, 7.0, value):  # made, kept, changed, changed back
+        assert writer.text(given(label, now)) == of_library(given(label, now))
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_none_has_no_line_and_leaves_none(value):
+    def page(now):
+        return writer.text([Metric("g", "gauge", "Text.", [RigSamples("g", (), "r", [((), now)])])])
+
+    writer = MetricsText()
+    empty = page(value)
+    assert page(1.0) == empty + b'g{rig="r"} 1.0\n'
+    assert page(value) == empty
 
 
 def test_no_series_is_kept_twice():
@@ -59,6 +96,7 @@ def test_no_series_is_kept_twice():
     sizes = []
     for n in range(20):
         board.update([packet(ticks(n), ends=events(f"stranger{n}"))])
-        lines = writer.text(fusion_values(board)).splitlines()
-        sizes.append(len(writer._series))
+        with board.reading():
+            lines = writer.text(fusion_values(board)).splitlines()
+        sizes.append(sum(map(len, writer._lines.values())))
     assert sizes[-1] == sizes[0] == sum(not line.startswith(b"#") for line in lines)

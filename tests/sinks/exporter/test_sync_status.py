@@ -7,7 +7,7 @@ import pytest
 from operators.types import MODES
 from sinks.exporter.state_json import state
 from sinks.exporter.sync_status import stream_state, verdict
-from tests.support.shown import Time, config, events, packet, report, ticks
+from tests.support.shown import Time, config, events, packet, report, rig_of, ticks
 
 CHANNELS = ("ure:p", "osc_1:p")
 GOOD = {
@@ -21,7 +21,6 @@ class Show:
     def __init__(self):
         self.time = Time()
         self.board = self.time.board()
-        self.panel = self.board.panels["r"]
         self.tick = 0
 
     def update(self, mode="fused", bound=0.0031, resets=0, silent=(), more=None, **states):
@@ -41,6 +40,10 @@ class Show:
         received = tuple(e for s in ("ure", "osc_1") if s not in silent for e in events(s))
         self.board.update([packet(fused, sync=sync, ends=received)])
         return self
+
+    @property
+    def panel(self):
+        return rig_of(self.board)
 
     @property
     def status(self):
@@ -249,4 +252,4 @@ def test_a_replay_is_never_behind():
     board = time.board(config(live=False))
     time.wall = 100.0
     board.update([packet(ticks(1))])
-    assert board.panels["r"].behind_s == 0.0
+    assert rig_of(board).behind_s == 0.0

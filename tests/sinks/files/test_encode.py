@@ -9,6 +9,7 @@ import pytest
 from operators.lines import DeadLine, MarkerLine
 from operators.records import INDICATORS, Fused, FusedSignal, Packet
 from operators.types import MODES
+from sinks.files import encode
 from sinks.files.encode import aligned_lines, fused_lines, packet_lines
 
 
@@ -105,6 +106,14 @@ def test_bytes_do_not_depend_on_how_ticks_are_cut_into_packets():
     for step in (1, 3, 50):
         pieces = [fused_lines(cut(f, i, i + step), "r") for i in range(0, 200, step)]
         assert b"".join(pieces) == whole
+
+
+def test_bytes_do_not_depend_on_how_many_ticks_are_written_at_once(monkeypatch):
+    f = fused(200, members=3)
+    whole = fused_lines(f, "r")
+    monkeypatch.setattr(encode, "MAX_TICKS", 7)
+    assert len(list(encode.fused_texts(f, "r"))) == 29
+    assert fused_lines(f, "r") == whole
 
 
 def test_no_ticks_make_no_line():

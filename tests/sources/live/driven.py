@@ -71,7 +71,15 @@ class Live:
     """A partition whose streams and clocks are a test's."""
 
     def __init__(
-        self, *names, state=None, at=0.0, tap=None, ahead=0.0, boot="this", recovering=False
+        self,
+        *names,
+        state=None,
+        at=0.0,
+        tap=None,
+        ahead=0.0,
+        boot="this",
+        recovering=False,
+        block=None,
     ):
         self.streams = [Sender(name) for name in names or ("a",)]
         self.clock = Clock(at, ahead)
@@ -79,6 +87,7 @@ class Live:
         self.shutdown = Shutdown()
         self.host = HostClock(self.clock.wall, self.clock.steady, boot)
         more = {} if tap is None else {"tap": {"dir": str(tap)}}
+        more |= {} if block is None else {"collect": {"block_s": block}}
         self.part = LivePartition(
             config(**more),
             "print",

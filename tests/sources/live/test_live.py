@@ -58,11 +58,12 @@ def test_refused_inputs_do_not_replace_ticks():
     assert sum(r.count for batch in found for r in batch.rejects) == 249
 
 
-def test_the_next_look_is_a_few_milliseconds_later_for_any_wall_clock():
-    live = Live()
+@pytest.mark.parametrize(("block", "look"), [("auto", 0.02), (0.01, 0.004), ("density", 0.02)])
+def test_the_next_look_is_a_part_of_a_block_later_for_any_wall_clock(block, look):
+    live = Live(block=block)
     for t in (0.0, 0.001, 0.5):
         live.batches(t)
-    assert live.waited == [pytest.approx(0.003)]
+    assert live.waited == [pytest.approx(look - 0.001)]
     # Past under any clock: the engine compares it with the wall clock.
     assert live.part.next_awake().timestamp() == 0.0
 
