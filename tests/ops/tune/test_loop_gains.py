@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -125,3 +126,21 @@ def test_a_silence_of_hours_costs_no_steps() -> None:
     steps = list(RecordedReference(rows, [], times[0], times[-1]).steps())
     assert 390 <= len(steps) <= 410
     assert all(b > a for a, b in pairwise(steps))
+
+
+def test_a_reference_of_a_signal_is_judged_although_it_is_late(tmp_path) -> None:
+    path = tmp_path / "signal.ndjson"
+    with path.open("w") as file:
+        for k in range(110 * 20):
+            t = 1.73e9 + k / 20
+            value = math.sin(2 * math.pi * k / 20)
+            for source, late in (("a", 0.003), ("b", 0.006)):
+                line = {"ts": t, "source": source, "key": "x", "value": value}
+                file.write(json.dumps({**line, "meta": {"rx": t + late}}) + "\n")
+    (tmp_path / "c.yaml").write_text(
+        f"version: 2\nstreams: [{{name: r, type: file, path: {path}}}]\n"
+        'signals: {s: {members: {"a:x": {}, "b:x": {}}}}\n'
+        "bridge: {reference: {signal: s, per_tick: 0.25}}\n"
+    )
+    decision = tune_gains(load(tmp_path / "c.yaml").config, path)
+    assert max(decision.current.errors) < 0.05
