@@ -70,7 +70,9 @@ class TickRun(NamedTuple):
     kernel: Kernel
 
 
-def weigh(runs: Sequence[TickRun], node: I64, cell: F64, value: F64, known: I64 | None, k: int) -> F64:
+def weigh(
+    runs: Sequence[TickRun], node: I64, cell: F64, value: F64, known: I64 | None, k: int
+) -> F64:
     """Return y at ticks 0 to k - 1; NaN without a sample in the kernel, and in no run.
 
     Parameters

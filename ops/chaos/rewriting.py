@@ -145,7 +145,8 @@ class Rewriter:
             judged = arrivals.judge(rows.rx, rows.line, end=True)
             of_line = _lines(rows)
             in_window = hit.rows(rows) & ~judged.wild & (rows.rx >= self.begin)
-            in_window &= rows.rx < self.end
+            if self._fault.tempo is None:
+                in_window &= rows.rx < self.end
             first = _firsts(rows)
             self.counts.events += int((first & (rows.name >= 0)).sum())
             key = judged.merge_time.copy()

@@ -6,6 +6,9 @@ import argparse
 import json
 import math
 import os
+import signal
+import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,8 @@ def main(args: argparse.Namespace) -> int:
         args.entropy,
         args.tempo,
     )
+    if args.proxy:
+        return _forward(fault, args.input, args.output)
     target = Path(args.output)
     truth = rewrite(args.input, target, fault, middle=args.at is None)
     begin, end = truth["window"]
@@ -88,6 +93,30 @@ def main(args: argparse.Namespace) -> int:
         f"{fault.mode} from {begin - truth['first']:g} s to {until}: {truth['changed']:,} changed "
         f"and {truth['removed']:,} removed of {truth['events']:,} events"
     )
+    return 0
+
+
+def _forward(fault: Fault, own: str, to: str) -> int:
+    """Run a proxy up to Ctrl-C, and print its numbers."""
+    from ops.chaos.proxy import ProxyError, proxy
+
+    if fault.on:
+        raise ChaosError("--on: a proxy is on all of its stream")
+    try:
+        running = proxy(fault, own, to)
+    except ProxyError as error:
+        raise ChaosError(inert(str(error))) from None
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    until = f"{fault.end_s:g} s" if fault.for_s else "the end"
+    host, port = running.address
+    print(
+        f"{host}:{port} to {inert(to)}, {fault.mode} from {fault.at_s:g} s to {until}; Ctrl-C ends",
+        flush=True,
+    )
+    running.run(stop.is_set)
+    print(json.dumps(asdict(running.counts)))
     return 0
 
 

@@ -131,7 +131,7 @@ def test_a_silence_of_hours_costs_no_steps() -> None:
 def test_a_reference_of_a_signal_is_judged_although_it_is_late(tmp_path) -> None:
     path = tmp_path / "signal.ndjson"
     with path.open("w") as file:
-        for k in range(110 * 20):
+        for k in range(130 * 20):
             t = 1.73e9 + k / 20
             value = math.sin(2 * math.pi * k / 20)
             for source, late in (("a", 0.003), ("b", 0.006)):
