@@ -8,7 +8,6 @@ go through the control socket in the output folder of a live run.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from configs.inert import inert
 from configs.load import load
 from configs.outputs import CONTROL, OutputConfig
 from operators.bridge.protocol import RELEASE, ROLLBACK
-from operators.bridge.protocol_text import NAMES
 from operators.errors import ToolError
 from operators.types import BridgeCommand
-from ops.cli.state_client import URL, USUAL, BridgeView, NoAnswerError, address, ask
+from ops.cli.bridge_lines import bridge_lines, named, since
+from ops.cli.state_client import URL, USUAL, NoAnswerError, address, ask
 from ops.results.folder import Results, rig_folders
-from ops.text.numbers import known, plain
 from sources import control
 
 Found = TypeVar("Found")
@@ -85,7 +83,7 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "release" or args.rig is not None:
         states = _of_rig(recorded(run.folder), args.rig)
         if args.action == "release" and not any(x.state == IN_ROLLBACK for x in states.values()):
-            where = ", ".join(f"{rig} is in {_named(x.state)}" for rig, x in states.items())
+            where = ", ".join(f"{rig} is in {named(x.state)}" for rig, x in states.items())
             print(inert(f"nothing to release: {where or 'no state is decided yet'}"))
             return 1
     try:
@@ -137,14 +135,14 @@ def status(run: RunAddress, rig: str | None = None) -> Iterator[str]:
             if not bridges:
                 raise NoBridgeError(f"the run at {run.url} has no bridge yet, or none at all")
             for name, bridge in _of_rig(bridges, rig).items():
-                yield from _shown(name, bridge)
+                yield from map(inert, bridge_lines(name, bridge))
             return
     if not control.listening(run.folder):
         raise NoBridgeError(
             f"no run with a bridge: {reason}; no run takes commands in {run.folder}"
         )
     for name, found in _of_rig(recorded(run.folder), rig).items():
-        yield inert(f"{name}: {_named(found.state)}{_since(found.since, found.ts)}")
+        yield inert(f"{name}: {named(found.state)}{since(found.since, found.ts)}")
     yield inert(f"the unmet conditions are not known: {reason}")
 
 
@@ -154,8 +152,8 @@ def recorded(folder: Path) -> dict[str, FileState]:
     for place in rig_folders(folder):
         for line in Results(place).bridge():
             rig, state = line.rig or "", line.state or "E0"
-            since = found[rig].since if rig in found else None
-            found[rig] = FileState(state, line.ts, line.ts if line.why else since)
+            before = found[rig].since if rig in found else None
+            found[rig] = FileState(state, line.ts, line.ts if line.why else before)
     return found
 
 
@@ -166,36 +164,3 @@ def _of_rig(found: dict[str, Found], rig: str | None) -> dict[str, Found]:
     if found and rig not in found:
         raise NoBridgeError(inert(f"there is no rig '{rig}', there is {', '.join(found)}"))
     return {name: entry for name, entry in found.items() if name == rig}
-
-
-def _shown(rig: str, bridge: BridgeView) -> Iterator[str]:
-    """Yield the lines of one bridge."""
-    yield inert(f"{rig}: {_named(bridge.state)}{_since(bridge.since, bridge.at)}")
-    if bridge.tick_s and bridge.lock != "none":
-        error = f"; phase error {_phase(bridge.phase_error, bridge.tick_s)}"
-        error = error if known(bridge.phase_error) else ""
-        yield f"  clock: {1 / bridge.tick_s:.2f} Hz, {bridge.lock}{error}"
-    judged = (
-        f"sync quality {plain(bridge.sync_quality)}, phase {plain(bridge.phase_diff, 2)} cycles"
-    )
-    yield f"  judged: {judged}, entropy ratio {plain(bridge.entropy_ratio, 2)}"
-    yield f"  safety gain: {plain(bridge.safety_gain)}"
-    for sentence in bridge.unmet:
-        yield inert(f"  {sentence}")
-    if not bridge.unmet:
-        yield f"  nothing is unmet; {bridge.state} stays"
-
-
-def _named(state: str) -> str:
-    return f"{state} {NAMES[state]}" if state in NAMES else state
-
-
-def _since(since: float | None, now: float | None) -> str:
-    if since is None or now is None:
-        return ""
-    when = datetime.datetime.fromtimestamp(since).strftime("%Y-%m-%d %H:%M:%S")
-    return f" since {when}, for {max(now - since, 0.0):.0f} s"
-
-
-def _phase(cycles: float | None, tick_s: float) -> str:
-    return f"{plain(cycles, 2)} cycles ({(cycles or 0.0) * tick_s * 1000:+.1f} ms)"

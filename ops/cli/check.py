@@ -13,7 +13,9 @@ from configs.address import is_loopback
 from configs.document import ConfigError, text_of
 from configs.load import Loaded, load
 from configs.reach import unwanted
+from configs.schema import Config
 from configs.upgrade import upgrade
+from operators.bridge.trend import RATIO_S
 from operators.settings.plan import Plan, Signal
 from sinks.exporter.hosts import OPEN
 
@@ -62,6 +64,7 @@ def describe(loaded: Loaded) -> list[str]:
         lines.append(f"mode      {TWO_PASSES}")
     for signal in plan.signals:
         lines += _signal(plan, signal)
+    lines += _bridge(config)
     if (exporter := config.exporter) and not is_loopback(exporter.host):
         lines.append(f"exporter  {exporter.host}:{exporter.http_port} {OPEN}")
     for channel in unwanted(config):
@@ -142,6 +145,28 @@ def _signal(plan: Plan, signal: Signal) -> list[str]:
         lines.append(
             f"  never fused: failover.min_streams is {wanted}, group sensors has {sensors}"
         )
+    return lines
+
+
+def _bridge(config: Config) -> list[str]:
+    """Return the reference and the clocks of a bridge, and the silence that leads to E4."""
+    bridge = config.bridge
+    if bridge is None:
+        return []
+    lines = ["bridge    no reference: states and safety alone"]
+    if reference := bridge.reference:
+        names = (reference.beat, reference.stamp, reference.rate, reference.signal)
+        beats = " and ".join(name for name in names if name)
+        clocks = ", ".join(x.name for x in config.send if x.clock is not None) or "no clock"
+        lines = [
+            f"bridge    follows {beats}, {reference.per_tick:g} a tick; ticks of"
+            f" {bridge.loop.tick_ms:g} ms to {clocks}, decided {config.lead_s():g} s ahead"
+        ]
+    silence_s = bridge.safety.rollback_ratio_5m_max * RATIO_S
+    lines.append(
+        f"          more than {silence_s:g} s of silence or at a limit within {RATIO_S:g} s of play"
+        " lead to E4, which `lumen bridge release` ends"
+    )
     return lines
 
 

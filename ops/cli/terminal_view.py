@@ -12,7 +12,9 @@ from textwrap import wrap
 from typing import Literal, NamedTuple, TypeAlias
 
 from operators.lines import EvidenceRecord
+from ops.cli.bridge_lines import bridge_lines
 from ops.cli.state_client import (
+    BridgeView,
     ChangeEntryView,
     ChangeView,
     ChannelView,
@@ -39,6 +41,7 @@ _KINDS: dict[str, Kind] = {
     "rejoining": "wait",
     "stale": "warn",
 }
+_STATES: dict[str, Kind] = {"E2": "good", "E3": "warn", "E4": "crit"}
 _LETTERS = {"fused": "·", "ure_only": "u", "sensors_only": "s", "degraded": "d", "none": "n"}
 
 
@@ -130,6 +133,7 @@ def _rig(name: str, rig: RigView, trace: Trace, width: int) -> Iterator[TextLine
         f"  tick {number(rig.tick_age_s, 1)} s old",
         "soft",
     )
+    yield from _bridge(rig.bridge)
     yield TextLine("")
     for signal, newest in rig.signals.items():
         points = trace.points.get((name, signal), ())
@@ -146,6 +150,15 @@ def _rig(name: str, rig: RigView, trace: Trace, width: int) -> Iterator[TextLine
     yield from _channels(rig, width)
     yield TextLine("")
     yield from _changes(rig.happened)
+
+
+def _bridge(bridge: BridgeView | None) -> Iterator[TextLine]:
+    """Yield the state of the bridge, if there is one, and its unmet conditions."""
+    if bridge is None:
+        return
+    kind = "crit" if bridge.hard_stop else _STATES.get(bridge.state, "wait")
+    for index, line in enumerate(bridge_lines("bridge", bridge)):
+        yield TextLine(line, "soft" if index else kind)
 
 
 def _within(bound_s: float | None) -> str:

@@ -79,3 +79,12 @@ def test_a_host_name_with_a_port_is_refused(tmp_path, capsys) -> None:
             main(["check", str(tmp_path / "c.yaml")])
         assert caught.value.code == 2
         assert "a host name without a port" in capsys.readouterr().err
+
+
+def test_a_bridge_is_shown_with_its_silence(capsys):
+    assert main(["check", "configs/bridge.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    begin = "bridge    follows osc_1:/beat, 1 a tick; ticks of 200 ms to music, decided 0.2 s ahead"
+    assert begin in lines
+    (silence,) = [line for line in lines if "`lumen bridge release`" in line]
+    assert "more than 15 s of silence" in silence

@@ -26,6 +26,7 @@ from ops.fakes.ports import free_port
 from sinks.exporter.server import Server
 from sinks.exporter.state_json import state
 from sources.osc.udp import listener
+from tests.support.bridge_frames import status
 from tests.support.shown import NAN, Time, config, events, finding, packet, report, ticks
 from tests.support.waiting import HUNG_S
 
@@ -80,6 +81,18 @@ def shown(*packets, width=80, trace=None, began=1.7e9, of=None):
 def test_a_curve_ends_at_the_time_of_its_newest_tick_and_not_now():
     (legend,) = [line for line in shown(published(first=500)) if "one sd" in line]
     assert legend.endswith(f"4 s to {datetime.fromtimestamp(103):%H:%M:%S}")
+
+
+@pytest.mark.parametrize("state", ["E0", "E1", "E2", "E3", "E4"])
+def test_the_state_of_the_bridge_is_there_with_its_unmet_conditions(state):
+    unmet = ("E2, 9 s of 300 s below sync 0.85; then E1",)
+    lines = shown(packet(bridge_status=status(10.0, state=state, unmet=unmet)))
+    assert [line for line in lines if line.startswith(f"bridge: {state} ")]
+    assert f"  {unmet[0]}" in lines
+
+
+def test_a_flow_without_a_bridge_shows_none():
+    assert not [line for line in shown(published()) if "bridge" in line]
 
 
 @pytest.mark.parametrize("width", [40, 62, 80, 132, 300])
