@@ -35,7 +35,7 @@ from ops.simulate.scenario import laboratory
 from ops.text.table import table
 from ops.tune.held_back import Decision
 from ops.tune.leave_one_out import tune_align
-from ops.tune.loop_gains import Judge, RecordedReference, candidates, choose_gains, with_gains
+from ops.tune.loop_gains import GainTrials, RecordedReference, candidates, choose_gains, with_gains
 
 CHANNEL = "osc_1:/beat"
 BRIDGE = BridgeConfig(reference=ReferenceConfig(beat=CHANNEL))
@@ -101,7 +101,7 @@ def on_another(new: RecordedReference, bridge: BridgeConfig, decision: Decision)
     if not decision.patch:
         return None
     gain = decision.patch["bridge"]["phase"]["gain"]
-    judge = Judge(new, bridge, LEAD_S)
+    judge = GainTrials(new, bridge, LEAD_S)
     patched = with_gains(BRIDGE, gain["kp"], gain["ki"], BRIDGE.phase.rebalance_window_s)
     return 1 - min(judge.tried(patched).gains(judge.current))
 

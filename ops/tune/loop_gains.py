@@ -237,7 +237,7 @@ def with_gains(bridge: BridgeConfig, kp: float, ki: float, window_s: float) -> B
     return replace(bridge, phase=phase, nonlinear_gain=curves)
 
 
-class Judge:
+class GainTrials:
     """The beats at which all candidates of a recording are judged, by half.
 
     Parameters
@@ -283,8 +283,8 @@ def candidates(bridge: BridgeConfig) -> list[BridgeConfig]:
 
 
 def choose_gains(recorded: RecordedReference, bridge: BridgeConfig, lead_s: float) -> Decision:
-    """Return the decision on the gains along a recorded reference; arguments as of `Judge`."""
-    judge = Judge(recorded, bridge, lead_s)
+    """Return the decision on the gains along a recorded reference; arguments as of `GainTrials`."""
+    judge = GainTrials(recorded, bridge, lead_s)
     return decide(judge.current, [judge.tried(each) for each in candidates(bridge)])
 
 
