@@ -146,6 +146,7 @@ bench.bridge: $(READY)  #= python -m ops.bench.half_hour
 
 e2e.probe: $(READY)  #= lumen probe [URL] [-n 50] [--every 1]
 	@$(BIN)/python -m ops probe
+
 tune.bridge: $(READY)  #= lumen tune [$RECORDING] [$BRIDGE]
 	@$(BIN)/python -m ops tune $(RECORDING) $(BRIDGE)
 

@@ -130,6 +130,8 @@ BENCHES = (
     Bench("tuned", "Gains of the beat clock, tuned", ("tuned",),
           "Asked: gains for machines, people and the heart in 4 of 5, none worse on another "
           "recording, ten candidates of ten minutes in 60 s."),
+    Bench("tuned_align", "Settings of align, tuned", ("tuned", "--align", "20"),
+          "Asked: no patch that is worse on either half."),
     Bench("start", "The start of a process", ("start",),
           "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),

@@ -1,41 +1,58 @@
 """`lumen tune` on beats of machines, people and a heart, and its choice on recordings it never had.
 
     python -m ops.bench.tuned [--seeds 4] [--first 2000] [--seconds 600]
+    python -m ops.bench.tuned --align 20 [--seconds 240]
 
-Gains in force: kp 0.35, ki 0.08. `held` is the gain of each half's choice on the other half. `new`
-is the objective of the proposed gains over that of the gains in force on a recording of another
-seed, the worse half; beyond 1 the patch is worse than none. The heart (`ecg_vp01`, R peaks) has no
-second recording. CPU time is that of one candidate, for ten minutes.
+Gains in force: kp 0.35, ki 0.08, once those for people (1.0, 0.5). `held` is the gain of each
+half's choice on the other half. `new` is the objective of the proposed gains over that of the gains
+in force on a recording of another seed, the worse half; beyond 1 the patch is worse than none. The
+heart (`ecg_vp01`, R peaks) has no second recording. CPU time is that of one candidate, for ten
+minutes.
+
+With `--align`, the settings of `align` on so many recordings of three instruments of a laboratory
+(10 and 20 dB, clocks and lags by the seed): a patch is counted, and one that is worse on a half.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from msgspec.structs import replace
 
+from configs.load import load
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig, ReferenceConfig
 from operators.bridge.reference import BeatRow
 from operators.types import F64
 from ops.bench.bridge import HEART, LEAD_S, START, r_peaks
 from ops.simulate.beats import BeatScenario, train
+from ops.simulate.recording import make
+from ops.simulate.scenario import laboratory
 from ops.text.table import table
 from ops.tune.held_back import Decision
-from ops.tune.loop_gains import Judge, RecordedReference, candidates, choose_gains, with_gains
+from ops.tune.leave_one_out import tune_align
+from ops.tune.loop_gains import GainTrials, RecordedReference, candidates, choose_gains, with_gains
 
 CHANNEL = "osc_1:/beat"
 BRIDGE = BridgeConfig(reference=ReferenceConfig(beat=CHANNEL))
 HEART_LOOP = LoopConfig(tick_ms=720, min_tick_ms=350, max_tick_ms=1400)
+PEOPLE = with_gains(BRIDGE, 1.0, 0.5, BRIDGE.phase.rebalance_window_s)
 SCENARIOS = {
-    "machine, 5 ms": BeatScenario(),
-    "machine, 1 ms": BeatScenario(jitter_s=0.001),
-    "person, 0.2 %": BeatScenario(wander=0.002),
-    "person, 0.5 %": BeatScenario(wander=0.005),
-    "person, 1 %": BeatScenario(wander=0.01),
+    "machine, 5 ms": (BeatScenario(), BRIDGE),
+    "machine, gains for people": (BeatScenario(), PEOPLE),
+    "person, 0.2 %": (BeatScenario(wander=0.002), BRIDGE),
+    "person, 0.5 %": (BeatScenario(wander=0.005), BRIDGE),
+    "person, 1 %": (BeatScenario(wander=0.01), BRIDGE),
 }
+"""Beats, and the bridge in force."""
+CONFIG = """version: 2
+streams: [{{name: r, type: file, path: {path}}}]
+signals: {{pulse: {{members: {{"ure:pulse": {{group: ure}}, "s1:pulse": {{}}, "s2:pulse": {{}}}}}}}}
+"""
 
 
 @dataclass
@@ -79,37 +96,26 @@ def row(name: str, seed: str, decision: Decision, new: float | None, tally: Tall
     ]
 
 
-def on_another(
-    scenario: BeatScenario, seconds: float, seed: int, decision: Decision
-) -> float | None:
+def on_another(new: RecordedReference, bridge: BridgeConfig, decision: Decision) -> float | None:
     """Return the objective of a patch over that in force on a new recording, the worse half."""
     if not decision.patch:
         return None
     gain = decision.patch["bridge"]["phase"]["gain"]
-    judge = Judge(simulated(scenario, seconds, seed), BRIDGE, LEAD_S)
+    judge = GainTrials(new, bridge, LEAD_S)
     patched = with_gains(BRIDGE, gain["kp"], gain["ki"], BRIDGE.phase.rebalance_window_s)
     return 1 - min(judge.tried(patched).gains(judge.current))
 
 
-def main() -> int:
-    """Print the table; return 1 where a patch is worse than the gains in force."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ops.bench.tuned",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--first", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    args = parser.parse_args()
+def gains(seeds: range, seconds: float) -> Tally:
+    """Print the table of the gains."""
     lines, tally, begin = [], Tally(), time.process_time()
-    for name, scenario in SCENARIOS.items():
-        for seed in range(args.first, args.first + args.seeds):
-            decision = choose_gains(simulated(scenario, args.seconds, seed), BRIDGE, LEAD_S)
-            new = on_another(scenario, args.seconds, seed + 500, decision)
+    for name, (scenario, bridge) in SCENARIOS.items():
+        for seed in seeds:
+            decision = choose_gains(simulated(scenario, seconds, seed), bridge, LEAD_S)
+            new = on_another(simulated(scenario, seconds, seed + 500), bridge, decision)
             lines.append(row(name, str(seed), decision, new, tally))
     runs = tally.recordings * (len(candidates(BRIDGE)) + 1) + 2 * tally.found
-    each = (time.process_time() - begin) / max(runs, 1) * 600 / args.seconds
+    each = (time.process_time() - begin) / max(runs, 1) * 600 / seconds
     if HEART.exists():
         peaks = r_peaks(HEART)
         heart = recorded(peaks, np.full(len(peaks), 0.007))
@@ -121,6 +127,47 @@ def main() -> int:
         f"found in {tally.found} of {tally.recordings}; worse on another recording: {tally.worse};"
         f" {each:.2f} s of CPU time a candidate"
     )
+    return tally
+
+
+def align(seeds: range, seconds: float) -> Tally:
+    """Print the table of the settings of `align`."""
+    lines, tally = [], Tally()
+    for seed in seeds:
+        with tempfile.TemporaryDirectory(prefix="lumen-tuned-") as place:
+            path = Path(place, "r.ndjson")
+            snr_db = (10.0, 20.0)[seed % 2]
+            make(laboratory(seed, snr_db, seconds, members=3), seed).write(path)
+            Path(place, "c.yaml").write_text(CONFIG.format(path=path), "utf-8")
+            decision = tune_align(load(Path(place, "c.yaml")).config, path)
+        lines.append(row(f"{snr_db:g} dB", str(seed), decision, None, tally))
+        tally.worse += bool(decision.patch) and min(best_gains(decision)) < 0
+    print(table(["noise", "seed", "in force, by half", "best", "held, %", "patch", ""], lines))
+    print(f"patches {tally.found} of {tally.recordings}; worse on a half: {tally.worse}")
+    return tally
+
+
+def best_gains(decision: Decision) -> tuple[float, float]:
+    """Return the gains of the proposed candidate, by half."""
+    return decision.ordered[0].gains(decision.current)
+
+
+def main() -> int:
+    """Print a table; return 1 where a patch is worse than the settings in force."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ops.bench.tuned",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--align", type=int, metavar="RECORDINGS")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--first", type=int, default=2000)
+    parser.add_argument("--seconds", type=float)
+    args = parser.parse_args()
+    if args.align is None:
+        tally = gains(range(args.first, args.first + args.seeds), args.seconds or 600.0)
+    else:
+        tally = align(range(args.first, args.first + args.align), args.seconds or 240.0)
     return 1 if tally.worse else 0
 
 

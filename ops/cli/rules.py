@@ -16,7 +16,7 @@ from configs.shipped import shipped
 from operators.conditions import readable
 from operators.records import Fused
 from operators.types import F64
-from ops.evaluate.rule_cases import PlacedCase, Seen, columns_of, judge, read_cases
+from ops.evaluate.rule_cases import CaseRow, PlacedCase, columns_of, judge, read_cases
 from ops.text.table import table
 from ops.tune.recorded_packets import packets
 
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
     """
     faults: list[Fault] = []
     cases: list[PlacedCase] = []
-    answers: list[tuple[str, list[Seen]]] = []
+    answers: list[tuple[str, list[CaseRow]]] = []
     for path in args.files:
         try:
             cases += read_cases(path, os.environ)
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     return 0 if all(row.met for _, rows in answers for row in rows) else 1
 
 
-def described(answers: list[tuple[str, list[Seen]]]) -> str:
+def described(answers: list[tuple[str, list[CaseRow]]]) -> str:
     """Return the events of all cases as a table, and the numbers of cases met and unmet."""
     rows = [
         (title, row.rule, row.event, row.expected, row.seen, "ok" if row.met else "BAD")
@@ -67,7 +67,7 @@ def described(answers: list[tuple[str, list[Seen]]]) -> str:
     return f"{shown}\n{met} of {len(answers)} cases met"
 
 
-def _judged(placed: PlacedCase) -> list[Seen]:
+def _judged(placed: PlacedCase) -> list[CaseRow]:
     """Return the events of a case."""
     case = placed.case
     if case.series is not None:

@@ -90,7 +90,7 @@ class PlacedCase(NamedTuple):
     at: DataPath
 
 
-class Seen(NamedTuple):
+class CaseRow(NamedTuple):
     """One row of the answer: a rule, the expected and the seen event, and whether they agree."""
 
     rule: str
@@ -206,7 +206,7 @@ def judge(
     ts: F64,
     tick_hz: float,
     environ: Mapping[str, str],
-) -> list[Seen]:
+) -> list[CaseRow]:
     """Return the expected events of a case beside the seen ones.
 
     Parameters
@@ -239,7 +239,7 @@ def judge(
             document.fault(document.place(place), f"{message}, expected {one_of(sorted(rules))}")
     if document.faults:
         raise ConfigError(document.faults)
-    seen: list[Seen] = []
+    seen: list[CaseRow] = []
     for title in dict.fromkeys(title for title, _ in named):
         spells = _spells(rules[title], columns, ts, tick_hz)
         wanted = [e for e in case.expect if e.rule == title]
@@ -277,14 +277,14 @@ def _spells(
 
 def _beside(
     title: str, wanted: list[Expected], spells: list[tuple[float, float | None]]
-) -> list[Seen]:
+) -> list[CaseRow]:
     """Return the expected firings of a rule beside the seen ones."""
-    rows: list[Seen] = []
+    rows: list[CaseRow] = []
     for k in range(max(len(wanted), len(spells))):
         fired, resolved = spells[k] if k < len(spells) else (None, None)
         if k >= len(wanted):
             rows.append(
-                Seen(title, "fires", "never" if not wanted else "no more", _at(fired), False)
+                CaseRow(title, "fires", "never" if not wanted else "no more", _at(fired), False)
             )
             continue
         for event, window, time in (
@@ -295,9 +295,9 @@ def _beside(
                 # Times of ticks are decimal fractions: half a microsecond is no difference.
                 met = time is not None and window[0] - 5e-7 <= time <= window[1] + 5e-7
                 expected = f"{window[0]:g} to {window[1]:g} s"
-                rows.append(Seen(title, event, expected, _at(time), met))
+                rows.append(CaseRow(title, event, expected, _at(time), met))
     if not rows:
-        rows.append(Seen(title, "fires", "never", "never", True))
+        rows.append(CaseRow(title, "fires", "never", "never", True))
     return rows
 
 

@@ -5,8 +5,9 @@ With o(c, h) the objective of candidate c on half h, and 0 the configuration in 
     c1 = argmin o(c, 1),  c2 = argmin o(c, 2)
     gain on half 2 = 1 - o(c1, 2) / o(0, 2),  gain on half 1 = 1 - o(c2, 1) / o(0, 1)
 
-A change holds if both gains are at least 3 %. The candidate that is then proposed has the least
-o(c, 1) / o(0, 1) + o(c, 2) / o(0, 2), and gains at least 3 % on each half itself.
+A change holds if both gains are at least 3 %. The candidate that is then proposed has the largest
+gain on its worse half, min over h of 1 - o(c, h) / o(0, h); it is at least as large as that of c1,
+and so beyond 3 % too.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ def decide(current: Candidate, candidates: Sequence[Candidate]) -> Decision:
     """Return the decision between the configuration in force and at least one candidate."""
     first, second = (min(candidates, key=lambda c, k=k: c.errors[k]) for k in (0, 1))  # type: ignore[misc]
     held = second.gains(current)[0], first.gains(current)[1]
-    ordered = tuple(sorted(candidates, key=lambda c: -math.fsum(c.gains(current))))
-    found = min(held + ordered[0].gains(current)) >= MIN_GAIN
-    return Decision(current, ordered, (first, second), held, ordered[0].patch if found else {})
+    ordered = tuple(sorted(candidates, key=lambda c: -min(c.gains(current))))
+    patch = ordered[0].patch if min(held) >= MIN_GAIN else {}
+    return Decision(current, ordered, (first, second), held, patch)
 
 
 def _gain(error: float, current: float) -> float:

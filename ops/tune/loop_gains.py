@@ -36,7 +36,7 @@ from operators.bridge.bridge_config import CONTROL_S, BridgeConfig, ReferenceCon
 from operators.bridge.calibrator import Calibrator
 from operators.bridge.gains import GainSchedule
 from operators.bridge.reference import Beat, BeatRow, Reference, rows_of
-from operators.bridge.steering import OutputClock
+from operators.bridge.steering import OutputClock, PhasePiece
 from operators.types import F64
 from ops.tune.held_back import Candidate, Decision, decide
 from ops.tune.recorded_packets import TuneError, packets
@@ -107,30 +107,48 @@ class RecordedReference:
 
     def steps(self) -> Iterator[float]:
         """Yield the control steps (s); none in a silence of more than an hour."""
-        moments = sorted({row.moment for row in self.rows} | {g.released for g in self.grid})
+        found = {row.moment for row in self.rows} | {g.released for g in self.grid}
+        moments = sorted(moment for moment in found if math.isfinite(moment))
         k = math.ceil(self.first * _STEPS_HZ) if moments else 0
         while moments and (s := k / _STEPS_HZ) <= self.last:
             yield s
+            k += 1
             at = bisect_left(moments, s)
-            quiet = 0 < at < len(moments) and moments[at] - moments[at - 1] > MAX_SILENCE_S
-            k = math.ceil(moments[at] * _STEPS_HZ) if quiet else k + 1
+            if 0 < at < len(moments) and moments[at] - moments[at - 1] > MAX_SILENCE_S:
+                k = max(k, math.ceil(moments[at] * _STEPS_HZ))
 
 
 class FollowedBeat(NamedTuple):
-    """A beat: its time (s), its position in the recording, phase error (cycles), and its use."""
+    """A beat: its time (s), position in the recording, phase of the reference (ticks), and use."""
 
     time: float
     position: int
-    error: float
+    ticks: float
     used: bool
 
 
 @dataclass
 class FollowedClock:
-    """A clock along a recording: its beats, and the ticks as (time, interval, rate)."""
+    """A clock along a recording: its beats, its phase, and its ticks as (time, interval, rate).
+
+    The phase of the output is that of `pieces`: (time, phase, rate).
+    """
 
     beats: list[FollowedBeat] = field(default_factory=list)
+    pieces: list[PhasePiece] = field(default_factory=list)
     ticks: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def errors(self) -> dict[int, float]:
+        """Return the phase error (cycles) at each beat, by position."""
+        if not self.beats:
+            return {}
+        at, phase, rate = np.array(self.pieces).T
+        t = np.array([beat.time for beat in self.beats])
+        piece = np.searchsorted(at, t, "right") - 1
+        q = np.where(piece < 0, np.nan, phase[piece] + rate[piece] * (t - at[piece]))
+        e = np.array([beat.ticks for beat in self.beats]) - q
+        positions = [beat.position for beat in self.beats]
+        return dict(zip(positions, (e - np.rint(e)).tolist(), strict=True))
 
     def objective(self, judged: dict[int, float], begin: float, end: float) -> float:
         """Return the objective over [begin, end).
@@ -141,7 +159,7 @@ class FollowedClock:
             Positions of the beats that count, and their times (s).
         begin, end : float
         """
-        mine = {beat.position: beat.error for beat in self.beats}
+        mine = self.errors()
         errors = [mine.get(at, math.nan) for at, t in judged.items() if begin <= t < end]
         e = np.nan_to_num(np.array(errors), nan=MISSED)
         time, interval, rate = np.array(self.ticks or [(0.0,) * 3]).T
@@ -179,10 +197,9 @@ def follow(recorded: RecordedReference, bridge: BridgeConfig, lead_s: float) -> 
         phase = observer.phase_at(beat.time) / observer.quantum
         used = beat.use == "used"
         number = beat.number if used else round(phase) * observer.quantum
-        error = clock.error_at(beat.time, number / per_tick)
-        out.beats.append(FollowedBeat(beat.time, position, error, used))
+        out.beats.append(FollowedBeat(beat.time, position, number / per_tick, used))
         if beat.use != "close":
-            calibrator.add(beat.time, error)
+            calibrator.add(beat.time, clock.error_at(beat.time, number / per_tick))
 
     for s in recorded.steps():
         while row < len(rows) and rows[row].moment < s:
@@ -201,10 +218,9 @@ def follow(recorded: RecordedReference, bridge: BridgeConfig, lead_s: float) -> 
             point += 1
         gains = actions.gains(schedule.at(entropy))
         stepping = s < begun + LOCK_IN_S
-        out.ticks += [
-            (tick.time, tick.interval_s, tick.rate_hz)
-            for tick in clock.step(s, observer, per_tick, gains, stepping=stepping)
-        ]
+        made = clock.step(s, observer, per_tick, gains, stepping=stepping)
+        out.ticks += [(tick.time, tick.interval_s, tick.rate_hz) for tick in made]
+        out.pieces += clock.pieces[-1:]
     return out
 
 
@@ -221,7 +237,7 @@ def with_gains(bridge: BridgeConfig, kp: float, ki: float, window_s: float) -> B
     return replace(bridge, phase=phase, nonlinear_gain=curves)
 
 
-class Judge:
+class GainTrials:
     """The beats at which all candidates of a recording are judged, by half.
 
     Parameters
@@ -267,8 +283,8 @@ def candidates(bridge: BridgeConfig) -> list[BridgeConfig]:
 
 
 def choose_gains(recorded: RecordedReference, bridge: BridgeConfig, lead_s: float) -> Decision:
-    """Return the decision on the gains along a recorded reference; arguments as of `Judge`."""
-    judge = Judge(recorded, bridge, lead_s)
+    """Return the decision on the gains along a recorded reference; arguments as of `GainTrials`."""
+    judge = GainTrials(recorded, bridge, lead_s)
     return decide(judge.current, [judge.tried(each) for each in candidates(bridge)])
 
 

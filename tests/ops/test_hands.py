@@ -19,8 +19,7 @@ TARGETS = set(re.search(r"^\.PHONY:(.*?[^\\])\n", MAKEFILE, re.DOTALL | re.MULTI
 OLD = {
     "smoke", "alert.test", "promql-unit", "heartbeat-rules-lint", "grafana.import.min",
     "bench.scrape", "obs-lint", "ure.sync", "bridge.adaptive.start", "bridge.midi.poc",
-    "bench.bridge", "e2e.probe",
-    "tune.bridge", "autotune.bridge", "autotune.risk",
+    "bench.bridge", "e2e.probe", "tune.bridge", "autotune.bridge", "autotune.risk",
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ops.tune.held_back import NOTHING, Candidate, decide
+from ops.tune.held_back import MIN_GAIN, NOTHING, Candidate, decide
 
+ERRORS = st.floats(0.0, 4.0)
 CURRENT = Candidate("in force", {}, (1.0, 2.0))
 
 
@@ -37,12 +40,19 @@ def test_nothing_is_proposed_where_a_half_does_not_gain(found) -> None:
     assert decision.lines()[-1] == NOTHING
 
 
-def test_the_proposed_one_gains_on_both_halves_itself() -> None:
-    # Each choice holds on the other half, but the best sum loses on one.
-    found = [candidate("a", 0.10, 1.90), candidate("b", 0.95, 1.80), candidate("c", 0.02, 2.01)]
+def test_the_proposed_one_has_the_largest_gain_on_its_worse_half() -> None:
+    found = [candidate("a", 0.5, 1.9), candidate("b", 0.9, 1.0), candidate("c", 0.7, 1.4)]
     decision = decide(CURRENT, found)
-    assert decision.chosen[0].title == "c"
-    assert decision.patch == {}
+    assert [c.title for c in decision.chosen] == ["a", "b"]
+    assert decision.held == pytest.approx((0.1, 0.05))
+    assert decision.patch == {"x": "c"}
+
+
+@given(st.lists(st.tuples(ERRORS, ERRORS), min_size=1, max_size=12))
+def test_no_proposal_loses_on_a_half(found) -> None:
+    decision = decide(CURRENT, [candidate(str(k), *each) for k, each in enumerate(found)])
+    if decision.patch:
+        assert min(decision.ordered[0].gains(CURRENT)) >= MIN_GAIN
 
 
 def test_an_objective_of_zero_is_not_bettered() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from configs.load import load
 from configs.schema import Config
+from operators.bridge.reference import BeatRow
 from ops.simulate.beats import BeatScenario
 from ops.simulate.recording import make
 from ops.simulate.scenario import band
@@ -113,3 +117,30 @@ def test_a_recording_without_a_choice_is_refused(tmp_path, bridge, seconds, mess
     path = recorded(tmp_path, seconds)
     with pytest.raises(TuneError, match=message):
         tune_gains(config(path, bridge), path)
+
+
+def test_a_silence_of_hours_costs_no_steps() -> None:
+    times = [1e9 + k / 5 for k in range(50)] + [1e9 + 1e6 + k / 5 for k in range(50)]
+    rows = [BeatRow(t, t, k, "a:b", 1.0, t, t) for k, t in enumerate(times)]
+    rows[0] = rows[0]._replace(moment=-math.inf)
+    steps = list(RecordedReference(rows, [], times[0], times[-1]).steps())
+    assert 390 <= len(steps) <= 410
+    assert all(b > a for a, b in pairwise(steps))
+
+
+def test_a_reference_of_a_signal_is_judged_although_it_is_late(tmp_path) -> None:
+    path = tmp_path / "signal.ndjson"
+    with path.open("w") as file:
+        for k in range(130 * 20):
+            t = 1.73e9 + k / 20
+            value = math.sin(2 * math.pi * k / 20)
+            for source, late in (("a", 0.003), ("b", 0.006)):
+                line = {"ts": t, "source": source, "key": "x", "value": value}
+                file.write(json.dumps({**line, "meta": {"rx": t + late}}) + "\n")
+    (tmp_path / "c.yaml").write_text(
+        f"version: 2\nstreams: [{{name: r, type: file, path: {path}}}]\n"
+        'signals: {s: {members: {"a:x": {}, "b:x": {}}}}\n'
+        "bridge: {reference: {signal: s, per_tick: 0.25}}\n"
+    )
+    decision = tune_gains(load(tmp_path / "c.yaml").config, path)
+    assert max(decision.current.errors) < 0.05
