@@ -27,6 +27,8 @@ BETA = 6.0
 CUTOFF = 0.4
 BITS = 12
 PHASES = 1 << BITS
+MIN_SUM = 0.25
+"""Least sum K D; in a hole of the main lobe the sum is near 0, and y would be of any size."""
 
 
 class Kernel(NamedTuple):
@@ -62,7 +64,7 @@ def kernel(cutoff_hz: float, half_width_s: float, tick_hz: float, beta: float = 
 
 
 def weigh(k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: int) -> F64:
-    """Return y at ticks 0 to k - 1; NaN without a sample in the kernel.
+    """Return y at ticks 0 to k - 1; NaN where sum K D is below MIN_SUM.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def weigh(k_of: Kernel, node: I64, cell: F64, value: F64, first: I64 | None, k: 
     by_tick = k * (8.0 + 0.004 * len(node) * min(1.0, span / (k + span)))
     sums = _by_tick if by_tick < 15.0 + 0.005 * len(node) * span else _by_sample
     below, top = sums(k_of, node, cell, value, first, k)
-    return np.asarray(top / np.where(below > 0, below, np.nan))
+    return np.asarray(top / np.where(below >= MIN_SUM, below, np.nan))
 
 
 def weigh_at(k_of: Kernel, node: I64, cell: F64, value: F64, known: int) -> float:
@@ -96,7 +98,7 @@ def weigh_at(k_of: Kernel, node: I64, cell: F64, value: F64, known: int) -> floa
     w = k_of.mirrored[node[a:b] + reach]
     cell = cell[a:b]
     below = float(w @ cell)
-    return float(w @ (cell * value[a:b])) / below if below > 0 else float("nan")
+    return float(w @ (cell * value[a:b])) / below if below >= MIN_SUM else float("nan")
 
 
 def _by_tick(

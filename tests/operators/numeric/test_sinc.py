@@ -190,3 +190,14 @@ def test_dropping_keeps_the_samples_of_the_kernel() -> None:
     assert len(s.time) < len(all_of_it.time)
     at = np.arange(40.0, 50.0, 1 / HZ)
     assert np.array_equal(read(s, at)[0], read(all_of_it, at)[0])
+
+
+def test_a_hole_of_the_main_lobe_has_no_value() -> None:
+    """The weights of side lobes alone add up to near 0, and their quotient may be of any size."""
+    for hole in (0.3, 0.4, 0.5, 0.6):
+        for begin in np.arange(29.5, 30.5, 0.01):
+            t = np.arange(0.0, 60.0, 0.1)
+            t = t[(t <= begin) | (t >= begin + hole)]
+            value, _, _ = read(sampler(t, np.sin(2.0 * t)), TICKS)
+            assert np.nanmax(np.abs(value)) < 3.0
+            assert np.isfinite(value).sum() >= len(TICKS) - 3
