@@ -3,7 +3,7 @@
 # whose hash stands in a file of this folder: no code of a package runs while it is installed.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help demo live test check native bench peers jack browser tables lock schemas release clean \
+.PHONY: chaos.delay chaos.jitter chaos.spike help demo live test check native bench peers jack browser tables lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
@@ -123,6 +123,13 @@ grafana.import.min: $(READY)  #= python -m ops.monitoring.grafana.load
 
 bench.scrape: $(READY)  #= python -m ops.bench.scrape
 	@$(BIN)/python -m ops.bench.scrape
+
+chaos.delay chaos.jitter chaos.spike: $(READY)
+	@$(BIN)/python -m ops chaos $(@:chaos.%=%) $(ARGS)
+
+chaos.delay:  #= lumen chaos delay ARGS (IN OUT, or FROM TO --proxy)
+chaos.jitter:  #= lumen chaos jitter ARGS
+chaos.spike:  #= lumen chaos spike ARGS
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint

@@ -124,6 +124,9 @@ BENCHES = (
           ("bridge", "--delay", "0.1"), "As above, beats known 0.1 s later."),
     Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
           "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
+    Bench("chaos", "Faults on recordings of a band with a bridge", ("chaos", "--seeds", "20"),
+          "Median / worst of the seeds. Asked: an alarm within 60 s of each break of a budget, "
+          "none without, recovery within 300 s, 20 of 20."),
     Bench("start", "The start of a process", ("start",),
           "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),
