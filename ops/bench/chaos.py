@@ -318,8 +318,8 @@ def main() -> int:
         rows.append(_row(name, found))
         bad |= not all(f.good for f in found)
     head = (
-        "case", "bias, cycles", "truly broken, s", "alarm after, s", "needless", "recovery, s", "E4",
-        "causeless", "good",
+        "case", "bias, cycles", "truly broken, s", "alarm after, s", "needless", "recovery, s",
+        "E4", "causeless", "good",
     )  # fmt: skip
     print(table(head, rows))
     return int(bad)
