@@ -6,7 +6,7 @@ SHELL := bash
 .PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
-	tune.bridge autotune.bridge autotune.risk \
+	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -155,6 +155,12 @@ autotune.bridge: $(READY)  #= lumen tune --method rules [$BRIDGE]
 
 autotune.risk: $(READY)  #= lumen tune --entropy [$ENTROPY] [$BRIDGE]
 	@$(BIN)/python -m ops tune --entropy $(ENTROPY) $(BRIDGE)
+chaos.delay chaos.jitter chaos.spike: $(READY)
+	@$(BIN)/python -m ops chaos $(@:chaos.%=%) $(ARGS)
+
+chaos.delay:  #= lumen chaos delay ARGS (IN OUT, or FROM TO --proxy)
+chaos.jitter:  #= lumen chaos jitter ARGS
+chaos.spike:  #= lumen chaos spike ARGS
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint

@@ -28,6 +28,8 @@ BETA = 6.0
 CUTOFF = 0.4
 BITS = 12
 PHASES = 1 << BITS
+MIN_SUM = 0.25
+"""Least sum K D; in a hole of the main lobe the sum is near 0, and y would be of any size."""
 
 
 class Kernel(NamedTuple):
@@ -73,7 +75,7 @@ class TickRun(NamedTuple):
 def weigh(
     runs: Sequence[TickRun], node: I64, cell: F64, value: F64, known: I64 | None, k: int
 ) -> F64:
-    """Return y at ticks 0 to k - 1; NaN without a sample in the kernel, and in no run.
+    """Return y at ticks 0 to k - 1; NaN where sum K D is below MIN_SUM, and in no run.
 
     Parameters
     ----------
@@ -114,7 +116,7 @@ def weigh(
         below[a:b], top[a:b] = sums(
             k_of, node[near] - a * PHASES, cell[near], value[near], first, b - a
         )
-    return np.asarray(top / np.where(below > 0, below, np.nan))
+    return np.asarray(top / np.where(below >= MIN_SUM, below, np.nan))
 
 
 def _costs_less_by_tick(k: I64, n: I64, span: F64) -> Bool:
@@ -136,7 +138,7 @@ def weigh_at(k_of: Kernel, node: I64, cell: F64, value: F64, known: int) -> floa
     w = k_of.mirrored[node[a:b] + reach]
     cell = cell[a:b]
     below = float(w @ cell)
-    return float(w @ (cell * value[a:b])) / below if below > 0 else float("nan")
+    return float(w @ (cell * value[a:b])) / below if below >= MIN_SUM else float("nan")
 
 
 def _by_tick(

@@ -132,6 +132,9 @@ BENCHES = (
           "recording, ten candidates of ten minutes in 60 s."),
     Bench("tuned_align", "Settings of align, tuned", ("tuned", "--align", "20"),
           "Asked: no patch that is worse on either half."),
+    Bench("chaos", "Faults on recordings of a band with a bridge", ("chaos", "--seeds", "20"),
+          "Median / worst of the seeds. Asked: an alarm within 60 s of each break of a budget, "
+          "none without, recovery within 300 s, 20 of 20."),
     Bench("start", "The start of a process", ("start",),
           "Asked: 0.15 CPU s of `lumen --help`, 0.35 of a replay."),
     Bench("rigs", "Many rigs in one recording", ("rigs",),

@@ -4,9 +4,10 @@
 
 Three members, the entropy that an engine reports, and beats of 4.6 to 5.4 Hz, with a fault of its
 default duration after 200 s. The truth about phase and sync quality is that of the output's ticks
-against the noise-free beats, in the window of the bridge; a constant delay of the path is no error,
-because stamps cannot show it. Noise on the members breaks the budgets of entropy and coherence from
-its begin, and so does a reported entropy of 0.35; other faults break neither.
+against the noise-free beats, in the window of the bridge; the constant part of a delay, 50 ms in
+`jitter`, is no error, because stamps cannot show it. `bias` is the largest true phase difference
+(cycles). Noise on the members breaks the budgets of entropy and coherence from its begin, and so
+does a reported entropy of 0.35; other faults break neither.
 
 A case is good if
 
@@ -87,11 +88,13 @@ WORSE = ("unmet", "entropy", "residual", "ratio", "rollback")
 class ChaosFigures(NamedTuple):
     """Results of one run (s); NaN where there is none.
 
-    `broken`: time for which the true phase or sync is beyond its budget. `alarm`: the longest time
-    from the begin of a break to an alarm, infinite without one. `needless`: alarms without a break.
-    `recovery`: after the end of the fault. `e4`: changes to E4, and those without their cause.
+    `bias`: the largest true phase difference (cycles). `broken`: time for which the true phase or
+    sync is beyond its budget. `alarm`: the longest time from the begin of a break to an alarm,
+    infinite without one. `needless`: alarms without a break. `recovery`: after the end of the
+    fault. `e4`: changes to E4. `causeless`: those without their cause.
     """
 
+    bias: float
     broken: float
     alarm: float
     needless: int
@@ -152,7 +155,8 @@ def run(name: str, seed: int, place: Path) -> ChaosFigures:
         if record.state == "firing" and record.rule != "calibrate"
     ]
     times = _true_times(np.array(whole.truth["beats"]["times"]), fault, begin, over, place)
-    breaks = list(true_breaks(frames, times))
+    truth = list(true_figures(frames, times))
+    breaks = list(true_breaks(truth))
     broken = sum(b - a for a, b in breaks)
     ended = max((b for _, b in breaks), default=over)
     if fault.mode == "spike":
@@ -167,6 +171,7 @@ def run(name: str, seed: int, place: Path) -> ChaosFigures:
     ratio = [r.ts for r in records if r.rule == "rollback"]
     matched = sum(any(abs(a - b) < 1.0 for b in ratio) for a in entered)
     return ChaosFigures(
+        max((phase for _, phase, _ in truth), default=math.nan),
         broken,
         max((_first_after(a, alarms) for a, _ in breaks), default=math.nan),
         needless,
@@ -216,8 +221,8 @@ def _arrivals(recording: Path) -> dict[int, float]:
     }
 
 
-def true_breaks(frames: Sequence[BridgeFrame], times: F64) -> Iterator[tuple[float, float]]:
-    """Yield the spells of 10 s and more in which the true phase or sync is beyond its budget.
+def true_figures(frames: Sequence[BridgeFrame], times: F64) -> Iterator[tuple[float, float, float]]:
+    """Yield time (s), true phase difference (cycles) and true sync after the first lock.
 
     Parameters
     ----------
@@ -226,23 +231,29 @@ def true_breaks(frames: Sequence[BridgeFrame], times: F64) -> Iterator[tuple[flo
         Host times of the beats without noise; a beat is a tick.
     """
     ticks = [f for f in frames if f.why is None]
-    at, phase = np.array([f.ts for f in ticks]), np.unwrap([f.beat for f in ticks], period=1e9)
-    number = np.arange(len(times))
-    known = (times >= at[0]) & (times <= at[-1])
-    error = number - np.interp(times, at, phase)
+    at, beat = np.array([f.ts for f in ticks]), np.array([f.beat for f in ticks], np.float64)
+    error = np.arange(len(times)) - np.interp(times, at, beat)
     error -= np.round(error)
-    window, since, newest = SyncWindow(WINDOW_S), math.nan, math.nan
-    order = np.argsort(times[known], kind="stable")
-    listed = zip(times[known][order].tolist(), error[known][order].tolist(), strict=True)
-    for (ts, e), (later, _) in pairwise(listed):
-        window.add(ts, e, later - ts)
-        phase_diff, sync = window.at(ts)
-        if ts > START + SETTLED_S and (phase_diff > PHASE or sync < SYNC):
+    known = np.flatnonzero((times >= at[0]) & (times <= at[-1]))
+    known = known[np.argsort(times[known], kind="stable")]
+    window = SyncWindow(WINDOW_S)
+    for i, j in pairwise(known.tolist()):
+        ts = float(times[i])
+        window.add(ts, float(error[i]), float(times[j]) - ts)
+        if ts > START + SETTLED_S:
+            yield ts, *window.at(ts)
+
+
+def true_breaks(figures: Iterable[tuple[float, float, float]]) -> Iterator[tuple[float, float]]:
+    """Yield the spells of 10 s and more with phase or sync beyond their budgets."""
+    since = newest = math.nan
+    for ts, phase_diff, sync in figures:
+        if phase_diff > PHASE or sync < SYNC:
             since, newest = (ts if math.isnan(since) else since), ts
-        elif not math.isnan(since):
-            if newest - since >= MIN_BREAK_S:
-                yield since, newest
-            since = math.nan
+            continue
+        if newest - since >= MIN_BREAK_S:
+            yield since, newest
+        since = math.nan
     if newest - since >= MIN_BREAK_S:
         yield since, newest
 
@@ -268,13 +279,14 @@ def _first_after(begin: float, alarms: Sequence[float]) -> float:
 
 
 def _row(name: str, found: Sequence[ChaosFigures]) -> tuple[str, ...]:
-    def spread(values: Iterable[float]) -> str:
+    def spread(values: Iterable[float], digits: int = 1) -> str:
         known = [x for x in values if not math.isnan(x)]
-        return f"{median(known):.1f} / {max(known):.1f}" if known else "-"
+        return f"{median(known):.{digits}f} / {max(known):.{digits}f}" if known else "-"
 
     good = sum(f.good for f in found)
     return (
         name,
+        spread((f.bias for f in found), 3),
         spread(f.broken for f in found),
         spread(f.alarm for f in found),
         str(sum(f.needless for f in found)),
@@ -306,8 +318,8 @@ def main() -> int:
         rows.append(_row(name, found))
         bad |= not all(f.good for f in found)
     head = (
-        "case", "truly broken, s", "alarm after, s", "needless", "recovery, s", "E4", "causeless",
-        "good",
+        "case", "bias, cycles", "truly broken, s", "alarm after, s", "needless", "recovery, s",
+        "E4", "causeless", "good",
     )  # fmt: skip
     print(table(head, rows))
     return int(bad)

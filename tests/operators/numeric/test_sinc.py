@@ -206,3 +206,14 @@ def test_ticks_around_a_due_time_that_falls_are_read_as_if_alone() -> None:
     for part in (slice(10), slice(10, None)):
         alone = read(sampler(t, np.cos(t), t), at[part], due=due[part])[0]
         assert whole[part].tolist() == alone.tolist()
+
+
+def test_a_hole_of_the_main_lobe_has_no_value() -> None:
+    """The weights of side lobes alone add up to near 0, and their quotient may be of any size."""
+    for hole in (0.3, 0.4, 0.5, 0.6):
+        for begin in np.arange(29.5, 30.5, 0.01):
+            t = np.arange(0.0, 60.0, 0.1)
+            t = t[(t <= begin) | (t >= begin + hole)]
+            value, _, _ = read(sampler(t, np.sin(2.0 * t)), TICKS)
+            assert np.nanmax(np.abs(value)) < 3.0
+            assert np.isfinite(value).sum() >= len(TICKS) - 3
