@@ -155,12 +155,14 @@ autotune.bridge: $(READY)  #= lumen tune --method rules [$BRIDGE]
 
 autotune.risk: $(READY)  #= lumen tune --entropy [$ENTROPY] [$BRIDGE]
 	@$(BIN)/python -m ops tune --entropy $(ENTROPY) $(BRIDGE)
-chaos.delay chaos.jitter chaos.spike: $(READY)
-	@$(BIN)/python -m ops chaos $(@:chaos.%=%) $(ARGS)
+chaos.delay: $(READY)  #= lumen chaos delay [$IN $OUT]
+	@$(BIN)/python -m ops chaos delay $(IN) $(OUT)
 
-chaos.delay:  #= lumen chaos delay ARGS (IN OUT, or FROM TO --proxy)
-chaos.jitter:  #= lumen chaos jitter ARGS
-chaos.spike:  #= lumen chaos spike ARGS
+chaos.jitter: $(READY)  #= lumen chaos jitter [$IN $OUT]
+	@$(BIN)/python -m ops chaos jitter $(IN) $(OUT)
+
+chaos.spike: $(READY)  #= lumen chaos spike [$IN $OUT]
+	@$(BIN)/python -m ops chaos spike $(IN) $(OUT)
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint
