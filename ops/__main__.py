@@ -34,7 +34,7 @@ GROUPS = {
         "simulate": "write a seeded recording with known truth, or play devices",
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
         "verify": "show that a replay gives equal bytes in every way of running it",
-        "chaos": "write a recording with one fault and its truth, or disturb a live stream",
+        "chaos": "disturb a recording or a live stream by one known fault",
     },
 }
 """Commands and their help lines, by group."""
