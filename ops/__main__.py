@@ -38,7 +38,7 @@ GROUPS = {
         "selftest": "inject offset, skew, lag and dropouts; show estimates beside truth",
         "rules": "test rules on series of values or on a recording",
         "verify": "show that a replay gives equal bytes in every way of running it",
-        "chaos": "write a recording with one fault and its truth, or disturb a stream",
+        "chaos": "disturb a recording or a live stream by one known fault",
     },
 }
 """Commands and their help lines, by group."""

@@ -39,7 +39,7 @@ from flows.run import execute
 from operators.bridge.trend import SyncWindow
 from operators.lines import BridgeFrame, EvidenceRecord
 from operators.types import F64
-from ops.chaos.fault import DELAY_S, DURATIONS, JITTER_S, REPORTED, Fault
+from ops.chaos.fault import DELAY_S, DURATIONS, JITTER_S, REPORTED, Disturbance
 from ops.cli.chaos import rewrite
 from ops.simulate.beats import BeatScenario
 from ops.simulate.recording import START, make
@@ -72,14 +72,14 @@ RULES = """\
 - {name: rollback, when: "rollback_ratio_5m > 0.05", risk: rollback}
 """
 CASES = {
-    "delay": Fault("delay", AT_S),
-    "jitter": Fault("jitter", AT_S),
-    "spike": Fault("spike", AT_S),
-    "entropy": Fault("spike", AT_S, on=(REPORTED_CHANNEL,), entropy=0.35),
-    "loss": Fault("loss", AT_S),
-    "step": Fault("step", AT_S),
-    "tempo": Fault("step", AT_S, on=(BEAT,), tempo=1.4),
-    "stop": Fault("stop", AT_S),
+    "delay": Disturbance("delay", AT_S),
+    "jitter": Disturbance("jitter", AT_S),
+    "spike": Disturbance("spike", AT_S),
+    "entropy": Disturbance("spike", AT_S, on=(REPORTED_CHANNEL,), entropy=0.35),
+    "loss": Disturbance("loss", AT_S),
+    "step": Disturbance("step", AT_S),
+    "tempo": Disturbance("step", AT_S, on=(BEAT,), tempo=1.4),
+    "stop": Disturbance("stop", AT_S),
 }
 WORSE = ("unmet", "entropy", "residual", "ratio", "rollback")
 """Causes of the changes to a worse state."""
@@ -195,7 +195,7 @@ def _read(path: Path, kind: type[_Line]) -> list[_Line]:
     return [decoder.decode(line) for line in path.read_bytes().splitlines()]
 
 
-def _true_times(times: F64, fault: Fault, begin: float, end: float, place: Path) -> F64:
+def _true_times(times: F64, fault: Disturbance, begin: float, end: float, place: Path) -> F64:
     """Return the beats' host times (n,) with the constant part of the fault."""
     inside = (times >= begin) & (times < end)
     if fault.tempo is not None:

@@ -32,7 +32,7 @@ REPORTED = "ure_residual_entropy_last"
 """Key of the entropy that an engine reports."""
 
 
-class Fault(NamedTuple):
+class Disturbance(NamedTuple):
     """A fault.
 
     Attributes

@@ -14,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from ops.chaos.fault import DELAY_S, JITTER_S, LOSS, Fault
+from ops.chaos.fault import DELAY_S, JITTER_S, LOSS, Disturbance
 
 MAX_HELD = 8 << 20
 """Bytes of held messages, with what each takes beside its data."""
@@ -38,14 +38,14 @@ class Gate:
 
     Attributes
     ----------
-    fault : Fault
+    fault : Disturbance
         Its window is in seconds after the start of the proxy.
     counts : GateCounts
     held : int
         Bytes of held messages.
     """
 
-    fault: Fault
+    fault: Disturbance
     counts: GateCounts = field(default_factory=GateCounts)
     held: int = 0
     _waiting: list[tuple[float, int, bytes]] = field(default_factory=list)

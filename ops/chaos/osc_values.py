@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from ops.chaos.fault import NOISE_SD, STEP_S, Fault
+from ops.chaos.fault import NOISE_SD, STEP_S, Disturbance
 from ops.chaos.rewriting import Spread
 
 MAX_ARGUMENTS = 4096
@@ -25,7 +25,7 @@ _IMMEDIATELY = 1
 class OscValues:
     """Changes datagrams of one stream."""
 
-    def __init__(self, fault: Fault, rng: np.random.Generator) -> None:
+    def __init__(self, fault: Disturbance, rng: np.random.Generator) -> None:
         self._fault, self._rng = fault, rng
         self._spreads: dict[tuple[bytes, int], Spread] = {}
 

@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from ops.chaos.fault import NOISE_SD, REPORTED, STEP_S, Fault
+from ops.chaos.fault import NOISE_SD, REPORTED, STEP_S, Disturbance
 from ops.chaos.rewriting import Spread
 
 MAX_SAMPLES = 4096
@@ -20,7 +20,7 @@ _SAMPLE = re.compile(rb"^(\w[\w:]*(?:\{[^\n]*\})?)[ \t]+(\S+)(?:[ \t]+(-?\d+))?(
 class PageValues:
     """Changes pages of one engine."""
 
-    def __init__(self, fault: Fault, rng: np.random.Generator) -> None:
+    def __init__(self, fault: Disturbance, rng: np.random.Generator) -> None:
         self._fault, self._rng = fault, rng
         self._spreads: dict[bytes, Spread] = {}
 

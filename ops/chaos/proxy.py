@@ -18,7 +18,7 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import NamedTuple, Protocol
 
 from operators.errors import SourceError
-from ops.chaos.fault import Fault
+from ops.chaos.fault import Disturbance
 from ops.chaos.gate import Gate, GateCounts
 from ops.chaos.osc_values import OscValues
 from ops.chaos.page_values import PageValues
@@ -79,7 +79,7 @@ class UdpProxy:
 
     Parameters
     ----------
-    fault : Fault
+    fault : Disturbance
     own, to : Address
     clock : callable
         Seconds.
@@ -87,7 +87,7 @@ class UdpProxy:
 
     def __init__(
         self,
-        fault: Fault,
+        fault: Disturbance,
         own: Address,
         to: Address,
         clock: Callable[[], float] = time.monotonic,
@@ -141,7 +141,7 @@ class HttpProxy:
 
     def __init__(
         self,
-        fault: Fault,
+        fault: Disturbance,
         own: Address,
         to: Address,
         clock: Callable[[], float] = time.monotonic,
@@ -291,7 +291,7 @@ class HttpProxy:
         return self._clock() - self._start
 
 
-def proxy(fault: Fault, own: str, to: str) -> RunningProxy:
+def proxy(fault: Disturbance, own: str, to: str) -> RunningProxy:
     """Return a proxy: of HTTP if `to` begins with http://, else of UDP.
 
     Raises

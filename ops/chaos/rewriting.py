@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 
 from operators.types import F64, I64, Bool
-from ops.chaos.fault import DELAY_S, JITTER_S, LOSS, NOISE_SD, REPORTED, STEP_S, Fault
+from ops.chaos.fault import DELAY_S, JITTER_S, LOSS, NOISE_SD, REPORTED, STEP_S, Disturbance
 from sources.replay.arrival_check import Arrivals
 from sources.rows.names import Names
 from sources.rows.rows import DecodedRows
@@ -60,7 +60,7 @@ class Spread:
 
 
 @dataclass
-class Survey:
+class RecordingSurvey:
     """First and last arrival of a recording (s), and the spread of its channels.
 
     Attributes
@@ -74,9 +74,9 @@ class Survey:
     spreads: dict[tuple[str, str, str], Spread] = field(default_factory=dict)
 
     @staticmethod
-    def of(parts: Iterable[Part]) -> Survey:
+    def of(parts: Iterable[Part]) -> RecordingSurvey:
         """Return the survey of a recording."""
-        found, arrivals = Survey(), Arrivals(MAX_DELAY_S)
+        found, arrivals = RecordingSurvey(), Arrivals(MAX_DELAY_S)
         for rows, _ in parts:
             wild = arrivals.judge(rows.rx, rows.line, end=True).wild
             sound = rows.rx[~wild & np.isfinite(rows.rx)]
@@ -104,8 +104,8 @@ class Rewriter:
 
     Parameters
     ----------
-    fault : Fault
-    survey : Survey
+    fault : Disturbance
+    survey : RecordingSurvey
         Of the same recording.
 
     Attributes
@@ -114,7 +114,7 @@ class Rewriter:
         Grows while parts are read.
     """
 
-    def __init__(self, fault: Fault, survey: Survey) -> None:
+    def __init__(self, fault: Disturbance, survey: RecordingSurvey) -> None:
         self._fault, self._spreads = fault, survey.spreads
         self.begin, self.end = survey.first + fault.at_s, survey.first + fault.end_s
         self.counts = Counts()
@@ -254,7 +254,7 @@ class _Keyed:
 class _Hit:
     """The channels of a table of names on which a fault is."""
 
-    def __init__(self, fault: Fault) -> None:
+    def __init__(self, fault: Disturbance) -> None:
         self._fault = fault
         self._names: Names | None = None
         self._hit: list[bool] = []

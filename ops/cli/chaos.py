@@ -14,8 +14,8 @@ from typing import Any
 
 from configs.inert import inert
 from operators.errors import SourceError
-from ops.chaos.fault import DURATIONS, MODES, TEXTS, Fault
-from ops.chaos.rewriting import Rewriter, Survey
+from ops.chaos.fault import DURATIONS, MODES, TEXTS, Disturbance
+from ops.chaos.rewriting import RecordingSurvey, Rewriter
 from ops.cli.convert import ConvertError, convert, parts_of
 
 _EPILOG = "modes: " + "; ".join(f"{mode}: {TEXTS[mode]}" for mode in MODES) + "."
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
         raise ChaosError("--entropy: for spike only")
     if args.tempo is not None and (args.mode != "step" or not args.on or args.proxy):
         raise ChaosError("--tempo: for step of a recording with --on only")
-    fault = Fault(
+    fault = Disturbance(
         args.mode,
         args.at or 0.0,
         DURATIONS[args.mode] if args.for_s is None else args.for_s,
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _forward(fault: Fault, own: str, to: str) -> int:
+def _forward(fault: Disturbance, own: str, to: str) -> int:
     """Run a proxy up to Ctrl-C, and print its numbers."""
     from ops.chaos.proxy import ProxyError, proxy
 
@@ -120,7 +120,7 @@ def _forward(fault: Fault, own: str, to: str) -> int:
     return 0
 
 
-def rewrite(source: str, target: Path, fault: Fault, middle: bool = False) -> dict[str, Any]:
+def rewrite(source: str, target: Path, fault: Disturbance, middle: bool = False) -> dict[str, Any]:
     """Write a recording with a fault, and the truth beside it.
 
     Parameters
@@ -128,7 +128,7 @@ def rewrite(source: str, target: Path, fault: Fault, middle: bool = False) -> di
     source : str
     target : Path
         A new file; as in `lumen convert` its name selects the form.
-    fault : Fault
+    fault : Disturbance
     middle : bool
         Begin after a third of the recording instead of `fault.at_s`.
 
@@ -147,7 +147,7 @@ def rewrite(source: str, target: Path, fault: Fault, middle: bool = False) -> di
     if os.path.lexists(beside):
         raise ChaosError(f"{inert(str(beside))}: exists already; choose another name")
     try:
-        survey = Survey.of(parts_of(source))
+        survey = RecordingSurvey.of(parts_of(source))
     except (OSError, ValueError) as error:
         raise ChaosError(inert(str(error))) from None
     length = survey.last - survey.first
@@ -177,7 +177,7 @@ def truth_path(recording: Path) -> Path:
     return recording.with_name(f"{name}.truth.json")
 
 
-def _truth(fault: Fault, survey: Survey, rewriter: Rewriter) -> dict[str, Any]:
+def _truth(fault: Disturbance, survey: RecordingSurvey, rewriter: Rewriter) -> dict[str, Any]:
     end = rewriter.end if math.isfinite(rewriter.end) else None
     return {
         "version": 1,

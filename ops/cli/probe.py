@@ -49,7 +49,7 @@ _POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class ScrapeTimes:
+class ProbedTimes:
     """Times of scrapes (s), the size of the last page (bytes), and the failures."""
 
     seconds: F64
@@ -163,7 +163,7 @@ def main(args: argparse.Namespace) -> int:
     return 0 if scrapes.good else 1
 
 
-def scrape(url: str, n: int, every_s: float) -> ScrapeTimes:
+def scrape(url: str, n: int, every_s: float) -> ProbedTimes:
     """Scrape a page n times, from one to the next at least `every_s` (s)."""
     opener = build_opener(ProxyHandler({}))
     seconds: list[float] = []
@@ -179,7 +179,7 @@ def scrape(url: str, n: int, every_s: float) -> ScrapeTimes:
             failures.append(str(getattr(error, "reason", error)) or type(error).__name__)
         if i < n - 1:
             time.sleep(max(begin + every_s - time.perf_counter(), 0.0))
-    return ScrapeTimes(np.array(seconds), size, failures)
+    return ProbedTimes(np.array(seconds), size, failures)
 
 
 def beat(config: Config, seconds: float) -> ClockFigures:

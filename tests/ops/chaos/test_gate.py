@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.chaos.fault import MODES, Fault
+from ops.chaos.fault import MODES, Disturbance
 from ops.chaos.gate import MAX_HELD, OVERHEAD, Gate
 
 
@@ -23,7 +23,7 @@ def passed(gate: Gate, times: list[float]) -> dict[int, float]:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_fault_is_within_its_window_only(mode) -> None:
     times = [round(0.01 * i, 3) for i in range(600)]
-    gate = Gate(Fault(mode, 2.0, 2.0, seed=4))
+    gate = Gate(Disturbance(mode, 2.0, 2.0, seed=4))
     left = passed(gate, times)
     inside = [i for i, t in enumerate(times) if 2.0 <= t < 4.0]
     held = [left[i] - times[i] for i in inside if i in left]
@@ -42,12 +42,12 @@ def test_a_fault_is_within_its_window_only(mode) -> None:
 
 
 def test_a_seed_gives_the_same_losses() -> None:
-    made = [passed(Gate(Fault("loss", seed=seed)), [0.0] * 100) for seed in (1, 1, 2)]
+    made = [passed(Gate(Disturbance("loss", seed=seed)), [0.0] * 100) for seed in (1, 1, 2)]
     assert made[0] == made[1] != made[2]
 
 
 def test_messages_beyond_the_limit_are_dropped_and_counted() -> None:
-    gate, size = Gate(Fault("delay")), 60_000
+    gate, size = Gate(Disturbance("delay")), 60_000
     for _ in range(200):
         gate.put(0.0, bytes(size))
     fit = MAX_HELD // (size + OVERHEAD)
@@ -58,7 +58,7 @@ def test_messages_beyond_the_limit_are_dropped_and_counted() -> None:
 
 
 def test_small_messages_are_bounded_too() -> None:
-    gate = Gate(Fault("delay"))
+    gate = Gate(Disturbance("delay"))
     for _ in range(MAX_HELD // OVERHEAD + 10):
         gate.put(0.0, b"")
     assert gate.counts.overflow == 10

@@ -15,7 +15,7 @@ from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import build_msg
 
 from ops.__main__ import main
-from ops.chaos.fault import Fault
+from ops.chaos.fault import Disturbance
 from ops.chaos.osc_values import OscValues
 from ops.chaos.page_values import PageValues
 from ops.chaos.proxy import LOOPBACK, Address, HttpProxy, ProxyError, UdpProxy
@@ -35,7 +35,7 @@ class Hand:
 
 
 @contextmanager
-def running(kind, fault: Fault, port: int):
+def running(kind, fault: Disturbance, port: int):
     clock = Hand()
     proxy = kind(fault, Address(LOOPBACK, 0), Address(LOOPBACK, port), clock)
     stop = threading.Event()
@@ -64,7 +64,10 @@ def send(proxy: UdpProxy, data: bytes) -> None:
 
 
 def test_datagrams_pass_byte_for_byte_outside_the_window(peer) -> None:
-    with running(UdpProxy, Fault("spike", 10.0, 5.0), peer.getsockname()[1]) as (proxy, clock):
+    with running(UdpProxy, Disturbance("spike", 10.0, 5.0), peer.getsockname()[1]) as (
+        proxy,
+        clock,
+    ):
         assert proxy.address.host == LOOPBACK
         for now in (0.0, 9.9, 15.0):
             clock.now = now
@@ -74,7 +77,10 @@ def test_datagrams_pass_byte_for_byte_outside_the_window(peer) -> None:
 
 
 def test_held_datagrams_leave_when_they_are_due(peer) -> None:
-    with running(UdpProxy, Fault("delay", 10.0, 5.0), peer.getsockname()[1]) as (proxy, clock):
+    with running(UdpProxy, Disturbance("delay", 10.0, 5.0), peer.getsockname()[1]) as (
+        proxy,
+        clock,
+    ):
         clock.now = 14.9
         send(proxy, b"held")
         clock.now = 15.1
@@ -86,7 +92,7 @@ def test_held_datagrams_leave_when_they_are_due(peer) -> None:
 
 
 def test_a_stop_ends_with_its_window(peer) -> None:
-    with running(UdpProxy, Fault("stop", 0.0, 5.0), peer.getsockname()[1]) as (proxy, clock):
+    with running(UdpProxy, Disturbance("stop", 0.0, 5.0), peer.getsockname()[1]) as (proxy, clock):
         send(proxy, b"lost")
         clock.now = 5.0
         send(proxy, b"passed")
@@ -95,7 +101,7 @@ def test_a_stop_ends_with_its_window(peer) -> None:
 
 
 def test_noise_is_on_numbers_of_messages_in_bundles_too() -> None:
-    values = OscValues(Fault("spike"), np.random.default_rng(0))
+    values = OscValues(Disturbance("spike"), np.random.default_rng(0))
     rng = np.random.default_rng(1)
     for value in rng.normal(5, 2, 400):
         data = build_msg("/a", [float(value), "text", 7, b"blob!"]).dgram
@@ -113,7 +119,7 @@ def test_noise_is_on_numbers_of_messages_in_bundles_too() -> None:
 
 
 def test_a_step_is_on_time_tags() -> None:
-    values = OscValues(Fault("step"), np.random.default_rng(0))
+    values = OscValues(Disturbance("step"), np.random.default_rng(0))
     data = build_msg("/a", [1.0]).dgram
     tag = (3_900_000_000 << 32) + 12345
     bundle = b"#bundle\0" + struct.pack(">Qi", tag, len(data)) + data
@@ -125,7 +131,7 @@ def test_a_step_is_on_time_tags() -> None:
 
 
 def test_values_of_pages_change_in_place() -> None:
-    spike = PageValues(Fault("spike", entropy=0.35), np.random.default_rng(0))
+    spike = PageValues(Disturbance("spike", entropy=0.35), np.random.default_rng(0))
     for i in range(100):
         page = PAGE.replace(b"1.5", b"%d" % i)
         assert spike.changed(page, active=False) == page
@@ -134,7 +140,7 @@ def test_values_of_pages_change_in_place() -> None:
     assert lines[1].startswith(b"a ")
     assert float(lines[1].split()[1]) != 1.5
     assert lines[2:] == [b'b{x="y z"} 2 1000', b"ure_residual_entropy_last 0.35", b""]
-    step = PageValues(Fault("step"), np.random.default_rng(0))
+    step = PageValues(Disturbance("step"), np.random.default_rng(0))
     assert step.changed(PAGE, active=True) == PAGE.replace(b"1000", b"1500")
 
 
@@ -172,7 +178,7 @@ def got(address: Address) -> bytes:
 
 
 def test_pages_pass_outside_the_window_and_change_inside(server) -> None:
-    fault = Fault("spike", 10.0, 5.0, entropy=0.35)
+    fault = Disturbance("spike", 10.0, 5.0, entropy=0.35)
     with running(HttpProxy, fault, server.server_port) as (proxy, clock):
         assert got(proxy.address) == PAGE
         clock.now = 10.0
@@ -183,7 +189,7 @@ def test_pages_pass_outside_the_window_and_change_inside(server) -> None:
 
 
 def test_one_connection_takes_several_requests(server) -> None:
-    with running(HttpProxy, Fault("stop", 10.0), server.server_port) as (proxy, _):
+    with running(HttpProxy, Disturbance("stop", 10.0), server.server_port) as (proxy, _):
         asked = http.client.HTTPConnection(*proxy.address, timeout=60)
         for _ in range(3):
             asked.request("GET", "/metrics")
@@ -192,7 +198,7 @@ def test_one_connection_takes_several_requests(server) -> None:
 
 
 def test_a_stop_closes_connections_without_an_answer(server) -> None:
-    with running(HttpProxy, Fault("stop", 0.0, 5.0), server.server_port) as (proxy, clock):
+    with running(HttpProxy, Disturbance("stop", 0.0, 5.0), server.server_port) as (proxy, clock):
         with pytest.raises((http.client.HTTPException, OSError)):
             got(proxy.address)
         clock.now = 5.0
@@ -203,7 +209,7 @@ def test_a_stop_closes_connections_without_an_answer(server) -> None:
 def test_a_server_that_is_away_ends_the_connection_only(peer) -> None:
     with socket.socket() as held:
         held.bind((LOOPBACK, 0))
-        with running(HttpProxy, Fault("delay", 10.0), held.getsockname()[1]) as (proxy, _):
+        with running(HttpProxy, Disturbance("delay", 10.0), held.getsockname()[1]) as (proxy, _):
             for _ in range(2):
                 with pytest.raises((http.client.HTTPException, OSError)):
                     got(proxy.address)

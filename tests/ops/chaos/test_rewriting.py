@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ops.__main__ import main
-from ops.chaos.fault import Fault
-from ops.chaos.rewriting import Rewriter, Survey
+from ops.chaos.fault import Disturbance
+from ops.chaos.rewriting import RecordingSurvey, Rewriter
 from ops.cli import convert
 from ops.cli.chaos import ChaosError, rewrite
 from sources.rows.written import lines_of_rows
@@ -57,7 +57,7 @@ def disturbed(recording: Path, mode: str, name: str = "out.ndjson", **more):
     if not plain.exists():
         convert.convert(str(recording), plain)
     target = recording.with_name(name)
-    truth = rewrite(str(recording), target, Fault(mode, **{"at_s": AT, "for_s": FOR, **more}))
+    truth = rewrite(str(recording), target, Disturbance(mode, **{"at_s": AT, "for_s": FOR, **more}))
     return read(plain), read(target), truth
 
 
@@ -194,7 +194,7 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(recording, mode) ->
 @pytest.mark.parametrize("mode", ["delay", "jitter", "spike", "loss", "step", "stop", "tempo"])
 def test_the_cutting_of_the_file_changes_nothing(recording, mode) -> None:
     more = {"tempo": 1.4, "on": ("a",)} if mode == "tempo" else {}
-    fault = Fault("step" if mode == "tempo" else mode, AT, FOR, seed=3, **more)
+    fault = Disturbance("step" if mode == "tempo" else mode, AT, FOR, seed=3, **more)
     whole = list(convert.parts_of(str(recording)))
 
     def cut():
@@ -205,18 +205,18 @@ def test_the_cutting_of_the_file_changes_nothing(recording, mode) -> None:
             for a, b in zip([0, *chosen], [*chosen, len(rows)], strict=True):
                 yield rows.take(slice(a, b)), details.take(slice(a, b))
 
-    survey = Survey.of(whole)
+    survey = RecordingSurvey.of(whole)
     made = [
         b"".join(lines_of_rows(*part) for part in Rewriter(fault, survey).parts(reading))
         for reading in (lambda: whole, cut)
     ]
     assert made[0] == made[1]
-    assert Survey.of(cut()).spreads.keys() == survey.spreads.keys()
+    assert RecordingSurvey.of(cut()).spreads.keys() == survey.spreads.keys()
 
 
 def test_columns_are_written_in_the_same_order(recording) -> None:
     disturbed(recording, "jitter")
-    rewrite(str(recording), recording.with_name("o.parquet"), Fault("jitter", AT, FOR))
+    rewrite(str(recording), recording.with_name("o.parquet"), Disturbance("jitter", AT, FOR))
     convert.convert(str(recording.with_name("o.parquet")), recording.with_name("back.ndjson"))
     assert read(recording.with_name("back.ndjson")) == read(recording.with_name("out.ndjson"))
 
@@ -252,4 +252,4 @@ def test_a_fault_without_events_is_refused(recording, capsys, more, expected) ->
 def test_nothing_is_overwritten(recording) -> None:
     disturbed(recording, "stop")
     with pytest.raises(ChaosError, match="exists already"):
-        rewrite(str(recording), recording.with_name("out.ndjson"), Fault("stop", AT, FOR))
+        rewrite(str(recording), recording.with_name("out.ndjson"), Disturbance("stop", AT, FOR))

@@ -16,7 +16,7 @@ import pytest
 from configs.load import load
 from operators.errors import ToolError
 from ops.__main__ import main
-from ops.cli.probe import ClockFigures, ScrapeTimes, beat, off_beats, scrape
+from ops.cli.probe import ClockFigures, ProbedTimes, beat, off_beats, scrape
 from ops.fakes.ports import free_port
 from sinks.conductor.osc_clock import tick_bundle
 from sinks.conductor.tick_schedule import Tick
@@ -93,7 +93,7 @@ def test_the_path_of_an_exporter_is_that_of_its_metrics(page: str, capsys) -> No
     ],
 )
 def test_the_budget_of_scrapes_is_on_the_95th_percentile(seconds, failures, good) -> None:
-    assert ScrapeTimes(np.array(seconds), 1, failures).good == good
+    assert ProbedTimes(np.array(seconds), 1, failures).good == good
 
 
 def test_the_budget_of_the_clock_is_on_its_jitter() -> None:
