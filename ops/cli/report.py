@@ -23,7 +23,7 @@ MAX_DRAWN = 8
 PAGE, METHODS = "report.html", "methods.txt"
 LACKING = "figures need matplotlib: pip install 'lumen-fusion[report]'"
 _FIGURE_FILE = re.compile(
-    r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators)(_\d+)?\.(png|svg)"
+    r"(.+\.)?(alignment|fused|timeline|clocks|lags|indicators|bridge)(_\d+)?\.(png|svg)"
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from configs.thresholds import THRESHOLDS
 from operators.records import INDICATORS
 from operators.types import F64, MODES
-from ops.report import curves
+from ops.report import bridge_picture, curves
 from ops.report.decimate import Points
 from ops.report.detail import Detail
 from ops.report.model import RigData
@@ -58,6 +58,8 @@ def pictures(rig: RigData) -> Iterator[Picture]:
             yield curves.lags(rig)
         if any(within.known for within in rig.course.within.values()):
             yield indicators(rig)
+        if rig.beats is not None and rig.beats.ticks:
+            yield bridge_picture.bridge(rig.beats, _clock(rig))
 
 
 def alignment(rig: RigData, signal: str, window: Detail, place: str) -> Picture:

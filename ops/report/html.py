@@ -12,6 +12,8 @@ from html import escape
 
 from configs.document import one_line
 from operators.types import ENDS
+from ops.report.beat_clock import BeatClock
+from ops.report.bridge_picture import NAME, changes, facts
 from ops.report.changes import moments
 from ops.report.figures import MAX_SIGNALS
 from ops.report.model import RigData, RunData
@@ -132,8 +134,22 @@ def _rig(
         yield _not_aligned(rig)
     if course.ticks and not any(within.known for within in course.within.values()):
         yield f"<p>There is no picture of the indicators: {_text(unknown(story, rig))}.</p>\n"
-    yield from map(_figure, pictures)
+    of_clock = [picture for picture in pictures if picture.name.rpartition(".")[2] == NAME]
+    yield from (_figure(picture) for picture in pictures if picture not in of_clock)
+    if rig.beats is not None:
+        yield from _beats(rig.beats, of_clock, course.begin)
     yield from _found(rig)
+
+
+def _beats(beats: BeatClock, pictures: Sequence[Picture], begin: float | None) -> Iterator[str]:
+    """Yield the section of the beat clock: figures, picture, and changes of state."""
+    yield "<h2>Beat clock</h2>\n"
+    yield _table(("", ""), list(facts(beats)), "The clock in short")
+    yield from map(_figure, pictures)
+    head = "second", "state", "cause", "how long"
+    rows = changes(beats, begin)
+    more = beats.changes + 1 - len(beats.stays) if rows else 0
+    yield _table(head, rows, "States of the clock, with their causes", len(rows) + more)
 
 
 def _not_aligned(rig: RigData) -> str:

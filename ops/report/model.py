@@ -12,12 +12,13 @@ import msgspec
 from configs.document import parse
 from configs.schema import Config
 from operators.settings.plan import Plan
+from ops.report.beat_clock import BeatClock
 from ops.report.clocks_lags import ChannelTimeline, clocks, tracks
 from ops.report.detail import WIDTH_S, Detail, windows
 from ops.report.findings import Findings, findings
 from ops.report.ticks import TickStats
 from ops.results.folder import rigs, run_json
-from ops.results.lines import LineReader, SyncLine, TickLine
+from ops.results.lines import BridgeLine, LineReader, SyncLine, TickLine
 from sources.recordings.recording import is_xdf
 from sources.recordings.remarks import unread
 
@@ -26,7 +27,8 @@ from sources.recordings.remarks import unread
 class RigData:
     """One rig: ticks, channels, findings, and a stretch of samples of each signal.
 
-    `units` and `signal_units` hold the configured units of channels and signals.
+    `units` and `signal_units` hold the configured units of channels and signals; `beats` is None
+    in a run without a beat clock.
     """
 
     name: str
@@ -39,6 +41,7 @@ class RigData:
     unread: int
     units: dict[str, str]
     signal_units: dict[str, str]
+    beats: BeatClock | None
 
     @property
     def members(self) -> list[ChannelTimeline]:
@@ -131,6 +134,7 @@ def _rig(folder: Path, root: Path, plan: Plan | None) -> RigData:
         for name, track in channels.items()
         if track.clock is not None and track.clock.offset_s is not None
     }
+    beats = BeatClock(reader.lines("bridge", BridgeLine))
     near = windows(reader, course, offsets)
     name = folder.name if folder != root else _own_name(reader) or root.name
     units = {c: unit for c in channels if plan and (unit := plan.channel(c).unit)}
@@ -146,6 +150,7 @@ def _rig(folder: Path, root: Path, plan: Plan | None) -> RigData:
         unread=reader.unread,
         units=units,
         signal_units=signal_units,
+        beats=beats if beats.ticks or beats.stays else None,
     )
 
 
