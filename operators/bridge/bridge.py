@@ -250,7 +250,8 @@ class Bridge:
             return
         error = self._clock.error_at(beat.time, beat.number / self._per_tick)
         self._window.add(beat.time, error, 1 / self._observer.rate_hz)
-        self._calibrator.add(beat.time, error)
+        if self._protocol.state in SENT:  # before that, the output is still drawn into lock
+            self._calibrator.add(beat.time, error)
 
     def _judge(self, tick: GridTick, out: _Results) -> None:
         """Judge a grid tick."""
