@@ -177,8 +177,9 @@ class Bridge:
             while len(columns) < len(released) and released[len(columns)] < s:
                 columns.append(self._columns())
             self._step(s, out)
-        columns += [self._columns()] * (len(released) - len(columns))
         if fused is not None:
+            if len(columns) < len(released):
+                columns += [self._columns()] * (len(released) - len(columns))
             table = np.array(columns).reshape(len(fused), len(BRIDGE_NAMES))
             fused = with_fields(fused, bridge=table)
         return replace(
@@ -217,15 +218,8 @@ class Bridge:
         while self._controls and self._controls[0].arrival < s:
             command = self._controls.pop(0).command
             self._changed(self._protocol.command(command, s), out)
-        due = bisect_left(self._rows, (s,))
-        for row in self._rows[:due]:
-            if self._reference.is_end(row):
-                continue
-            self._heard.append(row.host_time)
-            for beat in self._reference.row(row, self._observer, self._gains):
-                self._beat(beat)
-        del self._rows[:due]
-        del self._heard[:-3]
+        if self._rows:
+            self._read(s)
         self._own = self._window.at(s)
         while self._waiting and self._waiting[0].released < s:
             self._judge(self._waiting.pop(0), out)
@@ -242,6 +236,18 @@ class Bridge:
         )
         for tick in ticks:
             out.frames.append(self._frame(out.rig, tick.time, tick))
+
+    def _read(self, s: float) -> None:
+        """Read the rows of the reference that are known at s."""
+        due = bisect_left(self._rows, (s,))
+        for row in self._rows[:due]:
+            if self._reference.is_end(row):
+                continue
+            self._heard.append(row.host_time)
+            for beat in self._reference.row(row, self._observer, self._gains):
+                self._beat(beat)
+        del self._rows[:due]
+        del self._heard[:-3]
 
     def _beat(self, beat: Beat) -> None:
         """Add a beat's phase error to the windows."""
