@@ -95,6 +95,8 @@ class Bridge:
             config.protocol, config.safety, plan.tick_hz, config.phase.drift_budget
         )
         self._calibrator = Calibrator(config.calibrate, config.phase)
+        self._unmet: tuple[str, ...] | None = None
+        """Sentences of the protocol; None since a grid tick or a change of state."""
 
     @classmethod
     def from_snapshot(
@@ -260,6 +262,7 @@ class Bridge:
 
     def _judge(self, tick: GridTick, out: _Results) -> None:
         """Judge a grid tick."""
+        self._unmet = None
         protocol, actions = self._protocol, self._actions
         phase, coherence, harmony, sync, self._entropy = tick.indicators
         if self._config.reference is not None:
@@ -312,6 +315,7 @@ class Bridge:
         """Add the frame of a change of state."""
         if change is None:
             return
+        self._unmet = None
         if change.after == "E4":
             self._actions.undo_all()
         frame = self._frame(out.rig, change.ts, None)
@@ -368,7 +372,10 @@ class Bridge:
 
     def _status(self) -> BridgeStatus:
         clock, protocol, observer = self._clock, self._protocol, self._observer
+        trend, gains = self._trends.newest, self._gains
         phase_diff, sync_quality = self._own
+        if self._unmet is None:
+            self._unmet = protocol.sentences()
         return BridgeStatus(
             at=self._at,
             state=protocol.state,
@@ -384,15 +391,20 @@ class Bridge:
             safety_gain=self._safety_gain,
             hard_stop=protocol.hard_stop.holds,
             rollback_ratio_5m=self._ratio.value,
-            **self._trends.newest._asdict(),
-            **self._gains._asdict(),
-            targets=dict(self._targets),
+            residual_stddev_10m=trend.residual_stddev_10m,
+            phase_diff_mean_5m=trend.phase_diff_mean_5m,
+            sync_quality_p05_10m=trend.sync_quality_p05_10m,
+            entropy_ratio_mean_10m=trend.entropy_ratio_mean_10m,
+            kp=gains.kp,
+            ki=gains.ki,
+            kd=gains.kd,
+            targets=self._targets,
             slips=clock.slips,
             steps=clock.steps,
             locks=observer.locks,
             beats=dict(self._beats),
             transitions=dict(protocol.transitions),
-            unmet=protocol.sentences(),
+            unmet=self._unmet,
         )
 
 
