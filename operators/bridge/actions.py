@@ -153,6 +153,8 @@ class Actions:
 
     def safety_gain(self, state_gain: float) -> float:
         """Return the least of the state's safety gain and those of actions."""
+        if not self._taken:
+            return state_gain
         values = [action.value for action in self._all() if action.target == "safety_gain"]
         return min(state_gain, *values) if values else state_gain
 

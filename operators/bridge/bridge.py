@@ -95,6 +95,8 @@ class Bridge:
             config.protocol, config.safety, plan.tick_hz, config.phase.drift_budget
         )
         self._calibrator = Calibrator(config.calibrate, config.phase)
+        self._unmet: tuple[str, ...] | None = None
+        """Sentences of the protocol; None since a grid tick or a change of state."""
 
     @classmethod
     def from_snapshot(
@@ -177,8 +179,9 @@ class Bridge:
             while len(columns) < len(released) and released[len(columns)] < s:
                 columns.append(self._columns())
             self._step(s, out)
-        columns += [self._columns()] * (len(released) - len(columns))
         if fused is not None:
+            if len(columns) < len(released):
+                columns += [self._columns()] * (len(released) - len(columns))
             table = np.array(columns).reshape(len(fused), len(BRIDGE_NAMES))
             fused = with_fields(fused, bridge=table)
         return replace(
@@ -217,15 +220,8 @@ class Bridge:
         while self._controls and self._controls[0].arrival < s:
             command = self._controls.pop(0).command
             self._changed(self._protocol.command(command, s), out)
-        due = bisect_left(self._rows, (s,))
-        for row in self._rows[:due]:
-            if self._reference.is_end(row):
-                continue
-            self._heard.append(row.host_time)
-            for beat in self._reference.row(row, self._observer, self._gains):
-                self._beat(beat)
-        del self._rows[:due]
-        del self._heard[:-3]
+        if self._rows:
+            self._read(s)
         self._own = self._window.at(s)
         while self._waiting and self._waiting[0].released < s:
             self._judge(self._waiting.pop(0), out)
@@ -243,6 +239,18 @@ class Bridge:
         for tick in ticks:
             out.frames.append(self._frame(out.rig, tick.time, tick))
 
+    def _read(self, s: float) -> None:
+        """Read the rows of the reference that are known at s."""
+        due = bisect_left(self._rows, (s,))
+        for row in self._rows[:due]:
+            if self._reference.is_end(row):
+                continue
+            self._heard.append(row.host_time)
+            for beat in self._reference.row(row, self._observer, self._gains):
+                self._beat(beat)
+        del self._rows[:due]
+        del self._heard[:-3]
+
     def _beat(self, beat: Beat) -> None:
         """Add a beat's phase error to the windows."""
         self._beats[beat.use] += 1
@@ -255,6 +263,7 @@ class Bridge:
 
     def _judge(self, tick: GridTick, out: _Results) -> None:
         """Judge a grid tick."""
+        self._unmet = None
         protocol, actions = self._protocol, self._actions
         phase, coherence, harmony, sync, self._entropy = tick.indicators
         if self._config.reference is not None:
@@ -307,6 +316,7 @@ class Bridge:
         """Add the frame of a change of state."""
         if change is None:
             return
+        self._unmet = None
         if change.after == "E4":
             self._actions.undo_all()
         frame = self._frame(out.rig, change.ts, None)
@@ -363,7 +373,10 @@ class Bridge:
 
     def _status(self) -> BridgeStatus:
         clock, protocol, observer = self._clock, self._protocol, self._observer
+        trend, gains = self._trends.newest, self._gains
         phase_diff, sync_quality = self._own
+        if self._unmet is None:
+            self._unmet = protocol.sentences()
         return BridgeStatus(
             at=self._at,
             state=protocol.state,
@@ -379,15 +392,20 @@ class Bridge:
             safety_gain=self._safety_gain,
             hard_stop=protocol.hard_stop.holds,
             rollback_ratio_5m=self._ratio.value,
-            **self._trends.newest._asdict(),
-            **self._gains._asdict(),
-            targets=dict(self._targets),
+            residual_stddev_10m=trend.residual_stddev_10m,
+            phase_diff_mean_5m=trend.phase_diff_mean_5m,
+            sync_quality_p05_10m=trend.sync_quality_p05_10m,
+            entropy_ratio_mean_10m=trend.entropy_ratio_mean_10m,
+            kp=gains.kp,
+            ki=gains.ki,
+            kd=gains.kd,
+            targets=self._targets,
             slips=clock.slips,
             steps=clock.steps,
             locks=observer.locks,
             beats=dict(self._beats),
             transitions=dict(protocol.transitions),
-            unmet=protocol.sentences(),
+            unmet=self._unmet,
         )
 
 

@@ -125,6 +125,8 @@ BENCHES = (
           ("bridge", "--delay", "0.1"), "As above, beats known 0.1 s later."),
     Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
           "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
+    Bench("bridge_cuts", "The bridge however cut, and its cost", ("bridge_cuts",),
+          "Asked: equal bytes in 200 of 200 cuttings, 0.6 ms a second of data, goal 0.1."),
     Bench("half_hour", "Half an hour of the beat clock in the whole flow", ("half_hour",),
           "Asked: phase_diff at most 0.03 cycles, sync_quality p05 at least 0.85."),
     Bench("tuned", "Gains of the beat clock, tuned", ("tuned",),
