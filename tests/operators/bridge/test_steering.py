@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from operators.bridge.bridge_config import CONTROL_S, LoopConfig
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.observer import Observer
-from operators.bridge.steering import ClockTick, OutputClock, wrapped
+from operators.bridge.steering import KEPT_S, ClockTick, OutputClock, wrapped
 from operators.snapshot import decode_state, encode_state
 
 GAINS = Gains(0.35, 0.08, 0.1)
@@ -238,7 +238,7 @@ def test_the_error_at_a_time_is_that_of_the_output() -> None:
     assert math.isnan(clock.error_at(clock.settled + 1))
     assert math.isnan(clock.error_at(math.nan))
     assert math.isnan(new().error_at(START))
-    assert len(clock.pieces) < 60
+    assert len(clock.pieces) < 20 * (KEPT_S + LEAD_S) + 10
 
 
 changes = st.lists(
