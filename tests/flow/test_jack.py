@@ -244,19 +244,19 @@ def test_a_note_that_sounds_when_the_terminal_is_closed_ends(
     if not pid:
         os.execv(sys.executable, [sys.executable, "-m", "ops", "run", str(config)])
 
-    def sounds() -> bool:
-        keys.send_message([0xB0, 1, 64])
+    def last_velocity() -> int | None:
         while got := synth.get_message():
             played.append(got[0])
-        time.sleep(0.05)
-        return bool(played and played[-1][2])
+        return played[-1][2] if played else None
 
-    until(sounds)
+    def sounds() -> bool:
+        keys.send_message([0xB0, 1, 64])
+        return bool(last_velocity())
+
+    until(sounds, every_s=0.05)
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
-    time.sleep(0.2)
-    while got := synth.get_message():
-        played.append(got[0])
+    until(lambda: last_velocity() == 0)
     keys.delete()
     synth.delete()
     assert os.waitstatus_to_exitcode(status) == 0
