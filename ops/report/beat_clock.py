@@ -14,6 +14,8 @@ from ops.report.decimate import Decimator, Points, Quantiles
 from ops.results.lines import BridgeLine
 
 MAX_STAYS = 500
+MAX_FIGURE = 1e9
+"""Largest rate or error that is drawn; a broken line can have any number."""
 CYCLES, ERROR_MS, PLAYED_CYCLES, PLAYED_MS, RATE, PLAYED_RATE = range(6)
 """Columns of the points; those of played ticks are NaN where the tick was withheld."""
 PLAYING = frozenset({"E2", "E3"})
@@ -146,7 +148,7 @@ class BeatClock:
     def _flush(self) -> None:
         if self._rows:
             rows: F64 = np.array(self._rows)
-            rows[~np.isfinite(rows)] = _NAN
+            rows[:, 1:][~(np.abs(rows[:, 1:]) <= MAX_FIGURE)] = _NAN
             self.cycles.add(np.abs(rows[:, 1 + PLAYED_CYCLES]))
             self.error_ms.add(np.abs(rows[:, 1 + PLAYED_MS]))
             self._envelope.add(rows)

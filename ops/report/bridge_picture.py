@@ -83,8 +83,9 @@ def bridge(beats: BeatClock, clock: TimeAxis) -> Picture:
     rate.set_title("Rate of the ticks (Hz)")
     if len(turns) <= MAX_DASHED:
         for cell in cells[:, 0]:
+            top = len(names[1:]) / len(names) if cell is strip else 1.0
             for x, _ in turns:
-                cell.axvline(x, color=INK, lw=0.8, ls="--")
+                cell.axvline(x, ymax=top, color=INK, lw=0.8, ls="--")
     rate.set_xlabel(clock.label)
     rate.set_xlim(ends[0], ends[0] + wide)
     text = "; ".join(f"{name.lower()}: {value}" for name, value in facts(beats))
