@@ -33,7 +33,7 @@ class BridgeStay(NamedTuple):
     why: str
 
 
-class Span(NamedTuple):
+class HeldSpan(NamedTuple):
     """A time (host s) in which something held."""
 
     begin: float
@@ -44,7 +44,7 @@ class HeldSpans:
     """Spans in which a condition held: the first `MAX_STAYS`; `begun` counts all."""
 
     def __init__(self) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[HeldSpan] = []
         self.begun = 0
         self._held = False
 
@@ -53,7 +53,7 @@ class HeldSpans:
         if holds and not self._held:
             self.begun += 1
             if len(self.spans) < MAX_STAYS:
-                self.spans.append(Span(ts, ts))
+                self.spans.append(HeldSpan(ts, ts))
         elif self._held and self.begun == len(self.spans):
             self.spans[-1] = self.spans[-1]._replace(end=ts)
         self._held = holds

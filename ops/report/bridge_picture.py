@@ -55,7 +55,7 @@ def bridge(beats: BeatClock, clock: TimeAxis) -> Picture:
             f"in 95 % of {count(beats.played, 'played tick')}"
         )
     bars = _bars(beats)
-    figure, cells = sheet(finding, [0.22 * (len(bars) + 1), 1.3, 1.0, 1.0], left_in=NAMES_IN)
+    figure, cells = sheet(finding, [0.22 * (len(bars) + 1), 1.3, 1.3, 1.0], left_in=NAMES_IN)
     strip, error, cycles, rate = cells[:, 0]
     turns = [(float(clock(stay.begin)), stay.why) for stay in beats.stays[1:]]
     for row, (_, shade, spans) in enumerate(bars):
