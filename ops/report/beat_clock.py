@@ -14,6 +14,8 @@ from ops.report.decimate import Decimator, Points, Quantiles
 from ops.results.lines import BridgeLine
 
 MAX_STAYS = 500
+MAX_FIGURE = 1e9
+"""Largest rate or error that is drawn; a broken line can have any number."""
 CYCLES, ERROR_MS, PLAYED_CYCLES, PLAYED_MS, RATE, PLAYED_RATE = range(6)
 """Columns of the points; those of played ticks are NaN where the tick was withheld."""
 PLAYING = frozenset({"E2", "E3"})
@@ -31,7 +33,7 @@ class BridgeStay(NamedTuple):
     why: str
 
 
-class Span(NamedTuple):
+class HeldSpan(NamedTuple):
     """A time (host s) in which something held."""
 
     begin: float
@@ -42,7 +44,7 @@ class HeldSpans:
     """Spans in which a condition held: the first `MAX_STAYS`; `begun` counts all."""
 
     def __init__(self) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[HeldSpan] = []
         self.begun = 0
         self._held = False
 
@@ -51,7 +53,7 @@ class HeldSpans:
         if holds and not self._held:
             self.begun += 1
             if len(self.spans) < MAX_STAYS:
-                self.spans.append(Span(ts, ts))
+                self.spans.append(HeldSpan(ts, ts))
         elif self._held and self.begun == len(self.spans):
             self.spans[-1] = self.spans[-1]._replace(end=ts)
         self._held = holds
@@ -146,7 +148,7 @@ class BeatClock:
     def _flush(self) -> None:
         if self._rows:
             rows: F64 = np.array(self._rows)
-            rows[~np.isfinite(rows)] = _NAN
+            rows[:, 1:][~(np.abs(rows[:, 1:]) <= MAX_FIGURE)] = _NAN
             self.cycles.add(np.abs(rows[:, 1 + PLAYED_CYCLES]))
             self.error_ms.add(np.abs(rows[:, 1 + PLAYED_MS]))
             self._envelope.add(rows)

@@ -55,7 +55,7 @@ def bridge(beats: BeatClock, clock: TimeAxis) -> Picture:
             f"in 95 % of {count(beats.played, 'played tick')}"
         )
     bars = _bars(beats)
-    figure, cells = sheet(finding, [0.22 * (len(bars) + 1), 1.3, 1.0, 1.0], left_in=NAMES_IN)
+    figure, cells = sheet(finding, [0.22 * (len(bars) + 1), 1.3, 1.3, 1.0], left_in=NAMES_IN)
     strip, error, cycles, rate = cells[:, 0]
     turns = [(float(clock(stay.begin)), stay.why) for stay in beats.stays[1:]]
     for row, (_, shade, spans) in enumerate(bars):
@@ -83,8 +83,9 @@ def bridge(beats: BeatClock, clock: TimeAxis) -> Picture:
     rate.set_title("Rate of the ticks (Hz)")
     if len(turns) <= MAX_DASHED:
         for cell in cells[:, 0]:
+            top = len(names[1:]) / len(names) if cell is strip else 1.0
             for x, _ in turns:
-                cell.axvline(x, color=INK, lw=0.8, ls="--")
+                cell.axvline(x, ymax=top, color=INK, lw=0.8, ls="--")
     rate.set_xlabel(clock.label)
     rate.set_xlim(ends[0], ends[0] + wide)
     text = "; ".join(f"{name.lower()}: {value}" for name, value in facts(beats))
