@@ -19,6 +19,7 @@
     │   ├── ConvertError            a recording to be converted (ops.cli.convert)
     │   ├── HeaderError             an XML header; also ValueError (sources.xdf.xml_header)
     │   ├── PageError               a page of metrics (sources.ure.exposition)
+    │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)

@@ -296,10 +296,10 @@ def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
     finally:
         run.kill()
     account = json.loads((out / "run.json").read_text())["account"]["by_source"]["midi_1"]
-    # The note that plays at the signal may still wait: it is dropped then.
+    # The notes since the last look at the inbox may still wait at the signal: dropped then.
     assert account["received"] == account["used"] + account["dropped"]
     assert account["used"] > 40
-    assert account["dropped"] <= 1
+    assert account["dropped"] <= 4
     lines = [json.loads(line) for line in (out / "fused.jsonl").read_text().splitlines()]
     values = {line["signals"]["pulse"]["value"] for line in lines}
     assert {0.0, 64.0} <= values <= {0.0, 64.0, None}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from operators.align.coarse_grid import Coarse
 from operators.align.lag_trend import CORRECTED, FREE, fitted, motions
 from operators.numeric.search import places
-from operators.numeric.sinc import Run, kernel, weigh
+from operators.numeric.sinc import TickRun, kernel, weigh
 from operators.types import F64
 from sinks.files.encode import fused_lines
 from sources.rows.rows import DecodedRows
@@ -177,7 +177,9 @@ def test_sums_of_kernels_are_the_same(both, seed, waits):
     known = np.sort(rng.integers(0, len(node) + 1, k))
     turn = [0, *np.flatnonzero(rng.random(k - 1) < 0.1) + 1, k]
     kernels = (kernel(2.0, 1.9, 5.0), kernel(1.5, 1.25, 5.0))
-    runs = [Run(a, b, kernels[rng.integers(2)]) for a, b in pairwise(turn) if rng.random() < 0.9]
+    runs = [
+        TickRun(a, b, kernels[rng.integers(2)]) for a, b in pairwise(turn) if rng.random() < 0.9
+    ]
     python, compiled = both(weigh, runs, node, cell, value, known if waits else None, k)
     assert python.tobytes() == compiled.tobytes()
 
