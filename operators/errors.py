@@ -19,6 +19,7 @@
     │   ├── ConvertError            a recording to be converted (ops.cli.convert)
     │   ├── HeaderError             an XML header; also ValueError (sources.xdf.xml_header)
     │   ├── PageError               a page of metrics (sources.ure.exposition)
+    │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
@@ -35,6 +36,7 @@
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
         ├── NoAnswerError           the exporter of another run
+        ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program
         ├── ReloadError             a Prometheus server
         │   └── WrongError          its configuration or rules
