@@ -296,7 +296,7 @@ def test_a_live_run_waits_for_its_device_and_accounts_for_every_note(
     finally:
         run.kill()
     account = json.loads((out / "run.json").read_text())["account"]["by_source"]["midi_1"]
-    # The notes since the last look at the inbox may still wait at the signal: dropped then.
+    # Notes between the signal and the next look at the inbox are dropped.
     assert account["received"] == account["used"] + account["dropped"]
     assert account["used"] > 40
     assert account["dropped"] <= 4

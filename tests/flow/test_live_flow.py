@@ -241,8 +241,11 @@ def test_a_recording_plays_beside_a_live_stream_and_lies_on_the_tape_with_it(liv
     assert by_source["osc_1"]["received"] == 7 * sent
     recorded = by_source["take"]
     assert 200 < recorded["received"] < 400
-    # On a busy machine some rows are late, or the first beyond a gap outliers.
-    assert recorded["used"] + recorded["late"] + recorded["outliers"] == recorded["received"]
+    # On a busy machine some rows are late, or the first beyond a gap outliers. Rows that arrive
+    # between the signal and the next look at the inbox are dropped.
+    ends = ("used", "late", "outliers", "dropped")
+    assert sum(recorded[end] for end in ends) == recorded["received"]
+    assert recorded["dropped"] <= 4
     assert recorded["used"] > 200
     sync = [x for x in lines(tmp_path / "live" / "sync.jsonl") if x["channel"] == "take:/y"]
     assert abs(sync[-1]["offset_s"] - (time.time() - 5e8)) < 60
