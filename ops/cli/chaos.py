@@ -16,6 +16,7 @@ from configs.inert import inert
 from operators.errors import SourceError
 from ops.chaos.fault import DURATIONS, MODES, TEXTS, Disturbance
 from ops.chaos.rewriting import RecordingSurvey, Rewriter
+from ops.cli.bounded_number import bounded_number
 from ops.cli.convert import ConvertError, convert, parts_of
 
 _EPILOG = "modes: " + "; ".join(f"{mode}: {TEXTS[mode]}" for mode in MODES) + "."
@@ -195,23 +196,13 @@ def _truth(fault: Disturbance, survey: RecordingSurvey, rewriter: Rewriter) -> d
     }
 
 
-def _number(text: str, least: float, most: float, expected: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
-    return value
-
-
 def _seconds(text: str) -> float:
-    return _number(text, 0, 1e6, "a number of seconds, 0 to 1e6")
+    return bounded_number(text, 0, 1e6, "a number of seconds, 0 to 1e6")
 
 
 def _entropy(text: str) -> float:
-    return _number(text, 0, 1, "a number from 0 to 1")
+    return bounded_number(text, 0, 1, "a number from 0 to 1")
 
 
 def _tempo(text: str) -> float:
-    return _number(text, 1 / MAX_TEMPO, MAX_TEMPO, "a number from 1/16 to 16")
+    return bounded_number(text, 1 / MAX_TEMPO, MAX_TEMPO, "a number from 1/16 to 16")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
 from pathlib import Path
 
+from ops.cli.bounded_number import bounded_number
 from ops.simulate.beats import PROFILES, BeatScenario, TempoChange
 from ops.simulate.recording import make
 from ops.simulate.scenario import band, studio
@@ -65,25 +65,15 @@ def _seed(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    return _number(text, 1, 86_400, "a number of seconds, 1 to a day")
+    return bounded_number(text, 1, 86_400, "a number of seconds, 1 to a day")
 
 
 def _amount(text: str) -> float:
-    return _number(text, 0, 1, "a number, 0 to 1")
+    return bounded_number(text, 0, 1, "a number, 0 to 1")
 
 
 def _rate(text: str) -> float:
-    return _number(text, 0.01, 1000, "a rate, 0.01 to 1000 Hz")
-
-
-def _number(text: str, least: float, most: float, expected: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
-    return number
+    return bounded_number(text, 0.01, 1000, "a rate, 0.01 to 1000 Hz")
 
 
 def _channel(text: str) -> str:
@@ -96,13 +86,15 @@ def _tempo(text: str) -> TempoChange:
     at, *rest = text.split(":")
     if len(rest) not in (1, 2):
         raise argparse.ArgumentTypeError(f"{text!r} is not AT:HZ or AT:HZ:OVER")
-    over = [_number(x, 0, 86_400, "a number of seconds, 0 to a day") for x in (at, *rest[1:])]
+    over = [
+        bounded_number(x, 0, 86_400, "a number of seconds, 0 to a day") for x in (at, *rest[1:])
+    ]
     return TempoChange(over[0], _rate(rest[0]), *over[1:])
 
 
 def _gap(text: str) -> tuple[float, float]:
     begin, _, end = text.partition(":")
-    first, last = (_number(x, 0, 86_400, "FROM:TO in seconds") for x in (begin, end))
+    first, last = (bounded_number(x, 0, 86_400, "FROM:TO in seconds") for x in (begin, end))
     if first >= last:
         raise argparse.ArgumentTypeError(f"{text!r} is not FROM:TO in seconds")
     return first, last

@@ -128,7 +128,7 @@ class LiveState:
         with self._lock:
             try:
                 self._count()
-            except Exception as error:
+            except Exception as error:  # any: the next update of the flow raises it
                 self._fault = error
             for panel in self.panels.values():
                 panel.settle()
