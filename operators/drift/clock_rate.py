@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from operators.limits import MAX_FEW
+from operators.numeric.medians import median
 from operators.records import Block
 from operators.types import F64, State
 
@@ -159,27 +160,16 @@ class Rate:
         apart = max(len(s) // 4, 1)
         rise, span = s[apart:] - s[:-apart], a[apart:] - a[:-apart]
         with np.errstate(over="ignore", invalid="ignore"):
-            rate = _median(rise / span)
+            rate = median(rise / span)
             scale = max(abs(rate), 1.0)
-            jitter = 1.4826 * _median(np.abs(rise - rate * span)) / scale
+            jitter = 1.4826 * median(np.abs(rise - rate * span)) / scale
             coarse = _grid(s) / scale + _grid(a)
-            limit = MAX_OFF + JITTERS * (jitter + coarse) / _median(span)
+            limit = MAX_OFF + JITTERS * (jitter + coarse) / median(span)
             ahead = np.diff(s) - np.diff(a)
-            stray = np.abs(ahead - _median(ahead))
-            near = stray <= STEP_S + 2 * coarse * scale + STEPS * _median(stray)
+            stray = np.abs(ahead - median(ahead))
+            near = stray <= STEP_S + 2 * coarse * scale + STEPS * median(stray)
             kept = float(np.sum(ahead[near])) / float(np.sum(np.diff(a)[near]))
         return rate if abs(rate - 1) > limit and abs(kept) > limit else None
-
-
-def _median(values: F64) -> float:
-    """Return the median of values (n,), NaN with a NaN among them.
-
-    `np.median` would import `numpy.ma`, at 15 ms of CPU.
-    """
-    ordered = np.sort(values)
-    n = len(ordered)
-    middle = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-    return math.nan if np.isnan(ordered[-1]) else float(middle)
 
 
 def _grid(times: F64) -> float:
