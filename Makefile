@@ -14,6 +14,7 @@ BIN := $(VENV)/bin
 RUNS := $(VENV)/runs
 READY := $(VENV)/ready
 TOOLS := .tools/ready
+EXTRAS := xdf columnar report lsl mqtt kafka websocket mcap zeroconf
 TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
@@ -91,7 +92,7 @@ polars: $(READY)  ## Add polars for the ratios of the benches (180 MB)
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
-	$(COMPILED) --upgrade pyproject.toml --extra xdf --extra columnar --extra report --extra dev \
+	$(COMPILED) --upgrade pyproject.toml $(addprefix --extra ,$(EXTRAS) dev) \
 		--output-file requirements.lock
 	$(COMPILED) --upgrade pyproject.toml --extra report --extra xdf --constraint requirements.lock \
 		--output-file requirements.run.lock
