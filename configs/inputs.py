@@ -34,6 +34,7 @@ class StreamConfig(ConfigPart, frozen=True, tag_field="type", kw_only=True):
 
 DELIMITED, PACKED = (".csv", ".tsv"), (".gz", ".zst")
 """Endings of names of delimited text, and of compressed files."""
+MCAP = ".mcap"
 
 
 class Columns(ConfigPart, frozen=True, kw_only=True):
@@ -59,7 +60,7 @@ class Columns(ConfigPart, frozen=True, kw_only=True):
 
 
 class FileStream(StreamConfig, frozen=True, tag="file", kw_only=True):
-    """A recording: NDJSON, delimited text, Parquet, Arrow, XDF, or the folder of a tape.
+    """A recording: NDJSON, delimited text, Parquet, Arrow, MCAP, XDF, or the folder of a tape.
 
     Beside live streams it is played at speed 1, by the host's clock: a rig has one time axis.
     """
@@ -108,10 +109,15 @@ def is_delimited(path: str) -> bool:
     return name.endswith(DELIMITED)
 
 
+def is_mcap(path: str) -> bool:
+    """Whether a recording is an MCAP file, by the ending of its name."""
+    return path.lower().endswith(MCAP)
+
+
 def stem(path: str) -> str:
-    """Return the source of a delimited file: its name without endings, colons and spaces."""
+    """Return the source of a table or MCAP file: its name without endings, colons and spaces."""
     name = Path(path).name
-    for ending in (*PACKED, *DELIMITED):
+    for ending in (*PACKED, *DELIMITED, MCAP):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
     return inert(re.sub(r"[:\s]+", "_", name)) or "table"

@@ -1,4 +1,4 @@
-"""Opening a recording of any kind: a file of lines, a columnar or XDF file, a tape."""
+"""Opening a recording of any kind: a file of lines, a columnar, MCAP or XDF file, a tape."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from configs.inputs import Columns, FileStream, TimeUnit, is_delimited
+from configs.inputs import Columns, FileStream, TimeUnit, is_delimited, is_mcap
 from operators.events import Reject
 from operators.limits import MAX_STAMP_S
 from operators.types import Reason
 from sources.delimited import TableDecoder
 from sources.delimited.column_cache import CachedDecoder, kept
 from sources.delimited.dialect import LOOK, PER_SECOND, find
+from sources.mcap.mcap_recording import mcap_recording
 from sources.ndjson import Decoder
 from sources.rows.names import Names
 from sources.rows.one_line import Row
@@ -48,7 +49,7 @@ def open_recording(
     progress: bool = False,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Recording | Tape | XdfRecording | ColumnarRecording:
-    """Open a file of lines, a columnar or XDF file, or a tape.
+    """Open a file of lines, a columnar, MCAP or XDF file, or a tape.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def open_recording(
         return XdfRecording(path, follow, mark, used, progress, stopped)
     if is_columnar(path):
         return columnar(path, follow, mark)
+    if is_mcap(path):
+        return mcap_recording(path, follow, mark)
     if not is_tape(path):
         return Recording(path, follow, mark)
     if follow:
@@ -108,6 +111,8 @@ def head(path: str, size: int) -> bytes:
     recording: Recording | Tape | ColumnarRecording
     if is_columnar(path):
         recording = columnar(path)
+    elif is_mcap(path):
+        recording = mcap_recording(path)
     else:
         recording = Tape(path) if is_tape(path) else Recording(path)
     parts, length = [], 0

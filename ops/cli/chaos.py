@@ -173,7 +173,7 @@ def rewrite(source: str, target: Path, fault: Disturbance, middle: bool = False)
 def truth_path(recording: Path) -> Path:
     """Return the path of the truth about a recording."""
     name = recording.name
-    for ending in (".gz", ".zst", ".ndjson", ".csv", ".parquet", ".arrow"):
+    for ending in (".gz", ".zst", ".ndjson", ".csv", ".parquet", ".arrow", ".mcap"):
         name = name.removesuffix(ending)
     return recording.with_name(f"{name}.truth.json")
 

@@ -1,4 +1,4 @@
-"""`lumen convert`: one recording as JSON lines, Parquet, Arrow or CSV.
+"""`lumen convert`: one recording as JSON lines, Parquet, Arrow, MCAP or CSV.
 
 The rows stay the same: a replay of either file writes the same results. Lines that could not be
 used become rows with their first place and sample, so that dead letters stay the same as well.
@@ -22,7 +22,7 @@ from backports import zstd
 
 from configs.files import open_file, sync_folder
 from configs.inert import inert
-from configs.inputs import PACKED, TimeUnit, is_delimited
+from configs.inputs import MCAP, PACKED, TimeUnit, is_delimited
 from operators.errors import SourceError
 from operators.limits import MAX_NAME_LENGTH
 from ops.text.table import table
@@ -35,6 +35,8 @@ from sources.rows.rows import DecodedRows, as_reject
 from sources.rows.written import LineDetails, details_of, lines_of_rows
 
 _FORMS = (".ndjson", ".csv")
+_PACKING = (*COLUMNAR, MCAP)
+"""Forms with packing of their own."""
 TABLE = b"kind,ts,rx,source,key,value,text,seq,rig,element\n"
 """First line of the CSV files of this command; those of others are tables of channels."""
 Part = tuple[DecodedRows, LineDetails]
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "output",
         metavar="OUT",
-        help="a new file: .ndjson or .csv (also .gz, .zst), .parquet or .arrow",
+        help="a new file: .ndjson or .csv (also .gz, .zst), .parquet, .arrow or .mcap",
     )
     parser.add_argument("--rig", metavar="NAME", help="rig of events without one; default: none")
     parser.add_argument(
@@ -109,8 +111,8 @@ def convert(
     plain = str(target).lower()
     packed = next((ending for ending in PACKED if plain.endswith(ending)), "")
     form = Path(plain.removesuffix(packed)).suffix
-    if form not in (*_FORMS, *COLUMNAR) or (packed and form in COLUMNAR):
-        expected = ", ".join((*_FORMS, *COLUMNAR))
+    if form not in (*_FORMS, *_PACKING) or (packed and form in _PACKING):
+        expected = ", ".join((*_FORMS, *_PACKING))
         raise ConvertError(f"{inert(str(target))}: expected a name that ends in {expected}")
     if rig is not None and not is_rig(rig):
         raise ConvertError(
@@ -203,6 +205,13 @@ def _written(parts: Iterator[Part], form: str, file: IO[bytes], target: str) -> 
     if form == ".ndjson":
         for rows, details in parts:
             file.write(lines_of_rows(rows, details))
+        return
+    if form == MCAP:
+        try:
+            from sources.mcap import mcap_writer  # an extra
+        except ImportError:
+            raise ValueError(f"{target}: needs the extra: lumen-fusion[mcap]") from None
+        mcap_writer.write(file, (lines_of_rows(rows, details) for rows, details in parts))
         return
     try:
         from sources.columnar import columnar_csv, columnar_writer  # an extra

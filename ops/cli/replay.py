@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="FILE",
-        help=".ndjson, .csv, .xdf, also packed (.gz, .zst), .parquet, .arrow, or a tape",
+        help=".ndjson, .csv, .xdf, also packed (.gz, .zst), .parquet, .arrow, .mcap, or a tape",
     )
     parser.add_argument(
         "--out",

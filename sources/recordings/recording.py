@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
@@ -88,6 +89,25 @@ class ColumnPiece(ABC):
         """
 
 
+class Content(Protocol):
+    """The lines in a packed file, or in one of another form.
+
+    Attributes
+    ----------
+    fault : str or None
+        The reason why the rest cannot be read.
+    """
+
+    fault: str | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no more readable content."""
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes of content; an empty result is not the end."""
+
+
 class Recording:
     """Reads one file from a mark on.
 
@@ -99,6 +119,8 @@ class Recording:
     mark : Mark
     own : bool
         Its name comes from data: it has to be a plain file, no link.
+    content : callable, optional
+        Returns the lines in an open file of another form.
 
     Attributes
     ----------
@@ -123,13 +145,14 @@ class Recording:
         follow: bool = False,
         mark: Mark | None = None,
         own: bool = False,
+        content: Callable[[BinaryIO], Content] | None = None,
     ) -> None:
         self.path = path
-        self._own = own
+        self._own, self._content = own, content
         self.follow = follow
         self.ended = self.idle = False
         mark = mark or Mark()
-        packed = Path(path).suffix in (".gz", ".zst")
+        packed = content is not None or Path(path).suffix in (".gz", ".zst")
         if follow and packed:
             raise ValueError(f"{path}: a packed recording cannot be followed")
         self._tail = b""
@@ -155,8 +178,10 @@ class Recording:
             raise FileNotFoundError(f"recording not found: {path}") from None
         status = os.fstat(self._raw.fileno())
         self.size, self._inode = status.st_size, status.st_ino
-        self._packed: Unpacker | None = None
-        if path.endswith((".gz", ".zst")):
+        self._packed: Content | None = None
+        if self._content is not None:
+            self._packed = self._content(self._raw)
+        elif path.endswith((".gz", ".zst")):
             self._packed = Unpacker(self._raw, path.endswith(".zst"), self.size)
 
     def _seek(self, offset: int) -> bool:

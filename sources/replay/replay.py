@@ -12,6 +12,7 @@ Losses: none here; an unusable line is a reject in its place.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -22,13 +23,14 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
 from configs.inert import inert
-from configs.inputs import FileStream, is_delimited
+from configs.inputs import FileStream, is_delimited, is_mcap
 from configs.schema import Config
 from operators.errors import SourceError
 from operators.events import Batch
 from operators.snapshot import StateRefusedError, seal, unseal
 from operators.types import I64
 from sources.host.shutdown import Shutdown
+from sources.mcap.channels import remarks as mcap_remarks
 from sources.opening import open_recording, reader_of
 from sources.recordings.progress import Progress
 from sources.recordings.recording import UnusableError, is_columnar, is_xdf
@@ -404,6 +406,9 @@ def preflight(config: Config) -> None:
                     read_manifest(Path(stream.path))
                 elif is_delimited(stream.path):
                     reader_of(stream)
+                elif is_mcap(stream.path):
+                    for remark in mcap_remarks(stream.path):
+                        print(f"lumen: {remark}", file=sys.stderr)
                 elif is_columnar(stream.path):
                     open_recording(stream.path, stream.follow).close()
             except (OSError, ValueError) as error:
@@ -414,11 +419,13 @@ def preflight(config: Config) -> None:
 
 def remarks_on(path: str) -> list[str]:
     """Return the remarks on a recording, a sentence each."""
-    if not is_xdf(path):
-        return []
-    from sources import xdf  # a slow import for a rare format
-
     try:
+        if is_mcap(path):
+            return mcap_remarks(path)
+        if not is_xdf(path):
+            return []
+        from sources import xdf  # a slow import for a rare format
+
         return list(xdf.load(path).remarks)
     except (OSError, ValueError):  # missing, or changed since it was read
         return []

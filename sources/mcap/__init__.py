@@ -1,0 +1,1 @@
+"""MCAP files as lines of a recording."""
