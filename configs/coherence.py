@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-from configs import bridge_checks, destinations, reach, scales
-from configs.address import Listen, endpoint, overlap
+from configs import bridge_checks, destinations, reach, scales, stream_checks
 from configs.document import DataPath, Document
 from configs.forms import END
 from configs.inputs import (
-    DELIMITED,
     TAPE,
     FileStream,
-    MidiStream,
     OscStream,
-    UreStream,
-    is_delimited,
-    stem,
 )
 from configs.schema import Config
 from configs.typed import did_you_mean, one_of, show
@@ -37,8 +29,6 @@ SEGMENT_S = 12.8
 SERIES_HZ = 5.0
 """Rate of the series behind the indicators, or `target_hz` if that is lower."""
 MAX_RULE_FILES = 64
-_ALSA_NUMBER = re.compile(r" \d+:\d+$")
-"""Number of client and port, which changes with every connection."""
 MAX_SEARCHED = 150_000
 """Largest number of samples of a member for the search of a lag: an hour at 40 Hz."""
 RIG = r"^[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]{0,254}" + END
@@ -60,111 +50,6 @@ def check(document: Document, config: Config, faulty: frozenset[str]) -> None:
     for reads, holds in _CHECKS:
         if not faulty & set(reads):
             holds(document, config)
-
-
-def _streams(document: Document, config: Config) -> None:
-    first: dict[str, int] = {}
-    ports: dict[Listen, str] = {}
-    devices: dict[tuple[str, bool], str] = {}
-    stems: dict[str, str] = {}
-    for index, stream in enumerate(config.streams):
-        at = ("streams", index)
-        if stream.name in first:
-            line, _ = document.place(("streams", first[stream.name], "name"))
-            name = document.shown((*at, "name"), stream.name)
-            message = f"a second stream called '{name}', expected a name of its own"
-            document.fault(document.place((*at, "name")), f"{message}: the first is on line {line}")
-        first.setdefault(stream.name, index)
-        if isinstance(stream, FileStream):
-            _file(document, (*at, "path"), stream.path, or_tape=True)
-            if is_delimited(stream.path):
-                source, path = stem(stream.path), document.shown((*at, "path"), stream.path)
-                if (other := stems.setdefault(source, stream.path)) != stream.path:
-                    message = f"{path} and {other} are both the source '{source}'"
-                    document.fault(
-                        document.place((*at, "path")), f"{message}, expected files of unlike names"
-                    )
-            if stream.columns is not None and not is_delimited(stream.path):
-                message = "'columns' of a file without columns, expected a path that ends in"
-                document.fault(
-                    document.key_place((*at, "columns")), f"{message} {', '.join(DELIMITED)}"
-                )
-        elif isinstance(stream, OscStream):
-            _port(document, at, stream, ports)
-        elif isinstance(stream, MidiStream):
-            _device(document, at, stream, devices)
-        elif isinstance(stream, UreStream):
-            _endpoint(document, at, stream)
-
-
-def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Listen, str]) -> None:
-    where = endpoint(stream.addr)
-    shown = document.shown((*at, "addr"), stream.addr)
-    if not 1 <= where.port <= 65535:
-        message = f"the address '{shown}', expected a port from 1 to 65535"
-        document.fault(document.place((*at, "addr")), message)
-    holder = next((name for other, name in ports.items() if overlap(where, other)), None)
-    if holder is not None:
-        message = f"the address '{shown}' is that of stream '{holder}', expected one of its own"
-        document.fault(document.place((*at, "addr")), message)
-    ports.setdefault(where, stream.name)
-    if where.group and where.tcp:
-        message = f"the address '{shown}' is a multicast group, expected one without tcp://"
-        document.fault(document.place((*at, "addr")), message)
-    if stream.interface is not None and not where.group:
-        message = f"an interface for '{shown}', expected it beside a multicast group only"
-        document.fault(document.place((*at, "interface")), message)
-    if stream.interface is None and where.needs_interface:
-        message = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
-        document.fault(document.place((*at, "addr")), message)
-    for i, allowed in enumerate(stream.allow):
-        try:
-            ip_network(allowed, strict=False)
-        except ValueError:
-            place = (*at, "allow", i)
-            message = f"the peer '{document.shown(place, allowed)}'"
-            document.fault(
-                document.place(place), f"{message}, expected an IP address or a network: 10.0.0.0/8"
-            )
-
-
-def _device(
-    document: Document, at: DataPath, stream: MidiStream, devices: dict[tuple[str, bool], str]
-) -> None:
-    """Report a device that another stream has; aliases of one port are found by the run only."""
-    name = _ALSA_NUMBER.sub("", stream.device)
-    name = stream.device if stream.virtual else name.removesuffix("#1")
-    holder = devices.setdefault((name, stream.virtual), stream.name)
-    if holder != stream.name:
-        shown = document.shown((*at, "device"), stream.device)
-        message = f"the device '{shown}' is that of stream '{holder}', expected one of its own"
-        second = "" if stream.virtual else f": the second port of that name is '{name}#2'"
-        document.fault(document.place((*at, "device")), f"{message}{second}")
-
-
-def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
-    try:
-        sound = urlsplit(stream.metrics_url).port != 0
-    except ValueError:
-        sound = False
-    if not sound:
-        where = (*at, "metrics_url")
-        message = f"the address '{document.shown(where, stream.metrics_url)}'"
-        document.fault(
-            document.place(where), f"{message}, expected a host, and a port from 1 to 65535"
-        )
-    if stream.basic_auth is not None:
-        _file(document, (*at, "basic_auth", "password_file"), stream.basic_auth.password_file)
-    if stream.bearer_token_file is not None:
-        _file(document, (*at, "bearer_token_file"), stream.bearer_token_file)
-        if stream.basic_auth is not None:
-            message = "'bearer_token_file' beside 'basic_auth', expected one of the two"
-            document.fault(document.key_place((*at, "bearer_token_file")), message)
-    if stream.timeout_s > stream.pull_interval_s:
-        # One pull must be over before the next is due.
-        message = f"timeout_s is {stream.timeout_s:g}, expected at most pull_interval_s"
-        place = document.place((*at, "timeout_s"))
-        document.fault(place, f"{message} ({stream.pull_interval_s:g})")
 
 
 def _exporter(document: Document, config: Config) -> None:
@@ -436,19 +321,11 @@ def _rule_files(document: Document, config: Config) -> None:
     seen: set[Path] = set()
     for index, path in enumerate(rules[:MAX_RULE_FILES]):
         at = ("evidence", "rules", index)
-        _file(document, at, path)
+        stream_checks.file(document, at, path)
         if Path(path).resolve() in seen:
             shown = document.shown(at, path)
             document.fault(document.place(at), f"the file {shown} is here twice, expected once")
         seen.add(Path(path).resolve())
-
-
-def _file(document: Document, at: DataPath, path: str, or_tape: bool = False) -> None:
-    if Path(path).is_file() or (or_tape and (Path(path) / TAPE).is_file()):
-        return
-    fault = "is not a file" if Path(path).exists() else "does not exist"
-    message = f"{document.shown(at, path)} {fault}, expected a file"
-    document.fault(document.place(at), message)
 
 
 def _is_pattern(name: str) -> bool:
@@ -461,7 +338,7 @@ class _Check(NamedTuple):
 
 
 _CHECKS = (
-    _Check(("streams",), _streams),
+    _Check(("streams",), stream_checks.check),
     _Check(("exporter", "bridge"), _exporter),
     _Check(
         ("streams", "signals", "facts", "bridge", "collect", "resample", "send"), destinations.check

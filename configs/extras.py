@@ -16,9 +16,9 @@ EXTRAS = {
 """The module that proves an extra, by the type that needs the extra of its name."""
 
 
-def missing(type_: str) -> str:
+def missing(type_: object) -> str:
     """Return the remedy for a type whose extra is not installed; empty where nothing is missing."""
-    module = EXTRAS.get(type_)
+    module = EXTRAS.get(str(type_))
     if module is None or find_spec(module) is not None:
         return ""
     return f"type {type_} needs pip install 'lumen-fusion[{type_}]'"

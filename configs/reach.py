@@ -6,9 +6,11 @@ from __future__ import annotations
 import math
 import re
 
+from configs.connectors.mqtt import MqttStream, covers
+from configs.connectors.websocket import WebSocketStream
 from configs.document import DataPath, Document
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
-from configs.schema import Config
+from configs.schema import Config, LiveStream
 from configs.typed import did_you_mean, one_of
 from operators.settings.channels import MIDI_KEY, matches
 from operators.settings.groups import Group
@@ -88,7 +90,7 @@ def fallback(document: Document, config: Config) -> None:
         )
 
 
-def _form(stream: OscStream | MidiStream | UreStream, key: str) -> str:
+def _form(stream: LiveStream, key: str) -> str:
     """Return the expected form of a stream's keys; empty where `key` has it."""
     match stream:
         case OscStream():
@@ -101,6 +103,8 @@ def _form(stream: OscStream | MidiStream | UreStream, key: str) -> str:
             return ""
         case UreStream():
             return _series(stream.name, key)
+        case MqttStream() | WebSocketStream():
+            return ""
 
 
 def _series(name: str, key: str) -> str:
@@ -124,15 +128,19 @@ def _series(name: str, key: str) -> str:
     return "" if right == key else f"'{name}:{right}', as its labels are sorted"
 
 
-def _passes(stream: OscStream | MidiStream | UreStream, key: str) -> bool:
-    if isinstance(stream, MidiStream) or not stream.keys:
+def _passes(stream: LiveStream, key: str) -> bool:
+    if isinstance(stream, MqttStream):
+        return any(covers(wanted, _ELEMENT.sub("", key)) for wanted in stream.topics)
+    if isinstance(stream, MidiStream | WebSocketStream) or not stream.keys:
         return True
     names = {key, _ELEMENT.sub("", key)} if isinstance(stream, OscStream) else {key}
     return any(matches(wanted, name) for wanted in stream.keys for name in names)
 
 
-def _wanted(document: Document, stream: OscStream | MidiStream | UreStream, key: str) -> str:
-    if isinstance(stream, MidiStream) or _passes(stream, key):
+def _wanted(document: Document, stream: LiveStream, key: str) -> str:
+    if isinstance(stream, MidiStream | WebSocketStream) or _passes(stream, key):
         return ""
+    if isinstance(stream, MqttStream):
+        return f"{one_of(stream.topics)} of the stream's topics to cover '{key}'"
     near = did_you_mean(document, key, stream.keys)
     return f"{one_of(stream.keys)} of the stream's keys{near}, or '{key}' among them"

@@ -9,11 +9,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
+from configs.connectors.mqtt import MqttStream
+from configs.connectors.websocket import WebSocketStream
 from configs.files import read_own
 from configs.forms import Text
 from configs.inert import inert
@@ -32,6 +34,7 @@ from operators.settings.config_part import ConfigPart
 from operators.settings.groups import FailoverConfig, WeightsConfig
 from operators.settings.plan import Member, Plan, Signal
 
+LiveStream: TypeAlias = OscStream | MidiStream | UreStream | MqttStream | WebSocketStream
 RunMode = Literal["causal", "hindsight"]
 
 
@@ -53,7 +56,7 @@ class Config(ConfigPart, frozen=True, kw_only=True):
 
     version: Annotated[Literal[2], Meta(description="Version of the format.", examples=[2])]
     streams: Annotated[
-        list[FileStream | OscStream | MidiStream | UreStream],
+        list[FileStream | LiveStream],
         Meta(min_length=1, description="The inputs."),
     ]
     signals: Annotated[

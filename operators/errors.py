@@ -22,6 +22,7 @@
     │   ├── ChaosError              a fault that cannot be applied (ops.cli.chaos)
     │   ├── ProxyError              an address of `lumen chaos --proxy` (ops.chaos.proxy)
     │   └── StoppedError            a stop during a request (sources.ure.http_get)
+    ├── SecretError                 a file without a password or token (configs.secrets)
     ├── StateRefusedError           a stored state; also ValueError (operators.snapshot)
     ├── ShortFileError              a file below its position; also ValueError (sinks.files.jsonl)
     ├── LinkError                   a link in place of a file; also OSError (configs.files)

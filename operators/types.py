@@ -41,13 +41,14 @@ Reason = Literal[
     "json", "schema", "value", "stamp", "too_long", "torn", "archive", "too_many_rigs",
     "wild_stamp", "out_of_range", "osc", "peer", "midi", "filtered", "inbox_full",
     "kernel_full", "stopped", "http", "timeout", "exposition", "repeated", "osc_limit",
-    "no_type_tags", "text", "too_many_names", "control",
+    "no_type_tags", "text", "too_many_names", "control", "retained",
 ]  # fmt: skip
 """Reason of an unusable input; a closed list, since it is a metric label."""
 
 ENDED: dict[Reason, End] = {
     "filtered": "ignored", "inbox_full": "dropped", "kernel_full": "dropped",
     "stopped": "dropped", "repeated": "duplicate", "text": "ignored",
+    "retained": "ignored",
 }  # fmt: skip
 """Outcome of inputs that are no loss by themselves, or were lost unseen; others: rejected."""
 

@@ -28,12 +28,13 @@ from datetime import datetime
 from errno import EADDRINUSE
 from pathlib import Path
 from threading import Thread
-from typing import TypeAlias
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
+from configs.connectors.mqtt import MqttStream
+from configs.connectors.websocket import WebSocketStream
 from configs.inputs import FileStream, MidiStream, OscStream, UreStream
-from configs.schema import Config
+from configs.schema import Config, LiveStream
 from operators.collect import BlockRule
 from operators.events import Batch
 from operators.types import ENDED, I64
@@ -67,7 +68,6 @@ from sources.tape.reader import Tape
 from sources.tape.writer import Lock, TapError
 from sources.ure import UreScraper
 
-LiveStream: TypeAlias = MidiStream | OscStream | UreStream
 _LOOK, _MIN_LOOK_S, _MAX_LOOK_S = 0.4, 0.002, 0.02
 """Time from one look at the inboxes to the next, in blocks and within these limits (s)."""
 _PORTION, _PORTION_S = 64, 0.25
@@ -87,15 +87,32 @@ def steady(config: Config) -> set[str]:
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
 
 
-def stream_of(config: LiveStream) -> Receiving:
-    """Return a stream, not started."""
-    match config:
+def stream_of(stream: LiveStream, config: Config) -> Receiving:
+    """Return a stream of a configuration, not started."""
+    match stream:
         case OscStream():
-            return OscReceiver(config)
+            return OscReceiver(stream)
         case MidiStream():
-            return MidiReceiver(config)
+            return MidiReceiver(stream)
         case UreStream():
-            return UreScraper(config)
+            return UreScraper(stream)
+        case MqttStream():
+            from sources.mqtt.mqtt import MqttReceiver  # an extra
+
+            plan = config.plan()
+            return MqttReceiver(stream, lambda key: plan.is_held(f"{stream.name}:{key}"))
+        case WebSocketStream():
+            from sources.websocket.websocket import WebSocketReceiver  # an extra
+
+            return WebSocketReceiver(stream, pages_of(config))
+
+
+def pages_of(config: Config) -> list[str]:
+    """Return the origins of the run's own pages."""
+    if config.exporter is None:
+        return []
+    hosts = ["127.0.0.1", "localhost", "[::1]", config.exporter.host, *config.exporter.allow_hosts]
+    return [f"http://{host}:{config.exporter.http_port}" for host in hosts]
 
 
 def preflight(config: Config) -> None:
@@ -445,7 +462,7 @@ def live_streams(config: Config, began: dict[str, float], host: HostClock) -> li
             start = began.get(stream.name)
             streams.append(Playback(stream, config.rig, _arrivals(config), start, host))
         else:
-            streams.append(stream_of(stream))
+            streams.append(stream_of(stream, config))
     if config.bridge is not None:
         streams.append(CommandSocket(Path(config.output.dir), config.rig))
     return streams

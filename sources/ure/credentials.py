@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from pathlib import Path
 
+from configs import secrets
 from sources.ure.exposition import PageError
 
-MAX_SECRET = 16_384
-"""Maximum size of the file (bytes)."""
 _TOKEN = re.compile(rb"[!-~]+")
 
 
@@ -42,25 +40,13 @@ class Credentials:
         PageError
             The file cannot be read or is empty. Its reason is None: no page is lost.
         """
-        secret = self._secret()
+        try:
+            secret = secrets.secret(self._path)
+        except secrets.SecretError as error:
+            raise PageError(str(error), None) from error
         if self._username is not None:
             pair = self._username.encode() + b":" + secret
             return b"Authorization: Basic " + b64encode(pair) + b"\r\n"
         if not _TOKEN.fullmatch(secret):
             raise PageError(f"the file {self._path} holds no token in one word", None)
         return b"Authorization: Bearer " + secret + b"\r\n"
-
-    def _secret(self) -> bytes:
-        path = Path(self._path)
-        try:
-            if not path.is_file():
-                raise PageError(f"the file {path} is not there", None)
-            with path.open("rb") as file:
-                secret = file.read(MAX_SECRET + 1).strip()
-        except OSError as error:
-            raise PageError(f"the file {path} cannot be read: {error.strerror}", None) from error
-        if not secret:
-            raise PageError(f"the file {path} is empty", None)
-        if len(secret) > MAX_SECRET:
-            raise PageError(f"the file {path} is longer than {MAX_SECRET} bytes", None)
-        return secret

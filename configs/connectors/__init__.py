@@ -1,0 +1,1 @@
+"""Streams and destinations that need an extra, a module each."""

@@ -1,0 +1,1 @@
+"""MQTT: topics of a broker as a live stream."""

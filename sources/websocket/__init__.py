@@ -1,0 +1,1 @@
+"""WebSocket: a server for browsers and programs that send events."""
