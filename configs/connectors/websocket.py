@@ -9,7 +9,13 @@ from msgspec import Meta
 from configs.forms import END, Text
 from configs.inputs import StreamConfig
 
-ORIGIN = r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?" + END
+Origin = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?" + END,
+        extra={"expected": "an origin such as https://stage.local, without a path"},
+    ),
+]
 ADDR = r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]/]+)?:[0-9]{1,5}" + END
 
 
@@ -30,7 +36,7 @@ class WebSocketStream(StreamConfig, frozen=True, tag="websocket", kw_only=True):
         ),
     ]
     origins: Annotated[
-        list[Annotated[str, Meta(pattern=ORIGIN)]],
+        list[Origin],
         Meta(
             max_length=64,
             description="Origins of web pages that may send, beside the page of this run.",

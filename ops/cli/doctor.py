@@ -14,12 +14,15 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from configs.address import endpoint
+from configs.connectors.mqtt import MqttStream
+from configs.connectors.websocket import WebSocketStream
 from configs.document import public_url
 from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
@@ -27,7 +30,8 @@ from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
 from sinks.exporter.server import HttpPortError, bound, exporters
-from sources.inbox import stamp
+from sources.inbox import NEVER, Inbox, StreamChange, stamp
+from sources.live.live import stream_of
 from sources.midi.port_name import fitting
 from sources.osc import open_port, refusal
 from sources.osc.udp import BUFFER, UdpReceiver, listener
@@ -52,6 +56,8 @@ MAX_LOAD = 1.0
 """Load for each processor."""
 MIN_FREE_BYTES = 1 << 30
 MAX_CLOCK_ERROR_S = 0.1
+_CONNECT_S = 3.0
+"""Time for the first connection of a stream."""
 _UNSYNCHRONISED = 0x40
 """STA_UNSYNC of the kernel's clock."""
 _TIME_ERROR = 5
@@ -106,6 +112,7 @@ def examine(config: Config | None) -> Iterator[Diagnosis]:
     yield from ports(config)
     yield from midi(config)
     yield from endpoints(config)
+    yield from connectors(config)
     yield from disk(config)
 
 
@@ -307,6 +314,27 @@ def endpoints(config: Config | None) -> Iterator[Diagnosis]:
             yield Diagnosis("warn", "ure", f"{url}: {error.why}", todo)
         else:
             yield Diagnosis("ok", "ure", f"{url}: {pages.series} series")
+
+
+def connectors(config: Config | None) -> Iterator[Diagnosis]:
+    """Connect each stream to its broker, or serve its port, for a moment."""
+    for stream in config.streams if config else ():
+        if not isinstance(stream, MqttStream | WebSocketStream):
+            continue
+        receiver, inbox = stream_of(stream, config), Inbox(stream.name)
+        receiver.start(inbox)
+        end = time.monotonic() + _CONNECT_S
+        while inbox.why == NEVER and time.monotonic() < end:
+            time.sleep(0.01)
+        receiver.stop()
+        name = "mqtt" if isinstance(stream, MqttStream) else "websocket"
+        turns = [item for item in inbox.take() if isinstance(item, StreamChange)]
+        if turns and turns[0].up:
+            yield Diagnosis("ok", name, turns[0].why)
+        else:
+            why = turns[0].why if turns else f"{stream.name}: no answer in {_CONNECT_S:g} s"
+            todo = "a run starts without it and connects when it appears"
+            yield Diagnosis("warn", name, why, todo)
 
 
 def disk(config: Config | None) -> Iterator[Diagnosis]:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from configs.inert import unguarded
+from configs.connectors.mqtt import BROKER, MqttStream
+from configs.connectors.websocket import WebSocketStream
+from configs.extras import missing
+from configs.inert import inert, unguarded
 from configs.inputs import MidiStream, OscStream
+from configs.schema import LiveStream
+from operators.errors import ToolError
 from ops.cli.guess.channel_survey import HEAD, ChannelSurvey, shown
 from ops.cli.guess.live_config import BACK, StageGuess, destinations, found, written
 from ops.cli.guess.machine import MidiInputs, addresses
@@ -25,7 +31,7 @@ from ops.text.table import table
 from sources.host.host_clock import HostClock
 from sources.host.signal_shutdown import SignalShutdown
 from sources.inbox import FromSource, Inbox, Item, Receiving, StreamChange
-from sources.midi import MidiReceiver
+from sources.live.live import stream_of
 from sources.midi.port_name import bare
 from sources.osc import OscReceiver, open_port, refusal
 
@@ -54,6 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a UDP port, on all addresses unless a host is given; default {PORT}",
     )
     parser.add_argument("--midi", action="store_true", help="every MIDI port")
+    parser.add_argument(
+        "--mqtt",
+        action="append",
+        metavar="URL",
+        default=[],
+        help="all topics of a broker, such as mqtt://127.0.0.1:1883 (extra mqtt)",
+    )
+    parser.add_argument(
+        "--websocket",
+        action="append",
+        type=_own_address,
+        metavar="[HOST:]PORT",
+        default=[],
+        help="a port for browsers and programs; 127.0.0.1 unless a host is given (extra websocket)",
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -97,6 +118,11 @@ def _address(text: str) -> str:
     return f"{host}:{int(port)}"
 
 
+def _own_address(text: str) -> str:
+    """Return an address; a port alone is one of this machine only."""
+    return _address(text if ":" in text else f"127.0.0.1:{text}")
+
+
 class ListeningPort:
     """Receivers of all streams, and a survey of their channels.
 
@@ -108,6 +134,8 @@ class ListeningPort:
         Every MIDI port, also those that appear later.
     log : callable
         Called with a line for each change of a stream.
+    connectors : sequence of stream
+        Further streams, whose extras are installed.
     """
 
     def __init__(
@@ -116,9 +144,10 @@ class ListeningPort:
         midi: bool,
         log: Callable[[str], None],
         inputs: MidiInputs | None = None,
+        connectors: Sequence[MqttStream | WebSocketStream] = (),
     ) -> None:
         self.survey, self.host = ChannelSurvey(), HostClock()
-        self.streams: dict[str, OscStream | MidiStream] = {}
+        self.streams: dict[str, LiveStream] = {}
         self._log = log
         self._running: dict[str, tuple[Receiving, Inbox]] = {}
         self._inputs = (inputs or MidiInputs()) if midi else None
@@ -127,9 +156,11 @@ class ListeningPort:
         self._sources: dict[str, list[str]] = {}
         for n, addr in enumerate(osc, 1):
             self._start(OscStream(name=f"osc_{n}", addr=addr, per_sender=True))
+        for connector in connectors:
+            self._start(connector)
 
-    def _start(self, config: OscStream | MidiStream) -> None:
-        stream = OscReceiver(config) if isinstance(config, OscStream) else MidiReceiver(config)
+    def _start(self, config: LiveStream) -> None:
+        stream = stream_of(config)
         inbox = Inbox(config.name, host=self.host)
         self.streams[config.name] = config
         self._running[config.name] = stream, inbox
@@ -206,7 +237,9 @@ class ListeningPort:
         self.take()
 
 
-def opening(osc: list[str], midi: bool) -> list[str]:
+def opening(
+    osc: list[str], midi: bool, connectors: Sequence[MqttStream | WebSocketStream] = ()
+) -> list[str]:
     """Return the ports to be opened, and the addresses to send to."""
     lines = []
     here = addresses()
@@ -225,16 +258,26 @@ def opening(osc: list[str], midi: bool) -> list[str]:
             lines.append(f"  send to {place}" + (f"  ({interface})" if interface else ""))
     if midi:
         lines.append("Opens every MIDI port.")
+    for stream in connectors:
+        if isinstance(stream, MqttStream):
+            lines.append(f"Subscribes to all topics of {stream.broker}.")
+        else:
+            lines.append(f"Opens WebSocket {stream.addr}, for programs without an origin.")
     return lines
 
 
 def listen(
-    osc: list[str], midi: bool, seconds: float | None, done: threading.Event
+    osc: list[str],
+    midi: bool,
+    seconds: float | None,
+    done: threading.Event,
+    connectors: Sequence[MqttStream | WebSocketStream] = (),
 ) -> ListeningPort:
     """Receive for a time or until `done`, and show the survey."""
     terminal = sys.stdout.isatty()
     messages: deque[str] = deque(maxlen=_MAX_MESSAGES)
-    listener = ListeningPort(osc, midi, messages.append if terminal else print)
+    log = messages.append if terminal else print
+    listener = ListeningPort(osc, midi, log, connectors=connectors)
     end = time.monotonic() + (math.inf if seconds is None else seconds)
     due = time.monotonic()
     try:
@@ -245,7 +288,7 @@ def listen(
                 if terminal:
                     unguarded(sys.stdout).write(_CLEAR)
                     print(
-                        *opening(osc, midi),
+                        *opening(osc, midi, connectors),
                         *messages,
                         "",
                         listener.report(),
@@ -273,17 +316,43 @@ def _is_writable(port: str) -> bool:
     return port.isprintable() and _ENVIRONMENT not in port and bool(bare(port).strip())
 
 
+def _connectors(brokers: list[str], servers: list[str]) -> list[MqttStream | WebSocketStream]:
+    """Return the streams of `--mqtt` and `--websocket`.
+
+    Raises
+    ------
+    ToolError
+        A URL is none, or an extra is not installed.
+    """
+    for type_, wanted in (("mqtt", brokers), ("websocket", servers)):
+        if wanted and (why := missing(type_)):
+            raise ToolError(why)
+    streams: list[MqttStream | WebSocketStream] = []
+    for n, url in enumerate(brokers, 1):
+        if not re.fullmatch(BROKER, url):
+            raise ToolError(f"{inert(url)}: expected a broker such as mqtt://127.0.0.1:1883")
+        streams.append(MqttStream(name=f"mqtt_{n}", broker=url, topics=["#"]))
+    for n, addr in enumerate(servers, 1):
+        streams.append(WebSocketStream(name=f"websocket_{n}", addr=addr))
+    return streams
+
+
 def main(args: argparse.Namespace) -> int:
     """Receive until Ctrl-C, then write the configuration; return 1 if there is none."""
-    osc = args.osc or ([] if args.midi else [f"0.0.0.0:{PORT}"])
-    midi = args.midi or not args.osc
+    try:
+        connectors = _connectors(args.mqtt, args.websocket)
+    except ToolError as error:
+        print(f"lumen listen: {error}", file=sys.stderr)
+        return 2
+    osc = args.osc or ([] if args.midi or connectors else [f"0.0.0.0:{PORT}"])
+    midi = args.midi or not (args.osc or connectors)
     if args.out.exists():
         print(
             f"lumen listen: {args.out} exists already: choose another file with --out",
             file=sys.stderr,
         )
         return 2
-    print(*opening(osc, midi), sep="\n", flush=True)
+    print(*opening(osc, midi, connectors), sep="\n", flush=True)
     for addr in osc:
         stream = OscStream(name="osc", addr=addr)
         try:
@@ -293,7 +362,7 @@ def main(args: argparse.Namespace) -> int:
             return 2
     with SignalShutdown() as shutdown:
         shutdown.start()
-        listener = listen(osc, midi, args.seconds, shutdown.event)
+        listener = listen(osc, midi, args.seconds, shutdown.event, connectors)
     now = listener.host()
     print(listener.report(), *found(listener.survey, now, args.stage).left_out(), sep="\n")
     text = configuration(listener, now, StageGuess(args.back) if args.stage else None)

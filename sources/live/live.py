@@ -87,8 +87,8 @@ def steady(config: Config) -> set[str]:
     return {s.name for s in config.streams if isinstance(s, OscStream) and s.name in measured}
 
 
-def stream_of(stream: LiveStream, config: Config) -> Receiving:
-    """Return a stream of a configuration, not started."""
+def stream_of(stream: LiveStream, config: Config | None = None) -> Receiving:
+    """Return a stream, not started; without a configuration, no channel of it is held."""
     match stream:
         case OscStream():
             return OscReceiver(stream)
@@ -99,17 +99,19 @@ def stream_of(stream: LiveStream, config: Config) -> Receiving:
         case MqttStream():
             from sources.mqtt.mqtt import MqttReceiver  # an extra
 
-            plan = config.plan()
-            return MqttReceiver(stream, lambda key: plan.is_held(f"{stream.name}:{key}"))
+            plan = config.plan() if config else None
+            return MqttReceiver(
+                stream, lambda key: plan is not None and plan.is_held(f"{stream.name}:{key}")
+            )
         case WebSocketStream():
             from sources.websocket.websocket import WebSocketReceiver  # an extra
 
             return WebSocketReceiver(stream, pages_of(config))
 
 
-def pages_of(config: Config) -> list[str]:
+def pages_of(config: Config | None) -> list[str]:
     """Return the origins of the run's own pages."""
-    if config.exporter is None:
+    if config is None or config.exporter is None:
         return []
     hosts = ["127.0.0.1", "localhost", "[::1]", config.exporter.host, *config.exporter.allow_hosts]
     return [f"http://{host}:{config.exporter.http_port}" for host in hosts]

@@ -13,8 +13,11 @@ from ipaddress import ip_address
 from math import inf
 
 from configs.address import endpoint
+from configs.connectors.mqtt import MqttStream
+from configs.connectors.websocket import WebSocketStream
 from configs.inert import quoted
 from configs.inputs import MidiStream, OscStream
+from configs.schema import LiveStream
 from operators.conditions import readable
 from operators.settings.channels import MIDI_KEY
 from operators.settings.plan import Member, Plan, Signal
@@ -132,7 +135,7 @@ def found(survey: ChannelSurvey, now: float, vectors: bool) -> FoundSenders:
 
 def written(
     senders: FoundSenders,
-    streams: Sequence[OscStream | MidiStream],
+    streams: Sequence[LiveStream],
     hosts: Sequence[str],
     stage: StageGuess | None,
 ) -> str | None:
@@ -141,7 +144,7 @@ def written(
     Parameters
     ----------
     senders : FoundSenders
-    streams : sequence of OscStream or MidiStream
+    streams : sequence of LiveStream
         Streams without a used channel are left out.
     hosts : sequence of str
         Addresses of the senders.
@@ -179,7 +182,7 @@ def written(
 
 def _staged(
     senders: FoundSenders,
-    streams: Sequence[OscStream | MidiStream],
+    streams: Sequence[LiveStream],
     members: Mapping[str, Sequence[str]],
     hosts: Sequence[str],
     stage: StageGuess,
@@ -211,13 +214,13 @@ def _staged(
 
 
 def destinations(
-    streams: Sequence[OscStream | MidiStream], hosts: Sequence[str], stage: StageGuess
+    streams: Sequence[LiveStream], hosts: Sequence[str], stage: StageGuess
 ) -> list[tuple[str, str]]:
     """Return name and address of each destination: this machine, and the senders.
 
     Parameters
     ----------
-    streams : sequence of OscStream or MidiStream
+    streams : sequence of LiveStream
         Their ports are no destinations on this machine.
     hosts : sequence of str
         Addresses of the senders.
@@ -287,7 +290,7 @@ def _by_size(members: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
 
 
 def _written(
-    stream: OscStream | MidiStream,
+    stream: LiveStream,
     used: set[str],
     names: Sequence[str],
     senders: FoundSenders,
@@ -296,6 +299,12 @@ def _written(
     """Return a stream as a flow mapping, for private networks only if all senders are private."""
     if isinstance(stream, MidiStream):
         return f"{{name: {stream.name}, type: midi, device: {quoted(stream.device)}}}"
+    if isinstance(stream, MqttStream):
+        topics = ", ".join(map(quoted, stream.topics))
+        return f"{{name: {stream.name}, type: mqtt, broker: {stream.broker}, topics: [{topics}]}}"
+    if isinstance(stream, WebSocketStream):
+        return f"{{name: {stream.name}, type: websocket, addr: {quoted(stream.addr)}}}"
+    assert isinstance(stream, OscStream)
     own = [c.name for c in (*senders.series, *senders.facts) if _stream(c.name) == stream.name]
     parts = [f"name: {stream.name}", "type: osc", f"addr: {quoted(str(stream.addr))}"]
     if any("@" in name.partition(":")[0] for name in own):
