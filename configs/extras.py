@@ -8,9 +8,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 EXTRAS = {
-    "lsl": "pylsl",
     "mqtt": "paho",
-    "kafka": "confluent_kafka",
     "websocket": "websockets",
 }
 """The module that proves an extra, by the type that needs the extra of its name."""
