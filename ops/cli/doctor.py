@@ -26,6 +26,7 @@ from configs.load import load
 from configs.schema import Config
 from operators import native
 from ops.cli.guess.machine import MidiInputs, addresses
+from ops.cli.system_parts import lacking
 from sinks.exporter.server import HttpPortError, bound, exporters
 from sources.inbox import stamp
 from sources.midi.port_name import fitting
@@ -120,9 +121,14 @@ def environment() -> Iterator[Diagnosis]:
     if sys.platform == "linux":
         yield Diagnosis("ok", "system", system)
     else:
-        todo = "datagrams are stamped late and drops are not counted; use Linux"
-        yield Diagnosis("warn", "system", system, todo)
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+        yield Diagnosis("warn", "system", system, "not tried here; use Linux where you can")
+    for part, instead in lacking():
+        yield Diagnosis("warn", "system", f"no {part}", instead)
+    cores = os.cpu_count() or 1
+    if not hasattr(os, "getloadavg"):
+        yield Diagnosis("ok", "load", f"{cores} processors; this system states no load")
+        return
+    load = os.getloadavg()[0]
     found = f"{cores} processors, load {load:.1f}"
     if load > MAX_LOAD * cores:
         yield Diagnosis("warn", "load", found, "end other programs, or ticks may be late")
