@@ -44,7 +44,7 @@ class Package(NamedTuple):
     range_uj: int
 
 
-class Reading(NamedTuple):
+class EnergyReading(NamedTuple):
     """One look at the machine.
 
     Attributes
@@ -176,7 +176,9 @@ class EnergyMeter:
             rows = [((sensor,), celsius) for sensor, celsius in heat]
             yield _metric(CELSIUS, "gauge", "Temperature of a sensor.", ("sensor",), rows)
 
-    def _between(self, before: Reading, after: Reading) -> tuple[float, EnergySource | None] | None:
+    def _between(
+        self, before: EnergyReading, after: EnergyReading
+    ) -> tuple[float, EnergySource | None] | None:
         """Return joules and source of an interval; None: it is too short to be divided."""
         cpu_s = after.cpu_s - before.cpu_s
         both = before.packages.keys() & after.packages.keys()
@@ -190,8 +192,8 @@ class EnergyMeter:
             return cpu_s * self._config.watts_per_core, "stated"
         return 0.0, None
 
-    def _read(self) -> Reading:
-        return Reading(
+    def _read(self) -> EnergyReading:
+        return EnergyReading(
             self._clock(), self._cpu(), _busy_s(self._root, self._hertz), _packages(self._root)
         )
 
