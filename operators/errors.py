@@ -40,6 +40,7 @@
         ├── PeerError               a missing program
         ├── ReloadError             a Prometheus server
         │   └── WrongError          its configuration or rules
+        ├── InstallError            units of systemd that cannot be installed (ops.services.install)
         ├── AnnounceError           an Alertmanager server
         └── LoadError               a Grafana server
 

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from configs.address import endpoint
 from configs.document import public_url
@@ -25,6 +24,7 @@ from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
 from operators import native
+from ops.cli.diagnosis import Diagnosis, Verdict
 from ops.cli.guess.machine import MidiInputs, addresses
 from ops.cli.system_parts import lacking
 from sinks.exporter.server import HttpPortError, bound, exporters
@@ -58,23 +58,6 @@ _UNSYNCHRONISED = 0x40
 _TIME_ERROR = 5
 _NTP = "start NTP: timedatectl set-ntp true, or chrony"
 
-Verdict = Literal["ok", "warn", "bad"]
-
-
-class Diagnosis(NamedTuple):
-    """One line: the subject, the finding and the remedy."""
-
-    verdict: Verdict
-    subject: str
-    found: str
-    todo: str = ""
-
-    def __str__(self) -> str:
-        """Return the line."""
-        return f"{self.verdict:4}  {self.subject:8}  {self.found}" + (
-            f": {self.todo}" if self.todo else ""
-        )
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `lumen doctor`."""
@@ -85,13 +68,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="check the needs of this configuration, too",
     )
+    parser.add_argument(
+        "--service",
+        nargs="?",
+        const="main",
+        metavar="NAME",
+        help="check the systemd service lumen@NAME instead; default %(const)s",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run all checks; return 1 if one is bad."""
-    config = load(args.config).config if args.config else None
+    if args.service is not None:
+        from ops.services.findings import examine_service
+
+        findings = examine_service(args.service)
+    else:
+        findings = examine(load(args.config).config if args.config else None)
     worst = 0
-    for finding in examine(config):
+    for finding in findings:
         print(finding, flush=True)
         worst |= finding.verdict == "bad"
     return worst
