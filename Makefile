@@ -4,7 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
-	manifests image rollout.preview rollout.canary rollout.promote rollout.abort release.pack release.tag \
+	manifests fresh image rollout.preview rollout.canary rollout.promote rollout.abort release.pack release.tag \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
@@ -17,6 +17,7 @@ READY := $(VENV)/ready
 TOOLS := .tools/ready
 TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
+DOWNLOADED := pip download -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 NATIVE := operators/native/compiled.abi3.so
@@ -100,6 +101,9 @@ manifests:  ## Fetch kubectl and the schemas that the manifests are checked by (
 image: release  ## Build the container file into .image/oci; needs root, mmdebstrap and umoci (170 MB)
 	@PATH="$$PATH:$(CURDIR)/.peers/usr/bin" $(BIN)/python -m ops.services.image
 
+fresh: $(TOOLS)  ## Fetch pipx, uv and the wheels that the pages for users install (100 MB)
+	@rm -rf .fresh && $(BIN)/python -m $(DOWNLOADED) requirements.fresh.lock -d .fresh
+
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
 	$(COMPILED) --upgrade pyproject.toml --extra xdf --extra columnar --extra report --extra dev \
 		--output-file requirements.lock
@@ -108,6 +112,8 @@ lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pypro
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
 	$(COMPILED) --upgrade --group bench --output-file requirements.bench.lock
 	$(COMPILED) --upgrade --group manifests --output-file requirements.manifests.lock
+	$(COMPILED) --upgrade pyproject.toml --extra columnar --extra report --group fresh \
+		--constraint requirements.lock --output-file requirements.fresh.lock
 	$(COMPILED) --upgrade --group tables --constraint requirements.lock --output-file $(TABLES)
 
 schemas: $(READY)  ## Generate schemas, rules and dashboards from the code
@@ -209,7 +215,7 @@ rollout.abort: $(READY)  #= python -m ops.services.rollout abort
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and the files of the tools
-	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .manifests .image .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .manifests .image .fresh .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The checkout is on the path by a .pth file; `lumen` is a script of two lines. Nothing is compiled
 # ahead: that saves 70 MB, and costs the first start about two seconds.

@@ -17,7 +17,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ KNOWN = ("FROM", "RUN", "COPY", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "H
          "ENTRYPOINT", "CMD")  # fmt: skip
 NAME = "lumen-fusion"
 _HOST_FILES = ("etc/resolv.conf", "etc/hosts", "etc/pip.conf")
+_PIP_FOLDERS = ("etc/xdg/pip", "root/.config/pip")
 """Files of the host that commands in the tree need, while it is built."""
 _ADDRESSED = re.compile(r"(SSL_CERT_|PIP_|HTTPS?_PROXY|NO_PROXY|https?_proxy|no_proxy)")
 
@@ -115,14 +117,12 @@ def build(root: Path, into: Path) -> None:
         if word == "FROM":
             suite = rest.partition(":")[2].partition("-")[0]
             _run("mmdebstrap", "--quiet", "--variant=minbase", suite, str(tree))
-            lent = _lend(tree)
         elif word == "COPY":
             _copy(root / "dist", tree, rest.split())
         elif word == "RUN":
             print(f"lumen: {rest[:90]}", file=sys.stderr)
-            _run("chroot", str(tree), "/bin/sh", "-euc", rest, env=_environment())
-    for path in lent:
-        path.unlink(missing_ok=True)
+            with _lent(tree):
+                _run("chroot", str(tree), "/bin/sh", "-euc", rest, env=_environment())
     layout, image = into / "oci", f"{into / 'oci'}:{NAME}"
     _run("umoci", "init", "--layout", str(layout))
     _run("umoci", "new", "--image", image)
@@ -137,17 +137,32 @@ def build(root: Path, into: Path) -> None:
     _run("umoci", "gc", "--layout", str(layout))
 
 
-def _lend(tree: Path) -> list[Path]:
-    """Copy files of the host into the tree; return those to be removed."""
-    lent = []
+@contextmanager
+def _lent(tree: Path) -> Iterator[None]:
+    """Lend the tree files of the host for a command: how this machine reaches registries.
+
+    A file that the command has written stays as it is.
+    """
     names = [*_HOST_FILES, *(v.lstrip("/") for k, v in _environment().items() if "CERT" in k)]
+    folders = [Path("/") / folder for folder in _PIP_FOLDERS]
+    names += [str(path).lstrip("/") for folder in folders for path in sorted(folder.glob("*"))]
+    before: dict[Path, tuple[bytes, bytes | None]] = {}
     for name in dict.fromkeys(names):
         source, target = Path("/") / name, tree / name
-        if source.is_file() and not target.exists():
+        if source.is_file() and not target.is_symlink():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            lent.append(target)
-    return lent
+            before[target] = source.read_bytes(), (target.read_bytes() if target.exists() else None)
+            target.write_bytes(before[target][0])
+    try:
+        yield
+    finally:
+        for target, (lent, kept) in before.items():
+            if not target.exists() or target.read_bytes() != lent:
+                continue
+            if kept is None:
+                target.unlink()
+            else:
+                target.write_bytes(kept)
 
 
 def _environment() -> dict[str, str]:
