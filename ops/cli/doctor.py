@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run all checks; return 1 if one is bad."""
     if args.service is not None:
-        from ops.services.findings import examine_service
+        from ops.services.service_findings import examine_service
 
         findings = examine_service(args.service)
     else:

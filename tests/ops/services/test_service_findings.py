@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ops.__main__ import main
-from ops.services import findings, install
-from ops.services.findings import SHOWN, examine_service
+from ops.services import install, service_findings
+from ops.services.service_findings import SHOWN, examine_service
 from ops.services.unit_file import last, parse, read_unit, unit_files
 
 LIVE = """version: 2
@@ -63,7 +63,7 @@ def drop_in(root: Path, text: str, name: str = "10-own.conf") -> None:
 def enable(root: Path) -> None:
     wanted = root / "etc/systemd/system/timers.target.wants"
     wanted.mkdir()
-    for timer in findings.TIMERS:
+    for timer in service_findings.TIMERS:
         (wanted / timer).symlink_to(f"/etc/systemd/system/{timer}")
 
 
@@ -150,7 +150,7 @@ def test_the_state_of_the_service(root: Path, state: dict[str, str], expected: s
     assert expected in found(root, lambda _: {**ACTIVE, **state})["state"]
 
 
-def test_without_systemd_it_is_said(root: Path) -> None:
+def test_without_systemd_there_is_a_warning(root: Path) -> None:
     enable(root)
     assert "systemd does not run here" in found(root, lambda _: {})["state"]
 
@@ -162,15 +162,15 @@ def test_the_command_returns_1_for_a_fault(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_answer_of_systemctl_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if not Path("/run/systemd/system").is_dir():
-        assert findings.shown_by_systemd("lumen@main.service") == {}
+        assert service_findings.shown_by_systemd("lumen@main.service") == {}
 
     def answer(asked: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(asked, 0, "ActiveState=failed\nResult=x=y\n")
 
-    monkeypatch.setattr(findings.shutil, "which", lambda _: "/bin/systemctl")
-    monkeypatch.setattr(findings.Path, "is_dir", lambda _: True)
-    monkeypatch.setattr(findings.subprocess, "run", answer)
-    assert findings.shown_by_systemd("x") == {"ActiveState": "failed", "Result": "x=y"}
+    monkeypatch.setattr(service_findings.shutil, "which", lambda _: "/bin/systemctl")
+    monkeypatch.setattr(service_findings.Path, "is_dir", lambda _: True)
+    monkeypatch.setattr(service_findings.subprocess, "run", answer)
+    assert service_findings.shown_by_systemd("x") == {"ActiveState": "failed", "Result": "x=y"}
 
 
 # -- unit files ----------------------------------------------------------------------------------
