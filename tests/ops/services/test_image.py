@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_a_flow_runs_in_the_tree_as_nobody(tmp_path: Path) -> None:
     shell = "cd /data && lumen replay /opt/lumen/lib/python3*/site-packages/lumen_fusion/configs"
     command = f"{shell}/recordings/rehearsal.ndjson.gz && lumen --version && touch /data/x"
     done = subprocess.run(
-        ["chroot", f"--userspec={USER}:{USER}", TREE, "/bin/sh", "-ec", command],
+        [shutil.which("chroot") or "/usr/sbin/chroot", f"--userspec={USER}:{USER}", TREE, "/bin/sh", "-ec", command],
         env=values, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
