@@ -88,8 +88,9 @@ def test_a_flow_runs_in_the_tree_as_nobody(tmp_path: Path) -> None:
             values[name] = value
     shell = "cd /data && lumen replay /opt/lumen/lib/python3*/site-packages/lumen_fusion/configs"
     command = f"{shell}/recordings/rehearsal.ndjson.gz && lumen --version && touch /data/x"
+    chroot = shutil.which("chroot") or "/usr/sbin/chroot"
     done = subprocess.run(
-        [shutil.which("chroot") or "/usr/sbin/chroot", f"--userspec={USER}:{USER}", TREE, "/bin/sh", "-ec", command],
+        [chroot, f"--userspec={USER}:{USER}", TREE, "/bin/sh", "-ec", command],
         env=values, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
