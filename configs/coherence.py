@@ -137,6 +137,21 @@ def _tap(document: Document, config: Config) -> None:
         document.fault(document.key_place(("tap", "zstd")), message)
 
 
+def _energy(document: Document, config: Config) -> None:
+    energy = config.energy
+    if energy is None:
+        return
+    if config.exporter is None and not (config.bridge and config.bridge.exporter):
+        message = "'energy' without 'exporter', expected both: energy is among the metrics"
+        document.fault(document.key_place(("energy",)), message)
+    if (energy.price_per_kwh is None) != (energy.currency is None):
+        given, other = "price_per_kwh", "currency"
+        if energy.price_per_kwh is None:
+            given, other = other, given
+        message = f"'{given}' without '{other}', expected both or neither"
+        document.fault(document.key_place(("energy", given)), message)
+
+
 def _channel_names(document: Document, config: Config) -> None:
     for name in config.channels:
         if ":" not in name and not _is_pattern(name):
@@ -347,6 +362,7 @@ _CHECKS = (
     _Check(("streams", "mode"), _mode),
     _Check(("streams", "mode", "output"), _parts),
     _Check(("streams", "tap"), _tap),
+    _Check(("energy", "exporter", "bridge"), _energy),
     _Check(("channels", "signals", "facts"), _channel_names),
     _Check(("signals", "facts"), _roles),
     _Check(("streams", "channels", "signals", "facts"), _sources),

@@ -129,6 +129,11 @@ def write_whole(path: Path, data: bytes, access: Access = PRIVATE, *, durable: b
         raise OSError(error.errno, f"cannot write: {error.strerror}", str(path)) from error
 
 
+def sync_data(number: int) -> None:
+    """Sync the content of an open file to the disk, its times only where the system has no less."""
+    getattr(os, "fdatasync", os.fsync)(number)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder's names to the disk; where folders cannot be opened, the system does it."""
     try:

@@ -51,6 +51,41 @@ class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
     ] = []
 
 
+class EnergyConfig(ConfigPart, frozen=True, kw_only=True):
+    """Energy, cost and heat among the metrics.
+
+    A run has its share of the energy of the processor packages where the system shows that (RAPL,
+    mostly for root alone); else CPU time x `watts_per_core`, marked `stated`.
+    """
+
+    watts_per_core: Annotated[
+        Annotated[float, Meta(gt=0, le=1000)] | None,
+        Meta(
+            description="Power of a busy core, where RAPL cannot be read.",
+            examples=[15],
+            extra={"unit": "W"},
+        ),
+    ] = None
+    price_per_kwh: Annotated[
+        Annotated[float, Meta(ge=0, le=1e6)] | None,
+        Meta(
+            description="Price of a kilowatt-hour, in units of `currency`.",
+            examples=[160],
+        ),
+    ] = None
+    currency: Annotated[
+        Annotated[
+            str,
+            Meta(
+                pattern="^[A-Z]{3}" + END,
+                extra={"expected": "a currency of three capital letters such as KRW"},
+            ),
+        ]
+        | None,
+        Meta(description="Currency of the price (ISO 4217).", examples=["KRW"]),
+    ] = None
+
+
 class TapConfig(ConfigPart, frozen=True, kw_only=True):
     """The tape: a live run's received rows, in their order."""
 

@@ -20,7 +20,14 @@ from configs.files import read_own
 from configs.forms import Text
 from configs.inert import inert
 from configs.inputs import MAX_MANIFEST, TAPE, FileStream, MidiStream, OscStream, UreStream
-from configs.outputs import ExporterConfig, MidiDestination, OscDestination, OutputConfig, TapConfig
+from configs.outputs import (
+    EnergyConfig,
+    ExporterConfig,
+    MidiDestination,
+    OscDestination,
+    OutputConfig,
+    TapConfig,
+)
 from configs.signals import SignalConfig
 from operators.align import AlignConfig
 from operators.bridge.bridge_config import BridgeConfig, LoopConfig
@@ -99,6 +106,10 @@ class Config(ConfigPart, frozen=True, kw_only=True):
     evidence: Annotated[EvidenceConfig | None, Meta(description="Rules; none by default.")] = None
     exporter: Annotated[
         ExporterConfig | None, Meta(description="Metrics and live page; none by default.")
+    ] = None
+    energy: Annotated[
+        EnergyConfig | None,
+        Meta(description="Energy, cost and heat among the metrics; none by default."),
     ] = None
     tap: Annotated[TapConfig | None, Meta(description="Tape of a live run; none by default.")] = (
         None

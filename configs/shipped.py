@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_PREFIX = "configs/"
+_PREFIX, _SCHEME = "configs/", "demo:"
 
 
 def shipped(path: str) -> str:
     """Return a path as it is if it exists; else the shipped file of that name, if there is one.
 
-    `configs/fusion.yaml`, `configs/rules/risk_map.yaml` and `stage` name shipped files. A path
-    without the prefix has to be the bare name of a configuration.
+    `configs/fusion.yaml`, `demo:fusion.yaml`, `demo:recordings/demo.ndjson.gz` and `stage` name
+    shipped files. A path without a prefix has to be the bare name of a configuration.
     """
-    if path.startswith(_PREFIX):
-        name = path.removeprefix(_PREFIX)
+    if path.startswith((_PREFIX, _SCHEME)):
+        name = path.removeprefix(_PREFIX).removeprefix(_SCHEME)
     elif path.isidentifier():
         name = f"{path}.yaml"
     else:

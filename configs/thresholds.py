@@ -40,12 +40,13 @@ THRESHOLDS: dict[str, Threshold] = {
     "bridge_sync": Threshold(0.85, 0.85, 0.85, least=True),
     "bridge_entropy": Threshold(0.15, 0.18, 0.22),
     "bridge_jitter": Threshold(0.025, 0.025, 0.025),
+    "heat": Threshold(85.0, 85.0, 90.0),
 }
 """Phase in cycles; `residual` is the standard deviation of the entropy over ten minutes.
 
 `sync_bound` and `lateness` in s, the latter one of the edges that ticks are counted between;
 `lost` is a share of the events received. `bridge_phase` is in cycles of a tick, slow and fast burn
-its last two; `bridge_jitter` in s.
+its last two; `bridge_jitter` in s; `heat` in degrees Celsius.
 """
 
 SILENT_S = 10.0

@@ -194,7 +194,8 @@ class Store:
         """Return the lines of the lock file."""
         assert self._lock is not None
         size = os.fstat(self._lock).st_size
-        return os.pread(self._lock, _MAX_LOCK, max(size - _MAX_LOCK, 0)).split(b"\n")
+        os.lseek(self._lock, max(size - _MAX_LOCK, 0), os.SEEK_SET)  # writes append in any case
+        return os.read(self._lock, _MAX_LOCK).split(b"\n")
 
     def _is_unfinished(self) -> bool:
         """Whether the creation of the store was interrupted, or has not begun."""

@@ -41,6 +41,10 @@
         ├── PeerError               a missing program
         ├── ReloadError             a Prometheus server
         │   └── WrongError          its configuration or rules
+        ├── ImageError              an image that cannot be built (ops.services.image)
+        ├── ReleaseError            a release that is not made (ops.services.release)
+        ├── RolloutError            a cluster that does not answer (ops.services.rollout)
+        ├── InstallError            units of systemd that cannot be installed (ops.services.install)
         ├── AnnounceError           an Alertmanager server
         └── LoadError               a Grafana server
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from configs.address import endpoint
 from configs.connectors.mqtt import MqttStream
@@ -28,7 +27,9 @@ from configs.inputs import MidiStream, OscStream, UreStream
 from configs.load import load
 from configs.schema import Config
 from operators import native
+from ops.cli.diagnosis import Diagnosis, Verdict
 from ops.cli.guess.machine import MidiInputs, addresses
+from ops.cli.system_parts import lacking
 from sinks.exporter.server import HttpPortError, bound, exporters
 from sources.inbox import NEVER, Inbox, StreamChange, stamp
 from sources.live.live import stream_of
@@ -63,23 +64,6 @@ _UNSYNCHRONISED = 0x40
 _TIME_ERROR = 5
 _NTP = "start NTP: timedatectl set-ntp true, or chrony"
 
-Verdict = Literal["ok", "warn", "bad"]
-
-
-class Diagnosis(NamedTuple):
-    """One line: the subject, the finding and the remedy."""
-
-    verdict: Verdict
-    subject: str
-    found: str
-    todo: str = ""
-
-    def __str__(self) -> str:
-        """Return the line."""
-        return f"{self.verdict:4}  {self.subject:8}  {self.found}" + (
-            f": {self.todo}" if self.todo else ""
-        )
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `lumen doctor`."""
@@ -90,13 +74,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG",
         help="check the needs of this configuration, too",
     )
+    parser.add_argument(
+        "--service",
+        nargs="?",
+        const="main",
+        metavar="NAME",
+        help="check the systemd service lumen@NAME instead; default %(const)s",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run all checks; return 1 if one is bad."""
-    config = load(args.config).config if args.config else None
+    if args.service is not None:
+        from ops.services.service_findings import examine_service
+
+        findings = examine_service(args.service)
+    else:
+        findings = examine(load(args.config).config if args.config else None)
     worst = 0
-    for finding in examine(config):
+    for finding in findings:
         print(finding, flush=True)
         worst |= finding.verdict == "bad"
     return worst
@@ -127,9 +123,14 @@ def environment() -> Iterator[Diagnosis]:
     if sys.platform == "linux":
         yield Diagnosis("ok", "system", system)
     else:
-        todo = "datagrams are stamped late and drops are not counted; use Linux"
-        yield Diagnosis("warn", "system", system, todo)
-    cores, load = os.cpu_count() or 1, os.getloadavg()[0]
+        yield Diagnosis("warn", "system", system, "not tried here; use Linux where you can")
+    for part, instead in lacking():
+        yield Diagnosis("warn", "system", f"no {part}", instead)
+    cores = os.cpu_count() or 1
+    if not hasattr(os, "getloadavg"):
+        yield Diagnosis("ok", "load", f"{cores} processors; this system states no load")
+        return
+    load = os.getloadavg()[0]
     found = f"{cores} processors, load {load:.1f}"
     if load > MAX_LOAD * cores:
         yield Diagnosis("warn", "load", found, "end other programs, or ticks may be late")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from configs.shipped import shipped
 from flows.run import execute
 from ops.cli.run import add_mode, add_recovery, remark, show
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="+",
-        type=Path,
+        type=lambda path: Path(shipped(path)),
         metavar="FILE",
         help=".ndjson, .csv, .xdf, also packed (.gz, .zst), .parquet, .arrow, .mcap, or a tape",
     )

@@ -170,6 +170,16 @@ class HistoryView(msgspec.Struct):
     signals: dict[str, LineView]
 
 
+class EnergyView(msgspec.Struct):
+    """Power of the process (W), its cost for an hour, its source, and the hottest sensor."""
+
+    watts: float | None
+    cost_per_h: float | None
+    currency: str | None
+    source: Literal["rapl", "stated"] | None
+    celsius: float | None
+
+
 class State(msgspec.Struct):
     """The whole state; `started` identifies the run, `version` the moment in it."""
 
@@ -180,6 +190,7 @@ class State(msgspec.Struct):
     rigs: dict[str, RigView]
     evidence: list[EvidenceRecord]
     history: HistoryView | None
+    energy: EnergyView | None = None
 
 
 _decode = msgspec.json.Decoder(State).decode

@@ -18,6 +18,7 @@ from ops.cli.state_client import (
     ChangeEntryView,
     ChangeView,
     ChannelView,
+    EnergyView,
     Indicator,
     RigView,
     State,
@@ -118,7 +119,22 @@ def _lines(state: State, trace: Trace, width: int) -> Iterator[TextLine]:
         )
         figures = _rig(name, rig, trace, width)
         yield from dimmed(figures) if rig.stalled else figures
+    yield from _energy(state.energy)
     yield from _evidence(state.evidence)
+
+
+def _energy(energy: EnergyView | None) -> Iterator[TextLine]:
+    """Yield power and cost with their source, and the hottest sensor."""
+    if energy is None:
+        return
+    parts = ["energy: no source: RAPL cannot be read, and no watts_per_core is given"]
+    if energy.watts is not None:
+        parts = [f"energy: {energy.watts:.1f} W"]
+        if energy.cost_per_h is not None:
+            parts.append(f"{energy.cost_per_h:.3g} {energy.currency} an hour")
+        parts.append(f"({energy.source})")
+    heat = "" if energy.celsius is None else f"  hottest sensor {energy.celsius:.0f} °C"
+    yield TextLine(" ".join(parts) + heat, "soft")
 
 
 def dimmed(lines: Iterable[TextLine]) -> Iterator[TextLine]:

@@ -30,7 +30,9 @@ _STYLES: dict[Kind, str] = {
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 """Enter and leave the alternate screen, without cursor and line wrap."""
 _HOME, _LINE_END, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
-_PLAIN = str.maketrans({"±": "+", "·": ".", "•": "*", "░": ":", "≥": ">", "≤": "<", "…": "~"})
+_PLAIN = str.maketrans(
+    {"±": "+", "·": ".", "•": "*", "░": ":", "≥": ">", "≤": "<", "…": "~", "°": " "}
+)
 """Substitutes for ASCII terminals; each is one column wide, as its original."""
 
 

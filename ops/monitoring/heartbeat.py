@@ -9,7 +9,6 @@ file atomically; several writers may beat for one realm.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import re
 import sys
@@ -19,6 +18,9 @@ from pathlib import Path
 
 from configs.inert import guard
 from sources.host.signal_shutdown import SignalShutdown
+
+if sys.platform != "win32":
+    import fcntl
 
 SEQ, TS = "duri_textfile_heartbeat_seq", "duri_textfile_heartbeat_ts"
 REALM = "metric_realm"
@@ -47,7 +49,8 @@ def beat(folder: Path, realm: str) -> int:
     page, made = folder / f"heartbeat_{realm}.prom", folder / f".heartbeat_{realm}.new"
     # The lock is a file of its own: the page is replaced, so its lock would be that of an old file.
     with (folder / f".heartbeat_{realm}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if sys.platform != "win32":
+            fcntl.flock(lock, fcntl.LOCK_EX)
         seq = _newest(page) + 1
         with made.open("w", encoding="ascii") as file:
             file.write(_PAGE % {"realm": realm, "seq": seq, "ts": time.time()})
@@ -55,7 +58,7 @@ def beat(folder: Path, realm: str) -> int:
             os.fsync(
                 file.fileno()
             )  # otherwise a crash could leave an empty file under the new name
-            os.fchmod(file.fileno(), 0o644)
+        made.chmod(0o644)
         made.replace(page)
     return seq
 

@@ -7,8 +7,6 @@ twice a second at most.
 from __future__ import annotations
 
 import json
-import os
-import select
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -21,8 +19,8 @@ from sinks.conductor.tick_counts import TickCounts
 from sinks.conductor.tick_schedule import Tick, TickSchedule
 from sinks.send.child_process import begin_child
 from sinks.send.destination import OscOutput
+from sinks.send.pipes import PipeReader, PipeWriter
 
-_READ = 1 << 16
 _REPORT_S = 0.5
 _MAX_WAIT_S = 60.0
 _PAUSE_S = 0.5
@@ -154,6 +152,9 @@ class OscClock(PipedClock):
 
 def run(clock: PipedClock, pipe: int, reports: int) -> None:
     """Play the lines of a pipe until its end."""
+    lines_in = PipeReader(pipe)
+    # Nobody reads the reports while the run stands still.
+    to = PipeWriter(reports, lambda: None)
     rest, reported, written = b"", b"", -inf
     while True:
         now = steady()
@@ -162,12 +163,12 @@ def run(clock: PipedClock, pipe: int, reports: int) -> None:
         if line != reported:
             if now >= written + _REPORT_S:
                 with suppress(OSError):  # the run has ended
-                    os.write(reports, line)
+                    to.write(line)
                 reported, written = line, now
             else:
                 waits.append(written + _REPORT_S - now)
-        if select.select([pipe], [], [], max(min(waits), 0.0))[0]:
-            data = os.read(pipe, _READ)
+        data = lines_in.read(min(waits))
+        if data is not None:
             if not data:
                 break
             *lines, rest = (rest + data).split(b"\n")
@@ -176,13 +177,13 @@ def run(clock: PipedClock, pipe: int, reports: int) -> None:
         clock.play()
     clock.close()
     with suppress(OSError):
-        os.write(reports, clock.counts.line())
+        to.write(clock.counts.line())
+    to.close()
 
 
 def main() -> None:
     """Play the ticks of standard input until its end."""
     begin_child()
-    os.set_blocking(sys.stdout.fileno(), False)  # nobody reads while the run stands still
     name, to, address, *times = sys.argv[1:]
     clock = OscClock(name, to, address, *map(float, times))
     clock.connect()  # before the first tick, which would wait for it

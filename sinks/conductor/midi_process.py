@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -147,7 +146,6 @@ def port_made(where: str, device: str, virtual: bool) -> MidiPort:
 def main() -> None:
     """Play the ticks and values of standard input until its end."""
     begin_child()
-    os.set_blocking(sys.stdout.fileno(), False)  # nobody reads while the run stands still
     where, given = sys.argv[1:]
     name, to, virtual, keys, rate_hz, *clock = json.loads(given)
     port = SharedPort(port_made(where, to, virtual))

@@ -23,6 +23,7 @@ from configs.inputs import FileStream, UreStream
 from configs.schema import Config
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks
+from sinks.exporter.energy import EnergyMeter
 from sinks.exporter.rig_state import NumberedFinding, RigState
 from sinks.exporter.sync_status import FAR_BEHIND_S, uncompared
 
@@ -54,6 +55,8 @@ class LiveState:
         Rises with each update.
     started : float
         Start of the run (s since the epoch), which identifies it.
+    energy : EnergyMeter or None
+        Energy of the process, where the configuration has `energy`.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LiveState:
     ) -> None:
         self.clock, self.wall = clock, wall
         self.played = played or PlayedTicks()
+        self.energy = EnergyMeter(config.energy) if config.energy is not None else None
         self._lock = threading.RLock()
         self._waiting: deque[tuple[list[Packet], float, float | None, int]] = deque()
         self._held = 0
@@ -93,6 +97,8 @@ class LiveState:
         """
         now, wall = self.clock(), self.wall() if self._live else None
         with self._lock:
+            if self.energy is not None:
+                self.energy.sample()
             self.version += 1
             self._waiting.append((packets, now, wall, self.version))
             self._held += len(packets)

@@ -19,11 +19,11 @@ Rows: TypeAlias = Iterable[tuple[tuple[str, ...], float | None]]
 
 
 class RigSamples(NamedTuple):
-    """RigSamples of one rig: their name, `labels` after `rig`, rows."""
+    """Samples of one rig: their name, `labels` after `rig`, rows; without a rig, of the process."""
 
     name: str
     labels: tuple[str, ...]
-    rig: str
+    rig: str | None
     rows: Rows
 
 
@@ -49,7 +49,7 @@ class MetricsText:
 
     def __init__(self) -> None:
         self._heads: dict[str, str] = {}
-        self._lines: dict[tuple[str, str], dict[tuple[str, ...], _Line]] = {}
+        self._lines: dict[tuple[str, str | None], dict[tuple[str, ...], _Line]] = {}
 
     def text(self, metrics: Iterable[Metric]) -> bytes:
         """Return the metrics as UTF-8 text."""
@@ -84,9 +84,11 @@ def _head(metric: Metric) -> str:
 
 def _series(samples: RigSamples, values: tuple[str, ...]) -> str:
     """Return a sample's name and labels, the labels by name."""
-    labels = sorted(zip(("rig", *samples.labels), (samples.rig, *values), strict=True))
+    labels = sorted(zip(samples.labels, values, strict=True))
+    if samples.rig is not None:
+        labels = sorted([("rig", samples.rig), *labels])
     pairs = (f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels)
-    return f"{samples.name}{{{','.join(pairs)}}}"
+    return f"{samples.name}{{{','.join(pairs)}}}" if labels else samples.name
 
 
 def _number(value: float) -> str:

@@ -206,7 +206,8 @@ def bound(config: ExporterConfig, holder: PortHolder) -> socket.socket:
         raise HttpPortError(f"{where}: {error.strerror}") from error
     try:
         # As the server does: connections left over from an earlier run do not hold the port.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sys.platform != "win32":  # there it would allow two listeners
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
         bound.close()

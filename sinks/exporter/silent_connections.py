@@ -1,6 +1,7 @@
 """Accepted connections without any received bytes, the oldest first.
 
-They wait in the kernel: thousands of them cost the server's loop one file to poll.
+They wait in the kernel: thousands of them cost the server's loop one file to poll. A system whose
+selector is no file (Windows) has none of them: each connection is opened at once.
 
 State: a socket and a time for each connection.
 """
@@ -33,13 +34,17 @@ class SilentConnections:
     def __len__(self) -> int:
         return len(self._clients)
 
-    def fileno(self) -> int:
-        """Return the file that is readable once bytes have been received."""
-        return int(self._selector.fileno())
+    def enter(self, sockets: dict[int, Any]) -> None:
+        """Enter the file that is readable once bytes have been received, if there is one."""
+        if hasattr(self._selector, "fileno"):
+            sockets[self._selector.fileno()] = self
 
     def add(self, client: socket.socket, peer: Any, now: float) -> None:
         """Add a connection."""
         client.setblocking(False)
+        if not hasattr(self._selector, "fileno"):
+            self._opened(client, peer)
+            return
         self._selector.register(client, selectors.EVENT_READ)
         self._clients[client] = peer, now
 

@@ -17,6 +17,7 @@ from operators.records import INDICATORS, BridgeStatus
 from operators.types import MODES, BridgeState
 from sinks.advice.sparse import left_out
 from sinks.advice.units import unlike
+from sinks.exporter.energy import PowerNow
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.missing_indicator import why
 from sinks.exporter.rig_state import RigState
@@ -54,6 +55,7 @@ def state(board: LiveState, rig: str | None = None, since: int | None = None) ->
             "names": list(board.panels),
             "rigs": {name: _panel(panel, now) for name, panel in panels.items()},
             "evidence": [msgspec.Raw(f.line[:-1]) for f in list(board.findings)[-MAX_FINDINGS:]],
+            "energy": _energy(board),
             "history": history,
         }
     return msgspec.json.encode(shown)
@@ -120,6 +122,15 @@ def _panel(panel: RigState, now: float) -> dict[str, Any]:
         "changes": [change._asdict() for change in panel.history.changes],
         "happened": [entry._asdict() for entry in panel.history.happened()],
     }
+
+
+def _energy(board: LiveState) -> dict[str, Any] | None:
+    """Return the power of the process, its source, and the hottest sensor."""
+    if board.energy is None:
+        return None
+    power, heat = board.energy.power(), board.energy.temperatures()
+    shown = power._asdict() if power is not None else dict.fromkeys(PowerNow._fields)
+    return {**shown, "celsius": max((celsius for _, celsius in heat), default=None)}
 
 
 def _bridge(status: BridgeStatus) -> dict[str, Any]:

@@ -12,7 +12,6 @@ State: `_MAX_CONNECTIONS` connections, at most a response each.
 from __future__ import annotations
 
 import logging
-import resource
 import select
 import socket
 import sys
@@ -32,11 +31,15 @@ from waitress.task import ThreadedTaskDispatcher
 
 from sinks.exporter.silent_connections import SilentConnections
 
+if sys.platform != "win32":
+    import resource
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _THREADS = 4
-_MAX_CONNECTIONS = 1_024
+_MAX_CONNECTIONS = 1_024 if hasattr(select, "poll") else 128
+"""Without `poll`, a system call takes 512 sockets at most."""
 _BACKLOG = 4_096
 """Connections that the kernel holds until they are accepted; it drops further ones for a second."""
 _ACCEPT_S = 0.02
@@ -113,7 +116,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
             bind_socket=False,
         )
         self._silent = SilentConnections(self._open)
-        self.sockets[self._silent.fileno()] = self._silent
+        self._silent.enter(self.sockets)
 
     @property
     def connections(self) -> int:
@@ -190,8 +193,11 @@ def _idle(channel: Any) -> bool:
 
 def _quiet(channels: Iterable[Any]) -> list[Any]:
     """Return the connections without unread bytes, in their order."""
-    poll = select.poll()
     by_number = {channel.socket.fileno(): channel for channel in channels}
+    if not hasattr(select, "poll"):
+        with_bytes = select.select(list(by_number), [], [], 0)[0] if by_number else []
+        return [channel for number, channel in by_number.items() if number not in with_bytes]
+    poll = select.poll()
     for number in by_number:
         poll.register(number, select.POLLIN)
     for number, _ in poll.poll(0):
@@ -205,6 +211,8 @@ def _connection_limit() -> int:
     More are open while new ones are accepted, and the flow needs files too.
     """
     files = 4 * _MAX_CONNECTIONS
+    if sys.platform == "win32":
+        return _MAX_CONNECTIONS
     with suppress(OSError, ValueError):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(max(files // 4, 16), _MAX_CONNECTIONS) if files > 0 else _MAX_CONNECTIONS

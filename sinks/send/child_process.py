@@ -24,6 +24,8 @@ from math import inf
 from pathlib import Path
 from typing import IO
 
+from sinks.send.pipes import PipeWriter
+
 _ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 """The folder that the package lies in: the checkout, or `site-packages`."""
 _RESTART_S = 1.0
@@ -80,7 +82,7 @@ class ChildProcess:
             env={**os.environ, "PYTHONPATH": str(_ROOT)},
         )
         assert self._process.stdin is not None
-        os.set_blocking(self._process.stdin.fileno(), False)
+        self._pipe = PipeWriter(self._process.stdin.fileno(), self._process.stdin.close)
         self._rest = b""
         self._relays = [_relayed(self._process.stderr, _to_stderr)]
         if self._reports is not None:
@@ -110,13 +112,11 @@ class ChildProcess:
             return False
 
     def _write(self, line: bytes) -> bool:
-        assert self._process is not None
-        assert self._process.stdin is not None
         if self._rest:
-            self._rest = self._rest[self._process.stdin.write(self._rest) or 0 :]
+            self._rest = self._rest[self._pipe.write(self._rest) :]
         if self._rest:
             return False
-        written = self._process.stdin.write(line)
+        written = self._pipe.write(line)
         if not written:
             return False
         self._rest = line[written:]
@@ -131,9 +131,8 @@ class ChildProcess:
     def _end(self) -> None:
         process = self._process
         assert process is not None
-        assert process.stdin is not None
         with suppress(OSError):
-            process.stdin.close()
+            self._pipe.close()
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:

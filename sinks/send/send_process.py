@@ -9,15 +9,12 @@ Cost: 10 MiB, and one write a packet. State: the newest values.
 from __future__ import annotations
 
 import json
-import os
-import select
 import sys
 
 from sinks.send.child_process import ChildProcess, begin_child
 from sinks.send.destination import OscOutput
+from sinks.send.pipes import PipeReader
 from sinks.send.send_worker import SendWorker
-
-_READ = 1 << 16
 
 
 class SendProcess:
@@ -59,7 +56,7 @@ class PipedWorker(SendWorker):
 
     def __init__(self, name: str, rate_hz: float, to: str, repeat_s: float, pipe: int) -> None:
         super().__init__(name, rate_hz, OscOutput(to), repeat_s)
-        self._pipe = pipe
+        self._pipe = PipeReader(pipe)
         self._rest = b""
 
     def _next(self, due: float, ends: float) -> dict[str, float] | None:
@@ -68,9 +65,9 @@ class PipedWorker(SendWorker):
 
     def _wait(self, seconds: float) -> None:
         """Read the pipe, waiting at most this long (s); the worker stops at its end."""
-        if not select.select([self._pipe], [], [], max(seconds, 0.0))[0]:
+        data = self._pipe.read(seconds)
+        if data is None:
             return
-        data = os.read(self._pipe, _READ)
         self._stopped = not data
         *lines, self._rest = (self._rest + data).split(b"\n")
         if lines:

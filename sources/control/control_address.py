@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +25,10 @@ def control_address(folder: Path) -> Iterator[str]:
     Raises
     ------
     OSError
-        The folder cannot be opened.
+        The folder cannot be opened. Elsewhere than on Linux, a socket with a longer path fails.
     """
     path = folder / CONTROL
-    if len(os.fsencode(path)) <= _MAX_PATH:
+    if len(os.fsencode(path)) <= _MAX_PATH or sys.platform != "linux":
         yield str(path)
         return
     opened = os.open(folder, os.O_RDONLY)

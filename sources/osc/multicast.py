@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from contextlib import suppress
 from errno import ENODEV
 from ipaddress import ip_address
@@ -44,7 +45,10 @@ def join(sock: socket.socket, group: str, interface: str | None = None) -> None:
 
 
 def _join(sock: socket.socket, group: bytes, index: int) -> None:
-    if len(group) == 4:
+    if len(group) == 4 and sys.platform == "win32":
+        request = struct.pack("!4sI", group, index)  # an index in the place of an address
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
+    elif len(group) == 4:
         request = struct.pack("=4s4si", group, bytes(4), index)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, request)
     else:

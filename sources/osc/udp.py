@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from errno import EAGAIN, EINTR
+from errno import EAGAIN, EINTR, EMSGSIZE
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,6 +44,8 @@ _ADDRESS = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 """Position of the address in a `sockaddr`."""
 _MAPPED = bytes(10) + b"\xff\xff"
 """Prefix of an IPv4 address in a socket of both families."""
+_TOO_LONG = (EMSGSIZE, 10040)
+"""Windows reports a datagram that does not fit; other systems cut it."""
 _LISTENS = "0A"
 """State of a listening socket in /proc/net/tcp."""
 _HEADERS = np.dtype(
@@ -145,10 +147,16 @@ class UdpReceiver:
 
     def _one_by_one(self) -> list[Datagram]:
         found: list[Datagram] = []
+        at = _ADDRESS[self._family]
         with suppress(BlockingIOError, ConnectionError):
             while len(found) < _BATCH:
-                data, peer = self._socket.recvfrom(_SIZE)
-                at = _ADDRESS[self._family]
+                try:
+                    data, peer = self._socket.recvfrom(_SIZE)
+                except OSError as error:
+                    if error.errno not in _TOO_LONG:
+                        raise
+                    found.append((bytes(_SIZE), self._clock(), bytes(at.stop)))  # sender unknown
+                    continue
                 raw = bytes(2) + peer[1].to_bytes(2, "big") + bytes(at.start - 4)
                 found.append((data, self._clock(), raw + socket.inet_pton(self._family, peer[0])))
         return found

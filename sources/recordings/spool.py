@@ -35,7 +35,7 @@ class Spool:
         at, view = self.size, memoryview(data).cast("B")
         while len(view):
             try:
-                written = os.pwrite(self._file.fileno(), view, self.size)
+                written = _write_at(self._file, view, self.size)
             except OSError as error:
                 reason = f"cannot write: {error.strerror}"
                 raise OSError(error.errno, reason, tempfile.gettempdir()) from error
@@ -46,11 +46,27 @@ class Spool:
     def fill(self, at: int, into: memoryview) -> None:
         """Read bytes from an offset on."""
         while len(into):
-            count = os.preadv(self._file.fileno(), [into], at)
+            count = _read_at(self._file, into, at)
             if not count:
                 raise OSError("the spool of a recording is shorter than it was written")
             at += count
             into = into[count:]
+
+
+def _write_at(file: Any, data: memoryview, at: int) -> int:
+    """Write at an offset; return the number of bytes written."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(file.fileno(), data, at)
+    file.seek(at)
+    return int(file.write(data))
+
+
+def _read_at(file: Any, into: memoryview, at: int) -> int:
+    """Read from an offset; return the number of bytes read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [into], at)
+    file.seek(at)
+    return int(file.readinto(into))
 
 
 class SpoolColumn:

@@ -30,6 +30,7 @@ from configs.files import (
     LinkError,
     open_file,
     open_own,
+    sync_data,
     sync_folder,
     write_whole,
 )
@@ -213,7 +214,7 @@ class TapeWriter:
         Segments that the previous snapshot needs are kept, since this one may not be stored.
         """
         if self._file is not None:
-            os.fdatasync(self._file)
+            sync_data(self._file)
         self._pack_free()
         if self._manifest.snapshots < _MIN_SNAPSHOTS:
             self._manifest.snapshots += 1
@@ -256,7 +257,7 @@ class TapeWriter:
     def _complete(self) -> None:
         """Enter size, lines and digest of the segment, and pack it if configured."""
         assert self._file is not None
-        os.fdatasync(self._file)
+        sync_data(self._file)
         os.close(self._file)
         self._file = None
         segment = self._manifest.segments[-1]

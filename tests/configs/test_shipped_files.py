@@ -21,6 +21,8 @@ def an_empty_folder(monkeypatch, tmp_path):
         ("stage", "stage.yaml"),
         ("bridge", "bridge.yaml"),
         ("configs/fusion.yaml", "fusion.yaml"),
+        ("demo:fusion.yaml", "fusion.yaml"),
+        ("demo:recordings/demo.ndjson.gz", "recordings/demo.ndjson.gz"),
         ("configs/rules/risk_map.yaml", "rules/risk_map.yaml"),
     ],
 )
@@ -30,7 +32,16 @@ def test_a_shipped_file_is_found_by_its_name(name, file):
 
 @pytest.mark.parametrize(
     "path",
-    ["stage.yaml", "unknown", "configs/unknown.yaml", "configs/../README.md", "/etc/hosts", ""],
+    [
+        "demo:../README.md",
+        "demo:unknown",
+        "stage.yaml",
+        "unknown",
+        "configs/unknown.yaml",
+        "configs/../README.md",
+        "/etc/hosts",
+        "",
+    ],
 )
 def test_another_path_stays(path):
     assert shipped(path) == path

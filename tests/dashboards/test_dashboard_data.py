@@ -29,6 +29,7 @@ def series() -> dict[str, list[Labels]]:
         found[name] = [PLACE | dict(labels) for labels in several]
     for name in scraped.URE:
         found[name] = [PLACE]
+    found["node_hwmon_temp_celsius"] = [PLACE | {"chip": None, "sensor": None}]
     for name in ("node_textfile_scrape_error", SEQ, TS):
         found[name] = [PLACE | {"metric_realm": None}]
     files = [yaml.safe_load(path.read_text()) for path in sorted(FOLDER.iterdir())]

@@ -21,7 +21,7 @@ FILES = sorted((ROOT / "ops" / "monitoring" / "prometheus" / "rules").glob("*.ym
 RULES = [rule for groups in generate.FILES.values() for group in groups for rule in group.rules]
 RECORDS = [rule for rule in RULES if isinstance(rule, Record)]
 ALERTS = [rule for rule in RULES if isinstance(rule, Alert)]
-NAMES = ("presence", "quality", "ure", "bridge", "slo_page", "slo_ticket")
+NAMES = ("presence", "quality", "ure", "bridge", "energy", "slo_page", "slo_ticket")
 TESTS = [
     yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text("utf-8")) for name in NAMES
 ]
@@ -29,6 +29,7 @@ ELSEWHERE = {
     "up": "Prometheus makes it of each scrape",
     "ALERTS": "Prometheus makes it of each alert",
     "ure_residual_entropy_last": "a URE exports it",
+    "node_hwmon_temp_celsius": "a node exporter exports it",
 }
 """What no scrape of ours can show."""
 

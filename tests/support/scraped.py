@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
 from configs.inputs import MidiStream, OscStream, UreStream
+from configs.outputs import EnergyConfig
 from configs.schema import Config
 from configs.signals import MemberConfig, SignalConfig
 from operators.records import Packet
 from sinks.conductor.tick_counts import PlayedTicks, TickTotals
 from sinks.exporter.bridge_metrics import BridgePage
+from sinks.exporter.energy import EnergyMeter
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import MetricsPage
 from tests.contract import rich
 from tests.support.bridge_frames import status
 from tests.support.signals import Source, every, run
 from tests.support.signals import studio as recorded
+from tests.support.sysfs import Machine
 
 Labels = frozenset[tuple[str, str]]
 URE = {
@@ -64,7 +69,17 @@ def text() -> str:
     for packet in run(rich.stations(PLAN), every(recording, 997)):
         now = packet.watermark + 0.05
         board.update([ticking(packet, now)])
-    return shown(board)
+    with TemporaryDirectory() as folder:
+        board.energy = metered(Path(folder))
+        return shown(board)
+
+
+def metered(folder: Path) -> EnergyMeter:
+    """Return a meter on a machine with a sensor, some time after its start."""
+    machine, now = Machine(folder), iter(range(0, 10_000, 10))
+    machine.sensor("hwmon0", 1, "coretemp", "Package id 0", "71000")
+    energy = EnergyConfig(watts_per_core=15, price_per_kwh=160, currency="KRW")
+    return EnergyMeter(energy, folder, lambda: float(next(now)), lambda: 1.0)
 
 
 def played() -> PlayedTicks:

@@ -27,7 +27,8 @@ class Alert(NamedTuple):
     """An alerting rule.
 
     `family`: a critical alert inhibits the warnings of its family, rig and instance.
-    `hold`: time for which the expression has to hold before the alert fires.
+    `hold`: time for which the expression has to hold before the alert fires. `keep`: time for which
+    it fires on after the end of that.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Alert(NamedTuple):
     summary: str
     description: str
     hold: str = "0s"
+    keep: str = ""
 
     def rule(self) -> dict[str, Any]:
         """Return the rule as a mapping."""
@@ -44,6 +46,7 @@ class Alert(NamedTuple):
             "alert": self.name,
             "expr": self.expr,
             "for": self.hold,
+            **({"keep_firing_for": self.keep} if self.keep else {}),
             "labels": {"severity": self.severity, "family": self.family},
             "annotations": {
                 "summary": self.summary,

@@ -29,6 +29,11 @@ PINNED = re.compile(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}")
 COMMENT = re.compile(r"\s+# v\d+\.\d+\.\d+")
 PIP = re.compile(r"\b(pip3?|pipx|uv tool|uv pip)\s+(install|sync|download|wheel|run)\b")
 NPM = re.compile(r"\b(npm (ci|install|i|add|update|exec)|npx|yarn|pnpm)(?=\s|$)")
+OWN = re.compile(
+    r"^pipx? install (--pip-args=--no-compile )?'?lumen-fusion(\[[a-z,]+\])?'?(?= *(#|$))",
+    re.MULTILINE,
+)
+"""What a page shows to users: the published project itself, by its name and nothing else."""
 REQUIREMENT = re.compile(r"([a-z0-9][a-z0-9.-]*)==(\S+)")
 
 
@@ -132,6 +137,13 @@ def test_commands_that_fetch_by_hash_alone_pass():
     )
 
 
+@pytest.mark.parametrize(
+    "line", ["pip install lumen-fusion uv", "pip install lumen-fusion2", "pipx install other"]
+)
+def test_a_page_shows_no_other_package(line):
+    assert len(unsafe(OWN.sub("", line))) == 1
+
+
 def test_actions_are_pinned_by_commit():
     files = [path for path in tracked() if ".github" in path.parts]
     assert sum(len(USED.findall(path.read_text())) for path in files) >= 5
@@ -139,7 +151,10 @@ def test_actions_are_pinned_by_commit():
 
 
 def test_everything_is_fetched_by_hash_and_nothing_of_it_runs():
-    texts = [path.read_text() for path in recipes()]
+    texts = [
+        OWN.sub("", path.read_text()) if path.suffix == ".md" else path.read_text()
+        for path in recipes()
+    ]
     assert sum(len(PIP.findall(text)) + len(NPM.findall(text)) for text in texts) >= 6
     assert [fault for text in texts for fault in unsafe(text)] == []
 
