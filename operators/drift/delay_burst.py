@@ -27,7 +27,7 @@ from operators.types import F64, State
 
 Time = TypeVar("Time", float, F64)
 
-PERSIST_S, MIN_HALF = 10.0, 5
+PERSIST_S, MIN_HALF = 5.0, 5
 """Time for which delays persist before the clock follows (s), and the stamps of each half."""
 MIN_BURST = 3
 """Delayed stamps in a row that show the spread of a burst."""
