@@ -39,10 +39,11 @@ from operators.drift.clock_bin import ROUNDED_S, fresh, summed
 from operators.drift.delay_burst import (
     MIN_BURST,
     MIN_HALF,
-    PERSIST_S,
+    MIN_TRIAL,
     DelayBurst,
     DelayedHalf,
     EarlierLine,
+    Trial,
 )
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
@@ -135,6 +136,7 @@ class Clock:
     above: float = float("nan")
     """Distance of the last bin above the prediction (s), NaN where it was within the gate."""
     burst: DelayBurst = field(default_factory=DelayBurst)
+    trial: Trial | None = None
     earlier: EarlierLine | None = None
     """The line from before a move up: delays may agree with it again."""
     usual: float = float("nan")
@@ -152,6 +154,7 @@ class Clock:
             "bank": state["bank"] and OffsetFilterBank.from_snapshot(state["bank"]),
             "low": tuple(state["low"]),
             "burst": DelayBurst.from_snapshot(state["burst"]),
+            "trial": state["trial"] and Trial(**state["trial"]),
             "earlier": state["earlier"] and EarlierLine.from_snapshot(state["earlier"]),
             **{k: array("d", state[k]) for k in ("bin_source", "bin_delay")},
         }
@@ -284,7 +287,8 @@ class Clock:
             if moved:
                 steps.append(i)
             elif self.bank and ok[i]:
-                moved = self._delayed(self.bank, float(source[i]), float(delay[i]))
+                stamp = float(source[i]), float(delay[i])
+                moved = int(self._tried(stamp)) or self._delayed(self.bank, *stamp)
                 if moved > 1:
                     steps.append(i - moved)
             if moved and self.bank:
@@ -362,8 +366,8 @@ class Clock:
             middle = np.median(e[run])
             alike = e[run][np.abs(e[run] - middle) <= wide]
             if e[0] < 0:
-                back = self._contradicted(s[run], d[run], alike)
-                reset = not back and len(alike) >= need
+                back = self._back(s[run], d[run])
+                reset = not back and self.trial is None and len(alike) >= need
                 least = np.min(e[run]) if back else middle - wide
             else:
                 spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
@@ -462,22 +466,37 @@ class Clock:
         spread = (np.mean(e) - np.min(e)) * len(e) / (len(e) - 1)
         return bool(spread <= MAX_SPREAD * self._jitter())
 
-    def _contradicted(self, source: F64, delay: F64, alike: F64) -> bool:
-        """Return whether stamps below the line (n,) prove the line from before a move up.
-
-        They agree with that line, or they come soon after the move, lie above that line, and spread
-        more than usual: that is jitter.
-        """
+    def _back(self, source: F64, delay: F64) -> bool:
+        """Return whether stamps below the line (n,) prove the line from before a move up."""
         earlier = self.earlier
         if earlier is None or not earlier.known(float(source[0])):
             return False
         above = delay - earlier.delay(source)
         gate = max(GATE_S, GATE_EDGES * earlier.bank.edge, GATE_JITTERS * earlier.jitter)
-        if np.count_nonzero(np.abs(above) <= gate) >= RUN_BELOW:
-            return True
-        soon = source[0] < self.stepped_at + PERSIST_S
-        wide = len(alike) < RUN_BELOW or not self._narrow(alike)
-        return bool(soon and not self._in_burst and wide and np.min(above) > 0)
+        return bool(np.count_nonzero(np.abs(above) <= gate) >= RUN_BELOW)
+
+    def _tried(self, stamp: tuple[float, float] | None = None) -> bool:
+        """Try a step up on the stamps after it; return whether it is taken back.
+
+        A step of the clock leaves the spread of the delays as it was; jitter of arrival does not.
+        """
+        trial = self.trial
+        if trial is None or self.earlier is None:
+            return False
+        trial.add(self.bin_source, self.bin_delay, stamp)
+        if len(trial.delay) < MIN_TRIAL:
+            return False
+        self.trial = None
+        above = trial.above(self.earlier)
+        middle = float(np.median(above)) - min(above)
+        if middle <= MAX_SPREAD * math.log(2) * max(self.earlier.jitter, GATE_S / GATE_JITTERS):
+            return False
+        self.earlier.counted = False
+        self._take_back()
+        self._begin(float("nan"), trial.source[-1])
+        for at, delay, distance in zip(trial.source, trial.delay, above, strict=True):
+            self.burst.add(at, delay, distance)
+        return True
 
     def _delayed(self, bank: OffsetFilterBank, at: float, delay: float) -> int:
         """Add a stamp that is no reset; move the line where such delays persist.
@@ -532,7 +551,7 @@ class Clock:
 
     def _begin(self, stepped_at: float, now: float) -> None:
         """Begin a bin after a move of the line."""
-        self.above = float("nan")
+        self.above, self.trial = float("nan"), None
         self.burst = DelayBurst()
         self.bin_source, self.bin_delay = array("d"), array("d")
         self.span, self.stepped_at = HOLD_S, stepped_at
@@ -556,7 +575,12 @@ class Clock:
 
     def _close(self, now: float) -> ClockLine | None:
         """Read the bin and open the next; return the line if it changed."""
+        if self._tried() and self.bank:
+            self.due = now + self.span
+            return self.line(self.bank)
         source, delay, burst = self.bin_source, self.bin_delay, self._burst()
+        if self.trial:
+            self.trial.gathered = 0
         self.bin_source, self.bin_delay, self.due = array("d"), array("d"), now + self.span
         self.burst.gathered = 0
         self.span = min(2 * self.span, BIN_S)
@@ -587,7 +611,7 @@ class Clock:
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Process the least delay of n stamps as a reading."""
-        if self._in_burst and self.earlier and self.earlier.agrees(at, least):
+        if self._in_burst and self.bank and self.earlier and self.earlier.agrees(at, least, self.bank):
             self._take_back()
             return
         if self.bank and self._is_new(self.bank, at, n):
@@ -610,7 +634,7 @@ class Clock:
         """
         since = at - self.stepped_at
         if self._in_burst:
-            own = self._own(n + self.low[2])
+            own = max(self._own(n + self.low[2]), self._own(n) / 4)
             return 0 <= since and math.sqrt(bank.slope_var) * since <= own
         return 0 <= since < NEW_STEP_S and bank.sharp and not self.rounding
 
@@ -659,6 +683,8 @@ class Clock:
                 self._widen(bank, burst)
         self.resets += 1
         self._begin(float(source[0]), float(source[-1]))
+        if self.earlier and e[k] > 0 and not math.isnan(self.jitter) and not self._in_burst:
+            self.trial = Trial(source.tolist(), delay.tolist())
         if bank is None:
             self.least = float(np.min(delay))
             return

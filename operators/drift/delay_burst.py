@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -27,11 +28,13 @@ from operators.types import F64, State
 
 Time = TypeVar("Time", float, F64)
 
-PERSIST_S, MIN_HALF = 5.0, 5
+PERSIST_S, MIN_HALF = 3.0, 5
 """Time for which delays persist before the clock follows (s), and the stamps of each half."""
 MIN_BURST = 3
 """Delayed stamps in a row that show the spread of a burst."""
-AGREE_SDS, MAX_EARLIER_SD_S = 6.0, 3e-3
+MIN_TRIAL = 12
+"""Stamps after a step up that show whether it is one."""
+AGREE_SDS, MAX_EARLIER_SD_S = 6.0, 10e-3
 """Distance of delays that agree with the earlier line; its largest standard deviation (s)."""
 
 
@@ -123,6 +126,32 @@ class DelayBurst:
 
 
 @dataclass
+class Trial:
+    """The first stamps after a step up: source times and delays (s)."""
+
+    source: list[float]
+    delay: list[float]
+    gathered: int = 0
+    """Stamps of the open bin that are among them."""
+
+    def add(
+        self, source: Sequence[float], delay: Sequence[float], stamp: tuple[float, float] | None
+    ) -> None:
+        """Add the new stamps of the open bin, then one outside of it."""
+        self.source += source[self.gathered :]
+        self.delay += delay[self.gathered :]
+        self.gathered = len(source)
+        if stamp and stamp[0] != self.source[-1]:
+            self.source.append(stamp[0])
+            self.delay.append(stamp[1])
+
+    def above(self, line: EarlierLine) -> list[float]:
+        """Return the distances above a line (s)."""
+        pairs = zip(self.source, self.delay, strict=True)
+        return [delay - line.delay(at) for at, delay in pairs]
+
+
+@dataclass
 class EarlierLine:
     """The line and the jitter from before a move up."""
 
@@ -152,10 +181,11 @@ class EarlierLine:
         """Return whether the line is still good enough at a source time."""
         return self._var(at) <= MAX_EARLIER_SD_S**2
 
-    def agrees(self, at: float, least: float) -> bool:
-        """Return whether the least delay of a bin (s) lies on the line."""
-        sd = math.sqrt(self._var(at) + self.bank.edge**2)
-        return self.known(at) and abs(least - self.delay(at)) <= AGREE_SDS * sd
+    def agrees(self, at: float, least: float, now: OffsetFilterBank) -> bool:
+        """Return whether the least delay of a bin (s) lies here, not on the line in force."""
+        earlier, sd = self.delay(at), math.sqrt(self._var(at) + self.bank.edge**2)
+        half = (now.offset + now.slope * (at - now.at) - earlier) / 2
+        return self.known(at) and abs(least - earlier) <= min(AGREE_SDS * sd, half)
 
     def _var(self, at: float) -> float:
         """Return the variance of the line (s^2) at a source time."""
