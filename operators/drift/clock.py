@@ -36,6 +36,15 @@ import numpy as np
 
 from operators import native
 from operators.drift.clock_bin import ROUNDED_S, fresh, summed
+from operators.drift.delay_burst import (
+    MIN_BURST,
+    MIN_HALF,
+    MIN_TRIAL,
+    DelayBurst,
+    DelayedHalf,
+    EarlierLine,
+    Trial,
+)
 from operators.drift.offset_filter import OffsetFilterBank
 from operators.types import F64, I64, Bool, State
 
@@ -49,7 +58,9 @@ GATE_S, GATE_JITTERS, GATE_EDGES = 0.020, 12.0, 6.0
 RUN_ABOVE, RUN_BELOW, MAX_RUN, HOLD_S = 5, 3, 32, 0.075
 """Stamps that make a reset; the most stamps, and the longest time (s), in doubt."""
 FLOOR_S, UNKNOWN_S = 20e-6, 5e-3
-FORGET = 0.98
+FORGET, FORGET_BURST = 0.98, 0.9
+MAX_SPREAD, NEAR_JITTERS = 3.0, 5.0
+"""In jitters: the spread of delays, and the distance above the line, that are still usual."""
 NEW_STEP_S = 4.0
 """Time for which a step is new (s)."""
 
@@ -124,6 +135,12 @@ class Clock:
     """The least delay before the first bin is closed (s)."""
     above: float = float("nan")
     """Distance of the last bin above the prediction (s), NaN where it was within the gate."""
+    burst: DelayBurst = field(default_factory=DelayBurst)
+    trial: Trial | None = None
+    earlier: EarlierLine | None = None
+    """The line from before a move up: delays may agree with it again."""
+    usual: float = float("nan")
+    """The jitter before the clock moved to the least of a burst (s), NaN outside of bursts."""
 
     def snapshot(self) -> State:
         """Return the state as plain values."""
@@ -133,9 +150,15 @@ class Clock:
     @classmethod
     def from_snapshot(cls, state: State) -> Clock:
         """Return the clock of a snapshot."""
-        bank = state["bank"] and OffsetFilterBank.from_snapshot(state["bank"])
-        opened = {k: array("d", state[k]) for k in ("bin_source", "bin_delay")}
-        return cls(**{**state, **opened, "bank": bank, "low": tuple(state["low"])})
+        parts = {
+            "bank": state["bank"] and OffsetFilterBank.from_snapshot(state["bank"]),
+            "low": tuple(state["low"]),
+            "burst": DelayBurst.from_snapshot(state["burst"]),
+            "trial": state["trial"] and Trial(**state["trial"]),
+            "earlier": state["earlier"] and EarlierLine.from_snapshot(state["earlier"]),
+            **{k: array("d", state[k]) for k in ("bin_source", "bin_delay")},
+        }
+        return cls(**{**state, **parts})
 
     def line(self, bank: OffsetFilterBank, stepped: bool = False) -> ClockLine:
         """Return the line in force."""
@@ -143,7 +166,7 @@ class Clock:
             at=bank.at,
             offset=bank.offset,
             slope=bank.slope,
-            offset_var=bank.offset_var + bank.hidden,
+            offset_var=bank.offset_var + bank.hidden + self._unknown(bank) ** 2,
             cross_var=bank.cross_var,
             slope_var=bank.slope_var,
             jitter_p95=self.jitter_p95,
@@ -252,17 +275,25 @@ class Clock:
                 self._gather(s[:sure], d[:sure])
                 i += sure
                 continue
-            settled, reset = self._judge(source, arrival, i, end, host, ok, by)
+            resets = self.resets
+            settled, moved = self._judge(source, arrival, i, end, host, ok, by)
             # Stamps that arrived in the meantime waited as long.
             np.maximum(by[i:], by[i], out=by[i:])
             if settled == i:
                 return StampVerdicts(host, ok, by, i, turns, steps)
-            if reset:
+            stepped = self.resets > resets
+            if stepped:
+                self.reset_at = float(host[settled - moved])
+            if moved:
                 steps.append(i)
-                self.reset_at = float(host[settled - reset])
-                if self.bank:
-                    line, known = self.line(self.bank, stepped=True), host[settled - 1]
-                    turns.append((int(by[i]), float(known), line))
+            elif self.bank and ok[i]:
+                stamp = float(source[i]), float(delay[i])
+                moved = int(self._tried(stamp)) or self._delayed(self.bank, *stamp)
+                if moved > 1:
+                    steps.append(i - moved)
+            if moved and self.bank:
+                line = self.line(self.bank, stepped)
+                turns.append((int(by[i]), float(host[settled - 1]), line))
             i = settled
         return StampVerdicts(host, ok, by, n, turns, steps)
 
@@ -306,7 +337,8 @@ class Clock:
     ) -> tuple[int, int]:
         """Decide the doubtful rows from i on, as far as possible.
 
-        Returns the index of the first undecided row, and the number of rows of a reset (0: none).
+        Returns the index of the first undecided row, and the number of rows of a move of the line
+        (0: none).
         """
         # Rows that share a stamp have one vote, that of the first arrival.
         vote = i + np.flatnonzero(fresh(source[i:]))[:MAX_RUN]
@@ -314,6 +346,8 @@ class Clock:
         e = d - self._predict(s, d)
         doubt = self._doubtful(e) & (np.sign(e) == np.sign(e[0]))
         need, gate = RUN_BELOW if e[0] < 0 else RUN_ABOVE, self._gate()
+        burst = self._burst()
+        wide = max(gate, GATE_JITTERS * burst.spread) if burst else gate
         others = np.flatnonzero(~doubt)  # one stamp overtaken at the step does not end the run
         run = np.flatnonzero(doubt[: others[1]] if len(others) > 1 else doubt)
         held = np.flatnonzero(np.abs(s[run[need - 1 :]] - s[0]) >= HOLD_S)
@@ -329,22 +363,33 @@ class Clock:
         else:
             return i, 0
         if len(run) >= need:
-            least = np.median(e[run]) - gate
-            alike = np.count_nonzero(np.abs(e[run] - least - gate) <= gate) >= need
-            spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
-            if alike and (spaced or e[0] < 0):
+            middle = np.median(e[run])
+            alike = e[run][np.abs(e[run] - middle) <= wide]
+            if e[0] < 0:
+                back = self._back(s[run], d[run])
+                reset = not back and self.trial is None and len(alike) >= need
+                least = np.min(e[run]) if back else middle - wide
+            else:
+                spaced = arrival[vote[run[-1]]] - arrival[i] >= 0.5 * (s[run[-1]] - s[0])
+                back, reset = False, spaced and len(alike) >= need and self._apart(alike, burst)
+                least = max(middle - wide, burst.high if burst else -wide)
+            if back or reset:
                 rows = slice(i, int(vote[run[-1]]) + 1)
                 at, delay = source[rows], (arrival - source)[rows]
                 before = self._predict(at, delay)
                 far = delay - before
                 new = self._doubtful(far) & (far < 0) if e[0] < 0 else far >= least
                 run = run[e[run] >= least]
-                self._reset(s[run], d[run])
+                if back:
+                    self._take_back()
+                    self._begin(float("nan"), float(s[run[-1]]))
+                else:
+                    self._reset(s[run], d[run], burst)
                 host[rows] = at + np.where(new, self._predict(at, delay), before)
                 ok[rows] = (far >= np.where(new, least, -gate)) & (new | (far <= self.max_delay_s))
                 by[rows] = last
                 return rows.stop, rows.stop - i
-        # No reset begins here: this row is decided alone.
+        # The line does not move here: this row is decided alone.
         ok[i] = -gate <= e[0] <= self.max_delay_s
         host[i] = s[0] + self._predict(s[:1], d[:1])[0]
         by[i] = last
@@ -368,7 +413,149 @@ class Clock:
         low = high = self._gate()
         if self.bank and self.bank.settled:
             low = max(GATE_S, GATE_EDGES * self.bank.edge)
+            if self._in_burst:
+                low = max(low, GATE_EDGES * self._own(self.low[2]))
         return low, high
+
+    @property
+    def _in_burst(self) -> bool:
+        """Whether the line is that of the least delays of a burst."""
+        return not math.isnan(self.usual)
+
+    def _burst(self) -> DelayedHalf | None:
+        """Return the delayed stamps in a row, None if they show no spread."""
+        self._gathered()
+        whole = self.burst.whole
+        if whole is None or whole.number < MIN_BURST:
+            return None
+        return whole if whole.spread > MAX_SPREAD * self._jitter() else None
+
+    def _gathered(self) -> None:
+        """Add the stamps of the open bin to delayed ones before them, up to one near the line."""
+        bank, burst = self.bank, self.burst
+        if not (bank and burst.halves):
+            return
+        near = NEAR_JITTERS * self._jitter()
+        for k in range(burst.gathered, len(self.bin_source)):
+            at, delay = self.bin_source[k], self.bin_delay[k]
+            above = delay - (bank.offset + bank.slope * (at - bank.at))
+            if above <= near:
+                self.burst = DelayBurst()
+                return
+            burst.add(at, delay, above)
+        burst.gathered = len(self.bin_source)
+
+    def _jitter(self) -> float:
+        """Return the usual spread of delays (s), as far as it is known."""
+        usual = self.jitter
+        if math.isnan(usual):
+            usual = self.bank.edge if self.bank and self.bank.settled else self.max_delay_s
+        return max(usual, GATE_S / GATE_JITTERS)
+
+    def _apart(self, above: F64, burst: DelayedHalf | None) -> bool:
+        """Return whether distances above the line (n,) are those of a clock reset, not of jitter.
+
+        They spread no more than usual, and lie above those of the burst by its whole width.
+        """
+        if burst:
+            return bool(np.min(above) > 2 * burst.high - burst.least)
+        return self._narrow(above)
+
+    def _narrow(self, e: F64) -> bool:
+        """Return whether distances from the line (n,) spread no more than usual."""
+        spread = (np.mean(e) - np.min(e)) * len(e) / (len(e) - 1)
+        return bool(spread <= MAX_SPREAD * self._jitter())
+
+    def _back(self, source: F64, delay: F64) -> bool:
+        """Return whether stamps below the line (n,) prove the line from before a move up."""
+        earlier = self.earlier
+        if earlier is None or not earlier.known(float(source[0])):
+            return False
+        above = delay - earlier.delay(source)
+        gate = max(GATE_S, GATE_EDGES * earlier.bank.edge, GATE_JITTERS * earlier.jitter)
+        return bool(np.count_nonzero(np.abs(above) <= gate) >= RUN_BELOW)
+
+    def _tried(self, stamp: tuple[float, float] | None = None) -> bool:
+        """Try a step up on the stamps after it; return whether it is taken back.
+
+        A step of the clock leaves the spread of the delays as it was; jitter of arrival does not.
+        """
+        trial = self.trial
+        if trial is None or self.earlier is None:
+            return False
+        trial.add(self.bin_source, self.bin_delay, stamp)
+        if len(trial.delay) < MIN_TRIAL:
+            return False
+        self.trial = None
+        above = trial.above(self.earlier)
+        middle = float(np.median(above)) - min(above)
+        if middle <= MAX_SPREAD * math.log(2) * max(self.earlier.jitter, GATE_S / GATE_JITTERS):
+            return False
+        self.earlier.counted = False
+        self._take_back()
+        self._begin(float("nan"), trial.source[-1])
+        for at, delay, distance in zip(trial.source, trial.delay, above, strict=True):
+            self.burst.add(at, delay, distance)
+        return True
+
+    def _delayed(self, bank: OffsetFilterBank, at: float, delay: float) -> int:
+        """Add a stamp that is no reset; move the line where such delays persist.
+
+        Returns the number of stamps that moved the line, 1 if only its variance changed, 0 if
+        nothing did.
+        """
+        above = delay - (bank.offset + bank.slope * (at - bank.at))
+        if above <= 0 or not bank.settled:
+            return 0
+        self._gathered()
+        self.burst.gathered = len(self.bin_source)
+        whole = self.burst.whole
+        if not whole or not self.burst.persists(at, at + delay, GATE_S):
+            return int(self.burst.add(at, delay, above) == MIN_HALF)
+        self._keep(bank, counted=False)
+        self._widen(bank, whole)
+        self.jitter_p95 = whole.high - whole.least
+        self._begin(whole.at, at)
+        self._restart(whole.low_at, whole.low_delay, whole.number)
+        return whole.number
+
+    def _unknown(self, bank: OffsetFilterBank) -> float:
+        """Return the distance of the other possible line (s), 0 where there is no doubt."""
+        if (burst := self._burst()) and burst.number >= MIN_HALF:
+            return burst.least
+        if self._in_burst and self.earlier and self.earlier.known(bank.at):
+            return bank.offset - self.earlier.delay(bank.at)
+        return 0.0
+
+    def _keep(self, bank: OffsetFilterBank, counted: bool) -> None:
+        """Keep the line before a move up; in a burst that from before it remains."""
+        if not (self._in_burst and self.earlier):
+            self.earlier = EarlierLine.of(bank, self.jitter, self.jitter_p95, counted)
+
+    def _widen(self, bank: OffsetFilterBank, burst: DelayedHalf) -> None:
+        """Set the spread of the readings to that of a burst."""
+        if math.isnan(self.jitter):
+            bank.excess = max(bank.excess, (burst.spread / UNKNOWN_S) ** 2)
+            return
+        if not self._in_burst:
+            self.usual = self.jitter
+        self.jitter = max(self.jitter, burst.spread)
+
+    def _take_back(self) -> None:
+        """Take the line from before the move up again."""
+        if self.bank and self.earlier:
+            self.bank.assign(self.earlier.bank)
+            self.jitter, self.jitter_p95 = self.earlier.jitter, self.earlier.jitter_p95
+            self.resets += self.earlier.counted
+        self.earlier, self.usual, self.stepped_at = None, float("nan"), float("nan")
+
+    def _begin(self, stepped_at: float, now: float) -> None:
+        """Begin a bin after a move of the line."""
+        self.above, self.trial = float("nan"), None
+        self.burst = DelayBurst()
+        self.bin_source, self.bin_delay = array("d"), array("d")
+        self.span, self.stepped_at = HOLD_S, stepped_at
+        self.due = now + self.span
 
     def _predict(self, source: F64, delay: F64) -> F64:
         """Return the offset (s) at each source time."""
@@ -388,8 +575,14 @@ class Clock:
 
     def _close(self, now: float) -> ClockLine | None:
         """Read the bin and open the next; return the line if it changed."""
-        source, delay = self.bin_source, self.bin_delay
+        if self._tried() and self.bank:
+            self.due = now + self.span
+            return self.line(self.bank)
+        source, delay, burst = self.bin_source, self.bin_delay, self._burst()
+        if self.trial:
+            self.trial.gathered = 0
         self.bin_source, self.bin_delay, self.due = array("d"), array("d"), now + self.span
+        self.burst.gathered = 0
         self.span = min(2 * self.span, BIN_S)
         if not source:
             return None
@@ -398,23 +591,30 @@ class Clock:
         found = summed(source, delay, line)
         n = found.number
         self.rounding = ROUNDED_S if found.whole else 0.0
+        if bank and burst:
+            return self.line(bank)  # delayed stamps are no readings
         if n >= MIN_IN_BIN:
-            if self._above(found.least):
+            if self._above(found.least, n):
                 self._move_above(np.array(source), np.array(delay))
                 return self.line(bank, stepped=True) if bank else None
             # js of this bin: e at rank half over ln((n - 1/2) / (n - 1/2 - half)).
             spread = found.middle / math.log((n - 0.5) / (n - 0.5 - n // 2))
             if math.isnan(self.jitter):
                 self.jitter, self.jitter_p95 = spread, found.high
-            self.jitter = FORGET * self.jitter + (1 - FORGET) * spread
+            forget = FORGET_BURST if self._in_burst else FORGET
+            self.jitter = forget * self.jitter + (1 - forget) * spread
+            if self.jitter <= MAX_SPREAD * max(self.usual, GATE_S / GATE_JITTERS):
+                self.usual = float("nan")
             self.jitter_p95 = 0.9 * self.jitter_p95 + 0.1 * found.high
         self._read(found.at, found.delay, n)
         return self.line(self.bank) if self.bank else None
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Process the least delay of n stamps as a reading."""
-        new = self.stepped_at <= at < self.stepped_at + NEW_STEP_S
-        if new and self.bank and self.bank.sharp and not self.rounding:
+        if self._in_burst and self.bank and self.earlier and self.earlier.agrees(at, least, self.bank):
+            self._take_back()
+            return
+        if self.bank and self._is_new(self.bank, at, n):
             low_at, low, before = self.low
             if low + self.bank.slope * (at - low_at) < least:
                 at, least = low_at, low
@@ -427,6 +627,17 @@ class Clock:
         else:
             self.bank.read(at, least, own, r, self.rounding)
 
+    def _is_new(self, bank: OffsetFilterBank, at: float, n: int) -> bool:
+        """Return whether the least of all stamps since the step is the reading.
+
+        In a burst it is, up to the time for which the slope is known better than that least.
+        """
+        since = at - self.stepped_at
+        if self._in_burst:
+            own = max(self._own(n + self.low[2]), self._own(n) / 4)
+            return 0 <= since and math.sqrt(bank.slope_var) * since <= own
+        return 0 <= since < NEW_STEP_S and bank.sharp and not self.rounding
+
     def _restart(self, at: float, least: float, n: int) -> None:
         """Start a new offset from the least of the n stamps since the step."""
         self.low = (at, least, n)
@@ -437,32 +648,44 @@ class Clock:
         """Return own = js / n (s), 0 while the jitter is unknown."""
         return 0.0 if math.isnan(self.jitter) else self.jitter / n
 
-    def _above(self, least: float) -> bool:
+    def _above(self, least: float, n: int) -> bool:
         """Return whether this bin and the last lie too far above the line, by one distance."""
         before, self.above = self.above, float("nan")
         if self.bank is None or not self.bank.settled:
             return False
-        if least <= max(GATE_S, 2 * GATE_EDGES * self.bank.edge):
+        edge = max(self.bank.edge, self._own(n)) if self._in_burst else self.bank.edge
+        if least <= max(GATE_S, 2 * GATE_EDGES * edge):
             return False
         self.above = least
-        return abs(least - before) <= max(GATE_S / 2, GATE_EDGES * self.bank.edge)
+        return abs(least - before) <= max(GATE_S / 2, GATE_EDGES * edge)
 
     def _move_above(self, source: F64, delay: F64) -> None:
         """Move the line to the stamps of a bin above it."""
         new = fresh(source)
         source, delay = source[new], delay[new]
-        self._reset(source, delay)
+        self._reset(source, delay, None)
         self.reset_at = float(source[0] + self._predict(source[:1], delay[:1])[0])
 
-    def _reset(self, source: F64, delay: F64) -> None:
-        """Move the offset to these stamps; the slope stays."""
+    def _reset(self, source: F64, delay: F64, burst: DelayedHalf | None) -> None:
+        """Move the offset to these stamps; the slope stays.
+
+        Within a burst before, and above the line from before it, this is no clock reset.
+        """
+        e = delay - self._predict(source, delay)
+        k = int(np.argmin(e))
+        bank = self.bank
+        if bank and bank.settled:
+            if e[k] > 0:
+                self._keep(bank, counted=True)
+            elif not self._in_burst or not self.earlier or delay[k] < self.earlier.delay(source[k]):
+                self.earlier = None
+            if burst:
+                self._widen(bank, burst)
         self.resets += 1
-        self.above = float("nan")
-        self.bin_source, self.bin_delay = array("d"), array("d")
-        self.span, self.stepped_at = HOLD_S, float(source[0])
-        self.due = float(source[-1]) + self.span
-        if self.bank is None:
+        self._begin(float(source[0]), float(source[-1]))
+        if self.earlier and e[k] > 0 and not math.isnan(self.jitter) and not self._in_burst:
+            self.trial = Trial(source.tolist(), delay.tolist())
+        if bank is None:
             self.least = float(np.min(delay))
             return
-        k = int(np.argmin(delay - self._predict(source, delay)))
         self._restart(float(source[k]), float(delay[k]), len(source))

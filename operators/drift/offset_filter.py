@@ -36,7 +36,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from operators import native
 from operators.types import State
@@ -190,6 +190,11 @@ class OffsetFilterBank:
         sharp = _total(f.weight for f in self.filters if f.sharp)
         unsharp = max(self.excess * r - own * own, 0.0)
         self.hidden = HIDDEN_VAR * (sharp * edge_var + (1 - sharp) * unsharp) if own else 0.0
+
+    def assign(self, other: OffsetFilterBank) -> None:
+        """Take the state of another bank."""
+        for part in fields(self):
+            setattr(self, part.name, getattr(other, part.name))
 
     def move(self, at: float, offset: float, own: float) -> None:
         """Step to an offset at a time (s); the slope stays.

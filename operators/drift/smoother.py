@@ -51,7 +51,10 @@ class ClockLog:
         if k:
             self._last = (float(source[k - 1]), float(arrival[k - 1]))
             self._count = int(number[-1]) + 1
-            self._near += [int(number[min(i, k - 1)]) for i in verdicts.steps]
+            self._near += [
+                int(number[min(i, k - 1)] if i >= 0 else max(number[0] + i, 0))
+                for i in verdicts.steps
+            ]
             if len(self._bins) < START_READINGS:
                 self._bins += [int(number[min(by, k - 1)]) for by, *_ in verdicts.turns]
         self._source.append(source[:k][fresh])
