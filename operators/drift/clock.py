@@ -611,7 +611,12 @@ class Clock:
 
     def _read(self, at: float, least: float, n: int) -> None:
         """Process the least delay of n stamps as a reading."""
-        if self._in_burst and self.bank and self.earlier and self.earlier.agrees(at, least, self.bank):
+        if (
+            self._in_burst
+            and self.bank
+            and self.earlier
+            and self.earlier.agrees(at, least, self.bank)
+        ):
             self._take_back()
             return
         if self.bank and self._is_new(self.bank, at, n):
@@ -635,7 +640,7 @@ class Clock:
         since = at - self.stepped_at
         if self._in_burst:
             own = max(self._own(n + self.low[2]), self._own(n) / 4)
-            return 0 <= since and math.sqrt(bank.slope_var) * since <= own
+            return since >= 0 and math.sqrt(bank.slope_var) * since <= own
         return 0 <= since < NEW_STEP_S and bank.sharp and not self.rounding
 
     def _restart(self, at: float, least: float, n: int) -> None:

@@ -18,8 +18,8 @@ Cost: 1 us a delayed stamp. State: two halves, and a bank of filters.
 from __future__ import annotations
 
 import math
-from copy import deepcopy
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
