@@ -230,6 +230,11 @@ class Observer:
         """Keep the rate as it is until a new lock, or release it."""
         self.frozen = frozen
 
+    def carry(self, shift_s: float) -> None:
+        """Move the beats of a first lock to come, because their clock is known better (s)."""
+        if not self.locked:
+            self.times = [t + shift_s for t in self.times]
+
     def realign(self, t: float) -> None:
         """Number the beat nearest to t 0, so that it is a whole tick."""
         if not (self.locks and abs(t) < MAX_TIME_S):

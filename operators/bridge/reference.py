@@ -1,8 +1,10 @@
 """The rows of a reference, as beats of the observer.
 
-- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a
-  group is used, the largest divisor of `per_tick` up to 6; it is numbered to the pulse, so that a
-  lost pulse shifts nothing. At a transport of 1 (Start) the next pulse is a whole tick.
+- `beat`: each row is a beat, but for the end of a MIDI note. Before the first lock, earlier beats
+  move with each new estimate of their clock's offset: its first ones hold the delay of a row.
+- Of the pulses of a MIDI clock one in a group is used, the largest divisor of `per_tick` up to 6;
+  it is numbered to the pulse, so that a lost pulse shifts nothing. At a transport of 1 (Start) the
+  next pulse is a whole tick.
 - `stamp` with `rate`: a new value is the time of a beat, by the clock of its source; the beats
   between two looks were not seen. Two rates running that are 5 % off begin anew.
 - `rate`: a rate in Hz, or that of a counter by least squares over 30 s. The phase is counted.
@@ -30,6 +32,8 @@ MAX_AHEAD_S = 1.0
 """A beat further ahead of all arrivals is an outlier."""
 MAX_AGE_S = 60.0
 """An older stamp is of another epoch."""
+MAX_CARRY_S = 0.1
+"""A larger change of a clock's offset is a reset, not a better estimate."""
 MAX_GROUP = 6
 WINDOW_S = 30.0
 MAX_COUNTS = 64
@@ -170,6 +174,7 @@ class Reference:
         self.per_tick = config.per_tick / self.group
         self._note = ":note/" in (config.beat or "")
         self._pulses, self._start = 0, False
+        self._offset = math.nan
         self._looked = math.nan
         self._stamp = self._hz = math.nan
         self._off = 0
@@ -181,6 +186,7 @@ class Reference:
         """Return the reference of a snapshot."""
         core = cls(config)
         core._pulses, core._start = state["pulses"], state["start"]
+        core._offset = state["offset"]
         core._looked, core._stamp = state["looked"], state["stamp"]
         core._hz, core._off = state["hz"], state["off"]
         core._count = CountRate(**state["count"])
@@ -193,6 +199,7 @@ class Reference:
         return {
             "pulses": self._pulses,
             "start": self._start,
+            "offset": self._offset,
             "looked": self._looked,
             "stamp": self._stamp,
             "hz": self._hz,
@@ -236,6 +243,10 @@ class Reference:
         t = row.host_time
         if not t <= max(row.moment, row.arrival) + MAX_AHEAD_S:
             return [Beat(t, observer.number, "outlier")]
+        offset, before = t - row.source_time, self._offset
+        self._offset = offset
+        if abs(offset - before) <= MAX_CARRY_S:
+            observer.carry(offset - before)
         if self._start:
             self._pulses = 0
         used = self._pulses % self.group == 0

@@ -93,6 +93,24 @@ def test_a_lost_pulse_shifts_nothing() -> None:
     assert wrapped(ticks(fed, START + 200.0)) == pytest.approx(0, abs=0.01)
 
 
+def test_a_lock_to_come_uses_one_offset_of_its_clock() -> None:
+    fed = Fed(ReferenceConfig(beat="pad:hit"))
+    for k, late_s in enumerate([0.022, 0.015, 0.003, 0.003, 0.003]):
+        t = START + 0.2 * k
+        fed.store()
+        hit = BeatRow(t + late_s, t + late_s, 0, "pad:hit", 1.0, t + late_s, t)
+        fed.beats += fed.reference.row(hit, fed.observer, GAINS)
+    assert fed.observer.rate_hz == pytest.approx(5.0, rel=1e-5)
+    assert fed.observer.phase_at(START + 1.003) == pytest.approx(5.0, abs=1e-4)
+
+
+def test_a_reset_clock_moves_no_beat() -> None:
+    fed = Fed(ReferenceConfig(beat="pad:hit"))
+    for k in range(5):
+        fed.row(START + 0.2 * k, "pad:hit", clock_s=0.0 if k < 3 else 7.0)
+    assert fed.observer.rate_hz == pytest.approx(5.0, rel=1e-5)
+
+
 def test_a_start_makes_the_next_pulse_a_whole_tick() -> None:
     fed = Fed(MIDI)
     for k in range(600):
