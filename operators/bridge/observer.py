@@ -422,7 +422,9 @@ class Observer:
 
     def _silent_at(self) -> float:
         """Return the time at which hold-over begins."""
-        return self.line.at + max(self.quiet_s, 4.0 / self.line.rate)
+        line = self.line
+        four = 4.0 / line.rate
+        return line.at + (four if four > self.quiet_s else self.quiet_s)
 
     def _hold_rate(self) -> float:
         """Return the rate in hold-over (Hz)."""
