@@ -128,6 +128,9 @@ BENCHES = (
           "seeds beyond 0.02 cycles until earlier beats weigh less."),
     Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
           "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
+    Bench("hard_stop", "From a hard stop to silence, live", ("hard_stop",),
+          "A run in real time with the kernel's stamps. Asked: within one bridge tick and the "
+          "lead, 100 of 100."),
     Bench("bridge_cuts", "The bridge however cut, and its cost", ("bridge_cuts",),
           "Asked: equal bytes in 200 of 200 cuttings, 0.6 ms a second of data, goal 0.1."),
     Bench("half_hour", "Half an hour of the beat clock in the whole flow", ("half_hour",),
