@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace as with_fields
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from msgspec.structs import replace
@@ -44,7 +44,7 @@ from operators.conditions import Rule
 from operators.lines import BridgeFrame, EvidenceRecord
 from operators.records import BRIDGE_NAMES, BridgeStatus, Control, Packet
 from operators.settings.plan import Plan
-from operators.types import BRIDGE_STATES, F64, State
+from operators.types import BRIDGE_STATES, F64, BridgeState, State
 
 MAX_SILENCE_S = 3600.0
 """Longest time between two arrivals for which control steps are made."""
@@ -95,6 +95,10 @@ class Bridge:
             config.protocol, config.safety, plan.tick_hz, config.phase.drift_budget
         )
         self._calibrator = Calibrator(config.calibrate, config.phase)
+        self._counts: tuple[dict[str, int], dict[tuple[BridgeState, BridgeState], int]] | None = (
+            None
+        )
+        """Beats by use and transitions, as shown; None since either changed."""
         self._unmet: tuple[str, ...] | None = None
         """Sentences of the protocol; None since a grid tick or a change of state."""
 
@@ -193,26 +197,34 @@ class Bridge:
             evidence=packet.evidence + tuple(out.evidence),
         )
 
-    def _steps(self, arrivals: F64) -> Iterator[int]:
-        """Yield the control steps that the arrivals of a packet take."""
+    def _steps(self, arrivals: F64) -> Iterable[int]:
+        """Return the control steps that the arrivals of a packet take."""
         if not len(arrivals):
-            return
-        times: list[float] = arrivals.tolist()
+            return ()
+        first, last = float(arrivals[0]), float(arrivals[-1])
         if math.isnan(self._newest):
-            self._newest, self._next = times[0], math.ceil(times[0] * _STEPS_HZ)
-        if times[-1] - self._newest > MAX_SILENCE_S:
-            for before, after in pairwise((self._newest, *times)):
+            self._newest, self._next = first, math.ceil(first * _STEPS_HZ)
+        parts: list[range] = []
+        if last - self._newest > MAX_SILENCE_S:
+            for before, after in pairwise((self._newest, *arrivals.tolist())):
                 if after - before > MAX_SILENCE_S:
-                    yield from self._until(before)
+                    parts.append(self._until(before))
                     self._next = math.ceil(after * _STEPS_HZ)
-        self._newest = times[-1]
-        yield from self._until(times[-1])
+        self._newest = last
+        steps = self._until(last)
+        return chain(*parts, steps) if parts else steps
 
-    def _until(self, arrival: float) -> Iterator[int]:
-        """Yield the control steps up to an arrival (s)."""
-        while self._next / _STEPS_HZ <= arrival:
-            self._next += 1
-            yield self._next - 1
+    def _until(self, arrival: float) -> range:
+        """Return the control steps up to an arrival (s)."""
+        end = math.floor(arrival * _STEPS_HZ) + 1
+        # The product is rounded: the quotient decides.
+        while (end - 1) / _STEPS_HZ > arrival:
+            end -= 1
+        while end / _STEPS_HZ <= arrival:
+            end += 1
+        steps = range(self._next, end)
+        self._next = max(self._next, end)
+        return steps
 
     def _step(self, s: float, out: _Results) -> None:
         """Take the control step at s."""
@@ -253,6 +265,7 @@ class Bridge:
 
     def _beat(self, beat: Beat) -> None:
         """Add a beat's phase error to the windows."""
+        self._counts = None
         self._beats[beat.use] += 1
         if beat.use == "close" or not self._observer.locked:
             return
@@ -316,7 +329,7 @@ class Bridge:
         """Add the frame of a change of state."""
         if change is None:
             return
-        self._unmet = None
+        self._counts = self._unmet = None
         if change.after == "E4":
             self._actions.undo_all()
         frame = self._frame(out.rig, change.ts, None)
@@ -377,35 +390,39 @@ class Bridge:
         phase_diff, sync_quality = self._own
         if self._unmet is None:
             self._unmet = protocol.sentences()
+        if self._counts is None:
+            self._counts = dict(self._beats), dict(protocol.transitions)
+        beats, transitions = self._counts
+        # By position: 28 names take longer than their values.
         return BridgeStatus(
-            at=self._at,
-            state=protocol.state,
-            since=protocol.since,
-            lock=clock.lock,
-            tick_s=1 / self._rate_hz,
-            reference_hz=observer.rate_hz / self._per_tick if observer.locks else math.nan,
-            phase_error=clock.phase_error,
-            phase_sd=clock.phase_sd,
-            phase_diff=phase_diff,
-            sync_quality=sync_quality,
-            entropy_ratio=self._entropy,
-            safety_gain=self._safety_gain,
-            hard_stop=protocol.hard_stop.holds,
-            rollback_ratio_5m=self._ratio.value,
-            residual_stddev_10m=trend.residual_stddev_10m,
-            phase_diff_mean_5m=trend.phase_diff_mean_5m,
-            sync_quality_p05_10m=trend.sync_quality_p05_10m,
-            entropy_ratio_mean_10m=trend.entropy_ratio_mean_10m,
-            kp=gains.kp,
-            ki=gains.ki,
-            kd=gains.kd,
-            targets=self._targets,
-            slips=clock.slips,
-            steps=clock.steps,
-            locks=observer.locks,
-            beats=dict(self._beats),
-            transitions=dict(protocol.transitions),
-            unmet=self._unmet,
+            self._at,
+            protocol.state,
+            protocol.since,
+            clock.lock,
+            1 / self._rate_hz,
+            observer.rate_hz / self._per_tick if observer.locks else math.nan,
+            clock.phase_error,
+            clock.phase_sd,
+            phase_diff,
+            sync_quality,
+            self._entropy,
+            self._safety_gain,
+            protocol.hard_stop.holds,
+            self._ratio.value,
+            trend.residual_stddev_10m,
+            trend.phase_diff_mean_5m,
+            trend.sync_quality_p05_10m,
+            trend.entropy_ratio_mean_10m,
+            gains.kp,
+            gains.ki,
+            gains.kd,
+            self._targets,
+            clock.slips,
+            clock.steps,
+            observer.locks,
+            beats,
+            transitions,
+            self._unmet,
         )
 
 

@@ -8,6 +8,7 @@ and a few for each condition.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,9 @@ class GridTicks:
         ]
         self._windows: list[State | None] = [None] * len(self._stops)
         self._rules = [RuleWatch(rule, names, plan.tick_hz) for rule in rules if rule.apply]
+        watched = [watch.names for watch in self._rules] + [stop.names for stop in self._stops]
+        read = dict.fromkeys(name for names in watched for name in names)
+        self._read = [(name, self._readable[name]) for name in read]
         self._actions = {
             watch.rule.title: tuple(map(parse_action, watch.rule.apply)) for watch in self._rules
         }
@@ -115,9 +119,7 @@ class GridTicks:
         """Return the ticks of a packet."""
         first = round(float(fused.ts[0]) * self._tick_hz)
         ticks = range(first, first + len(fused))
-        watched = [watch.names for watch in self._rules] + [stop.names for stop in self._stops]
-        read = dict.fromkeys(name for names in watched for name in names)
-        columns = {name: self._readable[name].of(fused) for name in read}
+        columns = {name: column.of(fused) for name, column in self._read}
         stop = self._stop(columns, ticks)
         changes: dict[int, list[RuleChange]] = {}
         for watch in self._rules:
@@ -125,34 +127,42 @@ class GridTicks:
             for at, since, firing in watch.changes(columns, ticks, fused.ts):
                 record = watch.record(rig, fused.ts, columns, at, since, firing)
                 changes.setdefault(at, []).append(RuleChange(actions, record))
-        unknown = np.full(len(fused), np.nan)
         reported = fused.indicators[:, -1]
         if self._reported is not None:
             reported = fused.facts[:, self._reported]
-        value = unknown if self._signal is None else fused.signals[self._signal].value
+        value = [math.nan] * len(fused)
+        if self._signal is not None:
+            value = fused.signals[self._signal].value.tolist()
         listed = zip(
             fused.ts.tolist(),
             fused.released.tolist(),
             fused.indicators.tolist(),
             reported.tolist(),
-            (fused.mode != _NO_MODE).tolist(),
-            stop.tolist(),
-            value.tolist(),
+            fused.mode.tolist(),
+            stop,
+            value,
             strict=True,
         )
         return [
             GridTick(
-                ts, known, tuple(five), entropy, measured, truth, x, tuple(changes.get(at, ()))
+                ts,
+                known,
+                tuple(five),
+                entropy,
+                mode != _NO_MODE,
+                truth,
+                x,
+                tuple(changes[at]) if at in changes else (),
             )
-            for at, (ts, known, five, entropy, measured, truth, x) in enumerate(listed)
+            for at, (ts, known, five, entropy, mode, truth, x) in enumerate(listed)
         ]
 
-    def _stop(self, columns: dict[str, F64], ticks: range) -> F64:
+    def _stop(self, columns: dict[str, F64], ticks: range) -> list[float]:
         """Return the truth of any hard stop, (k,)."""
-        stop = np.full(len(ticks), -1.0)
+        found: F64 | None = None
         for i, condition in enumerate(self._stops):
             truth, self._windows[i] = condition.evaluate(
                 columns, ticks, self._tick_hz, self._windows[i]
             )
-            np.maximum(stop, truth, out=stop)
-        return stop
+            found = truth if found is None else np.maximum(found, truth)
+        return [-1.0] * len(ticks) if found is None else found.tolist()

@@ -186,6 +186,8 @@ class Observer:
     """Differences of z, absolute."""
     times: list[float] = field(default_factory=list)
     """Newest beats, used or not, without close ones."""
+    numbers: list[tuple[float, float]] = field(default_factory=list)
+    """Number of each of these by the line in force then, and beats counted since the one before."""
     undo: tuple[Line, Line, float, int, SignSums, float] | None = None
     """State before the newest beat; None where it was not used."""
 
@@ -214,12 +216,18 @@ class Observer:
     def snapshot(self) -> State:
         """Return the state as plain values."""
         state = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {**state, "changes": self.changes[:], "times": self.times[:]}
+        return {
+            **state,
+            "changes": self.changes[:],
+            "times": self.times[:],
+            "numbers": self.numbers[:],
+        }
 
     @classmethod
     def from_snapshot(cls, state: State) -> Observer:
         """Return the observer of a snapshot."""
-        kept = {key: Line(*state[key]) for key in ("line", "long")}
+        kept: State = {key: Line(*state[key]) for key in ("line", "long")}
+        kept["numbers"] = [tuple(each) for each in state["numbers"]]
         undo = state["undo"]
         if undo is not None:
             line, long, number, strays, run, newest = undo
@@ -230,6 +238,11 @@ class Observer:
         """Keep the rate as it is until a new lock, or release it."""
         self.frozen = frozen
 
+    def carry(self, shift_s: float) -> None:
+        """Move the beats of a first lock to come, because their clock is known better (s)."""
+        if not self.locked:
+            self.times = [t + shift_s for t in self.times]
+
     def realign(self, t: float) -> None:
         """Number the beat nearest to t 0, so that it is a whole tick."""
         if not (self.locks and abs(t) < MAX_TIME_S):
@@ -238,8 +251,14 @@ class Observer:
         self.line = self.line._replace(phase=self.line.phase - shift)
         self.long = self.long._replace(phase=self.long.phase - shift)
         self.number -= shift
+        self.numbers = [(number - shift, counted) for number, counted in self.numbers]
         self.locks += 1
         self.undo = None
+
+    def anchor(self, t: float) -> None:
+        """Number the beat nearest to t 0, if it has another number by the line in force."""
+        if self.locked and self._nearest(self.line.phase_at(t)):
+            self.realign(t)
 
     def follow(self, t: float, hz: float) -> None:
         """Take a rate (Hz) as known from t on; the phase runs on from 0."""
@@ -273,8 +292,8 @@ class Observer:
             return "outlier"
         return self._take(t, gains)
 
-    def beat(self, t: float, gains: Gains) -> Use:
-        """Process a beat at host time t (s)."""
+    def beat(self, t: float, gains: Gains, counted: float = 1.0) -> Use:
+        """Process a beat at host time t (s), `counted` beats after the last one."""
         if not abs(t) < MAX_TIME_S:
             return "outlier"
         since = t - self.times[-1] if self.times else math.inf
@@ -284,8 +303,9 @@ class Observer:
             return self._backwards(t)
         self.back = 0
         self.times.append(t)
+        self.numbers.append((self._nearest(self.phase_at(t)), counted))
         if len(self.times) > MAX_TIMES:
-            del self.times[0]
+            del self.times[0], self.numbers[0]
         if not self.locked:
             self._search()
             return "used"
@@ -298,7 +318,7 @@ class Observer:
         self.back += 1
         if self.back >= MAX_BACK:
             self.back, self.locked, self.undo = 0, False, None
-            self.times = [t]
+            self.times, self.numbers = [t], [(self._nearest(self.phase_at(t)), 0.0)]
         return "outlier"
 
     def _pair(self, t: float, gains: Gains) -> Use:
@@ -404,7 +424,7 @@ class Observer:
         weight = sum((k - middle) ** 2 for k in range(n + 1))
         period = sum((k - middle) * x for k, x in enumerate(late)) / weight
         first = self._nearest(self.line.phase_at(times[0])) if self.locks else 0.0
-        self.number = first + n
+        self.number = self._counted() if self.locks and self.quantum < 1 else first + n
         phase = self.number - (mean + middle * period) / period
         self.line = self.long = Line(last, phase, 1 / period, n + 1)
         off = [(x - mean) / period - (k - middle) for k, x in enumerate(late)]
@@ -415,9 +435,18 @@ class Observer:
         self.strays, self.run = 0, _NO_SUMS
         self.locks += 1
 
+    def _counted(self) -> float:
+        """Return the number of the newest beat by the count since the oldest one that is kept.
+
+        The line in force then is older than a new tempo, by which beats are numbered wrongly.
+        """
+        return self.numbers[0][0] + sum(counted for _, counted in self.numbers[1:])
+
     def _silent_at(self) -> float:
         """Return the time at which hold-over begins."""
-        return self.line.at + max(self.quiet_s, 4.0 / self.line.rate)
+        line = self.line
+        four = 4.0 / line.rate
+        return line.at + (four if four > self.quiet_s else self.quiet_s)
 
     def _hold_rate(self) -> float:
         """Return the rate in hold-over (Hz)."""

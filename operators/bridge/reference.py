@@ -1,16 +1,18 @@
 """The rows of a reference, as beats of the observer.
 
-- `beat`: each row is a beat, but for the end of a MIDI note. Of the pulses of a MIDI clock one in a
-  group is used, the largest divisor of `per_tick` up to 6; it is numbered to the pulse, so that a
-  lost pulse shifts nothing. At a transport of 1 (Start) the next pulse is a whole tick.
+- `beat`: each row is a beat, but for the end of a MIDI note. Before the first lock, earlier beats
+  move with each new estimate of their clock's offset: its first ones hold the delay of a row.
+- Of the pulses of a MIDI clock one in a group is used, the largest divisor of `per_tick` up to 6;
+  it is numbered to the pulse, so that a lost pulse shifts nothing. At a transport of 1 (Start) the
+  next pulse is a whole tick.
 - `stamp` with `rate`: a new value is the time of a beat, by the clock of its source; the beats
   between two looks were not seen. Two rates running that are 5 % off begin anew.
 - `rate`: a rate in Hz, or that of a counter by least squares over 30 s. The phase is counted.
 - `signal`: the time at which the signal rises through the mean of its last 30 s, interpolated
   between grid ticks. It must have fallen by half a standard deviation below that mean before.
 
-Cost: 1 us a row beside the observer's. State: 30 s of the counter, at most 64 rows, or 30 sums of
-the signal. Losses: none; rows that cannot be used are outliers.
+Cost: 1 us a row beside the observer's. State: 30 s of the counter, at most 64 rows, 24 pulses, or
+30 sums of the signal. Losses: none; rows that cannot be used are outliers.
 """
 
 from __future__ import annotations
@@ -30,11 +32,21 @@ MAX_AHEAD_S = 1.0
 """A beat further ahead of all arrivals is an outlier."""
 MAX_AGE_S = 60.0
 """An older stamp is of another epoch."""
+MAX_CARRY_S = 0.1
+"""A larger change of a clock's offset is a reset, not a better estimate."""
 MAX_GROUP = 6
 WINDOW_S = 30.0
 MAX_COUNTS = 64
 COUNT_OFF = 2.5
 """A count further off the line begins a new window."""
+MIN_PULSES, MAX_PULSES = 4, 24
+"""Pulses behind the interval of a clock."""
+VOTES = 3
+"""Pulses that confirm a lost one."""
+MAX_LONGER, MAX_LOST = 3, 12
+"""Longer intervals running that are another tempo; lost pulses beyond which all begins anew."""
+ANCHOR_S = 10.0
+"""Time after a Start in which a better line corrects the number of its pulse (s)."""
 RATE_OFF = 0.05
 LOOKS = 3.0
 """A gauge is silent after this many of its intervals."""
@@ -116,6 +128,80 @@ class CountRate:
 
 
 @dataclass
+class PulseTrain:
+    """The pulses of a clock: how many were lost before each.
+
+    With T the mean interval of the last `MAX_PULSES`, round(dt / T) - 1 are lost where dt is longer
+    than 1.6 T and the pulse is 0.6 T late by the four before it. The next three pulses vote: where
+    their mean is half a pulse early by that count, the one pulse was late, and none is lost; where
+    their intervals are longer than 1.25 T, the tempo is another, as after three long ones running.
+    """
+
+    times: list[float] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    longer: int = 0
+    found: int = 0
+    """Lost pulses of the newest long interval."""
+    since: int = MAX_PULSES
+    """Pulses since that interval."""
+
+    def lost(self, t: float) -> int:
+        """Return the pulses that were lost before that at t (s); -1 takes one back."""
+        times, counts = self.times, self.counts
+        interval = t - times[-1] if times else 0.0
+        if interval < 0:
+            self._begin()
+        gap = self._gap(t, interval) if len(times) >= MIN_PULSES else 0
+        self.longer = self.longer + 1 if gap else 0
+        if self.longer >= MAX_LONGER or gap > MAX_LOST:
+            self._begin()
+            gap = 0
+        counts.append((counts[-1] if counts else 0) + 1 + gap)
+        times.append(t)
+        if gap:
+            self.found, self.since = gap, 0
+        elif self.since < MAX_PULSES:
+            self.since += 1
+            if self.since == VOTES and self.found == 1 and self._outvoted():
+                counts[-VOTES - 1 :] = [count - 1 for count in counts[-VOTES - 1 :]]
+                gap = -1
+        if len(times) > MAX_PULSES:
+            del times[0], counts[0]
+        return gap
+
+    def _begin(self) -> None:
+        self.times.clear()
+        self.counts.clear()
+        self.longer, self.since = 0, MAX_PULSES
+
+    def _gap(self, t: float, since: float) -> int:
+        interval = self._interval(len(self.times))
+        if not since > 1.6 * interval or self._late(t, self.counts[-1] + 1, 0) < 0.6 * interval:
+            return 0
+        return max(round(since / interval) - 1, 1)
+
+    def _outvoted(self) -> bool:
+        """Whether the pulses after the newest long interval show no loss."""
+        newest = zip(self.times[-VOTES:], self.counts[-VOTES:], strict=True)
+        late = [self._late(t, count, VOTES + 1) for t, count in newest]
+        interval = self._interval(len(self.times) - VOTES - 1)
+        slower = self.times[-1] - self.times[-VOTES - 1] > 1.25 * VOTES * interval
+        return slower or sum(late) / VOTES < -0.5 * interval
+
+    def _interval(self, n: int) -> float:
+        """Return the mean interval of the n oldest pulses (s)."""
+        return (self.times[n - 1] - self.times[0]) / (self.counts[n - 1] - self.counts[0])
+
+    def _late(self, t: float, count: int, after: int) -> float:
+        """Return how late a pulse is by the mean of four, `after` which others came (s)."""
+        end = len(self.times) - after
+        interval = self._interval(end)
+        each = range(end - MIN_PULSES, end)
+        expected = sum(self.times[i] + (count - self.counts[i]) * interval for i in each)
+        return t - expected / MIN_PULSES
+
+
+@dataclass
 class Rises:
     """Rises of a signal through the mean of its last 30 s."""
 
@@ -169,7 +255,9 @@ class Reference:
         self.group = _group(config.per_tick) if self._transport else 1
         self.per_tick = config.per_tick / self.group
         self._note = ":note/" in (config.beat or "")
-        self._pulses, self._start = 0, False
+        self._pulses, self._counted, self._start = -1, 0, False
+        self._train = PulseTrain()
+        self._anchor = self._offset = math.nan
         self._looked = math.nan
         self._stamp = self._hz = math.nan
         self._off = 0
@@ -180,7 +268,10 @@ class Reference:
     def from_snapshot(cls, state: State, config: ReferenceConfig | None) -> Reference:
         """Return the reference of a snapshot."""
         core = cls(config)
-        core._pulses, core._start = state["pulses"], state["start"]
+        core._pulses, core._counted = state["pulses"], state["counted"]
+        core._start = state["start"]
+        core._train = PulseTrain(**state["train"])
+        core._anchor, core._offset = state["anchor"], state["offset"]
         core._looked, core._stamp = state["looked"], state["stamp"]
         core._hz, core._off = state["hz"], state["off"]
         core._count = CountRate(**state["count"])
@@ -192,7 +283,11 @@ class Reference:
         """Return the state as plain values."""
         return {
             "pulses": self._pulses,
+            "counted": self._counted,
             "start": self._start,
+            "train": asdict(self._train),
+            "anchor": self._anchor,
+            "offset": self._offset,
             "looked": self._looked,
             "stamp": self._stamp,
             "hz": self._hz,
@@ -236,16 +331,26 @@ class Reference:
         t = row.host_time
         if not t <= max(row.moment, row.arrival) + MAX_AHEAD_S:
             return [Beat(t, observer.number, "outlier")]
-        if self._start:
-            self._pulses = 0
-        used = self._pulses % self.group == 0
-        self._pulses = (self._pulses + 1) % self.group
-        if not used:
-            return []
-        use = observer.beat(t, gains)
+        offset, before = t - row.source_time, self._offset
+        self._offset = offset
+        if abs(offset - before) <= MAX_CARRY_S:
+            observer.carry(offset - before)
+        if self.group > 1:
+            step = 1 + self._train.lost(t)
+            self._pulses = (self._pulses + step) % self.group
+            self._counted += step
+            if self._start:
+                self._pulses = 0
+            if self._pulses:
+                return []
+        use = observer.beat(t, gains, self._counted / self.group)
+        self._counted = 0
         if self._start and use != "outlier":
             self._start = False
+            self._anchor = t
             observer.realign(t)
+        elif t - self._anchor < ANCHOR_S:
+            observer.anchor(self._anchor)
         return [Beat(t, observer.number, use)]
 
     def _look(self, t: float, observer: Observer) -> None:

@@ -8,7 +8,7 @@ s and x = s + lead
 
 The slew is less by three standard deviations of f, at most by half: it is of the true rate. q runs
 with the rate u over [x, x + 0.05 s). A tick is an instant at which q is whole. g is kp;
-while the observer's memory grows, at least 1.5 times the observer's own gain, up to 2.5 1/s. kd is
+while the observer's memory grows, at least 3 times the observer's own gain, up to 2.5 1/s. kd is
 the weight of the measured rate: u = f + g e + kd (f - u).
 
 At a new lock the phase may be set at once (a step). The next tick is then kept within the limits
@@ -32,7 +32,7 @@ from operators.types import Lock, State
 
 MAX_PULL = 2.5
 """Largest gain of the pull-in (1/s)."""
-PULL = 1.5
+PULL = 3.0
 """Gain of the pull-in over the observer's own."""
 MAX_LISTED_S = 60.0
 """Age of the oldest listed tick at its control step (s)."""

@@ -63,6 +63,8 @@ class SyncWindow:
         """(ts, cos, sin, covered time), the last three in parts of `ONE`."""
         self._newest, self._gaps = math.nan, (0.0, 0.0)
         self._cos = self._sin = self._covered = 0
+        self._figures: tuple[float, float] | None = None
+        """Those of the beats in the window; None since these changed."""
 
     @classmethod
     def from_snapshot(cls, state: State, window_s: float) -> SyncWindow:
@@ -115,19 +117,26 @@ class SyncWindow:
         beats = self._beats
         while beats and not abs(now - beats[0][0]) < self._window_s:
             self._drop()
-        if not beats or self._covered < KNOWN_PART * self._window_s * ONE:
+        if self._figures is None:
+            self._figures = self._read()
+        return self._figures
+
+    def _read(self) -> tuple[float, float]:
+        if not self._beats or self._covered < KNOWN_PART * self._window_s * ONE:
             return math.nan, math.nan
         length = math.hypot(self._cos, self._sin)
         phase = abs(math.atan2(self._sin, self._cos)) / math.tau if length else math.nan
-        return phase, min(length / (ONE * len(beats)), 1.0)
+        return phase, min(length / (ONE * len(self._beats)), 1.0)
 
     def _put(self, beat: tuple[float, int, int, int]) -> None:
+        self._figures = None
         self._beats.append(beat)
         self._cos += beat[1]
         self._sin += beat[2]
         self._covered += beat[3]
 
     def _drop(self) -> None:
+        self._figures = None
         _, cos, sin, covered = self._beats.popleft()
         self._cos -= cos
         self._sin -= sin

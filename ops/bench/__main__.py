@@ -127,8 +127,14 @@ BENCHES = (
           "Median / worst of the seeds: + goal, = asked, ! beyond what is asked."),
     Bench("bridge_in_flow", "The beat clock with the wait of the reorder buffer",
           ("bridge", "--delay", "0.1"), "As above, beats known 0.1 s later."),
+    Bench("first_beat", "From the first beat to state E2", ("first_beat",),
+          "Asked of the median: 5 s and 26 s. Five milliseconds of jitter keep the phase of some "
+          "seeds beyond 0.02 cycles until earlier beats weigh less."),
     Bench("bridge_protocol", "States of the bridge at their thresholds", ("bridge_protocol",),
           "Asked: 10 changes an hour, 24 h of ticks at 5 Hz in 60 s, 3 silences in 300 s."),
+    Bench("hard_stop", "From a hard stop to silence, live", ("hard_stop",),
+          "A run in real time with the kernel's stamps. Asked: within one bridge tick and the "
+          "lead, 100 of 100."),
     Bench("bridge_cuts", "The bridge however cut, and its cost", ("bridge_cuts",),
           "Asked: equal bytes in 200 of 200 cuttings, 0.6 ms a second of data, goal 0.1."),
     Bench("half_hour", "Half an hour of the beat clock in the whole flow", ("half_hour",),

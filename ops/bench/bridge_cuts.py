@@ -38,7 +38,7 @@ from operators.snapshot import decode_state, encode_state
 from operators.station import updated
 from operators.types import BridgeCommand
 from ops.simulate.beats import BeatScenario
-from ops.simulate.recording import START, make
+from ops.simulate.recording import START, SimulatedRecording, make
 from ops.simulate.scenario import band
 from ops.text.table import table
 from sinks.files.encode import packet_lines
@@ -66,11 +66,12 @@ def recording(seconds: float, seed: int = 1) -> Batch:
         loss=0.05, doubles=0.05, wild=0.02, gaps=((0.7 * seconds, 0.77 * seconds),)
     )
     made = make(band(beats, seconds), seed)
+    return one_batch(made, (0.4 * seconds, "bridge.rollback"), (0.5 * seconds, "bridge.release"))
+
+
+def one_batch(made: SimulatedRecording, *sent: tuple[float, BridgeCommand]) -> Batch:
+    """Return the rows of a recording, with commands at times after the start (s)."""
     rows = made.rows
-    sent: tuple[tuple[float, BridgeCommand], ...] = (
-        (0.4 * seconds, "bridge.rollback"),
-        (0.5 * seconds, "bridge.release"),
-    )
     at = np.searchsorted(rows.rx, [moment for moment, _ in sent])
     order = np.insert(np.arange(len(rows.rx)), at, -1)
     is_tick = order < 0

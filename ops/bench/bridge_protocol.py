@@ -5,6 +5,9 @@ are red noise about the thresholds of the protocol, each of a given correlation 
 about that of the hard stop. Changes of state are counted beside those of the same table without
 dwells, and silences of the hard stop beside those without `hard_stop_keep_s`. A rollback is
 released at once.
+
+The last silences are those of the estimator: the coherence that `quality` measures in members whose
+true coherence is the threshold, for `--quality-hours`.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from operators.bridge.gains import GainSchedule
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.protocol import RELEASE, Judged, Protocol
 from operators.bridge.trend import RATIO_S, RollbackRatio, SyncWindow, Trends
+from operators.records import INDICATORS
 from operators.types import F64
+from ops.bench.indicators import WINDOW_S, each_hop
 from ops.text.table import table
 
 CENTRE = (0.85, 0.02, 0.15, 0.03)
@@ -91,6 +96,16 @@ def silences(coherence: Sequence[float], tick_hz: float, keep_s: float) -> tuple
     return all_begun, most
 
 
+def estimated(hours: float, members: int, tick_hz: float) -> list[float]:
+    """Return the coherence at each grid tick, of members whose true coherence is COHERENCE."""
+    part = math.sqrt(COHERENCE)
+    snr_db = 10 * math.log10(part / (1 - part))
+    hops = each_hop(snr_db, round(hours * 3600 / WINDOW_S), members, seed=15)
+    coherence = hops[:, INDICATORS.index("coherence")]
+    known = coherence[np.isfinite(coherence)]
+    return np.repeat(known, round(tick_hz)).tolist()
+
+
 def cost(call: Callable[[int], object], count: int = 20_000) -> str:
     """Return the CPU time of a call (us), the least of five runs."""
     least = math.inf
@@ -140,6 +155,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.bridge_protocol")
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--tick-hz", type=float, default=5.0)
+    parser.add_argument("--quality-hours", type=float, default=12.0)
     args = parser.parse_args()
     count = round(args.hours * 3600 * args.tick_hz)
     rows = []
@@ -164,12 +180,34 @@ def main() -> int:
                 f"{at_once / args.hours:.0f}",
             )
         )
-    head = (
+    columns = (
         "correlation", "changes", "an hour", "without dwells", "CPU s", "silences an hour",
         "most in 300 s", "without keep",
     )  # fmt: skip
     print(f"{args.hours:g} h of grid ticks at {args.tick_hz:g} Hz, all quantities at thresholds\n")
-    print(table(head, rows))
+    print(table(columns, rows))
+    print()
+    measured = []
+    for members in (2, 3, 5):
+        coherence = estimated(args.quality_hours, members, args.tick_hz)
+        hours = len(coherence) / args.tick_hz / 3600
+        kept, most = silences(coherence, args.tick_hz, SafetyConfig().hard_stop_keep_s)
+        at_once, most_at_once = silences(coherence, args.tick_hz, 0.0)
+        measured.append(
+            (
+                f"{members}",
+                f"{np.mean(coherence):.3f} +- {np.std(coherence):.3f}",
+                f"{kept / hours:.0f}",
+                f"{most}",
+                f"{at_once / hours:.0f}",
+                f"{most_at_once}",
+            )
+        )
+    head = (
+        "members", "measured coherence", "silences an hour", "most in 300 s", "without keep",
+        "most in 300 s",
+    )  # fmt: skip
+    print(table(head, measured))
     print()
     print(table(("part", "CPU us"), parts()))
     return 0

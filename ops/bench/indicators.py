@@ -64,6 +64,13 @@ def white(rng: np.random.Generator, n: int, low: float = 0.02, high: float = 1.6
 
 def measured(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F64:
     """Return the indicators (windows, 5) of disjoint windows."""
+    hops = round(WINDOW_S)
+    found = each_hop(snr_db, windows, members, seed)
+    return found[hops - 1 :: hops][:windows]
+
+
+def each_hop(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F64:
+    """Return the indicators (hops, 5) of each second, of so many windows and one more."""
     rng = np.random.default_rng(seed)
     n = round(WINDOW_S * QUALITY_HZ) * (windows + 1)
     x, sd = white(rng, n), 10 ** (-snr_db / 20)
@@ -92,9 +99,8 @@ def measured(snr_db: float, windows: int, members: int = 5, seed: int = 0) -> F6
         np.zeros(whole.shape, np.int8),
     )
     packet = Packet("bench", float(at[-1]), True, at, grid=grid)
-    found = np.array(Quality(plan, QualityConfig()).update(packet).indicators)
-    hops = round(WINDOW_S)
-    return found[hops - 1 :: hops, 1:][:windows]
+    found: F64 = np.array(Quality(plan, QualityConfig()).update(packet).indicators)
+    return found[:, 1:]
 
 
 def main() -> None:

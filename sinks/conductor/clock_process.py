@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import Any
@@ -41,10 +42,12 @@ class PipedClock(ABC):
     Parameters
     ----------
     schedule : TickSchedule
+    now : callable
+        The clock by which it plays (s); it cannot be set.
     """
 
-    def __init__(self, schedule: TickSchedule) -> None:
-        self.schedule, self.counts = schedule, TickCounts()
+    def __init__(self, schedule: TickSchedule, now: Callable[[], float] = steady) -> None:
+        self.schedule, self.counts, self.now = schedule, TickCounts(), now
 
     def add(self, ticks: list[Tick], decided: float) -> None:
         """Add ticks; see `TickSchedule.add`."""
@@ -77,6 +80,8 @@ class OscClock(PipedClock):
         Name of the destination, `host:port`, address of a tick.
     offset_s, ahead_s, min_tick_s : float
         As of `TickSchedule`.
+    now : callable
+        As of `PipedClock`.
     """
 
     def __init__(
@@ -87,8 +92,9 @@ class OscClock(PipedClock):
         offset_s: float,
         ahead_s: float,
         min_tick_s: float,
+        now: Callable[[], float] = steady,
     ) -> None:
-        super().__init__(TickSchedule(offset_s, ahead_s, min_tick_s))
+        super().__init__(TickSchedule(offset_s, ahead_s, min_tick_s), now)
         self._name, self._output, self._address = name, OscOutput(to), address
         self._offset_s, self._ahead_s = offset_s, ahead_s
         self._up: bool | None = None
@@ -105,13 +111,13 @@ class OscClock(PipedClock):
 
     def play(self) -> None:
         """Send the ticks that are due."""
-        for tick, outcome in self.schedule.take(steady()):
+        for tick, outcome in self.schedule.take(self.now()):
             if outcome != "sent":
                 self.counts.add(outcome)
                 continue
             bundle = tick_bundle(self._address, tick, self._offset_s)
             if self._send(bundle):
-                self.counts.add("sent", steady() - tick.at - self._offset_s + self._ahead_s)
+                self.counts.add("sent", self.now() - tick.at - self._offset_s + self._ahead_s)
             else:
                 self.counts.add("dropped")
 
@@ -121,7 +127,7 @@ class OscClock(PipedClock):
 
     def connect(self) -> bool:
         """Return whether the destination is resolved; if not, try it, with pauses."""
-        if self._output.there() or steady() < self._again:
+        if self._output.there() or self.now() < self._again:
             return self._output.there()
         try:
             self._set_up(True, self._output.open())
@@ -140,7 +146,7 @@ class OscClock(PipedClock):
 
     def _lost(self, error: OSError) -> None:
         self._set_up(False, str(error))
-        self._again = steady() + _PAUSE_S
+        self._again = self.now() + _PAUSE_S
         self._output.release()
 
     def _set_up(self, up: bool, why: str) -> None:
@@ -157,7 +163,7 @@ def run(clock: PipedClock, pipe: int, reports: int) -> None:
     to = PipeWriter(reports, lambda: None)
     rest, reported, written = b"", b"", -inf
     while True:
-        now = steady()
+        now = clock.now()
         line = clock.counts.line()
         waits = [clock.due() - now, _MAX_WAIT_S]
         if line != reported:
@@ -185,7 +191,8 @@ def main() -> None:
     """Play the ticks of standard input until its end."""
     begin_child()
     name, to, address, *times = sys.argv[1:]
-    clock = OscClock(name, to, address, *map(float, times))
+    offset_s, ahead_s, min_tick_s = map(float, times)
+    clock = OscClock(name, to, address, offset_s, ahead_s, min_tick_s)
     clock.connect()  # before the first tick, which would wait for it
     run(clock, sys.stdin.fileno(), sys.stdout.fileno())
 

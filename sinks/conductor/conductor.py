@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import json
 from collections import deque
+from collections.abc import Callable
 from math import isfinite, nan
 from typing import Any, Protocol
 
@@ -281,7 +282,9 @@ def _is_sound(frame: BridgeFrame) -> bool:
     return isfinite(frame.ts + frame.known + frame.tick_ms) and frame.tick_ms > 0
 
 
-def conducted(config: Config, host: HostTime, port: str) -> Conductor | None:
+def conducted(
+    config: Config, host: HostTime, port: str, now: Callable[[], float] = steady
+) -> Conductor | None:
     """Return the player of a run's ticks, None where none are to be played.
 
     Parameters
@@ -292,11 +295,13 @@ def conducted(config: Config, host: HostTime, port: str) -> Conductor | None:
     port : str
         Module and name of the function that makes a MIDI port from its name and from whether it is
         virtual, such as `sources.midi.port:Port`; players import it.
+    now : callable
+        The clock by which the players play (s); it cannot be set.
     """
     if config.bridge is None or not paced(config):
         return None
     speed = 1.0 if config.live else playback_speed(config)
-    axis = LiveAxis(host, steady) if config.live else ReplayAxis(speed, steady)
+    axis = LiveAxis(host, now) if config.live else ReplayAxis(speed, now)
     min_tick_s = config.bridge.loop.min_tick_ms / 1000 / speed
     players: list[TickPlayer] = []
     for each in config.send:

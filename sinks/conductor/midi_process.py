@@ -85,6 +85,8 @@ class MidiClock(PipedClock):
         As of `TickSchedule`.
     per_tick, transport : int, bool
         As of `PulseClock`.
+    now : callable
+        As of `PipedClock`.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class MidiClock(PipedClock):
         min_tick_s: float,
         per_tick: int,
         transport: bool,
+        now: Callable[[], float] = steady,
     ) -> None:
-        super().__init__(TickSchedule(offset_s, 0.0, min_tick_s))
+        super().__init__(TickSchedule(offset_s, 0.0, min_tick_s), now)
         self._worker, self._port = worker, port
         self._pulses = PulseClock(self.schedule, per_tick, transport)
         worker.start()
@@ -117,7 +120,7 @@ class MidiClock(PipedClock):
 
     def play(self) -> None:
         """Send the messages that are due."""
-        for each in self._pulses.take(steady()):
+        for each in self._pulses.take(self.now()):
             self._send(each)
 
     def close(self) -> None:
@@ -131,7 +134,7 @@ class MidiClock(PipedClock):
         if not sent:
             self._pulses.begin_anew()
         if due.outcome == "sent":
-            self.counts.add("sent" if sent else "dropped", steady() - due.planned)
+            self.counts.add("sent" if sent else "dropped", self.now() - due.planned)
         elif due.outcome is not None:
             self.counts.add(due.outcome)
 

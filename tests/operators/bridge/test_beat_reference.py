@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from operators.bridge.bridge_config import ReferenceConfig
 from operators.bridge.gains_in_force import Gains
 from operators.bridge.observer import Observer
-from operators.bridge.reference import Beat, BeatRow, CountRate, Reference, Rises, rows_of
+from operators.bridge.reference import (
+    Beat,
+    BeatRow,
+    CountRate,
+    PulseTrain,
+    Reference,
+    Rises,
+    rows_of,
+)
 from operators.records import Block
 from operators.snapshot import decode_state, encode_state
 
@@ -91,6 +99,67 @@ def test_a_lost_pulse_shifts_nothing() -> None:
             fed.row(START + k / 30 + rng.gauss(0, 0.001), CLOCK)
     assert fed.observer.locks == 1
     assert wrapped(ticks(fed, START + 200.0)) == pytest.approx(0, abs=0.01)
+
+
+def test_a_lock_to_come_uses_one_offset_of_its_clock() -> None:
+    fed = Fed(ReferenceConfig(beat="pad:hit"))
+    for k, late_s in enumerate([0.022, 0.015, 0.003, 0.003, 0.003]):
+        t = START + 0.2 * k
+        fed.store()
+        hit = BeatRow(t + late_s, t + late_s, 0, "pad:hit", 1.0, t + late_s, t)
+        fed.beats += fed.reference.row(hit, fed.observer, GAINS)
+    assert fed.observer.rate_hz == pytest.approx(5.0, rel=1e-5)
+    assert fed.observer.phase_at(START + 1.003) == pytest.approx(5.0, abs=1e-4)
+
+
+def test_a_reset_clock_moves_no_beat() -> None:
+    fed = Fed(ReferenceConfig(beat="pad:hit"))
+    for k in range(5):
+        fed.row(START + 0.2 * k, "pad:hit", clock_s=0.0 if k < 3 else 7.0)
+    assert fed.observer.rate_hz == pytest.approx(5.0, rel=1e-5)
+
+
+@pytest.mark.parametrize(("loss", "jitter_s", "least"), [(0.05, 0.001, 20), (0.05, 0.005, 16)])
+def test_lost_and_shaken_pulses_leave_the_tick_where_start_put_it(loss, jitter_s, least) -> None:
+    right = 0
+    for seed in range(20):
+        rng = random.Random(seed)
+        fed = Fed(MIDI)
+        fed.row(START - 0.02, TRANSPORT, 1.0)
+        for k in range(900):
+            late = rng.gauss(0, jitter_s)
+            if k == 0 or rng.random() >= loss:
+                fed.row(START + k / 30 + late, CLOCK)
+        right += abs(wrapped(ticks(fed, START + 29.0))) < 1 / 12
+    assert right >= least
+
+
+@pytest.mark.parametrize("rates", [(5.0, 7.0), (7.0, 5.0), (5.0, 5.25)])
+def test_another_tempo_leaves_the_tick_at_its_pulse(rates: tuple[float, float]) -> None:
+    for seed in range(10):
+        rng, fed, t = random.Random(seed), Fed(MIDI), START
+        for k in range(1200):
+            fed.row(t + rng.gauss(0, 0.001), CLOCK)
+            t += 1 / (6 * rates[k >= 600])
+        assert wrapped(ticks(fed, t)) == pytest.approx(0, abs=1 / 12)
+
+
+def test_pulses_that_are_lost_are_counted_and_a_late_one_is_taken_back() -> None:
+    train = PulseTrain()
+    times = [k / 30 for k in range(60)]
+    lost = [train.lost(t) for k, t in enumerate(times) if k not in (30, 31, 45)]
+    assert [(k, n) for k, n in enumerate(lost) if n] == [(30, 2), (43, 1)]
+    late = PulseTrain()
+    times[30] += 0.65 / 30
+    found = [late.lost(t) for t in times]
+    assert [(k, n) for k, n in enumerate(found) if n] == [(30, 1), (33, -1)]
+    assert late.counts[-1] - late.counts[0] == 23
+
+
+def test_a_slower_clock_is_no_lost_pulses() -> None:
+    train = PulseTrain()
+    times = [k / 30 for k in range(40)] + [39 / 30 + k / 10 for k in range(1, 40)]
+    assert [k for k, t in enumerate(times) if train.lost(t)] == [40, 41]
 
 
 def test_a_start_makes_the_next_pulse_a_whole_tick() -> None:

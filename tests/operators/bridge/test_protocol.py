@@ -23,8 +23,10 @@ from operators.bridge.protocol import (
 )
 from operators.types import BRIDGE_STATES
 from ops.bench.bridge_protocol import (
+    COHERENCE,
     WITHOUT_DWELLS,
     changes,
+    estimated,
     red_noise,
     silences,
     wandering,
@@ -439,3 +441,14 @@ def test_the_table_reads_fields_of_the_configuration() -> None:
     moved.command(RELEASE, 0.0)
     change = moved.tick(0.2, GOOD._replace(sync=0.5, phase=0.2))
     assert change is not None and change.after == "E2"
+
+
+@pytest.mark.parametrize("members", [2, 5])
+def test_coherence_at_the_threshold_with_its_own_noise_mutes_at_most_thrice(members: int) -> None:
+    coherence = estimated(1.0, members, 5.0)
+    below = np.array(coherence) < COHERENCE
+    kept, most = silences(coherence, 5.0, SafetyConfig().hard_stop_keep_s)
+
+    assert 0.2 < below.mean() < 0.8
+    assert kept > 0
+    assert most <= 3

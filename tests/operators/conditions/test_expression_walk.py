@@ -144,3 +144,23 @@ def test_columns_give_the_result_of_a_walk_over_the_tree(
             assert result == TRUTH[expected]
         else:
             assert math.isnan(result) if expected is None else result == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(conditions, rows)
+def test_numbers_give_the_bits_of_arrays(
+    tree: Tree, made: list[tuple[float, float, float]]
+) -> None:
+    text = written(tree)
+    assume(len(text) <= expression.MAX_LENGTH)
+    found = compile_expression(text, NAMES)
+    many = np.array(made * (expression.FEW + 1)).T
+    columns = dict(zip(NAMES, many, strict=False))
+    whole, after = found.evaluate(columns, range(many.shape[1]), 5.0)
+    single = []
+    for k in range(many.shape[1]):
+        one = {name: values[k : k + 1] for name, values in columns.items()}
+        truth, state = found.evaluate(one, range(k, k + 1), 5.0)
+        single.append(truth)
+    assert np.concatenate(single).tobytes() == whole.tobytes()
+    assert state == after
