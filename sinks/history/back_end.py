@@ -1,0 +1,92 @@
+"""A database of the history: SQLite or PostgreSQL behind one interface.
+
+Statements of questions have parameters `:name`; their SQL is the common part of both dialects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from operators.errors import InUseError, LumenError
+from sinks.history.tables import Table
+
+Row = tuple[Any, ...]
+MAX_QUERY_S = 2.0
+"""A query is ended after this time."""
+
+
+class HistoryError(InUseError):
+    """A history store that cannot be used: foreign, newer, damaged, or held by another process."""
+
+
+class AwayError(LumenError):
+    """The database does not answer now, or is locked; the work is tried again."""
+
+
+class QueryEndedError(LumenError):
+    """A query lasted longer than its limit."""
+
+
+class BackEnd(Protocol):
+    """One open store.
+
+    Every method raises `AwayError` where the database is away, and `HistoryError` where it cannot
+    be used at all.
+    """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All writes inside are kept together, or none is."""
+
+    def write(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows in the order of the table's columns; the last row of a key stays.
+
+        Rows of `MINUTE` are added to those of their key.
+        """
+
+    def numbers(self, kind: str, texts: Sequence[str]) -> dict[str, int]:
+        """Return the numbers of names, new ones included."""
+
+    def rows(
+        self, sql: str, values: Mapping[str, Any] | None = None, limit_s: float = MAX_QUERY_S
+    ) -> Iterator[Row]:
+        """Return the rows of a query with parameters `:name`; `QueryEndedError` after `limit_s`."""
+
+    def delete(self, table: Table, before: float, limit: int) -> int:
+        """Delete at most `limit` of the oldest rows before a time; return their number."""
+
+    def size(self) -> int:
+        """Return the size of the store (bytes)."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def opened(dsn: str, *, read_only: bool = False, folder: Path | None = None) -> BackEnd:
+    """Open a store; a writer makes or migrates its tables first.
+
+    Parameters
+    ----------
+    dsn : str
+        `sqlite:PATH` or `postgresql://...`.
+    read_only : bool
+        Nothing is written; a store that does not exist is a `HistoryError`.
+    folder : Path, optional
+        Folder of relative paths; the working folder by default.
+
+    Raises
+    ------
+    HistoryError
+        The store is of another project or a newer version, damaged, or has no driver installed.
+    AwayError
+        The server does not answer.
+    """
+    if dsn.startswith("sqlite:"):
+        from sinks.history.sqlite_store import SqliteStore
+
+        return SqliteStore((folder or Path()) / dsn.removeprefix("sqlite:"), read_only=read_only)
+    from sinks.history.postgres_store import PostgresStore
+
+    return PostgresStore(dsn, read_only=read_only)
