@@ -28,6 +28,7 @@ from configs.inputs import (
     stem,
 )
 from configs.schema import Config
+from configs.token_file import TokenFileError, token_of
 from configs.typed import did_you_mean, one_of, show
 from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.records import INDICATORS
@@ -117,12 +118,17 @@ def _port(document: Document, at: DataPath, stream: OscStream, ports: dict[Liste
     if stream.interface is None and where.needs_interface:
         message = f"the group '{shown}' is one of each link, expected an interface: interface: eth0"
         document.fault(document.place((*at, "addr")), message)
-    for i, allowed in enumerate(stream.allow):
+    _networks(document, (*at, "allow"), stream.allow, "peer")
+
+
+def _networks(document: Document, at: DataPath, allow: list[str], noun: str) -> None:
+    """Report texts of a list that are neither an address nor a network."""
+    for i, allowed in enumerate(allow):
         try:
             ip_network(allowed, strict=False)
         except ValueError:
-            place = (*at, "allow", i)
-            message = f"the peer '{document.shown(place, allowed)}'"
+            place = (*at, i)
+            message = f"the {noun} '{document.shown(place, allowed)}'"
             document.fault(
                 document.place(place), f"{message}, expected an IP address or a network: 10.0.0.0/8"
             )
@@ -168,8 +174,18 @@ def _endpoint(document: Document, at: DataPath, stream: UreStream) -> None:
 
 
 def _exporter(document: Document, config: Config) -> None:
+    if config.exporter:
+        _networks(document, ("exporter", "allow"), config.exporter.allow, "network")
+        token_file = config.exporter.token_file
+        if token_file is not None:
+            at: DataPath = ("exporter", "token_file")
+            try:
+                token_of(token_file)
+            except TokenFileError as error:
+                shown = document.shown(at, token_file)
+                document.fault(document.place(at), f"the token file {shown} {error}")
     if config.exporter and config.exporter.path in PAGES:
-        at: DataPath = ("exporter", "path")
+        at = ("exporter", "path")
         message = f"the path '{document.shown(at, config.exporter.path)}' is that of another page"
         document.fault(document.place(at), f"{message}, expected none of {', '.join(PAGES)}")
     if config.bridge is None:

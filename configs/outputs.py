@@ -22,10 +22,11 @@ Keep = Annotated[
 
 
 class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
-    """The HTTP server of metrics and pages, open to every client that can reach it.
+    """The HTTP server of metrics, pages and the read-only API.
 
-    The Host header of a request must be a literal address, `localhost`, `host` or one of
-    `allow_hosts`. Any other is refused (421): the request may come from a hostile web page.
+    Without `token_file` and `allow` it is open to every client that can reach it. The Host header
+    of a request must be a literal address, `localhost`, `host` or one of `allow_hosts`. Any other
+    is refused (421): the request may come from a hostile web page.
     """
 
     host: Annotated[Text, Meta(description="Address to serve at.", examples=["0.0.0.0"])] = (
@@ -49,6 +50,34 @@ class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
             examples=[["stage.local"]],
         ),
     ] = []
+    token_file: Annotated[
+        Text | None,
+        Meta(
+            description="File with the bearer token of every request but `/healthz` and `/readyz`;"
+            " readable by its owner alone.",
+            examples=["secrets/exporter"],
+        ),
+    ] = None
+    max_qps: Annotated[
+        Annotated[float, Meta(ge=0.1, le=100_000)] | None,
+        Meta(
+            description="Requests a second of one address; more are refused (429).", examples=[20]
+        ),
+    ] = None
+    allow: Annotated[
+        list[str],
+        Meta(
+            max_length=256,
+            description="Addresses or networks of clients; all where the list is empty, others"
+            " are refused (403).",
+            examples=[["10.0.0.0/8", "127.0.0.1"]],
+        ),
+    ] = []
+
+    @property
+    def guarded(self) -> bool:
+        """Whether a token or a list of networks keeps other machines out."""
+        return self.token_file is not None or bool(self.allow)
 
 
 class TapConfig(ConfigPart, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@
     │   ├── TapError                the folder of a tap or tape (sources.tape.writer)
     │   ├── HistoryError            the history (sinks.history.back_end)
     │   ├── HttpPortError           the port of the exporter (sinks.exporter.server)
+    │   ├── TokenFileError          the token file of the exporter (configs.token_file)
     │   └── MidiPortError           a MIDI port; also OSError (sources.midi.port)
     ├── SourceError                 input that cannot be read
     │   ├── UnusableError           a recording; also ValueError (sources.recordings.recording)

@@ -22,6 +22,7 @@ from operators.records import Packet
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
+from sinks.exporter.protection import Protection
 from sinks.exporter.routes import MetricsRoutes, Routes, misdirected
 from sinks.exporter.wsgi import WsgiServer
 
@@ -33,9 +34,12 @@ PortHolder = Callable[[int], str]
 _STATUS = {
     200: "200 OK",
     400: "400 Bad Request",
+    401: "401 Unauthorized",
+    403: "403 Forbidden",
     404: "404 Not Found",
     405: "405 Method Not Allowed",
     421: "421 Misdirected Request",
+    429: "429 Too Many Requests",
     503: "503 Service Unavailable",
 }
 
@@ -77,6 +81,7 @@ class Server:
         self._routes = routes or Routes(config.path, board)
         self._updates = updates
         self._hosts = HostFilter((config.host, *config.allow_hosts))
+        self._protection = Protection(config)
         self._server: WsgiServer | None = None
         self.missed = 0
 
@@ -95,7 +100,7 @@ class Server:
         address, port = taken.getsockname()[:2]
         page, what = ("/", "look") if "/" in self._routes.routes else (self._config.path, "metrics")
         print(f"lumen: {what} at http://{shown}:{port}{page}", file=sys.stderr)
-        if not is_loopback(address):
+        if not is_loopback(address) and not self._config.guarded:
             print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
 
     def consume(self, packets: list[Packet]) -> None:
@@ -121,14 +126,17 @@ class Server:
             self._server = None
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        if self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
-            status, headers, body = self._routes.answer(
-                environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", "")
-            )
-        else:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        peer, authorization = environ["REMOTE_ADDR"], environ.get("HTTP_AUTHORIZATION", "")
+        if not self._hosts.admits(environ.get("HTTP_HOST"), environ["SERVER_PROTOCOL"]):
             status, headers, body = misdirected()
+        elif (refusal := self._protection.refusal(path, peer, authorization)) is not None:
+            status, headers, body = refusal
+        else:
+            query, accept = environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", "")
+            status, headers, body = self._routes.answer(method, path, query, accept)
         start(_STATUS[status], [*headers.items(), ("Content-Length", str(len(body)))])
-        return [body]
+        return [b"" if method == "HEAD" else body]
 
 
 def served(
@@ -150,6 +158,8 @@ def served(
     ------
     HttpPortError
         The port is taken, and its holder is named; or the address cannot be bound.
+    TokenFileError
+        The token file cannot be used.
     """
     bound(config, holder).close()
     return Server(config, board, holder, routes, updates=updates)

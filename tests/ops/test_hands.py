@@ -24,7 +24,7 @@ OLD = {
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 
-READ = r'os\.environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z]+)"'
+READ = r'os\.environ(?:\.get\(|\[)"([A-Z_]+)"|"((?:LUMEN|GRAFANA|ALERTMANAGER)_[A-Z_]+)"'
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
 
 
