@@ -155,26 +155,24 @@ class Follower:
             self._store = None
 
     def step(self) -> bool:
-        """Take in lines, and delete some old rows; return whether lines are left.
+        """Take in lines, and delete some old rows; return whether more lines may be left.
 
         Raises
         ------
         HistoryError, AwayError
         """
-        store, size, full = self.open(), 0, False
+        store, size = self.open(), 0
         chunks: list[tuple[Path, Final, Chunk]] = []
         for folder, final in self._runs():
             found = []
             for chunk in self._read(folder, final):
                 found.append((folder, final, chunk))
                 size += len(chunk.lines)
-                if full := size >= MAX_STEP:
+                if size >= MAX_STEP:
                     break
-            # The lines are those of the run only if it is still published there.
-            now = final_of(folder)
-            if found and now is not None and (now.run, now.whole) == (final.run, final.whole):
+            if found and self._still_there(folder, final):
                 chunks += found
-            if full:
+            if size >= MAX_STEP:
                 break
         if chunks:
             self._first += len(chunks)
@@ -182,7 +180,7 @@ class Follower:
         self._prune(store, idle=not chunks)
         if self._forgets:
             self._forget_later()
-        return full
+        return bool(chunks)
 
     def failed(self, error: AwayError | HistoryError) -> None:
         """Close the store after an error, and count it; a new one is printed."""
@@ -241,6 +239,13 @@ class Follower:
                     yield folder, final
             if (final := final_of(root)) is not None:
                 yield root, final
+
+    def _still_there(self, folder: Path, final: Final) -> bool:
+        """Whether lines that were read are those of the run: it may have been replaced since."""
+        now = final_of(folder)
+        if now is None or now.run != final.run:
+            return False
+        return now.whole == final.whole or folder not in self._folders
 
     def _read(self, folder: Path, final: Final) -> Iterator[Chunk]:
         places = self._places_of(final.run)
