@@ -7,7 +7,6 @@ import os
 import re
 import sqlite3
 import stat
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,10 +17,8 @@ from configs.files import LinkError, open_own
 from sinks.files.run_json import versions
 from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
 from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, insert
+from sinks.history.store_lock import StoreLock
 from sinks.history.tables import META, PROJECT, SCHEMA, Table
-
-if sys.platform != "win32":
-    import fcntl
 
 BUSY_S = 5.0
 """A locked database is waited for so long."""
@@ -69,7 +66,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_s: float = BUSY_S) -> None:
         self.path, self._read_only = path, read_only
-        self._lock: int | None = None
+        self._lock: StoreLock | None = None
         self._numbers: dict[tuple[str, str], int] = {}
         self._deadline = math.inf
         self._check_file()
@@ -98,22 +95,7 @@ class SqliteStore:
         HistoryError
             Another process holds it; its process id is named.
         """
-        path = self.path.with_name(self.path.name + ".lock")
-        try:
-            self._lock = open_own(path, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise HistoryError(f"{path}: {error.strerror}") from error
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                holder = os.pread(self._lock, 64, 0).strip().decode("ascii", "replace")
-                self._release()
-                raise HistoryError(
-                    f"{self.path}: process {holder or '?'} writes it; end that process first"
-                ) from error
-        os.truncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
+        self._lock = StoreLock(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -206,7 +188,7 @@ class SqliteStore:
 
     def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def _check_file(self) -> None:

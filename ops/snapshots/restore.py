@@ -1,0 +1,157 @@
+"""Restore of a snapshot: checked first, then put in the place of the store in one step.
+
+The replaced store stays as `.before`, with its log. A kill at any point leaves the old store or the
+restored one under the name of the store, and the command can be given again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from configs.files import sync_folder
+from flows.store import Store
+from ops.snapshots.faults import SnapshotError, SnapshotFailedError
+from ops.snapshots.recovery_copy import unpack_recovery
+from ops.snapshots.snapshot_folder import SnapshotFolder, copied, refuse_changed, remove
+from ops.snapshots.sqlite_copy import BUSY_S, refuse_unsound
+from sinks.history.store_lock import StoreLock
+from sinks.snapshots.names import SnapshotName
+
+BEFORE, DRAFT = ".before", ".restoring"
+LOGS = ("-wal", "-shm", "-journal")
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def restore_sqlite(folder: SnapshotFolder, name: SnapshotName, store: Path) -> str:
+    """Put a snapshot in the place of a store in SQLite; return its hash.
+
+    Raises
+    ------
+    HistoryError
+        A follower holds the store; its process is named.
+    SnapshotError
+        The snapshot is missing, damaged, foreign or newer; or a reader holds the store.
+    """
+    expected = folder.expected_hash(name)
+    store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = beside(store, DRAFT)
+    with _held(store):
+        try:
+            refuse_changed(folder.path(name), copied(folder.path(name), draft), expected)
+            refuse_unsound(draft, str(name))
+            if store.exists():
+                _complete(store)
+                _keep(store)
+            remove_logs(store)
+            os.replace(draft, store)
+            sync_folder(store.parent)
+            remove_logs(store)  # of a reader that began meanwhile
+        finally:
+            remove(draft)
+    return expected
+
+
+@contextmanager
+def _held(store: Path) -> Iterator[None]:
+    lock = StoreLock(store)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _complete(store: Path) -> None:
+    """Write the log of the old store into its file, so that the file alone is complete.
+
+    A damaged store keeps its log as `.before-wal`.
+    """
+    remove_logs(beside(store, BEFORE))
+    try:
+        with closing(sqlite3.connect(store, timeout=BUSY_S, isolation_level=None)) as base:
+            base.execute("PRAGMA trusted_schema = OFF")
+            busy = base.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            busy = 1
+        else:
+            busy = 0
+            with suppress(FileNotFoundError):
+                os.replace(beside(store, "-wal"), beside(store, f"{BEFORE}-wal"))
+    if busy:
+        raise SnapshotError(f"{store}: a reader holds it; end that process, and start again")
+
+
+def _keep(store: Path) -> None:
+    """Keep the old store as `.before`, while its own name stays."""
+    before, link = beside(store, BEFORE), beside(store, f"{BEFORE}{DRAFT}")
+    remove(link)
+    try:
+        os.link(store, link)
+    except OSError:  # a file system without links
+        shutil.copyfile(store, link)
+    os.replace(link, before)
+    remove(link)  # two names of one file: `replace` changes nothing
+
+
+def remove_logs(store: Path) -> None:
+    """Remove the files that SQLite keeps beside a database."""
+    for ending in LOGS:
+        remove(beside(store, ending))
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return a path with an ending behind its name."""
+    return path.with_name(path.name + ending)
+
+
+def restore_recovery(folder: SnapshotFolder, name: SnapshotName, store: Path) -> str:
+    """Put a snapshot in the place of a recovery store; return its hash.
+
+    Raises
+    ------
+    StoreError
+        A run uses the store.
+    SnapshotError
+        The snapshot is missing, damaged or foreign.
+    """
+    expected = folder.check(name)
+    store = Path(os.path.abspath(store))  # noqa: PTH100: a link stays one
+    if store.is_symlink() or (store.exists() and not store.is_dir()):
+        raise SnapshotError(f"{store}: not a folder")
+    draft, before = beside(store, DRAFT), beside(store, BEFORE)
+    try:
+        unpack_recovery(folder.path(name), draft)
+        if not store.exists():
+            os.replace(draft, store)
+        else:
+            held = Store(store, unchecked=True)
+            try:
+                remove(before)
+                os.replace(draft, before)
+                _exchange(before, store)
+            finally:
+                held.release()
+        sync_folder(store.parent)
+    finally:
+        remove(draft)
+    return expected
+
+
+def _exchange(new: Path, store: Path) -> None:
+    """Exchange two folders in one step, where the system can; else in three."""
+    with suppress(AttributeError, OSError, TypeError):
+        library = ctypes.CDLL(None, use_errno=True)
+        one, other = os.fsencode(new), os.fsencode(store)
+        if not library.renameat2(_AT_FDCWD, one, _AT_FDCWD, other, _RENAME_EXCHANGE):
+            return
+    aside = beside(store, f"{BEFORE}{DRAFT}")
+    remove(aside)
+    os.replace(store, aside)
+    os.replace(new, store)
+    os.replace(aside, new)
