@@ -111,7 +111,7 @@ class Store:
             The store is of another configuration or version.
         """
         for part in parts_of(self.folder):
-            for _, data in _snapshots(part):
+            for _, data in snapshots_of(part):
                 try:
                     origin_of(data, fingerprint)
                 except StateRefusedError as error:
@@ -364,7 +364,7 @@ def _check_content(part: Path) -> int:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
     except _UNSOUND as error:
         raise StoreError(part, f"damaged: {_line(str(error))}") from None
-    for step, data in _snapshots(part):
+    for step, data in snapshots_of(part):
         try:
             origin_of(data, None)
         except StateRefusedError as error:
@@ -372,7 +372,7 @@ def _check_content(part: Path) -> int:
     return count
 
 
-def _snapshots(part: Path) -> list[tuple[str, bytes]]:
+def snapshots_of(part: Path) -> list[tuple[str, bytes]]:
     """Return step and bytes of each snapshot, cut out of the engine's pickles unread.
 
     Raises

@@ -9,6 +9,7 @@ from ops.snapshots.audit import audited
 from ops.snapshots.faults import SnapshotError, of_disk
 from ops.snapshots.snapshot_folder import SnapshotFolder
 from ops.snapshots.targets import add_target, target_of
+from sinks.history.rebuild import BEFORE
 from sinks.snapshots.names import RECOVERY, SNAPSHOTS, SnapshotName, parsed
 
 NEWEST = "newest"
@@ -59,7 +60,10 @@ def main(args: argparse.Namespace) -> int:
         entry.details["into"] = str(place)
         with target.snapshots.hold():
             entry.hash = _restored(target.snapshots, name, place)
-    print(f"{place} is that of {name}; the one before it is {place}.before")
+    print(f"{place}: restored from {name}")
+    before = place.with_name(place.name + BEFORE)
+    if before.exists():
+        print(f"{before}: the one before it")
     return 0
 
 

@@ -98,9 +98,7 @@ def unpack_recovery(archive: Path, folder: Path) -> None:
                     raise SnapshotFailedError(f"{archive}: of another project")
                 content = members.extractfile(member)
                 assert content is not None
-                with open_file(
-                    folder / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                ) as file:
+                with open_file(folder / member.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
                     while data := content.read(_PIECE):
                         file.write(data)
                     os.fsync(file.fileno())

@@ -10,21 +10,21 @@ import ctypes
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from configs.files import sync_folder
 from flows.store import Store
-from ops.snapshots.faults import SnapshotError, SnapshotFailedError
+from ops.snapshots.faults import SnapshotError
 from ops.snapshots.recovery_copy import unpack_recovery
 from ops.snapshots.snapshot_folder import SnapshotFolder, copied, refuse_changed, remove
 from ops.snapshots.sqlite_copy import BUSY_S, refuse_unsound
-from sinks.history.store_lock import StoreLock
+from sinks.history.rebuild import BEFORE
+from sinks.history.sqlite_store import LOG_ENDINGS, held
 from sinks.snapshots.names import SnapshotName
 
-BEFORE, DRAFT = ".before", ".restoring"
-LOGS = ("-wal", "-shm", "-journal")
+DRAFT = ".restoring"
+LOGS = (*LOG_ENDINGS, "-journal")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -41,29 +41,21 @@ def restore_sqlite(folder: SnapshotFolder, name: SnapshotName, store: Path) -> s
     expected = folder.expected_hash(name)
     store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = beside(store, DRAFT)
-    with _held(store):
-        try:
-            refuse_changed(folder.path(name), copied(folder.path(name), draft), expected)
-            refuse_unsound(draft, str(name))
-            if store.exists():
-                _complete(store)
-                _keep(store)
-            remove_logs(store)
-            os.replace(draft, store)
-            sync_folder(store.parent)
-            remove_logs(store)  # of a reader that began meanwhile
-        finally:
-            remove(draft)
-    return expected
-
-
-@contextmanager
-def _held(store: Path) -> Iterator[None]:
-    lock = StoreLock(store)
+    lock = held(store)
     try:
-        yield
+        refuse_changed(folder.path(name), copied(folder.path(name), draft), expected)
+        refuse_unsound(draft, str(name))
+        if store.exists():
+            _complete(store)
+            _keep(store)
+        remove_logs(store)
+        draft.replace(store)
+        sync_folder(store.parent)
+        remove_logs(store)  # of a reader that began meanwhile
     finally:
-        lock.release()
+        remove(draft)
+        os.close(lock)
+    return expected
 
 
 def _complete(store: Path) -> None:
@@ -82,7 +74,7 @@ def _complete(store: Path) -> None:
         else:
             busy = 0
             with suppress(FileNotFoundError):
-                os.replace(beside(store, "-wal"), beside(store, f"{BEFORE}-wal"))
+                beside(store, "-wal").replace(beside(store, f"{BEFORE}-wal"))
     if busy:
         raise SnapshotError(f"{store}: a reader holds it; end that process, and start again")
 
@@ -95,7 +87,7 @@ def _keep(store: Path) -> None:
         os.link(store, link)
     except OSError:  # a file system without links
         shutil.copyfile(store, link)
-    os.replace(link, before)
+    link.replace(before)
     remove(link)  # two names of one file: `replace` changes nothing
 
 
@@ -121,19 +113,19 @@ def restore_recovery(folder: SnapshotFolder, name: SnapshotName, store: Path) ->
         The snapshot is missing, damaged or foreign.
     """
     expected = folder.check(name)
-    store = Path(os.path.abspath(store))  # noqa: PTH100: a link stays one
+    store = store.absolute()
     if store.is_symlink() or (store.exists() and not store.is_dir()):
         raise SnapshotError(f"{store}: not a folder")
     draft, before = beside(store, DRAFT), beside(store, BEFORE)
     try:
         unpack_recovery(folder.path(name), draft)
         if not store.exists():
-            os.replace(draft, store)
+            draft.replace(store)
         else:
             held = Store(store, unchecked=True)
             try:
                 remove(before)
-                os.replace(draft, before)
+                draft.replace(before)
                 _exchange(before, store)
             finally:
                 held.release()
@@ -152,6 +144,6 @@ def _exchange(new: Path, store: Path) -> None:
             return
     aside = beside(store, f"{BEFORE}{DRAFT}")
     remove(aside)
-    os.replace(store, aside)
-    os.replace(new, store)
-    os.replace(aside, new)
+    store.replace(aside)
+    new.replace(store)
+    aside.replace(new)

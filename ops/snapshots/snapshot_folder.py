@@ -103,14 +103,14 @@ class SnapshotFolder:
         digest = digest_of(draft)
         sync_file(draft)
         write_whole(self.root / f"{name}{HASH}", f"{digest}  {name}\n".encode())
-        os.replace(draft, self.path(name))
+        draft.replace(self.path(name))
         sync_folder(self.root)
         return digest
 
     def put_aside(self, name: SnapshotName) -> Path:
         """Keep a draft that failed its check under `.bad`."""
         bad = self.root / f"{name}{BAD}"
-        os.replace(self.draft(name), bad)
+        self.draft(name).replace(bad)
         sync_folder(self.root)
         return bad
 

@@ -7,6 +7,7 @@ import os
 import re
 import sqlite3
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,9 +17,11 @@ from typing import Any
 from configs.files import LinkError, open_own
 from sinks.files.run_json import versions
 from sinks.history.back_end import MAX_QUERY_S, AwayError, HistoryError, QueryEndedError, Row
-from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, insert
-from sinks.history.store_lock import StoreLock
+from sinks.history.sql import MIGRATIONS, SQLITE, created, delete, drop, insert
 from sinks.history.tables import META, PROJECT, SCHEMA, Table
+
+if sys.platform != "win32":
+    import fcntl
 
 BUSY_S = 5.0
 """A locked database is waited for so long."""
@@ -30,6 +33,8 @@ _STEPS = 10_000
 _FREE = 0.25
 """Share of unused pages from which on they are returned to the disk."""
 _TIDY_PAGES = 500
+LOG_ENDINGS = ("-wal", "-shm")
+"""Endings of the files that SQLite keeps beside an open store."""
 _NO_FILE = "not a plain file; name another in store.dsn"
 _FOREIGN = "not of this project; name another file in store.dsn"
 _DAMAGED = "damaged, or no SQLite file; restore a snapshot, or move it away and rebuild the store"
@@ -43,6 +48,33 @@ _REASONS = {
     sqlite3.SQLITE_PROTOCOL: "locked",
     sqlite3.SQLITE_NOMEM: "memory",
 }
+
+
+def held(path: Path) -> int:
+    """Return the lock of a store as a descriptor, which holds it until it is closed.
+
+    Raises
+    ------
+    HistoryError
+        Another process holds it; its process id is named.
+    """
+    name = path.with_name(path.name + ".lock")
+    try:
+        lock = open_own(name, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise HistoryError(f"{name}: {error.strerror}") from error
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(lock, 64, 0).strip().decode("ascii", "replace")
+            os.close(lock)
+            raise HistoryError(
+                f"{path}: process {holder or '?'} writes it; end that process first"
+            ) from error
+    os.truncate(lock, 0)
+    os.write(lock, b"%d\n" % os.getpid())
+    return lock
 
 
 class SqliteStore:
@@ -66,7 +98,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, read_only: bool = False, busy_s: float = BUSY_S) -> None:
         self.path, self._read_only = path, read_only
-        self._lock: StoreLock | None = None
+        self._lock: int | None = None
         self._numbers: dict[tuple[str, str], int] = {}
         self._deadline = math.inf
         self._check_file()
@@ -95,7 +127,7 @@ class SqliteStore:
         HistoryError
             Another process holds it; its process id is named.
         """
-        self._lock = StoreLock(self.path)
+        self._lock = held(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -165,6 +197,12 @@ class SqliteStore:
                     deleted += self._base.execute(sql, values).rowcount
         return deleted
 
+    def drop(self, table: Table, run: int, rig: int, first: float, last: float) -> None:
+        """Delete the rows of a run and rig from one time to another, both included."""
+        values = {"run": run, "rig": rig, "first": first, "last": last}
+        with self._errors():
+            self._base.execute(drop(table), values)
+
     def tidy(self) -> None:
         """Return unused pages to the disk, a small step, if they are many."""
         with self._errors():
@@ -184,11 +222,8 @@ class SqliteStore:
         """Close the file and release it."""
         with suppress(sqlite3.Error):
             self._base.close()
-        self._release()
-
-    def _release(self) -> None:
         if self._lock is not None:
-            self._lock.release()
+            os.close(self._lock)
             self._lock = None
 
     def _check_file(self) -> None:

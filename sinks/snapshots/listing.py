@@ -49,9 +49,7 @@ def listed(folder: Path) -> list[ListedSnapshot]:
                 sha256 = recorded_hash(path)
                 checked = sha256 is not None and path.name == str(name)
                 size = path.stat().st_size
-                found.append(
-                    (name, ListedSnapshot(path.name, name.ts, size, sha256, checked))
-                )
+                found.append((name, ListedSnapshot(path.name, name.ts, size, sha256, checked)))
     return [each for _, each in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
