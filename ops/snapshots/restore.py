@@ -14,10 +14,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from configs.files import sync_folder
-from flows.store import Store
+from flows.store import Store, parts_of
 from ops.snapshots.faults import SnapshotError
 from ops.snapshots.recovery_copy import unpack_recovery
-from ops.snapshots.snapshot_folder import SnapshotFolder, copied, refuse_changed, remove
+from ops.snapshots.snapshot_folder import SnapshotFolder, copied, digest_of, refuse_changed, remove
 from ops.snapshots.sqlite_copy import BUSY_S, refuse_unsound
 from sinks.history.rebuild import BEFORE
 from sinks.history.sqlite_store import LOG_ENDINGS, held
@@ -45,6 +45,9 @@ def restore_sqlite(folder: SnapshotFolder, name: SnapshotName, store: Path) -> s
     try:
         refuse_changed(folder.path(name), copied(folder.path(name), draft), expected)
         refuse_unsound(draft, str(name))
+        if is_restored(store, draft):  # by a command that was killed then: `.before` stays
+            remove_logs(store)
+            return expected
         if store.exists():
             _complete(store)
             _keep(store)
@@ -56,6 +59,11 @@ def restore_sqlite(folder: SnapshotFolder, name: SnapshotName, store: Path) -> s
         remove(draft)
         os.close(lock)
     return expected
+
+
+def is_restored(store: Path, draft: Path) -> bool:
+    """Whether a store was replaced before, and has the bytes of a checked copy."""
+    return beside(store, BEFORE).exists() and _same(store, draft)
 
 
 def _complete(store: Path) -> None:
@@ -122,17 +130,30 @@ def restore_recovery(folder: SnapshotFolder, name: SnapshotName, store: Path) ->
         if not store.exists():
             draft.replace(store)
         else:
-            held = Store(store, unchecked=True)
+            lock = Store(store, unchecked=True)
             try:
+                parts = parts_of(draft)
+                if before.exists() and all(_same(store / part.name, part) for part in parts):
+                    return expected
                 remove(before)
                 draft.replace(before)
                 _exchange(before, store)
             finally:
-                held.release()
+                lock.release()
         sync_folder(store.parent)
     finally:
         remove(draft)
     return expected
+
+
+def _same(part: Path, draft: Path) -> bool:
+    log = beside(part, "-wal")
+    return (
+        part.is_file()
+        and not (log.exists() and log.stat().st_size)
+        and part.stat().st_size == draft.stat().st_size
+        and digest_of(part) == digest_of(draft)
+    )
 
 
 def _exchange(new: Path, store: Path) -> None:
