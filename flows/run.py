@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flows.folder_lock import FolderLock
 
 if TYPE_CHECKING:
+    from configs.load import Loaded
     from sinks.history.following import Following
 
 STOPPED = "Stopped on request: all received events are written; nothing is pending."
@@ -17,7 +18,7 @@ PAUSED = "Stopped on request: the same command resumes from here, without repeti
 
 
 def execute(
-    config: Path,
+    config: Path | Loaded,
     recover: Path | None = None,
     snapshot_s: float = 10.0,
     *,
@@ -30,8 +31,8 @@ def execute(
 
     Parameters
     ----------
-    config : Path
-        The YAML file.
+    config : Path or Loaded
+        The YAML file, or its content.
     recover : Path, optional
         Folder of the recovery store: created if missing, else resumed from. A damaged store, or
         one that others may write to, is refused.
@@ -58,14 +59,14 @@ def execute(
     from bytewax.recovery import RecoveryConfig
 
     from configs.files import ACCESS
-    from configs.load import load
+    from configs.load import Loaded, load
     from flows.failure import watched
     from flows.fusion import build, followed
     from flows.store import Store
     from sources.host import stderr
     from sources.host.signal_shutdown import SignalShutdown
 
-    loaded = load(config)
+    loaded = config if isinstance(config, Loaded) else load(config)
     output = loaded.config.output
     folder = Path(output.dir)
     lock = FolderLock(folder, ACCESS[output.mode])

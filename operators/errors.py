@@ -39,6 +39,8 @@
     └── ToolError                   a command or an external program (ops)
         ├── RunError                a child run of `lumen verify`; also RuntimeError
         ├── TuneError               a recording that cannot be tuned from (ops.tune)
+        ├── SnapshotError           a refused request on snapshots (ops.snapshots.faults)
+        │   └── SnapshotFailedError a failed one
         ├── NoAnswerError           the exporter of another run
         ├── NoBridgeError           a run without a bridge, or no run (ops.cli.bridge)
         ├── PeerError               a missing program

@@ -33,6 +33,12 @@ GROUPS = {
         "check": "check a configuration and show its latency",
         "tune": "find settings that hold on the other half of a recording",
     },
+    "keep": {
+        "snapshot": "take a checked copy of the history, or of a recovery store at rest",
+        "restore": "put a snapshot in the place of the store",
+        "prune": "delete old snapshots",
+        "drill": "rehearse a restore in a scratch folder, and time it",
+    },
     "prove": {
         "demo": "replay a three-minute studio recording and show numbers beside truth",
         "simulate": "write a seeded recording with known truth, or play devices",
