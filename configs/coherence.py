@@ -51,6 +51,8 @@ _PAGE_FILES = (
 PAGES = (
     *("/", "/healthz", "/readyz", "/evidence/bundle", "/state"),
     *(f"/page/{name}" for name in _PAGE_FILES),
+    *(f"/v1/{name}" for name in ("rigs", "streams", "snapshots", "gate")),
+    *(f"/v1/history/{name}" for name in ("ticks", "signals", "sync", "evidence", "minutes")),
 )
 """Paths served beside the metrics."""
 RESERVED = (*INDICATORS, "sync_bound_s", "sync_estimate_bound_s", "live", "and", "or", "not")

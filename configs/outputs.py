@@ -74,6 +74,14 @@ class ExporterConfig(ConfigPart, frozen=True, kw_only=True):
         ),
     ] = []
 
+    gate_file: Annotated[
+        Text | None,
+        Meta(
+            description="File of `lumen gate --out`, shown at `/v1/gate`.",
+            examples=["gate.json"],
+        ),
+    ] = None
+
     @property
     def guarded(self) -> bool:
         """Whether a token or a list of networks keeps other machines out."""

@@ -257,14 +257,15 @@ def ask(url: str, timeout_s: float = 3.0, **query: str | int) -> State:
         if error.code == HTTPStatus.MISDIRECTED_REQUEST:
             remedy = "add it to exporter.allow_hosts there, or use the address"
             raise NoAnswerError(f"{url} is not served under this host name: {remedy}") from error
-        if remedy := _REFUSED.get(error.code):
-            raise NoAnswerError(f"{url} refuses this client ({error.code}): {remedy}") from error
+        if error.code in _REFUSED:
+            why = f"refuses this client ({error.code}): {_REFUSED[error.code]}"
+            raise NoAnswerError(f"{url} {why}") from error
         raise NoAnswerError(f"{url} is no flow: /state returned {error.code}") from error
     except msgspec.DecodeError as error:
         raise NoAnswerError(f"{url} does not answer like a flow: {error}") from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "reason", error)
-        reason = getattr(why, "strerror", None) or str(why) or type(why).__name__
+        cause = getattr(error, "reason", error)
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         raise NoAnswerError(f"no answer from {url}: {reason}") from error
     except HTTPException as error:
         raise NoAnswerError(f"{url} does not answer like a flow: no HTTP") from error

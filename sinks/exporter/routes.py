@@ -10,6 +10,7 @@
 | `/state` | the state for the live page; with `since`, also the history of one `rig` |
 | `/` | the live page |
 | `/page/...` | its style and modules |
+| `/v1/...` | the read-only API: see `sinks.exporter.api.resources` |
 
 Other paths are 404, methods other than GET and HEAD 405, unknown Host headers 421. The port of the
 bridge has its metrics, `/healthz` and `/readyz` alone.
@@ -18,6 +19,7 @@ bridge has its metrics, `/healthz` and `/readyz` alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlencode
@@ -32,6 +34,7 @@ from sinks.exporter.answers import (
     numbers,
     text_answer,
 )
+from sinks.exporter.api.resources import PREFIX, ApiRoutes
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.metrics import CONTENT_TYPE, MetricsPage
 from sinks.exporter.state_json import state
@@ -48,23 +51,25 @@ _POLICY = (
 )
 
 
-class MetricsRoutes:
-    """Pages of metrics, and whether the run lives and its data are fresh.
+class RouteTable:
+    """Routes by path.
 
-    Parameters
+    Attributes
     ----------
-    board : LiveState
-    metrics : mapping
-        Callables that return a page of metrics, by path.
+    shown : tuple of str
+        Path and name of the first page, for the line at the start.
     """
 
-    def __init__(self, board: LiveState, metrics: Mapping[str, Callable[[], bytes]]) -> None:
-        self._board = board
-        self.routes: dict[str, Handler] = {
-            **{path: _metrics(text) for path, text in metrics.items()},
-            "/healthz": self._health,
-            "/readyz": self._ready,
-        }
+    shown = "/", "look"
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Handler] = {"/healthz": _health}
+        self.api: ApiRoutes | None = None
+
+    def close(self) -> None:
+        """Close the connections to the history."""
+        if self.api is not None:
+            self.api.close()
 
     def answer(self, method: str, path: str, query: str, accept: str = "") -> Answer:
         """Return the response, that of HEAD with its body; never raises."""
@@ -79,8 +84,23 @@ class MetricsRoutes:
             status, headers, body = found(Request(query, accept))
         return status, HEADERS | headers, body
 
-    def _health(self, request: Request) -> Answer:
-        return text_answer(200, "ok")
+
+class MetricsRoutes(RouteTable):
+    """Pages of metrics, and whether the run lives and its data are fresh.
+
+    Parameters
+    ----------
+    board : LiveState
+    metrics : mapping
+        Callables that return a page of metrics, by path.
+    """
+
+    def __init__(self, board: LiveState, metrics: Mapping[str, Callable[[], bytes]]) -> None:
+        super().__init__()
+        self._board = board
+        self.routes |= {path: _metrics(text) for path, text in metrics.items()}
+        self.routes["/readyz"] = self._ready
+        self.shown = next(iter(metrics), "/readyz"), "metrics"
 
     def _ready(self, request: Request) -> Answer:
         why = self._board.stale()
@@ -99,12 +119,22 @@ class Routes(MetricsRoutes):
     board : LiveState
     more : mapping, optional
         Further pages of metrics.
+    api : ApiRoutes, optional
+        The read-only API.
     """
 
     def __init__(
-        self, path: str, board: LiveState, more: Mapping[str, Callable[[], bytes]] | None = None
+        self,
+        path: str,
+        board: LiveState,
+        more: Mapping[str, Callable[[], bytes]] | None = None,
+        api: ApiRoutes | None = None,
     ) -> None:
         super().__init__(board, {path: MetricsPage(board).text, **(more or {})})
+        self.shown = RouteTable.shown
+        self.api = api
+        if api is not None:
+            self.routes |= api.routes
         self.routes |= {
             BUNDLE: self._bundle,
             "/state": self._state,
@@ -148,6 +178,29 @@ class Routes(MetricsRoutes):
             return text_answer(404, "There is no such rig; `names` lists the rigs.")
         body = state(self._board, rig, None if since is None else int(since))
         return 200, {"Content-Type": JSON}, body
+
+
+class HistoryRoutes(RouteTable):
+    """The read-only API without a flow; ready while the history answers.
+
+    Parameters
+    ----------
+    api : ApiRoutes
+    """
+
+    def __init__(self, api: ApiRoutes) -> None:
+        super().__init__()
+        self.api, self.shown = api, (f"{PREFIX}rigs", "history")
+        self.routes |= {**api.routes, "/readyz": partial(_answering, api)}
+
+
+def _health(request: Request) -> Answer:
+    return text_answer(200, "ok")
+
+
+def _answering(api: ApiRoutes, request: Request) -> Answer:
+    why = api.away()
+    return text_answer(503, f"not ready: {why}") if why else text_answer(200, "ready")
 
 
 def misdirected() -> Answer:

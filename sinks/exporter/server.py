@@ -19,11 +19,12 @@ from configs.schema import Config
 from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.errors import InUseError
 from operators.records import Packet
+from sinks.exporter.api.resources import PREFIX, ApiRoutes
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.hosts import OPEN, HostFilter
 from sinks.exporter.live_state import LiveState
 from sinks.exporter.protection import Protection
-from sinks.exporter.routes import MetricsRoutes, Routes, misdirected
+from sinks.exporter.routes import MetricsRoutes, Routes, RouteTable, misdirected
 from sinks.exporter.wsgi import WsgiServer
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Server:
     board : LiveState
     holder : callable
         Returns the name of the process that holds a TCP port.
-    routes : MetricsRoutes, optional
+    routes : RouteTable, optional
         All pages of a run by default; else pages of metrics alone.
     updates : bool
         Update the live state; of several servers of one state, one does.
@@ -73,7 +74,7 @@ class Server:
         config: ExporterConfig,
         board: LiveState,
         holder: PortHolder,
-        routes: MetricsRoutes | None = None,
+        routes: RouteTable | None = None,
         *,
         updates: bool = True,
     ) -> None:
@@ -94,11 +95,11 @@ class Server:
             The port cannot be bound.
         """
         taken = bound(self._config, self._holder)
-        self._server = WsgiServer(self._answer, taken)
+        self._server = WsgiServer(self._answer, taken, PREFIX)
         host = "127.0.0.1" if self._config.host in ("0.0.0.0", "::") else self._config.host
         shown = f"[{host}]" if ":" in host else host
         address, port = taken.getsockname()[:2]
-        page, what = ("/", "look") if "/" in self._routes.routes else (self._config.path, "metrics")
+        page, what = self._routes.shown
         print(f"lumen: {what} at http://{shown}:{port}{page}", file=sys.stderr)
         if not is_loopback(address) and not self._config.guarded:
             print(f"lumen: exporter: {address}:{port} {OPEN}", file=sys.stderr)
@@ -124,6 +125,7 @@ class Server:
             self.consume([])
             self._server.close()
             self._server = None
+            self._routes.close()
 
     def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -143,7 +145,7 @@ def served(
     config: ExporterConfig,
     board: LiveState,
     holder: PortHolder,
-    routes: MetricsRoutes | None = None,
+    routes: RouteTable | None = None,
     *,
     updates: bool = True,
 ) -> Server:
@@ -189,7 +191,9 @@ def all_served(
     for each in exporters(config):
         at = replace(each, http_port=each.http_port + apart)
         shared = each is config.exporter
-        routes = Routes(at.path, board, more) if shared else MetricsRoutes(board, more)
+        routes = MetricsRoutes(board, more)
+        if shared:
+            routes = Routes(at.path, board, more, ApiRoutes(config, board))
         made.append(served(at, board, holder, routes, updates=not made))
     return made
 

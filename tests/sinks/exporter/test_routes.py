@@ -16,11 +16,12 @@ from configs.outputs import ExporterConfig
 from operators.bridge.bridge_config import BridgeExporterConfig
 from operators.lines import EvidenceRecord
 from operators.records import BridgeStatus
+from sinks.exporter.api.resources import ApiRoutes
 from sinks.exporter.bridge_metrics import BridgePage
 from sinks.exporter.live_state import MAX_FINDINGS
 from sinks.exporter.routes import Routes
 from tests.support.bridge_frames import status as known
-from tests.support.shown import Time, events, finding, packet, report, ticks
+from tests.support.shown import Time, config, events, finding, packet, report, ticks
 
 OPENAPI = json.loads(
     (Path(__file__).parents[3] / "configs" / "schemas" / "openapi.json").read_text()
@@ -40,7 +41,11 @@ def board(time):
 
 @pytest.fixture
 def pages(board):
-    return Routes(METRICS, board, {BRIDGE: BridgePage(board).text})
+    return all_pages_of(board)
+
+
+def all_pages_of(board):
+    return Routes(METRICS, board, {BRIDGE: BridgePage(board).text}, ApiRoutes(config()))
 
 
 def get(pages, path, **query):
@@ -156,7 +161,7 @@ _QUERY = st.one_of(
 )
 def test_any_request_has_a_documented_response(method, path, query):
     board = Time().board()
-    pages = Routes(METRICS, board, {BRIDGE: BridgePage(board).text})
+    pages = all_pages_of(board)
     status, _, body = pages.answer(method, path, query)
     if path not in OPENAPI["paths"]:
         assert status == 404
