@@ -23,7 +23,7 @@ REALM ?= prod
 BRIDGE ?= configs/bridge.yaml
 ENTROPY ?= 0.14
 PEERS := prometheus prometheus-alertmanager prometheus-node-exporter \
-	liblo-tools puredata-core pd-osc supercollider-language
+	liblo-tools puredata-core pd-osc supercollider-language nginx
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The first interpreter that runs: an entry on the PATH may be a shim without an interpreter.

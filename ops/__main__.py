@@ -18,6 +18,7 @@ GROUPS = {
         "replay": "replay bare recordings with a derived configuration",
         "record": "write the live streams of a configuration to a tape only",
         "store": "keep the history of runs in a database",
+        "serve": "serve the history of a configuration over HTTP, without a flow",
     },
     "look": {
         "watch": "show a running flow in the terminal, once a second",

@@ -55,11 +55,12 @@ class Server:
     Parameters
     ----------
     config : ExporterConfig
-    board : LiveState
+    board : LiveState or None
+        None without a flow.
     holder : callable
         Returns the name of the process that holds a TCP port.
     routes : RouteTable, optional
-        All pages of a run by default; else pages of metrics alone.
+        All pages of a run by default, which need a live state.
     updates : bool
         Update the live state; of several servers of one state, one does.
 
@@ -72,15 +73,18 @@ class Server:
     def __init__(
         self,
         config: ExporterConfig,
-        board: LiveState,
+        board: LiveState | None,
         holder: PortHolder,
         routes: RouteTable | None = None,
         *,
         updates: bool = True,
     ) -> None:
-        self._config, self._board, self._holder = config, board, holder
-        self._routes = routes or Routes(config.path, board)
-        self._updates = updates
+        self._config, self._holder = config, holder
+        self._board = board if updates else None
+        if routes is None:
+            assert board is not None
+            routes = Routes(config.path, board)
+        self._routes = routes
         self._hosts = HostFilter((config.host, *config.allow_hosts))
         self._protection = Protection(config)
         self._server: WsgiServer | None = None
@@ -106,7 +110,7 @@ class Server:
 
     def consume(self, packets: list[Packet]) -> None:
         """Update the live state; a failure is counted and does not end the run."""
-        if not self._updates:
+        if self._board is None:
             return
         try:
             self._board.update(packets)
