@@ -90,10 +90,10 @@ def test_old_rows_go_in_steps_and_those_of_each_rig(path: Path) -> None:
         SIGNAL,
         [(1, 2, float(k), s, 0.0, None, None, "fused", 2, "{}") for k in range(9) for s in (7, 8)],
     )
-    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(10)])
+    store.write(MINUTE, [_minute(1, 60.0 * k, 1.0) for k in range(1, 11)])
     assert [store.delete(TICK, 6.0, 8) for _ in range(4)] == [8, 8, 2, 0]
     assert [store.delete(SIGNAL, 2.0, 3) for _ in range(3)] == [3, 1, 0]
-    assert store.delete(MINUTE, 120.0, 5000) == 2
+    assert store.delete(MINUTE, 180.0, 5000) == 2
     kept = store.rows("SELECT run, rig, min(ts), count(*) FROM tick GROUP BY run, rig")
     assert list(kept) == [(run, rig, 6.0, 4) for run, rig in rigs]
     assert [r[0] for r in store.rows("SELECT DISTINCT ts FROM signal ORDER BY ts")][:2] == [2, 3]
