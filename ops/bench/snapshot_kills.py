@@ -173,7 +173,7 @@ def _die_before(number: int, base: Path) -> None:
 
     fsync = os.fsync
 
-    def counted(file: int) -> None:
+    def counted(file: Any) -> None:
         touched()
         fsync(file)
 
