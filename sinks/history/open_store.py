@@ -15,7 +15,7 @@ def opened(dsn: str, *, read_only: bool = False, folder: Path | None = None) -> 
     dsn : str
         `sqlite:PATH` or `postgresql://...`.
     read_only : bool
-        Nothing is written; a store that does not exist is a `HistoryError`.
+        Nothing is written; a store that does not exist is a `NoStoreError`.
     folder : Path, optional
         Folder of relative paths; the working folder by default.
 
