@@ -7,6 +7,7 @@ SHELL := bash
 	grafana-schema smoke alert.test grafana.import.min bench.scrape \
 	ure.sync bridge.adaptive.start bridge.midi.poc bench.bridge e2e.probe \
 	tune.bridge autotune.bridge autotune.risk chaos.delay chaos.jitter chaos.spike \
+	db.snapshot backup.now restore.from snaps.prune wal.test \
 	reload_safe obs-lint heartbeat-rules-lint promql-unit promtool-check
 
 VENV := .venv
@@ -163,6 +164,20 @@ chaos.jitter: $(READY)  #= lumen chaos jitter [$IN $OUT]
 
 chaos.spike: $(READY)  #= lumen chaos spike [$IN $OUT]
 	@$(BIN)/python -m ops chaos spike $(IN) $(OUT)
+
+db.snapshot: $(READY)  #= lumen snapshot [$CONFIG]
+	@$(BIN)/python -m ops snapshot $(CONFIG)
+
+backup.now: db.snapshot  #= lumen snapshot [$CONFIG]
+
+restore.from: $(READY)  #= lumen restore [$SNAP $CONFIG]
+	@$(BIN)/python -m ops restore $(SNAP) $(CONFIG)
+
+snaps.prune: $(READY)  #= lumen prune [$CONFIG]
+	@$(BIN)/python -m ops prune $(CONFIG)
+
+wal.test: $(READY)  #= python -m ops.bench.snapshot_kills
+	@$(BIN)/python -m ops.bench.snapshot_kills
 
 heartbeat-rules-lint: $(READY)  #= python -m ops.monitoring.prometheus.heartbeat_lint
 	@$(BIN)/python -m ops.monitoring.prometheus.heartbeat_lint

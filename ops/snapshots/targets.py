@@ -58,7 +58,8 @@ def add_target(parser: argparse.ArgumentParser, recovery: bool = False) -> None:
     parser.add_argument(
         "--store",
         metavar="DSN",
-        help="the history, sqlite:PATH or postgresql://...; default $LUMEN_STORE_DSN, else that of CONFIG",
+        help="the history, sqlite:PATH or postgresql://...; default that of CONFIG, else"
+        " $LUMEN_STORE_DSN",
     )
     if recovery:
         parser.add_argument(

@@ -21,6 +21,7 @@ OLD = {
     "bench.scrape", "obs-lint", "ure.sync", "bridge.adaptive.start", "bridge.midi.poc",
     "bench.bridge", "e2e.probe", "tune.bridge", "autotune.bridge", "autotune.risk",
     "chaos.delay", "chaos.jitter", "chaos.spike",
+    "db.snapshot", "backup.now", "restore.from", "snaps.prune", "wal.test",
 }  # fmt: skip
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").iterdir())
 
