@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from configs.one_thread import one_thread
+from ops.fakes import postgres_server
 from tests.support import skips
 
 # As in the commands: numpy is loaded later, and a child process inherits it.
@@ -26,6 +28,15 @@ def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tape").mkdir()
     (tmp_path / "tape/tape.json").touch()
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.PostgresServer]:
+    """Run a PostgreSQL server; a test that stops it starts it again."""
+    if reason := postgres_server.missing():
+        pytest.skip(reason)
+    with postgres_server.serving() as server:
+        yield server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
